@@ -1,0 +1,148 @@
+"""One side of AGNN: from attributes and preference to a node's embedding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from agnn_pyg.nn.bi_interaction import AttributeEmbedding, BiInteraction
+from agnn_pyg.nn.extended_vae import ExtendedVAE, Generated
+from agnn_pyg.nn.gated_conv import GatedConv
+
+if TYPE_CHECKING:
+    from agnn_pyg.batch import NodeBatch
+
+
+class NodeState(NamedTuple):
+    """What is known of the T target nodes of a batch.
+
+    Attributes:
+        embedding: Node embeddings after aggregation, :obj:`[T, C]`.
+        bias: Biases, learnt or generated, :obj:`[T]`.
+        learnt: Free parameters of the nodes, preference and then bias,
+            :obj:`[T, C + 1]`. Meaningless for cold nodes.
+        generated: What the extended VAE makes of their attributes.
+        cold: True for nodes without learnt preference, :obj:`[T]`.
+    """
+
+    embedding: Tensor
+    bias: Tensor
+    learnt: Tensor
+    generated: Generated
+    cold: Tensor
+
+
+class NodeEncoder(nn.Module):
+    r"""Embeds the nodes of one side (users or items).
+
+    With the attribute embedding :math:`\mathbf{x}_i` and the preference
+    :math:`\mathbf{m}_i`, a node is :math:`\mathbf{h}_i = \mathbf{W}
+    [\mathbf{m}_i \, \Vert \, \mathbf{x}_i] + \mathbf{b}`, and aggregates its
+    neighbours by :class:`~agnn_pyg.nn.GatedConv`. For a cold node the
+    extended VAE generates :math:`\mathbf{m}_i`, *wherever the node appears*:
+    the free parameters of a cold node are never read.
+
+    Args:
+        num_nodes (int): Nodes of this side.
+        num_tokens (int): Attribute tokens of this side.
+        channels (int): Size of all embeddings.
+        dropout (float, optional): Dropout of attribute and node embeddings.
+            (default: :obj:`0.0`)
+        generate_bias (bool, optional): Generate the bias of a cold node too.
+            If :obj:`False`, it is 0. (default: :obj:`True`)
+        skip (bool, optional): Add a linear map of the summed attribute
+            embeddings to the output. (default: :obj:`True`)
+        separate_neighbors (bool, optional): Embed a node by other weights when
+            it appears as a neighbour. (default: :obj:`False`)
+        negative_slope (float, optional): Slope of the LeakyReLU after
+            aggregation; 1 switches it off. (default: :obj:`0.01`)
+        aggregate_gate (bool, optional): See :class:`~agnn_pyg.nn.GatedConv`.
+        filter_gate (bool, optional): See :class:`~agnn_pyg.nn.GatedConv`.
+    """
+
+    def __init__(
+        self,
+        num_nodes: int,
+        num_tokens: int,
+        channels: int,
+        *,
+        dropout: float = 0.0,
+        generate_bias: bool = True,
+        skip: bool = True,
+        separate_neighbors: bool = False,
+        negative_slope: float = 0.01,
+        aggregate_gate: bool = True,
+        filter_gate: bool = True,
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.generate_bias = generate_bias
+        # A row holds all that interactions teach: the preference and the bias.
+        self.free = nn.Parameter(torch.empty(num_nodes, channels + 1))
+        self.attributes = AttributeEmbedding(num_tokens, channels)
+        self.interaction = BiInteraction(channels)
+        self.evae = ExtendedVAE(channels, channels + generate_bias)
+        self.lin = nn.Linear(2 * channels, channels)
+        self.interaction_neighbor = self.lin_neighbor = None
+        if separate_neighbors:
+            self.interaction_neighbor = BiInteraction(channels)
+            self.lin_neighbor = nn.Linear(2 * channels, channels)
+        self.conv = GatedConv(
+            channels,
+            negative_slope=negative_slope,
+            aggregate_gate=aggregate_gate,
+            filter_gate=filter_gate,
+        )
+        self.lin_skip = nn.Linear(channels, channels, bias=False) if skip else None
+        self.dropout = nn.Dropout(dropout)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.free, std=0.01)
+        with torch.no_grad():
+            self.free[:, self.channels] = 0
+        for child in self.children():
+            if isinstance(child, nn.Linear):
+                nn.init.xavier_uniform_(child.weight)
+                if child.bias is not None:
+                    nn.init.zeros_(child.bias)
+            elif hasattr(child, 'reset_parameters'):
+                child.reset_parameters()
+
+    def forward(self, batch: NodeBatch) -> NodeState:
+        total, total_square = self.attributes(batch.attr, batch.attr_weight)
+        x = self.dropout(self.interaction(total, total_square))
+        generated = self.evae(x)
+        learnt = self.free[batch.n_id]
+        preference, bias = self._choose(learnt, generated.preference, batch.cold)
+
+        target = source = self.dropout(self.lin(torch.cat([preference, x], dim=-1)))
+        if self.lin_neighbor is not None:
+            x = self.dropout(self.interaction_neighbor(total, total_square))
+            source = self.lin_neighbor(torch.cat([preference, x], dim=-1))
+            source = self.dropout(source)
+
+        end = batch.num_targets
+        size = (len(batch.n_id), end)
+        embedding = self.conv((source, target[:end]), batch.edge_index, size=size)
+        if self.lin_skip is not None:
+            embedding = embedding + self.lin_skip(total[:end])
+        return NodeState(
+            embedding,
+            bias[:end],
+            learnt[:end],
+            Generated(*(part[:end] for part in generated)),
+            batch.cold[:end],
+        )
+
+    def _choose(
+        self, learnt: Tensor, generated: Tensor, cold: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Preference and bias: generated for cold nodes, learnt for others."""
+        if not self.generate_bias:
+            generated = nn.functional.pad(generated, (0, 1))
+        # A choice, not a blend: whatever a cold row holds, NaN too, is unread.
+        chosen = torch.where(cold[:, None], generated, learnt)
+        return chosen[:, : self.channels], chosen[:, self.channels]

@@ -1,0 +1,118 @@
+"""Candidate pools and weighted draws of neighbours from them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Draws work on dense [nodes, largest pool] blocks of at most so many entries.
+BLOCK_ENTRIES = 2**22
+
+# The constants of SplitMix64 (Steele et al., 2014), as signed 64-bit numbers.
+_GAMMA = 0x9E3779B97F4A7C15 - 2**64
+_MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
+_MIX_2 = 0x94D049BB133111EB - 2**64
+
+
+class CandidatePool:
+    r"""The candidate neighbours of each node, and how to draw from them.
+
+    A draw is a pure function of seed, epoch, node and edge: the random number
+    of an edge is a hash of these (a *counter-based* generator). Hence a node
+    draws the same neighbours whatever else is in its batch, on whatever
+    device, and in whichever worker process.
+
+    Args:
+        edge_index (Tensor): Edges neighbour :math:`\rightarrow` node,
+            :obj:`[2, E]`, in any order.
+        edge_weight (Tensor, optional): Non-negative weights, :obj:`[E]`; an
+            edge of weight 0 is never drawn. Without, draws are uniform.
+        num_nodes (int): Number of nodes.
+
+    Raises:
+        ValueError: If weights are negative, not finite or too few.
+    """
+
+    def __init__(
+        self, edge_index: Tensor, edge_weight: Tensor | None, num_nodes: int
+    ) -> None:
+        if edge_weight is None:
+            edge_weight = torch.ones(edge_index.size(1), device=edge_index.device)
+        if edge_weight.dim() != 1 or len(edge_weight) != edge_index.size(1):
+            raise ValueError(
+                f'Expected one weight an edge, [{edge_index.size(1)}] (got '
+                f'{list(edge_weight.size())})'
+            )
+        if not (torch.isfinite(edge_weight) & (edge_weight >= 0)).all():
+            raise ValueError('Edge weights must be finite and not negative')
+        target, self.perm = torch.sort(edge_index[1], stable=True)
+        self.source = edge_index[0][self.perm]
+        self.weight = edge_weight[self.perm].double()
+        count = torch.bincount(target, minlength=num_nodes)
+        self.ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
+
+    @property
+    def num_nodes(self) -> int:
+        return self.ptr.numel() - 1
+
+    def draw(self, node: Tensor, size: int, seed: int, epoch: int = 0) -> Tensor:
+        r"""Draws neighbours without replacement, in proportion to weight.
+
+        With :math:`u_e` uniform, the edges of smallest
+        :math:`-\log(u_e) / w_e` are such a draw (Efraimidis and Spirakis,
+        2006).
+
+        Args:
+            node (Tensor): The nodes to draw for, :obj:`[n]`.
+            size (int): Neighbours a node.
+            seed (int): Seed of the run.
+            epoch (int, optional): A new epoch is a new, independent draw.
+
+        Returns:
+            Slots of the drawn edges, :obj:`[n, size]`: positions in
+            :attr:`source` and :attr:`perm`, or -1 past the end of a pool that
+            offers fewer.
+        """
+        widest = int((self.ptr[1:] - self.ptr[:-1]).max()) if len(self.ptr) > 1 else 0
+        if widest == 0 or size == 0 or not len(node):
+            return node.new_full((len(node), size), -1)
+        key = mix(mix(seed) + epoch)
+        blocks = node.split(max(1, BLOCK_ENTRIES // widest))
+        return torch.cat([self._draw(n, size, widest, key) for n in blocks])
+
+    def _draw(self, node: Tensor, size: int, widest: int, key: int) -> Tensor:
+        first, last = self.ptr[node], self.ptr[node + 1]
+        slot = first[:, None] + torch.arange(widest, device=node.device)
+        inside = slot < last[:, None]
+        slot = torch.where(inside, slot, 0)
+        arrival = -uniform(slot, key).log() / self.weight[slot]
+        arrival.masked_fill_(~inside, torch.inf)
+        arrival, column = arrival.topk(min(size, widest), largest=False)
+        drawn = slot.gather(1, column).masked_fill_(arrival.isinf(), -1)
+        return torch.nn.functional.pad(drawn, (0, size - drawn.size(1)), value=-1)
+
+
+def uniform(counter: Tensor, key: int) -> Tensor:
+    """Uniform numbers in (0, 1), a hash of each counter under a key."""
+    state = _mix(counter * _GAMMA + key)
+    return ((_shift(state, 11)).double() + 0.5) / 2**53
+
+
+def mix(number: int) -> int:
+    """Scrambles a number, so that seeds 0, 1, 2 are far apart."""
+    return int(_mix(torch.tensor(_wrap(number * _GAMMA + _GAMMA))))
+
+
+def _mix(state: Tensor) -> Tensor:
+    state = (state ^ _shift(state, 30)) * _MIX_1
+    state = (state ^ _shift(state, 27)) * _MIX_2
+    return state ^ _shift(state, 31)
+
+
+def _shift(state: Tensor, bits: int) -> Tensor:
+    # A logical shift: the arithmetic one would drag the sign bit along.
+    return (state >> bits) & (2 ** (64 - bits) - 1)
+
+
+def _wrap(number: int) -> int:
+    return (number + 2**63) % 2**64 - 2**63
