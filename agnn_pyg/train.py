@@ -151,8 +151,8 @@ class EpochLoaders(pl.LightningDataModule):
         self.train.set_epoch(self.trainer.current_epoch)
         return self.train
 
-    def val_dataloader(self) -> RatingLoader | list:
-        return [] if self.validation is None else self.validation
+    def val_dataloader(self) -> RatingLoader | None:
+        return self.validation
 
 
 class History(pl.Callback):
@@ -263,6 +263,7 @@ def fit(
             enable_model_summary=False,
             gradient_clip_val=gradient_clip,
             num_sanity_val_steps=0,
+            limit_val_batches=0 if validation is None else 1.0,
             reload_dataloaders_every_n_epochs=1,
             log_every_n_steps=len(train),
             **{'accelerator': 'cpu', 'devices': 1, **trainer_options},
@@ -306,6 +307,8 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', category=PossibleUserWarning)
+            # The engine's own use of what its dependencies deprecate.
+            warnings.filterwarnings('ignore', '.*LeafSpec.*')
             warnings.filterwarnings('ignore', '.*exists and is not empty.*')
             yield
     finally:

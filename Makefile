@@ -1,0 +1,43 @@
+# `make benchmark` and `make test` need Python 3.10 or newer, and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIGS := benchmarks/configs/agnn
+
+.PHONY: benchmark test lint results clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make benchmark  train AGNN on strictly cold films and print the table'
+	@echo 'make test       run all tests'
+	@echo 'make lint       check style'
+	@echo 'make results    repeat every committed result and the tables of the README'
+
+# The stamp is younger than the files it was installed from.
+$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+benchmark: $(VENV)/installed
+	$(BIN)/python -m benchmarks.agnn $(CONFIGS)/ml100k-item-cold.toml --seeds 0
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+results: $(VENV)/installed
+	for config in item-cold user-cold both-cold warm; do \
+	  for split in 0 1 2; do \
+	    $(BIN)/python -m benchmarks.agnn $(CONFIGS)/ml100k-$$config.toml \
+	      --seeds 0 1 2 --split-seed $$split --out benchmarks/results || exit 1; \
+	  done; \
+	done
+	$(BIN)/python -m benchmarks.tables --write README.md
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info runs

@@ -1,0 +1,227 @@
+"""One run of AGNN: a config, tables, a split and a seed to a report's content."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from agnn_pyg import AGNN, AttributeEncoder, predict, rating_graph, rating_loader
+from agnn_pyg.train import FitResult, RatingModule, fit
+from benchmarks.config import AGNNConfig
+from benchmarks.metrics import score
+from data.splits import Split
+from data.tables import RatingTables
+
+# Far from every training seed, so that no draw of theirs is tested with.
+EVALUATION_SEED = 1_000_003
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to run, which must not change what comes out on a CPU."""
+
+    folder: Path
+    device: str = 'cpu'
+    resume: bool = False
+    progress: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained model and the graph it was trained on."""
+
+    module: RatingModule
+    graph: Any
+    result: FitResult
+    seconds: float
+
+
+def run_agnn(
+    config: AGNNConfig, tables: RatingTables, split: Split, seed: int, options: Options
+) -> dict[str, Any]:
+    """Selects the epoch on validation, refits, and scores the test part once.
+
+    Returns:
+        The model's part of a report: metrics, best epoch, history, times.
+    """
+    selected = _train(config, tables, split.train, split.validation, seed, options)
+    best_epoch = selected.result.best_epoch
+    final = selected
+    if config.train.refit:
+        final = _train(
+            config, tables, split.fit, None, seed, options, epochs=best_epoch + 1
+        )
+    start = time.perf_counter()
+    metrics = {
+        'val': _evaluate(selected, config, tables, split.validation),
+        'test': _evaluate(final, config, tables, split.test),
+    }
+    ran = len(selected.result.history)
+    return {
+        'num_parameters': sum(p.numel() for p in final.module.model.parameters()),
+        'best_epoch': best_epoch,
+        'metrics': metrics,
+        'history': selected.result.history,
+        'time': {
+            'train_s': selected.seconds,
+            'per_epoch_s': selected.seconds / ran,
+            'refit_s': final.seconds if config.train.refit else 0.0,
+            'evaluate_s': time.perf_counter() - start,
+        },
+    }
+
+
+def _train(
+    config: AGNNConfig,
+    tables: RatingTables,
+    train: pd.DataFrame,
+    validation: pd.DataFrame | None,
+    seed: int,
+    options: Options,
+    epochs: int | None = None,
+) -> Trained:
+    """Trains on one part and, where given, selects the epoch on another."""
+    start = time.perf_counter()
+    graph, num_tokens = build_graph(config, tables, train, seed)
+    index, rating = _tensors(tables, train)
+    loaders = [
+        rating_loader(
+            graph,
+            index,
+            rating,
+            batch_size=config.train.batch_size,
+            num_neighbors=config.graph.num_neighbors,
+            cold_rate=(config.train.cold_users, config.train.cold_items),
+            shuffle=True,
+            seed=seed,
+        )
+    ]
+    if validation is not None:
+        loaders.append(_evaluation_loader(graph, config, tables, validation))
+    torch.manual_seed(seed)
+    module = _module(config, tables, num_tokens, rating, seed)
+    stage = 'refit' if validation is None else 'select'
+    result = fit(
+        module,
+        *loaders,
+        epochs=config.train.epochs,
+        stop_after=epochs,
+        patience=config.train.patience if validation is not None else None,
+        ema_decay=config.train.ema_decay,
+        gradient_clip=config.train.gradient_clip,
+        folder=options.folder / stage,
+        resume=options.resume,
+        progress=options.progress,
+        accelerator='gpu' if options.device.startswith('cuda') else options.device,
+    )
+    module.to(options.device)
+    return Trained(module, graph, result, time.perf_counter() - start)
+
+
+def build_graph(
+    config: AGNNConfig, tables: RatingTables, train: pd.DataFrame, seed: int
+) -> tuple[Any, tuple[int, int]]:
+    """The rating graph of a training part, and the sizes of both vocabularies.
+
+    What is embedded has the vocabulary of the nodes that are trained on: the
+    embedding of a value that only cold nodes have would never be trained. What
+    is merely compared has the vocabulary of all.
+    """
+    embedded, compared = [], []
+    for key, frame, columns, proximity in (
+        (
+            'user',
+            tables.users,
+            config.data.user_attributes,
+            config.graph.user_attributes,
+        ),
+        (
+            'item',
+            tables.items,
+            config.data.item_attributes,
+            config.graph.item_attributes,
+        ),
+    ):
+        encoder = AttributeEncoder(
+            columns, config.data.min_count, config.data.num_knots
+        ).fit(frame[frame[key].isin(train[key])])
+        embedded.append(encoder.transform(frame))
+        encoder = AttributeEncoder(proximity, num_knots=config.data.num_knots)
+        compared.append(encoder.fit_transform(frame))
+    index, rating = _tensors(tables, train)
+    graph = rating_graph(
+        *embedded,
+        index,
+        rating,
+        user_proximity=compared[0],
+        item_proximity=compared[1],
+        preference=config.graph.preference,
+        pool=config.graph.pool,
+        max_pool=config.graph.max_pool,
+        seed=seed,
+    )
+    return graph, (embedded[0].num_tokens, embedded[1].num_tokens)
+
+
+def _module(
+    config: AGNNConfig,
+    tables: RatingTables,
+    num_tokens: tuple[int, int],
+    rating: Tensor,
+    seed: int,
+) -> RatingModule:
+    model = AGNN(
+        len(tables.users),
+        len(tables.items),
+        *num_tokens,
+        mean=float(rating.mean()),
+        **dataclasses.asdict(config.model),
+    )
+    train = config.train
+    return RatingModule(
+        model,
+        lr=train.lr,
+        free_lr=train.free_lr,
+        weight_decay=train.weight_decay,
+        kl_weight=train.kl_weight,
+        reconstruction_weight=train.reconstruction_weight,
+        preference_weight=train.preference_weight,
+        rating_range=(float(rating.min()), float(rating.max())),
+        seed=seed,
+    )
+
+
+def _evaluate(
+    trained: Trained, config: AGNNConfig, tables: RatingTables, part: pd.DataFrame
+) -> dict[str, float]:
+    predicted = predict(
+        trained.module.model,
+        _evaluation_loader(trained.graph, config, tables, part),
+        draws=config.train.draws,
+        rating_range=trained.module.rating_range,
+    )
+    return score(predicted, part['rating'])
+
+
+def _evaluation_loader(
+    graph: Any, config: AGNNConfig, tables: RatingTables, part: pd.DataFrame
+) -> Any:
+    return rating_loader(
+        graph,
+        *_tensors(tables, part),
+        batch_size=max(config.train.batch_size, 4096),
+        num_neighbors=config.graph.num_neighbors,
+        seed=EVALUATION_SEED,
+    )
+
+
+def _tensors(tables: RatingTables, part: pd.DataFrame) -> tuple[Tensor, Tensor]:
+    user, item = (torch.from_numpy(p) for p in tables.positions(part))
+    rating = torch.tensor(part['rating'].to_numpy(), dtype=torch.float)
+    return torch.stack([user, item]), rating

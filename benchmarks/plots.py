@@ -1,0 +1,107 @@
+"""Figures, drawn from reports and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.tables import NAMES
+
+MODEL_COLOR = '#1f6f8b'
+PEER_COLORS = ('#b8b8b8', '#8a8a8a', '#c98f4a', '#7a9e62')
+
+
+def plot_runs(reports: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
+    """Learning curves and a bar chart of the peers, as PNG files.
+
+    Args:
+        reports (list): Reports of one split, one a seed.
+        folder (Path): Where to write.
+    """
+    # Figures are files here: no window system is needed, nor looked for.
+    import matplotlib
+
+    matplotlib.use('Agg')
+    return [
+        _save(_learning_curves(reports), folder / 'learning-curves.png'),
+        _save(_peers(reports), folder / 'peers.png'),
+    ]
+
+
+def _learning_curves(reports: Sequence[dict[str, Any]]) -> Any:
+    figure, axes = _figure((6.4, 4))
+    for number, report in enumerate(reports):
+        history = report['history']
+        epochs = [row['epoch'] + 1 for row in history]
+        label = ('validation', 'training') if number == 0 else (None, None)
+        curves = (
+            ([row['val_rmse'] for row in history], '-', label[0]),
+            ([row['train_mse'] ** 0.5 for row in history], ':', label[1]),
+        )
+        for values, style, name in curves:
+            axes.plot(epochs, values, style, color=MODEL_COLOR, alpha=0.8, label=name)
+        best = history[report['best_epoch']]
+        axes.plot(
+            best['epoch'] + 1,
+            best['val_rmse'],
+            'o',
+            color=MODEL_COLOR,
+            label='selected epoch' if number == 0 else None,
+        )
+    peer = reports[0]['peers']['damped_biases']['metrics']['val']['rmse']
+    axes.axhline(peer, color=PEER_COLORS[1], ls='--', lw=1)
+    axes.annotate(
+        'damped biases, validation',
+        (1, peer),
+        xycoords=('axes fraction', 'data'),
+        ha='right',
+        va='bottom',
+        color=PEER_COLORS[1],
+        fontsize=8,
+    )
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(xlabel='epoch', ylabel='RMSE', title=_title(reports))
+    axes.legend(frameon=False)
+    return figure
+
+
+def _peers(reports: Sequence[dict[str, Any]]) -> Any:
+    figure, axes = _figure((6.4, 3.2))
+    peers = reports[0]['peers']
+    values = [[peer['metrics']['test']['rmse']] for peer in peers.values()]
+    values.append([report['metrics']['test']['rmse'] for report in reports])
+    labels = [NAMES[name] for name in (*peers, 'agnn')]
+    means = [sum(v) / len(v) for v in values]
+    colors = [*PEER_COLORS[: len(peers)], MODEL_COLOR]
+    bars = axes.barh(labels, means, color=colors, height=0.6)
+    axes.bar_label(bars, [f'{mean:.4f}' for mean in means], padding=12, fontsize=9)
+    for row, points in enumerate(values):
+        if len(points) > 1:
+            axes.plot(points, [row] * len(points), '.', color='black', ms=5)
+    span = max(means) - min(means) or 1
+    # Differences are what matters; the axis says where it begins.
+    axes.set_xlim(min(means) - 0.6 * span, max(means) + 0.25 * span)
+    axes.invert_yaxis()
+    axes.set(xlabel='test RMSE (lower is better; axis cut)', title=_title(reports))
+    return figure
+
+
+def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout='constrained', dpi=150)
+    axes = figure.add_subplot()
+    axes.spines[['top', 'right']].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> Path:
+    # No time stamp inside: the same numbers give the same file.
+    figure.savefig(path, metadata={'Software': None})
+    return path
+
+
+def _title(reports: Sequence[dict[str, Any]]) -> str:
+    config = reports[0]['config']
+    return f'{config["name"]}, split {config["split_seed"]}, {len(reports)} seed(s)'

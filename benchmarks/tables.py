@@ -1,0 +1,182 @@
+"""Tables from reports, and from nothing else.
+
+python -m benchmarks.tables --write README.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import read_reports
+
+RESULTS = Path(__file__).parent / 'results'
+NAMES = {
+    'global_mean': 'global mean',
+    'damped_biases': 'damped biases',
+    'agnn': 'AGNN',
+}
+MODES = {
+    'item_cold': 'item cold',
+    'user_cold': 'user cold',
+    'both_cold': 'both cold',
+    'warm': 'warm',
+}
+
+
+def run_table(reports: Sequence[dict[str, Any]]) -> str:
+    """The models of one split side by side, as Markdown.
+
+    Peers have no seed; AGNN's figures are mean ± sample standard deviation over
+    model seeds, and the figures themselves where there are fewer than three.
+    """
+    first = reports[0]
+    rows = [
+        (NAMES[name], *(_figure([peer['metrics'][p][m]]) for p, m in _COLUMNS))
+        for name, peer in first['peers'].items()
+    ]
+    rows.append(
+        (
+            NAMES['agnn'],
+            *(_figure([r['metrics'][p][m] for r in reports]) for p, m in _COLUMNS),
+        )
+    )
+    data, seeds = first['data'], [r['config']['seed'] for r in reports]
+    title = (
+        f'{first["config"]["name"]}: {data["num_fit"]:,} ratings to train and select '
+        f'on, {data["num_test"]:,} to test; model seeds {_listed(seeds)}'
+    )
+    header = ('', 'validation RMSE', 'test RMSE', 'test MAE')
+    return f'{title}\n\n{markdown(header, rows)}'
+
+
+_COLUMNS = (('val', 'rmse'), ('test', 'rmse'), ('test', 'mae'))
+
+
+def summary_table(reports: Sequence[dict[str, Any]]) -> str:
+    """All modes: test RMSE / MAE, mean over splits of the mean over seeds."""
+    rows = []
+    for mode, label in MODES.items():
+        chosen = [r for r in reports if r['config']['data']['mode'] == mode]
+        if not chosen:
+            rows.append((label, *['not run'] * 4))
+            continue
+        rows.append((label, *(_over_splits(chosen, name) for name in NAMES)))
+        seeds = {r['config']['seed'] for r in chosen}
+        splits = {r['config']['split_seed'] for r in chosen}
+        rows[-1] += (f'{len(splits)} × {len(seeds)}',)
+    return markdown(('test RMSE / MAE', *NAMES.values(), 'splits × seeds'), rows)
+
+
+def hardware_line(reports: Sequence[dict[str, Any]]) -> str:
+    """Where the figures were measured."""
+    lines = set()
+    for report in reports:
+        e = report['environment']
+        device = f'{e["cpu"]}, {e["threads"]} thread(s)'
+        device = device if e['device'] == 'cpu' else e['device']
+        lines.add(
+            f'{device}; Python {e["python"]}, torch {e["torch"]}, '
+            f'torch-geometric {e["torch_geometric"]}'
+        )
+    return 'Measured on: ' + ' | '.join(sorted(lines)) + '.'
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, aligned for reading as text too."""
+    table = [tuple(header), *map(tuple, rows)]
+    width = [max(len(row[c]) for row in table) for c in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(w) if c == 0 else cell.rjust(w)
+            for c, (cell, w) in enumerate(zip(cells, width, strict=True))
+        ]
+        return '| ' + ' | '.join(padded) + ' |'
+
+    rule = '|' + '|'.join(
+        '-' * (w + 2) if c == 0 else '-' * (w + 1) + ':' for c, w in enumerate(width)
+    )
+    return '\n'.join([line(header), rule + '|', *map(line, rows)])
+
+
+def fill(text: str, blocks: dict[str, str]) -> str:
+    """Replaces what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``."""
+    for name, block in blocks.items():
+        start, end = f'<!-- {name} -->', f'<!-- /{name} -->'
+        if text.count(start) != 1 or text.count(end) != 1:
+            raise ValueError(f"The text lacks one '{start}' and one '{end}'")
+        before, rest = text.split(start)
+        text = f'{before}{start}\n{block}\n{end}{rest.split(end)[1]}'
+    return text
+
+
+def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
+    """What the README shows of the committed results."""
+    reports = read_reports(results / 'agnn')
+    table = summary_table(reports)
+    return {
+        'agnn results': f'{table}\n\n{hardware_line(reports)}' if reports else table
+    }
+
+
+def _over_splits(reports: Sequence[dict[str, Any]], name: str) -> str:
+    cells = []
+    for metric in ('rmse', 'mae'):
+        by_split: dict[int, list[float]] = {}
+        for report in reports:
+            source = report if name == 'agnn' else report['peers'][name]
+            value = source['metrics']['test'][metric]
+            by_split.setdefault(report['config']['split_seed'], []).append(value)
+        cells.append(_mean_std([statistics.mean(v) for v in by_split.values()]))
+    return ' / '.join(cells)
+
+
+def _figure(values: Sequence[float]) -> str:
+    if len(values) < 3:
+        return ', '.join(f'{value:.4f}' for value in values)
+    return _mean_std(values)
+
+
+def _mean_std(values: Sequence[float]) -> str:
+    mean = statistics.mean(values)
+    if len(values) == 1:
+        return f'{mean:.4f}'
+    std = statistics.stdev(values)
+    # Two significant digits of the spread, and the mean to the same place.
+    places = 4 if std == 0 else min(max(1 - math.floor(math.log10(std)), 2), 5)
+    return f'{mean:.{places}f} ± {std:.{places}f}'
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ', '.join(map(str, sorted(values)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints the tables, or writes them into a page."""
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.tables', description='Tables of committed results.'
+    )
+    parser.add_argument('--results', type=Path, default=RESULTS)
+    parser.add_argument('--write', type=Path, metavar='PAGE', help='fill in a page')
+    args = parser.parse_args(argv)
+    blocks = readme_blocks(args.results)
+    if args.write is None:
+        print('\n\n'.join(blocks.values()))
+        return 0
+    try:
+        text = fill(args.write.read_text(encoding='utf-8'), blocks)
+    except (OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    args.write.write_text(text, encoding='utf-8')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

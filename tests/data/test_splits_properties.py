@@ -1,0 +1,80 @@
+"""What holds of every split, whatever the tables: sought by hypothesis."""
+
+import pandas as pd
+import pytest
+
+from data.splits import MODES, carve_validation, split
+from data.synthetic import planted_tables
+from data.tables import RatingTables
+
+pytest.importorskip('hypothesis', reason='hypothesis is not installed')
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+quick = settings(max_examples=30, deadline=None)
+seeds = st.integers(0, 4_000_000)
+fractions = st.floats(0.15, 0.5)
+tables = st.builds(
+    planted_tables,
+    num_users=st.integers(25, 40),
+    num_items=st.integers(25, 40),
+    density=st.floats(0.5, 1),
+    seed=st.integers(0, 99),
+)
+
+
+def ids(frame, *keys):
+    return set(frame[list(keys)].itertuples(index=False, name=None))
+
+
+@quick
+@given(tables, st.sampled_from(MODES), fractions, fractions, seeds)
+def test_invariants(tables, mode, test, validation, seed):
+    parts = split(tables, mode, test=test, validation=validation, seed=seed)
+    train, held_out, tested, fit = (
+        ids(frame, 'user', 'item')
+        for frame in (parts.train, parts.validation, parts.test, parts.fit)
+    )
+    assert train
+    assert held_out
+    assert tested
+    assert not train & held_out
+    assert not fit & tested
+    assert train | held_out <= fit
+    if mode != 'both_cold':
+        assert train | held_out == fit
+        assert len(fit | tested) == len(tables.ratings)
+    for key in ('item', 'user'):
+        if mode in (f'{key}_cold', 'both_cold'):
+            assert not ids(parts.test, key) & ids(parts.fit, key)
+            assert not ids(parts.validation, key) & ids(parts.train, key)
+    for frame in (parts.train, parts.validation, parts.test, parts.fit):
+        pd.testing.assert_frame_equal(frame, tables.ratings.loc[frame.index])
+        assert frame.index.is_monotonic_increasing
+
+
+@quick
+@given(tables, st.sampled_from(MODES), seeds)
+def test_ids_are_names_only(tables, mode, seed):
+    """Text for numbers, in the same order, makes no difference."""
+    named = RatingTables(
+        *(
+            frame.astype({key: str for key in ('user', 'item') if key in frame})
+            for frame in (tables.users, tables.items, tables.ratings)
+        )
+    )
+    one = split(tables, mode, seed=seed)
+    other = split(named, mode, seed=seed)
+    for part in ('train', 'validation', 'test', 'fit'):
+        left, right = getattr(one, part), getattr(other, part)
+        assert left.index.equals(right.index)
+
+
+@quick
+@given(tables, st.sampled_from(MODES), fractions, seeds)
+def test_carving_again_changes_nothing(tables, mode, fraction, seed):
+    parts = split(tables, mode, validation=fraction, seed=seed)
+    train, validation = carve_validation(parts.fit, mode, fraction=fraction, seed=seed)
+    pd.testing.assert_frame_equal(train, parts.train)
+    pd.testing.assert_frame_equal(validation, parts.validation)
