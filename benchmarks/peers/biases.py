@@ -38,8 +38,8 @@ class DampedBiases:
     """
 
     GRID: ClassVar[dict[str, tuple]] = {
-        'user_damping': (1, 2, 5, 10, 20, 40),
-        'item_damping': (1, 2, 5, 10, 20, 40),
+        'user_damping': (0.3, 1, 3, 10, 30, 100),
+        'item_damping': (0.3, 1, 3, 10, 30, 100),
     }
 
     def __init__(self, user_damping: float = 5, item_damping: float = 5) -> None:

@@ -1,0 +1,119 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.agnn import main
+from data.splits import split
+from data.synthetic import planted_tables
+
+CONFIGS = Path('benchmarks/configs/agnn').resolve()
+ITEM_COLD = str(CONFIGS / 'ml100k-item-cold.toml')
+# What differs between two runs of the same thing.
+VOLATILE = ('command', 'environment', 'time', 'peak_memory_mb')
+
+
+def smoke(out, *more, config=ITEM_COLD):
+    return main([config, '--smoke', '--out', str(out), *more])
+
+
+def measured(out, seed=0, config='ml100k-item-cold', part='split-0'):
+    path = out / 'agnn' / config / part / f'seed-{seed}' / 'report.json'
+    content = json.loads(path.read_text(encoding='utf-8'))
+    return {key: value for key, value in content.items() if key not in VOLATILE}
+
+
+@pytest.mark.parametrize('mode', ['item-cold', 'user-cold', 'both-cold', 'warm'])
+def test_smoke_run_writes_report_table_and_plots(tmp_path, capsys, mode):
+    name = f'ml100k-{mode}'
+    assert smoke(tmp_path, config=str(CONFIGS / f'{name}.toml')) == 0
+    report = measured(tmp_path, config=name)
+    for part in ('val', 'test'):
+        for metric in ('rmse', 'mae'):
+            assert 0 < report['metrics'][part][metric] < 5
+    assert set(report['peers']) == {'global_mean', 'damped_biases'}
+    assert 0 <= report['best_epoch'] < len(report['history'])
+    folder = tmp_path / 'agnn' / name / 'split-0'
+    for plot in ('learning-curves.png', 'peers.png'):
+        assert (folder / plot).read_bytes().startswith(b'\x89PNG')
+    printed = capsys.readouterr().out
+    assert 'AGNN' in printed
+    assert (folder / 'table.md').read_text(encoding='utf-8').strip() in printed
+
+
+def test_same_seed_same_digits_and_another_seed_others(tmp_path):
+    smoke(tmp_path / 'a', '--seeds', '0', '1')
+    smoke(tmp_path / 'b')
+    assert measured(tmp_path / 'a') == measured(tmp_path / 'b')
+    assert measured(tmp_path / 'a')['metrics'] != measured(tmp_path / 'a', 1)['metrics']
+
+
+def test_split_files_reproduce_the_seeded_split(tmp_path):
+    parts = split(planted_tables(), 'item_cold', seed=0)
+    columns = ['user', 'item', 'rating']
+    files = [tmp_path / 'train.csv', tmp_path / 'test.csv']
+    for frame, path in zip((parts.fit, parts.test), files, strict=True):
+        frame[columns].to_csv(path, index=False)
+    smoke(tmp_path / 'a')
+    smoke(tmp_path / 'b', '--split-files', *map(str, files))
+    part = f'files-{tmp_path.name}-train'
+    seeded, filed = measured(tmp_path / 'a'), measured(tmp_path / 'b', part=part)
+    assert seeded['metrics'] == filed['metrics']
+    assert seeded['peers'] == filed['peers']
+
+
+def test_resume_keeps_finished_seeds(tmp_path, capsys):
+    smoke(tmp_path)
+    path = tmp_path / 'agnn' / 'ml100k-item-cold' / 'split-0' / 'seed-0' / 'report.json'
+    before = path.stat().st_mtime_ns
+    smoke(tmp_path, '--resume', '--seeds', '0', '1')
+    assert path.stat().st_mtime_ns == before
+    assert 'done before' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_run_ends_with_the_same_digits(tmp_path):
+    command = [sys.executable, '-m', 'benchmarks.agnn', str(tmp_path / 'long.toml')]
+    text = Path(ITEM_COLD).read_text(encoding='utf-8')
+    (tmp_path / 'long.toml').write_text(text, encoding='utf-8')
+    options = ['--smoke', '--out']
+    root = CONFIGS.parents[2]
+    whole = [*command, *options, str(tmp_path / 'whole')]
+    subprocess.run(whole, cwd=root, check=True, capture_output=True)
+    broken = [*command, *options, str(tmp_path / 'broken')]
+    folder = tmp_path / 'broken' / 'agnn' / 'long' / 'split-0' / 'seed-0'
+    process = subprocess.Popen(broken, cwd=root, stderr=subprocess.DEVNULL)
+    # Killed as soon as the first epoch is on disk, in the middle of the run.
+    deadline = time.monotonic() + 120
+    while not (folder / 'select' / 'checkpoints' / 'last.ckpt').exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / 'report.json').exists()
+    subprocess.run([*broken, '--resume'], cwd=root, check=True, capture_output=True)
+    first = measured(tmp_path / 'whole', config='long')
+    assert first == measured(tmp_path / 'broken', config='long')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'match'),
+    [
+        (['no-such.toml'], 'No config file'),
+        ([ITEM_COLD, '--smoke', '--device', 'tpu'], "must be 'cpu' or 'cuda'"),
+        ([ITEM_COLD, '--smoke', '--split-files', 'a.csv', 'b.csv'], 'a.csv'),
+        ([ITEM_COLD, '--smoke', '--split-seed', '-1'], '-1'),
+    ],
+)
+def test_bad_arguments_are_one_line_and_exit_code_2(capsys, arguments, match, tmp_path):
+    assert main([*arguments, '--out', str(tmp_path)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith('error: ')
+    assert match in error
+    assert '\n' not in error

@@ -1,0 +1,125 @@
+import copy
+from pathlib import Path
+
+import pytest
+
+from benchmarks.report import read_reports, write_json
+from benchmarks.tables import (
+    RESULTS,
+    fill,
+    main,
+    markdown,
+    readme_blocks,
+    run_table,
+    summary_table,
+)
+
+REPORT = {
+    'config': {
+        'name': 'ml100k-item-cold',
+        'seed': 0,
+        'split_seed': 0,
+        'data': {'mode': 'item_cold'},
+    },
+    'environment': {
+        'cpu': 'Some CPU',
+        'threads': 1,
+        'device': 'cpu',
+        'python': '3.11',
+        'torch': '2.13',
+        'torch_geometric': '2.8',
+    },
+    'data': {'num_fit': 80000, 'num_test': 20000},
+    'metrics': {
+        'val': {'rmse': 1.0, 'mae': 0.8},
+        'test': {'rmse': 1.0, 'mae': 0.8},
+    },
+    'peers': {
+        name: {
+            'metrics': {
+                'val': {'rmse': 1.2, 'mae': 1.0},
+                'test': {'rmse': 1.1, 'mae': 0.9},
+            }
+        }
+        for name in ('global_mean', 'damped_biases')
+    },
+}
+
+
+def report(seed=0, split=0, rmse=1.0, mode='item_cold'):
+    made = copy.deepcopy(REPORT)
+    made['config'].update(seed=seed, split_seed=split, data={'mode': mode})
+    made['metrics']['test']['rmse'] = rmse
+    return made
+
+
+def test_run_table_gives_mean_and_sample_deviation_over_seeds():
+    table = run_table(
+        [report(seed, rmse=r) for seed, r in enumerate((1.0, 1.01, 1.02))]
+    )
+    assert '1.010 ± 0.010' in table
+    assert '80,000 ratings' in table
+    assert 'model seeds 0, 1, 2' in table
+
+
+def test_fewer_than_three_seeds_are_shown_one_by_one():
+    table = run_table([report(0, rmse=1.0), report(1, rmse=1.02)])
+    assert '1.0000, 1.0200' in table
+    assert '±' not in table
+
+
+def test_summary_averages_seeds_within_splits_first():
+    reports = [
+        report(0, 0, 1.00),
+        report(1, 0, 1.02),
+        report(0, 1, 1.04),
+        report(1, 1, 1.06),
+    ]
+    table = summary_table(reports)
+    # Splits average 1.01 and 1.05: mean 1.03, sample deviation .0283.
+    assert '1.030 ± 0.028 / 0.8000 ± 0.0000' in table
+    assert '2 × 2' in table
+
+
+def test_summary_says_what_was_not_run():
+    rows = summary_table([report()]).splitlines()
+    assert sum('not run' in row for row in rows) == 3
+
+
+def test_markdown_is_aligned():
+    lines = markdown(('a', 'b'), [('long name', '1'), ('x', '22')]).splitlines()
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_fill_replaces_only_its_block():
+    text = 'before\n<!-- t -->\nold\n<!-- /t -->\nafter'
+    assert fill(text, {'t': 'new'}) == 'before\n<!-- t -->\nnew\n<!-- /t -->\nafter'
+
+
+def test_fill_refuses_a_text_without_the_block():
+    with pytest.raises(ValueError, match='<!-- t -->'):
+        fill('nothing here', {'t': 'new'})
+
+
+def test_main_writes_a_page(tmp_path, capsys):
+    write_json(tmp_path / 'agnn' / 'x' / 'report.json', report())
+    page = tmp_path / 'page.md'
+    page.write_text('<!-- agnn results -->\n<!-- /agnn results -->\n', encoding='utf-8')
+    assert main(['--results', str(tmp_path), '--write', str(page)]) == 0
+    assert 'item cold' in page.read_text(encoding='utf-8')
+    assert main(['--results', str(tmp_path), '--write', str(tmp_path / 'no')]) == 2
+    assert 'error:' in capsys.readouterr().err
+
+
+def test_readme_agrees_with_the_committed_reports():
+    readme = Path(RESULTS, '..', '..', 'README.md').read_text(encoding='utf-8')
+    assert fill(readme, readme_blocks()) == readme
+
+
+def test_committed_reports_are_whole():
+    reports = read_reports(RESULTS / 'agnn')
+    assert reports
+    for each in reports:
+        assert not each['config']['smoke']
+        assert each['metrics']['test']['rmse'] > 0
+        assert each['environment']['torch']

@@ -1,0 +1,110 @@
+"""What all tests share: devices, golden numbers and a tiny graph of ratings."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch_geometric
+
+from agnn_pyg.features import AttributeEncoder
+from agnn_pyg.graph import rating_graph
+
+GOLDEN = Path(__file__).parent / 'golden'
+EXTENSIONS = ('pyg_lib', 'torch_sparse', 'torch_scatter')
+
+# Sums in another order differ in the last digits: one thread, one order.
+torch.set_num_threads(1)
+
+
+def pytest_report_header() -> list[str]:
+    cuda = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if cuda else 'none'
+    present = [name for name in EXTENSIONS if importlib.util.find_spec(name)]
+    return [
+        f'torch {torch.__version__}, PyG {torch_geometric.__version__}, '
+        f'CUDA device: {device}',
+        f'PyG extensions: {", ".join(present) or "none"}',
+    ]
+
+
+@pytest.fixture(params=['cpu', pytest.param('cuda', marks=pytest.mark.cuda)])
+def device(request):
+    """Each device in turn; CUDA is skipped, visibly, where there is none."""
+    if request.param == 'cuda' and not torch.cuda.is_available():
+        pytest.skip('needs a CUDA device')
+    return torch.device(request.param)
+
+
+@pytest.fixture
+def golden():
+    """Loads a golden file by name, its arrays and numbers as float64 tensors."""
+
+    def load(name):
+        content = json.loads((GOLDEN / f'{name}.json').read_text())
+        return {part: _tensors(content[part]) for part in _NUMERIC if part in content}
+
+    return load
+
+
+_NUMERIC = ('inputs', 'parameters', 'outputs')
+
+
+def _tensors(node):
+    if isinstance(node, dict):
+        return {key: _tensors(value) for key, value in node.items()}
+    return torch.tensor(node, dtype=torch.float64)
+
+
+@pytest.fixture(scope='session')
+def tiny_frames():
+    """Attributes of 12 users and 15 items: every kind of column, and gaps."""
+    rng = np.random.default_rng(0)
+    users = pd.DataFrame(
+        {
+            'job': rng.choice(['nurse', 'clerk', 'cook'], 12),
+            'age': rng.integers(18, 70, 12).astype(float),
+        }
+    )
+    users.loc[3, 'age'] = None
+    users.loc[4, 'job'] = None
+    items = pd.DataFrame(
+        {
+            'genre': [
+                list(rng.choice(['war', 'love', 'sea', 'moon'], n, replace=False))
+                for n in rng.integers(1, 4, 15)
+            ],
+            'land': rng.choice(['FR', 'JP', 'US'], 15),
+            'year': rng.integers(1950, 2000, 15),
+        }
+    )
+    items.at[2, 'genre'] = []
+    return {'user': users, 'item': items}
+
+
+@pytest.fixture(scope='session')
+def tiny_pairs():
+    """Training pairs and ratings; users 10, 11 and items 13, 14 have none."""
+    rng = np.random.default_rng(1)
+    user, item = (rng.random((10, 13)) < 0.5).nonzero()
+    rating = torch.from_numpy(rng.integers(1, 6, len(user))).float()
+    return torch.from_numpy(np.stack([user, item])), rating
+
+
+@pytest.fixture(scope='session')
+def tiny_attributes(tiny_frames):
+    return {
+        side: AttributeEncoder(list(frame.columns), num_knots=3).fit_transform(frame)
+        for side, frame in tiny_frames.items()
+    }
+
+
+@pytest.fixture(scope='session')
+def tiny_graph(tiny_attributes, tiny_pairs):
+    """The rating graph of these tables, with pools of 6 and 7 candidates."""
+    return rating_graph(
+        tiny_attributes['user'], tiny_attributes['item'], *tiny_pairs, pool=0.5
+    )
