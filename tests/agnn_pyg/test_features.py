@@ -260,7 +260,7 @@ def test_bad_options(kwargs, match):
 
 def test_a_missing_column_names_the_nearest():
     frame = pd.DataFrame({'genre': ['x'], 'land': ['y']})
-    with pytest.raises(ValueError, match="'genres'.*did you mean 'genre'"):
+    with pytest.raises(ValueError, match=r"'genres'.*did you mean 'genre'"):
         AttributeEncoder(['genres']).fit(frame)
     with pytest.raises(ValueError, match=r"'zip' in the table, which has \['genre"):
         AttributeEncoder(['zip']).fit(frame)

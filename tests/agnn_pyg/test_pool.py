@@ -14,7 +14,7 @@ EDGE_INDEX = torch.tensor(
     [[4, 1, 2, 3, 5, 0, 5, 0, 1, 2], [0, 0, 0, 0, 0, 2, 2, 3, 3, 3]]
 )
 WEIGHT = torch.tensor([1.0, 2, 3, 4, 5, 1, 1, 1, 0, 3])
-EPOCHS = 4000
+EPOCHS = 2500
 
 
 @pytest.fixture

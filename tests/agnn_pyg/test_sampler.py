@@ -84,7 +84,7 @@ def test_every_hop_takes_what_it_asks_for(num_neighbors):
     data = random_data()
     degree = torch.bincount(data.edge_index[1], minlength=30)
     for batch in node_loader(data, ProximitySampler(data, num_neighbors)):
-        frontier, seen = set(batch.n_id[:4].tolist()), set()
+        frontier, seen = set(batch.n_id[: batch.batch_size].tolist()), set()
         edges = data.edge_index[:, batch.e_id]
         for size in num_neighbors:
             seen |= frontier
@@ -371,7 +371,7 @@ def test_time_is_refused():
         ProximitySampler(data, [2]),
         input_nodes=torch.arange(4),
         input_time=torch.arange(4),
-        time_attr=None,
+        time_attr='time',
     )
     with pytest.raises(ValueError, match="'ProximitySampler' knows no time"):
         next(iter(loader))

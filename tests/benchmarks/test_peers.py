@@ -21,12 +21,14 @@ def loop_biases(train, user_damping, item_damping):
     mean = sum(train.rating) / len(train)
     item_bias, user_bias = {}, {}
     for item in set(train.item):
-        rest = [r - mean for i, r in zip(train.item, train.rating) if i == item]
+        rest = [
+            r - mean for i, r in zip(train.item, train.rating, strict=True) if i == item
+        ]
         item_bias[item] = sum(rest) / (len(rest) + item_damping)
     for user in set(train.user):
         rest = [
             r - mean - item_bias[i]
-            for u, i, r in zip(train.user, train.item, train.rating)
+            for u, i, r in zip(train.user, train.item, train.rating, strict=True)
             if u == user
         ]
         user_bias[user] = sum(rest) / (len(rest) + user_damping)
@@ -38,7 +40,7 @@ def test_damped_biases_against_a_loop():
     pairs = pd.DataFrame({'user': [1, 2, 3, 99, 1], 'item': [7, 8, 9, 7, 99]})
     expected = [
         mean + user_bias.get(u, 0) + item_bias.get(i, 0)
-        for u, i in zip(pairs.user, pairs.item)
+        for u, i in zip(pairs.user, pairs.item, strict=True)
     ]
     peer = DampedBiases(user_damping=2.0, item_damping=5.0).fit(TRAIN, None)
     np.testing.assert_allclose(peer.predict(pairs), expected, atol=1e-12)

@@ -1,0 +1,128 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from agnn_pyg.nn import AttributeEmbedding, BiInteraction
+
+
+def bag(embeddings):
+    """Bags whose tokens are the given embeddings, one token a slot."""
+    count, channels = embeddings.shape[:-1].numel(), embeddings.size(-1)
+    table = AttributeEmbedding(1 + count, channels).double()
+    with torch.no_grad():
+        table.weight[1:] = embeddings.reshape(count, channels)
+    index = torch.arange(1, 1 + count).view(-1, embeddings.size(-2))
+    return table(index, torch.ones(index.size()))
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [('embeddings', 'pooled'), ('embeddings_4d', 'pooled_4d')],
+)
+def test_golden_numbers(golden, name, expected):
+    numbers = golden('bi_interaction')
+    parameters = numbers['parameters']
+    pool = BiInteraction(6).double()
+    pool.load_state_dict(
+        {
+            'lin_pair.weight': parameters['bi_weight'],
+            'lin_pair.bias': parameters['bi_bias'],
+            'lin_sum.weight': parameters['si_weight'],
+            'lin_sum.bias': parameters['si_bias'],
+        }
+    )
+    expected = numbers['outputs'][expected]
+    out = pool(*bag(numbers['inputs'][name])).view_as(expected)
+    assert torch.allclose(out, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_loop_over_pairs(device):
+    torch.manual_seed(0)
+    table = AttributeEmbedding(9, 4, std=1).to(device)
+    pool = BiInteraction(4).to(device)
+    index = torch.tensor([[1, 2, 3, 4], [5, 8, 0, 0], [7, 0, 0, 0]], device=device)
+    weight = torch.tensor([[1, 0.5, 0.5, 2], [1, 1, 0, 0], [0.3, 0, 0, 0]]).to(device)
+    out = pool(*table(index, weight))
+    assert out.size() == (3, 4)
+    for row in range(3):
+        parts = [
+            w * table.weight[t]
+            for t, w in zip(index[row].tolist(), weight[row], strict=True)
+            if t
+        ]
+        pairs = torch.zeros(4, device=device)
+        for f, one in enumerate(parts):
+            for other in parts[f + 1 :]:
+                pairs = pairs + one * other
+        expected = F.leaky_relu(pool.lin_pair(pairs), 0.01)
+        expected = expected + F.leaky_relu(pool.lin_sum(sum(parts)), 0.01)
+        assert torch.allclose(out[row], expected, atol=1e-5)
+
+
+def test_weights_scale_embeddings():
+    table = AttributeEmbedding(4, 3)
+    index = torch.tensor([[1, 2], [3, 1]])
+    weight = torch.tensor([[0.25, 2.0], [1.0, 0.0]])
+    total, square = table(index, weight)
+    v = table.weight
+    assert torch.allclose(total, torch.stack([0.25 * v[1] + 2 * v[2], v[3]]))
+    expected = torch.stack([(0.25 * v[1]) ** 2 + (2 * v[2]) ** 2, v[3] ** 2])
+    assert torch.allclose(square, expected)
+
+
+def test_padding_is_not_read():
+    table = AttributeEmbedding(4, 3)
+    with torch.no_grad():
+        table.weight[0] = torch.nan
+    short = table(torch.tensor([[1, 2]]), torch.ones(1, 2))
+    index, weight = torch.tensor([[1, 2, 0, 0]]), torch.tensor([[1.0, 1, 0, 0]])
+    for one, other in zip(short, table(index, weight), strict=True):
+        assert torch.equal(one, other)
+    nothing = table(torch.zeros(1, 2, dtype=torch.long), torch.zeros(1, 2))
+    assert all(torch.equal(part, torch.zeros(1, 3)) for part in nothing)
+
+
+def test_padding_gets_no_gradient():
+    table = AttributeEmbedding(4, 3)
+    total, square = table(torch.tensor([[1, 3, 0]]), torch.tensor([[1.0, 1, 0]]))
+    (total.sum() + square.sum()).backward()
+    assert table.weight.grad[[0, 2]].eq(0).all()
+    assert table.weight.grad[[1, 3]].ne(0).all()
+
+
+def test_order_of_tokens_is_free():
+    torch.manual_seed(0)
+    table, pool = AttributeEmbedding(6, 3), BiInteraction(3)
+    index, weight = torch.tensor([[1, 4, 2, 5]]), torch.rand(1, 4)
+    order = torch.tensor([2, 0, 3, 1])
+    one = pool(*table(index, weight))
+    other = pool(*table(index[:, order], weight[:, order]))
+    assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_a_single_attribute_has_no_pairs():
+    table, pool = AttributeEmbedding(6, 3), BiInteraction(3)
+    out = pool(*table(torch.tensor([[2]]), torch.ones(1, 1)))
+    expected = F.leaky_relu(pool.lin_sum(table.weight[2]), 0.01)
+    assert torch.allclose(out[0], expected, atol=1e-6)
+
+
+def test_gradients():
+    torch.manual_seed(0)
+    pool = BiInteraction(3).double()
+    total, square = (torch.randn(4, 3, dtype=torch.double) for _ in range(2))
+    inputs = total.requires_grad_(), square.requires_grad_()
+    assert torch.autograd.gradcheck(pool, inputs)
+
+
+@pytest.mark.parametrize('module', [AttributeEmbedding(5, 3), BiInteraction(3)])
+def test_reset_parameters_draws_all_anew(module):
+    before = [p.clone() for p in module.parameters() if p.dim() > 1]
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.fill_(7)
+    module.reset_parameters()
+    for parameter in module.parameters():
+        assert not parameter.eq(7).any()
+    after = [p for p in module.parameters() if p.dim() > 1]
+    assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))

@@ -1,0 +1,123 @@
+import pytest
+import torch
+
+from agnn_pyg.loss import kl_divergence
+from agnn_pyg.nn import ExtendedVAE
+
+NAMES = {
+    'lin_in': 'enc_hidden',
+    'lin_mu': 'mu',
+    'lin_logvar': 'logvar',
+    'lin_latent': 'dec_hidden',
+    'lin_out': 'dec_out',
+}
+
+
+@pytest.fixture
+def numbers(golden):
+    return golden('evae')
+
+
+@pytest.fixture
+def evae(numbers):
+    """The golden one, in float64."""
+    evae = ExtendedVAE(6, 6).double()
+    evae.load_state_dict(
+        {
+            f'{ours}.{part}': numbers['parameters'][f'{theirs}_{part}']
+            for ours, theirs in NAMES.items()
+            for part in ('weight', 'bias')
+        }
+    )
+    return evae
+
+
+def assert_close(one, other):
+    assert torch.allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_golden_numbers(evae, numbers):
+    generated = evae.eval()(numbers['inputs']['x'])
+    expected = numbers['outputs']
+    assert_close(generated.mu, expected['mu'])
+    assert_close(generated.logvar, expected['logvar'])
+    assert_close(generated.preference, expected['reconstruction'])
+    rows = (generated.preference - numbers['inputs']['preference']).norm(dim=-1)
+    assert_close(rows, expected['approximation_rows'])
+
+
+def test_golden_numbers_with_noise(evae, numbers):
+    mu, logvar = evae.encode(numbers['inputs']['x'])
+    z = evae.reparameterize(mu, logvar, numbers['inputs']['eps_for_with_eps'])
+    assert_close(z, numbers['outputs']['with_eps']['z'])
+    assert_close(evae.decode(z), numbers['outputs']['with_eps']['reconstruction'])
+
+
+def test_golden_divergence(evae, numbers):
+    mu, logvar = evae.encode(numbers['inputs']['x'])
+    assert_close(kl_divergence(mu, logvar), numbers['outputs']['kl_text_mean'])
+    total = kl_divergence(mu, logvar) * len(mu)
+    assert_close(total, numbers['outputs']['kl_text_sum'])
+    rows = [kl_divergence(m[None], v[None]) for m, v in zip(mu, logvar, strict=True)]
+    assert_close(torch.stack(rows), numbers['outputs']['kl_text_rows'])
+
+
+def test_evaluation_decodes_the_mean(device):
+    evae = ExtendedVAE(4, 3).to(device).eval()
+    x = torch.randn(5, 4, device=device)
+    one, other = evae(x), evae(x)
+    assert torch.equal(one.preference, other.preference)
+    assert torch.equal(one.preference, evae.decode(one.mu))
+
+
+def test_training_is_noisy_around_the_mean():
+    torch.manual_seed(0)
+    evae = ExtendedVAE(4, 3)
+    x = torch.randn(5, 4)
+    one, other = evae(x), evae(x)
+    assert not torch.equal(one.preference, other.preference)
+    assert torch.equal(one.mu, other.mu)
+    assert torch.equal(one.logvar, other.logvar)
+
+
+def test_noise_has_the_encoded_moments():
+    torch.manual_seed(0)
+    evae = ExtendedVAE(2, 2)
+    mu = torch.tensor([0.5, -2.0]).expand(40_000, 2)
+    logvar = torch.tensor([0.0, -3.0]).expand(40_000, 2)
+    z = evae.reparameterize(mu, logvar)
+    assert torch.allclose(z.mean(0), mu[0], atol=0.02)
+    assert torch.allclose(z.var(0).log(), logvar[0], atol=0.03)
+
+
+def test_sizes():
+    evae = ExtendedVAE(4, 7, hidden_channels=5, latent_channels=3)
+    generated = evae(torch.randn(6, 4))
+    assert generated.preference.size() == (6, 7)
+    assert generated.mu.size() == generated.logvar.size() == (6, 3)
+    assert evae.lin_in.weight.size() == (5, 4)
+    assert evae(torch.empty(0, 4)).preference.size() == (0, 7)
+
+
+def test_noise_passes_gradients_to_mean_and_variance():
+    torch.manual_seed(0)
+    evae = ExtendedVAE(4, 3)
+    evae(torch.randn(9, 4)).preference.sum().backward()
+    for parameter in evae.parameters():
+        assert parameter.grad.abs().sum() > 0
+
+
+def test_gradients():
+    torch.manual_seed(0)
+    evae = ExtendedVAE(3, 2).double().eval()
+    x = torch.randn(4, 3, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: tuple(evae(x)), (x,))
+
+
+def test_reset_parameters_draws_all_anew():
+    evae = ExtendedVAE(4, 3)
+    with torch.no_grad():
+        for parameter in evae.parameters():
+            parameter.fill_(7)
+    evae.reset_parameters()
+    assert all(not parameter.eq(7).any() for parameter in evae.parameters())
