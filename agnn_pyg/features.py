@@ -74,7 +74,7 @@ class AttributeEncoder:
       values of a column share one token.
     * A value *unseen* when the vocabulary was fitted counts as rare. If
       nothing was rare then, it contributes nothing.
-    * A *missing* cell (``None``, ``NaN``, an empty list) gets the column's
+    * A *missing* cell (``None``, ``NaN``, an empty text or list) gets the column's
       token for missing. If nothing was missing at fit time, that token would
       be untrained, so it contributes nothing.
     * Numbers outside the fitted range are clamped to it.
@@ -323,9 +323,9 @@ def _infer_kind(cells: pd.Series) -> str:
 
     if is_numeric_dtype(cells) and not is_bool_dtype(cells):
         return 'numeric'
-    # The first cell tells: a column that mixes lists and scalars explodes well.
-    first = next((cell for cell in cells if not _is_missing(cell)), None)
-    return 'multi' if _is_listlike(first) else 'categorical'
+    # The first cell that holds something tells for all.
+    present = (cell for cell in cells[cells.notna()] if _holds_something(cell))
+    return 'multi' if _is_listlike(next(present, None)) else 'categorical'
 
 
 def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -334,7 +334,8 @@ def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
     series = pd.Series(cells.to_numpy(), index=np.arange(len(cells)))
     values = series.astype(object).explode()
-    values = values[values.notna() & (values.astype(object) != '')]
+    values = values[values.notna()]
+    values = values[values != '']
     return values.index.to_numpy(np.int64), values.to_numpy(object)
 
 
@@ -360,10 +361,8 @@ def _is_listlike(cell: Any) -> bool:
     return isinstance(cell, list | tuple | set | frozenset | np.ndarray)
 
 
-def _is_missing(cell: Any) -> bool:
-    if _is_listlike(cell):
-        return len(cell) == 0
-    return cell is None or cell != cell
+def _holds_something(cell: Any) -> bool:
+    return len(cell) > 0 if _is_listlike(cell) else True
 
 
 def _plain(value: Any) -> Any:

@@ -161,6 +161,8 @@ class ProximitySampler(BaseSampler):
         return self._output(found, edges, per_hop)
 
     def _output(self, found, edges, per_hop):
+        for nodes in found.values():
+            nodes.frontier()  # counts what the last hop found
         joined = {
             kind: [torch.cat(part) if part else torch.empty(0).long() for part in parts]
             for kind, parts in edges.items()
@@ -223,13 +225,9 @@ class _Found:
         return self.node[first:], first
 
     def add(self, node: Tensor) -> Tensor:
-        """Numbers the given nodes, new ones after those found before."""
-        known, order = self.node.sort(stable=True)
+        """Numbers the given nodes; new ones come after those found before."""
         new = node.unique()
-        at = torch.searchsorted(known, new).clamp_(max=max(len(known) - 1, 0))
-        if len(known):
-            new = new[known[at] != new]
-        self.node = torch.cat([self.node, new])
-        known, order = self.node.sort(stable=True)
+        self.node = torch.cat([self.node, new[~torch.isin(new, self.node)]])
         # Seeds may repeat a node: its first number stands for all.
-        return order[torch.searchsorted(known, node)]
+        known, number = self.node.sort(stable=True)
+        return number[torch.searchsorted(known, node)]

@@ -1,0 +1,99 @@
+"""Which package may import which, and what an import must not pull in."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = ('agnn_pyg', 'tanp', 'data', 'benchmarks', 'tests')
+# Package: what it may import of ours, by prefix.
+ALLOWED = {
+    'agnn_pyg': ('agnn_pyg',),
+    'tanp': ('tanp', 'agnn_pyg.features'),
+    'data': ('data',),
+}
+
+
+def imports(source):
+    """The modules that a file imports, and whether each is imported bare."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, True) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # `from agnn_pyg import features` names a module only there.
+            yield from ((f'{node.module}.{alias.name}', False) for alias in node.names)
+
+
+def within(module, prefix):
+    return module == prefix or module.startswith(f'{prefix}.')
+
+
+def forbidden(source, allowed):
+    """What a file imports of ours, but must not."""
+    return [
+        module
+        for module, _ in imports(source)
+        if any(within(module, name) for name in OURS)
+        and not any(within(module, prefix) for prefix in allowed)
+    ]
+
+
+def test_the_check_itself():
+    source = """
+import torch, data.tables
+from agnn_pyg import features, AGNN
+def late():
+    from agnn_pyg.features import AttributeEncoder
+    import database
+"""
+    assert forbidden(source, ALLOWED['tanp']) == ['data.tables', 'agnn_pyg.AGNN']
+    assert forbidden(source, ALLOWED['agnn_pyg']) == ['data.tables']
+
+
+@pytest.mark.parametrize('package', ALLOWED)
+def test_packages_import_only_what_they_may(package):
+    for path in (ROOT / package).rglob('*.py'):
+        found = forbidden(path.read_text(encoding='utf-8'), ALLOWED[package])
+        assert not found, path.relative_to(ROOT)
+
+
+@pytest.mark.parametrize('package', OURS)
+def test_nobody_imports_data_bare(package):
+    # `data` is what everybody calls a variable.
+    for path in (ROOT / package).rglob('*.py'):
+        modules = list(imports(path.read_text(encoding='utf-8')))
+        assert ('data', True) not in modules, path.relative_to(ROOT)
+
+
+def loaded_after(statement):
+    """Top-level modules that a fresh interpreter holds after a statement."""
+    roots = "sorted({name.partition('.')[0] for name in sys.modules})"
+    code = f'import sys, json\n{statement}\nprint(json.dumps({roots}))'
+    run = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        cwd=ROOT,
+        env=os.environ | {'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return set(json.loads(run.stdout.splitlines()[-1]))
+
+
+@pytest.mark.slow
+def test_importing_the_layers_loads_nothing_but_pyg():
+    loaded = loaded_after('import agnn_pyg, agnn_pyg.nn')
+    assert 'agnn_pyg' in loaded
+    extra = loaded - loaded_after('import torch_geometric.loader, torch_geometric.nn')
+    heavy = {
+        *('pytorch_lightning', 'lightning', 'lightning_fabric', 'torchmetrics'),
+        *('tensorboard', 'matplotlib', 'pandas', 'scipy', 'sklearn', 'pyarrow'),
+        *('data', 'tanp', 'benchmarks'),
+    }
+    assert not extra & heavy

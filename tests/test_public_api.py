@@ -1,0 +1,71 @@
+"""What a user may import is there, and says what it is."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+
+import pytest
+
+import agnn_pyg
+import agnn_pyg.nn
+
+TRAIN = 'agnn_pyg.train'
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(agnn_pyg.__path__, 'agnn_pyg.')
+    if module.name != TRAIN
+]
+
+
+def assert_documented(module):
+    assert inspect.getdoc(module), module.__name__
+    for name, thing in vars(module).items():
+        if name.startswith('_') or getattr(thing, '__module__', '') != module.__name__:
+            continue
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            # An inherited or generated docstring says nothing of this class.
+            assert vars(thing).get('__doc__') or thing.__doc__, name
+            assert not (thing.__doc__ or '').startswith(f'{name}('), name
+
+
+@pytest.mark.parametrize('package', [agnn_pyg, agnn_pyg.nn])
+def test_what_a_package_names_is_there(package):
+    assert len(set(package.__all__)) == len(package.__all__)
+    for name in package.__all__:
+        assert inspect.getdoc(getattr(package, name)), name
+
+
+@pytest.mark.parametrize('package', [agnn_pyg, agnn_pyg.nn])
+def test_names_are_sorted_and_complete(package):
+    assert package.__all__ == sorted(package.__all__)
+    public = {
+        name
+        for name, thing in vars(package).items()
+        if not name.startswith('_')
+        and (inspect.isclass(thing) or inspect.isfunction(thing))
+    }
+    assert public == set(package.__all__)
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_every_module_is_documented(name):
+    assert_documented(importlib.import_module(name))
+
+
+def test_training_is_documented():
+    pytest.importorskip('pytorch_lightning')
+    assert_documented(importlib.import_module(TRAIN))
+
+
+@pytest.mark.parametrize('name', ['AGNN', 'GatedConv', 'RatingLoader', 'ExtendedVAE'])
+def test_every_argument_is_documented(name):
+    thing = getattr(agnn_pyg, name)
+    for argument in inspect.signature(thing).parameters:
+        assert re.search(rf'^\s+\**{argument} \(', thing.__doc__, re.MULTILINE), (
+            argument
+        )
+
+
+def test_version():
+    assert re.fullmatch(r'\d+\.\d+\.\d+.*', agnn_pyg.__version__)
