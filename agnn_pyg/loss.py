@@ -33,10 +33,7 @@ def reconstruction(state: NodeState) -> Tensor:
     towards what attributes can say.
     """
     target = state.learnt.detach()[:, : state.generated.preference.size(-1)]
-    distance = (state.generated.preference - target).square().sum(dim=-1)
-    warm = ~state.cold
-    # `where` rather than a product: the free row of a cold node may be NaN.
-    return distance.where(warm, 0).sum() / warm.sum().clamp(min=1)
+    return _warm_mean_square(state.generated.preference - target, state.cold)
 
 
 def preference_norm(state: NodeState) -> Tensor:
@@ -44,9 +41,16 @@ def preference_norm(state: NodeState) -> Tensor:
 
     The bias is free: shrinking it costs accuracy wherever the other side is cold.
     """
-    norm = state.learnt[:, :-1].square().sum(dim=-1)
-    warm = ~state.cold
-    return norm.where(warm, 0).sum() / warm.sum().clamp(min=1)
+    return _warm_mean_square(state.learnt[:, :-1], state.cold)
+
+
+def _warm_mean_square(rows: Tensor, cold: Tensor) -> Tensor:
+    """Mean squared norm of the rows of warm nodes."""
+    warm = ~cold
+    # Chosen before squaring: the free row of a cold node may be NaN, and zero
+    # times NaN would still reach the gradient.
+    chosen = rows.where(warm[:, None], 0)
+    return chosen.square().sum() / warm.sum().clamp(min=1)
 
 
 def agnn_loss(

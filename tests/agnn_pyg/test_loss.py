@@ -57,9 +57,9 @@ def test_reconstruction_against_a_loop(generate_bias):
     total = 0.0
     for node in (0, 2, 3):
         for channel in range(width):
-            made = float(state.generated.preference[node, channel])
-            total += (made - float(state.learnt[node, channel])) ** 2
-    assert float(reconstruction(state)) == pytest.approx(total / 3, rel=1e-5)
+            made = state.generated.preference[node, channel].item()
+            total += (made - state.learnt[node, channel].item()) ** 2
+    assert reconstruction(state).item() == pytest.approx(total / 3, rel=1e-5)
 
 
 def test_reconstruction_holds_the_learnt_preference_fixed():
@@ -74,7 +74,7 @@ def test_reconstruction_holds_the_learnt_preference_fixed():
 def test_preference_norm_against_a_loop_leaves_the_bias_out():
     state = node_state(MIXED)
     rows = [sum(v**2 for v in state.learnt[node, :-1].tolist()) for node in (0, 2, 3)]
-    assert float(preference_norm(state)) == pytest.approx(sum(rows) / 3, rel=1e-5)
+    assert preference_norm(state).item() == pytest.approx(sum(rows) / 3, rel=1e-5)
     preference_norm(state).backward()
     assert state.learnt.grad[1].eq(0).all()
     assert state.learnt.grad[:, -1].eq(0).all()
