@@ -94,12 +94,15 @@ class AGNN(nn.Module):
     ) -> Tensor:
         """Rates pairs of embedded nodes, given by position, :obj:`[2, B]`."""
         row, col = edge_label_index
-        p, q = user.embedding[row], item.embedding[col]
+        # `index_select`, whose gradient is cheaper than that of `[]`.
+        p = user.embedding.index_select(0, row)
+        q = item.embedding.index_select(0, col)
         hidden = torch.cat([p, q], dim=-1)
         if self.lin_hidden is not None:
             hidden = self.dropout(self.lin_hidden(hidden).relu())
         rating = self.lin_out(hidden).squeeze(-1) + (p * q).sum(dim=-1)
-        return rating + user.bias[row] + item.bias[col] + self.bias
+        bias = user.bias.index_select(0, row) + item.bias.index_select(0, col)
+        return rating + bias + self.bias
 
     def forward(self, batch: RatingBatch) -> Tensor:
         return self.decode(*self.encode(batch), batch.edge_label_index)

@@ -17,13 +17,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import (
     EarlyStopping,
-    EMAWeightAveraging,
     ModelCheckpoint,
     TQDMProgressBar,
+    WeightAveraging,
 )
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from agnn_pyg.batch import RatingBatch
@@ -79,6 +80,7 @@ class RatingModule(pl.LightningModule):
         self.rating_range = rating_range
         self.seed = seed
         self.schedule_steps = 1
+        self._terms: list[tuple[tuple[str, ...], Tensor, int]] = []
         self.metrics = MetricCollection(
             {'rmse': MeanSquaredError(squared=False), 'mae': MeanAbsoluteError()},
             prefix='val_',
@@ -95,13 +97,21 @@ class RatingModule(pl.LightningModule):
         user, item = self.model.encode(batch)
         predicted = self.model.decode(user, item, batch.edge_label_index)
         terms = agnn_loss(batch.edge_label, predicted, user, item, **self.loss_weights)
-        self.log_dict(
-            {f'train_{name}': value.detach() for name, value in terms.items()},
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(predicted),
-        )
+        values = torch.stack(list(terms.values())).detach()
+        self._terms.append((tuple(terms), values, len(predicted)))
         return terms['loss']
+
+    def on_train_epoch_end(self) -> None:
+        # Averaged here, once: the engine's `log` in every step costs more than
+        # the optimizer does.
+        names, values, sizes = zip(*self._terms, strict=True)
+        size = torch.tensor(sizes, dtype=torch.double)
+        mean = (torch.stack(values).double().cpu() * size[:, None]).sum(0) / size.sum()
+        self.log_dict(
+            {f'train_{n}': v for n, v in zip(names[0], mean.float(), strict=True)},
+            sync_dist=True,
+        )
+        self._terms.clear()
 
     def validation_step(self, batch: RatingBatch, batch_idx: int) -> None:
         predicted = self.model(batch)
@@ -125,6 +135,7 @@ class RatingModule(pl.LightningModule):
                 {'params': groups['vector'], 'weight_decay': 0.0},
             ],
             lr=self.lr,
+            fused=True,
         )
         steps = self.schedule_steps
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -153,6 +164,27 @@ class EpochLoaders(pl.LightningDataModule):
 
     def val_dataloader(self) -> RatingLoader | None:
         return self.validation
+
+    def transfer_batch_to_device(
+        self, batch: RatingBatch, device: torch.device, dataloader_idx: int
+    ) -> RatingBatch:
+        return batch.to(device)
+
+
+class MovingAverage(WeightAveraging):
+    """An exponential moving average of the weights, all updated in one call.
+
+    Args:
+        decay (float): Share of the average that a step keeps.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    def should_update(
+        self, step_idx: int | None = None, epoch_idx: int | None = None
+    ) -> bool:
+        return step_idx is not None
 
 
 class History(pl.Callback):
@@ -250,7 +282,7 @@ def fit(
         )
         callbacks: list[pl.Callback] = [checkpoint, history]
         if ema_decay is not None:
-            callbacks.append(EMAWeightAveraging(decay=ema_decay))
+            callbacks.append(MovingAverage(ema_decay))
         if patience is not None:
             callbacks.append(EarlyStopping('val_rmse', patience=patience))
         if progress:

@@ -115,7 +115,7 @@ class NodeEncoder(nn.Module):
         total, total_square = self.attributes(batch.attr, batch.attr_weight)
         x = self.dropout(self.interaction(total, total_square))
         generated = self.evae(x)
-        learnt = self.free[batch.n_id]
+        learnt = self.free.index_select(0, batch.n_id)
         preference, bias = self._choose(learnt, generated.preference, batch.cold)
 
         target = source = self.dropout(self.lin(torch.cat([preference, x], dim=-1)))

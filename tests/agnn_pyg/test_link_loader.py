@@ -121,6 +121,8 @@ def test_worker_processes_change_nothing(tiny_graph, tiny_pairs):
                 end = x.num_targets
                 assert torch.equal(x.cold[:end], y.cold[:end])
                 assert edges_of(x) == edges_of(y)
+    # Left to the garbage collector, they take their time.
+    other._iterator._shutdown_workers()
 
 
 def test_rating_loader_chooses_by_size(tiny_graph, tiny_pairs):

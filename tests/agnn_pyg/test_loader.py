@@ -1,6 +1,7 @@
 import math
 
 import pytest
+import scipy.stats
 import torch
 
 from agnn_pyg.loader import RatingLoader
@@ -150,6 +151,19 @@ def test_share_treated_as_cold(tiny_graph, tiny_pairs, rates):
         # Four deviations of a binomial share.
         slack = 4 * math.sqrt(rate * (1 - rate) / count[side])
         assert cold[side] / count[side] == pytest.approx(rate, abs=slack)
+
+
+def test_users_and_items_are_treated_independently(tiny_graph):
+    # User k and item k meet in a batch; their lots must not be one.
+    index = torch.arange(10).expand(2, 10)
+    loader = RatingLoader(tiny_graph, index, cold_rate=(0.5, 0.5))
+    table = torch.zeros(2, 2)
+    for epoch in range(60):
+        loader.set_epoch(epoch)
+        (batch,) = loader
+        for user, item in zip(batch.user.cold[:10], batch.item.cold[:10], strict=True):
+            table[int(user), int(item)] += 1
+    assert scipy.stats.chi2_contingency(table.numpy()).pvalue > 1e-3
 
 
 def test_treatment_does_not_leak_into_the_graph(tiny_graph, tiny_pairs):

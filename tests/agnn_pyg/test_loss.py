@@ -109,6 +109,7 @@ def test_the_gradient_does_not_read_cold_rows(term):
         assert part.grad is None or torch.isfinite(part.grad).all()
 
 
+@torch.no_grad()
 def test_terms_and_their_weighted_sum():
     user, item = node_state(MIXED, seed=1), node_state([True, False], seed=2)
     rating, predicted = torch.tensor([1.0, 5, 3]), torch.tensor([2.0, 4.5, 3])
@@ -127,7 +128,7 @@ def test_terms_and_their_weighted_sum():
     }
     assert set(terms) == {*expected, 'loss'}
     for name, value in expected.items():
-        assert float(terms[name]) == pytest.approx(float(value), rel=1e-5), name
+        assert terms[name].item() == pytest.approx(float(value), rel=1e-5), name
     total = expected['mse'] + sum(
         weight * float(expected[name.removesuffix('_weight')])
         for name, weight in weights.items()

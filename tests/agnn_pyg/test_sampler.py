@@ -211,6 +211,9 @@ def test_worker_processes_change_nothing(persistent):
         alone.set_epoch(epoch)
         shared.set_epoch(epoch)
         assert batches(one) == batches(other)
+    if persistent:
+        # Left to the garbage collector, they take their time.
+        other._iterator._shutdown_workers()
 
 
 def test_link_loader_on_one_kind_of_node():

@@ -181,6 +181,32 @@ def test_a_run_that_broke_off_resumes_to_the_last_digit(
     assert_same_weights(last['state_dict'], other['state_dict'])
 
 
+def test_the_last_checkpoint_is_of_the_last_epoch(new_module, loaders, tmp_path):
+    train, validation = loaders
+    # Against such ratings the first epoch is the best.
+    spoilt = RatingLoader(validation.graph, validation.index, 6 - validation.rating)
+    result = fit(new_module(), train, spoilt, epochs=4, folder=tmp_path)
+    assert result.best_epoch < 3
+    assert load(tmp_path, 'best')['epoch'] == result.best_epoch
+    assert load(tmp_path, 'last')['epoch'] == 3
+
+
+def test_a_run_that_broke_off_past_its_best_epoch_resumes(
+    new_module, loaders, tmp_path
+):
+    train, validation = loaders
+    spoilt = RatingLoader(validation.graph, validation.index, 6 - validation.rating)
+    options = {'epochs': 8, 'patience': 4}
+    whole, resumed = new_module(), new_module(seed=9)
+    expected = fit(whole, train, spoilt, **options)
+    assert expected.stopped_early
+    options['folder'] = tmp_path
+    with pytest.raises(RuntimeError, match='power cut'):
+        fit(spoil(new_module(), expected.best_epoch + 2), train, spoilt, **options)
+    assert fit(resumed, train, spoilt, resume=True, **options) == expected
+    assert_same_weights(resumed.state_dict(), whole.state_dict())
+
+
 def test_resuming_nothing_starts_anew(new_module, loaders, tmp_path):
     one, other = new_module(), new_module()
     expected = fit(one, *loaders, epochs=2)

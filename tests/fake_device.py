@@ -1,0 +1,434 @@
+"""Catches mixed devices without a GPU: forward and backward on a pretended one.
+
+Tensors are fake: they have a shape, a type and a device, but no numbers. Every
+operator that meets two devices raises, as it would on a GPU. The pretended
+device is registered for the whole process and cannot be taken back, so that
+this file is a program::
+
+    python -m tests.fake_device                      # every case
+    python -m tests.fake_device GatedConv loss-terms
+
+prints a line a case, ``clean NAME DEVICE`` or ``mixed NAME ERROR``, and exits
+with 1 if any is mixed.
+
+Not caught: numbers that depend on the device, operators that the GPU lacks,
+and tensors read by libraries other than PyTorch.
+"""
+
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils import backend_registration
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from agnn_pyg.batch import NodeBatch, RatingBatch
+from agnn_pyg.features import Attributes
+from agnn_pyg.graph import rating_graph
+from agnn_pyg.inference import predict
+from agnn_pyg.loader import RatingLoader
+from agnn_pyg.loss import agnn_loss, kl_divergence, preference_norm, reconstruction
+from agnn_pyg.model import AGNN
+from agnn_pyg.nn import (
+    AttributeEmbedding,
+    BiInteraction,
+    ExtendedVAE,
+    GatedConv,
+    NodeEncoder,
+)
+
+NAME = 'pretended'
+# Older releases of PyTorch cannot pretend a device from Python.
+SET_UP = '_setup_privateuseone_for_python_backend'
+AVAILABLE = hasattr(backend_registration, SET_UP)
+# Operators whose purpose is to carry a tensor from one device to another.
+COPIES = ('aten::_to_copy', 'aten::copy_', 'aten::_copy_from')
+
+
+class MixedDevices(AssertionError):
+    """Tensors of two devices met, or one ended up on the wrong device."""
+
+
+def pretend_device() -> torch.device:
+    """Registers the pretended device, once a process, and returns it."""
+    if torch._C._get_privateuse1_backend_name() != NAME:
+        getattr(backend_registration, SET_UP)(NAME)
+    return torch.device(NAME, 0)
+
+
+def check_device_clean(
+    module: nn.Module,
+    *inputs: Any,
+    to: str = NAME,
+    backward: bool = True,
+) -> torch.device:
+    """Raises if a module mixes devices, forward or backward.
+
+    Everything runs first on the CPU with real numbers, so that whatever goes
+    wrong afterwards is due to the device alone, and sizes and types of outputs
+    and gradients must agree between both runs.
+
+    Args:
+        module: A module on the CPU; its parameters and buffers are moved,
+            other tensors that it holds are not, as in ``module.to``.
+        *inputs: Tensors on the CPU, nested tuples and lists of them, and
+            anything else. A tuple that has a method ``to`` is moved by it.
+        to: The kind of device that outputs must be on.
+        backward: Differentiate all outputs by all parameters and inputs.
+
+    Returns:
+        The pretended device.
+    """
+    real = _run(module, inputs, torch.device('cpu'), None, backward)
+    device = pretend_device()
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    # Real tensors may enter: a constant that a module makes or holds is one.
+    # The `ShapeEnv` lets sizes depend on data, as in `nonzero`.
+    fake_mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv())
+    with fake_mode:
+        fake = _run(module, inputs, device, fake_mode, backward)
+    for part, kind in (('outputs', to), ('gradients', NAME)):
+        _compare(part, fake[part], real[part], kind)
+    if backward and not any(isinstance(g, Tensor) for g in fake['gradients']):
+        raise AssertionError('no gradient reached a parameter or an input')
+    return device
+
+
+def _run(module, inputs, device, fake_mode, backward) -> dict[str, list]:
+    """Outputs and gradients on a device, of fakes if there is a mode for them."""
+
+    def copy(tensor: Tensor) -> Tensor:
+        if fake_mode is None:
+            return tensor.detach().clone()
+        return fake_mode.from_tensor(tensor.detach(), static_shapes=True)
+
+    state = {}
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        state[name] = copy(tensor).to(device).requires_grad_(tensor.requires_grad)
+    moved = _move(_map(copy, inputs), device)
+    for tensor in _tensors(moved):
+        if tensor.device != device:
+            raise MixedDevices(f'an input stayed on {tensor.device}, not {device}')
+        tensor.requires_grad_(backward and tensor.is_floating_point())
+    leaves = [t for t in (*state.values(), *_tensors(moved)) if t.requires_grad]
+
+    with _OneDevice():
+        outputs = list(_tensors(functional_call(module, state, moved)))
+        gradients = []
+        if backward:
+            total = sum(t.square().sum() for t in outputs if t.requires_grad)
+            gradients = torch.autograd.grad(total, leaves, allow_unused=True)
+    return {'outputs': outputs, 'gradients': gradients}
+
+
+def _compare(part: str, fake: list, real: list, kind: str) -> None:
+    for position, (one, other) in enumerate(zip(fake, real, strict=True)):
+        where = f'{position} of the {part}'
+        if one is None and other is None:
+            continue
+        if one.device.type != kind:
+            raise MixedDevices(f'{where} is on {one.device}, not on {kind}')
+        if (tuple(one.size()), one.dtype) != (tuple(other.size()), other.dtype):
+            raise AssertionError(
+                f'{where} is {one.dtype} {list(one.size())} on the pretended '
+                f'device, {other.dtype} {list(other.size())} on the CPU'
+            )
+
+
+class _OneDevice(TorchDispatchMode):
+    """Raises where one operator reads from two devices, or draws for another.
+
+    Stricter than fake tensors, as a GPU is lenient in places: it accepts an
+    index on the CPU, and copies it each time. Scalars may be on the CPU.
+    """
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func.name().split('.')[0] not in COPIES:
+            devices = {t.device for t in _tensors((args, kwargs)) if t.dim()}
+            if len(devices) > 1:
+                names = ' and '.join(sorted(map(str, devices)))
+                raise MixedDevices(f'{func.name()} reads tensors on {names}')
+        out = func(*args, **kwargs)
+        generator = kwargs.get('generator')
+        for tensor in _tensors(out) if generator is not None else ():
+            if tensor.device.type != generator.device.type:
+                raise MixedDevices(
+                    f'{func.name()} draws on {tensor.device} with a generator on '
+                    f'{generator.device}'
+                )
+        return out
+
+
+def _tensors(node: Any) -> Iterator[Tensor]:
+    """All tensors of a nested structure."""
+    if isinstance(node, Tensor):
+        yield node
+    elif isinstance(node, dict):
+        yield from _tensors(list(node.values()))
+    elif isinstance(node, (tuple, list)):
+        for part in node:
+            yield from _tensors(part)
+
+
+def _map(function: Callable, node: Any) -> Any:
+    """The same structure, of what the function makes of its tensors."""
+    if isinstance(node, Tensor):
+        return function(node)
+    if isinstance(node, tuple) and hasattr(node, '_fields'):
+        return type(node)(*(_map(function, part) for part in node))
+    if isinstance(node, (tuple, list)):
+        return type(node)(_map(function, part) for part in node)
+    return node
+
+
+def _move(node: Any, device: torch.device) -> Any:
+    if hasattr(node, 'to'):
+        return node.to(device)
+    if isinstance(node, (tuple, list)):
+        return type(node)(_move(part, device) for part in node)
+    return node
+
+
+# What the cases run on: few nodes, of which some are cold.
+
+
+X = torch.randn(5, 4)
+EDGE_INDEX = torch.tensor([[0, 1, 2, 3, 4, 4], [1, 0, 0, 2, 2, 4]])
+EDGE_WEIGHT = torch.rand(6)
+
+
+def batch(cold_rate: tuple[float, float] = (0.5, 0.5)) -> RatingBatch:
+    """Pairs of 6 users and 7 items, of whom user 5 and items 5 and 6 are cold."""
+    rated = torch.tensor([[0, 0, 1, 2, 3, 4, 4], [0, 1, 2, 3, 4, 0, 2]])
+    rating = torch.arange(7.0)
+    graph = rating_graph(_attributes(6), _attributes(7), rated, rating, pool=0.6)
+    pairs = torch.cat([rated, torch.tensor([[5, 5, 1], [0, 6, 5]])], dim=1)
+    loader = RatingLoader(
+        graph, pairs, torch.rand(10), num_neighbors=2, cold_rate=cold_rate
+    )
+    (only,) = loader
+    for side in (only.user, only.item):
+        targets = side.cold[: side.num_targets]
+        assert targets.any()
+        assert not targets.all()
+        assert side.edge_index.numel()
+    return only
+
+
+def _attributes(num_nodes: int) -> Attributes:
+    """Two tokens a node, or one and padding; padding is token 0."""
+    index = torch.arange(2 * num_nodes).view(-1, 2) % 5
+    return Attributes(index, (index > 0).float(), torch.arange(5) > 0)
+
+
+def agnn(**kwargs: Any) -> AGNN:
+    return AGNN(6, 7, 5, 5, channels=4, hidden_channels=3, dropout=0.5, **kwargs)
+
+
+class Training(nn.Module):
+    """A step of training: all terms of the loss."""
+
+    def __init__(self, model: AGNN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: RatingBatch) -> dict[str, Tensor]:
+        user, item = self.model.encode(batch)
+        predicted = self.model.decode(user, item, batch.edge_label_index)
+        return agnn_loss(batch.edge_label, predicted, user, item)
+
+
+class LossTerms(nn.Module):
+    """Each term alone, on the states of a given encoder."""
+
+    def __init__(self, encoder: NodeEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, nodes: NodeBatch) -> tuple[Tensor, ...]:
+        state = self.encoder(nodes)
+        divergence = kl_divergence(state.generated.mu, state.generated.logvar)
+        return divergence, reconstruction(state), preference_norm(state)
+
+
+class Predicting(nn.Module):
+    """`predict`, over batches that are ready: drawing them takes real numbers."""
+
+    def __init__(self, model: AGNN, *batches: RatingBatch) -> None:
+        super().__init__()
+        self.model = model
+        self.loader = Ready(batches)
+
+    def forward(self) -> Tensor:
+        return predict(self.model, self.loader, draws=2, rating_range=(1, 5))
+
+
+class Ready(tuple):
+    """Batches in the place of a `RatingLoader`."""
+
+    shuffle = False
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        pass
+
+
+def _conv(*inputs: Any, **kwargs: Any) -> Callable:
+    return lambda: (GatedConv(4, **kwargs), *inputs)
+
+
+# A case makes a module and its inputs.
+CLEAN = {
+    'GatedConv': _conv(X, EDGE_INDEX),
+    'GatedConv-bipartite': _conv((X, X[:3]), EDGE_INDEX[:, :5]),
+    'GatedConv-size': _conv((X, X[:3]), EDGE_INDEX[:, :5], None, (5, 3)),
+    'GatedConv-weighted': _conv(X, EDGE_INDEX, EDGE_WEIGHT),
+    'GatedConv-ungated': _conv(
+        X, EDGE_INDEX, EDGE_WEIGHT, aggregate_gate=False, filter_gate=False
+    ),
+    'GatedConv-no-edges': _conv(X, EDGE_INDEX[:, :0]),
+    'GatedConv-float64': lambda: (
+        GatedConv(4).double(),
+        X.double(),
+        EDGE_INDEX,
+        EDGE_WEIGHT.double(),
+    ),
+    'BiInteraction': lambda: (BiInteraction(4), X, X.square()),
+    'AttributeEmbedding': lambda: (AttributeEmbedding(5, 4), *batch().user[1:3]),
+    'ExtendedVAE-train': lambda: (ExtendedVAE(4, 5), X),
+    'ExtendedVAE-eval': lambda: (ExtendedVAE(4, 5).eval(), X),
+    'NodeEncoder': lambda: (NodeEncoder(6, 5, 4, dropout=0.5), batch().user),
+    'NodeEncoder-options': lambda: (
+        NodeEncoder(6, 5, 4, generate_bias=False, skip=False, separate_neighbors=True),
+        batch().user,
+    ),
+    'AGNN-train': lambda: (agnn().train(), batch()),
+    'AGNN-eval': lambda: (agnn().eval(), batch((0, 0))),
+    'AGNN-unrated': lambda: (agnn(), batch()._replace(edge_label=None)),
+    'AGNN-loss': lambda: (Training(agnn()), batch()),
+    'loss-terms': lambda: (LossTerms(NodeEncoder(6, 5, 4)), batch().user),
+    'predict': lambda: (Predicting(agnn(), batch(), batch((0, 0))),),
+}
+# Predictions come back to the CPU, and without a gradient.
+OPTIONS = {'predict': {'to': 'cpu', 'backward': False}}
+
+
+# Bugs, to see that they are caught. All of these work on the CPU.
+
+
+class ConstantInMessage(GatedConv):
+    def message(self, x_j, gate_i, gate_j, edge_weight):
+        constant = torch.arange(2 * self.channels)
+        return super().message(x_j, gate_i, gate_j, edge_weight) + constant
+
+
+class ZerosInForward(GatedConv):
+    def forward(self, x, edge_index):
+        padded = torch.cat([x, torch.zeros(1, self.channels)])
+        return super().forward(padded, edge_index)
+
+
+class StoredEdges(nn.Module):
+    """Holds edges as a plain attribute, which `module.to` leaves behind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = GatedConv(4)
+        self.edge_index = EDGE_INDEX
+
+    def forward(self, x):
+        return self.conv(x, self.edge_index)
+
+
+class StoredRows(StoredEdges):
+    """The GPU would accept this index, and copy it again each time."""
+
+    def forward(self, x):
+        return self.conv(x[self.edge_index[0]], self.edge_index.to(x.device))
+
+
+class _WrongGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return torch.full(grad.size(), 2.0)
+
+
+class GradientOnCPU(nn.Module):
+    def forward(self, x):
+        return _WrongGradient.apply(x)
+
+
+class _ConstantGradient(_WrongGradient):
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * torch.full(grad.size(), 2.0)
+
+
+class ConstantInBackward(nn.Module):
+    def forward(self, x):
+        return _ConstantGradient.apply(x)
+
+
+class OutputOnCPU(nn.Module):
+    def forward(self, x):
+        return x.cpu()
+
+
+class GeneratorOnCPU(nn.Module):
+    def forward(self, x):
+        generator = torch.Generator().manual_seed(0)
+        return x + torch.randn(x.size(), generator=generator, device=x.device)
+
+
+class ForgetfulBatch(RatingBatch):
+    """The index into embeddings stays behind, which the GPU would accept."""
+
+    def to(self, device):
+        return super().to(device)._replace(edge_label_index=self.edge_label_index)
+
+
+PLANTED = {
+    'constant-in-message': lambda: (ConstantInMessage(4), X, EDGE_INDEX),
+    'zeros-in-forward': lambda: (ZerosInForward(4), X, EDGE_INDEX),
+    'stored-edges': lambda: (StoredEdges(), X),
+    'stored-rows': lambda: (StoredRows(), X),
+    'gradient-on-cpu': lambda: (GradientOnCPU(), X),
+    'constant-in-backward': lambda: (ConstantInBackward(), X),
+    'output-on-cpu': lambda: (OutputOnCPU(), X),
+    'generator-on-cpu': lambda: (GeneratorOnCPU(), X),
+    'forgetful-batch': lambda: (agnn(), ForgetfulBatch(*batch())),
+}
+
+
+def main(names: list[str]) -> int:
+    status = 0
+    for name in names or [*CLEAN, *PLANTED]:
+        try:
+            module, *inputs = {**CLEAN, **PLANTED}[name]()
+            device = check_device_clean(module, *inputs, **OPTIONS.get(name, {}))
+            line = f'clean {name} {device}'
+        except Exception as error:
+            traceback.print_exc()
+            line = f'mixed {name} {type(error).__name__}: {error}'
+            status = 1
+        sys.stdout.write(' '.join(line.split()) + '\n')
+        sys.stdout.flush()
+    return status
+
+
+if __name__ == '__main__':
+    warnings.simplefilter('error')
+    sys.exit(main(sys.argv[1:]))
