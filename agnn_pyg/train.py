@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import (
@@ -21,7 +22,7 @@ from pytorch_lightning.callbacks import (
     TQDMProgressBar,
     WeightAveraging,
 )
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -92,6 +93,9 @@ class RatingModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         # Dropout and latent noise follow the epoch, not what was drawn before.
         torch.manual_seed(mix(self.seed + mix(self.current_epoch)))
+        # What an epoch that broke off has left behind is not of this one.
+        self._terms.clear()
+        self.metrics.reset()
 
     def training_step(self, batch: RatingBatch, batch_idx: int) -> Tensor:
         user, item = self.model.encode(batch)
@@ -101,15 +105,20 @@ class RatingModule(pl.LightningModule):
         self._terms.append((tuple(terms), values, len(predicted)))
         return terms['loss']
 
-    def on_train_epoch_end(self) -> None:
-        # Averaged here, once: the engine's `log` in every step costs more than
-        # the optimizer does.
+    def on_train_batch_end(self, *args: Any) -> None:
+        # Averaged here, once an epoch: the engine's `log` in every step costs
+        # more than the optimizer does.
+        if not self.trainer.is_last_batch:
+            return
         names, values, sizes = zip(*self._terms, strict=True)
         size = torch.tensor(sizes, dtype=torch.double)
         mean = (torch.stack(values).double().cpu() * size[:, None]).sum(0) / size.sum()
         self.log_dict(
             {f'train_{n}': v for n, v in zip(names[0], mean.float(), strict=True)},
+            on_step=False,
+            on_epoch=True,
             sync_dist=True,
+            batch_size=1,
         )
         self._terms.clear()
 
@@ -188,9 +197,15 @@ class MovingAverage(WeightAveraging):
 
 
 class History(pl.Callback):
-    """Keeps the metrics of every epoch, across resumed runs."""
+    """Keeps the metrics of every epoch, across resumed runs.
 
-    def __init__(self) -> None:
+    Args:
+        path (Path, optional): A CSV file to keep them in. The engine's own CSV
+            logger starts its file anew when a run is resumed.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
         self.epochs: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule):
@@ -199,6 +214,11 @@ class History(pl.Callback):
         # killed before it repeats the epoch: never list an epoch twice.
         self.epochs = self.epochs[: trainer.current_epoch]
         self.epochs.append({'epoch': trainer.current_epoch, **metrics})
+        if self.path is not None and trainer.is_global_zero:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            aside = self.path.with_suffix('.tmp')
+            pd.DataFrame(self.epochs).to_csv(aside, index=False)
+            aside.replace(self.path)
 
     def state_dict(self) -> dict[str, Any]:
         return {'epochs': self.epochs}
@@ -270,17 +290,14 @@ def fit(
     """
     _check(epochs, stop_after, patience, validation, folder, resume)
     module.schedule_steps = epochs * len(train)
-    history = History()
     with _quiet(), _run_folder(folder) as path:
-        checkpoint = ModelCheckpoint(
-            path / 'checkpoints',
-            filename='best',
-            monitor=None if validation is None else 'val_rmse',
-            save_last=True,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
-        callbacks: list[pl.Callback] = [checkpoint, history]
+        history = History(None if folder is None else path / 'logs' / 'metrics.csv')
+        callbacks: list[pl.Callback] = [history]
+        if validation is not None:
+            # Ahead of `last`, whose checkpoint so knows of the best one.
+            best = _checkpoint(path, 'best', monitor='val_rmse')
+            callbacks.append(best)
+        callbacks.append(_checkpoint(path, 'last'))
         if ema_decay is not None:
             callbacks.append(MovingAverage(ema_decay))
         if patience is not None:
@@ -290,7 +307,8 @@ def fit(
         trainer = pl.Trainer(
             max_epochs=stop_after or epochs,
             callbacks=callbacks,
-            logger=False if folder is None else _loggers(path),
+            logger=folder is not None
+            and TensorBoardLogger(path, name='', version='logs'),
             enable_progress_bar=progress,
             enable_model_summary=False,
             gradient_clip_val=gradient_clip,
@@ -309,16 +327,20 @@ def fit(
         )
         if validation is None:
             return FitResult(len(history.epochs) - 1, history.epochs)
-        best = torch.load(checkpoint.best_model_path, weights_only=True)
-        module.load_state_dict(best['state_dict'])
+        state = torch.load(best.best_model_path, weights_only=True)
+        module.load_state_dict(state['state_dict'])
     ran = len(history.epochs)
-    return FitResult(best['epoch'], history.epochs, ran < (stop_after or epochs))
+    return FitResult(state['epoch'], history.epochs, ran < (stop_after or epochs))
 
 
-def _loggers(path: Path) -> list[pl.loggers.Logger]:
-    # A fixed version: a resumed run goes on in the folder it began in.
-    options = {'name': '', 'version': 'logs'}
-    return [CSVLogger(path, **options), TensorBoardLogger(path, **options)]
+def _checkpoint(path: Path, name: str, monitor: str | None = None) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        path / 'checkpoints',
+        filename=name,
+        monitor=monitor,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
 
 
 @contextmanager

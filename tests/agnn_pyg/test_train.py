@@ -207,6 +207,17 @@ def test_a_run_that_broke_off_past_its_best_epoch_resumes(
     assert_same_weights(resumed.state_dict(), whole.state_dict())
 
 
+def test_the_module_that_broke_off_may_go_on_itself(new_module, loaders, tmp_path):
+    expected = fit(new_module(), *loaders, epochs=3)
+    module = new_module()
+    step = module.training_step
+    with pytest.raises(RuntimeError, match='power cut'):
+        fit(spoil(module, 2), *loaders, epochs=3, folder=tmp_path)
+    module.training_step = step
+    actual = fit(module, *loaders, epochs=3, folder=tmp_path, resume=True)
+    assert actual == expected
+
+
 def test_resuming_nothing_starts_anew(new_module, loaders, tmp_path):
     one, other = new_module(), new_module()
     expected = fit(one, *loaders, epochs=2)
