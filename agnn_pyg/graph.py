@@ -134,8 +134,8 @@ def rating_graph(
         seed (int, optional): Seed of the tie-breaking. (default: :obj:`0`)
 
     Raises:
-        ValueError: If a pair points outside the tables, or a rating is not
-            finite.
+        ValueError: If a pair points outside the tables or is repeated, or a
+            rating is not finite.
     """
     _check_pairs(rated, rating, users.num_nodes, items.num_nodes)
     matrix = _rating_matrix(rated, rating, users.num_nodes, items.num_nodes)
@@ -251,6 +251,14 @@ def _check_pairs(rated: Tensor, rating: Tensor, num_users: int, num_items: int) 
             )
     if not torch.isfinite(rating).all():
         raise ValueError("'rating' holds NaN or infinite values; drop those rows")
+    pair = rated[0] * num_items + rated[1]
+    if len(pair.unique()) < len(pair):
+        first = pair.sort().values
+        first = int(first[1:][first[1:] == first[:-1]][0])
+        raise ValueError(
+            f"'rated' lists the pair of user {first // num_items} and item "
+            f'{first % num_items} more than once; aggregate repeated ratings first'
+        )
 
 
 def _check(

@@ -43,7 +43,7 @@ def predict(
     if draws < 1:
         raise ValueError(f"'draws' must be at least 1 (got {draws})")
     device = next(model.parameters()).device
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     epoch = loader.epoch
     total = 0
     try:
@@ -53,7 +53,8 @@ def predict(
             parts = [model(batch.to(device)).double().cpu() for batch in loader]
             total = total + torch.cat(parts)
     finally:
-        model.train(was_training)
+        for module, training in modes.items():
+            module.training = training
         loader.set_epoch(epoch)
     mean = total / draws
     return mean if rating_range is None else mean.clamp(*rating_range)

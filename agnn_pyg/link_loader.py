@@ -20,6 +20,7 @@ from agnn_pyg.loader import (
     epoch_order,
     treat_as_cold,
 )
+from agnn_pyg.pool import salted
 from agnn_pyg.sampler import ProximitySampler
 
 RATES = ('user', 'rates', 'item')
@@ -67,6 +68,7 @@ class LinkRatingLoader(LinkNeighborLoader):
             for relation in (('similar', 'alike') if rate else ('similar',))
         }
         self.shuffle = shuffle
+        self.rating = rating
         sampler = ProximitySampler(graph, fan_out, seed=seed)
         super().__init__(
             graph,
@@ -153,7 +155,7 @@ class _ToRatingBatch:
         self, data: HeteroData, side: str, num_targets: int, rate: float, key: int
     ) -> NodeBatch:
         store = data[side]
-        treated = treat_as_cold(store.n_id[:num_targets], rate, key)
+        treated = treat_as_cold(store.n_id[:num_targets], rate, salted(key, side))
         edge_index = data[side, 'similar', side].edge_index
         if rate:
             alike = data[side, 'alike', side].edge_index

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from agnn_pyg.batch import NodeBatch, RatingBatch
-from agnn_pyg.pool import CandidatePool, mix, uniform
+from agnn_pyg.pool import CandidatePool, mix, salted, uniform
 
 SIDES = ('user', 'item')
 
@@ -105,28 +105,30 @@ class _Side:
         cold_rate: float,
         seed: int,
     ) -> None:
+        self.side = side
         self.store = graph[side]
         self.num_neighbors = num_neighbors
         self.cold_rate = cold_rate
         self.seed = seed
         # The second relation is only for warm nodes that are treated as cold.
         relations = ('similar', 'alike') if cold_rate else ('similar',)
-        self.pools = [
-            CandidatePool(
+        self.pools = {
+            (side, relation, side): CandidatePool(
                 graph[side, relation, side].edge_index,
                 graph[side, relation, side].edge_weight,
                 self.store.num_nodes,
             )
             for relation in relations
-        ]
+        }
         self._position = torch.full((self.store.num_nodes,), -1)
 
     def tables(self, epoch: int) -> Tensor:
         """Neighbours of all nodes, :obj:`[relations, N, K]`, -1 for none."""
         every = torch.arange(self.store.num_nodes)
         tables = []
-        for pool in self.pools:
-            slot = pool.draw(every, self.num_neighbors, self.seed, epoch)
+        for kind, pool in self.pools.items():
+            seed = salted(self.seed, *kind)
+            slot = pool.draw(every, self.num_neighbors, seed, epoch)
             table = torch.full_like(slot, -1)
             table[slot >= 0] = pool.source[slot[slot >= 0]]
             tables.append(table)
@@ -135,7 +137,7 @@ class _Side:
     def batch(self, node: Tensor, tables: Tensor, key: int) -> tuple[NodeBatch, Tensor]:
         """The batch of the given nodes, and the position of each in it."""
         target, position = node.unique(return_inverse=True)
-        treated = treat_as_cold(target, self.cold_rate, key)
+        treated = treat_as_cold(target, self.cold_rate, salted(key, self.side))
         neighbor = tables[treated.long() if self.cold_rate else 0, target]
         row, rank = (neighbor >= 0).nonzero(as_tuple=True)
         source = neighbor[row, rank]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import torch
 from torch import Tensor
 
@@ -101,6 +103,15 @@ def uniform(counter: Tensor, key: int) -> Tensor:
 def mix(number: int) -> int:
     """Scrambles a number, so that seeds 0, 1, 2 are far apart."""
     return int(_mix(torch.tensor(_wrap(number * _GAMMA + _GAMMA))))
+
+
+def salted(seed: int, *names: str) -> int:
+    """A seed of its own for whatever the names stand for, such as a relation.
+
+    Numbers are hashes of node or edge and seed, so two relations under one seed
+    would share theirs.
+    """
+    return mix(seed + zlib.crc32(' '.join(names).encode()))
 
 
 def _mix(state: Tensor) -> Tensor:

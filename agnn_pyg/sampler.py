@@ -18,7 +18,7 @@ from torch_geometric.sampler import (
 from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
 from torch_geometric.typing import EdgeType, NodeType
 
-from agnn_pyg.pool import CandidatePool
+from agnn_pyg.pool import CandidatePool, salted
 
 # What `Data` calls its only kinds of node and edge, here.
 _NODE: NodeType = 'node'
@@ -149,7 +149,8 @@ class ProximitySampler(BaseSampler):
             for kind, pool in self.pools.items():
                 target, first = frontier[kind[-1]]
                 size = self.num_neighbors[kind][hop]
-                slot = pool.draw(target, size, self.seed, self.epoch)
+                seed = salted(self.seed, *kind)
+                slot = pool.draw(target, size, seed, self.epoch)
                 row, rank = (slot >= 0).nonzero(as_tuple=True)
                 slot = slot[row, rank]
                 source = found[kind[0]].add(pool.source[slot])

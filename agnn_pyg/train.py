@@ -281,17 +281,20 @@ def fit(
             :obj:`folder`, if there is one. (default: :obj:`False`)
         progress (bool, optional): Show a progress bar. (default: :obj:`False`)
         **trainer_options (optional): Additional arguments of Lightning's
-            ``Trainer``, such as :obj:`accelerator`, :obj:`devices` or
-            :obj:`precision`.
+            ``Trainer``, such as :obj:`accelerator`, :obj:`devices`,
+            :obj:`precision` or further :obj:`callbacks`.
 
     Raises:
         ValueError: If there is nothing to train, or :obj:`resume` lacks a
             :obj:`folder`.
     """
-    _check(epochs, stop_after, patience, validation, folder, resume)
+    _check(epochs, stop_after, patience, train, validation, folder, resume)
     module.schedule_steps = epochs * len(train)
     with _quiet(), _run_folder(folder) as path:
         history = History(None if folder is None else path / 'logs' / 'metrics.csv')
+        logger = folder is not None and TensorBoardLogger(path, name='', version='logs')
+        options = {'accelerator': 'cpu', 'devices': 1, 'logger': logger}
+        options.update(trainer_options)
         callbacks: list[pl.Callback] = [history]
         if validation is not None:
             # Ahead of `last`, whose checkpoint so knows of the best one.
@@ -306,9 +309,7 @@ def fit(
             callbacks.append(TQDMProgressBar(refresh_rate=20))
         trainer = pl.Trainer(
             max_epochs=stop_after or epochs,
-            callbacks=callbacks,
-            logger=folder is not None
-            and TensorBoardLogger(path, name='', version='logs'),
+            callbacks=callbacks + list(options.pop('callbacks', None) or []),
             enable_progress_bar=progress,
             enable_model_summary=False,
             gradient_clip_val=gradient_clip,
@@ -316,7 +317,7 @@ def fit(
             limit_val_batches=0 if validation is None else 1.0,
             reload_dataloaders_every_n_epochs=1,
             log_every_n_steps=len(train),
-            **{'accelerator': 'cpu', 'devices': 1, **trainer_options},
+            **options,
         )
         last = path / 'checkpoints' / 'last.ckpt'
         trainer.fit(
@@ -373,6 +374,7 @@ def _check(
     epochs: int,
     stop_after: int | None,
     patience: int | None,
+    train: RatingLoader,
     validation: RatingLoader | None,
     folder: str | os.PathLike | None,
     resume: bool,
@@ -388,6 +390,9 @@ def _check(
         raise ValueError(
             f"'stop_after' must not exceed 'epochs' ({epochs}, got {stop_after})"
         )
+    for name, loader in (('train', train), ('validation', validation)):
+        if loader is not None and loader.rating is None:
+            raise ValueError(f"'{name}' has no ratings; give its loader 'rating'")
     if patience is not None and validation is None:
         raise ValueError("'patience' needs 'validation' to watch")
     if resume and folder is None:

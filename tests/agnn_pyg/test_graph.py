@@ -348,3 +348,11 @@ def test_rating_graph_refuses(tiny_attributes, rated, rating, match):
     rated, rating = torch.tensor(rated), torch.tensor(rating)
     with pytest.raises(ValueError, match=match):
         rating_graph(*sides, rated if rated.numel() else rated.long(), rating)
+
+
+def test_repeated_pairs_are_refused(tiny_attributes):
+    rated = torch.tensor([[0, 3, 3], [1, 2, 2]])
+    with pytest.raises(ValueError, match='user 3 and item 2 more than once'):
+        rating_graph(
+            tiny_attributes['user'], tiny_attributes['item'], rated, torch.ones(3)
+        )

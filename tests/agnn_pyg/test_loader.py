@@ -5,7 +5,7 @@ import scipy.stats
 import torch
 
 from agnn_pyg.loader import RatingLoader
-from agnn_pyg.pool import CandidatePool
+from agnn_pyg.pool import CandidatePool, salted
 
 SIDES = ('user', 'item')
 
@@ -103,7 +103,7 @@ def test_neighbors_are_the_draws_of_the_epoch(tiny_graph, tiny_pairs, epoch):
 def drawn(graph, side, relation, node, size, epoch=0, seed=2):
     edges = graph[side, relation, side]
     pool = CandidatePool(edges.edge_index, edges.edge_weight, graph[side].num_nodes)
-    slot = pool.draw(node, size, seed, epoch)
+    slot = pool.draw(node, size, salted(seed, side, relation, side), epoch)
     row, column = (slot >= 0).nonzero(as_tuple=True)
     source = pool.source[slot[row, column]]
     return sorted(zip(source.tolist(), node[row].tolist(), strict=True))

@@ -470,3 +470,27 @@ def test_a_fit_on_the_device(new_module, loaders, device):
 def test_bad_input(new_module, loaders, kwargs, match):
     with pytest.raises(ValueError, match=match):
         fit(new_module(), loaders[0], **kwargs)
+
+
+def test_users_of_the_engine_may_add_callbacks_and_options(new_module, loaders):
+    import pytorch_lightning as pl
+
+    class Count(pl.Callback):
+        epochs = 0
+
+        def on_train_epoch_end(self, trainer, module):
+            self.epochs += 1
+
+    count = Count()
+    fit(new_module(), *loaders, epochs=2, callbacks=[count], precision='32-true')
+    assert count.epochs == 2
+
+
+def test_loaders_without_ratings_are_named(new_module, loaders):
+    train, validation = loaders
+    bare = RatingLoader(train.graph, train.index)
+    with pytest.raises(ValueError, match="'train' has no ratings"):
+        fit(new_module(), bare)
+    bare = RatingLoader(validation.graph, validation.index)
+    with pytest.raises(ValueError, match="'validation' has no ratings"):
+        fit(new_module(), train, bare)

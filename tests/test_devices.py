@@ -1,0 +1,186 @@
+"""Nothing mixes devices: on a pretended device, and on a real one if present."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from agnn_pyg.inference import predict
+from agnn_pyg.link_loader import LinkRatingLoader
+from agnn_pyg.loader import RatingLoader
+from agnn_pyg.model import AGNN
+from agnn_pyg.pool import CandidatePool
+from tests import fake_device
+from tests.fake_device import CLEAN, OPTIONS, PLANTED, map_tensors, tensors
+
+ROOT = Path(__file__).parents[1]
+CPU = torch.device('cpu')
+
+
+def report(*names):
+    """What the program says of each case, and how it ends: one start for all."""
+    if not fake_device.AVAILABLE:
+        pytest.skip('this PyTorch cannot pretend a device from Python')
+    command = [sys.executable, '-m', 'tests.fake_device', *names]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    lines = {line.split()[1]: line for line in done.stdout.splitlines()}
+    assert set(lines) == set(names), done.stderr
+    return lines, done.returncode
+
+
+@pytest.fixture(scope='module')
+def clean():
+    return report(*CLEAN)
+
+
+@pytest.fixture(scope='module')
+def planted():
+    return report(*PLANTED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', CLEAN)
+def test_on_a_pretended_device(clean, name):
+    lines, _ = clean
+    assert lines[name] == f'clean {name} {fake_device.NAME}:0'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', PLANTED)
+def test_a_planted_bug_is_caught(planted, name):
+    lines, _ = planted
+    reason = lines[name].removeprefix(f'failed {name} ')
+    if name == 'through-numpy':
+        assert reason.startswith('RuntimeError: .numpy() is not supported')
+        return
+    assert reason.startswith('MixedDevices: ')
+    assert 'cpu' in reason
+    assert fake_device.NAME in reason
+
+
+@pytest.mark.slow
+def test_the_exit_status_tells(clean, planted):
+    assert clean[1] == 0
+    assert planted[1] == 1
+
+
+def test_an_unknown_case_is_refused():
+    with pytest.raises(SystemExit, match='no such case: nonsense'):
+        fake_device.main(['GatedConv', 'nonsense'])
+
+
+# On real devices: the same cases, by their numbers.
+
+
+def double(tensor):
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+@pytest.mark.parametrize('name', CLEAN)
+def test_numbers_do_not_depend_on_the_device(name, device):
+    torch.manual_seed(0)
+    module, *inputs = CLEAN[name]()
+    # Noise differs between devices, so none is drawn.
+    module.eval()
+    backward = OPTIONS.get(name, {}).get('backward', True)
+    found = fake_device.outputs_and_gradients(module, inputs, device, None, backward)
+    expected = fake_device.outputs_and_gradients(
+        module.double(), map_tensors(double, inputs), CPU, None, backward
+    )
+    outputs, gradients = found
+    kind = OPTIONS.get(name, {}).get('to', device.type)
+    assert all(t.device.type == kind for t in outputs)
+    assert all(t is None or t.device.type == device.type for t in gradients)
+    for ones, others in zip(found, expected, strict=True):
+        for one, other in zip(ones, others, strict=True):
+            if other is None:
+                assert one is None
+                continue
+            close = torch.isclose(double(one.cpu()), double(other), 1e-4, 1e-4)
+            assert close.all(), (one, other)
+    assert not backward or any(g is not None for g in gradients)
+
+
+@pytest.fixture
+def model(tiny_attributes):
+    torch.manual_seed(0)
+    tokens = [tiny_attributes[side].num_tokens for side in ('user', 'item')]
+    model = AGNN(12, 15, *tokens, channels=8, hidden_channels=8, mean=3.5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.size())
+    return model.eval()
+
+
+@pytest.mark.parametrize('loader_class', [RatingLoader, LinkRatingLoader])
+def test_batches_arrive_whole(loader_class, tiny_graph, tiny_pairs, device):
+    loader = loader_class(
+        tiny_graph, *tiny_pairs, batch_size=16, num_neighbors=3, cold_rate=(0.3, 0.3)
+    )
+    for batch in loader:
+        moved = batch.to(device)
+        assert type(moved) is type(batch)
+        assert all(t.device.type == device.type for t in tensors(moved))
+        pairs = zip(tensors(moved), tensors(batch), strict=True)
+        assert all(torch.equal(one.cpu(), other) for one, other in pairs)
+        assert moved.user.num_targets == batch.user.num_targets
+        assert moved.item.num_targets == batch.item.num_targets
+
+
+def test_predictions_come_back_to_the_cpu(model, tiny_graph, device):
+    # Warm, user-cold, item-cold and both-cold.
+    pairs = torch.tensor([[0, 10, 1, 11, 10], [0, 1, 13, 14, 0]])
+    loader = RatingLoader(tiny_graph, pairs, batch_size=2, num_neighbors=3)
+    expected = predict(model, loader, draws=3)
+    found = predict(model.to(device), loader, draws=3)
+    assert found.device.type == 'cpu'
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_step_in_bfloat16(model, tiny_graph, tiny_pairs, device):
+    step = fake_device.Training(model).to(device)
+    (batch,) = RatingLoader(
+        tiny_graph, *tiny_pairs, num_neighbors=3, cold_rate=(0.3, 0.3)
+    )
+    batch = batch.to(device)
+
+    def loss_and_gradients(enabled):
+        step.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
+            half = step.model(batch).dtype
+            loss = step(batch)['loss']
+        loss.backward()
+        return half, loss.detach(), [p.grad.clone() for p in step.parameters()]
+
+    _, full_loss, full_gradients = loss_and_gradients(False)
+    dtype, loss, gradients = loss_and_gradients(True)
+    # Preferences and biases stay in full precision, and so does their sum.
+    assert dtype == torch.float32
+    assert torch.isclose(loss.float(), full_loss, rtol=0.02)
+    for one, other in zip(gradients, full_gradients, strict=True):
+        assert one.dtype == torch.float32
+        assert torch.isfinite(one).all()
+        assert (one - other).norm() <= 0.1 * other.norm() + 1e-3
+
+
+@pytest.mark.parametrize('weighted', [True, False])
+def test_draws_do_not_depend_on_the_device(weighted, device):
+    generator = torch.Generator().manual_seed(0)
+    edge_index = torch.randint(300, (2, 6000), generator=generator)
+    weight = torch.rand(6000, generator=generator) if weighted else None
+    if weighted:
+        weight[::7] = 0
+    here = CandidatePool(edge_index, weight, 300)
+    there = CandidatePool(
+        edge_index.to(device), weight.to(device) if weighted else None, 300
+    )
+    node = torch.arange(300)
+    for epoch in range(5):
+        expected = here.draw(node, 10, seed=3, epoch=epoch)
+        slot = there.draw(node.to(device), 10, seed=3, epoch=epoch)
+        assert slot.device.type == device.type
+        assert torch.equal(slot.cpu(), expected)
+        drawn = expected[expected >= 0]
+        assert torch.equal(there.source[slot[slot >= 0]].cpu(), here.source[drawn])
