@@ -224,14 +224,14 @@ def map_tensors(function: Callable, node: Any) -> Any:
 def _move(node: Any, device: torch.device) -> Any:
     if hasattr(node, 'to'):
         return node.to(device)
+    if isinstance(node, tuple) and hasattr(node, '_fields'):
+        return type(node)(*(_move(part, device) for part in node))
     if isinstance(node, (tuple, list)):
         return type(node)(_move(part, device) for part in node)
     return node
 
 
 # What the cases run on: few nodes, of which some are cold.
-
-
 X = torch.linspace(-1, 1, 20).view(5, 4)
 EDGE_INDEX = torch.tensor([[0, 1, 2, 3, 4, 4], [1, 0, 0, 2, 2, 4]])
 EDGE_WEIGHT = torch.linspace(0, 2, 6)
@@ -331,7 +331,7 @@ CLEAN = {
         EDGE_INDEX,
         EDGE_WEIGHT.double(),
     ),
-    'BiInteraction': lambda: (BiInteraction(4), X, X.square()),
+    'BiInteraction': lambda: (BiInteraction(4), X, X.square() / 3),
     'AttributeEmbedding': lambda: (AttributeEmbedding(5, 4), *batch().user[1:3]),
     'ExtendedVAE-train': lambda: (ExtendedVAE(4, 5), X),
     'ExtendedVAE-eval': lambda: (ExtendedVAE(4, 5).eval(), X),

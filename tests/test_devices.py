@@ -131,8 +131,8 @@ def test_batches_arrive_whole(loader_class, tiny_graph, tiny_pairs, device):
 
 def test_predictions_come_back_to_the_cpu(model, tiny_graph, device):
     # Warm, user-cold, item-cold and both-cold.
-    pairs = torch.tensor([[0, 10, 1, 11, 10], [0, 1, 13, 14, 0]])
-    loader = RatingLoader(tiny_graph, pairs, batch_size=2, num_neighbors=3)
+    mixed = torch.tensor([[0, 10, 1, 11, 10], [0, 1, 13, 14, 0]])
+    loader = RatingLoader(tiny_graph, mixed, batch_size=2, num_neighbors=3)
     expected = predict(model, loader, draws=3)
     found = predict(model.to(device), loader, draws=3)
     assert found.device.type == 'cpu'
@@ -149,10 +149,10 @@ def test_a_step_in_bfloat16(model, tiny_graph, tiny_pairs, device):
     def loss_and_gradients(enabled):
         step.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
-            half = step.model(batch).dtype
+            dtype = step.model(batch).dtype
             loss = step(batch)['loss']
         loss.backward()
-        return half, loss.detach(), [p.grad.clone() for p in step.parameters()]
+        return dtype, loss.detach(), [p.grad.clone() for p in step.parameters()]
 
     _, full_loss, full_gradients = loss_and_gradients(False)
     dtype, loss, gradients = loss_and_gradients(True)
