@@ -6,6 +6,7 @@ python -m benchmarks.tables --write README.md
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import statistics
 import sys

@@ -1,16 +1,28 @@
 """The gated aggregation layer of AGNN, for any graph."""
 
-from typing import Any, Union
+from typing import Any, Tuple, Union
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch_geometric.nn.aggr import MeanAggregation
 from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.dense.linear import Linear
-from torch_geometric.typing import Adj, OptTensor, PairTensor, Size
+from torch_geometric.typing import Adj, OptTensor, PairOptTensor, PairTensor, Size
+
+from agnn_pyg.nn.gated_mean import gated_mean
 
 # No `__all__` here: PyG generates `propagate` from a star import of this file
 # and falls back to a slower path, silently, when names are missing from it.
+
+_HOOKS = (
+    '_propagate_forward_pre_hooks',
+    '_propagate_forward_hooks',
+    '_message_forward_pre_hooks',
+    '_message_forward_hooks',
+    '_aggregate_forward_pre_hooks',
+    '_aggregate_forward_hooks',
+)
 
 
 class GatedConv(MessagePassing):
@@ -120,15 +132,27 @@ class GatedConv(MessagePassing):
         edge_index: Adj,
         edge_weight: OptTensor = None,
         size: Size = None,
-    ) -> Tensor:
+        return_gates: bool = False,
+    ) -> Union[Tensor, Tuple[Tensor, PairOptTensor]]:
+        r"""Runs the forward pass of the module.
+
+        Args:
+            x (torch.Tensor or (torch.Tensor, torch.Tensor)): The input node
+                features.
+            edge_index (torch.Tensor or SparseTensor): The edge indices.
+            edge_weight (torch.Tensor, optional): Weights that messages are
+                multiplied by. (default: :obj:`None`)
+            size ((int, int), optional): The shape of the adjacency matrix.
+                (default: :obj:`None`)
+            return_gates (bool, optional): If set to :obj:`True`, will also
+                return the pair of aggregate gates
+                :math:`(|\mathcal{E}|, F)` and filter gates
+                :math:`(|\mathcal{V}_t|, F)`; :obj:`None` for a gate that is
+                switched off. (default: :obj:`False`)
+        """
         if isinstance(x, Tensor):
             x = (x, x)
-        for end in x:
-            if end.size(-1) != self.channels:
-                raise ValueError(
-                    f"Expected node features of width 'channels' "
-                    f'({self.channels}) on both ends (got {end.size(-1)})'
-                )
+        self._check_features(x, edge_index)
 
         # Half of `W_a` is applied per source node and half per target node
         # rather than to every edge, which is equal and far cheaper.
@@ -140,24 +164,35 @@ class GatedConv(MessagePassing):
                 F.linear(x[1], weight_i, self.lin_aggr.bias),
             )
 
-        # propagate_type: (x: PairTensor, gate: PairTensor, edge_weight: OptTensor)
-        out = self.propagate(
-            edge_index, x=x, gate=gate, edge_weight=edge_weight, size=size
-        )
+        if self._is_plain(x, edge_index):
+            src, dst = self._ends(x, edge_index)
+            out = gated_mean(x[0], gate[0], gate[1], src, dst, edge_weight)
+        else:
+            # propagate_type: (x: PairTensor, gate: PairTensor, edge_weight: OptTensor)
+            out = self.propagate(
+                edge_index, x=x, gate=gate, edge_weight=edge_weight, size=size
+            )
         out, x_mean = out.chunk(2, dim=-1)
 
-        x_self = x[1]
+        x_self, filter_gate = x[1], None
         if self.lin_filter is not None:
-            filter_ = self.lin_filter(torch.cat([x_self, x_mean], dim=-1))
-            x_self = (1 - filter_.sigmoid()) * x_self
-        return F.leaky_relu(x_self + out, self.negative_slope)
+            filter_gate = self.lin_filter(torch.cat([x_self, x_mean], dim=-1))
+            filter_gate = filter_gate.sigmoid()
+            x_self = (1 - filter_gate) * x_self
+        out = F.leaky_relu(x_self + out, self.negative_slope)
+
+        if not return_gates:
+            return out
+        aggregate_gate = None
+        if self.lin_aggr is not None:
+            src, dst = self._ends(x, edge_index)
+            aggregate_gate = gate[0].index_select(-2, src)
+            aggregate_gate = aggregate_gate + gate[1].index_select(-2, dst)
+            aggregate_gate = aggregate_gate.sigmoid()
+        return out, (aggregate_gate, filter_gate)
 
     def message(
-        self,
-        x_j: Tensor,
-        gate_i: Tensor,
-        gate_j: Tensor,
-        edge_weight: OptTensor,
+        self, x_j: Tensor, gate_i: Tensor, gate_j: Tensor, edge_weight: OptTensor
     ) -> Tensor:
         # Gated and plain messages share one `propagate`: both are averaged.
         gated = x_j
@@ -165,3 +200,62 @@ class GatedConv(MessagePassing):
             gated = (gate_i + gate_j).sigmoid() * x_j
         out = torch.cat([gated, x_j], dim=-1)
         return out if edge_weight is None else edge_weight.view(-1, 1) * out
+
+    def _is_plain(self, x: PairTensor, edge_index: Adj) -> bool:
+        # Whether `gated_mean` does what `propagate` would: nobody listens to
+        # messages, replaces them, or compiles the layer into something better.
+        return (
+            self.lin_aggr is not None
+            and isinstance(edge_index, Tensor)
+            and edge_index.layout == torch.strided
+            and x[0].dim() == x[1].dim() == 2
+            and type(self.aggr_module) is MeanAggregation
+            and self.node_dim == -2
+            and not self.explain
+            and not torch.compiler.is_compiling()
+            and self.decomposed_layers == 1
+            and not any(getattr(self, hooks) for hooks in _HOOKS)
+            and all(
+                getattr(type(self), name) is getattr(GatedConv, name)
+                for name in ('message', 'aggregate', 'update')
+            )
+        )
+
+    def _ends(self, x: PairTensor, edge_index: Adj) -> PairTensor:
+        """Sources and targets of the edges, inside their ranges."""
+        if not isinstance(edge_index, Tensor) or edge_index.layout != torch.strided:
+            raise ValueError(
+                "Gates are returned for edges, in their order; pass 'edge_index' "
+                'of size [2, num_edges] rather than a sparse matrix'
+            )
+        index = edge_index.as_subclass(Tensor)
+        i, j = (1, 0) if self.flow == 'source_to_target' else (0, 1)
+        for end, nodes in ((index[j], x[0]), (index[i], x[1])):
+            # A GPU checks by itself; asking it here would make it wait.
+            if end.numel() and end.device.type == 'cpu':
+                low, high = end.aminmax()
+                if low < 0 or high >= nodes.size(-2):
+                    raise IndexError(
+                        f"Found node {int(low if low < 0 else high)} in 'edge_index', "
+                        f'but nodes are numbered from 0 to {nodes.size(-2) - 1}'
+                    )
+        return index[j], index[i]
+
+    def _check_features(self, x: PairTensor, edge_index: Adj) -> None:
+        for end in x:
+            if end is None or end.size(-1) != self.channels:
+                got = None if end is None else end.size(-1)
+                raise ValueError(
+                    f"Expected node features of width 'channels' "
+                    f'({self.channels}) on both ends (got {got})'
+                )
+        if isinstance(edge_index, Tensor) and edge_index.layout == torch.strided:
+            if edge_index.is_floating_point():
+                raise ValueError(
+                    f"Expected 'edge_index' to hold integers (got '{edge_index.dtype}')"
+                )
+            if edge_index.dim() != 2 or edge_index.size(0) != 2:
+                raise ValueError(
+                    f"Expected 'edge_index' of size [2, num_edges] (got "
+                    f'{list(edge_index.size())})'
+                )

@@ -104,7 +104,8 @@ def test_fill_refuses_a_text_without_the_block():
 def test_main_writes_a_page(tmp_path, capsys):
     write_json(tmp_path / 'agnn' / 'x' / 'report.json', report())
     page = tmp_path / 'page.md'
-    page.write_text('<!-- agnn results -->\n<!-- /agnn results -->\n', encoding='utf-8')
+    marks = [f'<!-- {name} -->\n<!-- /{name} -->' for name in readme_blocks(tmp_path)]
+    page.write_text('\n'.join(marks), encoding='utf-8')
     assert main(['--results', str(tmp_path), '--write', str(page)]) == 0
     assert 'item cold' in page.read_text(encoding='utf-8')
     assert main(['--results', str(tmp_path), '--write', str(tmp_path / 'no')]) == 2
