@@ -50,7 +50,7 @@ def predict(
         model.eval()
         for draw in range(draws):
             loader.set_epoch(draw)
-            parts = [model(batch.to(device)).double().cpu() for batch in loader]
+            parts = [model(batch.to(device)).cpu().double() for batch in loader]
             total = total + torch.cat(parts)
     finally:
         for module, training in modes.items():

@@ -112,9 +112,11 @@ class RatingModule(pl.LightningModule):
             return
         names, values, sizes = zip(*self._terms, strict=True)
         size = torch.tensor(sizes, dtype=torch.double)
-        mean = (torch.stack(values).double().cpu() * size[:, None]).sum(0) / size.sum()
+        values = torch.stack(values).cpu().double() * size[:, None]
+        # On the module's own device, where processes can share it.
+        mean = (values.sum(0) / size.sum()).float().to(self.device)
         self.log_dict(
-            {f'train_{n}': v for n, v in zip(names[0], mean.float(), strict=True)},
+            {f'train_{n}': v for n, v in zip(names[0], mean, strict=True)},
             on_step=False,
             on_epoch=True,
             sync_dist=True,

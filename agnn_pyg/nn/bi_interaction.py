@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Up to so many tokens, bags are summed by a matrix product.
+DENSE_TOKENS = 512
+
 
 class BiInteraction(nn.Module):
     r"""Embeds a bag of attributes by pairwise and linear interaction.
@@ -76,15 +79,23 @@ class AttributeEmbedding(nn.Module):
         nn.init.normal_(self.weight, std=self.std)
 
     def forward(self, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        # Padding has weight zero and token zero; skipping it saves the reads.
         weight = weight.to(self.weight.dtype)
-        sums = [
-            F.embedding_bag(
-                index, table, mode='sum', per_sample_weights=w, padding_idx=0
+        terms = (self.weight, weight), (self.weight.square(), weight.square())
+        if self.weight.size(0) <= DENSE_TOKENS:
+            total, total_square = (_dense_bag(index, w, t) for t, w in terms)
+        else:
+            # Padding has token 0 and weight 0; skipping it saves the reads.
+            total, total_square = (
+                F.embedding_bag(
+                    index, table, mode='sum', per_sample_weights=w, padding_idx=0
+                )
+                for table, w in terms
             )
-            for table, w in (
-                (self.weight, weight),
-                (self.weight.square(), weight.square()),
-            )
-        ]
-        return sums[0], sums[1]
+        return total, total_square
+
+
+def _dense_bag(index: Tensor, weight: Tensor, table: Tensor) -> Tensor:
+    """Bags as a matrix product, the faster way where tokens are few."""
+    hot = weight.new_zeros(index.size(0), table.size(0))
+    # Padding, token 0, is not a token: its row is not read.
+    return hot.scatter_add_(1, index, weight)[:, 1:] @ table[1:]

@@ -114,9 +114,9 @@ class NodeEncoder(nn.Module):
     def forward(self, batch: NodeBatch) -> NodeState:
         total, total_square = self.attributes(batch.attr, batch.attr_weight)
         x = self.dropout(self.interaction(total, total_square))
-        generated = self.evae(x)
         learnt = self.free.index_select(0, batch.n_id)
-        preference, bias = self._choose(learnt, generated.preference, batch.cold)
+        generated, chosen = self._generate(x, learnt, batch)
+        preference, bias = chosen[:, : self.channels], chosen[:, self.channels]
 
         target = source = self.dropout(self.lin(torch.cat([preference, x], dim=-1)))
         if self.lin_neighbor is not None:
@@ -130,19 +130,22 @@ class NodeEncoder(nn.Module):
         if self.lin_skip is not None:
             embedding = embedding + self.lin_skip(total[:end])
         return NodeState(
-            embedding,
-            bias[:end],
-            learnt[:end],
-            Generated(*(part[:end] for part in generated)),
-            batch.cold[:end],
+            embedding, bias[:end], learnt[:end], generated, batch.cold[:end]
         )
 
-    def _choose(
-        self, learnt: Tensor, generated: Tensor, cold: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Preference and bias: generated for cold nodes, learnt for others."""
+    def _generate(
+        self, x: Tensor, learnt: Tensor, batch: NodeBatch
+    ) -> tuple[Generated, Tensor]:
+        """What is generated for targets; and for all nodes, what stands in."""
+        # The loss looks at all targets; of the neighbours, only cold ones need
+        # a generated preference, and most neighbours are warm.
+        end = batch.num_targets
+        cold = batch.cold[end:].nonzero().squeeze(-1) + end
+        generated = self.evae(torch.cat([x[:end], x.index_select(0, cold)]))
+        made = generated.preference
         if not self.generate_bias:
-            generated = nn.functional.pad(generated, (0, 1))
+            made = nn.functional.pad(made, (0, 1))
         # A choice, not a blend: whatever a cold row holds, NaN too, is unread.
-        chosen = torch.where(cold[:, None], generated, learnt)
-        return chosen[:, : self.channels], chosen[:, self.channels]
+        target = torch.where(batch.cold[:end, None], made[:end], learnt[:end])
+        chosen = torch.cat([target, learnt[end:].index_copy(0, cold - end, made[end:])])
+        return Generated(*(part[:end] for part in generated)), chosen
