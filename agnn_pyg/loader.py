@@ -106,7 +106,11 @@ class _Side:
         seed: int,
     ) -> None:
         self.side = side
-        self.store = graph[side]
+        # Looked up once: a graph's own look-up costs more than the indexing.
+        store = graph[side]
+        self.num_nodes = store.num_nodes
+        self.attr, self.attr_weight = store.attr, store.attr_weight
+        self.cold = store.cold
         self.num_neighbors = num_neighbors
         self.cold_rate = cold_rate
         self.seed = seed
@@ -116,15 +120,15 @@ class _Side:
             (side, relation, side): CandidatePool(
                 graph[side, relation, side].edge_index,
                 graph[side, relation, side].edge_weight,
-                self.store.num_nodes,
+                self.num_nodes,
             )
             for relation in relations
         }
-        self._position = torch.full((self.store.num_nodes,), -1)
+        self._position = torch.full((self.num_nodes,), -1)
 
     def tables(self, epoch: int) -> Tensor:
         """Neighbours of all nodes, :obj:`[relations, N, K]`, -1 for none."""
-        every = torch.arange(self.store.num_nodes)
+        every = torch.arange(self.num_nodes)
         tables = []
         for kind, pool in self.pools.items():
             seed = salted(self.seed, *kind)
@@ -151,9 +155,10 @@ class _Side:
         edge_index = torch.stack([self._position[source], row])
         self._position[n_id] = -1
 
-        cold = self.store.cold[n_id]
+        cold = self.cold.index_select(0, n_id)
         cold[: len(target)] |= treated
-        attr, weight = self.store.attr[n_id], self.store.attr_weight[n_id]
+        attr = self.attr.index_select(0, n_id)
+        weight = self.attr_weight.index_select(0, n_id)
         return NodeBatch(n_id, attr, weight, cold, edge_index, len(target)), position
 
 

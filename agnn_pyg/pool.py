@@ -102,7 +102,12 @@ def uniform(counter: Tensor, key: int) -> Tensor:
 
 def mix(number: int) -> int:
     """Scrambles a number, so that seeds 0, 1, 2 are far apart."""
-    return int(_mix(torch.tensor(_wrap(number * _GAMMA + _GAMMA))))
+    # Plain numbers: a tensor for one of them would cost more than its use.
+    state = (number * _GAMMA + _GAMMA) % 2**64
+    state = (state ^ state >> 30) * _MIX_1 % 2**64
+    state = (state ^ state >> 27) * _MIX_2 % 2**64
+    state ^= state >> 31
+    return (state + 2**63) % 2**64 - 2**63  # as a signed number
 
 
 def salted(seed: int, *names: str) -> int:
@@ -123,7 +128,3 @@ def _mix(state: Tensor) -> Tensor:
 def _shift(state: Tensor, bits: int) -> Tensor:
     # A logical shift: the arithmetic one would drag the sign bit along.
     return (state >> bits) & (2 ** (64 - bits) - 1)
-
-
-def _wrap(number: int) -> int:
-    return (number + 2**63) % 2**64 - 2**63

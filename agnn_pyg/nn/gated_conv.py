@@ -233,10 +233,10 @@ class GatedConv(MessagePassing):
         for end, nodes in ((index[j], x[0]), (index[i], x[1])):
             # A GPU checks by itself; asking it here would make it wait.
             if end.numel() and end.device.type == 'cpu':
-                low, high = end.aminmax()
+                low, high = (int(bound) for bound in end.aminmax())
                 if low < 0 or high >= nodes.size(-2):
                     raise IndexError(
-                        f"Found node {int(low if low < 0 else high)} in 'edge_index', "
+                        f"Found node {low if low < 0 else high} in 'edge_index', "
                         f'but nodes are numbered from 0 to {nodes.size(-2) - 1}'
                     )
         return index[j], index[i]
