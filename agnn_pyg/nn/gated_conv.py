@@ -178,8 +178,10 @@ class GatedConv(MessagePassing):
         if self.lin_filter is not None:
             filter_gate = self.lin_filter(torch.cat([x_self, x_mean], dim=-1))
             filter_gate = filter_gate.sigmoid()
-            x_self = (1 - filter_gate) * x_self
-        out = F.leaky_relu(x_self + out, self.negative_slope)
+            x_self = torch.addcmul(x_self, filter_gate, x_self, value=-1)
+        out = x_self + out
+        if self.negative_slope != 1.0:
+            out = F.leaky_relu(out, self.negative_slope)
 
         if not return_gates:
             return out
@@ -232,7 +234,7 @@ class GatedConv(MessagePassing):
         i, j = (1, 0) if self.flow == 'source_to_target' else (0, 1)
         for end, nodes in ((index[j], x[0]), (index[i], x[1])):
             # A GPU checks by itself; asking it here would make it wait.
-            if end.numel() and end.device.type == 'cpu':
+            if end.numel() and end.device.type == nodes.device.type == 'cpu':
                 low, high = (int(bound) for bound in end.aminmax())
                 if low < 0 or high >= nodes.size(-2):
                     raise IndexError(

@@ -115,8 +115,7 @@ class NodeEncoder(nn.Module):
         total, total_square = self.attributes(batch.attr, batch.attr_weight)
         x = self.dropout(self.interaction(total, total_square))
         learnt = self.free.index_select(0, batch.n_id)
-        generated, chosen = self._generate(x, learnt, batch)
-        preference, bias = chosen[:, : self.channels], chosen[:, self.channels]
+        generated, preference, bias = self._generate(x, learnt, batch)
 
         target = source = self.dropout(self.lin(torch.cat([preference, x], dim=-1)))
         if self.lin_neighbor is not None:
@@ -129,23 +128,30 @@ class NodeEncoder(nn.Module):
         embedding = self.conv((source, target[:end]), batch.edge_index, size=size)
         if self.lin_skip is not None:
             embedding = embedding + self.lin_skip(total[:end])
-        return NodeState(
-            embedding, bias[:end], learnt[:end], generated, batch.cold[:end]
-        )
+        return NodeState(embedding, bias, learnt[:end], generated, batch.cold[:end])
 
     def _generate(
         self, x: Tensor, learnt: Tensor, batch: NodeBatch
-    ) -> tuple[Generated, Tensor]:
-        """What is generated for targets; and for all nodes, what stands in."""
+    ) -> tuple[Generated, Tensor, Tensor]:
+        """What is generated for targets, and what stands in where it is needed.
+
+        Returns:
+            Generated preference of targets; the preference of all nodes, and
+            the bias of targets, generated for cold ones and learnt for others.
+        """
+        end, width = batch.num_targets, self.channels
         # The loss looks at all targets; of the neighbours, only cold ones need
         # a generated preference, and most neighbours are warm.
-        end = batch.num_targets
-        cold = batch.cold[end:].nonzero().squeeze(-1) + end
-        generated = self.evae(torch.cat([x[:end], x.index_select(0, cold)]))
+        cold = batch.cold[end:].nonzero().squeeze(-1)
+        generated = self.evae(torch.cat([x[:end], x.index_select(0, cold + end)]))
         made = generated.preference
         if not self.generate_bias:
             made = nn.functional.pad(made, (0, 1))
+        made, made_neighbor = made.split([end, len(cold)])
+        own, neighbor = learnt.split([end, len(learnt) - end])
         # A choice, not a blend: whatever a cold row holds, NaN too, is unread.
-        target = torch.where(batch.cold[:end, None], made[:end], learnt[:end])
-        chosen = torch.cat([target, learnt[end:].index_copy(0, cold - end, made[end:])])
-        return Generated(*(part[:end] for part in generated)), chosen
+        chosen = torch.where(batch.cold[:end, None], made, own)
+        preference, bias = chosen.split([width, 1], dim=-1)
+        neighbor = neighbor[:, :width].index_copy(0, cold, made_neighbor[:, :width])
+        target = Generated(*(part[:end] for part in generated))
+        return target, torch.cat([preference, neighbor]), bias.squeeze(-1)
