@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -13,225 +12,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import (
     EarlyStopping,
     ModelCheckpoint,
     TQDMProgressBar,
-    WeightAveraging,
 )
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
-from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
-from agnn_pyg.batch import RatingBatch
+from agnn_pyg.engine import EpochLoaders, History, MovingAverage
 from agnn_pyg.loader import RatingLoader
-from agnn_pyg.loss import agnn_loss
-from agnn_pyg.model import AGNN
-from agnn_pyg.pool import mix
+from agnn_pyg.rating_module import RatingModule
 
-
-class RatingModule(pl.LightningModule):
-    r"""Trains :class:`~agnn_pyg.model.AGNN` on ratings.
-
-    AdamW with a cosine schedule over all steps. Weight decay covers matrices
-    only; the free parameters of nodes, which each see but a few ratings, learn
-    faster and are held by their own term of the loss.
-
-    Args:
-        model (AGNN): The model to train.
-        lr (float, optional): Learning rate. (default: :obj:`3e-3`)
-        free_lr (float, optional): Learning rate of preferences and biases.
-            (default: :obj:`3e-2`)
-        weight_decay (float, optional): (default: :obj:`1e-2`)
-        kl_weight (float, optional): See :func:`~agnn_pyg.loss.agnn_loss`, as
-            the next two.
-        reconstruction_weight (float, optional): (default: :obj:`0.1`)
-        preference_weight (float, optional): (default: :obj:`0.01`)
-        rating_range (tuple, optional): Predictions are clamped to it when they
-            are scored. (default: :obj:`None`)
-        seed (int, optional): Seeds each epoch anew, so that a resumed run
-            repeats one that was left alone. (default: :obj:`0`)
-    """
-
-    def __init__(
-        self,
-        model: AGNN,
-        lr: float = 3e-3,
-        free_lr: float = 3e-2,
-        weight_decay: float = 1e-2,
-        kl_weight: float = 0.01,
-        reconstruction_weight: float = 0.1,
-        preference_weight: float = 0.01,
-        rating_range: tuple[float, float] | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.lr, self.free_lr, self.weight_decay = lr, free_lr, weight_decay
-        self.loss_weights = {
-            'kl_weight': kl_weight,
-            'reconstruction_weight': reconstruction_weight,
-            'preference_weight': preference_weight,
-        }
-        self.rating_range = rating_range
-        self.seed = seed
-        self.schedule_steps = 1
-        self._terms: list[tuple[tuple[str, ...], Tensor, int]] = []
-        self.metrics = MetricCollection(
-            {'rmse': MeanSquaredError(squared=False), 'mae': MeanAbsoluteError()},
-            prefix='val_',
-        )
-
-    def forward(self, batch: RatingBatch) -> Tensor:
-        return self.model(batch)
-
-    def on_train_epoch_start(self) -> None:
-        # Dropout and latent noise follow the epoch, not what was drawn before.
-        torch.manual_seed(mix(self.seed + mix(self.current_epoch)))
-        # What an epoch that broke off has left behind is not of this one.
-        self._terms.clear()
-        self.metrics.reset()
-
-    def training_step(self, batch: RatingBatch, batch_idx: int) -> Tensor:
-        user, item = self.model.encode(batch)
-        predicted = self.model.decode(user, item, batch.edge_label_index)
-        terms = agnn_loss(batch.edge_label, predicted, user, item, **self.loss_weights)
-        values = torch.stack(list(terms.values())).detach()
-        self._terms.append((tuple(terms), values, len(predicted)))
-        return terms['loss']
-
-    def on_train_batch_end(self, *args: Any) -> None:
-        # Averaged here, once an epoch: the engine's `log` in every step costs
-        # more than the optimizer does.
-        if not self.trainer.is_last_batch:
-            return
-        names, values, sizes = zip(*self._terms, strict=True)
-        size = torch.tensor(sizes, dtype=torch.double)
-        values = torch.stack(values).cpu().double() * size[:, None]
-        # On the module's own device, where processes can share it.
-        mean = (values.sum(0) / size.sum()).float().to(self.device)
-        self.log_dict(
-            {f'train_{n}': v for n, v in zip(names[0], mean, strict=True)},
-            on_step=False,
-            on_epoch=True,
-            sync_dist=True,
-            batch_size=1,
-        )
-        self._terms.clear()
-
-    def validation_step(self, batch: RatingBatch, batch_idx: int) -> None:
-        predicted = self.model(batch)
-        if self.rating_range is not None:
-            predicted = predicted.clamp(*self.rating_range)
-        self.metrics.update(predicted, batch.edge_label)
-
-    def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.metrics.compute(), prog_bar=True)
-        self.metrics.reset()
-
-    def configure_optimizers(self) -> dict[str, Any]:
-        groups = {'free': [], 'matrix': [], 'vector': []}
-        for name, parameter in self.model.named_parameters():
-            kind = 'matrix' if parameter.dim() > 1 else 'vector'
-            groups['free' if name.endswith('.free') else kind].append(parameter)
-        optimizer = torch.optim.AdamW(
-            [
-                {'params': groups['free'], 'lr': self.free_lr, 'weight_decay': 0.0},
-                {'params': groups['matrix'], 'weight_decay': self.weight_decay},
-                {'params': groups['vector'], 'weight_decay': 0.0},
-            ],
-            lr=self.lr,
-            fused=True,
-        )
-        steps = self.schedule_steps
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
-        )
-        return {
-            'optimizer': optimizer,
-            'lr_scheduler': {'scheduler': schedule, 'interval': 'step'},
-        }
-
-
-class EpochLoaders(pl.LightningDataModule):
-    """Hands loaders to the engine, set to the epoch that is about to run.
-
-    The engine may start an iterator before any hook of an epoch runs, so the
-    epoch is set where it asks for the loader: every epoch anew.
-    """
-
-    def __init__(self, train: RatingLoader, validation: RatingLoader | None) -> None:
-        super().__init__()
-        self.train, self.validation = train, validation
-
-    def train_dataloader(self) -> RatingLoader:
-        self.train.set_epoch(self.trainer.current_epoch)
-        return self.train
-
-    def val_dataloader(self) -> RatingLoader | None:
-        return self.validation
-
-    def transfer_batch_to_device(
-        self, batch: RatingBatch, device: torch.device, dataloader_idx: int
-    ) -> RatingBatch:
-        return batch.to(device)
-
-
-class MovingAverage(WeightAveraging):
-    """An exponential moving average of the weights.
-
-    Args:
-        decay (float): Share of the average that a step keeps. The update is
-            made every fourth step, with the fourth power: at small batches it
-            would otherwise cost as much as the optimizer.
-    """
-
-    EVERY = 4
-
-    def __init__(self, decay: float) -> None:
-        average = get_ema_multi_avg_fn(decay**self.EVERY)
-        super().__init__(use_buffers=False, multi_avg_fn=average)
-
-    def should_update(
-        self, step_idx: int | None = None, epoch_idx: int | None = None
-    ) -> bool:
-        return step_idx is not None and step_idx % self.EVERY == 0
-
-
-class History(pl.Callback):
-    """Keeps the metrics of every epoch, across resumed runs.
-
-    Args:
-        path (Path, optional): A CSV file to keep them in. The engine's own CSV
-            logger starts its file anew when a run is resumed.
-    """
-
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path
-        self.epochs: list[dict[str, float]] = []
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule):
-        metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
-        # A run killed after this epoch's checkpoint repeats nothing, one
-        # killed before it repeats the epoch: never list an epoch twice.
-        self.epochs = self.epochs[: trainer.current_epoch]
-        self.epochs.append({'epoch': trainer.current_epoch, **metrics})
-        if self.path is not None and trainer.is_global_zero:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            aside = self.path.with_suffix('.tmp')
-            pd.DataFrame(self.epochs).to_csv(aside, index=False)
-            aside.replace(self.path)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {'epochs': self.epochs}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epochs = state['epochs']
+__all__ = ['FitResult', 'RatingModule', 'fit']
 
 
 @dataclass

@@ -197,12 +197,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--quick', action='store_true', help='two tiny graphs, to try')
     parser.add_argument('--child', help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # seconds of CPU time, not of several cores
     if args.child:
         _child(args.child)
         return 0
     if args.repeats < 1:
-        print(f'error: --repeats must be at least 1 (got {args.repeats})')
+        print(
+            f'error: --repeats must be at least 1 (got {args.repeats})', file=sys.stderr
+        )
         return 2
     from benchmarks.layer_plots import layer_table, plot_layers
 

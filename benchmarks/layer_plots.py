@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tables import markdown
+from benchmarks.markdown import markdown
 
 COLORS = {
     'GatedConv': '#1f6f8b',

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.layer_plots import layer_table
+from benchmarks.markdown import markdown
 from benchmarks.report import read_reports
 
 RESULTS = Path(__file__).parent / 'results'
@@ -88,24 +90,6 @@ def hardware_line(reports: Sequence[dict[str, Any]]) -> str:
     return 'Measured on: ' + ' | '.join(sorted(lines)) + '.'
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, aligned for reading as text too."""
-    table = [tuple(header), *map(tuple, rows)]
-    width = [max(len(row[c]) for row in table) for c in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(w) if c == 0 else cell.rjust(w)
-            for c, (cell, w) in enumerate(zip(cells, width, strict=True))
-        ]
-        return '| ' + ' | '.join(padded) + ' |'
-
-    rule = '|' + '|'.join(
-        '-' * (w + 2) if c == 0 else '-' * (w + 1) + ':' for c, w in enumerate(width)
-    )
-    return '\n'.join([line(header), rule + '|', *map(line, rows)])
-
-
 def fill(text: str, blocks: dict[str, str]) -> str:
     """Replaces what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``."""
     for name, block in blocks.items():
@@ -120,10 +104,16 @@ def fill(text: str, blocks: dict[str, str]) -> str:
 def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
     """What the README shows of the committed results."""
     reports = read_reports(results / 'agnn')
-    table = summary_table(reports)
-    return {
-        'agnn results': f'{table}\n\n{hardware_line(reports)}' if reports else table
-    }
+    blocks = {'agnn results': summary_table(reports), 'layer results': 'not run'}
+    if reports:
+        blocks['agnn results'] += f'\n\n{hardware_line(reports)}'
+    layer = results / 'layer.json'
+    if layer.exists():
+        content = json.loads(layer.read_text(encoding='utf-8'))
+        blocks['layer results'] = (
+            f'{layer_table(content)}\n\n{hardware_line([content])}'
+        )
+    return blocks
 
 
 def _over_splits(reports: Sequence[dict[str, Any]], name: str) -> str:

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.markdown import markdown
 from benchmarks.report import read_reports, write_json
 from benchmarks.tables import (
     RESULTS,
     fill,
     main,
-    markdown,
     readme_blocks,
     run_table,
     summary_table,

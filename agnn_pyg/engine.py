@@ -1,0 +1,91 @@
+"""What the training engine is given beside a module: loaders and callbacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from agnn_pyg.batch import RatingBatch
+from agnn_pyg.loader import RatingLoader
+
+
+class EpochLoaders(pl.LightningDataModule):
+    """Hands loaders to the engine, set to the epoch that is about to run.
+
+    The engine may start an iterator before any hook of an epoch runs, so the
+    epoch is set where it asks for the loader: every epoch anew.
+    """
+
+    def __init__(self, train: RatingLoader, validation: RatingLoader | None) -> None:
+        super().__init__()
+        self.train, self.validation = train, validation
+
+    def train_dataloader(self) -> RatingLoader:
+        self.train.set_epoch(self.trainer.current_epoch)
+        return self.train
+
+    def val_dataloader(self) -> RatingLoader | None:
+        return self.validation
+
+    def transfer_batch_to_device(
+        self, batch: RatingBatch, device: torch.device, dataloader_idx: int
+    ) -> RatingBatch:
+        return batch.to(device)
+
+
+class MovingAverage(WeightAveraging):
+    """An exponential moving average of the weights.
+
+    Args:
+        decay (float): Share of the average that a step keeps. The update is
+            made every fourth step, with the fourth power: at small batches it
+            would otherwise cost as much as the optimizer.
+    """
+
+    EVERY = 4
+
+    def __init__(self, decay: float) -> None:
+        average = get_ema_multi_avg_fn(decay**self.EVERY)
+        super().__init__(use_buffers=False, multi_avg_fn=average)
+
+    def should_update(
+        self, step_idx: int | None = None, epoch_idx: int | None = None
+    ) -> bool:
+        return step_idx is not None and step_idx % self.EVERY == 0
+
+
+class History(pl.Callback):
+    """Keeps the metrics of every epoch, across resumed runs.
+
+    Args:
+        path (Path, optional): A CSV file to keep them in. The engine's own CSV
+            logger starts its file anew when a run is resumed.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self.epochs: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule):
+        metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        # A run killed after this epoch's checkpoint repeats nothing, one
+        # killed before it repeats the epoch: never list an epoch twice.
+        self.epochs = self.epochs[: trainer.current_epoch]
+        self.epochs.append({'epoch': trainer.current_epoch, **metrics})
+        if self.path is not None and trainer.is_global_zero:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            aside = self.path.with_suffix('.tmp')
+            pd.DataFrame(self.epochs).to_csv(aside, index=False)
+            aside.replace(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {'epochs': self.epochs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epochs = state['epochs']
