@@ -114,8 +114,10 @@ class NodeEncoder(nn.Module):
     def forward(self, batch: NodeBatch) -> NodeState:
         total, total_square = self.attributes(batch.attr, batch.attr_weight)
         x = self.dropout(self.interaction(total, total_square))
+        end = batch.num_targets
         learnt = self.free.index_select(0, batch.n_id)
-        generated, preference, bias = self._generate(x, learnt, batch)
+        learnt, neighbor = learnt.split([end, len(learnt) - end])
+        generated, preference, bias = self._generate(x, learnt, neighbor, batch.cold)
 
         target = source = self.dropout(self.lin(torch.cat([preference, x], dim=-1)))
         if self.lin_neighbor is not None:
@@ -123,35 +125,43 @@ class NodeEncoder(nn.Module):
             source = self.lin_neighbor(torch.cat([preference, x], dim=-1))
             source = self.dropout(source)
 
-        end = batch.num_targets
         size = (len(batch.n_id), end)
         embedding = self.conv((source, target[:end]), batch.edge_index, size=size)
         if self.lin_skip is not None:
             embedding = embedding + self.lin_skip(total[:end])
-        return NodeState(embedding, bias, learnt[:end], generated, batch.cold[:end])
+        return NodeState(embedding, bias, learnt, generated, batch.cold[:end])
 
     def _generate(
-        self, x: Tensor, learnt: Tensor, batch: NodeBatch
+        self, x: Tensor, learnt: Tensor, neighbor: Tensor, cold: Tensor
     ) -> tuple[Generated, Tensor, Tensor]:
         """What is generated for targets, and what stands in where it is needed.
+
+        Args:
+            x: Attribute embeddings of all nodes, :obj:`[N, C]`.
+            learnt: Free parameters of the targets, :obj:`[T, C + 1]`.
+            neighbor: Those of the other nodes, :obj:`[N - T, C + 1]`.
+            cold: True for nodes that need generated ones, :obj:`[N]`.
 
         Returns:
             Generated preference of targets; the preference of all nodes, and
             the bias of targets, generated for cold ones and learnt for others.
         """
-        end, width = batch.num_targets, self.channels
+        end, width = len(learnt), self.channels
         # The loss looks at all targets; of the neighbours, only cold ones need
         # a generated preference, and most neighbours are warm.
-        cold = batch.cold[end:].nonzero().squeeze(-1)
-        generated = self.evae(torch.cat([x[:end], x.index_select(0, cold + end)]))
+        needed = cold.clone()
+        needed[:end] = True
+        needed = needed.nonzero().squeeze(-1)
+        generated = self.evae(x.index_select(0, needed))
         made = generated.preference
         if not self.generate_bias:
             made = nn.functional.pad(made, (0, 1))
-        made, made_neighbor = made.split([end, len(cold)])
-        own, neighbor = learnt.split([end, len(learnt) - end])
+        made, made_neighbor = made.split([end, len(needed) - end])
         # A choice, not a blend: whatever a cold row holds, NaN too, is unread.
-        chosen = torch.where(batch.cold[:end, None], made, own)
+        chosen = torch.where(cold[:end, None], made, learnt)
         preference, bias = chosen.split([width, 1], dim=-1)
-        neighbor = neighbor[:, :width].index_copy(0, cold, made_neighbor[:, :width])
+        neighbor = neighbor[:, :width].index_copy(
+            0, needed[end:] - end, made_neighbor[:, :width]
+        )
         target = Generated(*(part[:end] for part in generated))
         return target, torch.cat([preference, neighbor]), bias.squeeze(-1)
