@@ -67,13 +67,16 @@ def summary_table(reports: Sequence[dict[str, Any]]) -> str:
     for mode, label in MODES.items():
         chosen = [r for r in reports if r['config']['data']['mode'] == mode]
         if not chosen:
-            rows.append((label, *['not run'] * 4))
+            rows.append((label, *['not run'] * 5))
             continue
-        rows.append((label, *(_over_splits(chosen, name) for name in NAMES)))
+        figures = [_over_splits(chosen, name) for name in NAMES]
+        rows.append((label, *figures, _paired(chosen)))
         seeds = {r['config']['seed'] for r in chosen}
         splits = {r['config']['split_seed'] for r in chosen}
         rows[-1] += (f'{len(splits)} × {len(seeds)}',)
-    return markdown(('test RMSE / MAE', *NAMES.values(), 'splits × seeds'), rows)
+    difference = 'RMSE, AGNN − damped biases'
+    header = ('test RMSE / MAE', *NAMES.values(), difference, 'splits × seeds')
+    return markdown(header, rows)
 
 
 def hardware_line(reports: Sequence[dict[str, Any]]) -> str:
@@ -117,15 +120,29 @@ def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
 
 
 def _over_splits(reports: Sequence[dict[str, Any]], name: str) -> str:
-    cells = []
-    for metric in ('rmse', 'mae'):
-        by_split: dict[int, list[float]] = {}
-        for report in reports:
-            source = report if name == 'agnn' else report['peers'][name]
-            value = source['metrics']['test'][metric]
-            by_split.setdefault(report['config']['split_seed'], []).append(value)
-        cells.append(_mean_std([statistics.mean(v) for v in by_split.values()]))
-    return ' / '.join(cells)
+    return ' / '.join(
+        _mean_std(list(_by_split(reports, name, metric).values()))
+        for metric in ('rmse', 'mae')
+    )
+
+
+def _paired(reports: Sequence[dict[str, Any]]) -> str:
+    """Differences on the same split: splits differ more than models do."""
+    own = _by_split(reports, 'agnn', 'rmse')
+    peer = _by_split(reports, 'damped_biases', 'rmse')
+    return _mean_std([own[split] - peer[split] for split in own])
+
+
+def _by_split(
+    reports: Sequence[dict[str, Any]], name: str, metric: str
+) -> dict[int, float]:
+    """Test scores of each split, averaged over model seeds."""
+    scores: dict[int, list[float]] = {}
+    for report in reports:
+        source = report if name == 'agnn' else report['peers'][name]
+        value = source['metrics']['test'][metric]
+        scores.setdefault(report['config']['split_seed'], []).append(value)
+    return {split: statistics.mean(values) for split, values in scores.items()}
 
 
 def _figure(values: Sequence[float]) -> str:

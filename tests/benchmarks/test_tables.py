@@ -79,6 +79,8 @@ def test_summary_averages_seeds_within_splits_first():
     # Splits average 1.01 and 1.05: mean 1.03, sample deviation .0283.
     assert '1.030 ± 0.028 / 0.8000 ± 0.0000' in table
     assert '2 × 2' in table
+    # The peer has 1.1 on both splits.
+    assert '-0.070 ± 0.028' in table
 
 
 def test_summary_says_what_was_not_run():
