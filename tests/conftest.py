@@ -12,6 +12,8 @@ import torch_geometric
 
 from agnn_pyg.features import AttributeEncoder
 from agnn_pyg.graph import rating_graph
+from data.download import DownloadError
+from data.movielens import load_ml100k
 
 GOLDEN = Path(__file__).parent / 'golden'
 EXTENSIONS = ('pyg_lib', 'torch_sparse', 'torch_scatter')
@@ -37,6 +39,15 @@ def device(request):
     if request.param == 'cuda' and not torch.cuda.is_available():
         pytest.skip('needs a CUDA device')
     return torch.device(request.param)
+
+
+@pytest.fixture(scope='session')
+def ml100k():
+    """The tables of MovieLens-100K; skipped, visibly, where they cannot be had."""
+    try:
+        return load_ml100k()
+    except DownloadError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

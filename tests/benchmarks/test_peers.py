@@ -4,7 +4,6 @@ import pytest
 
 from benchmarks.peers import PEERS, run_peers
 from benchmarks.peers.biases import DampedBiases, GlobalMean
-from data.movielens import load_ml100k
 from data.splits import split
 from data.synthetic import planted_tables
 
@@ -75,13 +74,3 @@ def test_peers_on_ml100k_are_as_strong_as_published_figures(ml100k):
         1.1168, abs=1e-4
     )
     assert 1.03 < peers['damped_biases']['metrics']['test']['rmse'] < 1.0551
-
-
-@pytest.fixture(scope='module')
-def ml100k():
-    from data.download import DownloadError
-
-    try:
-        return load_ml100k()
-    except DownloadError as error:
-        pytest.skip(str(error))

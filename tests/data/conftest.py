@@ -3,17 +3,7 @@
 import pandas as pd
 import pytest
 
-from data.download import DownloadError
-from data.movielens import load_ml100k
 from data.tables import RatingTables
-
-
-@pytest.fixture(scope='session')
-def ml100k():
-    try:
-        return load_ml100k()
-    except DownloadError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
