@@ -149,19 +149,16 @@ class NodeEncoder(nn.Module):
         end, width = len(learnt), self.channels
         # The loss looks at all targets; of the neighbours, only cold ones need
         # a generated preference, and most neighbours are warm.
-        needed = cold.clone()
-        needed[:end] = True
-        needed = needed.nonzero().squeeze(-1)
+        others = cold[end:].nonzero().squeeze(-1)
+        needed = torch.cat([torch.arange(end, device=x.device), others + end])
         generated = self.evae(x.index_select(0, needed))
         made = generated.preference
         if not self.generate_bias:
             made = nn.functional.pad(made, (0, 1))
-        made, made_neighbor = made.split([end, len(needed) - end])
+        made, made_neighbor = made.split([end, len(others)])
         # A choice, not a blend: whatever a cold row holds, NaN too, is unread.
         chosen = torch.where(cold[:end, None], made, learnt)
         preference, bias = chosen.split([width, 1], dim=-1)
-        neighbor = neighbor[:, :width].index_copy(
-            0, needed[end:] - end, made_neighbor[:, :width]
-        )
+        neighbor = neighbor[:, :width].index_copy(0, others, made_neighbor[:, :width])
         target = Generated(*(part[:end] for part in generated))
         return target, torch.cat([preference, neighbor]), bias.squeeze(-1)
