@@ -1,0 +1,161 @@
+"""One attribute column: its vocabulary or knots, and how its cells are encoded.
+
+Part of :mod:`agnn_pyg.features`, which says what the tokens mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass
+class Field:
+    """One fitted column; its tokens are ``offset, ..., offset + n - 1``.
+
+    The tokens of the values (or knots) come first, then the one for rare
+    values and the one for missing cells, where the fitted rows had any.
+    """
+
+    column: str
+    kind: str
+    offset: int
+    values: list  # of a numeric column: its knots
+    has_rare: bool
+    has_missing: bool
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.values) + self.has_rare + self.has_missing
+
+    def is_value(self) -> np.ndarray:
+        return np.arange(self.num_tokens) < len(self.values)
+
+    def encode(self, cells: pd.Series) -> tuple[np.ndarray, ...]:
+        """Rows, tokens and weights of all non-missing cells, then missing."""
+        if self.kind == 'numeric':
+            row, token, weight = self._encode_numbers(_numbers(cells))
+        else:
+            row, token, weight = self._encode_values(cells)
+        if self.has_missing:
+            present = np.zeros(len(cells), bool)
+            present[_explode(cells)[0]] = True
+            missing = np.flatnonzero(~present)
+            last = np.full(len(missing), self.offset + self.num_tokens - 1)
+            row = np.concatenate([row, missing])
+            token = np.concatenate([token, last])
+            weight = np.concatenate([weight, np.ones(len(missing))])
+        return row, token, weight
+
+    def _encode_values(self, cells: pd.Series) -> tuple[np.ndarray, ...]:
+        import pandas as pd
+
+        row, value = _explode(cells)
+        position = pd.Index(self.values, dtype=object).get_indexer(value)
+        if self.has_rare:
+            position = np.where(position < 0, len(self.values), position)
+        row, position = row[position >= 0], position[position >= 0]
+        # A bag is a set: two rare stars in one film are one rare token.
+        pair = np.unique(np.stack([row, position]), axis=1)
+        return pair[0], pair[1] + self.offset, np.ones(pair.shape[1])
+
+    def _encode_numbers(self, number: np.ndarray) -> tuple[np.ndarray, ...]:
+        row = np.flatnonzero(~np.isnan(number))
+        knots = np.asarray(self.values)
+        clamped = number[row].clip(knots[0], knots[-1])
+        if len(knots) == 1:
+            return row, np.full(len(row), self.offset), np.ones(len(row))
+        left = np.searchsorted(knots, clamped, side='right') - 1
+        left = left.clip(0, len(knots) - 2)
+        share = (clamped - knots[left]) / (knots[left + 1] - knots[left])
+        return (
+            np.concatenate([row, row]),
+            np.concatenate([left, left + 1]) + self.offset,
+            np.concatenate([1 - share, share]),
+        )
+
+
+def fit_values(
+    column: str, kind: str, cells: pd.Series, offset: int, min_count: int
+) -> Field:
+    """Fits the vocabulary of a categorical or multi-valued column."""
+    import pandas as pd
+
+    row, value = _explode(cells)
+    pairs = pd.DataFrame({'row': row, 'value': value}).drop_duplicates()
+    count = pairs['value'].value_counts()
+    kept = count.index[count >= min_count]
+    # An order of its own keeps the vocabulary free of the order of the rows.
+    values = sorted((_plain(v) for v in kept), key=lambda v: (str(v), str(type(v))))
+    missing = len(np.unique(row)) < len(cells)
+    return Field(column, kind, offset, values, len(values) < len(count), missing)
+
+
+def fit_numeric(column: str, cells: pd.Series, offset: int, num_knots: int) -> Field:
+    """Fits the knots of a numeric column, at quantiles of its cells."""
+    number = _numbers(cells)
+    present = number[~np.isnan(number)]
+    if not len(present):
+        raise ValueError(
+            f"Column '{column}' holds no number to fit knots on; leave it out"
+        )
+    grid = np.linspace(0, 1, num_knots)
+    knots = np.unique(np.quantile(present, grid)).tolist()
+    return Field(column, 'numeric', offset, knots, False, len(present) < len(cells))
+
+
+def infer_kind(cells: pd.Series) -> str:
+    """Numeric for numbers, multi for cells that hold lists, else categorical."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    if is_numeric_dtype(cells) and not is_bool_dtype(cells):
+        return 'numeric'
+    # The first cell that holds something tells for all.
+    present = (cell for cell in cells[cells.notna()] if _holds_something(cell))
+    return 'multi' if _is_listlike(next(present, None)) else 'categorical'
+
+
+def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers and values of all cells that hold something."""
+    import pandas as pd
+
+    series = pd.Series(cells.to_numpy(), index=np.arange(len(cells)))
+    values = series.astype(object).explode()
+    values = values[values.notna()]
+    values = values[values != '']
+    return values.index.to_numpy(np.int64), values.to_numpy(object)
+
+
+def _numbers(cells: pd.Series) -> np.ndarray:
+    import pandas as pd
+
+    try:
+        number = pd.to_numeric(cells).to_numpy(np.float64, na_value=np.nan)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"Column '{cells.name}' is numeric, but holds something else "
+            f'({error}); clean it or make it categorical'
+        ) from error
+    if np.isinf(number).any():
+        raise ValueError(
+            f"Column '{cells.name}' holds infinite numbers; replace them by "
+            f'missing values or by a bound'
+        )
+    return number
+
+
+def _is_listlike(cell: Any) -> bool:
+    return isinstance(cell, list | tuple | set | frozenset | np.ndarray)
+
+
+def _holds_something(cell: Any) -> bool:
+    return len(cell) > 0 if _is_listlike(cell) else True
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
