@@ -162,6 +162,29 @@ def _child(request: str) -> None:
     print(peak_memory_mb() - before)
 
 
+def measure_memory(chosen: Sequence[dict[str, Any]]) -> list[dict]:
+    """Peak memory of every layer on the graphs that the table shows."""
+    return [
+        {**case, 'layer': name, 'peak_mb': peak_memory(case, name)}
+        for case in chosen
+        if case['vary'] == 'order' and case['sorted']
+        for name in LAYERS
+    ]
+
+
+def extend(results: dict[str, Any], repeats: int) -> dict[str, Any]:
+    """Adds the graphs of the table, timed with the extensions now installed."""
+    shown = [c for c in cases() if c['vary'] == 'order']
+    has = torch_geometric.typing.WITH_TORCH_SCATTER
+    kept = [
+        t
+        for t in results['timings']
+        if t['vary'] != 'order' or t['torch_scatter'] != has
+    ]
+    added = [row for case in shown for row in measure(case, repeats)]
+    return {**results, 'timings': kept + added}
+
+
 def run(repeats: int, quick: bool) -> dict[str, Any]:
     """All measurements, ready to be written."""
     chosen: Sequence[dict[str, Any]] = list(cases())
@@ -175,15 +198,11 @@ def run(repeats: int, quick: bool) -> dict[str, Any]:
     if not quick:
         timings += measure(compile_case, repeats)
         timings += measure(compile_case, repeats, compiled=True)
-    memory = []
-    for case in [c for c in chosen if c['vary'] == 'order' and c['sorted']]:
-        for name in LAYERS:
-            memory.append({**case, 'layer': name, 'peak_mb': peak_memory(case, name)})
     return {
         'environment': environment('cpu'),
         'repeats': repeats,
         'timings': timings,
-        'memory': memory,
+        'memory': measure_memory(chosen),
     }
 
 
@@ -197,6 +216,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--out', type=Path, default=Path('runs'))
     parser.add_argument('--repeats', type=int, default=3, help='(default: 3)')
     parser.add_argument('--quick', action='store_true', help='two tiny graphs, to try')
+    parser.add_argument(
+        '--extend',
+        action='store_true',
+        help='time the graphs of the table once more into the JSON that is there, '
+        'as after torch-scatter was installed',
+    )
     parser.add_argument('--child', help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # seconds of CPU time, not of several cores
@@ -210,8 +235,15 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     from benchmarks.layer_plots import layer_table, plot_layers
 
-    results = run(args.repeats, args.quick)
-    write_json(args.out / 'layer.json', results)
+    path = args.out / 'layer.json'
+    if args.extend and not path.exists():
+        print(f"error: no '{path}' to extend; run without --extend", file=sys.stderr)
+        return 2
+    if args.extend:
+        results = extend(json.loads(path.read_text(encoding='utf-8')), args.repeats)
+    else:
+        results = run(args.repeats, args.quick)
+    write_json(path, results)
     plot_layers(results, args.out / 'layer.png')
     print(layer_table(results))
     return 0

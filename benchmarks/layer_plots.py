@@ -25,7 +25,10 @@ def layer_table(results: dict[str, Any]) -> str:
         chosen = {
             t['layer']: t
             for t in results['timings']
-            if t['vary'] == 'order' and t['width'] == width and t['sorted']
+            if t['vary'] == 'order'
+            and t['width'] == width
+            and t['sorted']
+            and not t['torch_scatter']
         }
         memory = {m['layer']: m for m in results['memory'] if m['width'] == width}
         for name, timing in chosen.items():
@@ -87,6 +90,12 @@ def plot_layers(results: dict[str, Any], path: Path) -> Path:
                     zorder=3 if own else 2,
                 )
         axes.set(xscale='log', yscale='log', xlabel=label)
+        if vary != 'nodes':  # few values, between powers of ten: name them
+            ticks = sorted(
+                {measure(t) for t in results['timings'] if t['vary'] == vary}
+            )
+            axes.set_xticks(ticks, [str(tick) for tick in ticks])
+            axes.minorticks_off()
         axes.grid(True, which='major', color='#e6e6e6', lw=0.6)
         axes.spines[['top', 'right']].set_visible(False)
     panels[0].set_ylabel('forward + backward, CPU seconds')

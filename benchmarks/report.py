@@ -37,6 +37,12 @@ def environment(device: str) -> dict[str, Any]:
 
 def peak_memory_mb() -> float | None:
     """The largest resident size of this process so far, where it is known."""
+    # Linux counts the parent's size into a child's `ru_maxrss`, but not here.
+    try:
+        status = Path('/proc/self/status').read_text(encoding='utf-8')
+        return int(status.split('VmHWM:')[1].split()[0]) / 1024
+    except (OSError, IndexError):
+        pass
     try:
         import resource
     except ImportError:  # not a Unix

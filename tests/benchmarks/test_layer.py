@@ -42,6 +42,7 @@ def test_table_gives_ratios_and_says_what_was_not_run():
             'vary': 'order',
             'width': 30,
             'sorted': True,
+            'torch_scatter': False,
             'layer': layer,
             'forward_s': seconds / 2,
             'forward_backward_s': seconds,
@@ -68,3 +69,8 @@ def test_quick_run_writes_json_and_plot(tmp_path, monkeypatch):
 def test_bad_repeats(capsys, tmp_path):
     assert main(['--repeats', '0', '--out', str(tmp_path)]) == 2
     assert '--repeats must be at least 1' in capsys.readouterr().err
+
+
+def test_nothing_to_extend(capsys, tmp_path):
+    assert main(['--extend', '--out', str(tmp_path)]) == 2
+    assert 'run without --extend' in capsys.readouterr().err
