@@ -124,7 +124,9 @@ class _Side:
             )
             for relation in relations
         }
-        self._position = torch.full((self.num_nodes,), -1)
+        # Scratch of the size of the graph: to number nodes without sorting them.
+        self._marked = torch.zeros(self.num_nodes, dtype=torch.bool)
+        self._position = torch.empty(self.num_nodes, dtype=torch.long)
 
     def tables(self, epoch: int) -> Tensor:
         """Neighbours of all nodes, :obj:`[relations, N, K]`, -1 for none."""
@@ -140,26 +142,31 @@ class _Side:
 
     def batch(self, node: Tensor, tables: Tensor, key: int) -> tuple[NodeBatch, Tensor]:
         """The batch of the given nodes, and the position of each in it."""
-        target, position = node.unique(return_inverse=True)
+        target = self._distinct(node)
         treated = treat_as_cold(target, self.cold_rate, salted(key, self.side))
         neighbor = tables[treated.long() if self.cold_rate else 0, target]
         row, rank = (neighbor >= 0).nonzero(as_tuple=True)
         source = neighbor[row, rank]
 
-        # A table of positions, filled and emptied at the nodes of this batch.
-        self._position[target] = torch.arange(len(target))
-        found = source.unique()
-        new = found[self._position[found] < 0]
-        n_id = torch.cat([target, new])
-        self._position[new] = torch.arange(len(target), len(n_id))
+        n_id = torch.cat([target, self._distinct(source, besides=target)])
+        self._position[n_id] = torch.arange(len(n_id))
         edge_index = torch.stack([self._position[source], row])
-        self._position[n_id] = -1
+        position = self._position[node]
 
         cold = self.cold.index_select(0, n_id)
         cold[: len(target)] |= treated
         attr = self.attr.index_select(0, n_id)
         weight = self.attr_weight.index_select(0, n_id)
         return NodeBatch(n_id, attr, weight, cold, edge_index, len(target)), position
+
+    def _distinct(self, node: Tensor, besides: Tensor | None = None) -> Tensor:
+        """The distinct ones of some nodes, in ascending order."""
+        self._marked[node] = True
+        if besides is not None:
+            self._marked[besides] = False
+        found = self._marked.nonzero().squeeze(-1)
+        self._marked[found] = False
+        return found
 
 
 def epoch_order(size: int, shuffle: bool, seed: int, epoch: int) -> Tensor:
