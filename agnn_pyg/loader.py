@@ -149,9 +149,9 @@ class _Side:
         source = neighbor[row, rank]
 
         n_id = torch.cat([target, self._distinct(source, besides=target)])
-        self._position[n_id] = torch.arange(len(n_id))
-        edge_index = torch.stack([self._position[source], row])
-        position = self._position[node]
+        number = self._position.index_copy_(0, n_id, torch.arange(len(n_id)))
+        edge_index = torch.stack([number.index_select(0, source), row])
+        position = number.index_select(0, node)
 
         cold = self.cold.index_select(0, n_id)
         cold[: len(target)] |= treated
@@ -161,11 +161,11 @@ class _Side:
 
     def _distinct(self, node: Tensor, besides: Tensor | None = None) -> Tensor:
         """The distinct ones of some nodes, in ascending order."""
-        self._marked[node] = True
+        marked = self._marked.index_fill_(0, node, True)
         if besides is not None:
-            self._marked[besides] = False
-        found = self._marked.nonzero().squeeze(-1)
-        self._marked[found] = False
+            marked.index_fill_(0, besides, False)
+        found = marked.nonzero().squeeze(-1)
+        marked.index_fill_(0, found, False)
         return found
 
 

@@ -24,8 +24,8 @@ def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
         The mean over nodes, a scalar.
     """
     # The constant last: it need not be subtracted from every number.
-    total = torch.addcmul(logvar.exp() - logvar, mu, mu).sum()
-    return 0.5 * (total / mu.size(0) - mu.size(1))
+    mean = torch.addcmul(logvar.exp() - logvar, mu, mu).mean()
+    return 0.5 * mu.size(1) * (mean - 1)
 
 
 def reconstruction(state: NodeState) -> Tensor:
@@ -35,8 +35,10 @@ def reconstruction(state: NodeState) -> Tensor:
     preference is held fixed: the generator learns from it, it is not dragged
     towards what attributes can say.
     """
-    target = state.learnt.detach()[:, : state.generated.preference.size(-1)]
-    return _warm_mean_square(state.generated.preference - target, state.cold)
+    made = state.generated.preference
+    warm, count = _warm(state)
+    target = state.learnt.detach()[:, : made.size(-1)].index_select(0, warm)
+    return F.mse_loss(made.index_select(0, warm), target, reduction='sum') / count
 
 
 def preference_norm(state: NodeState) -> Tensor:
@@ -44,16 +46,18 @@ def preference_norm(state: NodeState) -> Tensor:
 
     The bias is free: shrinking it costs accuracy wherever the other side is cold.
     """
-    return _warm_mean_square(state.learnt[:, :-1], state.cold)
+    warm, count = _warm(state)
+    return state.learnt[:, :-1].index_select(0, warm).square().sum() / count
 
 
-def _warm_mean_square(rows: Tensor, cold: Tensor) -> Tensor:
-    """Mean squared norm of the rows of warm nodes."""
-    warm = ~cold
-    # Chosen before squaring: the free row of a cold node may be NaN, and zero
-    # times NaN would still reach the gradient.
-    chosen = rows.where(warm[:, None], 0)
-    return chosen.square().sum() / warm.sum().clamp(min=1)
+def _warm(state: NodeState) -> tuple[Tensor, Tensor]:
+    """Positions of the warm targets, and how many there are, at least 1.
+
+    Rows of cold ones are left out rather than multiplied by zero: they may be
+    NaN, and zero times NaN would still reach the gradient.
+    """
+    warm = state.cold.logical_not()
+    return warm.nonzero().squeeze(-1), warm.sum().clamp(min=1)
 
 
 def agnn_loss(
@@ -92,10 +96,6 @@ def agnn_loss(
         'reconstruction': sum(reconstruction(s) for s in sides),
         'preference': sum(preference_norm(s) for s in sides),
     }
-    terms['loss'] = (
-        terms['mse']
-        + kl_weight * terms['kl']
-        + reconstruction_weight * terms['reconstruction']
-        + preference_weight * terms['preference']
-    )
-    return terms
+    loss = terms['mse'].add(terms['kl'], alpha=kl_weight)
+    loss = loss.add(terms['reconstruction'], alpha=reconstruction_weight)
+    return {**terms, 'loss': loss.add(terms['preference'], alpha=preference_weight)}

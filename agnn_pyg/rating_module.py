@@ -82,7 +82,8 @@ class RatingModule(pl.LightningModule):
         user, item = self.model.encode(batch)
         predicted = self.model.decode(user, item, batch.edge_label_index)
         terms = agnn_loss(batch.edge_label, predicted, user, item, **self.loss_weights)
-        values = torch.stack(list(terms.values())).detach()
+        with torch.no_grad():
+            values = torch.stack(list(terms.values()))
         self._terms.append((tuple(terms), values, len(predicted)))
         return terms['loss']
 
