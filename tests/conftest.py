@@ -67,6 +67,8 @@ _NUMERIC = ('inputs', 'parameters', 'outputs')
 def _tensors(node):
     if isinstance(node, dict):
         return {key: _tensors(value) for key, value in node.items()}
+    if isinstance(node, list) and node and isinstance(node[0], dict):
+        return [_tensors(entry) for entry in node]
     return torch.tensor(node, dtype=torch.float64)
 
 
