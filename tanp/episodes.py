@@ -21,13 +21,13 @@ class Episodes:
     :meth:`with_support_size`, belongs to neither.
 
     Args:
-        user: Row of each task's user in the table of users, :obj:`[N]` of
+        user (Tensor): Row of each task's user in the table of users, :obj:`[N]` of
             dtype ``int64``.
-        ptr: Where each task's interactions begin, :obj:`[N + 1]`, from 0 to M.
-        item: Rows in the table of items, :obj:`[M]` of dtype ``int64``.
-        label: 0 or 1, or ratings, :obj:`[M]` of a floating dtype.
-        num_support: Interactions in the support of each task, :obj:`[N]`.
-        query_start: Interactions ahead of each task's query, :obj:`[N]`.
+        ptr (Tensor): Where each task's interactions begin, :obj:`[N + 1]`, from 0 to M.
+        item (Tensor): Rows in the table of items, :obj:`[M]` of dtype ``int64``.
+        label (Tensor): 0 or 1, or ratings, :obj:`[M]` of a floating dtype.
+        num_support (Tensor): Interactions in the support of each task, :obj:`[N]`.
+        query_start (Tensor): Interactions ahead of each task's query, :obj:`[N]`.
 
     Raises:
         ValueError: If sizes, offsets or types do not fit together, a row
@@ -169,8 +169,8 @@ def _check_sizes(episodes: Episodes) -> None:
         value = getattr(episodes, name)
         fits = value.is_floating_point() == (name == 'label')
         if value.dim() != 1 or len(value) != count or not fits:
-            kind = 'floating' if name == 'label' else 'int64'
+            kind = 'floating' if name == 'label' else 'whole'
             raise ValueError(
-                f"'{name}' must be a {kind} tensor of size [{count}] (got "
+                f"'{name}' must hold {kind} numbers, [{count}] in all (got "
                 f'{value.dtype} of size {list(value.size())})'
             )

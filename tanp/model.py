@@ -87,7 +87,7 @@ class TaNP(nn.Module):
         modulation (str, optional): :obj:`"film"` or :obj:`"gating"`.
             (default: :obj:`"film"`)
         residual_modulation (bool, optional): See
-            :class:`~tanp.nn.ModulatedDecoder`. (default: :obj:`False`)
+            :class:`~tanp.nn.ModulatedDecoder`. (default: :obj:`True`)
         target (str, optional): What training predicts: :obj:`"query"`, or
             :obj:`"all"` for support and query, as published.
             (default: :obj:`"query"`)
@@ -118,7 +118,7 @@ class TaNP(nn.Module):
         squared_distance: bool = True,
         decoder_channels: Sequence[int] = (128, 128, 128),
         modulation: str = 'film',
-        residual_modulation: bool = False,
+        residual_modulation: bool = True,
         target: str = 'query',
         likelihood: str = 'bernoulli',
         dropout: float = 0.0,

@@ -40,8 +40,8 @@ class ModulatedDecoder(nn.Module):
         modulation (str, optional): :obj:`"film"` or :obj:`"gating"`.
             (default: :obj:`"film"`)
         residual (bool, optional): Scale by :math:`1 + \boldsymbol{\gamma}_l`,
-            so that a task of zeros changes nothing. (default: :obj:`False`, as
-            published)
+            so that a task of zeros changes nothing. As published, without,
+            small tasks silence the layer. (default: :obj:`True`)
         dropout (float, optional): On hidden layers. (default: :obj:`0.0`)
 
     Shapes:
@@ -57,7 +57,7 @@ class ModulatedDecoder(nn.Module):
         task_channels: int,
         channels: Sequence[int],
         modulation: str = 'film',
-        residual: bool = False,
+        residual: bool = True,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()

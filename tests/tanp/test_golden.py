@@ -86,7 +86,7 @@ def test_memory(golden, number):
 def test_decoder(golden, modulation, maps):
     case = golden(f'{modulation}_decoder')
     parameters, inputs = case['parameters'], case['inputs']
-    decoder = ModulatedDecoder(8, 5, 5, (7, 6, 5), modulation)
+    decoder = ModulatedDecoder(8, 5, 5, (7, 6, 5), modulation, residual=False)
     for number, linear in enumerate(decoder.lins, 1):
         fill(linear, parameters, f'linear_{number}')
     fill(decoder.lin_out, parameters, 'final')
@@ -110,6 +110,7 @@ def published_model(parameters):
         num_clusters=3,
         squared_distance=False,
         decoder_channels=(7, 6, 5),
+        residual_modulation=False,
         target='all',
         likelihood='gaussian',
     ).double()
