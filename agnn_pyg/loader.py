@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from agnn_pyg.batch import NodeBatch, RatingBatch
-from agnn_pyg.pool import CandidatePool, mix, salted, uniform
+from agnn_pyg.pool import CandidatePool, mix, random_bits, salted
 
 SIDES = ('user', 'item')
 
@@ -190,7 +190,9 @@ def treat_as_cold(node: Tensor, rate: float, key: int) -> Tensor:
     """
     if rate == 0:
         return torch.zeros_like(node, dtype=torch.bool)
-    return uniform(node, key) < rate
+    # As an array: for so few nodes, calling an operator of PyTorch takes longer
+    # than what it does.
+    return torch.from_numpy(random_bits(node.numpy(), key) < rate * 2**53)
 
 
 def check_pairs(graph: HeteroData, index: Tensor, rating: Tensor | None) -> None:
