@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIGS := benchmarks/configs/agnn
 
-.PHONY: benchmark test lint results clean
+.PHONY: benchmark peers test lint results clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make benchmark  train AGNN on strictly cold films and print the table'
+	@echo 'make peers      the same beside every peer, in all modes (an hour)'
 	@echo 'make test       run all tests'
 	@echo 'make lint       check style'
 	@echo 'make results    repeat every committed result and the tables of the README'
@@ -22,6 +23,14 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 
 benchmark: $(VENV)/installed
 	$(BIN)/python -m benchmarks.agnn $(CONFIGS)/ml100k-item-cold.toml --seeds 0
+
+# Peers that take minutes, with libraries of their own.
+peers: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
+	for config in item-cold user-cold both-cold warm; do \
+	  $(BIN)/python -m benchmarks.agnn $(CONFIGS)/ml100k-$$config.toml \
+	    --seeds 0 --peers all || exit 1; \
+	done
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest

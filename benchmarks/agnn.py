@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.config import AGNNConfig, load_config
 from benchmarks.experiment import Options, run_agnn
-from benchmarks.peers import run_peers
+from benchmarks.peers import PEERS, QUICK, run_peers
 from benchmarks.plots import plot_runs
 from benchmarks.report import environment, peak_memory_mb, read_reports, write_json
 from benchmarks.tables import run_table
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
         tables = _load(config.data.dataset)
     parts = _split(config, tables, args)
     folder = args.out / 'agnn' / args.config.stem / _split_name(args)
-    peers = run_peers(tables, parts, config.train.refit)
+    peers = run_peers(tables, parts, config.train.refit, _peers(args.peers))
     for seed in args.seeds:
         path = folder / f'seed-{seed}' / 'report.json'
         if args.resume and path.exists():
@@ -173,6 +173,12 @@ def _split_name(args: argparse.Namespace) -> str:
     return f'split-{args.split_seed}'
 
 
+def _peers(names: list[str]) -> tuple[str, ...]:
+    named = {'quick': QUICK, 'all': tuple(PEERS), 'none': ()}
+    chosen = [peer for name in names for peer in named.get(name, (name,))]
+    return tuple(dict.fromkeys(chosen))
+
+
 def _check_device(device: str) -> None:
     if device != 'cpu' and not device.startswith('cuda'):
         raise ValueError(f"'--device' must be 'cpu' or 'cuda' (got '{device}')")
@@ -199,6 +205,13 @@ def _parser() -> argparse.ArgumentParser:
         nargs=2,
         metavar=('TRAIN', 'TEST'),
         help='two CSV files with user, item, rating; validation is carved out of TRAIN',
+    )
+    parser.add_argument(
+        '--peers',
+        nargs='+',
+        default=['quick'],
+        metavar='PEER',
+        help=f'quick, all, none, or of {", ".join(PEERS)} (default: quick)',
     )
     parser.add_argument('--device', default='cpu', help='cpu or cuda (default: cpu)')
     parser.add_argument(

@@ -14,7 +14,13 @@ from torch import Tensor
 from agnn_pyg import AGNN, AttributeEncoder, predict, rating_graph, rating_loader
 from agnn_pyg.train import FitResult, RatingModule, fit
 from benchmarks.config import AGNNConfig
-from benchmarks.metrics import score
+from benchmarks.metrics import (
+    NUM_ATTRIBUTES,
+    POPULARITY,
+    calibration,
+    error_by,
+    evaluate,
+)
 from data.splits import Split
 from data.tables import RatingTables
 
@@ -58,15 +64,20 @@ def run_agnn(
             config, tables, split.fit, None, seed, options, epochs=best_epoch + 1
         )
     start = time.perf_counter()
+    predicted = {
+        'val': _predict(selected, config, tables, split.validation),
+        'test': _predict(final, config, tables, split.test),
+    }
     metrics = {
-        'val': _evaluate(selected, config, tables, split.validation),
-        'test': _evaluate(final, config, tables, split.test),
+        'val': evaluate(predicted['val'], split.validation),
+        'test': evaluate(predicted['test'], split.test),
     }
     ran = len(selected.result.history)
     return {
         'num_parameters': sum(p.numel() for p in final.module.model.parameters()),
         'best_epoch': best_epoch,
         'metrics': metrics,
+        'breakdown': _breakdown(predicted['test'], tables, split, final.graph),
         'history': selected.result.history,
         'time': {
             'train_s': selected.seconds,
@@ -197,16 +208,33 @@ def _module(
     )
 
 
-def _evaluate(
+def _predict(
     trained: Trained, config: AGNNConfig, tables: RatingTables, part: pd.DataFrame
-) -> dict[str, float]:
-    predicted = predict(
+) -> Tensor:
+    return predict(
         trained.module.model,
         _evaluation_loader(trained.graph, config, tables, part),
         draws=config.train.draws,
         rating_range=trained.module.rating_range,
     )
-    return score(predicted, part['rating'])
+
+
+def _breakdown(
+    predicted: Tensor, tables: RatingTables, split: Split, graph: Any
+) -> dict[str, Any]:
+    """Where test predictions can be trusted: calibration, error by bucket."""
+    part, rating = split.test, split.test['rating']
+    result: dict[str, Any] = {'calibration': calibration(predicted, rating)}
+    for side in ('user', 'item'):
+        times = part[side].map(split.fit[side].value_counts()).fillna(0)
+        position = tables.positions(part)[side == 'item']
+        values = (graph[side].attr_weight > 0).sum(dim=-1).numpy()[position]
+        for name, value, bounds in (
+            ('popularity', times, POPULARITY),
+            ('attributes', values, NUM_ATTRIBUTES),
+        ):
+            result[f'{side}_{name}'] = error_by(predicted, rating, value, bounds)
+    return result
 
 
 def _evaluation_loader(
