@@ -27,8 +27,6 @@ class BoostedTrees:
     """
 
     GRID: ClassVar[dict[str, tuple]] = {
-        'num_leaves': (15, 31),
-        'rounds': (200, 400),
         'cold_users': (0.0, 0.5),
         'cold_items': (0.0, 0.5),
     }
@@ -38,7 +36,7 @@ class BoostedTrees:
 
     def __init__(
         self,
-        num_leaves: int = 31,
+        num_leaves: int = 15,
         rounds: int = 300,
         cold_users: float = 0.0,
         cold_items: float = 0.0,

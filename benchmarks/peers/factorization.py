@@ -98,12 +98,11 @@ class CollectiveMF:
     """
 
     GRID: ClassVar[dict[str, tuple]] = {
-        'rank': (10, 30),
-        'penalty': (3.0, 10.0, 30.0),
+        'penalty': (10.0, 30.0, 100.0),
         'weight': (0.5, 5.0),
     }
 
-    def __init__(self, rank: int = 10, penalty: float = 10, weight: float = 1) -> None:
+    def __init__(self, rank: int = 30, penalty: float = 10, weight: float = 1) -> None:
         self.rank, self.penalty, self.weight = rank, penalty, weight
 
     def fit(self, train: pd.DataFrame, tables: RatingTables) -> CollectiveMF:
@@ -143,7 +142,7 @@ class SVDPlusPlus:
         epochs (int): Passes over the ratings.
     """
 
-    GRID: ClassVar[dict[str, tuple]] = {'rank': (10, 20)}
+    GRID: ClassVar[dict[str, tuple]] = {'rank': (20,)}
 
     def __init__(self, rank: int = 20, epochs: int = 20) -> None:
         self.rank, self.epochs = rank, epochs
