@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from agnn_pyg.batch import NodeBatch, RatingBatch
-from agnn_pyg.pool import CandidatePool, mix, salted, uniform
+from agnn_pyg.pool import CandidatePool, mix, random_bits, salted
 
 SIDES = ('user', 'item')
 
@@ -124,7 +124,9 @@ class _Side:
             )
             for relation in relations
         }
-        self._position = torch.full((self.num_nodes,), -1)
+        # Scratch of the size of the graph: to number nodes without sorting them.
+        self._marked = torch.zeros(self.num_nodes, dtype=torch.bool)
+        self._position = torch.empty(self.num_nodes, dtype=torch.long)
 
     def tables(self, epoch: int) -> Tensor:
         """Neighbours of all nodes, :obj:`[relations, N, K]`, -1 for none."""
@@ -140,26 +142,31 @@ class _Side:
 
     def batch(self, node: Tensor, tables: Tensor, key: int) -> tuple[NodeBatch, Tensor]:
         """The batch of the given nodes, and the position of each in it."""
-        target, position = node.unique(return_inverse=True)
+        target = self._distinct(node)
         treated = treat_as_cold(target, self.cold_rate, salted(key, self.side))
         neighbor = tables[treated.long() if self.cold_rate else 0, target]
         row, rank = (neighbor >= 0).nonzero(as_tuple=True)
         source = neighbor[row, rank]
 
-        # A table of positions, filled and emptied at the nodes of this batch.
-        self._position[target] = torch.arange(len(target))
-        found = source.unique()
-        new = found[self._position[found] < 0]
-        n_id = torch.cat([target, new])
-        self._position[new] = torch.arange(len(target), len(n_id))
-        edge_index = torch.stack([self._position[source], row])
-        self._position[n_id] = -1
+        n_id = torch.cat([target, self._distinct(source, besides=target)])
+        number = self._position.index_copy_(0, n_id, torch.arange(len(n_id)))
+        edge_index = torch.stack([number.index_select(0, source), row])
+        position = number.index_select(0, node)
 
         cold = self.cold.index_select(0, n_id)
         cold[: len(target)] |= treated
         attr = self.attr.index_select(0, n_id)
         weight = self.attr_weight.index_select(0, n_id)
         return NodeBatch(n_id, attr, weight, cold, edge_index, len(target)), position
+
+    def _distinct(self, node: Tensor, besides: Tensor | None = None) -> Tensor:
+        """The distinct ones of some nodes, in ascending order."""
+        marked = self._marked.index_fill_(0, node, True)
+        if besides is not None:
+            marked.index_fill_(0, besides, False)
+        found = marked.nonzero().squeeze(-1)
+        marked.index_fill_(0, found, False)
+        return found
 
 
 def epoch_order(size: int, shuffle: bool, seed: int, epoch: int) -> Tensor:
@@ -183,7 +190,9 @@ def treat_as_cold(node: Tensor, rate: float, key: int) -> Tensor:
     """
     if rate == 0:
         return torch.zeros_like(node, dtype=torch.bool)
-    return uniform(node, key) < rate
+    # As an array: for so few nodes, calling an operator of PyTorch takes longer
+    # than what it does.
+    return torch.from_numpy(random_bits(node.numpy(), key) < rate * 2**53)
 
 
 def check_pairs(graph: HeteroData, index: Tensor, rating: Tensor | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -22,37 +23,32 @@ def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     Returns:
         The mean over nodes, a scalar.
     """
-    # Summed term by term, and the constant last: fewer passes over the numbers.
-    total = logvar.exp().sum() + mu.square().sum() - logvar.sum()
-    return 0.5 * (total / mu.size(0) - mu.size(1))
+    # The constant last: it need not be subtracted from every number.
+    mean = torch.addcmul(logvar.exp() - logvar, mu, mu).mean()
+    return 0.5 * mu.size(1) * (mean - 1)
 
 
-def reconstruction(state: NodeState) -> Tensor:
-    r"""Squared distance of generated from learnt preference, a mean over nodes.
+def preference_terms(state: NodeState) -> tuple[Tensor, Tensor]:
+    r"""What holds generated and learnt preferences, a mean over warm targets each.
 
-    Cold nodes have nothing to compare with and are left out. The learnt
-    preference is held fixed: the generator learns from it, it is not dragged
-    towards what attributes can say.
+    Returns:
+        The *reconstruction* :math:`\Vert \hat{\mathbf{m}} - \mathbf{m} \Vert^2`, the
+        squared distance of generated from learnt preference. The learnt one is held
+        fixed: the generator learns from it, it is not dragged towards what attributes
+        can say. And the squared norm of the learnt *preference* :math:`\Vert
+        \mathbf{m} \Vert^2`, without the bias: shrinking that costs accuracy wherever
+        the other side is cold.
     """
-    target = state.learnt.detach()[:, : state.generated.preference.size(-1)]
-    return _warm_mean_square(state.generated.preference - target, state.cold)
-
-
-def preference_norm(state: NodeState) -> Tensor:
-    """Squared norm of the learnt preference, a mean over warm nodes.
-
-    The bias is free: shrinking it costs accuracy wherever the other side is cold.
-    """
-    return _warm_mean_square(state.learnt[:, :-1], state.cold)
-
-
-def _warm_mean_square(rows: Tensor, cold: Tensor) -> Tensor:
-    """Mean squared norm of the rows of warm nodes."""
-    warm = ~cold
-    # Chosen before squaring: the free row of a cold node may be NaN, and zero
-    # times NaN would still reach the gradient.
-    chosen = rows.where(warm[:, None], 0)
-    return chosen.square().sum() / warm.sum().clamp(min=1)
+    # Cold rows are left out rather than multiplied by zero: they may be NaN, and
+    # zero times NaN would still reach the gradient.
+    warm = state.cold.logical_not()
+    count = warm.sum().clamp(min=1)
+    row = warm.nonzero().squeeze(-1)
+    learnt = state.learnt.index_select(0, row)
+    made = state.generated.preference.index_select(0, row)
+    target = learnt.detach()[:, : made.size(-1)]
+    distance = F.mse_loss(made, target, reduction='sum')
+    return distance / count, learnt[:, :-1].square().sum() / count
 
 
 def agnn_loss(
@@ -85,16 +81,13 @@ def agnn_loss(
         preference_weight (float, optional): (default: :obj:`0.01`)
     """
     sides = (user, item)
+    distance, norm = zip(*map(preference_terms, sides), strict=True)
     terms = {
         'mse': F.mse_loss(predicted, rating),
         'kl': sum(kl_divergence(s.generated.mu, s.generated.logvar) for s in sides),
-        'reconstruction': sum(reconstruction(s) for s in sides),
-        'preference': sum(preference_norm(s) for s in sides),
+        'reconstruction': sum(distance),
+        'preference': sum(norm),
     }
-    terms['loss'] = (
-        terms['mse']
-        + kl_weight * terms['kl']
-        + reconstruction_weight * terms['reconstruction']
-        + preference_weight * terms['preference']
-    )
-    return terms
+    loss = terms['mse'].add(terms['kl'], alpha=kl_weight)
+    loss = loss.add(terms['reconstruction'], alpha=reconstruction_weight)
+    return {**terms, 'loss': loss.add(terms['preference'], alpha=preference_weight)}

@@ -69,6 +69,12 @@ class RatingPropagation(nn.Module):
         self.register_buffer('user_state', torch.zeros(len(users.x), width))
         self.register_buffer('item_state', torch.zeros(len(items.x), width))
 
+    @property
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What the rows and the columns of :attr:`gate` stand for."""
+        more = ('shared', 'self') if self.shared else ('self',)
+        return (*self.users.names, *more), (*self.items.names, *more)
+
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """What is expected of pairs of user and item rows, each :obj:`[B]`."""
         p = self.user_state.index_select(0, user)

@@ -7,7 +7,6 @@ nodes, not over pairs of nodes, and no neighbourhood need be cut off.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 

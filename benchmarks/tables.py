@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import tanp_tables
 from benchmarks.layer_plots import layer_table
-from benchmarks.markdown import markdown
+from benchmarks.markdown import figures, listed, markdown, mean_std
 from benchmarks.report import read_reports
 
 RESULTS = Path(__file__).parent / 'results'
@@ -30,6 +30,11 @@ NAMES = {
     'myfm': 'Bayesian FM (myfm)',
     'myfm_implicit': 'Bayesian FM, implicit',
     'agnn': 'AGNN',
+}
+TANP = {
+    'lastfm': 'Last.FM',
+    'ml100k': 'MovieLens-100K',
+    'lastfm-as-published': 'Last.FM, the published model',
 }
 MODES = {
     'item_cold': 'item cold',
@@ -54,7 +59,7 @@ def run_table(reports: Sequence[dict[str, Any]]) -> str:
     data, seeds = first['data'], [r['config']['seed'] for r in reports]
     title = (
         f'{first["config"]["name"]}: {data["num_fit"]:,} ratings to train and select '
-        f'on, {data["num_test"]:,} to test; model seeds {_listed(seeds)}'
+        f'on, {data["num_test"]:,} to test; model seeds {listed(seeds)}'
     )
     header = ('', 'validation RMSE', 'test RMSE', 'test MAE')
     return f'{title}\n\n{markdown(header, rows)}'
@@ -66,7 +71,7 @@ _COLUMNS = (('val', 'rmse'), ('test', 'rmse'), ('test', 'mae'))
 def _cells(scored: Sequence[dict[str, Any]]) -> list[str]:
     if not scored:
         return ['not run'] * len(_COLUMNS)
-    return [_figure([s['metrics'][part][m] for s in scored]) for part, m in _COLUMNS]
+    return [figures([s['metrics'][part][m] for s in scored]) for part, m in _COLUMNS]
 
 
 def summary_table(reports: Sequence[dict[str, Any]]) -> str:
@@ -115,7 +120,11 @@ def fill(text: str, blocks: dict[str, str]) -> str:
 def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
     """What the README shows of the committed results."""
     reports = read_reports(results / 'agnn')
-    blocks = {'agnn results': summary_table(reports), 'layer results': 'not run'}
+    blocks = {
+        'agnn results': summary_table(reports),
+        'layer results': 'not run',
+        'tanp results': _tanp_block(results / 'tanp'),
+    }
     if reports:
         blocks['agnn results'] += f'\n\n{hardware_line(reports)}'
     layer = results / 'layer.json'
@@ -127,11 +136,31 @@ def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
     return blocks
 
 
+def _tanp_block(results: Path) -> str:
+    parts = []
+    for name, title in TANP.items():
+        reports = read_reports(results / name)
+        if not reports:
+            parts.append(f'**{title}**: not run.')
+            continue
+        seeds, splits = (
+            len({r['config'][key] for r in reports}) for key in ('seed', 'split_seed')
+        )
+        parts += [
+            f'**{title}** ({splits} splits × {seeds} model seeds)',
+            tanp_tables.summary_table(reports),
+            tanp_tables.size_table(reports),
+            tanp_tables.sensitivity_line(reports),
+            hardware_line(reports),
+        ]
+    return '\n\n'.join(parts)
+
+
 def _over_splits(reports: Sequence[dict[str, Any]], name: str) -> str:
     scores = [_by_split(reports, name, metric) for metric in ('rmse', 'mae')]
     if not scores[0]:
         return 'not run'
-    return ' / '.join(_mean_std(list(values.values())) for values in scores)
+    return ' / '.join(mean_std(list(values.values())) for values in scores)
 
 
 def _paired(reports: Sequence[dict[str, Any]]) -> str:
@@ -143,7 +172,7 @@ def _paired(reports: Sequence[dict[str, Any]]) -> str:
     if not whole:
         return 'not run'
     best = min(whole, key=lambda peer: statistics.mean(peer.values()))
-    return _mean_std([own[split] - best[split] for split in own])
+    return mean_std([own[split] - best[split] for split in own])
 
 
 def _counts(reports: Sequence[dict[str, Any]]) -> str:
@@ -164,26 +193,6 @@ def _by_split(
         value = source['metrics']['test'][metric]
         scores.setdefault(report['config']['split_seed'], []).append(value)
     return {split: statistics.mean(values) for split, values in scores.items()}
-
-
-def _figure(values: Sequence[float]) -> str:
-    if len(values) < 3:
-        return ', '.join(f'{value:.4f}' for value in values)
-    return _mean_std(values)
-
-
-def _mean_std(values: Sequence[float]) -> str:
-    mean = statistics.mean(values)
-    if len(values) == 1:
-        return f'{mean:.4f}'
-    std = statistics.stdev(values)
-    # Two significant digits of the spread, and the mean to the same place.
-    places = 4 if std == 0 else min(max(1 - math.floor(math.log10(std)), 2), 5)
-    return f'{mean:.{places}f} ± {std:.{places}f}'
-
-
-def _listed(values: Sequence[int]) -> str:
-    return ', '.join(map(str, sorted(values)))
 
 
 def main(argv: list[str] | None = None) -> int:

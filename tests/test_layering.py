@@ -17,6 +17,12 @@ ALLOWED = {
     'tanp': ('tanp', 'agnn_pyg.features'),
     'data': ('data',),
 }
+# What no layer needs.
+HEAVY = {
+    *('pytorch_lightning', 'lightning', 'lightning_fabric', 'torchmetrics'),
+    *('tensorboard', 'matplotlib', 'pandas', 'scipy', 'sklearn', 'pyarrow'),
+    *('data', 'benchmarks'),
+}
 
 
 def imports(source):
@@ -91,9 +97,12 @@ def test_importing_the_layers_loads_nothing_but_pyg():
     loaded = loaded_after('import agnn_pyg, agnn_pyg.nn')
     assert 'agnn_pyg' in loaded
     extra = loaded - loaded_after('import torch_geometric.loader, torch_geometric.nn')
-    heavy = {
-        *('pytorch_lightning', 'lightning', 'lightning_fabric', 'torchmetrics'),
-        *('tensorboard', 'matplotlib', 'pandas', 'scipy', 'sklearn', 'pyarrow'),
-        *('data', 'tanp', 'benchmarks'),
-    }
-    assert not extra & heavy
+    assert not extra & {*HEAVY, 'tanp'}
+
+
+@pytest.mark.slow
+def test_importing_tanp_loads_no_engine():
+    loaded = loaded_after('import tanp, tanp.nn')
+    assert 'tanp' in loaded
+    # Its attribute encoding is in the other package, and that comes with PyG.
+    assert not (loaded - loaded_after('import agnn_pyg')) & HEAVY

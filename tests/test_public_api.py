@@ -9,12 +9,16 @@ import pytest
 
 import agnn_pyg
 import agnn_pyg.nn
+import tanp
+import tanp.nn
 
-TRAIN = 'agnn_pyg.train'
+PACKAGES = [agnn_pyg, agnn_pyg.nn, tanp, tanp.nn]
+TRAIN = ['agnn_pyg.train', 'tanp.train']
 MODULES = [
     module.name
-    for module in pkgutil.walk_packages(agnn_pyg.__path__, 'agnn_pyg.')
-    if module.name != TRAIN
+    for package in (agnn_pyg, tanp)
+    for module in pkgutil.walk_packages(package.__path__, f'{package.__name__}.')
+    if module.name not in TRAIN
 ]
 
 
@@ -29,14 +33,14 @@ def assert_documented(module):
             assert not (thing.__doc__ or '').startswith(f'{name}('), name
 
 
-@pytest.mark.parametrize('package', [agnn_pyg, agnn_pyg.nn])
+@pytest.mark.parametrize('package', PACKAGES)
 def test_what_a_package_names_is_there(package):
     assert len(set(package.__all__)) == len(package.__all__)
     for name in package.__all__:
         assert inspect.getdoc(getattr(package, name)), name
 
 
-@pytest.mark.parametrize('package', [agnn_pyg, agnn_pyg.nn])
+@pytest.mark.parametrize('package', PACKAGES)
 def test_names_are_sorted_and_complete(package):
     assert package.__all__ == sorted(package.__all__)
     public = {
@@ -53,14 +57,21 @@ def test_every_module_is_documented(name):
     assert_documented(importlib.import_module(name))
 
 
-def test_training_is_documented():
+@pytest.mark.parametrize('name', TRAIN)
+def test_training_is_documented(name):
     pytest.importorskip('pytorch_lightning')
-    assert_documented(importlib.import_module(TRAIN))
+    assert_documented(importlib.import_module(name))
 
 
-@pytest.mark.parametrize('name', ['AGNN', 'GatedConv', 'RatingLoader', 'ExtendedVAE'])
-def test_every_argument_is_documented(name):
-    thing = getattr(agnn_pyg, name)
+@pytest.mark.parametrize(
+    'thing',
+    [
+        *(agnn_pyg.AGNN, agnn_pyg.GatedConv, agnn_pyg.RatingLoader),
+        *(agnn_pyg.ExtendedVAE, tanp.TaNP, tanp.EpisodeLoader, tanp.Episodes),
+        *(tanp.split_episodes, tanp.tanp_loss, tanp.predict),
+    ],
+)
+def test_every_argument_is_documented(thing):
     for argument in inspect.signature(thing).parameters:
         assert re.search(rf'^\s+\**{argument} \(', thing.__doc__, re.MULTILINE), (
             argument

@@ -80,22 +80,23 @@ class AttributeEmbedding(nn.Module):
 
     def forward(self, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         weight = weight.to(self.weight.dtype)
-        terms = (self.weight, weight), (self.weight.square(), weight.square())
+        tables = torch.stack([self.weight, self.weight.square()])
+        weights = torch.stack([weight, weight.square()])
         if self.weight.size(0) <= DENSE_TOKENS:
-            total, total_square = (_dense_bag(index, w, t) for t, w in terms)
-        else:
-            # Padding has token 0 and weight 0; skipping it saves the reads.
-            total, total_square = (
-                F.embedding_bag(
-                    index, table, mode='sum', per_sample_weights=w, padding_idx=0
-                )
-                for table, w in terms
+            return _dense_bags(index, weights, tables)
+        # Padding has token 0 and weight 0; skipping it saves the reads.
+        total, total_square = (
+            F.embedding_bag(
+                index, table, mode='sum', per_sample_weights=w, padding_idx=0
             )
+            for table, w in zip(tables, weights, strict=True)
+        )
         return total, total_square
 
 
-def _dense_bag(index: Tensor, weight: Tensor, table: Tensor) -> Tensor:
+def _dense_bags(index: Tensor, weights: Tensor, tables: Tensor) -> tuple[Tensor, ...]:
     """Bags as a matrix product, the faster way where tokens are few."""
-    hot = weight.new_zeros(index.size(0), table.size(0))
+    hot = weights.new_zeros(len(weights), index.size(0), tables.size(1))
+    hot.scatter_add_(2, index.expand_as(weights), weights)
     # Padding, token 0, is not a token: its row is not read.
-    return hot.scatter_add_(1, index, weight)[:, 1:] @ table[1:]
+    return torch.bmm(hot[..., 1:], tables[:, 1:]).unbind()

@@ -165,8 +165,13 @@ class GatedConv(MessagePassing):
             )
 
         if self._is_plain(x, edge_index):
-            src, dst = self._ends(x, edge_index)
-            out = gated_mean(x[0], gate[0], gate[1], src, dst, edge_weight)
+            src, dst = self._ends(edge_index)
+            try:
+                out = gated_mean(x[0], gate[0], gate[1], src, dst, edge_weight)
+            except (IndexError, RuntimeError):
+                # Asked only now: to look before would cost every call.
+                self._check_range(x, src, dst)
+                raise
         else:
             # propagate_type: (x: PairTensor, gate: PairTensor, edge_weight: OptTensor)
             out = self.propagate(
@@ -187,7 +192,7 @@ class GatedConv(MessagePassing):
             return out
         aggregate_gate = None
         if self.lin_aggr is not None:
-            src, dst = self._ends(x, edge_index)
+            src, dst = self._ends(edge_index)
             aggregate_gate = gate[0].index_select(-2, src)
             aggregate_gate = aggregate_gate + gate[1].index_select(-2, dst)
             aggregate_gate = aggregate_gate.sigmoid()
@@ -223,8 +228,8 @@ class GatedConv(MessagePassing):
             )
         )
 
-    def _ends(self, x: PairTensor, edge_index: Adj) -> PairTensor:
-        """Sources and targets of the edges, inside their ranges."""
+    def _ends(self, edge_index: Adj) -> PairTensor:
+        """Sources and targets of the edges."""
         if not isinstance(edge_index, Tensor) or edge_index.layout != torch.strided:
             raise ValueError(
                 "Gates are returned for edges, in their order; pass 'edge_index' "
@@ -232,8 +237,11 @@ class GatedConv(MessagePassing):
             )
         index = edge_index.as_subclass(Tensor)
         i, j = (1, 0) if self.flow == 'source_to_target' else (0, 1)
-        for end, nodes in ((index[j], x[0]), (index[i], x[1])):
-            # A GPU checks by itself; asking it here would make it wait.
+        return index[j], index[i]
+
+    def _check_range(self, x: PairTensor, src: Tensor, dst: Tensor) -> None:
+        for end, nodes in ((src, x[0]), (dst, x[1])):
+            # A GPU cannot be asked any more: a bad index has broken its state.
             if end.numel() and end.device.type == nodes.device.type == 'cpu':
                 low, high = (int(bound) for bound in end.aminmax())
                 if low < 0 or high >= nodes.size(-2):
@@ -241,7 +249,6 @@ class GatedConv(MessagePassing):
                         f"Found node {low if low < 0 else high} in 'edge_index', "
                         f'but nodes are numbered from 0 to {nodes.size(-2) - 1}'
                     )
-        return index[j], index[i]
 
     def _check_features(self, x: PairTensor, edge_index: Adj) -> None:
         for end in x:

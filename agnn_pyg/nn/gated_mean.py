@@ -26,9 +26,10 @@ def gated_mean(
         \mathbf{x}_j \right]
 
     Edges are worked off in blocks that fit in the cache, and what autograd
-    would keep for each edge is computed again in the backward pass. So memory
-    grows with nodes, not with edges times channels, and less of it is faster.
-    A second derivative is available; it does keep everything.
+    would keep for each edge is computed again in the backward pass, unless one
+    block holds all edges. So memory grows with nodes, not with edges times
+    channels, and less of it is faster. A second derivative is available; it
+    does keep everything.
 
     Args:
         x (Tensor): Source features :math:`\mathbf{x}_j`, :obj:`[N, F]`.
@@ -80,50 +81,62 @@ def gated_mean_reference(
 class _GatedMean(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, gate_src, gate_dst, src, dst, weight, scale):
-        ctx.save_for_backward(x, gate_src, gate_dst, src, dst, weight, scale)
         width = x.size(1)
-        both = torch.cat([gate_src, x], dim=-1)
-        out = both.new_zeros(gate_dst.size(0), 2 * width)
-        for block in _blocks(src, both):
-            message = both.index_select(0, src[block])
-            gate, x_j = message[:, :width], message[:, width:]
-            gate += gate_dst.index_select(0, dst[block])
-            gate.sigmoid_().mul_(x_j)
+        out = x.new_zeros(gate_dst.size(0), 2 * width)
+        blocks = _blocks(src, width)
+        gate = x_j = None
+        for block in blocks:
+            j, i = src[block], dst[block]
+            gate, x_j = _gate_and_source(x, gate_src, gate_dst, j, i)
+            message = torch.cat([gate * x_j, x_j], dim=-1)
             if weight is not None:
                 message *= weight[block, None]
-            out.index_add_(0, dst[block], message)
+            out.index_add_(0, i, message)
+        # A single block is small enough to keep.
+        kept = (gate, x_j) if len(blocks) == 1 else (None, None)
+        ctx.save_for_backward(x, gate_src, gate_dst, src, dst, weight, scale, *kept)
         return out.mul_(scale)
 
     @staticmethod
     def backward(ctx, grad):
-        inputs = ctx.saved_tensors
+        *inputs, gate, x_j = ctx.saved_tensors
         if torch.is_grad_enabled():  # asked for a graph of the gradient itself
             return _differentiable_backward(ctx, inputs, grad)
         x, gate_src, gate_dst, src, dst, weight, scale = inputs
         width = x.size(1)
-        both = torch.cat([gate_src, x], dim=-1)
-        grad = grad * scale
-        grad_both = torch.zeros_like(both)
+        grad_out, grad_mean = (grad * scale).split(width, dim=-1)
+        grad_x, grad_src = torch.zeros_like(x), torch.zeros_like(gate_src)
         grad_dst = torch.zeros_like(gate_dst)
         grad_weight = None if weight is None else torch.empty_like(weight)
-        for block in _blocks(src, both):
-            message = both.index_select(0, src[block])
-            gate, x_j = message[:, :width], message[:, width:]
-            gate += gate_dst.index_select(0, dst[block])
-            gate.sigmoid_()
-            grad_message = grad.index_select(0, dst[block])
-            grad_gated, grad_plain = grad_message[:, :width], grad_message[:, width:]
+        for block in _blocks(src, width):
+            j, i = src[block], dst[block]
+            if gate is None:
+                block_gate, block_x = _gate_and_source(x, gate_src, gate_dst, j, i)
+            else:
+                block_gate, block_x = gate, x_j
+            gated, plain = grad_out.index_select(0, i), grad_mean.index_select(0, i)
+            gated *= block_gate
+            plain += gated  # the gradient of x_j, which is also sent as it is
             if weight is not None:
-                product = (gate * grad_gated).add_(grad_plain).mul_(x_j)
-                torch.sum(product, dim=-1, out=grad_weight[block])
-                grad_message *= weight[block, None]
-            # d/dx: the gate and one; d/dgate: x and the slope of the sigmoid.
-            grad_plain.addcmul_(grad_gated, gate)
-            grad_gated.mul_(x_j).mul_(gate).mul_(gate.neg_().add_(1))
-            grad_both.index_add_(0, src[block], grad_message)
-            grad_dst.index_add_(0, dst[block], grad_gated)
-        grad_src, grad_x = grad_both[:, :width], grad_both[:, width:]
+                torch.sum(plain * block_x, dim=-1, out=grad_weight[block])
+                gated *= weight[block, None]
+                plain *= weight[block, None]
+            grad_x.index_add_(0, j, plain)
+            # The slope of the sigmoid is a (1 - a); `gated` has the factor a.
+            gated *= block_x
+            gated.addcmul_(gated, block_gate, value=-1)
+            grad_src.index_add_(0, j, gated)
+            grad_dst.index_add_(0, i, gated)
         return grad_x, grad_src, grad_dst, None, None, grad_weight, None
+
+
+def _gate_and_source(
+    x: Tensor, gate_src: Tensor, gate_dst: Tensor, src: Tensor, dst: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gates and source features of some edges, each contiguous."""
+    gate = gate_src.index_select(0, src)
+    gate += gate_dst.index_select(0, dst)
+    return gate.sigmoid_(), x.index_select(0, src)
 
 
 def _differentiable_backward(ctx, inputs, grad):
@@ -144,8 +157,8 @@ def _needs(tensor: Tensor | None) -> bool:
     return tensor is not None and tensor.requires_grad
 
 
-def _blocks(src: Tensor, rows: Tensor) -> list[slice]:
-    """Slices of the edges, of as many as fit in a block with such rows."""
+def _blocks(src: Tensor, width: int) -> list[slice]:
+    """Slices of the edges, of as many as fit in a block: gate and features."""
     numel = BLOCK_NUMEL.get(src.device.type, BLOCK_NUMEL['other'])
-    size = max(1, numel // max(1, rows.size(1)))
+    size = max(1, numel // max(1, 2 * width))
     return [slice(start, start + size) for start in range(0, src.numel(), size)]

@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 
 class NodeState(NamedTuple):
-    """What is known of the T target nodes of a batch.
+    """What is known of the N nodes of a batch; the T targets come first.
 
     Attributes:
-        embedding: Node embeddings after aggregation, :obj:`[T, C]`.
-        bias: Biases, learnt or generated, :obj:`[T]`.
-        learnt: Free parameters of the nodes, preference and then bias,
-            :obj:`[T, C + 1]`. Meaningless for cold nodes.
-        generated: What the extended VAE makes of their attributes.
-        cold: True for nodes without learnt preference, :obj:`[T]`.
+        embedding: Embeddings of the targets after aggregation, :obj:`[T, C]`.
+        bias: Their biases, learnt or generated, :obj:`[T]`.
+        learnt: Free parameters of all nodes, preference and then bias,
+            :obj:`[N, C + 1]`. Meaningless for cold nodes.
+        generated: What the extended VAE makes of attributes: of all targets,
+            then of the cold ones among the other nodes.
+        cold: True for targets without learnt preference, :obj:`[T]`.
     """
 
     embedding: Tensor
@@ -116,8 +117,8 @@ class NodeEncoder(nn.Module):
         x = self.dropout(self.interaction(total, total_square))
         end = batch.num_targets
         learnt = self.free.index_select(0, batch.n_id)
-        learnt, neighbor = learnt.split([end, len(learnt) - end])
-        generated, preference, bias = self._generate(x, learnt, neighbor, batch.cold)
+        generated, chosen = self._generate(x, learnt, batch.cold, end)
+        preference, bias = chosen.split([self.channels, 1], dim=-1)
 
         target = source = self.dropout(self.lin(torch.cat([preference, x], dim=-1)))
         if self.lin_neighbor is not None:
@@ -129,36 +130,36 @@ class NodeEncoder(nn.Module):
         embedding = self.conv((source, target[:end]), batch.edge_index, size=size)
         if self.lin_skip is not None:
             embedding = embedding + self.lin_skip(total[:end])
+        bias = bias[:end].squeeze(-1)
         return NodeState(embedding, bias, learnt, generated, batch.cold[:end])
 
     def _generate(
-        self, x: Tensor, learnt: Tensor, neighbor: Tensor, cold: Tensor
-    ) -> tuple[Generated, Tensor, Tensor]:
-        """What is generated for targets, and what stands in where it is needed.
+        self, x: Tensor, learnt: Tensor, cold: Tensor, num_targets: int
+    ) -> tuple[Generated, Tensor]:
+        """What is generated, and preference and bias with it where it is needed.
 
         Args:
             x: Attribute embeddings of all nodes, :obj:`[N, C]`.
-            learnt: Free parameters of the targets, :obj:`[T, C + 1]`.
-            neighbor: Those of the other nodes, :obj:`[N - T, C + 1]`.
+            learnt: Their free parameters, :obj:`[N, C + 1]`.
             cold: True for nodes that need generated ones, :obj:`[N]`.
+            num_targets: T.
 
         Returns:
-            Generated preference of targets; the preference of all nodes, and
-            the bias of targets, generated for cold ones and learnt for others.
+            What is generated, see :class:`NodeState`, and preference and bias
+            of all nodes, generated for cold ones and learnt for others.
         """
-        end, width = len(learnt), self.channels
         # The loss looks at all targets; of the neighbours, only cold ones need
         # a generated preference, and most neighbours are warm.
-        others = cold[end:].nonzero().squeeze(-1)
-        needed = torch.cat([torch.arange(end, device=x.device), others + end])
+        needed = cold.clone()
+        needed[:num_targets] = True
+        needed = needed.nonzero().squeeze(-1)
         generated = self.evae(x.index_select(0, needed))
         made = generated.preference
         if not self.generate_bias:
-            made = nn.functional.pad(made, (0, 1))
-        made, made_neighbor = made.split([end, len(others)])
+            made = torch.cat([made, torch.zeros_like(made[:, :1])], dim=-1)
         # A choice, not a blend: whatever a cold row holds, NaN too, is unread.
-        chosen = torch.where(cold[:end, None], made, learnt)
-        preference, bias = chosen.split([width, 1], dim=-1)
-        neighbor = neighbor[:, :width].index_copy(0, others, made_neighbor[:, :width])
-        target = Generated(*(part[:end] for part in generated))
-        return target, torch.cat([preference, neighbor]), bias.squeeze(-1)
+        row = cold.index_select(0, needed).nonzero().squeeze(-1)
+        chosen = learnt.index_copy(
+            0, needed.index_select(0, row), made.index_select(0, row)
+        )
+        return generated, chosen

@@ -82,7 +82,8 @@ def test_mixed_precision_inputs_meet_in_the_wider_type():
     assert gate_src.grad.dtype == torch.float
 
 
-def test_nothing_of_the_size_of_the_edges_is_kept_for_backward():
+def test_of_many_blocks_nothing_edge_sized_is_kept_for_backward(monkeypatch):
+    monkeypatch.setattr(module, 'BLOCK_NUMEL', {'cpu': 600, 'other': 600})
     x, gate_src, gate_dst, _ = inputs(dtype=torch.float)
     src, dst = SRC.repeat(1000), DST.repeat(1000)
     kept = []

@@ -41,7 +41,7 @@ def test_sizes(generate_bias, device):
     state = model(batch)
     assert state.embedding.size() == (2, 4)
     assert state.bias.size() == (2,)
-    assert state.learnt.size() == (2, 5)
+    assert state.learnt.size() == (3, 5)  # of all nodes, targets first
     assert state.generated.preference.size() == (2, 4 + generate_bias)
     assert state.generated.mu.size() == state.generated.logvar.size() == (2, 4)
     assert state.cold.tolist() == [False, True]

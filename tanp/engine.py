@@ -1,0 +1,77 @@
+"""What the training engine is given beside a module: loaders and callbacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from tanp.loader import EpisodeBatch, EpisodeLoader
+
+
+class EpochLoaders(pl.LightningDataModule):
+    """Hands loaders to the engine, the training one set to the epoch to come."""
+
+    def __init__(self, train: EpisodeLoader, validation: EpisodeLoader | None) -> None:
+        super().__init__()
+        self.train, self.validation = train, validation
+
+    def train_dataloader(self) -> EpisodeLoader:
+        # Asked for anew every epoch, before the engine starts to iterate.
+        self.train.set_epoch(self.trainer.current_epoch)
+        return self.train
+
+    def val_dataloader(self) -> EpisodeLoader | None:
+        return self.validation
+
+    def transfer_batch_to_device(
+        self, batch: EpisodeBatch, device: torch.device, dataloader_idx: int
+    ) -> EpisodeBatch:
+        return batch.to(device)
+
+
+class MovingAverage(WeightAveraging):
+    """An exponential moving average of the weights, validated and kept."""
+
+    def __init__(self, decay: float) -> None:
+        average = get_ema_multi_avg_fn(decay)
+        super().__init__(use_buffers=False, multi_avg_fn=average)
+
+    def should_update(
+        self, step_idx: int | None = None, epoch_idx: int | None = None
+    ) -> bool:
+        return step_idx is not None
+
+
+class History(pl.Callback):
+    """Keeps the metrics of every epoch, across resumed runs.
+
+    Args:
+        path (Path, optional): A CSV file to keep them in, too.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self.epochs: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule):
+        metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        # A run killed ahead of this epoch's checkpoint repeats the epoch.
+        self.epochs = self.epochs[: trainer.current_epoch]
+        self.epochs.append({'epoch': trainer.current_epoch, **metrics})
+        if self.path is not None and trainer.is_global_zero:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            aside = self.path.with_suffix('.tmp')
+            pd.DataFrame(self.epochs).to_csv(aside, index=False)
+            aside.replace(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {'epochs': self.epochs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epochs = state['epochs']

@@ -1,0 +1,130 @@
+"""Deterministic predictions of a trained TaNP, and their spread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tanp.episodes import Episodes
+from tanp.loader import EpisodeBatch, EpisodeLoader
+from tanp.loss import LIKELIHOODS
+from tanp.model import TaNP
+
+
+class Prediction(NamedTuple):
+    """What :func:`predict` returns, on the CPU.
+
+    Attributes:
+        mean: One value a query interaction, in the order of
+            :meth:`~tanp.episodes.Episodes.query_index`: the probability of a
+            positive label, or the rating.
+        std: Its standard deviation over samples of z, if any were drawn.
+        assignment: Cluster assignments of the tasks, :obj:`[N, k]`, if the
+            model has a memory.
+    """
+
+    mean: Tensor
+    std: Tensor | None
+    assignment: Tensor | None
+
+
+@torch.no_grad()
+def predict(
+    model: TaNP, loader: EpisodeLoader, samples: int = 0, seed: int = 0
+) -> Prediction:
+    r"""Predicts the labels of all queries of a loader, in its order.
+
+    Args:
+        model (TaNP): The model; it is left in the mode it came in.
+        loader (EpisodeLoader): The tasks, neither shuffled nor dealt anew.
+        samples (int, optional): Samples of :math:`\mathbf{z}` from the prior
+            to average predictions over, and to take their spread from; 0
+            decodes the prior's mean. (default: :obj:`0`)
+        seed (int, optional): Of the samples. (default: :obj:`0`)
+
+    Raises:
+        ValueError: If the loader's order is random, items or labels do not
+            suit the model, or samples are asked of a model without latent
+            path.
+    """
+    if loader.shuffle or loader.context_sizes is not None:
+        raise ValueError(
+            "'loader' shuffles, or deals queries anew, so predictions would be out of "
+            "order; build it without 'shuffle' and 'context_sizes'"
+        )
+    if samples == 1 or samples < 0:
+        raise ValueError(f"'samples' must be 0 or at least 2 (got {samples})")
+    if samples and model.latent is None:
+        raise ValueError(
+            f"'samples' needs a latent path to draw from (got {samples}); this model "
+            f'has none'
+        )
+    check_episodes(model, loader.episodes)
+    link = LIKELIHOODS[model.likelihood][1]
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    with evaluating(model):
+        for batch in loader:
+            batch = batch.to(device)
+            output = model(batch)
+            mean, std = link(output.score), None
+            if samples:
+                drawn = _draw(model, batch, samples, generator)
+                std, mean = torch.std_mean(link(drawn), dim=0)
+            parts.append((mean, std, output.assignment))
+    joined = (
+        None if column[0] is None else torch.cat(column).cpu()
+        for column in zip(*parts, strict=True)
+    )
+    return Prediction(*joined)
+
+
+def _draw(
+    model: TaNP, batch: EpisodeBatch, samples: int, generator: torch.Generator
+) -> Tensor:
+    """Scores under samples of z, :obj:`[samples, R]`."""
+    prior = model(batch).prior
+    size = samples, *prior.mu.size()
+    noise = torch.randn(size, generator=generator).to(prior.mu)
+    codes = prior.mu + (0.5 * prior.logvar).exp() * noise
+    return torch.stack([model(batch, z).score for z in codes])
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and afterwards the modes that were."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def check_episodes(model: TaNP, episodes: Episodes) -> None:
+    """Raises ``ValueError`` unless items, users and labels suit the model."""
+    rows = [('item', model.num_items)]
+    if model.user is not None:
+        rows.append(('user', model.user.num_nodes))
+    for name, count in rows:
+        row = getattr(episodes, name)
+        if row.numel() and int(row.max()) >= count:
+            raise ValueError(
+                f"'episodes' names {name} row {int(row.max())}, but the model has rows "
+                f'0 to {count - 1}; leave it out, or build the model on a table that '
+                f'holds it'
+            )
+    low, high = LIKELIHOODS[model.likelihood][2]
+    label = episodes.label
+    if label.numel() and not bool(((label >= low) & (label <= high)).all()):
+        raise ValueError(
+            f"labels of 'episodes' must lie in [{low:g}, {high:g}] under the "
+            f'{model.likelihood} likelihood (got {float(label.min()):g} to '
+            f"{float(label.max()):g}); rescale them, or use likelihood 'gaussian'"
+        )

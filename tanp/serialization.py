@@ -1,0 +1,70 @@
+"""A model in one file: its state and, as JSON, the arguments it was built with."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from agnn_pyg.features import Attributes
+from tanp.model import TaNP
+
+FORMAT = 'tanp'
+VERSION = 1
+
+
+def save_model(model: TaNP, path: str | os.PathLike) -> None:
+    """Writes a model to a file, aside first, so that none is ever half written."""
+    path = Path(path)
+    aside = path.with_name(f'{path.name}.tmp')
+    content = {
+        'format': FORMAT,
+        'version': VERSION,
+        'config': json.dumps(model.config),
+        'state': model.state_dict(),
+    }
+    torch.save(content, aside)
+    aside.replace(path)
+
+
+def load_model(path: str | os.PathLike, device: torch.device | str = 'cpu') -> TaNP:
+    """Reads what :func:`save_model` wrote; nothing in the file is executed.
+
+    Raises:
+        ValueError: If the file is no such model, or of an unknown version.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"'path' does not hold a model that can be read (got {str(path)!r}: "
+            f'{type(error).__name__}); save one with save_model'
+        ) from error
+    known = isinstance(content, dict) and content.get('format') == FORMAT
+    if not known or content.get('version') != VERSION:
+        found = content.get('version') if known else 'another format'
+        raise ValueError(
+            f"'path' must hold a model of format version {VERSION} (got {found}); "
+            f'load it with the version of this library that wrote it'
+        )
+    state = content['state']
+    tables = {f'{side}_attributes': _table(state, side) for side in ('item', 'user')}
+    model = TaNP(**json.loads(content['config']), **tables)
+    model.load_state_dict(state)
+    return model.to(device)
+
+
+def _table(state: dict[str, torch.Tensor], side: str) -> Attributes | None:
+    """Side information, as far as a model's state tells."""
+    if f'{side}.attr' not in state:
+        return None
+    tokens = len(state[f'{side}.token_weight'])
+    return Attributes(
+        state[f'{side}.attr'],
+        state[f'{side}.attr_weight'],
+        torch.ones(tokens, dtype=torch.bool),
+    )

@@ -1,0 +1,211 @@
+import pandas as pd
+import pytest
+import torch
+
+from agnn_pyg.features import AttributeEncoder
+from tanp.episodes import Episodes, offsets
+from tanp.loader import EpisodeLoader
+from tanp.model import TaNP
+from tanp.task_module import OPTIMIZERS, TaskModule
+from tanp.train import fit
+
+OPTIONS = {
+    'embedding_channels': (8, 8),
+    'latent_channels': (8, 8, 8, 4),
+    'task_channels': (16, 8),
+    'num_clusters': 2,
+    'decoder_channels': (16, 16),
+}
+
+
+def planted(num_tasks, seed):
+    """Users of two tastes: one likes even items, the other odd ones."""
+    generator = torch.Generator().manual_seed(seed)
+    item = torch.stack(
+        [torch.randperm(12, generator=generator) for _ in range(num_tasks)]
+    )
+    taste = torch.randint(2, (num_tasks, 1), generator=generator)
+    size = torch.full((num_tasks,), 12)
+    support = torch.full((num_tasks,), 4)
+    label = (item % 2 == taste).float().flatten()
+    user = torch.arange(num_tasks)
+    return Episodes(user, offsets(size), item.flatten(), label, support, support), taste
+
+
+TRAIN, VALIDATION = planted(48, 0)[0], planted(12, 1)[0]
+
+
+def loaders(**options):
+    options = {'context_sizes': (1, 6), 'shuffle': True} | options
+    return EpisodeLoader(TRAIN, 20, **options), EpisodeLoader(VALIDATION, 5)
+
+
+def module(seed=0, **options):
+    torch.manual_seed(seed)
+    model = TaNP(12, 60, **OPTIONS | options.pop('model', {}))
+    return TaskModule(model, **{'lr': 0.01, 'ks': (1, 3)} | options)
+
+
+def state(task):
+    return [p.clone() for p in task.model.state_dict().values()]
+
+
+def equal(one, other):
+    return all(torch.equal(*pair) for pair in zip(one, other, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('modulation', ['film', 'gating'])
+def test_it_learns_a_planted_taste(modulation):
+    frame = pd.DataFrame({'parity': ['even', 'odd'] * 6})
+    options = {
+        'modulation': modulation,
+        'item_ids': False,
+        'item_attributes': AttributeEncoder(['parity']).fit_transform(frame),
+    }
+    task = module(model=options, lr=0.02, kl_weight=0.1)
+    train = EpisodeLoader(planted(240, 2)[0], 20, context_sizes=(1, 6), shuffle=True)
+    result = fit(task, train, loaders()[1], epochs=11)
+    best = result.history[result.best_epoch]
+    assert best['val_loss'] < 0.1
+    assert best['val_ndcg@3'] > 0.98
+
+
+def test_history_and_the_best_epoch():
+    task = module()
+    result = fit(task, *loaders(), epochs=4)
+    assert [epoch['epoch'] for epoch in result.history] == [0, 1, 2, 3]
+    losses = [epoch['val_loss'] for epoch in result.history]
+    assert result.best_epoch == losses.index(min(losses))
+    expected = {f'train_{n}' for n in ('loss', 'prediction', 'kl', 'clustering')}
+    expected |= {'val_loss', 'val_mse', 'val_auc', 'val_tie_precision@3', 'val_ndcg@1'}
+    assert expected <= set(result.history[0])
+
+
+def test_the_best_weights_are_left_in_the_module():
+    task = module(lr=0.2)
+    train, validation = loaders()
+    result = fit(task, train, validation, epochs=5, monitor='val_ndcg@3')
+    values = [epoch['val_ndcg@3'] for epoch in result.history]
+    assert values[result.best_epoch] == max(values)
+    again = module(lr=0.2)
+    fit(again, train, epochs=result.best_epoch + 1)
+    assert equal(state(task), state(again))
+
+
+def test_the_last_partial_batch_is_trained_on():
+    seen = []
+
+    class Spy(TaskModule):
+        def training_step(self, batch, batch_idx):
+            seen.extend(batch.user.tolist())
+            return super().training_step(batch, batch_idx)
+
+    fit(Spy(module().model), loaders()[0], epochs=1)
+    assert sorted(seen) == list(range(48))
+
+
+def test_training_loss_is_a_mean_over_tasks():
+    task = module(lr=1e-12)
+    result = fit(task, loaders(shuffle=False)[0], epochs=1)
+    train = EpisodeLoader(TRAIN, 48, context_sizes=(1, 6))
+    whole = fit(module(lr=1e-12), train, epochs=1)
+    found, expected = (r.history[0]['train_prediction'] for r in (result, whole))
+    # Latent noise differs, and means little at the start.
+    assert found == pytest.approx(expected, abs=0.01)
+
+
+def test_the_same_seed_repeats_exactly():
+    runs = []
+    for seed in (0, 0, 1):
+        task = module(model={'dropout': 0.2}, seed=0)
+        task.seed = seed
+        fit(task, *loaders(), epochs=2)
+        runs.append(state(task))
+    assert equal(runs[0], runs[1])
+    assert not equal(runs[0], runs[2])
+
+
+@pytest.mark.parametrize('options', [{}, {'ema_decay': 0.8}])
+def test_a_resumed_run_repeats_one_left_alone(tmp_path, options):
+    def run(epochs, folder, **more):
+        task = module(model={'dropout': 0.2})
+        result = fit(
+            task, *loaders(), epochs=epochs, folder=tmp_path / folder, **options, **more
+        )
+        return task, result
+
+    left_alone, expected = run(5, 'alone')
+    run(2, 'broken')
+    resumed, found = run(5, 'broken', resume=True)
+    assert equal(state(left_alone), state(resumed))
+    assert found.history == expected.history
+    assert found.best_epoch == expected.best_epoch
+    logs = [
+        (tmp_path / f / 'logs' / 'metrics.csv').read_text() for f in ('alone', 'broken')
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_early_stopping():
+    result = fit(module(lr=1e-9), *loaders(), epochs=20, patience=2, monitor='val_auc')
+    assert result.stopped_early
+    assert len(result.history) < 20
+
+
+@pytest.mark.parametrize('name', OPTIMIZERS)
+def test_every_optimizer_uses_its_rate(name):
+    task = module(optimizer=name, lr=0.0123, weight_decay=0.001)
+    optimizer = task.configure_optimizers()
+    assert type(optimizer) is OPTIMIZERS[name]
+    assert {group['lr'] for group in optimizer.param_groups} == {0.0123}
+    assert {group['weight_decay'] for group in optimizer.param_groups} == {0.001}
+    before = state(task)
+    fit(task, loaders()[0], epochs=1)
+    assert not equal(before, state(task))
+
+
+def test_only_what_is_trained_on_is_known():
+    task = module(model={'user_ids': True})
+    fit(task, *loaders(), epochs=1)
+    assert task.model.user.id_row.gt(0).tolist() == [u < 48 for u in range(60)]
+    assert task.model.item.id_row.gt(0).all()
+
+
+def test_nothing_is_written_without_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fit(module(), *loaders(), epochs=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_trains_on_a_device(device):
+    task = module()
+    accelerator = 'gpu' if device.type == 'cuda' else 'cpu'
+    fit(task, *loaders(), epochs=1, accelerator=accelerator)
+    assert all(p.isfinite().all() for p in task.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'epochs': 0}, "'epochs' must be at least 1 .got 0"),
+        ({'patience': 0}, "'patience' must be at least 1"),
+        ({'resume': True}, "'resume' needs the 'folder'"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(module(), *loaders(), **options)
+    with pytest.raises(ValueError, match="'patience' needs 'validation'"):
+        fit(module(), loaders()[0], patience=2)
+
+
+def test_bad_labels_and_options():
+    bad = TRAIN.select(torch.arange(48))
+    bad.label[3] = 2
+    with pytest.raises(ValueError, match='under the bernoulli likelihood'):
+        fit(module(), EpisodeLoader(bad, context_sizes=(1, 6)))
+    with pytest.raises(ValueError, match=r"'optimizer' must be one of .*lion"):
+        module(optimizer='lion')
+    with pytest.raises(ValueError, match=r"'lr' must be positive .got 0"):
+        module(lr=0)
