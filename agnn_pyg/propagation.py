@@ -60,8 +60,13 @@ class RatingPropagation(nn.Module):
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown:
             raise ValueError(f"'kinds' must be of {tuple(KINDS)} (got '{unknown[0]}')")
-        self.users, self.items, self.shared = users, items, shared
+        self.shared = shared
         self.conv = RatingConv()
+        self._sides = users.names, items.names
+        # Rebuilt from the tables, so in no checkpoint, but moved with the module.
+        for side, part in (('user', users), ('item', items)):
+            self.register_buffer(f'{side}_x', part.x, persistent=False)
+            self.register_buffer(f'{side}_relation', part.relation, persistent=False)
         gate = _start(len(users.names) + (shared > 0), len(items.names) + (shared > 0))
         self.register_buffer('gate', gate * _open(gate, kinds))
         self.register_buffer('mean', torch.zeros(()))
@@ -73,7 +78,15 @@ class RatingPropagation(nn.Module):
     def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """What the rows and the columns of :attr:`gate` stand for."""
         more = ('shared', 'self') if self.shared else ('self',)
-        return (*self.users.names, *more), (*self.items.names, *more)
+        return tuple((*names, *more) for names in self._sides)
+
+    @property
+    def users(self) -> Relations:
+        return Relations(self.user_x, self.user_relation, self._sides[0])
+
+    @property
+    def items(self) -> Relations:
+        return Relations(self.item_x, self.item_relation, self._sides[1])
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """What is expected of pairs of user and item rows, each :obj:`[B]`."""

@@ -105,7 +105,9 @@ def shared_ratings(
     matrix = sp.csr_matrix((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape)
     scale = [1 / np.sqrt(np.maximum(matrix.sum(a).A1, 1)) for a in (1, 0)]
     left, value, right = _svd(sp.diags(scale[0]) @ matrix @ sp.diags(scale[1]), rank)
-    sides = (left * value, right * value)
+    # Few nodes have fewer singular vectors: the rest is 0.
+    gap = ((0, 0), (0, rank - len(value)))
+    sides = (np.pad(x * value, gap) for x in (left, right))
     return tuple(_scaled(_unit_rows(sp.csr_matrix(x)).toarray()) for x in sides)
 
 
