@@ -139,10 +139,10 @@ class RatingPropagation(nn.Module):
             RMSE on held-out ratings, before each step.
         """
         rest = rating - rating.mean()
-        parts = [
-            _Fold(self, rated, rest, *masks)
-            for masks in hold_out(rated, cold, folds, seed)
-        ]
+        parts = []
+        for held, kept in hold_out(rated, cold, folds, seed):
+            check_held_out(rated, held, kept, cold)
+            parts.append(_Fold(self, rated, rest, held, kept))
         is_open = self.gate > 0
         log_gate = nn.Parameter(self.gate.where(is_open, torch.ones(())).log())
         optimizer = torch.optim.Adam([log_gate], lr, betas=(0.8, 0.95))
@@ -236,14 +236,14 @@ class _Fold:
         self.truth = rest[held][self.held.order]
         self.value = self.back = None
 
-    def step(self) -> tuple[float, Tensor]:
+    def step(self, tol: float = 2e-3) -> tuple[float, Tensor]:
         """The sum of squared errors, and its derivative by the gates over N."""
         messages, pairs = self.messages, self.messages.pairs
-        self.value, _ = messages.settle(self.target, self.value, tol=2e-3)
+        self.value, _ = messages.settle(self.target, self.value, tol)
         error = self.held.read(*messages(self.value)) - self.truth
         slope = 2 * error / len(error)
         asked = pairs.read(*messages(slope, self.held))
-        self.back, _ = messages.settle(asked, self.back, tol=3e-2)
+        self.back, _ = messages.settle(asked, self.back, 15 * tol)
 
         def deliver(pairs: RatedPairs, value: Tensor) -> tuple[Tensor, Tensor]:
             sides = messages.user, messages.item
@@ -288,6 +288,23 @@ def hold_out(
         chosen = torch.stack([end == fold for end in ends])
         masks.append((chosen.all(dim=0), ~chosen.any(dim=0)))
     return masks
+
+
+def check_held_out(
+    rated: Tensor, held: Tensor, kept: Tensor, cold: tuple[bool, bool]
+) -> None:
+    """Raises ``ValueError`` if what is held out could be told to itself."""
+    if (held & kept).any():
+        raise ValueError(
+            f'{int((held & kept).sum())} held-out rating(s) are among those that '
+            f'messages are made of: they would be told to themselves'
+        )
+    for name, index, is_cold in zip(('user', 'item'), rated, cold, strict=True):
+        if is_cold and torch.isin(index[held], index[kept]).any():
+            raise ValueError(
+                f'A held-out {name} that is to be cold has ratings among those that '
+                f'messages are made of'
+            )
 
 
 def _start(num_user: int, num_item: int) -> Tensor:
