@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIGS := benchmarks/configs
 
-.PHONY: benchmark peers test lint results clean
+.PHONY: benchmark peers ablation test lint results clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make benchmark  train AGNN on strictly cold films and print the table'
 	@echo 'make peers      the same beside every peer, in all modes (an hour)'
+	@echo 'make ablation   what each part of AGNN is worth, in all modes (hours)'
 	@echo 'make test       run all tests'
 	@echo 'make lint       check style'
 	@echo 'make results    repeat every committed result and the tables of the README'
@@ -30,6 +31,13 @@ peers: $(VENV)/installed
 	for config in item-cold user-cold both-cold warm; do \
 	  $(BIN)/python -m benchmarks.agnn $(CONFIGS)/ml100k-$$config.toml \
 	    --seeds 0 --peers all || exit 1; \
+	done
+
+# What each part is worth: hours for all modes.
+ablation: $(VENV)/installed
+	for config in item-cold user-cold both-cold warm; do \
+	  $(BIN)/python -m benchmarks.ablation $(CONFIGS)/ml100k-$$config.toml \
+	    --seeds 0 1 2 --split-seeds 0 1 2 --out benchmarks/results || exit 1; \
 	done
 
 test: $(VENV)/installed

@@ -55,9 +55,9 @@ def run(args: argparse.Namespace) -> None:
     """Runs all seeds of one config on one split."""
     config = load_config(args.config)
     if args.smoke:
-        config, tables = _smoke(config)
+        config, tables = smoke_config(config)
     else:
-        tables = _load(config.data.dataset)
+        tables = load_dataset(config.data.dataset)
     parts = _split(config, tables, args)
     folder = args.out / 'agnn' / args.config.stem / _split_name(args)
     peers = run_peers(tables, parts, config.train.refit, _peers(args.peers))
@@ -121,7 +121,8 @@ def _describe(tables: RatingTables, parts: Split) -> dict[str, Any]:
     }
 
 
-def _load(dataset: str) -> RatingTables:
+def load_dataset(dataset: str) -> RatingTables:
+    """The tables that a config names."""
     if dataset not in DATASETS:
         raise ValueError(
             f"'data.dataset' must be one of {sorted(DATASETS)} (got '{dataset}')"
@@ -129,7 +130,7 @@ def _load(dataset: str) -> RatingTables:
     return DATASETS[dataset]()
 
 
-def _smoke(config: AGNNConfig) -> tuple[AGNNConfig, RatingTables]:
+def smoke_config(config: AGNNConfig) -> tuple[AGNNConfig, RatingTables]:
     """A tiny planted data set and two epochs: seconds, to see that all runs."""
     tables = planted_tables()
 

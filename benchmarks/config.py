@@ -92,12 +92,14 @@ class ModelConfig:
     channels: int = 32
     hidden_channels: int = 32
     dropout: float = 0.2
+    generate: bool = True
     generate_bias: bool = True
     skip: bool = True
     separate_neighbors: bool = False
     negative_slope: float = 1.0
     aggregate_gate: bool = True
     filter_gate: bool = True
+    conv: str = 'gated'
 
 
 @dataclasses.dataclass(frozen=True)
