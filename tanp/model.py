@@ -11,13 +11,16 @@ from torch import Tensor, nn
 from agnn_pyg.features import Attributes
 from tanp.loader import EpisodeBatch
 from tanp.loss import LIKELIHOODS
+from tanp.nn.attention import SupportAttention
 from tanp.nn.decoder import ModulatedDecoder
 from tanp.nn.embedding import NodeEmbedding
 from tanp.nn.encoder import Gaussian, LatentEncoder, SetEncoder
 from tanp.nn.memory import ClusterMemory
 from tanp.nn.rows import Rows, rows_of
+from tanp.statistics import InteractionStatistics
 
 TARGETS = ('query', 'all')
+NUM_SUMMARY = 5
 
 
 class TaskOutput(NamedTuple):
@@ -95,6 +98,15 @@ class TaNP(nn.Module):
             :obj:`"gaussian"` for ratings. (default: :obj:`"bernoulli"`)
         dropout (float, optional): In encoders and decoder.
             (default: :obj:`0.0`)
+        statistics (InteractionStatistics, optional): What other users'
+            interactions say of the items, as further inputs.
+        attention_heads (int, optional): Heads of the attention of query items
+            over the support, see :class:`~tanp.nn.SupportAttention`; it needs
+            :obj:`statistics`. 0 leaves it out. (default: :obj:`0`)
+        signed_pools (bool, optional): Average liked and disliked support
+            interactions apart. (default: :obj:`False`)
+        relevant (float, optional): Labels above it are liked.
+            (default: :obj:`0.5`)
 
     Raises:
         ValueError: If an argument lies outside its range.
@@ -122,44 +134,70 @@ class TaNP(nn.Module):
         target: str = 'query',
         likelihood: str = 'bernoulli',
         dropout: float = 0.0,
+        statistics: InteractionStatistics | None = None,
+        attention_heads: int = 0,
+        signed_pools: bool = False,
+        relevant: float = 0.5,
     ) -> None:
         super().__init__()
         self.config = _config(locals())
         _check(target, likelihood, latent_channels, dropout)
+        if statistics is None and not item_ids and item_attributes is None:
+            raise ValueError(
+                "'item_ids' is False, and there are neither 'item_attributes' nor "
+                "'statistics'; something must tell items apart"
+            )
+        if attention_heads and (statistics is None or target == 'all'):
+            raise ValueError(
+                f"'attention_heads' needs 'statistics' (got {statistics}) and 'target' "
+                f"'query' (got {target!r}), else items would attend to their own labels"
+            )
         self.target, self.likelihood = target, likelihood
-        self.item = NodeEmbedding(
-            num_items, *embedding_channels, item_ids, item_attributes, id_dropout
-        )
-        self.user = None
-        width = embedding_channels[-1]
+        self.signed_pools, self.relevant = signed_pools, relevant
+        self.num_items = num_items
+        self.item = self.user = self.latent = self.memory = self.attention = None
+        width = 0
+        if item_ids or item_attributes is not None:
+            self.item = NodeEmbedding(
+                num_items, *embedding_channels, item_ids, item_attributes, id_dropout
+            )
+            width += embedding_channels[-1]
         if user_ids or user_attributes is not None:
             self.user = NodeEmbedding(
                 num_users, *embedding_channels, user_ids, user_attributes, id_dropout
             )
-            width *= 2
-        self.latent = self.memory = None
-        latent_width = 0
+            width += embedding_channels[-1]
+        self.statistics = statistics
+        shared = 0
+        if statistics is not None:
+            width += statistics.rank + statistics.num_counts
+            self.lin_counts = nn.Linear(statistics.num_counts, 1)
+            shared += NUM_SUMMARY
         if latent_channels is not None:
             *channels, hidden, latent_width = latent_channels
             self.latent = LatentEncoder(width, channels, hidden, latent_width, dropout)
+            shared += latent_width
         self.task_encoder = SetEncoder(width, task_channels, dropout)
+        task_width = task_channels[-1] * (1 + signed_pools)
         if num_clusters:
             self.memory = ClusterMemory(
-                task_channels[-1], num_clusters, temperature, squared_distance
+                task_width, num_clusters, temperature, squared_distance
             )
+        item_width = width
+        if attention_heads:
+            self.attention = SupportAttention(
+                width, statistics.num_kernels, attention_heads, dropout=dropout
+            )
+            item_width += self.attention.out_channels
         self.decoder = ModulatedDecoder(
-            width,
-            latent_width,
-            task_channels[-1],
+            item_width,
+            shared,
+            task_width + (NUM_SUMMARY if statistics is not None else 0),
             decoder_channels,
             modulation,
             residual_modulation,
             dropout,
         )
-
-    @property
-    def num_items(self) -> int:
-        return self.item.num_nodes
 
     def reset_parameters(self) -> None:
         for child in self.children():
@@ -167,16 +205,9 @@ class TaNP(nn.Module):
 
     def know(self, user: Tensor, item: Tensor) -> None:
         """Declares the users and items that training reads, and no others."""
-        self.item.know(item)
-        if self.user is not None:
-            self.user.know(user)
-
-    def embed(self, user: Tensor | None, item: Tensor, task: Tensor) -> Tensor:
-        r"""The rows :math:`\mathbf{x}` of items, next to their task's user."""
-        x = self.item(item)
-        if user is None:
-            return x
-        return torch.cat([x, user.index_select(0, task)], dim=-1)
+        for embedding, row in ((self.item, item), (self.user, user)):
+            if embedding is not None:
+                embedding.know(row)
 
     def forward(self, batch: EpisodeBatch, z: Tensor | None = None) -> TaskOutput:
         """Scores the query items of a batch.
@@ -186,38 +217,119 @@ class TaNP(nn.Module):
                 in training mode only, by the posterior.
             z (Tensor, optional): Latent codes to decode, :obj:`[B, F_z]`.
         """
+        batch = batch.cleared()
         support, query = rows_of(batch.support_mask), rows_of(batch.query_mask)
-        num_tasks, num_support = support.num_tasks, support.task.numel()
-        item = torch.cat(
-            [support.take(batch.support_item), query.take(batch.query_item)]
-        )
+        num_support = support.task.numel()
+        rows = _concatenate(support, query)
+        x, counts = self._embed(batch, support, query)
         label = torch.cat(
             [support.take(batch.support_label), query.take(batch.query_label)]
-        )
-        rows = _concatenate(support, query)
-        user = None if self.user is None else self.user(batch.user)
-        x = self.embed(user, item, rows.task)
-        label = label.to(x.dtype)
-        context = x[:num_support], label[:num_support], support.task, num_tasks
+        ).to(x.dtype)
 
-        prior = posterior = assignment = None
-        if self.latent is not None:
-            if self.training:
-                prior, posterior = self.latent.prior_and_posterior(
-                    x, label, rows.task, num_tasks, num_support
-                )
-            elif z is None:
-                prior = self.latent(*context)
-            if z is None:
-                z = posterior.sample() if self.training else prior.mu
-        task = self.task_encoder(*context)
-        if self.memory is not None:
-            task, assignment = self.memory(task)
+        prior, posterior = self._latent(x, label, rows, num_support, z is None)
+        if z is None and prior is not None:
+            z = prior.mu if posterior is None else posterior.sample()
+        task, assignment = self._task(x[:num_support], label[:num_support], support)
 
+        shared = [] if z is None else [z]
+        if self.statistics is not None:
+            summary = self._summary(batch).to(x.dtype)
+            task = torch.cat([task, summary], dim=-1)
+            shared.append(summary)
         if not (self.training and self.target == 'all'):
+            read = None
+            if self.attention is not None:
+                read = self._attend(batch, x, support, query)
             x, label, rows = x[num_support:], label[num_support:], query
-        score = self.decoder(x, rows.task, task, z)
+            counts = None if counts is None else counts[num_support:]
+            if read is not None:
+                x = torch.cat([x, read], dim=-1)
+        score = self.decoder(
+            x, rows.task, task, torch.cat(shared, dim=-1) if shared else None
+        )
+        if counts is not None:
+            score = score + self.lin_counts(counts).squeeze(-1)
         return TaskOutput(score, label, rows, prior, posterior, assignment)
+
+    def _embed(
+        self, batch: EpisodeBatch, support: Rows, query: Rows
+    ) -> tuple[Tensor, Tensor | None]:
+        r"""What is known of all items, :math:`\mathbf{x}`; and their counts."""
+        parts, counts = [], None
+        if self.item is not None:
+            item = torch.cat(
+                [support.take(batch.support_item), query.take(batch.query_item)]
+            )
+            parts.append(self.item(item))
+        if self.user is not None:
+            task = torch.cat([support.task, query.task])
+            parts.append(self.user(batch.user).index_select(0, task))
+        if self.statistics is not None:
+            described = [
+                [rows.take(part) for part in self.statistics.describe(batch.user, item)]
+                for rows, item in (
+                    (support, batch.support_item),
+                    (query, batch.query_item),
+                )
+            ]
+            vector, counts = (torch.cat(p) for p in zip(*described, strict=True))
+            parts += [vector, counts]
+        return torch.cat(parts, dim=-1), counts
+
+    def _latent(
+        self, x: Tensor, label: Tensor, rows: Rows, num_support: int, needed: bool
+    ) -> tuple[Gaussian | None, Gaussian | None]:
+        """Prior and, in training mode, posterior of the latent code."""
+        if self.latent is None or not needed:
+            return None, None
+        if self.training:
+            return self.latent.prior_and_posterior(
+                x, label, rows.task, rows.num_tasks, num_support
+            )
+        context = x[:num_support], label[:num_support], rows.task[:num_support]
+        return self.latent(*context, rows.num_tasks), None
+
+    def _task(
+        self, x: Tensor, label: Tensor, support: Rows
+    ) -> tuple[Tensor, Tensor | None]:
+        """The task embedding, and what the memory makes of it."""
+        if self.signed_pools:
+            pool = 2 * support.task + (label > self.relevant)
+            task = self.task_encoder(x, label, pool, 2 * support.num_tasks)
+            task = task.view(support.num_tasks, -1)
+        else:
+            task = self.task_encoder(x, label, support.task, support.num_tasks)
+        return (task, None) if self.memory is None else self.memory(task)
+
+    def _likes(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
+        """Masks of the liked and of the disliked support, :obj:`[B, S]`."""
+        likes = batch.support_label > self.relevant
+        return likes & batch.support_mask, ~likes & batch.support_mask
+
+    def _summary(self, batch: EpisodeBatch) -> Tensor:
+        """How many of the support are liked and disliked, in several scales."""
+        like, dislike = (mask.sum(-1).float() for mask in self._likes(batch))
+        balance = (like - dislike) / (like + dislike + 2)
+        return torch.stack(
+            [like / 10, dislike / 10, like.log1p(), dislike.log1p(), balance], dim=-1
+        )
+
+    def _attend(
+        self, batch: EpisodeBatch, x: Tensor, support: Rows, query: Rows
+    ) -> Tensor:
+        """What the support says of each query item, :obj:`[R, F_r]`."""
+        x_support, x_query = x.split([support.task.numel(), query.task.numel()])
+        kernel = self.statistics.kernels(
+            batch.user, batch.query_item, batch.support_item
+        )
+        read = self.attention(
+            query.pad(x_query),
+            support.pad(x_support),
+            batch.support_label.to(x.dtype),
+            *self._likes(batch),
+            kernel.to(x.dtype),
+        )
+        return query.take(read)
 
 
 def _concatenate(support: Rows, query: Rows) -> Rows:
@@ -232,12 +344,14 @@ def _concatenate(support: Rows, query: Rows) -> Rows:
 
 def _config(arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a model as plain data; tables are in its state."""
-    tables = ('item_attributes', 'user_attributes')
-    return {
+    tables = ('item_attributes', 'user_attributes', 'statistics')
+    config = {
         name: list(value) if isinstance(value, (tuple, list)) else value
         for name, value in arguments.items()
         if name not in ('self', '__class__', *tables)
     }
+    statistics = arguments['statistics']
+    return config | {'statistics': statistics and statistics.config}
 
 
 def _check(

@@ -10,6 +10,7 @@ import torch
 
 from agnn_pyg.features import Attributes
 from tanp.model import TaNP
+from tanp.statistics import InteractionStatistics
 
 FORMAT = 'tanp'
 VERSION = 1
@@ -51,9 +52,12 @@ def load_model(path: str | os.PathLike, device: torch.device | str = 'cpu') -> T
             f"'path' must hold a model of format version {VERSION} (got {found}); "
             f'load it with the version of this library that wrote it'
         )
-    state = content['state']
-    tables = {f'{side}_attributes': _table(state, side) for side in ('item', 'user')}
-    model = TaNP(**json.loads(content['config']), **tables)
+    state, config = content['state'], json.loads(content['config'])
+    for side in ('item', 'user'):
+        config[f'{side}_attributes'] = _table(state, side)
+    if config['statistics'] is not None:
+        config['statistics'] = InteractionStatistics(**config['statistics'])
+    model = TaNP(**config)
     model.load_state_dict(state)
     return model.to(device)
 

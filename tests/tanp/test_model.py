@@ -294,7 +294,7 @@ def test_rows_against_a_loop():
         ({'dropout': 1.0}, "'dropout' must lie in"),
         ({'id_dropout': -0.1}, "'id_dropout' must lie in"),
         ({'temperature': 0}, "'temperature' must be positive"),
-        ({'item_ids': False}, "'use_id' is False and 'attributes' is None"),
+        ({'item_ids': False}, "'item_ids' is False, and there are neither"),
         ({'item_attributes': ATTRIBUTES, 'num_items': 7}, 'describe all 7 nodes'),
         ({'user_ids': True, 'num_users': 0}, "'num_nodes' must be at least 1"),
     ],

@@ -1,0 +1,105 @@
+"""Attention of query items over a labelled support."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class SupportAttention(nn.Module):
+    r"""What the support says of one query item, rather than of a task as a whole.
+
+    .. math::
+        a_{qs} \propto \exp \Big( \frac{\mathbf{k}_s^\top \mathbf{q}_q}{\sqrt{d}}
+        + \mathbf{w}_{y_s}^\top \mathbf{e}_{qs} \Big), \quad \mathbf{r}_q =
+        \Big[ \sum_s a_{qs} \mathbf{v}_s \, \Big\Vert \, \sum_{s : y_s = 1}
+        \mathbf{e}_{qs} \, \Big\Vert \, \sum_{s : y_s = 0} \mathbf{e}_{qs} \Big]
+
+    with keys :math:`\mathbf{k}` and values :math:`\mathbf{v}` of the labelled
+    support, queries :math:`\mathbf{q}`, and kernels :math:`\mathbf{e}`: what is
+    known of the likeness of two items beforehand. (The cross-attention of
+    `"Attentive Neural Processes" <https://arxiv.org/abs/1901.05761>`_ with
+    kernels in its logits.) A learnt sink takes part in the normalisation, so
+    that a support of which nothing is like the query weighs little, and an empty
+    one nothing. The kernels themselves are handed on, as sums and as means.
+
+    Args:
+        in_channels (int): Width of an item.
+        num_kernels (int): Kernels of a pair of items.
+        heads (int, optional): (default: :obj:`4`)
+        head_channels (int, optional): Width of a head. (default: :obj:`8`)
+        hidden_channels (int, optional): Width of the values' hidden layer.
+            (default: :obj:`64`)
+        dropout (float, optional): On that layer. (default: :obj:`0.0`)
+
+    Shapes:
+        - **input:** query items :math:`(B, Q, F)`, support items
+          :math:`(B, S, F)`, their labels, the masks of likes and of dislikes,
+          each :math:`(B, S)`, and kernels :math:`(B, Q, S, E)`
+        - **output:** :math:`(B, Q,` :attr:`out_channels` :math:`)`
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_kernels: int,
+        heads: int = 4,
+        head_channels: int = 8,
+        hidden_channels: int = 64,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.heads, self.head_channels = heads, head_channels
+        width = heads * head_channels
+        self.out_channels = width + 4 * num_kernels
+        self.lin_query = nn.Linear(in_channels, width)
+        self.lin_key = nn.Linear(in_channels + 1, width)
+        self.lin_kernel = nn.Linear(2 * num_kernels, heads)
+        self.lin_hidden = nn.Linear(in_channels + 1, hidden_channels)
+        self.lin_value = nn.Linear(hidden_channels, width)
+        self.dropout = nn.Dropout(dropout)
+        self.sink = nn.Parameter(torch.zeros(heads))
+
+    def reset_parameters(self) -> None:
+        for child in self.children():
+            if isinstance(child, nn.Linear):
+                child.reset_parameters()
+        nn.init.zeros_(self.sink)
+
+    def forward(
+        self,
+        query: Tensor,
+        support: Tensor,
+        label: Tensor,
+        likes: Tensor,
+        dislikes: Tensor,
+        kernel: Tensor,
+    ) -> Tensor:
+        labelled = torch.cat([support, label[..., None]], dim=-1)
+        q = self._split(self.lin_query(query))
+        k = self._split(self.lin_key(labelled))
+        v = self._split(self.lin_value(self.dropout(self.lin_hidden(labelled).relu())))
+        # size = [B, Q, S, 2 E], zero where the sign is the other
+        sign = torch.stack([likes, dislikes], dim=-1)[:, None, :, :, None]
+        signed = (kernel[:, :, :, None] * sign).flatten(-2)
+
+        # size = [B, heads, Q, S]
+        logit = q @ k.transpose(-1, -2) / self.head_channels**0.5
+        logit = logit + self.lin_kernel(signed).permute(0, 3, 1, 2)
+        logit = logit.masked_fill(~(likes | dislikes)[:, None, None], -torch.inf)
+        sink = self.sink[:, None, None].expand(len(q), -1, q.size(2), 1)
+        attention = torch.cat([logit, sink], dim=-1).softmax(-1)[..., :-1]
+        read = (attention @ v).transpose(1, 2).flatten(-2)
+
+        total = signed.sum(2)
+        count = torch.stack([likes.sum(-1), dislikes.sum(-1)], dim=-1).clamp(min=1)
+        count = count.repeat_interleave(kernel.size(-1), dim=-1)[:, None]
+        return torch.cat([read, total, total / count], dim=-1)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """Heads in front, :obj:`[B, heads, L, head_channels]`."""
+        size = *x.size()[:-1], self.heads, self.head_channels
+        return x.view(size).transpose(1, 2)
+
+    def extra_repr(self) -> str:
+        return f'heads={self.heads}'
