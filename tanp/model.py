@@ -16,8 +16,8 @@ from tanp.nn.decoder import ModulatedDecoder
 from tanp.nn.embedding import NodeEmbedding
 from tanp.nn.encoder import Gaussian, LatentEncoder, SetEncoder
 from tanp.nn.memory import ClusterMemory
-from tanp.nn.rows import Rows, rows_of
-from tanp.statistics import InteractionStatistics
+from tanp.nn.rows import Rows, rows_of, sum_by
+from tanp.statistics import Evidence, InteractionStatistics
 
 TARGETS = ('query', 'all')
 NUM_SUMMARY = 5
@@ -104,9 +104,8 @@ class TaNP(nn.Module):
             over the support, see :class:`~tanp.nn.SupportAttention`; it needs
             :obj:`statistics`. 0 leaves it out. (default: :obj:`0`)
         signed_pools (bool, optional): Average liked and disliked support
-            interactions apart. (default: :obj:`False`)
-        relevant (float, optional): Labels above it are liked.
-            (default: :obj:`0.5`)
+            interactions apart; it needs :obj:`statistics`, which tell what to
+            expect. (default: :obj:`False`)
 
     Raises:
         ValueError: If an argument lies outside its range.
@@ -137,7 +136,6 @@ class TaNP(nn.Module):
         statistics: InteractionStatistics | None = None,
         attention_heads: int = 0,
         signed_pools: bool = False,
-        relevant: float = 0.5,
     ) -> None:
         super().__init__()
         self.config = _config(locals())
@@ -147,13 +145,17 @@ class TaNP(nn.Module):
                 "'item_ids' is False, and there are neither 'item_attributes' nor "
                 "'statistics'; something must tell items apart"
             )
+        if signed_pools and statistics is None:
+            raise ValueError(
+                "'signed_pools' needs 'statistics' to tell what to expect (got None)"
+            )
         if attention_heads and (statistics is None or target == 'all'):
             raise ValueError(
                 f"'attention_heads' needs 'statistics' (got {statistics}) and 'target' "
                 f"'query' (got {target!r}), else items would attend to their own labels"
             )
         self.target, self.likelihood = target, likelihood
-        self.signed_pools, self.relevant = signed_pools, relevant
+        self.signed_pools = signed_pools
         self.num_items = num_items
         self.item = self.user = self.latent = self.memory = self.attention = None
         width = 0
@@ -219,62 +221,71 @@ class TaNP(nn.Module):
         """
         batch = batch.cleared()
         support, query = rows_of(batch.support_mask), rows_of(batch.query_mask)
-        num_support = support.task.numel()
-        rows = _concatenate(support, query)
-        x, counts = self._embed(batch, support, query)
-        label = torch.cat(
-            [support.take(batch.support_label), query.take(batch.query_label)]
-        ).to(x.dtype)
+        num_support, rows = support.task.numel(), _concatenate(support, query)
+        evidence = None
+        if self.statistics is not None:
+            evidence = self.statistics(batch, centred=self.likelihood == 'gaussian')
+        x = self._embed(batch, support, query, evidence)
+        label = _take(support, query, batch.support_label, batch.query_label)
+        label, base, scale = label.to(x.dtype), None, 1.0
+        surprise = label
+        if evidence is not None:
+            base = _take(support, query, evidence.support_base, evidence.query_base)
+            # Labels 1 and 0 surprise by 1 and -1.
+            base = base.to(x.dtype)
+            scale = 0.5 if self.likelihood == 'bernoulli' else 1.0
+            surprise = (label - base) / scale
 
-        prior, posterior = self._latent(x, label, rows, num_support, z is None)
+        prior, posterior = self._latent(x, surprise, rows, num_support, z is None)
         if z is None and prior is not None:
             z = prior.mu if posterior is None else posterior.sample()
-        task, assignment = self._task(x[:num_support], label[:num_support], support)
-
+        task, assignment = self._task(x[:num_support], surprise[:num_support], support)
         shared = [] if z is None else [z]
-        if self.statistics is not None:
-            summary = self._summary(batch).to(x.dtype)
+        if evidence is not None:
+            summary = _summary(surprise[:num_support], support)
             task = torch.cat([task, summary], dim=-1)
             shared.append(summary)
+
+        read = None
+        if self.attention is not None:
+            read = self._attend(x, surprise[:num_support], support, query, evidence)
         if not (self.training and self.target == 'all'):
-            read = None
-            if self.attention is not None:
-                read = self._attend(batch, x, support, query)
             x, label, rows = x[num_support:], label[num_support:], query
-            counts = None if counts is None else counts[num_support:]
-            if read is not None:
-                x = torch.cat([x, read], dim=-1)
-        score = self.decoder(
-            x, rows.task, task, torch.cat(shared, dim=-1) if shared else None
-        )
-        if counts is not None:
+            base = None if base is None else base[num_support:]
+        features = x if read is None else torch.cat([x, read], dim=-1)
+        context = torch.cat(shared, dim=-1) if shared else None
+        score = self.decoder(features, rows.task, task, context)
+        if evidence is not None:
+            counts = x[:, -self.statistics.num_counts :]
             score = score + self.lin_counts(counts).squeeze(-1)
+            if self.likelihood == 'gaussian':
+                score = base + score
         return TaskOutput(score, label, rows, prior, posterior, assignment)
 
     def _embed(
-        self, batch: EpisodeBatch, support: Rows, query: Rows
-    ) -> tuple[Tensor, Tensor | None]:
-        r"""What is known of all items, :math:`\mathbf{x}`; and their counts."""
-        parts, counts = [], None
+        self,
+        batch: EpisodeBatch,
+        support: Rows,
+        query: Rows,
+        evidence: Evidence | None,
+    ) -> Tensor:
+        r"""What is known of each item, :math:`\mathbf{x}`; counts come last."""
+        parts = []
         if self.item is not None:
-            item = torch.cat(
-                [support.take(batch.support_item), query.take(batch.query_item)]
-            )
+            item = _take(support, query, batch.support_item, batch.query_item)
             parts.append(self.item(item))
         if self.user is not None:
             task = torch.cat([support.task, query.task])
             parts.append(self.user(batch.user).index_select(0, task))
-        if self.statistics is not None:
-            described = [
-                [rows.take(part) for part in self.statistics.describe(batch.user, item)]
-                for rows, item in (
-                    (support, batch.support_item),
-                    (query, batch.query_item),
-                )
-            ]
-            vector, counts = (torch.cat(p) for p in zip(*described, strict=True))
-            parts += [vector, counts]
-        return torch.cat(parts, dim=-1), counts
+        if evidence is not None:
+            for name in ('vector', 'counts'):
+                sides = (getattr(evidence, f'{s}_{name}') for s in ('support', 'query'))
+                parts.append(_take(support, query, *sides).to(self.dtype))
+        return torch.cat(parts, dim=-1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.decoder.lin_out.weight.dtype
 
     def _latent(
         self, x: Tensor, label: Tensor, rows: Rows, num_support: int, needed: bool
@@ -292,44 +303,48 @@ class TaNP(nn.Module):
     def _task(
         self, x: Tensor, label: Tensor, support: Rows
     ) -> tuple[Tensor, Tensor | None]:
-        """The task embedding, and what the memory makes of it."""
+        """The task embedding and, if there is a memory, its clusters."""
         if self.signed_pools:
-            pool = 2 * support.task + (label > self.relevant)
+            pool = 2 * support.task + (label > 0)
             task = self.task_encoder(x, label, pool, 2 * support.num_tasks)
             task = task.view(support.num_tasks, -1)
         else:
             task = self.task_encoder(x, label, support.task, support.num_tasks)
         return (task, None) if self.memory is None else self.memory(task)
 
-    def _likes(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
-        """Masks of the liked and of the disliked support, :obj:`[B, S]`."""
-        likes = batch.support_label > self.relevant
-        return likes & batch.support_mask, ~likes & batch.support_mask
-
-    def _summary(self, batch: EpisodeBatch) -> Tensor:
-        """How many of the support are liked and disliked, in several scales."""
-        like, dislike = (mask.sum(-1).float() for mask in self._likes(batch))
-        balance = (like - dislike) / (like + dislike + 2)
-        return torch.stack(
-            [like / 10, dislike / 10, like.log1p(), dislike.log1p(), balance], dim=-1
-        )
-
     def _attend(
-        self, batch: EpisodeBatch, x: Tensor, support: Rows, query: Rows
+        self,
+        x: Tensor,
+        surprise: Tensor,
+        support: Rows,
+        query: Rows,
+        evidence: Evidence,
     ) -> Tensor:
         """What the support says of each query item, :obj:`[R, F_r]`."""
         x_support, x_query = x.split([support.task.numel(), query.task.numel()])
-        kernel = self.statistics.kernels(
-            batch.user, batch.query_item, batch.support_item
-        )
         read = self.attention(
             query.pad(x_query),
             support.pad(x_support),
-            batch.support_label.to(x.dtype),
-            *self._likes(batch),
-            kernel.to(x.dtype),
+            support.pad(surprise),
+            support.pad(torch.ones_like(surprise)) > 0,
+            evidence.kernel.to(x.dtype),
         )
         return query.take(read)
+
+
+def _take(support: Rows, query: Rows, one: Tensor, other: Tensor) -> Tensor:
+    """Rows of padded tensors, the support's first."""
+    return torch.cat([support.take(one), query.take(other)])
+
+
+def _summary(surprise: Tensor, support: Rows) -> Tensor:
+    """How many of a support surprise for good and for bad, in several scales."""
+    signs = torch.stack([surprise > 0, surprise <= 0], dim=-1).to(surprise.dtype)
+    like, dislike = sum_by(signs, support.task, support.num_tasks).unbind(-1)
+    balance = (like - dislike) / (like + dislike + 2)
+    return torch.stack(
+        [like / 10, dislike / 10, like.log1p(), dislike.log1p(), balance], dim=-1
+    )
 
 
 def _concatenate(support: Rows, query: Rows) -> Rows:

@@ -11,17 +11,20 @@ class SupportAttention(nn.Module):
 
     .. math::
         a_{qs} \propto \exp \Big( \frac{\mathbf{k}_s^\top \mathbf{q}_q}{\sqrt{d}}
-        + \mathbf{w}_{y_s}^\top \mathbf{e}_{qs} \Big), \quad \mathbf{r}_q =
-        \Big[ \sum_s a_{qs} \mathbf{v}_s \, \Big\Vert \, \sum_{s : y_s = 1}
-        \mathbf{e}_{qs} \, \Big\Vert \, \sum_{s : y_s = 0} \mathbf{e}_{qs} \Big]
+        + \mathbf{w}_+^\top \mathbf{e}_{qs} y_s^+ + \mathbf{w}_-^\top
+        \mathbf{e}_{qs} y_s^- \Big), \quad \mathbf{r}_q = \Big[ \sum_s a_{qs}
+        \mathbf{v}_s \, \Big\Vert \, \sum_s \mathbf{e}_{qs} y_s^+ \, \Big\Vert \,
+        \sum_s \mathbf{e}_{qs} y_s^- \Big]
 
     with keys :math:`\mathbf{k}` and values :math:`\mathbf{v}` of the labelled
     support, queries :math:`\mathbf{q}`, and kernels :math:`\mathbf{e}`: what is
-    known of the likeness of two items beforehand. (The cross-attention of
+    known of the likeness of two items beforehand (the cross-attention of
     `"Attentive Neural Processes" <https://arxiv.org/abs/1901.05761>`_ with
-    kernels in its logits.) A learnt sink takes part in the normalisation, so
-    that a support of which nothing is like the query weighs little, and an empty
-    one nothing. The kernels themselves are handed on, as sums and as means.
+    kernels in its logits). :math:`y^+` and :math:`y^-` are the parts of the label
+    above and below what was to be expected. A learnt sink takes part in the
+    normalisation, so that a support of which nothing is like the query weighs
+    little, and an empty one nothing. The kernels are also handed on themselves,
+    as these sums and as means.
 
     Args:
         in_channels (int): Width of an item.
@@ -34,8 +37,9 @@ class SupportAttention(nn.Module):
 
     Shapes:
         - **input:** query items :math:`(B, Q, F)`, support items
-          :math:`(B, S, F)`, their labels, the masks of likes and of dislikes,
-          each :math:`(B, S)`, and kernels :math:`(B, Q, S, E)`
+          :math:`(B, S, F)`, by how much their labels exceed what was expected
+          :math:`(B, S)`, their mask :math:`(B, S)`, and kernels
+          :math:`(B, Q, S, E)`
         - **output:** :math:`(B, Q,` :attr:`out_channels` :math:`)`
     """
 
@@ -70,31 +74,31 @@ class SupportAttention(nn.Module):
         self,
         query: Tensor,
         support: Tensor,
-        label: Tensor,
-        likes: Tensor,
-        dislikes: Tensor,
+        surprise: Tensor,
+        mask: Tensor,
         kernel: Tensor,
     ) -> Tensor:
-        labelled = torch.cat([support, label[..., None]], dim=-1)
+        labelled = torch.cat([support, surprise[..., None]], dim=-1)
         q = self._split(self.lin_query(query))
         k = self._split(self.lin_key(labelled))
         v = self._split(self.lin_value(self.dropout(self.lin_hidden(labelled).relu())))
-        # size = [B, Q, S, 2 E], zero where the sign is the other
-        sign = torch.stack([likes, dislikes], dim=-1)[:, None, :, :, None]
-        signed = (kernel[:, :, :, None] * sign).flatten(-2)
+        # size = [B, 1, S, 2, 1], then [B, Q, S, 2 E]
+        weight = torch.stack([surprise, -surprise], dim=-1).relu()
+        signed = (kernel[:, :, :, None] * weight[:, None, :, :, None]).flatten(-2)
 
         # size = [B, heads, Q, S]
         logit = q @ k.transpose(-1, -2) / self.head_channels**0.5
         logit = logit + self.lin_kernel(signed).permute(0, 3, 1, 2)
-        logit = logit.masked_fill(~(likes | dislikes)[:, None, None], -torch.inf)
+        logit = logit.masked_fill(~mask[:, None, None], -torch.inf)
         sink = self.sink[:, None, None].expand(len(q), -1, q.size(2), 1)
         attention = torch.cat([logit, sink], dim=-1).softmax(-1)[..., :-1]
         read = (attention @ v).transpose(1, 2).flatten(-2)
 
         total = signed.sum(2)
-        count = torch.stack([likes.sum(-1), dislikes.sum(-1)], dim=-1).clamp(min=1)
-        count = count.repeat_interleave(kernel.size(-1), dim=-1)[:, None]
-        return torch.cat([read, total, total / count], dim=-1)
+        # size = [B, 1, 2 E]
+        count = weight.sum(1).clamp(min=1)[:, None]
+        mean = total / count.repeat_interleave(kernel.size(-1), dim=-1)
+        return torch.cat([read, total, mean], dim=-1)
 
     def _split(self, x: Tensor) -> Tensor:
         """Heads in front, :obj:`[B, heads, L, head_channels]`."""

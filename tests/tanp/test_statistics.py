@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tanp.episodes import Episodes, offsets
+from tanp.loader import EpisodeBatch
 from tanp.statistics import BINS, InteractionStatistics
 
 USERS, ITEMS = 24, 15
@@ -40,11 +41,19 @@ EPISODES = interactions()
 EVERY = torch.arange(ITEMS)[None]
 
 
+def batch_of(user):
+    """All items as support, and as query."""
+    mask = torch.ones(1, ITEMS, dtype=torch.bool)
+    label = torch.arange(ITEMS)[None] % 2 / 1.0
+    query = torch.full((1, ITEMS), torch.nan)
+    return EpisodeBatch(torch.tensor([user]), EVERY, label, mask, EVERY, query, mask)
+
+
 def exact(statistics, user):
     """All that one user is told of all items, the vectors apart."""
-    user = torch.tensor([user])
-    _, counts = statistics.describe(user, EVERY)
-    return [counts, statistics.kernels(user, EVERY, EVERY)]
+    evidence = statistics(batch_of(user), centred=True)
+    _, support, _, query, *rest = evidence
+    return [support, query, *rest]
 
 
 def same(one, other):
@@ -64,17 +73,16 @@ def test_counts_and_kernels_against_a_loop():
     statistics = fit(EPISODES, damping=3.0)
     like, dislike = likes_of(EPISODES)
     me = 5
-    user = torch.tensor([me])
-    _, counts = statistics.describe(user, EVERY)
-    kernel = statistics.kernels(user, EVERY, EVERY)[0]
+    evidence = statistics(batch_of(me))
+    counts, kernel = evidence.query_counts, evidence.kernel[0]
     others = [u for u in range(20) if u != me]
     liked = [sum((u, i) in like for u in others) for i in range(ITEMS)]
     loathed = [sum((u, i) in dislike for u in others) for i in range(ITEMS)]
     for i in range(ITEMS):
         bins = [int(liked[i] > edge) for edge in BINS]
         assert counts[0, i, : len(BINS) + 1].argmax() == sum(bins)
-        assert counts[0, i, -2].item() == pytest.approx(math.log1p(liked[i]))
-        assert counts[0, i, -1].item() == pytest.approx(math.log1p(loathed[i]))
+        assert counts[0, i, -3].item() == pytest.approx(math.log1p(liked[i]))
+        assert counts[0, i, -2].item() == pytest.approx(math.log1p(loathed[i]))
         for j in range(ITEMS):
             both = sum((u, i) in like and (u, j) in like for u in others)
             apart = sum((u, i) in like and (u, j) in dislike for u in others)
@@ -98,15 +106,17 @@ def test_nothing_comes_from_the_own_user(user):
 
 def test_a_planted_leak_is_noticed(monkeypatch):
     monkeypatch.setattr(
-        InteractionStatistics, 'own', lambda self, user, item: torch.zeros_like(item)
+        InteractionStatistics,
+        'own',
+        lambda self, user, item: (item < 0, torch.zeros_like(item)),
     )
     statistics = fit(EPISODES)
     assert not same(exact(statistics, 7), exact(fit(without(EPISODES, 7)), 7))
 
 
 def likeness(statistics, user):
-    vector, _ = statistics.describe(torch.tensor([user]), EVERY)
-    return vector[0] @ vector[0].t()
+    vector = statistics(batch_of(user)).query_vector[0]
+    return vector @ vector.t()
 
 
 def test_vectors_come_from_other_folds():
@@ -138,7 +148,7 @@ def test_folds_are_even_and_new_users_are_in_none():
     assert statistics.fold[:20].bincount().tolist() == [4] * 5
     assert statistics.fold[20:].tolist() == [5] * 4
     new = exact(statistics, 22)
-    assert torch.equal(new[0][0, :, -2], statistics.positive.log1p())
+    assert torch.equal(new[0][0, :, -3], statistics.like.log1p())
     assert same(new, exact(statistics, 23))
 
 
@@ -160,11 +170,9 @@ def test_the_same_seed_is_the_same_fit():
 def test_on_a_device(device):
     here = fit(EPISODES)
     there = fit(EPISODES).to(device)
-    user = torch.tensor([3, 21])
-    item = torch.arange(6).view(2, 3)
-    expected = [*here.describe(user, item), here.kernels(user, item, item)]
-    user, item = user.to(device), item.to(device)
-    found = [*there.describe(user, item), there.kernels(user, item, item)]
-    for one, other in zip(found, expected, strict=True):
-        assert one.device.type == device.type
-        assert torch.allclose(one.cpu(), other, atol=1e-5)
+    for user in (3, 21):
+        expected = here(batch_of(user), centred=True)
+        found = there(batch_of(user).to(device), centred=True)
+        for one, other in zip(found, expected, strict=True):
+            assert one.device.type == device.type
+            assert torch.allclose(one.cpu(), other, atol=1e-5)
