@@ -109,9 +109,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def check_episodes(model: TaNP, episodes: Episodes) -> None:
     """Raises ``ValueError`` unless items, users and labels suit the model."""
-    rows = [('item', model.num_items)]
-    if model.user is not None:
-        rows.append(('user', model.user.num_nodes))
+    rows = [('item', model.inputs.num_items)]
+    if model.inputs.user is not None:
+        rows.append(('user', model.inputs.user.num_nodes))
     for name, count in rows:
         row = getattr(episodes, name)
         if row.numel() and int(row.max()) >= count:

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from agnn_pyg.features import Attributes
+from tanp.inputs import InputEncoder, TaskInputs
 from tanp.loader import EpisodeBatch
 from tanp.loss import LIKELIHOODS
 from tanp.nn.attention import SupportAttention
 from tanp.nn.decoder import ModulatedDecoder
-from tanp.nn.embedding import NodeEmbedding
 from tanp.nn.encoder import Gaussian, LatentEncoder, SetEncoder
 from tanp.nn.memory import ClusterMemory
-from tanp.nn.rows import Rows, rows_of, sum_by
-from tanp.statistics import Evidence, InteractionStatistics
+from tanp.nn.rows import Rows, sum_by
+from tanp.statistics import InteractionStatistics
 
 TARGETS = ('query', 'all')
 NUM_SUMMARY = 5
@@ -140,47 +140,29 @@ class TaNP(nn.Module):
         super().__init__()
         self.config = _config(locals())
         _check(target, likelihood, latent_channels, dropout)
-        if statistics is None and not item_ids and item_attributes is None:
-            raise ValueError(
-                "'item_ids' is False, and there are neither 'item_attributes' nor "
-                "'statistics'; something must tell items apart"
-            )
-        if signed_pools and statistics is None:
-            raise ValueError(
-                "'signed_pools' needs 'statistics' to tell what to expect (got None)"
-            )
-        if attention_heads and (statistics is None or target == 'all'):
-            raise ValueError(
-                f"'attention_heads' needs 'statistics' (got {statistics}) and 'target' "
-                f"'query' (got {target!r}), else items would attend to their own labels"
-            )
+        _check_statistics(statistics, attention_heads, signed_pools, target)
         self.target, self.likelihood = target, likelihood
         self.signed_pools = signed_pools
-        self.num_items = num_items
-        self.item = self.user = self.latent = self.memory = self.attention = None
-        width = 0
-        if item_ids or item_attributes is not None:
-            self.item = NodeEmbedding(
-                num_items, *embedding_channels, item_ids, item_attributes, id_dropout
-            )
-            width += embedding_channels[-1]
-        if user_ids or user_attributes is not None:
-            self.user = NodeEmbedding(
-                num_users, *embedding_channels, user_ids, user_attributes, id_dropout
-            )
-            width += embedding_channels[-1]
-        self.statistics = statistics
-        shared = 0
-        if statistics is not None:
-            width += statistics.rank + statistics.num_counts
-            self.lin_counts = nn.Linear(statistics.num_counts, 1)
-            shared += NUM_SUMMARY
+        self.inputs = InputEncoder(
+            num_items,
+            num_users,
+            item_attributes,
+            user_attributes,
+            item_ids,
+            user_ids,
+            id_dropout,
+            embedding_channels,
+            statistics,
+            likelihood,
+        )
+        width = self.inputs.out_channels
+        self.latent = self.memory = self.attention = self.lin_counts = None
+        # What all items of a task share, and what modulates: more of it below.
+        context_width, task_width = 0, task_channels[-1] * (1 + signed_pools)
         if latent_channels is not None:
-            *channels, hidden, latent_width = latent_channels
-            self.latent = LatentEncoder(width, channels, hidden, latent_width, dropout)
-            shared += latent_width
+            *channels, hidden, context_width = latent_channels
+            self.latent = LatentEncoder(width, channels, hidden, context_width, dropout)
         self.task_encoder = SetEncoder(width, task_channels, dropout)
-        task_width = task_channels[-1] * (1 + signed_pools)
         if num_clusters:
             self.memory = ClusterMemory(
                 task_width, num_clusters, temperature, squared_distance
@@ -191,10 +173,15 @@ class TaNP(nn.Module):
                 width, statistics.num_kernels, attention_heads, dropout=dropout
             )
             item_width += self.attention.out_channels
+        if statistics is not None:
+            self.lin_counts = nn.Linear(statistics.num_counts, 1)
+            context_width, task_width = (
+                width + NUM_SUMMARY for width in (context_width, task_width)
+            )
         self.decoder = ModulatedDecoder(
             item_width,
-            shared,
-            task_width + (NUM_SUMMARY if statistics is not None else 0),
+            context_width,
+            task_width,
             decoder_channels,
             modulation,
             residual_modulation,
@@ -206,10 +193,12 @@ class TaNP(nn.Module):
             child.reset_parameters()
 
     def know(self, user: Tensor, item: Tensor) -> None:
-        """Declares the users and items that training reads, and no others."""
-        for embedding, row in ((self.item, item), (self.user, user)):
-            if embedding is not None:
-                embedding.know(row)
+        """Declares the users and items that training reads, and no others.
+
+        An id of any other has the meaning of one never trained, see
+        :class:`~tanp.nn.NodeEmbedding`. Training calls this itself.
+        """
+        self.inputs.know(user, item)
 
     def forward(self, batch: EpisodeBatch, z: Tensor | None = None) -> TaskOutput:
         """Scores the query items of a batch.
@@ -219,141 +208,84 @@ class TaNP(nn.Module):
                 in training mode only, by the posterior.
             z (Tensor, optional): Latent codes to decode, :obj:`[B, F_z]`.
         """
-        batch = batch.cleared()
-        support, query = rows_of(batch.support_mask), rows_of(batch.query_mask)
-        num_support, rows = support.task.numel(), _concatenate(support, query)
-        evidence = None
-        if self.statistics is not None:
-            evidence = self.statistics(batch, centred=self.likelihood == 'gaussian')
-        x = self._embed(batch, support, query, evidence)
-        label = _take(support, query, batch.support_label, batch.query_label)
-        label, base, scale = label.to(x.dtype), None, 1.0
-        surprise = label
-        if evidence is not None:
-            base = _take(support, query, evidence.support_base, evidence.query_base)
-            # Labels 1 and 0 surprise by 1 and -1.
-            base = base.to(x.dtype)
-            scale = 0.5 if self.likelihood == 'bernoulli' else 1.0
-            surprise = (label - base) / scale
-
-        prior, posterior = self._latent(x, surprise, rows, num_support, z is None)
-        if z is None and prior is not None:
+        inputs = self.inputs(batch)
+        prior = posterior = None
+        if self.latent is not None and z is None:
+            prior, posterior = self._latent(inputs)
             z = prior.mu if posterior is None else posterior.sample()
-        task, assignment = self._task(x[:num_support], surprise[:num_support], support)
+        task, assignment = self._task(inputs)
+
         shared = [] if z is None else [z]
-        if evidence is not None:
-            summary = _summary(surprise[:num_support], support)
+        if self.lin_counts is not None:
+            summary = _summary(inputs)
             task = torch.cat([task, summary], dim=-1)
             shared.append(summary)
-
-        read = None
-        if self.attention is not None:
-            read = self._attend(x, surprise[:num_support], support, query, evidence)
-        if not (self.training and self.target == 'all'):
-            x, label, rows = x[num_support:], label[num_support:], query
-            base = None if base is None else base[num_support:]
-        features = x if read is None else torch.cat([x, read], dim=-1)
         context = torch.cat(shared, dim=-1) if shared else None
-        score = self.decoder(features, rows.task, task, context)
-        if evidence is not None:
-            counts = x[:, -self.statistics.num_counts :]
+
+        rows = inputs.rows
+        x, label, base, counts = inputs.x, inputs.label, inputs.base, inputs.counts
+        if not (self.training and self.target == 'all'):
+            rows = inputs.query
+            x, label, base, counts = (
+                value if value is None else value[inputs.num_support :]
+                for value in (x, label, base, counts)
+            )
+        if self.attention is not None:
+            x = torch.cat([x, self._attend(inputs)], dim=-1)
+        score = self.decoder(x, rows.task, task, context)
+        if self.lin_counts is not None:
             score = score + self.lin_counts(counts).squeeze(-1)
             if self.likelihood == 'gaussian':
-                score = base + score
+                score = score + base
         return TaskOutput(score, label, rows, prior, posterior, assignment)
 
-    def _embed(
-        self,
-        batch: EpisodeBatch,
-        support: Rows,
-        query: Rows,
-        evidence: Evidence | None,
-    ) -> Tensor:
-        r"""What is known of each item, :math:`\mathbf{x}`; counts come last."""
-        parts = []
-        if self.item is not None:
-            item = _take(support, query, batch.support_item, batch.query_item)
-            parts.append(self.item(item))
-        if self.user is not None:
-            task = torch.cat([support.task, query.task])
-            parts.append(self.user(batch.user).index_select(0, task))
-        if evidence is not None:
-            for name in ('vector', 'counts'):
-                sides = (getattr(evidence, f'{s}_{name}') for s in ('support', 'query'))
-                parts.append(_take(support, query, *sides).to(self.dtype))
-        return torch.cat(parts, dim=-1)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.decoder.lin_out.weight.dtype
-
-    def _latent(
-        self, x: Tensor, label: Tensor, rows: Rows, num_support: int, needed: bool
-    ) -> tuple[Gaussian | None, Gaussian | None]:
+    def _latent(self, inputs: TaskInputs) -> tuple[Gaussian, Gaussian | None]:
         """Prior and, in training mode, posterior of the latent code."""
-        if self.latent is None or not needed:
-            return None, None
+        x, surprise, rows, size = (
+            inputs.x,
+            inputs.surprise,
+            inputs.rows,
+            inputs.num_support,
+        )
         if self.training:
             return self.latent.prior_and_posterior(
-                x, label, rows.task, rows.num_tasks, num_support
+                x, surprise, rows.task, rows.num_tasks, size
             )
-        context = x[:num_support], label[:num_support], rows.task[:num_support]
-        return self.latent(*context, rows.num_tasks), None
+        context = x[:size], surprise[:size], rows.task[:size], rows.num_tasks
+        return self.latent(*context), None
 
-    def _task(
-        self, x: Tensor, label: Tensor, support: Rows
-    ) -> tuple[Tensor, Tensor | None]:
+    def _task(self, inputs: TaskInputs) -> tuple[Tensor, Tensor | None]:
         """The task embedding and, if there is a memory, its clusters."""
+        x, surprise = (v[: inputs.num_support] for v in (inputs.x, inputs.surprise))
+        pool, num_tasks = inputs.support.task, inputs.support.num_tasks
+        num_pools = num_tasks
         if self.signed_pools:
-            pool = 2 * support.task + (label > 0)
-            task = self.task_encoder(x, label, pool, 2 * support.num_tasks)
-            task = task.view(support.num_tasks, -1)
-        else:
-            task = self.task_encoder(x, label, support.task, support.num_tasks)
+            pool, num_pools = 2 * pool + (surprise > 0), 2 * num_tasks
+        task = self.task_encoder(x, surprise, pool, num_pools).view(num_tasks, -1)
         return (task, None) if self.memory is None else self.memory(task)
 
-    def _attend(
-        self,
-        x: Tensor,
-        surprise: Tensor,
-        support: Rows,
-        query: Rows,
-        evidence: Evidence,
-    ) -> Tensor:
-        """What the support says of each query item, :obj:`[R, F_r]`."""
-        x_support, x_query = x.split([support.task.numel(), query.task.numel()])
+    def _attend(self, inputs: TaskInputs) -> Tensor:
+        """What the support says of each query item, a row each."""
+        support, query, size = inputs.support, inputs.query, inputs.num_support
+        surprise = inputs.surprise[:size]
         read = self.attention(
-            query.pad(x_query),
-            support.pad(x_support),
+            query.pad(inputs.x[size:]),
+            support.pad(inputs.x[:size]),
             support.pad(surprise),
             support.pad(torch.ones_like(surprise)) > 0,
-            evidence.kernel.to(x.dtype),
+            inputs.kernel,
         )
         return query.take(read)
 
 
-def _take(support: Rows, query: Rows, one: Tensor, other: Tensor) -> Tensor:
-    """Rows of padded tensors, the support's first."""
-    return torch.cat([support.take(one), query.take(other)])
-
-
-def _summary(surprise: Tensor, support: Rows) -> Tensor:
+def _summary(inputs: TaskInputs) -> Tensor:
     """How many of a support surprise for good and for bad, in several scales."""
+    surprise, support = inputs.surprise[: inputs.num_support], inputs.support
     signs = torch.stack([surprise > 0, surprise <= 0], dim=-1).to(surprise.dtype)
     like, dislike = sum_by(signs, support.task, support.num_tasks).unbind(-1)
     balance = (like - dislike) / (like + dislike + 2)
     return torch.stack(
         [like / 10, dislike / 10, like.log1p(), dislike.log1p(), balance], dim=-1
-    )
-
-
-def _concatenate(support: Rows, query: Rows) -> Rows:
-    """Support rows, then query rows, each in slots of their own."""
-    return Rows(
-        torch.cat([support.task, query.task]),
-        torch.cat([support.slot, query.slot + support.num_slots]),
-        support.num_tasks,
-        support.num_slots + query.num_slots,
     )
 
 
@@ -385,3 +317,20 @@ def _check(
         )
     if not 0 <= dropout < 1:
         raise ValueError(f"'dropout' must lie in [0, 1) (got {dropout})")
+
+
+def _check_statistics(
+    statistics: InteractionStatistics | None,
+    attention_heads: int,
+    signed_pools: bool,
+    target: str,
+) -> None:
+    if signed_pools and statistics is None:
+        raise ValueError(
+            "'signed_pools' needs 'statistics' to tell what to expect (got None)"
+        )
+    if attention_heads and (statistics is None or target == 'all'):
+        raise ValueError(
+            f"'attention_heads' needs 'statistics' (got {statistics}) and 'target' "
+            f"'query' (got {target!r}), else items would attend to their own labels"
+        )

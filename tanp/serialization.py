@@ -64,11 +64,12 @@ def load_model(path: str | os.PathLike, device: torch.device | str = 'cpu') -> T
 
 def _table(state: dict[str, torch.Tensor], side: str) -> Attributes | None:
     """Side information, as far as a model's state tells."""
-    if f'{side}.attr' not in state:
+    prefix = f'inputs.{side}'
+    if f'{prefix}.attr' not in state:
         return None
-    tokens = len(state[f'{side}.token_weight'])
+    tokens = len(state[f'{prefix}.token_weight'])
     return Attributes(
-        state[f'{side}.attr'],
-        state[f'{side}.attr_weight'],
+        state[f'{prefix}.attr'],
+        state[f'{prefix}.attr_weight'],
         torch.ones(tokens, dtype=torch.bool),
     )

@@ -9,7 +9,8 @@ there is one rule: **nothing read for a task comes from the task's own user.**
   looked up and subtracted.
 * Item vectors cannot be corrected one user at a time. They are cross-fitted: users
   are dealt into folds, and a user is given vectors fitted without its fold.
-* A user that was not fitted on, as every new user, has nothing to leave out.
+* A user that was not fitted on has nothing to leave out; nor has a new user, whose
+  row may lie beyond the table of users.
 
 The rule holds in training and in evaluation alike, as it belongs to the user and
 not to the mode. The labels of a query are never read.
@@ -112,7 +113,8 @@ class InteractionStatistics(nn.Module):
         self.damping, self.relevant = damping, relevant
         self.register_buffer('key', torch.zeros(num_interactions, dtype=torch.long))
         self.register_buffer('label', torch.zeros(num_interactions))
-        self.register_buffer('fold', torch.full((num_users,), folds))
+        # One more, for every user beyond the table.
+        self.register_buffer('fold', torch.full((num_users + 1,), folds))
         self.register_buffer('vector', torch.zeros(folds + 1, num_items, rank))
         self.count()
         self.register_load_state_dict_post_hook(lambda module, _: module.count())
@@ -156,7 +158,7 @@ class InteractionStatistics(nn.Module):
         reference = _vectors(like, rank, damping)
         self.vector[folds] = reference
         for fold in range(folds):
-            rest = like[(self.fold != fold).nonzero().flatten().numpy()]
+            rest = like[(self.fold[:-1] != fold).nonzero().flatten().numpy()]
             self.vector[fold] = _aligned(_vectors(rest, rank, damping), reference)
         self.vector /= reference.square().mean().sqrt().clamp(min=1e-12)
         return self
@@ -180,8 +182,8 @@ class InteractionStatistics(nn.Module):
             'like': _total(like),
             'dislike': _total(dislike),
             'total': _total(labels),
-            'user_total': torch.bincount(user, label, self.num_users),
-            'user_size': size,
+            'user_total': torch.bincount(user, label, self.num_users + 1),
+            'user_size': torch.bincount(user, minlength=self.num_users + 1),
             'square': _total(rating.multiply(rating)),
             'together': _dense(like.T @ like, torch.int16),
             'against': _dense(like.T @ dislike, torch.int16),
@@ -212,6 +214,7 @@ class InteractionStatistics(nn.Module):
 
     def mean(self, user: Tensor) -> Tensor:
         """The mean label of all other users, :obj:`[B]`."""
+        user = user.clamp(max=self.num_users)
         total = self.user_total.sum() - self.user_total[user]
         return total / (len(self.key) - self.user_size[user]).clamp(min=1)
 
@@ -289,7 +292,8 @@ class _Side:
         total = table.total[item] - label * known
         self.deviation = (total - count * mean) / (count + MEAN_DAMPING)
         self.mean = mean + self.deviation
-        self.vector = table.vector[table.fold[user][:, None], item]
+        fold = table.fold[user.clamp(max=table.num_users)]
+        self.vector = table.vector[fold[:, None], item]
 
     def counts(self) -> Tensor:
         """Popularity: an indicator of the bin, logarithms, the mean label."""

@@ -182,7 +182,7 @@ def test_an_unknown_user_is_never_read(small, tasks):
     batch = whole(tasks)
     before = per_task(model(batch))
     with torch.no_grad():
-        model.user.id_weight[4:] = torch.nan
+        model.inputs.user.id_weight[4:] = torch.nan
     after = per_task(model(batch))
     assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
     # Two unknown users with the same support are the same user.

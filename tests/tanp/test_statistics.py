@@ -146,10 +146,11 @@ def test_a_leak_in_the_folds_is_noticed():
 def test_folds_are_even_and_new_users_are_in_none():
     statistics = fit(EPISODES)
     assert statistics.fold[:20].bincount().tolist() == [4] * 5
-    assert statistics.fold[20:].tolist() == [5] * 4
+    assert statistics.fold[20:].tolist() == [5] * 5
     new = exact(statistics, 22)
     assert torch.equal(new[0][0, :, -3], statistics.like.log1p())
     assert same(new, exact(statistics, 23))
+    assert same(new, exact(statistics, USERS + 100))
 
 
 def test_folds_share_their_axes():

@@ -168,8 +168,8 @@ def test_every_optimizer_uses_its_rate(name):
 def test_only_what_is_trained_on_is_known():
     task = module(model={'user_ids': True})
     fit(task, *loaders(), epochs=1)
-    assert task.model.user.id_row.gt(0).tolist() == [u < 48 for u in range(60)]
-    assert task.model.item.id_row.gt(0).all()
+    assert task.model.inputs.user.id_row.gt(0).tolist() == [u < 48 for u in range(60)]
+    assert task.model.inputs.item.id_row.gt(0).all()
 
 
 def test_nothing_is_written_without_a_folder(tmp_path, monkeypatch):
