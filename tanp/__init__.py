@@ -6,20 +6,25 @@ from tanp.loader import EpisodeBatch, EpisodeLoader
 from tanp.loss import tanp_loss
 from tanp.metrics import evaluate
 from tanp.model import TaNP, TaskOutput
+from tanp.recommend import Recommendation, recommend
 from tanp.serialization import load_model, save_model
 from tanp.split import EpisodeSplit, split_episodes
+from tanp.statistics import InteractionStatistics
 
 __all__ = [
     'EpisodeBatch',
     'EpisodeLoader',
     'EpisodeSplit',
     'Episodes',
+    'InteractionStatistics',
     'Prediction',
+    'Recommendation',
     'TaNP',
     'TaskOutput',
     'evaluate',
     'load_model',
     'predict',
+    'recommend',
     'save_model',
     'split_episodes',
     'tanp_loss',

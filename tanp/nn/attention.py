@@ -83,6 +83,7 @@ class SupportAttention(nn.Module):
         k = self._split(self.lin_key(labelled))
         v = self._split(self.lin_value(self.dropout(self.lin_hidden(labelled).relu())))
         # size = [B, 1, S, 2, 1], then [B, Q, S, 2 E]
+        surprise = surprise.masked_fill(~mask, 0)
         weight = torch.stack([surprise, -surprise], dim=-1).relu()
         signed = (kernel[:, :, :, None] * weight[:, None, :, :, None]).flatten(-2)
 
