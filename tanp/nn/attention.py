@@ -85,18 +85,22 @@ class SupportAttention(nn.Module):
         # size = [B, 1, S, 2, 1], then [B, Q, S, 2 E]
         surprise = surprise.masked_fill(~mask, 0)
         weight = torch.stack([surprise, -surprise], dim=-1).relu()
-        signed = (kernel[:, :, :, None] * weight[:, None, :, :, None]).flatten(-2)
+        # One row a support item, as its label decides which weights it takes:
+        # [B, S, 2] by [2, E, heads], then [B, S, Q, E] by [B, S, E, heads].
+        own = self.lin_kernel.weight.view(self.heads, 2, -1).permute(1, 2, 0)
+        likeness = kernel.transpose(1, 2) @ torch.einsum('bsw,weh->bseh', weight, own)
 
         # size = [B, heads, Q, S]
         logit = q @ k.transpose(-1, -2) / self.head_channels**0.5
-        logit = logit + self.lin_kernel(signed).permute(0, 3, 1, 2)
+        logit = logit + likeness.permute(0, 3, 2, 1)
+        logit = logit + self.lin_kernel.bias[:, None, None]
         logit = logit.masked_fill(~mask[:, None, None], -torch.inf)
         sink = self.sink[:, None, None].expand(len(q), -1, q.size(2), 1)
         attention = torch.cat([logit, sink], dim=-1).softmax(-1)[..., :-1]
         read = (attention @ v).transpose(1, 2).flatten(-2)
 
-        total = signed.sum(2)
-        # size = [B, 1, 2 E]
+        # size = [B, Q, 2 E]
+        total = torch.einsum('bqse,bsw->bqwe', kernel, weight).flatten(-2)
         count = weight.sum(1).clamp(min=1)[:, None]
         mean = total / count.repeat_interleave(kernel.size(-1), dim=-1)
         return torch.cat([read, total, mean], dim=-1)
