@@ -11,21 +11,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from benchmarks.command import make_parser, run_command, run_seeds
 from benchmarks.config import AGNNConfig, load_config
 from benchmarks.experiment import Options, run_agnn
 from benchmarks.peers import run_peers
 from benchmarks.plots import plot_runs
-from benchmarks.report import environment, peak_memory_mb, read_reports, write_json
+from benchmarks.report import environment, peak_memory_mb
 from benchmarks.tables import run_table
-from data.download import DownloadError
 from data.movielens import load_ml100k
 from data.splits import Split, split, split_from_files
 from data.synthetic import planted_tables
@@ -36,25 +33,20 @@ DATASETS = {'ml-100k': load_ml100k}
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    arguments = sys.argv[1:] if argv is None else argv
-    args = _parser().parse_args(arguments)
-    args.command = 'python -m benchmarks.agnn ' + shlex.join(arguments)
-    try:
-        run(args)
-    except (ValueError, OSError, DownloadError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print('interrupted; go on with --resume', file=sys.stderr)
-        return 130
-    return 0
+    parser = make_parser('benchmarks.agnn', __doc__)
+    parser.add_argument(
+        '--split-files',
+        type=Path,
+        nargs=2,
+        metavar=('TRAIN', 'TEST'),
+        help='two CSV files with user, item, rating; validation is carved out of TRAIN',
+    )
+    return run_command(parser, run, argv)
 
 
 def run(args: argparse.Namespace) -> None:
     """Runs all seeds of one config on one split."""
-    torch.set_num_threads(args.threads)
     config = load_config(args.config)
-    _check_device(args.device)
     if args.smoke:
         config, tables = _smoke(config)
     else:
@@ -62,19 +54,11 @@ def run(args: argparse.Namespace) -> None:
     parts = _split(config, tables, args)
     folder = args.out / 'agnn' / args.config.stem / _split_name(args)
     peers = run_peers(tables, parts, config.train.refit)
-    for seed in args.seeds:
-        path = folder / f'seed-{seed}' / 'report.json'
-        if args.resume and path.exists():
-            print(f'seed {seed}: done before', file=sys.stderr)
-            continue
-        # A run begun anew must not leave the old report beside its own.
-        path.unlink(missing_ok=True)
-        print(f'seed {seed}: training', file=sys.stderr)
-        write_json(path, _report(config, tables, parts, peers, seed, path.parent, args))
-    seeds = {f'seed-{seed}' for seed in args.seeds}
-    reports = [
-        r for r in read_reports(folder) if f'seed-{r["config"]["seed"]}' in seeds
-    ]
+
+    def report(seed: int, path: Path) -> dict[str, Any]:
+        return _report(config, tables, parts, peers, seed, path, args)
+
+    reports = run_seeds(args, folder, report)
     table = run_table(reports)
     (folder / 'table.md').write_text(table + '\n', encoding='utf-8')
     plot_runs(reports, folder)
@@ -171,54 +155,6 @@ def _split_name(args: argparse.Namespace) -> str:
         train = args.split_files[0].resolve()
         return f'files-{train.parent.name}-{train.stem}'
     return f'split-{args.split_seed}'
-
-
-def _check_device(device: str) -> None:
-    if device != 'cpu' and not device.startswith('cuda'):
-        raise ValueError(f"'--device' must be 'cpu' or 'cuda' (got '{device}')")
-    if device.startswith('cuda') and not torch.cuda.is_available():
-        raise ValueError("'--device cuda' needs a GPU that torch can use; none is here")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.agnn',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('config', type=Path, help='a TOML file of benchmarks/configs')
-    parser.add_argument(
-        '--seeds', type=int, nargs='+', default=[0], help='model seeds (default: 0)'
-    )
-    parser.add_argument(
-        '--split-seed', type=int, default=0, help='which split (default: 0)'
-    )
-    parser.add_argument(
-        '--split-files',
-        type=Path,
-        nargs=2,
-        metavar=('TRAIN', 'TEST'),
-        help='two CSV files with user, item, rating; validation is carved out of TRAIN',
-    )
-    parser.add_argument('--device', default='cpu', help='cpu or cuda (default: cpu)')
-    parser.add_argument(
-        '--threads',
-        type=int,
-        default=1,
-        help='CPU threads; the same number gives the same digits (default: 1)',
-    )
-    parser.add_argument(
-        '--out', type=Path, default=Path('runs'), help='folder (default: runs)'
-    )
-    parser.add_argument(
-        '--resume',
-        action='store_true',
-        help='keep finished seeds and continue the unfinished one',
-    )
-    parser.add_argument(
-        '--smoke', action='store_true', help='a few seconds on tiny planted data'
-    )
-    return parser
 
 
 if __name__ == '__main__':

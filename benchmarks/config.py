@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import sys
+import types
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -154,7 +156,8 @@ def _build(kind: type[T], content: dict[str, Any], prefix: str) -> T:
     lacking = [
         f.name
         for f in dataclasses.fields(kind)
-        if f.default is dataclasses.MISSING and f.name not in content
+        if f.default is f.default_factory is dataclasses.MISSING
+        and f.name not in content
     ]
     if lacking:
         raise ValueError(f"key '{prefix}{lacking[0]}' is lacking; add it")
@@ -167,15 +170,30 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         if not isinstance(value, dict):
             raise ValueError(f"'{name}' must be a table, [{name}] (got {value!r})")
         return _build(hint, value, f'{name}.')
-    if str(hint).startswith('tuple'):
-        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-            raise ValueError(f"'{name}' must be a list of names (got {value!r})")
-        return tuple(value)
-    kinds = tuple(k for k in getattr(hint, '__args__', (hint,)) if k is not type(None))
-    # TOML has no null and keeps 1 and 1.0 apart; True is an int in Python.
+    kinds = _alternatives(hint)
+    # TOML has no null.
+    if type(None) in kinds and str not in kinds and value == 'none':
+        return None
+    lists = [k for k in kinds if get_origin(k) in (tuple, Sequence)]
+    if lists:
+        return _list(get_args(lists[0])[0], value, name)
+    # TOML keeps 1 and 1.0 apart; True is an int in Python.
     if float in kinds and type(value) is int:
         return float(value)
-    if type(value) not in kinds:
-        expected = ' or '.join(k.__name__ for k in kinds)
+    if type(value) not in kinds or value is None:
+        expected = ' or '.join(k.__name__ for k in kinds if k is not type(None))
         raise ValueError(f"'{name}' must be of type {expected} (got {value!r})")
     return value
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    union = get_origin(hint) in (types.UnionType, Union)
+    return get_args(hint) if union else (hint,)
+
+
+def _list(kind: type, value: Any, name: str) -> tuple:
+    whole = isinstance(value, list) and all(type(v) is kind for v in value)
+    if not whole:
+        what = {str: 'names', int: 'whole numbers'}.get(kind, f'{kind.__name__}s')
+        raise ValueError(f"'{name}' must be a list of {what} (got {value!r})")
+    return tuple(value)

@@ -1,7 +1,9 @@
-"""Tables as Markdown."""
+"""Tables as Markdown, and how figures are written in them."""
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Sequence
 
 
@@ -21,3 +23,29 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         '-' * (w + 2) if c == 0 else '-' * (w + 1) + ':' for c, w in enumerate(width)
     )
     return '\n'.join([line(header), rule + '|', *map(line, rows)])
+
+
+def figures(values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation; fewer than three values themselves."""
+    if len(values) < 3:
+        return ', '.join(f'{value:.4f}' for value in values)
+    return mean_std(values)
+
+
+def mean_std(values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation; a single value by itself."""
+    mean = statistics.mean(values)
+    if len(values) == 1:
+        return f'{mean:.4f}'
+    return plus_minus(mean, statistics.stdev(values))
+
+
+def plus_minus(mean: float, spread: float) -> str:
+    """Two significant digits of the spread, and the mean to the same place."""
+    places = 4 if spread == 0 else min(max(1 - math.floor(math.log10(spread)), 2), 5)
+    return f'{mean:.{places}f} ± {spread:.{places}f}'
+
+
+def listed(values: Sequence[int]) -> str:
+    """Numbers in ascending order."""
+    return ', '.join(map(str, sorted(values)))

@@ -24,13 +24,13 @@ def plot_runs(reports: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
 
     matplotlib.use('Agg')
     return [
-        _save(_learning_curves(reports), folder / 'learning-curves.png'),
-        _save(_peers(reports), folder / 'peers.png'),
+        save(_learning_curves(reports), folder / 'learning-curves.png'),
+        save(_peers(reports), folder / 'peers.png'),
     ]
 
 
 def _learning_curves(reports: Sequence[dict[str, Any]]) -> Any:
-    figure, axes = _figure((6.4, 4))
+    figure, axes = new_figure((6.4, 4))
     for number, report in enumerate(reports):
         history = report['history']
         epochs = [row['epoch'] + 1 for row in history]
@@ -61,13 +61,13 @@ def _learning_curves(reports: Sequence[dict[str, Any]]) -> Any:
         fontsize=8,
     )
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set(xlabel='epoch', ylabel='RMSE', title=_title(reports))
+    axes.set(xlabel='epoch', ylabel='RMSE', title=title_of(reports))
     axes.legend(frameon=False)
     return figure
 
 
 def _peers(reports: Sequence[dict[str, Any]]) -> Any:
-    figure, axes = _figure((6.4, 3.2))
+    figure, axes = new_figure((6.4, 3.2))
     peers = reports[0]['peers']
     values = [[peer['metrics']['test']['rmse']] for peer in peers.values()]
     values.append([report['metrics']['test']['rmse'] for report in reports])
@@ -83,11 +83,12 @@ def _peers(reports: Sequence[dict[str, Any]]) -> Any:
     # Differences are what matters; the axis says where it begins.
     axes.set_xlim(min(means) - 0.6 * span, max(means) + 0.25 * span)
     axes.invert_yaxis()
-    axes.set(xlabel='test RMSE (lower is better; axis cut)', title=_title(reports))
+    axes.set(xlabel='test RMSE (lower is better; axis cut)', title=title_of(reports))
     return figure
 
 
-def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
+def new_figure(size: tuple[float, float]) -> tuple[Any, Any]:
+    """A figure of a size in inches, and its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout='constrained', dpi=150)
@@ -96,12 +97,14 @@ def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> Path:
-    # No time stamp inside: the same numbers give the same file.
+def save(figure: Any, path: Path) -> Path:
+    """Writes a PNG file; the same numbers give the same file."""
+    # So no time stamp inside.
     figure.savefig(path, metadata={'Software': None})
     return path
 
 
-def _title(reports: Sequence[dict[str, Any]]) -> str:
+def title_of(reports: Sequence[dict[str, Any]]) -> str:
+    """Which runs a figure shows."""
     config = reports[0]['config']
     return f'{config["name"]}, split {config["split_seed"]}, {len(reports)} seed(s)'

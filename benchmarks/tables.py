@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.layer_plots import layer_table
-from benchmarks.markdown import markdown
+from benchmarks.markdown import figures, listed, markdown, mean_std
 from benchmarks.report import read_reports
 
 RESULTS = Path(__file__).parent / 'results'
@@ -40,19 +39,19 @@ def run_table(reports: Sequence[dict[str, Any]]) -> str:
     """
     first = reports[0]
     rows = [
-        (NAMES[name], *(_figure([peer['metrics'][p][m]]) for p, m in _COLUMNS))
+        (NAMES[name], *(figures([peer['metrics'][p][m]]) for p, m in _COLUMNS))
         for name, peer in first['peers'].items()
     ]
     rows.append(
         (
             NAMES['agnn'],
-            *(_figure([r['metrics'][p][m] for r in reports]) for p, m in _COLUMNS),
+            *(figures([r['metrics'][p][m] for r in reports]) for p, m in _COLUMNS),
         )
     )
     data, seeds = first['data'], [r['config']['seed'] for r in reports]
     title = (
         f'{first["config"]["name"]}: {data["num_fit"]:,} ratings to train and select '
-        f'on, {data["num_test"]:,} to test; model seeds {_listed(seeds)}'
+        f'on, {data["num_test"]:,} to test; model seeds {listed(seeds)}'
     )
     header = ('', 'validation RMSE', 'test RMSE', 'test MAE')
     return f'{title}\n\n{markdown(header, rows)}'
@@ -69,8 +68,8 @@ def summary_table(reports: Sequence[dict[str, Any]]) -> str:
         if not chosen:
             rows.append((label, *['not run'] * 5))
             continue
-        figures = [_over_splits(chosen, name) for name in NAMES]
-        rows.append((label, *figures, _paired(chosen)))
+        means = [_over_splits(chosen, name) for name in NAMES]
+        rows.append((label, *means, _paired(chosen)))
         seeds = {r['config']['seed'] for r in chosen}
         splits = {r['config']['split_seed'] for r in chosen}
         rows[-1] += (f'{len(splits)} × {len(seeds)}',)
@@ -121,7 +120,7 @@ def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
 
 def _over_splits(reports: Sequence[dict[str, Any]], name: str) -> str:
     return ' / '.join(
-        _mean_std(list(_by_split(reports, name, metric).values()))
+        mean_std(list(_by_split(reports, name, metric).values()))
         for metric in ('rmse', 'mae')
     )
 
@@ -130,7 +129,7 @@ def _paired(reports: Sequence[dict[str, Any]]) -> str:
     """Differences on the same split: splits differ more than models do."""
     own = _by_split(reports, 'agnn', 'rmse')
     peer = _by_split(reports, 'damped_biases', 'rmse')
-    return _mean_std([own[split] - peer[split] for split in own])
+    return mean_std([own[split] - peer[split] for split in own])
 
 
 def _by_split(
@@ -143,26 +142,6 @@ def _by_split(
         value = source['metrics']['test'][metric]
         scores.setdefault(report['config']['split_seed'], []).append(value)
     return {split: statistics.mean(values) for split, values in scores.items()}
-
-
-def _figure(values: Sequence[float]) -> str:
-    if len(values) < 3:
-        return ', '.join(f'{value:.4f}' for value in values)
-    return _mean_std(values)
-
-
-def _mean_std(values: Sequence[float]) -> str:
-    mean = statistics.mean(values)
-    if len(values) == 1:
-        return f'{mean:.4f}'
-    std = statistics.stdev(values)
-    # Two significant digits of the spread, and the mean to the same place.
-    places = 4 if std == 0 else min(max(1 - math.floor(math.log10(std)), 2), 5)
-    return f'{mean:.{places}f} ± {std:.{places}f}'
-
-
-def _listed(values: Sequence[int]) -> str:
-    return ', '.join(map(str, sorted(values)))
 
 
 def main(argv: list[str] | None = None) -> int:

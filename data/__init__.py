@@ -8,6 +8,7 @@
 * :mod:`data.splits`: strict item-cold, user-cold, both-cold and warm splits.
 * :mod:`data.strict`: what a split is, and the check of its coldness.
 * :mod:`data.synthetic`: small seeded tables whose right answer is known.
+* :mod:`data.tastes`: small seeded implicit feedback, from a mixture of tastes.
 * :mod:`data.download`: the cache, its checksums and the offline mirror.
 * :mod:`data.web`: files by their address, through that cache.
 * :mod:`data.archives`: members of a zip file, read in place and to a limit.

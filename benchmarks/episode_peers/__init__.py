@@ -1,0 +1,85 @@
+"""Peers of TaNP, fitted on the very users and tested on the very episodes.
+
+A peer is a class with a grid of settings (``GRID``), ``fit(warm, num_items,
+seed)`` and ``predict(episodes)``, which gives one score a query interaction.
+``likelihood`` says whether scores estimate labels, so that errors mean something.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+from benchmarks.episode_metrics import score_episodes
+from benchmarks.episode_peers.knn import ItemKNN
+from benchmarks.episode_peers.popularity import Popularity, Random
+from benchmarks.episode_peers.ratings import ItemMean, SupportMean
+from benchmarks.episode_peers.residual_knn import ResidualKNN
+from benchmarks.episode_peers.residual_svd import ResidualSVD
+from benchmarks.episode_peers.stack import LogisticStack
+from benchmarks.episode_peers.svd import SVDFoldIn
+from benchmarks.support import truncated
+from tanp import Episodes, EpisodeSplit
+
+# By the likelihood of the labels: 0 and 1, or ratings.
+PEERS: dict[str, dict[str, type]] = {
+    'bernoulli': {
+        'random': Random,
+        'popularity': Popularity,
+        'item_knn': ItemKNN,
+        'svd': SVDFoldIn,
+        'logistic_stack': LogisticStack,
+    },
+    'gaussian': {
+        'random': Random,
+        'item_mean': ItemMean,
+        'support_mean': SupportMean,
+        'residual_knn': ResidualKNN,
+        'residual_svd': ResidualSVD,
+    },
+}
+# What settings are chosen by on validation, and whether less of it is better.
+CRITERIA = {'bernoulli': ('ndcg@10', False), 'gaussian': ('mse', True)}
+
+
+def run_episode_peers(
+    split: EpisodeSplit, num_items: int, likelihood: str, relevant: float
+) -> dict[str, Any]:
+    """Scores every peer: fitted on warm users, tuned on validation, tested once.
+
+    Args:
+        split: Whom to fit on, tune on and test on.
+        num_items: Rows in the table of items.
+        likelihood: ``'bernoulli'`` or ``'gaussian'``.
+        relevant: Labels above it count as relevant.
+    """
+
+    def score(peer: Any, episodes: Episodes) -> dict[str, float | None]:
+        estimates = likelihood if peer.likelihood else None
+        return score_episodes(episodes, peer.predict(episodes), relevant, estimates)
+
+    def run(kind: type) -> dict[str, Any]:
+        scored = []
+        for settings in grid(kind):
+            peer = kind(**settings).fit(split.warm, num_items)
+            scored.append((score(peer, split.validation), settings, peer))
+        metric, lower = CRITERIA[likelihood]
+        # One that estimates no labels has no error, nor settings to choose.
+        best = min if lower else max
+        validation, settings, peer = best(scored, key=lambda s: s[0].get(metric, 0))
+        sizes = truncated(split.test)
+        return {
+            'settings': settings,
+            'metrics': {'val': validation, 'test': score(peer, split.test)},
+            'support_sizes': {k: score(peer, cut) for k, cut in sizes.items()},
+        }
+
+    return {name: run(kind) for name, kind in PEERS[likelihood].items()}
+
+
+def grid(kind: type) -> list[dict[str, Any]]:
+    """All combinations of a peer's settings."""
+    return [
+        dict(zip(kind.GRID, values, strict=True))
+        for values in product(*kind.GRID.values())
+    ]

@@ -53,6 +53,7 @@ class ItemKNN:
         """The sum above for each query interaction.
 
         Args:
+            episodes: The tasks.
             own: The tasks' users are warm ones: leave each user's own likes out
                 of all counts, or the score of an item would tell its label.
         """

@@ -1,0 +1,107 @@
+"""What a run of TaNP is configured by."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+from tanp import TaNP
+
+
+def arguments_of(thing: Callable[..., Any], leave_out: tuple[str, ...]) -> type:
+    """A frozen dataclass of the arguments of a class, with its defaults."""
+    hints = get_type_hints(thing.__init__)
+    fields = [
+        (name, hints[name], dataclasses.field(default=parameter.default))
+        for name, parameter in inspect.signature(thing).parameters.items()
+        if name not in leave_out
+    ]
+    doc = f'Arguments of {thing.__name__}, which documents them.'
+    return dataclasses.make_dataclass(
+        f'{thing.__name__}Arguments', fields, frozen=True, namespace={'__doc__': doc}
+    )
+
+
+ModelConfig = arguments_of(
+    TaNP, ('num_items', 'num_users', 'item_attributes', 'user_attributes')
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodesConfig:
+    """Which tasks there are; see :func:`tanp.split_episodes`.
+
+    Attributes:
+        dataset: "lastfm", "ml-100k", "ml-1m", or "files" for own tables.
+        ratings: Own table of ratings, a CSV, TSV or Parquet file.
+        users: Own table of users' attributes, if there is one.
+        items: Own table of items' attributes, if there is one.
+        multi_valued: Columns of own tables that hold several values.
+        user_attributes: Columns of users that are embedded.
+        item_attributes: Columns of items that are embedded.
+        min_count: Trained-on nodes a value must occur in to be embedded on its
+            own rather than as a rare one.
+        num_knots: Knots of numeric columns.
+        support_size: Interactions of a new user that predictions rest on.
+        min_size: Interactions a user needs; ten beyond the support without.
+        max_size: Most interactions of a user.
+        seen: Items of "warm" users or of their "episodes" alone are tested on.
+        relevant: Labels above it count as relevant.
+    """
+
+    dataset: str
+    ratings: str | None = None
+    users: str | None = None
+    items: str | None = None
+    multi_valued: tuple[str, ...] = ()
+    user_attributes: tuple[str, ...] = ()
+    item_attributes: tuple[str, ...] = ()
+    min_count: int = 5
+    num_knots: int = 16
+    support_size: int = 20
+    min_size: int | None = None
+    max_size: int = 200
+    seen: str = 'warm'
+    relevant: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Training; :mod:`tanp.train` and :class:`tanp.EpisodeLoader` say more.
+
+    Attributes:
+        tasks: Training users: all "warm" ones, or those with "episodes" alone.
+        min_task_size: Interactions a warm user needs to be trained on.
+        context_sizes: Smallest and largest training context; one number has no
+            upper bound.
+        query_sizes: Likewise of the query next to it; without, all that is left.
+    """
+
+    tasks: str = 'warm'
+    min_task_size: int = 5
+    context_sizes: tuple[int, ...] = (1, 20)
+    query_sizes: tuple[int, ...] | None = None
+    batch_size: int = 64
+    epochs: int = 60
+    patience: int | None = 6
+    monitor: str = 'val_loss'
+    optimizer: str = 'adamw'
+    lr: float = 3e-3
+    weight_decay: float = 0.0
+    kl_weight: float = 1.0
+    kl_per_point: bool = True
+    clustering_weight: float = 0.1
+    uniform_clusters: bool = False
+    ema_decay: float | None = None
+    gradient_clip: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TaNPConfig:
+    """A whole run but for its seeds."""
+
+    data: EpisodesConfig
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    train: TrainConfig = TrainConfig()

@@ -1,0 +1,167 @@
+"""Tables of TaNP and its peers, from reports and from nothing else."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks.markdown import figures, listed, markdown, mean_std, plus_minus
+
+Reports = Sequence[dict[str, Any]]
+
+NAMES = {
+    'random': 'random',
+    'popularity': 'popularity',
+    'item_knn': 'item-kNN',
+    'svd': 'SVD, folded in',
+    'logistic_stack': 'logistic stack',
+    'boosted_trees': 'boosted trees',
+    'item_mean': 'item mean',
+    'support_mean': 'support mean + item bias',
+    'residual_knn': 'item-kNN on residuals',
+    'residual_svd': 'SVD of residuals, folded in',
+    'tanp': 'TaNP',
+}
+# The first three by the definitions of TaNP's published code, which count ties.
+RANKING = {
+    'tie_precision@5': 'P@5 †',
+    'ndcg@5': 'nDCG@5',
+    'tie_ap@5': 'MAP@5 †',
+    'ndcg@10': 'nDCG@10',
+    'ap@10': 'MAP@10',
+    'auc': 'AUC',
+}
+METRICS = {
+    'implicit': {**RANKING, 'log_loss': 'log-loss'},
+    'ratings': {**RANKING, 'mse': 'MSE'},
+}
+CURVE = 'ndcg@10'  # of quality by support size, and of leads
+CHANGES = {
+    'flipped_labels': 'all support labels flipped',
+    'another_user': "another user's support",
+}
+NOTE = "† by the published code's definitions, which count equal labels as hits."
+
+
+def run_tables(reports: Reports) -> str:
+    """One split: the models, their quality by support size, and sensitivity."""
+    first = reports[0]
+    data, config = first['data'], first['config']
+    seeds = listed([r['config']['seed'] for r in reports])
+    title = (
+        f'{config["name"]}, split {config["split_seed"]}: {data["num_warm_users"]:,} '
+        f'training users, {data["num_test_episodes"]} test users with '
+        f'{config["data"]["support_size"]} support interactions; model seeds {seeds}'
+    )
+    metrics = METRICS[data['labels']]
+    models = markdown(
+        ('test', *metrics.values()),
+        [
+            (NAMES[name], *(figures(_values(reports, name, m)) for m in metrics))
+            for name in _models(first)
+        ],
+    )
+    curve = _by_size(reports, lambda n, k: figures(_values(reports, n, CURVE, k)))
+    return '\n\n'.join([title, models, NOTE, curve, _sensitivity(reports)])
+
+
+def summary_table(reports: Reports) -> str:
+    """All splits: mean ± sample standard deviation over splits of the test means.
+
+    The last column is the difference to TaNP in nDCG@10 on the same splits, with
+    its standard error.
+    """
+    first = reports[0]
+    metrics = METRICS[first['data']['labels']]
+    rows = []
+    for name in _models(first):
+        cells = [_over_splits(reports, name, metric) for metric in metrics]
+        rows.append((NAMES[name], *cells, _lead(reports, name)))
+    header = ('test', *metrics.values(), 'TaNP ahead by, nDCG@10')
+    return markdown(header, rows)
+
+
+def size_table(reports: Reports) -> str:
+    """All splits: nDCG@10 by support size, means over splits."""
+
+    def cell(name: str, size: str) -> str:
+        return f'{statistics.mean(_by_split(reports, name, CURVE, size).values()):.3f}'
+
+    return _by_size(reports, cell)
+
+
+def _by_size(reports: Reports, cell: Callable[[str, str], str]) -> str:
+    sizes = list(reports[0]['support_sizes'])
+    rows = [
+        (NAMES[name], *(cell(name, size) for size in sizes))
+        for name in _models(reports[0])
+    ]
+    return markdown(('nDCG@10 by support size', *sizes), rows)
+
+
+def _models(report: dict[str, Any]) -> tuple[str, ...]:
+    return (*report['peers'], 'tanp')
+
+
+def _source(report: dict[str, Any], name: str) -> dict[str, Any]:
+    return report if name == 'tanp' else report['peers'][name]
+
+
+def _values(
+    reports: Reports, name: str, metric: str, size: str | None = None
+) -> list[float]:
+    """One test score a report, or a single one of a peer, which has no seed."""
+    chosen = reports if name == 'tanp' else reports[:1]
+    values = [_score(_source(report, name), metric, size) for report in chosen]
+    return [value for value in values if value is not None]
+
+
+def _score(source: dict[str, Any], metric: str, size: str | None) -> float | None:
+    scores = source['support_sizes'][size] if size else source['metrics']['test']
+    return scores.get(metric)
+
+
+def _sensitivity(reports: Reports) -> str:
+    drops = [
+        f'{label} costs {figures(sensitivity(reports, change))}'
+        for change, label in CHANGES.items()
+    ]
+    return f'Support sensitivity, nDCG@10: {"; ".join(drops)}.'
+
+
+def sensitivity(reports: Reports, change: str) -> list[float]:
+    """What changing the supports costs in nDCG@10, one figure a report."""
+    return [
+        r['metrics']['test'][CURVE] - r['sensitivity'][change][CURVE] for r in reports
+    ]
+
+
+def _by_split(
+    reports: Reports, name: str, metric: str, size: str | None = None
+) -> dict[int, float]:
+    """Test scores of each split, averaged over model seeds."""
+    scores: dict[int, list[float]] = {}
+    for report in reports:
+        value = _score(_source(report, name), metric, size)
+        if value is not None:
+            scores.setdefault(report['config']['split_seed'], []).append(value)
+    return {split: statistics.mean(values) for split, values in scores.items()}
+
+
+def _over_splits(reports: Reports, name: str, metric: str) -> str:
+    values = list(_by_split(reports, name, metric).values())
+    return mean_std(values) if values else ''
+
+
+def _lead(reports: Reports, name: str) -> str:
+    """Mean and standard error of the paired differences."""
+    if name == 'tanp':
+        return ''
+    own, peer = (_by_split(reports, n, CURVE) for n in ('tanp', name))
+    differences = [own[split] - peer[split] for split in own]
+    if len(differences) == 1:
+        return f'{differences[0]:.4f}'
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    return plus_minus(statistics.mean(differences), error)
