@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CONFIGS := benchmarks/configs/agnn
+CONFIGS := benchmarks/configs
 
 .PHONY: benchmark test lint results clean
 .DEFAULT_GOAL := help
@@ -21,7 +21,7 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 benchmark: $(VENV)/installed
-	$(BIN)/python -m benchmarks.agnn $(CONFIGS)/ml100k-item-cold.toml --seeds 0
+	$(BIN)/python -m benchmarks.agnn $(CONFIGS)/agnn/ml100k-item-cold.toml --seeds 0
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
@@ -33,7 +33,13 @@ lint: $(VENV)/installed
 results: $(VENV)/installed
 	for config in item-cold user-cold both-cold warm; do \
 	  for split in 0 1 2; do \
-	    $(BIN)/python -m benchmarks.agnn $(CONFIGS)/ml100k-$$config.toml \
+	    $(BIN)/python -m benchmarks.agnn $(CONFIGS)/agnn/ml100k-$$config.toml \
+	      --seeds 0 1 2 --split-seed $$split --out benchmarks/results || exit 1; \
+	  done; \
+	done
+	for config in lastfm ml100k lastfm-as-published; do \
+	  for split in 2020 1 2 3 4 5; do \
+	    $(BIN)/python -m benchmarks.tanp $(CONFIGS)/tanp/$$config.toml \
 	      --seeds 0 1 2 --split-seed $$split --out benchmarks/results || exit 1; \
 	  done; \
 	done

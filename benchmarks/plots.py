@@ -107,4 +107,5 @@ def save(figure: Any, path: Path) -> Path:
 def title_of(reports: Sequence[dict[str, Any]]) -> str:
     """Which runs a figure shows."""
     config = reports[0]['config']
-    return f'{config["name"]}, split {config["split_seed"]}, {len(reports)} seed(s)'
+    seeds = f'{len(reports)} seed' + 's' * (len(reports) > 1)
+    return f'{config["name"]}, split {config["split_seed"]}, {seeds}'

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import tanp_tables
 from benchmarks.layer_plots import layer_table
 from benchmarks.markdown import figures, listed, markdown, mean_std
 from benchmarks.report import read_reports
@@ -22,6 +23,11 @@ NAMES = {
     'global_mean': 'global mean',
     'damped_biases': 'damped biases',
     'agnn': 'AGNN',
+}
+TANP = {
+    'lastfm': 'Last.FM',
+    'ml100k': 'MovieLens-100K',
+    'lastfm-as-published': 'Last.FM, the published model',
 }
 MODES = {
     'item_cold': 'item cold',
@@ -106,7 +112,11 @@ def fill(text: str, blocks: dict[str, str]) -> str:
 def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
     """What the README shows of the committed results."""
     reports = read_reports(results / 'agnn')
-    blocks = {'agnn results': summary_table(reports), 'layer results': 'not run'}
+    blocks = {
+        'agnn results': summary_table(reports),
+        'layer results': 'not run',
+        'tanp results': _tanp_block(results / 'tanp'),
+    }
     if reports:
         blocks['agnn results'] += f'\n\n{hardware_line(reports)}'
     layer = results / 'layer.json'
@@ -116,6 +126,26 @@ def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
             f'{layer_table(content)}\n\n{hardware_line([content])}'
         )
     return blocks
+
+
+def _tanp_block(results: Path) -> str:
+    parts = []
+    for name, title in TANP.items():
+        reports = read_reports(results / name)
+        if not reports:
+            parts.append(f'**{title}**: not run.')
+            continue
+        seeds, splits = (
+            len({r['config'][key] for r in reports}) for key in ('seed', 'split_seed')
+        )
+        parts += [
+            f'**{title}** ({splits} splits × {seeds} model seeds)',
+            tanp_tables.summary_table(reports),
+            tanp_tables.size_table(reports),
+            tanp_tables.sensitivity_line(reports),
+            hardware_line(reports),
+        ]
+    return '\n\n'.join(parts)
 
 
 def _over_splits(reports: Sequence[dict[str, Any]], name: str) -> str:

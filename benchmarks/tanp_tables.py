@@ -64,7 +64,7 @@ def run_tables(reports: Reports) -> str:
         ],
     )
     curve = _by_size(reports, lambda n, k: figures(_values(reports, n, CURVE, k)))
-    return '\n\n'.join([title, models, NOTE, curve, _sensitivity(reports)])
+    return '\n\n'.join([title, models, NOTE, curve, sensitivity_line(reports)])
 
 
 def summary_table(reports: Reports) -> str:
@@ -123,7 +123,8 @@ def _score(source: dict[str, Any], metric: str, size: str | None) -> float | Non
     return scores.get(metric)
 
 
-def _sensitivity(reports: Reports) -> str:
+def sensitivity_line(reports: Reports) -> str:
+    """What changing the supports costs, as a sentence."""
     drops = [
         f'{label} costs {figures(sensitivity(reports, change))}'
         for change, label in CHANGES.items()
