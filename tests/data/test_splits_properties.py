@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 quick = settings(max_examples=30, deadline=None)
 seeds = st.integers(0, 4_000_000)
-fractions = st.floats(0.15, 0.5)
+# Large and dense enough that no part of users and items is without a rating.
+fractions = st.floats(0.3, 0.5)
 tables = st.builds(
     planted_tables,
     num_users=st.integers(25, 40),
     num_items=st.integers(25, 40),
-    density=st.floats(0.5, 1),
+    density=st.floats(0.7, 1),
     seed=st.integers(0, 99),
 )
 
