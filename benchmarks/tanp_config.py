@@ -24,9 +24,8 @@ def arguments_of(thing: Callable[..., Any], leave_out: tuple[str, ...]) -> type:
     )
 
 
-ModelConfig = arguments_of(
-    TaNP, ('num_items', 'num_users', 'item_attributes', 'user_attributes')
-)
+TABLES = ('num_items', 'num_users', 'item_attributes', 'user_attributes')
+ModelConfig = arguments_of(TaNP, (*TABLES, 'statistics', 'relevant'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +67,20 @@ class EpisodesConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class StatisticsConfig:
+    """What the model is told of items; see :class:`tanp.InteractionStatistics`.
+
+    Attributes:
+        use: Tell it anything at all.
+    """
+
+    use: bool = True
+    rank: int = 16
+    folds: int = 10
+    damping: float = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Training; :mod:`tanp.train` and :class:`tanp.EpisodeLoader` say more.
 
@@ -103,5 +116,6 @@ class TaNPConfig:
     """A whole run but for its seeds."""
 
     data: EpisodesConfig
+    statistics: StatisticsConfig = StatisticsConfig()
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     train: TrainConfig = TrainConfig()

@@ -19,6 +19,7 @@ from benchmarks.support import CHANGES, truncated
 from benchmarks.tanp_config import EpisodesConfig, TaNPConfig
 from data.tables import RatingTables
 from tanp import EpisodeLoader, Episodes, EpisodeSplit, TaNP, predict, split_episodes
+from tanp.statistics import InteractionStatistics
 from tanp.train import FitResult, TaskModule, fit
 
 BATCH = 256  # tasks, where nothing is trained
@@ -111,7 +112,7 @@ def train_tanp(
         EpisodeLoader(split.validation, BATCH),
     )
     torch.manual_seed(seed)
-    model = build_model(config, tables, split)
+    model = build_model(config, tables, split, seed)
     module = TaskModule(
         model, relevant=config.data.relevant, seed=seed, **_shared(train, TaskModule)
     )
@@ -127,15 +128,29 @@ def train_tanp(
     return model.to(options.device), result
 
 
-def build_model(config: TaNPConfig, tables: RatingTables, split: EpisodeSplit) -> TaNP:
-    """An untrained model of a config."""
+def build_model(
+    config: TaNPConfig, tables: RatingTables, split: EpisodeSplit, seed: int
+) -> TaNP:
+    """An untrained model of a config, with what it is told of items."""
     data, warm = config.data, split.warm
     items, users = tables.items, tables.users
+    statistics = None
+    if config.statistics.use:
+        statistics = InteractionStatistics.fit(
+            warm,
+            len(items),
+            len(users),
+            relevant=data.relevant,
+            seed=seed,
+            **_shared(config.statistics, InteractionStatistics.fit),
+        )
     return TaNP(
         len(items),
         len(users),
         item_attributes=_attributes(data.item_attributes, items, warm.item, data),
         user_attributes=_attributes(data.user_attributes, users, warm.user, data),
+        statistics=statistics,
+        relevant=data.relevant,
         **dataclasses.asdict(config.model),
     )
 

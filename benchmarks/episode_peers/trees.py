@@ -31,17 +31,17 @@ class BoostedTrees:
         draws (int): Contexts that are drawn for each warm user.
     """
 
-    GRID: ClassVar[dict[str, tuple]] = {'leaves': (6, 12, 24), 'trees': (150, 300)}
+    GRID: ClassVar[dict[str, tuple]] = {'leaves': (8, 16, 32)}
     likelihood: ClassVar[bool] = True
 
-    def __init__(self, leaves: int = 12, trees: int = 300, draws: int = 8) -> None:
+    def __init__(self, leaves: int = 16, trees: int = 200, draws: int = 6) -> None:
         self.leaves, self.trees, self.draws = leaves, trees, draws
 
     def fit(self, warm: Episodes, num_items: int, seed: int = 0) -> BoostedTrees:
         # One row more stands for all users that are not warm.
-        num_users = int(warm.user.max()) + 2
+        self.stranger = int(warm.user.max()) + 1
         self.statistics = InteractionStatistics.fit(
-            warm, num_items, num_users, seed=seed
+            warm, num_items, self.stranger + 1, seed=seed
         )
         loader = EpisodeLoader(
             warm.at_least(5), BATCH, context_sizes=(1, 20), seed=seed
@@ -71,7 +71,7 @@ class BoostedTrees:
     def _features(self, batch: EpisodeBatch) -> np.ndarray:
         """Features of all query interactions of a batch, :obj:`[rows, F]`."""
         known = self.statistics
-        user = batch.user.clamp(max=known.num_users - 1)
+        user = batch.user.clamp(max=self.stranger)
         likes = batch.support_mask & (batch.support_label > 0.5)
         signs = torch.stack([likes, batch.support_mask & ~likes]).float()
         kernel = known.kernels(user, batch.query_item, batch.support_item)
