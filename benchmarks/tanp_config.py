@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, get_type_hints
 
 from tanp import TaNP
+from tanp.train import TaskModule
 
 
 def arguments_of(thing: Callable[..., Any], leave_out: tuple[str, ...]) -> type:
@@ -25,7 +26,8 @@ def arguments_of(thing: Callable[..., Any], leave_out: tuple[str, ...]) -> type:
 
 
 TABLES = ('num_items', 'num_users', 'item_attributes', 'user_attributes')
-ModelConfig = arguments_of(TaNP, (*TABLES, 'statistics', 'relevant'))
+ModelConfig = arguments_of(TaNP, (*TABLES, 'statistics'))
+ModuleConfig = arguments_of(TaskModule, ('model', 'ks', 'relevant', 'seed'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +83,8 @@ class StatisticsConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Training; :mod:`tanp.train` and :class:`tanp.EpisodeLoader` say more.
+class TrainConfig(ModuleConfig):
+    """Training: also the arguments of TaskModule, of fit and of EpisodeLoader.
 
     Attributes:
         tasks: Training users: all "warm" ones, or those with "episodes" alone.
@@ -100,13 +102,6 @@ class TrainConfig:
     epochs: int = 60
     patience: int | None = 6
     monitor: str = 'val_loss'
-    optimizer: str = 'adamw'
-    lr: float = 3e-3
-    weight_decay: float = 0.0
-    kl_weight: float = 1.0
-    kl_per_point: bool = True
-    clustering_weight: float = 0.1
-    uniform_clusters: bool = False
     ema_decay: float | None = None
     gradient_clip: float | None = None
 

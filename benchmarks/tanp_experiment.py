@@ -150,7 +150,6 @@ def build_model(
         item_attributes=_attributes(data.item_attributes, items, warm.item, data),
         user_attributes=_attributes(data.user_attributes, users, warm.user, data),
         statistics=statistics,
-        relevant=data.relevant,
         **dataclasses.asdict(config.model),
     )
 
