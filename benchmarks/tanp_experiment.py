@@ -58,12 +58,7 @@ def run_tanp(
     trained = time.perf_counter()
 
     def score(episodes: Episodes) -> dict[str, float | None]:
-        return score_episodes(
-            episodes,
-            predict(model, EpisodeLoader(episodes, BATCH)).mean,
-            config.data.relevant,
-            model.likelihood,
-        )
+        return score_tanp(model, episodes, config)
 
     content = {
         'num_parameters': sum(p.numel() for p in model.parameters()),
@@ -86,6 +81,14 @@ def run_tanp(
         'evaluate_s': time.perf_counter() - trained,
     }
     return content
+
+
+def score_tanp(
+    model: TaNP, episodes: Episodes, config: TaNPConfig
+) -> dict[str, float | None]:
+    """The metrics of a trained model, means over tasks."""
+    predicted = predict(model, EpisodeLoader(episodes, BATCH)).mean
+    return score_episodes(episodes, predicted, config.data.relevant, model.likelihood)
 
 
 def train_tanp(
