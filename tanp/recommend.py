@@ -33,7 +33,7 @@ def recommend(
     k: int = 10,
     *,
     exclude_support: bool = True,
-    batch_size: int = 16,
+    batch_size: int = 4,
 ) -> Recommendation:
     """Ranks all items for each task by its support; queries are not read.
 
@@ -44,7 +44,7 @@ def recommend(
         exclude_support (bool, optional): Leave out what is in the support.
             (default: :obj:`True`)
         batch_size (int, optional): Tasks at once; each has as many query
-            items as there are items. (default: :obj:`16`)
+            items as there are items, so that few fit a cache. (default: :obj:`4`)
 
     Raises:
         ValueError: If fewer than k items are left, a support is empty, or

@@ -87,7 +87,7 @@ class InteractionStatistics(nn.Module):
     """
 
     num_counts = len(BINS) + 4
-    num_kernels = 4
+    num_kernels = 5
 
     def __init__(
         self,
@@ -186,7 +186,8 @@ class InteractionStatistics(nn.Module):
             'user_size': torch.bincount(user, minlength=self.num_users + 1),
             'square': _total(rating.multiply(rating)),
             'together': _dense(like.T @ like, torch.int16),
-            'against': _dense(like.T @ dislike, torch.int16),
+            # [i, j]: who dislikes i and likes j.
+            'against': _dense(dislike.T @ like, torch.int16),
             'covary': _dense(rating.T @ rating, torch.float32),
         }
         for name, value in values.items():
@@ -245,31 +246,42 @@ class InteractionStatistics(nn.Module):
         )
 
     def _kernel(self, query: _Side, support: _Side) -> Tensor:
-        r"""Four likenesses of item pairs, :obj:`[B, Q, S, 4]`.
+        r"""Five likenesses of item pairs, :obj:`[B, Q, S, 5]`.
 
         Damped cosine of common likes and the logarithm of their number, damped
-        cosine of likes of the one with dislikes of the other, and damped cosine
-        of ratings, each less its user's mean.
+        cosine of likes of the one with dislikes of the other, damped cosine of
+        ratings, each less its user's mean, and product of the item vectors.
         """
-        pair = query.item[:, :, None], support.item[:, None, :]
-        likes = query.likes[:, :, None].int()
-        together = self.together[pair] - likes * support.likes[:, None].int()
-        against = self.against[pair] - likes * support.dislikes[:, None].int()
-        covary = self.covary[pair] - query.rating[:, :, None] * support.rating[:, None]
+        # Rows are support items here, so that a whole catalogue is contiguous.
+        likes = query.likes[:, None, :].int()
+        together = self._pairs('together', support.item, query.item)
+        together = together - support.likes[:, :, None].int() * likes
+        against = self._pairs('against', support.item, query.item)
+        against = against - support.dislikes[:, :, None].int() * likes
+        covary = self._pairs('covary', support.item, query.item)
+        covary = covary - support.rating[:, :, None] * query.rating[:, None, :]
 
         def cosine(product: Tensor, one: Tensor, other: Tensor) -> Tensor:
             one, other = ((n + self.damping).rsqrt() for n in (one, other))
-            return COSINE_SCALE * product * one[:, :, None] * other[:, None, :]
+            return product * (COSINE_SCALE * one[:, :, None]) * other[:, None, :]
 
-        return torch.stack(
-            [
-                cosine(together, query.like, support.like),
-                together.float().log1p(),
-                cosine(against, query.like, support.dislike),
-                cosine(covary, query.square, support.square),
-            ],
-            dim=-1,
-        )
+        parts = [
+            cosine(together, support.like, query.like),
+            together.to(covary.dtype).log1p(),
+            cosine(against, support.dislike, query.like),
+            cosine(covary, support.square, query.square),
+            support.vector @ query.vector.transpose(1, 2) / self.rank,
+        ]
+        return torch.stack(parts, dim=2).permute(0, 3, 1, 2)
+
+    def _pairs(self, name: str, support: Tensor, query: Tensor) -> Tensor:
+        """Entries of a matrix, :obj:`[B, S, Q]`."""
+        matrix = getattr(self, name)
+        if query.size(1) * 4 < self.num_items:
+            return matrix[support[:, :, None], query[:, None, :]]
+        # Most of a row is asked for: read it whole.
+        rows = matrix.index_select(0, support.flatten()).view(*support.size(), -1)
+        return rows.gather(2, query[:, None, :].expand(-1, support.size(1), -1))
 
 
 class _Side:

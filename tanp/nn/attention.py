@@ -85,25 +85,28 @@ class SupportAttention(nn.Module):
         # size = [B, 1, S, 2, 1], then [B, Q, S, 2 E]
         surprise = surprise.masked_fill(~mask, 0)
         weight = torch.stack([surprise, -surprise], dim=-1).relu()
-        # One row a support item, as its label decides which weights it takes:
-        # [B, S, 2] by [2, E, heads], then [B, S, Q, E] by [B, S, E, heads].
+        # size = [B, S, E, Q], as it lies in memory
+        kernel = kernel.permute(0, 2, 3, 1)
+        # The label of a support item decides which weights its kernels take:
+        # [B, S, 2] by [2, E, heads], then [B, S, heads, E] by [B, S, E, Q].
         own = self.lin_kernel.weight.view(self.heads, 2, -1).permute(1, 2, 0)
-        likeness = kernel.transpose(1, 2) @ torch.einsum('bsw,weh->bseh', weight, own)
+        own = torch.einsum('bsw,weh->bshe', weight, own)
+        likeness = (own @ kernel).transpose(1, 2)
 
-        # size = [B, heads, Q, S]
-        logit = q @ k.transpose(-1, -2) / self.head_channels**0.5
-        logit = logit + likeness.permute(0, 3, 2, 1)
-        logit = logit + self.lin_kernel.bias[:, None, None]
-        logit = logit.masked_fill(~mask[:, None, None], -torch.inf)
-        sink = self.sink[:, None, None].expand(len(q), -1, q.size(2), 1)
-        attention = torch.cat([logit, sink], dim=-1).softmax(-1)[..., :-1]
-        read = (attention @ v).transpose(1, 2).flatten(-2)
+        # size = [B, heads, S, Q]
+        logit = k @ q.transpose(-1, -2) / self.head_channels**0.5
+        logit = logit + likeness + self.lin_kernel.bias[:, None, None]
+        logit = logit.masked_fill(~mask[:, None, :, None], -torch.inf)
+        sink = self.sink[:, None, None].expand(len(q), -1, 1, q.size(2))
+        attention = torch.cat([logit, sink], dim=2).softmax(2)[:, :, :-1]
+        read = (v.transpose(-1, -2) @ attention).flatten(1, 2)
 
-        # size = [B, Q, 2 E]
-        total = torch.einsum('bqse,bsw->bqwe', kernel, weight).flatten(-2)
-        count = weight.sum(1).clamp(min=1)[:, None]
-        mean = total / count.repeat_interleave(kernel.size(-1), dim=-1)
-        return torch.cat([read, total, mean], dim=-1)
+        # size = [B, 2, E Q], then [B, 2 E, Q]
+        total = weight.transpose(1, 2) @ kernel.flatten(2)
+        total = total.view(len(q), -1, q.size(2))
+        count = weight.sum(1).clamp(min=1).repeat_interleave(kernel.size(2), dim=1)
+        out = torch.cat([read, total, total / count[..., None]], dim=1)
+        return out.transpose(1, 2)
 
     def _split(self, x: Tensor) -> Tensor:
         """Heads in front, :obj:`[B, heads, L, head_channels]`."""

@@ -52,8 +52,9 @@ def batch_of(user):
 def exact(statistics, user):
     """All that one user is told of all items, the vectors apart."""
     evidence = statistics(batch_of(user), centred=True)
-    _, support, _, query, *rest = evidence
-    return [support, query, *rest]
+    _, support, _, query, kernel, *bases = evidence
+    # The last kernel is made of vectors.
+    return [support, query, kernel[..., :4], *bases]
 
 
 def same(one, other):
@@ -75,6 +76,7 @@ def test_counts_and_kernels_against_a_loop():
     me = 5
     evidence = statistics(batch_of(me))
     counts, kernel = evidence.query_counts, evidence.kernel[0]
+    vector = evidence.query_vector[0]
     others = [u for u in range(20) if u != me]
     liked = [sum((u, i) in like for u in others) for i in range(ITEMS)]
     loathed = [sum((u, i) in dislike for u in others) for i in range(ITEMS)]
@@ -92,6 +94,8 @@ def test_counts_and_kernels_against_a_loop():
                 5 * apart / math.sqrt((liked[i] + 3) * (loathed[j] + 3)),
             ]
             assert kernel[i, j, :3].tolist() == pytest.approx(expected, abs=1e-5)
+            product = (vector[i] * vector[j]).mean().item()
+            assert kernel[i, j, 4].item() == pytest.approx(product, abs=1e-5)
 
 
 @pytest.mark.parametrize('user', [0, 7, 19])
@@ -177,3 +181,16 @@ def test_on_a_device(device):
         for one, other in zip(found, expected, strict=True):
             assert one.device.type == device.type
             assert torch.allclose(one.cpu(), other, atol=1e-5)
+
+
+def test_a_catalogue_is_read_as_single_items_are():
+    statistics = fit(EPISODES)
+    whole = batch_of(3)
+    part = whole._replace(
+        query_item=whole.query_item[:, 5:8],
+        query_label=whole.query_label[:, 5:8],
+        query_mask=whole.query_mask[:, 5:8],
+    )
+    assert part.query_item.size(1) * 4 < ITEMS
+    expected = statistics(whole).kernel[:, 5:8]
+    assert torch.allclose(statistics(part).kernel, expected, atol=1e-6)
