@@ -43,6 +43,9 @@ results: $(VENV)/installed
 	      --seeds 0 1 2 --split-seed $$split --out benchmarks/results || exit 1; \
 	  done; \
 	done
+	$(BIN)/python -m benchmarks.tanp_plots benchmarks/results/tanp/*
+	$(BIN)/python -m benchmarks.ablation --out benchmarks/results
+	$(BIN)/python -m benchmarks.serving --out benchmarks/results
 	$(BIN)/python -m benchmarks.layer --out benchmarks/results
 	$(BIN)/python -m benchmarks.tables --write README.md
 

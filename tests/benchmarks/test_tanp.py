@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.episode_peers import PEERS
 from benchmarks.tanp import main
+from benchmarks.tanp_plots import main as plots
 from data.lastfm import ADDRESS, SHA256
 from data.tastes import planted_tastes
 from data.web import fetch_address
@@ -190,3 +191,13 @@ def test_episodes_of_seed_2020_are_the_authors_own(lastfm, part, folder):
                 ids = items.iloc[task.item[index].numpy()]
                 user = users.iloc[int(task.user)]
                 assert [(str(user), str(item)) for item in ids] == expected
+
+
+def test_summary_figure_over_splits(tmp_path, capsys):
+    smoke(tmp_path)
+    smoke(tmp_path, '--split-seed', '7')
+    folder = tmp_path / 'tanp' / 'lastfm'
+    assert plots([str(folder)]) == 0
+    assert (folder / 'support-size.png').read_bytes().startswith(b'\x89PNG')
+    assert plots([str(tmp_path / 'nothing')]) == 2
+    assert 'no report.json' in capsys.readouterr().err
