@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.config import load_config
+from benchmarks.markdown import markdown
 from benchmarks.report import environment, peak_memory_mb, write_json
 from benchmarks.tanp_config import TaNPConfig
 from benchmarks.tanp_experiment import build_model, episodes_of
@@ -83,6 +84,15 @@ def run(tables: RatingTables, repeats: int) -> dict[str, Any]:
     }
 
 
+def serving_table(content: dict[str, Any]) -> str:
+    """Times by how many users come together."""
+    rows = [
+        (f'{t["users"]:,}', f'{t["seconds"]:.4f}', f'{t["per_user_ms"]:.1f}')
+        for t in content['timings']
+    ]
+    return markdown(('users at once', 'seconds', 'ms a user'), rows)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser(
@@ -104,8 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, DownloadError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    for row in content['timings']:
-        print(f'{row["users"]:>5} user(s): {row["seconds"]:.4f} s')
+    print(serving_table(content))
     return 0
 
 

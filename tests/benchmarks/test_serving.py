@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from benchmarks.serving import USERS, main, median, strangers
+from benchmarks.serving import USERS, main, median, serving_table, strangers
 
 
 def test_strangers_label_distinct_items_and_ask_for_nothing():
@@ -31,6 +31,12 @@ def test_smoke_run_writes_times(tmp_path, monkeypatch):
     for row in content['timings']:
         assert row['per_user_ms'] == pytest.approx(1e3 * row['seconds'] / row['users'])
     assert USERS[-1] == 1000
+
+
+def test_table_says_how_long_a_user_waits():
+    timings = [{'users': 1000, 'seconds': 1.25, 'per_user_ms': 1.25}]
+    table = serving_table({'timings': timings})
+    assert '| 1,000         |  1.2500 |       1.2 |' in table
 
 
 def test_bad_repeats(capsys, tmp_path):
