@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.command import Options
 from benchmarks.config import load_config
-from benchmarks.experiment import Options
 from benchmarks.markdown import markdown, mean_std, plus_minus
 from benchmarks.report import environment, write_json
 from benchmarks.tanp_config import TaNPConfig

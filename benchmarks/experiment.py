@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from agnn_pyg import AGNN, AttributeEncoder, predict, rating_graph, rating_loader
 from agnn_pyg.train import FitResult, RatingModule, fit
+from benchmarks.command import Options
 from benchmarks.config import AGNNConfig
 from benchmarks.metrics import score
 from data.splits import Split
@@ -20,16 +20,6 @@ from data.tables import RatingTables
 
 # Far from every training seed, so that no draw of theirs is tested with.
 EVALUATION_SEED = 1_000_003
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How to run, which must not change what comes out on a CPU."""
-
-    folder: Path
-    device: str = 'cpu'
-    resume: bool = False
-    progress: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

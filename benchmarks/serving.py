@@ -3,7 +3,8 @@
     python -m benchmarks.serving --out benchmarks/results
 
 Writes serving.json. The model is that of a config, untrained: weights cost the
-same whatever they are. Times are of one thread, after a warm-up.
+same whatever they are. Times are CPU seconds of one thread, after
+a warm-up.
 """
 
 from __future__ import annotations
@@ -58,13 +59,16 @@ def measure(model: TaNP, num_items: int, users: int, repeats: int) -> dict[str, 
 
 
 def median(function: Callable[[], Any], repeats: int) -> float:
-    """The middle of several times, after one that does not count."""
+    """The middle of several CPU times, in seconds, after one that does not count.
+
+    On one thread that is the time on an idle machine, whatever else runs.
+    """
     function()
     taken = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         function()
-        taken.append(time.perf_counter() - start)
+        taken.append(time.process_time() - start)
     return statistics.median(taken)
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.features import AttributeEncoder, Attributes
+from benchmarks.command import Options
 from benchmarks.episode_metrics import calibration, score_episodes
-from benchmarks.experiment import Options
 from benchmarks.support import CHANGES, truncated
 from benchmarks.tanp_config import EpisodesConfig, TaNPConfig
 from data.tables import RatingTables
@@ -100,6 +100,10 @@ def train_tanp(
 ) -> tuple[TaNP, FitResult]:
     """Trains on training users, and selects the epoch on validation ones."""
     train = config.train
+    if train.tasks not in ('warm', 'episodes'):
+        raise ValueError(
+            f"'train.tasks' must be 'warm' or 'episodes' (got {train.tasks!r})"
+        )
     tasks = split.train
     if train.tasks == 'warm':
         tasks = split.warm.at_least(train.min_task_size)
@@ -107,8 +111,8 @@ def train_tanp(
         EpisodeLoader(
             tasks,
             train.batch_size,
-            context_sizes=_bounds(train.context_sizes),
-            query_sizes=_bounds(train.query_sizes),
+            context_sizes=_bounds('context_sizes', train.context_sizes),
+            query_sizes=_bounds('query_sizes', train.query_sizes),
             shuffle=True,
             seed=seed,
         ),
@@ -168,8 +172,15 @@ def _attributes(
     return encoder.transform(frame)
 
 
-def _bounds(sizes: tuple[int, ...] | None) -> tuple[int, int | None] | None:
-    return sizes if sizes is None or len(sizes) > 1 else (sizes[0], None)
+def _bounds(name: str, sizes: tuple[int, ...] | None) -> tuple | None:
+    if sizes is None:
+        return None
+    if len(sizes) not in (1, 2):
+        raise ValueError(
+            f"'train.{name}' must hold a smallest and a largest size, or the smallest "
+            f'alone (got {list(sizes)})'
+        )
+    return sizes if len(sizes) == 2 else (*sizes, None)
 
 
 def _shared(config: Any, function: Callable[..., Any]) -> dict[str, Any]:

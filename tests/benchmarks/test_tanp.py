@@ -143,6 +143,28 @@ def test_killed_and_resumed_run_ends_with_the_same_digits(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ('text', 'match'),
+    [
+        ('tasks = "warn"', "'train.tasks' must be 'warm' or 'episodes' (got 'warn')"),
+        ('context_sizes = [1, 2, 3]', "'train.context_sizes' must hold"),
+        ('optimizer = "adm"', "'optimizer' must be one of"),
+    ],
+)
+def test_bad_training_settings(tmp_path, capsys, monkeypatch, text, match):
+    monkeypatch.setattr('benchmarks.tanp.run_episode_peers', lambda *_: {})
+    ratings = tmp_path / 'ratings.csv'
+    planted_tastes().ratings.to_csv(ratings, index=False)
+    config = tmp_path / 'own.toml'
+    config.write_text(
+        f'[data]\ndataset = "files"\nratings = "{ratings.as_posix()}"\n'
+        f'support_size = 5\nmin_size = 15\n[train]\n{text}\n',
+        encoding='utf-8',
+    )
+    assert main([str(config), '--out', str(tmp_path)]) == 2
+    assert match in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ('arguments', 'match'),
     [
         (['no-such.toml'], 'No config file'),
