@@ -1,7 +1,7 @@
 """TaNP: few-shot cold-start recommendation with task-adaptive neural processes."""
 
 from tanp.episodes import Episodes
-from tanp.inference import Prediction, predict
+from tanp.inference import Prediction, predict, predict_ensemble
 from tanp.loader import EpisodeBatch, EpisodeLoader
 from tanp.loss import tanp_loss
 from tanp.metrics import evaluate
@@ -24,6 +24,7 @@ __all__ = [
     'evaluate',
     'load_model',
     'predict',
+    'predict_ensemble',
     'recommend',
     'save_model',
     'split_episodes',
