@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.features import AttributeEncoder, Attributes
+from benchmarks.command import Options
 from benchmarks.episode_metrics import calibration, score_episodes
-from benchmarks.experiment import Options
 from benchmarks.support import CHANGES, truncated
 from benchmarks.tanp_config import EpisodesConfig, TaNPConfig
 from data.tables import RatingTables
 from tanp import EpisodeLoader, Episodes, EpisodeSplit, TaNP, predict, split_episodes
+from tanp.statistics import InteractionStatistics
 from tanp.train import FitResult, TaskModule, fit
 
 BATCH = 256  # tasks, where nothing is trained
@@ -57,12 +58,7 @@ def run_tanp(
     trained = time.perf_counter()
 
     def score(episodes: Episodes) -> dict[str, float | None]:
-        return score_episodes(
-            episodes,
-            predict(model, EpisodeLoader(episodes, BATCH)).mean,
-            config.data.relevant,
-            model.likelihood,
-        )
+        return score_tanp(model, episodes, config)
 
     content = {
         'num_parameters': sum(p.numel() for p in model.parameters()),
@@ -87,6 +83,14 @@ def run_tanp(
     return content
 
 
+def score_tanp(
+    model: TaNP, episodes: Episodes, config: TaNPConfig
+) -> dict[str, float | None]:
+    """The metrics of a trained model, means over tasks."""
+    predicted = predict(model, EpisodeLoader(episodes, BATCH)).mean
+    return score_episodes(episodes, predicted, config.data.relevant, model.likelihood)
+
+
 def train_tanp(
     config: TaNPConfig,
     tables: RatingTables,
@@ -96,6 +100,10 @@ def train_tanp(
 ) -> tuple[TaNP, FitResult]:
     """Trains on training users, and selects the epoch on validation ones."""
     train = config.train
+    if train.tasks not in ('warm', 'episodes'):
+        raise ValueError(
+            f"'train.tasks' must be 'warm' or 'episodes' (got {train.tasks!r})"
+        )
     tasks = split.train
     if train.tasks == 'warm':
         tasks = split.warm.at_least(train.min_task_size)
@@ -103,15 +111,15 @@ def train_tanp(
         EpisodeLoader(
             tasks,
             train.batch_size,
-            context_sizes=_bounds(train.context_sizes),
-            query_sizes=_bounds(train.query_sizes),
+            context_sizes=_bounds('context_sizes', train.context_sizes),
+            query_sizes=_bounds('query_sizes', train.query_sizes),
             shuffle=True,
             seed=seed,
         ),
         EpisodeLoader(split.validation, BATCH),
     )
     torch.manual_seed(seed)
-    model = build_model(config, tables, split)
+    model = build_model(config, tables, split, seed)
     module = TaskModule(
         model, relevant=config.data.relevant, seed=seed, **_shared(train, TaskModule)
     )
@@ -127,15 +135,28 @@ def train_tanp(
     return model.to(options.device), result
 
 
-def build_model(config: TaNPConfig, tables: RatingTables, split: EpisodeSplit) -> TaNP:
-    """An untrained model of a config."""
+def build_model(
+    config: TaNPConfig, tables: RatingTables, split: EpisodeSplit, seed: int
+) -> TaNP:
+    """An untrained model of a config, with what it is told of items."""
     data, warm = config.data, split.warm
     items, users = tables.items, tables.users
+    statistics = None
+    if config.statistics.use:
+        statistics = InteractionStatistics.fit(
+            warm,
+            len(items),
+            len(users),
+            relevant=data.relevant,
+            seed=seed,
+            **_shared(config.statistics, InteractionStatistics.fit),
+        )
     return TaNP(
         len(items),
         len(users),
         item_attributes=_attributes(data.item_attributes, items, warm.item, data),
         user_attributes=_attributes(data.user_attributes, users, warm.user, data),
+        statistics=statistics,
         **dataclasses.asdict(config.model),
     )
 
@@ -151,8 +172,15 @@ def _attributes(
     return encoder.transform(frame)
 
 
-def _bounds(sizes: tuple[int, ...] | None) -> tuple[int, int | None] | None:
-    return sizes if sizes is None or len(sizes) > 1 else (sizes[0], None)
+def _bounds(name: str, sizes: tuple[int, ...] | None) -> tuple | None:
+    if sizes is None:
+        return None
+    if len(sizes) not in (1, 2):
+        raise ValueError(
+            f"'train.{name}' must hold a smallest and a largest size, or the smallest "
+            f'alone (got {list(sizes)})'
+        )
+    return sizes if len(sizes) == 2 else (*sizes, None)
 
 
 def _shared(config: Any, function: Callable[..., Any]) -> dict[str, Any]:

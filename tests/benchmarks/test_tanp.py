@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.episode_peers import PEERS
 from benchmarks.tanp import main
+from benchmarks.tanp_plots import main as plots
 from data.lastfm import ADDRESS, SHA256
 from data.tastes import planted_tastes
 from data.web import fetch_address
@@ -142,6 +143,28 @@ def test_killed_and_resumed_run_ends_with_the_same_digits(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ('text', 'match'),
+    [
+        ('tasks = "warn"', "'train.tasks' must be 'warm' or 'episodes' (got 'warn')"),
+        ('context_sizes = [1, 2, 3]', "'train.context_sizes' must hold"),
+        ('optimizer = "adm"', "'optimizer' must be one of"),
+    ],
+)
+def test_bad_training_settings(tmp_path, capsys, monkeypatch, text, match):
+    monkeypatch.setattr('benchmarks.tanp.run_episode_peers', lambda *_: {})
+    ratings = tmp_path / 'ratings.csv'
+    planted_tastes().ratings.to_csv(ratings, index=False)
+    config = tmp_path / 'own.toml'
+    config.write_text(
+        f'[data]\ndataset = "files"\nratings = "{ratings.as_posix()}"\n'
+        f'support_size = 5\nmin_size = 15\n[train]\n{text}\n',
+        encoding='utf-8',
+    )
+    assert main([str(config), '--out', str(tmp_path)]) == 2
+    assert match in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ('arguments', 'match'),
     [
         (['no-such.toml'], 'No config file'),
@@ -190,3 +213,13 @@ def test_episodes_of_seed_2020_are_the_authors_own(lastfm, part, folder):
                 ids = items.iloc[task.item[index].numpy()]
                 user = users.iloc[int(task.user)]
                 assert [(str(user), str(item)) for item in ids] == expected
+
+
+def test_summary_figure_over_splits(tmp_path, capsys):
+    smoke(tmp_path)
+    smoke(tmp_path, '--split-seed', '7')
+    folder = tmp_path / 'tanp' / 'lastfm'
+    assert plots([str(folder)]) == 0
+    assert (folder / 'support-size.png').read_bytes().startswith(b'\x89PNG')
+    assert plots([str(tmp_path / 'nothing')]) == 2
+    assert 'no report.json' in capsys.readouterr().err
