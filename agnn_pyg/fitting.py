@@ -181,7 +181,7 @@ def _ratings(settings: AGNNRecommender, frame: pd.DataFrame, name: str) -> Tenso
             f'{where(frame, repeated, *columns)}; keep one, for instance by '
             f".drop_duplicates({columns}, keep='last')"
         )
-    return torch.from_numpy(rating).float()
+    return torch.tensor(rating, dtype=torch.float)
 
 
 def _tables(

@@ -48,8 +48,8 @@ class Ids:
         if kind != self.kind:
             raise ValueError(
                 f"'{name}' has {kind} ids in column '{column}' (row {frame.index[0]}: "
-                f'{values[0]!r}) where those known are {self.kind} (as '
-                f'{self.values[0]!r}); convert them with {_CONVERT[self.kind]}'
+                f'{_plain(values[0])!r}) where those known are {self.kind} (as '
+                f'{_plain(self.values[0])!r}); convert them with {_CONVERT[self.kind]}'
             )
         return self._index.get_indexer(values).astype(np.int64)
 
@@ -105,7 +105,8 @@ def read_ids(
             f'{where(frame, missing, column)}; fill it in or drop the row'
         )
     values = cells.astype(object).to_numpy()
-    kinds = np.array([_KIND_OF.get(t) or _kind(t) for t in map(type, values)])
+    kinds = [_KIND_OF.get(t) or _kind(t) for t in map(type, values)]
+    kinds = np.array(kinds, dtype='U5')
     kinds[kinds == 'float'] = 'int' if _whole(values[kinds == 'float']) else 'none'
     wrong = kinds == 'none'
     if wrong.any():
