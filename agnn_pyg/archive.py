@@ -13,7 +13,7 @@ from torch_geometric.data import HeteroData
 from agnn_pyg.fitting import Fitted
 from agnn_pyg.model import AGNN
 from agnn_pyg.node_table import NodeTable
-from agnn_pyg.tables.folder import read_folder, write_folder
+from agnn_pyg.tables import read_folder, read_tensors, write_folder, write_tensors
 
 if TYPE_CHECKING:
     from agnn_pyg.recommender import AGNNRecommender
@@ -42,14 +42,20 @@ def save_recommender(
         for prefix, part in parts.items()
         for name, tensor in part.items()
     }
-    write_folder(path, type(recommender).__name__, VERSION, config, tensors)
+    write_folder(
+        path,
+        type(recommender).__name__,
+        VERSION,
+        config,
+        lambda folder: write_tensors(folder, tensors),
+    )
 
 
 def load_recommender(
     kind: str, path: str | os.PathLike
 ) -> tuple[dict[str, Any], Fitted]:
     """Reads what :func:`save_recommender` wrote: settings and fit."""
-    config, tensors = read_folder(path, kind, VERSION)
+    config, tensors = read_folder(path, kind, VERSION), read_tensors(path)
     try:
         # JSON knows no tuples.
         settings = {

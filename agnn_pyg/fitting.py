@@ -13,8 +13,8 @@ from torch_geometric.data import HeteroData
 from agnn_pyg.graph import rating_graph
 from agnn_pyg.link_loader import rating_loader
 from agnn_pyg.model import AGNN
-from agnn_pyg.node_table import NodeTable, check_known
-from agnn_pyg.tables.checks import check_columns, read_ratings, where
+from agnn_pyg.node_table import NodeTable
+from agnn_pyg.tables.checks import check_columns, check_known, read_rated_pairs
 from agnn_pyg.tables.ids import Ids
 
 if TYPE_CHECKING:
@@ -171,16 +171,8 @@ def serving_options(settings: AGNNRecommender) -> dict[str, int]:
 
 
 def _ratings(settings: AGNNRecommender, frame: pd.DataFrame, name: str) -> Tensor:
-    columns = [settings.user, settings.item]
-    check_columns(frame, name, [*columns, settings.rating])
-    rating = read_ratings(frame, name, settings.rating)
-    repeated = frame.duplicated(columns).to_numpy()
-    if repeated.any():
-        raise ValueError(
-            f"'{name}' rates a pair for the second time in "
-            f'{where(frame, repeated, *columns)}; keep one, for instance by '
-            f".drop_duplicates({columns}, keep='last')"
-        )
+    columns = settings.user, settings.item, settings.rating
+    rating = read_rated_pairs(frame, name, *columns)
     return torch.tensor(rating, dtype=torch.float)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +11,14 @@ import pandas as pd
 from torch import Tensor
 
 from agnn_pyg.features import AttributeEncoder, Attributes
-from agnn_pyg.tables.checks import check_columns, where
+from agnn_pyg.tables.attributes import (
+    Columns,
+    attribute_columns,
+    naming,
+    with_constant,
+)
+from agnn_pyg.tables.checks import check_columns, check_known
 from agnn_pyg.tables.ids import Ids, read_ids
-
-logger = logging.getLogger('agnn_pyg')
-
-# The attribute that all nodes of a side share of which nothing is known.
-CONSTANT = '(constant)'
-
-Columns = Sequence[str] | Mapping[str, str | None]
 
 
 @dataclass
@@ -78,11 +75,11 @@ class NodeTable:
         trained = np.zeros(len(frame), dtype=bool)
         trained[rows] = True
 
-        columns = _columns(frame, name, column, attributes)
+        columns = attribute_columns(frame, name, column, attributes)
         embedded = AttributeEncoder(columns, min_count, num_knots)
         compared = AttributeEncoder(columns, num_knots=num_knots)
-        frame = _with_constant(frame)
-        with _named(name):
+        frame = with_constant(frame)
+        with naming(name):
             encoded = embedded.fit(frame[trained]).transform(frame)
             profiles = compared.fit_transform(frame)
         return cls(name, column, ids, embedded, compared, profiles), encoded
@@ -103,8 +100,8 @@ class NodeTable:
     def encode(self, frame: pd.DataFrame) -> tuple[np.ndarray, Attributes, Attributes]:
         """Ids, embedded and compared attributes of nodes never seen."""
         _, ids = read_ids(frame, self.column, self.name)
-        frame = _with_constant(frame)
-        with _named(self.name):
+        frame = with_constant(frame)
+        with naming(self.name):
             return ids, self.embedded.transform(frame), self.compared.transform(frame)
 
     def to_dict(self) -> dict[str, Any]:
@@ -134,61 +131,3 @@ class NodeTable:
             AttributeEncoder.from_dict(state['compared']),
             Attributes(**tensors),
         )
-
-
-def check_known(
-    frame: pd.DataFrame, rows: np.ndarray, column: str, name: str, table: str
-) -> None:
-    """Raises ``ValueError`` if a row number is -1: an id without a row."""
-    unknown = rows < 0
-    if unknown.any():
-        raise ValueError(
-            f"'{name}' names somebody or something without a row in '{table}': column "
-            f"'{column}' in {where(frame, unknown, column)}; add what is known of it "
-            f"to '{table}', if only the id, or drop the row"
-        )
-
-
-def _columns(
-    frame: pd.DataFrame, name: str, column: str, attributes: Columns | None
-) -> Columns:
-    if attributes is not None:
-        if not len(attributes):
-            return [CONSTANT]
-        check_columns(frame, name, list(attributes))
-        return attributes
-    found, dropped = [], []
-    for other in frame.columns:
-        if other != column:
-            (found if _is_shared(frame[other]) else dropped).append(other)
-    if dropped:
-        logger.info(
-            "Columns of '%s' left out, as most of their values occur once: %s",
-            name,
-            ', '.join(map(str, dropped)),
-        )
-    if found:
-        check_columns(frame, name, found)
-    return found or [CONSTANT]
-
-
-def _is_shared(cells: pd.Series) -> bool:
-    """Whether half of the rows at least share a value with another row."""
-    if pd.api.types.is_numeric_dtype(cells):
-        return bool(cells.notna().any())
-    values = pd.Series(cells.to_numpy()).astype(object).explode().dropna()
-    sharing = values.index[values.map(values.value_counts()) > 1]
-    return 2 * sharing.nunique() >= max(1, values.index.nunique())
-
-
-def _with_constant(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(**{CONSTANT: 'all'})
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Says in an error which table an attribute column is of."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"'{name}': {error}") from error

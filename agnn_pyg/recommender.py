@@ -20,9 +20,8 @@ from agnn_pyg.fitting import (
     serving_options,
 )
 from agnn_pyg.inference import predict
-from agnn_pyg.node_table import Columns
 from agnn_pyg.serving import Filter, serve, top_items
-from agnn_pyg.tables import Ids, Settings, where
+from agnn_pyg.tables import Columns, Ids, Settings, where
 
 
 class AGNNRecommender(Settings):

@@ -61,6 +61,47 @@ def read_ratings(frame: pd.DataFrame, name: str, column: str) -> np.ndarray:
     return number
 
 
+def check_known(
+    frame: pd.DataFrame, rows: np.ndarray, column: str, name: str, table: str
+) -> None:
+    """Raises ``ValueError`` if a row number is -1: an id without a row."""
+    unknown = rows < 0
+    if unknown.any():
+        raise ValueError(
+            f"'{name}' names somebody or something without a row in '{table}': column "
+            f"'{column}' in {where(frame, unknown, column)}; add what is known of it "
+            f"to '{table}', if only the id, or drop the row"
+        )
+
+
+def read_rated_pairs(
+    frame: pd.DataFrame, name: str, user: str, item: str, rating: str
+) -> np.ndarray:
+    """The ratings of a frame of users and items, each pair of which is rated once.
+
+    Args:
+        frame (pandas.DataFrame): The table.
+        name (str): What messages call it.
+        user (str): The column of users.
+        item (str): The column of items.
+        rating (str): The column of ratings.
+
+    Raises:
+        ValueError: If a column is lacking, a rating is no finite number, or a
+            pair is repeated.
+    """
+    check_columns(frame, name, [user, item, rating])
+    number = read_ratings(frame, name, rating)
+    repeated = frame.duplicated([user, item]).to_numpy()
+    if repeated.any():
+        raise ValueError(
+            f"'{name}' rates a pair for the second time in "
+            f'{where(frame, repeated, user, item)}; keep one, for instance by '
+            f".drop_duplicates({[user, item]}, keep='last')"
+        )
+    return number
+
+
 def where(frame: pd.DataFrame, mask: np.ndarray, *columns: str) -> str:
     """Names the first row of a mask, what it holds, and how many there are."""
     first = int(np.flatnonzero(mask)[0])

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ def write_folder(
     kind: str,
     version: int,
     config: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
+    write: Callable[[Path], None],
 ) -> None:
     """Writes a folder aside and renames it, in place of one of the same kind.
 
@@ -30,7 +30,7 @@ def write_folder(
         kind (str): What is written; only a folder of this kind is replaced.
         version (int): Of the format.
         config (mapping): Plain data.
-        tensors (mapping): Tensors by name.
+        write (callable): Called with the folder, to write what else is in it.
 
     Raises:
         ValueError: If something else is in the way, or there is no place.
@@ -47,7 +47,7 @@ def write_folder(
         content = {'kind': kind, 'version': version, **config}
         text = json.dumps(content, ensure_ascii=False, indent=1)
         (aside / CONFIG).write_text(text, encoding='utf-8')
-        torch.save(dict(tensors), aside / STATE)
+        write(aside)
         aside.chmod(0o755)
         old = aside.with_name(f'{aside.name}.old')
         if path.exists():
@@ -58,10 +58,8 @@ def write_folder(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def read_folder(
-    path: str | os.PathLike, kind: str, version: int
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What :func:`write_folder` has written.
+def read_folder(path: str | os.PathLike, kind: str, version: int) -> dict[str, Any]:
+    """The plain data that :func:`write_folder` has written.
 
     Raises:
         ValueError: If there is no such folder, or it is of another kind or
@@ -83,7 +81,18 @@ def read_folder(
             f'version {version}; save it again with the release that wrote it, or '
             f'install that one'
         )
+    return config
+
+
+def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes tensors into a folder."""
+    torch.save(dict(tensors), folder / STATE)
+
+
+def read_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
+    """What :func:`write_tensors` has written; nothing of it is executed."""
+    state = Path(path) / STATE
     try:
-        return config, torch.load(path / STATE, weights_only=True)
+        return torch.load(state, weights_only=True)
     except Exception as error:
-        raise ValueError(f"'{path / STATE}' is missing or damaged ({error})") from error
+        raise ValueError(f"'{state}' is missing or damaged ({error})") from error

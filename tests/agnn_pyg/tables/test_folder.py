@@ -3,33 +3,42 @@ import json
 import pytest
 import torch
 
-from agnn_pyg.tables.folder import read_folder, write_folder
+from agnn_pyg.tables.folder import (
+    read_folder,
+    read_tensors,
+    write_folder,
+    write_tensors,
+)
 
 CONFIG = {'name': 'Žižkov', 'values': [1, 2.5, None]}
 
 
+def writing(**tensors):
+    return lambda folder: write_tensors(folder, tensors)
+
+
 @pytest.fixture
 def folder(tmp_path):
-    write_folder(tmp_path / 'saved', 'thing', 3, CONFIG, {'x': torch.ones(2)})
+    write_folder(tmp_path / 'saved', 'thing', 3, CONFIG, writing(x=torch.ones(2)))
     return tmp_path / 'saved'
 
 
 def test_round_trip(folder):
-    config, tensors = read_folder(folder, 'thing', 3)
-    assert config == CONFIG
-    assert torch.equal(tensors['x'], torch.ones(2))
+    assert read_folder(folder, 'thing', 3) == CONFIG
+    assert torch.equal(read_tensors(folder)['x'], torch.ones(2))
 
 
 def test_writing_again_replaces_the_whole(folder):
-    write_folder(folder, 'thing', 3, {'name': 'b'}, {})
-    assert read_folder(folder, 'thing', 3) == ({'name': 'b'}, {})
+    write_folder(folder, 'thing', 3, {'name': 'b'}, writing())
+    assert read_folder(folder, 'thing', 3) == {'name': 'b'}
+    assert read_tensors(folder) == {}
     assert [p.name for p in folder.parent.iterdir()] == ['saved']
 
 
 def test_a_failure_leaves_what_was_there(folder):
     with pytest.raises(TypeError):
-        write_folder(folder, 'thing', 3, {'name': object()}, {})
-    assert read_folder(folder, 'thing', 3)[0] == CONFIG
+        write_folder(folder, 'thing', 3, {'name': object()}, writing())
+    assert read_folder(folder, 'thing', 3) == CONFIG
     assert [p.name for p in folder.parent.iterdir()] == ['saved']
 
 
@@ -37,9 +46,13 @@ def test_something_else_in_the_way(tmp_path):
     (tmp_path / 'notes').mkdir()
     (tmp_path / 'notes' / 'dear.txt').write_text('diary')
     with pytest.raises(ValueError, match='is there already and is no saved model'):
-        write_folder(tmp_path / 'notes', 'thing', 3, {}, {})
+        write_folder(tmp_path / 'notes', 'thing', 3, {}, writing())
     with pytest.raises(ValueError, match=r"There is no folder '.*nowhere'"):
-        write_folder(tmp_path / 'nowhere' / 'x', 'thing', 3, {}, {})
+        write_folder(tmp_path / 'nowhere' / 'x', 'thing', 3, {}, writing())
+
+
+def read_both(folder):
+    return read_folder(folder, 'thing', 3), read_tensors(folder)
 
 
 class Evil:
@@ -63,7 +76,7 @@ class Evil:
 def test_what_it_does_not_know_is_refused(folder, damage, message, capsys):
     damage(folder)
     with pytest.raises(ValueError, match=message):
-        read_folder(folder, 'thing', 3)
+        read_both(folder)
     assert 'executed' not in capsys.readouterr().out
 
 
