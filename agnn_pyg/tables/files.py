@@ -68,7 +68,7 @@ def read_file(
         ImportError: If a Parquet file is asked for without pyarrow.
     """
     path = Path(path)
-    columns = _columns(path)
+    columns = read_columns(path)
     found = {}
     for role, name in roles.items():
         column = name if name in columns else recognised(columns, role)
@@ -113,7 +113,14 @@ def write_file(frame: pd.DataFrame, path: str | Path | None) -> None:
     aside.replace(path)
 
 
-def _columns(path: Path) -> list[str]:
+def read_columns(path: str | Path) -> list[str]:
+    """The names of a file's columns.
+
+    Raises:
+        ValueError: If there is no such file, or it cannot be read.
+        ImportError: If a Parquet file is asked for without pyarrow.
+    """
+    path = Path(path)
     suffix = _suffix(path)
     if not path.is_file():
         raise ValueError(f"There is no file '{path}'; check the path")

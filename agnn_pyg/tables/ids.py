@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,24 @@ class Ids:
     def append(self, values: np.ndarray) -> Ids:
         """These ids and further ones of their kind, which they do not hold."""
         return Ids(self.kind, np.concatenate([self.values, values]))
+
+    def parse(self, texts: Sequence[str]) -> list:
+        """Ids of this kind from texts, as a command line has them.
+
+        Raises:
+            ValueError: Naming the first text that is none.
+        """
+        make = {'int': int, 'str': str, 'uuid': uuid.UUID}[self.kind]
+        parsed = []
+        for text in texts:
+            try:
+                parsed.append(make(text))
+            except ValueError:
+                raise ValueError(
+                    f"'{text}' is no {self.kind}, as the ids known are (as "
+                    f'{_plain(self.values[0])!r})'
+                ) from None
+        return parsed
 
     def to_dict(self) -> dict[str, Any]:
         """The ids as plain data, ready for JSON."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from agnn_pyg.tables.files import read_file
+from agnn_pyg.tables.files import read_columns, read_file, recognised
 
 ROLES = ('user', 'item', 'rating')
 
@@ -99,11 +99,12 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     return settings
 
 
-def columns_of(
-    args: argparse.Namespace, path: str, recognise: Callable
-) -> dict[str, str]:
+def roles_of(args: argparse.Namespace, path: str) -> dict[str, str]:
     """What the columns of a file of ratings are called, by role."""
-    return {role: getattr(args, role) or recognise(path, role) for role in ROLES}
+    columns = read_columns(path)
+    return {
+        role: getattr(args, role) or recognised(columns, role) or role for role in ROLES
+    }
 
 
 def read(
