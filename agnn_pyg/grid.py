@@ -120,10 +120,16 @@ def _add_hidden(rating: Tensor, left: Tensor, right: Tensor, weight: Tensor) -> 
     width = max(1, BLOCK_NUMEL // weight.numel())
     num_items = min(width, len(right))
     num_users = max(1, width // num_items)
+    # One buffer for all blocks: memory fresh from the system costs as much again.
+    buffer = left.new_empty(num_users * num_items, weight.numel())
     for i in range(0, len(left), num_users):
+        p = left[i : i + num_users, None]
         for j in range(0, len(right), num_items):
-            hidden = left[i : i + num_users, None] + right[None, j : j + num_items]
-            part = hidden.relu_() @ weight
+            q = right[None, j : j + num_items]
+            size = len(p), q.size(1)
+            hidden = buffer[: size[0] * size[1]]
+            torch.add(p, q, out=hidden.view(*size, -1))
+            part = hidden.relu_().mv(weight).view(size)
             rating[i : i + num_users, j : j + num_items] += part
 
 
