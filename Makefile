@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIGS := benchmarks/configs
 
-.PHONY: benchmark test lint results clean
+.PHONY: benchmark peers ablation test lint results clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make benchmark  train AGNN on strictly cold films and print the table'
+	@echo 'make peers      the same beside every peer, in all modes (an hour)'
+	@echo 'make ablation   what each part of AGNN is worth, in all modes (hours)'
 	@echo 'make test       run all tests'
 	@echo 'make lint       check style'
 	@echo 'make results    repeat every committed result and the tables of the README'
@@ -22,6 +24,21 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 
 benchmark: $(VENV)/installed
 	$(BIN)/python -m benchmarks.agnn $(CONFIGS)/agnn/ml100k-item-cold.toml --seeds 0
+
+# Peers that take minutes, with libraries of their own.
+peers: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
+	for config in item-cold user-cold both-cold warm; do \
+	  $(BIN)/python -m benchmarks.agnn $(CONFIGS)/ml100k-$$config.toml \
+	    --seeds 0 --peers all || exit 1; \
+	done
+
+# What each part is worth: hours for all modes.
+ablation: $(VENV)/installed
+	for config in item-cold user-cold both-cold warm; do \
+	  $(BIN)/python -m benchmarks.ablation $(CONFIGS)/ml100k-$$config.toml \
+	    --seeds 0 1 2 --split-seeds 0 1 2 --out benchmarks/results || exit 1; \
+	done
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest

@@ -9,6 +9,8 @@ from agnn_pyg.loader import RatingLoader
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
 from agnn_pyg.nn import ExtendedVAE, GatedConv
+from agnn_pyg.propagation import RatingPropagation
+from agnn_pyg.relations import attribute_relations
 from agnn_pyg.sampler import ProximitySampler
 
 __version__ = '0.1.0'
@@ -24,8 +26,10 @@ __all__ = [
     'ProximitySampler',
     'RatingBatch',
     'RatingLoader',
+    'RatingPropagation',
     'agnn_loss',
     'attribute_graph',
+    'attribute_relations',
     'predict',
     'rating_graph',
     'rating_loader',

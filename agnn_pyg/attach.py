@@ -100,7 +100,8 @@ def attach(
         edges (Data): Their edges, see :func:`attached_edges`.
 
     Raises:
-        ValueError: If attributes and edges are not of as many nodes.
+        ValueError: If attributes and edges are not of as many nodes, or nodes of
+            the graph have something that new ones lack.
     """
     num_old, num_new = graph[side].num_nodes, attributes.num_nodes
     if edges.num_nodes != num_old + num_new:
@@ -108,6 +109,7 @@ def attach(
             f"'edges' must be of {num_old} {side}s and {num_new} new ones (got "
             f'{edges.num_nodes} nodes)'
         )
+    _check_known(graph, side)
     graph = copy.copy(graph)
     store = graph[side]
     store.num_nodes = num_old + num_new
@@ -136,16 +138,35 @@ def widened(model: AGNN, num_nodes: Mapping[str, int]) -> AGNN:
         num_nodes (mapping): Nodes of each side.
 
     Their free parameters are NaN: they must be cold, and so never read.
+
+    Raises:
+        ValueError: If the model mixes in propagated ratings, which have none for
+            nodes that came later.
     """
     room = {side: getattr(model, side).free.size(0) for side in num_nodes}
     if all(room[side] >= count for side, count in num_nodes.items()):
         return model
+    if model.message_share:
+        raise ValueError(
+            f"'model' mixes in messages of ratings, which new nodes have none of; give "
+            f"it 'message_share' 0 (got {model.message_share})"
+        )
     model = copy.deepcopy(model)
     for side, count in num_nodes.items():
         encoder = getattr(model, side)
         free = F.pad(encoder.free.detach(), (0, 0, 0, count - room[side]), value=np.nan)
         encoder.free = torch.nn.Parameter(free, requires_grad=False)
     return model
+
+
+def _check_known(graph: HeteroData, side: str) -> None:
+    """What is not known here cannot be given to new nodes, and must not go short."""
+    unknown = set(graph[side].keys()) - {'num_nodes', 'attr', 'attr_weight', 'cold'}
+    if unknown:
+        raise ValueError(
+            f"'graph' holds '{min(unknown)}' of {side}s, which new ones lack; attach "
+            f'them to a graph as rating_graph made it'
+        )
 
 
 def _matrix(

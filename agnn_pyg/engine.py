@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -15,28 +15,24 @@ from agnn_pyg.batch import RatingBatch
 from agnn_pyg.loader import RatingLoader
 
 
-class EpochLoaders(pl.LightningDataModule):
-    """Hands loaders to the engine, set to the epoch that is about to run.
+class EachEpoch:
+    """A training loader, set to the epoch that is about to run.
 
-    The engine may start an iterator before any hook of an epoch runs, so the
-    epoch is set where it asks for the loader: every epoch anew.
+    The engine makes an iterator before any hook of an epoch runs, and before it
+    knows the epoch of a resumed run: so the epoch is set with the first batch.
+    (A data module would do, too, but the engine looks up its hooks anew for
+    every batch.)
     """
 
-    def __init__(self, train: RatingLoader, validation: RatingLoader | None) -> None:
-        super().__init__()
-        self.train, self.validation = train, validation
+    def __init__(self, loader: RatingLoader, trainer: pl.Trainer) -> None:
+        self.loader, self.trainer = loader, trainer
 
-    def train_dataloader(self) -> RatingLoader:
-        self.train.set_epoch(self.trainer.current_epoch)
-        return self.train
+    def __len__(self) -> int:
+        return len(self.loader)
 
-    def val_dataloader(self) -> RatingLoader | None:
-        return self.validation
-
-    def transfer_batch_to_device(
-        self, batch: RatingBatch, device: torch.device, dataloader_idx: int
-    ) -> RatingBatch:
-        return batch.to(device)
+    def __iter__(self) -> Iterator[RatingBatch]:
+        self.loader.set_epoch(self.trainer.current_epoch)
+        yield from self.loader
 
 
 class MovingAverage(WeightAveraging):

@@ -30,8 +30,9 @@ class Explanation:
         user: The user's id.
         item: The item's id.
         rating: The predicted rating: the sum of its parts.
-        parts: What :func:`rating_parts` names, and what clamping to the range of
-            ratings adds, as :obj:`"clamped"`.
+        parts: What :func:`rating_parts` names, if the model mixes them with
+            propagated ratings those as :obj:`"messages"`, and what clamping to the
+            range of ratings adds, as :obj:`"clamped"`.
         users: The user's neighbours, those that mattered most first: their ids,
             their :obj:`proximity` (weight in the candidate pool), :obj:`drawn`
             (the share of draws they were in) and :obj:`gate` (the mean of their
@@ -106,6 +107,8 @@ def explain_pair(
                 batch = batch.to(device)
                 states = model.encode(batch)
                 parts = rating_parts(model, *states, batch.edge_label_index)
+                if model.message_share:
+                    parts = _mixed(model, parts, user, item)
                 for name, value in parts.items():
                     totals[name] = totals.get(name, 0) + value.double().sum() / draws
                 for side, nodes in (('user', batch.user), ('item', batch.item)):
@@ -116,6 +119,16 @@ def explain_pair(
         for (side, found), node in zip(drawn.items(), (user, item), strict=True)
     }
     return {name: float(value) for name, value in totals.items()}, neighbours
+
+
+def _mixed(
+    model: AGNN, parts: dict[str, Tensor], user: int, item: int
+) -> dict[str, Tensor]:
+    """Parts that leave their share to propagated ratings."""
+    share, bias = model.message_share, model.bias
+    message = model.messages(*torch.tensor([[user], [item]], device=bias.device))
+    mixed = {name: (1 - share) * value for name, value in parts.items()}
+    return mixed | {'messages': share * message.to(bias)}
 
 
 def _neighbours(

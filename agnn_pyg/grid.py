@@ -23,10 +23,12 @@ class EmbeddedNodes(NamedTuple):
     Attributes:
         embedding: :obj:`[D, N, C]`.
         bias: :obj:`[D, N]`.
+        node: Their rows, :obj:`[N]`.
     """
 
     embedding: Tensor
     bias: Tensor
+    node: Tensor
 
 
 @torch.no_grad()
@@ -68,7 +70,10 @@ def embed(
                     table.add(nodes.n_id[: nodes.num_targets], state)
             for table, rows, parts in zip(tables, (users, items), found, strict=True):
                 parts.append(table.take(rows.to(device)))
-    return tuple(EmbeddedNodes(*map(torch.stack, zip(*p, strict=True))) for p in found)
+    return tuple(
+        EmbeddedNodes(*map(torch.stack, zip(*parts, strict=True)), rows.to(device))
+        for parts, rows in zip(found, (users, items), strict=True)
+    )
 
 
 @torch.no_grad()
@@ -112,7 +117,11 @@ def rate_grid(
                 _add_hidden(rating, left[d, block], right[d], out.weight[0])
                 rating += out.bias
             total = total + rating
-        yield total / draws + model.bias
+        rating = total / draws + model.bias
+        if model.message_share:
+            message = model.messages.grid(users.node[block], items.node)
+            rating = torch.lerp(rating, message.to(rating), model.message_share)
+        yield rating
 
 
 def _add_hidden(rating: Tensor, left: Tensor, right: Tensor, weight: Tensor) -> None:

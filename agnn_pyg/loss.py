@@ -28,36 +28,27 @@ def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * mu.size(1) * (mean - 1)
 
 
-def reconstruction(state: NodeState) -> Tensor:
-    r"""Squared distance of generated from learnt preference, a mean over nodes.
+def preference_terms(state: NodeState) -> tuple[Tensor, Tensor]:
+    r"""What holds generated and learnt preferences, a mean over warm targets each.
 
-    Cold nodes have nothing to compare with and are left out. The learnt
-    preference is held fixed: the generator learns from it, it is not dragged
-    towards what attributes can say.
+    Returns:
+        The *reconstruction* :math:`\Vert \hat{\mathbf{m}} - \mathbf{m} \Vert^2`, the
+        squared distance of generated from learnt preference. The learnt one is held
+        fixed: the generator learns from it, it is not dragged towards what attributes
+        can say. And the squared norm of the learnt *preference* :math:`\Vert
+        \mathbf{m} \Vert^2`, without the bias: shrinking that costs accuracy wherever
+        the other side is cold.
     """
-    made = state.generated.preference
-    warm, count = _warm(state)
-    target = state.learnt.detach()[:, : made.size(-1)].index_select(0, warm)
-    return F.mse_loss(made.index_select(0, warm), target, reduction='sum') / count
-
-
-def preference_norm(state: NodeState) -> Tensor:
-    """Squared norm of the learnt preference, a mean over warm nodes.
-
-    The bias is free: shrinking it costs accuracy wherever the other side is cold.
-    """
-    warm, count = _warm(state)
-    return state.learnt[:, :-1].index_select(0, warm).square().sum() / count
-
-
-def _warm(state: NodeState) -> tuple[Tensor, Tensor]:
-    """Positions of the warm targets, and how many there are, at least 1.
-
-    Rows of cold ones are left out rather than multiplied by zero: they may be
-    NaN, and zero times NaN would still reach the gradient.
-    """
+    # Cold rows are left out rather than multiplied by zero: they may be NaN, and
+    # zero times NaN would still reach the gradient.
     warm = state.cold.logical_not()
-    return warm.nonzero().squeeze(-1), warm.sum().clamp(min=1)
+    count = warm.sum().clamp(min=1)
+    row = warm.nonzero().squeeze(-1)
+    learnt = state.learnt.index_select(0, row)
+    made = state.generated.preference.index_select(0, row)
+    target = learnt.detach()[:, : made.size(-1)]
+    distance = F.mse_loss(made, target, reduction='sum')
+    return distance / count, learnt[:, :-1].square().sum() / count
 
 
 def agnn_loss(
@@ -90,11 +81,12 @@ def agnn_loss(
         preference_weight (float, optional): (default: :obj:`0.01`)
     """
     sides = (user, item)
+    distance, norm = zip(*map(preference_terms, sides), strict=True)
     terms = {
         'mse': F.mse_loss(predicted, rating),
         'kl': sum(kl_divergence(s.generated.mu, s.generated.logvar) for s in sides),
-        'reconstruction': sum(reconstruction(s) for s in sides),
-        'preference': sum(preference_norm(s) for s in sides),
+        'reconstruction': sum(distance),
+        'preference': sum(norm),
     }
     loss = terms['mse'].add(terms['kl'], alpha=kl_weight)
     loss = loss.add(terms['reconstruction'], alpha=reconstruction_weight)

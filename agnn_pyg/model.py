@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from agnn_pyg.batch import RatingBatch
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
+from agnn_pyg.propagation import RatingPropagation
 
 
 class AGNN(nn.Module):
@@ -37,6 +38,12 @@ class AGNN(nn.Module):
             of the training ratings. (default: :obj:`0.0`)
         dropout (float, optional): Dropout of embeddings and of the hidden
             layer. (default: :obj:`0.0`)
+        messages (RatingPropagation, optional): Fitted messages of ratings that
+            predictions are mixed with, outside of training mode. A pair that is
+            trained on would find its own rating in them.
+        message_share (float, optional): The share :math:`\lambda` of the messages:
+            the prediction is :math:`\lambda m_{ui} + (1 - \lambda)
+            \hat{r}_{ui}`. (default: :obj:`0.0`)
         **kwargs (optional): Additional arguments of both
             :class:`~agnn_pyg.nn.NodeEncoder`.
 
@@ -55,6 +62,8 @@ class AGNN(nn.Module):
         hidden_channels: int = 32,
         mean: float = 0.0,
         dropout: float = 0.0,
+        messages: RatingPropagation | None = None,
+        message_share: float = 0.0,
         **kwargs,
     ) -> None:
         super().__init__()
@@ -65,7 +74,16 @@ class AGNN(nn.Module):
         ):
             if value < 1:
                 raise ValueError(f"'{name}' must be at least 1 (got {value})")
+        if not 0 <= message_share <= 1:
+            raise ValueError(
+                f"'message_share' must be a share in [0, 1] (got {message_share})"
+            )
+        if message_share and messages is None:
+            raise ValueError(
+                f"'message_share' of {message_share} needs 'messages' to share"
+            )
         self.mean = mean
+        self.messages, self.message_share = messages, message_share
         kwargs['dropout'] = dropout
         self.user = NodeEncoder(num_users, num_user_tokens, channels, **kwargs)
         self.item = NodeEncoder(num_items, num_item_tokens, channels, **kwargs)
@@ -105,4 +123,9 @@ class AGNN(nn.Module):
         return rating + bias + self.bias
 
     def forward(self, batch: RatingBatch) -> Tensor:
-        return self.decode(*self.encode(batch), batch.edge_label_index)
+        rating = self.decode(*self.encode(batch), batch.edge_label_index)
+        if self.training or not self.message_share:
+            return rating
+        row, col = batch.edge_label_index
+        message = self.messages(batch.user.n_id[row], batch.item.n_id[col])
+        return torch.lerp(rating, message.to(rating), self.message_share)

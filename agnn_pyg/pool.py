@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
+
+T = TypeVar('T', Tensor, np.ndarray)
 
 # Draws work on dense [nodes, largest pool] blocks of at most so many entries.
 BLOCK_ENTRIES = 2**22
@@ -104,8 +108,12 @@ class CandidatePool:
 
 def uniform(counter: Tensor, key: int) -> Tensor:
     """Uniform numbers in (0, 1), a hash of each counter under a key."""
-    state = _mix(counter * _GAMMA + key)
-    return ((_shift(state, 11)).double() + 0.5) / 2**53
+    return (random_bits(counter, key).double() + 0.5) / 2**53
+
+
+def random_bits(counter: T, key: int | T) -> T:
+    """53 random bits for each counter, of a tensor or a NumPy array of ``int64``."""
+    return _shift(_mix(counter * _GAMMA + key), 11)
 
 
 def mix(number: int) -> int:
@@ -127,12 +135,12 @@ def salted(seed: int, *names: str) -> int:
     return mix(seed + zlib.crc32(' '.join(names).encode()))
 
 
-def _mix(state: Tensor) -> Tensor:
+def _mix(state: T) -> T:
     state = (state ^ _shift(state, 30)) * _MIX_1
     state = (state ^ _shift(state, 27)) * _MIX_2
     return state ^ _shift(state, 31)
 
 
-def _shift(state: Tensor, bits: int) -> Tensor:
+def _shift(state: T, bits: int) -> T:
     # A logical shift: the arithmetic one would drag the sign bit along.
     return (state >> bits) & (2 ** (64 - bits) - 1)

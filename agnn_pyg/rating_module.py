@@ -71,6 +71,11 @@ class RatingModule(pl.LightningModule):
     def forward(self, batch: RatingBatch) -> Tensor:
         return self.model(batch)
 
+    def transfer_batch_to_device(
+        self, batch: RatingBatch, device: torch.device, dataloader_idx: int
+    ) -> RatingBatch:
+        return batch.to(device)
+
     def on_train_epoch_start(self) -> None:
         # Dropout and latent noise follow the epoch, not what was drawn before.
         torch.manual_seed(mix(self.seed + mix(self.current_epoch)))
@@ -115,6 +120,15 @@ class RatingModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.log_dict(self.metrics.compute(), prog_bar=True)
         self.metrics.reset()
+
+    def optimizer_zero_grad(
+        self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer
+    ) -> None:
+        # The optimizer's own way announces itself to the profiler first, which
+        # takes longer.
+        for group in optimizer.param_groups:
+            for parameter in group['params']:
+                parameter.grad = None
 
     def configure_optimizers(self) -> dict[str, Any]:
         groups = {'free': [], 'matrix': [], 'vector': []}

@@ -18,8 +18,8 @@ from typing import Any
 
 from benchmarks.command import make_parser, run_command, run_seeds
 from benchmarks.config import AGNNConfig, load_config
-from benchmarks.experiment import Options, run_agnn
-from benchmarks.peers import run_peers
+from benchmarks.experiment import Messages, Options, learn_messages, run_agnn
+from benchmarks.peers import PEERS, QUICK, run_peers
 from benchmarks.plots import plot_runs
 from benchmarks.report import environment, peak_memory_mb
 from benchmarks.tables import run_table
@@ -41,6 +41,13 @@ def main(argv: list[str] | None = None) -> int:
         metavar=('TRAIN', 'TEST'),
         help='two CSV files with user, item, rating; validation is carved out of TRAIN',
     )
+    parser.add_argument(
+        '--peers',
+        nargs='+',
+        default=['quick'],
+        metavar='PEER',
+        help=f'quick, all, none, or of {", ".join(PEERS)} (default: quick)',
+    )
     return run_command(parser, run, argv)
 
 
@@ -48,15 +55,18 @@ def run(args: argparse.Namespace) -> None:
     """Runs all seeds of one config on one split."""
     config = load_config(args.config)
     if args.smoke:
-        config, tables = _smoke(config)
+        config, tables = smoke_config(config)
     else:
-        tables = _load(config.data.dataset)
+        tables = load_dataset(config.data.dataset)
     parts = _split(config, tables, args)
     folder = args.out / 'agnn' / args.config.stem / _split_name(args)
-    peers = run_peers(tables, parts, config.train.refit)
+    peers = run_peers(tables, parts, config.train.refit, _peers(args.peers))
+
+    # The same for every model seed: messages are propagated, not trained.
+    messages = learn_messages(config, tables, parts)
 
     def report(seed: int, path: Path) -> dict[str, Any]:
-        return _report(config, tables, parts, peers, seed, path, args)
+        return _report(config, tables, parts, peers, messages, seed, path, args)
 
     reports = run_seeds(args, folder, report)
     table = run_table(reports)
@@ -70,13 +80,14 @@ def _report(
     tables: RatingTables,
     parts: Split,
     peers: dict[str, Any],
+    messages: Messages | None,
     seed: int,
     folder: Path,
     args: argparse.Namespace,
 ) -> dict[str, Any]:
     start = time.perf_counter()
     options = Options(folder, args.device, args.resume, progress=sys.stderr.isatty())
-    measured = run_agnn(config, tables, parts, seed, options)
+    measured = run_agnn(config, tables, parts, seed, options, messages)
     measured['time']['total_s'] = time.perf_counter() - start
     return {
         'command': args.command,
@@ -110,7 +121,8 @@ def _describe(tables: RatingTables, parts: Split) -> dict[str, Any]:
     }
 
 
-def _load(dataset: str) -> RatingTables:
+def load_dataset(dataset: str) -> RatingTables:
+    """The tables that a config names."""
     if dataset not in DATASETS:
         raise ValueError(
             f"'data.dataset' must be one of {sorted(DATASETS)} (got '{dataset}')"
@@ -118,7 +130,7 @@ def _load(dataset: str) -> RatingTables:
     return DATASETS[dataset]()
 
 
-def _smoke(config: AGNNConfig) -> tuple[AGNNConfig, RatingTables]:
+def smoke_config(config: AGNNConfig) -> tuple[AGNNConfig, RatingTables]:
     """A tiny planted data set and two epochs: seconds, to see that all runs."""
     tables = planted_tables()
 
@@ -155,6 +167,12 @@ def _split_name(args: argparse.Namespace) -> str:
         train = args.split_files[0].resolve()
         return f'files-{train.parent.name}-{train.stem}'
     return f'split-{args.split_seed}'
+
+
+def _peers(names: list[str]) -> tuple[str, ...]:
+    named = {'quick': QUICK, 'all': tuple(PEERS), 'none': ()}
+    chosen = [peer for name in names for peer in named.get(name, (name,))]
+    return tuple(dict.fromkeys(chosen))
 
 
 if __name__ == '__main__':

@@ -66,18 +66,40 @@ class GraphConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MessageConfig:
+    """Ratings as messages; see :class:`agnn_pyg.RatingPropagation`.
+
+    Attributes:
+        share: Share of the messages in a prediction, the network has the rest; 0
+            switches them off.
+        kinds: Kinds of messages: user, item, attribute.
+        shared: Features of the relation by shared ratings; 0 goes without.
+        steps: Steps that gates learn.
+        folds: Parts of the training ratings that are held out in turn for it.
+    """
+
+    share: float = 0.75
+    kinds: tuple[str, ...] = ('user', 'item', 'attribute')
+    shared: int = 0
+    steps: int = 24
+    folds: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Arguments of :class:`agnn_pyg.AGNN`, which documents them."""
 
     channels: int = 32
     hidden_channels: int = 32
     dropout: float = 0.2
+    generate: bool = True
     generate_bias: bool = True
     skip: bool = True
     separate_neighbors: bool = False
     negative_slope: float = 1.0
     aggregate_gate: bool = True
     filter_gate: bool = True
+    conv: str = 'gated'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +137,7 @@ class AGNNConfig:
 
     data: DataConfig
     graph: GraphConfig
+    messages: MessageConfig = MessageConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
 

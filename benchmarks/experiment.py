@@ -11,11 +11,26 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from agnn_pyg import AGNN, AttributeEncoder, predict, rating_graph, rating_loader
+from agnn_pyg import (
+    AGNN,
+    AttributeEncoder,
+    RatingPropagation,
+    attribute_relations,
+    predict,
+    rating_graph,
+    rating_loader,
+)
 from agnn_pyg.train import FitResult, RatingModule, fit
 from benchmarks.config import AGNNConfig
-from benchmarks.metrics import score
+from benchmarks.metrics import (
+    NUM_ATTRIBUTES,
+    POPULARITY,
+    calibration,
+    error_by,
+    evaluate,
+)
 from data.splits import Split
+from data.strict import COLD_SIDES
 from data.tables import RatingTables
 
 # Far from every training seed, so that no draw of theirs is tested with.
@@ -42,33 +57,104 @@ class Trained:
     seconds: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Messages:
+    """Propagated ratings: of the training part, and of all that is fitted on."""
+
+    select: RatingPropagation
+    final: RatingPropagation
+    history: list[float]
+    seconds: float
+
+
+def learn_messages(
+    config: AGNNConfig, tables: RatingTables, split: Split
+) -> Messages | None:
+    """Learns gates within the training part, and propagates the ratings of both.
+
+    Validation and test ratings play no part in the gates.
+    """
+    options = config.messages
+    if not options.share:
+        return None
+    start = time.perf_counter()
+    relations = []
+    for frame, columns in (
+        (tables.users, config.graph.user_attributes),
+        (tables.items, config.graph.item_attributes),
+    ):
+        encoder = AttributeEncoder(columns, num_knots=config.data.num_knots)
+        relations.append(attribute_relations(encoder, encoder.fit_transform(frame)))
+
+    def make() -> RatingPropagation:
+        return RatingPropagation(*relations, options.kinds, options.shared)
+
+    select = final = make()
+    index, rating = _tensors(tables, split.train)
+    cold = tuple(side in COLD_SIDES[split.mode] for side in ('user', 'item'))
+    history = select.learn(index, rating, cold, options.steps, folds=options.folds)
+    select.fit(index, rating)
+    if config.train.refit:
+        final = make()
+        final.gate.copy_(select.gate)
+        final.fit(*_tensors(tables, split.fit))
+    return Messages(select, final, history, time.perf_counter() - start)
+
+
 def run_agnn(
-    config: AGNNConfig, tables: RatingTables, split: Split, seed: int, options: Options
+    config: AGNNConfig,
+    tables: RatingTables,
+    split: Split,
+    seed: int,
+    options: Options,
+    messages: Messages | None = None,
 ) -> dict[str, Any]:
     """Selects the epoch on validation, refits, and scores the test part once.
 
     Returns:
         The model's part of a report: metrics, best epoch, history, times.
     """
-    selected = _train(config, tables, split.train, split.validation, seed, options)
+    selected = _train(
+        config,
+        tables,
+        split.train,
+        split.validation,
+        seed,
+        options,
+        messages=messages and messages.select,
+    )
     best_epoch = selected.result.best_epoch
     final = selected
     if config.train.refit:
         final = _train(
-            config, tables, split.fit, None, seed, options, epochs=best_epoch + 1
+            config,
+            tables,
+            split.fit,
+            None,
+            seed,
+            options,
+            epochs=best_epoch + 1,
+            messages=messages and messages.final,
         )
     start = time.perf_counter()
+    predicted = {
+        'val': _predict(selected, config, tables, split.validation),
+        'test': _predict(final, config, tables, split.test),
+    }
     metrics = {
-        'val': _evaluate(selected, config, tables, split.validation),
-        'test': _evaluate(final, config, tables, split.test),
+        'val': evaluate(predicted['val'], split.validation),
+        'test': evaluate(predicted['test'], split.test),
     }
     ran = len(selected.result.history)
     return {
+        'gates': messages and _gates(messages),
         'num_parameters': sum(p.numel() for p in final.module.model.parameters()),
         'best_epoch': best_epoch,
         'metrics': metrics,
+        'breakdown': _breakdown(predicted['test'], tables, split, final.graph),
         'history': selected.result.history,
         'time': {
+            'messages_s': messages.seconds if messages else 0.0,
             'train_s': selected.seconds,
             'per_epoch_s': selected.seconds / ran,
             'refit_s': final.seconds if config.train.refit else 0.0,
@@ -85,6 +171,7 @@ def _train(
     seed: int,
     options: Options,
     epochs: int | None = None,
+    messages: RatingPropagation | None = None,
 ) -> Trained:
     """Trains on one part and, where given, selects the epoch on another."""
     start = time.perf_counter()
@@ -105,7 +192,7 @@ def _train(
     if validation is not None:
         loaders.append(_evaluation_loader(graph, config, tables, validation))
     torch.manual_seed(seed)
-    module = _module(config, tables, num_tokens, rating, seed)
+    module = _module(config, tables, num_tokens, rating, seed, messages)
     stage = 'refit' if validation is None else 'select'
     result = fit(
         module,
@@ -175,12 +262,15 @@ def _module(
     num_tokens: tuple[int, int],
     rating: Tensor,
     seed: int,
+    messages: RatingPropagation | None,
 ) -> RatingModule:
     model = AGNN(
         len(tables.users),
         len(tables.items),
         *num_tokens,
         mean=float(rating.mean()),
+        messages=messages,
+        message_share=config.messages.share if messages else 0.0,
         **dataclasses.asdict(config.model),
     )
     train = config.train
@@ -197,16 +287,48 @@ def _module(
     )
 
 
-def _evaluate(
+def _predict(
     trained: Trained, config: AGNNConfig, tables: RatingTables, part: pd.DataFrame
-) -> dict[str, float]:
-    predicted = predict(
+) -> Tensor:
+    return predict(
         trained.module.model,
         _evaluation_loader(trained.graph, config, tables, part),
         draws=config.train.draws,
         rating_range=trained.module.rating_range,
     )
-    return score(predicted, part['rating'])
+
+
+def _gates(messages: Messages) -> dict[str, Any]:
+    """The learnt gates by name, largest first, and how they were come by."""
+    propagation = messages.final
+    rows, columns = propagation.names
+    value = propagation.gate.tolist()
+    gates = {
+        f'{row} | {column}': value[r][c]
+        for r, row in enumerate(rows)
+        for c, column in enumerate(columns)
+        if value[r][c] > 0
+    }
+    order = sorted(gates, key=gates.get, reverse=True)
+    return {'held_out_rmse': messages.history, 'gates': {k: gates[k] for k in order}}
+
+
+def _breakdown(
+    predicted: Tensor, tables: RatingTables, split: Split, graph: Any
+) -> dict[str, Any]:
+    """Where test predictions can be trusted: calibration, error by bucket."""
+    part, rating = split.test, split.test['rating']
+    result: dict[str, Any] = {'calibration': calibration(predicted, rating)}
+    for side in ('user', 'item'):
+        times = part[side].map(split.fit[side].value_counts()).fillna(0)
+        position = tables.positions(part)[side == 'item']
+        values = (graph[side].attr_weight > 0).sum(dim=-1).numpy()[position]
+        for name, value, bounds in (
+            ('popularity', times, POPULARITY),
+            ('attributes', values, NUM_ATTRIBUTES),
+        ):
+            result[f'{side}_{name}'] = error_by(predicted, rating, value, bounds)
+    return result
 
 
 def _evaluation_loader(

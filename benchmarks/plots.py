@@ -9,7 +9,8 @@ from typing import Any
 from benchmarks.tables import NAMES
 
 MODEL_COLOR = '#1f6f8b'
-PEER_COLORS = ('#b8b8b8', '#8a8a8a', '#c98f4a', '#7a9e62')
+PEER_COLOR = '#b8b8b8'
+LINE_COLOR = '#8a8a8a'
 
 
 def plot_runs(reports: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
@@ -49,17 +50,20 @@ def _learning_curves(reports: Sequence[dict[str, Any]]) -> Any:
             color=MODEL_COLOR,
             label='selected epoch' if number == 0 else None,
         )
-    peer = reports[0]['peers']['damped_biases']['metrics']['val']['rmse']
-    axes.axhline(peer, color=PEER_COLORS[1], ls='--', lw=1)
-    axes.annotate(
-        'damped biases, validation',
-        (1, peer),
-        xycoords=('axes fraction', 'data'),
-        ha='right',
-        va='bottom',
-        color=PEER_COLORS[1],
-        fontsize=8,
-    )
+    peers = _ran(reports[0])
+    if peers:
+        name = min(peers, key=lambda p: peers[p]['metrics']['val']['rmse'])
+        peer = peers[name]['metrics']['val']['rmse']
+        axes.axhline(peer, color=LINE_COLOR, ls='--', lw=1)
+        axes.annotate(
+            f'{NAMES[name]}, validation',
+            (1, peer),
+            xycoords=('axes fraction', 'data'),
+            ha='right',
+            va='bottom',
+            color=LINE_COLOR,
+            fontsize=8,
+        )
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel='epoch', ylabel='RMSE', title=title_of(reports))
     axes.legend(frameon=False)
@@ -67,13 +71,13 @@ def _learning_curves(reports: Sequence[dict[str, Any]]) -> Any:
 
 
 def _peers(reports: Sequence[dict[str, Any]]) -> Any:
-    figure, axes = new_figure((6.4, 3.2))
-    peers = reports[0]['peers']
+    peers = _ran(reports[0])
+    figure, axes = new_figure((6.4, 2.2 + 0.3 * len(peers)))
     values = [[peer['metrics']['test']['rmse']] for peer in peers.values()]
     values.append([report['metrics']['test']['rmse'] for report in reports])
     labels = [NAMES[name] for name in (*peers, 'agnn')]
     means = [sum(v) / len(v) for v in values]
-    colors = [*PEER_COLORS[: len(peers)], MODEL_COLOR]
+    colors = [*[PEER_COLOR] * len(peers), MODEL_COLOR]
     bars = axes.barh(labels, means, color=colors, height=0.6)
     axes.bar_label(bars, [f'{mean:.4f}' for mean in means], padding=12, fontsize=9)
     for row, points in enumerate(values):
@@ -85,6 +89,10 @@ def _peers(reports: Sequence[dict[str, Any]]) -> Any:
     axes.invert_yaxis()
     axes.set(xlabel='test RMSE (lower is better; axis cut)', title=title_of(reports))
     return figure
+
+
+def _ran(report: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in report['peers'].items() if 'metrics' in v}
 
 
 def new_figure(size: tuple[float, float]) -> tuple[Any, Any]:

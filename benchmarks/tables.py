@@ -22,6 +22,13 @@ RESULTS = Path(__file__).parent / 'results'
 NAMES = {
     'global_mean': 'global mean',
     'damped_biases': 'damped biases',
+    'ridge': 'ridge',
+    'slope_ridge': 'ridge, slopes a user',
+    'lightgbm': 'LightGBM',
+    'cmfrec': 'collective MF (cmfrec)',
+    'svdpp': 'SVD++ (surprise)',
+    'myfm': 'Bayesian FM (myfm)',
+    'myfm_implicit': 'Bayesian FM, implicit',
     'agnn': 'AGNN',
 }
 TANP = {
@@ -45,15 +52,10 @@ def run_table(reports: Sequence[dict[str, Any]]) -> str:
     """
     first = reports[0]
     rows = [
-        (NAMES[name], *(figures([peer['metrics'][p][m]]) for p, m in _COLUMNS))
+        (NAMES[name], *_cells([peer] if 'metrics' in peer else []))
         for name, peer in first['peers'].items()
     ]
-    rows.append(
-        (
-            NAMES['agnn'],
-            *(figures([r['metrics'][p][m] for r in reports]) for p, m in _COLUMNS),
-        )
-    )
+    rows.append((NAMES['agnn'], *_cells(reports)))
     data, seeds = first['data'], [r['config']['seed'] for r in reports]
     title = (
         f'{first["config"]["name"]}: {data["num_fit"]:,} ratings to train and select '
@@ -66,22 +68,28 @@ def run_table(reports: Sequence[dict[str, Any]]) -> str:
 _COLUMNS = (('val', 'rmse'), ('test', 'rmse'), ('test', 'mae'))
 
 
+def _cells(scored: Sequence[dict[str, Any]]) -> list[str]:
+    if not scored:
+        return ['not run'] * len(_COLUMNS)
+    return [figures([s['metrics'][part][m] for s in scored]) for part, m in _COLUMNS]
+
+
 def summary_table(reports: Sequence[dict[str, Any]]) -> str:
-    """All modes: test RMSE / MAE, mean over splits of the mean over seeds."""
-    rows = []
-    for mode, label in MODES.items():
-        chosen = [r for r in reports if r['config']['data']['mode'] == mode]
-        if not chosen:
-            rows.append((label, *['not run'] * 5))
-            continue
-        means = [_over_splits(chosen, name) for name in NAMES]
-        rows.append((label, *means, _paired(chosen)))
-        seeds = {r['config']['seed'] for r in chosen}
-        splits = {r['config']['split_seed'] for r in chosen}
-        rows[-1] += (f'{len(splits)} × {len(seeds)}',)
-    difference = 'RMSE, AGNN − damped biases'
-    header = ('test RMSE / MAE', *NAMES.values(), difference, 'splits × seeds')
-    return markdown(header, rows)
+    """Test RMSE / MAE of every model, mean over splits of the mean over seeds.
+
+    The last rows: how far AGNN is from the best of its peers, split by split,
+    and what the figures are means over.
+    """
+    chosen = [
+        [r for r in reports if r['config']['data']['mode'] == mode] for mode in MODES
+    ]
+    rows = [
+        (label, *(_over_splits(part, name) for part in chosen))
+        for name, label in NAMES.items()
+    ]
+    rows.append(('RMSE, AGNN − best peer', *map(_paired, chosen)))
+    rows.append(('splits × seeds', *map(_counts, chosen)))
+    return markdown(('test RMSE / MAE', *MODES.values()), rows)
 
 
 def hardware_line(reports: Sequence[dict[str, Any]]) -> str:
@@ -149,17 +157,28 @@ def _tanp_block(results: Path) -> str:
 
 
 def _over_splits(reports: Sequence[dict[str, Any]], name: str) -> str:
-    return ' / '.join(
-        mean_std(list(_by_split(reports, name, metric).values()))
-        for metric in ('rmse', 'mae')
-    )
+    scores = [_by_split(reports, name, metric) for metric in ('rmse', 'mae')]
+    if not scores[0]:
+        return 'not run'
+    return ' / '.join(mean_std(list(values.values())) for values in scores)
 
 
 def _paired(reports: Sequence[dict[str, Any]]) -> str:
     """Differences on the same split: splits differ more than models do."""
     own = _by_split(reports, 'agnn', 'rmse')
-    peer = _by_split(reports, 'damped_biases', 'rmse')
-    return mean_std([own[split] - peer[split] for split in own])
+    peers = [_by_split(reports, name, 'rmse') for name in NAMES if name != 'agnn']
+    # Only a peer that ran wherever AGNN did can be the best one.
+    whole = [peer for peer in peers if own and peer.keys() >= own.keys()]
+    if not whole:
+        return 'not run'
+    best = min(whole, key=lambda peer: statistics.mean(peer.values()))
+    return mean_std([own[split] - best[split] for split in own])
+
+
+def _counts(reports: Sequence[dict[str, Any]]) -> str:
+    seeds = {r['config']['seed'] for r in reports}
+    splits = {r['config']['split_seed'] for r in reports}
+    return f'{len(splits)} × {len(seeds)}' if reports else 'not run'
 
 
 def _by_split(
@@ -168,7 +187,9 @@ def _by_split(
     """Test scores of each split, averaged over model seeds."""
     scores: dict[int, list[float]] = {}
     for report in reports:
-        source = report if name == 'agnn' else report['peers'][name]
+        source = report if name == 'agnn' else report['peers'].get(name, {})
+        if 'metrics' not in source:
+            continue
         value = source['metrics']['test'][metric]
         scores.setdefault(report['config']['split_seed'], []).append(value)
     return {split: statistics.mean(values) for split, values in scores.items()}

@@ -32,7 +32,7 @@ from agnn_pyg.features import Attributes
 from agnn_pyg.graph import rating_graph
 from agnn_pyg.inference import predict
 from agnn_pyg.loader import RatingLoader
-from agnn_pyg.loss import agnn_loss, kl_divergence, preference_norm, reconstruction
+from agnn_pyg.loss import agnn_loss, kl_divergence, preference_terms
 from agnn_pyg.model import AGNN
 from agnn_pyg.nn import (
     AttributeEmbedding,
@@ -286,7 +286,7 @@ class LossTerms(nn.Module):
     def forward(self, nodes: NodeBatch) -> tuple[Tensor, ...]:
         state = self.encoder(nodes)
         divergence = kl_divergence(state.generated.mu, state.generated.logvar)
-        return divergence, reconstruction(state), preference_norm(state)
+        return divergence, *preference_terms(state)
 
 
 class Predicting(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from agnn_pyg.nn.bi_interaction import AttributeEmbedding, BiInteraction
 from agnn_pyg.nn.extended_vae import ExtendedVAE, Generated
 from agnn_pyg.nn.gated_conv import GatedConv
+from agnn_pyg.nn.rivals import RivalConv
 
 if TYPE_CHECKING:
     from agnn_pyg.batch import NodeBatch
@@ -51,6 +52,8 @@ class NodeEncoder(nn.Module):
         channels (int): Size of all embeddings.
         dropout (float, optional): Dropout of attribute and node embeddings.
             (default: :obj:`0.0`)
+        generate (bool, optional): Generate the preference of a cold node. If
+            :obj:`False`, it is 0. (default: :obj:`True`)
         generate_bias (bool, optional): Generate the bias of a cold node too.
             If :obj:`False`, it is 0. (default: :obj:`True`)
         skip (bool, optional): Add a linear map of the summed attribute
@@ -61,6 +64,9 @@ class NodeEncoder(nn.Module):
             aggregation; 1 switches it off. (default: :obj:`0.01`)
         aggregate_gate (bool, optional): See :class:`~agnn_pyg.nn.GatedConv`.
         filter_gate (bool, optional): See :class:`~agnn_pyg.nn.GatedConv`.
+        conv (str, optional): :obj:`"gated"`, or the name of a layer of PyG's to
+            compare with, see :mod:`agnn_pyg.nn.rivals`. The three arguments
+            before are the gated layer's. (default: :obj:`"gated"`)
     """
 
     def __init__(
@@ -70,15 +76,18 @@ class NodeEncoder(nn.Module):
         channels: int,
         *,
         dropout: float = 0.0,
+        generate: bool = True,
         generate_bias: bool = True,
         skip: bool = True,
         separate_neighbors: bool = False,
         negative_slope: float = 0.01,
         aggregate_gate: bool = True,
         filter_gate: bool = True,
+        conv: str = 'gated',
     ) -> None:
         super().__init__()
         self.channels = channels
+        self.generate = generate
         self.generate_bias = generate_bias
         # A row holds all that interactions teach: the preference and the bias.
         self.free = nn.Parameter(torch.empty(num_nodes, channels + 1))
@@ -90,12 +99,15 @@ class NodeEncoder(nn.Module):
         if separate_neighbors:
             self.interaction_neighbor = BiInteraction(channels)
             self.lin_neighbor = nn.Linear(2 * channels, channels)
-        self.conv = GatedConv(
-            channels,
-            negative_slope=negative_slope,
-            aggregate_gate=aggregate_gate,
-            filter_gate=filter_gate,
-        )
+        if conv == 'gated':
+            self.conv = GatedConv(
+                channels,
+                negative_slope=negative_slope,
+                aggregate_gate=aggregate_gate,
+                filter_gate=filter_gate,
+            )
+        else:
+            self.conv = RivalConv(conv, channels)
         self.lin_skip = nn.Linear(channels, channels, bias=False) if skip else None
         self.dropout = nn.Dropout(dropout)
         self.reset_parameters()
@@ -157,6 +169,9 @@ class NodeEncoder(nn.Module):
         made = generated.preference
         if not self.generate_bias:
             made = torch.cat([made, torch.zeros_like(made[:, :1])], dim=-1)
+        if not self.generate:
+            width = self.channels
+            made = torch.cat([torch.zeros_like(made[:, :width]), made[:, width:]], -1)
         # A choice, not a blend: whatever a cold row holds, NaN too, is unread.
         row = cold.index_select(0, needed).nonzero().squeeze(-1)
         chosen = learnt.index_copy(

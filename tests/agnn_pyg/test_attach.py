@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -7,8 +9,11 @@ from agnn_pyg.attach import attach, attached_edges, widened
 from agnn_pyg.features import AttributeEncoder, Attributes
 from agnn_pyg.graph import attribute_graph
 from agnn_pyg.inference import predict
+from agnn_pyg.link_loader import LinkRatingLoader
 from agnn_pyg.loader import RatingLoader
 from agnn_pyg.model import AGNN
+from agnn_pyg.propagation import RatingPropagation
+from agnn_pyg.relations import Relations
 
 
 def random_profiles(count, seed, num_tokens=8):
@@ -103,6 +108,8 @@ def test_old_nodes_stay_as_they_are(tiny_graph, encoded, tiny_pairs, tiny_attrib
     new_pairs = torch.tensor([[0, 1], [15, 16]])
     made = predict(wide, RatingLoader(wider, new_pairs, num_neighbors=3))
     assert made.isfinite().all()  # though the new free parameters are NaN
+    loader = LinkRatingLoader(wider, new_pairs, num_neighbors=3)
+    assert torch.allclose(predict(wide, loader), made, atol=1e-6)
 
 
 def test_attributes_and_edges_of_different_nodes(tiny_graph, encoded):
@@ -118,3 +125,17 @@ def test_a_model_with_room_is_left_alone():
     wide = widened(model, {'user': 4, 'item': 4})
     assert wide.user.free.size(0) == 4
     assert model.user.free.size(0) == 3
+
+
+def test_what_new_nodes_would_lack(tiny_graph, encoded):
+    old, new = encoded
+    edges = attached_edges(new, old)
+    graph = copy.copy(tiny_graph)
+    graph['item'].price = torch.ones(15)
+    with pytest.raises(ValueError, match="'graph' holds 'price' of items"):
+        attach(graph, 'item', new, edges)
+    relations = Relations(torch.ones(3, 1), torch.zeros(1).long(), ('all',))
+    messages = RatingPropagation(relations, relations, shared=0)
+    model = AGNN(3, 3, 5, 5, channels=2, messages=messages, message_share=0.5)
+    with pytest.raises(ValueError, match="'model' mixes in messages of ratings"):
+        widened(model, {'user': 3, 'item': 4})

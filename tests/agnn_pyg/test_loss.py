@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from agnn_pyg.loss import agnn_loss, kl_divergence, preference_norm, reconstruction
+from agnn_pyg.loss import agnn_loss, kl_divergence, preference_terms
 from agnn_pyg.nn import Generated, NodeState
 
 
@@ -21,6 +21,14 @@ def node_state(cold, seed=0, generate_bias=True):
     return NodeState(
         random(count, 3), random(count), random(count, 4), generated, torch.tensor(cold)
     )
+
+
+def reconstruction(state):
+    return preference_terms(state)[0]
+
+
+def preference_norm(state):
+    return preference_terms(state)[1]
 
 
 MIXED = (False, True, False, False)

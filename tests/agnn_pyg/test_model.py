@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 
+from agnn_pyg import AttributeEncoder, RatingPropagation, attribute_relations
 from agnn_pyg.batch import NodeBatch, RatingBatch
 from agnn_pyg.loader import RatingLoader
 from agnn_pyg.loss import agnn_loss
@@ -273,3 +274,46 @@ def test_bad_sizes(kwargs, match):
     sizes = {'num_users': 2, 'num_items': 2, 'channels': 2}
     with pytest.raises(ValueError, match=match):
         AGNN(**(sizes | kwargs), num_user_tokens=2, num_item_tokens=2)
+
+
+def message_model(graph, sides, share):
+    """A model that mixes in messages, fitted to nothing but noise."""
+    messages = RatingPropagation(*sides, shared=0)
+    for state in (messages.user_state, messages.item_state):
+        state.copy_(torch.randn(state.size()))
+    tokens = [int(graph[side].attr.max()) + 1 for side in SIDES]
+    torch.manual_seed(0)
+    return AGNN(12, 15, *tokens, 4, messages=messages, message_share=share)
+
+
+@pytest.fixture
+def sides(tiny_frames):
+    encoders = [AttributeEncoder(list(f.columns)) for f in tiny_frames.values()]
+    return [
+        attribute_relations(encoder, encoder.fit_transform(frame))
+        for encoder, frame in zip(encoders, tiny_frames.values(), strict=True)
+    ]
+
+
+def test_messages_are_mixed_in_by_their_share(tiny_graph, tiny_pairs, sides):
+    (batch,) = RatingLoader(tiny_graph, *tiny_pairs)
+    model = message_model(tiny_graph, sides, 0.25).eval()
+    network = model.decode(*model.encode(batch), batch.edge_label_index)
+    message = model.messages(*tiny_pairs[0])
+    torch.testing.assert_close(model(batch), 0.75 * network + 0.25 * message)
+
+
+def test_training_never_reads_messages(tiny_graph, tiny_pairs, sides):
+    # They are made of the very ratings that are trained on.
+    (batch,) = RatingLoader(tiny_graph, *tiny_pairs)
+    model = message_model(tiny_graph, sides, 0.25)
+    model.messages.user_state.fill_(torch.nan)
+    assert torch.isfinite(model(batch)).all()
+    assert torch.isnan(model.eval()(batch)).all()
+
+
+def test_a_share_needs_messages():
+    with pytest.raises(ValueError, match=r"'message_share' of 0.5 needs 'messages'"):
+        AGNN(2, 2, 2, 2, message_share=0.5)
+    with pytest.raises(ValueError, match=r'share in \[0, 1\] \(got 1.5\)'):
+        AGNN(2, 2, 2, 2, message_share=1.5)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.agnn import main
+from benchmarks.peers import QUICK
 from data.splits import split
 from data.synthetic import planted_tables
 
@@ -36,7 +37,10 @@ def test_smoke_run_writes_report_table_and_plots(tmp_path, capsys, mode):
     for part in ('val', 'test'):
         for metric in ('rmse', 'mae'):
             assert 0 < report['metrics'][part][metric] < 5
-    assert set(report['peers']) == {'global_mean', 'damped_biases'}
+    assert set(report['peers']) == set(QUICK)
+    assert 0 < report['metrics']['test']['ndcg'] <= 1
+    counted = [row['ratings'] for row in report['breakdown']['item_popularity']]
+    assert sum(counted) == report['data']['num_test']
     assert 0 <= report['best_epoch'] < len(report['history'])
     folder = tmp_path / 'agnn' / name / 'split-0'
     for plot in ('learning-curves.png', 'peers.png'):
@@ -109,6 +113,7 @@ def test_killed_and_resumed_run_ends_with_the_same_digits(tmp_path):
         ([ITEM_COLD, '--smoke', '--device', 'tpu'], "must be 'cpu' or 'cuda'"),
         ([ITEM_COLD, '--smoke', '--split-files', 'a.csv', 'b.csv'], 'a.csv'),
         ([ITEM_COLD, '--smoke', '--split-seed', '-1'], '-1'),
+        ([ITEM_COLD, '--smoke', '--peers', 'magic'], "'magic'"),
     ],
 )
 def test_bad_arguments_are_one_line_and_exit_code_2(capsys, arguments, match, tmp_path):

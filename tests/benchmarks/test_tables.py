@@ -79,13 +79,28 @@ def test_summary_averages_seeds_within_splits_first():
     # Splits average 1.01 and 1.05: mean 1.03, sample deviation .0283.
     assert '1.030 ± 0.028 / 0.8000 ± 0.0000' in table
     assert '2 × 2' in table
-    # The peer has 1.1 on both splits.
+    # Both peers have 1.1 on both splits.
     assert '-0.070 ± 0.028' in table
 
 
 def test_summary_says_what_was_not_run():
-    rows = summary_table([report()]).splitlines()
-    assert sum('not run' in row for row in rows) == 3
+    one = report()
+    one['peers']['myfm'] = {'not_run': 'no such library'}
+    rows = {}
+    for line in summary_table([one]).splitlines():
+        first, *others = (cell.strip() for cell in line.strip('| ').split('|'))
+        rows[first] = others
+    assert rows['damped biases'] == ['1.1000 / 0.9000', *['not run'] * 3]
+    assert rows['RMSE, AGNN − best peer'] == ['-0.1000', *['not run'] * 3]
+    assert rows['Bayesian FM (myfm)'] == ['not run'] * 4
+    assert 'not run' in run_table([one])
+
+
+def test_the_best_peer_must_have_run_on_every_split():
+    reports = [report(0, 0, 1.0), report(0, 1, 1.0)]
+    # Better on one split, absent from the other: no peer to compare with.
+    reports[0]['peers']['ridge'] = {'metrics': {'test': {'rmse': 0.9, 'mae': 0.7}}}
+    assert '-0.1000 ± 0.0000' in summary_table(reports)
 
 
 def test_markdown_is_aligned():

@@ -1,0 +1,335 @@
+"""What a rating is expected to be from the ratings of similar pairs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from agnn_pyg.nn.rating_conv import RatingConv, expand
+from agnn_pyg.relations import RatedPairs, Relations, shared_ratings
+
+# Messages that a kind of gate lets through, by whether its user relation and its
+# item relation is "self". A user's and an item's own level always pass.
+KINDS = {'user': (True, False), 'item': (False, True), 'attribute': (False, False)}
+
+
+class RatingPropagation(nn.Module):
+    r"""Propagates ratings along attribute similarities until they settle.
+
+    With the messages :math:`\mathbf{K}_g` of :class:`~agnn_pyg.nn.RatingConv`
+    between rated pairs, the values that ratings send are what is left of them
+    after all that they receive from each other:
+
+    .. math::
+        \mathbf{x} = \mathbf{r} - \mu - \mathbf{K}_g \mathbf{x}
+
+    (residual propagation, the posterior mean of a Gaussian process: `"Residual
+    Correlation in Graph Neural Network Regression"
+    <https://arxiv.org/abs/2002.08274>`_.) So a user's or an item's own level is
+    out of what it sends, and many ratings that say the same count as little more
+    than one. The fixed point is found by conjugate gradients, a round of messages
+    each.
+
+    :meth:`learn` finds the gates :math:`\mathbf{g}` on simulated cold nodes,
+    :meth:`fit` the values. Neither touches a network's parameters: gates and
+    states are buffers, and travel with a ``state_dict``.
+
+    Args:
+        users (Relations): See :func:`~agnn_pyg.relations.attribute_relations`.
+        items (Relations): Likewise for items.
+        kinds (sequence, optional): The kinds of messages: :obj:`"user"` (what this
+            user gave to similar items), :obj:`"item"` (what similar users gave to
+            this item) and :obj:`"attribute"` (what similar users gave to similar
+            items). (default: all)
+        shared (int, optional): Features of one more relation on either side, of
+            having rated or being rated by the same; 0 goes without.
+            (default: :obj:`64`)
+
+    Raises:
+        ValueError: If a kind is unknown.
+    """
+
+    def __init__(
+        self,
+        users: Relations,
+        items: Relations,
+        kinds: tuple[str, ...] = tuple(KINDS),
+        shared: int = 64,
+    ) -> None:
+        super().__init__()
+        unknown = [kind for kind in kinds if kind not in KINDS]
+        if unknown:
+            raise ValueError(f"'kinds' must be of {tuple(KINDS)} (got '{unknown[0]}')")
+        self.shared = shared
+        self.conv = RatingConv()
+        self._sides = users.names, items.names
+        # Rebuilt from the tables, so in no checkpoint, but moved with the module.
+        for side, part in (('user', users), ('item', items)):
+            self.register_buffer(f'{side}_x', part.x, persistent=False)
+            self.register_buffer(f'{side}_relation', part.relation, persistent=False)
+        gate = _start(len(users.names) + (shared > 0), len(items.names) + (shared > 0))
+        self.register_buffer('gate', gate * _open(gate, kinds))
+        self.register_buffer('mean', torch.zeros(()))
+        width = users.x.size(1) + items.x.size(1) + 2 * shared
+        self.register_buffer('user_state', torch.zeros(len(users.x), width))
+        self.register_buffer('item_state', torch.zeros(len(items.x), width))
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What the rows and the columns of :attr:`gate` stand for."""
+        more = ('shared', 'self') if self.shared else ('self',)
+        return tuple((*names, *more) for names in self._sides)
+
+    @property
+    def users(self) -> Relations:
+        return Relations(self.user_x, self.user_relation, self._sides[0])
+
+    @property
+    def items(self) -> Relations:
+        return Relations(self.item_x, self.item_relation, self._sides[1])
+
+    def forward(self, user: Tensor, item: Tensor) -> Tensor:
+        """What is expected of pairs of user and item rows, each :obj:`[B]`."""
+        p = self.user_state.index_select(0, user)
+        q = self.item_state.index_select(0, item)
+        return self.mean + (p * q).sum(dim=-1)
+
+    def grid(self, user: Tensor, item: Tensor) -> Tensor:
+        """What is expected of all pairs of some users and items, :obj:`[U, I]`."""
+        p, q = self.user_state[user], self.item_state[item]
+        return self.mean + p @ q.t()
+
+    def fit(self, rated: Tensor, rating: Tensor, tol: float = 1e-3) -> int:
+        """Settles the values of all ratings; returns the rounds it took."""
+        messages = _Messages(self, rated)
+        mean = rating.mean()
+        rest = (rating - mean)[messages.pairs.order]
+        value, rounds = messages.settle(rest, tol=tol, max_rounds=150)
+        self.mean.copy_(mean)
+        for state, new in zip(
+            (self.user_state, self.item_state), messages(value), strict=True
+        ):
+            state.copy_(new)
+        return rounds
+
+    def learn(
+        self,
+        rated: Tensor,
+        rating: Tensor,
+        cold: tuple[bool, bool] = (False, False),
+        steps: int = 24,
+        lr: float = 0.3,
+        folds: int = 5,
+        seed: int = 0,
+    ) -> list[float]:
+        r"""Learns the gates from what messages say of ratings that are held out.
+
+        The gradient of the squared error passes through the fixed point by the
+        implicit function theorem: one more fixed point, of the errors.
+
+        Args:
+            rated (Tensor): Training pairs, :obj:`[2, R]`.
+            rating (Tensor): Training ratings, :obj:`[R]`.
+            cold (tuple, optional): Whether users, and whether items, are to be
+                rated cold: all ratings of a held-out node are then held out.
+                (default: :obj:`(False, False)`)
+            steps (int, optional): Steps of Adam on the gates' logarithms.
+                (default: :obj:`24`)
+            lr (float, optional): (default: :obj:`0.3`)
+            folds (int, optional): Parts that take turns in being held out.
+                (default: :obj:`5`)
+            seed (int, optional): Of the folds. (default: :obj:`0`)
+
+        Returns:
+            RMSE on held-out ratings, before each step.
+        """
+        rest = rating - rating.mean()
+        parts = []
+        for held, kept in hold_out(rated, cold, folds, seed):
+            check_held_out(rated, held, kept, cold)
+            parts.append(_Fold(self, rated, rest, held, kept))
+        is_open = self.gate > 0
+        log_gate = nn.Parameter(self.gate.where(is_open, torch.ones(())).log())
+        optimizer = torch.optim.Adam([log_gate], lr, betas=(0.8, 0.95))
+        history, best = [], self.gate.clone()
+        for _ in range(steps):
+            self.gate.copy_(log_gate.detach().exp() * is_open)
+            losses, shares = zip(*(part.step() for part in parts), strict=True)
+            history.append((sum(losses) / sum(len(p.held) for p in parts)) ** 0.5)
+            if history[-1] <= min(history):
+                best = self.gate.clone()
+            log_gate.grad = sum(shares) * self.gate
+            optimizer.step()
+        self.gate.copy_(best)
+        return history
+
+
+class _Messages:
+    """Messages from one set of rated pairs, to whatever pairs.
+
+    Here is all that a message is made of, so that what these pairs do not say
+    cannot be in one: the relations by shared ratings are theirs, too.
+    """
+
+    def __init__(self, model: RatingPropagation, rated: Tensor) -> None:
+        self.model = model
+        size = len(model.users.x), len(model.items.x)
+        self.pairs = RatedPairs(rated, *size)
+        self.user, self.item = model.users, model.items
+        if model.shared:
+            x = shared_ratings(rated, *size, model.shared)
+            self.user = self.user.append('shared', x[0])
+            self.item = self.item.append('shared', x[1])
+
+    def __call__(self, value: Tensor, at: RatedPairs | None = None):
+        pairs = at or self.pairs
+        return self.model.conv(self.user, self.item, pairs, value, self.model.gate)
+
+    def settle(
+        self,
+        target: Tensor,
+        start: Tensor | None = None,
+        tol: float = 1e-3,
+        max_rounds: int = 60,
+    ) -> tuple[Tensor, int]:
+        """Solves value + messages of value = target by conjugate gradients."""
+        scale = 1 / (1 + self._own())
+        value = torch.zeros_like(target) if start is None else start
+        rest = target if start is None else target - self._round(value)
+        step = scaled = scale * rest
+        size, enough = rest @ scaled, tol * target.norm()
+        for rounds in range(max_rounds):
+            if rest.norm() <= enough:
+                return value, rounds
+            image = self._round(step)
+            length = size / (step @ image)
+            value, rest = value + length * step, rest - length * image
+            scaled = scale * rest
+            size, before = rest @ scaled, size
+            step = scaled + (size / before) * step
+        return value, max_rounds
+
+    def _round(self, value: Tensor) -> Tensor:
+        return value + self.pairs.read(*self(value))
+
+    def _own(self) -> Tensor:
+        """How much of its own value each pair is sent."""
+        square = [r._replace(x=r.x.square()) for r in (self.user, self.item)]
+        both, to_user, to_item = expand(self.model.gate, *square)
+        user, item = (r.x for r in square)
+        level = (user @ to_user)[:, None]
+        return self.pairs.read(
+            torch.cat([user @ both + to_item, level], dim=1),
+            torch.cat([item, torch.ones_like(item[:, :1])], dim=1),
+        )
+
+
+class _Fold:
+    """A part of the ratings that is held out, and messages from the others."""
+
+    def __init__(
+        self,
+        model: RatingPropagation,
+        rated: Tensor,
+        rest: Tensor,
+        held: Tensor,
+        kept: Tensor,
+    ) -> None:
+        self.messages = _Messages(model, rated[:, kept])
+        self.target = rest[kept][self.messages.pairs.order]
+        self.held = RatedPairs(rated[:, held], *self.messages.pairs.size)
+        self.truth = rest[held][self.held.order]
+        self.value = self.back = None
+
+    def step(self, tol: float = 2e-3) -> tuple[float, Tensor]:
+        """The sum of squared errors, and its derivative by the gates over N."""
+        messages, pairs = self.messages, self.messages.pairs
+        self.value, _ = messages.settle(self.target, self.value, tol)
+        error = self.held.read(*messages(self.value)) - self.truth
+        slope = 2 * error / len(error)
+        asked = pairs.read(*messages(slope, self.held))
+        self.back, _ = messages.settle(asked, self.back, 15 * tol)
+
+        def deliver(pairs: RatedPairs, value: Tensor) -> tuple[Tensor, Tensor]:
+            sides = messages.user, messages.item
+            return messages.model.conv.deliver(*sides, pairs, value)
+
+        # A gate that opens brings more to what is held out, and less to what is
+        # sent, since the senders then tell more to each other.
+        more, less = deliver(self.held, slope), deliver(pairs, self.back)
+        gradient = messages.model.conv.gate_gradient(
+            messages.user,
+            messages.item,
+            deliver(pairs, self.value),
+            tuple(a - b for a, b in zip(more, less, strict=True)),
+        )
+        return float(error.square().sum()), gradient
+
+
+def hold_out(
+    rated: Tensor, cold: tuple[bool, bool], folds: int, seed: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Masks of the pairs that are held out in turn, and of those that remain.
+
+    This is the rule that keeps a rating from being told to itself: a pair is held
+    out with all ratings of those ends of it that are to be cold. With both ends
+    cold, pairs with one cold end are on neither side, as in a both-cold split.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def lot(index: Tensor, size: int) -> Tensor:
+        return torch.randint(folds, (size,), generator=generator).to(index)[index]
+
+    ends = [
+        lot(index, int(index.max()) + 1)
+        for index, is_cold in zip(rated, cold, strict=True)
+        if is_cold
+    ]
+    if not ends:
+        ends = [lot(torch.arange(rated.size(1)), rated.size(1)).to(rated)]
+    masks = []
+    for fold in range(folds):
+        # The pair of folds moves on together: each node is cold in one of them.
+        chosen = torch.stack([end == fold for end in ends])
+        masks.append((chosen.all(dim=0), ~chosen.any(dim=0)))
+    return masks
+
+
+def check_held_out(
+    rated: Tensor, held: Tensor, kept: Tensor, cold: tuple[bool, bool]
+) -> None:
+    """Raises ``ValueError`` if what is held out could be told to itself."""
+    if (held & kept).any():
+        raise ValueError(
+            f'{int((held & kept).sum())} held-out rating(s) are among those that '
+            f'messages are made of: they would be told to themselves'
+        )
+    for name, index, is_cold in zip(('user', 'item'), rated, cold, strict=True):
+        if is_cold and torch.isin(index[held], index[kept]).any():
+            raise ValueError(
+                f'A held-out {name} that is to be cold has ratings among those that '
+                f'messages are made of'
+            )
+
+
+def _start(num_user: int, num_item: int) -> Tensor:
+    """Gates to begin with: own levels most, then self, then what all share."""
+    gate = torch.full((num_user + 1, num_item + 1), 3e-4)
+    gate[0], gate[:, 0] = 2e-3, 2e-3
+    gate[-1], gate[:, -1] = 0.03, 0.01
+    gate[-1, 0], gate[0, -1] = 0.1, 0.02
+    # All to all is the mean, and self to self a rating's own noise.
+    gate[0, 0] = gate[-1, -1] = 0
+    return gate
+
+
+def _open(gate: Tensor, kinds: tuple[str, ...]) -> Tensor:
+    """True where messages pass: the given kinds, and the level of either end."""
+    is_self = torch.zeros_like(gate, dtype=torch.bool), torch.zeros_like(gate) > 0
+    is_self[0][-1], is_self[1][:, -1] = True, True
+    passes = torch.zeros_like(gate, dtype=torch.bool)
+    for kind in kinds:
+        user, item = KINDS[kind]
+        passes |= (is_self[0] == user) & (is_self[1] == item)
+    passes[-1, 0] = passes[0, -1] = True
+    return passes

@@ -1,0 +1,226 @@
+"""How alike two nodes are, column by column: low-rank similarity relations.
+
+A relation gives every node a row of features; the similarity of two nodes is
+the inner product of their rows. Messages along a relation so cost a pass over
+nodes, not over pairs of nodes, and no neighbourhood need be cut off.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agnn_pyg.features import AttributeEncoder, Attributes
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+
+class Relations(NamedTuple):
+    """The similarity relations of one side, side by side.
+
+    Attributes:
+        x: Features of all relations, :obj:`[N, F]`. The first column is one: in
+            relation 0, any two nodes are alike.
+        relation: The relation of each column, ascending, :obj:`[F]`.
+        names: Names of the relations.
+    """
+
+    x: Tensor
+    relation: Tensor
+    names: tuple[str, ...]
+
+    def append(self, name: str, x: Tensor) -> Relations:
+        """These relations and one more, of features :obj:`[N, F']`."""
+        number = self.relation.new_full((x.size(1),), len(self.names))
+        return Relations(
+            torch.cat([self.x, x.to(self.x)], dim=1),
+            torch.cat([self.relation, number]),
+            (*self.names, name),
+        )
+
+    def to(self, device: torch.device | str) -> Relations:
+        return Relations(self.x.to(device), self.relation.to(device), self.names)
+
+
+def attribute_relations(
+    encoder: AttributeEncoder, attributes: Attributes, rank: int = 64
+) -> Relations:
+    r"""A relation for each attribute column and for each pair of columns.
+
+    In a column's relation two nodes are as alike as the cosine of their values
+    says; near numbers are alike, too. In a pair's relation similarities are
+    multiplied: only nodes that agree in both columns are alike. A multi-valued
+    column is paired with itself as well, for which sharing one of many values
+    counts little.
+
+    Args:
+        encoder (AttributeEncoder): A fitted encoder.
+        attributes (Attributes): What it made of the nodes.
+        rank (int, optional): The most features of a relation; more are
+            replaced by their leading singular vectors. (default: :obj:`64`)
+    """
+    hot = attributes.multi_hot()
+    columns = {}
+    for field in encoder.fields:
+        columns[field.column] = _unit_rows(
+            hot[:, field.offset : field.offset + len(field.values)]
+        )
+    made = {}
+    for field in encoder.fields:
+        x = columns[field.column]
+        made[field.column] = x @ _smoother(x.shape[1]) if _numeric(field) else x
+    pairs = [*combinations(encoder.fields, 2)]
+    pairs += [(f, f) for f in encoder.fields if f.kind == 'multi']
+    for one, other in pairs:
+        name = f'{one.column} × {other.column}'
+        made[name] = _row_products(columns[one.column], columns[other.column])
+    return _join(attributes.num_nodes, {k: _reduce(x, rank) for k, x in made.items()})
+
+
+def shared_ratings(
+    rated: Tensor, num_users: int, num_items: int, rank: int = 64
+) -> tuple[Tensor, Tensor]:
+    """Features by which users who rated the same items are alike, and items too.
+
+    What the ratings are does not matter. Nodes without any have rows of zeros.
+
+    Args:
+        rated (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
+        num_users (int): Number of users.
+        num_items (int): Number of items.
+        rank (int, optional): Number of features. (default: :obj:`64`)
+
+    Returns:
+        Features of users :obj:`[U, F]` and of items :obj:`[I, F]`.
+    """
+    import scipy.sparse as sp
+
+    pairs = rated.cpu().numpy()
+    shape = (num_users, num_items)
+    matrix = sp.csr_matrix((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape)
+    scale = [1 / np.sqrt(np.maximum(matrix.sum(a).A1, 1)) for a in (1, 0)]
+    left, value, right = _svd(sp.diags(scale[0]) @ matrix @ sp.diags(scale[1]), rank)
+    # Few nodes have fewer singular vectors: the rest is 0.
+    gap = ((0, 0), (0, rank - len(value)))
+    sides = (np.pad(x * value, gap) for x in (left, right))
+    return tuple(_scaled(_unit_rows(sp.csr_matrix(x)).toarray()) for x in sides)
+
+
+def _join(num_nodes: int, parts: dict[str, np.ndarray]) -> Relations:
+    result = Relations(
+        torch.ones(num_nodes, 1), torch.zeros(1, dtype=torch.long), ('all',)
+    )
+    for name, x in parts.items():
+        if x.any():
+            result = result.append(name, _scaled(x))
+    return result
+
+
+def _numeric(field) -> bool:
+    return field.kind == 'numeric'
+
+
+def _smoother(num_knots: int) -> np.ndarray:
+    """Spreads a knot over those around it, an eighth of all either way."""
+    gap = np.subtract.outer(np.arange(num_knots), np.arange(num_knots))
+    return np.exp(-((gap / max(1, num_knots / 8)) ** 2))
+
+
+def _reduce(x, rank: int) -> np.ndarray:
+    if x.shape[1] <= rank:
+        return x if isinstance(x, np.ndarray) else x.toarray()
+    left, value, _ = _svd(x, rank)
+    return left * value
+
+
+def _svd(x: scipy.sparse.csr_matrix, rank: int) -> tuple[np.ndarray, ...]:
+    """The leading singular vectors and values, by seeded random projection."""
+    x = x.tocoo()
+    index = torch.from_numpy(np.stack([x.row, x.col]).astype(np.int64))
+    matrix = torch.sparse_coo_tensor(index, torch.from_numpy(x.data), x.shape)
+    rank = min(rank, min(x.shape))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        # Some more are drawn and dropped: the last ones are the least exact.
+        parts = torch.svd_lowrank(matrix, min(rank + 16, min(x.shape)), niter=4)
+    left, value, right = (part[..., :rank].numpy() for part in parts)
+    return left, value, right
+
+
+def _row_products(one, other) -> scipy.sparse.csr_matrix:
+    """All products of the entries of two rows, row by row."""
+    import scipy.sparse as sp
+
+    columns = [other.multiply(one[:, [k]]) for k in range(one.shape[1])]
+    x = sp.hstack(columns, format='csc')
+    return x[:, np.diff(x.indptr) > 0].tocsr()
+
+
+def _unit_rows(x: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+    import scipy.sparse as sp
+
+    length = np.sqrt(x.multiply(x).sum(axis=1).A1)
+    scale = np.divide(1, length, out=np.zeros_like(length), where=length > 1e-6)
+    return (sp.diags(scale) @ x).tocsr()
+
+
+def _scaled(x: np.ndarray) -> Tensor:
+    """Features such that nodes are alike to themselves by 1 on average."""
+    x = torch.from_numpy(np.ascontiguousarray(x)).float()
+    return x / x.square().sum(dim=1).mean().sqrt().clamp(min=1e-6)
+
+
+class RatedPairs:
+    """Rated pairs, sorted for messages either way.
+
+    Args:
+        index (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
+        num_users (int): Number of users.
+        num_items (int): Number of items.
+    """
+
+    def __init__(self, index: Tensor, num_users: int, num_items: int) -> None:
+        self.size = (num_users, num_items)
+        user, item = index
+        #: Where each pair, in the order of this object, was in :obj:`index`.
+        self.order = torch.argsort(user * num_items + item)
+        self.user, self.item = user[self.order], item[self.order]
+        self._mirrored = torch.argsort(self.item * num_users + self.user)
+        self._user_ptr = _pointers(self.user, num_users)
+        self._item_ptr = _pointers(self.item, num_items)
+        self._user_mirrored = self.user[self._mirrored]
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def by_user(self, value: Tensor) -> Tensor:
+        """Values as a sparse matrix :obj:`[users, items]`."""
+        return torch.sparse_csr_tensor(
+            self._user_ptr, self.item, value, self.size, check_invariants=False
+        )
+
+    def by_item(self, value: Tensor) -> Tensor:
+        """Values as a sparse matrix :obj:`[items, users]`."""
+        return torch.sparse_csr_tensor(
+            self._item_ptr,
+            self._user_mirrored,
+            value[self._mirrored],
+            self.size[::-1],
+            check_invariants=False,
+        )
+
+    def read(self, user: Tensor, item: Tensor) -> Tensor:
+        """Inner products of the states at both ends of each pair, :obj:`[R]`."""
+        pattern = self.by_user(user.new_zeros(len(self)))
+        # Only the rated entries of the product are worked out.
+        return torch.sparse.sampled_addmm(pattern, user, item.t(), beta=0).values()
+
+
+def _pointers(index: Tensor, size: int) -> Tensor:
+    count = torch.bincount(index, minlength=size).cumsum(0)
+    return torch.cat([count.new_zeros(1), count])

@@ -1,0 +1,70 @@
+import statistics
+
+import pytest
+
+from benchmarks.ablation import (
+    BASE,
+    VARIANTS,
+    ablation_table,
+    differences,
+    main,
+    override,
+)
+from benchmarks.config import load_config
+from benchmarks.report import read_reports
+
+CONFIG = 'benchmarks/configs/agnn/ml100k-item-cold.toml'
+
+
+def report(variant, rmse, split=0, seed=0):
+    return {
+        'config': {'variant': variant, 'split_seed': split, 'seed': seed},
+        'metrics': {'test': {'rmse': rmse, 'mae': 0.8, 'ndcg': 0.7}},
+    }
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_each_variant_changes_what_it_names(name):
+    config = load_config(CONFIG)
+    changed = override(config, VARIANTS[name])
+    assert (changed == config) == (name == BASE)
+
+
+@pytest.mark.slow
+def test_smoke_run_writes_reports_table_and_chart(tmp_path, capsys):
+    variants = [BASE, 'no messages', 'SAGEConv', 'no extended VAE']
+    arguments = [CONFIG, '--smoke', '--out', str(tmp_path), '--variants', *variants]
+    assert main(arguments) == 0
+    folder = tmp_path / 'ablation' / 'ml100k-item-cold'
+    reports = read_reports(folder)
+    assert {r['config']['variant'] for r in reports} == set(variants)
+    assert len({r['metrics']['test']['rmse'] for r in reports}) == len(variants)
+    assert (folder / 'ablation.png').read_bytes().startswith(b'\x89PNG')
+    assert (folder / 'table.md').read_text() in capsys.readouterr().out
+
+
+def test_differences_are_paired_within_splits_first():
+    reports = [
+        report(BASE, 1.0, 0, 0),
+        report(BASE, 1.2, 0, 1),
+        report(BASE, 2.0, 1, 0),
+        report('no neighbours', 1.1, 0, 0),
+        report('no neighbours', 1.5, 0, 1),
+        report('no neighbours', 2.0, 1, 0),
+        # No run of the whole model to pair this one with:
+        report('no neighbours', 9.0, 2, 0),
+    ]
+    assert differences(reports, 'no neighbours') == pytest.approx([0.2, 0.0])
+    error = statistics.stdev([0.2, 0.0]) / 2**0.5
+    assert f'+0.1000 ± {error:.4f}' in ablation_table(reports)
+
+
+def test_one_split_pairs_seeds():
+    reports = [report(BASE, 1.0, seed=s) for s in range(3)]
+    reports += [report('plain mean', 1.0 + s / 10, seed=s) for s in range(3)]
+    assert differences(reports, 'plain mean') == pytest.approx([0, 0.1, 0.2])
+
+
+def test_unknown_variants_are_refused(capsys, tmp_path):
+    assert main([CONFIG, '--smoke', '--variants', 'x', '--out', str(tmp_path)]) == 2
+    assert "(got 'x')" in capsys.readouterr().err
