@@ -18,10 +18,10 @@ from agnn_pyg.loader import (
     check_options,
     check_pairs,
     epoch_order,
-    treat_as_cold,
 )
 from agnn_pyg.pool import salted
 from agnn_pyg.sampler import ProximitySampler
+from agnn_pyg.side import treat_as_cold
 
 RATES = ('user', 'rates', 'item')
 

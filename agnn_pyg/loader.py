@@ -8,10 +8,15 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from agnn_pyg.batch import NodeBatch, RatingBatch
-from agnn_pyg.pool import CandidatePool, mix, random_bits, salted
+from agnn_pyg.batch import RatingBatch
+from agnn_pyg.pool import mix
+from agnn_pyg.side import Side
 
 SIDES = ('user', 'item')
+
+# Small batches are assembled together: so many pairs at once, as long as there are
+# no more nodes in all copies of a side's graph.
+BLOCK_PAIRS, BLOCK_NODES = 2**12, 2**20
 
 
 class RatingLoader:
@@ -65,7 +70,7 @@ class RatingLoader:
         self.seed = seed
         self.epoch = 0
         self._sides = [
-            _Side(graph, side, num_neighbors, rate, seed)
+            Side(graph, side, num_neighbors, rate, seed)
             for side, rate in zip(SIDES, cold_rate, strict=True)
         ]
 
@@ -79,94 +84,27 @@ class RatingLoader:
     def __iter__(self) -> Iterator[RatingBatch]:
         order = epoch_order(self.index.size(1), self.shuffle, self.seed, self.epoch)
         tables = [side.tables(self.epoch) for side in self._sides]
-        for chosen in order.split(self.batch_size):
-            key = batch_key(self.seed, self.epoch, chosen[0])
-            nodes, positions = zip(
-                *(
-                    side.batch(index[chosen], table, key)
-                    for side, index, table in zip(
-                        self._sides, self.index, tables, strict=True
-                    )
-                ),
-                strict=True,
+        for block in order.split(self._block * self.batch_size):
+            sizes = [len(chosen) for chosen in block.split(self.batch_size)]
+            firsts = block[:: self.batch_size].tolist()
+            keys = [batch_key(self.seed, self.epoch, first) for first in firsts]
+            label = [None] * len(sizes)
+            if self.rating is not None:
+                label = self.rating[block].split(sizes)
+            user, item = (
+                side.batches(index[block], sizes, table, keys)
+                for side, index, table in zip(
+                    self._sides, self.index, tables, strict=True
+                )
             )
-            label = None if self.rating is None else self.rating[chosen]
-            yield RatingBatch(*nodes, torch.stack(positions), label)
+            for (u, row), (i, col), y in zip(user, item, label, strict=True):
+                yield RatingBatch(u, i, torch.stack([row, col]), y)
 
-
-class _Side:
-    """Draws and assembles the nodes of one side."""
-
-    def __init__(
-        self,
-        graph: HeteroData,
-        side: str,
-        num_neighbors: int,
-        cold_rate: float,
-        seed: int,
-    ) -> None:
-        self.side = side
-        # Looked up once: a graph's own look-up costs more than the indexing.
-        store = graph[side]
-        self.num_nodes = store.num_nodes
-        self.attr, self.attr_weight = store.attr, store.attr_weight
-        self.cold = store.cold
-        self.num_neighbors = num_neighbors
-        self.cold_rate = cold_rate
-        self.seed = seed
-        # The second relation is only for warm nodes that are treated as cold.
-        relations = ('similar', 'alike') if cold_rate else ('similar',)
-        self.pools = {
-            (side, relation, side): CandidatePool(
-                graph[side, relation, side].edge_index,
-                graph[side, relation, side].edge_weight,
-                self.num_nodes,
-            )
-            for relation in relations
-        }
-        # Scratch of the size of the graph: to number nodes without sorting them.
-        self._marked = torch.zeros(self.num_nodes, dtype=torch.bool)
-        self._position = torch.empty(self.num_nodes, dtype=torch.long)
-
-    def tables(self, epoch: int) -> Tensor:
-        """Neighbours of all nodes, :obj:`[relations, N, K]`, -1 for none."""
-        every = torch.arange(self.num_nodes)
-        tables = []
-        for kind, pool in self.pools.items():
-            seed = salted(self.seed, *kind)
-            slot = pool.draw(every, self.num_neighbors, seed, epoch)
-            table = torch.full_like(slot, -1)
-            table[slot >= 0] = pool.source[slot[slot >= 0]]
-            tables.append(table)
-        return torch.stack(tables)
-
-    def batch(self, node: Tensor, tables: Tensor, key: int) -> tuple[NodeBatch, Tensor]:
-        """The batch of the given nodes, and the position of each in it."""
-        target = self._distinct(node)
-        treated = treat_as_cold(target, self.cold_rate, salted(key, self.side))
-        neighbor = tables[treated.long() if self.cold_rate else 0, target]
-        row, rank = (neighbor >= 0).nonzero(as_tuple=True)
-        source = neighbor[row, rank]
-
-        n_id = torch.cat([target, self._distinct(source, besides=target)])
-        number = self._position.index_copy_(0, n_id, torch.arange(len(n_id)))
-        edge_index = torch.stack([number.index_select(0, source), row])
-        position = number.index_select(0, node)
-
-        cold = self.cold.index_select(0, n_id)
-        cold[: len(target)] |= treated
-        attr = self.attr.index_select(0, n_id)
-        weight = self.attr_weight.index_select(0, n_id)
-        return NodeBatch(n_id, attr, weight, cold, edge_index, len(target)), position
-
-    def _distinct(self, node: Tensor, besides: Tensor | None = None) -> Tensor:
-        """The distinct ones of some nodes, in ascending order."""
-        marked = self._marked.index_fill_(0, node, True)
-        if besides is not None:
-            marked.index_fill_(0, besides, False)
-        found = marked.nonzero().squeeze(-1)
-        marked.index_fill_(0, found, False)
-        return found
+    @property
+    def _block(self) -> int:
+        """Batches that are assembled at once."""
+        nodes = max(side.num_nodes for side in self._sides)
+        return max(1, min(BLOCK_PAIRS // self.batch_size, BLOCK_NODES // nodes))
 
 
 def epoch_order(size: int, shuffle: bool, seed: int, epoch: int) -> Tensor:
@@ -180,19 +118,6 @@ def epoch_order(size: int, shuffle: bool, seed: int, epoch: int) -> Tensor:
 def batch_key(seed: int, epoch: int, first: int) -> int:
     """Names a batch, by the position of its first pair."""
     return mix(mix(seed + mix(epoch)) + int(first))
-
-
-def treat_as_cold(node: Tensor, rate: float, key: int) -> Tensor:
-    """A random mask over nodes, true for a share `rate` in expectation.
-
-    A hash of node and batch rather than a generator's state: worker processes
-    need not agree on who drew what before.
-    """
-    if rate == 0:
-        return torch.zeros_like(node, dtype=torch.bool)
-    # As an array: for so few nodes, calling an operator of PyTorch takes longer
-    # than what it does.
-    return torch.from_numpy(random_bits(node.numpy(), key) < rate * 2**53)
 
 
 def check_pairs(graph: HeteroData, index: Tensor, rating: Tensor | None) -> None:

@@ -103,7 +103,7 @@ def uniform(counter: Tensor, key: int) -> Tensor:
     return (random_bits(counter, key).double() + 0.5) / 2**53
 
 
-def random_bits(counter: T, key: int) -> T:
+def random_bits(counter: T, key: int | T) -> T:
     """53 random bits for each counter, of a tensor or a NumPy array of ``int64``."""
     return _shift(_mix(counter * _GAMMA + key), 11)
 

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 
 PACKAGES = ('torch', 'torch_geometric', 'pytorch_lightning', 'numpy', 'pandas', 'scipy')
+# What a result may depend on: all that is tracked, but for the results themselves.
+CODE = ('--', ':/', ':(top,exclude)benchmarks/results')
 EXTENSIONS = ('pyg_lib', 'torch_scatter', 'torch_sparse')
 
 
@@ -31,7 +33,7 @@ def environment(device: str) -> dict[str, Any]:
         'threads': torch.get_num_threads(),
         'memory_gb': _memory_gb(),
         'git_commit': _git('rev-parse', 'HEAD'),
-        'git_dirty': bool(_git('status', '--porcelain', '--untracked-files=no')),
+        'git_dirty': bool(_git('status', '--porcelain', '--untracked-files=no', *CODE)),
     }
 
 
