@@ -56,7 +56,7 @@ results: $(VENV)/installed
 	      || exit 1; \
 	  done; \
 	done
-	for config in lastfm ml100k lastfm-as-published; do \
+	for config in lastfm lastfm-ensemble ml100k lastfm-as-published; do \
 	  for split in 2020 1 2 3 4 5; do \
 	    $(BIN)/python -m benchmarks.tanp $(CONFIGS)/tanp/$$config.toml \
 	      --seeds 0 1 2 --split-seed $$split --out benchmarks/results || exit 1; \

@@ -35,6 +35,7 @@ NAMES = {
 }
 TANP = {
     'lastfm': 'Last.FM',
+    'lastfm-ensemble': 'Last.FM, four models averaged',
     'ml100k': 'MovieLens-100K',
     'lastfm-as-published': 'Last.FM, the published model',
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,7 +18,16 @@ from benchmarks.episode_metrics import calibration, score_episodes
 from benchmarks.support import CHANGES, truncated
 from benchmarks.tanp_config import EpisodesConfig, TaNPConfig
 from data.tables import RatingTables
-from tanp import EpisodeLoader, Episodes, EpisodeSplit, TaNP, predict, split_episodes
+from tanp import (
+    EpisodeLoader,
+    Episodes,
+    EpisodeSplit,
+    Prediction,
+    TaNP,
+    predict,
+    predict_ensemble,
+    split_episodes,
+)
 from tanp.statistics import InteractionStatistics
 from tanp.train import FitResult, TaskModule, fit
 
@@ -54,41 +63,71 @@ def run_tanp(
         quality by support size, sensitivity to the support, clusters.
     """
     start = time.perf_counter()
-    model, result = train_tanp(config, tables, split, seed, options)
-    trained = time.perf_counter()
+    trained = [
+        train_tanp(config, tables, split, member, own)
+        for member, own in _members(config.train.members, seed, options)
+    ]
+    models, (result, *_) = [model for model, _ in trained], [r for _, r in trained]
+    train_s = time.perf_counter() - start
 
     def score(episodes: Episodes) -> dict[str, float | None]:
-        return score_tanp(model, episodes, config)
+        return score_tanp(models, episodes, config)
 
     content = {
-        'num_parameters': sum(p.numel() for p in model.parameters()),
+        'num_parameters': sum(
+            p.numel() for model in models for p in model.parameters()
+        ),
         'best_epoch': result.best_epoch,
         'metrics': {'val': score(split.validation), 'test': score(split.test)},
         'support_sizes': {k: score(cut) for k, cut in truncated(split.test).items()},
         'sensitivity': {k: score(change(split.test)) for k, change in CHANGES.items()},
         'history': result.history,
     }
-    predicted = predict(model, EpisodeLoader(split.test, BATCH))
-    if model.likelihood == 'bernoulli':
+    predicted = _predict(models, split.test)
+    if models[0].likelihood == 'bernoulli':
         content['calibration'] = calibration(split.test, predicted.mean)
     if predicted.assignment is not None:
         content['clusters'] = _export_clusters(
             predicted.assignment, tables.users['user'], split.test, options
         )
     content['time'] = {
-        'train_s': trained - start,
-        'per_epoch_s': (trained - start) / len(result.history),
-        'evaluate_s': time.perf_counter() - trained,
+        'train_s': train_s,
+        'per_epoch_s': train_s / sum(len(r.history) for _, r in trained),
+        'evaluate_s': time.perf_counter() - start - train_s,
     }
     return content
 
 
+def _members(count: int, seed: int, options: Options) -> list[tuple[int, Options]]:
+    """Seeds of the models to average, no two seeds sharing one; and folders."""
+    if count < 1:
+        raise ValueError(f"'train.members' must be at least 1 (got {count})")
+    if count == 1:
+        return [(seed, options)]
+    return [
+        (
+            count * seed + number,
+            dataclasses.replace(options, folder=options.folder / f'member-{number}'),
+        )
+        for number in range(count)
+    ]
+
+
+def _predict(models: Sequence[TaNP], episodes: Episodes) -> Prediction:
+    loader = EpisodeLoader(episodes, BATCH)
+    if len(models) == 1:
+        return predict(models[0], loader)
+    return predict_ensemble(models, loader)
+
+
 def score_tanp(
-    model: TaNP, episodes: Episodes, config: TaNPConfig
+    models: Sequence[TaNP], episodes: Episodes, config: TaNPConfig
 ) -> dict[str, float | None]:
-    """The metrics of a trained model, means over tasks."""
-    predicted = predict(model, EpisodeLoader(episodes, BATCH)).mean
-    return score_episodes(episodes, predicted, config.data.relevant, model.likelihood)
+    """The metrics of trained models' average, means over tasks."""
+    predicted = _predict(models, episodes).mean
+    return score_episodes(
+        episodes, predicted, config.data.relevant, models[0].likelihood
+    )
 
 
 def train_tanp(
