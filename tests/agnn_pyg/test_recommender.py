@@ -215,10 +215,10 @@ def test_films_and_users_of_the_next_day(ml100k, tmp_path):
     }
     train = ratings[~cold_user & ~cold_item]
     config = AGNNConfig(
-        DataConfig('both_cold', **columns),
-        GraphConfig(**columns),
-        ModelConfig(dropout=0.0),
-        TrainConfig(epochs=10, cold_users=0.1, cold_items=0.5),
+        data=DataConfig('both_cold', **columns),
+        graph=GraphConfig(**columns),
+        model=ModelConfig(dropout=0.0),
+        train=TrainConfig(epochs=10, cold_users=0.1, cold_items=0.5),
     )
     parts = [ratings[cold_user & ~cold_item], ratings[~cold_user & cold_item]]
     scores = np.empty((2, 2, 2))
