@@ -156,7 +156,7 @@ def _tanp_block(results: Path) -> str:
             len({r['config'][key] for r in reports}) for key in ('seed', 'split_seed')
         )
         parts += [
-            f'**{title}** ({splits} splits × {seeds} model seeds)',
+            f'**{title}** (splits × model seeds: {splits} × {seeds})',
             tanp_tables.summary_table(reports),
             tanp_tables.size_table(reports),
             tanp_tables.sensitivity_line(reports),

@@ -102,7 +102,7 @@ def test_readme_block_holds_what_was_run(tmp_path):
         path = tmp_path / 'tanp' / 'lastfm' / f'split-{split}' / 'report.json'
         write_json(path, report(0.9, split=split) | {'environment': environment})
     block = readme_blocks(tmp_path)['tanp results']
-    assert '**Last.FM** (2 splits × 1 model seeds)' in block
+    assert '**Last.FM** (splits × model seeds: 2 × 1)' in block
     assert row(block, 'TaNP')[4] == '0.9000 ± 0.0000'
     assert 'Measured on: Some CPU' in block
     assert '**MovieLens-100K**: not run.' in block
