@@ -29,14 +29,14 @@ benchmark: $(VENV)/installed
 peers: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
 	for config in item-cold user-cold both-cold warm; do \
-	  $(BIN)/python -m benchmarks.agnn $(CONFIGS)/ml100k-$$config.toml \
+	  $(BIN)/python -m benchmarks.agnn $(CONFIGS)/agnn/ml100k-$$config.toml \
 	    --seeds 0 --peers all || exit 1; \
 	done
 
 # What each part is worth: hours for all modes.
 ablation: $(VENV)/installed
 	for config in item-cold user-cold both-cold warm; do \
-	  $(BIN)/python -m benchmarks.ablation $(CONFIGS)/ml100k-$$config.toml \
+	  $(BIN)/python -m benchmarks.ablation $(CONFIGS)/agnn/ml100k-$$config.toml \
 	    --seeds 0 1 2 --split-seeds 0 1 2 --out benchmarks/results || exit 1; \
 	done
 
@@ -48,18 +48,23 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 
 results: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
 	for config in item-cold user-cold both-cold warm; do \
 	  for split in 0 1 2; do \
 	    $(BIN)/python -m benchmarks.agnn $(CONFIGS)/agnn/ml100k-$$config.toml \
-	      --seeds 0 1 2 --split-seed $$split --out benchmarks/results || exit 1; \
+	      --seeds 0 1 2 --split-seed $$split --peers all --out benchmarks/results \
+	      || exit 1; \
 	  done; \
 	done
-	for config in lastfm ml100k lastfm-as-published; do \
+	for config in lastfm lastfm-ensemble ml100k lastfm-as-published; do \
 	  for split in 2020 1 2 3 4 5; do \
 	    $(BIN)/python -m benchmarks.tanp $(CONFIGS)/tanp/$$config.toml \
 	      --seeds 0 1 2 --split-seed $$split --out benchmarks/results || exit 1; \
 	  done; \
 	done
+	$(BIN)/python -m benchmarks.tanp_plots benchmarks/results/tanp/*
+	$(BIN)/python -m benchmarks.tanp_ablation --out benchmarks/results
+	$(BIN)/python -m benchmarks.serving --out benchmarks/results
 	$(BIN)/python -m benchmarks.layer --out benchmarks/results
 	$(BIN)/python -m benchmarks.tables --write README.md
 

@@ -10,13 +10,10 @@ from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
 from agnn_pyg.features import Attributes
+from agnn_pyg.proximity import candidates, normalize, pool_size, proximity
 
 if TYPE_CHECKING:
     import scipy.sparse
-
-# Proximities that agree to nine places are ties, not an order: the same sum
-# in another order differs in the last bits.
-TIE_DECIMALS = 9
 
 
 def attribute_graph(
@@ -75,16 +72,16 @@ def attribute_graph(
         attributes = attributes.multi_hot()
     num_nodes = attributes.shape[0]
     _check(num_nodes, ratings, pool, max_pool)
-    size = min(max(1, round(pool * (num_nodes - 1))), max_pool)
+    size = pool_size(num_nodes - 1, pool, max_pool)
 
-    attributes = _normalize(attributes)
-    ratings = None if ratings is None else _normalize(ratings)
+    attributes = normalize(attributes)
+    ratings = None if ratings is None else normalize(ratings)
     rng = np.random.default_rng(seed)
     edges = []
     for start in range(0, num_nodes, block_size):
         rows = np.arange(start, min(start + block_size, num_nodes))
-        weight = _proximity(rows, attributes, ratings)
-        edges.append(_candidates(rows, weight, size, rng))
+        weight = proximity(rows, attributes, ratings)
+        edges.append(candidates(rows, weight, size, rng.random(weight.shape)))
     source, target, weight = (np.concatenate(e) for e in zip(*edges, strict=True))
     return Data(
         edge_index=torch.from_numpy(np.stack([source, target])),
@@ -160,66 +157,6 @@ def rating_graph(
     graph['user', 'rates', 'item'].edge_index = rated
     graph['user', 'rates', 'item'].rating = rating
     return graph
-
-
-def _proximity(
-    rows: np.ndarray,
-    attributes: scipy.sparse.csr_matrix,
-    ratings: scipy.sparse.csr_matrix | None,
-) -> np.ndarray:
-    """Draw weights :obj:`[rows, N]`: proximity above the row's lowest."""
-    other = rows[:, None] != np.arange(attributes.shape[0])
-    cosine = (attributes[rows] @ attributes.T).toarray()
-    score = _zscore(cosine, other)
-    related = cosine > 0
-    if ratings is not None:
-        rated = np.diff(ratings.indptr) > 0
-        both = other & rated[rows, None] & rated
-        cosine = (ratings[rows] @ ratings.T).toarray()
-        score += _zscore(cosine, both)
-        related |= both & (cosine > 0)
-    score = score.round(TIE_DECIMALS)
-    lowest = np.where(other, score, np.inf).min(axis=1, keepdims=True)
-    weight = np.where(other, score - lowest, 0)
-    # Where all others are equally close, they are equally good candidates,
-    # unless they share nothing at all with the node.
-    flat = weight.max(axis=1, keepdims=True) == 0
-    return np.where(flat & related & other, 1.0, weight)
-
-
-def _zscore(value: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Standardises each row over its masked entries; 0 elsewhere."""
-    count = mask.sum(axis=1, keepdims=True).clip(1)
-    value = np.where(mask, value, 0)
-    centred = np.where(mask, value - value.sum(1, keepdims=True) / count, 0)
-    scale = np.sqrt((centred**2).sum(axis=1, keepdims=True) / count)
-    scale[scale < 10.0**-TIE_DECIMALS] = 1
-    return centred / scale
-
-
-def _candidates(
-    rows: np.ndarray, weight: np.ndarray, size: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The `size` largest entries of each row, ties at random, zeros left out."""
-    tie_break = rng.random(weight.shape)
-    edge = np.partition(weight, -size, axis=1)[:, -size, None]
-    # Above the edge: all. On it: those that the lot falls on.
-    key = np.where(weight > edge, 2.0, np.where(weight == edge, tie_break, -1.0))
-    source = np.sort(np.argpartition(-key, size - 1, axis=1)[:, :size], axis=1)
-    chosen = np.take_along_axis(weight, source, axis=1)
-    keep = chosen > 0
-    target = np.broadcast_to(rows[:, None], source.shape)
-    return source[keep], target[keep], chosen[keep]
-
-
-def _normalize(matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
-    """Rows of length one; empty rows stay empty."""
-    import scipy.sparse
-
-    matrix = scipy.sparse.csr_matrix(matrix, dtype=np.float64)
-    length = np.sqrt(matrix.multiply(matrix).sum(axis=1).A1)
-    scale = np.divide(1, length, out=np.zeros_like(length), where=length > 0)
-    return (scipy.sparse.diags(scale) @ matrix).tocsr()
 
 
 def _rating_matrix(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -43,18 +46,27 @@ def predict(
     if draws < 1:
         raise ValueError(f"'draws' must be at least 1 (got {draws})")
     device = next(model.parameters()).device
-    modes = {module: module.training for module in model.modules()}
     epoch = loader.epoch
     total = 0
     try:
-        model.eval()
-        for draw in range(draws):
-            loader.set_epoch(draw)
-            parts = [model(batch.to(device)).cpu().double() for batch in loader]
-            total = total + torch.cat(parts)
+        with evaluating(model):
+            for draw in range(draws):
+                loader.set_epoch(draw)
+                parts = [model(batch.to(device)).cpu().double() for batch in loader]
+                total = total + torch.cat(parts)
     finally:
-        for module, training in modes.items():
-            module.training = training
         loader.set_epoch(epoch)
     mean = total / draws
     return mean if rating_range is None else mean.clamp(*rating_range)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and afterwards the modes that were."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

@@ -34,13 +34,19 @@ class CandidatePool:
         edge_weight (Tensor, optional): Non-negative weights, :obj:`[E]`; an
             edge of weight 0 is never drawn. Without, draws are uniform.
         num_nodes (int): Number of nodes.
+        edge_counter (Tensor, optional): What stands for each edge in the hash,
+            :obj:`[E]`. (default: its position, sorted by target)
 
     Raises:
         ValueError: If weights are negative, not finite or too few.
     """
 
     def __init__(
-        self, edge_index: Tensor, edge_weight: Tensor | None, num_nodes: int
+        self,
+        edge_index: Tensor,
+        edge_weight: Tensor | None,
+        num_nodes: int,
+        edge_counter: Tensor | None = None,
     ) -> None:
         if edge_weight is None:
             edge_weight = torch.ones(edge_index.size(1), device=edge_index.device)
@@ -54,6 +60,7 @@ class CandidatePool:
         target, self.perm = torch.sort(edge_index[1], stable=True)
         self.source = edge_index[0][self.perm]
         self.weight = edge_weight[self.perm].double()
+        self.counter = None if edge_counter is None else edge_counter[self.perm]
         count = torch.bincount(target, minlength=num_nodes)
         self.ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
 
@@ -91,7 +98,8 @@ class CandidatePool:
         slot = first[:, None] + torch.arange(widest, device=node.device)
         inside = slot < last[:, None]
         slot = torch.where(inside, slot, 0)
-        arrival = -uniform(slot, key).log() / self.weight[slot]
+        counter = slot if self.counter is None else self.counter[slot]
+        arrival = -uniform(counter, key).log() / self.weight[slot]
         arrival.masked_fill_(~inside, torch.inf)
         arrival, column = arrival.topk(min(size, widest), largest=False)
         drawn = slot.gather(1, column).masked_fill_(arrival.isinf(), -1)

@@ -94,6 +94,11 @@ class RatingPropagation(nn.Module):
         q = self.item_state.index_select(0, item)
         return self.mean + (p * q).sum(dim=-1)
 
+    def grid(self, user: Tensor, item: Tensor) -> Tensor:
+        """What is expected of all pairs of some users and items, :obj:`[U, I]`."""
+        p, q = self.user_state[user], self.item_state[item]
+        return self.mean + p @ q.t()
+
     def fit(self, rated: Tensor, rating: Tensor, tol: float = 1e-3) -> int:
         """Settles the values of all ratings; returns the rounds it took."""
         messages = _Messages(self, rated)

@@ -95,6 +95,7 @@ class ProximitySampler(BaseSampler):
                 stores[kind].edge_index,
                 stores[kind].get(weight_attr),
                 self._num_nodes[kind[-1]],
+                stores[kind].get('edge_counter'),
             )
             for kind in self.num_neighbors
         }

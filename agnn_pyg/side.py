@@ -49,6 +49,7 @@ class Side:
                 graph[side, relation, side].edge_index,
                 graph[side, relation, side].edge_weight,
                 self.num_nodes,
+                graph[side, relation, side].get('edge_counter'),
             )
             for relation in relations
         }

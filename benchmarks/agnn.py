@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.command import make_parser, run_command, run_seeds
+from benchmarks.command import Benchmark, make_parser, run_command, run_seeds
 from benchmarks.config import AGNNConfig, load_config
-from benchmarks.experiment import Messages, Options, learn_messages, run_agnn
+from benchmarks.experiment import learn_messages, run_agnn
 from benchmarks.peers import PEERS, QUICK, run_peers
 from benchmarks.plots import plot_runs
-from benchmarks.report import environment, peak_memory_mb
 from benchmarks.tables import run_table
 from data.movielens import load_ml100k
 from data.splits import Split, split, split_from_files
@@ -59,52 +58,22 @@ def run(args: argparse.Namespace) -> None:
     else:
         tables = load_dataset(config.data.dataset)
     parts = _split(config, tables, args)
-    folder = args.out / 'agnn' / args.config.stem / _split_name(args)
-    peers = run_peers(tables, parts, config.train.refit, _peers(args.peers))
-
+    files = [path.name for path in args.split_files or []]
     # The same for every model seed: messages are propagated, not trained.
-    messages = learn_messages(config, tables, parts)
-
-    def report(seed: int, path: Path) -> dict[str, Any]:
-        return _report(config, tables, parts, peers, messages, seed, path, args)
-
-    reports = run_seeds(args, folder, report)
-    table = run_table(reports)
-    (folder / 'table.md').write_text(table + '\n', encoding='utf-8')
-    plot_runs(reports, folder)
-    print(f'\n{table}\n\nReports and plots: {folder}')
-
-
-def _report(
-    config: AGNNConfig,
-    tables: RatingTables,
-    parts: Split,
-    peers: dict[str, Any],
-    messages: Messages | None,
-    seed: int,
-    folder: Path,
-    args: argparse.Namespace,
-) -> dict[str, Any]:
-    start = time.perf_counter()
-    options = Options(folder, args.device, args.resume, progress=sys.stderr.isatty())
-    measured = run_agnn(config, tables, parts, seed, options, messages)
-    measured['time']['total_s'] = time.perf_counter() - start
-    return {
-        'command': args.command,
-        'config': {
-            'name': args.config.stem,
-            'seed': seed,
-            'split_seed': args.split_seed,
-            'split_files': [p.name for p in args.split_files or []] or None,
-            'smoke': args.smoke,
-            **dataclasses.asdict(config),
-        },
-        'environment': environment(args.device),
-        'data': _describe(tables, parts),
-        **measured,
-        'peers': peers,
-        'peak_memory_mb': peak_memory_mb(),
-    }
+    messages = functools.cache(lambda: learn_messages(config, tables, parts))
+    run_seeds(
+        args,
+        Benchmark(
+            config,
+            _describe(tables, parts),
+            args.out / 'agnn' / args.config.stem / _split_name(args),
+            lambda *seed: run_agnn(config, tables, parts, *seed, messages()),
+            lambda: run_peers(tables, parts, config.train.refit, _peers(args.peers)),
+            run_table,
+            plot_runs,
+            {'split_files': files or None},
+        ),
+    )
 
 
 def _describe(tables: RatingTables, parts: Split) -> dict[str, Any]:

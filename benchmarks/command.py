@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.report import read_reports, write_json
+from benchmarks.report import environment, peak_memory_mb, read_reports, write_json
 from data.download import DownloadError
 
 
@@ -37,18 +40,46 @@ def run_command(
     return 0
 
 
-def run_seeds(
-    args: argparse.Namespace,
-    folder: Path,
-    report: Callable[[int, Path], dict[str, Any]],
-) -> list[dict[str, Any]]:
-    """Writes a report for each seed, and returns those of these seeds.
+@dataclass(frozen=True)
+class Options:
+    """How to run, which must not change what comes out on a CPU."""
 
-    Args:
-        args: Of the command; a finished seed is kept if it says to resume.
-        folder: Of the split, where each seed has a folder of its own.
-        report: Makes the content from a seed and its folder.
+    folder: Path
+    device: str = 'cpu'
+    resume: bool = False
+    progress: bool = False
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One config on one split.
+
+    Attributes:
+        config: A dataclass of settings.
+        data: What reports say of the data.
+        folder: Where a folder for each seed goes, and tables and plots.
+        measure: From a seed to the model's part of a report.
+        peers: To the peers' part; they have no seed.
+        table: From reports to what is printed and written to table.md.
+        plot: Draws reports into a folder.
+        split: What reports say of the split beside its seed.
     """
+
+    config: Any
+    data: dict[str, Any]
+    folder: Path
+    measure: Callable[[int, Options], dict[str, Any]]
+    peers: Callable[[], dict[str, Any]]
+    table: Callable[[Sequence[dict[str, Any]]], str]
+    plot: Callable[[Sequence[dict[str, Any]], Path], Any]
+    split: dict[str, Any] = field(default_factory=dict)
+
+
+def run_seeds(args: argparse.Namespace, benchmark: Benchmark) -> None:
+    """Writes a report for each seed that lacks one, then tables and plots."""
+    folder = benchmark.folder
+    finished = read_reports(folder) if args.resume else []
+    peers = finished[0]['peers'] if finished else None
     for seed in args.seeds:
         path = folder / f'seed-{seed}' / 'report.json'
         if args.resume and path.exists():
@@ -56,9 +87,43 @@ def run_seeds(
             continue
         # A run begun anew must not leave the old report beside its own.
         path.unlink(missing_ok=True)
+        peers = benchmark.peers() if peers is None else peers
         print(f'seed {seed}: training', file=sys.stderr)
-        write_json(path, report(seed, path.parent))
-    return [r for r in read_reports(folder) if r['config']['seed'] in args.seeds]
+        write_json(path, _report(args, benchmark, seed, path.parent, peers))
+    reports = [r for r in read_reports(folder) if r['config']['seed'] in args.seeds]
+    table = benchmark.table(reports)
+    (folder / 'table.md').write_text(table + '\n', encoding='utf-8')
+    benchmark.plot(reports, folder)
+    print(f'\n{table}\n\nReports and plots: {folder}')
+
+
+def _report(
+    args: argparse.Namespace,
+    benchmark: Benchmark,
+    seed: int,
+    folder: Path,
+    peers: dict[str, Any],
+) -> dict[str, Any]:
+    start = time.perf_counter()
+    options = Options(folder, args.device, args.resume, sys.stderr.isatty())
+    measured = benchmark.measure(seed, options)
+    measured['time']['total_s'] = time.perf_counter() - start
+    return {
+        'command': args.command,
+        'config': {
+            'name': args.config.stem,
+            'seed': seed,
+            'split_seed': args.split_seed,
+            **benchmark.split,
+            'smoke': args.smoke,
+            **dataclasses.asdict(benchmark.config),
+        },
+        'environment': environment(args.device),
+        'data': benchmark.data,
+        **measured,
+        'peers': peers,
+        'peak_memory_mb': peak_memory_mb(),
+    }
 
 
 def check_device(device: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,6 +20,7 @@ from agnn_pyg import (
     rating_loader,
 )
 from agnn_pyg.train import FitResult, RatingModule, fit
+from benchmarks.command import Options
 from benchmarks.config import AGNNConfig
 from benchmarks.metrics import (
     NUM_ATTRIBUTES,
@@ -35,16 +35,6 @@ from data.tables import RatingTables
 
 # Far from every training seed, so that no draw of theirs is tested with.
 EVALUATION_SEED = 1_000_003
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How to run, which must not change what comes out on a CPU."""
-
-    folder: Path
-    device: str = 'cpu'
-    resume: bool = False
-    progress: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

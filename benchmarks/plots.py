@@ -115,5 +115,9 @@ def save(figure: Any, path: Path) -> Path:
 def title_of(reports: Sequence[dict[str, Any]]) -> str:
     """Which runs a figure shows."""
     config = reports[0]['config']
-    seeds = f'{len(reports)} seed' + 's' * (len(reports) > 1)
-    return f'{config["name"]}, split {config["split_seed"]}, {seeds}'
+    splits, seeds = (
+        {r['config'][key] for r in reports} for key in ('split_seed', 'seed')
+    )
+    split = f'split {min(splits)}' if len(splits) == 1 else f'{len(splits)} splits'
+    many = 's' * (len(seeds) > 1)
+    return f'{config["name"]}, {split}, {len(seeds)} seed{many}'

@@ -17,6 +17,8 @@ from benchmarks import tanp_tables
 from benchmarks.layer_plots import layer_table
 from benchmarks.markdown import figures, listed, markdown, mean_std
 from benchmarks.report import read_reports
+from benchmarks.serving import serving_table
+from benchmarks.tanp_ablation import ablation_table
 
 RESULTS = Path(__file__).parent / 'results'
 NAMES = {
@@ -33,6 +35,7 @@ NAMES = {
 }
 TANP = {
     'lastfm': 'Last.FM',
+    'lastfm-ensemble': 'Last.FM, four models averaged',
     'ml100k': 'MovieLens-100K',
     'lastfm-as-published': 'Last.FM, the published model',
 }
@@ -124,15 +127,21 @@ def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
         'agnn results': summary_table(reports),
         'layer results': 'not run',
         'tanp results': _tanp_block(results / 'tanp'),
+        'tanp-ablation results': 'not run',
+        'serving results': 'not run',
     }
     if reports:
         blocks['agnn results'] += f'\n\n{hardware_line(reports)}'
-    layer = results / 'layer.json'
-    if layer.exists():
-        content = json.loads(layer.read_text(encoding='utf-8'))
-        blocks['layer results'] = (
-            f'{layer_table(content)}\n\n{hardware_line([content])}'
-        )
+    for name, table in (
+        ('layer', layer_table),
+        ('tanp-ablation', lambda content: ablation_table(content['runs'])),
+        ('serving', serving_table),
+    ):
+        path = results / f'{name}.json'
+        if path.exists():
+            content = json.loads(path.read_text(encoding='utf-8'))
+            block = f'{table(content)}\n\n{hardware_line([content])}'
+            blocks[f'{name} results'] = block
     return blocks
 
 
@@ -147,7 +156,7 @@ def _tanp_block(results: Path) -> str:
             len({r['config'][key] for r in reports}) for key in ('seed', 'split_seed')
         )
         parts += [
-            f'**{title}** ({splits} splits × {seeds} model seeds)',
+            f'**{title}** (splits × model seeds: {splits} × {seeds})',
             tanp_tables.summary_table(reports),
             tanp_tables.size_table(reports),
             tanp_tables.sensitivity_line(reports),

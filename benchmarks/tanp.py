@@ -12,15 +12,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-import time
-from pathlib import Path
 from typing import Any
 
-from benchmarks.command import make_parser, run_command, run_seeds
+from benchmarks.command import Benchmark, make_parser, run_command, run_seeds
 from benchmarks.config import load_config
 from benchmarks.episode_peers import run_episode_peers
-from benchmarks.experiment import Options
-from benchmarks.report import environment, peak_memory_mb
 from benchmarks.tanp_config import EpisodesConfig, TaNPConfig
 from benchmarks.tanp_experiment import episodes_of, run_tanp
 from benchmarks.tanp_plots import plot_tanp
@@ -50,41 +46,20 @@ def run(args: argparse.Namespace) -> None:
     else:
         tables = _load(config.data)
     split = episodes_of(config, tables, args.split_seed)
-    folder = args.out / 'tanp' / args.config.stem / f'split-{args.split_seed}'
     likelihood = 'bernoulli' if set(tables.ratings['rating']) <= {0, 1} else 'gaussian'
-    start = time.perf_counter()
-    peers = run_episode_peers(
-        split, len(tables.items), likelihood, config.data.relevant
+    relevant = config.data.relevant
+    run_seeds(
+        args,
+        Benchmark(
+            config,
+            _describe(tables, split, likelihood),
+            args.out / 'tanp' / args.config.stem / f'split-{args.split_seed}',
+            lambda seed, options: run_tanp(config, tables, split, seed, options),
+            lambda: run_episode_peers(split, len(tables.items), likelihood, relevant),
+            run_tables,
+            plot_tanp,
+        ),
     )
-    peers_s = time.perf_counter() - start
-
-    def report(seed: int, path: Path) -> dict[str, Any]:
-        start = time.perf_counter()
-        options = Options(path, args.device, args.resume, sys.stderr.isatty())
-        measured = run_tanp(config, tables, split, seed, options)
-        measured['time']['total_s'] = time.perf_counter() - start
-        measured['time']['peers_s'] = peers_s
-        return {
-            'command': args.command,
-            'config': {
-                'name': args.config.stem,
-                'seed': seed,
-                'split_seed': args.split_seed,
-                'smoke': args.smoke,
-                **dataclasses.asdict(config),
-            },
-            'environment': environment(args.device),
-            'data': _describe(tables, split, likelihood),
-            **measured,
-            'peers': peers,
-            'peak_memory_mb': peak_memory_mb(),
-        }
-
-    reports = run_seeds(args, folder, report)
-    text = run_tables(reports)
-    (folder / 'table.md').write_text(text + '\n', encoding='utf-8')
-    plot_tanp(reports, folder)
-    print(f'\n{text}\n\nReports and plots: {folder}')
 
 
 def _describe(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, get_type_hints
 
 from tanp import TaNP
+from tanp.train import TaskModule
 
 
 def arguments_of(thing: Callable[..., Any], leave_out: tuple[str, ...]) -> type:
@@ -24,9 +25,9 @@ def arguments_of(thing: Callable[..., Any], leave_out: tuple[str, ...]) -> type:
     )
 
 
-ModelConfig = arguments_of(
-    TaNP, ('num_items', 'num_users', 'item_attributes', 'user_attributes')
-)
+TABLES = ('num_items', 'num_users', 'item_attributes', 'user_attributes')
+ModelConfig = arguments_of(TaNP, (*TABLES, 'statistics'))
+ModuleConfig = arguments_of(TaskModule, ('model', 'ks', 'relevant', 'seed'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +69,22 @@ class EpisodesConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Training; :mod:`tanp.train` and :class:`tanp.EpisodeLoader` say more.
+class StatisticsConfig:
+    """What the model is told of items; see :class:`tanp.InteractionStatistics`.
+
+    Attributes:
+        use: Tell it anything at all.
+    """
+
+    use: bool = True
+    rank: int = 16
+    folds: int = 10
+    damping: float = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(ModuleConfig):
+    """Training: also the arguments of TaskModule, of fit and of EpisodeLoader.
 
     Attributes:
         tasks: Training users: all "warm" ones, or those with "episodes" alone.
@@ -77,23 +92,18 @@ class TrainConfig:
         context_sizes: Smallest and largest training context; one number has no
             upper bound.
         query_sizes: Likewise of the query next to it; without, all that is left.
+        members: Models, which differ in their seeds, to average predictions over.
     """
 
     tasks: str = 'warm'
     min_task_size: int = 5
     context_sizes: tuple[int, ...] = (1, 20)
     query_sizes: tuple[int, ...] | None = None
+    members: int = 1
     batch_size: int = 64
     epochs: int = 60
     patience: int | None = 6
     monitor: str = 'val_loss'
-    optimizer: str = 'adamw'
-    lr: float = 3e-3
-    weight_decay: float = 0.0
-    kl_weight: float = 1.0
-    kl_per_point: bool = True
-    clustering_weight: float = 0.1
-    uniform_clusters: bool = False
     ema_decay: float | None = None
     gradient_clip: float | None = None
 
@@ -103,5 +113,6 @@ class TaNPConfig:
     """A whole run but for its seeds."""
 
     data: EpisodesConfig
+    statistics: StatisticsConfig = StatisticsConfig()
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     train: TrainConfig = TrainConfig()

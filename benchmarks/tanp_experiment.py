@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,12 +13,22 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.features import AttributeEncoder, Attributes
+from benchmarks.command import Options
 from benchmarks.episode_metrics import calibration, score_episodes
-from benchmarks.experiment import Options
 from benchmarks.support import CHANGES, truncated
 from benchmarks.tanp_config import EpisodesConfig, TaNPConfig
 from data.tables import RatingTables
-from tanp import EpisodeLoader, Episodes, EpisodeSplit, TaNP, predict, split_episodes
+from tanp import (
+    EpisodeLoader,
+    Episodes,
+    EpisodeSplit,
+    Prediction,
+    TaNP,
+    predict,
+    predict_ensemble,
+    split_episodes,
+)
+from tanp.statistics import InteractionStatistics
 from tanp.train import FitResult, TaskModule, fit
 
 BATCH = 256  # tasks, where nothing is trained
@@ -53,38 +63,71 @@ def run_tanp(
         quality by support size, sensitivity to the support, clusters.
     """
     start = time.perf_counter()
-    model, result = train_tanp(config, tables, split, seed, options)
-    trained = time.perf_counter()
+    trained = [
+        train_tanp(config, tables, split, member, own)
+        for member, own in _members(config.train.members, seed, options)
+    ]
+    models, (result, *_) = [model for model, _ in trained], [r for _, r in trained]
+    train_s = time.perf_counter() - start
 
     def score(episodes: Episodes) -> dict[str, float | None]:
-        return score_episodes(
-            episodes,
-            predict(model, EpisodeLoader(episodes, BATCH)).mean,
-            config.data.relevant,
-            model.likelihood,
-        )
+        return score_tanp(models, episodes, config)
 
     content = {
-        'num_parameters': sum(p.numel() for p in model.parameters()),
+        'num_parameters': sum(
+            p.numel() for model in models for p in model.parameters()
+        ),
         'best_epoch': result.best_epoch,
         'metrics': {'val': score(split.validation), 'test': score(split.test)},
         'support_sizes': {k: score(cut) for k, cut in truncated(split.test).items()},
         'sensitivity': {k: score(change(split.test)) for k, change in CHANGES.items()},
         'history': result.history,
     }
-    predicted = predict(model, EpisodeLoader(split.test, BATCH))
-    if model.likelihood == 'bernoulli':
+    predicted = _predict(models, split.test)
+    if models[0].likelihood == 'bernoulli':
         content['calibration'] = calibration(split.test, predicted.mean)
     if predicted.assignment is not None:
         content['clusters'] = _export_clusters(
             predicted.assignment, tables.users['user'], split.test, options
         )
     content['time'] = {
-        'train_s': trained - start,
-        'per_epoch_s': (trained - start) / len(result.history),
-        'evaluate_s': time.perf_counter() - trained,
+        'train_s': train_s,
+        'per_epoch_s': train_s / sum(len(r.history) for _, r in trained),
+        'evaluate_s': time.perf_counter() - start - train_s,
     }
     return content
+
+
+def _members(count: int, seed: int, options: Options) -> list[tuple[int, Options]]:
+    """Seeds of the models to average, no two seeds sharing one; and folders."""
+    if count < 1:
+        raise ValueError(f"'train.members' must be at least 1 (got {count})")
+    if count == 1:
+        return [(seed, options)]
+    return [
+        (
+            count * seed + number,
+            dataclasses.replace(options, folder=options.folder / f'member-{number}'),
+        )
+        for number in range(count)
+    ]
+
+
+def _predict(models: Sequence[TaNP], episodes: Episodes) -> Prediction:
+    loader = EpisodeLoader(episodes, BATCH)
+    if len(models) == 1:
+        return predict(models[0], loader)
+    return predict_ensemble(models, loader)
+
+
+def score_tanp(
+    models: Sequence[TaNP], episodes: Episodes, config: TaNPConfig
+) -> dict[str, float | None]:
+    """The metrics of trained models' average, means over tasks."""
+    predicted = _predict(models, episodes).mean
+    return score_episodes(
+        episodes, predicted, config.data.relevant, models[0].likelihood
+    )
 
 
 def train_tanp(
@@ -96,6 +139,10 @@ def train_tanp(
 ) -> tuple[TaNP, FitResult]:
     """Trains on training users, and selects the epoch on validation ones."""
     train = config.train
+    if train.tasks not in ('warm', 'episodes'):
+        raise ValueError(
+            f"'train.tasks' must be 'warm' or 'episodes' (got {train.tasks!r})"
+        )
     tasks = split.train
     if train.tasks == 'warm':
         tasks = split.warm.at_least(train.min_task_size)
@@ -103,15 +150,15 @@ def train_tanp(
         EpisodeLoader(
             tasks,
             train.batch_size,
-            context_sizes=_bounds(train.context_sizes),
-            query_sizes=_bounds(train.query_sizes),
+            context_sizes=_bounds('context_sizes', train.context_sizes),
+            query_sizes=_bounds('query_sizes', train.query_sizes),
             shuffle=True,
             seed=seed,
         ),
         EpisodeLoader(split.validation, BATCH),
     )
     torch.manual_seed(seed)
-    model = build_model(config, tables, split)
+    model = build_model(config, tables, split, seed)
     module = TaskModule(
         model, relevant=config.data.relevant, seed=seed, **_shared(train, TaskModule)
     )
@@ -127,15 +174,28 @@ def train_tanp(
     return model.to(options.device), result
 
 
-def build_model(config: TaNPConfig, tables: RatingTables, split: EpisodeSplit) -> TaNP:
-    """An untrained model of a config."""
+def build_model(
+    config: TaNPConfig, tables: RatingTables, split: EpisodeSplit, seed: int
+) -> TaNP:
+    """An untrained model of a config, with what it is told of items."""
     data, warm = config.data, split.warm
     items, users = tables.items, tables.users
+    statistics = None
+    if config.statistics.use:
+        statistics = InteractionStatistics.fit(
+            warm,
+            len(items),
+            len(users),
+            relevant=data.relevant,
+            seed=seed,
+            **_shared(config.statistics, InteractionStatistics.fit),
+        )
     return TaNP(
         len(items),
         len(users),
         item_attributes=_attributes(data.item_attributes, items, warm.item, data),
         user_attributes=_attributes(data.user_attributes, users, warm.user, data),
+        statistics=statistics,
         **dataclasses.asdict(config.model),
     )
 
@@ -151,8 +211,15 @@ def _attributes(
     return encoder.transform(frame)
 
 
-def _bounds(sizes: tuple[int, ...] | None) -> tuple[int, int | None] | None:
-    return sizes if sizes is None or len(sizes) > 1 else (sizes[0], None)
+def _bounds(name: str, sizes: tuple[int, ...] | None) -> tuple | None:
+    if sizes is None:
+        return None
+    if len(sizes) not in (1, 2):
+        raise ValueError(
+            f"'train.{name}' must hold a smallest and a largest size, or the smallest "
+            f'alone (got {list(sizes)})'
+        )
+    return sizes if len(sizes) == 2 else (*sizes, None)
 
 
 def _shared(config: Any, function: Callable[..., Any]) -> dict[str, Any]:

@@ -1,13 +1,19 @@
-"""Figures of TaNP and its peers, drawn from reports and from nothing else."""
+"""Figures of TaNP and its peers, drawn from reports and from nothing else.
+
+python -m benchmarks.tanp_plots benchmarks/results/tanp/lastfm
+"""
 
 from __future__ import annotations
 
+import argparse
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.plots import MODEL_COLOR, new_figure, save, title_of
+from benchmarks.report import read_reports
 from benchmarks.tanp_tables import NAMES
 
 Reports = Sequence[dict[str, Any]]
@@ -26,6 +32,9 @@ COLORS = {
     'boosted_trees': '#c0504d',
     'tanp': MODEL_COLOR,
 }
+
+
+FLAT = ('popularity', 'item_mean')  # do not read the support
 
 
 def plot_tanp(reports: Reports, folder: Path) -> list[Path]:
@@ -89,6 +98,7 @@ def _learning_curves(reports: Reports) -> Any:
 def support_sizes(reports: Reports) -> Any:
     """nDCG@10 after supports of each size; points are means over reports."""
     figure, axes = new_figure((6.4, 4.2))
+    floor = 1.0
     sizes = [int(k) for k in reports[0]['support_sizes']]
     for name in (*reports[0]['peers'], 'tanp'):
         if name == 'random':  # far below, it would flatten all others
@@ -103,6 +113,8 @@ def support_sizes(reports: Reports) -> Any:
             for k in sizes
         ]
         own = name == 'tanp'
+        if own or name in FLAT:
+            floor = min(floor, *curve)
         axes.plot(
             range(len(sizes)),
             curve,
@@ -113,6 +125,8 @@ def support_sizes(reports: Reports) -> Any:
             ms=5 if own else 3.5,
             zorder=3 if own else 2,
         )
+    # What is worse than no support at all may leave the picture.
+    axes.set_ylim(bottom=floor - 0.01)
     axes.set_xticks(range(len(sizes)), [str(k) for k in sizes])
     axes.grid(True, axis='y', color='#e6e6e6', lw=0.6)
     axes.set(
@@ -175,3 +189,22 @@ def _clusters(report: dict[str, Any]) -> Any:
     )
     figure.colorbar(image, ax=axes, label='assignment')
     return figure
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Draws quality by support size over all splits of a config."""
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.tanp_plots', description=main.__doc__
+    )
+    parser.add_argument('folders', type=Path, nargs='+', help='of reports of a config')
+    for folder in parser.parse_args(argv).folders:
+        reports = read_reports(folder)
+        if not reports:
+            print(f"error: no report.json in '{folder}'", file=sys.stderr)
+            return 2
+        print(save(support_sizes(reports), folder / 'support-size.png'))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

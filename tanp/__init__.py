@@ -1,25 +1,31 @@
 """TaNP: few-shot cold-start recommendation with task-adaptive neural processes."""
 
 from tanp.episodes import Episodes
-from tanp.inference import Prediction, predict
+from tanp.inference import Prediction, predict, predict_ensemble
 from tanp.loader import EpisodeBatch, EpisodeLoader
 from tanp.loss import tanp_loss
 from tanp.metrics import evaluate
 from tanp.model import TaNP, TaskOutput
+from tanp.recommend import Recommendation, recommend
 from tanp.serialization import load_model, save_model
 from tanp.split import EpisodeSplit, split_episodes
+from tanp.statistics import InteractionStatistics
 
 __all__ = [
     'EpisodeBatch',
     'EpisodeLoader',
     'EpisodeSplit',
     'Episodes',
+    'InteractionStatistics',
     'Prediction',
+    'Recommendation',
     'TaNP',
     'TaskOutput',
     'evaluate',
     'load_model',
     'predict',
+    'predict_ensemble',
+    'recommend',
     'save_model',
     'split_episodes',
     'tanp_loss',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -84,6 +84,30 @@ def predict(
     return Prediction(*joined)
 
 
+def predict_ensemble(models: Sequence[TaNP], loader: EpisodeLoader) -> Prediction:
+    """Averages the predictions of models that differ in their seeds.
+
+    Their standard deviation is a predictive spread that needs no latent path
+    (`"Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles"
+    <https://arxiv.org/abs/1612.01474>`_).
+
+    Args:
+        models (sequence): Two models or more, of one likelihood.
+        loader (EpisodeLoader): See :func:`predict`.
+
+    Raises:
+        ValueError: If there are fewer models, or as :func:`predict` does.
+    """
+    if len(models) < 2 or len({model.likelihood for model in models}) > 1:
+        raise ValueError(
+            f"'models' must be two or more of one likelihood (got "
+            f'{[model.likelihood for model in models]})'
+        )
+    means = torch.stack([predict(model, loader).mean for model in models])
+    std, mean = torch.std_mean(means, dim=0)
+    return Prediction(mean, std, None)
+
+
 def _draw(
     model: TaNP, batch: EpisodeBatch, samples: int, generator: torch.Generator
 ) -> Tensor:
@@ -109,9 +133,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def check_episodes(model: TaNP, episodes: Episodes) -> None:
     """Raises ``ValueError`` unless items, users and labels suit the model."""
-    rows = [('item', model.num_items)]
-    if model.user is not None:
-        rows.append(('user', model.user.num_nodes))
+    rows = [('item', model.inputs.num_items)]
+    if model.inputs.user is not None:
+        rows.append(('user', model.inputs.user.num_nodes))
     for name, count in rows:
         row = getattr(episodes, name)
         if row.numel() and int(row.max()) >= count:

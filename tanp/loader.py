@@ -39,6 +39,17 @@ class EpisodeBatch(NamedTuple):
     def to(self, device: torch.device | str) -> EpisodeBatch:
         return EpisodeBatch(*(tensor.to(device) for tensor in self))
 
+    def cleared(self) -> EpisodeBatch:
+        """The same batch with zeros for items and labels of padding."""
+        values = {
+            f'{side}_{name}': getattr(self, f'{side}_{name}').masked_fill(
+                ~getattr(self, f'{side}_mask'), 0
+            )
+            for side in ('support', 'query')
+            for name in ('item', 'label')
+        }
+        return self._replace(**values)
+
 
 class EpisodeLoader:
     r"""Iterates over episodes in padded batches; the last one may be smaller.

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tanp.nn.encoder import Gaussian
-from tanp.nn.rows import mean_by
+from tanp.nn.rows import sum_by
 
 if TYPE_CHECKING:
     from tanp.model import TaskOutput
 
+AVERAGES = ('task', 'point')
 # Negative log-likelihood of labels given scores, up to constants; what a
 # prediction is; and the range of the labels.
 LIKELIHOODS = {
@@ -78,6 +79,7 @@ def tanp_loss(
     output: TaskOutput,
     likelihood: str = 'bernoulli',
     *,
+    average: str = 'task',
     kl_weight: float = 1.0,
     kl_per_point: bool = True,
     clustering_weight: float = 0.1,
@@ -97,6 +99,9 @@ def tanp_loss(
     Args:
         output (TaskOutput): Of a model in training mode.
         likelihood (str, optional): (default: :obj:`"bernoulli"`)
+        average (str, optional): :obj:`"task"` weighs all tasks alike, as above;
+            :obj:`"point"` weighs all targets alike, so that users of many
+            interactions count for more. (default: :obj:`"task"`)
         kl_weight (float, optional): :math:`\lambda_1`. (default: :obj:`1.0`)
         kl_per_point (bool, optional): False leaves the KL undivided, as
             published. (default: :obj:`True`)
@@ -105,16 +110,20 @@ def tanp_loss(
         uniform_clusters (bool, optional): Use the all-ones target that the
             published code comes out at. (default: :obj:`False`)
     """
+    if average not in AVERAGES:
+        raise ValueError(f"'average' must be one of {AVERAGES} (got {average!r})")
     negative_log_likelihood = LIKELIHOODS[likelihood][0]
     error = negative_log_likelihood(output.score, output.label, reduction='none')
     task, num_tasks = output.rows.task, output.rows.num_tasks
-    terms = {'prediction': mean_by(error, task, num_tasks).mean()}
+    count = torch.bincount(task, minlength=num_tasks).clamp(min=1).to(error.dtype)
+    # How much a task counts, so that weights average to one.
+    weight = count / count.mean() if average == 'point' else torch.ones_like(count)
+    per_task = sum_by(error, task, num_tasks) / count
+    terms = {'prediction': (weight * per_task).mean()}
     terms['loss'] = terms['prediction']
     if output.posterior is not None:
         kl = kl_divergence(output.posterior, output.prior)
-        if kl_per_point:
-            kl = kl / torch.bincount(task, minlength=num_tasks).clamp(min=1)
-        terms['kl'] = kl.mean()
+        terms['kl'] = (weight * kl / count if kl_per_point else kl).mean()
         terms['loss'] = terms['loss'] + kl_weight * terms['kl']
     if output.assignment is not None:
         assigned = output.assignment

@@ -9,15 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from agnn_pyg.features import Attributes
+from tanp.inputs import InputEncoder, TaskInputs
 from tanp.loader import EpisodeBatch
 from tanp.loss import LIKELIHOODS
+from tanp.nn.attention import SupportAttention
 from tanp.nn.decoder import ModulatedDecoder
-from tanp.nn.embedding import NodeEmbedding
 from tanp.nn.encoder import Gaussian, LatentEncoder, SetEncoder
 from tanp.nn.memory import ClusterMemory
-from tanp.nn.rows import Rows, rows_of
+from tanp.nn.rows import Rows, sum_by
+from tanp.statistics import InteractionStatistics
 
 TARGETS = ('query', 'all')
+NUM_SUMMARY = 5
 
 
 class TaskOutput(NamedTuple):
@@ -95,6 +98,14 @@ class TaNP(nn.Module):
             :obj:`"gaussian"` for ratings. (default: :obj:`"bernoulli"`)
         dropout (float, optional): In encoders and decoder.
             (default: :obj:`0.0`)
+        statistics (InteractionStatistics, optional): What other users'
+            interactions say of the items, as further inputs.
+        attention_heads (int, optional): Heads of the attention of query items
+            over the support, see :class:`~tanp.nn.SupportAttention`; it needs
+            :obj:`statistics`. 0 leaves it out. (default: :obj:`0`)
+        signed_pools (bool, optional): Average liked and disliked support
+            interactions apart; it needs :obj:`statistics`, which tell what to
+            expect. (default: :obj:`False`)
 
     Raises:
         ValueError: If an argument lies outside its range.
@@ -122,61 +133,72 @@ class TaNP(nn.Module):
         target: str = 'query',
         likelihood: str = 'bernoulli',
         dropout: float = 0.0,
+        statistics: InteractionStatistics | None = None,
+        attention_heads: int = 0,
+        signed_pools: bool = False,
     ) -> None:
         super().__init__()
         self.config = _config(locals())
         _check(target, likelihood, latent_channels, dropout)
+        _check_statistics(statistics, attention_heads, signed_pools, target)
         self.target, self.likelihood = target, likelihood
-        self.item = NodeEmbedding(
-            num_items, *embedding_channels, item_ids, item_attributes, id_dropout
+        self.signed_pools = signed_pools
+        self.inputs = InputEncoder(
+            num_items,
+            num_users,
+            item_attributes,
+            user_attributes,
+            item_ids,
+            user_ids,
+            id_dropout,
+            embedding_channels,
+            statistics,
+            likelihood,
         )
-        self.user = None
-        width = embedding_channels[-1]
-        if user_ids or user_attributes is not None:
-            self.user = NodeEmbedding(
-                num_users, *embedding_channels, user_ids, user_attributes, id_dropout
-            )
-            width *= 2
-        self.latent = self.memory = None
-        latent_width = 0
+        width = self.inputs.out_channels
+        self.latent = self.memory = self.attention = self.lin_counts = None
+        # What all items of a task share, and what modulates: more of it below.
+        context_width, task_width = 0, task_channels[-1] * (1 + signed_pools)
         if latent_channels is not None:
-            *channels, hidden, latent_width = latent_channels
-            self.latent = LatentEncoder(width, channels, hidden, latent_width, dropout)
+            *channels, hidden, context_width = latent_channels
+            self.latent = LatentEncoder(width, channels, hidden, context_width, dropout)
         self.task_encoder = SetEncoder(width, task_channels, dropout)
         if num_clusters:
             self.memory = ClusterMemory(
-                task_channels[-1], num_clusters, temperature, squared_distance
+                task_width, num_clusters, temperature, squared_distance
+            )
+        item_width = width
+        if attention_heads:
+            self.attention = SupportAttention(
+                width, statistics.num_kernels, attention_heads, dropout=dropout
+            )
+            item_width += self.attention.out_channels
+        if statistics is not None:
+            self.lin_counts = nn.Linear(statistics.num_counts, 1)
+            context_width, task_width = (
+                width + NUM_SUMMARY for width in (context_width, task_width)
             )
         self.decoder = ModulatedDecoder(
-            width,
-            latent_width,
-            task_channels[-1],
+            item_width,
+            context_width,
+            task_width,
             decoder_channels,
             modulation,
             residual_modulation,
             dropout,
         )
 
-    @property
-    def num_items(self) -> int:
-        return self.item.num_nodes
-
     def reset_parameters(self) -> None:
         for child in self.children():
             child.reset_parameters()
 
     def know(self, user: Tensor, item: Tensor) -> None:
-        """Declares the users and items that training reads, and no others."""
-        self.item.know(item)
-        if self.user is not None:
-            self.user.know(user)
+        """Declares the users and items that training reads, and no others.
 
-    def embed(self, user: Tensor | None, item: Tensor, task: Tensor) -> Tensor:
-        r"""The rows :math:`\mathbf{x}` of items, next to their task's user."""
-        x = self.item(item)
-        if user is None:
-            return x
-        return torch.cat([x, user.index_select(0, task)], dim=-1)
+        An id of any other has the meaning of one never trained, see
+        :class:`~tanp.nn.NodeEmbedding`. Training calls this itself.
+        """
+        self.inputs.know(user, item)
 
     def forward(self, batch: EpisodeBatch, z: Tensor | None = None) -> TaskOutput:
         """Scores the query items of a batch.
@@ -186,58 +208,97 @@ class TaNP(nn.Module):
                 in training mode only, by the posterior.
             z (Tensor, optional): Latent codes to decode, :obj:`[B, F_z]`.
         """
-        support, query = rows_of(batch.support_mask), rows_of(batch.query_mask)
-        num_tasks, num_support = support.num_tasks, support.task.numel()
-        item = torch.cat(
-            [support.take(batch.support_item), query.take(batch.query_item)]
-        )
-        label = torch.cat(
-            [support.take(batch.support_label), query.take(batch.query_label)]
-        )
-        rows = _concatenate(support, query)
-        user = None if self.user is None else self.user(batch.user)
-        x = self.embed(user, item, rows.task)
-        label = label.to(x.dtype)
-        context = x[:num_support], label[:num_support], support.task, num_tasks
+        inputs = self.inputs(batch)
+        prior = posterior = None
+        if self.latent is not None and z is None:
+            prior, posterior = self._latent(inputs)
+            z = prior.mu if posterior is None else posterior.sample()
+        task, assignment = self._task(inputs)
 
-        prior = posterior = assignment = None
-        if self.latent is not None:
-            if self.training:
-                prior, posterior = self.latent.prior_and_posterior(
-                    x, label, rows.task, num_tasks, num_support
-                )
-            elif z is None:
-                prior = self.latent(*context)
-            if z is None:
-                z = posterior.sample() if self.training else prior.mu
-        task = self.task_encoder(*context)
-        if self.memory is not None:
-            task, assignment = self.memory(task)
+        shared = [] if z is None else [z]
+        if self.lin_counts is not None:
+            summary = _summary(inputs)
+            task = torch.cat([task, summary], dim=-1)
+            shared.append(summary)
+        context = torch.cat(shared, dim=-1) if shared else None
 
+        rows = inputs.rows
+        x, label, base, counts = inputs.x, inputs.label, inputs.base, inputs.counts
         if not (self.training and self.target == 'all'):
-            x, label, rows = x[num_support:], label[num_support:], query
-        score = self.decoder(x, rows.task, task, z)
+            rows = inputs.query
+            x, label, base, counts = (
+                value if value is None else value[inputs.num_support :]
+                for value in (x, label, base, counts)
+            )
+        if self.attention is not None:
+            x = torch.cat([x, self._attend(inputs)], dim=-1)
+        score = self.decoder(x, rows.task, task, context)
+        if self.lin_counts is not None:
+            score = score + self.lin_counts(counts).squeeze(-1)
+            if self.likelihood == 'gaussian':
+                score = score + base
         return TaskOutput(score, label, rows, prior, posterior, assignment)
 
+    def _latent(self, inputs: TaskInputs) -> tuple[Gaussian, Gaussian | None]:
+        """Prior and, in training mode, posterior of the latent code."""
+        x, surprise, rows, size = (
+            inputs.x,
+            inputs.surprise,
+            inputs.rows,
+            inputs.num_support,
+        )
+        if self.training:
+            return self.latent.prior_and_posterior(
+                x, surprise, rows.task, rows.num_tasks, size
+            )
+        context = x[:size], surprise[:size], rows.task[:size], rows.num_tasks
+        return self.latent(*context), None
 
-def _concatenate(support: Rows, query: Rows) -> Rows:
-    """Support rows, then query rows, each in slots of their own."""
-    return Rows(
-        torch.cat([support.task, query.task]),
-        torch.cat([support.slot, query.slot + support.num_slots]),
-        support.num_tasks,
-        support.num_slots + query.num_slots,
+    def _task(self, inputs: TaskInputs) -> tuple[Tensor, Tensor | None]:
+        """The task embedding and, if there is a memory, its clusters."""
+        x, surprise = (v[: inputs.num_support] for v in (inputs.x, inputs.surprise))
+        pool, num_tasks = inputs.support.task, inputs.support.num_tasks
+        num_pools = num_tasks
+        if self.signed_pools:
+            pool, num_pools = 2 * pool + (surprise > 0), 2 * num_tasks
+        task = self.task_encoder(x, surprise, pool, num_pools).view(num_tasks, -1)
+        return (task, None) if self.memory is None else self.memory(task)
+
+    def _attend(self, inputs: TaskInputs) -> Tensor:
+        """What the support says of each query item, a row each."""
+        support, query, size = inputs.support, inputs.query, inputs.num_support
+        surprise = inputs.surprise[:size]
+        read = self.attention(
+            query.pad(inputs.x[size:]),
+            support.pad(inputs.x[:size]),
+            support.pad(surprise),
+            support.pad(torch.ones_like(surprise)) > 0,
+            inputs.kernel,
+        )
+        return query.take(read)
+
+
+def _summary(inputs: TaskInputs) -> Tensor:
+    """How many of a support surprise for good and for bad, in several scales."""
+    surprise, support = inputs.surprise[: inputs.num_support], inputs.support
+    signs = torch.stack([surprise > 0, surprise <= 0], dim=-1).to(surprise.dtype)
+    like, dislike = sum_by(signs, support.task, support.num_tasks).unbind(-1)
+    balance = (like - dislike) / (like + dislike + 2)
+    return torch.stack(
+        [like / 10, dislike / 10, like.log1p(), dislike.log1p(), balance], dim=-1
     )
 
 
 def _config(arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a model as plain data; tables are in its state."""
-    tables = ('item_attributes', 'user_attributes')
-    return {
+    tables = ('item_attributes', 'user_attributes', 'statistics')
+    config = {
         name: list(value) if isinstance(value, (tuple, list)) else value
         for name, value in arguments.items()
         if name not in ('self', '__class__', *tables)
     }
+    statistics = arguments['statistics']
+    return config | {'statistics': statistics and statistics.config}
 
 
 def _check(
@@ -256,3 +317,20 @@ def _check(
         )
     if not 0 <= dropout < 1:
         raise ValueError(f"'dropout' must lie in [0, 1) (got {dropout})")
+
+
+def _check_statistics(
+    statistics: InteractionStatistics | None,
+    attention_heads: int,
+    signed_pools: bool,
+    target: str,
+) -> None:
+    if signed_pools and statistics is None:
+        raise ValueError(
+            "'signed_pools' needs 'statistics' to tell what to expect (got None)"
+        )
+    if attention_heads and (statistics is None or target == 'all'):
+        raise ValueError(
+            f"'attention_heads' needs 'statistics' (got {statistics}) and 'target' "
+            f"'query' (got {target!r}), else items would attend to their own labels"
+        )

@@ -10,6 +10,7 @@ import torch
 
 from agnn_pyg.features import Attributes
 from tanp.model import TaNP
+from tanp.statistics import InteractionStatistics
 
 FORMAT = 'tanp'
 VERSION = 1
@@ -51,20 +52,24 @@ def load_model(path: str | os.PathLike, device: torch.device | str = 'cpu') -> T
             f"'path' must hold a model of format version {VERSION} (got {found}); "
             f'load it with the version of this library that wrote it'
         )
-    state = content['state']
-    tables = {f'{side}_attributes': _table(state, side) for side in ('item', 'user')}
-    model = TaNP(**json.loads(content['config']), **tables)
+    state, config = content['state'], json.loads(content['config'])
+    for side in ('item', 'user'):
+        config[f'{side}_attributes'] = _table(state, side)
+    if config['statistics'] is not None:
+        config['statistics'] = InteractionStatistics(**config['statistics'])
+    model = TaNP(**config)
     model.load_state_dict(state)
     return model.to(device)
 
 
 def _table(state: dict[str, torch.Tensor], side: str) -> Attributes | None:
     """Side information, as far as a model's state tells."""
-    if f'{side}.attr' not in state:
+    prefix = f'inputs.{side}'
+    if f'{prefix}.attr' not in state:
         return None
-    tokens = len(state[f'{side}.token_weight'])
+    tokens = len(state[f'{prefix}.token_weight'])
     return Attributes(
-        state[f'{side}.attr'],
-        state[f'{side}.attr_weight'],
+        state[f'{prefix}.attr'],
+        state[f'{prefix}.attr_weight'],
         torch.ones(tokens, dtype=torch.bool),
     )

@@ -39,8 +39,9 @@ class TaskModule(pl.LightningModule):
             and adamw. (default: :obj:`"adamw"`)
         lr (float, optional): Learning rate. (default: :obj:`3e-3`)
         weight_decay (float, optional): (default: :obj:`0.0`)
-        kl_weight (float, optional): See :func:`~tanp.loss.tanp_loss`, as the
-            next three. (default: :obj:`1.0`)
+        average (str, optional): See :func:`~tanp.loss.tanp_loss`, as the next
+            four. (default: :obj:`"task"`)
+        kl_weight (float, optional): (default: :obj:`1.0`)
         kl_per_point (bool, optional): (default: :obj:`True`)
         clustering_weight (float, optional): (default: :obj:`0.1`)
         uniform_clusters (bool, optional): (default: :obj:`False`)
@@ -61,6 +62,7 @@ class TaskModule(pl.LightningModule):
         optimizer: str = 'adamw',
         lr: float = 3e-3,
         weight_decay: float = 0.0,
+        average: str = 'task',
         kl_weight: float = 1.0,
         kl_per_point: bool = True,
         clustering_weight: float = 0.1,
@@ -82,6 +84,7 @@ class TaskModule(pl.LightningModule):
         self.model = model
         self.optimizer, self.lr, self.weight_decay = optimizer, lr, weight_decay
         self.loss_options = {
+            'average': average,
             'kl_weight': kl_weight,
             'kl_per_point': kl_per_point,
             'clustering_weight': clustering_weight,

@@ -14,7 +14,7 @@ OURS = ('agnn_pyg', 'tanp', 'data', 'benchmarks', 'tests')
 # Package: what it may import of ours, by prefix.
 ALLOWED = {
     'agnn_pyg': ('agnn_pyg',),
-    'tanp': ('tanp', 'agnn_pyg.features'),
+    'tanp': ('tanp', 'agnn_pyg.features', 'agnn_pyg.tables'),
     'data': ('data',),
 }
 # What no layer needs.

@@ -11,6 +11,8 @@ import agnn_pyg
 import agnn_pyg.nn
 import tanp
 import tanp.nn
+from agnn_pyg.recommender import AGNNRecommender
+from tanp.recommender import TaNPRecommender
 
 PACKAGES = [agnn_pyg, agnn_pyg.nn, tanp, tanp.nn]
 TRAIN = ['agnn_pyg.train', 'tanp.train']
@@ -69,6 +71,7 @@ def test_training_is_documented(name):
         *(agnn_pyg.AGNN, agnn_pyg.GatedConv, agnn_pyg.RatingLoader),
         *(agnn_pyg.ExtendedVAE, tanp.TaNP, tanp.EpisodeLoader, tanp.Episodes),
         *(tanp.split_episodes, tanp.tanp_loss, tanp.predict),
+        *(AGNNRecommender, TaNPRecommender),
     ],
 )
 def test_every_argument_is_documented(thing):

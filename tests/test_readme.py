@@ -1,15 +1,20 @@
 """Every Python block of the README runs as printed, in a fresh interpreter."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
+ENVIRONMENT = ('HOME', 'COLDSTART_DATA', 'COLDSTART_MIRROR', 'OMP_NUM_THREADS')
 BLOCKS = re.findall(r'^```python\n(.*?)^```', README, re.DOTALL | re.MULTILINE)
+KEPT = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
 
 
 def test_there_are_blocks():
@@ -18,15 +23,51 @@ def test_there_are_blocks():
 
 @pytest.mark.slow
 @pytest.mark.parametrize('number', range(len(BLOCKS)))
-def test_block_runs(number, tmp_path):
+def test_block_runs(number, tmp_path, request):
+    if 'load_ml100k' in BLOCKS[number]:
+        request.getfixturevalue('ml100k')  # or the test is skipped
     ran = subprocess.run(
         [sys.executable, '-W', 'error::UserWarning', '-c', BLOCKS[number]],
         cwd=tmp_path,
-        env={'PYTHONPATH': str(ROOT), 'PATH': ''},
+        env=KEPT | {'PYTHONPATH': str(ROOT), 'PATH': ''},
         capture_output=True,
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.slow
+def test_the_shell_example_runs(tmp_path, monkeypatch):
+    """On small files with the names, columns and ids that it speaks of."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    user, movie = (rng.random((12, 15)) < 0.6).nonzero()
+    movie_id = np.array([1193, *range(1, 15)])
+    rated = {'userId': user + 1, 'movieId': movie_id[movie], 'rating': 3.5}
+    ratings = pd.DataFrame(rated)
+    ratings['rating'] -= movie % 3
+    ratings.to_csv('ratings.csv', index=False)
+    movies = pd.DataFrame({'movieId': movie_id, 'title': movie_id.astype(str)})
+    movies['genres'] = np.array(['War', 'Comedy', 'War|Comedy'])[np.arange(15) % 3]
+    movies.to_csv('movies.csv', index=False)
+    movies.assign(movieId=movie_id + 5000).to_csv('new_films.csv', index=False)
+    pd.DataFrame({'userId': [7], 'movieId': [6193]}).to_csv('pairs.csv')
+
+    (block,) = re.findall(r'^```bash\n(agnn-pyg .*?)^```', README, re.DOTALL | re.M)
+    commands = {'agnn-pyg': 'agnn_pyg', 'tanp': 'tanp'}
+    lines = block.splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        name, _, rest = line.partition(' ')
+        ran = subprocess.run(
+            f'{sys.executable} -m {commands[name]} {rest}',
+            shell=True,
+            env=os.environ | {'PYTHONPATH': str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, ran.stderr
+    assert Path('rated.csv').read_text().startswith('userId,movieId,rating\n7,6193,')
 
 
 def test_links_to_files_of_the_repository_exist():

@@ -18,6 +18,7 @@ from benchmarks.episode_peers.residual_knn import ResidualKNN
 from benchmarks.episode_peers.residual_svd import ResidualSVD
 from benchmarks.episode_peers.stack import LogisticStack
 from benchmarks.episode_peers.svd import SVDFoldIn
+from benchmarks.episode_peers.trees import BoostedRatingTrees, BoostedTrees
 from benchmarks.support import truncated
 from tanp import Episodes, EpisodeSplit
 
@@ -29,6 +30,7 @@ PEERS: dict[str, dict[str, type]] = {
         'item_knn': ItemKNN,
         'svd': SVDFoldIn,
         'logistic_stack': LogisticStack,
+        'boosted_trees': BoostedTrees,
     },
     'gaussian': {
         'random': Random,
@@ -36,6 +38,7 @@ PEERS: dict[str, dict[str, type]] = {
         'support_mean': SupportMean,
         'residual_knn': ResidualKNN,
         'residual_svd': ResidualSVD,
+        'boosted_trees': BoostedRatingTrees,
     },
 }
 # What settings are chosen by on validation, and whether less of it is better.

@@ -1,5 +1,6 @@
-"""Layers of TaNP: embeddings, set encoders, cluster memory, modulated decoders."""
+"""Layers of TaNP: embeddings, set encoders, memory, attention, decoders."""
 
+from tanp.nn.attention import SupportAttention
 from tanp.nn.decoder import ModulatedDecoder
 from tanp.nn.embedding import NodeEmbedding
 from tanp.nn.encoder import Gaussian, LatentEncoder, SetEncoder
@@ -12,4 +13,5 @@ __all__ = [
     'ModulatedDecoder',
     'NodeEmbedding',
     'SetEncoder',
+    'SupportAttention',
 ]

@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.episode_peers import PEERS
 from benchmarks.tanp import main
+from benchmarks.tanp_plots import main as plots
 from data.lastfm import ADDRESS, SHA256
 from data.tastes import planted_tastes
 from data.web import fetch_address
@@ -34,7 +35,9 @@ def measured(out, seed=0, config='lastfm', part='split-0'):
     return {key: value for key, value in content.items() if key not in VOLATILE}
 
 
-@pytest.mark.parametrize('name', ['lastfm', 'ml100k', 'lastfm-as-published'])
+@pytest.mark.parametrize(
+    'name', ['lastfm', 'lastfm-ensemble', 'ml100k', 'lastfm-as-published']
+)
 def test_smoke_run_writes_report_tables_and_plots(tmp_path, capsys, name):
     assert smoke(tmp_path, config=str(CONFIGS / f'{name}.toml')) == 0
     report = measured(tmp_path, config=name)
@@ -87,6 +90,20 @@ def test_same_seed_same_digits_and_another_seed_others(tmp_path):
     smoke(tmp_path / 'b')
     assert measured(tmp_path / 'a') == measured(tmp_path / 'b')
     assert measured(tmp_path / 'a')['metrics'] != measured(tmp_path / 'a', 1)['metrics']
+
+
+def test_averaged_models_differ_in_their_seeds(tmp_path):
+    averaged = str(CONFIGS / 'lastfm-ensemble.toml')
+    smoke(tmp_path, '--seeds', '0', config=averaged)
+    smoke(tmp_path, '--seeds', '0', '1')
+    folder = tmp_path / 'tanp' / 'lastfm-ensemble' / 'split-0' / 'seed-0'
+    assert len(list(folder.glob('member-*'))) == 4
+    single = measured(tmp_path)
+    ensemble = measured(tmp_path, config='lastfm-ensemble')
+    assert ensemble['num_parameters'] == 4 * single['num_parameters']
+    # Its first member is the single model of that seed.
+    assert ensemble['history'] == single['history']
+    assert ensemble['metrics'] != single['metrics']
 
 
 def test_split_seed_changes_the_split(tmp_path):
@@ -142,6 +159,29 @@ def test_killed_and_resumed_run_ends_with_the_same_digits(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ('text', 'match'),
+    [
+        ('tasks = "warn"', "'train.tasks' must be 'warm' or 'episodes' (got 'warn')"),
+        ('context_sizes = [1, 2, 3]', "'train.context_sizes' must hold"),
+        ('optimizer = "adm"', "'optimizer' must be one of"),
+        ('members = 0', "'train.members' must be at least 1 (got 0)"),
+    ],
+)
+def test_bad_training_settings(tmp_path, capsys, monkeypatch, text, match):
+    monkeypatch.setattr('benchmarks.tanp.run_episode_peers', lambda *_: {})
+    ratings = tmp_path / 'ratings.csv'
+    planted_tastes().ratings.to_csv(ratings, index=False)
+    config = tmp_path / 'own.toml'
+    config.write_text(
+        f'[data]\ndataset = "files"\nratings = "{ratings.as_posix()}"\n'
+        f'support_size = 5\nmin_size = 15\n[train]\n{text}\n',
+        encoding='utf-8',
+    )
+    assert main([str(config), '--out', str(tmp_path)]) == 2
+    assert match in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ('arguments', 'match'),
     [
         (['no-such.toml'], 'No config file'),
@@ -190,3 +230,13 @@ def test_episodes_of_seed_2020_are_the_authors_own(lastfm, part, folder):
                 ids = items.iloc[task.item[index].numpy()]
                 user = users.iloc[int(task.user)]
                 assert [(str(user), str(item)) for item in ids] == expected
+
+
+def test_summary_figure_over_splits(tmp_path, capsys):
+    smoke(tmp_path)
+    smoke(tmp_path, '--split-seed', '7')
+    folder = tmp_path / 'tanp' / 'lastfm'
+    assert plots([str(folder)]) == 0
+    assert (folder / 'support-size.png').read_bytes().startswith(b'\x89PNG')
+    assert plots([str(tmp_path / 'nothing')]) == 2
+    assert 'no report.json' in capsys.readouterr().err

@@ -2,6 +2,8 @@ import copy
 
 import pytest
 
+from benchmarks.report import write_json
+from benchmarks.tables import readme_blocks
 from benchmarks.tanp_tables import (
     run_tables,
     sensitivity,
@@ -78,10 +80,29 @@ def test_summary_averages_seeds_within_splits_and_pairs_splits():
     # Splits average .91 and .96: mean .935, sample deviation .0354.
     assert row(table, 'TaNP')[4] == '0.935 ± 0.035'
     # Leads of .11 and .13: mean .12, standard error .01.
-    assert row(table, 'item-kNN')[8] == '0.120 ± 0.010'
-    assert row(table, 'TaNP')[8] == ''
+    assert row(table, 'item-kNN')[7] == '0.120 ± 0.010'
+    assert row(table, 'TaNP')[7] == ''
     assert row(size_table(reports), 'TaNP')[1:] == ['0.700', '0.935']
 
 
 def test_one_split_has_no_error():
-    assert row(summary_table([report(0.9)]), 'item-kNN')[8] == '0.1000'
+    assert row(summary_table([report(0.9)]), 'item-kNN')[7] == '0.1000'
+
+
+def test_readme_block_holds_what_was_run(tmp_path):
+    environment = {
+        'cpu': 'Some CPU',
+        'threads': 1,
+        'device': 'cpu',
+        'python': '3.11',
+        'torch': '2.13',
+        'torch_geometric': '2.8',
+    }
+    for split in (1, 2):
+        path = tmp_path / 'tanp' / 'lastfm' / f'split-{split}' / 'report.json'
+        write_json(path, report(0.9, split=split) | {'environment': environment})
+    block = readme_blocks(tmp_path)['tanp results']
+    assert '**Last.FM** (splits × model seeds: 2 × 1)' in block
+    assert row(block, 'TaNP')[4] == '0.9000 ± 0.0000'
+    assert 'Measured on: Some CPU' in block
+    assert '**MovieLens-100K**: not run.' in block

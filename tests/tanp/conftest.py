@@ -6,6 +6,7 @@ import torch
 
 from tanp.episodes import Episodes, offsets
 from tanp.model import TaNP
+from tanp.statistics import InteractionStatistics
 
 
 @pytest.fixture(scope='session')
@@ -37,16 +38,30 @@ VARIANTS = {
         'residual_modulation': False,
     },
     'task path only': {'latent_channels': None, 'num_clusters': 0},
+    'attentive': {
+        'latent_channels': None,
+        'num_clusters': 0,
+        'item_ids': False,
+        'attention_heads': 2,
+        'signed_pools': True,
+    },
+    'everything': {'attention_heads': 2, 'signed_pools': True, 'user_ids': True},
 }
 
 
 @pytest.fixture
-def small():
+def small(tasks):
     """Builds a small model over 20 items and 6 users."""
 
     def build(variant='film', **options):
         torch.manual_seed(0)
-        return TaNP(20, 6, **SMALL | VARIANTS.get(variant, {}) | options)
+        options = SMALL | VARIANTS.get(variant, {}) | options
+        if options.get('attention_heads'):
+            # Some of the users are fitted on, others are new.
+            options['statistics'] = InteractionStatistics.fit(
+                tasks.select(torch.arange(4)), 20, 6, rank=2, folds=2, damping=1.0
+            )
+        return TaNP(20, 6, **options)
 
     return build
 

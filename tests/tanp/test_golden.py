@@ -117,8 +117,12 @@ def published_model(parameters):
     state = model.state_dict()
     for side in ('item', 'user'):
         rows = parameters[f'{side}_emb.first_embedding_layer.weight'].t()
-        state[f'{side}.id_weight'] = torch.cat([torch.zeros_like(rows[:1]), rows])
-        state[f'{side}.bias'] = parameters[f'{side}_emb.first_embedding_layer.bias']
+        state[f'inputs.{side}.id_weight'] = torch.cat(
+            [torch.zeros_like(rows[:1]), rows]
+        )
+        state[f'inputs.{side}.bias'] = parameters[
+            f'{side}_emb.first_embedding_layer.bias'
+        ]
     maps = [
         parameters[f'xz_to_y.film_layer_{layer}_{name}.weight']
         for name in ('gamma', 'beta')
@@ -127,8 +131,8 @@ def published_model(parameters):
     state['decoder.lin_task.weight'] = torch.cat(maps)
     state['memory.center'] = parameters['memoryunit.array']
     renamed = {
-        'item.lin': 'item_emb.second_embedding_layer',
-        'user.lin': 'user_emb.second_embedding_layer',
+        'inputs.item.lin': 'item_emb.second_embedding_layer',
+        'inputs.user.lin': 'user_emb.second_embedding_layer',
         'latent.lin_hidden': 'z_to_mu_sigma.z_to_hidden',
         'latent.lin_mu': 'z_to_mu_sigma.hidden_to_mu',
         'latent.lin_logvar': 'z_to_mu_sigma.hidden_to_logsigma',

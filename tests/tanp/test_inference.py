@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tanp.inference import predict
+from tanp.inference import predict, predict_ensemble
 from tanp.loader import EpisodeLoader
 from tests.tanp.conftest import VARIANTS
 from tests.tanp.test_model import ATTRIBUTES
@@ -106,3 +106,18 @@ def test_labels_outside_the_range_of_the_likelihood(small, tasks):
 def test_attributes_alone(small, tasks):
     model = small(item_ids=False, item_attributes=ATTRIBUTES)
     assert predict(model, EpisodeLoader(tasks)).mean.isfinite().all()
+
+
+def test_an_ensemble_averages_and_spreads(small, tasks):
+    models = [small('attentive'), small('gating'), small('film')]
+    loader = EpisodeLoader(tasks, 4)
+    each = torch.stack([predict(model, loader).mean for model in models])
+    found = predict_ensemble(models, loader)
+    assert torch.allclose(found.mean, each.mean(0))
+    assert torch.allclose(found.std, each.std(0))
+
+
+def test_an_ensemble_of_what_does_not_fit(small, tasks):
+    for models in ([small()], [small(), small('published')]):
+        with pytest.raises(ValueError, match="'models' must be two or more"):
+            predict_ensemble(models, EpisodeLoader(tasks))

@@ -56,7 +56,8 @@ def test_terms_against_a_loop(small, tasks, likelihood):
     output = model(batch)
     terms = tanp_loss(output, likelihood, kl_weight=0.3, clustering_weight=0.7)
     kl = kl_divergence(output.posterior, output.prior)
-    prediction, divergence = [], []
+    by_point = tanp_loss(output, likelihood, average='point')
+    prediction, divergence, points = [], [], []
     for b in range(6):
         mine = output.rows.task == b
         errors = []
@@ -67,10 +68,13 @@ def test_terms_against_a_loop(small, tasks, likelihood):
                 errors.append((s - y) ** 2)
             else:
                 errors.append(math.log1p(math.exp(-s if y else s)))
+        points += errors
         prediction.append(sum(errors) / len(errors))
         divergence.append(float(kl[b]) / len(errors))
     assert float(terms['prediction']) == pytest.approx(sum(prediction) / 6)
     assert float(terms['kl']) == pytest.approx(sum(divergence) / 6)
+    assert float(by_point['prediction']) == pytest.approx(sum(points) / len(points))
+    assert float(by_point['kl']) == pytest.approx(float(kl.sum()) / len(points))
     total = terms['prediction'] + 0.3 * terms['kl'] + 0.7 * terms['clustering']
     assert float(terms['loss']) == pytest.approx(float(total))
 
@@ -81,3 +85,10 @@ def test_terms_of_parts_that_are_not_there(small, tasks):
     terms = tanp_loss(model(batch))
     assert set(terms) == {'prediction', 'loss'}
     assert terms['loss'] == terms['prediction']
+
+
+def test_an_unknown_average(small, tasks):
+    (batch,) = EpisodeLoader(tasks, 6)
+    output = small().train()(batch)
+    with pytest.raises(ValueError, match=r"'average' must be one of .*got 'user'"):
+        tanp_loss(output, average='user')

@@ -8,7 +8,13 @@ from agnn_pyg.features import AttributeEncoder
 from tanp.loader import EpisodeLoader
 from tanp.loss import tanp_loss
 from tanp.model import TaNP
-from tanp.nn import ClusterMemory, ModulatedDecoder, NodeEmbedding, SetEncoder
+from tanp.nn import (
+    ClusterMemory,
+    ModulatedDecoder,
+    NodeEmbedding,
+    SetEncoder,
+    SupportAttention,
+)
 from tanp.nn.rows import mean_by, rows_of
 from tests.tanp.conftest import SMALL, VARIANTS
 
@@ -182,7 +188,7 @@ def test_an_unknown_user_is_never_read(small, tasks):
     batch = whole(tasks)
     before = per_task(model(batch))
     with torch.no_grad():
-        model.user.id_weight[4:] = torch.nan
+        model.inputs.user.id_weight[4:] = torch.nan
     after = per_task(model(batch))
     assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
     # Two unknown users with the same support are the same user.
@@ -294,7 +300,7 @@ def test_rows_against_a_loop():
         ({'dropout': 1.0}, "'dropout' must lie in"),
         ({'id_dropout': -0.1}, "'id_dropout' must lie in"),
         ({'temperature': 0}, "'temperature' must be positive"),
-        ({'item_ids': False}, "'use_id' is False and 'attributes' is None"),
+        ({'item_ids': False}, "'item_ids' is False, and there are neither"),
         ({'item_attributes': ATTRIBUTES, 'num_items': 7}, 'describe all 7 nodes'),
         ({'user_ids': True, 'num_users': 0}, "'num_nodes' must be at least 1"),
     ],
@@ -309,3 +315,80 @@ def test_modules_start_anew(small):
     before = {name: p.clone() for name, p in model.named_parameters()}
     model.reset_parameters()
     assert all(not torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+def test_attention_against_a_loop():
+    torch.manual_seed(0)
+    layer = SupportAttention(3, 2, heads=2, head_channels=4, hidden_channels=5).double()
+    with torch.no_grad():
+        layer.sink += torch.tensor([0.3, -0.2])
+
+    def random(*size):
+        return torch.randn(size, dtype=torch.double)
+
+    query, support, kernel = random(1, 2, 3), random(1, 4, 3), random(1, 2, 4, 2)
+    surprise = torch.tensor([[1.0, -1.0, 0.5, 9.0]], dtype=torch.double)
+    mask = torch.tensor([[True, True, True, False]])
+    found = layer(query, support, surprise, mask, kernel)[0]
+    for q in range(2):
+        read, totals = [], torch.zeros(4, dtype=torch.double)
+        scores, values = [], []
+        for s in range(3):
+            labelled = torch.cat([support[0, s], surprise[0, s, None]])
+            up, down = surprise[0, s].clamp(min=0), (-surprise[0, s]).clamp(min=0)
+            signed = torch.cat([kernel[0, q, s] * up, kernel[0, q, s] * down])
+            totals += signed
+            key = layer.lin_key(labelled).view(2, 4)
+            product = (layer.lin_query(query[0, q]).view(2, 4) * key).sum(-1) / 2
+            scores.append(product + layer.lin_kernel(signed))
+            values.append(layer.lin_value(layer.lin_hidden(labelled).relu()).view(2, 4))
+        weight = torch.stack([*scores, layer.sink]).softmax(0)
+        for head in range(2):
+            read.append(sum(weight[s, head] * values[s][head] for s in range(3)))
+        ups, downs = max(1.0, 1.5), max(1.0, 1.0)
+        mean = totals / torch.tensor([ups, ups, downs, downs])
+        expected = torch.cat([*read, totals, mean])
+        assert torch.allclose(found[q], expected, 1e-10, 1e-10)
+
+
+def test_attention_to_an_empty_support_reads_nothing():
+    layer = SupportAttention(3, 2)
+    nothing = torch.zeros(2, 0)
+    found = layer(
+        torch.randn(2, 5, 3),
+        torch.zeros(2, 0, 3),
+        nothing,
+        nothing > 0,
+        torch.zeros(2, 5, 0, 2),
+    )
+    assert found.size() == (2, 5, layer.out_channels)
+    assert found.eq(0).all()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'attention_heads': 2}, "'attention_heads' needs 'statistics'"),
+        ({'signed_pools': True}, "'signed_pools' needs 'statistics'"),
+    ],
+)
+def test_what_needs_statistics(options, message):
+    with pytest.raises(ValueError, match=message):
+        TaNP(20, **SMALL, **options)
+
+
+def test_items_must_not_attend_to_themselves(small):
+    with pytest.raises(ValueError, match=r"'target' 'query' .got 'all'"):
+        small('attentive', target='all')
+
+
+def test_ratings_with_statistics(small, tasks):
+    model = small('attentive', likelihood='gaussian').eval()
+    with torch.no_grad():
+        for layer in (model.decoder.lin_out, model.lin_counts):
+            layer.weight.zero_()
+            layer.bias.zero_()
+    batch = whole(tasks)
+    base = model.inputs.statistics(batch, centred=True).query_base
+    # What is left to learn is how labels differ from what is to be expected.
+    assert torch.allclose(model(batch).score, base[batch.query_mask], atol=1e-6)

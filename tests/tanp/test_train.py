@@ -4,6 +4,7 @@ import torch
 
 from agnn_pyg.features import AttributeEncoder
 from tanp.episodes import Episodes, offsets
+from tanp.inference import predict
 from tanp.loader import EpisodeLoader
 from tanp.model import TaNP
 from tanp.task_module import OPTIMIZERS, TaskModule
@@ -54,21 +55,33 @@ def equal(one, other):
     return all(torch.equal(*pair) for pair in zip(one, other, strict=True))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('modulation', ['film', 'gating'])
-def test_it_learns_a_planted_taste(modulation):
+def taught(**options):
+    """A module that has met many users of both tastes, and items' parities."""
     frame = pd.DataFrame({'parity': ['even', 'odd'] * 6})
-    options = {
-        'modulation': modulation,
-        'item_ids': False,
-        'item_attributes': AttributeEncoder(['parity']).fit_transform(frame),
-    }
+    attributes = AttributeEncoder(['parity']).fit_transform(frame)
+    options |= {'item_ids': False, 'item_attributes': attributes}
     task = module(model=options, lr=0.02, kl_weight=0.1)
     train = EpisodeLoader(planted(240, 2)[0], 20, context_sizes=(1, 6), shuffle=True)
     result = fit(task, train, loaders()[1], epochs=11)
-    best = result.history[result.best_epoch]
+    return task, result.history[result.best_epoch]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('modulation', ['film', 'gating'])
+def test_it_learns_a_planted_taste(modulation):
+    _, best = taught(modulation=modulation)
     assert best['val_loss'] < 0.1
     assert best['val_ndcg@3'] > 0.98
+
+
+@pytest.mark.slow
+def test_clusters_are_the_planted_tastes():
+    task, _ = taught(latent_channels=None)
+    episodes, taste = planted(40, 3)
+    assignment = predict(task.model, EpisodeLoader(episodes, 40)).assignment
+    agreement = (assignment.argmax(-1) == taste.squeeze(-1)).float().mean()
+    assert max(agreement, 1 - agreement) > 0.95
+    assert assignment.amax(-1).mean() > 0.8
 
 
 def test_history_and_the_best_epoch():
@@ -168,8 +181,8 @@ def test_every_optimizer_uses_its_rate(name):
 def test_only_what_is_trained_on_is_known():
     task = module(model={'user_ids': True})
     fit(task, *loaders(), epochs=1)
-    assert task.model.user.id_row.gt(0).tolist() == [u < 48 for u in range(60)]
-    assert task.model.item.id_row.gt(0).all()
+    assert task.model.inputs.user.id_row.gt(0).tolist() == [u < 48 for u in range(60)]
+    assert task.model.inputs.item.id_row.gt(0).all()
 
 
 def test_nothing_is_written_without_a_folder(tmp_path, monkeypatch):

@@ -1,0 +1,105 @@
+"""A fitted recommender as a folder of plain data and tensors, and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from agnn_pyg.fitting import Fitted
+from agnn_pyg.model import AGNN
+from agnn_pyg.node_table import NodeTable
+from agnn_pyg.tables import read_folder, read_tensors, write_folder, write_tensors
+
+if TYPE_CHECKING:
+    from agnn_pyg.recommender import AGNNRecommender
+
+VERSION = 1
+# Settings that are tuples.
+PAIRS = ('cold_rate',)
+
+
+def save_recommender(
+    recommender: AGNNRecommender, fitted: Fitted, path: str | os.PathLike
+) -> None:
+    """Writes a recommender, see :meth:`AGNNRecommender.save`."""
+    config = {
+        'settings': recommender.get_params(),
+        'model': fitted.model_config,
+        'rating_range': fitted.rating_range,
+        'history': fitted.history,
+        'best_epoch': fitted.best_epoch,
+        'tables': {side: table.to_dict() for side, table in fitted.tables.items()},
+    }
+    parts = {'model/': fitted.model.state_dict(), 'graph/': _flat(fitted.graph)}
+    parts |= {f'table/{side}/': t.tensors() for side, t in fitted.tables.items()}
+    tensors = {
+        prefix + name: tensor.cpu()
+        for prefix, part in parts.items()
+        for name, tensor in part.items()
+    }
+    write_folder(
+        path,
+        type(recommender).__name__,
+        VERSION,
+        config,
+        lambda folder: write_tensors(folder, tensors),
+    )
+
+
+def load_recommender(
+    kind: str, path: str | os.PathLike
+) -> tuple[dict[str, Any], Fitted]:
+    """Reads what :func:`save_recommender` wrote: settings and fit."""
+    config, tensors = read_folder(path, kind, VERSION), read_tensors(path)
+    try:
+        # JSON knows no tuples.
+        settings = {
+            name: tuple(value) if name in PAIRS else value
+            for name, value in config['settings'].items()
+        }
+        tables = {
+            side: NodeTable.from_dict(state, _under(tensors, f'table/{side}/'))
+            for side, state in config['tables'].items()
+        }
+        model = AGNN(**config['model'])
+        model.load_state_dict(_under(tensors, 'model/'))
+        fitted = Fitted(
+            tables,
+            _graph(_under(tensors, 'graph/')),
+            model.eval(),
+            config['model'],
+            tuple(config['rating_range']),
+            config['history'],
+            config['best_epoch'],
+        )
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"'{path}' is damaged ({error!r})") from error
+    return settings, fitted
+
+
+def _flat(graph: HeteroData) -> dict[str, Tensor]:
+    """The tensors of a graph by ``kind.key``, an edge type's parts joined."""
+    flat = {}
+    for kind, store in zip(graph.metadata()[0], graph.node_stores, strict=True):
+        flat |= {f'{kind}.{key}': torch.as_tensor(v) for key, v in store.items()}
+    for kind, store in zip(graph.metadata()[1], graph.edge_stores, strict=True):
+        flat |= {f'{"/".join(kind)}.{key}': v for key, v in store.items()}
+    return flat
+
+
+def _graph(flat: Mapping[str, Tensor]) -> HeteroData:
+    graph = HeteroData()
+    for name, tensor in flat.items():
+        kind, _, key = name.rpartition('.')
+        kind = tuple(kind.split('/')) if '/' in kind else kind
+        graph[kind][key] = int(tensor) if key == 'num_nodes' else tensor
+    return graph
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k[len(prefix) :]: t for k, t in tensors.items() if k.startswith(prefix)}

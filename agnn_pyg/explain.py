@@ -1,0 +1,182 @@
+"""Why a rating is predicted: its parts, and the neighbours behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from agnn_pyg.inference import evaluating
+from agnn_pyg.link_loader import rating_loader
+from agnn_pyg.model import AGNN
+from agnn_pyg.nn.gated_conv import GatedConv
+from agnn_pyg.nn.node_encoder import NodeState
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Neighbours that a printed explanation shows of each side.
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a user is predicted to rate an item so.
+
+    Attributes:
+        user: The user's id.
+        item: The item's id.
+        rating: The predicted rating: the sum of its parts.
+        parts: What :func:`rating_parts` names, if the model mixes them with
+            propagated ratings those as :obj:`"messages"`, and what clamping to the
+            range of ratings adds, as :obj:`"clamped"`.
+        users: The user's neighbours, those that mattered most first: their ids,
+            their :obj:`proximity` (weight in the candidate pool), :obj:`drawn`
+            (the share of draws they were in) and :obj:`gate` (the mean of their
+            aggregate gate over channels and draws).
+        items: The item's neighbours, likewise.
+    """
+
+    user: object
+    item: object
+    rating: float
+    parts: dict[str, float]
+    users: pd.DataFrame
+    items: pd.DataFrame
+
+    def __str__(self) -> str:
+        lines = [f'user {self.user}, item {self.item}: {self.rating:.2f}']
+        lines += [f'  {value:+.2f}  {name}' for name, value in self.parts.items()]
+        for side, frame in (('users', self.users), ('items', self.items)):
+            lines += [f'{side} alike:', _text(frame)]
+        return '\n'.join(lines)
+
+
+def _text(frame: pd.DataFrame) -> str:
+    return frame.head(SHOWN).to_string(index=False, float_format='{:.2f}'.format)
+
+
+def rating_parts(
+    model: AGNN, user: NodeState, item: NodeState, edge_label_index: Tensor
+) -> dict[str, Tensor]:
+    """The terms of :meth:`AGNN.decode <agnn_pyg.AGNN.decode>`, each :obj:`[B]`."""
+    row, col = edge_label_index
+    p, q = user.embedding[row], item.embedding[col]
+    hidden = torch.cat([p, q], dim=-1)
+    if model.lin_hidden is not None:
+        hidden = model.lin_hidden(hidden).relu()
+    return {
+        'global bias': model.bias.expand(len(p)),
+        'user bias': user.bias[row],
+        'item bias': item.bias[col],
+        'dot product': (p * q).sum(dim=-1),
+        'MLP': model.lin_out(hidden).squeeze(-1),
+    }
+
+
+@torch.no_grad()
+def explain_pair(
+    model: AGNN, graph: HeteroData, user: int, item: int, *, draws: int = 8, **kwargs
+) -> tuple[dict[str, float], dict[str, dict[str, Tensor]]]:
+    """The parts of one rating, and of both ends the neighbours with their gates.
+
+    Args:
+        model (AGNN): The model; it is left in the mode it came in.
+        graph (HeteroData): See :func:`~agnn_pyg.graph.rating_graph`.
+        user (int): Row of the user.
+        item (int): Row of the item.
+        draws (int, optional): Draws of neighbours to average over, as in
+            :func:`~agnn_pyg.inference.predict`. (default: :obj:`8`)
+        **kwargs (optional): Of :func:`~agnn_pyg.link_loader.rating_loader`.
+
+    Returns:
+        The parts by name, and by side the columns :obj:`node`,
+        :obj:`proximity`, :obj:`drawn` and :obj:`gate`, most important first.
+    """
+    device = next(model.parameters()).device
+    loader = rating_loader(graph, torch.tensor([[user], [item]]), **kwargs)
+    totals: dict[str, Tensor] = {}
+    drawn = {'user': [], 'item': []}
+    with evaluating(model), _Gates(model) as gates:
+        for draw in range(draws):
+            loader.set_epoch(draw)
+            for batch in loader:
+                batch = batch.to(device)
+                states = model.encode(batch)
+                parts = rating_parts(model, *states, batch.edge_label_index)
+                if model.message_share:
+                    parts = _mixed(model, parts, user, item)
+                for name, value in parts.items():
+                    totals[name] = totals.get(name, 0) + value.double().sum() / draws
+                for side, nodes in (('user', batch.user), ('item', batch.item)):
+                    source = nodes.n_id[nodes.edge_index[0]]
+                    drawn[side].append((source.cpu(), gates.found[side].cpu()))
+    neighbours = {
+        side: _neighbours(graph, side, node, found, draws)
+        for (side, found), node in zip(drawn.items(), (user, item), strict=True)
+    }
+    return {name: float(value) for name, value in totals.items()}, neighbours
+
+
+def _mixed(
+    model: AGNN, parts: dict[str, Tensor], user: int, item: int
+) -> dict[str, Tensor]:
+    """Parts that leave their share to propagated ratings."""
+    share, bias = model.message_share, model.bias
+    message = model.messages(*torch.tensor([[user], [item]], device=bias.device))
+    mixed = {name: (1 - share) * value for name, value in parts.items()}
+    return mixed | {'messages': share * message.to(bias)}
+
+
+def _neighbours(
+    graph: HeteroData, side: str, node: int, drawn: list, draws: int
+) -> dict[str, Tensor]:
+    source, gate = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+    distinct, position = source.unique(return_inverse=True)
+    count = torch.bincount(position, minlength=len(distinct))
+    gate = torch.zeros(len(distinct)).index_add(0, position, gate) / count
+    share = count / draws
+    order = (share * gate).argsort(descending=True, stable=True)
+
+    store = graph[side, 'similar', side]
+    mine = store.edge_index[1] == node
+    weight = torch.zeros(graph[side].num_nodes)
+    weight[store.edge_index[0, mine]] = store.edge_weight[mine]
+    columns = {
+        'node': distinct,
+        'proximity': weight[distinct],
+        'drawn': share,
+        'gate': gate,
+    }
+    return {name: column[order] for name, column in columns.items()}
+
+
+class _Gates:
+    """Keeps the mean aggregate gate of each edge, as both sides run."""
+
+    def __init__(self, model: AGNN) -> None:
+        self.convs = {'user': model.user.conv, 'item': model.item.conv}
+        self.found: dict[str, Tensor] = {}
+
+    def __enter__(self) -> _Gates:
+        self.hooks = [
+            conv.register_forward_hook(self._hook(side), with_kwargs=True)
+            for side, conv in self.convs.items()
+        ]
+        return self
+
+    def __exit__(self, *args) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+    def _hook(self, side: str):
+        def hook(conv: GatedConv, args, kwargs, out) -> None:
+            # Past the hooks: `forward` itself.
+            _, (gate, _) = conv.forward(*args, **kwargs, return_gates=True)
+            edges = args[1].size(1)
+            self.found[side] = torch.ones(edges) if gate is None else gate.mean(dim=-1)
+
+        return hook

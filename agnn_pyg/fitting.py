@@ -1,0 +1,211 @@
+"""From three frames to a trained model: what a recommender keeps of a fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from agnn_pyg.graph import rating_graph
+from agnn_pyg.link_loader import rating_loader
+from agnn_pyg.model import AGNN
+from agnn_pyg.node_table import NodeTable
+from agnn_pyg.tables.checks import check_columns, check_known, read_rated_pairs
+from agnn_pyg.tables.ids import Ids
+
+if TYPE_CHECKING:
+    from agnn_pyg.features import Attributes
+    from agnn_pyg.recommender import AGNNRecommender
+
+SIDES = ('user', 'item')
+# Far from every training seed, so that no draw of theirs is predicted with.
+EVALUATION_SEED = 1_000_003
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit has made.
+
+    Attributes:
+        tables: Ids and vocabularies by side, :obj:`"user"` and :obj:`"item"`.
+        graph: The rating graph.
+        model: The trained model, in evaluation mode.
+        model_config: What the model was built with.
+        rating_range: Lowest and highest rating.
+        history: Metrics of every epoch.
+        best_epoch: The epoch that was kept.
+    """
+
+    tables: dict[str, NodeTable]
+    graph: HeteroData
+    model: AGNN
+    model_config: dict[str, Any]
+    rating_range: tuple[float, float]
+    history: list[dict[str, float]]
+    best_epoch: int
+
+
+def fit_frames(
+    settings: AGNNRecommender,
+    ratings: pd.DataFrame,
+    users: pd.DataFrame | None,
+    items: pd.DataFrame | None,
+    validation: pd.DataFrame | None,
+) -> Fitted:
+    """Trains on frames, see :meth:`AGNNRecommender.fit`."""
+    from agnn_pyg.train import fit
+
+    rating = _ratings(settings, ratings, 'ratings')
+    if not len(rating):
+        raise ValueError("'ratings' has no rows; there is nothing to train on")
+    tables, embedded = _tables(settings, ratings, users, items)
+    index = pair_rows(settings, ratings, 'ratings', tables)
+    graph = rating_graph(
+        *embedded,
+        index,
+        rating,
+        user_proximity=tables['user'].profiles,
+        item_proximity=tables['item'].profiles,
+        preference=settings.preference,
+        pool=settings.pool,
+        max_pool=settings.max_pool,
+        seed=settings.seed,
+    )
+    loaders = [
+        rating_loader(
+            graph,
+            index,
+            rating,
+            batch_size=settings.batch_size,
+            num_neighbors=settings.num_neighbors,
+            cold_rate=settings.cold_rate,
+            shuffle=True,
+            seed=settings.seed,
+        )
+    ]
+    if validation is not None and len(validation):
+        held_out = _ratings(settings, validation, 'validation')
+        rows = pair_rows(settings, validation, 'validation', tables)
+        loaders.append(serving_loader(settings, graph, rows, held_out))
+    config = {
+        'num_users': graph['user'].num_nodes,
+        'num_items': graph['item'].num_nodes,
+        'num_user_tokens': embedded[0].num_tokens,
+        'num_item_tokens': embedded[1].num_tokens,
+        'channels': settings.channels,
+        'hidden_channels': settings.hidden_channels,
+        'mean': float(rating.mean()),
+        'dropout': settings.dropout,
+        'negative_slope': 1.0,
+    }
+    module = _module(settings, config, rating)
+    result = fit(
+        module,
+        *loaders,
+        epochs=settings.epochs,
+        patience=settings.patience,
+        progress=settings.progress,
+        accelerator=settings.accelerator,
+    )
+    return Fitted(
+        tables,
+        graph,
+        module.model.eval(),
+        config,
+        module.rating_range,
+        result.history,
+        result.best_epoch,
+    )
+
+
+def pair_rows(
+    settings: AGNNRecommender,
+    frame: pd.DataFrame,
+    name: str,
+    tables: dict[str, NodeTable],
+    ids: dict[str, Ids] | None = None,
+) -> Tensor:
+    """Row numbers of the pairs of a frame, :obj:`[2, R]`.
+
+    Args:
+        settings: Names the columns.
+        frame: The pairs.
+        name: What messages call it.
+        tables: The tables of the fit.
+        ids: Ids to look pairs up in. (default: those of the tables)
+
+    Raises:
+        ValueError: Naming the first pair of somebody or something unknown.
+    """
+    columns = [settings.user, settings.item]
+    check_columns(frame, name, columns)
+    rows = []
+    for side, column in zip(SIDES, columns, strict=True):
+        known = tables[side].ids if ids is None else ids[side]
+        rows.append(known.rows(frame, column, name))
+        check_known(frame, rows[-1], column, name, tables[side].name)
+    return torch.stack([torch.from_numpy(r) for r in rows])
+
+
+def serving_loader(
+    settings: AGNNRecommender,
+    graph: HeteroData,
+    index: Tensor,
+    rating: Tensor | None = None,
+) -> Any:
+    """The loader that predictions are made with."""
+    return rating_loader(graph, index, rating, **serving_options(settings))
+
+
+def serving_options(settings: AGNNRecommender) -> dict[str, int]:
+    """Arguments of :func:`~agnn_pyg.link_loader.rating_loader` for predictions."""
+    return {
+        'batch_size': max(settings.batch_size, 4096),
+        'num_neighbors': settings.num_neighbors,
+        'seed': EVALUATION_SEED,
+    }
+
+
+def _ratings(settings: AGNNRecommender, frame: pd.DataFrame, name: str) -> Tensor:
+    columns = settings.user, settings.item, settings.rating
+    rating = read_rated_pairs(frame, name, *columns)
+    return torch.tensor(rating, dtype=torch.float)
+
+
+def _tables(
+    settings: AGNNRecommender,
+    ratings: pd.DataFrame,
+    users: pd.DataFrame | None,
+    items: pd.DataFrame | None,
+) -> tuple[dict[str, NodeTable], list[Attributes]]:
+    tables, embedded = {}, []
+    for side, frame in zip(SIDES, (users, items), strict=True):
+        tables[side], attributes = NodeTable.fit(
+            frame,
+            ratings,
+            name=f'{side}s',
+            column=getattr(settings, side),
+            attributes=getattr(settings, f'{side}_attributes'),
+            min_count=settings.min_count,
+            num_knots=settings.num_knots,
+        )
+        embedded.append(attributes)
+    return tables, embedded
+
+
+def _module(settings: AGNNRecommender, config: dict[str, Any], rating: Tensor) -> Any:
+    from agnn_pyg.train import RatingModule
+
+    torch.manual_seed(settings.seed)
+    return RatingModule(
+        AGNN(**config),
+        lr=settings.lr,
+        free_lr=settings.free_lr,
+        preference_weight=settings.preference_weight,
+        rating_range=(float(rating.min()), float(rating.max())),
+        seed=settings.seed,
+    )

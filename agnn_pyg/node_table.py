@@ -1,0 +1,133 @@
+"""One side of a recommender: who is known, and how attributes are encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from agnn_pyg.features import AttributeEncoder, Attributes
+from agnn_pyg.tables.attributes import (
+    Columns,
+    attribute_columns,
+    naming,
+    with_constant,
+)
+from agnn_pyg.tables.checks import check_columns, check_known
+from agnn_pyg.tables.ids import Ids, read_ids
+
+
+@dataclass
+class NodeTable:
+    """The users or the items of a fit.
+
+    Attributes:
+        name: What messages call the table, :obj:`"users"` or :obj:`"items"`.
+        column: The column of ids.
+        ids: The ids, one a row.
+        embedded: Encodes what is embedded: the vocabulary of rated nodes.
+        compared: Encodes what is compared: the vocabulary of all nodes.
+        profiles: The compared attributes of all rows.
+    """
+
+    name: str
+    column: str
+    ids: Ids
+    embedded: AttributeEncoder
+    compared: AttributeEncoder
+    profiles: Attributes
+
+    @classmethod
+    def fit(
+        cls,
+        frame: pd.DataFrame | None,
+        ratings: pd.DataFrame,
+        *,
+        name: str,
+        column: str,
+        attributes: Columns | None,
+        min_count: int,
+        num_knots: int,
+    ) -> tuple[NodeTable, Attributes]:
+        """Fits vocabularies on a table, or on nothing where there is none.
+
+        Returns:
+            The table and the embedded attributes of its rows.
+
+        Raises:
+            ValueError: If ids are unfit, ratings name a node without a row, or
+                an attribute column is lacking.
+        """
+        if frame is None:
+            ids = Ids.distinct(*read_ids(ratings, column, 'ratings'))
+            frame = pd.DataFrame({column: ids.values})
+        else:
+            check_columns(frame, name, [column])
+            ids = Ids(*read_ids(frame, column, name, distinct=True))
+        if not len(ids):
+            raise ValueError(f"'{name}' has no rows; leave it out, or give it some")
+        rows = ids.rows(ratings, column, 'ratings')
+        check_known(ratings, rows, column, 'ratings', name)
+        trained = np.zeros(len(frame), dtype=bool)
+        trained[rows] = True
+
+        columns = attribute_columns(frame, name, column, attributes)
+        embedded = AttributeEncoder(columns, min_count, num_knots)
+        compared = AttributeEncoder(columns, num_knots=num_knots)
+        frame = with_constant(frame)
+        with naming(name):
+            encoded = embedded.fit(frame[trained]).transform(frame)
+            profiles = compared.fit_transform(frame)
+        return cls(name, column, ids, embedded, compared, profiles), encoded
+
+    def unknown(self, frame: pd.DataFrame | None) -> pd.DataFrame | None:
+        """The rows of a frame that the table does not hold, if there are any.
+
+        Raises:
+            ValueError: If ids are unfit or repeated.
+        """
+        if frame is None:
+            return None
+        check_columns(frame, self.name, [self.column])
+        read_ids(frame, self.column, self.name, distinct=True)
+        new = frame[self.ids.rows(frame, self.column, self.name) < 0]
+        return new if len(new) else None
+
+    def encode(self, frame: pd.DataFrame) -> tuple[np.ndarray, Attributes, Attributes]:
+        """Ids, embedded and compared attributes of nodes never seen."""
+        _, ids = read_ids(frame, self.column, self.name)
+        frame = with_constant(frame)
+        with naming(self.name):
+            return ids, self.embedded.transform(frame), self.compared.transform(frame)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but tensors as plain data, ready for JSON."""
+        return {
+            'name': self.name,
+            'column': self.column,
+            'ids': self.ids.to_dict(),
+            'embedded': self.embedded.to_dict(),
+            'compared': self.compared.to_dict(),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that :meth:`to_dict` leaves out."""
+        return dict(vars(self.profiles))
+
+    @classmethod
+    def from_dict(
+        cls, state: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    ) -> NodeTable:
+        """The inverse of :meth:`to_dict` and :meth:`tensors`."""
+        return cls(
+            state['name'],
+            state['column'],
+            Ids.from_dict(state['ids']),
+            AttributeEncoder.from_dict(state['embedded']),
+            AttributeEncoder.from_dict(state['compared']),
+            Attributes(**tensors),
+        )

@@ -1,0 +1,104 @@
+"""Proximities of nodes, and the candidate pools that they make."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+# Proximities that agree to nine places are ties, not an order: the same sum
+# in another order differs in the last bits.
+TIE_DECIMALS = 9
+
+
+def pool_size(num_others: int, pool: float, max_pool: int) -> int:
+    """Candidates of a node that has so many others to choose from."""
+    return min(max(1, round(pool * num_others)), max_pool)
+
+
+def proximity(
+    rows: np.ndarray,
+    attributes: scipy.sparse.csr_matrix,
+    ratings: scipy.sparse.csr_matrix | None = None,
+) -> np.ndarray:
+    """Draw weights :obj:`[rows, N]`: proximity above the row's lowest."""
+    other = rows[:, None] != np.arange(attributes.shape[0])
+    cosine = (attributes[rows] @ attributes.T).toarray()
+    score = _zscore(cosine, other)
+    related = cosine > 0
+    if ratings is not None:
+        rated = np.diff(ratings.indptr) > 0
+        both = other & rated[rows, None] & rated
+        cosine = (ratings[rows] @ ratings.T).toarray()
+        score += _zscore(cosine, both)
+        related |= both & (cosine > 0)
+    return _draw_weight(score, related, other)
+
+
+def proximity_to(
+    new: scipy.sparse.csr_matrix, attributes: scipy.sparse.csr_matrix
+) -> np.ndarray:
+    """What :func:`proximity` gives each new row were it the only cold one added."""
+    cosine = (new @ attributes.T).toarray()
+    every = np.ones(cosine.shape, dtype=bool)
+    return _draw_weight(_zscore(cosine, every), cosine > 0, every)
+
+
+def candidates(
+    rows: np.ndarray, weight: np.ndarray, size: int, tie_break: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The `size` largest entries of each row, zeros left out.
+
+    Args:
+        rows: The nodes whose weights are given.
+        weight: Draw weights, :obj:`[rows, N]`.
+        size: Candidates of a node.
+        tie_break: Numbers in [0, 1), the largest of which win at the edge of a
+            pool, :obj:`[rows, N]`.
+
+    Returns:
+        Sources, targets and weights of the edges.
+    """
+    edge = np.partition(weight, -size, axis=1)[:, -size, None]
+    # Above the edge: all. On it: those that the lot falls on.
+    key = np.where(weight > edge, 2.0, np.where(weight == edge, tie_break, -1.0))
+    source = np.sort(np.argpartition(-key, size - 1, axis=1)[:, :size], axis=1)
+    chosen = np.take_along_axis(weight, source, axis=1)
+    keep = chosen > 0
+    target = np.broadcast_to(rows[:, None], source.shape)
+    return source[keep], target[keep], chosen[keep]
+
+
+def normalize(matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+    """Rows of length one; empty rows stay empty."""
+    import scipy.sparse
+
+    matrix = scipy.sparse.csr_matrix(matrix, dtype=np.float64)
+    length = np.sqrt(matrix.multiply(matrix).sum(axis=1).A1)
+    scale = np.divide(1, length, out=np.zeros_like(length), where=length > 0)
+    return (scipy.sparse.diags(scale) @ matrix).tocsr()
+
+
+def _draw_weight(
+    score: np.ndarray, related: np.ndarray, other: np.ndarray
+) -> np.ndarray:
+    score = score.round(TIE_DECIMALS)
+    lowest = np.where(other, score, np.inf).min(axis=1, keepdims=True)
+    weight = np.where(other, score - lowest, 0)
+    # Where all others are equally close, they are equally good candidates,
+    # unless they share nothing at all with the node.
+    flat = weight.max(axis=1, keepdims=True) == 0
+    return np.where(flat & related & other, 1.0, weight)
+
+
+def _zscore(value: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Standardises each row over its masked entries; 0 elsewhere."""
+    count = mask.sum(axis=1, keepdims=True).clip(1)
+    value = np.where(mask, value, 0)
+    centred = np.where(mask, value - value.sum(1, keepdims=True) / count, 0)
+    scale = np.sqrt((centred**2).sum(axis=1, keepdims=True) / count)
+    scale[scale < 10.0**-TIE_DECIMALS] = 1
+    return centred / scale

@@ -1,0 +1,44 @@
+"""Own tables: ids, ratings and attribute columns, checked row by row.
+
+What :class:`~agnn_pyg.recommender.AGNNRecommender` and the recommender of
+:mod:`tanp` have in common.
+"""
+
+from agnn_pyg.tables.attributes import (
+    Columns,
+    attribute_columns,
+    naming,
+    with_constant,
+)
+from agnn_pyg.tables.checks import (
+    check_columns,
+    check_known,
+    read_rated_pairs,
+    where,
+)
+from agnn_pyg.tables.folder import (
+    read_folder,
+    read_tensors,
+    write_folder,
+    write_tensors,
+)
+from agnn_pyg.tables.ids import Ids, read_ids
+from agnn_pyg.tables.settings import Settings
+
+__all__ = [
+    'Columns',
+    'Ids',
+    'Settings',
+    'attribute_columns',
+    'check_columns',
+    'check_known',
+    'naming',
+    'read_folder',
+    'read_ids',
+    'read_rated_pairs',
+    'read_tensors',
+    'where',
+    'with_constant',
+    'write_folder',
+    'write_tensors',
+]

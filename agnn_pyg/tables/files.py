@@ -1,0 +1,230 @@
+"""CSV, TSV and Parquet files to frames, and frames to files or to a stream."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import uuid
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from agnn_pyg.tables.checks import nearest, where
+
+SUFFIXES = ('.csv', '.tsv', '.txt', '.parquet')
+SEPARATORS = (',', ';', '\t')
+# What columns are often called, in small letters and letters only.
+NAMES = {
+    'user': ('user', 'userid', 'customer', 'customerid', 'reader', 'readerid'),
+    'item': (
+        *('item', 'itemid', 'movie', 'movieid', 'film', 'filmid', 'book', 'bookid'),
+        *('product', 'productid', 'artist', 'artistid', 'track', 'trackid', 'isbn'),
+    ),
+    'rating': ('rating', 'ratings', 'stars', 'score', 'label', 'value'),
+}
+
+
+def recognised(columns: Sequence[str], role: str) -> str | None:
+    """The column that is a table's user, item or rating, by its name.
+
+    Args:
+        columns (sequence): Names of columns.
+        role (str): One of :data:`NAMES`.
+    """
+    plain = {re.sub('[^a-z]', '', str(c).lower()): c for c in reversed(columns)}
+    return next((plain[name] for name in NAMES[role] if name in plain), None)
+
+
+def read_file(
+    path: str | Path,
+    *,
+    roles: Mapping[str, str],
+    optional: Sequence[str] = (),
+    kinds: Mapping[str, str] | None = None,
+    lists: Sequence[str] = (),
+    list_separator: str = '|',
+) -> pd.DataFrame:
+    """Reads a table whose columns of ids and ratings have other names, perhaps.
+
+    A text file is UTF-8, with or without a mark in front, separated by commas,
+    semicolons or tabs.
+
+    Args:
+        path (path): A file of one of :data:`SUFFIXES`.
+        roles (mapping): By role (see :data:`NAMES`) the name its column is to
+            have. It is looked for under that name, else recognised.
+        optional (sequence, optional): Roles that the table may lack.
+        kinds (mapping, optional): Kinds of ids by role, see
+            :class:`~agnn_pyg.tables.ids.Ids`. (default: texts)
+        lists (sequence, optional): Columns whose cells hold several values.
+        list_separator (str, optional): What stands between these.
+            (default: :obj:`"|"`)
+
+    Raises:
+        ValueError: If the file cannot be read or lacks a column.
+        ImportError: If a Parquet file is asked for without pyarrow.
+    """
+    path = Path(path)
+    columns = read_columns(path)
+    found = {}
+    for role, name in roles.items():
+        column = name if name in columns else recognised(columns, role)
+        if column is None and role not in optional:
+            raise ValueError(
+                f"'{path}' has no column '{name}'{nearest(name, columns)} (it has "
+                f'{", ".join(columns)}); say --{role} NAME, or rename one'
+            )
+        if column is not None:
+            found[role] = column
+    ids = {role: c for role, c in found.items() if role in ('user', 'item')}
+    split = [column for column in lists if column in columns]
+    frame = _read(path, [*ids.values(), *split])
+    for role, column in ids.items():
+        kind = (kinds or {}).get(role, 'str')
+        frame[column] = _as_kind(frame, column, kind, str(path))
+    for column in split:
+        frame[column] = _split(frame[column], list_separator)
+    return frame.rename(columns={c: roles[role] for role, c in found.items()})
+
+
+def write_file(frame: pd.DataFrame, path: str | Path | None) -> None:
+    """Writes a table by the suffix of its name, or as CSV to standard output.
+
+    Raises:
+        ValueError: If the suffix is unknown.
+        ImportError: If a Parquet file is asked for without pyarrow.
+    """
+    if path is None:
+        frame.to_csv(sys.stdout, index=False, lineterminator='\n')
+        return
+    path = Path(path)
+    suffix = _suffix(path)
+    aside = path.with_name(f'.{path.name}.tmp')
+    if suffix == '.parquet':
+        _need_pyarrow(path)
+        texts = {c: frame[c].map(str) for c in frame if _is_uuid(frame[c])}
+        frame.assign(**texts).to_parquet(aside, index=False)
+    else:
+        separator = '\t' if suffix == '.tsv' else ','
+        frame.to_csv(aside, index=False, sep=separator, encoding='utf-8')
+    aside.replace(path)
+
+
+def read_columns(path: str | Path) -> list[str]:
+    """The names of a file's columns.
+
+    Raises:
+        ValueError: If there is no such file, or it cannot be read.
+        ImportError: If a Parquet file is asked for without pyarrow.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    if not path.is_file():
+        raise ValueError(f"There is no file '{path}'; check the path")
+    if suffix == '.parquet':
+        _need_pyarrow(path)
+        import pyarrow.parquet
+
+        try:
+            return pyarrow.parquet.read_schema(path).names
+        except (OSError, ValueError) as error:
+            raise ValueError(f"'{path}' is no Parquet file ({error})") from error
+    return _read_text(path, nrows=0).columns.tolist()
+
+
+def _read(path: Path, texts: Sequence[str]) -> pd.DataFrame:
+    if _suffix(path) == '.parquet':
+        return pd.read_parquet(path)
+    return _read_text(path, dtype=dict.fromkeys(texts, str))
+
+
+def _read_text(path: Path, **options) -> pd.DataFrame:
+    try:
+        with path.open(encoding='utf-8-sig') as file:
+            header = file.readline()
+        separator = max(SEPARATORS, key=header.count)
+        with warnings.catch_warnings():
+            # Surplus cells would be dropped with a warning; refuse them instead.
+            warnings.simplefilter('error', pd.errors.ParserWarning)
+            return pd.read_csv(
+                path,
+                sep=separator,
+                encoding='utf-8-sig',
+                index_col=False,
+                low_memory=False,
+                **options,
+            )
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"'{path}' is empty; give it a header line") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"'{path}' is not UTF-8 text ({error}); convert it") from error
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        raise ValueError(
+            f"'{path}' has rows of different lengths ({str(error).strip()}); mend or "
+            f'drop them'
+        ) from error
+
+
+def _as_kind(frame: pd.DataFrame, column: str, kind: str, name: str) -> pd.Series:
+    cells = frame[column]
+    present = cells.notna()
+    texts = cells.where(~present, cells.map(_text))
+    if kind == 'str':
+        return texts.astype(object).where(present, None)
+    if kind == 'int':
+        number = pd.to_numeric(texts, errors='coerce')
+        bad = (number.isna() & present).to_numpy()
+        made = number.astype('Int64') if not bad.any() else None
+    else:
+        made = texts.map(_uuid, na_action='ignore')
+        bad = (made.isna() & present).to_numpy()
+    if bad.any():
+        raise ValueError(
+            f"'{name}' has no {kind} id in column '{column}', as the model knows, in "
+            f'{where(frame, bad, column)}; correct it'
+        )
+    return made
+
+
+def _text(cell: object) -> str:
+    whole = isinstance(cell, float) and cell.is_integer()
+    return str(int(cell)) if whole else str(cell)
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def _is_uuid(cells: pd.Series) -> bool:
+    return bool(len(cells)) and isinstance(cells.iloc[0], uuid.UUID)
+
+
+def _split(cells: pd.Series, separator: str) -> pd.Series:
+    def split(cell: object) -> object:
+        if not isinstance(cell, str):
+            return cell if hasattr(cell, '__len__') else []
+        return [part.strip() for part in cell.split(separator) if part.strip()]
+
+    return cells.astype(object).map(split)
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(
+            f"'{path}' must end in one of {', '.join(SUFFIXES)}; rename or convert it"
+        )
+    return suffix
+
+
+def _need_pyarrow(path: Path) -> None:
+    if importlib.util.find_spec('pyarrow') is None:
+        raise ImportError(
+            f"'{path}' needs the package pyarrow: pip install pyarrow, or use .csv"
+        )

@@ -1,0 +1,98 @@
+"""A folder of plain data and tensors, written whole and never executed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CONFIG, STATE = 'config.json', 'state.pt'
+
+
+def write_folder(
+    path: str | os.PathLike,
+    kind: str,
+    version: int,
+    config: Mapping[str, Any],
+    write: Callable[[Path], None],
+) -> None:
+    """Writes a folder aside and renames it, in place of one of the same kind.
+
+    Args:
+        path (path): The folder; what it is in must exist.
+        kind (str): What is written; only a folder of this kind is replaced.
+        version (int): Of the format.
+        config (mapping): Plain data.
+        write (callable): Called with the folder, to write what else is in it.
+
+    Raises:
+        ValueError: If something else is in the way, or there is no place.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f"There is no folder '{path.parent}' to write to; make it")
+    if path.exists() and not (path / CONFIG).is_file():
+        raise ValueError(
+            f"'{path}' is there already and is no saved model; name another folder"
+        )
+    aside = Path(tempfile.mkdtemp(prefix=f'.{path.name}.', dir=path.parent))
+    try:
+        content = {'kind': kind, 'version': version, **config}
+        text = json.dumps(content, ensure_ascii=False, indent=1)
+        (aside / CONFIG).write_text(text, encoding='utf-8')
+        write(aside)
+        aside.chmod(0o755)
+        old = aside.with_name(f'{aside.name}.old')
+        if path.exists():
+            path.rename(old)
+        aside.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def read_folder(path: str | os.PathLike, kind: str, version: int) -> dict[str, Any]:
+    """The plain data that :func:`write_folder` has written.
+
+    Raises:
+        ValueError: If there is no such folder, or it is of another kind or
+            version, or damaged.
+    """
+    path = Path(path)
+    if not (path / CONFIG).is_file():
+        raise ValueError(f"'{path}' is no folder of a saved model: no {CONFIG} in it")
+    try:
+        config = json.loads((path / CONFIG).read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f"'{path / CONFIG}' is damaged ({error})") from error
+    if not isinstance(config, dict) or config.pop('kind', None) != kind:
+        raise ValueError(f"'{path}' holds something else than a saved {kind}")
+    found = config.pop('version', None)
+    if found != version:
+        raise ValueError(
+            f"'{path}' is of version {found} of its format, and this release reads "
+            f'version {version}; save it again with the release that wrote it, or '
+            f'install that one'
+        )
+    return config
+
+
+def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes tensors into a folder."""
+    torch.save(dict(tensors), folder / STATE)
+
+
+def read_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
+    """What :func:`write_tensors` has written; nothing of it is executed."""
+    state = Path(path) / STATE
+    try:
+        return torch.load(state, weights_only=True)
+    except Exception as error:
+        raise ValueError(f"'{state}' is missing or damaged ({error})") from error

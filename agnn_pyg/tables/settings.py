@@ -1,0 +1,55 @@
+"""Settings that an object keeps as attributes, as scikit-learn's objects do."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, TypeVar
+
+from agnn_pyg.tables.checks import nearest
+
+Self = TypeVar('Self', bound='Settings')
+
+
+class Settings:
+    """Gets, sets and prints what the constructor of a subclass takes.
+
+    The constructor keeps every argument under its own name and does no more.
+    """
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        signature = inspect.signature(cls.__init__)
+        return {
+            name: parameter.default
+            for name, parameter in signature.parameters.items()
+            if name != 'self'
+        }
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """All settings by name; :obj:`deep` is scikit-learn's, and changes nothing."""
+        return {name: getattr(self, name) for name in self._defaults()}
+
+    def set_params(self: Self, **params: Any) -> Self:
+        """Changes settings, which the next fit will use.
+
+        Raises:
+            ValueError: If there is no such setting.
+        """
+        known = self._defaults()
+        for name in params:
+            if name not in known:
+                raise ValueError(
+                    f"{type(self).__name__} has no setting '{name}'"
+                    f'{nearest(name, known)} (it has {", ".join(known)})'
+                )
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        changed = (
+            f'{name}={value!r}'
+            for name, value in self.get_params().items()
+            if value != self._defaults()[name]
+        )
+        return f'{type(self).__name__}({", ".join(changed)})'

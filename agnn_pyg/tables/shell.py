@@ -1,0 +1,139 @@
+"""What both commands have in common: arguments, settings, errors on one line."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from agnn_pyg.tables.files import read_columns, read_file, recognised
+
+ROLES = ('user', 'item', 'rating')
+
+
+def run(
+    parser: argparse.ArgumentParser, package: str, argv: Sequence[str] | None
+) -> int:
+    """Parses arguments, runs what they ask for, and returns the exit code.
+
+    0 is success, 2 a wrong argument or table, 130 an interruption. Data goes to
+    standard output and everything else to standard error.
+    """
+    args = parser.parse_args(argv)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter('%(message)s'))
+    logger = logging.getLogger(package)
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING if args.quiet else logging.INFO)
+    try:
+        args.run(args)
+    except BrokenPipeError:
+        # Whoever reads, `head` perhaps, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError, ImportError) as error:
+        sys.stderr.write(f'error: {error}\n')
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write('interrupted\n')
+        return 130
+    finally:
+        logger.removeHandler(handler)
+    return 0
+
+
+def add_command(
+    commands: Any, name: str, run: Callable, help: str, example: str
+) -> argparse.ArgumentParser:
+    """Adds a subcommand with an example, and the arguments that all have."""
+    parser = commands.add_parser(
+        name,
+        help=help,
+        description=f'{help}.',
+        epilog=f'example:\n  {example}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add('--model', required=True, metavar='FOLDER', help='folder of the model')
+    add('--quiet', action='store_true', help='no progress bar, no remarks')
+    for role in ROLES:
+        add(f'--{role}', metavar='COLUMN', help=f'column of {role}s (recognised)')
+    add('--lists', nargs='+', default=[], metavar='COLUMN', help='columns with lists')
+    add('--list-separator', default='|', metavar='TEXT', help='in a list (default: |)')
+    return parser
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--set``, for whatever the recommender can be told."""
+    parser.add_argument(
+        '--set',
+        nargs='+',
+        default=[],
+        metavar='NAME=VALUE',
+        help='settings of the recommender, such as epochs=20',
+    )
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings of ``--set``: Python's literals, or else texts.
+
+    Raises:
+        ValueError: If one has no value.
+    """
+    settings = {'progress': not args.quiet}
+    for text in args.set:
+        name, equals, value = text.partition('=')
+        if not equals:
+            raise ValueError(f"'--set' takes NAME=VALUE (got '{text}')")
+        try:
+            settings[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            settings[name] = value
+    return settings
+
+
+def roles_of(args: argparse.Namespace, path: str) -> dict[str, str]:
+    """What the columns of a file of ratings are called, by role."""
+    columns = read_columns(path)
+    return {
+        role: getattr(args, role) or recognised(columns, role) or role for role in ROLES
+    }
+
+
+def read(
+    args: argparse.Namespace,
+    path: str | None,
+    roles: Mapping[str, str],
+    needed: Sequence[str],
+    kinds: Mapping[str, str] | None = None,
+    optional: Sequence[str] = (),
+) -> pd.DataFrame | None:
+    """Reads a file of the command line, if there is one.
+
+    Args:
+        args: The arguments.
+        path: The file.
+        roles: The names that columns shall have, by role.
+        needed: Roles to look for.
+        kinds: Kinds of ids by role.
+        optional: Of those needed, the ones that may be lacking.
+    """
+    if path is None:
+        return None
+    renamed = {role: getattr(args, role) for role in needed if getattr(args, role)}
+    frame = read_file(
+        path,
+        roles={role: renamed.get(role, roles[role]) for role in needed},
+        optional=optional,
+        kinds=kinds,
+        lists=args.lists,
+        list_separator=args.list_separator,
+    )
+    return frame.rename(columns={name: roles[role] for role, name in renamed.items()})

@@ -1,0 +1,141 @@
+"""What a model knows of the interactions of a batch, before it compares any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from agnn_pyg.features import Attributes
+from tanp.loader import EpisodeBatch
+from tanp.nn.embedding import NodeEmbedding
+from tanp.nn.rows import Rows, rows_of
+from tanp.statistics import InteractionStatistics
+
+
+class TaskInputs(NamedTuple):
+    r"""R interactions of B tasks: those of the supports, then those of the queries.
+
+    Attributes:
+        x: What is known of item and user, :math:`\mathbf{x}`, :obj:`[R, F]`.
+        label: Labels, :obj:`[R]`.
+        surprise: Labels as encoders read them, :obj:`[R]`: with statistics, by how
+            much they exceed :obj:`base`; else the labels themselves.
+        base: What other users' labels make expect, :obj:`[R]`, with statistics.
+        counts: Popularity, :obj:`[R, num_counts]`, with statistics.
+        kernel: Likeness of query to support items, padded, with statistics.
+        support: The rows of the supports.
+        query: The rows of the queries.
+    """
+
+    x: Tensor
+    label: Tensor
+    surprise: Tensor
+    base: Tensor | None
+    counts: Tensor | None
+    kernel: Tensor | None
+    support: Rows
+    query: Rows
+
+    @property
+    def num_support(self) -> int:
+        """Rows of all supports together."""
+        return self.support.task.numel()
+
+    @property
+    def rows(self) -> Rows:
+        """Support rows, then query rows, each in slots of their own."""
+        support, query = self.support, self.query
+        return Rows(
+            torch.cat([support.task, query.task]),
+            torch.cat([support.slot, query.slot + support.num_slots]),
+            support.num_tasks,
+            support.num_slots + query.num_slots,
+        )
+
+
+class InputEncoder(nn.Module):
+    """Embeds items and users by id, attributes and what other users say of them.
+
+    Arguments are those of :class:`~tanp.model.TaNP`.
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        num_users: int,
+        item_attributes: Attributes | None,
+        user_attributes: Attributes | None,
+        item_ids: bool,
+        user_ids: bool,
+        id_dropout: float,
+        embedding_channels: Sequence[int],
+        statistics: InteractionStatistics | None,
+        likelihood: str,
+    ) -> None:
+        super().__init__()
+        if statistics is None and not item_ids and item_attributes is None:
+            raise ValueError(
+                "'item_ids' is False, and there are neither 'item_attributes' nor "
+                "'statistics'; something must tell items apart"
+            )
+        self.num_items, self.likelihood = num_items, likelihood
+        self.statistics = statistics
+        self.item = self.user = None
+        self.out_channels = 0
+        if item_ids or item_attributes is not None:
+            self.item = NodeEmbedding(
+                num_items, *embedding_channels, item_ids, item_attributes, id_dropout
+            )
+            self.out_channels += embedding_channels[-1]
+        if user_ids or user_attributes is not None:
+            self.user = NodeEmbedding(
+                num_users, *embedding_channels, user_ids, user_attributes, id_dropout
+            )
+            self.out_channels += embedding_channels[-1]
+        if statistics is not None:
+            self.out_channels += statistics.rank + statistics.num_counts
+
+    def reset_parameters(self) -> None:
+        for embedding in (self.item, self.user):
+            if embedding is not None:
+                embedding.reset_parameters()
+
+    def know(self, user: Tensor, item: Tensor) -> None:
+        """Declares the users and items that training reads, and no others."""
+        for embedding, row in ((self.item, item), (self.user, user)):
+            if embedding is not None:
+                embedding.know(row)
+
+    def forward(self, batch: EpisodeBatch) -> TaskInputs:
+        batch = batch.cleared()
+        support, query = rows_of(batch.support_mask), rows_of(batch.query_mask)
+
+        def take(one: Tensor, other: Tensor) -> Tensor:
+            return torch.cat([support.take(one), query.take(other)])
+
+        label = take(batch.support_label, batch.query_label)
+        parts = []
+        if self.item is not None:
+            parts.append(self.item(take(batch.support_item, batch.query_item)))
+        if self.user is not None:
+            task = torch.cat([support.task, query.task])
+            parts.append(self.user(batch.user).index_select(0, task))
+        if self.statistics is None:
+            x = torch.cat(parts, dim=-1)
+            label = label.to(x.dtype)
+            return TaskInputs(x, label, label, None, None, None, support, query)
+
+        rated = self.likelihood == 'gaussian'
+        evidence = self.statistics(batch, centred=rated)
+        vector = take(evidence.support_vector, evidence.query_vector)
+        counts = take(evidence.support_counts, evidence.query_counts)
+        base = take(evidence.support_base, evidence.query_base)
+        # Labels 1 and 0 surprise by 1 and -1.
+        surprise = (label - base) * (1 if rated else 2)
+        x = torch.cat([*parts, vector, counts], dim=-1)
+        return TaskInputs(
+            x, label, surprise, base, counts, evidence.kernel, support, query
+        )

@@ -1,0 +1,37 @@
+"""A small fit that several tests look at; none of them changes it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from agnn_pyg.recommender import AGNNRecommender
+from data.synthetic import planted_tables
+
+# Enough for effects to show, little enough for a second.
+SETTINGS = {'epochs': 8, 'channels': 8, 'hidden_channels': 8, 'batch_size': 64}
+SETTINGS |= {'lr': 0.01, 'min_count': 2}
+
+
+@pytest.fixture(scope='session')
+def planted():
+    """Tables of which eight users and ten items arrive after the fit."""
+    tables = planted_tables(60, 80, density=0.4, seed=0)
+    users, items, ratings = tables.users, tables.items, tables.ratings
+    later_user, later_item = users['user'].iloc[-8:], items['item'].iloc[-10:]
+    cold_user = ratings['user'].isin(later_user)
+    cold_item = ratings['item'].isin(later_item)
+    return SimpleNamespace(
+        users=users.iloc[:-8],
+        items=items.iloc[:-10],
+        new_users=users.iloc[-8:],
+        new_items=items.iloc[-10:],
+        ratings=ratings[~cold_user & ~cold_item],
+        later=ratings[cold_user | cold_item],
+    )
+
+
+@pytest.fixture(scope='session')
+def recommender(planted):
+    pytest.importorskip('pytorch_lightning')
+    made = AGNNRecommender(**SETTINGS)
+    return made.fit(planted.ratings, planted.users, planted.items)

@@ -1,0 +1,105 @@
+import sys
+import uuid
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from agnn_pyg.tables.files import read_file, recognised, write_file
+
+ROLES = {'user': 'user', 'item': 'item'}
+
+
+@pytest.mark.parametrize(
+    ('columns', 'role', 'expected'),
+    [
+        (['userId', 'movieId'], 'user', 'userId'),
+        (['User-ID', 'ISBN'], 'item', 'ISBN'),
+        (['title', 'movie_id'], 'item', 'movie_id'),
+        (['stars'], 'rating', 'stars'),
+        (['name'], 'user', None),
+    ],
+)
+def test_names_of_columns(columns, role, expected):
+    assert recognised(columns, role) == expected
+
+
+@pytest.mark.parametrize('separator', [',', ';', '\t'])
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig'])
+@pytest.mark.parametrize('end', ['\n', '\r\n'])
+def test_text_files_of_all_sorts(separator, encoding, end, tmp_path):
+    rows = ['userId,item,age,genres', '007,a,31,Комедия|War', '8,b,,', '9,"c#d",5,War']
+    text = end.join(rows).replace(',', separator).replace('#', separator)
+    (tmp_path / 'x.csv').write_bytes(text.encode(encoding))
+    frame = read_file(tmp_path / 'x.csv', roles=ROLES, lists=['genres'])
+    assert frame['user'].tolist() == ['007', '8', '9']
+    assert frame['item'][2] == f'c{separator}d'
+    assert frame['age'].isna().tolist() == [False, True, False]
+    assert frame['genres'].tolist() == [['Комедия', 'War'], [], ['War']]
+
+
+def test_kinds_of_ids(tmp_path):
+    one = uuid.UUID(int=1)
+    path = tmp_path / 'x.csv'
+    pd.DataFrame({'user': ['7', None], 'item': [str(one)] * 2}).to_csv(path)
+    frame = read_file(path, roles=ROLES, kinds={'user': 'int', 'item': 'uuid'})
+    assert frame['user'][0] == 7
+    assert frame['user'].isna().tolist() == [False, True]
+    assert frame['item'].tolist() == [one, one]
+    with pytest.raises(ValueError, match=r"no uuid id in column 'user'.*row 0 \('7'"):
+        read_file(path, roles=ROLES, kinds={'user': 'uuid'})
+
+
+def test_parquet(tmp_path):
+    pytest.importorskip('pyarrow')
+    frame = pd.DataFrame({'user': [7, 8], 'item': [1.0, 2.0], 'genre': [['a'], []]})
+    write_file(frame, tmp_path / 'x.parquet')
+    read = read_file(tmp_path / 'x.parquet', roles=ROLES)
+    assert read['user'].tolist() == ['7', '8']
+    assert read['item'].tolist() == ['1', '2']
+    assert [list(cell) for cell in read['genre']] == [['a'], []]
+    (tmp_path / 'y.parquet').write_bytes(b'not this')
+    with pytest.raises(ValueError, match='is no Parquet file'):
+        read_file(tmp_path / 'y.parquet', roles=ROLES)
+
+
+def test_parquet_without_pyarrow(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pyarrow', None)
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    (tmp_path / 'x.parquet').touch()
+    with pytest.raises(ImportError, match='needs the package pyarrow'):
+        read_file(tmp_path / 'x.parquet', roles=ROLES)
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'message'),
+    [
+        ('x.xlsx', b'', r'must end in one of .csv, .tsv'),
+        ('x.csv', b'', 'is empty; give it a header line'),
+        ('x.csv', b'user,name\n1,2\n', r"no column 'item'.*say --item NAME"),
+        ('x.csv', b'user,item\n1,2,3\n', 'rows of different lengths'),
+        ('x.csv', 'user,item\né,2\n'.encode('latin-1'), 'is not UTF-8 text'),
+    ],
+)
+def test_files_that_cannot_be_read(name, content, message, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_file(tmp_path / name, roles=ROLES)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(ValueError, match='There is no file'):
+        read_file(tmp_path / 'x.csv', roles=ROLES)
+
+
+def test_written_files(tmp_path, capsys):
+    frame = pd.DataFrame({'user': ['ä', 'b'], 'rating': [1.5, np.nan]})
+    for name in ('x.csv', 'x.tsv'):
+        write_file(frame, tmp_path / name)
+        read = read_file(tmp_path / name, roles={'user': 'user'})
+        pd.testing.assert_frame_equal(read, frame, check_dtype=False)
+    write_file(frame, None)
+    assert capsys.readouterr().out == 'user,rating\nä,1.5\nb,\n'
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['x.csv', 'x.tsv']
+    with pytest.raises(ValueError, match='must end in one of'):
+        write_file(frame, tmp_path / 'x.doc')

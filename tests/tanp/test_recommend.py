@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from tanp.inference import predict
+from tanp.loader import EpisodeLoader
+from tanp.recommend import recommend
+from tests.tanp.conftest import VARIANTS
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_the_best_of_all_items(small, tasks, variant):
+    model = small(variant).train()
+    found = recommend(model, tasks, 5, batch_size=4)
+    assert model.training
+    assert found.item.size() == found.score.size() == (6, 5)
+    # As if each task were asked for every item one by one.
+    model.eval()
+    for number in range(6):
+        (batch,) = EpisodeLoader(tasks.select(torch.tensor([number])), 1)
+        scores = {}
+        for item in range(20):
+            if item in batch.support_item[0].tolist():
+                continue
+            asked = batch._replace(
+                query_item=torch.tensor([[item]]),
+                query_label=torch.zeros(1, 1),
+                query_mask=torch.ones(1, 1, dtype=torch.bool),
+            )
+            score = model(asked).score
+            scores[item] = score if model.likelihood == 'gaussian' else score.sigmoid()
+        values = {item: float(score.detach()) for item, score in scores.items()}
+        expected = sorted(values.values(), reverse=True)[:5]
+        assert found.score[number].tolist() == pytest.approx(expected, abs=1e-5)
+        # By their scores, as equal scores may come in any order.
+        chosen = [values[item] for item in found.item[number].tolist()]
+        assert chosen == pytest.approx(expected, abs=1e-5)
+
+
+def test_scores_are_predictions(small, tasks):
+    model = small('attentive')
+    found = recommend(model, tasks, 17)
+    mean = predict(model, EpisodeLoader(tasks, 6)).mean
+    row = torch.repeat_interleave(tasks.num_query)
+    for task, item, value in zip(
+        row, tasks.item[tasks.query_index()], mean, strict=True
+    ):
+        place = found.item[task] == item
+        assert torch.isclose(found.score[task][place].squeeze(), value, atol=1e-6)
+
+
+def test_the_support_may_be_recommended_again(small, tasks):
+    found = recommend(small(), tasks, 20, exclude_support=False)
+    assert found.item.sort(-1).values.eq(torch.arange(20)).all()
+
+
+def test_on_a_device(small, tasks, device):
+    expected = recommend(small('everything'), tasks, 4)
+    found = recommend(small('everything').to(device), tasks, 4)
+    assert torch.allclose(found.score, expected.score, atol=1e-5)
+    assert found.item.device.type == 'cpu'
+
+
+@pytest.mark.parametrize('k', [0, 18])
+def test_more_than_there_is(small, tasks, k):
+    with pytest.raises(ValueError, match=f"'k' must be from 1 to 17.*got {k}"):
+        recommend(small(), tasks, k)
+
+
+def test_an_empty_support(small, tasks):
+    with pytest.raises(ValueError, match='tasks without support'):
+        recommend(small(), tasks.with_support_size(0), 3)

@@ -1,0 +1,203 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tanp.recommender import TaNPRecommender
+
+pytest.importorskip('pytorch_lightning')
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    'embedding_channels': (8, 8),
+    'latent_channels': (16, 16, 8, 8),
+    'task_channels': (16, 8),
+    'num_clusters': 2,
+    'decoder_channels': (16, 16),
+}
+SETTINGS = {'support_size': 6, 'epochs': 40, 'lr': 0.01, 'batch_size': 8}
+SETTINGS |= {'model_options': SMALL}
+
+
+def halves(users, per_user=14):
+    """Users who like the items of their own half of 40."""
+    rng = np.random.default_rng(0)
+    items = np.concatenate([rng.permutation(40)[:per_user] for _ in users])
+    frame = pd.DataFrame({'user': np.repeat(users, per_user), 'item': items})
+    frame['rating'] = 2.0 + 3 * (frame['user'] % 2 == frame['item'] % 2)
+    frame['item'] = frame['item'].map('film {}'.format)
+    return frame
+
+
+def films():
+    frame = pd.DataFrame({'item': [f'film {i}' for i in range(40)]})
+    frame['genre'] = [['war', 'sea'] if i % 2 else ['love'] for i in range(40)]
+    return frame.assign(title=[f'Title {i}' for i in range(40)])
+
+
+@pytest.fixture(scope='module')
+def later():
+    """Interactions of users of the next day: support, then query."""
+    frame = halves(np.arange(100, 112))
+    first = frame.groupby('user').cumcount() < 5
+    return frame[first], frame[~first]
+
+
+@pytest.fixture(scope='module')
+def recommender():
+    return TaNPRecommender(**SETTINGS).fit(halves(np.arange(80)), films())
+
+
+@pytest.fixture(scope='module')
+def adapted(recommender, later):
+    return recommender.adapt(later[0])
+
+
+def test_new_users_are_told_apart_by_their_support(adapted, later):
+    query = later[1]
+    rating = adapted.predict(query)
+    assert list(rating.columns) == ['rating']
+    assert rating.index.equals(query.index)
+    assert rating['rating'].between(2, 5).all()
+    hit = (rating['rating'] > 3.5) == (query['rating'] == 5)
+    assert hit.mean() > 0.85
+
+
+def test_no_gradient_step(recommender, later):
+    state = {k: v.clone() for k, v in recommender.model_.state_dict().items()}
+    recommender.adapt(later[0]).predict(later[1], samples=4)
+    for key, value in recommender.model_.state_dict().items():
+        assert torch.equal(value, state[key])
+
+
+def test_a_prediction_does_not_depend_on_who_else_is_adapted_to(
+    recommender, adapted, later
+):
+    support, query = (part[part['user'] == 107] for part in later)
+    alone = recommender.adapt(support).predict(query)
+    whole = adapted.predict(later[1]).loc[query.index]
+    assert np.allclose(alone, whole, atol=1e-5)
+    mixed = adapted.predict(later[1].sample(frac=1, random_state=0))
+    assert np.allclose(mixed.loc[query.index], whole, atol=1e-5)
+
+
+def test_spread(adapted, later):
+    rating = adapted.predict(later[1], samples=16)
+    assert list(rating.columns) == ['rating', 'std']
+    assert (rating['std'] > 0).all()
+    again = adapted.predict(later[1], samples=16)
+    pd.testing.assert_frame_equal(rating, again)
+
+
+def test_recommended_are_the_highest_predicted(adapted, later):
+    top = adapted.recommend([103, 100], k=4)
+    assert list(top.columns) == ['user', 'item', 'rating', 'rank']
+    assert top['user'].tolist() == [103] * 4 + [100] * 4
+    support = later[0]
+    for user, mine in top.groupby('user'):
+        seen = support.loc[support['user'] == user, 'item']
+        every = pd.DataFrame({'user': user, 'item': [f'film {i}' for i in range(40)]})
+        every = every[~every['item'].isin(seen)]
+        rating = adapted.predict(every)['rating'].sort_values(ascending=False)
+        assert np.allclose(mine['rating'], rating.iloc[:4], atol=1e-5)
+        assert not set(mine['item']) & set(seen)
+    assert len(adapted.recommend(k=1)) == 12
+    some = adapted.recommend([100], k=99, items=['film 3', 'film 4'], samples=4)
+    assert set(some['item']) <= {'film 3', 'film 4'}
+    assert (some['std'] > 0).all()
+    assert len(adapted.recommend([])) == 0
+
+
+def test_blocks_of_users_change_nothing(adapted, monkeypatch):
+    whole = adapted.recommend(k=3)
+    monkeypatch.setattr('tanp.adapted.BLOCK_PAIRS', 100)
+    blocked = adapted.recommend(k=3)
+    assert blocked['user'].tolist() == whole['user'].tolist()
+    assert np.allclose(blocked['rating'], whole['rating'], atol=1e-4)
+
+
+def test_a_fresh_process_gives_the_same_digits(recommender, adapted, later, tmp_path):
+    recommender.save(tmp_path / 'model')
+    for name, frame in zip(('support', 'query'), later, strict=True):
+        frame.to_pickle(tmp_path / name)
+    code = """
+import pandas as pd, torch
+torch.set_num_threads(1)
+from tanp.recommender import TaNPRecommender
+loaded = TaNPRecommender.load('model')
+adapted = loaded.adapt(pd.read_pickle('support'))
+adapted.predict(pd.read_pickle('query'), samples=4).to_pickle('predicted')
+"""
+    subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=tmp_path,
+        env={'PYTHONPATH': str(ROOT), 'PATH': ''},
+        check=True,
+    )
+    pd.testing.assert_frame_equal(
+        pd.read_pickle(tmp_path / 'predicted'),
+        adapted.predict(later[1], samples=4),
+        check_exact=True,
+    )
+
+
+def test_validation_selects_the_epoch():
+    validation = halves(np.arange(200, 210))
+    model = TaNPRecommender(**SETTINGS | {'epochs': 4})
+    model.fit(halves(np.arange(80)), films(), validation)
+    losses = [epoch['val_loss'] for epoch in model.history_]
+    assert model.best_epoch_ == int(np.argmin(losses))
+
+
+def test_labels_are_probabilities(later):
+    frames = [halves(np.arange(20)), *later]
+    ratings, support, query = (f.assign(rating=f['rating'] > 3) for f in frames)
+    model = TaNPRecommender(**SETTINGS | {'epochs': 2}).fit(ratings)
+    assert model.model_.likelihood == 'bernoulli'
+    assert model.adapt(support).predict(query)['rating'].between(0, 1).all()
+    with pytest.raises(ValueError, match=r'must lie in \[0, 1\]'):
+        model.adapt(support.assign(rating=5.0)).predict(query)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda f: f.iloc[:0], "'support' has no rows; adapting needs"),
+        (
+            lambda f: f.iloc[4:].assign(item='new'),
+            r"does not know, in row 4 \('new'\); drop",
+        ),
+        (
+            lambda f: f.assign(item=[*range(5)]),
+            "'support' has int ids in column 'item'",
+        ),
+        (lambda f: pd.concat([f, f]), 'rates a pair for the second time'),
+        (lambda f: f.drop(columns='rating'), "'support' has no column 'rating'"),
+        (lambda f: f.assign(user=None), "'support' misses the id in column 'user'"),
+    ],
+)
+def test_supports_that_cannot_be_read(change, message, recommender, later):
+    support = change(later[0].reset_index(drop=True).iloc[:5])
+    with pytest.raises(ValueError, match=message):
+        recommender.adapt(support)
+
+
+def test_pairs_that_cannot_be_rated(adapted, later):
+    with pytest.raises(ValueError, match=r'was not adapted to, in row .* \(7, the'):
+        adapted.predict(later[1].assign(user=7))
+    with pytest.raises(ValueError, match='names an item that the fit does not know'):
+        adapted.recommend(items=['nothing'])
+    with pytest.raises(ValueError, match="'k' must be at least 1"):
+        adapted.recommend(k=0)
+    assert len(adapted.predict(later[1].iloc[:0])) == 0
+
+
+def test_fits_that_cannot_be(later):
+    with pytest.raises(ValueError, match="Call 'fit' first"):
+        TaNPRecommender().adapt(later[0])
+    lonely = later[0].drop_duplicates('user')
+    with pytest.raises(ValueError, match="'ratings' has no user with two interactions"):
+        TaNPRecommender().fit(lonely)

@@ -1,0 +1,196 @@
+import math
+
+import pytest
+import torch
+
+from tanp.episodes import Episodes, offsets
+from tanp.loader import EpisodeBatch
+from tanp.statistics import BINS, InteractionStatistics
+
+USERS, ITEMS = 24, 15
+
+
+def interactions(seed=0):
+    """Users 0 to 19 of 24, with 4 to 13 interactions each."""
+    generator = torch.Generator().manual_seed(seed)
+    size = torch.arange(20) % 10 + 4
+    item = torch.cat([torch.randperm(ITEMS, generator=generator)[:n] for n in size])
+    label = torch.randint(2, (len(item),), generator=generator).float()
+    zero = torch.zeros(20, dtype=torch.long)
+    return Episodes(torch.arange(20), offsets(size), item, label, zero, zero)
+
+
+def fit(episodes, **options):
+    options = {'rank': 4, 'folds': 5} | options
+    return InteractionStatistics.fit(episodes, ITEMS, USERS, **options)
+
+
+def without(episodes, user):
+    return episodes.select(episodes.user != user)
+
+
+def flipped(episodes, users):
+    """The same interactions, where the given users think the opposite."""
+    row = torch.repeat_interleave(episodes.user, episodes.size)
+    turn = torch.isin(row, torch.as_tensor(users))
+    label = torch.where(turn, 1 - episodes.label, episodes.label)
+    return Episodes(**{**vars(episodes), 'label': label})
+
+
+EPISODES = interactions()
+EVERY = torch.arange(ITEMS)[None]
+
+
+def batch_of(user):
+    """All items as support, and as query."""
+    mask = torch.ones(1, ITEMS, dtype=torch.bool)
+    label = torch.arange(ITEMS)[None] % 2 / 1.0
+    query = torch.full((1, ITEMS), torch.nan)
+    return EpisodeBatch(torch.tensor([user]), EVERY, label, mask, EVERY, query, mask)
+
+
+def exact(statistics, user):
+    """All that one user is told of all items, the vectors apart."""
+    evidence = statistics(batch_of(user), centred=True)
+    _, support, _, query, kernel, *bases = evidence
+    # The last kernel is made of vectors.
+    return [support, query, kernel[..., :4], *bases]
+
+
+def same(one, other):
+    return all(torch.allclose(a, b, atol=1e-6) for a, b in zip(one, other, strict=True))
+
+
+def likes_of(episodes):
+    row = torch.repeat_interleave(episodes.user, episodes.size).tolist()
+    pairs = zip(row, episodes.item.tolist(), episodes.label.tolist(), strict=True)
+    like, dislike = set(), set()
+    for user, item, label in pairs:
+        (like if label else dislike).add((user, item))
+    return like, dislike
+
+
+def test_counts_and_kernels_against_a_loop():
+    statistics = fit(EPISODES, damping=3.0)
+    like, dislike = likes_of(EPISODES)
+    me = 5
+    evidence = statistics(batch_of(me))
+    counts, kernel = evidence.query_counts, evidence.kernel[0]
+    vector = evidence.query_vector[0]
+    others = [u for u in range(20) if u != me]
+    liked = [sum((u, i) in like for u in others) for i in range(ITEMS)]
+    loathed = [sum((u, i) in dislike for u in others) for i in range(ITEMS)]
+    for i in range(ITEMS):
+        bins = [int(liked[i] > edge) for edge in BINS]
+        assert counts[0, i, : len(BINS) + 1].argmax() == sum(bins)
+        assert counts[0, i, -3].item() == pytest.approx(math.log1p(liked[i]))
+        assert counts[0, i, -2].item() == pytest.approx(math.log1p(loathed[i]))
+        for j in range(ITEMS):
+            both = sum((u, i) in like and (u, j) in like for u in others)
+            apart = sum((u, i) in like and (u, j) in dislike for u in others)
+            expected = [
+                5 * both / math.sqrt((liked[i] + 3) * (liked[j] + 3)),
+                math.log1p(both),
+                5 * apart / math.sqrt((liked[i] + 3) * (loathed[j] + 3)),
+            ]
+            assert kernel[i, j, :3].tolist() == pytest.approx(expected, abs=1e-5)
+            product = (vector[i] * vector[j]).mean().item()
+            assert kernel[i, j, 4].item() == pytest.approx(product, abs=1e-5)
+
+
+@pytest.mark.parametrize('user', [0, 7, 19])
+def test_nothing_comes_from_the_own_user(user):
+    statistics = fit(EPISODES)
+    assert same(exact(statistics, user), exact(fit(without(EPISODES, user)), user))
+    assert same(exact(statistics, user), exact(fit(flipped(EPISODES, [user])), user))
+    # What the user adds is there for all others.
+    other = fit(flipped(EPISODES, [user]))
+    assert not same(exact(statistics, (user + 1) % 20), exact(other, (user + 1) % 20))
+
+
+def test_a_planted_leak_is_noticed(monkeypatch):
+    monkeypatch.setattr(
+        InteractionStatistics,
+        'own',
+        lambda self, user, item: (item < 0, torch.zeros_like(item)),
+    )
+    statistics = fit(EPISODES)
+    assert not same(exact(statistics, 7), exact(fit(without(EPISODES, 7)), 7))
+
+
+def likeness(statistics, user):
+    vector = statistics(batch_of(user)).query_vector[0]
+    return vector @ vector.t()
+
+
+def test_vectors_come_from_other_folds():
+    statistics = fit(EPISODES)
+    fold = statistics.fold[7]
+    mates = (statistics.fold == fold).nonzero().flatten()
+    other = fit(flipped(EPISODES, mates.tolist()))
+    assert torch.equal(statistics.fold, other.fold)
+    # Vectors are rotated onto common axes, and scaled by one number.
+    one, two = likeness(statistics, 7), likeness(other, 7)
+    assert torch.allclose(one / one.norm(), two / two.norm(), atol=1e-5)
+    stranger = int((statistics.fold != fold).nonzero()[0])
+    one, two = likeness(statistics, stranger), likeness(other, stranger)
+    assert not torch.allclose(one / one.norm(), two / two.norm(), atol=1e-2)
+
+
+def test_a_leak_in_the_folds_is_noticed():
+    statistics = fit(EPISODES)
+    mates = (statistics.fold == statistics.fold[7]).nonzero().flatten()
+    other = fit(flipped(EPISODES, mates.tolist()))
+    for planted in (statistics, other):
+        planted.fold.fill_(5)
+    one, two = likeness(statistics, 7), likeness(other, 7)
+    assert not torch.allclose(one / one.norm(), two / two.norm(), atol=1e-2)
+
+
+def test_folds_are_even_and_new_users_are_in_none():
+    statistics = fit(EPISODES)
+    assert statistics.fold[:20].bincount().tolist() == [4] * 5
+    assert statistics.fold[20:].tolist() == [5] * 5
+    new = exact(statistics, 22)
+    assert torch.equal(new[0][0, :, -3], statistics.like.log1p())
+    assert same(new, exact(statistics, 23))
+    assert same(new, exact(statistics, USERS + 100))
+
+
+def test_folds_share_their_axes():
+    statistics = fit(interactions(3), damping=1.0)
+    whole = statistics.vector[-1]
+    for vector in statistics.vector[:-1]:
+        cosine = torch.cosine_similarity(vector.flatten(), whole.flatten(), dim=0)
+        assert cosine > 0.5
+
+
+def test_the_same_seed_is_the_same_fit():
+    one, two, other = fit(EPISODES), fit(EPISODES), fit(EPISODES, seed=1)
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, two.state_dict()[name]), name
+    assert not torch.equal(one.fold, other.fold)
+
+
+def test_on_a_device(device):
+    here = fit(EPISODES)
+    there = fit(EPISODES).to(device)
+    for user in (3, 21):
+        expected = here(batch_of(user), centred=True)
+        found = there(batch_of(user).to(device), centred=True)
+        for one, other in zip(found, expected, strict=True):
+            assert one.device.type == device.type
+            assert torch.allclose(one.cpu(), other, atol=1e-5)
+
+
+def test_a_catalogue_is_read_as_single_items_are():
+    statistics = fit(EPISODES)
+    whole = batch_of(3)
+    part = whole._replace(
+        query_item=whole.query_item[:, 5:8],
+        query_label=whole.query_label[:, 5:8],
+        query_mask=whole.query_mask[:, 5:8],
+    )
+    assert part.query_item.size(1) * 4 < ITEMS
+    expected = statistics(whole).kernel[:, 5:8]
+    assert torch.allclose(statistics(part).kernel, expected, atol=1e-6)
