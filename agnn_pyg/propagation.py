@@ -112,9 +112,9 @@ class RatingPropagation(nn.Module):
         rated: Tensor,
         rating: Tensor,
         cold: tuple[bool, bool] = (False, False),
-        steps: int = 16,
+        steps: int = 24,
         lr: float = 0.3,
-        folds: int = 4,
+        folds: int = 5,
         seed: int = 0,
     ) -> list[float]:
         r"""Learns the gates from what messages say of ratings that are held out.
@@ -129,10 +129,10 @@ class RatingPropagation(nn.Module):
                 rated cold: all ratings of a held-out node are then held out.
                 (default: :obj:`(False, False)`)
             steps (int, optional): Steps of Adam on the gates' logarithms.
-                (default: :obj:`16`)
+                (default: :obj:`24`)
             lr (float, optional): (default: :obj:`0.3`)
             folds (int, optional): Parts that take turns in being held out.
-                (default: :obj:`4`)
+                (default: :obj:`5`)
             seed (int, optional): Of the folds. (default: :obj:`0`)
 
         Returns:

@@ -81,8 +81,8 @@ class MessageConfig:
     share: float = 0.75
     kinds: tuple[str, ...] = ('user', 'item', 'attribute')
     shared: int = 0
-    steps: int = 16
-    folds: int = 4
+    steps: int = 24
+    folds: int = 5
 
 
 @dataclasses.dataclass(frozen=True)
