@@ -7,6 +7,7 @@ nodes, not over pairs of nodes, and no neighbourhood need be cut off.
 
 from __future__ import annotations
 
+import warnings
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -142,7 +143,9 @@ def _svd(x: scipy.sparse.csr_matrix, rank: int) -> tuple[np.ndarray, ...]:
     """The leading singular vectors and values, by seeded random projection."""
     x = x.tocoo()
     index = torch.from_numpy(np.stack([x.row, x.col]).astype(np.int64))
-    matrix = torch.sparse_coo_tensor(index, torch.from_numpy(x.data), x.shape)
+    matrix = torch.sparse_coo_tensor(
+        index, torch.from_numpy(x.data), x.shape, check_invariants=False
+    )
     rank = min(rank, min(x.shape))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -200,25 +203,29 @@ class RatedPairs:
 
     def by_user(self, value: Tensor) -> Tensor:
         """Values as a sparse matrix :obj:`[users, items]`."""
-        return torch.sparse_csr_tensor(
-            self._user_ptr, self.item, value, self.size, check_invariants=False
-        )
+        return _compressed(self._user_ptr, self.item, value, self.size)
 
     def by_item(self, value: Tensor) -> Tensor:
         """Values as a sparse matrix :obj:`[items, users]`."""
-        return torch.sparse_csr_tensor(
-            self._item_ptr,
-            self._user_mirrored,
-            value[self._mirrored],
-            self.size[::-1],
-            check_invariants=False,
-        )
+        value = value[self._mirrored]
+        return _compressed(self._item_ptr, self._user_mirrored, value, self.size[::-1])
 
     def read(self, user: Tensor, item: Tensor) -> Tensor:
         """Inner products of the states at both ends of each pair, :obj:`[R]`."""
         pattern = self.by_user(user.new_zeros(len(self)))
         # Only the rated entries of the product are worked out.
         return torch.sparse.sampled_addmm(pattern, user, item.t(), beta=0).values()
+
+
+def _compressed(
+    pointer: Tensor, index: Tensor, value: Tensor, size: tuple[int, int]
+) -> Tensor:
+    with warnings.catch_warnings():
+        # PyTorch's note to its own users, which is of no use to ours.
+        warnings.filterwarnings('ignore', 'Sparse CSR tensor support is in beta')
+        return torch.sparse_csr_tensor(
+            pointer, index, value, size, check_invariants=False
+        )
 
 
 def _pointers(index: Tensor, size: int) -> Tensor:
