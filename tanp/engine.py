@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tanp.loader import EpisodeBatch, EpisodeLoader
 
 
-class EpochLoaders(pl.LightningDataModule):
-    """Hands loaders to the engine, the training one set to the epoch to come."""
+class EachEpoch:
+    """A training loader, set to the epoch that is about to run.
 
-    def __init__(self, train: EpisodeLoader, validation: EpisodeLoader | None) -> None:
-        super().__init__()
-        self.train, self.validation = train, validation
+    The engine makes an iterator before it knows the epoch of a resumed run: so the
+    epoch is set with the first batch.
+    """
 
-    def train_dataloader(self) -> EpisodeLoader:
-        # Asked for anew every epoch, before the engine starts to iterate.
-        self.train.set_epoch(self.trainer.current_epoch)
-        return self.train
+    def __init__(self, loader: EpisodeLoader, trainer: pl.Trainer) -> None:
+        self.loader, self.trainer = loader, trainer
 
-    def val_dataloader(self) -> EpisodeLoader | None:
-        return self.validation
+    def __len__(self) -> int:
+        return len(self.loader)
 
-    def transfer_batch_to_device(
-        self, batch: EpisodeBatch, device: torch.device, dataloader_idx: int
-    ) -> EpisodeBatch:
-        return batch.to(device)
+    def __iter__(self) -> Iterator[EpisodeBatch]:
+        self.loader.set_epoch(self.trainer.current_epoch)
+        yield from self.loader
 
 
 class MovingAverage(WeightAveraging):

@@ -97,6 +97,11 @@ class TaskModule(pl.LightningModule):
     def forward(self, batch: EpisodeBatch) -> Tensor:
         return self.model(batch).score
 
+    def transfer_batch_to_device(
+        self, batch: EpisodeBatch, device: torch.device, dataloader_idx: int
+    ) -> EpisodeBatch:
+        return batch.to(device)
+
     def on_train_epoch_start(self) -> None:
         # Dropout and latent noise follow the epoch, not what was drawn before.
         words = np.random.SeedSequence([self.seed, self.current_epoch])

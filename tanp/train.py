@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProg
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
-from tanp.engine import EpochLoaders, History, MovingAverage
+from tanp.engine import EachEpoch, History, MovingAverage
 from tanp.inference import check_episodes
 from tanp.loader import EpisodeLoader
 from tanp.task_module import TaskModule
@@ -122,14 +122,14 @@ def fit(
             gradient_clip_val=gradient_clip,
             num_sanity_val_steps=0,
             limit_val_batches=0 if validation is None else 1.0,
-            reload_dataloaders_every_n_epochs=1,
             log_every_n_steps=len(train),
             **options,
         )
         last = path / 'checkpoints' / 'last.ckpt'
         trainer.fit(
             module,
-            datamodule=EpochLoaders(train, validation),
+            EachEpoch(train, trainer),
+            validation,
             ckpt_path=last if resume and last.exists() else None,
             weights_only=True,
         )

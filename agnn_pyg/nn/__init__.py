@@ -1,9 +1,10 @@
-"""Layers: the gated convolution, attribute interaction, the extended VAE."""
+"""Layers: gated convolution, rating messages, attributes, the extended VAE."""
 
 from agnn_pyg.nn.bi_interaction import AttributeEmbedding, BiInteraction
 from agnn_pyg.nn.extended_vae import ExtendedVAE, Generated
 from agnn_pyg.nn.gated_conv import GatedConv
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
+from agnn_pyg.nn.rating_conv import RatingConv
 
 __all__ = [
     'AttributeEmbedding',
@@ -13,4 +14,5 @@ __all__ = [
     'Generated',
     'NodeEncoder',
     'NodeState',
+    'RatingConv',
 ]
