@@ -9,6 +9,9 @@ from torch import Tensor
 # it should be large enough to keep the device busy.
 BLOCK_NUMEL = {'cpu': 2**18, 'other': 2**26}
 
+# Of so few blocks the backward pass finds what the forward pass has worked out.
+KEPT_BLOCKS = {'cpu': 4, 'other': 1}
+
 
 def gated_mean(
     x: Tensor,
@@ -26,8 +29,8 @@ def gated_mean(
         \mathbf{x}_j \right]
 
     Edges are worked off in blocks that fit in the cache, and what autograd
-    would keep for each edge is computed again in the backward pass, unless one
-    block holds all edges. So memory grows with nodes, not with edges times
+    would keep for each edge is computed again in the backward pass, unless a few
+    blocks hold all edges. So memory grows with nodes, not with edges times
     channels, and less of it is faster. A second derivative is available; it
     does keep everything.
 
@@ -84,7 +87,8 @@ class _GatedMean(torch.autograd.Function):
         width = x.size(1)
         out = x.new_zeros(gate_dst.size(0), 2 * width)
         blocks = _blocks(src, width)
-        gate = x_j = None
+        keep = len(blocks) <= _of(KEPT_BLOCKS, src)
+        kept = []
         for block in blocks:
             j, i = src[block], dst[block]
             gate, x_j = _gate_and_source(x, gate_src, gate_dst, j, i)
@@ -92,14 +96,14 @@ class _GatedMean(torch.autograd.Function):
             if weight is not None:
                 message *= weight[block, None]
             out.index_add_(0, i, message)
-        # A single block is small enough to keep.
-        kept = (gate, x_j) if len(blocks) == 1 else (None, None)
+            if keep:
+                kept += [gate, x_j]
         ctx.save_for_backward(x, gate_src, gate_dst, src, dst, weight, scale, *kept)
         return out.mul_(scale)
 
     @staticmethod
     def backward(ctx, grad):
-        *inputs, gate, x_j = ctx.saved_tensors
+        inputs, kept = ctx.saved_tensors[:7], ctx.saved_tensors[7:]
         if torch.is_grad_enabled():  # asked for a graph of the gradient itself
             return _differentiable_backward(ctx, inputs, grad)
         x, gate_src, gate_dst, src, dst, weight, scale = inputs
@@ -108,12 +112,12 @@ class _GatedMean(torch.autograd.Function):
         grad_x, grad_src = torch.zeros_like(x), torch.zeros_like(gate_src)
         grad_dst = torch.zeros_like(gate_dst)
         grad_weight = None if weight is None else torch.empty_like(weight)
-        for block in _blocks(src, width):
+        for number, block in enumerate(_blocks(src, width)):
             j, i = src[block], dst[block]
-            if gate is None:
-                block_gate, block_x = _gate_and_source(x, gate_src, gate_dst, j, i)
+            if kept:
+                block_gate, block_x = kept[2 * number : 2 * number + 2]
             else:
-                block_gate, block_x = gate, x_j
+                block_gate, block_x = _gate_and_source(x, gate_src, gate_dst, j, i)
             gated, plain = grad_out.index_select(0, i), grad_mean.index_select(0, i)
             gated *= block_gate
             plain += gated  # the gradient of x_j, which is also sent as it is
@@ -159,6 +163,9 @@ def _needs(tensor: Tensor | None) -> bool:
 
 def _blocks(src: Tensor, width: int) -> list[slice]:
     """Slices of the edges, of as many as fit in a block: gate and features."""
-    numel = BLOCK_NUMEL.get(src.device.type, BLOCK_NUMEL['other'])
-    size = max(1, numel // max(1, 2 * width))
+    size = max(1, _of(BLOCK_NUMEL, src) // max(1, 2 * width))
     return [slice(start, start + size) for start in range(0, src.numel(), size)]
+
+
+def _of(limit: dict[str, int], tensor: Tensor) -> int:
+    return limit.get(tensor.device.type, limit['other'])
