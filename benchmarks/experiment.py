@@ -165,24 +165,10 @@ def _train(
 ) -> Trained:
     """Trains on one part and, where given, selects the epoch on another."""
     start = time.perf_counter()
-    graph, num_tokens = build_graph(config, tables, train, seed)
-    index, rating = _tensors(tables, train)
-    loaders = [
-        rating_loader(
-            graph,
-            index,
-            rating,
-            batch_size=config.train.batch_size,
-            num_neighbors=config.graph.num_neighbors,
-            cold_rate=(config.train.cold_users, config.train.cold_items),
-            shuffle=True,
-            seed=seed,
-        )
-    ]
+    module, loader, graph = build_training(config, tables, train, seed, messages)
+    loaders = [loader]
     if validation is not None:
         loaders.append(_evaluation_loader(graph, config, tables, validation))
-    torch.manual_seed(seed)
-    module = _module(config, tables, num_tokens, rating, seed, messages)
     stage = 'refit' if validation is None else 'select'
     result = fit(
         module,
@@ -199,6 +185,31 @@ def _train(
     )
     module.to(options.device)
     return Trained(module, graph, result, time.perf_counter() - start)
+
+
+def build_training(
+    config: AGNNConfig,
+    tables: RatingTables,
+    train: pd.DataFrame,
+    seed: int,
+    messages: RatingPropagation | None = None,
+) -> tuple[RatingModule, Any, Any]:
+    """An untrained model, its training batches, and the graph of both."""
+    graph, num_tokens = build_graph(config, tables, train, seed)
+    index, rating = _tensors(tables, train)
+    loader = rating_loader(
+        graph,
+        index,
+        rating,
+        batch_size=config.train.batch_size,
+        num_neighbors=config.graph.num_neighbors,
+        cold_rate=(config.train.cold_users, config.train.cold_items),
+        shuffle=True,
+        seed=seed,
+    )
+    torch.manual_seed(seed)
+    module = _module(config, tables, num_tokens, rating, seed, messages)
+    return module, loader, graph
 
 
 def build_graph(

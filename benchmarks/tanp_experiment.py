@@ -139,6 +139,25 @@ def train_tanp(
 ) -> tuple[TaNP, FitResult]:
     """Trains on training users, and selects the epoch on validation ones."""
     train = config.train
+    module, loader = build_training(config, tables, split, seed)
+    result = fit(
+        module,
+        loader,
+        EpisodeLoader(split.validation, BATCH),
+        **_shared(train, fit),
+        folder=options.folder,
+        resume=options.resume,
+        progress=options.progress,
+        accelerator='gpu' if options.device.startswith('cuda') else options.device,
+    )
+    return module.model.to(options.device), result
+
+
+def build_training(
+    config: TaNPConfig, tables: RatingTables, split: EpisodeSplit, seed: int
+) -> tuple[TaskModule, EpisodeLoader]:
+    """An untrained model, and the tasks of its training users."""
+    train = config.train
     if train.tasks not in ('warm', 'episodes'):
         raise ValueError(
             f"'train.tasks' must be 'warm' or 'episodes' (got {train.tasks!r})"
@@ -146,32 +165,20 @@ def train_tanp(
     tasks = split.train
     if train.tasks == 'warm':
         tasks = split.warm.at_least(train.min_task_size)
-    loaders = (
-        EpisodeLoader(
-            tasks,
-            train.batch_size,
-            context_sizes=_bounds('context_sizes', train.context_sizes),
-            query_sizes=_bounds('query_sizes', train.query_sizes),
-            shuffle=True,
-            seed=seed,
-        ),
-        EpisodeLoader(split.validation, BATCH),
+    loader = EpisodeLoader(
+        tasks,
+        train.batch_size,
+        context_sizes=_bounds('context_sizes', train.context_sizes),
+        query_sizes=_bounds('query_sizes', train.query_sizes),
+        shuffle=True,
+        seed=seed,
     )
     torch.manual_seed(seed)
     model = build_model(config, tables, split, seed)
     module = TaskModule(
         model, relevant=config.data.relevant, seed=seed, **_shared(train, TaskModule)
     )
-    result = fit(
-        module,
-        *loaders,
-        **_shared(train, fit),
-        folder=options.folder,
-        resume=options.resume,
-        progress=options.progress,
-        accelerator='gpu' if options.device.startswith('cuda') else options.device,
-    )
-    return model.to(options.device), result
+    return module, loader
 
 
 def build_model(
