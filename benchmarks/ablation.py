@@ -21,7 +21,7 @@ from benchmarks.command import make_parser, run_command
 from benchmarks.config import AGNNConfig, load_config
 from benchmarks.experiment import Options, learn_messages, run_agnn
 from benchmarks.markdown import markdown
-from benchmarks.report import environment, read_reports, write_json
+from benchmarks.records import environment, read_reports, write_json
 from data.splits import Split, split
 from data.tables import RatingTables
 

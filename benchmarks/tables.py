@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import tanp_tables
 from benchmarks.layer_plots import layer_table
 from benchmarks.markdown import figures, listed, markdown, mean_std
-from benchmarks.report import read_reports
+from benchmarks.records import read_reports
 from benchmarks.serving import serving_table
 from benchmarks.tanp_ablation import ablation_table
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.plots import MODEL_COLOR, new_figure, save, title_of
-from benchmarks.report import read_reports
+from benchmarks.records import read_reports
 from benchmarks.tanp_tables import NAMES
 
 Reports = Sequence[dict[str, Any]]

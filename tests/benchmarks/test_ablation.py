@@ -11,7 +11,7 @@ from benchmarks.ablation import (
     override,
 )
 from benchmarks.config import load_config
-from benchmarks.report import read_reports
+from benchmarks.records import read_reports
 
 CONFIG = 'benchmarks/configs/agnn/ml100k-item-cold.toml'
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.markdown import markdown
-from benchmarks.report import read_reports, write_json
+from benchmarks.records import read_reports, write_json
 from benchmarks.tables import (
     RESULTS,
     fill,

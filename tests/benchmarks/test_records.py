@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from benchmarks.report import environment, peak_memory_mb, read_reports, write_json
+from benchmarks.records import environment, peak_memory_mb, read_reports, write_json
 
 
 def test_environment_tells_hardware_and_versions():
