@@ -25,6 +25,15 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return '\n'.join([line(header), rule + '|', *map(line, rows)])
 
 
+def cells(table: str) -> list[list[str]]:
+    """The rows of a table that :func:`markdown` wrote, its header first."""
+    lines = table.splitlines()
+    return [
+        [cell.strip() for cell in line.strip('|').split('|')]
+        for line in (lines[0], *lines[2:])
+    ]
+
+
 def figures(values: Sequence[float]) -> str:
     """Mean ± sample standard deviation; fewer than three values themselves."""
     if len(values) < 3:

@@ -18,6 +18,7 @@ PACKAGES = ('torch', 'torch_geometric', 'pytorch_lightning', 'numpy', 'pandas', 
 # What a result may depend on: all that is tracked, but for the results themselves.
 CODE = ('--', ':/', ':(top,exclude)benchmarks/results')
 EXTENSIONS = ('pyg_lib', 'torch_scatter', 'torch_sparse')
+MEND = 'delete it, or repeat its benchmark'
 
 
 def environment(device: str) -> dict[str, Any]:
@@ -68,7 +69,23 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def read_reports(folder: Path) -> list[dict[str, Any]]:
     """All reports below a folder, in the order of their paths."""
     paths = sorted(Path(folder).rglob('report.json'), key=_natural)
-    return [json.loads(path.read_text(encoding='utf-8')) for path in paths]
+    return [read_json(path) for path in paths]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What :func:`write_json` wrote.
+
+    Raises:
+        ValueError: If it is something else; the message names the file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"'{path}' is no JSON ({error}); {MEND}") from error
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise ValueError(f"'{path}' must hold a JSON object (got {kind}); {MEND}")
+    return content
 
 
 def _natural(path: Path) -> list[Any]:

@@ -166,22 +166,32 @@ def _tanp_block(results: Path) -> str:
 
 
 def _over_splits(reports: Sequence[dict[str, Any]], name: str) -> str:
-    scores = [_by_split(reports, name, metric) for metric in ('rmse', 'mae')]
+    scores = [by_split(reports, name, metric) for metric in ('rmse', 'mae')]
     if not scores[0]:
         return 'not run'
     return ' / '.join(mean_std(list(values.values())) for values in scores)
 
 
 def _paired(reports: Sequence[dict[str, Any]]) -> str:
-    """Differences on the same split: splits differ more than models do."""
-    own = _by_split(reports, 'agnn', 'rmse')
-    peers = [_by_split(reports, name, 'rmse') for name in NAMES if name != 'agnn']
-    # Only a peer that ran wherever AGNN did can be the best one.
-    whole = [peer for peer in peers if own and peer.keys() >= own.keys()]
-    if not whole:
+    best = best_peer(reports)
+    if best is None:
         return 'not run'
-    best = min(whole, key=lambda peer: statistics.mean(peer.values()))
-    return mean_std([own[split] - best[split] for split in own])
+    return mean_std(list(leads(reports, best).values()))
+
+
+def best_peer(reports: Sequence[dict[str, Any]]) -> str | None:
+    """The peer of the lowest test RMSE in the mean over all of AGNN's splits."""
+    own = by_split(reports, 'agnn', 'rmse')
+    peers = {n: by_split(reports, n, 'rmse') for n in NAMES if n != 'agnn'}
+    # Only a peer that ran wherever AGNN did can be the best one.
+    whole = {n: peer for n, peer in peers.items() if own and peer.keys() >= own.keys()}
+    return min(whole, key=lambda n: statistics.mean(whole[n].values()), default=None)
+
+
+def leads(reports: Sequence[dict[str, Any]], name: str) -> dict[int, float]:
+    """AGNN's test RMSE minus a peer's, by split: splits differ more than models."""
+    own, peer = (by_split(reports, n, 'rmse') for n in ('agnn', name))
+    return {split: own[split] - peer[split] for split in own if split in peer}
 
 
 def _counts(reports: Sequence[dict[str, Any]]) -> str:
@@ -190,7 +200,7 @@ def _counts(reports: Sequence[dict[str, Any]]) -> str:
     return f'{len(splits)} × {len(seeds)}' if reports else 'not run'
 
 
-def _by_split(
+def by_split(
     reports: Sequence[dict[str, Any]], name: str, metric: str
 ) -> dict[int, float]:
     """Test scores of each split, averaged over model seeds."""
