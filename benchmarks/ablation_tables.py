@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.markdown import markdown
+from benchmarks.markdown import NOT_RUN, markdown
 from benchmarks.variants import BASE, VARIANTS
 
 
@@ -55,7 +55,7 @@ def by_variant(
 def _difference(reports: Sequence[dict[str, Any]], name: str) -> str:
     gaps = differences(reports, name)
     if not gaps:
-        return 'not run'
+        return NOT_RUN
     error = standard_error(gaps)
     text = f'{statistics.mean(gaps):+.4f}'
     return text if error is None else f'{text} ± {error:.4f}'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import markdown
+from benchmarks.markdown import NOT_RUN, markdown
 
 COLORS = {
     'GatedConv': '#1f6f8b',
@@ -42,7 +42,7 @@ def layer_table(results: dict[str, Any]) -> str:
                     f'{timing["forward_s"]:.2f}',
                     f'{seconds:.2f}',
                     f'{ratio:.2f}',
-                    'not run' if peak is None else f'{peak:,.0f}',
+                    NOT_RUN if peak is None else f'{peak:,.0f}',
                 )
             )
     header = (

@@ -6,6 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
+NOT_RUN = 'not run'
+
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, aligned for reading as text too."""

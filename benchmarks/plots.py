@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ablation_tables import by_variant, differences, standard_error
-from benchmarks.tables import NAMES
+from benchmarks.agnn_tables import NAMES
 from benchmarks.variants import BASE
 
 MODEL_COLOR = '#1f6f8b'

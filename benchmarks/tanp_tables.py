@@ -73,11 +73,21 @@ def summary_table(reports: Reports) -> str:
     The last column is the difference to TaNP in nDCG@10 on the same splits, with
     its standard error.
     """
-    first = reports[0]
-    metrics = dict(METRICS[first['data']['labels']])
+    metrics = dict(METRICS[reports[0]['data']['labels']])
     del metrics['auc']  # the table is wide enough
+    return _summary(reports, metrics)
+
+
+def short_table(reports: Reports) -> str:
+    """The same in short: a published metric, a usual one, the loss and the lead."""
+    metrics = METRICS[reports[0]['data']['labels']]
+    chosen = ('tie_precision@5', CURVE, next(reversed(metrics)))
+    return _summary(reports, {name: metrics[name] for name in chosen})
+
+
+def _summary(reports: Reports, metrics: dict[str, str]) -> str:
     rows = []
-    for name in _models(first):
+    for name in _models(reports[0]):
         cells = [_over_splits(reports, name, metric) for metric in metrics]
         rows.append((NAMES[name], *cells, _lead(reports, name)))
     header = ('test', *metrics.values(), 'TaNP ahead by, nDCG@10')

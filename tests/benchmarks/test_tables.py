@@ -3,16 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.agnn_tables import run_table, summary_table
 from benchmarks.markdown import markdown
 from benchmarks.records import read_reports, write_json
-from benchmarks.tables import (
-    RESULTS,
-    fill,
-    main,
-    readme_blocks,
-    run_table,
-    summary_table,
-)
+from benchmarks.tables import RESULTS, fill, main
 
 REPORT = {
     'config': {
