@@ -58,19 +58,11 @@ def learning_curves(reports: Sequence[dict[str, Any]]) -> Any:
     if peers:
         name = min(peers, key=lambda p: peers[p]['metrics']['val']['rmse'])
         peer = peers[name]['metrics']['val']['rmse']
-        axes.axhline(peer, color=LINE_COLOR, ls='--', lw=1)
-        axes.annotate(
-            f'{NAMES[name]}, validation',
-            (1, peer),
-            xycoords=('axes fraction', 'data'),
-            ha='right',
-            va='bottom',
-            color=LINE_COLOR,
-            fontsize=8,
-        )
+        label = f'{NAMES[name]}, validation'
+        axes.axhline(peer, color=LINE_COLOR, ls='--', lw=1, label=label)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel='epoch', ylabel='RMSE', title=title_of(reports))
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize=8)
     return figure
 
 

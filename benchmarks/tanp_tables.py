@@ -88,8 +88,8 @@ def short_table(reports: Reports) -> str:
 def _summary(reports: Reports, metrics: dict[str, str]) -> str:
     rows = []
     for name in _models(reports[0]):
-        cells = [_over_splits(reports, name, metric) for metric in metrics]
-        rows.append((NAMES[name], *cells, _lead(reports, name)))
+        cells = [over_splits(reports, name, metric) for metric in metrics]
+        rows.append((NAMES[name], *cells, lead(reports, name)))
     header = ('test', *metrics.values(), 'TaNP ahead by, nDCG@10')
     return markdown(header, rows)
 
@@ -162,12 +162,22 @@ def _by_split(
     return {split: statistics.mean(values) for split, values in scores.items()}
 
 
-def _over_splits(reports: Reports, name: str, metric: str) -> str:
+def closest_peer(reports: Reports) -> str:
+    """The peer of the highest nDCG@10 in the mean over splits."""
+    means = {
+        name: statistics.mean(_by_split(reports, name, CURVE).values())
+        for name in reports[0]['peers']
+    }
+    return max(means, key=lambda name: means[name])
+
+
+def over_splits(reports: Reports, name: str, metric: str) -> str:
+    """Mean ± sample standard deviation of a test score."""
     values = list(_by_split(reports, name, metric).values())
     return mean_std(values) if values else ''
 
 
-def _lead(reports: Reports, name: str) -> str:
+def lead(reports: Reports, name: str) -> str:
     """Mean and standard error of the paired differences."""
     if name == 'tanp':
         return ''

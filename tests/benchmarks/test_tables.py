@@ -6,7 +6,7 @@ import pytest
 from benchmarks.agnn_tables import run_table, summary_table
 from benchmarks.markdown import markdown
 from benchmarks.records import read_reports, write_json
-from benchmarks.tables import RESULTS, fill, main
+from benchmarks.tables import RESULTS, fill, main, readme_blocks
 
 REPORT = {
     'config': {
