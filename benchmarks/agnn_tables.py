@@ -82,6 +82,7 @@ def rmse_table(reports: Reports) -> str:
     rows = [
         (label, *(_over_splits(part, name, ('rmse',)) for part in chosen.values()))
         for name, label in NAMES.items()
+        if by_split(reports, name, 'rmse')
     ]
     rows.append(('AGNN − best peer', *map(_paired, chosen.values())))
     return markdown(('test RMSE', *MODES.values()), rows)

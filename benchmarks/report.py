@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.agnn_tables import MODES
 from benchmarks.pages import agnn, costs, origin, tanp
 from benchmarks.pages.parts import Section, Text
 from benchmarks.pages.render import render, write_page
 from benchmarks.records import read_json, read_reports
 from benchmarks.tables import RESULTS, TANP
 
-CONFIGS = Path(__file__).parent / 'configs' / 'agnn'
 SINGLE = ('layer', 'serving', 'scale', 'profile', 'tanp-ablation')
 
 Reports = Sequence[dict[str, Any]]
@@ -35,7 +35,7 @@ class Results:
         agnn: Reports on the splits that settings were chosen on.
         fresh: Reports on others.
         tanp: Reports by config.
-        ablation: Reports by config.
+        ablation: Reports by mode.
         single: By name the content of a file, or none.
     """
 
@@ -60,8 +60,10 @@ def read_results(folder: Path) -> Results:
         fresh=read_reports(folder / 'fresh' / 'agnn'),
         tanp={name: read_reports(folder / 'tanp' / name) for name in TANP},
         ablation={
-            path.stem: read_reports(folder / 'ablation' / path.stem)
-            for path in sorted(CONFIGS.glob('*.toml'))
+            label: read_reports(
+                folder / 'ablation' / f'ml100k-{label.replace(" ", "-")}'
+            )
+            for label in MODES.values()
         },
         single={n: read_json(p) if p.exists() else None for n, p in paths.items()},
     )
@@ -85,10 +87,11 @@ def sections(results: Results) -> list[Section]:
         ValueError: If a file lacks something that a table needs.
     """
     single = results.single
+    tasks = {TANP[name]: part for name, part in results.tanp.items()}
     groups = {
         'AGNN': results.agnn,
         'AGNN, fresh splits': results.fresh,
-        **{f'TaNP, {TANP[name]}': part for name, part in results.tanp.items()},
+        **{f'TaNP, {name}': part for name, part in tasks.items()},
         **{f'ablation, {name}': part for name, part in results.ablation.items()},
         **{name: [content] for name, content in single.items() if content},
     }
@@ -122,7 +125,7 @@ def sections(results: Results) -> list[Section]:
                 {'Size': single['scale'], 'Profile': single['profile']}
             ),
             origin.not_run_section(
-                results.agnn, results.fresh, results.tanp, results.ablation, single
+                results.agnn, results.fresh, tasks, results.ablation, single
             ),
             origin.origin_section(groups),
         ]

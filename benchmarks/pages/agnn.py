@@ -107,7 +107,7 @@ def learning_section(reports: Reports) -> Section:
         parts.append(
             Text(
                 'Training error is that of the network alone; validation is of the '
-                'network and the messages together, which is why it starts so low.',
+                'network and the messages together, which is why it moves little.',
                 'note',
             )
         )
@@ -164,7 +164,7 @@ def ablation_section(ablation: Mapping[str, Reports], tanp: Table | None) -> Sec
     """What each part is worth, in all modes, and for TaNP."""
     parts: list[Any] = []
     for name, reports in ablation.items():
-        parts.append(Text(name, 'heading'))
+        parts.append(Text(f'AGNN, {name}', 'heading'))
         if not reports:
             parts.append(Text('Not run.', 'note'))
             continue
@@ -177,7 +177,9 @@ def ablation_section(ablation: Mapping[str, Reports], tanp: Table | None) -> Sec
         if bars is not None:
             size = (5.4, bars.get_size_inches()[1])
             parts.append(
-                chart(bars, f'ablation-{name}', f'The same as bars, {name}', size)
+                chart(
+                    bars, f'ablation-{name.replace(" ", "-")}', 'The same as bars', size
+                )
             )
     parts.append(Text('TaNP on Last.FM', 'heading'))
     parts.append(tanp or Text('Not run.', 'note'))

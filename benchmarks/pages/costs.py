@@ -86,7 +86,10 @@ def tables_of(content: Any, name: str = '') -> list[Table]:
 def _listed(rows: Sequence[Any], name: str) -> list[Table]:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     header = [_words(column) for column in columns]
-    cells = [[_written(row.get(column)) for column in columns] for row in rows]
+    cells = [
+        [_written(row[column]) if column in row else '' for column in columns]
+        for row in rows
+    ]
     return [Table(header, cells, name)]
 
 
@@ -101,7 +104,7 @@ def _words(key: str) -> str:
 def _written(value: Any) -> str:
     """Three significant digits, whole numbers in full."""
     if value is None:
-        return 'not run'
+        return 'none'
     if isinstance(value, bool):
         return 'yes' if value else 'no'
     if isinstance(value, int):
