@@ -17,6 +17,7 @@ from benchmarks.plots import LINE_COLOR, MODEL_COLOR, new_figure
 ENOUGH = 30  # ratings that a mean is trusted from
 FAMOUS = 3  # films that were rated most
 SHOWN = 5  # neighbours of each side
+FIFTHS = 5
 
 
 def films_section(held: HeldOut, recommender: AGNNRecommender) -> Section:
@@ -42,29 +43,43 @@ def films_section(held: HeldOut, recommender: AGNNRecommender) -> Section:
             f'ratings.',
             SIZE,
         ),
+        chart(
+            _fifths(rated),
+            'fifths',
+            'All new films, in fifths of the order that each user was predicted to '
+            'like them in: what the users gave them.',
+            SIZE,
+        ),
         Table(
             ('film', 'ratings', 'given', 'predicted', 'RMSE', 'RMSE of the mean'),
             [
                 (
-                    film_name(held, item),
+                    film_name(held, row.Index),
                     f'{row.count_:,}',
                     f'{row.given:.2f}',
                     f'{row.predicted:.2f}',
                     f'{row.rmse:.2f}',
-                    f'{_rmse(rated[rated["item"] == item]["rating"], base):.2f}',
+                    f'{_rmse(rated[rated["item"] == row.Index]["rating"], base):.2f}',
                 )
-                for item, row in chosen.iterrows()
+                for row in chosen.itertuples()
             ],
             f'The {len(chosen) - 1} new films that were rated most, and, last, the one '
             f'whose mean is missed most. Means over the users who rated the film; the '
             f'last column answers the mean of all known ratings, {base:.2f}, to '
             f'everybody.',
         ),
+        Text(
+            'Of the ratings of each of these films, the one whose error is the middle '
+            'one, explained. Proximity is the weight in the candidate pool, drawn the '
+            'share of the draws, gate the mean of the aggregate gate; the mean rating '
+            'is that of the fit.',
+            'note',
+        ),
     ]
     for item in chosen.index:
-        row = typical(rated[rated['item'] == item])
-        why = recommender.explain(row['user'], item, items=held.new_films)
-        parts += explained(held, why, row['rating'])
+        user, given = typical(rated[rated['item'] == item])
+        why = recommender.explain(user, item, items=held.new_films)
+        parts += explained(held, why, given)
     return Section('films', 'Films that nobody had rated', parts)
 
 
@@ -93,10 +108,11 @@ def choose(films: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([famous, films.loc[[missed]]])
 
 
-def typical(rated: pd.DataFrame) -> pd.Series:
-    """The rating whose error is the middle one."""
+def typical(rated: pd.DataFrame) -> tuple[Any, float]:
+    """The user and the rating whose error is the middle one."""
     error = (rated['predicted'] - rated['rating']).abs()
-    return rated.loc[error.sort_values().index[len(error) // 2]]
+    row = error.sort_values(kind='stable').index[len(error) // 2]
+    return rated.at[row, 'user'], rated.at[row, 'rating']
 
 
 def explained(held: HeldOut, why: Explanation, given: float) -> list[Any]:
@@ -106,9 +122,17 @@ def explained(held: HeldOut, why: Explanation, given: float) -> list[Any]:
     total = 'predicted'
     rows += [(total, f'{why.rating:.2f}'), ('given', f'{given:g}')]
     parts: list[Any] = [
-        Text(f'{user_name(held, why.user)}, {film_name(held, why.item)}', 'heading'),
+        Text(
+            f'{film_name(held, why.item, genres=False)}, for '
+            f'{user_name(held, why.user)}',
+            'heading',
+        ),
         Table(
-            ('part', 'stars'), rows, 'The prediction is the sum of its parts', (total,)
+            ('part', 'stars'),
+            rows,
+            'The sum of its parts',
+            (total,),
+            beside=True,
         ),
     ]
     for label, frame in (('Users', why.users), ('Films', why.items)):
@@ -130,17 +154,17 @@ def _neighbours(held: HeldOut, frame: pd.DataFrame, caption: str) -> Table:
         )
         for row, key in frame[side].items()
     ]
-    return Table((side, *figures, 'mean rating'), rows, caption)
+    head = {'item': 'film'}.get(side, side)
+    return Table((head, *figures, 'mean rating'), rows, caption, beside=True)
 
 
-def film_name(held: HeldOut, item: Any) -> str:
-    """Title, year and genres, as far as the table has them."""
+def film_name(held: HeldOut, item: Any, genres: bool = True) -> str:
+    """Title and year, and genres below, as far as the table has them."""
     row = held.tables.items.set_index('item').loc[item]
     year = row.get('year')
     dated = f' ({year:.0f})' if year is not None and pd.notna(year) else ''
-    genres = ', '.join(row['genre']) if len(row.get('genre', ())) else ''
-    title = row.get('title', f'film {item}')
-    return f'{title}{dated}' + (f', {genres}' if genres else '')
+    small = '\n' + ', '.join(row['genre']) if genres and len(row['genre']) else ''
+    return f'{row.get("title", f"film {item}")}{dated}{small}'
 
 
 def user_name(held: HeldOut, user: Any) -> str:
@@ -160,6 +184,21 @@ def _means(films: pd.DataFrame) -> Any:
     )
     r = np.corrcoef(films['predicted'], films['given'])[0, 1]
     axes.set(xlabel=f'mean predicted (correlation {r:.2f})', ylabel='mean given')
+    return figure
+
+
+def _fifths(rated: pd.DataFrame) -> Any:
+    rank = rated.groupby('user')['predicted'].rank(method='first', pct=True)
+    enough = rated.groupby('user')['rating'].transform('size') >= FIFTHS
+    fifth = np.ceil(rank[enough] * FIFTHS).astype(int)
+    given = rated['rating'][enough].groupby(fifth).mean()
+    figure, axes = new_figure(SIZE)
+    bars = axes.bar(given.index, given, color=MODEL_COLOR, width=0.65)
+    axes.bar_label(bars, [f'{value:.2f}' for value in given], padding=3, fontsize=9)
+    names = {1: 'lowest', FIFTHS: 'highest'}
+    axes.set_xticks(given.index, [names.get(n, str(n)) for n in given.index])
+    axes.set(xlabel='fifth of the predicted order', ylabel='mean given')
+    axes.set_ylim(bottom=1)  # a rating is one star at least
     return figure
 
 

@@ -29,10 +29,11 @@ class Table:
 
     Attributes:
         header: One text a column.
-        rows: As many a row.
+        rows: As many a row; a second line of the first is small print.
         caption: What the figures are.
         own: First cells of the rows that are ours.
         words: Columns of words rather than of figures.
+        beside: Whether it may share a row with neighbours of its kind.
     """
 
     header: Sequence[str]
@@ -40,6 +41,7 @@ class Table:
     caption: str = ''
     own: Sequence[str] = ()
     words: Sequence[int] = ()
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it; neighbouring charts share a row."""
+    """A heading and what stands below it; neighbouring parts of a kind are grouped."""
 
     key: str
     title: str
@@ -87,6 +89,7 @@ class Section:
         groups: list[tuple[str, list[Any]]] = []
         for part in self.parts:
             kind = type(part).__name__
+            kind += ' beside' * getattr(part, 'beside', False)
             if not groups or groups[-1][0] != kind:
                 groups.append((kind, []))
             groups[-1][1].append(part)

@@ -34,7 +34,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {'cell': cell, 'figures': figures}
+    environment.filters |= {'cell': cell, 'figures': figures, 'head': head}
     style, script = (
         Markup((FOLDER / name).read_text(encoding='utf-8'))
         for name in ('page.css', 'page.js')
@@ -65,6 +65,13 @@ def cell(text: str) -> Markup:
         small = f' <small>± {escape(spread)}</small>' if sign else ''
         lines.append(f'{escape(mean)}{small}')
     return Markup('<br>'.join(lines))
+
+
+def head(text: str) -> Markup:
+    """The first line, and the others in small print."""
+    first, *others = text.splitlines() or ['']
+    small = ''.join(f' <small>{escape(line)}</small>' for line in others)
+    return Markup(f'{escape(first)}{small}')
 
 
 def write_page(path: Path, text: str) -> None:

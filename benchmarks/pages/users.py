@@ -17,6 +17,7 @@ ENOUGH = 40  # ratings of a user who is shown
 SHOWN = 2  # users
 TOP = 10  # recommendations
 FIRST = 5  # of them that means are taken over
+KNOWN = 50  # ratings of a film that is recommended after a few ratings
 
 
 def users_section(held: HeldOut, recommender: AGNNRecommender) -> Section:
@@ -34,10 +35,8 @@ def users_section(held: HeldOut, recommender: AGNNRecommender) -> Section:
     for user in users:
         row = held.new_users[held.new_users['user'] == user]
         top = recommender.recommend(row, k=TOP)
-        parts += [
-            Text(user_name(held, user), 'heading'),
-            _recommended(held, top, rated, f'{TOP} recommendations among all films'),
-        ]
+        caption = f'For {user_name(held, user)}: {TOP} films, among all'
+        parts.append(_recommended(held, top, rated, caption))
     user = users[0]
     own = rated[rated['user'] == user]
     row = held.new_users[held.new_users['user'] == user]
@@ -55,7 +54,7 @@ def support_section(
 ) -> Section:
     """The same users after a few ratings: TaNP adapts to them without training."""
     rated = in_time(held.of_new_users())
-    later = rated[rated['place'] >= max(SUPPORTS)]
+    later = rated[_parted(rated)[1]]
     parts: list[Any] = [
         Text(
             'The same users, of whom the first ratings become known one after '
@@ -65,27 +64,66 @@ def support_section(
         _after_supports(held, rated, later, agnn, tanp),
     ]
     user = shown_users(later)[0]
-    support = rated[(rated['user'] == user) & (rated['place'] < max(SUPPORTS))]
-    best_first = support.sort_values('rating', ascending=False, kind='stable')
-    parts += [
-        Text(user_name(held, user), 'heading'),
-        Table(
-            ('support', 'given'),
-            [
-                (film_name(held, item), f'{rating:g}')
-                for item, rating in best_first[['item', 'rating']].itertuples(
-                    index=False
-                )
-            ],
-            f'The first {len(support)} ratings, best first',
-        ),
-    ]
+    own = rated[rated['user'] == user]
+    parts += [Text(user_name(held, user), 'heading'), *_one_user(held, own, tanp)]
+    return Section('supports', 'After a few ratings', parts)
+
+
+def _one_user(held: HeldOut, own: pd.DataFrame, tanp: TaNPRecommender) -> list[Table]:
+    """A support, what is predicted as it grows, and recommendations after it."""
+    support, later = (own[mask] for mask in _parted(own))
+    columns = {}
     for size in SUPPORTS:
         adapted = tanp.adapt(support[support['place'] < size])
-        caption = f'After {size} rating{"s" * (size > 1)}: recommendations'
-        top = adapted.recommend(k=TOP)
-        parts.append(_recommended(held, top, rated, caption))
-    return Section('supports', 'After a few ratings', parts)
+        columns[size] = adapted.predict(later)[tanp.rating]
+    table = later.assign(**{str(size): column for size, column in columns.items()})
+    table = table.sort_values(str(max(SUPPORTS)), ascending=False, kind='stable')
+    ends = table if len(table) <= 2 * TOP else pd.concat([table[:TOP], table[-FIRST:]])
+    rows = [
+        (
+            film_name(held, row['item']),
+            *(f'{row[str(size)]:.2f}' for size in SUPPORTS),
+            f'{row["rating"]:g}',
+        )
+        for row in ends.to_dict('records')
+    ]
+    header = ('film', *(f'after {size}' for size in SUPPORTS), 'given')
+    best_first = support.sort_values('rating', ascending=False, kind='stable')
+    first = [
+        (film_name(held, row['item']), f'{row["rating"]:g}')
+        for row in best_first.to_dict('records')
+    ]
+    count = held.known['item'].value_counts()
+    often = count[count >= min(KNOWN, count.median())].index
+    top = adapted.recommend(k=TOP, items=list(often))
+    return [
+        Table(
+            ('film', 'given'),
+            first,
+            f'The support: the first {len(support)} ratings',
+            beside=True,
+        ),
+        Table(
+            header,
+            rows,
+            f'Of {len(later)} films that the user rated later: the {TOP} predicted '
+            f'highest after {max(SUPPORTS)} ratings, and the {FIRST} predicted lowest',
+            beside=True,
+        ),
+        _recommended(
+            held,
+            top,
+            own,
+            f'{TOP} recommendations after {max(SUPPORTS)} ratings, among '
+            f'{len(often):,} films that were rated often',
+        ),
+    ]
+
+
+def _parted(rated: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Which ratings are in the support, and which come later."""
+    early = rated['place'] < max(SUPPORTS)
+    return early, ~early
 
 
 def shown_users(rated: pd.DataFrame) -> list[Any]:
@@ -158,4 +196,4 @@ def _recommended(
         )
         for row in top.itertuples(index=False)
     ]
-    return Table(('film', 'predicted', 'given'), rows, caption)
+    return Table(('film', 'predicted', 'given'), rows, caption, beside=True)

@@ -47,7 +47,8 @@ def test_films_are_chosen_by_rule():
 
 def test_a_typical_rating_is_of_the_middle_error():
     rated = pd.DataFrame({'rating': [1.0, 2.0, 3.0], 'predicted': [1.5, 2.1, 3.9]})
-    assert typical(rated)['rating'] == 1.0
+    rated['user'] = [7, 8, 9]
+    assert typical(rated) == (7, 1.0)
 
 
 def test_users_are_chosen_by_rule_and_rate_in_time():
@@ -75,6 +76,6 @@ def test_the_page_is_made_from_kept_models(tmp_path, capsys):
     assert main(arguments) == 0
     assert 'fitting' not in capsys.readouterr().err
     assert out.read_text(encoding='utf-8') == first
-    for words in ('dot product', 'proximity', 'After 5 ratings', 'of the mean'):
+    for words in ('dot product', 'proximity', 'after 5 ratings', 'of the mean'):
         assert words in first
     assert 'http' not in first
