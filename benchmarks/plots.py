@@ -100,7 +100,8 @@ def ablation_bars(reports: Sequence[dict[str, Any]]) -> Any | None:
     axes.barh(names, means, xerr=errors, color=MODEL_COLOR, **style)
     axes.axvline(0, color=LINE_COLOR, lw=1)
     axes.invert_yaxis()
-    axes.set(xlabel='test RMSE minus that of the model as configured')
+    axes.locator_params(axis='x', nbins=5)
+    axes.set(xlabel='test RMSE above that of the whole')
     return figure
 
 

@@ -170,12 +170,12 @@ def ablation_section(ablation: Mapping[str, Reports], tanp: Table | None) -> Sec
             continue
         caption = (
             'Means over splits and seeds; differences are paired, ± their standard '
-            'error. Above zero: worse without it.'
+            'error. Above zero: worse for the change.'
         )
         parts.append(as_table(ablation_table(reports), caption, (BASE,)))
         bars = ablation_bars(reports)
         if bars is not None:
-            size = (5.4, bars.get_size_inches()[1])
+            size = (4.8, bars.get_size_inches()[1])
             parts.append(
                 chart(
                     bars, f'ablation-{name.replace(" ", "-")}', 'The same as bars', size

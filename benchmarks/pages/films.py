@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,13 @@ ENOUGH = 30  # ratings that a mean is trusted from
 FAMOUS = 3  # films that were rated most
 SHOWN = 5  # neighbours of each side
 FIFTHS = 5
+# What the tables of an explanation are, by their names there.
+CAPTIONS = {
+    'users': 'Users alike that were drawn most',
+    'items': 'Films alike that were drawn most',
+    'rated_by': 'Users whose ratings carried the message',
+    'rated': 'Films whose ratings carried it',
+}
 
 
 def films_section(held: HeldOut, recommender: AGNNRecommender) -> Section:
@@ -135,8 +143,11 @@ def explained(held: HeldOut, why: Explanation, given: float) -> list[Any]:
             beside=True,
         ),
     ]
-    for label, frame in (('Users', why.users), ('Films', why.items)):
-        parts.append(_neighbours(held, frame, f'{label} alike that were drawn most'))
+    for name in (field.name for field in dataclasses.fields(why)):
+        frame = getattr(why, name)
+        if isinstance(frame, pd.DataFrame) and len(frame):
+            caption = CAPTIONS.get(name, name.replace('_', ' '))
+            parts.append(_neighbours(held, frame, caption))
     return parts
 
 

@@ -46,7 +46,7 @@ def users_section(held: HeldOut, recommender: AGNNRecommender) -> Section:
         recommender.explain(user, best, users=row),
         own.set_index('item')['rating'][best],
     )
-    return Section('users', 'Users of whom nothing is known', parts)
+    return Section('users', 'Users who have rated nothing', parts)
 
 
 def support_section(
@@ -59,7 +59,8 @@ def support_section(
         Text(
             'The same users, of whom the first ratings become known one after '
             'another. TaNP reads them in one forward pass; what is rated later is '
-            'what both are asked for.'
+            'what both are asked for. (Last.FM comes without names of artists, so '
+            'these are films, too.)'
         ),
         _after_supports(held, rated, later, agnn, tanp),
     ]
@@ -82,12 +83,12 @@ def _one_user(held: HeldOut, own: pd.DataFrame, tanp: TaNPRecommender) -> list[T
     rows = [
         (
             film_name(held, row['item']),
-            *(f'{row[str(size)]:.2f}' for size in SUPPORTS),
             f'{row["rating"]:g}',
+            *(f'{row[str(size)]:.2f}' for size in SUPPORTS),
         )
         for row in ends.to_dict('records')
     ]
-    header = ('film', *(f'after {size}' for size in SUPPORTS), 'given')
+    header = ('film', 'given', *(f'after {size}' for size in SUPPORTS))
     best_first = support.sort_values('rating', ascending=False, kind='stable')
     first = [
         (film_name(held, row['item']), f'{row["rating"]:g}')

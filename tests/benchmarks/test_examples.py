@@ -1,12 +1,22 @@
 """Worked examples: nothing held out is fitted on, and what is shown is what was."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from agnn_pyg.explain import Explanation
 from benchmarks.examples import main
 from benchmarks.held_out import hold_out
-from benchmarks.pages.films import choose, film_means, film_name, typical, user_name
+from benchmarks.pages.films import (
+    choose,
+    explained,
+    film_means,
+    film_name,
+    typical,
+    user_name,
+)
 from benchmarks.pages.users import in_time, shown_users
 from data.synthetic import planted_tables
 
@@ -49,6 +59,30 @@ def test_a_typical_rating_is_of_the_middle_error():
     rated = pd.DataFrame({'rating': [1.0, 2.0, 3.0], 'predicted': [1.5, 2.1, 3.9]})
     rated['user'] = [7, 8, 9]
     assert typical(rated) == (7, 1.0)
+
+
+def test_an_explanation_is_shown_whatever_its_parts(held):
+    @dataclasses.dataclass(frozen=True)
+    class Longer(Explanation):
+        rated: pd.DataFrame
+
+    user, film = held.known['user'].iloc[0], held.new_films['item'].iloc[0]
+    neighbours = pd.DataFrame({'user': [user], 'gate': [0.5]})
+    messages = pd.DataFrame({'item': [film], 'message': [0.25]})
+    parts = {'bias': 3.0, 'messages': 0.5, 'clamped': 0.0}
+    none = neighbours[:0]
+    why = Longer(user, film, 3.5, parts, neighbours, none, messages)
+    _, total, users, films = explained(held, why, given=4.0)
+    assert list(total.rows) == [
+        ('bias', '+3.00'),
+        ('messages', '+0.50'),
+        ('predicted', '3.50'),
+        ('given', '4'),
+    ]
+    mean = held.known[held.known['user'] == user]['rating'].mean()
+    assert users.rows == [(user_name(held, user), '0.50', f'{mean:.2f}')]
+    assert films.header == ('film', 'message', 'mean rating')
+    assert films.rows == [(film_name(held, film), '0.25', 'new')]
 
 
 def test_users_are_chosen_by_rule_and_rate_in_time():
