@@ -22,7 +22,7 @@ from benchmarks.pages.render import render, write_page
 from benchmarks.records import read_json, read_reports
 from benchmarks.tables import RESULTS, TANP
 
-SINGLE = ('layer', 'serving', 'scale', 'profile', 'tanp-ablation')
+SINGLE = ('layer', 'serving', 'agnn-serving', 'scale', 'profile', 'tanp-ablation')
 
 Reports = Sequence[dict[str, Any]]
 
@@ -120,7 +120,7 @@ def sections(results: Results) -> list[Section]:
                 results.ablation, tanp.ablation(single['tanp-ablation'])
             ),
             costs.layer_section(single['layer']),
-            costs.serving_section(single['serving']),
+            costs.serving_section(single['serving'], single['agnn-serving']),
             costs.scaling_section(
                 {'Size': single['scale'], 'Profile': single['profile']}
             ),

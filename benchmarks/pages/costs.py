@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.layer_plots import PANELS, layer_table
@@ -38,15 +38,17 @@ def layer_section(content: Content) -> Section:
     return Section('layer', 'What the layer costs', parts)
 
 
-def serving_section(content: Content) -> Section:
+def serving_section(tanp: Content, agnn: Content) -> Section:
     """What a new user waits for."""
-    parts: list[Any] = [Text('Not run.', 'note')]
-    if content is not None:
+    parts: list[Any] = [Text('TaNP', 'heading'), Text('Not run.', 'note')]
+    if tanp is not None:
         caption = (
-            f'TaNP: {content["support"]} interactions of each new user are encoded and '
-            f'all {content["num_items"]:,} items ranked; CPU seconds of one thread.'
+            f'{tanp["support"]} interactions of each new user are encoded and all '
+            f'{tanp["num_items"]:,} items ranked; CPU seconds of one thread.'
         )
-        parts = [as_table(serving_table(content), caption)]
+        parts[1:] = [as_table(serving_table(tanp), caption)]
+    parts.append(Text('AGNN', 'heading'))
+    parts += tables_of(agnn) if agnn is not None else [Text('Not run.', 'note')]
     return Section('serving', 'What serving costs', parts)
 
 
@@ -65,17 +67,15 @@ def tables_of(content: Any, name: str = '') -> list[Table]:
 
     The environment is left to the page's last section.
     """
-    if isinstance(content, list):
+    if _is_table(content):
         return _listed(content, name)
     scalars, tables = [], []
     for key, value in content.items():
-        label = f'{name}: {_words(key)}' if name else _words(key)
         if key == 'environment':
             continue
-        if isinstance(value, dict) and not _flat(value):
+        label = f'{name}: {_words(key)}' if name else _words(key)
+        if _is_table(value) or isinstance(value, dict):
             tables += tables_of(value, label)
-        elif isinstance(value, list) and any(isinstance(v, dict) for v in value):
-            tables += _listed(value, label)
         else:
             scalars.append((_words(key), _written(value)))
     if scalars:
@@ -83,18 +83,34 @@ def tables_of(content: Any, name: str = '') -> list[Table]:
     return tables
 
 
-def _listed(rows: Sequence[Any], name: str) -> list[Table]:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    header = [_words(column) for column in columns]
+def _listed(rows: Sequence[dict[str, Any]], name: str) -> list[Table]:
+    """A row an object; what its objects hold beside it, and its lists below."""
+    flat, below = [], []
+    for number, row in enumerate(rows, 1):
+        title = f'{name}: {row.get("name", number)}'
+        flat.append(dict(_flattened(row)))
+        for key, value in row.items():
+            if _is_table(value):
+                below += _listed(value, f'{title}, {_words(key)}')
+    columns = list(dict.fromkeys(key for row in flat for key in row))
     cells = [
         [_written(row[column]) if column in row else '' for column in columns]
-        for row in rows
+        for row in flat
     ]
-    return [Table(header, cells, name)]
+    return [Table(columns, cells, name), *below]
 
 
-def _flat(value: dict[str, Any]) -> bool:
-    return not any(isinstance(v, dict | list) for v in value.values())
+def _flattened(row: dict[str, Any], name: str = '') -> Iterator[tuple[str, Any]]:
+    for key, value in row.items():
+        label = f'{name}: {_words(key)}' if name else _words(key)
+        if isinstance(value, dict):
+            yield from _flattened(value, label)
+        elif not _is_table(value):
+            yield label, value
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def _words(key: str) -> str:
@@ -111,8 +127,6 @@ def _written(value: Any) -> str:
         return f'{value:,}'
     if isinstance(value, float):
         return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.3g}'
-    if isinstance(value, dict):
-        return ', '.join(f'{_words(k)} {_written(v)}' for k, v in value.items())
     if isinstance(value, list):
         return ', '.join(_written(v) for v in value)
     return str(value)

@@ -35,8 +35,11 @@ SCALE = {
     'environment': {'cpu': 'x', 'threads': 1, 'device': 'cpu', 'python': '3'}
     | {'torch': '2', 'torch_geometric': '2', 'git_commit': 'abcdef123', 'git_dirty': 0},
     'repeats': 2,
-    'graphs': [{'nodes': 1000000, 'seconds': 1.2345}, {'nodes': 10, 'fast': True}],
-    'steps': {'load': {'rows': [{'s': 0.5}]}},
+    'graphs': [
+        {'nodes': 1000000, 'time': {'cpu_s': 1.2345, 'wall_s': None}},
+        {'nodes': 10, 'fast': True, 'parts': [{'part': 'a'}], 'name': 'small'},
+    ],
+    'steps': {'load': {'rows': [{'s': 12345.6}]}},
 }
 
 
@@ -171,11 +174,15 @@ def test_it_says_what_was_not_run(page):
 
 
 def test_other_measurements_are_shown_as_they_are(page):
-    tables = tables_of(SCALE)
-    assert [table.caption for table in tables] == ['', 'graphs', 'steps: load: rows']
-    assert tables[0].rows == [('repeats', '2')]
-    assert tables[1].header == ['nodes', 'seconds', 'fast']
-    assert tables[1].rows == [['1,000,000', '1.23', ''], ['10', '', 'yes']]
+    scalars, graphs, parts, rows = tables = tables_of(SCALE)
+    assert scalars.rows == [('repeats', '2')]
+    assert graphs.header == ['nodes', 'time: cpu s', 'time: wall s', 'fast', 'name']
+    assert graphs.rows == [
+        ['1,000,000', '1.23', 'none', '', ''],
+        ['10', '', '', 'yes', 'small'],
+    ]
+    assert (parts.caption, parts.rows) == ('graphs: small, parts', [['a']])
+    assert (rows.caption, rows.rows) == ('steps: load: rows', [['12,346']])
     for table in tables:
         assert [list(table.header), *map(list, table.rows)] in page.tables
 
