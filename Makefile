@@ -4,16 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIGS := benchmarks/configs
 
-.PHONY: benchmark peers ablation test lint results clean
+.PHONY: benchmark peers ablation report test lint results clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make benchmark  train AGNN on strictly cold films and print the table'
 	@echo 'make peers      the same beside every peer, in all modes (an hour)'
 	@echo 'make ablation   what each part of AGNN is worth, in all modes (hours)'
+	@echo 'make report     all results, and worked examples, as pages in runs/'
 	@echo 'make test       run all tests'
 	@echo 'make lint       check style'
-	@echo 'make results    repeat every committed result and the tables of the README'
+	@echo 'make results    repeat every committed result and the tables of the READMEs'
 
 # The stamp is younger than the files it was installed from.
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
@@ -40,6 +41,11 @@ ablation: $(VENV)/installed
 	    --seeds 0 1 2 --split-seeds 0 1 2 --out benchmarks/results || exit 1; \
 	done
 
+# The examples train two small models the first time.
+report: $(VENV)/installed
+	$(BIN)/python -m benchmarks.report --out runs/report.html
+	$(BIN)/python -m benchmarks.examples --out runs/examples.html
+
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
@@ -56,6 +62,13 @@ results: $(VENV)/installed
 	      || exit 1; \
 	  done; \
 	done
+	for split in 10 11 12 13 14 15 16 17 18 19; do \
+	  for run in 'item-cold quick' 'user-cold quick' 'both-cold quick lightgbm' \
+	      'warm quick myfm_implicit'; do set -- $$run; config=$$1; shift; \
+	    $(BIN)/python -m benchmarks.agnn $(CONFIGS)/agnn/ml100k-$$config.toml \
+	      --split-seed $$split --peers $$* --out benchmarks/results/fresh || exit 1; \
+	  done; \
+	done
 	for config in lastfm lastfm-ensemble ml100k lastfm-as-published; do \
 	  for split in 2020 1 2 3 4 5; do \
 	    $(BIN)/python -m benchmarks.tanp $(CONFIGS)/tanp/$$config.toml \
@@ -66,7 +79,7 @@ results: $(VENV)/installed
 	$(BIN)/python -m benchmarks.tanp_ablation --out benchmarks/results
 	$(BIN)/python -m benchmarks.serving --out benchmarks/results
 	$(BIN)/python -m benchmarks.layer --out benchmarks/results
-	$(BIN)/python -m benchmarks.tables --write README.md
+	$(BIN)/python -m benchmarks.tables --write README.md benchmarks/README.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info runs

@@ -16,12 +16,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.agnn_tables import run_table
 from benchmarks.command import Benchmark, make_parser, run_command, run_seeds
 from benchmarks.config import AGNNConfig, load_config
 from benchmarks.experiment import learn_messages, run_agnn
 from benchmarks.peers import PEERS, QUICK, run_peers
 from benchmarks.plots import plot_runs
-from benchmarks.tables import run_table
 from data.movielens import load_ml100k
 from data.splits import Split, split, split_from_files
 from data.synthetic import planted_tables

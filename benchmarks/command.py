@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.report import environment, peak_memory_mb, read_reports, write_json
+from benchmarks.records import environment, peak_memory_mb, read_reports, write_json
 from data.download import DownloadError
 
 

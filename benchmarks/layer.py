@@ -32,7 +32,7 @@ from torch_geometric.nn import (
 )
 
 from agnn_pyg import GatedConv
-from benchmarks.report import environment, peak_memory_mb, write_json
+from benchmarks.records import environment, peak_memory_mb, write_json
 
 
 class NaiveGatedConv(nn.Module):

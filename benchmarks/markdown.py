@@ -6,6 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
+NOT_RUN = 'not run'
+
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, aligned for reading as text too."""
@@ -23,6 +25,15 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         '-' * (w + 2) if c == 0 else '-' * (w + 1) + ':' for c, w in enumerate(width)
     )
     return '\n'.join([line(header), rule + '|', *map(line, rows)])
+
+
+def cells(table: str) -> list[list[str]]:
+    """The rows of a table that :func:`markdown` wrote, its header first."""
+    lines = table.splitlines()
+    return [
+        [cell.strip() for cell in line.strip('|').split('|')]
+        for line in (lines[0], *lines[2:])
+    ]
 
 
 def figures(values: Sequence[float]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tables import NAMES
+from benchmarks.ablation_tables import by_variant, differences, standard_error
+from benchmarks.agnn_tables import NAMES
+from benchmarks.variants import BASE
 
 MODEL_COLOR = '#1f6f8b'
 PEER_COLOR = '#b8b8b8'
@@ -25,12 +28,13 @@ def plot_runs(reports: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
 
     matplotlib.use('Agg')
     return [
-        save(_learning_curves(reports), folder / 'learning-curves.png'),
+        save(learning_curves(reports), folder / 'learning-curves.png'),
         save(_peers(reports), folder / 'peers.png'),
     ]
 
 
-def _learning_curves(reports: Sequence[dict[str, Any]]) -> Any:
+def learning_curves(reports: Sequence[dict[str, Any]]) -> Any:
+    """RMSE by epoch, and the best peer on validation."""
     figure, axes = new_figure((6.4, 4))
     for number, report in enumerate(reports):
         history = report['history']
@@ -54,19 +58,11 @@ def _learning_curves(reports: Sequence[dict[str, Any]]) -> Any:
     if peers:
         name = min(peers, key=lambda p: peers[p]['metrics']['val']['rmse'])
         peer = peers[name]['metrics']['val']['rmse']
-        axes.axhline(peer, color=LINE_COLOR, ls='--', lw=1)
-        axes.annotate(
-            f'{NAMES[name]}, validation',
-            (1, peer),
-            xycoords=('axes fraction', 'data'),
-            ha='right',
-            va='bottom',
-            color=LINE_COLOR,
-            fontsize=8,
-        )
+        label = f'{NAMES[name]}, validation'
+        axes.axhline(peer, color=LINE_COLOR, ls='--', lw=1, label=label)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel='epoch', ylabel='RMSE', title=title_of(reports))
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -88,6 +84,24 @@ def _peers(reports: Sequence[dict[str, Any]]) -> Any:
     axes.set_xlim(min(means) - 0.6 * span, max(means) + 0.25 * span)
     axes.invert_yaxis()
     axes.set(xlabel='test RMSE (lower is better; axis cut)', title=title_of(reports))
+    return figure
+
+
+def ablation_bars(reports: Sequence[dict[str, Any]]) -> Any | None:
+    """A bar for each variant: how much worse (right) it is than the whole."""
+    names = [n for n in by_variant(reports) if n != BASE and differences(reports, n)]
+    if not names:
+        return None
+    figure, axes = new_figure((6.4, 1.2 + 0.3 * len(names)))
+    gaps = [differences(reports, name) for name in names]
+    means = [statistics.mean(values) for values in gaps]
+    errors = [standard_error(values) or 0 for values in gaps]
+    style = {'ecolor': LINE_COLOR, 'height': 0.6}
+    axes.barh(names, means, xerr=errors, color=MODEL_COLOR, **style)
+    axes.axvline(0, color=LINE_COLOR, lw=1)
+    axes.invert_yaxis()
+    axes.locator_params(axis='x', nbins=5)
+    axes.set(xlabel='test RMSE above that of the whole')
     return figure
 
 

@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.config import load_config
 from benchmarks.markdown import markdown
-from benchmarks.report import environment, peak_memory_mb, write_json
+from benchmarks.records import environment, peak_memory_mb, write_json
 from benchmarks.tanp_config import TaNPConfig
 from benchmarks.tanp_experiment import build_model, episodes_of
 from data.download import DownloadError

@@ -1,98 +1,33 @@
 """Tables from reports, and from nothing else.
 
-python -m benchmarks.tables --write README.md
+python -m benchmarks.tables --write README.md benchmarks/README.md
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import tanp_tables
+from benchmarks.ablation_tables import ablation_table as agnn_ablation_table
+from benchmarks.agnn_tables import lead_table, rmse_table, summary_table
 from benchmarks.layer_plots import layer_table
-from benchmarks.markdown import figures, listed, markdown, mean_std
-from benchmarks.report import read_reports
+from benchmarks.markdown import NOT_RUN
+from benchmarks.records import read_json, read_reports
 from benchmarks.serving import serving_table
 from benchmarks.tanp_ablation import ablation_table
 
 RESULTS = Path(__file__).parent / 'results'
-NAMES = {
-    'global_mean': 'global mean',
-    'damped_biases': 'damped biases',
-    'ridge': 'ridge',
-    'slope_ridge': 'ridge, slopes a user',
-    'lightgbm': 'LightGBM',
-    'cmfrec': 'collective MF (cmfrec)',
-    'svdpp': 'SVD++ (surprise)',
-    'myfm': 'Bayesian FM (myfm)',
-    'myfm_implicit': 'Bayesian FM, implicit',
-    'agnn': 'AGNN',
-}
 TANP = {
     'lastfm': 'Last.FM',
     'lastfm-ensemble': 'Last.FM, four models averaged',
     'ml100k': 'MovieLens-100K',
     'lastfm-as-published': 'Last.FM, the published model',
 }
-MODES = {
-    'item_cold': 'item cold',
-    'user_cold': 'user cold',
-    'both_cold': 'both cold',
-    'warm': 'warm',
-}
-
-
-def run_table(reports: Sequence[dict[str, Any]]) -> str:
-    """The models of one split side by side, as Markdown.
-
-    Peers have no seed; AGNN's figures are mean ± sample standard deviation over
-    model seeds, and the figures themselves where there are fewer than three.
-    """
-    first = reports[0]
-    rows = [
-        (NAMES[name], *_cells([peer] if 'metrics' in peer else []))
-        for name, peer in first['peers'].items()
-    ]
-    rows.append((NAMES['agnn'], *_cells(reports)))
-    data, seeds = first['data'], [r['config']['seed'] for r in reports]
-    title = (
-        f'{first["config"]["name"]}: {data["num_fit"]:,} ratings to train and select '
-        f'on, {data["num_test"]:,} to test; model seeds {listed(seeds)}'
-    )
-    header = ('', 'validation RMSE', 'test RMSE', 'test MAE')
-    return f'{title}\n\n{markdown(header, rows)}'
-
-
-_COLUMNS = (('val', 'rmse'), ('test', 'rmse'), ('test', 'mae'))
-
-
-def _cells(scored: Sequence[dict[str, Any]]) -> list[str]:
-    if not scored:
-        return ['not run'] * len(_COLUMNS)
-    return [figures([s['metrics'][part][m] for s in scored]) for part, m in _COLUMNS]
-
-
-def summary_table(reports: Sequence[dict[str, Any]]) -> str:
-    """Test RMSE / MAE of every model, mean over splits of the mean over seeds.
-
-    The last rows: how far AGNN is from the best of its peers, split by split,
-    and what the figures are means over.
-    """
-    chosen = [
-        [r for r in reports if r['config']['data']['mode'] == mode] for mode in MODES
-    ]
-    rows = [
-        (label, *(_over_splits(part, name) for part in chosen))
-        for name, label in NAMES.items()
-    ]
-    rows.append(('RMSE, AGNN − best peer', *map(_paired, chosen)))
-    rows.append(('splits × seeds', *map(_counts, chosen)))
-    return markdown(('test RMSE / MAE', *MODES.values()), rows)
 
 
 def hardware_line(reports: Sequence[dict[str, Any]]) -> str:
@@ -110,53 +45,97 @@ def hardware_line(reports: Sequence[dict[str, Any]]) -> str:
 
 
 def fill(text: str, blocks: dict[str, str]) -> str:
-    """Replaces what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``."""
-    for name, block in blocks.items():
+    """Replaces what stands between ``<!-- NAME results -->`` and its end.
+
+    Raises:
+        ValueError: If a name is not of the blocks, is there twice, or lacks its end
+            ``<!-- /NAME results -->``; or if there is no such place.
+    """
+    names = re.findall(r'<!-- ([\w -]+ results) -->', text)
+    if not names:
+        raise ValueError(f"The text lacks a place '<!-- {next(iter(blocks))} -->'")
+    for name in names:
         start, end = f'<!-- {name} -->', f'<!-- /{name} -->'
+        if name not in blocks:
+            raise ValueError(f"No table is called '{name}'; known are {list(blocks)}")
         if text.count(start) != 1 or text.count(end) != 1:
             raise ValueError(f"The text lacks one '{start}' and one '{end}'")
         before, rest = text.split(start)
-        text = f'{before}{start}\n{block}\n{end}{rest.split(end)[1]}'
+        text = f'{before}{start}\n{blocks[name]}\n{end}{rest.split(end)[1]}'
     return text
 
 
 def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
-    """What the README shows of the committed results."""
-    reports = read_reports(results / 'agnn')
-    blocks = {
-        'agnn results': summary_table(reports),
-        'layer results': 'not run',
-        'tanp results': _tanp_block(results / 'tanp'),
-        'tanp-ablation results': 'not run',
-        'serving results': 'not run',
+    """What the pages of the repository show of the committed results, by name."""
+    agnn, fresh = (read_reports(results / part) for part in ('agnn', 'fresh/agnn'))
+    tanp = {name: read_reports(results / 'tanp' / name) for name in TANP}
+    return {
+        'agnn-short results': _measured(rmse_table, agnn),
+        'agnn results': _measured(summary_table, agnn),
+        'agnn-lead results': _measured(lead_table, agnn),
+        'fresh-short results': _measured(rmse_table, fresh),
+        'fresh results': _measured(summary_table, fresh),
+        'fresh-lead results': _measured(lead_table, fresh),
+        'ablation results': _ablation_block(results / 'ablation'),
+        'tanp-short results': _tanp_short(tanp),
+        'tanp results': _tanp_block(tanp),
+        **{
+            f'{name} results': _measured(table, content)
+            for name, table in SINGLE.items()
+            for content in [_content(results / f'{name}.json')]
+        },
     }
-    if reports:
-        blocks['agnn results'] += f'\n\n{hardware_line(reports)}'
-    for name, table in (
-        ('layer', layer_table),
-        ('tanp-ablation', lambda content: ablation_table(content['runs'])),
-        ('serving', serving_table),
-    ):
-        path = results / f'{name}.json'
-        if path.exists():
-            content = json.loads(path.read_text(encoding='utf-8'))
-            block = f'{table(content)}\n\n{hardware_line([content])}'
-            blocks[f'{name} results'] = block
-    return blocks
 
 
-def _tanp_block(results: Path) -> str:
+# Results that are one JSON file each.
+SINGLE: dict[str, Callable[[Any], str]] = {
+    'tanp-ablation': lambda content: ablation_table(content['runs']),
+    'layer': layer_table,
+    'serving': serving_table,
+}
+
+
+def _content(path: Path) -> dict[str, Any] | None:
+    return read_json(path) if path.exists() else None
+
+
+def _measured(table: Callable[[Any], str], measured: Any) -> str:
+    """A table of reports, or of the content of one file, and where it is from."""
+    if not measured:
+        return NOT_RUN
+    reports = [measured] if isinstance(measured, dict) else measured
+    return f'{table(measured)}\n\n{hardware_line(reports)}'
+
+
+def _ablation_block(results: Path) -> str:
     parts = []
-    for name, title in TANP.items():
-        reports = read_reports(results / name)
-        if not reports:
-            parts.append(f'**{title}**: not run.')
+    for path in sorted(results.glob('*')):
+        reports = read_reports(path)
+        if reports:
+            parts += [f'**{path.name}**', agnn_ablation_table(reports)]
+            parts.append(hardware_line(reports))
+    return '\n\n'.join(parts) or NOT_RUN
+
+
+def _tanp_short(tanp: dict[str, list[dict[str, Any]]]) -> str:
+    """The two data sets in a few columns each."""
+    parts = []
+    for name in ('lastfm', 'ml100k'):
+        if not tanp[name]:
+            parts.append(f'**{TANP[name]}**: {NOT_RUN}.')
             continue
-        seeds, splits = (
-            len({r['config'][key] for r in reports}) for key in ('seed', 'split_seed')
-        )
+        parts += [_tanp_title(name, tanp[name]), tanp_tables.short_table(tanp[name])]
+    return '\n\n'.join(parts)
+
+
+def _tanp_block(tanp: dict[str, list[dict[str, Any]]]) -> str:
+    parts = []
+    for name, reports in tanp.items():
+        if not reports:
+            parts.append(f'**{TANP[name]}**: {NOT_RUN}.')
+            continue
         parts += [
-            f'**{title}** (splits × model seeds: {splits} × {seeds})',
+            _tanp_title(name, reports),
             tanp_tables.summary_table(reports),
             tanp_tables.size_table(reports),
             tanp_tables.sensitivity_line(reports),
@@ -165,63 +144,40 @@ def _tanp_block(results: Path) -> str:
     return '\n\n'.join(parts)
 
 
-def _over_splits(reports: Sequence[dict[str, Any]], name: str) -> str:
-    scores = [_by_split(reports, name, metric) for metric in ('rmse', 'mae')]
-    if not scores[0]:
-        return 'not run'
-    return ' / '.join(mean_std(list(values.values())) for values in scores)
-
-
-def _paired(reports: Sequence[dict[str, Any]]) -> str:
-    """Differences on the same split: splits differ more than models do."""
-    own = _by_split(reports, 'agnn', 'rmse')
-    peers = [_by_split(reports, name, 'rmse') for name in NAMES if name != 'agnn']
-    # Only a peer that ran wherever AGNN did can be the best one.
-    whole = [peer for peer in peers if own and peer.keys() >= own.keys()]
-    if not whole:
-        return 'not run'
-    best = min(whole, key=lambda peer: statistics.mean(peer.values()))
-    return mean_std([own[split] - best[split] for split in own])
-
-
-def _counts(reports: Sequence[dict[str, Any]]) -> str:
-    seeds = {r['config']['seed'] for r in reports}
-    splits = {r['config']['split_seed'] for r in reports}
-    return f'{len(splits)} × {len(seeds)}' if reports else 'not run'
-
-
-def _by_split(
-    reports: Sequence[dict[str, Any]], name: str, metric: str
-) -> dict[int, float]:
-    """Test scores of each split, averaged over model seeds."""
-    scores: dict[int, list[float]] = {}
-    for report in reports:
-        source = report if name == 'agnn' else report['peers'].get(name, {})
-        if 'metrics' not in source:
-            continue
-        value = source['metrics']['test'][metric]
-        scores.setdefault(report['config']['split_seed'], []).append(value)
-    return {split: statistics.mean(values) for split, values in scores.items()}
+def _tanp_title(name: str, reports: Sequence[dict[str, Any]]) -> str:
+    seeds, splits = (
+        len({r['config'][key] for r in reports}) for key in ('seed', 'split_seed')
+    )
+    return f'**{TANP[name]}** (splits × model seeds: {splits} × {seeds})'
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints the tables, or writes them into a page."""
+    """Prints the tables, or writes them into pages."""
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.tables', description='Tables of committed results.'
     )
     parser.add_argument('--results', type=Path, default=RESULTS)
-    parser.add_argument('--write', type=Path, metavar='PAGE', help='fill in a page')
+    parser.add_argument(
+        '--write',
+        type=Path,
+        nargs='+',
+        default=[],
+        metavar='PAGE',
+        help='pages to fill',
+    )
     args = parser.parse_args(argv)
-    blocks = readme_blocks(args.results)
-    if args.write is None:
-        print('\n\n'.join(blocks.values()))
-        return 0
     try:
-        text = fill(args.write.read_text(encoding='utf-8'), blocks)
+        blocks = readme_blocks(args.results)
+        filled = {
+            page: fill(page.read_text(encoding='utf-8'), blocks) for page in args.write
+        }
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    args.write.write_text(text, encoding='utf-8')
+    for page, text in filled.items():
+        page.write_text(text, encoding='utf-8')
+    if not filled:
+        print('\n\n'.join(f'{name}\n\n{block}' for name, block in blocks.items()))
     return 0
 
 

@@ -23,7 +23,7 @@ import torch
 from benchmarks.command import Options
 from benchmarks.config import load_config
 from benchmarks.markdown import markdown, mean_std, plus_minus
-from benchmarks.report import environment, write_json
+from benchmarks.records import environment, write_json
 from benchmarks.tanp_config import TaNPConfig
 from benchmarks.tanp_experiment import episodes_of, score_tanp, train_tanp
 from data.download import DownloadError

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.plots import MODEL_COLOR, new_figure, save, title_of
-from benchmarks.report import read_reports
+from benchmarks.records import read_reports
 from benchmarks.tanp_tables import NAMES
 
 Reports = Sequence[dict[str, Any]]
@@ -49,17 +49,18 @@ def plot_tanp(reports: Reports, folder: Path) -> list[Path]:
 
     matplotlib.use('Agg')
     figures = {
-        'learning-curves.png': _learning_curves(reports),
+        'learning-curves.png': learning_curves(reports),
         'support-size.png': support_sizes(reports),
     }
     if 'calibration' in reports[0]:
-        figures['calibration.png'] = _calibration(reports)
+        figures['calibration.png'] = calibration_curve(reports)
     if 'clusters' in reports[0]:
-        figures['clusters.png'] = _clusters(reports[0])
+        figures['clusters.png'] = cluster_assignments(reports[0])
     return [save(figure, folder / name) for name, figure in figures.items()]
 
 
-def _learning_curves(reports: Reports) -> Any:
+def learning_curves(reports: Reports) -> Any:
+    """Losses and nDCG@10 by epoch."""
     figure, axes = new_figure((6.4, 4))
     ranking = axes.twinx()
     ranking.spines[['top']].set_visible(False)
@@ -138,7 +139,7 @@ def support_sizes(reports: Reports) -> Any:
     return figure
 
 
-def _calibration(reports: Reports) -> Any:
+def calibration_curve(reports: Reports) -> Any:
     """Observed shares against predicted probabilities; areas are counts."""
     figure, axes = new_figure((4.6, 4.4))
     axes.plot([0, 1], [0, 1], color='#b8b8b8', lw=1, ls='--')
@@ -167,7 +168,7 @@ def _calibration(reports: Reports) -> Any:
     return figure
 
 
-def _clusters(report: dict[str, Any]) -> Any:
+def cluster_assignments(report: dict[str, Any]) -> Any:
     """Assignments of the test users, sorted by their cluster."""
     figure, axes = new_figure((6.4, 3.2))
     rows = sorted(report['clusters'], key=lambda row: (row.index(max(row)), -max(row)))

@@ -73,13 +73,23 @@ def summary_table(reports: Reports) -> str:
     The last column is the difference to TaNP in nDCG@10 on the same splits, with
     its standard error.
     """
-    first = reports[0]
-    metrics = dict(METRICS[first['data']['labels']])
+    metrics = dict(METRICS[reports[0]['data']['labels']])
     del metrics['auc']  # the table is wide enough
+    return _summary(reports, metrics)
+
+
+def short_table(reports: Reports) -> str:
+    """The same in short: a published metric, a usual one, the loss and the lead."""
+    metrics = METRICS[reports[0]['data']['labels']]
+    chosen = ('tie_precision@5', CURVE, next(reversed(metrics)))
+    return _summary(reports, {name: metrics[name] for name in chosen})
+
+
+def _summary(reports: Reports, metrics: dict[str, str]) -> str:
     rows = []
-    for name in _models(first):
-        cells = [_over_splits(reports, name, metric) for metric in metrics]
-        rows.append((NAMES[name], *cells, _lead(reports, name)))
+    for name in _models(reports[0]):
+        cells = [over_splits(reports, name, metric) for metric in metrics]
+        rows.append((NAMES[name], *cells, lead(reports, name)))
     header = ('test', *metrics.values(), 'TaNP ahead by, nDCG@10')
     return markdown(header, rows)
 
@@ -152,12 +162,22 @@ def _by_split(
     return {split: statistics.mean(values) for split, values in scores.items()}
 
 
-def _over_splits(reports: Reports, name: str, metric: str) -> str:
+def closest_peer(reports: Reports) -> str:
+    """The peer of the highest nDCG@10 in the mean over splits."""
+    means = {
+        name: statistics.mean(_by_split(reports, name, CURVE).values())
+        for name in reports[0]['peers']
+    }
+    return max(means, key=lambda name: means[name])
+
+
+def over_splits(reports: Reports, name: str, metric: str) -> str:
+    """Mean ± sample standard deviation of a test score."""
     values = list(_by_split(reports, name, metric).values())
     return mean_std(values) if values else ''
 
 
-def _lead(reports: Reports, name: str) -> str:
+def lead(reports: Reports, name: str) -> str:
     """Mean and standard error of the paired differences."""
     if name == 'tanp':
         return ''

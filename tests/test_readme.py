@@ -1,4 +1,4 @@
-"""Every Python block of the README runs as printed, in a fresh interpreter."""
+"""Every Python block of the READMEs runs as printed, in a fresh interpreter."""
 
 import os
 import re
@@ -11,23 +11,34 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / 'README.md').read_text(encoding='utf-8')
+PAGES = {
+    path.parent.relative_to(ROOT).as_posix(): path.read_text(encoding='utf-8')
+    for path in sorted(ROOT.glob('README.md')) + sorted(ROOT.glob('[a-z]*/README.md'))
+}
+README = PAGES['.']
 ENVIRONMENT = ('HOME', 'COLDSTART_DATA', 'COLDSTART_MIRROR', 'OMP_NUM_THREADS')
-BLOCKS = re.findall(r'^```python\n(.*?)^```', README, re.DOTALL | re.MULTILINE)
+BLOCKS = [
+    pytest.param(block, id=f'{page}-{number}')
+    for page, text in PAGES.items()
+    for number, block in enumerate(
+        re.findall(r'^```python\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
+    )
+]
 KEPT = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
 
 
 def test_there_are_blocks():
+    assert {'.', 'agnn_pyg', 'tanp', 'benchmarks'} == PAGES.keys()
     assert len(BLOCKS) >= 3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('number', range(len(BLOCKS)))
-def test_block_runs(number, tmp_path, request):
-    if 'load_ml100k' in BLOCKS[number]:
+@pytest.mark.parametrize('block', BLOCKS)
+def test_block_runs(block, tmp_path, request):
+    if 'load_ml100k' in block:
         request.getfixturevalue('ml100k')  # or the test is skipped
     ran = subprocess.run(
-        [sys.executable, '-W', 'error::UserWarning', '-c', BLOCKS[number]],
+        [sys.executable, '-W', 'error::UserWarning', '-c', block],
         cwd=tmp_path,
         env=KEPT | {'PYTHONPATH': str(ROOT), 'PATH': ''},
         capture_output=True,
@@ -70,6 +81,7 @@ def test_the_shell_example_runs(tmp_path, monkeypatch):
     assert Path('rated.csv').read_text().startswith('userId,movieId,rating\n7,6193,')
 
 
-def test_links_to_files_of_the_repository_exist():
-    for target in re.findall(r'\]\((?!http|#)([^)]+)\)', README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize('page', PAGES)
+def test_links_to_files_of_the_repository_exist(page):
+    for target in re.findall(r'\]\((?!http|#)([^)#]+)', PAGES[page]):
+        assert (ROOT / page / target).exists(), target

@@ -2,16 +2,11 @@ import statistics
 
 import pytest
 
-from benchmarks.ablation import (
-    BASE,
-    VARIANTS,
-    ablation_table,
-    differences,
-    main,
-    override,
-)
+from benchmarks.ablation import main
+from benchmarks.ablation_tables import ablation_table, differences
 from benchmarks.config import load_config
-from benchmarks.report import read_reports
+from benchmarks.records import read_reports
+from benchmarks.variants import BASE, VARIANTS, override
 
 CONFIG = 'benchmarks/configs/agnn/ml100k-item-cold.toml'
 

@@ -1,18 +1,16 @@
 import copy
-from pathlib import Path
 
 import pytest
 
-from benchmarks.markdown import markdown
-from benchmarks.report import read_reports, write_json
-from benchmarks.tables import (
-    RESULTS,
-    fill,
-    main,
-    readme_blocks,
+from benchmarks.agnn_tables import (
+    lead_table,
+    rmse_table,
     run_table,
     summary_table,
 )
+from benchmarks.markdown import cells, markdown
+from benchmarks.records import read_reports, write_json
+from benchmarks.tables import RESULTS, fill, main, readme_blocks
 
 REPORT = {
     'config': {
@@ -108,17 +106,44 @@ def test_markdown_is_aligned():
     assert len({len(line) for line in lines}) == 1
 
 
-def test_fill_replaces_only_its_block():
-    text = 'before\n<!-- t -->\nold\n<!-- /t -->\nafter'
-    assert fill(text, {'t': 'new'}) == 'before\n<!-- t -->\nnew\n<!-- /t -->\nafter'
+def test_cells_reads_what_markdown_writes():
+    table = [('a', 'b c'), ('long name', '1 ± 2 / 3'), ('x', '')]
+    assert cells(markdown(table[0], table[1:])) == [list(row) for row in table]
 
 
-def test_fill_refuses_a_text_without_the_block():
-    with pytest.raises(ValueError, match='<!-- t -->'):
-        fill('nothing here', {'t': 'new'})
+def test_leads_are_paired_and_counted():
+    reports = [report(0, 0, 1.0), report(0, 1, 1.3)]
+    rows = {first: others for first, *others in cells(lead_table(reports))}
+    # The peer has 1.1 on both splits: leads of -.1 and .2.
+    assert rows['damped biases'][0] == '0.05 ± 0.21 (1 of 2)'
+    assert rows['damped biases'][1] == 'not run'
 
 
-def test_main_writes_a_page(tmp_path, capsys):
+def test_the_short_table_leaves_out_whom_nobody_ran():
+    names = [row[0] for row in cells(rmse_table([report()]))[1:]]
+    assert names == ['global mean', 'damped biases', 'AGNN', 'AGNN − best peer']
+
+
+def test_fill_replaces_only_its_blocks():
+    text = 'before\n<!-- {0} -->\nold\n<!-- /{0} -->\nafter'.format('t results')
+    new = {'t results': 'new', 'elsewhere results': 'not here'}
+    assert fill(text, new) == text.replace('old', 'new')
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('nothing here', "lacks a place '<!-- t results -->'"),
+        ('<!-- t results -->\nno end', "lacks one '<!-- t results -->' and one"),
+        ('<!-- u results -->\n<!-- /u results -->', "is called 'u results'; known"),
+    ],
+)
+def test_fill_refuses_a_text_without_its_place(text, message):
+    with pytest.raises(ValueError, match=message):
+        fill(text, {'t results': 'new'})
+
+
+def test_main_writes_pages(tmp_path, capsys):
     write_json(tmp_path / 'agnn' / 'x' / 'report.json', report())
     page = tmp_path / 'page.md'
     marks = [f'<!-- {name} -->\n<!-- /{name} -->' for name in readme_blocks(tmp_path)]
@@ -129,9 +154,15 @@ def test_main_writes_a_page(tmp_path, capsys):
     assert 'error:' in capsys.readouterr().err
 
 
-def test_readme_agrees_with_the_committed_reports():
-    readme = Path(RESULTS, '..', '..', 'README.md').read_text(encoding='utf-8')
-    assert fill(readme, readme_blocks()) == readme
+def test_pages_agree_with_the_committed_reports():
+    blocks = readme_blocks()
+    shown = ''
+    for page in (RESULTS.parents[1] / 'README.md', RESULTS.parent / 'README.md'):
+        text = page.read_text(encoding='utf-8')
+        assert fill(text, blocks) == text
+        shown += text
+    for name in blocks:
+        assert f'<!-- {name} -->' in shown, f'{name} is on no page'
 
 
 def test_committed_reports_are_whole():

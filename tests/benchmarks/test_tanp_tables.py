@@ -2,7 +2,7 @@ import copy
 
 import pytest
 
-from benchmarks.report import write_json
+from benchmarks.records import write_json
 from benchmarks.tables import readme_blocks
 from benchmarks.tanp_tables import (
     run_tables,

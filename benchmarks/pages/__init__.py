@@ -1,0 +1,1 @@
+"""Pages of results: parts made in Python, and one template for all of them."""

@@ -1,0 +1,45 @@
+"""AGNN with one part changed at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from benchmarks.config import AGNNConfig
+
+BASE = 'as configured'
+# One change each, as SECTION.KEY and the value it is given.
+VARIANTS: dict[str, dict[str, Any]] = {
+    BASE: {},
+    'no messages': {'messages.share': 0.0},
+    'messages only': {'messages.share': 1.0},
+    'no messages from the user': {'messages.kinds': ('item', 'attribute')},
+    'no messages to the item': {'messages.kinds': ('user', 'attribute')},
+    'no messages between attributes': {'messages.kinds': ('user', 'item')},
+    'no neighbours': {'graph.num_neighbors': 0},
+    'plain mean': {'model.aggregate_gate': False, 'model.filter_gate': False},
+    'no aggregate gate': {'model.aggregate_gate': False},
+    'no filter gate': {'model.filter_gate': False},
+    'GCNConv': {'model.conv': 'gcn'},
+    'GATConv': {'model.conv': 'gat'},
+    'SAGEConv': {'model.conv': 'sage'},
+    'ResGatedGraphConv': {'model.conv': 'res_gated'},
+    'no preference proximity': {'graph.preference': False},
+    'no extended VAE': {
+        'model.generate': False,
+        'model.generate_bias': False,
+        'train.kl_weight': 0.0,
+        'train.reconstruction_weight': 0.0,
+    },
+    'no generated bias': {'model.generate_bias': False},
+    'no simulated cold nodes': {'train.cold_users': 0.0, 'train.cold_items': 0.0},
+}
+
+
+def override(config: AGNNConfig, changes: dict[str, Any]) -> AGNNConfig:
+    """The config with some values changed, given as SECTION.KEY."""
+    for name, value in changes.items():
+        section, key = name.split('.')
+        part = dataclasses.replace(getattr(config, section), **{key: value})
+        config = dataclasses.replace(config, **{section: part})
+    return config
