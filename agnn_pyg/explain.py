@@ -127,6 +127,8 @@ def _mixed(
     """Parts that leave their share to propagated ratings."""
     share, bias = model.message_share, model.bias
     message = model.messages(*torch.tensor([[user], [item]], device=bias.device))
+    if message.isnan():
+        return parts
     mixed = {name: (1 - share) * value for name, value in parts.items()}
     return mixed | {'messages': share * message.to(bias)}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -94,10 +96,37 @@ class RatingPropagation(nn.Module):
         q = self.item_state.index_select(0, item)
         return self.mean + (p * q).sum(dim=-1)
 
-    def grid(self, user: Tensor, item: Tensor) -> Tensor:
-        """What is expected of all pairs of some users and items, :obj:`[U, I]`."""
-        p, q = self.user_state[user], self.item_state[item]
-        return self.mean + p @ q.t()
+    def grid(self, item: Tensor) -> Callable[[Tensor], Tensor]:
+        """A function from some users to what is expected of them and all items."""
+        q = self.item_state[item]
+        return lambda user: self.mean + self.user_state[user] @ q.t()
+
+    def cold_maps(self) -> tuple[Tensor, Tensor]:
+        """What the states of cold users, and of cold items, are of their features.
+
+        A node without ratings has been sent nothing, and shares none; so its state
+        is linear in its features :obj:`x`.
+
+        Returns:
+            Matrices :obj:`[F, W]` of users and of items; ``x @ map`` is a state.
+        """
+        sides = [
+            r.append('shared', r.x.new_zeros(len(r.x), self.shared))
+            if self.shared
+            else r
+            for r in (self.users, self.items)
+        ]
+        both, to_user, _ = expand(self.gate, *sides)
+        width = [r.x.size(1) for r in sides]
+        item_x, at_item = self.item_state.double().split(width[::-1], dim=1)
+        # As in `RatingConv`, whose sum over rated pairs is summed item by item here.
+        state = (at_item.t() @ item_x) * both
+        user = torch.cat([state, to_user.double().diag()], dim=1)
+        item = torch.eye(width[1], sum(width)).to(user)
+        return tuple(
+            part[: r.x.size(1)].to(self.gate)
+            for part, r in zip((user, item), (self.users, self.items), strict=True)
+        )
 
     def fit(self, rated: Tensor, rating: Tensor, tol: float = 1e-3) -> int:
         """Settles the values of all ratings; returns the rounds it took."""

@@ -45,7 +45,7 @@ def serve(
     items: pd.DataFrame | None,
 ) -> Serving:
     """Attaches the rows of two tables that the fit does not know."""
-    ids, graph = {}, fitted.graph
+    ids, graph, messages = {}, fitted.graph, fitted.model.messages
     for side, frame in zip(SIDES, (users, items), strict=True):
         table = fitted.tables[side]
         ids[side] = table.ids
@@ -62,8 +62,10 @@ def serve(
         )
         ids[side] = table.ids.append(values)
         graph = attach(graph, side, attributes, edges)
+        if messages is not None:
+            messages = messages.attach(side, fitted.relations[side](profiles).x)
     num_nodes = {side: graph[side].num_nodes for side in SIDES}
-    return Serving(ids, graph, widened(fitted.model, num_nodes))
+    return Serving(ids, graph, widened(fitted.model, num_nodes, messages))
 
 
 def top_items(
