@@ -206,7 +206,10 @@ def _tables(
 
 
 def _messages(
-    settings: AGNNRecommender, tables: dict[str, NodeTable], index: Tensor, rating: Tensor
+    settings: AGNNRecommender,
+    tables: dict[str, NodeTable],
+    index: Tensor,
+    rating: Tensor,
 ) -> tuple[dict[str, RelationMap], Messages | None]:
     if not settings.message_share:
         return {}, None
@@ -226,6 +229,7 @@ def _messages(
         steps=settings.message_steps,
         folds=settings.message_folds,
         seed=settings.seed,
+        progress=settings.progress,
     )
     return maps, messages
 

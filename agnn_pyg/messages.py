@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from agnn_pyg.propagation import KINDS, RatingPropagation, hold_out
+from agnn_pyg.propagation import KINDS, RatingPropagation
 from agnn_pyg.relations import Relations
 
 # Whether the user of a pair is cold, and whether its item is.
@@ -151,6 +152,7 @@ def learn_messages(
     steps: int = 12,
     folds: int = 5,
     seed: int = 0,
+    progress: bool = False,
 ) -> Messages:
     """Learns gates for each pattern, and settles all ratings by them.
 
@@ -169,6 +171,7 @@ def learn_messages(
             (default: :obj:`12`)
         folds (int, optional): See there. (default: :obj:`5`)
         seed (int, optional): See there. (default: :obj:`0`)
+        progress (bool, optional): Show a progress bar. (default: :obj:`False`)
 
     Raises:
         ValueError: If a pattern or a kind is unknown.
@@ -178,52 +181,55 @@ def learn_messages(
         raise ValueError(
             f"'patterns' must be of {tuple(PATTERNS)}, one at least (got {patterns!r})"
         )
-    cold = []
+    cold, row, warm = [], [], []
     for index, relations in zip(rated, (users, items), strict=True):
         is_cold = torch.ones(len(relations.x), dtype=torch.bool, device=index.device)
         is_cold[index] = False
         cold.append(is_cold)
+        row.append(((~is_cold).cumsum(0) - 1)[index])
+        warm.append(relations._replace(x=relations.x[~is_cold]))
     parts = {}
-    for name in patterns:
+    for name in tqdm(patterns, 'messages', disable=not progress, unit='pattern'):
         pattern = PATTERNS[name]
-        width = 0 if pattern[1] else shared
-        propagation = RatingPropagation(users, items, tuple(kinds), width)
-        propagation = propagation.to(rating)
-        # Of a table with few nodes, folds may hold out nothing: gates stay then.
-        if any(held.any() for held, _ in hold_out(rated, pattern, folds, seed)):
-            propagation.learn(rated, rating, pattern, steps, folds=folds, seed=seed)
-        propagation.fit(rated, rating)
-        parts[name] = _rows(propagation, pattern, cold)
+        # Cold nodes of the table are no other than those that come later.
+        propagation = RatingPropagation(
+            *warm, tuple(kinds), 0 if pattern[1] else shared
+        ).to(rating)
+        pairs = torch.stack(row)
+        propagation.learn(pairs, rating, pattern, steps, folds=folds, seed=seed)
+        propagation.fit(pairs, rating)
+        x = [r.x[is_cold] for r, is_cold in zip((users, items), cold, strict=True)]
+        parts[name] = _rows(propagation, pattern, x)
     return Messages(rating.mean(), *cold, parts)
 
 
 def _rows(
-    propagation: RatingPropagation,
-    pattern: tuple[bool, bool],
-    cold: Sequence[Tensor],
+    propagation: RatingPropagation, pattern: tuple[bool, bool], x: Sequence[Tensor]
 ) -> dict[str, Tensor]:
-    """What pairs of a pattern ask of a propagation, in rows as short as can be."""
-    states = propagation.user_state, propagation.item_state
-    x, maps = (propagation.user_x, propagation.item_x), propagation.cold_maps()
+    """What pairs of a pattern ask of a propagation, in rows as short as can be.
+
+    Args:
+        propagation: Fitted on the nodes with ratings.
+        pattern: Whether users, and whether items, are cold.
+        x: Features of cold users and of cold items.
+    """
+    rows = [propagation.user_state, propagation.item_state]
+    maps = propagation.cold_maps()
     if all(pattern):
         # One matrix between the features of both, in two parts of its own rank.
         left, value, right = torch.linalg.svd((maps[0] @ maps[1].t()).double())
         value = value[value > 1e-7 * value[:1]].sqrt()
         rank = len(value)
         maps = left[:, :rank] * value, right[:rank].t() * value
-        maps = tuple(part.to(x[0]) for part in maps)
-        rows = [side @ part for side, part in zip(x, maps, strict=True)]
+        maps = [part.to(rows[0]) for part in maps]
     elif any(pattern):
         # The warm side's states as cold features read them.
         k = pattern.index(True)
-        rows = [x[k], x[k]]
-        rows[1 - k] = states[1 - k] @ maps[k].t()
-        maps = tuple(torch.eye(len(maps[k])).to(x[k]) for _ in SIDES)
-    else:
-        rows = states
+        rows[1 - k] = rows[1 - k] @ maps[k].t()
+        maps = [torch.eye(len(maps[k])).to(rows[0])] * 2
     made = {}
     for k, side in enumerate(SIDES):
-        made[side] = rows[k][cold[k] == pattern[k]]
         if pattern[k]:
             made[f'{side}_map'] = maps[k]
+        made[side] = x[k] @ maps[k] if pattern[k] else rows[k]
     return made

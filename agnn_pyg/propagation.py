@@ -170,13 +170,18 @@ class RatingPropagation(nn.Module):
             seed (int, optional): Of the folds. (default: :obj:`0`)
 
         Returns:
-            RMSE on held-out ratings, before each step.
+            RMSE on held-out ratings, before each step; nothing where there are too
+            few nodes to hold any out, and gates stay as they are.
         """
         rest = rating - rating.mean()
         parts = []
         for held, kept in hold_out(rated, cold, folds, seed):
             check_held_out(rated, held, kept, cold)
-            parts.append(_Fold(self, rated, rest, held, kept))
+            # Of few nodes a part may hold none out, or all.
+            if held.any() and kept.any():
+                parts.append(_Fold(self, rated, rest, held, kept))
+        if not parts:
+            return []
         is_open = self.gate > 0
         log_gate = nn.Parameter(self.gate.where(is_open, torch.ones(())).log())
         optimizer = torch.optim.Adam([log_gate], lr, betas=(0.8, 0.95))

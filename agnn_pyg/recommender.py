@@ -207,7 +207,9 @@ class AGNNRecommender(Settings):
         """
         fitted = self._fitted()
         serving = serve(self, fitted, users, items)
-        index = pair_rows(self, pairs, 'pairs', fitted.tables, serving.ids)
+        index = serving.nodes(
+            pair_rows(self, pairs, 'pairs', fitted.tables, serving.ids)
+        )
         rating = np.empty(0)
         if index.size(1):
             loader = serving_loader(self, serving.graph, index)
@@ -292,7 +294,9 @@ class AGNNRecommender(Settings):
         fitted = self._fitted()
         serving = serve(self, fitted, users, items)
         pair = pd.DataFrame({self.user: [user], self.item: [item]})
-        index = pair_rows(self, pair, 'pairs', fitted.tables, serving.ids)
+        index = serving.nodes(
+            pair_rows(self, pair, 'pairs', fitted.tables, serving.ids)
+        )
         parts, neighbours = explain_pair(
             serving.model,
             serving.graph,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.features import AttributeEncoder, Attributes
-from agnn_pyg.relations import Relations, filled, singular_vectors, similarity_features
+from agnn_pyg.relations import Relations, filled, similarity_features, singular_vectors
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -85,7 +85,9 @@ class RelationMap:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the encoder and tensors as plain data, ready for JSON."""
-        return {'parts': [{'name': p.name, 'scale': float(p.scale)} for p in self.parts]}
+        return {
+            'parts': [{'name': p.name, 'scale': float(p.scale)} for p in self.parts]
+        }
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that :meth:`to_dict` leaves out."""

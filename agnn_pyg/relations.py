@@ -96,7 +96,9 @@ def shared_ratings(
     shape = (num_users, num_items)
     matrix = sp.csr_matrix((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape)
     scale = [1 / np.sqrt(np.maximum(matrix.sum(a).A1, 1)) for a in (1, 0)]
-    left, value, right = singular_vectors(sp.diags(scale[0]) @ matrix @ sp.diags(scale[1]), rank)
+    left, value, right = singular_vectors(
+        sp.diags(scale[0]) @ matrix @ sp.diags(scale[1]), rank
+    )
     # Few nodes have fewer singular vectors: the rest is 0.
     gap = ((0, 0), (0, rank - len(value)))
     sides = (np.pad(x * value, gap) for x in (left, right))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tanp_tables
+from benchmarks.agnn_serving import agnn_serving_table
 from benchmarks.layer_plots import layer_table
 from benchmarks.markdown import figures, listed, markdown, mean_std
 from benchmarks.report import read_reports
@@ -129,6 +130,7 @@ def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
         'tanp results': _tanp_block(results / 'tanp'),
         'tanp-ablation results': 'not run',
         'serving results': 'not run',
+        'agnn-serving results': 'not run',
     }
     if reports:
         blocks['agnn results'] += f'\n\n{hardware_line(reports)}'
@@ -136,6 +138,7 @@ def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
         ('layer', layer_table),
         ('tanp-ablation', lambda content: ablation_table(content['runs'])),
         ('serving', serving_table),
+        ('agnn-serving', agnn_serving_table),
     ):
         path = results / f'{name}.json'
         if path.exists():

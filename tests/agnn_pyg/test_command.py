@@ -14,6 +14,7 @@ from agnn_pyg.recommender import AGNNRecommender
 pytest.importorskip('pytorch_lightning')
 ROOT = Path(__file__).parents[2]
 QUICK = ['--set', 'epochs=4', 'channels=8', 'batch_size=256', 'min_count=2']
+QUICK += ['message_steps=1', 'message_folds=2']
 
 
 @pytest.fixture(scope='module')

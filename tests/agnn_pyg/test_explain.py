@@ -4,7 +4,8 @@ import torch
 
 from agnn_pyg.fitting import EVALUATION_SEED
 
-PARTS = ['global bias', 'user bias', 'item bias', 'dot product', 'MLP', 'clamped']
+PARTS = ['global bias', 'user bias', 'item bias', 'dot product', 'MLP']
+PARTS += ['messages', 'clamped']
 
 
 @pytest.fixture(params=['warm', 'user cold', 'item cold', 'both cold'])

@@ -14,10 +14,12 @@ from benchmarks.config import (
     AGNNConfig,
     DataConfig,
     GraphConfig,
+    MessageConfig,
     ModelConfig,
     TrainConfig,
 )
-from benchmarks.experiment import Options, _predict, _train
+from benchmarks.experiment import Options, _predict, _train, learn_messages
+from data.splits import Split
 from tests.agnn_pyg.conftest import SETTINGS
 
 pytest.importorskip('pytorch_lightning')
@@ -214,24 +216,36 @@ def test_films_and_users_of_the_next_day(ml100k, tmp_path):
         'item_attributes': ('genre', 'country', 'year'),
     }
     train = ratings[~cold_user & ~cold_item]
-    config = AGNNConfig(
-        data=DataConfig('both_cold', **columns),
-        graph=GraphConfig(**columns),
-        model=ModelConfig(dropout=0.0),
-        train=TrainConfig(epochs=10, cold_users=0.1, cold_items=0.5),
+    parts = {
+        'user_cold': ratings[cold_user & ~cold_item],
+        'item_cold': ratings[~cold_user & cold_item],
+    }
+    # Few steps, which cost either .002 or so.
+    model = AGNNRecommender(
+        **columns, message_patterns=tuple(parts), message_steps=4, message_folds=2
     )
-    parts = [ratings[cold_user & ~cold_item], ratings[~cold_user & cold_item]]
-    scores = np.empty((2, 2, 2))
-    for seed in range(2):  # two seeds of a model differ by nearly as much
-        model = AGNNRecommender(**columns, seed=seed)
-        model.fit(train, users[~new_user], items[~new_item])
-        benchmark = _train(config, ml100k, train, None, seed, Options(tmp_path))
-        for k, test in enumerate(parts):
-            predicted = model.predict(test, users[new_user], items[new_item])
-            expected = _predict(benchmark, config, ml100k, test).numpy()
-            scores[seed, k] = rmse(predicted, test), rmse(expected, test)
-    found, expected = scores.mean(axis=0).T
-    assert found == pytest.approx(expected, abs=0.005)
+    model.fit(train, users[~new_user], items[~new_item])
+    benchmark = None
+    for mode, test in parts.items():
+        messages = MessageConfig(
+            shared=64 if mode == 'user_cold' else 0, steps=4, folds=2
+        )
+        config = AGNNConfig(
+            data=DataConfig(mode, **columns),
+            graph=GraphConfig(**columns),
+            messages=messages,
+            model=ModelConfig(dropout=0.0),
+            train=TrainConfig(epochs=10, cold_users=0.1, cold_items=0.5, refit=False),
+        )
+        split = Split(mode, train, test.iloc[:0], test, train)
+        made = learn_messages(config, ml100k, split).select
+        if benchmark is None:  # messages play no part in training
+            options = Options(tmp_path)
+            benchmark = _train(config, ml100k, train, None, 0, options, messages=made)
+        benchmark.module.model.messages = made
+        expected = _predict(benchmark, config, ml100k, test).numpy()
+        predicted = model.predict(test, users[new_user], items[new_item])
+        assert rmse(predicted, test) == pytest.approx(rmse(expected, test), abs=0.005)
 
     top = model.recommend(users[new_user], items=items[new_item])
     assert len(top) == 1500
