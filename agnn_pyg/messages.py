@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from agnn_pyg.propagation import KINDS, RatingPropagation
-from agnn_pyg.relations import Relations
+from agnn_pyg.relations import Relations, shared_ratings
 
 # Whether the user of a pair is cold, and whether its item is.
 PATTERNS = {
@@ -34,43 +35,57 @@ class Messages(nn.Module):
 
     Args:
         mean (Tensor): The mean rating, a scalar.
-        user_cold (Tensor): Mask of cold users, :obj:`[U]`.
-        item_cold (Tensor): Likewise of items, :obj:`[I]`.
+        sides (mapping): Of :obj:`"user"` and :obj:`"item"` the tensors :obj:`"cold"`,
+            a mask :obj:`[N]`, :obj:`"x"` and :obj:`"relation"` as of
+            :class:`~agnn_pyg.relations.Relations`, and :obj:`"shared"`, features of
+            shared ratings :obj:`[N, S]`.
         parts (mapping): By pattern the tensors :obj:`"user"` and :obj:`"item"`, with
             a row for each node that is warm or cold as the pattern says, in their
-            order, and of cold sides :obj:`"user_map"` and :obj:`"item_map"`,
-            from features to rows.
+            order; of cold sides :obj:`"user_map"` and :obj:`"item_map"`, from
+            features to rows; :obj:`"gate"` and :obj:`"value"` of the propagation.
     """
 
     def __init__(
         self,
         mean: Tensor,
-        user_cold: Tensor,
-        item_cold: Tensor,
+        sides: Mapping[str, Mapping[str, Tensor]],
         parts: Mapping[str, Mapping[str, Tensor]],
     ) -> None:
         super().__init__()
         self.register_buffer('mean', mean)
-        for side, cold in zip(SIDES, (user_cold, item_cold), strict=True):
-            self.register_buffer(f'{side}_cold', cold)
+        for side in SIDES:
+            cold = sides[side]['cold']
             row = torch.where(cold, cold.cumsum(0), (~cold).cumsum(0)) - 1
             self.register_buffer(f'{side}_row', row, persistent=False)
-        self.parts = nn.ModuleDict({name: _Part(part) for name, part in parts.items()})
+        self.sides = nn.ModuleDict(
+            {name: _Tensors(side) for name, side in sides.items()}
+        )
+        self.parts = nn.ModuleDict(
+            {name: _Tensors(part) for name, part in parts.items()}
+        )
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Messages:
         """The inverse of ``state_dict``, from which sizes are taken, too."""
-        parts: dict[str, dict[str, Tensor]] = {}
+        groups: dict[str, dict[str, dict[str, Tensor]]] = {'sides': {}, 'parts': {}}
         for name, tensor in state.items():
-            if name.startswith('parts.'):
-                _, pattern, key = name.split('.')
-                parts.setdefault(pattern, {})[key] = tensor
-        return cls(state['mean'], state['user_cold'], state['item_cold'], parts)
+            if name != 'mean':
+                group, member, key = name.split('.')
+                groups[group].setdefault(member, {})[key] = tensor
+        return cls(state['mean'], **groups)
 
     @property
     def num_nodes(self) -> dict[str, int]:
         """Users and items."""
-        return {side: len(getattr(self, f'{side}_cold')) for side in SIDES}
+        return {name: len(side.cold) for name, side in self.sides.items()}
+
+    @property
+    def user_cold(self) -> Tensor:
+        return self.sides['user'].cold
+
+    @property
+    def item_cold(self) -> Tensor:
+        return self.sides['item'].cold
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """What is expected of pairs of user and item rows, each :obj:`[B]`.
@@ -122,18 +137,62 @@ class Messages(nn.Module):
                 relations that the propagations were made with; see
                 :class:`~agnn_pyg.relation_map.RelationMap`.
         """
-        cold = {s: getattr(self, f'{s}_cold') for s in SIDES}
-        cold[side] = torch.cat([cold[side], cold[side].new_ones(len(x))])
-        parts = {}
+        x = x.to(self.mean)
+        sides = {
+            name: dict(group.named_buffers()) for name, group in self.sides.items()
+        }
+        mine = sides[side]
+        mine['x'] = torch.cat([mine['x'], x])
+        mine['cold'] = F.pad(mine['cold'], (0, len(x)), value=True)
+        mine['shared'] = F.pad(mine['shared'], (0, 0, 0, len(x)))
+        parts = {
+            name: dict(group.named_buffers()) for name, group in self.parts.items()
+        }
+        for part in parts.values():
+            if f'{side}_map' in part:
+                part[side] = torch.cat([part[side], x @ part[f'{side}_map']])
+        return Messages(self.mean, sides, parts)
+
+    def carried(self, rated: Tensor, user: int, item: int) -> Tensor:
+        """What each rating of the fit adds to the message of one pair, :obj:`[R]`.
+
+        Args:
+            rated (Tensor): The pairs that these messages were learnt from, in the
+                order that they were in, :obj:`[2, R]`.
+            user (int): Row of the user.
+            item (int): Row of the item.
+
+        Returns:
+            The terms of the sum over ratings in :class:`~agnn_pyg.nn.RatingConv`:
+            their sum is the message less the mean. Zeros where there is none.
+        """
+        cold = bool(self.user_cold[user]), bool(self.item_cold[item])
         for name, part in self.parts.items():
-            parts[name] = dict(part.named_buffers())
-            if f'{side}_map' in parts[name]:
-                new = x.to(self.mean) @ parts[name][f'{side}_map']
-                parts[name][side] = torch.cat([parts[name][side], new])
-        return Messages(self.mean, cold['user'], cold['item'], parts)
+            if PATTERNS[name] == cold:
+                alike = [
+                    _alike(self.sides[side], node, size - 1)
+                    for side, node, size in zip(
+                        SIDES, (user, item), part.gate.size(), strict=True
+                    )
+                ]
+                through = (alike[0] @ part.gate)[rated[0]] * alike[1][rated[1]]
+                return part.value * through.sum(dim=-1)
+        return self.mean.new_zeros(rated.size(1))
 
 
-class _Part(nn.Module):
+def _alike(side: nn.Module, node: int, num_relations: int) -> Tensor:
+    """How alike a node is to all of its side, by relation and by being itself."""
+    x, relation = side.x, side.relation
+    if num_relations > int(relation.max()) + 1:
+        number = relation.new_full((side.shared.size(1),), num_relations - 1)
+        x, relation = torch.cat([x, side.shared], 1), torch.cat([relation, number])
+    alike = x.new_zeros(num_relations + 1, len(x))
+    alike.index_add_(0, relation, (x * x[node]).t().contiguous())
+    alike[-1, node] = 1
+    return alike.t()
+
+
+class _Tensors(nn.Module):
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
         for name, tensor in tensors.items():
@@ -188,19 +247,29 @@ def learn_messages(
         cold.append(is_cold)
         row.append(((~is_cold).cumsum(0) - 1)[index])
         warm.append(relations._replace(x=relations.x[~is_cold]))
-    parts = {}
+    pairs, parts = torch.stack(row), {}
     for name in tqdm(patterns, 'messages', disable=not progress, unit='pattern'):
         pattern = PATTERNS[name]
         # Cold nodes of the table are no other than those that come later.
         propagation = RatingPropagation(
             *warm, tuple(kinds), 0 if pattern[1] else shared
         ).to(rating)
-        pairs = torch.stack(row)
         propagation.learn(pairs, rating, pattern, steps, folds=folds, seed=seed)
         propagation.fit(pairs, rating)
         x = [r.x[is_cold] for r, is_cold in zip((users, items), cold, strict=True)]
         parts[name] = _rows(propagation, pattern, x)
-    return Messages(rating.mean(), *cold, parts)
+        parts[name] |= {'gate': propagation.gate, 'value': propagation.value}
+    sides = {}
+    made = shared_ratings(pairs, *(len(w.x) for w in warm), max(1, shared))
+    for k, (side, relations) in enumerate(zip(SIDES, (users, items), strict=True)):
+        sides[side] = {
+            'cold': cold[k],
+            'x': relations.x,
+            'relation': relations.relation,
+        }
+        sides[side]['shared'] = relations.x.new_zeros(len(relations.x), max(1, shared))
+        sides[side]['shared'][~cold[k]] = made[k].to(relations.x)
+    return Messages(rating.mean(), sides, parts)
 
 
 def _rows(

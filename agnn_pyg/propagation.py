@@ -72,6 +72,8 @@ class RatingPropagation(nn.Module):
         gate = _start(len(users.names) + (shared > 0), len(items.names) + (shared > 0))
         self.register_buffer('gate', gate * _open(gate, kinds))
         self.register_buffer('mean', torch.zeros(()))
+        #: What each rating sends, in the order that they were given to :meth:`fit`.
+        self.value: Tensor | None = None
         width = users.x.size(1) + items.x.size(1) + 2 * shared
         self.register_buffer('user_state', torch.zeros(len(users.x), width))
         self.register_buffer('item_state', torch.zeros(len(items.x), width))
@@ -139,6 +141,8 @@ class RatingPropagation(nn.Module):
             (self.user_state, self.item_state), messages(value), strict=True
         ):
             state.copy_(new)
+        self.value = torch.empty_like(value)
+        self.value[messages.pairs.order] = value
         return rounds
 
     def learn(

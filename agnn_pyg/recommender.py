@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from agnn_pyg.archive import load_recommender, save_recommender
-from agnn_pyg.explain import Explanation, explain_pair
+from agnn_pyg.explain import Explanation, carriers, explain_pair
 from agnn_pyg.fitting import (
     SIDES,
     Fitted,
@@ -306,9 +307,10 @@ class AGNNRecommender(Settings):
         )
         total = sum(parts.values())
         rating = float(np.clip(total, *fitted.rating_range))
+        found = carriers(serving.model, serving.graph, *index[:, 0].tolist())
         frames = []
-        for side in SIDES:
-            columns = {k: v.numpy() for k, v in neighbours[side].items()}
+        for columns_of, side in itertools.product((neighbours, found), SIDES):
+            columns = {k: v.numpy() for k, v in columns_of[side].items()}
             ids = serving.ids[side].values[columns.pop('node')]
             frames.append(pd.DataFrame({getattr(self, side): ids, **columns}))
         parts['clamped'] = rating - total

@@ -27,6 +27,19 @@ def test_parts_sum_to_the_prediction(explained):
     assert sum(explanation.parts.values()) == pytest.approx(rating, abs=1e-5)
 
 
+def test_ratings_that_carried_the_message_add_up_to_it(explained, planted):
+    explanation, _ = explained
+    mean = 0.75 * planted.ratings['rating'].mean()
+    for side, frame in (('user', explanation.rated_by), ('item', explanation.rated)):
+        assert list(frame.columns) == [side, 'message']
+        assert set(frame[side]) <= set(planted.ratings[side])
+        assert frame['message'].abs().is_monotonic_decreasing
+        assert frame['message'].sum() + mean == pytest.approx(
+            explanation.parts['messages'], abs=1e-3
+        )
+    assert 'ratings of:' in str(explanation)
+
+
 def test_neighbours_are_those_drawn(explained):
     explanation, _ = explained
     for side, frame in (('user', explanation.users), ('item', explanation.items)):

@@ -76,6 +76,15 @@ def test_attached_nodes_are_as_if_they_had_been_there(messages, maps, tiny_pairs
     )
 
 
+def test_what_ratings_carry_adds_up(messages, tiny_pairs):
+    for user, item in ((3, 2), (10, 4), (0, 14), (11, 13)):
+        carried = messages.carried(tiny_pairs[0], user, item)
+        message = messages(torch.tensor([user]), torch.tensor([item]))
+        assert float(carried.sum() + messages.mean) == pytest.approx(
+            float(message), abs=1e-4
+        )
+
+
 def test_state_tells_the_sizes(messages):
     again = Messages.from_state(messages.state_dict())
     pair = all_pairs()
