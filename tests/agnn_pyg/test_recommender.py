@@ -178,6 +178,57 @@ def test_without_attributes(planted):
     assert len(model.recommend(pairs[['user']], k=3)) == 6
 
 
+def test_the_network_alone(recommender, planted, tmp_path):
+    """As the messages' part of a prediction leaves it, if none are asked for."""
+    alone = AGNNRecommender(**SETTINGS, message_share=0)
+    alone.fit(planted.ratings, planted.users, planted.items)
+    assert alone.fitted_.model.messages is None
+    pair = planted.ratings.iloc[0]
+    user, item = pair['user'], pair['item']
+    one, other = (m.explain(user, item).parts for m in (alone, recommender))
+    assert 'messages' not in one
+    for name in set(one) - {'clamped'}:
+        assert other[name] == pytest.approx(one[name] / 4, abs=1e-5)
+    alone.save(tmp_path / 'model')
+    loaded = AGNNRecommender.load(tmp_path / 'model')
+    later = planted.later, planted.new_users, planted.new_items
+    assert (loaded.predict(*later) == alone.predict(*later)).all()
+
+
+def test_patterns_that_are_asked_for(recommender, planted, tmp_path):
+    """Pairs of others are rated by the network, and there is no part for messages."""
+    some = AGNNRecommender(**SETTINGS, message_patterns=['item_cold'])
+    some.fit(planted.ratings, planted.users, planted.items)
+    some.save(tmp_path / 'model')
+    loaded = AGNNRecommender.load(tmp_path / 'model')
+    assert loaded.fitted_.model.messages.parts.keys() == {'item_cold'}
+    pairs = planted.later[planted.later['item'].isin(planted.new_items['item'])]
+    pairs = pairs[pairs['user'].isin(planted.users['user'])]
+    found, expected = (
+        m.predict(pairs, items=planted.new_items) for m in (loaded, recommender)
+    )
+    assert np.allclose(found, expected, atol=1e-6)
+    user, item = planted.ratings.iloc[0][['user', 'item']]
+    why = loaded.explain(user, item)
+    assert 'messages' not in why.parts
+    assert not len(why.rated)
+    assert sum(why.parts.values()) == pytest.approx(why.rating)
+
+
+def test_settings_of_messages_that_are_wrong(planted):
+    for settings, message in (
+        ({'message_share': 1.5}, r"'message_share' must be a share in \[0, 1\]"),
+        (
+            {'message_patterns': 'item_cold'},
+            r"'patterns' must be of .*\(got 'item_cold'",
+        ),
+        ({'message_kinds': ['film']}, r"'kinds' must be of .*\(got 'film'\)"),
+    ):
+        model = AGNNRecommender(**SETTINGS | settings)
+        with pytest.raises(ValueError, match=message):
+            model.fit(planted.ratings, planted.users, planted.items)
+
+
 @pytest.mark.parametrize('kind', ['str', 'uuid', 'float', 'category'])
 def test_ids_of_any_kind(kind, recommender, planted):
     def convert(ids):
