@@ -29,10 +29,11 @@ from data.movielens import load_ml100k
 from data.synthetic import planted_tables
 from data.tables import RatingTables
 
-SETTINGS = {'epochs': 1, 'message_steps': 1, 'message_folds': 2}
+SETTINGS = {'epochs': 1, 'message_steps': 0}
 ML100K = {
     'user_attributes': ('age', 'gender', 'occupation'),
     'item_attributes': ('genre', 'country', 'year'),
+    'message_patterns': ('warm',),
 }
 KNOWN = 1000  # users, and items, of the table that the crowds come to
 CROWDS = {'new': (10_000, 200_000), 'new, all different': (1000, 20_000)}
@@ -62,7 +63,7 @@ def cases(smoke: bool) -> Iterator[Case]:
             users, items = (f.assign(mark=rng.random(len(f))) for f in (users, items))
         tables = RatingTables(users, items, known.ratings)
         crowd = [crowd_of(f, n, rng) for f, n in zip((users, items), size, strict=True)]
-        yield Case(name, tables, *crowd, {})
+        yield Case(name, tables, *crowd, {'message_patterns': ('both_cold',)})
 
 
 def crowd_of(frame: pd.DataFrame, count: int, rng: np.random.Generator) -> pd.DataFrame:

@@ -271,7 +271,7 @@ def test_films_and_users_of_the_next_day(ml100k, tmp_path):
         'user_cold': ratings[cold_user & ~cold_item],
         'item_cold': ratings[~cold_user & cold_item],
     }
-    # Few steps, which cost either .002 or so.
+    # Few steps and folds, which cost either .002 to .004.
     model = AGNNRecommender(
         **columns, message_patterns=tuple(parts), message_steps=4, message_folds=2
     )
