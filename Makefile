@@ -78,6 +78,7 @@ results: $(VENV)/installed
 	$(BIN)/python -m benchmarks.tanp_plots benchmarks/results/tanp/*
 	$(BIN)/python -m benchmarks.tanp_ablation --out benchmarks/results
 	$(BIN)/python -m benchmarks.serving --out benchmarks/results
+	$(BIN)/python -m benchmarks.agnn_serving --out benchmarks/results
 	$(BIN)/python -m benchmarks.layer --out benchmarks/results
 	$(BIN)/python -m benchmarks.tables --write README.md benchmarks/README.md
 

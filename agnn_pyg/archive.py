@@ -11,16 +11,18 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from agnn_pyg.fitting import Fitted
+from agnn_pyg.messages import Messages
 from agnn_pyg.model import AGNN
 from agnn_pyg.node_table import NodeTable
+from agnn_pyg.relation_map import RelationMap
 from agnn_pyg.tables import read_folder, read_tensors, write_folder, write_tensors
 
 if TYPE_CHECKING:
     from agnn_pyg.recommender import AGNNRecommender
 
-VERSION = 1
+VERSION = 2
 # Settings that are tuples.
-PAIRS = ('cold_rate',)
+TUPLES = ('cold_rate', 'message_patterns', 'message_kinds')
 
 
 def save_recommender(
@@ -34,9 +36,11 @@ def save_recommender(
         'history': fitted.history,
         'best_epoch': fitted.best_epoch,
         'tables': {side: table.to_dict() for side, table in fitted.tables.items()},
+        'relations': {side: made.to_dict() for side, made in fitted.relations.items()},
     }
     parts = {'model/': fitted.model.state_dict(), 'graph/': _flat(fitted.graph)}
     parts |= {f'table/{side}/': t.tensors() for side, t in fitted.tables.items()}
+    parts |= {f'relation/{s}/': made.tensors() for s, made in fitted.relations.items()}
     tensors = {
         prefix + name: tensor.cpu()
         for prefix, part in parts.items()
@@ -59,20 +63,29 @@ def load_recommender(
     try:
         # JSON knows no tuples.
         settings = {
-            name: tuple(value) if name in PAIRS else value
+            name: tuple(value) if name in TUPLES else value
             for name, value in config['settings'].items()
         }
         tables = {
             side: NodeTable.from_dict(state, _under(tensors, f'table/{side}/'))
             for side, state in config['tables'].items()
         }
-        model = AGNN(**config['model'])
+        relations = {
+            side: RelationMap.from_dict(
+                tables[side].compared, state, _under(tensors, f'relation/{side}/')
+            )
+            for side, state in config['relations'].items()
+        }
+        messages = _under(tensors, 'model/messages.')
+        messages = Messages.from_state(messages) if messages else None
+        model = AGNN(**config['model'], messages=messages)
         model.load_state_dict(_under(tensors, 'model/'))
         fitted = Fitted(
             tables,
             _graph(_under(tensors, 'graph/')),
             model.eval(),
             config['model'],
+            relations,
             tuple(config['rating_range']),
             config['history'],
             config['best_epoch'],

@@ -19,6 +19,7 @@ from agnn_pyg.proximity import candidates, normalize, pool_size, proximity_to
 if TYPE_CHECKING:
     import scipy.sparse
 
+    from agnn_pyg.messages import Messages
     from agnn_pyg.model import AGNN
 
 # Proximities are compared in blocks of at most so many entries.
@@ -130,28 +131,35 @@ def attach(
     return graph
 
 
-def widened(model: AGNN, num_nodes: Mapping[str, int]) -> AGNN:
+def widened(
+    model: AGNN, num_nodes: Mapping[str, int], messages: Messages | None = None
+) -> AGNN:
     """A copy of a model that has room for nodes which it was not trained on.
 
     Args:
         model (AGNN): A trained model; returned as it is if there is room.
         num_nodes (mapping): Nodes of each side.
+        messages (Messages, optional): Those of the model with the new nodes
+            attached, if it mixes any in; see :meth:`Messages.attach
+            <agnn_pyg.messages.Messages.attach>`.
 
     Their free parameters are NaN: they must be cold, and so never read.
 
     Raises:
-        ValueError: If the model mixes in propagated ratings, which have none for
-            nodes that came later.
+        ValueError: If the model mixes in propagated ratings, and :obj:`messages`
+            has none for nodes that came later.
     """
     room = {side: getattr(model, side).free.size(0) for side in num_nodes}
     if all(room[side] >= count for side, count in num_nodes.items()):
         return model
-    if model.message_share:
+    if model.message_share and (messages is None or messages.num_nodes != num_nodes):
+        found = 'none' if messages is None else f'those of {messages.num_nodes}'
         raise ValueError(
-            f"'model' mixes in messages of ratings, which new nodes have none of; give "
-            f"it 'message_share' 0 (got {model.message_share})"
+            f"'model' mixes in messages of ratings, so 'messages' must be of the new "
+            f'nodes, too, {dict(num_nodes)} (got {found})'
         )
     model = copy.deepcopy(model)
+    model.messages = messages
     for side, count in num_nodes.items():
         encoder = getattr(model, side)
         free = F.pad(encoder.free.detach(), (0, 0, 0, count - room[side]), value=np.nan)

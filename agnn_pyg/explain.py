@@ -38,6 +38,11 @@ class Explanation:
             (the share of draws they were in) and :obj:`gate` (the mean of their
             aggregate gate over channels and draws).
         items: The item's neighbours, likewise.
+        rated_by: Whose ratings carried the message, those that added or took most
+            first: their ids, and what their ratings come to as :obj:`message`. Their
+            sum is the message but for its share of the mean rating. Empty without
+            messages.
+        rated: The items whose ratings carried it, likewise.
     """
 
     user: object
@@ -46,12 +51,17 @@ class Explanation:
     parts: dict[str, float]
     users: pd.DataFrame
     items: pd.DataFrame
+    rated_by: pd.DataFrame
+    rated: pd.DataFrame
 
     def __str__(self) -> str:
         lines = [f'user {self.user}, item {self.item}: {self.rating:.2f}']
         lines += [f'  {value:+.2f}  {name}' for name, value in self.parts.items()]
         for side, frame in (('users', self.users), ('items', self.items)):
             lines += [f'{side} alike:', _text(frame)]
+        for title, frame in (('ratings by', self.rated_by), ('ratings of', self.rated)):
+            if len(frame):
+                lines += [f'{title}:', _text(frame)]
         return '\n'.join(lines)
 
 
@@ -127,8 +137,39 @@ def _mixed(
     """Parts that leave their share to propagated ratings."""
     share, bias = model.message_share, model.bias
     message = model.messages(*torch.tensor([[user], [item]], device=bias.device))
+    if message.isnan():
+        return parts
     mixed = {name: (1 - share) * value for name, value in parts.items()}
     return mixed | {'messages': share * message.to(bias)}
+
+
+def carriers(
+    model: AGNN, graph: HeteroData, user: int, item: int
+) -> dict[str, dict[str, Tensor]]:
+    """Whose ratings, and the ratings of which items, a pair's message is made of.
+
+    Args:
+        model (AGNN): With :class:`~agnn_pyg.messages.Messages`, if with any.
+        graph (HeteroData): That the model was fitted with.
+        user (int): Row of the user.
+        item (int): Row of the item.
+
+    Returns:
+        By side the columns :obj:`node` and :obj:`message`, most important first.
+    """
+    rated = graph['user', 'rates', 'item'].edge_index
+    carried = torch.zeros(rated.size(1))
+    if model.message_share:
+        device = model.bias.device
+        carried = model.messages.carried(rated.to(device), user, item).cpu()
+        carried = model.message_share * carried
+    found = {}
+    for side, index in zip(('user', 'item'), rated, strict=True):
+        total = torch.zeros(graph[side].num_nodes).index_add(0, index, carried)
+        order = total.abs().argsort(descending=True, stable=True)
+        order = order[total[order] != 0]
+        found[side] = {'node': order, 'message': total[order]}
+    return found
 
 
 def _neighbours(

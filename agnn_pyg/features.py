@@ -50,6 +50,10 @@ class Attributes:
     def num_tokens(self) -> int:
         return self.is_value.numel()
 
+    def take(self, rows: Tensor | slice) -> Attributes:
+        """The attributes of some of the nodes."""
+        return Attributes(self.index[rows], self.weight[rows], self.is_value)
+
     def multi_hot(self) -> scipy.sparse.csr_matrix:
         """Real values only, as a sparse matrix :obj:`[N, num_tokens]`.
 

@@ -12,8 +12,10 @@ from torch_geometric.data import HeteroData
 
 from agnn_pyg.graph import rating_graph
 from agnn_pyg.link_loader import rating_loader
+from agnn_pyg.messages import Messages, learn_messages
 from agnn_pyg.model import AGNN
 from agnn_pyg.node_table import NodeTable
+from agnn_pyg.relation_map import RelationMap
 from agnn_pyg.tables.checks import check_columns, check_known, read_rated_pairs
 from agnn_pyg.tables.ids import Ids
 
@@ -33,8 +35,10 @@ class Fitted:
     Attributes:
         tables: Ids and vocabularies by side, :obj:`"user"` and :obj:`"item"`.
         graph: The rating graph.
-        model: The trained model, in evaluation mode.
-        model_config: What the model was built with.
+        model: The trained model, in evaluation mode, with messages if it has any.
+        model_config: What the model was built with, but for messages.
+        relations: What makes relation features of attributes, by side; empty
+            without messages.
         rating_range: Lowest and highest rating.
         history: Metrics of every epoch.
         best_epoch: The epoch that was kept.
@@ -44,6 +48,7 @@ class Fitted:
     graph: HeteroData
     model: AGNN
     model_config: dict[str, Any]
+    relations: dict[str, RelationMap]
     rating_range: tuple[float, float]
     history: list[dict[str, float]]
     best_epoch: int
@@ -101,8 +106,10 @@ def fit_frames(
         'mean': float(rating.mean()),
         'dropout': settings.dropout,
         'negative_slope': 1.0,
+        'message_share': settings.message_share,
     }
-    module = _module(settings, config, rating)
+    relations, messages = _messages(settings, tables, index, rating)
+    module = _module(settings, config, messages, rating)
     result = fit(
         module,
         *loaders,
@@ -116,6 +123,7 @@ def fit_frames(
         graph,
         module.model.eval(),
         config,
+        relations,
         module.rating_range,
         result.history,
         result.best_epoch,
@@ -197,12 +205,46 @@ def _tables(
     return tables, embedded
 
 
-def _module(settings: AGNNRecommender, config: dict[str, Any], rating: Tensor) -> Any:
+def _messages(
+    settings: AGNNRecommender,
+    tables: dict[str, NodeTable],
+    index: Tensor,
+    rating: Tensor,
+) -> tuple[dict[str, RelationMap], Messages | None]:
+    if not settings.message_share:
+        return {}, None
+    maps, sides = {}, []
+    for side, rated in zip(SIDES, index, strict=True):
+        table = tables[side]
+        trained = table.profiles.take(rated.unique())
+        maps[side] = RelationMap(table.compared, trained)
+        sides.append(maps[side](table.profiles))
+    messages = learn_messages(
+        *sides,
+        index,
+        rating,
+        patterns=settings.message_patterns,
+        kinds=settings.message_kinds,
+        shared=settings.message_shared,
+        steps=settings.message_steps,
+        folds=settings.message_folds,
+        seed=settings.seed,
+        progress=settings.progress,
+    )
+    return maps, messages
+
+
+def _module(
+    settings: AGNNRecommender,
+    config: dict[str, Any],
+    messages: Messages | None,
+    rating: Tensor,
+) -> Any:
     from agnn_pyg.train import RatingModule
 
     torch.manual_seed(settings.seed)
     return RatingModule(
-        AGNN(**config),
+        AGNN(**config, messages=messages),
         lr=settings.lr,
         free_lr=settings.free_lr,
         preference_weight=settings.preference_weight,

@@ -105,6 +105,7 @@ def rate_grid(
     weight_p, weight_q = first.weight.split(channels, dim=1)
     left = users.embedding @ weight_p.t()
     right = torch.nn.functional.linear(items.embedding, weight_q, first.bias)
+    messages = model.messages.grid(items.node) if model.message_share else None
     for start in range(0, num_users, block_size):
         block = slice(start, start + block_size)
         total = 0
@@ -118,9 +119,8 @@ def rate_grid(
                 rating += out.bias
             total = total + rating
         rating = total / draws + model.bias
-        if model.message_share:
-            message = model.messages.grid(users.node[block], items.node)
-            rating = torch.lerp(rating, message.to(rating), model.message_share)
+        if messages is not None:
+            rating = model.mix(rating, messages(users.node[block]))
         yield rating
 
 

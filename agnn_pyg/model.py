@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from agnn_pyg.batch import RatingBatch
+from agnn_pyg.messages import Messages
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
 from agnn_pyg.propagation import RatingPropagation
 
@@ -38,9 +39,9 @@ class AGNN(nn.Module):
             of the training ratings. (default: :obj:`0.0`)
         dropout (float, optional): Dropout of embeddings and of the hidden
             layer. (default: :obj:`0.0`)
-        messages (RatingPropagation, optional): Fitted messages of ratings that
-            predictions are mixed with, outside of training mode. A pair that is
-            trained on would find its own rating in them.
+        messages (RatingPropagation or Messages, optional): Fitted messages of
+            ratings that predictions are mixed with, outside of training mode. A pair
+            that is trained on would find its own rating in them.
         message_share (float, optional): The share :math:`\lambda` of the messages:
             the prediction is :math:`\lambda m_{ui} + (1 - \lambda)
             \hat{r}_{ui}`. (default: :obj:`0.0`)
@@ -62,7 +63,7 @@ class AGNN(nn.Module):
         hidden_channels: int = 32,
         mean: float = 0.0,
         dropout: float = 0.0,
-        messages: RatingPropagation | None = None,
+        messages: RatingPropagation | Messages | None = None,
         message_share: float = 0.0,
         **kwargs,
     ) -> None:
@@ -127,5 +128,12 @@ class AGNN(nn.Module):
         if self.training or not self.message_share:
             return rating
         row, col = batch.edge_label_index
-        message = self.messages(batch.user.n_id[row], batch.item.n_id[col])
-        return torch.lerp(rating, message.to(rating), self.message_share)
+        return self.mix(
+            rating, self.messages(batch.user.n_id[row], batch.item.n_id[col])
+        )
+
+    def mix(self, rating: Tensor, message: Tensor) -> Tensor:
+        """Ratings with their share of messages; without any, where those are NaN."""
+        message = message.to(rating)
+        message = torch.where(message.isnan(), rating, message)
+        return torch.lerp(rating, message, self.message_share)

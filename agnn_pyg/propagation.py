@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -70,6 +72,8 @@ class RatingPropagation(nn.Module):
         gate = _start(len(users.names) + (shared > 0), len(items.names) + (shared > 0))
         self.register_buffer('gate', gate * _open(gate, kinds))
         self.register_buffer('mean', torch.zeros(()))
+        #: What each rating sends, in the order that they were given to :meth:`fit`.
+        self.value: Tensor | None = None
         width = users.x.size(1) + items.x.size(1) + 2 * shared
         self.register_buffer('user_state', torch.zeros(len(users.x), width))
         self.register_buffer('item_state', torch.zeros(len(items.x), width))
@@ -94,10 +98,37 @@ class RatingPropagation(nn.Module):
         q = self.item_state.index_select(0, item)
         return self.mean + (p * q).sum(dim=-1)
 
-    def grid(self, user: Tensor, item: Tensor) -> Tensor:
-        """What is expected of all pairs of some users and items, :obj:`[U, I]`."""
-        p, q = self.user_state[user], self.item_state[item]
-        return self.mean + p @ q.t()
+    def grid(self, item: Tensor) -> Callable[[Tensor], Tensor]:
+        """A function from some users to what is expected of them and all items."""
+        q = self.item_state[item]
+        return lambda user: self.mean + self.user_state[user] @ q.t()
+
+    def cold_maps(self) -> tuple[Tensor, Tensor]:
+        """What the states of cold users, and of cold items, are of their features.
+
+        A node without ratings has been sent nothing, and shares none; so its state
+        is linear in its features :obj:`x`.
+
+        Returns:
+            Matrices :obj:`[F, W]` of users and of items; ``x @ map`` is a state.
+        """
+        sides = [
+            r.append('shared', r.x.new_zeros(len(r.x), self.shared))
+            if self.shared
+            else r
+            for r in (self.users, self.items)
+        ]
+        both, to_user, _ = expand(self.gate, *sides)
+        width = [r.x.size(1) for r in sides]
+        item_x, at_item = self.item_state.double().split(width[::-1], dim=1)
+        # As in `RatingConv`, whose sum over rated pairs is summed item by item here.
+        state = (at_item.t() @ item_x) * both
+        user = torch.cat([state, to_user.double().diag()], dim=1)
+        item = torch.eye(width[1], sum(width)).to(user)
+        return tuple(
+            part[: r.x.size(1)].to(self.gate)
+            for part, r in zip((user, item), (self.users, self.items), strict=True)
+        )
 
     def fit(self, rated: Tensor, rating: Tensor, tol: float = 1e-3) -> int:
         """Settles the values of all ratings; returns the rounds it took."""
@@ -110,6 +141,8 @@ class RatingPropagation(nn.Module):
             (self.user_state, self.item_state), messages(value), strict=True
         ):
             state.copy_(new)
+        self.value = torch.empty_like(value)
+        self.value[messages.pairs.order] = value
         return rounds
 
     def learn(
@@ -141,13 +174,18 @@ class RatingPropagation(nn.Module):
             seed (int, optional): Of the folds. (default: :obj:`0`)
 
         Returns:
-            RMSE on held-out ratings, before each step.
+            RMSE on held-out ratings, before each step; nothing where there are too
+            few nodes to hold any out, and gates stay as they are.
         """
         rest = rating - rating.mean()
         parts = []
         for held, kept in hold_out(rated, cold, folds, seed):
             check_held_out(rated, held, kept, cold)
-            parts.append(_Fold(self, rated, rest, held, kept))
+            # Of few nodes a part may hold none out, or all.
+            if held.any() and kept.any():
+                parts.append(_Fold(self, rated, rest, held, kept))
+        if not parts:
+            return []
         is_open = self.gate > 0
         log_gate = nn.Parameter(self.gate.where(is_open, torch.ones(())).log())
         optimizer = torch.optim.Adam([log_gate], lr, betas=(0.8, 0.95))

@@ -8,6 +8,7 @@ nodes, not over pairs of nodes, and no neighbourhood need be cut off.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,8 @@ from agnn_pyg.features import AttributeEncoder, Attributes
 
 if TYPE_CHECKING:
     import scipy.sparse
+
+    from agnn_pyg.fields import Field
 
 
 class Relations(NamedTuple):
@@ -65,22 +68,10 @@ def attribute_relations(
         rank (int, optional): The most features of a relation; more are
             replaced by their leading singular vectors. (default: :obj:`64`)
     """
-    hot = attributes.multi_hot()
-    columns = {}
-    for field in encoder.fields:
-        columns[field.column] = _unit_rows(
-            hot[:, field.offset : field.offset + len(field.values)]
-        )
     made = {}
-    for field in encoder.fields:
-        x = columns[field.column]
-        made[field.column] = x @ _smoother(x.shape[1]) if _numeric(field) else x
-    pairs = [*combinations(encoder.fields, 2)]
-    pairs += [(f, f) for f in encoder.fields if f.kind == 'multi']
-    for one, other in pairs:
-        name = f'{one.column} × {other.column}'
-        made[name] = _row_products(columns[one.column], columns[other.column])
-    return _join(attributes.num_nodes, {k: _reduce(x, rank) for k, x in made.items()})
+    for name, x in similarity_features(encoder.fields, attributes):
+        made[name] = _reduce(x[:, filled(x)], rank)
+    return _join(attributes.num_nodes, made)
 
 
 def shared_ratings(
@@ -105,11 +96,46 @@ def shared_ratings(
     shape = (num_users, num_items)
     matrix = sp.csr_matrix((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape)
     scale = [1 / np.sqrt(np.maximum(matrix.sum(a).A1, 1)) for a in (1, 0)]
-    left, value, right = _svd(sp.diags(scale[0]) @ matrix @ sp.diags(scale[1]), rank)
+    left, value, right = singular_vectors(
+        sp.diags(scale[0]) @ matrix @ sp.diags(scale[1]), rank
+    )
     # Few nodes have fewer singular vectors: the rest is 0.
     gap = ((0, 0), (0, rank - len(value)))
     sides = (np.pad(x * value, gap) for x in (left, right))
     return tuple(_scaled(_unit_rows(sp.csr_matrix(x)).toarray()) for x in sides)
+
+
+def similarity_features(
+    fields: Sequence[Field], attributes: Attributes
+) -> Iterator[tuple[str, scipy.sparse.csr_matrix]]:
+    """By relation, rows whose inner products say how alike two nodes are.
+
+    Columns are those of the vocabularies, whichever values the nodes have.
+    """
+    import scipy.sparse as sp
+
+    hot = attributes.multi_hot()
+    columns = {
+        field.column: _unit_rows(
+            hot[:, field.offset : field.offset + len(field.values)]
+        )
+        for field in fields
+    }
+    for field in fields:
+        x = columns[field.column]
+        if field.kind == 'numeric':
+            x = sp.csr_matrix(x @ _smoother(x.shape[1]))
+        yield field.column, x
+    pairs = [*combinations(fields, 2)]
+    pairs += [(f, f) for f in fields if f.kind == 'multi']
+    for one, other in pairs:
+        x = _row_products(columns[one.column], columns[other.column])
+        yield f'{one.column} × {other.column}', x
+
+
+def filled(x: scipy.sparse.csr_matrix) -> np.ndarray:
+    """The columns of a matrix that hold anything."""
+    return np.unique(x.indices)
 
 
 def _join(num_nodes: int, parts: dict[str, np.ndarray]) -> Relations:
@@ -122,10 +148,6 @@ def _join(num_nodes: int, parts: dict[str, np.ndarray]) -> Relations:
     return result
 
 
-def _numeric(field) -> bool:
-    return field.kind == 'numeric'
-
-
 def _smoother(num_knots: int) -> np.ndarray:
     """Spreads a knot over those around it, an eighth of all either way."""
     gap = np.subtract.outer(np.arange(num_knots), np.arange(num_knots))
@@ -134,12 +156,12 @@ def _smoother(num_knots: int) -> np.ndarray:
 
 def _reduce(x, rank: int) -> np.ndarray:
     if x.shape[1] <= rank:
-        return x if isinstance(x, np.ndarray) else x.toarray()
-    left, value, _ = _svd(x, rank)
+        return x.toarray()
+    left, value, _ = singular_vectors(x, rank)
     return left * value
 
 
-def _svd(x: scipy.sparse.csr_matrix, rank: int) -> tuple[np.ndarray, ...]:
+def singular_vectors(x: scipy.sparse.csr_matrix, rank: int) -> tuple[np.ndarray, ...]:
     """The leading singular vectors and values, by seeded random projection."""
     x = x.tocoo()
     index = torch.from_numpy(np.stack([x.row, x.col]).astype(np.int64))
@@ -159,9 +181,16 @@ def _row_products(one, other) -> scipy.sparse.csr_matrix:
     """All products of the entries of two rows, row by row."""
     import scipy.sparse as sp
 
-    columns = [other.multiply(one[:, [k]]) for k in range(one.shape[1])]
-    x = sp.hstack(columns, format='csc')
-    return x[:, np.diff(x.indptr) > 0].tocsr()
+    one = one.tocoo()
+    # Each entry of one matrix meets the entries that the other has in its row.
+    start, count = other.indptr[one.row], np.diff(other.indptr)[one.row]
+    first = np.repeat(np.arange(one.nnz), count)
+    step = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count)
+    second = np.repeat(start, count) + step
+    column = one.col[first].astype(np.int64) * other.shape[1] + other.indices[second]
+    value = one.data[first] * other.data[second]
+    shape = (one.shape[0], one.shape[1] * other.shape[1])
+    return sp.csr_matrix((value, (one.row[first], column)), shape)
 
 
 def _unit_rows(x: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:

@@ -19,6 +19,7 @@ from agnn_pyg.model import AGNN
 from agnn_pyg.tables.ids import Ids
 
 if TYPE_CHECKING:
+    from agnn_pyg.features import Attributes
     from agnn_pyg.recommender import AGNNRecommender
 
 Filter = Callable[[Hashable, np.ndarray], np.ndarray]
@@ -29,13 +30,21 @@ class Serving(NamedTuple):
 
     Attributes:
         ids: Ids by side, those of the fit first.
+        node: By side the graph's node of each id. New ones of equal attributes are
+            one node: they are rated alike.
         graph: The rating graph, with new nodes attached.
         model: The model, with room for them.
     """
 
     ids: dict[str, Ids]
+    node: dict[str, np.ndarray]
     graph: HeteroData
     model: AGNN
+
+    def nodes(self, index: Tensor) -> Tensor:
+        """The graph's nodes of pairs of positions among ids, :obj:`[2, R]`."""
+        parts = zip(SIDES, index.numpy(), strict=True)
+        return torch.from_numpy(np.stack([self.node[s][rows] for s, rows in parts]))
 
 
 def serve(
@@ -45,14 +54,16 @@ def serve(
     items: pd.DataFrame | None,
 ) -> Serving:
     """Attaches the rows of two tables that the fit does not know."""
-    ids, graph = {}, fitted.graph
+    ids, node, graph, messages = {}, {}, fitted.graph, fitted.model.messages
     for side, frame in zip(SIDES, (users, items), strict=True):
         table = fitted.tables[side]
-        ids[side] = table.ids
+        ids[side], node[side] = table.ids, np.arange(len(table.ids))
         new = table.unknown(frame)
         if new is None:
             continue
         values, attributes, profiles = table.encode(new)
+        first, group = _distinct(attributes, profiles)
+        attributes, profiles = attributes.take(first), profiles.take(first)
         edges = attached_edges(
             profiles,
             table.profiles,
@@ -61,9 +72,22 @@ def serve(
             seed=settings.seed,
         )
         ids[side] = table.ids.append(values)
+        node[side] = np.concatenate([node[side], len(table.ids) + group])
         graph = attach(graph, side, attributes, edges)
+        if messages is not None:
+            messages = messages.attach(side, fitted.relations[side](profiles).x)
     num_nodes = {side: graph[side].num_nodes for side in SIDES}
-    return Serving(ids, graph, widened(fitted.model, num_nodes))
+    return Serving(ids, node, graph, widened(fitted.model, num_nodes, messages))
+
+
+def _distinct(*bags: Attributes) -> tuple[np.ndarray, np.ndarray]:
+    """The first of each kind of node, and the kind of each node."""
+    rows = torch.cat([part for b in bags for part in (b.index, b.weight.double())], 1)
+    rows = np.ascontiguousarray(rows.numpy())
+    # Compared as bytes, which is many times as fast as number by number.
+    rows = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
+    _, first, group = np.unique(rows, return_index=True, return_inverse=True)
+    return first, group
 
 
 def top_items(
@@ -80,8 +104,8 @@ def top_items(
     Args:
         settings: Of the recommender.
         serving: Who and what is to be rated.
-        users: Distinct rows of users.
-        items: Distinct rows of items to choose from.
+        users: Distinct positions among the ids of users.
+        items: Distinct positions of items to choose from.
         k: Items a user.
         exclude_seen: Leave out what a user has rated in the fit.
         filter: See :meth:`AGNNRecommender.recommend`.
@@ -90,18 +114,21 @@ def top_items(
         Positions in :obj:`users`, positions in :obj:`items`, and ratings, not
         clamped: fewer than :obj:`k` where fewer are left.
     """
+    kinds = [
+        _Kinds(serving.node[side][rows], alone=filter is not None)
+        for side, rows in zip(SIDES, (users, items), strict=True)
+    ]
     sides = embed(
         serving.model,
         serving.graph,
-        torch.from_numpy(users),
-        torch.from_numpy(items),
+        *(k.node for k in kinds),
         draws=settings.draws,
         **serving_options(settings),
     )
-    seen = _Seen(serving.graph, users, items) if exclude_seen else None
-    k = min(k, len(items))
+    seen = _Seen(serving.graph, *(k.node for k in kinds)) if exclude_seen else None
     found, start = [], 0
-    with tqdm(total=len(users), unit='user', disable=not settings.progress) as bar:
+    total = len(kinds[0].node)
+    with tqdm(total=total, unit='user', disable=not settings.progress) as bar:
         for rating in rate_grid(serving.model, *sides):
             rating = rating.cpu()
             if seen is not None:
@@ -109,22 +136,52 @@ def top_items(
             if filter is not None:
                 allowed = _allowed(serving, users[start:][: len(rating)], items, filter)
                 rating[~allowed] = -torch.inf
-            value, column = _top(rating, k)
-            row = torch.arange(start, start + len(rating))[:, None].expand_as(column)
-            keep = value > -torch.inf
-            found.append((row[keep], column[keep], value[keep]))
+            found.append(_top(rating, k, kinds[1]))
             start += len(rating)
             bar.update(len(rating))
-    return tuple(torch.cat(part).numpy() for part in zip(*found, strict=True))
+    value, column = (torch.cat(p)[kinds[0].kind] for p in zip(*found, strict=True))
+    row, place = (value > -torch.inf).nonzero(as_tuple=True)
+    return row.numpy(), column[row, place].numpy(), value[row, place].numpy()
 
 
-def _top(rating: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row, best first; of equals, the first comes first."""
-    value, column = rating.topk(k)
-    order = column.sort(dim=1)
-    value, column = value.gather(1, order.indices), order.values
+class _Kinds:
+    """Nodes that are rated alike, as one.
+
+    Args:
+        node: The graph's nodes of who or what is to be rated.
+        alone: Keep each to itself, since a filter may tell them apart.
+    """
+
+    def __init__(self, node: np.ndarray, alone: bool) -> None:
+        found = np.unique(node, return_index=True, return_inverse=True)
+        _, first, kind = found
+        # In the order in which they come first.
+        order = first.argsort()
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        self.kind = torch.from_numpy(np.arange(len(node)) if alone else place[kind])
+        self.node = torch.from_numpy(node if alone else node[first[order]])
+        self.member = self.kind.argsort(stable=True)
+        self.count = self.kind.bincount()
+        self.start = self.count.cumsum(0) - self.count
+
+
+def _top(rating: Tensor, k: int, kinds: _Kinds) -> tuple[Tensor, Tensor]:
+    """Of each row the k best of the items that kinds are of, best first.
+
+    Of equals, the first comes first. Where fewer are left, ratings are -inf.
+    """
+    value, kind = rating.topk(min(k, rating.size(1)))
+    # The first k of each kind: more are not asked for.
+    place = torch.arange(min(k, int(kinds.count.max())))
+    inside = place < kinds.count[kind][:, :, None]
+    item = kinds.member[(kinds.start[kind][:, :, None] + place).where(inside, 0)]
+    value = value[:, :, None].where(inside, -torch.inf)
+    value, item = value.flatten(1), item.flatten(1)
+    order = item.argsort(dim=1)
+    value, item = value.gather(1, order), item.gather(1, order)
     value, order = value.sort(dim=1, descending=True, stable=True)
-    return value, column.gather(1, order)
+    return value[:, :k], item.gather(1, order)[:, :k]
 
 
 def _allowed(
@@ -146,11 +203,11 @@ def _allowed(
 class _Seen:
     """Which of the users have rated which of the items in the fit."""
 
-    def __init__(self, graph: HeteroData, users: np.ndarray, items: np.ndarray) -> None:
+    def __init__(self, graph: HeteroData, users: Tensor, items: Tensor) -> None:
         position = []
         for side, rows in zip(SIDES, (users, items), strict=True):
             lookup = torch.full((graph[side].num_nodes,), -1)
-            lookup[torch.from_numpy(rows)] = torch.arange(len(rows))
+            lookup[rows] = torch.arange(len(rows))
             position.append(lookup)
         rated = graph['user', 'rates', 'item'].edge_index
         row, column = position[0][rated[0]], position[1][rated[1]]

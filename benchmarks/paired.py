@@ -1,4 +1,4 @@
-"""AGNN against each peer on splits that nothing was chosen on: a paired test."""
+"""AGNN against its strongest peer on fresh splits: a paired test."""
 
 from __future__ import annotations
 
@@ -7,60 +7,52 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.markdown import markdown
+from benchmarks.agnn_tables import MODES, NAMES, best_peer, by_mode, by_split, leads
+from benchmarks.markdown import NOT_RUN, markdown
+
+# Of all ratings (or nodes), as every config has it.
+TEST_SHARE = 0.2
+HEADER = (
+    'test RMSE',
+    'AGNN',
+    'strongest peer',
+    'its RMSE',
+    'difference',
+    'splits won',
+    'p',
+)
 
 
-def paired_table(
-    scores: dict[str, dict[str, dict[int, float]]],
-    peers: Sequence[str],
-    names: dict[str, str],
-    modes: dict[str, str],
-    test_share: float = 0.2,
-) -> str:
-    """AGNN minus its strongest peers, split by split.
+def paired_table(reports: Sequence[dict[str, Any]]) -> str:
+    """AGNN minus the peer that is best in the mean, in each mode.
 
-    Args:
-        scores (dict): Test RMSE by mode, model and split; the model is "agnn".
-        peers (sequence): Peers to look for the strongest among.
-        names (dict): What tables call a model.
-        modes (dict): What tables call a mode.
-        test_share (float, optional): See :func:`corrected_error`.
+    Differences are means over splits ± :func:`corrected_error`; p is two-sided, by
+    Student's distribution.
     """
     rows = []
-    for mode, label in modes.items():
-        found = scores.get(mode, {})
-        own = found.get('agnn', {})
-        whole = [p for p in peers if own and found.get(p, {}).keys() >= own.keys()]
-        if len(own) < 2 or not whole:
-            rows.append((label, *['not run'] * 6))
+    for mode, part in by_mode(reports).items():
+        best = best_peer(part)
+        own = by_split(part, 'agnn', 'rmse')
+        if best is None or len(own) < 2:
+            rows.append((MODES[mode], *[NOT_RUN] * (len(HEADER) - 1)))
             continue
-        best = min(whole, key=lambda p: statistics.mean(found[p][s] for s in own))
-        gaps = [own[s] - found[best][s] for s in own]
-        mean, error = statistics.mean(gaps), corrected_error(gaps, test_share)
+        peer, gaps = by_split(part, best, 'rmse'), list(leads(part, best).values())
+        mean, error = statistics.mean(gaps), corrected_error(gaps)
         rows.append(
             (
-                label,
+                MODES[mode],
                 f'{statistics.mean(own.values()):.4f}',
-                names[best],
-                f'{statistics.mean(found[best][s] for s in own):.4f}',
+                NAMES[best],
+                f'{statistics.mean(peer[split] for split in own):.4f}',
                 f'{mean:+.4f} ± {error:.4f}',
                 f'{sum(gap < 0 for gap in gaps)} of {len(gaps)}',
                 p_value(mean, error, len(gaps)),
             )
         )
-    header = (
-        'test RMSE',
-        'AGNN',
-        'strongest peer',
-        'its RMSE',
-        'difference',
-        'splits won',
-        'p',
-    )
-    return markdown(header, rows)
+    return markdown(HEADER, rows)
 
 
-def corrected_error(gaps: Sequence[float], test_share: float) -> float:
+def corrected_error(gaps: Sequence[float], test_share: float = TEST_SHARE) -> float:
     r"""Standard error of a mean difference over random splits of the same data.
 
     Splits share most of their training ratings, so differences are not independent:
@@ -73,31 +65,10 @@ def corrected_error(gaps: Sequence[float], test_share: float) -> float:
 
 
 def p_value(mean: float, error: float, count: int) -> str:
-    """Two-sided, by Student's distribution."""
+    """Of a mean difference being zero."""
     from scipy.stats import t
 
     if error == 0:
         return ''
     value = 2 * float(t.sf(abs(mean) / error, count - 1))
     return '< 0.001' if value < 0.001 else f'{value:.3f}'
-
-
-def by_split(
-    reports: Sequence[dict[str, Any]], metric: str = 'rmse'
-) -> dict[str, dict[str, dict[int, float]]]:
-    """Test scores by mode, model and split, means over model seeds."""
-    found: dict[str, dict[str, dict[int, list[float]]]] = {}
-    for report in reports:
-        mode, split = report['config']['data']['mode'], report['config']['split_seed']
-        models = {'agnn': report, **report['peers']}
-        for name, scored in models.items():
-            if 'metrics' in scored:
-                values = found.setdefault(mode, {}).setdefault(name, {})
-                values.setdefault(split, []).append(scored['metrics']['test'][metric])
-    return {
-        mode: {
-            name: {split: statistics.mean(v) for split, v in splits.items()}
-            for name, splits in models.items()
-        }
-        for mode, models in found.items()
-    }

@@ -23,12 +23,11 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.markdown import markdown
 from benchmarks.profile_cases import CASES, Case, smoke_cases
-from benchmarks.report import environment, peak_memory_mb, write_json
+from benchmarks.profile_tables import PARTS, profile_table
+from benchmarks.records import environment, peak_memory_mb, write_json
 from data.download import DownloadError
 
-PARTS = ('loader', 'forward', 'backward', 'optimizer', 'engine')
 TOP = 12
 
 
@@ -149,24 +148,6 @@ def _seconds(function: Callable[[], Tensor]) -> float:
     start = time.process_time()
     function()
     return time.process_time() - start
-
-
-def profile_table(content: dict[str, Any]) -> str:
-    """CPU milliseconds of a training step, by part."""
-    rows = [
-        (
-            case['name'],
-            f'{case["batch_size"]:,}',
-            *(f'{case["parts_ms"][part]:.2f}' for part in PARTS),
-            f'{case["step_ms"]:.2f}',
-            f'{case["floor_ms"]:.2f}',
-            f'{case["operator_calls"]:,}',
-            f'{case["epoch_s"]:.2f}',
-        )
-        for case in content['cases']
-    ]
-    header = ('ms a step', 'batch', *PARTS, 'all', 'floor', 'operators', 'epoch, s')
-    return markdown(header, rows)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,9 +14,12 @@ from typing import Any
 
 from benchmarks import tanp_tables
 from benchmarks.ablation_tables import ablation_table as agnn_ablation_table
+from benchmarks.agnn_serving import agnn_serving_table
 from benchmarks.agnn_tables import lead_table, rmse_table, summary_table
 from benchmarks.layer_plots import layer_table
 from benchmarks.markdown import NOT_RUN
+from benchmarks.paired import paired_table
+from benchmarks.profile_tables import profile_table
 from benchmarks.records import read_json, read_reports
 from benchmarks.serving import serving_table
 from benchmarks.tanp_ablation import ablation_table
@@ -75,7 +78,7 @@ def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
         'agnn-lead results': _measured(lead_table, agnn),
         'fresh-short results': _measured(rmse_table, fresh),
         'fresh results': _measured(summary_table, fresh),
-        'fresh-lead results': _measured(lead_table, fresh),
+        'fresh-lead results': _measured(paired_table, fresh),
         'ablation results': _ablation_block(results / 'ablation'),
         'tanp-short results': _tanp_short(tanp),
         'tanp results': _tanp_block(tanp),
@@ -92,6 +95,8 @@ SINGLE: dict[str, Callable[[Any], str]] = {
     'tanp-ablation': lambda content: ablation_table(content['runs']),
     'layer': layer_table,
     'serving': serving_table,
+    'agnn-serving': agnn_serving_table,
+    'profile': profile_table,
 }
 
 

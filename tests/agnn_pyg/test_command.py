@@ -14,6 +14,7 @@ from agnn_pyg.recommender import AGNNRecommender
 pytest.importorskip('pytorch_lightning')
 ROOT = Path(__file__).parents[2]
 QUICK = ['--set', 'epochs=4', 'channels=8', 'batch_size=256', 'min_count=2']
+QUICK += ['message_steps=1', 'message_folds=2']
 
 
 @pytest.fixture(scope='module')
@@ -112,6 +113,21 @@ def test_the_shape_of_movielens_latest_small(tmp_path, monkeypatch, capsys):
     assert top['userId'].tolist() == [7, 7, 8, 8]
 
 
+def test_which_messages(planted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    planted.ratings.to_csv('ratings.csv', index=False)
+    fit = ['fit', 'ratings.csv', '--model', 'm', *QUICK, 'epochs=1', '--quiet']
+    for flags, share, patterns in (
+        (['--messages-for', 'warm', 'user_cold'], 0.75, {'warm', 'user_cold'}),
+        (['--network-only'], 0, None),
+    ):
+        assert main([*fit, *flags]) == 0
+        model = AGNNRecommender.load('m')
+        assert model.message_share == share
+        messages = model.fitted_.model.messages
+        assert (messages and set(messages.parts)) == patterns
+
+
 def test_as_a_process_of_its_own(planted, tmp_path):
     planted.ratings.to_csv(tmp_path / 'ratings.csv', index=False)
     command = [sys.executable, '-m', 'agnn_pyg']
@@ -125,7 +141,9 @@ def test_as_a_process_of_its_own(planted, tmp_path):
             text=True,
         )
 
-    ran = run('fit', 'ratings.csv', '--model', 'm', '--set', 'epochs=1')
+    ran = run(
+        'fit', 'ratings.csv', '--model', 'm', '--network-only', '--set', 'epochs=1'
+    )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == ''
     assert "'m' holds the model after 1 epochs: train_mse" in ran.stderr

@@ -4,7 +4,8 @@ import torch
 
 from agnn_pyg.fitting import EVALUATION_SEED
 
-PARTS = ['global bias', 'user bias', 'item bias', 'dot product', 'MLP', 'clamped']
+PARTS = ['global bias', 'user bias', 'item bias', 'dot product', 'MLP']
+PARTS += ['messages', 'clamped']
 
 
 @pytest.fixture(params=['warm', 'user cold', 'item cold', 'both cold'])
@@ -24,6 +25,19 @@ def test_parts_sum_to_the_prediction(explained):
     assert list(explanation.parts) == PARTS
     assert explanation.rating == pytest.approx(rating, abs=1e-5)
     assert sum(explanation.parts.values()) == pytest.approx(rating, abs=1e-5)
+
+
+def test_ratings_that_carried_the_message_add_up_to_it(explained, planted):
+    explanation, _ = explained
+    mean = 0.75 * planted.ratings['rating'].mean()
+    for side, frame in (('user', explanation.rated_by), ('item', explanation.rated)):
+        assert list(frame.columns) == [side, 'message']
+        assert set(frame[side]) <= set(planted.ratings[side])
+        assert frame['message'].abs().is_monotonic_decreasing
+        assert frame['message'].sum() + mean == pytest.approx(
+            explanation.parts['messages'], abs=1e-3
+        )
+    assert 'ratings of:' in str(explanation)
 
 
 def test_neighbours_are_those_drawn(explained):

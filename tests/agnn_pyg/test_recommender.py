@@ -14,10 +14,12 @@ from benchmarks.config import (
     AGNNConfig,
     DataConfig,
     GraphConfig,
+    MessageConfig,
     ModelConfig,
     TrainConfig,
 )
-from benchmarks.experiment import Options, _predict, _train
+from benchmarks.experiment import Options, _predict, _train, learn_messages
+from data.splits import Split
 from tests.agnn_pyg.conftest import SETTINGS
 
 pytest.importorskip('pytorch_lightning')
@@ -176,6 +178,57 @@ def test_without_attributes(planted):
     assert len(model.recommend(pairs[['user']], k=3)) == 6
 
 
+def test_the_network_alone(recommender, planted, tmp_path):
+    """As the messages' part of a prediction leaves it, if none are asked for."""
+    alone = AGNNRecommender(**SETTINGS, message_share=0)
+    alone.fit(planted.ratings, planted.users, planted.items)
+    assert alone.fitted_.model.messages is None
+    pair = planted.ratings.iloc[0]
+    user, item = pair['user'], pair['item']
+    one, other = (m.explain(user, item).parts for m in (alone, recommender))
+    assert 'messages' not in one
+    for name in set(one) - {'clamped'}:
+        assert other[name] == pytest.approx(one[name] / 4, abs=1e-5)
+    alone.save(tmp_path / 'model')
+    loaded = AGNNRecommender.load(tmp_path / 'model')
+    later = planted.later, planted.new_users, planted.new_items
+    assert (loaded.predict(*later) == alone.predict(*later)).all()
+
+
+def test_patterns_that_are_asked_for(recommender, planted, tmp_path):
+    """Pairs of others are rated by the network, and there is no part for messages."""
+    some = AGNNRecommender(**SETTINGS, message_patterns=['item_cold'])
+    some.fit(planted.ratings, planted.users, planted.items)
+    some.save(tmp_path / 'model')
+    loaded = AGNNRecommender.load(tmp_path / 'model')
+    assert loaded.fitted_.model.messages.parts.keys() == {'item_cold'}
+    pairs = planted.later[planted.later['item'].isin(planted.new_items['item'])]
+    pairs = pairs[pairs['user'].isin(planted.users['user'])]
+    found, expected = (
+        m.predict(pairs, items=planted.new_items) for m in (loaded, recommender)
+    )
+    assert np.allclose(found, expected, atol=1e-6)
+    user, item = planted.ratings.iloc[0][['user', 'item']]
+    why = loaded.explain(user, item)
+    assert 'messages' not in why.parts
+    assert not len(why.rated)
+    assert sum(why.parts.values()) == pytest.approx(why.rating)
+
+
+def test_settings_of_messages_that_are_wrong(planted):
+    for settings, message in (
+        ({'message_share': 1.5}, r"'message_share' must be a share in \[0, 1\]"),
+        (
+            {'message_patterns': 'item_cold'},
+            r"'patterns' must be of .*\(got 'item_cold'",
+        ),
+        ({'message_kinds': ['film']}, r"'kinds' must be of .*\(got 'film'\)"),
+    ):
+        model = AGNNRecommender(**SETTINGS | settings)
+        with pytest.raises(ValueError, match=message):
+            model.fit(planted.ratings, planted.users, planted.items)
+
+
 @pytest.mark.parametrize('kind', ['str', 'uuid', 'float', 'category'])
 def test_ids_of_any_kind(kind, recommender, planted):
     def convert(ids):
@@ -214,24 +267,36 @@ def test_films_and_users_of_the_next_day(ml100k, tmp_path):
         'item_attributes': ('genre', 'country', 'year'),
     }
     train = ratings[~cold_user & ~cold_item]
-    config = AGNNConfig(
-        data=DataConfig('both_cold', **columns),
-        graph=GraphConfig(**columns),
-        model=ModelConfig(dropout=0.0),
-        train=TrainConfig(epochs=10, cold_users=0.1, cold_items=0.5),
+    parts = {
+        'user_cold': ratings[cold_user & ~cold_item],
+        'item_cold': ratings[~cold_user & cold_item],
+    }
+    # Few steps and folds, which cost either .002 to .004.
+    model = AGNNRecommender(
+        **columns, message_patterns=tuple(parts), message_steps=4, message_folds=2
     )
-    parts = [ratings[cold_user & ~cold_item], ratings[~cold_user & cold_item]]
-    scores = np.empty((2, 2, 2))
-    for seed in range(2):  # two seeds of a model differ by nearly as much
-        model = AGNNRecommender(**columns, seed=seed)
-        model.fit(train, users[~new_user], items[~new_item])
-        benchmark = _train(config, ml100k, train, None, seed, Options(tmp_path))
-        for k, test in enumerate(parts):
-            predicted = model.predict(test, users[new_user], items[new_item])
-            expected = _predict(benchmark, config, ml100k, test).numpy()
-            scores[seed, k] = rmse(predicted, test), rmse(expected, test)
-    found, expected = scores.mean(axis=0).T
-    assert found == pytest.approx(expected, abs=0.005)
+    model.fit(train, users[~new_user], items[~new_item])
+    benchmark = None
+    for mode, test in parts.items():
+        messages = MessageConfig(
+            shared=64 if mode == 'user_cold' else 0, steps=4, folds=2
+        )
+        config = AGNNConfig(
+            data=DataConfig(mode, **columns),
+            graph=GraphConfig(**columns),
+            messages=messages,
+            model=ModelConfig(dropout=0.0),
+            train=TrainConfig(epochs=10, cold_users=0.1, cold_items=0.5, refit=False),
+        )
+        split = Split(mode, train, test.iloc[:0], test, train)
+        made = learn_messages(config, ml100k, split).select
+        if benchmark is None:  # messages play no part in training
+            options = Options(tmp_path)
+            benchmark = _train(config, ml100k, train, None, 0, options, messages=made)
+        benchmark.module.model.messages = made
+        expected = _predict(benchmark, config, ml100k, test).numpy()
+        predicted = model.predict(test, users[new_user], items[new_item])
+        assert rmse(predicted, test) == pytest.approx(rmse(expected, test), abs=0.005)
 
     top = model.recommend(users[new_user], items=items[new_item])
     assert len(top) == 1500

@@ -3,8 +3,9 @@ import json
 import pytest
 import torch
 
-from benchmarks.profile import PARTS, _work, core_rates, main, profile_table
+from benchmarks.profile import _work, core_rates, main
 from benchmarks.profile_cases import Case
+from benchmarks.profile_tables import PARTS, profile_table
 
 
 def test_core_is_measured():
