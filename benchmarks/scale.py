@@ -1,10 +1,11 @@
-"""What graphs, epochs and serving cost as tables grow.
+"""What attribute graphs cost as tables grow.
 
     python -m benchmarks.scale --out benchmarks/results
 
-Writes scale.json and scale.png. Each point is measured in a process of its own, for
-its peak of memory. Seconds are CPU seconds of one thread; where the search is
-approximate, some twenty of them are what numba takes to compile it. Tables are made from seeds (data/zipf.py).
+Writes scale.json and scale.png; points that are there already are kept. Each point is
+measured in a process of its own, for its peak of memory. Seconds are CPU seconds of
+one thread; where the search is approximate, some twenty of them are what numba takes
+to compile it. Tables are made from seeds (data/zipf.py).
 """
 
 from __future__ import annotations
