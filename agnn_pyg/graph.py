@@ -10,7 +10,14 @@ from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
 from agnn_pyg.features import Attributes
-from agnn_pyg.proximity import candidates, normalize, pool_size, proximity
+from agnn_pyg.nearest import METHODS, sparse_pools
+from agnn_pyg.proximity import (
+    DENSE_NODES,
+    candidates,
+    normalize,
+    pool_size,
+    proximity,
+)
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -22,6 +29,7 @@ def attribute_graph(
     *,
     pool: float = 0.05,
     max_pool: int = 500,
+    method: str = 'auto',
     seed: int = 0,
     block_size: int = 1024,
 ) -> Data:
@@ -43,8 +51,12 @@ def attribute_graph(
     broken at random. Candidates of weight 0 are left out: they are no closer
     than the farthest node.
 
-    Time is quadratic in the number of nodes, memory
-    :obj:`block_size` :math:`\times` nodes.
+    Up to 10,000 nodes all pairs are compared. Beyond, pools are capped further, at
+    five million edges in all or 30 a node, nodes with equal rows are compared only
+    once, and :obj:`method` says how. Proximities are the same, but that deviations
+    are estimated, to within some 6 %, and that the farthest node is taken to be one
+    that shares nothing. :func:`~agnn_pyg.recall.pool_recall` tells what an
+    approximate search has missed.
 
     Args:
         attributes (Attributes or scipy.sparse.csr_matrix): Encoded attributes,
@@ -56,8 +68,17 @@ def attribute_graph(
             candidate pool. (default: :obj:`0.05`)
         max_pool (int, optional): The largest candidate pool; a share of a
             million nodes is no neighbourhood. (default: :obj:`500`)
-        seed (int, optional): Seed of the tie-breaking. (default: :obj:`0`)
-        block_size (int, optional): Rows compared at a time.
+        method (str, optional): :obj:`"dense"` compares all pairs, in time quadratic
+            in the number of nodes. :obj:`"exact"` compares those that share
+            something, with :obj:`sparse-dot-topn`. :obj:`"approximate"` searches by
+            nearest-neighbour descent, with :obj:`pynndescent`, and compares what it
+            finds. :obj:`"auto"` takes the fastest: by the number of nodes, of
+            unequal ones, and of products that an exact search would take.
+            (default: :obj:`"auto"`)
+        seed (int, optional): Seed of the tie-breaking, and of what is estimated or
+            approximate; an approximate search repeats with as many threads.
+            (default: :obj:`0`)
+        block_size (int, optional): Rows compared at a time, where all pairs are.
             (default: :obj:`1024`)
 
     Returns:
@@ -66,14 +87,38 @@ def attribute_graph(
 
     Raises:
         ValueError: If there are fewer than two nodes, the shapes disagree,
-            :obj:`pool` is not in (0, 1] or a rating is not finite.
+            :obj:`pool` is not in (0, 1], a rating is not finite, or the library
+            that a :obj:`method` needs is not installed.
     """
     if isinstance(attributes, Attributes):
         attributes = attributes.multi_hot()
     num_nodes = attributes.shape[0]
-    _check(num_nodes, ratings, pool, max_pool)
+    _check(num_nodes, ratings, pool, max_pool, method)
     size = pool_size(num_nodes - 1, pool, max_pool)
+    dense = method == 'dense' or (method == 'auto' and num_nodes <= DENSE_NODES)
+    if dense:
+        edges = _dense_pools(attributes, ratings, size, seed, block_size)
+    else:
+        edges = sparse_pools(attributes, ratings, size, method, seed)
+    source, target, weight = edges
+    edge_index = torch.empty(2, len(source), dtype=torch.long)
+    edge_index[0], edge_index[1] = torch.from_numpy(source), torch.from_numpy(target)
+    return Data(
+        edge_index=edge_index,
+        edge_weight=torch.from_numpy(weight.astype(np.float32, copy=False)),
+        num_nodes=num_nodes,
+    )
 
+
+def _dense_pools(
+    attributes: scipy.sparse.csr_matrix,
+    ratings: scipy.sparse.csr_matrix | None,
+    size: int,
+    seed: int,
+    block_size: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sources, targets and weights of the edges, from all pairs of nodes."""
+    num_nodes = attributes.shape[0]
     attributes = normalize(attributes)
     ratings = None if ratings is None else normalize(ratings)
     rng = np.random.default_rng(seed)
@@ -82,12 +127,7 @@ def attribute_graph(
         rows = np.arange(start, min(start + block_size, num_nodes))
         weight = proximity(rows, attributes, ratings)
         edges.append(candidates(rows, weight, size, rng.random(weight.shape)))
-    source, target, weight = (np.concatenate(e) for e in zip(*edges, strict=True))
-    return Data(
-        edge_index=torch.from_numpy(np.stack([source, target])),
-        edge_weight=torch.from_numpy(weight.astype(np.float32)),
-        num_nodes=num_nodes,
-    )
+    return tuple(np.concatenate(part) for part in zip(*edges, strict=True))
 
 
 def rating_graph(
@@ -101,6 +141,7 @@ def rating_graph(
     preference: bool = True,
     pool: float = 0.05,
     max_pool: int = 500,
+    method: str = 'auto',
     seed: int = 0,
 ) -> HeteroData:
     r"""Puts both attribute graphs and the training ratings into one graph.
@@ -128,6 +169,7 @@ def rating_graph(
             ratings. (default: :obj:`True`)
         pool (float, optional): See :func:`attribute_graph`.
         max_pool (int, optional): See :func:`attribute_graph`.
+        method (str, optional): See :func:`attribute_graph`.
         seed (int, optional): Seed of the tie-breaking. (default: :obj:`0`)
 
     Raises:
@@ -141,7 +183,7 @@ def rating_graph(
         ('user', users, user_proximity or users, matrix),
         ('item', items, item_proximity or items, matrix.T.tocsr()),
     )
-    options = {'pool': pool, 'max_pool': max_pool, 'seed': seed}
+    options = {'pool': pool, 'max_pool': max_pool, 'method': method, 'seed': seed}
     for side, attributes, compared, ratings in sides:
         graph[side].num_nodes = attributes.num_nodes
         graph[side].attr = attributes.index
@@ -203,6 +245,7 @@ def _check(
     ratings: scipy.sparse.csr_matrix | None,
     pool: float,
     max_pool: int,
+    method: str,
 ) -> None:
     if num_nodes < 2:
         raise ValueError(
@@ -213,6 +256,8 @@ def _check(
         raise ValueError(f"'pool' must be a share in (0, 1] (got {pool})")
     if max_pool < 1:
         raise ValueError(f"'max_pool' must be at least 1 (got {max_pool})")
+    if method not in METHODS:
+        raise ValueError(f"'method' must be one of {METHODS} (got {method!r})")
     if ratings is None:
         return
     if ratings.shape[0] != num_nodes:

@@ -18,6 +18,7 @@ from agnn_pyg.loader import (
     check_options,
     check_pairs,
     epoch_order,
+    shared,
 )
 from agnn_pyg.pool import salted
 from agnn_pyg.sampler import ProximitySampler
@@ -78,7 +79,7 @@ class LinkRatingLoader(LinkNeighborLoader):
             neighbor_sampler=sampler,
             transform=_ToRatingBatch(cold_rate, sampler),
             batch_size=batch_size,
-            sampler=_EpochOrder(index.size(1), shuffle, seed),
+            sampler=_EpochOrder(index.size(1), batch_size, shuffle, seed),
             **kwargs,
         )
 
@@ -90,6 +91,10 @@ class LinkRatingLoader(LinkNeighborLoader):
         """Selects the order, the neighbours and the nodes treated as cold."""
         self.link_sampler.set_epoch(epoch)
         self.sampler.epoch = epoch
+
+    def share(self, rank: int, world_size: int) -> None:
+        """See :meth:`RatingLoader.share <agnn_pyg.loader.RatingLoader.share>`."""
+        self.sampler.rank, self.sampler.world_size = rank, world_size
 
 
 def rating_loader(
@@ -122,15 +127,20 @@ def rating_loader(
 class _EpochOrder(Sampler):
     """Positions of pairs in the order of the current epoch."""
 
-    def __init__(self, size: int, shuffle: bool, seed: int) -> None:
-        self.size, self.shuffle, self.seed, self.epoch = size, shuffle, seed, 0
+    def __init__(self, size: int, batch_size: int, shuffle: bool, seed: int) -> None:
+        self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
+        self.seed, self.epoch = seed, 0
+        self.rank, self.world_size = 0, 1
 
     def __len__(self) -> int:
-        return self.size
+        return len(self._share(torch.arange(self.size)))
 
     def __iter__(self) -> Iterator[int]:
         order = epoch_order(self.size, self.shuffle, self.seed, self.epoch)
-        return iter(order.tolist())
+        return iter(self._share(order).tolist())
+
+    def _share(self, order: Tensor) -> Tensor:
+        return shared(order, self.batch_size, self.rank, self.world_size)
 
 
 class _ToRatingBatch:

@@ -69,6 +69,7 @@ class RatingLoader:
         self.cold_rate = cold_rate
         self.seed = seed
         self.epoch = 0
+        self.rank, self.world_size = 0, 1
         self._sides = [
             Side(graph, side, num_neighbors, rate, seed)
             for side, rate in zip(SIDES, cold_rate, strict=True)
@@ -78,11 +79,18 @@ class RatingLoader:
         """Selects the order, the neighbours and the nodes treated as cold."""
         self.epoch = epoch
 
+    def share(self, rank: int, world_size: int) -> None:
+        """Iterates over the share of one of several processes, see :func:`shared`."""
+        self.rank, self.world_size = rank, world_size
+
     def __len__(self) -> int:
-        return -(-self.index.size(1) // self.batch_size)
+        return -(-self.index.size(1) // self.batch_size) // self.world_size
 
     def __iter__(self) -> Iterator[RatingBatch]:
         order = epoch_order(self.index.size(1), self.shuffle, self.seed, self.epoch)
+        order = shared(order, self.batch_size, self.rank, self.world_size)
+        if not len(order):
+            return
         tables = [side.tables(self.epoch) for side in self._sides]
         for block in order.split(self._block * self.batch_size):
             sizes = [len(chosen) for chosen in block.split(self.batch_size)]
@@ -113,6 +121,20 @@ def epoch_order(size: int, shuffle: bool, seed: int, epoch: int) -> Tensor:
         return torch.arange(size)
     generator = torch.Generator().manual_seed(mix(seed + mix(epoch)))
     return torch.randperm(size, generator=generator)
+
+
+def shared(order: Tensor, batch_size: int, rank: int, world_size: int) -> Tensor:
+    """The pairs of every batch whose turn it is, in one of several processes.
+
+    Batches take turns, so that a round of all processes holds the pairs that a single
+    one would see in as many batches. What does not fill a round is left out: each
+    process has as many batches.
+    """
+    if world_size == 1:
+        return order
+    batches = order.split(batch_size)
+    last = len(batches) // world_size * world_size
+    return torch.cat([order[:0], *batches[rank:last:world_size]])
 
 
 def batch_key(seed: int, epoch: int, first: int) -> int:

@@ -14,27 +14,45 @@ if TYPE_CHECKING:
 TIE_DECIMALS = 9
 
 
+# Up to so many nodes, all pairs are compared; beyond, pools are capped as well: so
+# that there are no more than so many edges, or so many a node.
+DENSE_NODES, POOL_EDGES, LEAST_CAP = 10_000, 5_000_000, 30
+
+
 def pool_size(num_others: int, pool: float, max_pool: int) -> int:
     """Candidates of a node that has so many others to choose from."""
-    return min(max(1, round(pool * num_others)), max_pool)
+    size = min(max(1, round(pool * num_others)), max_pool)
+    if num_others < DENSE_NODES:
+        return size
+    return min(size, max(LEAST_CAP, POOL_EDGES // num_others))
 
 
 def proximity(
     rows: np.ndarray,
     attributes: scipy.sparse.csr_matrix,
     ratings: scipy.sparse.csr_matrix | None = None,
+    count: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draw weights :obj:`[rows, N]`: proximity above the row's lowest."""
+    """Draw weights :obj:`[rows, N]`: proximity above the row's lowest.
+
+    Args:
+        rows: The nodes that others are compared with.
+        attributes: Normalised attributes of all nodes.
+        ratings: Their normalised ratings.
+        count: How often each is there; a node is compared with its doubles, too.
+    """
     other = rows[:, None] != np.arange(attributes.shape[0])
+    if count is not None:
+        other = count - ~other
     cosine = (attributes[rows] @ attributes.T).toarray()
     score = _zscore(cosine, other)
     related = cosine > 0
     if ratings is not None:
         rated = np.diff(ratings.indptr) > 0
-        both = other & rated[rows, None] & rated
+        both = other * (rated[rows, None] & rated)
         cosine = (ratings[rows] @ ratings.T).toarray()
         score += _zscore(cosine, both)
-        related |= both & (cosine > 0)
+        related |= (both > 0) & (cosine > 0)
     return _draw_weight(score, related, other)
 
 
@@ -85,6 +103,7 @@ def normalize(matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
 def _draw_weight(
     score: np.ndarray, related: np.ndarray, other: np.ndarray
 ) -> np.ndarray:
+    other = other > 0
     score = score.round(TIE_DECIMALS)
     lowest = np.where(other, score, np.inf).min(axis=1, keepdims=True)
     weight = np.where(other, score - lowest, 0)
@@ -94,11 +113,12 @@ def _draw_weight(
     return np.where(flat & related & other, 1.0, weight)
 
 
-def _zscore(value: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Standardises each row over its masked entries; 0 elsewhere."""
-    count = mask.sum(axis=1, keepdims=True).clip(1)
+def _zscore(value: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Standardises each row over its entries, each so often; 0 where never."""
+    mask, total = count > 0, count.sum(axis=1, keepdims=True).clip(1)
     value = np.where(mask, value, 0)
-    centred = np.where(mask, value - value.sum(1, keepdims=True) / count, 0)
-    scale = np.sqrt((centred**2).sum(axis=1, keepdims=True) / count)
+    mean = (count * value).sum(1, keepdims=True) / total
+    centred = np.where(mask, value - mean, 0)
+    scale = np.sqrt((count * centred**2).sum(axis=1, keepdims=True) / total)
     scale[scale < 10.0**-TIE_DECIMALS] = 1
     return centred / scale

@@ -78,7 +78,9 @@ class RatingModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # Dropout and latent noise follow the epoch, not what was drawn before.
-        torch.manual_seed(mix(self.seed + mix(self.current_epoch)))
+        seed = mix(self.seed + mix(self.current_epoch))
+        # Each of several processes draws its own.
+        torch.manual_seed(mix(seed + self.global_rank) if self.global_rank else seed)
         # What an epoch that broke off has left behind is not of this one.
         self._terms.clear()
         self.metrics.reset()

@@ -84,18 +84,21 @@ def fit(
         progress (bool, optional): Show a progress bar. (default: :obj:`False`)
         **trainer_options (optional): Additional arguments of Lightning's
             ``Trainer``, such as :obj:`accelerator`, :obj:`devices`,
-            :obj:`precision` or further :obj:`callbacks`.
+            :obj:`precision` or further :obj:`callbacks`. With several processes
+            (:obj:`devices=2, strategy="ddp"`) batches take turns: a step is
+            taken on one batch of each.
 
     Raises:
-        ValueError: If there is nothing to train, or :obj:`resume` lacks a
-            :obj:`folder`.
+        ValueError: If there is nothing to train, there are fewer batches than
+            processes, or :obj:`resume` lacks a :obj:`folder`.
     """
     _check(epochs, stop_after, patience, train, validation, folder, resume)
-    module.schedule_steps = epochs * len(train)
     with _quiet(), _run_folder(folder) as path:
         history = History(None if folder is None else path / 'logs' / 'metrics.csv')
         logger = folder is not None and TensorBoardLogger(path, name='', version='logs')
         options = {'accelerator': 'cpu', 'devices': 1, 'logger': logger}
+        # Training batches are shared out by the loader; all are validated by each.
+        options['use_distributed_sampler'] = False
         options.update(trainer_options)
         callbacks: list[pl.Callback] = [history]
         if validation is not None:
@@ -120,10 +123,18 @@ def fit(
             log_every_n_steps=len(train),
             **options,
         )
+        batches = EachEpoch(train, trainer)
+        steps = -(-len(batches) // trainer.accumulate_grad_batches)
+        if not steps:
+            raise ValueError(
+                f"'train' has fewer batches than there are processes "
+                f'({trainer.world_size}); give it a smaller batch_size'
+            )
+        module.schedule_steps = epochs * steps
         last = path / 'checkpoints' / 'last.ckpt'
         trainer.fit(
             module,
-            EachEpoch(train, trainer),
+            batches,
             validation,
             ckpt_path=last if resume and last.exists() else None,
             weights_only=True,
@@ -132,6 +143,7 @@ def fit(
             return FitResult(len(history.epochs) - 1, history.epochs)
         state = torch.load(best.best_model_path, weights_only=True)
         module.load_state_dict(state['state_dict'])
+        trainer.strategy.barrier()  # nobody removes the file that others read
     ran = len(history.epochs)
     return FitResult(state['epoch'], history.epochs, ran < (stop_after or epochs))
 

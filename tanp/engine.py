@@ -15,7 +15,7 @@ from tanp.loader import EpisodeBatch, EpisodeLoader
 
 
 class EachEpoch:
-    """A training loader, set to the epoch that is about to run.
+    """A training loader, set to the epoch that is about to run and to a process.
 
     The engine makes an iterator before it knows the epoch of a resumed run: so the
     epoch is set with the first batch.
@@ -25,9 +25,11 @@ class EachEpoch:
         self.loader, self.trainer = loader, trainer
 
     def __len__(self) -> int:
+        self.loader.share(self.trainer.global_rank, self.trainer.world_size)
         return len(self.loader)
 
     def __iter__(self) -> Iterator[EpisodeBatch]:
+        self.loader.share(self.trainer.global_rank, self.trainer.world_size)
         self.loader.set_epoch(self.trainer.current_epoch)
         yield from self.loader
 

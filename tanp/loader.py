@@ -108,13 +108,21 @@ class EpisodeLoader:
         self.shuffle = shuffle
         self.seed = seed
         self.epoch = 0
+        self.rank, self.world_size = 0, 1
 
     def set_epoch(self, epoch: int) -> None:
         """Selects the order of the tasks, and their contexts and queries."""
         self.epoch = epoch
 
+    def share(self, rank: int, world_size: int) -> None:
+        """Iterates over the batches of one of several processes, which take turns.
+
+        What does not fill a round of all is left out: each has as many batches.
+        """
+        self.rank, self.world_size = rank, world_size
+
     def __len__(self) -> int:
-        return -(-len(self.episodes) // self.batch_size)
+        return -(-len(self.episodes) // self.batch_size) // self.world_size
 
     def __iter__(self) -> Iterator[EpisodeBatch]:
         words = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, 'u8')
@@ -125,7 +133,9 @@ class EpisodeLoader:
         tasks = self.episodes
         if self.context_sizes is not None:
             tasks = self._deal(generator)
-        for chosen in order.to(tasks.ptr.device).split(self.batch_size):
+        batches = order.to(tasks.ptr.device).split(self.batch_size)
+        last = len(self) * self.world_size
+        for chosen in batches[self.rank : last : self.world_size]:
             yield pad(tasks, chosen)
 
     def _deal(self, generator: torch.Generator) -> Episodes:

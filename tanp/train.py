@@ -83,11 +83,13 @@ def fit(
         progress (bool, optional): Show a progress bar. (default: :obj:`False`)
         **trainer_options (optional): Additional arguments of Lightning's
             ``Trainer``, such as :obj:`accelerator`, :obj:`devices`,
-            :obj:`precision` or further :obj:`callbacks`.
+            :obj:`precision` or further :obj:`callbacks`. With several processes
+            (:obj:`devices=2, strategy="ddp"`) batches take turns: a step is
+            taken on one batch of each.
 
     Raises:
-        ValueError: If labels or items do not suit the model, or arguments do
-            not suit each other.
+        ValueError: If labels or items do not suit the model, arguments do not
+            suit each other, or there are fewer batches than processes.
     """
     _check(epochs, patience, validation, folder, resume)
     for loader in (train, validation):
@@ -98,6 +100,8 @@ def fit(
         history = History(None if folder is None else path / 'logs' / 'metrics.csv')
         logger = folder is not None and TensorBoardLogger(path, name='', version='logs')
         options = {'accelerator': 'cpu', 'devices': 1, 'logger': logger}
+        # Training batches are shared out by the loader; all are validated by each.
+        options['use_distributed_sampler'] = False
         options.update(trainer_options)
         mode = 'min' if monitor.removeprefix('val_') in LOWER else 'max'
         callbacks: list[pl.Callback] = [history]
@@ -125,10 +129,16 @@ def fit(
             log_every_n_steps=len(train),
             **options,
         )
+        batches = EachEpoch(train, trainer)
+        if not len(batches):
+            raise ValueError(
+                f"'train' has fewer batches than there are processes "
+                f'({trainer.world_size}); give it a smaller batch_size'
+            )
         last = path / 'checkpoints' / 'last.ckpt'
         trainer.fit(
             module,
-            EachEpoch(train, trainer),
+            batches,
             validation,
             ckpt_path=last if resume and last.exists() else None,
             weights_only=True,
@@ -137,6 +147,7 @@ def fit(
             return FitResult(len(history.epochs) - 1, history.epochs)
         state = torch.load(best.best_model_path, weights_only=True)
         module.load_state_dict(state['state_dict'])
+        trainer.strategy.barrier()  # nobody removes the file that others read
     return FitResult(state['epoch'], history.epochs, len(history.epochs) < epochs)
 
 
