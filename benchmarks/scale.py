@@ -24,7 +24,7 @@ import torch
 from agnn_pyg.features import Attributes
 from agnn_pyg.graph import attribute_graph
 from agnn_pyg.recall import pool_recall
-from benchmarks.report import environment, peak_memory_mb, write_json
+from benchmarks.records import environment, peak_memory_mb, write_json
 from benchmarks.scale_plots import plot_scale, scale_table
 from data.zipf import FILMS, PEOPLE, zipf_bags, zipf_ratings
 
