@@ -1,0 +1,63 @@
+"""The quick tests under other versions: `make test-matrix`, or `nox -s lowest`.
+
+The lowest versions are read from `setup.cfg`, so that what it promises is what
+has passed. Interpreters that are not at hand are reported and skipped.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+
+import nox
+
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_existing_virtualenvs = True
+
+QUICK = ('-m', 'not slow and not realdata')
+
+
+def lowest() -> list[str]:
+    """Every requirement of `setup.cfg` at the lowest version it admits."""
+    config = configparser.ConfigParser(inline_comment_prefixes='#')
+    config.read('setup.cfg')
+    texts = [config['options']['install_requires']]
+    texts += [config['options.extras_require'][extra] for extra in ('test', 'train')]
+    lines = {line.strip() for text in texts for line in text.splitlines()}
+    return sorted(line.replace('>=', '==') for line in lines if '>=' in line)
+
+
+def check(session: nox.Session, *constraints: str) -> None:
+    """Installs the project with its tests' needs, and runs the quick tests."""
+    session.install(*constraints, '.[test]')
+    # What was tested is this folder: the wheel only brought its requirements.
+    session.run('python', '-m', 'pytest', *QUICK, *session.posargs)
+
+
+@nox.session(python='3.10')
+def oldest(session: nox.Session) -> None:
+    """Lowest Python, and the lowest version of each requirement."""
+    check(session, *lowest())
+
+
+@nox.session(python='3.11')
+def pandas2(session: nox.Session) -> None:
+    """pandas 2 and NumPy 1 beside the PyTorch of `constraints.txt`."""
+    with open('constraints.txt', encoding='utf-8') as file:
+        torch = re.search(r'^torch==.*$', file.read(), re.MULTILINE).group()
+    check(session, torch, 'torch-geometric<2.7', 'pandas<3', 'numpy<2')
+
+
+@nox.session(python='3.11')
+def scatter(session: nox.Session) -> None:
+    """The versions of `constraints.txt`, with torch-scatter."""
+    session.install('--constraint', 'constraints.txt', 'torch', 'setuptools', 'wheel')
+    session.install('--constraint', 'constraints.txt', '.[test]')
+    session.install('--no-build-isolation', 'torch-scatter')
+    session.run('python', '-m', 'pytest', *QUICK, *session.posargs)
+
+
+@nox.session(python='3.12')
+def newest(session: nox.Session) -> None:
+    """Newest Python that is promised, and the newest version of everything."""
+    check(session)
