@@ -42,7 +42,7 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(python='3.11')
 def pandas2(session: nox.Session) -> None:
-    """pandas 2 and NumPy 1 beside the PyTorch of `constraints.txt`."""
+    """The PyTorch of `constraints.txt` beside pandas 2 and NumPy 1."""
     with open('constraints.txt', encoding='utf-8') as file:
         torch = re.search(r'^torch==.*$', file.read(), re.MULTILINE).group()
     check(session, torch, 'torch-geometric<2.7', 'pandas<3', 'numpy<2')

@@ -160,6 +160,8 @@ def _row_products(one, other) -> scipy.sparse.csr_matrix:
     import scipy.sparse as sp
 
     columns = [other.multiply(one[:, [k]]) for k in range(one.shape[1])]
+    if not columns:  # nothing is known of any node
+        return sp.csr_matrix((one.shape[0], 0))
     x = sp.hstack(columns, format='csc')
     return x[:, np.diff(x.indptr) > 0].tocsr()
 

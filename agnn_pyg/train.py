@@ -22,7 +22,7 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
-from agnn_pyg.engine import EachEpoch, History, MovingAverage
+from agnn_pyg.engine import EachEpoch, History, MovingAverage, WholeCheckpoints
 from agnn_pyg.loader import RatingLoader
 from agnn_pyg.rating_module import RatingModule
 
@@ -97,6 +97,7 @@ def fit(
         logger = folder is not None and TensorBoardLogger(path, name='', version='logs')
         options = {'accelerator': 'cpu', 'devices': 1, 'logger': logger}
         options.update(trainer_options)
+        options.setdefault('plugins', [WholeCheckpoints()])
         callbacks: list[pl.Callback] = [history]
         if validation is not None:
             # Ahead of `last`, whose checkpoint so knows of the best one.

@@ -26,8 +26,11 @@ def save_model(model: TaNP, path: str | os.PathLike) -> None:
         'config': json.dumps(model.config),
         'state': model.state_dict(),
     }
-    torch.save(content, aside)
-    aside.replace(path)
+    try:
+        torch.save(content, aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def load_model(path: str | os.PathLike, device: torch.device | str = 'cpu') -> TaNP:

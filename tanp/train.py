@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProg
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
-from tanp.engine import EachEpoch, History, MovingAverage
+from tanp.engine import EachEpoch, History, MovingAverage, WholeCheckpoints
 from tanp.inference import check_episodes
 from tanp.loader import EpisodeLoader
 from tanp.task_module import TaskModule
@@ -99,6 +99,7 @@ def fit(
         logger = folder is not None and TensorBoardLogger(path, name='', version='logs')
         options = {'accelerator': 'cpu', 'devices': 1, 'logger': logger}
         options.update(trainer_options)
+        options.setdefault('plugins', [WholeCheckpoints()])
         mode = 'min' if monitor.removeprefix('val_') in LOWER else 'max'
         callbacks: list[pl.Callback] = [history]
         if validation is not None:

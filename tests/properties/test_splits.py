@@ -1,18 +1,13 @@
 """What holds of every split, whatever the tables: sought by hypothesis."""
 
 import pandas as pd
-import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data.splits import MODES, carve_validation, split
 from data.synthetic import planted_tables
 from data.tables import RatingTables
 
-pytest.importorskip('hypothesis', reason='hypothesis is not installed')
-
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-quick = settings(max_examples=30, deadline=None)
 seeds = st.integers(0, 4_000_000)
 # Large and dense enough that no part of users and items is without a rating.
 fractions = st.floats(0.3, 0.5)
@@ -29,7 +24,6 @@ def ids(frame, *keys):
     return set(frame[list(keys)].itertuples(index=False, name=None))
 
 
-@quick
 @given(tables, st.sampled_from(MODES), fractions, fractions, seeds)
 def test_invariants(tables, mode, test, validation, seed):
     parts = split(tables, mode, test=test, validation=validation, seed=seed)
@@ -55,7 +49,6 @@ def test_invariants(tables, mode, test, validation, seed):
         assert frame.index.is_monotonic_increasing
 
 
-@quick
 @given(tables, st.sampled_from(MODES), seeds)
 def test_ids_are_names_only(tables, mode, seed):
     """Text for numbers, in the same order, makes no difference."""
@@ -72,7 +65,6 @@ def test_ids_are_names_only(tables, mode, seed):
         assert left.index.equals(right.index)
 
 
-@quick
 @given(tables, st.sampled_from(MODES), fractions, seeds)
 def test_carving_again_changes_nothing(tables, mode, fraction, seed):
     parts = split(tables, mode, validation=fraction, seed=seed)
