@@ -8,7 +8,12 @@ import pytest
 import torch
 
 from agnn_pyg import AGNN, LinkRatingLoader
+from benchmarks.episode_peers import PEERS as EPISODE_PEERS
+from benchmarks.peers import PEERS
+from data.splits import split
+from data.synthetic import planted_tables
 from data.tastes import planted_tastes
+from tanp import split_episodes
 from tanp.recommender import TaNPRecommender
 
 pytest.importorskip('pytorch_lightning')
@@ -78,10 +83,7 @@ def test_episode_peers(name):
         support_size=4,
         min_size=5,
     )
-    peers = EPISODE_PEERS['bernoulli'] | EPISODE_PEERS['gaussian']
-    settings = {key: values[0] for key, values in peers[name].GRID.items()}
-    found = [
-        peers[name](**settings).fit(parts.warm, 24).predict(parts.test)
-        for _ in range(2)
-    ]
+    peer = BY_NAME[name]
+    settings = {key: values[0] for key, values in peer.GRID.items()}
+    found = [peer(**settings).fit(parts.warm, 24).predict(parts.test) for _ in range(2)]
     assert torch.equal(*found)
