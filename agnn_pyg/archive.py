@@ -13,7 +13,13 @@ from torch_geometric.data import HeteroData
 from agnn_pyg.fitting import Fitted
 from agnn_pyg.model import AGNN
 from agnn_pyg.node_table import NodeTable
-from agnn_pyg.tables import read_folder, read_tensors, write_folder, write_tensors
+from agnn_pyg.tables import (
+    load_module,
+    read_folder,
+    read_tensors,
+    write_folder,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
     from agnn_pyg.recommender import AGNNRecommender
@@ -66,8 +72,7 @@ def load_recommender(
             side: NodeTable.from_dict(state, _under(tensors, f'table/{side}/'))
             for side, state in config['tables'].items()
         }
-        model = AGNN(**config['model'])
-        model.load_state_dict(_under(tensors, 'model/'))
+        model = load_module(lambda: AGNN(**config['model']), _under(tensors, 'model/'))
         fitted = Fitted(
             tables,
             _graph(_under(tensors, 'graph/')),
@@ -77,7 +82,7 @@ def load_recommender(
             config['history'],
             config['best_epoch'],
         )
-    except (KeyError, TypeError, RuntimeError) as error:
+    except Exception as error:
         raise ValueError(f"'{path}' is damaged ({error!r})") from error
     return settings, fitted
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 CONFIG, STATE = 'config.json', 'state.pt'
 # Folders beside one that is being written; of a killed writer, they stay behind.
@@ -98,7 +99,7 @@ def read_folder(path: str | os.PathLike, kind: str, version: int) -> dict[str, A
         raise ValueError(f"'{path}' is no folder of a saved model: no {CONFIG} in it")
     try:
         config = json.loads((path / CONFIG).read_text(encoding='utf-8'))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"'{path / CONFIG}' is damaged ({error})") from error
     if not isinstance(config, dict) or config.pop('kind', None) != kind:
         raise ValueError(f"'{path}' holds something else than a saved {kind}")
@@ -124,3 +125,23 @@ def read_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
         return torch.load(state, weights_only=True)
     except Exception as error:
         raise ValueError(f"'{state}' is missing or damaged ({error})") from error
+
+
+def load_module(make: Callable[[], Module], state: Mapping[str, Tensor]) -> Module:
+    """Makes a module and loads its state.
+
+    The sizes are compared on tensors without memory first: a damaged file of a few
+    bytes must not ask for all there is.
+
+    Raises:
+        ValueError: If the state is that of another module.
+    """
+    with torch.device('meta'):
+        expected = {name: value.size() for name, value in make().state_dict().items()}
+    found = {name: value.size() for name, value in state.items()}
+    differ = [n for n in expected.keys() | found if expected.get(n) != found.get(n)]
+    if differ:
+        raise ValueError(f'tensors of other sizes, such as {min(differ)!r}')
+    module = make()
+    module.load_state_dict(state)
+    return module
