@@ -4,17 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIGS := benchmarks/configs
 
-.PHONY: benchmark peers ablation report test lint results clean
+.PHONY: benchmark peers ablation report test test-matrix reliability lint results clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make benchmark  train AGNN on strictly cold films and print the table'
-	@echo 'make peers      the same beside every peer, in all modes (an hour)'
-	@echo 'make ablation   what each part of AGNN is worth, in all modes (hours)'
-	@echo 'make report     all results, and worked examples, as pages in runs/'
-	@echo 'make test       run all tests'
-	@echo 'make lint       check style'
-	@echo 'make results    repeat every committed result and the tables of the READMEs'
+	@echo 'make benchmark    train AGNN on strictly cold films and print the table'
+	@echo 'make peers        the same beside every peer, in all modes (an hour)'
+	@echo 'make ablation     what each part of AGNN is worth, in all modes (hours)'
+	@echo 'make report       all results, and worked examples, as pages in runs/'
+	@echo 'make test         run all tests'
+	@echo 'make test-matrix  run the quick ones under other versions'
+	@echo 'make reliability  fuzz, kill and wear it out, for hours'
+	@echo 'make lint         check style'
+	@echo 'make results      repeat every committed result and the tables of the READMEs'
 
 # The stamp is younger than the files it was installed from.
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
@@ -48,6 +50,16 @@ report: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+# Under the lowest and the newest versions: gigabytes of them, and an hour.
+test-matrix: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[matrix]'
+	$(BIN)/nox --noxfile tests/noxfile.py
+
+# What the project withstands, looked at long: hours.
+reliability: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[matrix]'
+	$(BIN)/python -m benchmarks.reliability
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -15,7 +15,13 @@ from agnn_pyg.messages import Messages
 from agnn_pyg.model import AGNN
 from agnn_pyg.node_table import NodeTable
 from agnn_pyg.relation_map import RelationMap
-from agnn_pyg.tables import read_folder, read_tensors, write_folder, write_tensors
+from agnn_pyg.tables import (
+    load_module,
+    read_folder,
+    read_tensors,
+    write_folder,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
     from agnn_pyg.recommender import AGNNRecommender
@@ -78,8 +84,10 @@ def load_recommender(
         }
         messages = _under(tensors, 'model/messages.')
         messages = Messages.from_state(messages) if messages else None
-        model = AGNN(**config['model'], messages=messages)
-        model.load_state_dict(_under(tensors, 'model/'))
+        model = load_module(
+            lambda: AGNN(**config['model'], messages=messages),
+            _under(tensors, 'model/'),
+        )
         fitted = Fitted(
             tables,
             _graph(_under(tensors, 'graph/')),
@@ -90,7 +98,7 @@ def load_recommender(
             config['history'],
             config['best_epoch'],
         )
-    except (KeyError, TypeError, RuntimeError) as error:
+    except Exception as error:
         raise ValueError(f"'{path}' is damaged ({error!r})") from error
     return settings, fitted
 

@@ -22,7 +22,7 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
-from agnn_pyg.engine import EachEpoch, History, MovingAverage
+from agnn_pyg.engine import EachEpoch, History, MovingAverage, WholeCheckpoints
 from agnn_pyg.loader import RatingLoader
 from agnn_pyg.rating_module import RatingModule
 
@@ -100,6 +100,7 @@ def fit(
         # Training batches are shared out by the loader; all are validated by each.
         options['use_distributed_sampler'] = False
         options.update(trainer_options)
+        options.setdefault('plugins', [WholeCheckpoints()])
         callbacks: list[pl.Callback] = [history]
         if validation is not None:
             # Ahead of `last`, whose checkpoint so knows of the best one.

@@ -8,7 +8,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +57,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes aside and renames, so that a report is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=1, allow_nan=False) + '\n'
-    with tempfile.NamedTemporaryFile(
-        'w', dir=path.parent, prefix=f'.{path.name}-', delete=False, encoding='utf-8'
-    ) as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    aside = path.with_name(f'.{path.name}.tmp')
+    try:
+        aside.write_text(text, encoding='utf-8')
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def read_reports(folder: Path) -> list[dict[str, Any]]:

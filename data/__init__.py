@@ -10,6 +10,7 @@
 * :mod:`data.synthetic`: small seeded tables whose right answer is known.
 * :mod:`data.tastes`: small seeded implicit feedback, from a mixture of tastes.
 * :mod:`data.download`: the cache, its checksums and the offline mirror.
+* :mod:`data.workspace`: where a file lies until it is whole.
 * :mod:`data.web`: files by their address, through that cache.
 * :mod:`data.archives`: members of a zip file, read in place and to a limit.
 

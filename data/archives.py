@@ -13,6 +13,8 @@ __all__ = ['opened', 'read_member']
 
 # Far above any member of ours, far below what would fill a machine's memory.
 LIMIT = 256 * 2**20
+# Python unpacks other methods in blocks whose size is the archive's to choose.
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @contextmanager
@@ -47,10 +49,13 @@ def read_member(archive: zipfile.ZipFile, member: str, limit: int = LIMIT) -> by
         limit: The most bytes it may hold when unpacked. (default: 256 MiB)
 
     Raises:
-        ValueError: If the member is missing, encrypted or longer than that.
+        ValueError: If the member is missing, encrypted, packed by a method other
+            than deflate, or longer than that.
     """
     name = Path(str(archive.filename)).name
     try:
+        if archive.getinfo(member).compress_type not in METHODS:
+            raise NotImplementedError('it is neither stored nor deflated')
         with archive.open(member) as file:
             # What the archive says of a member's size may be untrue.
             content = file.read(limit + 1)
@@ -58,7 +63,8 @@ def read_member(archive: zipfile.ZipFile, member: str, limit: int = LIMIT) -> by
         raise ValueError(
             f"{name} holds no '{member}': is it the file that was meant?"
         ) from None
-    except (RuntimeError, NotImplementedError) as error:  # a password, a method
+    # A method, a password, a place outside the file.
+    except (NotImplementedError, RuntimeError, OSError) as error:
         raise ValueError(f"cannot unpack '{member}' of {name} ({error})") from error
     if len(content) > limit:
         raise ValueError(

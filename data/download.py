@@ -6,14 +6,14 @@ import hashlib
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from glob import escape
 from pathlib import Path
+
+from data.workspace import workspace
 
 __all__ = [
     'ChecksumError',
@@ -104,7 +104,11 @@ def fetch(
     copy, rejected = _search_mirror(name, digest)
     if copy is not None:
         return copy
-    with _workspace(target.parent) as folder:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(workspace(target.parent))
+        except OSError as error:
+            raise _unwritable(target.parent, error) from error
         try:
             getter(folder)
             _check_written(folder, name)
@@ -176,7 +180,7 @@ def _discard(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except NotADirectoryError:
-        pass  # a file stands where the cache should be: _workspace will say so
+        pass  # a file stands where the cache should be: workspace will say so
     except OSError as error:
         raise _unwritable(path.parent, error) from error
 
@@ -198,23 +202,6 @@ def _search_mirror(name: str, digest: str) -> tuple[Path | None, list[Path]]:
                 return path, rejected
             rejected.append(path)
     return None, rejected
-
-
-@contextmanager
-def _workspace(folder: Path) -> Iterator[Path]:
-    """A folder of our own beside the target, gone afterwards.
-
-    Beside it, since a file can be renamed atomically on one file system only.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        own = Path(tempfile.mkdtemp(prefix='.fetch-', dir=folder))
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    try:
-        yield own
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
 
 
 def _check_written(folder: Path, name: str) -> None:

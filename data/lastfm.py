@@ -80,16 +80,17 @@ def read_lastfm(archive: str | os.PathLike) -> RatingTables:
     items, labels = (_histories(name, content[name]) for name in MEMBERS[:2])
     users = _ids('user_list', content['user_list'])
     _check_alike(items, labels, users)
+    label = [y for u in users for y in labels.get(u, ())]
+    odd = next((y for y in label if y not in (0, 1)), None)
+    if odd is not None:
+        raise ValueError(f"'interaction_dict_y' must hold labels 0 and 1 (got {odd})")
     ratings = pd.DataFrame(
         {
             'user': [u for u in users for _ in items.get(u, ())],
             'item': [i for u in users for i in items.get(u, ())],
-            'rating': [float(y) for u in users for y in labels.get(u, ())],
+            'rating': [float(y) for y in label],
         }
     )
-    if not ratings['rating'].isin((0, 1)).all():
-        odd = ratings.loc[~ratings['rating'].isin((0, 1)), 'rating'].iloc[0]
-        raise ValueError(f"'interaction_dict_y' must hold labels 0 and 1 (got {odd})")
     return RatingTables(
         users=pd.DataFrame({'user': users}),
         items=pd.DataFrame({'item': _ids('item_list', content['item_list'])}),
@@ -100,10 +101,11 @@ def read_lastfm(archive: str | os.PathLike) -> RatingTables:
 def _parse(name: str, content: bytes) -> Any:
     try:
         return json.loads(content)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    # No text, no JSON, a number of too many digits; too many brackets.
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"'{name}' is no JSON ({error}): fetch the archive anew"
-        ) from (error)
+        ) from error
 
 
 def _ids(name: str, values: Any) -> list[int]:

@@ -181,7 +181,7 @@ def _read_table(archive: zipfile.ZipFile, name: str) -> pd.DataFrame:
             quoting=csv.QUOTE_NONE,  # titles hold quotation marks
             na_filter=False,  # nor is any text of theirs a missing value
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(
             f"cannot read the columns {', '.join(columns)} of '{member}' "
             f'({error}): is the file {WHEEL}?'
@@ -194,9 +194,15 @@ def _items(
 ) -> pd.DataFrame:
     items = items.sort_values('item', ignore_index=True)
     year = items['year'].mask(items['year'].isin(NO_YEAR), 'nan')
+    try:
+        year = year.astype('float64')
+    except ValueError as error:
+        raise ValueError(
+            f"'release_year' must hold years ({error}): is the file {WHEEL}?"
+        ) from error
     genre = items['genre'].mask(items['genre'] == NO_GENRE, '')
     return items.assign(
-        year=year.astype('float64'),
+        year=year,
         genre=genre.str.split(),
         **_film_attributes(items['item'], link, graph),
     )

@@ -119,7 +119,7 @@ def _read_table(archive: zipfile.ZipFile, name: str) -> pd.DataFrame:
                 quoting=csv.QUOTE_NONE,  # titles hold quotation marks
                 na_filter=False,  # nor is any text of theirs a missing value
             )
-    except (ValueError, pd.errors.ParserWarning) as error:
+    except (ValueError, OverflowError, pd.errors.ParserWarning) as error:
         raise ValueError(
             f"cannot read {', '.join(columns)} from '{member}' ({error}): is the file "
             'ml-1m.zip?'

@@ -149,6 +149,7 @@ def _read_text(path: Path, delimiter: str, text: Iterable[str]) -> pd.DataFrame:
         pd.errors.ParserError,
         pd.errors.ParserWarning,
         UnicodeDecodeError,
+        OverflowError,
     ) as error:
         raise ValueError(
             f"'{path}' is not a UTF-8 table with delimiter {delimiter!r} "

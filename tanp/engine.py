@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tanp.loader import EpisodeBatch, EpisodeLoader
@@ -45,6 +47,27 @@ class MovingAverage(WeightAveraging):
         self, step_idx: int | None = None, epoch_idx: int | None = None
     ) -> bool:
         return step_idx is not None
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, and renames it when it is whole.
+
+    The engine writes to the system's temporary folder. To move it from there is
+    to copy it where that is another file system, and a process killed meanwhile
+    would leave half a checkpoint.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str, storage_options: Any = None
+    ) -> None:
+        place = Path(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        aside = place.with_name(f'.{place.name}.tmp')
+        try:
+            torch.save(checkpoint, aside)
+            aside.replace(place)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 class History(pl.Callback):

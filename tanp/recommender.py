@@ -246,7 +246,7 @@ class TaNPRecommender(Settings):
             made.history_ = config['history']
             made.best_epoch_ = config['best_epoch']
             made.model_ = load_model(Path(path) / MODEL).eval()
-        except (KeyError, TypeError, RuntimeError, FileNotFoundError) as error:
+        except Exception as error:
             raise ValueError(f"'{path}' is damaged ({error!r})") from error
         return made
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from agnn_pyg.features import Attributes
+from agnn_pyg.tables import load_module
 from tanp.model import TaNP
 from tanp.statistics import InteractionStatistics
 
@@ -26,8 +28,11 @@ def save_model(model: TaNP, path: str | os.PathLike) -> None:
         'config': json.dumps(model.config),
         'state': model.state_dict(),
     }
-    torch.save(content, aside)
-    aside.replace(path)
+    try:
+        torch.save(content, aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def load_model(path: str | os.PathLike, device: torch.device | str = 'cpu') -> TaNP:
@@ -52,14 +57,18 @@ def load_model(path: str | os.PathLike, device: torch.device | str = 'cpu') -> T
             f"'path' must hold a model of format version {VERSION} (got {found}); "
             f'load it with the version of this library that wrote it'
         )
-    state, config = content['state'], json.loads(content['config'])
+    try:
+        return _build(content['state'], json.loads(content['config'])).to(device)
+    except Exception as error:
+        raise ValueError(f"'path' ({str(path)!r}) is damaged ({error!r})") from error
+
+
+def _build(state: dict[str, torch.Tensor], config: dict[str, Any]) -> TaNP:
     for side in ('item', 'user'):
         config[f'{side}_attributes'] = _table(state, side)
     if config['statistics'] is not None:
         config['statistics'] = InteractionStatistics(**config['statistics'])
-    model = TaNP(**config)
-    model.load_state_dict(state)
-    return model.to(device)
+    return load_module(lambda: TaNP(**config), state)
 
 
 def _table(state: dict[str, torch.Tensor], side: str) -> Attributes | None:

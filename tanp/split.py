@@ -97,6 +97,8 @@ def split_episodes(
     if min_size is None:
         min_size = support_size + 10
     _check(support_size, min_size, max_size, fractions, seen)
+    if not len(ratings):
+        raise ValueError("'ratings' has no rows; there is nothing to split")
     table = _Table(ratings, users, items)
     stream = random.Random(seed)
     order = list(range(len(users)))

@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProg
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
-from tanp.engine import EachEpoch, History, MovingAverage
+from tanp.engine import EachEpoch, History, MovingAverage, WholeCheckpoints
 from tanp.inference import check_episodes
 from tanp.loader import EpisodeLoader
 from tanp.task_module import TaskModule
@@ -103,6 +103,7 @@ def fit(
         # Training batches are shared out by the loader; all are validated by each.
         options['use_distributed_sampler'] = False
         options.update(trainer_options)
+        options.setdefault('plugins', [WholeCheckpoints()])
         mode = 'min' if monitor.removeprefix('val_') in LOWER else 'max'
         callbacks: list[pl.Callback] = [history]
         if validation is not None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import torch_geometric
+from hypothesis import HealthCheck, settings
 
 from agnn_pyg.features import AttributeEncoder
 from agnn_pyg.graph import rating_graph
@@ -18,6 +19,13 @@ from data.movielens import load_ml100k
 
 GOLDEN = Path(__file__).parent / 'golden'
 EXTENSIONS = ('pyg_lib', 'torch_sparse', 'torch_scatter')
+
+# Examples a property: `--hypothesis-profile nightly` looks longer, and elsewhere.
+slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
+options = {'deadline': None, 'suppress_health_check': slow}
+settings.register_profile('ci', max_examples=100, derandomize=True, **options)
+settings.register_profile('nightly', max_examples=2000, print_blob=True, **options)
+settings.load_profile('ci')
 
 # Sums in another order differ in the last digits: one thread, one order.
 torch.set_num_threads(1)

@@ -17,6 +17,7 @@ from agnn_pyg.tables.checks import (
     where,
 )
 from agnn_pyg.tables.folder import (
+    load_module,
     read_folder,
     read_tensors,
     write_folder,
@@ -32,6 +33,7 @@ __all__ = [
     'attribute_columns',
     'check_columns',
     'check_known',
+    'load_module',
     'naming',
     'read_folder',
     'read_ids',

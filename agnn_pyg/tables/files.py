@@ -103,14 +103,17 @@ def write_file(frame: pd.DataFrame, path: str | Path | None) -> None:
     path = Path(path)
     suffix = _suffix(path)
     aside = path.with_name(f'.{path.name}.tmp')
-    if suffix == '.parquet':
-        _need_pyarrow(path)
-        texts = {c: frame[c].map(str) for c in frame if _is_uuid(frame[c])}
-        frame.assign(**texts).to_parquet(aside, index=False)
-    else:
-        separator = '\t' if suffix == '.tsv' else ','
-        frame.to_csv(aside, index=False, sep=separator, encoding='utf-8')
-    aside.replace(path)
+    try:
+        if suffix == '.parquet':
+            _need_pyarrow(path)
+            texts = {c: frame[c].map(str) for c in frame if _is_uuid(frame[c])}
+            frame.assign(**texts).to_parquet(aside, index=False)
+        else:
+            separator = '\t' if suffix == '.tsv' else ','
+            frame.to_csv(aside, index=False, sep=separator, encoding='utf-8')
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def read_columns(path: str | Path) -> list[str]:
@@ -137,7 +140,10 @@ def read_columns(path: str | Path) -> list[str]:
 
 def _read(path: Path, texts: Sequence[str]) -> pd.DataFrame:
     if _suffix(path) == '.parquet':
-        return pd.read_parquet(path)
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError, NotImplementedError) as error:
+            raise ValueError(f"'{path}' is damaged ({error}); write it anew") from error
     return _read_text(path, dtype=dict.fromkeys(texts, str))
 
 

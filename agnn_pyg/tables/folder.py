@@ -6,14 +6,21 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 CONFIG, STATE = 'config.json', 'state.pt'
+# Folders beside one that is being written; of a killed writer, they stay behind.
+SAVING, REPLACED = '.saving-', '.replaced-'
+ABANDONED = 3600  # seconds after which nobody is writing any more
 
 
 def write_folder(
@@ -42,20 +49,41 @@ def write_folder(
         raise ValueError(
             f"'{path}' is there already and is no saved model; name another folder"
         )
-    aside = Path(tempfile.mkdtemp(prefix=f'.{path.name}.', dir=path.parent))
+    _recover(path)
+    _remove_abandoned(path)
+    prefix = f'.{path.name}{SAVING}'
+    aside = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     try:
         content = {'kind': kind, 'version': version, **config}
         text = json.dumps(content, ensure_ascii=False, indent=1)
         (aside / CONFIG).write_text(text, encoding='utf-8')
         write(aside)
         aside.chmod(0o755)
-        old = aside.with_name(f'{aside.name}.old')
+        old = aside.with_name(aside.name.replace(SAVING, REPLACED))
         if path.exists():
             path.rename(old)
         aside.rename(path)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        _recover(path)
+
+
+def _recover(path: Path) -> None:
+    """Puts back what was renamed by a writer that was killed before the end."""
+    if not path.exists():
+        for old in path.parent.glob(f'.{escape(path.name)}{REPLACED}*'):
+            with suppress(OSError):
+                old.rename(path)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Removes what writers that were killed have left beside a folder."""
+    for kind in (SAVING, REPLACED):
+        for other in path.parent.glob(f'.{escape(path.name)}{kind}*'):
+            with suppress(OSError):
+                if time.time() - other.stat().st_mtime > ABANDONED:
+                    shutil.rmtree(other)
 
 
 def read_folder(path: str | os.PathLike, kind: str, version: int) -> dict[str, Any]:
@@ -66,11 +94,12 @@ def read_folder(path: str | os.PathLike, kind: str, version: int) -> dict[str, A
             version, or damaged.
     """
     path = Path(path)
+    _recover(path)
     if not (path / CONFIG).is_file():
         raise ValueError(f"'{path}' is no folder of a saved model: no {CONFIG} in it")
     try:
         config = json.loads((path / CONFIG).read_text(encoding='utf-8'))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"'{path / CONFIG}' is damaged ({error})") from error
     if not isinstance(config, dict) or config.pop('kind', None) != kind:
         raise ValueError(f"'{path}' holds something else than a saved {kind}")
@@ -96,3 +125,23 @@ def read_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
         return torch.load(state, weights_only=True)
     except Exception as error:
         raise ValueError(f"'{state}' is missing or damaged ({error})") from error
+
+
+def load_module(make: Callable[[], Module], state: Mapping[str, Tensor]) -> Module:
+    """Makes a module and loads its state.
+
+    The sizes are compared on tensors without memory first: a damaged file of a few
+    bytes must not ask for all there is.
+
+    Raises:
+        ValueError: If the state is that of another module.
+    """
+    with torch.device('meta'):
+        expected = {name: value.size() for name, value in make().state_dict().items()}
+    found = {name: value.size() for name, value in state.items()}
+    differ = [n for n in expected.keys() | found if expected.get(n) != found.get(n)]
+    if differ:
+        raise ValueError(f'tensors of other sizes, such as {min(differ)!r}')
+    module = make()
+    module.load_state_dict(state)
+    return module

@@ -1,0 +1,64 @@
+"""A short look with damaged files; `python -m benchmarks.reliability` looks long."""
+
+import bz2
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.lastfm import read_lastfm
+from data.movielens import read_ml100k
+from data.movielens_1m import read_ml1m
+from tests.fuzz.mutate import DAMAGES, mutated
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_damaged_files_are_refused_or_read():
+    command = [sys.executable, '-W', 'ignore', '-m', 'tests.fuzz', '--count', '60']
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout, done.stderr
+    report = json.loads(done.stdout)
+    failures = {name: found['failures'] for name, found in report.items()}
+    assert not any(failures.values()), failures
+    # Damage that is never noticed would be none.
+    assert all(found['refused'] >= 15 for found in report.values())
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_damage_is_seeded(damage):
+    content = b'user,item\n1,2\n' * 9
+    one, other = (damage(content, np.random.default_rng(3)) for _ in range(2))
+    assert one == other
+    stream = np.random.default_rng(0)
+    assert any(mutated(content, stream) != content for _ in range(5))
+
+
+# What each reader asks an archive for first.
+READERS = {
+    read_lastfm: 'data/lastfm_20/interaction_dict_x.json',
+    read_ml100k: 'recbole/dataset_example/ml-100k/ml-100k.inter',
+    read_ml1m: 'ml-1m/users.dat',
+}
+
+
+@pytest.mark.parametrize('reader', READERS)
+def test_a_bomb_is_not_unpacked(reader, tmp_path, monkeypatch):
+    monkeypatch.setattr('data.archives.read_member.__defaults__', (2**20,))
+    for method, message in (
+        (zipfile.ZIP_DEFLATED, 'is longer than'),
+        (zipfile.ZIP_BZIP2, 'neither stored nor deflated'),
+        (zipfile.ZIP_LZMA, 'neither stored nor deflated'),
+    ):
+        with zipfile.ZipFile(tmp_path / 'bomb.zip', 'w', method) as archive:
+            archive.writestr(READERS[reader], b'0' * (17 * 2**20))
+        with pytest.raises(ValueError, match=message):
+            reader(tmp_path / 'bomb.zip')
+    # Which is why: one block of it unpacks to whatever it wants.
+    assert len(bz2.compress(b'0' * (17 * 2**20))) < 100

@@ -1,0 +1,139 @@
+"""A disk that is full or may only be read: a clear error, and nothing lost."""
+
+import hashlib
+import os
+import resource
+import shutil
+import subprocess
+
+import pandas as pd
+import pytest
+import torch
+
+from agnn_pyg.tables import read_folder, read_tensors, write_folder, write_tensors
+from agnn_pyg.tables.files import write_file
+from benchmarks.records import write_json
+from data.download import DownloadError, fetch
+from tanp import TaNP, load_model, save_model
+from tests.interruption.killing import in_a_child, outcome
+
+CONTENT = b'0123456789' * 30_000
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+def download(folder):
+    (folder / 'raw.csv').write_bytes(CONTENT)
+
+
+def limited(work, size=4096):
+    """Runs work in a process whose files may hold so many bytes, no more."""
+
+    def prepare():
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    assert not outcome(in_a_child(work, prepare))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_fetching_to_a_full_disk(tmp_path):
+    def work():
+        with pytest.raises(DownloadError, match=r'could not fetch raw\.csv: .*large'):
+            fetch('raw.csv', DIGEST, download, cache=tmp_path / 'cache')
+
+    limited(work)
+    assert names(tmp_path / 'cache') == []
+    assert fetch('raw.csv', DIGEST, download, cache=tmp_path / 'cache').exists()
+
+
+def large_folder(path, value):
+    def write(folder):
+        write_tensors(folder, {'x': torch.full((5000,), value)})
+
+    write_folder(path, 'thing', 1, {'value': value}, write)
+
+
+def test_saving_to_a_full_disk_keeps_what_was_there(tmp_path):
+    model = TaNP(500, task_channels=(4, 4))
+    save_model(model, tmp_path / 'model.pt')
+    large_folder(tmp_path / 'saved', 1.0)
+    write_json(tmp_path / 'report.json', {'figures': [1]})
+    write_file(pd.DataFrame({'a': [1]}), tmp_path / 'table.csv')
+    before = names(tmp_path)
+
+    def work():
+        long = [1.5] * 5000
+        for attempt in (
+            lambda: save_model(model, tmp_path / 'model.pt'),
+            lambda: large_folder(tmp_path / 'saved', 2.0),
+            lambda: write_json(tmp_path / 'report.json', {'figures': long}),
+            lambda: write_file(pd.DataFrame({'a': long}), tmp_path / 'table.csv'),
+        ):
+            # PyTorch's writer reports in its own way.
+            with pytest.raises((OSError, RuntimeError)):
+                attempt()
+
+    limited(work)
+    assert names(tmp_path) == before
+    assert load_model(tmp_path / 'model.pt').config == model.config
+    assert read_folder(tmp_path / 'saved', 'thing', 1) == {'value': 1.0}
+    assert read_tensors(tmp_path / 'saved')['x'].eq(1).all()
+    assert pd.read_csv(tmp_path / 'table.csv')['a'].tolist() == [1]
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """A file system of one megabyte, where this process may mount one."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+    command = ['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(folder)]
+    if (
+        shutil.which('mount') is None
+        or subprocess.run(command, capture_output=True, check=False).returncode
+    ):
+        pytest.skip('this process may not mount a file system')
+    yield folder
+    subprocess.run(['umount', str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(mounted):
+    def too_large(folder):
+        (folder / 'raw.csv').write_bytes(CONTENT * 9)
+
+    with pytest.raises(DownloadError, match='No space left'):
+        fetch('raw.csv', DIGEST, too_large, cache=mounted)
+    assert names(mounted) == []
+    assert fetch('raw.csv', DIGEST, download, cache=mounted).read_bytes() == CONTENT
+
+
+def test_a_cache_that_may_only_be_read(tmp_path, request):
+    folder = tmp_path / 'disk'
+    if os.geteuid() == 0:  # who may write whatever the mode says
+        folder = request.getfixturevalue('mounted')
+    else:
+        folder.mkdir()
+    fetch('raw.csv', DIGEST, download, cache=folder)
+    (folder / 'bad.csv').write_bytes(b'corrupt')
+
+    def lock(mode, option):
+        if os.geteuid():
+            folder.chmod(mode)
+        else:
+            command = ['mount', '-o', f'remount,{option}', str(folder)]
+            subprocess.run(command, check=True)
+
+    lock(0o555, 'ro')
+    try:
+        # What is there is used; what is not, is asked for elsewhere.
+        assert fetch('raw.csv', DIGEST, None, cache=folder) == folder / 'raw.csv'
+        for name in ('bad.csv', 'new.csv'):
+            with pytest.raises(DownloadError, match=r'cannot be written.*COLDSTART'):
+                fetch(name, DIGEST, download, cache=folder)
+    finally:
+        lock(0o755, 'rw')
+    assert names(folder) == ['bad.csv', 'raw.csv']

@@ -1,0 +1,68 @@
+"""The quick tests under other versions: `make test-matrix`, or
+`nox -f tests/noxfile.py -s oldest`.
+
+The lowest versions are read from `setup.cfg`, so that what it promises is what
+has passed. Interpreters that are not at hand are reported and skipped.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from pathlib import Path
+
+import nox
+
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_existing_virtualenvs = True
+
+ROOT = Path(__file__).parents[1]
+QUICK = ('-m', 'not slow and not realdata')
+
+
+def lowest() -> list[str]:
+    """Every requirement of `setup.cfg` at the lowest version it admits."""
+    config = configparser.ConfigParser(inline_comment_prefixes='#')
+    config.read(ROOT / 'setup.cfg')
+    texts = [config['options']['install_requires']]
+    texts += [config['options.extras_require'][extra] for extra in ('test', 'train')]
+    lines = {line.strip() for text in texts for line in text.splitlines()}
+    return sorted(line.replace('>=', '==') for line in lines if '>=' in line)
+
+
+def check(session: nox.Session, *constraints: str) -> None:
+    """Installs the project with its tests' needs, and runs the quick tests."""
+    session.chdir(ROOT)
+    session.install(*constraints, '.[test]')
+    # What was tested is this folder: the wheel only brought its requirements.
+    session.run('python', '-m', 'pytest', *QUICK, *session.posargs)
+
+
+@nox.session(python='3.10')
+def oldest(session: nox.Session) -> None:
+    """Lowest Python, and the lowest version of each requirement."""
+    check(session, *lowest())
+
+
+@nox.session(python='3.11')
+def pandas2(session: nox.Session) -> None:
+    """The PyTorch of `constraints.txt` beside pandas 2 and NumPy 1."""
+    pinned = (ROOT / 'constraints.txt').read_text(encoding='utf-8')
+    torch = re.search(r'^torch==.*$', pinned, re.MULTILINE).group()
+    check(session, torch, 'torch-geometric<2.7', 'pandas<3', 'numpy<2')
+
+
+@nox.session(python='3.11')
+def scatter(session: nox.Session) -> None:
+    """The versions of `constraints.txt`, with torch-scatter."""
+    session.chdir(ROOT)
+    session.install('--constraint', 'constraints.txt', 'torch', 'setuptools', 'wheel')
+    session.install('--constraint', 'constraints.txt', '.[test]')
+    session.install('--no-build-isolation', 'torch-scatter')
+    session.run('python', '-m', 'pytest', *QUICK, *session.posargs)
+
+
+@nox.session(python='3.12')
+def newest(session: nox.Session) -> None:
+    """Newest Python that is promised, and the newest version of everything."""
+    check(session)

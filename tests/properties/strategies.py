@@ -1,0 +1,127 @@
+"""Random small tables, graphs and episodes: gaps, ties, repeats, lone nodes."""
+
+import numpy as np
+import pandas as pd
+import torch
+from hypothesis import strategies as st
+
+from data.tables import RatingTables
+from tanp.episodes import Episodes, offsets
+
+seeds = st.integers(0, 2**31 - 1)
+WORDS = ('', 'a', 'b', 'é', 'a b', '0', 'nan')
+
+
+def _word(rng):
+    return WORDS[rng.integers(len(WORDS))]
+
+
+def _words(rng):
+    return [_word(rng) for _ in range(rng.integers(4))]
+
+
+# A cell of each kind of column.
+CELLS = {
+    'categorical': _word,
+    'multi': _words,
+    'numeric': lambda rng: rng.choice([0.0, 1.0, -3.5, 1e9, rng.normal()]),
+}
+
+
+@st.composite
+def attribute_frames(draw, min_size=1, max_size=12):
+    """A frame with gaps and ties, and the kinds of its columns."""
+    size = draw(st.integers(min_size, max_size))
+    rng = np.random.default_rng(draw(seeds))
+    gaps = draw(st.sampled_from([0, 0.3, 1]))
+    columns = {
+        f'c{i}': k
+        for i, k in enumerate(
+            draw(st.lists(st.sampled_from(sorted(CELLS)), min_size=1, max_size=3))
+        )
+    }
+    frame = {}
+    for name, kind in columns.items():
+        cells = [None if rng.random() < gaps else CELLS[kind](rng) for _ in range(size)]
+        if kind == 'numeric' and all(cell is None for cell in cells):
+            cells[0] = 0.0  # a column of nothing is refused
+        frame[name] = pd.Series(cells, dtype=float if kind == 'numeric' else object)
+    return pd.DataFrame(frame), columns
+
+
+@st.composite
+def rating_tables(draw):
+    """Tables with ids of a random kind, and users and items without a rating."""
+    num_users, num_items = draw(st.integers(1, 12)), draw(st.integers(1, 12))
+    make = draw(st.sampled_from([int, str, 'é{}'.format]))
+    rng = np.random.default_rng(draw(seeds))
+    user_ids, item_ids = (
+        [make(i) for i in rng.permutation(100)[:n]] for n in (num_users, num_items)
+    )
+    rated = rng.random((num_users, num_items)) < draw(st.floats(0, 1))
+    rated[rng.integers(num_users), rng.integers(num_items)] = True
+    user, item = rated.nonzero()
+    ratings = pd.DataFrame(
+        {
+            'user': [user_ids[u] for u in user],
+            'item': [item_ids[i] for i in item],
+            'rating': rng.integers(1, 6, len(user)) / draw(st.sampled_from([1, 2])),
+        }
+    )
+    return RatingTables(
+        pd.DataFrame({'user': user_ids}),
+        pd.DataFrame({'item': item_ids}),
+        ratings.sample(frac=1, random_state=int(rng.integers(99))),
+    )
+
+
+@st.composite
+def sparse_matrices(draw, num_rows=None, columns=5):
+    """A small non-negative matrix as an array; some rows may be empty."""
+    rows = draw(st.integers(2, 12)) if num_rows is None else num_rows
+    rng = np.random.default_rng(draw(seeds))
+    values = rng.integers(1, draw(st.sampled_from([2, 6])), (rows, columns))
+    return values * (rng.random((rows, columns)) < draw(st.floats(0, 1)))
+
+
+@st.composite
+def edges(draw, min_nodes=1):
+    """Nodes, edges among them without repeats, and weights, some of them 0."""
+    num_nodes = draw(st.integers(min_nodes, 9))
+    rng = np.random.default_rng(draw(seeds))
+    linked = rng.random((num_nodes, num_nodes)) < draw(st.floats(0, 1))
+    index = torch.from_numpy(np.stack(linked.nonzero()))
+    index = index[:, torch.from_numpy(rng.permutation(index.size(1)))]
+    weight = torch.from_numpy(rng.integers(0, 4, index.size(1))).float()
+    return num_nodes, index, weight
+
+
+@st.composite
+def episodes(draw, max_tasks=6, num_items=12):
+    """Tasks of random sizes, every one with a support and a query."""
+    rng = np.random.default_rng(draw(seeds))
+    size = rng.integers(2, num_items + 1, draw(st.integers(1, max_tasks)))
+    support = [int(rng.integers(1, n)) for n in size]
+    item = np.concatenate([rng.permutation(num_items)[:n] for n in size])
+    size, support = torch.from_numpy(size), torch.tensor(support)
+    return Episodes(
+        torch.from_numpy(rng.permutation(20)[: len(size)]),
+        offsets(size),
+        torch.from_numpy(item),
+        torch.from_numpy(rng.integers(0, 2, len(item))).float(),
+        support,
+        support,
+    )
+
+
+@st.composite
+def rankings(draw):
+    """Scores with ties, labels and masks of a few padded tasks."""
+    rng = np.random.default_rng(draw(seeds))
+    tasks, width = draw(st.integers(1, 4)), draw(st.integers(1, 8))
+    size = torch.from_numpy(rng.integers(1, width + 1, tasks))
+    mask = torch.arange(width) < size[:, None]
+    levels = draw(st.sampled_from([2, 5, 1000]))
+    score = torch.from_numpy(rng.integers(-levels, levels, (tasks, width))).double()
+    label = torch.from_numpy(rng.integers(0, 2, (tasks, width))).double()
+    return score, label, mask, draw(st.integers(1, int(size.min())))

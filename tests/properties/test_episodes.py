@@ -1,0 +1,152 @@
+"""Episodes, their loader, the model that reads them, and metrics of rankings."""
+
+import re
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchmetrics.functional.classification import binary_auroc
+from torchmetrics.functional.retrieval import (
+    retrieval_precision,
+    retrieval_recall,
+    retrieval_reciprocal_rank,
+)
+
+from tanp import EpisodeLoader, TaNP, load_model, predict, save_model, split_episodes
+from tanp.metrics import auc, ranking_metrics, tie_counting_metrics
+from tests.properties.strategies import episodes, rankings, seeds
+from tests.tanp.test_loader import all_tasks
+
+SMALL = {
+    'embedding_channels': (4, 4),
+    'latent_channels': (4, 4, 4),
+    'task_channels': (4, 4),
+    'decoder_channels': (4, 4),
+    'num_clusters': 2,
+}
+OPTIONS = st.fixed_dictionaries(
+    {
+        'modulation': st.sampled_from(['film', 'gating']),
+        'likelihood': st.sampled_from(['bernoulli', 'gaussian']),
+        'latent_channels': st.sampled_from([None, (4, 4, 4)]),
+        'num_clusters': st.sampled_from([0, 2]),
+        'user_ids': st.booleans(),
+    }
+)
+
+
+def small(options, seed):
+    torch.manual_seed(seed)
+    return TaNP(12, 20, **SMALL | options).eval()
+
+
+@given(episodes(), st.integers(1, 4), seeds)
+def test_dealing_loses_nothing(tasks, batch_size, seed):
+    options = {'context_sizes': (1, 3), 'shuffle': True, 'seed': seed % 1000}
+    loader = EpisodeLoader(tasks, batch_size, **options)
+    expected = {
+        int(user): sorted(zip(*(part.tolist() for part in parts), strict=True))
+        for user, *parts in zip(
+            tasks.user,
+            tasks.item.split(tasks.size.tolist()),
+            tasks.label.split(tasks.size.tolist()),
+            strict=True,
+        )
+    }
+    dealt = all_tasks(loader)
+    assert {u: sorted(one + two) for u, one, two in dealt} == expected
+    assert all(support and query for _, support, query in dealt)
+    assert all_tasks(EpisodeLoader(tasks, batch_size, **options)) == dealt
+
+
+@given(st.integers(3, 15), st.integers(2, 15), seeds, st.integers(1, 4))
+def test_no_user_is_in_two_parts(num_users, num_items, seed, support_size):
+    rng = np.random.default_rng(seed)
+    user, item = (rng.random((num_users, num_items)) < 0.7).nonzero()
+    frame = pd.DataFrame({'user': user, 'item': item, 'rating': 1.0 * (item % 2)})
+    options = {'support_size': support_size, 'min_size': support_size + 1}
+    ids = range(num_users), range(num_items)
+    try:
+        parts = split_episodes(frame, *ids, **options, seed=seed % 1000)
+    except ValueError as error:
+        assert re.search("'min_size'|no rows", str(error))  # noqa: PT017
+        return
+    users = [set(getattr(parts, n).user.tolist()) for n in ('warm', 'validation')]
+    users.append(set(parts.test.user.tolist()))
+    assert not users[0] & users[1]
+    assert not users[2] & (users[0] | users[1])
+    assert set(parts.train.user.tolist()) <= users[0]
+    for tasks in (parts.train, parts.validation, parts.test):
+        assert tasks.num_support.eq(support_size).all()
+        assert tasks.num_query.ge(1).all()
+        assert set(tasks.item.tolist()) <= set(parts.warm.item.tolist())
+
+
+@given(episodes(), OPTIONS, seeds)
+def test_a_prediction_depends_on_its_own_task_only(tasks, options, seed):
+    model = small(options, seed)
+    together = predict(model, EpisodeLoader(tasks, len(tasks))).mean
+    assert torch.isfinite(together).all()
+    if options['likelihood'] == 'bernoulli':
+        assert together.ge(0).all()
+        assert together.le(1).all()
+    alone = predict(model, EpisodeLoader(tasks, 1)).mean
+    assert torch.allclose(alone, together, atol=1e-5)
+    order = torch.randperm(len(tasks))
+    moved = predict(model, EpisodeLoader(tasks.select(order), 3)).mean
+    sizes = tasks.num_query.tolist()
+    parts = together.split(sizes)
+    assert torch.allclose(moved, torch.cat([parts[i] for i in order]), atol=1e-5)
+
+
+@given(episodes(), OPTIONS, seeds)
+def test_a_saved_model_is_the_same_model(tasks, options, seed):
+    model = small(options, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(model, Path(folder) / 'model.pt')
+        again = load_model(Path(folder) / 'model.pt')
+    assert again.config == model.config
+    loader = EpisodeLoader(tasks, 3)
+    assert torch.equal(predict(again, loader).mean, predict(model, loader).mean)
+
+
+@given(rankings())
+def test_metrics_are_shares_and_those_of_torchmetrics(ranking):
+    score, label, mask, k = ranking
+    found = ranking_metrics(score, label, mask, k)
+    found |= {'auc': auc(score, label, mask)}
+    found |= tie_counting_metrics(score, label, mask, k)
+    for name, value in found.items():
+        inside = (value >= 0) & (value <= 1 + 1e-9)
+        assert (inside | value.isnan()).all(), name
+    for row, real in enumerate(mask):
+        s, y = score[row, real], label[row, real].long()
+        if 0 < y.sum() < len(y):
+            expected = binary_auroc((s / 1000).sigmoid(), y).double()
+            assert torch.isclose(found['auc'][row], expected, atol=1e-6)
+        if not y.sum():
+            assert all(found[n][row].isnan() for n in ('precision', 'recall', 'auc'))
+            continue
+        if len(s.unique()) < len(s):
+            continue  # equal scores: theirs may take any order
+        s = (s / 1000).sigmoid()
+        for name, reference in (
+            ('precision', retrieval_precision),
+            ('recall', retrieval_recall),
+            ('rr', retrieval_reciprocal_rank),
+        ):
+            expected = reference(s, y, top_k=k).double()
+            assert torch.isclose(found[name][row], expected, atol=1e-6), name
+
+
+@given(rankings(), st.floats(0.01, 100), st.floats(-100, 100))
+def test_metrics_read_the_order_only(ranking, scale, shift):
+    score, label, mask, k = ranking
+    one = ranking_metrics(score, label, mask, k)
+    other = ranking_metrics(score * scale + shift, label, mask, k)
+    for name, value in one.items():
+        assert torch.allclose(value, other[name], equal_nan=True), name

@@ -1,0 +1,162 @@
+"""Graphs, draws of neighbours, layers and the model that reads them."""
+
+import numpy as np
+import scipy.sparse
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch_geometric.data import Data
+from torch_geometric.loader import NeighborLoader
+
+from agnn_pyg import (
+    AGNN,
+    AttributeEncoder,
+    GatedConv,
+    ProximitySampler,
+    RatingLoader,
+    RatingPropagation,
+    attribute_graph,
+    attribute_relations,
+    predict,
+    rating_graph,
+)
+from agnn_pyg.pool import CandidatePool
+from agnn_pyg.proximity import pool_size
+from tests.properties.strategies import (
+    attribute_frames,
+    edges,
+    seeds,
+    sparse_matrices,
+)
+
+
+@given(sparse_matrices(), seeds, st.floats(0.01, 1), st.booleans())
+def test_pools_lie_inside_the_graph(matrix, seed, pool, rated):
+    attributes = scipy.sparse.csr_matrix(matrix)
+    ratings = attributes[:, ::-1] if rated else None
+    graph = attribute_graph(attributes, ratings, pool=pool, seed=seed % 10)
+    source, target = graph.edge_index
+    assert graph.num_nodes == len(matrix)
+    assert graph.edge_index.numel() == 0 or source.max() < len(matrix)
+    assert not (source == target).any()
+    assert torch.equal(target, target.sort().values)
+    assert torch.isfinite(graph.edge_weight).all()
+    assert (graph.edge_weight > 0).all()
+    size = pool_size(len(matrix) - 1, pool, 500)
+    assert target.bincount(minlength=len(matrix)).le(size).all()
+    pairs = set(zip(source.tolist(), target.tolist(), strict=True))
+    assert len(pairs) == len(source)
+    # Of whom nothing is known: nobody is closer than the farthest.
+    alone = np.flatnonzero(~matrix.any(axis=1))
+    assert not np.isin(target, alone).any()
+
+
+@given(sparse_matrices(), seeds)
+def test_names_of_nodes_do_not_matter_to_a_graph(matrix, seed):
+    order = np.random.default_rng(seed).permutation(len(matrix))
+    dense = []
+    for rows in (matrix, matrix[order]):
+        # Whole pools, as ties at the edge of one are broken at random.
+        graph = attribute_graph(scipy.sparse.csr_matrix(rows), pool=1.0)
+        weights = torch.zeros(len(rows), len(rows))
+        weights[tuple(graph.edge_index)] = graph.edge_weight
+        dense.append(weights)
+    assert torch.allclose(dense[0][order][:, order], dense[1], atol=1e-5)
+
+
+@given(edges(), st.integers(0, 5), seeds, st.integers(0, 3))
+def test_draws_are_distinct_edges_of_the_node(graph, size, seed, epoch):
+    num_nodes, index, weight = graph
+    pool = CandidatePool(index, weight, num_nodes)
+    node = torch.arange(num_nodes)
+    slot = pool.draw(node, size, seed, epoch)
+    for row, found in enumerate(slot):
+        found = found[found >= 0]
+        edge = pool.perm[found]
+        assert len(set(edge.tolist())) == len(edge)
+        assert index[1, edge].eq(row).all()
+        assert weight[edge].gt(0).all()
+        possible = int(((index[1] == row) & (weight > 0)).sum())
+        assert len(edge) == min(size, possible)
+    order = torch.randperm(num_nodes, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(pool.draw(node[order], size, seed, epoch), slot[order])
+
+
+@given(edges(min_nodes=2), st.lists(st.integers(0, 3), min_size=1, max_size=2), seeds)
+def test_sampled_graphs_are_part_of_the_graph(graph, num_neighbors, seed):
+    num_nodes, index, weight = graph
+    data = Data(edge_index=index, edge_weight=weight, num_nodes=num_nodes)
+    sampler = ProximitySampler(data, num_neighbors, seed=seed % 100)
+    loader = NeighborLoader(data, num_neighbors, batch_size=2, neighbor_sampler=sampler)
+    existing = set(map(tuple, index.t().tolist()))
+    seen = []
+    for batch in loader:
+        assert len(set(batch.n_id.tolist())) == len(batch.n_id)
+        seen += batch.n_id[: batch.batch_size].tolist()
+        drawn = batch.n_id[batch.edge_index]
+        assert set(map(tuple, drawn.t().tolist())) <= existing
+        assert torch.equal(drawn, index[:, batch.e_id])
+    assert seen == list(range(num_nodes))
+
+
+@given(edges(), seeds, st.booleans())
+def test_layers_do_not_know_the_names_of_nodes(graph, seed, weighted):
+    num_nodes, index, weight = graph
+    torch.manual_seed(seed)
+    conv, x = GatedConv(4), torch.randn(num_nodes, 4)
+    node, edge = torch.randperm(num_nodes), torch.randperm(index.size(1))
+    out = conv(x, index, weight if weighted else None)
+    assert torch.isfinite(out).all()
+    name = node.argsort()  # of the node that is now called so
+    other = conv(x[node], name[index][:, edge], weight[edge] if weighted else None)
+    assert torch.allclose(other, out[node], atol=1e-5)
+
+
+def rated(frames, seed):
+    """Rows of users and items with ratings of random pairs of them."""
+    rng = np.random.default_rng(seed)
+    sizes = [len(frame) for frame, _ in frames]
+    user, item = (rng.random(sizes) < rng.random()).nonzero()
+    if not len(user):
+        user = item = np.zeros(1, int)
+    rating = rng.integers(1, 6, len(user))
+    pairs = torch.from_numpy(np.stack([user, item]))
+    return pairs, torch.from_numpy(rating).float()
+
+
+sides = st.tuples(attribute_frames(min_size=2), attribute_frames(min_size=2))
+
+
+@given(sides, seeds)
+def test_predictions_are_finite_and_follow_their_pairs(frames, seed):
+    encoded = [AttributeEncoder(kinds).fit_transform(frame) for frame, kinds in frames]
+    index, rating = rated(frames, seed)
+    graph = rating_graph(*encoded, index, rating, pool=0.5)
+    torch.manual_seed(seed)
+    model = AGNN(
+        *(bags.num_nodes for bags in encoded),
+        *(bags.num_tokens for bags in encoded),
+        channels=4,
+        hidden_channels=4,
+    ).eval()
+    every = torch.cartesian_prod(*(torch.arange(b.num_nodes) for b in encoded)).t()
+    predicted = predict(model, RatingLoader(graph, every, num_neighbors=2), draws=2)
+    assert predicted.size() == every[:1].squeeze(0).size()
+    assert torch.isfinite(predicted).all()
+    order = torch.randperm(every.size(1))
+    loader = RatingLoader(graph, every[:, order], batch_size=5, num_neighbors=2)
+    assert torch.allclose(predict(model, loader, draws=2), predicted[order], atol=1e-4)
+
+
+@given(sides, seeds)
+def test_messages_are_finite(frames, seed):
+    relations = []
+    for frame, kinds in frames:
+        encoder = AttributeEncoder(kinds)
+        relations.append(attribute_relations(encoder, encoder.fit_transform(frame)))
+    index, rating = rated(frames, seed)
+    messages = RatingPropagation(*relations)
+    messages.fit(index, rating)
+    users, items = (torch.arange(len(frame)) for frame, _ in frames)
+    pairs = torch.cartesian_prod(users, items).t()
+    assert torch.isfinite(messages(*pairs)).all()

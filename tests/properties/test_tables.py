@@ -1,0 +1,100 @@
+"""Tables and attributes: what is encoded, and what comes back from a file."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agnn_pyg import AttributeEncoder
+from agnn_pyg.tables import Ids, read_ids
+from agnn_pyg.tables.files import read_file, write_file
+from data.readers import read_tables
+from tests.properties.strategies import attribute_frames, rating_tables, seeds
+
+
+def same(one, other):
+    return all(torch.equal(a, vars(other)[k]) for k, a in vars(one).items())
+
+
+@given(attribute_frames(), st.integers(1, 3), st.integers(2, 5))
+def test_encoded_attributes_are_bags_of_known_tokens(table, min_count, num_knots):
+    frame, columns = table
+    encoder = AttributeEncoder(columns, min_count=min_count, num_knots=num_knots)
+    bags = encoder.fit_transform(frame)
+    assert bags.index.size() == bags.weight.size()
+    assert bags.index.size(0) == len(frame)
+    assert bags.index.ge(0).all()
+    assert bags.index.lt(bags.num_tokens).all()
+    assert bags.weight.ge(0).all()
+    assert bags.weight.le(1).all()
+    assert np.isfinite(bags.multi_hot().toarray()).all()
+    # What an encoder is saved as encodes alike, and unseen rows to something.
+    again = AttributeEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
+    assert same(again.transform(frame), bags)
+
+
+@given(attribute_frames(min_size=2), seeds)
+def test_the_order_of_rows_is_the_order_of_bags(table, seed):
+    frame, columns = table
+    order = np.random.default_rng(seed).permutation(len(frame))
+    one = AttributeEncoder(columns).fit_transform(frame)
+    other = AttributeEncoder(columns).fit_transform(frame.iloc[order])
+    assert torch.equal(one.is_value, other.is_value)
+    one, other = one.multi_hot().toarray(), other.multi_hot().toarray()
+    assert np.allclose(one[order], other)
+
+
+@given(attribute_frames(), attribute_frames())
+def test_rows_of_another_day_are_encoded(known, later):
+    columns = {name: kind for name, kind in known[1].items() if name in later[0]}
+    encoder = AttributeEncoder(columns).fit(known[0])
+    # The same columns may hold other kinds of cells by then.
+    fitting = {n for n, kind in columns.items() if later[1][n] == kind}
+    if fitting == set(columns):
+        bags = encoder.transform(later[0])
+        assert bags.index.lt(bags.num_tokens).all()
+        assert torch.isfinite(bags.weight).all()
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.text(min_size=1), min_size=1))
+def test_ids_are_of_one_kind_or_refused(values):
+    frame = pd.DataFrame({'user': pd.Series(values, dtype=object)})
+    kinds = {type(value) for value in values}
+    try:
+        ids = Ids.distinct(*read_ids(frame, 'user', 'users'))
+    except ValueError as error:
+        assert "'users' mixes" in str(error)  # noqa: PT017
+        assert len(kinds) == 2
+        return
+    assert len(kinds) == 1
+    again = Ids.from_dict(json.loads(json.dumps(ids.to_dict())))
+    assert again.values.tolist() == ids.values.tolist() == sorted(set(values))
+    rows = again.rows(frame, 'user', 'users')
+    assert again.values[rows].tolist() == values
+
+
+@given(rating_tables(), st.sampled_from(['.csv', '.tsv', '.parquet']))
+def test_files_hold_what_was_written(tables, suffix):
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f'{n}{suffix}' for n in ('ratings', 'users', 'items')]
+        frames = (tables.ratings, tables.users, tables.items)
+        for frame, path in zip(frames, paths, strict=True):
+            write_file(frame, path)
+        read = read_tables(*paths)
+        roles = {name: name for name in ('user', 'item', 'rating')}
+        kinds = {'user': 'str', 'item': 'str'}
+        ours = read_file(paths[0], roles=roles, kinds=kinds)
+        assert sorted(p.name for p in Path(folder).iterdir()) == sorted(
+            path.name for path in paths
+        )
+    # Digits become whole numbers on the way: as text they are alike.
+    for frame in (read.ratings, ours):
+        assert frame['rating'].tolist() == tables.ratings['rating'].tolist()
+        for side in ('user', 'item'):
+            expected = tables.ratings[side].map(str).tolist()
+            assert frame[side].map(str).tolist() == expected
