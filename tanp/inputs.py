@@ -12,7 +12,7 @@ from agnn_pyg.features import Attributes
 from tanp.loader import EpisodeBatch
 from tanp.nn.embedding import NodeEmbedding
 from tanp.nn.rows import Rows, rows_of
-from tanp.statistics import InteractionStatistics
+from tanp.statistics import Catalogue, InteractionStatistics
 
 
 class TaskInputs(NamedTuple):
@@ -108,6 +108,32 @@ class InputEncoder(nn.Module):
         for embedding, row in ((self.item, item), (self.user, user)):
             if embedding is not None:
                 embedding.know(row)
+
+    @property
+    def user_columns(self) -> slice:
+        """Where in :attr:`TaskInputs.x` the user is."""
+        start = 0 if self.item is None else self.item.lin.out_features
+        width = 0 if self.user is None else self.user.lin.out_features
+        return slice(start, start + width)
+
+    def catalogue(self) -> tuple[Tensor, Catalogue | None]:
+        """All items as a user without a share in the statistics sees them.
+
+        Returns:
+            What is known of the items, with zeros in place of the user,
+            :obj:`[I, F]`, and what statistics say of them.
+        """
+        parts, told = [], None
+        if self.item is not None:
+            every = torch.arange(self.num_items, device=self.item.bias.device)
+            parts.append(self.item(every))
+        if self.user is not None:
+            width = self.user.lin.out_features
+            parts.append(self.user.bias.new_zeros(self.num_items, width))
+        if self.statistics is not None:
+            told = self.statistics.catalogue()
+            parts += [told.items.vector[0], told.counts]
+        return torch.cat(parts, dim=-1), told
 
     def forward(self, batch: EpisodeBatch) -> TaskInputs:
         batch = batch.cleared()
