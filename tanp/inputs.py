@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agnn_pyg.features import Attributes
@@ -13,6 +15,9 @@ from tanp.loader import EpisodeBatch
 from tanp.nn.embedding import NodeEmbedding
 from tanp.nn.rows import Rows, rows_of
 from tanp.statistics import Catalogue, InteractionStatistics
+
+if TYPE_CHECKING:
+    from tanp.model import TaNP
 
 
 class TaskInputs(NamedTuple):
@@ -165,3 +170,32 @@ class InputEncoder(nn.Module):
         return TaskInputs(
             x, label, surprise, base, counts, evidence.kernel, support, query
         )
+
+
+def with_users(model: TaNP, attributes: Attributes) -> TaNP:
+    """The same model, with further users at the end of its table.
+
+    Parameters are shared, and so is all else but the table of users' attributes.
+
+    Args:
+        model (TaNP): With users' attributes, and without users' ids.
+        attributes (Attributes): Of the new users, by the encoder of the others.
+    """
+    model = _shallow(model)
+    model.inputs = _shallow(model.inputs)
+    model.inputs.user = user = _shallow(model.inputs.user)
+    for name, new in (('attr', attributes.index), ('attr_weight', attributes.weight)):
+        old = getattr(user, name)
+        width = max(old.size(1), new.size(1))
+        parts = (F.pad(part, (0, width - part.size(1))) for part in (old, new.to(old)))
+        setattr(user, name, torch.cat([*parts]))
+    user.num_nodes += attributes.num_nodes
+    return model
+
+
+def _shallow(module: nn.Module) -> nn.Module:
+    """A copy that holds the same parts, but may come to hold others."""
+    made = copy.copy(module)
+    for kind in ('_parameters', '_buffers', '_modules'):
+        setattr(made, kind, dict(getattr(module, kind)))
+    return made
