@@ -180,7 +180,7 @@ def _statistics(
     if num_items > MOST_ITEMS:
         raise ValueError(
             f"'statistics' hold a number for each two of {num_items:,} items, which is "
-            f'meant for {MOST_ITEMS:,} at most; set it to False, or leave rare items out'
+            f'meant for {MOST_ITEMS:,} at most; set it to False, or drop rare items'
         )
     count = len(episodes)
     folds = min(FOLDS, count)
