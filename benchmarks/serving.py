@@ -28,12 +28,14 @@ from data.download import DownloadError
 from data.lastfm import load_lastfm
 from data.tables import RatingTables
 from data.tastes import planted_tastes
-from tanp import Episodes, TaNP, recommend
+from tanp import CatalogueScorer, Episodes, TaNP, recommend
 from tanp.episodes import offsets
 
 CONFIG = Path(__file__).parent / 'configs' / 'tanp' / 'lastfm.toml'
 USERS = (1, 10, 100, 1000)
 SUPPORT = 20
+# A row beyond any table of users.
+NOBODY = 2**31
 
 
 def strangers(num_users: int, num_items: int, seed: int = 0) -> Episodes:
@@ -42,7 +44,7 @@ def strangers(num_users: int, num_items: int, seed: int = 0) -> Episodes:
     item = torch.rand(num_users, num_items, generator=generator).topk(SUPPORT).indices
     count = torch.full((num_users,), SUPPORT)
     return Episodes(
-        user=torch.zeros(num_users, dtype=torch.long),
+        user=torch.full((num_users,), NOBODY),
         ptr=offsets(count),
         item=item.flatten(),
         label=torch.randint(2, (item.numel(),), generator=generator).float(),
@@ -54,7 +56,8 @@ def strangers(num_users: int, num_items: int, seed: int = 0) -> Episodes:
 def measure(model: TaNP, num_items: int, users: int, repeats: int) -> dict[str, Any]:
     """Seconds to rank the catalogue for users who come together."""
     episodes = strangers(users, num_items)
-    seconds = median(lambda: recommend(model, episodes), repeats)
+    scorer = CatalogueScorer(model.eval())
+    seconds = median(lambda: recommend(model, episodes, scorer=scorer), repeats)
     return {'users': users, 'seconds': seconds, 'per_user_ms': 1e3 * seconds / users}
 
 

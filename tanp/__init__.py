@@ -1,5 +1,6 @@
 """TaNP: few-shot cold-start recommendation with task-adaptive neural processes."""
 
+from tanp.catalogue import CatalogueScorer
 from tanp.episodes import Episodes
 from tanp.inference import Prediction, predict, predict_ensemble
 from tanp.loader import EpisodeBatch, EpisodeLoader
@@ -12,6 +13,7 @@ from tanp.split import EpisodeSplit, split_episodes
 from tanp.statistics import InteractionStatistics
 
 __all__ = [
+    'CatalogueScorer',
     'EpisodeBatch',
     'EpisodeLoader',
     'EpisodeSplit',

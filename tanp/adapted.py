@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Hashable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from agnn_pyg.tables import Ids, check_columns, where
-from tanp.frames import episodes_to_rate
-from tanp.inference import Prediction, predict
+from tanp.catalogue import CatalogueScorer
+from tanp.episodes import Episodes
+from tanp.frames import episodes_of_supports, episodes_to_rate
+from tanp.inference import predict
 from tanp.loader import EpisodeLoader
+from tanp.model import TaNP
+from tanp.recommend import predict_catalogue
 
 if TYPE_CHECKING:
     from tanp.recommender import TaNPRecommender
@@ -26,24 +33,23 @@ class AdaptedUsers:
 
     Args:
         recommender (TaNPRecommender): The fit.
+        models (list): Its models, which know the attributes of these users.
         users (Ids): Their ids.
-        user (numpy.ndarray): Of each support interaction the row in
-            :obj:`users`, :obj:`[S]`.
-        item (numpy.ndarray): Its item, :obj:`[S]`.
-        label (numpy.ndarray): Its label, :obj:`[S]`.
+        row (numpy.ndarray): Their rows in the models' tables, :obj:`[N]`.
+        support (tuple): Of each support interaction the row in :obj:`users`, the
+            item and the label, each :obj:`[S]`.
     """
 
     def __init__(
         self,
         recommender: TaNPRecommender,
+        models: list[TaNP],
         users: Ids,
-        user: np.ndarray,
-        item: np.ndarray,
-        label: np.ndarray,
+        row: np.ndarray,
+        support: tuple[np.ndarray, np.ndarray, np.ndarray],
     ) -> None:
-        self.recommender = recommender
-        self.users = users
-        self._support = user, item, label
+        self.recommender, self.models = recommender, models
+        self.users, self._row, self._support = users, row, support
 
     def __repr__(self) -> str:
         support = len(self._support[0])
@@ -56,12 +62,13 @@ class AdaptedUsers:
             pairs (pandas.DataFrame): A row a pair: user and item.
             samples (int, optional): Samples of :math:`\mathbf{z}` to average
                 over, and to take the predictive spread from: how unsure the
-                support leaves the model, noise of ratings not included.
-                (default: :obj:`0`: the mean of :math:`\mathbf{z}`, no spread)
+                support leaves the model, noise of ratings not included. It needs a
+                model with a latent path, which is no default.
+                (default: :obj:`0`: the mean of :math:`\mathbf{z}`)
 
         Returns:
-            By the index of :obj:`pairs`, a column of ratings and, with samples,
-            their standard deviation :obj:`std`.
+            By the index of :obj:`pairs`, a column of ratings and, with samples or
+            two members at least, their standard deviation :obj:`std`.
 
         Raises:
             ValueError: If a user was not adapted to, or the fit does not know
@@ -71,8 +78,14 @@ class AdaptedUsers:
         check_columns(pairs, 'pairs', [fit.user, fit.item])
         user = self._rows(pairs, 'pairs')
         item = fit._item_rows(pairs, 'pairs')
-        rating, std = self._rate(user, item, samples)
-        columns = {fit.rating: rating} | ({} if std is None else {'std': std})
+        if not len(user):
+            made = [(np.empty(0), None)]
+        else:
+            made = [self._rate(model, user, item, samples) for model in self.models]
+        rating, std = _average(made)
+        columns = {fit.rating: self._clamped(rating)} | (
+            {} if std is None else {'std': std}
+        )
         return pd.DataFrame(columns, index=pairs.index)
 
     def recommend(
@@ -95,8 +108,8 @@ class AdaptedUsers:
             samples (int, optional): See :meth:`predict`. (default: :obj:`0`)
 
         Returns:
-            Columns of user, item, predicted rating, with samples :obj:`std`, and
-            :obj:`rank`, from 1; the users in the order given.
+            Columns of user, item, predicted rating, :obj:`std` as in :meth:`predict`,
+            and :obj:`rank`, from 1; the users in the order given.
 
         Raises:
             ValueError: As in :meth:`predict`, and if :obj:`k` is not positive.
@@ -116,9 +129,11 @@ class AdaptedUsers:
             self._top(rows[start : start + step], choice, k, exclude_seen, samples)
             for start in tqdm(blocks, disable=not fit.progress, unit='block')
         ]
-        columns = [fit.user, fit.item, fit.rating, *(['std'] if samples else [])]
         if not parts:
-            return pd.DataFrame(columns=[*columns, 'rank'])
+            spread = ['std'] if samples or len(self.models) > 1 else []
+            return pd.DataFrame(
+                columns=[fit.user, fit.item, fit.rating, *spread, 'rank']
+            )
         return pd.concat(parts, ignore_index=True)
 
     def _top(
@@ -129,46 +144,73 @@ class AdaptedUsers:
         exclude_seen: bool,
         samples: int,
     ) -> pd.DataFrame:
+        """The best items of some users, as a table."""
         fit = self.recommender
-        user, item = np.repeat(rows, len(choice)), np.tile(choice, len(rows))
+        if samples:
+            pairs = np.repeat(rows, len(choice)), np.tile(choice, len(rows))
+            made = [self._rate(model, *pairs, samples) for model in self.models]
+        else:
+            made = [(self._rate_all(s, rows)[:, choice], None) for s in self._scorers]
+        size = len(rows), len(choice)
+        rating, std = (v if v is None else v.reshape(size) for v in _average(made))
         if exclude_seen:
-            width = len(fit.items_)
-            seen = self._support[0] * width + self._support[1]
-            keep = ~np.isin(user * width + item, seen)
-            user, item = user[keep], item[keep]
-        rating, std = self._rate(user, item, samples, clamp=False)
-        place = np.empty(len(self.users), np.int64)
-        place[rows] = np.arange(len(rows))
-        order = np.lexsort((-rating, place[user]))
-        rank = pd.Series(user[order]).groupby(user[order]).cumcount().to_numpy() + 1
-        order, rank = order[rank <= k], rank[rank <= k]
+            seen = self._support[0] * len(fit.items_) + self._support[1]
+            rating[np.isin(rows[:, None] * len(fit.items_) + choice, seen)] = -np.inf
+        order = np.argsort(-rating, axis=1, kind='stable')[:, :k]
+        value = np.take_along_axis(rating, order, axis=1)
+        task, rank = np.nonzero(value > -np.inf)
         columns = {
-            fit.user: self.users.values[user[order]],
-            fit.item: fit.items_.values[item[order]],
-            fit.rating: rating[order].clip(*fit.rating_range_),
+            fit.user: self.users.values[rows[task]],
+            fit.item: fit.items_.values[choice[order[task, rank]]],
+            fit.rating: self._clamped(value[task, rank]),
         }
         if std is not None:
-            columns['std'] = std[order]
-        return pd.DataFrame(columns | {'rank': rank})
+            columns['std'] = std[task, order[task, rank]]
+        return pd.DataFrame(columns | {'rank': rank + 1})
 
     def _rate(
-        self, user: np.ndarray, item: np.ndarray, samples: int, clamp: bool = True
+        self, model: TaNP, user: np.ndarray, item: np.ndarray, samples: int
     ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Labels of pairs and, with samples, their spread."""
         fit = self.recommender
-        if not len(user):
-            return np.empty(0), np.empty(0) if samples else None
+        if samples and model.latent is None:
+            raise ValueError(
+                f"'samples' needs a latent path to draw from (got {samples}); fit with "
+                f"'members' of 2 or more, whose differences are a spread, too"
+            )
         episodes, position = episodes_to_rate(self._support, (user, item))
-        loader = EpisodeLoader(episodes, fit.batch_size)
-        made: Prediction = predict(fit.model_, loader, samples, seed=fit.seed)
-        rating = np.empty(len(user))
-        rating[position] = made.mean.double().numpy() + fit.centre_
-        if clamp:
-            rating = rating.clip(*fit.rating_range_)
-        if made.std is None:
-            return rating, None
-        std = np.empty(len(user))
-        std[position] = made.std.double().numpy()
-        return rating, std
+        loader = EpisodeLoader(self._with_rows(episodes), fit.batch_size)
+        made = predict(model, loader, samples, seed=fit.seed)
+        parts = []
+        for value in (made.mean, made.std):
+            placed = None if value is None else np.empty(len(user))
+            if value is not None:
+                placed[position] = value.double().numpy()
+            parts.append(placed)
+        return tuple(parts)
+
+    def _rate_all(self, scorer: CatalogueScorer, rows: np.ndarray) -> np.ndarray:
+        """Labels of all items for some users, :obj:`[len(rows), I]`."""
+        episodes = episodes_of_supports(self._support, rows)
+        label = np.empty((len(episodes), len(self.recommender.items_)))
+        episodes, task = self._with_rows(episodes), episodes.user.numpy()
+        blocks = predict_catalogue(scorer.model, episodes, scorer=scorer)
+        for position, _, value in blocks:
+            label[position.numpy()] = value.double().cpu().numpy()
+        return label[np.searchsorted(task, rows)]
+
+    def _with_rows(self, episodes: Episodes) -> Episodes:
+        """Episodes of these users, with the users' rows in the models' tables."""
+        row = torch.from_numpy(self._row)[episodes.user]
+        return dataclasses.replace(episodes, user=row)
+
+    @cached_property
+    def _scorers(self) -> list[CatalogueScorer]:
+        return [CatalogueScorer(model) for model in self.models]
+
+    def _clamped(self, label: np.ndarray) -> np.ndarray:
+        fit = self.recommender
+        return (label + fit.centre_).clip(*fit.rating_range_)
 
     def _rows(self, frame: pd.DataFrame, name: str) -> np.ndarray:
         column = self.recommender.user
@@ -180,6 +222,19 @@ class AdaptedUsers:
                 f"'adapt'"
             )
         return rows
+
+
+def _average(
+    made: list[tuple[np.ndarray, np.ndarray | None]],
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Mean over models, and the spread between and within them, if there is any."""
+    if len(made) == 1:
+        return made[0]
+    mean = np.stack([mean for mean, _ in made])
+    variance = mean.var(axis=0, ddof=1)
+    if made[0][1] is not None:
+        variance = variance + np.mean([std**2 for _, std in made], axis=0)
+    return mean.mean(axis=0), np.sqrt(variance)
 
 
 def _table(ids: Sequence[Hashable], column: str) -> pd.DataFrame:

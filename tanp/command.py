@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         'tanp fit ratings.csv --items films.csv --model films',
     )
     fit.add_argument('ratings', help='user, item, rating; a row an interaction')
+    fit.add_argument('--users', metavar='FILE', help='attributes of users')
     fit.add_argument('--items', metavar='FILE', help='attributes of items')
     fit.add_argument('--validation', metavar='FILE', help="other users' interactions")
     add_settings(fit)
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         'predict',
         _predict,
         'rate pairs of users and items',
-        'tanp predict pairs.csv --support first.csv --samples 64 --model films',
+        'tanp predict pairs.csv --support first.csv --model films',
     )
     predict.add_argument('pairs', help='user, item; a row a pair')
 
@@ -105,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     for command in (evaluate, predict, recommend):
         help = 'user, item, rating: what users have rated so far'
         command.add_argument('--support', metavar='FILE', required=True, help=help)
+        help = 'attributes of users that the fit has not seen'
+        command.add_argument('--users', metavar='FILE', help=help)
     for command in (predict, recommend):
         help = 'samples of z, for a spread of predictions as column std'
         command.add_argument('--samples', type=int, default=0, help=help)
@@ -117,6 +120,7 @@ def _fit(args: argparse.Namespace) -> None:
     model = TaNPRecommender(**roles).set_params(**settings_of(args))
     tables = (
         read(args, args.ratings, roles, ROLES),
+        read(args, args.users, roles, ['user']),
         read(args, args.items, roles, ['item']),
         read(args, args.validation, roles, ROLES),
     )
@@ -168,11 +172,18 @@ def _recommend(args: argparse.Namespace) -> None:
 
 def _adapt(args: argparse.Namespace) -> tuple[TaNPRecommender, AdaptedUsers]:
     model = TaNPRecommender.load(args.model).set_params(progress=False)
-    return model, model.adapt(_read(args, args.support, model, ROLES))
+    support = _read(args, args.support, model, ROLES)
+    return model, model.adapt(support, _read(args, args.users, model, ['user']))
 
 
 def _read(
-    args: argparse.Namespace, path: str, model: TaNPRecommender, needed: Sequence[str]
-) -> pd.DataFrame:
+    args: argparse.Namespace,
+    path: str | None,
+    model: TaNPRecommender,
+    needed: Sequence[str],
+) -> pd.DataFrame | None:
     roles = {role: getattr(model, role) for role in ROLES}
-    return read(args, path, roles, needed, {'item': model.items_.kind})
+    kinds = {'item': model.items_.kind}
+    if model.users_.kind == 'str':
+        kinds['user'] = 'str'
+    return read(args, path, roles, needed, kinds)

@@ -67,6 +67,22 @@ def episodes_to_rate(
     return episodes, np.argsort(query[0], kind='stable')
 
 
+def episodes_of_supports(
+    support: tuple[np.ndarray, np.ndarray, np.ndarray], user: np.ndarray
+) -> Episodes:
+    """A task of each of some users, in ascending order, without a query.
+
+    Args:
+        support: Users, items and labels, each :obj:`[S]`.
+        user: Users, each with a support, in any order.
+    """
+    chosen = np.flatnonzero(np.isin(support[0], user))
+    chosen = chosen[np.argsort(support[0][chosen], kind='stable')]
+    user, item, label = (value[chosen] for value in support)
+    task, size = np.unique(user, return_counts=True)
+    return _episodes(task, size, item, label, size)
+
+
 def _episodes(
     task: np.ndarray,
     size: np.ndarray,

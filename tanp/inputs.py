@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agnn_pyg.features import Attributes
 from tanp.loader import EpisodeBatch
 from tanp.nn.embedding import NodeEmbedding
 from tanp.nn.rows import Rows, rows_of
-from tanp.statistics import InteractionStatistics
+from tanp.statistics import Catalogue, InteractionStatistics
+
+if TYPE_CHECKING:
+    from tanp.model import TaNP
 
 
 class TaskInputs(NamedTuple):
@@ -109,6 +114,32 @@ class InputEncoder(nn.Module):
             if embedding is not None:
                 embedding.know(row)
 
+    @property
+    def user_columns(self) -> slice:
+        """Where in :attr:`TaskInputs.x` the user is."""
+        start = 0 if self.item is None else self.item.lin.out_features
+        width = 0 if self.user is None else self.user.lin.out_features
+        return slice(start, start + width)
+
+    def catalogue(self) -> tuple[Tensor, Catalogue | None]:
+        """All items as a user without a share in the statistics sees them.
+
+        Returns:
+            What is known of the items, with zeros in place of the user,
+            :obj:`[I, F]`, and what statistics say of them.
+        """
+        parts, told = [], None
+        if self.item is not None:
+            every = torch.arange(self.num_items, device=self.item.bias.device)
+            parts.append(self.item(every))
+        if self.user is not None:
+            width = self.user.lin.out_features
+            parts.append(self.user.bias.new_zeros(self.num_items, width))
+        if self.statistics is not None:
+            told = self.statistics.catalogue()
+            parts += [told.items.vector[0], told.counts]
+        return torch.cat(parts, dim=-1), told
+
     def forward(self, batch: EpisodeBatch) -> TaskInputs:
         batch = batch.cleared()
         support, query = rows_of(batch.support_mask), rows_of(batch.query_mask)
@@ -139,3 +170,32 @@ class InputEncoder(nn.Module):
         return TaskInputs(
             x, label, surprise, base, counts, evidence.kernel, support, query
         )
+
+
+def with_users(model: TaNP, attributes: Attributes) -> TaNP:
+    """The same model, with further users at the end of its table.
+
+    Parameters are shared, and so is all else but the table of users' attributes.
+
+    Args:
+        model (TaNP): With users' attributes, and without users' ids.
+        attributes (Attributes): Of the new users, by the encoder of the others.
+    """
+    model = _shallow(model)
+    model.inputs = _shallow(model.inputs)
+    model.inputs.user = user = _shallow(model.inputs.user)
+    for name, new in (('attr', attributes.index), ('attr_weight', attributes.weight)):
+        old = getattr(user, name)
+        width = max(old.size(1), new.size(1))
+        parts = (F.pad(part, (0, width - part.size(1))) for part in (old, new.to(old)))
+        setattr(user, name, torch.cat([*parts]))
+    user.num_nodes += attributes.num_nodes
+    return model
+
+
+def _shallow(module: nn.Module) -> nn.Module:
+    """A copy that holds the same parts, but may come to hold others."""
+    made = copy.copy(module)
+    for kind in ('_parameters', '_buffers', '_modules'):
+        setattr(made, kind, dict(getattr(module, kind)))
+    return made

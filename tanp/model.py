@@ -45,6 +45,24 @@ class TaskOutput(NamedTuple):
     assignment: Tensor | None
 
 
+class TaskCode(NamedTuple):
+    """What the supports of B tasks say of them, see :class:`TaskOutput`.
+
+    Attributes:
+        task: What modulates the decoder, :obj:`[B, F_task]`.
+        context: What a task's items share, :obj:`[B, F_z]`, if anything.
+        prior: See :class:`TaskOutput`, as the next two.
+        posterior: Of the latent code.
+        assignment: To the clusters.
+    """
+
+    task: Tensor
+    context: Tensor | None
+    prior: Gaussian | None
+    posterior: Gaussian | None
+    assignment: Tensor | None
+
+
 class TaNP(nn.Module):
     r"""The task-adaptive neural process from the `"Task-adaptive Neural Process
     for User Cold-Start Recommendation" <https://arxiv.org/abs/2103.06137>`_
@@ -209,18 +227,7 @@ class TaNP(nn.Module):
             z (Tensor, optional): Latent codes to decode, :obj:`[B, F_z]`.
         """
         inputs = self.inputs(batch)
-        prior = posterior = None
-        if self.latent is not None and z is None:
-            prior, posterior = self._latent(inputs)
-            z = prior.mu if posterior is None else posterior.sample()
-        task, assignment = self._task(inputs)
-
-        shared = [] if z is None else [z]
-        if self.lin_counts is not None:
-            summary = _summary(inputs)
-            task = torch.cat([task, summary], dim=-1)
-            shared.append(summary)
-        context = torch.cat(shared, dim=-1) if shared else None
+        task, context, prior, posterior, assignment = self.encode(inputs, z)
 
         rows = inputs.rows
         x, label, base, counts = inputs.x, inputs.label, inputs.base, inputs.counts
@@ -238,6 +245,27 @@ class TaNP(nn.Module):
             if self.likelihood == 'gaussian':
                 score = score + base
         return TaskOutput(score, label, rows, prior, posterior, assignment)
+
+    def encode(self, inputs: TaskInputs, z: Tensor | None = None) -> TaskCode:
+        """What a support says of its task as a whole.
+
+        Args:
+            inputs (TaskInputs): The query is read in training mode only, by the
+                posterior.
+            z (Tensor, optional): Latent codes to use, :obj:`[B, F_z]`.
+        """
+        prior = posterior = None
+        if self.latent is not None and z is None:
+            prior, posterior = self._latent(inputs)
+            z = prior.mu if posterior is None else posterior.sample()
+        task, assignment = self._task(inputs)
+        shared = [] if z is None else [z]
+        if self.lin_counts is not None:
+            summary = _summary(inputs)
+            task = torch.cat([task, summary], dim=-1)
+            shared.append(summary)
+        context = torch.cat(shared, dim=-1) if shared else None
+        return TaskCode(task, context, prior, posterior, assignment)
 
     def _latent(self, inputs: TaskInputs) -> tuple[Gaussian, Gaussian | None]:
         """Prior and, in training mode, posterior of the latent code."""

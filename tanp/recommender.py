@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from agnn_pyg.features import AttributeEncoder, Attributes
+from agnn_pyg.features import AttributeEncoder
 from agnn_pyg.tables import (
     Columns,
     Ids,
     Settings,
-    attribute_columns,
     check_columns,
     check_known,
     naming,
@@ -27,14 +25,13 @@ from agnn_pyg.tables import (
     write_folder,
 )
 from tanp.adapted import AdaptedUsers
-from tanp.episodes import Episodes
-from tanp.frames import episodes_to_train
-from tanp.loader import EpisodeLoader
+from tanp.fitting import fit_frames
+from tanp.inputs import with_users
 from tanp.model import TaNP
 from tanp.serialization import load_model, save_model
 
-VERSION = 1
-MODEL = 'model.pt'
+VERSION = 2
+MODEL = 'model-{}.pt'
 
 
 class TaNPRecommender(Settings):
@@ -47,9 +44,9 @@ class TaNPRecommender(Settings):
 
     .. code-block:: python
 
-        recommender = TaNPRecommender().fit(ratings, items)
+        recommender = TaNPRecommender(members=3).fit(ratings, items=items)
         today = recommender.adapt(first_ratings_of_new_users)
-        today.predict(pairs, samples=64)
+        today.predict(pairs)
         today.recommend(k=10)
 
     Items are those of the fit: of an item that nobody had rated then, TaNP knows
@@ -61,9 +58,10 @@ class TaNPRecommender(Settings):
         item (str, optional): The column of item ids. (default: :obj:`"item"`)
         rating (str, optional): The column of ratings, or of labels 0 and 1.
             (default: :obj:`"rating"`)
-        item_attributes (sequence or mapping, optional): Attribute columns of
-            items, see :class:`~agnn_pyg.AttributeEncoder`. (default: all but
+        user_attributes (sequence or mapping, optional): Attribute columns of
+            users, see :class:`~agnn_pyg.AttributeEncoder`. (default: all but
             those in which most values occur once, such as names)
+        item_attributes (sequence or mapping, optional): Likewise of items.
         min_count (int, optional): Items a value must occur in to have a meaning
             of its own. (default: :obj:`5`)
         support_size (int, optional): The largest support that serving will
@@ -72,20 +70,31 @@ class TaNPRecommender(Settings):
             most. (default: :obj:`200`)
         likelihood (str, optional): :obj:`"bernoulli"` or :obj:`"gaussian"`.
             (default: the former if all ratings are 0 or 1)
-        epochs (int, optional): (default: :obj:`60`)
+        statistics (bool, optional): Tell the model what other users say of items,
+            see :class:`~tanp.InteractionStatistics`, and read it with attention: the
+            benchmarks' choice. Without, a model reads ids and attributes alone.
+            (default: :obj:`True`)
+        members (int, optional): Models, of different seeds, to average; two or more
+            give predictions a spread. (default: :obj:`1`)
+        epochs (int, optional): (default: :obj:`30`)
         batch_size (int, optional): Users a batch. (default: :obj:`64`)
         lr (float, optional): Learning rate. (default: :obj:`3e-3`)
+        weight_decay (float, optional): (default: :obj:`1e-4`)
+        ema_decay (float, optional): Of the moving average of the weights that is
+            kept. (default: :obj:`0.98`)
         patience (int, optional): Stop after so many epochs without a better
             validation. (default: :obj:`None`)
         model_options (dict, optional): Further arguments of
-            :class:`~tanp.TaNP`. (default: none)
+            :class:`~tanp.TaNP`, instead of those chosen. (default: none)
         seed (int, optional): (default: :obj:`0`)
         progress (bool, optional): Show a progress bar. (default: :obj:`False`)
         accelerator (str, optional): Where to train, for Lightning.
             (default: :obj:`"cpu"`)
 
     Attributes:
-        model_: The trained :class:`~tanp.TaNP`.
+        models_: The trained :class:`~tanp.TaNP`, one a member.
+        model_: The first of them.
+        users_: The ids of the users.
         items_: The ids of the items.
         rating_range_: Lowest and highest rating of the fit.
         history_: Metrics of every epoch.
@@ -96,14 +105,19 @@ class TaNPRecommender(Settings):
         user: str = 'user',
         item: str = 'item',
         rating: str = 'rating',
+        user_attributes: Columns | None = None,
         item_attributes: Columns | None = None,
         min_count: int = 5,
         support_size: int = 20,
         max_size: int = 200,
         likelihood: str | None = None,
-        epochs: int = 60,
+        statistics: bool = True,
+        members: int = 1,
+        epochs: int = 30,
         batch_size: int = 64,
         lr: float = 3e-3,
+        weight_decay: float = 1e-4,
+        ema_decay: float | None = 0.98,
         patience: int | None = None,
         model_options: dict[str, Any] | None = None,
         seed: int = 0,
@@ -111,16 +125,20 @@ class TaNPRecommender(Settings):
         accelerator: str = 'cpu',
     ) -> None:
         self.user, self.item, self.rating = user, item, rating
-        self.item_attributes, self.min_count = item_attributes, min_count
+        self.user_attributes, self.item_attributes = user_attributes, item_attributes
+        self.min_count = min_count
         self.support_size, self.max_size = support_size, max_size
         self.likelihood, self.model_options = likelihood, model_options
+        self.statistics, self.members = statistics, members
         self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
+        self.weight_decay, self.ema_decay = weight_decay, ema_decay
         self.patience, self.seed = patience, seed
         self.progress, self.accelerator = progress, accelerator
 
     def fit(
         self,
         ratings: pd.DataFrame,
+        users: pd.DataFrame | None = None,
         items: pd.DataFrame | None = None,
         validation: pd.DataFrame | None = None,
     ) -> TaNPRecommender:
@@ -128,7 +146,9 @@ class TaNPRecommender(Settings):
 
         Args:
             ratings (pandas.DataFrame): A row an interaction: user, item, rating.
-            items (pandas.DataFrame, optional): A row an item, id and attributes.
+            users (pandas.DataFrame, optional): A row a user, id and attributes; of
+                all users in the other tables. Then users to adapt to need one, too.
+            items (pandas.DataFrame, optional): Likewise of items.
             validation (pandas.DataFrame, optional): Interactions of further
                 users, to select the epoch on; the last one is kept without.
 
@@ -136,54 +156,25 @@ class TaNPRecommender(Settings):
             ValueError: If a table is unfit; the message says which row, and how
                 to mend it.
         """
-        from tanp.train import TaskModule, fit
-
-        label = self._labels(ratings, 'ratings')
-        ids, attributes = self._items(ratings, items)
-        likelihood = self.likelihood
-        if likelihood is None:
-            likelihood = 'bernoulli' if set(label) <= {0, 1} else 'gaussian'
-        # A Gaussian decoder need not learn where the middle of the scale is.
-        centre = 0.0 if likelihood == 'bernoulli' else float(label.mean())
-        loaders = [
-            EpisodeLoader(
-                self._episodes(ratings, 'ratings', ids, label - centre),
-                self.batch_size,
-                context_sizes=(1, self.support_size),
-                shuffle=True,
-                seed=self.seed,
-            )
-        ]
-        if validation is not None and len(validation):
-            other = self._labels(validation, 'validation') - centre
-            episodes = self._episodes(validation, 'validation', ids, other)
-            loaders.append(EpisodeLoader(episodes, self.batch_size))
-        torch.manual_seed(self.seed)
-        options = self.model_options or {}
-        model = TaNP(
-            len(ids), item_attributes=attributes, likelihood=likelihood, **options
-        )
-        result = fit(
-            TaskModule(
-                model, lr=self.lr, relevant=0.5 if centre == 0 else 0.0, seed=self.seed
-            ),
-            *loaders,
-            epochs=self.epochs,
-            patience=self.patience if len(loaders) > 1 else None,
-            progress=self.progress,
-            accelerator=self.accelerator,
-        )
-        self.model_, self.items_, self.centre_ = model.eval(), ids, centre
-        self.rating_range_ = float(label.min()), float(label.max())
-        self.history_, self.best_epoch_ = result.history, result.best_epoch
+        fitted = fit_frames(self, ratings, users, items, validation)
+        self.models_, self.model_ = fitted.models, fitted.models[0]
+        self.users_, self.items_ = fitted.users.ids, fitted.items.ids
+        self.user_encoder_, self.centre_ = fitted.users.encoder, fitted.centre
+        self.rating_range_ = fitted.rating_range
+        self.history_, self.best_epoch_ = fitted.history, fitted.best_epoch
         return self
 
-    def adapt(self, support: pd.DataFrame) -> AdaptedUsers:
+    def adapt(
+        self, support: pd.DataFrame, users: pd.DataFrame | None = None
+    ) -> AdaptedUsers:
         """Takes in what users have rated so far; nothing is trained.
 
         Args:
             support (pandas.DataFrame): A row an interaction: user, item, rating.
-                Users of the fit may be among them; only these rows count.
+                Users of the fit may be among them: then only these rows count for
+                them, and what the fit has read of them is left out.
+            users (pandas.DataFrame, optional): Attributes of users that the fit has
+                not seen, if it was given any. Rows of known users are ignored.
 
         Raises:
             ValueError: If the fit does not know an item, or the table is unfit.
@@ -194,14 +185,20 @@ class TaNPRecommender(Settings):
             raise ValueError(
                 "'support' has no rows; adapting needs an interaction of each user"
             )
-        kind, values = read_ids(support, self.user, 'support')
-        users = Ids.distinct(kind, values)
+        ids = Ids.distinct(*read_ids(support, self.user, 'support'))
+        user = ids.rows(support, self.user, 'support')
+        rows = np.full(len(user), -1)
+        if ids.kind == self.users_.kind:
+            rows = self.users_.rows(support, self.user, 'support')
+        # Rows of strangers follow those of the fit.
+        row = np.arange(len(ids)) + len(self.users_)
+        row[user[rows >= 0]] = rows[rows >= 0]
         return AdaptedUsers(
             self,
-            users,
-            users.rows(support, self.user, 'support'),
-            self._item_rows(support, 'support'),
-            label - self.centre_,
+            self._models(ids, row, users),
+            ids,
+            row,
+            (user, self._item_rows(support, 'support'), label - self.centre_),
         )
 
     def save(self, path: str | os.PathLike) -> None:
@@ -216,7 +213,10 @@ class TaNPRecommender(Settings):
         self._check_fitted()
         config = {
             'settings': self.get_params(),
+            'users': self.users_.to_dict(),
             'items': self.items_.to_dict(),
+            'user_encoder': self.user_encoder_ and self.user_encoder_.to_dict(),
+            'members': len(self.models_),
             'centre': self.centre_,
             'rating_range': self.rating_range_,
             'history': self.history_,
@@ -227,7 +227,7 @@ class TaNPRecommender(Settings):
             type(self).__name__,
             VERSION,
             config,
-            lambda folder: save_model(self.model_, folder / MODEL),
+            self._write_models,
         )
 
     @classmethod
@@ -240,46 +240,57 @@ class TaNPRecommender(Settings):
         config = read_folder(path, cls.__name__, VERSION)
         try:
             made = cls(**config['settings'])
+            made.users_ = Ids.from_dict(config['users'])
             made.items_ = Ids.from_dict(config['items'])
+            encoder = config['user_encoder']
+            made.user_encoder_ = encoder and AttributeEncoder.from_dict(encoder)
             made.centre_ = config['centre']
             made.rating_range_ = tuple(config['rating_range'])
             made.history_ = config['history']
             made.best_epoch_ = config['best_epoch']
-            made.model_ = load_model(Path(path) / MODEL).eval()
+            made.models_ = [
+                load_model(Path(path) / MODEL.format(member)).eval()
+                for member in range(config['members'])
+            ]
+            made.model_ = made.models_[0]
         except Exception as error:
             raise ValueError(f"'{path}' is damaged ({error!r})") from error
         return made
 
+    def _write_models(self, folder: Path) -> None:
+        for member, model in enumerate(self.models_):
+            save_model(model, folder / MODEL.format(member))
+
     def _labels(self, frame: pd.DataFrame, name: str) -> np.ndarray:
         return read_rated_pairs(frame, name, self.user, self.item, self.rating)
 
-    def _items(
-        self, ratings: pd.DataFrame, items: pd.DataFrame | None
-    ) -> tuple[Ids, Attributes | None]:
-        """The ids of all items and their attributes, if there are any."""
-        if items is None:
-            return Ids.distinct(*read_ids(ratings, self.item, 'ratings')), None
-        check_columns(items, 'items', [self.item])
-        ids = Ids(*read_ids(items, self.item, 'items', distinct=True))
-        columns = attribute_columns(items, 'items', self.item, self.item_attributes)
-        with naming('items'):
-            encoder = AttributeEncoder(columns, self.min_count)
-            return ids, encoder.fit_transform(with_constant(items))
-
-    def _episodes(
-        self, frame: pd.DataFrame, name: str, ids: Ids, label: np.ndarray
-    ) -> Episodes:
-        user = pd.factorize(read_ids(frame, self.user, name)[1])[0]
-        item = ids.rows(frame, self.item, name)
-        check_known(frame, item, self.item, name, 'items')
-        options = {'support_size': self.support_size, 'max_size': self.max_size}
-        episodes = episodes_to_train(user, item, label, seed=self.seed, **options)
-        if not len(episodes):
-            raise ValueError(
-                f"'{name}' has no user with two interactions, one to adapt to and one "
-                f'to predict'
-            )
-        return episodes
+    def _models(
+        self, ids: Ids, row: np.ndarray, users: pd.DataFrame | None
+    ) -> list[TaNP]:
+        """The models, with the attributes of users that the fit has not seen."""
+        if self.user_encoder_ is None:
+            if users is not None:
+                raise ValueError(
+                    "'users' was not given to 'fit', so attributes mean nothing; leave "
+                    'it out, or fit again with the attributes of all users'
+                )
+            return self.models_
+        asked = pd.DataFrame({self.user: ids.values})
+        new = row >= len(self.users_)
+        if new.any():
+            table = users if users is not None else asked.iloc[:0]
+            check_columns(table, 'users', [self.user])
+            known = Ids(*read_ids(table, self.user, 'users', distinct=True))
+            place = np.full(len(ids), -1)
+            if known.kind == ids.kind:
+                place = known.rows(asked, self.user, 'support')
+            check_known(asked, np.where(new, place, 0), self.user, 'support', 'users')
+            # Rows of known users are not read.
+            frame = with_constant(table).iloc[np.where(new, place, 0)]
+            with naming('users'):
+                attributes = self.user_encoder_.transform(frame)
+            return [with_users(model, attributes) for model in self.models_]
+        return self.models_
 
     def _item_rows(self, frame: pd.DataFrame, name: str) -> np.ndarray:
         rows = self.items_.rows(frame, self.item, name)

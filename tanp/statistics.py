@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tanp.episodes import Episodes
@@ -60,6 +59,36 @@ class Evidence(NamedTuple):
     kernel: Tensor
     support_base: Tensor
     query_base: Tensor
+
+
+class ItemKnowledge(NamedTuple):
+    """What likenesses of items are made of, beside counts of pairs; all [B, L].
+
+    Attributes:
+        like: How many like an item.
+        dislike: How many do not.
+        square: Sum of its squared ratings, each less its user's mean.
+        vector: Its vector, :obj:`[B, L, rank]`.
+    """
+
+    like: Tensor
+    dislike: Tensor
+    square: Tensor
+    vector: Tensor
+
+
+class Catalogue(NamedTuple):
+    """All I items, as a user without a share in the statistics is told of them.
+
+    Attributes:
+        items: Of one user, :obj:`[1, I]`.
+        counts: Popularity, :obj:`[I, num_counts]`.
+        mean: Damped mean labels, :obj:`[I]`.
+    """
+
+    items: ItemKnowledge
+    counts: Tensor
+    mean: Tensor
 
 
 class InteractionStatistics(nn.Module):
@@ -183,6 +212,7 @@ class InteractionStatistics(nn.Module):
             'dislike': _total(dislike),
             'total': _total(labels),
             'user_total': torch.bincount(user, label, self.num_users + 1),
+            'grand_total': torch.bincount(user, label, self.num_users + 1).sum(),
             'user_size': torch.bincount(user, minlength=self.num_users + 1),
             'square': _total(rating.multiply(rating)),
             'together': _dense(like.T @ like, torch.int16),
@@ -216,7 +246,7 @@ class InteractionStatistics(nn.Module):
     def mean(self, user: Tensor) -> Tensor:
         """The mean label of all other users, :obj:`[B]`."""
         user = user.clamp(max=self.num_users)
-        total = self.user_total.sum() - self.user_total[user]
+        total = self.grand_total - self.user_total[user]
         return total / (len(self.key) - self.user_size[user]).clamp(min=1)
 
     def forward(self, batch: EpisodeBatch, centred: bool = False) -> Evidence:
@@ -246,12 +276,7 @@ class InteractionStatistics(nn.Module):
         )
 
     def _kernel(self, query: _Side, support: _Side) -> Tensor:
-        r"""Five likenesses of item pairs, :obj:`[B, Q, S, 5]`.
-
-        Damped cosine of common likes and the logarithm of their number, damped
-        cosine of likes of the one with dislikes of the other, damped cosine of
-        ratings, each less its user's mean, and product of the item vectors.
-        """
+        """Likeness of the items of a batch, :obj:`[B, Q, S, 5]`."""
         # Rows are support items here, so that a whole catalogue is contiguous.
         likes = query.likes[:, None, :].int()
         together = self._pairs('together', support.item, query.item)
@@ -260,19 +285,65 @@ class InteractionStatistics(nn.Module):
         against = against - support.dislikes[:, :, None].int() * likes
         covary = self._pairs('covary', support.item, query.item)
         covary = covary - support.rating[:, :, None] * query.rating[:, None, :]
+        sides = (side.known_of() for side in (query, support))
+        return self._likeness(together, against, covary, *sides).permute(0, 3, 1, 2)
 
-        def cosine(product: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    def strangers(self, user: Tensor) -> Tensor:
+        """Which users have no share in the statistics, :obj:`[B]`."""
+        return self.user_size[user.clamp(max=self.num_users)] == 0
+
+    def catalogue(self) -> Catalogue:
+        """All items, as a stranger is told of them."""
+        device = self.key.device
+        stranger = torch.tensor([self.num_users], device=device)
+        side = _Side(self, stranger, torch.arange(self.num_items, device=device)[None])
+        return Catalogue(side.known_of(), side.counts()[0], side.mean[0])
+
+    def catalogue_kernel(self, support: Tensor, items: ItemKnowledge) -> Tensor:
+        """Likeness of all items to support items :obj:`[B, S]` of strangers.
+
+        A stranger has no share to leave out, so rows of the matrices are read whole.
+
+        Returns:
+            As they lie in memory, :obj:`[B, S, 5, I]`.
+        """
+        flat = support.flatten()
+        rows = (
+            matrix.index_select(0, flat).view(*support.size(), -1).to(self.covary.dtype)
+            for matrix in (self.together, self.against, self.covary)
+        )
+        chosen = ItemKnowledge(*(value[0, support] for value in items))
+        return self._likeness(*rows, items, chosen)
+
+    def _likeness(
+        self,
+        together: Tensor,
+        against: Tensor,
+        covary: Tensor,
+        query: ItemKnowledge,
+        support: ItemKnowledge,
+    ) -> Tensor:
+        r"""Five likenesses of item pairs, :obj:`[B, S, 5, Q]`.
+
+        Damped cosine of common likes and the logarithm of their number, damped
+        cosine of likes of the one with dislikes of the other, damped cosine of
+        ratings, each less its user's mean, and product of the item vectors.
+        """
+        kernel = covary.new_empty(*covary.size()[:2], self.num_kernels, covary.size(2))
+        parts = kernel.unbind(2)
+
+        def cosine(product: Tensor, one: Tensor, other: Tensor, out: Tensor) -> None:
             one, other = ((n + self.damping).rsqrt() for n in (one, other))
-            return product * (COSINE_SCALE * one[:, :, None]) * other[:, None, :]
+            torch.mul(product, COSINE_SCALE * one[:, :, None], out=out)
+            out *= other[:, None, :]
 
-        parts = [
-            cosine(together, support.like, query.like),
-            together.to(covary.dtype).log1p(),
-            cosine(against, support.dislike, query.like),
-            cosine(covary, support.square, query.square),
-            support.vector @ query.vector.transpose(1, 2) / self.rank,
-        ]
-        return torch.stack(parts, dim=2).permute(0, 3, 1, 2)
+        cosine(together, support.like, query.like, parts[0])
+        torch.log1p(together, out=parts[1])
+        cosine(against, support.dislike, query.like, parts[2])
+        cosine(covary, support.square, query.square, parts[3])
+        vector = support.vector / self.rank
+        torch.matmul(vector, query.vector.mT, out=parts[4])
+        return kernel
 
     def _pairs(self, name: str, support: Tensor, query: Tensor) -> Tensor:
         """Entries of a matrix, :obj:`[B, S, Q]`."""
@@ -307,10 +378,15 @@ class _Side:
         fold = table.fold[user.clamp(max=table.num_users)]
         self.vector = table.vector[fold[:, None], item]
 
+    def known_of(self) -> ItemKnowledge:
+        return ItemKnowledge(self.like, self.dislike, self.square, self.vector)
+
     def counts(self) -> Tensor:
         """Popularity: an indicator of the bin, logarithms, the mean label."""
         bins = torch.tensor(BINS, dtype=self.like.dtype, device=self.like.device)
-        indicator = F.one_hot(torch.bucketize(self.like, bins), len(BINS) + 1)
+        # As one-hots, without the checks that those come with.
+        every = torch.arange(len(BINS) + 1, device=bins.device)
+        indicator = torch.bucketize(self.like, bins)[..., None] == every
         numbers = [self.like.log1p(), self.dislike.log1p(), self.deviation]
         return torch.cat([indicator, torch.stack(numbers, dim=-1)], dim=-1)
 

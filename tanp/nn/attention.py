@@ -54,6 +54,7 @@ class SupportAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.head_channels = heads, head_channels
+        self.num_kernels = num_kernels
         width = heads * head_channels
         self.out_channels = width + 4 * num_kernels
         self.lin_query = nn.Linear(in_channels, width)
@@ -78,19 +79,11 @@ class SupportAttention(nn.Module):
         mask: Tensor,
         kernel: Tensor,
     ) -> Tensor:
-        labelled = torch.cat([support, surprise[..., None]], dim=-1)
         q = self._split(self.lin_query(query))
-        k = self._split(self.lin_key(labelled))
-        v = self._split(self.lin_value(self.dropout(self.lin_hidden(labelled).relu())))
-        # size = [B, 1, S, 2, 1], then [B, Q, S, 2 E]
-        surprise = surprise.masked_fill(~mask, 0)
-        weight = torch.stack([surprise, -surprise], dim=-1).relu()
+        k, v, weight, own = self.encode(support, surprise, mask)
         # size = [B, S, E, Q], as it lies in memory
         kernel = kernel.permute(0, 2, 3, 1)
-        # The label of a support item decides which weights its kernels take:
-        # [B, S, 2] by [2, E, heads], then [B, S, heads, E] by [B, S, E, Q].
-        own = self.lin_kernel.weight.view(self.heads, 2, -1).permute(1, 2, 0)
-        own = torch.einsum('bsw,weh->bshe', weight, own)
+        # [B, S, heads, E] by [B, S, E, Q]
         likeness = (own @ kernel).transpose(1, 2)
 
         # size = [B, heads, S, Q]
@@ -104,9 +97,32 @@ class SupportAttention(nn.Module):
         # size = [B, 2, E Q], then [B, 2 E, Q]
         total = weight.transpose(1, 2) @ kernel.flatten(2)
         total = total.view(len(q), -1, q.size(2))
-        count = weight.sum(1).clamp(min=1).repeat_interleave(kernel.size(2), dim=1)
+        count = self.count(weight)
         out = torch.cat([read, total, total / count[..., None]], dim=1)
         return out.transpose(1, 2)
+
+    def encode(
+        self, support: Tensor, surprise: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of a labelled support, all that does not depend on queries.
+
+        Returns:
+            Keys and values, :obj:`[B, heads, S, head_channels]`; surprise for good
+            and for bad, :obj:`[B, S, 2]`; and what the logits take of the kernels
+            by it, :obj:`[B, S, heads, E]`.
+        """
+        labelled = torch.cat([support, surprise[..., None]], dim=-1)
+        k = self._split(self.lin_key(labelled))
+        v = self._split(self.lin_value(self.dropout(self.lin_hidden(labelled).relu())))
+        surprise = surprise.masked_fill(~mask, 0)
+        weight = torch.stack([surprise, -surprise], dim=-1).relu()
+        # The label of a support item decides which weights its kernels take.
+        own = self.lin_kernel.weight.view(self.heads, 2, -1).permute(1, 2, 0)
+        return k, v, weight, torch.einsum('bsw,weh->bshe', weight, own)
+
+    def count(self, weight: Tensor) -> Tensor:
+        """What sums of kernels are divided by for a mean, :obj:`[B, 2 E]`."""
+        return weight.sum(1).clamp(min=1).repeat_interleave(self.num_kernels, dim=1)
 
     def _split(self, x: Tensor) -> Tensor:
         """Heads in front, :obj:`[B, heads, L, head_channels]`."""

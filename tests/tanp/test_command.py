@@ -31,7 +31,7 @@ def test_the_whole_round(suffix, tmp_path, monkeypatch, capsys):
             frame.assign(**lists).to_csv(f'{name}{suffix}', index=False)
 
     fit = ['fit', f'ratings{suffix}', '--items', f'items{suffix}', '--lists', 'genre']
-    assert main([*fit, *MODEL, '--quiet', '--set', 'epochs=2']) == 0
+    assert main([*fit, *MODEL, '--quiet', '--set', 'epochs=2', 'members=2']) == 0
     assert capsys.readouterr().out == ''
     support = ['--support', f'first{suffix}', *MODEL]
     model = TaNPRecommender.load('model')
@@ -43,11 +43,11 @@ def test_the_whole_round(suffix, tmp_path, monkeypatch, capsys):
     expected = [len(error), np.sqrt((error**2).mean()), error.abs().mean()]
     assert scores['value'].tolist() == pytest.approx(expected, abs=1e-6)
 
-    out = ['--samples', '4', '--out', f'made{suffix}']
+    out = ['--out', f'made{suffix}']
     assert main(['predict', f'later{suffix}', *support, *out]) == 0
     made = (pd.read_parquet if suffix == '.parquet' else pd.read_csv)(f'made{suffix}')
     assert list(made.columns) == ['user', 'item', 'rating', 'std']
-    assert np.allclose(made['std'], adapted.predict(later[~first], 4)['std'], atol=1e-6)
+    assert np.allclose(made['std'], adapted.predict(later[~first])['std'], atol=1e-6)
 
     assert main(['recommend', 'ü101', '-k', '3', *support]) == 0
     top = pd.read_csv(io.StringIO(capsys.readouterr().out))

@@ -1,6 +1,9 @@
+import dataclasses
+
 import pytest
 import torch
 
+from tanp.catalogue import CatalogueScorer, PairScorer
 from tanp.inference import predict
 from tanp.loader import EpisodeLoader
 from tanp.recommend import recommend
@@ -69,3 +72,56 @@ def test_more_than_there_is(small, tasks, k):
 def test_an_empty_support(small, tasks):
     with pytest.raises(ValueError, match='tasks without support'):
         recommend(small(), tasks.with_support_size(0), 3)
+
+
+@pytest.mark.parametrize('likelihood', ['bernoulli', 'gaussian'])
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_a_catalogue_is_scored_as_any_query(small, tasks, variant, likelihood):
+    model = small(variant, likelihood=likelihood).double().eval()
+    for parameter in model.parameters():  # far from where it starts
+        torch.nn.init.normal_(parameter, std=0.7)
+    # Supports of one to four, padded, and fewer users than the fit knows.
+    support = torch.tensor([1, 4, 3])
+    chosen = tasks.select(torch.tensor([4, 2, 5]))
+    chosen = dataclasses.replace(chosen, num_support=support, query_start=support)
+    chosen = dataclasses.replace(chosen, user=torch.tensor([4, 5, 5]))
+    (batch,) = EpisodeLoader(chosen, 3)
+    batch = batch._replace(support_label=batch.support_label.double())
+    expected = PairScorer(model)(batch).detach()
+    assert expected.std() > 0.01
+    scorer = CatalogueScorer(model)
+    assert torch.allclose(scorer(batch), expected, atol=1e-9)
+    # Padding is not read, nor is the query; and blocks of users do not matter.
+    wild = batch._replace(
+        support_label=batch.support_label.masked_fill(~batch.support_mask, torch.nan),
+        query_label=torch.full_like(batch.query_label, torch.nan),
+    )
+    assert torch.allclose(scorer(wild), expected, atol=1e-9)
+
+
+def test_blocks_of_users(small, tasks, monkeypatch):
+    model = small('everything').eval()
+    (batch,) = EpisodeLoader(tasks.select(torch.tensor([4, 5])), 2)
+    at_once = CatalogueScorer(model)(batch)
+    monkeypatch.setattr('tanp.catalogue.BLOCK_PAIRS', 20)
+    assert torch.allclose(CatalogueScorer(model)(batch), at_once, atol=1e-6)
+
+
+def test_known_users_and_strangers_together(small, tasks):
+    model = small('attentive')
+    assert model.inputs.statistics.strangers(torch.arange(7)).tolist() == (
+        [False] * 4 + [True] * 3
+    )
+    order = torch.tensor([5, 0, 4, 2])
+    mixed = recommend(model, tasks.select(order), 5)
+    for place, number in enumerate(order):
+        alone = recommend(model, tasks.select(number[None]), 5)
+        assert torch.allclose(mixed.score[place], alone.score[0], atol=1e-6)
+
+
+def test_a_scorer_is_kept(small, tasks):
+    model = small('attentive').eval()
+    kept = recommend(model, tasks, 5, scorer=CatalogueScorer(model))
+    assert torch.equal(kept.score, recommend(model, tasks, 5).score)
+    with pytest.raises(ValueError, match="'model' is in training mode"):
+        CatalogueScorer(model.train())

@@ -18,7 +18,7 @@ SMALL = {
     'num_clusters': 2,
     'decoder_channels': (16, 16),
 }
-SETTINGS = {'support_size': 6, 'epochs': 40, 'lr': 0.01, 'batch_size': 8}
+SETTINGS = {'support_size': 6, 'epochs': 12, 'lr': 0.01, 'batch_size': 8}
 SETTINGS |= {'model_options': SMALL}
 
 
@@ -48,7 +48,7 @@ def later():
 
 @pytest.fixture(scope='module')
 def recommender():
-    return TaNPRecommender(**SETTINGS).fit(halves(np.arange(80)), films())
+    return TaNPRecommender(**SETTINGS).fit(halves(np.arange(80)), items=films())
 
 
 @pytest.fixture(scope='module')
@@ -144,10 +144,106 @@ adapted.predict(pd.read_pickle('query'), samples=4).to_pickle('predicted')
     )
 
 
+def people(users):
+    return pd.DataFrame({'user': users, 'town': [f'town {u // 2 % 3}' for u in users]})
+
+
+@pytest.fixture(scope='module')
+def attentive():
+    """Two members by default settings, on labels 0 and 1, with users' attributes."""
+    ratings = halves(np.arange(80))
+    ratings['rating'] = ratings['rating'] > 3
+    made = TaNPRecommender(support_size=6, members=2, epochs=12, batch_size=16)
+    return made.fit(ratings, people(np.arange(80)), films())
+
+
+@pytest.fixture(scope='module')
+def labelled(later):
+    return [frame.assign(rating=frame['rating'] > 3) for frame in later]
+
+
+def accuracy(rating, query):
+    return ((rating['rating'] > 0.5) == query['rating']).mean()
+
+
+def test_the_default_uses_the_support_and_popularity_does_not(attentive, labelled):
+    support, query = labelled
+    assert attentive.model_.attention is not None
+    new = people(support['user'].unique())
+    rating = attentive.adapt(support, new).predict(query)
+    assert accuracy(rating, query) > 0.9
+    # What others like of an item says nothing here.
+    popular = halves(np.arange(80)).groupby('item')['rating'].mean()
+    assert ((popular[query['item']].to_numpy() > 3.5) == query['rating']).mean() < 0.7
+    flipped = support.assign(rating=~support['rating'])
+    assert accuracy(attentive.adapt(flipped, new).predict(query), query) < 0.1
+    assert (rating['std'] > 0).all()
+
+
+def test_new_users_need_the_attributes_that_others_have(
+    attentive, recommender, labelled
+):
+    support, query = labelled
+    new = people(support['user'].unique())
+    with pytest.raises(ValueError, match=r"without a row in 'users'.*\(100, the first"):
+        attentive.adapt(support)
+    with pytest.raises(ValueError, match=r"'users' repeats an id"):
+        attentive.adapt(support, pd.concat([new, new]))
+    with pytest.raises(ValueError, match=r"'users' was not given to 'fit'"):
+        recommender.adapt(support, new)
+    with pytest.raises(ValueError, match=r"'user_attributes' names columns, but"):
+        TaNPRecommender(user_attributes=['town']).fit(support)
+    # The order of a table means nothing, and a value never seen is no error.
+    rating = attentive.adapt(support, new).predict(query)
+    shuffled = attentive.adapt(support, new[::-1]).predict(query)
+    assert np.allclose(rating, shuffled, atol=1e-6)
+    moved = attentive.adapt(support, new.assign(town='elsewhere')).predict(query)
+    assert not np.allclose(rating, moved, atol=1e-6)
+
+
+def test_users_of_the_fit_are_not_told_of_themselves(attentive):
+    # So few that nobody is sure of anything.
+    known = halves(np.arange(4), per_user=1).assign(rating=lambda f: f['rating'] > 3)
+    adapted = attentive.adapt(known)
+    statistics = attentive.model_.inputs.statistics
+    assert not statistics.strangers(torch.from_numpy(adapted._row)).any()
+    # The same labels under another name are those of a stranger.
+    renamed = known.assign(user=known['user'] + 500)
+    new = people(np.arange(4)).assign(user=range(500, 504))
+    stranger = attentive.adapt(renamed, new)
+    one, other = (users.recommend(k=5) for users in (adapted, stranger))
+    assert (one['rating'] - other['rating']).abs().max() > 1e-4
+    pairs = one[['user', 'item']]
+    assert np.allclose(adapted.predict(pairs)['rating'], one['rating'], atol=1e-5)
+
+
+def test_recommended_by_two_members(attentive, labelled, tmp_path):
+    support, _ = labelled
+    new = people(support['user'].unique())
+    adapted = attentive.adapt(support, new)
+    top = adapted.recommend([104, 101], k=3)
+    assert list(top.columns) == ['user', 'item', 'rating', 'std', 'rank']
+    rating = adapted.predict(top[['user', 'item']])
+    assert np.allclose(rating, top[['rating', 'std']], atol=1e-5)
+    attentive.save(tmp_path / 'model')
+    loaded = TaNPRecommender.load(tmp_path / 'model').adapt(support, new)
+    pd.testing.assert_frame_equal(loaded.recommend([104, 101], k=3), top)
+    with pytest.raises(ValueError, match=r"'samples' needs a latent path.*'members'"):
+        adapted.recommend(samples=2)
+
+
+def test_too_few_users_for_statistics(later):
+    few = later[0][later[0]['user'] < 102]
+    with pytest.raises(ValueError, match=r'2 user.*of items need three users'):
+        TaNPRecommender(epochs=1).fit(few)
+    plain = TaNPRecommender(epochs=1, statistics=False, model_options=SMALL).fit(few)
+    assert plain.model_.inputs.statistics is None
+
+
 def test_validation_selects_the_epoch():
     validation = halves(np.arange(200, 210))
     model = TaNPRecommender(**SETTINGS | {'epochs': 4})
-    model.fit(halves(np.arange(80)), films(), validation)
+    model.fit(halves(np.arange(80)), items=films(), validation=validation)
     losses = [epoch['val_loss'] for epoch in model.history_]
     assert model.best_epoch_ == int(np.argmin(losses))
 
