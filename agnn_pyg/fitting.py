@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
+from agnn_pyg.gates import KINDS
 from agnn_pyg.graph import rating_graph
 from agnn_pyg.link_loader import rating_loader
-from agnn_pyg.messages import Messages, learn_messages
+from agnn_pyg.message_fitting import learn_messages
+from agnn_pyg.messages import PATTERNS, Messages
 from agnn_pyg.model import AGNN
 from agnn_pyg.node_table import NodeTable
 from agnn_pyg.relation_map import RelationMap
@@ -213,6 +215,12 @@ def _messages(
 ) -> tuple[dict[str, RelationMap], Messages | None]:
     if not settings.message_share:
         return {}, None
+    for name, known in (('message_patterns', PATTERNS), ('message_kinds', KINDS)):
+        given = getattr(settings, name)
+        if not set(given) <= set(known) or not len(given):
+            raise ValueError(
+                f"'{name}' must be of {tuple(known)}, one at least (got {given!r})"
+            )
     maps, sides = {}, []
     for side, rated in zip(SIDES, index, strict=True):
         table = tables[side]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
-
-from agnn_pyg.propagation import KINDS, RatingPropagation
-from agnn_pyg.relations import Relations, shared_ratings
 
 # Whether the user of a pair is cold, and whether its item is.
 PATTERNS = {
@@ -197,108 +193,3 @@ class _Tensors(nn.Module):
         super().__init__()
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor)
-
-
-def learn_messages(
-    users: Relations,
-    items: Relations,
-    rated: Tensor,
-    rating: Tensor,
-    *,
-    patterns: Sequence[str] = tuple(PATTERNS),
-    kinds: Sequence[str] = tuple(KINDS),
-    shared: int = 64,
-    steps: int = 12,
-    folds: int = 5,
-    seed: int = 0,
-    progress: bool = False,
-) -> Messages:
-    """Learns gates for each pattern, and settles all ratings by them.
-
-    Args:
-        users (Relations): Of all users.
-        items (Relations): Of all items.
-        rated (Tensor): Training pairs, :obj:`[2, R]`; nodes without any are cold.
-        rating (Tensor): Training ratings, :obj:`[R]`.
-        patterns (sequence, optional): Which pairs to make messages for.
-            (default: all of :obj:`PATTERNS`)
-        kinds (sequence, optional): See :class:`~agnn_pyg.RatingPropagation`.
-        shared (int, optional): See there. Only where items are warm: gates that
-            count on shared ratings mislead items that have none.
-            (default: :obj:`64`)
-        steps (int, optional): See :meth:`RatingPropagation.learn`.
-            (default: :obj:`12`)
-        folds (int, optional): See there. (default: :obj:`5`)
-        seed (int, optional): See there. (default: :obj:`0`)
-        progress (bool, optional): Show a progress bar. (default: :obj:`False`)
-
-    Raises:
-        ValueError: If a pattern or a kind is unknown.
-    """
-    unknown = [name for name in patterns if name not in PATTERNS]
-    if unknown or not len(patterns):
-        raise ValueError(
-            f"'patterns' must be of {tuple(PATTERNS)}, one at least (got {patterns!r})"
-        )
-    cold, row, warm = [], [], []
-    for index, relations in zip(rated, (users, items), strict=True):
-        is_cold = torch.ones(len(relations.x), dtype=torch.bool, device=index.device)
-        is_cold[index] = False
-        cold.append(is_cold)
-        row.append(((~is_cold).cumsum(0) - 1)[index])
-        warm.append(relations._replace(x=relations.x[~is_cold]))
-    pairs, parts = torch.stack(row), {}
-    for name in tqdm(patterns, 'messages', disable=not progress, unit='pattern'):
-        pattern = PATTERNS[name]
-        # Cold nodes of the table are no other than those that come later.
-        propagation = RatingPropagation(
-            *warm, tuple(kinds), 0 if pattern[1] else shared
-        ).to(rating)
-        propagation.learn(pairs, rating, pattern, steps, folds=folds, seed=seed)
-        propagation.fit(pairs, rating)
-        x = [r.x[is_cold] for r, is_cold in zip((users, items), cold, strict=True)]
-        parts[name] = _rows(propagation, pattern, x)
-        parts[name] |= {'gate': propagation.gate, 'value': propagation.value}
-    sides = {}
-    made = shared_ratings(pairs, *(len(w.x) for w in warm), max(1, shared))
-    for k, (side, relations) in enumerate(zip(SIDES, (users, items), strict=True)):
-        sides[side] = {
-            'cold': cold[k],
-            'x': relations.x,
-            'relation': relations.relation,
-        }
-        sides[side]['shared'] = relations.x.new_zeros(len(relations.x), max(1, shared))
-        sides[side]['shared'][~cold[k]] = made[k].to(relations.x)
-    return Messages(rating.mean(), sides, parts)
-
-
-def _rows(
-    propagation: RatingPropagation, pattern: tuple[bool, bool], x: Sequence[Tensor]
-) -> dict[str, Tensor]:
-    """What pairs of a pattern ask of a propagation, in rows as short as can be.
-
-    Args:
-        propagation: Fitted on the nodes with ratings.
-        pattern: Whether users, and whether items, are cold.
-        x: Features of cold users and of cold items.
-    """
-    rows = [propagation.user_state, propagation.item_state]
-    maps = propagation.cold_maps()
-    if all(pattern):
-        # One matrix between the features of both, in two parts of its own rank.
-        left, value, right = torch.linalg.svd((maps[0] @ maps[1].t()).double())
-        value = value[value > 1e-7 * value[:1]].sqrt()
-        rank = len(value)
-        maps = left[:, :rank] * value, right[:rank].t() * value
-        maps = [part.to(rows[0]) for part in maps]
-    elif any(pattern):
-        # The warm side's states as cold features read them.
-        k = pattern.index(True)
-        rows[1 - k] = rows[1 - k] @ maps[k].t()
-        maps = [torch.eye(len(maps[k])).to(rows[0])] * 2
-    made = {}
-    for k, side in enumerate(SIDES):
-        if pattern[k]:
-            made[f'{side}_map'] = maps[k]
-        made[side] = x[k] @ maps[k] if pattern[k] else rows[k]
-    return made

@@ -7,12 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from agnn_pyg.gates import KINDS, open_gates, start_gates
+from agnn_pyg.leakage import check_held_out, hold_out
 from agnn_pyg.nn.rating_conv import RatingConv, expand
 from agnn_pyg.relations import RatedPairs, Relations, shared_ratings
-
-# Messages that a kind of gate lets through, by whether its user relation and its
-# item relation is "self". A user's and an item's own level always pass.
-KINDS = {'user': (True, False), 'item': (False, True), 'attribute': (False, False)}
 
 
 class RatingPropagation(nn.Module):
@@ -69,8 +67,10 @@ class RatingPropagation(nn.Module):
         for side, part in (('user', users), ('item', items)):
             self.register_buffer(f'{side}_x', part.x, persistent=False)
             self.register_buffer(f'{side}_relation', part.relation, persistent=False)
-        gate = _start(len(users.names) + (shared > 0), len(items.names) + (shared > 0))
-        self.register_buffer('gate', gate * _open(gate, kinds))
+        gate = start_gates(
+            len(users.names) + (shared > 0), len(items.names) + (shared > 0)
+        )
+        self.register_buffer('gate', gate * open_gates(gate, kinds))
         self.register_buffer('mean', torch.zeros(()))
         #: What each rating sends, in the order that they were given to :meth:`fit`.
         self.value: Tensor | None = None
@@ -302,72 +302,3 @@ class _Fold:
             tuple(a - b for a, b in zip(more, less, strict=True)),
         )
         return float(error.square().sum()), gradient
-
-
-def hold_out(
-    rated: Tensor, cold: tuple[bool, bool], folds: int, seed: int
-) -> list[tuple[Tensor, Tensor]]:
-    """Masks of the pairs that are held out in turn, and of those that remain.
-
-    This is the rule that keeps a rating from being told to itself: a pair is held
-    out with all ratings of those ends of it that are to be cold. With both ends
-    cold, pairs with one cold end are on neither side, as in a both-cold split.
-    """
-    generator = torch.Generator().manual_seed(seed)
-
-    def lot(index: Tensor, size: int) -> Tensor:
-        return torch.randint(folds, (size,), generator=generator).to(index)[index]
-
-    ends = [
-        lot(index, int(index.max()) + 1)
-        for index, is_cold in zip(rated, cold, strict=True)
-        if is_cold
-    ]
-    if not ends:
-        ends = [lot(torch.arange(rated.size(1)), rated.size(1)).to(rated)]
-    masks = []
-    for fold in range(folds):
-        # The pair of folds moves on together: each node is cold in one of them.
-        chosen = torch.stack([end == fold for end in ends])
-        masks.append((chosen.all(dim=0), ~chosen.any(dim=0)))
-    return masks
-
-
-def check_held_out(
-    rated: Tensor, held: Tensor, kept: Tensor, cold: tuple[bool, bool]
-) -> None:
-    """Raises ``ValueError`` if what is held out could be told to itself."""
-    if (held & kept).any():
-        raise ValueError(
-            f'{int((held & kept).sum())} held-out rating(s) are among those that '
-            f'messages are made of: they would be told to themselves'
-        )
-    for name, index, is_cold in zip(('user', 'item'), rated, cold, strict=True):
-        if is_cold and torch.isin(index[held], index[kept]).any():
-            raise ValueError(
-                f'A held-out {name} that is to be cold has ratings among those that '
-                f'messages are made of'
-            )
-
-
-def _start(num_user: int, num_item: int) -> Tensor:
-    """Gates to begin with: own levels most, then self, then what all share."""
-    gate = torch.full((num_user + 1, num_item + 1), 3e-4)
-    gate[0], gate[:, 0] = 2e-3, 2e-3
-    gate[-1], gate[:, -1] = 0.03, 0.01
-    gate[-1, 0], gate[0, -1] = 0.1, 0.02
-    # All to all is the mean, and self to self a rating's own noise.
-    gate[0, 0] = gate[-1, -1] = 0
-    return gate
-
-
-def _open(gate: Tensor, kinds: tuple[str, ...]) -> Tensor:
-    """True where messages pass: the given kinds, and the level of either end."""
-    is_self = torch.zeros_like(gate, dtype=torch.bool), torch.zeros_like(gate) > 0
-    is_self[0][-1], is_self[1][:, -1] = True, True
-    passes = torch.zeros_like(gate, dtype=torch.bool)
-    for kind in kinds:
-        user, item = KINDS[kind]
-        passes |= (is_self[0] == user) & (is_self[1] == item)
-    passes[-1, 0] = passes[0, -1] = True
-    return passes

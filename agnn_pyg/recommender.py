@@ -20,9 +20,9 @@ from agnn_pyg.fitting import (
     serving_loader,
     serving_options,
 )
+from agnn_pyg.gates import KINDS
 from agnn_pyg.inference import predict
 from agnn_pyg.messages import PATTERNS
-from agnn_pyg.propagation import KINDS
 from agnn_pyg.serving import Filter, serve, top_items
 from agnn_pyg.tables import Columns, Ids, Settings, where
 

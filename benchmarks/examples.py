@@ -28,6 +28,7 @@ SETTINGS = {
     'item_attributes': ['genre', 'country', 'year'],
 }
 SMOKE = {'epochs': 1}
+SHORT_MESSAGES = {'message_steps': 1, 'message_folds': 2}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,7 +68,8 @@ def page(models: Path, force: bool = False, smoke: bool = False) -> str:
     tables = planted_tables(120, density=0.5) if smoke else load_ml100k()
     held = hold_out(tables)
     options = {'force': force, **(SMOKE if smoke else {})}
-    agnn = fitted_agnn(held, models / 'agnn', **SETTINGS, **options)
+    short = SHORT_MESSAGES if smoke else {}
+    agnn = fitted_agnn(held, models / 'agnn', **SETTINGS, **short, **options)
     tanp = fitted_tanp(held, models / 'tanp', item_attributes=['genre'], **options)
     sections = [
         films_section(held, agnn),

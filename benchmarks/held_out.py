@@ -89,7 +89,7 @@ def fitted_tanp(
         TaNPRecommender(**settings),
         folder,
         force,
-        lambda made: made.fit(held.known, films),
+        lambda made: made.fit(held.known, items=films),
     )
 
 

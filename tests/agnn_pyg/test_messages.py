@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from agnn_pyg import AttributeEncoder, RatingPropagation
-from agnn_pyg.messages import PATTERNS, SIDES, Messages, learn_messages
+from agnn_pyg.message_fitting import learn_messages
+from agnn_pyg.messages import PATTERNS, SIDES, Messages
 from agnn_pyg.relation_map import RelationMap
 
 OPTIONS = {'shared': 4, 'steps': 2, 'folds': 2}

@@ -3,7 +3,7 @@ import torch
 
 from agnn_pyg import AttributeEncoder, RatingPropagation, attribute_relations
 from agnn_pyg import propagation as module
-from agnn_pyg.propagation import check_held_out, hold_out
+from agnn_pyg.leakage import check_held_out, hold_out
 from agnn_pyg.relations import RatedPairs, Relations
 
 MODES = {

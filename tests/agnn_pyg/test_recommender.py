@@ -220,9 +220,9 @@ def test_settings_of_messages_that_are_wrong(planted):
         ({'message_share': 1.5}, r"'message_share' must be a share in \[0, 1\]"),
         (
             {'message_patterns': 'item_cold'},
-            r"'patterns' must be of .*\(got 'item_cold'",
+            r"'message_patterns' must be of .*\(got 'item_cold'",
         ),
-        ({'message_kinds': ['film']}, r"'kinds' must be of .*\(got 'film'\)"),
+        ({'message_kinds': ['film']}, r"'message_kinds' must be of .*\(got \['film'\]"),
     ):
         model = AGNNRecommender(**SETTINGS | settings)
         with pytest.raises(ValueError, match=message):
