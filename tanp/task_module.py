@@ -105,7 +105,7 @@ class TaskModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         # Dropout and latent noise follow the epoch, not what was drawn before.
         words = np.random.SeedSequence([self.seed, self.current_epoch])
-        torch.manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
+        torch.manual_seed(int(words.generate_state(1, np.uint64)[0]) >> 1)
         # What an epoch that broke off has left behind is not of this one.
         self._terms.clear()
         self._validated.clear()
