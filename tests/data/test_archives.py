@@ -54,10 +54,7 @@ def test_not_a_zip_file(tmp_path):
 
 
 def test_a_member_that_lies_outside_the_file(path):
-    content = bytearray(path.read_bytes())
-    # The entry of the first member in the central directory: where it begins.
-    place = content.index(b'PK\x01\x02') + 42
-    content[place : place + 4] = b'\xff\xff\xff\x7f'
-    path.write_bytes(content)
+    # All offsets are wrong by the four bytes that are lost in front.
+    path.write_bytes(path.read_bytes()[4:])
     with opened(path, 'archive') as archive, pytest.raises(ValueError, match='unpack'):
         read_member(archive, 'a/b.json')
