@@ -335,7 +335,10 @@ class AGNNRecommender(Settings):
             ValueError: If it is something else, damaged, or of another version.
         """
         settings, fitted = load_recommender(cls.__name__, path)
-        recommender = cls(**settings)
+        try:
+            recommender = cls(**settings)
+        except TypeError as error:
+            raise ValueError(f"'{path}' is damaged ({error})") from error
         recommender.fitted_ = fitted
         return recommender
 

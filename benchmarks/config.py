@@ -156,7 +156,7 @@ def load_config(path: str | Path, kind: type[T] = AGNNConfig) -> T:
         near = difflib.get_close_matches(path.name, _siblings(path), n=1)
         hint = f"; did you mean '{path.parent / near[0]}'?" if near else ''
         raise ValueError(f"No config file '{path}'{hint}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"Cannot read config '{path}': {error}") from error
     try:
         return _build(kind, content, '')

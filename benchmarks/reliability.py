@@ -170,7 +170,15 @@ def _pytest(*arguments: str) -> tuple[subprocess.CompletedProcess, dict[str, Any
     """Runs tests; counts them, and adds up the figures that they record."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'junit.xml'
-        done = _run(sys.executable, '-m', 'pytest', *arguments, f'--junitxml={path}')
+        done = _run(
+            sys.executable,
+            '-m',
+            'pytest',
+            *arguments,
+            f'--junitxml={path}',
+            '-o',
+            'junit_family=xunit1',
+        )
         suite = ElementTree.parse(path).getroot().find('testsuite')
     counts = {k: int(suite.get(k)) for k in ('tests', 'failures', 'errors', 'skipped')}
     missed = counts['failures'] + counts['errors']

@@ -165,7 +165,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         )
     try:
         return pd.read_parquet(path, engine='pyarrow')
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever pyarrow and pandas make of it
         raise ValueError(
             f"'{path}' is not a Parquet file ({error}): write it anew"
         ) from error

@@ -126,7 +126,7 @@ class EpisodeLoader:
 
     def __iter__(self) -> Iterator[EpisodeBatch]:
         words = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, 'u8')
-        generator = torch.Generator().manual_seed(int(words[0] >> 1))
+        generator = torch.Generator().manual_seed(int(words[0]) >> 1)
         order = torch.arange(len(self.episodes))
         if self.shuffle:
             order = torch.randperm(len(order), generator=generator)

@@ -107,7 +107,7 @@ class TaskModule(pl.LightningModule):
         # Each of several processes draws its own; zeros at the end change nothing.
         entropy = [self.seed, self.current_epoch, self.global_rank]
         words = np.random.SeedSequence(entropy)
-        torch.manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
+        torch.manual_seed(int(words.generate_state(1, np.uint64)[0]) >> 1)
         # What an epoch that broke off has left behind is not of this one.
         self._terms.clear()
         self._validated.clear()

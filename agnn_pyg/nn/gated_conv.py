@@ -5,6 +5,7 @@ from typing import Any, Tuple, Union
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch_geometric import EdgeIndex
 from torch_geometric.nn.aggr import MeanAggregation
 from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.dense.linear import Linear
@@ -235,7 +236,9 @@ class GatedConv(MessagePassing):
                 "Gates are returned for edges, in their order; pass 'edge_index' "
                 'of size [2, num_edges] rather than a sparse matrix'
             )
-        index = edge_index.as_subclass(Tensor)
+        index = edge_index
+        if isinstance(edge_index, EdgeIndex):
+            index = edge_index.as_tensor()
         i, j = (1, 0) if self.flow == 'source_to_target' else (0, 1)
         return index[j], index[i]
 

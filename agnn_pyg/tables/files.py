@@ -133,7 +133,7 @@ def read_columns(path: str | Path) -> list[str]:
 
         try:
             return pyarrow.parquet.read_schema(path).names
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, NotImplementedError) as error:
             raise ValueError(f"'{path}' is no Parquet file ({error})") from error
     return _read_text(path, nrows=0).columns.tolist()
 
@@ -142,7 +142,7 @@ def _read(path: Path, texts: Sequence[str]) -> pd.DataFrame:
     if _suffix(path) == '.parquet':
         try:
             return pd.read_parquet(path)
-        except (OSError, ValueError, NotImplementedError) as error:
+        except Exception as error:  # whatever pyarrow and pandas make of it
             raise ValueError(f"'{path}' is damaged ({error}); write it anew") from error
     return _read_text(path, dtype=dict.fromkeys(texts, str))
 
@@ -182,7 +182,9 @@ def _as_kind(frame: pd.DataFrame, column: str, kind: str, name: str) -> pd.Serie
         return texts.astype(object).where(present, None)
     if kind == 'int':
         number = pd.to_numeric(texts, errors='coerce')
-        bad = (number.isna() & present).to_numpy()
+        # Nor is 4.5 an id, or a number beyond 64 bits.
+        odd = (number % 1 != 0) | (number < -(2**63)) | (number >= 2**63)
+        bad = (odd & present).to_numpy()
         made = number.astype('Int64') if not bad.any() else None
     else:
         made = texts.map(_uuid, na_action='ignore')

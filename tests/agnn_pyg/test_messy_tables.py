@@ -116,7 +116,7 @@ def test_a_pair_without_a_row(recommender, planted):
         (lambda f: f.astype({'user': str}), r"'users' has str ids in column 'user'"),
         (
             lambda f: changed(f, 1, age='old'),
-            r"'users': Column 'age' is numeric, but holds .*'old' at position 1",
+            r"'users': Column 'age' is numeric, but holds .*old. at position 1",
         ),
     ],
 )

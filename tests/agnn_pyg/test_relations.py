@@ -91,3 +91,10 @@ def test_users_of_the_same_items_share_ratings():
     # Who has rated nothing, and what nobody has rated, is like nothing.
     assert not user[3].any()
     assert not item[4].any()
+
+
+def test_nothing_is_known_of_anybody():
+    frame = pd.DataFrame({'genre': [[], []], 'land': [None, None]})
+    encoder = AttributeEncoder({'genre': 'multi', 'land': 'categorical'})
+    relations = attribute_relations(encoder, encoder.fit_transform(frame))
+    assert relations.names == ('all',)

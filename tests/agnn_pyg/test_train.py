@@ -494,3 +494,15 @@ def test_loaders_without_ratings_are_named(new_module, loaders):
     bare = RatingLoader(validation.graph, validation.index)
     with pytest.raises(ValueError, match="'validation' has no ratings"):
         fit(new_module(), train, bare)
+
+
+def test_checkpoints_are_written_in_their_own_folder(
+    new_module, loaders, tmp_path, monkeypatch
+):
+    def refuse(*arguments, **options):
+        raise AssertionError('another file system, perhaps')
+
+    monkeypatch.setattr('tempfile.mkstemp', refuse)
+    fit(new_module(), *loaders, epochs=1, folder=tmp_path)
+    files = sorted(p.name for p in (tmp_path / 'checkpoints').iterdir())
+    assert files == ['best.ckpt', 'last.ckpt']

@@ -51,3 +51,10 @@ def test_not_a_zip_file(tmp_path):
     archive = opened(tmp_path / 'page.zip', 'archive')
     with pytest.raises(ValueError, match=r'page\.zip is damaged'):
         archive.__enter__()
+
+
+def test_a_member_that_lies_outside_the_file(path):
+    # All offsets are wrong by the four bytes that are lost in front.
+    path.write_bytes(path.read_bytes()[4:])
+    with opened(path, 'archive') as archive, pytest.raises(ValueError, match='unpack'):
+        read_member(archive, 'a/b.json')

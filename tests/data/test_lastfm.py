@@ -61,6 +61,8 @@ def test_missing_or_spoilt_member(make_archive, name):
             'user 2 has 3 .* 2 labels',
         ),
         ({'interaction_dict_y': {'7': [1, 0], '2': [0, 1, 2]}}, r'0 and 1 \(got 2'),
+        ({'interaction_dict_y': {'7': [1, 0], '2': [0, 1, 10**400]}}, '0 and 1'),
+        ({'user_list': '[' + '9' * 5000 + ']'}, "'user_list' is no JSON"),
         ({'interaction_dict_y': {'7': [1, 0], '2': [0, 1, 0.5]}}, 'whole numbers'),
         ({'interaction_dict_x': {'7': ['30', '4']}}, 'name different users'),
         ({'user_list': ['2', '9']}, 'name different users'),

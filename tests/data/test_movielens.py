@@ -139,3 +139,9 @@ def test_ml100k_films(ml100k):
         'language': 92,
         'company': 251,
     }
+
+
+def test_a_year_that_is_none(make_wheel):
+    text = MEMBERS['item'].replace('1995', '19x5')
+    with pytest.raises(ValueError, match="'release_year' must hold years"):
+        read_ml100k(make_wheel(item=text))

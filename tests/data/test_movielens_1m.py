@@ -77,3 +77,9 @@ def test_damaged_archive(make_archive, tmp_path):
         read_ml1m(path)
     with pytest.raises(ValueError, match="no file at 'archive'"):
         read_ml1m(tmp_path / 'nowhere.zip')
+
+
+def test_a_number_beyond_all_bounds(make_archive):
+    text = f'2::9::3::{"9" * 400}\n'
+    with pytest.raises(ValueError, match='cannot read user, item, rating'):
+        read_ml1m(make_archive(ratings=text))

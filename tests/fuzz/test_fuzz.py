@@ -20,14 +20,14 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_damaged_files_are_refused_or_read():
-    command = [sys.executable, '-W', 'ignore', '-m', 'tests.fuzz', '--count', '60']
+    command = [sys.executable, '-W', 'ignore', '-m', 'tests.fuzz', '--count', '40']
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout, done.stderr
     report = json.loads(done.stdout)
     failures = {name: found['failures'] for name, found in report.items()}
     assert not any(failures.values()), failures
     # Damage that is never noticed would be none.
-    assert all(found['refused'] >= 15 for found in report.values())
+    assert all(found['refused'] >= 10 for found in report.values())
     assert done.returncode == 0
 
 

@@ -124,7 +124,8 @@ def rated(frames, seed):
     return pairs, torch.from_numpy(rating).float()
 
 
-sides = st.tuples(attribute_frames(min_size=2), attribute_frames(min_size=2))
+small = attribute_frames(min_size=2, max_size=6)
+sides = st.tuples(small, small)
 
 
 @given(sides, seeds)

@@ -119,3 +119,5 @@ def test_bad_frames(frame):
     holed.loc[3, 'rating'] = None
     with pytest.raises(ValueError, match="'label' must be finite"):
         split_episodes(holed, *IDS, **OPTIONS)
+    with pytest.raises(ValueError, match="'ratings' has no rows"):
+        split_episodes(frame.iloc[:0], *IDS, **OPTIONS)

@@ -103,3 +103,21 @@ def test_written_files(tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ['x.csv', 'x.tsv']
     with pytest.raises(ValueError, match='must end in one of'):
         write_file(frame, tmp_path / 'x.doc')
+
+
+@pytest.mark.parametrize('cell', ['4.5', '1e400', '9223372036854775808', 'x'])
+def test_what_is_no_whole_number(cell, tmp_path):
+    (tmp_path / 'x.csv').write_text(f'user,item\n1,a\n{cell},b\n')
+    with pytest.raises(ValueError, match=r"no int id in column 'user'.*row 1"):
+        read_file(tmp_path / 'x.csv', roles=ROLES, kinds={'user': 'int'})
+
+
+def test_a_damaged_page_of_parquet(tmp_path):
+    pytest.importorskip('pyarrow')
+    frame = pd.DataFrame({'user': [7, 8], 'item': [1, 2]})
+    write_file(frame, tmp_path / 'x.parquet')
+    content = bytearray((tmp_path / 'x.parquet').read_bytes())
+    content[4:40] = bytes(36)
+    (tmp_path / 'x.parquet').write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.parquet' is damaged"):
+        read_file(tmp_path / 'x.parquet', roles=ROLES)

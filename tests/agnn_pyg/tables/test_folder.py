@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from agnn_pyg.tables.folder import (
+    load_module,
     read_folder,
     read_tensors,
     write_folder,
@@ -83,3 +84,17 @@ def test_what_it_does_not_know_is_refused(folder, damage, message, capsys):
 def rewrite(folder, **changes):
     content = json.loads((folder / 'config.json').read_text())
     (folder / 'config.json').write_text(json.dumps(content | changes))
+
+
+def test_a_module_of_another_size_is_not_even_made():
+    made = []
+
+    def make(size=10**6):
+        made.append(size)
+        return torch.nn.Linear(size, size)
+
+    with pytest.raises(ValueError, match='of other sizes'):
+        load_module(make, torch.nn.Linear(2, 2).state_dict())
+    assert len(made) == 1
+    module = load_module(lambda: make(2), torch.nn.Linear(2, 2).state_dict())
+    assert module.weight.device.type == 'cpu'

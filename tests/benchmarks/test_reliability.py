@@ -1,0 +1,53 @@
+import json
+
+import pytest
+
+from benchmarks import reliability
+from benchmarks.reliability import NOT_RUN, PARTS, main
+from benchmarks.soak import leaks, usage
+
+
+def test_parts_that_were_not_run_are_called_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(PARTS, 'fuzz', lambda args: {'inputs': args.count})
+    assert main(['fuzz', '--count', '7', '--out', str(tmp_path)]) == 0
+    report = json.loads((tmp_path / 'reliability.json').read_text())
+    assert report['fuzz']['inputs'] == 7
+    assert report['fuzz']['command'].endswith('reliability fuzz --count 7')
+    assert all(report[name] == NOT_RUN for name in PARTS if name != 'fuzz')
+    assert json.loads(capsys.readouterr().out) == report
+
+    # Another part is added, and what was found before stays.
+    monkeypatch.setitem(PARTS, 'soak', lambda args: {'leaks': []})
+    assert main(['soak', '--out', str(tmp_path)]) == 0
+    later = json.loads((tmp_path / 'reliability.json').read_text())
+    assert later['fuzz'] == report['fuzz']
+    assert later['soak']['leaks'] == []
+
+
+def test_an_unknown_part(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(['luck', '--out', str(tmp_path)])
+    assert "no part 'luck' (there are properties, fuzz" in capsys.readouterr().err
+
+
+def test_figures_that_tests_record_are_added_up(monkeypatch, tmp_path):
+    (tmp_path / 'test_it.py').write_text(
+        'import pytest\n'
+        '@pytest.mark.parametrize("n", [1, 2])\n'
+        'def test_it(record_property, n): record_property("kills", n)\n'
+        'def test_bad(): assert False\n'
+    )
+    monkeypatch.setattr(reliability, 'ROOT', tmp_path)
+    _, found = reliability._pytest('test_it.py')
+    assert found == {'passed': 2, 'failed': 1, 'skipped': 0, 'kills': 3}
+
+
+def test_leaks_are_named():
+    memory, files, threads = usage()
+    assert memory > 10
+    assert files >= 3
+    assert threads >= 1
+    same = (0.0, memory, files, threads)
+    assert leaks(0.01, same, same) == []
+    grown = (9.0, memory, files + 2, threads + 1)
+    assert len(leaks(0.06, same, grown)) == 3
