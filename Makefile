@@ -66,6 +66,7 @@ results: $(VENV)/installed
 	$(BIN)/python -m benchmarks.tanp_ablation --out benchmarks/results
 	$(BIN)/python -m benchmarks.serving --out benchmarks/results
 	$(BIN)/python -m benchmarks.layer --out benchmarks/results
+	$(BIN)/python -m benchmarks.scale --out benchmarks/results
 	$(BIN)/python -m benchmarks.tables --write README.md
 
 clean:

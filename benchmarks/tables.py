@@ -17,6 +17,7 @@ from benchmarks import tanp_tables
 from benchmarks.layer_plots import layer_table
 from benchmarks.markdown import figures, listed, markdown, mean_std
 from benchmarks.report import read_reports
+from benchmarks.scale_plots import scale_table
 from benchmarks.serving import serving_table
 from benchmarks.tanp_ablation import ablation_table
 
@@ -129,6 +130,7 @@ def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
         'tanp results': _tanp_block(results / 'tanp'),
         'tanp-ablation results': 'not run',
         'serving results': 'not run',
+        'scale results': 'not run',
     }
     if reports:
         blocks['agnn results'] += f'\n\n{hardware_line(reports)}'
@@ -136,6 +138,7 @@ def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
         ('layer', layer_table),
         ('tanp-ablation', lambda content: ablation_table(content['runs'])),
         ('serving', serving_table),
+        ('scale', scale_table),
     ):
         path = results / f'{name}.json'
         if path.exists():
