@@ -92,6 +92,8 @@ results: $(VENV)/installed
 	$(BIN)/python -m benchmarks.serving --out benchmarks/results
 	$(BIN)/python -m benchmarks.agnn_serving --out benchmarks/results
 	$(BIN)/python -m benchmarks.layer --out benchmarks/results
+	$(BIN)/python -m benchmarks.scale --out benchmarks/results
+	$(BIN)/python -m benchmarks.profile --out benchmarks/results
 	$(BIN)/python -m benchmarks.tables --write README.md benchmarks/README.md
 
 clean:

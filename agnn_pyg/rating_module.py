@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from agnn_pyg.batch import RatingBatch
+from agnn_pyg.lazy_adam import LazyAdamW
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
 from agnn_pyg.pool import mix
@@ -21,7 +22,9 @@ class RatingModule(pl.LightningModule):
 
     AdamW with a cosine schedule over all steps. Weight decay covers matrices
     only; the free parameters of nodes, which each see but a few ratings, learn
-    faster and are held by their own term of the loss.
+    faster and are held by their own term of the loss. A model with sparse gradients
+    (:class:`~agnn_pyg.nn.NodeEncoder`) is trained by
+    :class:`~agnn_pyg.lazy_adam.LazyAdamW`.
 
     Args:
         model (AGNN): The model to train.
@@ -137,7 +140,8 @@ class RatingModule(pl.LightningModule):
         for name, parameter in self.model.named_parameters():
             kind = 'matrix' if parameter.dim() > 1 else 'vector'
             groups['free' if name.endswith('.free') else kind].append(parameter)
-        optimizer = torch.optim.AdamW(
+        sparse = self.model.user.sparse or self.model.item.sparse
+        optimizer = (LazyAdamW if sparse else torch.optim.AdamW)(
             [
                 {'params': groups['free'], 'lr': self.free_lr, 'weight_decay': 0.0},
                 {'params': groups['matrix'], 'weight_decay': self.weight_decay},

@@ -1,4 +1,4 @@
-"""What attribute graphs cost as tables grow.
+"""What attribute graphs and epochs cost as tables grow.
 
     python -m benchmarks.scale --out benchmarks/results
 
@@ -25,22 +25,35 @@ from agnn_pyg.features import Attributes
 from agnn_pyg.graph import attribute_graph
 from agnn_pyg.recall import pool_recall
 from benchmarks.records import environment, peak_memory_mb, write_json
+from benchmarks.scale_epoch import measure_epoch
 from benchmarks.scale_plots import plot_scale, scale_table
 from data.zipf import FILMS, PEOPLE, zipf_bags, zipf_ratings
 
 FIELDS = {'films': FILMS, 'people': PEOPLE}
 NODES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 SMOKE = (300, 1000)
+# Users, items, ratings, and whether free parameters have sparse gradients.
+EPOCHS = (
+    (943, 1682, 100_000, False),
+    (1_000_000, 200_000, 10_000_000, False),
+    (1_000_000, 200_000, 10_000_000, True),
+)
+SMOKE_EPOCHS = ((100, 100, 900, True),)
 MOST_RATED = 100_000
 
 
-def points(nodes: tuple[int, ...]) -> Iterator[dict[str, Any]]:
+def points(
+    nodes: tuple[int, ...], epochs: tuple[tuple[int, int, int, bool], ...] = EPOCHS
+) -> Iterator[dict[str, Any]]:
     """What is measured: one dictionary a point."""
     for table in FIELDS:
         yield from ({'part': 'graph', 'table': table, 'nodes': n} for n in nodes)
     # Five users a film, and twenty ratings a user.
     few = [n for n in nodes if n <= MOST_RATED]
     yield from ({'part': 'preference', 'table': 'films', 'nodes': n} for n in few)
+    for users, items, ratings, sparse in epochs:
+        sizes = {'users': users, 'items': items, 'ratings': ratings, 'sparse': sparse}
+        yield {'part': 'epoch', 'pool': 30, 'batch_size': 1024, **sizes}
 
 
 def attributes_of(table: str, nodes: int, seed: int = 0) -> Attributes:
@@ -54,6 +67,8 @@ def attributes_of(table: str, nodes: int, seed: int = 0) -> Attributes:
 
 def measure(point: dict[str, Any]) -> dict[str, Any]:
     """Seconds, peak memory and recall of one point, in this process."""
+    if point['part'] == 'epoch':
+        return measure_epoch(point)
     attributes = attributes_of(point['table'], point['nodes'])
     ratings = None
     if point['part'] == 'preference':
@@ -124,7 +139,8 @@ def main(argv: list[str] | None = None) -> int:
     content = {'environment': environment('cpu'), 'points': []}
     if path.exists():
         content['points'] = json.loads(path.read_text(encoding='utf-8'))['points']
-    for point in points(SMOKE if args.smoke else tuple(args.nodes)):
+    sizes = (SMOKE, SMOKE_EPOCHS) if args.smoke else (tuple(args.nodes), EPOCHS)
+    for point in points(*sizes):
         if not any(point.items() <= known.items() for known in content['points']):
             content['points'].append(in_a_process(point))
             write_json(path, content)

@@ -19,7 +19,7 @@ SERIES = {
 
 def of_series(content: dict[str, Any], series: tuple[str, str]) -> list[dict[str, Any]]:
     """The points of one series, by size."""
-    chosen = [p for p in content['points'] if (p['part'], p['table']) == series]
+    chosen = [p for p in content['points'] if (p['part'], p.get('table')) == series]
     return sorted(chosen, key=lambda point: point['nodes'])
 
 
@@ -35,7 +35,38 @@ def exponent(points: Sequence[dict[str, Any]], what: str) -> float | None:
 
 
 def scale_table(content: dict[str, Any]) -> str:
-    """Seconds, memory and recall of each point."""
+    """What graphs cost and, if any were measured, what epochs do."""
+    parts = [graph_table(content)]
+    if any(point['part'] == 'epoch' for point in content['points']):
+        parts.append(epoch_table(content))
+    return '\n\n'.join(parts)
+
+
+def epoch_table(content: dict[str, Any]) -> str:
+    """Speed and memory of each epoch."""
+    rows = [
+        (
+            f'{p["users"]:,} users, {p["items"]:,} items',
+            f'{p["ratings"]:,}',
+            'sparse' if p['sparse'] else 'dense',
+            f'{p["ratings_per_second"]:,.0f}',
+            f'{p["peak_memory_mb"] / 1024:.2f}',
+        )
+        for p in content['points']
+        if p['part'] == 'epoch'
+    ]
+    header = (
+        'epoch of AGNN',
+        'ratings',
+        'gradients',
+        'ratings a CPU second',
+        'peak memory, GB',
+    )
+    return markdown(header, rows)
+
+
+def graph_table(content: dict[str, Any]) -> str:
+    """Seconds, memory and recall of each graph."""
     rows = []
     for series, (label, _) in SERIES.items():
         points = of_series(content, series)
@@ -80,7 +111,8 @@ def plot_scale(content: dict[str, Any], path: Path) -> Path:
             points = of_series(content, series)
             if not points:
                 continue
-            slope = exponent(points, what)
+            # Below, a comparison of all pairs and what every process loads prevail.
+            slope = exponent([p for p in points if p['nodes'] >= 100_000], what)
             fitted = '' if slope is None else f' (exponent {slope:.2f})'
             axes.plot(
                 [point['nodes'] for point in points],
@@ -91,7 +123,12 @@ def plot_scale(content: dict[str, Any], path: Path) -> Path:
                 lw=1.6,
                 ms=4,
             )
-        axes.set(xscale='log', yscale='log', xlabel='nodes', ylabel=label)
+        axes.set(
+            xscale='log',
+            yscale='log',
+            xlabel='nodes (exponents: from 100,000 on)',
+            ylabel=label,
+        )
         axes.grid(True, which='major', color='#e6e6e6', lw=0.6)
         axes.spines[['top', 'right']].set_visible(False)
         axes.legend(frameon=False, fontsize=7)

@@ -21,6 +21,7 @@ from benchmarks.markdown import NOT_RUN
 from benchmarks.paired import paired_table
 from benchmarks.profile_tables import profile_table
 from benchmarks.records import read_json, read_reports
+from benchmarks.scale_plots import scale_table
 from benchmarks.serving import serving_table
 from benchmarks.tanp_ablation import ablation_table
 
@@ -97,6 +98,7 @@ SINGLE: dict[str, Callable[[Any], str]] = {
     'serving': serving_table,
     'agnn-serving': agnn_serving_table,
     'profile': profile_table,
+    'scale': scale_table,
 }
 
 

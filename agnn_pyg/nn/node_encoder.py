@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agnn_pyg.nn.bi_interaction import AttributeEmbedding, BiInteraction
@@ -67,6 +68,9 @@ class NodeEncoder(nn.Module):
         conv (str, optional): :obj:`"gated"`, or the name of a layer of PyG's to
             compare with, see :mod:`agnn_pyg.nn.rivals`. The three arguments
             before are the gated layer's. (default: :obj:`"gated"`)
+        sparse (bool, optional): Give free parameters sparse gradients: a step then
+            costs what the nodes of its batch do, and not what all nodes do.
+            (default: :obj:`False`)
     """
 
     def __init__(
@@ -84,8 +88,10 @@ class NodeEncoder(nn.Module):
         aggregate_gate: bool = True,
         filter_gate: bool = True,
         conv: str = 'gated',
+        sparse: bool = False,
     ) -> None:
         super().__init__()
+        self.sparse = sparse
         self.channels = channels
         self.generate = generate
         self.generate_bias = generate_bias
@@ -128,7 +134,10 @@ class NodeEncoder(nn.Module):
         total, total_square = self.attributes(batch.attr, batch.attr_weight)
         x = self.dropout(self.interaction(total, total_square))
         end = batch.num_targets
-        learnt = self.free.index_select(0, batch.n_id)
+        if self.sparse:
+            learnt = F.embedding(batch.n_id, self.free, sparse=True)
+        else:
+            learnt = self.free.index_select(0, batch.n_id)
         generated, chosen = self._generate(x, learnt, batch.cold, end)
         preference, bias = chosen.split([self.channels, 1], dim=-1)
 
