@@ -12,7 +12,7 @@ from torch_geometric.data import HeteroData
 
 from agnn_pyg import AGNN, RatingLoader
 from agnn_pyg.rating_module import RatingModule
-from benchmarks.report import peak_memory_mb
+from benchmarks.records import peak_memory_mb
 from data.zipf import FILMS, PEOPLE, zipf_bags, zipf_ratings
 
 STEPS = 40  # whose mean stands for all
