@@ -48,8 +48,9 @@ report: $(VENV)/installed
 	$(BIN)/python -m benchmarks.report --out runs/report.html
 	$(BIN)/python -m benchmarks.examples --out runs/examples.html
 
+# Two processes, a file of tests each: more would crowd out what is timed.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # Under the lowest and the newest versions: gigabytes of them, and an hour.
 test-matrix: $(VENV)/installed
@@ -81,7 +82,7 @@ results: $(VENV)/installed
 	      --split-seed $$split --peers $$* --out benchmarks/results/fresh || exit 1; \
 	  done; \
 	done
-	for config in lastfm lastfm-ensemble ml100k lastfm-as-published; do \
+	for config in lastfm ml100k lastfm-as-published; do \
 	  for split in 2020 1 2 3 4 5; do \
 	    $(BIN)/python -m benchmarks.tanp $(CONFIGS)/tanp/$$config.toml \
 	      --seeds 0 1 2 --split-seed $$split --out benchmarks/results || exit 1; \

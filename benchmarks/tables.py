@@ -28,7 +28,6 @@ from benchmarks.tanp_ablation import ablation_table
 RESULTS = Path(__file__).parent / 'results'
 TANP = {
     'lastfm': 'Last.FM',
-    'lastfm-ensemble': 'Last.FM, four models averaged',
     'ml100k': 'MovieLens-100K',
     'lastfm-as-published': 'Last.FM, the published model',
 }

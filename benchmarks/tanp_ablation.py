@@ -101,7 +101,7 @@ def run(
                     options = Options(Path(folder))
                     model, result = train_tanp(config, tables, split, seed, options)
                 scores = {
-                    part: score_tanp([model], getattr(split, part), config)
+                    part: score_tanp(model, getattr(split, part), config)
                     for part in ('validation', 'test')
                 }
                 row = {'name': name, 'split': split_seed, 'seed': seed, **scores}

@@ -92,14 +92,12 @@ class TrainConfig(ModuleConfig):
         context_sizes: Smallest and largest training context; one number has no
             upper bound.
         query_sizes: Likewise of the query next to it; without, all that is left.
-        members: Models, which differ in their seeds, to average predictions over.
     """
 
     tasks: str = 'warm'
     min_task_size: int = 5
     context_sizes: tuple[int, ...] = (1, 20)
     query_sizes: tuple[int, ...] | None = None
-    members: int = 1
     batch_size: int = 64
     epochs: int = 60
     patience: int | None = 6

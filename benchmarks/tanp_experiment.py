@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -25,7 +25,6 @@ from tanp import (
     Prediction,
     TaNP,
     predict,
-    predict_ensemble,
     split_episodes,
 )
 from tanp.statistics import InteractionStatistics
@@ -63,28 +62,22 @@ def run_tanp(
         quality by support size, sensitivity to the support, clusters.
     """
     start = time.perf_counter()
-    trained = [
-        train_tanp(config, tables, split, member, own)
-        for member, own in _members(config.train.members, seed, options)
-    ]
-    models, (result, *_) = [model for model, _ in trained], [r for _, r in trained]
+    model, result = train_tanp(config, tables, split, seed, options)
     train_s = time.perf_counter() - start
 
     def score(episodes: Episodes) -> dict[str, float | None]:
-        return score_tanp(models, episodes, config)
+        return score_tanp(model, episodes, config)
 
     content = {
-        'num_parameters': sum(
-            p.numel() for model in models for p in model.parameters()
-        ),
+        'num_parameters': sum(p.numel() for p in model.parameters()),
         'best_epoch': result.best_epoch,
         'metrics': {'val': score(split.validation), 'test': score(split.test)},
         'support_sizes': {k: score(cut) for k, cut in truncated(split.test).items()},
         'sensitivity': {k: score(change(split.test)) for k, change in CHANGES.items()},
         'history': result.history,
     }
-    predicted = _predict(models, split.test)
-    if models[0].likelihood == 'bernoulli':
+    predicted = _predict(model, split.test)
+    if model.likelihood == 'bernoulli':
         content['calibration'] = calibration(split.test, predicted.mean)
     if predicted.assignment is not None:
         content['clusters'] = _export_clusters(
@@ -92,42 +85,22 @@ def run_tanp(
         )
     content['time'] = {
         'train_s': train_s,
-        'per_epoch_s': train_s / sum(len(r.history) for _, r in trained),
+        'per_epoch_s': train_s / len(result.history),
         'evaluate_s': time.perf_counter() - start - train_s,
     }
     return content
 
 
-def _members(count: int, seed: int, options: Options) -> list[tuple[int, Options]]:
-    """Seeds of the models to average, no two seeds sharing one; and folders."""
-    if count < 1:
-        raise ValueError(f"'train.members' must be at least 1 (got {count})")
-    if count == 1:
-        return [(seed, options)]
-    return [
-        (
-            count * seed + number,
-            dataclasses.replace(options, folder=options.folder / f'member-{number}'),
-        )
-        for number in range(count)
-    ]
-
-
-def _predict(models: Sequence[TaNP], episodes: Episodes) -> Prediction:
-    loader = EpisodeLoader(episodes, BATCH)
-    if len(models) == 1:
-        return predict(models[0], loader)
-    return predict_ensemble(models, loader)
+def _predict(model: TaNP, episodes: Episodes) -> Prediction:
+    return predict(model, EpisodeLoader(episodes, BATCH))
 
 
 def score_tanp(
-    models: Sequence[TaNP], episodes: Episodes, config: TaNPConfig
+    model: TaNP, episodes: Episodes, config: TaNPConfig
 ) -> dict[str, float | None]:
-    """The metrics of trained models' average, means over tasks."""
-    predicted = _predict(models, episodes).mean
-    return score_episodes(
-        episodes, predicted, config.data.relevant, models[0].likelihood
-    )
+    """The metrics of a trained model, means over tasks."""
+    predicted = _predict(model, episodes).mean
+    return score_episodes(episodes, predicted, config.data.relevant, model.likelihood)
 
 
 def train_tanp(

@@ -1,7 +1,5 @@
 """Worked examples: nothing held out is fitted on, and what is shown is what was."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,16 +60,12 @@ def test_a_typical_rating_is_of_the_middle_error():
 
 
 def test_an_explanation_is_shown_whatever_its_parts(held):
-    @dataclasses.dataclass(frozen=True)
-    class Longer(Explanation):
-        rated: pd.DataFrame
-
     user, film = held.known['user'].iloc[0], held.new_films['item'].iloc[0]
     neighbours = pd.DataFrame({'user': [user], 'gate': [0.5]})
     messages = pd.DataFrame({'item': [film], 'message': [0.25]})
     parts = {'bias': 3.0, 'messages': 0.5, 'clamped': 0.0}
     none = neighbours[:0]
-    why = Longer(user, film, 3.5, parts, neighbours, none, messages)
+    why = Explanation(user, film, 3.5, parts, neighbours, none, none, messages)
     _, total, users, films = explained(held, why, given=4.0)
     assert list(total.rows) == [
         ('bias', '+3.00'),

@@ -35,9 +35,7 @@ def measured(out, seed=0, config='lastfm', part='split-0'):
     return {key: value for key, value in content.items() if key not in VOLATILE}
 
 
-@pytest.mark.parametrize(
-    'name', ['lastfm', 'lastfm-ensemble', 'ml100k', 'lastfm-as-published']
-)
+@pytest.mark.parametrize('name', ['lastfm', 'ml100k', 'lastfm-as-published'])
 def test_smoke_run_writes_report_tables_and_plots(tmp_path, capsys, name):
     assert smoke(tmp_path, config=str(CONFIGS / f'{name}.toml')) == 0
     report = measured(tmp_path, config=name)
@@ -90,20 +88,6 @@ def test_same_seed_same_digits_and_another_seed_others(tmp_path):
     smoke(tmp_path / 'b')
     assert measured(tmp_path / 'a') == measured(tmp_path / 'b')
     assert measured(tmp_path / 'a')['metrics'] != measured(tmp_path / 'a', 1)['metrics']
-
-
-def test_averaged_models_differ_in_their_seeds(tmp_path):
-    averaged = str(CONFIGS / 'lastfm-ensemble.toml')
-    smoke(tmp_path, '--seeds', '0', config=averaged)
-    smoke(tmp_path, '--seeds', '0', '1')
-    folder = tmp_path / 'tanp' / 'lastfm-ensemble' / 'split-0' / 'seed-0'
-    assert len(list(folder.glob('member-*'))) == 4
-    single = measured(tmp_path)
-    ensemble = measured(tmp_path, config='lastfm-ensemble')
-    assert ensemble['num_parameters'] == 4 * single['num_parameters']
-    # Its first member is the single model of that seed.
-    assert ensemble['history'] == single['history']
-    assert ensemble['metrics'] != single['metrics']
 
 
 def test_split_seed_changes_the_split(tmp_path):
@@ -164,7 +148,6 @@ def test_killed_and_resumed_run_ends_with_the_same_digits(tmp_path):
         ('tasks = "warn"', "'train.tasks' must be 'warm' or 'episodes' (got 'warn')"),
         ('context_sizes = [1, 2, 3]', "'train.context_sizes' must hold"),
         ('optimizer = "adm"', "'optimizer' must be one of"),
-        ('members = 0', "'train.members' must be at least 1 (got 0)"),
     ],
 )
 def test_bad_training_settings(tmp_path, capsys, monkeypatch, text, match):
