@@ -1,36 +1,43 @@
 """AGNN: cold-start rating prediction on attribute graphs."""
 
-from agnn_pyg.batch import NodeBatch, RatingBatch
-from agnn_pyg.features import AttributeEncoder, Attributes
-from agnn_pyg.graph import attribute_graph, rating_graph
-from agnn_pyg.inference import predict
-from agnn_pyg.link_loader import LinkRatingLoader, rating_loader
-from agnn_pyg.loader import RatingLoader
-from agnn_pyg.loss import agnn_loss
-from agnn_pyg.model import AGNN
-from agnn_pyg.nn import ExtendedVAE, GatedConv
-from agnn_pyg.propagation import RatingPropagation
-from agnn_pyg.relations import attribute_relations
-from agnn_pyg.sampler import ProximitySampler
+from __future__ import annotations
+
+import importlib
 
 __version__ = '0.1.0'
 
-__all__ = [
-    'AGNN',
-    'AttributeEncoder',
-    'Attributes',
-    'ExtendedVAE',
-    'GatedConv',
-    'LinkRatingLoader',
-    'NodeBatch',
-    'ProximitySampler',
-    'RatingBatch',
-    'RatingLoader',
-    'RatingPropagation',
-    'agnn_loss',
-    'attribute_graph',
-    'attribute_relations',
-    'predict',
-    'rating_graph',
-    'rating_loader',
-]
+# Where a public name is defined. It is imported when it is asked for: `tanp` shares
+# the encoding of attributes, and need not wait for PyG, nor hold it in memory.
+_HOMES = {
+    'AGNN': 'model',
+    'AttributeEncoder': 'features',
+    'Attributes': 'features',
+    'ExtendedVAE': 'nn',
+    'GatedConv': 'nn',
+    'LinkRatingLoader': 'link_loader',
+    'NodeBatch': 'batch',
+    'ProximitySampler': 'sampler',
+    'RatingBatch': 'batch',
+    'RatingLoader': 'loader',
+    'RatingPropagation': 'propagation',
+    'agnn_loss': 'loss',
+    'attribute_graph': 'graph',
+    'attribute_relations': 'relations',
+    'predict': 'inference',
+    'rating_graph': 'graph',
+    'rating_loader': 'link_loader',
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f'{__name__}.{_HOMES[name]}'), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,9 @@ def test_what_a_package_names_is_there(package):
 @pytest.mark.parametrize('package', PACKAGES)
 def test_names_are_sorted_and_complete(package):
     assert package.__all__ == sorted(package.__all__)
+    assert set(package.__all__) <= set(dir(package))
+    for name in package.__all__:
+        getattr(package, name)  # some are imported when they are asked for
     public = {
         name
         for name, thing in vars(package).items()
@@ -52,6 +56,16 @@ def test_names_are_sorted_and_complete(package):
         and (inspect.isclass(thing) or inspect.isfunction(thing))
     }
     assert public == set(package.__all__)
+
+
+def test_a_name_that_a_package_lacks():
+    with pytest.raises(AttributeError, match="'agnn_pyg' has no attribute 'AGN'"):
+        agnn_pyg.AGN  # noqa: B018
+
+
+def test_type_checkers_read_the_same_names():
+    stub = Path(agnn_pyg.__file__).with_suffix('.pyi').read_text(encoding='utf-8')
+    assert sorted(re.findall(r' as (\w+)', stub)) == agnn_pyg.__all__
 
 
 @pytest.mark.parametrize('name', MODULES)
