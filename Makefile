@@ -55,7 +55,7 @@ test: $(VENV)/installed
 # Under the lowest and the newest versions: gigabytes of them, and an hour.
 test-matrix: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[matrix]'
-	$(BIN)/nox --noxfile tests/noxfile.py
+	$(BIN)/nox --noxfile tests/noxfile.py --envdir "$(CURDIR)/.nox"
 
 # What the project withstands, looked at long: hours.
 reliability: $(VENV)/installed

@@ -74,10 +74,11 @@ def kills(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def versions(args: argparse.Namespace) -> dict[str, Any]:
-    """Runs the quick tests in every session of `noxfile.py`."""
+    """Runs the quick tests in every session of `tests/noxfile.py`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'nox.json'
-        _run(sys.executable, '-m', 'nox', '--report', str(path))
+        places = ('--noxfile', 'tests/noxfile.py', '--envdir', str(ROOT / '.nox'))
+        _run(sys.executable, '-m', 'nox', *places, '--report', str(path))
         sessions = json.loads(path.read_text(encoding='utf-8'))['sessions']
     return {
         session['name']: {'result': session['result'], **_versions(session['name'])}
