@@ -49,7 +49,8 @@ def pandas2(session: nox.Session) -> None:
     """The PyTorch of `constraints.txt` beside pandas 2 and NumPy 1."""
     pinned = (ROOT / 'constraints.txt').read_text(encoding='utf-8')
     torch = re.search(r'^torch==.*$', pinned, re.MULTILINE).group()
-    check(session, torch, 'torch-geometric<2.7', 'pandas<3', 'numpy<2')
+    # Newer ones of pyarrow ask for NumPy 2.
+    check(session, torch, 'torch-geometric<2.7', 'pandas<3', 'numpy<2', 'pyarrow<21')
 
 
 @nox.session(python='3.11')
