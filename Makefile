@@ -89,6 +89,8 @@ results: $(VENV)/installed
 	  done; \
 	done
 	$(BIN)/python -m benchmarks.tanp_plots benchmarks/results/tanp/*
+	rm -f benchmarks/results/tanp-ablation.json benchmarks/results/scale.json
+	$(MAKE) ablation
 	$(BIN)/python -m benchmarks.tanp_ablation --out benchmarks/results
 	$(BIN)/python -m benchmarks.serving --out benchmarks/results
 	$(BIN)/python -m benchmarks.agnn_serving --out benchmarks/results

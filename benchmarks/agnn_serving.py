@@ -19,12 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
 from agnn_pyg.recommender import AGNNRecommender
+from benchmarks.command import plain_parser, run_command
 from benchmarks.markdown import markdown
 from benchmarks.records import environment, peak_memory_mb, write_json
-from data.download import DownloadError
 from data.movielens import load_ml100k
 from data.synthetic import planted_tables
 from data.tables import RatingTables
@@ -112,24 +111,17 @@ def agnn_serving_table(content: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.agnn_serving',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser('benchmarks.agnn_serving', __doc__)
     parser.add_argument('--out', type=Path, default=Path('runs'))
     parser.add_argument('--smoke', action='store_true', help='tiny tables')
-    args = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    try:
-        timings = [measure(case) for case in cases(args.smoke)]
-        content = {'environment': environment('cpu'), 'timings': timings}
-        write_json(args.out / 'agnn-serving.json', content)
-    except (ValueError, OSError, DownloadError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    return run_command(parser, _run, argv)
+
+
+def _run(args: argparse.Namespace) -> None:
+    timings = [measure(case) for case in cases(args.smoke)]
+    content = {'environment': environment('cpu'), 'timings': timings}
+    write_json(args.out / 'agnn-serving.json', content)
     print(agnn_serving_table(content))
-    return 0
 
 
 if __name__ == '__main__':

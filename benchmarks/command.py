@@ -28,14 +28,15 @@ def run_command(
     args = parser.parse_args(arguments)
     args.command = f'{parser.prog} {shlex.join(arguments)}'
     try:
-        torch.set_num_threads(args.threads)
-        check_device(args.device)
+        torch.set_num_threads(getattr(args, 'threads', 1))
+        check_device(getattr(args, 'device', 'cpu'))
         run(args)
     except (ValueError, OSError, DownloadError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print('interrupted; go on with --resume', file=sys.stderr)
+        hint = '; go on with --resume' if hasattr(args, 'resume') else ''
+        print(f'interrupted{hint}', file=sys.stderr)
         return 130
     return 0
 
@@ -134,13 +135,18 @@ def check_device(device: str) -> None:
         raise ValueError("'--device cuda' needs a GPU that torch can use; none is here")
 
 
-def make_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
-    """A parser of the arguments that all benchmark commands have."""
-    parser = argparse.ArgumentParser(
+def plain_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser without arguments, for :func:`run_command`."""
+    return argparse.ArgumentParser(
         prog=f'python -m {prog}',
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def make_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser of the arguments that all commands with configs and seeds have."""
+    parser = plain_parser(prog, description)
     add = parser.add_argument
     add('config', type=Path, help='a TOML file of benchmarks/configs')
     add('--seeds', type=int, nargs='+', default=[0], help='model seeds (default: 0)')

@@ -13,13 +13,11 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
+from benchmarks.command import plain_parser, run_command
 from benchmarks.held_out import fitted_agnn, fitted_tanp, hold_out
 from benchmarks.pages.films import films_section
 from benchmarks.pages.render import render, write_page
 from benchmarks.pages.users import support_section, users_section
-from data.download import DownloadError
 from data.movielens import load_ml100k
 from data.synthetic import planted_tables
 
@@ -33,11 +31,7 @@ SHORT_MESSAGES = {'message_steps': 1, 'message_folds': 2}
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.examples',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser('benchmarks.examples', __doc__)
     parser.add_argument(
         '--out',
         type=Path,
@@ -52,15 +46,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('--force', action='store_true', help='fit them anew')
     parser.add_argument('--smoke', action='store_true', help='tiny planted data')
-    args = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    try:
-        write_page(args.out, page(args.models, args.force, args.smoke))
-    except (ValueError, OSError, DownloadError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    return run_command(parser, _run, argv)
+
+
+def _run(args: argparse.Namespace) -> None:
+    write_page(args.out, page(args.models, args.force, args.smoke))
     print(args.out)
-    return 0
 
 
 def page(models: Path, force: bool = False, smoke: bool = False) -> str:

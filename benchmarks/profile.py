@@ -23,10 +23,10 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.command import plain_parser, run_command
 from benchmarks.profile_cases import CASES, Case, smoke_cases
 from benchmarks.profile_tables import PARTS, profile_table
 from benchmarks.records import environment, peak_memory_mb, write_json
-from data.download import DownloadError
 
 TOP = 12
 
@@ -152,35 +152,28 @@ def _seconds(function: Callable[[], Tensor]) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.profile',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser('benchmarks.profile', __doc__)
     parser.add_argument('--out', type=Path, default=Path('runs'))
     parser.add_argument('--passes', type=int, default=5)
     parser.add_argument('--steps', type=int, default=50, help='of a pass (default: 50)')
     parser.add_argument('--smoke', action='store_true', help='tiny planted data')
-    args = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    try:
-        for name in ('passes', 'steps'):
-            if getattr(args, name) < 1:
-                raise ValueError(
-                    f"'--{name}' must be at least 1 (got {getattr(args, name)})"
-                )
-        cases = smoke_cases() if args.smoke else CASES
-        content = {
-            'environment': environment('cpu'),
-            'cases': [measure(make(), args.passes, args.steps) for make in cases],
-            'peak_memory_mb': peak_memory_mb(),
-        }
-        write_json(args.out / 'profile.json', content)
-    except (ValueError, OSError, DownloadError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    return run_command(parser, _run, argv)
+
+
+def _run(args: argparse.Namespace) -> None:
+    for name in ('passes', 'steps'):
+        if getattr(args, name) < 1:
+            raise ValueError(
+                f"'--{name}' must be at least 1 (got {getattr(args, name)})"
+            )
+    cases = smoke_cases() if args.smoke else CASES
+    content = {
+        'environment': environment('cpu'),
+        'cases': [measure(make(), args.passes, args.steps) for make in cases],
+        'peak_memory_mb': peak_memory_mb(),
+    }
+    write_json(args.out / 'profile.json', content)
     print(profile_table(content))
-    return 0
 
 
 if __name__ == '__main__':

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.agnn_tables import MODES
+from benchmarks.command import plain_parser, run_command
 from benchmarks.pages import agnn, costs, origin, tanp
 from benchmarks.pages.parts import Section, Text
 from benchmarks.pages.render import render, write_page
@@ -156,11 +157,7 @@ def _all_modes(reports: Reports) -> bool:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.report',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser('benchmarks.report', __doc__)
     parser.add_argument(
         '--results', type=Path, default=RESULTS, help='(default: those committed)'
     )
@@ -170,21 +167,19 @@ def main(argv: list[str] | None = None) -> int:
         default=Path('runs/report.html'),
         help='the page (default: runs/report.html)',
     )
-    args = parser.parse_args(argv)
-    try:
-        text = render(
-            'Results',
-            'Cold-start recommendation on PyTorch Geometric, measured: AGNN and TaNP '
-            'beside tuned peers, on the same splits in the same runs.',
-            sections(read_results(args.results)),
-            ('examples.html', 'Worked examples'),
-        )
-        write_page(args.out, text)
-    except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    return run_command(parser, _run, argv)
+
+
+def _run(args: argparse.Namespace) -> None:
+    text = render(
+        'Results',
+        'Cold-start recommendation on PyTorch Geometric, measured: AGNN and TaNP '
+        'beside tuned peers, on the same splits in the same runs.',
+        sections(read_results(args.results)),
+        ('examples.html', 'Worked examples'),
+    )
+    write_page(args.out, text)
     print(args.out)
-    return 0
 
 
 if __name__ == '__main__':

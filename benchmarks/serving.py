@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 
+from benchmarks.command import plain_parser, run_command
 from benchmarks.config import load_config
 from benchmarks.markdown import markdown
 from benchmarks.records import environment, peak_memory_mb, write_json
 from benchmarks.tanp_config import TaNPConfig
 from benchmarks.tanp_experiment import build_model, episodes_of
-from data.download import DownloadError
 from data.lastfm import load_lastfm
 from data.tables import RatingTables
 from data.tastes import planted_tastes
@@ -102,27 +102,20 @@ def serving_table(content: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.serving',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser('benchmarks.serving', __doc__)
     parser.add_argument('--out', type=Path, default=Path('runs'))
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--smoke', action='store_true', help='a tiny catalogue')
-    args = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    try:
-        if args.repeats < 1:
-            raise ValueError(f'--repeats must be at least 1 (got {args.repeats})')
-        tables = planted_tastes(size=30) if args.smoke else load_lastfm()
-        content = run(tables, args.repeats)
-        write_json(args.out / 'serving.json', content)
-    except (ValueError, OSError, DownloadError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    return run_command(parser, _run, argv)
+
+
+def _run(args: argparse.Namespace) -> None:
+    if args.repeats < 1:
+        raise ValueError(f'--repeats must be at least 1 (got {args.repeats})')
+    tables = planted_tastes(size=30) if args.smoke else load_lastfm()
+    content = run(tables, args.repeats)
+    write_json(args.out / 'serving.json', content)
     print(serving_table(content))
-    return 0
 
 
 if __name__ == '__main__':

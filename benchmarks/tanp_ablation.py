@@ -18,15 +18,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
-from benchmarks.command import Options
+from benchmarks.command import Options, plain_parser, run_command
 from benchmarks.config import load_config
 from benchmarks.markdown import markdown, mean_std, plus_minus
 from benchmarks.records import environment, write_json
 from benchmarks.tanp_config import TaNPConfig
 from benchmarks.tanp_experiment import episodes_of, score_tanp, train_tanp
-from data.download import DownloadError
 from data.lastfm import load_lastfm
 from data.tables import RatingTables
 from data.tastes import planted_tastes
@@ -148,25 +145,17 @@ def _paired(differences: Sequence[float]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.tanp_ablation',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser('benchmarks.tanp_ablation', __doc__)
     parser.add_argument('--splits', type=int, nargs='+', default=[2020, 1, 2])
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--out', type=Path, default=Path('runs'))
     parser.add_argument('--smoke', action='store_true', help='tiny planted data')
-    args = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    try:
-        tables = planted_tastes() if args.smoke else load_lastfm()
-        rows = run(tables, args, args.out / 'tanp-ablation.json')
-    except (ValueError, OSError, DownloadError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    print(ablation_table(rows))
-    return 0
+    return run_command(parser, _run, argv)
+
+
+def _run(args: argparse.Namespace) -> None:
+    tables = planted_tastes() if args.smoke else load_lastfm()
+    print(ablation_table(run(tables, args, args.out / 'tanp-ablation.json')))
 
 
 if __name__ == '__main__':

@@ -54,8 +54,11 @@ def read_member(archive: zipfile.ZipFile, member: str, limit: int = LIMIT) -> by
     """
     name = Path(str(archive.filename)).name
     try:
-        if archive.getinfo(member).compress_type not in METHODS:
-            raise NotImplementedError('it is neither stored nor deflated')
+        method = archive.getinfo(member).compress_type
+        if method not in METHODS:
+            raise ValueError(
+                f"cannot unpack '{member}' of {name} (neither stored nor deflated)"
+            )
         with archive.open(member) as file:
             # What the archive says of a member's size may be untrue.
             content = file.read(limit + 1)
