@@ -11,7 +11,8 @@ from tqdm import tqdm
 from agnn_pyg.gates import KINDS
 from agnn_pyg.messages import PATTERNS, SIDES, Messages
 from agnn_pyg.propagation import RatingPropagation
-from agnn_pyg.relations import Relations, shared_ratings
+from agnn_pyg.rated_relations import append_rated
+from agnn_pyg.relations import Relations
 
 
 def learn_messages(
@@ -38,9 +39,7 @@ def learn_messages(
         patterns (sequence, optional): Which pairs to make messages for.
             (default: all of :obj:`PATTERNS`)
         kinds (sequence, optional): See :class:`~agnn_pyg.RatingPropagation`.
-        shared (int, optional): See there. Only where items are warm: gates that
-            count on shared ratings mislead items that have none.
-            (default: :obj:`64`)
+        shared (int, optional): See there. (default: :obj:`64`)
         steps (int, optional): See :meth:`RatingPropagation.learn`.
             (default: :obj:`12`)
         folds (int, optional): See there. (default: :obj:`5`)
@@ -66,24 +65,24 @@ def learn_messages(
     for name in tqdm(patterns, 'messages', disable=not progress, unit='pattern'):
         pattern = PATTERNS[name]
         # Cold nodes of the table are no other than those that come later.
-        propagation = RatingPropagation(
-            *warm, tuple(kinds), 0 if pattern[1] else shared
-        ).to(rating)
-        propagation.learn(pairs, rating, pattern, steps, folds=folds, seed=seed)
+        propagation = RatingPropagation(*warm, tuple(kinds), shared, pattern)
+        propagation = propagation.to(rating)
+        propagation.learn(pairs, rating, steps, folds=folds, seed=seed)
         propagation.fit(pairs, rating)
         x = [r.x[is_cold] for r, is_cold in zip((users, items), cold, strict=True)]
         parts[name] = _rows(propagation, pattern, x)
         parts[name] |= {'gate': propagation.gate, 'value': propagation.value}
     sides = {}
-    made = shared_ratings(pairs, *(len(w.x) for w in warm), max(1, shared))
+    rated_alike = append_rated(*warm, pairs, rating, (shared, shared))
     for k, (side, relations) in enumerate(zip(SIDES, (users, items), strict=True)):
         sides[side] = {
             'cold': cold[k],
             'x': relations.x,
             'relation': relations.relation,
         }
-        sides[side]['shared'] = relations.x.new_zeros(len(relations.x), max(1, shared))
-        sides[side]['shared'][~cold[k]] = made[k].to(relations.x)
+        made = rated_alike[k].x[:, relations.x.size(1) :]
+        sides[side]['shared'] = made.new_zeros(len(relations.x), made.size(1))
+        sides[side]['shared'][~cold[k]] = made
     return Messages(rating.mean(), sides, parts)
 
 

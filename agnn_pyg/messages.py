@@ -34,7 +34,7 @@ class Messages(nn.Module):
         sides (mapping): Of :obj:`"user"` and :obj:`"item"` the tensors :obj:`"cold"`,
             a mask :obj:`[N]`, :obj:`"x"` and :obj:`"relation"` as of
             :class:`~agnn_pyg.relations.Relations`, and :obj:`"shared"`, features of
-            shared ratings :obj:`[N, S]`.
+            the relations that come of ratings, :obj:`[N, S]`.
         parts (mapping): By pattern the tensors :obj:`"user"` and :obj:`"item"`, with
             a row for each node that is warm or cold as the pattern says, in their
             order; of cold sides :obj:`"user_map"` and :obj:`"item_map"`, from
@@ -179,8 +179,12 @@ class Messages(nn.Module):
 def _alike(side: nn.Module, node: int, num_relations: int) -> Tensor:
     """How alike a node is to all of its side, by relation and by being itself."""
     x, relation = side.x, side.relation
-    if num_relations > int(relation.max()) + 1:
-        number = relation.new_full((side.shared.size(1),), num_relations - 1)
+    first = int(relation.max()) + 1
+    if num_relations > first:
+        # As many features each.
+        width = side.shared.size(1)
+        number = torch.arange(width, device=x.device) * (num_relations - first)
+        number = first + number.div(width, rounding_mode='floor')
         x, relation = torch.cat([x, side.shared], 1), torch.cat([relation, number])
     alike = x.new_zeros(num_relations + 1, len(x))
     alike.index_add_(0, relation, (x * x[node]).t().contiguous())

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from agnn_pyg.gates import KINDS, open_gates, start_gates
 from agnn_pyg.leakage import check_held_out, hold_out
 from agnn_pyg.nn.rating_conv import RatingConv, expand
-from agnn_pyg.relations import RatedPairs, Relations, shared_ratings
+from agnn_pyg.rated_relations import NAMES, append_rated
+from agnn_pyg.relations import RatedPairs, Relations
 
 
 class RatingPropagation(nn.Module):
@@ -41,9 +42,12 @@ class RatingPropagation(nn.Module):
             user gave to similar items), :obj:`"item"` (what similar users gave to
             this item) and :obj:`"attribute"` (what similar users gave to similar
             items). (default: all)
-        shared (int, optional): Features of one more relation on either side, of
-            having rated or being rated by the same; 0 goes without.
+        shared (int, optional): Features of two more relations, of having rated the
+            same and of having rated it alike; 0 goes without.
             (default: :obj:`64`)
+        cold (tuple, optional): Whether users, and whether items, are to be rated
+            cold. Gates are learnt for that, and such a side goes without the
+            relations of :obj:`shared`. (default: :obj:`(False, False)`)
 
     Raises:
         ValueError: If a kind is unknown.
@@ -55,34 +59,37 @@ class RatingPropagation(nn.Module):
         items: Relations,
         kinds: tuple[str, ...] = tuple(KINDS),
         shared: int = 64,
+        cold: tuple[bool, bool] = (False, False),
     ) -> None:
         super().__init__()
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown:
             raise ValueError(f"'kinds' must be of {tuple(KINDS)} (got '{unknown[0]}')")
-        self.shared = shared
+        self.cold = cold
+        self._rank = tuple(0 if is_cold else shared for is_cold in cold)
         self.conv = RatingConv()
         self._sides = users.names, items.names
         # Rebuilt from the tables, so in no checkpoint, but moved with the module.
         for side, part in (('user', users), ('item', items)):
             self.register_buffer(f'{side}_x', part.x, persistent=False)
             self.register_buffer(f'{side}_relation', part.relation, persistent=False)
-        gate = start_gates(
-            len(users.names) + (shared > 0), len(items.names) + (shared > 0)
-        )
+        more = [len(NAMES) if rank else 0 for rank in self._rank]
+        gate = start_gates(len(users.names) + more[0], len(items.names) + more[1])
         self.register_buffer('gate', gate * open_gates(gate, kinds))
         self.register_buffer('mean', torch.zeros(()))
         #: What each rating sends, in the order that they were given to :meth:`fit`.
         self.value: Tensor | None = None
-        width = users.x.size(1) + items.x.size(1) + 2 * shared
+        width = users.x.size(1) + items.x.size(1) + len(NAMES) * sum(self._rank)
         self.register_buffer('user_state', torch.zeros(len(users.x), width))
         self.register_buffer('item_state', torch.zeros(len(items.x), width))
 
     @property
     def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """What the rows and the columns of :attr:`gate` stand for."""
-        more = ('shared', 'self') if self.shared else ('self',)
-        return tuple((*names, *more) for names in self._sides)
+        return tuple(
+            (*names, *(NAMES if rank else ()), 'self')
+            for names, rank in zip(self._sides, self._rank, strict=True)
+        )
 
     @property
     def users(self) -> Relations:
@@ -112,12 +119,11 @@ class RatingPropagation(nn.Module):
         Returns:
             Matrices :obj:`[F, W]` of users and of items; ``x @ map`` is a state.
         """
-        sides = [
-            r.append('shared', r.x.new_zeros(len(r.x), self.shared))
-            if self.shared
-            else r
-            for r in (self.users, self.items)
-        ]
+        sides = [self.users, self.items]
+        for k, rank in enumerate(self._rank):
+            for name in NAMES if rank else ():
+                zeros = sides[k].x.new_zeros(len(sides[k].x), rank)
+                sides[k] = sides[k].append(name, zeros)
         both, to_user, _ = expand(self.gate, *sides)
         width = [r.x.size(1) for r in sides]
         item_x, at_item = self.item_state.double().split(width[::-1], dim=1)
@@ -132,8 +138,8 @@ class RatingPropagation(nn.Module):
 
     def fit(self, rated: Tensor, rating: Tensor, tol: float = 1e-3) -> int:
         """Settles the values of all ratings; returns the rounds it took."""
-        messages = _Messages(self, rated)
         mean = rating.mean()
+        messages = _Messages(self, rated, rating)
         rest = (rating - mean)[messages.pairs.order]
         value, rounds = messages.settle(rest, tol=tol, max_rounds=150)
         self.mean.copy_(mean)
@@ -149,7 +155,6 @@ class RatingPropagation(nn.Module):
         self,
         rated: Tensor,
         rating: Tensor,
-        cold: tuple[bool, bool] = (False, False),
         steps: int = 24,
         lr: float = 0.3,
         folds: int = 5,
@@ -157,15 +162,13 @@ class RatingPropagation(nn.Module):
     ) -> list[float]:
         r"""Learns the gates from what messages say of ratings that are held out.
 
+        Where a side is to be rated cold, all ratings of a held-out node are held out.
         The gradient of the squared error passes through the fixed point by the
         implicit function theorem: one more fixed point, of the errors.
 
         Args:
             rated (Tensor): Training pairs, :obj:`[2, R]`.
             rating (Tensor): Training ratings, :obj:`[R]`.
-            cold (tuple, optional): Whether users, and whether items, are to be
-                rated cold: all ratings of a held-out node are then held out.
-                (default: :obj:`(False, False)`)
             steps (int, optional): Steps of Adam on the gates' logarithms.
                 (default: :obj:`24`)
             lr (float, optional): (default: :obj:`0.3`)
@@ -179,8 +182,8 @@ class RatingPropagation(nn.Module):
         """
         rest = rating - rating.mean()
         parts = []
-        for held, kept in hold_out(rated, cold, folds, seed):
-            check_held_out(rated, held, kept, cold)
+        for held, kept in hold_out(rated, self.cold, folds, seed):
+            check_held_out(rated, held, kept, self.cold)
             # Of few nodes a part may hold none out, or all.
             if held.any() and kept.any():
                 parts.append(_Fold(self, rated, rest, held, kept))
@@ -206,18 +209,15 @@ class _Messages:
     """Messages from one set of rated pairs, to whatever pairs.
 
     Here is all that a message is made of, so that what these pairs do not say
-    cannot be in one: the relations by shared ratings are theirs, too.
+    cannot be in one: the relations that come of ratings are theirs, too.
     """
 
-    def __init__(self, model: RatingPropagation, rated: Tensor) -> None:
+    def __init__(self, model: RatingPropagation, rated: Tensor, rating: Tensor) -> None:
         self.model = model
-        size = len(model.users.x), len(model.items.x)
-        self.pairs = RatedPairs(rated, *size)
-        self.user, self.item = model.users, model.items
-        if model.shared:
-            x = shared_ratings(rated, *size, model.shared)
-            self.user = self.user.append('shared', x[0])
-            self.item = self.item.append('shared', x[1])
+        self.pairs = RatedPairs(rated, len(model.users.x), len(model.items.x))
+        self.user, self.item = append_rated(
+            model.users, model.items, rated, rating, model._rank
+        )
 
     def __call__(self, value: Tensor, at: RatedPairs | None = None):
         pairs = at or self.pairs
@@ -273,7 +273,7 @@ class _Fold:
         held: Tensor,
         kept: Tensor,
     ) -> None:
-        self.messages = _Messages(model, rated[:, kept])
+        self.messages = _Messages(model, rated[:, kept], rest[kept])
         self.target = rest[kept][self.messages.pairs.order]
         self.held = RatedPairs(rated[:, held], *self.messages.pairs.size)
         self.truth = rest[held][self.held.order]

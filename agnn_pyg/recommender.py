@@ -90,8 +90,9 @@ class AGNNRecommender(Settings):
             with their number. (default: all)
         message_kinds (sequence, optional): :obj:`"user"`, :obj:`"item"`,
             :obj:`"attribute"`. (default: all)
-        message_shared (int, optional): Features of the relation by shared ratings,
-            which serves pairs of a warm item. (default: :obj:`64`)
+        message_shared (int, optional): Features of each of the relations by which
+            those are alike who rated the same, and rated it alike; 0 goes without.
+            (default: :obj:`64`)
         message_steps (int, optional): Steps that gates learn. Most of the time of a
             fit goes there; twice as many bring little. (default: :obj:`12`)
         message_folds (int, optional): Parts of the ratings that are held out in

@@ -74,37 +74,6 @@ def attribute_relations(
     return _join(attributes.num_nodes, made)
 
 
-def shared_ratings(
-    rated: Tensor, num_users: int, num_items: int, rank: int = 64
-) -> tuple[Tensor, Tensor]:
-    """Features by which users who rated the same items are alike, and items too.
-
-    What the ratings are does not matter. Nodes without any have rows of zeros.
-
-    Args:
-        rated (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
-        num_users (int): Number of users.
-        num_items (int): Number of items.
-        rank (int, optional): Number of features. (default: :obj:`64`)
-
-    Returns:
-        Features of users :obj:`[U, F]` and of items :obj:`[I, F]`.
-    """
-    import scipy.sparse as sp
-
-    pairs = rated.cpu().numpy()
-    shape = (num_users, num_items)
-    matrix = sp.csr_matrix((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape)
-    scale = [1 / np.sqrt(np.maximum(matrix.sum(a).A1, 1)) for a in (1, 0)]
-    left, value, right = singular_vectors(
-        sp.diags(scale[0]) @ matrix @ sp.diags(scale[1]), rank
-    )
-    # Few nodes have fewer singular vectors: the rest is 0.
-    gap = ((0, 0), (0, rank - len(value)))
-    sides = (np.pad(x * value, gap) for x in (left, right))
-    return tuple(_scaled(_unit_rows(sp.csr_matrix(x)).toarray()) for x in sides)
-
-
 def similarity_features(
     fields: Sequence[Field], attributes: Attributes
 ) -> Iterator[tuple[str, scipy.sparse.csr_matrix]]:
@@ -116,9 +85,7 @@ def similarity_features(
 
     hot = attributes.multi_hot()
     columns = {
-        field.column: _unit_rows(
-            hot[:, field.offset : field.offset + len(field.values)]
-        )
+        field.column: unit_rows(hot[:, field.offset : field.offset + len(field.values)])
         for field in fields
     }
     for field in fields:
@@ -144,7 +111,7 @@ def _join(num_nodes: int, parts: dict[str, np.ndarray]) -> Relations:
     )
     for name, x in parts.items():
         if x.any():
-            result = result.append(name, _scaled(x))
+            result = result.append(name, scaled(x))
     return result
 
 
@@ -193,7 +160,8 @@ def _row_products(one, other) -> scipy.sparse.csr_matrix:
     return sp.csr_matrix((value, (one.row[first], column)), shape)
 
 
-def _unit_rows(x: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+def unit_rows(x: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+    """Rows of length 1, but for those of zeros."""
     import scipy.sparse as sp
 
     length = np.sqrt(x.multiply(x).sum(axis=1).A1)
@@ -201,7 +169,7 @@ def _unit_rows(x: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
     return (sp.diags(scale) @ x).tocsr()
 
 
-def _scaled(x: np.ndarray) -> Tensor:
+def scaled(x: np.ndarray) -> Tensor:
     """Features such that nodes are alike to themselves by 1 on average."""
     x = torch.from_numpy(np.ascontiguousarray(x)).float()
     return x / x.square().sum(dim=1).mean().sqrt().clamp(min=1e-6)

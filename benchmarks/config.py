@@ -73,14 +73,14 @@ class MessageConfig:
         share: Share of the messages in a prediction, the network has the rest; 0
             switches them off.
         kinds: Kinds of messages: user, item, attribute.
-        shared: Features of the relation by shared ratings; 0 goes without.
+        shared: Features of each relation that comes of ratings; 0 goes without.
         steps: Steps that gates learn.
         folds: Parts of the training ratings that are held out in turn for it.
     """
 
     share: float = 0.75
     kinds: tuple[str, ...] = ('user', 'item', 'attribute')
-    shared: int = 0
+    shared: int = 64
     steps: int = 24
     folds: int = 5
 

@@ -76,13 +76,14 @@ def learn_messages(
         encoder = AttributeEncoder(columns, num_knots=config.data.num_knots)
         relations.append(attribute_relations(encoder, encoder.fit_transform(frame)))
 
+    cold = tuple(side in COLD_SIDES[split.mode] for side in ('user', 'item'))
+
     def make() -> RatingPropagation:
-        return RatingPropagation(*relations, options.kinds, options.shared)
+        return RatingPropagation(*relations, options.kinds, options.shared, cold)
 
     select = final = make()
     index, rating = _tensors(tables, split.train)
-    cold = tuple(side in COLD_SIDES[split.mode] for side in ('user', 'item'))
-    history = select.learn(index, rating, cold, options.steps, folds=options.folds)
+    history = select.learn(index, rating, options.steps, folds=options.folds)
     select.fit(index, rating)
     if config.train.refit:
         final = make()

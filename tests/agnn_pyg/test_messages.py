@@ -41,8 +41,8 @@ def test_each_pair_is_read_from_the_propagation_of_its_pattern(sides, tiny_pairs
     cold = ~torch.isin(user, tiny_pairs[0][0]), ~torch.isin(item, tiny_pairs[0][1])
     found = learn_messages(*sides, *tiny_pairs, shared=0, steps=2, folds=2)(user, item)
     for pattern in PATTERNS.values():
-        expected = RatingPropagation(*sides, shared=0)
-        expected.learn(*tiny_pairs, pattern, steps=2, folds=2)
+        expected = RatingPropagation(*sides, shared=0, cold=pattern)
+        expected.learn(*tiny_pairs, steps=2, folds=2)
         expected.fit(*tiny_pairs)
         mine = (cold[0] == pattern[0]) & (cold[1] == pattern[1])
         assert mine.any()

@@ -28,9 +28,9 @@ def make(sides, **options):
     return RatingPropagation(*sides, **options).double()
 
 
-def dense_messages(propagation, rated):
+def dense_messages(propagation, rated, rating):
     """All messages between all pairs, one rated pair at a time."""
-    messages = module._Messages(propagation, rated)
+    messages = module._Messages(propagation, rated, rating)
     columns = []
     for k in range(rated.size(1)):
         value = torch.zeros(rated.size(1), dtype=torch.double)
@@ -41,12 +41,13 @@ def dense_messages(propagation, rated):
     return torch.stack(columns, dim=-1), order
 
 
+@pytest.mark.parametrize('cold', MODES.values(), ids=MODES)
 @pytest.mark.parametrize('shared', [0, 4])
-def test_fit_against_a_dense_solution(sides, tiny_pairs, shared):
+def test_fit_against_a_dense_solution(sides, tiny_pairs, shared, cold):
     rated, rating = tiny_pairs[0], tiny_pairs[1].double()
-    propagation = make(sides, shared=shared)
+    propagation = make(sides, shared=shared, cold=cold)
     propagation.fit(rated, rating, tol=1e-12)
-    kernel, order = dense_messages(propagation, rated)
+    kernel, order = dense_messages(propagation, rated, rating)
     rest = (rating - rating.mean())[order]
     among = kernel[rated[0][order], rated[1][order]]
     value = torch.linalg.solve(among + torch.eye(len(rest), dtype=torch.double), rest)
@@ -56,9 +57,9 @@ def test_fit_against_a_dense_solution(sides, tiny_pairs, shared):
 
 
 def test_messages_among_pairs_are_a_kernel(sides, tiny_pairs):
-    rated = tiny_pairs[0]
+    rated, rating = tiny_pairs
     propagation = make(sides, shared=4)
-    kernel, order = dense_messages(propagation, rated)
+    kernel, order = dense_messages(propagation, rated, rating)
     among = kernel[rated[0][order], rated[1][order]]
     torch.testing.assert_close(among, among.t())
     assert torch.linalg.eigvalsh(among).min() > -1e-9
@@ -67,7 +68,7 @@ def test_messages_among_pairs_are_a_kernel(sides, tiny_pairs):
 @pytest.mark.parametrize('cold', MODES.values(), ids=MODES)
 def test_gradient_of_the_gates_against_differences(sides, tiny_pairs, cold):
     rated, rating = tiny_pairs[0], tiny_pairs[1].double()
-    propagation = make(sides, shared=0)
+    propagation = make(sides, shared=4, cold=cold)
     held, kept = hold_out(rated, cold, 2, seed=0)[0]
 
     def loss():
@@ -88,10 +89,9 @@ def test_gradient_of_the_gates_against_differences(sides, tiny_pairs, cold):
 
 
 def test_learning_helps_on_what_is_held_out(sides, tiny_pairs):
-    propagation = make(sides, shared=0)
+    propagation = make(sides, shared=0, cold=MODES['item_cold'])
     rated, rating = tiny_pairs[0], tiny_pairs[1].double()
-    cold = MODES['item_cold']
-    history = propagation.learn(rated, rating, cold, steps=12, folds=3)
+    history = propagation.learn(rated, rating, steps=12, folds=3)
     assert min(history) < history[0]
     assert (propagation.gate >= 0).all()
 
@@ -115,7 +115,8 @@ def test_what_is_held_out_is_in_no_message(sides, tiny_pairs, cold):
         check_held_out(rated, held, kept, cold)
         values = []
         for other in (rating, torch.where(held, 100.0, rating)):
-            fold = module._Fold(make(sides), rated, other.double(), held, kept)
+            model = make(sides, cold=cold)
+            fold = module._Fold(model, rated, other.double(), held, kept)
             fold.step()
             values.append(fold.value)
         assert torch.equal(*values)
@@ -142,7 +143,7 @@ def test_a_planted_leak_is_noticed(sides, tiny_pairs, monkeypatch):
 
     monkeypatch.setattr(module, 'hold_out', lukewarm)
     with pytest.raises(ValueError, match='A held-out item that is to be cold'):
-        make(sides).learn(*tiny_pairs, cold=(False, True))
+        make(sides, cold=(False, True)).learn(*tiny_pairs)
 
 
 def test_kinds_close_the_other_gates(sides):

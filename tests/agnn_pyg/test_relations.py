@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from agnn_pyg import AttributeEncoder, attribute_relations
-from agnn_pyg.relations import shared_ratings
 
 FILMS = pd.DataFrame(
     {
@@ -79,18 +78,6 @@ def test_reduced_features_keep_the_similarities():
         made[1].x, attribute_relations(encoder, encoder.transform(frame), 40).x
     )
     assert (full - reduced).norm() < 0.3 * full.norm()
-
-
-def test_users_of_the_same_items_share_ratings():
-    rated = torch.tensor([[0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 2, 3]])
-    user, item = shared_ratings(rated, 4, 5, rank=3)
-    assert user.size() == (4, 3)
-    similar = user @ user.t()
-    assert similar[0, 1] == pytest.approx(float(similar[0, 0]), abs=1e-5)
-    assert similar[0, 2] == pytest.approx(0, abs=1e-5)
-    # Who has rated nothing, and what nobody has rated, is like nothing.
-    assert not user[3].any()
-    assert not item[4].any()
 
 
 def test_nothing_is_known_of_anybody():
