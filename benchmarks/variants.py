@@ -16,6 +16,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'no messages from the user': {'messages.kinds': ('item', 'attribute')},
     'no messages to the item': {'messages.kinds': ('user', 'attribute')},
     'no messages between attributes': {'messages.kinds': ('user', 'item')},
+    'no relations by ratings': {'messages.shared': 0},
     'no neighbours': {'graph.num_neighbors': 0},
     'plain mean': {'model.aggregate_gate': False, 'model.filter_gate': False},
     'no aggregate gate': {'model.aggregate_gate': False},

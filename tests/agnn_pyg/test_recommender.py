@@ -278,9 +278,7 @@ def test_films_and_users_of_the_next_day(ml100k, tmp_path):
     model.fit(train, users[~new_user], items[~new_item])
     benchmark = None
     for mode, test in parts.items():
-        messages = MessageConfig(
-            shared=64 if mode == 'user_cold' else 0, steps=4, folds=2
-        )
+        messages = MessageConfig(steps=4, folds=2)
         config = AGNNConfig(
             data=DataConfig(mode, **columns),
             graph=GraphConfig(**columns),
