@@ -43,13 +43,16 @@ def scale_table(content: dict[str, Any]) -> str:
 
 
 def epoch_table(content: dict[str, Any]) -> str:
-    """Speed and memory of each epoch."""
+    """Speed and memory of each epoch, and how many nodes it embeds."""
     rows = [
         (
             f'{p["users"]:,} users, {p["items"]:,} items',
             f'{p["ratings"]:,}',
+            f'{p["batch_size"]:,}',
             'sparse' if p['sparse'] else 'dense',
             f'{p["ratings_per_second"]:,.0f}',
+            f'{p["nodes_per_rating"]:.1f}',
+            f'{1e6 / p["ratings_per_second"] / p["nodes_per_rating"]:.1f}',
             f'{p["peak_memory_mb"] / 1024:.2f}',
         )
         for p in content['points']
@@ -58,8 +61,11 @@ def epoch_table(content: dict[str, Any]) -> str:
     header = (
         'epoch of AGNN',
         'ratings',
+        'batch',
         'gradients',
         'ratings a CPU second',
+        'nodes a rating',
+        'µs a node',
         'peak memory, GB',
     )
     return markdown(header, rows)
