@@ -69,7 +69,7 @@ class LazyAdamW(torch.optim.AdamW):
         change = average.div_(1 - beta1**steps).div_(scale)
         if group['weight_decay']:
             change.add_(table.index_select(0, row), alpha=group['weight_decay'])
-        # Not by `alpha`, which costs the fast way.
+        # Scaled before: with `alpha`, `index_add_` is three times as slow.
         table.index_add_(0, row, change.mul_(-float(group['lr'])))
 
 

@@ -43,7 +43,7 @@ def scale_table(content: dict[str, Any]) -> str:
 
 
 def epoch_table(content: dict[str, Any]) -> str:
-    """Speed and memory of each epoch, and how many nodes it embeds."""
+    """Speed and memory of each epoch."""
     rows = [
         (
             f'{p["users"]:,} users, {p["items"]:,} items',
@@ -51,8 +51,6 @@ def epoch_table(content: dict[str, Any]) -> str:
             f'{p["batch_size"]:,}',
             'sparse' if p['sparse'] else 'dense',
             f'{p["ratings_per_second"]:,.0f}',
-            f'{p["nodes_per_rating"]:.1f}',
-            f'{1e6 / p["ratings_per_second"] / p["nodes_per_rating"]:.1f}',
             f'{p["peak_memory_mb"] / 1024:.2f}',
         )
         for p in content['points']
@@ -64,8 +62,6 @@ def epoch_table(content: dict[str, Any]) -> str:
         'batch',
         'gradients',
         'ratings a CPU second',
-        'nodes a rating',
-        'µs a node',
         'peak memory, GB',
     )
     return markdown(header, rows)
