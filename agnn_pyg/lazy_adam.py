@@ -32,16 +32,18 @@ class LazyAdamW(torch.optim.AdamW):
             with torch.enable_grad():
                 loss = closure()
         tables = [
-            (group, table, table.grad.coalesce())
+            (group, table, *_rows(table.grad))
             for group in self.param_groups
             for table in group['params']
             if table.grad is not None and table.grad.is_sparse
         ]
-        for _, table, _ in tables:
+        kept = [(table, table.grad) for _, table, _, _ in tables]
+        for table, _ in kept:
             table.grad = None
         super().step()
-        for group, table, grad in tables:
-            self._step_rows(group, table, grad.indices()[0], grad.values())
+        for group, table, row, grad in tables:
+            self._step_rows(group, table, row, grad)
+        for table, grad in kept:
             table.grad = grad
         return loss
 
@@ -63,8 +65,18 @@ class LazyAdamW(torch.optim.AdamW):
         state['exp_avg_sq'].index_copy_(0, row, square)
 
         steps = steps.view(-1, *[1] * (grad.dim() - 1))
-        scale = (square / (1 - beta2**steps)).sqrt_().add_(group['eps'])
-        change = average / (1 - beta1**steps) / scale
+        scale = square.div_(1 - beta2**steps).sqrt_().add_(group['eps'])
+        change = average.div_(1 - beta1**steps).div_(scale)
         if group['weight_decay']:
             change.add_(table.index_select(0, row), alpha=group['weight_decay'])
-        table.index_add_(0, row, change, alpha=-float(group['lr']))
+        # Scaled before: with `alpha`, `index_add_` is three times as slow.
+        table.index_add_(0, row, change.mul_(-float(group['lr'])))
+
+
+def _rows(grad: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows that a sparse gradient has, each once, and their gradients."""
+    row, value = grad._indices()[0], grad._values()
+    if (row[1:] > row[:-1]).all():  # which spares sorting them
+        return row, value
+    grad = grad.coalesce()
+    return grad.indices()[0], grad.values()

@@ -16,7 +16,7 @@ SIDES = ('user', 'item')
 
 # Small batches are assembled together: so many pairs at once, as long as there are
 # no more nodes in all copies of a side's graph.
-BLOCK_PAIRS, BLOCK_NODES = 2**12, 2**20
+BLOCK_PAIRS, BLOCK_NODES = 2**12, 2**22
 
 
 class RatingLoader:

@@ -13,6 +13,10 @@ from torch_geometric.data import HeteroData
 from agnn_pyg.batch import NodeBatch
 from agnn_pyg.pool import CandidatePool, random_bits, salted
 
+# Of so many numbers or more for each node that is asked for, nodes are sorted
+# rather than looked for.
+FEW = 32
+
 
 class Side:
     """Draws neighbours once an epoch, and assembles blocks of batches.
@@ -91,10 +95,12 @@ class Side:
         target = self._distinct(asked, count)
         node, batch = self._apart(target, count)
         treated = self._treated(node, batch, keys)
-        neighbor = tables[treated.long() if self.cold_rate else 0, node]
-        row, column = (neighbor >= 0).nonzero(as_tuple=True)
+        place = torch.add(node, treated, alpha=self.num_nodes)
+        neighbor = tables.flatten(0, 1).index_select(0, place)
+        is_edge = neighbor >= 0
+        row = is_edge.nonzero()[:, 0]
         edge_batch = batch.index_select(0, row)
-        source = neighbor[row, column] + edge_batch * self.num_nodes
+        source = neighbor.masked_select(is_edge) + edge_batch * self.num_nodes
         found = self._distinct(source, count, besides=target)
         found_node, found_batch = self._apart(found, count)
 
@@ -149,7 +155,11 @@ class Side:
         marked = self._marked.index_fill_(0, copy, True)
         if besides is not None:
             marked.index_fill_(0, besides, False)
-        found = marked.nonzero().squeeze(-1)
+        if len(marked) < FEW * len(copy):
+            found = marked.nonzero().squeeze(-1)
+        else:  # a look at all nodes would cost more than the batch does
+            found = copy.unique()
+            found = found.masked_select(marked.index_select(0, found))
         marked.index_fill_(0, found, False)
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import statistics
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -119,20 +120,21 @@ def tanp_case(name: str, stem: str, smoke: bool = False) -> Case:
 def _epoch(
     build: Callable[[], tuple[Any, Any]], fit: Callable, ema_decay: float | None
 ) -> tuple[float, int]:
-    """CPU seconds of the third epoch: the first ones warm up."""
+    """CPU seconds of an epoch, the median of three: the first two warm up."""
     from pytorch_lightning import Callback
+
+    seconds = []
 
     class Clock(Callback):
         def on_train_epoch_start(self, *_: Any) -> None:
             self.start = time.process_time()
 
         def on_train_epoch_end(self, *_: Any) -> None:
-            self.seconds = time.process_time() - self.start
+            seconds.append(time.process_time() - self.start)
 
     module, loader = build()
-    clock = Clock()
-    fit(module, loader, epochs=3, ema_decay=ema_decay, callbacks=[clock])
-    return clock.seconds, len(loader)
+    fit(module, loader, epochs=5, ema_decay=ema_decay, callbacks=[Clock()])
+    return statistics.median(seconds[2:]), len(loader)
 
 
 CASES = (

@@ -48,6 +48,7 @@ def epoch_table(content: dict[str, Any]) -> str:
         (
             f'{p["users"]:,} users, {p["items"]:,} items',
             f'{p["ratings"]:,}',
+            f'{p["batch_size"]:,}',
             'sparse' if p['sparse'] else 'dense',
             f'{p["ratings_per_second"]:,.0f}',
             f'{p["peak_memory_mb"] / 1024:.2f}',
@@ -58,6 +59,7 @@ def epoch_table(content: dict[str, Any]) -> str:
     header = (
         'epoch of AGNN',
         'ratings',
+        'batch',
         'gradients',
         'ratings a CPU second',
         'peak memory, GB',

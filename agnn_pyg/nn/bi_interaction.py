@@ -6,9 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Up to so many tokens, bags are summed by a matrix product.
-DENSE_TOKENS = 512
-
 
 class BiInteraction(nn.Module):
     r"""Embeds a bag of attributes by pairwise and linear interaction.
@@ -62,6 +59,9 @@ class AttributeEmbedding(nn.Module):
         channels (int): Size of an embedding.
         std (float, optional): Embeddings start from a normal distribution of
             this deviation. (default: :obj:`0.05`)
+        sparse (bool, optional): Give embeddings sparse gradients: a step then
+            costs what the tokens of its batch do, and not what all tokens do.
+            (default: :obj:`False`)
 
     Shapes:
         - **input:** tokens and weights :math:`(N, F)`, see
@@ -69,9 +69,12 @@ class AttributeEmbedding(nn.Module):
         - **output:** sum and sum of squares, each :math:`(N, C)`
     """
 
-    def __init__(self, num_tokens: int, channels: int, std: float = 0.05) -> None:
+    def __init__(
+        self, num_tokens: int, channels: int, std: float = 0.05, sparse: bool = False
+    ) -> None:
         super().__init__()
         self.std = std
+        self.sparse = sparse
         self.weight = nn.Parameter(torch.empty(num_tokens, channels))
         self.reset_parameters()
 
@@ -79,24 +82,61 @@ class AttributeEmbedding(nn.Module):
         nn.init.normal_(self.weight, std=self.std)
 
     def forward(self, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        weight = weight.to(self.weight.dtype)
-        tables = torch.stack([self.weight, self.weight.square()])
-        weights = torch.stack([weight, weight.square()])
-        if self.weight.size(0) <= DENSE_TOKENS:
-            return _dense_bags(index, weights, tables)
-        # Padding has token 0 and weight 0; skipping it saves the reads.
-        total, total_square = (
-            F.embedding_bag(
-                index, table, mode='sum', per_sample_weights=w, padding_idx=0
-            )
-            for table, w in zip(tables, weights, strict=True)
+        # Padding, token 0, is not a token: it is left out rather than weighted by 0.
+        bag, slot = (index > 0).nonzero(as_tuple=True)
+        token, weight = index[bag, slot], weight[bag, slot].to(self.weight.dtype)
+        table = self.weight
+        if self.sparse:
+            read, token = _numbered(token, len(table))
+            table = F.embedding(read, table, sparse=True)
+        return _BagSums.apply(table, token, weight, bag, len(index))
+
+
+class _BagSums(torch.autograd.Function):
+    """Weighted sums of rows of a table, and of their squares, over bags of tokens.
+
+    The gradient is a sum over bags, too: of the nodes that each token is given to.
+    It is worked out for both sums at once; autograd would sort the tokens twice.
+    """
+
+    @staticmethod
+    def forward(ctx, table, token, weight, bag, num_bags):
+        ctx.save_for_backward(table, token, weight, bag)
+        start = _starts(bag, num_bags)
+        return (
+            _bag_sum(table, token, weight, start),
+            _bag_sum(table.square(), token, weight.square(), start),
         )
-        return total, total_square
+
+    @staticmethod
+    def backward(ctx, grad, grad_square):
+        table, token, weight, bag = ctx.saved_tensors
+        order = token.int().argsort(stable=True)
+        node, weight = bag.index_select(0, order), weight.index_select(0, order)
+        start = _starts(token, len(table))
+        slope = _bag_sum(grad_square, node, weight.square(), start)
+        total = _bag_sum(grad, node, weight, start)
+        grad = torch.addcmul(total, table, slope, value=2)
+        return grad, None, None, None, None
 
 
-def _dense_bags(index: Tensor, weights: Tensor, tables: Tensor) -> tuple[Tensor, ...]:
-    """Bags as a matrix product, the faster way where tokens are few."""
-    hot = weights.new_zeros(len(weights), index.size(0), tables.size(1))
-    hot.scatter_add_(2, index.expand_as(weights), weights)
-    # Padding, token 0, is not a token: its row is not read.
-    return torch.bmm(hot[..., 1:], tables[:, 1:]).unbind()
+def _bag_sum(table: Tensor, row: Tensor, weight: Tensor, start: Tensor) -> Tensor:
+    # `padding_idx`, or rows that are not contiguous, would make it ten times as slow.
+    return F.embedding_bag(
+        row, table.contiguous(), start, mode='sum', per_sample_weights=weight
+    )
+
+
+def _starts(bag: Tensor, num_bags: int) -> Tensor:
+    """Where each bag starts in a list that is sorted by bag."""
+    count = torch.bincount(bag, minlength=num_bags)
+    return count.cumsum(0) - count
+
+
+def _numbered(token: Tensor, num_tokens: int) -> tuple[Tensor, Tensor]:
+    """The distinct ones of some tokens, and the number of each among them."""
+    is_read = torch.zeros(num_tokens, dtype=torch.bool, device=token.device)
+    read = is_read.index_fill_(0, token, True).nonzero().squeeze(-1)
+    number = token.new_empty(num_tokens)
+    number.index_copy_(0, read, torch.arange(len(read), device=token.device))
+    return read, number.index_select(0, token)

@@ -68,8 +68,9 @@ class NodeEncoder(nn.Module):
         conv (str, optional): :obj:`"gated"`, or the name of a layer of PyG's to
             compare with, see :mod:`agnn_pyg.nn.rivals`. The three arguments
             before are the gated layer's. (default: :obj:`"gated"`)
-        sparse (bool, optional): Give free parameters sparse gradients: a step then
-            costs what the nodes of its batch do, and not what all nodes do.
+        sparse (bool, optional): Give free parameters and embeddings of attributes
+            sparse gradients: a step then costs what the nodes of its batch do, and
+            not what all nodes and tokens do.
             (default: :obj:`False`)
     """
 
@@ -97,7 +98,7 @@ class NodeEncoder(nn.Module):
         self.generate_bias = generate_bias
         # A row holds all that interactions teach: the preference and the bias.
         self.free = nn.Parameter(torch.empty(num_nodes, channels + 1))
-        self.attributes = AttributeEmbedding(num_tokens, channels)
+        self.attributes = AttributeEmbedding(num_tokens, channels, sparse=sparse)
         self.interaction = BiInteraction(channels)
         self.evae = ExtendedVAE(channels, channels + generate_bias)
         self.lin = nn.Linear(2 * channels, channels)

@@ -223,6 +223,15 @@ def test_an_epoch_repeats_and_another_differs(tiny_graph, tiny_pairs):
     assert contents(other) not in (first, second)
 
 
+def test_nodes_are_the_same_looked_for_or_sorted(tiny_graph, tiny_pairs, monkeypatch):
+    found = []
+    for few in (0, 10**9):
+        monkeypatch.setattr('agnn_pyg.side.FEW', few)
+        options = {'batch_size': 7, 'num_neighbors': 3, 'cold_rate': (0.3, 0.3)}
+        found.append(contents(RatingLoader(tiny_graph, *tiny_pairs, **options)))
+    assert found[0] == found[1]
+
+
 def test_two_iterators_do_not_disturb_each_other(tiny_graph, tiny_pairs):
     loader = RatingLoader(tiny_graph, *tiny_pairs, batch_size=8, shuffle=True)
     expected = contents(loader)

@@ -59,8 +59,13 @@ def test_smoke_run_goes_on_where_it_was_left(tmp_path, monkeypatch):
     ]
     assert all(p['recall'] == 1 for p in content['points'][1:3])
     assert all(p['seconds'] > 0 for p in content['points'])
-    assert '900 | sparse' in ' '.join(scale_table(content).split())
+    assert '900 | 128 | sparse' in ' '.join(scale_table(content).split())
+    assert 0 < content['points'][-1]['nodes_per_rating'] <= 2
     assert (tmp_path / 'scale.png').read_bytes().startswith(b'\x89PNG')
+    assert main(['--smoke', '--again', 'epoch', '--out', str(tmp_path)]) == 0
+    again = json.loads((tmp_path / 'scale.json').read_text(encoding='utf-8'))
+    assert again['points'][:3] == content['points'][:3]
+    assert again['points'][3]['seconds'] != content['points'][3]['seconds']
 
 
 def test_bad_sizes(capsys, tmp_path):

@@ -90,6 +90,28 @@ def test_padding_gets_no_gradient():
     assert table.weight.grad[[1, 3]].ne(0).all()
 
 
+@pytest.mark.parametrize('sparse', [False, True])
+def test_gradients_are_those_of_a_sum_over_slots(sparse):
+    torch.manual_seed(0)
+    table = AttributeEmbedding(40, 3, std=1, sparse=sparse).double()
+    index = torch.randint(12, (30, 5))  # a token twice in a bag, many in none
+    weight = torch.rand(30, 5).double() * (index > 0)
+    factors = torch.randn(2, 30, 3).double()
+    plain = table.weight.detach().clone().requires_grad_()
+    rows = plain[index] * weight[..., None]
+    expected = rows.sum(dim=1), rows.square().sum(dim=1)
+    for one, other in zip(table(index, weight), expected, strict=True):
+        torch.testing.assert_close(one, other)
+    torch.autograd.backward(table(index, weight), factors.unbind())
+    torch.autograd.backward(expected, factors.unbind())
+    assert table.weight.grad.is_sparse == sparse
+    torch.testing.assert_close(table.weight.grad.to_dense(), plain.grad)
+    if sparse:  # of tokens that were read, and no others
+        assert set(table.weight.grad.coalesce().indices()[0].tolist()) == set(
+            index[index > 0].tolist()
+        )
+
+
 def test_order_of_tokens_is_free():
     torch.manual_seed(0)
     table, pool = AttributeEmbedding(6, 3), BiInteraction(3)
