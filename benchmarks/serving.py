@@ -64,11 +64,12 @@ def measure(model: TaNP, num_items: int, users: int, repeats: int) -> dict[str, 
 def median(function: Callable[[], Any], repeats: int) -> float:
     """The middle of several CPU times, in seconds, after one that does not count.
 
-    On one thread that is the time on an idle machine, whatever else runs.
+    On one thread that is the time on an idle machine, whatever else runs. Calls
+    fill a fifth of a second at least, as the first few are slower.
     """
     function()
     taken = []
-    for _ in range(repeats):
+    while len(taken) < repeats or sum(taken) < 0.2:
         start = time.process_time()
         function()
         taken.append(time.process_time() - start)

@@ -3,9 +3,11 @@
 The formulas are those of :class:`~tanp.nn.SupportAttention` and
 :class:`~tanp.nn.ModulatedDecoder`, arranged for users who ask for every item:
 
-* The attention's queries and the items' share of the decoder's first layer are the
-  same for all users, and made once.
-* Kernels are whole rows of matrices. Channels come first, and items last.
+* The attention's queries, the items' share of the decoder's first layer and the
+  kernels of all pairs of items are the same for all users, and made once.
+* Kernels are zero for most pairs, which are left out. The one that is not is a
+  product of vectors, and becomes part of keys and queries.
+* Channels come first, and items last; a row of ones adds what is shared by all.
 * The decoder reads sums of kernels, and means that are multiples of them: their
   weights are added up, once a user.
 * Modulation scales a layer's weights rather than its outputs.
@@ -19,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tanp.episodes import offsets, ragged
 from tanp.inputs import TaskInputs
 from tanp.loader import EpisodeBatch
 from tanp.model import TaNP
@@ -27,6 +30,7 @@ from tanp.model import TaNP
 BLOCK_PAIRS = 4096
 # Largest power of two an attention weight can have beside its sink.
 MOST_BITS = 100.0
+BITS = math.log2(math.e)
 
 
 class CatalogueScorer:
@@ -49,6 +53,8 @@ class CatalogueScorer:
         self.model = model
         x, self.catalogue = model.inputs.catalogue()
         self.width = x.size(-1)
+        # Users at a time.
+        self.step = max(1, BLOCK_PAIRS // len(x))
         # size = [C, I]
         first = model.decoder.lins[0]
         weight = first.weight[:, : self.width]
@@ -62,10 +68,16 @@ class CatalogueScorer:
         if self.based:
             self.offset = self.offset + self.catalogue.mean
         if model.attention is not None:
+            # size = [heads, D + rank + 1, I]
             query = model.attention.lin_query(x).t()
             query = query.reshape(model.attention.heads, -1, len(x))
-            # A row of ones for what a support item adds to all queries.
-            self.query = torch.cat([query, torch.ones_like(query[:, :1])], dim=1)
+            vector = self.catalogue.vector.t().expand(len(query), -1, -1)
+            ones = torch.ones_like(query[:, :1])
+            self.query = torch.cat([query, vector, ones], dim=1)
+            # What logits take of kernels, :obj:`[heads, 2 (E - 1)]`.
+            weight = model.attention.lin_kernel.weight
+            weight = weight.view(len(query), 2, model.attention.num_kernels)
+            self.kernel_weight = BITS * weight[..., :-1].flatten(1)
 
     @torch.no_grad()
     def __call__(self, batch: EpisodeBatch) -> Tensor:
@@ -87,8 +99,8 @@ class CatalogueScorer:
         first, *rest = self._layers(inputs, batch.user)
         reading = None
         if self.model.attention is not None:
-            reading = self._reading(inputs, batch.user, first.scale)
-        score = self._score(batch.support_item, first, rest, reading)
+            reading = self._reading(batch, inputs, first)
+        score = self._score(first, rest, reading)
         if self.based:
             # By how much the support exceeds what others say of its items.
             score += inputs.base[inputs.num_support :, None] - self.catalogue.mean[0]
@@ -114,20 +126,25 @@ class CatalogueScorer:
             made.append(_Layer(scale, shift, weight))
         return made
 
-    def _reading(self, inputs: TaskInputs, user: Tensor, scale: Tensor) -> _Reading:
+    def _reading(
+        self, batch: EpisodeBatch, inputs: TaskInputs, first: _Layer
+    ) -> _Reading:
         """Of each support item all that does not depend on the query."""
         attention, decoder = self.model.attention, self.model.decoder
-        size, support = inputs.num_support, inputs.support
+        size, support, mask = inputs.num_support, inputs.support, batch.support_mask
         x, surprise = support.pad(inputs.x[:size]), support.pad(inputs.surprise[:size])
-        mask = support.pad(torch.ones_like(inputs.surprise[:size])) > 0
         key, value, weight, kernel_weight = attention.encode(x, surprise, mask)
         key = key / attention.head_channels**0.5
         # What a support item adds to all queries, the user's share of them included.
-        shared = self._of_user(attention.lin_query.weight, user)
-        shift = key @ shared.view(len(user), attention.heads, -1, 1)
+        shared = self._of_user(attention.lin_query.weight, batch.user)
+        shift = key @ shared.view(len(key), attention.heads, -1, 1)
         shift = shift + (attention.lin_kernel.bias - attention.sink)[:, None, None]
         shift = shift.masked_fill(~mask[:, None, :, None], -torch.inf)
-        key = torch.cat([key, shift], dim=-1)
+        vector = self.catalogue.vector[batch.support_item]
+        vector = vector / vector.size(-1)
+        # size = [B, heads, S, rank]
+        product = kernel_weight[..., -1].mT[..., None] * vector[:, None]
+        key = torch.cat([key, product, shift], dim=-1)
         # A value of ones sums up the attention.
         value = torch.cat([value, torch.ones_like(value[..., :1])], dim=-1)
 
@@ -139,11 +156,16 @@ class CatalogueScorer:
             .weight[:, self.width : decoder.in_channels]
             .split(widths, dim=-1)
         )
-        count = attention.count(weight)[:, None]
-        lin = torch.cat([read.expand(len(user), -1, -1), total + mean / count], dim=-1)
-        bits = math.log2(math.e)
+        total = total + mean / attention.count(weight)[:, None]
+        total = total.unflatten(-1, (2, -1))
+        parts = (
+            read.expand(len(key), -1, -1),
+            total[..., :-1].flatten(2),
+            total[..., -1],
+        )
+        lin = torch.cat([first.scale * torch.cat(parts, dim=-1), first.shift], dim=-1)
         return _Reading(
-            bits * key, value.mT, weight.mT, bits * kernel_weight, scale * lin
+            BITS * key, value.mT, weight.mT @ vector, lin, self._pairs(batch, weight)
         )
 
     def _of_user(self, weight: Tensor, user: Tensor) -> Tensor:
@@ -154,60 +176,81 @@ class CatalogueScorer:
         return inputs.user(user) @ weight[:, inputs.user_columns].t()
 
     def _score(
-        self,
-        support: Tensor,
-        first: _Layer,
-        rest: list[_Layer],
-        reading: _Reading | None,
+        self, first: _Layer, rest: list[_Layer], reading: _Reading | None
     ) -> Tensor:
         """Scores in blocks of users, :obj:`[B, I]`."""
         num_items = self.hidden.size(-1)
         score = self.hidden.new_empty(len(first.scale), num_items)
         last = self.model.decoder.lin_out.weight[0]
-        step = max(1, BLOCK_PAIRS // num_items)
-        for start in range(0, len(score), step):
-            users = slice(start, start + step)
+        for start in range(0, len(score), self.step):
+            users = slice(start, start + self.step)
             scale, shift, _ = first.of(users)
             # size = [b, C, I]
             hidden = scale * self.hidden
-            if reading is not None:
-                block = reading.of(users)
-                hidden.baddbmm_(block.lin, self._attend(support[users], block))
-            hidden.add_(shift).relu_()
+            if reading is None:
+                hidden.add_(shift).relu_()
+            else:
+                read = self._attend(reading.of(users))
+                hidden.baddbmm_(reading.lin[users], read).relu_()
             for layer in rest:
                 _, shift, weight = layer.of(users)
                 hidden = torch.baddbmm(shift, weight, hidden).relu_()
             torch.matmul(last, hidden, out=score[users])
         return score.add_(self.offset)
 
-    def _attend(self, support: Tensor, reading: _Reading) -> Tensor:
-        """What the support says of all items, :obj:`[b, heads * D + 2 E, I]`."""
-        key, value, weight, kernel_weight, _ = reading
-        num_tasks, heads, size, _ = key.size()
-        kernel = self.model.inputs.statistics.catalogue_kernel(
-            support, self.catalogue.items
-        )
+    def _attend(self, reading: _Reading) -> Tensor:
+        """What the support says of all items, :obj:`[b, heads * D + 2 E + 1, I]`."""
+        num_tasks, heads, size, _ = reading.key.size()
+        width, pairs = reading.value.size(2) - 1, reading.pairs
         # size = [heads, b S, I]
-        attention = self.query.new_empty(heads, support.numel(), kernel.size(-1))
-        torch.bmm(
-            kernel_weight.flatten(0, 1),
-            kernel.flatten(0, 1),
-            out=attention.transpose(0, 1),
-        )
-        attention.baddbmm_(key.transpose(0, 1).flatten(1, 2), self.query)
+        attention = torch.bmm(reading.key.transpose(0, 1).flatten(1, 2), self.query)
+        place = pairs.slot.expand(heads, -1)
+        attention.flatten(1).scatter_add_(1, place, pairs.likeness)
         # Relative to the sink, so that it counts as 1 below.
         attention.clamp_(max=MOST_BITS).exp2_()
         # size = [heads, b, D + 1, I]
-        attention = attention.view(heads * num_tasks, size, -1)
-        read = value.transpose(0, 1).flatten(0, 1) @ attention
-        read = read.view(heads, num_tasks, *read.size()[1:]).transpose(0, 1)
-        read, total = read.split([read.size(2) - 1, 1], dim=2)
-        width = heads * read.size(2)
-        made = read.new_empty(num_tasks, reading.lin.size(-1), read.size(-1))
-        torch.div(read, total + 1, out=made[:, :width].view_as(read))
-        sums = made[:, width:].view(num_tasks, 2, -1)
-        torch.bmm(weight, kernel.flatten(2), out=sums)
-        return made
+        value = reading.value.transpose(0, 1)
+        read = value.flatten(0, 1) @ attention.view(heads * num_tasks, size, -1)
+        read = read.view(heads, num_tasks, width + 1, -1).transpose(1, 2)
+        read, total = read.split([width, 1], dim=1)
+
+        made = read.new_empty(reading.lin.size(-1), num_tasks, read.size(-1))
+        parts = [heads * width, len(pairs.kernel), 2, 1]
+        means, sums, products, ones = made.split(parts)
+        torch.div(read, total.add_(1), out=means.view_as(read))
+        place = pairs.task.expand(len(sums), -1)
+        sums.zero_().flatten(1).scatter_add_(1, place, pairs.kernel)
+        vector = self.catalogue.vector.t()
+        pooled = reading.pooled.transpose(0, 1).flatten(0, 1)
+        torch.mm(pooled, vector, out=products.flatten(0, 1))
+        ones.fill_(1)
+        return made.transpose(0, 1)
+
+    def _pairs(self, batch: EpisodeBatch, weight: Tensor) -> _Pairs:
+        """Of support items and others all that somebody has met together."""
+        size = batch.support_item.size(1)
+        start = self.catalogue.ptr[batch.support_item]
+        count = (
+            self.catalogue.ptr[batch.support_item + 1] - start
+        ) * batch.support_mask
+        slot = torch.repeat_interleave(count.flatten())
+        place = ragged(start.flatten(), count.flatten())
+        other, kernel = (
+            table.index_select(0, place)
+            for table in (self.catalogue.other, self.catalogue.kernel)
+        )
+        weight = weight.flatten(0, 1).index_select(0, slot)
+        # size = [2 (E - 1), P]
+        kernel = (weight[:, :, None] * kernel[:, None]).flatten(1).t()
+        slot %= self.step * size
+        num_items = self.hidden.size(-1)
+        return _Pairs(
+            offsets(count.sum(-1)).tolist(),
+            slot * num_items + other,
+            slot.div(size, rounding_mode='floor') * num_items + other,
+            self.kernel_weight @ kernel,
+            kernel,
+        )
 
 
 class PairScorer:
@@ -242,22 +285,45 @@ class _Layer(NamedTuple):
         return _Layer(*(v if v is None else v[users] for v in self))
 
 
+class _Pairs(NamedTuple):
+    """P pairs of a support item and another that somebody has met together.
+
+    Attributes:
+        ptr: Where the pairs of each task begin, :obj:`B + 1` numbers.
+        slot: The place among slots and items of a block, :obj:`[P]`.
+        task: The place among tasks and items of a block, :obj:`[P]`.
+        likeness: What logits take of kernels, in bits, :obj:`[heads, P]`.
+        kernel: Kernels by surprise for good and for bad, :obj:`[2 (E - 1), P]`.
+    """
+
+    ptr: list[int]
+    slot: Tensor
+    task: Tensor
+    likeness: Tensor
+    kernel: Tensor
+
+    def of(self, users: slice) -> _Pairs:
+        ptr = self.ptr[users.start : users.stop + 1]
+        return _Pairs(ptr, *(value[..., ptr[0] : ptr[-1]] for value in self[1:]))
+
+
 class _Reading(NamedTuple):
     """What attention reads of B supports of S items.
 
     Attributes:
-        key: In bits, with a last channel that is added, :obj:`[B, heads, S, D + 1]`.
+        key: In bits, and what vectors and all queries have added to it, :obj:`[B,
+            heads, S, D + rank + 1]`.
         value: With a last channel of ones, :obj:`[B, heads, D + 1, S]`.
-        weight: Surprise for good and for bad, :obj:`[B, 2, S]`.
-        kernel_weight: What logits take of kernels, in bits, :obj:`[B, S, heads, E]`.
-        lin: What the decoder makes of it all, :obj:`[B, C, heads * D + 2 E]`.
+        pooled: Sums of vectors by surprise for good and for bad, :obj:`[B, 2, rank]`.
+        lin: What the decoder makes of it all, :obj:`[B, C, heads * D + 2 E + 1]`.
+        pairs: Kernels that are not zero.
     """
 
     key: Tensor
     value: Tensor
-    weight: Tensor
-    kernel_weight: Tensor
+    pooled: Tensor
     lin: Tensor
+    pairs: _Pairs
 
     def of(self, users: slice) -> _Reading:
-        return _Reading(*(value[users] for value in self))
+        return _Reading(*(v[users] for v in self[:-1]), self.pairs.of(users))

@@ -137,11 +137,11 @@ class InputEncoder(nn.Module):
             parts.append(self.user.bias.new_zeros(self.num_items, width))
         if self.statistics is not None:
             told = self.statistics.catalogue()
-            parts += [told.items.vector[0], told.counts]
+            parts += [told.vector, told.counts]
         return torch.cat(parts, dim=-1), told
 
     def forward(self, batch: EpisodeBatch) -> TaskInputs:
-        batch = batch.cleared()
+        # Nothing else of the batch is read: padding cannot leak.
         support, query = rows_of(batch.support_mask), rows_of(batch.query_mask)
 
         def take(one: Tensor, other: Tensor) -> Tensor:
@@ -160,16 +160,11 @@ class InputEncoder(nn.Module):
             return TaskInputs(x, label, label, None, None, None, support, query)
 
         rated = self.likelihood == 'gaussian'
-        evidence = self.statistics(batch, centred=rated)
-        vector = take(evidence.support_vector, evidence.query_vector)
-        counts = take(evidence.support_counts, evidence.query_counts)
-        base = take(evidence.support_base, evidence.query_base)
+        vector, counts, base, kernel = self.statistics(batch, centred=rated)
         # Labels 1 and 0 surprise by 1 and -1.
         surprise = (label - base) * (1 if rated else 2)
         x = torch.cat([*parts, vector, counts], dim=-1)
-        return TaskInputs(
-            x, label, surprise, base, counts, evidence.kernel, support, query
-        )
+        return TaskInputs(x, label, surprise, base, counts, kernel, support, query)
 
 
 def with_users(model: TaNP, attributes: Attributes) -> TaNP:

@@ -118,7 +118,9 @@ def predict_catalogue(
             position = chosen.nonzero().squeeze(-1)
             if not len(position):
                 continue
-            tasks = episodes.select(position.to(episodes.ptr.device))
+            tasks = episodes
+            if len(position) < len(episodes):
+                tasks = episodes.select(position.to(episodes.ptr.device))
             scores_of = make()
             parts = zip(position.split(size), EpisodeLoader(tasks, size), strict=True)
             for part, batch in parts:

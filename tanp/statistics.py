@@ -18,14 +18,16 @@ not to the mode. The labels of a query are never read.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tanp.episodes import Episodes
+from tanp.episodes import Episodes, offsets, ragged
 from tanp.loader import EpisodeBatch
+from tanp.nn.rows import Rows, rows_of, sum_by
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -39,56 +41,72 @@ MEAN_DAMPING = 5.0
 
 
 class Evidence(NamedTuple):
-    """What other users say of the items of a batch, padded as it is.
+    """What other users say of R interactions: those of supports, then of queries.
 
     Attributes:
-        support_vector: Item vectors, :obj:`[B, S, rank]`.
-        support_counts: Popularity, :obj:`[B, S, num_counts]`.
-        query_vector: See :obj:`support_vector`, for the query.
-        query_counts: See :obj:`support_counts`, for the query.
-        kernel: Likeness of query to support items, :obj:`[B, Q, S,
-            num_kernels]`.
-        support_base: Labels to expect, :obj:`[B, S]`.
-        query_base: The same for the query, :obj:`[B, Q]`.
+        vector: Item vectors, :obj:`[R, rank]`.
+        counts: Popularity, :obj:`[R, num_counts]`.
+        base: Labels to expect, :obj:`[R]`.
+        kernel: Likeness of query to support items, zero in the padding,
+            :obj:`[B, Q, S, num_kernels]`.
     """
 
-    support_vector: Tensor
-    support_counts: Tensor
-    query_vector: Tensor
-    query_counts: Tensor
-    kernel: Tensor
-    support_base: Tensor
-    query_base: Tensor
-
-
-class ItemKnowledge(NamedTuple):
-    """What likenesses of items are made of, beside counts of pairs; all [B, L].
-
-    Attributes:
-        like: How many like an item.
-        dislike: How many do not.
-        square: Sum of its squared ratings, each less its user's mean.
-        vector: Its vector, :obj:`[B, L, rank]`.
-    """
-
-    like: Tensor
-    dislike: Tensor
-    square: Tensor
     vector: Tensor
+    counts: Tensor
+    base: Tensor
+    kernel: Tensor
 
 
 class Catalogue(NamedTuple):
     """All I items, as a user without a share in the statistics is told of them.
 
+    Likenesses but the last, which vectors make, are zero unless somebody has met
+    both items. Those P pairs are listed, item after item.
+
     Attributes:
-        items: Of one user, :obj:`[1, I]`.
+        vector: Item vectors, :obj:`[I, rank]`.
         counts: Popularity, :obj:`[I, num_counts]`.
         mean: Damped mean labels, :obj:`[I]`.
+        ptr: Where each item's pairs begin, :obj:`[I + 1]`.
+        other: The other items, :obj:`[P]`.
+        kernel: Likeness of the others to it, :obj:`[P, num_kernels - 1]`.
     """
 
-    items: ItemKnowledge
+    vector: Tensor
     counts: Tensor
     mean: Tensor
+    ptr: Tensor
+    other: Tensor
+    kernel: Tensor
+
+
+class Tally(NamedTuple):
+    """All interactions counted. Nothing changes it in place, so copies share it.
+
+    Attributes:
+        like: How many like an item, :obj:`[I]`.
+        dislike: How many do not, :obj:`[I]`.
+        total: Sum of its labels, :obj:`[I]`.
+        centred: Labels, each less its user's mean, :obj:`[M]`.
+        square: Sum of an item's squared centred labels, :obj:`[I]`.
+        user_total: Sum of a user's labels, :obj:`[U + 1]`.
+        user_size: How many those are, :obj:`[U + 1]`.
+        grand_total: Sum of all labels.
+        pair: What is counted of pairs of items, see :func:`_packed`, :obj:`[I, I]`.
+    """
+
+    like: Tensor
+    dislike: Tensor
+    total: Tensor
+    centred: Tensor
+    square: Tensor
+    user_total: Tensor
+    user_size: Tensor
+    grand_total: Tensor
+    pair: Tensor
+
+    def __deepcopy__(self, memo: dict) -> Tally:
+        return self
 
 
 class InteractionStatistics(nn.Module):
@@ -206,22 +224,26 @@ class InteractionStatistics(nn.Module):
         like, dislike = self._sparse(ones, likes), self._sparse(ones, ~likes)
         rating = self._sparse(centred, torch.ones_like(likes))
         labels = self._sparse(label, torch.ones_like(likes))
-        values = {
-            'centred': centred,
-            'like': _total(like),
-            'dislike': _total(dislike),
-            'total': _total(labels),
-            'user_total': torch.bincount(user, label, self.num_users + 1),
-            'grand_total': torch.bincount(user, label, self.num_users + 1).sum(),
-            'user_size': torch.bincount(user, minlength=self.num_users + 1),
-            'square': _total(rating.multiply(rating)),
-            'together': _dense(like.T @ like, torch.int16),
-            # [i, j]: who dislikes i and likes j.
-            'against': _dense(dislike.T @ like, torch.int16),
-            'covary': _dense(rating.T @ rating, torch.float32),
-        }
-        for name, value in values.items():
-            self.register_buffer(name, value.to(device), persistent=False)
+        user_total = torch.bincount(user, label, self.num_users + 1)
+        tally = Tally(
+            like=_total(like),
+            dislike=_total(dislike),
+            total=_total(labels),
+            centred=centred,
+            square=_total(rating.multiply(rating)),
+            user_total=user_total,
+            user_size=torch.bincount(user, minlength=self.num_users + 1),
+            grand_total=user_total.sum(),
+            # [i, j]: who dislikes i and likes j comes second.
+            pair=_packed(like.T @ like, dislike.T @ like, rating.T @ rating),
+        )
+        self.tally = Tally(*(value.to(device) for value in tally))
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> InteractionStatistics:
+        # The tally is no buffer: what averages or broadcasts models would copy it.
+        super()._apply(fn, recurse)
+        self.tally = Tally(*map(fn, self.tally))
+        return self
 
     def _sparse(self, value: Tensor, chosen: Tensor) -> scipy.sparse.csr_matrix:
         """Chosen interactions as a matrix of users and items."""
@@ -233,21 +255,25 @@ class InteractionStatistics(nn.Module):
         return scipy.sparse.csr_matrix((value.cpu()[chosen].numpy(), place), shape)
 
     def own(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """Where each task's user has met the items itself.
+        """Where users have met items themselves.
 
         Returns:
-            A mask of the known pairs, :obj:`[B, L]`, and their positions among
-            the interactions.
+            A mask of the known pairs, :obj:`[R]`, and their positions among the
+            interactions.
         """
-        key = user[:, None] * self.num_items + item
+        key = user * self.num_items + item
         place = torch.searchsorted(self.key, key).clamp(max=len(self.key) - 1)
         return self.key[place] == key, place
 
     def mean(self, user: Tensor) -> Tensor:
-        """The mean label of all other users, :obj:`[B]`."""
+        """The mean label of all other users, :obj:`[R]`."""
         user = user.clamp(max=self.num_users)
-        total = self.grand_total - self.user_total[user]
-        return total / (len(self.key) - self.user_size[user]).clamp(min=1)
+        total = self.tally.grand_total - self.tally.user_total[user]
+        return total / (len(self.key) - self.tally.user_size[user]).clamp(min=1)
+
+    def strangers(self, user: Tensor) -> Tensor:
+        """Which users have no share in the statistics, :obj:`[B]`."""
+        return self.tally.user_size[user.clamp(max=self.num_users)] == 0
 
     def forward(self, batch: EpisodeBatch, centred: bool = False) -> Evidence:
         """All evidence on a batch.
@@ -258,128 +284,98 @@ class InteractionStatistics(nn.Module):
                 and the damped mean by which the support exceeds such means. Else
                 expect the middle of 0 and 1. (default: :obj:`False`)
         """
-        support = _Side(self, batch.user, batch.support_item)
-        query = _Side(self, batch.user, batch.query_item)
-        base = [torch.full_like(side.mean, 0.5) for side in (support, query)]
+        support, query = rows_of(batch.support_mask), rows_of(batch.query_mask)
+        task = torch.cat([support.task, query.task])
+        parts = support.take(batch.support_item), query.take(batch.query_item)
+        told = _Told(self, batch.user[task], torch.cat(parts))
+        base = torch.full_like(told.mean, 0.5)
         if centred:
-            excess = (batch.support_label - support.mean) * batch.support_mask
-            count = batch.support_mask.sum(-1, keepdim=True) + MEAN_DAMPING
-            offset = excess.sum(-1, keepdim=True) / count
-            base = [side.mean + offset for side in (support, query)]
-        return Evidence(
-            support.vector,
-            support.counts(),
-            query.vector,
-            query.counts(),
-            self._kernel(query, support),
-            *base,
-        )
+            size = len(support.task)
+            excess = support.take(batch.support_label) - told.mean[:size]
+            count = batch.support_mask.sum(-1) + MEAN_DAMPING
+            offset = sum_by(excess, support.task, support.num_tasks) / count
+            base = told.mean + offset[task]
+        kernel = self._kernel(told, support, query)
+        return Evidence(told.vector, told.counts(), base, kernel)
 
-    def _kernel(self, query: _Side, support: _Side) -> Tensor:
+    def _kernel(self, told: _Told, support: Rows, query: Rows) -> Tensor:
         """Likeness of the items of a batch, :obj:`[B, Q, S, 5]`."""
-        # Rows are support items here, so that a whole catalogue is contiguous.
-        likes = query.likes[:, None, :].int()
-        together = self._pairs('together', support.item, query.item)
-        together = together - support.likes[:, :, None].int() * likes
-        against = self._pairs('against', support.item, query.item)
-        against = against - support.dislikes[:, :, None].int() * likes
-        covary = self._pairs('covary', support.item, query.item)
-        covary = covary - support.rating[:, :, None] * query.rating[:, None, :]
-        sides = (side.known_of() for side in (query, support))
-        return self._likeness(together, against, covary, *sides).permute(0, 3, 1, 2)
+        size = torch.bincount(support.task, minlength=support.num_tasks)
+        start, size = (n[query.task] for n in (offsets(size)[:-1], size))
+        one, other = ragged(start, size), torch.repeat_interleave(size)
+        likeness = self._likeness(told, one, other + len(support.task))
 
-    def strangers(self, user: Tensor) -> Tensor:
-        """Which users have no share in the statistics, :obj:`[B]`."""
-        return self.user_size[user.clamp(max=self.num_users)] == 0
+        # Rows are support items here, so that a whole catalogue is contiguous.
+        kernel = told.vector.new_zeros(
+            support.num_tasks, support.num_slots, self.num_kernels, query.num_slots
+        )
+        kernel[support.task[one], support.slot[one], :-1, query.slot[other]] = likeness
+        vector, others = told.vector.split([len(support.task), len(query.task)])
+        vector, others = support.pad(vector / self.rank), query.pad(others)
+        torch.matmul(vector, others.mT, out=kernel[:, :, -1])
+        return kernel.permute(0, 3, 1, 2)
 
     def catalogue(self) -> Catalogue:
         """All items, as a stranger is told of them."""
-        device = self.key.device
-        stranger = torch.tensor([self.num_users], device=device)
-        side = _Side(self, stranger, torch.arange(self.num_items, device=device)[None])
-        return Catalogue(side.known_of(), side.counts()[0], side.mean[0])
+        every = torch.arange(self.num_items, device=self.key.device)
+        told = _Told(self, torch.full_like(every, self.num_users), every)
+        one, other = self.tally.pair.nonzero(as_tuple=True)
+        ptr = offsets(torch.bincount(one, minlength=self.num_items))
+        likeness = self._likeness(told, one, other)
+        return Catalogue(told.vector, told.counts(), told.mean, ptr, other, likeness)
 
-    def catalogue_kernel(self, support: Tensor, items: ItemKnowledge) -> Tensor:
-        """Likeness of all items to support items :obj:`[B, S]` of strangers.
-
-        A stranger has no share to leave out, so rows of the matrices are read whole.
-
-        Returns:
-            As they lie in memory, :obj:`[B, S, 5, I]`.
-        """
-        flat = support.flatten()
-        rows = (
-            matrix.index_select(0, flat).view(*support.size(), -1).to(self.covary.dtype)
-            for matrix in (self.together, self.against, self.covary)
-        )
-        chosen = ItemKnowledge(*(value[0, support] for value in items))
-        return self._likeness(*rows, items, chosen)
-
-    def _likeness(
-        self,
-        together: Tensor,
-        against: Tensor,
-        covary: Tensor,
-        query: ItemKnowledge,
-        support: ItemKnowledge,
-    ) -> Tensor:
-        r"""Five likenesses of item pairs, :obj:`[B, S, 5, Q]`.
+    def _likeness(self, told: _Told, one: Tensor, other: Tensor) -> Tensor:
+        r"""Four likenesses of pairs of rows, :obj:`[P, 4]`.
 
         Damped cosine of common likes and the logarithm of their number, damped
-        cosine of likes of the one with dislikes of the other, damped cosine of
-        ratings, each less its user's mean, and product of the item vectors.
+        cosine of likes of the other with dislikes of the one, and damped cosine of
+        ratings, each less its user's mean. The fifth is the product of item vectors.
         """
-        kernel = covary.new_empty(*covary.size()[:2], self.num_kernels, covary.size(2))
-        parts = kernel.unbind(2)
+        word = self.tally.pair[told.item[one], told.item[other]]
+        together, against, covary = _unpacked(word, told.vector.dtype)
+        # Without what the own user adds, where it has met both.
+        likes = told.likes[other]
+        together = together - told.likes[one] * likes
+        against = against - told.dislikes[one] * likes
+        covary = covary - told.rating[one] * told.rating[other]
 
-        def cosine(product: Tensor, one: Tensor, other: Tensor, out: Tensor) -> None:
-            one, other = ((n + self.damping).rsqrt() for n in (one, other))
-            torch.mul(product, COSINE_SCALE * one[:, :, None], out=out)
-            out *= other[:, None, :]
-
-        cosine(together, support.like, query.like, parts[0])
-        torch.log1p(together, out=parts[1])
-        cosine(against, support.dislike, query.like, parts[2])
-        cosine(covary, support.square, query.square, parts[3])
-        vector = support.vector / self.rank
-        torch.matmul(vector, query.vector.mT, out=parts[4])
-        return kernel
-
-    def _pairs(self, name: str, support: Tensor, query: Tensor) -> Tensor:
-        """Entries of a matrix, :obj:`[B, S, Q]`."""
-        matrix = getattr(self, name)
-        if query.size(1) * 4 < self.num_items:
-            return matrix[support[:, :, None], query[:, None, :]]
-        # Most of a row is asked for: read it whole.
-        rows = matrix.index_select(0, support.flatten()).view(*support.size(), -1)
-        return rows.gather(2, query[:, None, :].expand(-1, support.size(1), -1))
+        like, dislike, square = (
+            (count + self.damping).rsqrt()
+            for count in (told.like, told.dislike, told.square)
+        )
+        cosines = [
+            product * (COSINE_SCALE * mine[one]) * theirs[other]
+            for product, mine, theirs in (
+                (together, like, like),
+                (against, dislike, like),
+                (covary, square, square),
+            )
+        ]
+        return torch.stack([cosines[0], together.log1p(), *cosines[1:]], dim=-1)
 
 
-class _Side:
-    """The items of one side of a batch, as other users see them; all [B, L]."""
+class _Told:
+    """Items as other users see them: R users and items, one by one."""
 
     def __init__(self, table: InteractionStatistics, user: Tensor, item: Tensor):
         known, place = table.own(user, item)
-        label = table.label[place]
+        tally, label = table.tally, table.label[place]
         self.item = item
         # What the user itself has contributed ...
-        self.likes = known & (label > table.relevant)
-        self.dislikes = known & ~self.likes
-        self.rating = table.centred[place] * known
+        liked = label > table.relevant
+        self.likes = (known & liked).to(label.dtype)
+        self.dislikes = (known & ~liked).to(label.dtype)
+        self.rating = tally.centred[place] * known
         # ... and what is left without it.
-        self.like = table.like[item] - self.likes.float()
-        self.dislike = table.dislike[item] - self.dislikes.float()
-        self.square = (table.square[item] - self.rating.square()).clamp(min=0)
-        mean = table.mean(user)[:, None]
+        self.like = tally.like[item] - self.likes
+        self.dislike = tally.dislike[item] - self.dislikes
+        self.square = (tally.square[item] - self.rating.square()).clamp(min=0)
+        mean = table.mean(user)
         count = self.like + self.dislike
-        total = table.total[item] - label * known
+        total = tally.total[item] - label * known
         self.deviation = (total - count * mean) / (count + MEAN_DAMPING)
         self.mean = mean + self.deviation
-        fold = table.fold[user.clamp(max=table.num_users)]
-        self.vector = table.vector[fold[:, None], item]
-
-    def known_of(self) -> ItemKnowledge:
-        return ItemKnowledge(self.like, self.dislike, self.square, self.vector)
+        self.vector = table.vector[table.fold[user.clamp(max=table.num_users)], item]
 
     def counts(self) -> Tensor:
         """Popularity: an indicator of the bin, logarithms, the mean label."""
@@ -395,11 +391,32 @@ def _total(matrix: scipy.sparse.csr_matrix) -> Tensor:
     return torch.from_numpy(np.asarray(matrix.sum(0)).ravel()).float()
 
 
-def _dense(matrix: scipy.sparse.csr_matrix, dtype: torch.dtype) -> Tensor:
-    matrix = matrix.tocoo()
-    value = torch.zeros(matrix.shape, dtype=dtype)
-    value[matrix.row, matrix.col] = torch.from_numpy(matrix.data).to(dtype)
-    return value
+def _packed(
+    together: scipy.sparse.csr_matrix,
+    against: scipy.sparse.csr_matrix,
+    covary: scipy.sparse.csr_matrix,
+) -> Tensor:
+    """All that is counted of a pair in one word, so that one look finds it.
+
+    A word holds two counts of 16 bits, then a number of 32.
+    """
+    size = together.shape[0]
+    word = torch.zeros(size, size, dtype=torch.long)
+    for matrix, dtype, place in (
+        (together, torch.int16, 0),
+        (against, torch.int16, 1),
+        (covary, torch.float32, 1),
+    ):
+        matrix = matrix.tocoo()
+        value = torch.from_numpy(matrix.data).to(dtype)
+        word.view(dtype).view(size, size, -1)[matrix.row, matrix.col, place] = value
+    return word
+
+
+def _unpacked(word: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """The three matrices' entries of words :obj:`[P]`."""
+    counts, numbers = (word[:, None].view(kind) for kind in (torch.int16, torch.float))
+    return counts[:, 0].to(dtype), counts[:, 1].to(dtype), numbers[:, 1].to(dtype)
 
 
 def _vectors(like: scipy.sparse.csr_matrix, rank: int, damping: float) -> Tensor:

@@ -12,6 +12,7 @@ from sklearn.ensemble import (
 )
 
 from tanp import EpisodeBatch, EpisodeLoader, Episodes
+from tanp.nn.rows import rows_of, sum_by
 from tanp.statistics import InteractionStatistics
 
 BATCH = 64  # tasks; a pair of items has several features
@@ -84,20 +85,27 @@ class BoostedTrees:
         """
         batch = batch._replace(user=batch.user.clamp(max=self.stranger))
         told = self.statistics(batch, self.centred)
-        mask, query = batch.query_mask, told.query_vector
+        support, query = rows_of(batch.support_mask), rows_of(batch.query_mask)
+        sizes = len(support.task), len(query.task)
+        context, vector = told.vector.split(sizes)
+        context_base, base = told.base.split(sizes)
         likes = batch.support_mask & (batch.support_label > self.relevant)
-        surprise = (batch.support_label - told.support_base) * batch.support_mask
+        surprise = batch.support_label * batch.support_mask - support.pad(context_base)
         weights = [likes.float(), (batch.support_mask & ~likes).float(), surprise]
-        columns = [*told.query_counts.unbind(-1), *query.unbind(-1)]
+        columns = [told.counts[sizes[0] :], vector]
         for weight in weights:
             # size = [B, Q, S, E], zero in the padding
             weighted = told.kernel * weight[:, None, :, None]
-            pooled = (told.support_vector * weight[..., None]).sum(1)
-            columns += [*weighted.sum(2).unbind(-1), *weighted.amax(2).unbind(-1)]
-            columns += [torch.einsum('bqr,br->bq', query, pooled)]
-            columns += [weight.sum(-1, keepdim=True).expand(mask.size())]
-        rows = torch.stack(columns, dim=-1)[mask].numpy()
-        return rows, told.query_base[mask].numpy() if self.centred else 0
+            pooled = sum_by(
+                context * support.take(weight)[:, None],
+                support.task,
+                support.num_tasks,
+            )
+            columns += [query.take(weighted.sum(2)), query.take(weighted.amax(2))]
+            columns += [(vector * pooled[query.task]).sum(-1, keepdim=True)]
+            columns += [weight.sum(-1, keepdim=True)[query.task]]
+        rows = torch.cat(columns, dim=-1).numpy()
+        return rows, base.numpy() if self.centred else 0
 
 
 class BoostedRatingTrees(BoostedTrees):

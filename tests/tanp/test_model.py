@@ -389,6 +389,8 @@ def test_ratings_with_statistics(small, tasks):
             layer.weight.zero_()
             layer.bias.zero_()
     batch = whole(tasks)
-    base = model.inputs.statistics(batch, centred=True).query_base
+    base = model.inputs.statistics(batch, centred=True).base
     # What is left to learn is how labels differ from what is to be expected.
-    assert torch.allclose(model(batch).score, base[batch.query_mask], atol=1e-6)
+    assert torch.allclose(
+        model(batch).score, base[batch.support_mask.sum() :], atol=1e-6
+    )

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -51,10 +52,9 @@ def batch_of(user):
 
 def exact(statistics, user):
     """All that one user is told of all items, the vectors apart."""
-    evidence = statistics(batch_of(user), centred=True)
-    _, support, _, query, kernel, *bases = evidence
+    _, counts, base, kernel = statistics(batch_of(user), centred=True)
     # The last kernel is made of vectors.
-    return [support, query, kernel[..., :4], *bases]
+    return [counts, base, kernel[..., :4]]
 
 
 def same(one, other):
@@ -75,16 +75,16 @@ def test_counts_and_kernels_against_a_loop():
     like, dislike = likes_of(EPISODES)
     me = 5
     evidence = statistics(batch_of(me))
-    counts, kernel = evidence.query_counts, evidence.kernel[0]
-    vector = evidence.query_vector[0]
+    counts, kernel = evidence.counts[ITEMS:], evidence.kernel[0]
+    vector = evidence.vector[ITEMS:]
     others = [u for u in range(20) if u != me]
     liked = [sum((u, i) in like for u in others) for i in range(ITEMS)]
     loathed = [sum((u, i) in dislike for u in others) for i in range(ITEMS)]
     for i in range(ITEMS):
         bins = [int(liked[i] > edge) for edge in BINS]
-        assert counts[0, i, : len(BINS) + 1].argmax() == sum(bins)
-        assert counts[0, i, -3].item() == pytest.approx(math.log1p(liked[i]))
-        assert counts[0, i, -2].item() == pytest.approx(math.log1p(loathed[i]))
+        assert counts[i, : len(BINS) + 1].argmax() == sum(bins)
+        assert counts[i, -3].item() == pytest.approx(math.log1p(liked[i]))
+        assert counts[i, -2].item() == pytest.approx(math.log1p(loathed[i]))
         for j in range(ITEMS):
             both = sum((u, i) in like and (u, j) in like for u in others)
             apart = sum((u, i) in like and (u, j) in dislike for u in others)
@@ -119,7 +119,7 @@ def test_a_planted_leak_is_noticed(monkeypatch):
 
 
 def likeness(statistics, user):
-    vector = statistics(batch_of(user)).query_vector[0]
+    vector = statistics(batch_of(user)).vector[ITEMS:]
     return vector @ vector.t()
 
 
@@ -152,7 +152,7 @@ def test_folds_are_even_and_new_users_are_in_none():
     assert statistics.fold[:20].bincount().tolist() == [4] * 5
     assert statistics.fold[20:].tolist() == [5] * 5
     new = exact(statistics, 22)
-    assert torch.equal(new[0][0, :, -3], statistics.like.log1p())
+    assert torch.equal(new[0][:ITEMS, -3], statistics.tally.like.log1p())
     assert same(new, exact(statistics, 23))
     assert same(new, exact(statistics, USERS + 100))
 
@@ -183,14 +183,25 @@ def test_on_a_device(device):
             assert torch.allclose(one.cpu(), other, atol=1e-5)
 
 
-def test_a_catalogue_is_read_as_single_items_are():
+def test_a_catalogue_is_what_a_stranger_is_told():
     statistics = fit(EPISODES)
-    whole = batch_of(3)
-    part = whole._replace(
-        query_item=whole.query_item[:, 5:8],
-        query_label=whole.query_label[:, 5:8],
-        query_mask=whole.query_mask[:, 5:8],
-    )
-    assert part.query_item.size(1) * 4 < ITEMS
-    expected = statistics(whole).kernel[:, 5:8]
-    assert torch.allclose(statistics(part).kernel, expected, atol=1e-6)
+    vector, counts, mean, ptr, other, likeness = statistics.catalogue()
+    told = statistics(batch_of(USERS + 5), centred=True)
+    assert torch.equal(vector, told.vector[:ITEMS])
+    assert torch.equal(counts, told.counts[:ITEMS])
+    assert torch.allclose(mean, told.base[:ITEMS] - told.base[0] + mean[0], atol=1e-6)
+    # size = [ITEMS, ITEMS, 4], as the pairs that are not listed are zero
+    dense = torch.zeros(ITEMS, ITEMS, 4)
+    dense[torch.repeat_interleave(ptr.diff()), other] = likeness
+    assert torch.allclose(dense.transpose(0, 1), told.kernel[0, ..., :4], atol=1e-6)
+
+
+def test_a_copy_shares_what_is_counted_until_it_moves():
+    statistics = fit(EPISODES)
+    copied = copy.deepcopy(statistics)
+    assert copied.tally.pair is statistics.tally.pair
+    assert copied.vector is not statistics.vector
+    copied.double()
+    assert copied.tally.like.dtype == torch.double
+    assert statistics.tally.like.dtype == torch.float
+    assert len(list(statistics.buffers())) == len(statistics.state_dict())
