@@ -31,6 +31,7 @@ class TaskInputs(NamedTuple):
         base: What other users' labels make expect, :obj:`[R]`, with statistics.
         counts: Popularity, :obj:`[R, num_counts]`, with statistics.
         kernel: Likeness of query to support items, padded, with statistics.
+        support_kernel: Likeness of support items among themselves, likewise.
         support: The rows of the supports.
         query: The rows of the queries.
     """
@@ -41,6 +42,7 @@ class TaskInputs(NamedTuple):
     base: Tensor | None
     counts: Tensor | None
     kernel: Tensor | None
+    support_kernel: Tensor | None
     support: Rows
     query: Rows
 
@@ -157,7 +159,7 @@ class InputEncoder(nn.Module):
         if self.statistics is None:
             x = torch.cat(parts, dim=-1)
             label = label.to(x.dtype)
-            return TaskInputs(x, label, label, None, None, None, support, query)
+            return TaskInputs(x, label, label, *4 * [None], support, query)
 
         rated = self.likelihood == 'gaussian'
         evidence = self.statistics(batch, centred=rated)
@@ -167,9 +169,8 @@ class InputEncoder(nn.Module):
         # Labels 1 and 0 surprise by 1 and -1.
         surprise = (label - base) * (1 if rated else 2)
         x = torch.cat([*parts, vector, counts], dim=-1)
-        return TaskInputs(
-            x, label, surprise, base, counts, evidence.kernel, support, query
-        )
+        kernels = evidence.kernel, evidence.support_kernel
+        return TaskInputs(x, label, surprise, base, counts, *kernels, support, query)
 
 
 def with_users(model: TaNP, attributes: Attributes) -> TaNP:

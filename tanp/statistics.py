@@ -48,6 +48,8 @@ class Evidence(NamedTuple):
         query_counts: See :obj:`support_counts`, for the query.
         kernel: Likeness of query to support items, :obj:`[B, Q, S,
             num_kernels]`.
+        support_kernel: Likeness of support items among themselves, by the positive
+            semi-definite ones of the kernels, :obj:`[B, S, S, num_positive]`.
         support_base: Labels to expect, :obj:`[B, S]`.
         query_base: The same for the query, :obj:`[B, Q]`.
     """
@@ -57,6 +59,7 @@ class Evidence(NamedTuple):
     query_vector: Tensor
     query_counts: Tensor
     kernel: Tensor
+    support_kernel: Tensor
     support_base: Tensor
     query_base: Tensor
 
@@ -117,6 +120,9 @@ class InteractionStatistics(nn.Module):
 
     num_counts = len(BINS) + 4
     num_kernels = 5
+    # Those that are inner products: both damped cosines of likes with likes and of
+    # ratings, and the product of vectors.
+    positive = (0, 3, 4)
 
     def __init__(
         self,
@@ -272,6 +278,7 @@ class InteractionStatistics(nn.Module):
             query.vector,
             query.counts(),
             self._kernel(query, support),
+            self._kernel(support, support)[..., self.positive],
             *base,
         )
 

@@ -52,9 +52,9 @@ def batch_of(user):
 def exact(statistics, user):
     """All that one user is told of all items, the vectors apart."""
     evidence = statistics(batch_of(user), centred=True)
-    _, support, _, query, kernel, *bases = evidence
+    _, support, _, query, kernel, among, *bases = evidence
     # The last kernel is made of vectors.
-    return [support, query, kernel[..., :4], *bases]
+    return [support, query, kernel[..., :4], among[..., :2], *bases]
 
 
 def same(one, other):
