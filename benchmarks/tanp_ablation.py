@@ -35,6 +35,7 @@ PUBLISHED = 'the published model'
 CHANGES: dict[str, dict[str, dict[str, Any]]] = {
     WHOLE: {},
     'no attention over the support': {'model': {'attention_heads': 0}},
+    'no regression of the support': {'model': {'processes': 0}},
     'one pool for likes and dislikes': {'model': {'signed_pools': False}},
     'gating in place of FiLM': {'model': {'modulation': 'gating'}},
     'modulation by tanh, not 1 + tanh': {'model': {'residual_modulation': False}},
@@ -43,7 +44,12 @@ CHANGES: dict[str, dict[str, dict[str, Any]]] = {
     'trained item vectors beside the fixed': {'model': {'item_ids': True}},
     'trained item vectors only': {
         'statistics': {'use': False},
-        'model': {'item_ids': True, 'attention_heads': 0, 'signed_pools': False},
+        'model': {
+            'item_ids': True,
+            'attention_heads': 0,
+            'processes': 0,
+            'signed_pools': False,
+        },
     },
     'training users with 30 or more only': {'train': {'tasks': 'episodes'}},
     'training contexts of 20 only': {'train': {'context_sizes': (20, 20)}},

@@ -40,7 +40,7 @@ class CatalogueScorer:
         model (TaNP): In evaluation mode. What it learns later is not seen.
 
     Raises:
-        ValueError: If the model is in training mode.
+        ValueError: If the model is in training mode, or not one that :meth:`suits`.
     """
 
     @torch.no_grad()
@@ -49,6 +49,11 @@ class CatalogueScorer:
             raise ValueError(
                 "'model' is in training mode, in which scores are random; call "
                 "'model.eval()' first"
+            )
+        if not self.suits(model):
+            raise ValueError(
+                "'model' regresses supports without attention to them, which is read "
+                "pair by pair; use 'PairScorer'"
             )
         self.model = model
         x, self.catalogue = model.inputs.catalogue()
@@ -78,6 +83,11 @@ class CatalogueScorer:
             weight = model.attention.lin_kernel.weight
             weight = weight.view(len(query), 2, model.attention.num_kernels)
             self.kernel_weight = BITS * weight[..., :-1].flatten(1)
+
+    @staticmethod
+    def suits(model: TaNP) -> bool:
+        """Whether a model's catalogue can be scored so: not by regression alone."""
+        return model.regression is None or model.attention is not None
 
     @torch.no_grad()
     def __call__(self, batch: EpisodeBatch) -> Tensor:
@@ -148,25 +158,36 @@ class CatalogueScorer:
         # A value of ones sums up the attention.
         value = torch.cat([value, torch.ones_like(value[..., :1])], dim=-1)
 
-        # size = [C, heads * D], [C, 2 E], [C, 2 E]
+        # size = [C, heads * D], [C, 2 E], [C, 2 E], [C, R]
+        end = attention.out_channels
         num_sums = 2 * attention.num_kernels
-        widths = attention.out_channels - 2 * num_sums, num_sums, num_sums
-        read, total, mean = (
+        read, total, mean, regressed = (
             decoder.lins[0]
             .weight[:, self.width : decoder.in_channels]
-            .split(widths, dim=-1)
+            .tensor_split((end - 2 * num_sums, end - num_sums, end), dim=-1)
         )
         total = total + mean / attention.count(weight)[:, None]
         total = total.unflatten(-1, (2, -1))
-        parts = (
-            read.expand(len(key), -1, -1),
-            total[..., :-1].flatten(2),
-            total[..., -1],
-        )
-        lin = torch.cat([first.scale * torch.cat(parts, dim=-1), first.shift], dim=-1)
-        return _Reading(
-            BITS * key, value.mT, weight.mT @ vector, lin, self._pairs(batch, weight)
-        )
+        sent, constant = self._sent(inputs, surprise, mask)
+        # Vectors make the last kernel, and pairs that were met the others.
+        regressed = regressed.expand(len(key), -1, -1)
+        parts = [read.expand(len(key), -1, -1), total[..., :-1].flatten(2), regressed]
+        parts += [total[..., -1], regressed]
+        shift = first.shift + first.scale * (regressed @ constant[..., None])
+        lin = torch.cat([first.scale * torch.cat(parts, dim=-1), shift], dim=-1)
+        pooled = torch.cat([weight, sent[:, :, -1]], dim=-1).mT @ vector
+        pairs = self._pairs(batch, weight, sent[:, :, :-1])
+        return _Reading(BITS * key, value.mT, pooled, lin, pairs)
+
+    def _sent(
+        self, inputs: TaskInputs, surprise: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What support items send by R regressions, if there are any."""
+        regression = self.model.regression
+        if regression is not None:
+            return regression.encode(inputs.support_kernel, surprise, mask)
+        size = *surprise.size(), len(self.model.inputs.statistics.positive), 0
+        return surprise.new_zeros(size), surprise.new_zeros(len(surprise), 0)
 
     def _of_user(self, weight: Tensor, user: Tensor) -> Tensor:
         """What users add to a linear map of what is known, :obj:`[B, C]`."""
@@ -199,7 +220,7 @@ class CatalogueScorer:
         return score.add_(self.offset)
 
     def _attend(self, reading: _Reading) -> Tensor:
-        """What the support says of all items, :obj:`[b, heads * D + 2 E + 1, I]`."""
+        """What the support says of all items, as :obj:`lin` takes it."""
         num_tasks, heads, size, _ = reading.key.size()
         width, pairs = reading.value.size(2) - 1, reading.pairs
         # size = [heads, b S, I]
@@ -215,7 +236,7 @@ class CatalogueScorer:
         read, total = read.split([width, 1], dim=1)
 
         made = read.new_empty(reading.lin.size(-1), num_tasks, read.size(-1))
-        parts = [heads * width, len(pairs.kernel), 2, 1]
+        parts = [heads * width, len(pairs.kernel), reading.pooled.size(1), 1]
         means, sums, products, ones = made.split(parts)
         torch.div(read, total.add_(1), out=means.view_as(read))
         place = pairs.task.expand(len(sums), -1)
@@ -226,7 +247,7 @@ class CatalogueScorer:
         ones.fill_(1)
         return made.transpose(0, 1)
 
-    def _pairs(self, batch: EpisodeBatch, weight: Tensor) -> _Pairs:
+    def _pairs(self, batch: EpisodeBatch, weight: Tensor, sent: Tensor) -> _Pairs:
         """Of support items and others all that somebody has met together."""
         size = batch.support_item.size(1)
         start = self.catalogue.ptr[batch.support_item]
@@ -240,16 +261,19 @@ class CatalogueScorer:
             for table in (self.catalogue.other, self.catalogue.kernel)
         )
         weight = weight.flatten(0, 1).index_select(0, slot)
-        # size = [2 (E - 1), P]
-        kernel = (weight[:, :, None] * kernel[:, None]).flatten(1).t()
+        sent = sent.flatten(0, 1).index_select(0, slot)
+        # size = [2 (E - 1), P], [R, P]
+        sums = (weight[:, :, None] * kernel[:, None]).flatten(1).t()
+        positive = kernel[:, self.model.inputs.statistics.positive[:-1]]
+        regressed = (sent * positive[..., None]).sum(1).t()
         slot %= self.step * size
         num_items = self.hidden.size(-1)
         return _Pairs(
             offsets(count.sum(-1)).tolist(),
             slot * num_items + other,
             slot.div(size, rounding_mode='floor') * num_items + other,
-            self.kernel_weight @ kernel,
-            kernel,
+            self.kernel_weight @ sums,
+            torch.cat([sums, regressed]),
         )
 
 
@@ -293,7 +317,8 @@ class _Pairs(NamedTuple):
         slot: The place among slots and items of a block, :obj:`[P]`.
         task: The place among tasks and items of a block, :obj:`[P]`.
         likeness: What logits take of kernels, in bits, :obj:`[heads, P]`.
-        kernel: Kernels by surprise for good and for bad, :obj:`[2 (E - 1), P]`.
+        kernel: Kernels by surprise for good and for bad, and what regressions make of
+            them, :obj:`[2 (E - 1) + R, P]`.
     """
 
     ptr: list[int]
@@ -314,8 +339,9 @@ class _Reading(NamedTuple):
         key: In bits, and what vectors and all queries have added to it, :obj:`[B,
             heads, S, D + rank + 1]`.
         value: With a last channel of ones, :obj:`[B, heads, D + 1, S]`.
-        pooled: Sums of vectors by surprise for good and for bad, :obj:`[B, 2, rank]`.
-        lin: What the decoder makes of it all, :obj:`[B, C, heads * D + 2 E + 1]`.
+        pooled: Sums of vectors by surprise for good and for bad, and by what is sent to
+            regressions, :obj:`[B, 2 + R, rank]`.
+        lin: What the decoder makes of it all, :obj:`[B, C, heads * D + 2 E + 2 R + 1]`.
         pairs: Kernels that are not zero.
     """
 

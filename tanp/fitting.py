@@ -36,6 +36,7 @@ ATTENTIVE = {
     'num_clusters': 0,
     'decoder_channels': (64, 64),
     'attention_heads': 4,
+    'processes': 4,
     'signed_pools': True,
     'dropout': 0.2,
 }

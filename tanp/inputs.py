@@ -31,6 +31,7 @@ class TaskInputs(NamedTuple):
         base: What other users' labels make expect, :obj:`[R]`, with statistics.
         counts: Popularity, :obj:`[R, num_counts]`, with statistics.
         kernel: Likeness of query to support items, padded, with statistics.
+        support_kernel: Likeness of support items among themselves, likewise.
         support: The rows of the supports.
         query: The rows of the queries.
     """
@@ -41,6 +42,7 @@ class TaskInputs(NamedTuple):
     base: Tensor | None
     counts: Tensor | None
     kernel: Tensor | None
+    support_kernel: Tensor | None
     support: Rows
     query: Rows
 
@@ -157,14 +159,14 @@ class InputEncoder(nn.Module):
         if self.statistics is None:
             x = torch.cat(parts, dim=-1)
             label = label.to(x.dtype)
-            return TaskInputs(x, label, label, None, None, None, support, query)
+            return TaskInputs(x, label, label, *4 * [None], support, query)
 
         rated = self.likelihood == 'gaussian'
-        vector, counts, base, kernel = self.statistics(batch, centred=rated)
+        vector, counts, base, *kernels = self.statistics(batch, centred=rated)
         # Labels 1 and 0 surprise by 1 and -1.
         surprise = (label - base) * (1 if rated else 2)
         x = torch.cat([*parts, vector, counts], dim=-1)
-        return TaskInputs(x, label, surprise, base, counts, kernel, support, query)
+        return TaskInputs(x, label, surprise, base, counts, *kernels, support, query)
 
 
 def with_users(model: TaNP, attributes: Attributes) -> TaNP:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from tanp.nn.attention import SupportAttention
 from tanp.nn.decoder import ModulatedDecoder
 from tanp.nn.encoder import Gaussian, LatentEncoder, SetEncoder
 from tanp.nn.memory import ClusterMemory
+from tanp.nn.regression import SupportRegression
 from tanp.nn.rows import Rows, sum_by
 from tanp.statistics import InteractionStatistics
 
@@ -121,6 +122,9 @@ class TaNP(nn.Module):
         attention_heads (int, optional): Heads of the attention of query items
             over the support, see :class:`~tanp.nn.SupportAttention`; it needs
             :obj:`statistics`. 0 leaves it out. (default: :obj:`0`)
+        processes (int, optional): Gaussian processes that regress the support, see
+            :class:`~tanp.nn.SupportRegression`; they need :obj:`statistics`. 0 leaves
+            them out. (default: :obj:`0`)
         signed_pools (bool, optional): Average liked and disliked support
             interactions apart; it needs :obj:`statistics`, which tell what to
             expect. (default: :obj:`False`)
@@ -153,12 +157,14 @@ class TaNP(nn.Module):
         dropout: float = 0.0,
         statistics: InteractionStatistics | None = None,
         attention_heads: int = 0,
+        processes: int = 0,
         signed_pools: bool = False,
     ) -> None:
         super().__init__()
         self.config = _config(locals())
         _check(target, likelihood, latent_channels, dropout)
-        _check_statistics(statistics, attention_heads, signed_pools, target)
+        readers = {'attention_heads': attention_heads, 'processes': processes}
+        _check_statistics(statistics, readers, signed_pools, target)
         self.target, self.likelihood = target, likelihood
         self.signed_pools = signed_pools
         self.inputs = InputEncoder(
@@ -174,7 +180,8 @@ class TaNP(nn.Module):
             likelihood,
         )
         width = self.inputs.out_channels
-        self.latent = self.memory = self.attention = self.lin_counts = None
+        self.latent = self.memory = self.lin_counts = None
+        self.attention = self.regression = None
         # What all items of a task share, and what modulates: more of it below.
         context_width, task_width = 0, task_channels[-1] * (1 + signed_pools)
         if latent_channels is not None:
@@ -191,6 +198,9 @@ class TaNP(nn.Module):
                 width, statistics.num_kernels, attention_heads, dropout=dropout
             )
             item_width += self.attention.out_channels
+        if processes:
+            self.regression = SupportRegression(len(statistics.positive), processes)
+            item_width += self.regression.out_channels
         if statistics is not None:
             self.lin_counts = nn.Linear(statistics.num_counts, 1)
             context_width, task_width = (
@@ -237,8 +247,7 @@ class TaNP(nn.Module):
                 value if value is None else value[inputs.num_support :]
                 for value in (x, label, base, counts)
             )
-        if self.attention is not None:
-            x = torch.cat([x, self._attend(inputs)], dim=-1)
+        x = torch.cat([x, *self._read(inputs)], dim=-1)
         score = self.decoder(x, rows.task, task, context)
         if self.lin_counts is not None:
             score = score + self.lin_counts(counts).squeeze(-1)
@@ -292,18 +301,19 @@ class TaNP(nn.Module):
         task = self.task_encoder(x, surprise, pool, num_pools).view(num_tasks, -1)
         return (task, None) if self.memory is None else self.memory(task)
 
-    def _attend(self, inputs: TaskInputs) -> Tensor:
+    def _read(self, inputs: TaskInputs) -> Iterator[Tensor]:
         """What the support says of each query item, a row each."""
         support, query, size = inputs.support, inputs.query, inputs.num_support
         surprise = inputs.surprise[:size]
-        read = self.attention(
-            query.pad(inputs.x[size:]),
-            support.pad(inputs.x[:size]),
-            support.pad(surprise),
-            support.pad(torch.ones_like(surprise)) > 0,
-            inputs.kernel,
-        )
-        return query.take(read)
+        mask = support.pad(torch.ones_like(surprise)) > 0
+        surprise = support.pad(surprise)
+        if self.attention is not None:
+            x = query.pad(inputs.x[size:]), support.pad(inputs.x[:size])
+            yield query.take(self.attention(*x, surprise, mask, inputs.kernel))
+        if self.regression is not None:
+            kernel = inputs.kernel[..., self.inputs.statistics.positive]
+            kernels = kernel, inputs.support_kernel
+            yield query.take(self.regression(*kernels, surprise, mask))
 
 
 def _summary(inputs: TaskInputs) -> Tensor:
@@ -349,7 +359,7 @@ def _check(
 
 def _check_statistics(
     statistics: InteractionStatistics | None,
-    attention_heads: int,
+    readers: dict[str, int],
     signed_pools: bool,
     target: str,
 ) -> None:
@@ -357,8 +367,9 @@ def _check_statistics(
         raise ValueError(
             "'signed_pools' needs 'statistics' to tell what to expect (got None)"
         )
-    if attention_heads and (statistics is None or target == 'all'):
-        raise ValueError(
-            f"'attention_heads' needs 'statistics' (got {statistics}) and 'target' "
-            f"'query' (got {target!r}), else items would attend to their own labels"
-        )
+    for name, value in readers.items():
+        if value and (statistics is None or target == 'all'):
+            raise ValueError(
+                f"'{name}' needs 'statistics' (got {statistics}) and 'target' 'query' "
+                f'(got {target!r}), else items would attend to their own labels'
+            )

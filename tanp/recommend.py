@@ -106,8 +106,8 @@ def predict_catalogue(
     device = next(model.parameters()).device
     link = LIKELIHOODS[model.likelihood][1]
     statistics = model.inputs.statistics
-    stranger = torch.ones(len(episodes), dtype=torch.bool)
-    if statistics is not None:
+    stranger = torch.full((len(episodes),), CatalogueScorer.suits(model))
+    if statistics is not None and stranger.any():
         stranger = statistics.strangers(episodes.user.to(device)).cpu()
     kinds = (
         (stranger, batch_size, lambda: scorer or CatalogueScorer(model)),

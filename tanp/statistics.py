@@ -49,12 +49,15 @@ class Evidence(NamedTuple):
         base: Labels to expect, :obj:`[R]`.
         kernel: Likeness of query to support items, zero in the padding,
             :obj:`[B, Q, S, num_kernels]`.
+        support_kernel: Likeness of support items among themselves, likewise, by the
+            :attr:`InteractionStatistics.positive` ones, :obj:`[B, S, S, E]`.
     """
 
     vector: Tensor
     counts: Tensor
     base: Tensor
     kernel: Tensor
+    support_kernel: Tensor
 
 
 class Catalogue(NamedTuple):
@@ -135,6 +138,9 @@ class InteractionStatistics(nn.Module):
 
     num_counts = len(BINS) + 4
     num_kernels = 5
+    # Those that are inner products: both damped cosines of likes with likes and of
+    # ratings, and the product of vectors.
+    positive = (0, 3, 4)
 
     def __init__(
         self,
@@ -295,23 +301,27 @@ class InteractionStatistics(nn.Module):
             count = batch.support_mask.sum(-1) + MEAN_DAMPING
             offset = sum_by(excess, support.task, support.num_tasks) / count
             base = told.mean + offset[task]
-        kernel = self._kernel(told, support, query)
-        return Evidence(told.vector, told.counts(), base, kernel)
+        kernel = self._kernel(told, support, query, len(support.task))
+        among = self._kernel(told, support, support, 0)[..., self.positive]
+        return Evidence(told.vector, told.counts(), base, kernel, among)
 
-    def _kernel(self, told: _Told, support: Rows, query: Rows) -> Tensor:
-        """Likeness of the items of a batch, :obj:`[B, Q, S, 5]`."""
+    def _kernel(self, told: _Told, support: Rows, query: Rows, first: int) -> Tensor:
+        """Likeness of the items of a batch, :obj:`[B, Q, S, 5]`.
+
+        What is told of the support comes first, and of the query from :obj:`first` on.
+        """
         size = torch.bincount(support.task, minlength=support.num_tasks)
         start, size = (n[query.task] for n in (offsets(size)[:-1], size))
         one, other = ragged(start, size), torch.repeat_interleave(size)
-        likeness = self._likeness(told, one, other + len(support.task))
+        likeness = self._likeness(told, one, other + first)
 
         # Rows are support items here, so that a whole catalogue is contiguous.
         kernel = told.vector.new_zeros(
             support.num_tasks, support.num_slots, self.num_kernels, query.num_slots
         )
         kernel[support.task[one], support.slot[one], :-1, query.slot[other]] = likeness
-        vector, others = told.vector.split([len(support.task), len(query.task)])
-        vector, others = support.pad(vector / self.rank), query.pad(others)
+        vector = support.pad(told.vector[: len(support.task)] / self.rank)
+        others = query.pad(told.vector[first : first + len(query.task)])
         torch.matmul(vector, others.mT, out=kernel[:, :, -1])
         return kernel.permute(0, 3, 1, 2)
 

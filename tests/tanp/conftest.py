@@ -43,9 +43,16 @@ VARIANTS = {
         'num_clusters': 0,
         'item_ids': False,
         'attention_heads': 2,
+        'processes': 2,
         'signed_pools': True,
     },
-    'everything': {'attention_heads': 2, 'signed_pools': True, 'user_ids': True},
+    'regression': {'processes': 3},
+    'everything': {
+        'attention_heads': 2,
+        'processes': 2,
+        'signed_pools': True,
+        'user_ids': True,
+    },
 }
 
 
@@ -56,7 +63,7 @@ def small(tasks):
     def build(variant='film', **options):
         torch.manual_seed(0)
         options = SMALL | VARIANTS.get(variant, {}) | options
-        if options.get('attention_heads'):
+        if options.get('attention_heads') or options.get('processes'):
             # Some of the users are fitted on, others are new.
             options['statistics'] = InteractionStatistics.fit(
                 tasks.select(torch.arange(4)), 20, 6, rank=2, folds=2, damping=1.0

@@ -369,6 +369,7 @@ def test_attention_to_an_empty_support_reads_nothing():
     ('options', 'message'),
     [
         ({'attention_heads': 2}, "'attention_heads' needs 'statistics'"),
+        ({'processes': 2}, "'processes' needs 'statistics'"),
         ({'signed_pools': True}, "'signed_pools' needs 'statistics'"),
     ],
 )
@@ -377,9 +378,10 @@ def test_what_needs_statistics(options, message):
         TaNP(20, **SMALL, **options)
 
 
-def test_items_must_not_attend_to_themselves(small):
+@pytest.mark.parametrize('variant', ['attentive', 'regression'])
+def test_items_must_not_attend_to_themselves(small, variant):
     with pytest.raises(ValueError, match=r"'target' 'query' .got 'all'"):
-        small('attentive', target='all')
+        small(variant, target='all')
 
 
 def test_ratings_with_statistics(small, tasks):

@@ -75,7 +75,7 @@ def test_an_empty_support(small, tasks):
 
 
 @pytest.mark.parametrize('likelihood', ['bernoulli', 'gaussian'])
-@pytest.mark.parametrize('variant', VARIANTS)
+@pytest.mark.parametrize('variant', sorted({*VARIANTS} - {'regression'}))
 def test_a_catalogue_is_scored_as_any_query(small, tasks, variant, likelihood):
     model = small(variant, likelihood=likelihood).double().eval()
     for parameter in model.parameters():  # far from where it starts
@@ -97,6 +97,11 @@ def test_a_catalogue_is_scored_as_any_query(small, tasks, variant, likelihood):
         query_label=torch.full_like(batch.query_label, torch.nan),
     )
     assert torch.allclose(scorer(wild), expected, atol=1e-9)
+
+
+def test_regression_alone_is_read_pair_by_pair(small):
+    with pytest.raises(ValueError, match="use 'PairScorer'"):
+        CatalogueScorer(small('regression').eval())
 
 
 def test_blocks_of_users(small, tasks, monkeypatch):

@@ -52,9 +52,9 @@ def batch_of(user):
 
 def exact(statistics, user):
     """All that one user is told of all items, the vectors apart."""
-    _, counts, base, kernel = statistics(batch_of(user), centred=True)
+    _, counts, base, kernel, among = statistics(batch_of(user), centred=True)
     # The last kernel is made of vectors.
-    return [counts, base, kernel[..., :4]]
+    return [counts, base, kernel[..., :4], among[..., :2]]
 
 
 def same(one, other):
