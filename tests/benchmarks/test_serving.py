@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import pytest
@@ -17,10 +18,13 @@ def test_strangers_label_distinct_items_and_ask_for_nothing():
     assert torch.equal(strangers(3, 50).item, episodes.item)
 
 
-def test_median_leaves_the_first_time_out():
+@pytest.mark.parametrize(('seconds', 'times'), [(0.125, 3), (0.03125, 7)])
+def test_median_leaves_the_first_time_out(monkeypatch, seconds, times):
+    clock = itertools.count(0, seconds)
+    monkeypatch.setattr('benchmarks.serving.time.process_time', lambda: next(clock))
     calls = []
-    assert median(lambda: calls.append(1), 3) >= 0
-    assert len(calls) == 4
+    assert median(lambda: calls.append(1), 3) == seconds
+    assert len(calls) == 1 + times
 
 
 def test_smoke_run_writes_times(tmp_path, monkeypatch):
