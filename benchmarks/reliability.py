@@ -48,7 +48,7 @@ def properties(args: argparse.Namespace) -> dict[str, Any]:
         '--hypothesis-profile=nightly',
         '--hypothesis-show-statistics',
     )
-    found = re.findall(r'(\d+) passing examples', done.stdout)
+    found = re.findall(r'(\d+) passing', done.stdout)
     return {**tests, 'properties': tests['passed'], 'examples': sum(map(int, found))}
 
 
