@@ -37,6 +37,7 @@ from benchmarks.soak import soak
 ROOT = Path(__file__).parents[1]
 NOT_RUN = 'not run'
 PACKAGES = ('agnn_pyg', 'tanp', 'data')
+TWO = ('--numprocesses', '2', '--dist', 'loadfile')  # as `make test`
 # The versions that a session of nox tells of, by their name on the index.
 TOLD = ('torch', 'torch-geometric', 'numpy', 'pandas', 'scipy', 'pytorch-lightning')
 
@@ -91,9 +92,8 @@ def coverage(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'coverage.json'
         options = [f'--cov={name}' for name in PACKAGES]
-        _, tests = _pytest(
-            'tests', *options, '--cov-branch', f'--cov-report=json:{path}'
-        )
+        options += ['--cov-branch', f'--cov-report=json:{path}']
+        _, tests = _pytest('tests', *options, *TWO)
         content = json.loads(path.read_text(encoding='utf-8'))
     hit, there = (dict.fromkeys(PACKAGES, 0) for _ in range(2))
     for file, found in content['files'].items():
