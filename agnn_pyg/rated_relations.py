@@ -37,19 +37,20 @@ def append_rated(
         rank (tuple): Features of each relation, of users and of items; 0 goes
             without.
     """
-    size = len(users.x), len(items.x)
+    if not any(rank):
+        return users, items
+    size = len(users.x), len(items.x), max(rank)
+    made = shared_ratings(rated, *size), agreed_ratings(rated, rating, *size)
     sides = [users, items]
-    for name, make in zip(NAMES, (shared_ratings, agreed_ratings), strict=True):
-        if any(rank):
-            made = make(rated, rating, *size, max(rank))
-            for k in range(2):
-                if rank[k]:
-                    sides[k] = sides[k].append(name, made[k])
+    for name, features in zip(NAMES, made, strict=True):
+        for k, x in enumerate(features):
+            if rank[k]:
+                sides[k] = sides[k].append(name, x)
     return sides[0], sides[1]
 
 
 def shared_ratings(
-    rated: Tensor, rating: Tensor, num_users: int, num_items: int, rank: int = 64
+    rated: Tensor, num_users: int, num_items: int, rank: int = 64
 ) -> tuple[Tensor, Tensor]:
     """Features by which users who rated the same items are alike, and items too.
 
@@ -57,7 +58,6 @@ def shared_ratings(
 
     Args:
         rated (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
-        rating (Tensor): Their ratings, :obj:`[R]`, which are not read.
         num_users (int): Number of users.
         num_items (int): Number of items.
         rank (int, optional): Number of features. (default: :obj:`64`)
@@ -65,7 +65,8 @@ def shared_ratings(
     Returns:
         Features of users :obj:`[U, F]` and of items :obj:`[I, F]`.
     """
-    return _features(rated, torch.ones_like(rating), (num_users, num_items), rank, 0.0)
+    value = torch.ones(rated.size(1))
+    return _features(rated, value, (num_users, num_items), rank, 0.0)
 
 
 def agreed_ratings(
@@ -74,7 +75,8 @@ def agreed_ratings(
     """Features by which users who rated items alike are alike, and items too.
 
     What counts is by how much a rating exceeds the levels of its user and its item.
-    Arguments and result are those of :func:`shared_ratings`.
+    Arguments and result are those of :func:`shared_ratings`, and the ratings
+    themselves, :obj:`[R]`.
     """
     size = num_users, num_items
     count = [

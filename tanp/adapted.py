@@ -180,12 +180,12 @@ class AdaptedUsers:
             )
         episodes, position = episodes_to_rate(self._support, (user, item))
         loader = EpisodeLoader(self._with_rows(episodes), fit.batch_size)
-        made = predict(model, loader, samples, seed=fit.seed)
+        made = predict(model, loader, samples, fit.seed, torch.double)
         parts = []
         for value in (made.mean, made.std):
             placed = None if value is None else np.empty(len(user))
             if value is not None:
-                placed[position] = value.double().numpy()
+                placed[position] = value.numpy()
             parts.append(placed)
         return tuple(parts)
 

@@ -34,7 +34,11 @@ class Prediction(NamedTuple):
 
 @torch.no_grad()
 def predict(
-    model: TaNP, loader: EpisodeLoader, samples: int = 0, seed: int = 0
+    model: TaNP,
+    loader: EpisodeLoader,
+    samples: int = 0,
+    seed: int = 0,
+    dtype: torch.dtype | None = None,
 ) -> Prediction:
     r"""Predicts the labels of all queries of a loader, in its order.
 
@@ -45,6 +49,8 @@ def predict(
             to average predictions over, and to take their spread from; 0
             decodes the prior's mean. (default: :obj:`0`)
         seed (int, optional): Of the samples. (default: :obj:`0`)
+        dtype (torch.dtype, optional): Of predictions. Double precision keeps apart
+            what is all but certain. (default: that of the model)
 
     Raises:
         ValueError: If the loader's order is random, items or labels do not
@@ -65,17 +71,18 @@ def predict(
         )
     check_episodes(model, loader.episodes)
     link = LIKELIHOODS[model.likelihood][1]
-    device = next(model.parameters()).device
+    parameter = next(model.parameters())
+    device, dtype = parameter.device, dtype or parameter.dtype
     generator = torch.Generator().manual_seed(seed)
     parts = []
     with evaluating(model):
         for batch in loader:
             batch = batch.to(device)
             output = model(batch)
-            mean, std = link(output.score), None
+            mean, std = link(output.score.to(dtype)), None
             if samples:
                 drawn = _draw(model, batch, samples, generator)
-                std, mean = torch.std_mean(link(drawn), dim=0)
+                std, mean = torch.std_mean(link(drawn.to(dtype)), dim=0)
             parts.append((mean, std, output.assignment))
     joined = (
         None if column[0] is None else torch.cat(column).cpu()

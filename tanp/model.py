@@ -247,7 +247,8 @@ class TaNP(nn.Module):
                 value if value is None else value[inputs.num_support :]
                 for value in (x, label, base, counts)
             )
-        x = torch.cat([x, *self._read(inputs)], dim=-1)
+        if self.attention is not None or self.regression is not None:
+            x = torch.cat([x, *self._read(inputs)], dim=-1)
         score = self.decoder(x, rows.task, task, context)
         if self.lin_counts is not None:
             score = score + self.lin_counts(counts).squeeze(-1)

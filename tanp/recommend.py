@@ -76,7 +76,7 @@ def recommend(
             row, slot = batch.support_mask.nonzero(as_tuple=True)
             predicted[row, batch.support_item[row, slot]] = -torch.inf
         best = predicted.topk(k, dim=-1)
-        score[task], item[task] = best.values.cpu(), best.indices.cpu()
+        score[task], item[task] = best.values.to(score), best.indices.cpu()
     return Recommendation(item, score)
 
 
@@ -125,4 +125,5 @@ def predict_catalogue(
             parts = zip(position.split(size), EpisodeLoader(tasks, size), strict=True)
             for part, batch in parts:
                 batch = batch.to(device)
-                yield part, batch, link(scores_of(batch))
+                # In double precision: single ties what is all but certain.
+                yield part, batch, link(scores_of(batch).double())

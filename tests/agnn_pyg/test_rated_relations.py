@@ -8,7 +8,7 @@ RATED = torch.tensor([[0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 2, 3]])
 
 
 def test_users_of_the_same_items_share_ratings():
-    user, item = shared_ratings(RATED, torch.randn(6), 4, 5, rank=3)
+    user, item = shared_ratings(RATED, 4, 5, rank=3)
     assert user.size() == (4, 3)
     similar = user @ user.t()
     assert similar[0, 1] == pytest.approx(float(similar[0, 0]), abs=1e-5)

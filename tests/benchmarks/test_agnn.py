@@ -6,7 +6,6 @@ import sys
 import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from benchmarks.agnn import main
@@ -68,11 +67,8 @@ def test_split_files_reproduce_the_seeded_split(tmp_path):
     smoke(tmp_path / 'b', '--split-files', *map(str, files))
     part = f'files-{tmp_path.name}-train'
     seeded, filed = measured(tmp_path / 'a'), measured(tmp_path / 'b', part=part)
-    for part in ('metrics', 'peers'):
-        # Some NumPy sums in another order where a column lies elsewhere in memory.
-        pd.testing.assert_frame_equal(
-            *(pd.json_normalize(run[part]) for run in (seeded, filed)), rtol=1e-12
-        )
+    assert seeded['metrics'] == filed['metrics']
+    assert seeded['peers'] == filed['peers']
 
 
 def test_resume_keeps_finished_seeds(tmp_path, capsys):
