@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from tanp.episodes import Episodes, offsets, ragged
 from tanp.loader import EpisodeBatch
 from tanp.nn.rows import Rows, rows_of, sum_by
+from tanp.tally import Tally, packed, unpacked
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -81,35 +82,6 @@ class Catalogue(NamedTuple):
     ptr: Tensor
     other: Tensor
     kernel: Tensor
-
-
-class Tally(NamedTuple):
-    """All interactions counted. Nothing changes it in place, so copies share it.
-
-    Attributes:
-        like: How many like an item, :obj:`[I]`.
-        dislike: How many do not, :obj:`[I]`.
-        total: Sum of its labels, :obj:`[I]`.
-        centred: Labels, each less its user's mean, :obj:`[M]`.
-        square: Sum of an item's squared centred labels, :obj:`[I]`.
-        user_total: Sum of a user's labels, :obj:`[U + 1]`.
-        user_size: How many those are, :obj:`[U + 1]`.
-        grand_total: Sum of all labels.
-        pair: What is counted of pairs of items, see :func:`_packed`, :obj:`[I, I]`.
-    """
-
-    like: Tensor
-    dislike: Tensor
-    total: Tensor
-    centred: Tensor
-    square: Tensor
-    user_total: Tensor
-    user_size: Tensor
-    grand_total: Tensor
-    pair: Tensor
-
-    def __deepcopy__(self, memo: dict) -> Tally:
-        return self
 
 
 class InteractionStatistics(nn.Module):
@@ -241,7 +213,7 @@ class InteractionStatistics(nn.Module):
             user_size=torch.bincount(user, minlength=self.num_users + 1),
             grand_total=user_total.sum(),
             # [i, j]: who dislikes i and likes j comes second.
-            pair=_packed(like.T @ like, dislike.T @ like, rating.T @ rating),
+            pair=packed(like.T @ like, dislike.T @ like, rating.T @ rating),
         )
         self.tally = Tally(*(value.to(device) for value in tally))
 
@@ -342,7 +314,7 @@ class InteractionStatistics(nn.Module):
         ratings, each less its user's mean. The fifth is the product of item vectors.
         """
         word = self.tally.pair[told.item[one], told.item[other]]
-        together, against, covary = _unpacked(word, told.vector.dtype)
+        together, against, covary = unpacked(word, told.vector.dtype)
         # Without what the own user adds, where it has met both.
         likes = told.likes[other]
         together = together - told.likes[one] * likes
@@ -399,34 +371,6 @@ class _Told:
 
 def _total(matrix: scipy.sparse.csr_matrix) -> Tensor:
     return torch.from_numpy(np.asarray(matrix.sum(0)).ravel()).float()
-
-
-def _packed(
-    together: scipy.sparse.csr_matrix,
-    against: scipy.sparse.csr_matrix,
-    covary: scipy.sparse.csr_matrix,
-) -> Tensor:
-    """All that is counted of a pair in one word, so that one look finds it.
-
-    A word holds two counts of 16 bits, then a number of 32.
-    """
-    size = together.shape[0]
-    word = torch.zeros(size, size, dtype=torch.long)
-    for matrix, dtype, place in (
-        (together, torch.int16, 0),
-        (against, torch.int16, 1),
-        (covary, torch.float32, 1),
-    ):
-        matrix = matrix.tocoo()
-        value = torch.from_numpy(matrix.data).to(dtype)
-        word.view(dtype).view(size, size, -1)[matrix.row, matrix.col, place] = value
-    return word
-
-
-def _unpacked(word: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """The three matrices' entries of words :obj:`[P]`."""
-    counts, numbers = (word[:, None].view(kind) for kind in (torch.int16, torch.float))
-    return counts[:, 0].to(dtype), counts[:, 1].to(dtype), numbers[:, 1].to(dtype)
 
 
 def _vectors(like: scipy.sparse.csr_matrix, rank: int, damping: float) -> Tensor:
