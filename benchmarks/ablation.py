@@ -21,7 +21,7 @@ from benchmarks.config import AGNNConfig, load_config
 from benchmarks.experiment import Options, learn_messages, run_agnn
 from benchmarks.plots import ablation_bars, save
 from benchmarks.records import environment, read_reports, write_json
-from benchmarks.variants import VARIANTS, override
+from benchmarks.variants import BASE, VARIANTS, override
 from data.splits import Split, split
 from data.tables import RatingTables
 
@@ -85,6 +85,8 @@ def _run_split(
     propagated: dict[Any, Any] = {}
     for name in args.variants:
         changed = override(config, VARIANTS[name])
+        if name != BASE and changed == config:
+            continue  # of this mode it is no change
         for seed in args.seeds:
             own = folder / name.replace(' ', '-') / f'split-{split_seed}/seed-{seed}'
             path = own / 'report.json'

@@ -13,6 +13,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     BASE: {},
     'no messages': {'messages.share': 0.0},
     'messages only': {'messages.share': 1.0},
+    'half of it messages': {'messages.share': 0.5},
     'no messages from the user': {'messages.kinds': ('item', 'attribute')},
     'no messages to the item': {'messages.kinds': ('user', 'attribute')},
     'no messages between attributes': {'messages.kinds': ('user', 'item')},
@@ -34,6 +35,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     'no generated bias': {'model.generate_bias': False},
     'no simulated cold nodes': {'train.cold_users': 0.0, 'train.cold_items': 0.0},
+    'no preference loss': {'train.preference_weight': 0.0},
+    'no linear skip': {'model.skip': False},
+    'separate neighbours': {'model.separate_neighbors': True},
+    'LeakyReLU': {'model.negative_slope': 0.01},
+    'no hidden layer': {'model.hidden_channels': 0},
+    'dropout of .1': {'model.dropout': 0.1},
+    'no moving average': {'train.ema_decay': None},
+    'a single draw': {'train.draws': 1},
 }
 
 

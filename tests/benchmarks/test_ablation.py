@@ -63,3 +63,12 @@ def test_one_split_pairs_seeds():
 def test_unknown_variants_are_refused(capsys, tmp_path):
     assert main([CONFIG, '--smoke', '--variants', 'x', '--out', str(tmp_path)]) == 2
     assert "(got 'x')" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_what_would_change_nothing_is_not_run(tmp_path):
+    warm = CONFIG.replace('item-cold', 'warm')
+    variants = [BASE, 'no simulated cold nodes']
+    assert main([warm, '--smoke', '--out', str(tmp_path), '--variants', *variants]) == 0
+    (run,) = read_reports(tmp_path)
+    assert run['config']['variant'] == BASE
