@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import inspect
 import time
 from collections.abc import Callable
@@ -111,6 +112,9 @@ def train_tanp(
     options: Options,
 ) -> tuple[TaNP, FitResult]:
     """Trains on training users, and selects the epoch on validation ones."""
+    # The last model and its trainer refer to each other, and counts of all pairs of
+    # items would stay until Python looks for that.
+    gc.collect()
     train = config.train
     module, loader = build_training(config, tables, split, seed)
     result = fit(

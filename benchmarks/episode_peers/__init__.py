@@ -61,15 +61,19 @@ def run_episode_peers(
         estimates = likelihood if peer.likelihood else None
         return score_episodes(episodes, peer.predict(episodes), relevant, estimates)
 
+    metric, lower = CRITERIA[likelihood]
+
     def run(kind: type) -> dict[str, Any]:
-        scored = []
+        best: tuple[Any, ...] | None = None
         for settings in grid(kind):
             peer = kind(**settings).fit(split.warm, num_items)
-            scored.append((score(peer, split.validation), settings, peer))
-        metric, lower = CRITERIA[likelihood]
-        # One that estimates no labels has no error, nor settings to choose.
-        best = min if lower else max
-        validation, settings, peer = best(scored, key=lambda s: s[0].get(metric, 0))
+            validation = score(peer, split.validation)
+            # One that estimates no labels has no error, nor settings to choose.
+            value = validation.get(metric, 0) * (1 if lower else -1)
+            # The others are let go: some hold a matrix of all pairs of items.
+            if best is None or value < best[0]:
+                best = value, validation, settings, peer
+        _, validation, settings, peer = best
         sizes = truncated(split.test)
         return {
             'settings': settings,

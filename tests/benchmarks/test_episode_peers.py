@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -251,6 +252,23 @@ def test_peers_choose_on_validation_and_never_look_at_test(tastes, stars, likeli
         assert report['metrics']['test'] != second[name]['metrics']['test']
         assert list(report['support_sizes']) == ['1', '2', '5']
         assert report['support_sizes']['5'] == report['metrics']['test']
+
+
+def test_peers_that_are_not_chosen_are_let_go(tastes, monkeypatch):
+    split, tables = tastes
+    fitted, alive = weakref.WeakSet(), []
+
+    class Counted(ItemKNN):
+        def fit(self, *args):
+            alive.append(len(fitted))
+            fitted.add(self)
+            return super().fit(*args)
+
+    monkeypatch.setitem(PEERS, 'bernoulli', {'counted': Counted})
+    run_episode_peers(split, len(tables.items), 'bernoulli', 0.5)
+    # The best so far, and at first the one before.
+    assert len(alive) == len(grid(Counted)) > 3
+    assert max(alive) <= 2
 
 
 def test_peers_that_use_the_support_find_planted_tastes(tastes):
