@@ -70,13 +70,14 @@ def recommend(
         )
     item = torch.empty(len(episodes), k, dtype=torch.long)
     score = torch.empty(len(episodes), k, dtype=next(model.parameters()).dtype)
-    blocks = predict_catalogue(model, episodes, batch_size, scorer)
-    for task, batch, predicted in blocks:
+    link = LIKELIHOODS[model.likelihood][1]
+    for task, batch, scores in _score_catalogue(model, episodes, batch_size, scorer):
         if exclude_support:
             row, slot = batch.support_mask.nonzero(as_tuple=True)
-            predicted[row, batch.support_item[row, slot]] = -torch.inf
-        best = predicted.topk(k, dim=-1)
-        score[task], item[task] = best.values.to(score), best.indices.cpu()
+            scores[row, batch.support_item[row, slot]] = -torch.inf
+        # Before the link, which keeps the order but for ties of what is certain.
+        best = scores.topk(k, dim=-1)
+        score[task], item[task] = link(best.values.double()).to(score), best.indices.cpu()
     return Recommendation(item, score)
 
 
@@ -102,9 +103,21 @@ def predict_catalogue(
         ValueError: If a support is empty, or items, users or labels do not suit the
             model.
     """
+    link = LIKELIHOODS[model.likelihood][1]
+    for task, batch, scores in _score_catalogue(model, episodes, batch_size, scorer):
+        # In double precision: single ties what is all but certain.
+        yield task, batch, link(scores.double())
+
+
+def _score_catalogue(
+    model: TaNP,
+    episodes: Episodes,
+    batch_size: int,
+    scorer: CatalogueScorer | None,
+) -> Iterator[tuple[Tensor, EpisodeBatch, Tensor]]:
+    """Scores of all items, as :func:`predict_catalogue` takes them."""
     check_episodes(model, episodes)
     device = next(model.parameters()).device
-    link = LIKELIHOODS[model.likelihood][1]
     statistics = model.inputs.statistics
     stranger = torch.full((len(episodes),), CatalogueScorer.suits(model))
     if statistics is not None and stranger.any():
@@ -125,5 +138,4 @@ def predict_catalogue(
             parts = zip(position.split(size), EpisodeLoader(tasks, size), strict=True)
             for part, batch in parts:
                 batch = batch.to(device)
-                # In double precision: single ties what is all but certain.
-                yield part, batch, link(scores_of(batch).double())
+                yield part, batch, scores_of(batch)

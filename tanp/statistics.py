@@ -270,9 +270,7 @@ class InteractionStatistics(nn.Module):
         if centred:
             size = len(support.task)
             excess = support.take(batch.support_label) - told.mean[:size]
-            count = batch.support_mask.sum(-1) + MEAN_DAMPING
-            offset = sum_by(excess, support.task, support.num_tasks) / count
-            base = told.mean + offset[task]
+            base = told.mean + surplus(excess, support)[task]
         kernel = self._kernel(told, support, query, len(support.task))
         among = self._kernel(told, support, support, 0)[..., self.positive]
         return Evidence(told.vector, told.counts(), base, kernel, among)
@@ -367,6 +365,13 @@ class _Told:
         indicator = torch.bucketize(self.like, bins)[..., None] == every
         numbers = [self.like.log1p(), self.dislike.log1p(), self.deviation]
         return torch.cat([indicator, torch.stack(numbers, dim=-1)], dim=-1)
+
+
+def surplus(excess: Tensor, support: Rows) -> Tensor:
+    """Damped means of by how much supports exceed others' labels, :obj:`[B]`."""
+    count = torch.bincount(support.task, minlength=support.num_tasks)
+    total = sum_by(excess, support.task, support.num_tasks)
+    return total / (count + MEAN_DAMPING)
 
 
 def _total(matrix: scipy.sparse.csr_matrix) -> Tensor:

@@ -54,20 +54,25 @@ class SupportRegression(nn.Module):
     def forward(
         self, kernel: Tensor, support_kernel: Tensor, surprise: Tensor, mask: Tensor
     ) -> Tensor:
-        sent, constant = self.encode(support_kernel, surprise, mask)
+        weight = self.mix()
+        value, constant = self.encode(support_kernel, surprise, mask, weight)
+        sent = value[:, :, None] * weight[:, :-1].t()
         # size = [B, Q, S E] by [B, S E, P]
         return kernel.flatten(2) @ sent.flatten(1, 2) + constant[:, None]
 
+    def mix(self) -> Tensor:
+        """Weights of the kernels and of the constant, :obj:`[P, E + 1]`."""
+        return F.softplus(self.weight)
+
     def encode(
-        self, support_kernel: Tensor, surprise: Tensor, mask: Tensor
+        self, support_kernel: Tensor, surprise: Tensor, mask: Tensor, weight: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Of a labelled support, all that does not depend on queries.
 
         Returns:
-            What each support item sends along each kernel, :obj:`[B, S, E, P]`, and
-            what all items are sent, :obj:`[B, P]`.
+            What each support item sends along the kernel of each process,
+            :obj:`[B, S, P]`, and what all items are sent, :obj:`[B, P]`.
         """
-        weight = F.softplus(self.weight)
         level = CONSTANT * weight[:, -1]
         # size = [B, P, S, S]
         among = (support_kernel @ weight[:, :-1].t() + level).permute(0, 3, 1, 2)
@@ -78,9 +83,8 @@ class SupportRegression(nn.Module):
         value = surprise.masked_fill(~mask, 0)[:, None, :, None]
         factor = torch.linalg.cholesky(among + torch.diag_embed(noise))
         value = value.expand(-1, len(weight), -1, -1)
-        # size = [B, S, P]
         value = torch.cholesky_solve(value, factor).squeeze(-1).mT
-        return value[:, :, None] * weight[:, :-1].t(), value.sum(1) * level
+        return value, value.sum(1) * level
 
     def extra_repr(self) -> str:
         return f'processes={self.out_channels}'

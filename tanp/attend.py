@@ -1,0 +1,147 @@
+"""What supports say of every item, some users at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tanp.loader import EpisodeBatch
+from tanp.pairs import Met
+from tanp.reading import Reading, SupportReader
+
+# Blocks of users whose sums are made together.
+GROUP = 4
+# Largest power of two an attention weight can have beside its sink.
+MOST_BITS = 100.0
+
+
+class Attention:
+    """Makes the rows that the decoder reads, block by block.
+
+    All blocks take turns in the same memory, as fresh memory is slow.
+
+    Args:
+        reader (SupportReader): Of a model.
+        reading (Reading): Of a batch.
+        batch (EpisodeBatch): The batch.
+        step (int): Users of a block.
+    """
+
+    def __init__(
+        self, reader: SupportReader, reading: Reading, batch: EpisodeBatch, step: int
+    ) -> None:
+        self.reader, self.reading, self.batch = reader, reading, batch
+        self.step = step
+        self.heads, num_tasks, self.size, _ = reading.key.size()
+        self.width, self.num_items = reading.value.size(2) - 1, reader.query.size(-1)
+        # Rows of means, of what vectors make, of the other kernels for good and bad.
+        *_, sums, expected = reader.columns
+        self.rows = [self.heads * self.width, 2 + expected, 2 * sums]
+        self.told = self._empty(sum(self.rows), min(GROUP * step, num_tasks))
+        self.blocks: dict[int, _Block] = {}
+
+    def _empty(self, *size: int) -> Tensor:
+        return self.reading.key.new_empty(*size, self.num_items)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Rows of the users of each block, :obj:`[K, b, I]`, overwritten by the next."""
+        tasks = torch.arange(len(self.reading.bad), device=self.reading.bad.device)
+        for part in tasks.split(self.told.size(1)):
+            users = slice(int(part[0]), int(part[-1]) + 1)
+            told = self.told
+            if len(part) < told.size(1):
+                told = self._empty(len(told), len(part))
+            met = self._met(users, len(part))
+            means = self._sum(told, self.reading.pooled[users], met)
+            key, value = (self.reading[n][:, users] for n in range(2))
+            parts = zip(
+                key.split(self.step, 1),
+                value.split(self.step, 1),
+                self._split(met),
+                means.split(self.step, 1),
+                told.split(self.step, 1),
+                strict=True,
+            )
+            for key, value, likeness, means, rows in parts:
+                self._attend(key, value, *likeness, means)
+                yield rows
+
+    def _met(self, users: slice, count: int) -> Met:
+        """Pairs of users: places among slots of blocks, sums and users."""
+        item, mask = self.batch.support_item[users], self.batch.support_mask[users]
+        task = torch.arange(count, device=item.device)[:, None].expand(item.size())
+        slot = torch.arange(self.size, device=item.device)
+        slot = task % self.step * self.size + slot
+        row = [slot, task + count * self.reading.bad[users], task]
+        weight = self.reading.weight[users]
+        return self.reader.pairs.of(item, mask, weight, torch.stack(row, dim=-1))
+
+    def _split(self, met: Met) -> Iterator[tuple[Tensor, Tensor]]:
+        """Where and what pairs add to the logits of each block."""
+        good, bad = met.value[: 2 * self.heads].chunk(2)
+        ptr = [*met.ptr[: -1 : self.step].tolist(), met.place.size(1)]
+        size = [end - start for start, end in zip(ptr, ptr[1:], strict=False)]
+        place = met.place[0].expand(self.heads, -1)
+        return zip(place.split(size, 1), (good + bad).split(size, 1), strict=True)
+
+    def _sum(self, told: Tensor, pooled: Tensor, met: Met) -> Tensor:
+        """Fills the rows that sum up kernels; returns those that are left."""
+        means, products, kernels = told.split(self.rows)
+        *_, sums, expected = met.value.split(self.reader.columns)
+        # What vectors make of kernels, and then what pairs add.
+        pooled = pooled.transpose(0, 1).flatten(0, 1)
+        torch.mm(pooled, self.reader.vector, out=products.flatten(0, 1))
+        place = met.place[2].expand(len(expected), -1)
+        products[2:].flatten(1).scatter_add_(1, place, expected)
+        place = met.place[1].expand(len(sums), -1)
+        kernels.zero_().view(len(sums), -1).scatter_add_(1, place, sums)
+        return means.unflatten(0, (self.heads, -1)).transpose(1, 2)
+
+    def _attend(
+        self, key: Tensor, value: Tensor, place: Tensor, likeness: Tensor, out: Tensor
+    ) -> None:
+        """The heads' means of what supports say, :obj:`[heads, b, D, I]`."""
+        count = key.size(1)
+        if count not in self.blocks:
+            self.blocks[count] = self._block(count)
+        room = self.blocks[count]
+        torch.bmm(key.flatten(1, 2), self.reader.query, out=room.logit)
+        room.flat.scatter_add_(1, place, likeness)
+        # Relative to the sink, which counts as 1.
+        room.flat.clamp_(max=MOST_BITS).exp2_()
+        torch.bmm(value.flatten(0, 1), room.attention, out=room.read)
+        torch.mul(room.value, room.total.add_(1).reciprocal_(), out=out)
+
+    def _block(self, count: int) -> _Block:
+        """Memory for so many users."""
+        logit = self._empty(self.heads, count * self.size)
+        read = self._empty(self.heads, count, self.width + 1)
+        attention = logit.view(self.heads * count, self.size, -1)
+        return _Block(
+            logit, logit.flatten(1), attention, read.flatten(0, 1), *read.split(
+                [self.width, 1], dim=2
+            )
+        )
+
+
+class _Block(NamedTuple):
+    """Memory of a block of users: logits, then attention, and what is read by it.
+
+    Attributes:
+        logit: Logits, :obj:`[heads, b S, I]`.
+        flat: The same, :obj:`[heads, b S I]`.
+        attention: The same, :obj:`[heads b, S, I]`.
+        read: Sums by attention, and of it, :obj:`[heads b, D + 1, I]`.
+        value: The former, :obj:`[heads, b, D, I]`.
+        total: The latter, :obj:`[heads, b, 1, I]`.
+    """
+
+    logit: Tensor
+    flat: Tensor
+    attention: Tensor
+    read: Tensor
+    value: Tensor
+    total: Tensor
