@@ -36,9 +36,9 @@ class Attention:
         self.reader, self.reading, self.batch = reader, reading, batch
         self.step = step
         self.heads, num_tasks, self.size, _ = reading.key.size()
-        self.width, self.num_items = reading.value.size(2) - 1, reader.query.size(-1)
+        self.width, self.num_items = reading.value.size(2) - 1, reader.known.size(-1)
         # Rows of means, of what vectors make, of the other kernels for good and bad.
-        *_, sums, expected = reader.columns
+        *_, sums, expected = reader.readers
         self.rows = [self.heads * self.width, 2 + expected, 2 * sums]
         self.told = self._empty(sum(self.rows), min(GROUP * step, num_tasks))
         self.blocks: dict[int, _Block] = {}
@@ -76,7 +76,7 @@ class Attention:
         slot = torch.arange(self.size, device=item.device)
         slot = task % self.step * self.size + slot
         row = [slot, task + count * self.reading.bad[users], task]
-        weight = self.reading.weight[users]
+        weight = self.reading.weight[:, users]
         return self.reader.pairs.of(item, mask, weight, torch.stack(row, dim=-1))
 
     def _split(self, met: Met) -> Iterator[tuple[Tensor, Tensor]]:
@@ -90,7 +90,7 @@ class Attention:
     def _sum(self, told: Tensor, pooled: Tensor, met: Met) -> Tensor:
         """Fills the rows that sum up kernels; returns those that are left."""
         means, products, kernels = told.split(self.rows)
-        *_, sums, expected = met.value.split(self.reader.columns)
+        *_, sums, expected = met.value.split(self.reader.readers)
         # What vectors make of kernels, and then what pairs add.
         pooled = pooled.transpose(0, 1).flatten(0, 1)
         torch.mm(pooled, self.reader.vector, out=products.flatten(0, 1))
@@ -108,7 +108,7 @@ class Attention:
         if count not in self.blocks:
             self.blocks[count] = self._block(count)
         room = self.blocks[count]
-        torch.bmm(key.flatten(1, 2), self.reader.query, out=room.logit)
+        torch.mm(key.flatten(0, 2), self.reader.known, out=room.logit)
         room.flat.scatter_add_(1, place, likeness)
         # Relative to the sink, which counts as 1.
         room.flat.clamp_(max=MOST_BITS).exp2_()
@@ -117,21 +117,19 @@ class Attention:
 
     def _block(self, count: int) -> _Block:
         """Memory for so many users."""
-        logit = self._empty(self.heads, count * self.size)
+        logit = self._empty(self.heads * count * self.size)
         read = self._empty(self.heads, count, self.width + 1)
+        flat = logit.view(self.heads, -1)
         attention = logit.view(self.heads * count, self.size, -1)
-        return _Block(
-            logit, logit.flatten(1), attention, read.flatten(0, 1), *read.split(
-                [self.width, 1], dim=2
-            )
-        )
+        parts = read.split([self.width, 1], dim=2)
+        return _Block(logit, flat, attention, read.flatten(0, 1), *parts)
 
 
 class _Block(NamedTuple):
     """Memory of a block of users: logits, then attention, and what is read by it.
 
     Attributes:
-        logit: Logits, :obj:`[heads, b S, I]`.
+        logit: Logits, :obj:`[heads b S, I]`.
         flat: The same, :obj:`[heads, b S I]`.
         attention: The same, :obj:`[heads b, S, I]`.
         read: Sums by attention, and of it, :obj:`[heads b, D + 1, I]`.

@@ -33,29 +33,41 @@ class SupportReader:
         self.model, self.strangers = model, strangers
         attention, told = model.attention, strangers.told
         self.heads, self.num_kernels = attention.heads, attention.num_kernels - 1
-        # size = [heads, D + rank + 1, I]
-        query = attention.lin_query(strangers.x).t()
-        query = query.reshape(self.heads, -1, len(strangers.x))
         self.vector = told.vector.t().contiguous()
-        vector = self.vector.expand(self.heads, -1, -1)
-        self.query = torch.cat([query, vector, torch.ones_like(query[:, :1])], dim=1)
-        # Of the kernels of a pair: what logits take for good and for bad, what sums
-        # take, and what regressions take.
-        weight = attention.lin_kernel.weight.view(self.heads, 2, -1)[..., :-1]
-        mixed = [BITS * weight.transpose(0, 1).reshape(2 * self.heads, -1)]
-        mixed.append(torch.eye(self.num_kernels).to(weight))
+        # What is known of items, and ones, :obj:`[F + 1, I]`. The same for all heads,
+        # so that logits are one product: keys are taken to it, in place of queries.
+        user = model.inputs.user_columns
+        x = torch.cat([strangers.x[:, : user.start], strangers.x[:, user.stop :]], -1)
+        self.known = torch.cat([x, torch.ones_like(x[:, :1])], dim=-1).t().contiguous()
+        self.vector_columns = slice(user.start, user.start + len(self.vector))
+        weight = attention.lin_query.weight
+        weight = torch.cat([weight[:, : user.start], weight[:, user.stop :]], dim=-1)
+        # size = [heads, D, F], [heads, D]
+        self.query = weight.view(self.heads, -1, weight.size(-1))
+        self.query_bias = attention.lin_query.bias.view(self.heads, -1)
         self.mix = weight.new_empty(0, 2)
         if model.regression is not None:
             self.mix = model.regression.mix()
-            positive = weight.new_zeros(len(self.mix), self.num_kernels)
-            positive[:, model.inputs.statistics.positive[:-1]] = self.mix[:, :-2]
-            mixed.append(positive)
         pair = model.inputs.statistics.tally.pair
-        self.pairs = MetPairs(told, pair, torch.cat(mixed).t().contiguous())
+        self.pairs = MetPairs(told, pair, self._readers())
+
+    def _readers(self) -> Tensor:
+        """What is made of kernels of pairs, :obj:`[2 heads + (E - 1) + R, E - 1]`.
+
+        Logits take it for good and for bad, sums take kernels as they are, and then
+        there are regressions.
+        """
+        weight = self.model.attention.lin_kernel.weight
+        weight = weight.view(self.heads, 2, -1)[..., :-1].transpose(0, 1)
+        regressed = weight.new_zeros(len(self.mix), self.num_kernels)
+        positive = self.model.inputs.statistics.positive[:-1]
+        regressed[:, positive] = self.mix[:, :-2]
+        kept = torch.eye(self.num_kernels).to(weight)
+        return torch.cat([BITS * weight.flatten(0, 1), kept, regressed])
 
     @property
-    def columns(self) -> list[int]:
-        """How many columns of what is read of kernels each reader takes."""
+    def readers(self) -> list[int]:
+        """How many of these are for good, for bad, for sums and for regressions."""
         return [self.heads, self.heads, self.num_kernels, len(self.mix)]
 
     def __call__(
@@ -75,27 +87,31 @@ class SupportReader:
         key = key / attention.head_channels**0.5
         # What a support item adds to all queries, the user's share of them included.
         shared = self.strangers.user(attention.lin_query.weight, batch.user)
-        level = key @ shared.view(len(key), self.heads, -1, 1)
+        shared = shared.view(len(key), self.heads, -1) + self.query_bias
+        level = key @ shared[..., None]
         level = level + (attention.lin_kernel.bias - attention.sink)[:, None, None]
         level = level.masked_fill(~mask[:, None, :, None], -torch.inf)
         vector = self.strangers.told.vector[batch.support_item] / rank
-        # size = [B, heads, S, rank]
-        product = own[..., -1].mT[..., None] * vector[:, None]
-        key = BITS * torch.cat([key, product, level], dim=-1)
+        # size = [B, heads, S, F]
+        key = key @ self.query
+        key[..., self.vector_columns] += own[..., -1].mT[..., None] * vector[:, None]
+        key = BITS * torch.cat([key, level], dim=-1)
         # A value of ones sums up the attention.
         value = torch.cat([value, torch.ones_like(value[..., :1])], dim=-1)
 
         sent, constant = self._regress(batch, surprise, vector)
         pooled = torch.cat([weight, sent * self.mix[:, -2]], dim=-1).mT @ vector
-        # In the order of the columns of what is read of kernels.
+        # As readers of pairs follow each other.
+        size = weight.sum(-1, keepdim=True)
         sign = weight.repeat_interleave(self.heads, dim=-1)
-        size = weight.sum(-1, keepdim=True).expand(-1, -1, self.num_kernels)
+        size = size.expand(-1, -1, self.num_kernels)
+        readers = torch.cat([sign, size, sent], dim=-1)
         return Reading(
             key.transpose(0, 1),
             value.permute(1, 0, 3, 2).contiguous(),
             pooled,
             *self._lin(weight, constant, scale),
-            torch.cat([sign, size, sent], dim=-1),
+            readers.permute(2, 0, 1).contiguous(),
             weight[..., 1] > 0,
         )
 
@@ -104,9 +120,10 @@ class SupportReader:
     ) -> tuple[Tensor, Tensor]:
         """What support items send by R regressions, and all items are sent."""
         if self.model.regression is None:
-            return surprise.new_empty(*surprise.size(), 0), surprise.new_empty(len(surprise), 0)
-        positive = self.model.inputs.statistics.positive
-        kernel = self.pairs.among(batch.support_item)[..., positive[:-1]]
+            nothing = surprise.new_empty(*surprise.size(), 0)
+            return nothing, nothing[:, 0]
+        positive = [*self.model.inputs.statistics.positive[:-1]]
+        kernel = self.pairs.among(batch.support_item, positive)
         product = vector @ self.strangers.told.vector[batch.support_item].mT
         kernel = torch.cat([kernel, product[..., None]], dim=-1)
         mask = batch.support_mask
@@ -137,15 +154,15 @@ class Reading(NamedTuple):
     """What is read of B supports of S items.
 
     Attributes:
-        key: In bits, and what vectors and all queries have added to it, :obj:`[heads,
-            B, S, D + rank + 1]`.
+        key: What logits take of what is known of an item, and of ones, in bits,
+            :obj:`[heads, B, S, F + 1]`.
         value: With a last channel of ones, :obj:`[heads, B, D + 1, S]`.
         pooled: Sums of vectors by surprise for good and for bad, and by what is sent to
             regressions, :obj:`[B, 2 + R, rank]`.
         lin: What the decoder makes of K rows an item, :obj:`[B, C, K]`.
         shift: What it makes of what regressions expect of all items, :obj:`[B, C]`.
-        weight: By what support items weigh what is read of their kernels,
-            :obj:`[B, S, 2 heads + E - 1 + R]`.
+        weight: By what readers weigh what they make of support items' kernels,
+            :obj:`[2 heads + E - 1 + R, B, S]`.
         bad: Which support items surprise for bad, :obj:`[B, S]`.
     """
 
