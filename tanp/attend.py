@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from tanp.pairs import Met
 from tanp.reading import Reading, SupportReader
 
 # Blocks of users whose sums are made together.
-GROUP = 4
+GROUP = 8
 # Largest power of two an attention weight can have beside its sink.
 MOST_BITS = 100.0
 
@@ -47,7 +48,7 @@ class Attention:
         return self.reading.key.new_empty(*size, self.num_items)
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Rows of the users of each block, :obj:`[K, b, I]`, overwritten by the next."""
+        """Rows of each block of users, :obj:`[K, b, I]`; the next overwrites them."""
         tasks = torch.arange(len(self.reading.bad), device=self.reading.bad.device)
         for part in tasks.split(self.told.size(1)):
             users = slice(int(part[0]), int(part[-1]) + 1)
@@ -83,7 +84,7 @@ class Attention:
         """Where and what pairs add to the logits of each block."""
         good, bad = met.value[: 2 * self.heads].chunk(2)
         ptr = [*met.ptr[: -1 : self.step].tolist(), met.place.size(1)]
-        size = [end - start for start, end in zip(ptr, ptr[1:], strict=False)]
+        size = [end - start for start, end in pairwise(ptr)]
         place = met.place[0].expand(self.heads, -1)
         return zip(place.split(size, 1), (good + bad).split(size, 1), strict=True)
 

@@ -4,13 +4,14 @@ The formulas are those of :class:`~tanp.nn.SupportAttention`,
 :class:`~tanp.nn.SupportRegression` and :class:`~tanp.nn.ModulatedDecoder`, arranged for
 users who ask for every item:
 
-* What is known of items, the attention's queries, the items' share of the decoder's
-  first layer and the kernels of all pairs of items are the same for all users, and
-  made once.
+* What is known of items, their share of the decoder's first layer and the kernels of
+  all pairs of them are the same for all users, and made once.
+* A key is taken to what is known of items, where the map from it to queries would be
+  taken to every item.
 * Kernels are zero for most pairs, which are left out. The one that is not is a
-  product of vectors, and becomes part of keys and queries.
-* Where supports are read, items come last; in the decoder they come first. That is
-  how products are fastest.
+  product of vectors, and becomes part of keys.
+* Where supports are read, items come last, and in the decoder first: so products are
+  fastest.
 * The decoder reads sums of kernels, and means that are multiples of them: their
   weights are added up, once a user.
 * Modulation scales a layer's weights rather than its outputs.
@@ -141,30 +142,33 @@ class CatalogueScorer:
         rest: list[tuple[Tensor, Tensor]],
     ) -> Tensor:
         """Scores but for what all items of a task share, in blocks, :obj:`[B, I]`."""
-        num_tasks = len(batch.user)
-        score = self.hidden.new_empty(num_tasks, len(self.hidden))
-        step = min(self.step, num_tasks)
+        num_tasks, step = len(batch.user), min(self.step, len(batch.user))
+        empty = self.hidden.new_empty
+        score = empty(num_tasks, len(self.hidden))
         room = [
-            self.hidden.new_empty(step, len(self.hidden), width)
+            empty(step, len(self.hidden), width)
             for width in self.model.decoder.channels
         ]
-        told = lin = repeat(None)
-        if reading is not None:
-            told = Attention(self.reader, reading, batch, step)
-            lin = reading.lin.split(step)
-        layers = [[part.split(step) for part in layer] for layer in (first, *rest)]
-        layers = zip(*(zip(*layer, strict=True) for layer in layers), strict=True)
         last = self.model.decoder.lin_out.weight[0]
-        for out, told, lin, layers in zip(score.split(step), told, lin, layers):
-            (scale, shift), *rest = layers
-            hidden, *others = (part[: len(out)] for part in room)
+        rows = lins = repeat(None)
+        if reading is not None:
+            rows = Attention(self.reader, reading, batch, step)
+            lins = reading.lin.mT.split(step)
+        # Scale and shift of the first layer, weight and bound of each other.
+        layers = [
+            zip(*(part.split(step) for part in layer), strict=True)
+            for layer in (first, *rest)
+        ]
+        blocks = zip(score.split(step), rows, lins, *layers, strict=False)
+        for out, told, lin, (scale, shift), *others in blocks:
+            hidden, *free = (part[: len(out)] for part in room)
             torch.addcmul(shift, self.hidden, scale, out=hidden)
             if lin is not None:
-                hidden.baddbmm_(told.permute(1, 2, 0), lin.mT)
+                hidden.baddbmm_(told.permute(1, 2, 0), lin)
             hidden.relu_()
-            for (weight, bound), other in zip(rest, others, strict=True):
-                torch.bmm(hidden, weight, out=other)
-                hidden = torch.maximum(other, bound, out=other)
+            for (weight, bound), made in zip(others, free, strict=True):
+                torch.bmm(hidden, weight, out=made)
+                hidden = torch.maximum(made, bound, out=made)
             torch.matmul(hidden, last, out=out)
         return score.add_(self.offset)
 

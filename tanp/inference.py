@@ -129,7 +129,13 @@ def _draw(
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, and afterwards the modes that were."""
-    training = [module for module in model.modules() if module.training]
+    training, rest = [], [model]
+    # As `model.modules()` but for names, which take as long as a user to serve waits.
+    while rest:
+        module = rest.pop()
+        rest += [child for child in module._modules.values() if child is not None]
+        if module.training:
+            training.append(module)
     try:
         for module in training:
             module.training = False

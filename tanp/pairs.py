@@ -1,4 +1,4 @@
-"""Pairs of items that somebody has met both of: all others are alike in vectors only."""
+"""Pairs of items that somebody has met: all others are alike in vectors only."""
 
 from __future__ import annotations
 

@@ -77,7 +77,10 @@ def recommend(
             scores[row, batch.support_item[row, slot]] = -torch.inf
         # Before the link, which keeps the order but for ties of what is certain.
         best = scores.topk(k, dim=-1)
-        score[task], item[task] = link(best.values.double()).to(score), best.indices.cpu()
+        score[task], item[task] = (
+            link(best.values.double()).to(score),
+            best.indices.cpu(),
+        )
     return Recommendation(item, score)
 
 

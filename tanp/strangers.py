@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tanp.inputs import InputEncoder, TaskInputs
 from tanp.loader import EpisodeBatch
 from tanp.nn.rows import Rows, rows_of
-from tanp.pairs import MetPairs
 from tanp.statistics import surplus
 
 
@@ -33,7 +31,7 @@ class StrangerInputs:
         return F.linear(self.inputs.user(user), weight[:, self.inputs.user_columns])
 
     def __call__(self, batch: EpisodeBatch) -> tuple[TaskInputs, Tensor | None]:
-        """Inputs of the supports, and by how much labels exceed others', if compared.
+        """Inputs of supports, and by how much labels exceed others', if compared.
 
         Args:
             batch (EpisodeBatch): Its query is not read, and kernels are left out.

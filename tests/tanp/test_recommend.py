@@ -112,6 +112,46 @@ def test_blocks_of_users(small, tasks, monkeypatch):
     assert torch.allclose(CatalogueScorer(model)(batch), at_once, atol=1e-6)
 
 
+@pytest.mark.parametrize('channels', [(6,), (6, 5, 4), (6, 5, 5, 4)])
+def test_decoders_of_any_depth(small, tasks, channels):
+    model = small('everything', decoder_channels=channels).double().eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.7)
+    (batch,) = EpisodeLoader(tasks.select(torch.tensor([4, 5])), 2)
+    batch = batch._replace(support_label=batch.support_label.double())
+    expected = PairScorer(model)(batch)
+    assert expected.std() > 0.01
+    assert torch.allclose(CatalogueScorer(model)(batch), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize('group', [1, 2, 3])
+@pytest.mark.parametrize('pairs', [20, 40, 60])
+def test_users_in_blocks_and_groups(small, tasks, monkeypatch, pairs, group):
+    model = small('attentive').double().eval()
+    (batch,) = EpisodeLoader(tasks.select(torch.tensor([4, 5, 4, 5, 5])), 5)
+    # An item that is told twice counts twice.
+    item = batch.support_item.clone()
+    item[0, 1] = item[0, 0]
+    batch = batch._replace(
+        user=torch.full((5,), 5),
+        support_item=item,
+        support_label=batch.support_label.double(),
+    )
+    monkeypatch.setattr('tanp.catalogue.BLOCK_PAIRS', pairs)
+    monkeypatch.setattr('tanp.attend.GROUP', group)
+    expected = PairScorer(model)(batch)
+    assert torch.allclose(CatalogueScorer(model)(batch), expected, atol=1e-9)
+
+
+def test_a_layer_in_training_mode_is_noticed(small, tasks):
+    model = small('attentive', dropout=0.5).eval()
+    expected = recommend(model, tasks, 5)
+    model.task_encoder.hidden.train()
+    assert torch.equal(recommend(model, tasks, 5).score, expected.score)
+    assert model.task_encoder.hidden.training
+    assert not model.training
+
+
 def test_known_users_and_strangers_together(small, tasks):
     model = small('attentive')
     assert model.inputs.statistics.strangers(torch.arange(7)).tolist() == (
