@@ -35,6 +35,7 @@ PUBLISHED = 'the published model'
 CHANGES: dict[str, dict[str, dict[str, Any]]] = {
     WHOLE: {},
     'no attention over the support': {'model': {'attention_heads': 0}},
+    'four heads of attention': {'model': {'attention_heads': 4}},
     'no regression of the support': {'model': {'processes': 0}},
     'one pool for likes and dislikes': {'model': {'signed_pools': False}},
     'gating in place of FiLM': {'model': {'modulation': 'gating'}},
