@@ -28,7 +28,8 @@ from tanp.statistics import InteractionStatistics
 if TYPE_CHECKING:
     from tanp.recommender import TaNPRecommender
 
-# What the model is made of beside statistics, by default; the benchmarks' choice.
+# What the model is made of beside statistics, by default: the benchmark's on ratings,
+# with the dropout of the one on likes.
 ATTENTIVE = {
     'item_ids': False,
     'latent_channels': None,
