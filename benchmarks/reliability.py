@@ -25,7 +25,7 @@ import sys
 import tempfile
 import warnings
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from benchmarks.soak import soak
 ROOT = Path(__file__).parents[1]
 NOT_RUN = 'not run'
 PACKAGES = ('agnn_pyg', 'tanp', 'data')
+LAST = 20  # lines that are kept of what a failed test said
 TWO = ('--numprocesses', '2', '--dist', 'loadfile')  # as `make test`
 # The versions that a session of nox tells of, by their name on the index.
 TOLD = ('torch', 'torch-geometric', 'numpy', 'pandas', 'scipy', 'pytorch-lightning')
@@ -69,8 +70,12 @@ def fuzz(args: argparse.Namespace) -> dict[str, Any]:
 
 def kills(args: argparse.Namespace) -> dict[str, Any]:
     """Kills writers at every event, and whole runs at random moments."""
-    os.environ['COLDSTART_KILLS'] = str(args.kills)
-    _, tests = _pytest('tests/interruption', '-m', 'slow or not slow')
+    _, tests = _pytest(
+        'tests/interruption',
+        '-m',
+        'slow or not slow',
+        environ={'COLDSTART_KILLS': str(args.kills)},
+    )
     return tests
 
 
@@ -161,14 +166,27 @@ def _command(name: str, args: argparse.Namespace) -> str:
     return f'python -m benchmarks.reliability {name}{told}'
 
 
-def _run(*command: str) -> subprocess.CompletedProcess:
+def _run(
+    *command: str, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess:
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False
+        command,
+        cwd=ROOT,
+        # For this command only: the next part must not inherit it.
+        env={**os.environ, **(environ or {})},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
-def _pytest(*arguments: str) -> tuple[subprocess.CompletedProcess, dict[str, Any]]:
-    """Runs tests; counts them, and adds up the figures that they record."""
+def _pytest(
+    *arguments: str, environ: Mapping[str, str] | None = None
+) -> tuple[subprocess.CompletedProcess, dict[str, Any]]:
+    """Runs tests; counts them, and adds up the figures that they record.
+
+    Tests that fail are named, with the end of what they said.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'junit.xml'
         done = _run(
@@ -179,6 +197,7 @@ def _pytest(*arguments: str) -> tuple[subprocess.CompletedProcess, dict[str, Any
             f'--junitxml={path}',
             '-o',
             'junit_family=xunit1',
+            environ=environ,
         )
         suite = ElementTree.parse(path).getroot().find('testsuite')
     counts = {k: int(suite.get(k)) for k in ('tests', 'failures', 'errors', 'skipped')}
@@ -193,7 +212,23 @@ def _pytest(*arguments: str) -> tuple[subprocess.CompletedProcess, dict[str, Any
         # Hypothesis records texts of its own.
         if not name.startswith('hypothesis'):
             figures[name] = figures.get(name, 0) + int(entry.get('value'))
+    if failures := [told for case in suite.iter('testcase') for told in _failed(case)]:
+        figures['failures'] = failures
     return done, figures
+
+
+def _failed(case: ElementTree.Element) -> list[dict[str, Any]]:
+    """How a test failed, if it did: what was raised, and the end of the trace."""
+    place = case.get('file') or case.get('classname', '')
+    return [
+        {
+            'test': f'{place}::{case.get("name")}',
+            'message': said.get('message', ''),
+            'end': (said.text or '').rstrip().splitlines()[-LAST:],
+        }
+        for said in case
+        if said.tag in ('failure', 'error')
+    ]
 
 
 def _versions(session: str) -> dict[str, str]:

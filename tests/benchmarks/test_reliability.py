@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -39,7 +40,34 @@ def test_figures_that_tests_record_are_added_up(monkeypatch, tmp_path):
     )
     monkeypatch.setattr(reliability, 'ROOT', tmp_path)
     _, found = reliability._pytest('test_it.py')
+    del found['failures']
     assert found == {'passed': 2, 'failed': 1, 'skipped': 0, 'kills': 3}
+
+
+def test_tests_that_fail_are_named(monkeypatch, tmp_path):
+    (tmp_path / 'test_it.py').write_text(
+        'import os, pytest\n'
+        '@pytest.fixture\n'
+        'def broken(): raise OSError("no disk")\n'
+        'def test_setup(broken): pass\n'
+        'def test_bad(): assert os.environ["COLDSTART_KILLS"] == "8", "by name"\n'
+        'def test_good(): pass\n'
+    )
+    monkeypatch.setattr(reliability, 'ROOT', tmp_path)
+    monkeypatch.setenv('COLDSTART_KILLS', '1')
+    told = {'COLDSTART_KILLS': '7'}
+    _, found = reliability._pytest('test_it.py', environ=told)
+    setup, bad = found['failures']
+    assert setup['test'] == 'test_it.py::test_setup'
+    assert 'no disk' in setup['message']
+    assert bad['test'] == 'test_it.py::test_bad'
+    assert 'by name' in bad['message']
+    assert "assert '7' == '8'" in bad['message'] + ' '.join(bad['end'])
+    assert bad['end'][-1] == 'test_it.py:5: AssertionError'
+    # Those that pass are not, and what a part is told stays with it.
+    _, found = reliability._pytest('test_it.py', '-k', 'good')
+    assert found == {'passed': 1, 'failed': 0, 'skipped': 0}
+    assert os.environ['COLDSTART_KILLS'] == '1'
 
 
 def test_leaks_are_named():
