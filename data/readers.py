@@ -18,6 +18,11 @@ __all__ = ['read_table', 'read_tables']
 
 DELIMITERS = {'.csv': ',', '.tsv': '\t'}
 SUFFIXES = (*DELIMITERS, '.parquet')
+# Before 3.1, pandas reads one float in six to a neighbour of the one that was written,
+# unless it is told not to; since then it never does, and to tell it is deprecated.
+# (`agnn_pyg.tables.files` has the same: neither imports the other.)
+_EXACT_ALREADY = tuple(map(int, pd.__version__.split('.')[:2])) >= (3, 1)
+EXACT = {} if _EXACT_ALREADY else {'float_precision': 'round_trip'}
 
 PathLike = str | os.PathLike
 
@@ -139,6 +144,7 @@ def _read_text(path: Path, delimiter: str, text: Iterable[str]) -> pd.DataFrame:
                 dtype=dict.fromkeys(text, str),
                 index_col=False,
                 low_memory=False,
+                **EXACT,
                 encoding='utf-8-sig',  # spreadsheets put a mark in front
             )
     except pd.errors.EmptyDataError:

@@ -16,6 +16,10 @@ from agnn_pyg.tables.checks import nearest, where
 
 SUFFIXES = ('.csv', '.tsv', '.txt', '.parquet')
 SEPARATORS = (',', ';', '\t')
+# Before 3.1, pandas reads one float in six to a neighbour of the one that was written,
+# unless it is told not to; since then it never does, and to tell it is deprecated.
+_EXACT_ALREADY = tuple(map(int, pd.__version__.split('.')[:2])) >= (3, 1)
+EXACT = {} if _EXACT_ALREADY else {'float_precision': 'round_trip'}
 # What columns are often called, in small letters and letters only.
 NAMES = {
     'user': ('user', 'userid', 'customer', 'customerid', 'reader', 'readerid'),
@@ -161,6 +165,7 @@ def _read_text(path: Path, **options) -> pd.DataFrame:
                 encoding='utf-8-sig',
                 index_col=False,
                 low_memory=False,
+                **EXACT,
                 **options,
             )
     except pd.errors.EmptyDataError:

@@ -49,6 +49,13 @@ def test_other_separator_and_byte_order_mark(tmp_path):
     assert frame.to_dict('list') == {'item': [1], 'genre': [['x', 'y']]}
 
 
+def test_floats_are_read_to_the_digit(tmp_path):
+    written = np.random.default_rng(0).normal(size=2000).tolist()
+    lines = ['user,item,rating', *(f'1,{n},{x!r}' for n, x in enumerate(written))]
+    (tmp_path / 'ratings.csv').write_text('\n'.join(lines))
+    assert read_table(tmp_path / 'ratings.csv')['rating'].tolist() == written
+
+
 def test_parquet(tmp_path):
     pytest.importorskip('pyarrow')
     path = tmp_path / 'items.parquet'

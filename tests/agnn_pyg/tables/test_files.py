@@ -38,6 +38,13 @@ def test_text_files_of_all_sorts(separator, encoding, end, tmp_path):
     assert frame['genres'].tolist() == [['Комедия', 'War'], [], ['War']]
 
 
+def test_floats_are_read_to_the_digit(tmp_path):
+    written = np.random.default_rng(0).normal(size=2000).tolist()
+    lines = ['user,item,price', *(f'a,b,{number!r}' for number in written)]
+    (tmp_path / 'x.csv').write_text('\n'.join(lines))
+    assert read_file(tmp_path / 'x.csv', roles=ROLES)['price'].tolist() == written
+
+
 def test_kinds_of_ids(tmp_path):
     one = uuid.UUID(int=1)
     path = tmp_path / 'x.csv'
