@@ -3,6 +3,7 @@
     python -m benchmarks.reliability                   # every part: hours
     python -m benchmarks.reliability properties fuzz   # these, and keeps the others
     python -m benchmarks.reliability soak --minutes 1
+    python -m benchmarks.reliability versions --sessions oldest
 
 properties  random tables, splits, graphs, episodes and metrics
 fuzz        damaged files for every reader
@@ -18,14 +19,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import sys
 import tempfile
 import warnings
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +31,21 @@ import torch
 
 from benchmarks.records import environment, write_json
 from benchmarks.soak import soak
+from benchmarks.suites import LAST, ROOT, junit_options, read_junit, run, run_pytest
 
-ROOT = Path(__file__).parents[1]
+NAME = 'reliability.json'
 NOT_RUN = 'not run'
 PACKAGES = ('agnn_pyg', 'tanp', 'data')
-LAST = 20  # lines that are kept of what a failed test said
 TWO = ('--numprocesses', '2', '--dist', 'loadfile')  # as `make test`
+NOX = (sys.executable, '-m', 'nox', '--noxfile', 'tests/noxfile.py')
 # The versions that a session of nox tells of, by their name on the index.
-TOLD = ('torch', 'torch-geometric', 'numpy', 'pandas', 'scipy', 'pytorch-lightning')
+TOLD = ('torch', 'torch-geometric', 'torch-scatter', 'pytorch-lightning')
+TOLD += ('numpy', 'pandas', 'scipy', 'pyarrow')
 
 
 def properties(args: argparse.Namespace) -> dict[str, Any]:
     """Looks for counterexamples, 2,000 examples a property."""
-    done, tests = _pytest(
+    done, tests = run_pytest(
         'tests/properties',
         '--hypothesis-profile=nightly',
         '--hypothesis-show-statistics',
@@ -56,7 +56,7 @@ def properties(args: argparse.Namespace) -> dict[str, Any]:
 
 def fuzz(args: argparse.Namespace) -> dict[str, Any]:
     """Damages files for every reader."""
-    done = _run(sys.executable, '-m', 'tests.fuzz', '--count', str(args.count))
+    done = run(sys.executable, '-m', 'tests.fuzz', '--count', str(args.count))
     try:
         report = json.loads(done.stdout)
     except json.JSONDecodeError:
@@ -70,7 +70,7 @@ def fuzz(args: argparse.Namespace) -> dict[str, Any]:
 
 def kills(args: argparse.Namespace) -> dict[str, Any]:
     """Kills writers at every event, and whole runs at random moments."""
-    _, tests = _pytest(
+    _, tests = run_pytest(
         'tests/interruption',
         '-m',
         'slow or not slow',
@@ -80,16 +80,15 @@ def kills(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def versions(args: argparse.Namespace) -> dict[str, Any]:
-    """Runs the quick tests in every session of `tests/noxfile.py`."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / 'nox.json'
-        places = ('--noxfile', 'tests/noxfile.py', '--envdir', str(ROOT / '.nox'))
-        _run(sys.executable, '-m', 'nox', *places, '--report', str(path))
-        sessions = json.loads(path.read_text(encoding='utf-8'))['sessions']
-    return {
-        session['name']: {'result': session['result'], **_versions(session['name'])}
-        for session in sessions
-    }
+    """Runs the quick tests in sessions of `tests/noxfile.py`, and keeps the others."""
+    known = _sessions()
+    before = _load(args.out)['versions']
+    before = before if isinstance(before, dict) else {}
+    found = {name: before.get(name, {'result': NOT_RUN}) for name in known}
+    for name in args.sessions or known:
+        print(f'  {name} ...', file=sys.stderr)
+        found[name] = _session(name)
+    return found
 
 
 def coverage(args: argparse.Namespace) -> dict[str, Any]:
@@ -98,7 +97,7 @@ def coverage(args: argparse.Namespace) -> dict[str, Any]:
         path = Path(folder) / 'coverage.json'
         options = [f'--cov={name}' for name in PACKAGES]
         options += ['--cov-branch', f'--cov-report=json:{path}']
-        _, tests = _pytest('tests', *options, *TWO)
+        _, tests = run_pytest('tests', *options, *TWO)
         content = json.loads(path.read_text(encoding='utf-8'))
     hit, there = (dict.fromkeys(PACKAGES, 0) for _ in range(2))
     for file, found in content['files'].items():
@@ -137,17 +136,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     add('parts', nargs='*', metavar='PART', help='(default: all)')
     add('--count', type=int, default=1500, help='damaged files a reader')
     add('--kills', type=int, default=20, help='kills of each run')
+    add('--sessions', nargs='+', help='of versions (default: all)')
     add('--minutes', type=float, default=30, help='of the soak')
     add('--out', type=Path, default=ROOT / 'benchmarks' / 'results')
     args = parser.parse_args(argv)
     unknown = sorted(set(args.parts) - set(PARTS))
     if unknown:
         parser.error(f"no part '{unknown[0]}' (there are {', '.join(PARTS)})")
+    if args.sessions and (unknown := sorted(set(args.sessions) - set(_sessions()))):
+        parser.error(f"no session '{unknown[0]}' (there are {', '.join(_sessions())})")
     torch.set_num_threads(1)
-    path = args.out / 'reliability.json'
-    report = dict.fromkeys(PARTS, NOT_RUN)
-    if path.exists():
-        report |= json.loads(path.read_text(encoding='utf-8'))
+    path = args.out / NAME
+    report = _load(args.out)
     for name in args.parts or PARTS:
         print(f'{name} ...', file=sys.stderr)
         with warnings.catch_warnings():
@@ -160,86 +160,59 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _load(folder: Path) -> dict[str, Any]:
+    """What was found before, by part."""
+    path = folder / NAME
+    found = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+    return dict.fromkeys(PARTS, NOT_RUN) | found
+
+
 def _command(name: str, args: argparse.Namespace) -> str:
     option = OPTIONS.get(name)
     told = f' --{option} {getattr(args, option)}' if option else ''
     return f'python -m benchmarks.reliability {name}{told}'
 
 
-def _run(
-    *command: str, environ: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        # For this command only: the next part must not inherit it.
-        env={**os.environ, **(environ or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def _sessions() -> list[str]:
+    done = run(*NOX, '--list', '--json')
+    return [session['session'] for session in json.loads(done.stdout)]
 
 
-def _pytest(
-    *arguments: str, environ: Mapping[str, str] | None = None
-) -> tuple[subprocess.CompletedProcess, dict[str, Any]]:
-    """Runs tests; counts them, and adds up the figures that they record.
+def _session(name: str) -> dict[str, Any]:
+    """Runs one session: how it ended, its tests, and what was installed for it.
 
-    Tests that fail are named, with the end of what they said.
+    One that ran no tests has not passed, whatever its exit code.
     """
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / 'junit.xml'
-        done = _run(
-            sys.executable,
-            '-m',
-            'pytest',
-            *arguments,
-            f'--junitxml={path}',
-            '-o',
-            'junit_family=xunit1',
-            environ=environ,
-        )
-        suite = ElementTree.parse(path).getroot().find('testsuite')
-    counts = {k: int(suite.get(k)) for k in ('tests', 'failures', 'errors', 'skipped')}
-    missed = counts['failures'] + counts['errors']
-    figures: dict[str, Any] = {
-        'passed': counts['tests'] - missed - counts['skipped'],
-        'failed': missed,
-        'skipped': counts['skipped'],
-    }
-    for entry in suite.iter('property'):
-        name = entry.get('name')
-        # Hypothesis records texts of its own.
-        if not name.startswith('hypothesis'):
-            figures[name] = figures.get(name, 0) + int(entry.get('value'))
-    if failures := [told for case in suite.iter('testcase') for told in _failed(case)]:
-        figures['failures'] = failures
-    return done, figures
-
-
-def _failed(case: ElementTree.Element) -> list[dict[str, Any]]:
-    """How a test failed, if it did: what was raised, and the end of the trace."""
-    place = case.get('file') or case.get('classname', '')
-    return [
-        {
-            'test': f'{place}::{case.get("name")}',
-            'message': said.get('message', ''),
-            'end': (said.text or '').rstrip().splitlines()[-LAST:],
-        }
-        for said in case
-        if said.tag in ('failure', 'error')
-    ]
+        report, junit = Path(folder) / 'nox.json', Path(folder) / 'junit.xml'
+        places = ('--envdir', str(ROOT / '.nox'), '--report', str(report))
+        done = run(*NOX, *places, '--sessions', name, '--', *junit_options(junit))
+        result = 'failed'
+        if report.exists():
+            (session,) = json.loads(report.read_text(encoding='utf-8'))['sessions']
+            result = session['result']
+        if junit.exists():
+            found = read_junit(junit)
+        else:
+            result = 'failed' if result == 'success' else result
+            found = {'said': (done.stdout + done.stderr).splitlines()[-LAST:]}
+    where = environment('cpu')
+    commit = {key: where[key] for key in ('git_commit', 'git_dirty')}
+    return {'result': result, **found, **_versions(name), **commit}
 
 
 def _versions(session: str) -> dict[str, str]:
     """What was installed for a session, and the Python it ran on."""
-    (folder,) = (ROOT / '.nox').glob(session.replace('.', '-')) or [None]
-    if folder is None:
+    python = str(ROOT / '.nox' / session.replace('.', '-') / 'bin' / 'python')
+    if not Path(python).exists():
         return {}
-    done = _run(str(folder / 'bin' / 'python'), '-m', 'pip', 'list', '--format=json')
-    installed = {p['name'].lower(): p['version'] for p in json.loads(done.stdout)}
-    python = _run(str(folder / 'bin' / 'python'), '--version').stdout.split()[-1]
-    return {'python': python} | {n: installed[n] for n in TOLD if n in installed}
+    done = run(python, '-m', 'pip', 'list', '--format=json')
+    installed = {
+        package['name'].lower().replace('_', '-'): package['version']
+        for package in json.loads(done.stdout)
+    }
+    number = run(python, '--version').stdout.split()[-1]
+    return {'python': number} | {n: installed[n] for n in TOLD if n in installed}
 
 
 if __name__ == '__main__':
