@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.callbacks import EarlyStopping, WeightAveraging
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -58,6 +58,26 @@ class MovingAverage(WeightAveraging):
         self, step_idx: int | None = None, epoch_idx: int | None = None
     ) -> bool:
         return step_idx is not None and step_idx % self.EVERY == 0
+
+
+class Patience(EarlyStopping):
+    """Stops a run that improves no more, and at once one that was stopped before.
+
+    The engine's own forgets that it had stopped a run, which would go on where it is
+    resumed. Resumed with more patience, it may.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        patience = self.patience
+        super().load_state_dict(state_dict)
+        if patience > self.patience:
+            self.stopped_epoch = 0
+        self.patience = patience
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        # Never the first epoch: it is the best so far.
+        if self.stopped_epoch:
+            trainer.should_stop = True
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -15,14 +15,19 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import (
-    EarlyStopping,
     ModelCheckpoint,
     TQDMProgressBar,
 )
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
-from agnn_pyg.engine import EachEpoch, History, MovingAverage, WholeCheckpoints
+from agnn_pyg.engine import (
+    EachEpoch,
+    History,
+    MovingAverage,
+    Patience,
+    WholeCheckpoints,
+)
 from agnn_pyg.loader import RatingLoader
 from agnn_pyg.rating_module import RatingModule
 
@@ -110,7 +115,7 @@ def fit(
         if ema_decay is not None:
             callbacks.append(MovingAverage(ema_decay))
         if patience is not None:
-            callbacks.append(EarlyStopping('val_rmse', patience=patience))
+            callbacks.append(Patience('val_rmse', patience=patience))
         if progress:
             callbacks.append(TQDMProgressBar(refresh_rate=20))
         trainer = pl.Trainer(

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
-from tanp.engine import EachEpoch, History, MovingAverage, WholeCheckpoints
+from tanp.engine import EachEpoch, History, MovingAverage, Patience, WholeCheckpoints
 from tanp.inference import check_episodes
 from tanp.loader import EpisodeLoader
 from tanp.task_module import TaskModule
@@ -115,7 +115,7 @@ def fit(
         if ema_decay is not None:
             callbacks.append(MovingAverage(ema_decay))
         if patience is not None:
-            callbacks.append(EarlyStopping(monitor, patience=patience, mode=mode))
+            callbacks.append(Patience(monitor, patience=patience, mode=mode))
         if progress:
             callbacks.append(TQDMProgressBar(refresh_rate=20))
         trainer = pl.Trainer(

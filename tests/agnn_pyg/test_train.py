@@ -234,6 +234,29 @@ def test_resuming_a_finished_run_changes_nothing(new_module, loaders, tmp_path):
     assert_same_weights(one.state_dict(), other.state_dict())
 
 
+@pytest.mark.parametrize('ema_decay', [None, 0.9])
+def test_resuming_a_run_that_stopped_early_changes_nothing(
+    new_module, loaders, tmp_path, ema_decay
+):
+    train, validation = loaders
+    spoilt = RatingLoader(validation.graph, validation.index, 6 - validation.rating)
+    options = {'epochs': 12, 'ema_decay': ema_decay, 'folder': tmp_path}
+    one, other = new_module(), new_module(seed=5)
+    expected = fit(one, train, spoilt, patience=2, **options)
+    assert expected.stopped_early
+    logs = (tmp_path / 'logs' / 'metrics.csv').read_text()
+    actual = fit(other, train, spoilt, patience=2, resume=True, **options)
+    assert actual == expected
+    assert_same_weights(one.state_dict(), other.state_dict())
+    assert (tmp_path / 'logs' / 'metrics.csv').read_text() == logs
+
+    # With more patience it goes on, as one that had it from the start.
+    more = fit(new_module(), train, spoilt, patience=4, resume=True, **options)
+    options['folder'] = tmp_path / 'patient'
+    assert more == fit(new_module(), train, spoilt, patience=4, **options)
+    assert len(more.history) > len(expected.history)
+
+
 KILLED = """
 import sys, time
 sys.path.insert(0, {root!r})

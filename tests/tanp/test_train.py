@@ -166,6 +166,18 @@ def test_early_stopping():
     assert len(result.history) < 20
 
 
+def test_a_run_that_stopped_early_is_not_resumed(tmp_path):
+    options = {'epochs': 20, 'patience': 2, 'folder': tmp_path}
+    runs = []
+    for resume in (False, True):
+        task = module(lr=0.2)
+        result = fit(task, *loaders(), resume=resume, **options)
+        assert result.stopped_early
+        runs.append((result, state(task)))
+    assert runs[0][0] == runs[1][0]
+    assert equal(runs[0][1], runs[1][1])
+
+
 @pytest.mark.parametrize('name', OPTIMIZERS)
 def test_every_optimizer_uses_its_rate(name):
     task = module(optimizer=name, lr=0.0123, weight_decay=0.001)
