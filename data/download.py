@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from glob import escape
 from pathlib import Path
 
-from data.workspace import workspace
+from data.workspace import locked, workspace
 
 __all__ = [
     'ChecksumError',
@@ -97,9 +97,8 @@ def fetch(
     if not re.fullmatch('[0-9a-f]{64}', digest):
         raise ValueError(f"'digest' must be 64 hexadecimal digits (got {digest!r})")
     target = Path(cache_dir() if cache is None else cache) / subdir / name
-    if _is_intact(target, digest):
+    if _is_intact(target, digest) or not _discard(target, digest):
         return target
-    _discard(target)
 
     copy, rejected = _search_mirror(name, digest)
     if copy is not None:
@@ -176,13 +175,19 @@ def _is_intact(path: Path, digest: str) -> bool:
         return False
 
 
-def _discard(path: Path) -> None:
+def _discard(path: Path, digest: str) -> bool:
+    """Removes what is not the right file; false if it has become so meanwhile."""
+    if not path.exists():
+        return True
     try:
-        path.unlink(missing_ok=True)
-    except NotADirectoryError:
-        pass  # a file stands where the cache should be: workspace will say so
+        # Else another process might put the right one there, between look and removal.
+        with locked(path.parent):
+            if _is_intact(path, digest):
+                return False
+            path.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(path.parent, error) from error
+    return True
 
 
 def _search_mirror(name: str, digest: str) -> tuple[Path | None, list[Path]]:
@@ -224,7 +229,8 @@ def _check_digest(path: Path, digest: str) -> None:
 
 def _publish(source: Path, target: Path, digest: str) -> None:
     try:
-        os.replace(source, target)
+        with locked(target.parent):
+            os.replace(source, target)
     except OSError as error:
         # Windows refuses while another process reads the file it just put
         # there, which is then as good as ours.

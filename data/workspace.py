@@ -14,7 +14,7 @@ try:
 except ImportError:  # not a Unix
     fcntl = None
 
-__all__ = ['workspace']
+__all__ = ['locked', 'workspace']
 
 PREFIX = '.fetch-'
 
@@ -40,6 +40,21 @@ def workspace(folder: Path) -> Iterator[Path]:
         yield own
     finally:
         shutil.rmtree(own, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps others who lock the same folder out, where the file system has locks.
+
+    Args:
+        folder: An existing folder; a process that ends, however, frees it.
+    """
+    lock = _lock(folder, wait=True)
+    try:
+        yield
+    finally:
         if lock is not None:
             os.close(lock)
 

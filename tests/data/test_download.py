@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from data import download
 from data.download import (
     ChecksumError,
     DownloadError,
@@ -186,6 +187,51 @@ def test_two_at_once(cache):
     assert paths == [cache / 'raw.csv'] * 2
     assert paths[0].read_bytes() == CONTENT
     assert files(cache) == ['raw.csv']
+
+
+@pytest.mark.parametrize('before', [None, b'garbage'])
+def test_what_another_has_just_fetched_is_not_removed(cache, monkeypatch, before):
+    cache.mkdir()
+    if before is not None:
+        (cache / 'raw.csv').write_bytes(before)
+    look, looks = download._is_intact, []
+
+    def slow(path, digest):
+        found = look(path, digest)
+        looks.append(found)
+        if len(looks) == 1:  # the other one is done between a look and what follows
+            assert fetch('raw.csv', DIGEST, write) == cache / 'raw.csv'
+        return found
+
+    monkeypatch.setattr(download, '_is_intact', slow)
+    assert fetch('raw.csv', DIGEST, never) == cache / 'raw.csv'
+    assert not looks[0]
+    assert (cache / 'raw.csv').read_bytes() == CONTENT
+
+
+def test_a_file_is_not_replaced_while_another_judges_it(cache, monkeypatch):
+    cache.mkdir()
+    (cache / 'raw.csv').write_bytes(b'garbage')
+    look, other = download._is_intact, []
+
+    def slow(path, digest):
+        found = look(path, digest)
+        if len(other) == 1 and not found:  # the second look, with the folder locked
+            other[0].start()
+            other[0].join(0.3)
+            assert path.read_bytes() == b'garbage'
+            other.append(None)
+        elif not other:
+            source = cache / '.mine'
+            source.write_bytes(CONTENT)
+            arguments = (source, path, digest)
+            other.append(threading.Thread(target=download._publish, args=arguments))
+        return found
+
+    monkeypatch.setattr(download, '_is_intact', slow)
+    fetch('raw.csv', DIGEST, write)
+    other[0].join()
+    assert (cache / 'raw.csv').read_bytes() == CONTENT
 
 
 def test_cache_that_cannot_be_written(cache):
