@@ -63,18 +63,24 @@ def write_folder(
         if path.exists():
             path.rename(old)
         aside.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
+        # No longer what may be put back: it is about to be half removed.
+        with suppress(FileNotFoundError):
+            old.rename(aside)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         _recover(path)
 
 
 def _recover(path: Path) -> None:
-    """Puts back what was renamed by a writer that was killed before the end."""
+    """Puts back what was renamed by a writer that was killed before the end.
+
+    Of several, it is what was written last: the others had been replaced before.
+    """
     if not path.exists():
-        for old in path.parent.glob(f'.{escape(path.name)}{REPLACED}*'):
-            with suppress(OSError):
-                old.rename(path)
+        found = path.parent.glob(f'.{escape(path.name)}{REPLACED}*')
+        # None is there, or another reader is faster.
+        with suppress(OSError, ValueError):
+            max(found, key=lambda old: old.stat().st_mtime_ns).rename(path)
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -83,7 +89,9 @@ def _remove_abandoned(path: Path) -> None:
         for other in path.parent.glob(f'.{escape(path.name)}{kind}*'):
             with suppress(OSError):
                 if time.time() - other.stat().st_mtime > ABANDONED:
-                    shutil.rmtree(other)
+                    # By this name nobody puts it back when it is half removed.
+                    gone = other.with_name(other.name.replace(REPLACED, SAVING))
+                    shutil.rmtree(other.rename(gone))
 
 
 def read_folder(path: str | os.PathLike, kind: str, version: int) -> dict[str, Any]:

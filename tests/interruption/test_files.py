@@ -100,6 +100,26 @@ def test_a_folder_renamed_by_a_writer_that_was_killed_is_put_back(tmp_path):
     assert names(tmp_path) == ['saved']
 
 
+def test_of_what_killed_writers_left_the_last_is_put_back(tmp_path):
+    folder = tmp_path / 'saved'
+    versions(folder, 0.0)()
+
+    def contents():
+        name = read_folder(folder, 'thing', 1)['name']
+        assert read_tensors(folder)['x'].eq(name).all()
+        return name
+
+    # Two rounds: what the first has left lies there when the second is killed.
+    for later in (1.0, 2.0):
+        before = contents()
+        for _ in every_moment(versions(folder, later)):
+            assert contents() in (before, later)
+            if contents() == later:
+                versions(folder, before)()
+        versions(folder, later)()
+    assert contents() == 2.0
+
+
 @pytest.fixture
 def writers(tmp_path):
     """Writers of one file by kind, each from a number, and its readers."""
