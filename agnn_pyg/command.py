@@ -6,14 +6,13 @@ import argparse
 import contextlib
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.messages import PATTERNS
-from agnn_pyg.recommender import AGNNRecommender
 from agnn_pyg.tables.files import write_file
 from agnn_pyg.tables.shell import (
     ROLES,
@@ -24,6 +23,12 @@ from agnn_pyg.tables.shell import (
     run,
     settings_of,
 )
+
+with warnings.catch_warnings():
+    # What PyTorch has to say to PyG, which comes with these, is of no use in a shell.
+    warnings.filterwarnings('ignore', '.*torch.jit.*')
+    from agnn_pyg.messages import PATTERNS
+    from agnn_pyg.recommender import AGNNRecommender
 
 logger = logging.getLogger('agnn_pyg')
 
