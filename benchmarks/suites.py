@@ -77,11 +77,13 @@ def read_junit(path: Path) -> dict[str, Any]:
 def _failed(case: ElementTree.Element) -> list[dict[str, Any]]:
     """How a test failed, if it did: what was raised, and the end of the trace."""
     place = case.get('file') or case.get('classname', '')
+    # Where this folder is on a machine is nobody's business.
+    here = f'{ROOT}{os.sep}'
     return [
         {
             'test': f'{place}::{case.get("name")}',
-            'message': said.get('message', ''),
-            'end': (said.text or '').rstrip().splitlines()[-LAST:],
+            'message': said.get('message', '').replace(here, ''),
+            'end': (said.text or '').replace(here, '').rstrip().splitlines()[-LAST:],
         }
         for said in case
         if said.tag in ('failure', 'error')

@@ -71,6 +71,16 @@ def test_tests_that_fail_are_named(monkeypatch, tmp_path):
     assert os.environ['COLDSTART_KILLS'] == '1'
 
 
+def test_failures_do_not_say_where_the_folder_is(monkeypatch, tmp_path):
+    (tmp_path / 'test_it.py').write_text(
+        'import os\ndef test_bad(): raise OSError(os.path.abspath("x"))\n'
+    )
+    monkeypatch.setattr(suites, 'ROOT', tmp_path)
+    (bad,) = suites.run_pytest('test_it.py')[1]['failures']
+    assert bad['message'] == 'OSError: x'
+    assert str(tmp_path) not in json.dumps(bad)
+
+
 @pytest.fixture
 def nox_file(monkeypatch, tmp_path):
     """Sessions without an environment: they pass, fail, test nothing, or cannot run."""
