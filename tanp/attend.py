@@ -49,13 +49,14 @@ class Attention:
 
     def __iter__(self) -> Iterator[Tensor]:
         """Rows of each block of users, :obj:`[K, b, I]`; the next overwrites them."""
-        tasks = torch.arange(len(self.reading.bad), device=self.reading.bad.device)
-        for part in tasks.split(self.told.size(1)):
-            users = slice(int(part[0]), int(part[-1]) + 1)
+        num_tasks, group = len(self.reading.bad), self.told.size(1)
+        for start in range(0, num_tasks, group):
+            count = min(group, num_tasks - start)
+            users = slice(start, start + count)
             told = self.told
-            if len(part) < told.size(1):
-                told = self._empty(len(told), len(part))
-            met = self._met(users, len(part))
+            if count < group:
+                told = self._empty(len(told), count)
+            met = self._met(users, count)
             means = self._sum(told, self.reading.pooled[users], met)
             key, value = (self.reading[n][:, users] for n in range(2))
             parts = zip(

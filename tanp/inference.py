@@ -129,13 +129,7 @@ def _draw(
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, and afterwards the modes that were."""
-    training, rest = [], [model]
-    # As `model.modules()` but for names, which take as long as a user to serve waits.
-    while rest:
-        module = rest.pop()
-        rest += [child for child in module._modules.values() if child is not None]
-        if module.training:
-            training.append(module)
+    training = [module for module in model.modules() if module.training]
     try:
         for module in training:
             module.training = False
