@@ -48,9 +48,9 @@ report: $(VENV)/installed
 	$(BIN)/python -m benchmarks.report --out runs/report.html
 	$(BIN)/python -m benchmarks.examples --out runs/examples.html
 
-# Two processes, a file of tests each: more would crowd out what is timed.
+# Two processes, a thread and a file of tests each: more would crowd out what is timed.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # Under the lowest and the newest versions: gigabytes of them, and an hour.
 test-matrix: $(VENV)/installed

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.command import Benchmark, make_parser, run_command, run_seeds
 from benchmarks.config import load_config
-from benchmarks.episode_peers import run_episode_peers
+from benchmarks.episode_peers import PEERS, run_episode_peers
 from benchmarks.tanp_config import EpisodesConfig, TaNPConfig
 from benchmarks.tanp_experiment import episodes_of, run_tanp
 from benchmarks.tanp_plots import plot_tanp
@@ -35,7 +35,15 @@ DATASETS = {'lastfm': load_lastfm, 'ml-100k': load_ml100k, 'ml-1m': load_ml1m}
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    return run_command(make_parser('benchmarks.tanp', __doc__), run, argv)
+    parser = make_parser('benchmarks.tanp', __doc__)
+    parser.add_argument(
+        '--peers',
+        nargs='+',
+        default=['all'],
+        metavar='PEER',
+        help='all, none, or names as reports have them (default: all)',
+    )
+    return run_command(parser, run, argv)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -47,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
         tables = _load(config.data)
     split = episodes_of(config, tables, args.split_seed)
     likelihood = 'bernoulli' if set(tables.ratings['rating']) <= {0, 1} else 'gaussian'
-    relevant = config.data.relevant
+    kind = len(tables.items), likelihood, config.data.relevant
     run_seeds(
         args,
         Benchmark(
@@ -55,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
             _describe(tables, split, likelihood),
             args.out / 'tanp' / args.config.stem / f'split-{args.split_seed}',
             lambda seed, options: run_tanp(config, tables, split, seed, options),
-            lambda: run_episode_peers(split, len(tables.items), likelihood, relevant),
+            lambda: run_episode_peers(split, *kind, _peers(args.peers, likelihood)),
             run_tables,
             plot_tanp,
         ),
@@ -77,6 +85,12 @@ def _describe(
         },
         'left_out': split.left_out,
     }
+
+
+def _peers(names: list[str], likelihood: str) -> tuple[str, ...]:
+    named = {'all': tuple(PEERS[likelihood]), 'none': ()}
+    chosen = [peer for name in names for peer in named.get(name, (name,))]
+    return tuple(dict.fromkeys(chosen))
 
 
 def _load(data: EpisodesConfig) -> RatingTables:

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.plots import MODEL_COLOR, new_figure, save, title_of
 from benchmarks.records import read_reports
-from benchmarks.tanp_tables import NAMES
+from benchmarks.tanp_tables import NAMES, models_of
 
 Reports = Sequence[dict[str, Any]]
 
@@ -101,7 +101,7 @@ def support_sizes(reports: Reports) -> Any:
     figure, axes = new_figure((6.4, 4.2))
     floor = 1.0
     sizes = [int(k) for k in reports[0]['support_sizes']]
-    for name in (*reports[0]['peers'], 'tanp'):
+    for name in models_of(reports):
         if name == 'random':  # far below, it would flatten all others
             continue
         curve = [

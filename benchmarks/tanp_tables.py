@@ -58,10 +58,7 @@ def run_tables(reports: Reports) -> str:
     metrics = METRICS[data['labels']]
     models = markdown(
         ('test', *metrics.values()),
-        [
-            (NAMES[name], *(figures(_values(reports, name, m)) for m in metrics))
-            for name in _models(first)
-        ],
+        _rows(reports, metrics, lambda n, m: figures(_values(reports, n, m))),
     )
     curve = _by_size(reports, lambda n, k: figures(_values(reports, n, CURVE, k)))
     return '\n\n'.join([title, models, NOTE, curve, sensitivity_line(reports)])
@@ -86,12 +83,17 @@ def short_table(reports: Reports) -> str:
 
 
 def _summary(reports: Reports, metrics: dict[str, str]) -> str:
-    rows = []
-    for name in _models(reports[0]):
-        cells = [over_splits(reports, name, metric) for metric in metrics]
-        rows.append((NAMES[name], *cells, lead(reports, name)))
+    columns = (*metrics, 'lead')
+
+    def cell(name: str, metric: str) -> str:
+        return (
+            lead(reports, name)
+            if metric == 'lead'
+            else over_splits(reports, name, metric)
+        )
+
     header = ('test', *metrics.values(), 'TaNP ahead by, nDCG@10')
-    return markdown(header, rows)
+    return markdown(header, _rows(reports, columns, cell))
 
 
 def size_table(reports: Reports) -> str:
@@ -105,15 +107,25 @@ def size_table(reports: Reports) -> str:
 
 def _by_size(reports: Reports, cell: Callable[[str, str], str]) -> str:
     sizes = list(reports[0]['support_sizes'])
-    rows = [
-        (NAMES[name], *(cell(name, size) for size in sizes))
-        for name in _models(reports[0])
+    return markdown(('nDCG@10 by support size', *sizes), _rows(reports, sizes, cell))
+
+
+def _rows(
+    reports: Reports, columns: Sequence[str], cell: Callable[[str, str], str]
+) -> list[tuple[str, ...]]:
+    """A row a model; of a peer that some report lacks, it says that it was not run."""
+    run = models_of(reports)
+    names = dict.fromkeys(name for report in reports for name in report['peers'])
+    return [
+        (NAMES[n], *(cell(n, c) if n in run else 'not run' for c in columns))
+        for n in (*names, 'tanp')
     ]
-    return markdown(('nDCG@10 by support size', *sizes), rows)
 
 
-def _models(report: dict[str, Any]) -> tuple[str, ...]:
-    return (*report['peers'], 'tanp')
+def models_of(reports: Reports) -> tuple[str, ...]:
+    """The peers of all reports, and the model."""
+    first, *others = (report['peers'] for report in reports)
+    return *(name for name in first if all(name in o for o in others)), 'tanp'
 
 
 def _source(report: dict[str, Any], name: str) -> dict[str, Any]:
@@ -166,7 +178,7 @@ def closest_peer(reports: Reports) -> str:
     """The peer of the highest nDCG@10 in the mean over splits."""
     means = {
         name: statistics.mean(_by_split(reports, name, CURVE).values())
-        for name in reports[0]['peers']
+        for name in models_of(reports)[:-1]
     }
     return max(means, key=lambda name: means[name])
 

@@ -40,15 +40,13 @@ class EpisodeBatch(NamedTuple):
         return EpisodeBatch(*(tensor.to(device) for tensor in self))
 
     def cleared(self) -> EpisodeBatch:
-        """The same batch with zeros for items and labels of padding."""
-        values = {
-            f'{side}_{name}': getattr(self, f'{side}_{name}').masked_fill(
-                ~getattr(self, f'{side}_mask'), 0
-            )
-            for side in ('support', 'query')
-            for name in ('item', 'label')
-        }
-        return self._replace(**values)
+        """The same batch with zeros for items and labels of the support's padding."""
+        padding = ~self.support_mask
+        item, label = self.support_item, self.support_label
+        return self._replace(
+            support_item=item.masked_fill(padding, 0),
+            support_label=label.masked_fill(padding, 0),
+        )
 
 
 class EpisodeLoader:
@@ -125,18 +123,23 @@ class EpisodeLoader:
         return -(-len(self.episodes) // self.batch_size) // self.world_size
 
     def __iter__(self) -> Iterator[EpisodeBatch]:
-        words = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, 'u8')
-        generator = torch.Generator().manual_seed(int(words[0]) >> 1)
-        order = torch.arange(len(self.episodes))
+        order, tasks = torch.arange(len(self.episodes)), self.episodes
+        # Seeding takes a while, next to a batch of one task.
+        if self.shuffle or self.context_sizes is not None:
+            generator = self._generator()
         if self.shuffle:
             order = torch.randperm(len(order), generator=generator)
-        tasks = self.episodes
         if self.context_sizes is not None:
             tasks = self._deal(generator)
         batches = order.to(tasks.ptr.device).split(self.batch_size)
         last = len(self) * self.world_size
         for chosen in batches[self.rank : last : self.world_size]:
             yield pad(tasks, chosen)
+
+    def _generator(self) -> torch.Generator:
+        """The random numbers of the epoch."""
+        words = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, 'u8')
+        return torch.Generator().manual_seed(int(words[0]) >> 1)
 
     def _deal(self, generator: torch.Generator) -> Episodes:
         """The same interactions in random order, with new contexts and queries."""

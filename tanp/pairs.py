@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,22 +19,26 @@ class MetPairs:
         told (Catalogue): Of all items.
         pair (Tensor): Zero for pairs that nobody has met, :obj:`[I, I]`.
         mix (Tensor): What M readers make of the kernels, :obj:`[M, E - 1]`.
+        columns (sequence): Kernels that are asked for among items.
     """
 
-    def __init__(self, told: Catalogue, pair: Tensor, mix: Tensor) -> None:
+    def __init__(
+        self, told: Catalogue, pair: Tensor, mix: Tensor, columns: Sequence[int]
+    ) -> None:
         self.ptr, self.other, self.kernel = told.ptr, told.other, told.kernel
         self.num_items, self.pair, self.mix = len(told.mean), pair.flatten(), mix
+        self.some = told.kernel[:, columns]
         one = torch.repeat_interleave(self.ptr.diff())
         self.key = one * self.num_items + self.other
 
-    def among(self, item: Tensor, columns: list[int]) -> Tensor:
+    def among(self, item: Tensor) -> Tensor:
         """Some kernels of items among themselves, :obj:`[B, S, S, len(columns)]`."""
         key = (item[..., None] * self.num_items + item[:, None]).flatten()
         # Most are not met, which a look tells sooner than a search.
         met = self.pair.index_select(0, key).nonzero().squeeze(-1)
         place = torch.searchsorted(self.key, key.index_select(0, met))
-        kernel = self.kernel.new_zeros(len(key), len(columns))
-        kernel[met] = self.kernel.index_select(0, place)[:, columns]
+        kernel = self.some.new_zeros(len(key), self.some.size(-1))
+        kernel.index_copy_(0, met, self.some.index_select(0, place))
         return kernel.view(*item.size(), item.size(1), -1)
 
     def of(self, item: Tensor, mask: Tensor, weight: Tensor, row: Tensor) -> Met:

@@ -45,11 +45,18 @@ class SupportReader:
         # size = [heads, D, F], [heads, D]
         self.query = weight.view(self.heads, -1, weight.size(-1))
         self.query_bias = attention.lin_query.bias.view(self.heads, -1)
+        self.level = (attention.lin_kernel.bias - attention.sink)[:, None, None]
         self.mix = weight.new_empty(0, 2)
         if model.regression is not None:
             self.mix = model.regression.mix()
-        pair = model.inputs.statistics.tally.pair
-        self.pairs = MetPairs(told, pair, self._readers())
+        statistics = model.inputs.statistics
+        # Regressions read some kernels, and the products of vectors.
+        self.regressed = statistics.positive[:-1]
+        pair = statistics.tally.pair
+        self.pairs = MetPairs(told, pair, self._readers(), self.regressed)
+        # Products of vectors are means over their channels.
+        self.scaled = told.vector / told.vector.size(-1)
+        self.parts = self._parts()
 
     def _readers(self) -> Tensor:
         """What is made of kernels of pairs, :obj:`[2 heads + (E - 1) + R, E - 1]`.
@@ -60,10 +67,19 @@ class SupportReader:
         weight = self.model.attention.lin_kernel.weight
         weight = weight.view(self.heads, 2, -1)[..., :-1].transpose(0, 1)
         regressed = weight.new_zeros(len(self.mix), self.num_kernels)
-        positive = self.model.inputs.statistics.positive[:-1]
-        regressed[:, positive] = self.mix[:, :-2]
+        regressed[:, self.regressed] = self.mix[:, :-2]
         kept = torch.eye(self.num_kernels).to(weight)
         return torch.cat([BITS * weight.flatten(0, 1), kept, regressed])
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        """What the decoder takes of means that heads read, sums of kernels for good and
+        bad, their means, and regressions: C rows of each.
+        """
+        attention, decoder = self.model.attention, self.model.decoder
+        width, end = 2 * attention.num_kernels, attention.out_channels
+        weight = decoder.lins[0].weight[:, self.strangers.x.size(-1) :]
+        weight = weight[:, : decoder.in_channels - self.strangers.x.size(-1)]
+        return weight.tensor_split((end - 2 * width, end - width, end), dim=-1)
 
     @property
     def readers(self) -> list[int]:
@@ -80,7 +96,7 @@ class SupportReader:
             inputs (TaskInputs): Of the supports.
             scale (Tensor): Of the decoder's first layer, :obj:`[B, C]`.
         """
-        attention, rank = self.model.attention, len(self.vector)
+        attention = self.model.attention
         support, mask = inputs.support, batch.support_mask
         x, surprise = support.pad(inputs.x), support.pad(inputs.surprise)
         key, value, weight, own = attention.encode(x, surprise, mask)
@@ -89,9 +105,8 @@ class SupportReader:
         shared = self.strangers.user(attention.lin_query.weight, batch.user)
         shared = shared.view(len(key), self.heads, -1) + self.query_bias
         level = key @ shared[..., None]
-        level = level + (attention.lin_kernel.bias - attention.sink)[:, None, None]
-        level = level.masked_fill(~mask[:, None, :, None], -torch.inf)
-        vector = self.strangers.told.vector[batch.support_item] / rank
+        level = (level + self.level).masked_fill(~mask[:, None, :, None], -torch.inf)
+        vector = self.scaled[batch.support_item]
         # size = [B, heads, S, F]
         key = key @ self.query
         key[..., self.vector_columns] += own[..., -1].mT[..., None] * vector[:, None]
@@ -122,8 +137,7 @@ class SupportReader:
         if self.model.regression is None:
             nothing = surprise.new_empty(*surprise.size(), 0)
             return nothing, nothing[:, 0]
-        positive = [*self.model.inputs.statistics.positive[:-1]]
-        kernel = self.pairs.among(batch.support_item, positive)
+        kernel = self.pairs.among(batch.support_item)
         product = vector @ self.strangers.told.vector[batch.support_item].mT
         kernel = torch.cat([kernel, product[..., None]], dim=-1)
         mask = batch.support_mask
@@ -133,16 +147,9 @@ class SupportReader:
         self, weight: Tensor, constant: Tensor, scale: Tensor
     ) -> tuple[Tensor, Tensor]:
         """What the decoder makes of rows, :obj:`[B, C, K]`, and of all, `[B, C]`."""
-        attention, decoder = self.model.attention, self.model.decoder
-        # size = [C, heads * D], [C, 2 E], [C, 2 E], [C, R]
-        width, end = 2 * attention.num_kernels, attention.out_channels
-        read, total, mean, expected = (
-            decoder.lins[0]
-            .weight[:, self.strangers.x.size(-1) : decoder.in_channels]
-            .tensor_split((end - 2 * width, end - width, end), dim=-1)
-        )
+        read, total, mean, expected = self.parts
         # Means are multiples of sums.
-        total = total + mean / attention.count(weight)[:, None]
+        total = total + mean / self.model.attention.count(weight)[:, None]
         total = total.unflatten(-1, (2, -1))
         parts = [read, total[..., -1], expected, total[..., :-1].mT.flatten(2)]
         parts = [part.expand(len(total), -1, -1) for part in parts]

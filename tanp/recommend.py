@@ -31,7 +31,6 @@ class Recommendation(NamedTuple):
     score: Tensor
 
 
-@torch.no_grad()
 def recommend(
     model: TaNP,
     episodes: Episodes,
@@ -71,16 +70,17 @@ def recommend(
     item = torch.empty(len(episodes), k, dtype=torch.long)
     score = torch.empty(len(episodes), k, dtype=next(model.parameters()).dtype)
     link = LIKELIHOODS[model.likelihood][1]
-    for task, batch, scores in _score_catalogue(model, episodes, batch_size, scorer):
-        if exclude_support:
-            row, slot = batch.support_mask.nonzero(as_tuple=True)
-            scores[row, batch.support_item[row, slot]] = -torch.inf
-        # Before the link, which keeps the order but for ties of what is certain.
-        best = scores.topk(k, dim=-1)
-        score[task], item[task] = (
-            link(best.values.double()).to(score),
-            best.indices.cpu(),
-        )
+    # What is made in this mode has less to keep account of, and stays in here.
+    with torch.inference_mode():
+        scored = _score_catalogue(model, episodes, batch_size, scorer)
+        for task, batch, scores in scored:
+            if exclude_support:
+                row, slot = batch.support_mask.nonzero(as_tuple=True)
+                scores[row, batch.support_item[row, slot]] = -torch.inf
+            # Before the link, which keeps the order but for ties of what is certain.
+            best = scores.topk(k, dim=-1)
+            score[task] = link(best.values.double()).to(score)
+            item[task] = best.indices.cpu()
     return Recommendation(item, score)
 
 

@@ -7,6 +7,7 @@ seed)`` and ``predict(episodes)``, which gives one score a query interaction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -46,7 +47,11 @@ CRITERIA = {'bernoulli': ('ndcg@10', False), 'gaussian': ('mse', True)}
 
 
 def run_episode_peers(
-    split: EpisodeSplit, num_items: int, likelihood: str, relevant: float
+    split: EpisodeSplit,
+    num_items: int,
+    likelihood: str,
+    relevant: float,
+    names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Scores every peer: fitted on warm users, tuned on validation, tested once.
 
@@ -55,7 +60,17 @@ def run_episode_peers(
         num_items: Rows in the table of items.
         likelihood: ``'bernoulli'`` or ``'gaussian'``.
         relevant: Labels above it count as relevant.
+        names: Which of :data:`PEERS`. (default: all of them)
+
+    Raises:
+        ValueError: If there is no such peer of this likelihood.
     """
+    known = PEERS[likelihood]
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise ValueError(
+            f"'peers' must be of {sorted(known)} for these labels (got '{unknown[0]}')"
+        )
 
     def score(peer: Any, episodes: Episodes) -> dict[str, float | None]:
         estimates = likelihood if peer.likelihood else None
@@ -81,7 +96,7 @@ def run_episode_peers(
             'support_sizes': {k: score(peer, cut) for k, cut in sizes.items()},
         }
 
-    return {name: run(kind) for name, kind in PEERS[likelihood].items()}
+    return {name: run(known[name]) for name in (known if names is None else names)}
 
 
 def grid(kind: type) -> list[dict[str, Any]]:

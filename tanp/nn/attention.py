@@ -117,8 +117,9 @@ class SupportAttention(nn.Module):
         surprise = surprise.masked_fill(~mask, 0)
         weight = torch.stack([surprise, -surprise], dim=-1).relu()
         # The label of a support item decides which weights its kernels take.
-        own = self.lin_kernel.weight.view(self.heads, 2, -1).permute(1, 2, 0)
-        return k, v, weight, torch.einsum('bsw,weh->bshe', weight, own)
+        own = self.lin_kernel.weight.view(self.heads, 2, -1).transpose(0, 1)
+        own = (weight @ own.flatten(1)).unflatten(-1, (self.heads, -1))
+        return k, v, weight, own
 
     def count(self, weight: Tensor) -> Tensor:
         """What sums of kernels are divided by for a mean, :obj:`[B, 2 E]`."""

@@ -271,20 +271,19 @@ def test_films_and_users_of_the_next_day(ml100k, tmp_path):
         'user_cold': ratings[cold_user & ~cold_item],
         'item_cold': ratings[~cold_user & cold_item],
     }
-    # Few steps and folds, which cost either .002 to .004.
-    model = AGNNRecommender(
-        **columns, message_patterns=tuple(parts), message_steps=4, message_folds=2
-    )
+    # Few steps, folds and epochs, which cost either some thousandths.
+    few = {'message_steps': 2, 'message_folds': 2, 'epochs': 4}
+    model = AGNNRecommender(**columns, message_patterns=tuple(parts), **few)
     model.fit(train, users[~new_user], items[~new_item])
     benchmark = None
     for mode, test in parts.items():
-        messages = MessageConfig(steps=4, folds=2)
+        messages = MessageConfig(steps=2, folds=2)
         config = AGNNConfig(
             data=DataConfig(mode, **columns),
             graph=GraphConfig(**columns),
             messages=messages,
             model=ModelConfig(dropout=0.0),
-            train=TrainConfig(epochs=10, cold_users=0.1, cold_items=0.5, refit=False),
+            train=TrainConfig(epochs=4, cold_users=0.1, cold_items=0.5, refit=False),
         )
         split = Split(mode, train, test.iloc[:0], test, train)
         made = learn_messages(config, ml100k, split).select

@@ -82,16 +82,14 @@ def test_resume_keeps_finished_seeds(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_killed_and_resumed_run_ends_with_the_same_digits(tmp_path):
-    command = [sys.executable, '-m', 'benchmarks.agnn', str(tmp_path / 'long.toml')]
-    text = Path(ITEM_COLD).read_text(encoding='utf-8')
-    (tmp_path / 'long.toml').write_text(text, encoding='utf-8')
-    options = ['--smoke', '--out']
-    root = CONFIGS.parents[2]
-    whole = [*command, *options, str(tmp_path / 'whole')]
-    subprocess.run(whole, cwd=root, check=True, capture_output=True)
-    broken = [*command, *options, str(tmp_path / 'broken')]
-    folder = tmp_path / 'broken' / 'agnn' / 'long' / 'split-0' / 'seed-0'
-    process = subprocess.Popen(broken, cwd=root, stderr=subprocess.DEVNULL)
+    smoke(tmp_path / 'whole')
+    arguments = [ITEM_COLD, '--smoke', '--out', str(tmp_path / 'broken')]
+    folder = tmp_path / 'broken' / 'agnn' / 'ml100k-item-cold' / 'split-0' / 'seed-0'
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'benchmarks.agnn', *arguments],
+        cwd=CONFIGS.parents[2],
+        stderr=subprocess.DEVNULL,
+    )
     # Killed as soon as the first epoch is on disk, in the middle of the run.
     deadline = time.monotonic() + 120
     while not (folder / 'select' / 'checkpoints' / 'last.ckpt').exists():
@@ -101,9 +99,8 @@ def test_killed_and_resumed_run_ends_with_the_same_digits(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (folder / 'report.json').exists()
-    subprocess.run([*broken, '--resume'], cwd=root, check=True, capture_output=True)
-    first = measured(tmp_path / 'whole', config='long')
-    assert first == measured(tmp_path / 'broken', config='long')
+    assert main([*arguments, '--resume']) == 0
+    assert measured(tmp_path / 'whole') == measured(tmp_path / 'broken')
 
 
 @pytest.mark.parametrize(

@@ -328,7 +328,8 @@ def test_ml100k_peers_reach_the_figures_known_of_them(ml100k):
     split = split_episodes(
         ml100k.ratings, ml100k.users['user'], ml100k.items['item'], seed=2020
     )
-    peers = run_episode_peers(split, len(ml100k.items), 'gaussian', 3.5)
+    names = ('item_mean', 'support_mean', 'residual_knn')
+    peers = run_episode_peers(split, len(ml100k.items), 'gaussian', 3.5, names)
     score = {name: peer['metrics']['test'] for name, peer in peers.items()}
     assert score['item_mean']['mse'] == pytest.approx(1.020, abs=0.001)
     assert score['support_mean']['mse'] < 0.960

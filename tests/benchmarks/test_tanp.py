@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from benchmarks.episode_peers import PEERS
+from benchmarks.records import read_reports
 from benchmarks.tanp import main
 from benchmarks.tanp_plots import main as plots
+from benchmarks.tanp_tables import size_table, summary_table
 from data.lastfm import ADDRESS, SHA256
 from data.tastes import planted_tastes
 from data.web import fetch_address
@@ -21,6 +23,8 @@ from tanp import split_episodes
 
 CONFIGS = Path('benchmarks/configs/tanp').resolve()
 LASTFM = str(CONFIGS / 'lastfm.toml')
+# Peers that cost little, where a test is not about peers.
+QUICK = ('--peers', 'popularity', 'item_knn')
 # What differs between two runs of the same thing.
 VOLATILE = ('command', 'environment', 'time', 'peak_memory_mb')
 
@@ -91,8 +95,8 @@ def test_same_seed_same_digits_and_another_seed_others(tmp_path):
 
 
 def test_split_seed_changes_the_split(tmp_path):
-    smoke(tmp_path)
-    smoke(tmp_path, '--split-seed', '7')
+    smoke(tmp_path, *QUICK)
+    smoke(tmp_path, *QUICK, '--split-seed', '7')
     first, other = measured(tmp_path), measured(tmp_path, part='split-7')
     assert first['peers'] != other['peers']
     assert other['config']['split_seed'] == 7
@@ -107,28 +111,29 @@ def test_own_tables(tmp_path):
         'support_size = 5\nmin_size = 15\n[train]\nepochs = 2\n',
         encoding='utf-8',
     )
-    assert main([str(config), '--out', str(tmp_path)]) == 0
+    assert main([str(config), *QUICK, '--out', str(tmp_path)]) == 0
     assert measured(tmp_path, config='own')['data']['num_interactions'] == 120 * 24
 
 
 def test_resume_keeps_finished_seeds(tmp_path, capsys):
-    smoke(tmp_path)
+    smoke(tmp_path, *QUICK)
     path = tmp_path / 'tanp' / 'lastfm' / 'split-0' / 'seed-0' / 'report.json'
     before = path.stat().st_mtime_ns
-    smoke(tmp_path, '--resume', '--seeds', '0', '1')
+    smoke(tmp_path, *QUICK, '--resume', '--seeds', '0', '1')
     assert path.stat().st_mtime_ns == before
     assert 'done before' in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_killed_and_resumed_run_ends_with_the_same_digits(tmp_path):
-    command = [sys.executable, '-m', 'benchmarks.tanp', LASTFM, '--smoke', '--out']
-    root = CONFIGS.parents[2]
-    whole = [*command, str(tmp_path / 'whole')]
-    subprocess.run(whole, cwd=root, check=True, capture_output=True)
-    broken = [*command, str(tmp_path / 'broken')]
+    smoke(tmp_path / 'whole', *QUICK)
+    arguments = [LASTFM, '--smoke', *QUICK, '--out', str(tmp_path / 'broken')]
     folder = tmp_path / 'broken' / 'tanp' / 'lastfm' / 'split-0' / 'seed-0'
-    process = subprocess.Popen(broken, cwd=root, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'benchmarks.tanp', *arguments],
+        cwd=CONFIGS.parents[2],
+        stderr=subprocess.DEVNULL,
+    )
     # Killed as soon as the first epoch is on disk, in the middle of the run.
     deadline = time.monotonic() + 120
     while not (folder / 'checkpoints' / 'last.ckpt').exists():
@@ -138,7 +143,7 @@ def test_killed_and_resumed_run_ends_with_the_same_digits(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (folder / 'report.json').exists()
-    subprocess.run([*broken, '--resume'], cwd=root, check=True, capture_output=True)
+    assert main([*arguments, '--resume']) == 0
     assert measured(tmp_path / 'whole') == measured(tmp_path / 'broken')
 
 
@@ -169,6 +174,7 @@ def test_bad_training_settings(tmp_path, capsys, monkeypatch, text, match):
     [
         (['no-such.toml'], 'No config file'),
         ([LASTFM, '--smoke', '--device', 'tpu'], "must be 'cpu' or 'cuda'"),
+        ([LASTFM, '--smoke', '--peers', 'magic'], "(got 'magic')"),
         (['TOML', '[data]\ndataset = "lastfn"'], "'data.dataset' must be one of"),
         (['TOML', '[data]\ndataset = "files"'], "'data.ratings' is lacking"),
         (
@@ -215,9 +221,22 @@ def test_episodes_of_seed_2020_are_the_authors_own(lastfm, part, folder):
                 assert [(str(user), str(item)) for item in ids] == expected
 
 
+def test_peers_that_were_not_run_are_said_so(tmp_path):
+    assert smoke(tmp_path, '--peers', 'none') == 0
+    assert measured(tmp_path)['peers'] == {}
+    assert smoke(tmp_path, '--peers', 'popularity', '--split-seed', '7') == 0
+    reports = read_reports(tmp_path)
+    assert [set(report['peers']) for report in reports] == [set(), {'popularity'}]
+    for table in (summary_table(reports), size_table(reports)):
+        rows = [[c.strip() for c in r.split('|')[1:-1]] for r in table.splitlines()]
+        peer, tanp = rows[2:]
+        assert peer == ['popularity', *['not run'] * (len(peer) - 1)]
+        assert 'not run' not in tanp
+
+
 def test_summary_figure_over_splits(tmp_path, capsys):
-    smoke(tmp_path)
-    smoke(tmp_path, '--split-seed', '7')
+    smoke(tmp_path, *QUICK)
+    smoke(tmp_path, '--peers', 'popularity', '--split-seed', '7')
     folder = tmp_path / 'tanp' / 'lastfm'
     assert plots([str(folder)]) == 0
     assert (folder / 'support-size.png').read_bytes().startswith(b'\x89PNG')
