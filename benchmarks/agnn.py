@@ -100,7 +100,7 @@ def load_dataset(dataset: str) -> RatingTables:
 
 
 def smoke_config(config: AGNNConfig) -> tuple[AGNNConfig, RatingTables]:
-    """A tiny planted data set and two epochs: seconds, to see that all runs."""
+    """A tiny planted data set and two of each step: seconds, to see that all runs."""
     tables = planted_tables()
 
     def known(section: Any, **other: Any) -> Any:
@@ -118,6 +118,7 @@ def smoke_config(config: AGNNConfig) -> tuple[AGNNConfig, RatingTables]:
         config,
         data=known(config.data, min_count=1, num_knots=4),
         graph=known(config.graph),
+        messages=dataclasses.replace(config.messages, steps=2, folds=2),
         train=dataclasses.replace(config.train, epochs=2, batch_size=256),
     )
     return config, tables

@@ -67,7 +67,7 @@ def test_smoke_run_writes_report_tables_and_plots(tmp_path, capsys, name):
 
 def test_clusters_are_exported_with_the_users_they_belong_to(tmp_path):
     published = str(CONFIGS / 'lastfm-as-published.toml')
-    smoke(tmp_path, config=published)
+    smoke(tmp_path, *QUICK, config=published)
     folder = tmp_path / 'tanp' / 'lastfm-as-published' / 'split-0' / 'seed-0'
     table = pd.read_csv(folder / 'clusters.csv')
     tables = planted_tastes()
@@ -88,8 +88,8 @@ def test_clusters_are_exported_with_the_users_they_belong_to(tmp_path):
 
 
 def test_same_seed_same_digits_and_another_seed_others(tmp_path):
-    smoke(tmp_path / 'a', '--seeds', '0', '1')
-    smoke(tmp_path / 'b')
+    smoke(tmp_path / 'a', *QUICK, 'random', 'svd', '--seeds', '0', '1')
+    smoke(tmp_path / 'b', *QUICK, 'random', 'svd')
     assert measured(tmp_path / 'a') == measured(tmp_path / 'b')
     assert measured(tmp_path / 'a')['metrics'] != measured(tmp_path / 'a', 1)['metrics']
 
