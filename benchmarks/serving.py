@@ -4,7 +4,7 @@
 
 Writes serving.json. The model is that of a config, untrained: weights cost the
 same whatever they are. Times are CPU seconds of one thread, after
-a warm-up.
+as many calls to warm up, as in a process that serves.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tanp.episodes import offsets
 
 CONFIG = Path(__file__).parent / 'configs' / 'tanp' / 'lastfm.toml'
 USERS = (1, 10, 100, 1000)
-FEW_USERS = 50  # calls of one user, as many fewer of more
+FEW_USERS = 100  # calls of one user, as many fewer of more
 SUPPORT = 20
 # A row beyond any table of users.
 NOBODY = 2**31
@@ -58,18 +58,19 @@ def measure(model: TaNP, num_items: int, users: int, repeats: int) -> dict[str, 
     """Seconds to rank the catalogue for users who come together."""
     episodes = strangers(users, num_items)
     scorer = CatalogueScorer(model.eval())
-    # The first few calls are slower, so there are more of what takes little.
+    # The first dozens of calls are slower, so there are more of what takes little.
     repeats = max(repeats, FEW_USERS // users)
     seconds = median(lambda: recommend(model, episodes, scorer=scorer), repeats)
     return {'users': users, 'seconds': seconds, 'per_user_ms': 1e3 * seconds / users}
 
 
 def median(function: Callable[[], Any], repeats: int) -> float:
-    """The middle of several CPU times, in seconds, after one that does not count.
+    """The middle of several CPU times, in seconds, after as many that do not count.
 
     On one thread that is the time on an idle machine, whatever else runs.
     """
-    function()
+    for _ in range(repeats):
+        function()
     taken = []
     for _ in range(repeats):
         start = time.process_time()

@@ -153,10 +153,13 @@ def check_episodes(model: TaNP, episodes: Episodes) -> None:
                 f'holds it'
             )
     low, high = LIKELIHOODS[model.likelihood][2]
-    label = episodes.label
-    if label.numel() and not bool(((label >= low) & (label <= high)).all()):
+    if not episodes.label.numel():
+        return
+    least, most = map(float, episodes.label.aminmax())
+    # One that is no number makes both so, which lie nowhere.
+    if not low <= least <= most <= high:
         raise ValueError(
             f"labels of 'episodes' must lie in [{low:g}, {high:g}] under the "
-            f'{model.likelihood} likelihood (got {float(label.min()):g} to '
-            f"{float(label.max()):g}); rescale them, or use likelihood 'gaussian'"
+            f'{model.likelihood} likelihood (got {least:g} to {most:g}); rescale them, '
+            f"or use likelihood 'gaussian'"
         )

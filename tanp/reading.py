@@ -109,7 +109,8 @@ class SupportReader:
         vector = self.scaled[batch.support_item]
         # size = [B, heads, S, F]
         key = key @ self.query
-        key[..., self.vector_columns] += own[..., -1].mT[..., None] * vector[:, None]
+        likeness = own[..., -1:].transpose(1, 2)
+        key[..., self.vector_columns].addcmul_(likeness, vector[:, None])
         key = BITS * torch.cat([key, level], dim=-1)
         # A value of ones sums up the attention.
         value = torch.cat([value, torch.ones_like(value[..., :1])], dim=-1)

@@ -51,6 +51,13 @@ def test_scores_are_predictions(small, tasks):
         assert torch.isclose(found.score[task][place].squeeze(), value, atol=1e-6)
 
 
+def test_what_is_found_may_be_learnt_from(small, tasks):
+    found = recommend(small('attentive'), tasks, 3)
+    weight = torch.ones(3, requires_grad=True)
+    (found.score * weight).sum().backward()
+    assert torch.allclose(weight.grad, found.score.sum(0))
+
+
 def test_the_support_may_be_recommended_again(small, tasks):
     found = recommend(small(), tasks, 20, exclude_support=False)
     assert found.item.sort(-1).values.eq(torch.arange(20)).all()
