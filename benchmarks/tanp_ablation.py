@@ -37,6 +37,7 @@ CHANGES: dict[str, dict[str, dict[str, Any]]] = {
     'no attention over the support': {'model': {'attention_heads': 0}},
     'four heads of attention': {'model': {'attention_heads': 4}},
     'no regression of the support': {'model': {'processes': 0}},
+    'neither of the two': {'model': {'attention_heads': 0, 'processes': 0}},
     'one pool for likes and dislikes': {'model': {'signed_pools': False}},
     'gating in place of FiLM': {'model': {'modulation': 'gating'}},
     'modulation by tanh, not 1 + tanh': {'model': {'residual_modulation': False}},
@@ -62,6 +63,8 @@ METRICS = {
     'ndcg@5': 'nDCG@5',
     'ndcg@10': 'nDCG@10',
 }
+# Of which there are differences, too.
+COMPARED = ('log_loss', 'ndcg@10')
 
 
 def changed(config: TaNPConfig, changes: dict[str, dict[str, Any]]) -> TaNPConfig:
@@ -91,11 +94,17 @@ def configs(smoke: bool = False) -> dict[str, TaNPConfig]:
 def run(
     tables: RatingTables, args: argparse.Namespace, path: Path
 ) -> list[dict[str, Any]]:
-    """Trains every config on every split with every seed, unless it is done."""
+    """Trains every config on every split with every seed, unless it is done.
+
+    What was done with other settings under the same name is done anew.
+    """
+    every = configs(args.smoke)
+    settings = {name: _plain(config) for name, config in every.items()}
     rows = json.loads(path.read_text(encoding='utf-8'))['runs'] if path.exists() else []
+    rows = [row for row in rows if row['config'] == settings.get(row['name'])]
     done = {(row['name'], row['split'], row['seed']) for row in rows}
     for split_seed in args.splits:
-        for name, config in configs(args.smoke).items():
+        for name, config in every.items():
             split = episodes_of(config, tables, split_seed)
             for seed in args.seeds:
                 if (name, split_seed, seed) in done:
@@ -109,28 +118,37 @@ def run(
                     for part in ('validation', 'test')
                 }
                 row = {'name': name, 'split': split_seed, 'seed': seed, **scores}
-                rows.append({**row, 'best_epoch': result.best_epoch})
+                row |= {'best_epoch': result.best_epoch, 'config': settings[name]}
+                rows.append(row)
                 write_json(path, {'environment': environment('cpu'), 'runs': rows})
     return rows
+
+
+def _plain(config: TaNPConfig) -> dict[str, Any]:
+    """Settings as a file holds them."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def ablation_table(rows: Sequence[dict[str, Any]]) -> str:
     """Test figures: mean ± sample standard deviation over splits and seeds.
 
-    The last column is the difference to the whole model on the same split with
-    the same seed, with its standard error.
+    The last columns are differences to the whole model on the same split with
+    the same seed, with their standard errors.
     """
     lines = []
-    whole = _scores(rows, WHOLE, 'ndcg@10')
-    for name in dict.fromkeys(row['name'] for row in rows):
+    present = {row['name'] for row in rows}
+    for name in (n for n in (*CHANGES, PUBLISHED) if n in present):
         cells = []
         for metric in METRICS:
             values = list(_scores(rows, name, metric).values())
             cells.append(mean_std(values) if values else '')
-        own = _scores(rows, name, 'ndcg@10')
-        differences = [own[key] - whole[key] for key in own if key in whole]
-        lines.append((name, *cells, '' if name == WHOLE else _paired(differences)))
-    return markdown(('', *METRICS.values(), 'nDCG@10, difference'), lines)
+        for metric in COMPARED:
+            own, whole = (_scores(rows, n, metric) for n in (name, WHOLE))
+            differences = [own[key] - whole[key] for key in own if key in whole]
+            cells.append('' if name == WHOLE else _paired(differences))
+        lines.append((name, *cells))
+    differing = (f'{METRICS[metric]}, difference' for metric in COMPARED)
+    return markdown(('', *METRICS.values(), *differing), lines)
 
 
 def _scores(
