@@ -55,12 +55,11 @@ class TaskInputs(NamedTuple):
     def rows(self) -> Rows:
         """Support rows, then query rows, each in slots of their own."""
         support, query = self.support, self.query
-        return Rows(
-            torch.cat([support.task, query.task]),
-            torch.cat([support.slot, query.slot + support.num_slots]),
-            support.num_tasks,
-            support.num_slots + query.num_slots,
-        )
+        task = torch.cat([support.task, query.task])
+        slot = torch.cat([support.slot, query.slot + support.num_slots])
+        num_slots = support.num_slots + query.num_slots
+        place = task * num_slots + slot
+        return Rows(task, slot, place, support.num_tasks, num_slots)
 
 
 class InputEncoder(nn.Module):

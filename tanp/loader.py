@@ -180,17 +180,26 @@ class _Dealt(NamedTuple):
 def pad(tasks: Episodes | _Dealt, chosen: Tensor) -> EpisodeBatch:
     """The batch of the chosen tasks."""
     start = tasks.ptr[chosen]
-    parts = []
-    for first, count in (
-        (start, tasks.num_support[chosen]),
-        (start + tasks.query_start[chosen], tasks.num_query[chosen]),
-    ):
-        slot = torch.arange(int(count.max()), device=count.device)
-        mask = slot < count[:, None]
-        # Padding points to the first interaction of all, and is then cleared.
-        position = (first[:, None] + slot) * mask
-        parts += [tasks.item[position] * mask, tasks.label[position] * mask, mask]
-    return EpisodeBatch(tasks.user[chosen], *parts)
+    support = _side(tasks, start, tasks.num_support[chosen])
+    start = start + tasks.query_start[chosen]
+    return EpisodeBatch(
+        tasks.user[chosen], *support, *_side(tasks, start, tasks.num_query[chosen])
+    )
+
+
+def _side(
+    tasks: Episodes | _Dealt, start: Tensor, count: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Items, labels and mask of so many interactions of each task."""
+    width = int(count.max())
+    if not width:
+        mask = torch.empty(len(count), 0, dtype=torch.bool, device=count.device)
+        return mask.to(tasks.item), mask.to(tasks.label), mask
+    slot = torch.arange(width, device=count.device)
+    mask = slot < count[:, None]
+    # Padding points to the first interaction of all, and is then cleared.
+    position = (start[:, None] + slot) * mask
+    return tasks.item[position] * mask, tasks.label[position] * mask, mask
 
 
 def _uniform(

@@ -104,7 +104,7 @@ class SupportReader:
         # What a support item adds to all queries, the user's share of them included.
         shared = self.strangers.user(attention.lin_query.weight, batch.user)
         shared = shared.view(len(key), self.heads, -1) + self.query_bias
-        level = key @ shared[..., None]
+        level = (key * shared[:, :, None]).sum(-1, keepdim=True)
         level = (level + self.level).masked_fill(~mask[:, None, :, None], -torch.inf)
         vector = self.scaled[batch.support_item]
         # size = [B, heads, S, F]
@@ -116,7 +116,8 @@ class SupportReader:
         value = torch.cat([value, torch.ones_like(value[..., :1])], dim=-1)
 
         sent, constant = self._regress(batch, surprise, vector)
-        pooled = torch.cat([weight, sent * self.mix[:, -2]], dim=-1).mT @ vector
+        pooled = torch.cat([weight, sent * self.mix[:, -2]], dim=-1)
+        pooled = torch.bmm(pooled.mT, vector)
         # As readers of pairs follow each other.
         size = weight.sum(-1, keepdim=True)
         sign = weight.repeat_interleave(self.heads, dim=-1)
@@ -139,7 +140,8 @@ class SupportReader:
             nothing = surprise.new_empty(*surprise.size(), 0)
             return nothing, nothing[:, 0]
         kernel = self.pairs.among(batch.support_item)
-        product = vector @ self.strangers.told.vector[batch.support_item].mT
+        vectors = self.strangers.told.vector[batch.support_item]
+        product = torch.bmm(vector, vectors.mT)
         kernel = torch.cat([kernel, product[..., None]], dim=-1)
         mask = batch.support_mask
         return self.model.regression.encode(kernel, surprise, mask, self.mix)

@@ -54,6 +54,6 @@ class StrangerInputs:
             # Labels 1 and 0 surprise by 1 and -1.
             surprise = 2 * label - 1
         nobody = support.task[:0]
-        query = Rows(nobody, nobody, support.num_tasks, 0)
+        query = Rows(nobody, nobody, nobody, support.num_tasks, 0)
         told = base, None, None, None
         return TaskInputs(x, label, surprise, *told, support, query), excess
