@@ -44,7 +44,8 @@ def serving_section(tanp: Content, agnn: Content) -> Section:
     if tanp is not None:
         caption = (
             f'{tanp["support"]} interactions of each new user are encoded and all '
-            f'{tanp["num_items"]:,} items ranked; CPU seconds of one thread.'
+            f'{tanp["num_items"]:,} items ranked; CPU seconds of one thread, the '
+            'quickest call and the median.'
         )
         parts[1:] = [as_table(serving_table(tanp), caption)]
     parts.append(Text('AGNN', 'heading'))
