@@ -2,17 +2,15 @@
 
 import importlib.util
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import torch_geometric
 from hypothesis import HealthCheck, settings
 
-from agnn_pyg.features import AttributeEncoder
-from agnn_pyg.graph import rating_graph
 from data.download import DownloadError
 from data.lastfm import load_lastfm
 from data.movielens import load_ml100k
@@ -36,7 +34,7 @@ def pytest_report_header() -> list[str]:
     device = torch.cuda.get_device_name() if cuda else 'none'
     present = [name for name in EXTENSIONS if importlib.util.find_spec(name)]
     return [
-        f'torch {torch.__version__}, PyG {torch_geometric.__version__}, '
+        f'torch {torch.__version__}, PyG {version("torch-geometric")}, '
         f'CUDA device: {device}',
         f'PyG extensions: {", ".join(present) or "none"}',
     ]
@@ -128,6 +126,9 @@ def tiny_pairs():
 
 @pytest.fixture(scope='session')
 def tiny_attributes(tiny_frames):
+    # Imported late: the process that hands out tests should not wait for PyG.
+    from agnn_pyg.features import AttributeEncoder
+
     return {
         side: AttributeEncoder(list(frame.columns), num_knots=3).fit_transform(frame)
         for side, frame in tiny_frames.items()
@@ -137,6 +138,8 @@ def tiny_attributes(tiny_frames):
 @pytest.fixture(scope='session')
 def tiny_graph(tiny_attributes, tiny_pairs):
     """The rating graph of these tables, with pools of 6 and 7 candidates."""
+    from agnn_pyg.graph import rating_graph
+
     return rating_graph(
         tiny_attributes['user'], tiny_attributes['item'], *tiny_pairs, pool=0.5
     )
