@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.agnn_tables import run_table
-from benchmarks.command import Benchmark, make_parser, run_command, run_seeds
+from benchmarks.command import (
+    Benchmark,
+    make_parser,
+    named_peers,
+    run_command,
+    run_seeds,
+)
 from benchmarks.config import AGNNConfig, load_config
 from benchmarks.experiment import learn_messages, run_agnn
 from benchmarks.peers import PEERS, QUICK, run_peers
@@ -59,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
         tables = load_dataset(config.data.dataset)
     parts = _split(config, tables, args)
     files = [path.name for path in args.split_files or []]
+    peers = named_peers(args.peers, quick=QUICK, all=tuple(PEERS))
     # The same for every model seed: messages are propagated, not trained.
     messages = functools.cache(lambda: learn_messages(config, tables, parts))
     run_seeds(
@@ -68,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
             _describe(tables, parts),
             args.out / 'agnn' / args.config.stem / _split_name(args),
             lambda *seed: run_agnn(config, tables, parts, *seed, messages()),
-            lambda: run_peers(tables, parts, config.train.refit, _peers(args.peers)),
+            lambda: run_peers(tables, parts, config.train.refit, peers),
             run_table,
             plot_runs,
             {'split_files': files or None},
@@ -137,12 +144,6 @@ def _split_name(args: argparse.Namespace) -> str:
         train = args.split_files[0].resolve()
         return f'files-{train.parent.name}-{train.stem}'
     return f'split-{args.split_seed}'
-
-
-def _peers(names: list[str]) -> tuple[str, ...]:
-    named = {'quick': QUICK, 'all': tuple(PEERS), 'none': ()}
-    chosen = [peer for name in names for peer in named.get(name, (name,))]
-    return tuple(dict.fromkeys(chosen))
 
 
 if __name__ == '__main__':

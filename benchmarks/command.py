@@ -127,6 +127,13 @@ def _report(
     }
 
 
+def named_peers(names: Sequence[str], **groups: Sequence[str]) -> tuple[str, ...]:
+    """Names of peers, once each; a group's name stands for its members."""
+    groups = {'none': (), **groups}
+    chosen = [peer for name in names for peer in groups.get(name, (name,))]
+    return tuple(dict.fromkeys(chosen))
+
+
 def check_device(device: str) -> None:
     """Raises ``ValueError`` unless torch can use the device."""
     if device != 'cpu' and not device.startswith('cuda'):

@@ -14,7 +14,13 @@ import dataclasses
 import sys
 from typing import Any
 
-from benchmarks.command import Benchmark, make_parser, run_command, run_seeds
+from benchmarks.command import (
+    Benchmark,
+    make_parser,
+    named_peers,
+    run_command,
+    run_seeds,
+)
 from benchmarks.config import load_config
 from benchmarks.episode_peers import PEERS, run_episode_peers
 from benchmarks.tanp_config import EpisodesConfig, TaNPConfig
@@ -55,7 +61,8 @@ def run(args: argparse.Namespace) -> None:
         tables = _load(config.data)
     split = episodes_of(config, tables, args.split_seed)
     likelihood = 'bernoulli' if set(tables.ratings['rating']) <= {0, 1} else 'gaussian'
-    kind = len(tables.items), likelihood, config.data.relevant
+    labels = likelihood, config.data.relevant
+    peers = named_peers(args.peers, all=tuple(PEERS[likelihood]))
     run_seeds(
         args,
         Benchmark(
@@ -63,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
             _describe(tables, split, likelihood),
             args.out / 'tanp' / args.config.stem / f'split-{args.split_seed}',
             lambda seed, options: run_tanp(config, tables, split, seed, options),
-            lambda: run_episode_peers(split, *kind, _peers(args.peers, likelihood)),
+            lambda: run_episode_peers(split, len(tables.items), *labels, peers),
             run_tables,
             plot_tanp,
         ),
@@ -85,12 +92,6 @@ def _describe(
         },
         'left_out': split.left_out,
     }
-
-
-def _peers(names: list[str], likelihood: str) -> tuple[str, ...]:
-    named = {'all': tuple(PEERS[likelihood]), 'none': ()}
-    chosen = [peer for name in names for peer in named.get(name, (name,))]
-    return tuple(dict.fromkeys(chosen))
 
 
 def _load(data: EpisodesConfig) -> RatingTables:

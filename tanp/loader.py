@@ -191,11 +191,7 @@ def _side(
     tasks: Episodes | _Dealt, start: Tensor, count: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Items, labels and mask of so many interactions of each task."""
-    width = int(count.max())
-    if not width:
-        mask = torch.empty(len(count), 0, dtype=torch.bool, device=count.device)
-        return mask.to(tasks.item), mask.to(tasks.label), mask
-    slot = torch.arange(width, device=count.device)
+    slot = torch.arange(int(count.max()), device=count.device)
     mask = slot < count[:, None]
     # Padding points to the first interaction of all, and is then cleared.
     position = (start[:, None] + slot) * mask

@@ -77,8 +77,8 @@ class SupportReader:
         """
         attention, decoder = self.model.attention, self.model.decoder
         width, end = 2 * attention.num_kernels, attention.out_channels
-        weight = decoder.lins[0].weight[:, self.strangers.x.size(-1) :]
-        weight = weight[:, : decoder.in_channels - self.strangers.x.size(-1)]
+        known = self.strangers.x.size(-1)
+        weight = decoder.lins[0].weight[:, known : decoder.in_channels]
         return weight.tensor_split((end - 2 * width, end - width, end), dim=-1)
 
     @property

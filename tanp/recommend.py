@@ -140,6 +140,5 @@ def _score_catalogue(
             scores_of = make()
             parts = zip(position.split(size), EpisodeLoader(tasks, size), strict=True)
             for part, batch in parts:
-                if device != batch.user.device:
-                    batch = batch.to(device)
+                batch = batch.to(device)
                 yield part, batch, scores_of(batch)

@@ -45,7 +45,7 @@ def serving_section(tanp: Content, agnn: Content) -> Section:
         caption = (
             f'{tanp["support"]} interactions of each new user are encoded and all '
             f'{tanp["num_items"]:,} items ranked; CPU seconds of one thread, the '
-            'quickest call and the median.'
+            'median of many calls and the quickest.'
         )
         parts[1:] = [as_table(serving_table(tanp), caption)]
     parts.append(Text('AGNN', 'heading'))
