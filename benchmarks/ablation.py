@@ -14,14 +14,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ablation_tables import ablation_table
+from benchmarks.ablation_tables import ablation_tables
 from benchmarks.agnn import load_dataset, smoke_config
 from benchmarks.command import make_parser, run_command
 from benchmarks.config import AGNNConfig, load_config
 from benchmarks.experiment import Options, learn_messages, run_agnn
 from benchmarks.plots import ablation_bars, save
 from benchmarks.records import environment, read_reports, write_json
-from benchmarks.variants import BASE, VARIANTS, override
+from benchmarks.variants import BASE, VARIANTS, base_of, override
 from data.splits import Split, split
 from data.tables import RatingTables
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         )
         _run_split(args, config, tables, parts, split_seed, folder)
     reports = read_reports(folder)
-    table = ablation_table(reports)
+    table = '\n\n'.join(ablation_tables(reports).values())
     (folder / 'table.md').write_text(table + '\n', encoding='utf-8')
     bars = ablation_bars(reports)
     if bars is not None:
@@ -85,7 +85,8 @@ def _run_split(
     propagated: dict[Any, Any] = {}
     for name in args.variants:
         changed = override(config, VARIANTS[name])
-        if name != BASE and changed == config:
+        base = override(config, VARIANTS[base_of(name)])
+        if name != BASE and changed == base:
             continue  # of this mode it is no change
         for seed in args.seeds:
             own = folder / name.replace(' ', '-') / f'split-{split_seed}/seed-{seed}'

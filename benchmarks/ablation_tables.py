@@ -7,33 +7,42 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.markdown import NOT_RUN, markdown
-from benchmarks.variants import BASE, VARIANTS
+from benchmarks.variants import ALONE, BASE, VARIANTS, base_of
 
 
-def ablation_table(reports: Sequence[dict[str, Any]]) -> str:
-    """Test scores of each variant, and differences to the model as configured.
+def ablation_tables(reports: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Tables by what their variants are changes of: the whole, the network alone."""
+    bases = {base_of(name) for name in by_variant(reports)}
+    return {b: ablation_table(reports, b) for b in (BASE, ALONE) if b in bases}
+
+
+def ablation_table(reports: Sequence[dict[str, Any]], base: str = BASE) -> str:
+    """Test scores of a variant and of its changes, and their differences to it.
 
     A difference is the mean over pairs of equal split and seed, ± its standard
     error over splits (over seeds, where there is one split).
     """
     rows = []
     for name, scores in by_variant(reports).items():
-        difference = '' if name == BASE else _difference(reports, name)
+        if name != base and base_of(name) != base:
+            continue
+        difference = '' if name == base else _difference(reports, name)
         means = (
             f'{statistics.mean(s[metric] for s in scores.values()):.4f}'
             for metric in ('rmse', 'mae', 'ndcg')
         )
         rows.append((name, *means, difference, str(len(scores))))
-    header = ('', 'test RMSE', 'MAE', 'nDCG@10', 'RMSE − as configured', 'runs')
+    header = ('', 'test RMSE', 'MAE', 'nDCG@10', f'RMSE − {base}', 'runs')
     return markdown(header, rows)
 
 
 def differences(reports: Sequence[dict[str, Any]], name: str) -> list[float]:
     """Paired differences in test RMSE: one a split, or one a seed of one split."""
     scores = by_variant(reports)
+    mine, base = scores[name], scores.get(base_of(name), {})
     pairs: dict[int, list[float]] = {}
-    for key in sorted(scores[name].keys() & scores.get(BASE, {}).keys()):
-        gap = scores[name][key]['rmse'] - scores[BASE][key]['rmse']
+    for key in sorted(mine.keys() & base.keys()):
+        gap = mine[key]['rmse'] - base[key]['rmse']
         pairs.setdefault(key[0], []).append(gap)
     if len(pairs) == 1:
         return next(iter(pairs.values()))

@@ -101,7 +101,7 @@ def ablation_bars(reports: Sequence[dict[str, Any]]) -> Any | None:
     axes.axvline(0, color=LINE_COLOR, lw=1)
     axes.invert_yaxis()
     axes.locator_params(axis='x', nbins=5)
-    axes.set(xlabel='test RMSE above that of the whole')
+    axes.set(xlabel='test RMSE above that without the change')
     return figure
 
 

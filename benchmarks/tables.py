@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tanp_tables
-from benchmarks.ablation_tables import ablation_table as agnn_ablation_table
+from benchmarks.ablation_tables import ablation_tables
 from benchmarks.agnn_serving import agnn_serving_table
 from benchmarks.agnn_tables import lead_table, rmse_table, summary_table
 from benchmarks.layer_plots import layer_table
@@ -118,7 +118,7 @@ def _ablation_block(results: Path) -> str:
     for path in sorted(results.glob('*')):
         reports = read_reports(path)
         if reports:
-            parts += [f'**{path.name}**', agnn_ablation_table(reports)]
+            parts += [f'**{path.name}**', *ablation_tables(reports).values()]
             parts.append(hardware_line(reports))
     return '\n\n'.join(parts) or NOT_RUN
 

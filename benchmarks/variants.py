@@ -8,10 +8,11 @@ from typing import Any
 from benchmarks.config import AGNNConfig
 
 BASE = 'as configured'
+ALONE = 'no messages'
 # One change each, as SECTION.KEY and the value it is given.
 VARIANTS: dict[str, dict[str, Any]] = {
     BASE: {},
-    'no messages': {'messages.share': 0.0},
+    ALONE: {'messages.share': 0.0},
     'messages only': {'messages.share': 1.0},
     'half of it messages': {'messages.share': 0.5},
     'no messages from the user': {'messages.kinds': ('item', 'attribute')},
@@ -29,11 +30,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'no preference proximity': {'graph.preference': False},
     'no extended VAE': {
         'model.generate': False,
-        'model.generate_bias': False,
         'train.kl_weight': 0.0,
         'train.reconstruction_weight': 0.0,
     },
-    'no generated bias': {'model.generate_bias': False},
     'no simulated cold nodes': {'train.cold_users': 0.0, 'train.cold_items': 0.0},
     'no preference loss': {'train.preference_weight': 0.0},
     'no linear skip': {'model.skip': False},
@@ -44,6 +43,29 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'no moving average': {'train.ema_decay': None},
     'a single draw': {'train.draws': 1},
 }
+# What the network is without a part, where no messages make up for it.
+ALONE_PREFIX = f'{ALONE}, '
+VARIANTS |= {
+    ALONE_PREFIX + name: VARIANTS[ALONE] | VARIANTS[name]
+    for name in (
+        'no neighbours',
+        'plain mean',
+        'SAGEConv',
+        'no preference proximity',
+        'no extended VAE',
+        'no simulated cold nodes',
+        'no preference loss',
+        'no linear skip',
+        'no hidden layer',
+        'no moving average',
+        'a single draw',
+    )
+}
+
+
+def base_of(name: str) -> str:
+    """The variant that one is a single change away from."""
+    return ALONE if name.startswith(ALONE_PREFIX) else BASE
 
 
 def override(config: AGNNConfig, changes: dict[str, Any]) -> AGNNConfig:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.ablation_tables import ablation_table
+from benchmarks.ablation_tables import ablation_tables
 from benchmarks.agnn_tables import (
     MODES,
     NAMES,
@@ -21,7 +21,6 @@ from benchmarks.markdown import NOT_RUN, mean_std
 from benchmarks.pages.charts import SIZE, error_curves, lead_dots, mode_calibration
 from benchmarks.pages.parts import Card, Section, Table, Text, as_table, chart
 from benchmarks.plots import ablation_bars, learning_curves
-from benchmarks.variants import BASE
 
 Reports = Sequence[dict[str, Any]]
 
@@ -172,7 +171,8 @@ def ablation_section(ablation: Mapping[str, Reports], tanp: Table | None) -> Sec
             'Means over splits and seeds; differences are paired, ± their standard '
             'error. Above zero: worse for the change.'
         )
-        parts.append(as_table(ablation_table(reports), caption, (BASE,)))
+        for base, table in ablation_tables(reports).items():
+            parts.append(as_table(table, caption, (base,)))
         bars = ablation_bars(reports)
         if bars is not None:
             size = (4.8, bars.get_size_inches()[1])

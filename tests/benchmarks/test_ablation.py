@@ -3,10 +3,10 @@ import statistics
 import pytest
 
 from benchmarks.ablation import main
-from benchmarks.ablation_tables import ablation_table, differences
+from benchmarks.ablation_tables import ablation_table, ablation_tables, differences
 from benchmarks.config import load_config
 from benchmarks.records import read_reports
-from benchmarks.variants import BASE, VARIANTS, override
+from benchmarks.variants import ALONE, BASE, VARIANTS, base_of, override
 
 CONFIG = 'benchmarks/configs/agnn/ml100k-item-cold.toml'
 
@@ -22,7 +22,21 @@ def report(variant, rmse, split=0, seed=0):
 def test_each_variant_changes_what_it_names(name):
     config = load_config(CONFIG)
     changed = override(config, VARIANTS[name])
-    assert (changed == config) == (name == BASE)
+    base = override(config, VARIANTS[base_of(name)])
+    assert (changed == base) == (name == BASE)
+
+
+def test_parts_of_the_network_alone_are_paired_with_it_in_a_table_below():
+    part = f'{ALONE}, no linear skip'
+    reports = [report(BASE, 1.0), report(ALONE, 1.2), report(part, 1.5)]
+    assert differences(reports, part) == pytest.approx([0.3])
+    whole, alone = ablation_tables(reports).values()
+    assert part not in whole
+    assert '+0.2000' in whole
+    assert alone == ablation_table(reports, ALONE)
+    assert f'RMSE − {ALONE}' in alone
+    assert '+0.3000' in alone
+    assert BASE not in alone
 
 
 @pytest.mark.slow
