@@ -74,17 +74,16 @@ class Attention:
     def _met(self, users: slice, count: int) -> Met:
         """Pairs of users: places among slots of blocks, sums and users."""
         item, mask = self.batch.support_item[users], self.batch.support_mask[users]
-        task = torch.arange(count, device=item.device)[:, None].expand(item.size())
-        slot = torch.arange(self.size, device=item.device)
-        slot = task % self.step * self.size + slot
-        row = [slot, task + count * self.reading.bad[users], task]
-        weight = self.reading.weight[:, users]
-        return self.reader.pairs.of(item, mask, weight, torch.stack(row, dim=-1))
+        slot = torch.arange(item.numel(), device=item.device)
+        task = slot // self.size
+        signed = task + count * self.reading.bad[users].flatten()
+        row = slot % (self.step * self.size), signed, task
+        return self.reader.pairs.of(item, mask, self.reading.weight[:, users], row)
 
     def _split(self, met: Met) -> Iterator[tuple[Tensor, Tensor]]:
         """Where and what pairs add to the logits of each block."""
         good, bad = met.value[: 2 * self.heads].chunk(2)
-        ptr = [*met.ptr[: -1 : self.step].tolist(), met.place.size(1)]
+        ptr = [*met.ptr[: -1 : self.step].tolist(), met.value.size(1)]
         size = [end - start for start, end in pairwise(ptr)]
         place = met.place[0].expand(self.heads, -1)
         return zip(place.split(size, 1), (good + bad).split(size, 1), strict=True)

@@ -25,10 +25,11 @@ class MetPairs:
     def __init__(
         self, told: Catalogue, pair: Tensor, mix: Tensor, columns: Sequence[int]
     ) -> None:
-        self.ptr, self.other, self.kernel = told.ptr, told.other, told.kernel
+        self.start, self.count, self.other = told.ptr[:-1], told.ptr.diff(), told.other
         self.num_items, self.pair, self.mix = len(told.mean), pair.flatten(), mix
-        self.some = told.kernel[:, columns]
-        one = torch.repeat_interleave(self.ptr.diff())
+        # A row a kernel, which is faster to gather from and to multiply.
+        self.kernel, self.some = told.kernel.t().contiguous(), told.kernel[:, columns]
+        one = torch.repeat_interleave(self.count)
         self.key = one * self.num_items + self.other
 
     def among(self, item: Tensor) -> Tensor:
@@ -41,7 +42,9 @@ class MetPairs:
         kernel.index_copy_(0, met, self.some.index_select(0, place))
         return kernel.view(*item.size(), item.size(1), -1)
 
-    def of(self, item: Tensor, mask: Tensor, weight: Tensor, row: Tensor) -> Met:
+    def of(
+        self, item: Tensor, mask: Tensor, weight: Tensor, row: Sequence[Tensor]
+    ) -> Met:
         """The pairs of support items :obj:`[B, S]`.
 
         Args:
@@ -49,20 +52,19 @@ class MetPairs:
             mask (Tensor): Which are none.
             weight (Tensor): By what readers weigh what they make of an item's kernels,
                 :obj:`[M, B, S]`.
-            row (Tensor): For each of T tables, the row of an item, :obj:`[B, S, T]`.
+            row (sequence): For each of T tables, the row of an item, :obj:`[B S]`.
         """
         item = item.flatten()
-        start = self.ptr[item]
-        count = (self.ptr[item + 1] - start) * mask.flatten()
+        count = self.count.index_select(0, item) * mask.flatten()
         end = offsets(count)
         slot = torch.repeat_interleave(count, output_size=int(end[-1]))
-        # Of an item's first pair: where it is listed, and its place in each table.
-        first = [(start - end[:-1])[:, None], row.flatten(0, 1) * self.num_items]
-        first = torch.cat(first, dim=1).index_select(0, slot)
-        listed = first[:, 0] + torch.arange(len(slot), device=slot.device)
-        value = self.mix @ self.kernel.index_select(0, listed).t()
+        first = self.start.index_select(0, item) - end[:-1]
+        listed = torch.arange(len(slot), device=slot.device)
+        listed += first.index_select(0, slot)
+        value = self.mix @ self.kernel.index_select(1, listed)
         value *= weight.flatten(1).index_select(1, slot)
-        place = first[:, 1:].t() + self.other.index_select(0, listed)
+        other = self.other.index_select(0, listed)
+        place = [(one * self.num_items).index_select(0, slot) + other for one in row]
         return Met(end[:: mask.size(1)], place, value)
 
 
@@ -71,10 +73,10 @@ class Met(NamedTuple):
 
     Attributes:
         ptr: Where the pairs of each task begin, :obj:`[B + 1]`.
-        place: In each of T tables of rows and items, :obj:`[T, P]`.
+        place: In each of T tables of rows and items, :obj:`[P]`.
         value: What readers make of kernels, by their weights, :obj:`[M, P]`.
     """
 
     ptr: Tensor
-    place: Tensor
+    place: list[Tensor]
     value: Tensor
