@@ -38,9 +38,9 @@ class Attention:
         self.step = step
         self.heads, num_tasks, self.size, _ = reading.key.size()
         self.width, self.num_items = reading.value.size(2) - 1, reader.known.size(-1)
-        # Rows of means, of what vectors make, of the other kernels for good and bad.
+        # Rows of means, of kernels for good and bad, and of what vectors make.
         *_, sums, expected = reader.readers
-        self.rows = [self.heads * self.width, 2 + expected, 2 * sums]
+        self.rows = [self.heads * self.width, 2 * sums, 2 + expected]
         self.told = self._empty(sum(self.rows), min(GROUP * step, num_tasks))
         self.blocks: dict[int, _Block] = {}
 
@@ -90,7 +90,7 @@ class Attention:
 
     def _sum(self, told: Tensor, pooled: Tensor, met: Met) -> Tensor:
         """Fills the rows that sum up kernels; returns those that are left."""
-        means, products, kernels = told.split(self.rows)
+        means, kernels, products = told.split(self.rows)
         *_, sums, expected = met.value.split(self.reader.readers)
         # What vectors make of kernels, and then what pairs add.
         pooled = pooled.transpose(0, 1).flatten(0, 1)

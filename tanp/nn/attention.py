@@ -96,10 +96,9 @@ class SupportAttention(nn.Module):
 
         # size = [B, 2, E Q], then [B, 2 E, Q]
         total = weight.transpose(1, 2) @ kernel.flatten(2)
-        total = total.view(len(q), -1, q.size(2))
-        count = self.count(weight)
-        out = torch.cat([read, total, total / count[..., None]], dim=1)
-        return out.transpose(1, 2)
+        sums = total, total / self.count(weight)[..., None]
+        sums = (value.view(len(q), -1, q.size(2)) for value in sums)
+        return torch.cat([read, *sums], dim=1).transpose(1, 2)
 
     def encode(
         self, support: Tensor, surprise: Tensor, mask: Tensor
@@ -122,8 +121,8 @@ class SupportAttention(nn.Module):
         return k, v, weight, own
 
     def count(self, weight: Tensor) -> Tensor:
-        """What sums of kernels are divided by for a mean, :obj:`[B, 2 E]`."""
-        return weight.sum(1).clamp(min=1).repeat_interleave(self.num_kernels, dim=1)
+        """What sums of kernels are divided by for a mean, :obj:`[B, 2]`."""
+        return weight.sum(1).clamp(min=1)
 
     def _split(self, x: Tensor) -> Tensor:
         """Heads in front, :obj:`[B, heads, L, head_channels]`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,18 +56,20 @@ class SupportRegression(nn.Module):
     def forward(
         self, kernel: Tensor, support_kernel: Tensor, surprise: Tensor, mask: Tensor
     ) -> Tensor:
-        weight = self.mix()
-        value, constant = self.encode(support_kernel, surprise, mask, weight)
-        sent = value[:, :, None] * weight[:, :-1].t()
+        mix = self.mix()
+        value, constant = self.encode(support_kernel, surprise, mask, mix)
+        sent = value[:, :, None] * mix.weight.t()
         # size = [B, Q, S E] by [B, S E, P]
         return kernel.flatten(2) @ sent.flatten(1, 2) + constant[:, None]
 
-    def mix(self) -> Tensor:
-        """Weights of the kernels and of the constant, :obj:`[P, E + 1]`."""
-        return F.softplus(self.weight)
+    def mix(self) -> Mix:
+        """What processes make of kernels."""
+        weight = F.softplus(self.weight)
+        noise = F.softplus(self.noise) + LEAST_NOISE
+        return Mix(weight[:, :-1], CONSTANT * weight[:, -1], noise)
 
     def encode(
-        self, support_kernel: Tensor, surprise: Tensor, mask: Tensor, weight: Tensor
+        self, support_kernel: Tensor, surprise: Tensor, mask: Tensor, mix: Mix
     ) -> tuple[Tensor, Tensor]:
         """Of a labelled support, all that does not depend on queries.
 
@@ -73,18 +77,29 @@ class SupportRegression(nn.Module):
             What each support item sends along the kernel of each process,
             :obj:`[B, S, P]`, and what all items are sent, :obj:`[B, P]`.
         """
-        level = CONSTANT * weight[:, -1]
         # size = [B, P, S, S]
-        among = (support_kernel @ weight[:, :-1].t() + level).permute(0, 3, 1, 2)
+        among = F.linear(support_kernel, mix.weight, mix.level).permute(0, 3, 1, 2)
         # Padding is alike to nothing, and has nothing to say.
-        among = among * (mask[:, None, :, None] & mask[:, None, None, :])
-        noise = F.softplus(self.noise) + LEAST_NOISE
-        noise = torch.where(mask[:, None], noise[:, None], 1)
+        among = among * (mask[:, :, None] & mask[:, None])[:, None]
+        among.diagonal(dim1=-2, dim2=-1).add_(mix.noise[:, None])
         value = surprise.masked_fill(~mask, 0)[:, None, :, None]
-        factor = torch.linalg.cholesky(among + torch.diag_embed(noise))
-        value = value.expand(-1, len(weight), -1, -1)
+        factor = torch.linalg.cholesky(among)
         value = torch.cholesky_solve(value, factor).squeeze(-1).mT
-        return value, value.sum(1) * level
+        return value, value.sum(1) * mix.level
 
     def extra_repr(self) -> str:
         return f'processes={self.out_channels}'
+
+
+class Mix(NamedTuple):
+    """What P processes make of E kernels.
+
+    Attributes:
+        weight: Weights of the kernels, :obj:`[P, E]`.
+        level: By how much all items are alike, :obj:`[P]`.
+        noise: Variances, :obj:`[P]`.
+    """
+
+    weight: Tensor
+    level: Tensor
+    noise: Tensor
