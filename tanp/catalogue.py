@@ -92,7 +92,8 @@ class CatalogueScorer:
         inputs, excess = self.strangers(batch)
         task, context, *_ = self.model.encode(inputs)
         scales, shifts = self.model.decoder.modulate(task)
-        scale, shift = scales[0], shifts[0] + scales[0] * self._shared(batch, context)
+        scale = scales[0]
+        shift = torch.addcmul(shifts[0], scale, self._shared(batch, context))
         reading = None
         if self.reader is not None:
             reading = self.reader(batch, inputs, scale)
@@ -101,7 +102,7 @@ class CatalogueScorer:
         if excess is not None:
             level = level + excess[:, None]
         first = scale[:, None], shift[:, None]
-        return self._score(batch, reading, first, rest) + level
+        return self._score(batch, reading, first, rest).add_(level)
 
     def _shared(self, batch: EpisodeBatch, context: Tensor | None) -> Tensor:
         """What all items of a task share of the first layer, without its bias."""
@@ -129,10 +130,10 @@ class CatalogueScorer:
         for lin, scale, shift in zip(
             decoder.lins[1:], scales[1:], shifts[1:], strict=True
         ):
-            left = shift + scale * F.linear(left, lin.weight, lin.bias)
+            left = torch.addcmul(shift, scale, F.linear(left, lin.weight, lin.bias))
             weight = scale[..., None] * lin.weight
             made.append((weight.mT, -left[:, None]))
-        return made, left @ decoder.lin_out.weight.t()
+        return made, F.linear(left, decoder.lin_out.weight)
 
     def _score(
         self,

@@ -129,7 +129,11 @@ def _draw(
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, and afterwards the modes that were."""
-    training = [*_training(model)]
+    # `modules` makes names, too, which takes a while next to a single task.
+    modules = [model]
+    for module in modules:
+        modules.extend(module.children())
+    training = [module for module in modules if module.training]
     try:
         for module in training:
             module.training = False
@@ -137,14 +141,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-def _training(module: nn.Module) -> Iterator[nn.Module]:
-    # `modules` makes names, too, which takes a while next to a single task.
-    if module.training:
-        yield module
-    for child in module.children():
-        yield from _training(child)
 
 
 def check_episodes(model: TaNP, episodes: Episodes) -> None:

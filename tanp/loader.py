@@ -40,13 +40,8 @@ class EpisodeBatch(NamedTuple):
         return EpisodeBatch(*(tensor.to(device) for tensor in self))
 
     def cleared(self) -> EpisodeBatch:
-        """The same batch with zeros for items and labels of the support's padding."""
-        padding = ~self.support_mask
-        item, label = self.support_item, self.support_label
-        return self._replace(
-            support_item=item.masked_fill(padding, 0),
-            support_label=label.masked_fill(padding, 0),
-        )
+        """The same batch with rows of items in the support's padding, too."""
+        return self._replace(support_item=self.support_item * self.support_mask)
 
 
 class EpisodeLoader:
@@ -179,12 +174,18 @@ class _Dealt(NamedTuple):
 
 def pad(tasks: Episodes | _Dealt, chosen: Tensor) -> EpisodeBatch:
     """The batch of the chosen tasks."""
-    start = tasks.ptr[chosen]
-    support = _side(tasks, start, tasks.num_support[chosen])
-    start = start + tasks.query_start[chosen]
-    return EpisodeBatch(
-        tasks.user[chosen], *support, *_side(tasks, start, tasks.num_query[chosen])
+    start, num_support, query_start, num_query, user = (
+        value.index_select(0, chosen)
+        for value in (
+            tasks.ptr,
+            tasks.num_support,
+            tasks.query_start,
+            tasks.num_query,
+            tasks.user,
+        )
     )
+    support = _side(tasks, start, num_support)
+    return EpisodeBatch(user, *support, *_side(tasks, start + query_start, num_query))
 
 
 def _side(
@@ -195,7 +196,8 @@ def _side(
     mask = slot < count[:, None]
     # Padding points to the first interaction of all, and is then cleared.
     position = (start[:, None] + slot) * mask
-    return tasks.item[position] * mask, tasks.label[position] * mask, mask
+    item, label = tasks.item.take(position), tasks.label.take(position)
+    return item * mask, label * mask, mask
 
 
 def _uniform(

@@ -321,11 +321,10 @@ def _summary(inputs: TaskInputs) -> Tensor:
     """How many of a support surprise for good and for bad, in several scales."""
     surprise, support = inputs.surprise[: inputs.num_support], inputs.support
     signs = torch.stack([surprise > 0, surprise <= 0], dim=-1).to(surprise.dtype)
-    like, dislike = sum_by(signs, support.task, support.num_tasks).unbind(-1)
+    count = sum_by(signs, support.task, support.num_tasks)
+    like, dislike = count.split(1, dim=-1)
     balance = (like - dislike) / (like + dislike + 2)
-    return torch.stack(
-        [like / 10, dislike / 10, like.log1p(), dislike.log1p(), balance], dim=-1
-    )
+    return torch.cat([count / 10, count.log1p(), balance], dim=-1)
 
 
 def _config(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -68,19 +68,21 @@ def recommend(
             f'recommend (got {k})'
         )
     item = torch.empty(len(episodes), k, dtype=torch.long)
-    score = torch.empty(len(episodes), k, dtype=next(model.parameters()).dtype)
+    score = torch.empty(len(episodes), k, dtype=_weight(model).dtype)
     link = LIKELIHOODS[model.likelihood][1]
     # What is made in this mode has less to keep account of, and stays in here.
     with torch.inference_mode():
         scored = _score_catalogue(model, episodes, batch_size, scorer)
         for task, batch, scores in scored:
             if exclude_support:
-                row, slot = batch.support_mask.nonzero(as_tuple=True)
-                scores[row, batch.support_item[row, slot]] = -torch.inf
+                # Padding stands for an item that is there, too.
+                mask, told = batch.support_mask, batch.support_item
+                told = torch.where(mask, told, told[:, :1])
+                scores.scatter_(1, told, -torch.inf)
             # Before the link, which keeps the order but for ties of what is certain.
             best = scores.topk(k, dim=-1)
-            score[task] = link(best.values.double()).to(score)
-            item[task] = best.indices.cpu()
+            score.index_copy_(0, task, link(best.values.double()).to(score))
+            item.index_copy_(0, task, best.indices.cpu())
     return Recommendation(item, score)
 
 
@@ -120,7 +122,7 @@ def _score_catalogue(
 ) -> Iterator[tuple[Tensor, EpisodeBatch, Tensor]]:
     """Scores of all items, as :func:`predict_catalogue` takes them."""
     check_episodes(model, episodes)
-    device = next(model.parameters()).device
+    device = _weight(model).device
     statistics = model.inputs.statistics
     stranger = torch.full((len(episodes),), CatalogueScorer.suits(model))
     if statistics is not None and stranger.any():
@@ -142,3 +144,8 @@ def _score_catalogue(
             for part, batch in parts:
                 batch = batch.to(device)
                 yield part, batch, scores_of(batch)
+
+
+def _weight(model: TaNP) -> Tensor:
+    """A weight that every model has, found without a walk through all of them."""
+    return model.decoder.lin_out.weight
