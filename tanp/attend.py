@@ -57,12 +57,14 @@ class Attention:
             if count < group:
                 told = self._empty(len(told), count)
             met = self._met(users, count)
-            means = self._sum(told, self.reading.pooled[users], met)
+            good, bad, *values = met.value.split(self.reader.readers)
+            pooled = self.reading.pooled[users]
+            means = self._sum(told, pooled, met.place[1:], values)
             key, value = (self.reading[n][:, users] for n in range(2))
             parts = zip(
                 key.split(self.step, 1),
                 value.split(self.step, 1),
-                self._split(met),
+                self._split(met, good + bad),
                 means.split(self.step, 1),
                 told.split(self.step, 1),
                 strict=True,
@@ -80,24 +82,25 @@ class Attention:
         row = slot % (self.step * self.size), signed, task
         return self.reader.pairs.of(item, mask, self.reading.weight[:, users], row)
 
-    def _split(self, met: Met) -> Iterator[tuple[Tensor, Tensor]]:
+    def _split(self, met: Met, likeness: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Where and what pairs add to the logits of each block."""
-        good, bad = met.value[: 2 * self.heads].chunk(2)
         ptr = [*met.ptr[: -1 : self.step].tolist(), met.value.size(1)]
         size = [end - start for start, end in pairwise(ptr)]
         place = met.place[0].expand(self.heads, -1)
-        return zip(place.split(size, 1), (good + bad).split(size, 1), strict=True)
+        return zip(place.split(size, 1), likeness.split(size, 1), strict=True)
 
-    def _sum(self, told: Tensor, pooled: Tensor, met: Met) -> Tensor:
+    def _sum(
+        self, told: Tensor, pooled: Tensor, places: list[Tensor], values: list[Tensor]
+    ) -> Tensor:
         """Fills the rows that sum up kernels; returns those that are left."""
         means, kernels, products = told.split(self.rows)
-        *_, sums, expected = met.value.split(self.reader.readers)
+        sums, expected = values
         # What vectors make of kernels, and then what pairs add.
         pooled = pooled.transpose(0, 1).flatten(0, 1)
         torch.mm(pooled, self.reader.vector, out=products.flatten(0, 1))
-        place = met.place[2].expand(len(expected), -1)
+        place = places[1].expand(len(expected), -1)
         products[2:].flatten(1).scatter_add_(1, place, expected)
-        place = met.place[1].expand(len(sums), -1)
+        place = places[0].expand(len(sums), -1)
         kernels.zero_().view(len(sums), -1).scatter_add_(1, place, sums)
         return means.unflatten(0, (self.heads, -1)).transpose(1, 2)
 

@@ -63,9 +63,11 @@ class CatalogueScorer:
         self.width = strangers.x.size(-1)
         # Users at a time.
         self.step = max(1, BLOCK_PAIRS // len(strangers.x))
+        # Lists of modules take a while to read.
+        self.first, *self.others = model.decoder.lins
         # size = [I, C]
-        first = model.decoder.lins[0]
-        self.hidden = F.linear(strangers.x, first.weight[:, : self.width], first.bias)
+        weight = self.first.weight[:, : self.width]
+        self.hidden = F.linear(strangers.x, weight, self.first.bias)
         self.offset = model.decoder.lin_out.bias
         if strangers.told is not None:
             popularity = model.lin_counts(strangers.told.counts)
@@ -106,11 +108,11 @@ class CatalogueScorer:
 
     def _shared(self, batch: EpisodeBatch, context: Tensor | None) -> Tensor:
         """What all items of a task share of the first layer, without its bias."""
-        decoder = self.model.decoder
-        weight = decoder.lins[0].weight
+        weight = self.first.weight
         shared = self.strangers.user(weight, batch.user)
         if context is not None:
-            shared = shared + F.linear(context, weight[:, decoder.in_channels :])
+            own = weight[:, self.model.decoder.in_channels :]
+            shared = shared + F.linear(context, own)
         return shared
 
     def _rest(
@@ -125,15 +127,12 @@ class CatalogueScorer:
             A weight :obj:`[B, C, C']` and a bound :obj:`[B, 1, C']` of each layer, and
             what the last one adds to scores, :obj:`[B, 1]`.
         """
-        decoder = self.model.decoder
         made, left = [], torch.zeros_like(shifts[0])
-        for lin, scale, shift in zip(
-            decoder.lins[1:], scales[1:], shifts[1:], strict=True
-        ):
+        for lin, scale, shift in zip(self.others, scales[1:], shifts[1:], strict=True):
             left = torch.addcmul(shift, scale, F.linear(left, lin.weight, lin.bias))
             weight = scale[..., None] * lin.weight
             made.append((weight.mT, -left[:, None]))
-        return made, F.linear(left, decoder.lin_out.weight)
+        return made, F.linear(left, self.model.decoder.lin_out.weight)
 
     def _score(
         self,

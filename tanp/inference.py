@@ -132,7 +132,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     # `modules` makes names, too, which takes a while next to a single task.
     modules = [model]
     for module in modules:
-        modules.extend(module.children())
+        modules += (part for part in module._modules.values() if part is not None)
     training = [module for module in modules if module.training]
     try:
         for module in training:

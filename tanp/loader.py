@@ -174,18 +174,14 @@ class _Dealt(NamedTuple):
 
 def pad(tasks: Episodes | _Dealt, chosen: Tensor) -> EpisodeBatch:
     """The batch of the chosen tasks."""
-    start, num_support, query_start, num_query, user = (
-        value.index_select(0, chosen)
-        for value in (
-            tasks.ptr,
-            tasks.num_support,
-            tasks.query_start,
-            tasks.num_query,
-            tasks.user,
-        )
-    )
-    support = _side(tasks, start, num_support)
-    return EpisodeBatch(user, *support, *_side(tasks, start + query_start, num_query))
+
+    def of(value: Tensor) -> Tensor:
+        return value.index_select(0, chosen)
+
+    start = of(tasks.ptr)
+    support = _side(tasks, start, of(tasks.num_support))
+    query = _side(tasks, start + of(tasks.query_start), of(tasks.num_query))
+    return EpisodeBatch(of(tasks.user), *support, *query)
 
 
 def _side(

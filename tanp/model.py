@@ -17,7 +17,7 @@ from tanp.nn.decoder import ModulatedDecoder
 from tanp.nn.encoder import Gaussian, LatentEncoder, SetEncoder
 from tanp.nn.memory import ClusterMemory
 from tanp.nn.regression import SupportRegression
-from tanp.nn.rows import Rows, sum_by
+from tanp.nn.rows import Rows
 from tanp.statistics import InteractionStatistics
 
 TARGETS = ('query', 'all')
@@ -320,8 +320,9 @@ class TaNP(nn.Module):
 def _summary(inputs: TaskInputs) -> Tensor:
     """How many of a support surprise for good and for bad, in several scales."""
     surprise, support = inputs.surprise[: inputs.num_support], inputs.support
-    signs = torch.stack([surprise > 0, surprise <= 0], dim=-1).to(surprise.dtype)
-    count = sum_by(signs, support.task, support.num_tasks)
+    sign = 2 * support.task + (surprise <= 0)
+    count = torch.bincount(sign, minlength=2 * support.num_tasks)
+    count = count.view(-1, 2).to(surprise.dtype)
     like, dislike = count.split(1, dim=-1)
     balance = (like - dislike) / (like + dislike + 2)
     return torch.cat([count / 10, count.log1p(), balance], dim=-1)

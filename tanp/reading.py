@@ -61,9 +61,9 @@ class SupportReader:
         self.pairs = MetPairs(told, pair, self._readers(), self.regressed)
         # Whether a reader weighs a support item by how much it surprises for good, for
         # bad, or at all, or by what it sends to one of the regressions.
-        kind = torch.arange(3 + self.readers[-1], device=weight.device)
-        size = torch.tensor([*self.readers[:3], *self.readers[-1] * [1]]).to(kind)
-        self.kind = kind.repeat_interleave(size)
+        good, bad, sums, expected = self.readers
+        kind = [*good * [0], *bad * [1], *sums * [2], *range(3, 3 + expected)]
+        self.kind = torch.tensor(kind, device=weight.device)
         self.parts = self._parts()
 
     def _readers(self) -> Tensor:
@@ -80,8 +80,8 @@ class SupportReader:
         return torch.cat([BITS * weight.flatten(0, 1), kept, regressed])
 
     def _parts(self) -> tuple[Tensor, ...]:
-        """What the decoder takes of means that heads read, :obj:`[C, heads D]`, of sums of
-        kernels and of means, :obj:`[C, E, 2]`, and of regressions, :obj:`[C, R]`.
+        """What the decoder takes of means that heads read, :obj:`[C, heads D]`, of sums
+        of kernels and their means, :obj:`[C, E, 2]`, and of regressions, :obj:`[C, R]`.
         """
         attention, decoder = self.model.attention, self.model.decoder
         width, end = 2 * attention.num_kernels, attention.out_channels

@@ -124,8 +124,9 @@ def _score_catalogue(
     check_episodes(model, episodes)
     device = _weight(model).device
     statistics = model.inputs.statistics
-    stranger = torch.full((len(episodes),), CatalogueScorer.suits(model))
-    if statistics is not None and stranger.any():
+    suits = CatalogueScorer.suits(model)
+    stranger = torch.full((len(episodes),), suits)
+    if suits and statistics is not None:
         stranger = statistics.strangers(episodes.user.to(device)).cpu()
     kinds = (
         (stranger, batch_size, lambda: scorer or CatalogueScorer(model)),

@@ -251,7 +251,8 @@ class InteractionStatistics(nn.Module):
 
     def strangers(self, user: Tensor) -> Tensor:
         """Which users have no share in the statistics, :obj:`[B]`."""
-        return self.tally.user_size[user.clamp(max=self.num_users)] == 0
+        row = user.clamp(max=self.num_users)
+        return self.tally.user_size.index_select(0, row) == 0
 
     def forward(self, batch: EpisodeBatch, centred: bool = False) -> Evidence:
         """All evidence on a batch.
