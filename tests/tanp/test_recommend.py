@@ -51,6 +51,19 @@ def test_scores_are_predictions(small, tasks):
         assert torch.isclose(found.score[task][place].squeeze(), value, atol=1e-6)
 
 
+@pytest.mark.parametrize('variant', ['film', 'attentive'])
+def test_padding_of_supports_leaves_nothing_out(small, tasks, variant):
+    uneven = dataclasses.replace(tasks, num_support=torch.tensor([1, 3, 2, 3, 1, 2]))
+    model = small(variant)
+    together = recommend(model, uneven, 17, batch_size=6)
+    for number in range(6):
+        one = uneven.select(torch.tensor([number]))
+        alone = recommend(model, one, 17)
+        assert torch.allclose(together.score[number], alone.score[0], atol=1e-6)
+        told = one.item[: int(one.num_support)]
+        assert not torch.isin(told, together.item[number]).any()
+
+
 def test_what_is_found_may_be_learnt_from(small, tasks):
     found = recommend(small('attentive'), tasks, 3)
     weight = torch.ones(3, requires_grad=True)
