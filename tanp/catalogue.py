@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tanp.attend import Attention
+from tanp.attend import Attention, sizes_of
 from tanp.loader import EpisodeBatch
 from tanp.model import TaNP
 from tanp.reading import Reading, SupportReader
@@ -143,6 +143,7 @@ class CatalogueScorer:
     ) -> Tensor:
         """Scores but for what all items of a task share, in blocks, :obj:`[B, I]`."""
         num_tasks, step = len(batch.user), min(self.step, len(batch.user))
+        size = sizes_of(num_tasks, step)
         empty = self.hidden.new_empty
         score = empty(num_tasks, len(self.hidden))
         room = [
@@ -153,13 +154,14 @@ class CatalogueScorer:
         rows = lins = repeat(None)
         if reading is not None:
             rows = Attention(self.reader, reading, batch, step)
-            lins = reading.lin.mT.split(step)
+            lins = reading.lin.mT.split_with_sizes(size)
         # Scale and shift of the first layer, weight and bound of each other.
         layers = [
-            zip(*(part.split(step) for part in layer), strict=True)
+            zip(*(part.split_with_sizes(size) for part in layer), strict=True)
             for layer in (first, *rest)
         ]
-        blocks = zip(score.split(step), rows, lins, *layers, strict=False)
+        scores = score.split_with_sizes(size)
+        blocks = zip(scores, rows, lins, *layers, strict=False)
         for out, told, lin, (scale, shift), *others in blocks:
             hidden, *free = (part[: len(out)] for part in room)
             torch.addcmul(shift, self.hidden, scale, out=hidden)

@@ -323,7 +323,7 @@ def _summary(inputs: TaskInputs) -> Tensor:
     sign = 2 * support.task + (surprise <= 0)
     count = torch.bincount(sign, minlength=2 * support.num_tasks)
     count = count.view(-1, 2).to(surprise.dtype)
-    like, dislike = count.split(1, dim=-1)
+    like, dislike = count.chunk(2, dim=-1)
     balance = (like - dislike) / (like + dislike + 2)
     return torch.cat([count / 10, count.log1p(), balance], dim=-1)
 

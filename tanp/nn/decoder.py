@@ -90,14 +90,15 @@ class ModulatedDecoder(nn.Module):
         """Scales and shifts of every layer, each :obj:`[B, channels[l]]`."""
         parts = self.lin_task(task)
         width = sum(self.channels)
-        gamma, beta = parts[:, : 2 * width].tanh().split(width, dim=-1)
+        gamma, beta = parts[:, : 2 * width].tanh().chunk(2, dim=-1)
         if self.modulation == 'gating':
-            eta, delta = parts[:, 2 * width :].split(width, dim=-1)
+            eta, delta = parts[:, 2 * width :].chunk(2, dim=-1)
             eta, delta = eta.tanh(), delta.sigmoid()
             gamma, beta = eta.lerp(gamma, delta), eta.lerp(beta, delta)
         if self.residual:
             gamma = 1 + gamma
-        return tuple(part.split(self.channels, dim=-1) for part in (gamma, beta))
+        # Which takes less time than `split`.
+        return tuple(p.split_with_sizes(self.channels, -1) for p in (gamma, beta))
 
     def forward(
         self, x: Tensor, index: Tensor, task: Tensor, context: Tensor | None = None
