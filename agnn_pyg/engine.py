@@ -43,21 +43,29 @@ class MovingAverage(WeightAveraging):
     """An exponential moving average of the weights.
 
     Args:
-        decay (float): Share of the average that a step keeps. The update is
-            made every fourth step, with the fourth power: at small batches it
-            would otherwise cost as much as the optimizer.
+        decay (float): Share of the average that a step keeps. An average reaches back
+            over :math:`1 / (1 - d)` steps, here over a third of the run at most: a
+            short one would never leave the weights that it began with. The update is
+            made every fourth step, with the fourth power: at small batches it would
+            otherwise cost as much as the optimizer.
     """
 
     EVERY = 4
 
     def __init__(self, decay: float) -> None:
-        average = get_ema_multi_avg_fn(decay**self.EVERY)
-        super().__init__(use_buffers=False, multi_avg_fn=average)
+        self.decay = self.keep = decay
+        super().__init__(use_buffers=False, multi_avg_fn=self._average)
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.keep = min(self.decay, max(0.0, 1 - 3 / module.schedule_steps))
 
     def should_update(
         self, step_idx: int | None = None, epoch_idx: int | None = None
     ) -> bool:
         return step_idx is not None and step_idx % self.EVERY == 0
+
+    def _average(self, *args: Any) -> None:
+        get_ema_multi_avg_fn(self.keep**self.EVERY)(*args)
 
 
 class Patience(EarlyStopping):

@@ -37,16 +37,29 @@ class EachEpoch:
 
 
 class MovingAverage(WeightAveraging):
-    """An exponential moving average of the weights, validated and kept."""
+    """An exponential moving average of the weights, validated and kept.
+
+    Args:
+        decay (float): Share of the average that a step keeps. An average reaches back
+            over :math:`1 / (1 - d)` steps, here over a third of the run at most: a
+            short one would never leave the weights that it began with.
+    """
 
     def __init__(self, decay: float) -> None:
-        average = get_ema_multi_avg_fn(decay)
-        super().__init__(use_buffers=False, multi_avg_fn=average)
+        self.decay = self.keep = decay
+        super().__init__(use_buffers=False, multi_avg_fn=self._average)
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        steps = trainer.estimated_stepping_batches
+        self.keep = min(self.decay, max(0.0, 1 - 3 / steps))
 
     def should_update(
         self, step_idx: int | None = None, epoch_idx: int | None = None
     ) -> bool:
         return step_idx is not None
+
+    def _average(self, *args: Any) -> None:
+        get_ema_multi_avg_fn(self.keep)(*args)
 
 
 class Patience(EarlyStopping):
