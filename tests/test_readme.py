@@ -75,10 +75,11 @@ def test_the_shell_example_runs(tmp_path, monkeypatch):
     movies.to_csv('movies.csv', index=False)
     movies.assign(movieId=movie_id + 5000).to_csv('new_films.csv', index=False)
     pd.DataFrame({'userId': [7], 'movieId': [6193]}).to_csv('pairs.csv')
+    ratings[:4].assign(userId=99).to_csv('first_ratings.csv', index=False)
 
     (block,) = re.findall(r'^```bash\n(agnn-pyg .*?)^```', README, re.DOTALL | re.M)
     lines = block.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
     for line in lines:
         name, *arguments = shlex.split(line, comments=True)
         target = 'shown.txt'
