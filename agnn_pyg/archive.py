@@ -26,7 +26,7 @@ from agnn_pyg.tables import (
 if TYPE_CHECKING:
     from agnn_pyg.recommender import AGNNRecommender
 
-VERSION = 4
+VERSION = 3
 # Settings that are tuples.
 TUPLES = ('cold_rate', 'message_patterns', 'message_kinds')
 

@@ -15,7 +15,7 @@ class NodeBatch(NamedTuple):
         n_id: Row numbers in the table of this side, :obj:`[N]`.
         attr: Their attribute tokens, :obj:`[N, F]`.
         attr_weight: The weights of the tokens, :obj:`[N, F]`.
-        cold: True where the preference must be generated, :obj:`[N]`.
+        cold: True where preference and bias must be generated, :obj:`[N]`.
         edge_index: Edges neighbour :math:`\rightarrow` target as positions in
             :obj:`n_id`, :obj:`[2, E]`.
         num_targets: T.

@@ -46,9 +46,9 @@ def preference_terms(state: NodeState) -> tuple[Tensor, Tensor]:
     row = warm.nonzero().squeeze(-1)
     learnt = state.learnt.index_select(0, row)
     made = state.generated.preference.index_select(0, row)
-    learnt = learnt[:, :-1]
-    distance = F.mse_loss(made, learnt.detach(), reduction='sum')
-    return distance / count, learnt.square().sum() / count
+    target = learnt.detach()[:, : made.size(-1)]
+    distance = F.mse_loss(made, target, reduction='sum')
+    return distance / count, learnt[:, :-1].square().sum() / count
 
 
 def agnn_loss(

@@ -93,6 +93,7 @@ class ModelConfig:
     hidden_channels: int = 32
     dropout: float = 0.2
     generate: bool = True
+    generate_bias: bool = True
     skip: bool = True
     separate_neighbors: bool = False
     negative_slope: float = 1.0

@@ -337,7 +337,7 @@ CLEAN = {
     'ExtendedVAE-eval': lambda: (ExtendedVAE(4, 5).eval(), X),
     'NodeEncoder': lambda: (NodeEncoder(6, 5, 4, dropout=0.5), batch().user),
     'NodeEncoder-options': lambda: (
-        NodeEncoder(6, 5, 4, skip=False, separate_neighbors=True),
+        NodeEncoder(6, 5, 4, generate_bias=False, skip=False, separate_neighbors=True),
         batch().user,
     ),
     'AGNN-train': lambda: (agnn().train(), batch()),

@@ -22,7 +22,7 @@ class NodeState(NamedTuple):
 
     Attributes:
         embedding: Embeddings of the targets after aggregation, :obj:`[T, C]`.
-        bias: Their biases, 0 of cold ones, :obj:`[T]`.
+        bias: Their biases, learnt or generated, :obj:`[T]`.
         learnt: Free parameters of all nodes, preference and then bias,
             :obj:`[N, C + 1]`. Meaningless for cold nodes.
         generated: What the extended VAE makes of attributes: of all targets,
@@ -55,6 +55,8 @@ class NodeEncoder(nn.Module):
             (default: :obj:`0.0`)
         generate (bool, optional): Generate the preference of a cold node. If
             :obj:`False`, it is 0. (default: :obj:`True`)
+        generate_bias (bool, optional): Generate the bias of a cold node too.
+            If :obj:`False`, it is 0. (default: :obj:`True`)
         skip (bool, optional): Add a linear map of the summed attribute
             embeddings to the output. (default: :obj:`True`)
         separate_neighbors (bool, optional): Embed a node by other weights when
@@ -80,6 +82,7 @@ class NodeEncoder(nn.Module):
         *,
         dropout: float = 0.0,
         generate: bool = True,
+        generate_bias: bool = True,
         skip: bool = True,
         separate_neighbors: bool = False,
         negative_slope: float = 0.01,
@@ -92,11 +95,12 @@ class NodeEncoder(nn.Module):
         self.sparse = sparse
         self.channels = channels
         self.generate = generate
+        self.generate_bias = generate_bias
         # A row holds all that interactions teach: the preference and the bias.
         self.free = nn.Parameter(torch.empty(num_nodes, channels + 1))
         self.attributes = AttributeEmbedding(num_tokens, channels, sparse=sparse)
         self.interaction = BiInteraction(channels)
-        self.evae = ExtendedVAE(channels, channels)
+        self.evae = ExtendedVAE(channels, channels + generate_bias)
         self.lin = nn.Linear(2 * channels, channels)
         self.interaction_neighbor = self.lin_neighbor = None
         if separate_neighbors:
@@ -154,7 +158,7 @@ class NodeEncoder(nn.Module):
     def _generate(
         self, x: Tensor, learnt: Tensor, cold: Tensor, num_targets: int
     ) -> tuple[Generated, Tensor]:
-        """What is generated, and preference and bias of all nodes with it.
+        """What is generated, and preference and bias with it where it is needed.
 
         Args:
             x: Attribute embeddings of all nodes, :obj:`[N, C]`.
@@ -163,8 +167,8 @@ class NodeEncoder(nn.Module):
             num_targets: T.
 
         Returns:
-            What is generated, see :class:`NodeState`, and preference and bias of
-            all nodes: learnt ones, for cold nodes a generated preference and 0.
+            What is generated, see :class:`NodeState`, and preference and bias
+            of all nodes, generated for cold ones and learnt for others.
         """
         # The loss looks at all targets; of the neighbours, only cold ones need
         # a generated preference, and most neighbours are warm.
@@ -172,10 +176,15 @@ class NodeEncoder(nn.Module):
         needed[:num_targets] = True
         needed = needed.nonzero().squeeze(-1)
         generated = self.evae(x.index_select(0, needed))
-        row = cold.index_select(0, needed).nonzero().squeeze(-1)
-        made = generated.preference.index_select(0, row)
+        made = generated.preference
+        if not self.generate_bias:
+            made = torch.cat([made, torch.zeros_like(made[:, :1])], dim=-1)
         if not self.generate:
-            made = torch.zeros_like(made)
-        made = torch.cat([made, torch.zeros_like(made[:, :1])], dim=-1)  # no bias
+            width = self.channels
+            made = torch.cat([torch.zeros_like(made[:, :width]), made[:, width:]], -1)
         # A choice, not a blend: whatever a cold row holds, NaN too, is unread.
-        return generated, learnt.index_copy(0, needed.index_select(0, row), made)
+        row = cold.index_select(0, needed).nonzero().squeeze(-1)
+        chosen = learnt.index_copy(
+            0, needed.index_select(0, row), made.index_select(0, row)
+        )
+        return generated, chosen

@@ -7,7 +7,7 @@ from agnn_pyg.loss import agnn_loss, kl_divergence, preference_terms
 from agnn_pyg.nn import Generated, NodeState
 
 
-def node_state(cold, seed=0):
+def node_state(cold, seed=0, generate_bias=True):
     """A random state of nodes, every part of which may get a gradient."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -15,7 +15,9 @@ def node_state(cold, seed=0):
         return torch.randn(size, generator=generator).requires_grad_()
 
     count = len(cold)
-    generated = Generated(random(count, 3), random(count, 2), random(count, 2))
+    generated = Generated(
+        random(count, 3 + generate_bias), random(count, 2), random(count, 2)
+    )
     return NodeState(
         random(count, 3), random(count), random(count, 4), generated, torch.tensor(cold)
     )
@@ -56,11 +58,13 @@ def test_divergence_is_zero_at_the_prior_only():
     assert kl_divergence(zero, zero - 0.1) > 0
 
 
-def test_reconstruction_against_a_loop():
-    state = node_state(MIXED)
+@pytest.mark.parametrize('generate_bias', [False, True])
+def test_reconstruction_against_a_loop(generate_bias):
+    state = node_state(MIXED, generate_bias=generate_bias)
+    width = 3 + generate_bias
     total = 0.0
     for node in (0, 2, 3):
-        for channel in range(3):
+        for channel in range(width):
             made = state.generated.preference[node, channel].item()
             total += (made - state.learnt[node, channel].item()) ** 2
     assert reconstruction(state).item() == pytest.approx(total / 3, rel=1e-5)

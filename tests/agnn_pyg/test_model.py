@@ -93,6 +93,7 @@ def test_golden_numbers(golden, mode):
         hidden_channels=0,
         separate_neighbors=True,
         skip=False,
+        generate_bias=False,
     )
     model = model.double().eval()
     model.load_state_dict(golden_state(parameters))

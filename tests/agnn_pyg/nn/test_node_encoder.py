@@ -34,14 +34,15 @@ def encoder(**kwargs):
     return encoder
 
 
-def test_sizes(device):
-    model = encoder().to(device)
+@pytest.mark.parametrize('generate_bias', [False, True])
+def test_sizes(generate_bias, device):
+    model = encoder(generate_bias=generate_bias).to(device)
     batch = node_batch([0, 3, 5], 2, [[2, 0], [0, 1]], cold=[1], device=device)
     state = model(batch)
     assert state.embedding.size() == (2, 4)
     assert state.bias.size() == (2,)
     assert state.learnt.size() == (3, 5)  # of all nodes, targets first
-    assert state.generated.preference.size() == (2, 4)
+    assert state.generated.preference.size() == (2, 4 + generate_bias)
     assert state.generated.mu.size() == state.generated.logvar.size() == (2, 4)
     assert state.cold.tolist() == [False, True]
 
@@ -76,9 +77,10 @@ def test_a_cold_node_is_what_its_attributes_generate():
     state = model(node_batch([3], 1, cold=[0]))
     generated = state.generated.preference
     with torch.no_grad():
-        model.free[3, :4] = generated[0]
+        model.free[3] = generated[0]
     warm = model(node_batch([3], 1))
     assert torch.allclose(warm.embedding, state.embedding, atol=1e-6)
+    assert torch.allclose(state.bias, generated[:, 4])
 
 
 def test_a_cold_neighbor_is_generated_too():
@@ -89,7 +91,7 @@ def test_a_cold_neighbor_is_generated_too():
     assert not torch.allclose(cold, warm)
     generated = model(node_batch([4], 1, cold=[0])).generated.preference[0]
     with torch.no_grad():
-        model.free[4, :4] = generated
+        model.free[4] = generated
     filled = model(node_batch([0, 4], 1, edges)).embedding
     assert torch.allclose(filled, cold, atol=1e-6)
 
@@ -121,8 +123,8 @@ def test_the_free_row_of_a_cold_node_is_never_read(spoilt):
     assert model.free.grad[[0, 1]].ne(0).all(1).any()
 
 
-def test_the_bias_of_a_cold_node_is_zero():
-    model = encoder()
+def test_without_a_generated_bias_that_of_a_cold_node_is_zero():
+    model = encoder(generate_bias=False)
     state = model(node_batch([0, 3], 2, cold=[1]))
     assert state.bias.tolist() == [model.free[0, 4].item(), 0]
 
