@@ -31,6 +31,10 @@ def learn_messages(
 ) -> Messages:
     """Learns gates for each pattern, and settles all ratings by them.
 
+    A step costs nodes times features of users times features of items, and ratings
+    times the features of both, for each pattern and fold; see
+    :func:`~agnn_pyg.relations.attribute_relations` for how to have fewer features.
+
     Args:
         users (Relations): Of all users.
         items (Relations): Of all items.

@@ -35,6 +35,9 @@ class RatingPropagation(nn.Module):
     :meth:`fit` the values. Neither touches a network's parameters: gates and
     states are buffers, and travel with a ``state_dict``.
 
+    A round costs nodes times features of users times features of items, and ratings
+    times the features of both; so do mind the number of features.
+
     Args:
         users (Relations): See :func:`~agnn_pyg.relations.attribute_relations`.
         items (Relations): Likewise for items.

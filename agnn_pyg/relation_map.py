@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.features import AttributeEncoder, Attributes
-from agnn_pyg.relations import Relations, filled, similarity_features, singular_vectors
+from agnn_pyg.relations import (
+    MAX_FEATURES,
+    Relations,
+    bounded_features,
+    similarity_features,
+    singular_vectors,
+)
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -52,19 +58,31 @@ class RelationMap:
         encoder (AttributeEncoder): A fitted encoder.
         attributes (Attributes): What it made of the nodes to fit on.
         rank (int, optional): The most features of a relation. (default: :obj:`64`)
+        max_features (int, optional): The most features of all relations together; see
+            :func:`~agnn_pyg.relations.attribute_relations` for which are left out.
+            (default: :obj:`577`)
+
+    Raises:
+        ValueError: If :obj:`max_features` is not positive.
     """
 
     def __init__(
-        self, encoder: AttributeEncoder, attributes: Attributes, rank: int = 64
+        self,
+        encoder: AttributeEncoder,
+        attributes: Attributes,
+        rank: int = 64,
+        max_features: int = MAX_FEATURES,
     ) -> None:
         self.encoder = encoder
         self.parts: list[_Part] = []
-        for name, x in similarity_features(encoder.fields, attributes):
-            part = _Part(name, filled(x), None, 1.0)
+        for name, x, column, width in bounded_features(
+            encoder.fields, attributes, rank, max_features
+        ):
+            part = _Part(name, column, None, 1.0)
             if not len(part.column):
                 continue
-            if len(part.column) > rank:
-                right = singular_vectors(x[:, part.column], rank)[2]
+            if len(part.column) > width:
+                right = singular_vectors(x[:, part.column], width)[2]
                 part = part._replace(projection=np.ascontiguousarray(right))
             length = np.square(part(x)).sum(axis=1).mean() ** 0.5
             self.parts.append(part._replace(scale=1 / max(length, 1e-6)))
@@ -77,9 +95,11 @@ class RelationMap:
         for start in range(0, len(x), BLOCK_NODES):
             block = slice(start, start + BLOCK_NODES)
             some = attributes.take(block)
-            made = dict(similarity_features(self.encoder.fields, some))
+            # In the order of the parts; what comes after the last is never made.
+            made = similarity_features(self.encoder.fields, some)
             for k, part in enumerate(self.parts, start=1):
-                x[block, relation == k] = part(made[part.name])
+                found = next(found for name, found in made if name == part.name)
+                x[block, relation == k] = part(found)
         names = ('all', *(part.name for part in self.parts))
         return Relations(torch.from_numpy(x), torch.from_numpy(relation), names)
 
