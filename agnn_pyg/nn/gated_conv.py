@@ -1,12 +1,13 @@
 """The gated aggregation layer of AGNN, for any graph."""
 
+from numbers import Integral
 from typing import Any, Tuple, Union
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric import EdgeIndex
-from torch_geometric.nn.aggr import MeanAggregation
+from torch_geometric.nn.aggr import MeanAggregation, MultiAggregation
 from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.dense.linear import Linear
 from torch_geometric.typing import Adj, OptTensor, PairOptTensor, PairTensor, Size
@@ -69,7 +70,13 @@ class GatedConv(MessagePassing):
         bias (bool, optional): If set to :obj:`False`, the gates will not learn
             an additive bias. (default: :obj:`True`)
         **kwargs (optional): Additional arguments of
-            :class:`torch_geometric.nn.conv.MessagePassing`.
+            :class:`torch_geometric.nn.conv.MessagePassing`, but for
+            :obj:`decomposed_layers`: gates read all channels at once.
+            Aggregations must keep the width of messages.
+
+    Raises:
+        ValueError: If :obj:`channels` is no positive number, or an argument of
+            :class:`torch_geometric.nn.conv.MessagePassing` does not fit.
 
     Shapes:
         - **input:**
@@ -77,7 +84,8 @@ class GatedConv(MessagePassing):
           :math:`((|\mathcal{V_s}|, F), (|\mathcal{V_t}|, F))`
           if bipartite,
           edge indices :math:`(2, |\mathcal{E}|)`,
-          edge weights :math:`(|\mathcal{E}|)` *(optional)*
+          edge weights :math:`(|\mathcal{E}|)` or
+          :math:`(|\mathcal{E}|, 1)` *(optional)*
         - **output:** node features :math:`(|\mathcal{V}|, F)` or
           :math:`(|\mathcal{V}_t|, F)` if bipartite
     """
@@ -85,19 +93,22 @@ class GatedConv(MessagePassing):
     def __init__(
         self,
         channels: int,
+        *,
         negative_slope: float = 0.01,
         aggregate_gate: bool = True,
         filter_gate: bool = True,
         bias: bool = True,
         **kwargs: Any,
     ) -> None:
-        if channels <= 0:
+        if not isinstance(channels, Integral) or channels <= 0:
             raise ValueError(
-                f"'channels' must be positive (got {channels}); the layer "
-                f'keeps its width, so lazy initialization is not supported'
+                f"'channels' must be a positive number (got {channels}); the layer "
+                f'keeps its width, the same on both ends, so lazy initialization '
+                f'is not supported'
             )
         kwargs.setdefault('aggr', 'mean')
         super().__init__(**kwargs)
+        self._check_arguments()
 
         self.channels = channels
         self.negative_slope = negative_slope
@@ -140,7 +151,8 @@ class GatedConv(MessagePassing):
         Args:
             x (torch.Tensor or (torch.Tensor, torch.Tensor)): The input node
                 features.
-            edge_index (torch.Tensor or SparseTensor): The edge indices.
+            edge_index (torch.Tensor or SparseTensor): The edge indices. Entries
+                of a sparse matrix that is not coalesced are summed first.
             edge_weight (torch.Tensor, optional): Weights that messages are
                 multiplied by. (default: :obj:`None`)
             size ((int, int), optional): The shape of the adjacency matrix.
@@ -154,6 +166,8 @@ class GatedConv(MessagePassing):
         if isinstance(x, Tensor):
             x = (x, x)
         self._check_features(x, edge_index)
+        if isinstance(edge_index, Tensor) and edge_index.layout != torch.strided:
+            edge_index = _readable(edge_index)
 
         # Half of `W_a` is applied per source node and half per target node
         # rather than to every edge, which is equal and far cheaper.
@@ -242,6 +256,20 @@ class GatedConv(MessagePassing):
         i, j = (1, 0) if self.flow == 'source_to_target' else (0, 1)
         return index[j], index[i]
 
+    def _check_arguments(self) -> None:
+        aggr = self.aggr_module
+        if isinstance(aggr, MultiAggregation) and aggr.mode == 'cat':
+            raise ValueError(
+                f"'aggr' must keep the width of messages, and several side by side "
+                f"do not (got {self.aggr}); combine them by another 'mode', such as "
+                f"aggr_kwargs={{'mode': 'mean'}}"
+            )
+        if self.decomposed_layers != 1:
+            raise ValueError(
+                f"'decomposed_layers' must be 1 (got {self.decomposed_layers}): gates "
+                f'read all channels at once'
+            )
+
     def _check_range(self, x: PairTensor, src: Tensor, dst: Tensor) -> None:
         for end, nodes in ((src, x[0]), (dst, x[1])):
             # A GPU cannot be asked any more: a bad index has broken its state.
@@ -271,3 +299,10 @@ class GatedConv(MessagePassing):
                     f"Expected 'edge_index' of size [2, num_edges] (got "
                     f'{list(edge_index.size())})'
                 )
+
+
+def _readable(adj: Tensor) -> Tensor:
+    """A sparse matrix in a layout that :obj:`propagate` reads edge by edge."""
+    if adj.layout == torch.sparse_csc:
+        return adj.to_sparse_csr()
+    return adj.coalesce() if adj.layout == torch.sparse_coo else adj

@@ -42,15 +42,24 @@ def gated_mean(
             :obj:`[T, F]`.
         src (Tensor): Sources of the edges, :obj:`[E]`.
         dst (Tensor): Targets of the edges, :obj:`[E]`.
-        edge_weight (Tensor, optional): Weights :math:`w_{ij}`, :obj:`[E]`.
+        edge_weight (Tensor, optional): Weights :math:`w_{ij}`, :obj:`[E]` or
+            :obj:`[E, 1]`.
 
     Returns:
         Gated and plain means side by side, :obj:`[T, 2 * F]`; 0 for a target
         without edges.
+
+    Raises:
+        ValueError: If there is not one weight an edge.
     """
+    if edge_weight is not None and edge_weight.numel() != src.numel():
+        raise ValueError(
+            f'Expected one weight an edge, [{src.numel()}] (got '
+            f'{list(edge_weight.size())})'
+        )
     dtype = torch.promote_types(x.dtype, gate_src.dtype)
     degree = torch.bincount(dst, minlength=gate_dst.size(0)).clamp_(min=1)
-    weight = None if edge_weight is None else edge_weight.to(dtype)
+    weight = None if edge_weight is None else edge_weight.flatten().to(dtype)
     return _GatedMean.apply(
         x.to(dtype),
         gate_src.to(dtype),

@@ -1,4 +1,5 @@
 import copy
+import re
 import warnings
 
 import pytest
@@ -116,6 +117,27 @@ def test_sparse_layouts_agree():
     out = conv(X, EDGE_INDEX)
     adj = to_torch_csc_tensor(EDGE_INDEX, size=(4, 4))
     assert torch.allclose(conv(X, adj.t()), out, atol=1e-6)
+    for layout in (torch.sparse_coo, torch.sparse_csc):
+        adj_t = adj.t().to_sparse(layout=layout)
+        assert torch.allclose(conv(X, adj_t), out, atol=1e-6)
+
+
+def test_entries_of_a_sparse_matrix_in_any_order_and_number():
+    """The two of one edge are one of the sum of their weights."""
+    conv = random_conv()
+    weight = torch.rand(7, requires_grad=True)
+    index = EDGE_INDEX.flip(0)[:, [5, 3, 0, 1, 4, 2, 3]]
+    adj_t = torch.sparse_coo_tensor(index, weight, (4, 4))
+    assert not adj_t.is_coalesced()
+    summed = torch.stack(
+        [weight[2], weight[3], weight[5], weight[1] + weight[6], weight[4], weight[0]]
+    )
+    out, expected = conv(X, adj_t), conv(X, EDGE_INDEX, summed)
+    assert torch.allclose(out, expected, atol=1e-6)
+    (grad,) = torch.autograd.grad(out.sum(), weight)
+    (expected,) = torch.autograd.grad(expected.sum(), weight)
+    assert torch.allclose(grad, expected, atol=1e-5)
+    assert not adj_t.is_coalesced()
 
 
 @pytest.mark.parametrize('sort_order', ['row', 'col'])
@@ -306,10 +328,35 @@ def test_the_input_is_left_alone():
     assert torch.equal(edge_index, EDGE_INDEX)
 
 
-@pytest.mark.parametrize('channels', [-1, 0])
+@pytest.mark.parametrize('channels', [-1, 0, (16, 16), 2.5, None])
 def test_gated_conv_error(channels):
-    with pytest.raises(ValueError, match=rf"'channels' .*\(got {channels}\).*lazy"):
+    got = re.escape(f'(got {channels})')
+    with pytest.raises(ValueError, match=rf"'channels' .*{got}.*lazy"):
         GatedConv(channels)
+
+
+def test_a_second_width_is_not_taken_for_a_slope():
+    with pytest.raises(TypeError, match='positional'):
+        GatedConv(16, 32)
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'match'),
+    [
+        ({'aggr': ['mean', 'max']}, r"'aggr' must keep .*\(got \['mean', 'max'\]\)"),
+        ({'decomposed_layers': 2}, r"'decomposed_layers' must be 1 \(got 2\)"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(kwargs, match):
+    with pytest.raises(ValueError, match=match):
+        GatedConv(8, **kwargs)
+
+
+def test_several_aggregations_of_one_width_pass_through():
+    kwargs = {'aggr': ['mean', 'mean'], 'aggr_kwargs': {'mode': 'sum'}}
+    one = torch.tensor([[1], [0]])
+    out = random_conv(**kwargs)(X, one)
+    assert torch.allclose(out, random_conv()(X, one, torch.tensor([2.0])), atol=1e-6)
 
 
 def test_widths_must_agree():

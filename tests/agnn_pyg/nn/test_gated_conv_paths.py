@@ -44,6 +44,24 @@ def test_blocks_and_propagate_agree(monkeypatch, weighted, flow, filter_gate):
     torch.testing.assert_close(in_blocks, propagated, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize('size', [(7,), (7, 1)])
+def test_weights_may_be_a_column(monkeypatch, size):
+    conv, x = layer(), inputs()
+    weight = torch.rand(7).double().requires_grad_()
+    expected = run(conv, x, edge_weight=weight)
+    torch.testing.assert_close(run(conv, x, edge_weight=weight.view(size)), expected)
+    conv(x, EDGE_INDEX, weight.view(size)).sum().backward()
+    assert weight.grad.abs().sum() > 0
+    monkeypatch.setattr(GatedConv, '_is_plain', lambda *_: False)
+    torch.testing.assert_close(run(conv, x, edge_weight=weight.view(size)), expected)
+
+
+@pytest.mark.parametrize('size', [(6,), (8,), (7, 8)])
+def test_weights_are_one_an_edge(size):
+    with pytest.raises(ValueError, match=r'one weight an edge, \[7\] \(got \['):
+        layer()(inputs(), EDGE_INDEX, torch.rand(size))
+
+
 def test_float32_paths_agree_to_1e6():
     torch.manual_seed(0)
     conv, x = GatedConv(8), inputs(dtype=torch.float)
