@@ -30,7 +30,13 @@ class Settings:
         return {name: getattr(self, name) for name in self._defaults()}
 
     def set_params(self: Self, **params: Any) -> Self:
-        """Changes settings, which the next fit will use.
+        """Changes settings, and nothing that is fitted.
+
+        What training reads counts from the next fit on. What predictions read counts
+        at once: names of columns, and of
+        :class:`~agnn_pyg.recommender.AGNNRecommender` :obj:`draws`,
+        :obj:`num_neighbors`, :obj:`batch_size` and :obj:`progress`, and for nodes that
+        are new :obj:`pool`, :obj:`max_pool` and :obj:`seed`.
 
         Raises:
             ValueError: If there is no such setting.
