@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data, HeteroData
+from torch_geometric.data.storage import EdgeStorage
 from torch_geometric.sampler import (
     BaseSampler,
     EdgeSamplerInput,
@@ -23,6 +24,8 @@ from agnn_pyg.pool import CandidatePool, salted
 # What `Data` calls its only kinds of node and edge, here.
 _NODE: NodeType = 'node'
 _EDGE: EdgeType = ('node', 'to', 'node')
+# Where weights are looked for unless told otherwise.
+WEIGHT_ATTR = 'edge_weight'
 
 
 class ProximitySampler(BaseSampler):
@@ -47,31 +50,38 @@ class ProximitySampler(BaseSampler):
             for batch in loader:
                 ...  # batch.n_id[:batch.batch_size] are the seed nodes
 
+    .. note::
+        What is drawn are the sampler's own numbers of neighbours. The loader asks for
+        :obj:`num_neighbors`, too, and hands them to its default sampler only: with
+        this one they change nothing.
+
     Args:
         data (Data or HeteroData): The graph; edges point neighbour
             :math:`\rightarrow` node.
         num_neighbors (list or dict): Neighbours to draw at each hop; for a
             heterogeneous graph optionally a list for each edge type, and then
             edge types without one are not followed.
-        weight_attr (str, optional): The edge attribute with the weights. Where
-            a graph has none, draws are uniform. (default:
+        weight_attr (str, optional): The edge attribute with the weights. Draws
+            are uniform over edge types that have none. (default:
             :obj:`"edge_weight"`)
-        seed (int, optional): Seed of all draws. (default: :obj:`0`)
+        seed (int, optional): Seed of all draws, not negative.
+            (default: :obj:`0`)
 
     Raises:
-        ValueError: If a number of neighbours is negative, an edge type is
-            unknown, or hops disagree.
+        ValueError: If a number of neighbours or the seed is negative, an edge
+            type is unknown, hops disagree, or no edge type has a
+            :obj:`weight_attr` other than the default.
     """
 
     def __init__(
         self,
         data: Data | HeteroData,
         num_neighbors: Sequence[int] | Mapping[EdgeType, Sequence[int]],
-        weight_attr: str = 'edge_weight',
+        weight_attr: str = WEIGHT_ATTR,
         seed: int = 0,
     ) -> None:
         self.is_hetero = isinstance(data, HeteroData)
-        self.seed = seed
+        self.seed = _not_negative('seed', seed)
         # Shared, so that workers that outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
         self.num_neighbors = self._num_neighbors(data, num_neighbors)
@@ -90,6 +100,7 @@ class ProximitySampler(BaseSampler):
                 strict=True,
             )
         )
+        _check_weights(weight_attr, [stores[kind] for kind in self.num_neighbors])
         self.pools = {
             kind: CandidatePool(
                 stores[kind].edge_index,
@@ -105,8 +116,12 @@ class ProximitySampler(BaseSampler):
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Selects the draw: equal epochs give equal neighbours."""
-        self._epoch.fill_(epoch)
+        """Selects the draw: equal epochs give equal neighbours.
+
+        Raises:
+            ValueError: If the epoch is negative.
+        """
+        self._epoch.fill_(_not_negative('epoch', epoch))
 
     @property
     def edge_permutation(self) -> Tensor | dict[EdgeType, Tensor | None] | None:
@@ -191,12 +206,17 @@ class ProximitySampler(BaseSampler):
     def _num_neighbors(self, data, num_neighbors) -> dict[EdgeType, list[int]]:
         known = data.edge_types if self.is_hetero else [_EDGE]
         if not isinstance(num_neighbors, Mapping):
-            num_neighbors = {kind: list(num_neighbors) for kind in known}
+            num_neighbors = dict.fromkeys(known, num_neighbors)
         for kind, sizes in num_neighbors.items():
             if kind not in known:
                 raise ValueError(
                     f"'num_neighbors' names edge type {kind}, which the graph "
                     f'lacks; it has {known}'
+                )
+            if not isinstance(sizes, Iterable):
+                raise ValueError(
+                    f"'num_neighbors' must be a list, a number a hop (got {sizes!r}); "
+                    f'for one hop write [{sizes!r}]'
                 )
             if any(size < 0 for size in sizes):
                 raise ValueError(
@@ -209,6 +229,22 @@ class ProximitySampler(BaseSampler):
                 f'edge type (got {num_neighbors})'
             )
         return {kind: list(sizes) for kind, sizes in num_neighbors.items()}
+
+
+def _not_negative(name: str, value: int) -> int:
+    if value < 0:
+        raise ValueError(f"'{name}' must not be negative (got {value})")
+    return value
+
+
+def _check_weights(name: str, stores: Sequence[EdgeStorage]) -> None:
+    # A graph may go without the default; another name was meant to be there.
+    if name != WEIGHT_ATTR and not any(name in store for store in stores):
+        known = sorted({key for store in stores for key in store})
+        raise ValueError(
+            f"'weight_attr' names '{name}', which no edges have (they have "
+            f'{", ".join(known)})'
+        )
 
 
 class _Found:

@@ -346,6 +346,7 @@ def test_works_without_compiled_extensions():
     [
         ([3, -1], r"'num_neighbors' must not be negative \(got \[3, -1\]\)"),
         ({('a', 'b', 'c'): [1]}, r"names edge type \('a', 'b', 'c'\), which"),
+        (3, r"'num_neighbors' must be a list, .*\(got 3\); .* write \[3\]"),
     ],
 )
 def test_bad_numbers_of_neighbors(num_neighbors, match):
@@ -357,6 +358,40 @@ def test_hops_must_agree():
     kinds = random_hetero_data().edge_types
     with pytest.raises(ValueError, match='same number of hops'):
         ProximitySampler(random_hetero_data(), {kinds[0]: [1], kinds[1]: [1, 1]})
+
+
+def test_a_misspelt_weight_is_refused():
+    """Unless some of the edge types have it."""
+    match = "'edge_wieght', which no edges have .they have .*edge_weight"
+    with pytest.raises(ValueError, match=match):
+        ProximitySampler(random_data(), [3], weight_attr='edge_wieght')
+    data = random_hetero_data()
+    one, other, _ = data.edge_types
+    data[one].trust = torch.zeros(60)
+    assert ProximitySampler(data, [3], weight_attr='trust').pools.keys() == {
+        *data.edge_types
+    }
+    # Of the edge types that are followed one must have it.
+    with pytest.raises(ValueError, match="'trust', which no edges have"):
+        ProximitySampler(data, {other: [3]}, weight_attr='trust')
+
+
+def test_seeds_and_epochs_are_not_negative():
+    with pytest.raises(ValueError, match=r"'seed' must not be negative \(got -1\)"):
+        ProximitySampler(random_data(), [3], seed=-1)
+    sampler = ProximitySampler(random_data(), [3])
+    with pytest.raises(ValueError, match=r"'epoch' must not be negative \(got -1\)"):
+        sampler.set_epoch(-1)
+    assert sampler.epoch == 0
+
+
+def test_the_numbers_of_the_sampler_count_and_not_the_loaders():
+    data = random_data()
+    found = [
+        batches(node_loader(data, ProximitySampler(data, [2]), num_neighbors=numbers))
+        for numbers in ([2], [5, 5])
+    ]
+    assert found[0] == found[1]
 
 
 def test_bad_weights_are_refused():
