@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 # Neighbours that a printed explanation shows of each side.
 SHOWN = 5
+# Ratings are listed if they add and take at most so many times what is left of both:
+# where more of them cancel, the largest would say nothing of the rest.
+CANCELLING = 3.0
+LEGEND = (
+    'proximity: how alike, by attributes and ratings; drawn: share of the draws that '
+    'they were in'
+)
 
 
 @dataclass(frozen=True)
@@ -30,9 +37,10 @@ class Explanation:
         user: The user's id.
         item: The item's id.
         rating: The predicted rating: the sum of its parts.
-        parts: What :func:`rating_parts` names, if the model mixes them with
-            propagated ratings those as :obj:`"messages"`, and what clamping to the
-            range of ratings adds, as :obj:`"clamped"`.
+        parts: The mean rating, and what is added to it: by what
+            :func:`rating_parts` names, by propagated ratings, if the model mixes
+            any in, as :obj:`"messages"`, and by clamping to the range of ratings, as
+            :obj:`"clamped"`.
         users: The user's neighbours, those that mattered most first: their ids,
             their :obj:`proximity` (weight in the candidate pool), :obj:`drawn`
             (the share of draws they were in) and :obj:`gate` (the mean of their
@@ -40,8 +48,8 @@ class Explanation:
         items: The item's neighbours, likewise.
         rated_by: Whose ratings carried the message, those that added or took most
             first: their ids, and what their ratings come to as :obj:`message`. Their
-            sum is the message but for its share of the mean rating. Empty without
-            messages.
+            sum is the part :obj:`"messages"`; most of them cancel, as a rule. Empty
+            without messages.
         rated: The items whose ratings carried it, likewise.
     """
 
@@ -58,11 +66,29 @@ class Explanation:
         lines = [f'user {self.user}, item {self.item}: {self.rating:.2f}']
         lines += [f'  {value:+.2f}  {name}' for name, value in self.parts.items()]
         for side, frame in (('users', self.users), ('items', self.items)):
-            lines += [f'{side} alike:', _text(frame)]
-        for title, frame in (('ratings by', self.rated_by), ('ratings of', self.rated)):
+            lines += [f'{side} alike:', _text(frame.drop(columns='gate'))]
+        lines.append(f'({LEGEND})')
+        for title, side, frame in (
+            ('ratings by', 'user', self.rated_by),
+            ('ratings of', 'item', self.rated),
+        ):
             if len(frame):
-                lines += [f'{title}:', _text(frame)]
+                lines += _carried(title, side, getattr(self, side), frame)
         return '\n'.join(lines)
+
+
+def _carried(title: str, side: str, own: object, frame: pd.DataFrame) -> list[str]:
+    """What ratings come to, and whose come to most where that says anything."""
+    message = frame['message']
+    added, taken = message.clip(lower=0).sum(), message.clip(upper=0).sum()
+    line = f'{title}: {len(frame)} {side}s, {added:+.2f} {taken:+.2f}'
+    line += f' = {added + taken:+.2f}'
+    mine = message[frame[frame.columns[0]] == own]
+    if len(mine):
+        line += f', of which {side} {own} {mine.sum():+.2f}'
+    if added - taken > CANCELLING * abs(added + taken):
+        return [f'{line} (too many cancel to name a few)']
+    return [line, _text(frame)]
 
 
 def _text(frame: pd.DataFrame) -> str:
@@ -72,14 +98,18 @@ def _text(frame: pd.DataFrame) -> str:
 def rating_parts(
     model: AGNN, user: NodeState, item: NodeState, edge_label_index: Tensor
 ) -> dict[str, Tensor]:
-    """The terms of :meth:`AGNN.decode <agnn_pyg.AGNN.decode>`, each :obj:`[B]`."""
+    """The terms of :meth:`AGNN.decode <agnn_pyg.AGNN.decode>`, each :obj:`[B]`.
+
+    The global bias is what it adds to the mean rating, from which it started.
+    """
     row, col = edge_label_index
     p, q = user.embedding[row], item.embedding[col]
     hidden = torch.cat([p, q], dim=-1)
     if model.lin_hidden is not None:
         hidden = model.lin_hidden(hidden).relu()
     return {
-        'global bias': model.bias.expand(len(p)),
+        'mean rating': p.new_full((len(p),), model.mean),
+        'global bias': (model.bias - model.mean).expand(len(p)),
         'user bias': user.bias[row],
         'item bias': item.bias[col],
         'dot product': (p * q).sum(dim=-1),
@@ -134,13 +164,14 @@ def explain_pair(
 def _mixed(
     model: AGNN, parts: dict[str, Tensor], user: int, item: int
 ) -> dict[str, Tensor]:
-    """Parts that leave their share to propagated ratings."""
+    """Parts that leave their share of what is added to the mean to messages."""
     share, bias = model.message_share, model.bias
     message = model.messages(*torch.tensor([[user], [item]], device=bias.device))
     if message.isnan():
         return parts
     mixed = {name: (1 - share) * value for name, value in parts.items()}
-    return mixed | {'messages': share * message.to(bias)}
+    mixed['mean rating'] = parts['mean rating']
+    return mixed | {'messages': share * (message.to(bias) - model.mean)}
 
 
 def carriers(

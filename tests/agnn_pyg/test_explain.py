@@ -2,9 +2,10 @@ import pandas as pd
 import pytest
 import torch
 
+from agnn_pyg.explain import Explanation
 from agnn_pyg.fitting import EVALUATION_SEED
 
-PARTS = ['global bias', 'user bias', 'item bias', 'dot product', 'MLP']
+PARTS = ['mean rating', 'global bias', 'user bias', 'item bias', 'dot product', 'MLP']
 PARTS += ['messages', 'clamped']
 
 
@@ -27,14 +28,32 @@ def test_parts_sum_to_the_prediction(explained):
     assert sum(explanation.parts.values()) == pytest.approx(rating, abs=1e-5)
 
 
+def test_parts_are_what_is_added_to_the_mean_rating(explained, planted, recommender):
+    explanation, _ = explained
+    parts, mean = explanation.parts, planted.ratings['rating'].mean()
+    assert parts['mean rating'] == pytest.approx(mean, abs=1e-6)
+    bias = float(recommender.fitted_.model.bias.detach())
+    assert parts['global bias'] == pytest.approx((bias - mean) / 4, abs=1e-6)
+
+
+def test_messages_are_what_they_add_to_the_mean_rating(recommender, planted):
+    model, pair = recommender.fitted_.model, planted.ratings.iloc[0]
+    rows = [
+        torch.from_numpy(table.ids.rows(planted.ratings[:1], side, 'ratings'))
+        for side, table in recommender.fitted_.tables.items()
+    ]
+    message = float(model.messages(*rows)) - planted.ratings['rating'].mean()
+    parts = recommender.explain(pair['user'], pair['item']).parts
+    assert parts['messages'] == pytest.approx(0.75 * message, abs=1e-5)
+
+
 def test_ratings_that_carried_the_message_add_up_to_it(explained, planted):
     explanation, _ = explained
-    mean = 0.75 * planted.ratings['rating'].mean()
     for side, frame in (('user', explanation.rated_by), ('item', explanation.rated)):
         assert list(frame.columns) == [side, 'message']
         assert set(frame[side]) <= set(planted.ratings[side])
         assert frame['message'].abs().is_monotonic_decreasing
-        assert frame['message'].sum() + mean == pytest.approx(
+        assert frame['message'].sum() == pytest.approx(
             explanation.parts['messages'], abs=1e-3
         )
     assert 'ratings of:' in str(explanation)
@@ -73,3 +92,41 @@ def test_gates_and_draws_by_hand(recommender, planted):
             count[ids[neighbour]] += 1
     drawn = {i: c / 8 for i, c in count.items() if c}
     assert frame['drawn'].to_dict() == drawn
+
+
+def printed(users, items):
+    """The lines about ratings, of messages by user and by item."""
+    sides = ('user', users), ('item', items)
+    none = [
+        pd.DataFrame(columns=[side, 'proximity', 'drawn', 'gate']) for side, _ in sides
+    ]
+    carried = [
+        pd.DataFrame({side: [*message], 'message': [*message.values()]})
+        for side, message in sides
+    ]
+    why = Explanation(7, 'x', 3.5, {'mean rating': 3.5}, *none, *carried)
+    lines = str(why).splitlines()
+    assert lines[:2] == ['user 7, item x: 3.50', '  +3.50  mean rating']
+    return lines[[line.startswith('ratings by') for line in lines].index(True) :]
+
+
+def test_ratings_are_listed_where_they_do_not_cancel():
+    lines = printed({7: -0.5, 3: 0.25}, {'y': -0.4, 'x': -0.2, 'z': 0.35})
+    assert lines == [
+        'ratings by: 2 users, +0.25 -0.50 = -0.25, of which user 7 -0.50',
+        ' user  message',
+        '    7    -0.50',
+        '    3     0.25',
+        'ratings of: 3 items, +0.35 -0.60 = -0.25, of which item x -0.20 '
+        '(too many cancel to name a few)',
+    ]
+
+
+def test_whoever_has_no_ratings_is_not_named_among_them():
+    lines = printed({3: 2.0, 4: -1.75}, {'y': 0.25})
+    assert lines == [
+        'ratings by: 2 users, +2.00 -1.75 = +0.25 (too many cancel to name a few)',
+        'ratings of: 1 items, +0.25 +0.00 = +0.25',
+        'item  message',
+        '   y     0.25',
+    ]

@@ -187,7 +187,8 @@ def test_the_network_alone(recommender, planted, tmp_path):
     user, item = pair['user'], pair['item']
     one, other = (m.explain(user, item).parts for m in (alone, recommender))
     assert 'messages' not in one
-    for name in set(one) - {'clamped'}:
+    assert other['mean rating'] == pytest.approx(one['mean rating'])
+    for name in set(one) - {'mean rating', 'clamped'}:
         assert other[name] == pytest.approx(one[name] / 4, abs=1e-5)
     alone.save(tmp_path / 'model')
     loaded = AGNNRecommender.load(tmp_path / 'model')
