@@ -86,9 +86,14 @@ def _carried(title: str, side: str, own: object, frame: pd.DataFrame) -> list[st
     mine = message[frame[frame.columns[0]] == own]
     if len(mine):
         line += f', of which {side} {own} {mine.sum():+.2f}'
-    if added - taken > CANCELLING * abs(added + taken):
+    if cancel(message):
         return [f'{line} (too many cancel to name a few)']
     return [line, _text(frame)]
+
+
+def cancel(message: pd.Series) -> bool:
+    """Whether so much of what ratings come to cancels that a few would mislead."""
+    return message.abs().sum() > CANCELLING * abs(message.sum())
 
 
 def _text(frame: pd.DataFrame) -> str:

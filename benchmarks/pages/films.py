@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.explain import Explanation
+from agnn_pyg.explain import Explanation, cancel
 from agnn_pyg.recommender import AGNNRecommender
 from benchmarks.held_out import HeldOut
 from benchmarks.pages.charts import SIZE
@@ -80,7 +80,8 @@ def films_section(held: HeldOut, recommender: AGNNRecommender) -> Section:
             'Of the ratings of each of these films, the one whose error is the middle '
             'one, explained. Proximity is the weight in the candidate pool, drawn the '
             'share of the draws, gate the mean of the aggregate gate; the mean rating '
-            'is that of the fit.',
+            'is that of the fit. Ratings that carried a message are listed where they '
+            'do not cancel.',
             'note',
         ),
     ]
@@ -146,6 +147,8 @@ def explained(held: HeldOut, why: Explanation, given: float) -> list[Any]:
     for name in (field.name for field in dataclasses.fields(why)):
         frame = getattr(why, name)
         if isinstance(frame, pd.DataFrame) and len(frame):
+            if 'message' in frame and cancel(frame['message']):
+                continue
             caption = CAPTIONS.get(name, name.replace('_', ' '))
             parts.append(_neighbours(held, frame, caption))
     return parts
