@@ -18,7 +18,12 @@ from agnn_pyg.messages import PATTERNS, Messages
 from agnn_pyg.model import AGNN
 from agnn_pyg.node_table import NodeTable
 from agnn_pyg.relation_map import RelationMap
-from agnn_pyg.tables.checks import check_columns, check_known, read_rated_pairs
+from agnn_pyg.tables.checks import (
+    check_columns,
+    check_known,
+    check_spread,
+    read_rated_pairs,
+)
 from agnn_pyg.tables.ids import Ids
 
 if TYPE_CHECKING:
@@ -69,6 +74,7 @@ def fit_frames(
     rating = _ratings(settings, ratings, 'ratings')
     if not len(rating):
         raise ValueError("'ratings' has no rows; there is nothing to train on")
+    check_spread(rating.numpy(), 'ratings')
     tables, embedded = _tables(settings, ratings, users, items)
     index = pair_rows(settings, ratings, 'ratings', tables)
     graph = rating_graph(

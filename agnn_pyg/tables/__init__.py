@@ -13,6 +13,7 @@ from agnn_pyg.tables.attributes import (
 from agnn_pyg.tables.checks import (
     check_columns,
     check_known,
+    check_spread,
     read_rated_pairs,
     where,
 )
@@ -33,6 +34,7 @@ __all__ = [
     'attribute_columns',
     'check_columns',
     'check_known',
+    'check_spread',
     'load_module',
     'naming',
     'read_folder',

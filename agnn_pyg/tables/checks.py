@@ -61,6 +61,21 @@ def read_ratings(frame: pd.DataFrame, name: str, column: str) -> np.ndarray:
     return number
 
 
+def check_spread(rating: np.ndarray, name: str) -> None:
+    """Raises ``ValueError`` if all ratings are equal, as where only likes are kept.
+
+    Args:
+        rating (numpy.ndarray): The ratings, one at least.
+        name (str): What messages call their table.
+    """
+    if np.min(rating) == np.max(rating):
+        raise ValueError(
+            f"'{name}' are all {float(rating[0]):g}, so nothing can be learnt; "
+            f'add what users did not choose or like, for instance sampled items, with '
+            f'a lower rating such as 0'
+        )
+
+
 def check_known(
     frame: pd.DataFrame, rows: np.ndarray, column: str, name: str, table: str
 ) -> None:

@@ -35,6 +35,10 @@ FIT = [
     ),
     ({'ratings': lambda f: f.iloc[:0]}, r"'ratings' has no rows; there is nothing"),
     (
+        {'ratings': lambda f: f.assign(rating=1)},
+        r"'ratings' are all 1, .*; add what users did not choose or like",
+    ),
+    (
         {'ratings': lambda f: changed(f, 3, rating=np.nan)},
         r"'ratings' has no finite number in column 'rating' in row 3 \(nan\)",
     ),
