@@ -17,7 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agnn_pyg.fields import Field, fit_numeric, fit_values, infer_kind
+from agnn_pyg.fields import (
+    CONSTANT,
+    Field,
+    checked,
+    fit_numeric,
+    fit_values,
+    infer_kind,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,6 +91,8 @@ class AttributeEncoder:
       token for missing. If nothing was missing at fit time, that token would
       be untrained, so it contributes nothing.
     * Numbers outside the fitted range are clamped to it.
+    * Anything else than numbers and texts, such as a date, is refused: make a
+      number or a text of it, such as the year. Decimals count as floats.
 
     Args:
         columns (sequence or mapping): The columns to encode, or a mapping from
@@ -145,7 +154,7 @@ class AttributeEncoder:
             )
         self.fields, offset = [], 1
         for column, kind in self.columns.items():
-            cells = _column(frame, column)
+            cells = checked(_column(frame, column))
             kind = kind or infer_kind(cells)
             if kind == 'numeric':
                 field = fit_numeric(column, cells, offset, self.num_knots)
@@ -214,10 +223,15 @@ def _pack(
 
 def _column(frame: pd.DataFrame, column: str) -> pd.Series:
     if column not in frame.columns:
-        names = [str(name) for name in frame.columns]
-        near = difflib.get_close_matches(column, names, n=1)
+        names = [str(name) for name in frame.columns if name != CONSTANT]
+        near = difflib.get_close_matches(str(column), names, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ''
         raise ValueError(
             f"No attribute column '{column}' in the table, which has {names}{hint}"
+        )
+    if frame.columns.tolist().count(column) > 1:
+        raise ValueError(
+            f"The table has several columns called '{column}'; drop or rename all "
+            f'but one'
         )
     return frame[column]

@@ -6,12 +6,18 @@ Part of :mod:`agnn_pyg.features`, which says what the tokens mean.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# The attribute that all nodes of a side share of which nothing is known.
+CONSTANT = '(constant)'
+# What a cell, or what it lists, may be: JSON keeps these as they are.
+VALUES = (str, bool, int, float, np.bool_, np.integer, np.floating)
 
 
 @dataclass
@@ -38,6 +44,7 @@ class Field:
 
     def encode(self, cells: pd.Series) -> tuple[np.ndarray, ...]:
         """Rows, tokens and weights of all non-missing cells, then missing."""
+        cells = checked(cells)
         if self.kind == 'numeric':
             row, token, weight = self._encode_numbers(_numbers(cells))
         else:
@@ -115,9 +122,50 @@ def infer_kind(cells: pd.Series) -> str:
 
     if is_numeric_dtype(cells) and not is_bool_dtype(cells):
         return 'numeric'
-    # The first cell that holds something tells for all.
+    return 'multi' if _is_listlike(_first(cells)) else 'categorical'
+
+
+def checked(cells: pd.Series) -> pd.Series:
+    """The cells of an attribute column, decimals among them as floats.
+
+    Raises:
+        ValueError: Naming the first row that holds something else than numbers,
+            texts, or lists of them, such as a date: saved and loaded again, it
+            would not be what it was.
+    """
+    import pandas as pd
+    from pandas.api.types import is_complex_dtype, is_numeric_dtype
+
+    if is_numeric_dtype(cells) and not is_complex_dtype(cells):
+        return cells
+    row, value = _explode(cells)
+    kinds = set(map(type, value))
+    if Decimal in kinds and _is_decimal(cells):
+        return cells.map(float, na_action='ignore').astype(float)
+    wrong = tuple(kind for kind in kinds if not issubclass(kind, VALUES))
+    if wrong:
+        from agnn_pyg.tables.checks import where
+
+        bad = np.zeros(len(cells), bool)
+        bad[[r for r, v in zip(row, value, strict=True) if isinstance(v, wrong)]] = True
+        raise ValueError(
+            f"Column '{cells.name}' holds something else than numbers, texts or lists "
+            f'of them in {where(cells.to_frame("cell"), bad, "cell")}; make a number '
+            f'or a text of it, such as the year of a date, or leave the column out'
+        )
+    # No number is to be made of what is missing, not even of a date.
+    return cells if len(value) else pd.Series(None, cells.index, object, cells.name)
+
+
+def _first(cells: pd.Series) -> Any:
+    """The first cell that holds something, which tells for all."""
     present = (cell for cell in cells[cells.notna()] if _holds_something(cell))
-    return 'multi' if _is_listlike(next(present, None)) else 'categorical'
+    return next(present, None)
+
+
+def _is_decimal(cells: pd.Series) -> bool:
+    """Whether all cells that hold something hold one number."""
+    return all(isinstance(cell, Decimal | int | float) for cell in cells.dropna())
 
 
 def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +175,9 @@ def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     series = pd.Series(cells.to_numpy(), index=np.arange(len(cells)))
     values = series.astype(object).explode()
     values = values[values.notna()]
-    values = values[values != '']
+    # Compared one by one: what is nested would be compared part by part.
+    filled = [not isinstance(v, str) or v != '' for v in values]
+    values = values[np.array(filled, bool)]
     return values.index.to_numpy(np.int64), values.to_numpy(object)
 
 

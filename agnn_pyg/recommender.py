@@ -43,7 +43,8 @@ class AGNNRecommender(Settings):
         recommender.recommend(new_users, k=10)
 
     Ids are whole numbers, texts or UUIDs. An attribute cell holds a number, a
-    text, a list of texts or nothing; a value unseen in the fit means what
+    text, a list of texts or nothing, but no date: make a number of it, such as the
+    year. A value unseen in the fit means what
     :class:`~agnn_pyg.AttributeEncoder` says. Without a table of users (items),
     all have one attribute in common: new ones are then rated as the average.
 
@@ -54,7 +55,8 @@ class AGNNRecommender(Settings):
             (default: :obj:`"rating"`)
         user_attributes (sequence or mapping, optional): Attribute columns of
             users, see :class:`~agnn_pyg.AttributeEncoder`. (default: all but
-            those in which most values occur once, such as names)
+            those in which most values occur once, such as names, and those of
+            neither numbers nor texts, such as dates; a warning names them)
         item_attributes (sequence or mapping, optional): Likewise of items.
         min_count (int, optional): Rated users or items a value must occur in to
             be embedded on its own. (default: :obj:`5`)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pandas as pd
 
+from agnn_pyg.fields import CONSTANT, checked
 from agnn_pyg.tables.checks import check_columns
-
-logger = logging.getLogger('agnn_pyg')
-
-# The attribute that all nodes of a side share of which nothing is known.
-CONSTANT = '(constant)'
 
 Columns = Sequence[str] | Mapping[str, str | None]
 
@@ -23,12 +19,15 @@ def attribute_columns(
 ) -> Columns:
     """The columns to encode: those that are named, or all that can mean something.
 
+    Of those that are left out, a warning tells.
+
     Args:
         frame (pandas.DataFrame): The table.
         name (str): What messages call it.
         column (str): Its column of ids.
         attributes (sequence or mapping, optional): Columns that were asked for.
-            (default: all but those in which most values occur once)
+            (default: all but those in which most values occur once, and those of
+            neither numbers nor texts, such as dates)
 
     Returns:
         Columns, for want of any the one that :func:`with_constant` adds.
@@ -37,29 +36,34 @@ def attribute_columns(
         if not len(attributes):
             return [CONSTANT]
         check_columns(frame, name, list(attributes))
-        return attributes
-    found, dropped = [], []
-    for other in frame.columns:
-        if other != column:
-            (found if _is_shared(frame[other]) else dropped).append(other)
+        return attributes if isinstance(attributes, Mapping) else list(attributes)
+    others = [other for other in frame.columns if other != column]
+    check_columns(frame, name, others)
+    unfit = {other: _unfit(frame[other]) for other in others}
+    dropped = [f'{other} ({why})' for other, why in unfit.items() if why]
     if dropped:
-        logger.info(
-            "Columns of '%s' left out, as most of their values occur once: %s",
-            name,
-            ', '.join(map(str, dropped)),
+        warnings.warn(
+            f"Columns of '{name}' left out: {', '.join(dropped)}; to keep one, name it "
+            f"in '{name.removesuffix('s')}_attributes', and make a number or a text "
+            f'of a date, such as the year',
+            stacklevel=2,
         )
-    if found:
-        check_columns(frame, name, found)
-    return found or [CONSTANT]
+    return [other for other, why in unfit.items() if not why] or [CONSTANT]
 
 
-def _is_shared(cells: pd.Series) -> bool:
-    """Whether half of the rows at least share a value with another row."""
+def _unfit(cells: pd.Series) -> str | None:
+    """Why a column is no attribute, as far as it can be seen, or nothing."""
+    try:
+        cells = checked(cells)
+    except ValueError:
+        return 'neither numbers nor texts'
     if pd.api.types.is_numeric_dtype(cells):
-        return bool(cells.notna().any())
+        return None if cells.notna().any() else 'nothing in it'
     values = pd.Series(cells.to_numpy()).astype(object).explode().dropna()
     sharing = values.index[values.map(values.value_counts()) > 1]
-    return 2 * sharing.nunique() >= max(1, values.index.nunique())
+    if 2 * sharing.nunique() >= max(1, values.index.nunique()):
+        return None
+    return 'most values occur once'
 
 
 def with_constant(frame: pd.DataFrame) -> pd.DataFrame:

@@ -55,7 +55,7 @@ def write_folder(
     aside = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     try:
         content = {'kind': kind, 'version': version, **config}
-        text = json.dumps(content, ensure_ascii=False, indent=1)
+        text = json.dumps(content, ensure_ascii=False, indent=1, default=_plain)
         (aside / CONFIG).write_text(text, encoding='utf-8')
         write(aside)
         aside.chmod(0o755)
@@ -69,6 +69,13 @@ def write_folder(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         _recover(path)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and lists of NumPy and pandas as those of Python."""
+    if hasattr(value, 'tolist'):
+        return value.tolist()
+    raise TypeError(f'{type(value).__name__} is no plain data')
 
 
 def _recover(path: Path) -> None:

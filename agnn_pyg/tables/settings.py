@@ -53,9 +53,10 @@ class Settings:
         return self
 
     def __repr__(self) -> str:
+        # As texts: arrays would be compared entry by entry.
         changed = (
             f'{name}={value!r}'
             for name, value in self.get_params().items()
-            if value != self._defaults()[name]
+            if repr(value) != repr(self._defaults()[name])
         )
         return f'{type(self).__name__}({", ".join(changed)})'

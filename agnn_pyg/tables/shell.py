@@ -7,7 +7,9 @@ import ast
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -23,8 +25,13 @@ def run(
     """Parses arguments, runs what they ask for, and returns the exit code.
 
     0 is success, 2 a wrong argument or table, 130 an interruption. Data goes to
-    standard output and everything else to standard error.
+    standard output and everything else to standard error. Without any argument,
+    help is printed.
     """
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv:
+        parser.print_help()
+        return 0
     args = parser.parse_args(argv)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter('%(message)s'))
@@ -32,7 +39,8 @@ def run(
     logger.addHandler(handler)
     logger.setLevel(logging.WARNING if args.quiet else logging.INFO)
     try:
-        args.run(args)
+        with _warnings_as_remarks(logger):
+            args.run(args)
     except BrokenPipeError:
         # Whoever reads, `head` perhaps, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -46,6 +54,15 @@ def run(
     finally:
         logger.removeHandler(handler)
     return 0
+
+
+@contextmanager
+def _warnings_as_remarks(logger: logging.Logger) -> Iterator[None]:
+    """Shows warnings as remarks are: without the line of code that they come from."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('always', category=UserWarning, module='agnn_pyg|tanp')
+        warnings.showwarning = lambda message, *_, **__: logger.info('%s', message)
+        yield
 
 
 def add_command(

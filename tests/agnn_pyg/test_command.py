@@ -97,6 +97,11 @@ def test_the_shape_of_movielens_latest_small(tmp_path, monkeypatch, capsys):
     assert main([*fit, '--model', 'films', *QUICK, '--quiet']) == 0
     columns = AGNNRecommender.load('films').fitted_.tables['item'].embedded.columns
     assert list(columns) == ['genres']
+    assert capsys.readouterr().err == ''
+    assert main([*fit, '--model', 'films', *QUICK, '--network-only']) == 0
+    remarks = capsys.readouterr().err.splitlines()
+    left_out = "Columns of 'items' left out: title (most values occur once); to keep"
+    assert any(line.startswith(left_out) for line in remarks)
 
     movies.assign(movieId=movies['movieId'] + 100).to_csv('today.csv', index=False)
     pd.DataFrame({'movieId': [101, 1], 'userId': [7, 7]}).to_csv('pairs.csv')
@@ -158,6 +163,11 @@ def test_help_has_an_example(command, capsys):
         main([command, '--help'])
     assert stopped.value.code == 0
     assert f'example:\n  agnn-pyg {command}' in capsys.readouterr().out
+
+
+def test_help_without_a_command(capsys):
+    assert main([]) == 0
+    assert capsys.readouterr().out.startswith('usage: agnn-pyg')
 
 
 def test_arguments_that_are_wrong(tmp_path, monkeypatch, capsys):
