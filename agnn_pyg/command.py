@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from agnn_pyg.tables.files import write_file
+from agnn_pyg.tables.folder import check_place
 from agnn_pyg.tables.shell import (
     ROLES,
     add_command,
@@ -141,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fit(args: argparse.Namespace) -> None:
+    check_place(args.model, AGNNRecommender.__name__)
     roles = roles_of(args, args.ratings)
     model = AGNNRecommender(**roles).set_params(**_settings(args))
     tables = (

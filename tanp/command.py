@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from agnn_pyg.tables.files import write_file
+from agnn_pyg.tables.folder import check_place
 from agnn_pyg.tables.shell import (
     ROLES,
     add_command,
@@ -116,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fit(args: argparse.Namespace) -> None:
+    check_place(args.model, TaNPRecommender.__name__)
     roles = roles_of(args, args.ratings)
     model = TaNPRecommender(**roles).set_params(**settings_of(args))
     tables = (

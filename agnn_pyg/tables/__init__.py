@@ -18,6 +18,7 @@ from agnn_pyg.tables.checks import (
     where,
 )
 from agnn_pyg.tables.folder import (
+    check_place,
     load_module,
     read_folder,
     read_tensors,
@@ -34,6 +35,7 @@ __all__ = [
     'attribute_columns',
     'check_columns',
     'check_known',
+    'check_place',
     'check_spread',
     'load_module',
     'naming',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -17,10 +18,36 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-CONFIG, STATE = 'config.json', 'state.pt'
+CONFIG, STATE, SUMS = 'config.json', 'state.pt', 'sha256'
 # Folders beside one that is being written; of a killed writer, they stay behind.
 SAVING, REPLACED = '.saving-', '.replaced-'
 ABANDONED = 3600  # seconds after which nobody is writing any more
+
+
+def check_place(path: str | os.PathLike, kind: str) -> None:
+    """Raises ``ValueError`` unless :func:`write_folder` has a place to write to.
+
+    To be called ahead of a training that would be lost.
+
+    Args:
+        path (path): The folder: none, an empty one, or of the same kind.
+        kind (str): What is to be written.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f"There is no folder '{path.parent}' to write to; make it")
+    empty = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not empty and _kind(path) != kind:
+        raise ValueError(
+            f"'{path}' is there already and is no saved model of {kind}; name another "
+            f'folder'
+        )
+
+
+def _kind(path: Path) -> str | None:
+    """What a folder holds, if it can be told."""
+    with suppress(OSError, ValueError, AttributeError, RecursionError):
+        return json.loads((path / CONFIG).read_text(encoding='utf-8')).get('kind')
 
 
 def write_folder(
@@ -34,30 +61,27 @@ def write_folder(
 
     Args:
         path (path): The folder; what it is in must exist.
-        kind (str): What is written; only a folder of this kind is replaced.
+        kind (str): What is written; only a folder of this kind, or an empty one, is
+            replaced.
         version (int): Of the format.
-        config (mapping): Plain data.
+        config (mapping): Plain data. The checksums of all other files go with it.
         write (callable): Called with the folder, to write what else is in it.
 
     Raises:
         ValueError: If something else is in the way, or there is no place.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise ValueError(f"There is no folder '{path.parent}' to write to; make it")
-    if path.exists() and not (path / CONFIG).is_file():
-        raise ValueError(
-            f"'{path}' is there already and is no saved model; name another folder"
-        )
+    check_place(path, kind)
     _recover(path)
     _remove_abandoned(path)
     prefix = f'.{path.name}{SAVING}'
     aside = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     try:
-        content = {'kind': kind, 'version': version, **config}
+        write(aside)
+        sums = {file.name: _checksum(file) for file in sorted(aside.iterdir())}
+        content = {'kind': kind, 'version': version, SUMS: sums, **config}
         text = json.dumps(content, ensure_ascii=False, indent=1, default=_plain)
         (aside / CONFIG).write_text(text, encoding='utf-8')
-        write(aside)
         aside.chmod(0o755)
         old = aside.with_name(aside.name.replace(SAVING, REPLACED))
         if path.exists():
@@ -69,6 +93,14 @@ def write_folder(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         _recover(path)
+
+
+def _checksum(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open('rb') as content:
+        for block in iter(lambda: content.read(2**20), b''):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -125,7 +157,26 @@ def read_folder(path: str | os.PathLike, kind: str, version: int) -> dict[str, A
             f'version {version}; save it again with the release that wrote it, or '
             f'install that one'
         )
+    # Releases that wrote none are read all the same.
+    _check_sums(path, config.pop(SUMS, {}))
     return config
+
+
+def _check_sums(path: Path, sums: Any) -> None:
+    """Raises ``ValueError`` if a file is not the one that was written."""
+    if not isinstance(sums, dict):
+        raise ValueError(f"'{path / CONFIG}' is damaged ({SUMS} is {sums!r})")
+    for name, expected in sums.items():
+        file = path / name
+        try:
+            found = _checksum(file)
+        except OSError as error:
+            raise ValueError(f"'{file}' is missing or damaged ({error})") from error
+        if found != expected:
+            raise ValueError(
+                f"'{file}' is missing or damaged: its checksum differs; save the model "
+                f'again, or copy it anew'
+            )
 
 
 def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -188,6 +188,16 @@ def test_arguments_that_are_wrong(tmp_path, monkeypatch, capsys):
         assert pytest.importorskip('re').search(message, err), err
 
 
+def test_a_place_for_the_model_is_looked_for_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'notes').mkdir()
+    (tmp_path / 'notes' / 'dear.txt').write_text('diary')
+    for name, message in (('notes', 'is there already'), ('no/m', "no folder 'no'")):
+        # There is no table either, which is found out later.
+        assert main(['fit', 'r.csv', '--model', name]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_ids_as_the_model_knows_them(recommender, planted, tmp_path, capsys):
     """A model fitted in Python on whole numbers, and texts in a file."""
     recommender.save(tmp_path / 'm')

@@ -58,6 +58,13 @@ def test_the_whole_round(suffix, tmp_path, monkeypatch, capsys):
     assert 'was not adapted to' in capsys.readouterr().err
 
 
+def test_a_place_for_the_model_is_looked_for_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    # There is no table either, which is found out later.
+    assert main(['fit', 'r.csv', '--model', 'nowhere/m']) == 2
+    assert "There is no folder 'nowhere' to write to" in capsys.readouterr().err
+
+
 def test_help_has_an_example(capsys):
     for command in ('fit', 'evaluate', 'predict', 'recommend'):
         with pytest.raises(SystemExit) as stopped:
