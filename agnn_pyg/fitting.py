@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from agnn_pyg.gates import KINDS
 from agnn_pyg.graph import rating_graph
 from agnn_pyg.link_loader import rating_loader
 from agnn_pyg.message_fitting import learn_messages
-from agnn_pyg.messages import PATTERNS, Messages
+from agnn_pyg.messages import Messages
 from agnn_pyg.model import AGNN
 from agnn_pyg.node_table import NodeTable
 from agnn_pyg.relation_map import RelationMap
+from agnn_pyg.setting_rules import check_settings
 from agnn_pyg.tables.checks import (
     check_columns,
     check_known,
@@ -71,6 +71,8 @@ def fit_frames(
     """Trains on frames, see :meth:`AGNNRecommender.fit`."""
     from agnn_pyg.train import fit
 
+    has_validation = validation is not None and len(validation) > 0
+    check_settings(settings, has_validation)
     rating = _ratings(settings, ratings, 'ratings')
     if not len(rating):
         raise ValueError("'ratings' has no rows; there is nothing to train on")
@@ -100,7 +102,7 @@ def fit_frames(
             seed=settings.seed,
         )
     ]
-    if validation is not None and len(validation):
+    if has_validation:
         held_out = _ratings(settings, validation, 'validation')
         rows = pair_rows(settings, validation, 'validation', tables)
         loaders.append(serving_loader(settings, graph, rows, held_out))
@@ -221,12 +223,6 @@ def _messages(
 ) -> tuple[dict[str, RelationMap], Messages | None]:
     if not settings.message_share:
         return {}, None
-    for name, known in (('message_patterns', PATTERNS), ('message_kinds', KINDS)):
-        given = getattr(settings, name)
-        if not set(given) <= set(known) or not len(given):
-            raise ValueError(
-                f"'{name}' must be of {tuple(known)}, one at least (got {given!r})"
-            )
     maps, sides = {}, []
     for side, rated in zip(SIDES, index, strict=True):
         table = tables[side]

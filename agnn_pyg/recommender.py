@@ -25,6 +25,7 @@ from agnn_pyg.inference import predict
 from agnn_pyg.messages import PATTERNS
 from agnn_pyg.serving import Filter, serve, top_items
 from agnn_pyg.tables import Columns, Ids, Settings, where
+from agnn_pyg.tables.rules import check_rule, whole
 
 
 class AGNNRecommender(Settings):
@@ -181,8 +182,8 @@ class AGNNRecommender(Settings):
                 on; the last one is kept without.
 
         Raises:
-            ValueError: If a table is unfit; the message says which row, and how
-                to mend it.
+            ValueError: If a table or a setting is unfit; the message says which row
+                or which value, and how to mend it.
         """
         self.fitted_ = fit_frames(self, ratings, users, items, validation)
         return self
@@ -251,11 +252,10 @@ class AGNNRecommender(Settings):
 
         Raises:
             ValueError: If somebody or something is unknown, or :obj:`k` is not
-                positive.
+                positive and whole.
         """
         fitted = self._fitted()
-        if k < 1:
-            raise ValueError(f"'k' must be at least 1 (got {k})")
+        k = check_rule(k, 'k', whole(1))
         frames = [self._frame('user', users), self._frame('item', items)]
         serving = serve(self, fitted, *frames)
         rows = [

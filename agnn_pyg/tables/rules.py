@@ -1,0 +1,108 @@
+"""What settings must be, with a message that names setting, value and remedy."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from pandas.api.types import is_list_like
+
+
+class Rule(NamedTuple):
+    """What a setting must be.
+
+    Attributes:
+        must: In words, to follow "must be".
+        allows: Whether a value is of that sort; of others it may fail.
+    """
+
+    must: str
+    allows: Callable[[Any], bool]
+
+
+def check_rules(settings: Any, rules: Mapping[str, Rule]) -> None:
+    """Raises ``ValueError`` unless all attributes are what rules say they must be.
+
+    Whole numbers of NumPy become those of Python, which never overflow.
+
+    Args:
+        settings (object): Its attributes are the settings.
+        rules (mapping): A rule by the name of each.
+    """
+    for name, rule in rules.items():
+        setattr(settings, name, check_rule(getattr(settings, name), name, rule))
+
+
+def check_rule(value: Any, name: str, rule: Rule) -> Any:
+    """A value, if it is what a rule says that it must be.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    try:
+        allowed = rule.allows(value)
+    except (TypeError, ValueError, OverflowError):
+        allowed = False
+    if not allowed:
+        raise ValueError(f"'{name}' must be {rule.must} (got {value!r})")
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def whole(low: int, high: int | None = None) -> Rule:
+    """A whole number from one bound to another, if there is another."""
+    must = f'at least {low} and whole' + (f', at most {high}' if high else '')
+
+    def allows(value: Any) -> bool:
+        number = math.nan if _is_truth(value) else operator.index(value)
+        return low <= number and (high is None or number <= high)
+
+    return Rule(must, allows)
+
+
+def number(must: str, holds: Callable[[float], bool]) -> Rule:
+    """A finite number of which something holds, which is said in words, too."""
+
+    def allows(value: Any) -> bool:
+        is_number = isinstance(value, numbers.Real) and not _is_truth(value)
+        return is_number and math.isfinite(value) and holds(value)
+
+    return Rule(must, allows)
+
+
+def optional(rule: Rule) -> Rule:
+    """What a rule allows, or nothing."""
+    return Rule(
+        f'{rule.must}, or None', lambda value: value is None or rule.allows(value)
+    )
+
+
+def some_of(known: Iterable[str]) -> Rule:
+    """A list of known names, one at least."""
+    known = tuple(known)
+
+    def allows(value: Any) -> bool:
+        return not isinstance(value, str) and len(value) > 0 and {*value} <= {*known}
+
+    return Rule(f'of {known}, one at least, in a list', allows)
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_)
+
+
+def _is_columns(value: Any) -> bool:
+    return is_list_like(value, allow_sets=False) and hasattr(value, '__len__')
+
+
+SHARE = number('a share in [0, 1]', lambda value: 0 <= value <= 1)
+POSITIVE = number('a positive number', lambda value: value > 0)
+TRUTH = Rule('True or False', _is_truth)
+TEXT = Rule('a text', lambda value: isinstance(value, str))
+SEED = whole(0, 2**63 - 1)
+COLUMNS = optional(
+    Rule("a list of columns such as ['age'], or a mapping from them", _is_columns)
+)
