@@ -19,6 +19,8 @@ from agnn_pyg.tables.shell import (
     ROLES,
     add_command,
     add_settings,
+    default_lists,
+    note_lists,
     read,
     roles_of,
     run,
@@ -49,7 +51,7 @@ from MovieLens' ml-latest-small, recommend films to the users 7 and 8:
   agnn-pyg fit ratings.csv --items movies.csv --lists genres --model films
   agnn-pyg recommend 7 8 --model films
 and a film that came out today, to everybody who is in ratings.csv:
-  agnn-pyg predict pairs.csv --items today.csv --lists genres --model films
+  agnn-pyg predict pairs.csv --items today.csv --model films
 """
 
 
@@ -155,6 +157,7 @@ def _fit(args: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         model.fit(*tables)
     model.save(args.model)
+    note_lists(args)
     last = model.fitted_.history[model.fitted_.best_epoch]
     names = ('train_mse', 'val_rmse')
     scores = ', '.join(f'{n} {last[n]:.4f}' for n in names if n in last)
@@ -221,6 +224,9 @@ def _explain(args: argparse.Namespace) -> None:
 
 def _load(args: argparse.Namespace) -> tuple[AGNNRecommender, list]:
     model = AGNNRecommender.load(args.model).set_params(progress=False)
+    tables = model.fitted_.tables.values()
+    fields = [field for table in tables for field in table.embedded.fields]
+    default_lists(args, [f.column for f in fields if f.kind == 'multi'])
     files = ((args.users, ['user']), (args.items, ['item']))
     return model, [_read(args, path, model, needed) for path, needed in files]
 

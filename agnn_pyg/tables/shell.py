@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from agnn_pyg.tables.checks import nearest
 from agnn_pyg.tables.files import read_columns, read_file, recognised
 
 ROLES = ('user', 'item', 'rating')
+# Arguments that are files of tables.
+TABLES = ('ratings', 'validation', 'pairs', 'support', 'users', 'items')
+SEPARATOR = '|'
+# What a command, not the model, must know of the files that a model was fitted on.
+NOTES = 'shell.json'
 
 
 def run(
@@ -40,6 +48,7 @@ def run(
     logger.setLevel(logging.WARNING if args.quiet else logging.INFO)
     try:
         with _warnings_as_remarks(logger):
+            _check_lists(args)
             args.run(args)
     except BrokenPipeError:
         # Whoever reads, `head` perhaps, has seen enough.
@@ -83,8 +92,46 @@ def add_command(
     for role in ROLES:
         add(f'--{role}', metavar='COLUMN', help=f'column of {role}s (recognised)')
     add('--lists', nargs='+', default=[], metavar='COLUMN', help='columns with lists')
-    add('--list-separator', default='|', metavar='TEXT', help='in a list (default: |)')
+    help = 'in a list (default: as in the fit, or |)'
+    add('--list-separator', metavar='TEXT', help=help)
     return parser
+
+
+def _check_lists(args: argparse.Namespace) -> None:
+    """Raises ``ValueError`` if ``--lists`` names a column that no table has."""
+    if args.lists:
+        paths = [path for name in TABLES if (path := getattr(args, name, None))]
+        known = [column for path in paths for column in read_columns(path)]
+        for column in set(args.lists).difference(known):
+            raise ValueError(
+                f"'--lists' names a column '{column}', which no table has"
+                f'{nearest(column, known)}; correct it, or leave it out'
+            )
+
+
+def note_lists(args: argparse.Namespace) -> None:
+    """Writes beside a model how lists were separated in what it was fitted on."""
+    notes = {'list_separator': args.list_separator or SEPARATOR}
+    (Path(args.model) / NOTES).write_text(json.dumps(notes), encoding='utf-8')
+
+
+def default_lists(args: argparse.Namespace, columns: Sequence[str]) -> None:
+    """Reads lists as in what the model was fitted on, unless arguments say otherwise.
+
+    Args:
+        args: The arguments, which are changed.
+        columns: The columns with lists that the model knows.
+    """
+    args.lists = args.lists or list(columns)
+    notes = Path(args.model) / NOTES
+    if args.list_separator is None and notes.is_file():
+        try:
+            noted = json.loads(notes.read_text(encoding='utf-8'))
+            args.list_separator = str(noted['list_separator'])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"'{notes}' is damaged ({error!r}); say --list-separator"
+            ) from error
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -151,6 +198,6 @@ def read(
         optional=optional,
         kinds=kinds,
         lists=args.lists,
-        list_separator=args.list_separator,
+        list_separator=args.list_separator or SEPARATOR,
     )
     return frame.rename(columns={name: roles[role] for role, name in renamed.items()})

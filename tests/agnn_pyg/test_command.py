@@ -118,6 +118,33 @@ def test_the_shape_of_movielens_latest_small(tmp_path, monkeypatch, capsys):
     assert top['userId'].tolist() == [7, 7, 8, 8]
 
 
+def test_lists_are_read_as_in_the_fit(named, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, frame in named.items():
+        lists = {c: frame[c].map(';'.join) for c in frame if c == 'genre'}
+        frame.assign(**lists).to_csv(f'{name}.csv', index=False)
+    fit = ['fit', 'ratings.csv', '--items', 'items.csv', *QUICK, '--network-only']
+    fit += ['--model', 'm', '--list-separator', ';']
+    assert main([*fit, '--lists', 'genre']) == 0
+    capsys.readouterr()
+    recommend = ['recommend', named['users']['user'].iloc[0], '--model', 'm']
+    recommend += ['--items', 'new_items.csv']
+    assert main(recommend) == 0
+    told = capsys.readouterr().out
+    assert main([*recommend, '--lists', 'genre', '--list-separator', ';']) == 0
+    assert capsys.readouterr().out == told
+    assert main([*recommend, '--list-separator', '|']) == 0
+    assert capsys.readouterr().out != told
+
+    for arguments in ([*fit, '--lists', 'genres'], [*recommend, '--lists', 'genres']):
+        assert main(arguments) == 2
+        message = "'--lists' names a column 'genres', which no table has, did you mean"
+        assert message in capsys.readouterr().err
+    (tmp_path / 'm' / 'shell.json').write_text('[]')
+    assert main(recommend) == 2
+    assert "shell.json' is damaged" in capsys.readouterr().err
+
+
 def test_which_messages(planted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     planted.ratings.to_csv('ratings.csv', index=False)
