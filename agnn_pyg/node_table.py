@@ -16,6 +16,7 @@ from agnn_pyg.tables.attributes import (
     attribute_columns,
     naming,
     with_constant,
+    with_missing,
 )
 from agnn_pyg.tables.checks import check_columns, check_known
 from agnn_pyg.tables.ids import Ids, read_ids
@@ -98,9 +99,13 @@ class NodeTable:
         return new if len(new) else None
 
     def encode(self, frame: pd.DataFrame) -> tuple[np.ndarray, Attributes, Attributes]:
-        """Ids, embedded and compared attributes of nodes never seen."""
+        """Ids, embedded and compared attributes of nodes never seen.
+
+        Of a table of ids alone, all attributes are missing.
+        """
         _, ids = read_ids(frame, self.column, self.name)
-        frame = with_constant(frame)
+        columns = [field.column for field in self.embedded.fields]
+        frame = with_constant(with_missing(frame, self.column, columns))
         with naming(self.name):
             return ids, self.embedded.transform(frame), self.compared.transform(frame)
 

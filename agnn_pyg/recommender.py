@@ -199,8 +199,9 @@ class AGNNRecommender(Settings):
         Args:
             pairs (pandas.DataFrame): A row a pair: user and item.
             users (pandas.DataFrame, optional): Attributes of users that the fit
-                has not seen. Rows of known ones are ignored: what the fit was
-                told of them stands.
+                has not seen, or ids alone, of which all attributes are missing
+                then. Rows of known ones are ignored: what the fit was told of them
+                stands.
             items (pandas.DataFrame, optional): Likewise of items.
 
         Returns:

@@ -9,6 +9,7 @@ from agnn_pyg.tables.attributes import (
     attribute_columns,
     naming,
     with_constant,
+    with_missing,
 )
 from agnn_pyg.tables.checks import (
     check_columns,
@@ -45,6 +46,7 @@ __all__ = [
     'read_tensors',
     'where',
     'with_constant',
+    'with_missing',
     'write_folder',
     'write_tensors',
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pandas as pd
@@ -69,6 +69,19 @@ def _unfit(cells: pd.Series) -> str | None:
 def with_constant(frame: pd.DataFrame) -> pd.DataFrame:
     """A table and a column in which all rows are equal."""
     return frame.assign(**{CONSTANT: 'all'})
+
+
+def with_missing(
+    frame: pd.DataFrame, column: str, attributes: Iterable[str]
+) -> pd.DataFrame:
+    """A table, and attributes of which nothing is known if all it has is ids.
+
+    A table that has some of them should have all: a column of another name is
+    more likely than one that is meant to be missing.
+    """
+    if frame.columns.tolist() != [column]:
+        return frame
+    return frame.reindex(columns=[column, *attributes])
 
 
 @contextmanager

@@ -190,6 +190,30 @@ def test_missing_and_unseen_attributes(recommender, planted):
     assert np.allclose(again, rating[unseen], atol=1e-5)
 
 
+def test_of_whom_only_the_id_is_known(recommender, planted):
+    blank = {c: None for c in planted.new_users if c != 'user'}
+    known = planted.later['item'].isin(planted.items['item'])
+    later, ids = planted.later[known], planted.new_users[['user']]
+    rating = recommender.predict(later, ids)
+    expected = recommender.predict(later, ids.assign(**blank))
+    assert (rating == expected).all()
+    top = recommender.recommend(ids, k=2, items=planted.new_items[['item']])
+    assert len(top) == 2 * len(ids)
+    assert top['rating'].notna().all()
+    # The message that asks for a row is of help then.
+    with pytest.raises(ValueError, match='if only the id'):
+        recommender.predict(later)
+
+
+def test_no_name_of_ours_in_messages(planted):
+    model = AGNNRecommender(**QUICK, item_attributes=['genre'])
+    model.fit(planted.ratings, items=planted.items)
+    items = planted.new_items.rename(columns={'genre': 'Genre'})
+    with pytest.raises(ValueError, match="did you mean 'Genre'") as raised:
+        model.predict(planted.later, planted.new_users, items)
+    assert 'constant' not in str(raised.value)
+
+
 def test_names_are_no_attributes(planted):
     items = planted.items.assign(title=[f'Film {i}' for i in planted.items['item']])
     message = r"'items' left out: title \(most .*name it in 'item_attributes'"
