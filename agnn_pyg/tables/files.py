@@ -10,9 +10,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from pandas.api.types import is_float_dtype
 
 from agnn_pyg.tables.checks import nearest, where
+from agnn_pyg.tables.ids import EXACT_FLOATS, check_floats
 
 SUFFIXES = ('.csv', '.tsv', '.txt', '.parquet')
 SEPARATORS = (',', ';', '\t')
@@ -181,19 +184,27 @@ def _read_text(path: Path, **options) -> pd.DataFrame:
 
 def _as_kind(frame: pd.DataFrame, column: str, kind: str, name: str) -> pd.Series:
     cells = frame[column]
-    present = cells.notna()
+    present = cells.notna().to_numpy()
+    if is_float_dtype(cells):
+        check_floats(frame, column, name, present)
     texts = cells.where(~present, cells.map(_text))
     if kind == 'str':
         return texts.astype(object).where(present, None)
     if kind == 'int':
-        number = pd.to_numeric(texts, errors='coerce')
-        # Nor is 4.5 an id, or a number beyond 64 bits.
+        # Without missing cells, which would make floats of all others.
+        number = pd.to_numeric(texts[present], errors='coerce')
+        # Nor is 4.5 an id, or a number beyond 64 bits, or beyond exact floats.
         odd = (number % 1 != 0) | (number < -(2**63)) | (number >= 2**63)
-        bad = (odd & present).to_numpy()
-        made = number.astype('Int64') if not bad.any() else None
+        if is_float_dtype(number):
+            odd |= number.abs() >= EXACT_FLOATS
+        bad = np.zeros(len(frame), bool)
+        bad[present] = odd
+        if not bad.any():
+            made = pd.Series(pd.NA, frame.index, 'Int64')
+            made[present] = number.astype('Int64')
     else:
         made = texts.map(_uuid, na_action='ignore')
-        bad = (made.isna() & present).to_numpy()
+        bad = made.isna().to_numpy() & present
     if bad.any():
         raise ValueError(
             f"'{name}' has no {kind} id in column '{column}', as the model knows, in "

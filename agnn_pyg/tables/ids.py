@@ -13,6 +13,8 @@ import pandas as pd
 from agnn_pyg.tables.checks import where
 
 KINDS = ('int', 'str', 'uuid')
+# Floats below it are whole numbers exactly; above, neighbours become one.
+EXACT_FLOATS = 2.0**53
 # How to make one kind of another, for messages.
 _CONVERT = {'int': '.astype(int)', 'str': '.astype(str)', 'uuid': '.map(uuid.UUID)'}
 
@@ -100,7 +102,7 @@ def read_ids(
     """A column of ids: whole numbers, texts or UUIDs, of one kind throughout.
 
     Whole numbers that a missing cell elsewhere has turned into floats are
-    whole numbers still.
+    whole numbers still, as far as floats are exact.
 
     Args:
         frame (pandas.DataFrame): The table.
@@ -125,6 +127,7 @@ def read_ids(
     values = cells.astype(object).to_numpy()
     kinds = [_KIND_OF.get(t) or _kind(t) for t in map(type, values)]
     kinds = np.array(kinds, dtype='U5')
+    check_floats(frame, column, name, kinds == 'float')
     kinds[kinds == 'float'] = 'int' if _whole(values[kinds == 'float']) else 'none'
     wrong = kinds == 'none'
     if wrong.any():
@@ -156,6 +159,28 @@ def read_ids(
                 f'several values of an attribute in a list'
             )
     return kind, values
+
+
+def check_floats(
+    frame: pd.DataFrame, column: str, name: str, is_float: np.ndarray
+) -> None:
+    """Raises ``ValueError`` if ids are floats so large that two may have become one.
+
+    Args:
+        frame (pandas.DataFrame): The table.
+        column (str): The column of ids.
+        name (str): What messages call the table.
+        is_float (numpy.ndarray): A mask of the rows with floats.
+    """
+    inexact = is_float.copy()
+    number = frame[column][is_float].to_numpy(float, na_value=np.nan)
+    inexact[is_float] = np.abs(number) >= EXACT_FLOATS
+    if inexact.any():
+        raise ValueError(
+            f"'{name}' has whole numbers as floats, which are not exact from 2**53 on, "
+            f"in column '{column}' in {where(frame, inexact, column)}; read the column "
+            f"as texts or as 'Int64', for instance by dtype={{{column!r}: 'Int64'}}"
+        )
 
 
 def _kind(kind: type) -> str:

@@ -112,6 +112,30 @@ def test_written_files(tmp_path, capsys):
         write_file(frame, tmp_path / 'x.doc')
 
 
+def test_whole_numbers_beyond_exact_floats(tmp_path):
+    path, large = tmp_path / 'x.csv', [2**53 + 1, 2**53 + 2, 2**53 + 3]
+    path.write_text('user,item\n' + ''.join(f'{n},{n}\n' for n in large) + ',7\n')
+    frame = read_file(path, roles=ROLES, kinds={'user': 'int', 'item': 'int'})
+    assert frame['user'].dropna().tolist() == large
+    path.write_text('user,item\n,1\n')
+    frame = read_file(path, roles=ROLES, kinds={'user': 'int'})
+    assert frame['user'].isna().all()
+    # Where one is written as a float, to_numeric makes floats of all.
+    path.write_text(f'user,item\n4.0,1\n{large[0]},2\n')
+    with pytest.raises(ValueError, match=r"no int id in column 'user'.*row 1"):
+        read_file(path, roles=ROLES, kinds={'user': 'int'})
+
+
+def test_floats_in_parquet_that_are_no_ids(tmp_path):
+    pytest.importorskip('pyarrow')
+    frame = pd.DataFrame({'user': [1.0, 2.0**53], 'item': ['a', 'b']})
+    write_file(frame, tmp_path / 'x.parquet')
+    with pytest.raises(
+        ValueError, match=r"not exact from 2\*\*53 on, in column 'user'"
+    ):
+        read_file(tmp_path / 'x.parquet', roles=ROLES)
+
+
 @pytest.mark.parametrize('cell', ['4.5', '1e400', '9223372036854775808', 'x'])
 def test_what_is_no_whole_number(cell, tmp_path):
     (tmp_path / 'x.csv').write_text(f'user,item\n1,a\n{cell},b\n')

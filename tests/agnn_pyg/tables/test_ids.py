@@ -17,6 +17,8 @@ def column(*values, **kwargs):
     [
         (column(3, 1), 'int', [3, 1]),
         (column(3.0, 1.0), 'int', [3, 1]),
+        (column(1.0 - 2**53, 2**53 - 1.0), 'int', [1 - 2**53, 2**53 - 1]),
+        (column(2**53, 2**53 + 1), 'int', [2**53, 2**53 + 1]),
         (column(3, 1, dtype='Int64'), 'int', [3, 1]),
         (column(np.uint8(3), 1, dtype=object), 'int', [3, 1]),
         (column('b', 'ä'), 'str', ['b', 'ä']),
@@ -50,6 +52,12 @@ def test_no_rows():
         (column((1, 2)), r'row 0 \(\(1, 2\)\); make texts of them, .astype\(str\)'),
         (column(datetime.date(2020, 1, 1)), 'something else than a whole number'),
         (column(4, 5, 4), r"repeats an id of column 'user' in row 2 \(4\); keep one"),
+        (
+            column(float(2**53 - 1), float(2**53)),
+            r"not exact from 2\*\*53 on, in column 'user' in row 1 \(9007199254740992.0"
+            r"\); read the column as texts or .*dtype={'user': 'Int64'}",
+        ),
+        (column(-1e300), r'not exact from'),
         (column(2**70), r'whole numbers beyond 64 bits'),
     ],
 )
