@@ -61,6 +61,8 @@ class Fitted:
     best_epoch: int
 
 
+# Whoever draws random numbers of PyTorch goes on where they were before the fit.
+@torch.random.fork_rng(devices=[])
 def fit_frames(
     settings: AGNNRecommender,
     ratings: pd.DataFrame,

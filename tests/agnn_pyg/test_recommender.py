@@ -160,7 +160,10 @@ def test_validation_selects_the_epoch(planted):
 
 def test_the_same_seed_gives_the_same_digits(recommender, planted):
     again = AGNNRecommender(**SETTINGS)
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
     again.fit(planted.ratings, planted.users, planted.items)
+    assert torch.equal(torch.get_rng_state(), before)  # that of others
     known = planted.ratings.iloc[:50]
     assert (again.predict(known) == recommender.predict(known)).all()
 
