@@ -8,11 +8,12 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from agnn_pyg.messages import PATTERNS
 from agnn_pyg.tables.files import write_file
 from agnn_pyg.tables.folder import check_place
 from agnn_pyg.tables.shell import (
@@ -27,10 +28,7 @@ from agnn_pyg.tables.shell import (
     settings_of,
 )
 
-with warnings.catch_warnings():
-    # What PyTorch has to say to PyG, which comes with these, is of no use in a shell.
-    warnings.filterwarnings('ignore', '.*torch.jit.*')
-    from agnn_pyg.messages import PATTERNS
+if TYPE_CHECKING:
     from agnn_pyg.recommender import AGNNRecommender
 
 logger = logging.getLogger('agnn_pyg')
@@ -144,9 +142,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fit(args: argparse.Namespace) -> None:
-    check_place(args.model, AGNNRecommender.__name__)
+    recommender = _recommender()
+    check_place(args.model, recommender.__name__)
     roles = roles_of(args, args.ratings)
-    model = AGNNRecommender(**roles).set_params(**_settings(args))
+    model = recommender(**roles).set_params(**_settings(args))
     tables = (
         read(args, args.ratings, roles, ROLES),
         read(args, args.users, roles, ['user']),
@@ -167,6 +166,15 @@ def _fit(args: argparse.Namespace) -> None:
         model.fitted_.best_epoch + 1,
         scores,
     )
+
+
+def _recommender() -> type[AGNNRecommender]:
+    """The recommender and PyG, which nobody waits for who asks for help."""
+    with warnings.catch_warnings():
+        # What PyTorch has to say to PyG is of no use in a shell.
+        warnings.filterwarnings('ignore', '.*torch.jit.*')
+        from agnn_pyg.recommender import AGNNRecommender
+    return AGNNRecommender
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -223,7 +231,7 @@ def _explain(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace) -> tuple[AGNNRecommender, list]:
-    model = AGNNRecommender.load(args.model).set_params(progress=False)
+    model = _recommender().load(args.model).set_params(progress=False)
     tables = model.fitted_.tables.values()
     fields = [field for table in tables for field in table.embedded.fields]
     default_lists(args, [f.column for f in fields if f.kind == 'multi'])

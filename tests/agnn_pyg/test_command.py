@@ -197,6 +197,15 @@ def test_help_without_a_command(capsys):
     assert capsys.readouterr().out.startswith('usage: agnn-pyg')
 
 
+def test_nobody_waits_for_pyg_who_asks_for_help():
+    code = 'import sys; from agnn_pyg.command import main; main([]); '
+    code += "sys.exit('torch_geometric' in sys.modules)"
+    environment = os.environ | {'PYTHONPATH': str(ROOT)}
+    subprocess.run(
+        [sys.executable, '-c', code], env=environment, check=True, capture_output=True
+    )
+
+
 def test_arguments_that_are_wrong(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     pd.DataFrame({'who': [1], 'item': [2], 'rating': [3]}).to_csv('r.csv', index=False)
