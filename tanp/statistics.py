@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from tanp.episodes import Episodes, offsets, ragged
 from tanp.loader import EpisodeBatch
 from tanp.nn.rows import Rows, rows_of, sum_by
-from tanp.tally import Tally, packed, unpacked
+from tanp.tally import Tally, beyond, packed
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -203,6 +203,9 @@ class InteractionStatistics(nn.Module):
         rating = self._sparse(centred, torch.ones_like(likes))
         labels = self._sparse(label, torch.ones_like(likes))
         user_total = torch.bincount(user, label, self.num_users + 1)
+        # [i, j]: who dislikes i and likes j comes second.
+        counts = like.T @ like, dislike.T @ like
+        many, many_counts = beyond(*counts)
         tally = Tally(
             like=_total(like),
             dislike=_total(dislike),
@@ -212,8 +215,9 @@ class InteractionStatistics(nn.Module):
             user_total=user_total,
             user_size=torch.bincount(user, minlength=self.num_users + 1),
             grand_total=user_total.sum(),
-            # [i, j]: who dislikes i and likes j comes second.
-            pair=packed(like.T @ like, dislike.T @ like, rating.T @ rating),
+            pair=packed(*counts, rating.T @ rating),
+            many=many,
+            many_counts=many_counts,
         )
         self.tally = Tally(*(value.to(device) for value in tally))
 
@@ -312,8 +316,9 @@ class InteractionStatistics(nn.Module):
         cosine of likes of the other with dislikes of the one, and damped cosine of
         ratings, each less its user's mean. The fifth is the product of item vectors.
         """
-        word = self.tally.pair[told.item[one], told.item[other]]
-        together, against, covary = unpacked(word, told.vector.dtype)
+        together, against, covary = self.tally.of(
+            told.item[one], told.item[other], told.vector.dtype
+        )
         # Without what the own user adds, where it has met both.
         likes = told.likes[other]
         together = together - told.likes[one] * likes

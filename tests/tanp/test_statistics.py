@@ -98,6 +98,42 @@ def test_counts_and_kernels_against_a_loop():
             assert kernel[i, j, 4].item() == pytest.approx(product, abs=1e-5)
 
 
+def crowd(num_users):
+    """All users but the last like item 0, all like item 1 and none item 2."""
+    item = torch.tensor([0, 1, 2]).repeat(num_users)
+    label = torch.tensor([1.0, 1.0, 0.0]).repeat(num_users)
+    label[-3] = 0
+    size = torch.full((num_users,), 3)
+    zero = torch.zeros_like(size)
+    user = torch.arange(num_users)
+    return Episodes(user, offsets(size), item, label, zero, zero)
+
+
+@pytest.mark.parametrize('num_users', [33_000, 66_000])
+def test_pairs_that_a_crowd_has_met_are_counted(num_users):
+    statistics = InteractionStatistics.fit(
+        crowd(num_users), 3, num_users, rank=1, folds=2, damping=2.0
+    )
+    item = torch.arange(3)[None]
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    label = torch.zeros(1, 3)
+    # One who likes item 0, the one who does not, and a stranger.
+    told = {0: (-2, -1), num_users - 1: (-1, -1), num_users: (-1, 0)}
+    for user, (one, other) in told.items():
+        batch = EpisodeBatch(torch.tensor([user]), item, label, mask, item, label, mask)
+        kernel = statistics(batch).kernel[0]
+        zero, first = num_users + one, num_users + other
+        scale = 5 / math.sqrt((first + 2) * (zero + 2))
+        expected = [zero * scale, math.log1p(zero)]
+        assert kernel[0, 1, :2].tolist() == pytest.approx(expected, rel=1e-6)
+        assert kernel[1, 0, :2].tolist() == pytest.approx(expected, rel=1e-6)
+        # Of item 1, all who dislike item 2 like it.
+        expected = first * 5 / (first + 2)
+        assert kernel[1, 2, 2].item() == pytest.approx(expected, rel=1e-6)
+        assert kernel.isfinite().all()
+    assert statistics.catalogue().kernel.isfinite().all()
+
+
 @pytest.mark.parametrize('user', [0, 7, 19])
 def test_nothing_comes_from_the_own_user(user):
     statistics = fit(EPISODES)
