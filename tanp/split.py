@@ -72,7 +72,8 @@ def split_episodes(
     leave items in it that no training user has met.
 
     Args:
-        ratings (DataFrame): Columns ``user``, ``item`` and ``rating``.
+        ratings (DataFrame): Columns ``user``, ``item`` and ``rating``, each pair of
+            user and item once.
         users (sequence): Ids of the table of users; their order gives the rows
             and enters the shuffle.
         items (sequence): Ids of the table of items.
@@ -92,7 +93,7 @@ def split_episodes(
 
     Raises:
         ValueError: If an argument lies outside its range, an id is in no
-            table, or a part has no user with enough interactions.
+            table, a pair is repeated, or a part has no user with enough interactions.
     """
     if min_size is None:
         min_size = support_size + 10
@@ -145,6 +146,8 @@ class _Table:
     def __init__(self, ratings: pd.DataFrame, users: Any, items: Any) -> None:
         import pandas as pd
 
+        from agnn_pyg.tables import where
+
         rows = {}
         for key, ids in (('user', users), ('item', items)):
             rows[key] = pd.Index(ids).get_indexer(pd.Index(ratings[key]))
@@ -154,6 +157,14 @@ class _Table:
                     f"'ratings' names {len(unknown):,} {key} id(s) that '{key}s' "
                     f'lacks (first: {unknown[0]!r}): add them or drop their ratings'
                 )
+        repeated = pd.DataFrame(rows).duplicated().to_numpy()
+        if repeated.any():
+            # Else a query may hold what the support tells.
+            raise ValueError(
+                f"'ratings' holds a pair for the second time in "
+                f'{where(ratings, repeated, "user", "item")}; keep one, for instance '
+                f"by .drop_duplicates(['user', 'item'], keep='last')"
+            )
         self.user, self.item = rows['user'], rows['item']
         self.label = ratings['rating'].to_numpy(np.float32, na_value=np.nan)
         self._order = np.argsort(self.user, kind='stable')

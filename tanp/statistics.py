@@ -161,7 +161,7 @@ class InteractionStatistics(nn.Module):
 
         Raises:
             ValueError: If there are fewer users than folds, or users or items
-                than :obj:`rank`.
+                than :obj:`rank`, or a user has met an item twice.
         """
         user = episodes.user.unique()
         if not 2 <= folds <= len(user) or not 1 <= rank < min(len(user), num_items):
@@ -173,7 +173,8 @@ class InteractionStatistics(nn.Module):
             num_items, num_users, len(episodes.item), rank, folds, damping, relevant
         )
         row = torch.repeat_interleave(episodes.user, episodes.size)
-        self.key, order = (row * num_items + episodes.item).sort()
+        self.key, order = (row * num_items + episodes.item).sort(stable=True)
+        _check_distinct(self.key, order, num_items)
         self.label = episodes.label[order].float()
         self.count()
         generator = torch.Generator().manual_seed(seed)
@@ -378,6 +379,18 @@ def surplus(excess: Tensor, support: Rows) -> Tensor:
     count = torch.bincount(support.task, minlength=support.num_tasks)
     total = sum_by(excess, support.task, support.num_tasks)
     return total / (count + MEAN_DAMPING)
+
+
+def _check_distinct(key: Tensor, order: Tensor, num_items: int) -> None:
+    """What a user adds is left out by looking it up, where it must be but once."""
+    repeated = (key[1:] == key[:-1]).nonzero().flatten() + 1
+    if len(repeated):
+        user, item = divmod(int(key[repeated[0]]), num_items)
+        raise ValueError(
+            f"'episodes' hold user {user} and item {item} for the second time in "
+            f'interaction {int(order[repeated[0]])}, one of {len(repeated):,} repeats; '
+            f"keep one, for instance by .drop_duplicates(['user', 'item'])"
+        )
 
 
 def _total(matrix: scipy.sparse.csr_matrix) -> Tensor:

@@ -1,5 +1,6 @@
 import random
 
+import pandas as pd
 import pytest
 
 from tanp.split import split_episodes
@@ -121,3 +122,14 @@ def test_bad_frames(frame):
         split_episodes(holed, *IDS, **OPTIONS)
     with pytest.raises(ValueError, match="'ratings' has no rows"):
         split_episodes(frame.iloc[:0], *IDS, **OPTIONS)
+
+
+def test_repeated_pairs_are_refused(frame):
+    """A query would hold what the support tells."""
+    again = frame.iloc[[7, 9]].assign(rating=0.5).set_axis(['again', 'once more'])
+    pair = ', '.join(map(repr, frame.loc[7, ['user', 'item']]))
+    message = (
+        rf"'ratings' holds a pair .* row again \({pair}, the first of 2\).*drop_dup"
+    )
+    with pytest.raises(ValueError, match=message):
+        split_episodes(pd.concat([frame, again]), *IDS, **OPTIONS)

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -142,6 +143,20 @@ def test_nothing_comes_from_the_own_user(user):
     # What the user adds is there for all others.
     other = fit(flipped(EPISODES, [user]))
     assert not same(exact(statistics, (user + 1) % 20), exact(other, (user + 1) % 20))
+
+
+def test_repeated_interactions_are_refused():
+    """Else only one of two would be left out for the own user."""
+    item = EPISODES.item.clone()
+    first = int(EPISODES.ptr[7])
+    item[first + 3] = item[first]
+    message = (
+        rf'user 7 and item {int(item[first])} .* in interaction {first + 3}, one of 1'
+    )
+    with pytest.raises(
+        ValueError, match=rf"'episodes' hold {message}.*drop_duplicates"
+    ):
+        fit(dataclasses.replace(EPISODES, item=item))
 
 
 def test_a_planted_leak_is_noticed(monkeypatch):
