@@ -142,7 +142,7 @@ class InteractionStatistics(nn.Module):
         self.register_buffer('fold', torch.full((num_users + 1,), folds))
         self.register_buffer('vector', torch.zeros(folds + 1, num_items, rank))
         self.count()
-        self.register_load_state_dict_post_hook(lambda module, _: module.count())
+        self.register_load_state_dict_post_hook(_count)
 
     @classmethod
     def fit(
@@ -379,6 +379,11 @@ def surplus(excess: Tensor, support: Rows) -> Tensor:
     count = torch.bincount(support.task, minlength=support.num_tasks)
     total = sum_by(excess, support.task, support.num_tasks)
     return total / (count + MEAN_DAMPING)
+
+
+def _count(module: InteractionStatistics, _: object) -> None:
+    """What loading a state ends with: a function by name, as pickles need one."""
+    module.count()
 
 
 def _check_distinct(key: Tensor, order: Tensor, num_items: int) -> None:

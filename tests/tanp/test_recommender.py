@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,15 @@ adapted.predict(pd.read_pickle('query'), samples=4).to_pickle('predicted')
         adapted.predict(later[1], samples=4),
         check_exact=True,
     )
+
+
+def test_a_pickle_gives_the_same_digits(attentive, labelled):
+    support, query = labelled
+    new = people(support['user'].unique())
+    again = pickle.loads(pickle.dumps(attentive))
+    expected = attentive.adapt(support, new).predict(query)
+    found = again.adapt(support, new).predict(query)
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
 def people(users):
