@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from agnn_pyg.tables import Ids, check_columns, where
 from tanp.catalogue import CatalogueScorer
+from tanp.checks import whole
 from tanp.episodes import Episodes
 from tanp.frames import episodes_of_supports, episodes_to_rate
 from tanp.inference import predict
@@ -75,6 +76,7 @@ class AdaptedUsers:
                 an item.
         """
         fit = self.recommender
+        samples = whole(samples, 'samples', 0)
         check_columns(pairs, 'pairs', [fit.user, fit.item])
         user = self._rows(pairs, 'pairs')
         item = fit._item_rows(pairs, 'pairs')
@@ -112,11 +114,11 @@ class AdaptedUsers:
             and :obj:`rank`, from 1; the users in the order given.
 
         Raises:
-            ValueError: As in :meth:`predict`, and if :obj:`k` is not positive.
+            ValueError: As in :meth:`predict`, and if :obj:`k` is not positive
+                and whole.
         """
         fit = self.recommender
-        if k < 1:
-            raise ValueError(f"'k' must be at least 1 (got {k})")
+        k, samples = whole(k, 'k', 1), whole(samples, 'samples', 0)
         rows = np.arange(len(self.users))
         if users is not None:
             rows = self._rows(_table(users, fit.user), 'users')

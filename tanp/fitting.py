@@ -19,6 +19,7 @@ from agnn_pyg.tables import (
     read_ids,
     with_constant,
 )
+from tanp.checks import check_settings
 from tanp.episodes import Episodes
 from tanp.frames import episodes_to_train
 from tanp.loader import EpisodeLoader
@@ -84,9 +85,11 @@ def fit_frames(
     validation: pd.DataFrame | None,
 ) -> Fitted:
     """See :meth:`TaNPRecommender.fit`."""
+    has_validation = validation is not None and len(validation) > 0
+    check_settings(settings, has_validation)
     label = settings._labels(ratings, 'ratings')
     tables = {'ratings': (ratings, label)}
-    if validation is not None and len(validation):
+    if has_validation:
         tables['validation'] = validation, settings._labels(validation, 'validation')
     rated = [frame for frame, _ in tables.values()]
     people = _side(settings, 'user', rated, users)
@@ -167,7 +170,7 @@ def _train(
         ),
         *loaders,
         epochs=settings.epochs,
-        patience=settings.patience if len(loaders) > 1 else None,
+        patience=settings.patience,
         ema_decay=settings.ema_decay,
         progress=settings.progress,
         accelerator=settings.accelerator,

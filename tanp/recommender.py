@@ -83,7 +83,7 @@ class TaNPRecommender(Settings):
         ema_decay (float, optional): Of the moving average of the weights that is
             kept. (default: :obj:`0.98`)
         patience (int, optional): Stop after so many epochs without a better
-            validation. (default: :obj:`None`)
+            validation, which a fit then needs. (default: :obj:`None`)
         model_options (dict, optional): Further arguments of
             :class:`~tanp.TaNP`, instead of those chosen. (default: none)
         seed (int, optional): (default: :obj:`0`)
@@ -153,8 +153,8 @@ class TaNPRecommender(Settings):
                 users, to select the epoch on; the last one is kept without.
 
         Raises:
-            ValueError: If a table is unfit; the message says which row, and how
-                to mend it.
+            ValueError: If a table or a setting is unfit; the message says which row
+                or which value, and how to mend it.
         """
         fitted = fit_frames(self, ratings, users, items, validation)
         self.models_, self.model_ = fitted.models, fitted.models[0]

@@ -258,6 +258,35 @@ def test_validation_selects_the_epoch():
     assert model.best_epoch_ == int(np.argmin(losses))
 
 
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'members': 0}, r"'members' must be at least 1 and whole \(got 0\)"),
+        ({'epochs': 0}, r"'epochs' must be at least 1 and whole \(got 0\)"),
+        ({'epochs': 2.5}, r"'epochs' must .* \(got 2.5\)"),
+        ({'epochs': True}, r"'epochs' must .* \(got True\)"),
+        ({'seed': -1}, r"'seed' must be at least 0 and whole \(got -1\)"),
+        ({'batch_size': '8'}, r"'batch_size' must .* \(got '8'\)"),
+        ({'max_size': 20}, r"'max_size' must exceed 'support_size' \(20\).*got 20"),
+        ({'patience': 0}, r"'patience' must be at least 1 and whole \(got 0\)"),
+        ({'patience': 2}, r"'patience' needs 'validation' .*got 2 .*set it to None"),
+    ],
+)
+def test_settings_that_cannot_be(settings, message):
+    ratings = halves(np.arange(6))
+    with pytest.raises(ValueError, match=message):
+        TaNPRecommender(**settings).fit(ratings, validation=ratings.iloc[:0])
+
+
+def test_whole_numbers_of_numpy(later, tmp_path):
+    names = ('members', 'epochs', 'batch_size', 'support_size', 'max_size', 'seed')
+    settings = dict(zip(names, np.array([2, 1, 8, 6, 50, 3]), strict=True))
+    model = TaNPRecommender(**settings, statistics=False, model_options=SMALL)
+    model.fit(halves(np.arange(20))).save(tmp_path / 'model')
+    made = TaNPRecommender.load(tmp_path / 'model').adapt(later[0])
+    assert len(made.recommend([np.int64(103)], k=np.int64(3))) == 3
+
+
 def test_labels_are_probabilities(later):
     frames = [halves(np.arange(20)), *later]
     ratings, support, query = (f.assign(rating=f['rating'] > 3) for f in frames)
@@ -298,6 +327,11 @@ def test_pairs_that_cannot_be_rated(adapted, later):
         adapted.recommend(items=['nothing'])
     with pytest.raises(ValueError, match="'k' must be at least 1"):
         adapted.recommend(k=0)
+    for k in (2.5, '3', None, True):
+        with pytest.raises(ValueError, match=rf"'k' must .* whole .got {k!r}"):
+            adapted.recommend(k=k)
+    with pytest.raises(ValueError, match=r"'samples' must be at least 0 .*got -1"):
+        adapted.predict(later[1], samples=-1)
     assert len(adapted.predict(later[1].iloc[:0])) == 0
 
 
