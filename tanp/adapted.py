@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -92,19 +92,20 @@ class AdaptedUsers:
 
     def recommend(
         self,
-        users: Sequence[Hashable] | None = None,
+        users: pd.DataFrame | Sequence[Hashable] | None = None,
         k: int = 10,
-        items: Sequence[Hashable] | None = None,
+        items: pd.DataFrame | Sequence[Hashable] | None = None,
         exclude_seen: bool = True,
         samples: int = 0,
     ) -> pd.DataFrame:
         """The items that users will rate highest.
 
         Args:
-            users (sequence, optional): Ids of users. (default: all adapted ones)
+            users (pandas.DataFrame or sequence, optional): Ids of users, or a table
+                of users. (default: all adapted ones)
             k (int, optional): Items a user. (default: :obj:`10`)
-            items (sequence, optional): Ids of items to choose from.
-                (default: all items of the fit)
+            items (pandas.DataFrame or sequence, optional): Ids of items to choose
+                from, or a table of items. (default: all items of the fit)
             exclude_seen (bool, optional): Leave out a user's own support.
                 (default: :obj:`True`)
             samples (int, optional): See :meth:`predict`. (default: :obj:`0`)
@@ -121,10 +122,11 @@ class AdaptedUsers:
         k, samples = whole(k, 'k', 1), whole(samples, 'samples', 0)
         rows = np.arange(len(self.users))
         if users is not None:
-            rows = self._rows(_table(users, fit.user), 'users')
+            rows = self._rows(_table(users, 'users', fit.user), 'users')
         choice = np.arange(len(fit.items_))
         if items is not None:
-            choice = np.unique(fit._item_rows(_table(items, fit.item), 'items'))
+            table = _table(items, 'items', fit.item)
+            choice = np.unique(fit._item_rows(table, 'items'))
         step = max(1, BLOCK_PAIRS // max(1, len(choice)))
         blocks = range(0, len(rows), step)
         parts = [
@@ -239,5 +241,14 @@ def _average(
     return mean.mean(axis=0), np.sqrt(variance)
 
 
-def _table(ids: Sequence[Hashable], column: str) -> pd.DataFrame:
-    return pd.DataFrame({column: pd.Series(list(ids), dtype=object)})
+def _table(given: Any, name: str, column: str) -> pd.DataFrame:
+    """A table with a column of ids, from a table or from ids."""
+    if isinstance(given, pd.DataFrame):
+        check_columns(given, name, [column])
+        return given
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ValueError(
+            f"'{name}' must be a table or a list of ids (got {given!r}); write "
+            f'[{given!r}]'
+        )
+    return pd.DataFrame({column: pd.Series(list(given), dtype=object)})

@@ -185,7 +185,5 @@ def _read(
     needed: Sequence[str],
 ) -> pd.DataFrame | None:
     roles = {role: getattr(model, role) for role in ROLES}
-    kinds = {'item': model.items_.kind}
-    if model.users_.kind == 'str':
-        kinds['user'] = 'str'
+    kinds = {'user': model.users_.kind, 'item': model.items_.kind}
     return read(args, path, roles, needed, kinds)

@@ -99,6 +99,9 @@ def fit_frames(
         likelihood = 'bernoulli' if set(label) <= {0, 1} else 'gaussian'
     # A Gaussian decoder need not learn where the middle of the scale is.
     centre = 0.0 if likelihood == 'bernoulli' else float(label.mean())
+    rating_range = float(label.min()), float(label.max())
+    if likelihood == 'bernoulli':
+        rating_range = 0.0, 1.0
     # Labels above it are likes, also when they are centred.
     relevant = 0.5 if likelihood == 'bernoulli' else 0.0
     episodes = {
@@ -115,7 +118,7 @@ def fit_frames(
         people,
         things,
         centre,
-        (float(label.min()), float(label.max())),
+        rating_range,
         trained[0][1].history,
         trained[0][1].best_epoch,
     )

@@ -96,7 +96,8 @@ class TaNPRecommender(Settings):
         model_: The first of them.
         users_: The ids of the users.
         items_: The ids of the items.
-        rating_range_: Lowest and highest rating of the fit.
+        rating_range_: Lowest and highest rating of the fit; for likelihood
+            :obj:`"bernoulli"` 0 and 1.
         history_: Metrics of every epoch.
     """
 
@@ -177,7 +178,9 @@ class TaNPRecommender(Settings):
                 not seen, if it was given any. Rows of known users are ignored.
 
         Raises:
-            ValueError: If the fit does not know an item, or the table is unfit.
+            ValueError: If the fit does not know an item, a rating lies outside
+                :attr:`rating_range_`, ids of users are not of the fit's kind, or a
+                table is unfit.
         """
         self._check_fitted()
         label = self._labels(support, 'support')
@@ -185,21 +188,17 @@ class TaNPRecommender(Settings):
             raise ValueError(
                 "'support' has no rows; adapting needs an interaction of each user"
             )
+        # Ids of another kind are refused: all users would be strangers.
+        rows = self.users_.rows(support, self.user, 'support')
         ids = Ids.distinct(*read_ids(support, self.user, 'support'))
         user = ids.rows(support, self.user, 'support')
-        rows = np.full(len(user), -1)
-        if ids.kind == self.users_.kind:
-            rows = self.users_.rows(support, self.user, 'support')
         # Rows of strangers follow those of the fit.
         row = np.arange(len(ids)) + len(self.users_)
         row[user[rows >= 0]] = rows[rows >= 0]
-        return AdaptedUsers(
-            self,
-            self._models(ids, row, users),
-            ids,
-            row,
-            (user, self._item_rows(support, 'support'), label - self.centre_),
-        )
+        models = self._models(ids, row, users)
+        item = self._item_rows(support, 'support')
+        self._check_range(support, label)
+        return AdaptedUsers(self, models, ids, row, (user, item, label - self.centre_))
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes a folder: plain data as JSON, the model beside it.
@@ -264,6 +263,16 @@ class TaNPRecommender(Settings):
     def _labels(self, frame: pd.DataFrame, name: str) -> np.ndarray:
         return read_rated_pairs(frame, name, self.user, self.item, self.rating)
 
+    def _check_range(self, support: pd.DataFrame, label: np.ndarray) -> None:
+        low, high = self.rating_range_
+        outside = (label < low) | (label > high)
+        if outside.any():
+            raise ValueError(
+                f"'support' has a rating in {where(support, outside, self.rating)} "
+                f'beyond those of the fit: they must lie in [{low:g}, {high:g}]; bring '
+                f'them to that scale, or drop them'
+            )
+
     def _models(
         self, ids: Ids, row: np.ndarray, users: pd.DataFrame | None
     ) -> list[TaNP]:
@@ -280,10 +289,9 @@ class TaNPRecommender(Settings):
         if new.any():
             table = users if users is not None else asked.iloc[:0]
             check_columns(table, 'users', [self.user])
-            known = Ids(*read_ids(table, self.user, 'users', distinct=True))
-            place = np.full(len(ids), -1)
-            if known.kind == ids.kind:
-                place = known.rows(asked, self.user, 'support')
+            self.users_.rows(table, self.user, 'users')  # refuses another kind
+            _, known = read_ids(table, self.user, 'users', distinct=True)
+            place = pd.Index(known).get_indexer(ids.values)
             check_known(asked, np.where(new, place, 0), self.user, 'support', 'users')
             # Rows of known users are not read.
             frame = with_constant(table).iloc[np.where(new, place, 0)]

@@ -65,6 +65,27 @@ def test_a_place_for_the_model_is_looked_for_first(tmp_path, monkeypatch, capsys
     assert "There is no folder 'nowhere' to write to" in capsys.readouterr().err
 
 
+def test_users_of_a_fit_in_python_are_known(tmp_path, monkeypatch, capsys):
+    """Ids are read as numbers where the model's are, else known users are strangers."""
+    monkeypatch.chdir(tmp_path)
+    ratings = halves(np.arange(30))
+    model = TaNPRecommender(epochs=1, support_size=6).fit(ratings)
+    model.save('model')
+    known = ratings[ratings['user'] < 2]
+    known.to_csv('known.csv', index=False)
+    assert main(['predict', 'known.csv', '--support', 'known.csv', *MODEL]) == 0
+    found = pd.read_csv(io.StringIO(capsys.readouterr().out))['rating']
+    expected = model.adapt(known).predict(known)['rating']
+    assert np.allclose(found, expected, atol=1e-6)
+    strangers = known.assign(user=known['user'] + 500)
+    strange = model.adapt(strangers).predict(strangers)['rating']
+    assert not np.allclose(found, strange, atol=1e-4)
+
+    known.assign(user='me').to_csv('me.csv', index=False)
+    assert main(['recommend', '--support', 'me.csv', *MODEL]) == 2
+    assert "'me.csv' has no int id in column 'user'" in capsys.readouterr().err
+
+
 def test_help_has_an_example(capsys):
     for command in ('fit', 'evaluate', 'predict', 'recommend'):
         with pytest.raises(SystemExit) as stopped:

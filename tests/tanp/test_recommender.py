@@ -110,6 +110,11 @@ def test_recommended_are_the_highest_predicted(adapted, later):
     assert set(some['item']) <= {'film 3', 'film 4'}
     assert (some['std'] > 0).all()
     assert len(adapted.recommend([])) == 0
+    tables = pd.DataFrame({'user': [100]}), films().iloc[3:5]
+    listed = adapted.recommend([100], items=['film 3', 'film 4'])
+    pd.testing.assert_frame_equal(
+        adapted.recommend(*tables[:1], items=tables[1]), listed
+    )
 
 
 def test_blocks_of_users_change_nothing(adapted, monkeypatch):
@@ -199,6 +204,8 @@ def test_new_users_need_the_attributes_that_others_have(
         attentive.adapt(support)
     with pytest.raises(ValueError, match=r"'users' repeats an id"):
         attentive.adapt(support, pd.concat([new, new]))
+    with pytest.raises(ValueError, match=r"'users' has str ids in column 'user'"):
+        attentive.adapt(support, new.assign(user=new['user'].map(str)))
     with pytest.raises(ValueError, match=r"'users' was not given to 'fit'"):
         recommender.adapt(support, new)
     with pytest.raises(ValueError, match=r"'user_attributes' names columns, but"):
@@ -312,6 +319,14 @@ def test_labels_are_probabilities(later):
         (lambda f: pd.concat([f, f]), 'rates a pair for the second time'),
         (lambda f: f.drop(columns='rating'), "'support' has no column 'rating'"),
         (lambda f: f.assign(user=None), "'support' misses the id in column 'user'"),
+        (
+            lambda f: f.assign(user=f['user'].map(str)),
+            r"'support' has str ids in column 'user'.*known are int .as 0.*astype.int",
+        ),
+        (
+            lambda f: f.assign(rating=[2, 5, 99, 2, 1]),
+            r'a rating in row 2 \(99, the first of 2\) .* must lie in \[2, 5\]; bring',
+        ),
     ],
 )
 def test_supports_that_cannot_be_read(change, message, recommender, later):
@@ -325,6 +340,12 @@ def test_pairs_that_cannot_be_rated(adapted, later):
         adapted.predict(later[1].assign(user=7))
     with pytest.raises(ValueError, match='names an item that the fit does not know'):
         adapted.recommend(items=['nothing'])
+    for given, name in ((100, 'users'), ('film 3', 'items')):
+        message = rf"'{name}' must be a table or a list .*; write \[{given!r}\]"
+        with pytest.raises(ValueError, match=message):
+            adapted.recommend(**{name: given})
+    with pytest.raises(ValueError, match="'items' has no column 'item'"):
+        adapted.recommend(items=films().drop(columns='item'))
     with pytest.raises(ValueError, match="'k' must be at least 1"):
         adapted.recommend(k=0)
     for k in (2.5, '3', None, True):
