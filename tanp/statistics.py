@@ -18,6 +18,7 @@ not to the mode. The labels of a query are never read.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -177,17 +178,37 @@ class InteractionStatistics(nn.Module):
         _check_distinct(self.key, order, num_items)
         self.label = episodes.label[order].float()
         self.count()
+        self._deal(seed)
+        return self
+
+    def dealt(self, seed: int) -> InteractionStatistics:
+        """The same statistics, with users dealt into folds anew. Counts are shared."""
+        made = copy.deepcopy(self)
+        made._deal(seed)
+        return made
+
+    def share(self, other: InteractionStatistics) -> None:
+        """Takes counts from others in place of its own, if they are of the same."""
+        if self.relevant == other.relevant and all(
+            torch.equal(getattr(self, name), getattr(other, name))
+            for name in ('key', 'label')
+        ):
+            self.tally = other.tally
+
+    def _deal(self, seed: int) -> None:
+        """Deals users into folds, and fits vectors without each."""
+        folds, rank, damping = self.config['folds'], self.rank, self.damping
+        user = self.tally.user_size.nonzero().flatten()
         generator = torch.Generator().manual_seed(seed)
         shuffled = user[torch.randperm(len(user), generator=generator)]
         self.fold[shuffled] = torch.arange(len(user)) % folds
-        like = self._sparse(torch.ones_like(self.label), self.label > relevant)
+        like = self._sparse(torch.ones_like(self.label), self.label > self.relevant)
         reference = _vectors(like, rank, damping)
         self.vector[folds] = reference
         for fold in range(folds):
             rest = like[(self.fold[:-1] != fold).nonzero().flatten().numpy()]
             self.vector[fold] = _aligned(_vectors(rest, rank, damping), reference)
         self.vector /= reference.square().mean().sqrt().clamp(min=1e-12)
-        return self
 
     @torch.no_grad()
     def count(self) -> None:

@@ -223,6 +223,22 @@ def test_the_same_seed_is_the_same_fit():
     assert not torch.equal(one.fold, other.fold)
 
 
+def test_users_dealt_anew_are_as_in_a_fit_of_that_seed():
+    one, expected = fit(EPISODES), fit(EPISODES, seed=1)
+    dealt = one.dealt(1)
+    assert dealt.tally is one.tally
+    for name, value in dealt.state_dict().items():
+        assert torch.equal(value, expected.state_dict()[name]), name
+
+
+def test_counts_are_shared_by_those_who_have_the_same():
+    one, same, other = fit(EPISODES), fit(EPISODES), fit(flipped(EPISODES, [7]))
+    for statistics in (same, other):
+        statistics.share(one)
+    assert same.tally is one.tally
+    assert other.tally is not one.tally
+
+
 def test_on_a_device(device):
     here = fit(EPISODES)
     there = fit(EPISODES).to(device)
