@@ -222,8 +222,8 @@ class AdaptedUsers:
         if (rows < 0).any():
             raise ValueError(
                 f"'{name}' names a user that was not adapted to, in "
-                f'{where(frame, rows < 0, column)}; give interactions of this user to '
-                f"'adapt'"
+                f'{where(frame, rows < 0, column)}; add what this user has rated to '
+                f'the support'
             )
         return rows
 

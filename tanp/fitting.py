@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from tanp.statistics import InteractionStatistics
 
 if TYPE_CHECKING:
     from tanp.recommender import TaNPRecommender
+    from tanp.train import FitResult
 
 # What the model is made of beside statistics, by default: the benchmark's on ratings,
 # with the dropout of the one on likes.
@@ -65,6 +67,25 @@ class Side:
 
 
 @dataclass
+class Lessons:
+    """What the members of a fit learn from.
+
+    Attributes:
+        episodes: All interactions of each user, of training and of validation.
+        users: Users, who have a row in the model's table.
+        items: Items, likewise.
+        likelihood: Of labels.
+        relevant: Labels above it are likes.
+    """
+
+    episodes: dict[str, Episodes]
+    users: Side
+    items: Side
+    likelihood: str
+    relevant: float
+
+
+@dataclass
 class Fitted:
     """What a fit comes to; see the attributes of the recommender."""
 
@@ -88,6 +109,8 @@ def fit_frames(
     has_validation = validation is not None and len(validation) > 0
     check_settings(settings, has_validation)
     label = settings._labels(ratings, 'ratings')
+    if not len(label):
+        raise ValueError("'ratings' has no rows; there is nothing to train on")
     tables = {'ratings': (ratings, label)}
     if has_validation:
         tables['validation'] = validation, settings._labels(validation, 'validation')
@@ -108,70 +131,62 @@ def fit_frames(
         name: _episodes(settings, frame, name, values - centre, people.ids, things.ids)
         for name, (frame, values) in tables.items()
     }
-    trained = [
-        _train(settings, episodes, people, things, likelihood, relevant, member)
-        for member in range(settings.members)
-    ]
-    models = [model for model, _ in trained]
+    lessons = Lessons(episodes, people, things, likelihood, relevant)
+    models, results = zip(*_trained(settings, lessons), strict=True)
     return Fitted(
-        models,
+        list(models),
         people,
         things,
         centre,
         rating_range,
-        trained[0][1].history,
-        trained[0][1].best_epoch,
+        results[0].history,
+        results[0].best_epoch,
     )
+
+
+def _trained(
+    settings: TaNPRecommender, lessons: Lessons
+) -> Iterator[tuple[TaNP, FitResult]]:
+    """The models of all members, which share what is counted of interactions."""
+    statistics = None
+    for member in range(settings.members):
+        seed = settings.seed * settings.members + member
+        if statistics is not None:
+            statistics = statistics.dealt(seed)
+        elif settings.statistics:
+            statistics = _statistics(lessons, seed)
+        yield _train(settings, lessons, statistics, seed)
 
 
 def _train(
     settings: TaNPRecommender,
-    episodes: dict[str, Episodes],
-    users: Side,
-    items: Side,
-    likelihood: str,
-    relevant: float,
-    member: int,
-) -> tuple[TaNP, Any]:
+    lessons: Lessons,
+    statistics: InteractionStatistics | None,
+    seed: int,
+) -> tuple[TaNP, FitResult]:
     from tanp.train import TaskModule, fit
 
-    seed = settings.seed * settings.members + member
-    sizes = {'num_items': len(items.ids), 'num_users': len(users.ids)}
-    statistics, options = None, {}
-    if settings.statistics:
-        options = ATTENTIVE
-        statistics = _statistics(episodes['ratings'], relevant, seed, **sizes)
+    options = {} if statistics is None else ATTENTIVE
     torch.manual_seed(seed)
     model = TaNP(
-        **sizes,
-        item_attributes=items.attributes,
-        user_attributes=users.attributes,
-        likelihood=likelihood,
+        len(lessons.items.ids),
+        len(lessons.users.ids),
+        item_attributes=lessons.items.attributes,
+        user_attributes=lessons.users.attributes,
+        likelihood=lessons.likelihood,
         statistics=statistics,
         **options | (settings.model_options or {}),
     )
-    least = min(MIN_SIZE, int(episodes['ratings'].size.max()))
-    loaders = [
-        EpisodeLoader(
-            episodes['ratings'].at_least(least),
-            settings.batch_size,
-            context_sizes=(1, settings.support_size),
-            shuffle=True,
-            seed=seed,
-        )
-    ]
-    if 'validation' in episodes:
-        loaders.append(EpisodeLoader(episodes['validation'], settings.batch_size))
     result = fit(
         TaskModule(
             model,
             lr=settings.lr,
             weight_decay=settings.weight_decay,
             average='point',
-            relevant=relevant,
+            relevant=lessons.relevant,
             seed=seed,
         ),
-        *loaders,
+        *_loaders(settings, lessons.episodes, seed),
         epochs=settings.epochs,
         patience=settings.patience,
         ema_decay=settings.ema_decay,
@@ -181,10 +196,28 @@ def _train(
     return model.eval(), result
 
 
-def _statistics(
-    episodes: Episodes, relevant: float, seed: int, num_items: int, num_users: int
-) -> InteractionStatistics:
-    """On all training users, with as many folds and as wide vectors as they allow."""
+def _loaders(
+    settings: TaNPRecommender, episodes: dict[str, Episodes], seed: int
+) -> Iterator[EpisodeLoader]:
+    """Batches to train on and, if there are any, to select the epoch on."""
+    train = episodes['ratings']
+    most = settings.max_size - settings.support_size
+    yield EpisodeLoader(
+        train.at_least(min(MIN_SIZE, int(train.size.max()))),
+        settings.batch_size,
+        context_sizes=(1, settings.support_size),
+        # As many as there are, if not more than that.
+        query_sizes=(most, most),
+        shuffle=True,
+        seed=seed,
+    )
+    if 'validation' in episodes:
+        yield EpisodeLoader(episodes['validation'].at_least(2), settings.batch_size)
+
+
+def _statistics(lessons: Lessons, seed: int) -> InteractionStatistics:
+    """On all users, with as many folds and as wide vectors as they allow."""
+    episodes, num_items = lessons.episodes['ratings'], len(lessons.items.ids)
     if num_items > MOST_ITEMS:
         raise ValueError(
             f"'statistics' hold a number for each two of {num_items:,} items, which is "
@@ -196,17 +229,17 @@ def _statistics(
     rank = min(RANK, num_items - 1, rest - 1)
     if rank < 1:
         raise ValueError(
-            f"'ratings' has {count} user(s) with two interactions and {num_items} "
-            f'item(s); statistics of items need three users and two items at least: '
-            f"give more, or set 'statistics' to False"
+            f"'ratings' has {count} user(s) and {num_items} item(s); statistics of "
+            f'items need three users and two items at least: give more, or set '
+            f"'statistics' to False"
         )
     return InteractionStatistics.fit(
         episodes,
         num_items,
-        num_users,
+        len(lessons.users.ids),
         rank=rank,
         folds=folds,
-        relevant=relevant,
+        relevant=lessons.relevant,
         seed=seed,
     )
 
@@ -234,10 +267,14 @@ def _side(
         return Side(ids)
     check_columns(table, name, [column])
     ids = Ids(*read_ids(table, column, name, distinct=True))
+    rows = ids.rows(rated[0], column, 'ratings')
+    check_known(rated[0], rows, column, 'ratings', name)
     columns = attribute_columns(table, name, column, attributes)
+    encoder, table = AttributeEncoder(columns, settings.min_count), with_constant(table)
     with naming(name):
-        encoder = AttributeEncoder(columns, settings.min_count)
-        return Side(ids, encoder, encoder.fit_transform(with_constant(table)))
+        # What only the unrated have would be read untrained.
+        encoder.fit(table.iloc[np.unique(rows)])
+        return Side(ids, encoder, encoder.transform(table))
 
 
 def _episodes(
@@ -255,11 +292,12 @@ def _episodes(
     ):
         rows.append(ids.rows(frame, column, name))
         check_known(frame, rows[-1], column, name, table)
-    options = {'support_size': settings.support_size, 'max_size': settings.max_size}
-    episodes = episodes_to_train(*rows, label, seed=settings.seed, **options)
-    if not len(episodes):
+    episodes = episodes_to_train(
+        *rows, label, support_size=settings.support_size, seed=settings.seed
+    )
+    if int(episodes.size.max()) < 2:
         raise ValueError(
-            f"'{name}' has no user with two interactions, one to adapt to and one "
-            f'to predict'
+            f"'{name}' has no user with two interactions, one to adapt to and one to "
+            f'predict; give more of the same users'
         )
     return episodes

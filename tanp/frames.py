@@ -14,29 +14,22 @@ def episodes_to_train(
     label: np.ndarray,
     *,
     support_size: int,
-    max_size: int,
     seed: int,
 ) -> Episodes:
-    """A task of each user with two interactions or more, shuffled.
+    """A task of each user, shuffled.
 
     Args:
         user: Rows of users, :obj:`[R]`.
         item: Rows of items, :obj:`[R]`.
         label: Labels, :obj:`[R]`.
         support_size: Most interactions of a support; a query has one at least.
-        max_size: Interactions of a task; a user's others are left out.
         seed: Of the shuffle.
     """
     shuffle = np.random.default_rng(seed).permutation(len(user))
     order = shuffle[np.argsort(user[shuffle], kind='stable')]
-    user, item, label = user[order], item[order], label[order]
-    _, first, count = np.unique(user, return_index=True, return_counts=True)
-    place = np.arange(len(user)) - np.repeat(first, count)
-    keep = (place < max_size) & np.repeat(count > 1, count)
-    user, item, label = user[keep], item[keep], label[keep]
     task, count = np.unique(user, return_counts=True)
     support = np.minimum(support_size, count - 1)
-    return _episodes(task, count, item, label, support)
+    return _episodes(task, count, item[order], label[order], support)
 
 
 def episodes_to_rate(

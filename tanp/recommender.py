@@ -67,7 +67,9 @@ class TaNPRecommender(Settings):
         support_size (int, optional): The largest support that serving will
             meet; training deals supports of 1 to so many. (default: :obj:`20`)
         max_size (int, optional): Interactions of a user that an epoch reads, at
-            most. (default: :obj:`200`)
+            most, drawn anew every epoch. Statistics are of all interactions; users
+            with fewer than five are not trained on, unless nobody has more.
+            (default: :obj:`200`)
         likelihood (str, optional): :obj:`"bernoulli"` or :obj:`"gaussian"`.
             (default: the former if all ratings are 0 or 1)
         statistics (bool, optional): Tell the model what other users say of items,
@@ -247,10 +249,7 @@ class TaNPRecommender(Settings):
             made.rating_range_ = tuple(config['rating_range'])
             made.history_ = config['history']
             made.best_epoch_ = config['best_epoch']
-            made.models_ = [
-                load_model(Path(path) / MODEL.format(member)).eval()
-                for member in range(config['members'])
-            ]
+            made.models_ = _read_models(Path(path), config['members'])
             made.model_ = made.models_[0]
         except Exception as error:
             raise ValueError(f"'{path}' is damaged ({error!r})") from error
@@ -313,3 +312,14 @@ class TaNPRecommender(Settings):
     def _check_fitted(self) -> None:
         if not hasattr(self, 'model_'):
             raise ValueError("Call 'fit' first, or 'load' a recommender")
+
+
+def _read_models(folder: Path, members: int) -> list[TaNP]:
+    models = []
+    for member in range(members):
+        models.append(load_model(folder / MODEL.format(member)).eval())
+        statistics = models[member].inputs.statistics
+        if statistics is not None:
+            # Counts of all pairs of items are as large as they are equal.
+            statistics.share(models[0].inputs.statistics)
+    return models

@@ -11,6 +11,8 @@ import torch
 from tanp.recommender import TaNPRecommender
 
 pytest.importorskip('pytorch_lightning')
+from tanp.task_module import TaskModule
+
 ROOT = Path(__file__).parents[2]
 SMALL = {
     'embedding_channels': (8, 8),
@@ -168,7 +170,7 @@ def attentive():
     """Two members by default settings, on labels 0 and 1, with users' attributes."""
     ratings = halves(np.arange(80))
     ratings['rating'] = ratings['rating'] > 3
-    made = TaNPRecommender(support_size=6, members=2, epochs=12, batch_size=16)
+    made = TaNPRecommender(support_size=6, members=2, epochs=4, batch_size=16)
     return made.fit(ratings, people(np.arange(80)), films())
 
 
@@ -263,6 +265,53 @@ def test_validation_selects_the_epoch():
     model.fit(halves(np.arange(80)), items=films(), validation=validation)
     losses = [epoch['val_loss'] for epoch in model.history_]
     assert model.best_epoch_ == int(np.argmin(losses))
+
+
+def test_all_is_counted_and_some_is_trained_on(monkeypatch):
+    """Those with many interactions train on some of them, others with every epoch."""
+    read = []
+    step = TaskModule.training_step
+
+    def spy(self, batch, batch_idx):
+        query = batch.query_item[batch.query_mask]
+        size = batch.support_mask.sum(-1) + batch.query_mask.sum(-1)
+        read.append((batch.user.tolist(), int(size.max()), query.tolist()))
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(TaskModule, 'training_step', spy)
+    lonely = pd.DataFrame({'user': [50], 'item': ['film 3'], 'rating': [5]})
+    ratings = pd.concat([halves(np.arange(4)), lonely])
+    settings = {'support_size': 3, 'max_size': 5, 'epochs': 2, 'statistics': True}
+    model = TaNPRecommender(**settings).fit(ratings)
+    tally = model.model_.inputs.statistics.tally
+    assert tally.user_size.tolist() == [14, 14, 14, 14, 1, 0]
+    users, others = (users for users, *_ in read)
+    assert sorted(users) == sorted(others) == [0, 1, 2, 3]
+    assert max(size for _, size, _ in read) <= 5
+    assert read[0][2] != read[1][2]
+
+
+def test_members_share_what_is_counted(attentive, tmp_path):
+    attentive.save(tmp_path / 'model')
+    for made in (attentive, TaNPRecommender.load(tmp_path / 'model')):
+        one, two = (model.inputs.statistics for model in made.models_)
+        assert one.tally.pair.data_ptr() == two.tally.pair.data_ptr()
+        assert not torch.equal(one.fold, two.fold)
+
+
+def test_what_only_the_unrated_have_is_as_what_nobody_has(later):
+    users = people(np.arange(32)).assign(
+        town=lambda f: f['town'].where(f.index < 20, 'x')
+    )
+    model = TaNPRecommender(epochs=1, support_size=6, min_count=2)
+    model.fit(halves(np.arange(20)), users, films())
+    new = people(later[0]['user'].unique())
+    found, expected, other = (
+        model.adapt(later[0], new.assign(town=town)).predict(later[1])
+        for town in ('x', 'nowhere', 'town 1')
+    )
+    assert found.equals(expected)
+    assert not found.equals(other)
 
 
 @pytest.mark.parametrize(
@@ -362,3 +411,5 @@ def test_fits_that_cannot_be(later):
     lonely = later[0].drop_duplicates('user')
     with pytest.raises(ValueError, match="'ratings' has no user with two interactions"):
         TaNPRecommender().fit(lonely)
+    with pytest.raises(ValueError, match="'ratings' has no rows; there is nothing"):
+        TaNPRecommender().fit(lonely.iloc[:0])
