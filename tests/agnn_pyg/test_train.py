@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.utils import parameters_to_vector
 
 pytest.importorskip('pytorch_lightning')
 
@@ -420,6 +421,18 @@ def test_the_moving_average_is_what_is_kept(new_module, loaders):
     other = fit(averaged, loaders[0], epochs=3, ema_decay=0.9)
     assert differ(plain.state_dict(), averaged.state_dict())
     assert one.history == other.history
+
+
+def test_the_average_of_a_short_run_has_left_where_it_began(new_module, loaders):
+    """However slow it would be, in a long one."""
+    weights = []
+    for decay in (None, 0.999):
+        module = new_module()
+        start = parameters_to_vector(module.model.parameters()).detach()
+        fit(module, loaders[0], epochs=10, ema_decay=decay)
+        weights.append(parameters_to_vector(module.model.parameters()).detach())
+    final, averaged = weights
+    assert 0 < (averaged - final).norm() < 0.5 * (final - start).norm()
 
 
 def test_either_loader_trains_to_the_same_error(new_module, planted, loaders):

@@ -55,7 +55,9 @@ def test_the_whole_round(suffix, tmp_path, monkeypatch, capsys):
     pd.testing.assert_frame_equal(top, expected, check_dtype=False)
 
     assert main(['recommend', 'nobody', *support]) == 2
-    assert 'was not adapted to' in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert 'was not adapted to' in error
+    assert 'add what this user has rated to the support' in error
 
 
 def test_a_place_for_the_model_is_looked_for_first(tmp_path, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 import torch
+from torch.nn.utils import parameters_to_vector
 
 from agnn_pyg.features import AttributeEncoder
 from tanp.episodes import Episodes, offsets
@@ -158,6 +159,20 @@ def test_a_resumed_run_repeats_one_left_alone(tmp_path, options):
         (tmp_path / f / 'logs' / 'metrics.csv').read_text() for f in ('alone', 'broken')
     ]
     assert logs[0] == logs[1]
+
+
+def test_the_average_of_a_short_run_has_left_where_it_began():
+    """However slow it would be, in a long one."""
+    weights, results = [], []
+    for decay in (None, 0.999):
+        task = module()
+        start = parameters_to_vector(task.model.parameters()).detach()
+        results.append(fit(task, loaders()[0], epochs=10, ema_decay=decay))
+        weights.append(parameters_to_vector(task.model.parameters()).detach())
+    final, averaged = weights
+    assert 0 < (averaged - final).norm() < 0.5 * (final - start).norm()
+    # The run itself is that without an average.
+    assert results[0].history == results[1].history
 
 
 def test_early_stopping():
