@@ -79,7 +79,9 @@ def fit(
         folder (path, optional): Where checkpoints and logs (TensorBoard and
             CSV) go. Without, nothing is written except a temporary checkpoint.
         resume (bool, optional): Continue from the last checkpoint in
-            :obj:`folder`, if there is one. (default: :obj:`False`)
+            :obj:`folder`, if there is one. A run that broke off goes on as if it had
+            not, given the same :obj:`epochs`, by which averages are made.
+            (default: :obj:`False`)
         progress (bool, optional): Show a progress bar. (default: :obj:`False`)
         **trainer_options (optional): Additional arguments of Lightning's
             ``Trainer``, such as :obj:`accelerator`, :obj:`devices`,
