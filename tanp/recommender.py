@@ -62,8 +62,8 @@ class TaNPRecommender(Settings):
             users, see :class:`~agnn_pyg.AttributeEncoder`. (default: all but
             those in which most values occur once, such as names)
         item_attributes (sequence or mapping, optional): Likewise of items.
-        min_count (int, optional): Items a value must occur in to have a meaning
-            of its own. (default: :obj:`5`)
+        min_count (int, optional): Rated users or items a value must occur in to
+            have a meaning of its own. (default: :obj:`5`)
         support_size (int, optional): The largest support that serving will
             meet; training deals supports of 1 to so many. (default: :obj:`20`)
         max_size (int, optional): Interactions of a user that an epoch reads, at
