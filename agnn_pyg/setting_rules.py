@@ -14,6 +14,8 @@ from agnn_pyg.tables.rules import (
     TEXT,
     TRUTH,
     Rule,
+    check_patience,
+    check_roles,
     check_rules,
     number,
     optional,
@@ -68,17 +70,8 @@ def check_settings(settings: AGNNRecommender, has_validation: bool) -> None:
         settings: Whole numbers of NumPy among them become those of Python.
         has_validation: Whether there are ratings to select the epoch on.
     """
-    roles = [settings.user, settings.item, settings.rating]
-    if len(set(roles)) < len(roles):
-        raise ValueError(
-            f"'user', 'item' and 'rating' must be three columns (got {roles}); name "
-            f'the one of each'
-        )
+    check_roles(settings)
     check_rules(settings, RULES)
     if settings.message_share:
         check_rules(settings, MESSAGE_RULES)
-    if settings.patience is not None and not has_validation:
-        raise ValueError(
-            f"'patience' needs 'validation' to watch (got {settings.patience} and no "
-            f'ratings for that); pass some, or set it to None'
-        )
+    check_patience(settings, has_validation)

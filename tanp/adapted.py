@@ -13,8 +13,8 @@ import torch
 from tqdm import tqdm
 
 from agnn_pyg.tables import Ids, check_columns, where
+from agnn_pyg.tables.rules import check_rule, whole
 from tanp.catalogue import CatalogueScorer
-from tanp.checks import whole
 from tanp.episodes import Episodes
 from tanp.frames import episodes_of_supports, episodes_to_rate
 from tanp.inference import predict
@@ -76,7 +76,7 @@ class AdaptedUsers:
                 an item.
         """
         fit = self.recommender
-        samples = whole(samples, 'samples', 0)
+        samples = check_rule(samples, 'samples', whole(0))
         check_columns(pairs, 'pairs', [fit.user, fit.item])
         user = self._rows(pairs, 'pairs')
         item = fit._item_rows(pairs, 'pairs')
@@ -119,7 +119,8 @@ class AdaptedUsers:
                 and whole.
         """
         fit = self.recommender
-        k, samples = whole(k, 'k', 1), whole(samples, 'samples', 0)
+        k = check_rule(k, 'k', whole(1))
+        samples = check_rule(samples, 'samples', whole(0))
         rows = np.arange(len(self.users))
         if users is not None:
             rows = self._rows(_table(users, 'users', fit.user), 'users')

@@ -16,15 +16,16 @@ from agnn_pyg.tables import (
     attribute_columns,
     check_columns,
     check_known,
+    check_spread,
     naming,
     read_ids,
     with_constant,
 )
-from tanp.checks import check_settings
 from tanp.episodes import Episodes
 from tanp.frames import episodes_to_train
 from tanp.loader import EpisodeLoader
 from tanp.model import TaNP
+from tanp.setting_rules import check_settings
 from tanp.statistics import InteractionStatistics
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def fit_frames(
     label = settings._labels(ratings, 'ratings')
     if not len(label):
         raise ValueError("'ratings' has no rows; there is nothing to train on")
+    check_spread(label, 'ratings')
     tables = {'ratings': (ratings, label)}
     if has_validation:
         tables['validation'] = validation, settings._labels(validation, 'validation')

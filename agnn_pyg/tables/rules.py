@@ -37,6 +37,25 @@ def check_rules(settings: Any, rules: Mapping[str, Rule]) -> None:
         setattr(settings, name, check_rule(getattr(settings, name), name, rule))
 
 
+def check_roles(settings: Any) -> None:
+    """Raises ``ValueError`` unless users, items and ratings have a column each."""
+    roles = [settings.user, settings.item, settings.rating]
+    if len(set(roles)) < len(roles):
+        raise ValueError(
+            f"'user', 'item' and 'rating' must be three columns (got {roles}); name "
+            f'the one of each'
+        )
+
+
+def check_patience(settings: Any, has_validation: bool) -> None:
+    """Raises ``ValueError`` if patience has nothing to watch."""
+    if settings.patience is not None and not has_validation:
+        raise ValueError(
+            f"'patience' needs 'validation' to watch (got {settings.patience} and no "
+            f'ratings for that); pass some, or set it to None'
+        )
+
+
 def check_rule(value: Any, name: str, rule: Rule) -> Any:
     """A value, if it is what a rule says that it must be.
 

@@ -321,10 +321,13 @@ def test_what_only_the_unrated_have_is_as_what_nobody_has(later):
         ({'epochs': 0}, r"'epochs' must be at least 1 and whole \(got 0\)"),
         ({'epochs': 2.5}, r"'epochs' must .* \(got 2.5\)"),
         ({'epochs': True}, r"'epochs' must .* \(got True\)"),
-        ({'seed': -1}, r"'seed' must be at least 0 and whole \(got -1\)"),
+        ({'seed': -1}, r"'seed' must be at least 0 and whole, .* \(got -1\)"),
+        ({'ema_decay': 1.5}, r"'ema_decay' must be a share in .* \(got 1.5\)"),
+        ({'user_attributes': 'age'}, r"'user_attributes' .*\['age'\].*\(got 'age'\)"),
+        ({'item': 'user'}, r"'user', 'item' and 'rating' must be three columns"),
         ({'batch_size': '8'}, r"'batch_size' must .* \(got '8'\)"),
         ({'max_size': 20}, r"'max_size' must exceed 'support_size' \(20\).*got 20"),
-        ({'patience': 0}, r"'patience' must be at least 1 and whole \(got 0\)"),
+        ({'patience': 0}, r"'patience' must be at least 1 and whole, .* \(got 0\)"),
         ({'patience': 2}, r"'patience' needs 'validation' .*got 2 .*set it to None"),
     ],
 )
@@ -332,6 +335,13 @@ def test_settings_that_cannot_be(settings, message):
     ratings = halves(np.arange(6))
     with pytest.raises(ValueError, match=message):
         TaNPRecommender(**settings).fit(ratings, validation=ratings.iloc[:0])
+
+
+def test_ratings_that_are_all_equal():
+    ratings = halves(np.arange(6)).assign(rating=1)
+    message = r"'ratings' are all 1, .* a lower rating such as 0"
+    with pytest.raises(ValueError, match=message):
+        TaNPRecommender().fit(ratings)
 
 
 def test_whole_numbers_of_numpy(later, tmp_path):
