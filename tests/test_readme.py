@@ -34,8 +34,6 @@ import json, sys
 for number, block in enumerate(json.load(sys.stdin)):
     exec(compile(block, f'block {number}', 'exec'), {'__name__': '__main__'})
 """
-# Readers may be told that names of films are no attributes, and nothing else.
-WARNINGS = ['-W', 'error::UserWarning', '-W', 'ignore:Columns of:UserWarning']
 KEPT = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
 
 
@@ -51,7 +49,7 @@ def test_blocks_run(page, tmp_path, request):
         if f'load_{name}' in ''.join(BLOCKS[page]):
             request.getfixturevalue(name)  # or the test is skipped
     ran = subprocess.run(
-        [sys.executable, *WARNINGS, '-c', CONSOLE],
+        [sys.executable, '-W', 'error::UserWarning', '-c', CONSOLE],
         input=json.dumps(BLOCKS[page]),
         cwd=tmp_path,
         env=KEPT | {'PYTHONPATH': str(ROOT), 'PATH': ''},
