@@ -51,7 +51,9 @@ def run_pytest(
 
 def junit_options(path: Path) -> tuple[str, ...]:
     """What pytest is told for :func:`read_junit` to read its results."""
-    return f'--junitxml={path}', '-o', 'junit_family=xunit1'
+    # Names of tests are as from here, whatever lies in a folder above.
+    where = f'--rootdir={ROOT}'
+    return where, f'--junitxml={path}', '-o', 'junit_family=xunit1'
 
 
 def read_junit(path: Path) -> dict[str, Any]:
