@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.ablation_tables import by_variant, differences, standard_error
 from benchmarks.agnn_tables import NAMES
-from benchmarks.variants import BASE
+from benchmarks.variants import BASE, base_of
 
 MODEL_COLOR = '#1f6f8b'
 PEER_COLOR = '#b8b8b8'
@@ -89,7 +89,9 @@ def _peers(reports: Sequence[dict[str, Any]]) -> Any:
 
 def ablation_bars(reports: Sequence[dict[str, Any]]) -> Any | None:
     """A bar for each variant: how much worse (right) it is than the whole."""
-    names = [n for n in by_variant(reports) if n != BASE and differences(reports, n)]
+    # Bars of the network alone would dwarf them.
+    names = [n for n in by_variant(reports) if n != BASE == base_of(n)]
+    names = [n for n in names if differences(reports, n)]
     if not names:
         return None
     figure, axes = new_figure((6.4, 1.2 + 0.3 * len(names)))
@@ -101,7 +103,7 @@ def ablation_bars(reports: Sequence[dict[str, Any]]) -> Any | None:
     axes.axvline(0, color=LINE_COLOR, lw=1)
     axes.invert_yaxis()
     axes.locator_params(axis='x', nbins=5)
-    axes.set(xlabel='test RMSE above that without the change')
+    axes.set(xlabel='test RMSE above that of the whole')
     return figure
 
 
