@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from agnn_pyg.gates import KINDS
 from agnn_pyg.inference import predict
 from agnn_pyg.messages import PATTERNS
 from agnn_pyg.serving import Filter, serve, top_items
-from agnn_pyg.tables import Columns, Ids, Settings, where
+from agnn_pyg.tables import Columns, Ids, Settings, table_of, where
 from agnn_pyg.tables.rules import check_rule, whole
 
 
@@ -355,13 +355,8 @@ class AGNNRecommender(Settings):
         """A table of a side, from a table or from ids."""
         if given is None or isinstance(given, pd.DataFrame):
             return given
-        if isinstance(given, str) or not isinstance(given, Iterable):
-            raise ValueError(
-                f"'{side}s' must be a table or a list of ids (got {given!r}); write "
-                f'[{given!r}]'
-            )
         column = getattr(self, side)
-        frame = pd.DataFrame({column: pd.Series(list(given), dtype=object)})
+        frame = table_of(given, f'{side}s', column)
         unknown = self._rows(side, frame, self._fitted().tables[side].ids) < 0
         if unknown.any():
             raise ValueError(

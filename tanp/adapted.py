@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from agnn_pyg.tables import Ids, check_columns, where
+from agnn_pyg.tables import Ids, check_columns, table_of, where
 from agnn_pyg.tables.rules import check_rule, whole
 from tanp.catalogue import CatalogueScorer
 from tanp.episodes import Episodes
@@ -123,10 +123,10 @@ class AdaptedUsers:
         samples = check_rule(samples, 'samples', whole(0))
         rows = np.arange(len(self.users))
         if users is not None:
-            rows = self._rows(_table(users, 'users', fit.user), 'users')
+            rows = self._rows(table_of(users, 'users', fit.user), 'users')
         choice = np.arange(len(fit.items_))
         if items is not None:
-            table = _table(items, 'items', fit.item)
+            table = table_of(items, 'items', fit.item)
             choice = np.unique(fit._item_rows(table, 'items'))
         step = max(1, BLOCK_PAIRS // max(1, len(choice)))
         blocks = range(0, len(rows), step)
@@ -240,16 +240,3 @@ def _average(
     if made[0][1] is not None:
         variance = variance + np.mean([std**2 for _, std in made], axis=0)
     return mean.mean(axis=0), np.sqrt(variance)
-
-
-def _table(given: Any, name: str, column: str) -> pd.DataFrame:
-    """A table with a column of ids, from a table or from ids."""
-    if isinstance(given, pd.DataFrame):
-        check_columns(given, name, [column])
-        return given
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise ValueError(
-            f"'{name}' must be a table or a list of ids (got {given!r}); write "
-            f'[{given!r}]'
-        )
-    return pd.DataFrame({column: pd.Series(list(given), dtype=object)})

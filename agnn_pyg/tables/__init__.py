@@ -16,6 +16,7 @@ from agnn_pyg.tables.checks import (
     check_known,
     check_spread,
     read_rated_pairs,
+    table_of,
     where,
 )
 from agnn_pyg.tables.folder import (
@@ -44,6 +45,7 @@ __all__ = [
     'read_ids',
     'read_rated_pairs',
     'read_tensors',
+    'table_of',
     'where',
     'with_constant',
     'with_missing',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,6 +60,23 @@ def read_ratings(frame: pd.DataFrame, name: str, column: str) -> np.ndarray:
             f'{where(frame, bad, column)}; correct or drop it'
         )
     return number
+
+
+def table_of(given: Any, name: str, column: str) -> pd.DataFrame:
+    """A table with a column of ids, from a table or from ids.
+
+    Raises:
+        ValueError: If it is neither, such as a single id, or lacks the column.
+    """
+    if isinstance(given, pd.DataFrame):
+        check_columns(given, name, [column])
+        return given
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ValueError(
+            f"'{name}' must be a table or a list of ids (got {given!r}); write "
+            f'[{given!r}]'
+        )
+    return pd.DataFrame({column: pd.Series(list(given), dtype=object)})
 
 
 def check_spread(rating: np.ndarray, name: str) -> None:

@@ -37,7 +37,20 @@ def check_rules(settings: Any, rules: Mapping[str, Rule]) -> None:
         setattr(settings, name, check_rule(getattr(settings, name), name, rule))
 
 
-def check_roles(settings: Any) -> None:
+def check_fit(settings: Any, rules: Mapping[str, Rule], has_validation: bool) -> None:
+    """Raises ``ValueError`` if a fit would fail by a setting, or not heed it.
+
+    Args:
+        settings (object): A recommender; its attributes are the settings.
+        rules (mapping): Of its settings, see :func:`check_rules`.
+        has_validation (bool): Whether there are ratings to select the epoch on.
+    """
+    _check_roles(settings)
+    check_rules(settings, rules)
+    _check_patience(settings, has_validation)
+
+
+def _check_roles(settings: Any) -> None:
     """Raises ``ValueError`` unless users, items and ratings have a column each."""
     roles = [settings.user, settings.item, settings.rating]
     if len(set(roles)) < len(roles):
@@ -47,7 +60,7 @@ def check_roles(settings: Any) -> None:
         )
 
 
-def check_patience(settings: Any, has_validation: bool) -> None:
+def _check_patience(settings: Any, has_validation: bool) -> None:
     """Raises ``ValueError`` if patience has nothing to watch."""
     if settings.patience is not None and not has_validation:
         raise ValueError(
@@ -125,3 +138,16 @@ SEED = whole(0, 2**63 - 1)
 COLUMNS = optional(
     Rule("a list of columns such as ['age'], or a mapping from them", _is_columns)
 )
+# Of settings that both recommenders have.
+SHARED = {
+    'user_attributes': COLUMNS,
+    'item_attributes': COLUMNS,
+    'min_count': whole(1),
+    'epochs': whole(1),
+    'batch_size': whole(1),
+    'lr': POSITIVE,
+    'patience': optional(whole(1)),
+    'seed': SEED,
+    'progress': TRUTH,
+    'accelerator': TEXT,
+}
