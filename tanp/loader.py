@@ -87,13 +87,12 @@ class EpisodeLoader:
         allow_empty: bool = False,
         seed: int = 0,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"'batch_size' must be at least 1 (got {batch_size})")
+        check_batch_size(batch_size)
         _check_sizes('context_sizes', context_sizes, least=not allow_empty)
         _check_sizes('query_sizes', query_sizes, least=0)
         if query_sizes is not None and context_sizes is None:
             raise ValueError("'query_sizes' needs 'context_sizes' to deal by")
-        _check_tasks(episodes, context_sizes is not None, allow_empty)
+        check_tasks(episodes, context_sizes is not None, allow_empty)
         self.episodes = episodes
         self.batch_size = batch_size
         self.context_sizes = context_sizes
@@ -172,15 +171,20 @@ class _Dealt(NamedTuple):
     num_query: Tensor
 
 
-def pad(tasks: Episodes | _Dealt, chosen: Tensor) -> EpisodeBatch:
-    """The batch of the chosen tasks."""
+def pad(
+    tasks: Episodes | _Dealt, chosen: Tensor, with_query: bool = True
+) -> EpisodeBatch:
+    """The batch of the chosen tasks, without queries where nobody reads them."""
 
     def of(value: Tensor) -> Tensor:
         return value.index_select(0, chosen)
 
     start = of(tasks.ptr)
     support = _side(tasks, start, of(tasks.num_support))
-    query = _side(tasks, start + of(tasks.query_start), of(tasks.num_query))
+    if with_query:
+        query = _side(tasks, start + of(tasks.query_start), of(tasks.num_query))
+    else:
+        query = (value[:, :0] for value in support)
     return EpisodeBatch(of(tasks.user), *support, *query)
 
 
@@ -206,6 +210,12 @@ def _uniform(
     return low + ((high - low + 1) * share).long()
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Raises ``ValueError`` unless batches hold a task at least."""
+    if batch_size < 1:
+        raise ValueError(f"'batch_size' must be at least 1 (got {batch_size})")
+
+
 def _check_sizes(name: str, sizes: tuple[int, int | None] | None, least: int) -> None:
     if sizes is None:
         return
@@ -217,7 +227,10 @@ def _check_sizes(name: str, sizes: tuple[int, int | None] | None, least: int) ->
         )
 
 
-def _check_tasks(episodes: Episodes, dealt: bool, allow_empty: bool) -> None:
+def check_tasks(
+    episodes: Episodes, dealt: bool = False, allow_empty: bool = False
+) -> None:
+    """Raises ``ValueError`` unless tasks are large enough to be read, or dealt."""
     if not len(episodes):
         raise ValueError("'episodes' holds no task; there is nothing to iterate over")
     if dealt:

@@ -11,7 +11,7 @@ from torch import Tensor
 from tanp.catalogue import CatalogueScorer, PairScorer
 from tanp.episodes import Episodes
 from tanp.inference import check_episodes, evaluating
-from tanp.loader import EpisodeBatch, EpisodeLoader
+from tanp.loader import EpisodeBatch, check_batch_size, check_tasks, pad
 from tanp.loss import LIKELIHOODS
 from tanp.model import TaNP
 
@@ -61,7 +61,9 @@ def recommend(
             items, users or labels do not suit the model.
     """
     num_items = model.inputs.num_items
-    most = int(episodes.num_support.max()) if exclude_support else 0
+    most = 0
+    if exclude_support and len(episodes):
+        most = int(episodes.num_support.max())
     if not 1 <= k <= num_items - most:
         raise ValueError(
             f"'k' must be from 1 to {num_items - most}, the items that are left to "
@@ -121,6 +123,10 @@ def _score_catalogue(
     scorer: CatalogueScorer | None,
 ) -> Iterator[tuple[Tensor, EpisodeBatch, Tensor]]:
     """Scores of all items, as :func:`predict_catalogue` takes them."""
+    check_batch_size(batch_size)
+    if not len(episodes):
+        return
+    check_tasks(episodes)
     check_episodes(model, episodes)
     device = _weight(model).device
     statistics = model.inputs.statistics
@@ -133,17 +139,14 @@ def _score_catalogue(
         (~stranger, min(batch_size, FEW), lambda: PairScorer(model)),
     )
     with evaluating(model):
-        for chosen, size, make in kinds:
-            position = chosen.nonzero().squeeze(-1)
+        for kind, size, make in kinds:
+            position = kind.nonzero().squeeze(-1)
             if not len(position):
                 continue
-            tasks = episodes
-            if len(position) < len(episodes):
-                tasks = episodes.select(position.to(episodes.ptr.device))
             scores_of = make()
-            parts = zip(position.split(size), EpisodeLoader(tasks, size), strict=True)
-            for part, batch in parts:
-                batch = batch.to(device)
+            for part in position.split(size):
+                chosen = part.to(episodes.ptr.device)
+                batch = pad(episodes, chosen, with_query=False).to(device)
                 yield part, batch, scores_of(batch)
 
 

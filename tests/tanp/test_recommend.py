@@ -6,7 +6,7 @@ import torch
 from tanp.catalogue import CatalogueScorer, PairScorer
 from tanp.inference import predict
 from tanp.loader import EpisodeLoader
-from tanp.recommend import recommend
+from tanp.recommend import predict_catalogue, recommend
 from tests.tanp.conftest import VARIANTS
 
 
@@ -81,6 +81,18 @@ def test_on_a_device(small, tasks, device):
     found = recommend(small('everything').to(device), tasks, 4)
     assert torch.allclose(found.score, expected.score, atol=1e-5)
     assert found.item.device.type == 'cpu'
+
+
+def test_nobody_asks(small, tasks):
+    nobody = tasks.select(torch.tensor([], dtype=torch.long))
+    found = recommend(small('attentive'), nobody, 4)
+    assert found.item.size() == found.score.size() == (0, 4)
+    assert not list(predict_catalogue(small('attentive').eval(), nobody))
+
+
+def test_batches_of_no_task(small, tasks):
+    with pytest.raises(ValueError, match=r"'batch_size' must be at least 1 \(got 0\)"):
+        recommend(small('attentive'), tasks, 4, batch_size=0)
 
 
 @pytest.mark.parametrize('k', [0, 18])
