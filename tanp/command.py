@@ -17,6 +17,8 @@ from agnn_pyg.tables.shell import (
     ROLES,
     add_command,
     add_settings,
+    default_lists,
+    note_lists,
     read,
     roles_of,
     run,
@@ -130,6 +132,7 @@ def _fit(args: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         model.fit(*tables)
     model.save(args.model)
+    note_lists(args)
     loss = model.history_[model.best_epoch_]['train_loss']
     logger.info(
         "'%s' holds the model after %d epochs: train_loss %.4f",
@@ -174,6 +177,9 @@ def _recommend(args: argparse.Namespace) -> None:
 
 def _adapt(args: argparse.Namespace) -> tuple[TaNPRecommender, AdaptedUsers]:
     model = TaNPRecommender.load(args.model).set_params(progress=False)
+    encoder = model.user_encoder_
+    fields = [] if encoder is None else encoder.fields
+    default_lists(args, [f.column for f in fields if f.kind == 'multi'])
     support = _read(args, args.support, model, ROLES)
     return model, model.adapt(support, _read(args, args.users, model, ['user']))
 

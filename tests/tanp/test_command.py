@@ -60,6 +60,28 @@ def test_the_whole_round(suffix, tmp_path, monkeypatch, capsys):
     assert 'add what this user has rated to the support' in error
 
 
+def test_lists_of_users_are_read_as_in_the_fit(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    halves(np.arange(30)).to_csv('ratings.csv', index=False)
+    halves(np.arange(100, 104)).to_csv('first.csv', index=False)
+    for name, people in {'users': range(30), 'new': range(100, 104)}.items():
+        tags = [f'{"ab"[user % 2]};{"cd"[user // 2 % 2]}' for user in people]
+        frame = pd.DataFrame({'user': people, 'tags': tags})
+        frame.to_csv(f'{name}.csv', index=False)
+    fit = ['fit', 'ratings.csv', '--users', 'users.csv', '--lists', 'tags', *MODEL]
+    fit += ['--list-separator', ';', '--quiet', '--set', 'epochs=1']
+    assert main(fit) == 0
+    capsys.readouterr()
+    recommend = ['recommend', '--support', 'first.csv', '--users', 'new.csv', *MODEL]
+    assert main(recommend) == 0
+    told = capsys.readouterr().out
+    assert main([*recommend, '--lists', 'tags', '--list-separator', ';']) == 0
+    assert capsys.readouterr().out == told
+    # Tags that are not taken apart are not those of the fit.
+    assert main([*recommend, '--list-separator', '|']) == 0
+    assert capsys.readouterr().out != told
+
+
 def test_a_place_for_the_model_is_looked_for_first(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     # There is no table either, which is found out later.
