@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 T = TypeVar('T', Tensor, np.ndarray)
 
-# Draws work on dense [nodes, largest pool] blocks of at most so many entries.
+# Draws work on dense [nodes, widest pool] blocks of at most so many entries.
 BLOCK_ENTRIES = 2**22
 
 # The constants of SplitMix64 (Steele et al., 2014), as signed 64-bit numbers.
@@ -86,12 +87,17 @@ class CandidatePool:
             :attr:`source` and :attr:`perm`, or -1 past the end of a pool that
             offers fewer.
         """
-        widest = int((self.ptr[1:] - self.ptr[:-1]).max()) if len(self.ptr) > 1 else 0
-        if widest == 0 or size == 0 or not len(node):
-            return node.new_full((len(node), size), -1)
-        key = mix(mix(seed) + epoch)
-        blocks = node.split(max(1, BLOCK_ENTRIES // widest))
-        return torch.cat([self._draw(n, size, widest, key) for n in blocks])
+        drawn = node.new_full((len(node), size), -1)
+        if drawn.numel() == 0:
+            return drawn
+        key = mix(mix(seed) + int(epoch))
+        # Like with like: one hub would make the rows of all others as wide as its own.
+        width, order = (self.ptr[node + 1] - self.ptr[node]).sort(stable=True)
+        for start, stop, widest in _blocks(width.cpu().numpy()):
+            chosen = order[start:stop]
+            slot = self._draw(node[chosen], min(size, widest), widest, key)
+            drawn[chosen, : slot.size(1)] = slot
+        return drawn
 
     def _draw(self, node: Tensor, size: int, widest: int, key: int) -> Tensor:
         first, last = self.ptr[node], self.ptr[node + 1]
@@ -101,9 +107,23 @@ class CandidatePool:
         counter = slot if self.counter is None else self.counter[slot]
         arrival = -uniform(counter, key).log() / self.weight[slot]
         arrival.masked_fill_(~inside, torch.inf)
-        arrival, column = arrival.topk(min(size, widest), largest=False)
-        drawn = slot.gather(1, column).masked_fill_(arrival.isinf(), -1)
-        return torch.nn.functional.pad(drawn, (0, size - drawn.size(1)), value=-1)
+        arrival, column = arrival.topk(size, largest=False)
+        return slot.gather(1, column).masked_fill_(arrival.isinf(), -1)
+
+
+def _blocks(width: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Start, stop and largest width of blocks of some pools, whose widths ascend.
+
+    In each the widest is at most twice as wide as the narrowest; no pool is empty.
+    """
+    start = int(width.searchsorted(1))
+    while start < len(width):
+        alike = int(width.searchsorted(2 * width[start], side='right'))
+        widest = int(width[alike - 1])
+        step = max(1, BLOCK_ENTRIES // widest)
+        for first in range(start, alike, step):
+            yield first, min(first + step, alike), widest
+        start = alike
 
 
 def uniform(counter: Tensor, key: int) -> Tensor:
@@ -119,7 +139,7 @@ def random_bits(counter: T, key: int | T) -> T:
 def mix(number: int) -> int:
     """Scrambles a number, so that seeds 0, 1, 2 are far apart."""
     # Plain numbers: a tensor for one of them would cost more than its use.
-    state = (number * _GAMMA + _GAMMA) % 2**64
+    state = (int(number) * _GAMMA + _GAMMA) % 2**64
     state = (state ^ state >> 30) * _MIX_1 % 2**64
     state = (state ^ state >> 27) * _MIX_2 % 2**64
     state ^= state >> 31

@@ -59,6 +59,8 @@ def pool_recall(
     parts += [] if ratings is None else [normalize(ratings)]
     chosen = np.random.default_rng(seed).permutation(total)[:num_nodes]
     source, target = graph.edge_index.numpy()
+    order = target.argsort(kind='stable')
+    source, target = source[order], target[order]
     found = wanted = 0
     step = max(1, BLOCK_ENTRIES // total)
     for start in range(0, len(chosen), step):
@@ -71,5 +73,6 @@ def pool_recall(
         for row, node in enumerate(nodes):
             candidate = source[slice(*target.searchsorted([node, node + 1]))]
             close = weight[row, candidate] >= edge[row] - 10.0**-TIE_DECIMALS
-            found += min(int(close.sum()), nearest[row])
+            related = weight[row, candidate] > 0
+            found += min(int((close & related).sum()), nearest[row])
     return float(found / wanted) if wanted else 1.0

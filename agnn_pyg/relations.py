@@ -184,7 +184,7 @@ def singular_vectors(x: scipy.sparse.csr_matrix, rank: int) -> tuple[np.ndarray,
     )
     rank = min(rank, min(x.shape))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # and no device's
         # Some more are drawn and dropped: the last ones are the least exact.
         parts = torch.svd_lowrank(matrix, min(rank + 16, min(x.shape)), niter=4)
     left, value, right = (part[..., :rank].numpy() for part in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Hashable, Sequence
 from functools import cached_property
@@ -49,7 +50,8 @@ class AdaptedUsers:
         row: np.ndarray,
         support: tuple[np.ndarray, np.ndarray, np.ndarray],
     ) -> None:
-        self.recommender, self.models = recommender, models
+        # As it is now: it may be fitted again.
+        self.recommender, self.models = copy.copy(recommender), models
         self.users, self._row, self._support = users, row, support
 
     def __repr__(self) -> str:
@@ -155,7 +157,10 @@ class AdaptedUsers:
             pairs = np.repeat(rows, len(choice)), np.tile(choice, len(rows))
             made = [self._rate(model, *pairs, samples) for model in self.models]
         else:
-            made = [(self._rate_all(s, rows)[:, choice], None) for s in self._scorers]
+            made = [
+                (self._rate_all(model, scorer, rows)[:, choice], None)
+                for model, scorer in zip(self.models, self._scorers, strict=True)
+            ]
         size = len(rows), len(choice)
         rating, std = (v if v is None else v.reshape(size) for v in _average(made))
         if exclude_seen:
@@ -194,12 +199,14 @@ class AdaptedUsers:
             parts.append(placed)
         return tuple(parts)
 
-    def _rate_all(self, scorer: CatalogueScorer, rows: np.ndarray) -> np.ndarray:
+    def _rate_all(
+        self, model: TaNP, scorer: CatalogueScorer | None, rows: np.ndarray
+    ) -> np.ndarray:
         """Labels of all items for some users, :obj:`[len(rows), I]`."""
         episodes = episodes_of_supports(self._support, rows)
         label = np.empty((len(episodes), len(self.recommender.items_)))
         episodes, task = self._with_rows(episodes), episodes.user.numpy()
-        blocks = predict_catalogue(scorer.model, episodes, scorer=scorer)
+        blocks = predict_catalogue(model, episodes, scorer=scorer)
         for position, _, value in blocks:
             label[position.numpy()] = value.double().cpu().numpy()
         return label[np.searchsorted(task, rows)]
@@ -210,8 +217,9 @@ class AdaptedUsers:
         return dataclasses.replace(episodes, user=row)
 
     @cached_property
-    def _scorers(self) -> list[CatalogueScorer]:
-        return [CatalogueScorer(model) for model in self.models]
+    def _scorers(self) -> list[CatalogueScorer | None]:
+        suits = CatalogueScorer.suits
+        return [CatalogueScorer(m) if suits(m) else None for m in self.models]
 
     def _clamped(self, label: np.ndarray) -> np.ndarray:
         fit = self.recommender

@@ -46,7 +46,7 @@ ATTENTIVE = {
     'dropout': 0.2,
 }
 RANK, FOLDS = 16, 10
-# Interactions a user needs to be trained on, unless nobody has so many.
+# Interactions a user needs to be trained on, unless most have fewer.
 MIN_SIZE = 5
 # Items whose statistics fit a memory: 8 bytes for each two.
 MOST_ITEMS = 30_000
@@ -99,6 +99,8 @@ class Fitted:
     best_epoch: int
 
 
+# Whoever draws random numbers of PyTorch goes on where they were before the fit.
+@torch.random.fork_rng(devices=[])
 def fit_frames(
     settings: TaNPRecommender,
     ratings: pd.DataFrame,
@@ -134,7 +136,7 @@ def fit_frames(
         for name, (frame, values) in tables.items()
     }
     lessons = Lessons(episodes, people, things, likelihood, relevant)
-    models, results = zip(*_trained(settings, lessons), strict=True)
+    models, results = zip(*_trained(settings, lessons, centre), strict=True)
     return Fitted(
         list(models),
         people,
@@ -147,7 +149,7 @@ def fit_frames(
 
 
 def _trained(
-    settings: TaNPRecommender, lessons: Lessons
+    settings: TaNPRecommender, lessons: Lessons, centre: float
 ) -> Iterator[tuple[TaNP, FitResult]]:
     """The models of all members, which share what is counted of interactions."""
     statistics = None
@@ -157,13 +159,14 @@ def _trained(
             statistics = statistics.dealt(seed)
         elif settings.statistics:
             statistics = _statistics(lessons, seed)
-        yield _train(settings, lessons, statistics, seed)
+        yield _train(settings, lessons, statistics, centre, seed)
 
 
 def _train(
     settings: TaNPRecommender,
     lessons: Lessons,
     statistics: InteractionStatistics | None,
+    centre: float,
     seed: int,
 ) -> tuple[TaNP, FitResult]:
     from tanp.train import TaskModule, fit
@@ -186,6 +189,7 @@ def _train(
             weight_decay=settings.weight_decay,
             average='point',
             relevant=lessons.relevant,
+            centre=centre,
             seed=seed,
         ),
         *_loaders(settings, lessons.episodes, seed),
@@ -205,7 +209,7 @@ def _loaders(
     train = episodes['ratings']
     most = settings.max_size - settings.support_size
     yield EpisodeLoader(
-        train.at_least(min(MIN_SIZE, int(train.size.max()))),
+        train.at_least(_least(train)),
         settings.batch_size,
         context_sizes=(1, settings.support_size),
         # As many as there are, if not more than that.
@@ -215,6 +219,12 @@ def _loaders(
     )
     if 'validation' in episodes:
         yield EpisodeLoader(episodes['validation'].at_least(2), settings.batch_size)
+
+
+def _least(train: Episodes) -> int:
+    """Interactions that a user needs to be trained on."""
+    enough = (train.size >= MIN_SIZE).sum()
+    return MIN_SIZE if 2 * enough >= (train.size >= 2).sum() else 2
 
 
 def _statistics(lessons: Lessons, seed: int) -> InteractionStatistics:

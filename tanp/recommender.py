@@ -68,7 +68,7 @@ class TaNPRecommender(Settings):
             meet; training deals supports of 1 to so many. (default: :obj:`20`)
         max_size (int, optional): Interactions of a user that an epoch reads, at
             most, drawn anew every epoch. Statistics are of all interactions; users
-            with fewer than five are not trained on, unless nobody has more.
+            with fewer than five are not trained on, unless most have fewer.
             (default: :obj:`200`)
         likelihood (str, optional): :obj:`"bernoulli"` or :obj:`"gaussian"`.
             (default: the former if all ratings are 0 or 1)

@@ -162,7 +162,8 @@ class InteractionStatistics(nn.Module):
 
         Raises:
             ValueError: If there are fewer users than folds, or users or items
-                than :obj:`rank`, or a user has met an item twice.
+                than :obj:`rank`, a row lies beyond its table, or a user has met an
+                item twice.
         """
         user = episodes.user.unique()
         if not 2 <= folds <= len(user) or not 1 <= rank < min(len(user), num_items):
@@ -173,6 +174,13 @@ class InteractionStatistics(nn.Module):
         self = cls(
             num_items, num_users, len(episodes.item), rank, folds, damping, relevant
         )
+        for name, count in (('user', num_users), ('item', num_items)):
+            last = int(getattr(episodes, name).max())
+            if last >= count:
+                raise ValueError(
+                    f"'num_{name}s' must cover the {name} rows of 'episodes', up to "
+                    f'{last} (got {count})'
+                )
         row = torch.repeat_interleave(episodes.user, episodes.size)
         self.key, order = (row * num_items + episodes.item).sort(stable=True)
         _check_distinct(self.key, order, num_items)

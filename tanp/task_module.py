@@ -49,6 +49,8 @@ class TaskModule(pl.LightningModule):
             (default: :obj:`(5, 10)`)
         relevant (float, optional): Labels above it are relevant.
             (default: :obj:`0.5`)
+        centre (float, optional): What was taken from all labels, and is added again
+            before they are validated. (default: :obj:`0.0`)
         seed (int, optional): Seeds each epoch anew, so that a resumed run
             repeats one that was left alone. (default: :obj:`0`)
 
@@ -69,6 +71,7 @@ class TaskModule(pl.LightningModule):
         uniform_clusters: bool = False,
         ks: Iterable[int] = (5, 10),
         relevant: float = 0.5,
+        centre: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -90,7 +93,8 @@ class TaskModule(pl.LightningModule):
             'clustering_weight': clustering_weight,
             'uniform_clusters': uniform_clusters,
         }
-        self.ks, self.relevant, self.seed = tuple(ks), relevant, seed
+        self.ks, self.relevant, self.centre = tuple(ks), relevant, centre
+        self.seed = seed
         self._terms: list[tuple[tuple[str, ...], Tensor, int]] = []
         self._validated: list[dict[str, Tensor]] = []
 
@@ -135,10 +139,14 @@ class TaskModule(pl.LightningModule):
         error = negative_log_likelihood(output.score, output.label, reduction='none')
         mask, count = batch.query_mask, batch.query_mask.sum(-1)
         metrics = {'loss': output.rows.pad(error).sum(-1) / count}
-        predicted = output.rows.pad(predict(output.score))
+        predicted = output.rows.pad(predict(output.score)) + self.centre
         ks = [k for k in self.ks if k <= int(count.min())]
         metrics |= episode_metrics(
-            predicted, batch.query_label, mask, ks, self.relevant
+            predicted,
+            batch.query_label + self.centre,
+            mask,
+            ks,
+            self.relevant + self.centre,
         )
         self._validated.append(metrics)
 

@@ -112,7 +112,8 @@ class _GatedMean(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        inputs, kept = ctx.saved_tensors[:7], ctx.saved_tensors[7:]
+        saved = ctx.saved_tensors  # once: checkpointing unpacks them once only
+        inputs, kept = saved[:7], saved[7:]
         if torch.is_grad_enabled():  # asked for a graph of the gradient itself
             return _differentiable_backward(ctx, inputs, grad)
         x, gate_src, gate_dst, src, dst, weight, scale = inputs

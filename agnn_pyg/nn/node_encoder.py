@@ -185,6 +185,6 @@ class NodeEncoder(nn.Module):
         # A choice, not a blend: whatever a cold row holds, NaN too, is unread.
         row = cold.index_select(0, needed).nonzero().squeeze(-1)
         chosen = learnt.index_copy(
-            0, needed.index_select(0, row), made.index_select(0, row)
+            0, needed.index_select(0, row), made.index_select(0, row).to(learnt)
         )
         return generated, chosen

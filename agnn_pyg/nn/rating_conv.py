@@ -26,7 +26,8 @@ class RatingConv(MessagePassing):
     joins a node with itself only. So the gate of *self* and *genre* passes on
     what this user gave to items of like genre; that of *gender* and *self*, what
     users of like gender gave to this very item; that of *self* and *all*, what
-    this user gives at all.
+    this user gives at all. Of *self* and *self*, which a rating passes to its own pair
+    alone, there is none: its entry is not read.
 
     Similarities are inner products, so the messages need no edge for each pair
     of similar nodes: each rated item sends its features to the user, times the

@@ -2,6 +2,7 @@ import math
 from collections import Counter
 from itertools import combinations, permutations
 
+import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -192,3 +193,43 @@ def test_bad_weights(weight, match):
     edge_index = torch.tensor([[0, 1], [1, 0]])
     with pytest.raises(ValueError, match=match):
         CandidatePool(edge_index, torch.tensor(weight), num_nodes=2)
+
+
+def test_hubs_cost_others_nothing(monkeypatch):
+    """Rows of a draw are as wide as pools of their kind, and not as the widest."""
+    target = torch.cat(
+        [torch.arange(200).repeat_interleave(3), torch.zeros(5000).long()]
+    )
+    source = torch.arange(len(target)) % 200
+    pool = CandidatePool(torch.stack([source, target]), None, 201)
+    widths = []
+    draw = pool._draw
+
+    def seen(node, size, widest, key):
+        widths.append((len(node), widest))
+        return draw(node, size, widest, key)
+
+    monkeypatch.setattr(pool, '_draw', seen)
+    every = torch.arange(201).flip(0)
+    drawn = pool.draw(every, 4, seed=1)
+    assert widths == [(199, 3), (1, 5003)]
+    # Node 200 has no candidates, node 0 more than enough.
+    assert drawn[0].tolist() == [-1] * 4
+    assert (drawn[1:-1] >= 0).sum(1).eq(3).all()
+    assert torch.equal(drawn[-1:], pool.draw(every[-1:], 4, seed=1))
+    for node, row in zip(every.tolist(), drawn, strict=True):
+        assert target[pool.perm[row[row >= 0]]].eq(node).all()
+
+
+def test_more_than_any_pool_holds():
+    pool = CandidatePool(torch.tensor([[1, 2, 0], [0, 0, 1]]), None, 3)
+    drawn = pool.draw(torch.arange(3), 50_000, seed=0)
+    assert drawn.size() == (3, 50_000)
+    assert (drawn >= 0).sum(1).tolist() == [2, 1, 0]
+
+
+def test_seeds_and_epochs_of_numpy():
+    pool = CandidatePool(torch.tensor([[1, 2, 3], [0, 0, 0]]), None, 4)
+    node = torch.zeros(1, dtype=torch.long)
+    drawn = pool.draw(node, 2, np.int64(3), np.int64(2))
+    assert torch.equal(drawn, pool.draw(node, 2, 3, 2))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from torch_geometric.data import Data
 
 from agnn_pyg import attribute_graph
 from agnn_pyg.recall import pool_recall
@@ -60,3 +61,19 @@ def test_a_graph_of_other_nodes(attributes):
     graph = attribute_graph(attributes[:30])
     with pytest.raises(ValueError, match=r"'graph' must be of the 40 nodes .*got 30"):
         pool_recall(graph, attributes)
+
+
+def test_candidates_without_anything_in_common_are_not_found():
+    pairs = scipy.sparse.csr_matrix(np.eye(20)[np.arange(40) // 2])
+    target = torch.arange(40).repeat_interleave(3)
+    source = (target + torch.tensor([2, 4, 6]).repeat(40)) % 40
+    graph = Data(edge_index=torch.stack([source, target]), num_nodes=40)
+    assert pool_recall(graph, pairs) == 0
+
+
+def test_edges_may_be_in_any_order(attributes):
+    graph = attribute_graph(attributes, pool=0.25)
+    mixed = graph.clone()
+    order = torch.randperm(400, generator=torch.Generator().manual_seed(0))
+    mixed.edge_index = graph.edge_index[:, order]
+    assert pool_recall(mixed, attributes, k=5) == pool_recall(graph, attributes, k=5)

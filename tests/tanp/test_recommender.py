@@ -423,3 +423,58 @@ def test_fits_that_cannot_be(later):
         TaNPRecommender().fit(lonely)
     with pytest.raises(ValueError, match="'ratings' has no rows; there is nothing"):
         TaNPRecommender().fit(lonely.iloc[:0])
+
+
+def test_what_was_adapted_outlives_another_fit(later):
+    first, later = later
+    fit = TaNPRecommender(epochs=1, support_size=6).fit(halves(np.arange(30)))
+    adapted = fit.adapt(first)
+    expected = adapted.predict(later), adapted.recommend(k=3)
+    other = halves(np.arange(20)).assign(rating=lambda f: 2 * f['rating'])
+    fit.fit(other)
+    for made, before in zip(
+        (adapted.predict(later), adapted.recommend(k=3)), expected, strict=True
+    ):
+        pd.testing.assert_frame_equal(made, before)
+
+
+def test_random_numbers_go_on_where_they_were():
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    TaNPRecommender(epochs=1, support_size=6).fit(halves(np.arange(10)))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_validation_ranks_labels_as_they_were_given():
+    frames = halves(np.arange(20)), halves(np.arange(20, 30))
+    fit = TaNPRecommender(epochs=1, support_size=4)
+    fit.fit(frames[0], validation=frames[1])
+    assert 0 < fit.history_[-1]['val_ndcg@5'] <= 1
+
+
+def test_few_of_many_interactions_do_not_drop_the_others():
+    few = halves(np.arange(30), per_user=4)
+    ratings = pd.concat([few, halves(np.arange(30, 32))])
+    fit = TaNPRecommender(epochs=1, support_size=4, batch_size=8)
+    steps = []
+    forward = TaskModule.training_step
+
+    def seen(self, batch, index):
+        steps.append(len(batch.user))
+        return forward(self, batch, index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TaskModule, 'training_step', seen)
+        fit.fit(ratings)
+    assert sum(steps) == 32
+
+
+def test_regression_alone_recommends_what_it_predicts(later):
+    first, _ = later
+    fit = TaNPRecommender(
+        epochs=1, support_size=6, model_options={'attention_heads': 0}
+    )
+    adapted = fit.fit(halves(np.arange(30))).adapt(first)
+    top = adapted.recommend(k=3)
+    assert np.allclose(adapted.predict(top)['rating'], top['rating'], atol=1e-5)

@@ -272,3 +272,20 @@ def test_a_copy_shares_what_is_counted_until_it_moves():
     assert copied.tally.like.dtype == torch.double
     assert statistics.tally.like.dtype == torch.float
     assert len(list(statistics.buffers())) == len(statistics.state_dict())
+
+
+def test_rows_beyond_the_tables_are_refused():
+    episodes = Episodes(
+        user=torch.arange(6),
+        ptr=offsets(torch.full((6,), 2)),
+        item=torch.tensor([0, 7] * 6),
+        label=torch.ones(12),
+        num_support=torch.ones(6, dtype=torch.long),
+        query_start=torch.ones(6, dtype=torch.long),
+    )
+    for sizes, message in (
+        ((7, 6), r"'num_items' must cover the item rows.*up to 7 \(got 7\)"),
+        ((8, 5), r"'num_users' must cover the user rows.*up to 5 \(got 5\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            InteractionStatistics.fit(episodes, *sizes, rank=2, folds=2)

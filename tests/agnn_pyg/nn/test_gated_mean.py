@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.utils.checkpoint
 
 from agnn_pyg.nn import gated_mean as module
 from agnn_pyg.nn.gated_mean import gated_mean
@@ -97,3 +98,15 @@ def test_of_many_blocks_nothing_edge_sized_is_kept_for_backward(monkeypatch):
     floats = [t.numel() for t in kept if t.is_floating_point()]
     assert floats
     assert max(floats) <= x.numel()
+
+
+def test_checkpointing_gives_the_same_gradients():
+    x, gate_src, gate_dst, weight = inputs()
+    leaves = (x, gate_src, gate_dst, weight)
+    expected = gated_mean(x, gate_src, gate_dst, SRC, DST, weight).sum()
+    out = torch.utils.checkpoint.checkpoint(
+        gated_mean, x, gate_src, gate_dst, SRC, DST, weight, use_reentrant=False
+    )
+    wanted = torch.autograd.grad(expected, leaves)
+    got = torch.autograd.grad(out.sum(), leaves)
+    torch.testing.assert_close(got, wanted)
