@@ -87,13 +87,17 @@ def attribute_graph(
 
     Raises:
         ValueError: If there are fewer than two nodes, the shapes disagree,
-            :obj:`pool` is not in (0, 1], a rating is not finite, or the library
-            that a :obj:`method` needs is not installed.
+            :obj:`pool` is not in (0, 1], an attribute or a rating is not finite, or
+            the library that a :obj:`method` needs is not installed.
     """
     if isinstance(attributes, Attributes):
         attributes = attributes.multi_hot()
     num_nodes = attributes.shape[0]
     _check(num_nodes, ratings, pool, max_pool, method)
+    if not np.isfinite(attributes.data).all():
+        raise ValueError(
+            "'attributes' holds NaN or infinite values; leave them out, or fill them"
+        )
     size = pool_size(num_nodes - 1, pool, max_pool)
     dense = method == 'dense' or (method == 'auto' and num_nodes <= DENSE_NODES)
     if dense:
@@ -230,7 +234,7 @@ def _check_pairs(rated: Tensor, rating: Tensor, num_users: int, num_items: int) 
             )
     if not torch.isfinite(rating).all():
         raise ValueError("'rating' holds NaN or infinite values; drop those rows")
-    pair = rated[0] * num_items + rated[1]
+    pair = rated[0].long() * num_items + rated[1]
     if len(pair.unique()) < len(pair):
         first = pair.sort().values
         first = int(first[1:][first[1:] == first[:-1]][0])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
+from agnn_pyg.tables.checks import nearest
 from agnn_pyg.tables.rules import (
     SHARE,
     SHARED,
@@ -13,9 +16,21 @@ from agnn_pyg.tables.rules import (
     optional,
     whole,
 )
+from tanp.model import TaNP
 
 if TYPE_CHECKING:
     from tanp.recommender import TaNPRecommender
+
+# What the recommender itself decides, or what nobody new could be served with.
+OWN = (
+    'num_items',
+    'num_users',
+    'item_attributes',
+    'user_attributes',
+    'user_ids',
+    'likelihood',
+    'statistics',
+)
 
 RULES = SHARED | {
     'support_size': whole(1),
@@ -30,8 +45,26 @@ RULES = SHARED | {
 def check_settings(settings: TaNPRecommender, has_validation: bool) -> None:
     """See :func:`~agnn_pyg.tables.rules.check_fit`."""
     check_fit(settings, RULES, has_validation)
+    _check_options(settings.model_options)
     if settings.support_size >= settings.max_size:
         raise ValueError(
             f"'max_size' must exceed 'support_size' ({settings.support_size}), so that "
             f'a query is left (got {settings.max_size})'
         )
+
+
+def _check_options(options: Any) -> None:
+    """Raises ``ValueError`` unless a model has options of these names."""
+    if options is None:
+        return
+    known = sorted({*signature(TaNP).parameters} - {*OWN})
+    if not isinstance(options, Mapping):
+        raise ValueError(
+            f"'model_options' must be a dictionary of {known} (got {options!r})"
+        )
+    for name in options:
+        if name not in known:
+            raise ValueError(
+                f"'model_options' has an unknown name {name!r}{nearest(name, known)}; "
+                f'a recommender may choose {known}'
+            )

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from pandas.api.types import is_list_like
 
+# Columns beside users, items and ratings in what recommenders return.
+MADE = ('std', 'rank')
+
 
 class Rule(NamedTuple):
     """What a setting must be.
@@ -53,7 +56,17 @@ def check_fit(settings: Any, rules: Mapping[str, Rule], has_validation: bool) ->
 def _check_roles(settings: Any) -> None:
     """Raises ``ValueError`` unless users, items and ratings have a column each."""
     roles = [settings.user, settings.item, settings.rating]
-    if len(set(roles)) < len(roles):
+    for role in roles:
+        if is_list_like(role):
+            raise ValueError(
+                f"'user', 'item' and 'rating' must each name one column (got {role!r})"
+            )
+        if role in MADE:
+            raise ValueError(
+                f"'user', 'item' and 'rating' must not be columns that are made beside "
+                f'them, {MADE} (got {roles}); rename yours'
+            )
+    if any(roles.count(role) > 1 for role in roles):
         raise ValueError(
             f"'user', 'item' and 'rating' must be three columns (got {roles}); name "
             f'the one of each'

@@ -356,3 +356,11 @@ def test_repeated_pairs_are_refused(tiny_attributes):
         rating_graph(
             tiny_attributes['user'], tiny_attributes['item'], rated, torch.ones(3)
         )
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_attributes_that_are_no_numbers_are_refused(value):
+    attributes = multi_hot([[0], [0, 1], [1]], 2)
+    attributes.data[0] = value
+    with pytest.raises(ValueError, match="'attributes' holds NaN or infinite"):
+        attribute_graph(attributes)

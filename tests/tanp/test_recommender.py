@@ -478,3 +478,24 @@ def test_regression_alone_recommends_what_it_predicts(later):
     adapted = fit.fit(halves(np.arange(30))).adapt(first)
     top = adapted.recommend(k=3)
     assert np.allclose(adapted.predict(top)['rating'], top['rating'], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'match'),
+    [
+        ({'rating': 'std'}, "must not be columns that are made beside them.*'std'"),
+        ({'user': ['user']}, r"must each name one column \(got \['user'\]\)"),
+        ({'model_options': 'abc'}, "'model_options' must be a dictionary"),
+        (
+            {'model_options': {'dropuot': 0.1}},
+            "unknown name 'dropuot', did you mean 'dropout'",
+        ),
+        ({'model_options': {'user_ids': True}}, "unknown name 'user_ids'"),
+    ],
+)
+def test_settings_that_no_model_has(settings, match):
+    ratings = halves(np.arange(10))
+    if settings.get('rating') == 'std':
+        ratings = ratings.rename(columns={'rating': 'std'})
+    with pytest.raises(ValueError, match=match):
+        TaNPRecommender(**settings).fit(ratings)
