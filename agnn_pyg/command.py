@@ -233,8 +233,7 @@ def _explain(args: argparse.Namespace) -> None:
 def _load(args: argparse.Namespace) -> tuple[AGNNRecommender, list]:
     model = _recommender().load(args.model).set_params(progress=False)
     tables = model.fitted_.tables.values()
-    fields = [field for table in tables for field in table.embedded.fields]
-    default_lists(args, [f.column for f in fields if f.kind == 'multi'])
+    default_lists(args, [f for table in tables for f in table.embedded.fields])
     files = ((args.users, ['user']), (args.items, ['item']))
     return model, [_read(args, path, model, needed) for path, needed in files]
 

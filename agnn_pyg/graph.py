@@ -93,11 +93,7 @@ def attribute_graph(
     if isinstance(attributes, Attributes):
         attributes = attributes.multi_hot()
     num_nodes = attributes.shape[0]
-    _check(num_nodes, ratings, pool, max_pool, method)
-    if not np.isfinite(attributes.data).all():
-        raise ValueError(
-            "'attributes' holds NaN or infinite values; leave them out, or fill them"
-        )
+    _check(attributes, ratings, pool, max_pool, method)
     size = pool_size(num_nodes - 1, pool, max_pool)
     dense = method == 'dense' or (method == 'auto' and num_nodes <= DENSE_NODES)
     if dense:
@@ -245,12 +241,13 @@ def _check_pairs(rated: Tensor, rating: Tensor, num_users: int, num_items: int) 
 
 
 def _check(
-    num_nodes: int,
+    attributes: scipy.sparse.csr_matrix,
     ratings: scipy.sparse.csr_matrix | None,
     pool: float,
     max_pool: int,
     method: str,
 ) -> None:
+    num_nodes = attributes.shape[0]
     if num_nodes < 2:
         raise ValueError(
             f'A graph of {num_nodes} node(s) has no neighbours to offer; an '
@@ -262,11 +259,10 @@ def _check(
         raise ValueError(f"'max_pool' must be at least 1 (got {max_pool})")
     if method not in METHODS:
         raise ValueError(f"'method' must be one of {METHODS} (got {method!r})")
-    if ratings is None:
-        return
-    if ratings.shape[0] != num_nodes:
+    if ratings is not None and ratings.shape[0] != num_nodes:
         raise ValueError(
             f"'ratings' must have one row a node: {num_nodes} (got {ratings.shape[0]})"
         )
-    if not np.isfinite(ratings.data).all():
-        raise ValueError("'ratings' holds NaN or infinite values; drop them")
+    for name, values in (('attributes', attributes), ('ratings', ratings)):
+        if values is not None and not np.isfinite(values.data).all():
+            raise ValueError(f"'{name}' holds NaN or infinite values; drop them")

@@ -86,9 +86,9 @@ def run_seeds(args: argparse.Namespace, benchmark: Benchmark) -> None:
         if args.resume and path.exists():
             print(f'seed {seed}: done before', file=sys.stderr)
             continue
+        peers = benchmark.peers() if peers is None else peers
         # A run begun anew must not leave the old report beside its own.
         path.unlink(missing_ok=True)
-        peers = benchmark.peers() if peers is None else peers
         print(f'seed {seed}: training', file=sys.stderr)
         write_json(path, _report(args, benchmark, seed, path.parent, peers))
     reports = [r for r in read_reports(folder) if r['config']['seed'] in args.seeds]

@@ -113,7 +113,7 @@ def sections(results: Results) -> list[Section]:
                 results.fresh,
                 'fresh',
                 'AGNN on fresh splits',
-                'The same settings on splits that no choice was made on.',
+                'The same settings on ten further splits.',
             ),
             agnn.learning_section(results.agnn or results.fresh),
             tanp.results_section(results.tanp, TANP),

@@ -177,9 +177,7 @@ def _recommend(args: argparse.Namespace) -> None:
 
 def _adapt(args: argparse.Namespace) -> tuple[TaNPRecommender, AdaptedUsers]:
     model = TaNPRecommender.load(args.model).set_params(progress=False)
-    encoder = model.user_encoder_
-    fields = [] if encoder is None else encoder.fields
-    default_lists(args, [f.column for f in fields if f.kind == 'multi'])
+    default_lists(args, model.user_encoder_.fields if model.user_encoder_ else [])
     support = _read(args, args.support, model, ROLES)
     return model, model.adapt(support, _read(args, args.users, model, ['user']))
 

@@ -76,6 +76,7 @@ class Lessons:
         users: Users, who have a row in the model's table.
         items: Items, likewise.
         likelihood: Of labels.
+        centre: What was taken from all labels.
         relevant: Labels above it are likes.
     """
 
@@ -83,6 +84,7 @@ class Lessons:
     users: Side
     items: Side
     likelihood: str
+    centre: float
     relevant: float
 
 
@@ -135,8 +137,8 @@ def fit_frames(
         name: _episodes(settings, frame, name, values - centre, people.ids, things.ids)
         for name, (frame, values) in tables.items()
     }
-    lessons = Lessons(episodes, people, things, likelihood, relevant)
-    models, results = zip(*_trained(settings, lessons, centre), strict=True)
+    lessons = Lessons(episodes, people, things, likelihood, centre, relevant)
+    models, results = zip(*_trained(settings, lessons), strict=True)
     return Fitted(
         list(models),
         people,
@@ -149,7 +151,7 @@ def fit_frames(
 
 
 def _trained(
-    settings: TaNPRecommender, lessons: Lessons, centre: float
+    settings: TaNPRecommender, lessons: Lessons
 ) -> Iterator[tuple[TaNP, FitResult]]:
     """The models of all members, which share what is counted of interactions."""
     statistics = None
@@ -159,14 +161,13 @@ def _trained(
             statistics = statistics.dealt(seed)
         elif settings.statistics:
             statistics = _statistics(lessons, seed)
-        yield _train(settings, lessons, statistics, centre, seed)
+        yield _train(settings, lessons, statistics, seed)
 
 
 def _train(
     settings: TaNPRecommender,
     lessons: Lessons,
     statistics: InteractionStatistics | None,
-    centre: float,
     seed: int,
 ) -> tuple[TaNP, FitResult]:
     from tanp.train import TaskModule, fit
@@ -189,7 +190,7 @@ def _train(
             weight_decay=settings.weight_decay,
             average='point',
             relevant=lessons.relevant,
-            centre=centre,
+            centre=lessons.centre,
             seed=seed,
         ),
         *_loaders(settings, lessons.episodes, seed),

@@ -9,15 +9,18 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from agnn_pyg.tables.checks import nearest
 from agnn_pyg.tables.files import read_columns, read_file, recognised
+
+if TYPE_CHECKING:
+    from agnn_pyg.fields import Field
 
 ROLES = ('user', 'item', 'rating')
 # Arguments that are files of tables.
@@ -115,14 +118,14 @@ def note_lists(args: argparse.Namespace) -> None:
     (Path(args.model) / NOTES).write_text(json.dumps(notes), encoding='utf-8')
 
 
-def default_lists(args: argparse.Namespace, columns: Sequence[str]) -> None:
+def default_lists(args: argparse.Namespace, fields: Iterable[Field]) -> None:
     """Reads lists as in what the model was fitted on, unless arguments say otherwise.
 
     Args:
         args: The arguments, which are changed.
-        columns: The columns with lists that the model knows.
+        fields: What the model knows of attributes.
     """
-    args.lists = args.lists or list(columns)
+    args.lists = args.lists or [f.column for f in fields if f.kind == 'multi']
     notes = Path(args.model) / NOTES
     if args.list_separator is None and notes.is_file():
         try:

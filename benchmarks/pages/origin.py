@@ -12,7 +12,7 @@ from benchmarks.variants import VARIANTS
 Reports = Sequence[dict[str, Any]]
 Content = dict[str, Any] | None
 
-FRESH = 10  # splits that no choice was made on
+FRESH = 10  # further splits
 
 
 def not_run_section(

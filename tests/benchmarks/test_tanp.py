@@ -234,6 +234,13 @@ def test_peers_that_were_not_run_are_said_so(tmp_path):
         assert 'not run' not in tanp
 
 
+def test_a_mistake_does_not_cost_the_report_that_was_there(tmp_path):
+    assert smoke(tmp_path, '--peers', 'none') == 0
+    before = measured(tmp_path)
+    assert smoke(tmp_path, '--peers', 'popularty') == 2
+    assert measured(tmp_path) == before
+
+
 def test_summary_figure_over_splits(tmp_path, capsys):
     smoke(tmp_path, *QUICK)
     smoke(tmp_path, '--peers', 'popularity', '--split-seed', '7')
