@@ -156,7 +156,13 @@ def _check(episodes: Episodes) -> None:
 
 
 def _check_sizes(episodes: Episodes) -> None:
-    tasks, interactions = len(episodes), int(episodes.ptr[-1])
+    for name, value in vars(episodes).items():
+        if not isinstance(value, Tensor):
+            raise ValueError(
+                f"'{name}' must be a tensor (got {type(value).__name__}); convert it "
+                f'with torch.as_tensor'
+            )
+    tasks, interactions = len(episodes), int(episodes.ptr[-1:].sum())
     expected = {
         'user': tasks,
         'ptr': tasks + 1,

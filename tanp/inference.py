@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tanp.episodes import Episodes
-from tanp.loader import EpisodeBatch, EpisodeLoader
+from tanp.loader import EpisodeLoader
 from tanp.loss import LIKELIHOODS
 from tanp.model import TaNP
 
@@ -47,7 +47,8 @@ def predict(
         loader (EpisodeLoader): The tasks, neither shuffled nor dealt anew.
         samples (int, optional): Samples of :math:`\mathbf{z}` from the prior
             to average predictions over, and to take their spread from; 0
-            decodes the prior's mean. (default: :obj:`0`)
+            decodes the prior's mean. All tasks share the noise they are made of.
+            (default: :obj:`0`)
         seed (int, optional): Of the samples. (default: :obj:`0`)
         dtype (torch.dtype, optional): Of predictions. Double precision keeps apart
             what is all but certain. (default: that of the model)
@@ -57,6 +58,11 @@ def predict(
             suit the model, or samples are asked of a model without latent
             path.
     """
+    if not isinstance(loader, EpisodeLoader):
+        raise ValueError(
+            f"'loader' must be an EpisodeLoader (got {type(loader).__name__}); "
+            f'episodes are read by EpisodeLoader(episodes)'
+        )
     if loader.shuffle or loader.context_sizes is not None:
         raise ValueError(
             "'loader' shuffles, or deals queries anew, so predictions would be out of "
@@ -73,15 +79,17 @@ def predict(
     link = LIKELIHOODS[model.likelihood][1]
     parameter = next(model.parameters())
     device, dtype = parameter.device, dtype or parameter.dtype
-    generator = torch.Generator().manual_seed(seed)
+    noise = _noise(model, samples, seed) if samples else None
     parts = []
     with evaluating(model):
         for batch in loader:
             batch = batch.to(device)
             output = model(batch)
             mean, std = link(output.score.to(dtype)), None
-            if samples:
-                drawn = _draw(model, batch, samples, generator)
+            if noise is not None:
+                prior = output.prior
+                codes = prior.mu + (0.5 * prior.logvar).exp() * noise
+                drawn = torch.stack([model(batch, z).score for z in codes])
                 std, mean = torch.std_mean(link(drawn.to(dtype)), dim=0)
             parts.append((mean, std, output.assignment))
     joined = (
@@ -115,15 +123,14 @@ def predict_ensemble(models: Sequence[TaNP], loader: EpisodeLoader) -> Predictio
     return Prediction(mean, std, None)
 
 
-def _draw(
-    model: TaNP, batch: EpisodeBatch, samples: int, generator: torch.Generator
-) -> Tensor:
-    """Scores under samples of z, :obj:`[samples, R]`."""
-    prior = model(batch).prior
-    size = samples, *prior.mu.size()
-    noise = torch.randn(size, generator=generator).to(prior.mu)
-    codes = prior.mu + (0.5 * prior.logvar).exp() * noise
-    return torch.stack([model(batch, z).score for z in codes])
+def _noise(model: TaNP, samples: int, seed: int) -> Tensor:
+    """Standard normal, :obj:`[samples, 1, F_z]`.
+
+    The same for all tasks: a prediction does not depend on who else is asked about.
+    """
+    width = model.latent.lin_mu.weight
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(samples, 1, len(width), generator=generator).to(width)
 
 
 @contextmanager

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from agnn_pyg.tables.rules import Rule, check_rule, optional, whole
 from tanp.episodes import Episodes
 
 __all__ = ['EpisodeBatch', 'EpisodeLoader']
@@ -88,7 +89,7 @@ class EpisodeLoader:
         seed: int = 0,
     ) -> None:
         check_batch_size(batch_size)
-        _check_sizes('context_sizes', context_sizes, least=not allow_empty)
+        _check_sizes('context_sizes', context_sizes, least=int(not allow_empty))
         _check_sizes('query_sizes', query_sizes, least=0)
         if query_sizes is not None and context_sizes is None:
             raise ValueError("'query_sizes' needs 'context_sizes' to deal by")
@@ -212,25 +213,27 @@ def _uniform(
 
 def check_batch_size(batch_size: int) -> None:
     """Raises ``ValueError`` unless batches hold a task at least."""
-    if batch_size < 1:
-        raise ValueError(f"'batch_size' must be at least 1 (got {batch_size})")
+    check_rule(batch_size, 'batch_size', whole(1))
 
 
 def _check_sizes(name: str, sizes: tuple[int, int | None] | None, least: int) -> None:
-    if sizes is None:
-        return
-    low, high = sizes
-    if low < least or (high is not None and high < low):
-        raise ValueError(
-            f"'{name}' must be a smallest size of at least {int(least)} and a largest "
-            f'one, or None (got {sizes})'
-        )
+    def allows(value: Any) -> bool:
+        low, high = value
+        return whole(least).allows(low) and optional(whole(low)).allows(high)
+
+    must = f'a smallest size of at least {least} and a largest one (or None)'
+    check_rule(sizes, name, optional(Rule(must, allows)))
 
 
 def check_tasks(
     episodes: Episodes, dealt: bool = False, allow_empty: bool = False
 ) -> None:
     """Raises ``ValueError`` unless tasks are large enough to be read, or dealt."""
+    if not isinstance(episodes, Episodes):
+        raise ValueError(
+            f"'episodes' must be Episodes, as 'split_episodes' makes them, one of its "
+            f'parts (got {type(episodes).__name__})'
+        )
     if not len(episodes):
         raise ValueError("'episodes' holds no task; there is nothing to iterate over")
     if dealt:

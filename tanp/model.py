@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from agnn_pyg.features import Attributes
 from tanp.inputs import InputEncoder, TaskInputs
 from tanp.loader import EpisodeBatch
-from tanp.loss import LIKELIHOODS
+from tanp.model_rules import check_arguments
 from tanp.nn.attention import SupportAttention
 from tanp.nn.decoder import ModulatedDecoder
 from tanp.nn.encoder import Gaussian, LatentEncoder, SetEncoder
@@ -20,7 +20,6 @@ from tanp.nn.regression import SupportRegression
 from tanp.nn.rows import Rows
 from tanp.statistics import InteractionStatistics
 
-TARGETS = ('query', 'all')
 NUM_SUMMARY = 5
 
 
@@ -161,10 +160,8 @@ class TaNP(nn.Module):
         signed_pools: bool = False,
     ) -> None:
         super().__init__()
+        check_arguments(locals())
         self.config = _config(locals())
-        _check(target, likelihood, latent_channels, dropout)
-        readers = {'attention_heads': attention_heads, 'processes': processes}
-        _check_statistics(statistics, readers, signed_pools, target)
         self.target, self.likelihood = target, likelihood
         self.signed_pools = signed_pools
         self.inputs = InputEncoder(
@@ -338,39 +335,3 @@ def _config(arguments: dict[str, Any]) -> dict[str, Any]:
     }
     statistics = arguments['statistics']
     return config | {'statistics': statistics and statistics.config}
-
-
-def _check(
-    target: str, likelihood: str, latent_channels: Sequence[int] | None, dropout: float
-) -> None:
-    for name, value, known in (
-        ('target', target, TARGETS),
-        ('likelihood', likelihood, LIKELIHOODS),
-    ):
-        if value not in known:
-            raise ValueError(f"'{name}' must be one of {tuple(known)} (got {value!r})")
-    if latent_channels is not None and len(latent_channels) < 3:
-        raise ValueError(
-            f"'latent_channels' must name the widths of the set encoder, of the layer "
-            f'before the heads and of z (got {latent_channels})'
-        )
-    if not 0 <= dropout < 1:
-        raise ValueError(f"'dropout' must lie in [0, 1) (got {dropout})")
-
-
-def _check_statistics(
-    statistics: InteractionStatistics | None,
-    readers: dict[str, int],
-    signed_pools: bool,
-    target: str,
-) -> None:
-    if signed_pools and statistics is None:
-        raise ValueError(
-            "'signed_pools' needs 'statistics' to tell what to expect (got None)"
-        )
-    for name, value in readers.items():
-        if value and (statistics is None or target == 'all'):
-            raise ValueError(
-                f"'{name}' needs 'statistics' (got {statistics}) and 'target' 'query' "
-                f'(got {target!r}), else items would attend to their own labels'
-            )

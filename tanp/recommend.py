@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from agnn_pyg.tables.rules import Rule, check_rule, whole
 from tanp.catalogue import CatalogueScorer, PairScorer
 from tanp.episodes import Episodes
 from tanp.inference import check_episodes, evaluating
@@ -60,15 +61,11 @@ def recommend(
         ValueError: If fewer than k items are left, a support is empty, or
             items, users or labels do not suit the model.
     """
-    num_items = model.inputs.num_items
-    most = 0
+    left = model.inputs.num_items
     if exclude_support and len(episodes):
-        most = int(episodes.num_support.max())
-    if not 1 <= k <= num_items - most:
-        raise ValueError(
-            f"'k' must be from 1 to {num_items - most}, the items that are left to "
-            f'recommend (got {k})'
-        )
+        left -= int(episodes.num_support.max())
+    must = f'from 1 to {left}, the items that are left to recommend'
+    check_rule(k, 'k', Rule(must, whole(1, left).allows))
     item = torch.empty(len(episodes), k, dtype=torch.long)
     score = torch.empty(len(episodes), k, dtype=_weight(model).dtype)
     link = LIKELIHOODS[model.likelihood][1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from agnn_pyg.tables.checks import nearest
@@ -12,25 +11,18 @@ from agnn_pyg.tables.rules import (
     SHARED,
     TRUTH,
     check_fit,
+    check_rule,
     number,
     optional,
     whole,
 )
-from tanp.model import TaNP
+from tanp import model_rules
 
 if TYPE_CHECKING:
     from tanp.recommender import TaNPRecommender
 
 # What the recommender itself decides, or what nobody new could be served with.
-OWN = (
-    'num_items',
-    'num_users',
-    'item_attributes',
-    'user_attributes',
-    'user_ids',
-    'likelihood',
-    'statistics',
-)
+OWN = ('num_items', 'num_users', 'user_ids', 'likelihood')
 
 RULES = SHARED | {
     'support_size': whole(1),
@@ -54,17 +46,18 @@ def check_settings(settings: TaNPRecommender, has_validation: bool) -> None:
 
 
 def _check_options(options: Any) -> None:
-    """Raises ``ValueError`` unless a model has options of these names."""
+    """Raises ``ValueError`` unless a model has such options."""
     if options is None:
         return
-    known = sorted({*signature(TaNP).parameters} - {*OWN})
+    known = sorted({*model_rules.RULES} - {*OWN})
     if not isinstance(options, Mapping):
         raise ValueError(
             f"'model_options' must be a dictionary of {known} (got {options!r})"
         )
-    for name in options:
+    for name, value in options.items():
         if name not in known:
             raise ValueError(
                 f"'model_options' has an unknown name {name!r}{nearest(name, known)}; "
                 f'a recommender may choose {known}'
             )
+        check_rule(value, f'model_options.{name}', model_rules.RULES[name])

@@ -5,19 +5,24 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from pandas.api.types import is_list_like
 
+from agnn_pyg.tables import check_columns, read_rated_pairs
+from agnn_pyg.tables.rules import Rule, check_rule, one_of, whole
 from tanp.episodes import Episodes, offsets
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ['EpisodeSplit', 'split_episodes']
 
 SEEN = ('warm', 'episodes')
+FRACTIONS = Rule(
+    'two positive shares, of training and validation users, that leave some for test',
+    lambda value: len(value) == 2 and min(value) > 0 and sum(value) < 1,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,9 +100,11 @@ def split_episodes(
         ValueError: If an argument lies outside its range, an id is in no
             table, a pair is repeated, or a part has no user with enough interactions.
     """
+    check_rule(support_size, 'support_size', whole(1))
     if min_size is None:
         min_size = support_size + 10
     _check(support_size, min_size, max_size, fractions, seen)
+    check_columns(ratings, 'ratings', ['user', 'item', 'rating'])
     if not len(ratings):
         raise ValueError("'ratings' has no rows; there is nothing to split")
     table = _Table(ratings, users, items)
@@ -144,29 +151,19 @@ class _Table:
     """Ratings as arrays, looked up by user."""
 
     def __init__(self, ratings: pd.DataFrame, users: Any, items: Any) -> None:
-        import pandas as pd
-
-        from agnn_pyg.tables import where
-
+        # Else a query may hold what the support tells.
+        label = read_rated_pairs(ratings, 'ratings', 'user', 'item', 'rating')
         rows = {}
         for key, ids in (('user', users), ('item', items)):
-            rows[key] = pd.Index(ids).get_indexer(pd.Index(ratings[key]))
+            rows[key] = _index(ids, f'{key}s').get_indexer(pd.Index(ratings[key]))
             unknown = ratings[key][rows[key] < 0].unique()
             if len(unknown):
                 raise ValueError(
                     f"'ratings' names {len(unknown):,} {key} id(s) that '{key}s' "
                     f'lacks (first: {unknown[0]!r}): add them or drop their ratings'
                 )
-        repeated = pd.DataFrame(rows).duplicated().to_numpy()
-        if repeated.any():
-            # Else a query may hold what the support tells.
-            raise ValueError(
-                f"'ratings' holds a pair for the second time in "
-                f'{where(ratings, repeated, "user", "item")}; keep one, for instance '
-                f"by .drop_duplicates(['user', 'item'], keep='last')"
-            )
         self.user, self.item = rows['user'], rows['item']
-        self.label = ratings['rating'].to_numpy(np.float32, na_value=np.nan)
+        self.label = label.astype(np.float32)
         self._order = np.argsort(self.user, kind='stable')
         self._start = np.searchsorted(self.user[self._order], np.arange(len(users) + 1))
 
@@ -196,6 +193,22 @@ class _Table:
         )
 
 
+def _index(ids: Any, name: str) -> pd.Index:
+    """Ids of a table, each once."""
+    if not is_list_like(ids) or isinstance(ids, pd.DataFrame):
+        raise ValueError(
+            f"'{name}' must be a list or a column of ids (got {type(ids).__name__})"
+        )
+    index = pd.Index(ids)
+    if index.has_duplicates:
+        repeated = index[index.duplicated()]
+        raise ValueError(
+            f"'{name}' must hold each id once (got {repeated[0]!r} again, "
+            f'{len(repeated):,} repeated in all)'
+        )
+    return index
+
+
 def _permutation(size: int, stream: random.Random) -> list[int]:
     index = list(range(size))
     stream.shuffle(index)
@@ -223,17 +236,12 @@ def _check(
     fractions: tuple[float, float],
     seen: str,
 ) -> None:
-    if support_size < 1:
-        raise ValueError(f"'support_size' must be at least 1 (got {support_size})")
+    check_rule(min_size, 'min_size', whole(2))
+    check_rule(max_size, 'max_size', whole(2))
     if not support_size < min_size <= max_size:
         raise ValueError(
             f"'min_size' must exceed 'support_size' ({support_size}), so that a query "
             f"is left, and not 'max_size' ({max_size}) (got {min_size})"
         )
-    if len(fractions) != 2 or not all(f > 0 for f in fractions) or sum(fractions) >= 1:
-        raise ValueError(
-            f"'fractions' must be two positive shares, of training and validation "
-            f'users, that leave some for test (got {fractions})'
-        )
-    if seen not in SEEN:
-        raise ValueError(f"'seen' must be one of {SEEN} (got {seen!r})")
+    check_rule(fractions, 'fractions', FRACTIONS)
+    check_rule(seen, 'seen', one_of(SEEN))

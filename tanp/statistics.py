@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agnn_pyg.tables.rules import POSITIVE, check_rule, whole
 from tanp.episodes import Episodes, offsets, ragged
 from tanp.loader import EpisodeBatch
 from tanp.nn.rows import Rows, rows_of, sum_by
@@ -165,6 +166,9 @@ class InteractionStatistics(nn.Module):
                 than :obj:`rank`, a row lies beyond its table, or a user has met an
                 item twice.
         """
+        for name, value in (('rank', rank), ('folds', folds)):
+            check_rule(value, name, whole(1))
+        check_rule(damping, 'damping', POSITIVE)
         user = episodes.user.unique()
         if not 2 <= folds <= len(user) or not 1 <= rank < min(len(user), num_items):
             raise ValueError(

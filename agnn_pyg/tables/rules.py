@@ -125,6 +125,12 @@ def optional(rule: Rule) -> Rule:
     )
 
 
+def one_of(known: Iterable[str]) -> Rule:
+    """A known name."""
+    known = tuple(known)
+    return Rule(f'one of {known}', lambda value: value in known)
+
+
 def some_of(known: Iterable[str]) -> Rule:
     """A list of known names, one at least."""
     known = tuple(known)

@@ -99,6 +99,10 @@ def test_bad_values(tasks, name, position, value, message):
 
 
 def test_bad_sizes_and_types(tasks):
+    with pytest.raises(ValueError, match=r"'item' must be a tensor \(got list\)"):
+        dataclasses.replace(tasks, item=tasks.item.tolist())
+    with pytest.raises(ValueError, match=r"'ptr' must hold .* \[7\] in all .*\[0\]"):
+        dataclasses.replace(tasks, ptr=tasks.ptr[:0])
     with pytest.raises(ValueError, match=r"'ptr' must hold whole .* \[6\] .*\[7\]"):
         dataclasses.replace(tasks, user=tasks.user[:5])
     with pytest.raises(ValueError, match="'label' must hold floating numbers"):

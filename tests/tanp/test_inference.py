@@ -51,6 +51,18 @@ def test_spread_is_that_of_samples(small, tasks):
     assert torch.allclose(narrow.mean, plain.mean, atol=0.02)
 
 
+def test_samples_do_not_depend_on_who_else_is_asked(small, tasks):
+    model = small()
+    together = predict(model, EpisodeLoader(tasks, 4), samples=5)
+    alone = [
+        predict(model, EpisodeLoader(tasks.select(torch.tensor([row]))), samples=5)
+        for row in range(6)
+    ]
+    for name in ('mean', 'std'):
+        expected = torch.cat([getattr(one, name) for one in alone])
+        assert torch.allclose(getattr(together, name), expected, atol=1e-6)
+
+
 def test_it_runs_where_the_model_is(small, tasks, device):
     expected = predict(small(), EpisodeLoader(tasks, 4), samples=3)
     found = predict(small().to(device), EpisodeLoader(tasks, 4), samples=3)
@@ -60,6 +72,8 @@ def test_it_runs_where_the_model_is(small, tasks, device):
 
 
 def test_queries_out_of_order(small, tasks):
+    with pytest.raises(ValueError, match=r'must be an EpisodeLoader.*Episodes'):
+        predict(small(), tasks)
     for options in ({'shuffle': True}, {'context_sizes': (1, 2)}):
         with pytest.raises(ValueError, match="'loader' shuffles, or deals"):
             predict(small(), EpisodeLoader(tasks, **options))

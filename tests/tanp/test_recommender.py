@@ -491,6 +491,10 @@ def test_regression_alone_recommends_what_it_predicts(later):
             "unknown name 'dropuot', did you mean 'dropout'",
         ),
         ({'model_options': {'user_ids': True}}, "unknown name 'user_ids'"),
+        (
+            {'model_options': {'attention_heads': -1}},
+            r"'model_options.attention_heads' must be at least 0 .*got -1",
+        ),
     ],
 )
 def test_settings_that_no_model_has(settings, match):

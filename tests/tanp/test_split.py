@@ -96,11 +96,14 @@ def test_the_same_seed_is_the_same_split(frame, split):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'support_size': 0}, "'support_size' must be at least 1 .got 0"),
+        ({'support_size': 0}, "'support_size' must be at least 1 .*got 0"),
         ({'support_size': 50}, "no train user has .* lower 'support_size' .got 50"),
         ({'min_size': 5}, "'min_size' must exceed 'support_size'"),
         ({'max_size': 7}, "not 'max_size' .7"),
+        ({'support_size': 2.5}, "'support_size' must be .*whole .got 2.5"),
+        ({'max_size': '30'}, "'max_size' must be .*whole .got '30'"),
         ({'fractions': (0.9, 0.1)}, "'fractions' must be two positive shares"),
+        ({'fractions': 0.7}, "'fractions' must be two positive .*got 0.7"),
         ({'seen': 'all'}, "'seen' must be one of"),
     ],
 )
@@ -118,10 +121,22 @@ def test_bad_frames(frame):
         split_episodes(frame, IDS[0], IDS[1][:-1], **OPTIONS)
     holed = frame.copy()
     holed.loc[3, 'rating'] = None
-    with pytest.raises(ValueError, match="'label' must be finite"):
+    with pytest.raises(ValueError, match=r"no finite number .*'rating' in row 3"):
         split_episodes(holed, *IDS, **OPTIONS)
     with pytest.raises(ValueError, match="'ratings' has no rows"):
         split_episodes(frame.iloc[:0], *IDS, **OPTIONS)
+    with pytest.raises(ValueError, match=r"'ratings' has no column 'user'.*\(it has u"):
+        split_episodes(frame.rename(columns={'user': 'u'}), *IDS, **OPTIONS)
+
+
+def test_bad_tables_of_ids(frame):
+    users, items = IDS
+    with pytest.raises(ValueError, match=r"'users' must hold each id once .*'u0'"):
+        split_episodes(frame, [*users, 'u0'], items, **OPTIONS)
+    table = pd.DataFrame({'user': users})
+    for bad, kind in ((40, 'int'), (table, 'DataFrame')):
+        with pytest.raises(ValueError, match=f"'users' must be a list .*got {kind}"):
+            split_episodes(frame, bad, items, **OPTIONS)
 
 
 def test_repeated_pairs_are_refused(frame):
@@ -129,7 +144,7 @@ def test_repeated_pairs_are_refused(frame):
     again = frame.iloc[[7, 9]].assign(rating=0.5).set_axis(['again', 'once more'])
     pair = ', '.join(map(repr, frame.loc[7, ['user', 'item']]))
     message = (
-        rf"'ratings' holds a pair .* row again \({pair}, the first of 2\).*drop_dup"
+        rf"'ratings' rates a pair .* row again \({pair}, the first of 2\).*drop_dup"
     )
     with pytest.raises(ValueError, match=message):
         split_episodes(pd.concat([frame, again]), *IDS, **OPTIONS)
