@@ -6,14 +6,14 @@ import copy
 import dataclasses
 from collections.abc import Hashable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from agnn_pyg.tables import Ids, check_columns, table_of, where
+from agnn_pyg.tables import Ids, check_columns, read_ids, table_of, where
 from agnn_pyg.tables.rules import check_rule, whole
 from tanp.catalogue import CatalogueScorer
 from tanp.episodes import Episodes
@@ -28,6 +28,26 @@ if TYPE_CHECKING:
 
 # Pairs to rate at a time, as far as a single user leaves the choice.
 BLOCK_PAIRS = 2**17
+
+
+class Scorers:
+    """Of each of some models what scores its catalogue, made when first asked for.
+
+    Args:
+        models (list): In evaluation mode.
+    """
+
+    def __init__(self, models: list[TaNP]) -> None:
+        self.models = models
+
+    @cached_property
+    def made(self) -> list[CatalogueScorer | None]:
+        suits = CatalogueScorer.suits
+        return [CatalogueScorer(m) if suits(m) else None for m in self.models]
+
+    def __reduce__(self) -> tuple:
+        # What is made of models is not pickled beside them.
+        return type(self), (self.models,)
 
 
 class AdaptedUsers:
@@ -53,6 +73,8 @@ class AdaptedUsers:
         # As it is now: it may be fitted again.
         self.recommender, self.models = copy.copy(recommender), models
         self.users, self._row, self._support = users, row, support
+        shared = models is recommender.models_
+        self._scorers = recommender._scorers if shared else Scorers(models)
 
     def __repr__(self) -> str:
         support = len(self._support[0])
@@ -83,9 +105,9 @@ class AdaptedUsers:
         user = self._rows(pairs, 'pairs')
         item = fit._item_rows(pairs, 'pairs')
         if not len(user):
-            made = [(np.empty(0), None)]
-        else:
-            made = [self._rate(model, user, item, samples) for model in self.models]
+            columns = [fit.rating, *self._spread(samples)]
+            return pd.DataFrame(columns=columns, index=pairs.index, dtype=float)
+        made = [self._rate(model, user, item, samples) for model in self.models]
         rating, std = _average(made)
         columns = {fit.rating: self._clamped(rating)} | (
             {} if std is None else {'std': std}
@@ -114,22 +136,23 @@ class AdaptedUsers:
 
         Returns:
             Columns of user, item, predicted rating, :obj:`std` as in :meth:`predict`,
-            and :obj:`rank`, from 1; the users in the order given.
+            and :obj:`rank`, from 1; the users in the order given, fewer than
+            :obj:`k` rows where fewer items are left.
 
         Raises:
-            ValueError: As in :meth:`predict`, and if :obj:`k` is not positive
-                and whole.
+            ValueError: As in :meth:`predict`, and if an id is repeated, or :obj:`k`
+                is not positive and whole.
         """
         fit = self.recommender
         k = check_rule(k, 'k', whole(1))
         samples = check_rule(samples, 'samples', whole(0))
         rows = np.arange(len(self.users))
         if users is not None:
-            rows = self._rows(table_of(users, 'users', fit.user), 'users')
+            rows = self._rows(_each_once(users, 'users', fit.user), 'users')
         choice = np.arange(len(fit.items_))
         if items is not None:
-            table = table_of(items, 'items', fit.item)
-            choice = np.unique(fit._item_rows(table, 'items'))
+            table = _each_once(items, 'items', fit.item)
+            choice = np.sort(fit._item_rows(table, 'items'))
         step = max(1, BLOCK_PAIRS // max(1, len(choice)))
         blocks = range(0, len(rows), step)
         parts = [
@@ -137,10 +160,8 @@ class AdaptedUsers:
             for start in tqdm(blocks, disable=not fit.progress, unit='block')
         ]
         if not parts:
-            spread = ['std'] if samples or len(self.models) > 1 else []
-            return pd.DataFrame(
-                columns=[fit.user, fit.item, fit.rating, *spread, 'rank']
-            )
+            columns = [fit.user, fit.item, fit.rating, *self._spread(samples), 'rank']
+            return pd.DataFrame(columns=columns)
         return pd.concat(parts, ignore_index=True)
 
     def _top(
@@ -159,7 +180,7 @@ class AdaptedUsers:
         else:
             made = [
                 (self._rate_all(model, scorer, rows)[:, choice], None)
-                for model, scorer in zip(self.models, self._scorers, strict=True)
+                for model, scorer in zip(self.models, self._scorers.made, strict=True)
             ]
         size = len(rows), len(choice)
         rating, std = (v if v is None else v.reshape(size) for v in _average(made))
@@ -216,10 +237,9 @@ class AdaptedUsers:
         row = torch.from_numpy(self._row)[episodes.user]
         return dataclasses.replace(episodes, user=row)
 
-    @cached_property
-    def _scorers(self) -> list[CatalogueScorer | None]:
-        suits = CatalogueScorer.suits
-        return [CatalogueScorer(m) if suits(m) else None for m in self.models]
+    def _spread(self, samples: int) -> list[str]:
+        """The column of standard deviations, if there are any."""
+        return ['std'] if samples or len(self.models) > 1 else []
 
     def _clamped(self, label: np.ndarray) -> np.ndarray:
         fit = self.recommender
@@ -235,6 +255,13 @@ class AdaptedUsers:
                 f'the support'
             )
         return rows
+
+
+def _each_once(given: Any, name: str, column: str) -> pd.DataFrame:
+    """A table of ids that holds none of them twice."""
+    table = table_of(given, name, column)
+    read_ids(table, column, name, distinct=True)
+    return table
 
 
 def _average(

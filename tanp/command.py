@@ -105,6 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument(
         '--include-seen', action='store_true', help='also what is in the support'
     )
+    help = 'items to choose from (default: all of the fit)'
+    recommend.add_argument('--items', metavar='FILE', help=help)
 
     for command in (evaluate, predict, recommend):
         help = 'user, item, rating: what users have rated so far'
@@ -133,12 +135,14 @@ def _fit(args: argparse.Namespace) -> None:
         model.fit(*tables)
     model.save(args.model)
     note_lists(args)
-    loss = model.history_[model.best_epoch_]['train_loss']
+    best = model.history_[model.best_epoch_]
+    names = ('train_loss', 'val_loss')
+    scores = ', '.join(f'{n} {best[n]:.4f}' for n in names if n in best)
     logger.info(
-        "'%s' holds the model after %d epochs: train_loss %.4f",
+        "'%s' holds the model after %d epochs: %s",
         args.model,
         model.best_epoch_ + 1,
-        loss,
+        scores,
     )
 
 
@@ -168,10 +172,11 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _recommend(args: argparse.Namespace) -> None:
-    _, adapted = _adapt(args)
+    model, adapted = _adapt(args)
     users = adapted.users.parse(args.ids) if args.ids else None
+    items = _read(args, args.items, model, ['item'])
     seen = not args.include_seen
-    top = adapted.recommend(users, args.k, exclude_seen=seen, samples=args.samples)
+    top = adapted.recommend(users, args.k, items, seen, args.samples)
     write_file(top, args.out)
 
 

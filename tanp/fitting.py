@@ -19,11 +19,13 @@ from agnn_pyg.tables import (
     check_spread,
     naming,
     read_ids,
+    where,
     with_constant,
 )
 from tanp.episodes import Episodes
 from tanp.frames import episodes_to_train
 from tanp.loader import EpisodeLoader
+from tanp.loss import LIKELIHOODS
 from tanp.model import TaNP
 from tanp.setting_rules import check_settings
 from tanp.statistics import InteractionStatistics
@@ -126,6 +128,8 @@ def fit_frames(
     likelihood = settings.likelihood
     if likelihood is None:
         likelihood = 'bernoulli' if set(label) <= {0, 1} else 'gaussian'
+    for name, (frame, values) in tables.items():
+        _check_labels(frame, name, settings.rating, values, likelihood)
     # A Gaussian decoder need not learn where the middle of the scale is.
     centre = 0.0 if likelihood == 'bernoulli' else float(label.mean())
     rating_range = float(label.min()), float(label.max())
@@ -148,6 +152,20 @@ def fit_frames(
         results[0].history,
         results[0].best_epoch,
     )
+
+
+def _check_labels(
+    frame: pd.DataFrame, name: str, column: str, label: np.ndarray, likelihood: str
+) -> None:
+    """Raises ``ValueError`` unless a likelihood knows all labels of a frame."""
+    low, high = LIKELIHOODS[likelihood][2]
+    outside = (label < low) | (label > high)
+    if outside.any():
+        raise ValueError(
+            f"'{name}' has a rating in {where(frame, outside, column)} that is none "
+            f"under likelihood '{likelihood}': they must lie in [{low:g}, {high:g}]; "
+            f"rescale them, or set 'likelihood' to 'gaussian'"
+        )
 
 
 def _trained(

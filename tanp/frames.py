@@ -22,13 +22,13 @@ def episodes_to_train(
         user: Rows of users, :obj:`[R]`.
         item: Rows of items, :obj:`[R]`.
         label: Labels, :obj:`[R]`.
-        support_size: Most interactions of a support; a query has one at least.
+        support_size: Most interactions of a support; a query has as many at least.
         seed: Of the shuffle.
     """
     shuffle = np.random.default_rng(seed).permutation(len(user))
     order = shuffle[np.argsort(user[shuffle], kind='stable')]
     task, count = np.unique(user, return_counts=True)
-    support = np.minimum(support_size, count - 1)
+    support = np.minimum(support_size, count // 2)
     return _episodes(task, count, item[order], label[order], support)
 
 

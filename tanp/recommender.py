@@ -22,9 +22,10 @@ from agnn_pyg.tables import (
     read_rated_pairs,
     where,
     with_constant,
+    with_missing,
     write_folder,
 )
-from tanp.adapted import AdaptedUsers
+from tanp.adapted import AdaptedUsers, Scorers
 from tanp.fitting import fit_frames
 from tanp.inputs import with_users
 from tanp.model import TaNP
@@ -100,7 +101,8 @@ class TaNPRecommender(Settings):
         items_: The ids of the items.
         rating_range_: Lowest and highest rating of the fit; for likelihood
             :obj:`"bernoulli"` 0 and 1.
-        history_: Metrics of every epoch.
+        history_: Metrics of every epoch, of the first member.
+        best_epoch_: The epoch that was kept of it, from 0.
     """
 
     def __init__(
@@ -160,7 +162,7 @@ class TaNPRecommender(Settings):
                 or which value, and how to mend it.
         """
         fitted = fit_frames(self, ratings, users, items, validation)
-        self.models_, self.model_ = fitted.models, fitted.models[0]
+        self._hold(fitted.models)
         self.users_, self.items_ = fitted.users.ids, fitted.items.ids
         self.user_encoder_, self.centre_ = fitted.users.encoder, fitted.centre
         self.rating_range_ = fitted.rating_range
@@ -177,7 +179,8 @@ class TaNPRecommender(Settings):
                 Users of the fit may be among them: then only these rows count for
                 them, and what the fit has read of them is left out.
             users (pandas.DataFrame, optional): Attributes of users that the fit has
-                not seen, if it was given any. Rows of known users are ignored.
+                not seen, if it was given any, or ids alone, of which all attributes
+                are missing then. Rows of known users are ignored.
 
         Raises:
             ValueError: If the fit does not know an item, a rating lies outside
@@ -197,7 +200,7 @@ class TaNPRecommender(Settings):
         # Rows of strangers follow those of the fit.
         row = np.arange(len(ids)) + len(self.users_)
         row[user[rows >= 0]] = rows[rows >= 0]
-        models = self._models(ids, row, users)
+        models = self._models(support, ids, row, users)
         item = self._item_rows(support, 'support')
         self._check_range(support, label)
         return AdaptedUsers(self, models, ids, row, (user, item, label - self.centre_))
@@ -249,11 +252,14 @@ class TaNPRecommender(Settings):
             made.rating_range_ = tuple(config['rating_range'])
             made.history_ = config['history']
             made.best_epoch_ = config['best_epoch']
-            made.models_ = _read_models(Path(path), config['members'])
-            made.model_ = made.models_[0]
+            made._hold(_read_models(Path(path), config['members']))
         except Exception as error:
             raise ValueError(f"'{path}' is damaged ({error!r})") from error
         return made
+
+    def _hold(self, models: list[TaNP]) -> None:
+        self.models_, self.model_ = models, models[0]
+        self._scorers = Scorers(models)
 
     def _write_models(self, folder: Path) -> None:
         for member, model in enumerate(self.models_):
@@ -273,7 +279,11 @@ class TaNPRecommender(Settings):
             )
 
     def _models(
-        self, ids: Ids, row: np.ndarray, users: pd.DataFrame | None
+        self,
+        support: pd.DataFrame,
+        ids: Ids,
+        row: np.ndarray,
+        users: pd.DataFrame | None,
     ) -> list[TaNP]:
         """The models, with the attributes of users that the fit has not seen."""
         if self.user_encoder_ is None:
@@ -283,21 +293,22 @@ class TaNPRecommender(Settings):
                     'it out, or fit again with the attributes of all users'
                 )
             return self.models_
-        asked = pd.DataFrame({self.user: ids.values})
         new = row >= len(self.users_)
-        if new.any():
-            table = users if users is not None else asked.iloc[:0]
-            check_columns(table, 'users', [self.user])
-            self.users_.rows(table, self.user, 'users')  # refuses another kind
-            _, known = read_ids(table, self.user, 'users', distinct=True)
-            place = pd.Index(known).get_indexer(ids.values)
-            check_known(asked, np.where(new, place, 0), self.user, 'support', 'users')
-            # Rows of known users are not read.
-            frame = with_constant(table).iloc[np.where(new, place, 0)]
-            with naming('users'):
-                attributes = self.user_encoder_.transform(frame)
-            return [with_users(model, attributes) for model in self.models_]
-        return self.models_
+        if not new.any():
+            return self.models_
+        table = support[[self.user]].iloc[:0] if users is None else users
+        check_columns(table, 'users', [self.user])
+        self.users_.rows(table, self.user, 'users')  # refuses another kind
+        _, known = read_ids(table, self.user, 'users', distinct=True)
+        # Rows of known users are not read.
+        place = np.where(new, pd.Index(known).get_indexer(ids.values), 0)
+        asked = place[ids.rows(support, self.user, 'support')]
+        check_known(support, asked, self.user, 'support', 'users')
+        columns = [field.column for field in self.user_encoder_.fields]
+        frame = with_constant(with_missing(table, self.user, columns)).iloc[place]
+        with naming('users'):
+            attributes = self.user_encoder_.transform(frame)
+        return [with_users(model, attributes) for model in self.models_]
 
     def _item_rows(self, frame: pd.DataFrame, name: str) -> np.ndarray:
         rows = self.items_.rows(frame, self.item, name)

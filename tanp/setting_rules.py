@@ -27,6 +27,7 @@ OWN = ('num_items', 'num_users', 'user_ids', 'likelihood')
 RULES = SHARED | {
     'support_size': whole(1),
     'max_size': whole(2),
+    'likelihood': optional(model_rules.RULES['likelihood']),
     'statistics': TRUTH,
     'members': whole(1),
     'weight_decay': number('zero or positive', lambda value: value >= 0),

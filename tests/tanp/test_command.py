@@ -54,6 +54,13 @@ def test_the_whole_round(suffix, tmp_path, monkeypatch, capsys):
     expected = adapted.recommend(['ü101'], 3)
     pd.testing.assert_frame_equal(top, expected, check_dtype=False)
 
+    some = films().iloc[:4]
+    some[['item']].to_csv('some.csv', index=False)
+    assert main(['recommend', 'ü101', '--items', 'some.csv', *support]) == 0
+    top = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    expected = adapted.recommend(['ü101'], items=some)
+    pd.testing.assert_frame_equal(top, expected, check_dtype=False)
+
     assert main(['recommend', 'nobody', *support]) == 2
     error = capsys.readouterr().err
     assert 'was not adapted to' in error
@@ -116,3 +123,18 @@ def test_help_has_an_example(capsys):
             main([command, '--help'])
         assert stopped.value.code == 0
         assert f'example:\n  tanp {command}' in capsys.readouterr().out
+
+
+def test_the_fit_says_how_well_it_does(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    halves(np.arange(30)).to_csv('ratings.csv', index=False)
+    halves(np.arange(100, 104)).to_csv('others.csv', index=False)
+    fit = ['fit', 'ratings.csv', '--validation', 'others.csv', *MODEL]
+    assert main([*fit, '--set', 'epochs=1', 'progress=False']) == 0
+    history = TaNPRecommender.load('model').history_[0]
+    scores = (
+        f'train_loss {history["train_loss"]:.4f}, val_loss {history["val_loss"]:.4f}'
+    )
+    assert (
+        f"'model' holds the model after 1 epochs: {scores}" in capsys.readouterr().err
+    )

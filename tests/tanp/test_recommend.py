@@ -91,9 +91,7 @@ def test_nobody_asks(small, tasks):
 
 
 def test_batches_of_no_task(small, tasks):
-    with pytest.raises(
-        ValueError, match=r"'batch_size' must be .*got 0"
-    ):
+    with pytest.raises(ValueError, match=r"'batch_size' must be .*got 0"):
         recommend(small('attentive'), tasks, 4, batch_size=0)
 
 

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
+from tanp import adapted as adapted_users
+from tanp.frames import episodes_to_train
 from tanp.recommender import TaNPRecommender
 
 pytest.importorskip('pytorch_lightning')
@@ -218,6 +220,20 @@ def test_new_users_need_the_attributes_that_others_have(
     assert np.allclose(rating, shuffled, atol=1e-6)
     moved = attentive.adapt(support, new.assign(town='elsewhere')).predict(query)
     assert not np.allclose(rating, moved, atol=1e-6)
+    # The row that is named is the support's.
+    few = support.iloc[3:].rename(lambda row: f'row {row}')
+    lacks = new[new['user'] != support['user'].iloc[-1]]
+    last = support.index[support['user'] == support['user'].iloc[-1]][0]
+    with pytest.raises(ValueError, match=rf'in row row {last} \('):
+        attentive.adapt(few, lacks)
+
+
+def test_users_of_whom_only_the_id_is_known(attentive, labelled):
+    support, query = labelled
+    new = people(support['user'].unique())
+    rating = attentive.adapt(support, new[['user']]).predict(query)
+    missing = attentive.adapt(support, new.assign(town=None)).predict(query)
+    pd.testing.assert_frame_equal(rating, missing)
 
 
 def test_users_of_the_fit_are_not_told_of_themselves(attentive):
@@ -234,6 +250,21 @@ def test_users_of_the_fit_are_not_told_of_themselves(attentive):
     assert (one['rating'] - other['rating']).abs().max() > 1e-4
     pairs = one[['user', 'item']]
     assert np.allclose(adapted.predict(pairs)['rating'], one['rating'], atol=1e-5)
+
+
+def test_a_catalogue_is_read_once_a_fit(recommender, later, monkeypatch):
+    read = []
+    scorer = adapted_users.CatalogueScorer.__init__
+    monkeypatch.setattr(
+        adapted_users.CatalogueScorer,
+        '__init__',
+        lambda self, model: read.append(model) or scorer(self, model),
+    )
+    copied = pickle.loads(pickle.dumps(recommender))
+    for _ in range(2):
+        top = copied.adapt(later[0]).recommend(k=3)
+    assert len(read) == 1
+    pd.testing.assert_frame_equal(top, recommender.adapt(later[0]).recommend(k=3))
 
 
 def test_recommended_by_two_members(attentive, labelled, tmp_path):
@@ -265,6 +296,12 @@ def test_validation_selects_the_epoch():
     model.fit(halves(np.arange(80)), items=films(), validation=validation)
     losses = [epoch['val_loss'] for epoch in model.history_]
     assert model.best_epoch_ == int(np.argmin(losses))
+
+
+def test_validation_judges_small_supports_by_more_than_one_query():
+    row = np.arange(30)
+    episodes = episodes_to_train(row // 6, row, row * 1.0, support_size=20, seed=0)
+    assert episodes.num_support.tolist() == episodes.num_query.tolist() == 5 * [3]
 
 
 def test_all_is_counted_and_some_is_trained_on(monkeypatch):
@@ -412,10 +449,28 @@ def test_pairs_that_cannot_be_rated(adapted, later):
             adapted.recommend(k=k)
     with pytest.raises(ValueError, match=r"'samples' must be at least 0 .*got -1"):
         adapted.predict(later[1], samples=-1)
-    assert len(adapted.predict(later[1].iloc[:0])) == 0
+    for asked, given in (('users', [100, 101, 100]), ('items', ['film 3'] * 2)):
+        with pytest.raises(ValueError, match=rf"'{asked}' repeats an id of column"):
+            adapted.recommend(**{asked: given})
+
+
+def test_nothing_to_rate(adapted, later):
+    nothing = later[1].iloc[:0]
+    for samples, columns in ((0, ['rating']), (4, ['rating', 'std'])):
+        made = adapted.predict(nothing, samples)
+        assert made.empty
+        assert list(made.columns) == columns
+        assert made.dtypes.eq(float).all()
 
 
 def test_fits_that_cannot_be(later):
+    settings = SETTINGS | {'likelihood': 'bernoulli'}
+    with pytest.raises(
+        ValueError, match=r"'ratings' has a rating .* under likelihood 'bernoulli'"
+    ):
+        TaNPRecommender(**settings).fit(later[0])
+    with pytest.raises(ValueError, match="'likelihood' must be one of"):
+        TaNPRecommender(likelihood='poisson').fit(later[0])
     with pytest.raises(ValueError, match="Call 'fit' first"):
         TaNPRecommender().adapt(later[0])
     lonely = later[0].drop_duplicates('user')
