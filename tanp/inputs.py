@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agnn_pyg.features import Attributes
+from tanp.evidence import Catalogue
 from tanp.loader import EpisodeBatch
 from tanp.nn.embedding import NodeEmbedding
 from tanp.nn.rows import Rows, rows_of
-from tanp.statistics import Catalogue, InteractionStatistics
+from tanp.statistics import InteractionStatistics
 
 if TYPE_CHECKING:
     from tanp.model import TaNP

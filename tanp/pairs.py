@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tanp.episodes import offsets
-from tanp.statistics import Catalogue
+from tanp.evidence import Catalogue
 
 
 class MetPairs:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,62 +28,17 @@ from torch import Tensor, nn
 
 from agnn_pyg.tables.rules import POSITIVE, check_rule, whole
 from tanp.episodes import Episodes, offsets, ragged
+from tanp.evidence import BINS, Catalogue, Evidence, Told, surplus
+from tanp.item_vectors import aligned, item_vectors
 from tanp.loader import EpisodeBatch
-from tanp.nn.rows import Rows, rows_of, sum_by
+from tanp.nn.rows import Rows, rows_of
 from tanp.tally import Tally, beyond, packed
 
 if TYPE_CHECKING:
     import scipy.sparse
 
-# Upper bounds of the bins of an item's likes; none at all has a bin of its own.
-BINS = (0, 1, 2, 4, 8, 16, 32)
 # Brings damped cosines, which rarely exceed a fifth, to the size of a logarithm.
 COSINE_SCALE = 5.0
-# Ratings that an item's mean, or a user's, is worth before it has any.
-MEAN_DAMPING = 5.0
-
-
-class Evidence(NamedTuple):
-    """What other users say of R interactions: those of supports, then of queries.
-
-    Attributes:
-        vector: Item vectors, :obj:`[R, rank]`.
-        counts: Popularity, :obj:`[R, num_counts]`.
-        base: Labels to expect, :obj:`[R]`.
-        kernel: Likeness of query to support items, zero in the padding,
-            :obj:`[B, Q, S, num_kernels]`.
-        support_kernel: Likeness of support items among themselves, likewise, by the
-            :attr:`InteractionStatistics.positive` ones, :obj:`[B, S, S, E]`.
-    """
-
-    vector: Tensor
-    counts: Tensor
-    base: Tensor
-    kernel: Tensor
-    support_kernel: Tensor
-
-
-class Catalogue(NamedTuple):
-    """All I items, as a user without a share in the statistics is told of them.
-
-    Likenesses but the last, which vectors make, are zero unless somebody has met
-    both items. Those P pairs are listed, item after item.
-
-    Attributes:
-        vector: Item vectors, :obj:`[I, rank]`.
-        counts: Popularity, :obj:`[I, num_counts]`.
-        mean: Damped mean labels, :obj:`[I]`.
-        ptr: Where each item's pairs begin, :obj:`[I + 1]`.
-        other: The other items, :obj:`[P]`.
-        kernel: Likeness of the others to it, :obj:`[P, num_kernels - 1]`.
-    """
-
-    vector: Tensor
-    counts: Tensor
-    mean: Tensor
-    ptr: Tensor
-    other: Tensor
-    kernel: Tensor
 
 
 class InteractionStatistics(nn.Module):
@@ -215,11 +170,11 @@ class InteractionStatistics(nn.Module):
         shuffled = user[torch.randperm(len(user), generator=generator)]
         self.fold[shuffled] = torch.arange(len(user)) % folds
         like = self._sparse(torch.ones_like(self.label), self.label > self.relevant)
-        reference = _vectors(like, rank, damping)
+        reference = item_vectors(like, rank, damping)
         self.vector[folds] = reference
         for fold in range(folds):
             rest = like[(self.fold[:-1] != fold).nonzero().flatten().numpy()]
-            self.vector[fold] = _aligned(_vectors(rest, rank, damping), reference)
+            self.vector[fold] = aligned(item_vectors(rest, rank, damping), reference)
         self.vector /= reference.square().mean().sqrt().clamp(min=1e-12)
 
     @torch.no_grad()
@@ -304,7 +259,7 @@ class InteractionStatistics(nn.Module):
         support, query = rows_of(batch.support_mask), rows_of(batch.query_mask)
         task = torch.cat([support.task, query.task])
         parts = support.take(batch.support_item), query.take(batch.query_item)
-        told = _Told(self, batch.user[task], torch.cat(parts))
+        told = Told(self, batch.user[task], torch.cat(parts))
         base = torch.full_like(told.mean, 0.5)
         if centred:
             size = len(support.task)
@@ -314,7 +269,7 @@ class InteractionStatistics(nn.Module):
         among = self._kernel(told, support, support, 0)[..., self.positive]
         return Evidence(told.vector, told.counts(), base, kernel, among)
 
-    def _kernel(self, told: _Told, support: Rows, query: Rows, first: int) -> Tensor:
+    def _kernel(self, told: Told, support: Rows, query: Rows, first: int) -> Tensor:
         """Likeness of the items of a batch, :obj:`[B, Q, S, 5]`.
 
         What is told of the support comes first, and of the query from :obj:`first` on.
@@ -337,13 +292,13 @@ class InteractionStatistics(nn.Module):
     def catalogue(self) -> Catalogue:
         """All items, as a stranger is told of them."""
         every = torch.arange(self.num_items, device=self.key.device)
-        told = _Told(self, torch.full_like(every, self.num_users), every)
+        told = Told(self, torch.full_like(every, self.num_users), every)
         one, other = self.tally.pair.nonzero(as_tuple=True)
         ptr = offsets(torch.bincount(one, minlength=self.num_items))
         likeness = self._likeness(told, one, other)
         return Catalogue(told.vector, told.counts(), told.mean, ptr, other, likeness)
 
-    def _likeness(self, told: _Told, one: Tensor, other: Tensor) -> Tensor:
+    def _likeness(self, told: Told, one: Tensor, other: Tensor) -> Tensor:
         r"""Four likenesses of pairs of rows, :obj:`[P, 4]`.
 
         Damped cosine of common likes and the logarithm of their number, damped
@@ -374,46 +329,6 @@ class InteractionStatistics(nn.Module):
         return torch.stack([cosines[0], together.log1p(), *cosines[1:]], dim=-1)
 
 
-class _Told:
-    """Items as other users see them: R users and items, one by one."""
-
-    def __init__(self, table: InteractionStatistics, user: Tensor, item: Tensor):
-        known, place = table.own(user, item)
-        tally, label = table.tally, table.label[place]
-        self.item = item
-        # What the user itself has contributed ...
-        liked = label > table.relevant
-        self.likes = (known & liked).to(label.dtype)
-        self.dislikes = (known & ~liked).to(label.dtype)
-        self.rating = tally.centred[place] * known
-        # ... and what is left without it.
-        self.like = tally.like[item] - self.likes
-        self.dislike = tally.dislike[item] - self.dislikes
-        self.square = (tally.square[item] - self.rating.square()).clamp(min=0)
-        mean = table.mean(user)
-        count = self.like + self.dislike
-        total = tally.total[item] - label * known
-        self.deviation = (total - count * mean) / (count + MEAN_DAMPING)
-        self.mean = mean + self.deviation
-        self.vector = table.vector[table.fold[user.clamp(max=table.num_users)], item]
-
-    def counts(self) -> Tensor:
-        """Popularity: an indicator of the bin, logarithms, the mean label."""
-        bins = torch.tensor(BINS, dtype=self.like.dtype, device=self.like.device)
-        # As one-hots, without the checks that those come with.
-        every = torch.arange(len(BINS) + 1, device=bins.device)
-        indicator = torch.bucketize(self.like, bins)[..., None] == every
-        numbers = [self.like.log1p(), self.dislike.log1p(), self.deviation]
-        return torch.cat([indicator, torch.stack(numbers, dim=-1)], dim=-1)
-
-
-def surplus(excess: Tensor, support: Rows) -> Tensor:
-    """Damped means of by how much supports exceed others' labels, :obj:`[B]`."""
-    count = torch.bincount(support.task, minlength=support.num_tasks)
-    total = sum_by(excess, support.task, support.num_tasks)
-    return total / (count + MEAN_DAMPING)
-
-
 def _count(module: InteractionStatistics, _: object) -> None:
     """What loading a state ends with: a function by name, as pickles need one."""
     module.count()
@@ -433,21 +348,3 @@ def _check_distinct(key: Tensor, order: Tensor, num_items: int) -> None:
 
 def _total(matrix: scipy.sparse.csr_matrix) -> Tensor:
     return torch.from_numpy(np.asarray(matrix.sum(0)).ravel()).float()
-
-
-def _vectors(like: scipy.sparse.csr_matrix, rank: int, damping: float) -> Tensor:
-    r"""Item vectors of a truncated SVD of :math:`X \mathrm{diag}(|P_i| + d)^{-1/2}`."""
-    import scipy.sparse
-    from scipy.sparse.linalg import svds
-
-    like = like.astype(np.float64)
-    weight = scipy.sparse.diags(1 / np.sqrt(np.asarray(like.sum(0)).ravel() + damping))
-    # A fixed start makes the solver repeat exactly.
-    _, value, right = svds(like @ weight, k=rank, v0=np.ones(min(like.shape)))
-    return torch.from_numpy((right.T * value).copy()).float()
-
-
-def _aligned(vector: Tensor, reference: Tensor) -> Tensor:
-    """The vectors, rotated onto the reference (orthogonal Procrustes)."""
-    left, _, right = torch.linalg.svd(vector.t() @ reference)
-    return vector @ (left @ right)

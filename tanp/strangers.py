@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from tanp.evidence import surplus
 from tanp.inputs import InputEncoder, TaskInputs
 from tanp.loader import EpisodeBatch
 from tanp.nn.rows import Rows, rows_of
-from tanp.statistics import surplus
 
 
 class StrangerInputs:

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tanp.episodes import Episodes, offsets
+from tanp.evidence import BINS
 from tanp.loader import EpisodeBatch
-from tanp.statistics import BINS, InteractionStatistics
+from tanp.statistics import InteractionStatistics
 
 USERS, ITEMS = 24, 15
 
