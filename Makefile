@@ -75,6 +75,13 @@ results: $(VENV)/installed
 	      || exit 1; \
 	  done; \
 	done
+	for config in item-cold user-cold both-cold warm; do \
+	  for split in 0 1 2; do \
+	    $(BIN)/python -m benchmarks.agnn $(CONFIGS)/agnn/ml100k-$$config-as-published.toml \
+	      --seeds 0 --split-seed $$split --peers none \
+	      --out benchmarks/results/published || exit 1; \
+	  done; \
+	done
 	for split in 10 11 12 13 14 15 16 17 18 19; do \
 	  for run in 'item-cold quick' 'user-cold quick' 'both-cold quick lightgbm' \
 	      'warm quick myfm_implicit'; do set -- $$run; config=$$1; shift; \

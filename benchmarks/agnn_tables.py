@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown import NOT_RUN, figures, listed, markdown, mean_std
+from benchmarks.records import read_reports
 
 Reports = Sequence[dict[str, Any]]
 
@@ -20,6 +22,7 @@ NAMES = {
     'svdpp': 'SVD++ (surprise)',
     'myfm': 'Bayesian FM (myfm)',
     'myfm_implicit': 'Bayesian FM, implicit',
+    'published': 'AGNN as published',
     'agnn': 'AGNN',
 }
 MODES = {
@@ -28,6 +31,14 @@ MODES = {
     'both_cold': 'both cold',
     'warm': 'warm',
 }
+
+
+def read_agnn(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Reports of AGNN beside its peers, and those of fresh splits."""
+    agnn, published, fresh = (
+        read_reports(folder / part) for part in ('agnn', 'published/agnn', 'fresh/agnn')
+    )
+    return with_published(agnn, published), fresh
 
 
 def run_table(reports: Reports) -> str:
@@ -145,6 +156,28 @@ def leads(reports: Reports, name: str) -> dict[int, float]:
     """AGNN's test RMSE minus a peer's, by split: splits differ more than models."""
     own, peer = (by_split(reports, n, 'rmse') for n in ('agnn', name))
     return {split: own[split] - peer[split] for split in own if split in peer}
+
+
+def with_published(reports: Reports, published: Reports) -> list[dict[str, Any]]:
+    """Reports in which AGNN as published is one more peer.
+
+    Args:
+        reports (sequence): Of AGNN.
+        published (sequence): Of configs as published: of the same modes, splits and
+            seeds, as far as they were run.
+    """
+    found = {_run(report): {'metrics': report['metrics']} for report in published}
+    return [
+        {**report, 'peers': report['peers'] | {'published': found[_run(report)]}}
+        if _run(report) in found
+        else report
+        for report in reports
+    ]
+
+
+def _run(report: dict[str, Any]) -> tuple[str, int, int]:
+    config = report['config']
+    return config['data']['mode'], config['split_seed'], config['seed']
 
 
 def _counts(reports: Reports) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.agnn_tables import MODES
+from benchmarks.agnn_tables import MODES, read_agnn
 from benchmarks.command import plain_parser, run_command
 from benchmarks.pages import agnn, costs, origin, tanp
 from benchmarks.pages.parts import Section, Text
@@ -56,9 +56,10 @@ def read_results(folder: Path) -> Results:
     if not folder.is_dir():
         raise ValueError(f"No folder '{folder}'; benchmarks write it by --out")
     paths = {name: folder / f'{name}.json' for name in SINGLE}
+    own, fresh = read_agnn(folder)
     found = Results(
-        agnn=read_reports(folder / 'agnn'),
-        fresh=read_reports(folder / 'fresh' / 'agnn'),
+        agnn=own,
+        fresh=fresh,
         tanp={name: read_reports(folder / 'tanp' / name) for name in TANP},
         ablation={
             label: read_reports(

@@ -15,7 +15,12 @@ from typing import Any
 from benchmarks import tanp_tables
 from benchmarks.ablation_tables import ablation_tables
 from benchmarks.agnn_serving import agnn_serving_table
-from benchmarks.agnn_tables import lead_table, rmse_table, summary_table
+from benchmarks.agnn_tables import (
+    lead_table,
+    read_agnn,
+    rmse_table,
+    summary_table,
+)
 from benchmarks.layer_plots import layer_table
 from benchmarks.markdown import NOT_RUN
 from benchmarks.paired import paired_table
@@ -70,7 +75,7 @@ def fill(text: str, blocks: dict[str, str]) -> str:
 
 def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
     """What the pages of the repository show of the committed results, by name."""
-    agnn, fresh = (read_reports(results / part) for part in ('agnn', 'fresh/agnn'))
+    agnn, fresh = read_agnn(results)
     tanp = {name: read_reports(results / 'tanp' / name) for name in TANP}
     return {
         'agnn-short results': _measured(rmse_table, agnn),

@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks.agnn_tables import (
     lead_table,
+    read_agnn,
     rmse_table,
     run_table,
     summary_table,
@@ -92,6 +93,25 @@ def test_summary_says_what_was_not_run():
     assert rows['RMSE, AGNN − best peer'] == ['-0.1000', *['not run'] * 3]
     assert rows['Bayesian FM (myfm)'] == ['not run'] * 4
     assert 'not run' in run_table([one])
+
+
+def test_as_published_is_one_more_peer_where_it_ran(tmp_path):
+    for number, one in enumerate((report(0, 0), report(1, 0), report(0, 1))):
+        write_json(tmp_path / 'agnn' / f'x{number}' / 'report.json', one)
+    one = report(0, 0, 1.25)
+    one['config']['name'] += '-as-published'
+    write_json(tmp_path / 'published' / 'agnn' / 'y' / 'report.json', one)
+    reports, fresh = read_agnn(tmp_path)
+    assert fresh == []
+    assert [r['peers'].get('published', {}) for r in reports] == [
+        {'metrics': one['metrics']},
+        {},
+        {},
+    ]
+    rows = cells(rmse_table(reports))
+    assert ['AGNN as published', '1.2500', *['not run'] * 3] in rows
+    # Of one of two splits.
+    assert ['AGNN − best peer', '-0.1000 ± 0.0000', *['not run'] * 3] in rows
 
 
 def test_the_best_peer_must_have_run_on_every_split():
