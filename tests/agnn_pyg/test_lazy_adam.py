@@ -88,6 +88,78 @@ def test_a_closure_is_called_once():
     assert calls == [1]
 
 
+def read(weight, row=(0, 2), sparse=True):
+    """Gives a table the gradient of a sum of some of its rows."""
+    weight.weight.grad = None
+    F.embedding(torch.tensor(row), weight.weight, sparse=sparse).sum().backward()
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_scaler_unscales_rows_and_leaves_out_steps_that_overflow(fused):
+    found = []
+    for scale in (None, 1024.0):
+        weight = table()
+        optimizer = LazyAdamW(weight.parameters(), fused=fused, **OPTIONS)
+        scaler = torch.amp.GradScaler('cpu', init_scale=scale or 1.0)
+        for row, factor in reads(5):
+            optimizer.zero_grad()
+            scaler.scale((weight(row) * factor).square().sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        found.append(weight.weight.detach().clone())
+    torch.testing.assert_close(*found)
+    optimizer.zero_grad()
+    scaler.scale((weight(row) * torch.inf).sum()).backward()
+    scaler.step(optimizer)
+    assert torch.equal(weight.weight, found[-1])
+
+
+@pytest.mark.parametrize('first', [False, True])
+def test_a_dense_gradient_reads_all_rows(first):
+    """Before sparse ones and after: rows are AdamW's as long as all are read."""
+    mixed, dense = table(), table()
+    lazy = LazyAdamW(mixed.parameters(), **OPTIONS)
+    adamw = torch.optim.AdamW(dense.parameters(), **OPTIONS)
+    for sparse in (first, not first, first, not first):
+        read(mixed, range(7), sparse)
+        read(dense, range(7), sparse=False)
+        lazy.step()
+        adamw.step()
+    torch.testing.assert_close(mixed.weight, dense.weight)
+
+
+def test_hooks_are_called_once():
+    weight, calls = table(), []
+    torch.optim.AdamW(table().parameters())  # whose step PyTorch wraps from now on
+    optimizer = LazyAdamW(weight.parameters(), **OPTIONS)
+    optimizer.register_step_pre_hook(lambda *_: calls.append('before'))
+    optimizer.register_step_post_hook(lambda *_: calls.append('after'))
+    read(weight)
+    optimizer.step()
+    assert calls == ['before', 'after']
+
+
+def test_steps_of_half_a_precision_are_counted_on():
+    weight = table().bfloat16()
+    optimizer = LazyAdamW(weight.parameters(), lr=0.0)
+    for _ in range(260):
+        read(weight)
+        optimizer.step()
+    steps = optimizer.state[weight.weight]['row_step']
+    assert steps.tolist() == [260, 0, 260, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize('name', ['amsgrad', 'maximize'])
+def test_what_rows_are_not_stepped_by_is_refused(name):
+    weight = table()
+    optimizer = LazyAdamW(weight.parameters(), **{name: True})
+    read(weight, sparse=False)
+    optimizer.step()
+    read(weight)
+    with pytest.raises(ValueError, match=rf"'{name}' must be False .*\(got True\)"):
+        optimizer.step()
+
+
 def models(graph, pairs):
     """The same model with dense and with sparse gradients, and a loader."""
     made = []
