@@ -49,6 +49,13 @@ class MovingAverage(WeightAveraging):
         self.decay = self.keep = decay
         super().__init__(use_buffers=False, multi_avg_fn=self._average)
 
+    def setup(
+        self, trainer: pl.Trainer, module: pl.LightningModule, stage: str
+    ) -> None:
+        super().setup(trainer, module, stage)
+        # The engine gives the module its precision only after it is copied.
+        trainer.precision_plugin.convert_module(self._average_model)
+
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         steps = trainer.estimated_stepping_batches
         self.keep = min(self.decay, max(0.0, 1 - 3 / steps))

@@ -119,7 +119,7 @@ class TaskModule(pl.LightningModule):
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
         output = self.model(batch)
         terms = tanp_loss(output, self.model.likelihood, **self.loss_options)
-        values = torch.stack(list(terms.values())).detach()
+        values = torch.stack(list(terms.values())).detach().float()
         self._terms.append((tuple(terms), values, output.rows.num_tasks))
         return terms['loss']
 

@@ -423,6 +423,19 @@ def test_the_moving_average_is_what_is_kept(new_module, loaders):
     assert one.history == other.history
 
 
+@pytest.mark.parametrize(
+    ('precision', 'dtype'),
+    [('64-true', torch.double), ('bf16-true', torch.bfloat16)],
+)
+def test_the_moving_average_is_of_the_precision_of_the_module(
+    new_module, loaders, precision, dtype
+):
+    module = new_module()
+    result = fit(module, *loaders, epochs=3, ema_decay=0.9, precision=precision)
+    assert {p.dtype for p in module.parameters()} == {dtype}
+    assert result.history[-1]['val_rmse'] < result.history[0]['val_rmse']
+
+
 def test_the_average_of_a_short_run_has_left_where_it_began(new_module, loaders):
     """However slow it would be, in a long one."""
     weights = []

@@ -170,6 +170,19 @@ def test_a_resumed_run_repeats_one_left_alone(tmp_path, options):
     assert logs[0] == logs[1]
 
 
+@pytest.mark.parametrize(
+    ('precision', 'dtype'),
+    [('64-true', torch.double), ('bf16-true', torch.bfloat16)],
+)
+def test_the_average_is_of_the_precision_of_the_module(precision, dtype):
+    task = module()
+    result = fit(task, *loaders(), epochs=2, ema_decay=0.8, precision=precision)
+    assert {p.dtype for p in task.parameters()} == {dtype}
+    expected = fit(module(), *loaders(), epochs=2, ema_decay=0.8).history[-1]
+    for name in ('train_loss', 'val_loss'):
+        assert result.history[-1][name] == pytest.approx(expected[name], abs=0.02)
+
+
 def test_the_average_of_a_short_run_has_left_where_it_began():
     """However slow it would be, in a long one."""
     weights, results = [], []
