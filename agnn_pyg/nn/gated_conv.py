@@ -6,13 +6,14 @@ from typing import Any, Tuple, Union
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch_geometric import EdgeIndex
 from torch_geometric.nn.aggr import MeanAggregation, MultiAggregation
 from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.dense.linear import Linear
 from torch_geometric.typing import Adj, OptTensor, PairOptTensor, PairTensor, Size
 
-from agnn_pyg.nn.gated_mean import gated_mean
+from agnn_pyg.nn.gated_mean import check_edge_weight, gated_mean
 
 # No `__all__` here: PyG generates `propagate` from a star import of this file
 # and falls back to a slower path, silently, when names are missing from it.
@@ -162,6 +163,11 @@ class GatedConv(MessagePassing):
                 :math:`(|\mathcal{E}|, F)` and filter gates
                 :math:`(|\mathcal{V}_t|, F)`; :obj:`None` for a gate that is
                 switched off. (default: :obj:`False`)
+
+        Raises:
+            ValueError: If features, edges, weights or :obj:`size` are of sizes that
+                do not fit each other, or gates of a sparse matrix are asked for.
+            IndexError: If an edge names a node that there is not.
         """
         if isinstance(x, Tensor):
             x = (x, x)
@@ -181,6 +187,8 @@ class GatedConv(MessagePassing):
 
         if self._is_plain(x, edge_index):
             src, dst = self._ends(edge_index)
+            if size is not None or isinstance(edge_index, EdgeIndex):
+                self._check_size(x, edge_index, size)
             try:
                 out = gated_mean(x[0], gate[0], gate[1], src, dst, edge_weight)
             except (IndexError, RuntimeError):
@@ -221,11 +229,14 @@ class GatedConv(MessagePassing):
         if self.lin_aggr is not None:
             gated = (gate_i + gate_j).sigmoid() * x_j
         out = torch.cat([gated, x_j], dim=-1)
-        return out if edge_weight is None else edge_weight.view(-1, 1) * out
+        if edge_weight is None:
+            return out
+        check_edge_weight(edge_weight, x_j.size(-2))
+        return edge_weight.view(-1, 1) * out
 
     def _is_plain(self, x: PairTensor, edge_index: Adj) -> bool:
         # Whether `gated_mean` does what `propagate` would: nobody listens to
-        # messages, replaces them, or compiles the layer into something better.
+        # messages, replaces them, or has operations compiled, batched or the like.
         return (
             self.lin_aggr is not None
             and isinstance(edge_index, Tensor)
@@ -234,7 +245,7 @@ class GatedConv(MessagePassing):
             and type(self.aggr_module) is MeanAggregation
             and self.node_dim == -2
             and not self.explain
-            and not torch.compiler.is_compiling()
+            and not _is_transformed()
             and self.decomposed_layers == 1
             and not any(getattr(self, hooks) for hooks in _HOOKS)
             and all(
@@ -270,6 +281,12 @@ class GatedConv(MessagePassing):
                 f'read all channels at once'
             )
 
+    def _check_size(self, x: PairTensor, edge_index: Adj, size: Size) -> None:
+        # As `propagate` does: a size is there to be checked, and changes nothing.
+        size = self._check_input(edge_index, size)
+        for dim, nodes in enumerate(x):
+            self._set_size(size, dim, nodes)
+
     def _check_range(self, x: PairTensor, src: Tensor, dst: Tensor) -> None:
         for end, nodes in ((src, x[0]), (dst, x[1])):
             # A GPU cannot be asked any more: a bad index has broken its state.
@@ -299,6 +316,16 @@ class GatedConv(MessagePassing):
                     f"Expected 'edge_index' of size [2, num_edges] (got "
                     f'{list(edge_index.size())})'
                 )
+
+
+def _is_transformed() -> bool:
+    """Whether operations are compiled, traced, batched or differentiated forward."""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )
 
 
 def _readable(adj: Tensor) -> Tensor:

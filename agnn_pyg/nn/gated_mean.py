@@ -52,11 +52,8 @@ def gated_mean(
     Raises:
         ValueError: If there is not one weight an edge.
     """
-    if edge_weight is not None and edge_weight.numel() != src.numel():
-        raise ValueError(
-            f'Expected one weight an edge, [{src.numel()}] (got '
-            f'{list(edge_weight.size())})'
-        )
+    if edge_weight is not None:
+        check_edge_weight(edge_weight, src.numel())
     dtype = torch.promote_types(x.dtype, gate_src.dtype)
     degree = torch.bincount(dst, minlength=gate_dst.size(0)).clamp_(min=1)
     weight = None if edge_weight is None else edge_weight.flatten().to(dtype)
@@ -69,6 +66,15 @@ def gated_mean(
         weight,
         degree.to(dtype).reciprocal_()[:, None],
     )
+
+
+def check_edge_weight(edge_weight: Tensor, num_edges: int) -> None:
+    """Raises ``ValueError`` if there is not one weight an edge."""
+    if edge_weight.numel() != num_edges:
+        raise ValueError(
+            f'Expected one weight an edge, [{num_edges}] (got '
+            f'{list(edge_weight.size())})'
+        )
 
 
 def gated_mean_reference(
@@ -119,9 +125,10 @@ class _GatedMean(torch.autograd.Function):
         x, gate_src, gate_dst, src, dst, weight, scale = inputs
         width = x.size(1)
         grad_out, grad_mean = (grad * scale).split(width, dim=-1)
-        grad_x, grad_src = torch.zeros_like(x), torch.zeros_like(gate_src)
-        grad_dst = torch.zeros_like(gate_dst)
-        grad_weight = None if weight is None else torch.empty_like(weight)
+        # Made from `grad`, which may stand for a batch of gradients.
+        grad_x = grad.new_zeros(x.size())
+        grad_src, grad_dst = torch.zeros_like(grad_x), torch.zeros_like(grad_out)
+        grad_weight = None if weight is None else grad.new_empty(weight.size())
         for number, block in enumerate(_blocks(src, width)):
             j, i = src[block], dst[block]
             if kept:
@@ -132,7 +139,7 @@ class _GatedMean(torch.autograd.Function):
             gated *= block_gate
             plain += gated  # the gradient of x_j, which is also sent as it is
             if weight is not None:
-                torch.sum(plain * block_x, dim=-1, out=grad_weight[block])
+                grad_weight[block] = (plain * block_x).sum(dim=-1)
                 gated *= weight[block, None]
                 plain *= weight[block, None]
             grad_x.index_add_(0, j, plain)

@@ -56,10 +56,29 @@ def test_weights_may_be_a_column(monkeypatch, size):
     torch.testing.assert_close(run(conv, x, edge_weight=weight.view(size)), expected)
 
 
-@pytest.mark.parametrize('size', [(6,), (8,), (7, 8)])
-def test_weights_are_one_an_edge(size):
+@pytest.mark.parametrize('plain', [True, False])
+@pytest.mark.parametrize('size', [(6,), (8,), (7, 8), (1,), (1, 1)])
+def test_weights_are_one_an_edge(monkeypatch, size, plain):
+    if not plain:
+        monkeypatch.setattr(GatedConv, '_is_plain', lambda *_: False)
     with pytest.raises(ValueError, match=r'one weight an edge, \[7\] \(got \['):
         layer()(inputs(), EDGE_INDEX, torch.rand(size))
+
+
+@pytest.mark.parametrize('plain', [True, False])
+@pytest.mark.parametrize(
+    ('edge_index', 'size'),
+    [
+        (EDGE_INDEX, (6, 5)),
+        (EDGE_INDEX, (7, 6)),
+        (EdgeIndex(EDGE_INDEX, sparse_size=(8, 6)), None),
+    ],
+)
+def test_a_size_is_that_of_the_features(monkeypatch, edge_index, size, plain):
+    if not plain:
+        monkeypatch.setattr(GatedConv, '_is_plain', lambda *_: False)
+    with pytest.raises(ValueError, match=r'with size 6 in .* expected size [578]'):
+        layer()(inputs(), edge_index, size=size)
 
 
 def test_float32_paths_agree_to_1e6():
@@ -155,6 +174,49 @@ def test_bfloat16_autocast():
 def test_second_derivatives():
     conv, x = layer(), inputs()
     assert torch.autograd.gradgradcheck(lambda x: conv(x, EDGE_INDEX), (x,))
+
+
+def test_forward_mode_and_batched_derivatives():
+    conv, x = layer(), inputs()
+    weight = torch.rand(7).double().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x, weight: conv(x, EDGE_INDEX, weight),
+        (x, weight),
+        check_forward_ad=True,
+        check_batched_grad=True,
+    )
+
+
+def test_function_transforms():
+    conv, weight = layer(), torch.rand(7).double()
+    x = torch.stack([inputs().detach(), -inputs().detach()])
+
+    def loss(parameters, x):
+        args = x, EDGE_INDEX, weight
+        return torch.func.functional_call(conv, parameters, args).square().sum()
+
+    parameters = dict(conv.named_parameters())
+    per_graph = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))
+    found = per_graph(parameters, x)
+    for graph in range(2):
+        expected = torch.autograd.grad(loss(parameters, x[graph]), conv.parameters())
+        for name, grad in zip(parameters, expected, strict=True):
+            torch.testing.assert_close(found[name][graph], grad)
+    out, tangent = torch.func.jvp(lambda x: conv(x, EDGE_INDEX), (x[0],), (x[1],))
+    torch.testing.assert_close(out, conv(x[0], EDGE_INDEX))
+    jacobian = torch.func.jacrev(lambda x: conv(x, EDGE_INDEX))(x[0])
+    torch.testing.assert_close(tangent, (jacobian * x[1]).sum(dim=(-2, -1)))
+
+
+@pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning')
+def test_a_trace_holds_for_graphs_of_another_size(tmp_path):
+    conv = layer()
+    traced = torch.jit.trace(conv, (inputs().detach(), EDGE_INDEX))
+    traced.save(tmp_path / 'traced.pt')
+    traced = torch.jit.load(tmp_path / 'traced.pt')
+    x = torch.randn(90, 8).double()
+    edge_index = torch.randint(90, (2, 20_000))  # of more than one block
+    torch.testing.assert_close(traced(x, edge_index), conv(x, edge_index))
 
 
 @pytest.mark.parametrize(
