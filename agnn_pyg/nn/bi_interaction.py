@@ -84,7 +84,7 @@ class AttributeEmbedding(nn.Module):
     def forward(self, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         # Padding, token 0, is not a token: it is left out rather than weighted by 0.
         bag, slot = (index > 0).nonzero(as_tuple=True)
-        token, weight = index[bag, slot], weight[bag, slot].to(self.weight.dtype)
+        token, weight = index[bag, slot].long(), weight[bag, slot].to(self.weight.dtype)
         table = self.weight
         if self.sparse:
             read, token = _numbered(token, len(table))
@@ -95,8 +95,9 @@ class AttributeEmbedding(nn.Module):
 class _BagSums(torch.autograd.Function):
     """Weighted sums of rows of a table, and of their squares, over bags of tokens.
 
-    The gradient is a sum over bags, too: of the nodes that each token is given to.
-    It is worked out for both sums at once; autograd would sort the tokens twice.
+    The gradient of the table is a sum over bags, too: of the nodes that each token is
+    given to. It is worked out for both sums at once; autograd would sort the tokens
+    twice.
     """
 
     @staticmethod
@@ -111,13 +112,19 @@ class _BagSums(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad, grad_square):
         table, token, weight, bag = ctx.saved_tensors
-        order = token.int().argsort(stable=True)
-        node, weight = bag.index_select(0, order), weight.index_select(0, order)
-        start = _starts(token, len(table))
-        slope = _bag_sum(grad_square, node, weight.square(), start)
-        total = _bag_sum(grad, node, weight, start)
-        grad = torch.addcmul(total, table, slope, value=2)
-        return grad, None, None, None, None
+        grad_table = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            order = token.int().argsort(stable=True)
+            node, by_token = bag.index_select(0, order), weight.index_select(0, order)
+            start = _starts(token, len(table))
+            slope = _bag_sum(grad_square, node, by_token.square(), start)
+            total = _bag_sum(grad, node, by_token, start)
+            grad_table = torch.addcmul(total, table, slope, value=2)
+        if ctx.needs_input_grad[2]:
+            row = table.index_select(0, token)
+            slope = grad_square.index_select(0, bag) * row * weight[:, None]
+            grad_weight = row.mul(grad.index_select(0, bag) + 2 * slope).sum(dim=-1)
+        return grad_table, None, grad_weight, None, None
 
 
 def _bag_sum(table: Tensor, row: Tensor, weight: Tensor, start: Tensor) -> Tensor:

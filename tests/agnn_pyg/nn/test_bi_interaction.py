@@ -112,6 +112,43 @@ def test_gradients_are_those_of_a_sum_over_slots(sparse):
         )
 
 
+@pytest.mark.parametrize('sparse', [False, True])
+def test_weights_get_gradients(sparse):
+    torch.manual_seed(0)
+    table = AttributeEmbedding(9, 3, std=1, sparse=sparse).double()
+    index = torch.tensor([[1, 4, 2], [5, 5, 0], [0, 0, 0]])
+    weight = torch.rand(3, 3).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda weight: table(index, weight), (weight,))
+    table.requires_grad_(False)
+    (grad,) = torch.autograd.grad(table(index, weight)[1].sum(), weight)
+    assert grad[index == 0].eq(0).all()
+    assert grad[index > 0].ne(0).all()
+
+
+def test_second_derivatives():
+    torch.manual_seed(0)
+    table = AttributeEmbedding(7, 3, std=1).double()
+    index = torch.tensor([[1, 4, 2], [5, 5, 0]])
+    weight = torch.rand(2, 3).double().requires_grad_()
+
+    def sums(weight, rows):
+        parameters = {'weight': rows}
+        return torch.func.functional_call(table, parameters, (index, weight))
+
+    assert torch.autograd.gradgradcheck(sums, (weight, table.weight))
+
+
+@pytest.mark.parametrize('sparse', [False, True])
+def test_tokens_may_be_short_integers(sparse):
+    table = AttributeEmbedding(9, 3, sparse=sparse)
+    index, weight = torch.tensor([[1, 4, 2], [5, 5, 0]]), torch.rand(2, 3)
+    grads = []
+    for tokens in (index, index.int()):
+        (grad,) = torch.autograd.grad(table(tokens, weight)[1].sum(), table.weight)
+        grads.append(grad.to_dense())
+    assert torch.equal(*grads)
+
+
 def test_order_of_tokens_is_free():
     torch.manual_seed(0)
     table, pool = AttributeEmbedding(6, 3), BiInteraction(3)
