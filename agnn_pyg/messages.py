@@ -117,7 +117,7 @@ class Messages(nn.Module):
                 column = columns[item_cold][0]
                 block = part.user[self.user_row[user[row]]] @ right[name]
                 block += self.mean
-                if block.numel() == message.numel():
+                if block.size() == message.size():
                     return block
                 message[row[:, None], column] = block
             return message

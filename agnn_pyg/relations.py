@@ -233,7 +233,7 @@ class RatedPairs:
 
     def __init__(self, index: Tensor, num_users: int, num_items: int) -> None:
         self.size = (num_users, num_items)
-        user, item = index
+        user, item = index.long()  # or numbers of pairs would overflow
         #: Where each pair, in the order of this object, was in :obj:`index`.
         self.order = torch.argsort(user * num_items + item)
         self.user, self.item = user[self.order], item[self.order]

@@ -63,6 +63,12 @@ def test_the_grid_is_all_pairs(messages):
         torch.testing.assert_close(grid.flatten(), messages(*pairs))
 
 
+def test_a_grid_of_nobody_or_nothing_is_empty(messages):
+    some, none = torch.tensor([0, 10, 3]), torch.empty(0, dtype=torch.long)
+    assert messages.grid(some)(none).size() == (0, 3)
+    assert messages.grid(none)(some).size() == (3, 0)
+
+
 def test_attached_nodes_are_as_if_they_had_been_there(messages, maps, tiny_pairs):
     """A table without its cold nodes, which arrive later."""
     rated, rating = tiny_pairs

@@ -88,3 +88,11 @@ def test_pairs_are_read_in_their_own_order(problem):
 def test_a_closed_gate_lets_nothing_through(problem):
     user, item, index, value, gate = problem
     assert not message(user, item, index, value, torch.zeros_like(gate)).any()
+
+
+def test_pairs_of_short_integers_are_sorted_by_user():
+    index = torch.tensor([[50_000, 0, 1], [2, 60_000, 60_000]], dtype=torch.int32)
+    pairs = RatedPairs(index, 50_001, 60_001)
+    assert pairs.order.tolist() == [1, 2, 0]
+    value = torch.tensor([3.0, 1.0, 2.0])
+    assert pairs.by_user(value[pairs.order])[50_000].to_dense()[2] == 3
