@@ -13,8 +13,14 @@ from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
 from agnn_pyg.features import Attributes
-from agnn_pyg.pool import uniform
-from agnn_pyg.proximity import candidates, normalize, pool_size, proximity_to
+from agnn_pyg.pool import not_negative, uniform
+from agnn_pyg.proximity import (
+    candidates,
+    check_finite,
+    normalize,
+    pool_size,
+    proximity_to,
+)
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -58,16 +64,20 @@ def attached_edges(
         source of each edge: two nodes of equal pools draw equal neighbours.
 
     Raises:
-        ValueError: If the vocabularies differ.
+        ValueError: If the vocabularies differ, an attribute is not finite, there is no
+            node to attach to, or :obj:`pool`, :obj:`max_pool` or :obj:`seed` is out of
+            range.
     """
-    new, attributes = _matrix(new), _matrix(attributes)
+    new, attributes = _matrix('new', new), _matrix('attributes', attributes)
     if new.shape[1] != attributes.shape[1]:
         raise ValueError(
             f"'new' must be encoded by the vocabulary of 'attributes', of "
             f'{attributes.shape[1]} tokens (got {new.shape[1]})'
         )
     num_nodes, num_new = attributes.shape[0], new.shape[0]
-    size = pool_size(num_nodes, pool, max_pool)
+    if not num_nodes:
+        raise ValueError("'attributes' holds no nodes, so new ones have no neighbours")
+    size, seed = pool_size(num_nodes, pool, max_pool), not_negative('seed', seed)
     # The lot falls on a node, whichever new one it is drawn for.
     lot = uniform(torch.arange(num_nodes), seed).numpy()
     parts = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
@@ -178,10 +188,11 @@ def _check_known(graph: HeteroData, side: str) -> None:
 
 
 def _matrix(
-    attributes: Attributes | scipy.sparse.csr_matrix,
+    name: str, attributes: Attributes | scipy.sparse.csr_matrix
 ) -> scipy.sparse.csr_matrix:
     if isinstance(attributes, Attributes):
         attributes = attributes.multi_hot()
+    check_finite(name, attributes)
     return normalize(attributes)
 
 

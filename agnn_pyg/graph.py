@@ -11,9 +11,11 @@ from torch_geometric.data import Data, HeteroData
 
 from agnn_pyg.features import Attributes
 from agnn_pyg.nearest import METHODS, sparse_pools
+from agnn_pyg.pool import not_negative
 from agnn_pyg.proximity import (
     DENSE_NODES,
     candidates,
+    check_finite,
     normalize,
     pool_size,
     proximity,
@@ -54,9 +56,9 @@ def attribute_graph(
     Up to 10,000 nodes all pairs are compared. Beyond, pools are capped further, at
     five million edges in all or 30 a node, nodes with equal rows are compared only
     once, and :obj:`method` says how. Proximities are the same, but that deviations
-    are estimated, to within some 6 %, and that the farthest node is taken to be one
-    that shares nothing. :func:`~agnn_pyg.recall.pool_recall` tells what an
-    approximate search has missed.
+    are estimated, with a standard error of some 6 %, and that the farthest node is
+    taken to be one that shares nothing. :func:`~agnn_pyg.recall.pool_recall` tells
+    what an approximate search has missed.
 
     Args:
         attributes (Attributes or scipy.sparse.csr_matrix): Encoded attributes,
@@ -87,14 +89,15 @@ def attribute_graph(
 
     Raises:
         ValueError: If there are fewer than two nodes, the shapes disagree,
-            :obj:`pool` is not in (0, 1], an attribute or a rating is not finite, or
-            the library that a :obj:`method` needs is not installed.
+            :obj:`pool`, :obj:`max_pool` or :obj:`seed` is out of range, an attribute
+            or a rating is not finite, or the library that a :obj:`method` needs is
+            not installed.
     """
     if isinstance(attributes, Attributes):
         attributes = attributes.multi_hot()
     num_nodes = attributes.shape[0]
-    _check(attributes, ratings, pool, max_pool, method)
-    size = pool_size(num_nodes - 1, pool, max_pool)
+    _check(attributes, ratings, method)
+    size, seed = pool_size(num_nodes - 1, pool, max_pool), not_negative('seed', seed)
     dense = method == 'dense' or (method == 'auto' and num_nodes <= DENSE_NODES)
     if dense:
         edges = _dense_pools(attributes, ratings, size, seed, block_size)
@@ -243,8 +246,6 @@ def _check_pairs(rated: Tensor, rating: Tensor, num_users: int, num_items: int) 
 def _check(
     attributes: scipy.sparse.csr_matrix,
     ratings: scipy.sparse.csr_matrix | None,
-    pool: float,
-    max_pool: int,
     method: str,
 ) -> None:
     num_nodes = attributes.shape[0]
@@ -253,16 +254,12 @@ def _check(
             f'A graph of {num_nodes} node(s) has no neighbours to offer; an '
             f'attribute graph needs at least two nodes'
         )
-    if not 0 < pool <= 1:
-        raise ValueError(f"'pool' must be a share in (0, 1] (got {pool})")
-    if max_pool < 1:
-        raise ValueError(f"'max_pool' must be at least 1 (got {max_pool})")
     if method not in METHODS:
         raise ValueError(f"'method' must be one of {METHODS} (got {method!r})")
     if ratings is not None and ratings.shape[0] != num_nodes:
         raise ValueError(
             f"'ratings' must have one row a node: {num_nodes} (got {ratings.shape[0]})"
         )
-    for name, values in (('attributes', attributes), ('ratings', ratings)):
-        if values is not None and not np.isfinite(values.data).all():
-            raise ValueError(f"'{name}' holds NaN or infinite values; drop them")
+    check_finite('attributes', attributes)
+    if ratings is not None:
+        check_finite('ratings', ratings)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from agnn_pyg.pool import not_negative
+
 
 def hold_out(
     rated: Tensor, cold: tuple[bool, bool], folds: int, seed: int
@@ -15,7 +17,7 @@ def hold_out(
     out with all ratings of those ends of it that are to be cold. With both ends
     cold, pairs with one cold end are on neither side, as in a both-cold split.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(not_negative('seed', seed))
 
     def lot(index: Tensor, size: int) -> Tensor:
         return torch.randint(folds, (size,), generator=generator).to(index)[index]

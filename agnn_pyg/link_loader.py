@@ -46,6 +46,10 @@ class LinkRatingLoader(LinkNeighborLoader):
         **kwargs (optional): Additional arguments of
             :class:`~torch_geometric.loader.LinkNeighborLoader`, such as
             :obj:`num_workers`.
+
+    Raises:
+        ValueError: If a pair lies outside the graph, or an argument outside
+            its range.
     """
 
     def __init__(
@@ -79,7 +83,7 @@ class LinkRatingLoader(LinkNeighborLoader):
             neighbor_sampler=sampler,
             transform=_ToRatingBatch(cold_rate, sampler),
             batch_size=batch_size,
-            sampler=_EpochOrder(index.size(1), batch_size, shuffle, seed),
+            sampler=_EpochOrder(index.size(1), batch_size, shuffle, sampler.seed),
             **kwargs,
         )
 
@@ -88,9 +92,9 @@ class LinkRatingLoader(LinkNeighborLoader):
         return self.link_sampler.epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Selects the order, the neighbours and the nodes treated as cold."""
+        """See :meth:`~agnn_pyg.loader.RatingLoader.set_epoch`."""
         self.link_sampler.set_epoch(epoch)
-        self.sampler.epoch = epoch
+        self.sampler.epoch = self.epoch
 
     def share(self, rank: int, world_size: int) -> None:
         """See :meth:`RatingLoader.share <agnn_pyg.loader.RatingLoader.share>`."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from agnn_pyg.batch import RatingBatch
-from agnn_pyg.pool import mix
+from agnn_pyg.pool import mix, not_negative
 from agnn_pyg.side import Side
 
 SIDES = ('user', 'item')
@@ -61,6 +61,7 @@ class RatingLoader:
     ) -> None:
         check_pairs(graph, index, rating)
         check_options(batch_size, num_neighbors, cold_rate)
+        seed = not_negative('seed', seed)
         self.graph = graph
         self.index = index
         self.rating = rating
@@ -76,8 +77,12 @@ class RatingLoader:
         ]
 
     def set_epoch(self, epoch: int) -> None:
-        """Selects the order, the neighbours and the nodes treated as cold."""
-        self.epoch = epoch
+        """Selects the order, the neighbours and the nodes treated as cold.
+
+        Raises:
+            ValueError: If the epoch is negative or not whole.
+        """
+        self.epoch = not_negative('epoch', epoch)
 
     def share(self, rank: int, world_size: int) -> None:
         """Iterates over the share of one of several processes, see :func:`shared`."""

@@ -27,7 +27,7 @@ BLOCK_ENTRIES = 2**22
 # many it takes three times as long.
 APPROXIMATE_NEIGHBORS = 31
 
-# Random signs that deviations are estimated with, to within some 6 %.
+# Random signs that deviations are estimated with: with a standard error of some 6 %.
 SIGNS = 128
 
 # What is found for a block of profiles: whose, which others, and their weights.

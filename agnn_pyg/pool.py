@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from numbers import Integral
 from typing import TypeVar
 
 import numpy as np
@@ -134,6 +135,19 @@ def uniform(counter: Tensor, key: int) -> Tensor:
 def random_bits(counter: T, key: int | T) -> T:
     """53 random bits for each counter, of a tensor or a NumPy array of ``int64``."""
     return _shift(_mix(counter * _GAMMA + key), 11)
+
+
+def not_negative(name: str, value: int) -> int:
+    """A seed or an epoch, as a number of Python's, which never overflows.
+
+    Raises:
+        ValueError: If it is negative or not whole.
+    """
+    if not isinstance(value, Integral):
+        raise ValueError(f"'{name}' must be a whole number (got {value!r})")
+    if value < 0:
+        raise ValueError(f"'{name}' must not be negative (got {value})")
+    return int(value)
 
 
 def mix(number: int) -> int:

@@ -20,7 +20,15 @@ DENSE_NODES, POOL_EDGES, LEAST_CAP = 10_000, 5_000_000, 30
 
 
 def pool_size(num_others: int, pool: float, max_pool: int) -> int:
-    """Candidates of a node that has so many others to choose from."""
+    """Candidates of a node that has so many others to choose from.
+
+    Raises:
+        ValueError: If :obj:`pool` is not in (0, 1], or :obj:`max_pool` not positive.
+    """
+    if not 0 < pool <= 1:
+        raise ValueError(f"'pool' must be a share in (0, 1] (got {pool})")
+    if max_pool < 1:
+        raise ValueError(f"'max_pool' must be at least 1 (got {max_pool})")
     size = min(max(1, round(pool * num_others)), max_pool)
     if num_others < DENSE_NODES:
         return size
@@ -88,6 +96,12 @@ def candidates(
     keep = chosen > 0
     target = np.broadcast_to(rows[:, None], source.shape)
     return source[keep], target[keep], chosen[keep]
+
+
+def check_finite(name: str, matrix: scipy.sparse.csr_matrix) -> None:
+    """Raises ``ValueError`` if attributes or ratings hold NaN or infinite values."""
+    if not np.isfinite(matrix.data).all():
+        raise ValueError(f"'{name}' holds NaN or infinite values; drop them")
 
 
 def normalize(matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:

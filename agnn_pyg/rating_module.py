@@ -14,7 +14,7 @@ from agnn_pyg.batch import RatingBatch
 from agnn_pyg.lazy_adam import LazyAdamW
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
-from agnn_pyg.pool import mix
+from agnn_pyg.pool import mix, not_negative
 
 
 class RatingModule(pl.LightningModule):
@@ -63,7 +63,7 @@ class RatingModule(pl.LightningModule):
             'preference_weight': preference_weight,
         }
         self.rating_range = rating_range
-        self.seed = seed
+        self.seed = not_negative('seed', seed)
         self.schedule_steps = 1
         self._terms: list[tuple[tuple[str, ...], Tensor, int]] = []
         self.metrics = MetricCollection(

@@ -8,6 +8,7 @@ import numpy as np
 from torch_geometric.data import Data
 
 from agnn_pyg.features import Attributes
+from agnn_pyg.pool import not_negative
 from agnn_pyg.proximity import TIE_DECIMALS, normalize, proximity
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def pool_recall(
         seed (int, optional): Of the nodes drawn. (default: :obj:`0`)
 
     Raises:
-        ValueError: If :obj:`k` or :obj:`num_nodes` is not positive, or the graph is
-            of another number of nodes.
+        ValueError: If :obj:`k` or :obj:`num_nodes` is not positive, the seed is
+            negative, or the graph is of another number of nodes.
     """
     if isinstance(attributes, Attributes):
         attributes = attributes.multi_hot()
@@ -57,7 +58,8 @@ def pool_recall(
         )
     parts = [normalize(attributes)]
     parts += [] if ratings is None else [normalize(ratings)]
-    chosen = np.random.default_rng(seed).permutation(total)[:num_nodes]
+    rng = np.random.default_rng(not_negative('seed', seed))
+    chosen = rng.permutation(total)[:num_nodes]
     source, target = graph.edge_index.numpy()
     order = target.argsort(kind='stable')
     source, target = source[order], target[order]

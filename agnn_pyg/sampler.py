@@ -19,7 +19,7 @@ from torch_geometric.sampler import (
 from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
 from torch_geometric.typing import EdgeType, NodeType
 
-from agnn_pyg.pool import CandidatePool, salted
+from agnn_pyg.pool import CandidatePool, not_negative, salted
 
 # What `Data` calls its only kinds of node and edge, here.
 _NODE: NodeType = 'node'
@@ -68,8 +68,8 @@ class ProximitySampler(BaseSampler):
             (default: :obj:`0`)
 
     Raises:
-        ValueError: If a number of neighbours or the seed is negative, an edge
-            type is unknown, hops disagree, or no edge type has a
+        ValueError: If a number of neighbours is negative, the seed is negative or not
+            whole, an edge type is unknown, hops disagree, or no edge type has a
             :obj:`weight_attr` other than the default.
     """
 
@@ -81,7 +81,7 @@ class ProximitySampler(BaseSampler):
         seed: int = 0,
     ) -> None:
         self.is_hetero = isinstance(data, HeteroData)
-        self.seed = _not_negative('seed', seed)
+        self.seed = not_negative('seed', seed)
         # Shared, so that workers that outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
         self.num_neighbors = self._num_neighbors(data, num_neighbors)
@@ -119,9 +119,9 @@ class ProximitySampler(BaseSampler):
         """Selects the draw: equal epochs give equal neighbours.
 
         Raises:
-            ValueError: If the epoch is negative.
+            ValueError: If the epoch is negative or not whole.
         """
-        self._epoch.fill_(_not_negative('epoch', epoch))
+        self._epoch.fill_(not_negative('epoch', epoch))
 
     @property
     def edge_permutation(self) -> Tensor | dict[EdgeType, Tensor | None] | None:
@@ -229,12 +229,6 @@ class ProximitySampler(BaseSampler):
                 f'edge type (got {num_neighbors})'
             )
         return {kind: list(sizes) for kind, sizes in num_neighbors.items()}
-
-
-def _not_negative(name: str, value: int) -> int:
-    if value < 0:
-        raise ValueError(f"'{name}' must not be negative (got {value})")
-    return value
 
 
 def _check_weights(name: str, stores: Sequence[EdgeStorage]) -> None:

@@ -78,6 +78,30 @@ def test_another_vocabulary():
         attached_edges(random_profiles(2, 0, 7), random_profiles(5, 0, 8))
 
 
+@pytest.mark.parametrize(
+    ('kwargs', 'match'),
+    [
+        ({'pool': 0}, r"'pool' must be a share in \(0, 1\] \(got 0\)"),
+        ({'pool': 1.5}, r"'pool' must be a share in \(0, 1\] \(got 1.5\)"),
+        ({'max_pool': 0}, r"'max_pool' must be at least 1 \(got 0\)"),
+        ({'seed': -1}, r"'seed' must not be negative \(got -1\)"),
+    ],
+)
+def test_options_outside_their_range(kwargs, match):
+    with pytest.raises(ValueError, match=match):
+        attached_edges(random_profiles(2, 0), random_profiles(5, 0), **kwargs)
+
+
+def test_attributes_that_nothing_can_be_compared_with():
+    some, spoilt = random_profiles(2, 0), random_profiles(2, 0)
+    spoilt.data[0] = np.nan
+    for args, name in (((spoilt, some), 'new'), ((some, spoilt), 'attributes')):
+        with pytest.raises(ValueError, match=f"'{name}' holds NaN"):
+            attached_edges(*args)
+    with pytest.raises(ValueError, match="'attributes' holds no nodes"):
+        attached_edges(some, random_profiles(0, 0))
+
+
 @pytest.fixture
 def encoded(tiny_frames):
     """Items encoded, and two more whose bags are wider."""

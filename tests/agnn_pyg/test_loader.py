@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -272,11 +273,28 @@ def test_batches_move_to_a_device(tiny_graph, tiny_pairs, device):
         ([[0], [0]], {'num_neighbors': -1}, r"'num_neighbors' must not .*\(got -1\)"),
         ([[0], [0]], {'cold_rate': (0.5, 1.5)}, "'cold_rate' must be two shares"),
         ([[0], [0]], {'cold_rate': (0.5,)}, "'cold_rate' must be two shares"),
+        ([[0], [0]], {'seed': -1}, r"'seed' must not be negative \(got -1\)"),
+        ([[0], [0]], {'seed': 0.5}, r"'seed' must be a whole number \(got 0.5\)"),
     ],
 )
 def test_bad_input(tiny_graph, index, kwargs, match):
     with pytest.raises(ValueError, match=match):
         RatingLoader(tiny_graph, torch.tensor(index), **kwargs)
+
+
+def test_epochs_are_not_negative(tiny_graph, tiny_pairs):
+    loader = RatingLoader(tiny_graph, *tiny_pairs)
+    with pytest.raises(ValueError, match=r"'epoch' must not be negative \(got -1\)"):
+        loader.set_epoch(-1)
+    assert loader.epoch == 0
+
+
+def test_seeds_of_short_integers_do_not_overflow(tiny_graph, tiny_pairs):
+    found = []
+    for seed in (3, np.int8(3)):
+        loader = RatingLoader(tiny_graph, *tiny_pairs, seed=seed, shuffle=True)
+        found.append(torch.cat([batch.edge_label for batch in loader]))
+    assert torch.equal(*found)
 
 
 def test_no_pairs(tiny_graph):
