@@ -146,14 +146,14 @@ def widened(
 ) -> AGNN:
     """A copy of a model that has room for nodes which it was not trained on.
 
+    Free parameters of such nodes are NaN: they must be cold, and so never read.
+
     Args:
         model (AGNN): A trained model; returned as it is if there is room.
         num_nodes (mapping): Nodes of each side.
         messages (Messages, optional): Those of the model with the new nodes
             attached, if it mixes any in; see :meth:`Messages.attach
             <agnn_pyg.messages.Messages.attach>`.
-
-    Their free parameters are NaN: they must be cold, and so never read.
 
     Raises:
         ValueError: If the model mixes in propagated ratings, and :obj:`messages`

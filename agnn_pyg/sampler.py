@@ -69,8 +69,8 @@ class ProximitySampler(BaseSampler):
 
     Raises:
         ValueError: If a number of neighbours is negative, the seed is negative or not
-            whole, an edge type is unknown, hops disagree, or no edge type has a
-            :obj:`weight_attr` other than the default.
+            whole, an edge type is unknown or has no :obj:`edge_index`, hops disagree,
+            or no edge type has a :obj:`weight_attr` other than the default.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class ProximitySampler(BaseSampler):
                 strict=True,
             )
         )
-        _check_weights(weight_attr, [stores[kind] for kind in self.num_neighbors])
+        _check_edges(weight_attr, {kind: stores[kind] for kind in self.num_neighbors})
         self.pools = {
             kind: CandidatePool(
                 stores[kind].edge_index,
@@ -231,10 +231,16 @@ class ProximitySampler(BaseSampler):
         return {kind: list(sizes) for kind, sizes in num_neighbors.items()}
 
 
-def _check_weights(name: str, stores: Sequence[EdgeStorage]) -> None:
+def _check_edges(name: str, stores: Mapping[EdgeType, EdgeStorage]) -> None:
+    for kind, store in stores.items():
+        if 'edge_index' not in store:
+            raise ValueError(
+                f"'data' must have an 'edge_index' of edges {kind} (got none); an "
+                f"'adj_t' is not read, so make one of it"
+            )
     # A graph may go without the default; another name was meant to be there.
-    if name != WEIGHT_ATTR and not any(name in store for store in stores):
-        known = sorted({key for store in stores for key in store})
+    if name != WEIGHT_ATTR and not any(name in store for store in stores.values()):
+        known = sorted({key for store in stores.values() for key in store})
         raise ValueError(
             f"'weight_attr' names '{name}', which no edges have (they have "
             f'{", ".join(known)})'

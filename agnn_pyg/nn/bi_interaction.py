@@ -91,6 +91,10 @@ class AttributeEmbedding(nn.Module):
             table = F.embedding(read, table, sparse=True)
         return _BagSums.apply(table, token, weight, bag, len(index))
 
+    def extra_repr(self) -> str:
+        num_tokens, channels = self.weight.size()
+        return f'{num_tokens}, {channels}' + ', sparse=True' * self.sparse
+
 
 class _BagSums(torch.autograd.Function):
     """Weighted sums of rows of a table, and of their squares, over bags of tokens.

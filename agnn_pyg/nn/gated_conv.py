@@ -232,7 +232,7 @@ class GatedConv(MessagePassing):
         if edge_weight is None:
             return out
         check_edge_weight(edge_weight, x_j.size(-2))
-        return edge_weight.view(-1, 1) * out
+        return edge_weight.view(-1, 1).to(out.dtype) * out
 
     def _is_plain(self, x: PairTensor, edge_index: Adj) -> bool:
         # Whether `gated_mean` does what `propagate` would: nobody listens to

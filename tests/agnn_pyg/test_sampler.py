@@ -376,6 +376,13 @@ def test_a_misspelt_weight_is_refused():
         ProximitySampler(data, {other: [3]}, weight_attr='trust')
 
 
+def test_edges_are_read_from_an_index_only():
+    data = Data(num_nodes=3, adj_t=torch.eye(3).to_sparse())
+    match = r"an 'edge_index' of edges \('node', .*\(got none\); an 'adj_t' is not"
+    with pytest.raises(ValueError, match=match):
+        ProximitySampler(data, [3])
+
+
 def test_seeds_and_epochs_are_not_negative():
     with pytest.raises(ValueError, match=r"'seed' must not be negative \(got -1\)"):
         ProximitySampler(random_data(), [3], seed=-1)

@@ -149,6 +149,12 @@ def test_tokens_may_be_short_integers(sparse):
     assert torch.equal(*grads)
 
 
+def test_a_table_tells_its_size():
+    assert str(AttributeEmbedding(9, 3)) == 'AttributeEmbedding(9, 3)'
+    sparse = AttributeEmbedding(9, 3, sparse=True)
+    assert str(sparse) == 'AttributeEmbedding(9, 3, sparse=True)'
+
+
 def test_order_of_tokens_is_free():
     torch.manual_seed(0)
     table, pool = AttributeEmbedding(6, 3), BiInteraction(3)

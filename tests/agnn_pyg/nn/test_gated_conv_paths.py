@@ -56,6 +56,16 @@ def test_weights_may_be_a_column(monkeypatch, size):
     torch.testing.assert_close(run(conv, x, edge_weight=weight.view(size)), expected)
 
 
+@pytest.mark.parametrize('dtype', [torch.double, torch.long, torch.bfloat16])
+@pytest.mark.parametrize('plain', [True, False])
+def test_the_output_is_of_the_type_of_the_features(monkeypatch, dtype, plain):
+    if not plain:
+        monkeypatch.setattr(GatedConv, '_is_plain', lambda *_: False)
+    conv, x = layer().float(), inputs(dtype=torch.float)
+    out = conv(x, EDGE_INDEX, torch.ones(7, dtype=dtype))
+    torch.testing.assert_close(out, conv(x, EDGE_INDEX))
+
+
 @pytest.mark.parametrize('plain', [True, False])
 @pytest.mark.parametrize('size', [(6,), (8,), (7, 8), (1,), (1, 1)])
 def test_weights_are_one_an_edge(monkeypatch, size, plain):
