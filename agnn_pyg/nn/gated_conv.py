@@ -196,9 +196,17 @@ class GatedConv(MessagePassing):
                 self._check_range(x, src, dst)
                 raise
         else:
+            pairs = x, gate
+            if self.explain and self.flow == 'target_to_source':
+                # Only where it explains, PyG turns pairs round with the flow.
+                pairs = x[::-1], gate[::-1]
             # propagate_type: (x: PairTensor, gate: PairTensor, edge_weight: OptTensor)
             out = self.propagate(
-                edge_index, x=x, gate=gate, edge_weight=edge_weight, size=size
+                edge_index,
+                x=pairs[0],
+                gate=pairs[1],
+                edge_weight=edge_weight,
+                size=size,
             )
         out, x_mean = out.chunk(2, dim=-1)
 

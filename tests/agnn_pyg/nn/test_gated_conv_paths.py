@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch_geometric import EdgeIndex
 from torch_geometric.explain import Explainer, GNNExplainer
+from torch_geometric.explain.algorithm.utils import clear_masks, set_masks
 from torch_geometric.utils import to_torch_csc_tensor
 
 from agnn_pyg.nn import GatedConv, gated_mean
@@ -143,6 +144,16 @@ def test_the_layer_can_be_explained():
     )
     explanation = explainer(inputs(dtype=torch.float).detach(), EDGE_INDEX)
     assert explanation.edge_mask.size() == (7,)
+
+
+@pytest.mark.parametrize('flow', ['source_to_target', 'target_to_source'])
+def test_an_explained_layer_gives_the_same_numbers(flow):
+    conv, x = layer(flow=flow), inputs()
+    expected = conv(x, EDGE_INDEX)
+    set_masks(conv, torch.ones(7).double(), EDGE_INDEX, apply_sigmoid=False)
+    torch.testing.assert_close(conv(x, EDGE_INDEX), expected)
+    clear_masks(conv)
+    torch.testing.assert_close(conv(x, EDGE_INDEX), expected)
 
 
 def test_gates_are_returned_as_the_formula_has_them():
