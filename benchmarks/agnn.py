@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> None:
             args.out / 'agnn' / args.config.stem / _split_name(args),
             lambda *seed: run_agnn(config, tables, parts, *seed, messages()),
             lambda: run_peers(tables, parts, config.train.refit, peers),
+            peers,
             run_table,
             plot_runs,
             {'split_files': files or None},

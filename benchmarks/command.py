@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,8 +15,23 @@ from typing import Any
 
 import torch
 
-from benchmarks.records import environment, peak_memory_mb, read_reports, write_json
+from benchmarks.records import (
+    check_settings,
+    differing,
+    environment,
+    peak_memory_mb,
+    read_json,
+    read_reports,
+    write_json,
+    write_text,
+)
 from data.download import DownloadError
+
+REPORT = 'report.json'
+# What a run was begun with, beside the checkpoints that it leaves if it is killed.
+BEGUN = Path('checkpoints') / 'settings.json'
+# Sections of configs that peers know nothing of, but for 'train.refit'.
+MODEL = ('graph.', 'messages.', 'model.', 'statistics.', 'train.')
 
 
 def run_command(
@@ -61,6 +77,7 @@ class Benchmark:
         folder: Where a folder for each seed goes, and tables and plots.
         measure: From a seed to the model's part of a report.
         peers: To the peers' part; they have no seed.
+        peer_names: Which peers are asked for.
         table: From reports to what is printed and written to table.md.
         plot: Draws reports into a folder.
         split: What reports say of the split beside its seed.
@@ -71,60 +88,101 @@ class Benchmark:
     folder: Path
     measure: Callable[[int, Options], dict[str, Any]]
     peers: Callable[[], dict[str, Any]]
+    peer_names: Sequence[str]
     table: Callable[[Sequence[dict[str, Any]]], str]
     plot: Callable[[Sequence[dict[str, Any]], Path], Any]
     split: dict[str, Any] = field(default_factory=dict)
 
 
 def run_seeds(args: argparse.Namespace, benchmark: Benchmark) -> None:
-    """Writes a report for each seed that lacks one, then tables and plots."""
+    """Writes a report for each seed that lacks one, then tables and plots.
+
+    Raises:
+        ValueError: If a seed to go on with was begun with other settings, on other
+            data, or without some of the peers.
+    """
     folder = benchmark.folder
-    finished = read_reports(folder) if args.resume else []
-    peers = finished[0]['peers'] if finished else None
-    for seed in args.seeds:
-        path = folder / f'seed-{seed}' / 'report.json'
+    places = {seed: folder / f'seed-{seed}' for seed in args.seeds}
+    run = {'split_seed': args.split_seed, **benchmark.split, 'smoke': args.smoke}
+    peers = None
+    if args.resume:
+        for place in places.values():
+            _check_resumed(place, benchmark, run)
+        peers = _known_peers(benchmark, run)
+    for seed, place in places.items():
+        path = place / REPORT
         if args.resume and path.exists():
             print(f'seed {seed}: done before', file=sys.stderr)
             continue
         peers = benchmark.peers() if peers is None else peers
-        # A run begun anew must not leave the old report beside its own.
-        path.unlink(missing_ok=True)
+        if not args.resume:
+            # A run begun anew must not go on with what an old one has left.
+            shutil.rmtree(place, ignore_errors=True)
+        origin = _origin(args, benchmark, run, seed)
+        write_json(place / BEGUN, origin)
         print(f'seed {seed}: training', file=sys.stderr)
-        write_json(path, _report(args, benchmark, seed, path.parent, peers))
-    reports = [r for r in read_reports(folder) if r['config']['seed'] in args.seeds]
+        measured = _measure(args, benchmark, seed, place)
+        memory = peak_memory_mb()
+        write_json(
+            path, {**origin, **measured, 'peers': peers, 'peak_memory_mb': memory}
+        )
+    reports = [read_json(places[seed] / REPORT) for seed in sorted(places)]
     table = benchmark.table(reports)
-    (folder / 'table.md').write_text(table + '\n', encoding='utf-8')
+    write_text(folder / 'table.md', table + '\n')
     benchmark.plot(reports, folder)
     print(f'\n{table}\n\nReports and plots: {folder}')
 
 
-def _report(
-    args: argparse.Namespace,
-    benchmark: Benchmark,
-    seed: int,
-    folder: Path,
-    peers: dict[str, Any],
+def _origin(
+    args: argparse.Namespace, benchmark: Benchmark, run: dict[str, Any], seed: int
+) -> dict[str, Any]:
+    """The part of a report that is known before anything is measured."""
+    name = {'name': args.config.stem, 'seed': seed}
+    return {
+        'command': args.command,
+        'config': {**name, **run, **dataclasses.asdict(benchmark.config)},
+        'environment': environment(args.device),
+        'data': benchmark.data,
+    }
+
+
+def _measure(
+    args: argparse.Namespace, benchmark: Benchmark, seed: int, folder: Path
 ) -> dict[str, Any]:
     start = time.perf_counter()
     options = Options(folder, args.device, args.resume, sys.stderr.isatty())
     measured = benchmark.measure(seed, options)
     measured['time']['total_s'] = time.perf_counter() - start
-    return {
-        'command': args.command,
-        'config': {
-            'name': args.config.stem,
-            'seed': seed,
-            'split_seed': args.split_seed,
-            **benchmark.split,
-            'smoke': args.smoke,
-            **dataclasses.asdict(benchmark.config),
-        },
-        'environment': environment(args.device),
-        'data': benchmark.data,
-        **measured,
-        'peers': peers,
-        'peak_memory_mb': peak_memory_mb(),
-    }
+    return measured
+
+
+def _check_resumed(place: Path, benchmark: Benchmark, run: dict[str, Any]) -> None:
+    """Raises ``ValueError`` if what a seed has left is not of this very run."""
+    for path in (place / BEGUN, place / REPORT):
+        if not path.exists():
+            continue
+        record = read_json(path)
+        check_settings(record, benchmark.config, **run, **benchmark.data)
+        lacking = {*benchmark.peer_names} - {*record.get('peers', benchmark.peer_names)}
+        if lacking:
+            raise ValueError(
+                f"'{path}' lacks the peers {sorted(lacking)}; leave them out of "
+                f"'--peers', delete its folder, or choose another --out"
+            )
+
+
+def _known_peers(benchmark: Benchmark, run: dict[str, Any]) -> dict[str, Any] | None:
+    """Peers of a report on the same split, if there is one that has all of them.
+
+    They do not rest on the model, whose settings may be others.
+    """
+    for report in read_reports(benchmark.folder):
+        others = differing(report, benchmark.config, **run, **benchmark.data)
+        same = all(n.startswith(MODEL) and n != 'train.refit' for n in others)
+        if same and {*benchmark.peer_names} <= {*report['peers']}:
+            print(f"peers: those of '{report.path}'", file=sys.stderr)
+            return report['peers']
+    return None
 
 
 def named_peers(names: Sequence[str], **groups: Sequence[str]) -> tuple[str, ...]:
@@ -151,13 +209,18 @@ def plain_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     )
 
 
-def make_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+def make_parser(
+    prog: str, description: str | None, several_splits: bool = False
+) -> argparse.ArgumentParser:
     """A parser of the arguments that all commands with configs and seeds have."""
     parser = plain_parser(prog, description)
     add = parser.add_argument
     add('config', type=Path, help='a TOML file of benchmarks/configs')
     add('--seeds', type=int, nargs='+', default=[0], help='model seeds (default: 0)')
-    add('--split-seed', type=int, default=0, help='which split (default: 0)')
+    if several_splits:
+        add('--split-seeds', type=int, nargs='+', default=[0], help='(default: 0)')
+    else:
+        add('--split-seed', type=int, default=0, help='which split (default: 0)')
     add('--device', default='cpu', help='cpu or cuda (default: cpu)')
     add(
         '--threads',

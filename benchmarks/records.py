@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +57,13 @@ def peak_memory_mb() -> float | None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes aside and renames, so that a report is whole or not there."""
+    """Writes a report, as :func:`write_text` does."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + '\n')
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes aside and renames, so that a file is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content, indent=1, allow_nan=False) + '\n'
     aside = path.with_name(f'.{path.name}.tmp')
     try:
         aside.write_text(text, encoding='utf-8')
@@ -65,26 +72,96 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         aside.unlink(missing_ok=True)
 
 
-def read_reports(folder: Path) -> list[dict[str, Any]]:
+class Record(dict):
+    """An object of a JSON file, which names the file if it lacks a key."""
+
+    path: Path
+
+    def __missing__(self, key: str) -> Any:
+        raise ValueError(f"'{self.path}' lacks the key '{key}'; {MEND}")
+
+
+def read_reports(folder: Path) -> list[Record]:
     """All reports below a folder, in the order of their paths."""
     paths = sorted(Path(folder).rglob('report.json'), key=_natural)
     return [read_json(path) for path in paths]
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Record:
     """What :func:`write_json` wrote.
 
     Raises:
-        ValueError: If it is something else; the message names the file.
+        ValueError: If it is something else, then or when a key is looked up that it
+            lacks; the message names the file.
     """
+
+    def record(content: dict[str, Any]) -> Record:
+        made = Record(content)
+        made.path = path
+        return made
+
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = json.loads(path.read_text(encoding='utf-8'), object_hook=record)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"'{path}' is no JSON ({error}); {MEND}") from error
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise ValueError(f"'{path}' must hold a JSON object (got {kind}); {MEND}")
     return content
+
+
+def differing(
+    record: dict[str, Any], config: Any, **run: Any
+) -> dict[str, tuple[Any, Any]]:
+    """Settings of a report that are others now: by name what they were, and are.
+
+    One that was not there yet had its default; one that is no more does not count.
+
+    Args:
+        record (dict): The report.
+        config (dataclass): The settings now, in sections.
+        **run: Those beside the sections, and what is said of the data.
+    """
+    found = {**record.get('data', {}), **record['config']}
+    pairs = {name: (found.get(name), value) for name, value in run.items()}
+    for section in dataclasses.fields(config):
+        before, now = found.get(section.name, {}), getattr(config, section.name)
+        for field in dataclasses.fields(now):
+            pair = before.get(field.name, field.default), getattr(now, field.name)
+            pairs[f'{section.name}.{field.name}'] = pair
+    # JSON has lists where a config has tuples.
+    plain = {
+        name: tuple(list(v) if isinstance(v, tuple) else v for v in pair)
+        for name, pair in pairs.items()
+    }
+    return {name: pair for name, pair in plain.items() if pair[0] != pair[1]}
+
+
+def check_settings(record: Record, config: Any, **run: Any) -> None:
+    """Raises ``ValueError`` if a report is not of these settings, naming one.
+
+    What was measured with different settings must not be averaged, nor gone on with.
+    See :func:`differing`.
+    """
+    others = differing(record, config, **run)
+    for name, (before, now) in others.items():
+        raise ValueError(
+            f"'{record.path}' is of another run: '{name}' was {before!r} and is "
+            f'{now!r}; delete its folder, or choose another --out'
+        )
+
+
+@contextmanager
+def content_of(path: Path) -> Iterator[None]:
+    """Names a file, or a folder of some, whose values are not of the kinds expected.
+
+    Raises:
+        ValueError: If a list, a number or a text is found in place of another.
+    """
+    try:
+        yield
+    except (TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"'{path}' is of a wrong shape ({error}); {MEND}") from error
 
 
 def _natural(path: Path) -> list[Any]:

@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> None:
             args.out / 'tanp' / args.config.stem / f'split-{args.split_seed}',
             lambda seed, options: run_tanp(config, tables, split, seed, options),
             lambda: run_episode_peers(split, len(tables.items), *labels, peers),
+            peers,
             run_tables,
             plot_tanp,
         ),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import statistics
 import sys
@@ -21,7 +20,13 @@ from typing import Any
 from benchmarks.command import Options, plain_parser, run_command
 from benchmarks.config import load_config
 from benchmarks.markdown import markdown, mean_std, plus_minus
-from benchmarks.records import environment, write_json
+from benchmarks.records import (
+    content_of,
+    differing,
+    environment,
+    read_json,
+    write_json,
+)
 from benchmarks.tanp_config import TaNPConfig
 from benchmarks.tanp_experiment import episodes_of, score_tanp, train_tanp
 from data.lastfm import load_lastfm
@@ -99,9 +104,13 @@ def run(
     What was done with other settings under the same name is done anew.
     """
     every = configs(args.smoke)
-    settings = {name: _plain(config) for name, config in every.items()}
-    rows = json.loads(path.read_text(encoding='utf-8'))['runs'] if path.exists() else []
-    rows = [row for row in rows if row['config'] == settings.get(row['name'])]
+    rows = read_json(path)['runs'] if path.exists() else []
+    with content_of(path):
+        rows = [
+            row
+            for row in rows
+            if row['name'] in every and not differing(row, every[row['name']])
+        ]
     done = {(row['name'], row['split'], row['seed']) for row in rows}
     for split_seed in args.splits:
         for name, config in every.items():
@@ -118,15 +127,11 @@ def run(
                     for part in ('validation', 'test')
                 }
                 row = {'name': name, 'split': split_seed, 'seed': seed, **scores}
-                row |= {'best_epoch': result.best_epoch, 'config': settings[name]}
+                row['best_epoch'] = result.best_epoch
+                row['config'] = dataclasses.asdict(config)
                 rows.append(row)
                 write_json(path, {'environment': environment('cpu'), 'runs': rows})
     return rows
-
-
-def _plain(config: TaNPConfig) -> dict[str, Any]:
-    """Settings as a file holds them."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def ablation_table(rows: Sequence[dict[str, Any]]) -> str:

@@ -1,11 +1,13 @@
+import dataclasses
 import statistics
 
 import pytest
 
 from benchmarks.ablation import main
 from benchmarks.ablation_tables import ablation_table, ablation_tables, differences
+from benchmarks.agnn import smoke_config
 from benchmarks.config import load_config
-from benchmarks.records import read_reports
+from benchmarks.records import read_reports, write_json
 from benchmarks.variants import ALONE, BASE, VARIANTS, base_of, override
 
 CONFIG = 'benchmarks/configs/agnn/ml100k-item-cold.toml'
@@ -86,3 +88,34 @@ def test_what_would_change_nothing_is_not_run(tmp_path):
     assert main([warm, '--smoke', '--out', str(tmp_path), '--variants', *variants]) == 0
     (run,) = read_reports(tmp_path)
     assert run['config']['variant'] == BASE
+
+
+@pytest.mark.parametrize('options', [[], ['--resume']])
+def test_runs_of_other_settings_are_not_averaged(tmp_path, capsys, options):
+    arguments = [CONFIG, '--smoke', '--out', str(tmp_path), *options]
+    config = dataclasses.asdict(smoke_config(load_config(CONFIG))[0])
+    folder = tmp_path / 'ablation' / 'ml100k-item-cold' / 'as-configured' / 'split-5'
+    made = report(BASE, 1.0, split=5)
+    made['config'] |= {**config, 'smoke': False}
+    write_json(folder / 'seed-0' / 'report.json', made)
+    assert main(arguments) == 2
+    assert "seed-0/report.json' is of another run: 'smoke' was False and is True" in (
+        capsys.readouterr().err
+    )
+
+
+def test_variants_that_change_nothing_are_no_run(tmp_path, capsys):
+    warm = CONFIG.replace('item-cold', 'warm')
+    variants = ['--variants', 'no simulated cold nodes']
+    assert main([warm, '--smoke', '--out', str(tmp_path), *variants]) == 2
+    assert "'--variants' must name one that changes something" in (
+        capsys.readouterr().err
+    )
+
+
+def test_splits_are_named_in_one_way(monkeypatch):
+    seen = []
+    monkeypatch.setattr('benchmarks.ablation.run', lambda args: seen.append(args))
+    assert main([CONFIG, '--split-seeds', '3', '4']) == 0
+    assert seen[0].split_seeds == [3, 4]
+    assert not hasattr(seen[0], 'split_seed')

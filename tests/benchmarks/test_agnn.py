@@ -80,6 +80,84 @@ def test_resume_keeps_finished_seeds(tmp_path, capsys):
     assert 'done before' in capsys.readouterr().err
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """Nothing is trained, and peers are but counted."""
+    calls = []
+
+    def run_peers(tables, parts, refit, names):
+        calls.append(names)
+        return {name: {'not_run': 'to be quick'} for name in names}
+
+    scores = {part: {'rmse': 1.0, 'mae': 1.0} for part in ('val', 'test')}
+    measured = {'metrics': scores, 'time': {}}
+    monkeypatch.setattr('benchmarks.agnn.run_peers', run_peers)
+    monkeypatch.setattr('benchmarks.agnn.run_agnn', lambda *_: dict(measured))
+    monkeypatch.setattr('benchmarks.agnn.learn_messages', lambda *_: None)
+    monkeypatch.setattr('benchmarks.agnn.plot_runs', lambda *_: None)
+    return calls
+
+
+def own_config(folder, **train):
+    path = folder / 'own.toml'
+    lines = [f'{key} = {value}' for key, value in train.items()]
+    text = Path(ITEM_COLD).read_text(encoding='utf-8').split('[train]')[0]
+    path.write_text('\n'.join([text, '[train]', *lines]), encoding='utf-8')
+    return str(path)
+
+
+@pytest.mark.parametrize('left', ['report.json', 'checkpoints/settings.json'])
+def test_only_a_run_of_the_same_settings_is_gone_on_with(tmp_path, capsys, quick, left):
+    smoke(tmp_path, config=own_config(tmp_path))
+    seed = tmp_path / 'agnn' / 'own' / 'split-0' / 'seed-0'
+    for path in {seed / 'report.json', seed / 'checkpoints/settings.json'}:
+        if path != seed / left:
+            path.unlink()
+    before = (seed / left).read_bytes()
+    other = own_config(tmp_path, lr=0.5)
+    assert smoke(tmp_path, '--resume', config=other) == 2
+    error = capsys.readouterr().err
+    assert f"seed-0/{left}' is of another run: 'train.lr' was 0.003 and is 0.5" in error
+    assert (seed / left).read_bytes() == before
+    # Begun anew it is another run.
+    assert smoke(tmp_path, config=other) == 0
+    assert measured(tmp_path, config='own')['config']['train']['lr'] == 0.5
+
+
+def test_another_test_part_and_other_peers_are_not_gone_on_with(
+    tmp_path, capsys, quick
+):
+    parts = split(planted_tables(), 'item_cold', seed=0)
+    names = [tmp_path / name for name in ('train.csv', 'test.csv', 'other.csv')]
+    frames = parts.fit, parts.test, parts.test.iloc[1:]
+    for path, frame in zip(names, frames, strict=True):
+        frame[['user', 'item', 'rating']].to_csv(path, index=False)
+    train, test, other = map(str, names)
+    smoke(tmp_path, '--split-files', train, test)
+    assert smoke(tmp_path, '--resume', '--split-files', train, other) == 2
+    assert "'split_files' was ['train.csv', 'test.csv']" in capsys.readouterr().err
+    frames[2].to_csv(test, index=False)
+    assert smoke(tmp_path, '--resume', '--split-files', train, test) == 2
+    assert "'num_test' was" in capsys.readouterr().err
+
+    smoke(tmp_path)
+    assert smoke(tmp_path, '--resume', '--seeds', '0', '1', '--peers', 'all') == 2
+    assert "lacks the peers ['cmfrec', 'lightgbm'" in capsys.readouterr().err
+
+
+def test_peers_of_the_same_split_are_kept_when_the_model_changes(tmp_path, quick):
+    smoke(tmp_path, config=own_config(tmp_path))
+    for resumed, train, times in (
+        (1, {'lr': 0.5}, 1),  # of the model only
+        (2, {'refit': 'false'}, 2),  # peers are refitted, too
+    ):
+        other = own_config(tmp_path, **train)
+        arguments = ['--resume', '--seeds', str(resumed)]
+        assert smoke(tmp_path, *arguments, config=other) == 0
+        assert len(quick) == times
+        assert set(measured(tmp_path, resumed, 'own')['peers']) == set(QUICK)
+
+
 @pytest.mark.slow
 def test_killed_and_resumed_run_ends_with_the_same_digits(tmp_path):
     smoke(tmp_path / 'whole')

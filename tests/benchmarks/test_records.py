@@ -1,9 +1,24 @@
+import dataclasses
 import json
 import math
 
 import pytest
 
-from benchmarks.records import environment, peak_memory_mb, read_reports, write_json
+from benchmarks.config import load_config
+from benchmarks.records import (
+    check_settings,
+    content_of,
+    differing,
+    environment,
+    peak_memory_mb,
+    read_json,
+    read_reports,
+    write_json,
+)
+from benchmarks.tables import RESULTS
+from benchmarks.tanp_config import TaNPConfig
+
+CONFIGS = RESULTS.parent / 'configs'
 
 
 def test_environment_tells_hardware_and_versions():
@@ -32,3 +47,38 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path):
 def test_peak_memory_is_that_of_a_process_with_torch():
     peak = peak_memory_mb()
     assert peak is None or 50 < peak < 1e6
+
+
+def test_a_key_that_is_lacking_is_looked_for_in_a_file_that_is_named(tmp_path):
+    path = tmp_path / 'report.json'
+    write_json(path, {'config': {'seed': 0}})
+    with pytest.raises(ValueError, match=r"report.json' lacks the key 'smoke'"):
+        read_json(path)['config']['smoke']
+    with (
+        pytest.raises(ValueError, match=r"report.json' is of a wrong shape"),
+        content_of(path),
+    ):
+        read_json(path)['config']['seed']['value']
+
+
+@pytest.mark.parametrize('name', ['agnn', 'fresh/agnn', 'tanp'])
+def test_committed_reports_are_of_the_committed_configs(name):
+    kind = (TaNPConfig,) if name == 'tanp' else ()
+    for report in read_reports(RESULTS / name)[::5]:
+        config = CONFIGS / name[-4:] / f'{report["config"]["name"]}.toml'
+        check_settings(report, load_config(config, *kind), smoke=False)
+
+
+def test_settings_that_came_later_had_their_default():
+    config = load_config(CONFIGS / 'tanp' / 'lastfm.toml', TaNPConfig)
+    report = {'config': json.loads(json.dumps(dataclasses.asdict(config)))}
+    report['config']['train']['no_more'] = 1
+    del report['config']['train']['centre']
+    assert differing(report, config) == {}
+    train = dataclasses.replace(config.train, centre=2.0, lr=1.0)
+    others = differing(report, dataclasses.replace(config, train=train), smoke=True)
+    assert others == {
+        'smoke': (None, True),
+        'train.lr': (config.train.lr, 1.0),
+        'train.centre': (0.0, 2.0),
+    }
