@@ -16,8 +16,9 @@ from pathlib import Path
 from benchmarks.command import plain_parser, run_command
 from benchmarks.held_out import fitted_agnn, fitted_tanp, hold_out
 from benchmarks.pages.films import films_section
-from benchmarks.pages.render import render, write_page
+from benchmarks.pages.render import render
 from benchmarks.pages.users import support_section, users_section
+from benchmarks.records import write_text
 from data.movielens import load_ml100k
 from data.synthetic import planted_tables
 
@@ -34,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = plain_parser('benchmarks.examples', __doc__)
     parser.add_argument(
         '--out',
+        dest='page',
+        metavar='PAGE',
         type=Path,
         default=Path('runs/examples.html'),
         help='the page (default: runs/examples.html)',
@@ -50,8 +53,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    write_page(args.out, page(args.models, args.force, args.smoke))
-    print(args.out)
+    write_text(args.page, page(args.models, args.force, args.smoke))
+    print(args.page)
 
 
 def page(models: Path, force: bool = False, smoke: bool = False) -> str:

@@ -20,6 +20,8 @@ PACKAGES = ('torch', 'torch_geometric', 'pytorch_lightning', 'numpy', 'pandas', 
 # What a result may depend on: all that is tracked, but for the results themselves.
 CODE = ('--', ':/', ':(top,exclude)benchmarks/results')
 EXTENSIONS = ('pyg_lib', 'torch_scatter', 'torch_sparse')
+# Of a report, if it has them: objects.
+PARTS = ('config', 'environment', 'data', 'metrics', 'peers', 'time')
 MEND = 'delete it, or repeat its benchmark'
 
 
@@ -81,10 +83,30 @@ class Record(dict):
         raise ValueError(f"'{self.path}' lacks the key '{key}'; {MEND}")
 
 
+def check_results(folder: Path) -> None:
+    """Raises ``ValueError`` if there is nothing to make tables of."""
+    if not folder.is_dir():
+        raise ValueError(f"No folder '{folder}'; benchmarks write it by --out")
+    if next(folder.rglob('*.json'), None) is None:
+        raise ValueError(f"'{folder}' holds no results; run a benchmark with --out")
+
+
 def read_reports(folder: Path) -> list[Record]:
-    """All reports below a folder, in the order of their paths."""
+    """All reports below a folder, in the order of their paths.
+
+    Raises:
+        ValueError: If one is no report; see :func:`read_json`.
+    """
     paths = sorted(Path(folder).rglob('report.json'), key=_natural)
-    return [read_json(path) for path in paths]
+    reports = [read_json(path) for path in paths]
+    for report in reports:
+        for part in PARTS:
+            if not isinstance(report.get(part, {}), dict):
+                raise ValueError(
+                    f"'{report.path}' must hold an object as '{part}' (got "
+                    f'{report[part]!r}); {MEND}'
+                )
+    return reports
 
 
 def read_json(path: Path) -> Record:
@@ -160,7 +182,7 @@ def content_of(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"'{path}' is of a wrong shape ({error}); {MEND}") from error
 
 

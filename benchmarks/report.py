@@ -19,8 +19,14 @@ from benchmarks.agnn_tables import MODES, read_agnn
 from benchmarks.command import plain_parser, run_command
 from benchmarks.pages import agnn, costs, origin, tanp
 from benchmarks.pages.parts import Section, Text
-from benchmarks.pages.render import render, write_page
-from benchmarks.records import read_json, read_reports
+from benchmarks.pages.render import render
+from benchmarks.records import (
+    check_results,
+    content_of,
+    read_json,
+    read_reports,
+    write_text,
+)
 from benchmarks.tables import RESULTS, TANP
 
 SINGLE = ('layer', 'serving', 'agnn-serving', 'scale', 'profile', 'tanp-ablation')
@@ -53,11 +59,10 @@ def read_results(folder: Path) -> Results:
     Raises:
         ValueError: If there is no such folder, nothing in it, or a file is broken.
     """
-    if not folder.is_dir():
-        raise ValueError(f"No folder '{folder}'; benchmarks write it by --out")
+    check_results(folder)
     paths = {name: folder / f'{name}.json' for name in SINGLE}
     own, fresh = read_agnn(folder)
-    found = Results(
+    return Results(
         agnn=own,
         fresh=fresh,
         tanp={name: read_reports(folder / 'tanp' / name) for name in TANP},
@@ -69,25 +74,10 @@ def read_results(folder: Path) -> Results:
         },
         single={n: read_json(p) if p.exists() else None for n, p in paths.items()},
     )
-    if not any(
-        (
-            found.agnn,
-            found.fresh,
-            *found.tanp.values(),
-            *found.ablation.values(),
-            *found.single.values(),
-        )
-    ):
-        raise ValueError(f"'{folder}' holds no results; run a benchmark with --out")
-    return found
 
 
 def sections(results: Results) -> list[Section]:
-    """The page, from top to bottom.
-
-    Raises:
-        ValueError: If a file lacks something that a table needs.
-    """
+    """The page, from top to bottom."""
     single = results.single
     tasks = {TANP[name]: part for name, part in results.tanp.items()}
     groups = {
@@ -97,45 +87,35 @@ def sections(results: Results) -> list[Section]:
         **{f'ablation, {name}': part for name, part in results.ablation.items()},
         **{name: [content] for name, content in single.items() if content},
     }
-    try:
-        return [
-            Section('glance', 'At a glance', _glance(results)),
-            agnn.results_section(
-                results.agnn,
-                'agnn',
-                'AGNN: not one rating',
-                'Ratings of MovieLens-100K. Item cold: a fifth of the films have no '
-                'rating in training; user cold: a fifth of the users have none; both '
-                'cold: the pair of a cold user and a cold film; warm: a random fifth '
-                'of the ratings. Settings were chosen on the validation parts of '
-                'these splits.',
-            ),
-            agnn.results_section(
-                results.fresh,
-                'fresh',
-                'AGNN on fresh splits',
-                'The same settings on ten further splits.',
-            ),
-            agnn.learning_section(results.agnn or results.fresh),
-            tanp.results_section(results.tanp, TANP),
-            agnn.ablation_section(
-                results.ablation, tanp.ablation(single['tanp-ablation'])
-            ),
-            costs.layer_section(single['layer']),
-            costs.serving_section(single['serving'], single['agnn-serving']),
-            costs.scaling_section(
-                {'Size': single['scale'], 'Profile': single['profile']}
-            ),
-            origin.not_run_section(
-                results.agnn, results.fresh, tasks, results.ablation, single
-            ),
-            origin.origin_section(groups),
-        ]
-    except KeyError as error:
-        raise ValueError(
-            f'A JSON file of the results lacks the key {error}; it is of another '
-            f'version: repeat its benchmark'
-        ) from error
+    return [
+        Section('glance', 'At a glance', _glance(results)),
+        agnn.results_section(
+            results.agnn,
+            'agnn',
+            'AGNN: not one rating',
+            'Ratings of MovieLens-100K. Item cold: a fifth of the films have no '
+            'rating in training; user cold: a fifth of the users have none; both '
+            'cold: the pair of a cold user and a cold film; warm: a random fifth '
+            'of the ratings. Settings were chosen on the validation parts of '
+            'these splits.',
+        ),
+        agnn.results_section(
+            results.fresh,
+            'fresh',
+            'AGNN on fresh splits',
+            'The same settings on ten further splits.',
+        ),
+        agnn.learning_section(results.agnn or results.fresh),
+        tanp.results_section(results.tanp, TANP),
+        agnn.ablation_section(results.ablation, tanp.ablation(single['tanp-ablation'])),
+        costs.layer_section(single['layer']),
+        costs.serving_section(single['serving'], single['agnn-serving']),
+        costs.scaling_section({'Size': single['scale'], 'Profile': single['profile']}),
+        origin.not_run_section(
+            results.agnn, results.fresh, tasks, results.ablation, single
+        ),
+        origin.origin_section(groups),
+    ]
 
 
 def _glance(results: Results) -> list[Any]:
@@ -164,6 +144,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         '--out',
+        dest='page',
+        metavar='PAGE',
         type=Path,
         default=Path('runs/report.html'),
         help='the page (default: runs/report.html)',
@@ -172,15 +154,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
+    with content_of(args.results):
+        shown = sections(read_results(args.results))
     text = render(
         'Results',
         'Cold-start recommendation on PyTorch Geometric, measured: AGNN and TaNP '
         'beside tuned peers, on the same splits in the same runs.',
-        sections(read_results(args.results)),
+        shown,
         ('examples.html', 'Worked examples'),
     )
-    write_page(args.out, text)
-    print(args.out)
+    write_text(args.page, text)
+    print(args.page)
 
 
 if __name__ == '__main__':

@@ -21,11 +21,18 @@ from benchmarks.agnn_tables import (
     rmse_table,
     summary_table,
 )
+from benchmarks.command import plain_parser, run_command
 from benchmarks.layer_plots import layer_table
 from benchmarks.markdown import NOT_RUN
 from benchmarks.paired import paired_table
 from benchmarks.profile_tables import profile_table
-from benchmarks.records import read_json, read_reports
+from benchmarks.records import (
+    check_results,
+    content_of,
+    read_json,
+    read_reports,
+    write_text,
+)
 from benchmarks.scale_plots import scale_table
 from benchmarks.serving import serving_table
 from benchmarks.tanp_ablation import ablation_table
@@ -74,7 +81,12 @@ def fill(text: str, blocks: dict[str, str]) -> str:
 
 
 def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
-    """What the pages of the repository show of the committed results, by name."""
+    """What the pages of the repository show of the committed results, by name.
+
+    Raises:
+        ValueError: If there are no results, or a file is broken.
+    """
+    check_results(results)
     agnn, fresh = read_agnn(results)
     tanp = {name: read_reports(results / 'tanp' / name) for name in TANP}
     return {
@@ -88,9 +100,8 @@ def readme_blocks(results: Path = RESULTS) -> dict[str, str]:
         'tanp-short results': _tanp_short(tanp),
         'tanp results': _tanp_block(tanp),
         **{
-            f'{name} results': _measured(table, content)
+            f'{name} results': _single(table, results / f'{name}.json')
             for name, table in SINGLE.items()
-            for content in [_content(results / f'{name}.json')]
         },
     }
 
@@ -106,16 +117,18 @@ SINGLE: dict[str, Callable[[Any], str]] = {
 }
 
 
-def _content(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.exists() else None
-
-
-def _measured(table: Callable[[Any], str], measured: Any) -> str:
-    """A table of reports, or of the content of one file, and where it is from."""
-    if not measured:
+def _single(table: Callable[[Any], str], path: Path) -> str:
+    """A table of the content of one file, and where it is from."""
+    if not path.exists():
         return NOT_RUN
-    reports = [measured] if isinstance(measured, dict) else measured
-    return f'{table(measured)}\n\n{hardware_line(reports)}'
+    content = read_json(path)
+    with content_of(path):
+        return f'{table(content)}\n\n{hardware_line([content])}'
+
+
+def _measured(table: Callable[[Any], str], reports: Sequence[dict[str, Any]]) -> str:
+    """A table of reports, and where they are from."""
+    return f'{table(reports)}\n\n{hardware_line(reports)}' if reports else NOT_RUN
 
 
 def _ablation_block(results: Path) -> str:
@@ -164,9 +177,7 @@ def _tanp_title(name: str, reports: Sequence[dict[str, Any]]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the tables, or writes them into pages."""
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.tables', description='Tables of committed results.'
-    )
+    parser = plain_parser('benchmarks.tables', 'Tables of committed results.')
     parser.add_argument('--results', type=Path, default=RESULTS)
     parser.add_argument(
         '--write',
@@ -176,20 +187,19 @@ def main(argv: list[str] | None = None) -> int:
         metavar='PAGE',
         help='pages to fill',
     )
-    args = parser.parse_args(argv)
-    try:
+    return run_command(parser, _run, argv)
+
+
+def _run(args: argparse.Namespace) -> None:
+    with content_of(args.results):
         blocks = readme_blocks(args.results)
-        filled = {
-            page: fill(page.read_text(encoding='utf-8'), blocks) for page in args.write
-        }
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    filled = {
+        page: fill(page.read_text(encoding='utf-8'), blocks) for page in args.write
+    }
     for page, text in filled.items():
-        page.write_text(text, encoding='utf-8')
+        write_text(page, text)
     if not filled:
         print('\n\n'.join(f'{name}\n\n{block}' for name, block in blocks.items()))
-    return 0
 
 
 if __name__ == '__main__':

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -72,14 +70,3 @@ def head(text: str) -> Markup:
     first, *others = text.splitlines() or ['']
     small = ''.join(f' <small>{escape(line)}</small>' for line in others)
     return Markup(f'{escape(first)}{small}')
-
-
-def write_page(path: Path, text: str) -> None:
-    """Writes aside and renames, so that a page is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(
-        'w', dir=path.parent, prefix=f'.{path.name}-', delete=False, encoding='utf-8'
-    ) as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)

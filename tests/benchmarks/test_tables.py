@@ -174,6 +174,41 @@ def test_main_writes_pages(tmp_path, capsys):
     assert 'error:' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ('folder', 'message'), [('no', "No folder '"), ('.', 'holds no results')]
+)
+def test_pages_are_not_emptied_where_there_are_no_results(
+    tmp_path, capsys, folder, message
+):
+    page = tmp_path / 'page.md'
+    page.write_text('<!-- agnn results -->\nold\n<!-- /agnn results -->')
+    arguments = ['--results', str(tmp_path / folder), '--write', str(page)]
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert 'old' in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'message'),
+    [
+        ('agnn/x/report.json', {}, "lacks the key 'config'"),
+        ('agnn/x/report.json', {'config': 3}, "must hold an object as 'config'"),
+        ('tanp/lastfm/report.json', {'config': {}}, "lacks the key 'seed'"),
+        ('ablation/x/report.json', {}, "lacks the key 'config'"),
+        ('scale.json', {}, "lacks the key 'points'"),
+        ('scale.json', {'points': 3}, 'is of a wrong shape'),
+        ('tanp-ablation.json', {'runs': [1]}, 'is of a wrong shape'),
+        ('layer.json', {'timings': [{}]}, "lacks the key 'vary'"),
+    ],
+)
+def test_a_file_of_a_wrong_shape_is_named(tmp_path, capsys, name, content, message):
+    write_json(tmp_path / name, content)
+    assert main(['--results', str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: '{tmp_path / name}' ")
+    assert message in error
+
+
 def test_pages_agree_with_the_committed_reports():
     blocks = readme_blocks()
     shown = ''
