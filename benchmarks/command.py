@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from agnn_pyg.tables.rules import check_rule, whole
 from benchmarks.records import (
     check_settings,
     differing,
@@ -44,8 +45,12 @@ def run_command(
     args = parser.parse_args(arguments)
     args.command = f'{parser.prog} {shlex.join(arguments)}'
     try:
-        torch.set_num_threads(getattr(args, 'threads', 1))
+        torch.set_num_threads(
+            check_rule(getattr(args, 'threads', 1), '--threads', whole(1))
+        )
         check_device(getattr(args, 'device', 'cpu'))
+        if hasattr(args, 'out'):
+            check_folder(args.out)
         run(args)
     except (ValueError, OSError, DownloadError) as error:
         print(f'error: {error}', file=sys.stderr)
@@ -198,6 +203,15 @@ def check_device(device: str) -> None:
         raise ValueError(f"'--device' must be 'cpu' or 'cuda' (got '{device}')")
     if device.startswith('cuda') and not torch.cuda.is_available():
         raise ValueError("'--device cuda' needs a GPU that torch can use; none is here")
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ``ValueError`` unless there is, or can be, such a folder."""
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise ValueError(
+            f"'--out' must be a folder (got '{folder}', but '{there}' is a file)"
+        )
 
 
 def plain_parser(prog: str, description: str | None) -> argparse.ArgumentParser:

@@ -10,12 +10,39 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from agnn_pyg import setting_rules
+from agnn_pyg.tables.rules import (
+    POSITIVE,
+    SHARE,
+    check_rule,
+    number,
+    optional,
+    whole,
+)
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
 T = TypeVar('T')
+
+NOT_NEGATIVE = number('zero or positive', lambda value: value >= 0)
+# What values must be, by their key: as the recommender's settings, and more of them.
+RULES = {
+    **{
+        name.removeprefix('message_'): rule
+        for name, rule in (setting_rules.RULES | setting_rules.MESSAGE_RULES).items()
+    },
+    'hidden_channels': whole(0),
+    'weight_decay': NOT_NEGATIVE,
+    'kl_weight': NOT_NEGATIVE,
+    'reconstruction_weight': NOT_NEGATIVE,
+    'cold_users': SHARE,
+    'cold_items': SHARE,
+    'ema_decay': optional(SHARE),
+    'gradient_clip': optional(POSITIVE),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +162,8 @@ class TrainConfig:
 class AGNNConfig:
     """A whole run but for its seeds."""
 
+    rules = RULES
+
     data: DataConfig
     graph: GraphConfig
     messages: MessageConfig = MessageConfig()
@@ -147,7 +176,8 @@ def load_config(path: str | Path, kind: type[T] = AGNNConfig) -> T:
 
     Raises:
         ValueError: If the file is missing or no TOML, a key is unknown (the
-            nearest known one is named) or lacking, or a value of another type.
+            nearest known one is named) or lacking, or a value of another type or
+            not what the config's :obj:`rules` say.
     """
     path = Path(path)
     try:
@@ -159,9 +189,18 @@ def load_config(path: str | Path, kind: type[T] = AGNNConfig) -> T:
     except (OSError, ValueError) as error:
         raise ValueError(f"Cannot read config '{path}': {error}") from error
     try:
-        return _build(kind, content, '')
+        config = _build(kind, content, '')
+        _check(config)
+        return config
     except ValueError as error:
         raise ValueError(f"Config '{path}': {error}") from None
+
+
+def _check(config: Any) -> None:
+    for section, values in vars(config).items():
+        for key, value in vars(values).items():
+            if key in config.rules:
+                check_rule(value, f'{section}.{key}', config.rules[key])
 
 
 def _siblings(path: Path) -> list[str]:

@@ -32,7 +32,8 @@ from torch_geometric.nn import (
 )
 
 from agnn_pyg import GatedConv
-from benchmarks.records import environment, peak_memory_mb, write_json
+from benchmarks.command import plain_parser, run_command
+from benchmarks.records import environment, peak_memory_mb, read_json, write_json
 
 
 class NaiveGatedConv(nn.Module):
@@ -208,11 +209,7 @@ def run(repeats: int, quick: bool) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.layer',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser('benchmarks.layer', __doc__)
     parser.add_argument('--out', type=Path, default=Path('runs'))
     parser.add_argument('--repeats', type=int, default=3, help='(default: 3)')
     parser.add_argument('--quick', action='store_true', help='two tiny graphs, to try')
@@ -223,30 +220,27 @@ def main(argv: list[str] | None = None) -> int:
         'as after torch-scatter was installed',
     )
     parser.add_argument('--child', help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
-    torch.set_num_threads(1)  # seconds of CPU time, not of several cores
+    return run_command(parser, _run, argv)
+
+
+def _run(args: argparse.Namespace) -> None:
     if args.child:
         _child(args.child)
-        return 0
+        return
     if args.repeats < 1:
-        print(
-            f'error: --repeats must be at least 1 (got {args.repeats})', file=sys.stderr
-        )
-        return 2
+        raise ValueError(f'--repeats must be at least 1 (got {args.repeats})')
     from benchmarks.layer_plots import layer_table, plot_layers
 
     path = args.out / 'layer.json'
-    if args.extend and not path.exists():
-        print(f"error: no '{path}' to extend; run without --extend", file=sys.stderr)
-        return 2
-    if args.extend:
-        results = extend(json.loads(path.read_text(encoding='utf-8')), args.repeats)
-    else:
+    if not args.extend:
         results = run(args.repeats, args.quick)
+    elif path.exists():
+        results = extend(read_json(path), args.repeats)
+    else:
+        raise ValueError(f"no '{path}' to extend; run without --extend")
     write_json(path, results)
     plot_layers(results, args.out / 'layer.png')
     print(layer_table(results))
-    return 0
 
 
 if __name__ == '__main__':

@@ -27,9 +27,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.records import environment, write_json
+from benchmarks.command import plain_parser, run_command
+from benchmarks.records import environment, read_json, write_json
 from benchmarks.soak import soak
 from benchmarks.suites import LAST, ROOT, junit_options, read_junit, run, run_pytest
 
@@ -127,11 +126,7 @@ OPTIONS = {'fuzz': 'count', 'kills': 'kills', 'soak': 'minutes'}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs parts, one after the other, and keeps what the others had found."""
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.reliability',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser('benchmarks.reliability', __doc__)
     add = parser.add_argument
     add('parts', nargs='*', metavar='PART', help='(default: all)')
     add('--count', type=int, default=1500, help='damaged files a reader')
@@ -145,7 +140,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no part '{unknown[0]}' (there are {', '.join(PARTS)})")
     if args.sessions and (unknown := sorted(set(args.sessions) - set(_sessions()))):
         parser.error(f"no session '{unknown[0]}' (there are {', '.join(_sessions())})")
-    torch.set_num_threads(1)
+    return run_command(parser, _run, argv)
+
+
+def _run(args: argparse.Namespace) -> None:
     path = args.out / NAME
     report = _load(args.out)
     for name in args.parts or PARTS:
@@ -157,13 +155,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         report[name]['environment'] = environment('cpu')
         write_json(path, report)
     print(path.read_text(encoding='utf-8'))
-    return 0
 
 
 def _load(folder: Path) -> dict[str, Any]:
     """What was found before, by part."""
     path = folder / NAME
-    found = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+    found = read_json(path) if path.exists() else {}
     return dict.fromkeys(PARTS, NOT_RUN) | found
 
 

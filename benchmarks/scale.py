@@ -24,7 +24,14 @@ import torch
 from agnn_pyg.features import Attributes
 from agnn_pyg.graph import attribute_graph
 from agnn_pyg.recall import pool_recall
-from benchmarks.records import environment, peak_memory_mb, write_json
+from benchmarks.command import plain_parser, run_command
+from benchmarks.records import (
+    content_of,
+    environment,
+    peak_memory_mb,
+    read_json,
+    write_json,
+)
 from benchmarks.scale_epoch import measure_epoch
 from benchmarks.scale_plots import plot_scale, scale_table
 from data.zipf import FILMS, PEOPLE, zipf_bags, zipf_ratings
@@ -120,11 +127,7 @@ def in_a_process(point: dict[str, Any]) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.scale',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = plain_parser('benchmarks.scale', __doc__)
     parser.add_argument('--out', type=Path, default=Path('runs'))
     parser.add_argument(
         '--nodes', type=int, nargs='+', default=NODES, help='sizes of the tables'
@@ -138,20 +141,22 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('--smoke', action='store_true', help='tiny tables')
     parser.add_argument('--point', action='store_true', help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
-    torch.set_num_threads(1)
+    return run_command(parser, _run, argv)
+
+
+def _run(args: argparse.Namespace) -> None:
     if args.point:
         print(json.dumps(measure(json.load(sys.stdin))))
-        return 0
+        return
     if min(args.nodes) < 2:
-        print(f'error: --nodes must be at least 2 (got {args.nodes})', file=sys.stderr)
-        return 2
+        raise ValueError(f'--nodes must be at least 2 (got {args.nodes})')
     path = args.out / 'scale.json'
     # Points that were measured before are kept, so that a run may be cut in parts.
     content = {'environment': environment('cpu'), 'points': []}
     if path.exists():
-        known = json.loads(path.read_text(encoding='utf-8'))['points']
-        content['points'] = [p for p in known if p['part'] not in args.again]
+        known = read_json(path)['points']
+        with content_of(path):
+            content['points'] = [p for p in known if p['part'] not in args.again]
     sizes = (SMOKE, SMOKE_EPOCHS) if args.smoke else (tuple(args.nodes), EPOCHS)
     for point in points(*sizes):
         if not any(point.items() <= known.items() for known in content['points']):
@@ -160,7 +165,6 @@ def main(argv: list[str] | None = None) -> int:
             print(content['points'][-1], flush=True)
     plot_scale(content, args.out / 'scale.png')
     print(scale_table(content))
-    return 0
 
 
 if __name__ == '__main__':

@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
         config, tables = _smoke(config)
     else:
         tables = _load(config.data)
+    _check_relevant(config.data.relevant, tables)
     split = episodes_of(config, tables, args.split_seed)
     likelihood = 'bernoulli' if set(tables.ratings['rating']) <= {0, 1} else 'gaussian'
     labels = likelihood, config.data.relevant
@@ -76,6 +77,18 @@ def run(args: argparse.Namespace) -> None:
             plot_tanp,
         ),
     )
+
+
+def _check_relevant(relevant: float, tables: RatingTables) -> None:
+    """Raises ``ValueError`` unless some ratings are relevant and others are not."""
+    low, high = (float(v) for v in tables.ratings['rating'].agg(['min', 'max']))
+    if low == high:
+        raise ValueError(f'All ratings are {low:g}; there is nothing to rank by')
+    if not low <= relevant < high:
+        raise ValueError(
+            f"'data.relevant' must be from {low:g} to below {high:g}, so that some "
+            f'ratings are above it and some are not (got {relevant})'
+        )
 
 
 def _describe(

@@ -7,7 +7,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
-from tanp import TaNP
+import torch
+
+from agnn_pyg.tables.rules import POSITIVE, Rule, whole
+from benchmarks import config
+from tanp import TaNP, model_rules, setting_rules
+from tanp.metrics import episode_metrics
 from tanp.train import TaskModule
 
 
@@ -26,6 +31,25 @@ def arguments_of(thing: Callable[..., Any], leave_out: tuple[str, ...]) -> type:
 
 
 TABLES = ('num_items', 'num_users', 'item_attributes', 'user_attributes')
+# One task, whose metrics have the names that there are.
+_SCORED = torch.zeros(2, 1, 10)
+MONITORS = (
+    'val_loss',
+    *(f'val_{name}' for name in episode_metrics(*_SCORED, _SCORED[0] == 0)),
+)
+# As in :data:`benchmarks.config.RULES`.
+RULES = (
+    setting_rules.RULES
+    | model_rules.RULES
+    | {
+        **{name: config.RULES[name] for name in ('num_knots', 'gradient_clip')},
+        'min_task_size': whole(1),
+        'kl_weight': config.NOT_NEGATIVE,
+        'clustering_weight': config.NOT_NEGATIVE,
+        'damping': POSITIVE,
+        'monitor': Rule(f'one of {MONITORS}', lambda value: value in MONITORS),
+    }
+)
 ModelConfig = arguments_of(TaNP, (*TABLES, 'statistics'))
 ModuleConfig = arguments_of(TaskModule, ('model', 'ks', 'relevant', 'seed'))
 
@@ -109,6 +133,8 @@ class TrainConfig(ModuleConfig):
 @dataclasses.dataclass(frozen=True)
 class TaNPConfig:
     """A whole run but for its seeds."""
+
+    rules = RULES
 
     data: EpisodesConfig
     statistics: StatisticsConfig = StatisticsConfig()

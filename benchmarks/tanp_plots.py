@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import plain_parser, run_command
 from benchmarks.plots import MODEL_COLOR, new_figure, save, title_of
 from benchmarks.records import read_reports
 from benchmarks.tanp_tables import NAMES, models_of
@@ -194,17 +195,19 @@ def cluster_assignments(report: dict[str, Any]) -> Any:
 
 def main(argv: list[str] | None = None) -> int:
     """Draws quality by support size over all splits of a config."""
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.tanp_plots', description=main.__doc__
-    )
+    parser = plain_parser('benchmarks.tanp_plots', main.__doc__)
     parser.add_argument('folders', type=Path, nargs='+', help='of reports of a config')
-    for folder in parser.parse_args(argv).folders:
+    return run_command(parser, _run, argv)
+
+
+def _run(args: argparse.Namespace) -> None:
+    for folder in args.folders:
         reports = read_reports(folder)
         if not reports:
-            print(f"error: no report.json in '{folder}'", file=sys.stderr)
-            return 2
+            raise ValueError(f"no report.json in '{folder}'")
+        if any('support_sizes' not in report for report in reports):
+            raise ValueError(f"'{folder}' must hold reports of benchmarks.tanp alone")
         print(save(support_sizes(reports), folder / 'support-size.png'))
-    return 0
 
 
 if __name__ == '__main__':

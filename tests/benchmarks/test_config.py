@@ -74,6 +74,30 @@ def test_bad_keys_and_values_are_named(tmp_path, addition, match):
         load_config(write(tmp_path, MINIMAL + addition))
 
 
+@pytest.mark.parametrize(
+    'setting',
+    [
+        *('train.ema_decay = 3.0', 'train.weight_decay = -1.0', 'train.lr = 0.0'),
+        *('train.cold_users = 1.5', 'train.gradient_clip = 0.0', 'train.epochs = 0'),
+        *('messages.folds = 1', 'messages.kinds = ["mood"]', 'messages.shared = -1'),
+        *('model.hidden_channels = -1', 'graph.pool = 0.0', 'data.num_knots = 1'),
+    ],
+)
+def test_values_are_what_the_recommender_s_rules_say(tmp_path, setting):
+    name = setting.split()[0]
+    section, key = name.split('.')
+    rest = setting.removeprefix(name)
+    text = MINIMAL if f'[{section}]' in MINIMAL else f'{MINIMAL}[{section}]\n'
+    text = text.replace(f'[{section}]', f'[{section}]\n{key}{rest}')
+    with pytest.raises(ValueError, match=rf"run.toml': '{name}' must be "):
+        load_config(write(tmp_path, text))
+
+
+def test_the_network_needs_no_hidden_layer(tmp_path):
+    path = write(tmp_path, MINIMAL + '[model]\nhidden_channels = 0\n')
+    assert load_config(path).model.hidden_channels == 0
+
+
 def test_lacking_key_is_named(tmp_path):
     text = MINIMAL.replace('mode = "warm"\n', '')
     with pytest.raises(ValueError, match=r"key 'data.mode' is lacking"):

@@ -17,6 +17,7 @@ from benchmarks.tanp import main
 from benchmarks.tanp_plots import main as plots
 from benchmarks.tanp_tables import size_table, summary_table
 from data.lastfm import ADDRESS, SHA256
+from data.synthetic import planted_tables
 from data.tastes import planted_tastes
 from data.web import fetch_address
 from tanp import split_episodes
@@ -170,6 +171,24 @@ def test_bad_training_settings(tmp_path, capsys, monkeypatch, text, match):
 
 
 @pytest.mark.parametrize(
+    ('ratings', 'match'),
+    [
+        (planted_tables(num_users=90).ratings, "'data.relevant' must be from 1"),
+        (planted_tastes().ratings.assign(rating=1), 'All ratings are 1; there is'),
+    ],
+)
+def test_ratings_that_are_all_relevant(tmp_path, capsys, monkeypatch, ratings, match):
+    monkeypatch.setattr('benchmarks.tanp.run_seeds', lambda *_: pytest.fail('too far'))
+    path = tmp_path / 'ratings.csv'
+    ratings.to_csv(path, index=False)
+    config = tmp_path / 'own.toml'
+    text = f'[data]\ndataset = "files"\nratings = "{path.as_posix()}"\n'
+    config.write_text(text + 'support_size = 5\nmin_size = 15\n', encoding='utf-8')
+    assert main([str(config), '--out', str(tmp_path)]) == 2
+    assert match in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ('arguments', 'match'),
     [
         (['no-such.toml'], 'No config file'),
@@ -249,3 +268,5 @@ def test_summary_figure_over_splits(tmp_path, capsys):
     assert (folder / 'support-size.png').read_bytes().startswith(b'\x89PNG')
     assert plots([str(tmp_path / 'nothing')]) == 2
     assert 'no report.json' in capsys.readouterr().err
+    assert plots(['benchmarks/results/agnn/ml100k-warm']) == 2
+    assert 'must hold reports of benchmarks.tanp alone' in capsys.readouterr().err

@@ -65,6 +65,26 @@ def test_bad_keys_and_values_are_named(tmp_path, addition, match):
         load(tmp_path, addition)
 
 
+@pytest.mark.parametrize(
+    ('section', 'key', 'value'),
+    [
+        *(('model', 'attention_heads', '-1'), ('model', 'processes', '-1')),
+        *(('model', 'task_channels', '[]'), ('model', 'task_channels', '[0]')),
+        *(('train', 'monitor', '"foo"'), ('train', 'ema_decay', '3.0')),
+        *(('train', 'weight_decay', '-1.0'), ('train', 'min_task_size', '0')),
+        ('statistics', 'damping', '-1.0'),
+    ],
+)
+def test_values_are_what_the_recommender_s_rules_say(tmp_path, section, key, value):
+    with pytest.raises(ValueError, match=rf"run.toml': '{section}.{key}' must be "):
+        load(tmp_path, f'[{section}]\n{key} = {value}\n')
+
+
+@pytest.mark.parametrize('name', ['val_loss', 'val_ndcg@10', 'val_mse'])
+def test_what_validation_gives_may_be_monitored(tmp_path, name):
+    assert load(tmp_path, f'[train]\nmonitor = "{name}"').train.monitor == name
+
+
 def test_optional_values_can_be_switched_off(tmp_path):
     text = '[train]\npatience = "none"\nquery_sizes = "none"\ngradient_clip = 1\n'
     config = load(tmp_path, text)
