@@ -13,7 +13,7 @@ import torch
 from pandas.api.types import is_list_like
 
 from agnn_pyg.tables import check_columns, read_rated_pairs
-from agnn_pyg.tables.rules import Rule, check_rule, one_of, whole
+from agnn_pyg.tables.rules import SEED, Rule, check_rule, one_of, whole
 from tanp.episodes import Episodes, offsets
 
 __all__ = ['EpisodeSplit', 'split_episodes']
@@ -94,7 +94,7 @@ def split_episodes(
             training reads :attr:`EpisodeSplit.warm`), or one with an episode
             (:obj:`"episodes"`, right where only these are trained on).
             (default: :obj:`"warm"`)
-        seed (int, optional): (default: :obj:`0`)
+        seed (int, optional): From 0. (default: :obj:`0`)
 
     Raises:
         ValueError: If an argument lies outside its range, an id is in no
@@ -103,7 +103,7 @@ def split_episodes(
     check_rule(support_size, 'support_size', whole(1))
     if min_size is None:
         min_size = support_size + 10
-    _check(support_size, min_size, max_size, fractions, seen)
+    _check(support_size, min_size, max_size, fractions, seen, seed)
     check_columns(ratings, 'ratings', ['user', 'item', 'rating'])
     if not len(ratings):
         raise ValueError("'ratings' has no rows; there is nothing to split")
@@ -235,7 +235,10 @@ def _check(
     max_size: int,
     fractions: tuple[float, float],
     seen: str,
+    seed: int,
 ) -> None:
+    # Python's stream of a seed is that of its negative, too.
+    check_rule(seed, 'seed', SEED)
     check_rule(min_size, 'min_size', whole(2))
     check_rule(max_size, 'max_size', whole(2))
     if not support_size < min_size <= max_size:

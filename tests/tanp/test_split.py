@@ -105,6 +105,7 @@ def test_the_same_seed_is_the_same_split(frame, split):
         ({'fractions': (0.9, 0.1)}, "'fractions' must be two positive shares"),
         ({'fractions': 0.7}, "'fractions' must be two positive .*got 0.7"),
         ({'seen': 'all'}, "'seen' must be one of"),
+        ({'seed': -1}, "'seed' must be at least 0 .*got -1"),
     ],
 )
 def test_bad_options(frame, options, message):
