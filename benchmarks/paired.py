@@ -59,6 +59,11 @@ def corrected_error(gaps: Sequence[float], test_share: float = TEST_SHARE) -> fl
     the variance has a factor :math:`1/n + n_{test} / n_{train}` in place of
     :math:`1/n` (`"Inference for the Generalization Error"
     <https://doi.org/10.1023/A:1024068626366>`_, Nadeau and Bengio, 2003).
+
+    Args:
+        gaps (sequence): A difference a split.
+        test_share (float, optional): Of what is trained and tested on, the share that
+            is tested on. (default: :data:`TEST_SHARE`)
     """
     factor = 1 / len(gaps) + test_share / (1 - test_share)
     return math.sqrt(factor) * statistics.stdev(gaps)

@@ -159,7 +159,7 @@ def _run(args: argparse.Namespace) -> None:
     text = render(
         'Results',
         'Cold-start recommendation on PyTorch Geometric, measured: AGNN and TaNP '
-        'beside tuned peers, on the same splits in the same runs.',
+        'beside peers, on the same splits in the same runs.',
         shown,
         ('examples.html', 'Worked examples'),
     )

@@ -43,7 +43,7 @@ def cards(tanp: Mapping[str, Reports], titles: Mapping[str, str]) -> list[Card]:
         peer = closest_peer(reports)
         text = (
             f'{NAMES[peer]}: {over_splits(reports, peer, CURVE)}. TaNP ahead by '
-            f'{lead(reports, peer)} (its standard error)'
+            f'{lead(reports, peer)} (its standard error, as splits share users)'
         )
         found.append(Card(title, over_splits(reports, 'tanp', CURVE), text))
     return found
@@ -70,7 +70,7 @@ def results_section(tanp: Mapping[str, Reports], titles: Mapping[str, str]) -> S
                 summary_table(reports),
                 f'Test scores; splits × model seeds: {splits} × {seeds}. Mean over '
                 f'splits, ± sample standard deviation; leads are paired, ± their '
-                f'standard error. {NOTE}',
+                f'standard error, as splits share users. {NOTE}',
                 OWN,
             ),
             as_table(

@@ -69,6 +69,13 @@ def test_sensitivity_is_a_drop_a_report():
     assert sensitivity(reports, 'flipped_labels') == pytest.approx([0.25, 0.25])
 
 
+def test_sensitivity_averages_seeds_within_splits():
+    reports = [report(0.9, seed, split) for split in (0, 1) for seed in (0, 1)]
+    for made, cost in zip(reports, (0.1, 0.3, 0.2, 0.4), strict=True):
+        made['sensitivity']['another_user']['ndcg@10'] = 0.9 - cost
+    assert sensitivity(reports, 'another_user') == pytest.approx([0.2, 0.3])
+
+
 def test_summary_averages_seeds_within_splits_and_pairs_splits():
     reports = [
         report(0.90, 0, 0, peer=0.80),
@@ -79,8 +86,8 @@ def test_summary_averages_seeds_within_splits_and_pairs_splits():
     table = summary_table(reports)
     # Splits average .91 and .96: mean .935, sample deviation .0354.
     assert row(table, 'TaNP')[4] == '0.935 ± 0.035'
-    # Leads of .11 and .13: mean .12, standard error .01.
-    assert row(table, 'item-kNN')[7] == '0.120 ± 0.010'
+    # Leads of .11 and .13: mean .12, deviation .01414, times the root of 1/2 + 2/7.
+    assert row(table, 'item-kNN')[7] == '0.120 ± 0.013'
     assert row(table, 'TaNP')[7] == ''
     assert row(size_table(reports), 'TaNP')[1:] == ['0.700', '0.935']
 
