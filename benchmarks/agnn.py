@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from agnn_pyg.tables.checks import check_spread
 from benchmarks.agnn_tables import run_table
 from benchmarks.command import (
     Benchmark,
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         tables = load_dataset(config.data.dataset)
     parts = _split(config, tables, args)
+    check_spread(parts.train['rating'].to_numpy(), 'ratings')
     files = [path.name for path in args.split_files or []]
     peers = named_peers(args.peers, quick=QUICK, all=tuple(PEERS))
     # The same for every model seed: messages are propagated, not trained.

@@ -37,8 +37,16 @@ def environment(device: str) -> dict[str, Any]:
         'cores': os.cpu_count(),
         'threads': torch.get_num_threads(),
         'memory_gb': _memory_gb(),
+        **code_state(),
+    }
+
+
+def code_state() -> dict[str, Any]:
+    """The commit, and whether files differ from it; none where nothing tells."""
+    changed = _git('status', '--porcelain', '--untracked-files=no', *CODE)
+    return {
         'git_commit': _git('rev-parse', 'HEAD'),
-        'git_dirty': bool(_git('status', '--porcelain', '--untracked-files=no', *CODE)),
+        'git_dirty': None if changed is None else changed != '',
     }
 
 

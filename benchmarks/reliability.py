@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.command import plain_parser, run_command
-from benchmarks.records import environment, read_json, write_json
+from benchmarks.records import code_state, environment, read_json, write_json
 from benchmarks.soak import soak
 from benchmarks.suites import LAST, ROOT, junit_options, read_junit, run, run_pytest
 
@@ -193,9 +193,7 @@ def _session(name: str) -> dict[str, Any]:
         else:
             result = 'failed' if result == 'success' else result
             found = {'said': (done.stdout + done.stderr).splitlines()[-LAST:]}
-    where = environment('cpu')
-    commit = {key: where[key] for key in ('git_commit', 'git_dirty')}
-    return {'result': result, **found, **_versions(name), **commit}
+    return {'result': result, **found, **_versions(name), **code_state()}
 
 
 def _versions(session: str) -> dict[str, str]:

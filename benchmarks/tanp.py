@@ -14,6 +14,7 @@ import dataclasses
 import sys
 from typing import Any
 
+from agnn_pyg.tables.checks import check_spread
 from benchmarks.command import (
     Benchmark,
     make_parser,
@@ -81,9 +82,9 @@ def run(args: argparse.Namespace) -> None:
 
 def _check_relevant(relevant: float, tables: RatingTables) -> None:
     """Raises ``ValueError`` unless some ratings are relevant and others are not."""
-    low, high = (float(v) for v in tables.ratings['rating'].agg(['min', 'max']))
-    if low == high:
-        raise ValueError(f'All ratings are {low:g}; there is nothing to rank by')
+    ratings = tables.ratings['rating'].to_numpy()
+    check_spread(ratings, 'ratings')
+    low, high = float(ratings.min()), float(ratings.max())
     if not low <= relevant < high:
         raise ValueError(
             f"'data.relevant' must be from {low:g} to below {high:g}, so that some "

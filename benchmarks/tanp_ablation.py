@@ -21,6 +21,7 @@ from benchmarks.command import Options, plain_parser, run_command
 from benchmarks.config import load_config
 from benchmarks.markdown import markdown, mean_std, plus_minus
 from benchmarks.records import (
+    code_state,
     content_of,
     differing,
     environment,
@@ -129,6 +130,7 @@ def run(
                 row = {'name': name, 'split': split_seed, 'seed': seed, **scores}
                 row['best_epoch'] = result.best_epoch
                 row['config'] = dataclasses.asdict(config)
+                row |= code_state()  # rows that are kept may be of another commit
                 rows.append(row)
                 write_json(path, {'environment': environment('cpu'), 'runs': rows})
     return rows

@@ -71,6 +71,15 @@ def test_split_files_reproduce_the_seeded_split(tmp_path):
     assert seeded['peers'] == filed['peers']
 
 
+def test_ratings_that_are_all_equal(tmp_path, capsys):
+    parts = split(planted_tables(), 'item_cold', seed=0)
+    files = [str(tmp_path / name) for name in ('train.csv', 'test.csv')]
+    for frame, path in zip((parts.fit, parts.test), files, strict=True):
+        frame[['user', 'item', 'rating']].assign(rating=3).to_csv(path, index=False)
+    assert smoke(tmp_path, '--split-files', *files) == 2
+    assert "'ratings' are all 3, so nothing" in capsys.readouterr().err
+
+
 def test_resume_keeps_finished_seeds(tmp_path, capsys):
     smoke(tmp_path)
     path = tmp_path / 'agnn' / 'ml100k-item-cold' / 'split-0' / 'seed-0' / 'report.json'

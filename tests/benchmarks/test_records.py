@@ -29,6 +29,13 @@ def test_environment_tells_hardware_and_versions():
     json.dumps(found, allow_nan=False)
 
 
+def test_what_no_repository_tells_is_not_said_to_be_clean(monkeypatch):
+    assert isinstance(environment('cpu')['git_dirty'], bool)
+    monkeypatch.setenv('PATH', '')
+    found = environment('cpu')
+    assert found['git_commit'] is found['git_dirty'] is None
+
+
 def test_reports_come_in_natural_order(tmp_path):
     for seed in (10, 2, 1):
         write_json(tmp_path / f'seed-{seed}' / 'report.json', {'seed': seed})

@@ -174,7 +174,10 @@ def test_bad_training_settings(tmp_path, capsys, monkeypatch, text, match):
     ('ratings', 'match'),
     [
         (planted_tables(num_users=90).ratings, "'data.relevant' must be from 1"),
-        (planted_tastes().ratings.assign(rating=1), 'All ratings are 1; there is'),
+        (
+            planted_tastes().ratings.assign(rating=1),
+            "'ratings' are all 1, so nothing can be",
+        ),
     ],
 )
 def test_ratings_that_are_all_relevant(tmp_path, capsys, monkeypatch, ratings, match):

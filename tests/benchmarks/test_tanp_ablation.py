@@ -56,6 +56,7 @@ def test_smoke_run_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     path = tmp_path / 'tanp-ablation.json'
     first = json.loads(path.read_text(encoding='utf-8'))['runs']
     assert [run['name'] for run in first] == [WHOLE, PUBLISHED]
+    assert all({'git_commit', 'git_dirty'} <= run.keys() for run in first)
     monkeypatch.setattr(tanp_ablation, 'CHANGES', few)
     assert main(arguments) == 0
     runs = json.loads(path.read_text(encoding='utf-8'))['runs']
