@@ -100,21 +100,9 @@ def check_results(folder: Path) -> None:
 
 
 def read_reports(folder: Path) -> list[Record]:
-    """All reports below a folder, in the order of their paths.
-
-    Raises:
-        ValueError: If one is no report; see :func:`read_json`.
-    """
+    """All reports below a folder, in the order of their paths."""
     paths = sorted(Path(folder).rglob('report.json'), key=_natural)
-    reports = [read_json(path) for path in paths]
-    for report in reports:
-        for part in PARTS:
-            if not isinstance(report.get(part, {}), dict):
-                raise ValueError(
-                    f"'{report.path}' must hold an object as '{part}' (got "
-                    f'{report[part]!r}); {MEND}'
-                )
-    return reports
+    return [read_json(path) for path in paths]
 
 
 def read_json(path: Path) -> Record:
@@ -137,6 +125,12 @@ def read_json(path: Path) -> Record:
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise ValueError(f"'{path}' must hold a JSON object (got {kind}); {MEND}")
+    for part in PARTS:
+        if not isinstance(content.get(part, {}), dict):
+            raise ValueError(
+                f"'{path}' must hold an object as '{part}' (got {content[part]!r}); "
+                f'{MEND}'
+            )
     return content
 
 
@@ -173,8 +167,10 @@ def check_settings(record: Record, config: Any, **run: Any) -> None:
     What was measured with different settings must not be averaged, nor gone on with.
     See :func:`differing`.
     """
-    others = differing(record, config, **run)
-    for name, (before, now) in others.items():
+    with content_of(record.path):
+        others = differing(record, config, **run)
+    if others:
+        name, (before, now) = next(iter(others.items()))
         raise ValueError(
             f"'{record.path}' is of another run: '{name}' was {before!r} and is "
             f'{now!r}; delete its folder, or choose another --out'

@@ -76,6 +76,14 @@ def test_committed_reports_are_of_the_committed_configs(name):
         check_settings(report, load_config(config, *kind), smoke=False)
 
 
+def test_settings_of_a_wrong_shape_are_named(tmp_path):
+    path = tmp_path / 'report.json'
+    write_json(path, {'config': {'train': 3}})
+    config = load_config(CONFIGS / 'tanp' / 'lastfm.toml', TaNPConfig)
+    with pytest.raises(ValueError, match=r"report.json' is of a wrong shape"):
+        check_settings(read_json(path), config)
+
+
 def test_settings_that_came_later_had_their_default():
     config = load_config(CONFIGS / 'tanp' / 'lastfm.toml', TaNPConfig)
     report = {'config': json.loads(json.dumps(dataclasses.asdict(config)))}
