@@ -20,9 +20,9 @@ from agnn_pyg.tables.shell import (
     ROLES,
     add_command,
     add_settings,
-    default_lists,
     note_lists,
     read,
+    read_as_fitted,
     roles_of,
     run,
     settings_of,
@@ -233,7 +233,7 @@ def _explain(args: argparse.Namespace) -> None:
 def _load(args: argparse.Namespace) -> tuple[AGNNRecommender, list]:
     model = _recommender().load(args.model).set_params(progress=False)
     tables = model.fitted_.tables.values()
-    default_lists(args, [f for table in tables for f in table.embedded.fields])
+    read_as_fitted(args, [f for table in tables for f in table.compared.fields])
     files = ((args.users, ['user']), (args.items, ['item']))
     return model, [_read(args, path, model, needed) for path, needed in files]
 

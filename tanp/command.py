@@ -17,9 +17,9 @@ from agnn_pyg.tables.shell import (
     ROLES,
     add_command,
     add_settings,
-    default_lists,
     note_lists,
     read,
+    read_as_fitted,
     roles_of,
     run,
     settings_of,
@@ -182,7 +182,7 @@ def _recommend(args: argparse.Namespace) -> None:
 
 def _adapt(args: argparse.Namespace) -> tuple[TaNPRecommender, AdaptedUsers]:
     model = TaNPRecommender.load(args.model).set_params(progress=False)
-    default_lists(args, model.user_encoder_.fields if model.user_encoder_ else [])
+    read_as_fitted(args, model.user_encoder_.fields if model.user_encoder_ else [])
     support = _read(args, args.support, model, ROLES)
     return model, model.adapt(support, _read(args, args.users, model, ['user']))
 

@@ -23,6 +23,12 @@ SEPARATORS = (',', ';', '\t')
 # unless it is told not to; since then it never does, and to tell it is deprecated.
 _EXACT_ALREADY = tuple(map(int, pd.__version__.split('.')[:2])) >= (3, 1)
 EXACT = {} if _EXACT_ALREADY else {'float_precision': 'round_trip'}
+# Cells of a text file that hold nothing, as pandas has it. Of ids only the empty ones
+# do: somebody may be called NA.
+MISSING = (
+    *('', 'NA', 'N/A', 'n/a', '<NA>', '#NA', '#N/A', '#N/A N/A', 'NULL', 'null'),
+    *('None', 'NaN', 'nan', '-NaN', '-nan', '1.#IND', '-1.#IND', '1.#QNAN', '-1.#QNAN'),
+)
 # What columns are often called, in small letters and letters only.
 NAMES = {
     'user': ('user', 'userid', 'customer', 'customerid', 'reader', 'readerid'),
@@ -49,23 +55,28 @@ def read_file(
     path: str | Path,
     *,
     roles: Mapping[str, str],
-    optional: Sequence[str] = (),
+    named: Mapping[str, str] | None = None,
     kinds: Mapping[str, str] | None = None,
+    texts: Sequence[str] = (),
     lists: Sequence[str] = (),
     list_separator: str = '|',
 ) -> pd.DataFrame:
     """Reads a table whose columns of ids and ratings have other names, perhaps.
 
     A text file is UTF-8, with or without a mark in front, separated by commas,
-    semicolons or tabs.
+    semicolons or tabs. An empty cell holds nothing, nor does one such as NA or null,
+    unless it is an id.
 
     Args:
         path (path): A file of one of :data:`SUFFIXES`.
         roles (mapping): By role (see :data:`NAMES`) the name its column is to
             have. It is looked for under that name, else recognised.
-        optional (sequence, optional): Roles that the table may lack.
+        named (mapping, optional): By role the name that its column has: no other
+            is looked for, and one that only has the name it is to have is left out.
         kinds (mapping, optional): Kinds of ids by role, see
             :class:`~agnn_pyg.tables.ids.Ids`. (default: texts)
+        texts (sequence, optional): Columns of a text file that hold texts, even
+            where all look like numbers, such as 00123.
         lists (sequence, optional): Columns whose cells hold several values.
         list_separator (str, optional): What stands between these.
             (default: :obj:`"|"`)
@@ -76,25 +87,29 @@ def read_file(
     """
     path = Path(path)
     columns = read_columns(path)
+    named = named or {}
     found = {}
     for role, name in roles.items():
-        column = name if name in columns else recognised(columns, role)
-        if column is None and role not in optional:
+        name = named.get(role, name)
+        given = role in named or name in columns
+        found[role] = name if given else recognised(columns, role)
+        if found[role] not in columns:
             raise ValueError(
                 f"'{path}' has no column '{name}'{nearest(name, columns)} (it has "
                 f'{", ".join(columns)}); say --{role} NAME, or rename one'
             )
-        if column is not None:
-            found[role] = column
     ids = {role: c for role, c in found.items() if role in ('user', 'item')}
     split = [column for column in lists if column in columns]
-    frame = _read(path, [*ids.values(), *split])
+    frame = _read(path, columns, [*ids.values()], [*texts, *split])
     for role, column in ids.items():
         kind = (kinds or {}).get(role, 'str')
         frame[column] = _as_kind(frame, column, kind, str(path))
     for column in split:
         frame[column] = _split(frame[column], list_separator)
-    return frame.rename(columns={c: roles[role] for role, c in found.items()})
+    renamed = {c: roles[role] for role, c in found.items()}
+    # Another column may have the name that one is to have.
+    others = set(renamed.values()) - set(renamed)
+    return frame.drop(columns=others, errors='ignore').rename(columns=renamed)
 
 
 def write_file(frame: pd.DataFrame, path: str | Path | None) -> None:
@@ -145,13 +160,23 @@ def read_columns(path: str | Path) -> list[str]:
     return _read_text(path, nrows=0).columns.tolist()
 
 
-def _read(path: Path, texts: Sequence[str]) -> pd.DataFrame:
+def _read(
+    path: Path, columns: Sequence[str], ids: Sequence[str], texts: Sequence[str]
+) -> pd.DataFrame:
     if _suffix(path) == '.parquet':
         try:
-            return pd.read_parquet(path)
+            frame = pd.read_parquet(path)
+            # What was an index is a column as any other; rows are counted from 0.
+            named = [name for name in frame.index.names if name is not None]
+            return frame.reset_index(named).reset_index(drop=True)
         except Exception as error:  # whatever pyarrow and pandas make of it
             raise ValueError(f"'{path}' is damaged ({error}); write it anew") from error
-    return _read_text(path, dtype=dict.fromkeys(texts, str))
+    return _read_text(
+        path,
+        dtype=dict.fromkeys([*ids, *texts], str),
+        na_values=dict.fromkeys(columns, MISSING) | dict.fromkeys(ids, ('',)),
+        keep_default_na=False,
+    )
 
 
 def _read_text(path: Path, **options) -> pd.DataFrame:

@@ -88,12 +88,13 @@ def add_command(
         epilog=f'example:\n  {example}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, texts=())
     add = parser.add_argument
     add('--model', required=True, metavar='FOLDER', help='folder of the model')
     add('--quiet', action='store_true', help='no progress bar, no remarks')
     for role in ROLES:
-        add(f'--{role}', metavar='COLUMN', help=f'column of {role}s (recognised)')
+        help = f'column of {role}s in all tables (default: recognised by its name)'
+        add(f'--{role}', metavar='COLUMN', help=help)
     add('--lists', nargs='+', default=[], metavar='COLUMN', help='columns with lists')
     help = 'in a list (default: as in the fit, or |)'
     add('--list-separator', metavar='TEXT', help=help)
@@ -118,13 +119,18 @@ def note_lists(args: argparse.Namespace) -> None:
     (Path(args.model) / NOTES).write_text(json.dumps(notes), encoding='utf-8')
 
 
-def default_lists(args: argparse.Namespace, fields: Iterable[Field]) -> None:
-    """Reads lists as in what the model was fitted on, unless arguments say otherwise.
+def read_as_fitted(args: argparse.Namespace, fields: Iterable[Field]) -> None:
+    """Reads attributes as those that the model was fitted on.
+
+    Texts are texts, even where all look like numbers in a new file. Lists are lists,
+    unless arguments say otherwise.
 
     Args:
         args: The arguments, which are changed.
         fields: What the model knows of attributes.
     """
+    fields = list(fields)
+    args.texts = [f.column for f in fields if any(isinstance(v, str) for v in f.values)]
     args.lists = args.lists or [f.column for f in fields if f.kind == 'multi']
     notes = Path(args.model) / NOTES
     if args.list_separator is None and notes.is_file():
@@ -180,7 +186,6 @@ def read(
     roles: Mapping[str, str],
     needed: Sequence[str],
     kinds: Mapping[str, str] | None = None,
-    optional: Sequence[str] = (),
 ) -> pd.DataFrame | None:
     """Reads a file of the command line, if there is one.
 
@@ -190,17 +195,15 @@ def read(
         roles: The names that columns shall have, by role.
         needed: Roles to look for.
         kinds: Kinds of ids by role.
-        optional: Of those needed, the ones that may be lacking.
     """
     if path is None:
         return None
-    renamed = {role: getattr(args, role) for role in needed if getattr(args, role)}
-    frame = read_file(
+    return read_file(
         path,
-        roles={role: renamed.get(role, roles[role]) for role in needed},
-        optional=optional,
+        roles={role: roles[role] for role in needed},
+        named={role: getattr(args, role) for role in needed if getattr(args, role)},
         kinds=kinds,
+        texts=args.texts,
         lists=args.lists,
         list_separator=args.list_separator or SEPARATOR,
     )
-    return frame.rename(columns={name: roles[role] for role, name in renamed.items()})

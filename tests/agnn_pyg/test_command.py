@@ -145,6 +145,28 @@ def test_lists_are_read_as_in_the_fit(named, tmp_path, monkeypatch, capsys):
     assert "shell.json' is damaged" in capsys.readouterr().err
 
 
+def test_texts_are_read_as_in_the_fit(tmp_path, monkeypatch, capsys):
+    """A new file may hold no code with a letter, and then looks like numbers."""
+    monkeypatch.chdir(tmp_path)
+    user, item = map(np.ravel, np.indices((12, 9)))
+    rating = 1 + 3 * (user % 3 == 0) + item % 2
+    frame = pd.DataFrame({'user': user, 'item': item, 'rating': rating})
+    frame.to_csv('ratings.csv', index=False)
+    code = ['00123', '00456', '0012A']
+    pd.DataFrame({'user': range(12), 'zip': 4 * code}).to_csv('users.csv', index=False)
+    fit = ['fit', 'ratings.csv', '--users', 'users.csv', '--model', 'm', *QUICK]
+    assert main([*fit, '--network-only', '--quiet']) == 0
+    made = []
+    for new in (code, code[:2]):
+        people = pd.DataFrame({'user': range(50, 50 + len(new)), 'zip': new})
+        people.to_csv('new.csv', index=False)
+        people.assign(item=0).to_csv('pairs.csv', index=False)
+        assert main(['predict', 'pairs.csv', '--users', 'new.csv', '--model', 'm']) == 0
+        made.append(pd.read_csv(io.StringIO(capsys.readouterr().out))['rating'])
+    assert made[1].tolist() == made[0].tolist()[:2]
+    assert made[1].nunique() == 2
+
+
 def test_which_messages(planted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     planted.ratings.to_csv('ratings.csv', index=False)
@@ -209,11 +231,14 @@ def test_nobody_waits_for_pyg_who_asks_for_help():
 def test_arguments_that_are_wrong(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     pd.DataFrame({'who': [1], 'item': [2], 'rating': [3]}).to_csv('r.csv', index=False)
+    fit = ['fit', 'r.csv', '--model', 'm']
     for arguments, message in (
-        (['fit', 'r.csv', '--model', 'm'], "no column 'user'.*say --user NAME"),
-        (['fit', 'r.csv', '--user', 'wh', '--model', 'm'], "did you mean 'who'"),
-        (['fit', 'r.csv', '--model', 'm', '--set', 'x'], 'takes NAME=VALUE'),
-        (['fit', 'r.csv', '--model', 'm', '--set', 'epoch=1'], "mean 'epochs'"),
+        (fit, "no column 'user'.*say --user NAME"),
+        ([*fit, '--user', 'wh'], "did you mean 'who'"),
+        # No guess stands in for what was named.
+        ([*fit, '--user', 'who', '--item', 'items'], "did you mean 'item'.*it has who"),
+        ([*fit, '--set', 'x'], 'takes NAME=VALUE'),
+        ([*fit, '--set', 'epoch=1'], "mean 'epochs'"),
         (['predict', 'r.csv', '--model', 'm'], 'is no folder of a saved model'),
         (['recommend', '--model', 'm'], 'is no folder of a saved model'),
     ):

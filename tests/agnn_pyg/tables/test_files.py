@@ -126,6 +126,50 @@ def test_whole_numbers_beyond_exact_floats(tmp_path):
         read_file(path, roles=ROLES, kinds={'user': 'int'})
 
 
+def test_columns_that_are_named_are_not_guessed(tmp_path):
+    path, roles = tmp_path / 'x.csv', {'user': 'user', 'rating': 'rating'}
+    path.write_text('user,rating,stars\na,1,5\n')
+    frame = read_file(path, roles=roles, named={'rating': 'stars'})
+    assert frame.to_dict('list') == {'user': ['a'], 'rating': [5]}
+    with pytest.raises(
+        ValueError, match=r"no column 'starz', did you mean 'stars'.*it"
+    ):
+        read_file(path, roles=roles, named={'rating': 'starz'})
+    swapped = read_file(
+        path, roles=ROLES | roles, named={'user': 'stars', 'item': 'user'}
+    )
+    assert swapped.to_dict('list') == {'item': ['a'], 'rating': [1], 'user': ['5']}
+
+
+def test_texts_that_look_like_numbers(tmp_path):
+    (tmp_path / 'x.csv').write_text('user,zip,size\n1,00123,7\n2,NA,8\n')
+    frame = read_file(tmp_path / 'x.csv', roles={'user': 'user'}, texts=['zip', 'x'])
+    assert frame['zip'][0] == '00123'
+    assert frame['zip'].isna().tolist() == [False, True]
+    assert frame['size'].tolist() == [7, 8]
+
+
+def test_ids_that_pandas_would_take_for_missing(tmp_path):
+    (tmp_path / 'x.csv').write_text('user,item,rating\nNA,null,1\n,None,NA\n')
+    frame = read_file(tmp_path / 'x.csv', roles=ROLES | {'rating': 'rating'})
+    assert frame['user'].tolist() == ['NA', None]
+    assert frame['item'].tolist() == ['null', 'None']
+    assert frame['rating'].isna().tolist() == [False, True]
+
+
+def test_parquet_with_an_index(tmp_path):
+    pytest.importorskip('pyarrow')
+    frame = pd.DataFrame({'user': ['a', 'b'], 'item': ['c', 'd'], 'age': [3, 4]})
+    path = tmp_path / 'x.parquet'
+    for index in (['user'], ['user', 'item']):
+        frame.set_index(index).to_parquet(path)
+        pd.testing.assert_frame_equal(
+            read_file(path, roles=ROLES), frame, check_dtype=False
+        )
+    frame.set_index(pd.Index([7, 7])).to_parquet(path)
+    assert read_file(path, roles=ROLES).index.tolist() == [0, 1]
+
+
 def test_floats_in_parquet_that_are_no_ids(tmp_path):
     pytest.importorskip('pyarrow')
     frame = pd.DataFrame({'user': [1.0, 2.0**53], 'item': ['a', 'b']})
