@@ -22,8 +22,8 @@ BLOCK_PAIRS, BLOCK_NODES = 2**12, 2**22
 class RatingLoader:
     r"""Iterates over rated pairs; neighbours come from a table drawn once.
 
-    At the start of each epoch every node draws its neighbours (a table of
-    nodes :math:`\times` :obj:`num_neighbors`), so that a batch is indexing
+    At the start of each epoch every node of a pair draws its neighbours (a table
+    of nodes :math:`\times` :obj:`num_neighbors`), so that a batch is indexing
     only. Some of the warm target nodes of a batch may be treated as cold, so
     that training sees what serving will: they draw their neighbours by
     attributes only, as a cold node must.
@@ -72,8 +72,8 @@ class RatingLoader:
         self.epoch = 0
         self.rank, self.world_size = 0, 1
         self._sides = [
-            Side(graph, side, num_neighbors, rate, seed)
-            for side, rate in zip(SIDES, cold_rate, strict=True)
+            Side(graph, side, asked, num_neighbors, rate, seed)
+            for side, asked, rate in zip(SIDES, index, cold_rate, strict=True)
         ]
 
     def set_epoch(self, epoch: int) -> None:

@@ -24,6 +24,8 @@ class Side:
     Args:
         graph (HeteroData): See :func:`~agnn_pyg.graph.rating_graph`.
         side (str): :obj:`"user"` or :obj:`"item"`.
+        asked (Tensor): The nodes that batches are of, in any order and repeated or
+            not: no others draw neighbours.
         num_neighbors (int): Neighbours a node.
         cold_rate (float): Share of warm nodes that are treated as cold.
         seed (int): Of all draws.
@@ -33,6 +35,7 @@ class Side:
         self,
         graph: HeteroData,
         side: str,
+        asked: Tensor,
         num_neighbors: int,
         cold_rate: float,
         seed: int,
@@ -41,6 +44,7 @@ class Side:
         # Looked up once: a graph's own look-up costs more than the indexing.
         store = graph[side]
         self.num_nodes = store.num_nodes
+        self.asked = asked.unique()
         self.attr, self.attr_weight = store.attr, store.attr_weight
         self.cold = store.cold
         self.num_neighbors = num_neighbors
@@ -62,16 +66,19 @@ class Side:
         self._number = torch.empty(0, dtype=torch.long)
 
     def tables(self, epoch: int) -> Tensor:
-        """Neighbours of all nodes, :obj:`[relations, N, K]`, -1 for none."""
-        every = torch.arange(self.num_nodes)
-        tables = []
-        for kind, pool in self.pools.items():
+        """Neighbours of the nodes asked for, -1 for none and of all others.
+
+        Their size is :obj:`[relations, N, K]`.
+        """
+        size = len(self.pools), self.num_nodes, self.num_neighbors
+        tables = self.asked.new_full(size, -1)
+        for table, (kind, pool) in zip(tables, self.pools.items(), strict=True):
             seed = salted(self.seed, *kind)
-            slot = pool.draw(every, self.num_neighbors, seed, epoch)
-            table = torch.full_like(slot, -1)
-            table[slot >= 0] = pool.source[slot[slot >= 0]]
-            tables.append(table)
-        return torch.stack(tables)
+            slot = pool.draw(self.asked, self.num_neighbors, seed, epoch)
+            neighbor = torch.full_like(slot, -1)
+            neighbor[slot >= 0] = pool.source[slot[slot >= 0]]
+            table[self.asked] = neighbor
+        return tables
 
     def batches(
         self, node: Tensor, sizes: list[int], tables: Tensor, keys: list[int]

@@ -101,6 +101,24 @@ def test_neighbors_are_the_draws_of_the_epoch(tiny_graph, tiny_pairs, epoch):
             assert len(expected) == 3 * nodes.num_targets
 
 
+def test_only_nodes_of_pairs_draw(tiny_graph, tiny_pairs, monkeypatch):
+    """To rate one pair in a large graph is not to draw for all who are in it."""
+    few, asked, draw = torch.tensor([[3, 3], [2, 13]]), [], CandidatePool.draw
+
+    def counted(pool, node, *args):
+        asked.append(node.tolist())
+        return draw(pool, node, *args)
+
+    monkeypatch.setattr(CandidatePool, 'draw', counted)
+    (batch,) = RatingLoader(tiny_graph, few, num_neighbors=3, seed=2)
+    assert asked == [[3], [2, 13]]
+    # They draw what they do in the company of others.
+    together = torch.cat([few, tiny_pairs[0]], dim=1)
+    (other,) = RatingLoader(tiny_graph, together, num_neighbors=3, seed=2)
+    for one, many in zip(batch[:2], other[:2], strict=True):
+        assert set(edges_of(one)) <= set(edges_of(many))
+
+
 def drawn(graph, side, relation, node, size, epoch=0, seed=2):
     edges = graph[side, relation, side]
     pool = CandidatePool(edges.edge_index, edges.edge_weight, graph[side].num_nodes)
