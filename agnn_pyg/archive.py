@@ -26,7 +26,7 @@ from agnn_pyg.tables import (
 if TYPE_CHECKING:
     from agnn_pyg.recommender import AGNNRecommender
 
-VERSION = 3
+VERSION = 4
 # Settings that are tuples.
 TUPLES = ('cold_rate', 'message_patterns', 'message_kinds')
 
@@ -39,6 +39,7 @@ def save_recommender(
         'settings': recommender.get_params(),
         'model': fitted.model_config,
         'rating_range': fitted.rating_range,
+        'unit': fitted.unit,
         'history': fitted.history,
         'best_epoch': fitted.best_epoch,
         'tables': {side: table.to_dict() for side, table in fitted.tables.items()},
@@ -95,6 +96,7 @@ def load_recommender(
             config['model'],
             relations,
             tuple(config['rating_range']),
+            config['unit'],
             config['history'],
             config['best_epoch'],
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from agnn_pyg.messages import Messages
 from agnn_pyg.model import AGNN
 from agnn_pyg.node_table import NodeTable
 from agnn_pyg.relation_map import RelationMap
-from agnn_pyg.setting_rules import check_settings
+from agnn_pyg.setting_rules import batch_size_of, check_settings
 from agnn_pyg.tables.checks import (
     check_columns,
     check_known,
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
 SIDES = ('user', 'item')
 # Far from every training seed, so that no draw of theirs is predicted with.
 EVALUATION_SEED = 1_000_003
+# What lies between the ratings that settings suit, 1 to 5: learning rates and penalties
+# are of that scale, to which others are brought.
+SPAN = 4.0
+# Metrics of a fit in ratings, and those in squares of them.
+METRICS = {'val_rmse': 1, 'val_mae': 1, 'train_mse': 2}
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,9 @@ class Fitted:
         relations: What makes relation features of attributes, by side; empty
             without messages.
         rating_range: Lowest and highest rating.
-        history: Metrics of every epoch.
+        unit: What ratings were divided by for graph, model and messages.
+        history: Metrics of every epoch: those named in :data:`METRICS` of ratings as
+            they were given, the others of ratings divided by the unit.
         best_epoch: The epoch that was kept.
     """
 
@@ -57,8 +65,13 @@ class Fitted:
     model_config: dict[str, Any]
     relations: dict[str, RelationMap]
     rating_range: tuple[float, float]
+    unit: float
     history: list[dict[str, float]]
     best_epoch: int
+
+    def rated(self, made: np.ndarray) -> np.ndarray:
+        """What the model makes of pairs, as ratings in their range."""
+        return np.clip(self.unit * made, *self.rating_range)
 
 
 # Whoever draws random numbers of PyTorch goes on where they were before the fit.
@@ -79,6 +92,9 @@ def fit_frames(
     if not len(rating):
         raise ValueError("'ratings' has no rows; there is nothing to train on")
     check_spread(rating.numpy(), 'ratings')
+    rating_range = float(rating.min()), float(rating.max())
+    unit = (rating_range[1] - rating_range[0]) / SPAN
+    rating = rating / unit
     tables, embedded = _tables(settings, ratings, users, items)
     index = pair_rows(settings, ratings, 'ratings', tables)
     graph = rating_graph(
@@ -97,7 +113,7 @@ def fit_frames(
             graph,
             index,
             rating,
-            batch_size=settings.batch_size,
+            batch_size=batch_size_of(settings, len(rating)),
             num_neighbors=settings.num_neighbors,
             cold_rate=settings.cold_rate,
             shuffle=True,
@@ -105,7 +121,7 @@ def fit_frames(
         )
     ]
     if has_validation:
-        held_out = _ratings(settings, validation, 'validation')
+        held_out = _ratings(settings, validation, 'validation') / unit
         rows = pair_rows(settings, validation, 'validation', tables)
         loaders.append(serving_loader(settings, graph, rows, held_out))
     config = {
@@ -136,8 +152,9 @@ def fit_frames(
         module.model.eval(),
         config,
         relations,
-        module.rating_range,
-        result.history,
+        rating_range,
+        unit,
+        [_in_ratings(epoch, unit) for epoch in result.history],
         result.best_epoch,
     )
 
@@ -184,10 +201,15 @@ def serving_loader(
 def serving_options(settings: AGNNRecommender) -> dict[str, int]:
     """Arguments of :func:`~agnn_pyg.link_loader.rating_loader` for predictions."""
     return {
-        'batch_size': max(settings.batch_size, 4096),
+        'batch_size': max(settings.batch_size or 0, 4096),
         'num_neighbors': settings.num_neighbors,
         'seed': EVALUATION_SEED,
     }
+
+
+def _in_ratings(metrics: dict[str, float], unit: float) -> dict[str, float]:
+    """Metrics of an epoch, as of ratings that were not divided by a unit."""
+    return {n: value * unit ** METRICS.get(n, 0) for n, value in metrics.items()}
 
 
 def _ratings(settings: AGNNRecommender, frame: pd.DataFrame, name: str) -> Tensor:

@@ -49,6 +49,9 @@ class AGNNRecommender(Settings):
     :class:`~agnn_pyg.AttributeEncoder` says. Without a table of users (items),
     all have one attribute in common: new ones are then rated as the average.
 
+    Ratings are numbers of any scale. Settings suit those of 1 to 5, to the spread of
+    which others are brought, and predictions back from it.
+
     Args:
         user (str, optional): The column of user ids. (default: :obj:`"user"`)
         item (str, optional): The column of item ids. (default: :obj:`"item"`)
@@ -75,7 +78,8 @@ class AGNNRecommender(Settings):
             (default: :obj:`32`)
         dropout (float, optional): (default: :obj:`0.0`)
         epochs (int, optional): (default: :obj:`10`)
-        batch_size (int, optional): (default: :obj:`2048`)
+        batch_size (int, optional): Ratings a training batch.
+            (default: 2048, or fewer where an epoch would have less than 32 batches)
         lr (float, optional): Learning rate. (default: :obj:`3e-3`)
         free_lr (float, optional): Learning rate of preferences and biases.
             (default: :obj:`3e-2`)
@@ -131,7 +135,7 @@ class AGNNRecommender(Settings):
         hidden_channels: int = 32,
         dropout: float = 0.0,
         epochs: int = 10,
-        batch_size: int = 2048,
+        batch_size: int | None = None,
         lr: float = 3e-3,
         free_lr: float = 3e-2,
         preference_weight: float = 0.01,
@@ -219,9 +223,7 @@ class AGNNRecommender(Settings):
         rating = np.empty(0)
         if index.size(1):
             loader = serving_loader(self, serving.graph, index)
-            rating = predict(
-                serving.model, loader, self.draws, fitted.rating_range
-            ).numpy()
+            rating = fitted.rated(predict(serving.model, loader, self.draws).numpy())
         return pd.Series(rating, index=pairs.index, name=self.rating)
 
     def recommend(
@@ -273,7 +275,7 @@ class AGNNRecommender(Settings):
             {
                 self.user: serving.ids['user'].values[rows[0]][user],
                 self.item: serving.ids['item'].values[rows[1]][item],
-                self.rating: rating.astype(float).clip(*fitted.rating_range),
+                self.rating: fitted.rated(rating.astype(float)),
             }
         )
         return result.assign(rank=pd.Series(user).groupby(user).cumcount() + 1)
@@ -309,15 +311,17 @@ class AGNNRecommender(Settings):
             draws=self.draws,
             **serving_options(self),
         )
-        total = sum(parts.values())
-        rating = float(np.clip(total, *fitted.rating_range))
+        rating = float(fitted.rated(sum(parts.values())))
+        parts = {name: fitted.unit * part for name, part in parts.items()}
         found = carriers(serving.model, serving.graph, *index[:, 0].tolist())
         frames = []
         for columns_of, side in itertools.product((neighbours, found), SIDES):
             columns = {k: v.numpy() for k, v in columns_of[side].items()}
             ids = serving.ids[side].values[columns.pop('node')]
             frames.append(pd.DataFrame({getattr(self, side): ids, **columns}))
-        parts['clamped'] = rating - total
+        for carried in frames[2:]:
+            carried['message'] *= fitted.unit
+        parts['clamped'] = rating - sum(parts.values())
         return Explanation(user, item, rating, parts, *frames)
 
     def save(self, path: str | os.PathLike) -> None:

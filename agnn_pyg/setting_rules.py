@@ -15,6 +15,7 @@ from agnn_pyg.tables.rules import (
     check_fit,
     check_rules,
     number,
+    optional,
     some_of,
     whole,
 )
@@ -22,7 +23,10 @@ from agnn_pyg.tables.rules import (
 if TYPE_CHECKING:
     from agnn_pyg.recommender import AGNNRecommender
 
+# An epoch of fewer steps, on a small table, would hardly train.
+MAX_BATCH, MIN_STEPS = 2048, 32
 RULES = SHARED | {
+    'batch_size': optional(whole(1)),
     'num_knots': whole(2),
     'num_neighbors': whole(0),
     'preference': TRUTH,
@@ -54,3 +58,10 @@ def check_settings(settings: AGNNRecommender, has_validation: bool) -> None:
     check_fit(settings, RULES, has_validation)
     if settings.message_share:
         check_rules(settings, MESSAGE_RULES)
+
+
+def batch_size_of(settings: AGNNRecommender, num_ratings: int) -> int:
+    """The ratings of a training batch, chosen by their number unless set."""
+    if settings.batch_size is not None:
+        return settings.batch_size
+    return max(1, min(MAX_BATCH, num_ratings // MIN_STEPS))

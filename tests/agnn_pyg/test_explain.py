@@ -32,7 +32,8 @@ def test_parts_are_what_is_added_to_the_mean_rating(explained, planted, recommen
     explanation, _ = explained
     parts, mean = explanation.parts, planted.ratings['rating'].mean()
     assert parts['mean rating'] == pytest.approx(mean, abs=1e-6)
-    bias = float(recommender.fitted_.model.bias.detach())
+    fitted = recommender.fitted_
+    bias = fitted.unit * float(fitted.model.bias.detach())
     assert parts['global bias'] == pytest.approx((bias - mean) / 4, abs=1e-6)
 
 
@@ -42,7 +43,8 @@ def test_messages_are_what_they_add_to_the_mean_rating(recommender, planted):
         torch.from_numpy(table.ids.rows(planted.ratings[:1], side, 'ratings'))
         for side, table in recommender.fitted_.tables.items()
     ]
-    message = float(model.messages(*rows)) - planted.ratings['rating'].mean()
+    message = recommender.fitted_.unit * float(model.messages(*rows))
+    message -= planted.ratings['rating'].mean()
     parts = recommender.explain(pair['user'], pair['item']).parts
     assert parts['messages'] == pytest.approx(0.75 * message, abs=1e-5)
 

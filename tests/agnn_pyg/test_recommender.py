@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from agnn_pyg.recommender import AGNNRecommender
+from agnn_pyg.setting_rules import batch_size_of
 from benchmarks.config import (
     AGNNConfig,
     DataConfig,
@@ -120,6 +121,7 @@ def test_a_fresh_process_gives_the_same_digits(recommender, planted, tmp_path):
 import pandas as pd, torch
 torch.set_num_threads(1)
 from agnn_pyg.recommender import AGNNRecommender
+from agnn_pyg.setting_rules import batch_size_of
 loaded = AGNNRecommender.load('model')
 frames = [pd.read_pickle(name) for name in ('later', 'users', 'items')]
 loaded.predict(*frames).to_pickle('predicted')
@@ -305,3 +307,32 @@ def test_films_and_users_of_the_next_day(ml100k, tmp_path):
     top = model.recommend(users, items=items)
     assert len(top) == 9430
     assert time.process_time() - start < 2
+
+
+def test_no_scale_of_ratings_is_better_than_another(planted):
+    """By a power of two, of which no digit is rounded."""
+    ratings, held_out = planted.ratings.iloc[:-100], planted.ratings.iloc[-100:]
+    options = SETTINGS | {'epochs': 1, 'message_patterns': ('warm',)}
+    made = {}
+    for scale in (1, 32):
+        frames = [f.assign(rating=scale * f['rating']) for f in (ratings, held_out)]
+        model = AGNNRecommender(**options)
+        model.fit(frames[0], planted.users, planted.items, frames[1])
+        pair = held_out.iloc[0]
+        why = model.explain(pair['user'], pair['item'])
+        last = model.fitted_.history[-1]
+        made[scale] = [
+            *model.predict(held_out),
+            *model.recommend([pair['user']], 3)['rating'],
+            *[why.rating, *why.parts.values(), *why.rated['message']],
+            *[last['val_rmse'], last['val_mae'], last['train_mse'] / scale],
+        ]
+    assert made[32] == [32 * value for value in made[1]]
+
+
+@pytest.mark.parametrize(
+    ('num_ratings', 'expected'), [(7, 1), (1200, 37), (65_535, 2047), (10**7, 2048)]
+)
+def test_small_tables_are_trained_in_as_many_steps(num_ratings, expected):
+    assert batch_size_of(AGNNRecommender(), num_ratings) == expected
+    assert batch_size_of(AGNNRecommender(batch_size=512), num_ratings) == 512
