@@ -24,6 +24,7 @@ from agnn_pyg.tables.checks import (
     check_known,
     check_spread,
     read_rated_pairs,
+    unit_of,
 )
 from agnn_pyg.tables.ids import Ids
 
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 SIDES = ('user', 'item')
 # Far from every training seed, so that no draw of theirs is predicted with.
 EVALUATION_SEED = 1_000_003
-# What lies between the ratings that settings suit, 1 to 5: learning rates and penalties
-# are of that scale, to which others are brought.
-SPAN = 4.0
 # Metrics of a fit in ratings, and those in squares of them.
 METRICS = {'val_rmse': 1, 'val_mae': 1, 'train_mse': 2}
 
@@ -93,7 +91,7 @@ def fit_frames(
         raise ValueError("'ratings' has no rows; there is nothing to train on")
     check_spread(rating.numpy(), 'ratings')
     rating_range = float(rating.min()), float(rating.max())
-    unit = (rating_range[1] - rating_range[0]) / SPAN
+    unit = unit_of(rating_range)
     rating = rating / unit
     tables, embedded = _tables(settings, ratings, users, items)
     index = pair_rows(settings, ratings, 'ratings', tables)

@@ -110,7 +110,7 @@ class AdaptedUsers:
         made = [self._rate(model, user, item, samples) for model in self.models]
         rating, std = _average(made)
         columns = {fit.rating: self._clamped(rating)} | (
-            {} if std is None else {'std': std}
+            {} if std is None else {'std': fit.unit_ * std}
         )
         return pd.DataFrame(columns, index=pairs.index)
 
@@ -196,7 +196,7 @@ class AdaptedUsers:
             fit.rating: self._clamped(value[task, rank]),
         }
         if std is not None:
-            columns['std'] = std[task, order[task, rank]]
+            columns['std'] = fit.unit_ * std[task, order[task, rank]]
         return pd.DataFrame(columns | {'rank': rank + 1})
 
     def _rate(
@@ -243,7 +243,7 @@ class AdaptedUsers:
 
     def _clamped(self, label: np.ndarray) -> np.ndarray:
         fit = self.recommender
-        return (label + fit.centre_).clip(*fit.rating_range_)
+        return (fit.unit_ * label + fit.centre_).clip(*fit.rating_range_)
 
     def _rows(self, frame: pd.DataFrame, name: str) -> np.ndarray:
         column = self.recommender.user

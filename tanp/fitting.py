@@ -19,6 +19,7 @@ from agnn_pyg.tables import (
     check_spread,
     naming,
     read_ids,
+    unit_of,
     where,
     with_constant,
 )
@@ -79,6 +80,7 @@ class Lessons:
         items: Items, likewise.
         likelihood: Of labels.
         centre: What was taken from all labels.
+        unit: What they were divided by then.
         relevant: Labels above it are likes.
     """
 
@@ -87,6 +89,7 @@ class Lessons:
     items: Side
     likelihood: str
     centre: float
+    unit: float
     relevant: float
 
 
@@ -98,6 +101,7 @@ class Fitted:
     users: Side
     items: Side
     centre: float
+    unit: float
     rating_range: tuple[float, float]
     history: list[dict[str, float]]
     best_epoch: int
@@ -133,21 +137,25 @@ def fit_frames(
     # A Gaussian decoder need not learn where the middle of the scale is.
     centre = 0.0 if likelihood == 'bernoulli' else float(label.mean())
     rating_range = float(label.min()), float(label.max())
+    unit = unit_of(rating_range)
     if likelihood == 'bernoulli':
-        rating_range = 0.0, 1.0
+        rating_range, unit = (0.0, 1.0), 1.0
     # Labels above it are likes, also when they are centred.
     relevant = 0.5 if likelihood == 'bernoulli' else 0.0
     episodes = {
-        name: _episodes(settings, frame, name, values - centre, people.ids, things.ids)
+        name: _episodes(
+            settings, frame, name, (values - centre) / unit, people.ids, things.ids
+        )
         for name, (frame, values) in tables.items()
     }
-    lessons = Lessons(episodes, people, things, likelihood, centre, relevant)
+    lessons = Lessons(episodes, people, things, likelihood, centre, unit, relevant)
     models, results = zip(*_trained(settings, lessons), strict=True)
     return Fitted(
         list(models),
         people,
         things,
         centre,
+        unit,
         rating_range,
         results[0].history,
         results[0].best_epoch,
@@ -209,6 +217,7 @@ def _train(
             average='point',
             relevant=lessons.relevant,
             centre=lessons.centre,
+            unit=lessons.unit,
             seed=seed,
         ),
         *_loaders(settings, lessons.episodes, seed),

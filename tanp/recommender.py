@@ -31,7 +31,7 @@ from tanp.inputs import with_users
 from tanp.model import TaNP
 from tanp.serialization import load_model, save_model
 
-VERSION = 2
+VERSION = 3
 MODEL = 'model-{}.pt'
 
 
@@ -164,7 +164,8 @@ class TaNPRecommender(Settings):
         fitted = fit_frames(self, ratings, users, items, validation)
         self._hold(fitted.models)
         self.users_, self.items_ = fitted.users.ids, fitted.items.ids
-        self.user_encoder_, self.centre_ = fitted.users.encoder, fitted.centre
+        self.user_encoder_ = fitted.users.encoder
+        self.centre_, self.unit_ = fitted.centre, fitted.unit
         self.rating_range_ = fitted.rating_range
         self.history_, self.best_epoch_ = fitted.history, fitted.best_epoch
         return self
@@ -203,7 +204,8 @@ class TaNPRecommender(Settings):
         models = self._models(support, ids, row, users)
         item = self._item_rows(support, 'support')
         self._check_range(support, label)
-        return AdaptedUsers(self, models, ids, row, (user, item, label - self.centre_))
+        label = (label - self.centre_) / self.unit_
+        return AdaptedUsers(self, models, ids, row, (user, item, label))
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes a folder: plain data as JSON, the model beside it.
@@ -222,6 +224,7 @@ class TaNPRecommender(Settings):
             'user_encoder': self.user_encoder_ and self.user_encoder_.to_dict(),
             'members': len(self.models_),
             'centre': self.centre_,
+            'unit': self.unit_,
             'rating_range': self.rating_range_,
             'history': self.history_,
             'best_epoch': self.best_epoch_,
@@ -248,7 +251,7 @@ class TaNPRecommender(Settings):
             made.items_ = Ids.from_dict(config['items'])
             encoder = config['user_encoder']
             made.user_encoder_ = encoder and AttributeEncoder.from_dict(encoder)
-            made.centre_ = config['centre']
+            made.centre_, made.unit_ = config['centre'], config['unit']
             made.rating_range_ = tuple(config['rating_range'])
             made.history_ = config['history']
             made.best_epoch_ = config['best_epoch']

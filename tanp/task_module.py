@@ -51,6 +51,8 @@ class TaskModule(pl.LightningModule):
             (default: :obj:`0.5`)
         centre (float, optional): What was taken from all labels, and is added again
             before they are validated. (default: :obj:`0.0`)
+        unit (float, optional): What they were divided by then, likewise.
+            (default: :obj:`1.0`)
         seed (int, optional): Seeds each epoch anew, so that a resumed run
             repeats one that was left alone. (default: :obj:`0`)
 
@@ -72,6 +74,7 @@ class TaskModule(pl.LightningModule):
         ks: Iterable[int] = (5, 10),
         relevant: float = 0.5,
         centre: float = 0.0,
+        unit: float = 1.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -93,7 +96,8 @@ class TaskModule(pl.LightningModule):
             'clustering_weight': clustering_weight,
             'uniform_clusters': uniform_clusters,
         }
-        self.ks, self.relevant, self.centre = tuple(ks), relevant, centre
+        self.ks, self.relevant = tuple(ks), relevant
+        self.centre, self.unit = centre, unit
         self.seed = seed
         self._terms: list[tuple[tuple[str, ...], Tensor, int]] = []
         self._validated: list[dict[str, Tensor]] = []
@@ -139,16 +143,20 @@ class TaskModule(pl.LightningModule):
         error = negative_log_likelihood(output.score, output.label, reduction='none')
         mask, count = batch.query_mask, batch.query_mask.sum(-1)
         metrics = {'loss': output.rows.pad(error).sum(-1) / count}
-        predicted = output.rows.pad(predict(output.score)) + self.centre
+        predicted = output.rows.pad(predict(output.score))
         ks = [k for k in self.ks if k <= int(count.min())]
         metrics |= episode_metrics(
-            predicted,
-            batch.query_label + self.centre,
+            self._given(predicted),
+            self._given(batch.query_label),
             mask,
             ks,
-            self.relevant + self.centre,
+            self._given(self.relevant),
         )
         self._validated.append(metrics)
+
+    def _given(self, label: float | Tensor) -> float | Tensor:
+        """Labels as they were before they were centred and divided."""
+        return self.unit * label + self.centre
 
     def on_validation_epoch_end(self) -> None:
         parts, self._validated = self._validated, []

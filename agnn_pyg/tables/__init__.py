@@ -17,6 +17,7 @@ from agnn_pyg.tables.checks import (
     check_spread,
     read_rated_pairs,
     table_of,
+    unit_of,
     where,
 )
 from agnn_pyg.tables.folder import (
@@ -46,6 +47,7 @@ __all__ = [
     'read_rated_pairs',
     'read_tensors',
     'table_of',
+    'unit_of',
     'where',
     'with_constant',
     'with_missing',

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+# What lies between the ratings that settings suit.
+SPAN = 5.0 - 1.0
+
 
 def check_columns(frame: pd.DataFrame, name: str, columns: Sequence[str]) -> None:
     """Raises ``ValueError`` unless a frame has the columns, each once.
@@ -77,6 +80,15 @@ def table_of(given: Any, name: str, column: str) -> pd.DataFrame:
             f'[{given!r}]'
         )
     return pd.DataFrame({column: pd.Series(list(given), dtype=object)})
+
+
+def unit_of(rating_range: tuple[float, float]) -> float:
+    """What to divide ratings by, so that they spread as much as those of 1 to 5.
+
+    Learning rates and penalties are of that scale.
+    """
+    low, high = rating_range
+    return (high - low) / SPAN
 
 
 def check_spread(rating: np.ndarray, name: str) -> None:

@@ -558,3 +558,19 @@ def test_settings_that_no_model_has(settings, match):
         ratings = ratings.rename(columns={'rating': 'std'})
     with pytest.raises(ValueError, match=match):
         TaNPRecommender(**settings).fit(ratings)
+
+
+def test_no_scale_of_ratings_is_better_than_another(later):
+    """By a power of two, of which no digit is rounded."""
+    frames = halves(np.arange(12)), halves(np.arange(50, 54)), *later
+    made = {}
+    for scale in (1, 32):
+        train, held_out, support, query = (
+            f.assign(rating=scale * f['rating']) for f in frames
+        )
+        model = TaNPRecommender(**SETTINGS | {'epochs': 1, 'members': 2})
+        today = model.fit(train, validation=held_out).adapt(support)
+        top = today.recommend(k=2)
+        values = today.predict(query).to_numpy().ravel()
+        made[scale] = [*values, *top['rating'], *top['std']]
+    assert made[32] == [32 * value for value in made[1]]
