@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CONSTANT = '(constant)'
 # What a cell, or what it lists, may be: JSON keeps these as they are.
 VALUES = (str, bool, int, float, np.bool_, np.integer, np.floating)
+NUMBERS = (int, float, np.integer, np.floating, Decimal)
 
 
 @dataclass
@@ -126,7 +127,7 @@ def infer_kind(cells: pd.Series) -> str:
 
 
 def checked(cells: pd.Series) -> pd.Series:
-    """The cells of an attribute column, decimals among them as floats.
+    """The cells of an attribute column, numbers that are kept as objects as floats.
 
     Raises:
         ValueError: Naming the first row that holds something else than numbers,
@@ -134,14 +135,17 @@ def checked(cells: pd.Series) -> pd.Series:
             would not be what it was.
     """
     import pandas as pd
-    from pandas.api.types import is_complex_dtype, is_numeric_dtype
+    from pandas.api.types import is_complex_dtype, is_numeric_dtype, is_object_dtype
 
     if is_numeric_dtype(cells) and not is_complex_dtype(cells):
         return cells
     row, value = _explode(cells)
     kinds = set(map(type, value))
-    if Decimal in kinds and _is_decimal(cells):
-        return cells.map(float, na_action='ignore').astype(float)
+    # Whoever makes categories of whole numbers means them to be some.
+    if (Decimal in kinds or is_object_dtype(cells)) and _are_numbers(cells, kinds):
+        number = np.full(len(cells), np.nan)
+        number[row] = value.astype(float)
+        return pd.Series(number, cells.index, name=cells.name)
     wrong = tuple(kind for kind in kinds if not issubclass(kind, VALUES))
     if wrong:
         from agnn_pyg.tables.checks import where
@@ -163,9 +167,10 @@ def _first(cells: pd.Series) -> Any:
     return next(present, None)
 
 
-def _is_decimal(cells: pd.Series) -> bool:
-    """Whether all cells that hold something hold one number."""
-    return all(isinstance(cell, Decimal | int | float) for cell in cells.dropna())
+def _are_numbers(cells: pd.Series, kinds: set[type]) -> bool:
+    """Whether all cells that hold something, values of some kinds, hold one number."""
+    numbers = all(issubclass(kind, NUMBERS) and kind is not bool for kind in kinds)
+    return bool(kinds) and numbers and not any(map(_is_listlike, cells))
 
 
 def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -191,9 +196,13 @@ def _numbers(cells: pd.Series) -> np.ndarray:
             f"Column '{cells.name}' is numeric, but holds something else "
             f'({error}); clean it or make it categorical'
         ) from error
-    if np.isinf(number).any():
+    infinite = np.isinf(number)
+    if infinite.any():
+        from agnn_pyg.tables.checks import where
+
         raise ValueError(
-            f"Column '{cells.name}' holds infinite numbers; replace them by "
+            f"Column '{cells.name}' holds infinite numbers in "
+            f'{where(cells.to_frame("cell"), infinite, "cell")}; replace them by '
             f'missing values or by a bound'
         )
     return number

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from agnn_pyg import fitting
+from agnn_pyg.features import AttributeEncoder
 from agnn_pyg.fields import checked
 from agnn_pyg.node_table import NodeTable
 from agnn_pyg.recommender import AGNNRecommender
@@ -116,6 +117,17 @@ def test_decimals_are_numbers():
     cells = checked(pd.Series([*DECIMALS[:2], None, 7]))
     assert cells.dtype == float
     assert cells.dropna().tolist() == [1.5, 2, 7]
+
+
+def test_numbers_among_objects_are_numbers():
+    mixed = pd.Series([1, 2.5, '', None, np.int64(7)], dtype=object, name='x')
+    assert checked(mixed).dtype == float
+    assert AttributeEncoder(['x']).fit(mixed.to_frame()).fields[0].kind == 'numeric'
+    for cells in ([True, None, False], [1, 'a'], [[1], [2]]):
+        kept = pd.Series(cells, dtype=object)
+        assert checked(kept) is kept
+    codes = pd.Series(pd.Categorical([3, 4, 3]), name='x').to_frame()
+    assert AttributeEncoder(['x']).fit(codes).fields[0].kind == 'categorical'
 
 
 def test_missing_dates_are_no_numbers():
