@@ -10,6 +10,7 @@ __version__ = '0.1.0'
 # the encoding of attributes, and need not wait for PyG, nor hold it in memory.
 _HOMES = {
     'AGNN': 'model',
+    'AGNNRecommender': 'recommender',
     'AttributeEncoder': 'features',
     'Attributes': 'features',
     'ExtendedVAE': 'nn',

@@ -13,6 +13,7 @@ from agnn_pyg.model import AGNN as AGNN
 from agnn_pyg.nn import ExtendedVAE as ExtendedVAE
 from agnn_pyg.nn import GatedConv as GatedConv
 from agnn_pyg.propagation import RatingPropagation as RatingPropagation
+from agnn_pyg.recommender import AGNNRecommender as AGNNRecommender
 from agnn_pyg.relations import attribute_relations as attribute_relations
 from agnn_pyg.sampler import ProximitySampler as ProximitySampler
 
