@@ -28,7 +28,6 @@ class NodeTable:
 
     Attributes:
         name: What messages call the table, :obj:`"users"` or :obj:`"items"`.
-        column: The column of ids.
         ids: The ids, one a row.
         embedded: Encodes what is embedded: the vocabulary of rated nodes.
         compared: Encodes what is compared: the vocabulary of all nodes.
@@ -36,7 +35,6 @@ class NodeTable:
     """
 
     name: str
-    column: str
     ids: Ids
     embedded: AttributeEncoder
     compared: AttributeEncoder
@@ -73,6 +71,11 @@ class NodeTable:
             raise ValueError(f"'{name}' has no rows; leave it out, or give it some")
         rows = ids.rows(ratings, column, 'ratings')
         check_known(ratings, rows, column, 'ratings', name)
+        if len(ids) == 1:
+            raise ValueError(
+                f"'{name}' has a single row, which leaves no neighbours to draw; add "
+                f'another, rated or not'
+            )
         trained = np.zeros(len(frame), dtype=bool)
         trained[rows] = True
 
@@ -83,29 +86,31 @@ class NodeTable:
         with naming(name):
             encoded = embedded.fit(frame[trained]).transform(frame)
             profiles = compared.fit_transform(frame)
-        return cls(name, column, ids, embedded, compared, profiles), encoded
+        return cls(name, ids, embedded, compared, profiles), encoded
 
-    def unknown(self, frame: pd.DataFrame | None) -> pd.DataFrame | None:
-        """The rows of a frame that the table does not hold, if there are any.
+    def unknown(self, frame: pd.DataFrame | None, column: str) -> pd.DataFrame | None:
+        """The rows of a frame whose ids the table does not hold, if there are any.
 
         Raises:
             ValueError: If ids are unfit or repeated.
         """
         if frame is None:
             return None
-        check_columns(frame, self.name, [self.column])
-        read_ids(frame, self.column, self.name, distinct=True)
-        new = frame[self.ids.rows(frame, self.column, self.name) < 0]
+        check_columns(frame, self.name, [column])
+        read_ids(frame, column, self.name, distinct=True)
+        new = frame[self.ids.rows(frame, column, self.name) < 0]
         return new if len(new) else None
 
-    def encode(self, frame: pd.DataFrame) -> tuple[np.ndarray, Attributes, Attributes]:
+    def encode(
+        self, frame: pd.DataFrame, column: str
+    ) -> tuple[np.ndarray, Attributes, Attributes]:
         """Ids, embedded and compared attributes of nodes never seen.
 
         Of a table of ids alone, all attributes are missing.
         """
-        _, ids = read_ids(frame, self.column, self.name)
+        _, ids = read_ids(frame, column, self.name)
         columns = [field.column for field in self.embedded.fields]
-        frame = with_constant(with_missing(frame, self.column, columns))
+        frame = with_constant(with_missing(frame, column, columns))
         with naming(self.name):
             return ids, self.embedded.transform(frame), self.compared.transform(frame)
 
@@ -113,7 +118,6 @@ class NodeTable:
         """All but tensors as plain data, ready for JSON."""
         return {
             'name': self.name,
-            'column': self.column,
             'ids': self.ids.to_dict(),
             'embedded': self.embedded.to_dict(),
             'compared': self.compared.to_dict(),
@@ -130,7 +134,6 @@ class NodeTable:
         """The inverse of :meth:`to_dict` and :meth:`tensors`."""
         return cls(
             state['name'],
-            state['column'],
             Ids.from_dict(state['ids']),
             AttributeEncoder.from_dict(state['embedded']),
             AttributeEncoder.from_dict(state['compared']),

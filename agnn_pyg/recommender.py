@@ -24,6 +24,7 @@ from agnn_pyg.gates import KINDS
 from agnn_pyg.inference import predict
 from agnn_pyg.messages import PATTERNS
 from agnn_pyg.serving import Filter, serve, top_items
+from agnn_pyg.setting_rules import check_serving
 from agnn_pyg.tables import Columns, Ids, Settings, table_of, where
 from agnn_pyg.tables.rules import check_rule, whole
 
@@ -302,7 +303,7 @@ class AGNNRecommender(Settings):
         serving = serve(self, fitted, users, items)
         pair = pd.DataFrame({self.user: [user], self.item: [item]})
         index = serving.nodes(
-            pair_rows(self, pair, 'pairs', fitted.tables, serving.ids)
+            pair_rows(self, pair, 'the pair to explain', fitted.tables, serving.ids)
         )
         parts, neighbours = explain_pair(
             serving.model,
@@ -353,6 +354,7 @@ class AGNNRecommender(Settings):
     def _fitted(self) -> Fitted:
         if not hasattr(self, 'fitted_'):
             raise ValueError("Call 'fit' first, or 'load' a recommender")
+        check_serving(self)
         return self.fitted_
 
     def _frame(self, side: str, given: Any) -> pd.DataFrame | None:

@@ -58,10 +58,11 @@ def serve(
     for side, frame in zip(SIDES, (users, items), strict=True):
         table = fitted.tables[side]
         ids[side], node[side] = table.ids, np.arange(len(table.ids))
-        new = table.unknown(frame)
+        column = getattr(settings, side)
+        new = table.unknown(frame, column)
         if new is None:
             continue
-        values, attributes, profiles = table.encode(new)
+        values, attributes, profiles = table.encode(new, column)
         first, group = _distinct(attributes, profiles)
         attributes, profiles = attributes.take(first), profiles.take(first)
         edges = attached_edges(
@@ -196,8 +197,8 @@ def _allowed(
                 f"'filter' must return {len(candidates)} truth values, one an item "
                 f'(got {mask.dtype}, {list(mask.shape)} for user {user!r})'
             )
-        masks.append(torch.from_numpy(mask))
-    return torch.stack(masks)
+        masks.append(mask)
+    return torch.from_numpy(np.stack(masks))
 
 
 class _Seen:

@@ -13,6 +13,7 @@ from agnn_pyg.tables.rules import (
     TRUTH,
     Rule,
     check_fit,
+    check_roles,
     check_rules,
     number,
     optional,
@@ -51,6 +52,16 @@ MESSAGE_RULES = {
     'message_steps': whole(0),
     'message_folds': whole(2),
 }
+# What predictions read, which may have been changed since the fit.
+SERVING = (
+    'draws',
+    'num_neighbors',
+    'batch_size',
+    'progress',
+    'pool',
+    'max_pool',
+    'seed',
+)
 
 
 def check_settings(settings: AGNNRecommender, has_validation: bool) -> None:
@@ -58,6 +69,12 @@ def check_settings(settings: AGNNRecommender, has_validation: bool) -> None:
     check_fit(settings, RULES, has_validation)
     if settings.message_share:
         check_rules(settings, MESSAGE_RULES)
+
+
+def check_serving(settings: AGNNRecommender) -> None:
+    """Raises ``ValueError`` unless predictions can be made with the settings."""
+    check_roles(settings)
+    check_rules(settings, {name: RULES[name] for name in SERVING})
 
 
 def batch_size_of(settings: AGNNRecommender, num_ratings: int) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from pandas.api.types import is_list_like
 
 # Columns beside users, items and ratings in what recommenders return.
-MADE = ('std', 'rank')
+MADE = ('std', 'rank', 'proximity', 'drawn', 'gate', 'message')
 
 
 class Rule(NamedTuple):
@@ -48,12 +48,12 @@ def check_fit(settings: Any, rules: Mapping[str, Rule], has_validation: bool) ->
         rules (mapping): Of its settings, see :func:`check_rules`.
         has_validation (bool): Whether there are ratings to select the epoch on.
     """
-    _check_roles(settings)
+    check_roles(settings)
     check_rules(settings, rules)
     _check_patience(settings, has_validation)
 
 
-def _check_roles(settings: Any) -> None:
+def check_roles(settings: Any) -> None:
     """Raises ``ValueError`` unless users, items and ratings have a column each."""
     roles = [settings.user, settings.item, settings.rating]
     for role in roles:
@@ -136,7 +136,7 @@ def some_of(known: Iterable[str]) -> Rule:
     known = tuple(known)
 
     def allows(value: Any) -> bool:
-        return not isinstance(value, str) and len(value) > 0 and {*value} <= {*known}
+        return _is_list(value) and len(value) > 0 and {*value} <= {*known}
 
     return Rule(f'of {known}, one at least, in a list', allows)
 
@@ -145,17 +145,29 @@ def _is_truth(value: Any) -> bool:
     return isinstance(value, bool | np.bool_)
 
 
-def _is_columns(value: Any) -> bool:
+def _is_list(value: Any) -> bool:
     return is_list_like(value, allow_sets=False) and hasattr(value, '__len__')
+
+
+def _is_accelerator(value: Any) -> bool:
+    from pytorch_lightning.accelerators import AcceleratorRegistry
+
+    def is_here(name: str) -> bool:
+        return AcceleratorRegistry[name]['accelerator'].is_available()
+
+    here = {*filter(is_here, AcceleratorRegistry.available_accelerators())}
+    return value in here | {'auto'} or (value == 'gpu' and bool(here & {'cuda', 'mps'}))
 
 
 SHARE = number('a share in [0, 1]', lambda value: 0 <= value <= 1)
 POSITIVE = number('a positive number', lambda value: value > 0)
 TRUTH = Rule('True or False', _is_truth)
-TEXT = Rule('a text', lambda value: isinstance(value, str))
+ACCELERATOR = Rule(
+    "an accelerator of Lightning that is here, such as 'cpu' or 'auto'", _is_accelerator
+)
 SEED = whole(0, 2**63 - 1)
 COLUMNS = optional(
-    Rule("a list of columns such as ['age'], or a mapping from them", _is_columns)
+    Rule("a list of columns such as ['age'], or a mapping from them", _is_list)
 )
 # Of settings that both recommenders have.
 SHARED = {
@@ -168,5 +180,5 @@ SHARED = {
     'patience': optional(whole(1)),
     'seed': SEED,
     'progress': TRUTH,
-    'accelerator': TEXT,
+    'accelerator': ACCELERATOR,
 }

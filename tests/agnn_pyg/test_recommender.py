@@ -101,6 +101,11 @@ def test_seen_items_filters_and_short_lists(recommender, planted):
 
     top = recommender.recommend(users, k=10, filter=mine)
     assert set(top.loc[top['user'] == other, 'item']) == set(allowed)
+    # A mask of pandas, which cannot be written to.
+    masked = recommender.recommend(
+        users, k=10, filter=lambda *asked: pd.Series(mine(*asked))
+    )
+    pd.testing.assert_frame_equal(masked, top)
     with pytest.raises(ValueError, match="'filter' must return 70 truth values"):
         recommender.recommend([user], filter=lambda who, items: [1.0, 2.0])
 
@@ -121,7 +126,6 @@ def test_a_fresh_process_gives_the_same_digits(recommender, planted, tmp_path):
 import pandas as pd, torch
 torch.set_num_threads(1)
 from agnn_pyg.recommender import AGNNRecommender
-from agnn_pyg.setting_rules import batch_size_of
 loaded = AGNNRecommender.load('model')
 frames = [pd.read_pickle(name) for name in ('later', 'users', 'items')]
 loaded.predict(*frames).to_pickle('predicted')

@@ -1,5 +1,7 @@
 """Settings that a fit would fail by, or not heed, are refused ahead of all else."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +28,7 @@ WRONG = [
     ({'message_steps': -1}, "'message_steps' must be at least 0"),
     ({'message_shared': -3}, "'message_shared' must be at least 0"),
     ({'message_patterns': []}, "'message_patterns' must be of .*warm.*, one at least"),
+    ({'message_patterns': {'warm'}}, "'message_patterns' must be of .*, in a list"),
     ({'message_kinds': None}, "'message_kinds' must be of .*, in a list .got None"),
     ({'cold_rate': 0.5}, "'cold_rate' must be two shares .* .got 0.5"),
     ({'cold_rate': (0.1, 2)}, r"'cold_rate' must be two shares in \[0, 1\], for users"),
@@ -44,6 +47,8 @@ WRONG = [
     ({'pool': 0}, r"'pool' must be a share in \(0, 1\]"),
     ({'user_attributes': 'age'}, r"'user_attributes' must be .* as \['age'\].*'age'\)"),
     ({'item_attributes': {'genre'}}, "'item_attributes' must be a list of columns"),
+    ({'accelerator': 'cpuu'}, "'accelerator' must be .* that is here.*'cpuu'"),
+    ({'item': 'message'}, "must not be columns that are made beside them, .*'message'"),
     ({'item': 'user'}, r"must be three columns .got \['user', 'user', 'rating'\]"),
 ]
 
@@ -53,6 +58,27 @@ def test_wrong_settings(settings, message, planted, monkeypatch):
     monkeypatch.setattr(fitting, 'read_rated_pairs', lambda *_: pytest.fail('late'))
     with pytest.raises(ValueError, match=message):
         AGNNRecommender(**SETTINGS | settings).fit(planted.ratings)
+
+
+@pytest.mark.parametrize(
+    ('changed', 'message'),
+    [
+        ({'draws': 0}, "'draws' must be at least 1"),
+        ({'pool': 2}, r"'pool' must be a share in \(0, 1\]"),
+        ({'user': ['id']}, 'must each name one column'),
+    ],
+)
+def test_settings_that_predictions_read(changed, message, recommender, planted):
+    """They may be wrong only since the fit."""
+    model = copy.copy(recommender).set_params(**changed)
+    user, item = planted.ratings[['user', 'item']].iloc[0]
+    for asked in (
+        lambda: model.predict(planted.ratings),
+        lambda: model.recommend([user]),
+        lambda: model.explain(user, item),
+    ):
+        with pytest.raises(ValueError, match=message):
+            asked()
 
 
 def test_every_setting_has_a_rule():
