@@ -23,10 +23,9 @@ from agnn_pyg.tables.checks import (
     check_columns,
     check_known,
     check_spread,
-    read_rated_pairs,
     unit_of,
 )
-from agnn_pyg.tables.ids import Ids
+from agnn_pyg.tables.ids import Ids, read_rated_pairs
 
 if TYPE_CHECKING:
     from agnn_pyg.features import Attributes

@@ -15,7 +15,6 @@ from agnn_pyg.tables.checks import (
     check_columns,
     check_known,
     check_spread,
-    read_rated_pairs,
     table_of,
     unit_of,
     where,
@@ -28,7 +27,7 @@ from agnn_pyg.tables.folder import (
     write_folder,
     write_tensors,
 )
-from agnn_pyg.tables.ids import Ids, read_ids
+from agnn_pyg.tables.ids import Ids, read_ids, read_rated_pairs
 from agnn_pyg.tables.settings import Settings
 
 __all__ = [

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_timedelta64_dtype
 
 # What lies between the ratings that settings suit.
 SPAN = 5.0 - 1.0
@@ -54,7 +55,7 @@ def read_ratings(frame: pd.DataFrame, name: str, column: str) -> np.ndarray:
     cells = frame[column]
     number = pd.to_numeric(cells, errors='coerce')
     number = number.astype(float).to_numpy(float, na_value=np.nan)
-    if pd.api.types.is_datetime64_any_dtype(cells):
+    if pd.api.types.is_datetime64_any_dtype(cells) or is_timedelta64_dtype(cells):
         number = np.full(len(cells), np.nan)
     bad = ~np.isfinite(number)
     if bad.any():
@@ -117,34 +118,6 @@ def check_known(
             f"'{column}' in {where(frame, unknown, column)}; add what is known of it "
             f"to '{table}', if only the id, or drop the row"
         )
-
-
-def read_rated_pairs(
-    frame: pd.DataFrame, name: str, user: str, item: str, rating: str
-) -> np.ndarray:
-    """The ratings of a frame of users and items, each pair of which is rated once.
-
-    Args:
-        frame (pandas.DataFrame): The table.
-        name (str): What messages call it.
-        user (str): The column of users.
-        item (str): The column of items.
-        rating (str): The column of ratings.
-
-    Raises:
-        ValueError: If a column is lacking, a rating is no finite number, or a
-            pair is repeated.
-    """
-    check_columns(frame, name, [user, item, rating])
-    number = read_ratings(frame, name, rating)
-    repeated = frame.duplicated([user, item]).to_numpy()
-    if repeated.any():
-        raise ValueError(
-            f"'{name}' rates a pair for the second time in "
-            f'{where(frame, repeated, user, item)}; keep one, for instance by '
-            f".drop_duplicates({[user, item]}, keep='last')"
-        )
-    return number
 
 
 def where(frame: pd.DataFrame, mask: np.ndarray, *columns: str) -> str:

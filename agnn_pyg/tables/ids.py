@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.tables.checks import where
+from agnn_pyg.tables.checks import check_columns, read_ratings, where
 
 KINDS = ('int', 'str', 'uuid')
 # Floats below it are whole numbers exactly; above, neighbours become one.
@@ -159,6 +159,35 @@ def read_ids(
                 f'several values of an attribute in a list'
             )
     return kind, values
+
+
+def read_rated_pairs(
+    frame: pd.DataFrame, name: str, user: str, item: str, rating: str
+) -> np.ndarray:
+    """The ratings of a frame of users and items, each pair of which is rated once.
+
+    Args:
+        frame (pandas.DataFrame): The table.
+        name (str): What messages call it.
+        user (str): The column of users.
+        item (str): The column of items.
+        rating (str): The column of ratings.
+
+    Raises:
+        ValueError: If a column is lacking, a rating is no finite number, an id is
+            none, or a pair is repeated.
+    """
+    check_columns(frame, name, [user, item, rating])
+    number = read_ratings(frame, name, rating)
+    ids = {column: read_ids(frame, column, name)[1] for column in (user, item)}
+    repeated = pd.DataFrame(ids).duplicated().to_numpy()
+    if repeated.any():
+        raise ValueError(
+            f"'{name}' rates a pair for the second time in "
+            f'{where(frame, repeated, user, item)}; keep one, for instance by '
+            f".drop_duplicates({[user, item]}, keep='last')"
+        )
+    return number
 
 
 def check_floats(

@@ -67,6 +67,18 @@ FIT = [
         {'ratings': lambda f: changed(f, 4, user=999)},
         r"without a row in 'users': column 'user' in row 4 \(999\); add what is known",
     ),
+    (
+        {'ratings': lambda f: changed(f, 2, user=[7])},
+        r"something else than a whole number, .* in column 'user' in row 2 \(\[7\]\)",
+    ),
+    (
+        {'ratings': lambda f: f.assign(rating=pd.to_timedelta(f['rating'], 'D'))},
+        r"no finite number in column 'rating' in row \d+ \(Timedelta",
+    ),
+    (
+        {n: lambda f: f[f['item'] == 2001] for n in ('ratings', 'items')},
+        r"'items' has a single row, which leaves no neighbours to draw; add another",
+    ),
     ({'users': twice}, r"'users' repeats an id of column 'user' in row \d+ \(\d+\)"),
     ({'users': lambda f: f.iloc[:0]}, r"'users' has no rows; leave it out"),
     ({'items': lambda f: f.drop(columns='item')}, r"'items' has no column 'item'"),
@@ -108,7 +120,8 @@ def test_a_pair_without_a_row(recommender, planted):
         recommender.predict(pairs, items=planted.new_items)
     with pytest.raises(ValueError, match="without a row in 'items'"):
         recommender.predict(pairs, users=planted.new_users)
-    with pytest.raises(ValueError, match="without a row in 'users'"):
+    message = r"'the pair to explain' names .* without a row in 'users'.*\(-1\)"
+    with pytest.raises(ValueError, match=message):
         recommender.explain(-1, planted.items['item'].iloc[0])
 
 
@@ -233,8 +246,13 @@ def test_columns_of_other_names(planted, recommender):
     rating = model.predict(known.rename(columns=names))
     assert rating.name == 'stars'
     assert (rating == recommender.predict(known)).all()
-    top = model.recommend(planted.new_users.rename(columns=names), k=1)
+    users = planted.new_users.rename(columns=names)
+    top = model.recommend(users, k=1)
     assert list(top.columns) == ['userId', 'movieId', 'stars', 'rank']
+    # Tables of later may have others again.
+    model.set_params(user='reader')
+    again = model.recommend(users.rename(columns={'userId': 'reader'}), k=1)
+    assert again['stars'].tolist() == top['stars'].tolist()
 
 
 def test_ratings_as_text_and_unrated_users(planted):
