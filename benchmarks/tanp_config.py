@@ -51,7 +51,9 @@ RULES = (
     }
 )
 ModelConfig = arguments_of(TaNP, (*TABLES, 'statistics'))
-ModuleConfig = arguments_of(TaskModule, ('model', 'ks', 'relevant', 'seed'))
+ModuleConfig = arguments_of(
+    TaskModule, ('model', 'ks', 'relevant', 'centre', 'unit', 'seed')
+)
 
 
 @dataclasses.dataclass(frozen=True)
