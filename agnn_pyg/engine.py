@@ -15,6 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from agnn_pyg.batch import RatingBatch
 from agnn_pyg.loader import RatingLoader
+from agnn_pyg.tables.rules import SHARE, check_rule
 
 
 class EachEpoch:
@@ -53,7 +54,7 @@ class MovingAverage(WeightAveraging):
     EVERY = 4
 
     def __init__(self, decay: float) -> None:
-        self.decay = self.keep = decay
+        self.decay = self.keep = check_rule(decay, 'ema_decay', SHARE)
         super().__init__(use_buffers=False, multi_avg_fn=self._average)
 
     def setup(

@@ -68,13 +68,14 @@ class AGNN(nn.Module):
         **kwargs,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ('num_users', num_users),
-            ('num_items', num_items),
-            ('channels', channels),
+        for name, value, least in (
+            ('num_users', num_users, 1),
+            ('num_items', num_items, 1),
+            ('channels', channels, 1),
+            ('hidden_channels', hidden_channels, 0),
         ):
-            if value < 1:
-                raise ValueError(f"'{name}' must be at least 1 (got {value})")
+            if value < least:
+                raise ValueError(f"'{name}' must be at least {least} (got {value})")
         if not 0 <= message_share <= 1:
             raise ValueError(
                 f"'message_share' must be a share in [0, 1] (got {message_share})"

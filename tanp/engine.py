@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import EarlyStopping, WeightAveraging
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from agnn_pyg.tables.rules import SHARE, check_rule
 from tanp.loader import EpisodeBatch, EpisodeLoader
 
 
@@ -46,7 +47,7 @@ class MovingAverage(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        self.decay = self.keep = decay
+        self.decay = self.keep = check_rule(decay, 'ema_decay', SHARE)
         super().__init__(use_buffers=False, multi_avg_fn=self._average)
 
     def setup(

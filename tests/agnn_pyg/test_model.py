@@ -268,6 +268,7 @@ def test_reset_parameters_draws_all_anew(model):
         ({'num_users': 0}, r"'num_users' must be at least 1 \(got 0\)"),
         ({'num_items': -1}, r"'num_items' must be at least 1 \(got -1\)"),
         ({'channels': 0}, r"'channels' must be at least 1 \(got 0\)"),
+        ({'hidden_channels': -1}, r"'hidden_channels' must be at least 0 \(got -1\)"),
     ],
 )
 def test_bad_sizes(kwargs, match):

@@ -514,6 +514,7 @@ def test_a_fit_on_the_device(new_module, loaders, device):
         ({'patience': 0}, r"'patience' must be at least 1 \(got 0\)"),
         ({'patience': 2}, "'patience' needs 'validation'"),
         ({'resume': True}, "'resume' needs the 'folder'"),
+        ({'ema_decay': 3.0}, r"'ema_decay' must be a share in \[0, 1\] .got 3.0"),
     ],
 )
 def test_bad_input(new_module, loaders, kwargs, match):

@@ -253,6 +253,7 @@ def test_it_trains_on_a_device(device):
         ({'epochs': 0}, "'epochs' must be at least 1 .got 0"),
         ({'patience': 0}, "'patience' must be at least 1"),
         ({'resume': True}, "'resume' needs the 'folder'"),
+        ({'ema_decay': -0.1}, r"'ema_decay' must be a share in \[0, 1\] .got -0.1"),
     ],
 )
 def test_bad_arguments(options, message):
