@@ -29,8 +29,8 @@ from benchmarks.records import (
 from data.download import DownloadError
 
 REPORT = 'report.json'
-# What a run was begun with, beside the checkpoints that it leaves if it is killed.
-BEGUN = Path('checkpoints') / 'settings.json'
+# What a run was begun with, beside what it leaves if it is killed.
+BEGUN = 'settings.json'
 # Sections of configs that peers know nothing of, but for 'train.refit'.
 MODEL = ('graph.', 'messages.', 'model.', 'statistics.', 'train.')
 

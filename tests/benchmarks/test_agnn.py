@@ -115,11 +115,11 @@ def own_config(folder, **train):
     return str(path)
 
 
-@pytest.mark.parametrize('left', ['report.json', 'checkpoints/settings.json'])
+@pytest.mark.parametrize('left', ['report.json', 'settings.json'])
 def test_only_a_run_of_the_same_settings_is_gone_on_with(tmp_path, capsys, quick, left):
     smoke(tmp_path, config=own_config(tmp_path))
     seed = tmp_path / 'agnn' / 'own' / 'split-0' / 'seed-0'
-    for path in {seed / 'report.json', seed / 'checkpoints/settings.json'}:
+    for path in {seed / 'report.json', seed / 'settings.json'}:
         if path != seed / left:
             path.unlink()
     before = (seed / left).read_bytes()
