@@ -33,6 +33,18 @@ class LazyAdamW(torch.optim.AdamW):
         # infinite. That of rows leaves both to the scaler.
         self._step_supports_amp_scaling = False
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Loads what :meth:`state_dict` has returned."""
+        super().load_state_dict(state_dict)
+        # PyTorch casts all but 'step' to the type of the parameter.
+        pairs = zip(state_dict['param_groups'], self.param_groups, strict=True)
+        for saved, group in pairs:
+            for key, parameter in zip(saved['params'], group['params'], strict=True):
+                steps = state_dict['state'].get(key, {}).get('row_step')
+                if steps is not None:
+                    steps = steps.to(parameter.device, copy=True)
+                    self.state[parameter]['row_step'] = steps
+
     def _init_group(self, group: dict[str, Any], *args: Any) -> bool:
         """Updates tables row by row, and hands AdamW what else is in a group."""
         dense = []

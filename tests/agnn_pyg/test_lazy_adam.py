@@ -147,6 +147,12 @@ def test_steps_of_half_a_precision_are_counted_on():
         optimizer.step()
     steps = optimizer.state[weight.weight]['row_step']
     assert steps.tolist() == [260, 0, 260, 0, 0, 0, 0]
+    loaded = LazyAdamW(weight.parameters(), lr=0.0)
+    loaded.load_state_dict(optimizer.state_dict())
+    read(weight)
+    loaded.step()
+    steps = loaded.state[weight.weight]['row_step']
+    assert steps.tolist() == [261, 0, 261, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize('name', ['amsgrad', 'maximize'])
