@@ -62,7 +62,8 @@ class MovingAverage(WeightAveraging):
     ) -> None:
         super().setup(trainer, module, stage)
         # The engine gives the module its precision only after it is copied.
-        trainer.precision_plugin.convert_module(self._average_model)
+        if stage == 'fit':
+            trainer.precision_plugin.convert_module(self._average_model)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.keep = min(self.decay, max(0.0, 1 - 3 / module.schedule_steps))

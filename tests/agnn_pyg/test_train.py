@@ -12,6 +12,7 @@ from torch.nn.utils import parameters_to_vector
 
 pytest.importorskip('pytorch_lightning')
 
+from agnn_pyg.engine import MovingAverage
 from agnn_pyg.features import AttributeEncoder
 from agnn_pyg.graph import rating_graph
 from agnn_pyg.inference import predict
@@ -556,3 +557,12 @@ def test_checkpoints_are_written_in_their_own_folder(
     fit(new_module(), *loaders, epochs=1, folder=tmp_path)
     files = sorted(p.name for p in (tmp_path / 'checkpoints').iterdir())
     assert files == ['best.ckpt', 'last.ckpt']
+
+
+def test_an_average_may_watch_a_validation_of_half_a_precision():
+    """There is none before a fit, so that nothing is to be converted."""
+    import pytorch_lightning as pl
+
+    average = MovingAverage(0.9)
+    trainer = pl.Trainer(accelerator='cpu', precision='bf16-true', logger=False)
+    average.setup(trainer, torch.nn.Identity(), 'validate')

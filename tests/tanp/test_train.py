@@ -5,6 +5,7 @@ import torch
 from torch.nn.utils import parameters_to_vector
 
 from agnn_pyg.features import AttributeEncoder
+from tanp.engine import MovingAverage
 from tanp.episodes import Episodes, offsets
 from tanp.inference import predict
 from tanp.loader import EpisodeLoader
@@ -272,3 +273,10 @@ def test_bad_labels_and_options():
         module(optimizer='lion')
     with pytest.raises(ValueError, match=r"'lr' must be positive .got 0"):
         module(lr=0)
+
+
+def test_an_average_may_watch_a_validation_of_half_a_precision():
+    """There is none before a fit, so that nothing is to be converted."""
+    average = MovingAverage(0.9)
+    trainer = pl.Trainer(accelerator='cpu', precision='bf16-true', logger=False)
+    average.setup(trainer, torch.nn.Identity(), 'validate')
