@@ -10,6 +10,7 @@ from agnn_pyg.tables.rules import (
     TRUTH,
     Rule,
     check_rule,
+    is_list,
     number,
     one_of,
     optional,
@@ -26,7 +27,11 @@ def _widths(least: int, most: int | None = None) -> Rule:
     width = whole(1)
 
     def allows(value: Any) -> bool:
-        enough = least <= len(value) and (most is None or len(value) <= most)
+        enough = (
+            is_list(value)
+            and least <= len(value)
+            and (most is None or len(value) <= most)
+        )
         return enough and all(map(width.allows, value))
 
     count = least if most == least else f'{least} or more'

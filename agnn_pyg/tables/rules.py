@@ -136,7 +136,7 @@ def some_of(known: Iterable[str]) -> Rule:
     known = tuple(known)
 
     def allows(value: Any) -> bool:
-        return _is_list(value) and len(value) > 0 and {*value} <= {*known}
+        return is_list(value) and len(value) > 0 and {*value} <= {*known}
 
     return Rule(f'of {known}, one at least, in a list', allows)
 
@@ -145,7 +145,8 @@ def _is_truth(value: Any) -> bool:
     return isinstance(value, bool | np.bool_)
 
 
-def _is_list(value: Any) -> bool:
+def is_list(value: Any) -> bool:
+    """Whether a value is listed in an order, and so is no text and no set."""
     return is_list_like(value, allow_sets=False) and hasattr(value, '__len__')
 
 
@@ -167,7 +168,7 @@ ACCELERATOR = Rule(
 )
 SEED = whole(0, 2**63 - 1)
 COLUMNS = optional(
-    Rule("a list of columns such as ['age'], or a mapping from them", _is_list)
+    Rule("a list of columns such as ['age'], or a mapping from them", is_list)
 )
 # Of settings that both recommenders have.
 SHARED = {

@@ -547,6 +547,10 @@ def test_regression_alone_recommends_what_it_predicts(later):
         ),
         ({'model_options': {'user_ids': True}}, "unknown name 'user_ids'"),
         (
+            {'model_options': {'embedding_channels': {8, 16}}},
+            r"'model_options.embedding_channels' must be a list of widths",
+        ),
+        (
             {'model_options': {'attention_heads': -1}},
             r"'model_options.attention_heads' must be at least 0 .*got -1",
         ),
