@@ -154,7 +154,7 @@ class AttributeEncoder:
             )
         self.fields, offset = [], 1
         for column, kind in self.columns.items():
-            cells = checked(_column(frame, column))
+            cells = checked(_column(frame, column), kind)
             kind = kind or infer_kind(cells)
             if kind == 'numeric':
                 field = fit_numeric(column, cells, offset, self.num_knots)

@@ -45,7 +45,7 @@ class Field:
 
     def encode(self, cells: pd.Series) -> tuple[np.ndarray, ...]:
         """Rows, tokens and weights of all non-missing cells, then missing."""
-        cells = checked(cells)
+        cells = checked(cells, self.kind)
         if self.kind == 'numeric':
             row, token, weight = self._encode_numbers(_numbers(cells))
         else:
@@ -126,8 +126,13 @@ def infer_kind(cells: pd.Series) -> str:
     return 'multi' if _is_listlike(_first(cells)) else 'categorical'
 
 
-def checked(cells: pd.Series) -> pd.Series:
+def checked(cells: pd.Series, kind: str | None = None) -> pd.Series:
     """The cells of an attribute column, numbers that are kept as objects as floats.
+
+    Args:
+        cells (pandas.Series): The column.
+        kind (str, optional): Its kind, if it is known: whole numbers that are
+            categories are kept as they are.
 
     Raises:
         ValueError: Naming the first row that holds something else than numbers,
@@ -142,9 +147,16 @@ def checked(cells: pd.Series) -> pd.Series:
     row, value = _explode(cells)
     kinds = set(map(type, value))
     # Whoever makes categories of whole numbers means them to be some.
-    if (Decimal in kinds or is_object_dtype(cells)) and _are_numbers(cells, kinds):
+    objects = is_object_dtype(cells) and kind in (None, 'numeric')
+    if (Decimal in kinds or objects) and _are_numbers(cells, kinds):
         number = np.full(len(cells), np.nan)
-        number[row] = value.astype(float)
+        try:
+            number[row] = value.astype(float)
+        except OverflowError as error:
+            raise ValueError(
+                f"Column '{cells.name}' holds a number that is too large ({error}); "
+                f'bring it to another scale, or make a text of it'
+            ) from error
         return pd.Series(number, cells.index, name=cells.name)
     wrong = tuple(kind for kind in kinds if not issubclass(kind, VALUES))
     if wrong:

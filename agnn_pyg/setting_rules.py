@@ -15,6 +15,7 @@ from agnn_pyg.tables.rules import (
     check_fit,
     check_roles,
     check_rules,
+    is_list,
     number,
     optional,
     some_of,
@@ -40,7 +41,9 @@ RULES = SHARED | {
     'preference_weight': number('zero or positive', lambda value: value >= 0),
     'cold_rate': Rule(
         'two shares in [0, 1], for users and for items',
-        lambda value: len(value) == 2 and all(map(SHARE.allows, value)),
+        lambda value: (
+            is_list(value) and len(value) == 2 and all(map(SHARE.allows, value))
+        ),
     ),
     'message_share': SHARE,
     'draws': whole(1),
@@ -52,6 +55,8 @@ MESSAGE_RULES = {
     'message_steps': whole(0),
     'message_folds': whole(2),
 }
+# Columns beside users, items and ratings in what is returned.
+MADE = ('rank', 'proximity', 'drawn', 'gate', 'message')
 # What predictions read, which may have been changed since the fit.
 SERVING = (
     'draws',
@@ -66,14 +71,14 @@ SERVING = (
 
 def check_settings(settings: AGNNRecommender, has_validation: bool) -> None:
     """See :func:`~agnn_pyg.tables.rules.check_fit`."""
-    check_fit(settings, RULES, has_validation)
+    check_fit(settings, RULES, MADE, has_validation)
     if settings.message_share:
         check_rules(settings, MESSAGE_RULES)
 
 
 def check_serving(settings: AGNNRecommender) -> None:
     """Raises ``ValueError`` unless predictions can be made with the settings."""
-    check_roles(settings)
+    check_roles(settings, MADE)
     check_rules(settings, {name: RULES[name] for name in SERVING})
 
 

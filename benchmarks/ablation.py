@@ -17,6 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from agnn_pyg.tables.rules import check_rule, one_of
 from benchmarks.ablation_tables import ablation_tables
 from benchmarks.agnn import load_dataset, smoke_config
 from benchmarks.command import make_parser, run_command
@@ -51,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     """Runs all variants of one config."""
     config = load_config(args.config)
+    for name in args.variants:
+        check_rule(name, '--variants', one_of(VARIANTS))
     if args.smoke:
         config, tables = smoke_config(config)
     else:
@@ -79,11 +82,6 @@ def run(args: argparse.Namespace) -> None:
 
 def _variants(names: Sequence[str], config: AGNNConfig) -> dict[str, AGNNConfig]:
     """Configs by name, but for those that are no change in this mode."""
-    unknown = [name for name in names if name not in VARIANTS]
-    if unknown:
-        raise ValueError(
-            f"'--variants' must be of {list(VARIANTS)} (got '{unknown[0]}')"
-        )
     made = {name: override(config, VARIANTS[name]) for name in names}
     for name, changed in list(made.items()):
         if name != BASE and changed == override(config, VARIANTS[base_of(name)]):
@@ -108,7 +106,12 @@ def _check_others(
     for record in read_reports(folder):
         if record.path not in anew:
             variant = record['config']['variant']
-            changed = override(config, VARIANTS.get(variant, {}))
+            if variant not in VARIANTS:
+                raise ValueError(
+                    f"'{record.path}' is of a variant '{variant}', which there is none "
+                    f'of; delete its folder, or choose another --out'
+                )
+            changed = override(config, VARIANTS[variant])
             check_settings(record, changed, smoke=args.smoke)
 
 

@@ -51,6 +51,8 @@ def run_command(
         check_device(getattr(args, 'device', 'cpu'))
         if hasattr(args, 'out'):
             check_folder(args.out)
+        if hasattr(args, 'page'):
+            check_page(args.page)
         run(args)
     except (ValueError, OSError, DownloadError) as error:
         print(f'error: {error}', file=sys.stderr)
@@ -212,6 +214,13 @@ def check_folder(folder: Path) -> None:
         raise ValueError(
             f"'--out' must be a folder (got '{folder}', but '{there}' is a file)"
         )
+
+
+def check_page(page: Path) -> None:
+    """Raises ``ValueError`` unless a file can be written there."""
+    if page.is_dir():
+        raise ValueError(f"'--out' must be a page to write (got the folder '{page}')")
+    check_folder(page.parent)
 
 
 def plain_parser(prog: str, description: str | None) -> argparse.ArgumentParser:

@@ -30,6 +30,7 @@ from tanp.fitting import fit_frames
 from tanp.inputs import with_users
 from tanp.model import TaNP
 from tanp.serialization import load_model, save_model
+from tanp.setting_rules import check_serving
 
 VERSION = 3
 MODEL = 'model-{}.pt'
@@ -189,6 +190,7 @@ class TaNPRecommender(Settings):
                 table is unfit.
         """
         self._check_fitted()
+        check_serving(self)
         label = self._labels(support, 'support')
         if not len(label):
             raise ValueError(

@@ -11,7 +11,9 @@ from agnn_pyg.tables.rules import (
     SHARED,
     TRUTH,
     check_fit,
+    check_roles,
     check_rule,
+    check_rules,
     number,
     optional,
     whole,
@@ -34,16 +36,27 @@ RULES = SHARED | {
     'ema_decay': optional(SHARE),
 }
 
+# Columns beside users, items and ratings in what is returned.
+MADE = ('std', 'rank')
+# What predictions read, which may have been changed since the fit.
+SERVING = ('batch_size', 'progress', 'seed')
+
 
 def check_settings(settings: TaNPRecommender, has_validation: bool) -> None:
     """See :func:`~agnn_pyg.tables.rules.check_fit`."""
-    check_fit(settings, RULES, has_validation)
+    check_fit(settings, RULES, MADE, has_validation)
     _check_options(settings.model_options)
     if settings.support_size >= settings.max_size:
         raise ValueError(
             f"'max_size' must exceed 'support_size' ({settings.support_size}), so that "
             f'a query is left (got {settings.max_size})'
         )
+
+
+def check_serving(settings: TaNPRecommender) -> None:
+    """Raises ``ValueError`` unless predictions can be made with the settings."""
+    check_roles(settings, MADE)
+    check_rules(settings, {name: RULES[name] for name in SERVING})
 
 
 def _check_options(options: Any) -> None:

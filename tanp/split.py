@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from pandas.api.types import is_list_like
 
 from agnn_pyg.tables import check_columns, read_rated_pairs
-from agnn_pyg.tables.rules import SEED, Rule, check_rule, one_of, whole
+from agnn_pyg.tables.rules import SEED, Rule, check_rule, is_list, one_of, whole
 from tanp.episodes import Episodes, offsets
 
 __all__ = ['EpisodeSplit', 'split_episodes']
@@ -21,7 +20,9 @@ __all__ = ['EpisodeSplit', 'split_episodes']
 SEEN = ('warm', 'episodes')
 FRACTIONS = Rule(
     'two positive shares, of training and validation users, that leave some for test',
-    lambda value: len(value) == 2 and min(value) > 0 and sum(value) < 1,
+    lambda value: (
+        is_list(value) and len(value) == 2 and min(value) > 0 and sum(value) < 1
+    ),
 )
 
 
@@ -195,7 +196,7 @@ class _Table:
 
 def _index(ids: Any, name: str) -> pd.Index:
     """Ids of a table, each once."""
-    if not is_list_like(ids) or isinstance(ids, pd.DataFrame):
+    if not is_list(ids) or isinstance(ids, pd.DataFrame):
         raise ValueError(
             f"'{name}' must be a list or a column of ids (got {type(ids).__name__})"
         )

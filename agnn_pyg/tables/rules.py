@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 import numbers
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from pandas.api.types import is_list_like
-
-# Columns beside users, items and ratings in what recommenders return.
-MADE = ('std', 'rank', 'proximity', 'drawn', 'gate', 'message')
 
 
 class Rule(NamedTuple):
@@ -40,31 +37,39 @@ def check_rules(settings: Any, rules: Mapping[str, Rule]) -> None:
         setattr(settings, name, check_rule(getattr(settings, name), name, rule))
 
 
-def check_fit(settings: Any, rules: Mapping[str, Rule], has_validation: bool) -> None:
+def check_fit(
+    settings: Any, rules: Mapping[str, Rule], made: Sequence[str], has_validation: bool
+) -> None:
     """Raises ``ValueError`` if a fit would fail by a setting, or not heed it.
 
     Args:
         settings (object): A recommender; its attributes are the settings.
         rules (mapping): Of its settings, see :func:`check_rules`.
+        made (sequence): See :func:`check_roles`.
         has_validation (bool): Whether there are ratings to select the epoch on.
     """
-    check_roles(settings)
+    check_roles(settings, made)
     check_rules(settings, rules)
     _check_patience(settings, has_validation)
 
 
-def check_roles(settings: Any) -> None:
-    """Raises ``ValueError`` unless users, items and ratings have a column each."""
+def check_roles(settings: Any, made: Sequence[str]) -> None:
+    """Raises ``ValueError`` unless users, items and ratings have a column each.
+
+    Args:
+        settings (object): A recommender.
+        made (sequence): Columns beside these in what it returns.
+    """
     roles = [settings.user, settings.item, settings.rating]
     for role in roles:
         if is_list_like(role):
             raise ValueError(
                 f"'user', 'item' and 'rating' must each name one column (got {role!r})"
             )
-        if role in MADE:
+        if role in made:
             raise ValueError(
                 f"'user', 'item' and 'rating' must not be columns that are made beside "
-                f'them, {MADE} (got {roles}); rename yours'
+                f'them, {made} (got {roles}); rename yours'
             )
     if any(roles.count(role) > 1 for role in roles):
         raise ValueError(
@@ -99,7 +104,8 @@ def check_rule(value: Any, name: str, rule: Rule) -> Any:
 
 def whole(low: int, high: int | None = None) -> Rule:
     """A whole number from one bound to another, if there is another."""
-    must = f'at least {low} and whole' + (f', at most {high}' if high else '')
+    most = '' if high is None else f', at most {high}'
+    must = f'at least {low} and whole{most}'
 
     def allows(value: Any) -> bool:
         number = math.nan if _is_truth(value) else operator.index(value)

@@ -130,6 +130,16 @@ def test_numbers_among_objects_are_numbers():
     assert AttributeEncoder(['x']).fit(codes).fields[0].kind == 'categorical'
 
 
+def test_codes_among_objects_are_told_apart():
+    codes = pd.Series([2**53, 2**53 + 1, None], dtype=object, name='x').to_frame()
+    encoder = AttributeEncoder({'x': 'categorical'}, min_count=1).fit(codes)
+    assert encoder.fields[0].values == [2**53, 2**53 + 1]
+    assert len(encoder.transform(codes).index.unique()) == 3
+    large = pd.Series([10**400, 1], dtype=object, name='x').to_frame()
+    with pytest.raises(ValueError, match="Column 'x' holds a number that is too large"):
+        AttributeEncoder(['x']).fit(large)
+
+
 def test_missing_dates_are_no_numbers():
     users = pd.DataFrame({'user': [1, 2], 'x': pd.to_datetime([None, None])})
     ratings = pd.DataFrame({'user': [1, 2]})

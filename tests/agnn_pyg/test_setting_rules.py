@@ -48,6 +48,7 @@ WRONG = [
     ({'user_attributes': 'age'}, r"'user_attributes' must be .* as \['age'\].*'age'\)"),
     ({'item_attributes': {'genre'}}, "'item_attributes' must be a list of columns"),
     ({'accelerator': 'cpuu'}, "'accelerator' must be .* that is here.*'cpuu'"),
+    ({'cold_rate': {0.1, 0.5}}, "'cold_rate' must be two shares in"),
     ({'item': 'message'}, "must not be columns that are made beside them, .*'message'"),
     ({'item': 'user'}, r"must be three columns .got \['user', 'user', 'rating'\]"),
 ]

@@ -81,6 +81,13 @@ def test_unknown_variants_are_refused(capsys, tmp_path):
     assert "(got 'x')" in capsys.readouterr().err
 
 
+def test_reports_of_variants_that_are_no_more(tmp_path, capsys):
+    folder = tmp_path / 'ablation' / 'ml100k-item-cold' / 'old' / 'split-0' / 'seed-0'
+    write_json(folder / 'report.json', report('old', 1.0))
+    assert main([CONFIG, '--smoke', '--out', str(tmp_path)]) == 2
+    assert "report.json' is of a variant 'old', which" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_what_would_change_nothing_is_not_run(tmp_path):
     warm = CONFIG.replace('item-cold', 'warm')

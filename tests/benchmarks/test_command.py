@@ -36,6 +36,18 @@ def test_a_file_in_place_of_a_folder_is_found_before_all_else(
     assert file.read_text() == 'kept'
 
 
+@pytest.mark.parametrize('command', ['report', 'examples'])
+def test_a_page_that_cannot_be_written(tmp_path, capsys, command):
+    (tmp_path / 'file').write_text('kept')
+    for page, message in (
+        ('.', "'--out' must be a page to write (got the folder '"),
+        ('file/page.html', "'--out' must be a folder (got '"),
+    ):
+        assert run(command, '--out', str(tmp_path / page)) == 2
+        assert message in capsys.readouterr().err
+    assert (tmp_path / 'file').read_text() == 'kept'
+
+
 @pytest.mark.parametrize('threads', ['0', '-1'])
 def test_threads(capsys, threads):
     assert run(COMMANDS[0], '--threads', threads) == 2

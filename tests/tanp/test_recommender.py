@@ -1,3 +1,4 @@
+import copy
 import pickle
 import subprocess
 import sys
@@ -461,6 +462,24 @@ def test_nothing_to_rate(adapted, later):
         assert made.empty
         assert list(made.columns) == columns
         assert made.dtypes.eq(float).all()
+
+
+def test_settings_that_were_changed_since_the_fit(recommender, later):
+    support = later[0]
+    for name, value, message in (
+        ('rating', 'std', 'must not be columns that are made beside them'),
+        ('progress', 'x', "'progress' must be True or False"),
+        ('batch_size', 0, "'batch_size' must be at least 1"),
+    ):
+        changed = copy.copy(recommender).set_params(**{name: value})
+        with pytest.raises(ValueError, match=message):
+            changed.adapt(support.rename(columns={'rating': changed.rating}))
+    # TaNP makes no such column, as AGNN does.
+    renamed = {'rating': 'message'}
+    changed = copy.copy(recommender).set_params(rating='message')
+    made = changed.adapt(support.rename(columns=renamed)).predict(later[1])
+    expected = recommender.adapt(support).predict(later[1])
+    pd.testing.assert_frame_equal(made, expected.rename(columns=renamed))
 
 
 def test_fits_that_cannot_be(later):

@@ -103,6 +103,7 @@ def test_the_same_seed_is_the_same_split(frame, split):
         ({'support_size': 2.5}, "'support_size' must be .*whole .got 2.5"),
         ({'max_size': '30'}, "'max_size' must be .*whole .got '30'"),
         ({'fractions': (0.9, 0.1)}, "'fractions' must be two positive shares"),
+        ({'fractions': {0.7, 0.1}}, "'fractions' must be two positive"),
         ({'fractions': 0.7}, "'fractions' must be two positive .*got 0.7"),
         ({'seen': 'all'}, "'seen' must be one of"),
         ({'seed': -1}, "'seed' must be at least 0 .*got -1"),
@@ -135,7 +136,7 @@ def test_bad_tables_of_ids(frame):
     with pytest.raises(ValueError, match=r"'users' must hold each id once .*'u0'"):
         split_episodes(frame, [*users, 'u0'], items, **OPTIONS)
     table = pd.DataFrame({'user': users})
-    for bad, kind in ((40, 'int'), (table, 'DataFrame')):
+    for bad, kind in ((40, 'int'), (table, 'DataFrame'), (iter(users), 'list_iter')):
         with pytest.raises(ValueError, match=f"'users' must be a list .*got {kind}"):
             split_episodes(frame, bad, items, **OPTIONS)
 
