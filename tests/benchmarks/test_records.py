@@ -88,12 +88,12 @@ def test_settings_that_came_later_had_their_default():
     config = load_config(CONFIGS / 'tanp' / 'lastfm.toml', TaNPConfig)
     report = {'config': json.loads(json.dumps(dataclasses.asdict(config)))}
     report['config']['train']['no_more'] = 1
-    del report['config']['train']['centre']
+    del report['config']['train']['kl_weight']
     assert differing(report, config) == {}
-    train = dataclasses.replace(config.train, centre=2.0, lr=1.0)
+    train = dataclasses.replace(config.train, kl_weight=2.0, lr=1.0)
     others = differing(report, dataclasses.replace(config, train=train), smoke=True)
     assert others == {
         'smoke': (None, True),
         'train.lr': (config.train.lr, 1.0),
-        'train.centre': (0.0, 2.0),
+        'train.kl_weight': (1.0, 2.0),
     }
