@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from agnn_pyg.gates import KINDS
 from agnn_pyg.messages import PATTERNS
 from agnn_pyg.tables.rules import (
+    DROPOUT,
+    NOT_NEGATIVE,
     POSITIVE,
     SHARE,
     SHARED,
@@ -36,9 +38,9 @@ RULES = SHARED | {
     'max_pool': whole(1),
     'channels': whole(1),
     'hidden_channels': whole(1),
-    'dropout': number('a share in [0, 1)', lambda value: 0 <= value < 1),
+    'dropout': DROPOUT,
     'free_lr': POSITIVE,
-    'preference_weight': number('zero or positive', lambda value: value >= 0),
+    'preference_weight': NOT_NEGATIVE,
     'cold_rate': Rule(
         'two shares in [0, 1], for users and for items',
         lambda value: (

@@ -12,10 +12,10 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from agnn_pyg import setting_rules
 from agnn_pyg.tables.rules import (
+    NOT_NEGATIVE,
     POSITIVE,
     SHARE,
     check_rule,
-    number,
     optional,
     whole,
 )
@@ -27,7 +27,6 @@ else:
 
 T = TypeVar('T')
 
-NOT_NEGATIVE = number('zero or positive', lambda value: value >= 0)
 # What values must be, by their key: as the recommender's settings, and more of them.
 RULES = {
     **{

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import torch
 
-from agnn_pyg.tables.rules import POSITIVE, Rule, whole
+from agnn_pyg.tables.rules import NOT_NEGATIVE, POSITIVE, one_of, whole
 from benchmarks import config
 from tanp import TaNP, model_rules, setting_rules
 from tanp.metrics import episode_metrics
@@ -44,10 +44,10 @@ RULES = (
     | {
         **{name: config.RULES[name] for name in ('num_knots', 'gradient_clip')},
         'min_task_size': whole(1),
-        'kl_weight': config.NOT_NEGATIVE,
-        'clustering_weight': config.NOT_NEGATIVE,
+        'kl_weight': NOT_NEGATIVE,
+        'clustering_weight': NOT_NEGATIVE,
         'damping': POSITIVE,
-        'monitor': Rule(f'one of {MONITORS}', lambda value: value in MONITORS),
+        'monitor': one_of(MONITORS),
     }
 )
 ModelConfig = arguments_of(TaNP, (*TABLES, 'statistics'))

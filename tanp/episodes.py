@@ -162,6 +162,7 @@ def _check_sizes(episodes: Episodes) -> None:
                 f"'{name}' must be a tensor (got {type(value).__name__}); convert it "
                 f'with torch.as_tensor'
             )
+    # The last offset, of which an empty 'ptr' has none.
     tasks, interactions = len(episodes), int(episodes.ptr[-1:].sum())
     expected = {
         'user': tasks,

@@ -133,7 +133,14 @@ def fit_frames(
     if likelihood is None:
         likelihood = 'bernoulli' if set(label) <= {0, 1} else 'gaussian'
     for name, (frame, values) in tables.items():
-        _check_labels(frame, name, settings.rating, values, likelihood)
+        check_range(
+            frame,
+            name,
+            settings.rating,
+            values,
+            LIKELIHOODS[likelihood][2],
+            f"under likelihood '{likelihood}'",
+        )
     # A Gaussian decoder need not learn where the middle of the scale is.
     centre = 0.0 if likelihood == 'bernoulli' else float(label.mean())
     rating_range = float(label.min()), float(label.max())
@@ -162,17 +169,31 @@ def fit_frames(
     )
 
 
-def _check_labels(
-    frame: pd.DataFrame, name: str, column: str, label: np.ndarray, likelihood: str
+def check_range(
+    frame: pd.DataFrame,
+    name: str,
+    column: str,
+    label: np.ndarray,
+    rating_range: tuple[float, float],
+    of: str,
 ) -> None:
-    """Raises ``ValueError`` unless a likelihood knows all labels of a frame."""
-    low, high = LIKELIHOODS[likelihood][2]
+    """Raises ``ValueError`` unless all ratings of a frame lie in a range.
+
+    Args:
+        frame (pandas.DataFrame): The table.
+        name (str): What messages call it.
+        column (str): Its column of ratings.
+        label (numpy.ndarray): The ratings.
+        rating_range (tuple): Lowest and highest that may be.
+        of (str): Whose range it is, to follow "those".
+    """
+    low, high = rating_range
     outside = (label < low) | (label > high)
     if outside.any():
         raise ValueError(
-            f"'{name}' has a rating in {where(frame, outside, column)} that is none "
-            f"under likelihood '{likelihood}': they must lie in [{low:g}, {high:g}]; "
-            f"rescale them, or set 'likelihood' to 'gaussian'"
+            f"'{name}' has a rating in {where(frame, outside, column)} beyond those "
+            f'{of}: they must lie in [{low:g}, {high:g}]; bring them to that scale, or '
+            f'drop them'
         )
 
 

@@ -88,7 +88,7 @@ class EpisodeLoader:
         allow_empty: bool = False,
         seed: int = 0,
     ) -> None:
-        check_batch_size(batch_size)
+        check_rule(batch_size, 'batch_size', whole(1))
         _check_sizes('context_sizes', context_sizes, least=int(not allow_empty))
         _check_sizes('query_sizes', query_sizes, least=0)
         if query_sizes is not None and context_sizes is None:
@@ -209,11 +209,6 @@ def _uniform(
     low = high.clamp(max=low)
     share = torch.rand(len(most), generator=generator, dtype=torch.double)
     return low + ((high - low + 1) * share).long()
-
-
-def check_batch_size(batch_size: int) -> None:
-    """Raises ``ValueError`` unless batches hold a task at least."""
-    check_rule(batch_size, 'batch_size', whole(1))
 
 
 def _check_sizes(name: str, sizes: tuple[int, int | None] | None, least: int) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from agnn_pyg.tables.rules import (
+    DROPOUT,
     POSITIVE,
     TRUTH,
     Rule,
     check_rule,
     is_list,
-    number,
     one_of,
     optional,
     whole,
@@ -38,7 +38,6 @@ def _widths(least: int, most: int | None = None) -> Rule:
     return Rule(f'a list of widths of {count} layers, each whole, from 1', allows)
 
 
-DROPOUT = number('in [0, 1)', lambda value: 0 <= value < 1)
 RULES = {
     'num_items': whole(1),
     'num_users': whole(0),

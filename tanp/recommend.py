@@ -12,7 +12,7 @@ from agnn_pyg.tables.rules import Rule, check_rule, whole
 from tanp.catalogue import CatalogueScorer, PairScorer
 from tanp.episodes import Episodes
 from tanp.inference import check_episodes, evaluating
-from tanp.loader import EpisodeBatch, check_batch_size, check_tasks, pad
+from tanp.loader import EpisodeBatch, check_tasks, pad
 from tanp.loss import LIKELIHOODS
 from tanp.model import TaNP
 
@@ -120,7 +120,7 @@ def _score_catalogue(
     scorer: CatalogueScorer | None,
 ) -> Iterator[tuple[Tensor, EpisodeBatch, Tensor]]:
     """Scores of all items, as :func:`predict_catalogue` takes them."""
-    check_batch_size(batch_size)
+    check_rule(batch_size, 'batch_size', whole(1))
     if not len(episodes):
         return
     check_tasks(episodes)

@@ -26,7 +26,7 @@ from agnn_pyg.tables import (
     write_folder,
 )
 from tanp.adapted import AdaptedUsers, Scorers
-from tanp.fitting import fit_frames
+from tanp.fitting import check_range, fit_frames
 from tanp.inputs import with_users
 from tanp.model import TaNP
 from tanp.serialization import load_model, save_model
@@ -203,9 +203,11 @@ class TaNPRecommender(Settings):
         # Rows of strangers follow those of the fit.
         row = np.arange(len(ids)) + len(self.users_)
         row[user[rows >= 0]] = rows[rows >= 0]
-        models = self._models(support, ids, row, users)
+        models = self._models(support, user, ids, row, users)
         item = self._item_rows(support, 'support')
-        self._check_range(support, label)
+        check_range(
+            support, 'support', self.rating, label, self.rating_range_, 'of the fit'
+        )
         label = (label - self.centre_) / self.unit_
         return AdaptedUsers(self, models, ids, row, (user, item, label))
 
@@ -273,19 +275,10 @@ class TaNPRecommender(Settings):
     def _labels(self, frame: pd.DataFrame, name: str) -> np.ndarray:
         return read_rated_pairs(frame, name, self.user, self.item, self.rating)
 
-    def _check_range(self, support: pd.DataFrame, label: np.ndarray) -> None:
-        low, high = self.rating_range_
-        outside = (label < low) | (label > high)
-        if outside.any():
-            raise ValueError(
-                f"'support' has a rating in {where(support, outside, self.rating)} "
-                f'beyond those of the fit: they must lie in [{low:g}, {high:g}]; bring '
-                f'them to that scale, or drop them'
-            )
-
     def _models(
         self,
         support: pd.DataFrame,
+        user: np.ndarray,
         ids: Ids,
         row: np.ndarray,
         users: pd.DataFrame | None,
@@ -307,8 +300,7 @@ class TaNPRecommender(Settings):
         _, known = read_ids(table, self.user, 'users', distinct=True)
         # Rows of known users are not read.
         place = np.where(new, pd.Index(known).get_indexer(ids.values), 0)
-        asked = place[ids.rows(support, self.user, 'support')]
-        check_known(support, asked, self.user, 'support', 'users')
+        check_known(support, place[user], self.user, 'support', 'users')
         columns = [field.column for field in self.user_encoder_.fields]
         frame = with_constant(with_missing(table, self.user, columns)).iloc[place]
         with naming('users'):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agnn_pyg.tables.checks import nearest
 from agnn_pyg.tables.rules import (
+    NOT_NEGATIVE,
     SHARE,
     SHARED,
     TRUTH,
@@ -14,7 +15,6 @@ from agnn_pyg.tables.rules import (
     check_roles,
     check_rule,
     check_rules,
-    number,
     optional,
     whole,
 )
@@ -32,7 +32,7 @@ RULES = SHARED | {
     'likelihood': optional(model_rules.RULES['likelihood']),
     'statistics': TRUTH,
     'members': whole(1),
-    'weight_decay': number('zero or positive', lambda value: value >= 0),
+    'weight_decay': NOT_NEGATIVE,
     'ema_decay': optional(SHARE),
 }
 

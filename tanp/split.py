@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from agnn_pyg.tables import check_columns, read_rated_pairs
+from agnn_pyg.tables import read_rated_pairs
 from agnn_pyg.tables.rules import SEED, Rule, check_rule, is_list, one_of, whole
 from tanp.episodes import Episodes, offsets
 
@@ -105,9 +105,6 @@ def split_episodes(
     if min_size is None:
         min_size = support_size + 10
     _check(support_size, min_size, max_size, fractions, seen, seed)
-    check_columns(ratings, 'ratings', ['user', 'item', 'rating'])
-    if not len(ratings):
-        raise ValueError("'ratings' has no rows; there is nothing to split")
     table = _Table(ratings, users, items)
     stream = random.Random(seed)
     order = list(range(len(users)))
@@ -154,6 +151,8 @@ class _Table:
     def __init__(self, ratings: pd.DataFrame, users: Any, items: Any) -> None:
         # Else a query may hold what the support tells.
         label = read_rated_pairs(ratings, 'ratings', 'user', 'item', 'rating')
+        if not len(label):
+            raise ValueError("'ratings' has no rows; there is nothing to split")
         rows = {}
         for key, ids in (('user', users), ('item', items)):
             rows[key] = _index(ids, f'{key}s').get_indexer(pd.Index(ratings[key]))

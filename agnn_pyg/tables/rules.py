@@ -168,6 +168,8 @@ def _is_accelerator(value: Any) -> bool:
 
 SHARE = number('a share in [0, 1]', lambda value: 0 <= value <= 1)
 POSITIVE = number('a positive number', lambda value: value > 0)
+NOT_NEGATIVE = number('zero or positive', lambda value: value >= 0)
+DROPOUT = number('a share in [0, 1)', lambda value: 0 <= value < 1)
 TRUTH = Rule('True or False', _is_truth)
 ACCELERATOR = Rule(
     "an accelerator of Lightning that is here, such as 'cpu' or 'auto'", _is_accelerator
