@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from agnn_pyg.fitting import Fitted
-from agnn_pyg.messages import Messages
-from agnn_pyg.model import AGNN
-from agnn_pyg.node_table import NodeTable
-from agnn_pyg.relation_map import RelationMap
-from agnn_pyg.tables import (
+from agnn_pyg.base import (
     load_module,
     read_folder,
     read_tensors,
     write_folder,
     write_tensors,
 )
+from agnn_pyg.fitting import Fitted
+from agnn_pyg.kernel.feature_map import RelationMap
+from agnn_pyg.kernel.scenarios import Messages
+from agnn_pyg.model import AGNN
+from agnn_pyg.node_table import NodeTable
 
 if TYPE_CHECKING:
     from agnn_pyg.recommender import AGNNRecommender

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.messages import PATTERNS
-from agnn_pyg.tables.files import write_file
-from agnn_pyg.tables.folder import check_place
-from agnn_pyg.tables.shell import (
+from agnn_pyg.base.io import write_file
+from agnn_pyg.base.shell import (
     ROLES,
     add_command,
     add_settings,
@@ -27,6 +25,8 @@ from agnn_pyg.tables.shell import (
     run,
     settings_of,
 )
+from agnn_pyg.base.store import check_place
+from agnn_pyg.kernel.scenarios import PATTERNS
 
 if TYPE_CHECKING:
     from agnn_pyg.recommender import AGNNRecommender

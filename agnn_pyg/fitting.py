@@ -11,24 +11,24 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from agnn_pyg.graph import rating_graph
-from agnn_pyg.link_loader import rating_loader
-from agnn_pyg.message_fitting import learn_messages
-from agnn_pyg.messages import Messages
-from agnn_pyg.model import AGNN
-from agnn_pyg.node_table import NodeTable
-from agnn_pyg.relation_map import RelationMap
-from agnn_pyg.setting_rules import batch_size_of, check_settings
-from agnn_pyg.tables.checks import (
+from agnn_pyg.base.frames import (
     check_columns,
     check_known,
     check_spread,
     unit_of,
 )
-from agnn_pyg.tables.ids import Ids, read_rated_pairs
+from agnn_pyg.base.vocabulary import Vocabulary, read_rated_pairs
+from agnn_pyg.graph.build import rating_graph
+from agnn_pyg.kernel.feature_map import RelationMap
+from agnn_pyg.kernel.fitting import learn_messages
+from agnn_pyg.kernel.scenarios import Messages
+from agnn_pyg.model import AGNN
+from agnn_pyg.node_table import NodeTable
+from agnn_pyg.sampling.link_loader import rating_loader
+from agnn_pyg.setting_rules import batch_size_of, check_settings
 
 if TYPE_CHECKING:
-    from agnn_pyg.features import Attributes
+    from agnn_pyg.base.encoder import TokenBags
     from agnn_pyg.recommender import AGNNRecommender
 
 SIDES = ('user', 'item')
@@ -161,7 +161,7 @@ def pair_rows(
     frame: pd.DataFrame,
     name: str,
     tables: dict[str, NodeTable],
-    ids: dict[str, Ids] | None = None,
+    ids: dict[str, Vocabulary] | None = None,
 ) -> Tensor:
     """Row numbers of the pairs of a frame, :obj:`[2, R]`.
 
@@ -170,7 +170,7 @@ def pair_rows(
         frame: The pairs.
         name: What messages call it.
         tables: The tables of the fit.
-        ids: Ids to look pairs up in. (default: those of the tables)
+        ids: Vocabulary to look pairs up in. (default: those of the tables)
 
     Raises:
         ValueError: Naming the first pair of somebody or something unknown.
@@ -196,7 +196,7 @@ def serving_loader(
 
 
 def serving_options(settings: AGNNRecommender) -> dict[str, int]:
-    """Arguments of :func:`~agnn_pyg.link_loader.rating_loader` for predictions."""
+    """Arguments of :func:`~agnn_pyg.sampling.link_loader.rating_loader` for predictions."""
     return {
         'batch_size': max(settings.batch_size or 0, 4096),
         'num_neighbors': settings.num_neighbors,
@@ -220,7 +220,7 @@ def _tables(
     ratings: pd.DataFrame,
     users: pd.DataFrame | None,
     items: pd.DataFrame | None,
-) -> tuple[dict[str, NodeTable], list[Attributes]]:
+) -> tuple[dict[str, NodeTable], list[TokenBags]]:
     tables, embedded = {}, []
     for side, frame in zip(SIDES, (users, items), strict=True):
         tables[side], attributes = NodeTable.fit(

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from agnn_pyg.inference import evaluating
-from agnn_pyg.link_loader import rating_loader
 from agnn_pyg.model import AGNN
+from agnn_pyg.sampling.link_loader import rating_loader
 
 # Hidden units are worked off in blocks of so many numbers, which a cache holds.
 BLOCK_NUMEL = 2**17
@@ -46,12 +46,12 @@ def embed(
 
     Args:
         model (AGNN): The model; it is left in the mode it came in.
-        graph (HeteroData): See :func:`~agnn_pyg.graph.rating_graph`.
+        graph (HeteroData): See :func:`~agnn_pyg.graph.build.rating_graph`.
         users (Tensor): Rows of users, :obj:`[U]`.
         items (Tensor): Rows of items, :obj:`[I]`.
         draws (int, optional): Draws of neighbours. (default: :obj:`8`)
         batch_size (int, optional): Nodes at a time. (default: :obj:`4096`)
-        **kwargs (optional): Of :func:`~agnn_pyg.link_loader.rating_loader`.
+        **kwargs (optional): Of :func:`~agnn_pyg.sampling.link_loader.rating_loader`.
     """
     # Pairs that name every node once; the shorter side is repeated.
     size = max(len(users), len(items))

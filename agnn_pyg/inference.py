@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from agnn_pyg.loader import RatingLoader
+from agnn_pyg.sampling.loader import RatingLoader
 
 
 @torch.no_grad()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from agnn_pyg.batch import RatingBatch
-from agnn_pyg.messages import Messages
+from agnn_pyg.kernel.regressor import RatingPropagation
+from agnn_pyg.kernel.scenarios import Messages
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
-from agnn_pyg.propagation import RatingPropagation
+from agnn_pyg.sampling.batch import RatingBatch
 
 
 class AGNN(nn.Module):
@@ -30,7 +30,7 @@ class AGNN(nn.Module):
         num_users (int): Number of users.
         num_items (int): Number of items.
         num_user_tokens (int): Attribute tokens of users, see
-            :class:`~agnn_pyg.features.AttributeEncoder`.
+            :class:`~agnn_pyg.base.encoder.AttributeEncoder`.
         num_item_tokens (int): Attribute tokens of items.
         channels (int, optional): Size of all embeddings. (default: :obj:`32`)
         hidden_channels (int, optional): Size of the hidden layer of the MLP;
@@ -49,7 +49,7 @@ class AGNN(nn.Module):
             :class:`~agnn_pyg.nn.NodeEncoder`.
 
     Shapes:
-        - **input:** a :class:`~agnn_pyg.loader.RatingBatch` of B pairs
+        - **input:** a :class:`~agnn_pyg.sampling.loader.RatingBatch` of B pairs
         - **output:** predicted ratings :math:`(B)`
     """
 

@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from agnn_pyg.features import AttributeEncoder, Attributes
-from agnn_pyg.tables.attributes import (
+from agnn_pyg.base.attributes import (
     Columns,
     attribute_columns,
     naming,
     with_constant,
     with_missing,
 )
-from agnn_pyg.tables.checks import check_columns, check_known
-from agnn_pyg.tables.ids import Ids, read_ids
+from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
+from agnn_pyg.base.frames import check_columns, check_known
+from agnn_pyg.base.vocabulary import Vocabulary, read_ids
 
 
 @dataclass
@@ -35,10 +35,10 @@ class NodeTable:
     """
 
     name: str
-    ids: Ids
+    ids: Vocabulary
     embedded: AttributeEncoder
     compared: AttributeEncoder
-    profiles: Attributes
+    profiles: TokenBags
 
     @classmethod
     def fit(
@@ -51,7 +51,7 @@ class NodeTable:
         attributes: Columns | None,
         min_count: int,
         num_knots: int,
-    ) -> tuple[NodeTable, Attributes]:
+    ) -> tuple[NodeTable, TokenBags]:
         """Fits vocabularies on a table, or on nothing where there is none.
 
         Returns:
@@ -62,11 +62,11 @@ class NodeTable:
                 an attribute column is lacking.
         """
         if frame is None:
-            ids = Ids.distinct(*read_ids(ratings, column, 'ratings'))
+            ids = Vocabulary.distinct(*read_ids(ratings, column, 'ratings'))
             frame = pd.DataFrame({column: ids.values})
         else:
             check_columns(frame, name, [column])
-            ids = Ids(*read_ids(frame, column, name, distinct=True))
+            ids = Vocabulary(*read_ids(frame, column, name, distinct=True))
         if not len(ids):
             raise ValueError(f"'{name}' has no rows; leave it out, or give it some")
         rows = ids.rows(ratings, column, 'ratings')
@@ -103,7 +103,7 @@ class NodeTable:
 
     def encode(
         self, frame: pd.DataFrame, column: str
-    ) -> tuple[np.ndarray, Attributes, Attributes]:
+    ) -> tuple[np.ndarray, TokenBags, TokenBags]:
         """Ids, embedded and compared attributes of nodes never seen.
 
         Of a table of ids alone, all attributes are missing.
@@ -134,8 +134,8 @@ class NodeTable:
         """The inverse of :meth:`to_dict` and :meth:`tensors`."""
         return cls(
             state['name'],
-            Ids.from_dict(state['ids']),
+            Vocabulary.from_dict(state['ids']),
             AttributeEncoder.from_dict(state['embedded']),
             AttributeEncoder.from_dict(state['compared']),
-            Attributes(**tensors),
+            TokenBags(**tensors),
         )

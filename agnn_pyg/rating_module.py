@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
-from agnn_pyg.batch import RatingBatch
 from agnn_pyg.lazy_adam import LazyAdamW
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
-from agnn_pyg.pool import mix, not_negative
+from agnn_pyg.sampling.batch import RatingBatch
+from agnn_pyg.sampling.draw import mix, not_negative
 
 
 class RatingModule(pl.LightningModule):

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from agnn_pyg.archive import load_recommender, save_recommender
+from agnn_pyg.base import Columns, Settings, Vocabulary, table_of, where
+from agnn_pyg.base.rules import check_rule, whole
 from agnn_pyg.explain import Explanation, carriers, explain_pair
 from agnn_pyg.fitting import (
     SIDES,
@@ -20,13 +22,11 @@ from agnn_pyg.fitting import (
     serving_loader,
     serving_options,
 )
-from agnn_pyg.gates import KINDS
 from agnn_pyg.inference import predict
-from agnn_pyg.messages import PATTERNS
+from agnn_pyg.kernel.gates import KINDS
+from agnn_pyg.kernel.scenarios import PATTERNS
 from agnn_pyg.serving import Filter, serve, top_items
 from agnn_pyg.setting_rules import check_serving
-from agnn_pyg.tables import Columns, Ids, Settings, table_of, where
-from agnn_pyg.tables.rules import check_rule, whole
 
 
 class AGNNRecommender(Settings):
@@ -372,7 +372,9 @@ class AGNNRecommender(Settings):
             )
         return frame
 
-    def _rows(self, side: str, frame: pd.DataFrame | None, ids: Ids) -> np.ndarray:
+    def _rows(
+        self, side: str, frame: pd.DataFrame | None, ids: Vocabulary
+    ) -> np.ndarray:
         if frame is None:
             return np.arange(len(ids))
         return ids.rows(frame, getattr(self, side), f'{side}s')

@@ -12,14 +12,14 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from tqdm import tqdm
 
-from agnn_pyg.attach import attach, attached_edges, widened
+from agnn_pyg.base.vocabulary import Vocabulary
 from agnn_pyg.fitting import SIDES, Fitted, serving_options
+from agnn_pyg.graph.cold_nodes import attach, attached_edges, widened
 from agnn_pyg.grid import embed, rate_grid
 from agnn_pyg.model import AGNN
-from agnn_pyg.tables.ids import Ids
 
 if TYPE_CHECKING:
-    from agnn_pyg.features import Attributes
+    from agnn_pyg.base.encoder import TokenBags
     from agnn_pyg.recommender import AGNNRecommender
 
 Filter = Callable[[Hashable, np.ndarray], np.ndarray]
@@ -36,7 +36,7 @@ class Serving(NamedTuple):
         model: The model, with room for them.
     """
 
-    ids: dict[str, Ids]
+    ids: dict[str, Vocabulary]
     node: dict[str, np.ndarray]
     graph: HeteroData
     model: AGNN
@@ -81,7 +81,7 @@ def serve(
     return Serving(ids, node, graph, widened(fitted.model, num_nodes, messages))
 
 
-def _distinct(*bags: Attributes) -> tuple[np.ndarray, np.ndarray]:
+def _distinct(*bags: TokenBags) -> tuple[np.ndarray, np.ndarray]:
     """The first of each kind of node, and the kind of each node."""
     rows = torch.cat([part for b in bags for part in (b.index, b.weight.double())], 1)
     rows = np.ascontiguousarray(rows.numpy())

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agnn_pyg.gates import KINDS
-from agnn_pyg.messages import PATTERNS
-from agnn_pyg.tables.rules import (
+from agnn_pyg.base.rules import (
     DROPOUT,
     NOT_NEGATIVE,
     POSITIVE,
@@ -23,6 +21,8 @@ from agnn_pyg.tables.rules import (
     some_of,
     whole,
 )
+from agnn_pyg.kernel.gates import KINDS
+from agnn_pyg.kernel.scenarios import PATTERNS
 
 if TYPE_CHECKING:
     from agnn_pyg.recommender import AGNNRecommender
@@ -72,7 +72,7 @@ SERVING = (
 
 
 def check_settings(settings: AGNNRecommender, has_validation: bool) -> None:
-    """See :func:`~agnn_pyg.tables.rules.check_fit`."""
+    """See :func:`~agnn_pyg.base.rules.check_fit`."""
     check_fit(settings, RULES, MADE, has_validation)
     if settings.message_share:
         check_rules(settings, MESSAGE_RULES)

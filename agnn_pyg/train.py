@@ -21,15 +21,15 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
-from agnn_pyg.engine import (
+from agnn_pyg.base.callbacks import (
     EachEpoch,
     History,
     MovingAverage,
     Patience,
     WholeCheckpoints,
 )
-from agnn_pyg.loader import RatingLoader
 from agnn_pyg.rating_module import RatingModule
+from agnn_pyg.sampling.loader import RatingLoader
 
 __all__ = ['FitResult', 'RatingModule', 'fit']
 

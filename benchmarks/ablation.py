@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from agnn_pyg.tables.rules import check_rule, one_of
+from agnn_pyg.base.rules import check_rule, one_of
 from benchmarks.ablation_tables import ablation_tables
 from benchmarks.agnn import load_dataset, smoke_config
 from benchmarks.command import make_parser, run_command

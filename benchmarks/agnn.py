@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from agnn_pyg.tables.checks import check_spread
+from agnn_pyg.base.frames import check_spread
 from benchmarks.agnn_tables import run_table
 from benchmarks.command import (
     Benchmark,

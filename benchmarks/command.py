@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from agnn_pyg.tables.rules import check_rule, whole
+from agnn_pyg.base.rules import check_rule, whole
 from benchmarks.records import (
     check_settings,
     differing,

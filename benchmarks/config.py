@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from agnn_pyg import setting_rules
-from agnn_pyg.tables.rules import (
+from agnn_pyg.base.rules import (
     NOT_NEGATIVE,
     POSITIVE,
     SHARE,

@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 
-from agnn_pyg.features import Attributes
-from agnn_pyg.graph import attribute_graph
-from agnn_pyg.recall import pool_recall
+from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.graph.build import attribute_graph
+from agnn_pyg.graph.recall import pool_recall
 from benchmarks.command import plain_parser, run_command
 from benchmarks.records import (
     content_of,
@@ -68,13 +68,13 @@ def points(
         yield {'part': 'epoch', 'pool': 30, **dict(zip(names, epoch, strict=True))}
 
 
-def attributes_of(table: str, nodes: int, seed: int = 0) -> Attributes:
+def attributes_of(table: str, nodes: int, seed: int = 0) -> TokenBags:
     """Encoded attributes of a synthetic table."""
     bags, num_tokens = zipf_bags(nodes, FIELDS[table], seed)
     index = torch.from_numpy(bags)
     is_value = torch.ones(num_tokens, dtype=torch.bool)
     is_value[0] = False
-    return Attributes(index, (index > 0).float(), is_value)
+    return TokenBags(index, (index > 0).float(), is_value)
 
 
 def measure(point: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def measure(point: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def ratings_of(items: Attributes) -> Any:
+def ratings_of(items: TokenBags) -> Any:
     """A matrix of ratings, a row an item."""
     import scipy.sparse
 

@@ -14,7 +14,7 @@ import dataclasses
 import sys
 from typing import Any
 
-from agnn_pyg.tables.checks import check_spread
+from agnn_pyg.base.frames import check_spread
 from benchmarks.command import (
     Benchmark,
     make_parser,

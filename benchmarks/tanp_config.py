@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import torch
 
-from agnn_pyg.tables.rules import NOT_NEGATIVE, POSITIVE, one_of, whole
+from agnn_pyg.base.rules import NOT_NEGATIVE, POSITIVE, one_of, whole
 from benchmarks import config
 from tanp import TaNP, model_rules, setting_rules
 from tanp.metrics import episode_metrics

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from agnn_pyg.features import AttributeEncoder, Attributes
+from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from benchmarks.command import Options
 from benchmarks.episode_metrics import calibration, score_episodes
 from benchmarks.support import CHANGES, truncated
@@ -186,7 +186,7 @@ def build_model(
 
 def _attributes(
     columns: tuple[str, ...], frame: pd.DataFrame, trained: Tensor, data: EpisodesConfig
-) -> Attributes | None:
+) -> TokenBags | None:
     """Side information, in the vocabulary of the nodes that are trained on."""
     if not columns:
         return None

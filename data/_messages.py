@@ -13,7 +13,7 @@ def first(values: Iterable[object], count: int = 5) -> str:
     """The first few values as text, and how many more there are.
 
     Args:
-        values: Ids, labels or tuples of them.
+        values: Vocabulary, labels or tuples of them.
         count: How many to spell out.
     """
     values = list(values)

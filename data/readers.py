@@ -20,7 +20,7 @@ DELIMITERS = {'.csv': ',', '.tsv': '\t'}
 SUFFIXES = (*DELIMITERS, '.parquet')
 # Before 3.1, pandas reads one float in six to a neighbour of the one that was written,
 # unless it is told not to; since then it never does, and to tell it is deprecated.
-# (`agnn_pyg.tables.files` has the same: neither imports the other.)
+# (`agnn_pyg.base.io` has the same: neither imports the other.)
 _EXACT_ALREADY = tuple(map(int, pd.__version__.split('.')[:2])) >= (3, 1)
 EXACT = {} if _EXACT_ALREADY else {'float_precision': 'round_trip'}
 

@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from agnn_pyg.tables import Ids, check_columns, read_ids, table_of, where
-from agnn_pyg.tables.rules import check_rule, whole
+from agnn_pyg.base import Vocabulary, check_columns, read_ids, table_of, where
+from agnn_pyg.base.rules import check_rule, whole
 from tanp.catalogue import CatalogueScorer
 from tanp.episodes import Episodes
 from tanp.frames import episodes_of_supports, episodes_to_rate
@@ -66,7 +66,7 @@ class AdaptedUsers:
         self,
         recommender: TaNPRecommender,
         models: list[TaNP],
-        users: Ids,
+        users: Vocabulary,
         row: np.ndarray,
         support: tuple[np.ndarray, np.ndarray, np.ndarray],
     ) -> None:

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.tables.files import write_file
-from agnn_pyg.tables.folder import check_place
-from agnn_pyg.tables.shell import (
+from agnn_pyg.base.io import write_file
+from agnn_pyg.base.shell import (
     ROLES,
     add_command,
     add_settings,
@@ -24,6 +23,7 @@ from agnn_pyg.tables.shell import (
     run,
     settings_of,
 )
+from agnn_pyg.base.store import check_place
 from tanp.adapted import AdaptedUsers
 from tanp.recommender import TaNPRecommender
 

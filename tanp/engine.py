@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import EarlyStopping, WeightAveraging
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from agnn_pyg.tables.rules import SHARE, check_rule
+from agnn_pyg.base.rules import SHARE, check_rule
 from tanp.loader import EpisodeBatch, EpisodeLoader
 
 

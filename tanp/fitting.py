@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from agnn_pyg.features import AttributeEncoder, Attributes
-from agnn_pyg.tables import (
-    Ids,
+from agnn_pyg.base import (
+    Vocabulary,
     attribute_columns,
     check_columns,
     check_known,
@@ -23,6 +22,7 @@ from agnn_pyg.tables import (
     where,
     with_constant,
 )
+from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from tanp.episodes import Episodes
 from tanp.frames import episodes_to_train
 from tanp.loader import EpisodeLoader
@@ -65,9 +65,9 @@ class Side:
         attributes: These, one row an id.
     """
 
-    ids: Ids
+    ids: Vocabulary
     encoder: AttributeEncoder | None = None
-    attributes: Attributes | None = None
+    attributes: TokenBags | None = None
 
 
 @dataclass
@@ -320,14 +320,14 @@ def _side(
                 f"'{kind}_attributes' names columns, but there is no table '{name}'; "
                 f'pass one'
             )
-        ids = Ids.distinct(*read_ids(rated[0], column, 'ratings'))
+        ids = Vocabulary.distinct(*read_ids(rated[0], column, 'ratings'))
         for frame in rated[1:]:
             unknown = ids.rows(frame, column, 'validation') < 0
             values = read_ids(frame, column, 'validation')[1]
             ids = ids.append(pd.unique(values[unknown]))
         return Side(ids)
     check_columns(table, name, [column])
-    ids = Ids(*read_ids(table, column, name, distinct=True))
+    ids = Vocabulary(*read_ids(table, column, name, distinct=True))
     rows = ids.rows(rated[0], column, 'ratings')
     check_known(rated[0], rows, column, 'ratings', name)
     columns = attribute_columns(table, name, column, attributes)
@@ -343,8 +343,8 @@ def _episodes(
     frame: pd.DataFrame,
     name: str,
     label: np.ndarray,
-    users: Ids,
-    items: Ids,
+    users: Vocabulary,
+    items: Vocabulary,
 ) -> Episodes:
     rows = []
     for ids, column, table in (

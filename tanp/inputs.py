@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from agnn_pyg.features import Attributes
+from agnn_pyg.base.encoder import TokenBags
 from tanp.evidence import Catalogue
 from tanp.loader import EpisodeBatch
 from tanp.nn.embedding import NodeEmbedding
@@ -73,8 +73,8 @@ class InputEncoder(nn.Module):
         self,
         num_items: int,
         num_users: int,
-        item_attributes: Attributes | None,
-        user_attributes: Attributes | None,
+        item_attributes: TokenBags | None,
+        user_attributes: TokenBags | None,
         item_ids: bool,
         user_ids: bool,
         id_dropout: float,
@@ -169,14 +169,14 @@ class InputEncoder(nn.Module):
         return TaskInputs(x, label, surprise, base, counts, *kernels, support, query)
 
 
-def with_users(model: TaNP, attributes: Attributes) -> TaNP:
+def with_users(model: TaNP, attributes: TokenBags) -> TaNP:
     """The same model, with further users at the end of its table.
 
     Parameters are shared, and so is all else but the table of users' attributes.
 
     Args:
         model (TaNP): With users' attributes, and without users' ids.
-        attributes (Attributes): Of the new users, by the encoder of the others.
+        attributes (TokenBags): Of the new users, by the encoder of the others.
     """
     model = _shallow(model)
     model.inputs = _shallow(model.inputs)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agnn_pyg.tables.rules import Rule, check_rule, optional, whole
+from agnn_pyg.base.rules import Rule, check_rule, optional, whole
 from tanp.episodes import Episodes
 
 __all__ = ['EpisodeBatch', 'EpisodeLoader']

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from agnn_pyg.features import Attributes
+from agnn_pyg.base.encoder import TokenBags
 from tanp.inputs import InputEncoder, TaskInputs
 from tanp.loader import EpisodeBatch
 from tanp.model_rules import check_arguments
@@ -81,8 +81,8 @@ class TaNP(nn.Module):
         num_items (int): Rows in the table of items.
         num_users (int, optional): Rows in the table of users; needed where
             users have ids or attributes. (default: :obj:`0`)
-        item_attributes (Attributes, optional): Side information of the items.
-        user_attributes (Attributes, optional): Side information of the users.
+        item_attributes (TokenBags, optional): Side information of the items.
+        user_attributes (TokenBags, optional): Side information of the users.
         item_ids (bool, optional): Learn a row for each item.
             (default: :obj:`True`)
         user_ids (bool, optional): Learn a row for each user, though a user to
@@ -137,8 +137,8 @@ class TaNP(nn.Module):
         num_items: int,
         num_users: int = 0,
         *,
-        item_attributes: Attributes | None = None,
-        user_attributes: Attributes | None = None,
+        item_attributes: TokenBags | None = None,
+        user_attributes: TokenBags | None = None,
         item_ids: bool = True,
         user_ids: bool = False,
         id_dropout: float = 0.0,

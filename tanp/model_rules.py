@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agnn_pyg.tables.rules import (
+from agnn_pyg.base.rules import (
     DROPOUT,
     POSITIVE,
     TRUTH,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from agnn_pyg.tables.rules import Rule, check_rule, whole
+from agnn_pyg.base.rules import Rule, check_rule, whole
 from tanp.catalogue import CatalogueScorer, PairScorer
 from tanp.episodes import Episodes
 from tanp.inference import check_episodes, evaluating

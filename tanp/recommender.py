@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.features import AttributeEncoder
-from agnn_pyg.tables import (
+from agnn_pyg.base import (
     Columns,
-    Ids,
     Settings,
+    Vocabulary,
     check_columns,
     check_known,
     naming,
@@ -25,6 +24,7 @@ from agnn_pyg.tables import (
     with_missing,
     write_folder,
 )
+from agnn_pyg.base.encoder import AttributeEncoder
 from tanp.adapted import AdaptedUsers, Scorers
 from tanp.fitting import check_range, fit_frames
 from tanp.inputs import with_users
@@ -198,7 +198,7 @@ class TaNPRecommender(Settings):
             )
         # Ids of another kind are refused: all users would be strangers.
         rows = self.users_.rows(support, self.user, 'support')
-        ids = Ids.distinct(*read_ids(support, self.user, 'support'))
+        ids = Vocabulary.distinct(*read_ids(support, self.user, 'support'))
         user = ids.rows(support, self.user, 'support')
         # Rows of strangers follow those of the fit.
         row = np.arange(len(ids)) + len(self.users_)
@@ -251,8 +251,8 @@ class TaNPRecommender(Settings):
         config = read_folder(path, cls.__name__, VERSION)
         try:
             made = cls(**config['settings'])
-            made.users_ = Ids.from_dict(config['users'])
-            made.items_ = Ids.from_dict(config['items'])
+            made.users_ = Vocabulary.from_dict(config['users'])
+            made.items_ = Vocabulary.from_dict(config['items'])
             encoder = config['user_encoder']
             made.user_encoder_ = encoder and AttributeEncoder.from_dict(encoder)
             made.centre_, made.unit_ = config['centre'], config['unit']
@@ -279,7 +279,7 @@ class TaNPRecommender(Settings):
         self,
         support: pd.DataFrame,
         user: np.ndarray,
-        ids: Ids,
+        ids: Vocabulary,
         row: np.ndarray,
         users: pd.DataFrame | None,
     ) -> list[TaNP]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from agnn_pyg.features import Attributes
-from agnn_pyg.tables import load_module
+from agnn_pyg.base import load_module
+from agnn_pyg.base.encoder import TokenBags
 from tanp.model import TaNP
 from tanp.statistics import InteractionStatistics
 
@@ -71,13 +71,13 @@ def _build(state: dict[str, torch.Tensor], config: dict[str, Any]) -> TaNP:
     return load_module(lambda: TaNP(**config), state)
 
 
-def _table(state: dict[str, torch.Tensor], side: str) -> Attributes | None:
+def _table(state: dict[str, torch.Tensor], side: str) -> TokenBags | None:
     """Side information, as far as a model's state tells."""
     prefix = f'inputs.{side}'
     if f'{prefix}.attr' not in state:
         return None
     tokens = len(state[f'{prefix}.token_weight'])
-    return Attributes(
+    return TokenBags(
         state[f'{prefix}.attr'],
         state[f'{prefix}.attr_weight'],
         torch.ones(tokens, dtype=torch.bool),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from agnn_pyg.tables.checks import nearest
-from agnn_pyg.tables.rules import (
+from agnn_pyg.base.frames import nearest
+from agnn_pyg.base.rules import (
     NOT_NEGATIVE,
     SHARE,
     SHARED,
@@ -43,7 +43,7 @@ SERVING = ('batch_size', 'progress', 'seed')
 
 
 def check_settings(settings: TaNPRecommender, has_validation: bool) -> None:
-    """See :func:`~agnn_pyg.tables.rules.check_fit`."""
+    """See :func:`~agnn_pyg.base.rules.check_fit`."""
     check_fit(settings, RULES, MADE, has_validation)
     _check_options(settings.model_options)
     if settings.support_size >= settings.max_size:

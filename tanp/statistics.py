@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agnn_pyg.tables.rules import POSITIVE, check_rule, whole
+from agnn_pyg.base.rules import POSITIVE, check_rule, whole
 from tanp.episodes import Episodes, offsets, ragged
 from tanp.evidence import BINS, Catalogue, Evidence, Told, surplus
 from tanp.item_vectors import aligned, item_vectors

@@ -91,7 +91,7 @@ def _tensors(node):
 
 @pytest.fixture(scope='session')
 def tiny_frames():
-    """Attributes of 12 users and 15 items: every kind of column, and gaps."""
+    """TokenBags of 12 users and 15 items: every kind of column, and gaps."""
     rng = np.random.default_rng(0)
     users = pd.DataFrame(
         {
@@ -127,7 +127,7 @@ def tiny_pairs():
 @pytest.fixture(scope='session')
 def tiny_attributes(tiny_frames):
     # Imported late: the process that hands out tests should not wait for PyG.
-    from agnn_pyg.features import AttributeEncoder
+    from agnn_pyg.base.encoder import AttributeEncoder
 
     return {
         side: AttributeEncoder(list(frame.columns), num_knots=3).fit_transform(frame)
@@ -138,7 +138,7 @@ def tiny_attributes(tiny_frames):
 @pytest.fixture(scope='session')
 def tiny_graph(tiny_attributes, tiny_pairs):
     """The rating graph of these tables, with pools of 6 and 7 candidates."""
-    from agnn_pyg.graph import rating_graph
+    from agnn_pyg.graph.build import rating_graph
 
     return rating_graph(
         tiny_attributes['user'], tiny_attributes['item'], *tiny_pairs, pool=0.5

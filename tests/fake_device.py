@@ -27,11 +27,9 @@ from torch.func import functional_call
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from agnn_pyg.batch import NodeBatch, RatingBatch
-from agnn_pyg.features import Attributes
-from agnn_pyg.graph import rating_graph
+from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.graph.build import rating_graph
 from agnn_pyg.inference import predict
-from agnn_pyg.loader import RatingLoader
 from agnn_pyg.loss import agnn_loss, kl_divergence, preference_terms
 from agnn_pyg.model import AGNN
 from agnn_pyg.nn import (
@@ -41,6 +39,8 @@ from agnn_pyg.nn import (
     GatedConv,
     NodeEncoder,
 )
+from agnn_pyg.sampling.batch import NodeBatch, RatingBatch
+from agnn_pyg.sampling.loader import RatingLoader
 
 NAME = 'pretended'
 # Older releases of PyTorch cannot pretend a device from Python.
@@ -253,10 +253,10 @@ def batch(cold_rate: tuple[float, float] = (0.5, 0.5)) -> RatingBatch:
     return only
 
 
-def _attributes(num_nodes: int) -> Attributes:
+def _attributes(num_nodes: int) -> TokenBags:
     """Two tokens a node, or one and padding; padding is token 0."""
     index = torch.arange(2 * num_nodes).view(-1, 2) % 5
-    return Attributes(index, (index > 0).float(), torch.arange(5) > 0)
+    return TokenBags(index, (index > 0).float(), torch.arange(5) > 0)
 
 
 def agnn(**kwargs: Any) -> AGNN:

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from agnn_pyg.inference import predict
-from agnn_pyg.link_loader import LinkRatingLoader
-from agnn_pyg.loader import RatingLoader
 from agnn_pyg.model import AGNN
-from agnn_pyg.pool import CandidatePool
+from agnn_pyg.sampling.draw import CandidatePool
+from agnn_pyg.sampling.link_loader import LinkRatingLoader
+from agnn_pyg.sampling.loader import RatingLoader
 from tests import fake_device
 from tests.fake_device import CLEAN, OPTIONS, PLANTED, map_tensors, tensors
 

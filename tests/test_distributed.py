@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from agnn_pyg.link_loader import LinkRatingLoader
-from agnn_pyg.loader import RatingLoader
+from agnn_pyg.sampling.link_loader import LinkRatingLoader
+from agnn_pyg.sampling.loader import RatingLoader
 from tanp import EpisodeLoader, Episodes
 from tanp.episodes import offsets
 

@@ -14,7 +14,7 @@ OURS = ('agnn_pyg', 'tanp', 'data', 'benchmarks', 'tests')
 # Package: what it may import of ours, by prefix.
 ALLOWED = {
     'agnn_pyg': ('agnn_pyg',),
-    'tanp': ('tanp', 'agnn_pyg.features', 'agnn_pyg.tables'),
+    'tanp': ('tanp', 'agnn_pyg.base'),
     'data': ('data',),
 }
 # What no layer needs.
@@ -31,7 +31,7 @@ def imports(source):
         if isinstance(node, ast.Import):
             yield from ((alias.name, True) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            # `from agnn_pyg import features` names a module only there.
+            # `from agnn_pyg import base` names a module only there.
             yield from ((f'{node.module}.{alias.name}', False) for alias in node.names)
 
 
@@ -52,9 +52,9 @@ def forbidden(source, allowed):
 def test_the_check_itself():
     source = """
 import torch, data.tables
-from agnn_pyg import features, AGNN
+from agnn_pyg import base, AGNN
 def late():
-    from agnn_pyg.features import AttributeEncoder
+    from agnn_pyg.base.encoder import AttributeEncoder
     import database
 """
     assert forbidden(source, ALLOWED['tanp']) == ['data.tables', 'agnn_pyg.AGNN']

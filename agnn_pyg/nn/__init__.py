@@ -4,7 +4,6 @@ from agnn_pyg.nn.bi_interaction import AttributeEmbedding, BiInteraction
 from agnn_pyg.nn.extended_vae import ExtendedVAE, Generated
 from agnn_pyg.nn.gated_conv import GatedConv
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
-from agnn_pyg.nn.rating_conv import RatingConv
 
 __all__ = [
     'AttributeEmbedding',
@@ -14,5 +13,4 @@ __all__ = [
     'Generated',
     'NodeEncoder',
     'NodeState',
-    'RatingConv',
 ]

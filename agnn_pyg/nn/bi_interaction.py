@@ -65,7 +65,7 @@ class AttributeEmbedding(nn.Module):
 
     Shapes:
         - **input:** tokens and weights :math:`(N, F)`, see
-          :class:`~agnn_pyg.features.Attributes`
+          :class:`~agnn_pyg.base.encoder.TokenBags`
         - **output:** sum and sum of squares, each :math:`(N, C)`
     """
 

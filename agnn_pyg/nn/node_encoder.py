@@ -14,7 +14,7 @@ from agnn_pyg.nn.gated_conv import GatedConv
 from agnn_pyg.nn.rivals import RivalConv
 
 if TYPE_CHECKING:
-    from agnn_pyg.batch import NodeBatch
+    from agnn_pyg.sampling.batch import NodeBatch
 
 
 class NodeState(NamedTuple):

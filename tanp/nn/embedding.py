@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from agnn_pyg.features import Attributes
+from agnn_pyg.base.encoder import TokenBags
 
 
 class NodeEmbedding(nn.Module):
@@ -32,7 +32,7 @@ class NodeEmbedding(nn.Module):
         hidden_channels (int): Width of the first layer.
         out_channels (int): Width of the second.
         use_id (bool, optional): Learn a row for each id. (default: :obj:`True`)
-        attributes (Attributes, optional): Side information, one row a node.
+        attributes (TokenBags, optional): Side information, one row a node.
         id_dropout (float, optional): Share of the ids that are treated as
             unknown in training. (default: :obj:`0.0`)
 
@@ -47,7 +47,7 @@ class NodeEmbedding(nn.Module):
         hidden_channels: int,
         out_channels: int,
         use_id: bool = True,
-        attributes: Attributes | None = None,
+        attributes: TokenBags | None = None,
         id_dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class NodeEmbedding(nn.Module):
 
 
 def _check(
-    num_nodes: int, use_id: bool, attributes: Attributes | None, id_dropout: float
+    num_nodes: int, use_id: bool, attributes: TokenBags | None, id_dropout: float
 ) -> None:
     if num_nodes < 1:
         raise ValueError(f"'num_nodes' must be at least 1 (got {num_nodes})")

@@ -79,7 +79,7 @@ def test_gates_and_draws_by_hand(recommender, planted):
     user, item = planted.users['user'].iloc[2], planted.items['item'].iloc[5]
     frame = recommender.explain(user, item).items.set_index('item')
 
-    from agnn_pyg.loader import RatingLoader
+    from agnn_pyg.sampling.loader import RatingLoader
 
     node = int(fitted.tables['item'].ids.rows(planted.items, 'item', 'items')[5])
     loader = RatingLoader(

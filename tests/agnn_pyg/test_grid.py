@@ -4,10 +4,10 @@ import torch
 from agnn_pyg.explain import explain_pair
 from agnn_pyg.grid import embed, rate_grid
 from agnn_pyg.inference import predict
-from agnn_pyg.link_loader import rating_loader
+from agnn_pyg.kernel.features import Relations
+from agnn_pyg.kernel.regressor import RatingPropagation
 from agnn_pyg.model import AGNN
-from agnn_pyg.propagation import RatingPropagation
-from agnn_pyg.relations import Relations
+from agnn_pyg.sampling.link_loader import rating_loader
 
 OPTIONS = {'batch_size': 7, 'num_neighbors': 3, 'seed': 5}
 

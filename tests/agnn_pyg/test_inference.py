@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from agnn_pyg.inference import predict
-from agnn_pyg.link_loader import LinkRatingLoader
-from agnn_pyg.loader import RatingLoader
 from agnn_pyg.model import AGNN
+from agnn_pyg.sampling.link_loader import LinkRatingLoader
+from agnn_pyg.sampling.loader import RatingLoader
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from agnn_pyg import AttributeEncoder, RatingPropagation, attribute_relations
-from agnn_pyg.batch import NodeBatch, RatingBatch
-from agnn_pyg.loader import RatingLoader
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
+from agnn_pyg.sampling.batch import NodeBatch, RatingBatch
+from agnn_pyg.sampling.loader import RatingLoader
 
 SIDES = ('user', 'item')
 # The attribute tables of each side and how many slots a node has of each.
@@ -52,7 +52,7 @@ def golden_state(parameters):
                 for part in ('weight', 'bias')
             )
             if ours in ('lin', 'lin_neighbor'):
-                # Attributes come first there, the preference first here.
+                # TokenBags come first there, the preference first here.
                 weight = weight.roll(6, dims=1)
             state[f'{side}.{ours}.weight'] = weight
             state[f'{side}.{ours}.bias'] = bias

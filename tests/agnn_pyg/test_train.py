@@ -12,13 +12,13 @@ from torch.nn.utils import parameters_to_vector
 
 pytest.importorskip('pytorch_lightning')
 
-from agnn_pyg.engine import MovingAverage
-from agnn_pyg.features import AttributeEncoder
-from agnn_pyg.graph import rating_graph
+from agnn_pyg.base.callbacks import MovingAverage
+from agnn_pyg.base.encoder import AttributeEncoder
+from agnn_pyg.graph.build import rating_graph
 from agnn_pyg.inference import predict
-from agnn_pyg.link_loader import LinkRatingLoader
-from agnn_pyg.loader import RatingLoader
 from agnn_pyg.model import AGNN
+from agnn_pyg.sampling.link_loader import LinkRatingLoader
+from agnn_pyg.sampling.loader import RatingLoader
 from agnn_pyg.train import FitResult, RatingModule, fit
 from data.synthetic import planted_tables
 

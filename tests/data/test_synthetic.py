@@ -42,7 +42,7 @@ def test_some_attributes_are_missing():
 
 
 def design(tables, ratings):
-    """Attributes and products of taste, for least squares; none are ids."""
+    """TokenBags and products of taste, for least squares; none are ids."""
     users, items = tables.positions(ratings)
     user = pd.get_dummies(tables.users[['gender', 'occupation']], dtype=float)
     genre = pd.get_dummies(tables.items['genre'].explode(), dtype=float)

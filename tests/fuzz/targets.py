@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from agnn_pyg.base.io import read_file
 from agnn_pyg.recommender import AGNNRecommender
-from agnn_pyg.tables.files import read_file
 from benchmarks.config import load_config
 from benchmarks.tanp_config import TaNPConfig
 from data.lastfm import read_lastfm

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
+from agnn_pyg.base import read_folder, read_tensors, write_folder, write_tensors
+from agnn_pyg.base.io import write_file
 from agnn_pyg.recommender import AGNNRecommender
-from agnn_pyg.tables import read_folder, read_tensors, write_folder, write_tensors
-from agnn_pyg.tables.files import write_file
 from benchmarks.records import write_json
 from data.download import fetch
 from data.synthetic import planted_tables

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
-from agnn_pyg.tables import read_folder, read_tensors, write_folder, write_tensors
-from agnn_pyg.tables.files import write_file
+from agnn_pyg.base import read_folder, read_tensors, write_folder, write_tensors
+from agnn_pyg.base.io import write_file
 from benchmarks.records import write_json
 from data.download import DownloadError, fetch
 from tanp import TaNP, load_model, save_model

@@ -20,8 +20,8 @@ from agnn_pyg import (
     predict,
     rating_graph,
 )
-from agnn_pyg.pool import CandidatePool
-from agnn_pyg.proximity import pool_size
+from agnn_pyg.graph.proximity import pool_size
+from agnn_pyg.sampling.draw import CandidatePool
 from tests.properties.strategies import (
     attribute_frames,
     edges,

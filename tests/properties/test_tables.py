@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agnn_pyg import AttributeEncoder
-from agnn_pyg.tables import Ids, read_ids
-from agnn_pyg.tables.files import read_file, write_file
+from agnn_pyg.base import Vocabulary, read_ids
+from agnn_pyg.base.io import read_file, write_file
 from data.readers import read_tables
 from tests.properties.strategies import attribute_frames, rating_tables, seeds
 
@@ -66,13 +66,13 @@ def test_ids_are_of_one_kind_or_refused(values):
     frame = pd.DataFrame({'user': pd.Series(values, dtype=object)})
     kinds = {type(value) for value in values}
     try:
-        ids = Ids.distinct(*read_ids(frame, 'user', 'users'))
+        ids = Vocabulary.distinct(*read_ids(frame, 'user', 'users'))
     except ValueError as error:
         assert "'users' mixes" in str(error)  # noqa: PT017
         assert len(kinds) == 2
         return
     assert len(kinds) == 1
-    again = Ids.from_dict(json.loads(json.dumps(ids.to_dict())))
+    again = Vocabulary.from_dict(json.loads(json.dumps(ids.to_dict())))
     assert again.values.tolist() == ids.values.tolist() == sorted(set(values))
     rows = again.rows(frame, 'user', 'users')
     assert again.values[rows].tolist() == values

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from agnn_pyg.features import AttributeEncoder
+from agnn_pyg.base.encoder import AttributeEncoder
 from tanp.loader import EpisodeLoader
 from tanp.loss import tanp_loss
 from tanp.model import TaNP

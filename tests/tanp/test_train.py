@@ -4,7 +4,7 @@ import pytorch_lightning as pl
 import torch
 from torch.nn.utils import parameters_to_vector
 
-from agnn_pyg.features import AttributeEncoder
+from agnn_pyg.base.encoder import AttributeEncoder
 from tanp.engine import MovingAverage
 from tanp.episodes import Episodes, offsets
 from tanp.inference import predict

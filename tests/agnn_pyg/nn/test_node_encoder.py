@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from agnn_pyg.batch import NodeBatch
 from agnn_pyg.nn import NodeEncoder
+from agnn_pyg.sampling.batch import NodeBatch
 
 NOBODY = torch.empty(2, 0, dtype=torch.long)
 

@@ -1,0 +1,1 @@
+"""Attribute graphs: proximities, candidate sets, k-NN edges, new nodes."""

@@ -1,0 +1,206 @@
+"""Profiles: nodes with equal rows, compared once and dealt out again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from agnn_pyg.sampling.draw import random_bits
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+# Members are dealt out in blocks of about so many edges.
+BLOCK_EDGES = 2**20
+
+
+class Profiles(NamedTuple):
+    """N nodes in P groups of equal rows.
+
+    Attributes:
+        first: A node of each group, the one of lowest number, :obj:`[P]`.
+        of: The group of each node, :obj:`[N]`.
+        member: The nodes, group by group, ascending in each, :obj:`[N]`.
+        ptr: Where each group starts in :obj:`member`, :obj:`[P + 1]`.
+    """
+
+    first: np.ndarray
+    of: np.ndarray
+    member: np.ndarray
+    ptr: np.ndarray
+
+    @property
+    def count(self) -> np.ndarray:
+        """Nodes of each group, :obj:`[P]`."""
+        return np.diff(self.ptr)
+
+
+def group(matrix: scipy.sparse.csr_matrix) -> Profiles:
+    """Groups equal rows, in the order of their first nodes."""
+    matrix = matrix.copy()
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    bits = matrix.data.astype(np.float64).view(np.int64)
+    column = matrix.indices.astype(np.int64)
+    # Two sums of 53 random bits: unequal rows do not meet in both.
+    one, two = (
+        _row_sums(random_bits(column, bits ^ key), matrix.indptr)
+        for key in (0, 1 << 62)
+    )
+    member = np.lexsort((two, one))
+    new = np.ones(len(member), dtype=bool)
+    for part in (one, two):
+        part = part[member]
+        new[1:] &= part[1:] == part[:-1]
+    new[1:] = ~new[1:]
+    start = new.nonzero()[0]
+    # Sorting was stable, so the first node of a group is its lowest.
+    order = np.argsort(member[start], kind='stable')
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    of = np.empty(len(member), dtype=np.int64)
+    of[member] = rank[new.cumsum() - 1]
+    count = np.bincount(of, minlength=len(start))
+    return Profiles(
+        member[start][order],
+        of,
+        np.argsort(of, kind='stable'),
+        np.concatenate([[0], count.cumsum()]),
+    )
+
+
+def _row_sums(value: np.ndarray, indptr: np.ndarray) -> np.ndarray:
+    return np.diff(np.concatenate([[0], value.cumsum()])[indptr])
+
+
+class Levels(NamedTuple):
+    """Which profiles a pool is filled from: L levels of equal weight, the best first.
+
+    Attributes:
+        row: The profile that each level is of, ascending, :obj:`[L]`.
+        weight: Its weight, :obj:`[L]`.
+        total: Nodes in it, without the one whose pool it is, :obj:`[L]`.
+        take: How many of them fit, :obj:`[L]`.
+        base: Where it starts among :obj:`place`, :obj:`[L]`.
+        own: Where the row's own profile starts there, or -1, :obj:`[L]`.
+        profile: The profiles of all levels, one after the other.
+        place: Nodes ahead of each.
+    """
+
+    row: np.ndarray
+    weight: np.ndarray
+    total: np.ndarray
+    take: np.ndarray
+    base: np.ndarray
+    own: np.ndarray
+    profile: np.ndarray
+    place: np.ndarray
+
+
+def levels(
+    row: np.ndarray,
+    profile: np.ndarray,
+    weight: np.ndarray,
+    count: np.ndarray,
+    size: int,
+) -> Levels:
+    """Fills pools of so many nodes from profiles, in the order of their weights.
+
+    Args:
+        row: Whose pool, :obj:`[E]`.
+        profile: A profile that may be drawn from, :obj:`[E]`.
+        weight: Its weight, positive; equal weights are ties, :obj:`[E]`.
+        count: Nodes of each profile, :obj:`[P]`.
+        size: Of a pool.
+    """
+    order = np.lexsort((profile, -weight, row))
+    row, profile, weight = row[order], profile[order], weight[order]
+    place = count[profile].cumsum()
+    place = place - count[profile]
+    new = np.ones(len(row), dtype=bool)
+    new[1:] = (row[1:] != row[:-1]) | (weight[1:] != weight[:-1])
+    start = new.nonzero()[0]
+    level = new.cumsum() - 1
+    own_entry = (row == profile).nonzero()[0]
+    own = np.full(len(start), -1)
+    own[level[own_entry]] = place[own_entry]
+    total = np.bincount(level, count[profile], len(start)).astype(np.int64)
+    total -= own >= 0
+    row, weight, base = row[start], weight[start], place[start]
+    # Nodes of better levels of the same row.
+    ahead = total.cumsum() - total
+    first = np.ones(len(row), dtype=bool)
+    first[1:] = row[1:] != row[:-1]
+    ahead -= np.repeat(ahead[first], np.diff(np.append(first.nonzero()[0], len(row))))
+    take = np.minimum(total, size - ahead).clip(0)
+    kept = take > 0
+    parts = (part[kept] for part in (row, weight, total, take, base, own))
+    return Levels(*parts, profile, place)
+
+
+def deal(
+    found: Levels, profiles: Profiles, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Deals pools to all nodes of the rows, in blocks of bounded size.
+
+    Of a level that fits only in part, a node gets a sample without replacement: its
+    nodes stand in a ring, which is cut into arcs of equal length from a random
+    start, and of each arc one is drawn. So each is as likely as any other, and no
+    matrix of nodes by ties is ever made.
+
+    Yields:
+        Nodes, the sizes of their pools, and the sources and weights of their edges,
+        one pool after the other.
+    """
+    rows, first, levels_of = np.unique(found.row, return_index=True, return_counts=True)
+    if not len(rows):
+        return
+    size = np.add.reduceat(found.take, first)
+    count = profiles.count[rows]
+    which = np.repeat(np.arange(len(rows)), count)
+    within = ragged(np.zeros_like(count), count)
+    step = max(1, BLOCK_EDGES // size.max())
+    for start in range(0, len(which), step):
+        row, rank = which[start : start + step], within[start : start + step]
+        level = ragged(first[row], levels_of[row])
+        rank_of = np.repeat(rank, levels_of[row])
+        source = _draw(found, level, rank_of, profiles, rng)
+        weight = np.repeat(found.weight[level], found.take[level])
+        node = profiles.member[profiles.ptr[rows[row]] + rank]
+        yield node, size[row], source, weight
+
+
+def _draw(
+    found: Levels,
+    level: np.ndarray,
+    within: np.ndarray,
+    profiles: Profiles,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Nodes of levels, each for the node of a place within its profile."""
+    total, take = found.total[level], found.take[level]
+    turn = (rng.random(len(level)) * total).astype(np.int64)
+    own = found.own[level]
+    own = np.where(own >= 0, own + within, np.iinfo(np.int64).max)
+    arc = ragged(np.zeros_like(take), take)
+    level, total, take, turn, own = (
+        np.repeat(part, take) for part in (level, total, take, turn, own)
+    )
+    low = arc * total // take
+    high = (arc + 1) * total // take
+    place = low + (rng.random(len(arc)) * (high - low)).astype(np.int64) + turn
+    place -= np.where(place >= total, total, 0)
+    place += found.base[level]
+    place += place >= own  # leaves out the node itself
+    entry = found.place.searchsorted(place, side='right') - 1
+    profile = found.profile[entry]
+    return profiles.member[profiles.ptr[profile] + place - found.place[entry]]
+
+
+def ragged(start: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """The numbers from each start on, so many of each, one after the other."""
+    end = count.cumsum()
+    total = end[-1] if len(end) else 0
+    return np.arange(total) + np.repeat(start - (end - count), count)

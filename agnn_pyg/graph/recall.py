@@ -1,0 +1,80 @@
+"""What candidate pools have missed, against a comparison with all nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch_geometric.data import Data
+
+from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.graph.proximity import TIE_DECIMALS, normalize, proximity
+from agnn_pyg.sampling.draw import not_negative
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+# Nodes are compared with all others in blocks of so many entries.
+BLOCK_ENTRIES = 2**22
+
+
+def pool_recall(
+    graph: Data,
+    attributes: TokenBags | scipy.sparse.csr_matrix,
+    ratings: scipy.sparse.csr_matrix | None = None,
+    *,
+    k: int = 10,
+    num_nodes: int = 200,
+    seed: int = 0,
+) -> float:
+    r"""The share of the k nearest nodes that candidate pools hold (recall@k).
+
+    Nodes drawn at random are compared with all others. A candidate is among the
+    nearest if it is at least as close as the k-th of all; for a node that fewer
+    than k others have anything in common with, all of those are the nearest.
+
+    Args:
+        graph (Data): See :func:`~agnn_pyg.graph.build.attribute_graph`.
+        attributes (TokenBags or scipy.sparse.csr_matrix): What it was built from.
+        ratings (scipy.sparse.csr_matrix, optional): Likewise.
+        k (int, optional): Nearest nodes that are looked for. (default: :obj:`10`)
+        num_nodes (int, optional): Nodes to draw. (default: :obj:`200`)
+        seed (int, optional): Of the nodes drawn. (default: :obj:`0`)
+
+    Raises:
+        ValueError: If :obj:`k` or :obj:`num_nodes` is not positive, the seed is
+            negative, or the graph is of another number of nodes.
+    """
+    if isinstance(attributes, TokenBags):
+        attributes = attributes.multi_hot()
+    total = attributes.shape[0]
+    for name, value in (('k', k), ('num_nodes', num_nodes)):
+        if value < 1:
+            raise ValueError(f"'{name}' must be at least 1 (got {value})")
+    if graph.num_nodes != total:
+        raise ValueError(
+            f"'graph' must be of the {total} nodes of 'attributes' (got "
+            f'{graph.num_nodes})'
+        )
+    parts = [normalize(attributes)]
+    parts += [] if ratings is None else [normalize(ratings)]
+    rng = np.random.default_rng(not_negative('seed', seed))
+    chosen = rng.permutation(total)[:num_nodes]
+    source, target = graph.edge_index.numpy()
+    order = target.argsort(kind='stable')
+    source, target = source[order], target[order]
+    found = wanted = 0
+    step = max(1, BLOCK_ENTRIES // total)
+    for start in range(0, len(chosen), step):
+        nodes = chosen[start : start + step]
+        weight = proximity(nodes, *parts)
+        last = min(k, total - 1)
+        edge = np.partition(weight, -last, axis=1)[:, -last]
+        nearest = np.minimum(last, (weight > 0).sum(axis=1))
+        wanted += nearest.sum()
+        for row, node in enumerate(nodes):
+            candidate = source[slice(*target.searchsorted([node, node + 1]))]
+            close = weight[row, candidate] >= edge[row] - 10.0**-TIE_DECIMALS
+            related = weight[row, candidate] > 0
+            found += min(int((close & related).sum()), nearest[row])
+    return float(found / wanted) if wanted else 1.0

@@ -1,0 +1,277 @@
+"""Candidate pools of large tables: sparse search, exact or approximate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from agnn_pyg.graph.duplicates import Profiles, deal, group, levels, ragged
+from agnn_pyg.graph.proximity import DENSE_NODES, TIE_DECIMALS, normalize, proximity
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+METHODS = ('auto', 'dense', 'exact', 'approximate')
+
+# An exact search takes a second for some 10^8 products of attributes that two nodes
+# share; up to so many of them it is as fast as an approximate one.
+EXACT_PRODUCTS = 10**10
+
+# Profiles are searched, and pairs of them compared, in blocks of so many entries.
+BLOCK_ENTRIES = 2**22
+
+# Profiles that an approximate search finds for each, itself among them: at twice as
+# many it takes three times as long.
+APPROXIMATE_NEIGHBORS = 31
+
+# Random signs that deviations are estimated with: with a standard error of some 6 %.
+SIGNS = 128
+
+# What is found for a block of profiles: whose, which others, and their weights.
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def sparse_pools(
+    attributes: scipy.sparse.csr_matrix,
+    ratings: scipy.sparse.csr_matrix | None,
+    size: int,
+    method: str,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sources, targets and weights of the edges of a large attribute graph.
+
+    Nodes with equal rows are grouped, groups are searched, and their members dealt
+    out, see :mod:`~agnn_pyg.graph.duplicates`. Memory is that of the edges and of one block.
+
+    Args:
+        attributes: Multi-hot attributes, :obj:`[N, num_tokens]`.
+        ratings: Training ratings, :obj:`[N, M]`, if they count.
+        size: Candidates of a node.
+        method: See :func:`~agnn_pyg.graph.build.attribute_graph`, not :obj:`"dense"`.
+        seed: Of ties, deviations and the approximate index.
+    """
+    import scipy.sparse
+
+    parts = [attributes] if ratings is None else [attributes, ratings]
+    profiles = group(scipy.sparse.hstack(parts, format='csr'))
+    parts = [normalize(part[profiles.first]) for part in parts]
+    rng = np.random.default_rng(seed)
+    source = np.full((len(profiles.of), size), -1, dtype=np.int32)
+    weight = np.zeros(source.shape, dtype=np.float32)
+    for row, profile, closeness in _search(parts, profiles, size, method, rng):
+        found = levels(row, profile, closeness, profiles.count, size)
+        for node, count, drawn, drawn_weight in deal(found, profiles, rng):
+            at = np.repeat(node, count), ragged(np.zeros_like(count), count)
+            source[at], weight[at] = drawn, drawn_weight
+    kept = source >= 0
+    target = np.repeat(np.arange(len(source)), kept.sum(axis=1))
+    return source[kept], target, weight[kept]
+
+
+def _search(
+    parts: list[scipy.sparse.csr_matrix],
+    profiles: Profiles,
+    size: int,
+    method: str,
+    rng: np.random.Generator,
+) -> Iterator[Found]:
+    num_profiles = parts[0].shape[0]
+    few = 2 * max(size, APPROXIMATE_NEIGHBORS)
+    if num_profiles <= (DENSE_NODES if method == 'auto' else few):
+        return _all_pairs(parts, profiles, size)
+    space = _space(parts, profiles, rng)
+    if method == 'auto':
+        products = sum((np.bincount(p.indices) ** 2.0).sum() for p in parts)
+        method = 'exact' if products <= EXACT_PRODUCTS else 'approximate'
+    seed = int(rng.integers(2**31))
+    if method == 'exact':
+        return _exact(space, size, seed)
+    return _approximate(space, seed)
+
+
+def _all_pairs(
+    parts: list[scipy.sparse.csr_matrix], profiles: Profiles, size: int
+) -> Iterator[Found]:
+    """Compares few profiles, as if all of their members were compared."""
+    num_profiles = parts[0].shape[0]
+    step = max(1, BLOCK_ENTRIES // num_profiles)
+    for start in range(0, num_profiles, step):
+        rows = np.arange(start, min(start + step, num_profiles))
+        weight = proximity(rows, *parts, count=profiles.count)
+        # Of a profile's own members one is left out: the node itself.
+        if size + 1 < num_profiles:
+            edge = np.partition(weight, -size - 1, axis=1)[:, -size - 1, None]
+            weight[weight < edge] = 0
+        row, profile = weight.nonzero()
+        yield rows[row], profile, weight[row, profile]
+
+
+class _Space(NamedTuple):
+    r"""Vectors whose products are weights.
+
+    With :math:`\sigma` the deviations of a row's cosines, a node that shares
+    something weighs
+
+    .. math::
+        w_{ij} = \frac{\cos(\mathbf{a}_i, \mathbf{a}_j)}{\sigma_i} +
+        \frac{\cos(\mathbf{r}_i, \mathbf{r}_j)}{\sigma'_i} + c_{ij}
+
+    more than one that shares nothing, where :math:`c_{ij} = \mu'_i / \sigma'_i` if
+    of the two only i is rated: nothing is known against j.
+
+    Attributes:
+        keys: Normalised rows, attributes and ratings side by side, :obj:`[P, T]`.
+        scale: What queries are multiplied with, :obj:`[P, 2]`: :math:`1 / \sigma`
+            of either part.
+        split: The first column of the ratings.
+        rated: True for profiles with ratings, :obj:`[P]`.
+        bonus: :math:`c_{ij}` of an unrated profile j, :obj:`[P]`.
+    """
+
+    keys: scipy.sparse.csr_matrix
+    scale: np.ndarray
+    split: int
+    rated: np.ndarray
+    bonus: np.ndarray
+
+    def scaled(self, rows: np.ndarray, scale: np.ndarray) -> scipy.sparse.csr_matrix:
+        """Rows of the keys, either part of each multiplied with its scale."""
+        chosen = self.keys[rows]
+        part = (chosen.indices >= self.split).astype(np.int64)
+        row = np.repeat(np.arange(len(rows)), np.diff(chosen.indptr))
+        chosen.data = chosen.data * scale[row, part]
+        return chosen
+
+    def weight(self, row: np.ndarray, profile: np.ndarray, product: np.ndarray):
+        """Weights of pairs, given the products of queries and keys."""
+        bonus = np.where(self.rated[profile], 0, self.bonus[row])
+        return np.where(product > 0, product + bonus, 0).round(TIE_DECIMALS)
+
+
+def _space(
+    parts: list[scipy.sparse.csr_matrix], profiles: Profiles, rng: np.random.Generator
+) -> _Space:
+    import scipy.sparse
+
+    num_profiles, split = parts[0].shape
+    scale, rated = np.ones((num_profiles, 2)), np.zeros(num_profiles, dtype=bool)
+    mean, scale[:, 0] = _moments(parts[0], profiles, np.ones_like(rated), rng)
+    bonus = np.zeros(num_profiles)
+    if len(parts) > 1:
+        rated = np.diff(parts[1].indptr) > 0
+        mean, scale[:, 1] = _moments(parts[1], profiles, rated, rng)
+        bonus = np.where(rated, mean * scale[:, 1], 0)
+    keys = scipy.sparse.hstack(parts, format='csr')
+    return _Space(keys, scale, split, rated | (len(parts) == 1), bonus)
+
+
+def _moments(
+    rows: scipy.sparse.csr_matrix,
+    profiles: Profiles,
+    mask: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means of each profile's cosines with all other nodes, and 1 / deviations.
+
+    Means are exact. Variances are estimated by random projections, for there may be
+    as many cosines as pairs: with independent signs s, the expectation of
+    (sum of s_j (cos_j - mean))^2 is the sum of (cos_j - mean)^2.
+
+    Args:
+        rows: Normalised rows, :obj:`[P, T]`.
+        profiles: How often each is there.
+        mask: The profiles that are compared, :obj:`[P]`.
+        rng: Draws the signs.
+    """
+    known = np.diff(rows.indptr) > 0
+    others = max(1, (profiles.count * mask).sum() - 1)
+    mean = (rows @ (rows.T @ (profiles.count * mask)) - known * mask) / others
+    square = np.zeros(len(known))
+    for _ in range(0, SIGNS, 8):
+        sign = rng.integers(0, 2, (len(profiles.of), 8), dtype=np.int8) * 2.0 - 1
+        of_profile = np.add.reduceat(sign[profiles.member], profiles.ptr[:-1])
+        of_profile *= mask[:, None]
+        # The node itself is not one of the others.
+        own = sign[profiles.first] * mask[:, None]
+        product = rows @ (rows.T @ of_profile) - own * known[:, None]
+        product -= mean[:, None] * (of_profile.sum(axis=0) - own)
+        square += (product**2).sum(axis=1)
+    deviation = np.sqrt(square / SIGNS / others)
+    deviation[deviation < 10.0**-TIE_DECIMALS] = 1
+    return mean, 1 / deviation
+
+
+def _exact(space: _Space, size: int, seed: int) -> Iterator[Found]:
+    """The largest products of all, of rated and of unrated profiles apart."""
+    topn = _library('sparse_dot_topn', 'exact').sp_matmul_topn
+    # Where products tie, the library keeps those it meets first: a random order
+    # favours nobody.
+    order = np.random.default_rng(seed).permutation(len(space.rated))
+    groups = [order[space.rated[order]], order[~space.rated[order]]]
+    keys = [(chosen, space.keys[chosen].T.tocsr()) for chosen in groups if len(chosen)]
+    step = max(1, BLOCK_ENTRIES // (4 * size))
+    for start in range(0, len(order), step):
+        rows = np.arange(start, min(start + step, len(order)))
+        query = space.scaled(rows, space.scale[rows])
+        found = []
+        for chosen, key in keys:
+            # Twice as many as needed, so that ties are broken among more.
+            best = topn(query, key, 2 * size + 1, n_threads=torch.get_num_threads())
+            best = best.tocoo()
+            found.append((rows[best.row], chosen[best.col], best.data))
+        row, profile, product = (np.concatenate(p) for p in zip(*found, strict=True))
+        yield _positive(row, profile, space.weight(row, profile, product))
+
+
+def _approximate(space: _Space, seed: int) -> Iterator[Found]:
+    """What nearest-neighbour descent finds, compared exactly."""
+    descent = _library('pynndescent', 'approximate').NNDescent
+    import numba
+
+    # One scale for all in place of one a row, or distances would not be any.
+    scale = np.ones(2)
+    scale[0] = space.scale[:, 0].mean()
+    if space.rated.any():
+        scale[1] = space.scale[space.rated, 1].mean()
+    alive = np.flatnonzero(np.diff(space.keys.indptr))
+    threads = torch.get_num_threads()
+    index = descent(
+        space.scaled(alive, np.tile(scale, (len(alive), 1))).astype(np.float32),
+        metric='cosine',
+        n_neighbors=APPROXIMATE_NEIGHBORS,
+        random_state=seed,
+        n_jobs=min(threads, numba.config.NUMBA_NUM_THREADS),
+    )
+    torch.set_num_threads(threads)  # numba, which shares them, has set its own
+    neighbor = index.neighbor_graph[0]
+    del index
+    step = max(1, BLOCK_ENTRIES // (16 * neighbor.shape[1]))
+    for start in range(0, len(alive), step):
+        chosen = neighbor[start : start + step]
+        row = np.repeat(alive[start : start + len(chosen)], chosen.shape[1])
+        found = chosen.ravel() >= 0
+        row, profile = row[found], alive[chosen.ravel()[found]]
+        query = space.scaled(row, space.scale[row])
+        product = query.multiply(space.keys[profile]).sum(axis=1).A1
+        yield _positive(row, profile, space.weight(row, profile, product))
+
+
+def _positive(row: np.ndarray, profile: np.ndarray, weight: np.ndarray) -> Found:
+    kept = weight > 0
+    return row[kept], profile[kept], weight[kept]
+
+
+def _library(name: str, method: str):
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(
+            f"A graph of so many nodes by an '{method}' search needs "
+            f"{name.replace('_', '-')}: pip install 'coldstart-pyg[scale]', or pass "
+            f'\'method="dense"\', which compares all pairs'
+        ) from error

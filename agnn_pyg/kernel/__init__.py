@@ -1,0 +1,1 @@
+"""Pairwise kernel ridge regression with products of user and item kernels."""

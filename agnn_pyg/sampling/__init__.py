@@ -1,0 +1,1 @@
+"""Weighted neighbour sampling, and batches of rated pairs."""

@@ -1,0 +1,302 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from agnn_pyg.base.encoder import AttributeEncoder
+
+
+def bags(attributes):
+    """The bags as dictionaries from token to weight."""
+    pairs = zip(attributes.index, attributes.weight, strict=True)
+    return [
+        {int(t): float(w) for t, w in zip(*row, strict=True) if w > 0} for row in pairs
+    ]
+
+
+def encode(fitted, cells, **kwargs):
+    """Fits on one column and encodes the cells of another."""
+    encoder = AttributeEncoder({'a': kwargs.pop('kind', None)}, **kwargs)
+    encoder.fit(pd.DataFrame({'a': fitted}))
+    return bags(encoder.transform(pd.DataFrame({'a': cells})))
+
+
+def tokens(fitted, cells, **kwargs):
+    return [set(bag) for bag in encode(fitted, cells, **kwargs)]
+
+
+@pytest.mark.parametrize(
+    ('cells', 'kind'),
+    [
+        (['x', 'y'], 'categorical'),
+        ([None, 'x'], 'categorical'),
+        ([True, False], 'categorical'),
+        (pd.Categorical([3, 4]), 'categorical'),
+        ([1, 2], 'numeric'),
+        ([1.5, None], 'numeric'),
+        (pd.array([1, None], dtype='Int64'), 'numeric'),
+        ([['x'], ['y', 'z']], 'multi'),
+        ([None, ('x',)], 'multi'),
+        ([[], {'x'}], 'multi'),
+        ([np.array(['x'], dtype=object), None], 'multi'),
+    ],
+)
+def test_kind_is_inferred_from_the_cells(cells, kind):
+    encoder = AttributeEncoder(['a']).fit(pd.DataFrame({'a': cells}))
+    assert [field.kind for field in encoder.fields] == [kind]
+
+
+@pytest.mark.parametrize('dtype', ['string', 'object'])
+def test_a_first_cell_of_pandas_own_missing_value(dtype):
+    cells = pd.Series([pd.NA, 'x', 'y'], dtype=dtype)
+    assert tokens(cells, cells) == [{3}, {1}, {2}]
+
+
+def test_a_kind_that_is_given_stands():
+    assert tokens([10, 20], [20, 10], kind='categorical') == [{2}, {1}]
+    assert tokens(['1', '3'], ['3', '1'], kind='numeric', num_knots=2) == [{2}, {1}]
+    assert tokens([1, 2], [[1, 2], [2]], kind='multi') == [{1, 2}, {2}]
+
+
+def test_unseen_counts_as_rare():
+    fitted = ['x', 'x', 'y', 'y', 'z']
+    # Tokens: x 1, y 2, rare 3.
+    assert tokens(fitted, ['x', 'z', 'new'], min_count=2) == [{1}, {3}, {3}]
+
+
+def test_unseen_gives_nothing_where_nothing_was_rare():
+    assert tokens(['x', 'y'], ['new', 'y']) == [set(), {2}]
+
+
+def test_missing_has_a_token_of_its_own():
+    # Tokens: x 1, y 2, missing 3.
+    cells = [None, float('nan'), 'x', '']
+    assert tokens(['x', 'y', None], cells) == [{3}, {3}, {1}, {3}]
+    # Tokens: x 1, rare 2, missing 3.
+    fitted = ['x', 'x', 'z', None]
+    assert tokens(fitted, ['new', None], min_count=2) == [{2}, {3}]
+
+
+def test_missing_gives_nothing_where_nothing_was_missing():
+    assert tokens(['x', 'y'], [None, 'x']) == [set(), {1}]
+    assert tokens([1.0, 2.0], [None, 1.0]) == [set(), {1}]
+    assert tokens([['x'], ['y']], [[], ['y'], None]) == [set(), {2}, set()]
+
+
+def test_an_empty_list_is_missing():
+    assert tokens([['x'], []], [[], ['x'], None]) == [{2}, {1}, {2}]
+
+
+def test_a_bag_is_a_set():
+    assert encode([['x'], ['y']], [['x', 'x', 'y']]) == [{1: 1, 2: 1}]
+    # Two rare values are one rare token: tokens x 1, rare 2.
+    fitted = [['x', 'p'], ['x', 'q']]
+    assert encode(fitted, [['p', 'q', 'new', 'x']], min_count=2) == [{1: 1, 2: 1}]
+
+
+def test_rare_counts_rows_not_repeats_within_one():
+    fitted = [['x', 'x', 'x'], ['y'], ['y']]
+    # Tokens: y 1, rare 2.
+    assert tokens(fitted, [['x'], ['y']], min_count=2) == [{2}, {1}]
+
+
+def test_weights_of_a_number_sum_to_one_and_interpolate_the_knots():
+    rng = np.random.default_rng(0)
+    fitted = rng.gamma(2, size=200)
+    encoder = AttributeEncoder(['a'], num_knots=6)
+    attributes = encoder.fit_transform(pd.DataFrame({'a': fitted}))
+    knots = np.quantile(fitted, np.linspace(0, 1, 6))
+    assert torch.allclose(attributes.weight.sum(1), torch.ones(200))
+    for number, bag in zip(fitted, bags(attributes), strict=True):
+        assert 1 <= len(bag) <= 2
+        assert max(bag) - min(bag) == len(bag) - 1
+        decoded = sum(knots[token - 1] * weight for token, weight in bag.items())
+        assert decoded == pytest.approx(number, abs=1e-5)
+
+
+def test_a_number_halfway_is_shared_by_halves():
+    assert encode([0.0, 1.0], [0.25, 0.5, 1.0], num_knots=2) == [
+        {1: 0.75, 2: 0.25},
+        {1: 0.5, 2: 0.5},
+        {2: 1.0},
+    ]
+
+
+def test_numbers_outside_the_fitted_range_are_clamped():
+    assert encode([2, 4], [-100, 1e9], num_knots=2) == [{1: 1}, {2: 1}]
+
+
+def test_equal_knots_are_one():
+    assert encode([5, 5, 5], [5, 1, 9]) == [{1: 1}] * 3
+    # Quantiles of 0, 0, 0, 0, 1: only two differ.
+    assert encode([0, 0, 0, 0, 1], [0, 1], num_knots=3) == [{1: 1}, {2: 1}]
+
+
+def test_columns_do_not_share_tokens():
+    frame = pd.DataFrame({'a': ['x', 'y'], 'b': ['x', 'y'], 'c': [1, 2]})
+    encoder = AttributeEncoder(list('abc'), num_knots=2)
+    attributes = encoder.fit_transform(frame)
+    assert [set(bag) for bag in bags(attributes)] == [{1, 3, 5}, {2, 4, 6}]
+    assert encoder.num_tokens == attributes.num_tokens == 7
+    assert attributes.num_nodes == 2
+
+
+def test_vocabulary_does_not_depend_on_the_order_of_rows(tiny_frames):
+    for frame in tiny_frames.values():
+        order = np.random.default_rng(3).permutation(len(frame))
+        shuffled = frame.iloc[order]
+        one = AttributeEncoder(list(frame.columns), min_count=3).fit(frame)
+        other = AttributeEncoder(list(frame.columns), min_count=3).fit(shuffled)
+        assert one.to_dict() == other.to_dict()
+        assert bags(other.transform(frame)) == bags(one.transform(frame))
+
+
+def test_rows_are_taken_by_position_whatever_the_index():
+    frame = pd.DataFrame({'a': ['x', 'y', 'x'], 'b': [1, 2, 3]}, index=[7, 7, 0])
+    plain = frame.reset_index(drop=True)
+    one, other = (AttributeEncoder(list('ab')).fit_transform(f) for f in (frame, plain))
+    assert bags(one) == bags(other)
+
+
+def test_transform_leaves_the_frame_alone(tiny_frames):
+    frame = tiny_frames['item'].copy(deep=True)
+    AttributeEncoder(list(frame.columns)).fit_transform(frame)
+    pd.testing.assert_frame_equal(frame, tiny_frames['item'])
+
+
+def test_json_round_trip_encodes_alike(tiny_frames):
+    for frame in tiny_frames.values():
+        encoder = AttributeEncoder(list(frame.columns), min_count=2, num_knots=4)
+        before = encoder.fit_transform(frame)
+        state = json.loads(json.dumps(encoder.to_dict()))
+        restored = AttributeEncoder.from_dict(state)
+        after = restored.transform(frame)
+        assert restored.num_tokens == encoder.num_tokens
+        for part in ('index', 'weight', 'is_value'):
+            assert torch.equal(getattr(before, part), getattr(after, part))
+
+
+def test_json_round_trip_keeps_types_of_values():
+    frame = pd.DataFrame({'a': [True, False, True], 'b': [3, 4, 3]})
+    encoder = AttributeEncoder({'a': None, 'b': 'categorical'}).fit(frame)
+    restored = AttributeEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
+    assert bags(restored.transform(frame)) == bags(encoder.transform(frame))
+
+
+def test_multi_hot_holds_values_only():
+    frame = pd.DataFrame({'a': ['x', 'x', 'z', None], 'b': [0.0, 1.0, 0.25, None]})
+    encoder = AttributeEncoder(['a', 'b'], min_count=2, num_knots=2)
+    attributes = encoder.fit_transform(frame)
+    # Tokens: x 1, rare 2, missing 3; knots 4 and 5 and missing 6.
+    assert attributes.is_value.tolist() == [False, True, *[False] * 2, *[True] * 2, 0]
+    matrix = attributes.multi_hot()
+    assert matrix.shape == (4, 7)
+    assert matrix.toarray().tolist() == [
+        [0, 1, 0, 0, 1, 0, 0],
+        [0, 1, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0.75, 0.25, 0],
+        [0, 0, 0, 0, 0, 0, 0],
+    ]
+
+
+def test_a_row_of_nothing_is_padding_or_missing_tokens():
+    fitted = pd.DataFrame({'a': ['x', 'y'], 'b': [1.0, 2.0], 'c': [['p'], ['q']]})
+    nothing = pd.DataFrame({'a': [None], 'b': [math.nan], 'c': [[]]})
+    encoder = AttributeEncoder(list('abc'))
+    attributes = encoder.fit(fitted).transform(nothing)
+    assert attributes.index.tolist() == [[0]]
+    assert attributes.weight.tolist() == [[0]]
+    gaps = pd.concat([fitted, nothing], ignore_index=True)
+    attributes = encoder.fit(gaps).transform(nothing)
+    assert attributes.index.size() == (1, 3)
+    assert not attributes.is_value[attributes.index].any()
+    assert attributes.weight.tolist() == [[1, 1, 1]]
+
+
+def test_padding_has_token_zero_and_weight_zero(tiny_attributes):
+    for attributes in tiny_attributes.values():
+        assert attributes.index.dtype == torch.long
+        assert attributes.weight.dtype == torch.float
+        assert attributes.is_value.dtype == torch.bool
+        assert torch.equal(attributes.index == 0, attributes.weight == 0)
+        assert torch.isfinite(attributes.weight).all()
+        assert attributes.index.max() < attributes.num_tokens
+        assert not attributes.is_value[0]
+
+
+def test_an_empty_table_encodes_to_no_rows():
+    encoder = AttributeEncoder(['a', 'b'])
+    encoder.fit(pd.DataFrame({'a': ['x', 'y'], 'b': [1, 2]}))
+    attributes = encoder.transform(pd.DataFrame({'a': [], 'b': []}))
+    assert attributes.num_nodes == 0
+    assert attributes.multi_hot().shape == (0, encoder.num_tokens)
+
+
+def test_repr_names_the_columns():
+    assert repr(AttributeEncoder(['a', 'b'])) == "AttributeEncoder(['a', 'b'])"
+
+
+@pytest.mark.parametrize('columns', [[], {}, (), 'genre'])
+def test_columns_must_be_named(columns):
+    with pytest.raises(ValueError, match="'columns' must name at least one"):
+        AttributeEncoder(columns)
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'match'),
+    [
+        ({'columns': {'a': 'text'}}, r"column 'a' must be one of .*'text'"),
+        ({'columns': ['a'], 'min_count': 0}, r"'min_count' .* at least 1 \(got 0\)"),
+        ({'columns': ['a'], 'num_knots': 1}, r"'num_knots' .* at least 2 \(got 1\)"),
+    ],
+)
+def test_bad_options(kwargs, match):
+    with pytest.raises(ValueError, match=match):
+        AttributeEncoder(**kwargs)
+
+
+def test_a_missing_column_names_the_nearest():
+    frame = pd.DataFrame({'genre': ['x'], 'land': ['y']})
+    with pytest.raises(ValueError, match=r"'genres'.*did you mean 'genre'"):
+        AttributeEncoder(['genres']).fit(frame)
+    with pytest.raises(ValueError, match=r"'zip' in the table, which has \['genre"):
+        AttributeEncoder(['zip']).fit(frame)
+    with pytest.raises(ValueError, match='did you mean'):
+        AttributeEncoder(['genre']).fit(frame).transform(frame.add_suffix('s'))
+
+
+@pytest.mark.parametrize('number', [np.inf, -np.inf])
+def test_infinite_numbers_are_refused(number):
+    frame = pd.DataFrame({'a': [1.0, number]})
+    message = r"'a' holds infinite numbers in row 1 \(-?inf\)"
+    with pytest.raises(ValueError, match=message):
+        AttributeEncoder(['a']).fit(frame)
+    encoder = AttributeEncoder(['a']).fit(pd.DataFrame({'a': [1.0, 2.0]}))
+    with pytest.raises(ValueError, match=message):
+        encoder.transform(frame)
+
+
+def test_text_in_a_numeric_column_is_refused():
+    frame = pd.DataFrame({'a': ['1', 'two']})
+    with pytest.raises(ValueError, match="'a' is numeric, but holds something"):
+        AttributeEncoder({'a': 'numeric'}).fit(frame)
+    with pytest.raises(ValueError, match="'a' is numeric, but holds something"):
+        AttributeEncoder({'a': 'numeric'}).fit(pd.DataFrame({'a': [[1], [2]]}))
+
+
+def test_a_numeric_column_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="'a' holds no number"):
+        AttributeEncoder(['a']).fit(pd.DataFrame({'a': [np.nan, np.nan]}))
+
+
+def test_transform_before_fit():
+    with pytest.raises(ValueError, match="Call 'fit'"):
+        AttributeEncoder(['a']).transform(pd.DataFrame({'a': ['x']}))
+
+
+def test_an_empty_table_cannot_be_fitted():
+    with pytest.raises(ValueError, match='empty table'):
+        AttributeEncoder(['a']).fit(pd.DataFrame({'a': []}))

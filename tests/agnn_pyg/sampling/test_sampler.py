@@ -1,0 +1,424 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch_geometric.data import Data, HeteroData
+from torch_geometric.loader import LinkNeighborLoader, NeighborLoader
+from torch_geometric.nn import SAGEConv
+from torch_geometric.utils import trim_to_layer
+
+from agnn_pyg.sampling.sampler import ProximitySampler
+
+ROOT = Path(__file__).parents[2]
+
+
+def random_data(num_nodes=30, num_edges=150, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    pair = torch.randperm(num_nodes**2, generator=generator)[:num_edges]
+    return Data(
+        x=torch.arange(num_nodes)[:, None] * 1.0,
+        edge_index=torch.stack([pair // num_nodes, pair % num_nodes]),
+        edge_weight=torch.rand(num_edges, generator=generator) + 0.1,
+        edge_attr=torch.arange(num_edges)[:, None] * 1.0,
+    )
+
+
+def random_hetero_data():
+    generator = torch.Generator().manual_seed(0)
+    data = HeteroData()
+    data['user'].x = torch.arange(10)[:, None] * 1.0
+    data['item'].x = torch.arange(20)[:, None] * -1.0
+    sizes = {'user': 10, 'item': 20}
+    for kind in (
+        ('user', 'rates', 'item'),
+        ('item', 'of', 'user'),
+        ('user', 'is', 'user'),
+    ):
+        source, target = (
+            torch.randint(sizes[side], (60,), generator=generator)
+            for side in (kind[0], kind[2])
+        )
+        data[kind].edge_index = torch.stack([source, target])
+        data[kind].edge_weight = torch.rand(60, generator=generator)
+    return data
+
+
+def node_loader(data, sampler, **kwargs):
+    options = {'num_neighbors': [-1], 'neighbor_sampler': sampler, 'batch_size': 4}
+    return NeighborLoader(data, **(options | kwargs))
+
+
+def batches(loader):
+    """What was sampled, as plain lists."""
+    return [(b.n_id.tolist(), b.e_id.tolist(), b.edge_index.tolist()) for b in loader]
+
+
+def test_seeds_come_first():
+    data = random_data()
+    seeds = torch.tensor([7, 3, 29, 0, 11])
+    loader = node_loader(data, ProximitySampler(data, [3]), input_nodes=seeds)
+    found = torch.cat([batch.n_id[: batch.batch_size] for batch in loader])
+    assert torch.equal(found, seeds)
+
+
+@pytest.mark.parametrize('num_neighbors', [[3], [3, 2], [2, 0, 2], [0], []])
+def test_batches_are_subgraphs(num_neighbors):
+    data = random_data()
+    sampler = ProximitySampler(data, num_neighbors)
+    loader = node_loader(data, sampler)
+    assert len(loader) == 8
+    for batch in loader:
+        assert torch.equal(batch.n_id[batch.edge_index], data.edge_index[:, batch.e_id])
+        assert torch.equal(batch.x, data.x[batch.n_id])
+        assert torch.equal(batch.edge_attr, data.edge_attr[batch.e_id])
+        assert torch.equal(batch.edge_weight, data.edge_weight[batch.e_id])
+        assert len(batch.n_id.unique()) == len(batch.n_id) == batch.num_nodes
+        assert len(batch.e_id.unique()) == len(batch.e_id)
+
+
+@pytest.mark.parametrize('num_neighbors', [[3], [3, 2], [100, 100]])
+def test_every_hop_takes_what_it_asks_for(num_neighbors):
+    data = random_data()
+    degree = torch.bincount(data.edge_index[1], minlength=30)
+    for batch in node_loader(data, ProximitySampler(data, num_neighbors)):
+        frontier, seen = set(batch.n_id[: batch.batch_size].tolist()), set()
+        edges = data.edge_index[:, batch.e_id]
+        for size in num_neighbors:
+            seen |= frontier
+            reached = set()
+            for node in frontier:
+                sources = edges[0, edges[1] == node].tolist()
+                assert len(sources) == min(size, int(degree[node]))
+                reached |= set(sources)
+            frontier = reached - seen
+        assert seen | frontier == set(batch.n_id.tolist())
+
+
+@pytest.mark.parametrize('num_neighbors', [[3], [3, 2], [2, 2, 2]])
+def test_sizes_of_all_hops_are_reported(num_neighbors):
+    data = random_data()
+    for batch in node_loader(data, ProximitySampler(data, num_neighbors)):
+        assert len(batch.num_sampled_edges) == len(num_neighbors)
+        assert sum(batch.num_sampled_edges) == batch.edge_index.size(1)
+        assert len(batch.num_sampled_nodes) == len(num_neighbors) + 1
+        assert sum(batch.num_sampled_nodes) == batch.num_nodes
+        assert batch.num_sampled_nodes[0] == batch.batch_size
+
+
+def test_batches_can_be_trimmed_layer_by_layer():
+    torch.manual_seed(0)
+    data = random_data()
+    convs = [SAGEConv(1, 1), SAGEConv(1, 1)]
+    for batch in node_loader(data, ProximitySampler(data, [3, 2])):
+        x, edge_index = full, _ = batch.x, batch.edge_index
+        for layer, conv in enumerate(convs):
+            full = conv(full, batch.edge_index)
+            x, edge_index, _ = trim_to_layer(
+                layer, batch.num_sampled_nodes, batch.num_sampled_edges, x, edge_index
+            )
+            x = conv(x, edge_index)
+        seeds = batch.batch_size
+        assert torch.allclose(x[:seeds], full[:seeds], atol=1e-5)
+
+
+def test_isolated_nodes_stay():
+    edge_index = torch.tensor([[1, 2], [0, 0]])
+    data = Data(edge_index=edge_index, num_nodes=5, x=torch.arange(5.0)[:, None])
+    loader = node_loader(data, ProximitySampler(data, [2, 2]), batch_size=2)
+    sizes = [(batch.n_id.tolist(), batch.edge_index.size(1)) for batch in loader]
+    assert sizes == [([0, 1, 2], 2), ([2, 3], 0), ([4], 0)]
+
+
+def test_a_graph_without_edges():
+    data = Data(edge_index=torch.empty(2, 0).long(), num_nodes=3, x=torch.zeros(3, 1))
+    for batch in node_loader(data, ProximitySampler(data, [2])):
+        assert batch.n_id.tolist() == [0, 1, 2]
+        assert batch.edge_index.size() == (2, 0)
+
+
+def test_as_many_nodes_as_edges():
+    # A ring, where tensors of nodes and of edges have one length.
+    node = torch.arange(6)
+    data = Data(
+        edge_index=torch.stack([(node + 1) % 6, node]),
+        edge_attr=node * 10,
+        x=node * 1.0,
+        num_nodes=6,
+    )
+    for batch in node_loader(data, ProximitySampler(data, [1, 1]), batch_size=2):
+        assert torch.equal(batch.x, batch.n_id * 1.0)
+        assert torch.equal(batch.edge_attr, batch.e_id * 10)
+        assert torch.equal(batch.n_id[batch.edge_index], data.edge_index[:, batch.e_id])
+
+
+def test_seeds_may_repeat():
+    data = random_data()
+    seeds = torch.tensor([3, 3, 5, 3])
+    (batch,) = node_loader(data, ProximitySampler(data, [2]), input_nodes=seeds)
+    assert torch.equal(batch.n_id[:4], seeds)
+    assert torch.equal(batch.n_id[batch.edge_index], data.edge_index[:, batch.e_id])
+
+
+def test_neighbors_follow_the_weights():
+    edge_index = torch.tensor([[1, 2, 3], [0, 0, 0]])
+    data = Data(
+        edge_index=edge_index, edge_weight=torch.tensor([0.0, 1, 0]), num_nodes=4
+    )
+    data.other = torch.tensor([0.0, 0, 2])
+    for attr, expected in (('edge_weight', 2), ('other', 3)):
+        sampler = ProximitySampler(data, [1], weight_attr=attr)
+        (batch,) = node_loader(data, sampler, input_nodes=torch.tensor([0]))
+        assert batch.n_id.tolist() == [0, expected]
+
+
+def test_without_weights_draws_are_uniform():
+    data = Data(edge_index=torch.tensor([[1, 2, 3, 4], [0, 0, 0, 0]]), num_nodes=5)
+    sampler = ProximitySampler(data, [1])
+    loader = node_loader(data, sampler, input_nodes=torch.tensor([0]))
+    found = set()
+    for epoch in range(40):
+        sampler.set_epoch(epoch)
+        found |= {int(batch.n_id[1]) for batch in loader}
+    assert found == {1, 2, 3, 4}
+
+
+def test_seed_and_epoch_choose_the_draw():
+    data = random_data()
+    sampler = ProximitySampler(data, [2, 2], seed=4)
+    loader = node_loader(data, sampler)
+    first = batches(loader)
+    assert batches(loader) == first
+    sampler.set_epoch(1)
+    assert sampler.epoch == 1
+    assert batches(loader) != first
+    sampler.set_epoch(0)
+    assert batches(loader) == first
+    assert batches(node_loader(data, ProximitySampler(data, [2, 2], seed=5))) != first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('persistent', [False, True])
+def test_worker_processes_change_nothing(persistent):
+    data = random_data()
+    alone = ProximitySampler(data, [2, 2])
+    shared = ProximitySampler(data, [2, 2])
+    one = node_loader(data, alone)
+    other = node_loader(data, shared, num_workers=2, persistent_workers=persistent)
+    for epoch in (0, 1, 0):
+        alone.set_epoch(epoch)
+        shared.set_epoch(epoch)
+        assert batches(one) == batches(other)
+    if persistent:
+        # Left to the garbage collector, they take their time.
+        other._iterator._shutdown_workers()
+
+
+def test_link_loader_on_one_kind_of_node():
+    data = random_data()
+    loader = LinkNeighborLoader(
+        data,
+        num_neighbors=[3],
+        edge_label_index=data.edge_index[:, :21],
+        edge_label=torch.arange(21),
+        neighbor_sampler=ProximitySampler(data, [3]),
+        batch_size=5,
+    )
+    pairs, labels = [], []
+    for batch in loader:
+        pairs.append(batch.n_id[batch.edge_label_index])
+        labels.append(batch.edge_label)
+        assert torch.equal(batch.n_id[batch.edge_index], data.edge_index[:, batch.e_id])
+    assert torch.equal(torch.cat(pairs, 1), data.edge_index[:, :21])
+    assert torch.equal(torch.cat(labels), torch.arange(21))
+
+
+def test_link_loader_with_negative_pairs():
+    data = random_data()
+    loader = LinkNeighborLoader(
+        data,
+        num_neighbors=[3],
+        edge_label_index=data.edge_index[:, :20],
+        neighbor_sampler=ProximitySampler(data, [3]),
+        neg_sampling_ratio=1.0,
+        batch_size=10,
+    )
+    for batch in loader:
+        assert batch.edge_label.tolist() == [1] * 10 + [0] * 10
+        assert batch.edge_label_index.size() == (2, 20)
+
+
+@pytest.mark.parametrize('num_hops', [1, 2])
+def test_node_loader_on_several_kinds_of_nodes(num_hops):
+    data = random_hetero_data()
+    sampler = ProximitySampler(data, [3] * num_hops)
+    loader = node_loader(data, sampler, input_nodes='user')
+    for batch in loader:
+        assert_hetero_subgraph(batch, data, data.edge_types)
+        assert batch['user'].batch_size == min(4, len(batch['user'].input_id))
+        for kind in data.node_types:
+            assert len(batch[kind].num_sampled_nodes) == num_hops + 1
+            assert sum(batch[kind].num_sampled_nodes) == batch[kind].num_nodes
+
+
+def test_link_loader_on_several_kinds_of_nodes():
+    data = random_hetero_data()
+    rates = ('user', 'rates', 'item')
+    loader = LinkNeighborLoader(
+        data,
+        num_neighbors=[2, 2],
+        edge_label_index=(rates, data[rates].edge_index),
+        edge_label=torch.arange(60.0),
+        neighbor_sampler=ProximitySampler(data, [2, 2]),
+        batch_size=7,
+    )
+    labels, pairs = [], []
+    for batch in loader:
+        assert_hetero_subgraph(batch, data, data.edge_types)
+        row, col = batch[rates].edge_label_index
+        pairs.append(torch.stack([batch['user'].n_id[row], batch['item'].n_id[col]]))
+        labels.append(batch[rates].edge_label)
+    assert torch.equal(torch.cat(labels), torch.arange(60.0))
+    assert torch.equal(torch.cat(pairs, 1), data[rates].edge_index)
+
+
+def test_only_the_edge_types_that_are_named_are_followed():
+    data = random_hetero_data()
+    named = ('user', 'is', 'user')
+    sampler = ProximitySampler(data, {named: [2, 2]})
+    for batch in node_loader(data, sampler, input_nodes='user'):
+        assert_hetero_subgraph(batch, data, [named])
+        assert batch['item'].num_nodes == 0
+
+
+def assert_hetero_subgraph(batch, data, kinds):
+    for kind in data.node_types:
+        assert torch.equal(batch[kind].x, data[kind].x[batch[kind].n_id])
+    for kind in kinds:
+        source, target = batch[kind].edge_index
+        ids = [batch[kind[0]].n_id[source], batch[kind[2]].n_id[target]]
+        edges = data[kind].edge_index[:, batch[kind].e_id]
+        assert torch.equal(torch.stack(ids), edges)
+
+
+BLOCKED = """
+import sys
+for name in ('pyg_lib', 'torch_sparse', 'torch_scatter', 'torch_cluster'):
+    sys.modules[name] = None
+import warnings
+warnings.simplefilter('error')
+warnings.filterwarnings('ignore', '.*torch.jit.*')
+import torch
+import torch_geometric.typing
+from torch_geometric.data import Data
+from torch_geometric.loader import NeighborLoader
+from agnn_pyg import GatedConv, ProximitySampler
+assert not torch_geometric.typing.WITH_PYG_LIB
+assert not torch_geometric.typing.WITH_TORCH_SPARSE
+assert not torch_geometric.typing.WITH_TORCH_SCATTER
+edge_index = torch.tensor([[1, 2, 3, 4, 0], [0, 0, 1, 2, 4]])
+data = Data(x=torch.ones(5, 3), edge_index=edge_index)
+sampler = ProximitySampler(data, [2, 2])
+loader = NeighborLoader(data, [2, 2], neighbor_sampler=sampler, batch_size=2)
+out = [GatedConv(3)(batch.x, batch.edge_index)[:batch.batch_size] for batch in loader]
+print(list(torch.cat(out).size()))
+"""
+
+
+@pytest.mark.slow
+def test_works_without_compiled_extensions():
+    run = subprocess.run(
+        [sys.executable, '-c', BLOCKED],
+        cwd=ROOT,
+        env=os.environ | {'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == '[5, 3]'
+
+
+@pytest.mark.parametrize(
+    ('num_neighbors', 'match'),
+    [
+        ([3, -1], r"'num_neighbors' must not be negative \(got \[3, -1\]\)"),
+        ({('a', 'b', 'c'): [1]}, r"names edge type \('a', 'b', 'c'\), which"),
+        (3, r"'num_neighbors' must be a list, .*\(got 3\); .* write \[3\]"),
+    ],
+)
+def test_bad_numbers_of_neighbors(num_neighbors, match):
+    with pytest.raises(ValueError, match=match):
+        ProximitySampler(random_data(), num_neighbors)
+
+
+def test_hops_must_agree():
+    kinds = random_hetero_data().edge_types
+    with pytest.raises(ValueError, match='same number of hops'):
+        ProximitySampler(random_hetero_data(), {kinds[0]: [1], kinds[1]: [1, 1]})
+
+
+def test_a_misspelt_weight_is_refused():
+    """Unless some of the edge types have it."""
+    match = "'edge_wieght', which no edges have .they have .*edge_weight"
+    with pytest.raises(ValueError, match=match):
+        ProximitySampler(random_data(), [3], weight_attr='edge_wieght')
+    data = random_hetero_data()
+    one, other, _ = data.edge_types
+    data[one].trust = torch.zeros(60)
+    assert ProximitySampler(data, [3], weight_attr='trust').pools.keys() == {
+        *data.edge_types
+    }
+    # Of the edge types that are followed one must have it.
+    with pytest.raises(ValueError, match="'trust', which no edges have"):
+        ProximitySampler(data, {other: [3]}, weight_attr='trust')
+
+
+def test_edges_are_read_from_an_index_only():
+    data = Data(num_nodes=3, adj_t=torch.eye(3).to_sparse())
+    match = r"an 'edge_index' of edges \('node', .*\(got none\); an 'adj_t' is not"
+    with pytest.raises(ValueError, match=match):
+        ProximitySampler(data, [3])
+
+
+def test_seeds_and_epochs_are_not_negative():
+    with pytest.raises(ValueError, match=r"'seed' must not be negative \(got -1\)"):
+        ProximitySampler(random_data(), [3], seed=-1)
+    with pytest.raises(ValueError, match=r"'seed' must be a whole number \(got 0.5\)"):
+        ProximitySampler(random_data(), [3], seed=0.5)
+    sampler = ProximitySampler(random_data(), [3])
+    with pytest.raises(ValueError, match=r"'epoch' must not be negative \(got -1\)"):
+        sampler.set_epoch(-1)
+    assert sampler.epoch == 0
+
+
+def test_the_numbers_of_the_sampler_count_and_not_the_loaders():
+    data = random_data()
+    found = [
+        batches(node_loader(data, ProximitySampler(data, [2]), num_neighbors=numbers))
+        for numbers in ([2], [5, 5])
+    ]
+    assert found[0] == found[1]
+
+
+def test_bad_weights_are_refused():
+    data = random_data()
+    data.edge_weight[3] = -1
+    with pytest.raises(ValueError, match='finite and not negative'):
+        ProximitySampler(data, [1])
+
+
+def test_time_is_refused():
+    data = random_data()
+    data.time = torch.arange(30)
+    loader = node_loader(
+        data,
+        ProximitySampler(data, [2]),
+        input_nodes=torch.arange(4),
+        input_time=torch.arange(4),
+        time_attr='time',
+    )
+    with pytest.raises(ValueError, match="'ProximitySampler' knows no time"):
+        next(iter(loader))
