@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
+from agnn_pyg.base.randomness import check_seed, mix
 from agnn_pyg.lazy_adam import LazyAdamW
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
 from agnn_pyg.sampling.batch import RatingBatch
-from agnn_pyg.sampling.draw import mix, not_negative
 
 
 class RatingModule(pl.LightningModule):
@@ -63,7 +63,7 @@ class RatingModule(pl.LightningModule):
             'preference_weight': preference_weight,
         }
         self.rating_range = rating_range
-        self.seed = not_negative('seed', seed)
+        self.seed = check_seed('seed', seed)
         self.schedule_steps = 1
         self._terms: list[tuple[tuple[str, ...], Tensor, int]] = []
         self.metrics = MetricCollection(

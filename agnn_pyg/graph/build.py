@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
 from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.base.randomness import check_seed
 from agnn_pyg.graph.proximity import (
     DENSE_NODES,
     candidates,
@@ -19,7 +20,6 @@ from agnn_pyg.graph.proximity import (
     proximity,
 )
 from agnn_pyg.graph.sparse_knn import METHODS, sparse_pools
-from agnn_pyg.sampling.draw import not_negative
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -97,7 +97,7 @@ def attribute_graph(
         attributes = attributes.multi_hot()
     num_nodes = attributes.shape[0]
     _check(attributes, ratings, method)
-    size, seed = pool_size(num_nodes - 1, pool, max_pool), not_negative('seed', seed)
+    size, seed = pool_size(num_nodes - 1, pool, max_pool), check_seed('seed', seed)
     dense = method == 'dense' or (method == 'auto' and num_nodes <= DENSE_NODES)
     if dense:
         edges = _dense_pools(attributes, ratings, size, seed, block_size)

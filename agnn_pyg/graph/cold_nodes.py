@@ -13,6 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
 from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.base.randomness import check_seed, uniform
 from agnn_pyg.graph.proximity import (
     candidates,
     check_finite,
@@ -20,7 +21,6 @@ from agnn_pyg.graph.proximity import (
     pool_size,
     proximity_to,
 )
-from agnn_pyg.sampling.draw import not_negative, uniform
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -77,7 +77,7 @@ def attached_edges(
     num_nodes, num_new = attributes.shape[0], new.shape[0]
     if not num_nodes:
         raise ValueError("'attributes' holds no nodes, so new ones have no neighbours")
-    size, seed = pool_size(num_nodes, pool, max_pool), not_negative('seed', seed)
+    size, seed = pool_size(num_nodes, pool, max_pool), check_seed('seed', seed)
     # The lot falls on a node, whichever new one it is drawn for.
     lot = uniform(torch.arange(num_nodes), seed).numpy()
     parts = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from agnn_pyg.sampling.draw import random_bits
+from agnn_pyg.base.randomness import random_bits
 
 if TYPE_CHECKING:
     import scipy.sparse

@@ -8,8 +8,8 @@ import numpy as np
 from torch_geometric.data import Data
 
 from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.base.randomness import check_seed
 from agnn_pyg.graph.proximity import TIE_DECIMALS, normalize, proximity
-from agnn_pyg.sampling.draw import not_negative
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -58,7 +58,7 @@ def pool_recall(
         )
     parts = [normalize(attributes)]
     parts += [] if ratings is None else [normalize(ratings)]
-    rng = np.random.default_rng(not_negative('seed', seed))
+    rng = np.random.default_rng(check_seed('seed', seed))
     chosen = rng.permutation(total)[:num_nodes]
     source, target = graph.edge_index.numpy()
     order = target.argsort(kind='stable')

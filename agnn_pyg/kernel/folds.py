@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agnn_pyg.sampling.draw import not_negative
+from agnn_pyg.base.randomness import check_seed
 
 
 def hold_out(
@@ -17,7 +17,7 @@ def hold_out(
     out with all ratings of those ends of it that are to be cold. With both ends
     cold, pairs with one cold end are on neither side, as in a both-cold split.
     """
-    generator = torch.Generator().manual_seed(not_negative('seed', seed))
+    generator = torch.Generator().manual_seed(check_seed('seed', seed))
 
     def lot(index: Tensor, size: int) -> Tensor:
         return torch.randint(folds, (size,), generator=generator).to(index)[index]

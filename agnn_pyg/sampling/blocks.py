@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
+from agnn_pyg.base.randomness import random_bits, salted
 from agnn_pyg.sampling.batch import NodeBatch
-from agnn_pyg.sampling.draw import CandidatePool, random_bits, salted
+from agnn_pyg.sampling.draw import CandidatePool
 
 # Of so many numbers or more for each node that is asked for, nodes are sorted
 # rather than looked for.

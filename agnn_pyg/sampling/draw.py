@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
-from numbers import Integral
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-T = TypeVar('T', Tensor, np.ndarray)
+from agnn_pyg.base.randomness import mix, uniform
 
 # Draws work on dense [nodes, widest pool] blocks of at most so many entries.
 BLOCK_ENTRIES = 2**22
-
-# The constants of SplitMix64 (Steele et al., 2014), as signed 64-bit numbers.
-_GAMMA = 0x9E3779B97F4A7C15 - 2**64
-_MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
-_MIX_2 = 0x94D049BB133111EB - 2**64
 
 
 class CandidatePool:
@@ -136,56 +128,3 @@ def _blocks(width: np.ndarray) -> Iterator[tuple[int, int, int]]:
         for first in range(start, alike, step):
             yield first, min(first + step, alike), widest
         start = alike
-
-
-def uniform(counter: Tensor, key: int) -> Tensor:
-    """Uniform numbers in (0, 1), a hash of each counter under a key."""
-    return (random_bits(counter, key).double() + 0.5) / 2**53
-
-
-def random_bits(counter: T, key: int | T) -> T:
-    """53 random bits for each counter, of a tensor or a NumPy array of ``int64``."""
-    return _shift(_mix(counter * _GAMMA + key), 11)
-
-
-def not_negative(name: str, value: int) -> int:
-    """A seed or an epoch, as a number of Python's, which never overflows.
-
-    Raises:
-        ValueError: If it is negative or not whole.
-    """
-    if not isinstance(value, Integral):
-        raise ValueError(f"'{name}' must be a whole number (got {value!r})")
-    if value < 0:
-        raise ValueError(f"'{name}' must not be negative (got {value})")
-    return int(value)
-
-
-def mix(number: int) -> int:
-    """Scrambles a number, so that seeds 0, 1, 2 are far apart."""
-    # Plain numbers: a tensor for one of them would cost more than its use.
-    state = (int(number) * _GAMMA + _GAMMA) % 2**64
-    state = (state ^ state >> 30) * _MIX_1 % 2**64
-    state = (state ^ state >> 27) * _MIX_2 % 2**64
-    state ^= state >> 31
-    return (state + 2**63) % 2**64 - 2**63  # as a signed number
-
-
-def salted(seed: int, *names: str) -> int:
-    """A seed of its own for whatever the names stand for, such as a relation.
-
-    Numbers are hashes of node or edge and seed, so two relations under one seed
-    would share theirs.
-    """
-    return mix(seed + zlib.crc32(' '.join(names).encode()))
-
-
-def _mix(state: T) -> T:
-    state = (state ^ _shift(state, 30)) * _MIX_1
-    state = (state ^ _shift(state, 27)) * _MIX_2
-    return state ^ _shift(state, 31)
-
-
-def _shift(state: T, bits: int) -> T:
-    # A logical shift: the arithmetic one would drag the sign bit along.
-    return (state >> bits) & (2 ** (64 - bits) - 1)

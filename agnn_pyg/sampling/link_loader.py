@@ -10,9 +10,9 @@ from torch.utils.data import Sampler
 from torch_geometric.data import HeteroData
 from torch_geometric.loader import LinkNeighborLoader
 
+from agnn_pyg.base.randomness import salted
 from agnn_pyg.sampling.batch import NodeBatch, RatingBatch
 from agnn_pyg.sampling.blocks import treat_as_cold
-from agnn_pyg.sampling.draw import salted
 from agnn_pyg.sampling.loader import (
     SIDES,
     RatingLoader,

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
+from agnn_pyg.base.randomness import check_seed, mix
 from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.blocks import Side
-from agnn_pyg.sampling.draw import mix, not_negative
 
 SIDES = ('user', 'item')
 
@@ -61,7 +61,7 @@ class RatingLoader:
     ) -> None:
         check_pairs(graph, index, rating)
         check_options(batch_size, num_neighbors, cold_rate)
-        seed = not_negative('seed', seed)
+        seed = check_seed('seed', seed)
         self.graph = graph
         self.index = index
         self.rating = rating
@@ -82,7 +82,7 @@ class RatingLoader:
         Raises:
             ValueError: If the epoch is negative or not whole.
         """
-        self.epoch = not_negative('epoch', epoch)
+        self.epoch = check_seed('epoch', epoch)
 
     def share(self, rank: int, world_size: int) -> None:
         """Iterates over the share of one of several processes, see :func:`shared`."""

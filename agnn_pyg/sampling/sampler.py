@@ -19,7 +19,8 @@ from torch_geometric.sampler import (
 from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
 from torch_geometric.typing import EdgeType, NodeType
 
-from agnn_pyg.sampling.draw import CandidatePool, not_negative, salted
+from agnn_pyg.base.randomness import check_seed, salted
+from agnn_pyg.sampling.draw import CandidatePool
 
 # What `Data` calls its only kinds of node and edge, here.
 _NODE: NodeType = 'node'
@@ -81,7 +82,7 @@ class ProximitySampler(BaseSampler):
         seed: int = 0,
     ) -> None:
         self.is_hetero = isinstance(data, HeteroData)
-        self.seed = not_negative('seed', seed)
+        self.seed = check_seed('seed', seed)
         # Shared, so that workers that outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
         self.num_neighbors = self._num_neighbors(data, num_neighbors)
@@ -121,7 +122,7 @@ class ProximitySampler(BaseSampler):
         Raises:
             ValueError: If the epoch is negative or not whole.
         """
-        self._epoch.fill_(not_negative('epoch', epoch))
+        self._epoch.fill_(check_seed('epoch', epoch))
 
     @property
     def edge_permutation(self) -> Tensor | dict[EdgeType, Tensor | None] | None:

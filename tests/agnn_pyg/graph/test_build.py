@@ -321,7 +321,7 @@ def test_too_few_nodes(num_nodes):
         ({'pool': 1.5}, r"'pool' .*\(got 1.5\)"),
         ({'pool': math.nan}, r"'pool' .*\(got nan\)"),
         ({'max_pool': 0}, r"'max_pool' must be at least 1 \(got 0\)"),
-        ({'seed': -1}, r"'seed' must not be negative \(got -1\)"),
+        ({'seed': -1}, r"'seed' must be .*at least 0 \(got -1\)"),
         ({'ratings': random_matrix((4, 3), 1, 0)}, r'one row a node: 3 \(got 4\)'),
         ({'ratings': random_matrix((3, 3), 1, 0) * np.nan}, "'ratings' holds NaN"),
     ],

@@ -7,8 +7,9 @@ import pytest
 import scipy.stats
 import torch
 
+from agnn_pyg.base.randomness import mix, uniform
 from agnn_pyg.sampling import draw as pool_module
-from agnn_pyg.sampling.draw import CandidatePool, mix, uniform
+from agnn_pyg.sampling.draw import CandidatePool
 
 # Node 0 has five candidates, 1 none, 2 two, 3 one of weight 0 among three.
 EDGE_INDEX = torch.tensor(

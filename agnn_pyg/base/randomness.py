@@ -1,0 +1,69 @@
+"""Counter-based random numbers: hashes of a seed and of what they are drawn for.
+
+A number depends on its key and its counter alone, so it is the same in any batch, on
+any device and in any worker process.
+"""
+
+from __future__ import annotations
+
+import zlib
+from numbers import Integral
+from typing import TypeVar
+
+import numpy as np
+from torch import Tensor
+
+T = TypeVar('T', Tensor, np.ndarray)
+
+# The constants of SplitMix64 (Steele et al., 2014), as signed 64-bit numbers.
+_GAMMA = 0x9E3779B97F4A7C15 - 2**64
+_MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
+_MIX_2 = 0x94D049BB133111EB - 2**64
+
+
+def uniform(counter: Tensor, key: int) -> Tensor:
+    """Uniform numbers in (0, 1), a hash of each counter under a key."""
+    return (random_bits(counter, key).double() + 0.5) / 2**53
+
+
+def random_bits(counter: T, key: int | T) -> T:
+    """53 random bits for each counter, of a tensor or a NumPy array of ``int64``."""
+    state = counter * _GAMMA + key
+    state = (state ^ _shift(state, 30)) * _MIX_1
+    state = (state ^ _shift(state, 27)) * _MIX_2
+    return _shift(state ^ _shift(state, 31), 11)
+
+
+def mix(number: int) -> int:
+    """Scrambles a number, so that seeds 0, 1, 2 are far apart."""
+    # Python's integers: a tensor for a single number would cost more than its use.
+    state = (int(number) * _GAMMA + _GAMMA) % 2**64
+    state = (state ^ state >> 30) * _MIX_1 % 2**64
+    state = (state ^ state >> 27) * _MIX_2 % 2**64
+    state ^= state >> 31
+    return (state + 2**63) % 2**64 - 2**63  # as a signed number
+
+
+def salted(seed: int, *names: str) -> int:
+    """A seed for what the names stand for, such as an edge type.
+
+    Numbers are hashes of node or edge and seed, so two edge types under one seed
+    would share theirs.
+    """
+    return mix(seed + zlib.crc32(' '.join(names).encode()))
+
+
+def check_seed(name: str, value: int) -> int:
+    """A seed or an epoch as Python's integer, which does not overflow.
+
+    Raises:
+        ValueError: If it is negative or not whole.
+    """
+    if not isinstance(value, Integral) or value < 0:
+        raise ValueError(f"'{name}' must be a whole number, at least 0 (got {value!r})")
+    return int(value)
+
+
+def _shift(state: T, bits: int) -> T:
+    # A logical shift: the arithmetic one would copy the sign bit.
+    return (state >> bits) & (2 ** (64 - bits) - 1)
