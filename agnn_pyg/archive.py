@@ -10,13 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from agnn_pyg.base import (
-    load_module,
-    read_folder,
-    read_tensors,
-    write_folder,
-    write_tensors,
-)
+from agnn_pyg.base.store import load_module, read_store, write_store
 from agnn_pyg.fitting import Fitted
 from agnn_pyg.kernel.feature_map import RelationMap
 from agnn_pyg.kernel.scenarios import Messages
@@ -26,7 +20,7 @@ from agnn_pyg.node_table import NodeTable
 if TYPE_CHECKING:
     from agnn_pyg.recommender import AGNNRecommender
 
-VERSION = 4
+VERSION = 5
 # Settings that are tuples.
 TUPLES = ('cold_rate', 'message_patterns', 'message_kinds')
 
@@ -45,28 +39,20 @@ def save_recommender(
         'tables': {side: table.to_dict() for side, table in fitted.tables.items()},
         'relations': {side: made.to_dict() for side, made in fitted.relations.items()},
     }
-    parts = {'model/': fitted.model.state_dict(), 'graph/': _flat(fitted.graph)}
-    parts |= {f'table/{side}/': t.tensors() for side, t in fitted.tables.items()}
-    parts |= {f'relation/{s}/': made.tensors() for s, made in fitted.relations.items()}
     tensors = {
-        prefix + name: tensor.cpu()
-        for prefix, part in parts.items()
-        for name, tensor in part.items()
+        'model': fitted.model.state_dict(),
+        'graph': _flat(fitted.graph),
+        'table': {side: t.tensors() for side, t in fitted.tables.items()},
+        'relation': {side: made.tensors() for side, made in fitted.relations.items()},
     }
-    write_folder(
-        path,
-        type(recommender).__name__,
-        VERSION,
-        config,
-        lambda folder: write_tensors(folder, tensors),
-    )
+    write_store(path, type(recommender).__name__, VERSION, config, tensors)
 
 
 def load_recommender(
     kind: str, path: str | os.PathLike
 ) -> tuple[dict[str, Any], Fitted]:
     """Reads what :func:`save_recommender` wrote: settings and fit."""
-    config, tensors = read_folder(path, kind, VERSION), read_tensors(path)
+    config, tensors = read_store(path, kind, VERSION)
     try:
         # JSON knows no tuples.
         settings = {
@@ -74,24 +60,24 @@ def load_recommender(
             for name, value in config['settings'].items()
         }
         tables = {
-            side: NodeTable.from_dict(state, _under(tensors, f'table/{side}/'))
+            side: NodeTable.from_dict(state, tensors['table'][side])
             for side, state in config['tables'].items()
         }
         relations = {
             side: RelationMap.from_dict(
-                tables[side].compared, state, _under(tensors, f'relation/{side}/')
+                tables[side].compared, state, tensors['relation'][side]
             )
             for side, state in config['relations'].items()
         }
-        messages = _under(tensors, 'model/messages.')
+        messages = _under(tensors['model'], 'messages.')
         messages = Messages.from_state(messages) if messages else None
         model = load_module(
             lambda: AGNN(**config['model'], messages=messages),
-            _under(tensors, 'model/'),
+            tensors['model'],
         )
         fitted = Fitted(
             tables,
-            _graph(_under(tensors, 'graph/')),
+            _graph(tensors['graph']),
             model.eval(),
             config['model'],
             relations,

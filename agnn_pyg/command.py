@@ -25,7 +25,7 @@ from agnn_pyg.base.shell import (
     run,
     settings_of,
 )
-from agnn_pyg.base.store import check_place
+from agnn_pyg.base.store import check_writable
 from agnn_pyg.kernel.scenarios import PATTERNS
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _fit(args: argparse.Namespace) -> None:
     recommender = _recommender()
-    check_place(args.model, recommender.__name__)
+    check_writable(args.model, recommender.__name__)
     roles = roles_of(args, args.ratings)
     model = recommender(**roles).set_params(**_settings(args))
     tables = (

@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 
 from agnn_pyg.archive import load_recommender, save_recommender
-from agnn_pyg.base import Columns, Settings, Vocabulary, table_of, where
+from agnn_pyg.base.attributes import Columns
+from agnn_pyg.base.frames import table_of, where
 from agnn_pyg.base.rules import check_rule, whole
+from agnn_pyg.base.settings import Settings
+from agnn_pyg.base.vocabulary import Vocabulary
 from agnn_pyg.explain import Explanation, carriers, explain_pair
 from agnn_pyg.fitting import (
     SIDES,

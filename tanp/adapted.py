@@ -13,8 +13,9 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from agnn_pyg.base import Vocabulary, check_columns, read_ids, table_of, where
+from agnn_pyg.base.frames import check_columns, table_of, where
 from agnn_pyg.base.rules import check_rule, whole
+from agnn_pyg.base.vocabulary import Vocabulary, read_ids
 from tanp.catalogue import CatalogueScorer
 from tanp.episodes import Episodes
 from tanp.frames import episodes_of_supports, episodes_to_rate

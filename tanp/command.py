@@ -23,7 +23,7 @@ from agnn_pyg.base.shell import (
     run,
     settings_of,
 )
-from agnn_pyg.base.store import check_place
+from agnn_pyg.base.store import check_writable
 from tanp.adapted import AdaptedUsers
 from tanp.recommender import TaNPRecommender
 
@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fit(args: argparse.Namespace) -> None:
-    check_place(args.model, TaNPRecommender.__name__)
+    check_writable(args.model, TaNPRecommender.__name__)
     roles = roles_of(args, args.ratings)
     model = TaNPRecommender(**roles).set_params(**settings_of(args))
     tables = (

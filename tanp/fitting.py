@@ -10,19 +10,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from agnn_pyg.base import (
-    Vocabulary,
-    attribute_columns,
+from agnn_pyg.base.attributes import attribute_columns, naming, with_constant
+from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
+from agnn_pyg.base.frames import (
     check_columns,
     check_known,
     check_spread,
-    naming,
-    read_ids,
     unit_of,
     where,
-    with_constant,
 )
-from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
+from agnn_pyg.base.vocabulary import Vocabulary, read_ids
 from tanp.episodes import Episodes
 from tanp.frames import episodes_to_train
 from tanp.loader import EpisodeLoader

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.base import (
-    Columns,
-    Settings,
-    Vocabulary,
-    check_columns,
-    check_known,
-    naming,
-    read_folder,
-    read_ids,
-    read_rated_pairs,
-    where,
-    with_constant,
-    with_missing,
-    write_folder,
-)
+from agnn_pyg.base.attributes import Columns, naming, with_constant, with_missing
 from agnn_pyg.base.encoder import AttributeEncoder
+from agnn_pyg.base.frames import check_columns, check_known, where
+from agnn_pyg.base.settings import Settings
+from agnn_pyg.base.store import read_store, write_store
+from agnn_pyg.base.vocabulary import Vocabulary, read_ids, read_rated_pairs
 from tanp.adapted import AdaptedUsers, Scorers
 from tanp.fitting import check_range, fit_frames
 from tanp.inputs import with_users
 from tanp.model import TaNP
-from tanp.serialization import load_model, save_model
+from tanp.serialization import build_model
 from tanp.setting_rules import check_serving
 
-VERSION = 3
-MODEL = 'model-{}.pt'
+VERSION = 4
 
 
 class TaNPRecommender(Settings):
@@ -226,20 +215,16 @@ class TaNPRecommender(Settings):
             'users': self.users_.to_dict(),
             'items': self.items_.to_dict(),
             'user_encoder': self.user_encoder_ and self.user_encoder_.to_dict(),
-            'members': len(self.models_),
+            'models': [model.config for model in self.models_],
             'centre': self.centre_,
             'unit': self.unit_,
             'rating_range': self.rating_range_,
             'history': self.history_,
             'best_epoch': self.best_epoch_,
         }
-        write_folder(
-            path,
-            type(self).__name__,
-            VERSION,
-            config,
-            self._write_models,
-        )
+        # Tensors that models have in common are written once.
+        states = {str(n): model.state_dict() for n, model in enumerate(self.models_)}
+        write_store(path, type(self).__name__, VERSION, config, states)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> TaNPRecommender:
@@ -248,7 +233,7 @@ class TaNPRecommender(Settings):
         Raises:
             ValueError: If it is something else, damaged, or of another version.
         """
-        config = read_folder(path, cls.__name__, VERSION)
+        config, states = read_store(path, cls.__name__, VERSION)
         try:
             made = cls(**config['settings'])
             made.users_ = Vocabulary.from_dict(config['users'])
@@ -259,7 +244,8 @@ class TaNPRecommender(Settings):
             made.rating_range_ = tuple(config['rating_range'])
             made.history_ = config['history']
             made.best_epoch_ = config['best_epoch']
-            made._hold(_read_models(Path(path), config['members']))
+            models = zip(config['models'], states.values(), strict=True)
+            made._hold(_built(models))
         except Exception as error:
             raise ValueError(f"'{path}' is damaged ({error!r})") from error
         return made
@@ -267,10 +253,6 @@ class TaNPRecommender(Settings):
     def _hold(self, models: list[TaNP]) -> None:
         self.models_, self.model_ = models, models[0]
         self._scorers = Scorers(models)
-
-    def _write_models(self, folder: Path) -> None:
-        for member, model in enumerate(self.models_):
-            save_model(model, folder / MODEL.format(member))
 
     def _labels(self, frame: pd.DataFrame, name: str) -> np.ndarray:
         return read_rated_pairs(frame, name, self.user, self.item, self.rating)
@@ -322,11 +304,11 @@ class TaNPRecommender(Settings):
             raise ValueError("Call 'fit' first, or 'load' a recommender")
 
 
-def _read_models(folder: Path, members: int) -> list[TaNP]:
+def _built(saved: Iterable[tuple[dict, dict]]) -> list[TaNP]:
     models = []
-    for member in range(members):
-        models.append(load_model(folder / MODEL.format(member)).eval())
-        statistics = models[member].inputs.statistics
+    for config, state in saved:
+        models.append(build_model(config, state).eval())
+        statistics = models[-1].inputs.statistics
         if statistics is not None:
             # Counts of all pairs of items are as large as they are equal.
             statistics.share(models[0].inputs.statistics)

@@ -1,69 +1,52 @@
-"""A model in one file: its state and, as JSON, the arguments it was built with."""
+"""A model as a folder: its state and the arguments it was built with."""
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from agnn_pyg.base import load_module
 from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.base.store import load_module, read_store, write_store
 from tanp.model import TaNP
 from tanp.statistics import InteractionStatistics
 
-FORMAT = 'tanp'
-VERSION = 1
+KIND = 'TaNP'
+VERSION = 2
 
 
 def save_model(model: TaNP, path: str | os.PathLike) -> None:
-    """Writes a model to a file, aside first, so that none is ever half written."""
-    path = Path(path)
-    aside = path.with_name(f'{path.name}.tmp')
-    content = {
-        'format': FORMAT,
-        'version': VERSION,
-        'config': json.dumps(model.config),
-        'state': model.state_dict(),
-    }
-    try:
-        torch.save(content, aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    """Writes a model to a folder, atomically.
+
+    Args:
+        model (TaNP): The model.
+        path (path): The folder, new or of a model saved before.
+
+    Raises:
+        ValueError: If something else is in its place.
+    """
+    write_store(path, KIND, VERSION, model.config, {'state': model.state_dict()})
 
 
 def load_model(path: str | os.PathLike, device: torch.device | str = 'cpu') -> TaNP:
-    """Reads what :func:`save_model` wrote; nothing in the file is executed.
+    """Reads what :func:`save_model` wrote; nothing of it is executed.
 
     Raises:
-        ValueError: If the file is no such model, or of an unknown version.
+        ValueError: If it is something else, damaged, or of another version.
     """
+    config, tensors = read_store(path, KIND, VERSION)
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError:
-        raise
+        return build_model(config, tensors['state']).to(device)
     except Exception as error:
-        raise ValueError(
-            f"'path' does not hold a model that can be read (got {str(path)!r}: "
-            f'{type(error).__name__}); save one with save_model'
-        ) from error
-    known = isinstance(content, dict) and content.get('format') == FORMAT
-    if not known or content.get('version') != VERSION:
-        found = content.get('version') if known else 'another format'
-        raise ValueError(
-            f"'path' must hold a model of format version {VERSION} (got {found}); "
-            f'load it with the version of this library that wrote it'
-        )
-    try:
-        return _build(content['state'], json.loads(content['config'])).to(device)
-    except Exception as error:
-        raise ValueError(f"'path' ({str(path)!r}) is damaged ({error!r})") from error
+        raise ValueError(f"'{path}' is damaged ({error!r})") from error
 
 
-def _build(state: dict[str, torch.Tensor], config: dict[str, Any]) -> TaNP:
+def build_model(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> TaNP:
+    """Builds a model from its plain configuration and its state."""
+    config = dict(config)
     for side in ('item', 'user'):
         config[f'{side}_attributes'] = _table(state, side)
     if config['statistics'] is not None:
@@ -71,7 +54,7 @@ def _build(state: dict[str, torch.Tensor], config: dict[str, Any]) -> TaNP:
     return load_module(lambda: TaNP(**config), state)
 
 
-def _table(state: dict[str, torch.Tensor], side: str) -> TokenBags | None:
+def _table(state: Mapping[str, Tensor], side: str) -> TokenBags | None:
     """Side information, as far as a model's state tells."""
     prefix = f'inputs.{side}'
     if f'{prefix}.attr' not in state:

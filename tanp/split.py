@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from agnn_pyg.base import read_rated_pairs
 from agnn_pyg.base.rules import SEED, Rule, check_rule, is_list, one_of, whole
+from agnn_pyg.base.vocabulary import read_rated_pairs
 from tanp.episodes import Episodes, offsets
 
 __all__ = ['EpisodeSplit', 'split_episodes']

@@ -1,207 +1,163 @@
-"""A folder of plain data and tensors, written whole and never executed."""
+"""Files and folders that are written whole: atomic writes and check-summed stores.
+
+A store is a folder with one JSON file and one file of tensors. The JSON file names the
+other one, holds the checksums, and is renamed into place last: a reader finds the old
+content or the new one, also after a writer was killed. Nothing in it is executed.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import shutil
-import tempfile
+import re
+import secrets
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import torch
-from torch import Tensor
-from torch.nn import Module
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
 
-CONFIG, STATE, SUMS = 'config.json', 'state.pt', 'sha256'
-# Folders beside one that is being written; of a killed writer, they stay behind.
-SAVING, REPLACED = '.saving-', '.replaced-'
-ABANDONED = 3600  # seconds after which nobody is writing any more
+PathLike = str | os.PathLike
+
+CONFIG = 'config.json'
+TENSORS = re.compile(r'tensors-[0-9a-f]{16}\.pt')
+TEMPORARY = re.compile(r'\..+\.[0-9a-f]{8}\.tmp')
+ABANDONED = 3600  # seconds after which the writer of a temporary file was killed
 
 
-def check_place(path: str | os.PathLike, kind: str) -> None:
-    """Raises ``ValueError`` unless :func:`write_folder` has a place to write to.
+@contextmanager
+def atomic_write(path: PathLike) -> Iterator[Path]:
+    """Yields a temporary path, which is renamed to :obj:`path` at the end.
 
-    To be called ahead of a training that would be lost.
+    If the block raises, or the process is killed, :obj:`path` stays as it was. Its
+    folder is made if there is none.
 
     Args:
-        path (path): The folder: none, an empty one, or of the same kind.
-        kind (str): What is to be written.
+        path (path): The file to write or to replace.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary(path) as aside:
+        yield aside
+        aside.replace(path)
+    # What killed writers of this file have left.
+    _remove_abandoned(path.parent.glob(f'.{escape(path.name)}.*.tmp'))
+
+
+def check_writable(path: PathLike, kind: str) -> None:
+    """Raises ``ValueError`` unless :func:`write_store` can write to a folder.
+
+    Call it before a training whose result would be lost.
+
+    Args:
+        path (path): The folder: new, empty, or a store of the same kind.
+        kind (str): What is to be written, such as the name of a class.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise ValueError(f"There is no folder '{path.parent}' to write to; make it")
-    empty = path.is_dir() and not any(path.iterdir())
-    if path.exists() and not empty and _kind(path) != kind:
+    # A killed writer leaves a folder with nothing but files of its own.
+    empty = path.is_dir() and all(_is_ours(file) for file in path.iterdir())
+    if path.exists() and not empty and _peek(path).get('kind') != kind:
         raise ValueError(
-            f"'{path}' is there already and is no saved model of {kind}; name another "
-            f'folder'
+            f"'{path}' exists and is no saved {kind}; name another folder, or remove it"
         )
+    place = path if path.exists() else path.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ValueError(f"'{place}' is read-only; name another folder")
 
 
-def _kind(path: Path) -> str | None:
-    """What a folder holds, if it can be told."""
-    with suppress(OSError, ValueError, AttributeError, RecursionError):
-        return json.loads((path / CONFIG).read_text(encoding='utf-8')).get('kind')
-
-
-def write_folder(
-    path: str | os.PathLike,
+def write_store(
+    path: PathLike,
     kind: str,
     version: int,
     config: Mapping[str, Any],
-    write: Callable[[Path], None],
+    tensors: Mapping[str, Any],
 ) -> None:
-    """Writes a folder aside and renames it, in place of one of the same kind.
+    """Writes a store, or replaces one of the same kind.
 
     Args:
-        path (path): The folder; what it is in must exist.
-        kind (str): What is written; only a folder of this kind, or an empty one, is
-            replaced.
-        version (int): Of the format.
-        config (mapping): Plain data. The checksums of all other files go with it.
-        write (callable): Called with the folder, to write what else is in it.
+        path (path): The folder; its parent must exist.
+        kind (str): What is written, such as the name of a class.
+        version (int): Version of the format, which :func:`read_store` checks.
+        config (mapping): Plain data; numbers and arrays of NumPy become Python's.
+        tensors (mapping): Tensors, and dictionaries of them to any depth.
 
     Raises:
-        ValueError: If something else is in the way, or there is no place.
+        ValueError: See :func:`check_writable`.
     """
+    import torch  # here: `atomic_write` alone needs no PyTorch
+
     path = Path(path)
-    check_place(path, kind)
-    _recover(path)
-    _remove_abandoned(path)
-    prefix = f'.{path.name}{SAVING}'
-    aside = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+    check_writable(path, kind)
+    content = {'kind': kind, 'version': version, 'config': config, 'notes': {}}
+    content = json.loads(json.dumps(content, default=_plain))
+    path.mkdir(exist_ok=True)
+    replaced = (_peek(path).get('tensors') or {}).get('file')
+    with _temporary(path / CONFIG) as aside:
+        # PyTorch writes the name of a path into the file, but not that of an open file.
+        with aside.open('w+b') as file:
+            torch.save(dict(tensors), file)
+            file.seek(0)
+            digest = _checksum(file)
+        name = f'tensors-{digest[:16]}.pt'
+        aside.replace(path / name)
+    stale = name
     try:
-        write(aside)
-        sums = {file.name: _checksum(file) for file in sorted(aside.iterdir())}
-        content = {'kind': kind, 'version': version, SUMS: sums, **config}
-        text = json.dumps(content, ensure_ascii=False, indent=1, default=_plain)
-        (aside / CONFIG).write_text(text, encoding='utf-8')
-        aside.chmod(0o755)
-        old = aside.with_name(aside.name.replace(SAVING, REPLACED))
-        if path.exists():
-            path.rename(old)
-        aside.rename(path)
-        # No longer what may be put back: it is about to be half removed.
-        with suppress(FileNotFoundError):
-            old.rename(aside)
+        _write_json(path, content | {'tensors': {'file': name, 'sha256': digest}})
+        stale = replaced
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        _recover(path)
+        if stale is not None and name != replaced:
+            (path / stale).unlink(missing_ok=True)
+    _remove_abandoned(f for f in path.iterdir() if _is_ours(f) and f.name != name)
 
 
-def _checksum(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open('rb') as content:
-        for block in iter(lambda: content.read(2**20), b''):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """Numbers and lists of NumPy and pandas as those of Python."""
-    if hasattr(value, 'tolist'):
-        return value.tolist()
-    raise TypeError(f'{type(value).__name__} is no plain data')
-
-
-def _recover(path: Path) -> None:
-    """Puts back what was renamed by a writer that was killed before the end.
-
-    Of several, it is what was written last: the others had been replaced before.
-    """
-    if not path.exists():
-        found = path.parent.glob(f'.{escape(path.name)}{REPLACED}*')
-        # None is there, or another reader is faster.
-        with suppress(OSError, ValueError):
-            max(found, key=lambda old: old.stat().st_mtime_ns).rename(path)
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Removes what writers that were killed have left beside a folder."""
-    for kind in (SAVING, REPLACED):
-        for other in path.parent.glob(f'.{escape(path.name)}{kind}*'):
-            with suppress(OSError):
-                if time.time() - other.stat().st_mtime > ABANDONED:
-                    # By this name nobody puts it back when it is half removed.
-                    gone = other.with_name(other.name.replace(REPLACED, SAVING))
-                    shutil.rmtree(other.rename(gone))
-
-
-def read_folder(path: str | os.PathLike, kind: str, version: int) -> dict[str, Any]:
-    """The plain data that :func:`write_folder` has written.
+def read_store(
+    path: PathLike, kind: str, version: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads plain data and tensors that :func:`write_store` wrote.
 
     Raises:
-        ValueError: If there is no such folder, or it is of another kind or
-            version, or damaged.
+        ValueError: If there is no such folder, it holds another kind or version, or it
+            is damaged.
     """
     path = Path(path)
-    _recover(path)
-    if not (path / CONFIG).is_file():
-        raise ValueError(f"'{path}' is no folder of a saved model: no {CONFIG} in it")
-    try:
-        config = json.loads((path / CONFIG).read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"'{path / CONFIG}' is damaged ({error})") from error
-    if not isinstance(config, dict) or config.pop('kind', None) != kind:
-        raise ValueError(f"'{path}' holds something else than a saved {kind}")
-    found = config.pop('version', None)
-    if found != version:
-        raise ValueError(
-            f"'{path}' is of version {found} of its format, and this release reads "
-            f'version {version}; save it again with the release that wrote it, or '
-            f'install that one'
-        )
-    # Releases that wrote none are read all the same.
-    _check_sums(path, config.pop(SUMS, {}))
-    return config
+    for _ in range(2):
+        content = _checked_json(path, kind, version)
+        # Not found: perhaps a writer has replaced the store between the two reads.
+        with suppress(FileNotFoundError):
+            return content['config'], _read_tensors(path, **content['tensors'])
+    raise _damaged(path / content['tensors']['file'], 'it is missing')
 
 
-def _check_sums(path: Path, sums: Any) -> None:
-    """Raises ``ValueError`` if a file is not the one that was written."""
-    if not isinstance(sums, dict):
-        raise ValueError(f"'{path / CONFIG}' is damaged ({SUMS} is {sums!r})")
-    for name, expected in sums.items():
-        file = path / name
-        try:
-            found = _checksum(file)
-        except OSError as error:
-            raise ValueError(f"'{file}' is missing or damaged ({error})") from error
-        if found != expected:
-            raise ValueError(
-                f"'{file}' is missing or damaged: its checksum differs; save the model "
-                f'again, or copy it anew'
-            )
+def read_notes(path: PathLike) -> dict[str, Any]:
+    """Returns what :func:`annotate` added to a store of any kind."""
+    return _checked_json(Path(path))['notes']
 
 
-def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes tensors into a folder."""
-    torch.save(dict(tensors), folder / STATE)
-
-
-def read_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
-    """What :func:`write_tensors` has written; nothing of it is executed."""
-    state = Path(path) / STATE
-    try:
-        return torch.load(state, weights_only=True)
-    except Exception as error:
-        raise ValueError(f"'{state}' is missing or damaged ({error})") from error
+def annotate(path: PathLike, **notes: Any) -> None:
+    """Adds plain data to a store, such as how a command read its tables."""
+    content = _checked_json(Path(path))
+    _write_json(Path(path), content | {'notes': content['notes'] | notes})
 
 
 def load_module(make: Callable[[], Module], state: Mapping[str, Tensor]) -> Module:
-    """Makes a module and loads its state.
+    """Builds a module and loads its state.
 
-    The sizes are compared on tensors without memory first: a damaged file of a few
-    bytes must not ask for all there is.
+    Sizes are compared on a module without memory first: a damaged file of a few bytes
+    must not allocate gigabytes.
 
     Raises:
-        ValueError: If the state is that of another module.
+        ValueError: If the state belongs to another module.
     """
+    import torch
+
     with torch.device('meta'):
         expected = {name: value.size() for name, value in make().state_dict().items()}
     found = {name: value.size() for name, value in state.items()}
@@ -211,3 +167,108 @@ def load_module(make: Callable[[], Module], state: Mapping[str, Tensor]) -> Modu
     module = make()
     module.load_state_dict(state)
     return module
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A path beside another one, which is free and is removed at the end."""
+    # Several processes may write the same file at once.
+    aside = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
+    try:
+        yield aside
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _remove_abandoned(files: Iterable[Path]) -> None:
+    for file in files:
+        with suppress(OSError):
+            if time.time() - file.stat().st_mtime > ABANDONED:
+                file.unlink()
+
+
+def _is_ours(file: Path) -> bool:
+    return bool(TENSORS.fullmatch(file.name) or TEMPORARY.fullmatch(file.name))
+
+
+def _peek(path: Path) -> dict[str, Any]:
+    """The content of the JSON file, unchecked; nothing if it cannot be read."""
+    with suppress(OSError, ValueError, RecursionError):
+        content = _read_json(path)
+        return content if isinstance(content, dict) else {}
+    return {}
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads((path / CONFIG).read_text(encoding='utf-8'))
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    content['sha256'] = _digest(content)
+    with atomic_write(path / CONFIG) as aside:
+        text = json.dumps(content, ensure_ascii=False, indent=1)
+        aside.write_text(text, encoding='utf-8')
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """The checksum of all of a JSON file except the checksum itself."""
+    rest = {key: value for key, value in content.items() if key != 'sha256'}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _checked_json(
+    path: Path, kind: str | None = None, version: int | None = None
+) -> dict[str, Any]:
+    file = path / CONFIG
+    if not file.is_file():
+        raise ValueError(f"'{path}' holds no saved model: there is no {CONFIG} in it")
+    try:
+        content = _read_json(path)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(file, error) from error
+    if not isinstance(content, dict) or 'kind' not in content:
+        raise ValueError(f"'{path}' holds no saved model: {CONFIG} is another file")
+    if kind is not None and content['kind'] != kind:
+        raise ValueError(f"'{path}' holds a saved {content['kind']}, not a {kind}")
+    if version is not None and content.get('version') != version:
+        raise ValueError(
+            f"'{path}' is of version {content.get('version')} of its format, and this "
+            f'release reads version {version}; save it again with the release that '
+            f'wrote it, or install that one'
+        )
+    if content.get('sha256') != _digest(content):
+        raise _damaged(file, 'its checksum differs')
+    return content
+
+
+def _read_tensors(path: Path, file: str, sha256: str) -> dict[str, Any]:
+    import torch
+
+    with (path / file).open('rb') as opened:
+        if not TENSORS.fullmatch(file) or _checksum(opened) != sha256:
+            raise _damaged(path / file, 'its checksum differs')
+        opened.seek(0)
+        try:
+            return torch.load(opened, map_location='cpu', weights_only=True)
+        except Exception as error:  # whatever PyTorch makes of it
+            raise _damaged(path / file, error) from error
+
+
+def _checksum(opened: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := opened.read(2**20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _damaged(file: PathLike, reason: object) -> ValueError:
+    return ValueError(
+        f"'{file}' is damaged ({reason}); save the model again, or copy it once more"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of NumPy and pandas as Python's."""
+    if hasattr(value, 'tolist'):
+        return value.tolist()
+    raise TypeError(f'{type(value).__name__} is no plain data')

@@ -107,8 +107,8 @@ def test_a_prediction_depends_on_its_own_task_only(tasks, options, seed):
 def test_a_saved_model_is_the_same_model(tasks, options, seed):
     model = small(options, seed)
     with tempfile.TemporaryDirectory() as folder:
-        save_model(model, Path(folder) / 'model.pt')
-        again = load_model(Path(folder) / 'model.pt')
+        save_model(model, Path(folder) / 'model')
+        again = load_model(Path(folder) / 'model')
     assert again.config == model.config
     loader = EpisodeLoader(tasks, 3)
     assert torch.equal(predict(again, loader).mean, predict(model, loader).mean)

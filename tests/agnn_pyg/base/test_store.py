@@ -1,100 +1,132 @@
+"""Stores are replaced whole, damage is refused, and nothing is executed."""
+
 import json
-import tempfile
-from pathlib import Path
+import os
+import threading
+import time
 
 import numpy as np
 import pytest
 import torch
 
 from agnn_pyg.base.store import (
-    check_place,
+    annotate,
+    atomic_write,
+    check_writable,
     load_module,
-    read_folder,
-    read_tensors,
-    write_folder,
-    write_tensors,
+    read_notes,
+    read_store,
+    write_store,
 )
+from tests.interruption.killing import every_moment
 
 CONFIG = {'name': 'Žižkov', 'values': [1, 2.5, None]}
 
 
-def writing(**tensors):
-    return lambda folder: write_tensors(folder, tensors)
+def save(path, value=1.0, config=CONFIG):
+    write_store(path, 'thing', 3, config, {'x': {'y': torch.full((2,), value)}})
+
+
+def load(path):
+    config, tensors = read_store(path, 'thing', 3)
+    return config, tensors['x']['y'].tolist()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture
 def folder(tmp_path):
-    write_folder(tmp_path / 'saved', 'thing', 3, CONFIG, writing(x=torch.ones(2)))
+    save(tmp_path / 'saved')
     return tmp_path / 'saved'
 
 
-def test_round_trip(folder):
-    assert read_folder(folder, 'thing', 3) == CONFIG
-    assert torch.equal(read_tensors(folder)['x'], torch.ones(2))
+def tensor_file(folder):
+    (path,) = folder.glob('tensors-*.pt')
+    return path
 
 
-def test_writing_again_replaces_the_whole(folder):
-    write_folder(folder, 'thing', 3, {'name': 'b'}, writing())
-    assert read_folder(folder, 'thing', 3) == {'name': 'b'}
-    assert read_tensors(folder) == {}
-    assert [p.name for p in folder.parent.iterdir()] == ['saved']
+def test_round_trip_of_plain_data_and_nested_tensors(folder):
+    assert load(folder) == (CONFIG, [1.0, 1.0])
+    config = {'a': np.float32(0.5), 'b': np.arange(2), 'c': (1, np.int64(2))}
+    save(folder, config=config)
+    assert load(folder)[0] == {'a': 0.5, 'b': [0, 1], 'c': [1, 2]}
 
 
-def test_a_failure_leaves_what_was_there(folder):
-    with pytest.raises(TypeError):
-        write_folder(folder, 'thing', 3, {'name': object()}, writing())
-    assert read_folder(folder, 'thing', 3) == CONFIG
-    assert [p.name for p in folder.parent.iterdir()] == ['saved']
+def test_writing_again_replaces_both_files(folder):
+    save(folder, 2.0, {'name': 'b'})
+    assert load(folder) == ({'name': 'b'}, [2.0, 2.0])
+    assert names(folder) == ['config.json', tensor_file(folder).name]
+    # The same content has the same bytes.
+    before = [path.read_bytes() for path in sorted(folder.iterdir())]
+    save(folder, 2.0, {'name': 'b'})
+    assert [path.read_bytes() for path in sorted(folder.iterdir())] == before
 
 
-def test_something_else_in_the_way(tmp_path):
-    (tmp_path / 'notes').mkdir()
-    (tmp_path / 'notes' / 'dear.txt').write_text('diary')
-    with pytest.raises(ValueError, match='is there already and is no saved model'):
-        write_folder(tmp_path / 'notes', 'thing', 3, {}, writing())
-    with pytest.raises(ValueError, match=r"There is no folder '.*nowhere'"):
-        write_folder(tmp_path / 'nowhere' / 'x', 'thing', 3, {}, writing())
+def test_a_failure_leaves_the_old_store(folder):
+    before = names(folder)
+    with pytest.raises(TypeError, match='is no plain data'):
+        save(folder, 2.0, {'name': object()})
+    with pytest.raises(AttributeError):  # what PyTorch cannot write
+        write_store(folder, 'thing', 3, {}, {'x': lambda: None})
+    assert load(folder) == (CONFIG, [1.0, 1.0])
+    assert names(folder) == before
+
+
+def test_a_store_of_tensors_on_disk_only_is_not_committed(folder, monkeypatch):
+    def full_disk(*arguments):
+        raise OSError('No space left on device')
+
+    before = names(folder)
+    monkeypatch.setattr('agnn_pyg.base.store._write_json', full_disk)
+    with pytest.raises(OSError, match='No space left'):
+        save(folder, 2.0)
+    assert names(folder) == before
 
 
 def test_places_to_write_to(folder, tmp_path):
-    check_place(folder, 'thing')
-    with pytest.raises(ValueError, match=r'is there already .* model of other; name'):
-        check_place(folder, 'other')
-    (folder / 'config.json').write_text('{"model_type": "another"}')
-    with pytest.raises(ValueError, match='is there already'):
-        check_place(folder, 'thing')
-    with pytest.raises(ValueError, match=r"There is no folder '.*nowhere'"):
-        check_place(tmp_path / 'nowhere' / 'x', 'thing')
-    check_place(tmp_path / 'new', 'thing')
+    check_writable(folder, 'thing')
+    check_writable(tmp_path / 'new', 'thing')
+    (tmp_path / 'empty').mkdir()
+    check_writable(tmp_path / 'empty', 'thing')
+    with pytest.raises(ValueError, match='saved'):
+        check_writable(folder, 'other')
+    (tmp_path / 'notes').mkdir()
+    (tmp_path / 'notes' / 'dear.txt').write_text('diary')
+    (tmp_path / 'file').touch()
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other' / 'config.json').write_text('{"model_type": "another"}')
+    for name in ('notes', 'file', 'other'):
+        with pytest.raises(ValueError, match=name):
+            save(tmp_path / name)
+    with pytest.raises(ValueError, match='nowhere'):
+        save(tmp_path / 'nowhere' / 'x')
+    if os.geteuid():
+        folder.chmod(0o555)
+        with pytest.raises(ValueError, match='read-only'):
+            check_writable(folder, 'thing')
+        folder.chmod(0o755)
 
 
-def test_an_empty_folder_is_no_hindrance():
-    with tempfile.TemporaryDirectory() as folder:
-        write_folder(folder, 'thing', 3, CONFIG, writing(x=torch.ones(2)))
-        assert read_both(folder)[0] == CONFIG
-        left = Path(folder).parent.glob(f'.{Path(folder).name}.*')
-        assert not list(left)
-
-
-@pytest.mark.parametrize('seed', range(20))
-def test_a_flipped_bit_is_found(folder, seed):
-    content = bytearray((folder / 'state.pt').read_bytes())
+@pytest.mark.parametrize('file', ['config.json', 'tensors'])
+@pytest.mark.parametrize('seed', range(10))
+def test_a_flipped_bit_is_found(folder, file, seed):
+    path = tensor_file(folder) if file == 'tensors' else folder / file
+    content = bytearray(path.read_bytes())
     place = np.random.default_rng(seed).integers(8 * len(content))
     content[place // 8] ^= 1 << place % 8
-    (folder / 'state.pt').write_bytes(content)
-    with pytest.raises(ValueError, match=r"state.pt' is .* damaged: its checksum diff"):
-        read_folder(folder, 'thing', 3)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='saved'):
+        read_store(folder, 'thing', 3)
 
 
-def test_a_folder_without_checksums_is_read(folder):
-    content = json.loads((folder / 'config.json').read_text())
-    del content['sha256']
+def rewrite(folder, digest=True, **changes):
+    from agnn_pyg.base.store import _digest
+
+    content = json.loads((folder / 'config.json').read_text()) | changes
+    content['sha256'] = _digest(content) if digest else 'abc'
     (folder / 'config.json').write_text(json.dumps(content))
-    assert read_both(folder)[0] == CONFIG
-
-
-def read_both(folder):
-    return read_folder(folder, 'thing', 3), read_tensors(folder)
 
 
 class Evil:
@@ -102,40 +134,110 @@ class Evil:
         return print, ('executed',)
 
 
+def plant(folder):
+    """A pickle with code in it and checksums that say that it is right."""
+    import hashlib
+
+    torch.save({'x': Evil()}, folder / 'evil.pt')
+    digest = hashlib.sha256((folder / 'evil.pt').read_bytes()).hexdigest()
+    name = f'tensors-{digest[:16]}.pt'
+    (folder / 'evil.pt').rename(folder / name)
+    rewrite(folder, tensors={'file': name, 'sha256': digest})
+
+
 @pytest.mark.parametrize(
-    ('damage', 'message'),
+    ('damage', 'match'),
     [
-        (lambda f: (f / 'config.json').unlink(), 'is no folder of a saved model'),
-        (lambda f: (f / 'config.json').write_text('{'), 'is damaged'),
-        (lambda f: (f / 'config.json').write_text('[]'), 'something else than a saved'),
-        (lambda f: rewrite(f, kind='other'), 'something else than a saved thing'),
-        (lambda f: rewrite(f, sha256=[1]), r'is damaged \(sha256 is \[1\]\)'),
-        (lambda f: rewrite(f, version=4), 'is of version 4 .* reads version 3'),
-        (lambda f: (f / 'state.pt').unlink(), "state.pt' is missing or damaged"),
-        (lambda f: (f / 'state.pt').write_bytes(b'xx'), 'missing or damaged'),
-        (lambda f: torch.save(Evil(), f / 'state.pt'), 'missing or damaged'),
+        (lambda f: (f / 'config.json').unlink(), 'config.json'),
+        (lambda f: (f / 'config.json').write_text('{'), "json' is damaged"),
+        (lambda f: (f / 'config.json').write_text('[' * 10**6), "json' is damaged"),
+        (lambda f: (f / 'config.json').write_text('[]'), 'holds no saved model'),
+        (lambda f: rewrite(f, kind='other'), 'other'),
+        (lambda f: rewrite(f, version=4), 'version 4 .* version 3'),
+        (lambda f: rewrite(f, digest=False), 'checksum'),
+        (lambda f: rewrite(f, tensors={'file': '../x', 'sha256': ''}), r'\.\./x'),
+        (lambda f: tensor_file(f).unlink(), 'tensors-.* missing'),
+        (lambda f: tensor_file(f).write_bytes(b'xx'), 'tensors-.* checksum'),
+        (plant, 'tensors-.* is damaged'),
     ],
 )
-def test_what_it_does_not_know_is_refused(folder, damage, message, capsys):
+def test_damage_and_code_are_refused(folder, damage, match, capsys):
     damage(folder)
-    with pytest.raises(ValueError, match=message):
-        read_both(folder)
+    with pytest.raises(ValueError, match=match):
+        read_store(folder, 'thing', 3)
     assert 'executed' not in capsys.readouterr().out
 
 
-def test_nothing_is_executed_whatever_the_checksums_say(folder, capsys):
-    torch.save(Evil(), folder / 'state.pt')
-    with pytest.raises(ValueError, match='missing or damaged'):
-        read_tensors(folder)
-    assert 'executed' not in capsys.readouterr().out
+def test_notes_are_kept_beside_the_config(folder):
+    annotate(folder, separator=';')
+    annotate(folder, more=[1])
+    assert read_notes(folder) == {'separator': ';', 'more': [1]}
+    assert load(folder) == (CONFIG, [1.0, 1.0])
+    save(folder)
+    assert read_notes(folder) == {}
 
 
-def rewrite(folder, **changes):
-    content = json.loads((folder / 'config.json').read_text())
-    (folder / 'config.json').write_text(json.dumps(content | changes))
+def test_a_killed_writer_leaves_the_old_store_or_the_new(tmp_path):
+    folder, kills = tmp_path / 'saved', 0
+    for _ in every_moment(lambda: save(folder, 0.0, {'value': 0.0})):
+        check_writable(folder, 'thing')  # at the first writing, too
+    save(folder, 0.0, {'value': 0.0})
+    for _ in every_moment(lambda: save(folder, 1.0, {'value': 1.0})):
+        kills += 1
+        config, values = load(folder)
+        assert values == 2 * [config['value']]
+        save(folder, 0.0, {'value': 0.0})
+    assert kills >= 4
+    # What killed writers left goes once it is old enough.
+    for file in folder.iterdir():
+        os.utime(file, (0, time.time() - 7200))
+    save(folder, 2.0)
+    assert len(names(folder)) == 2
 
 
-def test_a_module_of_another_size_is_not_even_made():
+def test_readers_beside_a_writer(tmp_path):
+    save(tmp_path / 'saved', 0.0, {'value': 0.0})
+    wrong, done = [], threading.Event()
+
+    def read():
+        while not done.is_set():
+            config, values = load(tmp_path / 'saved')
+            if values != 2 * [config['value']]:
+                wrong.append(values)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for value in range(40):
+        save(tmp_path / 'saved', float(value), {'value': float(value)})
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert not wrong
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    path = tmp_path / 'deep' / 'file.txt'
+    with atomic_write(path) as aside:
+        aside.write_text('one')
+    with pytest.raises(RuntimeError), atomic_write(path) as aside:
+        aside.write_text('half')
+        raise RuntimeError
+    assert path.read_text() == 'one'
+
+    def write():
+        with atomic_write(path) as aside:
+            aside.write_text('two')
+
+    for _ in every_moment(write):
+        assert path.read_text() in ('one', 'two')
+    for left in path.parent.iterdir():
+        os.utime(left, (0, time.time() - 7200))
+    write()
+    assert names(path.parent) == ['file.txt']
+
+
+def test_a_module_of_another_size_is_not_built():
     made = []
 
     def make(size=10**6):
