@@ -1,0 +1,307 @@
+"""Settings: their defaults, ranges and documentation in one place."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from agnn_pyg.base.describe import DOCS, nearest, toml, words
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+C = TypeVar('C', bound='Config')
+E = TypeVar('E', bound='Estimator')
+
+PositiveInt = Annotated[int, Ge(1)]
+NonNegativeInt = Annotated[int, Ge(0)]
+Seed = Annotated[int, Ge(0), Lt(2**63)]
+PositiveFloat = Annotated[float, Gt(0)]
+NonNegativeFloat = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+DropoutRate = Annotated[float, Ge(0), Lt(1)]
+
+
+class Config(BaseModel):
+    """Frozen settings with declared types, ranges and descriptions.
+
+    Values are neither parsed from texts nor rounded. NumPy's numbers become Python's,
+    and an ordered sequence becomes the :obj:`list` or :obj:`tuple` that is declared.
+    Settings that several configs share are in a base class of theirs, a *group*; the
+    first line of its docstring is the title of the group.
+
+    Raises:
+        ValueError: If a name is unknown or a value is not as declared.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra='forbid',
+        strict=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+    def __init__(self, **settings: Any) -> None:
+        cls = type(self)
+        check_names(cls.__name__, settings, cls.model_fields)
+        for name, value in settings.items():
+            settings[name] = _as_declared(value, cls.model_fields[name].annotation)
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise ValueError(_explain(cls, settings, error)) from None
+
+    @classmethod
+    def from_dict(cls: type[C], settings: Mapping[str, Any]) -> C:
+        """A config from plain data, such as ``model_dump(mode='json')``."""
+        return cls(**settings)
+
+    @classmethod
+    def from_toml(cls: type[C], path: str | os.PathLike) -> C:
+        """A config from a TOML file; the text :obj:`"none"` stands for ``None``.
+
+        Raises:
+            ValueError: If the file is missing or not as declared, naming the file.
+        """
+        path = Path(path)
+        try:
+            settings = tomllib.loads(path.read_text(encoding='utf-8'))
+            for name, value in settings.items():
+                field = cls.model_fields.get(name)
+                if field is not None and type(None) in get_args(field.annotation):
+                    settings[name] = _without_none(value)
+            return cls(**settings)
+        except FileNotFoundError:
+            known = os.listdir(path.parent) if path.parent.is_dir() else ()
+            hint = nearest(path.name, known)
+            raise ValueError(f"There is no file '{path}'{hint}") from None
+        except (OSError, ValueError) as error:
+            raise ValueError(f"'{path}': {error}") from error
+
+    def to_toml(self) -> str:
+        """All settings as TOML, in their groups; the inverse of :meth:`from_toml`."""
+        values, defaults = self.model_dump(mode='json'), type(self).defaults()
+        lines = []
+        for title, names in type(self).groups().items():
+            # TOML has no null: what is None by default is left out.
+            kept = (n for n in names if (values[n], defaults.get(n)) != (None, None))
+            lines += [f'# {title}', *(f'{n} = {toml(values[n])}' for n in kept), '']
+        return '\n'.join(lines)
+
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that stand for these settings."""
+        text = json.dumps(self.model_dump(mode='json'), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def replace(self: C, **settings: Any) -> C:
+        """A config in which some settings have other values."""
+        return type(self)(**dict(self) | settings)
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The default of each setting that has one, in the order of the groups."""
+        fields = {
+            n: cls.model_fields[n] for part in cls.groups().values() for n in part
+        }
+        return {
+            name: field.get_default(call_default_factory=True)
+            for name, field in fields.items()
+            if not field.is_required()
+        }
+
+    @classmethod
+    def groups(cls) -> dict[str, list[str]]:
+        """Names of settings by the title of their group, base classes first."""
+        groups, seen = {}, set()
+        for part in _lineage(cls):
+            own = inspect.get_annotations(part)
+            names = [n for n in own if n in cls.model_fields and n not in seen]
+            title = inspect.cleandoc(vars(part).get('__doc__') or part.__name__)
+            groups.setdefault(title.splitlines()[0].rstrip('.'), []).extend(names)
+            seen.update(names)
+        return {title: names for title, names in groups.items() if names}
+
+    @classmethod
+    def arguments(cls) -> str:
+        """The settings as a section :obj:`Args:` of a docstring."""
+        schema = cls.model_json_schema()['properties']
+        lines, defaults = ['Args:'], cls.defaults()
+        for title, names in cls.groups().items():
+            lines.append(f'    *{title}*\n')
+            for name in names:
+                kind = words(schema[name], DOCS).removesuffix(' or None')
+                default = json.dumps(d) if isinstance(d := defaults[name], str) else d
+                text = (
+                    f'{name} ({kind}, optional): {cls.model_fields[name].description} '
+                    f'(default: :obj:`{default}`)'
+                )
+                indent = {'initial_indent': 4 * ' ', 'subsequent_indent': 8 * ' '}
+                lines.append(textwrap.fill(text, 84, **indent))
+            lines.append('')
+        return '\n'.join(lines)
+
+
+class Estimator:
+    """Keeps settings as attributes, in the manner of scikit-learn's estimators.
+
+    A subclass names its :obj:`Config`. The constructor takes the settings by keyword
+    and keeps them as they are; :attr:`config` validates them. Signature and
+    documentation of the constructor are those of the config.
+    """
+
+    Config: ClassVar[type[Config]] = Config
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if 'Config' not in vars(cls):
+            return
+        cls.__signature__ = inspect.Signature(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+            for name, default in cls.Config.defaults().items()
+        )
+        doc = inspect.cleandoc(cls.__doc__ or '').partition('Attributes:\n')
+        cls.__doc__ = ''.join(
+            [doc[0].rstrip(), '\n\n', cls.Config.arguments(), *doc[1:]]
+        )
+
+    def __init__(self, **settings: Any) -> None:
+        self.set_params(**self.Config.defaults() | settings)
+
+    @property
+    def config(self) -> Any:
+        """The settings, validated: an object of the class :obj:`Config`.
+
+        Raises:
+            ValueError: Naming a setting that is not as declared, and its value.
+        """
+        return self.Config(**self.get_params())
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """All settings by name; :obj:`deep` is scikit-learn's and changes nothing."""
+        return {name: getattr(self, name) for name in self.Config.defaults()}
+
+    def set_params(self: E, **settings: Any) -> E:
+        """Changes settings, but nothing that is fitted.
+
+        Settings of the training count from the next fit on. Settings that predictions
+        use, such as names of columns, count at once.
+
+        Raises:
+            ValueError: If there is no such setting; then none is changed.
+        """
+        check_names(type(self).__name__, settings, self.Config.model_fields)
+        vars(self).update(settings)
+        return self
+
+    def __repr__(self) -> str:
+        # Compared as texts: arrays would be compared entry by entry.
+        defaults = self.Config.defaults()
+        changed = (
+            f'{name}={value!r}'
+            for name, value in self.get_params().items()
+            if repr(value) != repr(defaults[name])
+        )
+        return f'{type(self).__name__}({", ".join(changed)})'
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(None, TargetTags(required=False), input_tags=InputTags())
+
+
+def check_argument(name: str, value: Any, annotation: Any) -> Any:
+    """An argument of a function, such as a :obj:`PositiveInt`.
+
+    Raises:
+        ValueError: If it is not of its type, in the words of :class:`Config`.
+    """
+    adapter, must = _adapter(annotation)
+    try:
+        return adapter.validate_python(_as_declared(value, annotation))
+    except ValidationError:
+        raise ValueError(f"'{name}' must be {must} (got {value!r})") from None
+
+
+def check_names(owner: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raises ``ValueError`` if a name is unknown, naming the nearest known one."""
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"{owner} has no setting '{name}'{nearest(name, known)} (it has "
+                f'{", ".join(known)})'
+            )
+
+
+@functools.lru_cache(maxsize=256)
+def _adapter(annotation: Any) -> tuple[TypeAdapter, str]:
+    rules = ConfigDict(strict=True, allow_inf_nan=False)
+    adapter = TypeAdapter(annotation, config=rules)
+    return adapter, words(adapter.json_schema())
+
+
+def _lineage(cls: type[Config]) -> Iterator[type[Config]]:
+    """The groups of a config: base classes from left to right, then itself."""
+    for base in cls.__bases__:
+        if issubclass(base, Config):
+            yield from _lineage(base)
+    yield cls
+
+
+def _as_declared(value: Any, annotation: Any) -> Any:
+    """A value without types of NumPy and pandas, its sequences as declared."""
+    return _as_python(value, _sequence(annotation))
+
+
+def _as_python(value: Any, sequence: type | None) -> Any:
+    if hasattr(value, 'tolist'):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {_as_python(k, None): _as_python(v, sequence) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return (sequence or type(value))(_as_python(v, sequence) for v in value)
+    return value
+
+
+def _sequence(annotation: Any) -> type | None:
+    """The type of sequence that an annotation declares, if any."""
+    if get_origin(annotation) in (list, tuple):
+        return get_origin(annotation)
+    return next(filter(None, map(_sequence, get_args(annotation))), None)
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(v) for key, v in value.items()}
+    return None if value == 'none' else value
+
+
+def _explain(
+    cls: type[Config], settings: Mapping[str, Any], error: ValidationError
+) -> str:
+    """What is wrong with which setting, in a sentence."""
+    # A rule of several settings, or of a config within this one, words its own error.
+    first = min(error.errors(), key=lambda e: e['type'] != 'value_error')
+    if not first['loc']:
+        return str(first['ctx']['error'])
+    name = first['loc'][0]
+    if first['type'] == 'value_error':
+        return f"'{name}': {first['ctx']['error']}"
+    must = words(cls.model_json_schema()['properties'][name])
+    if name not in settings:
+        return f"{cls.__name__} needs '{name}', which must be {must}"
+    return f"'{name}' must be {must} (got {settings[name]!r})"
