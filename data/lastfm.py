@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from data.archives import opened, read_member
+from data.archives import open_zip, read_member
+from data.fetch import fetch
 from data.tables import RatingTables
-from data.web import fetch_address
 
 __all__ = ['load_lastfm', 'read_lastfm']
 
@@ -24,71 +24,48 @@ LIMIT = 16 * 2**20  # bytes; the longest of the four has 331,095
 
 
 def load_lastfm(*, cache: str | os.PathLike | None = None) -> RatingTables:
-    """Last.FM: artists that users listened to, and as many that they did not.
+    """Loads Last.FM: artists that users listened to, and as many that they did not.
 
     Fetched once, its checksum verified, and read in place (see
-    :func:`data.download.fetch`): four JSON members of the archive and nothing
-    else.
+    :func:`data.fetch.fetch`): four JSON members of the archive and nothing else.
 
     **users** and **items** are ids alone, in the order of the source, which its
-    seeded splits count in. **ratings**: by user in the order of the source,
-    each user's history in its own order; ``rating`` is 1 for an artist the user
-    listened to and 0 for one sampled from the others.
+    seeded splits count in. **ratings**: by user in the order of the source, each
+    user's history in its own order; ``rating`` is 1 for an artist the user listened
+    to and 0 for one sampled from the others.
 
-    **STATS:**
-
-    .. list-table::
-        :header-rows: 1
-
-        * - Users
-          - Items
-          - Labels
-          - Of them 1
-          - Users with 30 or more
-        * - 1,872
-          - 3,846
-          - 42,346
-          - 50.0 %
-          - 354
+    **STATS:** 1,872 users, 354 of them with 30 labels or more; 3,846 items; 42,346
+    labels, half of them 1.
 
     Args:
-        cache: Folder to keep the archive in.
-            (default: :func:`data.download.cache_dir`)
+        cache: Folder to keep the archive in. (default: :func:`data.fetch.cache_dir`)
 
     Raises:
-        DownloadError: If the archive is neither at hand nor to be had.
-        ChecksumError: If another file arrives in its place.
+        DownloadError: If the archive is neither at hand nor available.
     """
-    return read_lastfm(fetch_address(ADDRESS, SHA256, subdir='lastfm_20', cache=cache))
+    return read_lastfm(fetch(ADDRESS, SHA256, subdir='lastfm_20', cache=cache))
 
 
 def read_lastfm(archive: str | os.PathLike) -> RatingTables:
-    """The tables of :func:`load_lastfm` from an archive that is at hand.
-
-    Args:
-        archive: Path of the archive, or of a zip file laid out alike.
+    """Reads the tables of :func:`load_lastfm` from its archive.
 
     Raises:
-        ValueError: If the file is no zip or damaged, a member is missing, too
-            long or no JSON of the expected shape, or the labels are not 0 or 1.
+        ValueError: If the file is no zip or damaged, a member is missing, too long or
+            no JSON of the expected shape, or the labels are not 0 or 1.
     """
-    with opened(archive, 'archive') as file:
+    with open_zip(archive) as file:
         content = {
             name: _parse(name, read_member(file, MEMBER.format(name), LIMIT))
             for name in MEMBERS
         }
     items, labels = (_histories(name, content[name]) for name in MEMBERS[:2])
     users = _ids('user_list', content['user_list'])
-    _check_alike(items, labels, users)
-    label = [y for u in users for y in labels.get(u, ())]
-    odd = next((y for y in label if y not in (0, 1)), None)
-    if odd is not None:
-        raise ValueError(f"'interaction_dict_y' must hold labels 0 and 1 (got {odd})")
+    _check_histories(items, labels, users)
     ratings = pd.DataFrame(
         {
             'user': [u for u in users for _ in items.get(u, ())],
             'item': [i for u in users for i in items.get(u, ())],
-            'rating': [float(y) for y in label],
+            'rating': [float(y) for u in users for y in labels.get(u, ())],
         }
     )
     return RatingTables(
@@ -104,7 +81,7 @@ def _parse(name: str, content: bytes) -> Any:
     # No text, no JSON, a number of too many digits; too many brackets.
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"'{name}' is no JSON ({error}): fetch the archive anew"
+            f"'{name}' must be JSON ({error}); fetch the archive again"
         ) from error
 
 
@@ -129,15 +106,22 @@ def _histories(name: str, content: Any) -> dict[int, list[int]]:
     return dict(zip(users, (_ids(name, v) for v in content.values()), strict=True))
 
 
-def _check_alike(items: dict, labels: dict, users: list[int]) -> None:
+def _check_histories(items: dict, labels: dict, users: list[int]) -> None:
     if items.keys() != labels.keys() or not items.keys() <= set(users):
         raise ValueError(
-            "'interaction_dict_x', 'interaction_dict_y' and 'user_list' name different "
-            'users: fetch the archive anew'
+            "'interaction_dict_x', 'interaction_dict_y' and 'user_list' must name the "
+            'same users; fetch the archive again'
         )
     for user, history in items.items():
         if len(history) != len(labels[user]):
             raise ValueError(
-                f'user {user} has {len(history)} items but {len(labels[user])} labels: '
-                'fetch the archive anew'
+                f"'interaction_dict_y' must have a label for each item (user {user} "
+                f'has {len(history)} items and {len(labels[user])} labels); fetch the '
+                'archive again'
+            )
+        odd = [label for label in labels[user] if label not in (0, 1)]
+        if odd:
+            raise ValueError(
+                f"'interaction_dict_y' must hold labels 0 and 1 (got {odd[0]} of user "
+                f'{user}); fetch the archive again'
             )

@@ -1,58 +1,80 @@
-"""MovieLens-100K with film attributes, from a public wheel."""
+"""MovieLens-100K with film attributes, its published splits, and MovieLens-1M."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
+import warnings
 import zipfile
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from data.archives import opened, read_member
-from data.download import fetch_wheel
+from data.archives import open_zip, read_member
+from data.fetch import fetch, fetch_wheel
+from data.splits import Split, given_split
 from data.tables import RatingTables
 
-__all__ = ['load_ml100k', 'read_ml100k']
+__all__ = [
+    'load_ml1m',
+    'load_ml100k',
+    'load_ml100k_split',
+    'read_ml1m',
+    'read_ml100k',
+    'read_ml100k_split',
+]
 
-# The wheel carries the ratings as sample data. The ratings' licence forbids
-# redistribution, so they are fetched from there and never kept here.
+PathLike = str | os.PathLike
+
+# The wheel carries the ratings as sample data. Their licence forbids redistribution,
+# so they are fetched from there and never kept here.
 REQUIREMENT = 'recbole==1.2.1'
 WHEEL = 'recbole-1.2.1-py3-none-any.whl'
-SHA256 = '9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407'
+WHEEL_SHA256 = '9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407'
+ADDRESS = 'https://files.grouplens.org/datasets/movielens/'
+# GroupLens publishes MD5. The second is a zip file of the same members that may lie
+# in a mirror.
+ML100K_CHECKSUMS = (
+    'md5:0e33842e24a9c977be4e0107933c0723',
+    'sha256:aa29da2afdb0a7a67f241687d5bbdb4be0bdf284656154dd805f9cad27999ecd',
+)
+ML1M_SHA256 = 'a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20'
 
+RATINGS = ('user', 'item', 'rating', 'timestamp')
+# What is no text. Zip codes are: some have letters, and some begin with a zero.
+NUMBERS = {
+    **dict.fromkeys(('user', 'item', 'timestamp', 'age'), 'int64'),
+    'rating': 'float64',
+}
 MEMBER = 'recbole/dataset_example/ml-100k/ml-100k.{}'
-# Columns of each member: our name and dtype by the header's. Zip codes are
-# text: some have letters, and some begin with a zero.
+# Columns of each member of the wheel: our name by the header's.
 COLUMNS = {
     'inter': {
-        'user_id:token': ('user', 'int64'),
-        'item_id:token': ('item', 'int64'),
-        'rating:float': ('rating', 'float64'),
-        'timestamp:float': ('timestamp', 'int64'),
+        'user_id:token': 'user',
+        'item_id:token': 'item',
+        'rating:float': 'rating',
+        'timestamp:float': 'timestamp',
     },
     'user': {
-        'user_id:token': ('user', 'int64'),
-        'age:token': ('age', 'int64'),
-        'gender:token': ('gender', 'str'),
-        'occupation:token': ('occupation', 'str'),
-        'zip_code:token': ('zip_code', 'str'),
+        'user_id:token': 'user',
+        'age:token': 'age',
+        'gender:token': 'gender',
+        'occupation:token': 'occupation',
+        'zip_code:token': 'zip_code',
     },
     'item': {
-        'item_id:token': ('item', 'int64'),
-        'movie_title:token_seq': ('title', 'str'),
-        'release_year:token': ('year', 'str'),
-        'class:token_seq': ('genre', 'str'),
+        'item_id:token': 'item',
+        'movie_title:token_seq': 'title',
+        'release_year:token': 'year',
+        'class:token_seq': 'genre',
     },
-    'link': {
-        'item_id:token': ('item', 'int64'),
-        'entity_id:token': ('film', 'str'),
-    },
+    'link': {'item_id:token': 'item', 'entity_id:token': 'film'},
     'kg': {
-        'head_id:token': ('film', 'str'),
-        'relation_id:token': ('relation', 'str'),
-        'tail_id:token': ('value', 'str'),
+        'head_id:token': 'film',
+        'relation_id:token': 'relation',
+        'tail_id:token': 'value',
     },
 }
 # Item attributes by their relation in the film graph.
@@ -64,132 +86,203 @@ RELATIONS = {
     'film.film.language': 'language',
     'film.film.production_companies': 'company',
 }
-# The source took as year what stands last in a title's brackets. One item is
-# titled 'unkonwn' instead, and one ends in '(V)', for a film made for video.
+# The source took as year what stands last in a title's brackets. One item is titled
+# 'unkonwn' instead, and one ends in '(V)', for a film made for video.
 NO_YEAR = ('unkonwn', 'V')
 NO_GENRE = 'unknown'
 
+ML1M_COLUMNS = {
+    'users': ('user', 'gender', 'age', 'occupation', 'zip_code'),
+    'movies': ('item', 'title', 'genre'),
+    'ratings': RATINGS,
+}
+# What the README of MovieLens-1M calls its codes, 0 to 20.
+OCCUPATIONS = (
+    *('other', 'academic/educator', 'artist', 'clerical/admin'),
+    *('college/grad student', 'customer service', 'doctor/health care'),
+    *('executive/managerial', 'farmer', 'homemaker', 'K-12 student', 'lawyer'),
+    *('programmer', 'retired', 'sales/marketing', 'scientist', 'self-employed'),
+    *('technician/engineer', 'tradesman/craftsman', 'unemployed', 'writer'),
+)
 
-def load_ml100k(*, cache: str | os.PathLike | None = None) -> RatingTables:
-    """MovieLens-100K: 100,000 ratings of films, with attributes of both sides.
+
+def load_ml100k(*, cache: PathLike | None = None) -> RatingTables:
+    """Loads MovieLens-100K: 100,000 ratings of films, with attributes of both sides.
 
     The wheel is fetched once, its checksum verified, and read in place (see
-    :func:`data.download.fetch`).
+    :func:`data.fetch.fetch`).
 
-    **users**, by ascending ``user``: ``age`` (years), ``gender``,
-    ``occupation``, ``zip_code``. **items**, by ascending ``item``: ``title``,
-    ``year`` (``float``, ``NaN`` where unknown), and lists in the order of the
-    source, empty where nothing is known: ``genre``, ``director``, ``writer``,
-    ``star``, ``country``, ``language``, ``company``. All but the genre are ids
-    of Freebase entities. **ratings**, in the order of the file: ``rating`` (1
-    to 5), ``timestamp`` (seconds since 1970).
+    **users**, by ascending ``user``: ``age`` (years), ``gender``, ``occupation``,
+    ``zip_code``. **items**, by ascending ``item``: ``title``, ``year`` (``float``,
+    ``NaN`` where unknown), and lists in the order of the source, empty where nothing
+    is known: ``genre``, ``director``, ``writer``, ``star``, ``country``,
+    ``language``, ``company``. All but the genre are ids of Freebase entities.
+    **ratings**, in the order of the file: ``rating`` (1 to 5), ``timestamp`` (seconds
+    since 1970).
 
-    **STATS:**
+    **STATS:** 943 users, 1,682 items, 100,000 ratings, mean 3.53.
 
-    .. list-table::
-        :header-rows: 1
-
-        * - Users
-          - Items
-          - Ratings
-          - Mean rating
-          - Ratings of all pairs
-        * - 943
-          - 1,682
-          - 100,000
-          - 3.53
-          - 6.3 %
-
-    .. list-table::
-        :header-rows: 1
-
-        * - Item attribute
-          - Items with it
-          - Distinct values
-          - Longest list
-        * - ``year``
-          - 1,680
-          - 71
-          -
-        * - ``genre``
-          - 1,680
-          - 18
-          - 6
-        * - ``director``
-          - 1,590
-          - 1,131
-          - 12
-        * - ``writer``
-          - 1,336
-          - 1,759
-          - 18
-        * - ``star``
-          - 1,565
-          - 27,262
-          - 158
-        * - ``country``
-          - 1,593
-          - 68
-          - 10
-        * - ``language``
-          - 1,588
-          - 92
-          - 8
-        * - ``company``
-          - 880
-          - 251
-          - 5
+    Items that have an attribute, its distinct values and the longest list: ``year``
+    1,680, 71; ``genre`` 1,680, 18, 6; ``director`` 1,590, 1,131, 12; ``writer``
+    1,336, 1,759, 18; ``star`` 1,565, 27,262, 158; ``country`` 1,593, 68, 10;
+    ``language`` 1,588, 92, 8; ``company`` 880, 251, 5.
 
     Args:
-        cache: Folder to keep the wheel in.
-            (default: :func:`data.download.cache_dir`)
+        cache: Folder to keep the wheel in. (default: :func:`data.fetch.cache_dir`)
 
     Raises:
-        DownloadError: If the wheel is neither at hand nor to be had.
-        ChecksumError: If another file arrives in its place.
+        DownloadError: If the wheel is neither at hand nor available.
     """
-    return read_ml100k(fetch_wheel(REQUIREMENT, WHEEL, SHA256, cache=cache))
+    return read_ml100k(fetch_wheel(REQUIREMENT, WHEEL, WHEEL_SHA256, cache=cache))
 
 
-def read_ml100k(wheel: str | os.PathLike) -> RatingTables:
-    """The tables of :func:`load_ml100k` from a wheel that is at hand.
-
-    Args:
-        wheel: Path of the wheel, or of a zip file laid out alike.
+def read_ml100k(wheel: PathLike) -> RatingTables:
+    """Reads the tables of :func:`load_ml100k` from a wheel.
 
     Raises:
-        ValueError: If the file is no zip, or a member is missing, damaged or
-            lacks a column.
+        ValueError: If the file is no zip, or a member is missing, damaged or lacks a
+            column.
     """
-    with opened(wheel, 'wheel') as archive:
-        frames = {name: _read_table(archive, name) for name in COLUMNS}
+    with open_zip(wheel) as archive:
+        frames = {}
+        for name, columns in COLUMNS.items():
+            frame = _read_text(archive, MEMBER.format(name), columns, header=0)
+            frames[name] = frame.rename(columns=columns)
     return RatingTables(
         users=frames['user'].sort_values('user', ignore_index=True),
-        items=_items(frames['item'], frames['link'], frames['kg']),
+        items=_ml100k_items(frames['item'], frames['link'], frames['kg']),
         ratings=frames['inter'],
     )
 
 
-def _read_table(archive: zipfile.ZipFile, name: str) -> pd.DataFrame:
-    member, columns = MEMBER.format(name), COLUMNS[name]
-    try:
-        frame = pd.read_csv(
-            io.BytesIO(read_member(archive, member)),
-            sep='\t',
-            usecols=list(columns),
-            dtype={old: dtype for old, (_, dtype) in columns.items()},
-            quoting=csv.QUOTE_NONE,  # titles hold quotation marks
-            na_filter=False,  # nor is any text of theirs a missing value
+def load_ml100k_split(
+    number: int, *, seed: int = 0, cache: PathLike | None = None
+) -> Split:
+    """Loads one of the five published splits of MovieLens-100K, u1 to u5.
+
+    Four fifths of the ratings to train on and one to test, as in most papers.
+    Validation is a random tenth of the training ratings.
+
+    Args:
+        number: 1 to 5.
+        seed: Of the validation part.
+        cache: As in :func:`load_ml100k`, for GroupLens' archive.
+
+    Raises:
+        DownloadError: If the archive is neither at hand nor available.
+        ValueError: If there is no such split.
+    """
+    url = f'{ADDRESS}ml-100k.zip'
+    archive = fetch(url, ML100K_CHECKSUMS, cache=cache)
+    return read_ml100k_split(archive, number, seed=seed)
+
+
+def read_ml100k_split(archive: PathLike, number: int, *, seed: int = 0) -> Split:
+    """Reads the split of :func:`load_ml100k_split` from GroupLens' archive."""
+    if number not in range(1, 6):
+        raise ValueError(f"'number' must be from 1 to 5 (got {number})")
+    with open_zip(archive) as file:
+        fit, test = (
+            _read_text(file, f'ml-100k/u{number}.{part}', _same(RATINGS))
+            for part in ('base', 'test')
         )
-    except (ValueError, OverflowError) as error:
+    test.index += len(fit)
+    return given_split(fit, test, 'warm', seed=seed)
+
+
+def load_ml1m(*, cache: PathLike | None = None) -> RatingTables:
+    """Loads MovieLens-1M: a million ratings of films, with attributes of both sides.
+
+    Fetched once from GroupLens, its checksum verified, and read in place (see
+    :func:`data.fetch.fetch`). Its licence does not allow redistribution.
+
+    **users**: ``gender``, ``age`` (the youngest of a range: 1, 18, 25, 35, 45, 50 or
+    56 years), ``occupation``, ``zip_code``. **items**: ``title``, ``year``,
+    ``genre`` (a list). **ratings**, in the order of the file: ``rating`` (1 to 5),
+    ``timestamp`` (seconds since 1970). All tables keep the source's order.
+
+    **STATS:** 6,040 users, 3,883 items, 1,000,209 ratings.
+
+    Args:
+        cache: As in :func:`load_ml100k`.
+
+    Raises:
+        DownloadError: If the archive is neither at hand nor available.
+    """
+    return read_ml1m(fetch(f'{ADDRESS}ml-1m.zip', ML1M_SHA256, cache=cache))
+
+
+def read_ml1m(archive: PathLike) -> RatingTables:
+    """Reads the tables of :func:`load_ml1m` from its archive.
+
+    Raises:
+        ValueError: If the file is no zip or damaged, or a member is missing or not of
+            the expected shape.
+    """
+    with open_zip(archive) as file:
+        frames = {
+            name: _read_text(
+                file, f'ml-1m/{name}.dat', _same(columns), b'::', encoding='latin-1'
+            )
+            for name, columns in ML1M_COLUMNS.items()
+        }
+    users, items = frames['users'], frames['movies']
+    names = {str(code): name for code, name in enumerate(OCCUPATIONS)}
+    odd = users.loc[~users['occupation'].isin(names), 'occupation']
+    if len(odd):
+        raise ValueError(f"'occupation' must be from 0 to 20 (got {odd.iloc[0]})")
+    # The year stands at the end of a title: Toy Story (1995).
+    parts = items['title'].str.extract(r'^(?P<title>.*?)\s*(?:\((?P<year>\d{4})\))?$')
+    return RatingTables(
+        users=users.assign(occupation=users['occupation'].map(names)),
+        items=items.assign(
+            title=parts['title'],
+            year=parts['year'].astype('float64'),
+            genre=[[g for g in cell.split('|') if g] for cell in items['genre']],
+        ),
+        ratings=frames['ratings'],
+    )
+
+
+def _same(names: Sequence[str]) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+def _read_text(
+    archive: zipfile.ZipFile,
+    member: str,
+    columns: Mapping[str, str],
+    separator: bytes = b'\t',
+    header: int | None = None,
+    **options: str,
+) -> pd.DataFrame:
+    """Reads columns of a member, whose header may have other names than ours."""
+    # pandas reads separators of two characters with its slow parser only.
+    content = read_member(archive, member).replace(separator, b'\t')
+    try:
+        with warnings.catch_warnings():
+            # pandas drops surplus fields with a warning; refuse them instead.
+            warnings.simplefilter('error', pd.errors.ParserWarning)
+            return pd.read_csv(
+                io.BytesIO(content),
+                sep='\t',
+                header=header,
+                names=list(columns) if header is None else None,
+                usecols=list(columns) if header is not None else None,
+                dtype={old: NUMBERS.get(new, 'str') for old, new in columns.items()},
+                index_col=False,
+                quoting=csv.QUOTE_NONE,  # titles hold quotation marks
+                na_filter=False,  # nor is any text of theirs a missing value
+                **options,
+            )
+    except (ValueError, OverflowError, pd.errors.ParserWarning) as error:
         raise ValueError(
-            f"cannot read the columns {', '.join(columns)} of '{member}' "
-            f'({error}): is the file {WHEEL}?'
+            f"'{member}' must hold the columns {', '.join(columns)} ({error}); check "
+            f'that {archive.filename} is the right file'
         ) from error
-    return frame.rename(columns={old: new for old, (new, _) in columns.items()})
 
 
-def _items(
+def _ml100k_items(
     items: pd.DataFrame, link: pd.DataFrame, graph: pd.DataFrame
 ) -> pd.DataFrame:
     items = items.sort_values('item', ignore_index=True)
@@ -198,7 +291,7 @@ def _items(
         year = year.astype('float64')
     except ValueError as error:
         raise ValueError(
-            f"'release_year' must hold years ({error}): is the file {WHEEL}?"
+            f"'release_year' must hold years ({error}); check that the file is {WHEEL}"
         ) from error
     genre = items['genre'].mask(items['genre'] == NO_GENRE, '')
     return items.assign(
@@ -211,7 +304,7 @@ def _items(
 def _film_attributes(
     item: pd.Series, link: pd.DataFrame, graph: pd.DataFrame
 ) -> dict[str, np.ndarray]:
-    """Lists of entity ids per item, for each of the relations of use."""
+    """Returns lists of entity ids per item, for each of :data:`RELATIONS`."""
     facts = graph[graph['relation'].isin(list(RELATIONS))]
     facts = facts.merge(link, on='film')  # keeps the order of the facts
     facts = facts.drop_duplicates(['item', 'relation', 'value'])

@@ -1,4 +1,4 @@
-"""Strict cold-start splits of ratings, and a validation part as cold as test.
+"""Strict cold-start splits, and a validation part as cold as the test part.
 
 ==============  ==============================================================
 ``item_cold``   Test items have no rating in training.
@@ -10,234 +10,238 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from numbers import Real
-from pathlib import Path
+from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
 
-from data.readers import read_table
-from data.strict import (
-    COLD_SIDES,
-    MODES,
-    Split,
-    check_mode,
-    check_strict,
-)
-from data.tables import RatingTables, validate_ratings
+from agnn_pyg.base.frames import check_columns, nearest
+from data.tables import RatingTables
 
 __all__ = [
-    'MODES',
+    'COLD_SIDES',
+    'SCENARIOS',
     'VALIDATION',
     'Split',
-    'both_cold',
     'carve_validation',
     'check_strict',
-    'item_cold',
+    'given_split',
     'split',
-    'split_from_files',
-    'user_cold',
-    'warm',
 ]
 
-# Of users and of items each where both are cold: pairs are then the square.
-VALIDATION = {
-    'item_cold': 0.1,
-    'user_cold': 0.1,
-    'both_cold': 0.2,
-    'warm': 0.1,
+# By scenario, the columns whose ids have no rating in training.
+COLD_SIDES = {
+    'item_cold': ('item',),
+    'user_cold': ('user',),
+    'both_cold': ('user', 'item'),
+    'warm': (),
 }
+SCENARIOS = tuple(COLD_SIDES)
+# Fractions; in both_cold of users and of items each, so pairs are the square.
+VALIDATION = {'item_cold': 0.1, 'user_cold': 0.1, 'both_cold': 0.2, 'warm': 0.1}
 _CODES = {'item_cold': 1, 'user_cold': 2, 'warm': 3, 'both_cold': 4}
 _MAX_SEED = (2**32 - 1000) // 1000
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Split:
+    """Rating frames, each with the index and the order of the ratings' frame.
+
+    Choose settings on :attr:`validation` after training on :attr:`train`; then train
+    once more on :attr:`fit` for the figure on :attr:`test`.
+
+    :attr:`validation` is as cold to :attr:`train` as :attr:`test` is to :attr:`fit`,
+    which holds :attr:`train`, :attr:`validation` and, in ``both_cold``, the pairs with
+    one cold end that neither may hold.
+    """
+
+    scenario: str
+    train: pd.DataFrame
+    validation: pd.DataFrame
+    test: pd.DataFrame
+    fit: pd.DataFrame
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}('{self.scenario}', train={len(self.train):,}, "
+            f'validation={len(self.validation):,}, test={len(self.test):,}, '
+            f'fit={len(self.fit):,})'
+        )
+
+
 def split(
     tables: RatingTables,
-    mode: str,
+    scenario: str,
     *,
     test: float = 0.2,
     validation: float | None = None,
     seed: int = 0,
 ) -> Split:
-    """Split by a mode's name; see the function of that name.
+    """Splits ratings for a scenario.
+
+    In ``both_cold``, a pair with exactly one cold end is in neither :attr:`Split.fit`
+    nor :attr:`Split.test`: in training it would make that end warm, and in the test
+    part its other end is warm already. With the defaults a test part holds about 4 %
+    of the ratings there, and :attr:`Split.fit` 64 %.
 
     Args:
         tables: What to split.
-        mode: One of :data:`MODES`.
-        test: Fraction of the items (``item_cold``), users (``user_cold``),
-            users and items each (``both_cold``) or ratings (``warm``) whose
-            ratings are the test part. (default: :obj:`0.2`)
-        validation: The same for validation, as a fraction of what test
-            leaves. (default: the mode's in :data:`VALIDATION`)
+        scenario: One of :data:`SCENARIOS`.
+        test: Fraction of the items (``item_cold``), users (``user_cold``), users and
+            items each (``both_cold``) or ratings (``warm``) whose ratings are the
+            test part. (default: :obj:`0.2`)
+        validation: The same for validation, as a fraction of what test leaves.
+            (default: the scenario's in :data:`VALIDATION`)
         seed: Names the split: the same for ever on the same tables.
 
     Raises:
-        ValueError: If the mode is unknown, a fraction is not between 0 and 1
-            or leaves a part empty, or the seed is negative.
+        ValueError: If the scenario is unknown, a fraction is not between 0 and 1 or
+            leaves a part empty, or the seed is negative.
     """
-    rng = _stream(mode, seed)
-    users, items = tables.positions()
-    sides = {
-        'user': (users, len(tables.users)),
-        'item': (items, len(tables.items)),
-    }
-    ids = [sides[key] for key in COLD_SIDES[mode]]
+    rng = _stream(scenario, seed)
+    rows = dict(zip(('user', 'item'), tables.positions(), strict=True))
+    sizes = {'user': len(tables.users), 'item': len(tables.items)}
+    ids = [(rows[key], sizes[key]) for key in COLD_SIDES[scenario]]
     chosen, kept = _part(ids, len(tables.ratings), test, 'test', rng)
-    return _finish(mode, tables.ratings[kept], tables.ratings[chosen], validation, seed)
+    fit, held_out = tables.ratings[kept], tables.ratings[chosen]
+    return given_split(fit, held_out, scenario, validation=validation, seed=seed)
 
 
-def item_cold(
-    tables: RatingTables,
+def given_split(
+    fit: pd.DataFrame,
+    test: pd.DataFrame,
+    scenario: str,
     *,
-    test: float = 0.2,
     validation: float | None = None,
     seed: int = 0,
 ) -> Split:
-    """All ratings of a random fraction of the items are the test part.
-
-    Arguments and errors are those of :func:`split`.
-    """
-    return split(tables, 'item_cold', test=test, validation=validation, seed=seed)
-
-
-def user_cold(
-    tables: RatingTables,
-    *,
-    test: float = 0.2,
-    validation: float | None = None,
-    seed: int = 0,
-) -> Split:
-    """All ratings of a random fraction of the users are the test part.
-
-    Arguments and errors are those of :func:`split`.
-    """
-    return split(tables, 'user_cold', test=test, validation=validation, seed=seed)
-
-
-def both_cold(
-    tables: RatingTables,
-    *,
-    test: float = 0.2,
-    validation: float | None = None,
-    seed: int = 0,
-) -> Split:
-    """Pairs of a cold user and a cold item are the test part.
-
-    A pair with exactly one cold end is in no part: in training it would make
-    that end warm, and in the test part its other end is warm already. With the
-    default a test holds about 4 % of the ratings and :attr:`Split.fit` 64 %.
-
-    Arguments and errors are those of :func:`split`.
-    """
-    return split(tables, 'both_cold', test=test, validation=validation, seed=seed)
-
-
-def warm(
-    tables: RatingTables,
-    *,
-    test: float = 0.2,
-    validation: float | None = None,
-    seed: int = 0,
-) -> Split:
-    """A random fraction of the ratings is the test part.
-
-    Arguments and errors are those of :func:`split`.
-    """
-    return split(tables, 'warm', test=test, validation=validation, seed=seed)
-
-
-def split_from_files(
-    train_path: str | os.PathLike,
-    test_path: str | os.PathLike,
-    mode: str,
-    *,
-    tables: RatingTables,
-    validation: float | None = None,
-    seed: int = 0,
-) -> Split:
-    """A split whose train and test parts someone else has drawn.
+    """Makes a split of fit and test ratings that are given, such as published ones.
 
     Args:
-        train_path: Table with columns ``user``, ``item``, ``rating``; see
-            :func:`data.readers.read_table` for the file types. It becomes
-            :attr:`Split.fit`; validation is carved from it.
-        test_path: The same for :attr:`Split.test`. Its rows are numbered on
-            from those of train.
-        mode: What the files claim to be, one of :data:`MODES`.
-        tables: Users and items, with every id of the two files.
+        fit: Ratings to train on; validation is carved from them.
+        test: Ratings to report on.
+        scenario: The scenario that the two frames claim to be.
         validation: As in :func:`split`.
         seed: Of the validation part.
 
     Raises:
-        ValueError: If a file cannot be read, names unknown ids, shares pairs
-            with the other, or is not as cold as the mode says.
+        ValueError: As in :func:`split`, and if the frames share pairs or are not as
+            cold as the scenario says.
     """
-    check_mode(mode)
-    fit = _read_part(train_path, tables)
-    test = _read_part(test_path, tables)
-    # Indices from 0 in both would make one out of two ratings.
-    test.index += len(fit)
-    return _finish(mode, fit, test, validation, seed)
+    train, held_out = carve_validation(fit, scenario, fraction=validation, seed=seed)
+    result = Split(scenario, train, held_out, test, fit)
+    check_strict(result)
+    return result
 
 
 def carve_validation(
     train: pd.DataFrame,
-    mode: str,
+    scenario: str,
     *,
     fraction: float | None = None,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Part validation ratings from training ratings, as cold as the mode says.
+    """Parts validation ratings from training ratings, as cold as the scenario says.
 
-    The outcome depends on these arguments alone, not on where ``train`` came
-    from. In ``both_cold`` the pairs with one cold end are in neither result.
+    The outcome depends on these arguments alone, not on where ``train`` comes from.
+    In ``both_cold`` the pairs with one cold end are in neither result.
 
     Args:
         train: Ratings that test has left: ``user``, ``item``, ``rating``.
-        mode: One of :data:`MODES`.
-        fraction: Of the distinct items (``item_cold``), users (``user_cold``),
-            users and items each (``both_cold``) or rows (``warm``) of
-            ``train``. (default: the mode's in :data:`VALIDATION`)
+        scenario: As in :func:`split`.
+        fraction: Of the distinct users and items of ``train`` that turn cold, or of
+            its rows (``warm``). (default: the scenario's in :data:`VALIDATION`)
         seed: Names the draw.
 
     Returns:
         The remaining training ratings and the validation ratings, in order.
-
-    Raises:
-        ValueError: As in :func:`split`.
     """
-    rng = _stream(mode, seed, offset=500)
-    validate_ratings(train, 'train')
-    size = VALIDATION[mode] if fraction is None else fraction
+    rng = _stream(scenario, seed, offset=500)
+    check_columns(train, 'train', ['user', 'item', 'rating'])
+    size = VALIDATION[scenario] if fraction is None else fraction
     # Sorted, so that the draw of ids does not depend on the order of the rows.
-    sides = [pd.factorize(train[key], sort=True) for key in COLD_SIDES[mode]]
+    sides = [pd.factorize(train[key], sort=True) for key in COLD_SIDES[scenario]]
     ids = [(codes, len(distinct)) for codes, distinct in sides]
     chosen, kept = _part(ids, len(train), size, 'validation', rng)
     return train[kept], train[chosen]
 
 
-def _stream(mode: str, seed: int, offset: int = 0) -> np.random.RandomState:
-    """The stream of random numbers that a mode and a seed name.
+def check_strict(split: Split) -> None:
+    """Checks what a split promises; those of this module have passed.
 
-    NumPy guarantees that the legacy ``RandomState`` never changes, which it
-    does not for ``default_rng``: so a seed names one test set for ever, and
-    the same one as in runs already published. Do not modernise this.
+    No part is empty, no pair is in two, :attr:`Split.fit` holds train and validation,
+    and the ids that the scenario calls cold are in no training part.
+
+    Raises:
+        ValueError: Naming the parts and the first offending ids or pairs.
     """
-    check_mode(mode)
-    integral = isinstance(seed, (int, np.integer))
-    if not integral or not 0 <= seed <= _MAX_SEED:
+    _check_scenario(split.scenario)
+    names = ('train', 'validation', 'test', 'fit')
+    parts = {name: getattr(split, name) for name in names}
+    for name, frame in parts.items():
+        if frame.empty:
+            raise ValueError(
+                f"'{name}' of the split must have rows (got 0); give more ratings, or "
+                'other fractions'
+            )
+    pairs = {
+        name: pd.MultiIndex.from_frame(frame[['user', 'item']])
+        for name, frame in parts.items()
+    }
+    for held_out, seen in (('test', 'fit'), ('validation', 'train')):
+        shared = pairs[held_out][pairs[held_out].isin(pairs[seen])]
+        if len(shared):
+            raise ValueError(
+                f"'{held_out}' and '{seen}' must have no (user, item) pair in common "
+                f'(got {len(shared):,}, such as {shared[0]}); leave each in one'
+            )
+        for key in COLD_SIDES[split.scenario]:
+            known = parts[seen][key]
+            leaked = known[known.isin(parts[held_out][key])].unique()
+            if len(leaked):
+                raise ValueError(
+                    f"'{seen}' must have no {key} of '{held_out}' in scenario "
+                    f'{split.scenario} (got {len(leaked):,}, such as '
+                    f'{leaked[:1].tolist()[0]!r}); drop its ratings, or use warm'
+                )
+    for name in ('train', 'validation'):
+        lost = pairs[name][~pairs[name].isin(pairs['fit'])]
+        if len(lost):
+            raise ValueError(
+                f"'fit' must hold all pairs of '{name}' (it lacks {len(lost):,}, such "
+                f'as {lost[0]}); add them'
+            )
+
+
+def _check_scenario(scenario: str) -> None:
+    if scenario not in SCENARIOS:
+        raise ValueError(
+            f"'scenario' must be one of {', '.join(SCENARIOS)} (got {scenario!r})"
+            f'{nearest(scenario, SCENARIOS)}'
+        )
+
+
+def _stream(scenario: str, seed: int, offset: int = 0) -> np.random.RandomState:
+    """Returns the stream of random numbers that a scenario and a seed name.
+
+    NumPy guarantees that the legacy ``RandomState`` never changes, which it does not
+    for ``default_rng``: so a seed names one test set for ever, and the same one as in
+    runs already published. Do not modernise this.
+    """
+    _check_scenario(scenario)
+    if not isinstance(seed, Integral) or not 0 <= seed <= _MAX_SEED:
         raise ValueError(
             f"'seed' must be an integer from 0 to {_MAX_SEED:,} (got {seed!r})"
         )
-    return np.random.RandomState(1000 * int(seed) + offset + _CODES[mode])
+    return np.random.RandomState(1000 * int(seed) + offset + _CODES[scenario])
 
 
 def _draw(
     count: int, fraction: float, name: str, rng: np.random.RandomState
 ) -> np.ndarray:
-    """A mask :obj:`[count]` that is true for a random fraction."""
+    """Returns a mask :obj:`[count]` that is true for a random fraction."""
     if not isinstance(fraction, Real) or not 0 < fraction < 1:
         raise ValueError(
             f"'{name}' must be a fraction between 0 and 1, both excluded (got "
@@ -257,48 +261,22 @@ def _part(
     name: str,
     rng: np.random.RandomState,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Masks :obj:`[num_rows]` of the rows to part off and of those to keep.
+    """Returns masks :obj:`[num_rows]` of the rows to part off and those to keep.
 
-    Args:
-        ids: For each side that turns cold, the number of each row's id and how
-            many ids there are. Without any side, each row is an id of its own.
-        num_rows: Number of ratings.
-        fraction: Of the ids of each side.
-        name: The argument that errors should name.
-        rng: Stream to draw from, once a side.
+    ``ids`` holds, for each side that turns cold, the number of each row's id and how
+    many ids there are. Without any side, each row is an id of its own.
     """
     ids = ids or [(np.arange(num_rows), num_rows)]
     cold = [_draw(count, fraction, name, rng)[rows] for rows, count in ids]
     chosen, kept = np.all(cold, axis=0), ~np.any(cold, axis=0)
     if not chosen.any():
         raise ValueError(
-            f"'{name}' of {fraction} leaves no {name} ratings: raise it, or "
-            'give more ratings'
+            f"'{name}' must be a fraction that leaves some {name} ratings (got "
+            f'{fraction}, which leaves none); raise it, or give more ratings'
         )
     if not kept.any():
         raise ValueError(
-            f"'{name}' of {fraction} leaves nothing to train on: lower it, or "
-            'give more ratings'
+            f"'{name}' must be a fraction that leaves ratings to train on (got "
+            f'{fraction}, which leaves none); lower it, or give more ratings'
         )
     return chosen, kept
-
-
-def _finish(
-    mode: str,
-    fit: pd.DataFrame,
-    test: pd.DataFrame,
-    validation: float | None,
-    seed: int,
-) -> Split:
-    train, held_out = carve_validation(fit, mode, fraction=validation, seed=seed)
-    result = Split(mode, train, held_out, test, fit)
-    check_strict(result)
-    return result
-
-
-def _read_part(path: str | os.PathLike, tables: RatingTables) -> pd.DataFrame:
-    frame = read_table(path)
-    try:
-        return tables.with_ratings(frame).ratings
-    except ValueError as error:
-        raise ValueError(f"'{Path(path).name}': {error}") from error

@@ -1,4 +1,4 @@
-"""Small seeded tables whose ratings follow from the attributes."""
+"""Small seeded tables whose right answer is known: of ratings, and of likes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pandas as pd
 
 from data.tables import RatingTables
 
-__all__ = ['planted_tables']
+__all__ = ['planted_tables', 'planted_tastes']
 
 GENDERS = ('F', 'M')
 OCCUPATIONS = ('artist', 'engineer', 'nurse', 'student', 'teacher')
@@ -33,11 +33,10 @@ def planted_tables(
     .. math::
         r_{ui} = \mathrm{clip}(\mu + a_u + b_i + t_{ui} + \varepsilon, 1, 5)
 
-    where :math:`a_u` depends on the user's age, gender and occupation,
-    :math:`b_i` on the item's genres, year and country, and :math:`t_{ui}` on
-    the user's occupation and gender and the item's genres. So a model that
-    reads attributes can rate a strictly cold item to within the noise. A
-    missing attribute has no effect.
+    where :math:`a_u` depends on the user's age, gender and occupation, :math:`b_i` on
+    the item's genres, year and country, and :math:`t_{ui}` on the user's occupation
+    and gender and the item's genres. So a model that reads attributes can rate a
+    strictly cold item to within the noise. A missing attribute has no effect.
 
     Args:
         num_users: Number of users, at least 2. They have ``age`` (years),
@@ -49,11 +48,12 @@ def planted_tables(
             user and every item has two ratings or more all the same.
         noise: Standard deviation of :math:`\varepsilon`, in stars.
         seed: Of all that is random, the effects included.
-
-    Raises:
-        ValueError: If an argument is out of its range.
     """
-    _check_arguments(num_users, num_items, density, noise, seed)
+    _require('num_users', num_users, 'at least 2', num_users >= 2)
+    _require('num_items', num_items, 'at least 2', num_items >= 2)
+    _require('density', density, 'above 0 and at most 1', 0 < density <= 1)
+    _require('noise', noise, 'finite and at least 0', 0 <= noise < np.inf)
+    _require('seed', seed, 'at least 0', seed >= 0)
     rng = np.random.default_rng(seed)
     users = _draw_users(num_users, rng)
     items = _draw_items(num_items, rng)
@@ -73,20 +73,69 @@ def planted_tables(
     return RatingTables(users, items, ratings.iloc[order].reset_index(drop=True))
 
 
-def _check_arguments(
-    num_users: int, num_items: int, density: float, noise: float, seed: int
-) -> None:
-    for name, count in (('num_users', num_users), ('num_items', num_items)):
-        if count < 2:
-            raise ValueError(
-                f"'{name}' must be at least 2, for two ratings each (got {count})"
-            )
-    if not 0 < density <= 1:
-        raise ValueError(f"'density' must be above 0 and at most 1 (got {density})")
-    if not 0 <= noise < np.inf:
-        raise ValueError(f"'noise' must be finite and not negative (got {noise})")
-    if seed < 0:
-        raise ValueError(f"'seed' must not be negative (got {seed}): try 0")
+def planted_tastes(
+    num_users: int = 120,
+    num_items: int = 60,
+    num_tastes: int = 3,
+    size: int = 24,
+    noise: float = 0.1,
+    seed: int = 0,
+) -> RatingTables:
+    r"""Likes and dislikes of users of a few tastes, who like items of theirs only.
+
+    Every item belongs to one taste and every user has one. Half of a user's
+    labels are 1: items of the user's taste, popular ones more often. The other
+    half are 0: items of other tastes. Then a fraction of labels, :obj:`noise`, is
+    flipped. Popularity alone ranks poorly here, and a few labels of a user are enough
+    to predict the others.
+
+    Args:
+        num_users: Number of users. They have their ``taste``, for tests to
+            compare with; a model must not read it.
+        num_items: Number of items, likewise; each taste needs ``size / 2``.
+        num_tastes: Number of tastes, at least 2.
+        size: Labels of each user, an even number.
+        noise: Fraction of flipped labels, from 0 to below one half.
+        seed: Of all that is random.
+    """
+    least = size // 2 * num_tastes
+    _require('num_users', num_users, 'at least 1', num_users >= 1)
+    _require('num_tastes', num_tastes, 'at least 2', num_tastes >= 2)
+    _require('size', size, 'even and at least 2', size >= 2 and size % 2 == 0)
+    must_be = f"at least {least}, half of 'size' for each taste"
+    _require('num_items', num_items, must_be, num_items // num_tastes >= size // 2)
+    _require('noise', noise, 'from 0 to below 0.5', 0 <= noise < 0.5)
+    _require('seed', seed, 'at least 0', seed >= 0)
+    rng = np.random.default_rng(seed)
+    item_taste = rng.permutation(np.arange(num_items) % num_tastes)
+    user_taste = rng.integers(num_tastes, size=num_users)
+    popularity = rng.gumbel(size=num_items)
+    # The largest of perturbed scores are draws without replacement.
+    score = popularity + rng.gumbel(size=(num_users, num_items))
+    own = user_taste[:, None] == item_taste
+    half = size // 2
+    liked, other = (
+        np.where(mask, score, -np.inf).argsort(axis=1)[:, -half:]
+        for mask in (own, ~own)
+    )
+    item = np.concatenate([liked, other], axis=1)
+    label = np.repeat([1.0, 0.0], half)[None] != (rng.random(item.shape) < noise)
+    order = rng.random(item.shape).argsort(axis=1)
+    ratings = pd.DataFrame(
+        {
+            'user': np.repeat(np.arange(num_users) + FIRST_USER, size),
+            'item': np.take_along_axis(item, order, 1).ravel() + FIRST_ITEM,
+            'rating': np.take_along_axis(label, order, 1).ravel().astype(float),
+        }
+    )
+    users = {'user': np.arange(num_users) + FIRST_USER, 'taste': user_taste}
+    items = {'item': np.arange(num_items) + FIRST_ITEM, 'taste': item_taste}
+    return RatingTables(pd.DataFrame(users), pd.DataFrame(items), ratings)
+
+
+def _require(name: str, value: float, must_be: str, holds: bool) -> None:
+    if not holds:
+        raise ValueError(f"'{name}' must be {must_be} (got {value})")
 
 
 def _draw_users(count: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -139,7 +188,7 @@ def _item_effect(items: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
 def _taste(
     users: pd.DataFrame, items: pd.DataFrame, rng: np.random.Generator
 ) -> np.ndarray:
-    """What each user's kind thinks of each item's genres, [users, items]."""
+    """Effects of occupation and gender with genres, :obj:`[users, items]`."""
     by_occupation = np.stack([_spread(0.6, len(GENRES), rng) for _ in OCCUPATIONS])
     women = _spread(0.3, len(GENRES), rng)
     liking = _one_hot(users['occupation'], OCCUPATIONS) @ by_occupation

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from data.download import DownloadError
+from data.fetch import DownloadError
 from data.lastfm import load_lastfm
 from data.movielens import load_ml100k
 

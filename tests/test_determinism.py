@@ -12,8 +12,7 @@ from agnn_pyg import AGNN, LinkRatingLoader
 from benchmarks.episode_peers import PEERS as EPISODE_PEERS
 from benchmarks.peers import PEERS
 from data.splits import split
-from data.synthetic import planted_tables
-from data.tastes import planted_tastes
+from data.synthetic import planted_tables, planted_tastes
 from tanp import split_episodes
 from tanp.recommender import TaNPRecommender
 

@@ -3,6 +3,7 @@ import zipfile
 
 import pytest
 
+from data.fetch import DownloadError
 from data.lastfm import load_lastfm, read_lastfm
 
 MEMBERS = {
@@ -20,16 +21,15 @@ def make_archive(tmp_path):
         with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
             archive.writestr('data/lastfm_20/training_dict_x.pkl', b'never read')
             for name, content in (MEMBERS | changes).items():
-                if content is None:
-                    continue
-                text = content if isinstance(content, str) else json.dumps(content)
-                archive.writestr(f'data/lastfm_20/{name}.json', text)
+                if content is not None:
+                    text = content if isinstance(content, str) else json.dumps(content)
+                    archive.writestr(f'data/lastfm_20/{name}.json', text)
         return path
 
     return make
 
 
-def test_small_archive_keeps_the_order_of_the_source(make_archive):
+def test_a_small_archive_keeps_the_order_of_the_source(make_archive):
     tables = read_lastfm(make_archive())
     assert tables.users['user'].tolist() == [2, 9, 7]
     assert tables.items['item'].tolist() == [30, 4, 5]
@@ -42,58 +42,39 @@ def test_small_archive_keeps_the_order_of_the_source(make_archive):
 
 
 @pytest.mark.parametrize('name', MEMBERS)
-def test_missing_or_spoilt_member(make_archive, name):
-    with pytest.raises(ValueError, match=rf"holds no '.*{name}\.json'"):
-        read_lastfm(make_archive(**{name: None}))
-    with pytest.raises(ValueError, match=f"'{name}' is no JSON"):
-        read_lastfm(make_archive(**{name: '{"7": [1,'}))
-    with pytest.raises(ValueError, match=f"'{name}' must"):
-        read_lastfm(make_archive(**{name: 3}))
-    with pytest.raises(ValueError, match=r'longer than 16,777,216 bytes'):
-        read_lastfm(make_archive(**{name: ' ' * (16 * 2**20 + 1)}))
+@pytest.mark.parametrize('content', [None, '{"7": [1,', 3, ' ' * (16 * 2**20 + 1)])
+def test_a_missing_or_spoilt_member_is_named(make_archive, name, content):
+    with pytest.raises(ValueError, match=name):
+        read_lastfm(make_archive(**{name: content}))
 
 
 @pytest.mark.parametrize(
-    ('changes', 'message'),
+    ('name', 'content', 'message'),
     [
-        (
-            {'interaction_dict_y': {'7': [1, 0], '2': [0, 1]}},
-            'user 2 has 3 .* 2 labels',
-        ),
-        ({'interaction_dict_y': {'7': [1, 0], '2': [0, 1, 2]}}, r'0 and 1 \(got 2'),
-        ({'interaction_dict_y': {'7': [1, 0], '2': [0, 1, 10**400]}}, '0 and 1'),
-        ({'user_list': '[' + '9' * 5000 + ']'}, "'user_list' is no JSON"),
-        ({'interaction_dict_y': {'7': [1, 0], '2': [0, 1, 0.5]}}, 'whole numbers'),
-        ({'interaction_dict_x': {'7': ['30', '4']}}, 'name different users'),
-        ({'user_list': ['2', '9']}, 'name different users'),
-        ({'user_list': ['2', '9', 'x']}, "'user_list' must .* whole numbers"),
-        ({'user_list': ['2', '9', '7', '9']}, "'users' repeats 1 id"),
-        ({'item_list': ['30', '4']}, "1 item id.*'items' does not hold"),
+        ('interaction_dict_y', {'7': [1, 0], '2': [0, 1]}, 'user 2'),
+        ('interaction_dict_y', {'7': [1, 0], '2': [0, 1, 2]}, 'got 2 of user 2'),
+        ('interaction_dict_y', {'7': [1, 0], '2': [0, 1, 10**400]}, 'dict_y'),
+        ('interaction_dict_y', {'7': [1, 0], '2': [0, 1, 0.5]}, 'whole numbers'),
+        ('interaction_dict_x', {'7': ['30', '4']}, 'interaction_dict_x'),
+        ('user_list', '[' + '9' * 5000 + ']', 'user_list'),
+        ('user_list', ['2', '9'], 'user_list'),
+        ('user_list', ['2', '9', 'x'], 'user_list'),
+        ('user_list', ['2', '9', '7', '9'], 'users.*9'),
+        ('item_list', ['30', '4'], 'items.*5'),
     ],
 )
-def test_members_that_do_not_fit_together(make_archive, changes, message):
+def test_members_that_do_not_fit_together(make_archive, name, content, message):
     with pytest.raises(ValueError, match=message):
-        read_lastfm(make_archive(**changes))
+        read_lastfm(make_archive(**{name: content}))
 
 
-def test_damaged_archive(make_archive, tmp_path):
-    path = make_archive()
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ValueError, match=r'toy\.zip is damaged'):
-        read_lastfm(path)
-    with pytest.raises(ValueError, match="no file at 'archive'"):
-        read_lastfm(tmp_path / 'nowhere.zip')
-
-
-def test_corrupt_download_is_no_archive_of_ours(tmp_path, monkeypatch):
-    # What lies in the mirror under the right name must have the right content.
+def test_a_corrupt_archive_in_a_mirror_is_not_read(tmp_path, monkeypatch):
     (tmp_path / 'mirror' / 'lastfm_20').mkdir(parents=True)
     (tmp_path / 'mirror' / 'lastfm_20' / 'data.zip').write_bytes(b'garbage')
     monkeypatch.setenv('COLDSTART_MIRROR', str(tmp_path / 'mirror'))
-    monkeypatch.setattr('data.lastfm.ADDRESS', (tmp_path / 'data.zip').as_uri())
-    with pytest.raises(RuntimeError, match=r'could not fetch data\.zip') as caught:
+    monkeypatch.setattr('data.lastfm.ADDRESS', 'http://127.0.0.1:1/data.zip')
+    with pytest.raises(DownloadError, match=r'(?s)data\.zip.*mirror'):
         load_lastfm(cache=tmp_path / 'cache')
-    assert 'sha256 differs' in str(caught.value)
 
 
 @pytest.mark.realdata

@@ -4,40 +4,57 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.movielens import read_ml100k
+from data.fetch import DownloadError
+from data.movielens import (
+    OCCUPATIONS,
+    load_ml100k_split,
+    read_ml1m,
+    read_ml100k,
+    read_ml100k_split,
+)
 
 FOLDER = 'recbole/dataset_example/ml-100k/ml-100k.'
-MEMBERS = {
-    'inter': 'user_id:token\titem_id:token\trating:float\ttimestamp:float\n'
-    '2\t9\t3\t881250949\n1\t4\t5\t881250950\n',
-    'user': 'user_id:token\tage:token\tgender:token\toccupation:token\t'
+WHEEL = {
+    f'{FOLDER}inter': 'user_id:token\titem_id:token\trating:float\t'
+    'timestamp:float\n2\t9\t3\t881250949\n1\t4\t5\t881250950\n',
+    f'{FOLDER}user': 'user_id:token\tage:token\tgender:token\toccupation:token\t'
     'zip_code:token\n2\t24\tM\tnone\t00501\n1\t53\tF\tother\tT8H1N\n',
-    'item': 'item_id:token\tmovie_title:token_seq\trelease_year:token\t'
+    f'{FOLDER}item': 'item_id:token\tmovie_title:token_seq\trelease_year:token\t'
     'class:token_seq\n9\t"Toy\t1995\tDrama War\n4\tunkonwn\tunkonwn\tunknown\n'
     '6\tLand\tV\tDrama\n',
-    'link': 'item_id:token\tentity_id:token\n9\tm.9\n4\tm.4\n',
-    'kg': 'head_id:token\trelation_id:token\ttail_id:token\n'
+    f'{FOLDER}link': 'item_id:token\tentity_id:token\n9\tm.9\n4\tm.4\n',
+    f'{FOLDER}kg': 'head_id:token\trelation_id:token\ttail_id:token\n'
     'm.9\tfilm.film.actor\tm.z\nm.4\tfilm.film.directed_by\tm.d\n'
     'm.9\tfilm.film.actor\tm.b\nm.9\tfilm.film.actor\tm.z\n'
     'm.9\tfilm.film.sequel\tm.4\nm.7\tfilm.film.actor\tm.b\n',
 }
+ML1M = {
+    'ml-1m/users.dat': '1::F::1::10::48067\n2::M::56::16::0070072\n',
+    'ml-1m/movies.dat': "7::Toy Story (1995)::Animation|Children's\n"
+    '9::"Caf\xe9"::Drama\n8::Heat (1999) (1995)::\n',
+    'ml-1m/ratings.dat': '2::9::3::978300760\n1::7::5::978302109\n',
+}
+SPLIT = {
+    'ml-100k/u2.base': ''.join(f'{u}\t{u % 3}\t3\t9\n' for u in range(20)),
+    'ml-100k/u2.test': '1\t7\t4\t9\n2\t8\t5\t9\n',
+}
 
 
 @pytest.fixture
-def make_wheel(tmp_path):
-    def make(**changes):
-        path = tmp_path / 'toy.whl'
+def make_zip(tmp_path):
+    def make(members, changes):
+        path = tmp_path / 'toy.zip'
         with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
-            for name, text in (MEMBERS | changes).items():
+            for name, text in (members | changes).items():
                 if text is not None:
-                    archive.writestr(FOLDER + name, text)
+                    archive.writestr(name, text.encode('latin-1'))
         return path
 
     return make
 
 
-def test_small_wheel(make_wheel):
-    tables = read_ml100k(make_wheel())
+def test_tables_of_a_small_wheel(make_zip):
+    tables = read_ml100k(make_zip(WHEEL, {}))
     assert tables.users.to_dict('list') == {
         'user': [1, 2],
         'age': [53, 24],
@@ -58,36 +75,73 @@ def test_small_wheel(make_wheel):
     assert tables.ratings['user'].tolist() == [2, 1]
 
 
-@pytest.mark.parametrize('name', MEMBERS)
-def test_missing_member_or_column(make_wheel, name):
-    with pytest.raises(ValueError, match=rf"holds no '.*ml-100k\.{name}'"):
-        read_ml100k(make_wheel(**{name: None}))
-    spoilt = MEMBERS[name].replace(':token', ':tok', 1)
-    with pytest.raises(ValueError, match=rf"of '.*ml-100k\.{name}' .*_id:token"):
-        read_ml100k(make_wheel(**{name: spoilt}))
-    with pytest.raises(ValueError, match=rf"of '.*ml-100k\.{name}'"):
-        read_ml100k(make_wheel(**{name: ''}))
+def test_tables_of_a_small_archive(make_zip):
+    tables = read_ml1m(make_zip(ML1M, {}))
+    assert tables.users.to_dict('list') == {
+        'user': [1, 2],
+        'gender': ['F', 'M'],
+        'age': [1, 56],
+        'occupation': ['K-12 student', 'self-employed'],
+        'zip_code': ['48067', '0070072'],
+    }
+    items = tables.items
+    assert items['item'].tolist() == [7, 9, 8]
+    assert items['title'].tolist() == ['Toy Story', '"Café"', 'Heat (1999)']
+    np.testing.assert_array_equal(items['year'], [1995, np.nan, 1995])
+    assert items['genre'].tolist() == [['Animation', "Children's"], ['Drama'], []]
+    assert tables.ratings.to_dict('list') == {
+        'user': [2, 1],
+        'item': [9, 7],
+        'rating': [3, 5],
+        'timestamp': [978300760, 978302109],
+    }
+    assert len(set(OCCUPATIONS)) == 21
 
 
-def test_unreadable_cell(make_wheel):
-    spoilt = MEMBERS['inter'].replace('881250950', 'noon')
-    with pytest.raises(ValueError, match=r'(?s)ml-100k\.inter.*noon'):
-        read_ml100k(make_wheel(inter=spoilt))
+def test_a_published_split_of_a_small_archive(make_zip):
+    path = make_zip(SPLIT, {})
+    parts = read_ml100k_split(path, 2)
+    assert parts.test[['user', 'item', 'rating']].values.tolist() == [
+        [1, 7, 4],
+        [2, 8, 5],
+    ]
+    assert (len(parts.fit), len(parts.validation)) == (20, 2)
+    with pytest.raises(ValueError, match='number'):
+        read_ml100k_split(path, 6)
 
 
-def test_damaged_wheel(make_wheel, tmp_path):
-    path = make_wheel(inter=MEMBERS['inter'] + '2\t4\t1\t88125\n' * 999)
-    content = bytearray(path.read_bytes())
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r'toy\.whl is damaged'):
-        read_ml100k(path)
-    start = content.index(b'ml-100k.inter') + len('ml-100k.inter')
-    content[start + 5 : start + 15] = bytes(10)
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r'damaged|cannot read'):
-        read_ml100k(path)
-    with pytest.raises(ValueError, match="no file at 'wheel'"):
-        read_ml100k(tmp_path / 'nowhere.whl')
+READERS = [
+    *[(read_ml100k, WHEEL, name) for name in WHEEL],
+    *[(read_ml1m, ML1M, name) for name in ML1M],
+    *[(lambda path: read_ml100k_split(path, 2), SPLIT, name) for name in SPLIT],
+]
+
+
+@pytest.mark.parametrize(('read', 'members', 'name'), READERS)
+def test_a_missing_or_spoilt_member_is_named(make_zip, read, members, name):
+    text = members[name]
+    spoilt = [None, 'noon' + text]
+    if read is read_ml100k:
+        spoilt += ['', text.replace(':token', ':tok', 1)]
+    else:  # a field too many is refused, not dropped
+        spoilt += [text.replace('\n', '::more\n' if '::' in text else '\tmore\n')]
+    for content in spoilt:
+        with pytest.raises(ValueError, match=name.rsplit('/', 1)[1]):
+            read(make_zip(members, {name: content}))
+
+
+@pytest.mark.parametrize(
+    ('read', 'members', 'name', 'change', 'message'),
+    [
+        (read_ml100k, WHEEL, f'{FOLDER}inter', ('881250950', 'noon'), 'inter.*noon'),
+        (read_ml100k, WHEEL, f'{FOLDER}item', ('1995', '19x5'), 'release_year'),
+        (read_ml1m, ML1M, 'ml-1m/users.dat', ('::10::', '::21::'), 'occupation.*21'),
+        (read_ml1m, ML1M, 'ml-1m/ratings.dat', ('::3::', f'::{"9" * 400}::'), 'rating'),
+    ],
+)
+def test_bad_cells_are_refused(make_zip, read, members, name, change, message):
+    with pytest.raises(ValueError, match=message):
+        read(make_zip(members, {name: members[name].replace(*change)}))
 
 
 @pytest.mark.realdata
@@ -98,12 +152,10 @@ def test_ml100k_users_and_ratings(ml100k):
     assert ml100k.users['occupation'].nunique() == 21
     assert ml100k.users['gender'].value_counts().to_dict() == {'M': 670, 'F': 273}
     assert ml100k.users['zip_code'].str.len().eq(5).all()
-
     ratings = ml100k.ratings
     assert ratings.index.equals(pd.RangeIndex(100_000))
     assert ratings.iloc[0].tolist() == [196, 242, 3, 881250949]
     assert ratings.iloc[-1].tolist() == [12, 203, 3, 879959583]
-    assert ratings['rating'].dtype == float
     counts = ratings['rating'].value_counts().sort_index()
     assert counts.tolist() == [6_110, 11_370, 27_145, 34_174, 21_201]
 
@@ -116,32 +168,31 @@ def test_ml100k_films(ml100k):
     assert items.loc[1, 'director'] == ['m.04jspq']
     assert items.index[items['year'].isna()].tolist() == [267, 1412]
     assert items.index[items['genre'].map(len) == 0].tolist() == [267, 1373]
-
     lists = items.drop(columns=['title', 'year'])
     assert lists.map(lambda cell: len(cell) == len(set(cell))).all(axis=None)
-    covered = lists.map(len).gt(0).sum().to_dict()
-    distinct = {name: lists[name].explode().nunique() for name in lists}
-    assert covered == {
-        'genre': 1680,
-        'director': 1590,
-        'writer': 1336,
-        'star': 1565,
-        'country': 1593,
-        'language': 1588,
-        'company': 880,
+    found = {
+        name: (int(lists[name].map(len).gt(0).sum()), lists[name].explode().nunique())
+        for name in lists
     }
-    assert distinct == {
-        'genre': 18,
-        'director': 1131,
-        'writer': 1759,
-        'star': 27262,
-        'country': 68,
-        'language': 92,
-        'company': 251,
+    assert found == {
+        'genre': (1680, 18),
+        'director': (1590, 1131),
+        'writer': (1336, 1759),
+        'star': (1565, 27262),
+        'country': (1593, 68),
+        'language': (1588, 92),
+        'company': (880, 251),
     }
 
 
-def test_a_year_that_is_none(make_wheel):
-    text = MEMBERS['item'].replace('1995', '19x5')
-    with pytest.raises(ValueError, match="'release_year' must hold years"):
-        read_ml100k(make_wheel(item=text))
+@pytest.mark.realdata
+def test_u1_is_a_split_of_the_same_ratings(ml100k):
+    try:
+        parts = load_ml100k_split(1)
+    except DownloadError as error:
+        pytest.skip(str(error))
+    assert (len(parts.fit), len(parts.test)) == (80_000, 20_000)
+    both = pd.concat([parts.fit, parts.test])
+    key = ['user', 'item', 'rating', 'timestamp']
+    assert len(both.merge(ml100k.ratings, on=key)) == 100_000
+    assert parts.test.iloc[0].tolist() == [1, 6, 5, 887431973]

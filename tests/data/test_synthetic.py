@@ -1,17 +1,18 @@
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from data.splits import item_cold
-from data.synthetic import planted_tables
-from data.tables import validate
+from data.splits import split
+from data.synthetic import planted_tables, planted_tastes
+from data.zipf import FILMS, PEOPLE, zipf_bags, zipf_ratings
 
 
-@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('seed', range(3))
 @pytest.mark.parametrize('size', [(2, 2, 1e-9), (60, 80, 0.3), (9, 40, 0.01)])
-def test_valid_and_everybody_has_two_ratings(size, seed):
+def test_everybody_has_two_ratings(size, seed):
     tables = planted_tables(*size, seed=seed)
-    validate(tables)
     assert (len(tables.users), len(tables.items)) == size[:2]
     for key, table in (('user', tables.users), ('item', tables.items)):
         counts = tables.ratings[key].value_counts()
@@ -20,29 +21,25 @@ def test_valid_and_everybody_has_two_ratings(size, seed):
     assert tables.ratings['rating'].between(1, 5).all()
 
 
-def test_density_is_about_what_was_asked_for():
-    tables = planted_tables(200, 300, density=0.3)
-    assert len(tables.ratings) / 60_000 == pytest.approx(0.3, abs=0.01)
+def test_density_and_missing_attributes_are_as_stated():
+    tables = planted_tables(200, 400, density=0.3)
+    assert len(tables.ratings) / 80_000 == pytest.approx(0.3, abs=0.01)
     assert len(planted_tables(5, 6, density=1).ratings) == 30
+    for column in ('year', 'country'):
+        assert tables.items[column].isna().mean() == pytest.approx(0.1, abs=0.05)
+    assert set(tables.items['genre'].map(len)) == {0, 1, 2}
 
 
-def test_a_seed_repeats():
-    one, same, other = (planted_tables(seed=s) for s in (3, 3, 4))
+@pytest.mark.parametrize('plant', [planted_tables, planted_tastes])
+def test_a_seed_repeats(plant):
+    one, same, other = (plant(seed=s) for s in (3, 3, 4))
     for name in ('users', 'items', 'ratings'):
         pd.testing.assert_frame_equal(getattr(one, name), getattr(same, name))
     assert not one.ratings.equals(other.ratings)
 
 
-def test_some_attributes_are_missing():
-    items = planted_tables(num_items=400).items
-    assert items['year'].isna().mean() == pytest.approx(0.1, abs=0.05)
-    assert items['country'].isna().mean() == pytest.approx(0.1, abs=0.05)
-    assert items['genre'].map(len).value_counts().index.isin([0, 1, 2]).all()
-    assert (items['genre'].map(len) == 0).any()
-
-
 def design(tables, ratings):
-    """TokenBags and products of taste, for least squares; none are ids."""
+    """Attributes and products of taste, for least squares; none are ids."""
     users, items = tables.positions(ratings)
     user = pd.get_dummies(tables.users[['gender', 'occupation']], dtype=float)
     genre = pd.get_dummies(tables.items['genre'].explode(), dtype=float)
@@ -52,18 +49,20 @@ def design(tables, ratings):
     year = tables.items[['year']].fillna(1985) - 1985
     one = np.c_[user, tables.users['age'] - 43, np.ones(len(user))][users]
     other = genre[items]
-    products = (user.to_numpy()[users][:, :, None] * other[:, None, :]).reshape(
-        len(ratings), -1
-    )
+    products = user.to_numpy()[users][:, :, None] * other[:, None, :]
     return np.c_[
-        one, other, country.to_numpy()[items], year.to_numpy()[items], products
+        one,
+        other,
+        country.to_numpy()[items],
+        year.to_numpy()[items],
+        products.reshape(len(ratings), -1),
     ]
 
 
 @pytest.mark.parametrize('seed', range(3))
 def test_attributes_alone_rate_cold_items_to_within_the_noise(seed):
     tables = planted_tables(120, 160, noise=0.1, seed=seed)
-    parts = item_cold(tables, seed=seed)
+    parts = split(tables, 'item_cold', seed=seed)
     weights, *_ = np.linalg.lstsq(
         design(tables, parts.fit), parts.fit['rating'].to_numpy(), rcond=None
     )
@@ -73,18 +72,70 @@ def test_attributes_alone_rate_cold_items_to_within_the_noise(seed):
     assert error < 0.3 * truth.std()
 
 
+def with_tastes(tables):
+    return tables.ratings.merge(tables.users, on='user').merge(
+        tables.items, on='item', suffixes=('', '_of_item')
+    )
+
+
+def test_labels_say_whether_tastes_agree():
+    tables = planted_tastes(noise=0)
+    joined = with_tastes(tables)
+    assert (joined['rating'] == (joined['taste'] == joined['taste_of_item'])).all()
+    sizes = joined.groupby('user')['rating'].agg(['size', 'sum'])
+    assert (sizes == [24, 12]).all(axis=None)
+    assert tables.users['taste'].nunique() == tables.items['taste'].nunique() == 3
+    counts = tables.ratings['item'].value_counts()
+    assert counts.max() > 3 * counts.min()
+    assert tables.ratings.groupby('user')['rating'].nth(0).nunique() == 2
+    joined = with_tastes(planted_tastes(num_users=400, noise=0.2))
+    flipped = joined['rating'] != (joined['taste'] == joined['taste_of_item'])
+    assert flipped.mean() == pytest.approx(0.2, abs=0.02)
+
+
 @pytest.mark.parametrize(
-    ('arguments', 'message'),
+    ('plant', 'name', 'value'),
     [
-        ({'num_users': 1}, "'num_users' must be at least 2.*got 1"),
-        ({'num_items': 0}, "'num_items' must be at least 2.*got 0"),
-        ({'density': 0}, "'density' must be above 0.*got 0"),
-        ({'density': 1.5}, "'density'.*got 1.5"),
-        ({'noise': -1}, "'noise'.*got -1"),
-        ({'noise': float('nan')}, "'noise'.*got nan"),
-        ({'seed': -1}, "'seed' must not be negative.*got -1"),
+        (planted_tables, 'num_users', 1),
+        (planted_tables, 'num_items', 0),
+        (planted_tables, 'density', 0),
+        (planted_tables, 'density', 1.5),
+        (planted_tables, 'noise', -1),
+        (planted_tables, 'noise', float('nan')),
+        (planted_tables, 'seed', -1),
+        (planted_tastes, 'num_users', 0),
+        (planted_tastes, 'num_items', 35),
+        (planted_tastes, 'num_tastes', 1),
+        (planted_tastes, 'size', 7),
+        (planted_tastes, 'noise', 0.5),
+        (planted_tastes, 'seed', -1),
     ],
 )
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        planted_tables(**arguments)
+def test_bad_arguments_are_named(plant, name, value):
+    with pytest.raises(ValueError, match=f"'{name}'.*{value}"):
+        plant(**{name: value})
+
+
+def test_bags_have_a_value_of_every_column_and_none_twice():
+    bags, num_tokens = zipf_bags(2000, FILMS, seed=3)
+    assert bags.max() < num_tokens == 1 + 18 + 300 + 500 + 800 + 40
+    assert all(len(np.unique(row[row > 0])) == (row > 0).sum() for row in bags)
+    ends = np.cumsum([1, 18, 300, 500, 800, 40])
+    for low, high in itertools.pairwise(ends):
+        assert ((bags >= low) & (bags < high)).any(axis=1).all()
+    assert (bags > 0).sum(axis=1).mean() == pytest.approx(9.2, abs=0.3)
+    people, _ = zipf_bags(20_000, PEOPLE)
+    assert 250 < len(np.unique(people, axis=0)) <= 294
+
+
+def test_zipf_ratings_are_distinct_pairs_and_follow_from_attributes():
+    users, items = zipf_bags(400, PEOPLE)[0], zipf_bags(600, FILMS, seed=1)[0]
+    (user, item), rating = zipf_ratings(users, items, 9000, seed=2)
+    again, _ = zipf_ratings(users, items, 9000, seed=2)
+    assert np.array_equal(again, [user, item])
+    assert 7500 < len(rating) <= 9000
+    assert len(np.unique(user * 600 + item)) == len(rating)
+    assert 1 <= rating.min() <= rating.max() <= 5
+    # Ratings of one user vary less than those of all.
+    mean = np.bincount(user, rating) / np.bincount(user)
+    assert mean[user].var() > 0.1 * rating.var()

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.records import peak_memory_mb
-from data.download import DownloadError
+from data.fetch import DownloadError
 from tests.fuzz.targets import ROOT, TARGETS, Target
 
 OURS = tuple(str(ROOT / name) for name in ('agnn_pyg', 'tanp', 'data', 'benchmarks'))

@@ -15,10 +15,9 @@ from agnn_pyg.recommender import AGNNRecommender
 from benchmarks.config import load_config
 from benchmarks.tanp_config import TaNPConfig
 from data.lastfm import read_lastfm
-from data.movielens import COLUMNS, MEMBER, read_ml100k
-from data.movielens_1m import read_ml1m
-from data.readers import read_tables
+from data.movielens import COLUMNS, MEMBER, read_ml1m, read_ml100k
 from data.synthetic import planted_tables
+from data.tables import read_tables
 from tanp import TaNP, load_model, save_model
 from tanp.recommender import TaNPRecommender
 from tests.fuzz.mutate import mutated
@@ -89,7 +88,7 @@ def _write_parquet(folder: Path) -> None:
 
 def _read_tables(ratings: str, users: str, items: str, folder: Path) -> object:
     paths = (folder / name for name in (ratings, users, items))
-    return read_tables(*paths, multi_valued=('genre',))
+    return read_tables(*paths, lists=('genre',))
 
 
 def _read_files(ratings: str, users: str, items: str, folder: Path) -> object:
@@ -170,7 +169,7 @@ def _write_tanp(folder: Path) -> None:
 
 
 def _write_tanp_model(folder: Path) -> None:
-    save_model(TaNP(10, task_channels=(4, 4)), folder / 'model.pt')
+    save_model(TaNP(10, task_channels=(4, 4)), folder / 'model')
 
 
 TEXT = ('ratings.csv', 'users.csv', 'items.tsv')
@@ -201,6 +200,6 @@ TARGETS = {
         _write_tanp, lambda f: TaNPRecommender.load(f / 'model'), damage_a_file
     ),
     'TaNP model': Target(
-        _write_tanp_model, lambda f: load_model(f / 'model.pt'), damage_a_file
+        _write_tanp_model, lambda f: load_model(f / 'model'), damage_a_file
     ),
 }

@@ -6,7 +6,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.splits import MODES, carve_validation, split
+from data.splits import SCENARIOS, carve_validation, split
 from data.synthetic import planted_tables
 from data.tables import RatingTables
 
@@ -26,9 +26,9 @@ def ids(frame, *keys):
     return set(frame[list(keys)].itertuples(index=False, name=None))
 
 
-@given(tables, st.sampled_from(MODES), fractions, fractions, seeds)
-def test_invariants(tables, mode, test, validation, seed):
-    parts = split(tables, mode, test=test, validation=validation, seed=seed)
+@given(tables, st.sampled_from(SCENARIOS), fractions, fractions, seeds)
+def test_invariants(tables, scenario, test, validation, seed):
+    parts = split(tables, scenario, test=test, validation=validation, seed=seed)
     train, held_out, tested, fit = (
         ids(frame, 'user', 'item')
         for frame in (parts.train, parts.validation, parts.test, parts.fit)
@@ -39,11 +39,11 @@ def test_invariants(tables, mode, test, validation, seed):
     assert not train & held_out
     assert not fit & tested
     assert train | held_out <= fit
-    if mode != 'both_cold':
+    if scenario != 'both_cold':
         assert train | held_out == fit
         assert len(fit | tested) == len(tables.ratings)
     for key in ('item', 'user'):
-        if mode in (f'{key}_cold', 'both_cold'):
+        if scenario in (f'{key}_cold', 'both_cold'):
             assert not ids(parts.test, key) & ids(parts.fit, key)
             assert not ids(parts.validation, key) & ids(parts.train, key)
     for frame in (parts.train, parts.validation, parts.test, parts.fit):
@@ -51,8 +51,8 @@ def test_invariants(tables, mode, test, validation, seed):
         assert frame.index.is_monotonic_increasing
 
 
-@given(tables, st.sampled_from(MODES), seeds)
-def test_ids_are_names_only(tables, mode, seed):
+@given(tables, st.sampled_from(SCENARIOS), seeds)
+def test_ids_are_names_only(tables, scenario, seed):
     """Text for numbers, in the same order, makes no difference."""
     named = RatingTables(
         *(
@@ -60,16 +60,18 @@ def test_ids_are_names_only(tables, mode, seed):
             for frame in (tables.users, tables.items, tables.ratings)
         )
     )
-    one = split(tables, mode, seed=seed)
-    other = split(named, mode, seed=seed)
+    one = split(tables, scenario, seed=seed)
+    other = split(named, scenario, seed=seed)
     for part in ('train', 'validation', 'test', 'fit'):
         left, right = getattr(one, part), getattr(other, part)
         assert left.index.equals(right.index)
 
 
-@given(tables, st.sampled_from(MODES), fractions, seeds)
-def test_carving_again_changes_nothing(tables, mode, fraction, seed):
-    parts = split(tables, mode, validation=fraction, seed=seed)
-    train, validation = carve_validation(parts.fit, mode, fraction=fraction, seed=seed)
+@given(tables, st.sampled_from(SCENARIOS), fractions, seeds)
+def test_carving_again_changes_nothing(tables, scenario, fraction, seed):
+    parts = split(tables, scenario, validation=fraction, seed=seed)
+    train, validation = carve_validation(
+        parts.fit, scenario, fraction=fraction, seed=seed
+    )
     pd.testing.assert_frame_equal(train, parts.train)
     pd.testing.assert_frame_equal(validation, parts.validation)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agnn_pyg import AttributeEncoder
-from agnn_pyg.base import Vocabulary, read_ids
 from agnn_pyg.base.io import read_file, write_file
-from data.readers import read_tables
+from agnn_pyg.base.vocabulary import Vocabulary, read_ids
+from data.tables import read_tables
 from tests.properties.strategies import attribute_frames, rating_tables, seeds
 
 

@@ -1,0 +1,185 @@
+"""Raw files by checksum: from the cache, a mirror folder or the network (pooch)."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from glob import escape
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+import pooch
+
+__all__ = ['DownloadError', 'cache_dir', 'fetch', 'fetch_wheel']
+
+CACHE_VARIABLE = 'COLDSTART_DATA'
+MIRROR_VARIABLE = 'COLDSTART_MIRROR'
+MIRROR_DEPTHS = ('', '*/', '*/*/')
+TIMEOUT = 30  # seconds without an answer
+
+PathLike = str | os.PathLike
+
+
+class DownloadError(RuntimeError):
+    """A file is neither at hand nor available; the text says what to do."""
+
+
+def cache_dir() -> Path:
+    """The folder of raw files; it need not exist yet.
+
+    ``$COLDSTART_DATA`` if set, else ``coldstart-pyg`` in ``$XDG_CACHE_HOME``, else
+    ``~/.cache/coldstart-pyg``.
+    """
+    if os.environ.get(CACHE_VARIABLE):
+        return Path(os.environ[CACHE_VARIABLE]).expanduser()
+    base = Path(os.environ.get('XDG_CACHE_HOME', ''))
+    # The XDG specification tells programs to ignore a relative path.
+    if not base.is_absolute():
+        base = Path('~/.cache').expanduser()
+    return base / 'coldstart-pyg'
+
+
+def fetch(
+    url: str,
+    checksums: str | Sequence[str],
+    *,
+    name: str | None = None,
+    subdir: str = '',
+    cache: PathLike | None = None,
+    downloader: Callable | None = None,
+) -> Path:
+    """Returns a local path to a file whose checksum is right.
+
+    Looked for in the cache; then in the folder named by ``$COLDSTART_MIRROR``, at
+    most two folders deep, from which files are used in place; then downloaded by
+    :func:`pooch.retrieve`, which checks a temporary file and renames it.
+
+    Args:
+        url: Address of the file.
+        checksums: Accepted checksums, each as pooch has it: 64 hexadecimal digits of
+            SHA-256, or another algorithm's name in front (:obj:`'md5:...'`). A file
+            from the network must have the first.
+        name: File name in the cache. (default: the last part of the address)
+        subdir: Folder inside the cache, for files of common names.
+        cache: Folder to use instead of :func:`cache_dir`.
+        downloader: A downloader of pooch. (default: by the address)
+
+    Raises:
+        DownloadError: If the file cannot be fetched, another file arrives in its
+            place, or the cache cannot be written.
+        ValueError: If ``$COLDSTART_MIRROR`` names no folder.
+    """
+    checksums = [checksums] if isinstance(checksums, str) else list(checksums)
+    name = name or PurePosixPath(urlsplit(url).path).name
+    target = Path(cache_dir() if cache is None else cache) / subdir / name
+    if _is_intact(target, checksums):
+        return target
+    copy, rejected = _search_mirror(name, checksums)
+    if copy is not None:
+        return copy
+    try:
+        pooch.retrieve(
+            url,
+            checksums[0],
+            fname=name,
+            path=target.parent,
+            downloader=downloader or _http(),
+        )
+    # Requests' errors are OSErrors; pooch reports a wrong checksum by ValueError.
+    except (OSError, ValueError, RuntimeError) as error:
+        # Another process may have put the file in place meanwhile.
+        if _is_intact(target, checksums):
+            return target
+        raise DownloadError(
+            f'could not fetch {name} from {url}: {error}\n'
+            + _ways_out(target, checksums[0], rejected)
+        ) from error
+    return target
+
+
+def fetch_wheel(
+    requirement: str, name: str, checksum: str, *, cache: PathLike | None = None
+) -> Path:
+    """Fetches the wheel of a pinned requirement through pip, without installing it.
+
+    See :func:`fetch`. Raises :class:`DownloadError` if this Python has no pip, too.
+    """
+    url = f'pip:{requirement}'
+    return fetch(url, checksum, name=name, cache=cache, downloader=_pip)
+
+
+def _pip(url: str, output_file: str, _: object) -> None:
+    requirement = url.removeprefix('pip:')
+    if importlib.util.find_spec('pip') is None:
+        raise RuntimeError("this Python has no pip ('python -m ensurepip' adds it)")
+    command = [sys.executable, '-m', 'pip', 'download']
+    command += ['--no-deps', '--only-binary', ':all:', '--no-input']
+    with tempfile.TemporaryDirectory() as folder:
+        # pip draws its bar on stdout, which may be piped into a file: it gets the
+        # terminal's stderr (2) instead.
+        done = subprocess.run(
+            [*command, '--dest', folder, requirement],
+            stdout=2,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors='replace',
+            check=False,
+        )
+        wheels = list(Path(folder).iterdir())
+        if done.returncode or not wheels:
+            last = [line for line in done.stderr.splitlines() if line.strip()][-3:]
+            raise RuntimeError(
+                f"'pip download {requirement}' failed: " + '\n  '.join(last)
+            )
+        shutil.copyfile(wheels[0], output_file)
+
+
+def _http() -> pooch.HTTPDownloader:
+    bar = sys.stderr.isatty() and importlib.util.find_spec('tqdm') is not None
+    return pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)
+
+
+def _is_intact(path: Path, checksums: Sequence[str]) -> bool:
+    try:
+        return path.is_file() and any(
+            pooch.hashes.hash_matches(path, checksum) for checksum in checksums
+        )
+    except FileNotFoundError:  # another process has just replaced it
+        return False
+
+
+def _search_mirror(
+    name: str, checksums: Sequence[str]
+) -> tuple[Path | None, list[Path]]:
+    """The right file in the mirror, and those of its name that are not."""
+    rejected: list[Path] = []
+    if not os.environ.get(MIRROR_VARIABLE):
+        return None, rejected
+    mirror = Path(os.environ[MIRROR_VARIABLE]).expanduser()
+    if not mirror.is_dir():
+        raise ValueError(
+            f"'${MIRROR_VARIABLE}' must name a folder (got '{mirror}'); correct or "
+            'unset it'
+        )
+    for depth in MIRROR_DEPTHS:
+        for path in sorted(mirror.glob(depth + escape(name))):
+            if _is_intact(path, checksums):
+                return path, rejected
+            rejected.append(path)
+    return None, rejected
+
+
+def _ways_out(target: Path, checksum: str, rejected: Sequence[Path]) -> str:
+    lines = [
+        f'Without a network, set {MIRROR_VARIABLE} to a folder that holds '
+        f'{target.name} with checksum {checksum},',
+        f'or {CACHE_VARIABLE} to a writable cache filled elsewhere (looked for '
+        f"'{target}').",
+    ]
+    lines += [f"Passed over, its checksum differs: '{path}'" for path in rejected]
+    return '\n'.join(lines)
