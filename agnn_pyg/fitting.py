@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,31 +12,62 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from agnn_pyg.base.frames import (
-    check_columns,
-    check_known,
-    check_spread,
-    unit_of,
-)
-from agnn_pyg.base.vocabulary import Vocabulary, read_rated_pairs
+from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
+from agnn_pyg.base.frames import SIDES, RatingScale, read_pairs, read_tables
+from agnn_pyg.base.node_table import NodeTable
+from agnn_pyg.base.vocabulary import Vocabulary
 from agnn_pyg.graph.build import rating_graph
 from agnn_pyg.kernel.feature_map import RelationMap
 from agnn_pyg.kernel.fitting import learn_messages
 from agnn_pyg.kernel.scenarios import Messages
 from agnn_pyg.model import AGNN
-from agnn_pyg.node_table import NodeTable
 from agnn_pyg.sampling.link_loader import rating_loader
-from agnn_pyg.setting_rules import batch_size_of, check_settings
 
 if TYPE_CHECKING:
-    from agnn_pyg.base.encoder import TokenBags
-    from agnn_pyg.recommender import AGNNRecommender
+    from agnn_pyg.recommender import AGNNRecommenderConfig
 
-SIDES = ('user', 'item')
+# An epoch of fewer steps, on a small table, would hardly train.
+MAX_BATCH, MIN_STEPS = 2048, 32
 # Far from every training seed, so that no draw of theirs is predicted with.
 EVALUATION_SEED = 1_000_003
 # Metrics of a fit in ratings, and those in squares of them.
 METRICS = {'val_rmse': 1, 'val_mae': 1, 'train_mse': 2}
+
+
+@dataclass
+class Side:
+    """The users or the items of a fit.
+
+    Attributes:
+        ids: The ids, one a row.
+        embedded: Encodes what is embedded: the vocabulary of rated nodes.
+        compared: Encodes what is compared: the vocabulary of all nodes.
+        profiles: The compared attributes of all rows.
+    """
+
+    ids: Vocabulary
+    embedded: AttributeEncoder
+    compared: AttributeEncoder
+    profiles: TokenBags
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but tensors as plain data, ready for JSON."""
+        parts = ('ids', 'embedded', 'compared')
+        return {name: getattr(self, name).to_dict() for name in parts}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that :meth:`to_dict` leaves out."""
+        return dict(vars(self.profiles))
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Side:
+        """The inverse of :meth:`to_dict` and :meth:`tensors`."""
+        return cls(
+            Vocabulary.from_dict(state['ids']),
+            AttributeEncoder.from_dict(state['embedded']),
+            AttributeEncoder.from_dict(state['compared']),
+            TokenBags(**tensors),
+        )
 
 
 @dataclass(frozen=True)
@@ -49,157 +81,138 @@ class Fitted:
         model_config: What the model was built with, but for messages.
         relations: What makes relation features of attributes, by side; empty
             without messages.
-        rating_range: Lowest and highest rating.
-        unit: What ratings were divided by for graph, model and messages.
+        scale: The scale of the ratings for graph, model and messages.
         history: Metrics of every epoch: those named in :data:`METRICS` of ratings as
             they were given, the others of ratings divided by the unit.
         best_epoch: The epoch that was kept.
     """
 
-    tables: dict[str, NodeTable]
+    tables: dict[str, Side]
     graph: HeteroData
     model: AGNN
     model_config: dict[str, Any]
     relations: dict[str, RelationMap]
-    rating_range: tuple[float, float]
-    unit: float
+    scale: RatingScale
     history: list[dict[str, float]]
     best_epoch: int
-
-    def rated(self, made: np.ndarray) -> np.ndarray:
-        """What the model makes of pairs, as ratings in their range."""
-        return np.clip(self.unit * made, *self.rating_range)
 
 
 # Whoever draws random numbers of PyTorch goes on where they were before the fit.
 @torch.random.fork_rng(devices=[])
 def fit_frames(
-    settings: AGNNRecommender,
+    config: AGNNRecommenderConfig,
     ratings: pd.DataFrame,
     users: pd.DataFrame | None,
     items: pd.DataFrame | None,
     validation: pd.DataFrame | None,
 ) -> Fitted:
     """Trains on frames, see :meth:`AGNNRecommender.fit`."""
-    from agnn_pyg.train import fit
+    from agnn_pyg.base.training import fit
 
     has_validation = validation is not None and len(validation) > 0
-    check_settings(settings, has_validation)
-    rating = _ratings(settings, ratings, 'ratings')
-    if not len(rating):
-        raise ValueError("'ratings' has no rows; there is nothing to train on")
-    check_spread(rating.numpy(), 'ratings')
-    rating_range = float(rating.min()), float(rating.max())
-    unit = unit_of(rating_range)
-    rating = rating / unit
-    tables, embedded = _tables(settings, ratings, users, items)
-    index = pair_rows(settings, ratings, 'ratings', tables)
+    config.check_fit(has_validation)
+    read = read_tables(config, ratings, users, items, validation)
+    rating = torch.tensor(read.ratings.rating, dtype=torch.float)
+    scale = RatingScale.fit(rating.numpy())
+    rating = scale.to_unit_scale(rating)
+    index = torch.from_numpy(read.ratings.index)
+    tables, embedded = _sides(config, read.nodes, read.ratings.index)
     graph = rating_graph(
         *embedded,
         index,
         rating,
         user_proximity=tables['user'].profiles,
         item_proximity=tables['item'].profiles,
-        preference=settings.preference,
-        pool=settings.pool,
-        max_pool=settings.max_pool,
-        seed=settings.seed,
+        preference=config.use_rating_proximity,
+        pool=config.candidate_fraction,
+        max_pool=config.max_candidates,
+        seed=config.seed,
     )
     loaders = [
         rating_loader(
             graph,
             index,
             rating,
-            batch_size=batch_size_of(settings, len(rating)),
-            num_neighbors=settings.num_neighbors,
-            cold_rate=settings.cold_rate,
+            batch_size=batch_size_of(config, len(rating)),
+            num_neighbors=config.num_neighbors,
+            cold_rate=config.cold_dropout,
             shuffle=True,
-            seed=settings.seed,
+            seed=config.seed,
         )
     ]
     if has_validation:
-        held_out = _ratings(settings, validation, 'validation') / unit
-        rows = pair_rows(settings, validation, 'validation', tables)
-        loaders.append(serving_loader(settings, graph, rows, held_out))
-    config = {
+        held_out = torch.tensor(read.validation.rating, dtype=torch.float)
+        rows = torch.from_numpy(read.validation.index)
+        held_out = scale.to_unit_scale(held_out)
+        loaders.append(serving_loader(config, graph, rows, held_out))
+    model_config = {
         'num_users': graph['user'].num_nodes,
         'num_items': graph['item'].num_nodes,
         'num_user_tokens': embedded[0].num_tokens,
         'num_item_tokens': embedded[1].num_tokens,
-        'channels': settings.channels,
-        'hidden_channels': settings.hidden_channels,
+        'channels': config.channels,
+        'hidden_channels': config.hidden_channels,
         'mean': float(rating.mean()),
-        'dropout': settings.dropout,
+        'dropout': config.dropout,
         'negative_slope': 1.0,
-        'message_share': settings.message_share,
+        'message_share': config.kernel_weight,
     }
-    relations, messages = _messages(settings, tables, index, rating)
-    module = _module(settings, config, messages, rating)
+    relations, messages = _messages(config, tables, index, rating)
+    module = _module(config, model_config, messages, rating)
     result = fit(
         module,
         *loaders,
-        epochs=settings.epochs,
-        patience=settings.patience,
-        progress=settings.progress,
-        accelerator=settings.accelerator,
+        epochs=config.epochs,
+        patience=config.patience,
+        ema_decay=config.ema_decay,
+        ema_every=4,
+        progress=config.progress,
+        accelerator=config.accelerator,
     )
     return Fitted(
         tables,
         graph,
         module.model.eval(),
-        config,
+        model_config,
         relations,
-        rating_range,
-        unit,
-        [_in_ratings(epoch, unit) for epoch in result.history],
+        scale,
+        [_in_ratings(epoch, scale.unit) for epoch in result.history],
         result.best_epoch,
     )
 
 
 def pair_rows(
-    settings: AGNNRecommender,
+    config: AGNNRecommenderConfig,
     frame: pd.DataFrame,
     name: str,
-    tables: dict[str, NodeTable],
-    ids: dict[str, Vocabulary] | None = None,
+    ids: dict[str, Vocabulary],
 ) -> Tensor:
-    """Row numbers of the pairs of a frame, :obj:`[2, R]`.
+    """See :func:`~agnn_pyg.base.frames.read_pairs`."""
+    return torch.from_numpy(read_pairs(frame, name, config, ids))
 
-    Args:
-        settings: Names the columns.
-        frame: The pairs.
-        name: What messages call it.
-        tables: The tables of the fit.
-        ids: Vocabulary to look pairs up in. (default: those of the tables)
 
-    Raises:
-        ValueError: Naming the first pair of somebody or something unknown.
-    """
-    columns = [settings.user, settings.item]
-    check_columns(frame, name, columns)
-    rows = []
-    for side, column in zip(SIDES, columns, strict=True):
-        known = tables[side].ids if ids is None else ids[side]
-        rows.append(known.rows(frame, column, name))
-        check_known(frame, rows[-1], column, name, tables[side].name)
-    return torch.stack([torch.from_numpy(r) for r in rows])
+def batch_size_of(config: AGNNRecommenderConfig, num_ratings: int) -> int:
+    """The ratings of a training batch, chosen by their number unless set."""
+    if config.batch_size is not None:
+        return config.batch_size
+    return max(1, min(MAX_BATCH, num_ratings // MIN_STEPS))
 
 
 def serving_loader(
-    settings: AGNNRecommender,
+    config: AGNNRecommenderConfig,
     graph: HeteroData,
     index: Tensor,
     rating: Tensor | None = None,
 ) -> Any:
     """The loader that predictions are made with."""
-    return rating_loader(graph, index, rating, **serving_options(settings))
+    return rating_loader(graph, index, rating, **serving_options(config))
 
 
-def serving_options(settings: AGNNRecommender) -> dict[str, int]:
-    """Arguments of :func:`~agnn_pyg.sampling.link_loader.rating_loader` for predictions."""
+def serving_options(config: AGNNRecommenderConfig) -> dict[str, int]:
+    """Arguments of :func:`~agnn_pyg.sampling.link_loader.rating_loader` to predict."""
     return {
-        'batch_size': max(settings.batch_size or 0, 4096),
-        'num_neighbors': settings.num_neighbors,
+        'batch_size': max(config.batch_size or 0, 4096),
+        'num_neighbors': config.num_neighbors,
         'seed': EVALUATION_SEED,
     }
 
@@ -209,40 +222,30 @@ def _in_ratings(metrics: dict[str, float], unit: float) -> dict[str, float]:
     return {n: value * unit ** METRICS.get(n, 0) for n, value in metrics.items()}
 
 
-def _ratings(settings: AGNNRecommender, frame: pd.DataFrame, name: str) -> Tensor:
-    columns = settings.user, settings.item, settings.rating
-    rating = read_rated_pairs(frame, name, *columns)
-    return torch.tensor(rating, dtype=torch.float)
-
-
-def _tables(
-    settings: AGNNRecommender,
-    ratings: pd.DataFrame,
-    users: pd.DataFrame | None,
-    items: pd.DataFrame | None,
-) -> tuple[dict[str, NodeTable], list[TokenBags]]:
-    tables, embedded = {}, []
-    for side, frame in zip(SIDES, (users, items), strict=True):
-        tables[side], attributes = NodeTable.fit(
-            frame,
-            ratings,
-            name=f'{side}s',
-            column=getattr(settings, side),
-            attributes=getattr(settings, f'{side}_attributes'),
-            min_count=settings.min_count,
-            num_knots=settings.num_knots,
-        )
-        embedded.append(attributes)
-    return tables, embedded
+def _sides(
+    config: AGNNRecommenderConfig, nodes: Mapping[str, NodeTable], index: np.ndarray
+) -> tuple[dict[str, Side], list[TokenBags]]:
+    sides, attributes = {}, []
+    for (side, table), rows in zip(nodes.items(), index, strict=True):
+        if len(table.ids) == 1:
+            raise ValueError(
+                f"'{side}s' has a single row, which leaves no neighbors to draw; add "
+                f'another, rated or not'
+            )
+        embedded, bags = table.encode(config.min_count, config.num_knots, rows)
+        compared, profiles = table.encode(1, config.num_knots)
+        sides[side] = Side(table.ids, embedded, compared, profiles)
+        attributes.append(bags)
+    return sides, attributes
 
 
 def _messages(
-    settings: AGNNRecommender,
-    tables: dict[str, NodeTable],
+    config: AGNNRecommenderConfig,
+    tables: dict[str, Side],
     index: Tensor,
     rating: Tensor,
 ) -> tuple[dict[str, RelationMap], Messages | None]:
-    if not settings.message_share:
+    if not config.kernel_weight:
         return {}, None
     maps, sides = {}, []
     for side, rated in zip(SIDES, index, strict=True):
@@ -254,31 +257,32 @@ def _messages(
         *sides,
         index,
         rating,
-        patterns=settings.message_patterns,
-        kinds=settings.message_kinds,
-        shared=settings.message_shared,
-        steps=settings.message_steps,
-        folds=settings.message_folds,
-        seed=settings.seed,
-        progress=settings.progress,
+        patterns=config.scenarios,
+        kinds=config.components,
+        shared=config.num_factors,
+        steps=config.kernel_steps,
+        folds=config.cv_folds,
+        seed=config.seed,
+        progress=config.progress,
     )
     return maps, messages
 
 
 def _module(
-    settings: AGNNRecommender,
-    config: dict[str, Any],
+    config: AGNNRecommenderConfig,
+    model_config: dict[str, Any],
     messages: Messages | None,
     rating: Tensor,
 ) -> Any:
-    from agnn_pyg.train import RatingModule
+    from agnn_pyg.rating_module import RatingModule
 
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(config.seed)
     return RatingModule(
-        AGNN(**config, messages=messages),
-        lr=settings.lr,
-        free_lr=settings.free_lr,
-        preference_weight=settings.preference_weight,
+        AGNN(**model_config, messages=messages),
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        free_lr=config.embedding_lr,
+        preference_weight=config.embedding_l2,
         rating_range=(float(rating.min()), float(rating.max())),
-        seed=settings.seed,
+        seed=config.seed,
     )

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
-from agnn_pyg.base.randomness import check_seed, mix
+from agnn_pyg.base.callbacks import EpochMeans
+from agnn_pyg.base.randomness import check_seed
 from agnn_pyg.lazy_adam import LazyAdamW
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
@@ -38,8 +39,8 @@ class RatingModule(pl.LightningModule):
         preference_weight (float, optional): (default: :obj:`0.01`)
         rating_range (tuple, optional): Predictions are clamped to it when they
             are scored. (default: :obj:`None`)
-        seed (int, optional): Seeds each epoch anew, so that a resumed run
-            repeats one that was left alone. (default: :obj:`0`)
+        seed (int, optional): Seed of dropout and latent noise, see
+            :func:`~agnn_pyg.base.training.fit`. (default: :obj:`0`)
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class RatingModule(pl.LightningModule):
         self.rating_range = rating_range
         self.seed = check_seed('seed', seed)
         self.schedule_steps = 1
-        self._terms: list[tuple[tuple[str, ...], Tensor, int]] = []
+        self._terms = EpochMeans()
         self.metrics = MetricCollection(
             {'rmse': MeanSquaredError(squared=False), 'mae': MeanAbsoluteError()},
             prefix='val_',
@@ -74,16 +75,18 @@ class RatingModule(pl.LightningModule):
     def forward(self, batch: RatingBatch) -> Tensor:
         return self.model(batch)
 
+    def before_fit(self, train: Any, validation: Any) -> None:
+        """See :func:`~agnn_pyg.base.training.fit`."""
+        for name, loader in (('train', train), ('validation', validation)):
+            if loader is not None and getattr(loader, 'rating', ()) is None:
+                raise ValueError(f"'{name}' has no ratings; give its loader 'rating'")
+
     def transfer_batch_to_device(
         self, batch: RatingBatch, device: torch.device, dataloader_idx: int
     ) -> RatingBatch:
         return batch.to(device)
 
     def on_train_epoch_start(self) -> None:
-        # Dropout and latent noise follow the epoch, not what was drawn before.
-        seed = mix(self.seed + mix(self.current_epoch))
-        # Each of several processes draws its own.
-        torch.manual_seed(mix(seed + self.global_rank) if self.global_rank else seed)
         # What an epoch that broke off has left behind is not of this one.
         self._terms.clear()
         self.metrics.reset()
@@ -92,29 +95,18 @@ class RatingModule(pl.LightningModule):
         user, item = self.model.encode(batch)
         predicted = self.model.decode(user, item, batch.edge_label_index)
         terms = agnn_loss(batch.edge_label, predicted, user, item, **self.loss_weights)
-        with torch.no_grad():
-            values = torch.stack(list(terms.values()))
-        self._terms.append((tuple(terms), values, len(predicted)))
+        self._terms.add(terms, len(predicted))
         return terms['loss']
 
     def on_train_batch_end(self, *args: Any) -> None:
-        # Averaged here, once an epoch: the engine's `log` in every step costs
-        # more than the optimizer does.
-        if not self.trainer.is_last_batch:
-            return
-        names, values, sizes = zip(*self._terms, strict=True)
-        size = torch.tensor(sizes, dtype=torch.double)
-        values = torch.stack(values).cpu().double() * size[:, None]
-        # On the module's own device, where processes can share it.
-        mean = (values.sum(0) / size.sum()).float().to(self.device)
-        self.log_dict(
-            {f'train_{n}': v for n, v in zip(names[0], mean, strict=True)},
-            on_step=False,
-            on_epoch=True,
-            sync_dist=True,
-            batch_size=1,
-        )
-        self._terms.clear()
+        if self.trainer.is_last_batch:
+            self.log_dict(
+                self._terms.pop(),
+                on_step=False,
+                on_epoch=True,
+                sync_dist=True,
+                batch_size=1,
+            )
 
     def validation_step(self, batch: RatingBatch, batch_idx: int) -> None:
         predicted = self.model(batch)

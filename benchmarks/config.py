@@ -130,7 +130,7 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Training; see :mod:`agnn_pyg.train` for what the values mean.
+    """Training; see :mod:`agnn_pyg.base.training` for what the values mean.
 
     Attributes:
         cold_users: Share of warm users treated as cold in a batch.

@@ -19,7 +19,8 @@ from agnn_pyg import (
     rating_graph,
     rating_loader,
 )
-from agnn_pyg.train import FitResult, RatingModule, fit
+from agnn_pyg.base.training import FitResult, fit
+from agnn_pyg.rating_module import RatingModule
 from benchmarks.command import Options
 from benchmarks.config import AGNNConfig
 from benchmarks.metrics import (
@@ -178,6 +179,7 @@ def _train(
         stop_after=epochs,
         patience=config.train.patience if validation is not None else None,
         ema_decay=config.train.ema_decay,
+        ema_every=4,
         gradient_clip=config.train.gradient_clip,
         folder=options.folder / stage,
         resume=options.resume,

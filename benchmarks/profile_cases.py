@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agnn_pyg import train as agnn_train
+from agnn_pyg.base.training import fit
 from agnn_pyg.loss import agnn_loss
 from benchmarks.agnn import smoke_config
 from benchmarks.config import load_config
@@ -26,7 +26,6 @@ from data.lastfm import load_lastfm
 from data.movielens import load_ml100k
 from data.splits import split
 from data.tastes import planted_tastes
-from tanp import train as tanp_train
 from tanp.loss import tanp_loss
 
 CONFIGS = Path(__file__).parent / 'configs'
@@ -80,7 +79,7 @@ def agnn_case(batch_size: int, smoke: bool = False) -> Case:
         return agnn_loss(batch.edge_label, predicted, user, item, **weights)['loss']
 
     optimizer = module.configure_optimizers()['optimizer']
-    epoch = functools.partial(_epoch, build, agnn_train.fit, train.ema_decay)
+    epoch = functools.partial(_epoch, build, train.ema_decay, 4)
     return Case('AGNN', batch_size, loader, loss, optimizer, epoch)
 
 
@@ -106,7 +105,7 @@ def tanp_case(name: str, stem: str, smoke: bool = False) -> Case:
         likelihood = module.model.likelihood
         return tanp_loss(output, likelihood, **module.loss_options)['loss']
 
-    epoch = functools.partial(_epoch, build, tanp_train.fit, config.train.ema_decay)
+    epoch = functools.partial(_epoch, build, config.train.ema_decay, 1)
     return Case(
         name,
         config.train.batch_size,
@@ -118,7 +117,7 @@ def tanp_case(name: str, stem: str, smoke: bool = False) -> Case:
 
 
 def _epoch(
-    build: Callable[[], tuple[Any, Any]], fit: Callable, ema_decay: float | None
+    build: Callable[[], tuple[Any, Any]], ema_decay: float | None, ema_every: int
 ) -> tuple[float, int]:
     """CPU seconds of an epoch, the median of three: the first two warm up."""
     from pytorch_lightning import Callback
@@ -133,7 +132,8 @@ def _epoch(
             seconds.append(time.process_time() - self.start)
 
     module, loader = build()
-    fit(module, loader, epochs=5, ema_decay=ema_decay, callbacks=[Clock()])
+    options = {'ema_decay': ema_decay, 'ema_every': ema_every}
+    fit(module, loader, epochs=5, callbacks=[Clock()], **options)
     return statistics.median(seconds[2:]), len(loader)
 
 

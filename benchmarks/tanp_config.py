@@ -13,7 +13,7 @@ from agnn_pyg.base.rules import NOT_NEGATIVE, POSITIVE, one_of, whole
 from benchmarks import config
 from tanp import TaNP, model_rules, setting_rules
 from tanp.metrics import episode_metrics
-from tanp.train import TaskModule
+from tanp.task_module import TaskModule
 
 
 def arguments_of(thing: Callable[..., Any], leave_out: tuple[str, ...]) -> type:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
+from agnn_pyg.base.training import FitResult, fit
 from benchmarks.command import Options
 from benchmarks.episode_metrics import calibration, score_episodes
 from benchmarks.support import CHANGES, truncated
@@ -29,7 +30,7 @@ from tanp import (
     split_episodes,
 )
 from tanp.statistics import InteractionStatistics
-from tanp.train import FitResult, TaskModule, fit
+from tanp.task_module import TaskModule
 
 BATCH = 256  # tasks, where nothing is trained
 

@@ -10,27 +10,21 @@ import numpy as np
 import pandas as pd
 import torch
 
-from agnn_pyg.base.attributes import attribute_columns, naming, with_constant
+from agnn_pyg.base.checks import where
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
-from agnn_pyg.base.frames import (
-    check_columns,
-    check_known,
-    check_spread,
-    unit_of,
-    where,
-)
-from agnn_pyg.base.vocabulary import Vocabulary, read_ids
+from agnn_pyg.base.frames import RatedPairs, RatingScale, read_tables
+from agnn_pyg.base.node_table import NodeTable
+from agnn_pyg.base.vocabulary import Vocabulary
+from tanp.config import TaNPRecommenderConfig
 from tanp.episodes import Episodes
 from tanp.frames import episodes_to_train
 from tanp.loader import EpisodeLoader
 from tanp.loss import LIKELIHOODS
 from tanp.model import TaNP
-from tanp.setting_rules import check_settings
 from tanp.statistics import InteractionStatistics
 
 if TYPE_CHECKING:
-    from tanp.recommender import TaNPRecommender
-    from tanp.train import FitResult
+    from agnn_pyg.base.training import FitResult
 
 # What the model is made of beside statistics, by default: the benchmark's on ratings,
 # with the dropout of the one on likes.
@@ -76,8 +70,7 @@ class Lessons:
         users: Users, who have a row in the model's table.
         items: Items, likewise.
         likelihood: Of labels.
-        centre: What was taken from all labels.
-        unit: What they were divided by then.
+        scale: The scale of labels.
         relevant: Labels above it are likes.
     """
 
@@ -85,8 +78,7 @@ class Lessons:
     users: Side
     items: Side
     likelihood: str
-    centre: float
-    unit: float
+    scale: RatingScale
     relevant: float
 
 
@@ -97,9 +89,7 @@ class Fitted:
     models: list[TaNP]
     users: Side
     items: Side
-    centre: float
-    unit: float
-    rating_range: tuple[float, float]
+    scale: RatingScale
     history: list[dict[str, float]]
     best_epoch: int
 
@@ -107,7 +97,7 @@ class Fitted:
 # Whoever draws random numbers of PyTorch goes on where they were before the fit.
 @torch.random.fork_rng(devices=[])
 def fit_frames(
-    settings: TaNPRecommender,
+    config: TaNPRecommenderConfig,
     ratings: pd.DataFrame,
     users: pd.DataFrame | None,
     items: pd.DataFrame | None,
@@ -115,52 +105,44 @@ def fit_frames(
 ) -> Fitted:
     """See :meth:`TaNPRecommender.fit`."""
     has_validation = validation is not None and len(validation) > 0
-    check_settings(settings, has_validation)
-    label = settings._labels(ratings, 'ratings')
-    if not len(label):
-        raise ValueError("'ratings' has no rows; there is nothing to train on")
-    check_spread(label, 'ratings')
-    tables = {'ratings': (ratings, label)}
-    if has_validation:
-        tables['validation'] = validation, settings._labels(validation, 'validation')
-    rated = [frame for frame, _ in tables.values()]
-    people = _side(settings, 'user', rated, users)
-    things = _side(settings, 'item', rated[:1], items)
-    likelihood = settings.likelihood
+    config.check_fit(has_validation)
+    read = read_tables(config, ratings, users, items, validation, new_users=True)
+    label = read.ratings.rating
+    likelihood = config.likelihood
     if likelihood is None:
         likelihood = 'bernoulli' if set(label) <= {0, 1} else 'gaussian'
-    for name, (frame, values) in tables.items():
+    tables = {'ratings': (ratings, read.ratings)}
+    if has_validation:
+        tables['validation'] = validation, read.validation
+    for name, (frame, pairs) in tables.items():
         check_range(
             frame,
             name,
-            settings.rating,
-            values,
+            config.rating,
+            pairs.rating,
             LIKELIHOODS[likelihood][2],
             f"under likelihood '{likelihood}'",
         )
     # A Gaussian decoder need not learn where the middle of the scale is.
-    centre = 0.0 if likelihood == 'bernoulli' else float(label.mean())
-    rating_range = float(label.min()), float(label.max())
-    unit = unit_of(rating_range)
-    if likelihood == 'bernoulli':
-        rating_range, unit = (0.0, 1.0), 1.0
+    scale = RatingScale(0.0, 1.0, unit=1.0)
+    if likelihood == 'gaussian':
+        scale = RatingScale.fit(label, center=float(label.mean()))
+    sides = [
+        _side(config, table, rows)
+        for table, rows in zip(read.nodes.values(), read.ratings.index, strict=True)
+    ]
     # Labels above it are likes, also when they are centred.
     relevant = 0.5 if likelihood == 'bernoulli' else 0.0
     episodes = {
-        name: _episodes(
-            settings, frame, name, (values - centre) / unit, people.ids, things.ids
-        )
-        for name, (frame, values) in tables.items()
+        name: _episodes(config, name, pairs, scale)
+        for name, (_, pairs) in tables.items()
     }
-    lessons = Lessons(episodes, people, things, likelihood, centre, unit, relevant)
-    models, results = zip(*_trained(settings, lessons), strict=True)
+    lessons = Lessons(episodes, *sides, likelihood, scale, relevant)
+    models, results = zip(*_trained(config, lessons), strict=True)
     return Fitted(
         list(models),
-        people,
-        things,
-        centre,
-        unit,
-        rating_range,
+        *sides,
+        scale,
         results[0].history,
         results[0].best_epoch,
     )
@@ -195,28 +177,31 @@ def check_range(
 
 
 def _trained(
-    settings: TaNPRecommender, lessons: Lessons
+    config: TaNPRecommenderConfig, lessons: Lessons
 ) -> Iterator[tuple[TaNP, FitResult]]:
     """The models of all members, which share what is counted of interactions."""
     statistics = None
-    for member in range(settings.members):
-        seed = settings.seed * settings.members + member
+    for member in range(config.members):
+        seed = config.seed * config.members + member
         if statistics is not None:
             statistics = statistics.dealt(seed)
-        elif settings.statistics:
+        elif config.statistics:
             statistics = _statistics(lessons, seed)
-        yield _train(settings, lessons, statistics, seed)
+        yield _train(config, lessons, statistics, seed)
 
 
 def _train(
-    settings: TaNPRecommender,
+    config: TaNPRecommenderConfig,
     lessons: Lessons,
     statistics: InteractionStatistics | None,
     seed: int,
 ) -> tuple[TaNP, FitResult]:
-    from tanp.train import TaskModule, fit
+    from agnn_pyg.base.training import fit
+    from tanp.task_module import TaskModule
 
-    options = {} if statistics is None else ATTENTIVE
+    options, chosen = {} if statistics is None else ATTENTIVE, {}
+    if config.model_options is not None:
+        chosen = config.model_options.model_dump(exclude_unset=True)
     torch.manual_seed(seed)
     model = TaNP(
         len(lessons.items.ids),
@@ -225,46 +210,47 @@ def _train(
         user_attributes=lessons.users.attributes,
         likelihood=lessons.likelihood,
         statistics=statistics,
-        **options | (settings.model_options or {}),
+        **options | chosen,
     )
     result = fit(
         TaskModule(
             model,
-            lr=settings.lr,
-            weight_decay=settings.weight_decay,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
             average='point',
             relevant=lessons.relevant,
-            centre=lessons.centre,
-            unit=lessons.unit,
+            centre=lessons.scale.center,
+            unit=lessons.scale.unit,
             seed=seed,
         ),
-        *_loaders(settings, lessons.episodes, seed),
-        epochs=settings.epochs,
-        patience=settings.patience,
-        ema_decay=settings.ema_decay,
-        progress=settings.progress,
-        accelerator=settings.accelerator,
+        *_loaders(config, lessons.episodes, seed),
+        epochs=config.epochs,
+        patience=config.patience,
+        monitor='val_loss',
+        ema_decay=config.ema_decay,
+        progress=config.progress,
+        accelerator=config.accelerator,
     )
     return model.eval(), result
 
 
 def _loaders(
-    settings: TaNPRecommender, episodes: dict[str, Episodes], seed: int
+    config: TaNPRecommenderConfig, episodes: dict[str, Episodes], seed: int
 ) -> Iterator[EpisodeLoader]:
     """Batches to train on and, if there are any, to select the epoch on."""
     train = episodes['ratings']
-    most = settings.max_size - settings.support_size
+    most = config.max_size - config.support_size
     yield EpisodeLoader(
         train.at_least(_least(train)),
-        settings.batch_size,
-        context_sizes=(1, settings.support_size),
+        config.batch_size,
+        context_sizes=(1, config.support_size),
         # As many as there are, if not more than that.
         query_sizes=(most, most),
         shuffle=True,
         seed=seed,
     )
     if 'validation' in episodes:
-        yield EpisodeLoader(episodes['validation'].at_least(2), settings.batch_size)
+        yield EpisodeLoader(episodes['validation'].at_least(2), config.batch_size)
 
 
 def _least(train: Episodes) -> int:
@@ -302,56 +288,23 @@ def _statistics(lessons: Lessons, seed: int) -> InteractionStatistics:
     )
 
 
-def _side(
-    settings: TaNPRecommender,
-    kind: str,
-    rated: list[pd.DataFrame],
-    table: pd.DataFrame | None,
-) -> Side:
+def _side(config: TaNPRecommenderConfig, table: NodeTable, rows: np.ndarray) -> Side:
     """The ids of one side and their attributes, if there are any."""
-    name, column = f'{kind}s', getattr(settings, kind)
-    attributes = getattr(settings, f'{kind}_attributes')
-    if table is None:
-        if attributes:
-            raise ValueError(
-                f"'{kind}_attributes' names columns, but there is no table '{name}'; "
-                f'pass one'
-            )
-        ids = Vocabulary.distinct(*read_ids(rated[0], column, 'ratings'))
-        for frame in rated[1:]:
-            unknown = ids.rows(frame, column, 'validation') < 0
-            values = read_ids(frame, column, 'validation')[1]
-            ids = ids.append(pd.unique(values[unknown]))
-        return Side(ids)
-    check_columns(table, name, [column])
-    ids = Vocabulary(*read_ids(table, column, name, distinct=True))
-    rows = ids.rows(rated[0], column, 'ratings')
-    check_known(rated[0], rows, column, 'ratings', name)
-    columns = attribute_columns(table, name, column, attributes)
-    encoder, table = AttributeEncoder(columns, settings.min_count), with_constant(table)
-    with naming(name):
-        # What only the unrated have would be read untrained.
-        encoder.fit(table.iloc[np.unique(rows)])
-        return Side(ids, encoder, encoder.transform(table))
+    if not table.given:
+        return Side(table.ids)
+    # A value of unrated nodes alone would be read untrained.
+    encoder, attributes = table.encode(config.min_count, config.num_knots, rows)
+    return Side(table.ids, encoder, attributes)
 
 
 def _episodes(
-    settings: TaNPRecommender,
-    frame: pd.DataFrame,
-    name: str,
-    label: np.ndarray,
-    users: Vocabulary,
-    items: Vocabulary,
+    config: TaNPRecommenderConfig, name: str, pairs: RatedPairs, scale: RatingScale
 ) -> Episodes:
-    rows = []
-    for ids, column, table in (
-        (users, settings.user, 'users'),
-        (items, settings.item, 'items'),
-    ):
-        rows.append(ids.rows(frame, column, name))
-        check_known(frame, rows[-1], column, name, table)
     episodes = episodes_to_train(
-        *rows, label, support_size=settings.support_size, seed=settings.seed
+        *pairs.index,
+        scale.to_unit_scale(pairs.rating),
+        support_size=config.support_size,
+        seed=config.seed,
     )
     if int(episodes.size.max()) < 2:
         raise ValueError(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from agnn_pyg.base.rules import Rule, check_rule, optional, whole
+from agnn_pyg.base.config import NonNegativeInt, PositiveInt, check_argument
 from tanp.episodes import Episodes
 
 __all__ = ['EpisodeBatch', 'EpisodeLoader']
@@ -88,7 +88,7 @@ class EpisodeLoader:
         allow_empty: bool = False,
         seed: int = 0,
     ) -> None:
-        check_rule(batch_size, 'batch_size', whole(1))
+        check_argument('batch_size', batch_size, PositiveInt)
         _check_sizes('context_sizes', context_sizes, least=int(not allow_empty))
         _check_sizes('query_sizes', query_sizes, least=0)
         if query_sizes is not None and context_sizes is None:
@@ -107,7 +107,7 @@ class EpisodeLoader:
         """Selects the order of the tasks, and their contexts and queries."""
         self.epoch = epoch
 
-    def share(self, rank: int, world_size: int) -> None:
+    def shard(self, rank: int, world_size: int) -> None:
         """Iterates over the batches of one of several processes, which take turns.
 
         What does not fill a round of all is left out: each has as many batches.
@@ -212,12 +212,13 @@ def _uniform(
 
 
 def _check_sizes(name: str, sizes: tuple[int, int | None] | None, least: int) -> None:
-    def allows(value: Any) -> bool:
-        low, high = value
-        return whole(least).allows(low) and optional(whole(low)).allows(high)
-
-    must = f'a smallest size of at least {least} and a largest one (or None)'
-    check_rule(sizes, name, optional(Rule(must, allows)))
+    low_type = PositiveInt if least else NonNegativeInt
+    sizes = check_argument(name, sizes, tuple[low_type, NonNegativeInt | None] | None)
+    if sizes is not None and sizes[1] is not None and sizes[0] > sizes[1]:
+        raise ValueError(
+            f"'{name}' must be a smallest and a largest size, in this order (got "
+            f'{sizes})'
+        )
 
 
 def check_tasks(

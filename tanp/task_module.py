@@ -10,7 +10,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from tanp.loader import EpisodeBatch
+from agnn_pyg.base.callbacks import EpochMeans
+from tanp.inference import check_episodes
+from tanp.loader import EpisodeBatch, EpisodeLoader
 from tanp.loss import LIKELIHOODS, tanp_loss
 from tanp.metrics import episode_metrics
 from tanp.model import TaNP
@@ -99,11 +101,20 @@ class TaskModule(pl.LightningModule):
         self.ks, self.relevant = tuple(ks), relevant
         self.centre, self.unit = centre, unit
         self.seed = seed
-        self._terms: list[tuple[tuple[str, ...], Tensor, int]] = []
+        self._terms = EpochMeans()
         self._validated: list[dict[str, Tensor]] = []
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         return self.model(batch).score
+
+    def before_fit(
+        self, train: EpisodeLoader, validation: EpisodeLoader | None
+    ) -> None:
+        """See :func:`~agnn_pyg.base.training.fit`."""
+        for loader in (train, validation):
+            if loader is not None:
+                check_episodes(self.model, loader.episodes)
+        self.model.know(train.episodes.user, train.episodes.item)
 
     def transfer_batch_to_device(
         self, batch: EpisodeBatch, device: torch.device, dataloader_idx: int
@@ -123,19 +134,12 @@ class TaskModule(pl.LightningModule):
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
         output = self.model(batch)
         terms = tanp_loss(output, self.model.likelihood, **self.loss_options)
-        values = torch.stack(list(terms.values())).detach().float()
-        self._terms.append((tuple(terms), values, output.rows.num_tasks))
+        self._terms.add(terms, output.rows.num_tasks)
         return terms['loss']
 
     def on_train_batch_end(self, *args: Any) -> None:
-        # Averaged here, once an epoch: logging every step costs more.
-        if not self.trainer.is_last_batch:
-            return
-        names, values, sizes = zip(*self._terms, strict=True)
-        weight = torch.tensor(sizes, dtype=torch.float, device=self.device)
-        mean = weight @ torch.stack(values) / weight.sum()
-        self._log({f'train_{n}': v for n, v in zip(names[0], mean, strict=True)})
-        self._terms.clear()
+        if self.trainer.is_last_batch:
+            self._log(self._terms.pop())
 
     def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> None:
         output = self.model(batch)

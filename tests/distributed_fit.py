@@ -10,13 +10,12 @@ import numpy as np
 import torch
 
 from agnn_pyg import AGNN, AttributeEncoder, RatingLoader, rating_graph
-from agnn_pyg.train import RatingModule
-from agnn_pyg.train import fit as fit_agnn
+from agnn_pyg.base.training import fit
+from agnn_pyg.rating_module import RatingModule
 from data.synthetic import planted_tables
 from tanp import EpisodeLoader, Episodes, TaNP
 from tanp.episodes import offsets
-from tanp.train import TaskModule
-from tanp.train import fit as fit_tanp
+from tanp.task_module import TaskModule
 
 
 def train_agnn(**options):
@@ -42,7 +41,7 @@ def train_agnn(**options):
     torch.manual_seed(0)
     model = AGNN(30, 40, users.num_tokens, items.num_tokens, channels=6)
     module = RatingModule(model)
-    return module, fit_agnn(module, loader, held_out, epochs=2, **options)
+    return module, fit(module, loader, held_out, epochs=2, ema_every=4, **options)
 
 
 def train_tanp(**options):
@@ -71,7 +70,9 @@ def train_tanp(**options):
     )
     module = TaskModule(model, ks=(1, 3))
     held_out = EpisodeLoader(episodes(slice(48, 60)), 5)
-    return module, fit_tanp(module, loader, held_out, epochs=2, **options)
+    return module, fit(
+        module, loader, held_out, epochs=2, monitor='val_loss', **options
+    )
 
 
 def main(path):

@@ -18,7 +18,8 @@ from tanp.recommender import TaNPRecommender
 
 pytest.importorskip('pytorch_lightning')
 
-from agnn_pyg.train import RatingModule, fit
+from agnn_pyg.base.training import fit
+from agnn_pyg.rating_module import RatingModule
 
 # All peers of episodes, whatever labels they are for.
 BY_NAME = EPISODE_PEERS['bernoulli'] | EPISODE_PEERS['gaussian']

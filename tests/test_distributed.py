@@ -52,10 +52,10 @@ def batches_of(loader, world_size):
     """What each process iterates over."""
     parts = []
     for rank in range(world_size):
-        loader.share(rank, world_size)
+        loader.shard(rank, world_size)
         parts.append(list(loader))
         assert len(parts[-1]) == len(loader)
-    loader.share(0, 1)
+    loader.shard(0, 1)
     return parts
 
 

@@ -16,7 +16,7 @@ from agnn_pyg.recommender import AGNNRecommender
 from tanp.recommender import TaNPRecommender
 
 PACKAGES = [agnn_pyg, agnn_pyg.nn, tanp, tanp.nn]
-TRAIN = ['agnn_pyg.train', 'tanp.train']
+TRAIN = ['agnn_pyg.base.training', 'agnn_pyg.base.callbacks']
 MODULES = [
     module.name
     for package in (agnn_pyg, tanp)

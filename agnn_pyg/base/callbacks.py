@@ -1,87 +1,69 @@
-"""What the training engine is given beside a module: loaders and callbacks."""
+"""What Lightning lacks for :func:`agnn_pyg.base.training.fit`: callbacks and logs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, WeightAveraging
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from agnn_pyg.base.rules import SHARE, check_rule
-from agnn_pyg.sampling.batch import RatingBatch
-from agnn_pyg.sampling.loader import RatingLoader
+from agnn_pyg.base.config import Fraction, PositiveInt, check_argument
+from agnn_pyg.base.randomness import mix
+from agnn_pyg.base.store import atomic_write
 
 
-class EachEpoch:
-    """A training loader, set to the epoch that is about to run and to a process.
+class EMA(WeightAveraging):
+    """An exponential moving average of the weights, validated and kept.
 
-    The engine makes an iterator before any hook of an epoch runs, and before it
-    knows the epoch of a resumed run: so the epoch is set with the first batch.
-    (A data module would do, too, but the engine looks up its hooks anew for
-    every batch.)
-    """
-
-    def __init__(self, loader: RatingLoader, trainer: pl.Trainer) -> None:
-        self.loader, self.trainer = loader, trainer
-
-    def __len__(self) -> int:
-        self.loader.share(self.trainer.global_rank, self.trainer.world_size)
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[RatingBatch]:
-        self.loader.share(self.trainer.global_rank, self.trainer.world_size)
-        self.loader.set_epoch(self.trainer.current_epoch)
-        yield from self.loader
-
-
-class MovingAverage(WeightAveraging):
-    """An exponential moving average of the weights.
+    Unlike Lightning's ``EMAWeightAveraging`` it updates all parameters in one call,
+    works with half and double precision, and suits its horizon of
+    :math:`1 / (1 - d)` steps to the run: an average over more than a third of the steps
+    would still hold the initial weights.
 
     Args:
-        decay (float): Share of the average that a step keeps. An average reaches back
-            over :math:`1 / (1 - d)` steps, here over a third of the run at most: a
-            short one would never leave the weights that it began with. The update is
-            made every fourth step, with the fourth power: at small batches it would
-            otherwise cost as much as the optimizer.
+        decay (float): Decay :math:`d` of the average in a step.
+        every (int, optional): Steps between two updates, each by :obj:`decay` to the
+            power of it: at small batches an update costs as much as an optimizer step.
+            (default: :obj:`1`)
     """
 
-    EVERY = 4
-
-    def __init__(self, decay: float) -> None:
-        self.decay = self.keep = check_rule(decay, 'ema_decay', SHARE)
+    def __init__(self, decay: float, every: int = 1) -> None:
+        self.decay = check_argument('ema_decay', decay, Fraction)
+        self.every = check_argument('ema_every', every, PositiveInt)
         super().__init__(use_buffers=False, multi_avg_fn=self._average)
 
     def setup(
         self, trainer: pl.Trainer, module: pl.LightningModule, stage: str
     ) -> None:
         super().setup(trainer, module, stage)
-        # The engine gives the module its precision only after it is copied.
+        # Lightning converts the module only after the average was copied from it.
         if stage == 'fit':
             trainer.precision_plugin.convert_module(self._average_model)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.keep = min(self.decay, max(0.0, 1 - 3 / module.schedule_steps))
+        decay = min(self.decay, max(0.0, 1 - 3 / module.schedule_steps))
+        self._update = get_ema_multi_avg_fn(decay**self.every)
 
     def should_update(
         self, step_idx: int | None = None, epoch_idx: int | None = None
     ) -> bool:
-        return step_idx is not None and step_idx % self.EVERY == 0
+        return step_idx is not None and step_idx % self.every == 0
 
     def _average(self, *args: Any) -> None:
-        get_ema_multi_avg_fn(self.keep**self.EVERY)(*args)
+        self._update(*args)
 
 
-class Patience(EarlyStopping):
-    """Stops a run that improves no more, and at once one that was stopped before.
+class ResumableStopping(EarlyStopping):
+    """Ends a resumed run that had already stopped.
 
-    The engine's own forgets that it had stopped a run, which would go on where it is
-    resumed. Resumed with more patience, it may.
+    Lightning's own forgets that, and the run would go on. With more patience, it may.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -97,53 +79,151 @@ class Patience(EarlyStopping):
             trainer.should_stop = True
 
 
-class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, and renames it when it is whole.
+class MovableCheckpoint(ModelCheckpoint):
+    """One checkpoint of a run, whose folder may be moved before the run is resumed.
 
-    The engine writes to the system's temporary folder. To move it from there is
-    to copy it where that is another file system, and a process killed meanwhile
-    would leave half a checkpoint.
+    Lightning's own forgets the best score then, and a worse epoch replaces the best.
+    """
+
+    def __init__(self, folder: Path, name: str, **options: Any) -> None:
+        super().__init__(
+            folder,
+            filename=name,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+            **options,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        old, new = str(state_dict['dirpath']), str(self.dirpath)
+
+        def moved(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {moved(k): v for k, v in value.items()}
+            return value.replace(old, new) if isinstance(value, str) else value
+
+        super().load_state_dict({k: moved(v) for k, v in state_dict.items()})
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it.
+
+    Lightning's own writes to the system's temporary folder. From another file system
+    the file is copied, and a process killed meanwhile leaves half a checkpoint.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str, storage_options: Any = None
     ) -> None:
-        place = Path(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        aside = place.with_name(f'.{place.name}.tmp')
-        try:
+        with atomic_write(path) as aside:
             torch.save(checkpoint, aside)
-            aside.replace(place)
-        finally:
-            aside.unlink(missing_ok=True)
+
+
+class EpochSeed(pl.Callback):
+    """Seeds each epoch and process, so that a resumed run repeats a whole one."""
+
+    def on_train_epoch_start(
+        self, trainer: pl.Trainer, module: pl.LightningModule
+    ) -> None:
+        torch.manual_seed(
+            epoch_seed(module, trainer.current_epoch, trainer.global_rank)
+        )
+
+
+class FiniteWeights(pl.Callback):
+    """Raises ``ValueError`` where a run diverges, before weights that are NaN are kept.
+
+    Lightning's ``Trainer(detect_anomaly=True)`` is for debugging and many times slower.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
+    ) -> None:
+        # Once an epoch: a check in every step would wait for the device.
+        finite = (bool(weight.isfinite().all()) for weight in module.parameters())
+        if trainer.is_last_batch and not all(finite):
+            self._raise('weights are not finite', trainer)
+
+    def on_validation_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule
+    ) -> None:
+        metrics = trainer.callback_metrics
+        if self.monitor not in metrics:
+            raise ValueError(
+                f"'monitor' must be one of {', '.join(metrics)} (got {self.monitor!r})"
+            )
+        if not metrics[self.monitor].isfinite():
+            found = float(metrics[self.monitor])
+            self._raise(f"'{self.monitor}' is {found}", trainer)
+
+    def _raise(self, found: str, trainer: pl.Trainer) -> None:
+        raise ValueError(
+            f'Training diverged in epoch {trainer.current_epoch}: {found}; lower the '
+            f"learning rate 'lr', or set 'gradient_clip'"
+        )
 
 
 class History(pl.Callback):
-    """Keeps the metrics of every epoch, across resumed runs.
+    """Keeps the metrics of every epoch, also those before a run was resumed.
 
-    Args:
-        path (Path, optional): A CSV file to keep them in. The engine's own CSV
-            logger starts its file anew when a run is resumed.
+    Lightning's ``CSVLogger`` starts its file over when a run is resumed.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.epochs: list[dict[str, float]] = []
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule):
+    def on_train_epoch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule
+    ) -> None:
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
-        # A run killed after this epoch's checkpoint repeats nothing, one
-        # killed before it repeats the epoch: never list an epoch twice.
+        # A run killed before this epoch's checkpoint repeats the epoch.
         self.epochs = self.epochs[: trainer.current_epoch]
         self.epochs.append({'epoch': trainer.current_epoch, **metrics})
         if self.path is not None and trainer.is_global_zero:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            aside = self.path.with_suffix('.tmp')
-            pd.DataFrame(self.epochs).to_csv(aside, index=False)
-            aside.replace(self.path)
+            with atomic_write(self.path) as aside:
+                pd.DataFrame(self.epochs).to_csv(aside, index=False)
 
     def state_dict(self) -> dict[str, Any]:
         return {'epochs': self.epochs}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epochs = state['epochs']
+
+
+def epoch_seed(module: pl.LightningModule, epoch: int, rank: int = 0) -> int:
+    """The seed of what one of several processes draws in an epoch."""
+    seed = mix(getattr(module, 'seed', 0) + mix(epoch))
+    return mix(seed + rank) if rank else seed
+
+
+class EpochMeans:
+    """Weighted means of the terms of a loss over an epoch.
+
+    Lightning's :obj:`log` in every step takes longer than a small model's optimizer.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self._values: list[Tensor] = []
+        self._weights: list[int] = []
+
+    def add(self, terms: Mapping[str, Tensor], weight: int) -> None:
+        """Takes the terms of a batch and the number of examples in it."""
+        self._names = tuple(terms)
+        self._values.append(torch.stack([t.detach() for t in terms.values()]))
+        self._weights.append(weight)
+
+    def pop(self, prefix: str = 'train_') -> dict[str, Tensor]:
+        """The means by name, on the device of the terms, and starts over."""
+        values, weight = torch.stack(self._values), torch.tensor(self._weights)
+        mean = weight.double() @ values.cpu().double() / weight.sum()
+        # Processes share values on their own devices only.
+        mean = mean.float().to(values.device)
+        self.clear()
+        return {f'{prefix}{n}': v for n, v in zip(self._names, mean, strict=True)}

@@ -20,7 +20,7 @@ from agnn_pyg.sampling.loader import (
     check_options,
     check_pairs,
     epoch_order,
-    shared,
+    sharded,
 )
 from agnn_pyg.sampling.sampler import ProximitySampler
 
@@ -96,8 +96,8 @@ class LinkRatingLoader(LinkNeighborLoader):
         self.link_sampler.set_epoch(epoch)
         self.sampler.epoch = self.epoch
 
-    def share(self, rank: int, world_size: int) -> None:
-        """See :meth:`RatingLoader.share <agnn_pyg.sampling.loader.RatingLoader.share>`."""
+    def shard(self, rank: int, world_size: int) -> None:
+        """See :meth:`RatingLoader.shard <agnn_pyg.sampling.loader.RatingLoader.shard>`."""
         self.sampler.rank, self.sampler.world_size = rank, world_size
 
 
@@ -144,7 +144,7 @@ class _EpochOrder(Sampler):
         return iter(self._share(order).tolist())
 
     def _share(self, order: Tensor) -> Tensor:
-        return shared(order, self.batch_size, self.rank, self.world_size)
+        return sharded(order, self.batch_size, self.rank, self.world_size)
 
 
 class _ToRatingBatch:

@@ -84,8 +84,8 @@ class RatingLoader:
         """
         self.epoch = check_seed('epoch', epoch)
 
-    def share(self, rank: int, world_size: int) -> None:
-        """Iterates over the share of one of several processes, see :func:`shared`."""
+    def shard(self, rank: int, world_size: int) -> None:
+        """Iterates over the batches of one of several processes, see :func:`sharded`."""
         self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
@@ -93,7 +93,7 @@ class RatingLoader:
 
     def __iter__(self) -> Iterator[RatingBatch]:
         order = epoch_order(self.index.size(1), self.shuffle, self.seed, self.epoch)
-        order = shared(order, self.batch_size, self.rank, self.world_size)
+        order = sharded(order, self.batch_size, self.rank, self.world_size)
         if not len(order):
             return
         tables = [side.tables(self.epoch) for side in self._sides]
@@ -128,7 +128,7 @@ def epoch_order(size: int, shuffle: bool, seed: int, epoch: int) -> Tensor:
     return torch.randperm(size, generator=generator)
 
 
-def shared(order: Tensor, batch_size: int, rank: int, world_size: int) -> Tensor:
+def sharded(order: Tensor, batch_size: int, rank: int, world_size: int) -> Tensor:
     """The pairs of every batch whose turn it is, in one of several processes.
 
     Batches take turns, so that a round of all processes holds the pairs that a single

@@ -192,7 +192,7 @@ def test_a_model_has_the_same_gradients_either_way(tiny_graph, tiny_pairs):
 
 def test_a_model_with_sparse_gradients_learns(tiny_graph, tiny_pairs):
     (_, model), loader = models(tiny_graph, tiny_pairs)
-    fit = pytest.importorskip('agnn_pyg.train').fit
+    fit = pytest.importorskip('agnn_pyg.base.training').fit
     before = model.user.free.detach().clone()
     history = fit(RatingModule(model), loader, epochs=8, ema_decay=None).history
     assert history[-1]['train_mse'] < 0.7 * history[0]['train_mse']

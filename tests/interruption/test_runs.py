@@ -15,7 +15,8 @@ from tests.interruption.killing import random_moments
 pytest.importorskip('pytorch_lightning')
 
 from agnn_pyg import AGNN, AttributeEncoder, RatingLoader, rating_graph
-from agnn_pyg.train import RatingModule, fit
+from agnn_pyg.base.training import fit
+from agnn_pyg.rating_module import RatingModule
 
 # A few in CI; `python -m benchmarks.reliability kills` sets twenty.
 KILLS = int(os.environ.get('COLDSTART_KILLS', '2'))

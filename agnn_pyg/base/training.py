@@ -1,0 +1,288 @@
+"""Trains any Lightning module on any loader: validation, averaging, exact resume.
+
+Nothing that serves predictions imports this file, which imports Lightning.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.warnings import PossibleUserWarning
+
+from agnn_pyg.base.callbacks import (
+    EMA,
+    AtomicCheckpoints,
+    EpochSeed,
+    FiniteWeights,
+    History,
+    MovableCheckpoint,
+    ResumableStopping,
+    epoch_seed,
+)
+from agnn_pyg.base.config import PositiveInt, check_argument
+
+# Names of metrics, without prefix and cut-off, of which less is better.
+LOWER = ('loss', 'mse', 'rmse', 'mae')
+
+
+@dataclass
+class FitResult:
+    """The result of :func:`fit`.
+
+    Attributes:
+        best_epoch: Epoch of the best monitored value, from 0; the last one if there was
+            no validation.
+        history: Metrics of every epoch.
+        stopped_early: True if validation stopped the run.
+    """
+
+    best_epoch: int
+    history: list[dict[str, float]] = field(default_factory=list)
+    stopped_early: bool = False
+
+
+def fit(
+    module: pl.LightningModule,
+    train: Iterable,
+    validation: Iterable | None = None,
+    *,
+    epochs: int,
+    stop_after: int | None = None,
+    patience: int | None = None,
+    monitor: str = 'val_rmse',
+    mode: str | None = None,
+    ema_decay: float | None = None,
+    ema_every: int = 1,
+    gradient_clip: float | None = None,
+    folder: str | os.PathLike | None = None,
+    resume: bool = False,
+    progress: bool = False,
+    **trainer_options: Any,
+) -> FitResult:
+    r"""Trains a module in place and leaves the best weights in it.
+
+    A loader may have :obj:`set_epoch(epoch)`, which is called before each epoch, and
+    :obj:`shard(rank, world_size)`. Loaders without, such as PyG's, draw from PyTorch's
+    generator, which is seeded by :obj:`module.seed`, if there is one, and the epoch; so
+    do dropout and other noise of the module. A module may have
+    :obj:`before_fit(train, validation)`, which is called with the loaders at the start,
+    and finds the optimizer steps of all :obj:`epochs` in :obj:`module.schedule_steps`.
+
+    Args:
+        module (LightningModule): The module to train.
+        train (iterable): Training batches, a loader with a length.
+        validation (iterable, optional): Batches to score every epoch, and to select one
+            by. Without, the weights of the last epoch stay.
+        epochs (int): Epochs of the learning-rate schedule.
+        stop_after (int, optional): Epochs to run, if fewer: to repeat a schedule up to
+            an epoch that was selected before.
+        patience (int, optional): Stop early after so many epochs without a better
+            monitored value.
+        monitor (str, optional): The metric to select by. (default: :obj:`"val_rmse"`)
+        mode (str, optional): :obj:`"min"` or :obj:`"max"`. (default: by the name of the
+            metric; less is better for losses and errors)
+        ema_decay (float, optional): Decay of an exponential moving average of the
+            weights, which is validated and kept instead of the weights.
+        ema_every (int, optional): Steps between two updates of it. (default: :obj:`1`)
+        gradient_clip (float, optional): Largest norm of the gradient.
+        folder (path, optional): Where checkpoints and logs (TensorBoard and CSV) go.
+            Without, nothing is written except a temporary checkpoint.
+        resume (bool, optional): Continue from the last checkpoint in :obj:`folder`, if
+            there is one, to the same result as without the interruption.
+            (default: :obj:`False`)
+        progress (bool, optional): Show a progress bar. (default: :obj:`False`)
+        **trainer_options (optional): Additional arguments of Lightning's ``Trainer``,
+            such as :obj:`accelerator`, :obj:`devices`, :obj:`precision` or further
+            :obj:`callbacks`. With several processes (:obj:`devices=2, strategy="ddp"`)
+            batches take turns: a step is taken on one batch of each.
+
+    Raises:
+        ValueError: If arguments do not suit each other, there are fewer batches than
+            processes, or training diverges.
+    """
+    limit = _check(epochs, stop_after, patience, validation, folder, resume)
+    if hasattr(module, 'before_fit'):
+        module.before_fit(train, validation)
+    if mode is None:
+        name = monitor.removeprefix('val_').removeprefix('train_').partition('@')[0]
+        mode = 'min' if name in LOWER else 'max'
+    with _quiet(), _run_folder(folder) as path:
+        saved = path / 'checkpoints'
+        history = History(None if folder is None else path / 'logs' / 'metrics.csv')
+        callbacks = [EpochSeed(), FiniteWeights(monitor), history]
+        if validation is not None:
+            # Ahead of `last`, whose checkpoint then knows of the best one.
+            best = MovableCheckpoint(saved, 'best', monitor=monitor, mode=mode)
+            callbacks.append(best)
+        if folder is not None:
+            callbacks.append(MovableCheckpoint(saved, 'last'))
+        if ema_decay is not None:
+            callbacks.append(EMA(ema_decay, ema_every))
+        if patience is not None:
+            callbacks.append(ResumableStopping(monitor, patience=patience, mode=mode))
+        if progress:
+            callbacks.append(TQDMProgressBar(refresh_rate=20))
+        callbacks += trainer_options.pop('callbacks', None) or []
+        options = {
+            'accelerator': 'cpu',
+            'devices': 1,
+            'logger': folder is not None
+            and TensorBoardLogger(path, name='', version='logs'),
+            'plugins': [AtomicCheckpoints()],
+            # Training batches take turns; each process validates all.
+            'use_distributed_sampler': False,
+            'enable_checkpointing': validation is not None or folder is not None,
+            'enable_progress_bar': progress,
+            'enable_model_summary': False,
+            'gradient_clip_val': gradient_clip,
+            'num_sanity_val_steps': 0,
+            'limit_val_batches': 0 if validation is None else 1.0,
+        }
+        trainer = pl.Trainer(
+            max_epochs=limit, callbacks=callbacks, **options | trainer_options
+        )
+        batches = EpochBatches(train, trainer, module)
+        if not len(batches):
+            raise ValueError(
+                f"'train' must have a batch for each of {trainer.world_size} processes "
+                f'(got fewer); lower its batch_size'
+            )
+        steps = -(-len(batches) // trainer.accumulate_grad_batches)
+        module.schedule_steps = epochs * steps
+        last = saved / 'last.ckpt'
+        with _interruptible():
+            trainer.fit(
+                module,
+                batches,
+                validation,
+                ckpt_path=last if resume and last.exists() else None,
+                weights_only=True,
+            )
+        ran = len(history.epochs)
+        if validation is None:
+            return FitResult(ran - 1, history.epochs)
+        # The folder of the first process, also where each has a temporary one.
+        state = torch.load(Path(best.dirpath) / 'best.ckpt', weights_only=True)
+        module.load_state_dict(state['state_dict'])
+        trainer.strategy.barrier()  # no process removes the file that others read
+    return FitResult(state['epoch'], history.epochs, ran < limit)
+
+
+class EpochBatches:
+    """A training loader, set to the epoch that is about to run and to a process.
+
+    Lightning makes an iterator before it knows the epoch of a resumed run. The body of
+    this one runs with the first batch.
+    """
+
+    def __init__(
+        self, loader: Any, trainer: pl.Trainer, module: pl.LightningModule
+    ) -> None:
+        self.loader, self.trainer, self.module = loader, trainer, module
+
+    def __len__(self) -> int:
+        if hasattr(self.loader, 'shard'):
+            self.loader.shard(self.trainer.global_rank, self.trainer.world_size)
+            return len(self.loader)
+        return len(self.loader) // self.trainer.world_size
+
+    def __iter__(self) -> Iterator:
+        epoch, world_size = self.trainer.current_epoch, self.trainer.world_size
+        # The samplers of PyG's and PyTorch's loaders may draw by the epoch, too.
+        names = ('link_sampler', 'node_sampler', 'sampler')
+        for part in (self.loader, *(getattr(self.loader, n, None) for n in names)):
+            if hasattr(part, 'set_epoch'):
+                part.set_epoch(epoch)
+        if hasattr(self.loader, 'shard'):
+            self.loader.shard(self.trainer.global_rank, world_size)
+            yield from self.loader
+            return
+        # All processes draw the same order, of which each takes its batches.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(epoch_seed(self.module, epoch))
+            batches = iter(self.loader)
+            first = list(islice(batches, 1))
+        stop = len(self) * world_size
+        order = chain(first, batches)
+        yield from islice(order, self.trainer.global_rank, stop, world_size)
+
+
+@contextmanager
+def _run_folder(folder: str | os.PathLike | None) -> Iterator[Path]:
+    if folder is not None:
+        yield Path(folder)
+        return
+    with TemporaryDirectory() as scratch:
+        yield Path(scratch)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences Lightning's tips, which are not for users of a library."""
+    logger = logging.getLogger('pytorch_lightning')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', category=PossibleUserWarning)
+            # Lightning's own use of what its dependencies deprecate.
+            warnings.filterwarnings('ignore', '.*LeafSpec.*')
+            warnings.filterwarnings('ignore', '.*exists and is not empty.*')
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets Ctrl+C end a fit with ``KeyboardInterrupt``, as any other code.
+
+    Lightning exits the process instead and ignores Ctrl+C from then on.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
+
+
+def _check(
+    epochs: int,
+    stop_after: int | None,
+    patience: int | None,
+    validation: Iterable | None,
+    folder: str | os.PathLike | None,
+    resume: bool,
+) -> int:
+    """The number of epochs to run at most."""
+    check_argument('epochs', epochs, PositiveInt)
+    check_argument('stop_after', stop_after, PositiveInt | None)
+    check_argument('patience', patience, PositiveInt | None)
+    if stop_after is not None and stop_after > epochs:
+        raise ValueError(
+            f"'stop_after' must be at most 'epochs', {epochs} (got {stop_after})"
+        )
+    if patience is not None and validation is None:
+        raise ValueError(
+            f"'patience' needs 'validation' (got {patience} and None); pass both"
+        )
+    if resume and folder is None:
+        raise ValueError("'resume' needs the 'folder' that holds the checkpoints")
+    return stop_after or epochs

@@ -1,0 +1,419 @@
+"""The driver, with a small module of Lightning that knows nothing of recommendation."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.nn.utils import parameters_to_vector
+from torch.utils.data import DataLoader, TensorDataset
+
+from agnn_pyg.base.callbacks import EMA, EpochMeans
+from agnn_pyg.base.training import EpochBatches, FitResult, fit
+
+ROOT = Path(__file__).parents[3]
+GENERATOR = torch.Generator().manual_seed(0)
+X = torch.randn(120, 4, generator=GENERATOR)
+Y = X @ torch.tensor([1.0, -2.0, 0.5, 0.0]) + torch.randn(120, generator=GENERATOR)
+
+
+class Regression(pl.LightningModule):
+    """Linear regression with dropout."""
+
+    def __init__(self, seed=0, lr=0.02, init=0, optimizer=torch.optim.Adam):
+        super().__init__()
+        torch.manual_seed(init)
+        self.net = torch.nn.Sequential(torch.nn.Dropout(0.2), torch.nn.Linear(4, 1))
+        self.seed, self.lr, self.optimizer = seed, lr, optimizer
+        self.seen, self.validated = [], []
+        self.cut = None
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        self.seen.append((self.current_epoch, y.tolist()))
+        if self.cut == (self.current_epoch, batch_idx):
+            raise RuntimeError('power cut')
+        loss = (self.net(x).squeeze(-1) - y).square().mean()
+        self.log('train_loss', loss, on_step=False, on_epoch=True, batch_size=len(y))
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        x, y = batch
+        error = (self.net(x).squeeze(-1) - y).square().mean()
+        self.log('val_rmse', error.sqrt(), batch_size=len(y))
+        self.log('val_ndcg@3', -error, batch_size=len(y))
+
+    def configure_optimizers(self):
+        return self.optimizer(self.parameters(), lr=self.lr)
+
+
+class Seeded:
+    """A loader whose order is a function of the epoch."""
+
+    def __init__(self, x, y, batch_size=20):
+        self.x, self.y, self.batch_size = x, y, batch_size
+        self.epoch, self.rank, self.world_size = 0, 0, 1
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def shard(self, rank, world_size):
+        self.rank, self.world_size = rank, world_size
+
+    def __len__(self):
+        return -(-len(self.y) // self.batch_size) // self.world_size
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.epoch)
+        for rows in torch.randperm(len(self.y), generator=generator).split(20):
+            yield self.x[rows], self.y[rows]
+
+
+def plain():
+    return DataLoader(TensorDataset(X[:100], Y[:100]), batch_size=20, shuffle=True)
+
+
+def loaders(kind='seeded'):
+    train = Seeded(X[:100], Y[:100]) if kind == 'seeded' else plain()
+    return train, DataLoader(TensorDataset(X[100:], Y[100:]), batch_size=20)
+
+
+def spoilt():
+    """Loaders on whose validation the first epochs are the best."""
+    train, _ = loaders()
+    return train, DataLoader(TensorDataset(X[100:], -Y[100:]), batch_size=20)
+
+
+def assert_same_weights(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def load(folder, name):
+    return torch.load(folder / 'checkpoints' / f'{name}.ckpt', weights_only=True)
+
+
+def logged(folder):
+    with open(folder / 'logs' / 'metrics.csv', newline='') as file:
+        return [float(row['val_rmse']) for row in csv.DictReader(file)]
+
+
+def test_history_and_the_best_weights(tmp_path):
+    module = Regression(lr=0.3)  # so large that validation gets worse again
+    result = fit(module, *loaders(), epochs=6, folder=tmp_path)
+    assert isinstance(result, FitResult)
+    assert [epoch['epoch'] for epoch in result.history] == list(range(6))
+    assert {'train_loss', 'val_rmse', 'val_ndcg@3'} <= set(result.history[0])
+    rmse = [epoch['val_rmse'] for epoch in result.history]
+    assert result.best_epoch == rmse.index(min(rmse))
+    assert not result.stopped_early
+    best, last = load(tmp_path, 'best'), load(tmp_path, 'last')
+    assert best['epoch'] == result.best_epoch
+    assert last['epoch'] == 5
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, best['state_dict'][name])
+    assert logged(tmp_path) == pytest.approx(rmse)
+    assert list((tmp_path / 'logs').glob('events.out.tfevents*'))
+    names = sorted(path.name for path in (tmp_path / 'checkpoints').iterdir())
+    assert names == ['best.ckpt', 'last.ckpt']
+
+
+def test_of_some_metrics_more_is_better():
+    options = {'epochs': 5, 'monitor': 'val_ndcg@3'}
+    module = Regression(lr=0.3)
+    result = fit(module, *loaders(), **options)
+    values = [epoch['val_ndcg@3'] for epoch in result.history]
+    assert values[result.best_epoch] == max(values)
+    worst = fit(Regression(lr=0.3), *loaders(), mode='min', **options)
+    assert values[worst.best_epoch] == min(values)
+
+
+@pytest.mark.parametrize('kind', ['seeded', 'plain'])
+def test_the_seed_and_nothing_else_decides(kind):
+    modules = [Regression() for _ in range(3)]
+    modules[2].seed = 1
+    for module in modules:
+        torch.rand(7)  # earlier draws do not matter
+        fit(module, *loaders(kind), epochs=3)
+    assert_same_weights(*modules[:2])
+    assert not torch.equal(modules[0].net[1].weight, modules[2].net[1].weight)
+
+
+@pytest.mark.parametrize('kind', ['seeded', 'plain'])
+def test_every_epoch_has_its_own_order_of_all_batches(kind):
+    module = Regression()
+    fit(module, *loaders(kind), epochs=3)
+    epochs = [[y for e, y in module.seen if e == epoch] for epoch in range(3)]
+    assert epochs[0] != epochs[1] != epochs[2]
+    for batches in epochs:
+        assert sorted(chain.from_iterable(batches)) == sorted(Y[:100].tolist())
+    if kind == 'seeded':
+        train = loaders()[0]
+        train.set_epoch(2)
+        assert epochs[2] == [y.tolist() for _, y in train]
+
+
+@pytest.mark.parametrize('kind', ['seeded', 'plain'])
+@pytest.mark.parametrize('epoch', [1, 3])
+@pytest.mark.parametrize('options', [{}, {'ema_decay': 0.9, 'ema_every': 2}])
+def test_an_interrupted_run_resumes_to_identical_results(
+    kind, epoch, options, tmp_path
+):
+    options = {'epochs': 5, **options}
+    whole, broken = Regression(), Regression()
+    expected = fit(whole, *loaders(kind), folder=tmp_path / 'whole', **options)
+    broken.cut = epoch, 2
+    with pytest.raises(RuntimeError, match='power cut'):
+        fit(broken, *loaders(kind), folder=tmp_path / 'cut', **options)
+    # Other initial weights: all that counts is in the checkpoint.
+    resumed = Regression(init=9)
+    found = fit(
+        resumed, *loaders(kind), folder=tmp_path / 'cut', resume=True, **options
+    )
+    assert found == expected
+    assert_same_weights(resumed, whole)
+    assert logged(tmp_path / 'cut') == logged(tmp_path / 'whole')
+    # A finished run stays as it is.
+    again = fit(
+        resumed, *loaders(kind), folder=tmp_path / 'cut', resume=True, **options
+    )
+    assert again == expected
+    assert_same_weights(resumed, whole)
+
+
+def test_the_folder_of_a_run_may_be_moved(tmp_path):
+    expected = fit(Regression(lr=0.1), *spoilt(), epochs=4)
+    module = Regression(lr=0.1)
+    module.cut = 2, 2
+    with pytest.raises(RuntimeError, match='power cut'):
+        fit(module, *spoilt(), epochs=4, folder=tmp_path / 'here')
+    (tmp_path / 'here').rename(tmp_path / 'there')
+    options = {'epochs': 4, 'folder': tmp_path / 'there', 'resume': True}
+    assert fit(Regression(lr=0.1, init=5), *spoilt(), **options) == expected
+    assert load(tmp_path / 'there', 'best')['epoch'] == expected.best_epoch < 3
+
+
+def test_processes_take_turns_on_the_batches_of_any_loader():
+    module = Regression()
+    parts = []
+    for rank in range(2):
+        trainer = SimpleNamespace(current_epoch=3, global_rank=rank, world_size=2)
+        torch.rand(rank)
+        batches = EpochBatches(plain(), trainer, module)
+        parts.append([y.tolist() for _, y in batches])
+        assert len(batches) == len(parts[-1]) == 2
+    alone = SimpleNamespace(current_epoch=3, global_rank=0, world_size=1)
+    whole = [y.tolist() for _, y in EpochBatches(plain(), alone, module)]
+    assert [*chain.from_iterable(zip(*parts, strict=True))] == whole[:4]
+
+
+def test_resuming_nothing_starts_from_the_beginning(tmp_path):
+    one, other = Regression(), Regression()
+    expected = fit(one, *loaders(), epochs=2)
+    assert fit(other, *loaders(), epochs=2, folder=tmp_path, resume=True) == expected
+
+
+@pytest.mark.parametrize('ema_decay', [None, 0.9])
+def test_early_stopping_and_what_a_resumed_run_makes_of_it(tmp_path, ema_decay):
+    options = {'epochs': 12, 'ema_decay': ema_decay, 'folder': tmp_path}
+    one, other = Regression(lr=0.1), Regression(lr=0.1, init=5)
+    expected = fit(one, *spoilt(), patience=2, **options)
+    assert expected.stopped_early
+    assert expected.best_epoch == len(expected.history) - 3
+    logs = logged(tmp_path)
+    assert fit(other, *spoilt(), patience=2, resume=True, **options) == expected
+    assert_same_weights(one, other)
+    assert logged(tmp_path) == logs
+    # With more patience it goes on, as one that had it from the start.
+    more = fit(Regression(lr=0.1), *spoilt(), patience=4, resume=True, **options)
+    options['folder'] = tmp_path / 'patient'
+    assert more == fit(Regression(lr=0.1), *spoilt(), patience=4, **options)
+    assert len(more.history) > len(expected.history)
+
+
+KILLED = """
+import sys, time
+sys.path.insert(0, {root!r})
+import torch
+torch.set_num_threads(1)
+from tests.agnn_pyg.base.test_training import Regression, fit, loaders
+module = Regression()
+step = module.training_step
+def slow(batch, batch_idx):
+    time.sleep(0.03)
+    return step(batch, batch_idx)
+module.training_step = slow
+fit(module, *loaders(), epochs=8, folder={folder!r})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_process_resumes_to_identical_results(number, tmp_path):
+    code = KILLED.format(root=str(ROOT), folder=str(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, stderr=subprocess.PIPE
+    )
+    last, written = tmp_path / 'checkpoints' / 'last.ckpt', set()
+    deadline = time.monotonic() + 90
+    while len(written) < 3 and process.poll() is None:
+        assert time.monotonic() < deadline
+        if last.exists():
+            written.add(os.stat(last).st_mtime_ns)
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, error = process.communicate()
+    # Ctrl+C ends a fit as it ends any other code.
+    assert process.returncode == -number
+    assert number != signal.SIGINT or b'KeyboardInterrupt' in error
+    whole, resumed = Regression(), Regression(init=9)
+    expected = fit(whole, *loaders(), epochs=8)
+    assert fit(resumed, *loaders(), epochs=8, folder=tmp_path, resume=True) == expected
+    assert_same_weights(resumed, whole)
+
+
+def test_nothing_is_written_without_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fit(Regression(), *loaders(), epochs=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_gradients_are_clipped():
+    weights = []
+    for clip in (None, 1e-3):
+        module = Regression(optimizer=torch.optim.SGD, lr=1.0)
+        before = parameters_to_vector(module.parameters()).detach()
+        fit(module, loaders()[0], epochs=1, gradient_clip=clip)
+        weights.append(parameters_to_vector(module.parameters()).detach() - before)
+    assert weights[0].norm() > 0.1
+    assert weights[1].norm() <= 5e-3 + 1e-6  # five steps
+
+
+def test_stop_after_runs_the_start_of_a_longer_schedule():
+    module = Regression()
+    part = fit(module, loaders()[0], epochs=4, stop_after=2)
+    assert module.schedule_steps == 20
+    assert part.history == fit(Regression(), loaders()[0], epochs=4).history[:2]
+    assert not part.stopped_early
+    fit(module, loaders()[0], epochs=4, accumulate_grad_batches=2)
+    assert module.schedule_steps == 12
+
+
+@pytest.mark.parametrize('ema_decay', [None, 0.9])
+def test_without_validation_the_last_weights_stay(tmp_path, ema_decay):
+    module = Regression()
+    options = {'ema_decay': ema_decay, 'folder': tmp_path}
+    result = fit(module, loaders()[0], epochs=3, **options)
+    assert (result.best_epoch, len(result.history)) == (2, 3)
+    last = load(tmp_path, 'last')['state_dict']
+    assert all(torch.equal(v, last[name]) for name, v in module.state_dict().items())
+
+
+@pytest.mark.parametrize('every', [1, 3])
+def test_the_moving_average_against_a_loop(every):
+    path = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer, module, *args):
+            path.append(parameters_to_vector(module.parameters()).detach())
+
+    plain, averaged = Regression(), Regression()
+    one = fit(plain, loaders()[0], epochs=3)
+    options = {'ema_decay': 0.7, 'ema_every': every, 'callbacks': [Watch()]}
+    other = fit(averaged, loaders()[0], epochs=3, **options)
+    assert one.history == other.history  # the run itself is the same
+    # The first update takes the weights as they are.
+    expected = path[0]
+    for weights in path[every::every]:
+        expected = 0.7**every * expected + (1 - 0.7**every) * weights
+    found = parameters_to_vector(averaged.parameters())
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_the_average_of_a_short_run_has_left_its_start():
+    weights = []
+    for decay in (None, 0.999):
+        module = Regression()
+        start = parameters_to_vector(module.parameters()).detach()
+        fit(module, loaders()[0], epochs=10, ema_decay=decay)
+        weights.append(parameters_to_vector(module.parameters()).detach())
+    final, averaged = weights
+    assert 0 < (averaged - final).norm() < 0.5 * (final - start).norm()
+
+
+@pytest.mark.parametrize('precision', ['64-true', 'bf16-true'])
+def test_the_average_has_the_precision_of_the_module(precision):
+    module = Regression()
+    result = fit(module, *loaders(), epochs=2, ema_decay=0.9, precision=precision)
+    dtype = torch.double if precision == '64-true' else torch.bfloat16
+    assert {p.dtype for p in module.parameters()} == {dtype}
+    assert result.history[-1]['val_rmse'] < result.history[0]['val_rmse']
+    # There is no average to convert in a validation without a fit.
+    trainer = pl.Trainer(accelerator='cpu', precision=precision, logger=False)
+    EMA(0.9).setup(trainer, torch.nn.Identity(), 'validate')
+
+
+@pytest.mark.parametrize('validated', [False, True])
+def test_a_run_that_diverges_is_refused(validated, tmp_path):
+    # Steps of gradient descent that grow without bounds.
+    module = Regression(optimizer=torch.optim.SGD, lr=1e9)
+    parts = loaders() if validated else loaders()[:1]
+    with pytest.raises(ValueError, match=r'epoch \d.*lr'):
+        fit(module, *parts, epochs=4, folder=tmp_path)
+
+
+def test_a_monitored_value_that_is_missing_or_not_a_number_is_named():
+    with pytest.raises(ValueError, match=r"'monitor'.*val_rmse.*'val_auc'"):
+        fit(Regression(), *loaders(), epochs=1, monitor='val_auc')
+
+    class Undefined(Regression):
+        def validation_step(self, batch, batch_idx):
+            self.log('val_auc', torch.tensor(torch.nan))
+
+    with pytest.raises(ValueError, match=r"epoch 0.*'val_auc' is nan"):
+        fit(Undefined(), *loaders(), epochs=1, monitor='val_auc')
+
+
+def test_modules_see_the_loaders_before_the_fit():
+    train, validation = loaders()
+    module = Regression()
+    module.before_fit = lambda *found: module.validated.extend(found)
+    fit(module, train, validation, epochs=1)
+    assert module.validated == [train, validation]
+
+
+@pytest.mark.parametrize(
+    ('options', 'match'),
+    [
+        ({'epochs': 0}, "'epochs'.*0"),
+        ({'stop_after': 0}, "'stop_after'.*0"),
+        ({'epochs': 2, 'stop_after': 3}, "'stop_after'.*2.*3"),
+        ({'patience': 0}, "'patience'.*0"),
+        ({'patience': 2}, "'patience' needs 'validation'"),
+        ({'resume': True}, "'resume' needs the 'folder'"),
+        ({'ema_decay': 3.0}, "'ema_decay'.*3.0"),
+        ({'ema_every': 0, 'ema_decay': 0.9}, "'ema_every'.*0"),
+    ],
+)
+def test_arguments_that_do_not_suit_are_named(options, match):
+    with pytest.raises(ValueError, match=match):
+        fit(Regression(), loaders()[0], **{'epochs': 1} | options)
+
+
+def test_means_over_an_epoch_are_weighted_by_batch_sizes():
+    means = EpochMeans()
+    for value, size in ((1.0, 30), (4.0, 10)):
+        means.add({'loss': torch.tensor(value), 'kl': torch.tensor(2 * value)}, size)
+    assert {n: float(v) for n, v in means.pop().items()} == {
+        'train_loss': 1.75,
+        'train_kl': 3.5,
+    }
