@@ -1,200 +1,181 @@
-"""Reports: what a run measured, and on what."""
+"""Results as rows: ``runs.csv``, ``settings.jsonl`` and ``environments.jsonl``.
+
+A row of ``runs.csv`` is one part that one fitted estimator was scored on. What a run
+was made with is named by hashes, which the other two files resolve.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
+from agnn_pyg.base.store import atomic_write
+
+RESULTS = Path(__file__).parent / 'results'
+RUNS, SETTINGS, ENVIRONMENTS = 'runs.csv', 'settings.jsonl', 'environments.jsonl'
+# What names a row, and what is measured beside metrics; all other columns are metrics.
+KEYS = (
+    *('suite', 'estimator', 'settings', 'data', 'scenario', 'split', 'seed', 'part'),
+)
+COSTS = ('seconds', 'cpu_seconds', 'peak_memory_mb')
+ORIGIN = ('chosen', 'environment', 'commit')
 PACKAGES = ('torch', 'torch_geometric', 'pytorch_lightning', 'numpy', 'pandas', 'scipy')
-# What a result may depend on: all that is tracked, but for the results themselves.
-CODE = ('--', ':/', ':(top,exclude)benchmarks/results')
 EXTENSIONS = ('pyg_lib', 'torch_scatter', 'torch_sparse')
-# Of a report, if it has them: objects.
-PARTS = ('config', 'environment', 'data', 'metrics', 'peers', 'time')
-MEND = 'delete it, or repeat its benchmark'
+# What a result may depend on: all that is tracked, except for the results themselves.
+CODE = ('--', ':/', ':(top,exclude)benchmarks/results')
 
 
-def environment(device: str) -> dict[str, Any]:
-    """Hardware, versions and commit."""
+def read_runs(folder: Path = RESULTS) -> pd.DataFrame:
+    """Reads the rows of a folder: keys and origin as texts, all else as numbers.
+
+    Raises:
+        ValueError: If the file is missing, or lacks a column that names rows.
+    """
+    rows = _read_text(folder / RUNS)
+    if rows is None:
+        raise ValueError(
+            f"There is no '{folder / RUNS}'; make it by python -m benchmarks.run"
+        )
+    missing = [name for name in KEYS if name not in rows]
+    if missing:
+        raise ValueError(f"'{folder / RUNS}' has no column '{missing[0]}'")
+    numbers = [name for name in rows if name not in (*KEYS, *ORIGIN)]
+    return rows.assign(**{name: pd.to_numeric(rows[name]) for name in numbers})
+
+
+def add_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Adds rows to a folder; one with the same :data:`KEYS` is replaced.
+
+    Several processes may add to one folder at once.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    added = pd.DataFrame([{k: as_text(v) for k, v in row.items()} for row in rows])
+    with _locked(folder):
+        known = _read_text(folder / RUNS)
+        if known is not None:
+            added = pd.concat([known, added], ignore_index=True)
+        added = added.fillna('').drop_duplicates(list(KEYS), keep='last')
+        metrics = [c for c in added if c not in (*KEYS, *COSTS, *ORIGIN)]
+        columns = [*KEYS, *metrics, *COSTS, *ORIGIN]
+        text = added.reindex(columns=columns, fill_value='').to_csv(index=False)
+        write_text(folder / RUNS, text)
+
+
+def add_line(folder: Path, name: str, key: str, content: Mapping[str, Any]) -> str:
+    """Adds an object to a file of JSON lines under its hash, which is returned.
+
+    Args:
+        folder: Folder of results.
+        name: :data:`SETTINGS` or :data:`ENVIRONMENTS`.
+        key: What the hash is called in the line.
+        content: Plain data.
+    """
+    text = json.dumps(content, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        lines = read_lines(folder, name)
+        if all(line[key] != digest for line in lines):
+            lines.append({key: digest, **content})
+            text = ''.join(json.dumps(line) + '\n' for line in lines)
+            write_text(folder / name, text)
+    return digest
+
+
+def read_lines(folder: Path, name: str) -> list[dict[str, Any]]:
+    """Reads a file of JSON lines; none if it is not there."""
+    path = folder / name
+    if not path.exists():
+        return []
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise ValueError(f"'{path}' must hold JSON lines ({error})") from error
+
+
+def as_text(value: Any) -> str:
+    """Writes a cell: seven significant digits of a number, nothing for ``None``."""
+    if value is None:
+        return ''
+    return f'{value:.7g}' if isinstance(value, float) else str(value)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    with atomic_write(path) as aside:
+        aside.write_text(text, encoding='utf-8')
+
+
+def environment(device: str = 'cpu') -> dict[str, Any]:
+    """Returns hardware and versions."""
     cuda = device.startswith('cuda')
     return {
         'python': platform.python_version(),
         **{name: _version(name) for name in PACKAGES + EXTENSIONS},
-        'cuda': torch.version.cuda,
         'device': torch.cuda.get_device_name(device) if cuda else 'cpu',
         'cpu': _cpu(),
         'cores': os.cpu_count(),
         'threads': torch.get_num_threads(),
-        'memory_gb': _memory_gb(),
-        **code_state(),
     }
 
 
-def code_state() -> dict[str, Any]:
-    """The commit, and whether files differ from it; none where nothing tells."""
+def commit() -> str:
+    """Returns the commit, with ``+`` if files differ from it; empty if unknown."""
+    head = _git('rev-parse', '--short=10', 'HEAD')
     changed = _git('status', '--porcelain', '--untracked-files=no', *CODE)
-    return {
-        'git_commit': _git('rev-parse', 'HEAD'),
-        'git_dirty': None if changed is None else changed != '',
-    }
+    return f'{head}{"+" * bool(changed)}' if head else ''
+
+
+def reset_peak_memory() -> None:
+    """Lets :func:`peak_memory_mb` count from now on, where the system can (Linux)."""
+    with suppress(OSError):
+        Path('/proc/self/clear_refs').write_text('5', encoding='ascii')
 
 
 def peak_memory_mb() -> float | None:
-    """The largest resident size of this process so far, where it is known."""
-    # Linux counts the parent's size into a child's `ru_maxrss`, but not here.
+    """Returns the largest resident size of this process, where it is known (Linux)."""
     try:
         status = Path('/proc/self/status').read_text(encoding='utf-8')
         return int(status.split('VmHWM:')[1].split()[0]) / 1024
     except (OSError, IndexError):
-        pass
-    try:
-        import resource
-    except ImportError:  # not a Unix
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1024**2 if sys.platform == 'darwin' else peak / 1024
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a report, as :func:`write_text` does."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + '\n')
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes aside and renames, so that a file is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f'.{path.name}.tmp')
+def _read_text(path: Path) -> pd.DataFrame | None:
+    if not path.exists():
+        return None
     try:
-        aside.write_text(text, encoding='utf-8')
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-class Record(dict):
-    """An object of a JSON file, which names the file if it lacks a key."""
-
-    path: Path
-
-    def __missing__(self, key: str) -> Any:
-        raise ValueError(f"'{self.path}' lacks the key '{key}'; {MEND}")
-
-
-def check_results(folder: Path) -> None:
-    """Raises ``ValueError`` if there is nothing to make tables of."""
-    if not folder.is_dir():
-        raise ValueError(f"No folder '{folder}'; benchmarks write it by --out")
-    if next(folder.rglob('*.json'), None) is None:
-        raise ValueError(f"'{folder}' holds no results; run a benchmark with --out")
-
-
-def read_reports(folder: Path) -> list[Record]:
-    """All reports below a folder, in the order of their paths."""
-    paths = sorted(Path(folder).rglob('report.json'), key=_natural)
-    return [read_json(path) for path in paths]
-
-
-def read_json(path: Path) -> Record:
-    """What :func:`write_json` wrote.
-
-    Raises:
-        ValueError: If it is something else, then or when a key is looked up that it
-            lacks; the message names the file.
-    """
-
-    def record(content: dict[str, Any]) -> Record:
-        made = Record(content)
-        made.path = path
-        return made
-
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'), object_hook=record)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"'{path}' is no JSON ({error}); {MEND}") from error
-    if not isinstance(content, dict):
-        kind = type(content).__name__
-        raise ValueError(f"'{path}' must hold a JSON object (got {kind}); {MEND}")
-    for part in PARTS:
-        if not isinstance(content.get(part, {}), dict):
-            raise ValueError(
-                f"'{path}' must hold an object as '{part}' (got {content[part]!r}); "
-                f'{MEND}'
-            )
-    return content
-
-
-def differing(
-    record: dict[str, Any], config: Any, **run: Any
-) -> dict[str, tuple[Any, Any]]:
-    """Settings of a report that are others now: by name what they were, and are.
-
-    One that was not there yet had its default; one that is no more does not count.
-
-    Args:
-        record (dict): The report.
-        config (dataclass): The settings now, in sections.
-        **run: Those beside the sections, and what is said of the data.
-    """
-    found = {**record.get('data', {}), **record['config']}
-    pairs = {name: (found.get(name), value) for name, value in run.items()}
-    for section in dataclasses.fields(config):
-        before, now = found.get(section.name, {}), getattr(config, section.name)
-        for field in dataclasses.fields(now):
-            pair = before.get(field.name, field.default), getattr(now, field.name)
-            pairs[f'{section.name}.{field.name}'] = pair
-    # JSON has lists where a config has tuples.
-    plain = {
-        name: tuple(list(v) if isinstance(v, tuple) else v for v in pair)
-        for name, pair in pairs.items()
-    }
-    return {name: pair for name, pair in plain.items() if pair[0] != pair[1]}
-
-
-def check_settings(record: Record, config: Any, **run: Any) -> None:
-    """Raises ``ValueError`` if a report is not of these settings, naming one.
-
-    What was measured with different settings must not be averaged, nor gone on with.
-    See :func:`differing`.
-    """
-    with content_of(record.path):
-        others = differing(record, config, **run)
-    if others:
-        name, (before, now) = next(iter(others.items()))
-        raise ValueError(
-            f"'{record.path}' is of another run: '{name}' was {before!r} and is "
-            f'{now!r}; delete its folder, or choose another --out'
-        )
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"'{path}' must be a CSV file of rows ({error})") from error
 
 
 @contextmanager
-def content_of(path: Path) -> Iterator[None]:
-    """Names a file, or a folder of some, whose values are not of the kinds expected.
-
-    Raises:
-        ValueError: If a list, a number or a text is found in place of another.
-    """
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps out other processes that write to the same folder (Unix)."""
     try:
+        import fcntl
+    except ImportError:  # not a Unix
         yield
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError(f"'{path}' is of a wrong shape ({error}); {MEND}") from error
-
-
-def _natural(path: Path) -> list[Any]:
-    return [
-        (part.rstrip('0123456789'), int(''.join(filter(str.isdigit, part)) or 0))
-        for part in path.parts
-    ]
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _version(name: str) -> str | None:
@@ -207,22 +188,13 @@ def _version(name: str) -> str | None:
 def _cpu() -> str:
     try:
         with open('/proc/cpuinfo', encoding='utf-8') as file:
-            names = [line for line in file if line.startswith('model name')]
+            names: Iterable[str] = [x for x in file if x.startswith('model name')]
         return names[0].split(':', 1)[1].strip()
     except (OSError, IndexError):
         return platform.processor() or platform.machine()
 
 
-def _memory_gb() -> float | None:
-    try:
-        return round(
-            os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30, 1
-        )
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
-def _git(*arguments: str) -> str | None:
+def _git(*arguments: str) -> str:
     try:
         return subprocess.run(
             ['git', *arguments],
@@ -232,4 +204,4 @@ def _git(*arguments: str) -> str | None:
             check=True,
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return ''

@@ -1,0 +1,208 @@
+"""Few-shot baselines without a notion of taste: chance, popularity, means and levels.
+
+Here is also what all few-shot baselines share. They are fitted on the interactions of
+training users and score queries of new users, of whom a support is known.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from pydantic import Field
+
+from agnn_pyg.base.config import Config, Estimator, NonNegativeFloat
+from benchmarks.baselines.linear import damped_mean
+
+SWEEPS = 5  # of each side in turn; the biases settle within three
+UNSEEN = (0.0, 1.5, 3.5, 7.5, 15.5)
+
+
+class Part(NamedTuple):
+    """Interactions: the number of each one's task (user), its item's row, its label."""
+
+    task: np.ndarray
+    item: np.ndarray
+    label: np.ndarray
+
+
+class FewShotBaseline(Estimator):
+    """A few-shot baseline with the interface of the recommenders.
+
+    Subclasses write ``_fit(known)`` and ``_score(given, asked, num_tasks)`` on parts,
+    and name in :attr:`GRID` the settings that are tried on validation users.
+    """
+
+    Config: ClassVar[type[Config]] = Config
+    GRID: ClassVar[dict[str, tuple]] = {}
+    # Whether a score estimates the label, so that errors of it mean something.
+    predicts_labels: ClassVar[bool] = False
+
+    def fit(
+        self,
+        ratings: pd.DataFrame,
+        users: pd.DataFrame | None,
+        items: pd.DataFrame,
+        validation: Any = None,
+    ) -> Any:
+        """Fits the baseline on all interactions of training users."""
+        self.index_, self.num_items_ = pd.Index(items['item']), len(items)
+        task, users = pd.factorize(ratings['user'])
+        self.num_tasks_ = len(users)
+        self._fit(self.part(ratings, task))
+        return self
+
+    def adapt(self, support: pd.DataFrame, users: Any = None) -> Adapted:
+        """Takes the supports of new users; nothing is trained."""
+        return Adapted(self, support)
+
+    def part(self, frame: pd.DataFrame, task: np.ndarray) -> Part:
+        """The interactions of a frame by row numbers."""
+        item = self.index_.get_indexer(frame['item'])
+        return Part(task, item, frame['rating'].to_numpy(float))
+
+
+class Adapted:
+    """A baseline and the supports of new users."""
+
+    def __init__(self, baseline: FewShotBaseline, support: pd.DataFrame) -> None:
+        self.baseline = baseline
+        task, self.users = pd.factorize(support['user'])
+        self.support = baseline.part(support, task)
+
+    def predict(self, pairs: pd.DataFrame) -> pd.DataFrame:
+        """Scores queries of the users; ``rating`` where a score estimates a label."""
+        task = pd.Index(self.users).get_indexer(pairs['user'])
+        item = self.baseline.index_.get_indexer(pairs['item'])
+        asked = Part(task, item, np.empty(0))
+        scores = self.baseline._score(self.support, asked, len(self.users))
+        columns = ['score', 'rating'][: 1 + self.baseline.predicts_labels]
+        return pd.DataFrame(dict.fromkeys(columns, scores), pairs.index)
+
+
+def matrix(part: Part, value: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:
+    """One value for each interaction, :obj:`[tasks, items]`; zeros are not stored."""
+    made = sp.csr_array((value, (part.task, part.item)), shape=shape)
+    made.eliminate_zeros()
+    return made
+
+
+def pairs_of(asked: Part, given: Part, num_tasks: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of every pair of a query and a support interaction of one task.
+
+    A query interaction's pairs lie together.
+    """
+    order = np.argsort(given.task, kind='stable')
+    size = np.bincount(given.task, minlength=num_tasks)
+    first, count = (size.cumsum() - size)[asked.task], size[asked.task]
+    row = np.repeat(np.arange(len(count)), count)
+    place = np.arange(len(row)) - np.repeat(count.cumsum() - count, count)
+    return row, order[first[row] + place]
+
+
+class Random(FewShotBaseline):
+    """Ranks at random."""
+
+    def _fit(self, known: Part) -> None:
+        pass
+
+    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
+        return np.random.default_rng(0).random(len(asked.item))
+
+
+class PopularityConfig(Config):
+    """Counting."""
+
+    unseen: NonNegativeFloat = Field(
+        0.0, description='Likes that an item without any is taken to have.'
+    )
+
+
+class Popularity(FewShotBaseline):
+    """Ranks items by how many training users liked them (label 1).
+
+    Where users' dislikes were sampled, an item that nobody likes is no bad guess:
+    so :obj:`unseen` is tuned.
+    """
+
+    Config = PopularityConfig
+    GRID: ClassVar[dict[str, tuple]] = {'unseen': UNSEEN}
+
+    def _fit(self, known: Part) -> None:
+        count = np.bincount(known.item, known.label, self.num_items_)
+        self.count_ = np.where(count == 0, self.config.unseen, count)
+
+    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
+        return self.count_[asked.item]
+
+
+class ItemMeanConfig(Config):
+    """Damping of items."""
+
+    item_damping: NonNegativeFloat = Field(
+        5.0, description='Ratings of the mean of all that each item is given.'
+    )
+
+
+class ItemMean(FewShotBaseline):
+    """The items' means, shrunk towards the mean of all ratings."""
+
+    Config = ItemMeanConfig
+    GRID: ClassVar[dict[str, tuple]] = {'item_damping': (1.0, 2.0, 5.0, 10.0, 20.0)}
+    predicts_labels = True
+
+    def _fit(self, known: Part) -> None:
+        self.mean_ = known.label.mean()
+        rest, damping = known.label - self.mean_, self.config.item_damping
+        self.bias_ = damped_mean(rest, known.item, self.num_items_, damping)
+
+    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
+        return self.mean_ + self.bias_[asked.item]
+
+
+class SupportMeanConfig(ItemMeanConfig):
+    """Damping of users."""
+
+    user_damping: NonNegativeFloat = Field(5.0, description='The same for users.')
+
+
+class SupportMean(FewShotBaseline):
+    r"""Item biases plus how far the support lies above them.
+
+    .. math::
+        \hat{r}_{tj} = \mu + b_j + b_t, \quad b_t = \frac{\sum_{i \in S_t} (r_{ti}
+        - \mu - b_i)}{|S_t| + \lambda_u}
+
+    Item and user biases of training users are fitted in turn, each given the other.
+    """
+
+    Config = SupportMeanConfig
+    GRID: ClassVar[dict[str, tuple]] = {
+        **ItemMean.GRID,
+        'user_damping': (0.5, 1.0, 2.0, 5.0, 10.0),
+    }
+    predicts_labels = True
+
+    def _fit(self, known: Part) -> None:
+        self.mean_ = known.label.mean()
+        self.bias_ = np.zeros(self.num_items_)
+        for _ in range(SWEEPS):
+            level = self.level(known, self.num_tasks_)[known.task]
+            rest, damping = known.label - self.mean_ - level, self.config.item_damping
+            self.bias_ = damped_mean(rest, known.item, self.num_items_, damping)
+
+    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
+        level = self.level(given, num_tasks)
+        return self.mean_ + self.bias_[asked.item] + level[asked.task]
+
+    def level(self, part: Part, num_tasks: int) -> np.ndarray:
+        """The bias of each task's user, from one part of their ratings."""
+        rest = part.label - self.mean_ - self.bias_[part.item]
+        return damped_mean(rest, part.task, num_tasks, self.config.user_damping)
+
+    def residual(self, part: Part, num_tasks: int) -> np.ndarray:
+        """What both biases leave of a part's ratings."""
+        level = self.level(part, num_tasks)[part.task]
+        return part.label - self.mean_ - self.bias_[part.item] - level

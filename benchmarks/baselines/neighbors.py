@@ -1,0 +1,299 @@
+"""Few-shot baselines on co-occurrence: item-kNN, truncated SVD, a logistic stack."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+from pydantic import Field
+
+from agnn_pyg.base.config import (
+    Config,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+)
+from benchmarks.baselines.few_shot import (
+    UNSEEN,
+    FewShotBaseline,
+    Part,
+    Popularity,
+    PopularityConfig,
+    SupportMean,
+    matrix,
+    pairs_of,
+)
+
+
+class ItemKNNConfig(PopularityConfig):
+    """Similarity."""
+
+    shrink: NonNegativeFloat = Field(10.0, description='Shrinkage, in users.')
+
+
+class ItemKNN(Popularity):
+    r"""Sums an item's similarities to the liked part of the support.
+
+    .. math::
+        s_{tj} = \sum_{i \in S_t} y_{ti} \frac{c_{ij}}{\sqrt{n_i n_j} + \lambda},
+        \quad c_{ij} = \sum_u y_{ui} y_{uj}, \quad n_i = \sum_u y_{ui}
+
+    over training users :math:`u`. Popularity decides between equal scores, of which
+    there are many where the support is small.
+    """
+
+    Config = ItemKNNConfig
+    GRID: ClassVar[dict[str, tuple]] = {
+        'shrink': (0.0, 3.0, 10.0, 30.0, 100.0),
+        'unseen': UNSEEN,
+    }
+
+    def _fit(self, known: Part) -> None:
+        super()._fit(known)
+        shape = (self.num_tasks_, self.num_items_)
+        liked = matrix(known, known.label, shape)
+        self.together_ = (liked.T @ liked).toarray()
+        self.likes_ = self.together_.diagonal()
+
+    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
+        # Less than any difference between sums that matters.
+        tie = 1e-9 * super()._score(given, asked, num_tasks)
+        return self.sums(given, asked, num_tasks) + tie
+
+    def sums(
+        self, given: Part, asked: Part, num_tasks: int, own: bool = False
+    ) -> np.ndarray:
+        """The sum above for each query interaction.
+
+        Args:
+            given: Support interactions.
+            asked: Query interactions.
+            num_tasks: Number of tasks.
+            own: The users are training users: leave each user's own likes out of all
+                counts, or the score of an item would reveal its label.
+        """
+        row, column = pairs_of(asked, given, num_tasks)
+        i, j, like_i = given.item[column], asked.item[row], given.label[column]
+        like_j = asked.label[row] if own else np.zeros(len(row))
+        together = self.together_[i, j] - like_i * like_j
+        count_i, count_j = self.likes_[i] - like_i * own, self.likes_[j] - like_j
+        size = np.sqrt(count_i * count_j) + self.config.shrink
+        similarity = together / np.maximum(size, 1e-9)
+        return np.bincount(row, like_i * similarity, len(asked.item))
+
+
+class LogisticStackConfig(Config):
+    """Similarity and regression."""
+
+    shrink: NonNegativeFloat = Field(10.0, description='Of item-kNN.')
+    penalty: PositiveFloat = Field(1.0, description='Of squared coefficients.')
+    draws: PositiveInt = Field(4, description='Supports drawn for each training user.')
+
+
+class LogisticStack(FewShotBaseline):
+    """Logistic regression on the item-kNN score and bins of popularity.
+
+    One model for each support size that occurs, fitted on the training users with
+    supports of that size drawn at random; a user's own likes are left out of what
+    scores are counted from.
+    """
+
+    Config = LogisticStackConfig
+    GRID: ClassVar[dict[str, tuple]] = {
+        'shrink': (3.0, 10.0, 30.0),
+        'penalty': (0.1, 1.0, 10.0),
+    }
+    predicts_labels = True
+    # Items that nobody liked have a bin of their own: they are liked more often than
+    # those with one or two likes, where negatives were sampled by users.
+    EDGES = (1, 2, 3, 5, 9, 17, 33, 65)
+
+    def _fit(self, known: Part) -> None:
+        self.knn_ = ItemKNN(shrink=self.config.shrink)
+        self.knn_.num_tasks_, self.knn_.num_items_ = self.num_tasks_, self.num_items_
+        self.knn_._fit(known)
+        self.known_, self.models_ = known, {}
+
+    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
+        size = int(np.bincount(given.task).max())
+        if size not in self.models_:
+            self.models_[size] = self._fit_size(size)
+        features = self._features(given, asked, num_tasks)
+        return self.models_[size].predict_proba(features)[:, 1]
+
+    def _fit_size(self, size: int) -> object:
+        from sklearn.linear_model import LogisticRegression
+
+        count = np.bincount(self.known_.task)
+        enough = (count > size)[self.known_.task]
+        kept = Part(*(values[enough] for values in self.known_))
+        features, labels = [], []
+        for draw in range(self.config.draws):
+            given, asked = deal(kept, size, draw)
+            features.append(self._features(given, asked, len(count), own=True))
+            labels.append(asked.label)
+        model = LogisticRegression(C=1 / self.config.penalty, max_iter=1000)
+        return model.fit(np.concatenate(features), np.concatenate(labels))
+
+    def _features(
+        self, given: Part, asked: Part, num_tasks: int, own: bool = False
+    ) -> np.ndarray:
+        score = self.knn_.sums(given, asked, num_tasks, own)
+        count = self.knn_.likes_[asked.item] - (asked.label if own else 0)
+        bins = np.eye(len(self.EDGES) + 1)[np.digitize(count, self.EDGES)]
+        return np.column_stack([np.sqrt(score), score > 0, bins])
+
+
+def deal(part: Part, size: int, seed: int) -> tuple[Part, Part]:
+    """Each task's interactions in random order: the first as support, then a query."""
+    keys = np.random.default_rng(seed).random(len(part.task))
+    order = np.lexsort((keys, part.task))
+    count = np.bincount(part.task)
+    place = np.arange(len(order)) - (count.cumsum() - count)[part.task[order]]
+    rows = order[place < size], order[place >= size]
+    return tuple(Part(*(values[index] for values in part)) for index in rows)
+
+
+class SVDConfig(Config):
+    """Factors."""
+
+    rank: PositiveInt = Field(16, description='Number of singular vectors.')
+    damping: PositiveFloat = Field(10.0, description="Of items' likes, in users.")
+
+
+class SVDFoldIn(FewShotBaseline):
+    r"""Projects the liked part of the support onto the leading item vectors.
+
+    .. math::
+        s_t = x_t D V_r V_r^\top, \quad X D \approx U_r \Sigma_r V_r^\top, \quad
+        D = \mathrm{diag}(n_j + \lambda)^{-1/2}
+
+    with :math:`X` the likes of training users and :math:`n_j` those of item j.
+    """
+
+    Config = SVDConfig
+    GRID: ClassVar[dict[str, tuple]] = {
+        'rank': (4, 8, 16, 32, 64),
+        'damping': (1.0, 10.0, 100.0),
+    }
+
+    def _fit(self, known: Part) -> None:
+        count = np.bincount(known.item, known.label, self.num_items_)
+        self.scale_ = 1 / np.sqrt(count + self.config.damping)
+        scaled = known.label * self.scale_[known.item]
+        liked = matrix(known, scaled, (self.num_tasks_, self.num_items_))
+        self.items_ = item_vectors(liked, self.config.rank)
+
+    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
+        scaled = given.label * self.scale_[given.item]
+        row = matrix(given, scaled, (num_tasks, self.num_items_)) @ self.items_
+        return np.einsum('nr,nr->n', row[asked.task], self.items_[asked.item])
+
+
+def item_vectors(rows: sp.csr_array, rank: int) -> np.ndarray:
+    """The leading right singular vectors, :obj:`[items, rank]`."""
+    from sklearn.decomposition import TruncatedSVD
+
+    rank = min(rank, min(rows.shape) - 1)
+    svd = TruncatedSVD(rank, algorithm='randomized', n_iter=7, random_state=0)
+    return svd.fit(sp.csr_matrix(rows)).components_.T
+
+
+class ResidualKNNConfig(Config):
+    """Similarity of residuals."""
+
+    shrink: NonNegativeFloat = Field(30.0, description='Shrinkage, in users.')
+    damping: PositiveFloat = Field(0.3, description='Of the weighted mean.')
+
+
+class ResidualKNN(FewShotBaseline):
+    r"""Adds the residuals of similar items to item bias and support mean.
+
+    .. math::
+        \hat{r}_{tj} = b_{tj} + \frac{\sum_{i \in S_t} w_{ij} e_{ti}}{\sum_{i \in
+        S_t} |w_{ij}| + \delta}, \quad w_{ij} = \frac{n_{ij}}{n_{ij} + \lambda}
+        \cos(e_i, e_j)
+
+    with :math:`b` the :class:`SupportMean`, :math:`e` the residuals of the training
+    users and :math:`n_{ij}` the number of those who rated both items.
+    """
+
+    Config = ResidualKNNConfig
+    GRID: ClassVar[dict[str, tuple]] = {
+        'shrink': (10.0, 30.0, 100.0),
+        'damping': (0.1, 0.3, 1.0, 3.0),
+    }
+    predicts_labels = True
+
+    def _fit(self, known: Part) -> None:
+        self.base_ = _support_mean(self, known)
+        shape = (self.num_tasks_, self.num_items_)
+        rest = matrix(known, self.base_.residual(known, self.num_tasks_), shape)
+        rated = matrix(known, np.ones(len(known.item)), shape)
+        product, together = (rest.T @ rest).toarray(), (rated.T @ rated).toarray()
+        norm = np.sqrt(product.diagonal())
+        cosine = product / np.maximum(np.outer(norm, norm), 1e-9)
+        self.weight_ = cosine * together / (together + self.config.shrink)
+
+    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
+        row, column = pairs_of(asked, given, num_tasks)
+        weight = self.weight_[given.item[column], asked.item[row]]
+        rest = self.base_.residual(given, num_tasks)[column]
+        total = np.bincount(row, weight * rest, len(asked.item))
+        size = np.bincount(row, np.abs(weight), len(asked.item))
+        base = self.base_._score(given, asked, num_tasks)
+        return base + total / (size + self.config.damping)
+
+
+class ResidualSVDConfig(Config):
+    """Factors of residuals."""
+
+    rank: PositiveInt = Field(4, description='Number of singular vectors.')
+    penalty: PositiveFloat = Field(30.0, description="Of a new user's vector.")
+
+
+class ResidualSVD(FewShotBaseline):
+    r"""Folds a new user into the leading subspace of the items' residuals.
+
+    .. math::
+        \hat{r}_{tj} = b_{tj} + p_t^\top v_j, \quad p_t = \Big( \sum_{i \in S_t}
+        v_i v_i^\top + \lambda I \Big)^{-1} \sum_{i \in S_t} e_{ti} v_i
+
+    with :math:`b` the :class:`SupportMean`, :math:`e` the residuals and :math:`v_i`
+    the leading right singular vectors of those of training users, scaled to a mean
+    square of 1.
+    """
+
+    Config = ResidualSVDConfig
+    GRID: ClassVar[dict[str, tuple]] = {
+        'rank': (1, 2, 4, 8, 16),
+        'penalty': (10.0, 30.0, 100.0, 300.0, 1000.0),
+    }
+    predicts_labels = True
+
+    def _fit(self, known: Part) -> None:
+        self.base_ = _support_mean(self, known)
+        rest = self.base_.residual(known, self.num_tasks_)
+        rows = matrix(known, rest, (self.num_tasks_, self.num_items_))
+        items = item_vectors(rows, self.config.rank)
+        self.items_ = items * np.sqrt(items.size / np.square(items).sum())
+
+    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
+        shape, rank = (num_tasks, self.num_items_), self.items_.shape[1]
+        products = self.items_[:, :, None] * self.items_[:, None, :]
+        ones = matrix(given, np.ones(len(given.item)), shape)
+        gram = ones @ products.reshape(self.num_items_, -1)
+        gram = gram.reshape(-1, rank, rank) + self.config.penalty * np.eye(rank)
+        rest = matrix(given, self.base_.residual(given, num_tasks), shape)
+        taste = np.linalg.solve(gram, (rest @ self.items_)[:, :, None])[:, :, 0]
+        liking = np.einsum('nr,nr->n', taste[asked.task], self.items_[asked.item])
+        return self.base_._score(given, asked, num_tasks) + liking
+
+
+def _support_mean(owner: FewShotBaseline, known: Part) -> SupportMean:
+    """The :class:`SupportMean` at its defaults on the interactions of another fit."""
+    base = SupportMean()
+    base.num_tasks_, base.num_items_ = owner.num_tasks_, owner.num_items_
+    base._fit(known)
+    return base
