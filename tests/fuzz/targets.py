@@ -93,7 +93,7 @@ def _read_tables(ratings: str, users: str, items: str, folder: Path) -> object:
 
 def _read_files(ratings: str, users: str, items: str, folder: Path) -> object:
     return (
-        read_file(folder / ratings, roles=ROLES, kinds={'user': 'int'}),
+        read_file(folder / ratings, roles=ROLES, id_dtypes={'user': 'int'}),
         read_file(folder / users, roles={'user': 'user'}),
         read_file(folder / items, roles={'item': 'item'}, lists=['genre']),
     )

@@ -88,7 +88,7 @@ def test_files_hold_what_was_written(tables, suffix):
         read = read_tables(*paths)
         roles = {name: name for name in ('user', 'item', 'rating')}
         kinds = {'user': 'str', 'item': 'str'}
-        ours = read_file(paths[0], roles=roles, kinds=kinds)
+        ours = read_file(paths[0], roles=roles, id_dtypes=kinds)
         assert sorted(p.name for p in Path(folder).iterdir()) == sorted(
             path.name for path in paths
         )
