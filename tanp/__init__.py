@@ -2,10 +2,9 @@
 
 from tanp.catalogue import CatalogueScorer
 from tanp.episodes import Episodes
-from tanp.inference import Prediction, predict, predict_ensemble
+from tanp.inference import Prediction, evaluate, predict, predict_ensemble
 from tanp.loader import EpisodeBatch, EpisodeLoader
 from tanp.loss import tanp_loss
-from tanp.metrics import evaluate
 from tanp.model import TaNP, TaskOutput
 from tanp.recommend import Recommendation, recommend
 from tanp.serialization import load_model, save_model

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from agnn_pyg.base.metrics import list_metrics, pad_lists
 from tanp.episodes import Episodes
 from tanp.loader import EpisodeLoader
 from tanp.loss import LIKELIHOODS
@@ -174,3 +175,38 @@ def check_episodes(model: TaNP, episodes: Episodes) -> None:
             f'{model.likelihood} likelihood (got {least:g} to {most:g}); rescale them, '
             f"or use likelihood 'gaussian'"
         )
+
+
+def evaluate(
+    episodes: Episodes,
+    predicted: Tensor,
+    ks: Sequence[int] = (5, 10),
+    relevant: float = 0.5,
+) -> dict[str, Tensor]:
+    """The metrics of predictions by any model, one value a task.
+
+    Args:
+        episodes (Episodes): The tasks.
+        predicted (Tensor): One value a query interaction, in the order of
+            :meth:`~tanp.episodes.Episodes.query_index`.
+        ks (sequence, optional): Cut-offs. (default: :obj:`(5, 10)`)
+        relevant (float, optional): Labels above it are relevant. (default: :obj:`0.5`)
+
+    Returns:
+        See :func:`~agnn_pyg.base.metrics.list_metrics`, with those of TaNP's published
+        code.
+
+    Raises:
+        ValueError: If a cut-off exceeds the query of a task, or the number of
+            predictions is another than that of query interactions.
+    """
+    index = episodes.query_index()
+    if predicted.size() != index.size():
+        raise ValueError(
+            f"'predicted' must hold one value a query interaction, {len(index)} (got "
+            f'size {list(predicted.size())})'
+        )
+    task = torch.repeat_interleave(episodes.num_query)
+    label = episodes.label[index].to(predicted.dtype)
+    mask, predicted, label = pad_lists(task, predicted, label)
+    return list_metrics(predicted, label, mask, ks, relevant, published=True)

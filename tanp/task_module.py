@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.base.callbacks import EpochMeans
+from agnn_pyg.base.metrics import list_metrics
 from tanp.inference import check_episodes
 from tanp.loader import EpisodeBatch, EpisodeLoader
 from tanp.loss import LIKELIHOODS, tanp_loss
-from tanp.metrics import episode_metrics
 from tanp.model import TaNP
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -33,7 +33,7 @@ class TaskModule(pl.LightningModule):
 
     Every epoch logs the terms of the loss, averaged over tasks, and the
     validation metrics: the mean negative log-likelihood (:obj:`val_loss`) and
-    those of :func:`~tanp.metrics.episode_metrics`, each a mean over tasks.
+    those of :func:`~agnn_pyg.base.metrics.list_metrics`, each a mean over tasks.
 
     Args:
         model (TaNP): The model to train.
@@ -149,12 +149,13 @@ class TaskModule(pl.LightningModule):
         metrics = {'loss': output.rows.pad(error).sum(-1) / count}
         predicted = output.rows.pad(predict(output.score))
         ks = [k for k in self.ks if k <= int(count.min())]
-        metrics |= episode_metrics(
+        metrics |= list_metrics(
             self._given(predicted),
             self._given(batch.query_label),
             mask,
             ks,
             self._given(self.relevant),
+            published=True,
         )
         self._validated.append(metrics)
 

@@ -1,6 +1,5 @@
 """The formulas against the published code's own numbers, in double precision."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,6 @@ import torch
 
 from tanp.loader import EpisodeBatch
 from tanp.loss import clustering_loss, kl_divergence, tanp_loss, target_distribution
-from tanp.metrics import tie_counting_metrics
 from tanp.model import TaNP, TaskOutput
 from tanp.nn import ClusterMemory, Gaussian, LatentEncoder, ModulatedDecoder, SetEncoder
 from tanp.nn.rows import rows_of
@@ -256,24 +254,3 @@ def test_clustering(golden):
         (gradient,) = torch.autograd.grad(loss, assignment)
         held = expected.get('grad_C_targets_held_fixed', expected['grad_C'])
         assert close(gradient, held)
-
-
-@pytest.mark.parametrize('kind', ['binary', 'ratings', 'edge'])
-@pytest.mark.parametrize('k', [5, 7, 10])
-def test_metrics(kind, k):
-    cases = json.loads((GOLDEN / 'metrics.json').read_text())[kind]
-    score, label = (
-        padded([torch.tensor(c[n], dtype=torch.double) for c in cases], torch.nan)
-        for n in ('scores', 'truth')
-    )
-    found = tie_counting_metrics(score, label, ~label.isnan(), k)
-    for ours, theirs in (
-        ('tie_precision', 'precision'),
-        ('tie_ap', 'ap'),
-        ('ndcg', 'ndcg'),
-    ):
-        values = [case['at'][str(k)][theirs] for case in cases]
-        expected = torch.tensor(
-            [torch.nan if v is None else v for v in values], dtype=torch.double
-        )
-        assert torch.allclose(found[ours], expected, 1e-9, 1e-9, equal_nan=True)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tanp.inference import predict, predict_ensemble
+from tanp.inference import evaluate, predict, predict_ensemble
 from tanp.loader import EpisodeLoader
 from tests.tanp.conftest import VARIANTS
 from tests.tanp.test_model import ATTRIBUTES
@@ -135,3 +135,19 @@ def test_an_ensemble_of_what_does_not_fit(small, tasks):
     for models in ([small()], [small(), small('published')]):
         with pytest.raises(ValueError, match="'models' must be two or more"):
             predict_ensemble(models, EpisodeLoader(tasks))
+
+
+def test_predictions_of_any_model_are_evaluated_by_task(tasks):
+    tasks = tasks.at_least(6)
+    label = tasks.label[tasks.query_index()]
+    perfect = evaluate(tasks, label, ks=(1, 3))
+    assert perfect['mse'].eq(0).all()
+    assert perfect['ndcg@3'].nan_to_num(1).eq(1).all()
+    assert perfect['published_precision@3'].eq(1).all()
+    error = torch.arange(len(label)).double()
+    shifted = evaluate(tasks, label + error, ks=())
+    parts = error.split(tasks.num_query.tolist())
+    expected = [float(part.square().mean()) for part in parts]
+    assert shifted['mse'].tolist() == pytest.approx(expected)
+    with pytest.raises(ValueError, match="'predicted'"):
+        evaluate(tasks, label[1:])

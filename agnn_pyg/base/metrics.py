@@ -1,0 +1,276 @@
+r"""How well predictions rate and rank: many lists at once, ties in no order.
+
+Ranking metrics take padded scores, labels and a mask, each :obj:`[B, n]`, and give one
+value a list, :obj:`[B]`, NaN where a list leaves it undefined.
+
+One rule for ties: items of equal scores are in no order, and each metric is its mean
+over all orders of them (McSherry and Najork, "Computing Information Retrieval
+Performance Measures Efficiently in the Presence of Tied Scores", 2008). It does not
+depend on the order of the rows, and equal scores for all items are as good as a random
+order. For nDCG this is what scikit-learn does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def rating_metrics(predicted: Any, rating: Any) -> dict[str, float]:
+    """The errors :obj:`rmse` and :obj:`mae` of all predictions, in double precision.
+
+    Args:
+        predicted: Predictions, :obj:`[R]`.
+        rating: Ratings, :obj:`[R]`.
+
+    Raises:
+        ValueError: If there is none, counts differ, or a value is not finite.
+    """
+    values = {'predicted': predicted, 'rating': rating}
+    predicted, rating = (np.asarray(v, float) for v in values.values())
+    if predicted.shape != rating.shape or not rating.size:
+        raise ValueError(
+            f"'predicted' must hold a value for each of {rating.size} ratings, one at "
+            f'least (got {predicted.size})'
+        )
+    for name, value in zip(values, (predicted, rating), strict=True):
+        bad = np.flatnonzero(~np.isfinite(value))
+        if len(bad):
+            raise ValueError(
+                f"'{name}' must be finite (got {value[bad[0]]} in row {bad[0]}, the "
+                f'first of {len(bad):,}); drop these rows'
+            )
+    error = predicted - rating
+    return {
+        'rmse': float(np.sqrt(np.square(error).mean())),
+        'mae': float(np.abs(error).mean()),
+    }
+
+
+def list_metrics(
+    predicted: Tensor,
+    label: Tensor,
+    mask: Tensor,
+    ks: Sequence[int] = (5, 10),
+    relevant: float = 0.5,
+    published: bool = False,
+) -> dict[str, Tensor]:
+    """Errors (:obj:`mse`, :obj:`mae`), :obj:`auc`, and ranking metrics at cut-offs.
+
+    Args:
+        predicted (Tensor): Predictions, which are ranked by, too.
+        label (Tensor): Labels.
+        mask (Tensor): True for items, false for padding.
+        ks (sequence, optional): Cut-offs, in names such as :obj:`"ndcg@5"`.
+            (default: :obj:`(5, 10)`)
+        relevant (float, optional): Labels above it are relevant. (default: :obj:`0.5`)
+        published (bool, optional): Add :func:`published_metrics`.
+            (default: :obj:`False`)
+    """
+    error = (predicted - label).masked_fill(~mask, 0)
+    metrics = {
+        'mse': error.square().sum(-1) / mask.sum(-1),
+        'mae': error.abs().sum(-1) / mask.sum(-1),
+        'auc': auc(predicted, label, mask, relevant),
+    }
+    for k in ks:
+        at_k = ranking_metrics(predicted, label, mask, k, relevant)
+        if published:
+            at_k |= published_metrics(predicted, label, mask, k)
+        metrics |= {f'{name}@{k}': value for name, value in at_k.items()}
+    return metrics
+
+
+def ranking_metrics(
+    score: Tensor, label: Tensor, mask: Tensor, k: int, relevant: float = 0.5
+) -> dict[str, Tensor]:
+    r"""The standard ranking metrics at k.
+
+    Args:
+        score (Tensor): Scores to rank by, the highest first.
+        label (Tensor): Labels.
+        mask (Tensor): True for items, false for padding.
+        k (int): Places that count. Of a shorter list, the rest of them is no hit.
+        relevant (float, optional): Labels above it are relevant. (default: :obj:`0.5`)
+
+    Returns:
+        Undefined for a list without relevant items: :obj:`precision` (hits / k),
+        :obj:`recall` (hits / relevant items), :obj:`hit` (whether there is one),
+        :obj:`ap` (precision at each hit, summed and divided by the most hits there can
+        be), :obj:`rr` (one over the place of the first hit, or 0). Undefined without
+        a gain: :obj:`ndcg`, with gains :math:`2^y - 1` and discounts
+        :math:`\log_2(\text{place} + 1)`. Means over lists of the last three are MAP,
+        MRR and nDCG.
+
+    Raises:
+        ValueError: If a score is not finite, or k is not positive.
+    """
+    if k < 1:
+        raise ValueError(f"'k' must be at least 1 (got {k})")
+    is_relevant, gain = _exact((label > relevant) & mask), _exact(label).exp2() - 1
+    ranking = _Ranking.of(score, mask)
+    place = torch.arange(1, score.size(-1) + 1, device=score.device)
+
+    def total(value: Tensor) -> Tensor:
+        return value.masked_fill(place > k, 0).sum(-1)
+
+    size, found = ranking.size, ranking.sum_of(is_relevant)
+    hit = found / size
+    drawn = place - 1 - ranking.start  # items of the same score at higher places
+    # Expected hits up to a place that is a hit itself.
+    others = drawn * (found - 1) / (size - 1).clamp(min=1)
+    hits = ranking.sum_before(is_relevant) + 1 + others
+    # Chance of no hit up to a place: items of a score are drawn without replacement.
+    none = ((size - found - drawn).clamp(min=0) / (size - drawn)).cumprod(-1)
+    first = torch.cat([1 - none[:, :1], none[:, :-1] - none[:, 1:]], dim=-1)
+    discount = (place + 1).log2().reciprocal()
+    ideal = gain.masked_fill(~mask, -torch.inf).sort(dim=-1, descending=True).values
+    ideal = ideal.masked_fill(ideal.isinf(), 0)
+    gain = ranking.sum_of(gain.masked_fill(~mask, 0)) / size
+    count = is_relevant.sum(-1)
+    metrics = {
+        'precision': total(hit) / k,
+        'recall': total(hit) / count,
+        'hit': total(first),
+        'ap': total(hit * hits / place) / count.clamp(max=k),
+        'rr': total(first / place),
+    }
+    metrics = {n: v.masked_fill(count == 0, torch.nan) for n, v in metrics.items()}
+    return metrics | {'ndcg': total(gain * discount) / total(ideal * discount)}
+
+
+def auc(score: Tensor, label: Tensor, mask: Tensor, relevant: float = 0.5) -> Tensor:
+    """The fraction of (relevant, other) pairs in the right order; ties count half.
+
+    Undefined for a list without relevant or without other items.
+    """
+    is_relevant = _exact((label > relevant) & mask)
+    is_other = _exact(mask) - is_relevant
+    ranking = _Ranking.of(score, mask)
+    higher = ranking.sum_before(is_other) + ranking.sum_of(is_other) / 2
+    hit = ranking.sum_of(is_relevant) / ranking.size
+    pairs = is_relevant.sum(-1) * is_other.sum(-1)
+    return (hit * (is_other.sum(-1, keepdim=True) - higher)).sum(-1) / pairs
+
+
+def published_metrics(
+    score: Tensor, label: Tensor, mask: Tensor, k: int
+) -> dict[str, Tensor]:
+    r"""Precision, AP and RR at k by the definitions of TaNP's published code.
+
+    *Wanted* are the k largest labels, with repeats. Going down the ranking, a place is
+    a hit if its label is still wanted, and one copy of it is then taken out. With
+    labels 0 and 1 and fewer than k positives, zeros are wanted, too, so a random
+    ranking does well. Items of equal scores keep the order of the list. Published
+    figures of nDCG are of the usual kind, see :func:`ranking_metrics`.
+
+    Returns:
+        :obj:`published_precision` (hits / k), :obj:`published_ap` (precision at each
+        hit, summed and divided by k) and :obj:`published_rr` (one over the first place
+        with a label that is wanted at the start, or 0).
+
+    Raises:
+        ValueError: If a score is not finite, or k exceeds the shortest list.
+    """
+    shortest = int(mask.sum(-1).min())
+    if not 1 <= k <= shortest:
+        raise ValueError(
+            f"'k' must be from 1 to {shortest}, the length of the shortest list (got "
+            f'{k}); leave short lists out, or lower it'
+        )
+    ranked = label.gather(-1, _order(score, mask)[:, :k])
+    wanted = label.masked_fill(~mask, -torch.inf).topk(k, dim=-1).values
+    before = (ranked[:, :, None] == ranked[:, None, :]).tril(-1).sum(-1)
+    copies = (ranked[:, :, None] == wanted[:, None, :]).sum(-1)
+    hit = (before < copies).to(score.dtype)
+    place = torch.arange(1, k + 1, device=score.device)
+    return {
+        'published_precision': hit.mean(-1),
+        'published_ap': (hit * hit.cumsum(-1) / place).mean(-1),
+        'published_rr': ((copies > 0) / place).amax(-1),
+    }
+
+
+def pad_lists(group: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+    """Rows of several lists, in any order, as padded lists.
+
+    Args:
+        group (Tensor): The list of each row, such as its user, :obj:`[R]`.
+        *values (Tensor): What to pad, :obj:`[R]` each.
+
+    Returns:
+        A mask and the padded values, each :obj:`[B, n]`, the lists by ascending group
+        and their rows in the order given.
+    """
+    order = group.argsort(stable=True)
+    _, row, size = group[order].unique_consecutive(
+        return_inverse=True, return_counts=True
+    )
+    column = torch.arange(len(group), device=group.device)
+    column = column - (size.cumsum(0) - size)[row]
+    most = int(size.max()) if len(size) else 0
+    mask = torch.arange(most, device=group.device) < size[:, None]
+    padded = []
+    for value in values:
+        padded.append(value.new_zeros(len(size), most))
+        padded[-1][row, column] = value[order]
+    return mask, *padded
+
+
+class _Ranking(NamedTuple):
+    """Lists by falling score, and the group of equal scores that a place is in.
+
+    Attributes:
+        order: The item at each place, :obj:`[B, n]`, as the next two.
+        start: The first place of the group, from 0.
+        stop: The place after it.
+    """
+
+    order: Tensor
+    start: Tensor
+    stop: Tensor
+
+    @classmethod
+    def of(cls, score: Tensor, mask: Tensor) -> _Ranking:
+        order = _order(score, mask)
+        ranked = score.masked_fill(~mask, -torch.inf).gather(-1, order)
+        num_items = score.size(-1)
+        place = torch.arange(num_items, device=score.device)
+        is_first = F.pad(ranked[:, 1:] != ranked[:, :-1], (1, 0), value=True)
+        start = torch.where(is_first, place, 0).cummax(-1).values
+        stop = torch.where(is_first, place, num_items)[:, 1:]
+        stop = F.pad(stop, (0, 1), value=num_items).flip(-1).cummin(-1).values.flip(-1)
+        return cls(order, start, stop)
+
+    @property
+    def size(self) -> Tensor:
+        return self.stop - self.start
+
+    def sum_of(self, value: Tensor) -> Tensor:
+        """The sum over the items of the group, for values of items."""
+        sums = self._sums(value)
+        return sums.gather(-1, self.stop) - sums.gather(-1, self.start)
+
+    def sum_before(self, value: Tensor) -> Tensor:
+        """The sum over all items of higher scores."""
+        return self._sums(value).gather(-1, self.start)
+
+    def _sums(self, value: Tensor) -> Tensor:
+        return F.pad(value.gather(-1, self.order).cumsum(-1), (1, 0))
+
+
+def _order(score: Tensor, mask: Tensor) -> Tensor:
+    if not score[mask].isfinite().all():
+        raise ValueError("'score' must be finite; it is not for some item")
+    score = score.masked_fill(~mask, -torch.inf)
+    return score.argsort(dim=-1, descending=True, stable=True)
+
+
+def _exact(value: Tensor) -> Tensor:
+    """Double precision, where a device has it."""
+    return value.float() if value.device.type == 'mps' else value.double()
