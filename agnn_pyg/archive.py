@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,19 +11,17 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
+from agnn_pyg.base.frames import RatingScale
 from agnn_pyg.base.store import load_module, read_store, write_store
-from agnn_pyg.fitting import Fitted
+from agnn_pyg.fitting import Fitted, Side
 from agnn_pyg.kernel.feature_map import RelationMap
 from agnn_pyg.kernel.scenarios import Messages
 from agnn_pyg.model import AGNN
-from agnn_pyg.node_table import NodeTable
 
 if TYPE_CHECKING:
     from agnn_pyg.recommender import AGNNRecommender
 
-VERSION = 5
-# Settings that are tuples.
-TUPLES = ('cold_rate', 'message_patterns', 'message_kinds')
+VERSION = 6
 
 
 def save_recommender(
@@ -30,10 +29,9 @@ def save_recommender(
 ) -> None:
     """Writes a recommender, see :meth:`AGNNRecommender.save`."""
     config = {
-        'settings': recommender.get_params(),
+        'settings': recommender.config.to_dict(),
         'model': fitted.model_config,
-        'rating_range': fitted.rating_range,
-        'unit': fitted.unit,
+        'scale': dataclasses.asdict(fitted.scale),
         'history': fitted.history,
         'best_epoch': fitted.best_epoch,
         'tables': {side: table.to_dict() for side, table in fitted.tables.items()},
@@ -54,13 +52,8 @@ def load_recommender(
     """Reads what :func:`save_recommender` wrote: settings and fit."""
     config, tensors = read_store(path, kind, VERSION)
     try:
-        # JSON knows no tuples.
-        settings = {
-            name: tuple(value) if name in TUPLES else value
-            for name, value in config['settings'].items()
-        }
         tables = {
-            side: NodeTable.from_dict(state, tensors['table'][side])
+            side: Side.from_dict(state, tensors['table'][side])
             for side, state in config['tables'].items()
         }
         relations = {
@@ -81,14 +74,13 @@ def load_recommender(
             model.eval(),
             config['model'],
             relations,
-            tuple(config['rating_range']),
-            config['unit'],
+            RatingScale(**config['scale']),
             config['history'],
             config['best_epoch'],
         )
     except Exception as error:
         raise ValueError(f"'{path}' is damaged ({error!r})") from error
-    return settings, fitted
+    return config['settings'], fitted
 
 
 def _flat(graph: HeteroData) -> dict[str, Tensor]:

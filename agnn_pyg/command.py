@@ -180,9 +180,9 @@ def _recommender() -> type[AGNNRecommender]:
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
     settings = settings_of(args)
     if args.messages_for:
-        settings['message_patterns'] = tuple(args.messages_for)
+        settings['scenarios'] = tuple(args.messages_for)
     if args.network_only:
-        settings['message_share'] = 0.0
+        settings['kernel_weight'] = 0.0
     return settings
 
 
@@ -232,8 +232,8 @@ def _explain(args: argparse.Namespace) -> None:
 
 def _load(args: argparse.Namespace) -> tuple[AGNNRecommender, list]:
     model = _recommender().load(args.model).set_params(progress=False)
-    tables = model.fitted_.tables.values()
-    read_as_fitted(args, [f for table in tables for f in table.compared.fields])
+    encoders = (table.compared for table in model.fitted_.tables.values())
+    read_as_fitted(args, [c for e in encoders for c in e.column_encoders])
     files = ((args.users, ['user']), (args.items, ['item']))
     return model, [_read(args, path, model, needed) for path, needed in files]
 
@@ -245,7 +245,7 @@ def _read(
     needed: Sequence[str],
 ) -> pd.DataFrame | None:
     roles = {role: getattr(model, role) for role in ROLES}
-    kinds = {side: t.ids.kind for side, t in model.fitted_.tables.items()}
+    kinds = {side: t.ids.dtype for side, t in model.fitted_.tables.items()}
     return read(args, path, roles, needed, kinds)
 
 

@@ -5,20 +5,35 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
+from annotated_types import Gt, Le, MinLen
+from pydantic import Field
 
 from agnn_pyg.archive import load_recommender, save_recommender
-from agnn_pyg.base.attributes import Columns
-from agnn_pyg.base.frames import table_of, where
-from agnn_pyg.base.rules import check_rule, whole
-from agnn_pyg.base.settings import Settings
-from agnn_pyg.base.vocabulary import Vocabulary
+from agnn_pyg.base.checks import where
+from agnn_pyg.base.config import (
+    Config,
+    DropoutRate,
+    Estimator,
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    check_argument,
+)
+from agnn_pyg.base.frames import SIDES, as_table
+from agnn_pyg.base.recommender_config import (
+    ColumnsConfig,
+    EncoderConfig,
+    TrainingConfig,
+)
+from agnn_pyg.base.vocabulary import Vocabulary, read_ids
 from agnn_pyg.explain import Explanation, carriers, explain_pair
 from agnn_pyg.fitting import (
-    SIDES,
     Fitted,
     fit_frames,
     pair_rows,
@@ -29,10 +44,99 @@ from agnn_pyg.inference import predict
 from agnn_pyg.kernel.gates import KINDS
 from agnn_pyg.kernel.scenarios import PATTERNS
 from agnn_pyg.serving import Filter, serve, top_items
-from agnn_pyg.setting_rules import check_serving
 
 
-class AGNNRecommender(Settings):
+class GraphConfig(Config):
+    """The attribute graph."""
+
+    num_neighbors: NonNegativeInt = Field(
+        10, description='Neighbors a node draws; 0 switches the graph off.'
+    )
+    use_rating_proximity: bool = Field(
+        True, description='Compare nodes by their ratings, too.'
+    )
+    candidate_fraction: Annotated[float, Gt(0), Le(1)] = Field(
+        0.05,
+        description='The fraction of all nodes that are candidates for the neighbors '
+        'of a node, see :func:`~agnn_pyg.attribute_graph`.',
+    )
+    max_candidates: PositiveInt = Field(500, description='Candidates at most.')
+    num_neighbor_samples: PositiveInt = Field(
+        8, description='Draws of neighbors that a prediction is the mean of.'
+    )
+
+
+class NetworkConfig(Config):
+    """The network."""
+
+    channels: PositiveInt = Field(32, description='Size of embeddings.')
+    hidden_channels: PositiveInt = Field(
+        32, description="Size of the MLP's hidden layer."
+    )
+    dropout: DropoutRate = Field(0.0, description='Dropout.')
+    embedding_lr: PositiveFloat = Field(
+        3e-2, description='Learning rate of embeddings and biases of nodes.'
+    )
+    embedding_l2: NonNegativeFloat = Field(
+        0.01,
+        description='Penalty on embeddings of nodes, see :func:`~agnn_pyg.agnn_loss`.',
+    )
+    cold_dropout: tuple[Fraction, Fraction] = Field(
+        (0.1, 0.5),
+        description='The fractions of users and of items of a batch that are treated '
+        'as cold.',
+    )
+
+
+class KernelConfig(Config):
+    """The kernel model."""
+
+    kernel_weight: Fraction = Field(
+        0.75,
+        description='The weight of the kernel model in a prediction, the network has '
+        'the rest. With 0 the network is trained alone, which is less accurate and '
+        'takes a fraction of the time.',
+    )
+    scenarios: Annotated[tuple[Literal[tuple(PATTERNS)], ...], MinLen(1)] = Field(
+        tuple(PATTERNS),
+        description='Pairs that the kernel model is fitted for: :obj:`"warm"`, '
+        ':obj:`"user_cold"`, :obj:`"item_cold"`, :obj:`"both_cold"`. All others are '
+        'rated by the network alone. Time is in proportion to their number.',
+    )
+    components: Annotated[tuple[Literal[tuple(KINDS)], ...], MinLen(1)] = Field(
+        tuple(KINDS),
+        description='Components of the kernel: :obj:`"user"`, :obj:`"item"`, '
+        ':obj:`"attribute"`.',
+    )
+    num_factors: NonNegativeInt = Field(
+        64,
+        description='Features of each kernel between nodes that rated the same, or '
+        'rated it alike; 0 leaves these kernels out.',
+    )
+    kernel_steps: NonNegativeInt = Field(
+        12,
+        description='Steps that learn the hyperparameters of the kernel. They take '
+        'most of the time of a fit; twice as many bring little.',
+    )
+    cv_folds: int = Field(
+        5, ge=2, description='Parts of the ratings that are held out in turn for it.'
+    )
+
+
+class AGNNRecommenderConfig(
+    ColumnsConfig,
+    EncoderConfig,
+    GraphConfig,
+    NetworkConfig,
+    KernelConfig,
+    TrainingConfig,
+):
+    """Settings of :class:`AGNNRecommender`."""
+
+    reserved = ('rank', 'proximity', 'drawn', 'gate', 'message')
+
+
+class AGNNRecommender(Estimator):
     r"""Rates and recommends, for users and items known, new or unrated.
 
     Three frames in, predictions out. Whoever is not in the tables of the fit is
@@ -56,120 +160,12 @@ class AGNNRecommender(Settings):
     Ratings are numbers of any scale. Settings suit those of 1 to 5, to the spread of
     which others are brought, and predictions back from it.
 
-    Args:
-        user (str, optional): The column of user ids. (default: :obj:`"user"`)
-        item (str, optional): The column of item ids. (default: :obj:`"item"`)
-        rating (str, optional): The column of ratings.
-            (default: :obj:`"rating"`)
-        user_attributes (sequence or mapping, optional): Attribute columns of
-            users, see :class:`~agnn_pyg.AttributeEncoder`. (default: all but
-            those in which most values occur once, such as names, and those of
-            neither numbers nor texts, such as dates; a warning names them)
-        item_attributes (sequence or mapping, optional): Likewise of items.
-        min_count (int, optional): Rated users or items a value must occur in to
-            be embedded on its own. (default: :obj:`5`)
-        num_knots (int, optional): Knots of numeric columns.
-            (default: :obj:`16`)
-        num_neighbors (int, optional): Neighbours a node draws; 0 switches the
-            graph off. (default: :obj:`10`)
-        preference (bool, optional): Compare ratings, too.
-            (default: :obj:`True`)
-        pool (float, optional): See :func:`~agnn_pyg.attribute_graph`.
-            (default: :obj:`0.05`)
-        max_pool (int, optional): See there. (default: :obj:`500`)
-        channels (int, optional): Size of embeddings. (default: :obj:`32`)
-        hidden_channels (int, optional): Size of the MLP's hidden layer.
-            (default: :obj:`32`)
-        dropout (float, optional): (default: :obj:`0.0`)
-        epochs (int, optional): (default: :obj:`10`)
-        batch_size (int, optional): Ratings a training batch.
-            (default: 2048, or fewer where an epoch would have less than 32 batches)
-        lr (float, optional): Learning rate. (default: :obj:`3e-3`)
-        free_lr (float, optional): Learning rate of preferences and biases.
-            (default: :obj:`3e-2`)
-        preference_weight (float, optional): Penalty on preferences, see
-            :func:`~agnn_pyg.agnn_loss`. (default: :obj:`0.01`)
-        cold_rate (tuple, optional): The share of users and of items of a batch
-            that are treated as cold. (default: :obj:`(0.1, 0.5)`)
-        message_share (float, optional): The share of messages of ratings in a
-            prediction, see :class:`~agnn_pyg.RatingPropagation`; 0 trains and asks
-            the network alone, for less, in a fraction of the time.
-            (default: :obj:`0.75`)
-        message_patterns (sequence, optional): Pairs that messages are learnt for:
-            :obj:`"warm"`, :obj:`"user_cold"`, :obj:`"item_cold"`,
-            :obj:`"both_cold"`. All others are rated by the network alone. Time goes
-            with their number. (default: all)
-        message_kinds (sequence, optional): :obj:`"user"`, :obj:`"item"`,
-            :obj:`"attribute"`. (default: all)
-        message_shared (int, optional): Features of each of the relations by which
-            those are alike who rated the same, and rated it alike; 0 goes without.
-            (default: :obj:`64`)
-        message_steps (int, optional): Steps that gates learn. Most of the time of a
-            fit goes there; twice as many bring little. (default: :obj:`12`)
-        message_folds (int, optional): Parts of the ratings that are held out in
-            turn for it. (default: :obj:`5`)
-        patience (int, optional): Stop after so many epochs without a better
-            validation. (default: :obj:`None`)
-        draws (int, optional): Draws of neighbours that a prediction is the mean
-            of. (default: :obj:`8`)
-        seed (int, optional): (default: :obj:`0`)
-        progress (bool, optional): Show progress bars. (default: :obj:`False`)
-        accelerator (str, optional): Where to train, for Lightning.
-            (default: :obj:`"cpu"`)
-
     Attributes:
         fitted_: The trained model, its graph, ids and vocabularies; see
             :class:`~agnn_pyg.fitting.Fitted`.
     """
 
-    def __init__(
-        self,
-        user: str = 'user',
-        item: str = 'item',
-        rating: str = 'rating',
-        user_attributes: Columns | None = None,
-        item_attributes: Columns | None = None,
-        min_count: int = 5,
-        num_knots: int = 16,
-        num_neighbors: int = 10,
-        preference: bool = True,
-        pool: float = 0.05,
-        max_pool: int = 500,
-        channels: int = 32,
-        hidden_channels: int = 32,
-        dropout: float = 0.0,
-        epochs: int = 10,
-        batch_size: int | None = None,
-        lr: float = 3e-3,
-        free_lr: float = 3e-2,
-        preference_weight: float = 0.01,
-        cold_rate: tuple[float, float] = (0.1, 0.5),
-        message_share: float = 0.75,
-        message_patterns: Sequence[str] = tuple(PATTERNS),
-        message_kinds: Sequence[str] = tuple(KINDS),
-        message_shared: int = 64,
-        message_steps: int = 12,
-        message_folds: int = 5,
-        patience: int | None = None,
-        draws: int = 8,
-        seed: int = 0,
-        progress: bool = False,
-        accelerator: str = 'cpu',
-    ) -> None:
-        self.user, self.item, self.rating = user, item, rating
-        self.user_attributes, self.item_attributes = user_attributes, item_attributes
-        self.min_count, self.num_knots = min_count, num_knots
-        self.num_neighbors, self.preference = num_neighbors, preference
-        self.pool, self.max_pool = pool, max_pool
-        self.channels, self.hidden_channels = channels, hidden_channels
-        self.dropout, self.epochs, self.batch_size = dropout, epochs, batch_size
-        self.lr, self.free_lr = lr, free_lr
-        self.preference_weight, self.cold_rate = preference_weight, cold_rate
-        self.message_share, self.message_patterns = message_share, message_patterns
-        self.message_kinds, self.message_shared = message_kinds, message_shared
-        self.message_steps, self.message_folds = message_steps, message_folds
-        self.patience, self.draws, self.seed = patience, draws, seed
-        self.progress, self.accelerator = progress, accelerator
+    Config = AGNNRecommenderConfig
 
     def fit(
         self,
@@ -193,7 +189,7 @@ class AGNNRecommender(Settings):
             ValueError: If a table or a setting is unfit; the message says which row
                 or which value, and how to mend it.
         """
-        self.fitted_ = fit_frames(self, ratings, users, items, validation)
+        self.fitted_ = fit_frames(self.config, ratings, users, items, validation)
         return self
 
     def predict(
@@ -219,15 +215,14 @@ class AGNNRecommender(Settings):
             ValueError: If a pair names somebody or something that is in no
                 table, or a table is unfit.
         """
-        fitted = self._fitted()
-        serving = serve(self, fitted, users, items)
-        index = serving.nodes(
-            pair_rows(self, pairs, 'pairs', fitted.tables, serving.ids)
-        )
+        fitted, config = self._fitted(), self.config
+        serving = serve(config, fitted, users, items)
+        index = serving.nodes(pair_rows(config, pairs, 'pairs', serving.ids))
         rating = np.empty(0)
         if index.size(1):
-            loader = serving_loader(self, serving.graph, index)
-            rating = fitted.rated(predict(serving.model, loader, self.draws).numpy())
+            loader = serving_loader(config, serving.graph, index)
+            value = predict(serving.model, loader, config.num_neighbor_samples)
+            rating = fitted.scale.to_rating_scale(value.numpy())
         return pd.Series(rating, index=pairs.index, name=self.rating)
 
     def recommend(
@@ -261,10 +256,10 @@ class AGNNRecommender(Settings):
             ValueError: If somebody or something is unknown, or :obj:`k` is not
                 positive and whole.
         """
-        fitted = self._fitted()
-        k = check_rule(k, 'k', whole(1))
+        fitted, config = self._fitted(), self.config
+        k = check_argument('k', k, PositiveInt)
         frames = [self._frame('user', users), self._frame('item', items)]
-        serving = serve(self, fitted, *frames)
+        serving = serve(config, fitted, *frames)
         rows = [
             self._rows(side, frame, serving.ids[side])
             for side, frame in zip(SIDES, frames, strict=True)
@@ -273,13 +268,13 @@ class AGNNRecommender(Settings):
         rating = np.empty(0)
         if len(rows[0]) and len(rows[1]):
             user, item, rating = top_items(
-                self, serving, *rows, k, exclude_seen, filter
+                config, serving, *rows, k, exclude_seen, filter
             )
         result = pd.DataFrame(
             {
                 self.user: serving.ids['user'].values[rows[0]][user],
                 self.item: serving.ids['item'].values[rows[1]][item],
-                self.rating: fitted.rated(rating.astype(float)),
+                self.rating: fitted.scale.to_rating_scale(rating.astype(float)),
             }
         )
         return result.assign(rank=pd.Series(user).groupby(user).cumcount() + 1)
@@ -302,21 +297,21 @@ class AGNNRecommender(Settings):
         Raises:
             ValueError: As in :meth:`predict`.
         """
-        fitted = self._fitted()
-        serving = serve(self, fitted, users, items)
+        fitted, config = self._fitted(), self.config
+        serving = serve(config, fitted, users, items)
         pair = pd.DataFrame({self.user: [user], self.item: [item]})
         index = serving.nodes(
-            pair_rows(self, pair, 'the pair to explain', fitted.tables, serving.ids)
+            pair_rows(config, pair, 'the pair to explain', serving.ids)
         )
         parts, neighbours = explain_pair(
             serving.model,
             serving.graph,
             *index[:, 0].tolist(),
-            draws=self.draws,
-            **serving_options(self),
+            draws=config.num_neighbor_samples,
+            **serving_options(config),
         )
-        rating = float(fitted.rated(sum(parts.values())))
-        parts = {name: fitted.unit * part for name, part in parts.items()}
+        rating = float(fitted.scale.to_rating_scale(sum(parts.values())))
+        parts = {name: fitted.scale.unit * part for name, part in parts.items()}
         found = carriers(serving.model, serving.graph, *index[:, 0].tolist())
         frames = []
         for columns_of, side in itertools.product((neighbours, found), SIDES):
@@ -324,7 +319,7 @@ class AGNNRecommender(Settings):
             ids = serving.ids[side].values[columns.pop('node')]
             frames.append(pd.DataFrame({getattr(self, side): ids, **columns}))
         for carried in frames[2:]:
-            carried['message'] *= fitted.unit
+            carried['message'] *= fitted.scale.unit
         parts['clamped'] = rating - sum(parts.values())
         return Explanation(user, item, rating, parts, *frames)
 
@@ -348,8 +343,8 @@ class AGNNRecommender(Settings):
         """
         settings, fitted = load_recommender(cls.__name__, path)
         try:
-            recommender = cls(**settings)
-        except TypeError as error:
+            recommender = cls.from_dict(settings)
+        except ValueError as error:
             raise ValueError(f"'{path}' is damaged ({error})") from error
         recommender.fitted_ = fitted
         return recommender
@@ -357,7 +352,6 @@ class AGNNRecommender(Settings):
     def _fitted(self) -> Fitted:
         if not hasattr(self, 'fitted_'):
             raise ValueError("Call 'fit' first, or 'load' a recommender")
-        check_serving(self)
         return self.fitted_
 
     def _frame(self, side: str, given: Any) -> pd.DataFrame | None:
@@ -365,7 +359,7 @@ class AGNNRecommender(Settings):
         if given is None or isinstance(given, pd.DataFrame):
             return given
         column = getattr(self, side)
-        frame = table_of(given, f'{side}s', column)
+        frame = as_table(given, f'{side}s', column)
         unknown = self._rows(side, frame, self._fitted().tables[side].ids) < 0
         if unknown.any():
             raise ValueError(
@@ -380,4 +374,4 @@ class AGNNRecommender(Settings):
     ) -> np.ndarray:
         if frame is None:
             return np.arange(len(ids))
-        return ids.rows(frame, getattr(self, side), f'{side}s')
+        return ids.rows(read_ids(frame, getattr(self, side), f'{side}s'))

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from tqdm import tqdm
 
+from agnn_pyg.base.node_table import read_new_nodes
 from agnn_pyg.base.vocabulary import Vocabulary
 from agnn_pyg.fitting import SIDES, Fitted, serving_options
 from agnn_pyg.graph.cold_nodes import attach, attached_edges, widened
@@ -20,7 +21,7 @@ from agnn_pyg.model import AGNN
 
 if TYPE_CHECKING:
     from agnn_pyg.base.encoder import TokenBags
-    from agnn_pyg.recommender import AGNNRecommender
+    from agnn_pyg.recommender import AGNNRecommenderConfig
 
 Filter = Callable[[Hashable, np.ndarray], np.ndarray]
 
@@ -48,7 +49,7 @@ class Serving(NamedTuple):
 
 
 def serve(
-    settings: AGNNRecommender,
+    config: AGNNRecommenderConfig,
     fitted: Fitted,
     users: pd.DataFrame | None,
     items: pd.DataFrame | None,
@@ -58,19 +59,19 @@ def serve(
     for side, frame in zip(SIDES, (users, items), strict=True):
         table = fitted.tables[side]
         ids[side], node[side] = table.ids, np.arange(len(table.ids))
-        column = getattr(settings, side)
-        new = table.unknown(frame, column)
+        encoders = [table.embedded, table.compared]
+        new = read_new_nodes(frame, side, config, table.ids, encoders)
         if new is None:
             continue
-        values, attributes, profiles = table.encode(new, column)
+        values, (attributes, profiles) = new
         first, group = _distinct(attributes, profiles)
         attributes, profiles = attributes.take(first), profiles.take(first)
         edges = attached_edges(
             profiles,
             table.profiles,
-            pool=settings.pool,
-            max_pool=settings.max_pool,
-            seed=settings.seed,
+            pool=config.candidate_fraction,
+            max_pool=config.max_candidates,
+            seed=config.seed,
         )
         ids[side] = table.ids.append(values)
         node[side] = np.concatenate([node[side], len(table.ids) + group])
@@ -92,7 +93,7 @@ def _distinct(*bags: TokenBags) -> tuple[np.ndarray, np.ndarray]:
 
 
 def top_items(
-    settings: AGNNRecommender,
+    config: AGNNRecommenderConfig,
     serving: Serving,
     users: np.ndarray,
     items: np.ndarray,
@@ -103,7 +104,7 @@ def top_items(
     """The best-rated items of each user, best first.
 
     Args:
-        settings: Of the recommender.
+        config: The settings of the recommender.
         serving: Who and what is to be rated.
         users: Distinct positions among the ids of users.
         items: Distinct positions of items to choose from.
@@ -123,13 +124,13 @@ def top_items(
         serving.model,
         serving.graph,
         *(k.node for k in kinds),
-        draws=settings.draws,
-        **serving_options(settings),
+        draws=config.num_neighbor_samples,
+        **serving_options(config),
     )
     seen = _Seen(serving.graph, *(k.node for k in kinds)) if exclude_seen else None
     found, start = [], 0
     total = len(kinds[0].node)
-    with tqdm(total=total, unit='user', disable=not settings.progress) as bar:
+    with tqdm(total=total, unit='user', disable=not config.progress) as bar:
         for rating in rate_grid(serving.model, *sides):
             rating = rating.cpu()
             if seen is not None:

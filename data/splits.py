@@ -17,7 +17,7 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.base.frames import check_columns, nearest
+from agnn_pyg.base.checks import check_columns, nearest
 from data.tables import RatingTables
 
 __all__ = [

@@ -10,13 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.base.frames import check_columns, check_known
+from agnn_pyg.base.checks import check_columns
+from agnn_pyg.base.frames import SIDES, read_pairs, read_ratings
 from agnn_pyg.base.io import read_file
-from agnn_pyg.base.vocabulary import read_ids, read_rated_pairs
+from agnn_pyg.base.recommender_config import ColumnsConfig
+from agnn_pyg.base.vocabulary import read_ids
 
 __all__ = ['RatingTables', 'read_tables']
 
 PathLike = str | os.PathLike
+
+COLUMNS = ColumnsConfig()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,11 +49,11 @@ class RatingTables:
     ratings: pd.DataFrame
 
     def __post_init__(self) -> None:
-        read_rated_pairs(self.ratings, 'ratings', 'user', 'item', 'rating')
+        read_ratings(self.ratings, 'ratings', COLUMNS)
         for key in ('user', 'item'):
             frame, name = getattr(self, f'{key}s'), f'{key}s'
             check_columns(frame, name, [key])
-            read_ids(frame, key, name, distinct=True)
+            read_ids(frame, key, name).vocabulary()
         for name in ('users', 'items', 'ratings'):
             if getattr(self, name).empty:
                 raise ValueError(f"'{name}' must have a row (got 0); give one at least")
@@ -78,13 +82,10 @@ class RatingTables:
             ValueError: If an id is in neither table.
         """
         frame = self.ratings if pairs is None else pairs
-        check_columns(frame, 'ratings', ['user', 'item'])
-        found = []
-        for key, table in (('user', self.users), ('item', self.items)):
-            rows = pd.Index(table[key]).get_indexer(pd.Index(frame[key]))
-            check_known(frame, rows, key, 'ratings', f'{key}s')
-            found.append(rows.astype(np.int64))
-        return found[0], found[1]
+        tables = zip(SIDES, (self.users, self.items), strict=True)
+        ids = {side: read_ids(t, side, f'{side}s').vocabulary() for side, t in tables}
+        rows = read_pairs(frame, 'ratings', COLUMNS, ids)
+        return rows[0], rows[1]
 
     def with_ratings(self, ratings: pd.DataFrame) -> RatingTables:
         """Returns the same users and items with other ratings."""

@@ -13,9 +13,10 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from agnn_pyg.base.frames import check_columns, table_of, where
-from agnn_pyg.base.rules import check_rule, whole
-from agnn_pyg.base.vocabulary import Vocabulary, read_ids
+from agnn_pyg.base.checks import check_columns
+from agnn_pyg.base.config import NonNegativeInt, PositiveInt, check_argument
+from agnn_pyg.base.frames import as_table
+from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 from tanp.catalogue import CatalogueScorer
 from tanp.episodes import Episodes
 from tanp.frames import episodes_of_supports, episodes_to_rate
@@ -101,17 +102,17 @@ class AdaptedUsers:
                 an item.
         """
         fit = self.recommender
-        samples = check_rule(samples, 'samples', whole(0))
+        samples = check_argument('samples', samples, NonNegativeInt)
         check_columns(pairs, 'pairs', [fit.user, fit.item])
-        user = self._rows(pairs, 'pairs')
-        item = fit._item_rows(pairs, 'pairs')
+        user = self._rows(read_ids(pairs, fit.user, 'pairs'))
+        item = fit._item_rows(read_ids(pairs, fit.item, 'pairs'))
         if not len(user):
             columns = [fit.rating, *self._spread(samples)]
             return pd.DataFrame(columns=columns, index=pairs.index, dtype=float)
         made = [self._rate(model, user, item, samples) for model in self.models]
         rating, std = _average(made)
         columns = {fit.rating: self._clamped(rating)} | (
-            {} if std is None else {'std': fit.unit_ * std}
+            {} if std is None else {'std': fit.rating_scale_.unit * std}
         )
         return pd.DataFrame(columns, index=pairs.index)
 
@@ -145,15 +146,14 @@ class AdaptedUsers:
                 is not positive and whole.
         """
         fit = self.recommender
-        k = check_rule(k, 'k', whole(1))
-        samples = check_rule(samples, 'samples', whole(0))
+        k = check_argument('k', k, PositiveInt)
+        samples = check_argument('samples', samples, NonNegativeInt)
         rows = np.arange(len(self.users))
         if users is not None:
-            rows = self._rows(_each_once(users, 'users', fit.user), 'users')
+            rows = self._rows(_each_once(users, 'users', fit.user))
         choice = np.arange(len(fit.items_))
         if items is not None:
-            table = _each_once(items, 'items', fit.item)
-            choice = np.sort(fit._item_rows(table, 'items'))
+            choice = np.sort(fit._item_rows(_each_once(items, 'items', fit.item)))
         step = max(1, BLOCK_PAIRS // max(1, len(choice)))
         blocks = range(0, len(rows), step)
         parts = [
@@ -197,7 +197,7 @@ class AdaptedUsers:
             fit.rating: self._clamped(value[task, rank]),
         }
         if std is not None:
-            columns['std'] = fit.unit_ * std[task, order[task, rank]]
+            columns['std'] = fit.rating_scale_.unit * std[task, order[task, rank]]
         return pd.DataFrame(columns | {'rank': rank + 1})
 
     def _rate(
@@ -243,26 +243,23 @@ class AdaptedUsers:
         return ['std'] if samples or len(self.models) > 1 else []
 
     def _clamped(self, label: np.ndarray) -> np.ndarray:
-        fit = self.recommender
-        return (fit.unit_ * label + fit.centre_).clip(*fit.rating_range_)
+        return self.recommender.rating_scale_.to_rating_scale(label)
 
-    def _rows(self, frame: pd.DataFrame, name: str) -> np.ndarray:
-        column = self.recommender.user
-        rows = self.users.rows(frame, column, name)
-        if (rows < 0).any():
-            raise ValueError(
-                f"'{name}' names a user that was not adapted to, in "
-                f'{where(frame, rows < 0, column)}; add what this user has rated to '
-                f'the support'
-            )
+    def _rows(self, ids: IdColumn) -> np.ndarray:
+        rows = self.users.rows(ids)
+        ids.refuse(
+            rows < 0,
+            'names a user that was not adapted to in',
+            'add what this user has rated to the support',
+        )
         return rows
 
 
-def _each_once(given: Any, name: str, column: str) -> pd.DataFrame:
-    """A table of ids that holds none of them twice."""
-    table = table_of(given, name, column)
-    read_ids(table, column, name, distinct=True)
-    return table
+def _each_once(given: Any, name: str, column: str) -> IdColumn:
+    """Ids, or those of a table, none of which is repeated."""
+    ids = read_ids(as_table(given, name, column), column, name)
+    ids.vocabulary()
+    return ids
 
 
 def _average(

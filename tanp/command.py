@@ -182,7 +182,8 @@ def _recommend(args: argparse.Namespace) -> None:
 
 def _adapt(args: argparse.Namespace) -> tuple[TaNPRecommender, AdaptedUsers]:
     model = TaNPRecommender.load(args.model).set_params(progress=False)
-    read_as_fitted(args, model.user_encoder_.fields if model.user_encoder_ else [])
+    encoder = model.user_encoder_
+    read_as_fitted(args, [] if encoder is None else encoder.column_encoders)
     support = _read(args, args.support, model, ROLES)
     return model, model.adapt(support, _read(args, args.users, model, ['user']))
 
@@ -194,5 +195,5 @@ def _read(
     needed: Sequence[str],
 ) -> pd.DataFrame | None:
     roles = {role: getattr(model, role) for role in ROLES}
-    kinds = {'user': model.users_.kind, 'item': model.items_.kind}
+    kinds = {'user': model.users_.dtype, 'item': model.items_.dtype}
     return read(args, path, roles, needed, kinds)

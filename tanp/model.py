@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from agnn_pyg.base.encoder import TokenBags
+from tanp.config import check_arguments
 from tanp.inputs import InputEncoder, TaskInputs
 from tanp.loader import EpisodeBatch
-from tanp.model_rules import check_arguments
 from tanp.nn.attention import SupportAttention
 from tanp.nn.decoder import ModulatedDecoder
 from tanp.nn.encoder import Gaussian, LatentEncoder, SetEncoder

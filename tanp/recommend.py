@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
-from agnn_pyg.base.rules import Rule, check_rule, whole
+from agnn_pyg.base.config import PositiveInt, check_argument
 from tanp.catalogue import CatalogueScorer, PairScorer
 from tanp.episodes import Episodes
 from tanp.inference import check_episodes, evaluating
@@ -64,8 +65,7 @@ def recommend(
     left = model.inputs.num_items
     if exclude_support and len(episodes):
         left -= int(episodes.num_support.max())
-    must = f'from 1 to {left}, the items that are left to recommend'
-    check_rule(k, 'k', Rule(must, whole(1, left).allows))
+    check_argument('k', k, Annotated[int, Ge(1), Le(left)])
     item = torch.empty(len(episodes), k, dtype=torch.long)
     score = torch.empty(len(episodes), k, dtype=_weight(model).dtype)
     link = LIKELIHOODS[model.likelihood][1]
@@ -120,7 +120,7 @@ def _score_catalogue(
     scorer: CatalogueScorer | None,
 ) -> Iterator[tuple[Tensor, EpisodeBatch, Tensor]]:
     """Scores of all items, as :func:`predict_catalogue` takes them."""
-    check_rule(batch_size, 'batch_size', whole(1))
+    check_argument('batch_size', batch_size, PositiveInt)
     if not len(episodes):
         return
     check_tasks(episodes)

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from agnn_pyg.base.attributes import Columns, naming, with_constant, with_missing
+from agnn_pyg.base.config import Estimator
 from agnn_pyg.base.encoder import AttributeEncoder
-from agnn_pyg.base.frames import check_columns, check_known, where
-from agnn_pyg.base.settings import Settings
+from agnn_pyg.base.frames import Ratings, RatingScale, read_ratings
+from agnn_pyg.base.node_table import read_new_nodes
 from agnn_pyg.base.store import read_store, write_store
-from agnn_pyg.base.vocabulary import Vocabulary, read_ids, read_rated_pairs
+from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
 from tanp.adapted import AdaptedUsers, Scorers
+from tanp.config import TaNPRecommenderConfig
 from tanp.fitting import check_range, fit_frames
 from tanp.inputs import with_users
 from tanp.model import TaNP
 from tanp.serialization import build_model
-from tanp.setting_rules import check_serving
 
-VERSION = 4
+VERSION = 5
 
 
-class TaNPRecommender(Settings):
+class TaNPRecommender(Estimator):
     r"""Rates and recommends for users of whom a few interactions are known.
 
     Fitted once on the interactions of many users; then a new user's *support*,
@@ -44,91 +45,18 @@ class TaNPRecommender(Settings):
     the attributes at most. For items that arrive later, and for users without
     any interaction, there is :class:`agnn_pyg.recommender.AGNNRecommender`.
 
-    Args:
-        user (str, optional): The column of user ids. (default: :obj:`"user"`)
-        item (str, optional): The column of item ids. (default: :obj:`"item"`)
-        rating (str, optional): The column of ratings, or of labels 0 and 1.
-            (default: :obj:`"rating"`)
-        user_attributes (sequence or mapping, optional): Attribute columns of
-            users, see :class:`~agnn_pyg.AttributeEncoder`. (default: all but
-            those in which most values occur once, such as names)
-        item_attributes (sequence or mapping, optional): Likewise of items.
-        min_count (int, optional): Rated users or items a value must occur in to
-            have a meaning of its own. (default: :obj:`5`)
-        support_size (int, optional): The largest support that serving will
-            meet; training deals supports of 1 to so many. (default: :obj:`20`)
-        max_size (int, optional): Interactions of a user that an epoch reads, at
-            most, drawn anew every epoch. Statistics are of all interactions; users
-            with fewer than five are not trained on, unless most have fewer.
-            (default: :obj:`200`)
-        likelihood (str, optional): :obj:`"bernoulli"` or :obj:`"gaussian"`.
-            (default: the former if all ratings are 0 or 1)
-        statistics (bool, optional): Tell the model what other users say of items,
-            see :class:`~tanp.InteractionStatistics`, and read it with attention: the
-            benchmarks' choice. Without, a model reads ids and attributes alone.
-            (default: :obj:`True`)
-        members (int, optional): Models, of different seeds, to average; two or more
-            give predictions a spread. (default: :obj:`1`)
-        epochs (int, optional): (default: :obj:`30`)
-        batch_size (int, optional): Users a batch. (default: :obj:`64`)
-        lr (float, optional): Learning rate. (default: :obj:`3e-3`)
-        weight_decay (float, optional): (default: :obj:`1e-4`)
-        ema_decay (float, optional): Of the moving average of the weights that is
-            kept. (default: :obj:`0.98`)
-        patience (int, optional): Stop after so many epochs without a better
-            validation, which a fit then needs. (default: :obj:`None`)
-        model_options (dict, optional): Further arguments of
-            :class:`~tanp.TaNP`, instead of those chosen. (default: none)
-        seed (int, optional): (default: :obj:`0`)
-        progress (bool, optional): Show a progress bar. (default: :obj:`False`)
-        accelerator (str, optional): Where to train, for Lightning.
-            (default: :obj:`"cpu"`)
-
     Attributes:
         models_: The trained :class:`~tanp.TaNP`, one a member.
         model_: The first of them.
         users_: The ids of the users.
         items_: The ids of the items.
-        rating_range_: Lowest and highest rating of the fit; for likelihood
-            :obj:`"bernoulli"` 0 and 1.
+        rating_scale_: The scale of the ratings of the fit, from the lowest to the
+            highest; for likelihood :obj:`"bernoulli"` from 0 to 1.
         history_: Metrics of every epoch, of the first member.
         best_epoch_: The epoch that was kept of it, from 0.
     """
 
-    def __init__(
-        self,
-        user: str = 'user',
-        item: str = 'item',
-        rating: str = 'rating',
-        user_attributes: Columns | None = None,
-        item_attributes: Columns | None = None,
-        min_count: int = 5,
-        support_size: int = 20,
-        max_size: int = 200,
-        likelihood: str | None = None,
-        statistics: bool = True,
-        members: int = 1,
-        epochs: int = 30,
-        batch_size: int = 64,
-        lr: float = 3e-3,
-        weight_decay: float = 1e-4,
-        ema_decay: float | None = 0.98,
-        patience: int | None = None,
-        model_options: dict[str, Any] | None = None,
-        seed: int = 0,
-        progress: bool = False,
-        accelerator: str = 'cpu',
-    ) -> None:
-        self.user, self.item, self.rating = user, item, rating
-        self.user_attributes, self.item_attributes = user_attributes, item_attributes
-        self.min_count = min_count
-        self.support_size, self.max_size = support_size, max_size
-        self.likelihood, self.model_options = likelihood, model_options
-        self.statistics, self.members = statistics, members
-        self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
-        self.weight_decay, self.ema_decay = weight_decay, ema_decay
-        self.patience, self.seed = patience, seed
-        self.progress, self.accelerator = progress, accelerator
+    Config = TaNPRecommenderConfig
 
     def fit(
         self,
@@ -151,12 +79,11 @@ class TaNPRecommender(Settings):
             ValueError: If a table or a setting is unfit; the message says which row
                 or which value, and how to mend it.
         """
-        fitted = fit_frames(self, ratings, users, items, validation)
+        fitted = fit_frames(self.config, ratings, users, items, validation)
         self._hold(fitted.models)
         self.users_, self.items_ = fitted.users.ids, fitted.items.ids
         self.user_encoder_ = fitted.users.encoder
-        self.centre_, self.unit_ = fitted.centre, fitted.unit
-        self.rating_range_ = fitted.rating_range
+        self.rating_scale_ = fitted.scale
         self.history_, self.best_epoch_ = fitted.history, fitted.best_epoch
         return self
 
@@ -175,29 +102,34 @@ class TaNPRecommender(Settings):
 
         Raises:
             ValueError: If the fit does not know an item, a rating lies outside
-                :attr:`rating_range_`, ids of users are not of the fit's kind, or a
-                table is unfit.
+                :attr:`rating_scale_`, ids of users are not of the type of those of
+                the fit, or a table is unfit.
         """
         self._check_fitted()
-        check_serving(self)
-        label = self._labels(support, 'support')
-        if not len(label):
+        config, scale = self.config, self.rating_scale_
+        ratings = read_ratings(support, 'support', config)
+        if not len(ratings.rating):
             raise ValueError(
                 "'support' has no rows; adapting needs an interaction of each user"
             )
-        # Ids of another kind are refused: all users would be strangers.
-        rows = self.users_.rows(support, self.user, 'support')
-        ids = Vocabulary.distinct(*read_ids(support, self.user, 'support'))
-        user = ids.rows(support, self.user, 'support')
-        # Rows of strangers follow those of the fit.
+        # Ids of another type are refused: all users would be new.
+        rows = self.users_.rows(ratings.user)
+        ids = Vocabulary.from_ids(ratings.user)
+        user = ids.rows(ratings.user)
+        # Rows of new users follow those of the fit.
         row = np.arange(len(ids)) + len(self.users_)
         row[user[rows >= 0]] = rows[rows >= 0]
-        models = self._models(support, user, ids, row, users)
-        item = self._item_rows(support, 'support')
+        models = self._models(ratings, user, ids, row, users)
+        item = self._item_rows(ratings.item)
         check_range(
-            support, 'support', self.rating, label, self.rating_range_, 'of the fit'
+            support,
+            'support',
+            config.rating,
+            ratings.rating,
+            (scale.low, scale.high),
+            'of the fit',
         )
-        label = (label - self.centre_) / self.unit_
+        label = scale.to_unit_scale(ratings.rating)
         return AdaptedUsers(self, models, ids, row, (user, item, label))
 
     def save(self, path: str | os.PathLike) -> None:
@@ -211,14 +143,12 @@ class TaNPRecommender(Settings):
         """
         self._check_fitted()
         config = {
-            'settings': self.get_params(),
+            'settings': self.config.to_dict(),
             'users': self.users_.to_dict(),
             'items': self.items_.to_dict(),
             'user_encoder': self.user_encoder_ and self.user_encoder_.to_dict(),
             'models': [model.config for model in self.models_],
-            'centre': self.centre_,
-            'unit': self.unit_,
-            'rating_range': self.rating_range_,
+            'rating_scale': dataclasses.asdict(self.rating_scale_),
             'history': self.history_,
             'best_epoch': self.best_epoch_,
         }
@@ -235,13 +165,12 @@ class TaNPRecommender(Settings):
         """
         config, states = read_store(path, cls.__name__, VERSION)
         try:
-            made = cls(**config['settings'])
+            made = cls.from_dict(config['settings'])
             made.users_ = Vocabulary.from_dict(config['users'])
             made.items_ = Vocabulary.from_dict(config['items'])
             encoder = config['user_encoder']
             made.user_encoder_ = encoder and AttributeEncoder.from_dict(encoder)
-            made.centre_, made.unit_ = config['centre'], config['unit']
-            made.rating_range_ = tuple(config['rating_range'])
+            made.rating_scale_ = RatingScale(**config['rating_scale'])
             made.history_ = config['history']
             made.best_epoch_ = config['best_epoch']
             models = zip(config['models'], states.values(), strict=True)
@@ -254,12 +183,9 @@ class TaNPRecommender(Settings):
         self.models_, self.model_ = models, models[0]
         self._scorers = Scorers(models)
 
-    def _labels(self, frame: pd.DataFrame, name: str) -> np.ndarray:
-        return read_rated_pairs(frame, name, self.user, self.item, self.rating)
-
     def _models(
         self,
-        support: pd.DataFrame,
+        support: Ratings,
         user: np.ndarray,
         ids: Vocabulary,
         row: np.ndarray,
@@ -276,27 +202,22 @@ class TaNPRecommender(Settings):
         new = row >= len(self.users_)
         if not new.any():
             return self.models_
-        table = support[[self.user]].iloc[:0] if users is None else users
-        check_columns(table, 'users', [self.user])
-        self.users_.rows(table, self.user, 'users')  # refuses another kind
-        _, known = read_ids(table, self.user, 'users', distinct=True)
+        encoders = [self.user_encoder_]
+        found = read_new_nodes(users, 'user', self.config, self.users_, encoders)
+        values, (attributes,) = found or (ids.values[:0], [None])
         # Rows of known users are not read.
-        place = np.where(new, pd.Index(known).get_indexer(ids.values), 0)
-        check_known(support, place[user], self.user, 'support', 'users')
-        columns = [field.column for field in self.user_encoder_.fields]
-        frame = with_constant(with_missing(table, self.user, columns)).iloc[place]
-        with naming('users'):
-            attributes = self.user_encoder_.transform(frame)
+        place = np.where(new, pd.Index(values).get_indexer(ids.values), 0)
+        support.user.check_known(place[user], 'users')
+        attributes = attributes.take(torch.from_numpy(place))
         return [with_users(model, attributes) for model in self.models_]
 
-    def _item_rows(self, frame: pd.DataFrame, name: str) -> np.ndarray:
-        rows = self.items_.rows(frame, self.item, name)
-        if (rows < 0).any():
-            raise ValueError(
-                f"'{name}' names an item that the fit does not know, in "
-                f'{where(frame, rows < 0, self.item)}; drop the row, or fit again with '
-                f"the item in 'items'"
-            )
+    def _item_rows(self, ids: IdColumn) -> np.ndarray:
+        rows = self.items_.rows(ids)
+        ids.refuse(
+            rows < 0,
+            'names an item that the fit does not know in',
+            "drop the row, or fit again with the item in 'items'",
+        )
         return rows
 
     def _check_fitted(self) -> None:

@@ -5,25 +5,22 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from annotated_types import Ge
+from pandas.api.types import is_list_like
 
-from agnn_pyg.base.rules import SEED, Rule, check_rule, is_list, one_of, whole
-from agnn_pyg.base.vocabulary import read_rated_pairs
+from agnn_pyg.base.config import PositiveFloat, PositiveInt, Seed, check_argument
+from agnn_pyg.base.frames import read_ratings
+from agnn_pyg.base.recommender_config import ColumnsConfig
 from tanp.episodes import Episodes, offsets
 
 __all__ = ['EpisodeSplit', 'split_episodes']
 
 SEEN = ('warm', 'episodes')
-FRACTIONS = Rule(
-    'two positive shares, of training and validation users, that leave some for test',
-    lambda value: (
-        is_list(value) and len(value) == 2 and min(value) > 0 and sum(value) < 1
-    ),
-)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -101,7 +98,7 @@ def split_episodes(
         ValueError: If an argument lies outside its range, an id is in no
             table, a pair is repeated, or a part has no user with enough interactions.
     """
-    check_rule(support_size, 'support_size', whole(1))
+    check_argument('support_size', support_size, PositiveInt)
     if min_size is None:
         min_size = support_size + 10
     _check(support_size, min_size, max_size, fractions, seen, seed)
@@ -150,7 +147,7 @@ class _Table:
 
     def __init__(self, ratings: pd.DataFrame, users: Any, items: Any) -> None:
         # Else a query may hold what the support tells.
-        label = read_rated_pairs(ratings, 'ratings', 'user', 'item', 'rating')
+        label = read_ratings(ratings, 'ratings', ColumnsConfig()).rating
         if not len(label):
             raise ValueError("'ratings' has no rows; there is nothing to split")
         rows = {}
@@ -195,7 +192,7 @@ class _Table:
 
 def _index(ids: Any, name: str) -> pd.Index:
     """Ids of a table, each once."""
-    if not is_list(ids) or isinstance(ids, pd.DataFrame):
+    if not is_list_like(ids, allow_sets=False) or isinstance(ids, pd.DataFrame):
         raise ValueError(
             f"'{name}' must be a list or a column of ids (got {type(ids).__name__})"
         )
@@ -238,13 +235,18 @@ def _check(
     seed: int,
 ) -> None:
     # Python's stream of a seed is that of its negative, too.
-    check_rule(seed, 'seed', SEED)
-    check_rule(min_size, 'min_size', whole(2))
-    check_rule(max_size, 'max_size', whole(2))
+    check_argument('seed', seed, Seed)
+    check_argument('min_size', min_size, Annotated[int, Ge(2)])
+    check_argument('max_size', max_size, Annotated[int, Ge(2)])
     if not support_size < min_size <= max_size:
         raise ValueError(
             f"'min_size' must exceed 'support_size' ({support_size}), so that a query "
             f"is left, and not 'max_size' ({max_size}) (got {min_size})"
         )
-    check_rule(fractions, 'fractions', FRACTIONS)
-    check_rule(seen, 'seen', one_of(SEEN))
+    check_argument('fractions', fractions, tuple[PositiveFloat, PositiveFloat])
+    if sum(fractions) >= 1:
+        raise ValueError(
+            f"'fractions' must leave some users for the test, with a sum below 1 (got "
+            f'{fractions})'
+        )
+    check_argument('seen', seen, Literal[SEEN])

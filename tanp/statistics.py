@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agnn_pyg.base.rules import POSITIVE, check_rule, whole
+from agnn_pyg.base.config import PositiveFloat, PositiveInt, check_argument
 from tanp.episodes import Episodes, offsets, ragged
 from tanp.evidence import BINS, Catalogue, Evidence, Told, surplus
 from tanp.item_vectors import aligned, item_vectors
@@ -122,8 +122,8 @@ class InteractionStatistics(nn.Module):
                 item twice.
         """
         for name, value in (('rank', rank), ('folds', folds)):
-            check_rule(value, name, whole(1))
-        check_rule(damping, 'damping', POSITIVE)
+            check_argument(name, value, PositiveInt)
+        check_argument('damping', damping, PositiveFloat)
         user = episodes.user.unique()
         if not 2 <= folds <= len(user) or not 1 <= rank < min(len(user), num_items):
             raise ValueError(

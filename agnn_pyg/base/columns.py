@@ -1,40 +1,96 @@
-"""One attribute column: its vocabulary or knots, and how its cells are encoded.
+"""One attribute column: its cells, its vocabulary or knots, and their tokens.
 
-Part of :mod:`agnn_pyg.base.encoder`, which says what the tokens mean.
+Part of :mod:`agnn_pyg.base.encoder`, which says what the tokens mean. A further type of
+column is a subclass of :class:`ColumnEncoder` in :data:`STYPES`, and a case of
+:func:`parse_column`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agnn_pyg.base.checks import plain, where
+
 if TYPE_CHECKING:
     import pandas as pd
 
-# The attribute that all nodes of a side share of which nothing is known.
+# The attribute that all nodes of a side without attributes have in common.
 CONSTANT = '(constant)'
-# What a cell, or what it lists, may be: JSON keeps these as they are.
-VALUES = (str, bool, int, float, np.bool_, np.integer, np.floating)
-NUMBERS = (int, float, np.integer, np.floating, Decimal)
+NUMBERS = (int, float, np.integer, np.floating)
+
+
+class CellTypeError(ValueError):
+    """A cell holds something else than numbers, texts, or lists of them."""
+
+
+# Row numbers, token ids and weights, each [number of tokens].
+Tokens = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class ParsedColumn:
+    """The cells of an attribute column, of N rows, that hold something.
+
+    Attributes:
+        column: The name of the column.
+        stype: Its type, see :class:`~agnn_pyg.AttributeEncoder`.
+        num_rows: The number of rows, N.
+        row: The row of each value, ascending, :obj:`[V]`.
+        value: Values, :obj:`[V]`: objects, or finite numbers if the type is
+            :obj:`"numeric"`.
+    """
+
+    column: str
+    stype: str
+    num_rows: int
+    row: np.ndarray
+    value: np.ndarray
+
+    @property
+    def is_missing(self) -> np.ndarray:
+        """The rows without a value, :obj:`[N]`."""
+        missing = np.ones(self.num_rows, bool)
+        missing[self.row] = False
+        return missing
+
+    def take(self, mask: np.ndarray) -> ParsedColumn:
+        """The cells of some rows, by a mask :obj:`[N]`."""
+        kept = mask[self.row]
+        row = np.cumsum(mask)[self.row[kept]] - 1
+        return ParsedColumn(
+            self.column, self.stype, int(mask.sum()), row, self.value[kept]
+        )
 
 
 @dataclass
 class ColumnEncoder:
-    """One fitted column; its tokens are ``offset, ..., offset + n - 1``.
+    """One fitted column; its tokens are ``offset, ..., offset + num_tokens - 1``.
 
-    The tokens of the values (or knots) come first, then the one for rare
-    values and the one for missing cells, where the fitted rows had any.
+    The tokens of the values (or knots) come first, then the one for rare values and
+    the one for missing cells, where the fitted rows had any.
     """
 
     column: str
-    kind: str
+    stype: str
     offset: int
     values: list  # of a numeric column: its knots
     has_rare: bool
     has_missing: bool
+
+    @classmethod
+    def fit(
+        cls, cells: ParsedColumn, offset: int, min_count: int, num_knots: int
+    ) -> ColumnEncoder:
+        """Fits a vocabulary or knots on the rows of a column."""
+        raise NotImplementedError
+
+    def tokens(self, cells: ParsedColumn) -> Tokens:
+        """The tokens of all cells that are not missing, counted from 0."""
+        raise NotImplementedError
 
     @property
     def num_tokens(self) -> int:
@@ -43,156 +99,158 @@ class ColumnEncoder:
     def is_value(self) -> np.ndarray:
         return np.arange(self.num_tokens) < len(self.values)
 
-    def encode(self, cells: pd.Series) -> tuple[np.ndarray, ...]:
-        """Rows, tokens and weights of all non-missing cells, then missing."""
-        cells = normalize_cells(cells, self.kind)
-        if self.kind == 'numeric':
-            row, token, weight = self._encode_numbers(_numbers(cells))
-        else:
-            row, token, weight = self._encode_values(cells)
+    def encode(self, cells: ParsedColumn) -> Tokens:
+        """The tokens of all cells that are not missing, then those of the missing."""
+        row, token, weight = self.tokens(cells)
         if self.has_missing:
-            present = np.zeros(len(cells), bool)
-            present[_explode(cells)[0]] = True
-            missing = np.flatnonzero(~present)
-            last = np.full(len(missing), self.offset + self.num_tokens - 1)
-            row = np.concatenate([row, missing])
-            token = np.concatenate([token, last])
+            missing = np.flatnonzero(cells.is_missing)
+            last = np.full(len(missing), self.num_tokens - 1)
+            row, token = np.concatenate([row, missing]), np.concatenate([token, last])
             weight = np.concatenate([weight, np.ones(len(missing))])
-        return row, token, weight
+        return row, token + self.offset, weight
 
-    def _encode_values(self, cells: pd.Series) -> tuple[np.ndarray, ...]:
+    def to_dict(self) -> dict[str, Any]:
+        """The fitted column as plain data, ready for JSON."""
+        return asdict(self)
+
+
+class CategoricalEncoder(ColumnEncoder):
+    """A token per value; a cell holds one value or, in a multi-valued column, some."""
+
+    @classmethod
+    def fit(
+        cls, cells: ParsedColumn, offset: int, min_count: int, num_knots: int
+    ) -> CategoricalEncoder:
         import pandas as pd
 
-        row, value = _explode(cells)
-        position = pd.Index(self.values, dtype=object).get_indexer(value)
+        pairs = pd.DataFrame({'row': cells.row, 'value': cells.value})
+        count = pairs.drop_duplicates()['value'].value_counts()
+        kept = count.index[count >= min_count]
+        # Sorted, so that the vocabulary does not depend on the order of the rows.
+        values = sorted(map(plain, kept), key=lambda v: (str(v), str(type(v))))
+        rare, missing = len(values) < len(count), bool(cells.is_missing.any())
+        return cls(cells.column, cells.stype, offset, values, rare, missing)
+
+    def tokens(self, cells: ParsedColumn) -> Tokens:
+        import pandas as pd
+
+        position = pd.Index(self.values, dtype=object).get_indexer(cells.value)
         if self.has_rare:
             position = np.where(position < 0, len(self.values), position)
-        row, position = row[position >= 0], position[position >= 0]
-        # A bag is a set: two rare stars in one film are one rare token.
-        pair = np.unique(np.stack([row, position]), axis=1)
-        return pair[0], pair[1] + self.offset, np.ones(pair.shape[1])
+        known = position >= 0
+        # A bag is a set: two rare values in one row are one rare token.
+        row, token = np.unique(np.stack([cells.row[known], position[known]]), axis=1)
+        return row, token, np.ones(len(row))
 
-    def _encode_numbers(self, number: np.ndarray) -> tuple[np.ndarray, ...]:
-        row = np.flatnonzero(~np.isnan(number))
-        knots = np.asarray(self.values)
-        clamped = number[row].clip(knots[0], knots[-1])
+
+class NumericEncoder(ColumnEncoder):
+    """A token per knot; a number between two knots has a part of either token."""
+
+    @classmethod
+    def fit(
+        cls, cells: ParsedColumn, offset: int, min_count: int, num_knots: int
+    ) -> NumericEncoder:
+        if not len(cells.value):
+            raise ValueError(
+                f"Column '{cells.column}' holds no number to fit knots on; leave it "
+                f'out of the attributes'
+            )
+        grid = np.linspace(0, 1, num_knots)
+        knots = np.unique(np.quantile(cells.value, grid)).tolist()
+        missing = bool(cells.is_missing.any())
+        return cls(cells.column, cells.stype, offset, knots, False, missing)
+
+    def tokens(self, cells: ParsedColumn) -> Tokens:
+        row, knots = cells.row, np.asarray(self.values)
+        clamped = cells.value.clip(knots[0], knots[-1])
         if len(knots) == 1:
-            return row, np.full(len(row), self.offset), np.ones(len(row))
+            return row, np.zeros(len(row), np.int64), np.ones(len(row))
         left = np.searchsorted(knots, clamped, side='right') - 1
         left = left.clip(0, len(knots) - 2)
-        share = (clamped - knots[left]) / (knots[left + 1] - knots[left])
+        part = (clamped - knots[left]) / (knots[left + 1] - knots[left])
         return (
             np.concatenate([row, row]),
-            np.concatenate([left, left + 1]) + self.offset,
-            np.concatenate([1 - share, share]),
+            np.concatenate([left, left + 1]),
+            np.concatenate([1 - part, part]),
         )
 
 
-def fit_values(
-    column: str, kind: str, cells: pd.Series, offset: int, min_count: int
-) -> ColumnEncoder:
-    """Fits the vocabulary of a categorical or multi-valued column."""
-    import pandas as pd
-
-    row, value = _explode(cells)
-    pairs = pd.DataFrame({'row': row, 'value': value}).drop_duplicates()
-    count = pairs['value'].value_counts()
-    kept = count.index[count >= min_count]
-    # An order of its own keeps the vocabulary free of the order of the rows.
-    values = sorted((_plain(v) for v in kept), key=lambda v: (str(v), str(type(v))))
-    missing = len(np.unique(row)) < len(cells)
-    return ColumnEncoder(
-        column, kind, offset, values, len(values) < len(count), missing
-    )
+STYPES: dict[str, type[ColumnEncoder]] = {
+    'categorical': CategoricalEncoder,
+    'multi': CategoricalEncoder,
+    'numeric': NumericEncoder,
+}
 
 
-def fit_numeric(
-    column: str, cells: pd.Series, offset: int, num_knots: int
-) -> ColumnEncoder:
-    """Fits the knots of a numeric column, at quantiles of its cells."""
-    number = _numbers(cells)
-    present = number[~np.isnan(number)]
-    if not len(present):
-        raise ValueError(
-            f"Column '{column}' holds no number to fit knots on; leave it out"
-        )
-    grid = np.linspace(0, 1, num_knots)
-    knots = np.unique(np.quantile(present, grid)).tolist()
-    return ColumnEncoder(
-        column, 'numeric', offset, knots, False, len(present) < len(cells)
-    )
+def parse_column(
+    frame: pd.DataFrame, column: str, stype: str | None = None, name: str = 'frame'
+) -> ParsedColumn:
+    """Reads the cells of an attribute column.
 
-
-def infer_kind(cells: pd.Series) -> str:
-    """Numeric for numbers, multi for cells that hold lists, else categorical."""
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
-
-    if is_numeric_dtype(cells) and not is_bool_dtype(cells):
-        return 'numeric'
-    return 'multi' if _is_listlike(_first(cells)) else 'categorical'
-
-
-def normalize_cells(cells: pd.Series, kind: str | None = None) -> pd.Series:
-    """The cells of an attribute column, numbers that are kept as objects as floats.
+    Numbers that are kept as objects are floats, unless the column is categorical.
 
     Args:
-        cells (pandas.Series): The column.
-        kind (str, optional): Its kind, if it is known: whole numbers that are
-            categories are kept as they are.
+        frame (pandas.DataFrame): The table.
+        column (str): The column.
+        stype (str, optional): Its type. (default: inferred from the cells)
+        name (str, optional): What error texts call the table.
 
     Raises:
-        ValueError: Naming the first row that holds something else than numbers,
+        CellTypeError: Naming the first row that holds something else than numbers,
             texts, or lists of them, such as a date: saved and loaded again, it
             would not be what it was.
+        ValueError: Naming the first row that does not suit a numeric column.
     """
-    import pandas as pd
-    from pandas.api.types import is_complex_dtype, is_numeric_dtype, is_object_dtype
+    from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
+    cells = frame[column]
     if is_numeric_dtype(cells) and not is_complex_dtype(cells):
-        return cells
-    row, value = _explode(cells)
-    kinds = set(map(type, value))
-    # Whoever makes categories of whole numbers means them to be some.
-    objects = is_object_dtype(cells) and kind in (None, 'numeric')
-    if (Decimal in kinds or objects) and _are_numbers(cells, kinds):
-        number = np.full(len(cells), np.nan)
-        try:
-            number[row] = value.astype(float)
-        except OverflowError as error:
-            raise ValueError(
-                f"Column '{cells.name}' holds a number that is too large ({error}); "
-                f'bring it to another scale, or make a text of it'
-            ) from error
-        return pd.Series(number, cells.index, name=cells.name)
-    wrong = tuple(kind for kind in kinds if not issubclass(kind, VALUES))
-    if wrong:
-        from agnn_pyg.base.frames import where
-
-        bad = np.zeros(len(cells), bool)
-        bad[[r for r, v in zip(row, value, strict=True) if isinstance(v, wrong)]] = True
+        if stype is None:
+            stype = 'categorical' if is_bool_dtype(cells) else 'numeric'
+        if stype != 'numeric':
+            return ParsedColumn(column, stype, len(cells), *_explode(cells))
+        number = cells.to_numpy(np.float64, na_value=np.nan)
+    else:
+        row, value = _explode(cells)
+        is_list = np.fromiter(map(_is_list, cells), bool, len(cells))
+        wrong = [r for r, v in zip(row, value, strict=True) if not _is_value(v)]
+        if wrong:
+            raise CellTypeError(
+                f"'{name}' holds something else than numbers, texts or lists of them "
+                f"in column '{column}' in {_where(frame, wrong, column)}; make a "
+                f'number or a text of it, such as the year of a date, or leave the '
+                f'column out'
+            )
+        if stype is None:
+            stype = _infer(cells, value, is_list[row])
+        if stype != 'numeric':
+            return ParsedColumn(column, stype, len(cells), row, value)
+        number = _numbers(frame, column, name, row, value, is_list)
+    infinite = np.flatnonzero(np.isinf(number))
+    if len(infinite):
         raise ValueError(
-            f"Column '{cells.name}' holds something else than numbers, texts or lists "
-            f'of them in {where(cells.to_frame("cell"), bad, "cell")}; make a number '
-            f'or a text of it, such as the year of a date, or leave the column out'
+            f"'{name}' holds infinite numbers in column '{column}' in "
+            f'{_where(frame, infinite, column)}; replace them by missing values or by '
+            f'a bound'
         )
-    # No number is to be made of what is missing, not even of a date.
-    return cells if len(value) else pd.Series(None, cells.index, object, cells.name)
+    row = np.flatnonzero(~np.isnan(number))
+    return ParsedColumn(column, stype, len(cells), row, number[row])
 
 
-def _first(cells: pd.Series) -> Any:
-    """The first cell that holds something, which tells for all."""
-    present = (cell for cell in cells[cells.notna()] if _holds_something(cell))
-    return next(present, None)
+def constant_column(num_rows: int) -> ParsedColumn:
+    """A column in which all rows are equal."""
+    value = np.full(num_rows, 'all', object)
+    return ParsedColumn(CONSTANT, 'categorical', num_rows, np.arange(num_rows), value)
 
 
-def _are_numbers(cells: pd.Series, kinds: set[type]) -> bool:
-    """Whether all cells that hold something, values of some kinds, hold one number."""
-    numbers = all(issubclass(kind, NUMBERS) and kind is not bool for kind in kinds)
-    return bool(kinds) and numbers and not any(map(_is_listlike, cells))
+def missing_column(column: str, stype: str, num_rows: int) -> ParsedColumn:
+    """A column in which all cells are missing."""
+    none = np.empty(0, np.int64)
+    return ParsedColumn(column, stype, num_rows, none, none.astype(object))
 
 
 def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers and values of all cells that hold something."""
+    """Row numbers and values of all cells that hold something; decimals as floats."""
     import pandas as pd
 
     series = pd.Series(cells.to_numpy(), index=np.arange(len(cells)))
@@ -201,38 +259,61 @@ def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     # Compared one by one: what is nested would be compared part by part.
     filled = [not isinstance(v, str) or v != '' for v in values]
     values = values[np.array(filled, bool)]
-    return values.index.to_numpy(np.int64), values.to_numpy(object)
+    value = (float(v) if isinstance(v, Decimal) else v for v in values)
+    row = values.index.to_numpy(np.int64)
+    return row, np.fromiter(value, object, len(row))
 
 
-def _numbers(cells: pd.Series) -> np.ndarray:
+def _infer(cells: pd.Series, value: np.ndarray, in_list: np.ndarray) -> str:
+    """The type of a column of objects, by its values."""
+    from pandas.api.types import is_object_dtype
+
+    types = {*map(type, value)} or {str}
+    numbers = all(issubclass(t, NUMBERS) and t is not bool for t in types)
+    if numbers and is_object_dtype(cells) and not in_list.any():
+        return 'numeric'
+    return 'multi' if in_list[:1].any() else 'categorical'
+
+
+def _numbers(
+    frame: pd.DataFrame,
+    column: str,
+    name: str,
+    row: np.ndarray,
+    value: np.ndarray,
+    is_list: np.ndarray,
+) -> np.ndarray:
+    """The number in each cell, NaN where it is missing."""
     import pandas as pd
 
+    number, bad = np.full(len(frame), np.nan), is_list.copy()
     try:
-        number = pd.to_numeric(cells).to_numpy(np.float64, na_value=np.nan)
-    except (ValueError, TypeError) as error:
+        number[row] = pd.to_numeric(pd.Series(value), errors='coerce')
+    except OverflowError as error:
         raise ValueError(
-            f"Column '{cells.name}' is numeric, but holds something else "
-            f'({error}); clean it or make it categorical'
+            f"'{name}' holds a number that is too large in column '{column}' "
+            f'({error}); bring the column to another scale, or make texts of it'
         ) from error
-    infinite = np.isinf(number)
-    if infinite.any():
-        from agnn_pyg.base.frames import where
-
+    bad[row] |= np.isnan(number[row])
+    if bad.any():
         raise ValueError(
-            f"Column '{cells.name}' holds infinite numbers in "
-            f'{where(cells.to_frame("cell"), infinite, "cell")}; replace them by '
-            f'missing values or by a bound'
+            f"'{name}' holds something else than numbers in the numeric column "
+            f"'{column}' in {where(frame, bad, column)}; correct it, or make the "
+            f'column categorical'
         )
     return number
 
 
-def _is_listlike(cell: Any) -> bool:
+def _where(frame: pd.DataFrame, rows: Any, column: str) -> str:
+    mask = np.zeros(len(frame), bool)
+    mask[rows] = True
+    return where(frame, mask, column)
+
+
+def _is_value(value: Any) -> bool:
+    # JSON keeps these as they are.
+    return isinstance(value, str | int | float | np.bool_ | np.integer | np.floating)
+
+
+def _is_list(cell: Any) -> bool:
     return isinstance(cell, list | tuple | set | frozenset | np.ndarray)
-
-
-def _holds_something(cell: Any) -> bool:
-    return len(cell) > 0 if _is_listlike(cell) else True
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

@@ -16,7 +16,8 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from agnn_pyg.base.describe import DOCS, nearest, toml, words
+from agnn_pyg.base.checks import nearest
+from agnn_pyg.base.describe import DOCS, toml, words
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -67,9 +68,22 @@ class Config(BaseModel):
             raise ValueError(_explain(cls, settings, error)) from None
 
     @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        # A subclass may declare another default, and need not describe it again.
+        for name, field in cls.model_fields.items():
+            for base in cls.__mro__[1:]:
+                inherited = getattr(base, 'model_fields', {}).get(name)
+                if field.description is None and inherited is not None:
+                    field.description = inherited.description
+
+    @classmethod
     def from_dict(cls: type[C], settings: Mapping[str, Any]) -> C:
-        """A config from plain data, such as ``model_dump(mode='json')``."""
+        """The inverse of :meth:`to_dict`."""
         return cls(**settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings that were given, as plain data, ready for JSON."""
+        return self.model_dump(mode='json', exclude_unset=True)
 
     @classmethod
     def from_toml(cls: type[C], path: str | os.PathLike) -> C:
@@ -181,6 +195,11 @@ class Estimator:
 
     def __init__(self, **settings: Any) -> None:
         self.set_params(**self.Config.defaults() | settings)
+
+    @classmethod
+    def from_dict(cls: type[E], settings: Mapping[str, Any]) -> E:
+        """An estimator with the settings of :meth:`Config.to_dict`."""
+        return cls(**cls.Config(**settings).model_dump(exclude_unset=True))
 
     @property
     def config(self) -> Any:

@@ -1,10 +1,9 @@
-"""Settings in words: what a JSON schema allows, the nearest known name, TOML."""
+"""Settings in words, as a JSON schema declares them, and in TOML."""
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 # What error texts and docstrings call the types of a JSON schema.
@@ -26,13 +25,6 @@ DOCS = {
     'object': 'dict',
     'null': 'None',
 }
-
-
-def nearest(name: object, known: Iterable[object]) -> str:
-    """A hint at the known name that is most like a wrong one, if any is."""
-    lower = {str(k).lower(): str(k) for k in known}
-    near = difflib.get_close_matches(str(name).lower(), lower, n=1)
-    return f", did you mean '{lower[near[0]]}'?" if near else ''
 
 
 def words(schema: Mapping[str, Any], nouns: Mapping[str, str] = ERRORS) -> str:

@@ -1,14 +1,13 @@
-"""Attribute tables to tensors: vocabularies, multi-valued and numeric columns.
+"""Attribute tables to tensors: bags of weighted tokens.
 
-A row becomes a bag of weighted *tokens*. A categorical or multi-valued column
-owns one token per value; a numeric column owns one token per knot, and a number
-between two knots is shared by both in proportion (a piecewise linear encoding).
-Bags are what bi-interaction pooling sums over, and what proximities compare.
+A row becomes a bag of weighted *tokens*. A categorical or multi-valued column has one
+token per value. A numeric column has one token per knot, and a number between two knots
+is split between both in proportion (a piecewise linear encoding). Bi-interaction
+pooling sums over bags, and proximities compare them.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,20 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.columns import (
     CONSTANT,
+    STYPES,
     ColumnEncoder,
-    fit_numeric,
-    fit_values,
-    infer_kind,
-    normalize_cells,
+    ParsedColumn,
+    constant_column,
+    parse_column,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
     import scipy.sparse
-
-KINDS = ('categorical', 'multi', 'numeric')
 
 
 @dataclass(frozen=True)
@@ -81,32 +79,36 @@ class TokenBags:
 
 
 class AttributeEncoder:
-    r"""Turns a frame of attributes into token bags, with a fitted vocabulary.
+    r"""Encodes the columns of a frame as bags of tokens, with a fitted vocabulary.
 
-    * A value seen in fewer than :obj:`min_count` rows is *rare*: all rare
-      values of a column share one token.
-    * A value *unseen* when the vocabulary was fitted counts as rare. If
-      nothing was rare then, it contributes nothing.
-    * A *missing* cell (``None``, ``NaN``, an empty text or list) gets the column's
-      token for missing. If nothing was missing at fit time, that token would
-      be untrained, so it contributes nothing.
-    * Numbers outside the fitted range are clamped to it.
-    * Anything else than numbers and texts, such as a date, is refused: make a
-      number or a text of it, such as the year. Decimals count as floats.
+    * A value seen in fewer than :obj:`min_count` rows is *rare*: all rare values of a
+      column share one token.
+    * A value *unseen* when the vocabulary was fitted counts as rare. If nothing was
+      rare then, it contributes nothing.
+    * A *missing* cell (``None``, ``NaN``, an empty text or list) has the column's token
+      for missing. If nothing was missing when the vocabulary was fitted, that token
+      would be untrained, so the cell contributes nothing.
+    * Numbers outside of the fitted range are clamped to it.
+    * Anything else than numbers and texts, such as a date, is refused: make a number
+      or a text of it, such as the year. Decimals count as floats.
 
     Args:
-        columns (sequence or mapping): The columns to encode, or a mapping from
-            column to kind: :obj:`"categorical"`, :obj:`"multi"` (a cell holds
-            a list) or :obj:`"numeric"`. Without a kind, cells that hold lists
-            make a column multi-valued, numbers make it numeric, and anything
-            else makes it categorical.
-        min_count (int, optional): Rows a value must occur in to get a token of
-            its own. (default: :obj:`1`)
-        num_knots (int, optional): Knots of a numeric column, at quantiles of
-            the fitted values. (default: :obj:`8`)
+        columns (sequence or mapping): The columns to encode, or a mapping from column
+            to its type: :obj:`"categorical"`, :obj:`"multi"` (a cell holds a list) or
+            :obj:`"numeric"`. Without a type, cells that hold lists make a column
+            multi-valued, numbers make it numeric, and anything else makes it
+            categorical.
+        min_count (int, optional): Rows a value must occur in to have a token of its
+            own. (default: :obj:`1`)
+        num_knots (int, optional): Knots of a numeric column, at quantiles of the
+            fitted values. (default: :obj:`8`)
+
+    Attributes:
+        column_encoders: The fitted columns,
+            :class:`~agnn_pyg.base.columns.ColumnEncoder`.
 
     Raises:
-        ValueError: If no column or an unknown kind is given.
+        ValueError: If no column or an unknown type is given.
     """
 
     def __init__(
@@ -123,11 +125,11 @@ class AttributeEncoder:
             )
         if not isinstance(columns, Mapping):
             columns = dict.fromkeys(columns)
-        for column, kind in columns.items():
-            if kind is not None and kind not in KINDS:
+        for column, stype in columns.items():
+            if stype is not None and stype not in STYPES:
                 raise ValueError(
-                    f"The kind of column '{column}' must be one of {KINDS} "
-                    f'(got {kind!r})'
+                    f"The type of column '{column}' must be one of {[*STYPES]} (got "
+                    f'{stype!r})'
                 )
         for name, value, low in (
             ('min_count', min_count, 1),
@@ -138,59 +140,90 @@ class AttributeEncoder:
         self.columns = dict(columns)
         self.min_count = min_count
         self.num_knots = num_knots
-        self.fields: list[ColumnEncoder] = []
+        self.column_encoders: list[ColumnEncoder] = []
 
     @property
     def num_tokens(self) -> int:
         """Tokens of all columns, padding (token 0) included."""
-        return 1 + sum(field.num_tokens for field in self.fields)
+        return 1 + sum(column.num_tokens for column in self.column_encoders)
+
+    def parse(self, frame: pd.DataFrame, name: str = 'frame') -> list[ParsedColumn]:
+        """Reads the columns of a frame, for the methods that take parsed columns.
+
+        Args:
+            frame (pandas.DataFrame): The table.
+            name (str, optional): What error texts call it.
+
+        Raises:
+            ValueError: If a column is lacking, or a cell does not suit its type.
+        """
+        stypes = self.columns | {
+            column.column: column.stype for column in self.column_encoders
+        }
+        check_columns(frame, name, [c for c in stypes if c != CONSTANT])
+        return [
+            constant_column(len(frame))
+            if column == CONSTANT
+            else parse_column(frame, column, stype, name)
+            for column, stype in stypes.items()
+        ]
 
     def fit(self, frame: pd.DataFrame) -> AttributeEncoder:
-        """Fits vocabularies and knots on the rows of :obj:`frame`."""
-        if not len(frame):
+        """Fits vocabularies and knots on the rows of a frame."""
+        return self.fit_parsed(self.parse(frame))
+
+    def fit_parsed(self, columns: Sequence[ParsedColumn]) -> AttributeEncoder:
+        """Fits vocabularies and knots on parsed columns, see :meth:`parse`."""
+        if not columns[0].num_rows:
             raise ValueError(
                 'Cannot fit a vocabulary on an empty table; pass the rows of '
                 'the nodes that are trained on'
             )
-        self.fields, offset = [], 1
-        for column, kind in self.columns.items():
-            cells = normalize_cells(_column(frame, column), kind)
-            kind = kind or infer_kind(cells)
-            if kind == 'numeric':
-                field = fit_numeric(column, cells, offset, self.num_knots)
-            else:
-                field = fit_values(column, kind, cells, offset, self.min_count)
-            offset += field.num_tokens
-            self.fields.append(field)
+        self.column_encoders, offset = [], 1
+        for cells in columns:
+            fit = STYPES[cells.stype].fit
+            self.column_encoders.append(
+                fit(cells, offset, self.min_count, self.num_knots)
+            )
+            offset += self.column_encoders[-1].num_tokens
         return self
 
     def transform(self, frame: pd.DataFrame) -> TokenBags:
-        """Encodes :obj:`frame`, one row a node, in the order of its rows."""
-        if not self.fields:
+        """Encodes a frame, one row a node, in the order of its rows."""
+        return self.transform_parsed(self.parse(frame))
+
+    def transform_parsed(self, columns: Sequence[ParsedColumn]) -> TokenBags:
+        """Encodes parsed columns, see :meth:`parse`."""
+        if not self.column_encoders:
             raise ValueError("Call 'fit' before 'transform'")
-        parts = [f.encode(_column(frame, f.column)) for f in self.fields]
+        pairs = zip(self.column_encoders, columns, strict=True)
+        parts = [column.encode(cells) for column, cells in pairs]
         row, token, weight = (np.concatenate(p) for p in zip(*parts, strict=True))
-        is_value = np.concatenate([[False], *(f.is_value() for f in self.fields)])
-        return _pack(len(frame), row, token, weight, is_value)
+        is_value = np.concatenate(
+            [[False], *(c.is_value() for c in self.column_encoders)]
+        )
+        return _pack(columns[0].num_rows, row, token, weight, is_value)
 
     def fit_transform(self, frame: pd.DataFrame) -> TokenBags:
-        """Fits on :obj:`frame` and encodes it."""
-        return self.fit(frame).transform(frame)
+        """Fits on a frame and encodes it."""
+        columns = self.parse(frame)
+        return self.fit_parsed(columns).transform_parsed(columns)
 
     def to_dict(self) -> dict[str, Any]:
         """The fitted encoder as plain data, ready for JSON."""
         return {
-            'columns': self.columns,
             'min_count': self.min_count,
             'num_knots': self.num_knots,
-            'fields': [vars(field) for field in self.fields],
+            'columns': [column.to_dict() for column in self.column_encoders],
         }
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> AttributeEncoder:
         """The inverse of :meth:`to_dict`."""
-        encoder = cls(state['columns'], state['min_count'], state['num_knots'])
-        encoder.fields = [ColumnEncoder(**field) for field in state['fields']]
+        fitted = [STYPES[column['stype']](**column) for column in state['columns']]
+        columns = {column.column: column.stype for column in fitted}
+        encoder = cls(columns, state['min_count'], state['num_knots'])
+        encoder.column_encoders = fitted
         return encoder
 
     def __repr__(self) -> str:
@@ -219,19 +252,3 @@ def _pack(
         torch.from_numpy(packed),
         torch.from_numpy(is_value.astype(bool)),
     )
-
-
-def _column(frame: pd.DataFrame, column: str) -> pd.Series:
-    if column not in frame.columns:
-        names = [str(name) for name in frame.columns if name != CONSTANT]
-        near = difflib.get_close_matches(str(column), names, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ''
-        raise ValueError(
-            f"No attribute column '{column}' in the table, which has {names}{hint}"
-        )
-    if frame.columns.tolist().count(column) > 1:
-        raise ValueError(
-            f"The table has several columns called '{column}'; drop or rename all "
-            f'but one'
-        )
-    return frame[column]

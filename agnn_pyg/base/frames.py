@@ -1,72 +1,193 @@
-"""What a frame must have, and a message with row and remedy where it has not."""
+"""The tables of ratings, users and items: read and validated once."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_timedelta64_dtype
 
-# What lies between the ratings that settings suit.
-SPAN = 5.0 - 1.0
+from agnn_pyg.base.checks import check_columns, where
+from agnn_pyg.base.node_table import NodeTable, read_nodes
+from agnn_pyg.base.recommender_config import ColumnsConfig
+from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
+
+SIDES = ('user', 'item')
+# The spread of ratings from 1 to 5, which the default settings suit.
+SPREAD = 4.0
 
 
-def check_columns(frame: pd.DataFrame, name: str, columns: Sequence[str]) -> None:
-    """Raises ``ValueError`` unless a frame has the columns, each once.
+class Ratings(NamedTuple):
+    """A table of R ratings.
 
-    Args:
-        frame (pandas.DataFrame): The table.
-        name (str): What messages call it.
-        columns (sequence): Names of columns that it must have.
+    Attributes:
+        user: Ids of users.
+        item: Ids of items.
+        rating: Finite numbers, :obj:`[R]`.
     """
-    if not isinstance(frame, pd.DataFrame):
-        raise ValueError(
-            f"'{name}' must be a pandas DataFrame (got {type(frame).__name__})"
-        )
-    for column in columns:
-        count = int((frame.columns == column).sum())
-        if count > 1:
-            raise ValueError(
-                f"'{name}' has {count} columns called '{column}'; drop or rename all "
-                f'but one'
-            )
-        if not count:
-            raise ValueError(
-                f"'{name}' has no column '{column}'{nearest(column, frame.columns)} "
-                f'(it has {", ".join(map(str, frame.columns)) or "none"}); rename one, '
-                f'or say what it is called'
-            )
+
+    user: IdColumn
+    item: IdColumn
+    rating: np.ndarray
 
 
-def read_ratings(frame: pd.DataFrame, name: str, column: str) -> np.ndarray:
-    """The ratings of a frame, finite numbers, :obj:`[len(frame)]`.
+class RatedPairs(NamedTuple):
+    """R ratings of known users and items.
+
+    Attributes:
+        index: Rows of users and of items, :obj:`[2, R]`.
+        rating: Ratings, :obj:`[R]`.
+    """
+
+    index: np.ndarray
+    rating: np.ndarray
+
+
+class FitTables(NamedTuple):
+    """What a recommender is fitted on.
+
+    Attributes:
+        nodes: The tables of nodes by side, :obj:`"user"` and :obj:`"item"`.
+        ratings: Ratings to train on.
+        validation: Ratings to select the epoch on, if there are any.
+    """
+
+    nodes: dict[str, NodeTable]
+    ratings: RatedPairs
+    validation: RatedPairs | None
+
+
+@dataclass(frozen=True)
+class RatingScale:
+    """Brings ratings to the spread that settings suit, and predictions back.
+
+    Learning rates and penalties suit ratings from 1 to 5, and so a spread of 4.
+
+    Attributes:
+        low: The lowest rating.
+        high: The highest rating.
+        unit: What ratings are divided by.
+        center: What is subtracted from ratings first.
+    """
+
+    low: float
+    high: float
+    unit: float
+    center: float = 0.0
+
+    @classmethod
+    def fit(cls, rating: np.ndarray, center: float = 0.0) -> RatingScale:
+        """The scale of some ratings."""
+        low, high = float(rating.min()), float(rating.max())
+        return cls(low, high, (high - low) / SPREAD, center)
+
+    def to_unit_scale(self, rating: Any) -> Any:
+        """Ratings, an array or a tensor, as models read them."""
+        return (rating - self.center) / self.unit
+
+    def to_rating_scale(self, value: np.ndarray) -> np.ndarray:
+        """What models predict, as ratings in their range."""
+        return np.clip(self.unit * value + self.center, self.low, self.high)
+
+
+def read_tables(
+    config: ColumnsConfig,
+    ratings: pd.DataFrame,
+    users: pd.DataFrame | None = None,
+    items: pd.DataFrame | None = None,
+    validation: pd.DataFrame | None = None,
+    new_users: bool = False,
+) -> FitTables:
+    """Reads the tables of a fit.
 
     Args:
-        frame (pandas.DataFrame): The table.
-        name (str): What messages call it.
-        column (str): The column of ratings.
+        config (ColumnsConfig): Names of columns.
+        ratings (pandas.DataFrame): Ratings to train on.
+        users (pandas.DataFrame, optional): Users and their attributes.
+        items (pandas.DataFrame, optional): Items and their attributes.
+        validation (pandas.DataFrame, optional): Ratings to select the epoch on.
+        new_users (bool, optional): Without a table of users, take also users of
+            :obj:`validation` alone. (default: :obj:`False`)
 
     Raises:
-        ValueError: Naming the first row whose rating is none.
+        ValueError: If a table is unfit, naming the column, the row and the remedy.
     """
-    cells = frame[column]
-    number = pd.to_numeric(cells, errors='coerce')
-    number = number.astype(float).to_numpy(float, na_value=np.nan)
-    if pd.api.types.is_datetime64_any_dtype(cells) or is_timedelta64_dtype(cells):
-        number = np.full(len(cells), np.nan)
-    bad = ~np.isfinite(number)
+    tables = {'ratings': read_ratings(ratings, 'ratings', config)}
+    rating = tables['ratings'].rating
+    if not len(rating):
+        raise ValueError("'ratings' has no rows; there is nothing to train on")
+    check_spread(rating, 'ratings')
+    if validation is not None and len(validation):
+        tables['validation'] = read_ratings(validation, 'validation', config)
+    nodes = {}
+    for side, frame in zip(SIDES, (users, items), strict=True):
+        rated = [getattr(table, side) for table in tables.values()]
+        further = rated[1:] if new_users and side == 'user' else []
+        nodes[side] = read_nodes(config, side, frame, rated[0], further)
+    ids = {side: table.ids for side, table in nodes.items()}
+    pairs = {name: RatedPairs(_rows(t, ids), t.rating) for name, t in tables.items()}
+    return FitTables(nodes, pairs['ratings'], pairs.get('validation'))
+
+
+def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratings:
+    """A table of ratings, in which each pair of user and item is rated once.
+
+    Args:
+        frame (pandas.DataFrame): The table.
+        name (str): What error texts call it.
+        config (ColumnsConfig): Names of columns.
+
+    Raises:
+        ValueError: If a column is lacking, a rating is not a finite number, an id is
+            none, or a pair is repeated.
+    """
+    check_columns(frame, name, [config.user, config.item, config.rating])
+    cells = frame[config.rating]
+    number = pd.to_numeric(cells, errors='coerce').astype(float)
+    number = number.to_numpy(float, na_value=np.nan)
+    bad = ~np.isfinite(number) | (cells.dtype.kind in 'mM')
     if bad.any():
         raise ValueError(
-            f"'{name}' has no finite number in column '{column}' in "
-            f'{where(frame, bad, column)}; correct or drop it'
+            f"'{name}' has no finite number in column '{config.rating}' in "
+            f'{where(frame, bad, config.rating)}; correct or drop it'
         )
-    return number
+    user, item = (read_ids(frame, c, name) for c in (config.user, config.item))
+    pairs = pd.DataFrame({'user': user.values, 'item': item.values})
+    repeated = pairs.duplicated().to_numpy()
+    if repeated.any():
+        raise ValueError(
+            f"'{name}' rates a pair for the second time in "
+            f'{where(frame, repeated, config.user, config.item)}; keep one, for '
+            f"instance by .drop_duplicates({[config.user, config.item]}, keep='last')"
+        )
+    return Ratings(user, item, number)
 
 
-def table_of(given: Any, name: str, column: str) -> pd.DataFrame:
+def read_pairs(
+    frame: pd.DataFrame,
+    name: str,
+    config: ColumnsConfig,
+    ids: Mapping[str, Vocabulary],
+) -> np.ndarray:
+    """The rows of pairs of users and items, :obj:`[2, R]`.
+
+    Args:
+        frame (pandas.DataFrame): The pairs.
+        name (str): What error texts call the table.
+        config (ColumnsConfig): Names of columns.
+        ids (mapping): The known ids by side.
+
+    Raises:
+        ValueError: Naming the first row with an unknown user or item.
+    """
+    check_columns(frame, name, [config.user, config.item])
+    user, item = (read_ids(frame, c, name) for c in (config.user, config.item))
+    return _rows(Ratings(user, item, np.empty(0)), ids)
+
+
+def as_table(given: Any, name: str, column: str) -> pd.DataFrame:
     """A table with a column of ids, from a table or from ids.
 
     Raises:
@@ -83,59 +204,21 @@ def table_of(given: Any, name: str, column: str) -> pd.DataFrame:
     return pd.DataFrame({column: pd.Series(list(given), dtype=object)})
 
 
-def unit_of(rating_range: tuple[float, float]) -> float:
-    """What to divide ratings by, so that they spread as much as those of 1 to 5.
-
-    Learning rates and penalties are of that scale.
-    """
-    low, high = rating_range
-    return (high - low) / SPAN
-
-
 def check_spread(rating: np.ndarray, name: str) -> None:
     """Raises ``ValueError`` if all ratings are equal, as where only likes are kept.
 
     Args:
         rating (numpy.ndarray): The ratings, one at least.
-        name (str): What messages call their table.
+        name (str): What error texts call their table.
     """
     if np.min(rating) == np.max(rating):
         raise ValueError(
-            f"'{name}' are all {float(rating[0]):g}, so nothing can be learnt; "
-            f'add what users did not choose or like, for instance sampled items, with '
-            f'a lower rating such as 0'
+            f"'{name}' are all {float(rating[0]):g}, so nothing can be learned; add "
+            f'what users did not choose or like, for instance sampled items, with a '
+            f'lower rating such as 0'
         )
 
 
-def check_known(
-    frame: pd.DataFrame, rows: np.ndarray, column: str, name: str, table: str
-) -> None:
-    """Raises ``ValueError`` if a row number is -1: an id without a row."""
-    unknown = rows < 0
-    if unknown.any():
-        raise ValueError(
-            f"'{name}' names somebody or something without a row in '{table}': column "
-            f"'{column}' in {where(frame, unknown, column)}; add what is known of it "
-            f"to '{table}', if only the id, or drop the row"
-        )
-
-
-def where(frame: pd.DataFrame, mask: np.ndarray, *columns: str) -> str:
-    """Names the first row of a mask, what it holds, and how many there are."""
-    first = int(np.flatnonzero(mask)[0])
-    held = ', '.join(repr(_plain(frame[column].iloc[first])) for column in columns)
-    count = int(np.count_nonzero(mask))
-    more = f', the first of {count:,}' if count > 1 else ''
-    return f'row {_plain(frame.index[first])} ({held}{more})'
-
-
-def nearest(name: str, known: Iterable) -> str:
-    """A hint at the known name that is most like a wrong one, if any is."""
-    known = [str(k) for k in known]
-    lower = {k.lower(): k for k in known}
-    near = difflib.get_close_matches(str(name).lower(), lower, n=1)
-    return f", did you mean '{lower[near[0]]}'?" if near else ''
-
-
-def _plain(value: object) -> object:
-    return value.item() if isinstance(value, np.generic) else value
+def _rows(table: Ratings, ids: Mapping[str, Vocabulary]) -> np.ndarray:
+    columns = zip(SIDES, (table.user, table.item), strict=True)
+    return np.stack([c.check_known(ids[s].rows(c), f'{s}s') for s, c in columns])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from agnn_pyg.base.frames import nearest
+from agnn_pyg.base.checks import nearest
 from agnn_pyg.base.io import read_columns, read_file, recognised
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def read_as_fitted(args: argparse.Namespace, fields: Iterable[ColumnEncoder]) ->
     """
     fields = list(fields)
     args.texts = [f.column for f in fields if any(isinstance(v, str) for v in f.values)]
-    args.lists = args.lists or [f.column for f in fields if f.kind == 'multi']
+    args.lists = args.lists or [f.column for f in fields if f.stype == 'multi']
     notes = Path(args.model) / NOTES
     if args.list_separator is None and notes.is_file():
         try:
@@ -202,7 +202,7 @@ def read(
         path,
         roles={role: roles[role] for role in needed},
         named={role: getattr(args, role) for role in needed if getattr(args, role)},
-        kinds=kinds,
+        id_dtypes=kinds,
         texts=args.texts,
         lists=args.lists,
         list_separator=args.list_separator or SEPARATOR,

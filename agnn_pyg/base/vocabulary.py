@@ -1,34 +1,90 @@
-"""Ids of users and items: of one kind, distinct, and each the name of a row."""
+"""Ids of users and items: read from a column once, distinct, and numbered by rows."""
 
 from __future__ import annotations
 
 import numbers
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.base.frames import check_columns, read_ratings, where
+from agnn_pyg.base.checks import plain, where
 
-KINDS = ('int', 'str', 'uuid')
-# Floats below it are whole numbers exactly; above, neighbours become one.
+# Floats below it are whole numbers exactly; above, neighbors become one.
 EXACT_FLOATS = 2.0**53
-# How to make one kind of another, for messages.
+# How to convert ids to a type, for error texts.
 _CONVERT = {'int': '.astype(int)', 'str': '.astype(str)', 'uuid': '.map(uuid.UUID)'}
 
 
-class Vocabulary:
-    """The ids of one side, in the order of its rows.
+@dataclass(frozen=True)
+class IdColumn:
+    """The ids in a column of a table, see :func:`read_ids`.
 
-    Args:
-        kind (str): :obj:`"int"`, :obj:`"str"` or :obj:`"uuid"`.
-        values (numpy.ndarray): Distinct ids, see :func:`read_ids`.
+    Attributes:
+        frame: The table.
+        column: The column.
+        name: What error texts call the table.
+        dtype: The type of all ids: :obj:`"int"`, :obj:`"str"` or :obj:`"uuid"`.
+        values: The ids, ``int64`` or objects, :obj:`[len(frame)]`.
     """
 
-    def __init__(self, kind: str, values: np.ndarray) -> None:
-        self.kind = kind
+    frame: pd.DataFrame
+    column: str
+    name: str
+    dtype: str
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def refuse(self, mask: np.ndarray, problem: str, remedy: str) -> None:
+        """Raises ``ValueError`` naming the first row of a mask, if it has any."""
+        if mask.any():
+            place = where(self.frame, mask, self.column)
+            raise ValueError(
+                f"'{self.name}' {problem} column '{self.column}' in {place}; {remedy}"
+            )
+
+    def check_known(self, rows: np.ndarray, table: str) -> np.ndarray:
+        """The rows of these ids in a table, if there are no -1 among them.
+
+        Raises:
+            ValueError: Naming the first id without a row.
+        """
+        self.refuse(
+            rows < 0,
+            f"has an id without a row in '{table}':",
+            f"add what is known of it to '{table}', if only the id, or drop the row",
+        )
+        return rows
+
+    def vocabulary(self) -> Vocabulary:
+        """These ids in their order, if none of them is repeated.
+
+        Raises:
+            ValueError: Naming the first row that repeats an id.
+        """
+        self.refuse(
+            pd.Index(self.values).duplicated(),
+            'repeats an id of',
+            'keep one row each, and collect several values of an attribute in a list',
+        )
+        return Vocabulary(self.dtype, self.values)
+
+
+class Vocabulary:
+    """The ids of the users or of the items, in the order of their rows.
+
+    Args:
+        dtype (str): :obj:`"int"`, :obj:`"str"` or :obj:`"uuid"`.
+        values (numpy.ndarray): Distinct ids, ``int64`` or objects.
+    """
+
+    def __init__(self, dtype: str, values: np.ndarray) -> None:
+        self.dtype = dtype
         self.values = values
         self._index = pd.Index(values)
 
@@ -36,158 +92,118 @@ class Vocabulary:
         return len(self.values)
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}({self.kind}, {len(self):,})'
+        return f'{type(self).__name__}({self.dtype}, {len(self):,})'
 
-    def rows(self, frame: pd.DataFrame, column: str, name: str) -> np.ndarray:
-        """Rows of a column of ids, -1 for unknown ones, :obj:`[len(frame)]`.
+    def rows(self, ids: IdColumn) -> np.ndarray:
+        """The row of each id, -1 for unknown ones, :obj:`[len(ids)]`.
 
         Raises:
-            ValueError: If they are of another kind, or are no ids at all.
+            ValueError: If the ids are of another type.
         """
-        kind, values = read_ids(frame, column, name)
-        if not len(values):
+        if not len(ids):
             return np.empty(0, np.int64)
-        if kind != self.kind:
+        if ids.dtype != self.dtype:
             raise ValueError(
-                f"'{name}' has {kind} ids in column '{column}' (row {frame.index[0]}: "
-                f'{_plain(values[0])!r}) where those known are {self.kind} (as '
-                f'{_plain(self.values[0])!r}); convert them with {_CONVERT[self.kind]}'
+                f"'{ids.name}' has {ids.dtype} ids in column '{ids.column}' (row "
+                f'{plain(ids.frame.index[0])}: {plain(ids.values[0])!r}), but the '
+                f'known ids are {self.dtype} (such as {plain(self.values[0])!r}); '
+                f'convert them with {_CONVERT[self.dtype]}'
             )
-        return self._index.get_indexer(values).astype(np.int64)
+        return self._index.get_indexer(ids.values).astype(np.int64)
 
     def append(self, values: np.ndarray) -> Vocabulary:
-        """These ids and further ones of their kind, which they do not hold."""
-        return Vocabulary(self.kind, np.concatenate([self.values, values]))
+        """These ids and further ones of their type, which they do not hold."""
+        return Vocabulary(self.dtype, np.concatenate([self.values, values]))
 
     def parse(self, texts: Sequence[str]) -> list:
-        """Ids of this kind from texts, as a command line has them.
+        """Ids of this type from texts, such as those of a command line.
 
         Raises:
-            ValueError: Naming the first text that is none.
+            ValueError: Naming the first text that is not an id.
         """
-        make = {'int': int, 'str': str, 'uuid': uuid.UUID}[self.kind]
+        make = {'int': int, 'str': str, 'uuid': uuid.UUID}[self.dtype]
         parsed = []
         for text in texts:
             try:
                 parsed.append(make(text))
             except ValueError:
                 raise ValueError(
-                    f"'{text}' is no {self.kind}, as the ids known are (as "
-                    f'{_plain(self.values[0])!r})'
+                    f"'{text}' is not {self.dtype}, as the known ids are (such as "
+                    f'{plain(self.values[0])!r})'
                 ) from None
         return parsed
 
     def to_dict(self) -> dict[str, Any]:
         """The ids as plain data, ready for JSON."""
-        values = self.values if self.kind == 'int' else map(str, self.values)
-        return {'kind': self.kind, 'values': [*map(_plain, values)]}
+        values = self.values if self.dtype == 'int' else map(str, self.values)
+        return {'dtype': self.dtype, 'values': [*map(plain, values)]}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Vocabulary:
         """The inverse of :meth:`to_dict`."""
         values = state['values']
-        if state['kind'] == 'uuid':
+        if state['dtype'] == 'uuid':
             values = [uuid.UUID(value) for value in values]
-        return cls(state['kind'], _array(state['kind'], values))
+        return cls(state['dtype'], _array(state['dtype'], values))
 
     @classmethod
-    def distinct(cls, kind: str, values: np.ndarray) -> Vocabulary:
+    def from_ids(cls, ids: IdColumn) -> Vocabulary:
         """The distinct ids of a column, in ascending order."""
-        return cls(kind, _array(kind, sorted(pd.unique(values))))
+        return cls(ids.dtype, _array(ids.dtype, sorted(pd.unique(ids.values))))
 
 
-def read_ids(
-    frame: pd.DataFrame, column: str, name: str, distinct: bool = False
-) -> tuple[str, np.ndarray]:
-    """A column of ids: whole numbers, texts or UUIDs, of one kind throughout.
+def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
+    """A column of ids: whole numbers, texts or UUIDs, all of one type.
 
-    Whole numbers that a missing cell elsewhere has turned into floats are
-    whole numbers still, as far as floats are exact.
+    Whole numbers that were turned into floats by a missing cell elsewhere are whole
+    numbers still, as far as floats are exact.
 
     Args:
         frame (pandas.DataFrame): The table.
         column (str): The column of ids.
-        name (str): What messages call the table.
-        distinct (bool, optional): Refuse repeated ids. (default: :obj:`False`)
+        name (str): What error texts call the table.
 
     Returns:
-        Their kind and their values, ``int64`` or objects; of an empty table
-        the kind is :obj:`"int"`.
+        The ids; those of an empty table are of type :obj:`"int"`.
 
     Raises:
-        ValueError: Naming the first row that holds no id or another kind.
+        ValueError: Naming the first row that holds no id or one of another type.
     """
     cells = frame[column]
-    missing = (cells.isna() | (cells.astype(object) == '')).to_numpy(bool)
-    if missing.any():
-        raise ValueError(
-            f"'{name}' misses the id in column '{column}' in "
-            f'{where(frame, missing, column)}; fill it in or drop the row'
-        )
-    values = cells.astype(object).to_numpy()
-    kinds = [_KIND_OF.get(t) or _kind(t) for t in map(type, values)]
-    kinds = np.array(kinds, dtype='U5')
-    check_floats(frame, column, name, kinds == 'float')
-    kinds[kinds == 'float'] = 'int' if _whole(values[kinds == 'float']) else 'none'
-    wrong = kinds == 'none'
-    if wrong.any():
-        raise ValueError(
-            f"'{name}' has something else than a whole number, a text or a UUID in "
-            f"column '{column}' in {where(frame, wrong, column)}; make texts of them, "
-            f'{_CONVERT["str"]}'
-        )
-    kind = str(kinds[0]) if len(kinds) else 'int'
-    if (kinds != kind).any():
-        raise ValueError(
-            f"'{name}' mixes {kind} ids and others in column '{column}', as in "
-            f'{where(frame, kinds != kind, column)}; make them all texts, '
-            f'{_CONVERT["str"]}, here and in the other tables'
-        )
+    if isinstance(cells.dtype, np.dtype) and cells.dtype.kind == 'i':
+        return IdColumn(frame, column, name, 'int', cells.to_numpy(np.int64))
+    cells = cells.astype(object)
+    values = cells.to_numpy()
+    ids = IdColumn(frame, column, name, 'int', values)
+    ids.refuse(
+        (cells.isna() | (cells == '')).to_numpy(bool),
+        'misses the id in',
+        'fill it in or drop the row',
+    )
+    dtype_of = {kind: _dtype(kind) for kind in {*map(type, values)}}
+    dtypes = np.array([dtype_of[kind] for kind in map(type, values)], dtype='U5')
+    is_float = dtypes == 'float'
+    check_floats(frame, column, name, is_float)
+    is_float[is_float] = [float(value).is_integer() for value in values[is_float]]
+    dtypes[is_float] = 'int'
+    ids.refuse(
+        (dtypes == 'none') | (dtypes == 'float'),
+        'has something else than a whole number, a text or a UUID in',
+        f'make texts of all ids, {_CONVERT["str"]}',
+    )
+    dtype = str(dtypes[0]) if len(dtypes) else 'int'
+    ids.refuse(
+        dtypes != dtype,
+        f'mixes {dtype} ids and others in',
+        f'make them all texts, {_CONVERT["str"]}, here and in the other tables',
+    )
     try:
-        values = _array(kind, values)
+        return IdColumn(frame, column, name, dtype, _array(dtype, values))
     except OverflowError:
         raise ValueError(
             f"'{name}' has whole numbers beyond 64 bits in column '{column}'; make "
             f'texts of them, {_CONVERT["str"]}'
         ) from None
-    if distinct:
-        repeated = pd.Index(values).duplicated()
-        if repeated.any():
-            raise ValueError(
-                f"'{name}' repeats an id of column '{column}' in "
-                f'{where(frame, repeated, column)}; keep one row each, and collect '
-                f'several values of an attribute in a list'
-            )
-    return kind, values
-
-
-def read_rated_pairs(
-    frame: pd.DataFrame, name: str, user: str, item: str, rating: str
-) -> np.ndarray:
-    """The ratings of a frame of users and items, each pair of which is rated once.
-
-    Args:
-        frame (pandas.DataFrame): The table.
-        name (str): What messages call it.
-        user (str): The column of users.
-        item (str): The column of items.
-        rating (str): The column of ratings.
-
-    Raises:
-        ValueError: If a column is lacking, a rating is no finite number, an id is
-            none, or a pair is repeated.
-    """
-    check_columns(frame, name, [user, item, rating])
-    number = read_ratings(frame, name, rating)
-    ids = {column: read_ids(frame, column, name)[1] for column in (user, item)}
-    repeated = pd.DataFrame(ids).duplicated().to_numpy()
-    if repeated.any():
-        raise ValueError(
-            f"'{name}' rates a pair for the second time in "
-            f'{where(frame, repeated, user, item)}; keep one, for instance by '
-            f".drop_duplicates({[user, item]}, keep='last')"
-        )
-    return number
 
 
 def check_floats(
@@ -198,7 +214,7 @@ def check_floats(
     Args:
         frame (pandas.DataFrame): The table.
         column (str): The column of ids.
-        name (str): What messages call the table.
+        name (str): What error texts call the table.
         is_float (numpy.ndarray): A mask of the rows with floats.
     """
     inexact = is_float.copy()
@@ -212,7 +228,7 @@ def check_floats(
         )
 
 
-def _kind(kind: type) -> str:
+def _dtype(kind: type) -> str:
     for base, name in (
         ((bool, np.bool_), 'none'),
         (numbers.Integral, 'int'),
@@ -225,21 +241,7 @@ def _kind(kind: type) -> str:
     return 'none'
 
 
-# The common ones, looked up rather than reasoned about.
-_KIND_OF = {kind: _kind(kind) for kind in (int, float, str, bool, uuid.UUID)}
-
-
-def _whole(values: np.ndarray) -> bool:
-    return bool(np.all([float(value).is_integer() for value in values]))
-
-
-def _array(kind: str, values: Any) -> np.ndarray:
-    if kind == 'int':
+def _array(dtype: str, values: Any) -> np.ndarray:
+    if dtype == 'int':
         return np.asarray(values, dtype=np.int64)
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    return np.fromiter(values, object, len(values))

@@ -76,7 +76,7 @@ class RelationMap:
         self.encoder = encoder
         self.parts: list[_Part] = []
         for name, x, column, width in bounded_features(
-            encoder.fields, attributes, rank, max_features
+            encoder.column_encoders, attributes, rank, max_features
         ):
             part = _Part(name, column, None, 1.0)
             if not len(part.column):
@@ -96,7 +96,7 @@ class RelationMap:
             block = slice(start, start + BLOCK_NODES)
             some = attributes.take(block)
             # In the order of the parts; what comes after the last is never made.
-            made = similarity_features(self.encoder.fields, some)
+            made = similarity_features(self.encoder.column_encoders, some)
             for k, part in enumerate(self.parts, start=1):
                 found = next(found for name, found in made if name == part.name)
                 x[block, relation == k] = part(found)

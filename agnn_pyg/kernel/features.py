@@ -92,7 +92,7 @@ def attribute_relations(
     """
     made = {}
     for name, x, column, width in bounded_features(
-        encoder.fields, attributes, rank, max_features
+        encoder.column_encoders, attributes, rank, max_features
     ):
         made[name] = _reduce(x[:, column], width)
     return _join(attributes.num_nodes, made)
@@ -137,11 +137,11 @@ def similarity_features(
     }
     for field in fields:
         x = columns[field.column]
-        if field.kind == 'numeric':
+        if field.stype == 'numeric':
             x = sp.csr_matrix(x @ _smoother(x.shape[1]))
         yield field.column, x
     pairs = [*combinations(fields, 2)]
-    pairs += [(f, f) for f in fields if f.kind == 'multi']
+    pairs += [(f, f) for f in fields if f.stype == 'multi']
     for one, other in pairs:
         x = _row_products(columns[one.column], columns[other.column])
         yield f'{one.column} × {other.column}', x

@@ -14,7 +14,7 @@ from agnn_pyg.recommender import AGNNRecommender
 pytest.importorskip('pytorch_lightning')
 ROOT = Path(__file__).parents[2]
 QUICK = ['--set', 'epochs=4', 'channels=8', 'batch_size=256', 'min_count=2']
-QUICK += ['message_steps=1', 'message_folds=2']
+QUICK += ['kernel_steps=1', 'cv_folds=2']
 
 
 @pytest.fixture(scope='module')
@@ -177,7 +177,7 @@ def test_which_messages(planted, tmp_path, monkeypatch):
     ):
         assert main([*fit, *flags]) == 0
         model = AGNNRecommender.load('m')
-        assert model.message_share == share
+        assert model.kernel_weight == share
         messages = model.fitted_.model.messages
         assert (messages and set(messages.parts)) == patterns
 
@@ -267,7 +267,7 @@ def test_ids_as_the_model_knows_them(recommender, planted, tmp_path, capsys):
     assert main(['recommend', user, '-k', '1', *model]) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith(f'{user},')
     assert main(['recommend', 'x7', *model]) == 2
-    assert "'x7' is no int, as the ids known are" in capsys.readouterr().err
+    assert "'x7' is not int, as the known ids are" in capsys.readouterr().err
     assert main(['recommend', *model]) == 2
     assert 'Name users or give a file' in capsys.readouterr().err
     pairs = tmp_path / 'pairs.csv'

@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 import torch
 
+from agnn_pyg.base.vocabulary import read_ids
 from agnn_pyg.explain import Explanation
 from agnn_pyg.fitting import EVALUATION_SEED
 
@@ -33,17 +34,17 @@ def test_parts_are_what_is_added_to_the_mean_rating(explained, planted, recommen
     parts, mean = explanation.parts, planted.ratings['rating'].mean()
     assert parts['mean rating'] == pytest.approx(mean, abs=1e-6)
     fitted = recommender.fitted_
-    bias = fitted.unit * float(fitted.model.bias.detach())
+    bias = fitted.scale.unit * float(fitted.model.bias.detach())
     assert parts['global bias'] == pytest.approx((bias - mean) / 4, abs=1e-6)
 
 
 def test_messages_are_what_they_add_to_the_mean_rating(recommender, planted):
     model, pair = recommender.fitted_.model, planted.ratings.iloc[0]
     rows = [
-        torch.from_numpy(table.ids.rows(planted.ratings[:1], side, 'ratings'))
+        torch.from_numpy(table.ids.rows(read_ids(planted.ratings[:1], side, 'x')))
         for side, table in recommender.fitted_.tables.items()
     ]
-    message = recommender.fitted_.unit * float(model.messages(*rows))
+    message = recommender.fitted_.scale.unit * float(model.messages(*rows))
     message -= planted.ratings['rating'].mean()
     parts = recommender.explain(pair['user'], pair['item']).parts
     assert parts['messages'] == pytest.approx(0.75 * message, abs=1e-5)
@@ -81,7 +82,7 @@ def test_gates_and_draws_by_hand(recommender, planted):
 
     from agnn_pyg.sampling.loader import RatingLoader
 
-    node = int(fitted.tables['item'].ids.rows(planted.items, 'item', 'items')[5])
+    node = int(fitted.tables['item'].ids.rows(read_ids(planted.items, 'item', 'x'))[5])
     loader = RatingLoader(
         fitted.graph, torch.tensor([[0], [node]]), seed=EVALUATION_SEED
     )

@@ -66,7 +66,7 @@ def test_ids_are_of_one_kind_or_refused(values):
     frame = pd.DataFrame({'user': pd.Series(values, dtype=object)})
     kinds = {type(value) for value in values}
     try:
-        ids = Vocabulary.distinct(*read_ids(frame, 'user', 'users'))
+        ids = Vocabulary.from_ids(read_ids(frame, 'user', 'users'))
     except ValueError as error:
         assert "'users' mixes" in str(error)  # noqa: PT017
         assert len(kinds) == 2
@@ -74,7 +74,7 @@ def test_ids_are_of_one_kind_or_refused(values):
     assert len(kinds) == 1
     again = Vocabulary.from_dict(json.loads(json.dumps(ids.to_dict())))
     assert again.values.tolist() == ids.values.tolist() == sorted(set(values))
-    rows = again.rows(frame, 'user', 'users')
+    rows = again.rows(read_ids(frame, 'user', 'users'))
     assert again.values[rows].tolist() == values
 
 

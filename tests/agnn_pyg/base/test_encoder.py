@@ -19,7 +19,7 @@ def bags(attributes):
 
 def encode(fitted, cells, **kwargs):
     """Fits on one column and encodes the cells of another."""
-    encoder = AttributeEncoder({'a': kwargs.pop('kind', None)}, **kwargs)
+    encoder = AttributeEncoder({'a': kwargs.pop('stype', None)}, **kwargs)
     encoder.fit(pd.DataFrame({'a': fitted}))
     return bags(encoder.transform(pd.DataFrame({'a': cells})))
 
@@ -28,46 +28,17 @@ def tokens(fitted, cells, **kwargs):
     return [set(bag) for bag in encode(fitted, cells, **kwargs)]
 
 
-@pytest.mark.parametrize(
-    ('cells', 'kind'),
-    [
-        (['x', 'y'], 'categorical'),
-        ([None, 'x'], 'categorical'),
-        ([True, False], 'categorical'),
-        (pd.Categorical([3, 4]), 'categorical'),
-        ([1, 2], 'numeric'),
-        ([1.5, None], 'numeric'),
-        (pd.array([1, None], dtype='Int64'), 'numeric'),
-        ([['x'], ['y', 'z']], 'multi'),
-        ([None, ('x',)], 'multi'),
-        ([[], {'x'}], 'multi'),
-        ([np.array(['x'], dtype=object), None], 'multi'),
-    ],
-)
-def test_kind_is_inferred_from_the_cells(cells, kind):
-    encoder = AttributeEncoder(['a']).fit(pd.DataFrame({'a': cells}))
-    assert [field.kind for field in encoder.fields] == [kind]
-
-
-@pytest.mark.parametrize('dtype', ['string', 'object'])
-def test_a_first_cell_of_pandas_own_missing_value(dtype):
-    cells = pd.Series([pd.NA, 'x', 'y'], dtype=dtype)
-    assert tokens(cells, cells) == [{3}, {1}, {2}]
-
-
-def test_a_kind_that_is_given_stands():
-    assert tokens([10, 20], [20, 10], kind='categorical') == [{2}, {1}]
-    assert tokens(['1', '3'], ['3', '1'], kind='numeric', num_knots=2) == [{2}, {1}]
-    assert tokens([1, 2], [[1, 2], [2]], kind='multi') == [{1, 2}, {2}]
+def test_a_type_that_is_given_is_kept():
+    assert tokens([10, 20], [20, 10], stype='categorical') == [{2}, {1}]
+    assert tokens(['1', '3'], ['3', '1'], stype='numeric', num_knots=2) == [{2}, {1}]
+    assert tokens([1, 2], [[1, 2], [2]], stype='multi') == [{1, 2}, {2}]
 
 
 def test_unseen_counts_as_rare():
     fitted = ['x', 'x', 'y', 'y', 'z']
     # Tokens: x 1, y 2, rare 3.
     assert tokens(fitted, ['x', 'z', 'new'], min_count=2) == [{1}, {3}, {3}]
-
-
-def test_unseen_gives_nothing_where_nothing_was_rare():
+    # Nothing was rare, so that there is no token for it.
     assert tokens(['x', 'y'], ['new', 'y']) == [set(), {2}]
 
 
@@ -84,10 +55,6 @@ def test_missing_gives_nothing_where_nothing_was_missing():
     assert tokens(['x', 'y'], [None, 'x']) == [set(), {1}]
     assert tokens([1.0, 2.0], [None, 1.0]) == [set(), {1}]
     assert tokens([['x'], ['y']], [[], ['y'], None]) == [set(), {2}, set()]
-
-
-def test_an_empty_list_is_missing():
-    assert tokens([['x'], []], [[], ['x'], None]) == [{2}, {1}, {2}]
 
 
 def test_a_bag_is_a_set():
@@ -179,13 +146,6 @@ def test_json_round_trip_encodes_alike(tiny_frames):
             assert torch.equal(getattr(before, part), getattr(after, part))
 
 
-def test_json_round_trip_keeps_types_of_values():
-    frame = pd.DataFrame({'a': [True, False, True], 'b': [3, 4, 3]})
-    encoder = AttributeEncoder({'a': None, 'b': 'categorical'}).fit(frame)
-    restored = AttributeEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
-    assert bags(restored.transform(frame)) == bags(encoder.transform(frame))
-
-
 def test_multi_hot_holds_values_only():
     frame = pd.DataFrame({'a': ['x', 'x', 'z', None], 'b': [0.0, 1.0, 0.25, None]})
     encoder = AttributeEncoder(['a', 'b'], min_count=2, num_knots=2)
@@ -235,19 +195,11 @@ def test_an_empty_table_encodes_to_no_rows():
     assert attributes.multi_hot().shape == (0, encoder.num_tokens)
 
 
-def test_repr_names_the_columns():
-    assert repr(AttributeEncoder(['a', 'b'])) == "AttributeEncoder(['a', 'b'])"
-
-
-@pytest.mark.parametrize('columns', [[], {}, (), 'genre'])
-def test_columns_must_be_named(columns):
-    with pytest.raises(ValueError, match="'columns' must name at least one"):
-        AttributeEncoder(columns)
-
-
 @pytest.mark.parametrize(
     ('kwargs', 'match'),
     [
+        ({'columns': []}, "'columns' must name at least one"),
+        ({'columns': 'genre'}, "'columns' must name at least one"),
         ({'columns': {'a': 'text'}}, r"column 'a' must be one of .*'text'"),
         ({'columns': ['a'], 'min_count': 0}, r"'min_count' .* at least 1 \(got 0\)"),
         ({'columns': ['a'], 'num_knots': 1}, r"'num_knots' .* at least 2 \(got 1\)"),
@@ -260,43 +212,27 @@ def test_bad_options(kwargs, match):
 
 def test_a_missing_column_names_the_nearest():
     frame = pd.DataFrame({'genre': ['x'], 'land': ['y']})
-    with pytest.raises(ValueError, match=r"'genres'.*did you mean 'genre'"):
+    with pytest.raises(ValueError, match=r"'frame' .* 'genres', did you mean 'genre'"):
         AttributeEncoder(['genres']).fit(frame)
-    with pytest.raises(ValueError, match=r"'zip' in the table, which has \['genre"):
-        AttributeEncoder(['zip']).fit(frame)
-    with pytest.raises(ValueError, match='did you mean'):
+    with pytest.raises(ValueError, match="'genre', did you mean 'genres'"):
         AttributeEncoder(['genre']).fit(frame).transform(frame.add_suffix('s'))
+    twice = frame.rename(columns={'land': 'genre'})
+    with pytest.raises(ValueError, match="'frame' has 2 columns called 'genre'"):
+        AttributeEncoder(['genre']).fit(twice)
 
 
-@pytest.mark.parametrize('number', [np.inf, -np.inf])
-def test_infinite_numbers_are_refused(number):
-    frame = pd.DataFrame({'a': [1.0, number]})
-    message = r"'a' holds infinite numbers in row 1 \(-?inf\)"
-    with pytest.raises(ValueError, match=message):
-        AttributeEncoder(['a']).fit(frame)
+def test_infinite_numbers_are_refused():
     encoder = AttributeEncoder(['a']).fit(pd.DataFrame({'a': [1.0, 2.0]}))
-    with pytest.raises(ValueError, match=message):
-        encoder.transform(frame)
+    frame = pd.DataFrame({'a': [1.0, np.inf]})
+    for call in (encoder.transform, AttributeEncoder(['a']).fit):
+        with pytest.raises(ValueError, match=r"infinite .*'a' in row 1 \(inf\)"):
+            call(frame)
 
 
-def test_text_in_a_numeric_column_is_refused():
-    frame = pd.DataFrame({'a': ['1', 'two']})
-    with pytest.raises(ValueError, match="'a' is numeric, but holds something"):
-        AttributeEncoder({'a': 'numeric'}).fit(frame)
-    with pytest.raises(ValueError, match="'a' is numeric, but holds something"):
-        AttributeEncoder({'a': 'numeric'}).fit(pd.DataFrame({'a': [[1], [2]]}))
-
-
-def test_a_numeric_column_of_nothing_is_refused():
+def test_what_cannot_be_fitted_or_encoded():
     with pytest.raises(ValueError, match="'a' holds no number"):
         AttributeEncoder(['a']).fit(pd.DataFrame({'a': [np.nan, np.nan]}))
-
-
-def test_transform_before_fit():
-    with pytest.raises(ValueError, match="Call 'fit'"):
-        AttributeEncoder(['a']).transform(pd.DataFrame({'a': ['x']}))
-
-
-def test_an_empty_table_cannot_be_fitted():
     with pytest.raises(ValueError, match='empty table'):
         AttributeEncoder(['a']).fit(pd.DataFrame({'a': []}))
+    with pytest.raises(ValueError, match="Call 'fit'"):
+        AttributeEncoder(['a']).transform(pd.DataFrame({'a': ['x']}))

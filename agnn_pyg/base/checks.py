@@ -1,0 +1,68 @@
+"""Checks of tables and names whose error texts say where the error is."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def check_columns(frame: pd.DataFrame, name: str, columns: Sequence) -> None:
+    """Raises ``ValueError`` unless a frame has the columns, each once.
+
+    Args:
+        frame (pandas.DataFrame): The table.
+        name (str): What error texts call it.
+        columns (sequence): Names of columns that it must have.
+    """
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        raise ValueError(
+            f"'{name}' must be a pandas DataFrame (got {type(frame).__name__})"
+        )
+    for column in columns:
+        count = int((frame.columns == column).sum())
+        if count > 1:
+            raise ValueError(
+                f"'{name}' has {count} columns called '{column}'; drop or rename all "
+                f'except one'
+            )
+        if not count:
+            raise ValueError(
+                f"'{name}' has no column '{column}'{nearest(column, frame.columns)} "
+                f'(it has {", ".join(map(str, frame.columns)) or "none"}); rename one, '
+                f'or name the column in the settings'
+            )
+
+
+def where(frame: pd.DataFrame, mask: np.ndarray, *columns: str) -> str:
+    """The first row of a mask, what it holds, and how many rows there are.
+
+    Args:
+        frame (pandas.DataFrame): The table.
+        mask (numpy.ndarray): The rows that are wrong, one at least.
+        columns (str): The columns to quote.
+    """
+    first = int(np.flatnonzero(mask)[0])
+    held = ', '.join(repr(plain(frame[column].iloc[first])) for column in columns)
+    count = int(np.count_nonzero(mask))
+    more = f', the first of {count:,}' if count > 1 else ''
+    return f'row {plain(frame.index[first])} ({held}{more})'
+
+
+def nearest(name: object, known: Iterable[object]) -> str:
+    """A hint at the known name that is most like a wrong one, if any is."""
+    lower = {str(k).lower(): str(k) for k in known}
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    return f", did you mean '{lower[near[0]]}'?" if near else ''
+
+
+def plain(value: object) -> object:
+    """A NumPy scalar as Python's; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,237 @@
+"""Tables as they come: each is read once, or the row that is wrong is named."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from agnn_pyg.base import encoder, frames, node_table
+from agnn_pyg.base.columns import CONSTANT
+from agnn_pyg.base.frames import (
+    RatingScale,
+    as_table,
+    read_pairs,
+    read_ratings,
+    read_tables,
+)
+from agnn_pyg.base.node_table import read_new_nodes
+from agnn_pyg.base.recommender_config import ColumnsConfig
+
+CONFIG = ColumnsConfig()
+
+
+@pytest.fixture
+def tables():
+    return {
+        'ratings': pd.DataFrame(
+            {
+                'user': [3, 3, 1, 2, 2],
+                'item': ['a', 'b', 'a', 'c', 'a'],
+                'rating': [5, 3, 4, 1, 2],
+            }
+        ),
+        'users': pd.DataFrame(
+            {
+                'user': [1, 2, 3, 4],
+                'age': [10, 20, 30, 90],
+                'job': ['cook', 'cook', 'nurse', 'pilot'],
+                'name': ['Ann', 'Bob', 'Cid', 'Dot'],
+                'born': pd.to_datetime(['2000-01-01'] * 4),
+            }
+        ),
+        'items': pd.DataFrame(
+            {'item': list('abcd'), 'genre': [['x'], ['x', 'y'], [], ['z']]}
+        ),
+        'validation': pd.DataFrame({'user': [1], 'item': ['b'], 'rating': [4.5]}),
+    }
+
+
+def changed(row, **cells):
+    def change(frame):
+        frame = frame.astype(dict.fromkeys(cells, object))
+        for column, value in cells.items():
+            frame.at[row, column] = value
+        return frame
+
+    return change
+
+
+def twice(frame):
+    return pd.concat([frame, frame.iloc[[1]]], ignore_index=True)
+
+
+def test_rows_ratings_and_attributes(tables):
+    with pytest.warns(UserWarning, match=r"'users' left out: name \(most .*, born \("):
+        read = read_tables(CONFIG, **tables)
+    assert read.ratings.index.tolist() == [[2, 2, 0, 1, 1], [0, 1, 0, 2, 0]]
+    assert read.ratings.rating.tolist() == [5, 3, 4, 1, 2]
+    assert read.validation.index.tolist() == [[0], [1]]
+    users, items = read.nodes['user'], read.nodes['item']
+    assert [cells.column for cells in users.columns] == ['age', 'job']
+    assert [cells.stype for cells in items.columns] == ['multi']
+    # The vocabulary of rated users has no pilot, and ages of 30 at most.
+    fitted, bags = users.encode(1, 2, read.ratings.index[0])
+    assert [c.values for c in fitted.column_encoders] == [[10, 30], ['cook', 'nurse']]
+    assert bags.num_nodes == 4
+    assert bags.index[3].tolist() == [2, 0, 0]
+    every, _ = users.encode(1, 2)
+    assert every.column_encoders[1].values == ['cook', 'nurse', 'pilot']
+
+
+@pytest.mark.filterwarnings('ignore:Columns of')
+def test_a_fit_reads_each_column_once(tables, monkeypatch):
+    calls = []
+
+    def counting(module, name):
+        function = getattr(module, name)
+
+        def counted(frame, column, *args, **kwargs):
+            calls.append((id(frame), column))
+            return function(frame, column, *args, **kwargs)
+
+        monkeypatch.setattr(module, name, counted)
+
+    for module in (frames, node_table):
+        counting(module, 'read_ids')
+    for module in (node_table, encoder):
+        counting(module, 'parse_column')
+    read = read_tables(CONFIG, **tables)
+    for table, rows in zip(read.nodes.values(), read.ratings.index, strict=True):
+        table.encode(5, 8, rows)
+        table.encode(1, 8)
+    assert len(calls) == len({*calls})
+    of_users, of_items = ((tables[f'{s}s'], s) for s in ('user', 'item'))
+    expected = [(id(f), c) for f, _ in (of_users, of_items) for c in f.columns]
+    rated = (tables['ratings'], tables['validation'])
+    expected += [(id(f), c) for f in rated for c in ('user', 'item')]
+    assert {*calls} == {*expected}
+
+
+def test_without_tables_of_nodes(tables):
+    ratings = tables['ratings']
+    later = tables['validation'].assign(user=9)
+    with pytest.raises(ValueError, match=r"'validation' .* 'users'.*row 0 \(9\)"):
+        read_tables(CONFIG, ratings, validation=later)
+    read = read_tables(CONFIG, ratings, validation=later, new_users=True)
+    assert read.nodes['user'].ids.values.tolist() == [1, 2, 3, 9]
+    assert not read.nodes['user'].given
+    fitted, bags = read.nodes['item'].encode(5, 8)
+    assert list(fitted.columns) == [CONSTANT]
+    assert len(bags.index.unique()) == 1
+    with pytest.raises(ValueError, match=r"'user_attributes' .* no table 'users'"):
+        read_tables(ColumnsConfig(user_attributes=['age']), ratings)
+
+
+def test_attributes_that_are_named(tables):
+    config = ColumnsConfig(user_attributes={'name': 'categorical', 'age': None})
+    columns = read_tables(config, **tables).nodes['user'].columns
+    assert [(c.column, c.stype) for c in columns] == [
+        ('name', 'categorical'),
+        ('age', 'numeric'),
+    ]
+    none = read_tables(ColumnsConfig(user_attributes=[]), **tables).nodes['user']
+    assert [c.column for c in none.columns] == [CONSTANT]
+    for wrong, message in (('jobb', "no column 'jobb', did you mean 'job'"),
+                           ('born', r"'born' in row 0 \(Timestamp")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"'users' .*{message}"):
+            read_tables(ColumnsConfig(user_attributes=[wrong]), **tables)
+
+
+@pytest.mark.filterwarnings('ignore:Columns of')
+@pytest.mark.parametrize(
+    ('name', 'change', 'message'),
+    [
+        ('ratings', lambda f: f.to_dict(), 'must be a pandas DataFrame'),
+        ('ratings', lambda f: f.iloc[:0], 'has no rows'),
+        (
+            'ratings',
+            lambda f: f.rename(columns={'user': 'User'}),
+            r"no column 'user', did you mean 'User'\? \(it has User, item, rating\)",
+        ),
+        ('ratings', lambda f: f[[*f, 'item']], "2 columns called 'item'"),
+        ('ratings', lambda f: f.assign(rating=1), 'are all 1, .* add'),
+        ('ratings', changed(3, rating=np.nan), r"'rating' in row 3 \(nan\); correct"),
+        ('ratings', changed(3, rating='good'), r'row 3 \(.good.\)'),
+        ('ratings', changed(3, rating=np.inf), r'row 3 \(inf\)'),
+        (
+            'ratings',
+            lambda f: f.assign(rating=pd.to_timedelta(f['rating'], 'D')),
+            r'row 0 \(Timedelta.*, the first of 5',
+        ),
+        ('ratings', twice, r"second time in row 5 \(3, 'b'\); keep one"),
+        ('ratings', changed(2, user=None), r"misses the id .* 'user' in row 2 \(None"),
+        ('ratings', changed(2, user='7'), r"mixes int ids .* row 2 \('7'\)"),
+        ('ratings', changed(2, user=[7]), r'whole number, .* row 2 \(\[7\]\)'),
+        ('ratings', changed(4, user=999), r"'users'.* 'user' in row 4 \(999\); add"),
+        ('ratings', lambda f: f.astype({'user': str}), r'str ids .*\.astype\(int\)'),
+        ('users', twice, r'repeats an id .* row 4 \(2\)'),
+        ('users', lambda f: f.iloc[:0], 'has no rows; leave it out'),
+        ('users', changed(2, age=np.inf), r"'age' in row 2 \(inf\)"),
+        ('items', lambda f: f.drop(columns='item'), "no column 'item'"),
+        ('validation', changed(0, item='e'), r"'items'.* 'item' in row 0 \('e'\)"),
+    ],
+)
+def test_tables_that_are_wrong(tables, name, change, message):
+    wrong = tables | {name: change(tables[name])}
+    with pytest.raises(ValueError, match=f"'{name}' .*{message}"):
+        read_tables(CONFIG, **wrong)
+
+
+@pytest.mark.filterwarnings('ignore:Columns of')
+def test_new_nodes(tables):
+    read = read_tables(CONFIG, **tables)
+    users = read.nodes['user']
+    encoders = [users.encode(2, 4, read.ratings.index[0])[0], users.encode(1, 4)[0]]
+
+    def new(frame):
+        return read_new_nodes(frame, 'user', CONFIG, users.ids, encoders)
+
+    assert new(None) is None
+    assert new(tables['users']) is None
+    later = tables['users'].assign(user=[7, 8, 3, 4])
+    ids, bags = new(later)
+    assert ids.tolist() == [7, 8]
+    for encoder_, found in zip(encoders, bags, strict=True):
+        assert found.index.tolist() == encoder_.transform(later[:2]).index.tolist()
+    # Of ids alone, all attributes are missing.
+    (_, bags), unknown = new(later[['user']]), later.assign(age=None, job=None)
+    for encoder_, found in zip(encoders, bags, strict=True):
+        assert found.index.tolist() == encoder_.transform(unknown[:2]).index.tolist()
+    for change, message in (
+        (twice, r'repeats an id .* row 4 \(8\)'),
+        (lambda f: f.drop(columns='age'), "no column 'age'"),
+        (lambda f: f.astype({'user': str}), 'str ids'),
+        (changed(1, age='old'), r"'age' in row 1 \(.old.\)"),
+    ):
+        with pytest.raises(ValueError, match=f"'users' .*{message}"):
+            new(change(later))
+
+
+def test_pairs_and_lists_of_ids(tables):
+    ids = {
+        s: table.ids
+        for s, table in read_tables(CONFIG, tables['ratings']).nodes.items()
+    }
+    pairs = pd.DataFrame({'item': ['c', 'a'], 'user': [1, 3]})
+    assert read_pairs(pairs, 'pairs', CONFIG, ids).tolist() == [[0, 2], [2, 0]]
+    with pytest.raises(ValueError, match=r"'pairs' .* 'items': .* row 1 \('q'\)"):
+        read_pairs(changed(1, item='q')(pairs), 'pairs', CONFIG, ids)
+    assert as_table([3, 1], 'users', 'user')['user'].tolist() == [3, 1]
+    for wrong in (3, 'abc'):
+        with pytest.raises(ValueError, match=rf"'users' must be .*\[{wrong!r}\]"):
+            as_table(wrong, 'users', 'user')
+
+
+def test_ratings_as_texts_and_columns_of_other_names(tables):
+    names = {'user': 'userId', 'item': 'movieId', 'rating': 'stars'}
+    renamed = tables['ratings'].astype({'rating': str}).rename(columns=names)
+    read = read_ratings(renamed, 'ratings', ColumnsConfig(**names))
+    assert read.rating.tolist() == [5, 3, 4, 1, 2]
+    assert read.user.values.tolist() == [3, 3, 1, 2, 2]
+
+
+def test_the_rating_scale():
+    rating = np.array([10.0, 20.0, 50.0])
+    scale = RatingScale.fit(rating, center=20.0)
+    assert scale.to_unit_scale(rating).tolist() == [-1.0, 0.0, 3.0]
+    assert np.ptp(scale.to_unit_scale(rating)) == np.ptp([1, 5])
+    assert scale.to_rating_scale(np.array([-1.0, 0.5, 9.0])).tolist() == [10, 25, 50]

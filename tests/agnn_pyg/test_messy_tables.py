@@ -1,0 +1,150 @@
+"""Tables as they come, through the recommender; test_frames has what is refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from agnn_pyg.recommender import AGNNRecommender
+from tests.agnn_pyg.conftest import SETTINGS
+
+pytest.importorskip('pytorch_lightning')
+QUICK = SETTINGS | {'epochs': 1, 'kernel_weight': 0}
+
+
+def changed(frame, row, **cells):
+    """A frame with other cells in one row, by position."""
+    frame = frame.astype(dict.fromkeys(cells, object)).reset_index(drop=True)
+    for column, value in cells.items():
+        frame.at[row, column] = value
+    return frame
+
+
+def test_before_a_fit(planted):
+    with pytest.raises(ValueError, match="Call 'fit' first, or 'load'"):
+        AGNNRecommender().predict(planted.ratings)
+
+
+def test_a_single_item_has_no_neighbors(planted):
+    one = planted.items.iloc[[0]]
+    ratings = planted.ratings.merge(one[['item']])
+    with pytest.raises(ValueError, match="'items' has a single row"):
+        AGNNRecommender(**QUICK).fit(ratings, planted.users, one)
+
+
+def test_a_pair_without_a_row(recommender, planted):
+    pairs = planted.later
+    with pytest.raises(ValueError, match=r"'pairs' .* 'users': .* row \d+ .*only the"):
+        recommender.predict(pairs, items=planted.new_items)
+    with pytest.raises(ValueError, match=r"'pairs' .* 'items': column 'item'"):
+        recommender.predict(pairs, users=planted.new_users)
+    with pytest.raises(ValueError, match=r"'the pair to explain' .*'users'.*\(-1\)"):
+        recommender.explain(-1, planted.items['item'].iloc[0])
+
+
+def test_users_to_recommend_for(recommender, planted):
+    with pytest.raises(ValueError, match=r"'users' lists an id .* in row 1 \(-5\)"):
+        recommender.recommend([planted.users['user'].iloc[0], -5])
+    with pytest.raises(ValueError, match=r'a table or a list of ids \(got 7\); write'):
+        recommender.recommend(7)
+    with pytest.raises(ValueError, match="'users' repeats an id"):
+        recommender.recommend([planted.users['user'].iloc[0]] * 2)
+
+
+def test_nobody_and_nothing(recommender, planted):
+    empty = planted.later.iloc[:0]
+    assert len(recommender.predict(empty)) == 0
+    assert len(recommender.predict(empty, planted.new_users.iloc[:0])) == 0
+    assert len(recommender.recommend(planted.new_users.iloc[:0])) == 0
+    assert len(recommender.recommend([])) == 0
+    nothing = recommender.recommend(planted.new_users, items=planted.new_items[:0])
+    assert list(nothing.columns) == ['user', 'item', 'rating', 'rank']
+    assert len(nothing) == 0
+
+
+def test_orders_of_rows_and_columns_do_not_matter(recommender, planted):
+    expected = recommender.predict(planted.later, planted.new_users, planted.new_items)
+    mixed = planted.later.sample(frac=1, random_state=0)[['rating', 'item', 'user']]
+    mixed = pd.concat([mixed, mixed.iloc[[3]]])
+    users = planted.new_users[planted.new_users.columns[::-1]].iloc[::-1]
+    again = recommender.predict(mixed.assign(timestamp=0), users, planted.new_items)
+    assert np.allclose(again, expected[mixed.index], atol=1e-5)
+
+
+def test_known_rows_in_a_new_table_are_ignored(recommender, planted):
+    known = planted.ratings.iloc[:20]
+    users = planted.users.assign(age=99)
+    assert (recommender.predict(known, users) == recommender.predict(known)).all()
+
+
+def test_missing_and_unseen_attributes(recommender, planted):
+    column = planted.new_users.columns.drop(['user', 'age'])[0]
+    users = changed(planted.new_users, 0, **{column: None, 'age': None})
+    users = changed(users, 1, **{column: 'Löwenbändigerin'})
+    users = changed(users.astype({'age': float}), 2, age=1000.0)
+    users = users.astype({'age': float})
+    items = planted.new_items.copy().reset_index(drop=True)
+    items.at[0, 'genre'] = []
+    items.at[1, 'genre'] = ['чёрно-белое']
+    rating = recommender.predict(planted.later, users, items)
+    low, high = planted.ratings['rating'].agg(['min', 'max'])
+    assert rating.between(low, high).all()
+    # An unseen value counts as a missing one.
+    blank = changed(users, 1, **{column: ''}).astype({'age': float})
+    unseen = planted.later['user'] == users['user'][1]
+    again = recommender.predict(planted.later[unseen], blank, items)
+    assert np.allclose(again, rating[unseen], atol=1e-5)
+
+
+def test_tables_of_ids_alone(recommender, planted):
+    blank = {c: None for c in planted.new_users if c != 'user'}
+    known = planted.later['item'].isin(planted.items['item'])
+    later, ids = planted.later[known], planted.new_users[['user']]
+    rating = recommender.predict(later, ids)
+    assert (rating == recommender.predict(later, ids.assign(**blank))).all()
+    top = recommender.recommend(ids, k=2, items=planted.new_items[['item']])
+    assert len(top) == 2 * len(ids)
+    assert top['rating'].notna().all()
+
+
+@pytest.mark.parametrize('make', [pd.Index, np.array, tuple])
+def test_columns_in_any_list(make, planted, tmp_path):
+    names = [name for name in planted.users.columns if name != 'user']
+    model = AGNNRecommender(user_attributes=make(names), **QUICK)
+    model.fit(planted.ratings, planted.users, planted.items)
+    model.save(tmp_path / 'model')
+    assert AGNNRecommender.load(tmp_path / 'model').user_attributes == names
+
+
+def test_columns_of_other_names(planted, recommender):
+    names = {'user': 'userId', 'item': 'movieId', 'rating': 'stars'}
+    model = AGNNRecommender(**names, **SETTINGS)
+    frames = [planted.ratings, planted.users, planted.items]
+    model.fit(*(frame.rename(columns=names) for frame in frames))
+    known = planted.ratings.iloc[:9]
+    rating = model.predict(known.rename(columns=names))
+    assert rating.name == 'stars'
+    assert (rating == recommender.predict(known)).all()
+    users = planted.new_users.rename(columns=names)
+    top = model.recommend(users, k=1)
+    assert list(top.columns) == ['userId', 'movieId', 'stars', 'rank']
+    # Later tables may have others again.
+    model.set_params(user='reader')
+    again = model.recommend(users.rename(columns={'userId': 'reader'}), k=1)
+    assert again['stars'].tolist() == top['stars'].tolist()
+
+
+def test_unrated_users_are_cold(planted):
+    users = pd.concat([planted.users, planted.new_users])
+    model = AGNNRecommender(**QUICK).fit(planted.ratings, users, planted.items)
+    assert model.fitted_.graph['user'].cold[-8:].all()
+    pairs = planted.later[~planted.later['item'].isin(planted.new_items['item'])]
+    assert model.predict(pairs).notna().all()
+
+
+def test_predictions_stay_in_the_range_of_the_fit(planted):
+    ratings = planted.ratings.assign(rating=lambda f: f['rating'].clip(2.9, 3.1))
+    validation = planted.ratings.iloc[:30].assign(rating=100.0)
+    model = AGNNRecommender(**QUICK)
+    model.fit(ratings, planted.users, planted.items, validation)
+    rating = model.predict(planted.later, planted.new_users, planted.new_items)
+    assert rating.between(2.9 - 1e-6, 3.1 + 1e-6).all()

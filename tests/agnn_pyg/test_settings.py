@@ -1,0 +1,116 @@
+"""Settings of the recommender: refused before a table is read, kept when saved."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from agnn_pyg import fitting
+from agnn_pyg.command import main
+from agnn_pyg.fitting import batch_size_of
+from agnn_pyg.recommender import AGNNRecommender, AGNNRecommenderConfig
+from tests.agnn_pyg.conftest import SETTINGS
+
+pytest.importorskip('pytorch_lightning')
+
+WRONG = [
+    {'epochs': 0},
+    {'patience': 2},  # without a validation
+    {'kernel_weight': 1.5},
+    {'cv_folds': 1},
+    {'kernel_steps': -1},
+    {'num_factors': -3},
+    {'scenarios': []},
+    {'scenarios': 'item_cold'},
+    {'components': ['film']},
+    {'cold_dropout': 0.5},
+    {'cold_dropout': (0.1, 2)},
+    {'num_neighbor_samples': 0},
+    {'seed': 2**63},
+    {'batch_size': 0},
+    {'hidden_channels': 8.0},
+    {'dropout': 1.0},
+    {'lr': np.inf},
+    {'embedding_l2': -1},
+    {'use_rating_proximity': 'no'},
+    {'candidate_fraction': 0},
+    {'user_attributes': 'age'},
+    {'item_attributes': {'genre': 'text'}},
+    {'accelerator': 'cpuu'},
+    {'item': 'message'},
+    {'item': 'user'},
+    {'user': ['id']},
+]
+
+
+@pytest.mark.parametrize('setting', WRONG, ids=str)
+def test_wrong_settings_are_refused_before_tables_are_read(
+    setting, planted, monkeypatch
+):
+    monkeypatch.setattr(fitting, 'read_tables', lambda *_: pytest.fail('late'))
+    (name,) = setting
+    with pytest.raises(ValueError, match=f"'{name}'"):
+        AGNNRecommender(**SETTINGS | setting).fit(planted.ratings)
+
+
+@pytest.mark.parametrize(
+    'setting',
+    [{'num_neighbor_samples': 0}, {'candidate_fraction': 2}, {'user': ['id']}],
+    ids=str,
+)
+def test_settings_that_are_wrong_since_the_fit(setting, recommender, planted):
+    model = copy.copy(recommender).set_params(**setting)
+    user, item = planted.ratings[['user', 'item']].iloc[0]
+    for call in (
+        lambda: model.predict(planted.ratings),
+        lambda: model.recommend([user]),
+        lambda: model.explain(user, item),
+    ):
+        with pytest.raises(ValueError, match=f"'{next(iter(setting))}'"):
+            call()
+
+
+def test_every_setting_is_described():
+    assert all(f.description for f in AGNNRecommenderConfig.model_fields.values())
+
+
+def test_numbers_of_numpy(recommender, planted, tmp_path):
+    names = ('epochs', 'seed', 'channels', 'batch_size', 'cv_folds')
+    given = {name: np.int64(getattr(recommender, name)) for name in names}
+    given |= {'lr': np.float64(0.01), 'cold_dropout': np.array([0.1, 0.5])}
+    model = AGNNRecommender(**SETTINGS | given)
+    model.fit(planted.ratings, planted.users, planted.items)
+    known = planted.ratings.iloc[:20]
+    assert (model.predict(known) == recommender.predict(known)).all()
+    model.save(tmp_path / 'model')
+    loaded = AGNNRecommender.load(tmp_path / 'model')
+    assert loaded.get_params() == recommender.get_params()
+
+
+@pytest.mark.parametrize('k', [2.5, '3', None, True, 0])
+def test_lengths_of_lists(k, recommender, planted):
+    with pytest.raises(ValueError, match=f"'k' must be .* .got {k!r}"):
+        recommender.recommend(planted.new_users, k=k)
+    top = recommender.recommend(planted.new_users, k=np.int64(2))
+    assert len(top) == 2 * len(planted.new_users)
+
+
+@pytest.mark.parametrize(
+    ('num_ratings', 'batch_size'), [(1, 1), (640, 20), (10**6, 2048)]
+)
+def test_small_tables_are_trained_in_more_steps(num_ratings, batch_size):
+    assert batch_size_of(AGNNRecommenderConfig(), num_ratings) == batch_size
+    assert batch_size_of(AGNNRecommenderConfig(batch_size=7), num_ratings) == 7
+
+
+@pytest.mark.parametrize(
+    'setting', ['epochs=abc', 'cold_dropout=0.5', 'user_attributes=x']
+)
+def test_wrong_settings_in_the_shell(setting, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = {'user': [1, 2], 'item': [1, 1], 'rating': [1, 2]}
+    pd.DataFrame(rows).to_csv('r.csv', index=False)
+    assert main(['fit', 'r.csv', '--model', 'm', '--set', setting]) == 2
+    name = setting.partition('=')[0]
+    assert capsys.readouterr().err.startswith(f"error: '{name}' must be ")
