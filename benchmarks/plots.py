@@ -1,139 +1,202 @@
-"""Figures, drawn from reports and from nothing else."""
+"""Figures from rows of results, and from nothing else.
+
+    python -m benchmarks.plots          # the three that pages show
+
+The same numbers give the same file.
+"""
 
 from __future__ import annotations
 
-import statistics
+import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ablation_tables import by_variant, differences, standard_error
-from benchmarks.agnn_tables import NAMES
-from benchmarks.variants import BASE, base_of
+import pandas as pd
 
-MODEL_COLOR = '#1f6f8b'
-PEER_COLOR = '#b8b8b8'
-LINE_COLOR = '#8a8a8a'
+from benchmarks import records
+from benchmarks.perf.tables import cases, exponent, graph_series
+from benchmarks.stats import best, by_split, difference, newest, score
+from benchmarks.suite import SUITES, Suite, load_suite
+from benchmarks.tables import CURVE, base_of, support_sizes, words
 
-
-def plot_runs(reports: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
-    """Learning curves and a bar chart of the peers, as PNG files.
-
-    Args:
-        reports (list): Reports of one split, one a seed.
-        folder (Path): Where to write.
-    """
-    # Figures are files here: no window system is needed, nor looked for.
-    import matplotlib
-
-    matplotlib.use('Agg')
-    return [
-        save(learning_curves(reports), folder / 'learning-curves.png'),
-        save(_peers(reports), folder / 'peers.png'),
-    ]
+OWN_COLOR, OTHER_COLOR, LINE_COLOR = '#1f6f8b', '#b8b8b8', '#8a8a8a'
+COLORS = ('#9a9a9a', '#7a9e62', '#8d6cab', '#c98f4a', '#c0504d', '#c4c4c4', '#000000')
+GRID = {'color': '#e6e6e6', 'lw': 0.6}
+# What varies in the layer's figure: the measure of it, and how its axis is called.
+PANELS = {
+    'nodes': ('edges', 'edges (width 30)'),
+    'neighbors': ('neighbors', 'neighbors a node (20,000 nodes, width 64)'),
+    'width': ('width', 'width (20,000 nodes, 10 neighbors)'),
+}
 
 
-def learning_curves(reports: Sequence[dict[str, Any]]) -> Any:
-    """RMSE by epoch, and the best peer on validation."""
-    figure, axes = new_figure((6.4, 4))
-    for number, report in enumerate(reports):
-        history = report['history']
-        epochs = [row['epoch'] + 1 for row in history]
-        label = ('validation', 'training') if number == 0 else (None, None)
-        curves = (
-            ([row['val_rmse'] for row in history], '-', label[0]),
-            ([row['train_mse'] ** 0.5 for row in history], ':', label[1]),
-        )
-        for values, style, name in curves:
-            axes.plot(epochs, values, style, color=MODEL_COLOR, alpha=0.8, label=name)
-        best = history[report['best_epoch']]
-        axes.plot(
-            best['epoch'] + 1,
-            best['val_rmse'],
-            'o',
-            color=MODEL_COLOR,
-            label='selected epoch' if number == 0 else None,
-        )
-    peers = _ran(reports[0])
-    if peers:
-        name = min(peers, key=lambda p: peers[p]['metrics']['val']['rmse'])
-        peer = peers[name]['metrics']['val']['rmse']
-        label = f'{NAMES[name]}, validation'
-        axes.axhline(peer, color=LINE_COLOR, ls='--', lw=1, label=label)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set(xlabel='epoch', ylabel='RMSE', title=title_of(reports))
+def new_figure(size: tuple[float, float], columns: int = 1) -> tuple[Any, Any]:
+    """A figure of a size in inches, and its axes (a list, if there are several)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout='constrained', dpi=150)
+    panels = figure.subplots(1, columns, squeeze=False)[0]
+    for axes in panels:
+        axes.spines[['top', 'right']].set_visible(False)
+    return figure, panels if columns > 1 else panels[0]
+
+
+def lead_dots(part: pd.DataFrame, suite: Suite, metric: str = 'rmse') -> Any | None:
+    """How far others are behind ours: a bar for the mean, a dot for each split."""
+    own = by_split(part, suite.own, metric)
+    gaps = {}
+    for label in suite.labels:
+        scores = by_split(part, label, metric)
+        found = [scores[split] - own[split] for split in own if split in scores]
+        if label != suite.own and found:
+            gaps[label] = found
+    if not gaps:
+        return None
+    figure, axes = new_figure((4.5, 0.9 + 0.27 * len(gaps)))
+    means = [sum(values) / len(values) for values in gaps.values()]
+    axes.barh(list(gaps), means, color=OTHER_COLOR, height=0.55)
+    for row, values in enumerate(gaps.values()):
+        axes.plot(values, [row] * len(values), 'o', color=OWN_COLOR, ms=3.5, lw=0)
+    axes.axvline(0, color=LINE_COLOR, lw=1)
+    axes.invert_yaxis()
+    axes.locator_params(axis='x', nbins=5)
+    axes.set(xlabel=f'test {words(metric)} above {suite.own}; dots are splits')
+    return figure
+
+
+def ablation_bars(part: pd.DataFrame, suite: Suite) -> Any | None:
+    """How much worse (right) each change of our estimator is."""
+    names = [x for x in suite.labels if x != suite.own == base_of(x, suite)]
+    gaps = {name: difference(part, name, suite.own, 'rmse') for name in names}
+    gaps = {name: gap for name, gap in gaps.items() if gap}
+    if not gaps:
+        return None
+    figure, axes = new_figure((4.8, 1.2 + 0.3 * len(gaps)))
+    errors = [gap.error or 0 for gap in gaps.values()]
+    means = [gap.mean for gap in gaps.values()]
+    style = {'color': OWN_COLOR, 'ecolor': LINE_COLOR, 'height': 0.6}
+    axes.barh(list(gaps), means, xerr=errors, **style)
+    axes.axvline(0, color=LINE_COLOR, lw=1)
+    axes.invert_yaxis()
+    axes.locator_params(axis='x', nbins=5)
+    axes.set(xlabel=f'test RMSE above that of {suite.own}')
+    return figure
+
+
+def support_curve(part: pd.DataFrame, suite: Suite) -> Any:
+    """nDCG@10 after supports of each size; points are means over splits."""
+    figure, axes = new_figure((6.4, 4.2))
+    sizes, floor = support_sizes(part), 1.0
+    color = iter(COLORS)
+    for label in suite.labels:
+        parts = [f'test/support={size}' for size in sizes]
+        found = [score(part, label, CURVE, name) for name in parts]
+        if not all(found) or label == 'random':  # it would flatten all others
+            continue
+        curve, own = [f.mean for f in found], label == suite.own
+        if own or curve[0] == curve[-1]:
+            floor = min(floor, *curve)
+        style = {'lw': 2.4, 'ms': 5, 'zorder': 3, 'color': OWN_COLOR}
+        if not own:
+            style = {'lw': 1.3, 'ms': 3.5, 'zorder': 2, 'color': next(color)}
+        axes.plot(range(len(sizes)), curve, 'o-', label=label, **style)
+    # What is worse than no support at all may leave the picture.
+    axes.set_ylim(bottom=floor - 0.01)
+    axes.set_xticks(range(len(sizes)), list(map(str, sizes)))
+    axes.grid(True, axis='y', **GRID)
+    axes.set(xlabel='support interactions of a new user')
+    axes.set(ylabel=f'test {words(CURVE)} (axis cut)', title=words(suite.data[0]))
     axes.legend(frameon=False, fontsize=8)
     return figure
 
 
-def _peers(reports: Sequence[dict[str, Any]]) -> Any:
-    peers = _ran(reports[0])
-    figure, axes = new_figure((6.4, 2.2 + 0.3 * len(peers)))
-    values = [[peer['metrics']['test']['rmse']] for peer in peers.values()]
-    values.append([report['metrics']['test']['rmse'] for report in reports])
-    labels = [NAMES[name] for name in (*peers, 'agnn')]
-    means = [sum(v) / len(v) for v in values]
-    colors = [*[PEER_COLOR] * len(peers), MODEL_COLOR]
-    bars = axes.barh(labels, means, color=colors, height=0.6)
-    axes.bar_label(bars, [f'{mean:.4f}' for mean in means], padding=12, fontsize=9)
-    for row, points in enumerate(values):
-        if len(points) > 1:
-            axes.plot(points, [row] * len(points), '.', color='black', ms=5)
-    span = max(means) - min(means) or 1
-    # Differences are what matters; the axis says where it begins.
-    axes.set_xlim(min(means) - 0.6 * span, max(means) + 0.25 * span)
-    axes.invert_yaxis()
-    axes.set(xlabel='test RMSE (lower is better; axis cut)', title=title_of(reports))
-    return figure
-
-
-def ablation_bars(reports: Sequence[dict[str, Any]]) -> Any | None:
-    """A bar for each variant: how much worse (right) it is than the whole."""
-    # Bars of the network alone would dwarf them.
-    names = [n for n in by_variant(reports) if n != BASE == base_of(n)]
-    names = [n for n in names if differences(reports, n)]
-    if not names:
-        return None
-    figure, axes = new_figure((6.4, 1.2 + 0.3 * len(names)))
-    gaps = [differences(reports, name) for name in names]
-    means = [statistics.mean(values) for values in gaps]
-    errors = [standard_error(values) or 0 for values in gaps]
-    style = {'ecolor': LINE_COLOR, 'height': 0.6}
-    axes.barh(names, means, xerr=errors, color=MODEL_COLOR, **style)
-    axes.axvline(0, color=LINE_COLOR, lw=1)
-    axes.invert_yaxis()
-    axes.locator_params(axis='x', nbins=5)
-    axes.set(xlabel='test RMSE above that of the whole')
-    return figure
-
-
-def _ran(report: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in report['peers'].items() if 'metrics' in v}
-
-
-def new_figure(size: tuple[float, float]) -> tuple[Any, Any]:
-    """A figure of a size in inches, and its axes."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout='constrained', dpi=150)
-    axes = figure.add_subplot()
-    axes.spines[['top', 'right']].set_visible(False)
-    return figure, axes
-
-
-def save(figure: Any, path: Path) -> Path:
-    """Writes a PNG file; the same numbers give the same file."""
-    # So no time stamp inside.
-    figure.savefig(path, metadata={'Software': None})
-    return path
-
-
-def title_of(reports: Sequence[dict[str, Any]]) -> str:
-    """Which runs a figure shows."""
-    config = reports[0]['config']
-    splits, seeds = (
-        {r['config'][key] for r in reports} for key in ('split_seed', 'seed')
+def layer_panel(axes: Any, perf: pd.DataFrame, vary: str) -> None:
+    """Time of each layer as one thing varies, on logarithmic axes."""
+    found = cases(perf, 'layer')
+    found = found[found['vary'] == vary].assign(
+        edges=lambda part: part['nodes'] * part['neighbors']
     )
-    split = f'split {min(splits)}' if len(splits) == 1 else f'{len(splits)} splits'
-    many = 's' * (len(seeds) > 1)
-    return f'{config["name"]}, {split}, {len(seeds)} seed{many}'
+    what, label = PANELS[vary]
+    names = [name for name in dict.fromkeys(found['layer']) if name != 'GatedConv']
+    colors = {'GatedConv': OWN_COLOR, **dict(zip(names, COLORS[::-1], strict=False))}
+    for name, part in found.groupby('layer', sort=False):
+        width = 2.2 if name == 'GatedConv' else 1.3
+        axes.plot(
+            part[what],
+            part['forward_backward_s'],
+            'o-',
+            color=colors[name],
+            label=name,
+            lw=width,
+            ms=3.5,
+        )
+    axes.set(xscale='log', yscale='log', xlabel=label)
+    if what != 'edges':  # less than a decade or two: each value by itself
+        values = sorted(found[what].unique())
+        axes.minorticks_off()
+        axes.set_xticks(values, list(map(str, values)))
+    axes.grid(True, which='major', **GRID)
+
+
+def layer_figure(perf: pd.DataFrame) -> Any:
+    """Time over edges, neighbors and width."""
+    figure, panels = new_figure((10, 3.6), 3)
+    for axes, vary in zip(panels, PANELS, strict=True):
+        layer_panel(axes, perf, vary)
+    panels[0].set_ylabel('forward + backward, CPU seconds')
+    panels[0].legend(frameon=False, fontsize=7)
+    return figure
+
+
+def scale_figure(perf: pd.DataFrame) -> Any:
+    """Time and memory of attribute graphs over the number of nodes."""
+    figure, panels = new_figure((8.4, 3.6), 2)
+    measures = {'cpu_seconds': 'CPU seconds', 'peak_memory_mb': 'peak memory, MB'}
+    for axes, (what, label) in zip(panels, measures.items(), strict=True):
+        for color, (name, part) in zip(
+            (OWN_COLOR, '#7a9e62', '#c98f4a'), graph_series(perf).items(), strict=False
+        ):
+            slope = exponent(part, what)
+            fitted = '' if slope is None else f' (exponent {slope:.2f})'
+            style = {'color': color, 'lw': 1.6, 'ms': 4, 'label': f'{name}{fitted}'}
+            axes.plot(part['nodes'], part[what], 'o-', **style)
+        axes.set(xscale='log', yscale='log', ylabel=label)
+        axes.set(xlabel='nodes (exponents: from 100,000 on)')
+        axes.grid(True, which='major', **GRID)
+        axes.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def best_baseline(part: pd.DataFrame, suite: Suite, metric: str) -> str | None:
+    """The baseline of the best mean on the splits of our estimator."""
+    if not len(part):
+        return None
+    higher = metric == CURVE
+    return best(part, suite.baselines, metric, suite.own, higher)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draws the figures that pages show."""
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.plots', description=main.__doc__
+    )
+    parser.add_argument('--results', type=Path, default=records.RESULTS)
+    folder = parser.parse_args(argv).results
+    perf, suite = records.read_perf(folder), load_suite(SUITES / 'few-shot-lastfm.toml')
+    rows = newest(records.read_runs(folder))
+    figures = {
+        'support-size.png': support_curve(rows[rows['suite'] == suite.name], suite),
+        'layer.png': layer_figure(perf),
+        'scale.png': scale_figure(perf),
+    }
+    for name, figure in figures.items():
+        # No time stamp inside.
+        figure.savefig(folder / name, metadata={'Software': None})
+        print(folder / name)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

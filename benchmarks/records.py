@@ -24,6 +24,7 @@ from agnn_pyg.base.store import atomic_write
 
 RESULTS = Path(__file__).parent / 'results'
 RUNS, SETTINGS, ENVIRONMENTS = 'runs.csv', 'settings.jsonl', 'environments.jsonl'
+PERF = 'perf.csv'
 # What names a row, and what is measured beside metrics; all other columns are metrics.
 KEYS = (
     *('suite', 'estimator', 'settings', 'data', 'scenario', 'split', 'seed', 'part'),
@@ -52,6 +53,12 @@ def read_runs(folder: Path = RESULTS) -> pd.DataFrame:
         raise ValueError(f"'{folder / RUNS}' has no column '{missing[0]}'")
     numbers = [name for name in rows if name not in (*KEYS, *ORIGIN)]
     return rows.assign(**{name: pd.to_numeric(rows[name]) for name in numbers})
+
+
+def read_perf(folder: Path = RESULTS) -> pd.DataFrame:
+    """Reads the measurements of speed of a folder; no rows if there are none."""
+    path, columns = folder / PERF, ['benchmark', 'case', 'measure', 'value']
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
 
 
 def add_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -129,6 +136,20 @@ def environment(device: str = 'cpu') -> dict[str, Any]:
         'cores': os.cpu_count(),
         'threads': torch.get_num_threads(),
     }
+
+
+def hardware_line(hashes: Sequence[str], folder: Path) -> str:
+    """Returns where figures were measured, by hashes of environments."""
+    known = {e['environment']: e for e in read_lines(folder, ENVIRONMENTS)}
+    found = set()
+    for name in set(hashes) & known.keys():
+        e = known[name]
+        cpu = f'{e["cpu"]}, {e["threads"]} thread(s)'
+        found.add(
+            f'{cpu if e["device"] == "cpu" else e["device"]}; Python {e["python"]}, '
+            f'torch {e["torch"]}, torch-geometric {e["torch_geometric"]}'
+        )
+    return f'Measured on: {" | ".join(sorted(found))}.'
 
 
 def commit() -> str:

@@ -1,170 +1,242 @@
-"""One page of all results: tables, curves, ablations, costs, and what was not run.
+"""A page of all results: tables, charts, ablations, costs, and what was not run.
 
     python -m benchmarks.report
 
-Reads the JSON files of benchmarks/results and nothing else, and writes one HTML file
-that needs no network.
+Reads the rows of benchmarks/results and nothing else, and writes one HTML file that
+needs no network.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.agnn_tables import MODES, read_agnn
-from benchmarks.command import plain_parser, run_command
-from benchmarks.pages import agnn, costs, origin, tanp
-from benchmarks.pages.parts import Section, Text
+import pandas as pd
+
+from benchmarks import plots, records, tables
+from benchmarks.pages.parts import SIZE, Card, Grid, Section, Text, chart
 from benchmarks.pages.render import render
-from benchmarks.records import (
-    check_results,
-    content_of,
-    read_json,
-    read_reports,
-    write_text,
+from benchmarks.perf.tables import PERF_TABLES, cases
+from benchmarks.stats import difference, newest, score
+from benchmarks.suite import SUITES, Suite, load_suite
+from benchmarks.tables import CURVE, Table, columns_of, words, written
+
+ERROR = (
+    '± is the standard error of the mean over splits, corrected for splits that share '
+    'most of their training ratings (Nadeau and Bengio, 2003).'
 )
-from benchmarks.tables import RESULTS, TANP
-
-SINGLE = ('layer', 'serving', 'agnn-serving', 'scale', 'profile', 'tanp-ablation')
-
-Reports = Sequence[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Results:
-    """The content of a folder of results.
-
-    Attributes:
-        agnn: Reports on the splits that settings were chosen on.
-        fresh: Reports on others.
-        tanp: Reports by config.
-        ablation: Reports by mode.
-        single: By name the content of a file, or none.
-    """
-
-    agnn: Reports
-    fresh: Reports
-    tanp: Mapping[str, Reports]
-    ablation: Mapping[str, Reports]
-    single: Mapping[str, dict[str, Any] | None]
+COSTS = {
+    'layer': 'Forward and backward pass at 100,000 nodes with ten neighbors each; CPU '
+    'seconds of one thread.',
+    'serving-tanp': '20 interactions of each new user of Last.FM are encoded and the '
+    'catalogue is ranked: the median of many calls and the quickest.',
+    'serving-agnn': 'Ten items for each user, from tables of attributes.',
+    'step': 'CPU milliseconds of a training step, by part.',
+    'scale': 'Attribute graphs of synthetic tables, and epochs on them.',
+}
 
 
-def read_results(folder: Path) -> Results:
-    """Reads whatever is there.
-
-    Raises:
-        ValueError: If there is no such folder, nothing in it, or a file is broken.
-    """
-    check_results(folder)
-    paths = {name: folder / f'{name}.json' for name in SINGLE}
-    own, fresh = read_agnn(folder)
-    return Results(
-        agnn=own,
-        fresh=fresh,
-        tanp={name: read_reports(folder / 'tanp' / name) for name in TANP},
-        ablation={
-            label: read_reports(
-                folder / 'ablation' / f'ml100k-{label.replace(" ", "-")}'
-            )
-            for label in MODES.values()
-        },
-        single={n: read_json(p) if p.exists() else None for n, p in paths.items()},
-    )
-
-
-def sections(results: Results) -> list[Section]:
+def sections(folder: Path) -> list[Section]:
     """The page, from top to bottom."""
-    single = results.single
-    tasks = {TANP[name]: part for name, part in results.tanp.items()}
-    groups = {
-        'AGNN': results.agnn,
-        'AGNN, fresh splits': results.fresh,
-        **{f'TaNP, {name}': part for name, part in tasks.items()},
-        **{f'ablation, {name}': part for name, part in results.ablation.items()},
-        **{name: [content] for name, content in single.items() if content},
-    }
-    return [
-        Section('glance', 'At a glance', _glance(results)),
-        agnn.results_section(
-            results.agnn,
-            'agnn',
-            'AGNN: not one rating',
-            'Ratings of MovieLens-100K. Item cold: a fifth of the films have no '
-            'rating in training; user cold: a fifth of the users have none; both '
-            'cold: the pair of a cold user and a cold film; warm: a random fifth '
-            'of the ratings. Settings were chosen on the validation parts of '
-            'these splits.',
-        ),
-        agnn.results_section(
-            results.fresh,
-            'fresh',
-            'AGNN on fresh splits',
-            'The same settings on ten further splits.',
-        ),
-        agnn.learning_section(results.agnn or results.fresh),
-        tanp.results_section(results.tanp, TANP),
-        agnn.ablation_section(results.ablation, tanp.ablation(single['tanp-ablation'])),
-        costs.layer_section(single['layer']),
-        costs.serving_section(single['serving'], single['agnn-serving']),
-        costs.scaling_section({'Size': single['scale'], 'Profile': single['profile']}),
-        origin.not_run_section(
-            results.agnn, results.fresh, tasks, results.ablation, single
-        ),
-        origin.origin_section(groups),
-    ]
-
-
-def _glance(results: Results) -> list[Any]:
-    shown = results.fresh if _all_modes(results.fresh) else results.agnn
-    where = 'fresh splits' if shown is results.fresh else 'the splits of development'
-    return [
+    rows, perf = newest(records.read_runs(folder)), records.read_perf(folder)
+    names = sorted(path.stem for path in SUITES.glob('*.toml'))
+    suites = {name: load_suite(SUITES / f'{name}.toml') for name in names}
+    ran = [name for name in suites if (rows['suite'] == name).any()]
+    rating = [n for n in ran if n.startswith(('rating', 'public'))]
+    few = [n for n in ran if n.startswith('few-shot') and not n.endswith('ablation')]
+    shown = [name for name in ('rating-fresh', 'rating', 'public') if name in ran]
+    glance = [
         Text(
-            f'AGNN rates films and users without a single rating ({where}); TaNP ranks '
-            f'for users of whom a few interactions are known. Beside each: the peer '
-            f'that is best in the mean.'
+            'AGNN and the kernel model rate users and films without a single rating; '
+            'TaNP ranks for users of whom a few interactions are known. Beside each: '
+            'the baseline that is best in the mean.'
         ),
-        *agnn.cards(shown),
-        *tanp.cards({n: results.tanp[n] for n in ('lastfm', 'ml100k')}, TANP),
+        *(card for n in shown[:1] for card in cards(rows, suites[n], 'rmse')),
+        *(card for n in few for card in cards(rows, suites[n], CURVE)),
+    ]
+    return [
+        Section('glance', 'At a glance', glance),
+        *(rating_section(rows, suites[name]) for name in rating),
+        Section(
+            'few-shot',
+            'A few interactions',
+            [part for name in few for part in few_shot_parts(rows, suites[name])],
+        ),
+        Section(
+            'ablations',
+            'What each part is worth',
+            [
+                part
+                for name in ran
+                if name.endswith('ablation')
+                for part in ablation_parts(rows, suites[name])
+            ],
+        ),
+        Section('costs', 'What it costs', list(cost_parts(perf))),
+        not_run_section(rows, suites),
+        origin_section(rows, folder),
     ]
 
 
-def _all_modes(reports: Reports) -> bool:
-    return len({r['config']['data']['mode'] for r in reports}) == 4
+def cards(rows: pd.DataFrame, suite: Suite, metric: str) -> Iterator[Card]:
+    """Ours and the best baseline, column by column."""
+    for name, part in columns_of(rows, suite).items():
+        place = words(suite.data[0]) if metric == CURVE else name.capitalize()
+        title = f'{place}, {words(metric)}'
+        baseline = plots.best_baseline(part, suite, metric)
+        if baseline is None:
+            yield Card(title, tables.NOT_RUN, '')
+            continue
+        gap = difference(part, suite.own, baseline, metric)
+        won = gap.count - gap.negative if metric == CURVE else gap.negative
+        yield Card(
+            title,
+            written(score(part, suite.own, metric)),
+            f'{baseline}: {written(score(part, baseline, metric))}. Difference '
+            f'{written(gap, "+")}; better on {won} of {gap.count} splits',
+        )
 
 
-def main(argv: list[str] | None = None) -> int:
+def grid(table: Table, caption: str, own: Sequence[str]) -> Grid:
+    """A table of :mod:`benchmarks.tables` as a part of the page."""
+    return Grid(table.header, table.rows, caption, own)
+
+
+def rating_section(rows: pd.DataFrame, suite: Suite) -> Section:
+    """Tables of scores and of paired differences, and the latter as dots."""
+    own = [suite.own, f'RMSE, {suite.own} − best baseline']
+    parts: list[Any] = [
+        grid(
+            tables.score_table(rows, suite),
+            f'Test RMSE above, MAE below; lower is better. {ERROR}',
+            own,
+        ),
+        grid(
+            tables.lead_table(rows, suite),
+            f'RMSE of {suite.own} minus that of the others, paired by split, and on '
+            'how many splits it is lower.',
+            (),
+        ),
+    ]
+    for name, part in columns_of(rows, suite).items():
+        figure = plots.lead_dots(part, suite) if len(part) else None
+        if figure is not None:
+            key = f'{suite.name}-{name.replace(" ", "-").replace(",", "")}'
+            caption = f'How far others are behind {suite.own}, {name}'
+            parts.append(chart(figure, key, caption, None))
+    return Section(suite.name, suite.title, parts)
+
+
+def few_shot_parts(rows: pd.DataFrame, suite: Suite) -> Iterator[Any]:
+    """Scores, scores by support size, sensitivity, and the curve."""
+    (part,) = columns_of(rows, suite).values()
+    own = (suite.own,)
+    note = "P@5 † and MAP@5 † by the definitions of TaNP's published code."
+    yield Text(suite.title, 'heading')
+    yield grid(tables.few_shot_table(rows, suite), f'Test scores. {ERROR} {note}', own)
+    caption = 'After fewer interactions of the same users: means over splits.'
+    yield grid(tables.size_table(rows, suite), caption, own)
+    yield Text(tables.sensitivity_line(rows, suite))
+    figure = plots.support_curve(part, suite)
+    yield chart(figure, suite.name, 'nDCG@10 by the size of the support')
+
+
+def ablation_parts(rows: pd.DataFrame, suite: Suite) -> Iterator[Any]:
+    """A table for each base, and bars."""
+    yield Text(suite.title, 'heading')
+    metrics = ('log_loss', CURVE) if suite.scenarios == ['few_shot'] else ('rmse',)
+    for base in tables.ablation_bases(rows, suite):
+        caption = f'Scores of “{base}”, and what each change adds to them. {ERROR}'
+        table = tables.ablation_table(rows, suite, base, metrics)
+        yield grid(table, caption, (base,))
+    for name, part in columns_of(rows, suite).items():
+        figure = plots.ablation_bars(part, suite) if metrics == ('rmse',) else None
+        if figure is not None:
+            key = f'{suite.name}-{name.replace(" ", "-")}'
+            yield chart(figure, key, f'The same as bars, {name}', None)
+
+
+def cost_parts(perf: pd.DataFrame) -> Iterator[Any]:
+    """Tables of costs, and the layer and attribute graphs as charts."""
+    for name, make in PERF_TABLES.items():
+        if cases(perf, 'graph' if name == 'scale' else name).empty:
+            continue
+        for table in make(perf):
+            yield grid(Table(*table), COSTS[name], ('GatedConv',))
+    if not cases(perf, 'layer').empty:
+        for vary, (_, label) in plots.PANELS.items():
+            figure, axes = plots.new_figure(SIZE)
+            plots.layer_panel(axes, perf, vary)
+            axes.set_ylabel('forward + backward, CPU seconds')
+            axes.legend(frameon=False, fontsize=8)
+            yield chart(figure, f'layer-{vary}', f'The layer: {label}')
+
+
+def not_run_section(rows: pd.DataFrame, suites: dict[str, Suite]) -> Section:
+    """What suites name and rows lack, so that nobody takes a gap for a result."""
+    found = []
+    for name, suite in suites.items():
+        for column, part in columns_of(rows, suite).items():
+            ran = set(part['estimator'])
+            lacking = [label for label in suite.labels if label not in ran]
+            if lacking:
+                what = 'all' if not ran else ', '.join(lacking)
+                found.append((f'{name}, {column}', what))
+    found.append(('CUDA', 'every run above is one of a CPU'))
+    return Section(
+        'not-run', 'What was not run', [Grid(('suite', 'not run'), found, words=(1,))]
+    )
+
+
+def origin_section(rows: pd.DataFrame, folder: Path) -> Section:
+    """Where and at which commits figures were measured."""
+    found = []
+    for name, part in rows.groupby('suite', sort=False):
+        minutes, peak = part['seconds'].sum() / 60, part['peak_memory_mb'].max()
+        found.append(
+            (
+                name,
+                f'{len(part):,}',
+                f'{minutes:,.0f}',
+                '' if pd.isna(peak) else f'{peak:,.0f}',
+                ', '.join(sorted(set(part['commit']))),
+                records.hardware_line(part['environment'], folder),
+            )
+        )
+    header = ('suite', 'rows', 'minutes', 'peak, MB', 'commits', 'measured on')
+    note = (
+        'Settings and epochs are selected on validation parts only; each test part is '
+        'scored once. “+”: files of the code differed from the commit.'
+    )
+    table = Grid(header, found, 'Minutes of all fits and predictions.', words=(4, 5))
+    return Section('origin', 'Where the figures come from', [table, Text(note, 'note')])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = plain_parser('benchmarks.report', __doc__)
-    parser.add_argument(
-        '--results', type=Path, default=RESULTS, help='(default: those committed)'
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.report', description=__doc__.splitlines()[0]
     )
-    parser.add_argument(
-        '--out',
-        dest='page',
-        metavar='PAGE',
-        type=Path,
-        default=Path('runs/report.html'),
-        help='the page (default: runs/report.html)',
-    )
-    return run_command(parser, _run, argv)
-
-
-def _run(args: argparse.Namespace) -> None:
-    with content_of(args.results):
-        shown = sections(read_results(args.results))
-    text = render(
-        'Results',
-        'Cold-start recommendation on PyTorch Geometric, measured: AGNN and TaNP '
-        'beside peers, on the same splits in the same runs.',
-        shown,
-        ('examples.html', 'Worked examples'),
-    )
-    write_text(args.page, text)
-    print(args.page)
+    parser.add_argument('--results', type=Path, default=records.RESULTS)
+    parser.add_argument('--out', type=Path, default=Path('runs/report.html'))
+    args = parser.parse_args(argv)
+    try:
+        page = render(
+            'Results',
+            'Cold-start recommendation on PyTorch Geometric, measured beside tuned '
+            'baselines, on the same splits in the same runs.',
+            sections(args.results),
+            ('examples.html', 'Worked examples'),
+        )
+        records.write_text(args.out, page)
+    except (ValueError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    print(args.out)
+    return 0
 
 
 if __name__ == '__main__':

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
 
-from agnn_pyg.base.config import Fraction, PositiveInt
-from benchmarks.baselines.nodes import SIDES, AttributeConfig, RatingBaseline
+from benchmarks.baselines.nodes import SIDES, RatingBaseline
 
 DAMPING = 5.0  # ratings of the mean
 OPTIONS = {
@@ -24,24 +22,16 @@ OPTIONS = {
 }
 
 
-class BoostedTreesConfig(AttributeConfig):
-    """Trees."""
-
-    num_leaves: PositiveInt = Field(15, description='Leaves of a tree.')
-    num_trees: PositiveInt = Field(300, description='Number of trees.')
-    cold_users: Fraction = Field(0.0, description='Of users treated as cold.')
-    cold_items: Fraction = Field(0.0, description='Of items treated as cold.')
-
-
-class BoostedTrees(RatingBaseline):
+class BoostedTrees(
+    RatingBaseline, num_leaves=15, num_trees=300, cold_users=0.0, cold_items=0.0
+):
     """LightGBM on the attributes of both ends and on damped means of ratings.
 
     The mean and the count of a training pair leave its own rating out, so training
-    reads what predictions do. Some users and items are treated as cold in training,
-    all their rows at once: their mean and their count are 0, as for truly cold ones.
+    reads what predictions do. A fraction of users and of items is treated as cold in
+    training, all their rows at once: mean and count are 0, as for truly cold ones.
     """
 
-    Config = BoostedTreesConfig
     GRID: ClassVar[dict[str, tuple]] = {
         'cold_users': (0.0, 0.5),
         'cold_items': (0.0, 0.5),

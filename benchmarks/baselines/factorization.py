@@ -9,23 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from pydantic import Field
 
-from agnn_pyg.base.config import NonNegativeFloat, PositiveFloat, PositiveInt
-from benchmarks.baselines.nodes import SIDES, AttributeConfig, RatingBaseline
+from benchmarks.baselines.nodes import SIDES, RatingBaseline
 
 
-class BayesianFMConfig(AttributeConfig):
-    """Factors and samples."""
-
-    rank: PositiveInt = Field(10, description='Size of the factors.')
-    iterations: PositiveInt = Field(200, description='Samples drawn, burn-in included.')
-
-
-class BayesianFM(RatingBaseline):
+class BayesianFM(RatingBaseline, rank=10, iterations=200):
     """A Bayesian factorisation machine (myfm): ids and attributes of both ends."""
 
-    Config = BayesianFMConfig
     implicit: ClassVar[bool] = False
 
     def _fit(self, rating: np.ndarray, user: np.ndarray, item: np.ndarray) -> None:
@@ -71,18 +61,9 @@ class BayesianFMImplicit(BayesianFM):
     implicit = True
 
 
-class CollectiveMFConfig(AttributeConfig):
-    """Factors and weights."""
-
-    rank: PositiveInt = Field(30, description='Size of the factors.')
-    penalty: NonNegativeFloat = Field(10.0, description='Shrinkage of the factors.')
-    weight: PositiveFloat = Field(1.0, description="Of the attributes' matrices.")
-
-
-class CollectiveMF(RatingBaseline):
+class CollectiveMF(RatingBaseline, rank=30, penalty=10.0, weight=1.0):
     """Collective matrix factorisation (cmfrec): ratings and attributes at once."""
 
-    Config = CollectiveMFConfig
     GRID: ClassVar[dict[str, tuple]] = {
         'penalty': (10.0, 30.0, 100.0),
         'weight': (0.5, 5.0),
@@ -109,17 +90,8 @@ class CollectiveMF(RatingBaseline):
         return self.model_.predict(user, item)
 
 
-class SVDPlusPlusConfig(AttributeConfig):
-    """Factors and epochs."""
-
-    rank: PositiveInt = Field(20, description='Size of the factors.')
-    epochs: PositiveInt = Field(20, description='Passes over the ratings.')
-
-
-class SVDPlusPlus(RatingBaseline):
+class SVDPlusPlus(RatingBaseline, rank=20, epochs=20):
     """SVD++ (scikit-surprise): no attributes, but what each user rated."""
-
-    Config = SVDPlusPlusConfig
 
     def _fit(self, rating: np.ndarray, user: np.ndarray, item: np.ndarray) -> None:
         import surprise

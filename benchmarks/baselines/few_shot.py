@@ -11,10 +11,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from pydantic import Field
 
-from agnn_pyg.base.config import Config, Estimator, NonNegativeFloat
 from benchmarks.baselines.linear import damped_mean
+from benchmarks.baselines.settings import Baseline
 
 SWEEPS = 5  # of each side in turn; the biases settle within three
 UNSEEN = (0.0, 1.5, 3.5, 7.5, 15.5)
@@ -28,15 +27,12 @@ class Part(NamedTuple):
     label: np.ndarray
 
 
-class FewShotBaseline(Estimator):
+class FewShotBaseline(Baseline):
     """A few-shot baseline with the interface of the recommenders.
 
-    Subclasses write ``_fit(known)`` and ``_score(given, asked, num_tasks)`` on parts,
-    and name in :attr:`GRID` the settings that are tried on validation users.
+    Subclasses write ``_fit(known)`` and ``_score(given, asked, num_tasks)`` on parts.
     """
 
-    Config: ClassVar[type[Config]] = Config
-    GRID: ClassVar[dict[str, tuple]] = {}
     # Whether a score estimates the label, so that errors of it mean something.
     predicts_labels: ClassVar[bool] = False
 
@@ -112,22 +108,13 @@ class Random(FewShotBaseline):
         return np.random.default_rng(0).random(len(asked.item))
 
 
-class PopularityConfig(Config):
-    """Counting."""
-
-    unseen: NonNegativeFloat = Field(
-        0.0, description='Likes that an item without any is taken to have.'
-    )
-
-
-class Popularity(FewShotBaseline):
+class Popularity(FewShotBaseline, unseen=0.0):
     """Ranks items by how many training users liked them (label 1).
 
-    Where users' dislikes were sampled, an item that nobody likes is no bad guess:
-    so :obj:`unseen` is tuned.
+    An item without likes is taken to have :obj:`unseen`: where users' dislikes were
+    sampled, it is no bad guess.
     """
 
-    Config = PopularityConfig
     GRID: ClassVar[dict[str, tuple]] = {'unseen': UNSEEN}
 
     def _fit(self, known: Part) -> None:
@@ -138,18 +125,9 @@ class Popularity(FewShotBaseline):
         return self.count_[asked.item]
 
 
-class ItemMeanConfig(Config):
-    """Damping of items."""
-
-    item_damping: NonNegativeFloat = Field(
-        5.0, description='Ratings of the mean of all that each item is given.'
-    )
-
-
-class ItemMean(FewShotBaseline):
+class ItemMean(FewShotBaseline, item_damping=5.0):
     """The items' means, shrunk towards the mean of all ratings."""
 
-    Config = ItemMeanConfig
     GRID: ClassVar[dict[str, tuple]] = {'item_damping': (1.0, 2.0, 5.0, 10.0, 20.0)}
     predicts_labels = True
 
@@ -162,13 +140,7 @@ class ItemMean(FewShotBaseline):
         return self.mean_ + self.bias_[asked.item]
 
 
-class SupportMeanConfig(ItemMeanConfig):
-    """Damping of users."""
-
-    user_damping: NonNegativeFloat = Field(5.0, description='The same for users.')
-
-
-class SupportMean(FewShotBaseline):
+class SupportMean(FewShotBaseline, item_damping=5.0, user_damping=5.0):
     r"""Item biases plus how far the support lies above them.
 
     .. math::
@@ -178,7 +150,6 @@ class SupportMean(FewShotBaseline):
     Item and user biases of training users are fitted in turn, each given the other.
     """
 
-    Config = SupportMeanConfig
     GRID: ClassVar[dict[str, tuple]] = {
         **ItemMean.GRID,
         'user_damping': (0.5, 1.0, 2.0, 5.0, 10.0),

@@ -6,16 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
-from pydantic import Field
 
-from agnn_pyg.base.config import NonNegativeFloat, PositiveFloat
-from benchmarks.baselines.nodes import (
-    AttributeConfig,
-    Nodes,
-    RatingBaseline,
-    one_hot,
-    row_products,
-)
+from benchmarks.baselines.nodes import Nodes, RatingBaseline, one_hot, row_products
 
 
 class GlobalMean(RatingBaseline):
@@ -28,24 +20,16 @@ class GlobalMean(RatingBaseline):
         return np.full(len(user), self.mean_)
 
 
-class DampedBiasesConfig(AttributeConfig):
-    """Damping."""
-
-    user_damping: NonNegativeFloat = Field(5.0, description='Of user biases, ratings.')
-    item_damping: NonNegativeFloat = Field(5.0, description='Of item biases, ratings.')
-
-
-class DampedBiases(RatingBaseline):
+class DampedBiases(RatingBaseline, user_damping=5.0, item_damping=5.0):
     r"""Global mean plus item and user biases, shrunk towards 0.
 
     .. math::
         b_i = \frac{\sum_u (r_{ui} - \mu)}{n_i + \lambda_i}, \quad
         b_u = \frac{\sum_i (r_{ui} - \mu - b_i)}{n_u + \lambda_u}
 
-    A user or item without training ratings has bias 0.
+    A user or item without training ratings has bias 0. Dampings are in ratings.
     """
 
-    Config = DampedBiasesConfig
     GRID: ClassVar[dict[str, tuple]] = {
         'user_damping': (0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
         'item_damping': (0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
@@ -70,26 +54,15 @@ def damped_mean(
     return np.divide(total, size + damping, where=size > 0, out=np.zeros(count))
 
 
-class RidgeConfig(AttributeConfig):
-    """Features and shrinkage."""
-
-    alpha: PositiveFloat = Field(3.0, description='Strength of shrinkage.')
-    user_ids: bool = Field(True, description='Have an effect for each user.')
-    item_ids: bool = Field(True, description='Have an effect for each item.')
-    slopes: NonNegativeFloat = Field(
-        0.0, description="Scale of users' slopes on genre, decade and year; 0: none."
-    )
-
-
-class Ridge(RatingBaseline):
+class Ridge(RatingBaseline, alpha=3.0, user_ids=True, item_ids=True, slopes=0.0):
     r"""A linear model of a pair's ids and attributes, shrunk towards the mean.
 
     Ids are optional: where all tested items are cold, an item's own effect takes from
     attributes what they should explain. A column scaled by :math:`s` is shrunk by
-    :math:`\alpha / s^2`.
+    :math:`\alpha / s^2`. With :obj:`slopes` as their scale, each user has slopes on
+    genre, decade and year.
     """
 
-    Config = RidgeConfig
     GRID: ClassVar[dict[str, tuple]] = {
         'alpha': (1.0, 3.0, 10.0),
         'user_ids': (False, True),

@@ -6,33 +6,19 @@ from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
-from pydantic import Field
 
-from agnn_pyg.base.config import (
-    Config,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-)
 from benchmarks.baselines.few_shot import (
     UNSEEN,
     FewShotBaseline,
     Part,
     Popularity,
-    PopularityConfig,
     SupportMean,
     matrix,
     pairs_of,
 )
 
 
-class ItemKNNConfig(PopularityConfig):
-    """Similarity."""
-
-    shrink: NonNegativeFloat = Field(10.0, description='Shrinkage, in users.')
-
-
-class ItemKNN(Popularity):
+class ItemKNN(Popularity, shrink=10.0):
     r"""Sums an item's similarities to the liked part of the support.
 
     .. math::
@@ -43,7 +29,6 @@ class ItemKNN(Popularity):
     there are many where the support is small.
     """
 
-    Config = ItemKNNConfig
     GRID: ClassVar[dict[str, tuple]] = {
         'shrink': (0.0, 3.0, 10.0, 30.0, 100.0),
         'unseen': UNSEEN,
@@ -83,15 +68,7 @@ class ItemKNN(Popularity):
         return np.bincount(row, like_i * similarity, len(asked.item))
 
 
-class LogisticStackConfig(Config):
-    """Similarity and regression."""
-
-    shrink: NonNegativeFloat = Field(10.0, description='Of item-kNN.')
-    penalty: PositiveFloat = Field(1.0, description='Of squared coefficients.')
-    draws: PositiveInt = Field(4, description='Supports drawn for each training user.')
-
-
-class LogisticStack(FewShotBaseline):
+class LogisticStack(FewShotBaseline, shrink=10.0, penalty=1.0, draws=4):
     """Logistic regression on the item-kNN score and bins of popularity.
 
     One model for each support size that occurs, fitted on the training users with
@@ -99,7 +76,6 @@ class LogisticStack(FewShotBaseline):
     scores are counted from.
     """
 
-    Config = LogisticStackConfig
     GRID: ClassVar[dict[str, tuple]] = {
         'shrink': (3.0, 10.0, 30.0),
         'penalty': (0.1, 1.0, 10.0),
@@ -155,14 +131,7 @@ def deal(part: Part, size: int, seed: int) -> tuple[Part, Part]:
     return tuple(Part(*(values[index] for values in part)) for index in rows)
 
 
-class SVDConfig(Config):
-    """Factors."""
-
-    rank: PositiveInt = Field(16, description='Number of singular vectors.')
-    damping: PositiveFloat = Field(10.0, description="Of items' likes, in users.")
-
-
-class SVDFoldIn(FewShotBaseline):
+class SVDFoldIn(FewShotBaseline, rank=16, damping=10.0):
     r"""Projects the liked part of the support onto the leading item vectors.
 
     .. math::
@@ -172,7 +141,6 @@ class SVDFoldIn(FewShotBaseline):
     with :math:`X` the likes of training users and :math:`n_j` those of item j.
     """
 
-    Config = SVDConfig
     GRID: ClassVar[dict[str, tuple]] = {
         'rank': (4, 8, 16, 32, 64),
         'damping': (1.0, 10.0, 100.0),
@@ -200,14 +168,7 @@ def item_vectors(rows: sp.csr_array, rank: int) -> np.ndarray:
     return svd.fit(sp.csr_matrix(rows)).components_.T
 
 
-class ResidualKNNConfig(Config):
-    """Similarity of residuals."""
-
-    shrink: NonNegativeFloat = Field(30.0, description='Shrinkage, in users.')
-    damping: PositiveFloat = Field(0.3, description='Of the weighted mean.')
-
-
-class ResidualKNN(FewShotBaseline):
+class ResidualKNN(FewShotBaseline, shrink=30.0, damping=0.3):
     r"""Adds the residuals of similar items to item bias and support mean.
 
     .. math::
@@ -219,7 +180,6 @@ class ResidualKNN(FewShotBaseline):
     users and :math:`n_{ij}` the number of those who rated both items.
     """
 
-    Config = ResidualKNNConfig
     GRID: ClassVar[dict[str, tuple]] = {
         'shrink': (10.0, 30.0, 100.0),
         'damping': (0.1, 0.3, 1.0, 3.0),
@@ -246,14 +206,7 @@ class ResidualKNN(FewShotBaseline):
         return base + total / (size + self.config.damping)
 
 
-class ResidualSVDConfig(Config):
-    """Factors of residuals."""
-
-    rank: PositiveInt = Field(4, description='Number of singular vectors.')
-    penalty: PositiveFloat = Field(30.0, description="Of a new user's vector.")
-
-
-class ResidualSVD(FewShotBaseline):
+class ResidualSVD(FewShotBaseline, rank=4, penalty=30.0):
     r"""Folds a new user into the leading subspace of the items' residuals.
 
     .. math::
@@ -265,7 +218,6 @@ class ResidualSVD(FewShotBaseline):
     square of 1.
     """
 
-    Config = ResidualSVDConfig
     GRID: ClassVar[dict[str, tuple]] = {
         'rank': (1, 2, 4, 8, 16),
         'penalty': (10.0, 30.0, 100.0, 300.0, 1000.0),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from pydantic import Field
 
-from agnn_pyg.base.config import Config, Estimator
 from agnn_pyg.base.encoder import AttributeEncoder
+from benchmarks.baselines.settings import Baseline
 
 SIDES = ('user', 'item')
 # As those of AGNNRecommender: the same input for all.
@@ -18,27 +17,13 @@ MIN_COUNT = 5
 NUM_KNOTS = 16
 
 
-class AttributeConfig(Config):
-    """Columns."""
-
-    user_attributes: list[str] | None = Field(
-        None, description='Attribute columns of users; all without.'
-    )
-    item_attributes: list[str] | None = Field(
-        None, description='Attribute columns of items; all without.'
-    )
-
-
-class RatingBaseline(Estimator):
+class RatingBaseline(Baseline, user_attributes=None, item_attributes=None):
     """A rating baseline with the interface of the recommenders.
 
     Subclasses write ``_fit(rating, user, item)`` and ``_predict(user, item)`` on row
-    numbers of the tables, may read ``nodes_`` there, and name in :attr:`GRID` the
-    settings that are tried on the validation part.
+    numbers of the tables, and may read ``nodes_`` there. Without names of attribute
+    columns, all columns are used.
     """
-
-    Config: ClassVar[type[Config]] = AttributeConfig
-    GRID: ClassVar[dict[str, tuple]] = {}
 
     def fit(
         self,

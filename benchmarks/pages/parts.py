@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.markdown import cells
-from benchmarks.pages.svg import inline_svg
+# The CSS variable that each color of the plots becomes, light or dark.
+VARIABLES = {
+    '#000000': '--ink',
+    '#1f6f8b': '--model',
+    '#c98f4a': '--amber',
+    '#7a9e62': '--green',
+    '#8d6cab': '--violet',
+    '#c0504d': '--red',
+    '#8a8a8a': '--line',
+    '#9a9a9a': '--grey',
+    '#b8b8b8': '--grey-light',
+    '#c4c4c4': '--grey-light',
+    '#e6e6e6': '--grid',
+}
+SIZE = (4.5, 3.1)  # inches, of most charts; ten points are the page's small print
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph.
-
-    Attributes:
-        text: Plain text; the template escapes it.
-        kind: A CSS class: :obj:`"note"`, :obj:`"heading"` or none.
-    """
+    """A paragraph; its kind is a CSS class: ``note``, ``heading`` or none."""
 
     text: str
     kind: str = ''
 
 
 @dataclass(frozen=True)
-class Table:
+class Grid:
     """A table with a caption.
 
     Attributes:
@@ -33,7 +43,7 @@ class Table:
         caption: What the figures are.
         own: First cells of the rows that are ours.
         words: Columns of words rather than of figures.
-        beside: Whether it may share a row with neighbours of its kind.
+        beside: Whether it may share a row with neighbors of its kind.
     """
 
     header: Sequence[str]
@@ -46,22 +56,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """Inline SVG with a caption, which is what a screen reader says of it, too."""
+    """Inline SVG with a caption, which a screen reader reads, too."""
 
     svg: str
     caption: str
-    wide: bool = False
 
 
 @dataclass(frozen=True)
 class Card:
-    """A headline figure.
-
-    Attributes:
-        title: Of what.
-        value: The figure.
-        text: What it is beside.
-    """
+    """A headline figure: of what, the figure, and what it is beside."""
 
     title: str
     value: str
@@ -69,15 +72,8 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Code:
-    """Lines for a shell."""
-
-    lines: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it; neighbouring parts of a kind are grouped."""
+    """A heading and what stands below it; neighboring parts of a kind are grouped."""
 
     key: str
     title: str
@@ -96,12 +92,40 @@ class Section:
         return groups
 
 
-def as_table(text: str, caption: str = '', own: Sequence[str] = ()) -> Table:
-    """What :mod:`benchmarks.tables` writes as Markdown, cell by cell the same."""
-    header, *rows = cells(text)
-    return Table(header, rows, caption, own)
+def chart(
+    figure: Any, name: str, caption: str, size: tuple[float, float] | None = SIZE
+) -> Chart:
+    """A matplotlib figure as SVG in the page's font and colors.
 
+    Args:
+        figure: The figure.
+        name: Unique in the page; begins the ids within.
+        caption: What it shows.
+        size: Another width and height, in inches; its own with ``None``.
+    """
+    import matplotlib
 
-def chart(figure: Any, name: str, caption: str, size: tuple[float, float]) -> Chart:
-    """A figure at a size in inches; ten points are the page's small print."""
-    return Chart(inline_svg(figure, name, size), caption)
+    if size is not None:
+        figure.set_size_inches(size)
+    for axes in figure.axes:
+        axes.set_title('')  # the caption says it
+    stream = io.StringIO()
+    # Text stays text, and ids do not change from run to run.
+    with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name}):
+        figure.savefig(stream, format='svg', transparent=True)
+    text = stream.getvalue()
+    text = text[text.index('<svg') :]
+    for pattern in (r'<metadata>.*?</metadata>', r'<!--.*?-->', r'<style.*?</style>'):
+        text = re.sub(pattern, '', text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', '', text)
+    text = text.replace('xlink:href=', 'href=')
+    for before in ('id="', 'href="#', 'url(#'):
+        text = text.replace(before, f'{before}{name}-')
+    # The viewBox keeps the proportions; the page decides the width.
+    for side in ('height', 'width'):
+        text = re.sub(rf'(<svg[^>]*?) {side}="[^"]*"', r'\1', text, count=1)
+    text = re.sub(r'font: ([\d.]+px) [^;"]*', r'font-size: \1', text)
+    text = re.sub(r'font-family: [^;"]*;? ?', '', text)
+    for color, variable in VARIABLES.items():
+        text = text.replace(color, f'var({variable})')
+    return Chart(re.sub(r'\s*\n\s*', '\n', text), caption)
