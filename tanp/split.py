@@ -192,7 +192,8 @@ class _Table:
 
 def _index(ids: Any, name: str) -> pd.Index:
     """Ids of a table, each once."""
-    if not is_list_like(ids, allow_sets=False) or isinstance(ids, pd.DataFrame):
+    listed = is_list_like(ids, allow_sets=False) and hasattr(ids, '__len__')
+    if not listed or isinstance(ids, pd.DataFrame):
         raise ValueError(
             f"'{name}' must be a list or a column of ids (got {type(ids).__name__})"
         )

@@ -60,10 +60,12 @@ class Config(BaseModel):
     def __init__(self, **settings: Any) -> None:
         cls = type(self)
         check_names(cls.__name__, settings, cls.model_fields)
-        for name, value in settings.items():
-            settings[name] = _as_declared(value, cls.model_fields[name].annotation)
+        declared = {
+            name: _as_declared(value, cls.model_fields[name].annotation)
+            for name, value in settings.items()
+        }
         try:
-            super().__init__(**settings)
+            super().__init__(**declared)
         except ValidationError as error:
             raise ValueError(_explain(cls, settings, error)) from None
 

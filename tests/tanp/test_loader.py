@@ -126,12 +126,12 @@ def test_batches_on_a_device(tasks, device):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'batch_size': 0}, "'batch_size' must be at least 1"),
-        ({'context_sizes': (0, 3)}, "'context_sizes' must be a smallest size of at"),
+        ({'batch_size': 0}, "'batch_size' must be .*at least 1"),
+        ({'context_sizes': (0, 3)}, "'context_sizes' must be .*at least 1"),
         ({'context_sizes': (4, 3)}, "'context_sizes' must be"),
-        ({'context_sizes': 5}, "'context_sizes' must be a smallest .*got 5"),
+        ({'context_sizes': 5}, "'context_sizes' must be .*got 5"),
         ({'context_sizes': (1, 2, 3)}, "'context_sizes' must be .*got .1, 2, 3"),
-        ({'batch_size': 2.5}, "'batch_size' must be .*whole .got 2.5"),
+        ({'batch_size': 2.5}, "'batch_size' must be .*got 2.5"),
         ({'query_sizes': (0, None)}, "'query_sizes' needs 'context_sizes'"),
         ({'context_sizes': (1, 2), 'query_sizes': (-1, 2)}, "'query_sizes' must be"),
     ],

@@ -355,17 +355,17 @@ def test_what_only_the_unrated_have_is_as_what_nobody_has(later):
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        ({'members': 0}, r"'members' must be at least 1 and whole \(got 0\)"),
-        ({'epochs': 0}, r"'epochs' must be at least 1 and whole \(got 0\)"),
+        ({'members': 0}, r"'members' must be .*at least 1 \(got 0\)"),
+        ({'epochs': 0}, r"'epochs' must be .*at least 1 \(got 0\)"),
         ({'epochs': 2.5}, r"'epochs' must .* \(got 2.5\)"),
         ({'epochs': True}, r"'epochs' must .* \(got True\)"),
-        ({'seed': -1}, r"'seed' must be at least 0 and whole, .* \(got -1\)"),
-        ({'ema_decay': 1.5}, r"'ema_decay' must be a share in .* \(got 1.5\)"),
+        ({'seed': -1}, r"'seed' must be .* \(got -1\)"),
+        ({'ema_decay': 1.5}, r"'ema_decay' must be .* \(got 1.5\)"),
         ({'user_attributes': 'age'}, r"'user_attributes' .*\['age'\].*\(got 'age'\)"),
         ({'item': 'user'}, r"'user', 'item' and 'rating' must be three columns"),
         ({'batch_size': '8'}, r"'batch_size' must .* \(got '8'\)"),
         ({'max_size': 20}, r"'max_size' must exceed 'support_size' \(20\).*got 20"),
-        ({'patience': 0}, r"'patience' must be at least 1 and whole, .* \(got 0\)"),
+        ({'patience': 0}, r"'patience' must be .* \(got 0\)"),
         ({'patience': 2}, r"'patience' needs 'validation' .*got 2 .*set it to None"),
     ],
 )
@@ -407,7 +407,7 @@ def test_labels_are_probabilities(later):
         (lambda f: f.iloc[:0], "'support' has no rows; adapting needs"),
         (
             lambda f: f.iloc[4:].assign(item='new'),
-            r"does not know, in row 4 \('new'\); drop",
+            r"does not know in .* row 4 \('new'\); drop",
         ),
         (
             lambda f: f.assign(item=[*range(5)]),
@@ -418,7 +418,7 @@ def test_labels_are_probabilities(later):
         (lambda f: f.assign(user=None), "'support' misses the id in column 'user'"),
         (
             lambda f: f.assign(user=f['user'].map(str)),
-            r"'support' has str ids in column 'user'.*known are int .as 0.*astype.int",
+            r"'support' has str ids in column 'user'.*are int .such as 0.*astype.int",
         ),
         (
             lambda f: f.assign(rating=[2, 5, 99, 2, 1]),
@@ -433,7 +433,7 @@ def test_supports_that_cannot_be_read(change, message, recommender, later):
 
 
 def test_pairs_that_cannot_be_rated(adapted, later):
-    with pytest.raises(ValueError, match=r'was not adapted to, in row .* \(7, the'):
+    with pytest.raises(ValueError, match=r'was not adapted to in .*row .* \(7, the'):
         adapted.predict(later[1].assign(user=7))
     with pytest.raises(ValueError, match='names an item that the fit does not know'):
         adapted.recommend(items=['nothing'])
@@ -443,12 +443,12 @@ def test_pairs_that_cannot_be_rated(adapted, later):
             adapted.recommend(**{name: given})
     with pytest.raises(ValueError, match="'items' has no column 'item'"):
         adapted.recommend(items=films().drop(columns='item'))
-    with pytest.raises(ValueError, match="'k' must be at least 1"):
+    with pytest.raises(ValueError, match=r"'k' must be .*at least 1"):
         adapted.recommend(k=0)
     for k in (2.5, '3', None, True):
-        with pytest.raises(ValueError, match=rf"'k' must .* whole .got {k!r}"):
+        with pytest.raises(ValueError, match=rf"'k' must .*got {k!r}"):
             adapted.recommend(k=k)
-    with pytest.raises(ValueError, match=r"'samples' must be at least 0 .*got -1"):
+    with pytest.raises(ValueError, match=r"'samples' must be .*at least 0 .got -1"):
         adapted.predict(later[1], samples=-1)
     for asked, given in (('users', [100, 101, 100]), ('items', ['film 3'] * 2)):
         with pytest.raises(ValueError, match=rf"'{asked}' repeats an id of column"):
@@ -467,9 +467,9 @@ def test_nothing_to_rate(adapted, later):
 def test_settings_that_were_changed_since_the_fit(recommender, later):
     support = later[0]
     for name, value, message in (
-        ('rating', 'std', 'must not be columns that are made beside them'),
+        ('rating', 'std', "'rating' must not be"),
         ('progress', 'x', "'progress' must be True or False"),
-        ('batch_size', 0, "'batch_size' must be at least 1"),
+        ('batch_size', 0, "'batch_size' must be .*at least 1"),
     ):
         changed = copy.copy(recommender).set_params(**{name: value})
         with pytest.raises(ValueError, match=message):
@@ -557,21 +557,24 @@ def test_regression_alone_recommends_what_it_predicts(later):
 @pytest.mark.parametrize(
     ('settings', 'match'),
     [
-        ({'rating': 'std'}, "must not be columns that are made beside them.*'std'"),
-        ({'user': ['user']}, r"must each name one column \(got \['user'\]\)"),
-        ({'model_options': 'abc'}, "'model_options' must be a dictionary"),
+        ({'rating': 'std'}, "'rating' must not be .*'std'"),
+        ({'user': ['user']}, r"'user' must be .* \(got \['user'\]\)"),
+        ({'model_options': 'abc'}, "'model_options' must be a mapping"),
         (
             {'model_options': {'dropuot': 0.1}},
-            "unknown name 'dropuot', did you mean 'dropout'",
+            "'model_options': .*'dropuot', did you mean 'dropout'",
         ),
-        ({'model_options': {'user_ids': True}}, "unknown name 'user_ids'"),
+        (
+            {'model_options': {'user_ids': True}},
+            "no setting 'user_ids'",
+        ),
         (
             {'model_options': {'embedding_channels': {8, 16}}},
-            r"'model_options.embedding_channels' must be a list of widths",
+            r"'model_options': 'embedding_channels' must be a list",
         ),
         (
             {'model_options': {'attention_heads': -1}},
-            r"'model_options.attention_heads' must be at least 0 .*got -1",
+            r"'model_options': 'attention_heads' must be .*got -1",
         ),
     ],
 )

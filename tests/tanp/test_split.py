@@ -96,17 +96,17 @@ def test_the_same_seed_is_the_same_split(frame, split):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'support_size': 0}, "'support_size' must be at least 1 .*got 0"),
+        ({'support_size': 0}, "'support_size' must be .*at least 1 .got 0"),
         ({'support_size': 50}, "no train user has .* lower 'support_size' .got 50"),
         ({'min_size': 5}, "'min_size' must exceed 'support_size'"),
         ({'max_size': 7}, "not 'max_size' .7"),
-        ({'support_size': 2.5}, "'support_size' must be .*whole .got 2.5"),
-        ({'max_size': '30'}, "'max_size' must be .*whole .got '30'"),
-        ({'fractions': (0.9, 0.1)}, "'fractions' must be two positive shares"),
-        ({'fractions': {0.7, 0.1}}, "'fractions' must be two positive"),
-        ({'fractions': 0.7}, "'fractions' must be two positive .*got 0.7"),
+        ({'support_size': 2.5}, "'support_size' must be .*got 2.5"),
+        ({'max_size': '30'}, "'max_size' must be .*got '30'"),
+        ({'fractions': (0.9, 0.1)}, "'fractions' must leave some"),
+        ({'fractions': {0.7, 0.1}}, "'fractions' must be a list of 2"),
+        ({'fractions': 0.7}, "'fractions' must be a list of 2.*got 0.7"),
         ({'seen': 'all'}, "'seen' must be one of"),
-        ({'seed': -1}, "'seed' must be at least 0 .*got -1"),
+        ({'seed': -1}, "'seed' must be .*got -1"),
     ],
 )
 def test_bad_options(frame, options, message):

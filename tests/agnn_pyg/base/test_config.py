@@ -107,7 +107,7 @@ CHANGED = {
         ({'patience': 0}, "'patience' must be .*, or None .got 0"),
         ({'lr': 0}, "'lr' must be a number, above 0 .got 0"),
         ({'lr': math.inf}, "'lr' must be a number, above 0 .got inf"),
-        ({'lr': np.float64('nan')}, "'lr' must be a number, above 0 .got nan"),
+        ({'lr': np.float64('nan')}, "'lr' must be a number, above 0 .got .*nan"),
         ({'skip': 'no'}, "'skip' must be True or False .got 'no'"),
         ({'rates': 0.5}, r"'rates' must be a list of 2, each a number in \[0, 1\]"),
         ({'rates': (0.1, 2)}, r"'rates' must be .*got \(0.1, 2\)"),
