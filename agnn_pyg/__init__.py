@@ -1,8 +1,6 @@
 """AGNN: cold-start rating prediction on attribute graphs."""
 
-from __future__ import annotations
-
-import importlib
+from agnn_pyg.base.lazy import lazy_names as _lazy_names
 
 __version__ = '0.1.0'
 
@@ -30,15 +28,4 @@ _HOMES = {
 }
 
 __all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    value = getattr(importlib.import_module(f'{__name__}.{_HOMES[name]}'), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = _lazy_names(__name__, _HOMES)

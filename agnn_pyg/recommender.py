@@ -14,6 +14,7 @@ from pydantic import Field
 
 from agnn_pyg.archive import load_recommender, save_recommender
 from agnn_pyg.base.checks import where
+from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import (
     Config,
     DropoutRate,
@@ -348,6 +349,27 @@ class AGNNRecommender(Estimator):
             raise ValueError(f"'{path}' is damaged ({error})") from error
         recommender.fitted_ = fitted
         return recommender
+
+    @property
+    def vocabularies_(self) -> dict[str, Vocabulary]:
+        """The ids of the fit by side, :obj:`"user"` and :obj:`"item"`."""
+        return {side: part.ids for side, part in self._fitted().tables.items()}
+
+    @property
+    def column_encoders_(self) -> list[ColumnEncoder]:
+        """What the fit knows of the attributes of users and of items."""
+        sides = self._fitted().tables.values()
+        return [column for side in sides for column in side.compared.column_encoders]
+
+    @property
+    def history_(self) -> list[dict[str, float]]:
+        """Metrics of every epoch."""
+        return self._fitted().history
+
+    @property
+    def best_epoch_(self) -> int:
+        """The epoch that was kept, from 0."""
+        return self._fitted().best_epoch
 
     def _fitted(self) -> Fitted:
         if not hasattr(self, 'fitted_'):

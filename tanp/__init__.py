@@ -1,33 +1,28 @@
 """TaNP: few-shot cold-start recommendation with task-adaptive neural processes."""
 
-from tanp.catalogue import CatalogueScorer
-from tanp.episodes import Episodes
-from tanp.inference import Prediction, evaluate, predict, predict_ensemble
-from tanp.loader import EpisodeBatch, EpisodeLoader
-from tanp.loss import tanp_loss
-from tanp.model import TaNP, TaskOutput
-from tanp.recommend import Recommendation, recommend
-from tanp.serialization import load_model, save_model
-from tanp.split import EpisodeSplit, split_episodes
-from tanp.statistics import InteractionStatistics
+from agnn_pyg.base.lazy import lazy_names as _lazy_names
 
-__all__ = [
-    'CatalogueScorer',
-    'EpisodeBatch',
-    'EpisodeLoader',
-    'EpisodeSplit',
-    'Episodes',
-    'InteractionStatistics',
-    'Prediction',
-    'Recommendation',
-    'TaNP',
-    'TaskOutput',
-    'evaluate',
-    'load_model',
-    'predict',
-    'predict_ensemble',
-    'recommend',
-    'save_model',
-    'split_episodes',
-    'tanp_loss',
-]
+# The module in which a public name is defined.
+_HOMES = {
+    'CatalogueScorer': 'catalogue',
+    'EpisodeBatch': 'loader',
+    'EpisodeLoader': 'loader',
+    'EpisodeSplit': 'split',
+    'Episodes': 'episodes',
+    'InteractionStatistics': 'statistics',
+    'Prediction': 'inference',
+    'Recommendation': 'ranking',
+    'TaNP': 'model',
+    'TaskOutput': 'model',
+    'evaluate': 'inference',
+    'load_model': 'serialization',
+    'predict': 'inference',
+    'predict_ensemble': 'inference',
+    'recommend': 'ranking',
+    'save_model': 'serialization',
+    'split_episodes': 'split',
+    'tanp_loss': 'loss',
+}
+
+__all__ = list(_HOMES)
+__getattr__, __dir__ = _lazy_names(__name__, _HOMES)

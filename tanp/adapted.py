@@ -23,7 +23,7 @@ from tanp.frames import episodes_of_supports, episodes_to_rate
 from tanp.inference import predict
 from tanp.loader import EpisodeLoader
 from tanp.model import TaNP
-from tanp.recommend import predict_catalogue
+from tanp.ranking import predict_catalogue
 
 if TYPE_CHECKING:
     from tanp.recommender import TaNPRecommender

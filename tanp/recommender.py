@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import Estimator
 from agnn_pyg.base.encoder import AttributeEncoder
 from agnn_pyg.base.frames import Ratings, RatingScale, read_ratings
@@ -178,6 +179,16 @@ class TaNPRecommender(Estimator):
         except Exception as error:
             raise ValueError(f"'{path}' is damaged ({error!r})") from error
         return made
+
+    @property
+    def vocabularies_(self) -> dict[str, Vocabulary]:
+        """The ids of the fit by side, :obj:`"user"` and :obj:`"item"`."""
+        return {'user': self.users_, 'item': self.items_}
+
+    @property
+    def column_encoders_(self) -> list[ColumnEncoder]:
+        """What the fit knows of the attributes of users, if there were any."""
+        return self.user_encoder_.column_encoders if self.user_encoder_ else []
 
     def _hold(self, models: list[TaNP]) -> None:
         self.models_, self.model_ = models, models[0]

@@ -63,9 +63,10 @@ def test_a_name_that_a_package_lacks():
         agnn_pyg.AGN  # noqa: B018
 
 
-def test_type_checkers_read_the_same_names():
-    stub = Path(agnn_pyg.__file__).with_suffix('.pyi').read_text(encoding='utf-8')
-    assert sorted(re.findall(r' as (\w+)', stub)) == agnn_pyg.__all__
+@pytest.mark.parametrize('package', [agnn_pyg, tanp])
+def test_type_checkers_read_the_same_names(package):
+    stub = Path(package.__file__).with_suffix('.pyi').read_text(encoding='utf-8')
+    assert sorted(re.findall(r' as (\w+)', stub)) == package.__all__
 
 
 @pytest.mark.parametrize('name', MODULES)

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agnn_pyg.command import main as agnn_pyg
-from tanp.command import main as tanp
+from agnn_pyg.__main__ import main as agnn_pyg
+from tanp.__main__ import main as tanp
 
 COMMANDS = {'agnn-pyg': agnn_pyg, 'tanp': tanp}
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from agnn_pyg import fitting
-from agnn_pyg.command import main
+from agnn_pyg.__main__ import main
 from agnn_pyg.fitting import batch_size_of
 from agnn_pyg.recommender import AGNNRecommender, AGNNRecommenderConfig
 from tests.agnn_pyg.conftest import SETTINGS

@@ -1,0 +1,228 @@
+"""The command line of any recommender: fit, evaluate, predict, recommend, explain.
+
+Neither pandas nor PyTorch is imported before the arguments are parsed, so that
+``--help`` is fast.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import typer
+
+FILES = """\
+Tables are CSV, TSV, Parquet or JSON lines. Columns of ids and ratings are recognised by
+names such as userId, movie_id or stars, or named by --user, --item and --rating. All
+other columns of a table of users or items are attributes: numbers, texts, or lists
+(--lists genres, for cells like Comedy|War).
+
+Data goes to standard output, or to the file of --out, and remarks to standard error.
+The exit code is 0, or 2 where an argument or a table is wrong.
+"""
+# What commands do, an example of each, and their own arguments, those of serving aside.
+COMMANDS = {
+    'fit': (
+        'Train on a table of ratings, and write a model.',
+        'ratings.csv --items films.csv --model films',
+        ('ratings', 'users', 'items', 'validation', 'set'),
+    ),
+    'evaluate': (
+        'Compare predictions with ratings, and print RMSE and MAE.',
+        'later.csv{new} --model films',
+        ('ratings',),
+    ),
+    'predict': (
+        'Rate pairs of users and items.',
+        'pairs.csv{new} --model films > rated.csv',
+        ('pairs', 'out'),
+    ),
+    'recommend': (
+        'List the items that users will rate highest.',
+        '7 8 -k 5{new} --model films',
+        ('ids', 'items', 'k', 'include_seen', 'out'),
+    ),
+    'explain': (
+        'Say why a user is predicted to rate an item so.',
+        '7 1193 --model films',
+        ('user_id', 'item_id'),
+    ),
+}
+Text = str | None
+Texts = list[str]
+
+
+def _option(
+    kind: Any, help: str, *flags: str, default: Any = None, metavar: str | None = None
+) -> tuple[Any, Any]:
+    return kind, typer.Option(default, *flags, metavar=metavar, help=help)
+
+
+def _argument(kind: Any, help: str, default: Any = ...) -> tuple[Any, Any]:
+    return kind, typer.Argument(default, help=help)
+
+
+# All arguments and options by name.
+ARGUMENTS = {
+    'ratings': _argument(str, 'User, item, rating; a row a rating.'),
+    'pairs': _argument(str, 'User, item; a row a pair.'),
+    'ids': _argument(Texts, 'Users (default: all that are given).', None),
+    'user_id': _argument(str, 'Id of the user.'),
+    'item_id': _argument(str, 'Id of the item.'),
+    'support': _option(
+        str, 'User, item, rating: rated so far.', default=..., metavar='FILE'
+    ),
+    'users': _option(
+        Text, 'Attributes of users; to serve, of new ones.', metavar='FILE'
+    ),
+    'items': _option(
+        Text, 'Attributes of items; to serve, of new ones.', metavar='FILE'
+    ),
+    'validation': _option(Text, 'Ratings to select the epoch by.', metavar='FILE'),
+    'out': _option(Text, 'File to write: .csv, .tsv or .parquet.', metavar='FILE'),
+    'k': _option(int, 'Items a user.', '-k', default=10),
+    'include_seen': _option(
+        bool, 'Also what users have rated.', '--include-seen', default=False
+    ),
+    'samples': _option(int, 'Samples of z, for a column std.', default=0),
+    'set': _option(
+        Texts,
+        'A setting, such as epochs=20; repeatable.',
+        default=[],
+        metavar='NAME=VALUE',
+    ),
+    'model': _option(str, 'Folder of the model.', default=..., metavar='FOLDER'),
+    **{
+        role: _option(
+            Text,
+            f'Column of {role}s in all tables (default: by its name).',
+            metavar='COLUMN',
+        )
+        for role in ('user', 'item', 'rating')
+    },
+    'lists': _option(
+        Texts, 'A column of lists; repeatable.', default=[], metavar='COLUMN'
+    ),
+    'list_separator': _option(
+        Text, 'In a list (default: as in the fit, or |).', metavar='TEXT'
+    ),
+    'quiet': _option(bool, 'No progress bar, no remarks.', '--quiet', default=False),
+}
+COMMON = ('model', 'user', 'item', 'rating', 'lists', 'list_separator', 'quiet')
+logger = logging.getLogger(__name__)
+
+
+class CommandLine:
+    """The command of a recommender; a call parses arguments and runs what they say.
+
+    Args:
+        name (str): Name of the command.
+        load_class (callable): Imports the class, which
+            :mod:`agnn_pyg.base.commands` describes, and returns it.
+        help (str): What the command is for.
+        adapts (bool, optional): Whether users are served after their first ratings,
+            ``--support``. (default: :obj:`False`)
+    """
+
+    def __init__(
+        self, name: str, load_class: Callable[[], type], help: str, adapts: bool = False
+    ) -> None:
+        self.name, self.load_class = name, load_class
+        self.app = typer.Typer(
+            help=f'{help}\n\n{FILES}',
+            add_completion=False,
+            pretty_exceptions_enable=False,
+            # Plain text: the same in a pipe, and nobody waits for rich.
+            rich_markup_mode=None,
+        )
+        new = ' --support first.csv' if adapts else ' --items new_films.csv'
+        for command, (text, example, names) in COMMANDS.items():
+            if command == 'explain' and adapts:
+                continue
+            if command != 'fit':
+                names += ('support', 'users') if adapts else ('users', 'items')
+            if command in ('predict', 'recommend') and adapts:
+                names += ('samples',)
+            self.app.command(
+                command,
+                help=text,
+                epilog=f'\b\nexample:\n  {name} {command} {example.format(new=new)}',
+            )(_parser(command, dict.fromkeys(names + COMMON)))
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int:
+        """Parses arguments, runs the command, and returns the exit code.
+
+        0 is success, 2 a wrong argument or table, 130 an interruption.
+        """
+        argv = sys.argv[1:] if argv is None else argv
+        parsed = []
+        try:
+            self.app(argv or ['--help'], prog_name=self.name, obj=parsed)
+        except SystemExit as stopped:
+            if stopped.code or not parsed:
+                return stopped.code or 0
+        # Run out of Typer, which has exit codes of its own for some errors.
+        command, args = parsed
+        try:
+            with _remarks(args.quiet):
+                from agnn_pyg.base import commands
+
+                getattr(commands, command)(self.load_class(), args)
+                sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader, `head` perhaps, has seen enough.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (ValueError, OSError, ImportError) as error:
+            sys.stderr.write(f'error: {error}\n')
+            return 2
+        except KeyboardInterrupt:
+            sys.stderr.write('interrupted\n')
+            return 130
+        return 0
+
+
+def _parser(command: str, names: Sequence[str]) -> Callable:
+    """A function whose arguments Typer parses, and which notes them."""
+
+    def parse(context: typer.Context, **values: Any) -> None:
+        # Arguments that a command lacks are None.
+        context.obj[:] = command, SimpleNamespace(**dict.fromkeys(ARGUMENTS) | values)
+
+    kinds = {name: ARGUMENTS[name] for name in names}
+    kinds = {'context': (typer.Context, inspect.Parameter.empty), **kinds}
+    parse.__annotations__ = {name: kind for name, (kind, _) in kinds.items()}
+    parse.__signature__ = inspect.Signature(
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
+        )
+        for name, (kind, default) in kinds.items()
+    )
+    return parse
+
+
+@contextmanager
+def _remarks(quiet: bool) -> Iterator[None]:
+    """Writes logs and warnings to standard error, without lines of code."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter('%(message)s'))
+    package = logging.getLogger('agnn_pyg')
+    package.addHandler(handler)
+    package.setLevel(logging.WARNING if quiet else logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                'always', category=UserWarning, module='agnn_pyg|tanp'
+            )
+            # What PyTorch tells PyG is of no use in a shell.
+            warnings.filterwarnings('ignore', '.*torch.jit.*')
+            warnings.showwarning = lambda text, *_, **__: logger.info('%s', text)
+            yield
+    finally:
+        package.removeHandler(handler)

@@ -1,0 +1,347 @@
+"""The command line of a small recommender: arguments, tables, streams, exit codes."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import Field
+
+from agnn_pyg.base.cli import CommandLine
+from agnn_pyg.base.config import Config, Estimator
+from agnn_pyg.base.store import read_store, write_store
+from agnn_pyg.base.vocabulary import Vocabulary
+
+ROOT = Path(__file__).parents[3]
+
+
+class ToyConfig(Config):
+    """Settings."""
+
+    user: str = Field('user', description='Users.')
+    item: str = Field('item', description='Items.')
+    rating: str = Field('rating', description='Ratings.')
+    shift: float = Field(0.0, description='Added to predictions.')
+    sizes: tuple[int, ...] = Field((1,), description='Sizes.')
+    name: str | None = Field(None, description='A name.')
+    wait: float = Field(0.0, description='Seconds of a fit.')
+    progress: bool = Field(False, description='Show a progress bar.')
+
+
+class Toy(Estimator):
+    """Rates by the mean of the item's genre, and knows all items it is given."""
+
+    Config = ToyConfig
+
+    def fit(self, ratings, users=None, items=None, validation=None):
+        if self.progress:
+            print('50 %', flush=True)  # noqa: T201
+        time.sleep(self.config.wait)
+        self.state = {'mean': float(ratings[self.rating].mean()), 'genres': []}
+        self.state['users'] = sorted({*ratings[self.user].map(str)})
+        if items is not None:
+            self.state['genres'] = [[*map(str, cell)] for cell in items['genres']]
+            self.state['codes'] = items['code'].map(type).map(str).tolist()
+        return self
+
+    @property
+    def vocabularies_(self):
+        ids = Vocabulary('str', np.array(self.state['users'], object))
+        return {'user': ids, 'item': ids}
+
+    column_encoders_ = (
+        SimpleNamespace(column='genres', values=['War'], stype='multi'),
+        SimpleNamespace(column='code', values=['007'], stype='categorical'),
+    )
+    history_, best_epoch_ = ({'epoch': 0, 'train_loss': 0.5, 'val_rmse': 0.25},), 0
+
+    def predict(self, pairs, users=None, items=None):
+        known = (
+            {}
+            if items is None
+            else dict(zip(items[self.item], items['genres'], strict=True))
+        )
+        size = pairs[self.item].map(lambda item: len(known.get(item, ())))
+        rating = self.state['mean'] / 3 + size + self.shift
+        return pd.Series(rating, index=pairs.index, name=self.rating)
+
+    def recommend(self, users, k=10, items=None, exclude_seen=True):
+        users = users if isinstance(users, list) else users[self.user].tolist()
+        return pd.DataFrame({self.user: users, 'k': k, 'seen': not exclude_seen})
+
+    def explain(self, user, item, users=None, items=None):
+        return f'user {user}, item {item}: {self.state["mean"]}'
+
+    def save(self, path):
+        config = {'settings': self.get_params(), 'state': self.state}
+        write_store(path, 'Toy', 1, config, {})
+
+    @classmethod
+    def load(cls, path):
+        config, _ = read_store(path, 'Toy', 1)
+        made = cls(**config['settings'])
+        made.state = config['state']
+        return made
+
+
+def load_class():
+    return Toy
+
+
+toy = CommandLine('toy', load_class, 'Toys.')
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Tables whose columns are called otherwise, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    Path('ratings.csv').write_text('userId,movie_id,stars\né1,7,1\né2,7,2\né2,8,5\n')
+    Path('films.csv').write_text('movieId,genres,code\n7,War|Love,007\n8,War,008\n')
+    Path('new.csv').write_text('id,genres,code\n9,War|Sea|Love,010\n')
+    Path('pairs.csv').write_text('user,movie_id\né1,9\né2,7\n')
+    return tmp_path
+
+
+def ran(capsys, *arguments):
+    code = toy([*map(str, arguments)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def fitted(capsys, *more):
+    fit = ('fit', 'ratings.csv', '--items', 'films.csv', '--model', 'm')
+    return ran(capsys, *fit, '--lists', 'genres', *more)
+
+
+def test_data_to_stdout_and_remarks_to_stderr(files, capsys):
+    code, out, err = fitted(capsys)
+    assert (code, out) == (0, '')
+    assert "'m' holds the model after 1 epochs: train_loss 0.5000, val_rmse 0.25" in err
+    assert '50 %' in err  # the progress bar
+    assert Toy.load('m').get_params()['progress'] is False
+    assert fitted(capsys, '--quiet') == (0, '', '')
+
+    predict = ('predict', 'pairs.csv', '--items', 'new.csv', '--model', 'm')
+    code, out, err = ran(capsys, *predict)
+    assert (code, err) == (0, '')
+    made = pd.read_csv(io.StringIO(out))
+    assert list(made.columns) == ['userId', 'movie_id', 'stars']
+    pairs = pd.DataFrame({'userId': ['é1', 'é2'], 'movie_id': ['9', '7']})
+    items = pd.DataFrame({'movie_id': ['9'], 'genres': [['War', 'Sea', 'Love']]})
+    # The digits of Python.
+    expected = Toy.load('m').predict(pairs, None, items)
+    assert made['stars'].tolist() == expected.tolist()
+    assert ran(capsys, *predict, '--out', 'made.csv') == (0, '', '')
+    assert Path('made.csv').read_text() == out
+
+    code, out, _ = ran(capsys, 'evaluate', 'ratings.csv', '--model', 'm')
+    scores = pd.read_csv(io.StringIO(out), index_col='metric')['value']
+    error = 8 / 9 - pd.Series([1, 2, 5])
+    assert scores['ratings'] == 3
+    assert scores['rmse'] == pytest.approx(np.sqrt((error**2).mean()))
+    assert scores['mae'] == pytest.approx(error.abs().mean())
+
+
+def test_users_by_name_or_by_file(files, capsys):
+    fitted(capsys)
+    model = ('--model', 'm')
+    code, out, _ = ran(capsys, 'recommend', 'é1', 'é2', '-k', 3, *model)
+    assert (code, out) == (0, 'userId,k,seen\né1,3,False\né2,3,False\n')
+    Path('users.csv').write_text('user\né2\n')
+    by_file = ('recommend', '--users', 'users.csv', '--include-seen', *model)
+    assert ran(capsys, *by_file)[1] == 'userId,k,seen\né2,10,True\n'
+    for both_or_none in (('é1', '--users', 'users.csv'), ()):
+        code, out, err = ran(capsys, 'recommend', *both_or_none, *model)
+        assert (code, out) == (2, '')
+        assert '--users' in err
+    assert ran(capsys, 'explain', 'é1', 9, *model)[1].startswith('user é1, item 9: 2.6')
+
+
+@pytest.mark.parametrize(
+    ('text', 'name', 'expected'),
+    [
+        ('shift=2', 'shift', 2.0),
+        ('shift=-1e-3', 'shift', -1e-3),
+        ('sizes=[3, 4]', 'sizes', (3, 4)),
+        ('sizes=(3,)', 'sizes', (3,)),
+        ('name=3', 'name', '3'),
+        ('name=a=b', 'name', 'a=b'),
+        ('name=None', 'name', None),
+        ('name=null', 'name', None),
+        ('progress=true', 'progress', True),
+        ('progress=False', 'progress', False),
+    ],
+)
+def test_settings_have_the_declared_type(
+    text, name, expected, monkeypatch, capsys, files
+):
+    made, fit = [], Toy.fit
+
+    def watch(self, *tables):
+        made.append(getattr(self, name))
+        return fit(self, *tables)
+
+    monkeypatch.setattr(Toy, 'fit', watch)
+    assert ran(capsys, 'fit', 'ratings.csv', '--model', 'm', '--set', text)[0] == 0
+    assert made == [expected]
+    assert type(made[0]) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'match'),
+    [
+        (('--set', 'shift'), 'NAME=VALUE'),
+        (('--set', 'shfit=1'), "did you mean 'shift'"),
+        (('--set', 'shift=fast'), "'shift' must be a number"),
+        (('--set', 'sizes=3'), "'sizes'"),
+        (('--lists', 'genre'), "did you mean 'genres'"),
+        (('--user', 'userid'), "'ratings.csv'.*did you mean 'userId'"),
+        (('--item', 'id'), "'ratings.csv'.*'id'"),
+        (('--items', 'pairs.txt'), "'pairs.txt'"),
+        (('--model', 'no/m'), "folder 'no'"),
+        (('--model', 'notes'), 'notes'),
+    ],
+)
+def test_wrong_arguments_are_named_on_one_line(files, capsys, arguments, match):
+    Path('notes').mkdir()
+    Path('notes', 'dear.txt').write_text('diary')
+    code, out, err = fitted(capsys, *arguments)
+    assert (code, out) == (2, '')
+    assert err.startswith('error: ')
+    assert err.count('\n') == 1
+    assert re.search(match, err), err
+
+
+@pytest.mark.parametrize(
+    'arguments', [('fit',), ('predict', 'x'), ('fly',), ('fit', '-x')]
+)
+def test_usage_errors(capsys, arguments):
+    code, out, err = ran(capsys, *arguments)
+    assert (code, out) == (2, '')
+    assert 'toy' in err
+
+
+def test_tables_are_read_as_in_the_fit(files, capsys):
+    """Lists by the same separator, and texts though they look like numbers."""
+    for name in ('films.csv', 'new.csv'):
+        Path(name).write_text(Path(name).read_text().replace('|', ';'))
+    fitted(capsys, '--list-separator', ';')
+    assert Toy.load('m').state['genres'] == [['War', 'Love'], ['War']]
+    predict = ('predict', 'pairs.csv', '--items', 'new.csv', '--model', 'm')
+    _, out, _ = ran(capsys, *predict)
+    assert pd.read_csv(io.StringIO(out))['stars'].max() > 3
+    assert ran(capsys, *predict, '--lists', 'genres')[1] == out
+    _, other, err = ran(capsys, *predict, '--list-separator', '|')
+    assert other != out
+    assert "'|'" in err
+    assert [path.name for path in Path('m').iterdir() if path.suffix == '.json'] == [
+        'config.json'
+    ]
+    # Notes are as safe from damage as the rest.
+    content = json.loads(Path('m/config.json').read_text())
+    content['notes'] = {'list_separator': ','}
+    Path('m/config.json').write_text(json.dumps(content))
+    assert 'is damaged' in ran(capsys, *predict)[2]
+
+
+def test_ids_have_different_names_in_two_tables(files, capsys):
+    Path('plays.tsv').write_text('userID\tartistID\tweight\n1\t7\t3\n1\t8\t1\n')
+    Path('artists.tsv').write_text('id\tgenres\tcode\n7\tA\t1\n8\tB\t2\n')
+    Path('bands.tsv').write_text('band\tgenres\tcode\n7\tA\t1\n')
+    fit = ('fit', 'plays.tsv', '--rating', 'weight', '--model', 'm', '--items')
+    assert ran(capsys, *fit, 'artists.tsv')[0] == 0
+    code, _, err = ran(capsys, *fit, 'bands.tsv')
+    assert code == 2
+    assert "'bands.tsv'" in err
+    assert "rename its column of items to 'artistID'" in err
+    # The advice works.
+    Path('bands.tsv').write_text('artistID\tgenres\tcode\n7\tA\t1\n')
+    assert ran(capsys, *fit, 'bands.tsv')[0] == 0
+
+
+@pytest.mark.parametrize(
+    'command', ['fit', 'evaluate', 'predict', 'recommend', 'explain']
+)
+def test_help_has_an_example(command, capsys):
+    code, out, err = ran(capsys, command, '--help')
+    assert (code, err) == (0, '')
+    assert f'\nexample:\n  toy {command} ' in out.replace(
+        '\n  example', '\nexample'
+    ).replace('    toy', '  toy')
+    code, out, _ = ran(capsys)
+    assert code == 0
+    assert f'\n  {command} ' in out
+
+
+def test_a_recommender_that_adapts_needs_the_first_ratings(files, capsys):
+    class Adapting(Toy):
+        def adapt(self, support, users=None):
+            self.users = self.vocabularies_['user']
+            self.support = support
+            return self
+
+        def predict(self, pairs, samples):
+            mean = self.support[self.rating].mean()
+            return pd.DataFrame({self.rating: mean, 'std': samples}, index=pairs.index)
+
+    adapting = CommandLine('toy', lambda: Adapting, 'Toys.', adapts=True)
+    fitted(capsys)
+    assert adapting(['predict', 'pairs.csv', '--model', 'm']) == 2
+    assert '--support' in capsys.readouterr().err
+    options = ['--support', 'ratings.csv', '--samples', '4', '--model', 'm']
+    assert adapting(['predict', 'pairs.csv', *options]) == 0
+    made = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert made['stars'].tolist() == [8 / 3] * 2
+    assert made['std'].tolist() == [4, 4]
+    assert adapting(['explain', '1', '2', '--model', 'm']) == 2
+
+
+PROCESS = 'import sys; from tests.agnn_pyg.base.test_cli import toy; sys.exit(toy())'
+
+
+def process(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, '-W', 'ignore', '-c', PROCESS, *arguments],
+        env=os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+@pytest.mark.slow
+def test_a_reader_that_leaves_and_an_interruption(files, capsys):
+    fitted(capsys)
+    rows = ''.join(f'é1,{n}\n' for n in range(40_000))
+    Path('pairs.csv').write_text(f'user,movie_id\n{rows}')
+    with process('predict', 'pairs.csv', '--items', 'new.csv', '--model', 'm') as run:
+        assert run.stdout.readline() == b'userId,movie_id,stars\n'
+        run.stdout.close()
+        assert (run.wait(60), run.stderr.read()) == (0, b'')
+    fit = ('fit', 'ratings.csv', '--model', 'n', '--set', 'wait=100')
+    with process(*fit) as run:
+        # The fit has begun once its progress bar is drawn.
+        assert run.stderr.readline() == b'50 %\n'
+        run.send_signal(signal.SIGINT)
+        assert (run.wait(60), run.stderr.read()) == (130, b'interrupted\n')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('module', ['agnn_pyg.__main__', 'tanp.__main__'])
+def test_help_waits_for_neither_pandas_nor_pytorch(module):
+    code = f'import sys; from {module} import main; assert main(["--help"]) == 0; '
+    code += "sys.exit(', '.join({'torch', 'pandas', 'rich'} & {*sys.modules}) or 0)"
+    environment = os.environ | {'PYTHONPATH': str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, '-c', code], env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
