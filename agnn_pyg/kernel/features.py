@@ -1,181 +1,251 @@
-"""How alike two nodes are, column by column: low-rank similarity relations.
-
-A relation gives every node a row of features; the similarity of two nodes is
-the inner product of their rows. Messages along a relation so cost a pass over
-nodes, not over pairs of nodes, and no neighbourhood need be cut off.
-"""
+"""Explicit low-rank feature maps of attribute kernels."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
+from agnn_pyg.base.encoder import TokenBags
 
 if TYPE_CHECKING:
     import scipy.sparse
 
     from agnn_pyg.base.columns import ColumnEncoder
 
-# No three columns have more: nine relations of at most 64 features each, and "all".
+# Three columns never have more: nine components of at most 64 features, and one.
 MAX_FEATURES = 9 * 64 + 1
+BLOCK_NODES = 2**14
 
 
-class Relations(NamedTuple):
-    """The similarity relations of one side, side by side.
+class FeatureMaps(NamedTuple):
+    """Features of N nodes whose inner products, by component, are kernels.
 
     Attributes:
-        x: Features of all relations, :obj:`[N, F]`. The first column is one: in
-            relation 0, any two nodes are alike.
-        relation: The relation of each column, ascending, :obj:`[F]`.
-        names: Names of the relations.
+        x: Features of all components side by side, :obj:`[N, F]`. The first one is
+            constant: in component 0 the kernel of any two nodes is 1.
+        component: The component of each feature, ascending, :obj:`[F]`.
+        names: Names of the components.
     """
 
     x: Tensor
-    relation: Tensor
+    component: Tensor
     names: tuple[str, ...]
 
-    def append(self, name: str, x: Tensor) -> Relations:
-        """These relations and one more, of features :obj:`[N, F']`."""
-        number = self.relation.new_full((x.size(1),), len(self.names))
-        return Relations(
+    def append(self, name: str, x: Tensor) -> FeatureMaps:
+        """These feature maps and those of one more component, :obj:`[N, F']`."""
+        number = self.component.new_full((x.size(1),), len(self.names))
+        return FeatureMaps(
             torch.cat([self.x, x.to(self.x)], dim=1),
-            torch.cat([self.relation, number]),
+            torch.cat([self.component, number]),
             (*self.names, name),
         )
 
-    def to(self, device: torch.device | str) -> Relations:
-        return Relations(self.x.to(device), self.relation.to(device), self.names)
+    def kernel(self, node: int) -> Tensor:
+        """The kernels of one node and all nodes, :obj:`[N, components]`."""
+        made = self.x.new_zeros(len(self.names), len(self.x))
+        product = (self.x * self.x[node]).t().contiguous()
+        return made.index_add_(0, self.component, product).t()
 
 
-def attribute_relations(
-    encoder: AttributeEncoder,
-    attributes: TokenBags,
-    rank: int = 64,
-    max_features: int = MAX_FEATURES,
-) -> Relations:
-    r"""A relation for each attribute column and for each pair of columns.
+class _Column(NamedTuple):
+    """Which tokens belong to an attribute column."""
 
-    In a column's relation two nodes are as alike as the cosine of their values
-    says; near numbers are alike, too. In a pair's relation similarities are
-    multiplied: only nodes that agree in both columns are alike. A multi-valued
-    column is paired with itself as well, for which sharing one of many values
-    counts little.
+    name: str
+    stype: str
+    offset: int
+    num_values: int
+
+
+class _Component(NamedTuple):
+    """How features are computed: columns, tokens that occur, projection, scale."""
+
+    columns: tuple[int, ...]
+    filled: np.ndarray
+    projection: np.ndarray | None
+    scale: float
+
+    @property
+    def width(self) -> int:
+        full = self.projection is None
+        return len(self.filled) if full else self.projection.shape[1]
+
+    def __call__(self, x: scipy.sparse.csr_matrix) -> np.ndarray:
+        x = x[:, self.filled]
+        x = x.toarray() if self.projection is None else x @ self.projection
+        return self.scale * x
+
+
+class KernelFeatures:
+    r"""Computes feature maps of attribute kernels from encoded attributes.
+
+    There is a component for each column, one for each pair of columns and one in
+    which all nodes are equal:
+
+    * The kernel of a column is the cosine of two nodes' values. Near numbers are
+      alike, too: knots are smoothed by a Gaussian of an eighth of their number.
+    * The kernel of a pair of columns is the product of their cosines, so only nodes
+      that agree in both are alike. A multi-valued column is paired with itself as
+      well, for which sharing one of many values counts little.
+
+    A component of more features than :obj:`rank` is projected onto its leading right
+    singular vectors, and each is scaled such that nodes have kernel 1 with themselves
+    on average. Both are taken from the nodes of the fit alone, which are those with
+    ratings. So the features of any other node depend on its own attributes only.
+    Values that no node of the fit has count for nothing.
 
     .. note::
-        A round of messages costs nodes times features of users times features of
-        items, and pairs grow with the square of the number of columns. So features
-        are bounded, by default such that three columns a side lose nothing. Of more
-        columns each keeps a relation of its own, of fewer features if there are very
-        many. What room is left goes to pairs in the order of the columns: the pairs of
-        the first one, then of the second with those after it, and so on; last come
-        multi-valued columns with themselves. So name first the columns that tell most.
-        On 80,000 ratings by 1,500 users of 1,500 items, 12 columns a side take about 5
-        times as long at the default, and 1.5 times at 256, as three columns do.
+        Pairs grow with the square of the number of columns, so features are bounded,
+        by default such that three columns lose nothing. Each column keeps a component
+        of its own, of fewer features if there are very many columns. The room that is
+        left goes to pairs in the order of the columns: those of the first column, then
+        of the second with those after it, and so on; multi-valued columns with
+        themselves come last. So put the columns that matter most first.
 
     Args:
-        encoder (AttributeEncoder): A fitted encoder.
-        attributes (TokenBags): What it made of the nodes.
-        rank (int, optional): The most features of a relation; more are
-            replaced by their leading singular vectors. (default: :obj:`64`)
-        max_features (int, optional): The most features of all relations together,
-            that of the relation "all" included. (default: :obj:`577`)
+        rank (int, optional): The most features of a component. (default: :obj:`64`)
+        max_features (int, optional): The most features of all components together,
+            the constant one included. (default: :obj:`577`)
 
     Raises:
-        ValueError: If :obj:`max_features` is not positive.
+        ValueError: If :obj:`rank` or :obj:`max_features` is not positive.
     """
-    made = {}
-    for name, x, column, width in bounded_features(
-        encoder.column_encoders, attributes, rank, max_features
-    ):
-        made[name] = _reduce(x[:, column], width)
-    return _join(attributes.num_nodes, made)
 
+    def __init__(self, rank: int = 64, max_features: int = MAX_FEATURES) -> None:
+        for name, value in (('rank', rank), ('max_features', max_features)):
+            if value < 1:
+                raise ValueError(f"'{name}' must be positive (got {value})")
+        self.rank, self.max_features = rank, max_features
 
-def bounded_features(
-    fields: Sequence[ColumnEncoder], attributes: TokenBags, rank: int, max_features: int
-) -> Iterator[tuple[str, scipy.sparse.csr_matrix, np.ndarray, int]]:
-    """What :func:`similarity_features` yields, for as long as there is room for it.
+    def fit(self, nodes: TokenBags, columns: Sequence[ColumnEncoder]) -> KernelFeatures:
+        """Chooses the components and fits their projections and scales.
 
-    Yields:
-        Name and features of a relation, the columns that hold anything, and how many
-        features they are to be reduced to, if they are more.
-    """
-    if max_features < 1:
-        raise ValueError(f"'max_features' must be positive (got {max_features})")
-    left = max_features - 1  # Of the relation "all", in which nodes have a one.
-    for k, (name, x) in enumerate(similarity_features(fields, attributes)):
-        # None of the columns yet to come may be crowded out by an earlier one.
-        share = left // max(1, len(fields) - k)
-        width = min(rank, left, max(1, share))
-        if not width:
-            return
-        column = filled(x)
-        left -= min(width, len(column))
-        yield name, x, column, width
+        Args:
+            nodes (TokenBags): The encoded attributes of the nodes with ratings.
+            columns (sequence): The fitted columns that they were encoded by.
+        """
+        self.columns_ = [
+            _Column(c.column, c.stype, c.offset, len(c.values)) for c in columns
+        ]
+        cosine = self._cosines(nodes)
+        left = self.max_features - 1
+        self.components_: list[_Component] = []
+        for k, pair in enumerate(self._candidates()):
+            # A column of its own must not be crowded out by an earlier one.
+            room = left // max(1, len(columns) - k)
+            width = min(self.rank, left, max(1, room))
+            if not width:
+                break
+            x = self._product(cosine, pair)
+            filled = np.unique(x.indices)
+            if not len(filled):
+                continue
+            left -= min(width, len(filled))
+            part = _Component(pair, filled, None, 1.0)
+            if len(filled) > width:
+                right = singular_vectors(x[:, filled], width)[2]
+                part = part._replace(projection=np.ascontiguousarray(right))
+            length = np.square(part(x)).sum(axis=1).mean() ** 0.5
+            self.components_.append(part._replace(scale=1 / max(float(length), 1e-6)))
+        return self
 
+    def transform(self, nodes: TokenBags) -> FeatureMaps:
+        """The features of N nodes, encoded by the columns of the fit."""
+        width = [part.width for part in self.components_]
+        component = np.repeat(np.arange(len(width) + 1), [1, *width])
+        x = np.ones((nodes.num_nodes, len(component)), np.float32)
+        for start in range(0, len(x), BLOCK_NODES):
+            block = slice(start, start + BLOCK_NODES)
+            cosine = self._cosines(nodes.take(block))
+            for k, part in enumerate(self.components_, start=1):
+                x[block, component == k] = part(self._product(cosine, part.columns))
+        return FeatureMaps(
+            torch.from_numpy(x), torch.from_numpy(component), ('constant', *self.names)
+        )
 
-def similarity_features(
-    fields: Sequence[ColumnEncoder], attributes: TokenBags
-) -> Iterator[tuple[str, scipy.sparse.csr_matrix]]:
-    """By relation, rows whose inner products say how alike two nodes are.
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the components, the constant one left out."""
+        return tuple(
+            ' × '.join(self.columns_[k].name for k in part.columns)
+            for part in self.components_
+        )
 
-    Columns are those of the vocabularies, whichever values the nodes have.
-    """
-    import scipy.sparse as sp
+    def to_dict(self) -> dict[str, Any]:
+        """The fitted maps, except for tensors, as plain data ready for JSON."""
+        return {
+            'rank': self.rank,
+            'max_features': self.max_features,
+            'columns': [column._asdict() for column in self.columns_],
+            'components': [
+                {'columns': list(part.columns), 'scale': part.scale}
+                for part in self.components_
+            ],
+        }
 
-    hot = attributes.multi_hot()
-    columns = {
-        field.column: unit_rows(hot[:, field.offset : field.offset + len(field.values)])
-        for field in fields
-    }
-    for field in fields:
-        x = columns[field.column]
-        if field.stype == 'numeric':
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that :meth:`to_dict` leaves out."""
+        made = {}
+        for k, part in enumerate(self.components_):
+            made[f'{k}.filled'] = torch.from_numpy(part.filled.astype(np.int64))
+            if part.projection is not None:
+                made[f'{k}.projection'] = torch.from_numpy(part.projection)
+        return made
+
+    @classmethod
+    def from_dict(
+        cls, state: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    ) -> KernelFeatures:
+        """The inverse of :meth:`to_dict` and :meth:`tensors`."""
+        made = cls(state['rank'], state['max_features'])
+        made.columns_ = [_Column(**column) for column in state['columns']]
+        made.components_ = []
+        for k, part in enumerate(state['components']):
+            projection = tensors.get(f'{k}.projection')
+            if projection is not None:
+                projection = projection.numpy()
+            filled = tensors[f'{k}.filled'].numpy()
+            columns = tuple(part['columns'])
+            made.components_.append(
+                _Component(columns, filled, projection, part['scale'])
+            )
+        return made
+
+    def _candidates(self) -> Iterator[tuple[int, ...]]:
+        """The columns of each component, in the order in which they get room."""
+        numbers = range(len(self.columns_))
+        yield from ((k,) for k in numbers)
+        yield from combinations(numbers, 2)
+        yield from ((k, k) for k in numbers if self.columns_[k].stype == 'multi')
+
+    def _cosines(self, nodes: TokenBags) -> list[scipy.sparse.csr_matrix]:
+        """Unit rows by column, whose inner products are cosines."""
+        hot = nodes.multi_hot()
+        return [
+            unit_rows(hot[:, c.offset : c.offset + c.num_values]) for c in self.columns_
+        ]
+
+    def _product(
+        self, cosine: list[scipy.sparse.csr_matrix], columns: tuple[int, ...]
+    ) -> scipy.sparse.csr_matrix:
+        """All features of the component of one column or of two."""
+        import scipy.sparse as sp
+
+        if len(columns) == 2:
+            return _row_products(*(cosine[k] for k in columns))
+        x = cosine[columns[0]]
+        if self.columns_[columns[0]].stype == 'numeric':
             x = sp.csr_matrix(x @ _smoother(x.shape[1]))
-        yield field.column, x
-    pairs = [*combinations(fields, 2)]
-    pairs += [(f, f) for f in fields if f.stype == 'multi']
-    for one, other in pairs:
-        x = _row_products(columns[one.column], columns[other.column])
-        yield f'{one.column} × {other.column}', x
+        return x
 
 
-def filled(x: scipy.sparse.csr_matrix) -> np.ndarray:
-    """The columns of a matrix that hold anything."""
-    return np.unique(x.indices)
-
-
-def _join(num_nodes: int, parts: dict[str, np.ndarray]) -> Relations:
-    result = Relations(
-        torch.ones(num_nodes, 1), torch.zeros(1, dtype=torch.long), ('all',)
-    )
-    for name, x in parts.items():
-        if x.any():
-            result = result.append(name, scaled(x))
-    return result
-
-
-def _smoother(num_knots: int) -> np.ndarray:
-    """Spreads a knot over those around it, an eighth of all either way."""
-    gap = np.subtract.outer(np.arange(num_knots), np.arange(num_knots))
-    return np.exp(-((gap / max(1, num_knots / 8)) ** 2))
-
-
-def _reduce(x, rank: int) -> np.ndarray:
-    if x.shape[1] <= rank:
-        return x.toarray()
-    left, value, _ = singular_vectors(x, rank)
-    return left * value
-
-
-def singular_vectors(x: scipy.sparse.csr_matrix, rank: int) -> tuple[np.ndarray, ...]:
+def singular_vectors(
+    x: scipy.sparse.csr_matrix, rank: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The leading singular vectors and values, by seeded random projection."""
     x = x.tocoo()
     index = torch.from_numpy(np.stack([x.row, x.col]).astype(np.int64))
@@ -184,19 +254,35 @@ def singular_vectors(x: scipy.sparse.csr_matrix, rank: int) -> tuple[np.ndarray,
     )
     rank = min(rank, min(x.shape))
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)  # and no device's
-        # Some more are drawn and dropped: the last ones are the least exact.
+        torch.default_generator.manual_seed(0)  # leaves those of devices alone
+        # A few more are drawn and dropped: the last ones are the least exact.
         parts = torch.svd_lowrank(matrix, min(rank + 16, min(x.shape)), niter=4)
     left, value, right = (part[..., :rank].numpy() for part in parts)
     return left, value, right
 
 
-def _row_products(one, other) -> scipy.sparse.csr_matrix:
+def unit_rows(x: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+    """Rows of length 1, except those of zeros."""
+    import scipy.sparse as sp
+
+    length = np.sqrt(x.multiply(x).sum(axis=1).A1)
+    scale = np.divide(1, length, out=np.zeros_like(length), where=length > 1e-6)
+    return (sp.diags(scale) @ x).tocsr()
+
+
+def _smoother(num_knots: int) -> np.ndarray:
+    gap = np.subtract.outer(np.arange(num_knots), np.arange(num_knots))
+    return np.exp(-((gap / max(1, num_knots / 8)) ** 2))
+
+
+def _row_products(
+    one: scipy.sparse.csr_matrix, other: scipy.sparse.csr_matrix
+) -> scipy.sparse.csr_matrix:
     """All products of the entries of two rows, row by row."""
     import scipy.sparse as sp
 
     one = one.tocoo()
-    # Each entry of one matrix meets the entries that the other has in its row.
+    # Each entry of one matrix meets the entries of the same row of the other.
     start, count = other.indptr[one.row], np.diff(other.indptr)[one.row]
     first = np.repeat(np.arange(one.nnz), count)
     step = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count)
@@ -205,73 +291,3 @@ def _row_products(one, other) -> scipy.sparse.csr_matrix:
     value = one.data[first] * other.data[second]
     shape = (one.shape[0], one.shape[1] * other.shape[1])
     return sp.csr_matrix((value, (one.row[first], column)), shape)
-
-
-def unit_rows(x: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
-    """Rows of length 1, but for those of zeros."""
-    import scipy.sparse as sp
-
-    length = np.sqrt(x.multiply(x).sum(axis=1).A1)
-    scale = np.divide(1, length, out=np.zeros_like(length), where=length > 1e-6)
-    return (sp.diags(scale) @ x).tocsr()
-
-
-def scaled(x: np.ndarray) -> Tensor:
-    """Features such that nodes are alike to themselves by 1 on average."""
-    x = torch.from_numpy(np.ascontiguousarray(x)).float()
-    return x / x.square().sum(dim=1).mean().sqrt().clamp(min=1e-6)
-
-
-class RatedPairs:
-    """Rated pairs, sorted for messages either way.
-
-    Args:
-        index (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
-        num_users (int): Number of users.
-        num_items (int): Number of items.
-    """
-
-    def __init__(self, index: Tensor, num_users: int, num_items: int) -> None:
-        self.size = (num_users, num_items)
-        user, item = index.long()  # or numbers of pairs would overflow
-        #: Where each pair, in the order of this object, was in :obj:`index`.
-        self.order = torch.argsort(user * num_items + item)
-        self.user, self.item = user[self.order], item[self.order]
-        self._mirrored = torch.argsort(self.item * num_users + self.user)
-        self._user_ptr = _pointers(self.user, num_users)
-        self._item_ptr = _pointers(self.item, num_items)
-        self._user_mirrored = self.user[self._mirrored]
-
-    def __len__(self) -> int:
-        return len(self.user)
-
-    def by_user(self, value: Tensor) -> Tensor:
-        """Values as a sparse matrix :obj:`[users, items]`."""
-        return _compressed(self._user_ptr, self.item, value, self.size)
-
-    def by_item(self, value: Tensor) -> Tensor:
-        """Values as a sparse matrix :obj:`[items, users]`."""
-        value = value[self._mirrored]
-        return _compressed(self._item_ptr, self._user_mirrored, value, self.size[::-1])
-
-    def read(self, user: Tensor, item: Tensor) -> Tensor:
-        """Inner products of the states at both ends of each pair, :obj:`[R]`."""
-        pattern = self.by_user(user.new_zeros(len(self)))
-        # Only the rated entries of the product are worked out.
-        return torch.sparse.sampled_addmm(pattern, user, item.t(), beta=0).values()
-
-
-def _compressed(
-    pointer: Tensor, index: Tensor, value: Tensor, size: tuple[int, int]
-) -> Tensor:
-    with warnings.catch_warnings():
-        # PyTorch's note to its own users, which is of no use to ours.
-        warnings.filterwarnings('ignore', 'Sparse CSR tensor support is in beta')
-        return torch.sparse_csr_tensor(
-            pointer, index, value, size, check_invariants=False
-        )
-
-
-def _pointers(index: Tensor, size: int) -> Tensor:
-    count = torch.bincount(index, minlength=size).cumsum(0)
-    return torch.cat([count.new_zeros(1), count])

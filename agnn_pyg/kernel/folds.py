@@ -1,4 +1,4 @@
-"""What keeps a rating from being told to itself: what is held out of what."""
+"""Folds for learning kernel weights without target leakage."""
 
 from __future__ import annotations
 
@@ -7,48 +7,60 @@ from torch import Tensor
 
 from agnn_pyg.base.randomness import check_seed
 
+SIDES = ('user', 'item')
 
-def hold_out(
-    rated: Tensor, cold: tuple[bool, bool], folds: int, seed: int
+
+def cold_start_folds(
+    edge_index: Tensor, cold: tuple[bool, bool], cv_folds: int, seed: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """Masks of the pairs that are held out in turn, and of those that remain.
+    """Splits ratings into folds by node, such that held-out nodes are strictly cold.
 
-    This is the rule that keeps a rating from being told to itself: a pair is held
-    out with all ratings of those ends of it that are to be cold. With both ends
-    cold, pairs with one cold end are on neither side, as in a both-cold split.
+    All ratings of a held-out node are held out together. With both sides cold, a pair
+    of a held-out user and a held-out item is held out, and pairs with one end held out
+    are in neither part, as in a both-cold split. With no side cold, single ratings are
+    held out.
+
+    Args:
+        edge_index (Tensor): Rated pairs of user and item rows, :obj:`[2, R]`.
+        cold (tuple): Whether held-out users, and whether held-out items, are cold.
+        cv_folds (int): Number of folds.
+        seed (int): Seed of the assignment.
+
+    Returns:
+        For each fold a mask of the held-out pairs and one of the training pairs.
     """
     generator = torch.Generator().manual_seed(check_seed('seed', seed))
 
-    def lot(index: Tensor, size: int) -> Tensor:
-        return torch.randint(folds, (size,), generator=generator).to(index)[index]
+    def assign(index: Tensor, size: int) -> Tensor:
+        fold = torch.randint(cv_folds, (size,), generator=generator)
+        return fold.to(index)[index]
 
     ends = [
-        lot(index, int(index.max()) + 1)
-        for index, is_cold in zip(rated, cold, strict=True)
+        assign(index, int(index.max()) + 1)
+        for index, is_cold in zip(edge_index, cold, strict=True)
         if is_cold
     ]
     if not ends:
-        ends = [lot(torch.arange(rated.size(1)), rated.size(1)).to(rated)]
+        ends = [assign(torch.arange(edge_index.size(1)), edge_index.size(1))]
     masks = []
-    for fold in range(folds):
-        # The pair of folds moves on together: each node is cold in one of them.
-        chosen = torch.stack([end == fold for end in ends])
+    for fold in range(cv_folds):
+        chosen = torch.stack([end == fold for end in ends]).to(edge_index.device)
         masks.append((chosen.all(dim=0), ~chosen.any(dim=0)))
     return masks
 
 
-def check_held_out(
-    rated: Tensor, held: Tensor, kept: Tensor, cold: tuple[bool, bool]
+def check_folds(
+    edge_index: Tensor, held: Tensor, kept: Tensor, cold: tuple[bool, bool]
 ) -> None:
-    """Raises ``ValueError`` if what is held out could be told to itself."""
+    """Raises ``ValueError`` if the training part of a fold leaks its targets."""
     if (held & kept).any():
         raise ValueError(
-            f'{int((held & kept).sum())} held-out rating(s) are among those that '
-            f'messages are made of: they would be told to themselves'
+            f'Target leakage: {int((held & kept).sum())} held-out rating(s) are in the '
+            f'training part of their fold'
         )
-    for name, index, is_cold in zip(('user', 'item'), rated, cold, strict=True):
+    for side, index, is_cold in zip(SIDES, edge_index, cold, strict=True):
         if is_cold and torch.isin(index[held], index[kept]).any():
             raise ValueError(
-                f'A held-out {name} that is to be cold has ratings among those that '
-                f'messages are made of'
+                f'Target leakage: a held-out {side} that is to be cold has ratings in '
+                f'the training part of its fold'
             )

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 import torch
 
-from agnn_pyg import AttributeEncoder, attribute_relations
-from agnn_pyg.kernel.feature_map import RelationMap
-from agnn_pyg.kernel.features import MAX_FEATURES
+from agnn_pyg.base.encoder import AttributeEncoder
+from agnn_pyg.kernel import features as module
+from agnn_pyg.kernel.features import MAX_FEATURES, KernelFeatures
 
 FILMS = pd.DataFrame(
     {
@@ -15,14 +15,19 @@ FILMS = pd.DataFrame(
 )
 
 
-@pytest.fixture
-def films():
-    encoder = AttributeEncoder(list(FILMS.columns))
-    return attribute_relations(encoder, encoder.fit_transform(FILMS))
+def encode(frame, **options):
+    encoder = AttributeEncoder(list(frame.columns), **options)
+    return encoder.fit_transform(frame), encoder
 
 
-def similarity(relations, name):
-    x = relations.x[:, relations.relation == relations.names.index(name)]
+def fit(frame, num_knots=8, **options):
+    """The feature maps of a table, fitted on all of its rows."""
+    bags, encoder = encode(frame, num_knots=num_knots)
+    return KernelFeatures(**options).fit(bags, encoder.column_encoders).transform(bags)
+
+
+def kernel(maps, name):
+    x = maps.x[:, maps.component == maps.names.index(name)]
     return x @ x.t()
 
 
@@ -36,111 +41,137 @@ def cosine(values):
     )
 
 
-def normed(matrix):
-    return matrix / matrix.diag().mean()
-
-
-def test_a_columns_relation_is_the_cosine(films):
-    for name in FILMS:
-        expected = normed(cosine(FILMS[name]))
-        torch.testing.assert_close(similarity(films, name), expected)
-
-
-def test_a_pairs_relation_is_the_product_of_cosines(films):
-    genre, land = cosine(FILMS['genre']), cosine(FILMS['land'])
-    torch.testing.assert_close(similarity(films, 'genre × land'), normed(genre * land))
-    torch.testing.assert_close(similarity(films, 'genre × genre'), normed(genre**2))
-
-
-def test_the_first_relation_joins_all(films):
-    assert films.names[0] == 'all'
-    assert (similarity(films, 'all') == 1).all()
-    assert torch.equal(films.relation, films.relation.sort().values)
-
-
-def test_near_numbers_are_alike():
-    years = pd.DataFrame({'year': np.linspace(1950, 2000, 51)})
-    encoder = AttributeEncoder(['year'], num_knots=11)
-    relations = attribute_relations(encoder, encoder.fit_transform(years))
-    row = similarity(relations, 'year')[25]
-    assert row[24:27].min() > row[35] > row[45]
-    assert row[50] < 0.01 * row[25]
-
-
-def test_reduced_features_keep_the_similarities():
+def random_films(count=60):
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({'a': rng.choice(9, 80), 'b': rng.choice(8, 80)}, dtype=str)
-    encoder = AttributeEncoder(['a', 'b'])
-    made = [
-        attribute_relations(encoder, encoder.fit_transform(frame), rank)
-        for rank in (100, 40)
-    ]
-    full, reduced = (similarity(r, 'a × b') for r in made)
-    assert torch.equal(
-        made[1].x, attribute_relations(encoder, encoder.transform(frame), 40).x
+    genres = np.array(['war', 'love', 'sea', 'moon', 'law'])
+    sizes = rng.integers(0, 4, count)
+    return pd.DataFrame(
+        {
+            'genre': [list(rng.choice(genres, n, replace=False)) for n in sizes],
+            'land': rng.choice(['FR', 'JP', 'US', None], count),
+            'year': rng.integers(1950, 2000, count).astype(float),
+        }
     )
-    assert (full - reduced).norm() < 0.3 * full.norm()
 
 
-def test_nothing_is_known_of_anybody():
-    frame = pd.DataFrame({'genre': [[], []], 'land': [None, None]})
-    encoder = AttributeEncoder({'genre': 'multi', 'land': 'categorical'})
-    relations = attribute_relations(encoder, encoder.fit_transform(frame))
-    assert relations.names == ('all',)
-
-
-def wide(num_columns, num_values, kind='categorical', num_nodes=120):
-    """Columns in which all values occur."""
+def wide(num_columns, num_values, multi=False, num_nodes=120):
+    """A table of columns in which all values occur."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame()
     for k in range(num_columns):
         value = (rng.permutation(num_nodes) % num_values).astype(str)
-        column = [[*pair] for pair in zip(value, value[::-1], strict=True)]
-        frame[f'c{k}'] = column if kind == 'multi' else value
-    encoder = AttributeEncoder(dict.fromkeys(frame.columns, kind))
-    return encoder, encoder.fit_transform(frame)
+        pairs = [[*pair] for pair in zip(value, value[::-1], strict=True)]
+        frame[f'c{k}'] = pairs if multi else value
+    return frame
 
 
-def both(encoder, attributes, **kwargs):
-    made = attribute_relations(encoder, attributes, **kwargs)
-    mapped = RelationMap(encoder, attributes, **kwargs)(attributes)
-    assert mapped.names == made.names
-    assert torch.equal(mapped.relation, made.relation)
-    return made
+def test_kernels_are_cosines_and_their_products():
+    maps = fit(FILMS)
+    genre, land = cosine(FILMS['genre']), cosine(FILMS['land'])
+    expected = {
+        'genre': genre,
+        'land': land,
+        'genre × land': genre * land,
+        'genre × genre': genre**2,
+    }
+    assert maps.names == ('constant', *expected)
+    assert (kernel(maps, 'constant') == 1).all()
+    assert torch.equal(maps.component, maps.component.sort().values)
+    for name, matrix in expected.items():
+        scaled = matrix / matrix.diag().mean()
+        torch.testing.assert_close(kernel(maps, name), scaled)
 
 
-def test_features_of_many_columns_are_bounded():
-    """All columns are kept, and of the pairs those of the first columns."""
-    made = both(*wide(12, 30))
-    assert made.x.size(1) == MAX_FEATURES
-    assert made.names[1:13] == tuple(f'c{k}' for k in range(12))
-    assert made.names[13:] == tuple(f'c0 × c{k}' for k in range(1, 5))
-    width = torch.bincount(made.relation).tolist()
+def test_near_numbers_are_alike():
+    maps = fit(pd.DataFrame({'year': np.linspace(1950, 2000, 51)}), num_knots=11)
+    row = kernel(maps, 'year')[25]
+    assert row[24:27].min() > row[35] > row[45]
+    assert row[50] < 0.01 * row[25]
+
+
+def test_kernels_of_one_node_with_all():
+    maps = fit(FILMS)
+    expected = torch.stack([kernel(maps, name)[1] for name in maps.names], dim=1)
+    torch.testing.assert_close(maps.kernel(1), expected)
+
+
+def test_projection_is_the_best_of_its_rank():
+    films = random_films()
+    full, reduced = fit(films, rank=100), fit(films, rank=8)
+    assert torch.bincount(reduced.component).max() == 8
+    for name in full.names[1:]:
+        value, vector = torch.linalg.eigh(kernel(full, name))
+        best = (vector[:, -8:] * value[-8:]) @ vector[:, -8:].t()
+        best /= best.diag().mean()
+        assert (kernel(reduced, name) - best).norm() < 0.02 * best.norm()
+
+
+def test_features_depend_on_own_attributes_only(monkeypatch):
+    bags, encoder = encode(random_films())
+    features = KernelFeatures(rank=8)
+    features.fit(bags.take(slice(40)), encoder.column_encoders)
+    whole = features.transform(bags).x
+    monkeypatch.setattr(module, 'BLOCK_NODES', 7)
+    torch.testing.assert_close(features.transform(bags).x, whole)
+    one = features.transform(bags.take(slice(50, 51))).x
+    torch.testing.assert_close(one, whole[50:51])
+
+
+def test_values_outside_the_fit_count_for_nothing():
+    films = random_films()
+    bags, encoder = encode(films)
+    features = KernelFeatures().fit(bags, encoder.column_encoders)
+    strange = pd.DataFrame({'genre': [['opera'], []], 'land': ['XX', None]})
+    x = features.transform(encoder.transform(strange.assign(year=np.nan))).x
+    assert (x[:, 0] == 1).all()
+    assert not x[:, 1:].any()
+    both = films.iloc[[0, 0]].assign(genre=[['war'], ['war', 'opera']])
+    one, other = features.transform(encoder.transform(both)).x
+    assert torch.equal(one, other)
+
+
+def test_empty_columns_have_no_component():
+    films = random_films()
+    encoder = encode(films)[1]
+    without = encoder.transform(films.assign(land=None))
+    features = KernelFeatures().fit(without, encoder.column_encoders)
+    assert features.names == ('genre', 'year', 'genre × year', 'genre × genre')
+
+
+def test_round_trip():
+    bags, encoder = encode(random_films())
+    features = KernelFeatures(rank=8).fit(bags, encoder.column_encoders)
+    again = KernelFeatures.from_dict(features.to_dict(), features.tensors())
+    assert torch.equal(again.transform(bags).x, features.transform(bags).x)
+    assert again.names == features.names
+
+
+def test_number_of_features_is_bounded():
+    """All columns are kept; pairs have the room that is left, first columns first."""
+    maps = fit(wide(12, 30))
+    assert maps.x.size(1) == MAX_FEATURES
+    assert maps.names[1:13] == tuple(f'c{k}' for k in range(12))
+    assert maps.names[13:] == tuple(f'c0 × c{k}' for k in range(1, 5))
+    width = torch.bincount(maps.component).tolist()
     assert width[:13] == [1] + 12 * [30]
     assert width[13:] == [64, 64, 64, MAX_FEATURES - 361 - 3 * 64]
 
 
-def test_columns_share_what_there_is_too_little_of():
-    made = both(*wide(12, 30), max_features=100)
-    assert made.names == ('all', *(f'c{k}' for k in range(12)))
-    assert torch.bincount(made.relation).tolist() == [1] + 9 * [8] + 3 * [9]
-    few = both(*wide(5, 3), max_features=4)
-    assert few.names == ('all', 'c0', 'c1', 'c2')
-    assert both(*wide(3, 3), max_features=1).names == ('all',)
+@pytest.mark.parametrize(
+    ('columns', 'max_features', 'width'),
+    [
+        ((12, 30), 100, [1] + 9 * [8] + 3 * [9]),
+        ((5, 3), 4, [1, 1, 1, 1]),
+        ((3, 3), 1, [1]),
+        ((3, 80, True), MAX_FEATURES, [1] + 9 * [64]),
+    ],
+)
+def test_columns_divide_the_features(columns, max_features, width):
+    maps = fit(wide(*columns), max_features=max_features)
+    assert torch.bincount(maps.component).tolist() == width
 
 
-def test_of_three_columns_nothing_is_cut_off():
-    """Not even of the largest: multi-valued ones, each paired with itself, too."""
-    columns = wide(3, 80, 'multi')
-    made = both(*columns)
-    assert made.x.size(1) == MAX_FEATURES
-    assert torch.bincount(made.relation).tolist() == [1] + 9 * [64]
-    unbounded = attribute_relations(*columns, max_features=10**6)
-    assert torch.equal(made.x, unbounded.x)
-    assert made.names == unbounded.names
-
-
-@pytest.mark.parametrize('make', [attribute_relations, RelationMap])
-def test_a_bound_is_positive(make):
-    with pytest.raises(ValueError, match=r"'max_features' must be positive \(got 0\)"):
-        make(*wide(2, 3), max_features=0)
+@pytest.mark.parametrize('name', ['rank', 'max_features'])
+def test_bounds_are_positive(name):
+    with pytest.raises(ValueError, match=f"'{name}' must be positive"):
+        KernelFeatures(**{name: 0})

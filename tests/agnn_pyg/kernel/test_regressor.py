@@ -1,183 +1,132 @@
 import pytest
 import torch
 
-from agnn_pyg import AttributeEncoder, RatingPropagation, attribute_relations
 from agnn_pyg.kernel import regressor as module
-from agnn_pyg.kernel.features import RatedPairs, Relations
-from agnn_pyg.kernel.folds import check_held_out, hold_out
+from agnn_pyg.kernel.folds import check_folds, cold_start_folds
+from agnn_pyg.kernel.regressor import COMPONENTS, PairwiseKernelRegressor
+from agnn_pyg.kernel.scenarios import SCENARIOS
 
-MODES = {
-    'warm': (False, False),
-    'user_cold': (True, False),
-    'item_cold': (False, True),
-    'both_cold': (True, True),
-}
+scenarios = pytest.mark.parametrize('cold', SCENARIOS.values(), ids=SCENARIOS)
 
 
 @pytest.fixture
-def sides(tiny_frames):
-    made = []
-    for frame in tiny_frames.values():
-        encoder = AttributeEncoder(list(frame.columns), num_knots=3)
-        relations = attribute_relations(encoder, encoder.fit_transform(frame), rank=6)
-        made.append(Relations(relations.x.double(), *relations[1:]))
-    return made
+def rated(tiny_pairs):
+    return tiny_pairs[0], tiny_pairs[1].double()
 
 
-def make(sides, **options):
-    return RatingPropagation(*sides, **options).double()
+def make(maps, **options):
+    return PairwiseKernelRegressor(*maps, **{'num_factors': 4} | options)
 
 
-def dense_messages(propagation, rated, rating):
-    """All messages between all pairs, one rated pair at a time."""
-    messages = module._Messages(propagation, rated, rating)
+@scenarios
+@pytest.mark.parametrize('num_factors', [0, 4])
+def test_posterior_mean_against_a_dense_solution(maps, rated, num_factors, cold):
+    rating = rated[1]
+    model = make(maps, num_factors=num_factors, cold=cold).fit(*rated, tol=1e-12)
+    every = torch.cartesian_prod(torch.arange(12), torch.arange(15)).t()
     columns = []
-    for k in range(rated.size(1)):
-        value = torch.zeros(rated.size(1), dtype=torch.double)
-        value[k] = 1
-        p, q = messages(value)
-        columns.append(p @ q.t())
-    order = messages.pairs.order
-    return torch.stack(columns, dim=-1), order
+    for k in range(len(rating)):
+        unit = torch.zeros_like(rating)
+        unit[k] = 1
+        p, q = model.kernel.factors(model.kernel.node_sums(unit))
+        columns.append((p[every[0]] * q[every[1]]).sum(dim=-1))
+    kernel = torch.stack(columns, dim=-1)
+    pairs = model.kernel.pairs
+    gram = kernel[15 * pairs.user + pairs.item]
+    torch.testing.assert_close(gram, gram.t())
+    assert torch.linalg.eigvalsh(gram).min() > -1e-9
+    target = (rating - rating.mean())[pairs.order]
+    alpha = torch.linalg.solve(gram + torch.eye(len(target)).double(), target)
+    torch.testing.assert_close(model.alpha[pairs.order], alpha)
+    torch.testing.assert_close(model.predict(*every), rating.mean() + kernel @ alpha)
 
 
-@pytest.mark.parametrize('cold', MODES.values(), ids=MODES)
-@pytest.mark.parametrize('shared', [0, 4])
-def test_fit_against_a_dense_solution(sides, tiny_pairs, shared, cold):
-    rated, rating = tiny_pairs[0], tiny_pairs[1].double()
-    propagation = make(sides, shared=shared, cold=cold)
-    propagation.fit(rated, rating, tol=1e-12)
-    kernel, order = dense_messages(propagation, rated, rating)
-    rest = (rating - rating.mean())[order]
-    among = kernel[rated[0][order], rated[1][order]]
-    value = torch.linalg.solve(among + torch.eye(len(rest), dtype=torch.double), rest)
-    user, item = torch.arange(12).repeat_interleave(15), torch.arange(15).repeat(12)
-    expected = rating.mean() + (kernel @ value)[user, item]
-    torch.testing.assert_close(propagation(user, item), expected)
+@scenarios
+def test_gradient_of_the_weights_against_differences(maps, rated, cold):
+    index, rating = rated
+    model = make(maps, cold=cold)
+    held, kept = cold_start_folds(index, cold, 2, seed=0)[0]
 
-
-def test_messages_among_pairs_are_a_kernel(sides, tiny_pairs):
-    rated, rating = tiny_pairs
-    propagation = make(sides, shared=4)
-    kernel, order = dense_messages(propagation, rated, rating)
-    among = kernel[rated[0][order], rated[1][order]]
-    torch.testing.assert_close(among, among.t())
-    assert torch.linalg.eigvalsh(among).min() > -1e-9
-
-
-@pytest.mark.parametrize('cold', MODES.values(), ids=MODES)
-def test_gradient_of_the_gates_against_differences(sides, tiny_pairs, cold):
-    rated, rating = tiny_pairs[0], tiny_pairs[1].double()
-    propagation = make(sides, shared=4, cold=cold)
-    held, kept = hold_out(rated, cold, 2, seed=0)[0]
-
-    def loss():
-        fold = module._Fold(propagation, rated, rating - rating.mean(), held, kept)
-        error, gradient = fold.step(tol=1e-12)
+    def loss(weight):
+        fold = module._Fold(model, index, rating - rating.mean(), held, kept)
+        error, gradient = fold.step(weight, tol=1e-12)
         return error / len(fold.held), gradient
 
-    gradient = loss()[1]
+    gradient = loss(model.weight)[1]
     for a, b in ((0, 1), (-1, 0), (0, -1), (2, -1), (-1, 2), (1, 1)):
-        start, step = float(propagation.gate[a, b]), 1e-6
         ends = []
-        for end in (start + step, start - step):
-            propagation.gate[a, b] = end
-            ends.append(loss()[0])
-        propagation.gate[a, b] = start
-        difference = (ends[0] - ends[1]) / (2 * step)
+        for step in (1e-6, -1e-6):
+            weight = model.weight.clone()
+            weight[a, b] += step
+            ends.append(loss(weight)[0])
+        difference = (ends[0] - ends[1]) / 2e-6
         assert float(gradient[a, b]) == pytest.approx(difference, rel=1e-4, abs=1e-7)
 
 
-def test_learning_helps_on_what_is_held_out(sides, tiny_pairs):
-    propagation = make(sides, shared=0, cold=MODES['item_cold'])
-    rated, rating = tiny_pairs[0], tiny_pairs[1].double()
-    history = propagation.learn(rated, rating, steps=12, folds=3)
+def test_learned_weights_predict_held_out_ratings_better(maps, rated):
+    model = make(maps, cold=SCENARIOS['item_cold'])
+    history = model.fit_hyperparameters(*rated, steps=12, cv_folds=3)
     assert min(history) < history[0]
-    assert (propagation.gate >= 0).all()
+    assert (model.weight >= 0).all()
 
 
-def test_the_same_seed_gives_the_same_gates(sides, tiny_pairs):
-    gates = []
+def test_same_seed_same_weights(maps, rated):
+    weights = []
     for seed in (0, 0, 1):
-        propagation = make(sides, shared=4)
-        rated, rating = tiny_pairs[0], tiny_pairs[1].double()
-        propagation.learn(rated, rating, steps=3, folds=2, seed=seed)
-        gates.append(propagation.gate)
-    assert torch.equal(gates[0], gates[1])
-    assert not torch.equal(gates[0], gates[2])
+        model = make(maps)
+        model.fit_hyperparameters(*rated, steps=3, cv_folds=2, seed=seed)
+        weights.append(model.weight)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
 
 
-@pytest.mark.parametrize('cold', MODES.values(), ids=MODES)
-def test_what_is_held_out_is_in_no_message(sides, tiny_pairs, cold):
-    rated, rating = tiny_pairs
-    for held, kept in hold_out(rated, cold, 3, seed=0):
+@scenarios
+def test_held_out_ratings_do_not_reach_the_coefficients(maps, rated, cold):
+    index, rating = rated
+    for held, kept in cold_start_folds(index, cold, 3, seed=0):
         assert held.any()
-        check_held_out(rated, held, kept, cold)
-        values = []
+        check_folds(index, held, kept, cold)
+        found = []
         for other in (rating, torch.where(held, 100.0, rating)):
-            model = make(sides, cold=cold)
-            fold = module._Fold(model, rated, other.double(), held, kept)
-            fold.step()
-            values.append(fold.value)
-        assert torch.equal(*values)
+            model = make(maps, cold=cold)
+            fold = module._Fold(model, index, other, held, kept)
+            fold.step(model.weight)
+            found.append(fold.alpha)
+        assert torch.equal(*found)
 
 
-@pytest.mark.parametrize('cold', MODES.values(), ids=MODES)
+@scenarios
 def test_each_pair_is_held_out_at_most_once(tiny_pairs, cold):
-    times = sum(held.long() for held, _ in hold_out(tiny_pairs[0], cold, 4, seed=1))
+    folds = cold_start_folds(tiny_pairs[0], cold, 4, seed=1)
+    times = sum(held.long() for held, _ in folds)
     assert times.max() == 1
     if not all(cold):
         assert times.min() == 1
 
 
-def test_a_planted_leak_is_noticed(sides, tiny_pairs, monkeypatch):
-    def leaky(*arguments):
-        return [(held, torch.ones_like(kept)) for held, kept in hold_out(*arguments)]
+@pytest.mark.parametrize('leak', ['rating', 'item'])
+def test_planted_leak_is_refused(maps, rated, monkeypatch, leak):
+    def leaky(edge_index, cold, cv_folds, seed):
+        if leak == 'item':
+            cold = (False, False)
+        folds = cold_start_folds(edge_index, cold, cv_folds, seed)
+        if leak == 'item':
+            return folds
+        return [(held, torch.ones_like(kept)) for held, kept in folds]
 
-    monkeypatch.setattr(module, 'hold_out', leaky)
-    with pytest.raises(ValueError, match='told to themselves'):
-        make(sides).learn(*tiny_pairs)
-
-    def lukewarm(rated, cold, folds, seed):
-        return hold_out(rated, (False, False), folds, seed)
-
-    monkeypatch.setattr(module, 'hold_out', lukewarm)
-    with pytest.raises(ValueError, match='A held-out item that is to be cold'):
-        make(sides, cold=(False, True)).learn(*tiny_pairs)
-
-
-def test_kinds_close_the_other_gates(sides):
-    gates = {kind: make(sides, kinds=(kind,)).gate > 0 for kind in module.KINDS}
-    assert gates['user'][-1, 1]
-    assert gates['item'][1, -1]
-    assert gates['attribute'][1, 1]
-    for name, gate in gates.items():
-        # The level of a user and that of an item always pass.
-        assert gate[-1, 0]
-        assert gate[0, -1]
-        assert gate[-1, 1] == (name == 'user')
-        assert gate[1, -1] == (name == 'item')
-        assert gate[1, 1] == (name == 'attribute')
+    monkeypatch.setattr(module, 'cold_start_folds', leaky)
+    with pytest.raises(ValueError, match=f'leakage.*held-out {leak}'):
+        make(maps, cold=(False, True)).fit_hyperparameters(*rated)
 
 
-def test_unknown_kinds_are_refused(sides):
-    with pytest.raises(ValueError, match=r"'kinds' must be of .*\(got 'film'\)"):
-        make(sides, kinds=('film',))
-
-
-def test_state_travels_with_a_state_dict(sides, tiny_pairs):
-    one, other = make(sides), make(sides)
-    one.fit(tiny_pairs[0], tiny_pairs[1].double())
-    other.load_state_dict(one.state_dict())
-    user, item = tiny_pairs[0]
-    assert torch.equal(one(user, item), other(user, item))
-
-
-def test_sorted_both_ways(tiny_pairs):
-    rated, rating = tiny_pairs
-    pairs = RatedPairs(rated.flip(1), 12, 15)
-    value = rating.flip(0)[pairs.order]
-    dense = torch.zeros(12, 15)
-    dense[rated[0], rated[1]] = rating
-    torch.testing.assert_close(pairs.by_user(value).to_dense(), dense)
-    torch.testing.assert_close(pairs.by_item(value).to_dense(), dense.t())
+def test_components_are_groups_of_weights(maps):
+    free = {name: make(maps, components=(name,)).weight > 0 for name in COMPONENTS}
+    for name, mask in free.items():
+        # Both biases are always there.
+        assert mask[-1, 0]
+        assert mask[0, -1]
+        assert mask[-1, 1] == (name == 'user')
+        assert mask[1, -1] == (name == 'item')
+        assert mask[1, 1] == (name == 'attribute')
+    with pytest.raises(ValueError, match=r"'components' .*'film'"):
+        make(maps, components=('film',))

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import spmm
 
-from agnn_pyg.kernel.features import RatedPairs, Relations
+from agnn_pyg.old.relations import RatedPairs, Relations
 
 
 class RatingConv(MessagePassing):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
-from agnn_pyg.kernel.features import (
+from agnn_pyg.old.relations import (
     MAX_FEATURES,
     Relations,
     bounded_features,
@@ -47,7 +47,7 @@ class _Part(NamedTuple):
 class RelationMap:
     r"""Makes a node's relation features from its own attributes alone.
 
-    :func:`~agnn_pyg.kernel.features.attribute_relations` looks at all nodes at once: its
+    :func:`.attribute_relations` looks at all nodes at once: its
     leading singular vectors and its scales depend on which nodes there are. A map
     takes them from the nodes that it is fitted on, those with ratings, and is the
     same for any other node, whether it was there at the time or comes later. Values
@@ -59,7 +59,7 @@ class RelationMap:
         attributes (TokenBags): What it made of the nodes to fit on.
         rank (int, optional): The most features of a relation. (default: :obj:`64`)
         max_features (int, optional): The most features of all relations together; see
-            :func:`~agnn_pyg.kernel.features.attribute_relations` for which are left out.
+            :func:`.attribute_relations` for which are left out.
             (default: :obj:`577`)
 
     Raises:

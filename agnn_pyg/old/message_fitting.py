@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from agnn_pyg.kernel.collaborative import append_rated
-from agnn_pyg.kernel.features import Relations
-from agnn_pyg.kernel.gates import KINDS
-from agnn_pyg.kernel.regressor import RatingPropagation
-from agnn_pyg.kernel.scenarios import PATTERNS, SIDES, Messages
+from agnn_pyg.old.gates import KINDS
+from agnn_pyg.old.messages import PATTERNS, SIDES, Messages
+from agnn_pyg.old.propagation import RatingPropagation
+from agnn_pyg.old.rated_relations import append_rated
+from agnn_pyg.old.relations import Relations
 
 
 def learn_messages(
@@ -33,7 +33,7 @@ def learn_messages(
 
     A step costs nodes times features of users times features of items, and ratings
     times the features of both, for each pattern and fold; see
-    :func:`~agnn_pyg.kernel.features.attribute_relations` for how to have fewer features.
+    :func:`.attribute_relations` for how to have fewer features.
 
     Args:
         users (Relations): Of all users.

@@ -1,0 +1,167 @@
+"""The pairwise kernel: its products with vectors, and its linear systems."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from agnn_pyg.kernel.features import FeatureMaps
+from agnn_pyg.kernel.pairs import RatedPairs
+
+
+class NodeSums(NamedTuple):
+    """Sums over the rated pairs of each node, weighted by dual coefficients.
+
+    Attributes:
+        user: Of the features of a user's items, :obj:`[U, F_items]`.
+        item: Of the features of an item's users, :obj:`[I, F_users]`.
+    """
+
+    user: Tensor
+    item: Tensor
+
+
+class PairwiseKernel:
+    r"""A sum of products of user and item kernels, between rated pairs.
+
+    .. math::
+        K_{(u,i),(v,j)} = \sum_{a=1}^{A+1} \sum_{b=1}^{B+1} w_{ab} \,
+        k_a(u, v) \, k_b(i, j)
+
+    The first A user kernels are inner products of features, :math:`k_a(u, v) =
+    \mathbf{x}_{ua}^\top \mathbf{x}_{va}`; the last one is the identity, 1 for
+    :math:`u = v` and else 0. So are the item kernels, of features
+    :math:`\mathbf{y}_{ib}`. The weight of both identities is not read: it is the
+    noise variance of a rating, which is 1.
+
+    The R x R matrix is never formed. With the sums :math:`\mathbf{s}_v = \sum_j
+    \alpha_{vj} \mathbf{y}_j` and :math:`\mathbf{t}_j = \sum_v \alpha_{vj}
+    \mathbf{x}_v` over the rated pairs of a node, and weights spread over features,
+
+    .. math::
+        (\mathbf{K} \boldsymbol{\alpha})_{ui} = \mathbf{x}_u^\top \Big(\mathbf{W}
+        \odot \sum_v \mathbf{x}_v \mathbf{s}_v^\top\Big) \mathbf{y}_i +
+        (\mathbf{w}_\mathrm{items} \odot \mathbf{s}_u)^\top \mathbf{y}_i +
+        (\mathbf{w}_\mathrm{users} \odot \mathbf{x}_u)^\top \mathbf{t}_i
+
+    which takes :math:`O((U + I) F_U F_I + R (F_U + F_I))` operations and memory for
+    the features and R numbers.
+
+    Args:
+        users (FeatureMaps): Features of all users.
+        items (FeatureMaps): Features of all items.
+        pairs (RatedPairs): The rated pairs, in whose order vectors are.
+        weight (Tensor): Weights :math:`w_{ab}`, :obj:`[A + 1, B + 1]`.
+    """
+
+    def __init__(
+        self, users: FeatureMaps, items: FeatureMaps, pairs: RatedPairs, weight: Tensor
+    ) -> None:
+        self.users, self.items, self.pairs = users, items, pairs
+        self.weight = weight
+
+    def node_sums(self, alpha: Tensor, pairs: RatedPairs | None = None) -> NodeSums:
+        """The sums of both sides, of coefficients at some pairs (default: its own)."""
+        pairs = pairs or self.pairs
+        return NodeSums(
+            pairs.by_user(alpha) @ self.items.x, pairs.by_item(alpha) @ self.users.x
+        )
+
+    def core(self, sums: NodeSums) -> Tensor:
+        r"""The bilinear form :math:`\mathbf{W} \odot \sum_v \mathbf{x}_v
+        \mathbf{s}_v^\top`, :obj:`[F_users, F_items]`.
+        """
+        return (self.users.x.t() @ sums.user) * self.feature_weights()[0]
+
+    def factors(self, sums: NodeSums) -> tuple[Tensor, Tensor]:
+        """Rows of users and of items whose inner products are the sums over pairs."""
+        _, by_user, by_item = self.feature_weights()
+        left = self.users.x @ self.core(sums) + sums.user * by_item
+        return (
+            torch.cat([left, self.users.x * by_user], dim=1),
+            torch.cat([self.items.x, sums.item], dim=1),
+        )
+
+    def matvec(
+        self,
+        alpha: Tensor,
+        pairs: RatedPairs | None = None,
+        at: RatedPairs | None = None,
+    ) -> Tensor:
+        """The kernel between pairs :obj:`at` and :obj:`pairs`, times a vector."""
+        return (at or self.pairs).inner(*self.factors(self.node_sums(alpha, pairs)))
+
+    def diagonal(self) -> Tensor:
+        """The kernel of each rated pair with itself, :obj:`[R]`."""
+        both, by_user, by_item = self.feature_weights()
+        x, y = self.users.x.square(), self.items.x.square()
+        level = (x @ by_user)[:, None]
+        return self.pairs.inner(
+            torch.cat([x @ both + by_item, level], dim=1),
+            torch.cat([y, torch.ones_like(y[:, :1])], dim=1),
+        )
+
+    def solve_cg(
+        self,
+        target: Tensor,
+        start: Tensor | None = None,
+        tol: float = 1e-3,
+        max_iter: int = 60,
+    ) -> tuple[Tensor, int]:
+        r"""Solves :math:`(\mathbf{K} + \mathbf{I}) \boldsymbol{\alpha} =
+        \mathbf{r}` by conjugate gradients, preconditioned by the diagonal.
+
+        Args:
+            target (Tensor): The right-hand side, :obj:`[R]`.
+            start (Tensor, optional): Where to start from. (default: zeros)
+            tol (float, optional): Norm of the residual over that of the target at
+                which to stop. (default: :obj:`1e-3`)
+            max_iter (int, optional): Most iterations. (default: :obj:`60`)
+
+        Returns:
+            The solution and the number of iterations.
+        """
+        scale = 1 / (1 + self.diagonal())
+        alpha = torch.zeros_like(target) if start is None else start
+        rest = target if start is None else target - (alpha + self.matvec(alpha))
+        step = scaled = scale * rest
+        size, enough = rest @ scaled, tol * target.norm()
+        for iteration in range(max_iter):
+            if rest.norm() <= enough:
+                return alpha, iteration
+            image = step + self.matvec(step)
+            length = size / (step @ image)
+            alpha, rest = alpha + length * step, rest - length * image
+            scaled = scale * rest
+            size, before = rest @ scaled, size
+            step = scaled + (size / before) * step
+        return alpha, max_iter
+
+    def weight_gradient(self, one: NodeSums, other: NodeSums) -> Tensor:
+        r"""The derivative of :math:`\boldsymbol{\beta}^\top \mathbf{K}
+        \boldsymbol{\alpha}` by the weights, :obj:`[A + 1, B + 1]`.
+
+        Args:
+            one (NodeSums): The sums of :math:`\boldsymbol{\alpha}`.
+            other (NodeSums): The sums of :math:`\boldsymbol{\beta}`, perhaps at
+                other pairs.
+        """
+        user, item = self.users.component, self.items.component
+        size = len(self.users.names), len(self.items.names)
+        x = self.users.x
+        both = (x.t() @ one.user) * (x.t() @ other.user)
+        both = both.new_zeros(size[0], both.size(1)).index_add_(0, user, both)
+        gradient = both.new_zeros(size[0] + 1, size[1] + 1)
+        gradient[:-1, :-1].index_add_(1, item, both)
+        gradient[-1, :-1].index_add_(0, item, (one.user * other.user).sum(0))
+        gradient[:-1, -1].index_add_(0, user, (one.item * other.item).sum(0))
+        return gradient
+
+    def feature_weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights of pairs of features, of user features and of item features."""
+        by_user = self.weight[:-1].index_select(0, self.users.component)
+        by_item = self.weight[-1, :-1].index_select(0, self.items.component)
+        both = by_user[:, :-1].index_select(1, self.items.component)
+        return both, by_user[:, -1], by_item

@@ -1,0 +1,63 @@
+"""Rated pairs of users and items as sparse matrices."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+
+class RatedPairs:
+    """Rated pairs, sorted by user and by item once, for sparse products.
+
+    Args:
+        edge_index (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
+        num_users (int): Number of users.
+        num_items (int): Number of items.
+
+    Attributes:
+        order: Positions in :obj:`edge_index` of the pairs as they are kept here,
+            ascending by user and item, :obj:`[R]`.
+    """
+
+    def __init__(self, edge_index: Tensor, num_users: int, num_items: int) -> None:
+        self.size = (num_users, num_items)
+        user, item = edge_index.long()  # int32 would overflow below
+        self.order = torch.argsort(user * num_items + item)
+        self.user, self.item = user[self.order], item[self.order]
+        self._item_order = torch.argsort(self.item * num_users + self.user)
+        self._user_ptr = _pointers(self.user, num_users)
+        self._item_ptr = _pointers(self.item, num_items)
+        self._item_user = self.user[self._item_order]
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def by_user(self, value: Tensor) -> Tensor:
+        """Values of the pairs as a CSR matrix, :obj:`[num_users, num_items]`."""
+        return _csr(self._user_ptr, self.item, value, self.size)
+
+    def by_item(self, value: Tensor) -> Tensor:
+        """Values of the pairs as a CSR matrix, :obj:`[num_items, num_users]`."""
+        value = value[self._item_order]
+        return _csr(self._item_ptr, self._item_user, value, self.size[::-1])
+
+    def inner(self, user: Tensor, item: Tensor) -> Tensor:
+        """Inner products of the rows of both ends of each pair, :obj:`[R]`."""
+        pattern = self.by_user(user.new_zeros(len(self)))
+        return torch.sparse.sampled_addmm(pattern, user, item.t(), beta=0).values()
+
+
+def _csr(pointer: Tensor, index: Tensor, value: Tensor, size: tuple) -> Tensor:
+    with warnings.catch_warnings():
+        # PyTorch's notice to developers that CSR tensors are in beta.
+        warnings.filterwarnings('ignore', 'Sparse CSR tensor support is in beta')
+        return torch.sparse_csr_tensor(
+            pointer, index, value, size, check_invariants=False
+        )
+
+
+def _pointers(index: Tensor, size: int) -> Tensor:
+    count = torch.bincount(index, minlength=size).cumsum(0)
+    return torch.cat([count.new_zeros(1), count])

@@ -1,0 +1,324 @@
+"""The kernel model as a scorer: fitted on rating data, with a model per scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+from tqdm import tqdm
+
+from agnn_pyg.base.config import Config, Seed
+from agnn_pyg.kernel.collaborative import append_collaborative
+from agnn_pyg.kernel.features import FeatureMaps, KernelFeatures
+from agnn_pyg.kernel.regressor import COMPONENTS, IDENTITY, PairwiseKernelRegressor
+from agnn_pyg.kernel.scenarios import SCENARIOS, prediction_rows
+from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
+
+SCENARIO_OF = {cold: name for name, cold in SCENARIOS.items()}
+BLOCK_PAIRS = 4096
+BLOCK_USERS, BLOCK_ITEMS = 64, 8192
+
+
+class KernelConfig(Config):
+    """Kernel model."""
+
+    scenarios: tuple[Literal['warm', 'user_cold', 'item_cold', 'both_cold'], ...] = (
+        Field(
+            tuple(SCENARIOS),
+            min_length=1,
+            description='Pairs to fit the kernel model for. The time goes with their '
+            'number; other pairs are scored by the network alone.',
+        )
+    )
+    components: tuple[Literal['user', 'item', 'attribute'], ...] = Field(
+        tuple(COMPONENTS),
+        description='Groups of kernel components: what this user gives to similar '
+        'items, what similar users give to this item, and what similar users give to '
+        'similar items. Biases are always there.',
+    )
+    num_factors: int = Field(
+        64,
+        ge=0,
+        description='Features of each collaborative kernel (co-rating and residual); '
+        '0 goes without.',
+    )
+    kernel_steps: int = Field(
+        12, ge=0, description='Steps that learn the kernel weights.'
+    )
+    cv_folds: int = Field(
+        5, ge=2, description='Folds on which the kernel weights are learned.'
+    )
+    seed: Seed = Field(0, description='Seed of all random numbers.')
+
+
+class KernelExplanation(NamedTuple):
+    """What the score of one pair is made of.
+
+    Attributes:
+        mean: The mean rating. The rest of the score is the sum of
+            :obj:`contributions`, and of :obj:`components` as well.
+        contributions: What each training rating adds, in their order, :obj:`[R]`.
+        components: What each product of a user kernel and an item kernel adds,
+            :obj:`[A + 1, B + 1]`; empty if no scenario serves the pair.
+        user_kernels: Names of the rows of :obj:`components`.
+        item_kernels: Names of its columns.
+    """
+
+    mean: float
+    contributions: Tensor
+    components: Tensor
+    user_kernels: tuple[str, ...]
+    item_kernels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The nodes of one side.
+
+    Attributes:
+        maps: Their features; collaborative ones of cold nodes are zeros.
+        width: Number of attribute features, which come first.
+        cold: A mask of the nodes without ratings.
+    """
+
+    maps: FeatureMaps
+    width: int
+    cold: Tensor
+
+    @classmethod
+    def join(cls, maps: FeatureMaps, warm: FeatureMaps, cold: Tensor) -> _Side:
+        """From attribute features of all nodes, and all features of the warm ones."""
+        width = maps.x.size(1)
+        x = F.pad(maps.x, (0, warm.x.size(1) - width))
+        x[~cold] = warm.x
+        return cls(warm._replace(x=x), width, cold)
+
+    @cached_property
+    def position(self) -> Tensor:
+        """The position of each node among the warm or among the cold ones."""
+        cold = self.cold
+        return torch.where(cold, cold.cumsum(0), (~cold).cumsum(0)) - 1
+
+    @property
+    def attributes(self) -> FeatureMaps:
+        """The features without the collaborative ones."""
+        component = self.maps.component[: self.width]
+        names = self.maps.names[: int(component[-1]) + 1]
+        return FeatureMaps(self.maps.x[:, : self.width], component, names)
+
+
+class KernelScorer:
+    r"""Scores pairs by pairwise kernel ridge regression, one model per scenario.
+
+    Weights that suit warm pairs do not suit cold ones: the bias of an item, which
+    matters most in a warm pair, is missing in a cold one. So each scenario has a
+    :class:`~agnn_pyg.kernel.regressor.PairwiseKernelRegressor` whose weights are
+    learned on folds like it, and a pair is scored by the model of its own scenario.
+
+    A score is an inner product of a row of the user and a row of the item. Rows of
+    cold nodes are linear in their attribute features, so new nodes need no fit.
+
+    Args:
+        config (KernelConfig, optional): Its settings. (default: the defaults)
+    """
+
+    def __init__(self, config: KernelConfig | None = None) -> None:
+        self.config = config or KernelConfig()
+
+    def fit(
+        self, data: RatingData, validation: Any = None, progress: bool = False, **run
+    ) -> KernelScorer:
+        """Fits a model for each scenario.
+
+        Args:
+            data (RatingData): Ratings and nodes; those without ratings are cold.
+            validation (tuple, optional): Not used: weights are learned on folds.
+            progress (bool, optional): Show a progress bar. (default: :obj:`False`)
+            **run (optional): Options of other scorers, such as where to train.
+        """
+        config, rating = self.config, data.rating
+        self.edge_index, self.mean = data.edge_index, rating.mean()
+        self.features, maps, cold = {}, [], []
+        for side in SIDES:
+            nodes, is_cold = data.nodes[side].compared, data.cold(side)
+            features = KernelFeatures().fit(nodes.take(~is_cold), data.columns[side])
+            maps.append(features.transform(nodes))
+            cold.append(is_cold)
+            self.features[side] = features
+        warm = [m._replace(x=m.x[~c]) for m, c in zip(maps, cold, strict=True)]
+        rows = zip(cold, self.edge_index, strict=True)
+        index = torch.stack([((~c).cumsum(0) - 1)[row] for c, row in rows])
+        both = append_collaborative(*warm, index, rating, config.num_factors)
+        self.sides = {
+            side: _Side.join(*parts)
+            for side, *parts in zip(SIDES, maps, both, cold, strict=True)
+        }
+        self.scenarios: dict[str, dict[str, Tensor]] = {}
+        for name in tqdm(config.scenarios, 'kernel model', disable=not progress):
+            model = PairwiseKernelRegressor(
+                *warm, config.components, config.num_factors, SCENARIOS[name]
+            )
+            model.fit_hyperparameters(
+                index,
+                rating,
+                config.kernel_steps,
+                cv_folds=config.cv_folds,
+                seed=config.seed,
+            )
+            model.fit(index, rating)
+            self.scenarios[name] = {
+                'weight': model.weight,
+                'alpha': model.alpha,
+                **prediction_rows(model, maps[1].x[cold[1]]),
+            }
+        return self
+
+    @property
+    def num_nodes(self) -> dict[str, int]:
+        """Number of users and of items."""
+        return {name: len(side.cold) for name, side in self.sides.items()}
+
+    def score(self, user: Tensor, item: Tensor) -> Tensor:
+        """Predicted ratings of pairs of user and item rows, each :obj:`[B]`.
+
+        Returns:
+            Of dtype ``float64``; NaN where no scenario serves the pair.
+        """
+        made = _unknown(len(user))
+        cold = self.sides['user'].cold[user], self.sides['item'].cold[item]
+        for name in self.scenarios:
+            user_cold, item_cold = SCENARIOS[name]
+            mine = (cold[0] == user_cold) & (cold[1] == item_cold)
+            for some in mine.nonzero().squeeze(1).split(BLOCK_PAIRS):
+                p = self._rows(name, 'user', user[some])
+                q = self._rows(name, 'item', item[some])
+                made[some] = self.mean + (p * q).sum(dim=-1)
+        return made
+
+    def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
+        """Predicted ratings of all pairs, in blocks of users :obj:`[<= 64, items]`."""
+        for block in users.split(BLOCK_USERS):
+            parts = [self._grid(block, some) for some in items.split(BLOCK_ITEMS)]
+            yield torch.cat(parts, dim=1)
+
+    def with_new_nodes(self, nodes: Mapping[str, NodeFeatures]) -> KernelScorer:
+        """A scorer with more nodes, all cold, after those that there are."""
+        made = KernelScorer(self.config)
+        vars(made).update(vars(self), sides=dict(self.sides))
+        for name, new in nodes.items():
+            side = self.sides[name]
+            x = self.features[name].transform(new.compared).x
+            gap = side.maps.x.size(1) - side.width
+            maps = side.maps._replace(x=torch.cat([side.maps.x, F.pad(x, (0, gap))]))
+            cold = F.pad(side.cold, (0, len(x)), value=True)
+            made.sides[name] = _Side(maps, side.width, cold)
+            if name == 'item' and 'both_cold' in self.scenarios:
+                rows = dict(self.scenarios['both_cold'])
+                rows['item'] = torch.cat([rows['item'], x @ rows['item_map']])
+                made.scenarios = self.scenarios | {'both_cold': rows}
+        return made
+
+    def explain(self, user: int, item: int) -> KernelExplanation:
+        """What training ratings and kernel components add to the score of a pair."""
+        nodes = dict(zip(SIDES, (user, item), strict=True))
+        cold = tuple(bool(self.sides[s].cold[node]) for s, node in nodes.items())
+        rows = self.scenarios.get(SCENARIO_OF[cold])
+        if rows is None:
+            contributions = torch.zeros(len(self.edge_index[0]), dtype=torch.float64)
+            return KernelExplanation(
+                float(self.mean), contributions, torch.empty(0, 0), (), ()
+            )
+        kernels, names = [], []
+        for (name, node), is_cold, index in zip(
+            nodes.items(), cold, self.edge_index, strict=True
+        ):
+            side = self.sides[name]
+            maps = side.attributes if is_cold else side.maps
+            identity = (index == node).double()[:, None]
+            kernels.append(torch.cat([maps.kernel(node)[index].double(), identity], 1))
+            names.append((*maps.names, IDENTITY))
+        alpha, weight = rows['alpha'].double(), rows['weight'].double()
+        contributions = alpha * ((kernels[0] @ weight) * kernels[1]).sum(dim=-1)
+        components = weight * ((alpha[:, None] * kernels[0]).t() @ kernels[1])
+        return KernelExplanation(float(self.mean), contributions, components, *names)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What :meth:`state_dict` leaves out, as plain data ready for JSON."""
+        return {
+            side: {
+                'features': self.features[side].to_dict(),
+                'names': list(self.sides[side].maps.names),
+                'width': self.sides[side].width,
+            }
+            for side in SIDES
+        }
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The tensors of the fit by name."""
+        state = {'mean': self.mean, 'edge_index': self.edge_index}
+        for name, side in self.sides.items():
+            state[f'{name}.x'] = side.maps.x
+            state[f'{name}.component'] = side.maps.component
+            state[f'{name}.cold'] = side.cold
+            for key, tensor in self.features[name].tensors().items():
+                state[f'{name}.features.{key}'] = tensor
+        for name, rows in self.scenarios.items():
+            state |= {f'{name}.{key}': tensor for key, tensor in rows.items()}
+        return state
+
+    @classmethod
+    def from_state(
+        cls,
+        config: KernelConfig,
+        plain: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+    ) -> KernelScorer:
+        """The inverse of :meth:`to_dict` and :meth:`state_dict`."""
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            keys = (key for key in tensors if key.startswith(prefix))
+            return {key[len(prefix) :]: tensors[key] for key in keys}
+
+        made = cls(config)
+        made.mean, made.edge_index = tensors['mean'], tensors['edge_index']
+        made.features, made.sides = {}, {}
+        for name in SIDES:
+            state, own = plain[name], under(f'{name}.')
+            made.features[name] = KernelFeatures.from_dict(
+                state['features'], under(f'{name}.features.')
+            )
+            maps = FeatureMaps(own['x'], own['component'], tuple(state['names']))
+            made.sides[name] = _Side(maps, state['width'], own['cold'])
+        made.scenarios = {name: under(f'{name}.') for name in config.scenarios}
+        return made
+
+    def _rows(self, scenario: str, side: str, nodes: Tensor) -> Tensor:
+        rows = self.scenarios[scenario].get(side)
+        if rows is None:  # of cold nodes: their attribute features
+            rows = self.sides[side].maps.x[nodes, : self.sides[side].width]
+        else:
+            rows = rows[self.sides[side].position[nodes]]
+        return rows.double()
+
+    def _grid(self, users: Tensor, items: Tensor) -> Tensor:
+        made = _unknown(len(users), len(items))
+        cold = self.sides['user'].cold[users], self.sides['item'].cold[items]
+        for name in self.scenarios:
+            row, column = (
+                (is_cold == wanted).nonzero().squeeze(1)
+                for is_cold, wanted in zip(cold, SCENARIOS[name], strict=True)
+            )
+            p = self._rows(name, 'user', users[row])
+            q = self._rows(name, 'item', items[column])
+            made[row[:, None], column] = self.mean + p @ q.t()
+        return made
+
+
+def _unknown(*size: int) -> Tensor:
+    return torch.full(size, torch.nan, dtype=torch.float64)

@@ -1,0 +1,114 @@
+import pytest
+import torch
+
+from agnn_pyg.kernel.kernel import NodeSums, PairwiseKernel
+from agnn_pyg.kernel.pairs import RatedPairs
+
+
+def component_kernel(maps, k, one, other):
+    """A kernel of one side from the definition; the last one is the identity."""
+    if k == len(maps.names):
+        return float(one == other)
+    chosen = maps.component == k
+    return float(maps.x[one, chosen] @ maps.x[other, chosen])
+
+
+def loop_kernel(maps, weight, pair, other):
+    """The kernel of two pairs, term by term."""
+    users, items = maps
+    return sum(
+        float(weight[a, b])
+        * component_kernel(users, a, pair[0], other[0])
+        * component_kernel(items, b, pair[1], other[1])
+        for a in range(weight.size(0))
+        for b in range(weight.size(1))
+    )
+
+
+@pytest.fixture
+def kernel(maps):
+    generator = torch.Generator().manual_seed(2)
+    weight = torch.rand(4, 5, generator=generator, dtype=torch.double)
+    weight[-1, -1] = 0
+    index = torch.tensor([[0, 11, 0, 1, 2, 11], [4, 1, 0, 2, 2, 4]])
+    return PairwiseKernel(*maps, RatedPairs(index, 12, 15), weight)
+
+
+@pytest.fixture
+def other_pairs():
+    return RatedPairs(torch.tensor([[0, 5, 11], [4, 4, 14]]), 12, 15)
+
+
+def dense(kernel, maps, at=None):
+    def listed(pairs):
+        return list(zip(pairs.user.tolist(), pairs.item.tolist(), strict=True))
+
+    rows = [
+        [loop_kernel(maps, kernel.weight, p, q) for q in listed(kernel.pairs)]
+        for p in listed(at or kernel.pairs)
+    ]
+    return torch.tensor(rows, dtype=torch.double)
+
+
+def random(size, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(size, generator=generator, dtype=torch.double)
+
+
+def test_products_against_the_definition(kernel, maps, other_pairs):
+    alpha = random(6)
+    matrix = dense(kernel, maps)
+    torch.testing.assert_close(kernel.matvec(alpha), matrix @ alpha)
+    torch.testing.assert_close(kernel.diagonal(), matrix.diag())
+    cross = dense(kernel, maps, other_pairs)
+    torch.testing.assert_close(kernel.matvec(alpha, at=other_pairs), cross @ alpha)
+    beta = random(3)
+    back = kernel.matvec(beta, pairs=other_pairs)
+    torch.testing.assert_close(back, cross.t() @ beta)
+
+
+def test_weight_gradient_against_autograd(kernel, other_pairs):
+    alpha, beta = random(6), random(3)
+    kernel.weight.requires_grad_()
+    product = beta @ kernel.matvec(alpha, at=other_pairs)
+    (expected,) = torch.autograd.grad(product, kernel.weight)
+    expected[-1, -1] = 0
+    found = kernel.weight_gradient(
+        kernel.node_sums(alpha), kernel.node_sums(beta, other_pairs)
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_conjugate_gradients_against_a_dense_solution(kernel, maps):
+    target = random(6)
+    matrix = dense(kernel, maps) + torch.eye(6, dtype=torch.double)
+    expected = torch.linalg.solve(matrix, target)
+    for start in (None, random(6, seed=4)):
+        alpha, iterations = kernel.solve_cg(target, start, tol=1e-12)
+        torch.testing.assert_close(alpha, expected)
+        assert 0 < iterations < 20
+    assert kernel.solve_cg(target, expected, tol=1e-6)[1] == 0
+
+
+def test_sums_of_no_weight_are_nothing(kernel):
+    kernel.weight = torch.zeros_like(kernel.weight)
+    assert not kernel.matvec(random(6)).any()
+    sums = kernel.node_sums(random(6))
+    assert isinstance(sums, NodeSums)
+    assert not kernel.core(sums).any()
+
+
+def test_pairs_are_sorted_by_user_and_by_item(tiny_pairs):
+    rated, rating = tiny_pairs
+    pairs = RatedPairs(rated.flip(1), 12, 15)
+    value = rating.flip(0)[pairs.order]
+    expected = torch.zeros(12, 15)
+    expected[rated[0], rated[1]] = rating
+    torch.testing.assert_close(pairs.by_user(value).to_dense(), expected)
+    torch.testing.assert_close(pairs.by_item(value).to_dense(), expected.t())
+
+
+def test_row_numbers_of_int32_do_not_overflow():
+    index = torch.tensor([[50_000, 0, 1], [2, 60_000, 60_000]], dtype=torch.int32)
+    pairs = RatedPairs(index, 50_001, 60_001)
+    assert pairs.order.tolist() == [1, 2, 0]

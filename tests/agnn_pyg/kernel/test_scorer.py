@@ -1,0 +1,145 @@
+import json
+
+import pytest
+import torch
+
+from agnn_pyg.kernel.regressor import PairwiseKernelRegressor
+from agnn_pyg.kernel.scenarios import SCENARIOS
+from agnn_pyg.kernel.scorer import KernelConfig, KernelScorer
+from agnn_pyg.rating_data import SIDES, RatingData
+
+OPTIONS = {'num_factors': 4, 'kernel_steps': 2, 'cv_folds': 2}
+EVERY = torch.cartesian_prod(torch.arange(12), torch.arange(15)).t()
+
+
+@pytest.fixture(scope='module')
+def scorer(tiny_data):
+    return KernelScorer(KernelConfig(**OPTIONS)).fit(tiny_data)
+
+
+def test_each_pair_is_scored_by_the_model_of_its_scenario(tiny_data):
+    config = KernelConfig(**OPTIONS | {'num_factors': 0})
+    scorer = KernelScorer(config).fit(tiny_data)
+    found = scorer.score(*EVERY)
+    assert found.dtype == torch.float64
+    cold = [tiny_data.cold(side)[rows] for side, rows in zip(SIDES, EVERY, strict=True)]
+    for pattern in SCENARIOS.values():
+        # Unlike the scorer, this model has features of the cold nodes, too.
+        model = PairwiseKernelRegressor(
+            *(scorer.sides[side].maps for side in SIDES), num_factors=0, cold=pattern
+        )
+        pairs = tiny_data.edge_index, tiny_data.rating
+        model.fit_hyperparameters(*pairs, steps=2, cv_folds=2)
+        model.fit(*pairs)
+        mine = (cold[0] == pattern[0]) & (cold[1] == pattern[1])
+        assert mine.any()
+        expected = model.predict(*EVERY[:, mine]).double()
+        torch.testing.assert_close(found[mine], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ('users', 'items'),
+    [
+        ([11, 0, 4, 10], [3, 14, 2, 13]),
+        ([0, 4], [3, 2]),
+        ([10], [3]),
+        ([10, 11], [13]),
+        ([], [1]),
+        ([0, 10], []),
+    ],
+)
+def test_scores_of_all_pairs(scorer, users, items, monkeypatch):
+    monkeypatch.setattr('agnn_pyg.kernel.scorer.BLOCK_ITEMS', 3)
+    monkeypatch.setattr('agnn_pyg.kernel.scorer.BLOCK_USERS', 2)
+    users, items = (torch.tensor(rows, dtype=torch.long) for rows in (users, items))
+    blocks = list(scorer.score_all(users, items))
+    assert all(len(block) <= 2 for block in blocks)
+    made = torch.cat([torch.empty(0, len(items)).double(), *blocks])
+    expected = scorer.score(*torch.cartesian_prod(users, items).t())
+    torch.testing.assert_close(made, expected.view(len(users), len(items)))
+
+
+def test_new_nodes_score_as_if_known_at_the_fit(scorer, tiny_data):
+    """The cold nodes are left out of the fit and arrive later, one side at a time."""
+    warm = {'user': 10, 'item': 13}
+    nodes = {side: tiny_data.nodes[side].take(slice(n)) for side, n in warm.items()}
+    early = RatingData(nodes, tiny_data.columns, tiny_data.edge_index, tiny_data.rating)
+    later = fitted = KernelScorer(scorer.config).fit(early)
+    for side, n in warm.items():
+        later = later.with_new_nodes({side: tiny_data.nodes[side].take(slice(n, None))})
+    assert later.num_nodes == {'user': 12, 'item': 15}
+    assert fitted.num_nodes == warm
+    torch.testing.assert_close(
+        later.score(*EVERY), scorer.score(*EVERY), atol=1e-6, rtol=0
+    )
+
+
+@pytest.mark.parametrize('pair', [(3, 2), (10, 4), (0, 14), (11, 13)])
+def test_explanations_add_up(scorer, pair):
+    why = scorer.explain(*pair)
+    score = float(scorer.score(*torch.tensor(pair)[:, None]))
+    assert why.mean + float(why.contributions.sum()) == pytest.approx(score, abs=1e-5)
+    assert why.mean + float(why.components.sum()) == pytest.approx(score, abs=1e-5)
+    assert why.components.shape == (len(why.user_kernels), len(why.item_kernels))
+    # The cold side has neither a bias nor collaborative kernels.
+    for names, node, warm in zip(why[3:], pair, (10, 13), strict=True):
+        assert ('residual' in names) == (node < warm)
+    if pair[0] >= 10:
+        assert not why.components[-1].any()
+
+
+def test_contributions_are_linear_in_the_coefficients(scorer, tiny_data):
+    """A rating contributes its coefficient times its kernel with the pair."""
+    index = tiny_data.edge_index
+    one = scorer.explain(*index[:, 0].tolist())
+    two = scorer.explain(*index[:, 1].tolist())
+    alpha = scorer.scenarios['warm']['alpha']
+    # The kernel is symmetric.
+    ratio = one.contributions[1] / alpha[1], two.contributions[0] / alpha[0]
+    assert float(ratio[0]) == pytest.approx(float(ratio[1]), rel=1e-5)
+
+
+def test_round_trip(scorer):
+    plain = json.loads(json.dumps(scorer.to_dict()))
+    again = KernelScorer.from_state(scorer.config, plain, scorer.state_dict())
+    assert torch.equal(again.score(*EVERY), scorer.score(*EVERY))
+    assert again.explain(0, 0).user_kernels == scorer.explain(0, 0).user_kernels
+
+
+def test_pairs_of_other_scenarios_have_no_score(tiny_data):
+    config = KernelConfig(**OPTIONS, scenarios=['item_cold'])
+    scorer = KernelScorer(config).fit(tiny_data)
+    user, item = torch.tensor([0, 0, 10]), torch.tensor([0, 14, 14])
+    assert scorer.score(user, item).isfinite().tolist() == [False, True, False]
+    (grid,) = scorer.score_all(torch.tensor([0, 10]), torch.tensor([0, 14]))
+    assert grid.isfinite().tolist() == [[False, True], [False, False]]
+    why = scorer.explain(0, 0)
+    assert not why.contributions.any()
+    assert not why.components.numel()
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {'scenarios': ()},
+        {'scenarios': ('warm', 'lukewarm')},
+        {'components': ('film',)},
+        {'cv_folds': 1},
+        {'num_factors': -1},
+    ],
+)
+def test_settings_are_checked(settings):
+    with pytest.raises(ValueError, match=f"'{next(iter(settings))}'"):
+        KernelConfig(**settings)
+
+
+def test_a_single_rating(tiny_data):
+    """There is nothing to hold out, so weights stay as they are."""
+    data = RatingData(
+        tiny_data.nodes,
+        tiny_data.columns,
+        torch.tensor([[0], [0]]),
+        torch.tensor([4.0]),
+    )
+    scorer = KernelScorer(KernelConfig(**OPTIONS)).fit(data)
+    assert scorer.score(*EVERY).isfinite().all()
