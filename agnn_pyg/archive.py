@@ -14,9 +14,9 @@ from torch_geometric.data import HeteroData
 from agnn_pyg.base.frames import RatingScale
 from agnn_pyg.base.store import load_module, read_store, write_store
 from agnn_pyg.fitting import Fitted, Side
-from agnn_pyg.kernel.feature_map import RelationMap
-from agnn_pyg.kernel.scenarios import Messages
-from agnn_pyg.model import AGNN
+from agnn_pyg.old.feature_map import RelationMap
+from agnn_pyg.old.messages import Messages
+from agnn_pyg.old.model import AGNN
 
 if TYPE_CHECKING:
     from agnn_pyg.recommender import AGNNRecommender

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from agnn_pyg.inference import evaluating
-from agnn_pyg.model import AGNN
 from agnn_pyg.nn.gated_conv import GatedConv
-from agnn_pyg.nn.node_encoder import NodeState
-from agnn_pyg.sampling.link_loader import rating_loader
+from agnn_pyg.old.inference import evaluating
+from agnn_pyg.old.link_loader import rating_loader
+from agnn_pyg.old.model import AGNN
+from agnn_pyg.old.node_encoder import NodeState
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,12 +130,12 @@ def explain_pair(
 
     Args:
         model (AGNN): The model; it is left in the mode it came in.
-        graph (HeteroData): See :func:`~agnn_pyg.graph.build.rating_graph`.
+        graph (HeteroData): See :func:`~agnn_pyg.old.graph_build.rating_graph`.
         user (int): Row of the user.
         item (int): Row of the item.
         draws (int, optional): Draws of neighbours to average over, as in
-            :func:`~agnn_pyg.inference.predict`. (default: :obj:`8`)
-        **kwargs (optional): Of :func:`~agnn_pyg.sampling.link_loader.rating_loader`.
+            :func:`~agnn_pyg.old.inference.predict`. (default: :obj:`8`)
+        **kwargs (optional): Of :func:`~agnn_pyg.old.link_loader.rating_loader`.
 
     Returns:
         The parts by name, and by side the columns :obj:`node`,
@@ -185,7 +185,7 @@ def carriers(
     """Whose ratings, and the ratings of which items, a pair's message is made of.
 
     Args:
-        model (AGNN): With :class:`~agnn_pyg.kernel.scenarios.Messages`, if with any.
+        model (AGNN): With :class:`~agnn_pyg.old.messages.Messages`, if with any.
         graph (HeteroData): That the model was fitted with.
         user (int): Row of the user.
         item (int): Row of the item.

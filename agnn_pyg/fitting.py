@@ -16,12 +16,12 @@ from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import SIDES, RatingScale, read_pairs, read_tables
 from agnn_pyg.base.node_table import NodeTable
 from agnn_pyg.base.vocabulary import Vocabulary
-from agnn_pyg.graph.build import rating_graph
-from agnn_pyg.kernel.feature_map import RelationMap
-from agnn_pyg.kernel.fitting import learn_messages
-from agnn_pyg.kernel.scenarios import Messages
-from agnn_pyg.model import AGNN
-from agnn_pyg.sampling.link_loader import rating_loader
+from agnn_pyg.old.feature_map import RelationMap
+from agnn_pyg.old.message_fitting import learn_messages
+from agnn_pyg.old.messages import Messages
+from agnn_pyg.old.graph_build import rating_graph
+from agnn_pyg.old.link_loader import rating_loader
+from agnn_pyg.old.model import AGNN
 
 if TYPE_CHECKING:
     from agnn_pyg.recommender import AGNNRecommenderConfig
@@ -209,7 +209,7 @@ def serving_loader(
 
 
 def serving_options(config: AGNNRecommenderConfig) -> dict[str, int]:
-    """Arguments of :func:`~agnn_pyg.sampling.link_loader.rating_loader` to predict."""
+    """Arguments of :func:`~agnn_pyg.old.link_loader.rating_loader` to predict."""
     return {
         'batch_size': max(config.batch_size or 0, 4096),
         'num_neighbors': config.num_neighbors,
@@ -274,7 +274,7 @@ def _module(
     messages: Messages | None,
     rating: Tensor,
 ) -> Any:
-    from agnn_pyg.rating_module import RatingModule
+    from agnn_pyg.old.rating_module import RatingModule
 
     torch.manual_seed(config.seed)
     return RatingModule(

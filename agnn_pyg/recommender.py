@@ -41,9 +41,9 @@ from agnn_pyg.fitting import (
     serving_loader,
     serving_options,
 )
-from agnn_pyg.inference import predict
-from agnn_pyg.kernel.gates import KINDS
-from agnn_pyg.kernel.scenarios import PATTERNS
+from agnn_pyg.old.gates import KINDS
+from agnn_pyg.old.messages import PATTERNS
+from agnn_pyg.old.inference import predict
 from agnn_pyg.serving import Filter, serve, top_items
 
 

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from agnn_pyg.base.node_table import read_new_nodes
 from agnn_pyg.base.vocabulary import Vocabulary
 from agnn_pyg.fitting import SIDES, Fitted, serving_options
-from agnn_pyg.graph.cold_nodes import attach, attached_edges, widened
-from agnn_pyg.grid import embed, rate_grid
-from agnn_pyg.model import AGNN
+from agnn_pyg.old.cold_nodes import attach, attached_edges, widened
+from agnn_pyg.old.grid import embed, rate_grid
+from agnn_pyg.old.model import AGNN
 
 if TYPE_CHECKING:
     from agnn_pyg.base.encoder import TokenBags

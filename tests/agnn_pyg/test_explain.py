@@ -80,7 +80,7 @@ def test_gates_and_draws_by_hand(recommender, planted):
     user, item = planted.users['user'].iloc[2], planted.items['item'].iloc[5]
     frame = recommender.explain(user, item).items.set_index('item')
 
-    from agnn_pyg.sampling.loader import RatingLoader
+    from agnn_pyg.old.loader import RatingLoader
 
     node = int(fitted.tables['item'].ids.rows(read_ids(planted.items, 'item', 'x'))[5])
     loader = RatingLoader(

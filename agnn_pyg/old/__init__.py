@@ -1,0 +1,1 @@
+"""The classes that the recommender still uses; goes with its next version."""

@@ -1,0 +1,130 @@
+"""Candidate pools and weighted draws of neighbours from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agnn_pyg.base.randomness import mix, uniform
+
+# Draws work on dense [nodes, widest pool] blocks of at most so many entries.
+BLOCK_ENTRIES = 2**22
+
+
+class CandidatePool:
+    r"""The candidate neighbours of each node, and how to draw from them.
+
+    A draw is a pure function of seed, epoch, node and edge: the random number
+    of an edge is a hash of these (a *counter-based* generator). Hence a node
+    draws the same neighbours whatever else is in its batch, on whatever
+    device, and in whichever worker process.
+
+    Args:
+        edge_index (Tensor): Edges neighbour :math:`\rightarrow` node,
+            :obj:`[2, E]`, in any order.
+        edge_weight (Tensor, optional): Non-negative weights, :obj:`[E]`; an
+            edge of weight 0 is never drawn. Without, draws are uniform.
+        num_nodes (int): Number of nodes.
+        edge_counter (Tensor, optional): What stands for each edge in the hash,
+            :obj:`[E]`. (default: its position, sorted by target)
+
+    Raises:
+        ValueError: If weights are negative, not finite or too few.
+    """
+
+    def __init__(
+        self,
+        edge_index: Tensor,
+        edge_weight: Tensor | None,
+        num_nodes: int,
+        edge_counter: Tensor | None = None,
+    ) -> None:
+        if edge_weight is None:
+            edge_weight = torch.ones(edge_index.size(1), device=edge_index.device)
+        if edge_weight.dim() != 1 or len(edge_weight) != edge_index.size(1):
+            raise ValueError(
+                f'Expected one weight an edge, [{edge_index.size(1)}] (got '
+                f'{list(edge_weight.size())})'
+            )
+        if not (torch.isfinite(edge_weight) & (edge_weight >= 0)).all():
+            raise ValueError('Edge weights must be finite and not negative')
+        target, self.perm = _sorted(edge_index[1])
+        self.source = edge_index[0][self.perm]
+        self.weight = edge_weight[self.perm].double()
+        self.counter = None if edge_counter is None else edge_counter[self.perm]
+        count = torch.bincount(target, minlength=num_nodes)
+        self.ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
+
+    @property
+    def num_nodes(self) -> int:
+        return self.ptr.numel() - 1
+
+    def draw(self, node: Tensor, size: int, seed: int, epoch: int = 0) -> Tensor:
+        r"""Draws neighbours without replacement, in proportion to weight.
+
+        With :math:`u_e` uniform, the edges of smallest
+        :math:`-\log(u_e) / w_e` are such a draw (Efraimidis and Spirakis,
+        2006).
+
+        Args:
+            node (Tensor): The nodes to draw for, :obj:`[n]`.
+            size (int): Neighbours a node.
+            seed (int): Seed of the run.
+            epoch (int, optional): A new epoch is a new, independent draw.
+
+        Returns:
+            Slots of the drawn edges, :obj:`[n, size]`: positions in
+            :attr:`source` and :attr:`perm`, or -1 past the end of a pool that
+            offers fewer.
+        """
+        drawn = node.new_full((len(node), size), -1)
+        if drawn.numel() == 0:
+            return drawn
+        key = mix(mix(seed) + int(epoch))
+        # Like with like: one hub would make the rows of all others as wide as its own.
+        width, order = (self.ptr[node + 1] - self.ptr[node]).sort(stable=True)
+        for start, stop, widest in _blocks(width.cpu().numpy()):
+            chosen = order[start:stop]
+            slot = self._draw(node[chosen], min(size, widest), widest, key)
+            drawn[chosen, : slot.size(1)] = slot
+        return drawn
+
+    def _draw(self, node: Tensor, size: int, widest: int, key: int) -> Tensor:
+        first, last = self.ptr[node], self.ptr[node + 1]
+        slot = first[:, None] + torch.arange(widest, device=node.device)
+        inside = slot < last[:, None]
+        slot = torch.where(inside, slot, 0)
+        counter = slot if self.counter is None else self.counter[slot]
+        arrival = -uniform(counter, key).log() / self.weight[slot]
+        arrival.masked_fill_(~inside, torch.inf)
+        arrival, column = arrival.topk(size, largest=False)
+        return slot.gather(1, column).masked_fill_(arrival.isinf(), -1)
+
+
+def _sorted(target: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`torch.sort`, stable, but at once where targets ascend already.
+
+    Those of :func:`~agnn_pyg.old.graph_build.attribute_graph` do, and to rate one pair is less
+    work than to sort them.
+    """
+    if (target[1:] >= target[:-1]).all():
+        return target, torch.arange(len(target), device=target.device)
+    return torch.sort(target, stable=True)
+
+
+def _blocks(width: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Start, stop and largest width of blocks of some pools, whose widths ascend.
+
+    In each the widest is at most twice as wide as the narrowest; no pool is empty.
+    """
+    start = int(width.searchsorted(1))
+    while start < len(width):
+        alike = int(width.searchsorted(2 * width[start], side='right'))
+        widest = int(width[alike - 1])
+        step = max(1, BLOCK_ENTRIES // widest)
+        for first in range(start, alike, step):
+            yield first, min(first + step, alike), widest
+        start = alike

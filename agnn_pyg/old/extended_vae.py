@@ -1,0 +1,94 @@
+"""The extended variational auto-encoder: from attributes to preference."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Generated(NamedTuple):
+    """What an :class:`ExtendedVAE` returns.
+
+    Attributes:
+        preference: Generated preference vectors, :obj:`[N, out_channels]`.
+        mu: Means of the latent code, :obj:`[N, latent_channels]`.
+        logvar: Its log-variances, of the same size.
+    """
+
+    preference: Tensor
+    mu: Tensor
+    logvar: Tensor
+
+
+class ExtendedVAE(nn.Module):
+    r"""Generates the preference embedding of a node from its attributes.
+
+    A variational auto-encoder whose output is compared with the *preference*
+    embedding rather than with its input (AGNN, Section 3.3):
+
+    .. math::
+        q(\mathbf{z} \mid \mathbf{x}) = \mathcal{N} \big( \boldsymbol{\mu}
+        (\mathbf{x}), \mathrm{diag} \, \boldsymbol{\sigma}^2(\mathbf{x})
+        \big), \quad \hat{\mathbf{m}} = \mathrm{dec}(\mathbf{z})
+
+    with :math:`\mathbf{z} = \boldsymbol{\mu} + \boldsymbol{\sigma} \odot
+    \boldsymbol{\epsilon}` in training mode and :math:`\mathbf{z} =
+    \boldsymbol{\mu}` in evaluation mode.
+
+    Args:
+        in_channels (int): Size of the attribute embedding.
+        out_channels (int): Size of what is generated.
+        hidden_channels (int, optional): Size of both hidden layers.
+            (default: :obj:`in_channels`)
+        latent_channels (int, optional): Size of the latent code.
+            (default: :obj:`in_channels`)
+
+    Shapes:
+        - **input:** attribute embeddings :math:`(N, F_{in})`
+        - **output:** :class:`Generated`
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        hidden_channels: int | None = None,
+        latent_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        hidden = hidden_channels or in_channels
+        latent = latent_channels or in_channels
+        self.lin_in = nn.Linear(in_channels, hidden)
+        self.lin_mu = nn.Linear(hidden, latent)
+        self.lin_logvar = nn.Linear(hidden, latent)
+        self.lin_latent = nn.Linear(latent, hidden)
+        self.lin_out = nn.Linear(hidden, out_channels)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for lin in self.children():
+            nn.init.xavier_uniform_(lin.weight)
+            nn.init.zeros_(lin.bias)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the latent code."""
+        hidden = self.lin_in(x).relu()
+        return self.lin_mu(hidden), self.lin_logvar(hidden)
+
+    def reparameterize(
+        self, mu: Tensor, logvar: Tensor, eps: Tensor | None = None
+    ) -> Tensor:
+        """A sample of the latent code, from given or fresh noise."""
+        if eps is None:
+            eps = torch.randn_like(mu)
+        return mu + (0.5 * logvar).exp() * eps
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.lin_out(self.lin_latent(z).relu())
+
+    def forward(self, x: Tensor) -> Generated:
+        mu, logvar = self.encode(x)
+        z = self.reparameterize(mu, logvar) if self.training else mu
+        return Generated(self.decode(z), mu, logvar)

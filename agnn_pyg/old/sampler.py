@@ -1,0 +1,272 @@
+"""Weighted neighbour sampling for PyG's loaders, without compiled extensions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data, HeteroData
+from torch_geometric.data.storage import EdgeStorage
+from torch_geometric.sampler import (
+    BaseSampler,
+    EdgeSamplerInput,
+    HeteroSamplerOutput,
+    NegativeSampling,
+    NodeSamplerInput,
+    SamplerOutput,
+)
+from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
+from torch_geometric.typing import EdgeType, NodeType
+
+from agnn_pyg.base.randomness import check_seed, salted
+from agnn_pyg.old.draw import CandidatePool
+
+# What `Data` calls its only kinds of node and edge, here.
+_NODE: NodeType = 'node'
+_EDGE: EdgeType = ('node', 'to', 'node')
+# Where weights are looked for unless told otherwise.
+WEIGHT_ATTR = 'edge_weight'
+
+
+class ProximitySampler(BaseSampler):
+    r"""Draws neighbours without replacement, in proportion to edge weight.
+
+    Hand it to :class:`~torch_geometric.loader.NeighborLoader` or
+    :class:`~torch_geometric.loader.LinkNeighborLoader` as
+    :obj:`neighbor_sampler`. It needs neither :obj:`pyg-lib` nor
+    :obj:`torch-sparse`, works on homogeneous and heterogeneous graphs, and
+    repeats exactly under a seed with any number of worker processes.
+
+    A node draws the same neighbours throughout an epoch; call
+    :meth:`set_epoch` for new ones, as with PyTorch's ``DistributedSampler``.
+
+    .. code-block:: python
+
+        sampler = ProximitySampler(data, num_neighbors=[10, 10], seed=0)
+        loader = NeighborLoader(data, num_neighbors=[10, 10], batch_size=128,
+                                neighbor_sampler=sampler)
+        for epoch in range(epochs):
+            sampler.set_epoch(epoch)
+            for batch in loader:
+                ...  # batch.n_id[:batch.batch_size] are the seed nodes
+
+    .. note::
+        What is drawn are the sampler's own numbers of neighbours. The loader asks for
+        :obj:`num_neighbors`, too, and hands them to its default sampler only: with
+        this one they change nothing.
+
+    Args:
+        data (Data or HeteroData): The graph; edges point neighbour
+            :math:`\rightarrow` node.
+        num_neighbors (list or dict): Neighbours to draw at each hop; for a
+            heterogeneous graph optionally a list for each edge type, and then
+            edge types without one are not followed.
+        weight_attr (str, optional): The edge attribute with the weights. Draws
+            are uniform over edge types that have none. (default:
+            :obj:`"edge_weight"`)
+        seed (int, optional): Seed of all draws, not negative.
+            (default: :obj:`0`)
+
+    Raises:
+        ValueError: If a number of neighbours is negative, the seed is negative or not
+            whole, an edge type is unknown or has no :obj:`edge_index`, hops disagree,
+            or no edge type has a :obj:`weight_attr` other than the default.
+    """
+
+    def __init__(
+        self,
+        data: Data | HeteroData,
+        num_neighbors: Sequence[int] | Mapping[EdgeType, Sequence[int]],
+        weight_attr: str = WEIGHT_ATTR,
+        seed: int = 0,
+    ) -> None:
+        self.is_hetero = isinstance(data, HeteroData)
+        self.seed = check_seed('seed', seed)
+        # Shared, so that workers that outlive an epoch see the next one.
+        self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
+        self.num_neighbors = self._num_neighbors(data, num_neighbors)
+        self._num_nodes = {
+            kind: int(store.num_nodes)
+            for kind, store in zip(
+                data.node_types if self.is_hetero else [_NODE],
+                data.node_stores,
+                strict=True,
+            )
+        }
+        stores = dict(
+            zip(
+                data.edge_types if self.is_hetero else [_EDGE],
+                data.edge_stores,
+                strict=True,
+            )
+        )
+        _check_edges(weight_attr, {kind: stores[kind] for kind in self.num_neighbors})
+        self.pools = {
+            kind: CandidatePool(
+                stores[kind].edge_index,
+                stores[kind].get(weight_attr),
+                self._num_nodes[kind[-1]],
+                stores[kind].get('edge_counter'),
+            )
+            for kind in self.num_neighbors
+        }
+
+    @property
+    def epoch(self) -> int:
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Selects the draw: equal epochs give equal neighbours.
+
+        Raises:
+            ValueError: If the epoch is negative or not whole.
+        """
+        self._epoch.fill_(check_seed('epoch', epoch))
+
+    @property
+    def edge_permutation(self) -> Tensor | dict[EdgeType, Tensor | None] | None:
+        """From sampled edge slots to the edges as the graph lists them."""
+        perm = {kind: pool.perm for kind, pool in self.pools.items()}
+        return perm if self.is_hetero else perm[_EDGE]
+
+    def sample_from_nodes(
+        self, index: NodeSamplerInput, **kwargs
+    ) -> SamplerOutput | HeteroSamplerOutput:
+        return node_sample(index, self._sample)
+
+    def sample_from_edges(
+        self,
+        index: EdgeSamplerInput,
+        neg_sampling: NegativeSampling | None = None,
+    ) -> SamplerOutput | HeteroSamplerOutput:
+        num_nodes = self._num_nodes if self.is_hetero else self._num_nodes[_NODE]
+        return edge_sample(
+            index,
+            self._sample,
+            num_nodes,
+            disjoint=False,
+            neg_sampling=neg_sampling,
+        )
+
+    def _sample(self, seed, seed_time=None, **kwargs):
+        if seed_time is not None:
+            raise ValueError(
+                "'ProximitySampler' knows no time; build the graph from edges "
+                'of the past instead'
+            )
+        seeds = seed if self.is_hetero else {_NODE: seed}
+        empty = torch.empty(0, dtype=torch.long)
+        found = {k: _Found(seeds.get(k, empty), n) for k, n in self._num_nodes.items()}
+        edges = {kind: ([], [], []) for kind in self.pools}
+        per_hop = {kind: [] for kind in self.pools}
+        num_hops = max((len(n) for n in self.num_neighbors.values()), default=0)
+        for hop in range(num_hops):
+            frontier = {k: f.frontier() for k, f in found.items()}
+            for kind, pool in self.pools.items():
+                target, first = frontier[kind[-1]]
+                size = self.num_neighbors[kind][hop]
+                seed = salted(self.seed, *kind)
+                slot = pool.draw(target, size, seed, self.epoch)
+                row, rank = (slot >= 0).nonzero(as_tuple=True)
+                slot = slot[row, rank]
+                source = found[kind[0]].add(pool.source[slot])
+                for part, new in zip(
+                    edges[kind], (source, row + first, slot), strict=True
+                ):
+                    part.append(new)
+                per_hop[kind].append(len(slot))
+        return self._output(found, edges, per_hop)
+
+    def _output(self, found, edges, per_hop):
+        for nodes in found.values():
+            nodes.frontier()  # counts what the last hop found
+        joined = {
+            kind: [torch.cat(part) if part else torch.empty(0).long() for part in parts]
+            for kind, parts in edges.items()
+        }
+        if self.is_hetero:
+            return HeteroSamplerOutput(
+                node={k: f.node for k, f in found.items()},
+                row={k: parts[0] for k, parts in joined.items()},
+                col={k: parts[1] for k, parts in joined.items()},
+                edge={k: parts[2] for k, parts in joined.items()},
+                num_sampled_nodes={k: f.per_hop for k, f in found.items()},
+                num_sampled_edges=per_hop,
+            )
+        row, col, edge = joined[_EDGE]
+        return SamplerOutput(
+            node=found[_NODE].node,
+            row=row,
+            col=col,
+            edge=edge,
+            num_sampled_nodes=found[_NODE].per_hop,
+            num_sampled_edges=per_hop[_EDGE],
+        )
+
+    def _num_neighbors(self, data, num_neighbors) -> dict[EdgeType, list[int]]:
+        known = data.edge_types if self.is_hetero else [_EDGE]
+        if not isinstance(num_neighbors, Mapping):
+            num_neighbors = dict.fromkeys(known, num_neighbors)
+        for kind, sizes in num_neighbors.items():
+            if kind not in known:
+                raise ValueError(
+                    f"'num_neighbors' names edge type {kind}, which the graph "
+                    f'lacks; it has {known}'
+                )
+            if not isinstance(sizes, Iterable):
+                raise ValueError(
+                    f"'num_neighbors' must be a list, a number a hop (got {sizes!r}); "
+                    f'for one hop write [{sizes!r}]'
+                )
+            if any(size < 0 for size in sizes):
+                raise ValueError(
+                    f"'num_neighbors' must not be negative (got {list(sizes)}); "
+                    f'to take a whole pool, give its size'
+                )
+        if len({len(sizes) for sizes in num_neighbors.values()}) > 1:
+            raise ValueError(
+                f"'num_neighbors' must name the same number of hops for every "
+                f'edge type (got {num_neighbors})'
+            )
+        return {kind: list(sizes) for kind, sizes in num_neighbors.items()}
+
+
+def _check_edges(name: str, stores: Mapping[EdgeType, EdgeStorage]) -> None:
+    for kind, store in stores.items():
+        if 'edge_index' not in store:
+            raise ValueError(
+                f"'data' must have an 'edge_index' of edges {kind} (got none); an "
+                f"'adj_t' is not read, so make one of it"
+            )
+    # A graph may go without the default; another name was meant to be there.
+    if name != WEIGHT_ATTR and not any(name in store for store in stores.values()):
+        known = sorted({key for store in stores.values() for key in store})
+        raise ValueError(
+            f"'weight_attr' names '{name}', which no edges have (they have "
+            f'{", ".join(known)})'
+        )
+
+
+class _Found:
+    """The nodes of one kind found so far, seeds first, numbered as found."""
+
+    def __init__(self, seeds: Tensor, num_nodes: int) -> None:
+        self.node = seeds
+        self.num_nodes = num_nodes
+        self.visited = 0
+        self.per_hop: list[int] = []
+
+    def frontier(self) -> tuple[Tensor, int]:
+        """Nodes not expanded yet, and the number of the first."""
+        first, self.visited = self.visited, len(self.node)
+        self.per_hop.append(len(self.node) - first)
+        return self.node[first:], first
+
+    def add(self, node: Tensor) -> Tensor:
+        """Numbers the given nodes; new ones come after those found before."""
+        new = node.unique()
+        self.node = torch.cat([self.node, new[~torch.isin(new, self.node)]])
+        # Seeds may repeat a node: its first number stands for all.
+        known, number = self.node.sort(stable=True)
+        return number[torch.searchsorted(known, node)]
