@@ -1,4 +1,4 @@
-"""Profiles: nodes with equal rows, compared once and dealt out again."""
+"""Nodes with equal rows: compared once, as a profile, and expanded afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agnn_pyg.base.randomness import random_bits
 if TYPE_CHECKING:
     import scipy.sparse
 
-# Members are dealt out in blocks of about so many edges.
+# Profiles are expanded in blocks of about so many edges.
 BLOCK_EDGES = 2**20
 
 
@@ -33,7 +33,7 @@ class Profiles(NamedTuple):
 
     @property
     def count(self) -> np.ndarray:
-        """Nodes of each group, :obj:`[P]`."""
+        """Size of each group, :obj:`[P]`."""
         return np.diff(self.ptr)
 
 
@@ -44,7 +44,7 @@ def group(matrix: scipy.sparse.csr_matrix) -> Profiles:
     matrix.eliminate_zeros()
     bits = matrix.data.astype(np.float64).view(np.int64)
     column = matrix.indices.astype(np.int64)
-    # Two sums of 53 random bits: unequal rows do not meet in both.
+    # Two sums of 53 random bits: unequal rows do not agree in both.
     one, two = (
         _row_sums(random_bits(column, bits ^ key), matrix.indptr)
         for key in (0, 1 << 62)
@@ -76,17 +76,17 @@ def _row_sums(value: np.ndarray, indptr: np.ndarray) -> np.ndarray:
 
 
 class Levels(NamedTuple):
-    """Which profiles a pool is filled from: L levels of equal weight, the best first.
+    """The profiles of candidate sets, in L levels of equal weight, the best first.
 
     Attributes:
-        row: The profile that each level is of, ascending, :obj:`[L]`.
-        weight: Its weight, :obj:`[L]`.
-        total: Nodes in it, without the one whose pool it is, :obj:`[L]`.
+        row: The profile whose candidates a level holds, ascending, :obj:`[L]`.
+        weight: The weight of a level, :obj:`[L]`.
+        total: Number of nodes in a level, without the target itself, :obj:`[L]`.
         take: How many of them fit, :obj:`[L]`.
-        base: Where it starts among :obj:`place`, :obj:`[L]`.
-        own: Where the row's own profile starts there, or -1, :obj:`[L]`.
+        base: Where a level starts among :obj:`place`, :obj:`[L]`.
+        own: Where the profile of the row starts there, or -1, :obj:`[L]`.
         profile: The profiles of all levels, one after the other.
-        place: Nodes ahead of each.
+        place: Number of nodes ahead of each profile.
     """
 
     row: np.ndarray
@@ -106,14 +106,14 @@ def levels(
     count: np.ndarray,
     size: int,
 ) -> Levels:
-    """Fills pools of so many nodes from profiles, in the order of their weights.
+    """Fills candidate sets with profiles, in the order of their weights.
 
     Args:
-        row: Whose pool, :obj:`[E]`.
-        profile: A profile that may be drawn from, :obj:`[E]`.
+        row: The profile whose candidate set is filled, :obj:`[E]`.
+        profile: A profile of candidates, :obj:`[E]`.
         weight: Its weight, positive; equal weights are ties, :obj:`[E]`.
         count: Nodes of each profile, :obj:`[P]`.
-        size: Of a pool.
+        size: Size of a candidate set.
     """
     order = np.lexsort((profile, -weight, row))
     row, profile, weight = row[order], profile[order], weight[order]
@@ -140,19 +140,19 @@ def levels(
     return Levels(*parts, profile, place)
 
 
-def deal(
+def expand(
     found: Levels, profiles: Profiles, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Deals pools to all nodes of the rows, in blocks of bounded size.
+    """Expands profiles to candidate sets of all nodes, in blocks of bounded size.
 
-    Of a level that fits only in part, a node gets a sample without replacement: its
-    nodes stand in a ring, which is cut into arcs of equal length from a random
-    start, and of each arc one is drawn. So each is as likely as any other, and no
-    matrix of nodes by ties is ever made.
+    Of a level that fits only in part, a node gets a sample without replacement: the
+    nodes of the level form a ring, which is cut into arcs of equal length from a random
+    start, and one node is drawn from each arc. So all are equally likely, without a
+    matrix of nodes by ties.
 
     Yields:
-        Nodes, the sizes of their pools, and the sources and weights of their edges,
-        one pool after the other.
+        Nodes, the sizes of their candidate sets, and the sources and weights of their
+        edges, one set after the other.
     """
     rows, first, levels_of = np.unique(found.row, return_index=True, return_counts=True)
     if not len(rows):
@@ -179,7 +179,7 @@ def _draw(
     profiles: Profiles,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Nodes of levels, each for the node of a place within its profile."""
+    """Nodes of levels, for the nodes at a place within their profile."""
     total, take = found.total[level], found.take[level]
     turn = (rng.random(len(level)) * total).astype(np.int64)
     own = found.own[level]
@@ -193,7 +193,7 @@ def _draw(
     place = low + (rng.random(len(arc)) * (high - low)).astype(np.int64) + turn
     place -= np.where(place >= total, total, 0)
     place += found.base[level]
-    place += place >= own  # leaves out the node itself
+    place += place >= own  # skips the node itself
     entry = found.place.searchsorted(place, side='right') - 1
     profile = found.profile[entry]
     return profiles.member[profiles.ptr[profile] + place - found.place[entry]]

@@ -1,4 +1,4 @@
-"""Proximities of nodes, and the candidate pools that they make."""
+"""Proximities of nodes, and the candidate sets that follow from them."""
 
 from __future__ import annotations
 
@@ -14,25 +14,30 @@ if TYPE_CHECKING:
 TIE_DECIMALS = 9
 
 
-# Up to so many nodes, all pairs are compared; beyond, pools are capped as well: so
-# that there are no more than so many edges, or so many a node.
-DENSE_NODES, POOL_EDGES, LEAST_CAP = 10_000, 5_000_000, 30
+# Up to so many nodes, all pairs are compared; beyond, candidate sets are capped as well:
+# at so many edges in all, or so many per node.
+DENSE_NODES, MAX_EDGES, LEAST_CAP = 10_000, 5_000_000, 30
 
 
-def pool_size(num_others: int, pool: float, max_pool: int) -> int:
-    """Candidates of a node that has so many others to choose from.
+def num_candidates(
+    num_others: int, candidate_fraction: float, max_candidates: int
+) -> int:
+    """Size of the candidate set of a node that has so many others to choose from.
 
     Raises:
-        ValueError: If :obj:`pool` is not in (0, 1], or :obj:`max_pool` not positive.
+        ValueError: If :obj:`candidate_fraction` is not in (0, 1], or
+            :obj:`max_candidates` is not positive.
     """
-    if not 0 < pool <= 1:
-        raise ValueError(f"'pool' must be a share in (0, 1] (got {pool})")
-    if max_pool < 1:
-        raise ValueError(f"'max_pool' must be at least 1 (got {max_pool})")
-    size = min(max(1, round(pool * num_others)), max_pool)
+    if not 0 < candidate_fraction <= 1:
+        raise ValueError(
+            f"'candidate_fraction' must be in (0, 1] (got {candidate_fraction})"
+        )
+    if max_candidates < 1:
+        raise ValueError(f"'max_candidates' must be at least 1 (got {max_candidates})")
+    size = min(max(1, round(candidate_fraction * num_others)), max_candidates)
     if num_others < DENSE_NODES:
         return size
-    return min(size, max(LEAST_CAP, POOL_EDGES // num_others))
+    return min(size, max(LEAST_CAP, MAX_EDGES // num_others))
 
 
 def proximity(
@@ -41,13 +46,14 @@ def proximity(
     ratings: scipy.sparse.csr_matrix | None = None,
     count: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draw weights :obj:`[rows, N]`: proximity above the row's lowest.
+    """Draw weights :obj:`[rows, N]`: proximity less the lowest of the row.
 
     Args:
         rows: The nodes that others are compared with.
         attributes: Normalised attributes of all nodes.
-        ratings: Their normalised ratings.
-        count: How often each is there; a node is compared with its doubles, too.
+        ratings: Normalised ratings of all nodes.
+        count: How many equal nodes a row stands for; a node is compared with those
+            equal to it, too.
     """
     other = rows[:, None] != np.arange(attributes.shape[0])
     if count is not None:
@@ -67,7 +73,7 @@ def proximity(
 def proximity_to(
     new: scipy.sparse.csr_matrix, attributes: scipy.sparse.csr_matrix
 ) -> np.ndarray:
-    """What :func:`proximity` gives each new row were it the only cold one added."""
+    """The weights of :func:`proximity` for new, cold rows, each added alone."""
     cosine = (new @ attributes.T).toarray()
     every = np.ones(cosine.shape, dtype=bool)
     return _draw_weight(_zscore(cosine, every), cosine > 0, every)
@@ -83,13 +89,13 @@ def candidates(
         weight: Draw weights, :obj:`[rows, N]`.
         size: Candidates of a node.
         tie_break: Numbers in [0, 1), the largest of which win at the edge of a
-            pool, :obj:`[rows, N]`.
+            candidate set, :obj:`[rows, N]`.
 
     Returns:
         Sources, targets and weights of the edges.
     """
     edge = np.partition(weight, -size, axis=1)[:, -size, None]
-    # Above the edge: all. On it: those that the lot falls on.
+    # Above the edge: all. On it: those that win the tie.
     key = np.where(weight > edge, 2.0, np.where(weight == edge, tie_break, -1.0))
     source = np.sort(np.argpartition(-key, size - 1, axis=1)[:, :size], axis=1)
     chosen = np.take_along_axis(weight, source, axis=1)
@@ -122,13 +128,13 @@ def _draw_weight(
     lowest = np.where(other, score, np.inf).min(axis=1, keepdims=True)
     weight = np.where(other, score - lowest, 0)
     # Where all others are equally close, they are equally good candidates,
-    # unless they share nothing at all with the node.
+    # unless they have nothing in common with the node.
     flat = weight.max(axis=1, keepdims=True) == 0
     return np.where(flat & related & other, 1.0, weight)
 
 
 def _zscore(value: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Standardises each row over its entries, each so often; 0 where never."""
+    """Standardises each row over its entries, each counted so often; 0 where never."""
     mask, total = count > 0, count.sum(axis=1, keepdims=True).clip(1)
     value = np.where(mask, value, 0)
     mean = (count * value).sum(1, keepdims=True) / total

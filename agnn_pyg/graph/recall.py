@@ -1,4 +1,4 @@
-"""What candidate pools have missed, against a comparison with all nodes."""
+"""Recall of candidate sets, against a comparison with all nodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BLOCK_ENTRIES = 2**22
 
 
-def pool_recall(
+def candidate_recall(
     graph: Data,
     attributes: TokenBags | scipy.sparse.csr_matrix,
     ratings: scipy.sparse.csr_matrix | None = None,
@@ -27,19 +27,19 @@ def pool_recall(
     num_nodes: int = 200,
     seed: int = 0,
 ) -> float:
-    r"""The share of the k nearest nodes that candidate pools hold (recall@k).
+    r"""The fraction of the k nearest nodes that candidate sets hold (recall@k).
 
     Nodes drawn at random are compared with all others. A candidate is among the
-    nearest if it is at least as close as the k-th of all; for a node that fewer
-    than k others have anything in common with, all of those are the nearest.
+    nearest if it is at least as close as the k-th of all. If fewer than k nodes have
+    anything in common with a node, all of those are the nearest.
 
     Args:
-        graph (Data): See :func:`~agnn_pyg.graph.build.attribute_graph`.
-        attributes (TokenBags or scipy.sparse.csr_matrix): What it was built from.
+        graph (Data): See :func:`~agnn_pyg.attribute_graph`.
+        attributes (TokenBags or scipy.sparse.csr_matrix): What the graph was built from.
         ratings (scipy.sparse.csr_matrix, optional): Likewise.
-        k (int, optional): Nearest nodes that are looked for. (default: :obj:`10`)
-        num_nodes (int, optional): Nodes to draw. (default: :obj:`200`)
-        seed (int, optional): Of the nodes drawn. (default: :obj:`0`)
+        k (int, optional): Number of nearest nodes. (default: :obj:`10`)
+        num_nodes (int, optional): Number of nodes drawn. (default: :obj:`200`)
+        seed (int, optional): Seed of the draw. (default: :obj:`0`)
 
     Raises:
         ValueError: If :obj:`k` or :obj:`num_nodes` is not positive, the seed is
@@ -53,7 +53,7 @@ def pool_recall(
             raise ValueError(f"'{name}' must be at least 1 (got {value})")
     if graph.num_nodes != total:
         raise ValueError(
-            f"'graph' must be of the {total} nodes of 'attributes' (got "
+            f"'graph' must have the {total} nodes of 'attributes' (got "
             f'{graph.num_nodes})'
         )
     parts = [normalize(attributes)]

@@ -1,4 +1,4 @@
-"""Candidate pools of large tables: sparse search, exact or approximate."""
+"""Candidate sets of many nodes: sparse search, exact or approximate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from agnn_pyg.graph.duplicates import Profiles, deal, group, levels, ragged
+from agnn_pyg.graph.duplicates import Profiles, expand, group, levels, ragged
 from agnn_pyg.graph.proximity import DENSE_NODES, TIE_DECIMALS, normalize, proximity
 
 if TYPE_CHECKING:
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 METHODS = ('auto', 'dense', 'exact', 'approximate')
 
-# An exact search takes a second for some 10^8 products of attributes that two nodes
-# share; up to so many of them it is as fast as an approximate one.
+# An exact search takes a second for some 10^8 products of common attributes of two
+# nodes; up to so many of them it is as fast as an approximate one.
 EXACT_PRODUCTS = 10**10
 
 # Profiles are searched, and pairs of them compared, in blocks of so many entries.
 BLOCK_ENTRIES = 2**22
 
-# Profiles that an approximate search finds for each, itself among them: at twice as
-# many it takes three times as long.
+# Profiles that an approximate search finds for each profile, including itself: twice as
+# many take three times as long.
 APPROXIMATE_NEIGHBORS = 31
 
-# Random signs that deviations are estimated with: with a standard error of some 6 %.
+# Random signs for the estimates of deviations: a standard error of some 6 %.
 SIGNS = 128
 
-# What is found for a block of profiles: whose, which others, and their weights.
+# Found for a block of profiles: the profile, a candidate, and its weight.
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def sparse_pools(
+def sparse_candidates(
     attributes: scipy.sparse.csr_matrix,
     ratings: scipy.sparse.csr_matrix | None,
     size: int,
@@ -43,15 +43,16 @@ def sparse_pools(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sources, targets and weights of the edges of a large attribute graph.
 
-    Nodes with equal rows are grouped, groups are searched, and their members dealt
-    out, see :mod:`~agnn_pyg.graph.duplicates`. Memory is that of the edges and of one block.
+    Nodes with equal rows are grouped, groups are searched, and expanded to their
+    members, see :mod:`~agnn_pyg.graph.duplicates`. Memory is that of the edges and of
+    one block.
 
     Args:
         attributes: Multi-hot attributes, :obj:`[N, num_tokens]`.
         ratings: Training ratings, :obj:`[N, M]`, if they count.
-        size: Candidates of a node.
-        method: See :func:`~agnn_pyg.graph.build.attribute_graph`, not :obj:`"dense"`.
-        seed: Of ties, deviations and the approximate index.
+        size: Size of a candidate set.
+        method: See :func:`~agnn_pyg.attribute_graph`, not :obj:`"dense"`.
+        seed: Seed of ties, deviations and the approximate index.
     """
     import scipy.sparse
 
@@ -63,7 +64,7 @@ def sparse_pools(
     weight = np.zeros(source.shape, dtype=np.float32)
     for row, profile, closeness in _search(parts, profiles, size, method, rng):
         found = levels(row, profile, closeness, profiles.count, size)
-        for node, count, drawn, drawn_weight in deal(found, profiles, rng):
+        for node, count, drawn, drawn_weight in expand(found, profiles, rng):
             at = np.repeat(node, count), ragged(np.zeros_like(count), count)
             source[at], weight[at] = drawn, drawn_weight
     kept = source >= 0
@@ -95,13 +96,13 @@ def _search(
 def _all_pairs(
     parts: list[scipy.sparse.csr_matrix], profiles: Profiles, size: int
 ) -> Iterator[Found]:
-    """Compares few profiles, as if all of their members were compared."""
+    """Compares all pairs of few profiles."""
     num_profiles = parts[0].shape[0]
     step = max(1, BLOCK_ENTRIES // num_profiles)
     for start in range(0, num_profiles, step):
         rows = np.arange(start, min(start + step, num_profiles))
         weight = proximity(rows, *parts, count=profiles.count)
-        # Of a profile's own members one is left out: the node itself.
+        # One more: a node is no candidate of its own.
         if size + 1 < num_profiles:
             edge = np.partition(weight, -size - 1, axis=1)[:, -size - 1, None]
             weight[weight < edge] = 0
@@ -112,20 +113,19 @@ def _all_pairs(
 class _Space(NamedTuple):
     r"""Vectors whose products are weights.
 
-    With :math:`\sigma` the deviations of a row's cosines, a node that shares
-    something weighs
+    With :math:`\sigma` the deviations of a row's cosines, a node that has something in
+    common weighs
 
     .. math::
         w_{ij} = \frac{\cos(\mathbf{a}_i, \mathbf{a}_j)}{\sigma_i} +
         \frac{\cos(\mathbf{r}_i, \mathbf{r}_j)}{\sigma'_i} + c_{ij}
 
-    more than one that shares nothing, where :math:`c_{ij} = \mu'_i / \sigma'_i` if
-    of the two only i is rated: nothing is known against j.
+    more than one that has nothing in common, where :math:`c_{ij} = \mu'_i /
+    \sigma'_i` if i is rated and j is not, else 0.
 
     Attributes:
         keys: Normalised rows, attributes and ratings side by side, :obj:`[P, T]`.
-        scale: What queries are multiplied with, :obj:`[P, 2]`: :math:`1 / \sigma`
-            of either part.
+        scale: Factors of the two parts of queries, :math:`1 / \sigma`, :obj:`[P, 2]`.
         split: The first column of the ratings.
         rated: True for profiles with ratings, :obj:`[P]`.
         bonus: :math:`c_{ij}` of an unrated profile j, :obj:`[P]`.
@@ -138,7 +138,7 @@ class _Space(NamedTuple):
     bonus: np.ndarray
 
     def scaled(self, rows: np.ndarray, scale: np.ndarray) -> scipy.sparse.csr_matrix:
-        """Rows of the keys, either part of each multiplied with its scale."""
+        """Rows of the keys, both parts multiplied with their scales."""
         chosen = self.keys[rows]
         part = (chosen.indices >= self.split).astype(np.int64)
         row = np.repeat(np.arange(len(rows)), np.diff(chosen.indptr))
@@ -176,15 +176,15 @@ def _moments(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Means of each profile's cosines with all other nodes, and 1 / deviations.
 
-    Means are exact. Variances are estimated by random projections, for there may be
+    Means are exact. Variances are estimated by random projections, since there may be
     as many cosines as pairs: with independent signs s, the expectation of
     (sum of s_j (cos_j - mean))^2 is the sum of (cos_j - mean)^2.
 
     Args:
         rows: Normalised rows, :obj:`[P, T]`.
-        profiles: How often each is there.
+        profiles: The groups of equal nodes.
         mask: The profiles that are compared, :obj:`[P]`.
-        rng: Draws the signs.
+        rng: Generator of the signs.
     """
     known = np.diff(rows.indptr) > 0
     others = max(1, (profiles.count * mask).sum() - 1)
@@ -205,10 +205,9 @@ def _moments(
 
 
 def _exact(space: _Space, size: int, seed: int) -> Iterator[Found]:
-    """The largest products of all, of rated and of unrated profiles apart."""
+    """The largest products, among rated and among unrated profiles separately."""
     topn = _library('sparse_dot_topn', 'exact').sp_matmul_topn
-    # Where products tie, the library keeps those it meets first: a random order
-    # favours nobody.
+    # Where products tie, the library keeps those that come first: in a random order.
     order = np.random.default_rng(seed).permutation(len(space.rated))
     groups = [order[space.rated[order]], order[~space.rated[order]]]
     keys = [(chosen, space.keys[chosen].T.tocsr()) for chosen in groups if len(chosen)]
@@ -227,11 +226,11 @@ def _exact(space: _Space, size: int, seed: int) -> Iterator[Found]:
 
 
 def _approximate(space: _Space, seed: int) -> Iterator[Found]:
-    """What nearest-neighbour descent finds, compared exactly."""
+    """The results of nearest-neighbour descent, with exact weights."""
     descent = _library('pynndescent', 'approximate').NNDescent
     import numba
 
-    # One scale for all in place of one a row, or distances would not be any.
+    # One scale for all in place of one per row, or it would be no distance.
     scale = np.ones(2)
     scale[0] = space.scale[:, 0].mean()
     if space.rated.any():
@@ -271,7 +270,7 @@ def _library(name: str, method: str):
         return importlib.import_module(name)
     except ImportError as error:
         raise ValueError(
-            f"A graph of so many nodes by an '{method}' search needs "
-            f"{name.replace('_', '-')}: pip install 'coldstart-pyg[scale]', or pass "
-            f'\'method="dense"\', which compares all pairs'
+            f"'method' {method!r} needs the library {name.replace('_', '-')}; pip "
+            f"install 'coldstart-pyg[scale]', or pass method='dense', which compares "
+            f'all pairs'
         ) from error

@@ -5,30 +5,30 @@ import pytest
 import scipy.sparse
 import scipy.stats
 
-from agnn_pyg.graph import duplicates as profiles_module
-from agnn_pyg.graph.duplicates import deal, group, levels
+from agnn_pyg.graph import duplicates
+from agnn_pyg.graph.duplicates import expand, group, levels
 
 
 def rows_of(values):
     return scipy.sparse.csr_matrix(np.array(values, dtype=float))
 
 
-def dealt(row, profile, weight, profiles, size, seed=0):
-    """The pool of each node, as a dictionary from candidate to weight."""
+def expanded(row, profile, weight, profiles, size, seed=0):
+    """The candidate set of each node, as a dictionary from candidate to weight."""
     found = levels(
         *(np.array(part) for part in (row, profile, weight)), profiles.count, size
     )
-    pools = {}
-    for nodes, counts, source, weights in deal(
+    found_sets = {}
+    for nodes, counts, source, weights in expand(
         found, profiles, np.random.default_rng(seed)
     ):
         ends = counts.cumsum()
         for node, end, count in zip(nodes, ends, counts, strict=True):
             part = slice(end - count, end)
-            assert node not in pools
-            pools[node] = dict(zip(source[part], weights[part], strict=True))
-            assert len(pools[node]) == count  # nobody twice
-    return pools
+            assert node not in found_sets
+            found_sets[node] = dict(zip(source[part], weights[part], strict=True))
+            assert len(found_sets[node]) == count  # no repeats
+    return found_sets
 
 
 def test_equal_rows_are_grouped_in_the_order_of_their_first_nodes():
@@ -44,7 +44,7 @@ def test_equal_rows_are_grouped_in_the_order_of_their_first_nodes():
     assert found.count.sum() == 300
 
 
-def test_how_a_row_is_written_does_not_matter():
+def test_rows_are_compared_by_value():
     # The same row: out of order, in two parts, and with a zero that is stored.
     data = [1.0, 2, 2, 1, 1.5, 0.5, 1, 0]
     indices = [0, 3, 3, 0, 3, 3, 0, 1]
@@ -54,13 +54,13 @@ def test_how_a_row_is_written_does_not_matter():
 
 
 def test_better_levels_are_filled_first():
-    # Profiles of 1, 2, 3 and 1 nodes; all is seen from profile 0.
+    # Profiles of 1, 2, 3 and 1 nodes; candidates of profile 0.
     profiles = group(rows_of([[1], [2], [3], [2], [3], [3], [4]]))
-    pool = dealt([0] * 4, [2, 1, 0, 3], [0.5, 0.8, 1, 0.2], profiles, 4)[0]
-    assert {1: 0.8, 3: 0.8}.items() <= pool.items()
-    assert sorted(pool.values()) == [0.5, 0.5, 0.8, 0.8]
-    assert dealt([0], [0], [1.0], profiles, 4) == {}
-    assert set(dealt([0] * 2, [3, 1], [1.0, 0.5], profiles, 1)[0]) == {6}
+    candidates = expanded([0] * 4, [2, 1, 0, 3], [0.5, 0.8, 1, 0.2], profiles, 4)[0]
+    assert {1: 0.8, 3: 0.8}.items() <= candidates.items()
+    assert sorted(candidates.values()) == [0.5, 0.5, 0.8, 0.8]
+    assert expanded([0], [0], [1.0], profiles, 4) == {}
+    assert set(expanded([0] * 2, [3, 1], [1.0, 0.5], profiles, 1)[0]) == {6}
 
 
 def test_a_node_is_never_its_own_candidate():
@@ -68,35 +68,35 @@ def test_a_node_is_never_its_own_candidate():
     row, profile = [0, 0, 1, 1], [0, 1, 1, 0]
     for seed in range(5):
         for size in (1, 2, 3, 4):
-            pools = dealt(row, profile, [1, 0.5, 1, 0.5], profiles, size, seed)
-            assert all(node not in pool for node, pool in pools.items())
-            assert all(len(pool) == size for pool in pools.values())
+            found_sets = expanded(row, profile, [1, 0.5, 1, 0.5], profiles, size, seed)
+            assert all(node not in candidates for node, candidates in found_sets.items())
+            assert all(len(candidates) == size for candidates in found_sets.values())
             if size > 1:  # others of the own profile come first
-                assert pools[1][4] == pools[4][1] == 1
-            assert set(pools[0]) & {2, 3} == ({2, 3} if size > 1 else set(pools[0]))
+                assert found_sets[1][4] == found_sets[4][1] == 1
+            assert set(found_sets[0]) & {2, 3} == ({2, 3} if size > 1 else set(found_sets[0]))
 
 
-def test_a_level_that_fits_in_part_is_drawn_from_evenly():
+def test_a_level_that_fits_in_part_is_sampled_evenly():
     # Of node 0's seven others in two tied profiles, three fit.
     profiles = group(rows_of([[1], [1], [2], [1], [2], [1], [1], [1]]))
     count = Counter()
     for seed in range(1500):
-        pools = dealt([0, 0], [0, 1], [1, 1], profiles, 3, seed)
-        count.update(pools[0])
+        found_sets = expanded([0, 0], [0, 1], [1, 1], profiles, 3, seed)
+        count.update(found_sets[0])
     assert sorted(count) == list(range(1, 8))
     assert scipy.stats.chisquare(list(count.values())).pvalue > 1e-3
 
 
 @pytest.mark.parametrize('edges', [1, 7, 50])
 def test_blocks_hold_all_nodes_once(edges, monkeypatch):
-    monkeypatch.setattr(profiles_module, 'BLOCK_EDGES', edges)
+    monkeypatch.setattr(duplicates, 'BLOCK_EDGES', edges)
     profiles = group(rows_of([[i % 3] for i in range(30)]))
     row, profile = np.divmod(np.arange(9), 3)
-    pools = dealt(row, profile, np.where(row == profile, 1.0, 0.5), profiles, 12)
-    assert sorted(pools) == list(range(30))
-    for node, pool in pools.items():
-        assert sum(weight == 1 for weight in pool.values()) == 9
-        assert {n for n, w in pool.items() if w == 1} == {
+    found_sets = expanded(row, profile, np.where(row == profile, 1.0, 0.5), profiles, 12)
+    assert sorted(found_sets) == list(range(30))
+    for node, candidates in found_sets.items():
+        assert sum(weight == 1 for weight in candidates.values()) == 9
+        assert {n for n, w in candidates.items() if w == 1} == {
             other for other in range(node % 3, 30, 3) if other != node
         }
-        assert len(pool) == 12
+        assert len(candidates) == 12

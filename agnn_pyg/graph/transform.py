@@ -1,0 +1,178 @@
+"""The transform that adds attribute k-NN edges to a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+from torch_geometric.data.datapipes import functional_transform
+from torch_geometric.data.storage import NodeStorage
+from torch_geometric.transforms import BaseTransform
+from torch_geometric.typing import EdgeType, NodeType
+
+from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.graph.build import attribute_graph
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+
+@functional_transform('add_attribute_knn')
+class AddAttributeKNN(BaseTransform):
+    r"""Adds the candidate neighbours of every node to a heterogeneous graph.
+
+    For each node type :obj:`t` with features, edges :obj:`(t, 'attribute_knn', t)` from
+    the nodes closest by attributes, see :func:`~agnn_pyg.attribute_graph`, with their
+    proximity as :obj:`edge_weight`. For both ends of :obj:`rated` edges,
+    additionally :obj:`cold`, a mask of the nodes without such edges, and with
+    :obj:`rating_knn` edges :obj:`(t, 'rating_knn', t)` from the nodes closest by
+    attributes and ratings: these are for warm nodes.
+
+    Features :obj:`x` are dense (a floating dtype, :obj:`[N, F]`) or token ids
+    (:obj:`int64`, :obj:`[N, F]`, padded with 0), optionally with weights
+    :obj:`x_weight`.
+
+    .. code-block:: python
+
+        data = AddAttributeKNN(rated=('user', 'rates', 'movie'))(data)
+
+    Args:
+        rated (tuple, optional): The edge type of the training ratings.
+            (default: :obj:`None`)
+        rating_attr (str, optional): The edge attribute with the ratings.
+            (default: :obj:`"rating"`)
+        rating_knn (bool, optional): Add :obj:`rating_knn` edges where :obj:`rated` is
+            given. (default: :obj:`True`)
+        node_types (sequence, optional): Node types to compare the nodes of.
+            (default: those with features)
+        features (dict, optional): By node type what its nodes are compared by, if not
+            by :obj:`x`: a tensor, :class:`~agnn_pyg.TokenBags` or a sparse matrix.
+        candidate_fraction (float, optional): See :func:`~agnn_pyg.attribute_graph`.
+            (default: :obj:`0.05`)
+        max_candidates (int, optional): See there. (default: :obj:`500`)
+        method (str, optional): See there. (default: :obj:`"auto"`)
+        seed (int, optional): Seed of the tie-breaking. (default: :obj:`0`)
+
+    Raises:
+        ValueError: If there are no features, a rating is repeated, not finite or
+            outside of the graph, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        rated: EdgeType | None = None,
+        rating_attr: str = 'rating',
+        rating_knn: bool = True,
+        node_types: Sequence[NodeType] | None = None,
+        features: Mapping[NodeType, object] | None = None,
+        candidate_fraction: float = 0.05,
+        max_candidates: int = 500,
+        method: str = 'auto',
+        seed: int = 0,
+    ) -> None:
+        self.rated, self.rating_attr, self.rating_knn = rated, rating_attr, rating_knn
+        self.node_types, self.features = node_types, features or {}
+        self.options = {
+            'candidate_fraction': candidate_fraction,
+            'max_candidates': max_candidates,
+            'method': method,
+            'seed': seed,
+        }
+
+    def forward(self, data: HeteroData) -> HeteroData:
+        kinds = self.node_types
+        if kinds is None:
+            kinds = [t for t in data.node_types if 'x' in data[t] or t in self.features]
+        if not kinds:
+            raise ValueError("'data' must have node features 'x' (got none)")
+        ratings = {} if self.rated is None else self._ratings(data)
+        for name, matrix in ratings.items():
+            data[name].cold = torch.from_numpy(np.diff(matrix.indptr) == 0)
+        for name in kinds:
+            attributes = self.features.get(name)
+            attributes = _matrix(data[name] if attributes is None else attributes)
+            graphs = {'attribute_knn': attribute_graph(attributes, **self.options)}
+            if self.rating_knn and name in ratings:
+                graphs['rating_knn'] = attribute_graph(
+                    attributes, ratings[name], **self.options
+                )
+            for relation, graph in graphs.items():
+                data[name, relation, name].edge_index = graph.edge_index
+                data[name, relation, name].edge_weight = graph.edge_weight
+        return data
+
+    def _ratings(self, data: HeteroData) -> dict[NodeType, scipy.sparse.csr_matrix]:
+        """Ratings by end, a row per node."""
+        import scipy.sparse
+
+        store = data[self.rated]
+        rating = store.get(self.rating_attr)
+        if rating is None or 'edge_index' not in store:
+            raise ValueError(
+                f"'data' must have 'edge_index' and '{self.rating_attr}' of edges "
+                f'{self.rated} (got {list(store.keys())})'
+            )
+        one, _, other = self.rated
+        size = data[one].num_nodes, data[other].num_nodes
+        check_ratings(store.edge_index, rating, dict(zip((one, other), size)))
+        pairs = store.edge_index.cpu().numpy()
+        entries = (rating.double().cpu().numpy(), (pairs[0], pairs[1]))
+        matrix = scipy.sparse.csr_matrix(entries, shape=size)
+        return {one: matrix, other: matrix.T.tocsr()}
+
+
+def check_ratings(
+    edge_index: Tensor, rating: Tensor, num_nodes: Mapping[NodeType, int]
+) -> None:
+    """Raises ``ValueError`` unless ratings are finite, of nodes, and of distinct pairs."""
+    if edge_index.dim() != 2 or list(edge_index.size()) != [2, len(rating)]:
+        raise ValueError(
+            f"'edge_index' of ratings must have size [2, {len(rating)}], a column per "
+            f'rating (got {list(edge_index.size())})'
+        )
+    if not len(rating):
+        raise ValueError("'rating' is empty; there is nothing to train on")
+    for (name, bound), index in zip(num_nodes.items(), edge_index, strict=True):
+        low, high = int(index.min()), int(index.max())
+        if low < 0 or high >= bound:
+            raise ValueError(
+                f"'edge_index' of ratings points to {name} {low if low < 0 else high}, "
+                f'but there are {name}s 0 to {bound - 1}'
+            )
+    if not torch.isfinite(rating).all():
+        raise ValueError("'rating' holds NaN or infinite values; drop those rows")
+    (one, _), (other, size) = num_nodes.items()
+    pair = (edge_index[0].long() * size + edge_index[1]).sort().values
+    repeated = pair[1:][pair[1:] == pair[:-1]]
+    if len(repeated):
+        first = int(repeated[0])
+        raise ValueError(
+            f"'edge_index' of ratings lists the pair of {one} {first // size} and "
+            f'{other} {first % size} more than once; aggregate repeated ratings first'
+        )
+
+
+def _matrix(features: object) -> scipy.sparse.csr_matrix:
+    """Features as a sparse matrix, a row per node."""
+    import scipy.sparse
+
+    weight = None
+    if isinstance(features, NodeStorage):
+        features, weight = features.x, features.get('x_weight')
+    if isinstance(features, TokenBags):
+        return features.multi_hot()
+    if not isinstance(features, Tensor):
+        return scipy.sparse.csr_matrix(features)
+    features = features.cpu()
+    if features.is_floating_point():
+        return scipy.sparse.csr_matrix(features.double().numpy())
+    row, slot = (features > 0).nonzero(as_tuple=True)
+    token = features[row, slot]
+    entry = torch.ones(len(row)) if weight is None else weight.cpu()[row, slot]
+    shape = len(features), int(features.max()) + 1
+    coordinates = (row.numpy(), token.numpy())
+    return scipy.sparse.csr_matrix((entry.double().numpy(), coordinates), shape=shape)

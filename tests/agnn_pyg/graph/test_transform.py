@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from torch_geometric.data import HeteroData
+from torch_geometric.transforms import Compose, ToUndirected
+
+from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.graph.build import attribute_graph
+from agnn_pyg.graph.transform import AddAttributeKNN
+
+RATES = ('user', 'rates', 'item')
+
+
+def assert_same_graph(one, other):
+    assert torch.equal(one.edge_index, other.edge_index)
+    assert torch.equal(one.edge_weight, other.edge_weight)
+
+
+def test_candidates_are_those_of_attribute_graphs(
+    tiny_graph, tiny_attributes, tiny_pairs
+):
+    (user, item), rating = tiny_pairs
+    matrix = np.zeros((12, 15))
+    matrix[user, item] = rating
+    for side, ratings in (('user', matrix), ('item', matrix.T)):
+        options = {'candidate_fraction': 0.5}
+        ratings = scipy.sparse.csr_matrix(ratings)
+        attributes = tiny_attributes[side]
+        plain = attribute_graph(attributes, **options)
+        rated = attribute_graph(attributes, ratings, **options)
+        assert_same_graph(tiny_graph[side, 'attribute_knn', side], plain)
+        assert_same_graph(tiny_graph[side, 'rating_knn', side], rated)
+    assert tiny_graph['user'].cold.nonzero().flatten().tolist() == [10, 11]
+    assert tiny_graph['item'].cold.nonzero().flatten().tolist() == [13, 14]
+    assert tiny_graph.validate()
+
+
+def three_kinds():
+    """The same features as dense numbers, as token ids, and with weights."""
+    dense = (torch.rand(8, 5, generator=torch.Generator().manual_seed(0)) > 0.5) * 1.0
+    data = HeteroData()
+    data['dense'].x = dense
+    token = torch.arange(1, 6).expand(8, 5)
+    data['ids'].x = token * dense.long()
+    data['weighted'].x, data['weighted'].x_weight = token, dense
+    data['bare'].num_nodes = 4
+    return data
+
+
+def test_features_are_dense_or_tokens():
+    given = three_kinds()
+    data = AddAttributeKNN(candidate_fraction=0.4)(given)
+    graphs = {
+        name: data[name, 'attribute_knn', name] for name in ('dense', 'ids', 'weighted')
+    }
+    for graph in graphs.values():
+        assert_same_graph(graph, graphs['dense'])
+    assert data.edge_types == [(n, 'attribute_knn', n) for n in graphs]
+    # The given graph stays as it is, and node types can be chosen.
+    assert not given.edge_types
+    data = AddAttributeKNN(node_types=['ids'])(given)
+    assert data.edge_types == [('ids', 'attribute_knn', 'ids')]
+
+
+def rated(index, rating, **kwargs):
+    data = HeteroData()
+    data['user'].x, data['item'].x = torch.eye(3), torch.ones(4, 2)
+    data[RATES].edge_index, data[RATES].rating = index, rating
+    return AddAttributeKNN(RATES, **kwargs)(data)
+
+
+def test_options():
+    index, rating = torch.tensor([[0, 1], [3, 3]]), torch.tensor([5, 1])
+    data = rated(index, rating, rating_knn=False)
+    assert [kind[1] for kind in data.edge_types] == ['rates', *2 * ['attribute_knn']]
+    assert data['item'].cold.tolist() == [True, True, True, False]
+    same = TokenBags(
+        torch.ones(3, 1).long(), torch.ones(3, 1), torch.tensor([False, True])
+    )
+    data = rated(index, rating, features={'user': same}, candidate_fraction=1.0)
+    # By `x`, users have nothing in common.
+    assert data['user', 'attribute_knn', 'user'].edge_index.size(1) == 6
+    composed = Compose([ToUndirected(), AddAttributeKNN(RATES)])
+    assert ('item', 'rating_knn', 'item') in composed(data).edge_types
+
+
+@pytest.mark.parametrize(
+    ('index', 'rating', 'match'),
+    [
+        ([[0, 3], [0, 0]], [1.0, 2.0], 'user 3'),
+        ([[0, 0], [4, 0]], [1.0, 2.0], 'item 4'),
+        ([[0, -1], [0, 0]], [1.0, 2.0], 'user -1'),
+        ([[0, 1], [0, 0]], [1.0], r"'edge_index'.*\[2, 2\]"),
+        ([0, 1], [1.0, 2.0], r"'edge_index'.*\[2\]"),
+        ([[0, 1], [0, 0]], [1.0, float('nan')], "'rating'.*NaN"),
+        ([[0, 1], [0, 0]], [1.0, float('inf')], "'rating'.*infinite"),
+        ([[], []], [], "'rating'.*empty"),
+        ([[0, 2, 2], [1, 1, 1]], [1.0, 2.0, 3.0], 'user 2 and item 1'),
+    ],
+)
+def test_bad_ratings(index, rating, match):
+    index, rating = torch.tensor(index), torch.tensor(rating)
+    with pytest.raises(ValueError, match=match):
+        rated(index if index.numel() else index.long(), rating)
+
+
+def test_missing_features_and_ratings_are_named():
+    bare = HeteroData()
+    bare['user'].num_nodes = 3
+    with pytest.raises(ValueError, match="'x'"):
+        AddAttributeKNN()(bare)
+    data = three_kinds()
+    data['ids', 'rates', 'dense'].edge_index = torch.tensor([[0], [1]])
+    with pytest.raises(ValueError, match="'stars'"):
+        AddAttributeKNN(('ids', 'rates', 'dense'), rating_attr='stars')(data)
