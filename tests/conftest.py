@@ -137,9 +137,36 @@ def tiny_attributes(tiny_frames):
 
 @pytest.fixture(scope='session')
 def tiny_graph(tiny_attributes, tiny_pairs):
-    """The rating graph of these tables, with pools of 6 and 7 candidates."""
-    from agnn_pyg.graph.build import rating_graph
+    """The graph of these tables, with candidate sets of 6 and 7 nodes."""
+    from torch_geometric.data import HeteroData
 
-    return rating_graph(
-        tiny_attributes['user'], tiny_attributes['item'], *tiny_pairs, pool=0.5
+    from agnn_pyg.graph.transform import AddAttributeKNN
+
+    rates = ('user', 'rates', 'item')
+    data = HeteroData()
+    for side, bags in tiny_attributes.items():
+        data[side].x, data[side].x_weight = bags.index, bags.weight
+    data[rates].edge_index, data[rates].rating = tiny_pairs
+    transform = AddAttributeKNN(
+        rates, features=tiny_attributes, candidate_fraction=0.5
     )
+    return transform(data)
+
+
+@pytest.fixture
+def tiny_model(tiny_attributes):
+    """Makes a model of this graph; no parameter of it is zero."""
+    from agnn_pyg.model import AGNN
+
+    def make(**kwargs):
+        torch.manual_seed(0)
+        kinds = [(side, 'rating_knn', side) for side in tiny_attributes]
+        tokens = {s: bags.num_tokens for s, bags in tiny_attributes.items()}
+        options = {'channels': 4, 'hidden_channels': 5, 'mean': 3.5} | kwargs
+        model = AGNN({'user': 12, 'item': 15}, tokens, kinds, **options).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += 0.2 * torch.randn(parameter.size())
+        return model
+
+    return make

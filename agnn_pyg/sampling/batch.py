@@ -6,53 +6,85 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch_geometric.data import HeteroData
+from torch_geometric.typing import EdgeType, NodeType
 
-
-class NodeBatch(NamedTuple):
-    r"""The nodes of one side that a batch needs: T targets, then neighbours.
-
-    Attributes:
-        n_id: Row numbers in the table of this side, :obj:`[N]`.
-        attr: Their attribute tokens, :obj:`[N, F]`.
-        attr_weight: The weights of the tokens, :obj:`[N, F]`.
-        cold: True where preference and bias must be generated, :obj:`[N]`.
-        edge_index: Edges neighbour :math:`\rightarrow` target as positions in
-            :obj:`n_id`, :obj:`[2, E]`.
-        num_targets: T.
-    """
-
-    n_id: Tensor
-    attr: Tensor
-    attr_weight: Tensor
-    cold: Tensor
-    edge_index: Tensor
-    num_targets: int
-
-    def to(self, device: torch.device | str) -> NodeBatch:
-        return NodeBatch(*(t.to(device) for t in self[:-1]), self.num_targets)
+from agnn_pyg.nn.bi_interaction import Features
 
 
 class RatingBatch(NamedTuple):
-    """B pairs to rate.
+    r"""B pairs to rate, with the nodes and edges that their prediction needs.
+
+    Of each node type, the T nodes of the pairs come first (the *targets*), then their
+    neighbours. All fields but the last are the arguments of
+    :meth:`AGNN.forward <agnn_pyg.AGNN.forward>`.
 
     Attributes:
-        user: The users of the pairs.
-        item: The items of the pairs.
-        edge_label_index: The pairs, as positions among the targets of either
-            side, :obj:`[2, B]`.
-        edge_label: Their ratings, :obj:`[B]`, if known.
+        x_dict: Features by node type.
+        edge_index_dict: Edges neighbour :math:`\rightarrow` target by edge type.
+        edge_label_index: The pairs, as positions among the nodes, :obj:`[2, B]`.
+        cold_dict: True for nodes whose preference and bias are generated, :obj:`[N]`.
+        n_id_dict: Global ids of the nodes, :obj:`[N]`.
+        num_targets_dict: T.
+        edge_label: Ratings of the pairs, :obj:`[B]`, if they are known.
     """
 
-    user: NodeBatch
-    item: NodeBatch
+    x_dict: dict[NodeType, Features]
+    edge_index_dict: dict[EdgeType, Tensor]
     edge_label_index: Tensor
-    edge_label: Tensor | None
+    cold_dict: dict[NodeType, Tensor] | None = None
+    n_id_dict: dict[NodeType, Tensor] | None = None
+    num_targets_dict: dict[NodeType, int] | None = None
+    edge_label: Tensor | None = None
+
+    @classmethod
+    def from_data(cls, data: HeteroData | RatingBatch) -> RatingBatch:
+        """Reads a batch of PyG's :class:`~torch_geometric.loader.LinkNeighborLoader`,
+        or a whole graph.
+
+        Features are read from :obj:`x` (and :obj:`x_weight`, the weights of token ids),
+        coldness from :obj:`cold`, the pairs from the one edge type that has
+        an :obj:`edge_label_index`.
+
+        Raises:
+            ValueError: If no edge type has an :obj:`edge_label_index`, or several have.
+        """
+        if isinstance(data, cls):
+            return data
+        rated = [kind for kind in data.edge_types if 'edge_label_index' in data[kind]]
+        if len(rated) != 1:
+            raise ValueError(
+                f"One edge type of a batch must have an 'edge_label_index' (got {rated})"
+            )
+        stores = {kind: data[kind] for kind in data.node_types}
+        return cls(
+            {
+                kind: (store.x, store.x_weight) if 'x_weight' in store else store.x
+                for kind, store in stores.items()
+                if 'x' in store
+            },
+            data.edge_index_dict,
+            data[rated[0]].edge_label_index,
+            *(
+                {kind: store[key] for kind, store in stores.items() if key in store}
+                for key in ('cold', 'n_id')
+            ),
+            {
+                kind: store.num_sampled_nodes[0]
+                for kind, store in stores.items()
+                # With more than one hop, neighbours have neighbours.
+                if len(store.get('num_sampled_nodes') or ()) == 2
+            },
+            data[rated[0]].get('edge_label'),
+        )
 
     def to(self, device: torch.device | str) -> RatingBatch:
-        label = self.edge_label
-        return RatingBatch(
-            self.user.to(device),
-            self.item.to(device),
-            self.edge_label_index.to(device),
-            label if label is None else label.to(device),
-        )
+        return RatingBatch(*(_to(part, device) for part in self))
+
+
+def _to(part, device):
+    if isinstance(part, Tensor):
+        return part.to(device)
+    if isinstance(part, dict):
+        return {key: _to(value, device) for key, value in part.items()}
+    return tuple(_to(p, device) for p in part) if isinstance(part, tuple) else part

@@ -1,89 +1,240 @@
-"""The nodes of one side of rated pairs: draws their neighbours, assembles batches."""
+"""Nodes of one type for batches: their features, their candidates, their neighbours."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import HeteroData
+from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.base.randomness import random_bits, salted
-from agnn_pyg.sampling.batch import NodeBatch
-from agnn_pyg.sampling.draw import CandidatePool
+from agnn_pyg.nn.bi_interaction import Features
+from agnn_pyg.sampling.draw import CandidateSets
 
-# Of so many numbers or more for each node that is asked for, nodes are sorted
-# rather than looked for.
-FEW = 32
+# Where there are so many times as many nodes as a batch has, the nodes of the batch are
+# sorted rather than looked up in a mask of all nodes.
+SPARSE = 32
 
 
-class Side:
-    """Draws neighbours once an epoch, and assembles blocks of batches.
+def knn_edge_types(data: HeteroData, node_type: NodeType) -> list[EdgeType]:
+    """Edge types of the candidate sets of warm nodes and of cold nodes, in this order.
+
+    Warm nodes have :obj:`rating_knn` edges where the graph has any, cold nodes
+    :obj:`attribute_knn` edges.
+    """
+    kinds = [(node_type, f'{name}_knn', node_type) for name in ('rating', 'attribute')]
+    return [kind for kind in kinds if kind in data.edge_types]
+
+
+class _Part(NamedTuple):
+    """Nodes start, start + 1, ... of a :class:`NodeSource`."""
+
+    start: int
+    x: tuple[Tensor, ...]
+    cold: Tensor
+    candidates: dict[EdgeType, CandidateSets]
+
+
+class NodeSource:
+    """What batches read of the nodes of one type.
 
     Args:
-        graph (HeteroData): See :func:`~agnn_pyg.graph.build.rating_graph`.
-        side (str): :obj:`"user"` or :obj:`"item"`.
-        asked (Tensor): The nodes that batches are of, in any order and repeated or
-            not: no others draw neighbours.
-        num_neighbors (int): Neighbours a node.
-        cold_rate (float): Share of warm nodes that are treated as cold.
-        seed (int): Of all draws.
+        x (tuple): Tensors of node features, a row a node.
+        cold (Tensor): True for nodes that were not trained on, :obj:`[N]`.
+        candidates (dict): Candidate sets by edge type.
     """
 
     def __init__(
         self,
-        graph: HeteroData,
-        side: str,
-        asked: Tensor,
+        x: tuple[Tensor, ...],
+        cold: Tensor,
+        candidates: dict[EdgeType, CandidateSets],
+    ) -> None:
+        self._parts = [_Part(0, x, cold, candidates)]
+        self.num_nodes = len(cold)
+
+    @classmethod
+    def from_data(cls, data: HeteroData, node_type: NodeType) -> NodeSource:
+        """Reads a graph with edges of :class:`~agnn_pyg.AddAttributeKNN`."""
+        store = data[node_type]
+        cold = store.get('cold')
+        if cold is None:
+            cold = torch.zeros(store.num_nodes, dtype=torch.bool)
+        x = (store.x, store.x_weight) if 'x_weight' in store else (store.x,)
+        candidates = {
+            kind: CandidateSets(
+                data[kind].edge_index, data[kind].get('edge_weight'), store.num_nodes
+            )
+            for kind in knn_edge_types(data, node_type)
+        }
+        return cls(x, cold, candidates)
+
+    @property
+    def edge_types(self) -> list[EdgeType]:
+        return list(self._parts[0].candidates)
+
+    def add_cold_nodes(
+        self, x: tuple[Tensor, ...], edge_index: Tensor, edge_weight: Tensor
+    ) -> NodeSource:
+        """A source with more nodes, all cold; this one stays as it is.
+
+        The new nodes share the tensors of the old ones. What they draw depends on their
+        candidates alone: nodes with equal candidate sets draw equal neighbours.
+
+        Args:
+            x: Features of the new nodes.
+            edge_index: Edges old node → new node, the new ones numbered from 0.
+            edge_weight: Their weights.
+        """
+        first = self._parts[0]
+        new = {}
+        for kind, sets in first.candidates.items():
+            # Beyond the counters of the edges of the graph, which are positions.
+            counter = edge_index[0] + len(sets.source)
+            new[kind] = CandidateSets(edge_index, edge_weight, len(x[0]), counter)
+        cold = torch.ones(len(x[0]), dtype=torch.bool)
+        other = NodeSource(first.x, first.cold, first.candidates)
+        other._parts = [*self._parts, _Part(self.num_nodes, x, cold, new)]
+        other.num_nodes = self.num_nodes + len(cold)
+        return other
+
+    def features(self, node: Tensor) -> tuple[Tensor, ...]:
+        """Features of some nodes."""
+        if len(self._parts) == 1:
+            return tuple(x.index_select(0, node) for x in self._parts[0].x)
+        return tuple(
+            self._gather(node, [part.x[k] for part in self._parts])
+            for k in range(len(self._parts[0].x))
+        )
+
+    def is_cold(self, node: Tensor) -> Tensor:
+        """A new mask of the cold ones among some nodes."""
+        if len(self._parts) == 1:
+            return self._parts[0].cold.index_select(0, node)
+        return self._gather(node, [part.cold for part in self._parts])
+
+    def draw(
+        self, kind: EdgeType, node: Tensor, size: int, seed: int, epoch: int
+    ) -> Tensor:
+        """Draws neighbours, :obj:`[n, size]`, -1 past the end of a small set."""
+        seed = salted(seed, *kind)
+        neighbor = node.new_full((len(node), size), -1)
+        for row, part in self._by_part(node):
+            sets = part.candidates[kind]
+            slot = sets.draw(node[row] - part.start, size, seed, epoch)
+            drawn = slot.clone()
+            drawn[slot >= 0] = sets.source[slot[slot >= 0]]
+            neighbor[row] = drawn
+        return neighbor
+
+    def proximity(self, kind: EdgeType, node: int) -> tuple[Tensor, Tensor]:
+        """The candidates of one node and their weights."""
+        ((_, part),) = self._by_part(torch.tensor([node]))
+        sets = part.candidates[kind]
+        own = slice(*sets.ptr[node - part.start :][:2].tolist())
+        return sets.source[own], sets.weight[own]
+
+    def _by_part(self, node: Tensor) -> Iterator[tuple[Tensor | slice, _Part]]:
+        if len(self._parts) == 1:
+            yield slice(None), self._parts[0]
+            return
+        for part in self._parts:
+            stop = part.start + len(part.cold)
+            row = ((node >= part.start) & (node < stop)).nonzero().squeeze(-1)
+            if len(row):
+                yield row, part
+
+    def _gather(self, node: Tensor, values: list[Tensor]) -> Tensor:
+        """Rows of tensors one below the other, padded to one width."""
+        size = [max(width) for width in zip(*(v.size()[1:] for v in values))]
+        out = values[0].new_zeros(len(node), *size)
+        for value, (start, *_) in zip(values, self._parts, strict=True):
+            inside = (node >= start) & (node < start + len(value))
+            row = inside.nonzero().squeeze(-1)
+            rows = value.index_select(0, node[row] - start)
+            out[row] = F.pad(rows, (0, size[0] - rows.size(1))) if size else rows
+        return out
+
+
+class BlockNodes(NamedTuple):
+    """The nodes of one type in a batch, T targets first, and their edges.
+
+    Attributes:
+        x: Features, :obj:`[N, F]`.
+        edge_index: Edges neighbour → target, :obj:`[2, E]`.
+        cold: :obj:`[N]`.
+        n_id: :obj:`[N]`.
+        num_targets: T.
+    """
+
+    x: Features
+    edge_index: Tensor
+    cold: Tensor
+    n_id: Tensor
+    num_targets: int
+
+
+class BlockAssembler:
+    """Draws the neighbours of seeds once an epoch and assembles blocks of batches.
+
+    Args:
+        source (NodeSource): The nodes.
+        name (str): Their type, for the random numbers.
+        seeds (Tensor): The nodes that batches are made of, in any order and repeated or
+            not. Only these draw neighbours.
+        num_neighbors (int): Neighbours to draw for a node.
+        cold_dropout (float): Fraction of the warm nodes of a batch that are treated as
+            cold.
+        self_neighbor (bool): Replace the last neighbour of each node by the node.
+        seed (int): Seed of all draws.
+    """
+
+    def __init__(
+        self,
+        source: NodeSource,
+        name: NodeType,
+        seeds: Tensor,
         num_neighbors: int,
-        cold_rate: float,
+        cold_dropout: float,
+        self_neighbor: bool,
         seed: int,
     ) -> None:
-        self.side = side
-        # Looked up once: a graph's own look-up costs more than the indexing.
-        store = graph[side]
-        self.num_nodes = store.num_nodes
-        self.asked = asked.unique()
-        self.attr, self.attr_weight = store.attr, store.attr_weight
-        self.cold = store.cold
-        self.num_neighbors = num_neighbors
-        self.cold_rate = cold_rate
-        self.seed = seed
-        # The second relation is only for warm nodes that are treated as cold.
-        relations = ('similar', 'alike') if cold_rate else ('similar',)
-        self.pools = {
-            (side, relation, side): CandidatePool(
-                graph[side, relation, side].edge_index,
-                graph[side, relation, side].edge_weight,
-                self.num_nodes,
-                graph[side, relation, side].get('edge_counter'),
-            )
-            for relation in relations
-        }
+        self.source, self.name = source, name
+        self.num_nodes = source.num_nodes
+        self.seeds = seeds.unique()
+        self.num_neighbors, self.self_neighbor = num_neighbors, self_neighbor
+        self.cold_dropout, self.seed = cold_dropout, seed
+        # The second edge type is for warm nodes that are treated as cold.
+        kinds = source.edge_types
+        self.kinds = [kinds[0], kinds[-1]] if cold_dropout and kinds else kinds[:1]
         # Scratch, to number nodes without sorting them.
         self._marked = torch.zeros(0, dtype=torch.bool)
         self._number = torch.empty(0, dtype=torch.long)
 
-    def tables(self, epoch: int) -> Tensor:
-        """Neighbours of the nodes asked for, -1 for none and of all others.
+    def sample_neighbors(self, epoch: int) -> Tensor:
+        """Neighbours of the seeds, :obj:`[edge types, seeds, K]`, -1 for none.
 
-        Their size is :obj:`[relations, N, K]`.
+        The first are for nodes as they are, the last for nodes treated as cold.
         """
-        size = len(self.pools), self.num_nodes, self.num_neighbors
-        tables = self.asked.new_full(size, -1)
-        for table, (kind, pool) in zip(tables, self.pools.items(), strict=True):
-            seed = salted(self.seed, *kind)
-            slot = pool.draw(self.asked, self.num_neighbors, seed, epoch)
-            neighbor = torch.full_like(slot, -1)
-            neighbor[slot >= 0] = pool.source[slot[slot >= 0]]
-            table[self.asked] = neighbor
-        return tables
+        size = self.num_neighbors if self.kinds else 0
+        drawn = [
+            self.source.draw(kind, self.seeds, size, self.seed, epoch)
+            for kind in dict.fromkeys(self.kinds)
+        ]
+        drawn = torch.stack(drawn or [self.seeds.new_empty(len(self.seeds), 0)])
+        if self.self_neighbor and size:
+            drawn[:, :, -1] = self.seeds
+        return drawn
 
     def batches(
-        self, node: Tensor, sizes: list[int], tables: Tensor, keys: list[int]
-    ) -> Iterator[tuple[NodeBatch, Tensor]]:
+        self, node: Tensor, sizes: list[int], neighbors: Tensor, keys: list[int]
+    ) -> Iterator[tuple[BlockNodes, Tensor]]:
         """Batches of the given nodes, and the position of each node in its batch.
 
         They are assembled at once, like one batch on as many copies of the graph,
@@ -91,10 +242,10 @@ class Side:
         operators are so small that calling them costs more than their work.
 
         Args:
-            node: The nodes of all batches, one after the other.
-            sizes: How many of them belong to each; the same number, but the last.
-            tables: See :meth:`tables`.
-            keys: Names of the batches, by which nodes are treated as cold.
+            node: The nodes of all batches, one batch after the other.
+            sizes: How many of them belong to each batch; equal, except for the last.
+            neighbors: See :meth:`sample_neighbors`.
+            keys: Seeds of the batches, which decide who is treated as cold.
         """
         count = len(sizes)
         asked = node
@@ -103,8 +254,12 @@ class Side:
         target = self._distinct(asked, count)
         node, batch = self._apart(target, count)
         treated = self._treated(node, batch, keys)
-        place = torch.add(node, treated, alpha=self.num_nodes)
-        neighbor = tables.flatten(0, 1).index_select(0, place)
+        place = node
+        if len(self.seeds) < self.num_nodes:
+            place = torch.searchsorted(self.seeds, node)
+        if len(neighbors) > 1:
+            place = torch.add(place, treated, alpha=len(self.seeds))
+        neighbor = neighbors.flatten(0, 1).index_select(0, place)
         is_edge = neighbor >= 0
         row = is_edge.nonzero()[:, 0]
         edge_batch = batch.index_select(0, row)
@@ -125,26 +280,32 @@ class Side:
         n_id = node.new_empty(len(target) + len(found))
         n_id.index_copy_(0, place, node).index_copy_(0, found_place, found_node)
 
-        cold = self.cold.index_select(0, n_id)
+        cold = self.source.is_cold(n_id)
         cold.index_fill_(0, place[treated], True)
         edge_index = torch.stack(
             [number.index_select(0, source), rank.index_select(0, row)]
         )
         num_edges = torch.bincount(edge_batch, minlength=count)
-        attr, weight = (
-            part.index_select(0, n_id) for part in (self.attr, self.attr_weight)
-        )
-        parts = [part.split(size.tolist()) for part in (n_id, attr, weight, cold)]
+        size = size.tolist()
+        x = [part.split(size) for part in self.source.features(n_id)]
+        x = zip(*x, strict=True) if len(x) > 1 else x[0]
         edges = edge_index.split(num_edges.tolist(), dim=1)
-        made = zip(*parts, edges, num_targets.tolist(), strict=True)
+        made = zip(
+            x,
+            edges,
+            cold.split(size),
+            n_id.split(size),
+            num_targets.tolist(),
+            strict=True,
+        )
         position = number.index_select(0, asked).split(sizes)
-        return zip(itertools.starmap(NodeBatch, made), position, strict=True)
+        return zip(itertools.starmap(BlockNodes, made), position, strict=True)
 
     def _treated(self, node: Tensor, batch: Tensor, keys: list[int]) -> Tensor:
-        if not self.cold_rate:
+        if not self.cold_dropout:
             return torch.zeros_like(node, dtype=torch.bool)
-        key = torch.tensor([salted(key, self.side) for key in keys])[batch]
-        return treat_as_cold(node, self.cold_rate, key.numpy())
+        key = torch.tensor([salted(key, self.name) for key in keys])[batch]
+        return cold_mask(node, self.cold_dropout, key.numpy())
 
     def _apart(self, copy: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The node and the batch of each node of a copy."""
@@ -156,16 +317,16 @@ class Side:
     def _distinct(
         self, copy: Tensor, count: int, besides: Tensor | None = None
     ) -> Tensor:
-        """The distinct ones of some nodes of copies, in ascending order."""
+        """The distinct nodes among some nodes of copies, in ascending order."""
         if len(self._marked) < count * self.num_nodes:
             self._marked = torch.zeros(count * self.num_nodes, dtype=torch.bool)
             self._number = torch.empty(count * self.num_nodes, dtype=torch.long)
         marked = self._marked.index_fill_(0, copy, True)
         if besides is not None:
             marked.index_fill_(0, besides, False)
-        if len(marked) < FEW * len(copy):
+        if len(marked) < SPARSE * len(copy):
             found = marked.nonzero().squeeze(-1)
-        else:  # a look at all nodes would cost more than the batch does
+        else:
             found = copy.unique()
             found = found.masked_select(marked.index_select(0, found))
         marked.index_fill_(0, found, False)
@@ -182,14 +343,14 @@ def _rank(batch: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return torch.arange(len(batch)) - first.index_select(0, batch), size
 
 
-def treat_as_cold(node: Tensor, rate: float, key: int | np.ndarray) -> Tensor:
-    """A random mask over nodes, true for a share `rate` in expectation.
+def cold_mask(node: Tensor, rate: float, key: int | np.ndarray) -> Tensor:
+    """A random mask over nodes, true for the fraction `rate` in expectation.
 
-    A hash of node and batch rather than a generator's state: worker processes
-    need not agree on who drew what before.
+    A hash of node and batch rather than the state of a generator: worker processes
+    agree without talking to each other.
     """
     if rate == 0:
         return torch.zeros_like(node, dtype=torch.bool)
     # As an array: for so few nodes, calling an operator of PyTorch takes longer
-    # than what it does.
+    # than its work.
     return torch.from_numpy(random_bits(node.numpy(), key) < rate * 2**53)

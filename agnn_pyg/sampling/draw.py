@@ -1,4 +1,4 @@
-"""Candidate pools and weighted draws of neighbours from them."""
+"""Candidate sets of nodes and weighted draws of neighbours from them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from agnn_pyg.base.randomness import mix, uniform
 
-# Draws work on dense [nodes, widest pool] blocks of at most so many entries.
+# Draws work on dense [nodes, largest candidate set] blocks of at most so many entries.
 BLOCK_ENTRIES = 2**22
 
 
-class CandidatePool:
+class CandidateSets:
     r"""The candidate neighbours of each node, and how to draw from them.
 
     A draw is a pure function of seed, epoch, node and edge: the random number
@@ -28,7 +28,7 @@ class CandidatePool:
         edge_weight (Tensor, optional): Non-negative weights, :obj:`[E]`; an
             edge of weight 0 is never drawn. Without, draws are uniform.
         num_nodes (int): Number of nodes.
-        edge_counter (Tensor, optional): What stands for each edge in the hash,
+        edge_counter (Tensor, optional): The number that is hashed for each edge,
             :obj:`[E]`. (default: its position, sorted by target)
 
     Raises:
@@ -46,11 +46,11 @@ class CandidatePool:
             edge_weight = torch.ones(edge_index.size(1), device=edge_index.device)
         if edge_weight.dim() != 1 or len(edge_weight) != edge_index.size(1):
             raise ValueError(
-                f'Expected one weight an edge, [{edge_index.size(1)}] (got '
-                f'{list(edge_weight.size())})'
+                f"'edge_weight' must have size [{edge_index.size(1)}], one weight per "
+                f'edge (got {list(edge_weight.size())})'
             )
         if not (torch.isfinite(edge_weight) & (edge_weight >= 0)).all():
-            raise ValueError('Edge weights must be finite and not negative')
+            raise ValueError("'edge_weight' must be finite and not negative")
         target, self.perm = _sorted(edge_index[1])
         self.source = edge_index[0][self.perm]
         self.weight = edge_weight[self.perm].double()
@@ -77,14 +77,14 @@ class CandidatePool:
 
         Returns:
             Slots of the drawn edges, :obj:`[n, size]`: positions in
-            :attr:`source` and :attr:`perm`, or -1 past the end of a pool that
-            offers fewer.
+            :attr:`source` and :attr:`perm`, or -1 past the end of a smaller
+            candidate set.
         """
         drawn = node.new_full((len(node), size), -1)
         if drawn.numel() == 0:
             return drawn
         key = mix(mix(seed) + int(epoch))
-        # Like with like: one hub would make the rows of all others as wide as its own.
+        # Grouped by width: a hub would make the rows of all nodes as wide as its own.
         width, order = (self.ptr[node + 1] - self.ptr[node]).sort(stable=True)
         for start, stop, widest in _blocks(width.cpu().numpy()):
             chosen = order[start:stop]
@@ -105,10 +105,10 @@ class CandidatePool:
 
 
 def _sorted(target: Tensor) -> tuple[Tensor, Tensor]:
-    """As :func:`torch.sort`, stable, but at once where targets ascend already.
+    """Stable :func:`torch.sort`, without work where targets ascend already.
 
-    Those of :func:`~agnn_pyg.graph.build.attribute_graph` do, and to rate one pair is less
-    work than to sort them.
+    Edges of :func:`~agnn_pyg.graph.build.attribute_graph` are sorted, and sorting them
+    again would cost more than rating a single pair.
     """
     if (target[1:] >= target[:-1]).all():
         return target, torch.arange(len(target), device=target.device)
@@ -116,15 +116,16 @@ def _sorted(target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _blocks(width: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Start, stop and largest width of blocks of some pools, whose widths ascend.
+    """Start, stop and largest width of blocks of rows whose widths ascend.
 
-    In each the widest is at most twice as wide as the narrowest; no pool is empty.
+    Within a block, widths differ by a factor of two at most; rows of width 0 are left
+    out.
     """
     start = int(width.searchsorted(1))
     while start < len(width):
-        alike = int(width.searchsorted(2 * width[start], side='right'))
-        widest = int(width[alike - 1])
+        similar = int(width.searchsorted(2 * width[start], side='right'))
+        widest = int(width[similar - 1])
         step = max(1, BLOCK_ENTRIES // widest)
-        for first in range(start, alike, step):
-            yield first, min(first + step, alike), widest
-        start = alike
+        for first in range(start, similar, step):
+            yield first, min(first + step, similar), widest
+        start = similar

@@ -1,45 +1,52 @@
-"""Batches of rated pairs, with the neighbours of their users and items."""
+"""Batches of rated pairs, with the neighbours of their nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
+from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.base.randomness import check_seed, mix
 from agnn_pyg.sampling.batch import RatingBatch
-from agnn_pyg.sampling.blocks import Side
-
-SIDES = ('user', 'item')
+from agnn_pyg.sampling.blocks import BlockAssembler, NodeSource
 
 # Small batches are assembled together: so many pairs at once, as long as there are
-# no more nodes in all copies of a side's graph.
+# no more nodes in all copies of a node type.
 BLOCK_PAIRS, BLOCK_NODES = 2**12, 2**22
 
 
 class RatingLoader:
-    r"""Iterates over rated pairs; neighbours come from a table drawn once.
+    r"""Iterates over rated pairs; neighbours are drawn once an epoch.
 
-    At the start of each epoch every node of a pair draws its neighbours (a table
-    of nodes :math:`\times` :obj:`num_neighbors`), so that a batch is indexing
-    only. Some of the warm target nodes of a batch may be treated as cold, so
-    that training sees what serving will: they draw their neighbours by
-    attributes only, as a cold node must.
+    The batches of :class:`~torch_geometric.loader.LinkNeighborLoader` with a
+    :class:`~agnn_pyg.ProximitySampler` and :class:`~agnn_pyg.ColdDropout`, several
+    times as fast: at the start of each epoch every node of a pair draws its
+    neighbours, so that a batch is indexing only. Warm nodes draw from their
+    :obj:`rating_knn` candidates where the graph has any, cold nodes, and warm ones that
+    :obj:`cold_dropout` treats as cold, from :obj:`attribute_knn`, see
+    :class:`~agnn_pyg.AddAttributeKNN`.
 
     Iterating twice gives the same batches; call :meth:`set_epoch` for others.
 
     Args:
-        graph (HeteroData): See :func:`~agnn_pyg.graph.build.rating_graph`.
-        index (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
-        rating (Tensor, optional): Their ratings, :obj:`[R]`.
-        batch_size (int, optional): Pairs a batch. (default: :obj:`2048`)
-        num_neighbors (int, optional): Neighbours a node; 0 switches the graph
+        data (HeteroData or dict): The graph, or by node type what
+            :meth:`NodeSource.from_data` makes of it.
+        edge_label_index (Tensor or tuple): Pairs, :obj:`[2, R]`, or edge type and
+            pairs. Without an edge type, they are pairs of the first and the last node
+            type.
+        edge_label (Tensor, optional): Ratings of the pairs, :obj:`[R]`.
+        batch_size (int, optional): Pairs in a batch. (default: :obj:`2048`)
+        num_neighbors (int, optional): Neighbours of a node; 0 switches the graph
             off. (default: :obj:`10`)
         shuffle (bool, optional): (default: :obj:`False`)
-        cold_rate (tuple, optional): The share of warm users and of warm items
-            in a batch that are treated as cold. (default: :obj:`(0, 0)`)
+        cold_dropout (dict, optional): By node type the fraction of the warm nodes of a
+            batch that are treated as cold. (default: :obj:`0` for all)
+        self_neighbor (bool, optional): Replace the last neighbour of each node by the
+            node itself, as the published code does. (default: :obj:`False`)
         seed (int, optional): (default: :obj:`0`)
 
     Raises:
@@ -49,31 +56,51 @@ class RatingLoader:
 
     def __init__(
         self,
-        graph: HeteroData,
-        index: Tensor,
-        rating: Tensor | None = None,
+        data: HeteroData | Mapping[NodeType, NodeSource],
+        edge_label_index: Tensor | tuple[EdgeType, Tensor],
+        edge_label: Tensor | None = None,
         *,
         batch_size: int = 2048,
         num_neighbors: int = 10,
         shuffle: bool = False,
-        cold_rate: tuple[float, float] = (0.0, 0.0),
+        cold_dropout: Mapping[NodeType, float] | None = None,
+        self_neighbor: bool = False,
         seed: int = 0,
     ) -> None:
-        check_pairs(graph, index, rating)
-        check_options(batch_size, num_neighbors, cold_rate)
-        seed = check_seed('seed', seed)
-        self.graph = graph
-        self.index = index
-        self.rating = rating
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.cold_rate = cold_rate
-        self.seed = seed
+        types = data.node_types if isinstance(data, HeteroData) else list(data)
+        ends = types[0], types[-1]
+        if isinstance(edge_label_index, tuple):
+            (*ends, index) = (*edge_label_index[0][::2], edge_label_index[1])
+        else:
+            index = edge_label_index
+        self.ends = tuple(ends)
+        cold_dropout = cold_dropout or {}
+        self._check(types, batch_size, num_neighbors, cold_dropout)
+        self.edge_label_index, self.edge_label = index, edge_label
+        self.batch_size, self.shuffle = batch_size, shuffle
+        self.seed = check_seed('seed', seed)
         self.epoch = 0
         self.rank, self.world_size = 0, 1
-        self._sides = [
-            Side(graph, side, asked, num_neighbors, rate, seed)
-            for side, asked, rate in zip(SIDES, index, cold_rate, strict=True)
+        if isinstance(data, HeteroData):
+            data = {end: NodeSource.from_data(data, end) for end in self.ends}
+        self._check_pairs(data)
+        for end in self.ends:
+            if num_neighbors and not data[end].edge_types:
+                raise ValueError(
+                    f"'data' must have candidate edges of '{end}' nodes (got none); "
+                    f"add them by 'AddAttributeKNN', or pass num_neighbors=0"
+                )
+        self._assemblers = [
+            BlockAssembler(
+                data[end],
+                end,
+                seeds,
+                num_neighbors,
+                cold_dropout.get(end, 0.0),
+                self_neighbor,
+                self.seed,
+            )
+            for end, seeds in zip(self.ends, index, strict=True)
         ]
 
     def set_epoch(self, epoch: int) -> None:
@@ -85,100 +112,127 @@ class RatingLoader:
         self.epoch = check_seed('epoch', epoch)
 
     def shard(self, rank: int, world_size: int) -> None:
-        """Iterates over the batches of one of several processes, see :func:`sharded`."""
+        """Iterates over the batches of one of several processes.
+
+        Batches take turns, so that a round of all processes holds the pairs that a
+        single one would see in as many batches. An incomplete round is left out.
+        """
         self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
-        return -(-self.index.size(1) // self.batch_size) // self.world_size
+        return -(-self.edge_label_index.size(1) // self.batch_size) // self.world_size
 
     def __iter__(self) -> Iterator[RatingBatch]:
-        order = epoch_order(self.index.size(1), self.shuffle, self.seed, self.epoch)
-        order = sharded(order, self.batch_size, self.rank, self.world_size)
+        order = self._order()
         if not len(order):
             return
-        tables = [side.tables(self.epoch) for side in self._sides]
+        drawn = [part.sample_neighbors(self.epoch) for part in self._assemblers]
+        parts = list(zip(self._assemblers, self.edge_label_index, drawn, strict=True))
         for block in order.split(self._block * self.batch_size):
             sizes = [len(chosen) for chosen in block.split(self.batch_size)]
             firsts = block[:: self.batch_size].tolist()
             keys = [batch_key(self.seed, self.epoch, first) for first in firsts]
             label = [None] * len(sizes)
-            if self.rating is not None:
-                label = self.rating[block].split(sizes)
-            user, item = (
-                side.batches(index[block], sizes, table, keys)
-                for side, index, table in zip(
-                    self._sides, self.index, tables, strict=True
-                )
+            if self.edge_label is not None:
+                label = self.edge_label[block].split(sizes)
+            one, other = (
+                assembler.batches(index[block], sizes, neighbors, keys)
+                for assembler, index, neighbors in parts
             )
-            for (u, row), (i, col), y in zip(user, item, label, strict=True):
-                yield RatingBatch(u, i, torch.stack([row, col]), y)
+            for (u, row), (i, col), y in zip(one, other, label, strict=True):
+                yield self._batch((u, i), torch.stack([row, col]), y)
+
+    def _batch(self, nodes, index: Tensor, label: Tensor | None) -> RatingBatch:
+        x, edges, cold, n_id, num_targets = zip(*nodes, strict=True)
+        kinds = [part.kinds[:1] for part in self._assemblers]
+        return RatingBatch(
+            dict(zip(self.ends, x, strict=True)),
+            {k: e for kind, e in zip(kinds, edges, strict=True) for k in kind},
+            index,
+            dict(zip(self.ends, cold, strict=True)),
+            dict(zip(self.ends, n_id, strict=True)),
+            dict(zip(self.ends, num_targets, strict=True)),
+            label,
+        )
+
+    def _order(self) -> Tensor:
+        """The pairs in the order of the epoch, those of this process."""
+        order = torch.arange(self.edge_label_index.size(1))
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(mix(self.seed + mix(self.epoch)))
+            order = torch.randperm(len(order), generator=generator)
+        if self.world_size == 1:
+            return order
+        batches = order.split(self.batch_size)
+        last = len(batches) // self.world_size * self.world_size
+        return torch.cat([order[:0], *batches[self.rank : last : self.world_size]])
 
     @property
     def _block(self) -> int:
         """Batches that are assembled at once."""
-        nodes = max(side.num_nodes for side in self._sides)
+        nodes = max(part.num_nodes for part in self._assemblers)
         return max(1, min(BLOCK_PAIRS // self.batch_size, BLOCK_NODES // nodes))
 
+    def _check(self, types, batch_size, num_neighbors, cold_dropout) -> None:
+        if len({*self.ends} & {*types}) < 2:
+            raise ValueError(
+                f"'edge_label_index' must be pairs of two node types of 'data', "
+                f"{types} (got {self.ends}); for pairs of one type use PyG's "
+                f"'LinkNeighborLoader'"
+            )
+        for name, value, least in (
+            ('batch_size', batch_size, 1),
+            ('num_neighbors', num_neighbors, 0),
+        ):
+            if value < least:
+                raise ValueError(f"'{name}' must be at least {least} (got {value})")
+        check_cold_dropout(cold_dropout, self.ends)
 
-def epoch_order(size: int, shuffle: bool, seed: int, epoch: int) -> Tensor:
-    """The order of the pairs in an epoch."""
-    if not shuffle:
-        return torch.arange(size)
-    generator = torch.Generator().manual_seed(mix(seed + mix(epoch)))
-    return torch.randperm(size, generator=generator)
-
-
-def sharded(order: Tensor, batch_size: int, rank: int, world_size: int) -> Tensor:
-    """The pairs of every batch whose turn it is, in one of several processes.
-
-    Batches take turns, so that a round of all processes holds the pairs that a single
-    one would see in as many batches. What does not fill a round is left out: each
-    process has as many batches.
-    """
-    if world_size == 1:
-        return order
-    batches = order.split(batch_size)
-    last = len(batches) // world_size * world_size
-    return torch.cat([order[:0], *batches[rank:last:world_size]])
+    def _check_pairs(self, data: Mapping[NodeType, NodeSource]) -> None:
+        index, label = self.edge_label_index, self.edge_label
+        if index.dim() != 2 or index.size(0) != 2 or index.dtype != torch.long:
+            raise ValueError(
+                f"'edge_label_index' must be of dtype int64 and size [2, pairs] (got "
+                f'{index.dtype}, {list(index.size())})'
+            )
+        if not index.numel():
+            raise ValueError(
+                "'edge_label_index' holds no pairs; there is nothing to rate"
+            )
+        for end, row in zip(self.ends, index, strict=True):
+            low, high = int(row.min()), int(row.max())
+            if low < 0 or high >= data[end].num_nodes:
+                raise ValueError(
+                    f"'edge_label_index' points to {end} {low if low < 0 else high}, "
+                    f'but the graph has {end}s 0 to {data[end].num_nodes - 1}'
+                )
+        if label is not None and len(label) != index.size(1):
+            raise ValueError(
+                f"'edge_label' must hold one value per pair, {index.size(1)} (got "
+                f'{len(label)})'
+            )
 
 
 def batch_key(seed: int, epoch: int, first: int) -> int:
-    """Names a batch, by the position of its first pair."""
+    """A seed for a batch, from the position of its first pair."""
     return mix(mix(seed + mix(epoch)) + int(first))
 
 
-def check_pairs(graph: HeteroData, index: Tensor, rating: Tensor | None) -> None:
-    """Raises ``ValueError`` unless all pairs are nodes of the graph."""
-    if index.dim() != 2 or index.size(0) != 2 or index.dtype != torch.long:
-        raise ValueError(
-            f"'index' must be of dtype int64 and size [2, pairs] (got "
-            f'{index.dtype}, {list(index.size())})'
-        )
-    if not index.numel():
-        raise ValueError("'index' holds no pairs; there is nothing to rate")
-    for side, row in zip(SIDES, index, strict=True):
-        low, high = int(row.min()), int(row.max())
-        if low < 0 or high >= graph[side].num_nodes:
+def check_cold_dropout(rates: Mapping[NodeType, float], known: Any) -> None:
+    """Raises ``ValueError`` unless rates are fractions of known node types."""
+    for name, rate in rates.items():
+        if name not in known or not 0 <= rate <= 1:
             raise ValueError(
-                f"'index' points to {side} {low if low < 0 else high}, but the "
-                f'graph has {side}s 0 to {graph[side].num_nodes - 1}'
+                f"'cold_dropout' must map node types {sorted(known)} to fractions in "
+                f'[0, 1] (got {name!r}: {rate!r})'
             )
-    if rating is not None and len(rating) != index.size(1):
-        raise ValueError(
-            f"'rating' must hold one value a pair, {index.size(1)} (got {len(rating)})"
-        )
 
 
-def check_options(
-    batch_size: int, num_neighbors: int, cold_rate: tuple[float, float]
-) -> None:
-    """Raises ``ValueError`` for options outside their range."""
-    if batch_size < 1:
-        raise ValueError(f"'batch_size' must be at least 1 (got {batch_size})")
-    if num_neighbors < 0:
-        raise ValueError(f"'num_neighbors' must not be negative (got {num_neighbors})")
-    if len(cold_rate) != 2 or not all(0 <= rate <= 1 for rate in cold_rate):
-        raise ValueError(
-            f"'cold_rate' must be two shares in [0, 1], for users and for items "
-            f'(got {cold_rate})'
-        )
+def set_epoch(loader: Any, epoch: int) -> None:
+    """Sets the epoch of a loader or, for those of PyG, of its sampler."""
+    if hasattr(loader, 'set_epoch'):
+        loader.set_epoch(epoch)
+    for name in ('link_sampler', 'node_sampler'):
+        sampler = getattr(loader, name, None)
+        if hasattr(sampler, 'set_epoch'):
+            sampler.set_epoch(epoch)

@@ -20,12 +20,12 @@ from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
 from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.base.randomness import check_seed, salted
-from agnn_pyg.sampling.draw import CandidatePool
+from agnn_pyg.sampling.draw import CandidateSets
 
-# What `Data` calls its only kinds of node and edge, here.
+# Names for the only node type and edge type of a `Data` object.
 _NODE: NodeType = 'node'
 _EDGE: EdgeType = ('node', 'to', 'node')
-# Where weights are looked for unless told otherwise.
+# The default edge attribute with weights.
 WEIGHT_ATTR = 'edge_weight'
 
 
@@ -52,16 +52,19 @@ class ProximitySampler(BaseSampler):
                 ...  # batch.n_id[:batch.batch_size] are the seed nodes
 
     .. note::
-        What is drawn are the sampler's own numbers of neighbours. The loader asks for
-        :obj:`num_neighbors`, too, and hands them to its default sampler only: with
-        this one they change nothing.
+        PyG's loaders pass some arguments to their default sampler only, and ignore
+        them beside a :obj:`neighbor_sampler`: :obj:`num_neighbors`, :obj:`replace`,
+        :obj:`subgraph_type`, :obj:`disjoint`, :obj:`temporal_strategy` and
+        :obj:`weight_attr`. Numbers of neighbours and weights are arguments of this
+        class; it draws without replacement and returns directional, joint subgraphs.
+        A loader with a :obj:`time_attr` is refused.
 
     Args:
         data (Data or HeteroData): The graph; edges point neighbour
             :math:`\rightarrow` node.
         num_neighbors (list or dict): Neighbours to draw at each hop; for a
-            heterogeneous graph optionally a list for each edge type, and then
-            edge types without one are not followed.
+            heterogeneous graph optionally a list per edge type, and edge types
+            without a list are not followed.
         weight_attr (str, optional): The edge attribute with the weights. Draws
             are uniform over edge types that have none. (default:
             :obj:`"edge_weight"`)
@@ -70,8 +73,8 @@ class ProximitySampler(BaseSampler):
 
     Raises:
         ValueError: If a number of neighbours is negative, the seed is negative or not
-            whole, an edge type is unknown or has no :obj:`edge_index`, hops disagree,
-            or no edge type has a :obj:`weight_attr` other than the default.
+            whole, an edge type is unknown or has no :obj:`edge_index`, edge types have
+            different numbers of hops, or no edge type has the :obj:`weight_attr`.
     """
 
     def __init__(
@@ -102,8 +105,8 @@ class ProximitySampler(BaseSampler):
             )
         )
         _check_edges(weight_attr, {kind: stores[kind] for kind in self.num_neighbors})
-        self.pools = {
-            kind: CandidatePool(
+        self.candidates = {
+            kind: CandidateSets(
                 stores[kind].edge_index,
                 stores[kind].get(weight_attr),
                 self._num_nodes[kind[-1]],
@@ -111,6 +114,10 @@ class ProximitySampler(BaseSampler):
             )
             for kind in self.num_neighbors
         }
+
+    @property
+    def node_types(self) -> list[NodeType]:
+        return list(self._num_nodes)
 
     @property
     def epoch(self) -> int:
@@ -127,7 +134,7 @@ class ProximitySampler(BaseSampler):
     @property
     def edge_permutation(self) -> Tensor | dict[EdgeType, Tensor | None] | None:
         """From sampled edge slots to the edges as the graph lists them."""
-        perm = {kind: pool.perm for kind, pool in self.pools.items()}
+        perm = {kind: sets.perm for kind, sets in self.candidates.items()}
         return perm if self.is_hetero else perm[_EDGE]
 
     def sample_from_nodes(
@@ -152,25 +159,25 @@ class ProximitySampler(BaseSampler):
     def _sample(self, seed, seed_time=None, **kwargs):
         if seed_time is not None:
             raise ValueError(
-                "'ProximitySampler' knows no time; build the graph from edges "
-                'of the past instead'
+                "'ProximitySampler' does not sample by time (got a 'time_attr'); build "
+                'the graph from past edges instead'
             )
         seeds = seed if self.is_hetero else {_NODE: seed}
         empty = torch.empty(0, dtype=torch.long)
         found = {k: _Found(seeds.get(k, empty), n) for k, n in self._num_nodes.items()}
-        edges = {kind: ([], [], []) for kind in self.pools}
-        per_hop = {kind: [] for kind in self.pools}
+        edges = {kind: ([], [], []) for kind in self.candidates}
+        per_hop = {kind: [] for kind in self.candidates}
         num_hops = max((len(n) for n in self.num_neighbors.values()), default=0)
         for hop in range(num_hops):
             frontier = {k: f.frontier() for k, f in found.items()}
-            for kind, pool in self.pools.items():
+            for kind, sets in self.candidates.items():
                 target, first = frontier[kind[-1]]
                 size = self.num_neighbors[kind][hop]
                 seed = salted(self.seed, *kind)
-                slot = pool.draw(target, size, seed, self.epoch)
+                slot = sets.draw(target, size, seed, self.epoch)
                 row, rank = (slot >= 0).nonzero(as_tuple=True)
                 slot = slot[row, rank]
-                source = found[kind[0]].add(pool.source[slot])
+                source = found[kind[0]].add(sets.source[slot])
                 for part, new in zip(
                     edges[kind], (source, row + first, slot), strict=True
                 ):
@@ -211,22 +218,22 @@ class ProximitySampler(BaseSampler):
         for kind, sizes in num_neighbors.items():
             if kind not in known:
                 raise ValueError(
-                    f"'num_neighbors' names edge type {kind}, which the graph "
-                    f'lacks; it has {known}'
+                    f"'num_neighbors' must name edge types of the graph, {known} (got "
+                    f'{kind})'
                 )
             if not isinstance(sizes, Iterable):
                 raise ValueError(
-                    f"'num_neighbors' must be a list, a number a hop (got {sizes!r}); "
-                    f'for one hop write [{sizes!r}]'
+                    f"'num_neighbors' must be a list with a number per hop (got "
+                    f'{sizes!r}); for one hop write [{sizes!r}]'
                 )
             if any(size < 0 for size in sizes):
                 raise ValueError(
                     f"'num_neighbors' must not be negative (got {list(sizes)}); "
-                    f'to take a whole pool, give its size'
+                    f'to take all candidates, give their number'
                 )
         if len({len(sizes) for sizes in num_neighbors.values()}) > 1:
             raise ValueError(
-                f"'num_neighbors' must name the same number of hops for every "
+                f"'num_neighbors' must have the same number of hops for every "
                 f'edge type (got {num_neighbors})'
             )
         return {kind: list(sizes) for kind, sizes in num_neighbors.items()}
@@ -236,20 +243,19 @@ def _check_edges(name: str, stores: Mapping[EdgeType, EdgeStorage]) -> None:
     for kind, store in stores.items():
         if 'edge_index' not in store:
             raise ValueError(
-                f"'data' must have an 'edge_index' of edges {kind} (got none); an "
-                f"'adj_t' is not read, so make one of it"
+                f"'data' must have an 'edge_index' of edges {kind} (got none); convert "
+                f"an 'adj_t' to it"
             )
-    # A graph may go without the default; another name was meant to be there.
+    # Weights are optional under the default name only.
     if name != WEIGHT_ATTR and not any(name in store for store in stores.values()):
         known = sorted({key for store in stores.values() for key in store})
         raise ValueError(
-            f"'weight_attr' names '{name}', which no edges have (they have "
-            f'{", ".join(known)})'
+            f"'weight_attr' must be an attribute of edges, {known} (got '{name}')"
         )
 
 
 class _Found:
-    """The nodes of one kind found so far, seeds first, numbered as found."""
+    """The nodes of one type found so far, seeds first, in the order of discovery."""
 
     def __init__(self, seeds: Tensor, num_nodes: int) -> None:
         self.node = seeds
@@ -258,15 +264,15 @@ class _Found:
         self.per_hop: list[int] = []
 
     def frontier(self) -> tuple[Tensor, int]:
-        """Nodes not expanded yet, and the number of the first."""
+        """Nodes not expanded yet, and the position of the first."""
         first, self.visited = self.visited, len(self.node)
         self.per_hop.append(len(self.node) - first)
         return self.node[first:], first
 
     def add(self, node: Tensor) -> Tensor:
-        """Numbers the given nodes; new ones come after those found before."""
+        """Positions of the given nodes; new ones are appended."""
         new = node.unique()
         self.node = torch.cat([self.node, new[~torch.isin(new, self.node)]])
-        # Seeds may repeat a node: its first number stands for all.
+        # Seeds may repeat a node: its first position counts.
         known, number = self.node.sort(stable=True)
         return number[torch.searchsorted(known, node)]

@@ -12,7 +12,7 @@ from torch_geometric.utils import trim_to_layer
 
 from agnn_pyg.sampling.sampler import ProximitySampler
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def random_data(num_nodes=30, num_edges=150, seed=0):
@@ -56,14 +56,6 @@ def batches(loader):
     return [(b.n_id.tolist(), b.e_id.tolist(), b.edge_index.tolist()) for b in loader]
 
 
-def test_seeds_come_first():
-    data = random_data()
-    seeds = torch.tensor([7, 3, 29, 0, 11])
-    loader = node_loader(data, ProximitySampler(data, [3]), input_nodes=seeds)
-    found = torch.cat([batch.n_id[: batch.batch_size] for batch in loader])
-    assert torch.equal(found, seeds)
-
-
 @pytest.mark.parametrize('num_neighbors', [[3], [3, 2], [2, 0, 2], [0], []])
 def test_batches_are_subgraphs(num_neighbors):
     data = random_data()
@@ -77,10 +69,15 @@ def test_batches_are_subgraphs(num_neighbors):
         assert torch.equal(batch.edge_weight, data.edge_weight[batch.e_id])
         assert len(batch.n_id.unique()) == len(batch.n_id) == batch.num_nodes
         assert len(batch.e_id.unique()) == len(batch.e_id)
+        assert len(batch.num_sampled_edges) == len(num_neighbors)
+        assert sum(batch.num_sampled_edges) == batch.edge_index.size(1)
+        assert len(batch.num_sampled_nodes) == len(num_neighbors) + 1
+        assert sum(batch.num_sampled_nodes) == batch.num_nodes
+        assert batch.num_sampled_nodes[0] == batch.batch_size
 
 
 @pytest.mark.parametrize('num_neighbors', [[3], [3, 2], [100, 100]])
-def test_every_hop_takes_what_it_asks_for(num_neighbors):
+def test_every_hop_draws_the_number_asked_for(num_neighbors):
     data = random_data()
     degree = torch.bincount(data.edge_index[1], minlength=30)
     for batch in node_loader(data, ProximitySampler(data, num_neighbors)):
@@ -95,17 +92,6 @@ def test_every_hop_takes_what_it_asks_for(num_neighbors):
                 reached |= set(sources)
             frontier = reached - seen
         assert seen | frontier == set(batch.n_id.tolist())
-
-
-@pytest.mark.parametrize('num_neighbors', [[3], [3, 2], [2, 2, 2]])
-def test_sizes_of_all_hops_are_reported(num_neighbors):
-    data = random_data()
-    for batch in node_loader(data, ProximitySampler(data, num_neighbors)):
-        assert len(batch.num_sampled_edges) == len(num_neighbors)
-        assert sum(batch.num_sampled_edges) == batch.edge_index.size(1)
-        assert len(batch.num_sampled_nodes) == len(num_neighbors) + 1
-        assert sum(batch.num_sampled_nodes) == batch.num_nodes
-        assert batch.num_sampled_nodes[0] == batch.batch_size
 
 
 def test_batches_can_be_trimmed_layer_by_layer():
@@ -124,19 +110,15 @@ def test_batches_can_be_trimmed_layer_by_layer():
         assert torch.allclose(x[:seeds], full[:seeds], atol=1e-5)
 
 
-def test_isolated_nodes_stay():
+def test_seeds_come_first_also_repeated_and_isolated_ones():
     edge_index = torch.tensor([[1, 2], [0, 0]])
     data = Data(edge_index=edge_index, num_nodes=5, x=torch.arange(5.0)[:, None])
-    loader = node_loader(data, ProximitySampler(data, [2, 2]), batch_size=2)
-    sizes = [(batch.n_id.tolist(), batch.edge_index.size(1)) for batch in loader]
-    assert sizes == [([0, 1, 2], 2), ([2, 3], 0), ([4], 0)]
-
-
-def test_a_graph_without_edges():
-    data = Data(edge_index=torch.empty(2, 0).long(), num_nodes=3, x=torch.zeros(3, 1))
-    for batch in node_loader(data, ProximitySampler(data, [2])):
-        assert batch.n_id.tolist() == [0, 1, 2]
-        assert batch.edge_index.size() == (2, 0)
+    seeds = torch.tensor([3, 3, 0, 4])
+    loader = node_loader(data, ProximitySampler(data, [2, 2]), input_nodes=seeds)
+    (batch,) = loader
+    assert torch.equal(batch.n_id[:4], seeds)
+    assert batch.n_id[4:].tolist() == [1, 2]
+    assert torch.equal(batch.n_id[batch.edge_index], edge_index[:, batch.e_id])
 
 
 def test_as_many_nodes_as_edges():
@@ -154,14 +136,6 @@ def test_as_many_nodes_as_edges():
         assert torch.equal(batch.n_id[batch.edge_index], data.edge_index[:, batch.e_id])
 
 
-def test_seeds_may_repeat():
-    data = random_data()
-    seeds = torch.tensor([3, 3, 5, 3])
-    (batch,) = node_loader(data, ProximitySampler(data, [2]), input_nodes=seeds)
-    assert torch.equal(batch.n_id[:4], seeds)
-    assert torch.equal(batch.n_id[batch.edge_index], data.edge_index[:, batch.e_id])
-
-
 def test_neighbors_follow_the_weights():
     edge_index = torch.tensor([[1, 2, 3], [0, 0, 0]])
     data = Data(
@@ -172,17 +146,6 @@ def test_neighbors_follow_the_weights():
         sampler = ProximitySampler(data, [1], weight_attr=attr)
         (batch,) = node_loader(data, sampler, input_nodes=torch.tensor([0]))
         assert batch.n_id.tolist() == [0, expected]
-
-
-def test_without_weights_draws_are_uniform():
-    data = Data(edge_index=torch.tensor([[1, 2, 3, 4], [0, 0, 0, 0]]), num_nodes=5)
-    sampler = ProximitySampler(data, [1])
-    loader = node_loader(data, sampler, input_nodes=torch.tensor([0]))
-    found = set()
-    for epoch in range(40):
-        sampler.set_epoch(epoch)
-        found |= {int(batch.n_id[1]) for batch in loader}
-    assert found == {1, 2, 3, 4}
 
 
 def test_seed_and_epoch_choose_the_draw():
@@ -212,11 +175,11 @@ def test_worker_processes_change_nothing(persistent):
         shared.set_epoch(epoch)
         assert batches(one) == batches(other)
     if persistent:
-        # Left to the garbage collector, they take their time.
+        # The garbage collector would be slow to stop them.
         other._iterator._shutdown_workers()
 
 
-def test_link_loader_on_one_kind_of_node():
+def test_link_loader_on_a_homogeneous_graph():
     data = random_data()
     loader = LinkNeighborLoader(
         data,
@@ -235,35 +198,7 @@ def test_link_loader_on_one_kind_of_node():
     assert torch.equal(torch.cat(labels), torch.arange(21))
 
 
-def test_link_loader_with_negative_pairs():
-    data = random_data()
-    loader = LinkNeighborLoader(
-        data,
-        num_neighbors=[3],
-        edge_label_index=data.edge_index[:, :20],
-        neighbor_sampler=ProximitySampler(data, [3]),
-        neg_sampling_ratio=1.0,
-        batch_size=10,
-    )
-    for batch in loader:
-        assert batch.edge_label.tolist() == [1] * 10 + [0] * 10
-        assert batch.edge_label_index.size() == (2, 20)
-
-
-@pytest.mark.parametrize('num_hops', [1, 2])
-def test_node_loader_on_several_kinds_of_nodes(num_hops):
-    data = random_hetero_data()
-    sampler = ProximitySampler(data, [3] * num_hops)
-    loader = node_loader(data, sampler, input_nodes='user')
-    for batch in loader:
-        assert_hetero_subgraph(batch, data, data.edge_types)
-        assert batch['user'].batch_size == min(4, len(batch['user'].input_id))
-        for kind in data.node_types:
-            assert len(batch[kind].num_sampled_nodes) == num_hops + 1
-            assert sum(batch[kind].num_sampled_nodes) == batch[kind].num_nodes
-
-
-def test_link_loader_on_several_kinds_of_nodes():
+def test_loaders_on_a_heterogeneous_graph():
     data = random_hetero_data()
     rates = ('user', 'rates', 'item')
     loader = LinkNeighborLoader(
@@ -282,9 +217,14 @@ def test_link_loader_on_several_kinds_of_nodes():
         labels.append(batch[rates].edge_label)
     assert torch.equal(torch.cat(labels), torch.arange(60.0))
     assert torch.equal(torch.cat(pairs, 1), data[rates].edge_index)
+    sampler = ProximitySampler(data, [3, 3])
+    for batch in node_loader(data, sampler, input_nodes='user'):
+        assert_hetero_subgraph(batch, data, data.edge_types)
+        for kind in data.node_types:
+            assert sum(batch[kind].num_sampled_nodes) == batch[kind].num_nodes
 
 
-def test_only_the_edge_types_that_are_named_are_followed():
+def test_only_named_edge_types_are_followed():
     data = random_hetero_data()
     named = ('user', 'is', 'user')
     sampler = ProximitySampler(data, {named: [2, 2]})
@@ -344,9 +284,9 @@ def test_works_without_compiled_extensions():
 @pytest.mark.parametrize(
     ('num_neighbors', 'match'),
     [
-        ([3, -1], r"'num_neighbors' must not be negative \(got \[3, -1\]\)"),
-        ({('a', 'b', 'c'): [1]}, r"names edge type \('a', 'b', 'c'\), which"),
-        (3, r"'num_neighbors' must be a list, .*\(got 3\); .* write \[3\]"),
+        ([3, -1], r"'num_neighbors'.*\[3, -1\]"),
+        ({('a', 'b', 'c'): [1]}, r"'num_neighbors'.*\('a', 'b', 'c'\)"),
+        (3, r"'num_neighbors'.*3"),
     ],
 )
 def test_bad_numbers_of_neighbors(num_neighbors, match):
@@ -354,62 +294,38 @@ def test_bad_numbers_of_neighbors(num_neighbors, match):
         ProximitySampler(random_data(), num_neighbors)
 
 
-def test_hops_must_agree():
-    kinds = random_hetero_data().edge_types
-    with pytest.raises(ValueError, match='same number of hops'):
-        ProximitySampler(random_hetero_data(), {kinds[0]: [1], kinds[1]: [1, 1]})
-
-
-def test_a_misspelt_weight_is_refused():
-    """Unless some of the edge types have it."""
-    match = "'edge_wieght', which no edges have .they have .*edge_weight"
-    with pytest.raises(ValueError, match=match):
-        ProximitySampler(random_data(), [3], weight_attr='edge_wieght')
+def test_unfit_graphs_are_refused():
     data = random_hetero_data()
     one, other, _ = data.edge_types
+    with pytest.raises(ValueError, match='number of hops'):
+        ProximitySampler(data, {one: [1], other: [1, 1]})
+    with pytest.raises(ValueError, match="'weight_attr'.*'edge_wieght'"):
+        ProximitySampler(random_data(), [3], weight_attr='edge_wieght')
     data[one].trust = torch.zeros(60)
-    assert ProximitySampler(data, [3], weight_attr='trust').pools.keys() == {
-        *data.edge_types
-    }
-    # Of the edge types that are followed one must have it.
-    with pytest.raises(ValueError, match="'trust', which no edges have"):
+    # One of the edge types that are followed must have it.
+    ProximitySampler(data, [3], weight_attr='trust')
+    with pytest.raises(ValueError, match="'weight_attr'.*'trust'"):
         ProximitySampler(data, {other: [3]}, weight_attr='trust')
-
-
-def test_edges_are_read_from_an_index_only():
-    data = Data(num_nodes=3, adj_t=torch.eye(3).to_sparse())
-    match = r"an 'edge_index' of edges \('node', .*\(got none\); an 'adj_t' is not"
-    with pytest.raises(ValueError, match=match):
-        ProximitySampler(data, [3])
+    with pytest.raises(ValueError, match="'edge_index'.*'adj_t'"):
+        ProximitySampler(Data(num_nodes=3, adj_t=torch.eye(3).to_sparse()), [3])
 
 
 def test_seeds_and_epochs_are_not_negative():
-    with pytest.raises(ValueError, match=r"'seed' must be .*at least 0 \(got -1\)"):
+    with pytest.raises(ValueError, match="'seed'.*-1"):
         ProximitySampler(random_data(), [3], seed=-1)
-    with pytest.raises(
-        ValueError, match=r"'seed' must be a whole number.* \(got 0.5\)"
-    ):
-        ProximitySampler(random_data(), [3], seed=0.5)
     sampler = ProximitySampler(random_data(), [3])
-    with pytest.raises(ValueError, match=r"'epoch' must be .*at least 0 \(got -1\)"):
+    with pytest.raises(ValueError, match="'epoch'.*-1"):
         sampler.set_epoch(-1)
     assert sampler.epoch == 0
 
 
-def test_the_numbers_of_the_sampler_count_and_not_the_loaders():
+def test_numbers_of_neighbors_are_those_of_the_sampler():
     data = random_data()
     found = [
         batches(node_loader(data, ProximitySampler(data, [2]), num_neighbors=numbers))
         for numbers in ([2], [5, 5])
     ]
     assert found[0] == found[1]
-
-
-def test_bad_weights_are_refused():
-    data = random_data()
-    data.edge_weight[3] = -1
-    with pytest.raises(ValueError, match='finite and not negative'):
-        ProximitySampler(data, [1])
 
 
 def test_time_is_refused():
@@ -422,5 +338,5 @@ def test_time_is_refused():
         input_time=torch.arange(4),
         time_attr='time',
     )
-    with pytest.raises(ValueError, match="'ProximitySampler' knows no time"):
+    with pytest.raises(ValueError, match="'time_attr'"):
         next(iter(loader))
