@@ -8,23 +8,24 @@ __version__ = '0.1.0'
 # the encoding of attributes, and need not wait for PyG, nor hold it in memory.
 _HOMES = {
     'AGNN': 'model',
+    'AGNNConfig': 'agnn_config',
     'AGNNRecommender': 'recommender',
+    'AGNNScorer': 'agnn_scorer',
+    'AddAttributeKNN': 'graph.transform',
     'AttributeEncoder': 'base.encoder',
+    'ColdDropout': 'sampling.cold_dropout',
     'ExtendedVAE': 'nn',
     'GatedConv': 'nn',
-    'LinkRatingLoader': 'sampling.link_loader',
-    'NodeBatch': 'sampling.batch',
+    'KernelScorer': 'kernel.scorer',
+    'PairwiseKernelRegressor': 'kernel.regressor',
     'ProximitySampler': 'sampling.sampler',
     'RatingBatch': 'sampling.batch',
     'RatingLoader': 'sampling.loader',
-    'RatingPropagation': 'kernel.regressor',
+    'RatingModule': 'module',
     'TokenBags': 'base.encoder',
     'agnn_loss': 'loss',
     'attribute_graph': 'graph.build',
-    'attribute_relations': 'kernel.features',
-    'predict': 'inference',
-    'rating_graph': 'graph.build',
-    'rating_loader': 'sampling.link_loader',
+    'predict': 'scoring',
 }
 
 __all__ = list(_HOMES)

@@ -1,11 +1,14 @@
-"""The terms of AGNN's loss, each a mean over a batch."""
+"""The terms of AGNN's loss."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from agnn_pyg.nn.extended_vae import EVAEOutput
 from agnn_pyg.nn.node_encoder import NodeState
 
 
@@ -28,38 +31,62 @@ def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * mu.size(1) * (mean - 1)
 
 
-def preference_terms(state: NodeState) -> tuple[Tensor, Tensor]:
-    r"""What holds generated and learnt preferences, a mean over warm targets each.
+def embedding_terms(state: NodeState) -> tuple[Tensor, Tensor]:
+    r"""Terms of reconstructed and learned preferences, each a mean over warm targets.
 
     Returns:
         The *reconstruction* :math:`\Vert \hat{\mathbf{m}} - \mathbf{m} \Vert^2`, the
-        squared distance of generated from learnt preference. The learnt one is held
-        fixed: the generator learns from it, it is not dragged towards what attributes
-        can say. And the squared norm of the learnt *preference* :math:`\Vert
-        \mathbf{m} \Vert^2`, without the bias: shrinking that costs accuracy wherever
-        the other side is cold.
+        squared distance of the reconstruction to the learned preference and bias.
+        These are constants there: the extended VAE learns from them, and they are not
+        pulled towards what attributes can express. And the squared norm of the learned
+        preference :math:`\Vert \mathbf{m} \Vert^2`, without the bias: shrinking
+        the bias costs accuracy wherever the other side is cold.
     """
     # Cold rows are left out rather than multiplied by zero: they may be NaN, and
     # zero times NaN would still reach the gradient.
     warm = state.cold.logical_not()
     count = warm.sum().clamp(min=1)
     row = warm.nonzero().squeeze(-1)
-    learnt = state.learnt.index_select(0, row)
-    made = state.generated.preference.index_select(0, row)
-    target = learnt.detach()[:, : made.size(-1)]
+    learned = state.learned.index_select(0, row)
+    made = state.evae.reconstruction.index_select(0, row)
+    target = learned.detach()[:, : made.size(-1)]
     distance = F.mse_loss(made, target, reduction='sum')
-    return distance / count, learnt[:, :-1].square().sum() / count
+    return distance / count, learned[:, :-1].square().sum() / count
+
+
+def published_terms(state: NodeState, index: Tensor) -> tuple[Tensor, Tensor]:
+    r"""KL divergence and reconstruction of the published code.
+
+    .. math::
+        \frac{1}{2B} \sum_b \sum_d \big( \exp(z_{bd}) + \mu_{bd}^2 - 1 -
+        \ln \sigma_{bd}^2 \big) \quad \text{and} \quad
+        \Vert \hat{\mathbf{M}} - \mathbf{M} \Vert_F
+
+    The first has :math:`\exp(z)` where :math:`\sigma^2` belongs; the second is one norm
+    over the whole batch, not squared, whose gradient reaches the learned preferences.
+
+    Args:
+        state (NodeState): The nodes of one end.
+        index (Tensor): Positions of the nodes of the pairs, :obj:`[B]`: a node counts
+            as often as it is in a pair.
+    """
+    evae = EVAEOutput(*(part.index_select(0, index) for part in state.evae))
+    rows = evae.z.exp() + evae.mu.square() - 1 - evae.logvar
+    warm = index[state.cold.index_select(0, index).logical_not()]
+    made = state.evae.reconstruction.index_select(0, warm)
+    learned = state.learned.index_select(0, warm)[:, : made.size(-1)]
+    return 0.5 * rows.sum(dim=1).mean(), torch.linalg.vector_norm(made - learned)
 
 
 def agnn_loss(
     rating: Tensor,
     predicted: Tensor,
-    user: NodeState,
-    item: NodeState,
+    states: Sequence[NodeState],
     *,
     kl_weight: float = 0.01,
     reconstruction_weight: float = 0.1,
-    preference_weight: float = 0.01,
+    embedding_l2: float = 0.01,
+    published: Tensor | None = None,
 ) -> dict[str, Tensor]:
     r"""All terms of the loss and, as :obj:`"loss"`, their weighted sum.
 
@@ -74,20 +101,28 @@ def agnn_loss(
     Args:
         rating (Tensor): Ratings, :obj:`[B]`.
         predicted (Tensor): Predicted ratings, :obj:`[B]`.
-        user (NodeState): The users of the batch.
-        item (NodeState): The items of the batch.
+        states (sequence): The embedded nodes of both ends.
         kl_weight (float, optional): (default: :obj:`0.01`)
         reconstruction_weight (float, optional): (default: :obj:`0.1`)
-        preference_weight (float, optional): (default: :obj:`0.01`)
+        embedding_l2 (float, optional): (default: :obj:`0.01`)
+        published (Tensor, optional): Take the loss of the published code, a sum over
+            the pairs of the batch, see :func:`published_terms`; given are the
+            positions of the pairs, :obj:`[2, B]`. (default: :obj:`None`)
     """
-    sides = (user, item)
-    distance, norm = zip(*map(preference_terms, sides), strict=True)
+    distance, norm = zip(*map(embedding_terms, states), strict=True)
+    mse = loss = F.mse_loss(predicted, rating.to(predicted.dtype))
+    if published is None:
+        kl = [kl_divergence(state.evae.mu, state.evae.logvar) for state in states]
+    else:
+        loss = len(rating) * mse
+        pairs = zip(states, published, strict=True)
+        kl, distance = zip(*(published_terms(*pair) for pair in pairs), strict=True)
     terms = {
-        'mse': F.mse_loss(predicted, rating),
-        'kl': sum(kl_divergence(s.generated.mu, s.generated.logvar) for s in sides),
+        'mse': mse,
+        'kl': sum(kl),
         'reconstruction': sum(distance),
-        'preference': sum(norm),
+        'embedding_l2': sum(norm),
     }
-    loss = terms['mse'].add(terms['kl'], alpha=kl_weight)
+    loss = loss.add(terms['kl'], alpha=kl_weight)
     loss = loss.add(terms['reconstruction'], alpha=reconstruction_weight)
-    return {**terms, 'loss': loss.add(terms['preference'], alpha=preference_weight)}
+    return {**terms, 'loss': loss.add(terms['embedding_l2'], alpha=embedding_l2)}

@@ -1,14 +1,17 @@
-"""AGNN: rating prediction for users and items, warm or strictly cold."""
+"""AGNN: rating prediction for nodes that are warm or strictly cold."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping, Sequence
+
 import torch
 from torch import Tensor, nn
+from torch_geometric.nn.module_dict import ModuleDict
+from torch_geometric.typing import EdgeType, NodeType
 
-from agnn_pyg.kernel.regressor import RatingPropagation
-from agnn_pyg.kernel.scenarios import Messages
+from agnn_pyg.nn.bi_interaction import Features
+from agnn_pyg.nn.gated_conv import GatedConv
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
-from agnn_pyg.sampling.batch import RatingBatch
 
 
 class AGNN(nn.Module):
@@ -16,79 +19,83 @@ class AGNN(nn.Module):
     Networks for Strict Cold Start Recommendation"
     <https://arxiv.org/abs/1912.12398>`_ paper.
 
-    Each side is embedded by a :class:`~agnn_pyg.nn.NodeEncoder`; a rating is
-    (AGNN, Section 3.4)
+    Nodes of each type are embedded by a :class:`~agnn_pyg.nn.NodeEncoder`, which
+    aggregates neighbours by one :class:`~agnn_pyg.nn.GatedConv` per edge type. The
+    rating of a pair of a user and an item is (AGNN, Section 3.4)
 
     .. math::
         \hat{r}_{ui} = \mathrm{MLP}([\mathbf{p}_u \, \Vert \, \mathbf{q}_i]) +
         \mathbf{p}_u^\top \mathbf{q}_i + b_u + b_i + \mu
 
-    Coldness is a property of nodes, not of a run: warm, user-cold, item-cold
-    and both-cold pairs may share a batch.
+    Coldness belongs to nodes: warm, user-cold, item-cold and both-cold pairs may share
+    a batch.
+
+    .. code-block:: python
+
+        knn = [('user', 'attribute_knn', 'user'), ('item', 'attribute_knn', 'item')]
+        model = AGNN({'user': 943, 'item': 1682}, data.num_node_features, knn)
+        rating = model(data.x_dict, data.edge_index_dict, edge_label_index)
 
     Args:
-        num_users (int): Number of users.
-        num_items (int): Number of items.
-        num_user_tokens (int): Attribute tokens of users, see
-            :class:`~agnn_pyg.base.encoder.AttributeEncoder`.
-        num_item_tokens (int): Attribute tokens of items.
+        num_nodes (dict): Number of nodes of each type.
+        in_channels (dict): Number of dense features of each node type, or of tokens,
+            padding (token 0) included.
+        edge_types (sequence): The edge types to aggregate over. Others in a batch are
+            ignored; those missing in a batch have no edges there.
         channels (int, optional): Size of all embeddings. (default: :obj:`32`)
         hidden_channels (int, optional): Size of the hidden layer of the MLP;
             0 makes it a linear layer. (default: :obj:`32`)
+        ends (tuple, optional): The node types that a rated pair consists of.
+            (default: the first and the last of :obj:`num_nodes`)
         mean (float, optional): Start of the global bias :math:`\mu`: the mean
             of the training ratings. (default: :obj:`0.0`)
         dropout (float, optional): Dropout of embeddings and of the hidden
             layer. (default: :obj:`0.0`)
-        messages (RatingPropagation or Messages, optional): Fitted messages of
-            ratings that predictions are mixed with, outside of training mode. A pair
-            that is trained on would find its own rating in them.
-        message_share (float, optional): The share :math:`\lambda` of the messages:
-            the prediction is :math:`\lambda m_{ui} + (1 - \lambda)
-            \hat{r}_{ui}`. (default: :obj:`0.0`)
-        **kwargs (optional): Additional arguments of both
+        conv (callable, optional): Makes a convolution of a given width, such as
+            :obj:`lambda c: SAGEConv(c, c)`. (default:
+            :class:`~agnn_pyg.nn.GatedConv`)
+        share_sum_layer (collection, optional): Node types whose own attributes go
+            through the neighbours' linear term, see
+            :class:`~agnn_pyg.nn.NodeEncoder`. (default: none)
+        **kwargs (optional): Additional arguments of
             :class:`~agnn_pyg.nn.NodeEncoder`.
 
-    Shapes:
-        - **input:** a :class:`~agnn_pyg.sampling.loader.RatingBatch` of B pairs
-        - **output:** predicted ratings :math:`(B)`
+    Raises:
+        ValueError: If a size is out of range, or a node type has no size.
     """
 
     def __init__(
         self,
-        num_users: int,
-        num_items: int,
-        num_user_tokens: int,
-        num_item_tokens: int,
+        num_nodes: Mapping[NodeType, int],
+        in_channels: Mapping[NodeType, int],
+        edge_types: Sequence[EdgeType],
         channels: int = 32,
         hidden_channels: int = 32,
+        *,
+        ends: tuple[NodeType, NodeType] | None = None,
         mean: float = 0.0,
         dropout: float = 0.0,
-        messages: RatingPropagation | Messages | None = None,
-        message_share: float = 0.0,
+        conv: Callable[[int], nn.Module] = GatedConv,
+        share_sum_layer: Collection[NodeType] = (),
         **kwargs,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ('num_users', num_users, 1),
-            ('num_items', num_items, 1),
-            ('channels', channels, 1),
-            ('hidden_channels', hidden_channels, 0),
-        ):
-            if value < least:
-                raise ValueError(f"'{name}' must be at least {least} (got {value})")
-        if not 0 <= message_share <= 1:
-            raise ValueError(
-                f"'message_share' must be a share in [0, 1] (got {message_share})"
-            )
-        if message_share and messages is None:
-            raise ValueError(
-                f"'message_share' of {message_share} needs 'messages' to share"
-            )
+        types = list(num_nodes)
+        self.ends = tuple(ends or (types[0], types[-1]))
+        self._check(num_nodes, in_channels, edge_types, channels, hidden_channels)
         self.mean = mean
-        self.messages, self.message_share = messages, message_share
-        kwargs['dropout'] = dropout
-        self.user = NodeEncoder(num_users, num_user_tokens, channels, **kwargs)
-        self.item = NodeEncoder(num_items, num_item_tokens, channels, **kwargs)
+        self.encoders = ModuleDict()
+        for name, count in num_nodes.items():
+            self.encoders[name] = NodeEncoder(
+                count,
+                in_channels[name],
+                channels,
+                [kind for kind in edge_types if kind[-1] == name],
+                conv,
+                dropout=dropout,
+                share_sum_layer=name in share_sum_layer,
+                **kwargs,
+            )
         hidden = hidden_channels
         self.lin_hidden = nn.Linear(2 * channels, hidden) if hidden else None
         self.lin_out = nn.Linear(hidden or 2 * channels, 1)
@@ -97,26 +104,71 @@ class AGNN(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        self.user.reset_parameters()
-        self.item.reset_parameters()
+        for encoder in self.encoders.values():
+            encoder.reset_parameters()
         for lin in (self.lin_hidden, self.lin_out):
             if lin is not None:
                 nn.init.xavier_uniform_(lin.weight)
                 nn.init.zeros_(lin.bias)
         nn.init.constant_(self.bias, self.mean)
 
-    def encode(self, batch: RatingBatch) -> tuple[NodeState, NodeState]:
-        """Embeds each distinct user and item of a batch once."""
-        return self.user(batch.user), self.item(batch.item)
+    def encode(
+        self,
+        x_dict: Mapping[NodeType, Features],
+        edge_index_dict: Mapping[EdgeType, Tensor],
+        cold_dict: Mapping[NodeType, Tensor] | None = None,
+        n_id_dict: Mapping[NodeType, Tensor] | None = None,
+        num_targets_dict: Mapping[NodeType, int] | None = None,
+        return_gates: bool = False,
+    ) -> dict[NodeType, NodeState]:
+        """Embeds each node once.
+
+        Args:
+            x_dict (dict): Features by node type, see
+                :class:`~agnn_pyg.nn.AttributeEmbedding`.
+            edge_index_dict (dict): Edges neighbour → node by edge type.
+            cold_dict (dict, optional): Masks of the nodes whose preference and bias
+                are generated from attributes, :obj:`[N]`. (default: none are)
+            n_id_dict (dict, optional): Global ids of the nodes, :obj:`[N]`.
+                (default: those of the full graph, 0 to N - 1)
+            num_targets_dict (dict, optional): T: only the first T nodes are embedded,
+                the others are their neighbours. (default: all nodes are embedded)
+            return_gates (bool, optional): Keep the aggregate gates of
+                :class:`~agnn_pyg.nn.GatedConv`. (default: :obj:`False`)
+
+        Raises:
+            ValueError: If features of a node type are missing, or do not fit.
+        """
+        cold_dict, n_id_dict = cold_dict or {}, n_id_dict or {}
+        num_targets_dict = num_targets_dict or {}
+        encoders = self.encoders.items()
+        nodes = {}
+        for name, encoder in encoders:
+            if name not in x_dict:
+                raise ValueError(
+                    f"'x_dict' must hold features of '{name}' nodes (got "
+                    f'{sorted(x_dict)})'
+                )
+            nodes[name] = encoder(
+                x_dict[name],
+                cold_dict.get(name),
+                n_id_dict.get(name),
+                num_targets_dict.get(name),
+            )
+        return {
+            name: encoder.aggregate(nodes, name, edge_index_dict, return_gates)
+            for name, encoder in encoders
+        }
 
     def decode(
-        self, user: NodeState, item: NodeState, edge_label_index: Tensor
+        self, states: Mapping[NodeType, NodeState], edge_label_index: Tensor
     ) -> Tensor:
         """Rates pairs of embedded nodes, given by position, :obj:`[2, B]`."""
         row, col = edge_label_index
+        user, item = (states[end] for end in self.ends)
         # `index_select`, whose gradient is cheaper than that of `[]`.
-        p = user.embedding.index_select(0, row)
-        q = item.embedding.index_select(0, col)
+        p = user.x.index_select(0, row)
+        q = item.x.index_select(0, col)
         hidden = torch.cat([p, q], dim=-1)
         if self.lin_hidden is not None:
             hidden = self.dropout(self.lin_hidden(hidden).relu())
@@ -124,17 +176,39 @@ class AGNN(nn.Module):
         bias = user.bias.index_select(0, row) + item.bias.index_select(0, col)
         return rating + bias + self.bias
 
-    def forward(self, batch: RatingBatch) -> Tensor:
-        rating = self.decode(*self.encode(batch), batch.edge_label_index)
-        if self.training or not self.message_share:
-            return rating
-        row, col = batch.edge_label_index
-        return self.mix(
-            rating, self.messages(batch.user.n_id[row], batch.item.n_id[col])
-        )
+    def forward(
+        self,
+        x_dict: Mapping[NodeType, Features],
+        edge_index_dict: Mapping[EdgeType, Tensor],
+        edge_label_index: Tensor,
+        cold_dict: Mapping[NodeType, Tensor] | None = None,
+        n_id_dict: Mapping[NodeType, Tensor] | None = None,
+        num_targets_dict: Mapping[NodeType, int] | None = None,
+    ) -> Tensor:
+        """Predicts the ratings of pairs, :obj:`[B]`; see :meth:`encode`.
 
-    def mix(self, rating: Tensor, message: Tensor) -> Tensor:
-        """Ratings with their share of messages; without any, where those are NaN."""
-        message = message.to(rating)
-        message = torch.where(message.isnan(), rating, message)
-        return torch.lerp(rating, message, self.message_share)
+        Args:
+            edge_label_index (Tensor): Positions of the pairs among the nodes of both
+                :obj:`ends`, :obj:`[2, B]`.
+        """
+        states = self.encode(
+            x_dict, edge_index_dict, cold_dict, n_id_dict, num_targets_dict
+        )
+        return self.decode(states, edge_label_index)
+
+    def _check(self, num_nodes, in_channels, edge_types, channels, hidden) -> None:
+        for name, value, least in (
+            ('channels', channels, 1),
+            ('hidden_channels', hidden, 0),
+            *((f"num_nodes['{name}']", count, 1) for name, count in num_nodes.items()),
+        ):
+            if value < least:
+                raise ValueError(f"'{name}' must be at least {least} (got {value})")
+        named = {*self.ends, *(kind[end] for kind in edge_types for end in (0, -1))}
+        for role, known in (('num_nodes', num_nodes), ('in_channels', in_channels)):
+            lacking = sorted({*named, *num_nodes} - set(known))
+            if lacking:
+                raise ValueError(
+                    f"'{role}' must name every node type of 'ends', 'edge_types' and "
+                    f"'num_nodes' (got {sorted(known)}); add '{lacking[0]}'"
+                )

@@ -1,16 +1,16 @@
-"""Layers: gated convolution, rating messages, attributes, the extended VAE."""
+"""Layers of AGNN, for any graph."""
 
 from agnn_pyg.nn.bi_interaction import AttributeEmbedding, BiInteraction
-from agnn_pyg.nn.extended_vae import ExtendedVAE, Generated
+from agnn_pyg.nn.extended_vae import EVAEOutput, ExtendedVAE
 from agnn_pyg.nn.gated_conv import GatedConv
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
 
 __all__ = [
     'AttributeEmbedding',
     'BiInteraction',
+    'EVAEOutput',
     'ExtendedVAE',
     'GatedConv',
-    'Generated',
     'NodeEncoder',
     'NodeState',
 ]

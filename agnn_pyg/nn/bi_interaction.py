@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Dense features, token ids, or token ids and their weights.
+Features = Tensor | tuple[Tensor, Tensor]
+
 
 class BiInteraction(nn.Module):
     r"""Embeds a bag of attributes by pairwise and linear interaction.
@@ -20,8 +23,8 @@ class BiInteraction(nn.Module):
         \mathrm{LeakyReLU} \big( \mathbf{W}_1 \sum_f \mathbf{v}_f +
         \mathbf{b}_1 \big)
 
-    where the pairs are summed in linear time, as half of (square of the sum
-    minus sum of the squares).
+    where the sum over pairs takes linear time, as half of (square of the sum minus sum
+    of the squares).
 
     Args:
         channels (int): Size of embeddings and output.
@@ -52,89 +55,102 @@ class BiInteraction(nn.Module):
 
 
 class AttributeEmbedding(nn.Module):
-    r"""Embeds bags of tokens as their weighted sum and sum of squares.
+    r"""Embeds the attributes of nodes as weighted sums of embeddings and of squares.
+
+    .. math::
+        \sum_f w_f \mathbf{v}_f \quad \text{and} \quad
+        \sum_f (w_f \mathbf{v}_f)^2
 
     Args:
-        num_tokens (int): Tokens, padding (token 0) included.
+        in_channels (int): Number of dense features, or of tokens, padding (token 0)
+            included.
         channels (int): Size of an embedding.
         std (float, optional): Embeddings start from a normal distribution of
             this deviation. (default: :obj:`0.05`)
-        sparse (bool, optional): Give embeddings sparse gradients: a step then
-            costs what the tokens of its batch do, and not what all tokens do.
+        sparse (bool, optional): Give embeddings sparse gradients: a step then costs
+            as much as the tokens of its batch, however many tokens there are.
             (default: :obj:`False`)
 
     Shapes:
-        - **input:** tokens and weights :math:`(N, F)`, see
-          :class:`~agnn_pyg.base.encoder.TokenBags`
+        - **input:** dense features :math:`(N, F)` of a floating dtype, where
+          feature f is a token of weight :math:`x_f`; or token ids :math:`(N, F)` of
+          dtype ``int64``, padded with 0; or a pair of ids and weights
         - **output:** sum and sum of squares, each :math:`(N, C)`
     """
 
     def __init__(
-        self, num_tokens: int, channels: int, std: float = 0.05, sparse: bool = False
+        self, in_channels: int, channels: int, std: float = 0.05, sparse: bool = False
     ) -> None:
         super().__init__()
         self.std = std
         self.sparse = sparse
-        self.weight = nn.Parameter(torch.empty(num_tokens, channels))
+        self.weight = nn.Parameter(torch.empty(in_channels, channels))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         nn.init.normal_(self.weight, std=self.std)
 
-    def forward(self, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Features) -> tuple[Tensor, Tensor]:
+        token, weight = x if isinstance(x, tuple) else (x, None)
+        if token.is_floating_point():
+            x = token.to(self.weight.dtype)
+            return x @ self.weight, x.square() @ self.weight.square()
         # Padding, token 0, is not a token: it is left out rather than weighted by 0.
-        bag, slot = (index > 0).nonzero(as_tuple=True)
-        token, weight = index[bag, slot].long(), weight[bag, slot].to(self.weight.dtype)
-        table = self.weight
+        bag, slot = (token > 0).nonzero(as_tuple=True)
+        num_bags, token = len(token), token[bag, slot].long()
+        if weight is None:
+            weight = self.weight.new_ones(len(token))
+        else:
+            weight = weight[bag, slot].to(self.weight.dtype)
+        embedding = self.weight
         if self.sparse:
-            read, token = _numbered(token, len(table))
-            table = F.embedding(read, table, sparse=True)
-        return _BagSums.apply(table, token, weight, bag, len(index))
+            read, token = _distinct(token, len(embedding))
+            embedding = F.embedding(read, embedding, sparse=True)
+        return _BagSums.apply(embedding, token, weight, bag, num_bags)
 
     def extra_repr(self) -> str:
-        num_tokens, channels = self.weight.size()
-        return f'{num_tokens}, {channels}' + ', sparse=True' * self.sparse
+        in_channels, channels = self.weight.size()
+        return f'{in_channels}, {channels}' + ', sparse=True' * self.sparse
 
 
 class _BagSums(torch.autograd.Function):
-    """Weighted sums of rows of a table, and of their squares, over bags of tokens.
+    """Weighted sums of embeddings, and of their squares, over bags of tokens.
 
-    The gradient of the table is a sum over bags, too: of the nodes that each token is
-    given to. It is worked out for both sums at once; autograd would sort the tokens
-    twice.
+    The gradient of an embedding is a sum over the nodes that have its token. Both sums
+    share one sort of the tokens; autograd would sort them twice.
     """
 
     @staticmethod
-    def forward(ctx, table, token, weight, bag, num_bags):
-        ctx.save_for_backward(table, token, weight, bag)
+    def forward(ctx, embedding, token, weight, bag, num_bags):
+        ctx.save_for_backward(embedding, token, weight, bag)
         start = _starts(bag, num_bags)
         return (
-            _bag_sum(table, token, weight, start),
-            _bag_sum(table.square(), token, weight.square(), start),
+            _bag_sum(embedding, token, weight, start),
+            _bag_sum(embedding.square(), token, weight.square(), start),
         )
 
     @staticmethod
     def backward(ctx, grad, grad_square):
-        table, token, weight, bag = ctx.saved_tensors
-        grad_table = grad_weight = None
+        embedding, token, weight, bag = ctx.saved_tensors
+        grad_embedding = grad_weight = None
         if ctx.needs_input_grad[0]:
             order = token.int().argsort(stable=True)
             node, by_token = bag.index_select(0, order), weight.index_select(0, order)
-            start = _starts(token, len(table))
+            start = _starts(token, len(embedding))
             slope = _bag_sum(grad_square, node, by_token.square(), start)
             total = _bag_sum(grad, node, by_token, start)
-            grad_table = torch.addcmul(total, table, slope, value=2)
+            grad_embedding = torch.addcmul(total, embedding, slope, value=2)
         if ctx.needs_input_grad[2]:
-            row = table.index_select(0, token)
+            row = embedding.index_select(0, token)
             slope = grad_square.index_select(0, bag) * row * weight[:, None]
             grad_weight = row.mul(grad.index_select(0, bag) + 2 * slope).sum(dim=-1)
-        return grad_table, None, grad_weight, None, None
+        return grad_embedding, None, grad_weight, None, None
 
 
-def _bag_sum(table: Tensor, row: Tensor, weight: Tensor, start: Tensor) -> Tensor:
+def _bag_sum(rows: Tensor, index: Tensor, weight: Tensor, start: Tensor) -> Tensor:
     # `padding_idx`, or rows that are not contiguous, would make it ten times as slow.
     return F.embedding_bag(
-        row, table.contiguous(), start, mode='sum', per_sample_weights=weight
+        index, rows.contiguous(), start, mode='sum', per_sample_weights=weight
     )
 
 
@@ -144,10 +160,10 @@ def _starts(bag: Tensor, num_bags: int) -> Tensor:
     return count.cumsum(0) - count
 
 
-def _numbered(token: Tensor, num_tokens: int) -> tuple[Tensor, Tensor]:
-    """The distinct ones of some tokens, and the number of each among them."""
+def _distinct(token: Tensor, num_tokens: int) -> tuple[Tensor, Tensor]:
+    """The distinct tokens, ascending, and the position of each token among them."""
     is_read = torch.zeros(num_tokens, dtype=torch.bool, device=token.device)
     read = is_read.index_fill_(0, token, True).nonzero().squeeze(-1)
-    number = token.new_empty(num_tokens)
-    number.index_copy_(0, read, torch.arange(len(read), device=token.device))
-    return read, number.index_select(0, token)
+    position = token.new_empty(num_tokens)
+    position.index_copy_(0, read, torch.arange(len(read), device=token.device))
+    return read, position.index_select(0, token)

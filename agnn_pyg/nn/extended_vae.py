@@ -1,4 +1,4 @@
-"""The extended variational auto-encoder: from attributes to preference."""
+"""The extended variational auto-encoder: from attributes to an embedding."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ import torch
 from torch import Tensor, nn
 
 
-class Generated(NamedTuple):
+class EVAEOutput(NamedTuple):
     """What an :class:`ExtendedVAE` returns.
 
     Attributes:
-        preference: Generated preference vectors, :obj:`[N, out_channels]`.
+        reconstruction: Decoded embeddings, :obj:`[N, out_channels]`.
         mu: Means of the latent code, :obj:`[N, latent_channels]`.
-        logvar: Its log-variances, of the same size.
+        logvar: Log-variances of the latent code, of the same size.
+        z: The latent code that was decoded, of the same size.
     """
 
-    preference: Tensor
+    reconstruction: Tensor
     mu: Tensor
     logvar: Tensor
+    z: Tensor
 
 
 class ExtendedVAE(nn.Module):
     r"""Generates the preference embedding of a node from its attributes.
 
-    A variational auto-encoder whose output is compared with the *preference*
-    embedding rather than with its input (AGNN, Section 3.3):
+    A variational auto-encoder whose output is compared with the learned *preference*
+    embedding of the node rather than with the input (AGNN, Section 3.3):
 
     .. math::
         q(\mathbf{z} \mid \mathbf{x}) = \mathcal{N} \big( \boldsymbol{\mu}
@@ -39,7 +41,7 @@ class ExtendedVAE(nn.Module):
 
     Args:
         in_channels (int): Size of the attribute embedding.
-        out_channels (int): Size of what is generated.
+        out_channels (int): Size of the reconstruction.
         hidden_channels (int, optional): Size of both hidden layers.
             (default: :obj:`in_channels`)
         latent_channels (int, optional): Size of the latent code.
@@ -47,7 +49,7 @@ class ExtendedVAE(nn.Module):
 
     Shapes:
         - **input:** attribute embeddings :math:`(N, F_{in})`
-        - **output:** :class:`Generated`
+        - **output:** :class:`EVAEOutput`
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class ExtendedVAE(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         return self.lin_out(self.lin_latent(z).relu())
 
-    def forward(self, x: Tensor) -> Generated:
+    def forward(self, x: Tensor) -> EVAEOutput:
         mu, logvar = self.encode(x)
         z = self.reparameterize(mu, logvar) if self.training else mu
-        return Generated(self.decode(z), mu, logvar)
+        return EVAEOutput(self.decode(z), mu, logvar, z)

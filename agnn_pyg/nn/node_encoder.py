@@ -1,104 +1,138 @@
-"""One side of AGNN: from attributes and preference to a node's embedding."""
+"""Nodes of one type: from attributes and a preference to an embedding."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.nn.module_dict import ModuleDict
+from torch_geometric.typing import EdgeType, NodeType
 
-from agnn_pyg.nn.bi_interaction import AttributeEmbedding, BiInteraction
-from agnn_pyg.nn.extended_vae import ExtendedVAE, Generated
+from agnn_pyg.nn.bi_interaction import AttributeEmbedding, BiInteraction, Features
+from agnn_pyg.nn.extended_vae import EVAEOutput, ExtendedVAE
 from agnn_pyg.nn.gated_conv import GatedConv
-from agnn_pyg.nn.rivals import RivalConv
-
-if TYPE_CHECKING:
-    from agnn_pyg.sampling.batch import NodeBatch
 
 
-class NodeState(NamedTuple):
-    """What is known of the N nodes of a batch; the T targets come first.
+class EncodedNodes(NamedTuple):
+    """N nodes before they aggregate neighbours; the T targets come first.
 
     Attributes:
-        embedding: Embeddings of the targets after aggregation, :obj:`[T, C]`.
-        bias: Their biases, learnt or generated, :obj:`[T]`.
-        learnt: Free parameters of all nodes, preference and then bias,
-            :obj:`[N, C + 1]`. Meaningless for cold nodes.
-        generated: What the extended VAE makes of attributes: of all targets,
-            then of the cold ones among the other nodes.
-        cold: True for targets without learnt preference, :obj:`[T]`.
+        source: What the nodes send to others, :obj:`[N, C]`.
+        target: What the targets are themselves, :obj:`[T, C]`.
+        skip: What is added to the output, :obj:`[T, C]`, or :obj:`None`.
+        bias: Biases of the targets, learned or generated, :obj:`[T]`.
+        learned: Learned preference and bias of all nodes, :obj:`[N, C + 1]`;
+            meaningless for cold nodes.
+        evae: Output of the extended VAE: for all targets, then for the cold nodes
+            among the others.
+        cold: True for targets without a learned preference, :obj:`[T]`.
     """
 
-    embedding: Tensor
+    source: Tensor
+    target: Tensor
+    skip: Tensor | None
     bias: Tensor
-    learnt: Tensor
-    generated: Generated
+    learned: Tensor
+    evae: EVAEOutput
     cold: Tensor
 
 
+class NodeState(NamedTuple):
+    """The T embedded nodes of one type.
+
+    Attributes:
+        x: Embeddings after the aggregation, :obj:`[T, C]`.
+        bias: See :class:`EncodedNodes`, as the next three.
+        learned: :obj:`[N, C + 1]`, the targets first.
+        evae: The targets first.
+        cold: :obj:`[T]`.
+        gates: Aggregate gates by edge type, :obj:`[E, C]`, where they were asked for
+            and a convolution has them.
+    """
+
+    x: Tensor
+    bias: Tensor
+    learned: Tensor
+    evae: EVAEOutput
+    cold: Tensor
+    gates: dict[EdgeType, Tensor | None]
+
+
 class NodeEncoder(nn.Module):
-    r"""Embeds the nodes of one side (users or items).
+    r"""Embeds the nodes of one type.
 
     With the attribute embedding :math:`\mathbf{x}_i` and the preference
     :math:`\mathbf{m}_i`, a node is :math:`\mathbf{h}_i = \mathbf{W}
     [\mathbf{m}_i \, \Vert \, \mathbf{x}_i] + \mathbf{b}`, and aggregates its
-    neighbours by :class:`~agnn_pyg.nn.GatedConv`. For a cold node the
-    extended VAE generates :math:`\mathbf{m}_i`, *wherever the node appears*:
-    the free parameters of a cold node are never read.
+    neighbours by one convolution per edge type. The preference of a cold node is the
+    reconstruction of the extended VAE, *wherever the node appears*: rows of
+    cold nodes in :obj:`embedding` are never read.
 
     Args:
-        num_nodes (int): Nodes of this side.
-        num_tokens (int): Attribute tokens of this side.
+        num_nodes (int): Number of nodes with a row in :obj:`embedding`. Nodes beyond
+            them must be cold.
+        in_channels (int): Number of dense features, or of tokens, padding (token 0)
+            included.
         channels (int): Size of all embeddings.
+        edge_types (sequence): Edge types that point to these nodes.
+        conv (callable, optional): Makes a convolution that keeps a width, such as
+            :obj:`lambda c: SAGEConv(c, c)`. (default:
+            :class:`~agnn_pyg.nn.GatedConv`)
+        aggr (str, optional): How outputs of several edge types are joined,
+            :obj:`"sum"` or :obj:`"mean"`. (default: :obj:`"sum"`)
         dropout (float, optional): Dropout of attribute and node embeddings.
             (default: :obj:`0.0`)
-        generate (bool, optional): Generate the preference of a cold node. If
-            :obj:`False`, it is 0. (default: :obj:`True`)
-        generate_bias (bool, optional): Generate the bias of a cold node too.
-            If :obj:`False`, it is 0. (default: :obj:`True`)
+        generate (bool, optional): If :obj:`False`, the preference of a cold node is
+            0. (default: :obj:`True`)
+        generate_bias (bool, optional): If :obj:`False`, the bias of a cold node is 0.
+            (default: :obj:`True`)
+        generate_neighbors (bool, optional): If :obj:`False`, cold nodes send their
+            own row of :obj:`embedding`, though it was never trained.
+            (default: :obj:`True`)
         skip (bool, optional): Add a linear map of the summed attribute
             embeddings to the output. (default: :obj:`True`)
-        separate_neighbors (bool, optional): Embed a node by other weights when
-            it appears as a neighbour. (default: :obj:`False`)
-        negative_slope (float, optional): Slope of the LeakyReLU after
-            aggregation; 1 switches it off. (default: :obj:`0.01`)
-        aggregate_gate (bool, optional): See :class:`~agnn_pyg.nn.GatedConv`.
-        filter_gate (bool, optional): See :class:`~agnn_pyg.nn.GatedConv`.
-        conv (str, optional): :obj:`"gated"`, or the name of a layer of PyG's to
-            compare with, see :mod:`agnn_pyg.nn.rivals`. The three arguments
-            before are the gated layer's. (default: :obj:`"gated"`)
-        sparse (bool, optional): Give free parameters and embeddings of attributes
-            sparse gradients: a step then costs what the nodes of its batch do, and
-            not what all nodes and tokens do.
+        separate_neighbors (bool, optional): Encode what nodes send by other weights
+            than what they are themselves. (default: :obj:`False`)
+        share_sum_layer (bool, optional): With :obj:`separate_neighbors`, share the
+            linear term of the attribute interaction. (default: :obj:`False`)
+        embedding_std (float, optional): Deviation of the initial preferences.
+            (default: :obj:`0.01`)
+        sparse (bool, optional): Give :obj:`embedding` and embeddings of tokens sparse
+            gradients: a step then costs as much as the nodes of its batch, however
+            many nodes there are; see :class:`~agnn_pyg.optim.SparseAdamW`.
             (default: :obj:`False`)
     """
 
     def __init__(
         self,
         num_nodes: int,
-        num_tokens: int,
+        in_channels: int,
         channels: int,
+        edge_types: Sequence[EdgeType] = (),
+        conv: Callable[[int], nn.Module] = GatedConv,
         *,
+        aggr: str = 'sum',
         dropout: float = 0.0,
         generate: bool = True,
         generate_bias: bool = True,
+        generate_neighbors: bool = True,
         skip: bool = True,
         separate_neighbors: bool = False,
-        negative_slope: float = 0.01,
-        aggregate_gate: bool = True,
-        filter_gate: bool = True,
-        conv: str = 'gated',
+        share_sum_layer: bool = False,
+        embedding_std: float = 0.01,
         sparse: bool = False,
     ) -> None:
         super().__init__()
-        self.sparse = sparse
-        self.channels = channels
-        self.generate = generate
-        self.generate_bias = generate_bias
-        # A row holds all that interactions teach: the preference and the bias.
-        self.free = nn.Parameter(torch.empty(num_nodes, channels + 1))
-        self.attributes = AttributeEmbedding(num_tokens, channels, sparse=sparse)
+        self.channels, self.aggr, self.sparse = channels, aggr, sparse
+        self.generate, self.generate_bias = generate, generate_bias
+        self.generate_neighbors = generate_neighbors
+        self.embedding_std = embedding_std
+        # A row holds all that a node learns from its edges: preference, then bias.
+        self.embedding = nn.Parameter(torch.empty(num_nodes, channels + 1))
+        self.attributes = AttributeEmbedding(in_channels, channels, sparse=sparse)
         self.interaction = BiInteraction(channels)
         self.evae = ExtendedVAE(channels, channels + generate_bias)
         self.lin = nn.Linear(2 * channels, channels)
@@ -106,85 +140,155 @@ class NodeEncoder(nn.Module):
         if separate_neighbors:
             self.interaction_neighbor = BiInteraction(channels)
             self.lin_neighbor = nn.Linear(2 * channels, channels)
-        if conv == 'gated':
-            self.conv = GatedConv(
-                channels,
-                negative_slope=negative_slope,
-                aggregate_gate=aggregate_gate,
-                filter_gate=filter_gate,
-            )
-        else:
-            self.conv = RivalConv(conv, channels)
+            if share_sum_layer:
+                self.interaction_neighbor.lin_sum = self.interaction.lin_sum
+        self.edge_types = list(edge_types)
+        self.convs = ModuleDict({kind: conv(channels) for kind in self.edge_types})
         self.lin_skip = nn.Linear(channels, channels, bias=False) if skip else None
         self.dropout = nn.Dropout(dropout)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        nn.init.normal_(self.free, std=0.01)
+        nn.init.normal_(self.embedding, std=self.embedding_std)
         with torch.no_grad():
-            self.free[:, self.channels] = 0
+            self.embedding[:, self.channels] = 0
         for child in self.children():
             if isinstance(child, nn.Linear):
                 nn.init.xavier_uniform_(child.weight)
                 if child.bias is not None:
                     nn.init.zeros_(child.bias)
+            elif child is self.convs:
+                for conv in child.values():
+                    conv.reset_parameters()
             elif hasattr(child, 'reset_parameters'):
                 child.reset_parameters()
 
-    def forward(self, batch: NodeBatch) -> NodeState:
-        total, total_square = self.attributes(batch.attr, batch.attr_weight)
+    def forward(
+        self,
+        x: Features,
+        cold: Tensor | None = None,
+        n_id: Tensor | None = None,
+        num_targets: int | None = None,
+    ) -> EncodedNodes:
+        """Encodes N nodes.
+
+        Args:
+            x: Their features, see :class:`~agnn_pyg.nn.AttributeEmbedding`.
+            cold: True for cold nodes, :obj:`[N]`. (default: none are)
+            n_id: Their rows in :obj:`embedding`, :obj:`[N]`. (default: 0 to N - 1)
+            num_targets: T, the number of nodes to embed. (default: all)
+        """
+        total, total_square = self.attributes(x)
+        num_nodes = len(total)
+        if num_targets is None:
+            num_targets = num_nodes
         x = self.dropout(self.interaction(total, total_square))
-        end = batch.num_targets
-        if self.sparse:
-            learnt = F.embedding(batch.n_id, self.free, sparse=True)
-        else:
-            learnt = self.free.index_select(0, batch.n_id)
-        generated, chosen = self._generate(x, learnt, batch.cold, end)
+        if cold is None:
+            cold = torch.zeros(num_nodes, dtype=torch.bool, device=x.device)
+        learned = self._learned(cold, n_id)
+        evae, chosen = self._generate(x, learned, cold, num_targets)
         preference, bias = chosen.split([self.channels, 1], dim=-1)
 
-        target = source = self.dropout(self.lin(torch.cat([preference, x], dim=-1)))
+        target = self.dropout(self.lin(torch.cat([preference, x], dim=-1)))
+        source = target
+        if not self.generate_neighbors:
+            preference = learned[:, : self.channels]
         if self.lin_neighbor is not None:
             x = self.dropout(self.interaction_neighbor(total, total_square))
             source = self.lin_neighbor(torch.cat([preference, x], dim=-1))
             source = self.dropout(source)
+        elif not self.generate_neighbors:
+            source = self.dropout(self.lin(torch.cat([preference, x], dim=-1)))
 
-        size = (len(batch.n_id), end)
-        embedding = self.conv((source, target[:end]), batch.edge_index, size=size)
+        skip = None
         if self.lin_skip is not None:
-            embedding = embedding + self.lin_skip(total[:end])
-        bias = bias[:end].squeeze(-1)
-        return NodeState(embedding, bias, learnt, generated, batch.cold[:end])
+            skip = self.lin_skip(total[:num_targets])
+        target, bias = target[:num_targets], bias[:num_targets].squeeze(-1)
+        cold = cold[:num_targets]
+        return EncodedNodes(source, target, skip, bias, learned, evae, cold)
 
-    def _generate(
-        self, x: Tensor, learnt: Tensor, cold: Tensor, num_targets: int
-    ) -> tuple[Generated, Tensor]:
-        """What is generated, and preference and bias with it where it is needed.
+    def aggregate(
+        self,
+        nodes: Mapping[NodeType, EncodedNodes],
+        name: NodeType,
+        edge_index_dict: Mapping[EdgeType, Tensor],
+        return_gates: bool = False,
+    ) -> NodeState:
+        """Embeds the targets among the nodes of a type.
 
         Args:
-            x: Attribute embeddings of all nodes, :obj:`[N, C]`.
-            learnt: Their free parameters, :obj:`[N, C + 1]`.
-            cold: True for nodes that need generated ones, :obj:`[N]`.
-            num_targets: T.
-
-        Returns:
-            What is generated, see :class:`NodeState`, and preference and bias
-            of all nodes, generated for cold ones and learnt for others.
+            nodes: Encoded nodes by type.
+            name: The type of this encoder.
+            edge_index_dict: Edges by edge type, :obj:`[2, E]`; none where an edge
+                type is missing.
+            return_gates: Keep the aggregate gates.
         """
-        # The loss looks at all targets; of the neighbours, only cold ones need
-        # a generated preference, and most neighbours are warm.
+        own, outs, gates = nodes[name], [], {}
+        for kind in self.edge_types:
+            conv, source = self.convs[kind], nodes[kind[0]].source
+            edge_index = edge_index_dict.get(kind)
+            if edge_index is None:
+                edge_index = source.new_empty(2, 0, dtype=torch.long)
+            if isinstance(conv, GatedConv):
+                size = len(source), len(own.target)
+                out = conv(
+                    (source, own.target),
+                    edge_index,
+                    size=size,
+                    return_gates=return_gates,
+                )
+                if return_gates:
+                    out, (gates[kind], _) = out
+            elif kind[0] == name and self.lin_neighbor is None:
+                # Not every convolution takes a pair. Targets are the first nodes.
+                out = conv(source, edge_index)[: len(own.target)]
+            else:
+                out = conv((source, own.target), edge_index)
+            outs.append(out)
+        x = sum(outs[1:], outs[0]) if outs else own.target
+        if self.aggr == 'mean' and len(outs) > 1:
+            x = x / len(outs)
+        if own.skip is not None:
+            x = x + own.skip
+        return NodeState(x, own.bias, own.learned, own.evae, own.cold, gates)
+
+    def _learned(self, cold: Tensor, n_id: Tensor | None) -> Tensor:
+        """Rows of :obj:`embedding`; for cold nodes, any row."""
+        if n_id is None:
+            if len(cold) != len(self.embedding):
+                raise ValueError(
+                    f"'n_id_dict' must give the rows of {len(cold)} nodes in an "
+                    f'embedding of {len(self.embedding)} nodes (got none)'
+                )
+            return self.embedding
+        # Nodes that came after the training have no row, and are cold.
+        n_id = n_id.clamp(max=len(self.embedding) - 1)
+        if self.sparse:
+            return F.embedding(n_id, self.embedding, sparse=True)
+        return self.embedding.index_select(0, n_id)
+
+    def _generate(
+        self, x: Tensor, learned: Tensor, cold: Tensor, num_targets: int
+    ) -> tuple[EVAEOutput, Tensor]:
+        """The output of the VAE, and preference and bias of all nodes.
+
+        Preference and bias are generated for cold nodes and learned for others.
+        """
+        # The loss looks at all targets; of the neighbours, only cold ones need a
+        # reconstruction, and most neighbours are warm.
         needed = cold.clone()
         needed[:num_targets] = True
         needed = needed.nonzero().squeeze(-1)
-        generated = self.evae(x.index_select(0, needed))
-        made = generated.preference
+        evae = self.evae(x.index_select(0, needed))
+        made = evae.reconstruction
         if not self.generate_bias:
             made = torch.cat([made, torch.zeros_like(made[:, :1])], dim=-1)
         if not self.generate:
             width = self.channels
             made = torch.cat([torch.zeros_like(made[:, :width]), made[:, width:]], -1)
-        # A choice, not a blend: whatever a cold row holds, NaN too, is unread.
+        # A choice rather than a product: whatever a cold row holds, NaN too, is unread.
         row = cold.index_select(0, needed).nonzero().squeeze(-1)
-        chosen = learnt.index_copy(
-            0, needed.index_select(0, row), made.index_select(0, row).to(learnt)
+        chosen = learned.index_copy(
+            0, needed.index_select(0, row), made.index_select(0, row).to(learned)
         )
-        return generated, chosen
+        return evae, chosen

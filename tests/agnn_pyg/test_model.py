@@ -2,20 +2,23 @@ import copy
 
 import pytest
 import torch
+from torch_geometric.data import HeteroData
+from torch_geometric.nn import GATConv, GCNConv, ResGatedGraphConv, SAGEConv
 
-from agnn_pyg import AttributeEncoder, RatingPropagation, attribute_relations
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
-from agnn_pyg.sampling.batch import NodeBatch, RatingBatch
+from agnn_pyg.nn import GatedConv
+from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.loader import RatingLoader
 
 SIDES = ('user', 'item')
-# The attribute tables of each side and how many slots a node has of each.
+KNN = [(side, 'attribute_knn', side) for side in SIDES]
+# Attributes of each side and how many slots a node has of each.
 SLOTS = {
     'user': {'gender': 1, 'age': 1, 'occupation': 1},
     'item': {'genre': 6, 'director': 3, 'writer': 3, 'star': 3, 'country': 8},
 }
-# Our names for the layers of one side, the golden file's, and the parts.
+# Layers of one side in the golden file, by our names.
 LAYERS = {
     'interaction.lin_pair': 'dense_{}_self_biinter',
     'interaction.lin_sum': 'dense_{}_self_siinter',
@@ -33,7 +36,7 @@ LAYERS = {
 }
 
 
-def golden_state(parameters):
+def golden_state(parameters, slip):
     """The golden parameters under our names."""
     state = {
         'lin_out.weight': parameters['FC_pre.weight'],
@@ -41,161 +44,171 @@ def golden_state(parameters):
         'bias': parameters['miu'][0],
     }
     for side in SIDES:
-        free = parameters[f'{side}_embed.weight'], parameters[f'{side}_bias.weight']
-        state[f'{side}.free'] = torch.cat(free, dim=1)
+        own = f'encoders.{side}'
+        rows = parameters[f'{side}_embed.weight'], parameters[f'{side}_bias.weight']
+        state[f'{own}.embedding'] = torch.cat(rows, dim=1)
         tables = [parameters[f'{name}_embed.weight'] for name in SLOTS[side]]
         padding = torch.zeros(1, 6, dtype=torch.double)
-        state[f'{side}.attributes.weight'] = torch.cat([padding, *tables])
+        state[f'{own}.attributes.weight'] = torch.cat([padding, *tables])
         for ours, theirs in LAYERS.items():
-            weight, bias = (
-                parameters[f'{theirs.format(side)}.{part}']
-                for part in ('weight', 'bias')
-            )
-            if ours in ('lin', 'lin_neighbor'):
-                # TokenBags come first there, the preference first here.
-                weight = weight.roll(6, dims=1)
-            state[f'{side}.{ours}.weight'] = weight
-            state[f'{side}.{ours}.bias'] = bias
+            if slip and side == 'user' and ours == 'interaction.lin_sum':
+                theirs = LAYERS['interaction_neighbor.lin_sum']
+            ours = ours.replace('conv', f'convs.<{side}___attribute_knn___{side}>')
+            for part in ('weight', 'bias'):
+                value = parameters[f'{theirs.format(side)}.{part}']
+                if part == 'weight' and ours in ('lin', 'lin_neighbor'):
+                    # Attributes come first there, the preference first here.
+                    value = value.roll(6, dims=1)
+                state[f'{own}.{ours}.{part}'] = value
     return state
 
 
-def golden_nodes(inputs, parameters, side, cold):
-    """Five targets, then the four neighbours of each as nodes of their own."""
-    n_id = torch.cat([inputs[side], inputs[f'{side}_neighbours'].flatten()]).long()
-    own = inputs[f'{side}_attributes']
-    others = inputs[f'{side}_neighbour_attributes'].flatten(0, 1)
-    offset, first = [], 1
-    for name, slots in SLOTS[side].items():
-        offset += [first] * slots
-        first += len(parameters[f'{name}_embed.weight'])
-    attr = torch.cat([own, others]).long() + torch.tensor(offset)
-    mask = torch.zeros(25, dtype=torch.bool)
-    mask[:5] = cold
-    source = torch.arange(5, 25)
-    edge_index = torch.stack([source, (source - 5) // 4])
-    return NodeBatch(n_id, attr, torch.ones(attr.size()), mask, edge_index, 5)
+def golden_inputs(inputs, parameters, mode):
+    """The whole graph: attributes of all nodes, four neighbours of those of pairs."""
+    x, edges, cold = {}, {}, {}
+    for side, kind in zip(SIDES, KNN, strict=True):
+        table = inputs[f'{side}_attributes_table'].long()
+        offset, first = [], 1
+        for name, slots in SLOTS[side].items():
+            offset += [first] * slots
+            first += len(parameters[f'{name}_embed.weight'])
+        x[side] = table + torch.tensor(offset)
+        node, first = inputs[side].long().unique(return_inverse=True)
+        neighbor = inputs[f'{side}_neighbours'].long()
+        row = torch.stack([(first == k).nonzero()[0, 0] for k in range(len(node))])
+        edges[kind] = torch.stack(
+            [neighbor[row].flatten(), node.repeat_interleave(neighbor.size(1))]
+        )
+        cold[side] = torch.zeros(len(table), dtype=torch.bool)
+        cold[side][node] = mode == {'user': 'ucs', 'item': 'ics'}[side]
+    return x, edges, torch.stack([inputs[side].long() for side in SIDES]), cold
 
 
-@pytest.mark.parametrize('mode', ['warm', 'ics', 'ucs'])
-def test_golden_numbers(golden, mode):
+@pytest.mark.parametrize('mode', ['train', 'ics', 'ucs'])
+@pytest.mark.parametrize('slip', [False, True])
+def test_golden_numbers_of_the_published_network(golden, mode, slip):
     numbers = golden('agnn_forward')
     inputs, parameters = numbers['inputs'], numbers['parameters']
-    expected = numbers['outputs']['slip_corrected'][mode]
-    tokens = [
-        1 + sum(len(parameters[f'{name}_embed.weight']) for name in SLOTS[side])
-        for side in SIDES
-    ]
+    expected = numbers['outputs']['as_coded' if slip else 'slip_corrected'][mode]
+    tokens = {
+        side: 1 + sum(len(parameters[f'{name}_embed.weight']) for name in names)
+        for side, names in SLOTS.items()
+    }
     model = AGNN(
-        8,
-        9,
-        *tokens,
+        {'user': 8, 'item': 9},
+        tokens,
+        KNN,
         channels=6,
         hidden_channels=0,
         separate_neighbors=True,
-        skip=False,
+        generate_neighbors=False,
         generate_bias=False,
+        skip=False,
+        share_sum_layer=('user',) if slip else (),
     )
     model = model.double().eval()
-    model.load_state_dict(golden_state(parameters))
-    cold = {'user': mode == 'ucs', 'item': mode == 'ics'}
-    nodes = [golden_nodes(inputs, parameters, side, cold[side]) for side in SIDES]
-    batch = RatingBatch(*nodes, torch.arange(5).expand(2, 5), None)
-
-    user, item = model.encode(batch)
-    predicted = model(batch)
-    for side in SIDES:
-        if cold[side]:
+    model.load_state_dict(golden_state(parameters, slip))
+    x, edges, pairs, cold = golden_inputs(inputs, parameters, mode)
+    states = model.encode(x, edges, cold)
+    predicted = model(x, edges, pairs, cold)
+    for side, index in zip(SIDES, pairs, strict=True):
+        if cold[side].any():
             # A cold node's bias is 0 here; the golden run reads the table.
-            bias = parameters[f'{side}_bias.weight'][inputs[side].long(), 0]
-            predicted = predicted + bias
-    for name, actual in (
-        ('final_user', user.embedding),
-        ('final_item', item.embedding),
-        ('user_mu', user.generated.mu),
-        ('item_mu', item.generated.mu),
-        ('user_logvar', user.generated.logvar),
-        ('item_logvar', item.generated.logvar),
-        ('user_reconstruction', user.generated.preference),
-        ('item_reconstruction', item.generated.preference),
-    ):
-        assert torch.allclose(actual, expected['steps'][name], rtol=1e-9, atol=1e-9)
-    assert torch.allclose(predicted, expected['predictions'], rtol=1e-9, atol=1e-9)
-
-
-@pytest.fixture
-def model(tiny_attributes):
-    torch.manual_seed(0)
-    tokens = [tiny_attributes[side].num_tokens for side in SIDES]
-    model = AGNN(12, 15, *tokens, channels=4, hidden_channels=5, mean=3.5).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.2 * torch.randn(parameter.size())
-    return model
+            predicted = predicted + parameters[f'{side}_bias.weight'][index, 0]
+        state, steps = states[side], expected['steps']
+        for name, actual in (
+            ('final_{}', state.x),
+            ('{}_mu', state.evae.mu),
+            ('{}_logvar', state.evae.logvar),
+            ('{}_reconstruction', state.evae.reconstruction),
+        ):
+            torch.testing.assert_close(
+                actual[index], steps[name.format(side)], rtol=1e-9, atol=1e-9
+            )
+    torch.testing.assert_close(
+        predicted, expected['predictions'], rtol=1e-9, atol=1e-9
+    )
+    label = torch.ones(5, dtype=torch.double)
+    terms = agnn_loss(
+        label, predicted, [states[side] for side in SIDES], published=pairs
+    )
+    for name, theirs in (('kl', 'kl_loss'), ('reconstruction', 'recon_loss')):
+        torch.testing.assert_close(terms[name], expected[theirs], rtol=1e-9, atol=1e-9)
 
 
 # Warm, user-cold, item-cold and both-cold.
 MIXED = torch.tensor([[0, 10, 1, 11, 10], [0, 1, 13, 14, 0]])
 
 
-def test_a_prediction_per_pair(model, tiny_graph, device):
-    model = model.to(device)
+def test_a_rating_follows_the_formula(tiny_model, tiny_graph, device):
+    model = tiny_model().to(device)
     (batch,) = RatingLoader(tiny_graph, MIXED)
-    predicted = model(batch.to(device))
-    assert predicted.size() == (5,)
+    batch = batch.to(device)
+    x, edges, pairs, *rest, _ = batch
+    user, item = model.encode(x, edges, *rest).values()
+    predicted = model(*batch[:-1])
     assert predicted.device.type == device.type
-    assert torch.isfinite(predicted).all()
-
-
-def test_a_rating_follows_the_formula(model, tiny_graph):
-    (batch,) = RatingLoader(tiny_graph, MIXED)
-    user, item = model.encode(batch)
-    predicted = model(batch)
-    for k, (row, col) in enumerate(batch.edge_label_index.t().tolist()):
-        p, q = user.embedding[row], item.embedding[col]
+    for k, (row, col) in enumerate(pairs.t().tolist()):
+        p, q = user.x[row], item.x[col]
         rating = model.lin_out(model.lin_hidden(torch.cat([p, q])).relu())[0]
         rating = rating + p @ q + user.bias[row] + item.bias[col] + model.bias
         assert torch.allclose(predicted[k], rating, atol=1e-5)
 
 
-def test_a_prediction_does_not_depend_on_its_batch(model, tiny_graph, tiny_pairs):
+def test_a_prediction_does_not_depend_on_its_batch(tiny_model, tiny_graph, tiny_pairs):
+    model = tiny_model()
     index = torch.cat([tiny_pairs[0], MIXED], dim=1)
+    order = torch.randperm(index.size(1), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         whole, parts, single = (
-            torch.cat([model(b) for b in RatingLoader(tiny_graph, index, batch_size=n)])
-            for n in (10_000, 7, 1)
+            torch.cat(
+                [
+                    model(*b[:-1])
+                    for b in RatingLoader(tiny_graph, index, batch_size=size)
+                ]
+            )
+            for size in (10_000, 7, 1)
         )
-    assert torch.allclose(whole, parts, atol=1e-6)
-    assert torch.allclose(whole, single, atol=1e-6)
+        (batch,) = RatingLoader(tiny_graph, index[:, order])
+        mixed = model(*batch[:-1])
+    for other in (parts, single):
+        assert torch.allclose(whole, other, atol=1e-6)
+    assert torch.allclose(whole[order], mixed, atol=1e-6)
+    assert len(whole.unique()) > len(order) // 2
 
 
-def test_every_kind_of_coldness_may_share_a_batch(model, tiny_graph):
-    (batch,) = RatingLoader(tiny_graph, MIXED)
-    together = model(batch)
-    for k, pair in enumerate(MIXED.t()):
-        (alone,) = RatingLoader(tiny_graph, pair[:, None])
-        assert torch.allclose(model(alone)[0], together[k], atol=1e-6)
+def test_a_batch_equals_the_whole_graph(tiny_model, tiny_graph):
+    # All candidates are drawn, so that the batch has all edges of its targets.
+    model, index = tiny_model(), MIXED.unique(dim=1)
+    (batch,) = RatingLoader(tiny_graph, index, num_neighbors=20)
+    cold = {side: tiny_graph[side].cold for side in SIDES}
+    whole = RatingBatch.from_data(with_pairs(tiny_graph, index))
+    assert whole.cold_dict.keys() == cold.keys()
+    expected = model(whole.x_dict, whole.edge_index_dict, index, cold)
+    assert torch.allclose(model(*batch[:-1]), expected, atol=1e-5)
+    # Edge types without a convolution are ignored, those without edges are empty.
+    assert ('user', 'rates', 'item') in whole.edge_index_dict
+    alone = model(whole.x_dict, {}, index, cold)
+    none = {kind: torch.empty(2, 0).long() for kind in whole.edge_index_dict}
+    assert torch.equal(alone, model(whole.x_dict, none, index, cold))
+    assert not torch.allclose(alone, expected, atol=1e-3)
 
 
-def test_predictions_keep_the_order_of_the_pairs(model, tiny_graph, tiny_pairs):
-    index = tiny_pairs[0]
-    order = torch.randperm(index.size(1), generator=torch.Generator().manual_seed(0))
-    (one,), (other,) = (
-        RatingLoader(tiny_graph, index),
-        RatingLoader(tiny_graph, index[:, order]),
-    )
-    assert torch.allclose(model(one)[order], model(other), atol=1e-6)
-    assert len(model(one).unique()) > len(order) // 2
+def with_pairs(graph, index):
+    data = copy.copy(graph)
+    data['user', 'rates', 'item'].edge_label_index = index
+    return data
 
 
-def test_free_rows_of_cold_nodes_are_never_read(model, tiny_graph, tiny_pairs):
-    index = torch.cat([tiny_pairs[0], MIXED], dim=1)
-    (batch,) = RatingLoader(tiny_graph, index)
-    expected = model(batch)
+def test_embeddings_of_cold_nodes_are_never_read(tiny_model, tiny_graph, tiny_pairs):
+    model = tiny_model()
+    (batch,) = RatingLoader(tiny_graph, torch.cat([tiny_pairs[0], MIXED], dim=1))
+    expected = model(*batch[:-1])
     spoilt = copy.deepcopy(model)
     with torch.no_grad():
         for side in SIDES:
-            getattr(spoilt, side).free[tiny_graph[side].cold] = torch.nan
-    predicted = spoilt(batch)
+            spoilt.encoders[side].embedding[tiny_graph[side].cold] = torch.nan
+    predicted = spoilt(*batch[:-1])
     assert torch.equal(predicted, expected)
     predicted.square().mean().backward()
     for name, parameter in spoilt.named_parameters():
@@ -204,55 +217,103 @@ def test_free_rows_of_cold_nodes_are_never_read(model, tiny_graph, tiny_pairs):
 
 
 @pytest.mark.parametrize(
-    'kwargs', [{}, {'separate_neighbors': True}, {'hidden_channels': 0}]
+    'options',
+    [{}, {'separate_neighbors': True, 'generate_neighbors': False}, {'skip': False}],
 )
-def test_every_parameter_gets_a_gradient(
-    tiny_graph, tiny_pairs, tiny_attributes, kwargs
-):
-    torch.manual_seed(0)
-    tokens = [tiny_attributes[side].num_tokens for side in SIDES]
-    model = AGNN(12, 15, *tokens, channels=4, mean=3.5, **kwargs).train()
-    (batch,) = RatingLoader(tiny_graph, *tiny_pairs, cold_rate=(0.3, 0.3))
-    user, item = model.encode(batch)
-    predicted = model.decode(user, item, batch.edge_label_index)
-    agnn_loss(batch.edge_label, predicted, user, item)['loss'].backward()
+def test_every_parameter_gets_a_gradient(tiny_model, tiny_graph, tiny_pairs, options):
+    model = tiny_model(**options).train()
+    rates = dict.fromkeys(SIDES, 0.3)
+    (batch,) = RatingLoader(tiny_graph, *tiny_pairs, cold_dropout=rates)
+    x, edges, pairs, *rest, label = batch
+    states = model.encode(x, edges, *rest)
+    predicted = model.decode(states, pairs)
+    agnn_loss(label, predicted, states.values())['loss'].backward()
     for name, parameter in model.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_a_few_steps_lower_the_loss(model, tiny_graph, tiny_pairs, device):
-    model = model.to(device).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
-    (batch,) = RatingLoader(tiny_graph, *tiny_pairs)
-    batch, losses = batch.to(device), []
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss = torch.nn.functional.mse_loss(model(batch), batch.edge_label)
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.5 * losses[0]
-
-
-def test_without_neighbors_and_without_hidden_layer(tiny_graph, tiny_attributes):
-    tokens = [tiny_attributes[side].num_tokens for side in SIDES]
-    model = AGNN(12, 15, *tokens, channels=4, hidden_channels=0)
-    assert model.lin_hidden is None
-    (batch,) = RatingLoader(tiny_graph, MIXED, num_neighbors=0)
-    assert torch.isfinite(model(batch)).all()
-
-
-def test_state_dict_round_trip(model, tiny_graph, tiny_attributes):
-    tokens = [tiny_attributes[side].num_tokens for side in SIDES]
-    other = AGNN(12, 15, *tokens, channels=4, hidden_channels=5).eval()
+def test_training_differs_from_evaluation_by_noise_alone(tiny_model, tiny_graph):
+    model = tiny_model()
     (batch,) = RatingLoader(tiny_graph, MIXED)
-    assert not torch.equal(model(batch), other(batch))
-    other.load_state_dict(model.state_dict())
-    assert torch.equal(model(batch), other(batch))
+    for encoder in model.encoders.values():
+        # No variance: z is its mean.
+        torch.nn.init.zeros_(encoder.evae.lin_logvar.weight)
+        torch.nn.init.constant_(encoder.evae.lin_logvar.bias, -200)
+    assert torch.equal(model(*batch[:-1]), model.train()(*batch[:-1]))
 
 
-def test_reset_parameters_draws_all_anew(model):
+def own_graph():
+    """Three node types, dense features, rated edges in both directions."""
+    generator = torch.Generator().manual_seed(0)
+    data = HeteroData()
+    for name, size in (('user', 7), ('item', 9), ('shop', 3)):
+        data[name].x = torch.randn(size, 2 + len(name), generator=generator)
+    for source, target in (('user', 'item'), ('item', 'user'), ('shop', 'item')):
+        sizes = data[source].num_nodes, data[target].num_nodes
+        ends = [torch.randint(n, (20,), generator=generator) for n in sizes]
+        data[source, 'to', target].edge_index = torch.stack(ends)
+    loop = torch.randint(9, (2, 20), generator=generator)
+    data['item', 'attribute_knn', 'item'].edge_index = loop
+    return data
+
+
+@pytest.mark.parametrize(
+    ('conv', 'kinds'),
+    [
+        (GatedConv, 4),
+        (lambda c: SAGEConv(c, c), 4),
+        (lambda c: GATConv(c, c, add_self_loops=False), 4),
+        (lambda c: ResGatedGraphConv(c, c), 4),
+        (lambda c: GCNConv(c, c), 1),
+    ],
+)
+def test_any_convolution_on_a_graph_of_ones_own(conv, kinds):
+    data = own_graph()
+    torch.manual_seed(0)
+    sizes = {name: data[name].num_nodes for name in data.node_types}
+    edge_types = data.edge_types[-kinds:]
+    ends = ('user', 'item')
+    model = AGNN(sizes, data.num_node_features, edge_types, 4, ends=ends, conv=conv)
+    pairs = torch.tensor([[0, 3], [8, 1]])
+    x, edges = data.x_dict, data.edge_index_dict
+    predicted = model.eval()(x, edges, pairs)
+    assert predicted.size() == (2,)
+    predicted.sum().backward()
+    for kind in edge_types:
+        conv = model.encoders[kind[-1]].convs[kind]
+        assert any(p.grad.abs().sum() > 0 for p in conv.parameters()), kind
+
+
+def test_outputs_of_edge_types_are_summed_or_averaged():
+    data = own_graph()
+    states = {}
+    for aggr in ('sum', 'mean'):
+        torch.manual_seed(0)
+        sizes = {name: data[name].num_nodes for name in data.node_types}
+        model = AGNN(
+            sizes, data.num_node_features, data.edge_types, 4, aggr=aggr, skip=False
+        )
+        states[aggr] = model.eval().encode(data.x_dict, data.edge_index_dict)
+    # Three edge types point to items, one to users.
+    torch.testing.assert_close(states['sum']['item'].x, 3 * states['mean']['item'].x)
+    torch.testing.assert_close(states['sum']['user'].x, states['mean']['user'].x)
+
+
+def test_dense_features_are_weights_of_tokens(tiny_model, tiny_graph, tiny_attributes):
+    model = tiny_model()
+    x, dense = {}, {}
+    for side, bags in tiny_attributes.items():
+        x[side] = bags.index, bags.weight
+        dense[side] = torch.zeros(bags.num_nodes, bags.num_tokens)
+        dense[side].scatter_(1, bags.index, bags.weight)
+    edges = tiny_graph.edge_index_dict
+    expected = model(x, edges, MIXED)
+    assert torch.allclose(model(dense, edges, MIXED), expected, atol=1e-5)
+
+
+def test_reset_parameters_redraws_all(tiny_model):
+    model = tiny_model()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(7)
@@ -263,58 +324,28 @@ def test_reset_parameters_draws_all_anew(model):
 
 
 @pytest.mark.parametrize(
-    ('kwargs', 'match'),
+    ('options', 'match'),
     [
-        ({'num_users': 0}, r"'num_users' must be at least 1 \(got 0\)"),
-        ({'num_items': -1}, r"'num_items' must be at least 1 \(got -1\)"),
-        ({'channels': 0}, r"'channels' must be at least 1 \(got 0\)"),
-        ({'hidden_channels': -1}, r"'hidden_channels' must be at least 0 \(got -1\)"),
+        ({'num_nodes': {'user': 0, 'item': 2}}, r"num_nodes\['user'\]"),
+        ({'channels': 0}, "'channels'"),
+        ({'hidden_channels': -1}, "'hidden_channels'"),
+        ({'in_channels': {'user': 2}}, "'in_channels'.*'item'"),
+        ({'ends': ('user', 'film')}, "'film'"),
+        ({'edge_types': [('shop', 'to', 'item')]}, "'shop'"),
     ],
 )
-def test_bad_sizes(kwargs, match):
-    sizes = {'num_users': 2, 'num_items': 2, 'channels': 2}
+def test_bad_arguments(options, match):
+    sizes = {'user': 2, 'item': 2}
+    options = {'num_nodes': sizes, 'in_channels': sizes, 'edge_types': []} | options
     with pytest.raises(ValueError, match=match):
-        AGNN(**(sizes | kwargs), num_user_tokens=2, num_item_tokens=2)
+        AGNN(**options)
 
 
-def message_model(graph, sides, share):
-    """A model that mixes in messages, fitted to nothing but noise."""
-    messages = RatingPropagation(*sides, shared=0)
-    for state in (messages.user_state, messages.item_state):
-        state.copy_(torch.randn(state.size()))
-    tokens = [int(graph[side].attr.max()) + 1 for side in SIDES]
-    torch.manual_seed(0)
-    return AGNN(12, 15, *tokens, 4, messages=messages, message_share=share)
-
-
-@pytest.fixture
-def sides(tiny_frames):
-    encoders = [AttributeEncoder(list(f.columns)) for f in tiny_frames.values()]
-    return [
-        attribute_relations(encoder, encoder.fit_transform(frame))
-        for encoder, frame in zip(encoders, tiny_frames.values(), strict=True)
-    ]
-
-
-def test_messages_are_mixed_in_by_their_share(tiny_graph, tiny_pairs, sides):
-    (batch,) = RatingLoader(tiny_graph, *tiny_pairs)
-    model = message_model(tiny_graph, sides, 0.25).eval()
-    network = model.decode(*model.encode(batch), batch.edge_label_index)
-    message = model.messages(*tiny_pairs[0])
-    torch.testing.assert_close(model(batch), 0.75 * network + 0.25 * message)
-
-
-def test_training_never_reads_messages(tiny_graph, tiny_pairs, sides):
-    # They are made of the very ratings that are trained on.
-    (batch,) = RatingLoader(tiny_graph, *tiny_pairs)
-    model = message_model(tiny_graph, sides, 0.25)
-    model.messages.mean.fill_(torch.inf)
-    assert torch.isfinite(model(batch)).all()
-    assert not torch.isfinite(model.eval()(batch)).any()
-
-
-def test_a_share_needs_messages():
-    with pytest.raises(ValueError, match=r"'message_share' of 0.5 needs 'messages'"):
-        AGNN(2, 2, 2, 2, message_share=0.5)
-    with pytest.raises(ValueError, match=r'share in \[0, 1\] \(got 1.5\)'):
-        AGNN(2, 2, 2, 2, message_share=1.5)
+def test_features_and_ids_that_are_missing_are_named(tiny_model, tiny_graph):
+    model = tiny_model()
+    x = RatingBatch.from_data(with_pairs(tiny_graph, MIXED)).x_dict
+    with pytest.raises(ValueError, match="'x_dict'.*'item'"):
+        model({'user': x['user']}, {}, MIXED)
+    fewer = {side: tuple(part[:9] for part in x[side]) for side in SIDES}
+    with pytest.raises(ValueError, match="'n_id_dict'"):
+        model(fewer, {}, MIXED)
