@@ -6,12 +6,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import HeteroData
 from torch_geometric.nn.module_dict import ModuleDict
 from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.nn.bi_interaction import Features
 from agnn_pyg.nn.gated_conv import GatedConv
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
+from agnn_pyg.sampling.blocks import knn_edge_types
 
 
 class AGNN(nn.Module):
@@ -32,8 +34,8 @@ class AGNN(nn.Module):
 
     .. code-block:: python
 
-        knn = [('user', 'attribute_knn', 'user'), ('item', 'attribute_knn', 'item')]
-        model = AGNN({'user': 943, 'item': 1682}, data.num_node_features, knn)
+        data = AddAttributeKNN()(data)
+        model = AGNN.from_data(data, ('user', 'rates', 'item'))
         rating = model(data.x_dict, data.edge_index_dict, edge_label_index)
 
     Args:
@@ -102,6 +104,28 @@ class AGNN(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.bias = nn.Parameter(torch.empty(()))
         self.reset_parameters()
+
+    @classmethod
+    def from_data(cls, data: HeteroData, rated: EdgeType, **kwargs) -> AGNN:
+        """A model of the sizes of a graph.
+
+        Args:
+            data (HeteroData): The graph, with features :obj:`x`.
+            rated (tuple): The edge type of the ratings, which tells the :obj:`ends`.
+            **kwargs: Other arguments of the class; :obj:`edge_types` are by default the
+                candidate sets of both ends, see :class:`~agnn_pyg.AddAttributeKNN`.
+        """
+        ends = rated[0], rated[-1]
+        kinds = [knn_edge_types(data, end)[:1] for end in dict.fromkeys(ends)]
+        kwargs.setdefault('edge_types', sum(kinds, []))
+        named = {end for kind in kwargs['edge_types'] for end in (kind[0], kind[-1])}
+        named = [name for name in data.node_types if name in named | {*ends}]
+        sizes = {name: data[name].num_nodes for name in named}
+        channels = {
+            name: x.size(1) if x.is_floating_point() else int(x.max()) + 1
+            for name, x in ((name, data[name].x) for name in named)
+        }
+        return cls(sizes, channels, ends=ends, **kwargs)
 
     def reset_parameters(self) -> None:
         for encoder in self.encoders.values():
@@ -185,11 +209,10 @@ class AGNN(nn.Module):
         n_id_dict: Mapping[NodeType, Tensor] | None = None,
         num_targets_dict: Mapping[NodeType, int] | None = None,
     ) -> Tensor:
-        """Predicts the ratings of pairs, :obj:`[B]`; see :meth:`encode`.
+        """Predicts the ratings of pairs, :obj:`[B]`.
 
-        Args:
-            edge_label_index (Tensor): Positions of the pairs among the nodes of both
-                :obj:`ends`, :obj:`[2, B]`.
+        :obj:`edge_label_index`, :obj:`[2, B]`, holds positions of the pairs among the
+        nodes of both :attr:`ends`; for the other arguments see :meth:`encode`.
         """
         states = self.encode(
             x_dict, edge_index_dict, cold_dict, n_id_dict, num_targets_dict

@@ -1,150 +1,124 @@
-"""Recommendations from three tables: fit, predict, recommend, explain, save."""
+"""Recommendations from three tables: fit, predict, recommend, explain, save, load."""
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Hashable, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from annotated_types import Gt, Le, MinLen
+import torch
 from pydantic import Field
+from torch import Tensor
 
-from agnn_pyg.archive import load_recommender, save_recommender
+from agnn_pyg.agnn_config import AGNNConfig
+from agnn_pyg.agnn_scorer import AGNNScorer
 from agnn_pyg.base.checks import where
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import (
+    C,
     Config,
-    DropoutRate,
     Estimator,
     Fraction,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     check_argument,
 )
-from agnn_pyg.base.frames import SIDES, as_table
-from agnn_pyg.base.recommender_config import (
-    ColumnsConfig,
-    EncoderConfig,
-    TrainingConfig,
+from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
+from agnn_pyg.base.frames import (
+    FitTables,
+    RatedPairs,
+    RatingScale,
+    as_table,
+    read_pairs,
+    read_tables,
 )
+from agnn_pyg.base.node_table import read_new_nodes
+from agnn_pyg.base.recommender_config import ColumnsConfig, EncoderConfig
+from agnn_pyg.base.store import read_store, write_store
 from agnn_pyg.base.vocabulary import Vocabulary, read_ids
-from agnn_pyg.explain import Explanation, carriers, explain_pair
-from agnn_pyg.fitting import (
-    Fitted,
-    fit_frames,
-    pair_rows,
-    serving_loader,
-    serving_options,
-)
-from agnn_pyg.old.gates import KINDS
-from agnn_pyg.old.messages import PATTERNS
-from agnn_pyg.old.inference import predict
-from agnn_pyg.serving import Filter, serve, top_items
+from agnn_pyg.explain import Explanation, attribute_values, explain_pair
+from agnn_pyg.kernel.scorer import KernelConfig, KernelScorer
+from agnn_pyg.ranking import Filter, Groups, Seen, filtered, top_items
+from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
+from agnn_pyg.scorers import Blend
+
+KIND, VERSION = 'AGNNRecommender', 5
 
 
-class GraphConfig(Config):
-    """The attribute graph."""
-
-    num_neighbors: NonNegativeInt = Field(
-        10, description='Neighbors a node draws; 0 switches the graph off.'
-    )
-    use_rating_proximity: bool = Field(
-        True, description='Compare nodes by their ratings, too.'
-    )
-    candidate_fraction: Annotated[float, Gt(0), Le(1)] = Field(
-        0.05,
-        description='The fraction of all nodes that are candidates for the neighbors '
-        'of a node, see :func:`~agnn_pyg.attribute_graph`.',
-    )
-    max_candidates: PositiveInt = Field(500, description='Candidates at most.')
-    num_neighbor_samples: PositiveInt = Field(
-        8, description='Draws of neighbors that a prediction is the mean of.'
-    )
-
-
-class NetworkConfig(Config):
-    """The network."""
-
-    channels: PositiveInt = Field(32, description='Size of embeddings.')
-    hidden_channels: PositiveInt = Field(
-        32, description="Size of the MLP's hidden layer."
-    )
-    dropout: DropoutRate = Field(0.0, description='Dropout.')
-    embedding_lr: PositiveFloat = Field(
-        3e-2, description='Learning rate of embeddings and biases of nodes.'
-    )
-    embedding_l2: NonNegativeFloat = Field(
-        0.01,
-        description='Penalty on embeddings of nodes, see :func:`~agnn_pyg.agnn_loss`.',
-    )
-    cold_dropout: tuple[Fraction, Fraction] = Field(
-        (0.1, 0.5),
-        description='The fractions of users and of items of a batch that are treated '
-        'as cold.',
-    )
-
-
-class KernelConfig(Config):
-    """The kernel model."""
+class BlendConfig(Config):
+    """Blend."""
 
     kernel_weight: Fraction = Field(
         0.75,
-        description='The weight of the kernel model in a prediction, the network has '
-        'the rest. With 0 the network is trained alone, which is less accurate and '
-        'takes a fraction of the time.',
-    )
-    scenarios: Annotated[tuple[Literal[tuple(PATTERNS)], ...], MinLen(1)] = Field(
-        tuple(PATTERNS),
-        description='Pairs that the kernel model is fitted for: :obj:`"warm"`, '
-        ':obj:`"user_cold"`, :obj:`"item_cold"`, :obj:`"both_cold"`. All others are '
-        'rated by the network alone. Time is in proportion to their number.',
-    )
-    components: Annotated[tuple[Literal[tuple(KINDS)], ...], MinLen(1)] = Field(
-        tuple(KINDS),
-        description='Components of the kernel: :obj:`"user"`, :obj:`"item"`, '
-        ':obj:`"attribute"`.',
-    )
-    num_factors: NonNegativeInt = Field(
-        64,
-        description='Features of each kernel between nodes that rated the same, or '
-        'rated it alike; 0 leaves these kernels out.',
-    )
-    kernel_steps: NonNegativeInt = Field(
-        12,
-        description='Steps that learn the hyperparameters of the kernel. They take '
-        'most of the time of a fit; twice as many bring little.',
-    )
-    cv_folds: int = Field(
-        5, ge=2, description='Parts of the ratings that are held out in turn for it.'
+        description='Weight of the kernel model in a prediction; the network has the '
+        'rest. It may be changed after the fit. A fit with 0 fits the network alone, '
+        'in a fraction of the time, and one with 1 the kernel model alone, if that '
+        'serves all scenarios.',
     )
 
 
 class AGNNRecommenderConfig(
-    ColumnsConfig,
-    EncoderConfig,
-    GraphConfig,
-    NetworkConfig,
-    KernelConfig,
-    TrainingConfig,
+    ColumnsConfig, EncoderConfig, AGNNConfig, KernelConfig, BlendConfig
 ):
-    """Settings of :class:`AGNNRecommender`."""
+    """Settings of the recommender."""
 
-    reserved = ('rank', 'proximity', 'drawn', 'gate', 'message')
+    reserved = ('score', 'rank', 'contribution', 'proximity', 'drawn', 'gate')
+
+
+class _Fitted(NamedTuple):
+    """What a fit leaves.
+
+    Attributes:
+        ids: The ids by side.
+        encoders: By side the encoders of embedded and of compared attributes.
+        attributes: The compared attributes by side, which explanations name.
+        scale: The scale of the ratings.
+        rated: Rows of the rated pairs, :obj:`[2, R]`.
+        scorer: The fitted blend.
+    """
+
+    ids: dict[str, Vocabulary]
+    encoders: dict[str, tuple[AttributeEncoder, AttributeEncoder]]
+    attributes: dict[str, TokenBags]
+    scale: RatingScale
+    rated: Tensor
+    scorer: Blend
+
+
+@dataclass(frozen=True)
+class _Serving:
+    """A fit together with users and items that came after it.
+
+    Attributes:
+        ids: The ids by side, those of the fit first.
+        node: By side the scorer's node of each id. New ones of equal attributes are
+            the same node: their scores are equal.
+        attributes: The compared attributes of these nodes by side.
+        scorer: The blend, with the new nodes.
+    """
+
+    ids: dict[str, Vocabulary]
+    node: dict[str, np.ndarray]
+    attributes: dict[str, list[TokenBags]]
+    scorer: Blend
+
+    def pairs(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The nodes of pairs of users and items, given by their rows."""
+        return tuple(
+            torch.from_numpy(self.node[side][row])
+            for side, row in zip(SIDES, rows, strict=True)
+        )
 
 
 class AGNNRecommender(Estimator):
-    r"""Rates and recommends, for users and items known, new or unrated.
+    r"""Predicts ratings and recommends items, for known and for new users and items.
 
-    Three frames in, predictions out. Whoever is not in the tables of the fit is
-    handed to :meth:`predict`, :meth:`recommend` or :meth:`explain` as a row of
-    attributes: it is encoded, attached to the attribute graph, and its
-    preference generated. Nothing is trained again, and what is predicted for
-    one does not depend on who else is in the table.
+    Three data frames in, predictions out. New users and items are passed to
+    :meth:`predict`, :meth:`recommend` or :meth:`explain` as rows of attributes. Nothing
+    is trained again, and a prediction does not depend on which other new users and
+    items are passed along.
 
     .. code-block:: python
 
@@ -152,18 +126,19 @@ class AGNNRecommender(Estimator):
         recommender.predict(pairs, items=new_items)
         recommender.recommend(new_users, k=10)
 
-    Ids are whole numbers, texts or UUIDs. An attribute cell holds a number, a
-    text, a list of texts or nothing, but no date: make a number of it, such as the
-    year. A value unseen in the fit means what
-    :class:`~agnn_pyg.AttributeEncoder` says. Without a table of users (items),
-    all have one attribute in common: new ones are then rated as the average.
+    A prediction is the weighted mean (:class:`~agnn_pyg.scorers.Blend`) of a graph
+    neural network (:class:`~agnn_pyg.AGNN`) and of pairwise kernel ridge regression
+    (:class:`~agnn_pyg.kernel.KernelScorer`).
 
-    Ratings are numbers of any scale. Settings suit those of 1 to 5, to the spread of
-    which others are brought, and predictions back from it.
+    Ids are whole numbers, texts or UUIDs. An attribute cell holds a number, a text, a
+    list of texts, or nothing. How a value that the fit has not seen is encoded, see
+    :class:`~agnn_pyg.AttributeEncoder`. Without a table of users (items), new users
+    (items) are predicted as the average one. Ratings are numbers on any scale.
 
     Attributes:
-        fitted_: The trained model, its graph, ids and vocabularies; see
-            :class:`~agnn_pyg.fitting.Fitted`.
+        scorer_: The fitted :class:`~agnn_pyg.scorers.Blend`.
+        history_: Metrics of every epoch of the network, on the scale of the ratings.
+        best_epoch_: The epoch whose weights were kept.
     """
 
     Config = AGNNRecommenderConfig
@@ -174,23 +149,45 @@ class AGNNRecommender(Estimator):
         users: pd.DataFrame | None = None,
         items: pd.DataFrame | None = None,
         validation: pd.DataFrame | None = None,
+        stop_after: int | None = None,
+        folder: str | os.PathLike | None = None,
+        resume: bool = False,
     ) -> AGNNRecommender:
-        """Trains on ratings.
+        """Fits the network and the kernel model.
 
         Args:
-            ratings (pandas.DataFrame): A row a rating: user, item, rating, each
+            ratings (pandas.DataFrame): A row for each rating: user, item, rating, each
                 pair once. Other columns are ignored.
-            users (pandas.DataFrame, optional): A row a user, id and attributes;
-                of all rated users, and of others that are known already.
-            items (pandas.DataFrame, optional): Likewise of items.
-            validation (pandas.DataFrame, optional): Ratings to select the epoch
-                on; the last one is kept without.
+            users (pandas.DataFrame, optional): A row for each user, id and attributes;
+                all users with ratings, and others that are known already.
+            items (pandas.DataFrame, optional): Likewise for items.
+            validation (pandas.DataFrame, optional): Ratings to select the epoch on.
+                Without, the last epoch is kept.
+            stop_after (int, optional): Epochs to run, if fewer than :obj:`epochs`: to
+                repeat a schedule up to an epoch that was selected before.
+            folder (path, optional): Folder for checkpoints and logs of the training.
+            resume (bool, optional): Continue from the checkpoint in :obj:`folder`, if
+                there is one. (default: :obj:`False`)
 
         Raises:
-            ValueError: If a table or a setting is unfit; the message says which row
-                or which value, and how to mend it.
+            ValueError: If a table or a setting is unfit, naming the row or the value,
+                and the remedy.
         """
-        self.fitted_ = fit_frames(self.config, ratings, users, items, validation)
+        config = self.config
+        has_validation = validation is not None and len(validation) > 0
+        config.check_fit(has_validation)
+        tables = read_tables(config, ratings, users, items, validation)
+        scale = RatingScale.fit(tables.ratings.rating)
+        run = {'progress': config.progress, 'accelerator': config.accelerator}
+        run |= {'stop_after': stop_after, 'folder': folder, 'resume': resume}
+        fitted = self._fit(config, tables, scale, run)
+        network = fitted.scorer.network
+        self.history_, self.best_epoch_ = [], None
+        if network is not None:
+            self.history_ = [_on_scale(e, scale.unit) for e in network.history_]
+            self.best_epoch_ = network.best_epoch_
+        self._fitted_ = fitted
+        self.scorer_ = fitted.scorer
         return self
 
     def predict(
@@ -199,32 +196,30 @@ class AGNNRecommender(Estimator):
         users: pd.DataFrame | None = None,
         items: pd.DataFrame | None = None,
     ) -> pd.Series:
-        """Rates pairs of users and items.
+        """Predicts the ratings of pairs of users and items.
 
         Args:
-            pairs (pandas.DataFrame): A row a pair: user and item.
-            users (pandas.DataFrame, optional): Attributes of users that the fit
-                has not seen, or ids alone, of which all attributes are missing
-                then. Rows of known ones are ignored: what the fit was told of them
-                stands.
-            items (pandas.DataFrame, optional): Likewise of items.
+            pairs (pandas.DataFrame): A row for each pair: user and item.
+            users (pandas.DataFrame, optional): Attributes of users that the fit has
+                not seen, or their ids alone: then all attributes are missing. Rows of
+                known users are ignored.
+            items (pandas.DataFrame, optional): Likewise for items.
 
         Returns:
-            The ratings, by the index of :obj:`pairs`.
+            The predicted ratings, with the index of :obj:`pairs`.
 
         Raises:
-            ValueError: If a pair names somebody or something that is in no
-                table, or a table is unfit.
+            ValueError: If a pair names a user or an item that is in no table, or a
+                table is unfit.
         """
-        fitted, config = self._fitted(), self.config
-        serving = serve(config, fitted, users, items)
-        index = serving.nodes(pair_rows(config, pairs, 'pairs', serving.ids))
+        config, fitted = self._check_fitted()
+        serving = self._serving(config, users, items)
+        rows = read_pairs(pairs, 'pairs', config, serving.ids)
         rating = np.empty(0)
-        if index.size(1):
-            loader = serving_loader(config, serving.graph, index)
-            value = predict(serving.model, loader, config.num_neighbor_samples)
-            rating = fitted.scale.to_rating_scale(value.numpy())
-        return pd.Series(rating, index=pairs.index, name=self.rating)
+        if rows.size:
+            score = serving.scorer.score(*serving.pairs(rows)).numpy()
+            rating = fitted.scale.to_rating_scale(score)
+        return pd.Series(rating, index=pairs.index, name=config.rating)
 
     def recommend(
         self,
@@ -234,51 +229,58 @@ class AGNNRecommender(Estimator):
         exclude_seen: bool = True,
         filter: Filter | None = None,
     ) -> pd.DataFrame:
-        """The items that users will rate highest.
+        """Recommends the items with the highest scores.
 
         Args:
-            users (pandas.DataFrame or sequence): Ids of users, or a table of
-                users, whose new ones are placed by their attributes.
-            k (int, optional): Items a user. (default: :obj:`10`)
-            items (pandas.DataFrame or sequence, optional): Ids of the items to
-                choose from, or a table of items, new ones among them.
+            users (pandas.DataFrame or sequence): Ids of users, or a table of users, new
+                ones with their attributes.
+            k (int, optional): Items for each user. (default: :obj:`10`)
+            items (pandas.DataFrame or sequence, optional): Ids of the items to choose
+                from, or a table of items, new ones among them.
                 (default: all items of the fit)
-            exclude_seen (bool, optional): Leave out what a user has rated in
+            exclude_seen (bool, optional): Leave out the items that a user has rated in
                 the fit. (default: :obj:`True`)
-            filter (callable, optional): Called with a user's id and the array
-                of candidate ids; returns a mask of those to choose from.
+            filter (callable, optional): Called with the id of a user and the array of
+                candidate ids; returns a mask of those to choose from.
 
         Returns:
-            Columns of user, item, predicted rating and :obj:`rank`, from 1; the
-            users in the order given, fewer than :obj:`k` rows where fewer items
-            are left.
+            Columns of user, item, predicted rating, :obj:`score` and :obj:`rank` from
+            1; the users in the order given, fewer than :obj:`k` rows where fewer items
+            are left. The score is the prediction before it is clipped to the range of
+            ratings: items are ranked by it.
 
         Raises:
-            ValueError: If somebody or something is unknown, or :obj:`k` is not
-                positive and whole.
+            ValueError: If a user or an item is unknown, or :obj:`k` is not a positive
+                whole number.
         """
-        fitted, config = self._fitted(), self.config
+        config, fitted = self._check_fitted()
         k = check_argument('k', k, PositiveInt)
-        frames = [self._frame('user', users), self._frame('item', items)]
-        serving = serve(config, fitted, *frames)
-        rows = [
-            self._rows(side, frame, serving.ids[side])
-            for side, frame in zip(SIDES, frames, strict=True)
-        ]
+        given = {'user': users, 'item': items}
+        frames = {side: self._frame(config, side, given[side]) for side in SIDES}
+        serving = self._serving(config, frames['user'], frames['item'])
+        rows = {}
+        for side, frame in frames.items():
+            rows[side] = np.arange(len(serving.ids[side]))
+            if frame is not None:
+                ids = read_ids(frame, getattr(config, side), f'{side}s')
+                ids.vocabulary()  # refuses repeated ids
+                rows[side] = serving.ids[side].rows(ids)
         user = item = np.empty(0, np.int64)
-        rating = np.empty(0)
-        if len(rows[0]) and len(rows[1]):
-            user, item, rating = top_items(
-                config, serving, *rows, k, exclude_seen, filter
+        score = np.empty(0)
+        if len(rows['user']) and len(rows['item']):
+            user, item, score = _rank(
+                serving, rows, k, fitted.rated if exclude_seen else None, filter
             )
-        result = pd.DataFrame(
+        scale = fitted.scale
+        return pd.DataFrame(
             {
-                self.user: serving.ids['user'].values[rows[0]][user],
-                self.item: serving.ids['item'].values[rows[1]][item],
-                self.rating: fitted.scale.to_rating_scale(rating.astype(float)),
+                config.user: serving.ids['user'].values[rows['user']][user],
+                config.item: serving.ids['item'].values[rows['item']][item],
+                config.rating: scale.to_rating_scale(score),
+                'score': scale.unit * score + scale.center,
+                'rank': pd.Series(user).groupby(user).cumcount() + 1,
             }
         )
-        return result.assign(rank=pd.Series(user).groupby(user).cumcount() + 1)
 
     def explain(
         self,
@@ -287,53 +289,68 @@ class AGNNRecommender(Estimator):
         users: pd.DataFrame | None = None,
         items: pd.DataFrame | None = None,
     ) -> Explanation:
-        """Why a user is predicted to rate an item so.
+        """Explains a predicted rating.
 
         Args:
-            user (hashable): The user's id.
-            item (hashable): The item's id.
+            user (hashable): The id of the user.
+            item (hashable): The id of the item.
             users (pandas.DataFrame, optional): As in :meth:`predict`.
             items (pandas.DataFrame, optional): As in :meth:`predict`.
 
         Raises:
             ValueError: As in :meth:`predict`.
         """
-        fitted, config = self._fitted(), self.config
-        serving = serve(config, fitted, users, items)
-        pair = pd.DataFrame({self.user: [user], self.item: [item]})
-        index = serving.nodes(
-            pair_rows(config, pair, 'the pair to explain', serving.ids)
+        config, fitted = self._check_fitted()
+        serving = self._serving(config, users, items)
+        pair = pd.DataFrame({config.user: [user], config.item: [item]})
+        rows = read_pairs(pair, 'the pair to explain', config, serving.ids)
+        nodes = tuple(int(node) for node in serving.pairs(rows))
+        values = {}
+        for side, node in zip(SIDES, nodes, strict=True):
+            for bags in serving.attributes[side]:
+                if 0 <= node < bags.num_nodes:
+                    row = bags.take(slice(node, node + 1))
+                    values[side] = attribute_values(fitted.encoders[side][1], row)
+                node -= bags.num_nodes
+        return explain_pair(
+            serving.scorer,
+            nodes,
+            (user, item),
+            scale=fitted.scale,
+            ids=fitted.ids,
+            values=values,
+            columns=(config.user, config.item),
+            rated=fitted.rated,
         )
-        parts, neighbours = explain_pair(
-            serving.model,
-            serving.graph,
-            *index[:, 0].tolist(),
-            draws=config.num_neighbor_samples,
-            **serving_options(config),
-        )
-        rating = float(fitted.scale.to_rating_scale(sum(parts.values())))
-        parts = {name: fitted.scale.unit * part for name, part in parts.items()}
-        found = carriers(serving.model, serving.graph, *index[:, 0].tolist())
-        frames = []
-        for columns_of, side in itertools.product((neighbours, found), SIDES):
-            columns = {k: v.numpy() for k, v in columns_of[side].items()}
-            ids = serving.ids[side].values[columns.pop('node')]
-            frames.append(pd.DataFrame({getattr(self, side): ids, **columns}))
-        for carried in frames[2:]:
-            carried['message'] *= fitted.scale.unit
-        parts['clamped'] = rating - sum(parts.values())
-        return Explanation(user, item, rating, parts, *frames)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes a folder: plain data as JSON, tensors beside it.
+        """Writes the recommender to a folder: JSON and a file of tensors.
 
         Args:
-            path (path): The folder, new or of a recommender saved before.
+            path (path): The folder: new, empty, or of a recommender saved before.
 
         Raises:
             ValueError: If something else is in its place.
         """
-        save_recommender(self, self._fitted(), path)
+        config, fitted = self._check_fitted()
+        content = {
+            'settings': config.model_dump(mode='json'),
+            'ids': {side: ids.to_dict() for side, ids in fitted.ids.items()},
+            'encoders': {
+                side: [encoder.to_dict() for encoder in both]
+                for side, both in fitted.encoders.items()
+            },
+            'scale': asdict(fitted.scale),
+            'scorers': fitted.scorer.to_dict(),
+            'history': self.history_,
+            'best_epoch': self.best_epoch_,
+        }
+        tensors = {
+            'rated': fitted.rated,
+            'attributes': {s: dict(vars(b)) for s, b in fitted.attributes.items()},
+            'scorers': fitted.scorer.state_dict(),
+        }
+        write_store(path, KIND, VERSION, content, tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> AGNNRecommender:
@@ -342,47 +359,102 @@ class AGNNRecommender(Estimator):
         Raises:
             ValueError: If it is something else, damaged, or of another version.
         """
-        settings, fitted = load_recommender(cls.__name__, path)
+        content, tensors = read_store(path, KIND, VERSION)
         try:
-            recommender = cls.from_dict(settings)
-        except ValueError as error:
-            raise ValueError(f"'{path}' is damaged ({error})") from error
-        recommender.fitted_ = fitted
-        return recommender
+            return cls._from_store(content, tensors)
+        except Exception as error:
+            raise ValueError(f"'{path}' is damaged ({error!r})") from error
+
+    @classmethod
+    def _from_store(
+        cls, content: Mapping[str, Any], tensors: Mapping[str, Any]
+    ) -> AGNNRecommender:
+        config = cls.Config.from_dict(content['settings'])
+        scorers = {}
+        for name, kind, part in (
+            ('network', AGNNScorer, AGNNConfig),
+            ('kernel', KernelScorer, KernelConfig),
+        ):
+            if name in content['scorers']:
+                state = {
+                    key.removeprefix(f'{name}.'): tensor
+                    for key, tensor in tensors['scorers'].items()
+                    if key.startswith(f'{name}.')
+                }
+                plain = content['scorers'][name]
+                scorers[name] = kind.from_state(_part(config, part), plain, state)
+        made = cls(**dict(config))
+        made.history_, made.best_epoch_ = content['history'], content['best_epoch']
+        made._fitted_ = _Fitted(
+            {side: Vocabulary.from_dict(ids) for side, ids in content['ids'].items()},
+            {
+                side: tuple(map(AttributeEncoder.from_dict, both))
+                for side, both in content['encoders'].items()
+            },
+            {s: TokenBags(**bags) for s, bags in tensors['attributes'].items()},
+            RatingScale(**content['scale']),
+            tensors['rated'],
+            Blend(**scorers, kernel_weight=config.kernel_weight),
+        )
+        made.scorer_ = made._fitted_.scorer
+        return made
+
+    @staticmethod
+    def _fit(
+        config: AGNNRecommenderConfig,
+        tables: FitTables,
+        scale: RatingScale,
+        run: dict[str, Any],
+    ) -> _Fitted:
+        """Encodes attributes and fits the scorers."""
+        nodes, encoders = {}, {}
+        for side, rows in zip(SIDES, tables.ratings.index, strict=True):
+            table = tables.nodes[side]
+            embed, embedded = table.encode(config.min_count, config.num_knots, rows)
+            compare, compared = table.encode(1, config.num_knots)
+            nodes[side] = NodeFeatures(embedded, compared)
+            encoders[side] = embed, compare
+        columns = {s: both[1].column_encoders for s, both in encoders.items()}
+        data = RatingData(nodes, columns, *_tensors(tables.ratings, scale))
+        validation = None
+        if tables.validation is not None:
+            validation = _tensors(tables.validation, scale)
+        scorer = _blend(config).fit(data, validation, **run)
+        return _Fitted(
+            {side: tables.nodes[side].ids for side in SIDES},
+            encoders,
+            {side: features.compared for side, features in nodes.items()},
+            scale,
+            data.edge_index,
+            scorer,
+        )
 
     @property
     def vocabularies_(self) -> dict[str, Vocabulary]:
-        """The ids of the fit by side, :obj:`"user"` and :obj:`"item"`."""
-        return {side: part.ids for side, part in self._fitted().tables.items()}
+        """The ids of the fit by side."""
+        return self._check_fitted()[1].ids
 
     @property
     def column_encoders_(self) -> list[ColumnEncoder]:
-        """What the fit knows of the attributes of users and of items."""
-        sides = self._fitted().tables.values()
-        return [column for side in sides for column in side.compared.column_encoders]
+        """The attribute columns of users and of items."""
+        encoders = self._check_fitted()[1].encoders.values()
+        return [column for _, encoder in encoders for column in encoder.column_encoders]
 
-    @property
-    def history_(self) -> list[dict[str, float]]:
-        """Metrics of every epoch."""
-        return self._fitted().history
-
-    @property
-    def best_epoch_(self) -> int:
-        """The epoch that was kept, from 0."""
-        return self._fitted().best_epoch
-
-    def _fitted(self) -> Fitted:
-        if not hasattr(self, 'fitted_'):
+    def _check_fitted(self) -> tuple[AGNNRecommenderConfig, _Fitted]:
+        if not hasattr(self, '_fitted_'):
             raise ValueError("Call 'fit' first, or 'load' a recommender")
-        return self.fitted_
+        return self.config, self._fitted_
 
-    def _frame(self, side: str, given: Any) -> pd.DataFrame | None:
-        """A table of a side, from a table or from ids."""
+    def _frame(
+        self, config: AGNNRecommenderConfig, side: str, given: Any
+    ) -> pd.DataFrame | None:
+        """A table of a side, from a table or from known ids."""
         if given is None or isinstance(given, pd.DataFrame):
             return given
-        column = getattr(self, side)
+        column = getattr(config, side)
         frame = as_table(given, f'{side}s', column)
-        unknown = self._rows(side, frame, self._fitted().tables[side].ids) < 0
+        ids = read_ids(frame, column, f'{side}s')
+        unknown = self._fitted_.ids[side].rows(ids) < 0
         if unknown.any():
             raise ValueError(
                 f"'{side}s' lists an id that the fit does not know, in "
@@ -391,9 +463,94 @@ class AGNNRecommender(Estimator):
             )
         return frame
 
-    def _rows(
-        self, side: str, frame: pd.DataFrame | None, ids: Vocabulary
-    ) -> np.ndarray:
-        if frame is None:
-            return np.arange(len(ids))
-        return ids.rows(read_ids(frame, getattr(self, side), f'{side}s'))
+    def _serving(
+        self,
+        config: AGNNRecommenderConfig,
+        users: pd.DataFrame | None,
+        items: pd.DataFrame | None,
+    ) -> _Serving:
+        """The fit together with the rows of two tables that it does not know."""
+        fitted = self._fitted_
+        ids, node, new = dict(fitted.ids), {}, {}
+        attributes = {side: [bags] for side, bags in fitted.attributes.items()}
+        for side, frame in zip(SIDES, (users, items), strict=True):
+            known = fitted.ids[side]
+            node[side] = np.arange(len(known))
+            found = read_new_nodes(frame, side, config, known, fitted.encoders[side])
+            if found is not None:
+                values, bags = found
+                features = NodeFeatures(*bags)
+                first, group = _duplicates(features)
+                new[side] = features.take(torch.from_numpy(first))
+                attributes[side].append(new[side].compared)
+                ids[side] = known.append(values)
+                node[side] = np.concatenate([node[side], len(known) + group])
+        # The weight may have been changed since the fit.
+        scorer = Blend(**fitted.scorer.scorers, kernel_weight=config.kernel_weight)
+        if new:
+            scorer = scorer.with_new_nodes(new)
+        return _Serving(ids, node, attributes, scorer)
+
+
+def _part(config: Config, group: type[C]) -> C:
+    """The settings of one scorer."""
+    return group(**{name: getattr(config, name) for name in group.model_fields})
+
+
+def _blend(config: AGNNRecommenderConfig) -> Blend:
+    """The scorers that have a weight, not fitted."""
+    kernel_config = _part(config, KernelConfig)
+    everywhere = len(kernel_config.scenarios) == 4
+    network = kernel = None
+    if config.kernel_weight < 1 or not everywhere:
+        network = AGNNScorer(_part(config, AGNNConfig))
+    if config.kernel_weight > 0:
+        kernel = KernelScorer(kernel_config)
+    return Blend(network, kernel, config.kernel_weight)
+
+
+def _tensors(pairs: RatedPairs, scale: RatingScale) -> tuple[Tensor, Tensor]:
+    rating = scale.to_unit_scale(pairs.rating)
+    return torch.from_numpy(pairs.index), torch.from_numpy(rating).float()
+
+
+def _on_scale(metrics: Mapping[str, float], unit: float) -> dict[str, float]:
+    """Metrics of an epoch, with errors on the scale of the ratings."""
+    power = {'val_rmse': 1, 'val_mae': 1, 'train_mse': 2}
+    return {name: value * unit ** power.get(name, 0) for name, value in metrics.items()}
+
+
+def _duplicates(features: NodeFeatures) -> tuple[np.ndarray, np.ndarray]:
+    """The first of the nodes with equal features, and the group of each node."""
+    rows = torch.cat([p for b in features for p in (b.index, b.weight.double())], 1)
+    rows = np.ascontiguousarray(rows.numpy())
+    # Compared as bytes, which is many times as fast as number by number.
+    rows = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
+    _, first, group = np.unique(rows, return_index=True, return_inverse=True)
+    return first, group
+
+
+def _rank(
+    serving: _Serving,
+    rows: Mapping[str, np.ndarray],
+    k: int,
+    rated: Tensor | None,
+    filter: Filter | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions in the rows of users and of items, and scores, see `top_items`."""
+    groups, nodes = [], []
+    for side in SIDES:
+        node = serving.node[side][rows[side]]
+        # A filter may treat ids of the same node differently.
+        group = Groups(node if filter is None else np.arange(len(node)))
+        groups.append(group)
+        nodes.append(torch.from_numpy(node[group.first]))
+    blocks = serving.scorer.score_all(*nodes)
+    if filter is not None:
+        ids = (serving.ids[side].values[rows[side]] for side in SIDES)
+        blocks = filtered(blocks, *ids, filter)
+    seen = None
+    if rated is not None:
+        sizes = tuple(int(serving.node[side].max()) + 1 for side in SIDES)
+        seen = Seen(rated, *nodes, sizes)
+    return top_items(blocks, k, *groups, seen)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.utils.data import RandomSampler
 from torch_geometric.typing import NodeType
 
+from agnn_pyg.base.randomness import set_epoch
 from agnn_pyg.model import AGNN
 from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.blocks import NodeSource
-from agnn_pyg.sampling.loader import RatingLoader, set_epoch
+from agnn_pyg.sampling.loader import RatingLoader
 
 # Hidden units are computed in blocks of so many numbers, which fit into a cache.
 BLOCK_NUMEL = 2**17
@@ -147,9 +148,9 @@ def score_all(
     r"""Rates every item for every user, some users at a time.
 
     The same numbers as of :func:`predict`. The first layer of the MLP is applied to
-    nodes, :math:`\mathbf{W} [\mathbf{p} \, \Vert \, \mathbf{q}] = \mathbf{W}_p \mathbf{p}
-    + \mathbf{W}_q \mathbf{q}`, so that a pair costs one addition, one ReLU and
-    one product per hidden unit.
+    nodes, :math:`\mathbf{W} [\mathbf{p} \, \Vert \, \mathbf{q}] = \mathbf{W}_p
+    \mathbf{p} + \mathbf{W}_q \mathbf{q}`, so that a pair costs one addition, one ReLU
+    and one product per hidden unit.
 
     Args:
         model: The model.

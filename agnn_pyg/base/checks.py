@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,19 +42,47 @@ def check_columns(frame: pd.DataFrame, name: str, columns: Sequence) -> None:
             )
 
 
-def where(frame: pd.DataFrame, mask: np.ndarray, *columns: str) -> str:
-    """The first row of a mask, what it holds, and how many rows there are.
+def where(frame: pd.DataFrame, bad: np.ndarray, *columns: str) -> str:
+    """The first bad row, what it holds, and how many there are.
 
     Args:
         frame (pandas.DataFrame): The table.
-        mask (numpy.ndarray): The rows that are wrong, one at least.
+        bad (numpy.ndarray): A mask of rows, or their numbers; one at least.
         columns (str): The columns to quote.
     """
-    first = int(np.flatnonzero(mask)[0])
-    held = ', '.join(repr(plain(frame[column].iloc[first])) for column in columns)
-    count = int(np.count_nonzero(mask))
-    more = f', the first of {count:,}' if count > 1 else ''
-    return f'row {plain(frame.index[first])} ({held}{more})'
+    rows = np.flatnonzero(bad) if bad.dtype == bool else bad
+    held = ', '.join(repr(plain(frame[column].iloc[rows[0]])) for column in columns)
+    more = f', the first of {len(rows):,}' if len(rows) > 1 else ''
+    return f'row {plain(frame.index[rows[0]])} ({held}{more})'
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """A column of a table, to quote in error texts.
+
+    Attributes:
+        frame: The table.
+        column: The column.
+        name: What error texts call the table.
+    """
+
+    frame: pd.DataFrame
+    column: str
+    name: str
+
+    def refuse(
+        self,
+        bad: np.ndarray,
+        problem: str,
+        remedy: str,
+        error: type[ValueError] = ValueError,
+    ) -> None:
+        """Raises ``ValueError`` if any rows are bad, naming the first of them."""
+        if bad.any() if bad.dtype == bool else len(bad):
+            place = where(self.frame, bad, self.column)
+            raise error(
+                f"'{self.name}' {problem} column '{self.column}' in {place}; {remedy}"
+            )
 
 
 def nearest(name: object, known: Iterable[object]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agnn_pyg.base.checks import plain, where
+from agnn_pyg.base.checks import TableColumn, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,9 +201,10 @@ def parse_column(
             would not be what it was.
         ValueError: Naming the first row that does not suit a numeric column.
     """
+    import pandas as pd
     from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
-    cells = frame[column]
+    cells, table = frame[column], TableColumn(frame, column, name)
     if is_numeric_dtype(cells) and not is_complex_dtype(cells):
         if stype is None:
             stype = 'categorical' if is_bool_dtype(cells) else 'numeric'
@@ -212,27 +213,31 @@ def parse_column(
         number = cells.to_numpy(np.float64, na_value=np.nan)
     else:
         row, value = _explode(cells)
+        table.refuse(
+            row[[not _is_value(v) for v in value]],
+            'holds something else than numbers, texts or lists of them in',
+            'make a number or a text of it, such as the year of a date, or leave the '
+            'column out',
+            CellTypeError,
+        )
         is_list = np.fromiter(map(_is_list, cells), bool, len(cells))
-        wrong = [r for r, v in zip(row, value, strict=True) if not _is_value(v)]
-        if wrong:
-            raise CellTypeError(
-                f"'{name}' holds something else than numbers, texts or lists of them "
-                f"in column '{column}' in {_where(frame, wrong, column)}; make a "
-                f'number or a text of it, such as the year of a date, or leave the '
-                f'column out'
-            )
         if stype is None:
             stype = _infer(cells, value, is_list[row])
         if stype != 'numeric':
             return ParsedColumn(column, stype, len(cells), row, value)
-        number = _numbers(frame, column, name, row, value, is_list)
-    infinite = np.flatnonzero(np.isinf(number))
-    if len(infinite):
-        raise ValueError(
-            f"'{name}' holds infinite numbers in column '{column}' in "
-            f'{_where(frame, infinite, column)}; replace them by missing values or by '
-            f'a bound'
+        number = np.full(len(cells), np.nan)
+        number[row] = pd.to_numeric(pd.Series(map(_bounded, value)), errors='coerce')
+        is_list[row] |= np.isnan(number[row])
+        table.refuse(
+            is_list,
+            'holds something else than numbers in the numeric',
+            'correct it, or make the column categorical',
         )
+    table.refuse(
+        np.isinf(number),
+        'holds numbers that are infinite or too large in',
+        'replace them by missing values or by a bound',
+    )
     row = np.flatnonzero(~np.isnan(number))
     return ParsedColumn(column, stype, len(cells), row, number[row])
 
@@ -275,39 +280,9 @@ def _infer(cells: pd.Series, value: np.ndarray, in_list: np.ndarray) -> str:
     return 'multi' if in_list[:1].any() else 'categorical'
 
 
-def _numbers(
-    frame: pd.DataFrame,
-    column: str,
-    name: str,
-    row: np.ndarray,
-    value: np.ndarray,
-    is_list: np.ndarray,
-) -> np.ndarray:
-    """The number in each cell, NaN where it is missing."""
-    import pandas as pd
-
-    number, bad = np.full(len(frame), np.nan), is_list.copy()
-    try:
-        number[row] = pd.to_numeric(pd.Series(value), errors='coerce')
-    except OverflowError as error:
-        raise ValueError(
-            f"'{name}' holds a number that is too large in column '{column}' "
-            f'({error}); bring the column to another scale, or make texts of it'
-        ) from error
-    bad[row] |= np.isnan(number[row])
-    if bad.any():
-        raise ValueError(
-            f"'{name}' holds something else than numbers in the numeric column "
-            f"'{column}' in {where(frame, bad, column)}; correct it, or make the "
-            f'column categorical'
-        )
-    return number
-
-
-def _where(frame: pd.DataFrame, rows: Any, column: str) -> str:
-    mask = np.zeros(len(frame), bool)
-    mask[rows] = True
-    return where(frame, mask, column)
+def _bounded(value: Any) -> Any:
+    # Python's integers may be larger than any float.
+    return np.inf if isinstance(value, int) and abs(value) >= 2**1023 else value
 
 
 def _is_value(value: Any) -> bool:

@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from agnn_pyg.base.checks import nearest
-from agnn_pyg.base.describe import DOCS, toml, words
+from agnn_pyg.base.describe import toml, words
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -61,7 +61,7 @@ class Config(BaseModel):
         cls = type(self)
         check_names(cls.__name__, settings, cls.model_fields)
         declared = {
-            name: _as_declared(value, cls.model_fields[name].annotation)
+            name: _as_python(value, _sequence(cls.model_fields[name].annotation))
             for name, value in settings.items()
         }
         try:
@@ -94,18 +94,13 @@ class Config(BaseModel):
         Raises:
             ValueError: If the file is missing or not as declared, naming the file.
         """
-        path = Path(path)
         try:
-            settings = tomllib.loads(path.read_text(encoding='utf-8'))
+            settings = tomllib.loads(Path(path).read_text(encoding='utf-8'))
             for name, value in settings.items():
                 field = cls.model_fields.get(name)
                 if field is not None and type(None) in get_args(field.annotation):
                     settings[name] = _without_none(value)
             return cls(**settings)
-        except FileNotFoundError:
-            known = os.listdir(path.parent) if path.parent.is_dir() else ()
-            hint = nearest(path.name, known)
-            raise ValueError(f"There is no file '{path}'{hint}") from None
         except (OSError, ValueError) as error:
             raise ValueError(f"'{path}': {error}") from error
 
@@ -124,21 +119,12 @@ class Config(BaseModel):
         text = json.dumps(self.model_dump(mode='json'), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def replace(self: C, **settings: Any) -> C:
-        """A config in which some settings have other values."""
-        return type(self)(**dict(self) | settings)
-
     @classmethod
     def defaults(cls) -> dict[str, Any]:
         """The default of each setting that has one, in the order of the groups."""
-        fields = {
-            n: cls.model_fields[n] for part in cls.groups().values() for n in part
-        }
-        return {
-            name: field.get_default(call_default_factory=True)
-            for name, field in fields.items()
-            if not field.is_required()
-        }
+        names = (name for group in cls.groups().values() for name in group)
+        fields = ((name, cls.model_fields[name]) for name in names)
+        return {n: f.get_default() for n, f in fields if not f.is_required()}
 
     @classmethod
     def groups(cls) -> dict[str, list[str]]:
@@ -155,19 +141,23 @@ class Config(BaseModel):
     @classmethod
     def arguments(cls) -> str:
         """The settings as a section :obj:`Args:` of a docstring."""
-        schema = cls.model_json_schema()['properties']
-        lines, defaults = ['Args:'], cls.defaults()
+        schema, defaults = cls.model_json_schema()['properties'], cls.defaults()
+        lines = ['Args:']
         for title, names in cls.groups().items():
             lines.append(f'    *{title}*\n')
             for name in names:
-                kind = words(schema[name], DOCS).removesuffix(' or None')
-                default = json.dumps(d) if isinstance(d := defaults[name], str) else d
-                text = (
-                    f'{name} ({kind}, optional): {cls.model_fields[name].description} '
-                    f'(default: :obj:`{default}`)'
+                default = defaults[name]
+                default = f'"{default}"' if isinstance(default, str) else default
+                lines.append(
+                    textwrap.fill(
+                        f'{name} ({words(schema[name], short=True)}, optional): '
+                        f'{cls.model_fields[name].description} '
+                        f'(default: :obj:`{default}`)',
+                        width=84,
+                        initial_indent=4 * ' ',
+                        subsequent_indent=8 * ' ',
+                    )
                 )
-                indent = {'initial_indent': 4 * ' ', 'subsequent_indent': 8 * ' '}
-                lines.append(textwrap.fill(text, 84, **indent))
             lines.append('')
         return '\n'.join(lines)
 
@@ -253,7 +243,7 @@ def check_argument(name: str, value: Any, annotation: Any) -> Any:
     """
     adapter, must = _adapter(annotation)
     try:
-        return adapter.validate_python(_as_declared(value, annotation))
+        return adapter.validate_python(_as_python(value, _sequence(annotation)))
     except ValidationError:
         raise ValueError(f"'{name}' must be {must} (got {value!r})") from None
 
@@ -283,12 +273,8 @@ def _lineage(cls: type[Config]) -> Iterator[type[Config]]:
     yield cls
 
 
-def _as_declared(value: Any, annotation: Any) -> Any:
-    """A value without types of NumPy and pandas, its sequences as declared."""
-    return _as_python(value, _sequence(annotation))
-
-
 def _as_python(value: Any, sequence: type | None) -> Any:
+    """A value without types of NumPy and pandas, its sequences of one type."""
     if hasattr(value, 'tolist'):
         value = value.tolist()
     if isinstance(value, Mapping):

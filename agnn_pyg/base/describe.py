@@ -7,63 +7,41 @@ from collections.abc import Mapping
 from typing import Any
 
 # What error texts and docstrings call the types of a JSON schema.
-ERRORS = {
-    'integer': 'a whole number',
-    'number': 'a number',
-    'boolean': 'True or False',
-    'string': 'a text',
-    'array': 'a list',
-    'object': 'a mapping',
-    'null': 'None',
-}
-DOCS = {
-    'integer': 'int',
-    'number': 'float',
-    'boolean': 'bool',
-    'string': 'str',
-    'array': 'sequence',
-    'object': 'dict',
-    'null': 'None',
+NOUNS = {
+    'integer': ('a whole number', 'int'),
+    'number': ('a number', 'float'),
+    'boolean': ('True or False', 'bool'),
+    'string': ('a text', 'str'),
+    'array': ('a list', 'sequence'),
+    'object': ('a mapping', 'dict'),
+    'null': ('None', 'None'),
 }
 
 
-def words(schema: Mapping[str, Any], nouns: Mapping[str, str] = ERRORS) -> str:
-    """What a JSON schema allows, to follow "must be".
+def words(schema: Mapping[str, Any], short: bool = False) -> str:
+    """What a JSON schema allows, to follow "must be" or, in short, in a docstring.
 
-    Args:
-        schema (mapping): Of one setting. Its entry :obj:`"must"` replaces the words.
-        nouns (mapping, optional): What types are called. (default: as in error texts)
+    An entry :obj:`"must"` of the schema replaces the words.
     """
-    whole = nouns is ERRORS
-    if 'must' in schema and whole:
+    if 'must' in schema and not short:
         return schema['must']
     if 'anyOf' in schema:
-        parts = (words(part, nouns) for part in schema['anyOf'])
-        return (', or ' if whole else ' or ').join(parts)
+        parts = [words(part, short) for part in schema['anyOf']]
+        if short:  # which says "optional"
+            return ' or '.join(part for part in parts if part != 'None')
+        return ', or '.join(parts)
     choices = schema.get('enum', [schema['const']] if 'const' in schema else ())
     if choices:
         return f'one of {", ".join(map(repr, choices))}'
-    noun = nouns[schema.get('type', 'object')]
-    if 'prefixItems' in schema and whole:
+    noun = NOUNS[schema.get('type', 'object')][short]
+    if 'prefixItems' in schema and not short:
         parts = [words(part) for part in schema['prefixItems']]
         each = f'each {parts[0]}' if len({*parts}) == 1 else ', '.join(parts)
         return f'{noun} of {len(parts)}, {each}'
-    if 'items' in schema and whole:
+    if 'items' in schema and not short:
         least = 'at least one, ' if schema.get('minItems') else ''
         return f'{noun}, {least}each {words(schema["items"])}'
     return noun + _bounds(schema)
-
-
-def _bounds(schema: Mapping[str, Any]) -> str:
-    low, above = schema.get('minimum'), schema.get('exclusiveMinimum')
-    high, below = schema.get('maximum'), schema.get('exclusiveMaximum')
-    bottom = low if above is None else above
-    top = high if below is None else below
-    if bottom is not None and top is not None:
-        left, right = '[' if above is None else '(', ']' if below is None else ')'
-        return f' in {left}{bottom}, {top}{right}'
-    bounds = {'at least': low, 'above': above, 'at most': high, 'below': below}
-    return ''.join(f', {text} {b}' for text, b in bounds.items() if b is not None)
 
 
 def toml(value: Any) -> str:
@@ -73,3 +51,17 @@ def toml(value: Any) -> str:
     if isinstance(value, dict):
         return f'{{ {", ".join(f"{toml(k)} = {toml(v)}" for k, v in value.items())} }}'
     return json.dumps('none' if value is None else value, ensure_ascii=False)
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    names = 'minimum', 'exclusiveMinimum', 'maximum', 'exclusiveMaximum'
+    # Old versions of pydantic write whole bounds of numbers as floats.
+    low, above, high, below = (
+        int(b) if b is not None and b == int(b) else b for b in map(schema.get, names)
+    )
+    bottom, top = (low if above is None else above), (high if below is None else below)
+    if bottom is not None and top is not None:
+        left, right = '[' if above is None else '(', ']' if below is None else ')'
+        return f' in {left}{bottom}, {top}{right}'
+    bounds = {'at least': low, 'above': above, 'at most': high, 'below': below}
+    return ''.join(f', {text} {b}' for text, b in bounds.items() if b is not None)

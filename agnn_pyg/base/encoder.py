@@ -148,7 +148,7 @@ class AttributeEncoder:
         return 1 + sum(column.num_tokens for column in self.column_encoders)
 
     def parse(self, frame: pd.DataFrame, name: str = 'frame') -> list[ParsedColumn]:
-        """Reads the columns of a frame, for the methods that take parsed columns.
+        """Reads the columns of a frame, once for several encoders or methods.
 
         Args:
             frame (pandas.DataFrame): The table.
@@ -157,9 +157,9 @@ class AttributeEncoder:
         Raises:
             ValueError: If a column is lacking, or a cell does not suit its type.
         """
-        stypes = self.columns | {
-            column.column: column.stype for column in self.column_encoders
-        }
+        if isinstance(frame, list):  # parsed already
+            return frame
+        stypes = self.columns | {c.column: c.stype for c in self.column_encoders}
         check_columns(frame, name, [c for c in stypes if c != CONSTANT])
         return [
             constant_column(len(frame))
@@ -168,12 +168,9 @@ class AttributeEncoder:
             for column, stype in stypes.items()
         ]
 
-    def fit(self, frame: pd.DataFrame) -> AttributeEncoder:
-        """Fits vocabularies and knots on the rows of a frame."""
-        return self.fit_parsed(self.parse(frame))
-
-    def fit_parsed(self, columns: Sequence[ParsedColumn]) -> AttributeEncoder:
-        """Fits vocabularies and knots on parsed columns, see :meth:`parse`."""
+    def fit(self, frame: pd.DataFrame | list[ParsedColumn]) -> AttributeEncoder:
+        """Fits vocabularies and knots on the rows of a frame, or of its columns."""
+        columns = self.parse(frame)
         if not columns[0].num_rows:
             raise ValueError(
                 'Cannot fit a vocabulary on an empty table; pass the rows of '
@@ -182,32 +179,26 @@ class AttributeEncoder:
         self.column_encoders, offset = [], 1
         for cells in columns:
             fit = STYPES[cells.stype].fit
-            self.column_encoders.append(
-                fit(cells, offset, self.min_count, self.num_knots)
-            )
-            offset += self.column_encoders[-1].num_tokens
+            column = fit(cells, offset, self.min_count, self.num_knots)
+            self.column_encoders.append(column)
+            offset += column.num_tokens
         return self
 
-    def transform(self, frame: pd.DataFrame) -> TokenBags:
-        """Encodes a frame, one row a node, in the order of its rows."""
-        return self.transform_parsed(self.parse(frame))
-
-    def transform_parsed(self, columns: Sequence[ParsedColumn]) -> TokenBags:
-        """Encodes parsed columns, see :meth:`parse`."""
-        if not self.column_encoders:
+    def transform(self, frame: pd.DataFrame | list[ParsedColumn]) -> TokenBags:
+        """Encodes a frame or its columns, one row a node, in the order of the rows."""
+        fitted = self.column_encoders
+        if not fitted:
             raise ValueError("Call 'fit' before 'transform'")
-        pairs = zip(self.column_encoders, columns, strict=True)
-        parts = [column.encode(cells) for column, cells in pairs]
+        columns = self.parse(frame)
+        parts = [c.encode(cells) for c, cells in zip(fitted, columns, strict=True)]
         row, token, weight = (np.concatenate(p) for p in zip(*parts, strict=True))
-        is_value = np.concatenate(
-            [[False], *(c.is_value() for c in self.column_encoders)]
-        )
+        is_value = np.concatenate([[False], *(c.is_value() for c in fitted)])
         return _pack(columns[0].num_rows, row, token, weight, is_value)
 
-    def fit_transform(self, frame: pd.DataFrame) -> TokenBags:
-        """Fits on a frame and encodes it."""
+    def fit_transform(self, frame: pd.DataFrame | list[ParsedColumn]) -> TokenBags:
+        """Fits on a frame or its columns, and encodes them."""
         columns = self.parse(frame)
-        return self.fit_parsed(columns).transform_parsed(columns)
+        return self.fit(columns).transform(columns)
 
     def to_dict(self) -> dict[str, Any]:
         """The fitted encoder as plain data, ready for JSON."""

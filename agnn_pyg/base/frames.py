@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.base.checks import check_columns, where
+from agnn_pyg.base.checks import TableColumn, check_columns, where
 from agnn_pyg.base.node_table import NodeTable, read_nodes
 from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
@@ -147,20 +147,20 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
     cells = frame[config.rating]
     number = pd.to_numeric(cells, errors='coerce').astype(float)
     number = number.to_numpy(float, na_value=np.nan)
-    bad = ~np.isfinite(number) | (cells.dtype.kind in 'mM')
-    if bad.any():
-        raise ValueError(
-            f"'{name}' has no finite number in column '{config.rating}' in "
-            f'{where(frame, bad, config.rating)}; correct or drop it'
-        )
-    user, item = (read_ids(frame, c, name) for c in (config.user, config.item))
+    TableColumn(frame, config.rating, name).refuse(
+        ~np.isfinite(number) | (cells.dtype.kind in 'mM'),
+        'has no finite number in',
+        'correct or drop it',
+    )
+    columns = [config.user, config.item]
+    user, item = (read_ids(frame, column, name) for column in columns)
     pairs = pd.DataFrame({'user': user.values, 'item': item.values})
     repeated = pairs.duplicated().to_numpy()
     if repeated.any():
         raise ValueError(
             f"'{name}' rates a pair for the second time in "
-            f'{where(frame, repeated, config.user, config.item)}; keep one, for '
-            f"instance by .drop_duplicates({[config.user, config.item]}, keep='last')"
+            f'{where(frame, repeated, *columns)}; keep one, for instance by '
+            f".drop_duplicates({columns}, keep='last')"
         )
     return Ratings(user, item, number)
 

@@ -55,7 +55,7 @@ class NodeTable:
             mask = np.zeros(len(self.ids), bool)
             mask[rows] = True
             fitted = [cells.take(mask) for cells in fitted]
-        return encoder, encoder.fit_parsed(fitted).transform_parsed(self.columns)
+        return encoder, encoder.fit(fitted).transform(self.columns)
 
 
 def read_nodes(
@@ -143,7 +143,7 @@ def read_new_nodes(
         ]
     else:
         columns = encoders[0].parse(frame, name)
-    return ids.values[new], [e.transform_parsed(columns) for e in encoders]
+    return ids.values[new], [e.transform(columns) for e in encoders]
 
 
 def _read_attributes(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from numbers import Integral
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -51,6 +51,14 @@ def salted(seed: int, *names: str) -> int:
     would share theirs.
     """
     return mix(seed + zlib.crc32(' '.join(names).encode()))
+
+
+def set_epoch(loader: Any, epoch: int) -> None:
+    """Sets the epoch of a loader or, for those of PyG and PyTorch, of its samplers."""
+    names = ('link_sampler', 'node_sampler', 'sampler')
+    for part in (loader, *(getattr(loader, name, None) for name in names)):
+        if hasattr(part, 'set_epoch'):
+            part.set_epoch(epoch)
 
 
 def check_seed(name: str, value: int) -> int:

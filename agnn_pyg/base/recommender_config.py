@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from agnn_pyg.base.columns import STYPES
 from agnn_pyg.base.config import (
     Config,
     Fraction,
@@ -16,14 +17,14 @@ from agnn_pyg.base.config import (
 )
 
 Column = str | int
-Stype = Literal['categorical', 'multi', 'numeric']
-Columns = list[Column] | dict[str, Stype | None]
+Columns = list[Column] | dict[str, Literal[tuple(STYPES)] | None]
 
-_COLUMNS = {
-    'must': "a list of columns such as ['age'], or a mapping from columns to "
-    "'categorical', 'multi', 'numeric' or None, or None"
-}
+# What error texts say that they must be.
 _COLUMN = {'must': 'the name of one column'}
+_COLUMNS = {
+    'must': f"a list of columns such as ['age'], or a mapping from columns to one of "
+    f'{[*STYPES]} or None, or None'
+}
 
 
 class ColumnsConfig(Config):
@@ -131,13 +132,10 @@ class TrainingConfig(Config):
             )
         from pytorch_lightning.accelerators import AcceleratorRegistry
 
-        known = {
-            name: AcceleratorRegistry[name]['accelerator'].is_available()
-            for name in AcceleratorRegistry.available_accelerators()
-        }
-        here = ['auto', *(name for name, available in known.items() if available)]
-        if {'cuda', 'mps'} & {*here}:
-            here.append('gpu')
+        here = ['auto']
+        for name in AcceleratorRegistry.available_accelerators():
+            if AcceleratorRegistry[name]['accelerator'].is_available():
+                here += [name, 'gpu'] if name in ('cuda', 'mps') else [name]
         if self.accelerator not in here:
             raise ValueError(
                 f"'accelerator' must be one that is available here, {here} (got "

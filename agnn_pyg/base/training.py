@@ -34,6 +34,7 @@ from agnn_pyg.base.callbacks import (
     epoch_seed,
 )
 from agnn_pyg.base.config import PositiveInt, check_argument
+from agnn_pyg.base.randomness import set_epoch
 
 # Names of metrics, without prefix and cut-off, of which less is better.
 LOWER = ('loss', 'mse', 'rmse', 'mae')
@@ -202,11 +203,7 @@ class EpochBatches:
 
     def __iter__(self) -> Iterator:
         epoch, world_size = self.trainer.current_epoch, self.trainer.world_size
-        # The samplers of PyG's and PyTorch's loaders may draw by the epoch, too.
-        names = ('link_sampler', 'node_sampler', 'sampler')
-        for part in (self.loader, *(getattr(self.loader, n, None) for n in names)):
-            if hasattr(part, 'set_epoch'):
-                part.set_epoch(epoch)
+        set_epoch(self.loader, epoch)
         if hasattr(self.loader, 'shard'):
             self.loader.shard(self.trainer.global_rank, world_size)
             yield from self.loader

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.base.checks import plain, where
+from agnn_pyg.base.checks import TableColumn, plain
 
 # Floats below it are whole numbers exactly; above, neighbors become one.
 EXACT_FLOATS = 2.0**53
@@ -20,33 +20,19 @@ _CONVERT = {'int': '.astype(int)', 'str': '.astype(str)', 'uuid': '.map(uuid.UUI
 
 
 @dataclass(frozen=True)
-class IdColumn:
+class IdColumn(TableColumn):
     """The ids in a column of a table, see :func:`read_ids`.
 
     Attributes:
-        frame: The table.
-        column: The column.
-        name: What error texts call the table.
         dtype: The type of all ids: :obj:`"int"`, :obj:`"str"` or :obj:`"uuid"`.
         values: The ids, ``int64`` or objects, :obj:`[len(frame)]`.
     """
 
-    frame: pd.DataFrame
-    column: str
-    name: str
     dtype: str
     values: np.ndarray
 
     def __len__(self) -> int:
         return len(self.values)
-
-    def refuse(self, mask: np.ndarray, problem: str, remedy: str) -> None:
-        """Raises ``ValueError`` naming the first row of a mask, if it has any."""
-        if mask.any():
-            place = where(self.frame, mask, self.column)
-            raise ValueError(
-                f"'{self.name}' {problem} column '{self.column}' in {place}; {remedy}"
-            )
 
     def check_known(self, rows: np.ndarray, table: str) -> np.ndarray:
         """The rows of these ids in a table, if there are no -1 among them.
@@ -172,14 +158,10 @@ def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
     cells = frame[column]
     if isinstance(cells.dtype, np.dtype) and cells.dtype.kind == 'i':
         return IdColumn(frame, column, name, 'int', cells.to_numpy(np.int64))
-    cells = cells.astype(object)
+    cells, ids = cells.astype(object), TableColumn(frame, column, name)
     values = cells.to_numpy()
-    ids = IdColumn(frame, column, name, 'int', values)
-    ids.refuse(
-        (cells.isna() | (cells == '')).to_numpy(bool),
-        'misses the id in',
-        'fill it in or drop the row',
-    )
+    missing = (cells.isna() | (cells == '')).to_numpy(bool)
+    ids.refuse(missing, 'misses the id in', 'fill it in or drop the row')
     dtype_of = {kind: _dtype(kind) for kind in {*map(type, values)}}
     dtypes = np.array([dtype_of[kind] for kind in map(type, values)], dtype='U5')
     is_float = dtypes == 'float'
@@ -197,13 +179,14 @@ def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
         f'mixes {dtype} ids and others in',
         f'make them all texts, {_CONVERT["str"]}, here and in the other tables',
     )
-    try:
-        return IdColumn(frame, column, name, dtype, _array(dtype, values))
-    except OverflowError:
-        raise ValueError(
-            f"'{name}' has whole numbers beyond 64 bits in column '{column}'; make "
-            f'texts of them, {_CONVERT["str"]}'
-        ) from None
+    if dtype == 'int':
+        large = np.array([not -(2**63) <= int(value) < 2**63 for value in values], bool)
+        ids.refuse(
+            large,
+            'has whole numbers beyond 64 bits in',
+            f'make texts of them, {_CONVERT["str"]}',
+        )
+    return IdColumn(frame, column, name, dtype, _array(dtype, values))
 
 
 def check_floats(
@@ -217,15 +200,14 @@ def check_floats(
         name (str): What error texts call the table.
         is_float (numpy.ndarray): A mask of the rows with floats.
     """
-    inexact = is_float.copy()
-    number = frame[column][is_float].to_numpy(float, na_value=np.nan)
-    inexact[is_float] = np.abs(number) >= EXACT_FLOATS
-    if inexact.any():
-        raise ValueError(
-            f"'{name}' has whole numbers as floats, which are not exact from 2**53 on, "
-            f"in column '{column}' in {where(frame, inexact, column)}; read the column "
-            f"as texts or as 'Int64', for instance by dtype={{{column!r}: 'Int64'}}"
-        )
+    rows = np.flatnonzero(is_float)
+    number = frame[column].iloc[rows].to_numpy(float, na_value=np.nan)
+    TableColumn(frame, column, name).refuse(
+        rows[np.abs(number) >= EXACT_FLOATS],
+        'has whole numbers as floats, which are not exact from 2**53 on, in',
+        f"read the column as texts or as 'Int64', for instance by "
+        f"dtype={{{column!r}: 'Int64'}}",
+    )
 
 
 def _dtype(kind: type) -> str:

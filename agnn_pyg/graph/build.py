@@ -141,8 +141,8 @@ def _check(
     num_nodes = attributes.shape[0]
     if num_nodes < 2:
         raise ValueError(
-            f"'attributes' must have at least two rows (got {num_nodes}): a single node "
-            f'has no neighbours'
+            f"'attributes' must have at least two rows (got {num_nodes}); a single "
+            f'node has no neighbours'
         )
     if method not in METHODS:
         raise ValueError(f"'method' must be one of {METHODS} (got {method!r})")

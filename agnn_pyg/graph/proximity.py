@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 TIE_DECIMALS = 9
 
 
-# Up to so many nodes, all pairs are compared; beyond, candidate sets are capped as well:
-# at so many edges in all, or so many per node.
+# Up to so many nodes, all pairs are compared; beyond, candidate sets are capped as
+# well: at so many edges in all, or so many per node.
 DENSE_NODES, MAX_EDGES, LEAST_CAP = 10_000, 5_000_000, 30
 
 

@@ -35,7 +35,7 @@ def candidate_recall(
 
     Args:
         graph (Data): See :func:`~agnn_pyg.attribute_graph`.
-        attributes (TokenBags or scipy.sparse.csr_matrix): What the graph was built from.
+        attributes (TokenBags or scipy.sparse.csr_matrix): What it was built of.
         ratings (scipy.sparse.csr_matrix, optional): Likewise.
         k (int, optional): Number of nearest nodes. (default: :obj:`10`)
         num_nodes (int, optional): Number of nodes drawn. (default: :obj:`200`)

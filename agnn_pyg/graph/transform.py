@@ -118,7 +118,7 @@ class AddAttributeKNN(BaseTransform):
             )
         one, _, other = self.rated
         size = data[one].num_nodes, data[other].num_nodes
-        check_ratings(store.edge_index, rating, dict(zip((one, other), size)))
+        check_ratings(store.edge_index, rating, {one: size[0], other: size[1]})
         pairs = store.edge_index.cpu().numpy()
         entries = (rating.double().cpu().numpy(), (pairs[0], pairs[1]))
         matrix = scipy.sparse.csr_matrix(entries, shape=size)
@@ -128,7 +128,7 @@ class AddAttributeKNN(BaseTransform):
 def check_ratings(
     edge_index: Tensor, rating: Tensor, num_nodes: Mapping[NodeType, int]
 ) -> None:
-    """Raises ``ValueError`` unless ratings are finite, of nodes, and of distinct pairs."""
+    """Raises ``ValueError`` unless ratings are finite and of distinct node pairs."""
     if edge_index.dim() != 2 or list(edge_index.size()) != [2, len(rating)]:
         raise ValueError(
             f"'edge_index' of ratings must have size [2, {len(rating)}], a column per "

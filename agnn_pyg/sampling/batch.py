@@ -54,7 +54,8 @@ class RatingBatch(NamedTuple):
         rated = [kind for kind in data.edge_types if 'edge_label_index' in data[kind]]
         if len(rated) != 1:
             raise ValueError(
-                f"One edge type of a batch must have an 'edge_label_index' (got {rated})"
+                f"'data' must have one edge type with an 'edge_label_index', the pairs "
+                f'(got {rated})'
             )
         stores = {kind: data[kind] for kind in data.node_types}
         return cls(

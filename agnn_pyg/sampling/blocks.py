@@ -152,7 +152,7 @@ class NodeSource:
 
     def _gather(self, node: Tensor, values: list[Tensor]) -> Tensor:
         """Rows of tensors one below the other, padded to one width."""
-        size = [max(width) for width in zip(*(v.size()[1:] for v in values))]
+        size = [max(v.size(1) for v in values)] if values[0].dim() > 1 else []
         out = values[0].new_zeros(len(node), *size)
         for value, (start, *_) in zip(values, self._parts, strict=True):
             inside = (node >= start) & (node < start + len(value))

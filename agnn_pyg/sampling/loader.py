@@ -226,13 +226,3 @@ def check_cold_dropout(rates: Mapping[NodeType, float], known: Any) -> None:
                 f"'cold_dropout' must map node types {sorted(known)} to fractions in "
                 f'[0, 1] (got {name!r}: {rate!r})'
             )
-
-
-def set_epoch(loader: Any, epoch: int) -> None:
-    """Sets the epoch of a loader or, for those of PyG, of its sampler."""
-    if hasattr(loader, 'set_epoch'):
-        loader.set_epoch(epoch)
-    for name in ('link_sampler', 'node_sampler'):
-        sampler = getattr(loader, name, None)
-        if hasattr(sampler, 'set_epoch'):
-            sampler.set_epoch(epoch)

@@ -1,1 +1,0 @@
-"""The classes that the recommender still uses; goes with its next version."""

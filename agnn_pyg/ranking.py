@@ -1,0 +1,152 @@
+"""The items with the highest scores for each user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Filter = Callable[[Hashable, np.ndarray], np.ndarray]
+
+
+class Groups:
+    """Rows of the same node, which have equal scores and are scored once.
+
+    Args:
+        node (numpy.ndarray): The node of each row, :obj:`[R]`.
+
+    Attributes:
+        first: The first row of each group, in ascending order, :obj:`[G]`.
+        of: The group of each row, :obj:`[R]`.
+    """
+
+    def __init__(self, node: np.ndarray) -> None:
+        _, first, of = np.unique(node, return_index=True, return_inverse=True)
+        order = first.argsort()
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        self.first = first[order]
+        self.of = torch.from_numpy(place[of])
+        self._member = self.of.argsort(stable=True)
+        self._count = self.of.bincount()
+        self._start = self._count.cumsum(0) - self._count
+
+    def top(self, score: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The k rows with the highest scores.
+
+        Among equal scores the first row comes first.
+
+        Args:
+            score (Tensor): Scores of the groups, :obj:`[U, G]`.
+            k (int): Rows to select.
+
+        Returns:
+            Scores and rows, each :obj:`[U, k]`, best first; -inf where fewer are left.
+        """
+        k = min(k, len(self.of))
+        value, group = score.topk(min(k, score.size(1)))
+        # At most k rows of a group can be among the best k.
+        place = torch.arange(min(k, int(self._count.max())))
+        inside = place < self._count[group][:, :, None]
+        row = self._member[(self._start[group][:, :, None] + place).where(inside, 0)]
+        value = value[:, :, None].where(inside, -torch.inf)
+        value, row = value.flatten(1), row.flatten(1)
+        order = row.argsort(dim=1)
+        value, row = value.gather(1, order), row.gather(1, order)
+        value, order = value.sort(dim=1, descending=True, stable=True)
+        return value[:, :k], row.gather(1, order)[:, :k]
+
+
+class Seen:
+    """Which users have rated which items.
+
+    Args:
+        rated (Tensor): Pairs of users and items with ratings, :obj:`[2, R]`.
+        users (Tensor): Distinct users, :obj:`[U]`.
+        items (Tensor): Distinct items, :obj:`[I]`.
+        num_nodes (tuple): Number of users and of items in all.
+    """
+
+    def __init__(
+        self, rated: Tensor, users: Tensor, items: Tensor, num_nodes: tuple[int, int]
+    ) -> None:
+        position = []
+        for node, size in zip((users, items), num_nodes, strict=True):
+            lookup = torch.full((size,), -1)
+            lookup[node] = torch.arange(len(node))
+            position.append(lookup)
+        row, column = position[0][rated[0]], position[1][rated[1]]
+        kept = (row >= 0) & (column >= 0)
+        self._row, order = row[kept].sort()
+        self._column = column[kept][order]
+
+    def exclude(self, score: Tensor, start: int) -> None:
+        """Sets the scores of seen items to -inf.
+
+        Args:
+            score (Tensor): Scores of a block of users, :obj:`[B, I]`, changed in place.
+            start (int): Position of the first user of the block.
+        """
+        bounds = torch.tensor([start, start + len(score)])
+        low, high = torch.searchsorted(self._row, bounds)
+        score[self._row[low:high] - start, self._column[low:high]] = -torch.inf
+
+
+def top_items(
+    blocks: Iterable[Tensor], k: int, users: Groups, items: Groups, seen: Seen | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The k items with the highest scores for each user.
+
+    Args:
+        blocks (iterable): Scores of all groups of items for some groups of users at a
+            time, see :meth:`Scorer.score_all <agnn_pyg.scorers.Scorer.score_all>`.
+        k (int): Items for a user.
+        users (Groups): The users.
+        items (Groups): The items to choose from.
+        seen (Seen, optional): Items to leave out.
+
+    Returns:
+        Positions of users and of items, and scores: user by user, best first, fewer
+        than :obj:`k` where fewer are left.
+    """
+    found, start = [], 0
+    for score in blocks:
+        if seen is not None:
+            seen.exclude(score, start)
+        found.append(items.top(score, k))
+        start += len(score)
+    value, column = (torch.cat(part)[users.of] for part in zip(*found, strict=True))
+    row, place = (value > -torch.inf).nonzero(as_tuple=True)
+    parts = row, column[row, place], value[row, place]
+    return tuple(part.numpy() for part in parts)
+
+
+def filtered(
+    blocks: Iterable[Tensor], users: np.ndarray, items: np.ndarray, filter: Filter
+) -> Iterable[Tensor]:
+    """Scores with -inf for the items that a filter leaves out.
+
+    Args:
+        blocks (iterable): Scores of all items for some users at a time.
+        users (numpy.ndarray): Ids of the users, in order.
+        items (numpy.ndarray): Ids of the items, in order.
+        filter (callable): From the id of a user and the ids of the items to a mask of
+            the items to choose from.
+
+    Raises:
+        ValueError: If the filter returns something else than such a mask.
+    """
+    start = 0
+    for score in blocks:
+        for row, user in zip(score, users[start:], strict=False):
+            mask = np.asarray(filter(user, items))
+            if mask.shape != items.shape or mask.dtype != bool:
+                raise ValueError(
+                    f"'filter' must return {len(items)} truth values, one for each "
+                    f'item (got {mask.dtype}, {list(mask.shape)} for user {user!r})'
+                )
+            row[torch.from_numpy(~mask)] = -torch.inf
+        start += len(score)
+        yield score
