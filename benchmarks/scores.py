@@ -33,8 +33,8 @@ def rating_scores(predicted: np.ndarray, part: pd.DataFrame) -> dict[str, float]
     rating = part['rating'].to_numpy(float)
     scores = rating_metrics(predicted, rating)
     user = torch.from_numpy(pd.factorize(part['user'])[0])
-    lists = pad_lists(user, torch.as_tensor(predicted).double(), torch.tensor(rating))
-    mask, score, label = lists
+    values = (torch.tensor(np.asarray(x, float)) for x in (predicted, rating))
+    mask, score, label = pad_lists(user, *values)
     high = rating.min() + 0.75 * (rating.max() - rating.min())
     kept = ((label >= high) & mask).any(-1) & (mask.sum(-1) > 1)
     ndcg = ranking_metrics(score, label, mask, 10)['ndcg'][kept]
@@ -53,7 +53,7 @@ def few_shot_scores(
         relevant: Labels above it count as relevant.
         is_implicit: Whether labels are 0 and 1, so that there is a log-loss.
     """
-    score = torch.as_tensor(predicted['score'].to_numpy(float))
+    score = torch.tensor(predicted['score'].to_numpy(float))
     metrics = evaluate(episodes, score, (5, 10), relevant)
     names = FEW_SHOT + ERRORS * ('rating' in predicted)
     values = {name: metrics[name] for name in names}

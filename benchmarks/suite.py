@@ -168,8 +168,9 @@ def _find(path: str) -> Any:
                 raise
             continue
         for name in names[count:]:
-            found = getattr(found, name)
-        return found
+            found = getattr(found, name, None)
+        if found is not None:
+            return found
     raise ValueError(f"'type' must be the path of a class (got '{path}')")
 
 

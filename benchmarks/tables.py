@@ -75,7 +75,7 @@ def written(found: Estimate | None, sign: str = '') -> str:
     """
     if found is None:
         return NOT_RUN
-    if found.error is None or found.error == 0:
+    if found.error is None or found.error < 1e-9:
         return f'{found.mean:{sign}.4f}'
     places = min(max(1 - math.floor(math.log10(found.error)), 2), 5)
     return f'{found.mean:{sign}.{places}f} ± {found.error:.{places}f}'

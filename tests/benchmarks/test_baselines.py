@@ -1,0 +1,185 @@
+import importlib.util
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from benchmarks.baselines.boosting import BoostedTrees
+from benchmarks.baselines.factorization import (
+    BayesianFM,
+    BayesianFMImplicit,
+    CollectiveMF,
+    SVDPlusPlus,
+)
+from benchmarks.baselines.few_shot import ItemMean, Popularity, Random, SupportMean
+from benchmarks.baselines.linear import DampedBiases, GlobalMean, Ridge, SlopeRidge
+from benchmarks.baselines.neighbors import (
+    ItemKNN,
+    LogisticStack,
+    ResidualKNN,
+    ResidualSVD,
+    SVDFoldIn,
+    deal,
+)
+from benchmarks.baselines.nodes import row_products
+from data.splits import split
+from data.synthetic import planted_tables, planted_tastes
+
+LIBRARIES = {
+    BoostedTrees: 'lightgbm',
+    BayesianFM: 'myfm',
+    BayesianFMImplicit: 'myfm',
+    CollectiveMF: 'cmfrec',
+    SVDPlusPlus: 'surprise',
+}
+RATING = (GlobalMean, DampedBiases, Ridge, SlopeRidge, *LIBRARIES)
+LIKES = (Random, Popularity, ItemKNN, SVDFoldIn, LogisticStack)
+RATINGS = (ItemMean, SupportMean, ResidualKNN, ResidualSVD)
+
+
+@pytest.fixture(scope='module')
+def tables():
+    return planted_tables(60, 50, density=0.4)
+
+
+def fit(kind, tables, ratings, **settings):
+    if kind in LIBRARIES and importlib.util.find_spec(LIBRARIES[kind]) is None:
+        pytest.skip(f'needs {LIBRARIES[kind]}')
+    return kind(**settings).fit(ratings, tables.users, tables.items)
+
+
+def rmse(predicted, part):
+    return float(np.sqrt(np.mean((predicted - part['rating']) ** 2)))
+
+
+# What their own libraries warn of is theirs.
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('kind', RATING)
+@pytest.mark.parametrize('scenario', ['warm', 'item_cold', 'both_cold'])
+def test_rating_baselines_repeat_and_beat_the_mean_where_they_can(
+    kind, scenario, tables
+):
+    if kind is SVDPlusPlus and scenario != 'warm':
+        pytest.skip('it knows ids only')
+    parts = split(tables, scenario)
+    first = fit(kind, tables, parts.fit).predict(parts.test)
+    assert np.isfinite(first).all()
+    low, high = parts.fit['rating'].agg(['min', 'max'])
+    assert (low <= first).all()
+    assert (first <= high).all()
+    again = fit(kind, tables, parts.fit).predict(parts.test)
+    assert np.array_equal(first, again)
+    # An item's ratings are no help where it has none in the fit.
+    mean = rmse(np.full(len(parts.test), parts.fit['rating'].mean()), parts.test)
+    if kind is not GlobalMean and scenario == 'warm':
+        assert rmse(first, parts.test) < 0.95 * mean
+    if kind in (Ridge, SlopeRidge) and scenario != 'warm':
+        assert rmse(first, parts.test) < 0.8 * mean
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('kind', RATING)
+def test_ratings_of_the_test_part_play_no_role(kind, tables):
+    parts = split(tables, 'item_cold')
+    fitted = fit(kind, tables, parts.fit)
+    order = parts.test.iloc[::-1]
+    changed = order.assign(rating=1.0)
+    one, other = fitted.predict(parts.test), fitted.predict(changed)
+    assert np.allclose(one[::-1], other)
+
+
+def test_damped_biases_by_hand():
+    ratings = pd.DataFrame(
+        {'user': [1, 1, 2], 'item': ['a', 'b', 'a'], 'rating': [5.0, 2.0, 2.0]}
+    )
+    users = pd.DataFrame({'user': [1, 2, 3]})
+    items = pd.DataFrame({'item': ['a', 'b', 'c']})
+    model = DampedBiases(user_damping=1.0, item_damping=2.0)
+    model.fit(ratings, users, items)
+    a, b = (2 + -1) / (2 + 2), -1 / (1 + 2)
+    user = ((2 - a) + (-1 - b)) / (2 + 1)
+    pairs = pd.DataFrame({'user': [1, 3, 3], 'item': ['b', 'a', 'c']})
+    assert model.predict(pairs) == pytest.approx([3 + user + b, 3 + a, 3])
+    with pytest.raises(ValueError, match='9'):
+        model.predict(pairs.assign(user=9))
+
+
+def test_row_products_are_kronecker_products_of_rows():
+    rng = np.random.default_rng(0)
+    left, right = (rng.integers(0, 3, (5, n)).astype(float) for n in (3, 4))
+    found = row_products(sp.csr_matrix(left), sp.csr_matrix(right)).toarray()
+    expected = [np.kron(a, b) for a, b in zip(left, right, strict=True)]
+    assert np.array_equal(found, expected)
+
+
+def episodes(kind):
+    """Training users, and supports and queries of others, by plain rules."""
+    implicit = kind in LIKES
+    tables = (
+        planted_tastes(160, size=20) if implicit else planted_tables(160, density=1)
+    )
+    ratings = tables.ratings
+    place = ratings.groupby('user').cumcount()
+    is_new = ratings['user'] > ratings['user'].quantile(0.8)
+    warm = ratings[~is_new]
+    return tables, warm, ratings[is_new & (place < 8)], ratings[is_new & (place >= 8)]
+
+
+@pytest.mark.parametrize('kind', [*LIKES, *RATINGS])
+def test_few_shot_baselines_repeat_and_learn_from_supports(kind):
+    tables, warm, support, query = episodes(kind)
+    scores = []
+    for _ in range(2):
+        fitted = kind().fit(warm, tables.users, tables.items)
+        found = fitted.adapt(support).predict(query)
+        scores.append(found['score'].to_numpy())
+    assert np.array_equal(*scores)
+    assert found.index.equals(query.index)
+    assert ('rating' in found) == fitted.predicts_labels
+    order = np.random.default_rng(0).permutation(len(query))
+    if kind is not Random:
+        other = fitted.adapt(support).predict(query.iloc[order])['score']
+        assert np.allclose(other, scores[0][order])
+    if kind in (ItemKNN, SVDFoldIn, LogisticStack):
+        liked = query['rating'] == 1
+        assert found['score'][liked].mean() > 1.5 * found['score'][~liked].mean()
+        # Popularity alone is no help: tastes differ.
+        flipped = support.assign(rating=1 - support['rating'])
+        changed = fitted.adapt(flipped).predict(query)['score']
+        assert changed[liked].mean() < changed[~liked].mean()
+    if kind in RATINGS:
+        mean = warm['rating'].mean()
+        error = rmse(found['score'], query)
+        assert error < 0.95 * rmse(np.full(len(query), mean), query)
+
+
+def test_item_knn_by_hand():
+    warm = pd.DataFrame(
+        {
+            'user': [1, 1, 1, 2, 2, 3, 3],
+            'item': ['a', 'b', 'c', 'a', 'b', 'b', 'c'],
+            'rating': [1.0, 1, 0, 1, 1, 1, 1],
+        }
+    )
+    items = pd.DataFrame({'item': ['a', 'b', 'c']})
+    fitted = ItemKNN(shrink=1.0).fit(warm, None, items)
+    support = pd.DataFrame({'user': [9, 9], 'item': ['a', 'c'], 'rating': [1.0, 0.0]})
+    found = fitted.adapt(support).predict(pd.DataFrame({'user': [9], 'item': ['b']}))
+    # a and b are liked together by two, by two and three in all.
+    assert found['score'].iloc[0] == pytest.approx(2 / (np.sqrt(6) + 1), abs=1e-6)
+
+
+def test_own_likes_are_left_out_of_what_a_stack_learns_from():
+    """Without that, a training item liked by its user alone would be told by counts."""
+    tables, warm, *_ = episodes(LogisticStack)
+    stack = LogisticStack().fit(warm, tables.users, tables.items)
+    given, asked = deal(stack.known_, 5, seed=0)
+    user = int(asked.task[0])
+    without = warm[warm['user'] != warm['user'].unique()[user]]
+    other = ItemKNN(shrink=10.0).fit(without, tables.users, tables.items)
+    mine = [part._replace() for part in (given, asked)]
+    mine = [type(p)(*(v[p.task == user] for v in p)) for p in mine]
+    mine = [p._replace(task=np.zeros(len(p.task), int)) for p in mine]
+    expected = other.sums(*mine, 1)
+    assert np.allclose(stack.knn_.sums(*mine, 1, own=True), expected)

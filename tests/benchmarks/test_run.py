@@ -1,0 +1,213 @@
+import importlib.util
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.problems import changed_supports, make_problem
+from benchmarks.records import SETTINGS, read_lines, read_runs
+from benchmarks.run import main
+from benchmarks.suite import SUITES, combinations, load_suite
+from tests.benchmarks.fakes import Fake, FewShot
+
+HEAD = """
+title = "A suite"
+data = ["planted"]
+scenarios = ["warm"]
+splits = [0]
+own = "fake"
+"""
+FAKE = """
+[[estimators]]
+label = "fake"
+type = "tests.benchmarks.fakes.Fake"
+grid = {shift = [-1.0, 0.125, 2.0]}
+rows = {"shifted" = {shift = 1.5}}
+"""
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    Fake.log.clear()
+    FewShot.log.clear()
+
+    def run(text, *arguments, code=0):
+        (tmp_path / 'toy.toml').write_text(text)
+        results = ['--results', str(tmp_path / 'results')]
+        assert main([str(tmp_path / 'toy.toml'), *results, *arguments]) == code
+        run.printed = capsys.readouterr()
+        return read_runs(tmp_path / 'results') if code == 0 else None
+
+    run.folder = tmp_path / 'results'
+    return run
+
+
+def test_settings_are_selected_on_validation_and_test_is_scored_once(run):
+    rows = run(HEAD + FAKE)
+    fits = [entry for entry in Fake.log if entry[0] == 'fit']
+    shifts, sizes, has_validation, options = zip(*(f[1:] for f in fits), strict=True)
+    # Three settings on the training part, then the best of them on all ratings.
+    assert shifts == (-1.0, 0.125, 2.0, 0.125)
+    assert has_validation == (True, True, True, False)
+    assert sizes[0] == sizes[2] < sizes[3]
+    assert options == ({}, {}, {}, {'stop_after': 3})
+    predictions = [entry[1:] for entry in Fake.log if entry[0] == 'predict']
+    assert [shift for shift, _ in predictions] == [-1.0, 0.125, 2.0, 0.125, 1.5]
+    assert rows[['estimator', 'part']].values.tolist() == [
+        *(['fake', 'validation'], ['fake', 'test'], ['shifted', 'test']),
+    ]
+    assert rows['chosen'].tolist() == ['{"shift": 0.125}'] * 3
+    test = rows[rows['part'] == 'test'].set_index('estimator')['rmse']
+    assert test['fake'] < test['shifted']
+    assert 'fake' in run.printed.out
+    (settings,) = read_lines(run.folder, SETTINGS)
+    assert settings['settings'] == rows['settings'].iloc[0]
+    assert settings['values'] == {'shift': 0.0, 'epochs': 5}
+    assert settings['grid'] == {'shift': [-1.0, 0.125, 2.0]}
+
+
+def test_scores_are_those_of_the_predictions(run):
+    rows = run(HEAD + FAKE.replace('grid', 'scenarios = ["warm"]\ngrid'))
+    problem = make_problem('planted', 'warm', 0, {}, smoke=False)
+    rating = problem.parts.test['rating']
+    predicted = problem.parts.fit['rating'].mean() + 0.125
+    expected = np.sqrt(np.mean((rating - predicted) ** 2))
+    test = rows[(rows['part'] == 'test') & (rows['estimator'] == 'fake')]
+    assert test['rmse'].item() == pytest.approx(expected, abs=1e-6)
+    assert test['mae'].item() == pytest.approx((rating - predicted).abs().mean())
+
+
+def test_runs_whose_rows_are_there_are_skipped(run):
+    first = run(HEAD + FAKE)
+    Fake.log.clear()
+    pd.testing.assert_frame_equal(run(HEAD + FAKE), first)
+    assert Fake.log == []
+    more = run(HEAD + FAKE, '--seeds', '0', '1', '--splits', '0', '3')
+    assert len(more) == 4 * len(first)
+    assert more['settings'].nunique() == 1
+    Fake.log.clear()
+    assert len(run(HEAD + FAKE, '--force')) == len(more)
+    assert Fake.log
+    # Other settings are another run, and tables show the newest.
+    changed = run(HEAD + FAKE.replace('2.0', '0.0'))
+    assert changed['settings'].nunique() == 2
+
+
+def test_a_missing_library_leaves_a_gap_and_the_others_run(run):
+    text = FAKE.replace('fake"', 'lacking"').replace('Fake"', 'Missing"')
+    rows = run(HEAD + text.replace('rows', '# rows') + FAKE)
+    assert set(rows['estimator']) == {'fake', 'shifted'}
+    assert 'no such library' in run.printed.err
+    assert 'not run' in run.printed.out
+
+
+@pytest.mark.parametrize(
+    ('change', 'named'),
+    [
+        (('own = "fake"', 'own = "fak"'), 'fak'),
+        (('"warm"]', '"warn"]'), 'warn'),
+        (('"planted"', '"plated"'), 'plated'),
+        (('title', 'titel'), 'titel'),
+        (('grid =', 'gird ='), 'gird'),
+        (('fakes.Fake', 'fakes.Fale'), 'Fale'),
+        (('{shift = 1.5}', '{shift = '), 'toy'),
+        (('rows =', 'settings = {shfit = 1.0}\nrows ='), 'shfit'),
+        (('rows =', 'like = "other"\nrows ='), 'other'),
+    ],
+)
+def test_mistakes_in_a_suite_are_named(run, change, named):
+    text = HEAD + FAKE
+    assert change[0] in text
+    run(text.replace(*change), code=2)
+    assert named in run.printed.err
+
+
+def test_unknown_labels_and_suites_are_named(run):
+    run(HEAD + FAKE, '--estimators', 'fale', code=2)
+    assert 'fale' in run.printed.err
+    assert main(['nowhere.toml']) == 2
+
+
+def test_a_change_takes_all_else_from_another(tmp_path):
+    text = HEAD + FAKE.replace('rows', 'by_scenario = {warm = {epochs = 7}}\nrows')
+    text += '[[estimators]]\nlabel = "fake, long"\nlike = "fake"\n'
+    (tmp_path / 'a.toml').write_text(text + 'settings = {epochs = 9}\n')
+    base, change = load_suite(tmp_path / 'a.toml').estimators
+    assert base.build('warm', {'shift': 1.0, 'unknown': 2}, False).epochs == 7
+    made = change.build('warm', {'shift': 1.0}, False)
+    assert (made.shift, made.epochs) == (1.0, 9)
+    assert combinations({'a': [1, 2], 'b': [3]}) == [{'a': 1, 'b': 3}, {'a': 2, 'b': 3}]
+    assert combinations({}) == [{}]
+
+
+def test_few_shot_users_are_scored_by_support(run):
+    text = HEAD.replace('planted', 'planted-tastes').replace('warm', 'few_shot')
+    text += '[options]\nsupport_size = 5\nmin_size = 15\nrelevant = 0.5\n'
+    fake = '[[estimators]]\nlabel = "fake"\ntype = "tests.benchmarks.fakes.FewShot"\n'
+    rows = run(text + fake)
+    assert rows['part'].tolist() == [
+        *('validation', 'test', 'test/support=1', 'test/support=2', 'test/support=5'),
+        *('test/flipped_labels', 'test/another_user'),
+    ]
+    by_part = rows.set_index('part')
+    assert by_part['ndcg@10']['test'] == by_part['ndcg@10']['test/support=5']
+    assert 'mse' not in rows  # its scores estimate no labels
+    _, whole, *_, flipped, other = FewShot.log
+    assert (flipped['rating'] == 1 - whole['rating']).all()
+    assert other['item'].tolist() == whole['item'].tolist()
+
+
+def test_supports_are_cut_mirrored_and_swapped():
+    support = pd.DataFrame(
+        {
+            'user': [7, 7, 7, 3, 3, 3],
+            'item': list('abcdef'),
+            'rating': [1.0, 5, 2, 4, 3, 1],
+        }
+    )
+    found = dict(changed_supports(support, (1, 5)))
+    assert list(found) == [
+        *('support=1', 'support=2', 'support=3', 'flipped_labels', 'another_user'),
+    ]
+    assert found['support=2']['item'].tolist() == list('abde')
+    assert found['flipped_labels']['rating'].tolist() == [5, 1, 4, 2, 3, 5]
+    assert found['another_user']['user'].tolist() == [3, 3, 3, 7, 7, 7]
+
+
+def test_thinned_and_own_data(tmp_path):
+    options = {'ratings': tmp_path / 'r.csv', 'users': tmp_path / 'u.csv'}
+    whole = make_problem('planted@500', 'warm', 1, {}, smoke=False)
+    assert len(whole.tables.ratings) == 500
+    whole.tables.ratings.to_csv(options['ratings'], index=False)
+    whole.tables.users.to_csv(options['users'], index=False)
+    own = make_problem('files', 'user_cold', 0, {'files': options}, smoke=False)
+    assert len(own.parts.fit) + len(own.parts.test) == 500
+    assert own.tables.users['age'].notna().all()
+
+
+@pytest.mark.parametrize('path', sorted(SUITES.glob('*.toml')), ids=lambda p: p.stem)
+def test_suites_of_the_repository_build(path):
+    suite = load_suite(path)
+    for spec in suite.estimators:
+        for scenario in suite.scenarios:
+            if spec.runs_on(suite.data[0], scenario):
+                made = spec.build(scenario, suite.settings, False)
+                assert made.config is not None
+                for settings in spec.rows.values():
+                    assert made.set_params(**settings).config is not None
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('name', ['quick', 'few-shot-lastfm', 'few-shot-ml100k'])
+def test_suites_run_on_tiny_data_and_go_on(name, tmp_path):
+    if importlib.util.find_spec('sklearn') is None:
+        pytest.skip('needs scikit-learn')
+    suite = SUITES / f'{name}.toml'
+    arguments = [str(suite), '--smoke', '--splits', '0', '--seeds', '0']
+    arguments += ['--results', str(tmp_path)]
+    assert main(arguments) == 0
+    rows = read_runs(tmp_path)
+    assert set(load_suite(suite).labels) == set(rows['estimator'])
+    assert main(arguments) == 0
+    pd.testing.assert_frame_equal(read_runs(tmp_path), rows)

@@ -1,0 +1,88 @@
+import math
+
+import pandas as pd
+import pytest
+
+from benchmarks.stats import (
+    best,
+    by_split,
+    difference,
+    estimate,
+    newest,
+    score,
+)
+
+
+def rows(*entries, scenario='warm'):
+    """Rows of (estimator, split, seed, rmse) in one suite."""
+    made = pd.DataFrame(entries, columns=['estimator', 'split', 'seed', 'rmse'])
+    return made.assign(
+        suite='s', data='d', scenario=scenario, part='test', settings='a'
+    )
+
+
+def test_standard_error_is_that_of_nadeau_and_bengio():
+    values = [1.0, 2.0, 4.0]
+    found = estimate(values, ratio=0.25)
+    variance = sum((v - 7 / 3) ** 2 for v in values) / 2
+    assert found.mean == pytest.approx(7 / 3)
+    assert found.error == pytest.approx(math.sqrt((1 / 3 + 0.25) * variance))
+    assert (found.count, found.negative) == (3, 0)
+
+
+def test_p_value_is_that_of_a_corrected_paired_test():
+    # t = mean / error = 2 with two degrees of freedom.
+    found = estimate([1.0, 2.0, 3.0], ratio=2 / 3)
+    assert found.mean / found.error == pytest.approx(2)
+    assert found.p == pytest.approx(0.1835, abs=1e-4)
+    assert estimate([1.0, 1.0]).p is None
+
+
+def test_a_single_split_has_no_error():
+    found = estimate([-0.5])
+    assert (found.mean, found.error, found.p, found.negative) == (-0.5, None, None, 1)
+
+
+def test_scores_are_means_over_splits_of_means_over_seeds():
+    made = rows(('a', '0', '0', 1.0), ('a', '0', '1', 3.0), ('a', '1', '0', 5.0))
+    assert by_split(made, 'a', 'rmse') == {'0': 2.0, '1': 5.0}
+    assert score(made, 'a', 'rmse').mean == 3.5
+    assert score(made, 'b', 'rmse') is None
+    assert score(made, 'a', 'mae') is None
+
+
+def test_few_shot_users_have_their_own_ratio():
+    entries = ('a', '0', '0', 1.0), ('a', '1', '0', 2.0)
+    found = [
+        score(rows(*entries, scenario=s), 'a', 'rmse') for s in ('warm', 'few_shot')
+    ]
+    assert found[0].error == pytest.approx(math.sqrt((1 / 2 + 1 / 4) / 2))
+    assert found[1].error == pytest.approx(math.sqrt((1 / 2 + 2 / 7) / 2))
+
+
+def test_differences_are_paired_on_common_splits():
+    made = rows(
+        *(('a', '0', '0', 1.0), ('a', '1', '0', 2.0), ('a', '2', '0', 9.0)),
+        *(('b', '0', '', 1.5), ('b', '1', '', 2.5)),
+    )
+    gap = difference(made, 'a', 'b', 'rmse')
+    assert (gap.mean, gap.error, gap.count, gap.negative) == (-0.5, 0, 2, 2)
+    assert difference(made, 'a', 'c', 'rmse') is None
+
+
+def test_the_best_baseline_ran_on_all_of_our_splits():
+    made = rows(
+        *(('own', '0', '0', 1.0), ('own', '1', '0', 1.0)),
+        *(('a', '0', '', 1.2), ('a', '1', '', 1.2), ('a', '7', '', 0.1)),
+        *(('b', '0', '', 1.3), ('b', '1', '', 1.3)),
+        ('lucky', '0', '', 0.5),
+    )
+    assert best(made, ['a', 'b', 'lucky'], 'rmse', 'own') == 'a'
+    assert best(made, ['a', 'b', 'lucky'], 'rmse', 'own', higher=True) == 'b'
+    assert best(made, ['lucky'], 'rmse', 'own') is None
+
+
+def test_runs_with_other_settings_under_one_label_are_not_averaged():
+    made = rows(*(('a', str(split), '0', float(split)) for split in range(4)))
+    made['settings'] = ['old', 'old', 'new', 'new']
+    assert newest(made)['split'].tolist() == ['2', '3']

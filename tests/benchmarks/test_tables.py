@@ -1,0 +1,224 @@
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks import report
+from benchmarks.plots import layer_figure, scale_figure
+from benchmarks.readme import fill, main, readme_blocks
+from benchmarks.records import RESULTS, read_perf, read_runs
+from benchmarks.stats import Estimate
+from benchmarks.suite import load_suite
+from benchmarks.tables import (
+    Table,
+    ablation_bases,
+    ablation_table,
+    base_of,
+    few_shot_table,
+    lead_table,
+    paired_table,
+    score_table,
+    sensitivity_line,
+    size_table,
+    written,
+)
+
+ROOT = Path(__file__).parents[2]
+SUITE = """
+title = "A suite"
+data = ["ml-100k"]
+scenarios = ["item_cold", "warm"]
+splits = [0, 1]
+own = "ours"
+
+[[estimators]]
+label = "ours"
+type = "agnn_pyg.Model"
+
+[[estimators]]
+label = "ours, no part"
+like = "ours"
+
+[[estimators]]
+label = "mean"
+type = "benchmarks.baselines.linear.GlobalMean"
+
+[[estimators]]
+label = "ridge"
+type = "benchmarks.baselines.linear.Ridge"
+"""
+
+
+@pytest.fixture
+def suite(tmp_path):
+    (tmp_path / 'toy.toml').write_text(SUITE)
+    return load_suite(tmp_path / 'toy.toml')
+
+
+def rows_of(scores, suite='toy', scenario='warm', metric='rmse', part='test'):
+    """Rows from scores by label, a value a split."""
+    return pd.DataFrame(
+        [
+            {
+                **{'suite': suite, 'estimator': label, 'settings': 'a'},
+                **{'data': 'ml-100k', 'scenario': scenario, 'split': str(split)},
+                **{'seed': '0', 'part': part, metric: value},
+            }
+            for label, values in scores.items()
+            for split, value in enumerate(values)
+        ]
+    )
+
+
+@pytest.fixture
+def rows():
+    scores = {'ours': [1.0, 1.2], 'mean': [2.0, 2.2], 'ridge': [1.1, 1.2]}
+    scores['ours, no part'] = [1.5, 1.7]
+    warm = rows_of(scores)
+    return pd.concat(
+        [warm, rows_of({'ours': [0.5], 'ridge': [0.7]}, scenario='item_cold')]
+    )
+
+
+@pytest.mark.parametrize(
+    ('mean', 'error', 'expected'),
+    [
+        (0.98472, 0.0071, '0.9847 ± 0.0071'),
+        (1.1004, 0.0271, '1.100 ± 0.027'),
+        (-0.07030, 0.00076, '-0.07030 ± 0.00076'),
+        (12.3456, 1.2, '12.35 ± 1.20'),
+        (0.5, 0.0, '0.5000'),
+        (0.5, None, '0.5000'),
+    ],
+)
+def test_an_error_has_two_digits_and_the_mean_as_many_places(mean, error, expected):
+    assert written(Estimate(mean, error, 3, None, 0)) == expected
+    assert written(None) == 'not run'
+
+
+def test_markdown_is_aligned():
+    table = Table(('', 'rmse'), [('a', '1.0'), ('long', '0.25')])
+    assert table.markdown().splitlines() == [
+        '|      | rmse |',
+        '|------|-----:|',
+        '| a    |  1.0 |',
+        '| long | 0.25 |',
+    ]
+
+
+def test_scores_and_the_difference_to_the_best_baseline(rows, suite):
+    table = score_table(rows, suite, ('rmse',))
+    assert table.header == ('test RMSE', 'item cold', 'warm')
+    cells = {row[0]: row[1:] for row in table.rows}
+    assert cells['mean'][0] == 'not run'
+    assert cells['ridge'] == ('0.7000', '1.150 ± 0.061')
+    # The best baseline is ridge: differences of -.1 and 0.
+    gap = cells['RMSE, ours − best baseline']
+    assert gap == ('-0.2000', '-0.050 ± 0.061')
+    assert cells['splits × seeds'] == ('1 × 1', '2 × 1')
+
+
+def test_paired_tables(rows, suite):
+    cells = {row[0]: row[1:] for row in lead_table(rows, suite).rows}
+    assert cells['ridge'] == ('-0.2000 (1 of 1)', '-0.050 ± 0.061 (1 of 2)')
+    assert cells['mean'][0] == 'not run'
+    assert 'ours' not in cells
+    (_, warm) = paired_table(rows, suite).rows
+    assert warm[:4] == ('warm', '1.1000', 'ridge', '1.1500')
+    assert warm[5] == '1 of 2'
+
+
+def test_ablations_are_differences_to_what_they_change(rows, suite):
+    assert base_of('ours, no part', suite) == 'ours'
+    assert ablation_bases(rows, suite) == ['ours']
+    table = ablation_table(rows, suite, 'ours')
+    cells = {row[0]: row[1:] for row in table.rows}
+    assert cells['no part'] == ['', '+0.5000']
+    assert cells['ours'] == ['0.5000', '1.10 ± 0.12']
+
+
+def test_few_shot_tables(tmp_path):
+    text = SUITE.replace('"item_cold", "warm"', '"few_shot"')
+    (tmp_path / 'toy.toml').write_text(text)
+    suite = load_suite(tmp_path / 'toy.toml')
+    options = {'scenario': 'few_shot', 'metric': 'ndcg@10'}
+    scores = {'ours': [0.9, 0.8], 'ridge': [0.8, 0.7]}
+    parts = {'test': 0.0, 'test/support=2': -0.2, 'test/support=10': -0.1}
+    parts |= {'test/flipped_labels': -0.5, 'test/another_user': -0.3}
+    rows = pd.concat(
+        [
+            rows_of(
+                {k: [x + add for x in v] for k, v in scores.items()}, part=p, **options
+            )
+            for p, add in parts.items()
+        ]
+    ).assign(mse=0.25)
+    cells = {row[0]: row[1:] for row in few_shot_table(rows, suite, ('ndcg@10',)).rows}
+    assert cells['ridge'][-1] == '+0.1000'
+    assert cells['mean'][0] == 'not run'
+    table = size_table(rows, suite)
+    assert table.header[1:] == ('2', '10')
+    assert table.rows[0][1:] == ('0.650', '0.750')
+    assert 'flipped costs 0.5000' in sensitivity_line(rows, suite)
+
+
+def test_pages_are_filled_between_marks():
+    blocks = {'a results': lambda: 'new', 'b results': lambda: 'other'}
+    text = 'x\n<!-- a results -->\nold\n<!-- /a results -->\ny'
+    filled = fill(text, blocks)
+    assert filled == text.replace('old', 'new')
+    assert fill(filled, blocks) == filled
+    for spoilt in (
+        text.replace('/a', '/b'),
+        text + text,
+        text.replace('a res', 'c res'),
+    ):
+        with pytest.raises(ValueError, match='results'):
+            fill(spoilt, blocks)
+
+
+@pytest.mark.parametrize('page', ['README.md', 'benchmarks/README.md'])
+def test_tables_of_pages_are_those_of_the_results(page):
+    text = (ROOT / page).read_text(encoding='utf-8')
+    assert '<!-- rating' in text
+    assert fill(text, readme_blocks()) == text
+
+
+def test_every_table_can_be_made(capsys):
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    for name in readme_blocks():
+        assert f'{name}\n\n' in printed
+    assert main(['--results', 'nowhere']) == 2
+
+
+def test_committed_rows_are_whole():
+    rows = read_runs(RESULTS)
+    assert not rows.duplicated(
+        ['suite', 'estimator', 'settings', 'data', 'scenario', 'split', 'seed', 'part']
+    ).any()
+    test = rows[rows['part'] == 'test']
+    for column in ('settings', 'environment', 'commit'):
+        assert (test[column] != '').all()
+    assert test[['rmse', 'ndcg@10']].notna().any(axis=1).all()
+
+
+def test_the_page_has_every_suite_and_needs_no_network(tmp_path, capsys):
+    out = tmp_path / 'page.html'
+    assert report.main(['--out', str(out)]) == 0
+    text = out.read_text(encoding='utf-8')
+    assert not re.search(r'(src|href)="https?:', text)
+    assert text.count('<svg') > 10
+    rows = read_runs(RESULTS)
+    for label in rows[rows['suite'] == 'rating']['estimator'].unique():
+        assert label in text
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert report.main(['--results', str(tmp_path / 'nowhere')]) == 2
+
+
+def test_figures_of_costs_are_drawn_from_rows():
+    perf = read_perf(RESULTS)
+    assert len(layer_figure(perf).axes) == 3
+    assert len(scale_figure(perf).axes) == 2
