@@ -11,11 +11,10 @@ import pandas as pd
 import pytest
 import torch
 
-from agnn_pyg.base import read_folder, read_tensors, write_folder, write_tensors
 from agnn_pyg.base.io import write_file
-from benchmarks.records import write_json
+from agnn_pyg.base.store import read_store, write_store
+from benchmarks.records import write_text
 from data.fetch import DownloadError, fetch
-from tanp import TaNP, load_model, save_model
 from tests.interruption.killing import in_a_child, outcome
 
 CONTENT = b'0123456789' * 30_000
@@ -57,38 +56,34 @@ def test_fetching_to_a_full_disk(tmp_path):
     assert fetch_to(tmp_path / 'cache').exists()
 
 
-def large_folder(path, value):
-    def write(folder):
-        write_tensors(folder, {'x': torch.full((5000,), value)})
-
-    write_folder(path, 'thing', 1, {'value': value}, write)
+def save(path, value):
+    write_store(path, 'thing', 1, {'value': value}, {'x': torch.full((5000,), value)})
 
 
-def test_saving_to_a_full_disk_keeps_what_was_there(tmp_path):
-    model = TaNP(500, task_channels=(4, 4))
-    save_model(model, tmp_path / 'model.pt')
-    large_folder(tmp_path / 'saved', 1.0)
-    write_json(tmp_path / 'report.json', {'figures': [1]})
+def test_saving_to_a_full_disk_keeps_the_old_files(tmp_path):
+    save(tmp_path / 'saved', 1.0)
+    write_text(tmp_path / 'page.md', 'short')
     write_file(pd.DataFrame({'a': [1]}), tmp_path / 'table.csv')
-    before = names(tmp_path)
+    before = [names(tmp_path), names(tmp_path / 'saved')]
 
     def work():
-        long = [1.5] * 5000
         for attempt in (
-            lambda: save_model(model, tmp_path / 'model.pt'),
-            lambda: large_folder(tmp_path / 'saved', 2.0),
-            lambda: write_json(tmp_path / 'report.json', {'figures': long}),
-            lambda: write_file(pd.DataFrame({'a': long}), tmp_path / 'table.csv'),
+            lambda: save(tmp_path / 'saved', 2.0),
+            lambda: write_text(tmp_path / 'page.md', 'long' * 5000),
+            lambda: write_file(
+                pd.DataFrame({'a': range(5000)}), tmp_path / 'table.csv'
+            ),
         ):
             # PyTorch's writer reports in its own way.
             with pytest.raises((OSError, RuntimeError)):
                 attempt()
 
     limited(work)
-    assert names(tmp_path) == before
-    assert load_model(tmp_path / 'model.pt').config == model.config
-    assert read_folder(tmp_path / 'saved', 'thing', 1) == {'value': 1.0}
-    assert read_tensors(tmp_path / 'saved')['x'].eq(1).all()
+    assert [names(tmp_path), names(tmp_path / 'saved')] == before
+    config, tensors = read_store(tmp_path / 'saved', 'thing', 1)
+    assert config == {'value': 1.0}
+    assert tensors['x'].eq(1).all()
+    assert (tmp_path / 'page.md').read_text() == 'short'
     assert pd.read_csv(tmp_path / 'table.csv')['a'].tolist() == [1]
 
 

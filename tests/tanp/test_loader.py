@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from tanp.episodes import Episodes, offsets
 from tanp.loader import EpisodeLoader
 from tests.tanp.test_episodes import histories
 
@@ -150,3 +151,18 @@ def test_tasks_that_cannot_be_dealt(tasks):
     single.ptr[1] = 1
     with pytest.raises(ValueError, match=r'1 task.s. with fewer than two'):
         EpisodeLoader(single, context_sizes=(1, 3))
+
+
+def test_processes_take_turns_on_batches():
+    size = torch.full((23,), 6)
+    item = torch.arange(6).repeat(23)
+    episodes = Episodes(
+        torch.arange(23), offsets(size), item, (item % 2).float(), size // 2, size // 2
+    )
+    loader = EpisodeLoader(episodes, 4, context_sizes=(1, 3), shuffle=True, seed=1)
+    whole = list(loader)
+    for rank, expected in zip(range(4), whole, strict=False):
+        loader.shard(rank, 4)
+        (found,) = loader  # what does not fill a round of all is left out
+        assert len(loader) == 1
+        assert all(map(torch.equal, found, expected))
