@@ -1,129 +1,188 @@
-"""Gated and plain means over neighbors, in memory that does not grow with edges."""
+"""Gated and plain means over neighbours, without edge-sized memory."""
 
-from contextlib import suppress
+from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch_geometric.typing import OptTensor, PairTensor
 
-# Numbers in a block of edges, which should fit in a CPU's cache or keep a GPU busy,
-# and how many blocks are kept for the backward pass rather than computed again.
-BLOCKS = {'cpu': (2**18, 4), 'other': (2**26, 1)}
+# Numbers in a block of edges: on a CPU it should stay in the cache, on a GPU
+# it should be large enough to keep the device busy.
+BLOCK_NUMEL = {'cpu': 2**18, 'other': 2**26}
+
+# Of so few blocks the backward pass finds what the forward pass has worked out.
+KEPT_BLOCKS = {'cpu': 4, 'other': 1}
 
 
 def gated_mean(
     x: Tensor,
-    gate: PairTensor,
-    edge_index: PairTensor,
-    edge_weight: OptTensor = None,
-    edge_attr: OptTensor = None,
-    edge_map: OptTensor = None,
+    gate_src: Tensor,
+    gate_dst: Tensor,
+    src: Tensor,
+    dst: Tensor,
+    edge_weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Stacks means over neighbors of :math:`w_{ij} \sigma(\mathbf{g}_{ij}) \odot
-    \mathbf{z}_{ij}` and :math:`w_{ij} \mathbf{z}_{ij}`, with :math:`[\mathbf{g}_{ij}
-    \, \Vert \, \mathbf{z}_{ij}] = [\mathbf{u}_j + \mathbf{v}_i \, \Vert \,
-    \mathbf{x}_j] + \mathbf{M} \mathbf{e}_{ij}`, where :math:`\mathbf{u}, \mathbf{v}`
-    is the :obj:`gate` and :math:`\mathbf{M}` the :obj:`edge_map`.
+    r"""Averages :math:`\mathbf{x}_j` and its gated version over neighbours.
+
+    .. math::
+        \frac{1}{|\mathcal{N}(i)|} \sum_{j \in \mathcal{N}(i)} w_{ij} \left[
+        \sigma(\mathbf{u}_j + \mathbf{v}_i) \odot \mathbf{x}_j \, \Vert \,
+        \mathbf{x}_j \right]
+
+    Edges are worked off in blocks that fit in the cache, and what autograd
+    would keep for each edge is computed again in the backward pass, unless a few
+    blocks hold all edges. So memory grows with nodes, not with edges times
+    channels, and less of it is faster. A second derivative is available; it
+    does keep everything.
+
+    Args:
+        x (Tensor): Source features :math:`\mathbf{x}_j`, :obj:`[N, F]`.
+        gate_src (Tensor): The sources' share of the gate
+            :math:`\mathbf{u}_j`, :obj:`[N, F]`.
+        gate_dst (Tensor): The targets' share :math:`\mathbf{v}_i`,
+            :obj:`[T, F]`.
+        src (Tensor): Sources of the edges, :obj:`[E]`.
+        dst (Tensor): Targets of the edges, :obj:`[E]`.
+        edge_weight (Tensor, optional): Weights :math:`w_{ij}`, :obj:`[E]` or
+            :obj:`[E, 1]`.
+
+    Returns:
+        Gated and plain means side by side, :obj:`[T, 2 * F]`; 0 for a target
+        without edges.
+
+    Raises:
+        ValueError: If there is not one weight an edge.
     """
-    dtype = torch.promote_types(x.dtype, gate[0].dtype)
-    weight = None if edge_weight is None else edge_weight.view(-1, 1)
-    inputs = x, *gate, edge_attr, edge_map, weight
-    inputs = [None if tensor is None else tensor.to(dtype) for tensor in inputs]
-    plain = x.dim() != 2 or torch.compiler.is_compiling() or torch.jit.is_tracing()
-    try:
-        # Transforms of `torch.func` and forward-mode derivatives refuse `_BlockMeans`.
-        with suppress(RuntimeError):
-            if not plain:
-                return _BlockMeans.apply(*edge_index, *inputs)
-        return _plain_means(*edge_index, *inputs)
-    except (IndexError, RuntimeError):
-        # Checked only now: a check beforehand would slow down every call.
-        for index, nodes in zip(edge_index, (x, gate[1]), strict=True):
-            if index.numel() and not 0 <= index.min() <= index.max() < nodes.size(-2):
-                raise IndexError(
-                    f"'edge_index' must hold nodes from 0 to {nodes.size(-2) - 1} (got "
-                    f'{int(index.min())} to {int(index.max())})'
-                ) from None
-        raise
+    if edge_weight is not None:
+        check_edge_weight(edge_weight, src.numel())
+    dtype = torch.promote_types(x.dtype, gate_src.dtype)
+    degree = torch.bincount(dst, minlength=gate_dst.size(0)).clamp_(min=1)
+    weight = None if edge_weight is None else edge_weight.flatten().to(dtype)
+    return _GatedMean.apply(
+        x.to(dtype),
+        gate_src.to(dtype),
+        gate_dst.to(dtype),
+        src,
+        dst,
+        weight,
+        degree.to(dtype).reciprocal_()[:, None],
+    )
 
 
-def gates_and_sources(src, dst, x, gate_src, gate_dst, edge_attr, edge_map, block=...):
-    """Aggregate gates and source features of edges."""
-    gate, x_j = gate_src.index_select(-2, src[block]), x.index_select(-2, src[block])
-    gate_i = gate_dst.index_select(-2, dst[block])
-    gate = gate + gate_i if block is ... else gate.add_(gate_i)
-    if edge_attr is not None:
-        edge_gate, edge_x = (edge_attr[block] @ edge_map.t()).chunk(2, dim=-1)
-        gate, x_j = gate + edge_gate, x_j + edge_x
-    return gate.sigmoid_(), x_j
+def check_edge_weight(edge_weight: Tensor, num_edges: int) -> None:
+    """Raises ``ValueError`` if there is not one weight an edge."""
+    if edge_weight.numel() != num_edges:
+        raise ValueError(
+            f'Expected one weight an edge, [{num_edges}] (got '
+            f'{list(edge_weight.size())})'
+        )
 
 
-def _plain_means(src, dst, x, gate_src, gate_dst, edge_attr, edge_map, weight):
-    """Means by operations that autograd, transforms and compilers understand."""
-    inputs = src, dst, x, gate_src, gate_dst, edge_attr, edge_map
-    gate, x_j = gates_and_sources(*inputs)
-    x_j = x_j if weight is None else weight * x_j
-    zeros = torch.zeros_like(gate_dst)
-    sums = [zeros.index_add(-2, dst, message) for message in (gate * x_j, x_j)]
-    return torch.stack(sums) * _scale(dst, gate_dst)
+def gated_mean_reference(
+    x: Tensor,
+    gate_src: Tensor,
+    gate_dst: Tensor,
+    src: Tensor,
+    dst: Tensor,
+    edge_weight: Tensor | None,
+    scale: Tensor,
+) -> Tensor:
+    """The same in plain operations, which autograd can differentiate twice."""
+    x_j = x.index_select(0, src)
+    gate = gate_src.index_select(0, src) + gate_dst.index_select(0, dst)
+    message = torch.cat([gate.sigmoid() * x_j, x_j], dim=-1)
+    if edge_weight is not None:
+        message = edge_weight[:, None] * message
+    out = message.new_zeros(gate_dst.size(0), message.size(1))
+    return out.index_add(0, dst, message) * scale
 
 
-class _BlockMeans(torch.autograd.Function):
+class _GatedMean(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, *inputs):
-        src, dst, x, _, gate_dst, _, _, weight = inputs
-        out, kept, scale = x.new_zeros(2, *gate_dst.size()), [], _scale(dst, gate_dst)
-        blocks, num_kept = _blocks(src, x)
+    def forward(ctx, x, gate_src, gate_dst, src, dst, weight, scale):
+        width = x.size(1)
+        out = x.new_zeros(gate_dst.size(0), 2 * width)
+        blocks = _blocks(src, width)
+        keep = len(blocks) <= _of(KEPT_BLOCKS, src)
+        kept = []
         for block in blocks:
-            gate, x_j = gates_and_sources(*inputs[:7], block)
-            if len(blocks) <= num_kept:
+            j, i = src[block], dst[block]
+            gate, x_j = _gate_and_source(x, gate_src, gate_dst, j, i)
+            message = torch.cat([gate * x_j, x_j], dim=-1)
+            if weight is not None:
+                message *= weight[block, None]
+            out.index_add_(0, i, message)
+            if keep:
                 kept += [gate, x_j]
-            x_j = x_j if weight is None else weight[block] * x_j
-            out[0].index_add_(0, dst[block], gate * x_j)
-            out[1].index_add_(0, dst[block], x_j)
-        ctx.save_for_backward(*inputs, scale, *kept)
+        ctx.save_for_backward(x, gate_src, gate_dst, src, dst, weight, scale, *kept)
         return out.mul_(scale)
 
     @staticmethod
     def backward(ctx, grad):
         saved = ctx.saved_tensors  # once: checkpointing unpacks them once only
-        inputs, scale, kept = saved[:8], saved[8], saved[9:]
-        if torch.is_grad_enabled():
-            kept = ()  # A second derivative needs to know how these were computed.
-        src, dst, x, _, _, edge_attr, edge_map, weight = inputs
-        grad = grad * scale
+        inputs, kept = saved[:7], saved[7:]
+        if torch.is_grad_enabled():  # asked for a graph of the gradient itself
+            return _differentiable_backward(ctx, inputs, grad)
+        x, gate_src, gate_dst, src, dst, weight, scale = inputs
+        width = x.size(1)
+        grad_out, grad_mean = (grad * scale).split(width, dim=-1)
         # Made from `grad`, which may stand for a batch of gradients.
-        grads = [None if t is None else grad.new_zeros(t.size()) for t in inputs[2:]]
-        grad_x, grad_src, grad_dst, grad_attr, grad_map, grad_weight = grads
-        for number, block in enumerate(_blocks(src, x)[0]):
+        grad_x = grad.new_zeros(x.size())
+        grad_src, grad_dst = torch.zeros_like(grad_x), torch.zeros_like(grad_out)
+        grad_weight = None if weight is None else grad.new_empty(weight.size())
+        for number, block in enumerate(_blocks(src, width)):
             j, i = src[block], dst[block]
-            gate, x_j = kept[2 * number :][:2] or gates_and_sources(*inputs[:7], block)
-            gated, plain = (part.index_select(0, i) for part in grad)
-            gated *= gate
+            if kept:
+                block_gate, block_x = kept[2 * number : 2 * number + 2]
+            else:
+                block_gate, block_x = _gate_and_source(x, gate_src, gate_dst, j, i)
+            gated, plain = grad_out.index_select(0, i), grad_mean.index_select(0, i)
+            gated *= block_gate
             plain += gated  # the gradient of x_j, which is also sent as it is
             if weight is not None:
-                grad_weight[block] = (plain * x_j).sum(dim=-1, keepdim=True)
-                gated, plain = gated * weight[block], plain * weight[block]
-            gated *= x_j
-            gated = torch.addcmul(gated, gated, gate, value=-1)  # a (1 - a) is the slope
+                grad_weight[block] = (plain * block_x).sum(dim=-1)
+                gated *= weight[block, None]
+                plain *= weight[block, None]
             grad_x.index_add_(0, j, plain)
+            # The slope of the sigmoid is a (1 - a); `gated` has the factor a.
+            gated *= block_x
+            gated.addcmul_(gated, block_gate, value=-1)
             grad_src.index_add_(0, j, gated)
             grad_dst.index_add_(0, i, gated)
-            if edge_attr is not None:
-                grad_edge = torch.cat([gated, plain], dim=-1)
-                grad_attr[block] = grad_edge @ edge_map
-                grad_map += grad_edge.t() @ edge_attr[block]
-        return None, None, *grads
+        return grad_x, grad_src, grad_dst, None, None, grad_weight, None
 
 
-def _scale(dst: Tensor, targets: Tensor) -> Tensor:
-    """One over the number of neighbors, or one without any."""
-    degree = dst.new_zeros(targets.size(-2)).index_add(0, dst, torch.ones_like(dst))
-    return degree.clamp(min=1).to(targets.dtype).reciprocal().unsqueeze(-1)
+def _gate_and_source(
+    x: Tensor, gate_src: Tensor, gate_dst: Tensor, src: Tensor, dst: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gates and source features of some edges, each contiguous."""
+    gate = gate_src.index_select(0, src)
+    gate += gate_dst.index_select(0, dst)
+    return gate.sigmoid_(), x.index_select(0, src)
 
 
-def _blocks(src: Tensor, x: Tensor) -> tuple[list[slice], int]:
-    """Slices of the edges, each of as many as fit in a block: gate and features."""
-    numel, num_kept = BLOCKS.get(x.device.type, BLOCKS['other'])
-    size = max(1, numel // max(1, 2 * x.size(-1)))
-    return [slice(e, e + size) for e in range(0, src.numel(), size)], num_kept
+def _differentiable_backward(ctx, inputs, grad):
+    wanted = [
+        i for i, tensor in enumerate(inputs) if i in (0, 1, 2, 5) and _needs(tensor)
+    ]
+    out = gated_mean_reference(*inputs)
+    grads = torch.autograd.grad(
+        out, [inputs[i] for i in wanted], grad, create_graph=True
+    )
+    full = [None] * len(inputs)
+    for i, value in zip(wanted, grads, strict=True):
+        full[i] = value
+    return tuple(full)
+
+
+def _needs(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.requires_grad
+
+
+def _blocks(src: Tensor, width: int) -> list[slice]:
+    """Slices of the edges, of as many as fit in a block: gate and features."""
+    size = max(1, _of(BLOCK_NUMEL, src) // max(1, 2 * width))
+    return [slice(start, start + size) for start in range(0, src.numel(), size)]
+
+
+def _of(limit: dict[str, int], tensor: Tensor) -> int:
+    return limit.get(tensor.device.type, limit['other'])
