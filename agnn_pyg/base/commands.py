@@ -54,13 +54,7 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     # The progress bar was a wish of this command.
     model.set_params(progress=False).save(args.model)
     annotate(args.model, list_separator=args.list_separator or SEPARATOR)
-    best = model.history_[model.best_epoch_]
-    logger.info(
-        "'%s' holds the model after %d epochs: %s",
-        args.model,
-        model.best_epoch_ + 1,
-        ', '.join(f'{name} {best[name]:.4f}' for name in SCORES if name in best),
-    )
+    logger.info("'%s' holds the model%s", args.model, _scores(model))
 
 
 def evaluate(recommender: type, args: SimpleNamespace) -> None:
@@ -130,6 +124,15 @@ def _setting(config: type, name: str, text: str) -> Any:
         with suppress(ValueError):
             return getattr(config(**{name: reading}), name)
     return getattr(config(**{name: readings[0]}), name)  # raises
+
+
+def _scores(model: Any) -> str:
+    """The metrics of the best epoch, if there were epochs."""
+    if model.best_epoch_ is None:
+        return ''
+    best = model.history_[model.best_epoch_]
+    scores = ', '.join(f'{name} {best[name]:.4f}' for name in SCORES if name in best)
+    return f' after {model.best_epoch_ + 1} epochs: {scores}'
 
 
 def _load(recommender: type, args: SimpleNamespace) -> Any:
