@@ -90,12 +90,12 @@ def test_refused(cells, stype):
         (['1', 'two', '3'], r'row 1 \(.two.\)'),
         ([1, [2], 3], r'row 1 \(\[2\]\)'),
         ([1.0, 2.0, -np.inf], r'row 2 \(-inf\)'),
-        ([1, 10**400, 2], 'too large'),
+        ([1, -(10**400), 2], r'row 1 \(-1000'),
     ],
 )
 def test_what_is_not_a_number_in_a_numeric_column(cells, row):
     for frame in (frame_of(cells), frame_of(pd.Series(cells, dtype=object))):
-        with pytest.raises(ValueError, match=rf"'users' holds .*'x'.*{row}|{row}.*'x'"):
+        with pytest.raises(ValueError, match=rf"'users' holds .*'x'.*{row}"):
             parse_column(frame, 'x', 'numeric', 'users')
 
 

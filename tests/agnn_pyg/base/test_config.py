@@ -167,19 +167,17 @@ def test_plain_data_and_toml_give_equal_configs(changed, tmp_path):
     assert again == config
     assert again.hash() == config.hash()
     assert type(again.rates) is tuple
-    assert config.replace(name='other').hash() != config.hash()
+    assert ToyConfig(name='other').hash() != config.hash()
 
 
 def test_toml_files_that_are_wrong_are_named(tmp_path):
     path = tmp_path / 'config.toml'
-    with pytest.raises(ValueError, match=r"There is no file '.*config.toml'"):
+    with pytest.raises(ValueError, match=r"'.*config.toml': .*No such file"):
         ToyConfig.from_toml(path)
     for text in ('epochs = 0', 'epochs = = 3', 'epoch = 3'):
         path.write_text(text)
         with pytest.raises(ValueError, match=r"config.toml'.*(epochs|line 1)"):
             ToyConfig.from_toml(path)
-    with pytest.raises(ValueError, match=r"did you mean 'config.toml'"):
-        ToyConfig.from_toml(tmp_path / 'confg.toml')
 
 
 def test_settings_are_documented_in_groups():
