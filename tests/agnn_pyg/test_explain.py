@@ -1,16 +1,13 @@
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from agnn_pyg.base.vocabulary import read_ids
-from agnn_pyg.explain import Explanation
-from agnn_pyg.fitting import EVALUATION_SEED
-
-PARTS = ['mean rating', 'global bias', 'user bias', 'item bias', 'dot product', 'MLP']
-PARTS += ['messages', 'clamped']
+from agnn_pyg.explain import kernel_terms
+from agnn_pyg.kernel.scorer import KernelExplanation
 
 
-@pytest.fixture(params=['warm', 'user cold', 'item cold', 'both cold'])
+@pytest.fixture(params=['warm', 'user_cold', 'item_cold', 'both_cold'])
 def explained(request, recommender, planted):
     """An explanation, and what is predicted for its pair."""
     users = planted.new_users if request.param.startswith(('user', 'both')) else None
@@ -22,114 +19,95 @@ def explained(request, recommender, planted):
     return recommender.explain(user, item, users, items), rating
 
 
-def test_parts_sum_to_the_prediction(explained):
+def test_terms_sum_to_the_score_and_come_largest_first(explained, planted):
     explanation, rating = explained
-    assert list(explanation.parts) == PARTS
+    terms = explanation.terms
     assert explanation.rating == pytest.approx(rating, abs=1e-5)
-    assert sum(explanation.parts.values()) == pytest.approx(rating, abs=1e-5)
+    assert sum(terms.values()) == pytest.approx(explanation.score, abs=1e-9)
+    low, high = planted.ratings['rating'].agg(['min', 'max'])
+    assert np.clip(explanation.score, low, high) == explanation.rating
+    names = list(terms)
+    assert names[0] == 'mean rating'
+    assert terms['mean rating'] == pytest.approx(planted.ratings['rating'].mean())
+    size = [abs(terms[name]) for name in names[1:]]
+    assert size == sorted(size, reverse=True)
+    assert 0 not in size
 
 
-def test_parts_are_what_is_added_to_the_mean_rating(explained, planted, recommender):
+def test_terms_name_the_values_of_the_pair(explained, planted):
     explanation, _ = explained
-    parts, mean = explanation.parts, planted.ratings['rating'].mean()
-    assert parts['mean rating'] == pytest.approx(mean, abs=1e-6)
-    fitted = recommender.fitted_
-    bias = fitted.scale.unit * float(fitted.model.bias.detach())
-    assert parts['global bias'] == pytest.approx((bias - mean) / 4, abs=1e-6)
-
-
-def test_messages_are_what_they_add_to_the_mean_rating(recommender, planted):
-    model, pair = recommender.fitted_.model, planted.ratings.iloc[0]
-    rows = [
-        torch.from_numpy(table.ids.rows(read_ids(planted.ratings[:1], side, 'x')))
-        for side, table in recommender.fitted_.tables.items()
+    users = pd.concat([planted.users, planted.new_users]).set_index('user')
+    items = pd.concat([planted.items, planted.new_items]).set_index('item')
+    rows = users.loc[explanation.user], items.loc[explanation.item]
+    named = [name for name in explanation.terms if not name.startswith('network: ')]
+    parts = [
+        part for name in named[1:] for part in name.replace(' and ', ', ').split(', ')
     ]
-    message = recommender.fitted_.scale.unit * float(model.messages(*rows))
-    message -= planted.ratings['rating'].mean()
-    parts = recommender.explain(pair['user'], pair['item']).parts
-    assert parts['messages'] == pytest.approx(0.75 * message, abs=1e-5)
+    found = {p.split(' = ')[0]: p.split(' = ')[1] for p in parts if ' = ' in p}
+    assert found
+    for row in rows:
+        for column, cell in row.items():
+            if isinstance(cell, str) and column in found:
+                assert found[column] == cell
 
 
-def test_ratings_that_carried_the_message_add_up_to_it(explained, planted):
+def test_ratings_add_up_to_the_kernel_terms(explained, planted):
     explanation, _ = explained
-    for side, frame in (('user', explanation.rated_by), ('item', explanation.rated)):
-        assert list(frame.columns) == [side, 'message']
-        assert set(frame[side]) <= set(planted.ratings[side])
-        assert frame['message'].abs().is_monotonic_decreasing
-        assert frame['message'].sum() == pytest.approx(
-            explanation.parts['messages'], abs=1e-3
-        )
-    assert 'ratings of:' in str(explanation)
+    frame = explanation.ratings
+    assert list(frame.columns) == ['user', 'item', 'contribution']
+    assert frame['contribution'].abs().is_monotonic_decreasing
+    kernel = sum(
+        value
+        for name, value in explanation.terms.items()
+        if name != 'mean rating' and not name.startswith('network: ')
+    )
+    assert frame['contribution'].sum() == pytest.approx(kernel, abs=1e-4)
+    rated = planted.ratings.set_index(['user', 'item']).index
+    assert rated.isin(pd.MultiIndex.from_frame(frame[['user', 'item']])).sum() == len(
+        frame
+    )
 
 
-def test_neighbours_are_those_drawn(explained):
+def test_neighbors_come_closest_first(explained, planted):
     explanation, _ = explained
     for side, frame in (('user', explanation.users), ('item', explanation.items)):
         assert list(frame.columns) == [side, 'proximity', 'drawn', 'gate']
         assert len(frame)
         assert frame[side].is_unique
-        assert (frame['proximity'] > 0).all()
+        assert set(frame[side]) <= set(getattr(planted, f'{side}s')[side])
+        assert frame['proximity'].is_monotonic_decreasing
         assert frame['drawn'].between(1 / 8, 1).all()
         assert frame['gate'].between(0, 1).all()
-        assert (frame['drawn'] * frame['gate']).is_monotonic_decreasing
-    assert str(explanation).startswith(f'user {explanation.user}, item')
 
 
-def test_gates_and_draws_by_hand(recommender, planted):
-    fitted = recommender.fitted_
-    user, item = planted.users['user'].iloc[2], planted.items['item'].iloc[5]
-    frame = recommender.explain(user, item).items.set_index('item')
-
-    from agnn_pyg.old.loader import RatingLoader
-
-    node = int(fitted.tables['item'].ids.rows(read_ids(planted.items, 'item', 'x'))[5])
-    loader = RatingLoader(
-        fitted.graph, torch.tensor([[0], [node]]), seed=EVALUATION_SEED
+def test_text_shows_the_large_terms_and_sums_up_the_rest(explained):
+    explanation, _ = explained
+    lines = str(explanation).splitlines()
+    assert lines[0].startswith(
+        f'user {explanation.user}, item {explanation.item}: {explanation.rating:.2f}'
     )
-    ids = fitted.tables['item'].ids.values
-    count = dict.fromkeys(ids, 0)
-    for draw in range(8):
-        loader.set_epoch(draw)
-        (batch,) = loader
-        for neighbour in batch.item.n_id[batch.item.edge_index[0]].tolist():
-            count[ids[neighbour]] += 1
-    drawn = {i: c / 8 for i, c in count.items() if c}
-    assert frame['drawn'].to_dict() == drawn
-
-
-def printed(users, items):
-    """The lines about ratings, of messages by user and by item."""
-    sides = ('user', users), ('item', items)
-    none = [
-        pd.DataFrame(columns=[side, 'proximity', 'drawn', 'gate']) for side, _ in sides
+    shown = [
+        float(line.split()[0])
+        for line in lines
+        if line.startswith('  ') and (line.strip()[0] in '+-')
     ]
-    carried = [
-        pd.DataFrame({side: [*message], 'message': [*message.values()]})
-        for side, message in sides
-    ]
-    why = Explanation(7, 'x', 3.5, {'mean rating': 3.5}, *none, *carried)
-    lines = str(why).splitlines()
-    assert lines[:2] == ['user 7, item x: 3.50', '  +3.50  mean rating']
-    return lines[[line.startswith('ratings by') for line in lines].index(True) :]
+    assert sum(shown) == pytest.approx(explanation.score, abs=0.005 * len(shown))
+    assert '+0.00  ' not in str(explanation).partition('smaller terms')[0].replace(
+        lines[0], ''
+    ) or 'smaller terms' in str(explanation)
 
 
-def test_ratings_are_listed_where_they_do_not_cancel():
-    lines = printed({7: -0.5, 3: 0.25}, {'y': -0.4, 'x': -0.2, 'z': 0.35})
-    assert lines == [
-        'ratings by: 2 users, +0.25 -0.50 = -0.25, of which user 7 -0.50',
-        ' user  message',
-        '    7    -0.50',
-        '    3     0.25',
-        'ratings of: 3 items, +0.35 -0.60 = -0.25, of which item x -0.20 '
-        '(too many cancel to name a few)',
-    ]
-
-
-def test_whoever_has_no_ratings_is_not_named_among_them():
-    lines = printed({3: 2.0, 4: -1.75}, {'y': 0.25})
-    assert lines == [
-        'ratings by: 2 users, +2.00 -1.75 = +0.25 (too many cancel to name a few)',
-        'ratings of: 1 items, +0.25 +0.00 = +0.25',
-        'item  message',
-        '   y     0.25',
-    ]
+def test_kernel_terms_join_components_of_equal_names():
+    kernel = KernelExplanation(
+        3.5,
+        torch.empty(0),
+        torch.tensor([[0.0, 0.25, 0.5], [1.0, 2.0, 4.0]]).double(),
+        ('constant', 'identity'),
+        ('constant', 'genre', 'genre × genre'),
+    )
+    terms = kernel_terms(kernel, {'user': {}, 'item': {'genre': 'war, sea'}})
+    assert terms == {
+        'genre = war, sea': 0.75,
+        'this user': 1.0,
+        'this user, genre = war, sea': 6.0,
+    }

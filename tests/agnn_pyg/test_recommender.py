@@ -1,7 +1,11 @@
+import copy
 import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
+from agnn_pyg.base import columns, frames, node_table, vocabulary
 from agnn_pyg.recommender import AGNNRecommender
 from tests.agnn_pyg.conftest import SETTINGS
 
@@ -42,25 +47,25 @@ def test_a_prediction_does_not_depend_on_who_else_is_in_the_table(recommender, p
     assert alone.iloc[0] == pytest.approx(whole[pair.index[0]], abs=1e-5)
 
 
-def test_nothing_is_retrained(recommender, planted):
-    state = {k: v.clone() for k, v in recommender.fitted_.model.state_dict().items()}
-    nodes = recommender.fitted_.graph['user'].num_nodes
+def test_serving_changes_nothing(recommender, planted):
+    state = {k: v.clone() for k, v in recommender.scorer_.state_dict().items()}
     known = planted.ratings.iloc[:40]
     before = recommender.predict(known)
     recommender.predict(planted.later, planted.new_users, planted.new_items)
     recommender.recommend(planted.new_users, items=planted.new_items)
     after = recommender.predict(known, planted.new_users, planted.new_items)
     assert np.allclose(before, after, atol=1e-6)
-    assert recommender.fitted_.graph['user'].num_nodes == nodes
-    for key, value in recommender.fitted_.model.state_dict().items():
-        assert torch.equal(value, state[key])
+    after = recommender.scorer_.state_dict()
+    assert after.keys() == state.keys()
+    for key, value in after.items():
+        assert torch.equal(value, state[key]), key
 
 
 def test_recommended_are_the_highest_predicted(recommender, planted):
     users = pd.concat([planted.new_users.iloc[:2], planted.users.iloc[:2]])
     items = pd.concat([planted.items.iloc[:20], planted.new_items])
     top = recommender.recommend(users, k=5, items=items)
-    assert list(top.columns) == ['user', 'item', 'rating', 'rank']
+    assert list(top.columns) == ['user', 'item', 'rating', 'score', 'rank']
     assert top['user'].unique().tolist() == users['user'].tolist()
     seen = set(zip(planted.ratings['user'], planted.ratings['item'], strict=True))
     for user, mine in top.groupby('user', sort=False):
@@ -68,9 +73,23 @@ def test_recommended_are_the_highest_predicted(recommender, planted):
         pairs = items[['item']].assign(user=user)
         pairs = pairs[[(user, i) not in seen for i in pairs['item']]]
         rating = recommender.predict(pairs, users, items)
-        best = pairs['item'][rating.sort_values(ascending=False).index[:5]]
-        assert mine['item'].tolist() == best.tolist()
-        assert np.allclose(mine['rating'], rating[best.index], atol=1e-5)
+        rating.index = pairs['item']
+        assert mine['score'].is_monotonic_decreasing
+        assert np.allclose(mine['rating'], rating[mine['item']], atol=1e-5)
+        assert mine['rating'].min() >= rating.drop(mine['item']).max() - 1e-5
+
+
+def test_items_are_ranked_by_unclipped_scores(recommender, planted):
+    # With a lower end of the range, most predictions would be tied.
+    model = copy.copy(recommender)
+    fitted = recommender._fitted_
+    model._fitted_ = fitted._replace(scale=replace(fitted.scale, high=2.5))
+    top = model.recommend(planted.new_users)
+    assert (top['rating'] == top['score'].clip(upper=2.5)).all()
+    assert (top['rating'] == 2.5).sum() > 20
+    assert top.groupby('user')['score'].apply(lambda s: s.is_monotonic_decreasing).all()
+    expected = recommender.recommend(planted.new_users)
+    assert top['item'].equals(expected['item'])
 
 
 def test_seen_items_filters_and_short_lists(recommender, planted):
@@ -95,7 +114,7 @@ def test_seen_items_filters_and_short_lists(recommender, planted):
         users, k=10, filter=lambda *asked: pd.Series(mine(*asked))
     )
     pd.testing.assert_frame_equal(masked, top)
-    with pytest.raises(ValueError, match="'filter' must return 70 truth values"):
+    with pytest.raises(ValueError, match="'filter'"):
         recommender.recommend([user], filter=lambda who, items: [1.0, 2.0])
 
 
@@ -137,7 +156,9 @@ def test_what_is_loaded_is_what_was_saved(recommender, planted, tmp_path):
     loaded = AGNNRecommender.load(tmp_path / 'model')
     assert loaded.get_params() == recommender.get_params()
     assert repr(loaded) == repr(recommender)
-    assert loaded.fitted_.history == recommender.fitted_.history
+    assert loaded.history_ == recommender.history_
+    user, item = planted.ratings.iloc[0][['user', 'item']]
+    assert str(loaded.explain(user, item)) == str(recommender.explain(user, item))
     top = loaded.recommend(planted.new_users, items=planted.new_items)
     expected = recommender.recommend(planted.new_users, items=planted.new_items)
     pd.testing.assert_frame_equal(top, expected, check_exact=True)
@@ -149,8 +170,8 @@ def test_validation_selects_the_epoch(planted):
     train = planted.ratings.drop(validation.index)
     model = AGNNRecommender(**SETTINGS)
     model.fit(train, planted.users, planted.items, validation)
-    scores = [epoch['val_rmse'] for epoch in model.fitted_.history]
-    assert model.fitted_.best_epoch == int(np.argmin(scores))
+    scores = [epoch['val_rmse'] for epoch in model.history_]
+    assert model.best_epoch_ == int(np.argmin(scores))
 
 
 def test_the_same_seed_gives_the_same_digits(recommender, planted):
@@ -169,49 +190,113 @@ def test_without_attributes(planted):
     assert rmse(model.predict(known), known) < known['rating'].std()
     # Somebody of whom only the id is known is rated as the average.
     pairs = pd.DataFrame({'user': [10**6, 10**6 + 1], 'item': known['item'].iloc[0]})
-    with pytest.raises(ValueError, match=r"without a row in 'users'.*if only the id"):
+    with pytest.raises(ValueError, match="'users'"):
         model.predict(pairs)
     rating = model.predict(pairs, users=pairs[['user']])
     assert rating[0] == pytest.approx(rating[1])
     assert len(model.recommend(pairs[['user']], k=3)) == 6
 
 
-def test_the_network_alone(recommender, planted, tmp_path):
-    """As the messages' part of a prediction leaves it, if none are asked for."""
+def test_blend_is_the_weighted_mean_of_its_scorers(recommender, planted, tmp_path):
+    tables = planted.later, planted.new_users, planted.new_items
+    blend = clone_fitted(recommender, kernel_weight=0.25).predict(*tables)
+    network = clone_fitted(recommender, kernel_weight=0.0).predict(*tables)
+    kernel = clone_fitted(recommender, kernel_weight=1.0).predict(*tables)
+    inside = pd.concat([network, kernel], axis=1).agg(['min', 'max'], axis=1)
+    inside = (inside['min'] > 1.01) & (inside['max'] < 4.99)  # not clipped
+    assert inside.sum() > 100
+    expected = 0.75 * network + 0.25 * kernel
+    assert np.allclose(blend[inside], expected[inside], atol=1e-6)
+
+    # A fit with weight 0 is the network alone, equal to that of the blend.
     alone = AGNNRecommender(**SETTINGS, kernel_weight=0)
     alone.fit(planted.ratings, planted.users, planted.items)
-    assert alone.fitted_.model.messages is None
-    pair = planted.ratings.iloc[0]
-    user, item = pair['user'], pair['item']
-    one, other = (m.explain(user, item).parts for m in (alone, recommender))
-    assert 'messages' not in one
-    assert other['mean rating'] == pytest.approx(one['mean rating'])
-    for name in set(one) - {'mean rating', 'clamped'}:
-        assert other[name] == pytest.approx(one[name] / 4, abs=1e-5)
+    assert alone.scorer_.kernel is None
+    assert (alone.predict(*tables) == network).all()
     alone.save(tmp_path / 'model')
-    loaded = AGNNRecommender.load(tmp_path / 'model')
-    later = planted.later, planted.new_users, planted.new_items
-    assert (loaded.predict(*later) == alone.predict(*later)).all()
+    assert (AGNNRecommender.load(tmp_path / 'model').predict(*tables) == network).all()
 
 
-def test_patterns_that_are_asked_for(recommender, planted, tmp_path):
-    """Pairs of others are rated by the network, and there is no part for messages."""
-    some = AGNNRecommender(**SETTINGS, scenarios=['item_cold'])
+def test_a_fit_with_weight_1_is_the_kernel_model_alone(recommender, planted, tmp_path):
+    alone = AGNNRecommender(**SETTINGS, kernel_weight=1)
+    alone.fit(planted.ratings, planted.users, planted.items)
+    assert alone.scorer_.network is None
+    assert alone.history_ == []
+    tables = planted.later, planted.new_users, planted.new_items
+    expected = clone_fitted(recommender, kernel_weight=1.0).predict(*tables)
+    assert (alone.predict(*tables) == expected).all()
+    alone.save(tmp_path / 'model')
+    assert (AGNNRecommender.load(tmp_path / 'model').predict(*tables) == expected).all()
+
+
+def test_pairs_of_other_scenarios_are_scored_by_the_network(
+    recommender, planted, tmp_path
+):
+    some = AGNNRecommender(**SETTINGS, scenarios=('item_cold',))
     some.fit(planted.ratings, planted.users, planted.items)
     some.save(tmp_path / 'model')
     loaded = AGNNRecommender.load(tmp_path / 'model')
-    assert loaded.fitted_.model.messages.parts.keys() == {'item_cold'}
-    pairs = planted.later[planted.later['item'].isin(planted.new_items['item'])]
-    pairs = pairs[pairs['user'].isin(planted.users['user'])]
-    found, expected = (
-        m.predict(pairs, items=planted.new_items) for m in (loaded, recommender)
-    )
-    assert np.allclose(found, expected, atol=1e-6)
+    known_user = planted.later['user'].isin(planted.users['user'])
+    cold = planted.later[known_user]
+    both = [m.predict(cold, items=planted.new_items) for m in (loaded, recommender)]
+    assert np.allclose(*both, atol=1e-6)
+    warm = planted.ratings.iloc[:30]
+    network = clone_fitted(recommender, kernel_weight=0.0).predict(warm)
+    assert np.allclose(loaded.predict(warm), network, atol=1e-6)
+
+
+def clone_fitted(recommender, **settings):
+    """The same fit with settings that predictions use."""
+    return copy.copy(recommender).set_params(**settings)
+
+
+def test_read_calls_in_threads_equal_the_sequential_ones(recommender, planted):
+    pairs = planted.later.iloc[:50]
+    tables = planted.new_users, planted.new_items
     user, item = planted.ratings.iloc[0][['user', 'item']]
-    why = loaded.explain(user, item)
-    assert 'messages' not in why.parts
-    assert not len(why.rated)
-    assert sum(why.parts.values()) == pytest.approx(why.rating)
+    calls = [
+        lambda: recommender.predict(pairs, *tables).tolist(),
+        lambda: recommender.recommend(planted.new_users, 3)['score'].tolist(),
+        lambda: recommender.recommend([user], 4, tables[1])['item'].tolist(),
+        lambda: str(recommender.explain(user, item)),
+    ] * 6
+    expected = [call() for call in calls]
+    with ThreadPoolExecutor(8) as pool:
+        found = [f.result() for f in [pool.submit(call) for call in calls]]
+    assert found == expected
+
+
+def test_works_with_the_tools_of_scikit_learn(recommender):
+    base = pytest.importorskip('sklearn.base')
+    cloned = base.clone(recommender)
+    assert cloned.get_params() == recommender.get_params()
+    assert not hasattr(cloned, 'scorer_')
+
+
+def test_each_column_is_read_once(planted, monkeypatch):
+    ids, cells = Counter(), Counter()
+    read_ids, parse = vocabulary.read_ids, columns.parse_column
+
+    def count_ids(frame, column, name, *args, **kwargs):
+        ids[name, column] += 1
+        return read_ids(frame, column, name, *args, **kwargs)
+
+    def count_cells(frame, column, *args, **kwargs):
+        cells[column] += 1
+        return parse(frame, column, *args, **kwargs)
+
+    for module in (frames, node_table):
+        if hasattr(module, 'read_ids'):
+            monkeypatch.setattr(module, 'read_ids', count_ids)
+        if hasattr(module, 'parse_column'):
+            monkeypatch.setattr(module, 'parse_column', count_cells)
+    model = AGNNRecommender(**SETTINGS | {'epochs': 1, 'kernel_weight': 0})
+    model.fit(planted.ratings, planted.users, planted.items)
+    assert set(ids.values()) == {1}
+    assert {('ratings', 'user'), ('ratings', 'item')} <= set(ids)
+    attributes = {*planted.users.columns, *planted.items.columns} - {'user', 'item'}
+    assert set(cells) == attributes
+    assert set(cells.values()) == {1}
 
 
 @pytest.mark.parametrize('kind', ['str', 'uuid', 'float', 'category'])
@@ -247,8 +332,8 @@ def test_films_and_users_of_the_next_day(ml100k, tmp_path):
     cold_user = ratings['user'].isin(users.loc[new_user, 'user'])
     cold_item = ratings['item'].isin(items.loc[new_item, 'item'])
     columns = {
-        'user_attributes': ('age', 'gender', 'occupation'),
-        'item_attributes': ('genre', 'country', 'year'),
+        'user_attributes': ['age', 'gender', 'occupation'],
+        'item_attributes': ['genre', 'country', 'year'],
     }
     train = ratings[~cold_user & ~cold_item]
     parts = {
@@ -282,11 +367,11 @@ def test_no_scale_of_ratings_is_better_than_another(planted):
         model.fit(frames[0], planted.users, planted.items, frames[1])
         pair = held_out.iloc[0]
         why = model.explain(pair['user'], pair['item'])
-        last = model.fitted_.history[-1]
+        last = model.history_[-1]
         made[scale] = [
             *model.predict(held_out),
             *model.recommend([pair['user']], 3)['rating'],
-            *[why.rating, *why.parts.values(), *why.rated['message']],
+            *[why.rating, *why.terms.values(), *why.ratings['contribution']],
             *[last['val_rmse'], last['val_mae'], last['train_mse'] / scale],
         ]
     assert made[32] == [32 * value for value in made[1]]

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agnn_pyg import fitting
+from agnn_pyg import recommender as module
 from agnn_pyg.__main__ import main
-from agnn_pyg.fitting import batch_size_of
 from agnn_pyg.recommender import AGNNRecommender, AGNNRecommenderConfig
 from tests.agnn_pyg.conftest import SETTINGS
 
@@ -38,7 +37,7 @@ WRONG = [
     {'user_attributes': 'age'},
     {'item_attributes': {'genre': 'text'}},
     {'accelerator': 'cpuu'},
-    {'item': 'message'},
+    {'item': 'score'},
     {'item': 'user'},
     {'user': ['id']},
 ]
@@ -48,7 +47,7 @@ WRONG = [
 def test_wrong_settings_are_refused_before_tables_are_read(
     setting, planted, monkeypatch
 ):
-    monkeypatch.setattr(fitting, 'read_tables', lambda *_: pytest.fail('late'))
+    monkeypatch.setattr(module, 'read_tables', lambda *_: pytest.fail('late'))
     (name,) = setting
     with pytest.raises(ValueError, match=f"'{name}'"):
         AGNNRecommender(**SETTINGS | setting).fit(planted.ratings)
@@ -100,8 +99,8 @@ def test_lengths_of_lists(k, recommender, planted):
     ('num_ratings', 'batch_size'), [(1, 1), (640, 20), (10**6, 2048)]
 )
 def test_small_tables_are_trained_in_more_steps(num_ratings, batch_size):
-    assert batch_size_of(AGNNRecommenderConfig(), num_ratings) == batch_size
-    assert batch_size_of(AGNNRecommenderConfig(batch_size=7), num_ratings) == 7
+    assert AGNNRecommenderConfig().training_batch(num_ratings) == batch_size
+    assert AGNNRecommenderConfig(batch_size=7).training_batch(num_ratings) == 7
 
 
 @pytest.mark.parametrize(

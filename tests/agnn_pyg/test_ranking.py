@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import torch
+
+from agnn_pyg.ranking import Groups, Seen, top_items
+
+
+@pytest.mark.parametrize('k', [1, 4, 100])
+@pytest.mark.parametrize('seed', range(3))
+def test_top_of_groups_is_the_top_of_their_rows(k, seed):
+    rng = np.random.default_rng(seed)
+    node = rng.integers(20, size=30)  # some rows are of the same node
+    groups = Groups(node)
+    assert (node[groups.first][groups.of] == node).all()
+    score = torch.from_numpy(rng.integers(5, size=(6, len(groups.first)))).float()
+    score += torch.arange(len(groups.first)) / 100  # groups are not tied
+    value, row = groups.top(score, k)
+    expected = score[:, groups.of].sort(dim=1, descending=True, stable=True)
+    found = value > -torch.inf
+    assert (found.sum(dim=1) == min(k, 30)).all()
+    for user in range(6):
+        assert torch.equal(row[user][found[user]], expected.indices[user, :k])
+        assert torch.equal(value[user][found[user]], expected.values[user, :k])
+
+
+def test_seen_items_are_left_out_by_a_loop_over_pairs():
+    rng = np.random.default_rng(0)
+    pairs = torch.from_numpy(np.unique(rng.integers(12, size=(2, 60)), axis=1))
+    users, items = torch.tensor([7, 2, 9, 4, 1]), torch.tensor([3, 11, 0, 5])
+    score = torch.from_numpy(rng.random((5, 4)))
+    blocks = [score[:2].clone(), score[2:].clone()]
+    seen = Seen(pairs, users, items, (12, 12))
+    groups = Groups(users.numpy()), Groups(items.numpy())
+    user, item, value = top_items(blocks, 4, *groups, seen)
+    rated = set(zip(*pairs.tolist(), strict=True))
+    expected = [
+        (u, i, score[u, i])
+        for u in range(5)
+        for i in score[u].argsort(descending=True).tolist()
+        if (int(users[u]), int(items[i])) not in rated
+    ]
+    assert list(zip(user, item, value, strict=True)) == expected
+
+
+def test_new_nodes_of_equal_attributes_are_scored_once(recommender, planted):
+    twins = planted.new_items.iloc[[0, 1, 0]].assign(item=[9001, 9002, 9003])
+    users = planted.new_users.iloc[[0, 0]].assign(user=[901, 902])
+    serving = recommender._serving(recommender.config, users, twins)
+    node, known = serving.node['item'], len(planted.items)
+    assert node[:known].tolist() == list(range(known))
+    assert node[known] == node[known + 2] != node[known + 1]
+
+    top = recommender.recommend(users, k=3, items=twins)
+    for _, mine in top.groupby('user'):
+        score = mine.set_index('item')['score']
+        assert set(score.index) == {9001, 9002, 9003}
+        assert score[9001] == score[9003]
+        assert mine['item'].tolist().index(9001) < mine['item'].tolist().index(9003)
+        assert mine['rank'].tolist() == [1, 2, 3]
+
+    top = recommender.recommend(users, 3, twins, filter=lambda _, ids: ids != 9001)
+    assert set(top['item']) == {9002, 9003}
