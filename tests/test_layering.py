@@ -15,14 +15,15 @@ OURS = ('agnn_pyg', 'tanp', 'data', 'benchmarks', 'tests')
 ALLOWED = {
     'agnn_pyg': ('agnn_pyg',),
     'tanp': ('tanp', 'agnn_pyg.base'),
-    'data': ('data',),
+    'data': ('data', 'agnn_pyg.base'),
+}
+TRAINING = {
+    *('pytorch_lightning', 'lightning', 'lightning_fabric', 'torchmetrics'),
+    'tensorboard',
 }
 # What no layer needs.
-HEAVY = {
-    *('pytorch_lightning', 'lightning', 'lightning_fabric', 'torchmetrics'),
-    *('tensorboard', 'matplotlib', 'pandas', 'scipy', 'sklearn', 'pyarrow'),
-    *('data', 'benchmarks'),
-}
+HEAVY = TRAINING | {'matplotlib', 'pandas', 'scipy', 'sklearn', 'pyarrow'}
+HEAVY |= {'data', 'benchmarks'}
 
 
 def imports(source):
@@ -68,6 +69,24 @@ def test_packages_import_only_what_they_may(package):
         assert not found, path.relative_to(ROOT)
 
 
+@pytest.mark.parametrize('package', ALLOWED)
+def test_no_two_modules_import_each_other(package):
+    names = {}
+    for path in (ROOT / package).rglob('*.py'):
+        parts = path.relative_to(ROOT).with_suffix('').parts
+        names['.'.join(part for part in parts if part != '__init__')] = path
+    needs = {}
+    for name, path in names.items():
+        found = {module for module, _ in imports(path.read_text(encoding='utf-8'))}
+        found |= {module.rpartition('.')[0] for module in found}
+        needs[name] = (found & names.keys()) - {name}
+    # Modules that need none of those left are taken out, until a circle is left.
+    while free := [name for name, found in needs.items() if not found & needs.keys()]:
+        for name in free:
+            del needs[name]
+    assert not needs
+
+
 @pytest.mark.parametrize('package', OURS)
 def test_nobody_imports_data_bare(package):
     # `data` is what everybody calls a variable.
@@ -98,6 +117,23 @@ def test_importing_the_layers_loads_nothing_but_pyg():
     assert 'agnn_pyg' in loaded
     extra = loaded - loaded_after('import torch_geometric.loader, torch_geometric.nn')
     assert not extra & {*HEAVY, 'tanp'}
+
+
+@pytest.mark.slow
+def test_serving_loads_no_training_code():
+    loaded = loaded_after('import agnn_pyg.recommender, tanp.recommender')
+    loaded |= loaded_after('import agnn_pyg.base.commands')
+    assert 'agnn_pyg' in loaded
+    assert not loaded & TRAINING
+
+
+@pytest.mark.slow
+def test_importing_base_loads_neither_pyg_nor_an_engine():
+    paths = (ROOT / 'agnn_pyg' / 'base').glob('[a-z]*.py')
+    names = sorted({path.stem for path in paths} - {'training', 'callbacks'})
+    loaded = loaded_after(f'from agnn_pyg.base import {", ".join(names)}')
+    assert {'agnn_pyg', 'pandas'} <= loaded
+    assert not loaded & (TRAINING | {'torch_geometric', 'sklearn', 'tanp'})
 
 
 @pytest.mark.slow
