@@ -410,6 +410,11 @@ class AGNNRecommender(Estimator):
         nodes, encoders = {}, {}
         for side, rows in zip(SIDES, tables.ratings.index, strict=True):
             table = tables.nodes[side]
+            if len(table.ids) == 1:
+                raise ValueError(
+                    f"'{side}s' has a single row, which leaves no neighbours to draw; "
+                    f'add another, rated or not'
+                )
             embed, embedded = table.encode(config.min_count, config.num_knots, rows)
             compare, compared = table.encode(1, config.num_knots)
             nodes[side] = NodeFeatures(embedded, compared)

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agnn_pyg.base import encoder, frames, node_table
 from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.frames import (
     RatingScale,
@@ -75,35 +74,6 @@ def test_rows_ratings_and_attributes(tables):
     assert bags.index[3].tolist() == [2, 0, 0]
     every, _ = users.encode(1, 2)
     assert every.column_encoders[1].values == ['cook', 'nurse', 'pilot']
-
-
-@pytest.mark.filterwarnings('ignore:Columns of')
-def test_a_fit_reads_each_column_once(tables, monkeypatch):
-    calls = []
-
-    def counting(module, name):
-        function = getattr(module, name)
-
-        def counted(frame, column, *args, **kwargs):
-            calls.append((id(frame), column))
-            return function(frame, column, *args, **kwargs)
-
-        monkeypatch.setattr(module, name, counted)
-
-    for module in (frames, node_table):
-        counting(module, 'read_ids')
-    for module in (node_table, encoder):
-        counting(module, 'parse_column')
-    read = read_tables(CONFIG, **tables)
-    for table, rows in zip(read.nodes.values(), read.ratings.index, strict=True):
-        table.encode(5, 8, rows)
-        table.encode(1, 8)
-    assert len(calls) == len({*calls})
-    of_users, of_items = ((tables[f'{s}s'], s) for s in ('user', 'item'))
-    expected = [(id(f), c) for f, _ in (of_users, of_items) for c in f.columns]
-    rated = (tables['ratings'], tables['validation'])
-    expected += [(id(f), c) for f in rated for c in ('user', 'item')]
-    assert {*calls} == {*expected}
 
 
 def test_without_tables_of_nodes(tables):
