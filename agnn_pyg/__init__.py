@@ -21,7 +21,6 @@ _HOMES = {
     'ProximitySampler': 'sampling.sampler',
     'RatingBatch': 'sampling.batch',
     'RatingLoader': 'sampling.loader',
-    'RatingModule': 'module',
     'TokenBags': 'base.encoder',
     'agnn_loss': 'loss',
     'attribute_graph': 'graph.build',

@@ -8,7 +8,6 @@ from agnn_pyg.kernel.regressor import PairwiseKernelRegressor as PairwiseKernelR
 from agnn_pyg.kernel.scorer import KernelScorer as KernelScorer
 from agnn_pyg.loss import agnn_loss as agnn_loss
 from agnn_pyg.model import AGNN as AGNN
-from agnn_pyg.module import RatingModule as RatingModule
 from agnn_pyg.nn import ExtendedVAE as ExtendedVAE
 from agnn_pyg.nn import GatedConv as GatedConv
 from agnn_pyg.recommender import AGNNRecommender as AGNNRecommender

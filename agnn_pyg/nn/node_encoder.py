@@ -178,8 +178,8 @@ class NodeEncoder(nn.Module):
             n_id: Their rows in :obj:`embedding`, :obj:`[N]`. (default: 0 to N - 1)
             num_targets: T, the number of nodes to embed. (default: all)
         """
+        num_nodes = len(x[0] if isinstance(x, tuple) else x)
         total, total_square = self.attributes(x)
-        num_nodes = len(total)
         if num_targets is None:
             num_targets = num_nodes
         x = self.dropout(self.interaction(total, total_square))

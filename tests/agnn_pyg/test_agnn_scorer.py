@@ -34,8 +34,9 @@ def planted():
         bags = encoder.fit_transform(frame)
         count = len(frame) - NEW[side]
         features = NodeFeatures(bags, bags)
-        old[side], new[side] = features.take(slice(count)), features.take(
-            slice(count, None)
+        old[side], new[side] = (
+            features.take(slice(count)),
+            features.take(slice(count, None)),
         )
         columns[side] = ()
         known = index[SIDES.index(side)] < count

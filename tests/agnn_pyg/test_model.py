@@ -125,9 +125,7 @@ def test_golden_numbers_of_the_published_network(golden, mode, slip):
             torch.testing.assert_close(
                 actual[index], steps[name.format(side)], rtol=1e-9, atol=1e-9
             )
-    torch.testing.assert_close(
-        predicted, expected['predictions'], rtol=1e-9, atol=1e-9
-    )
+    torch.testing.assert_close(predicted, expected['predictions'], rtol=1e-9, atol=1e-9)
     label = torch.ones(5, dtype=torch.double)
     terms = agnn_loss(
         label, predicted, [states[side] for side in SIDES], published=pairs
@@ -344,7 +342,7 @@ def test_bad_arguments(options, match):
 def test_features_and_ids_that_are_missing_are_named(tiny_model, tiny_graph):
     model = tiny_model()
     x = RatingBatch.from_data(with_pairs(tiny_graph, MIXED)).x_dict
-    with pytest.raises(ValueError, match="'x_dict'.*'item'"):
+    with pytest.raises(ValueError, match=r"'x_dict'.*'item'"):
         model({'user': x['user']}, {}, MIXED)
     fewer = {side: tuple(part[:9] for part in x[side]) for side in SIDES}
     with pytest.raises(ValueError, match="'n_id_dict'"):

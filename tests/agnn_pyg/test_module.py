@@ -136,7 +136,7 @@ def test_the_link_loader_of_pyg_trains_to_the_same_weights(planted, new_module):
             )
         else:
             kinds = [k for k in data.edge_types if k[1].endswith('_knn')]
-            sampler = ProximitySampler(data, dict.fromkeys(kinds, [3]))
+            sampler = ProximitySampler(data, {kind: [3] for kind in kinds})
             loader = LinkNeighborLoader(
                 data,
                 [3],

@@ -54,7 +54,7 @@ def test_predictions_are_in_the_order_of_the_pairs(model, tiny_graph, tiny_pairs
 
 def link_loader(graph, index, **kwargs):
     kinds = [(side, 'rating_knn', side) for side in SIDES]
-    sampler = ProximitySampler(graph, dict.fromkeys(kinds, [2]))
+    sampler = ProximitySampler(graph, {kind: [2] for kind in kinds})
     rates = 'user', 'rates', 'item'
     return LinkNeighborLoader(
         graph,
@@ -85,13 +85,13 @@ def test_a_failure_restores_the_mode(model, loader):
 
 
 def test_unfit_arguments_are_refused(model, loader, tiny_graph, tiny_pairs):
-    with pytest.raises(ValueError, match="'num_neighbor_samples'.*0"):
+    with pytest.raises(ValueError, match=r"'num_neighbor_samples'.*0"):
         predict(model, loader, 0)
     for shuffled in (
         RatingLoader(tiny_graph, tiny_pairs[0], shuffle=True),
         link_loader(tiny_graph, tiny_pairs[0], shuffle=True),
     ):
-        with pytest.raises(ValueError, match="'loader'.*shuffle"):
+        with pytest.raises(ValueError, match=r"'loader'.*shuffle"):
             predict(model, shuffled)
 
 

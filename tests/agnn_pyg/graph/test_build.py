@@ -92,7 +92,9 @@ def test_candidates_match_a_loop_over_the_formula(with_ratings, seed):
 
 def test_edges_are_sorted_by_target_without_loops_and_positive():
     ratings = random_matrix((40, 11), 0.4, 1)
-    graph = attribute_graph(random_matrix((40, 9), 0.5, 0), ratings, candidate_fraction=0.2)
+    graph = attribute_graph(
+        random_matrix((40, 9), 0.5, 0), ratings, candidate_fraction=0.2
+    )
     source, target = graph.edge_index
     assert graph.num_nodes == 40
     assert torch.equal(target, target.sort().values)
@@ -122,7 +124,9 @@ def test_block_size_changes_nothing(block_size):
     attributes = multi_hot([rng.choice(6, 2, replace=False) for _ in range(30)], 6)
     ratings = random_matrix((30, 11), 0.3, 5, empty_rows=[2, 29])
     expected = attribute_graph(attributes, ratings, candidate_fraction=0.2)
-    actual = attribute_graph(attributes, ratings, candidate_fraction=0.2, block_size=block_size)
+    actual = attribute_graph(
+        attributes, ratings, candidate_fraction=0.2, block_size=block_size
+    )
     assert_same_graph(actual, expected)
 
 
@@ -225,5 +229,5 @@ def test_attribute_graph_refuses(kwargs, match):
 def test_attributes_must_be_finite(value):
     attributes = multi_hot([[0], [0, 1], [1]], 2)
     attributes.data[0] = value
-    with pytest.raises(ValueError, match="'attributes'.*NaN"):
+    with pytest.raises(ValueError, match=r"'attributes'.*NaN"):
         attribute_graph(attributes)

@@ -69,11 +69,15 @@ def test_a_node_is_never_its_own_candidate():
     for seed in range(5):
         for size in (1, 2, 3, 4):
             found_sets = expanded(row, profile, [1, 0.5, 1, 0.5], profiles, size, seed)
-            assert all(node not in candidates for node, candidates in found_sets.items())
+            assert all(
+                node not in candidates for node, candidates in found_sets.items()
+            )
             assert all(len(candidates) == size for candidates in found_sets.values())
             if size > 1:  # others of the own profile come first
                 assert found_sets[1][4] == found_sets[4][1] == 1
-            assert set(found_sets[0]) & {2, 3} == ({2, 3} if size > 1 else set(found_sets[0]))
+            assert set(found_sets[0]) & {2, 3} == (
+                {2, 3} if size > 1 else set(found_sets[0])
+            )
 
 
 def test_a_level_that_fits_in_part_is_sampled_evenly():
@@ -92,7 +96,9 @@ def test_blocks_hold_all_nodes_once(edges, monkeypatch):
     monkeypatch.setattr(duplicates, 'BLOCK_EDGES', edges)
     profiles = group(rows_of([[i % 3] for i in range(30)]))
     row, profile = np.divmod(np.arange(9), 3)
-    found_sets = expanded(row, profile, np.where(row == profile, 1.0, 0.5), profiles, 12)
+    found_sets = expanded(
+        row, profile, np.where(row == profile, 1.0, 0.5), profiles, 12
+    )
     assert sorted(found_sets) == list(range(30))
     for node, candidates in found_sets.items():
         assert sum(weight == 1 for weight in candidates.values()) == 9

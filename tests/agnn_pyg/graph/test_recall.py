@@ -15,9 +15,14 @@ def attributes():
 
 
 def test_whole_candidate_sets_have_recall_one(attributes):
-    assert candidate_recall(attribute_graph(attributes, candidate_fraction=1), attributes) == 1
+    assert (
+        candidate_recall(attribute_graph(attributes, candidate_fraction=1), attributes)
+        == 1
+    )
     ties = scipy.sparse.csr_matrix(np.eye(4)[np.arange(40) % 4])
-    assert candidate_recall(attribute_graph(ties, candidate_fraction=0.1), ties, k=4) == 1
+    assert (
+        candidate_recall(attribute_graph(ties, candidate_fraction=0.1), ties, k=4) == 1
+    )
 
 
 def test_missing_candidates_lower_the_recall(attributes):
@@ -52,7 +57,7 @@ def test_bad_arguments(attributes, options, match):
 
 def test_a_graph_of_other_nodes(attributes):
     graph = attribute_graph(attributes[:30])
-    with pytest.raises(ValueError, match="'graph'.*40.*30"):
+    with pytest.raises(ValueError, match=r"'graph'.*40.*30"):
         candidate_recall(graph, attributes)
 
 
@@ -62,5 +67,3 @@ def test_candidates_without_anything_in_common_are_not_found():
     source = (target + torch.tensor([2, 4, 6]).repeat(40)) % 40
     graph = Data(edge_index=torch.stack([source, target]), num_nodes=40)
     assert candidate_recall(graph, pairs) == 0
-
-

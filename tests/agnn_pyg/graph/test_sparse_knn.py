@@ -106,7 +106,9 @@ def test_an_exact_search_weighs_ratings(monkeypatch):
     monkeypatch.setattr(
         sparse_knn, '_space', lambda *args: seen.append(space_of(*args)) or seen[-1]
     )
-    graph = attribute_graph(attributes, ratings, method='exact', candidate_fraction=0.05)
+    graph = attribute_graph(
+        attributes, ratings, method='exact', candidate_fraction=0.05
+    )
     (space,) = seen
     rated = np.diff(ratings.indptr) > 0
     both = rated[:, None] & rated
@@ -214,5 +216,5 @@ def test_a_missing_library_is_named(library, method, monkeypatch):
 
 
 def test_an_unknown_method():
-    with pytest.raises(ValueError, match="'method'.*'faiss'"):
+    with pytest.raises(ValueError, match=r"'method'.*'faiss'"):
         attribute_graph(bags(4, (2,), seed=0), method='faiss')

@@ -2,7 +2,6 @@ import math
 from collections import Counter
 from itertools import combinations, permutations
 
-import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -182,5 +181,3 @@ def test_a_hub_does_not_widen_the_rows_of_other_nodes(monkeypatch):
     assert torch.equal(drawn[-1:], sets.draw(every[-1:], 4, seed=1))
     for node, row in zip(every.tolist(), drawn, strict=True):
         assert target[sets.perm[row[row >= 0]]].eq(node).all()
-
-

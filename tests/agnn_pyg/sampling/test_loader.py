@@ -245,7 +245,9 @@ def test_processes_take_turns(tiny_graph, tiny_pairs):
 
 def link_loader(graph, index, label, num_neighbors, cold_dropout, seed=0, **kwargs):
     kinds = [k for k in graph.edge_types if k[1].endswith('_knn')]
-    sampler = ProximitySampler(graph, dict.fromkeys(kinds, [num_neighbors]), seed=seed)
+    sampler = ProximitySampler(
+        graph, {kind: [num_neighbors] for kind in kinds}, seed=seed
+    )
     loader = LinkNeighborLoader(
         graph,
         [num_neighbors],
@@ -297,7 +299,7 @@ def test_batches_equal_those_of_the_link_loader(
 def test_two_hops_embed_all_nodes(tiny_graph, tiny_pairs, tiny_model):
     index, label = tiny_pairs
     kinds = list(RATING_KNN.values())
-    sampler = ProximitySampler(tiny_graph, dict.fromkeys(kinds, [3, 2]))
+    sampler = ProximitySampler(tiny_graph, {kind: [3, 2] for kind in kinds})
     loader = LinkNeighborLoader(
         tiny_graph,
         [3, 2],
@@ -384,11 +386,11 @@ def test_bad_arguments(tiny_graph, index, options, match):
 
 
 def test_unfit_graphs_and_epochs_are_refused(tiny_graph, tiny_pairs):
-    with pytest.raises(ValueError, match="'epoch'.*-1"):
+    with pytest.raises(ValueError, match=r"'epoch'.*-1"):
         RatingLoader(tiny_graph, *tiny_pairs).set_epoch(-1)
     bare = HeteroData()
     bare['user'].x, bare['item'].x = torch.rand(12, 2), torch.rand(15, 2)
-    with pytest.raises(ValueError, match="'user'.*'AddAttributeKNN'"):
+    with pytest.raises(ValueError, match=r"'user'.*'AddAttributeKNN'"):
         RatingLoader(bare, *tiny_pairs)
     RatingLoader(bare, *tiny_pairs, num_neighbors=0)
     with pytest.raises(ValueError, match="'edge_label_index'"):

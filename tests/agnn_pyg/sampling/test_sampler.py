@@ -299,22 +299,22 @@ def test_unfit_graphs_are_refused():
     one, other, _ = data.edge_types
     with pytest.raises(ValueError, match='number of hops'):
         ProximitySampler(data, {one: [1], other: [1, 1]})
-    with pytest.raises(ValueError, match="'weight_attr'.*'edge_wieght'"):
+    with pytest.raises(ValueError, match=r"'weight_attr'.*'edge_wieght'"):
         ProximitySampler(random_data(), [3], weight_attr='edge_wieght')
     data[one].trust = torch.zeros(60)
     # One of the edge types that are followed must have it.
     ProximitySampler(data, [3], weight_attr='trust')
-    with pytest.raises(ValueError, match="'weight_attr'.*'trust'"):
+    with pytest.raises(ValueError, match=r"'weight_attr'.*'trust'"):
         ProximitySampler(data, {other: [3]}, weight_attr='trust')
-    with pytest.raises(ValueError, match="'edge_index'.*'adj_t'"):
+    with pytest.raises(ValueError, match=r"'edge_index'.*'adj_t'"):
         ProximitySampler(Data(num_nodes=3, adj_t=torch.eye(3).to_sparse()), [3])
 
 
 def test_seeds_and_epochs_are_not_negative():
-    with pytest.raises(ValueError, match="'seed'.*-1"):
+    with pytest.raises(ValueError, match=r"'seed'.*-1"):
         ProximitySampler(random_data(), [3], seed=-1)
     sampler = ProximitySampler(random_data(), [3])
-    with pytest.raises(ValueError, match="'epoch'.*-1"):
+    with pytest.raises(ValueError, match=r"'epoch'.*-1"):
         sampler.set_epoch(-1)
     assert sampler.epoch == 0
 
