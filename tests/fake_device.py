@@ -26,11 +26,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch_geometric.data import HeteroData
 
-from agnn_pyg.base.encoder import TokenBags
-from agnn_pyg.graph.build import rating_graph
-from agnn_pyg.inference import predict
-from agnn_pyg.loss import agnn_loss, kl_divergence, preference_terms
+from agnn_pyg.graph.transform import AddAttributeKNN
+from agnn_pyg.loss import agnn_loss, embedding_terms, kl_divergence, published_terms
 from agnn_pyg.model import AGNN
 from agnn_pyg.nn import (
     AttributeEmbedding,
@@ -39,8 +38,9 @@ from agnn_pyg.nn import (
     GatedConv,
     NodeEncoder,
 )
-from agnn_pyg.sampling.batch import NodeBatch, RatingBatch
+from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.loader import RatingLoader
+from agnn_pyg.scoring import predict
 
 NAME = 'pretended'
 # Older releases of PyTorch cannot pretend a device from Python.
@@ -237,56 +237,78 @@ EDGE_INDEX = torch.tensor([[0, 1, 2, 3, 4, 4], [1, 0, 0, 2, 2, 4]])
 EDGE_WEIGHT = torch.linspace(0, 2, 6)
 
 
-def batch(cold_rate: tuple[float, float] = (0.5, 0.5)) -> RatingBatch:
+SIDES = ('user', 'item')
+RATES = ('user', 'rates', 'item')
+KNN = [(side, 'rating_knn', side) for side in SIDES]
+
+
+def batch(rate: float = 0.5) -> RatingBatch:
     """Pairs of 6 users and 7 items, of whom user 5 and items 5 and 6 are cold."""
     rated = torch.tensor([[0, 0, 1, 2, 3, 4, 4], [0, 1, 2, 3, 4, 0, 2]])
-    rating = torch.arange(7.0)
-    graph = rating_graph(_attributes(6), _attributes(7), rated, rating, pool=0.6)
+    data = HeteroData()
+    for side, num_nodes in zip(SIDES, (6, 7), strict=True):
+        # Two tokens a node, or one and padding; padding is token 0.
+        data[side].x = torch.arange(2 * num_nodes).view(-1, 2) % 5
+        data[side].x_weight = (data[side].x > 0).float()
+    data[RATES].edge_index, data[RATES].rating = rated, torch.arange(7.0)
+    data = AddAttributeKNN(RATES, candidate_fraction=0.6)(data)
     pairs = torch.cat([rated, torch.tensor([[5, 5, 1], [0, 6, 5]])], dim=1)
-    label = torch.arange(10.0)
-    (only,) = RatingLoader(graph, pairs, label, num_neighbors=2, cold_rate=cold_rate)
-    for side in (only.user, only.item):
-        targets = side.cold[: side.num_targets]
+    label, rates = torch.arange(10.0), dict.fromkeys(SIDES, rate)
+    (only,) = RatingLoader(data, pairs, label, num_neighbors=2, cold_dropout=rates)
+    for side, kind in zip(SIDES, KNN, strict=True):
+        targets = only.cold_dict[side][: only.num_targets_dict[side]]
         assert targets.any()
         assert not targets.all()
-        assert side.edge_index.numel()
+        assert only.edge_index_dict[kind].numel()
     return only
 
 
-def _attributes(num_nodes: int) -> TokenBags:
-    """Two tokens a node, or one and padding; padding is token 0."""
-    index = torch.arange(2 * num_nodes).view(-1, 2) % 5
-    return TokenBags(index, (index > 0).float(), torch.arange(5) > 0)
-
-
 def agnn(**kwargs: Any) -> AGNN:
-    return AGNN(6, 7, 5, 5, channels=4, hidden_channels=3, dropout=0.5, **kwargs)
+    sizes = {'channels': 4, 'hidden_channels': 3, 'dropout': 0.5}
+    tokens = dict.fromkeys(SIDES, 5)
+    return AGNN({'user': 6, 'item': 7}, tokens, KNN, **sizes, **kwargs)
 
 
-class Training(nn.Module):
-    """A step of training: all terms of the loss."""
+class Rating(nn.Module):
+    """A model on a batch."""
 
     def __init__(self, model: AGNN) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, batch: RatingBatch) -> dict[str, Tensor]:
-        user, item = self.model.encode(batch)
-        predicted = self.model.decode(user, item, batch.edge_label_index)
-        return agnn_loss(batch.edge_label, predicted, user, item)
+    def forward(self, batch: RatingBatch) -> Tensor:
+        return self.model(*batch[:-1])
 
 
-class LossTerms(nn.Module):
-    """Each term alone, on the states of a given encoder."""
+class Training(nn.Module):
+    """A step of training: all terms of the loss."""
 
-    def __init__(self, encoder: NodeEncoder) -> None:
+    def __init__(self, model: AGNN, published: bool = False) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.model, self.published = model, published
 
-    def forward(self, nodes: NodeBatch) -> tuple[Tensor, ...]:
-        state = self.encoder(nodes)
-        divergence = kl_divergence(state.generated.mu, state.generated.logvar)
-        return divergence, *preference_terms(state)
+    def forward(self, batch: RatingBatch) -> dict[str, Tensor]:
+        x, edges, pairs, *rest, label = batch
+        states = self.model.encode(x, edges, *rest)
+        predicted = self.model.decode(states, pairs)
+        published = pairs if self.published else None
+        return agnn_loss(label, predicted, [*states.values()], published=published)
+
+
+class Encoding(nn.Module):
+    """An encoder on the users of a batch, and each term of the loss alone."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__()
+        self.encoder = NodeEncoder(6, 5, 4, KNN[:1], dropout=0.5, **kwargs)
+
+    def forward(self, batch: RatingBatch) -> tuple[Tensor, ...]:
+        parts = batch.x_dict, batch.cold_dict, batch.n_id_dict, batch.num_targets_dict
+        nodes = {'user': self.encoder(*(part['user'] for part in parts))}
+        state = self.encoder.aggregate(nodes, 'user', batch.edge_index_dict)
+        divergence = kl_divergence(state.evae.mu, state.evae.logvar)
+        published = published_terms(state, batch.edge_label_index[0])
+        return state.x, state.bias, divergence, *embedding_terms(state), *published
 
 
 class Predicting(nn.Module):
@@ -298,7 +320,7 @@ class Predicting(nn.Module):
 
     def forward(self, *batches: RatingBatch) -> Tensor:
         loader = Ready(batch.to('cpu') for batch in batches)
-        return predict(self.model, loader, draws=2, rating_range=(1, 5))
+        return predict(self.model, loader, 2, rating_range=(1, 5))
 
 
 class Ready(tuple):
@@ -332,20 +354,26 @@ CLEAN = {
         EDGE_WEIGHT.double(),
     ),
     'BiInteraction': lambda: (BiInteraction(4), X, X.square() / 3),
-    'AttributeEmbedding': lambda: (AttributeEmbedding(5, 4), *batch().user[1:3]),
+    'AttributeEmbedding': lambda: (AttributeEmbedding(5, 4), batch().x_dict['user']),
+    'AttributeEmbedding-dense': lambda: (AttributeEmbedding(4, 4), X),
     'ExtendedVAE-train': lambda: (ExtendedVAE(4, 5), X),
     'ExtendedVAE-eval': lambda: (ExtendedVAE(4, 5).eval(), X),
-    'NodeEncoder': lambda: (NodeEncoder(6, 5, 4, dropout=0.5), batch().user),
+    'NodeEncoder': lambda: (Encoding(), batch()),
     'NodeEncoder-options': lambda: (
-        NodeEncoder(6, 5, 4, generate_bias=False, skip=False, separate_neighbors=True),
-        batch().user,
+        Encoding(
+            generate_bias=False,
+            generate_neighbors=False,
+            skip=False,
+            separate_neighbors=True,
+        ),
+        batch(),
     ),
-    'AGNN-train': lambda: (agnn().train(), batch()),
-    'AGNN-eval': lambda: (agnn().eval(), batch((0, 0))),
-    'AGNN-unrated': lambda: (agnn(), batch()._replace(edge_label=None)),
+    'AGNN-train': lambda: (Rating(agnn()).train(), batch()),
+    'AGNN-eval': lambda: (Rating(agnn()).eval(), batch(0.0)),
+    'AGNN-unrated': lambda: (Rating(agnn()), batch()._replace(edge_label=None)),
     'AGNN-loss': lambda: (Training(agnn()), batch()),
-    'loss-terms': lambda: (LossTerms(NodeEncoder(6, 5, 4)), batch().user),
-    'predict': lambda: (Predicting(agnn()), batch(), batch((0, 0))),
+    'AGNN-published': lambda: (Training(agnn(), published=True), batch()),
+    'predict': lambda: (Predicting(agnn()), batch(), batch(0.0)),
 }
 # Predictions come back to the CPU, and without a gradient.
 OPTIONS = {'predict': {'to': 'cpu', 'backward': False}}
@@ -444,7 +472,7 @@ PLANTED = {
     'through-numpy': lambda: (ThroughNumPy(), X),
     'output-on-cpu': lambda: (OutputOnCPU(), X),
     'generator-on-cpu': lambda: (GeneratorOnCPU(), X),
-    'forgetful-batch': lambda: (agnn(), ForgetfulBatch(*batch())),
+    'forgetful-batch': lambda: (Rating(agnn()), ForgetfulBatch(*batch())),
 }
 
 

@@ -7,8 +7,9 @@ Scripts, recommenders, training and resumed training have tests of their own, in
 import numpy as np
 import pytest
 import torch
+from torch_geometric.loader import LinkNeighborLoader
 
-from agnn_pyg import AGNN, LinkRatingLoader
+from agnn_pyg import ColdDropout, ProximitySampler
 from benchmarks.episode_peers import PEERS as EPISODE_PEERS
 from benchmarks.peers import PEERS
 from data.splits import split
@@ -19,7 +20,7 @@ from tanp.recommender import TaNPRecommender
 pytest.importorskip('pytorch_lightning')
 
 from agnn_pyg.base.training import fit
-from agnn_pyg.rating_module import RatingModule
+from agnn_pyg.module import RatingModule
 
 # All peers of episodes, whatever labels they are for.
 BY_NAME = EPISODE_PEERS['bernoulli'] | EPISODE_PEERS['gaussian']
@@ -41,21 +42,23 @@ def test_tanp_recommender():
 # PyTorch finds four workers too many for two cores.
 @pytest.mark.filterwarnings('ignore:This DataLoader will create')
 @pytest.mark.slow
-def test_training_with_no_worker_and_with_four(tiny_graph, tiny_pairs, tiny_attributes):
+def test_training_with_no_worker_and_with_four(tiny_graph, tiny_pairs, tiny_model):
+    kinds = [kind for kind in tiny_graph.edge_types if kind[1].endswith('_knn')]
     weights = []
     for workers in (0, 4):
-        torch.manual_seed(0)
-        tokens = [tiny_attributes[side].num_tokens for side in ('user', 'item')]
-        module = RatingModule(AGNN(12, 15, *tokens, channels=4, hidden_channels=4))
-        loader = LinkRatingLoader(
+        sampler = ProximitySampler(tiny_graph, {kind: [3] for kind in kinds})
+        loader = LinkNeighborLoader(
             tiny_graph,
-            *tiny_pairs,
+            [3],
+            edge_label_index=(('user', 'rates', 'item'), tiny_pairs[0]),
+            edge_label=tiny_pairs[1],
+            neighbor_sampler=sampler,
+            transform=ColdDropout(sampler, {'user': 0.3, 'item': 0.3}),
             batch_size=16,
-            num_neighbors=3,
             shuffle=True,
-            cold_rate=(0.3, 0.3),
             num_workers=workers,
         )
+        module = RatingModule(tiny_model())
         fit(module, loader, epochs=2)
         weights.append(module.state_dict())
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())

@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from agnn_pyg.inference import predict
-from agnn_pyg.model import AGNN
-from agnn_pyg.sampling.draw import CandidatePool
-from agnn_pyg.sampling.link_loader import LinkRatingLoader
+from agnn_pyg.sampling.draw import CandidateSets
 from agnn_pyg.sampling.loader import RatingLoader
+from agnn_pyg.scoring import predict
 from tests import fake_device
 from tests.fake_device import CLEAN, OPTIONS, PLANTED, map_tensors, tensors
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device('cpu')
+COLD = {'user': 0.3, 'item': 0.3}
 
 
 def report(*names):
@@ -104,20 +103,17 @@ def test_numbers_do_not_depend_on_the_device(name, device):
 
 
 @pytest.fixture
-def model(tiny_attributes):
-    torch.manual_seed(0)
-    tokens = [tiny_attributes[side].num_tokens for side in ('user', 'item')]
-    model = AGNN(12, 15, *tokens, channels=8, hidden_channels=8, mean=3.5)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.1 * torch.randn(parameter.size())
-    return model.eval()
+def model(tiny_model):
+    return tiny_model(channels=8, hidden_channels=8)
 
 
-@pytest.mark.parametrize('loader_class', [RatingLoader, LinkRatingLoader])
-def test_batches_arrive_whole(loader_class, tiny_graph, tiny_pairs, device):
-    loader = loader_class(
-        tiny_graph, *tiny_pairs, batch_size=16, num_neighbors=3, cold_rate=(0.3, 0.3)
+def test_batches_arrive_whole(tiny_graph, tiny_pairs, device):
+    loader = RatingLoader(
+        tiny_graph,
+        *tiny_pairs,
+        batch_size=16,
+        num_neighbors=3,
+        cold_dropout=COLD,
     )
     for batch in loader:
         moved = batch.to(device)
@@ -125,16 +121,15 @@ def test_batches_arrive_whole(loader_class, tiny_graph, tiny_pairs, device):
         assert all(t.device.type == device.type for t in tensors(moved))
         pairs = zip(tensors(moved), tensors(batch), strict=True)
         assert all(torch.equal(one.cpu(), other) for one, other in pairs)
-        assert moved.user.num_targets == batch.user.num_targets
-        assert moved.item.num_targets == batch.item.num_targets
+        assert moved.num_targets_dict == batch.num_targets_dict
 
 
 def test_predictions_come_back_to_the_cpu(model, tiny_graph, device):
     # Warm, user-cold, item-cold and both-cold.
     mixed = torch.tensor([[0, 10, 1, 11, 10], [0, 1, 13, 14, 0]])
     loader = RatingLoader(tiny_graph, mixed, batch_size=2, num_neighbors=3)
-    expected = predict(model, loader, draws=3)
-    found = predict(model.to(device), loader, draws=3)
+    expected = predict(model, loader, 3)
+    found = predict(model.to(device), loader, 3)
     assert found.device.type == 'cpu'
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -142,14 +137,17 @@ def test_predictions_come_back_to_the_cpu(model, tiny_graph, device):
 def test_a_step_in_bfloat16(model, tiny_graph, tiny_pairs, device):
     step = fake_device.Training(model).to(device)
     (batch,) = RatingLoader(
-        tiny_graph, *tiny_pairs, num_neighbors=3, cold_rate=(0.3, 0.3)
+        tiny_graph,
+        *tiny_pairs,
+        num_neighbors=3,
+        cold_dropout=COLD,
     )
     batch = batch.to(device)
 
     def loss_and_gradients(enabled):
         step.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
-            dtype = step.model(batch).dtype
+            dtype = step.model(*batch[:-1]).dtype
             loss = step(batch)['loss']
         loss.backward()
         return dtype, loss.detach(), [p.grad.clone() for p in step.parameters()]
@@ -172,8 +170,8 @@ def test_draws_do_not_depend_on_the_device(weighted, device):
     weight = torch.rand(6000, generator=generator) if weighted else None
     if weighted:
         weight[::7] = 0
-    here = CandidatePool(edge_index, weight, 300)
-    there = CandidatePool(
+    here = CandidateSets(edge_index, weight, 300)
+    there = CandidateSets(
         edge_index.to(device), weight.to(device) if weighted else None, 300
     )
     node = torch.arange(300)

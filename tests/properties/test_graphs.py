@@ -5,23 +5,21 @@ import scipy.sparse
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 from torch_geometric.loader import NeighborLoader
 
 from agnn_pyg import (
     AGNN,
+    AddAttributeKNN,
     AttributeEncoder,
     GatedConv,
     ProximitySampler,
     RatingLoader,
-    RatingPropagation,
     attribute_graph,
-    attribute_relations,
     predict,
-    rating_graph,
 )
-from agnn_pyg.graph.proximity import pool_size
-from agnn_pyg.sampling.draw import CandidatePool
+from agnn_pyg.graph.proximity import num_candidates
+from agnn_pyg.sampling.draw import CandidateSets
 from tests.properties.strategies import (
     attribute_frames,
     edges,
@@ -31,10 +29,12 @@ from tests.properties.strategies import (
 
 
 @given(sparse_matrices(), seeds, st.floats(0.01, 1), st.booleans())
-def test_pools_lie_inside_the_graph(matrix, seed, pool, rated):
+def test_candidates_lie_inside_the_graph(matrix, seed, fraction, rated):
     attributes = scipy.sparse.csr_matrix(matrix)
     ratings = attributes[:, ::-1] if rated else None
-    graph = attribute_graph(attributes, ratings, pool=pool, seed=seed % 10)
+    graph = attribute_graph(
+        attributes, ratings, candidate_fraction=fraction, seed=seed % 10
+    )
     source, target = graph.edge_index
     assert graph.num_nodes == len(matrix)
     assert graph.edge_index.numel() == 0 or source.max() < len(matrix)
@@ -42,11 +42,11 @@ def test_pools_lie_inside_the_graph(matrix, seed, pool, rated):
     assert torch.equal(target, target.sort().values)
     assert torch.isfinite(graph.edge_weight).all()
     assert (graph.edge_weight > 0).all()
-    size = pool_size(len(matrix) - 1, pool, 500)
+    size = num_candidates(len(matrix) - 1, fraction, 500)
     assert target.bincount(minlength=len(matrix)).le(size).all()
     pairs = set(zip(source.tolist(), target.tolist(), strict=True))
     assert len(pairs) == len(source)
-    # Of whom nothing is known: nobody is closer than the farthest.
+    # Without attributes and ratings all are equally far.
     alone = np.flatnonzero(~matrix.any(axis=1))
     assert not np.isin(target, alone).any()
 
@@ -56,8 +56,8 @@ def test_names_of_nodes_do_not_matter_to_a_graph(matrix, seed):
     order = np.random.default_rng(seed).permutation(len(matrix))
     dense = []
     for rows in (matrix, matrix[order]):
-        # Whole pools, as ties at the edge of one are broken at random.
-        graph = attribute_graph(scipy.sparse.csr_matrix(rows), pool=1.0)
+        # Whole candidate sets, as ties at the edge are broken at random.
+        graph = attribute_graph(scipy.sparse.csr_matrix(rows), candidate_fraction=1.0)
         weights = torch.zeros(len(rows), len(rows))
         weights[tuple(graph.edge_index)] = graph.edge_weight
         dense.append(weights)
@@ -67,19 +67,19 @@ def test_names_of_nodes_do_not_matter_to_a_graph(matrix, seed):
 @given(edges(), st.integers(0, 5), seeds, st.integers(0, 3))
 def test_draws_are_distinct_edges_of_the_node(graph, size, seed, epoch):
     num_nodes, index, weight = graph
-    pool = CandidatePool(index, weight, num_nodes)
+    sets = CandidateSets(index, weight, num_nodes)
     node = torch.arange(num_nodes)
-    slot = pool.draw(node, size, seed, epoch)
+    slot = sets.draw(node, size, seed, epoch)
     for row, found in enumerate(slot):
         found = found[found >= 0]
-        edge = pool.perm[found]
+        edge = sets.perm[found]
         assert len(set(edge.tolist())) == len(edge)
         assert index[1, edge].eq(row).all()
         assert weight[edge].gt(0).all()
         possible = int(((index[1] == row) & (weight > 0)).sum())
         assert len(edge) == min(size, possible)
     order = torch.randperm(num_nodes, generator=torch.Generator().manual_seed(seed))
-    assert torch.equal(pool.draw(node[order], size, seed, epoch), slot[order])
+    assert torch.equal(sets.draw(node[order], size, seed, epoch), slot[order])
 
 
 @given(edges(min_nodes=2), st.lists(st.integers(0, 3), min_size=1, max_size=2), seeds)
@@ -132,32 +132,23 @@ sides = st.tuples(small, small)
 def test_predictions_are_finite_and_follow_their_pairs(frames, seed):
     encoded = [AttributeEncoder(kinds).fit_transform(frame) for frame, kinds in frames]
     index, rating = rated(frames, seed)
-    graph = rating_graph(*encoded, index, rating, pool=0.5)
+    data, rates = HeteroData(), ('user', 'rates', 'item')
+    for side, bags in zip(('user', 'item'), encoded, strict=True):
+        data[side].x, data[side].x_weight = bags.index, bags.weight
+    data[rates].edge_index, data[rates].rating = index, rating
+    graph = AddAttributeKNN(rates, candidate_fraction=0.5)(data)
     torch.manual_seed(seed)
     model = AGNN(
-        *(bags.num_nodes for bags in encoded),
-        *(bags.num_tokens for bags in encoded),
+        {side: data[side].num_nodes for side in data.node_types},
+        dict(zip(data.node_types, (bags.num_tokens for bags in encoded), strict=True)),
+        [kind for kind in graph.edge_types if kind[1] == 'rating_knn'],
         channels=4,
         hidden_channels=4,
     ).eval()
     every = torch.cartesian_prod(*(torch.arange(b.num_nodes) for b in encoded)).t()
-    predicted = predict(model, RatingLoader(graph, every, num_neighbors=2), draws=2)
+    predicted = predict(model, RatingLoader(graph, every, num_neighbors=2), 2)
     assert predicted.size() == every[:1].squeeze(0).size()
     assert torch.isfinite(predicted).all()
     order = torch.randperm(every.size(1))
     loader = RatingLoader(graph, every[:, order], batch_size=5, num_neighbors=2)
-    assert torch.allclose(predict(model, loader, draws=2), predicted[order], atol=1e-4)
-
-
-@given(sides, seeds)
-def test_messages_are_finite(frames, seed):
-    relations = []
-    for frame, kinds in frames:
-        encoder = AttributeEncoder(kinds)
-        relations.append(attribute_relations(encoder, encoder.fit_transform(frame)))
-    index, rating = rated(frames, seed)
-    messages = RatingPropagation(*relations)
-    messages.fit(index, rating)
-    users, items = (torch.arange(len(frame)) for frame, _ in frames)
-    pairs = torch.cartesian_prod(users, items).t()
-    assert torch.isfinite(messages(*pairs)).all()
+    assert torch.allclose(predict(model, loader, 2), predicted[order], atol=1e-4)
