@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.base.encoder import TokenBags
-from agnn_pyg.base.store import load_module, read_store, write_store
+from agnn_pyg.base.store import read_store, write_store
 from tanp.model import TaNP
 from tanp.statistics import InteractionStatistics
 
@@ -51,7 +51,9 @@ def build_model(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> TaNP:
         config[f'{side}_attributes'] = _table(state, side)
     if config['statistics'] is not None:
         config['statistics'] = InteractionStatistics(**config['statistics'])
-    return load_module(lambda: TaNP(**config), state)
+    model = TaNP(**config)
+    model.load_state_dict(state)
+    return model
 
 
 def _table(state: Mapping[str, Tensor], side: str) -> TokenBags | None:

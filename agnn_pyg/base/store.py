@@ -13,15 +13,11 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.nn import Module
+from typing import Any, BinaryIO
 
 PathLike = str | os.PathLike
 
@@ -108,13 +104,14 @@ def write_store(
             digest = _checksum(file)
         name = f'tensors-{digest[:16]}.pt'
         aside.replace(path / name)
-    stale = name
     try:
         _write_json(path, content | {'tensors': {'file': name, 'sha256': digest}})
-        stale = replaced
-    finally:
-        if stale is not None and name != replaced:
-            (path / stale).unlink(missing_ok=True)
+    except BaseException:
+        if name != replaced:
+            (path / name).unlink(missing_ok=True)
+        raise
+    if replaced is not None and name != replaced:
+        (path / replaced).unlink(missing_ok=True)
     _remove_abandoned(f for f in path.iterdir() if _is_ours(f) and f.name != name)
 
 
@@ -145,28 +142,6 @@ def annotate(path: PathLike, **notes: Any) -> None:
     """Adds plain data to a store, such as how a command read its tables."""
     content = _checked_json(Path(path))
     _write_json(Path(path), content | {'notes': content['notes'] | notes})
-
-
-def load_module(make: Callable[[], Module], state: Mapping[str, Tensor]) -> Module:
-    """Builds a module and loads its state.
-
-    Sizes are compared on a module without memory first: a damaged file of a few bytes
-    must not allocate gigabytes.
-
-    Raises:
-        ValueError: If the state belongs to another module.
-    """
-    import torch
-
-    with torch.device('meta'):
-        expected = {name: value.size() for name, value in make().state_dict().items()}
-    found = {name: value.size() for name, value in state.items()}
-    differ = [n for n in expected.keys() | found if expected.get(n) != found.get(n)]
-    if differ:
-        raise ValueError(f'tensors of other sizes, such as {min(differ)!r}')
-    module = make()
-    module.load_state_dict(state)
-    return module
 
 
 @contextmanager

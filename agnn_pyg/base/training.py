@@ -10,7 +10,7 @@ import os
 import signal
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -121,7 +121,9 @@ def fit(
     if mode is None:
         name = monitor.removeprefix('val_').removeprefix('train_').partition('@')[0]
         mode = 'min' if name in LOWER else 'max'
-    with _quiet(), _run_folder(folder) as path:
+    run_folder = TemporaryDirectory() if folder is None else nullcontext(folder)
+    with _quiet(), run_folder as path:
+        path = Path(path)
         saved = path / 'checkpoints'
         history = History(None if folder is None else path / 'logs' / 'metrics.csv')
         callbacks = [EpochSeed(), FiniteWeights(monitor), history]
@@ -216,15 +218,6 @@ class EpochBatches:
         stop = len(self) * world_size
         order = chain(first, batches)
         yield from islice(order, self.trainer.global_rank, stop, world_size)
-
-
-@contextmanager
-def _run_folder(folder: str | os.PathLike | None) -> Iterator[Path]:
-    if folder is not None:
-        yield Path(folder)
-        return
-    with TemporaryDirectory() as scratch:
-        yield Path(scratch)
 
 
 @contextmanager
