@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,35 +13,29 @@ from pydantic import Field
 from torch import Tensor
 
 from agnn_pyg.agnn_config import AGNNConfig
-from agnn_pyg.agnn_scorer import AGNNScorer
 from agnn_pyg.base.checks import where
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import (
-    C,
     Config,
     Estimator,
     Fraction,
     PositiveInt,
     check_argument,
 )
-from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import (
-    FitTables,
-    RatedPairs,
     RatingScale,
     as_table,
     read_pairs,
     read_tables,
 )
-from agnn_pyg.base.node_table import read_new_nodes
 from agnn_pyg.base.recommender_config import ColumnsConfig, EncoderConfig
 from agnn_pyg.base.store import read_store, write_store
 from agnn_pyg.base.vocabulary import Vocabulary, read_ids
-from agnn_pyg.explain import Explanation, attribute_values, explain_pair
-from agnn_pyg.kernel.scorer import KernelConfig, KernelScorer
+from agnn_pyg.explain import Explanation, explain_pair
+from agnn_pyg.fitted import Fitted
+from agnn_pyg.kernel.scorer import KernelConfig
 from agnn_pyg.ranking import Filter, Groups, Seen, filtered, top_items
-from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
-from agnn_pyg.scorers import Blend
+from agnn_pyg.rating_data import SIDES
 
 KIND, VERSION = 'AGNNRecommender', 5
 
@@ -65,51 +58,6 @@ class AGNNRecommenderConfig(
     """Settings of the recommender."""
 
     reserved = ('score', 'rank', 'contribution', 'proximity', 'drawn', 'gate')
-
-
-class _Fitted(NamedTuple):
-    """What a fit leaves.
-
-    Attributes:
-        ids: The ids by side.
-        encoders: By side the encoders of embedded and of compared attributes.
-        attributes: The compared attributes by side, which explanations name.
-        scale: The scale of the ratings.
-        rated: Rows of the rated pairs, :obj:`[2, R]`.
-        scorer: The fitted blend.
-    """
-
-    ids: dict[str, Vocabulary]
-    encoders: dict[str, tuple[AttributeEncoder, AttributeEncoder]]
-    attributes: dict[str, TokenBags]
-    scale: RatingScale
-    rated: Tensor
-    scorer: Blend
-
-
-@dataclass(frozen=True)
-class _Serving:
-    """A fit together with users and items that came after it.
-
-    Attributes:
-        ids: The ids by side, those of the fit first.
-        node: By side the scorer's node of each id. New ones of equal attributes are
-            the same node: their scores are equal.
-        attributes: The compared attributes of these nodes by side.
-        scorer: The blend, with the new nodes.
-    """
-
-    ids: dict[str, Vocabulary]
-    node: dict[str, np.ndarray]
-    attributes: dict[str, list[TokenBags]]
-    scorer: Blend
-
-    def pairs(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The nodes of pairs of users and items, given by their rows."""
-        return tuple(
-            torch.from_numpy(self.node[side][row])
-            for side, row in zip(SIDES, rows, strict=True)
-        )
 
 
 class AGNNRecommender(Estimator):
@@ -180,7 +128,7 @@ class AGNNRecommender(Estimator):
         scale = RatingScale.fit(tables.ratings.rating)
         run = {'progress': config.progress, 'accelerator': config.accelerator}
         run |= {'stop_after': stop_after, 'folder': folder, 'resume': resume}
-        fitted = self._fit(config, tables, scale, run)
+        fitted = Fitted.fit(config, tables, scale, **run)
         network = fitted.scorer.network
         self.history_, self.best_epoch_ = [], None
         if network is not None:
@@ -213,7 +161,7 @@ class AGNNRecommender(Estimator):
                 table is unfit.
         """
         config, fitted = self._check_fitted()
-        serving = self._serving(config, users, items)
+        serving = fitted.serve(config, users, items)
         rows = read_pairs(pairs, 'pairs', config, serving.ids)
         rating = np.empty(0)
         if rows.size:
@@ -257,7 +205,7 @@ class AGNNRecommender(Estimator):
         k = check_argument('k', k, PositiveInt)
         given = {'user': users, 'item': items}
         frames = {side: self._frame(config, side, given[side]) for side in SIDES}
-        serving = self._serving(config, frames['user'], frames['item'])
+        serving = fitted.serve(config, *frames.values())
         rows = {}
         for side, frame in frames.items():
             rows[side] = np.arange(len(serving.ids[side]))
@@ -301,24 +249,17 @@ class AGNNRecommender(Estimator):
             ValueError: As in :meth:`predict`.
         """
         config, fitted = self._check_fitted()
-        serving = self._serving(config, users, items)
+        serving = fitted.serve(config, users, items)
         pair = pd.DataFrame({config.user: [user], config.item: [item]})
         rows = read_pairs(pair, 'the pair to explain', config, serving.ids)
         nodes = tuple(int(node) for node in serving.pairs(rows))
-        values = {}
-        for side, node in zip(SIDES, nodes, strict=True):
-            for bags in serving.attributes[side]:
-                if 0 <= node < bags.num_nodes:
-                    row = bags.take(slice(node, node + 1))
-                    values[side] = attribute_values(fitted.encoders[side][1], row)
-                node -= bags.num_nodes
         return explain_pair(
             serving.scorer,
             nodes,
             (user, item),
             scale=fitted.scale,
             ids=fitted.ids,
-            values=values,
+            values={s: serving.values(s, n) for s, n in zip(SIDES, nodes, strict=True)},
             columns=(config.user, config.item),
             rated=fitted.rated,
         )
@@ -335,22 +276,11 @@ class AGNNRecommender(Estimator):
         config, fitted = self._check_fitted()
         content = {
             'settings': config.model_dump(mode='json'),
-            'ids': {side: ids.to_dict() for side, ids in fitted.ids.items()},
-            'encoders': {
-                side: [encoder.to_dict() for encoder in both]
-                for side, both in fitted.encoders.items()
-            },
-            'scale': asdict(fitted.scale),
-            'scorers': fitted.scorer.to_dict(),
             'history': self.history_,
             'best_epoch': self.best_epoch_,
         }
-        tensors = {
-            'rated': fitted.rated,
-            'attributes': {s: dict(vars(b)) for s, b in fitted.attributes.items()},
-            'scorers': fitted.scorer.state_dict(),
-        }
-        write_store(path, KIND, VERSION, content, tensors)
+        plain, tensors = fitted.to_store()
+        write_store(path, KIND, VERSION, content | plain, tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> AGNNRecommender:
@@ -361,78 +291,14 @@ class AGNNRecommender(Estimator):
         """
         content, tensors = read_store(path, KIND, VERSION)
         try:
-            return cls._from_store(content, tensors)
+            config = cls.Config.from_dict(content['settings'])
+            made = cls(**dict(config))
+            made._fitted_ = Fitted.from_store(config, content, tensors)
+            made.history_, made.best_epoch_ = content['history'], content['best_epoch']
         except Exception as error:
             raise ValueError(f"'{path}' is damaged ({error!r})") from error
-
-    @classmethod
-    def _from_store(
-        cls, content: Mapping[str, Any], tensors: Mapping[str, Any]
-    ) -> AGNNRecommender:
-        config = cls.Config.from_dict(content['settings'])
-        scorers = {}
-        for name, kind, part in (
-            ('network', AGNNScorer, AGNNConfig),
-            ('kernel', KernelScorer, KernelConfig),
-        ):
-            if name in content['scorers']:
-                state = {
-                    key.removeprefix(f'{name}.'): tensor
-                    for key, tensor in tensors['scorers'].items()
-                    if key.startswith(f'{name}.')
-                }
-                plain = content['scorers'][name]
-                scorers[name] = kind.from_state(_part(config, part), plain, state)
-        made = cls(**dict(config))
-        made.history_, made.best_epoch_ = content['history'], content['best_epoch']
-        made._fitted_ = _Fitted(
-            {side: Vocabulary.from_dict(ids) for side, ids in content['ids'].items()},
-            {
-                side: tuple(map(AttributeEncoder.from_dict, both))
-                for side, both in content['encoders'].items()
-            },
-            {s: TokenBags(**bags) for s, bags in tensors['attributes'].items()},
-            RatingScale(**content['scale']),
-            tensors['rated'],
-            Blend(**scorers, kernel_weight=config.kernel_weight),
-        )
         made.scorer_ = made._fitted_.scorer
         return made
-
-    @staticmethod
-    def _fit(
-        config: AGNNRecommenderConfig,
-        tables: FitTables,
-        scale: RatingScale,
-        run: dict[str, Any],
-    ) -> _Fitted:
-        """Encodes attributes and fits the scorers."""
-        nodes, encoders = {}, {}
-        for side, rows in zip(SIDES, tables.ratings.index, strict=True):
-            table = tables.nodes[side]
-            if len(table.ids) == 1:
-                raise ValueError(
-                    f"'{side}s' has a single row, which leaves no neighbours to draw; "
-                    f'add another, rated or not'
-                )
-            embed, embedded = table.encode(config.min_count, config.num_knots, rows)
-            compare, compared = table.encode(1, config.num_knots)
-            nodes[side] = NodeFeatures(embedded, compared)
-            encoders[side] = embed, compare
-        columns = {s: both[1].column_encoders for s, both in encoders.items()}
-        data = RatingData(nodes, columns, *_tensors(tables.ratings, scale))
-        validation = None
-        if tables.validation is not None:
-            validation = _tensors(tables.validation, scale)
-        scorer = _blend(config).fit(data, validation, **run)
-        return _Fitted(
-            {side: tables.nodes[side].ids for side in SIDES},
-            encoders,
-            {side: features.compared for side, features in nodes.items()},
-            scale,
-            data.edge_index,
-            scorer,
-        )
 
     @property
     def vocabularies_(self) -> dict[str, Vocabulary]:
@@ -445,7 +311,7 @@ class AGNNRecommender(Estimator):
         encoders = self._check_fitted()[1].encoders.values()
         return [column for _, encoder in encoders for column in encoder.column_encoders]
 
-    def _check_fitted(self) -> tuple[AGNNRecommenderConfig, _Fitted]:
+    def _check_fitted(self) -> tuple[AGNNRecommenderConfig, Fitted]:
         if not hasattr(self, '_fitted_'):
             raise ValueError("Call 'fit' first, or 'load' a recommender")
         return self.config, self._fitted_
@@ -468,56 +334,6 @@ class AGNNRecommender(Estimator):
             )
         return frame
 
-    def _serving(
-        self,
-        config: AGNNRecommenderConfig,
-        users: pd.DataFrame | None,
-        items: pd.DataFrame | None,
-    ) -> _Serving:
-        """The fit together with the rows of two tables that it does not know."""
-        fitted = self._fitted_
-        ids, node, new = dict(fitted.ids), {}, {}
-        attributes = {side: [bags] for side, bags in fitted.attributes.items()}
-        for side, frame in zip(SIDES, (users, items), strict=True):
-            known = fitted.ids[side]
-            node[side] = np.arange(len(known))
-            found = read_new_nodes(frame, side, config, known, fitted.encoders[side])
-            if found is not None:
-                values, bags = found
-                features = NodeFeatures(*bags)
-                first, group = _duplicates(features)
-                new[side] = features.take(torch.from_numpy(first))
-                attributes[side].append(new[side].compared)
-                ids[side] = known.append(values)
-                node[side] = np.concatenate([node[side], len(known) + group])
-        # The weight may have been changed since the fit.
-        scorer = Blend(**fitted.scorer.scorers, kernel_weight=config.kernel_weight)
-        if new:
-            scorer = scorer.with_new_nodes(new)
-        return _Serving(ids, node, attributes, scorer)
-
-
-def _part(config: Config, group: type[C]) -> C:
-    """The settings of one scorer."""
-    return group(**{name: getattr(config, name) for name in group.model_fields})
-
-
-def _blend(config: AGNNRecommenderConfig) -> Blend:
-    """The scorers that have a weight, not fitted."""
-    kernel_config = _part(config, KernelConfig)
-    everywhere = len(kernel_config.scenarios) == 4
-    network = kernel = None
-    if config.kernel_weight < 1 or not everywhere:
-        network = AGNNScorer(_part(config, AGNNConfig))
-    if config.kernel_weight > 0:
-        kernel = KernelScorer(kernel_config)
-    return Blend(network, kernel, config.kernel_weight)
-
-
-def _tensors(pairs: RatedPairs, scale: RatingScale) -> tuple[Tensor, Tensor]:
-    rating = scale.to_unit_scale(pairs.rating)
-    return torch.from_numpy(pairs.index), torch.from_numpy(rating).float()
-
 
 def _on_scale(metrics: Mapping[str, float], unit: float) -> dict[str, float]:
     """Metrics of an epoch, with errors on the scale of the ratings."""
@@ -525,18 +341,8 @@ def _on_scale(metrics: Mapping[str, float], unit: float) -> dict[str, float]:
     return {name: value * unit ** power.get(name, 0) for name, value in metrics.items()}
 
 
-def _duplicates(features: NodeFeatures) -> tuple[np.ndarray, np.ndarray]:
-    """The first of the nodes with equal features, and the group of each node."""
-    rows = torch.cat([p for b in features for p in (b.index, b.weight.double())], 1)
-    rows = np.ascontiguousarray(rows.numpy())
-    # Compared as bytes, which is many times as fast as number by number.
-    rows = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
-    _, first, group = np.unique(rows, return_index=True, return_inverse=True)
-    return first, group
-
-
 def _rank(
-    serving: _Serving,
+    serving: Fitted,
     rows: Mapping[str, np.ndarray],
     k: int,
     rated: Tensor | None,

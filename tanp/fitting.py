@@ -12,8 +12,7 @@ import torch
 
 from agnn_pyg.base.checks import where
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
-from agnn_pyg.base.frames import RatedPairs, RatingScale, read_tables
-from agnn_pyg.base.node_table import NodeTable
+from agnn_pyg.base.frames import NodeTable, RatedPairs, RatingScale, read_tables
 from agnn_pyg.base.vocabulary import Vocabulary
 from tanp.config import TaNPRecommenderConfig
 from tanp.episodes import Episodes

@@ -13,8 +13,12 @@ import torch
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import Estimator
 from agnn_pyg.base.encoder import AttributeEncoder
-from agnn_pyg.base.frames import Ratings, RatingScale, read_ratings
-from agnn_pyg.base.node_table import read_new_nodes
+from agnn_pyg.base.frames import (
+    Ratings,
+    RatingScale,
+    read_new_nodes,
+    read_ratings,
+)
 from agnn_pyg.base.store import read_store, write_store
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
 from tanp.adapted import AdaptedUsers, Scorers

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from agnn_pyg.base import encoder, frames, node_table
+from agnn_pyg.base import encoder, frames
 from agnn_pyg.recommender import AGNNRecommender
 from data.synthetic import planted_tables
 from tanp.recommender import TaNPRecommender
@@ -26,9 +26,8 @@ def test_a_fit_reads_each_column_once(recommender, monkeypatch):
 
         monkeypatch.setattr(module, name, counted)
 
-    for module in (frames, node_table):
-        count(module, 'read_ids')
-    for module in (encoder, node_table):
+    count(frames, 'read_ids')
+    for module in (encoder, frames):
         count(module, 'parse_column')
     ratings, validation = tables.ratings.iloc[::2], tables.ratings.iloc[1::2]
     few = {} if recommender is TaNPRecommender else {'kernel_steps': 0, 'cv_folds': 2}

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the layers import this file, and need no pandas
     import pandas as pd
 
 
-def check_columns(frame: pd.DataFrame, name: str, columns: Sequence) -> None:
-    """Raises ``ValueError`` unless a frame has the columns, each once.
+@dataclass(frozen=True)
+class TableColumn:
+    """A column of a table that error texts call :obj:`name`."""
 
-    Args:
-        frame (pandas.DataFrame): The table.
-        name (str): What error texts call it.
-        columns (sequence): Names of columns that it must have.
-    """
+    frame: pd.DataFrame
+    column: str
+    name: str
+
+    def refuse(
+        self,
+        bad: np.ndarray,
+        problem: str,
+        remedy: str,
+        error: type[ValueError] = ValueError,
+    ) -> None:
+        """Raises ``ValueError`` if any rows are bad, naming the first of them."""
+        if bad.any() if bad.dtype == bool else len(bad):
+            place = where(self.frame, bad, self.column)
+            raise error(
+                f"'{self.name}' {problem} column '{self.column}' in {place}; {remedy}"
+            )
+
+
+def check_columns(frame: pd.DataFrame, name: str, columns: Iterable) -> None:
+    """Raises ``ValueError`` unless a frame has each of the columns once."""
     import pandas as pd
 
     if not isinstance(frame, pd.DataFrame):
@@ -43,46 +60,11 @@ def check_columns(frame: pd.DataFrame, name: str, columns: Sequence) -> None:
 
 
 def where(frame: pd.DataFrame, bad: np.ndarray, *columns: str) -> str:
-    """The first bad row, what it holds, and how many there are.
-
-    Args:
-        frame (pandas.DataFrame): The table.
-        bad (numpy.ndarray): A mask of rows, or their numbers; one at least.
-        columns (str): The columns to quote.
-    """
+    """The first bad row (of a mask or of row numbers), its cells, and their count."""
     rows = np.flatnonzero(bad) if bad.dtype == bool else bad
     held = ', '.join(repr(plain(frame[column].iloc[rows[0]])) for column in columns)
     more = f', the first of {len(rows):,}' if len(rows) > 1 else ''
     return f'row {plain(frame.index[rows[0]])} ({held}{more})'
-
-
-@dataclass(frozen=True)
-class TableColumn:
-    """A column of a table, to quote in error texts.
-
-    Attributes:
-        frame: The table.
-        column: The column.
-        name: What error texts call the table.
-    """
-
-    frame: pd.DataFrame
-    column: str
-    name: str
-
-    def refuse(
-        self,
-        bad: np.ndarray,
-        problem: str,
-        remedy: str,
-        error: type[ValueError] = ValueError,
-    ) -> None:
-        """Raises ``ValueError`` if any rows are bad, naming the first of them."""
-        if bad.any() if bad.dtype == bool else len(bad):
-            place = where(self.frame, bad, self.column)
-            raise error(
-                f"'{self.name}' {problem} column '{self.column}' in {place}; {remedy}"
-            )
 
 
 def nearest(name: object, known: Iterable[object]) -> str:

@@ -1,19 +1,18 @@
 """One attribute column: its cells, its vocabulary or knots, and their tokens.
 
-Part of :mod:`agnn_pyg.base.encoder`, which says what the tokens mean. A further type of
-column is a subclass of :class:`ColumnEncoder` in :data:`STYPES`, and a case of
-:func:`parse_column`.
+A further type of column is a subclass of :class:`ColumnEncoder` in :data:`STYPES`, and
+a case of :func:`parse_column`.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agnn_pyg.base.checks import TableColumn, plain
+from agnn_pyg.base.checks import TableColumn, check_columns, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,44 +20,37 @@ if TYPE_CHECKING:
 # The attribute that all nodes of a side without attributes have in common.
 CONSTANT = '(constant)'
 NUMBERS = (int, float, np.integer, np.floating)
+VALUES = (*NUMBERS, str, np.bool_)  # which JSON keeps as they are
+LISTS = (list, tuple, set, frozenset, np.ndarray)
 
 
 class CellTypeError(ValueError):
     """A cell holds something else than numbers, texts, or lists of them."""
 
 
-# Row numbers, token ids and weights, each [number of tokens].
+# Rows, token ids and weights.
 Tokens = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class ParsedColumn:
-    """The cells of an attribute column, of N rows, that hold something.
-
-    Attributes:
-        column: The name of the column.
-        stype: Its type, see :class:`~agnn_pyg.AttributeEncoder`.
-        num_rows: The number of rows, N.
-        row: The row of each value, ascending, :obj:`[V]`.
-        value: Values, :obj:`[V]`: objects, or finite numbers if the type is
-            :obj:`"numeric"`.
-    """
+    """The V values in an attribute column; a list in a cell has several."""
 
     column: str
-    stype: str
+    stype: str  # see AttributeEncoder
     num_rows: int
-    row: np.ndarray
-    value: np.ndarray
+    row: np.ndarray  # of each value, ascending
+    value: np.ndarray  # objects, or finite numbers of a numeric column
 
     @property
     def is_missing(self) -> np.ndarray:
-        """The rows without a value, :obj:`[N]`."""
+        """A mask of the rows without a value."""
         missing = np.ones(self.num_rows, bool)
         missing[self.row] = False
         return missing
 
     def take(self, mask: np.ndarray) -> ParsedColumn:
-        """The cells of some rows, by a mask :obj:`[N]`."""
+        """The cells of the rows in a mask."""
         kept = mask[self.row]
         row = np.cumsum(mask)[self.row[kept]] - 1
         return ParsedColumn(
@@ -68,10 +60,10 @@ class ParsedColumn:
 
 @dataclass
 class ColumnEncoder:
-    """One fitted column; its tokens are ``offset, ..., offset + num_tokens - 1``.
+    """A fitted column, whose first token is :obj:`offset`.
 
-    The tokens of the values (or knots) come first, then the one for rare values and
-    the one for missing cells, where the fitted rows had any.
+    A token per value or knot comes first, then the one for rare values and the one for
+    missing cells, if the fitted rows had any.
     """
 
     column: str
@@ -96,9 +88,6 @@ class ColumnEncoder:
     def num_tokens(self) -> int:
         return len(self.values) + self.has_rare + self.has_missing
 
-    def is_value(self) -> np.ndarray:
-        return np.arange(self.num_tokens) < len(self.values)
-
     def encode(self, cells: ParsedColumn) -> Tokens:
         """The tokens of all cells that are not missing, then those of the missing."""
         row, token, weight = self.tokens(cells)
@@ -108,10 +97,6 @@ class ColumnEncoder:
             row, token = np.concatenate([row, missing]), np.concatenate([token, last])
             weight = np.concatenate([weight, np.ones(len(missing))])
         return row, token + self.offset, weight
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fitted column as plain data, ready for JSON."""
-        return asdict(self)
 
 
 class CategoricalEncoder(ColumnEncoder):
@@ -185,15 +170,7 @@ STYPES: dict[str, type[ColumnEncoder]] = {
 def parse_column(
     frame: pd.DataFrame, column: str, stype: str | None = None, name: str = 'frame'
 ) -> ParsedColumn:
-    """Reads the cells of an attribute column.
-
-    Numbers that are kept as objects are floats, unless the column is categorical.
-
-    Args:
-        frame (pandas.DataFrame): The table.
-        column (str): The column.
-        stype (str, optional): Its type. (default: inferred from the cells)
-        name (str, optional): What error texts call the table.
+    """Reads an attribute column of the table :obj:`name`, and infers its type if None.
 
     Raises:
         CellTypeError: Naming the first row that holds something else than numbers,
@@ -204,6 +181,7 @@ def parse_column(
     import pandas as pd
     from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
+    check_columns(frame, name, [column])
     cells, table = frame[column], TableColumn(frame, column, name)
     if is_numeric_dtype(cells) and not is_complex_dtype(cells):
         if stype is None:
@@ -214,13 +192,13 @@ def parse_column(
     else:
         row, value = _explode(cells)
         table.refuse(
-            row[[not _is_value(v) for v in value]],
+            row[[not isinstance(v, VALUES) for v in value]],
             'holds something else than numbers, texts or lists of them in',
             'make a number or a text of it, such as the year of a date, or leave the '
             'column out',
             CellTypeError,
         )
-        is_list = np.fromiter(map(_is_list, cells), bool, len(cells))
+        is_list = np.array([isinstance(cell, LISTS) for cell in cells], bool)
         if stype is None:
             stype = _infer(cells, value, is_list[row])
         if stype != 'numeric':
@@ -258,15 +236,12 @@ def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers and values of all cells that hold something; decimals as floats."""
     import pandas as pd
 
-    series = pd.Series(cells.to_numpy(), index=np.arange(len(cells)))
-    values = series.astype(object).explode()
+    values = pd.Series(cells.to_numpy()).astype(object).explode()
     values = values[values.notna()]
     # Compared one by one: what is nested would be compared part by part.
-    filled = [not isinstance(v, str) or v != '' for v in values]
-    values = values[np.array(filled, bool)]
+    values = values[np.array([not isinstance(v, str) or v != '' for v in values], bool)]
     value = (float(v) if isinstance(v, Decimal) else v for v in values)
-    row = values.index.to_numpy(np.int64)
-    return row, np.fromiter(value, object, len(row))
+    return values.index.to_numpy(np.int64), np.fromiter(value, object, len(values))
 
 
 def _infer(cells: pd.Series, value: np.ndarray, in_list: np.ndarray) -> str:
@@ -283,12 +258,3 @@ def _infer(cells: pd.Series, value: np.ndarray, in_list: np.ndarray) -> str:
 def _bounded(value: Any) -> Any:
     # Python's integers may be larger than any float.
     return np.inf if isinstance(value, int) and abs(value) >= 2**1023 else value
-
-
-def _is_value(value: Any) -> bool:
-    # JSON keeps these as they are.
-    return isinstance(value, str | int | float | np.bool_ | np.integer | np.floating)
-
-
-def _is_list(cell: Any) -> bool:
-    return isinstance(cell, list | tuple | set | frozenset | np.ndarray)

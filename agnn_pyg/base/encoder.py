@@ -9,14 +9,14 @@ pooling sums over bags, and proximities compare them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.columns import (
     CONSTANT,
     STYPES,
@@ -25,6 +25,7 @@ from agnn_pyg.base.columns import (
     constant_column,
     parse_column,
 )
+from agnn_pyg.base.config import PositiveInt, check_argument
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,10 +38,9 @@ class TokenBags:
 
     Attributes:
         index: Token ids, :obj:`[N, F]` of dtype ``int64``, padded with 0.
-        weight: Weights of the tokens, :obj:`[N, F]` of dtype ``float32``, 0 at
-            padding.
-        is_value: :obj:`[num_tokens]`, true for tokens that stand for a value of
-            a column; false for padding and the tokens for rare and missing.
+        weight: Their weights, :obj:`[N, F]` of dtype ``float32``, 0 at padding.
+        is_value: :obj:`[num_tokens]`, true for tokens of values, and false for padding
+            and the tokens for rare and missing.
     """
 
     index: Tensor
@@ -56,7 +56,7 @@ class TokenBags:
         return self.is_value.numel()
 
     def take(self, rows: Tensor | slice) -> TokenBags:
-        """The attributes of some of the nodes."""
+        """The bags of some of the nodes."""
         return TokenBags(self.index[rows], self.weight[rows], self.is_value)
 
     def multi_hot(self) -> scipy.sparse.csr_matrix:
@@ -70,12 +70,10 @@ class TokenBags:
         row, slot = (self.is_value[self.index] & (self.weight != 0)).nonzero(
             as_tuple=True
         )
-        entries = (
-            self.weight[row, slot].double().numpy(),
-            (row.numpy(), self.index[row, slot].numpy()),
-        )
+        place = row.numpy(), self.index[row, slot].numpy()
+        weight = self.weight[row, slot].double().numpy()
         shape = (self.num_nodes, self.num_tokens)
-        return scipy.sparse.csr_matrix(entries, shape=shape)
+        return scipy.sparse.csr_matrix((weight, place), shape=shape)
 
 
 class AttributeEncoder:
@@ -131,15 +129,9 @@ class AttributeEncoder:
                     f"The type of column '{column}' must be one of {[*STYPES]} (got "
                     f'{stype!r})'
                 )
-        for name, value, low in (
-            ('min_count', min_count, 1),
-            ('num_knots', num_knots, 2),
-        ):
-            if value < low:
-                raise ValueError(f"'{name}' must be at least {low} (got {value})")
         self.columns = dict(columns)
-        self.min_count = min_count
-        self.num_knots = num_knots
+        self.min_count = check_argument('min_count', min_count, PositiveInt)
+        self.num_knots = check_argument('num_knots', num_knots, Annotated[int, Ge(2)])
         self.column_encoders: list[ColumnEncoder] = []
 
     @property
@@ -148,11 +140,9 @@ class AttributeEncoder:
         return 1 + sum(column.num_tokens for column in self.column_encoders)
 
     def parse(self, frame: pd.DataFrame, name: str = 'frame') -> list[ParsedColumn]:
-        """Reads the columns of a frame, once for several encoders or methods.
+        """Reads the columns of a frame, which error texts call :obj:`name`.
 
-        Args:
-            frame (pandas.DataFrame): The table.
-            name (str, optional): What error texts call it.
+        Methods take the result in place of the frame, so that it is read once.
 
         Raises:
             ValueError: If a column is lacking, or a cell does not suit its type.
@@ -160,7 +150,6 @@ class AttributeEncoder:
         if isinstance(frame, list):  # parsed already
             return frame
         stypes = self.columns | {c.column: c.stype for c in self.column_encoders}
-        check_columns(frame, name, [c for c in stypes if c != CONSTANT])
         return [
             constant_column(len(frame))
             if column == CONSTANT
@@ -176,12 +165,10 @@ class AttributeEncoder:
                 'Cannot fit a vocabulary on an empty table; pass the rows of '
                 'the nodes that are trained on'
             )
-        self.column_encoders, offset = [], 1
+        self.column_encoders = []
         for cells in columns:
-            fit = STYPES[cells.stype].fit
-            column = fit(cells, offset, self.min_count, self.num_knots)
-            self.column_encoders.append(column)
-            offset += column.num_tokens
+            options = self.num_tokens, self.min_count, self.num_knots
+            self.column_encoders.append(STYPES[cells.stype].fit(cells, *options))
         return self
 
     def transform(self, frame: pd.DataFrame | list[ParsedColumn]) -> TokenBags:
@@ -192,8 +179,18 @@ class AttributeEncoder:
         columns = self.parse(frame)
         parts = [c.encode(cells) for c, cells in zip(fitted, columns, strict=True)]
         row, token, weight = (np.concatenate(p) for p in zip(*parts, strict=True))
-        is_value = np.concatenate([[False], *(c.is_value() for c in fitted)])
-        return _pack(columns[0].num_rows, row, token, weight, is_value)
+        order = np.argsort(row, kind='stable')
+        order = order[weight[order] > 0]
+        row = row[order]
+        count = np.bincount(row, minlength=columns[0].num_rows)
+        slot = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+        # At least one slot, so that a row of nothing is a bag of padding.
+        index = np.zeros((len(count), max(1, count.max(initial=0))), np.int64)
+        packed = np.zeros(index.shape, np.float32)
+        index[row, slot], packed[row, slot] = token[order], weight[order]
+        is_value = [np.arange(c.num_tokens) < len(c.values) for c in fitted]
+        is_value = np.concatenate([[False], *is_value]).astype(bool)
+        return TokenBags(*map(torch.from_numpy, (index, packed, is_value)))
 
     def fit_transform(self, frame: pd.DataFrame | list[ParsedColumn]) -> TokenBags:
         """Fits on a frame or its columns, and encodes them."""
@@ -205,7 +202,7 @@ class AttributeEncoder:
         return {
             'min_count': self.min_count,
             'num_knots': self.num_knots,
-            'columns': [column.to_dict() for column in self.column_encoders],
+            'columns': [asdict(column) for column in self.column_encoders],
         }
 
     @classmethod
@@ -219,27 +216,3 @@ class AttributeEncoder:
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({list(self.columns)})'
-
-
-def _pack(
-    num_rows: int,
-    row: np.ndarray,
-    token: np.ndarray,
-    weight: np.ndarray,
-    is_value: np.ndarray,
-) -> TokenBags:
-    keep = weight > 0
-    row, token, weight = row[keep], token[keep], weight[keep]
-    order = np.argsort(row, kind='stable')
-    row, token, weight = row[order], token[order], weight[order]
-    count = np.bincount(row, minlength=num_rows)
-    slot = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-    # At least one slot, so that a row of nothing is a bag of padding.
-    index = np.zeros((num_rows, max(1, count.max(initial=0))), np.int64)
-    packed = np.zeros(index.shape, np.float32)
-    index[row, slot], packed[row, slot] = token, weight
-    return TokenBags(
-        torch.from_numpy(index),
-        torch.from_numpy(packed),
-        torch.from_numpy(is_value.astype(bool)),
-    )

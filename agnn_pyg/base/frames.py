@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +11,15 @@ import numpy as np
 import pandas as pd
 
 from agnn_pyg.base.checks import TableColumn, check_columns, where
-from agnn_pyg.base.node_table import NodeTable, read_nodes
+from agnn_pyg.base.columns import (
+    CONSTANT,
+    CellTypeError,
+    ParsedColumn,
+    constant_column,
+    missing_column,
+    parse_column,
+)
+from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 
@@ -19,40 +28,55 @@ SIDES = ('user', 'item')
 SPREAD = 4.0
 
 
-class Ratings(NamedTuple):
-    """A table of R ratings.
-
-    Attributes:
-        user: Ids of users.
-        item: Ids of items.
-        rating: Finite numbers, :obj:`[R]`.
-    """
-
-    user: IdColumn
-    item: IdColumn
-    rating: np.ndarray
-
-
 class RatedPairs(NamedTuple):
-    """R ratings of known users and items.
-
-    Attributes:
-        index: Rows of users and of items, :obj:`[2, R]`.
-        rating: Ratings, :obj:`[R]`.
-    """
+    """R ratings: rows of users and items, :obj:`[2, R]`, and numbers, :obj:`[R]`."""
 
     index: np.ndarray
     rating: np.ndarray
 
 
-class FitTables(NamedTuple):
-    """What a recommender is fitted on.
+class Ratings(NamedTuple):
+    """A table of R ratings: ids of users and of items, and finite numbers."""
+
+    user: IdColumn
+    item: IdColumn
+    rating: np.ndarray
+
+    def pairs(self, ids: Mapping[str, Vocabulary]) -> RatedPairs:
+        """The rows of users and items; ``ValueError`` names an id without one."""
+        return RatedPairs(_rows((self.user, self.item), ids), self.rating)
+
+
+@dataclass(frozen=True)
+class NodeTable:
+    """The users or the items of a fit.
 
     Attributes:
-        nodes: The tables of nodes by side, :obj:`"user"` and :obj:`"item"`.
-        ratings: Ratings to train on.
-        validation: Ratings to select the epoch on, if there are any.
+        ids: The ids, one a row.
+        columns: The attributes; a constant one if there is no other.
+        given: Whether there was a table, rather than ids of ratings alone.
     """
+
+    ids: Vocabulary
+    columns: list[ParsedColumn]
+    given: bool
+
+    def encode(
+        self, min_count: int, num_knots: int, rows: np.ndarray | None = None
+    ) -> tuple[AttributeEncoder, TokenBags]:
+        """Fits an encoder on some rows (default: on all), and encodes all of them."""
+        stypes = {cells.column: cells.stype for cells in self.columns}
+        encoder = AttributeEncoder(stypes, min_count, num_knots)
+        fitted = self.columns
+        if rows is not None:
+            mask = np.zeros(len(self.ids), bool)
+            mask[rows] = True
+            fitted = [cells.take(mask) for cells in fitted]
+        return encoder, encoder.fit(fitted).transform(self.columns)
+
+
+class FitTables(NamedTuple):
+    """What a recommender is fitted on; the nodes are by side."""
 
     nodes: dict[str, NodeTable]
     ratings: RatedPairs
@@ -114,21 +138,24 @@ def read_tables(
     Raises:
         ValueError: If a table is unfit, naming the column, the row and the remedy.
     """
-    tables = {'ratings': read_ratings(ratings, 'ratings', config)}
-    rating = tables['ratings'].rating
-    if not len(rating):
+    train, validated = read_ratings(ratings, 'ratings', config), None
+    if not len(train.rating):
         raise ValueError("'ratings' has no rows; there is nothing to train on")
-    check_spread(rating, 'ratings')
+    if np.ptp(train.rating) == 0:
+        raise ValueError(
+            f"'ratings' are all {float(train.rating[0]):g}, so nothing can be learned; "
+            f'add what users did not choose or like, for instance sampled items, with '
+            f'a lower rating such as 0'
+        )
     if validation is not None and len(validation):
-        tables['validation'] = read_ratings(validation, 'validation', config)
-    nodes = {}
-    for side, frame in zip(SIDES, (users, items), strict=True):
-        rated = [getattr(table, side) for table in tables.values()]
-        further = rated[1:] if new_users and side == 'user' else []
-        nodes[side] = read_nodes(config, side, frame, rated[0], further)
+        validated = read_ratings(validation, 'validation', config)
+    further = validated.user if validated and new_users else None
+    nodes = {
+        'user': _read_nodes(config, 'user', users, train.user, further),
+        'item': _read_nodes(config, 'item', items, train.item),
+    }
     ids = {side: table.ids for side, table in nodes.items()}
-    pairs = {name: RatedPairs(_rows(t, ids), t.rating) for name, t in tables.items()}
-    return FitTables(nodes, pairs['ratings'], pairs.get('validation'))
+    return FitTables(nodes, train.pairs(ids), validated and validated.pairs(ids))
 
 
 def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratings:
@@ -143,7 +170,8 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
         ValueError: If a column is lacking, a rating is not a finite number, an id is
             none, or a pair is repeated.
     """
-    check_columns(frame, name, [config.user, config.item, config.rating])
+    columns = [config.user, config.item]
+    check_columns(frame, name, [*columns, config.rating])
     cells = frame[config.rating]
     number = pd.to_numeric(cells, errors='coerce').astype(float)
     number = number.to_numpy(float, na_value=np.nan)
@@ -152,7 +180,6 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
         'has no finite number in',
         'correct or drop it',
     )
-    columns = [config.user, config.item]
     user, item = (read_ids(frame, column, name) for column in columns)
     pairs = pd.DataFrame({'user': user.values, 'item': item.values})
     repeated = pairs.duplicated().to_numpy()
@@ -171,30 +198,23 @@ def read_pairs(
     config: ColumnsConfig,
     ids: Mapping[str, Vocabulary],
 ) -> np.ndarray:
-    """The rows of pairs of users and items, :obj:`[2, R]`.
-
-    Args:
-        frame (pandas.DataFrame): The pairs.
-        name (str): What error texts call the table.
-        config (ColumnsConfig): Names of columns.
-        ids (mapping): The known ids by side.
+    """The rows of users and items in :obj:`ids`, :obj:`[2, R]`, of a table of pairs.
 
     Raises:
         ValueError: Naming the first row with an unknown user or item.
     """
-    check_columns(frame, name, [config.user, config.item])
-    user, item = (read_ids(frame, c, name) for c in (config.user, config.item))
-    return _rows(Ratings(user, item, np.empty(0)), ids)
+    columns = [config.user, config.item]
+    check_columns(frame, name, columns)
+    return _rows([read_ids(frame, column, name) for column in columns], ids)
 
 
 def as_table(given: Any, name: str, column: str) -> pd.DataFrame:
     """A table with a column of ids, from a table or from ids.
 
     Raises:
-        ValueError: If it is neither, such as a single id, or lacks the column.
+        ValueError: If it is neither, such as a single id.
     """
     if isinstance(given, pd.DataFrame):
-        check_columns(given, name, [column])
         return given
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise ValueError(
@@ -204,21 +224,121 @@ def as_table(given: Any, name: str, column: str) -> pd.DataFrame:
     return pd.DataFrame({column: pd.Series(list(given), dtype=object)})
 
 
-def check_spread(rating: np.ndarray, name: str) -> None:
-    """Raises ``ValueError`` if all ratings are equal, as where only likes are kept.
+def read_new_nodes(
+    frame: pd.DataFrame | None,
+    side: str,
+    config: ColumnsConfig,
+    known: Vocabulary,
+    encoders: Sequence[AttributeEncoder],
+) -> tuple[np.ndarray, list[TokenBags]] | None:
+    """The users or items of a table that the fit has not seen.
+
+    Of a table of ids alone, all attributes are missing. A table that has some of the
+    attributes must have all: a column of another name is more likely than one that is
+    meant to be missing.
 
     Args:
-        rating (numpy.ndarray): The ratings, one at least.
-        name (str): What error texts call their table.
+        frame (pandas.DataFrame, optional): The table; known nodes are ignored.
+        side (str): :obj:`"user"` or :obj:`"item"`.
+        config (ColumnsConfig): Names of columns.
+        known (Vocabulary): The ids of the fit.
+        encoders (sequence): Encoders of the same columns.
+
+    Returns:
+        The new ids, and their attributes by each encoder; nothing if none is new.
+
+    Raises:
+        ValueError: If the table is unfit, naming the column and the row.
     """
-    if np.min(rating) == np.max(rating):
+    if frame is None:
+        return None
+    column = getattr(config, side)
+    ids = read_ids(frame, column, f'{side}s')
+    ids.vocabulary()  # refuses repeated ids
+    new = known.rows(ids) < 0
+    if not new.any():
+        return None
+    frame = frame[new]
+    if frame.columns.tolist() == [column]:
+        columns = [
+            constant_column(len(frame))
+            if encoder.column == CONSTANT
+            else missing_column(encoder.column, encoder.stype, len(frame))
+            for encoder in encoders[0].column_encoders
+        ]
+    else:
+        columns = encoders[0].parse(frame, f'{side}s')
+    return ids.values[new], [e.transform(columns) for e in encoders]
+
+
+def _read_nodes(
+    config: ColumnsConfig,
+    side: str,
+    frame: pd.DataFrame | None,
+    rated: IdColumn,
+    further: IdColumn | None = None,
+) -> NodeTable:
+    """The nodes of a table; without one, those rated in training and further ones."""
+    attributes = getattr(config, f'{side}_attributes')
+    if frame is not None:
+        ids = read_ids(frame, getattr(config, side), f'{side}s').vocabulary()
+        if not len(ids):
+            raise ValueError(f"'{side}s' has no rows; leave it out, or give it some")
+        columns = _read_attributes(frame, side, config)
+        return NodeTable(ids, columns or [constant_column(len(ids))], True)
+    if attributes:
         raise ValueError(
-            f"'{name}' are all {float(rating[0]):g}, so nothing can be learned; add "
-            f'what users did not choose or like, for instance sampled items, with a '
-            f'lower rating such as 0'
+            f"'{side}_attributes' names columns, but there is no table '{side}s'; "
+            f'pass one'
         )
+    ids = Vocabulary.from_ids(rated)
+    if further is not None:
+        ids = ids.append(pd.unique(further.values[ids.rows(further) < 0]))
+    return NodeTable(ids, [constant_column(len(ids))], False)
 
 
-def _rows(table: Ratings, ids: Mapping[str, Vocabulary]) -> np.ndarray:
-    columns = zip(SIDES, (table.user, table.item), strict=True)
-    return np.stack([c.check_known(ids[s].rows(c), f'{s}s') for s, c in columns])
+def _read_attributes(
+    frame: pd.DataFrame, side: str, config: ColumnsConfig
+) -> list[ParsedColumn]:
+    """The attributes that are named, or all that can mean something."""
+    name, attributes = f'{side}s', getattr(config, f'{side}_attributes')
+    if attributes is not None:
+        if not isinstance(attributes, Mapping):
+            attributes = dict.fromkeys(attributes)
+        return [parse_column(frame, c, stype, name) for c, stype in attributes.items()]
+    kept, dropped = [], []
+    for column in frame.columns.drop(getattr(config, side)):
+        try:
+            cells = parse_column(frame, column, name=name)
+            problem = _problem(cells)
+        except CellTypeError:
+            problem = 'neither numbers nor texts'
+        if problem:
+            dropped.append(f'{column} ({problem})')
+        else:
+            kept.append(cells)
+    if dropped:
+        warnings.warn(
+            f"Columns of '{name}' left out: {', '.join(dropped)}; to keep one, name it "
+            f"in '{side}_attributes', and make a number or a text of a date, such as "
+            f'the year',
+            stacklevel=2,
+        )
+    return kept
+
+
+def _problem(cells: ParsedColumn) -> str | None:
+    """Why a column cannot be an attribute, as far as its cells show."""
+    if cells.stype == 'numeric':
+        return None if len(cells.value) else 'nothing in it'
+    value = pd.Series(cells.value)
+    if all(isinstance(v, bool | np.bool_) for v in value.unique()):
+        return None
+    repeated = value.map(value.value_counts()).to_numpy() > 1
+    shared, present = (len({*cells.row[mask]}) for mask in (repeated, slice(None)))
+    return None if 2 * shared >= max(1, present) else 'most values occur once'
+
+
+def _rows(columns: Iterable[IdColumn], ids: Mapping[str, Vocabulary]) -> np.ndarray:
+    sides = zip(SIDES, columns, strict=True)
+    return np.stack([c.check_known(ids[s].rows(c), f'{s}s') for s, c in sides])

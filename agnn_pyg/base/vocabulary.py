@@ -11,12 +11,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.base.checks import TableColumn, plain
+from agnn_pyg.base.checks import TableColumn, check_columns, plain
 
 # Floats below it are whole numbers exactly; above, neighbors become one.
 EXACT_FLOATS = 2.0**53
-# How to convert ids to a type, for error texts.
+# By type of ids: how to make one of a text, and how users convert a column.
+_PARSE = {'int': int, 'str': str, 'uuid': uuid.UUID}
 _CONVERT = {'int': '.astype(int)', 'str': '.astype(str)', 'uuid': '.map(uuid.UUID)'}
+# The first class that a type is a subclass of names the type of ids.
+_DTYPES = (
+    ((bool, np.bool_), 'none'),
+    (numbers.Integral, 'int'),
+    (numbers.Real, 'float'),
+    (str, 'str'),
+    (uuid.UUID, 'uuid'),
+    (object, 'none'),
+)
 
 
 @dataclass(frozen=True)
@@ -35,11 +45,7 @@ class IdColumn(TableColumn):
         return len(self.values)
 
     def check_known(self, rows: np.ndarray, table: str) -> np.ndarray:
-        """The rows of these ids in a table, if there are no -1 among them.
-
-        Raises:
-            ValueError: Naming the first id without a row.
-        """
+        """The rows of these ids in a table; ``ValueError`` if a row is -1."""
         self.refuse(
             rows < 0,
             f"has an id without a row in '{table}':",
@@ -48,11 +54,7 @@ class IdColumn(TableColumn):
         return rows
 
     def vocabulary(self) -> Vocabulary:
-        """These ids in their order, if none of them is repeated.
-
-        Raises:
-            ValueError: Naming the first row that repeats an id.
-        """
+        """These ids in their order; ``ValueError`` if one is repeated."""
         self.refuse(
             pd.Index(self.values).duplicated(),
             'repeats an id of',
@@ -102,16 +104,11 @@ class Vocabulary:
         return Vocabulary(self.dtype, np.concatenate([self.values, values]))
 
     def parse(self, texts: Sequence[str]) -> list:
-        """Ids of this type from texts, such as those of a command line.
-
-        Raises:
-            ValueError: Naming the first text that is not an id.
-        """
-        make = {'int': int, 'str': str, 'uuid': uuid.UUID}[self.dtype]
+        """Ids from texts of a command line; ``ValueError`` names one that is none."""
         parsed = []
         for text in texts:
             try:
-                parsed.append(make(text))
+                parsed.append(_PARSE[self.dtype](text))
             except ValueError:
                 raise ValueError(
                     f"'{text}' is not {self.dtype}, as the known ids are (such as "
@@ -127,10 +124,8 @@ class Vocabulary:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Vocabulary:
         """The inverse of :meth:`to_dict`."""
-        values = state['values']
-        if state['dtype'] == 'uuid':
-            values = [uuid.UUID(value) for value in values]
-        return cls(state['dtype'], _array(state['dtype'], values))
+        dtype = state['dtype']
+        return cls(dtype, _array(dtype, [*map(_PARSE[dtype], state['values'])]))
 
     @classmethod
     def from_ids(cls, ids: IdColumn) -> Vocabulary:
@@ -142,30 +137,29 @@ def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
     """A column of ids: whole numbers, texts or UUIDs, all of one type.
 
     Whole numbers that were turned into floats by a missing cell elsewhere are whole
-    numbers still, as far as floats are exact.
+    numbers still, as far as floats are exact. Ids of an empty table are whole numbers.
 
     Args:
         frame (pandas.DataFrame): The table.
         column (str): The column of ids.
         name (str): What error texts call the table.
 
-    Returns:
-        The ids; those of an empty table are of type :obj:`"int"`.
-
     Raises:
-        ValueError: Naming the first row that holds no id or one of another type.
+        ValueError: If there is no such column, or naming the first row that holds no id
+            or one of another type.
     """
+    check_columns(frame, name, [column])
     cells = frame[column]
     if isinstance(cells.dtype, np.dtype) and cells.dtype.kind == 'i':
         return IdColumn(frame, column, name, 'int', cells.to_numpy(np.int64))
     cells, ids = cells.astype(object), TableColumn(frame, column, name)
-    values = cells.to_numpy()
     missing = (cells.isna() | (cells == '')).to_numpy(bool)
     ids.refuse(missing, 'misses the id in', 'fill it in or drop the row')
-    dtype_of = {kind: _dtype(kind) for kind in {*map(type, values)}}
-    dtypes = np.array([dtype_of[kind] for kind in map(type, values)], dtype='U5')
+    values, types = cells.to_numpy(), [*map(type, cells)]
+    names = {t: next(n for base, n in _DTYPES if issubclass(t, base)) for t in {*types}}
+    dtypes = np.array([names[t] for t in types], dtype='U5')
     is_float = dtypes == 'float'
-    check_floats(frame, column, name, is_float)
+    check_floats(ids, is_float)
     is_float[is_float] = [float(value).is_integer() for value in values[is_float]]
     dtypes[is_float] = 'int'
     ids.refuse(
@@ -180,50 +174,27 @@ def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
         f'make them all texts, {_CONVERT["str"]}, here and in the other tables',
     )
     if dtype == 'int':
-        large = np.array([not -(2**63) <= int(value) < 2**63 for value in values], bool)
         ids.refuse(
-            large,
+            np.array([not -(2**63) <= int(value) < 2**63 for value in values], bool),
             'has whole numbers beyond 64 bits in',
             f'make texts of them, {_CONVERT["str"]}',
         )
     return IdColumn(frame, column, name, dtype, _array(dtype, values))
 
 
-def check_floats(
-    frame: pd.DataFrame, column: str, name: str, is_float: np.ndarray
-) -> None:
-    """Raises ``ValueError`` if ids are floats so large that two may have become one.
-
-    Args:
-        frame (pandas.DataFrame): The table.
-        column (str): The column of ids.
-        name (str): What error texts call the table.
-        is_float (numpy.ndarray): A mask of the rows with floats.
-    """
+def check_floats(ids: TableColumn, is_float: np.ndarray) -> None:
+    """Raises ``ValueError`` if floats of a mask are so large that two may be one."""
     rows = np.flatnonzero(is_float)
-    number = frame[column].iloc[rows].to_numpy(float, na_value=np.nan)
-    TableColumn(frame, column, name).refuse(
+    number = ids.frame[ids.column].iloc[rows].to_numpy(float, na_value=np.nan)
+    ids.refuse(
         rows[np.abs(number) >= EXACT_FLOATS],
         'has whole numbers as floats, which are not exact from 2**53 on, in',
         f"read the column as texts or as 'Int64', for instance by "
-        f"dtype={{{column!r}: 'Int64'}}",
+        f"dtype={{{ids.column!r}: 'Int64'}}",
     )
 
 
-def _dtype(kind: type) -> str:
-    for base, name in (
-        ((bool, np.bool_), 'none'),
-        (numbers.Integral, 'int'),
-        (numbers.Real, 'float'),
-        (str, 'str'),
-        (uuid.UUID, 'uuid'),
-    ):
-        if issubclass(kind, base):
-            return name
-    return 'none'
-
-
-def _array(dtype: str, values: Any) -> np.ndarray:
+def _array(dtype: str, values: Sequence) -> np.ndarray:
     if dtype == 'int':
         return np.asarray(values, dtype=np.int64)
     return np.fromiter(values, object, len(values))

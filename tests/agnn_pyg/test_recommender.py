@@ -3,7 +3,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,6 @@ import pandas as pd
 import pytest
 import torch
 
-from agnn_pyg.base import columns, frames, node_table, vocabulary
 from agnn_pyg.recommender import AGNNRecommender
 from tests.agnn_pyg.conftest import SETTINGS
 
@@ -271,32 +269,6 @@ def test_works_with_the_tools_of_scikit_learn(recommender):
     cloned = base.clone(recommender)
     assert cloned.get_params() == recommender.get_params()
     assert not hasattr(cloned, 'scorer_')
-
-
-def test_each_column_is_read_once(planted, monkeypatch):
-    ids, cells = Counter(), Counter()
-    read_ids, parse = vocabulary.read_ids, columns.parse_column
-
-    def count_ids(frame, column, name, *args, **kwargs):
-        ids[name, column] += 1
-        return read_ids(frame, column, name, *args, **kwargs)
-
-    def count_cells(frame, column, *args, **kwargs):
-        cells[column] += 1
-        return parse(frame, column, *args, **kwargs)
-
-    for module in (frames, node_table):
-        if hasattr(module, 'read_ids'):
-            monkeypatch.setattr(module, 'read_ids', count_ids)
-        if hasattr(module, 'parse_column'):
-            monkeypatch.setattr(module, 'parse_column', count_cells)
-    model = AGNNRecommender(**SETTINGS | {'epochs': 1, 'kernel_weight': 0})
-    model.fit(planted.ratings, planted.users, planted.items)
-    assert set(ids.values()) == {1}
-    assert {('ratings', 'user'), ('ratings', 'item')} <= set(ids)
-    attributes = {*planted.users.columns, *planted.items.columns} - {'user', 'item'}
-    assert set(cells) == attributes
-    assert set(cells.values()) == {1}
 
 
 @pytest.mark.parametrize('kind', ['str', 'uuid', 'float', 'category'])

@@ -8,11 +8,11 @@ from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.frames import (
     RatingScale,
     as_table,
+    read_new_nodes,
     read_pairs,
     read_ratings,
     read_tables,
 )
-from agnn_pyg.base.node_table import read_new_nodes
 from agnn_pyg.base.recommender_config import ColumnsConfig
 
 CONFIG = ColumnsConfig()
