@@ -45,7 +45,7 @@ def test_seen_items_are_left_out_by_a_loop_over_pairs():
 def test_new_nodes_of_equal_attributes_are_scored_once(recommender, planted):
     twins = planted.new_items.iloc[[0, 1, 0]].assign(item=[9001, 9002, 9003])
     users = planted.new_users.iloc[[0, 0]].assign(user=[901, 902])
-    serving = recommender._serving(recommender.config, users, twins)
+    serving = recommender._fitted_.serve(recommender.config, users, twins)
     node, known = serving.node['item'], len(planted.items)
     assert node[:known].tolist() == list(range(known))
     assert node[known] == node[known + 2] != node[known + 1]

@@ -1,0 +1,200 @@
+"""What a fit of the recommender leaves, and users and items that came after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from agnn_pyg.agnn_config import AGNNConfig
+from agnn_pyg.agnn_scorer import AGNNScorer
+from agnn_pyg.base.config import C, Config
+from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
+from agnn_pyg.base.frames import FitTables, RatedPairs, RatingScale, read_new_nodes
+from agnn_pyg.base.vocabulary import Vocabulary
+from agnn_pyg.explain import attribute_values
+from agnn_pyg.kernel.scorer import KernelConfig, KernelScorer
+from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
+from agnn_pyg.scorers import Blend
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Ids, encoders and scorers of a fit.
+
+    Attributes:
+        ids: The ids by side.
+        node: By side the scorer's node of each id. New ids with equal attributes have
+            the same node, and so equal scores.
+        encoders: By side the encoders of embedded and of compared attributes.
+        attributes: The compared attributes of the nodes by side, which explanations
+            name.
+        scale: The scale of the ratings.
+        rated: Rows of the rated pairs, :obj:`[2, R]`.
+        scorer: The fitted blend.
+    """
+
+    ids: dict[str, Vocabulary]
+    node: dict[str, np.ndarray]
+    encoders: dict[str, tuple[AttributeEncoder, AttributeEncoder]]
+    attributes: dict[str, list[TokenBags]]
+    scale: RatingScale
+    rated: Tensor
+    scorer: Blend
+
+    @classmethod
+    def fit(
+        cls, config: Any, tables: FitTables, scale: RatingScale, **run: Any
+    ) -> Fitted:
+        """Encodes attributes and fits the scorers."""
+        nodes, encoders = {}, {}
+        for side, rows in zip(SIDES, tables.ratings.index, strict=True):
+            table = tables.nodes[side]
+            if len(table.ids) == 1:
+                raise ValueError(
+                    f"'{side}s' has a single row, which leaves no neighbours to draw; "
+                    f'add another, rated or not'
+                )
+            embed, embedded = table.encode(config.min_count, config.num_knots, rows)
+            compare, compared = table.encode(1, config.num_knots)
+            nodes[side] = NodeFeatures(embedded, compared)
+            encoders[side] = embed, compare
+        columns = {s: both[1].column_encoders for s, both in encoders.items()}
+        data = RatingData(nodes, columns, *_tensors(tables.ratings, scale))
+        validation = tables.validation and _tensors(tables.validation, scale)
+        return cls(
+            {side: tables.nodes[side].ids for side in SIDES},
+            {side: np.arange(nodes[side].num_nodes) for side in SIDES},
+            encoders,
+            {side: [nodes[side].compared] for side in SIDES},
+            scale,
+            data.edge_index,
+            _blend(config).fit(data, validation, **run),
+        )
+
+    def serve(
+        self, config: Any, users: pd.DataFrame | None, items: pd.DataFrame | None
+    ) -> Fitted:
+        """The same fit with the users and items of two tables that it does not know."""
+        parts = {k: dict(getattr(self, k)) for k in ('ids', 'node', 'attributes')}
+        new = {}
+        for side, frame in zip(SIDES, (users, items), strict=True):
+            known = self.ids[side]
+            found = read_new_nodes(frame, side, config, known, self.encoders[side])
+            if found is not None:
+                values, bags = found
+                features = NodeFeatures(*bags)
+                first, group = _duplicates(features)
+                new[side] = features.take(torch.from_numpy(first))
+                node = np.concatenate([self.node[side], len(known) + group])
+                parts['ids'][side], parts['node'][side] = known.append(values), node
+                parts['attributes'][side] = [
+                    *self.attributes[side],
+                    new[side].compared,
+                ]
+        # The weight may have been changed since the fit.
+        scorer = Blend(**self.scorer.scorers, kernel_weight=config.kernel_weight)
+        scorer = scorer.with_new_nodes(new) if new else scorer
+        return replace(self, **parts, scorer=scorer)
+
+    def pairs(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The nodes of pairs of users and items, given by their rows."""
+        sides = zip(SIDES, rows, strict=True)
+        return tuple(torch.from_numpy(self.node[side][row]) for side, row in sides)
+
+    def values(self, side: str, node: int) -> dict[str, str]:
+        """The attribute values of a node by column."""
+        for bags in self.attributes[side]:
+            if node < bags.num_nodes:
+                row = bags.take(slice(node, node + 1))
+                return attribute_values(self.encoders[side][1], row)
+            node -= bags.num_nodes
+        raise IndexError(f'{side} {node}')
+
+    def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Plain data ready for JSON, and tensors."""
+        plain = {
+            'ids': {side: ids.to_dict() for side, ids in self.ids.items()},
+            'encoders': {
+                side: [encoder.to_dict() for encoder in both]
+                for side, both in self.encoders.items()
+            },
+            'scale': asdict(self.scale),
+            'scorers': self.scorer.to_dict(),
+        }
+        return plain, {
+            'rated': self.rated,
+            'attributes': {s: dict(vars(b)) for s, (b,) in self.attributes.items()},
+            'scorers': self.scorer.state_dict(),
+        }
+
+    @classmethod
+    def from_store(
+        cls, config: Any, plain: Mapping[str, Any], tensors: Mapping[str, Any]
+    ) -> Fitted:
+        """The inverse of :meth:`to_store`."""
+        scorers, ids = {}, {s: Vocabulary.from_dict(plain['ids'][s]) for s in SIDES}
+        for name, kind, part in (
+            ('network', AGNNScorer, AGNNConfig),
+            ('kernel', KernelScorer, KernelConfig),
+        ):
+            if name in plain['scorers']:
+                state = {
+                    key.removeprefix(f'{name}.'): tensor
+                    for key, tensor in tensors['scorers'].items()
+                    if key.startswith(f'{name}.')
+                }
+                scorers[name] = kind.from_state(
+                    _part(config, part), plain['scorers'][name], state
+                )
+        ids = {
+            side: Vocabulary.from_dict(state) for side, state in plain['ids'].items()
+        }
+        return cls(
+            ids,
+            {side: np.arange(len(ids[side])) for side in SIDES},
+            {
+                side: tuple(map(AttributeEncoder.from_dict, both))
+                for side, both in plain['encoders'].items()
+            },
+            {s: [TokenBags(**bags)] for s, bags in tensors['attributes'].items()},
+            RatingScale(**plain['scale']),
+            tensors['rated'],
+            Blend(**scorers, kernel_weight=config.kernel_weight),
+        )
+
+
+def _part(config: Config, group: type[C]) -> C:
+    """The settings of one scorer."""
+    return group(**{name: getattr(config, name) for name in group.model_fields})
+
+
+def _blend(config: Any) -> Blend:
+    """The scorers that have a weight, not fitted."""
+    kernel_config = _part(config, KernelConfig)
+    network = kernel = None
+    if config.kernel_weight < 1 or len(kernel_config.scenarios) < 4:
+        network = AGNNScorer(_part(config, AGNNConfig))
+    if config.kernel_weight > 0:
+        kernel = KernelScorer(kernel_config)
+    return Blend(network, kernel, config.kernel_weight)
+
+
+def _tensors(pairs: RatedPairs, scale: RatingScale) -> tuple[Tensor, Tensor]:
+    rating = scale.to_unit_scale(pairs.rating)
+    return torch.from_numpy(pairs.index), torch.from_numpy(rating).float()
+
+
+def _duplicates(features: NodeFeatures) -> tuple[np.ndarray, np.ndarray]:
+    """The first of the nodes with equal features, and the group of each node."""
+    rows = torch.cat([p for b in features for p in (b.index, b.weight.double())], 1)
+    rows = np.ascontiguousarray(rows.numpy())
+    # Compared as bytes, which is many times as fast as number by number.
+    rows = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
+    _, first, group = np.unique(rows, return_index=True, return_inverse=True)
+    return first, group
