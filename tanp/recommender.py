@@ -148,7 +148,7 @@ class TaNPRecommender(Estimator):
         """
         self._check_fitted()
         config = {
-            'settings': self.config.to_dict(),
+            'settings': self.config.model_dump(mode='json', exclude_unset=True),
             'users': self.users_.to_dict(),
             'items': self.items_.to_dict(),
             'user_encoder': self.user_encoder_ and self.user_encoder_.to_dict(),

@@ -17,7 +17,6 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from agnn_pyg.base.checks import nearest
-from agnn_pyg.base.describe import toml, words
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,14 +34,31 @@ NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 DropoutRate = Annotated[float, Ge(0), Lt(1)]
 
+# What error texts and docstrings call the types and the bounds of a JSON schema.
+_NOUNS = {
+    'integer': ('a whole number', 'int'),
+    'number': ('a number', 'float'),
+    'boolean': ('True or False', 'bool'),
+    'string': ('a text', 'str'),
+    'array': ('a list', 'sequence'),
+    'object': ('a mapping', 'dict'),
+    'null': ('None', 'None'),
+}
+_BOUNDS = {
+    'minimum': ('at least', '['),
+    'exclusiveMinimum': ('above', '('),
+    'maximum': ('at most', ']'),
+    'exclusiveMaximum': ('below', ')'),
+}
+
 
 class Config(BaseModel):
     """Frozen settings with declared types, ranges and descriptions.
 
     Values are neither parsed from texts nor rounded. NumPy's numbers become Python's,
     and an ordered sequence becomes the :obj:`list` or :obj:`tuple` that is declared.
-    Settings that several configs share are in a base class of theirs, a *group*; the
-    first line of its docstring is the title of the group.
+    What several configs share is in a base class, a *group*, whose docstring starts
+    with its title.
 
     Raises:
         ValueError: If a name is unknown or a value is not as declared.
@@ -80,20 +96,12 @@ class Config(BaseModel):
 
     @classmethod
     def from_dict(cls: type[C], settings: Mapping[str, Any]) -> C:
-        """The inverse of :meth:`to_dict`."""
+        """A config from plain data, such as those of JSON."""
         return cls(**settings)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All settings that were given, as plain data, ready for JSON."""
-        return self.model_dump(mode='json', exclude_unset=True)
 
     @classmethod
     def from_toml(cls: type[C], path: str | os.PathLike) -> C:
-        """A config from a TOML file; the text :obj:`"none"` stands for ``None``.
-
-        Raises:
-            ValueError: If the file is missing or not as declared, naming the file.
-        """
+        """A config from a TOML file, in which the text :obj:`"none"` is ``None``."""
         try:
             settings = tomllib.loads(Path(path).read_text(encoding='utf-8'))
             for name, value in settings.items():
@@ -111,7 +119,7 @@ class Config(BaseModel):
         for title, names in type(self).groups().items():
             # TOML has no null: what is None by default is left out.
             kept = (n for n in names if (values[n], defaults.get(n)) != (None, None))
-            lines += [f'# {title}', *(f'{n} = {toml(values[n])}' for n in kept), '']
+            lines += [f'# {title}', *(f'{n} = {_toml(values[n])}' for n in kept), '']
         return '\n'.join(lines)
 
     def hash(self) -> str:
@@ -148,16 +156,11 @@ class Config(BaseModel):
             for name in names:
                 default = defaults[name]
                 default = f'"{default}"' if isinstance(default, str) else default
-                lines.append(
-                    textwrap.fill(
-                        f'{name} ({words(schema[name], short=True)}, optional): '
-                        f'{cls.model_fields[name].description} '
-                        f'(default: :obj:`{default}`)',
-                        width=84,
-                        initial_indent=4 * ' ',
-                        subsequent_indent=8 * ' ',
-                    )
+                text = (
+                    f'    {name} ({_words(schema[name], short=True)}, optional): '
+                    f'{schema[name]["description"]} (default: :obj:`{default}`)'
                 )
+                lines.append(textwrap.fill(text, 84, subsequent_indent=8 * ' '))
             lines.append('')
         return '\n'.join(lines)
 
@@ -165,9 +168,8 @@ class Config(BaseModel):
 class Estimator:
     """Keeps settings as attributes, in the manner of scikit-learn's estimators.
 
-    A subclass names its :obj:`Config`. The constructor takes the settings by keyword
-    and keeps them as they are; :attr:`config` validates them. Signature and
-    documentation of the constructor are those of the config.
+    A subclass names its :obj:`Config`, which signature and documentation come from. The
+    constructor keeps settings as they are given; :attr:`config` validates them.
     """
 
     Config: ClassVar[type[Config]] = Config
@@ -180,26 +182,20 @@ class Estimator:
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
             for name, default in cls.Config.defaults().items()
         )
-        doc = inspect.cleandoc(cls.__doc__ or '').partition('Attributes:\n')
-        cls.__doc__ = ''.join(
-            [doc[0].rstrip(), '\n\n', cls.Config.arguments(), *doc[1:]]
-        )
+        text, *rest = inspect.cleandoc(cls.__doc__ or '').partition('Attributes:\n')
+        cls.__doc__ = f'{text.rstrip()}\n\n{cls.Config.arguments()}{"".join(rest)}'
 
     def __init__(self, **settings: Any) -> None:
         self.set_params(**self.Config.defaults() | settings)
 
     @classmethod
     def from_dict(cls: type[E], settings: Mapping[str, Any]) -> E:
-        """An estimator with the settings of :meth:`Config.to_dict`."""
+        """An estimator from plain data, such as those of JSON."""
         return cls(**cls.Config(**settings).model_dump(exclude_unset=True))
 
     @property
     def config(self) -> Any:
-        """The settings, validated: an object of the class :obj:`Config`.
-
-        Raises:
-            ValueError: Naming a setting that is not as declared, and its value.
-        """
+        """The settings as a :obj:`Config`; ``ValueError`` if one is not as declared."""
         return self.Config(**self.get_params())
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -222,11 +218,8 @@ class Estimator:
     def __repr__(self) -> str:
         # Compared as texts: arrays would be compared entry by entry.
         defaults = self.Config.defaults()
-        changed = (
-            f'{name}={value!r}'
-            for name, value in self.get_params().items()
-            if repr(value) != repr(defaults[name])
-        )
+        params = {name: repr(value) for name, value in self.get_params().items()}
+        changed = [f'{n}={v}' for n, v in params.items() if v != repr(defaults[n])]
         return f'{type(self).__name__}({", ".join(changed)})'
 
     def __sklearn_tags__(self) -> Any:
@@ -236,11 +229,7 @@ class Estimator:
 
 
 def check_argument(name: str, value: Any, annotation: Any) -> Any:
-    """An argument of a function, such as a :obj:`PositiveInt`.
-
-    Raises:
-        ValueError: If it is not of its type, in the words of :class:`Config`.
-    """
+    """An argument of a function; ``ValueError`` if it is no :obj:`annotation`."""
     adapter, must = _adapter(annotation)
     try:
         return adapter.validate_python(_as_python(value, _sequence(annotation)))
@@ -262,7 +251,7 @@ def check_names(owner: str, names: Iterable[str], known: Iterable[str]) -> None:
 def _adapter(annotation: Any) -> tuple[TypeAdapter, str]:
     rules = ConfigDict(strict=True, allow_inf_nan=False)
     adapter = TypeAdapter(annotation, config=rules)
-    return adapter, words(adapter.json_schema())
+    return adapter, _words(adapter.json_schema())
 
 
 def _lineage(cls: type[Config]) -> Iterator[type[Config]]:
@@ -308,7 +297,52 @@ def _explain(
     name = first['loc'][0]
     if first['type'] == 'value_error':
         return f"'{name}': {first['ctx']['error']}"
-    must = words(cls.model_json_schema()['properties'][name])
+    must = _words(cls.model_json_schema()['properties'][name])
     if name not in settings:
         return f"{cls.__name__} needs '{name}', which must be {must}"
     return f"'{name}' must be {must} (got {settings[name]!r})"
+
+
+def _words(schema: Mapping[str, Any], short: bool = False) -> str:
+    """What a JSON schema allows, to follow "must be" or, in short, in a docstring.
+
+    An entry :obj:`"must"` of the schema replaces the words.
+    """
+    if 'must' in schema and not short:
+        return schema['must']
+    if 'anyOf' in schema:
+        parts = [_words(part, short) for part in schema['anyOf']]
+        if short:  # which says "optional"
+            return ' or '.join(part for part in parts if part != 'None')
+        return ', or '.join(parts)
+    choices = schema.get('enum', [schema['const']] if 'const' in schema else ())
+    if choices:
+        return f'one of {", ".join(map(repr, choices))}'
+    noun = _NOUNS[schema.get('type', 'object')][short]
+    if 'prefixItems' in schema and not short:
+        parts = [_words(part) for part in schema['prefixItems']]
+        each = f'each {parts[0]}' if len({*parts}) == 1 else ', '.join(parts)
+        return f'{noun} of {len(parts)}, {each}'
+    if 'items' in schema and not short:
+        least = 'at least one, ' if schema.get('minItems') else ''
+        return f'{noun}, {least}each {_words(schema["items"])}'
+    # Old versions of pydantic write whole bounds of numbers as floats.
+    bounds = {
+        words: (int(b) if b == int(b) else b, bracket)
+        for key, (words, bracket) in _BOUNDS.items()
+        if (b := schema.get(key)) is not None
+    }
+    if len(bounds) == 2:  # below and above
+        (low, left), (high, right) = bounds.values()
+        return f'{noun} in {left}{low}, {high}{right}'
+    return noun + ''.join(f', {words} {b}' for words, (b, _) in bounds.items())
+
+
+def _toml(value: Any) -> str:
+    """Plain data as a value of TOML; ``None`` as the text :obj:`"none"`."""
+    if isinstance(value, list):
+        return f'[{", ".join(map(_toml, value))}]'
+    if isinstance(value, dict):
+        pairs = (f'{_toml(k)} = {_toml(v)}' for k, v in value.items())
+        return f'{{ {", ".join(pairs)} }}'
+    return json.dumps('none' if value is None else value, ensure_ascii=False)

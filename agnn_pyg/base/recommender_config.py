@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,15 +16,17 @@ from agnn_pyg.base.config import (
     Seed,
 )
 
-Column = str | int
-Columns = list[Column] | dict[str, Literal[tuple(STYPES)] | None]
-
-# What error texts say that they must be.
+# What error texts say in place of the types.
 _COLUMN = {'must': 'the name of one column'}
 _COLUMNS = {
     'must': f"a list of columns such as ['age'], or a mapping from columns to one of "
-    f'{[*STYPES]} or None, or None'
+    f'{[*STYPES]} or None'
 }
+Column = Annotated[str | int, Field(json_schema_extra=_COLUMN)]
+Columns = Annotated[
+    list[str | int] | dict[str, Literal[tuple(STYPES)] | None],
+    Field(json_schema_extra=_COLUMNS),
+]
 
 
 class ColumnsConfig(Config):
@@ -36,27 +38,18 @@ class ColumnsConfig(Config):
 
     reserved: ClassVar[tuple[str, ...]] = ()
 
-    user: Column = Field(
-        'user', description='The column of user ids.', json_schema_extra=_COLUMN
-    )
-    item: Column = Field(
-        'item', description='The column of item ids.', json_schema_extra=_COLUMN
-    )
-    rating: Column = Field(
-        'rating', description='The column of ratings.', json_schema_extra=_COLUMN
-    )
+    user: Column = Field('user', description='The column of user ids.')
+    item: Column = Field('item', description='The column of item ids.')
+    rating: Column = Field('rating', description='The column of ratings.')
     user_attributes: Columns | None = Field(
         None,
         description='Attribute columns of users, or a mapping from columns to their '
         'types, see :class:`~agnn_pyg.AttributeEncoder`. Without, all columns are used '
         'except those in which most values occur once, such as names, and those of '
         'neither numbers nor texts, such as dates; a warning names them.',
-        json_schema_extra=_COLUMNS,
     )
     item_attributes: Columns | None = Field(
-        None,
-        description='Attribute columns of items, likewise.',
-        json_schema_extra=_COLUMNS,
+        None, description='Attribute columns of items, likewise.'
     )
 
     @model_validator(mode='after')
@@ -117,9 +110,6 @@ class TrainingConfig(Config):
 
     def check_fit(self, has_validation: bool) -> None:
         """Checks what depends on the data and the machine of a fit.
-
-        Args:
-            has_validation (bool): Whether there are ratings to select the epoch on.
 
         Raises:
             ValueError: If patience has nothing to watch, or the accelerator is not
