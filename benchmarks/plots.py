@@ -16,10 +16,10 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import records
-from benchmarks.perf.tables import cases, exponent, graph_series
-from benchmarks.stats import best, by_split, difference, newest, score
+from benchmarks.perf.tables import cases, exponent
+from benchmarks.stats import by_split, newest, score
 from benchmarks.suite import SUITES, Suite, load_suite
-from benchmarks.tables import CURVE, base_of, support_sizes, words
+from benchmarks.tables import CURVE, support_sizes, words
 
 OWN_COLOR, OTHER_COLOR, LINE_COLOR = '#1f6f8b', '#b8b8b8', '#8a8a8a'
 COLORS = ('#9a9a9a', '#7a9e62', '#8d6cab', '#c98f4a', '#c0504d', '#c4c4c4', '#000000')
@@ -63,25 +63,6 @@ def lead_dots(part: pd.DataFrame, suite: Suite, metric: str = 'rmse') -> Any | N
     axes.invert_yaxis()
     axes.locator_params(axis='x', nbins=5)
     axes.set(xlabel=f'test {words(metric)} above {suite.own}; dots are splits')
-    return figure
-
-
-def ablation_bars(part: pd.DataFrame, suite: Suite) -> Any | None:
-    """How much worse (right) each change of our estimator is."""
-    names = [x for x in suite.labels if x != suite.own == base_of(x, suite)]
-    gaps = {name: difference(part, name, suite.own, 'rmse') for name in names}
-    gaps = {name: gap for name, gap in gaps.items() if gap}
-    if not gaps:
-        return None
-    figure, axes = new_figure((4.8, 1.2 + 0.3 * len(gaps)))
-    errors = [gap.error or 0 for gap in gaps.values()]
-    means = [gap.mean for gap in gaps.values()]
-    style = {'color': OWN_COLOR, 'ecolor': LINE_COLOR, 'height': 0.6}
-    axes.barh(list(gaps), means, xerr=errors, **style)
-    axes.axvline(0, color=LINE_COLOR, lw=1)
-    axes.invert_yaxis()
-    axes.locator_params(axis='x', nbins=5)
-    axes.set(xlabel=f'test RMSE above that of {suite.own}')
     return figure
 
 
@@ -153,10 +134,11 @@ def layer_figure(perf: pd.DataFrame) -> Any:
 def scale_figure(perf: pd.DataFrame) -> Any:
     """Time and memory of attribute graphs over the number of nodes."""
     figure, panels = new_figure((8.4, 3.6), 2)
+    series = list(cases(perf, 'graph').groupby('table'))
     measures = {'cpu_seconds': 'CPU seconds', 'peak_memory_mb': 'peak memory, MB'}
     for axes, (what, label) in zip(panels, measures.items(), strict=True):
         for color, (name, part) in zip(
-            (OWN_COLOR, '#7a9e62', '#c98f4a'), graph_series(perf).items(), strict=False
+            (OWN_COLOR, '#7a9e62', '#c98f4a'), series, strict=False
         ):
             slope = exponent(part, what)
             fitted = '' if slope is None else f' (exponent {slope:.2f})'
@@ -167,14 +149,6 @@ def scale_figure(perf: pd.DataFrame) -> Any:
         axes.grid(True, which='major', **GRID)
         axes.legend(frameon=False, fontsize=7)
     return figure
-
-
-def best_baseline(part: pd.DataFrame, suite: Suite, metric: str) -> str | None:
-    """The baseline of the best mean on the splits of our estimator."""
-    if not len(part):
-        return None
-    higher = metric == CURVE
-    return best(part, suite.baselines, metric, suite.own, higher)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

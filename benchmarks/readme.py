@@ -11,97 +11,85 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from benchmarks import records
-from benchmarks.perf.tables import PERF_TABLES
+from benchmarks import records, tables
+from benchmarks.perf.tables import TABLES, perf_table
 from benchmarks.stats import newest
-from benchmarks.suite import SUITES, load_suite
-from benchmarks.tables import (
-    CURVE,
-    Table,
-    ablation_bases,
-    ablation_table,
-    columns_of,
-    counts,
-    few_shot_table,
-    lead_table,
-    paired_table,
-    score_table,
-    sensitivity_line,
-    size_table,
-    words,
-)
+from benchmarks.suite import SUITES, Suite, load_suite
+from benchmarks.tables import CURVE, Table, words
+
+Block = Callable[[], str]
 
 
-def readme_blocks(folder: Path = records.RESULTS) -> dict[str, Callable[[], str]]:
+def readme_blocks(folder: Path = records.RESULTS) -> dict[str, Block]:
     """What the pages of the repository show of the committed results, by name."""
-    rows = records.read_runs(folder)
-    perf = records.read_perf(folder)
+    rows, perf = records.read_runs(folder), records.read_perf(folder)
     suites = {path.stem: load_suite(path) for path in SUITES.glob('*.toml')}
 
-    def block(
-        make: Callable[..., Table], name: str, *args: object
-    ) -> Callable[[], str]:
-        def text() -> str:
-            own = newest(rows[rows['suite'] == name])
-            line = records.hardware_line(own['environment'], folder)
-            return f'{make(rows, suites[name], *args).markdown()}\n\n{line}'
+    def measured(name: str, *parts: str) -> str:
+        own = newest(rows[rows['suite'] == name])
+        line = records.hardware_line(own['environment'], folder)
+        return '\n\n'.join([*parts, line])
 
-        return text
+    def rating(make: Callable[..., Table], name: str, *options: Any) -> str:
+        return measured(name, make(rows, suites[name], *options).markdown())
 
-    def ablation(name: str, metrics: Sequence[str]) -> str:
-        suite = suites[name]
-        tables = [
-            ablation_table(rows, suite, base, metrics).markdown()
-            for base in ablation_bases(rows, suite)
-        ]
-        environments = rows[rows['suite'] == name]['environment']
-        return '\n\n'.join([*tables, records.hardware_line(environments, folder)])
+    def ablation(name: str) -> str:
+        found = tables.ablation_tables(rows, suites[name])
+        return measured(name, *(table.markdown() for _, table in found))
 
-    def few_shot(short: bool) -> str:
-        parts = []
-        for name in ('few-shot-lastfm', 'few-shot-ml100k'):
-            suite = suites[name]
-            (part,) = columns_of(rows, suite).values()
-            sizes = counts(part, suite.own)
-            parts.append(f'**{words(suite.data[0])}** (splits × model seeds: {sizes})')
-            if short:
-                metrics = ('published_precision@5', CURVE)
-                parts.append(few_shot_table(rows, suite, metrics).markdown())
-                continue
-            parts.append(few_shot_table(rows, suite).markdown())
-            parts.append(size_table(rows, suite).markdown())
-            parts += [sensitivity_line(rows, suite)]
-            parts.append(records.hardware_line(part['environment'], folder))
-        return '\n\n'.join(parts)
+    def few_shot(metrics: Sequence[str], is_short: bool) -> str:
+        names = ('few-shot-lastfm', 'few-shot-ml100k')
+        made = [few_shot_parts(rows, suites[name], metrics) for name in names]
+        if is_short:
+            return '\n\n'.join(part for parts in made for part in parts[:2])
+        pairs = zip(names, made, strict=True)
+        return '\n\n'.join(measured(name, *parts) for name, parts in pairs)
 
-    def costs(make: Callable[[pd.DataFrame], Sequence[Table]]) -> Callable[[], str]:
-        def text() -> str:
-            return '\n\n'.join(Table(*table).markdown() for table in make(perf))
-
-        return text
-
+    score, short = tables.score_table, ('rmse',)
     return {
-        'rating results': block(score_table, 'rating'),
-        'rating-short results': block(score_table, 'rating', ('rmse',)),
-        'rating-lead results': block(lead_table, 'rating'),
-        'rating-fresh results': block(score_table, 'rating-fresh'),
-        'rating-fresh-short results': block(score_table, 'rating-fresh', ('rmse',)),
-        'rating-fresh-lead results': block(paired_table, 'rating-fresh'),
-        'ablation results': lambda: ablation('ablation', ('rmse',)),
-        'few-shot results': lambda: few_shot(short=False),
-        'few-shot-short results': lambda: few_shot(short=True),
-        'few-shot-ablation results': lambda: ablation(
-            'few-shot-ablation', ('log_loss', CURVE)
+        'rating results': partial(rating, score, 'rating'),
+        'rating-short results': partial(rating, score, 'rating', short),
+        'rating-lead results': partial(rating, tables.paired_table, 'rating'),
+        'rating-fresh results': partial(rating, score, 'rating-fresh'),
+        'rating-fresh-short results': partial(rating, score, 'rating-fresh', short),
+        'rating-fresh-lead results': partial(
+            rating, tables.paired_table, 'rating-fresh'
         ),
-        **{f'{name} results': costs(make) for name, make in PERF_TABLES.items()},
+        'ablation results': partial(ablation, 'ablation'),
+        'few-shot results': partial(few_shot, tables.FEW_SHOT, False),
+        'few-shot-short results': partial(
+            few_shot, ('published_precision@5', CURVE), True
+        ),
+        'few-shot-ablation results': partial(ablation, 'few-shot-ablation'),
+        **{f'{name} results': partial(_costs, perf, name) for name in TABLES},
     }
 
 
-def fill(text: str, blocks: dict[str, Callable[[], str]]) -> str:
+def few_shot_parts(
+    rows: pd.DataFrame, suite: Suite, metrics: Sequence[str]
+) -> list[str]:
+    """Title, scores, scores by support size and sensitivity to the support."""
+    (part,) = tables.columns_of(rows, suite).values()
+    count = tables.counts(part, suite.own)
+    return [
+        f'**{words(suite.data[0])}** (splits × model seeds: {count})',
+        tables.few_shot_table(rows, suite, metrics).markdown(),
+        tables.size_table(rows, suite).markdown(),
+        tables.sensitivity_line(rows, suite),
+    ]
+
+
+def _costs(perf: pd.DataFrame, name: str) -> str:
+    return Table(*perf_table(perf, name)).markdown()
+
+
+def fill(text: str, blocks: dict[str, Block]) -> str:
     """Replaces what stands between ``<!-- NAME results -->`` and its end.
 
     Raises:
@@ -110,12 +98,11 @@ def fill(text: str, blocks: dict[str, Callable[[], str]]) -> str:
     """
     for name in re.findall(r'<!-- ([\w -]+ results) -->', text):
         start, end = f'<!-- {name} -->', f'<!-- /{name} -->'
-        if name not in blocks:
+        if name not in blocks or text.count(start) != 1 or text.count(end) != 1:
             raise ValueError(
-                f"'{start}' must name one of {', '.join(blocks)} (got {name!r})"
+                f"'{start}' must be there once, have one end '{end}', and name one of "
+                f'{", ".join(blocks)}'
             )
-        if text.count(start) != 1 or text.count(end) != 1:
-            raise ValueError(f"'{start}' must be there once, and have one end '{end}'")
         before, rest = text.split(start)
         text = f'{before}{start}\n{blocks[name]()}\n{end}{rest.split(end)[1]}'
     return text

@@ -1,7 +1,7 @@
-"""Results as rows: ``runs.csv``, ``settings.jsonl`` and ``environments.jsonl``.
+"""Results as rows: runs.csv, settings.jsonl, environments.jsonl and perf.csv.
 
 A row of ``runs.csv`` is one part that one fitted estimator was scored on. What a run
-was made with is named by hashes, which the other two files resolve.
+was made with is named by hashes, which the JSON lines resolve.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,15 @@ import torch
 from agnn_pyg.base.store import atomic_write
 
 RESULTS = Path(__file__).parent / 'results'
-RUNS, SETTINGS, ENVIRONMENTS = 'runs.csv', 'settings.jsonl', 'environments.jsonl'
-PERF = 'perf.csv'
+RUNS, PERF = 'runs.csv', 'perf.csv'
+SETTINGS, ENVIRONMENTS = 'settings.jsonl', 'environments.jsonl'
 # What names a row, and what is measured beside metrics; all other columns are metrics.
-KEYS = (
+KEYS = [
     *('suite', 'estimator', 'settings', 'data', 'scenario', 'split', 'seed', 'part'),
-)
-COSTS = ('seconds', 'cpu_seconds', 'peak_memory_mb')
-ORIGIN = ('chosen', 'environment', 'commit')
+]
+COSTS = ['seconds', 'cpu_seconds', 'peak_memory_mb']
+ORIGIN = ['chosen', 'environment', 'commit']
+PERF_KEYS = ['benchmark', 'case', 'measure']
 PACKAGES = ('torch', 'torch_geometric', 'pytorch_lightning', 'numpy', 'pandas', 'scipy')
 EXTENSIONS = ('pyg_lib', 'torch_scatter', 'torch_sparse')
 # What a result may depend on: all that is tracked, except for the results themselves.
@@ -41,42 +42,50 @@ def read_runs(folder: Path = RESULTS) -> pd.DataFrame:
     """Reads the rows of a folder: keys and origin as texts, all else as numbers.
 
     Raises:
-        ValueError: If the file is missing, or lacks a column that names rows.
+        ValueError: If the file is missing or damaged, or lacks a column of
+            :data:`KEYS`.
     """
-    rows = _read_text(folder / RUNS)
-    if rows is None:
-        raise ValueError(
-            f"There is no '{folder / RUNS}'; make it by python -m benchmarks.run"
-        )
+    rows = _read(folder / RUNS)
     missing = [name for name in KEYS if name not in rows]
-    if missing:
-        raise ValueError(f"'{folder / RUNS}' has no column '{missing[0]}'")
-    numbers = [name for name in rows if name not in (*KEYS, *ORIGIN)]
+    if rows.empty or missing:
+        raise ValueError(
+            f"'{folder / RUNS}' must be a file of rows (it lacks {missing or 'rows'}); "
+            f'make it by python -m benchmarks.run'
+        )
+    numbers = rows.columns.difference([*KEYS, *ORIGIN])
     return rows.assign(**{name: pd.to_numeric(rows[name]) for name in numbers})
 
 
 def read_perf(folder: Path = RESULTS) -> pd.DataFrame:
     """Reads the measurements of speed of a folder; no rows if there are none."""
-    path, columns = folder / PERF, ['benchmark', 'case', 'measure', 'value']
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
+    rows = _read(folder / PERF).reindex(columns=[*PERF_KEYS, 'value'])
+    return rows.assign(value=pd.to_numeric(rows['value']))
 
 
-def add_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Adds rows to a folder; one with the same :data:`KEYS` is replaced.
+def key_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What names a row, as texts."""
+    return tuple(as_text(row[name]) for name in KEYS)
+
+
+def known_keys(folder: Path) -> set[tuple[str, ...]]:
+    """What names the rows of a folder, which may have none."""
+    rows = _read(folder / RUNS).reindex(columns=KEYS)
+    return set(rows.itertuples(index=False, name=None))
+
+
+def add_rows(folder: Path, rows: Sequence[Mapping[str, Any]], name: str = RUNS) -> None:
+    """Adds rows to a file; one with the same keys is replaced.
 
     Several processes may add to one folder at once.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     added = pd.DataFrame([{k: as_text(v) for k, v in row.items()} for row in rows])
+    keys, last = (KEYS, COSTS + ORIGIN) if name == RUNS else (PERF_KEYS, ORIGIN[1:])
     with _locked(folder):
-        known = _read_text(folder / RUNS)
-        if known is not None:
-            added = pd.concat([known, added], ignore_index=True)
-        added = added.fillna('').drop_duplicates(list(KEYS), keep='last')
-        metrics = [c for c in added if c not in (*KEYS, *COSTS, *ORIGIN)]
-        columns = [*KEYS, *metrics, *COSTS, *ORIGIN]
-        text = added.reindex(columns=columns, fill_value='').to_csv(index=False)
-        write_text(folder / RUNS, text)
+        made = pd.concat([_read(folder / name), added], ignore_index=True).fillna('')
+        made = made.drop_duplicates(keys, keep='last')
+        others = [column for column in made if column not in (*keys, *last)]
+        made = made.reindex(columns=[*keys, *others, *last], fill_value='')
+        write_text(folder / name, made.to_csv(index=False))
 
 
 def add_line(folder: Path, name: str, key: str, content: Mapping[str, Any]) -> str:
@@ -90,7 +99,6 @@ def add_line(folder: Path, name: str, key: str, content: Mapping[str, Any]) -> s
     """
     text = json.dumps(content, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         lines = read_lines(folder, name)
         if all(line[key] != digest for line in lines):
@@ -125,10 +133,13 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding='utf-8')
 
 
-def environment(device: str = 'cpu') -> dict[str, Any]:
-    """Returns hardware and versions."""
+def origin(folder: Path, device: str = 'cpu') -> dict[str, str]:
+    """Adds hardware and versions to a folder; their hash, and the commit.
+
+    The commit ends in ``+`` if files differ from it, and is empty if it is unknown.
+    """
     cuda = device.startswith('cuda')
-    return {
+    content = {
         'python': platform.python_version(),
         **{name: _version(name) for name in PACKAGES + EXTENSIONS},
         'device': torch.cuda.get_device_name(device) if cuda else 'cpu',
@@ -136,11 +147,15 @@ def environment(device: str = 'cpu') -> dict[str, Any]:
         'cores': os.cpu_count(),
         'threads': torch.get_num_threads(),
     }
+    name = add_line(folder, ENVIRONMENTS, 'environment', content)
+    head = _git('rev-parse', '--short=10', 'HEAD')
+    changed = _git('status', '--porcelain', '--untracked-files=no', *CODE)
+    return {'environment': name, 'commit': f'{head}{"+" * bool(changed)}' * bool(head)}
 
 
 def hardware_line(hashes: Sequence[str], folder: Path) -> str:
     """Returns where figures were measured, by hashes of environments."""
-    known = {e['environment']: e for e in read_lines(folder, ENVIRONMENTS)}
+    known = {line['environment']: line for line in read_lines(folder, ENVIRONMENTS)}
     found = set()
     for name in set(hashes) & known.keys():
         e = known[name]
@@ -152,13 +167,6 @@ def hardware_line(hashes: Sequence[str], folder: Path) -> str:
     return f'Measured on: {" | ".join(sorted(found))}.'
 
 
-def commit() -> str:
-    """Returns the commit, with ``+`` if files differ from it; empty if unknown."""
-    head = _git('rev-parse', '--short=10', 'HEAD')
-    changed = _git('status', '--porcelain', '--untracked-files=no', *CODE)
-    return f'{head}{"+" * bool(changed)}' if head else ''
-
-
 def reset_peak_memory() -> None:
     """Lets :func:`peak_memory_mb` count from now on, where the system can (Linux)."""
     with suppress(OSError):
@@ -167,28 +175,29 @@ def reset_peak_memory() -> None:
 
 def peak_memory_mb() -> float | None:
     """Returns the largest resident size of this process, where it is known (Linux)."""
-    try:
+    with suppress(OSError, IndexError):
         status = Path('/proc/self/status').read_text(encoding='utf-8')
         return int(status.split('VmHWM:')[1].split()[0]) / 1024
-    except (OSError, IndexError):
-        return None
+    return None
 
 
-def _read_text(path: Path) -> pd.DataFrame | None:
-    if not path.exists():
-        return None
+def _read(path: Path) -> pd.DataFrame:
+    """The cells of a CSV file as texts; no columns if it is not there."""
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"'{path}' must be a CSV file of rows ({error})") from error
+    except FileNotFoundError:
+        return pd.DataFrame()
+    except ValueError as error:
+        raise ValueError(f"'{path}' must be a CSV file ({error})") from error
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keeps out other processes that write to the same folder (Unix)."""
+    """Makes a folder; keeps out other processes that write to it (Unix)."""
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
-    except ImportError:  # not a Unix
+    except ImportError:
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -200,29 +209,20 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _version(name: str) -> str | None:
-    try:
+    with suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return None
 
 
 def _cpu() -> str:
-    try:
-        with open('/proc/cpuinfo', encoding='utf-8') as file:
-            names: Iterable[str] = [x for x in file if x.startswith('model name')]
-        return names[0].split(':', 1)[1].strip()
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()
+    with suppress(OSError, IndexError):
+        text = Path('/proc/cpuinfo').read_text(encoding='utf-8')
+        return text.split('model name')[1].split(':', 1)[1].splitlines()[0].strip()
+    return platform.processor() or platform.machine()
 
 
 def _git(*arguments: str) -> str:
-    try:
-        return subprocess.run(
-            ['git', *arguments],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ''
+    options = {'cwd': Path(__file__).parent, 'capture_output': True, 'text': True}
+    with suppress(OSError, subprocess.CalledProcessError):
+        return subprocess.run(['git', *arguments], check=True, **options).stdout.strip()
+    return ''

@@ -4,7 +4,7 @@
 
 Settings and epochs are selected on the validation part only; the test part is scored
 once, at the end. Each run adds rows to RESULTS/runs.csv. Runs whose rows are there are
-skipped, so an interrupted suite goes on where it stopped. Prints the suite's table.
+skipped, so an interrupted suite continues with the same command.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from benchmarks.tables import suite_table
 from data.fetch import DownloadError
 
 Problem = RatingProblem | FewShotProblem
+# Settings that make no difference, or that rows have in a column of their own.
+NO_SETTINGS = ('seed', 'progress', 'accelerator')
 
 
 @dataclass(frozen=True)
@@ -35,43 +38,28 @@ class Run:
 
     suite: Suite
     spec: EstimatorSpec
-    data: str
-    scenario: str
-    split: int
+    place: tuple[str, str, int]  # data, scenario, split
     seed: int | None
-    smoke: bool = False
+    smoke: bool
 
     def build(self, **chosen: Any) -> Any:
         """Makes the estimator, with settings that are chosen on validation."""
-        estimator = self.spec.build(self.scenario, self.suite.settings, self.smoke)
-        if self.seed is not None:
-            chosen['seed'] = self.seed
-        return estimator.set_params(**chosen)
+        seed = {} if self.seed is None else {'seed': self.seed}
+        scenario, common = self.place[1], self.suite.settings
+        return self.spec.build(scenario, common, self.smoke).set_params(
+            **chosen, **seed
+        )
 
-    def description(self) -> dict[str, Any]:
-        """What the hash of the settings stands for; the seed is not part of it."""
-        values = self.build().get_params(deep=False)
-        values.pop('seed', None)
-        grid = self.grid(self.build())
-        content = {'class': self.spec.type, 'values': values, 'grid': grid}
-        options = {**self.suite.options, **({'smoke': True} if self.smoke else {})}
-        return {**content, 'options': options, 'rows': self.spec.rows}
-
-    def grid(self, estimator: Any) -> Mapping[str, Sequence[Any]]:
-        """Settings to try: those of the suite, or of the class."""
-        if self.spec.grid is not None:
-            return self.spec.grid
-        return getattr(estimator, 'GRID', {})
-
-    def keys(self, settings: str) -> dict[str, Any]:
-        """What its rows have in common beside the label."""
+    def settings(self) -> dict[str, Any]:
+        """What the hash of the settings stands for."""
+        made = self.build()
+        values = made.get_params(deep=False)
         return {
-            'suite': self.suite.name,
-            'settings': settings,
-            'data': self.data,
-            'scenario': self.scenario,
-            'split': self.split,
-            'seed': self.seed,
+            'class': self.spec.type,
+            'values': {k: v for k, v in values.items() if k not in NO_SETTINGS},
+            'grid': self.spec.grid_of(made),
+            'options': self.suite.options | ({'smoke': True} if self.smoke else {}),
+            'rows': self.spec.rows,
         }
 
 
@@ -83,132 +71,107 @@ def runs_of(suite: Suite, args: argparse.Namespace) -> Iterator[Run]:
         raise ValueError(
             f"'--estimators' must be of {', '.join(suite.labels)} (got {unknown[0]!r})"
         )
+    specs = [spec for spec in suite.estimators if {*spec.labels} & {*wanted}]
+    data, scenarios = args.data or suite.data, args.scenarios or suite.scenarios
     splits = suite.splits if args.splits is None else args.splits
-    for data in args.data or suite.data:
-        for scenario in args.scenarios or suite.scenarios:
-            for split in splits:
-                for spec in suite.estimators:
-                    named = {*spec.labels} & {*wanted}
-                    if named and spec.runs_on(data, scenario):
-                        known = spec.build(scenario, {}, False).get_params(deep=False)
-                        seeds = args.seeds or suite.seeds
-                        for seed in seeds if 'seed' in known else [None]:
-                            yield Run(
-                                suite, spec, data, scenario, split, seed, args.smoke
-                            )
+    for *place, spec in product(data, scenarios, splits, specs):
+        values = spec.build(place[1], suite.settings, args.smoke).get_params(deep=False)
+        if spec.runs_on(place[1]) and not suite.changes_nothing(spec, place[1]):
+            seeds = args.seeds or suite.seeds
+            for seed in seeds if 'seed' in values else [None]:
+                yield Run(suite, spec, tuple(place), seed, args.smoke)
 
 
 def run_suite(suite: Suite, args: argparse.Namespace) -> None:
     """Runs whatever has no rows yet."""
-    known = _known(args.results)
-    environment = records.environment()
-    problem: tuple[Any, Problem] | None = None
+    folder, problem, place = args.results, None, None
+    known = records.known_keys(folder)
     for run in runs_of(suite, args):
         settings = records.add_line(
-            args.results, records.SETTINGS, 'settings', run.description()
+            folder, records.SETTINGS, 'settings', run.settings()
         )
-        keys = run.keys(settings)
-        names = [
-            tuple(
-                records.as_text({**keys, 'estimator': label, 'part': 'test'}[key])
-                for key in records.KEYS
-            )
-            for label in run.spec.labels
-        ]
-        if not args.force and known >= set(names):
-            continue
-        place = run.data, run.scenario, run.split
-        if problem is None or problem[0] != place:
-            problem = place, make_problem(*place, suite.options, args.smoke)
-        label = f'{run.data}, {run.scenario}, split {run.split}: {run.spec.label}'
-        label += '' if run.seed is None else f', seed {run.seed}'
-        try:
-            rows = list(execute(run, problem[1]))
-        except ImportError as error:
-            print(f'{label}: not run ({error})', file=sys.stderr)
-            continue
-        origin = {
-            'environment': records.add_line(
-                args.results, records.ENVIRONMENTS, 'environment', environment
-            ),
-            'commit': records.commit(),
+        names = zip(('data', 'scenario', 'split'), run.place, strict=True)
+        keys = {
+            'suite': suite.name,
+            'settings': settings,
+            'seed': run.seed,
+            **dict(names),
         }
-        records.add_rows(args.results, [{**keys, **row, **origin} for row in rows])
-        metric = problem[1].criterion[0]
-        for row in rows:
-            if row['part'] == 'test':
-                name = row['estimator']
-                print(f'{label} [{name}]: {metric} {row[metric]:.4f}', file=sys.stderr)
+        rows = [{**keys, 'estimator': x, 'part': 'test'} for x in run.spec.labels]
+        if not args.force and {records.key_of(row) for row in rows} <= known:
+            continue
+        if place != run.place:
+            place, problem = (
+                run.place,
+                make_problem(*run.place, suite.options, args.smoke),
+            )
+        title = f'{", ".join(map(str, run.place))}: {run.spec.label}, seed {run.seed}'
+        try:
+            found = list(execute(run, problem))
+        except ImportError as error:
+            print(f'{title}: not run ({error})', file=sys.stderr)
+            continue
+        origin = records.origin(folder)
+        records.add_rows(folder, [{**keys, **row, **origin} for row in found])
+        metric = problem.criterion[0]
+        tested = [row for row in found if row['part'] == 'test']
+        scores = [f'{row["estimator"]} {row.get(metric, 0):.4f}' for row in tested]
+        print(f'{title}: test {metric}: {", ".join(scores)}', file=sys.stderr)
 
 
 def execute(run: Run, problem: Problem) -> Iterator[dict[str, Any]]:
     """Selects on validation, fits once more, scores the test part once.
 
     Yields:
-        Rows. Seconds of validation rows are those of the selection, of test rows
+        Rows. Seconds of the validation row are those of the selection, of test rows
         those of the final fit and the predictions.
     """
     records.reset_peak_memory()
-    clock = _Clock()
+    clock = Clock()
     selected, chosen, validation = select(run, problem)
-    costs, clock = clock.read(), _Clock()
     note = {'chosen': json.dumps(chosen) if chosen else None}
-    yield {
-        'estimator': run.spec.label,
-        'part': 'validation',
-        **validation,
-        **costs,
-        **note,
-    }
+    row = {'estimator': run.spec.label, 'part': 'validation', **note}
+    yield {**row, **validation, **clock.read()}
+    clock = Clock()
     final = problem.refit(run.build(**chosen), selected)
-    for label, settings in ({run.spec.label: {}} | run.spec.rows).items():
+    for label, settings in {run.spec.label: {}, **run.spec.rows}.items():
         # Settings that count when predictions are made, such as a blend's weight.
         final.set_params(**settings)
         for part, scores in problem.test(final):
-            costs = {}
-            if part == 'test':
-                memory = records.peak_memory_mb()
-                costs = {**clock.read(), 'peak_memory_mb': memory}
+            costs = {**clock.read(), 'peak_memory_mb': records.peak_memory_mb()}
+            costs = costs if part == 'test' else {}
             yield {'estimator': label, 'part': part, **scores, **costs, **note}
 
 
 def select(run: Run, problem: Problem) -> tuple[Any, dict[str, Any], Any]:
-    """Fits all settings of the grid; returns the best by the validation part.
+    """Fits all settings of the grid.
 
     Returns:
-        The fitted estimator, the settings that were chosen, and its scores.
+        The fitted estimator that is best on validation, the settings that were chosen,
+        and its scores.
     """
     metric, higher = problem.criterion
-    best: tuple[Any, dict[str, Any], Any] | None = None
-    for chosen in combinations(run.grid(run.build())):
+    best, least = None, float('inf')
+    for chosen in combinations(run.spec.grid_of(run.build())):
         fitted = problem.fit(run.build(**chosen))
         scores = problem.validation(fitted)
         # One that estimates no labels has no error, and nothing to choose by.
         value = scores.get(metric, 0.0) * (-1 if higher else 1)
-        if best is None or value < best[2].get(metric, 0.0) * (-1 if higher else 1):
-            best = fitted, chosen, scores
+        if value < least:
+            best, least = (fitted, chosen, scores), value
     return best
 
 
-class _Clock:
+class Clock:
     """Seconds since it was made."""
 
     def __init__(self) -> None:
-        self.start = time.perf_counter(), time.process_time()
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
 
     def read(self) -> dict[str, float]:
-        wall, cpu = self.start
-        return {
-            'seconds': time.perf_counter() - wall,
-            'cpu_seconds': time.process_time() - cpu,
-        }
-
-
-def _known(folder: Path) -> set[tuple[str, ...]]:
-    if not (folder / records.RUNS).exists():
-        return set()
-    rows = records.read_runs(folder)
-    return set(rows[list(records.KEYS)].itertuples(index=False, name=None))
+        """Seconds of the clock on the wall and of this process."""
+        wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
+        return {'seconds': wall, 'cpu_seconds': cpu}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -234,13 +197,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(args.threads)
         suite = load_suite(args.suite)
         run_suite(suite, args)
+        print(suite_table(records.read_runs(args.results), suite).markdown())
     except (ValueError, OSError, DownloadError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print('interrupted; the same command goes on from here', file=sys.stderr)
+        print('interrupted; the same command continues', file=sys.stderr)
         return 130
-    print(suite_table(records.read_runs(args.results), suite))
     return 0
 
 

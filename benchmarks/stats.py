@@ -19,10 +19,7 @@ import pandas as pd
 
 # Test ratings (or nodes) over those that are trained on. Of few-shot users, 70 % are
 # trained on and 20 % tested on.
-RATIO = {'few_shot': 2 / 7}
-DEFAULT_RATIO = 1 / 4
-# What rows that are compared must share.
-GROUP = ['suite', 'data', 'scenario']
+RATIO, FEW_SHOT_RATIO = 1 / 4, 2 / 7
 
 
 class Estimate(NamedTuple):
@@ -43,19 +40,19 @@ class Estimate(NamedTuple):
     negative: int
 
 
-def estimate(values: Sequence[float], ratio: float = DEFAULT_RATIO) -> Estimate:
-    """Returns mean and corrected standard error of a value a split.
-
-    Args:
-        values: A value a split, one at least.
-        ratio: Test ratings over training ratings of a split.
-    """
+def estimate(values: Sequence[float], ratio: float = RATIO) -> Estimate:
+    """Returns mean and corrected standard error of a value a split."""
     count, mean = len(values), statistics.mean(values)
     negative = sum(value < 0 for value in values)
     if count < 2:
         return Estimate(mean, None, count, None, negative)
     error = math.sqrt((1 / count + ratio) * statistics.variance(values))
-    return Estimate(mean, error, count, _p_value(mean, error, count), negative)
+    if error == 0:
+        return Estimate(mean, error, count, None, negative)
+    from scipy.stats import t
+
+    p = 2 * float(t.sf(abs(mean) / error, count - 1))
+    return Estimate(mean, error, count, p, negative)
 
 
 def newest(rows: pd.DataFrame) -> pd.DataFrame:
@@ -64,8 +61,8 @@ def newest(rows: pd.DataFrame) -> pd.DataFrame:
     Rows are in the order in which they were made. What was run with other settings
     under one label must not be averaged.
     """
-    last = rows.groupby([*GROUP, 'estimator'])['settings'].transform('last')
-    return rows[rows['settings'] == last]
+    group = rows.groupby(['suite', 'data', 'scenario', 'estimator'])['settings']
+    return rows[rows['settings'] == group.transform('last')]
 
 
 def by_split(
@@ -73,11 +70,7 @@ def by_split(
 ) -> dict[str, float]:
     """Returns an estimator's score on each split, the mean over model seeds.
 
-    Args:
-        rows: Rows of one suite, data set and scenario.
-        estimator: Its label.
-        metric: Name of a column.
-        part: The part that was scored.
+    The rows are of one suite, data set and scenario.
     """
     if metric not in rows:
         return {}
@@ -89,9 +82,8 @@ def by_split(
 def score(
     rows: pd.DataFrame, estimator: str, metric: str, part: str = 'test'
 ) -> Estimate | None:
-    """Returns the estimate of a score; none if it was not run. See :func:`by_split`."""
-    values = list(by_split(rows, estimator, metric, part).values())
-    return estimate(values, ratio_of(rows)) if values else None
+    """Returns the estimate of a score; none if it was not run."""
+    return _estimate(rows, list(by_split(rows, estimator, metric, part).values()))
 
 
 def difference(
@@ -100,18 +92,12 @@ def difference(
     other: str,
     metric: str,
     part: str = 'test',
-    other_part: str | None = None,
+    other_part: str = 'test',
 ) -> Estimate | None:
     """Returns an estimator's score minus another's, paired on the splits of both."""
     mine = by_split(rows, estimator, metric, part)
-    theirs = by_split(rows, other, metric, other_part or part)
-    gaps = [mine[split] - theirs[split] for split in mine if split in theirs]
-    return estimate(gaps, ratio_of(rows)) if gaps else None
-
-
-def ratio_of(rows: pd.DataFrame) -> float:
-    """Test over training ratings of the scenario of some rows."""
-    return RATIO.get(rows['scenario'].iloc[0], DEFAULT_RATIO)
+    theirs = by_split(rows, other, metric, other_part)
+    return _estimate(rows, [mine[x] - theirs[x] for x in mine if x in theirs])
 
 
 def best(
@@ -125,19 +111,16 @@ def best(
 
     One that was not run on all of them cannot be the best.
     """
-    wanted = by_split(rows, own, metric).keys()
-    means = {}
+    wanted, means = by_split(rows, own, metric).keys(), {}
     for name in estimators:
         scores = by_split(rows, name, metric)
         if wanted and scores.keys() >= wanted:
             means[name] = statistics.mean(scores[split] for split in wanted)
-    pick = max if higher else min
-    return pick(means, key=means.get, default=None)
+    return (max if higher else min)(means, key=means.get, default=None)
 
 
-def _p_value(mean: float, error: float, count: int) -> float | None:
-    if error == 0:
+def _estimate(rows: pd.DataFrame, values: Sequence[float]) -> Estimate | None:
+    if not values:
         return None
-    from scipy.stats import t
-
-    return 2 * float(t.sf(abs(mean) / error, count - 1))
+    is_few_shot = rows['scenario'].iloc[0] == 'few_shot'
+    return estimate(values, FEW_SHOT_RATIO if is_few_shot else RATIO)

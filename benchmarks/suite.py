@@ -20,44 +20,43 @@ else:
     import tomli as tomllib
 
 SUITES = Path(__file__).parent / 'suites'
-# Settings of any estimator that has them, for seconds on tiny planted data.
-SMOKE = {'epochs': 2, 'steps': 1, 'cv_folds': 2, 'num_trees': 5, 'iterations': 5}
+# Settings of any estimator that has them, for seconds on tiny planted data, whose
+# tables have columns of their own.
+SMOKE = {'epochs': 2, 'kernel_steps': 1, 'cv_folds': 2, 'num_trees': 5}
+SMOKE |= {'user_attributes': None, 'item_attributes': None}
 
 
 class EstimatorSpec(Config):
-    """An estimator of a suite: a class, settings and a label."""
+    """An estimator of a suite.
 
-    label: str = Field(description='Its name in tables.')
-    type: str = Field(description='Dotted path of its class, or of what makes it.')
-    like: str | None = Field(None, description='Label of what it is a change of.')
-    settings: dict[str, Any] = Field({}, description='Settings other than defaults.')
-    by_scenario: dict[str, dict[str, Any]] = Field(
-        {}, description='Further settings by scenario.'
-    )
-    grid: dict[str, list[Any]] | None = Field(
-        None, description="Settings tried on validation, in place of the class's GRID."
-    )
-    rows: dict[str, dict[str, Any]] = Field(
-        {}, description='Further rows of the same fit: settings of prediction by label.'
-    )
-    scenarios: list[str] | None = Field(None, description='Of them only.')
-    data: list[str] | None = Field(None, description='Likewise.')
+    Attributes:
+        label: Its name in tables.
+        type: Dotted path of its class, or of what makes it.
+        like: Label of an estimator above: all that is not said here is taken from it.
+        settings: Settings that are not defaults.
+        by_scenario: Further settings, by scenario.
+        grid: Settings tried on validation, in place of the class's ``GRID``.
+        rows: Further rows of the same fit: by label, settings of predictions.
+        scenarios: Scenarios where it runs; all without.
+    """
 
-    @property
-    def is_baseline(self) -> bool:
-        """Whether it is one of :mod:`benchmarks.baselines`."""
-        return self.type.startswith('benchmarks.')
+    label: str
+    type: str
+    like: str | None = None
+    settings: dict[str, Any] = Field({})
+    by_scenario: dict[str, dict[str, Any]] = Field({})
+    grid: dict[str, list[Any]] | None = None
+    rows: dict[str, dict[str, Any]] = Field({})
+    scenarios: list[str] | None = None
 
     @property
     def labels(self) -> list[str]:
         """Labels of all its rows."""
         return [self.label, *self.rows]
 
-    def runs_on(self, data: str, scenario: str) -> bool:
-        """Whether it takes part in a scenario of a data set."""
-        return data in (self.data or [data]) and scenario in (
-            self.scenarios or [scenario]
-        )
+    def runs_on(self, scenario: str) -> bool:
+        """Whether it takes part in a scenario."""
+        return scenario in (self.scenarios or [scenario])
 
     def build(self, scenario: str, common: Mapping[str, Any], smoke: bool) -> Any:
         """Makes the estimator with its settings for a scenario."""
@@ -67,26 +66,41 @@ class EstimatorSpec(Config):
         settings |= self.settings | self.by_scenario.get(scenario, {})
         if smoke:
             settings |= {k: v for k, v in SMOKE.items() if k in known}
-        return estimator.set_params(**{k: _plain(v) for k, v in settings.items()})
+        # TOML has no null: "none" stands for it.
+        settings = {k: None if v == 'none' else v for k, v in settings.items()}
+        return estimator.set_params(**settings)
+
+    def grid_of(self, estimator: Any) -> Mapping[str, Sequence[Any]]:
+        """Settings to try: those of the suite, or of the class."""
+        return getattr(estimator, 'GRID', {}) if self.grid is None else self.grid
 
 
 class Suite(Config):
-    """Data sets, scenarios, splits, seeds and estimators."""
+    """Data sets, scenarios, splits, seeds and estimators.
 
-    name: str = Field(description='The name of its file.')
-    title: str = Field(description='What is compared.')
-    data: list[str] = Field(description='Names of data sets, see benchmarks.problems.')
-    scenarios: list[str] = Field(description="Of data.splits, or 'few_shot'.")
-    splits: list[NonNegativeInt] = Field(description='Seeds or numbers of splits.')
-    seeds: list[NonNegativeInt] = Field([0], description='Model seeds.')
-    own: str = Field(description='Label of the row that others are compared with.')
-    settings: dict[str, Any] = Field(
-        {}, description='Settings of every estimator that has them.'
-    )
-    options: dict[str, Any] = Field(
-        {}, description='Of the problem: support_size, relevant, files.'
-    )
-    estimators: list[EstimatorSpec] = Field(description='What is compared.')
+    Attributes:
+        name: The name of its file.
+        title: What is compared.
+        data: Names of data sets, see :mod:`benchmarks.problems`.
+        scenarios: Of :mod:`data.splits`, or ``few_shot``.
+        splits: Seeds or numbers of splits.
+        seeds: Model seeds.
+        own: Label of the row that others are compared with.
+        settings: Settings of every estimator that has them.
+        options: Of the problem, such as ``support_size``.
+        estimators: What is compared.
+    """
+
+    name: str
+    title: str
+    data: list[str]
+    scenarios: list[str]
+    splits: list[NonNegativeInt]
+    seeds: list[NonNegativeInt] = Field([0])
+    own: str
+    settings: dict[str, Any] = Field({})
+    options: dict[str, Any] = Field({})
+    estimators: list[EstimatorSpec]
 
     @property
     def labels(self) -> list[str]:
@@ -95,8 +109,14 @@ class Suite(Config):
 
     @property
     def baselines(self) -> list[str]:
-        """Labels of the baselines."""
-        return [spec.label for spec in self.estimators if spec.is_baseline]
+        """Labels of estimators of :mod:`benchmarks.baselines`."""
+        return [s.label for s in self.estimators if s.type.startswith('benchmarks.')]
+
+    def changes_nothing(self, spec: EstimatorSpec, scenario: str) -> bool:
+        """Whether a change is none in a scenario: it has the settings of its base."""
+        base = [other for other in self.estimators if other.label == spec.like]
+        made = [s.build(scenario, self.settings, False) for s in (spec, *base)]
+        return bool(base) and made[0].get_params() == made[1].get_params()
 
 
 def load_suite(path: str | Path) -> Suite:
@@ -109,11 +129,16 @@ def load_suite(path: str | Path) -> Suite:
     path = Path(path)
     try:
         content = tomllib.loads(path.read_text(encoding='utf-8'))
-        specs: list[EstimatorSpec] = []
+        specs: dict[str, EstimatorSpec] = {}
         for spec in content.pop('estimators', []):
-            specs.append(_spec(spec, specs))
-        suite = Suite(name=path.stem, estimators=specs, **content)
-        _check(suite)
+            made = EstimatorSpec(**_completed(spec, specs))
+            if made.label in specs:
+                raise ValueError(f"'label' must be given once (got {made.label!r})")
+            specs[made.label] = made
+        suite = Suite(name=path.stem, estimators=list(specs.values()), **content)
+        _check('data', [name.partition('@')[0] for name in suite.data], DATA)
+        _check('scenarios', suite.scenarios, [*SCENARIOS, 'few_shot'])
+        _check('own', [suite.own], suite.labels)
     except FileNotFoundError:
         known = ', '.join(sorted(p.name for p in SUITES.glob('*.toml')))
         raise ValueError(f"There is no file '{path}' (suites are {known})") from None
@@ -122,43 +147,27 @@ def load_suite(path: str | Path) -> Suite:
     return suite
 
 
-def _spec(content: dict[str, Any], known: Sequence[EstimatorSpec]) -> EstimatorSpec:
-    """A spec; one with ``like`` has all of another's that it does not change."""
-    if 'like' not in content:
-        return EstimatorSpec(**content)
-    labels = {spec.label: spec for spec in known}
-    if content['like'] not in labels:
-        raise ValueError(
-            f"'like' must be a label above, of {', '.join(labels)} (got "
-            f'{content["like"]!r})'
-        )
-    other, change = labels[content['like']], content.get('settings', {})
-    settings = {
-        'settings': other.settings | change,
-        'by_scenario': {s: v | change for s, v in other.by_scenario.items()},
-    }
-    return EstimatorSpec(**{'type': other.type, **content, **settings})
+def _completed(
+    spec: Mapping[str, Any], known: Mapping[str, EstimatorSpec]
+) -> dict[str, Any]:
+    if 'like' not in spec:
+        return dict(spec)
+    _check('like', [spec['like']], known)
+    other, change = known[spec['like']], spec.get('settings', {})
+    by_scenario = {s: v | change for s, v in other.by_scenario.items()}
+    settings = {'settings': other.settings | change, 'by_scenario': by_scenario}
+    return {'type': other.type, **spec, **settings}
 
 
-def _check(suite: Suite) -> None:
-    for name, values, known in (
-        ('data', suite.data, DATA),
-        ('scenarios', suite.scenarios, [*SCENARIOS, 'few_shot']),
-        ('own', [suite.own], suite.labels),
-    ):
-        for value in values:
-            if value.partition('@')[0] not in known:
-                raise ValueError(
-                    f"'{name}' must be of {', '.join(known)} (got {value!r})"
-                )
-    repeated = {x for x in suite.labels if suite.labels.count(x) > 1}
-    if repeated:
-        raise ValueError(f"'label' must differ in each estimator (got {repeated})")
+def _check(name: str, values: Sequence[str], known: Sequence[str]) -> None:
+    for value in values:
+        if value not in known:
+            raise ValueError(f"'{name}' must be of {', '.join(known)} (got {value!r})")
 
 
 def _find(path: str) -> Any:
     """The object of a dotted path: modules first, attributes of them after."""
-    names = path.split('.')
+    names, found = path.split('.'), None
     for count in range(len(names) - 1, 0, -1):
         module = '.'.join(names[:count])
         try:
@@ -169,14 +178,10 @@ def _find(path: str) -> Any:
             continue
         for name in names[count:]:
             found = getattr(found, name, None)
-        if found is not None:
-            return found
-    raise ValueError(f"'type' must be the path of a class (got '{path}')")
-
-
-def _plain(value: Any) -> Any:
-    """TOML has no null: ``"none"`` stands for it."""
-    return None if value == 'none' else value
+        break
+    if found is None:
+        raise ValueError(f"'type' must be the path of a class (got '{path}')")
+    return found
 
 
 def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ Behind :math:`\pm` stands the standard error of :mod:`benchmarks.stats`, everywh
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -16,22 +16,12 @@ from benchmarks.suite import Suite
 
 NOT_RUN = 'not run'
 LABELS = {
-    'rmse': 'RMSE',
-    'mae': 'MAE',
-    'mse': 'MSE',
-    'log_loss': 'log-loss',
-    'published_precision@5': 'P@5 †',
-    'published_ap@5': 'MAP@5 †',
-    'ndcg@5': 'nDCG@5',
-    'ndcg@10': 'nDCG@10',
-    'ap@10': 'MAP@10',
-    'lastfm': 'Last.FM',
-    'ml-100k': 'MovieLens-100K',
-    'ml-100k-u': 'MovieLens-100K',
-    'ml-1m': 'MovieLens-1M',
-    'flixster': 'Flixster',
-    'douban': 'Douban',
-    'yahoo_music': 'YahooMusic',
+    **{'rmse': 'RMSE', 'mae': 'MAE', 'mse': 'MSE', 'log_loss': 'log-loss'},
+    **{'published_precision@5': 'P@5 †', 'published_ap@5': 'MAP@5 †'},
+    **{'ndcg@5': 'nDCG@5', 'ndcg@10': 'nDCG@10', 'ap@10': 'MAP@10'},
+    **{'lastfm': 'Last.FM', 'ml-100k': 'MovieLens-100K', 'ml-1m': 'MovieLens-1M'},
+    **{'ml-100k-u': 'MovieLens-100K', 'yahoo_music': 'YahooMusic'},
+    **{'flixster': 'Flixster', 'douban': 'Douban'},
 }
 CHANGES = {
     'flipped_labels': 'all support labels flipped',
@@ -50,7 +40,7 @@ class Table(NamedTuple):
     def markdown(self) -> str:
         """The table as Markdown, aligned for reading as text, too."""
         table = [tuple(self.header), *map(tuple, self.rows)]
-        width = [max(len(row[c]) for row in table) for c in range(len(self.header))]
+        width = [max(map(len, column)) for column in zip(*table, strict=True)]
 
         def line(cells: Sequence[str]) -> str:
             pairs = enumerate(zip(cells, width, strict=True))
@@ -66,15 +56,10 @@ def words(name: str) -> str:
     return LABELS.get(name, name.replace('_', ' '))
 
 
-def written(found: Estimate | None, sign: str = '') -> str:
-    """An estimate: two significant digits of the error, the mean to the same place.
-
-    Args:
-        found: The estimate, if there is one.
-        sign: :obj:`'+'` to write it in front of positive means.
-    """
+def written(found: Estimate | None, sign: str = '', gap: str = NOT_RUN) -> str:
+    """An estimate: two significant digits of the error, the mean to the same place."""
     if found is None:
-        return NOT_RUN
+        return gap
     if found.error is None or found.error < 1e-9:
         return f'{found.mean:{sign}.4f}'
     places = min(max(1 - math.floor(math.log10(found.error)), 2), 5)
@@ -97,30 +82,28 @@ def columns_of(rows: pd.DataFrame, suite: Suite) -> dict[str, pd.DataFrame]:
 def score_table(
     rows: pd.DataFrame, suite: Suite, metrics: Sequence[str] = ('rmse', 'mae')
 ) -> Table:
-    """Test scores of every estimator; own against the best baseline; splits x seeds."""
+    """Test scores of every estimator; ours minus the best baseline; splits x seeds."""
     columns = columns_of(rows, suite)
-    ran = {name for part in columns.values() for name in part['estimator']}
-    labels = [x for x in suite.labels if x in ran or len(metrics) > 1]
-    table = [
-        (label, *(_scores(part, label, metrics) for part in columns.values()))
-        for label in labels
+    table = []
+    for label in suite.labels:
+        found = [[score(p, label, m) for m in metrics] for p in columns.values()]
+        if any(scores[0] for scores in found) or len(metrics) > 1:
+            cells = (' / '.join(map(written, s)) if s[0] else NOT_RUN for s in found)
+            table.append((label, *cells))
+    bases = [best_baseline(p, suite, metrics[0]) for p in columns.values()]
+    gaps = [
+        difference(p, suite.own, base, metrics[0])
+        for p, base in zip(columns.values(), bases, strict=True)
     ]
-    first = f'{words(metrics[0])}, {suite.own} − best baseline'
-    gaps = [_to_best(part, suite, metrics[0]) for part in columns.values()]
-    table.append((first, *(written(gap, '+') for gap in gaps)))
+    title = f'{words(metrics[0])}, {suite.own} − best baseline'
+    table.append((title, *(written(gap, '+') for gap in gaps)))
     table.append(('splits × seeds', *(counts(p, suite.own) for p in columns.values())))
-    title = ' / '.join(words(metric) for metric in metrics)
-    return Table((f'test {title}', *columns), table)
+    return Table((f'test {" / ".join(map(words, metrics))}', *columns), table)
 
 
-def _scores(part: pd.DataFrame, label: str, metrics: Sequence[str]) -> str:
-    found = [score(part, label, metric) for metric in metrics] if len(part) else [None]
-    return NOT_RUN if found[0] is None else ' / '.join(map(written, found))
-
-
-def _to_best(part: pd.DataFrame, suite: Suite, metric: str) -> Estimate | None:
-    name = best(part, suite.baselines, metric, suite.own)
-    return None if name is None else difference(part, suite.own, name, metric)
+def best_baseline(part: pd.DataFrame, suite: Suite, metric: str) -> str | None:
+    """The baseline of the best mean on all splits of our estimator."""
+    return best(part, suite.baselines, metric, suite.own, higher=metric == CURVE)
 
 
 def counts(part: pd.DataFrame, label: str) -> str:
@@ -129,74 +112,41 @@ def counts(part: pd.DataFrame, label: str) -> str:
     return f'{part["split"].nunique()} × {part["seed"].nunique()}'
 
 
-def lead_table(rows: pd.DataFrame, suite: Suite, metric: str = 'rmse') -> Table:
-    """Our score minus each other's, paired, and on how many splits ours is lower."""
-    columns = columns_of(rows, suite)
-    table = []
-    for label in suite.labels:
-        gaps = [
-            difference(part, suite.own, label, metric) if len(part) else None
-            for part in columns.values()
-        ]
-        if label != suite.own and any(gaps):
-            cells = [
-                f'{written(gap, "+")} ({gap.negative} of {gap.count})'
-                if gap
-                else NOT_RUN
-                for gap in gaps
-            ]
-            table.append((label, *cells))
-    return Table((f'{words(metric)}, {suite.own} − other', *columns), table)
-
-
 def paired_table(rows: pd.DataFrame, suite: Suite, metric: str = 'rmse') -> Table:
     """Ours beside the baseline that is best in the mean, with a paired test."""
-    table = []
-    for name, part in columns_of(rows, suite).items():
-        other = best(part, suite.baselines, metric, suite.own) if len(part) else None
+    table, name = [], words(metric)
+    for column, part in columns_of(rows, suite).items():
+        other = best_baseline(part, suite, metric)
         if other is None:
-            table.append((name, *[NOT_RUN] * 6))
+            table.append((column, *[NOT_RUN] * 6))
             continue
         gap = difference(part, suite.own, other, metric)
-        splits = by_split(part, suite.own, metric).keys()
-        scores = by_split(part, other, metric)
-        mean = sum(scores[split] for split in splits) / len(splits)
-        p = '' if gap.p is None else f'{gap.p:.3f}'
-        table.append(
-            (
-                name,
-                f'{score(part, suite.own, metric).mean:.4f}',
-                other,
-                f'{mean:.4f}',
-                written(gap, '+'),
-                f'{gap.negative} of {gap.count}',
-                '< 0.001' if p == '0.000' else p,
-            )
+        splits, theirs = (
+            by_split(part, suite.own, metric),
+            by_split(part, other, metric),
         )
-    header = (
-        f'test {words(metric)}',
-        suite.own,
-        'best baseline',
-        f'its {words(metric)}',
-    )
-    return Table((*header, 'difference', 'splits won', 'p'), table)
+        mean = sum(theirs[split] for split in splits) / len(splits)
+        own = f'{score(part, suite.own, metric).mean:.4f}'
+        p = '' if gap.p is None else '< 0.001' if gap.p < 5e-4 else f'{gap.p:.3f}'
+        won = f'{gap.negative} of {gap.count}'
+        table.append((column, own, other, f'{mean:.4f}', written(gap, '+'), won, p))
+    header = (f'test {name}', suite.own, 'best baseline', f'its {name}', 'difference')
+    return Table((*header, 'splits won', 'p'), table)
 
 
 def few_shot_table(
-    rows: pd.DataFrame, suite: Suite, metrics: Sequence[str] | None = None
+    rows: pd.DataFrame, suite: Suite, metrics: Sequence[str] = FEW_SHOT
 ) -> Table:
     """Test scores of every estimator, and how far ours is ahead in nDCG@10."""
     (part,) = columns_of(rows, suite).values()
-    loss = 'log_loss' if 'log_loss' in part and part['log_loss'].any() else 'mse'
-    metrics = [*(metrics or FEW_SHOT), loss]
-    table = []
+    has_loss = 'log_loss' in part and part['log_loss'].notna().any()
+    metrics, table = [*metrics, 'log_loss' if has_loss else 'mse'], []
     for label in suite.labels:
         found = [score(part, label, metric) for metric in metrics]
-        ran = found[0] is not None
-        cells = ['' if f is None and ran else written(f) for f in found]
-        gap = difference(part, suite.own, label, CURVE)
-        cells.append(written(gap, '+') if label != suite.own and ran else '')
-        table.append((label, *cells))
+        lead = None if label == suite.own else difference(part, suite.own, label, CURVE)
+        gap = '' if found[0] else NOT_RUN
+        cells = [written(estimate, gap=gap) for estimate in found]
+        table.append((label, *cells, written(lead, '+', '')))
     header = ('test', *map(words, metrics), f'{suite.own} ahead by, {words(CURVE)}')
     return Table(header, table)
 
@@ -204,14 +154,10 @@ def few_shot_table(
 def size_table(rows: pd.DataFrame, suite: Suite) -> Table:
     """nDCG@10 by the size of the support: means over splits."""
     (part,) = columns_of(rows, suite).values()
-    sizes = support_sizes(part)
-    table = [
-        (label, *(f'{found.mean:.3f}' if found else NOT_RUN for found in cells))
-        for label in suite.labels
-        for cells in [
-            [score(part, label, CURVE, f'test/support={size}') for size in sizes]
-        ]
-    ]
+    sizes, table = support_sizes(part), []
+    for label in suite.labels:
+        found = [score(part, label, CURVE, f'test/support={size}') for size in sizes]
+        table.append((label, *(f'{f.mean:.3f}' if f else NOT_RUN for f in found)))
     return Table((f'{words(CURVE)} by support size', *map(str, sizes)), table)
 
 
@@ -224,13 +170,11 @@ def support_sizes(part: pd.DataFrame) -> list[int]:
 def sensitivity_line(rows: pd.DataFrame, suite: Suite) -> str:
     """What changing the supports costs our model, as a sentence."""
     (part,) = columns_of(rows, suite).values()
-    costs = [
-        f'{text} costs {written(gap)}'
-        for name, text in CHANGES.items()
-        for gap in [
-            difference(part, suite.own, suite.own, CURVE, 'test', f'test/{name}')
-        ]
-    ]
+    costs = []
+    for name, text in CHANGES.items():
+        parts = 'test', f'test/{name}'
+        gap = difference(part, suite.own, suite.own, CURVE, *parts)
+        costs.append(f'{text} costs {written(gap)}')
     return f'Support sensitivity of {suite.own}, {words(CURVE)}: {"; ".join(costs)}.'
 
 
@@ -240,44 +184,30 @@ def base_of(label: str, suite: Suite) -> str:
     return prefix if prefix in suite.labels else suite.own
 
 
-def ablation_table(
-    rows: pd.DataFrame, suite: Suite, base: str, metrics: Sequence[str] = ('rmse',)
-) -> Table:
-    """Scores of a base, and what each change of it adds to them, paired."""
+def ablation_tables(rows: pd.DataFrame, suite: Suite) -> Iterator[tuple[str, Table]]:
+    """For each base, its scores and what each change of it adds to them, paired."""
     columns = columns_of(rows, suite)
-    header, table = [''], [[base]]
-    for name, part in columns.items():
-        for metric in metrics:
-            title = [name] * (len(columns) > 1) + [words(metric)] * (len(metrics) > 1)
-            header.append(', '.join(title) or words(metric))
-            table[0].append(written(score(part, base, metric)))
-    for label in suite.labels:
-        if label != base and base_of(label, suite) == base:
-            gaps = [
-                difference(part, label, base, metric)
-                for part in columns.values()
-                for metric in metrics
-            ]
-            name = label.removeprefix(f'{base}, ')
+    is_few_shot = suite.scenarios == ['few_shot']
+    metrics = ('log_loss', CURVE) if is_few_shot else ('rmse',)
+    places = [(part, metric) for part in columns.values() for metric in metrics]
+    header = ['', *map(words, metrics)] if is_few_shot else ['test RMSE', *columns]
+    for base in dict.fromkeys(base_of(label, suite) for label in suite.labels):
+        scores = [score(part, base, metric) for part, metric in places]
+        table = [[base, *(written(found) for found in scores)]]
+        for label in suite.labels:
+            if label == base or base_of(label, suite) != base:
+                continue
+            gaps = [difference(part, label, base, metric) for part, metric in places]
             if any(gaps):
-                table.append(
-                    [name, *('' if g is None else written(g, '+') for g in gaps)]
-                )
-    return Table(header, table)
+                cells = (written(gap, '+', '') for gap in gaps)
+                table.append([label.removeprefix(f'{base}, '), *cells])
+        if any(scores):
+            yield base, Table(header, table)
 
 
-def ablation_bases(rows: pd.DataFrame, suite: Suite) -> list[str]:
-    """Labels of which other labels with rows are single changes."""
-    ran = set(rows[rows['suite'] == suite.name]['estimator'])
-    found = dict.fromkeys(base_of(label, suite) for label in suite.labels)
-    return [base for base in found if base in ran]
-
-
-def suite_table(rows: pd.DataFrame, suite: Suite) -> str:
+def suite_table(rows: pd.DataFrame, suite: Suite) -> Table:
     """What a run prints."""
     if suite.scenarios == ['few_shot']:
-        return few_shot_table(rows, suite).markdown()
-    metrics = (
-        ('rmse',) if len(suite.data) * len(suite.scenarios) > 2 else ('rmse', 'mae')
-    )
-    return score_table(rows, suite, metrics).markdown()
+        return few_shot_table(rows, suite)
+    is_wide = len(suite.data) * len(suite.scenarios) > 2
+    return score_table(rows, suite, ('rmse',) if is_wide else ('rmse', 'mae'))

@@ -1,5 +1,5 @@
-import json
 import multiprocessing
+import re
 
 import pytest
 
@@ -10,8 +10,8 @@ from benchmarks.records import (
     add_line,
     add_rows,
     as_text,
-    environment,
     hardware_line,
+    origin,
     peak_memory_mb,
     read_lines,
     read_perf,
@@ -60,6 +60,13 @@ def test_processes_may_add_at_once(tmp_path):
     assert len(read_lines(tmp_path, SETTINGS)) == 15
 
 
+def test_measurements_of_speed_are_rows_too(tmp_path):
+    row = {'benchmark': 'a', 'case': 'n=1', 'measure': 'seconds', 'value': 2.0}
+    add_rows(tmp_path, [row, {**row, 'case': 'n=2'}], 'perf.csv')
+    add_rows(tmp_path, [{**row, 'value': 3.0, 'commit': 'x'}], 'perf.csv')
+    assert read_perf(tmp_path)['value'].tolist() == [2.0, 3.0]
+
+
 def test_lines_stand_once_under_a_hash_of_their_content(tmp_path):
     one = add_line(tmp_path, SETTINGS, 'settings', {'a': 1, 'b': [2]})
     same = add_line(tmp_path, SETTINGS, 'settings', {'b': [2], 'a': 1})
@@ -77,6 +84,9 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     (tmp_path / RUNS).write_text('suite,estimator\na,b\n')
     with pytest.raises(ValueError, match=r"runs\.csv.*'settings'"):
         read_runs(tmp_path)
+    (tmp_path / RUNS).write_bytes(b'suite,\xff\n')
+    with pytest.raises(ValueError, match=r'runs\.csv'):
+        read_runs(tmp_path)
     (tmp_path / SETTINGS).write_text('{"settings": ')
     with pytest.raises(ValueError, match=SETTINGS):
         read_lines(tmp_path, SETTINGS)
@@ -89,11 +99,13 @@ def test_cells_have_seven_digits():
     ]
 
 
-def test_environment_is_plain_and_named_in_a_line(tmp_path):
-    content = environment()
-    assert json.loads(json.dumps(content)) == content
-    name = add_line(tmp_path, 'environments.jsonl', 'environment', content)
-    line = hardware_line([name, name, 'unknown'], tmp_path)
-    assert content['cpu'] in line
-    assert content['torch'] in line
+def test_origin_names_hardware_versions_and_commit(tmp_path):
+    found = origin(tmp_path)
+    assert origin(tmp_path) == found
+    (line,) = read_lines(tmp_path, 'environments.jsonl')
+    assert line['environment'] == found['environment']
+    assert re.fullmatch(r'([0-9a-f]{10}\+?)?', found['commit'])
+    text = hardware_line([found['environment'], 'unknown'], tmp_path)
+    assert line['cpu'] in text
+    assert line['torch'] in text
     assert peak_memory_mb() is None or peak_memory_mb() > 50

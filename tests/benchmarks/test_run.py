@@ -190,7 +190,7 @@ def test_suites_of_the_repository_build(path):
     suite = load_suite(path)
     for spec in suite.estimators:
         for scenario in suite.scenarios:
-            if spec.runs_on(suite.data[0], scenario):
+            if spec.runs_on(scenario):
                 made = spec.build(scenario, suite.settings, False)
                 assert made.config is not None
                 for settings in spec.rows.values():
