@@ -5,9 +5,8 @@ value a list, :obj:`[B]`, NaN where a list leaves it undefined.
 
 One rule for ties: items of equal scores are in no order, and each metric is its mean
 over all orders of them (McSherry and Najork, "Computing Information Retrieval
-Performance Measures Efficiently in the Presence of Tied Scores", 2008). It does not
-depend on the order of the rows, and equal scores for all items are as good as a random
-order. For nDCG this is what scikit-learn does.
+Performance Measures Efficiently in the Presence of Tied Scores", 2008). For nDCG this
+is what scikit-learn does.
 """
 
 from __future__ import annotations
@@ -22,11 +21,7 @@ from torch import Tensor
 
 
 def rating_metrics(predicted: Any, rating: Any) -> dict[str, float]:
-    """The errors :obj:`rmse` and :obj:`mae` of all predictions, in double precision.
-
-    Args:
-        predicted: Predictions, :obj:`[R]`.
-        rating: Ratings, :obj:`[R]`.
+    """The errors :obj:`rmse` and :obj:`mae` of R predictions, in double precision.
 
     Raises:
         ValueError: If there is none, counts differ, or a value is not finite.
@@ -64,11 +59,11 @@ def list_metrics(
 
     Args:
         predicted (Tensor): Predictions, which are ranked by, too.
-        label (Tensor): Labels.
+        label (Tensor): Labels; those above :obj:`relevant` are relevant.
         mask (Tensor): True for items, false for padding.
         ks (sequence, optional): Cut-offs, in names such as :obj:`"ndcg@5"`.
             (default: :obj:`(5, 10)`)
-        relevant (float, optional): Labels above it are relevant. (default: :obj:`0.5`)
+        relevant (float, optional): See :obj:`label`. (default: :obj:`0.5`)
         published (bool, optional): Add :func:`published_metrics`.
             (default: :obj:`False`)
     """
@@ -89,14 +84,9 @@ def list_metrics(
 def ranking_metrics(
     score: Tensor, label: Tensor, mask: Tensor, k: int, relevant: float = 0.5
 ) -> dict[str, Tensor]:
-    r"""The standard ranking metrics at k.
+    r"""The standard ranking metrics at k; labels above :obj:`relevant` are relevant.
 
-    Args:
-        score (Tensor): Scores to rank by, the highest first.
-        label (Tensor): Labels.
-        mask (Tensor): True for items, false for padding.
-        k (int): Places that count. Of a shorter list, the rest of them is no hit.
-        relevant (float, optional): Labels above it are relevant. (default: :obj:`0.5`)
+    Of a list with fewer than k items, the other places are no hits.
 
     Returns:
         Undefined for a list without relevant items: :obj:`precision` (hits / k),
@@ -104,8 +94,7 @@ def ranking_metrics(
         :obj:`ap` (precision at each hit, summed and divided by the most hits there can
         be), :obj:`rr` (one over the place of the first hit, or 0). Undefined without
         a gain: :obj:`ndcg`, with gains :math:`2^y - 1` and discounts
-        :math:`\log_2(\text{place} + 1)`. Means over lists of the last three are MAP,
-        MRR and nDCG.
+        :math:`\log_2(\text{place} + 1)`.
 
     Raises:
         ValueError: If a score is not finite, or k is not positive.
@@ -145,10 +134,7 @@ def ranking_metrics(
 
 
 def auc(score: Tensor, label: Tensor, mask: Tensor, relevant: float = 0.5) -> Tensor:
-    """The fraction of (relevant, other) pairs in the right order; ties count half.
-
-    Undefined for a list without relevant or without other items.
-    """
+    """The fraction of (relevant, other) pairs in the right order; ties count half."""
     is_relevant = _exact((label > relevant) & mask)
     is_other = _exact(mask) - is_relevant
     ranking = _Ranking.of(score, mask)
@@ -166,13 +152,9 @@ def published_metrics(
     *Wanted* are the k largest labels, with repeats. Going down the ranking, a place is
     a hit if its label is still wanted, and one copy of it is then taken out. With
     labels 0 and 1 and fewer than k positives, zeros are wanted, too, so a random
-    ranking does well. Items of equal scores keep the order of the list. Published
-    figures of nDCG are of the usual kind, see :func:`ranking_metrics`.
-
-    Returns:
-        :obj:`published_precision` (hits / k), :obj:`published_ap` (precision at each
-        hit, summed and divided by k) and :obj:`published_rr` (one over the first place
-        with a label that is wanted at the start, or 0).
+    ranking does well. Items of equal scores keep the order of the list. The precision
+    is hits / k, the AP the precision at each hit, summed and divided by k, and the RR
+    one over the first place with a label that is wanted at the start, or 0.
 
     Raises:
         ValueError: If a score is not finite, or k exceeds the shortest list.
@@ -197,43 +179,27 @@ def published_metrics(
 
 
 def pad_lists(group: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-    """Rows of several lists, in any order, as padded lists.
+    """A mask and values, each :obj:`[R]`, as padded lists, :obj:`[B, n]`.
 
     Args:
-        group (Tensor): The list of each row, such as its user, :obj:`[R]`.
+        group (Tensor): The list of each row, such as its user, :obj:`[R]`; the lists
+            are returned by ascending group.
         *values (Tensor): What to pad, :obj:`[R]` each.
-
-    Returns:
-        A mask and the padded values, each :obj:`[B, n]`, the lists by ascending group
-        and their rows in the order given.
     """
     order = group.argsort(stable=True)
-    _, row, size = group[order].unique_consecutive(
-        return_inverse=True, return_counts=True
-    )
-    column = torch.arange(len(group), device=group.device)
-    column = column - (size.cumsum(0) - size)[row]
+    _, size = group[order].unique_consecutive(return_counts=True)
     most = int(size.max()) if len(size) else 0
     mask = torch.arange(most, device=group.device) < size[:, None]
-    padded = []
-    for value in values:
-        padded.append(value.new_zeros(len(size), most))
-        padded[-1][row, column] = value[order]
-    return mask, *padded
+    shape = mask.shape
+    return mask, *(v.new_zeros(shape).masked_scatter(mask, v[order]) for v in values)
 
 
 class _Ranking(NamedTuple):
-    """Lists by falling score, and the group of equal scores that a place is in.
+    """Lists by falling score, and the group of equal scores that a place is in."""
 
-    Attributes:
-        order: The item at each place, :obj:`[B, n]`, as the next two.
-        start: The first place of the group, from 0.
-        stop: The place after it.
-    """
-
-    order: Tensor
-    start: Tensor
-    stop: Tensor
+    order: Tensor  # the item at each place, [B, n]
+    start: Tensor  # the first place of the group, from 0
+    stop: Tensor  # the place after it
 
     @classmethod
     def of(cls, score: Tensor, mask: Tensor) -> _Ranking:
