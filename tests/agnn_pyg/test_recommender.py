@@ -81,7 +81,7 @@ def test_items_are_ranked_by_unclipped_scores(recommender, planted):
     # With a lower end of the range, most predictions would be tied.
     model = copy.copy(recommender)
     fitted = recommender._fitted_
-    model._fitted_ = fitted._replace(scale=replace(fitted.scale, high=2.5))
+    model._fitted_ = replace(fitted, scale=replace(fitted.scale, high=2.5))
     top = model.recommend(planted.new_users)
     assert (top['rating'] == top['score'].clip(upper=2.5)).all()
     assert (top['rating'] == 2.5).sum() > 20
