@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_float_dtype
 
-from agnn_pyg.base.checks import where
+from agnn_pyg.base.checks import TableColumn
 from agnn_pyg.base.vocabulary import EXACT_FLOATS, check_floats
 
 # What stands for nothing in a list, in small letters.
@@ -26,29 +26,21 @@ NOTHING = re.compile(
 def as_ids(frame: pd.DataFrame, column: str, dtype: str, name: str) -> pd.Series:
     """Ids as texts, whole numbers or UUIDs; missing ones stay missing.
 
-    Args:
-        frame (pandas.DataFrame): The table.
-        column (str): The column of ids.
-        dtype (str): :obj:`"str"`, :obj:`"int"` or :obj:`"uuid"`.
-        name (str): What error texts call the table.
-
     Raises:
-        ValueError: Naming the first row that holds no such id.
+        ValueError: Naming the first row that holds no id of :obj:`dtype`.
     """
     cells = frame[column]
     present = cells.notna().to_numpy()
+    ids = TableColumn(frame, column, name)
     if is_float_dtype(cells):
-        check_floats(frame, column, name, present)
+        check_floats(ids, present)
     convert = {'str': _text, 'int': _int, 'uuid': _uuid}[dtype]
     # No `map`, which makes floats of whole numbers beside a missing one.
     made = (convert(c) if p else None for c, p in zip(cells, present, strict=True))
     made = pd.Series([*made], frame.index, object)
     bad = made.isna().to_numpy() & present
-    if bad.any():
-        raise ValueError(
-            f"'{name}' has no {dtype} id in column '{column}', as the model knows, in "
-            f'{where(frame, bad, column)}; correct it'
-        )
+    remedy = f'correct it: the ids that the model knows are {dtype}'
+    ids.refuse(bad, f'has no {dtype} id in', remedy)
     return made.astype('Int64') if dtype == 'int' else made
 
 
@@ -75,13 +67,7 @@ def _uuid(cell: object) -> uuid.UUID | None:
 
 
 def as_lists(cells: pd.Series, separator: str, name: str) -> pd.Series:
-    """Lists of the values in each cell, without words that stand for nothing.
-
-    Args:
-        cells (pandas.Series): Texts or lists.
-        separator (str): What separates values in a text.
-        name (str): What warnings call the table.
-    """
+    """Lists of the values in each cell, without words that stand for nothing."""
     texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
     _check_separator(texts, separator, cells.name, name)
     dropped = Counter()

@@ -9,6 +9,7 @@ import re
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,9 @@ NAMES = {
 
 
 def recognised(columns: Sequence, role: str, attributes: bool = False) -> Any | None:
-    """Finds the column of users, of items or of ratings by its name.
+    """The column of a role (one of :data:`NAMES`) by its name, if there is one.
 
-    Args:
-        columns (sequence): Names of columns.
-        role (str): One of :data:`NAMES`.
-        attributes (bool, optional): Whether the table is one of users or of items, in
-            which a column :obj:`id` holds their ids. (default: :obj:`False`)
+    In a table of :obj:`attributes` of users or items, it may be called :obj:`id`.
     """
     exact = {re.sub('[^a-z]', '', str(c).lower()): c for c in reversed(columns)}
     suffix = re.compile('(?<=.)(id|key|code|number)$')
@@ -123,19 +120,15 @@ def read_file(
 
 
 def write_file(frame: pd.DataFrame, path: PathLike | None) -> None:
-    """Writes a table by the suffix of its name, or as CSV to standard output.
-
-    Raises:
-        ValueError: If the suffix is unknown.
-        ImportError: If a Parquet file is written without pyarrow.
-    """
+    """Writes a table by the suffix of its name, or as CSV to standard output."""
     if path is None:
         frame.to_csv(sys.stdout, index=False, lineterminator='\n')
         return
     suffix = _suffix(Path(path), TEXT + PARQUET)
     with atomic_write(path) as aside:
         if suffix in PARQUET:
-            texts = {c: frame[c].map(str) for c in frame if _is_uuid(frame[c])}
+            is_uuid = frame.head(1).map(lambda cell: isinstance(cell, uuid.UUID)).any()
+            texts = {c: frame[c].map(str) for c in frame.columns[is_uuid]}
             frame.assign(**texts).to_parquet(aside, index=False)
         else:
             separator = '\t' if suffix == '.tsv' else ','
@@ -143,12 +136,7 @@ def write_file(frame: pd.DataFrame, path: PathLike | None) -> None:
 
 
 def read_columns(path: PathLike) -> list[str]:
-    """The names of a file's columns.
-
-    Raises:
-        ValueError: If there is no such file, or it cannot be read.
-        ImportError: If a Parquet file is read without pyarrow.
-    """
+    """The names of a file's columns; see :func:`read_file` for errors."""
     path = Path(path)
     suffix = _suffix(path, TEXT + PARQUET + LINES)
     if not path.is_file():
@@ -192,16 +180,9 @@ def _read(
 def _read_text(path: Path, **options: Any) -> pd.DataFrame:
     try:
         with path.open(encoding='utf-8-sig') as file:
-            separator = _separator(file.readline())
-        return pd.read_csv(
-            path,
-            sep=separator,
-            encoding='utf-8-sig',
-            index_col=False,
-            low_memory=False,
-            **EXACT,
-            **options,
-        )
+            options['sep'] = _separator(file.readline())
+        options |= {'encoding': 'utf-8-sig', 'index_col': False, 'low_memory': False}
+        return pd.read_csv(path, **EXACT, **options)
     except pd.errors.EmptyDataError:
         raise ValueError(f"'{path}' is empty; give it a header line") from None
     except UnicodeDecodeError as error:
@@ -217,8 +198,7 @@ def _separator(header: str) -> str:
 def _check_lines(path: Path) -> None:
     """Raises ``ValueError`` if a line has more or fewer cells than the header.
 
-    Pandas fills short lines with missing cells at their end, without a word: where a
-    cell is lacking in the middle, all others move to a wrong column.
+    Pandas fills short lines at their end, also where a cell in the middle is lacking.
     """
     with path.open(encoding='utf-8-sig', newline='') as file:
         separator = _separator(file.readline())
@@ -246,10 +226,9 @@ def _read_lines(path: Path) -> pd.DataFrame:
     rows = []
     with path.open('rb') as file:
         for number, line in enumerate(file, 1):
-            try:
+            row = line
+            with suppress(ValueError, RecursionError):
                 row = json.loads(line) if line.strip() else {}
-            except (ValueError, RecursionError) as error:
-                row = error
             if not isinstance(row, dict):
                 raise ValueError(
                     f"'{path}' has no JSON object in line {number} ({row!r:.60}); "
@@ -259,10 +238,6 @@ def _read_lines(path: Path) -> pd.DataFrame:
     if not rows:
         raise ValueError(f"'{path}' is empty; give it a JSON object in each line")
     return pd.DataFrame(rows, dtype=object)
-
-
-def _is_uuid(cells: pd.Series) -> bool:
-    return bool(len(cells)) and isinstance(cells.iloc[0], uuid.UUID)
 
 
 def _suffix(path: Path, allowed: Sequence[str]) -> str:

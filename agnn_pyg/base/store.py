@@ -16,8 +16,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from glob import escape
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 PathLike = str | os.PathLike
 
@@ -33,27 +34,24 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
 
     If the block raises, or the process is killed, :obj:`path` stays as it was. Its
     folder is made if there is none.
-
-    Args:
-        path (path): The file to write or to replace.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary(path) as aside:
+    # Several processes may write the same file at once.
+    aside = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
+    try:
         yield aside
         aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
     # What killed writers of this file have left.
     _remove_abandoned(path.parent.glob(f'.{escape(path.name)}.*.tmp'))
 
 
 def check_writable(path: PathLike, kind: str) -> None:
-    """Raises ``ValueError`` unless :func:`write_store` can write to a folder.
+    """Raises ``ValueError`` unless a folder is new, empty, or a store of a kind.
 
     Call it before a training whose result would be lost.
-
-    Args:
-        path (path): The folder: new, empty, or a store of the same kind.
-        kind (str): What is to be written, such as the name of a class.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -79,14 +77,11 @@ def write_store(
     """Writes a store, or replaces one of the same kind.
 
     Args:
-        path (path): The folder; its parent must exist.
+        path (path): The folder, see :func:`check_writable`.
         kind (str): What is written, such as the name of a class.
         version (int): Version of the format, which :func:`read_store` checks.
         config (mapping): Plain data; numbers and arrays of NumPy become Python's.
         tensors (mapping): Tensors, and dictionaries of them to any depth.
-
-    Raises:
-        ValueError: See :func:`check_writable`.
     """
     import torch  # here: `atomic_write` alone needs no PyTorch
 
@@ -94,23 +89,21 @@ def write_store(
     check_writable(path, kind)
     content = {'kind': kind, 'version': version, 'config': config, 'notes': {}}
     content = json.loads(json.dumps(content, default=_plain))
-    path.mkdir(exist_ok=True)
-    replaced = (_peek(path).get('tensors') or {}).get('file')
-    with _temporary(path / CONFIG) as aside:
-        # PyTorch writes the name of a path into the file, but not that of an open file.
-        with aside.open('w+b') as file:
-            torch.save(dict(tensors), file)
-            file.seek(0)
-            digest = _checksum(file)
-        name = f'tensors-{digest[:16]}.pt'
-        aside.replace(path / name)
+    # Not to a path: PyTorch would write its name into the file.
+    buffer = BytesIO()
+    torch.save(dict(tensors), buffer)
+    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
+    name, replaced = f'tensors-{digest[:16]}.pt', _peek(path).get('tensors')
+    replaced = replaced and replaced['file']
     try:
+        with atomic_write(path / name) as aside:
+            aside.write_bytes(buffer.getbuffer())
         _write_json(path, content | {'tensors': {'file': name, 'sha256': digest}})
     except BaseException:
         if name != replaced:
             (path / name).unlink(missing_ok=True)
         raise
-    if replaced is not None and name != replaced:
+    if replaced and name != replaced:
         (path / replaced).unlink(missing_ok=True)
     _remove_abandoned(f for f in path.iterdir() if _is_ours(f) and f.name != name)
 
@@ -144,17 +137,6 @@ def annotate(path: PathLike, **notes: Any) -> None:
     _write_json(Path(path), content | {'notes': content['notes'] | notes})
 
 
-@contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    """A path beside another one, which is free and is removed at the end."""
-    # Several processes may write the same file at once.
-    aside = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
-    try:
-        yield aside
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 def _remove_abandoned(files: Iterable[Path]) -> None:
     for file in files:
         with suppress(OSError):
@@ -169,13 +151,9 @@ def _is_ours(file: Path) -> bool:
 def _peek(path: Path) -> dict[str, Any]:
     """The content of the JSON file, unchecked; nothing if it cannot be read."""
     with suppress(OSError, ValueError, RecursionError):
-        content = _read_json(path)
+        content = json.loads((path / CONFIG).read_bytes())
         return content if isinstance(content, dict) else {}
     return {}
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads((path / CONFIG).read_text(encoding='utf-8'))
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -194,15 +172,12 @@ def _digest(content: dict[str, Any]) -> str:
 def _checked_json(
     path: Path, kind: str | None = None, version: int | None = None
 ) -> dict[str, Any]:
-    file = path / CONFIG
-    if not file.is_file():
-        raise ValueError(f"'{path}' holds no saved model: there is no {CONFIG} in it")
-    try:
-        content = _read_json(path)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(file, error) from error
-    if not isinstance(content, dict) or 'kind' not in content:
-        raise ValueError(f"'{path}' holds no saved model: {CONFIG} is another file")
+    file, content = path / CONFIG, _peek(path)
+    if 'kind' not in content:
+        raise ValueError(
+            f"'{path}' holds no saved model, or a damaged one: '{file}' is missing or "
+            f'cannot be read; save the model again, or copy it once more'
+        )
     if kind is not None and content['kind'] != kind:
         raise ValueError(f"'{path}' holds a saved {content['kind']}, not a {kind}")
     if version is not None and content.get('version') != version:
@@ -219,21 +194,13 @@ def _checked_json(
 def _read_tensors(path: Path, file: str, sha256: str) -> dict[str, Any]:
     import torch
 
-    with (path / file).open('rb') as opened:
-        if not TENSORS.fullmatch(file) or _checksum(opened) != sha256:
-            raise _damaged(path / file, 'its checksum differs')
-        opened.seek(0)
-        try:
-            return torch.load(opened, map_location='cpu', weights_only=True)
-        except Exception as error:  # whatever PyTorch makes of it
-            raise _damaged(path / file, error) from error
-
-
-def _checksum(opened: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := opened.read(2**20):
-        digest.update(block)
-    return digest.hexdigest()
+    content = (path / file).read_bytes() if TENSORS.fullmatch(file) else b''
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise _damaged(path / file, 'its checksum differs')
+    try:
+        return torch.load(BytesIO(content), map_location='cpu', weights_only=True)
+    except Exception as error:  # whatever PyTorch makes of it
+        raise _damaged(path / file, error) from error
 
 
 def _damaged(file: PathLike, reason: object) -> ValueError:
