@@ -59,14 +59,19 @@ Text = str | None
 Texts = list[str]
 
 
+def _argument(kind: Any, help: str, default: Any = ...) -> tuple[Any, Any]:
+    return kind, typer.Argument(default, help=help)
+
+
 def _option(
-    kind: Any, help: str, *flags: str, default: Any = None, metavar: str | None = None
+    kind: Any, help: str, metavar: str | None = None, *flags: str, default: Any = None
 ) -> tuple[Any, Any]:
     return kind, typer.Option(default, *flags, metavar=metavar, help=help)
 
 
-def _argument(kind: Any, help: str, default: Any = ...) -> tuple[Any, Any]:
-    return kind, typer.Argument(default, help=help)
+def _column(role: str) -> tuple[Any, Any]:
+    help = f'Column of {role}s in all tables (default: by its name).'
+    return _option(Text, help, 'COLUMN')
 
 
 # All arguments and options by name.
@@ -76,59 +81,38 @@ ARGUMENTS = {
     'ids': _argument(Texts, 'Users (default: all that are given).', None),
     'user_id': _argument(str, 'Id of the user.'),
     'item_id': _argument(str, 'Id of the item.'),
-    'support': _option(
-        str, 'User, item, rating: rated so far.', default=..., metavar='FILE'
-    ),
-    'users': _option(
-        Text, 'Attributes of users; to serve, of new ones.', metavar='FILE'
-    ),
-    'items': _option(
-        Text, 'Attributes of items; to serve, of new ones.', metavar='FILE'
-    ),
-    'validation': _option(Text, 'Ratings to select the epoch by.', metavar='FILE'),
-    'out': _option(Text, 'File to write: .csv, .tsv or .parquet.', metavar='FILE'),
-    'k': _option(int, 'Items a user.', '-k', default=10),
+    'support': _option(str, 'User, item, rating: rated so far.', 'FILE', default=...),
+    'users': _option(Text, 'Attributes of users; to serve, of new ones.', 'FILE'),
+    'items': _option(Text, 'Attributes of items; to serve, of new ones.', 'FILE'),
+    'validation': _option(Text, 'Ratings to select the epoch by.', 'FILE'),
+    'out': _option(Text, 'File to write: .csv, .tsv or .parquet.', 'FILE'),
+    'k': _option(int, 'Items a user.', None, '-k', default=10),
     'include_seen': _option(
-        bool, 'Also what users have rated.', '--include-seen', default=False
+        bool, 'Also what users have rated.', None, '--include-seen', default=False
     ),
     'samples': _option(int, 'Samples of z, for a column std.', default=0),
     'set': _option(
-        Texts,
-        'A setting, such as epochs=20; repeatable.',
-        default=[],
-        metavar='NAME=VALUE',
+        Texts, 'A setting, such as epochs=20; repeatable.', 'NAME=VALUE', default=[]
     ),
-    'model': _option(str, 'Folder of the model.', default=..., metavar='FOLDER'),
-    **{
-        role: _option(
-            Text,
-            f'Column of {role}s in all tables (default: by its name).',
-            metavar='COLUMN',
-        )
-        for role in ('user', 'item', 'rating')
-    },
-    'lists': _option(
-        Texts, 'A column of lists; repeatable.', default=[], metavar='COLUMN'
+    'model': _option(str, 'Folder of the model.', 'FOLDER', default=...),
+    'user': _column('user'),
+    'item': _column('item'),
+    'rating': _column('rating'),
+    'lists': _option(Texts, 'A column of lists; repeatable.', 'COLUMN', default=[]),
+    'list_separator': _option(Text, 'In a list (default: that of the fit, |).', 'TEXT'),
+    'quiet': _option(
+        bool, 'No progress bar, no remarks.', None, '--quiet', default=False
     ),
-    'list_separator': _option(
-        Text, 'In a list (default: as in the fit, or |).', metavar='TEXT'
-    ),
-    'quiet': _option(bool, 'No progress bar, no remarks.', '--quiet', default=False),
 }
 COMMON = ('model', 'user', 'item', 'rating', 'lists', 'list_separator', 'quiet')
 logger = logging.getLogger(__name__)
 
 
 class CommandLine:
-    """The command of a recommender; a call parses arguments and runs what they say.
+    """The command :obj:`name` of a recommender: a call runs what its arguments say.
 
-    Args:
-        name (str): Name of the command.
-        load_class (callable): Imports the class, which
-            :mod:`agnn_pyg.base.commands` describes, and returns it.
-        help (str): What the command is for.
-        adapts (bool, optional): Whether users are served after their first ratings,
-            ``--support``. (default: :obj:`False`)
+    The class that :obj:`load_class` imports is one of :mod:`agnn_pyg.base.commands`. If
+    it :obj:`adapts`, users are served after their first ratings, ``--support``.
     """
 
     def __init__(
@@ -157,19 +141,14 @@ class CommandLine:
             )(_parser(command, dict.fromkeys(names + COMMON)))
 
     def __call__(self, argv: Sequence[str] | None = None) -> int:
-        """Parses arguments, runs the command, and returns the exit code.
-
-        0 is success, 2 a wrong argument or table, 130 an interruption.
-        """
-        argv = sys.argv[1:] if argv is None else argv
-        parsed = []
+        """Runs a command; 0 is success, 2 a wrong argument or table, 130 Ctrl+C."""
+        argv, parsed = sys.argv[1:] if argv is None else argv, []
         try:
             self.app(argv or ['--help'], prog_name=self.name, obj=parsed)
         except SystemExit as stopped:
             if stopped.code or not parsed:
                 return stopped.code or 0
-        # Run out of Typer, which has exit codes of its own for some errors.
-        command, args = parsed
+        command, args = parsed  # run out of Typer, which has exit codes of its own
         try:
             with _remarks(args.quiet):
                 from agnn_pyg.base import commands
@@ -198,10 +177,9 @@ def _parser(command: str, names: Sequence[str]) -> Callable:
     kinds = {name: ARGUMENTS[name] for name in names}
     kinds = {'context': (typer.Context, inspect.Parameter.empty), **kinds}
     parse.__annotations__ = {name: kind for name, (kind, _) in kinds.items()}
+    keyword = inspect.Parameter.KEYWORD_ONLY
     parse.__signature__ = inspect.Signature(
-        inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
-        )
+        inspect.Parameter(name, keyword, default=default, annotation=kind)
         for name, (kind, default) in kinds.items()
     )
     return parse

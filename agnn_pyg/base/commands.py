@@ -1,10 +1,9 @@
 """What the commands of :mod:`agnn_pyg.base.cli` do with their arguments.
 
-The class of a recommender has :obj:`Config`, :obj:`fit`, :obj:`save`, :obj:`load`, and
-either :obj:`predict`, :obj:`recommend` and :obj:`explain`, which take tables of new
-users and items, or :obj:`adapt`, whose result has the first two. Fitted, it has
-:obj:`vocabularies_` (ids by side), :obj:`column_encoders_` (of all attributes that it
-can be served), :obj:`history_` and :obj:`best_epoch_`.
+A recommender has :obj:`fit`, :obj:`save`, :obj:`load`, and either :obj:`predict`,
+:obj:`recommend` and :obj:`explain`, which take tables of new users and items, or
+:obj:`adapt`, whose result has the first two. Fitted, it has :obj:`vocabularies_` (ids
+by side), :obj:`column_encoders_`, :obj:`history_` and :obj:`best_epoch_`.
 """
 
 from __future__ import annotations
@@ -42,19 +41,21 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     _check_lists(args)
     columns = read_columns(args.ratings)
     roles = {r: getattr(args, r) or recognised(columns, r) or r for r in ROLES}
-    tables = (
-        _read(args, args.ratings, roles, ROLES),
-        _read(args, args.users, roles, ['user']),
-        _read(args, args.items, roles, ['item']),
-        _read(args, args.validation, roles, ROLES),
-    )
+    needed = {'ratings': ROLES, 'users': ['user'], 'items': ['item']}
+    needed |= {'validation': ROLES}
+    tables = [_read(args, getattr(args, n), roles, r) for n, r in needed.items()]
     model = recommender(**roles | settings)
     with redirect_stdout(sys.stderr):  # a progress bar is no data
         model.fit(*tables)
     # The progress bar was a wish of this command.
     model.set_params(progress=False).save(args.model)
     annotate(args.model, list_separator=args.list_separator or SEPARATOR)
-    logger.info("'%s' holds the model%s", args.model, _scores(model))
+    scores = ''
+    if model.best_epoch_ is not None:
+        best = model.history_[model.best_epoch_]
+        scores = ', '.join(f'{n} {best[n]:.4f}' for n in SCORES if n in best)
+        scores = f' after {model.best_epoch_ + 1} epochs: {scores}'
+    logger.info("'%s' holds the model%s", args.model, scores)
 
 
 def evaluate(recommender: type, args: SimpleNamespace) -> None:
@@ -64,8 +65,7 @@ def evaluate(recommender: type, args: SimpleNamespace) -> None:
     rating = pd.to_numeric(ratings[model.rating], errors='coerce')
     predicted = _rate(args, model, ratings)[model.rating]
     values = {'ratings': len(rating), **rating_metrics(predicted, rating)}
-    table = pd.DataFrame({'metric': values.keys(), 'value': values.values()})
-    write_file(table, None)
+    write_file(pd.DataFrame(values.items(), columns=['metric', 'value']), None)
 
 
 def predict(recommender: type, args: SimpleNamespace) -> None:
@@ -103,36 +103,27 @@ def explain(recommender: type, args: SimpleNamespace) -> None:
 
 
 def _settings(recommender: type, texts: Sequence[str]) -> dict[str, Any]:
-    """The settings of ``--set``, each as the type that the config declares."""
-    settings = {}
+    """The settings of ``--set``: texts read as JSON, as Python or as they are."""
+    settings, config = {}, recommender.Config
     for text in texts:
         name, equals, value = text.partition('=')
         if not equals:
             raise ValueError(f"'--set' must be NAME=VALUE (got '{text}')")
-        check_names(recommender.__name__, [name], recommender.Config.model_fields)
-        settings[name] = _setting(recommender.Config, name, value)
+        check_names(recommender.__name__, [name], config.model_fields)
+        readings = []
+        for read in (json.loads, ast.literal_eval, str):
+            with suppress(ValueError, SyntaxError):
+                readings.append(read(value))
+        # The first reading that suits; the error is that of the first reading of all.
+        for reading in (*readings, readings[0]):
+            try:
+                settings[name] = getattr(config(**{name: reading}), name)
+                break
+            except ValueError as error:
+                unfit = error
+        else:
+            raise unfit
     return settings
-
-
-def _setting(config: type, name: str, text: str) -> Any:
-    """The first reading of a text that suits a setting: JSON, Python's, or itself."""
-    readings = []
-    for read in (json.loads, ast.literal_eval, str):
-        with suppress(ValueError, SyntaxError):
-            readings.append(read(text))
-    for reading in readings:
-        with suppress(ValueError):
-            return getattr(config(**{name: reading}), name)
-    return getattr(config(**{name: readings[0]}), name)  # raises
-
-
-def _scores(model: Any) -> str:
-    """The metrics of the best epoch, if there were epochs."""
-    if model.best_epoch_ is None:
-        return ''
-    best = model.history_[model.best_epoch_]
-    scores = ', '.join(f'{name} {best[name]:.4f}' for name in SCORES if name in best)
-    return f' after {model.best_epoch_ + 1} epochs: {scores}'
 
 
 def _load(recommender: type, args: SimpleNamespace) -> Any:
@@ -184,14 +175,10 @@ def _read(
     """Reads a file of the command line, if there is one."""
     if path is None:
         return None
-    return read_file(
-        path,
-        roles={role: roles[role] for role in needed},
-        named={role: getattr(args, role) for role in needed if getattr(args, role)},
-        lists=args.lists,
-        list_separator=args.list_separator or SEPARATOR,
-        **options,
-    )
+    options['roles'] = {role: roles[role] for role in needed}
+    options['named'] = {role: name for role in needed if (name := getattr(args, role))}
+    separator = args.list_separator or SEPARATOR
+    return read_file(path, lists=args.lists, list_separator=separator, **options)
 
 
 def _check_lists(args: SimpleNamespace) -> None:
