@@ -1,6 +1,4 @@
-"""Measurements of speed and memory, on pytest-benchmark.
+"""Measurements of speed and memory: ``make perf``, or pytest on a file of this folder.
 
-    python -m pytest benchmarks/perf/bench_layer.py --benchmark-only
-
-Results go to ``perf.csv``: a row a measure of a case.
+Results go to ``perf.csv`` of the folder ``--results``: a row a measure of a case.
 """

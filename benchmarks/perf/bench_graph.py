@@ -1,0 +1,48 @@
+"""What attribute graphs cost as tables grow, each in a process of its own."""
+
+import time
+
+import pytest
+import scipy.sparse
+import torch
+
+from agnn_pyg import TokenBags, attribute_graph
+from agnn_pyg.graph.recall import candidate_recall
+from benchmarks.perf.conftest import in_new_process
+from benchmarks.records import peak_memory_mb
+from data.zipf import FILMS, PEOPLE, zipf_bags, zipf_ratings
+
+COLUMNS = {'films': FILMS, 'people': PEOPLE}
+NODES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+CASES = [(table, nodes, False) for table in COLUMNS for nodes in NODES]
+CASES += [('films', nodes, True) for nodes in NODES if nodes <= 100_000]
+
+
+def cost(table, nodes, is_rated):
+    """CPU seconds, peak memory, edges and recall of a graph."""
+    bags, num_tokens = zipf_bags(nodes, COLUMNS[table])
+    ratings = None
+    if is_rated:  # five users a film, and twenty ratings a user
+        users, _ = zipf_bags(5 * nodes, PEOPLE, seed=1)
+        pairs, rating = zipf_ratings(users, bags, 100 * nodes, seed=2)
+        entries = rating, (pairs[1], pairs[0])
+        ratings = scipy.sparse.csr_matrix(entries, (nodes, len(users)))
+    index = torch.from_numpy(bags)
+    is_value = torch.arange(num_tokens) > 0
+    matrix = TokenBags(index, (index > 0).float(), is_value).multi_hot()
+    start = time.process_time()
+    graph = attribute_graph(matrix, ratings)
+    return {
+        'cpu_seconds': time.process_time() - start,
+        'peak_memory_mb': peak_memory_mb(),
+        'edges': graph.num_edges,
+        'recall': candidate_recall(graph, matrix, ratings),
+    }
+
+
+@pytest.mark.parametrize(('table', 'nodes', 'is_rated'), CASES)
+def test_graph(table, nodes, is_rated, record, benchmark):
+    """One graph, once: some take minutes."""
+    found = benchmark.pedantic(in_new_process, (cost, table, nodes, is_rated))
+    name = f'{table} by attributes' + ' and ratings' * is_rated
+    record('graph', {'table': name, 'nodes': nodes}, **found)

@@ -1,0 +1,97 @@
+"""What the gated layer costs, beside PyG's layers and its own naive form."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import (
+    GATv2Conv,
+    GCNConv,
+    ResGatedGraphConv,
+    SAGEConv,
+    TransformerConv,
+)
+from torch_geometric.typing import WITH_TORCH_SCATTER
+
+from agnn_pyg import GatedConv
+from benchmarks.perf.conftest import growth_mb, in_new_process
+
+
+class NaiveGatedConv(nn.Module):
+    """The formula as it stands: both gates from a concatenation, edge by edge."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.lin_aggr = nn.Linear(2 * channels, channels)
+        self.lin_filter = nn.Linear(2 * channels, channels)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        src, dst = edge_index
+        gate = self.lin_aggr(torch.cat([x[dst], x[src]], dim=-1)).sigmoid()
+        degree = torch.bincount(dst, minlength=len(x)).clamp(min=1)[:, None]
+        gated, plain = (
+            torch.zeros_like(x).index_add(0, dst, message) / degree
+            for message in (gate * x[src], x[src])
+        )
+        kept = 1 - self.lin_filter(torch.cat([x, plain], dim=-1)).sigmoid()
+        return nn.functional.leaky_relu(kept * x + gated, 0.01)
+
+
+LAYERS = {
+    'GatedConv': GatedConv,
+    'naive': NaiveGatedConv,
+    'ResGatedGraphConv': lambda c: ResGatedGraphConv(c, c),
+    'GATv2Conv': lambda c: GATv2Conv(c, c, add_self_loops=False),
+    'TransformerConv': lambda c: TransformerConv(c, c),
+    'SAGEConv': lambda c: SAGEConv(c, c),
+    'GCNConv': lambda c: GCNConv(c, c, add_self_loops=False),
+}
+# What varies, nodes, neighbors and width; the table shows those of 'order'.
+CASES = [
+    *(('nodes', nodes, 10, 30) for nodes in (1_000, 10_000, 100_000, 300_000)),
+    *(('neighbors', 20_000, count, 64) for count in (5, 10, 20, 50)),
+    *(('width', 20_000, 10, width) for width in (16, 30, 64, 128, 256)),
+    *(('order', 100_000, 10, width) for width in (30, 64)),
+]
+
+
+def graph(nodes, neighbors, width):
+    """Features and edges: every node has the same number of random neighbors."""
+    generator = torch.Generator().manual_seed(0)
+    src = torch.randint(nodes, (nodes * neighbors,), generator=generator)
+    dst = torch.arange(nodes).repeat_interleave(neighbors)
+    x = torch.randn(nodes, width, generator=generator)
+    return x.requires_grad_(), torch.stack([src, dst])
+
+
+def memory_of(name, *size):
+    """Megabytes that a forward and backward pass adds."""
+    x, edge_index = graph(*size)
+    layer = LAYERS[name](size[-1])
+    # Libraries that load on first use are not the layer's memory.
+    layer(x[:100], edge_index[:, :0]).sum().backward()
+    return growth_mb(lambda: layer(x, edge_index).sum().backward())
+
+
+@pytest.mark.parametrize(('vary', 'nodes', 'neighbors', 'width'), CASES)
+def test_layer(vary, nodes, neighbors, width, record, in_turn):
+    """Times all layers in turn on one graph."""
+    x, edge_index = graph(nodes, neighbors, width)
+
+    def calls_of(name):
+        layer = LAYERS[name](width)
+        return {
+            (name, 'forward_s'): torch.no_grad()(lambda: layer(x, edge_index)),
+            (name, 'forward_backward_s'): lambda: layer(x, edge_index).sum().backward(),
+        }
+
+    calls = {key: call for name in LAYERS for key, call in calls_of(name).items()}
+    taken = in_turn(calls, rounds=3)
+    for name in LAYERS:
+        case = {'layer': name, 'nodes': nodes, 'neighbors': neighbors, 'width': width}
+        case |= {'sorted': True, 'vary': vary, 'compiled': False}
+        case |= {'torch_scatter': WITH_TORCH_SCATTER}
+        measures = {what: s for (layer, what), s in taken.items() if layer == name}
+        if vary == 'order':
+            size = nodes, neighbors, width
+            measures['peak_memory_mb'] = in_new_process(memory_of, name, *size)
+        record('layer', case, **measures)

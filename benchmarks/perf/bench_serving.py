@@ -1,0 +1,93 @@
+"""What a user waits for: recommendations of both recommenders."""
+
+import statistics
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from agnn_pyg.recommender import AGNNRecommender
+from benchmarks.perf.conftest import in_new_process
+from benchmarks.records import peak_memory_mb
+from data.lastfm import load_lastfm
+from data.movielens import load_ml100k
+from data.synthetic import planted_tables
+from tanp import TaNPRecommender
+
+SUPPORT = 20
+QUICK = {'epochs': 1, 'kernel_steps': 0}
+CROWDS = {'new, all different': (1000, 20_000), 'new': (10_000, 200_000)}
+
+
+@pytest.fixture(scope='module')
+def tanp():
+    """A recommender of Last.FM; weights cost the same whatever they are."""
+    tables = load_lastfm()
+    made = TaNPRecommender(decoder_channels=(64, 32), attention_heads=1, epochs=1)
+    return made.fit(tables.ratings, tables.users, tables.items), tables
+
+
+@pytest.mark.parametrize('users', [1, 10, 100, 1000])
+def test_tanp(users, tanp, record, benchmark):
+    """Adapts to new users, and ranks the catalogue for each."""
+    recommender, tables = tanp
+    rng = np.random.default_rng(0)
+    items = tables.items['item'].to_numpy()
+    rows = [rng.permutation(len(items))[:SUPPORT] for _ in range(users)]
+    support = pd.DataFrame(
+        {
+            'user': np.repeat(np.arange(users) + 10**6, SUPPORT),
+            'item': items[np.concatenate(rows)],
+            'rating': rng.integers(2, size=users * SUPPORT).astype(float),
+        }
+    )
+    benchmark._timer = time.process_time
+    benchmark.pedantic(
+        lambda: recommender.adapt(support).recommend(k=10),
+        rounds=max(5, 100 // users),
+        warmup_rounds=max(1, 20 // users),
+    )
+    taken = benchmark.stats.stats.data
+    case = {'users': users, 'items': len(items), 'support': SUPPORT}
+    measures = {'cpu_seconds': statistics.median(taken)}
+    record('serving-tanp', case, **measures, quickest_cpu_seconds=min(taken))
+
+
+def crowd(frame, count, rng):
+    """New nodes with ids of their own, each attribute drawn from those there are."""
+    ids, *columns = frame.columns
+    made = {ids: np.arange(count) + 10**6}
+    for column in columns:
+        made[column] = frame[column].to_numpy()[rng.integers(len(frame), size=count)]
+    return pd.DataFrame(made)
+
+
+def agnn_cost(name):
+    """CPU seconds and peak memory of ten recommendations for each user."""
+    tables, scenario = load_ml100k(), 'warm'
+    users, items = tables.users, tables.items
+    if name in CROWDS:
+        tables, scenario = planted_tables(1000, 1000, density=0.05), 'both_cold'
+        frames, rng = (tables.users, tables.items), np.random.default_rng(0)
+        made = [crowd(*pair, rng) for pair in zip(frames, CROWDS[name], strict=True)]
+        for frame in (*frames, *made) if name != 'new' else ():
+            frame['mark'] = rng.random(len(frame))
+        users, items = made
+    recommender = AGNNRecommender(**QUICK, scenarios=(scenario,))
+    recommender.fit(tables.ratings, tables.users, tables.items)
+    start = time.process_time()
+    recommender.recommend(users, k=10, items=items)
+    seconds, sizes = time.process_time() - start, (len(users), len(items))
+    sizes = dict(zip(('users', 'items'), sizes, strict=True))
+    return {**sizes, 'cpu_seconds': seconds, 'peak_memory_mb': peak_memory_mb()}
+
+
+@pytest.mark.parametrize('name', ['MovieLens-100K', *CROWDS])
+def test_agnn(name, record, benchmark):
+    """One call without a warm-up, in a process of its own."""
+    users, items, seconds, memory = benchmark.pedantic(
+        in_new_process, (agnn_cost, name)
+    )
+    case = {'table': name, 'users': users, 'items': items}
+    record('serving-agnn', case, cpu_seconds=seconds, peak_memory_mb=memory)
