@@ -78,6 +78,15 @@ class ColumnEncoder:
         cls, cells: ParsedColumn, offset: int, min_count: int, num_knots: int
     ) -> ColumnEncoder:
         """Fits a vocabulary or knots on the rows of a column."""
+        values, has_rare = cls.fit_values(cells, min_count, num_knots)
+        has_missing = bool(cells.is_missing.any())
+        return cls(cells.column, cells.stype, offset, values, has_rare, has_missing)
+
+    @staticmethod
+    def fit_values(
+        cells: ParsedColumn, min_count: int, num_knots: int
+    ) -> tuple[list, bool]:
+        """The values or knots with tokens of their own, and whether others are rare."""
         raise NotImplementedError
 
     def tokens(self, cells: ParsedColumn) -> Tokens:
@@ -102,10 +111,10 @@ class ColumnEncoder:
 class CategoricalEncoder(ColumnEncoder):
     """A token per value; a cell holds one value or, in a multi-valued column, some."""
 
-    @classmethod
-    def fit(
-        cls, cells: ParsedColumn, offset: int, min_count: int, num_knots: int
-    ) -> CategoricalEncoder:
+    @staticmethod
+    def fit_values(
+        cells: ParsedColumn, min_count: int, num_knots: int
+    ) -> tuple[list, bool]:
         import pandas as pd
 
         pairs = pd.DataFrame({'row': cells.row, 'value': cells.value})
@@ -113,8 +122,7 @@ class CategoricalEncoder(ColumnEncoder):
         kept = count.index[count >= min_count]
         # Sorted, so that the vocabulary does not depend on the order of the rows.
         values = sorted(map(plain, kept), key=lambda v: (str(v), str(type(v))))
-        rare, missing = len(values) < len(count), bool(cells.is_missing.any())
-        return cls(cells.column, cells.stype, offset, values, rare, missing)
+        return values, len(values) < len(count)
 
     def tokens(self, cells: ParsedColumn) -> Tokens:
         import pandas as pd
@@ -131,19 +139,17 @@ class CategoricalEncoder(ColumnEncoder):
 class NumericEncoder(ColumnEncoder):
     """A token per knot; a number between two knots has a part of either token."""
 
-    @classmethod
-    def fit(
-        cls, cells: ParsedColumn, offset: int, min_count: int, num_knots: int
-    ) -> NumericEncoder:
+    @staticmethod
+    def fit_values(
+        cells: ParsedColumn, min_count: int, num_knots: int
+    ) -> tuple[list, bool]:
         if not len(cells.value):
             raise ValueError(
                 f"Column '{cells.column}' holds no number to fit knots on; leave it "
                 f'out of the attributes'
             )
         grid = np.linspace(0, 1, num_knots)
-        knots = np.unique(np.quantile(cells.value, grid)).tolist()
-        missing = bool(cells.is_missing.any())
-        return cls(cells.column, cells.stype, offset, knots, False, missing)
+        return np.unique(np.quantile(cells.value, grid)).tolist(), False
 
     def tokens(self, cells: ParsedColumn) -> Tokens:
         row, knots = cells.row, np.asarray(self.values)
@@ -153,11 +159,8 @@ class NumericEncoder(ColumnEncoder):
         left = np.searchsorted(knots, clamped, side='right') - 1
         left = left.clip(0, len(knots) - 2)
         part = (clamped - knots[left]) / (knots[left + 1] - knots[left])
-        return (
-            np.concatenate([row, row]),
-            np.concatenate([left, left + 1]),
-            np.concatenate([1 - part, part]),
-        )
+        parts = [row, row], [left, left + 1], [1 - part, part]
+        return tuple(map(np.concatenate, parts))
 
 
 STYPES: dict[str, type[ColumnEncoder]] = {
@@ -224,12 +227,6 @@ def constant_column(num_rows: int) -> ParsedColumn:
     """A column in which all rows are equal."""
     value = np.full(num_rows, 'all', object)
     return ParsedColumn(CONSTANT, 'categorical', num_rows, np.arange(num_rows), value)
-
-
-def missing_column(column: str, stype: str, num_rows: int) -> ParsedColumn:
-    """A column in which all cells are missing."""
-    none = np.empty(0, np.int64)
-    return ParsedColumn(column, stype, num_rows, none, none.astype(object))
 
 
 def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:

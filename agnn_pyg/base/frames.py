@@ -12,11 +12,9 @@ import pandas as pd
 
 from agnn_pyg.base.checks import TableColumn, check_columns, where
 from agnn_pyg.base.columns import (
-    CONSTANT,
     CellTypeError,
     ParsedColumn,
     constant_column,
-    missing_column,
     parse_column,
 )
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
@@ -260,14 +258,8 @@ def read_new_nodes(
         return None
     frame = frame[new]
     if frame.columns.tolist() == [column]:
-        columns = [
-            constant_column(len(frame))
-            if encoder.column == CONSTANT
-            else missing_column(encoder.column, encoder.stype, len(frame))
-            for encoder in encoders[0].column_encoders
-        ]
-    else:
-        columns = encoders[0].parse(frame, f'{side}s')
+        frame = frame.reindex(columns=[*encoders[0].columns])
+    columns = encoders[0].parse(frame, f'{side}s')
     return ids.values[new], [e.transform(columns) for e in encoders]
 
 
