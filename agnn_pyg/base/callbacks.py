@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning import LightningModule as Module
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
@@ -25,13 +26,8 @@ class EMA(WeightAveraging):
     Unlike Lightning's ``EMAWeightAveraging`` it updates all parameters in one call,
     works with half and double precision, and suits its horizon of
     :math:`1 / (1 - d)` steps to the run: an average over more than a third of the steps
-    would still hold the initial weights.
-
-    Args:
-        decay (float): Decay :math:`d` of the average in a step.
-        every (int, optional): Steps between two updates, each by :obj:`decay` to the
-            power of it: at small batches an update costs as much as an optimizer step.
-            (default: :obj:`1`)
+    would still hold the initial weights. At small batches an update costs as much as an
+    optimizer step, so that one every few steps is enough.
     """
 
     def __init__(self, decay: float, every: int = 1) -> None:
@@ -39,15 +35,13 @@ class EMA(WeightAveraging):
         self.every = check_argument('ema_every', every, PositiveInt)
         super().__init__(use_buffers=False, multi_avg_fn=self._average)
 
-    def setup(
-        self, trainer: pl.Trainer, module: pl.LightningModule, stage: str
-    ) -> None:
+    def setup(self, trainer: pl.Trainer, module: Module, stage: str) -> None:
         super().setup(trainer, module, stage)
         # Lightning converts the module only after the average was copied from it.
         if stage == 'fit':
             trainer.precision_plugin.convert_module(self._average_model)
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: Module) -> None:
         decay = min(self.decay, max(0.0, 1 - 3 / module.schedule_steps))
         self._update = get_ema_multi_avg_fn(decay**self.every)
 
@@ -61,10 +55,7 @@ class EMA(WeightAveraging):
 
 
 class ResumableStopping(EarlyStopping):
-    """Ends a resumed run that had already stopped.
-
-    Lightning's own forgets that, and the run would go on. With more patience, it may.
-    """
+    """Ends a resumed run that had stopped, unless it now has more patience."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         patience = self.patience
@@ -73,26 +64,18 @@ class ResumableStopping(EarlyStopping):
             self.stopped_epoch = 0
         self.patience = patience
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: Module) -> None:
         # Never the first epoch: it is the best so far.
         if self.stopped_epoch:
             trainer.should_stop = True
 
 
 class MovableCheckpoint(ModelCheckpoint):
-    """One checkpoint of a run, whose folder may be moved before the run is resumed.
-
-    Lightning's own forgets the best score then, and a worse epoch replaces the best.
-    """
+    """A checkpoint that remembers its best score where the folder of a run is moved."""
 
     def __init__(self, folder: Path, name: str, **options: Any) -> None:
-        super().__init__(
-            folder,
-            filename=name,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-            **options,
-        )
+        options |= {'save_on_train_epoch_end': True, 'enable_version_counter': False}
+        super().__init__(folder, filename=name, **options)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         old, new = str(state_dict['dirpath']), str(self.dirpath)
@@ -106,11 +89,7 @@ class MovableCheckpoint(ModelCheckpoint):
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it.
-
-    Lightning's own writes to the system's temporary folder. From another file system
-    the file is copied, and a process killed meanwhile leaves half a checkpoint.
-    """
+    """Renames a checkpoint into place; Lightning's may leave half a file if killed."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str, storage_options: Any = None
@@ -122,42 +101,34 @@ class AtomicCheckpoints(TorchCheckpointIO):
 class EpochSeed(pl.Callback):
     """Seeds each epoch and process, so that a resumed run repeats a whole one."""
 
-    def on_train_epoch_start(
-        self, trainer: pl.Trainer, module: pl.LightningModule
-    ) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: Module) -> None:
         torch.manual_seed(
             epoch_seed(module, trainer.current_epoch, trainer.global_rank)
         )
 
 
 class FiniteWeights(pl.Callback):
-    """Raises ``ValueError`` where a run diverges, before weights that are NaN are kept.
-
-    Lightning's ``Trainer(detect_anomaly=True)`` is for debugging and many times slower.
-    """
+    """Raises ``ValueError`` where a run diverges, before its weights are kept."""
 
     def __init__(self, monitor: str) -> None:
         self.monitor = monitor
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
+        self, trainer: pl.Trainer, module: Module, *args: Any
     ) -> None:
         # Once an epoch: a check in every step would wait for the device.
         finite = (bool(weight.isfinite().all()) for weight in module.parameters())
         if trainer.is_last_batch and not all(finite):
             self._raise('weights are not finite', trainer)
 
-    def on_validation_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule
-    ) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, module: Module) -> None:
         metrics = trainer.callback_metrics
         if self.monitor not in metrics:
             raise ValueError(
                 f"'monitor' must be one of {', '.join(metrics)} (got {self.monitor!r})"
             )
         if not metrics[self.monitor].isfinite():
-            found = float(metrics[self.monitor])
-            self._raise(f"'{self.monitor}' is {found}", trainer)
+            self._raise(f"'{self.monitor}' is {metrics[self.monitor]:g}", trainer)
 
     def _raise(self, found: str, trainer: pl.Trainer) -> None:
         raise ValueError(
@@ -167,18 +138,13 @@ class FiniteWeights(pl.Callback):
 
 
 class History(pl.Callback):
-    """Keeps the metrics of every epoch, also those before a run was resumed.
-
-    Lightning's ``CSVLogger`` starts its file over when a run is resumed.
-    """
+    """Keeps the metrics of every epoch; ``CSVLogger`` starts over in a resumed run."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.epochs: list[dict[str, float]] = []
 
-    def on_train_epoch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule
-    ) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: Module) -> None:
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
         # A run killed before this epoch's checkpoint repeats the epoch.
         self.epochs = self.epochs[: trainer.current_epoch]
@@ -194,17 +160,14 @@ class History(pl.Callback):
         self.epochs = state['epochs']
 
 
-def epoch_seed(module: pl.LightningModule, epoch: int, rank: int = 0) -> int:
+def epoch_seed(module: Module, epoch: int, rank: int = 0) -> int:
     """The seed of what one of several processes draws in an epoch."""
     seed = mix(getattr(module, 'seed', 0) + mix(epoch))
     return mix(seed + rank) if rank else seed
 
 
 class EpochMeans:
-    """Weighted means of the terms of a loss over an epoch.
-
-    Lightning's :obj:`log` in every step takes longer than a small model's optimizer.
-    """
+    """Means of loss terms over an epoch; :obj:`log` in every step is slower."""
 
     def __init__(self) -> None:
         self.clear()
@@ -214,7 +177,7 @@ class EpochMeans:
         self._weights: list[int] = []
 
     def add(self, terms: Mapping[str, Tensor], weight: int) -> None:
-        """Takes the terms of a batch and the number of examples in it."""
+        """Adds the terms of a batch of :obj:`weight` examples."""
         self._names = tuple(terms)
         self._values.append(torch.stack([t.detach() for t in terms.values()]))
         self._weights.append(weight)

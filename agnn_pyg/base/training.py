@@ -11,14 +11,14 @@ import signal
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from annotated_types import Ge, Le
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
@@ -40,20 +40,11 @@ from agnn_pyg.base.randomness import set_epoch
 LOWER = ('loss', 'mse', 'rmse', 'mae')
 
 
-@dataclass
-class FitResult:
-    """The result of :func:`fit`.
-
-    Attributes:
-        best_epoch: Epoch of the best monitored value, from 0; the last one if there was
-            no validation.
-        history: Metrics of every epoch.
-        stopped_early: True if validation stopped the run.
-    """
+class FitResult(NamedTuple):
+    """The epoch that was kept, from 0, and the metrics of every epoch."""
 
     best_epoch: int
-    history: list[dict[str, float]] = field(default_factory=list)
-    stopped_early: bool = False
+    history: list[dict[str, float]]
 
 
 def fit(
@@ -65,7 +56,6 @@ def fit(
     stop_after: int | None = None,
     patience: int | None = None,
     monitor: str = 'val_rmse',
-    mode: str | None = None,
     ema_decay: float | None = None,
     ema_every: int = 1,
     gradient_clip: float | None = None,
@@ -76,12 +66,11 @@ def fit(
 ) -> FitResult:
     r"""Trains a module in place and leaves the best weights in it.
 
-    A loader may have :obj:`set_epoch(epoch)`, which is called before each epoch, and
-    :obj:`shard(rank, world_size)`. Loaders without, such as PyG's, draw from PyTorch's
-    generator, which is seeded by :obj:`module.seed`, if there is one, and the epoch; so
-    do dropout and other noise of the module. A module may have
-    :obj:`before_fit(train, validation)`, which is called with the loaders at the start,
-    and finds the optimizer steps of all :obj:`epochs` in :obj:`module.schedule_steps`.
+    A loader may have :obj:`set_epoch(epoch)`, called before each epoch, and
+    :obj:`shard(rank, world_size)`. The order of loaders without, such as PyG's, and the
+    noise of the module depend on :obj:`module.seed`, if there is one, and the epoch. A
+    module may have :obj:`before_fit(train, validation)`, called with the loaders, and
+    finds the optimizer steps of all :obj:`epochs` in :obj:`module.schedule_steps`.
 
     Args:
         module (LightningModule): The module to train.
@@ -93,9 +82,8 @@ def fit(
             an epoch that was selected before.
         patience (int, optional): Stop early after so many epochs without a better
             monitored value.
-        monitor (str, optional): The metric to select by. (default: :obj:`"val_rmse"`)
-        mode (str, optional): :obj:`"min"` or :obj:`"max"`. (default: by the name of the
-            metric; less is better for losses and errors)
+        monitor (str, optional): The metric to select by; less is better for losses and
+            errors, more for all others. (default: :obj:`"val_rmse"`)
         ema_decay (float, optional): Decay of an exponential moving average of the
             weights, which is validated and kept instead of the weights.
         ema_every (int, optional): Steps between two updates of it. (default: :obj:`1`)
@@ -107,25 +95,31 @@ def fit(
             (default: :obj:`False`)
         progress (bool, optional): Show a progress bar. (default: :obj:`False`)
         **trainer_options (optional): Additional arguments of Lightning's ``Trainer``,
-            such as :obj:`accelerator`, :obj:`devices`, :obj:`precision` or further
-            :obj:`callbacks`. With several processes (:obj:`devices=2, strategy="ddp"`)
-            batches take turns: a step is taken on one batch of each.
+            such as :obj:`accelerator`, :obj:`devices` or :obj:`precision`. Of several
+            processes (:obj:`devices=2, strategy="ddp"`) each takes its turn on the
+            batches.
 
     Raises:
         ValueError: If arguments do not suit each other, there are fewer batches than
             processes, or training diverges.
     """
-    limit = _check(epochs, stop_after, patience, validation, folder, resume)
+    check_argument('epochs', epochs, PositiveInt)
+    check_argument('stop_after', stop_after, Annotated[int, Ge(1), Le(epochs)] | None)
+    check_argument('patience', patience, PositiveInt | None)
+    if patience is not None and validation is None:
+        raise ValueError(
+            f"'patience' needs 'validation' (got {patience} and None); pass both"
+        )
+    if resume and folder is None:
+        raise ValueError("'resume' needs the 'folder' that holds the checkpoints")
     if hasattr(module, 'before_fit'):
         module.before_fit(train, validation)
-    if mode is None:
-        name = monitor.removeprefix('val_').removeprefix('train_').partition('@')[0]
-        mode = 'min' if name in LOWER else 'max'
+    name = monitor.removeprefix('val_').removeprefix('train_').partition('@')[0]
+    mode = 'min' if name in LOWER else 'max'
     run_folder = TemporaryDirectory() if folder is None else nullcontext(folder)
     with _quiet(), run_folder as path:
-        path = Path(path)
-        saved = path / 'checkpoints'
-        history = History(None if folder is None else path / 'logs' / 'metrics.csv')
+        saved, logs = Path(path) / 'checkpoints', Path(path) / 'logs'
+        history = History(None if folder is None else logs / 'metrics.csv')
         callbacks = [EpochSeed(), FiniteWeights(monitor), history]
         if validation is not None:
             # Ahead of `last`, whose checkpoint then knows of the best one.
@@ -154,10 +148,9 @@ def fit(
             'gradient_clip_val': gradient_clip,
             'num_sanity_val_steps': 0,
             'limit_val_batches': 0 if validation is None else 1.0,
+            'max_epochs': stop_after or epochs,
         }
-        trainer = pl.Trainer(
-            max_epochs=limit, callbacks=callbacks, **options | trainer_options
-        )
+        trainer = pl.Trainer(callbacks=callbacks, **options | trainer_options)
         batches = EpochBatches(train, trainer, module)
         if not len(batches):
             raise ValueError(
@@ -167,22 +160,16 @@ def fit(
         steps = -(-len(batches) // trainer.accumulate_grad_batches)
         module.schedule_steps = epochs * steps
         last = saved / 'last.ckpt'
+        last = last if resume and last.exists() else None
         with _interruptible():
-            trainer.fit(
-                module,
-                batches,
-                validation,
-                ckpt_path=last if resume and last.exists() else None,
-                weights_only=True,
-            )
-        ran = len(history.epochs)
+            trainer.fit(module, batches, validation, ckpt_path=last, weights_only=True)
         if validation is None:
-            return FitResult(ran - 1, history.epochs)
+            return FitResult(len(history.epochs) - 1, history.epochs)
         # The folder of the first process, also where each has a temporary one.
         state = torch.load(Path(best.dirpath) / 'best.ckpt', weights_only=True)
         module.load_state_dict(state['state_dict'])
         trainer.strategy.barrier()  # no process removes the file that others read
-    return FitResult(state['epoch'], history.epochs, ran < limit)
+    return FitResult(state['epoch'], history.epochs)
 
 
 class EpochBatches:
@@ -198,6 +185,7 @@ class EpochBatches:
         self.loader, self.trainer, self.module = loader, trainer, module
 
     def __len__(self) -> int:
+        # A process knows its rank only when the fit has begun.
         if hasattr(self.loader, 'shard'):
             self.loader.shard(self.trainer.global_rank, self.trainer.world_size)
             return len(self.loader)
@@ -206,8 +194,8 @@ class EpochBatches:
     def __iter__(self) -> Iterator:
         epoch, world_size = self.trainer.current_epoch, self.trainer.world_size
         set_epoch(self.loader, epoch)
+        stop = len(self) * world_size
         if hasattr(self.loader, 'shard'):
-            self.loader.shard(self.trainer.global_rank, world_size)
             yield from self.loader
             return
         # All processes draw the same order, of which each takes its batches.
@@ -215,7 +203,6 @@ class EpochBatches:
             torch.manual_seed(epoch_seed(self.module, epoch))
             batches = iter(self.loader)
             first = list(islice(batches, 1))
-        stop = len(self) * world_size
         order = chain(first, batches)
         yield from islice(order, self.trainer.global_rank, stop, world_size)
 
@@ -251,28 +238,3 @@ def _interruptible() -> Iterator[None]:
             raise
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
-
-
-def _check(
-    epochs: int,
-    stop_after: int | None,
-    patience: int | None,
-    validation: Iterable | None,
-    folder: str | os.PathLike | None,
-    resume: bool,
-) -> int:
-    """The number of epochs to run at most."""
-    check_argument('epochs', epochs, PositiveInt)
-    check_argument('stop_after', stop_after, PositiveInt | None)
-    check_argument('patience', patience, PositiveInt | None)
-    if stop_after is not None and stop_after > epochs:
-        raise ValueError(
-            f"'stop_after' must be at most 'epochs', {epochs} (got {stop_after})"
-        )
-    if patience is not None and validation is None:
-        raise ValueError(
-            f"'patience' needs 'validation' (got {patience} and None); pass both"
-        )
-    if resume and folder is None:
-        raise ValueError("'resume' needs the 'folder' that holds the checkpoints")
-    return stop_after or epochs

@@ -117,7 +117,6 @@ def test_history_and_the_best_weights(tmp_path):
     assert {'train_loss', 'val_rmse', 'val_ndcg@3'} <= set(result.history[0])
     rmse = [epoch['val_rmse'] for epoch in result.history]
     assert result.best_epoch == rmse.index(min(rmse))
-    assert not result.stopped_early
     best, last = load(tmp_path, 'best'), load(tmp_path, 'last')
     assert best['epoch'] == result.best_epoch
     assert last['epoch'] == 5
@@ -135,8 +134,6 @@ def test_of_some_metrics_more_is_better():
     result = fit(module, *loaders(), **options)
     values = [epoch['val_ndcg@3'] for epoch in result.history]
     assert values[result.best_epoch] == max(values)
-    worst = fit(Regression(lr=0.3), *loaders(), mode='min', **options)
-    assert values[worst.best_epoch] == min(values)
 
 
 @pytest.mark.parametrize('kind', ['seeded', 'plain'])
@@ -229,7 +226,7 @@ def test_early_stopping_and_what_a_resumed_run_makes_of_it(tmp_path, ema_decay):
     options = {'epochs': 12, 'ema_decay': ema_decay, 'folder': tmp_path}
     one, other = Regression(lr=0.1), Regression(lr=0.1, init=5)
     expected = fit(one, *spoilt(), patience=2, **options)
-    assert expected.stopped_early
+    assert len(expected.history) < 12
     assert expected.best_epoch == len(expected.history) - 3
     logs = logged(tmp_path)
     assert fit(other, *spoilt(), patience=2, resume=True, **options) == expected
@@ -299,7 +296,6 @@ def test_stop_after_runs_the_start_of_a_longer_schedule():
     part = fit(module, loaders()[0], epochs=4, stop_after=2)
     assert module.schedule_steps == 20
     assert part.history == fit(Regression(), loaders()[0], epochs=4).history[:2]
-    assert not part.stopped_early
     fit(module, loaders()[0], epochs=4, accumulate_grad_batches=2)
     assert module.schedule_steps == 12
 
