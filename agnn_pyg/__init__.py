@@ -1,6 +1,6 @@
 """AGNN: cold-start rating prediction on attribute graphs."""
 
-from agnn_pyg.base.lazy import lazy_names as _lazy_names
+from agnn_pyg.base import lazy_names as _lazy_names
 
 __version__ = '0.1.0'
 

@@ -1,6 +1,6 @@
 """TaNP: few-shot cold-start recommendation with task-adaptive neural processes."""
 
-from agnn_pyg.base.lazy import lazy_names as _lazy_names
+from agnn_pyg.base import lazy_names as _lazy_names
 
 # The module in which a public name is defined.
 _HOMES = {

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
@@ -57,11 +57,7 @@ class Config(BaseModel):
 
     Values are neither parsed from texts nor rounded. NumPy's numbers become Python's,
     and an ordered sequence becomes the :obj:`list` or :obj:`tuple` that is declared.
-    What several configs share is in a base class, a *group*, whose docstring starts
-    with its title.
-
-    Raises:
-        ValueError: If a name is unknown or a value is not as declared.
+    The first line of a class's docstring is the title of its group of settings.
     """
 
     model_config = ConfigDict(
@@ -104,22 +100,15 @@ class Config(BaseModel):
         """A config from a TOML file, in which the text :obj:`"none"` is ``None``."""
         try:
             settings = tomllib.loads(Path(path).read_text(encoding='utf-8'))
-            for name, value in settings.items():
-                field = cls.model_fields.get(name)
-                if field is not None and type(None) in get_args(field.annotation):
-                    settings[name] = _without_none(value)
-            return cls(**settings)
+            return cls(**_without_none(settings))
         except (OSError, ValueError) as error:
             raise ValueError(f"'{path}': {error}") from error
 
     def to_toml(self) -> str:
         """All settings as TOML, in their groups; the inverse of :meth:`from_toml`."""
-        values, defaults = self.model_dump(mode='json'), type(self).defaults()
-        lines = []
+        values, lines = self.model_dump(mode='json'), []
         for title, names in type(self).groups().items():
-            # TOML has no null: what is None by default is left out.
-            kept = (n for n in names if (values[n], defaults.get(n)) != (None, None))
-            lines += [f'# {title}', *(f'{n} = {_toml(values[n])}' for n in kept), '']
+            lines += [f'# {title}', *(f'{n} = {_toml(values[n])}' for n in names), '']
         return '\n'.join(lines)
 
     def hash(self) -> str:
@@ -136,15 +125,14 @@ class Config(BaseModel):
 
     @classmethod
     def groups(cls) -> dict[str, list[str]]:
-        """Names of settings by the title of their group, base classes first."""
-        groups, seen = {}, set()
-        for part in _lineage(cls):
-            own = inspect.get_annotations(part)
-            names = [n for n in own if n in cls.model_fields and n not in seen]
-            title = inspect.cleandoc(vars(part).get('__doc__') or part.__name__)
-            groups.setdefault(title.splitlines()[0].rstrip('.'), []).extend(names)
-            seen.update(names)
-        return {title: names for title, names in groups.items() if names}
+        """Names of settings by the title of their group, its own group last."""
+        rest, groups = dict(cls.model_fields), {}
+        for part in (*cls.__mro__[1:], cls):
+            names = [n for n in inspect.get_annotations(part) if rest.pop(n, None)]
+            if names:
+                title = inspect.cleandoc(part.__doc__ or part.__name__)
+                groups.setdefault(title.splitlines()[0].rstrip('.'), []).extend(names)
+        return groups
 
     @classmethod
     def arguments(cls) -> str:
@@ -206,10 +194,7 @@ class Estimator:
         """Changes settings, but nothing that is fitted.
 
         Settings of the training count from the next fit on. Settings that predictions
-        use, such as names of columns, count at once.
-
-        Raises:
-            ValueError: If there is no such setting; then none is changed.
+        use, such as names of columns, count at once. If a name is unknown, none is set.
         """
         check_names(type(self).__name__, settings, self.Config.model_fields)
         vars(self).update(settings)
@@ -254,14 +239,6 @@ def _adapter(annotation: Any) -> tuple[TypeAdapter, str]:
     return adapter, _words(adapter.json_schema())
 
 
-def _lineage(cls: type[Config]) -> Iterator[type[Config]]:
-    """The groups of a config: base classes from left to right, then itself."""
-    for base in cls.__bases__:
-        if issubclass(base, Config):
-            yield from _lineage(base)
-    yield cls
-
-
 def _as_python(value: Any, sequence: type | None) -> Any:
     """A value without types of NumPy and pandas, its sequences of one type."""
     if hasattr(value, 'tolist'):
@@ -281,6 +258,7 @@ def _sequence(annotation: Any) -> type | None:
 
 
 def _without_none(value: Any) -> Any:
+    # TOML has no null.
     if isinstance(value, dict):
         return {key: _without_none(v) for key, v in value.items()}
     return None if value == 'none' else value

@@ -60,10 +60,9 @@ class TokenBags:
         return TokenBags(self.index[rows], self.weight[rows], self.is_value)
 
     def multi_hot(self) -> scipy.sparse.csr_matrix:
-        """Real values only, as a sparse matrix :obj:`[N, num_tokens]`.
+        """A sparse matrix :obj:`[N, num_tokens]`, without tokens of rare and missing.
 
-        Rare and missing tokens are left out: two nodes are not alike because
-        nothing is known of either.
+        Two nodes are not alike because nothing is known of either.
         """
         import scipy.sparse
 
@@ -102,11 +101,7 @@ class AttributeEncoder:
             fitted values. (default: :obj:`8`)
 
     Attributes:
-        column_encoders: The fitted columns,
-            :class:`~agnn_pyg.base.columns.ColumnEncoder`.
-
-    Raises:
-        ValueError: If no column or an unknown type is given.
+        column_encoders: The fitted columns.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 
 SIDES = ('user', 'item')
-# The spread of ratings from 1 to 5, which the default settings suit.
+# The spread of ratings from 1 to 5, which learning rates and penalties suit.
 SPREAD = 4.0
 
 
@@ -47,17 +47,11 @@ class Ratings(NamedTuple):
 
 @dataclass(frozen=True)
 class NodeTable:
-    """The users or the items of a fit.
-
-    Attributes:
-        ids: The ids, one a row.
-        columns: The attributes; a constant one if there is no other.
-        given: Whether there was a table, rather than ids of ratings alone.
-    """
+    """The users or the items of a fit; a constant is an attribute if there is none."""
 
     ids: Vocabulary
     columns: list[ParsedColumn]
-    given: bool
+    given: bool  # whether there was a table, rather than ids of ratings alone
 
     def encode(
         self, min_count: int, num_knots: int, rows: np.ndarray | None = None
@@ -83,21 +77,12 @@ class FitTables(NamedTuple):
 
 @dataclass(frozen=True)
 class RatingScale:
-    """Brings ratings to the spread that settings suit, and predictions back.
-
-    Learning rates and penalties suit ratings from 1 to 5, and so a spread of 4.
-
-    Attributes:
-        low: The lowest rating.
-        high: The highest rating.
-        unit: What ratings are divided by.
-        center: What is subtracted from ratings first.
-    """
+    """Brings ratings to a spread of 4, which settings suit, and predictions back."""
 
     low: float
     high: float
-    unit: float
-    center: float = 0.0
+    unit: float  # what ratings are divided by
+    center: float = 0.0  # what is subtracted from ratings first
 
     @classmethod
     def fit(cls, rating: np.ndarray, center: float = 0.0) -> RatingScale:
@@ -124,14 +109,7 @@ def read_tables(
 ) -> FitTables:
     """Reads the tables of a fit.
 
-    Args:
-        config (ColumnsConfig): Names of columns.
-        ratings (pandas.DataFrame): Ratings to train on.
-        users (pandas.DataFrame, optional): Users and their attributes.
-        items (pandas.DataFrame, optional): Items and their attributes.
-        validation (pandas.DataFrame, optional): Ratings to select the epoch on.
-        new_users (bool, optional): Without a table of users, take also users of
-            :obj:`validation` alone. (default: :obj:`False`)
+    Without a table of users, :obj:`new_users` takes also those of the validation alone.
 
     Raises:
         ValueError: If a table is unfit, naming the column, the row and the remedy.
@@ -157,12 +135,7 @@ def read_tables(
 
 
 def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratings:
-    """A table of ratings, in which each pair of user and item is rated once.
-
-    Args:
-        frame (pandas.DataFrame): The table.
-        name (str): What error texts call it.
-        config (ColumnsConfig): Names of columns.
+    """The table :obj:`name` of ratings, in which each pair is rated once.
 
     Raises:
         ValueError: If a column is lacking, a rating is not a finite number, an id is
@@ -196,22 +169,14 @@ def read_pairs(
     config: ColumnsConfig,
     ids: Mapping[str, Vocabulary],
 ) -> np.ndarray:
-    """The rows of users and items in :obj:`ids`, :obj:`[2, R]`, of a table of pairs.
-
-    Raises:
-        ValueError: Naming the first row with an unknown user or item.
-    """
+    """The rows of users and items in :obj:`ids`, :obj:`[2, R]`, of a table of pairs."""
     columns = [config.user, config.item]
     check_columns(frame, name, columns)
     return _rows([read_ids(frame, column, name) for column in columns], ids)
 
 
 def as_table(given: Any, name: str, column: str) -> pd.DataFrame:
-    """A table with a column of ids, from a table or from ids.
-
-    Raises:
-        ValueError: If it is neither, such as a single id.
-    """
+    """A table with a column of ids, from a table or from ids; not from a single id."""
     if isinstance(given, pd.DataFrame):
         return given
     if isinstance(given, str) or not isinstance(given, Iterable):
@@ -229,24 +194,11 @@ def read_new_nodes(
     known: Vocabulary,
     encoders: Sequence[AttributeEncoder],
 ) -> tuple[np.ndarray, list[TokenBags]] | None:
-    """The users or items of a table that the fit has not seen.
+    """New ids of a table, and their attributes by each encoder; None if none is new.
 
     Of a table of ids alone, all attributes are missing. A table that has some of the
     attributes must have all: a column of another name is more likely than one that is
-    meant to be missing.
-
-    Args:
-        frame (pandas.DataFrame, optional): The table; known nodes are ignored.
-        side (str): :obj:`"user"` or :obj:`"item"`.
-        config (ColumnsConfig): Names of columns.
-        known (Vocabulary): The ids of the fit.
-        encoders (sequence): Encoders of the same columns.
-
-    Returns:
-        The new ids, and their attributes by each encoder; nothing if none is new.
-
-    Raises:
-        ValueError: If the table is unfit, naming the column and the row.
+    meant to be missing. The encoders are of the same columns.
     """
     if frame is None:
         return None

@@ -69,9 +69,8 @@ def read_file(
 ) -> pd.DataFrame:
     """Reads a table and gives its columns of ids and ratings the names of their roles.
 
-    A text file is UTF-8, with or without a byte order mark, and separated by commas,
-    semicolons or tabs. An empty cell is missing, and so is one such as NA or null,
-    unless it is an id.
+    A text file is UTF-8 and separated by commas, semicolons or tabs. An empty cell is
+    missing, and so is one such as NA or null, unless it is an id.
 
     Args:
         path (path): A file that ends in .csv, .tsv, .txt, .parquet, .jsonl or .ndjson.
@@ -79,10 +78,8 @@ def read_file(
             :data:`NAMES`. The column is looked for under that name, else recognised.
         named (mapping, optional): The name of the column in the file, by role. Then no
             other is looked for, and one that has the name of the role is dropped.
-        id_dtypes (mapping, optional): The type of ids by role, see
-            :class:`~agnn_pyg.base.vocabulary.Vocabulary`. (default: :obj:`"str"`)
-        texts (sequence, optional): Columns of a text file that hold texts, even
-            where all look like numbers, such as 00123.
+        id_dtypes (mapping, optional): The type of ids by role. (default: :obj:`"str"`)
+        texts (sequence, optional): Columns that hold texts such as 00123.
         lists (sequence, optional): Columns whose cells hold several values. Words such
             as "unknown" or "(no genres listed)" are no values.
         list_separator (str, optional): What separates these. (default: :obj:`"|"`)

@@ -55,17 +55,10 @@ def list_metrics(
     relevant: float = 0.5,
     published: bool = False,
 ) -> dict[str, Tensor]:
-    """Errors (:obj:`mse`, :obj:`mae`), :obj:`auc`, and ranking metrics at cut-offs.
+    """Errors (:obj:`mse`, :obj:`mae`), :obj:`auc`, and ranking metrics at each of ks.
 
-    Args:
-        predicted (Tensor): Predictions, which are ranked by, too.
-        label (Tensor): Labels; those above :obj:`relevant` are relevant.
-        mask (Tensor): True for items, false for padding.
-        ks (sequence, optional): Cut-offs, in names such as :obj:`"ndcg@5"`.
-            (default: :obj:`(5, 10)`)
-        relevant (float, optional): See :obj:`label`. (default: :obj:`0.5`)
-        published (bool, optional): Add :func:`published_metrics`.
-            (default: :obj:`False`)
+    Cut-offs are in names such as :obj:`"ndcg@5"`. Labels above :obj:`relevant` are
+    relevant; the mask is false for padding.
     """
     error = (predicted - label).masked_fill(~mask, 0)
     metrics = {
@@ -179,13 +172,7 @@ def published_metrics(
 
 
 def pad_lists(group: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-    """A mask and values, each :obj:`[R]`, as padded lists, :obj:`[B, n]`.
-
-    Args:
-        group (Tensor): The list of each row, such as its user, :obj:`[R]`; the lists
-            are returned by ascending group.
-        *values (Tensor): What to pad, :obj:`[R]` each.
-    """
+    """A mask and values, each :obj:`[R]`, as padded lists by ascending group."""
     order = group.argsort(stable=True)
     _, size = group[order].unique_consecutive(return_counts=True)
     most = int(size.max()) if len(size) else 0

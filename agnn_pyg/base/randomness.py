@@ -45,11 +45,7 @@ def mix(number: int) -> int:
 
 
 def salted(seed: int, *names: str) -> int:
-    """A seed for what the names stand for, such as an edge type.
-
-    Numbers are hashes of node or edge and seed, so two edge types under one seed
-    would share theirs.
-    """
+    """A seed for what the names stand for, such as one of two edge types."""
     return mix(seed + zlib.crc32(' '.join(names).encode()))
 
 
@@ -62,11 +58,7 @@ def set_epoch(loader: Any, epoch: int) -> None:
 
 
 def check_seed(name: str, value: int) -> int:
-    """A seed or an epoch as Python's integer, which does not overflow.
-
-    Raises:
-        ValueError: If it is negative or not whole.
-    """
+    """A seed or an epoch as Python's integer, which does not overflow."""
     if not isinstance(value, Integral) or value < 0:
         raise ValueError(f"'{name}' must be a whole number, at least 0 (got {value!r})")
     return int(value)

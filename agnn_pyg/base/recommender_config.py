@@ -109,23 +109,17 @@ class TrainingConfig(Config):
     )
 
     def check_fit(self, has_validation: bool) -> None:
-        """Checks what depends on the data and the machine of a fit.
-
-        Raises:
-            ValueError: If patience has nothing to watch, or the accelerator is not
-                available.
-        """
+        """Raises ``ValueError`` if the data or the machine do not suit the settings."""
         if self.patience is not None and not has_validation:
             raise ValueError(
                 f"'patience' needs 'validation' to watch (got {self.patience} and no "
                 f'ratings for that); pass some, or set it to None'
             )
-        from pytorch_lightning.accelerators import AcceleratorRegistry
+        from pytorch_lightning.accelerators import AcceleratorRegistry as registry
 
-        here = ['auto']
-        for name in AcceleratorRegistry.available_accelerators():
-            if AcceleratorRegistry[name]['accelerator'].is_available():
-                here += [name, 'gpu'] if name in ('cuda', 'mps') else [name]
+        names = registry.available_accelerators()
+        here = [n for n in names if registry[n]['accelerator'].is_available()]
+        here += ['auto', *(['gpu'] if {'cuda', 'mps'} & {*here} else [])]
         if self.accelerator not in here:
             raise ValueError(
                 f"'accelerator' must be one that is available here, {here} (got "

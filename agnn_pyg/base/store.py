@@ -74,14 +74,10 @@ def write_store(
     config: Mapping[str, Any],
     tensors: Mapping[str, Any],
 ) -> None:
-    """Writes a store, or replaces one of the same kind.
+    """Writes plain data and tensors (in dictionaries to any depth) to a folder.
 
-    Args:
-        path (path): The folder, see :func:`check_writable`.
-        kind (str): What is written, such as the name of a class.
-        version (int): Version of the format, which :func:`read_store` checks.
-        config (mapping): Plain data; numbers and arrays of NumPy become Python's.
-        tensors (mapping): Tensors, and dictionaries of them to any depth.
+    A store of the same kind is replaced, see :func:`check_writable`. Numbers and arrays
+    of NumPy in the plain data become Python's.
     """
     import torch  # here: `atomic_write` alone needs no PyTorch
 

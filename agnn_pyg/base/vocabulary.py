@@ -31,15 +31,10 @@ _DTYPES = (
 
 @dataclass(frozen=True)
 class IdColumn(TableColumn):
-    """The ids in a column of a table, see :func:`read_ids`.
-
-    Attributes:
-        dtype: The type of all ids: :obj:`"int"`, :obj:`"str"` or :obj:`"uuid"`.
-        values: The ids, ``int64`` or objects, :obj:`[len(frame)]`.
-    """
+    """The ids in a column, see :func:`read_ids`: all int, all str or all uuid."""
 
     dtype: str
-    values: np.ndarray
+    values: np.ndarray  # int64 or objects
 
     def __len__(self) -> int:
         return len(self.values)
@@ -64,12 +59,7 @@ class IdColumn(TableColumn):
 
 
 class Vocabulary:
-    """The ids of the users or of the items, in the order of their rows.
-
-    Args:
-        dtype (str): :obj:`"int"`, :obj:`"str"` or :obj:`"uuid"`.
-        values (numpy.ndarray): Distinct ids, ``int64`` or objects.
-    """
+    """The distinct ids of the users or of the items, in the order of their rows."""
 
     def __init__(self, dtype: str, values: np.ndarray) -> None:
         self.dtype = dtype
@@ -83,11 +73,7 @@ class Vocabulary:
         return f'{type(self).__name__}({self.dtype}, {len(self):,})'
 
     def rows(self, ids: IdColumn) -> np.ndarray:
-        """The row of each id, -1 for unknown ones, :obj:`[len(ids)]`.
-
-        Raises:
-            ValueError: If the ids are of another type.
-        """
+        """The row of each id, -1 for unknown ones; ``ValueError`` for another type."""
         if not len(ids):
             return np.empty(0, np.int64)
         if ids.dtype != self.dtype:
@@ -138,11 +124,6 @@ def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
 
     Whole numbers that were turned into floats by a missing cell elsewhere are whole
     numbers still, as far as floats are exact. Ids of an empty table are whole numbers.
-
-    Args:
-        frame (pandas.DataFrame): The table.
-        column (str): The column of ids.
-        name (str): What error texts call the table.
 
     Raises:
         ValueError: If there is no such column, or naming the first row that holds no id
