@@ -41,9 +41,12 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     _check_lists(args)
     columns = read_columns(args.ratings)
     roles = {r: getattr(args, r) or recognised(columns, r) or r for r in ROLES}
-    needed = {'ratings': ROLES, 'users': ['user'], 'items': ['item']}
-    needed |= {'validation': ROLES}
-    tables = [_read(args, getattr(args, n), roles, r) for n, r in needed.items()]
+    tables = [
+        _read(args, args.ratings, roles),
+        _read(args, args.users, {'user': roles['user']}),
+        _read(args, args.items, {'item': roles['item']}),
+        _read(args, args.validation, roles),
+    ]
     model = recommender(**roles | settings)
     with redirect_stdout(sys.stderr):  # a progress bar is no data
         model.fit(*tables)
@@ -60,29 +63,29 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
 
 def evaluate(recommender: type, args: SimpleNamespace) -> None:
     """Compares predictions with ratings, and prints RMSE and MAE."""
-    model = _load(recommender, args)
-    ratings = _read_known(args, args.ratings, model, ROLES)
-    rating = pd.to_numeric(ratings[model.rating], errors='coerce')
-    predicted = _rate(args, model, ratings)[model.rating]
+    served = _Served(recommender, args)
+    ratings = served.read(args.ratings, *ROLES)
+    rating = pd.to_numeric(ratings[served.model.rating], errors='coerce')
+    predicted = served.rate(ratings)[served.model.rating]
     values = {'ratings': len(rating), **rating_metrics(predicted, rating)}
     write_file(pd.DataFrame(values.items(), columns=['metric', 'value']), None)
 
 
 def predict(recommender: type, args: SimpleNamespace) -> None:
     """Rates pairs of users and items."""
-    model = _load(recommender, args)
-    pairs = _read_known(args, args.pairs, model, ['user', 'item'])
-    rated = _rate(args, model, pairs)
-    write_file(pairs[[model.user, model.item]].join(rated), args.out)
+    served = _Served(recommender, args)
+    pairs = served.read(args.pairs, 'user', 'item')
+    columns = [served.model.user, served.model.item]
+    write_file(pairs[columns].join(served.rate(pairs)), args.out)
 
 
 def recommend(recommender: type, args: SimpleNamespace) -> None:
     """Lists the items that users will rate highest."""
-    model = _load(recommender, args)
-    items = _read_known(args, args.items, model, ['item'])
+    served = _Served(recommender, args)
+    model, items = served.model, served.read(args.items, 'item')
     options = {'k': args.k, 'items': items, 'exclude_seen': not args.include_seen}
     if args.support is not None:
-        model = _adapt(args, model)
+        model = served.adapted()
         users = model.users.parse(args.ids) if args.ids else None
         options['samples'] = args.samples
     elif bool(args.ids) == (args.users is not None):
@@ -90,16 +93,49 @@ def recommend(recommender: type, args: SimpleNamespace) -> None:
     elif args.ids:
         users = model.vocabularies_['user'].parse(args.ids)
     else:
-        users = _read_known(args, args.users, model, ['user'])
+        users = served.read(args.users, 'user')
     write_file(model.recommend(users, **options), args.out)
 
 
 def explain(recommender: type, args: SimpleNamespace) -> None:
     """Says why a user is predicted to rate an item so."""
-    model = _load(recommender, args)
-    (user,) = model.vocabularies_['user'].parse([args.user_id])
-    (item,) = model.vocabularies_['item'].parse([args.item_id])
-    sys.stdout.write(f'{model.explain(user, item, *_new_nodes(args, model))}\n')
+    served = _Served(recommender, args)
+    ids = served.model.vocabularies_
+    (user,) = ids['user'].parse([args.user_id])
+    (item,) = ids['item'].parse([args.item_id])
+    sys.stdout.write(f'{served.model.explain(user, item, *served.new_nodes())}\n')
+
+
+class _Served:
+    """A saved model, which reads tables as those of its fit were read."""
+
+    def __init__(self, recommender: type, args: SimpleNamespace) -> None:
+        self.model, self.args = recommender.load(args.model), args
+        _check_lists(args)
+        columns = self.model.column_encoders_
+        # Texts are texts, even where all look like numbers in a new file.
+        is_text = [any(isinstance(v, str) for v in c.values) for c in columns]
+        self.texts = [c.column for c, t in zip(columns, is_text, strict=True) if t]
+        args.lists = args.lists or [c.column for c in columns if c.stype == 'multi']
+        if args.list_separator is None:
+            args.list_separator = read_notes(args.model).get('list_separator')
+
+    def read(self, path: str | None, *needed: str) -> pd.DataFrame | None:
+        roles = {role: getattr(self.model, role) for role in needed}
+        dtypes = {side: ids.dtype for side, ids in self.model.vocabularies_.items()}
+        return _read(self.args, path, roles, id_dtypes=dtypes, texts=self.texts)
+
+    def new_nodes(self) -> list[pd.DataFrame | None]:
+        return [self.read(self.args.users, 'user'), self.read(self.args.items, 'item')]
+
+    def adapted(self) -> Any:
+        support = self.read(self.args.support, *ROLES)
+        return self.model.adapt(support, self.read(self.args.users, 'user'))
+
+    def rate(self, pairs: pd.DataFrame) -> pd.DataFrame:
+        if self.args.support is not None:
+            return self.adapted().predict(pairs, self.args.samples or 0)
+        return pd.DataFrame(self.model.predict(pairs, *self.new_nodes()))
 
 
 def _settings(recommender: type, texts: Sequence[str]) -> dict[str, Any]:
@@ -126,59 +162,15 @@ def _settings(recommender: type, texts: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def _load(recommender: type, args: SimpleNamespace) -> Any:
-    """Loads a model, and completes arguments by how the tables of its fit were read."""
-    model = recommender.load(args.model)
-    _check_lists(args)
-    columns = model.column_encoders_
-    # Texts are texts, even where all look like numbers in a new file.
-    is_text = [any(isinstance(value, str) for value in c.values) for c in columns]
-    args.texts = [c.column for c, t in zip(columns, is_text, strict=True) if t]
-    args.lists = args.lists or [c.column for c in columns if c.stype == 'multi']
-    if args.list_separator is None:
-        args.list_separator = read_notes(args.model).get('list_separator')
-    return model
-
-
-def _rate(args: SimpleNamespace, model: Any, pairs: pd.DataFrame) -> pd.DataFrame:
-    if args.support is not None:
-        return _adapt(args, model).predict(pairs, args.samples or 0)
-    return pd.DataFrame(model.predict(pairs, *_new_nodes(args, model)))
-
-
-def _adapt(args: SimpleNamespace, model: Any) -> Any:
-    support = _read_known(args, args.support, model, ROLES)
-    return model.adapt(support, _read_known(args, args.users, model, ['user']))
-
-
-def _new_nodes(args: SimpleNamespace, model: Any) -> list[pd.DataFrame | None]:
-    paths = {'user': args.users, 'item': args.items}
-    return [_read_known(args, path, model, [side]) for side, path in paths.items()]
-
-
-def _read_known(
-    args: SimpleNamespace, path: str | None, model: Any, needed: Sequence[str]
-) -> pd.DataFrame | None:
-    """Reads a file as the tables of the fit were read."""
-    roles = {role: getattr(model, role) for role in ROLES}
-    dtypes = {side: ids.dtype for side, ids in model.vocabularies_.items()}
-    return _read(args, path, roles, needed, id_dtypes=dtypes, texts=args.texts)
-
-
 def _read(
-    args: SimpleNamespace,
-    path: str | None,
-    roles: Mapping[str, str],
-    needed: Sequence[str],
-    **options: Any,
+    args: SimpleNamespace, path: str | None, roles: Mapping[str, str], **options: Any
 ) -> pd.DataFrame | None:
     """Reads a file of the command line, if there is one."""
     if path is None:
         return None
-    options['roles'] = {role: roles[role] for role in needed}
-    options['named'] = {role: name for role in needed if (name := getattr(args, role))}
-    separator = args.list_separator or SEPARATOR
-    return read_file(path, lists=args.lists, list_separator=separator, **options)
+    named = {role: name for role in roles if (name := getattr(args, role))}
+    options |= {'lists': args.lists, 'list_separator': args.list_separator or SEPARATOR}
+    return read_file(path, roles=roles, named=named, **options)
 
 
 def _check_lists(args: SimpleNamespace) -> None:

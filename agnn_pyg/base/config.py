@@ -146,7 +146,7 @@ class Config(BaseModel):
                 default = f'"{default}"' if isinstance(default, str) else default
                 text = (
                     f'    {name} ({_words(schema[name], short=True)}, optional): '
-                    f'{schema[name]["description"]} (default: :obj:`{default}`)'
+                    f'{cls.model_fields[name].description} (default: :obj:`{default}`)'
                 )
                 lines.append(textwrap.fill(text, 84, subsequent_indent=8 * ' '))
             lines.append('')
