@@ -102,9 +102,8 @@ class EpochSeed(pl.Callback):
     """Seeds each epoch and process, so that a resumed run repeats a whole one."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: Module) -> None:
-        torch.manual_seed(
-            epoch_seed(module, trainer.current_epoch, trainer.global_rank)
-        )
+        seed = epoch_seed(module, trainer.current_epoch, trainer.global_rank)
+        torch.manual_seed(seed)
 
 
 class FiniteWeights(pl.Callback):
@@ -182,11 +181,11 @@ class EpochMeans:
         self._values.append(torch.stack([t.detach() for t in terms.values()]))
         self._weights.append(weight)
 
-    def pop(self, prefix: str = 'train_') -> dict[str, Tensor]:
+    def pop(self) -> dict[str, Tensor]:
         """The means by name, on the device of the terms, and starts over."""
         values, weight = torch.stack(self._values), torch.tensor(self._weights)
         mean = weight.double() @ values.cpu().double() / weight.sum()
         # Processes share values on their own devices only.
         mean = mean.float().to(values.device)
         self.clear()
-        return {f'{prefix}{n}': v for n, v in zip(self._names, mean, strict=True)}
+        return {f'train_{n}': v for n, v in zip(self._names, mean, strict=True)}

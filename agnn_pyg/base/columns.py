@@ -6,7 +6,7 @@ a case of :func:`parse_column`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +51,9 @@ class ParsedColumn:
 
     def take(self, mask: np.ndarray) -> ParsedColumn:
         """The cells of the rows in a mask."""
-        kept = mask[self.row]
-        row = np.cumsum(mask)[self.row[kept]] - 1
-        return ParsedColumn(
-            self.column, self.stype, int(mask.sum()), row, self.value[kept]
-        )
+        kept, place = mask[self.row], np.cumsum(mask)
+        row, value = place[self.row[kept]] - 1, self.value[kept]
+        return replace(self, num_rows=int(mask.sum()), row=row, value=value)
 
 
 @dataclass
@@ -102,9 +100,9 @@ class ColumnEncoder:
         row, token, weight = self.tokens(cells)
         if self.has_missing:
             missing = np.flatnonzero(cells.is_missing)
-            last = np.full(len(missing), self.num_tokens - 1)
-            row, token = np.concatenate([row, missing]), np.concatenate([token, last])
-            weight = np.concatenate([weight, np.ones(len(missing))])
+            row = np.append(row, missing)
+            token = np.append(token, np.full(len(missing), self.num_tokens - 1))
+            weight = np.append(weight, np.ones(len(missing)))
         return row, token + self.offset, weight
 
 
@@ -187,8 +185,7 @@ def parse_column(
     check_columns(frame, name, [column])
     cells, table = frame[column], TableColumn(frame, column, name)
     if is_numeric_dtype(cells) and not is_complex_dtype(cells):
-        if stype is None:
-            stype = 'categorical' if is_bool_dtype(cells) else 'numeric'
+        stype = stype or ('categorical' if is_bool_dtype(cells) else 'numeric')
         if stype != 'numeric':
             return ParsedColumn(column, stype, len(cells), *_explode(cells))
         number = cells.to_numpy(np.float64, na_value=np.nan)
@@ -202,8 +199,7 @@ def parse_column(
             CellTypeError,
         )
         is_list = np.array([isinstance(cell, LISTS) for cell in cells], bool)
-        if stype is None:
-            stype = _infer(cells, value, is_list[row])
+        stype = stype or _infer(cells, value, is_list[row])
         if stype != 'numeric':
             return ParsedColumn(column, stype, len(cells), row, value)
         number = np.full(len(cells), np.nan)

@@ -66,13 +66,13 @@ class TokenBags:
         """
         import scipy.sparse
 
-        row, slot = (self.is_value[self.index] & (self.weight != 0)).nonzero(
-            as_tuple=True
+        is_value = self.is_value[self.index] & (self.weight != 0)
+        row, _ = is_value.nonzero(as_tuple=True)
+        weight, token = self.weight[is_value].double(), self.index[is_value]
+        return scipy.sparse.csr_matrix(
+            (weight.numpy(), (row.numpy(), token.numpy())),
+            shape=(self.num_nodes, self.num_tokens),
         )
-        place = row.numpy(), self.index[row, slot].numpy()
-        weight = self.weight[row, slot].double().numpy()
-        shape = (self.num_nodes, self.num_tokens)
-        return scipy.sparse.csr_matrix((weight, place), shape=shape)
 
 
 class AttributeEncoder:

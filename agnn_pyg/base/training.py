@@ -216,9 +216,8 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', category=PossibleUserWarning)
-            # Lightning's own use of what its dependencies deprecate.
-            warnings.filterwarnings('ignore', '.*LeafSpec.*')
-            warnings.filterwarnings('ignore', '.*exists and is not empty.*')
+            # LeafSpec: Lightning's own use of what its dependencies deprecate.
+            warnings.filterwarnings('ignore', '.*(LeafSpec|exists and is not empty)')
             yield
     finally:
         logger.setLevel(level)
