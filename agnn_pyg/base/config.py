@@ -67,6 +67,7 @@ class Config(BaseModel):
         validate_default=True,
         allow_inf_nan=False,
         protected_namespaces=(),
+        use_attribute_docstrings=True,
     )
 
     def __init__(self, **settings: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
+from annotated_types import Ge
 from pydantic import Field, model_validator
 
 from agnn_pyg.base.columns import STYPES
@@ -38,75 +39,68 @@ class ColumnsConfig(Config):
 
     reserved: ClassVar[tuple[str, ...]] = ()
 
-    user: Column = Field('user', description='The column of user ids.')
-    item: Column = Field('item', description='The column of item ids.')
-    rating: Column = Field('rating', description='The column of ratings.')
-    user_attributes: Columns | None = Field(
-        None,
-        description='Attribute columns of users, or a mapping from columns to their '
-        'types, see :class:`~agnn_pyg.AttributeEncoder`. Without, all columns are used '
-        'except those in which most values occur once, such as names, and those of '
-        'neither numbers nor texts, such as dates; a warning names them.',
-    )
-    item_attributes: Columns | None = Field(
-        None, description='Attribute columns of items, likewise.'
-    )
+    user: Column = 'user'
+    """The column of user ids."""
+    item: Column = 'item'
+    """The column of item ids."""
+    rating: Column = 'rating'
+    """The column of ratings."""
+    user_attributes: Columns | None = None
+    """Attribute columns of users, or a mapping from columns to their types, see
+    :class:`~agnn_pyg.AttributeEncoder`. Without, all columns are used except those in
+    which most values occur once, such as names, and those of neither numbers nor texts,
+    such as dates; a warning names them."""
+    item_attributes: Columns | None = None
+    """Attribute columns of items, likewise."""
 
     @model_validator(mode='after')
     def _distinct_columns(self) -> ColumnsConfig:
-        names = [self.user, self.item, self.rating]
+        roles, names = (
+            "'user', 'item' and 'rating'",
+            [self.user, self.item, self.rating],
+        )
         if len({*names}) < len(names):
             raise ValueError(
-                f"'user', 'item' and 'rating' must be three columns (got {names}); "
-                f'give the name of each'
+                f'{roles} must be three columns (got {names}); give the name of each'
             )
-        for name in names:
-            if name in self.reserved:
-                raise ValueError(
-                    f"'user', 'item' and 'rating' must not be {self.reserved}, which "
-                    f'are columns of predictions (got {names}); rename the column of '
-                    f'your tables'
-                )
+        if {*names} & {*self.reserved}:
+            raise ValueError(
+                f'{roles} must not be {self.reserved}, as columns of predictions are '
+                f'called (got {names}); rename the column of your tables'
+            )
         return self
 
 
 class EncoderConfig(Config):
     """Encoding of attributes."""
 
-    min_count: PositiveInt = Field(
-        5,
-        description='Rated users or items in which a value must occur to have a token '
-        'of its own.',
-    )
-    num_knots: int = Field(16, ge=2, description='Knots of numeric columns.')
+    min_count: PositiveInt = 5
+    """Rated users or items in which a value must occur to have a token of its own."""
+    num_knots: Annotated[int, Ge(2)] = 16
+    """Knots of numeric columns."""
 
 
 class TrainingConfig(Config):
     """Training."""
 
-    epochs: PositiveInt = Field(10, description='Passes over the training data.')
-    batch_size: PositiveInt | None = Field(
-        None, description='Ratings or users in a training batch.'
-    )
-    lr: PositiveFloat = Field(3e-3, description='Learning rate.')
-    weight_decay: NonNegativeFloat = Field(1e-2, description='Weight decay of AdamW.')
-    ema_decay: Fraction | None = Field(
-        0.99,
-        description='Decay of the moving average of the weights, which is validated '
-        'and kept.',
-    )
-    patience: PositiveInt | None = Field(
-        None,
-        description='Epochs without a better validation after which the training '
-        'stops.',
-    )
-    seed: Seed = Field(0, description='Seed of all random numbers.')
-    progress: bool = Field(False, description='Show progress bars.')
-    accelerator: str = Field(
-        'cpu',
-        description="Where to train: an accelerator of Lightning, such as 'cpu' or "
-        "'auto'.",
-    )
+    epochs: PositiveInt = 10
+    """Passes over the training data."""
+    batch_size: PositiveInt | None = None
+    """Ratings or users in a training batch."""
+    lr: PositiveFloat = 3e-3
+    """Learning rate."""
+    weight_decay: NonNegativeFloat = 1e-2
+    """Weight decay of AdamW."""
+    ema_decay: Fraction | None = 0.99
+    """Decay of the moving average of the weights, which is validated and kept."""
+    patience: PositiveInt | None = None
+    """Epochs without a better validation after which the training stops."""
+    seed: Seed = 0
+    """Seed of all random numbers."""
+    progress: bool = False
+    """Show progress bars."""
+    accelerator: str = 'cpu'
+    """Where to train: an accelerator of Lightning, such as 'cpu' or 'auto'."""
 
     def check_fit(self, has_validation: bool) -> None:
         """Raises ``ValueError`` if the data or the machine do not suit the settings."""
