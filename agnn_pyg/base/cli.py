@@ -69,9 +69,8 @@ def _option(
     return kind, typer.Option(default, *flags, metavar=metavar, help=help)
 
 
-def _column(role: str) -> tuple[Any, Any]:
-    help = f'Column of {role}s in all tables (default: by its name).'
-    return _option(Text, help, 'COLUMN')
+def _flag(help: str, name: str) -> tuple[Any, Any]:
+    return bool, typer.Option(False, name, help=help)
 
 
 # All arguments and options by name.
@@ -87,22 +86,18 @@ ARGUMENTS = {
     'validation': _option(Text, 'Ratings to select the epoch by.', 'FILE'),
     'out': _option(Text, 'File to write: .csv, .tsv or .parquet.', 'FILE'),
     'k': _option(int, 'Items a user.', None, '-k', default=10),
-    'include_seen': _option(
-        bool, 'Also what users have rated.', None, '--include-seen', default=False
-    ),
+    'include_seen': _flag('Also what users have rated.', '--include-seen'),
     'samples': _option(int, 'Samples of z, for a column std.', default=0),
     'set': _option(
         Texts, 'A setting, such as epochs=20; repeatable.', 'NAME=VALUE', default=[]
     ),
     'model': _option(str, 'Folder of the model.', 'FOLDER', default=...),
-    'user': _column('user'),
-    'item': _column('item'),
-    'rating': _column('rating'),
+    'user': _option(Text, 'Column of users (default: by its name).', 'COLUMN'),
+    'item': _option(Text, 'Column of items (default: by its name).', 'COLUMN'),
+    'rating': _option(Text, 'Column of ratings (default: by its name).', 'COLUMN'),
     'lists': _option(Texts, 'A column of lists; repeatable.', 'COLUMN', default=[]),
     'list_separator': _option(Text, 'In a list (default: that of the fit, |).', 'TEXT'),
-    'quiet': _option(
-        bool, 'No progress bar, no remarks.', None, '--quiet', default=False
-    ),
+    'quiet': _flag('No progress bar, no remarks.', '--quiet'),
 }
 COMMON = ('model', 'user', 'item', 'rating', 'lists', 'list_separator', 'quiet')
 logger = logging.getLogger(__name__)
@@ -119,13 +114,10 @@ class CommandLine:
         self, name: str, load_class: Callable[[], type], help: str, adapts: bool = False
     ) -> None:
         self.name, self.load_class = name, load_class
-        self.app = typer.Typer(
-            help=f'{help}\n\n{FILES}',
-            add_completion=False,
-            pretty_exceptions_enable=False,
-            # Plain text: the same in a pipe, and nobody waits for rich.
-            rich_markup_mode=None,
-        )
+        # Plain text: the same in a pipe, and nobody waits for rich.
+        plain = {'pretty_exceptions_enable': False, 'rich_markup_mode': None}
+        help = f'{help}\n\n{FILES}'
+        self.app = typer.Typer(help=help, add_completion=False, **plain)
         new = ' --support first.csv' if adapts else ' --items new_films.csv'
         for command, (text, example, names) in COMMANDS.items():
             if command == 'explain' and adapts:
@@ -134,11 +126,9 @@ class CommandLine:
                 names += ('support', 'users') if adapts else ('users', 'items')
             if command in ('predict', 'recommend') and adapts:
                 names += ('samples',)
-            self.app.command(
-                command,
-                help=text,
-                epilog=f'\b\nexample:\n  {name} {command} {example.format(new=new)}',
-            )(_parser(command, dict.fromkeys(names + COMMON)))
+            example = f'\b\nexample:\n  {name} {command} {example.format(new=new)}'
+            parser = _parser(command, dict.fromkeys(names + COMMON))
+            self.app.command(command, help=text, epilog=example)(parser)
 
     def __call__(self, argv: Sequence[str] | None = None) -> int:
         """Runs a command; 0 is success, 2 a wrong argument or table, 130 Ctrl+C."""
@@ -195,9 +185,7 @@ def _remarks(quiet: bool) -> Iterator[None]:
     package.setLevel(logging.WARNING if quiet else logging.INFO)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                'always', category=UserWarning, module='agnn_pyg|tanp'
-            )
+            warnings.filterwarnings('always', '', UserWarning, 'agnn_pyg|tanp')
             # What PyTorch tells PyG is of no use in a shell.
             warnings.filterwarnings('ignore', '.*torch.jit.*')
             warnings.showwarning = lambda text, *_, **__: logger.info('%s', text)
