@@ -13,79 +13,47 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from benchmarks import records, tables
+from benchmarks import records
 from benchmarks.perf.tables import TABLES, perf_table
 from benchmarks.stats import newest
 from benchmarks.suite import SUITES, Suite, load_suite
-from benchmarks.tables import CURVE, Table, words
+from benchmarks.tables import Table, sensitivity_line, splits_line, tables_of, words
 
 Block = Callable[[], str]
 
 
 def readme_blocks(folder: Path = records.RESULTS) -> dict[str, Block]:
-    """What the pages of the repository show of the committed results, by name."""
-    rows, perf = records.read_runs(folder), records.read_perf(folder)
-    suites = {path.stem: load_suite(path) for path in SUITES.glob('*.toml')}
-
-    def measured(name: str, *parts: str) -> str:
-        own = newest(rows[rows['suite'] == name])
-        line = records.hardware_line(own['environment'], folder)
-        return '\n\n'.join([*parts, line])
-
-    def rating(make: Callable[..., Table], name: str, *options: Any) -> str:
-        return measured(name, make(rows, suites[name], *options).markdown())
-
-    def ablation(name: str) -> str:
-        found = tables.ablation_tables(rows, suites[name])
-        return measured(name, *(table.markdown() for _, table in found))
-
-    def few_shot(metrics: Sequence[str], is_short: bool) -> str:
-        names = ('few-shot-lastfm', 'few-shot-ml100k')
-        made = [few_shot_parts(rows, suites[name], metrics) for name in names]
-        if is_short:
-            return '\n\n'.join(part for parts in made for part in parts[:2])
-        pairs = zip(names, made, strict=True)
-        return '\n\n'.join(measured(name, *parts) for name, parts in pairs)
-
-    score, short = tables.score_table, ('rmse',)
-    return {
-        'rating results': partial(rating, score, 'rating'),
-        'rating-short results': partial(rating, score, 'rating', short),
-        'rating-lead results': partial(rating, tables.paired_table, 'rating'),
-        'rating-fresh results': partial(rating, score, 'rating-fresh'),
-        'rating-fresh-short results': partial(rating, score, 'rating-fresh', short),
-        'rating-fresh-lead results': partial(
-            rating, tables.paired_table, 'rating-fresh'
-        ),
-        'ablation results': partial(ablation, 'ablation'),
-        'few-shot results': partial(few_shot, tables.FEW_SHOT, False),
-        'few-shot-short results': partial(
-            few_shot, ('published_precision@5', CURVE), True
-        ),
-        'few-shot-ablation results': partial(ablation, 'few-shot-ablation'),
-        **{f'{name} results': partial(_costs, perf, name) for name in TABLES},
+    """What pages can show of committed results, by name: SUITE, SUITE-short, costs."""
+    rows, perf = newest(records.read_runs(folder)), records.read_perf(folder)
+    blocks: dict[str, Block] = {}
+    for path in sorted(SUITES.glob('*.toml')):
+        suite = load_suite(path)
+        own = rows[rows['suite'] == suite.name]
+        if len(own):
+            line = records.hardware_line(own['environment'], folder)
+            for name, is_short in ((suite.name, False), (f'{suite.name}-short', True)):
+                block = partial(_suite_block, rows, suite, is_short, line)
+                blocks[f'{name} results'] = block
+    return blocks | {
+        f'{name} results': partial(_cost_block, perf, name)
+        for name in TABLES
+        if name in set(perf['benchmark'])
     }
 
 
-def few_shot_parts(
-    rows: pd.DataFrame, suite: Suite, metrics: Sequence[str]
-) -> list[str]:
-    """Title, scores, scores by support size and sensitivity to the support."""
-    (part,) = tables.columns_of(rows, suite).values()
-    count = tables.counts(part, suite.own)
-    return [
-        f'**{words(suite.data[0])}** (splits × model seeds: {count})',
-        tables.few_shot_table(rows, suite, metrics).markdown(),
-        tables.size_table(rows, suite).markdown(),
-        tables.sensitivity_line(rows, suite),
-    ]
+def _suite_block(rows: pd.DataFrame, suite: Suite, is_short: bool, line: str) -> str:
+    parts = [table.markdown() for _, table in tables_of(rows, suite, is_short)]
+    if suite.scenarios == ['few_shot'] and not suite.is_ablation:
+        title = f'**{words(suite.data[0])}** ({splits_line(rows, suite)})'
+        more = [] if is_short else [sensitivity_line(rows, suite)]
+        parts = [title, *parts, *more]
+    return '\n\n'.join([*parts, line])
 
 
-def _costs(perf: pd.DataFrame, name: str) -> str:
+def _cost_block(perf: pd.DataFrame, name: str) -> str:
     return Table(*perf_table(perf, name)).markdown()
 
 

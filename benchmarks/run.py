@@ -24,7 +24,7 @@ import torch
 from benchmarks import records
 from benchmarks.problems import FewShotProblem, RatingProblem, make_problem
 from benchmarks.suite import EstimatorSpec, Suite, combinations, load_suite
-from benchmarks.tables import suite_table
+from benchmarks.tables import tables_of
 from data.fetch import DownloadError
 
 Problem = RatingProblem | FewShotProblem
@@ -197,7 +197,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(args.threads)
         suite = load_suite(args.suite)
         run_suite(suite, args)
-        print(suite_table(records.read_runs(args.results), suite).markdown())
+        rows = records.read_runs(args.results)
+        for _, table in tables_of(rows, suite):
+            print(table.markdown())
+            break  # the others compare splits
     except (ValueError, OSError, DownloadError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

@@ -112,6 +112,11 @@ class Suite(Config):
         """Labels of estimators of :mod:`benchmarks.baselines`."""
         return [s.label for s in self.estimators if s.type.startswith('benchmarks.')]
 
+    @property
+    def is_ablation(self) -> bool:
+        """Whether estimators are changes of others."""
+        return any(spec.like for spec in self.estimators)
+
     def changes_nothing(self, spec: EstimatorSpec, scenario: str) -> bool:
         """Whether a change is none in a scenario: it has the settings of its base."""
         base = [other for other in self.estimators if other.label == spec.like]

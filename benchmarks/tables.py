@@ -205,9 +205,31 @@ def ablation_tables(rows: pd.DataFrame, suite: Suite) -> Iterator[tuple[str, Tab
             yield base, Table(header, table)
 
 
-def suite_table(rows: pd.DataFrame, suite: Suite) -> Table:
-    """What a run prints."""
-    if suite.scenarios == ['few_shot']:
-        return few_shot_table(rows, suite)
-    is_wide = len(suite.data) * len(suite.scenarios) > 2
-    return score_table(rows, suite, ('rmse',) if is_wide else ('rmse', 'mae'))
+def tables_of(
+    rows: pd.DataFrame, suite: Suite, is_short: bool = False
+) -> Iterator[tuple[str, Table]]:
+    """All tables of a suite, or the first in short, each with a caption."""
+    is_few_shot = suite.scenarios == ['few_shot']
+    if suite.is_ablation:
+        for base, table in ablation_tables(rows, suite):
+            yield f'Test scores of {base}, and what each change adds to them.', table
+    elif is_few_shot:
+        metrics = ('published_precision@5', CURVE) if is_short else FEW_SHOT
+        note = "† by the definitions of TaNP's published code."
+        table = few_shot_table(rows, suite, metrics)
+        yield f'Test scores, {splits_line(rows, suite)}. {note}', table
+        if not is_short:
+            caption = 'After fewer interactions of the same users: means over splits.'
+            yield caption, size_table(rows, suite)
+    else:
+        metrics = ('rmse',) if is_short else ('rmse', 'mae')
+        yield 'Test scores; lower is better.', score_table(rows, suite, metrics)
+        if not is_short:
+            caption = f'{suite.own} beside the baseline that is best in the mean.'
+            yield caption, paired_table(rows, suite)
+
+
+def splits_line(rows: pd.DataFrame, suite: Suite) -> str:
+    """Numbers of splits and seeds of our estimator, as words."""
+    (part,) = columns_of(rows, suite).values()
+    return f'splits × model seeds: {counts(part, suite.own)}'

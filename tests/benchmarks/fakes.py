@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from agnn_pyg.base.config import Config, Estimator
 
@@ -11,9 +12,9 @@ from agnn_pyg.base.config import Config, Estimator
 class FakeConfig(Config):
     """Settings."""
 
-    shift: float = 0.0
-    seed: int = 0
-    epochs: int = 5
+    shift: float = Field(0.0, description='Added to the mean.')
+    seed: int = Field(0, description='Not used.')
+    epochs: int = Field(5, description='Not used.')
 
 
 class Fake(Estimator):

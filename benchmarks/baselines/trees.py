@@ -1,0 +1,114 @@
+"""Boosted trees on the item statistics that TaNP reads, made into features by hand."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from benchmarks.baselines.few_shot import FewShotBaseline, Part
+from tanp import EpisodeBatch, EpisodeLoader, Episodes, ItemStatistics
+from tanp.item_statistics import MEAN_DAMPING
+
+BATCH, SUPPORT_SIZES, MIN_SIZE = 64, (1, 20), 5
+OPTIONS = {
+    'learning_rate': 0.05,
+    'min_samples_leaf': 50,
+    'l2_regularization': 1,
+    'early_stopping': False,
+    'random_state': 0,
+}
+
+
+class BoostedTrees(FewShotBaseline, num_leaves=16, num_trees=200, draws=6):
+    """Gradient-boosted trees on TaNP's popularity, kernels and item vectors.
+
+    Features of a query item are its popularity and vector, its kernels with the
+    support (sums and largest, over likes, over dislikes, and weighted by residuals),
+    products of its vector with the support's, and sizes. Trees are trained on users
+    with supports of one to twenty, drawn several times; :mod:`tanp.item_statistics`
+    leaves each user's own interactions out.
+    """
+
+    GRID: ClassVar[dict[str, tuple]] = {'num_leaves': (8, 16, 32)}
+    predicts_labels = True
+    centered = False
+
+    def _fit(self, known: Part) -> None:
+        config, nobody = self.config, Part(*(values[:0] for values in known))
+        self.threshold_ = (known.label.min() + known.label.max()) / 2
+        episodes = Episodes.from_parts(np.arange(self.num_tasks_), nobody, known)
+        sizes = self.num_items_, self.num_tasks_
+        self.statistics_ = ItemStatistics.fit(
+            episodes, *sizes, threshold=self.threshold_
+        )
+        tasks, features, target = episodes.at_least(MIN_SIZE), [], []
+        loader = EpisodeLoader(tasks, BATCH, support_sizes=SUPPORT_SIZES)
+        for draw in range(config.draws):
+            loader.set_epoch(draw)
+            for batch in loader:
+                rows, expected = self._features(batch)
+                features.append(rows)
+                target.append(batch.query_label[batch.query_mask].numpy() - expected)
+        self.model_ = self._build(max_iter=config.num_trees, **OPTIONS)
+        self.model_.set_params(max_leaf_nodes=config.num_leaves)
+        self.model_.fit(np.concatenate(features), np.concatenate(target))
+
+    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
+        # Rows beyond those of the fit: users without interactions there.
+        first, unknown = self.num_tasks_, np.zeros(len(asked.item))
+        parts = [given, asked._replace(label=unknown)]
+        parts = [part._replace(task=part.task + first) for part in parts]
+        episodes = Episodes.from_parts(np.arange(num_tasks) + first, *parts)
+        found = [self._features(batch) for batch in EpisodeLoader(episodes, BATCH)]
+        scores = np.empty(len(asked.item))
+        order = np.argsort(asked.task, kind='stable')
+        scores[order] = np.concatenate([e + self._decide(rows) for rows, e in found])
+        return scores
+
+    @torch.no_grad()
+    def _features(self, batch: EpisodeBatch) -> tuple[np.ndarray, Any]:
+        """Features of all query interactions, and the labels to expect without them."""
+        table, mask, label = self.statistics_, batch.support_mask, batch.support_label
+        support = table.features(batch.user, batch.support_item)
+        query = table.features(batch.user, batch.query_item)
+        level = ((label - support.mean) * mask).sum(1) / (mask.sum(1) + MEAN_DAMPING)
+        expected = support.mean + level[:, None] if self.centered else 0.5
+        likes = mask & (label > self.threshold_)
+        weights = [likes.float(), (mask & ~likes).float(), (label - expected) * mask]
+        kernel = table.kernels(query, support)
+        columns = [query.popularity, query.vector]
+        for weight in weights:
+            # size = [B, S, E, Q]
+            weighted = kernel * weight[:, :, None, None]
+            pooled = (support.vector * weight[..., None]).sum(1)
+            columns += [weighted.sum(1).mT, weighted.amax(1).mT]
+            columns.append(query.vector @ pooled[..., None])
+            columns.append(weight.sum(1)[:, None, None].expand_as(columns[-1]))
+        rows = torch.cat(columns, dim=-1)[batch.query_mask].numpy()
+        expected = (query.mean + level[:, None])[batch.query_mask].numpy()
+        return rows, expected if self.centered else 0
+
+    def _build(self, **options: Any) -> Any:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        return HistGradientBoostingClassifier(**options)
+
+    def _decide(self, features: np.ndarray) -> np.ndarray:
+        return self.model_.predict_proba(features)[:, 1]
+
+
+class BoostedRatingTrees(BoostedTrees, num_leaves=6, num_trees=150, draws=2):
+    """The same for ratings: on what item means and the user's level leave of them."""
+
+    GRID: ClassVar[dict[str, tuple]] = {'num_leaves': (3, 6, 12)}
+    centered = True
+
+    def _build(self, **options: Any) -> Any:
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
+        return HistGradientBoostingRegressor(**options)
+
+    def _decide(self, features: np.ndarray) -> np.ndarray:
+        return self.model_.predict(features)
