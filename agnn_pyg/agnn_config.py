@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from annotated_types import Gt, Le
 from torch import nn
 
 from agnn_pyg.base.config import (
@@ -27,171 +27,109 @@ MAX_BATCH, MIN_STEPS = 2048, 32
 class GraphConfig(Config):
     """Attribute graph."""
 
-    num_neighbors: NonNegativeInt = Field(
-        10, description='Neighbours that a node draws; 0 switches the graph off.'
-    )
-    use_rating_proximity: bool = Field(
-        True, description='Compare warm nodes by their training ratings, too.'
-    )
-    candidate_fraction: float = Field(
-        0.05,
-        gt=0,
-        le=1,
-        description='Fraction of the other nodes in a candidate set, see '
-        ':func:`~agnn_pyg.attribute_graph`.',
-    )
-    max_candidates: PositiveInt = Field(500, description='The largest candidate set.')
-    self_neighbor: bool = Field(
-        False,
-        description='Replace the last neighbour of a node by the node itself, as the '
-        'published code does.',
-    )
+    num_neighbors: NonNegativeInt = 10
+    """Neighbours that a node draws; 0 switches the graph off."""
+    use_rating_proximity: bool = True
+    """Compare warm nodes by their training ratings, too."""
+    candidate_fraction: Annotated[float, Gt(0), Le(1)] = 0.05
+    """Fraction of the other nodes in a candidate set."""
+    max_candidates: PositiveInt = 500
+    """The largest candidate set."""
+    self_neighbor: bool = False
+    """Replace the last neighbour of a node by the node itself."""
 
 
 class NetworkConfig(Config):
     """Network."""
 
-    channels: PositiveInt = Field(32, description='Size of embeddings.')
-    hidden_channels: NonNegativeInt = Field(
-        32, description="Size of the MLP's hidden layer; 0 makes it linear."
-    )
-    dropout: DropoutRate = Field(
-        0.0, description='Dropout of embeddings and of the hidden layer.'
-    )
-    conv: Literal['gated', 'sage', 'gat', 'gcn', 'res_gated'] = Field(
-        'gated',
-        description='The convolution over neighbours: :class:`~agnn_pyg.nn.GatedConv` '
-        'or a layer of PyG.',
-    )
-    aggregate_gate: bool = Field(True, description='Of the gated convolution.')
-    filter_gate: bool = Field(True, description='Of the gated convolution.')
-    negative_slope: float = Field(
-        1.0,
-        description='Slope of the LeakyReLU of the gated convolution; 1 switches it '
-        'off.',
-    )
-    skip: bool = Field(
-        True,
-        description='Add a linear map of the summed attribute embeddings to the '
-        'output of the convolution.',
-    )
-    generate: bool = Field(
-        True, description='Generate the preference of cold nodes, or else it is 0.'
-    )
-    generate_bias: bool = Field(
-        True, description='Generate the bias of cold nodes, or else it is 0.'
-    )
-    generate_neighbors: bool = Field(
-        True,
-        description='Generate the preference of cold neighbours, or else their '
-        'embedding, which was never trained, is used, as in the published code.',
-    )
-    separate_neighbors: bool = Field(
-        False, description='Encode neighbours by other weights than the node itself.'
-    )
-    share_user_sum_layer: bool = Field(
-        False,
-        description="Encode users' own attributes by the linear term of the "
-        'neighbours, a slip of the published code.',
-    )
-    start_at_mean: bool = Field(
-        True, description='Start the global bias at the mean rating, or else at 0.'
-    )
-    embedding_std: NonNegativeFloat = Field(
-        0.01, description='Standard deviation of the initial preferences.'
-    )
-    sparse: bool = Field(
-        False,
-        description='Sparse gradients of embeddings: a step costs as much as the '
-        'nodes of its batch. For 100,000 nodes or more.',
-    )
+    channels: PositiveInt = 32
+    """Size of embeddings."""
+    hidden_channels: NonNegativeInt = 32
+    """Size of the hidden layer of the MLP; 0 makes the MLP linear."""
+    dropout: DropoutRate = 0.0
+    """Dropout of embeddings and of the hidden layer."""
+    conv: Literal['gated', 'sage', 'gat', 'gcn', 'res_gated'] = 'gated'
+    """The convolution: that of the paper, or a layer of PyG."""
+    aggregate_gate: bool = True
+    """Gate the neighbours."""
+    filter_gate: bool = True
+    """Gate the node itself."""
+    negative_slope: float = 1.0
+    """Slope of the LeakyReLU of the gated convolution; 1 for none."""
+    skip: bool = True
+    """Add a linear map of the summed attribute embeddings."""
+    generate: bool = True
+    """Generate the preference of cold nodes, or else it is 0."""
+    generate_bias: bool = True
+    """Generate the bias of cold nodes, or else it is 0."""
+    generate_neighbors: bool = True
+    """Generate for cold neighbours, too, or use their embedding."""
+    separate_neighbors: bool = False
+    """Encode neighbours by other weights than the node itself."""
+    share_user_sum_layer: bool = False
+    """Share the linear term of users and of their neighbours."""
+    start_at_mean: bool = True
+    """Start the global bias at the mean rating, or else at 0."""
+    embedding_std: NonNegativeFloat = 0.01
+    """Standard deviation of the initial preferences."""
+    sparse: bool = False
+    """Sparse gradients of embeddings, for 100,000 nodes or more."""
 
     def make_conv(self, channels: int) -> nn.Module:
         """A convolution of a width, as configured."""
-        if self.conv == 'gated':
-            return GatedConv(
-                channels,
-                negative_slope=self.negative_slope,
-                aggregate_gate=self.aggregate_gate,
-                filter_gate=self.filter_gate,
-            )
         from torch_geometric.nn import GATConv, GCNConv, ResGatedGraphConv, SAGEConv
 
-        layers = {
-            'sage': SAGEConv,
-            'gat': GATConv,
-            'gcn': GCNConv,
-            'res_gated': ResGatedGraphConv,
-        }
-        return layers[self.conv](channels, channels)
+        layers = {'sage': SAGEConv, 'gat': GATConv, 'gcn': GCNConv}
+        layers['res_gated'] = ResGatedGraphConv
+        if self.conv in layers:
+            return layers[self.conv](channels, channels)
+        return GatedConv(
+            channels,
+            negative_slope=self.negative_slope,
+            aggregate_gate=self.aggregate_gate,
+            filter_gate=self.filter_gate,
+        )
 
-    def model_options(self) -> dict:
+    def model_options(self) -> dict[str, Any]:
         """Arguments of :class:`~agnn_pyg.AGNN`."""
-        names = [
-            'channels',
-            'hidden_channels',
-            'dropout',
-            'skip',
-            'generate',
-            'generate_bias',
-            'generate_neighbors',
-            'separate_neighbors',
-            'embedding_std',
-            'sparse',
-        ]
+        other = {'conv', 'aggregate_gate', 'filter_gate', 'negative_slope'}
+        other |= {'share_user_sum_layer', 'start_at_mean'}
+        names = [name for name in NetworkConfig.model_fields if name not in other]
         shared = ('user',) if self.share_user_sum_layer else ()
-        return {name: getattr(self, name) for name in names} | {
-            'conv': self.make_conv,
-            'share_sum_layer': shared,
-        }
+        options = {'conv': self.make_conv, 'share_sum_layer': shared}
+        return options | {name: getattr(self, name) for name in names}
 
 
-class LossConfig(Config):
+class NetworkTrainingConfig(TrainingConfig):
     """Training of the network."""
 
-    embedding_lr: PositiveFloat = Field(
-        3e-2, description='Learning rate of the preferences and biases of nodes.'
-    )
-    kl_weight: NonNegativeFloat = Field(
-        0.01, description='Weight of the KL divergence of the extended VAE.'
-    )
-    reconstruction_weight: NonNegativeFloat = Field(
-        0.1, description='Weight of the distance of reconstructed preferences.'
-    )
-    embedding_l2: NonNegativeFloat = Field(
-        0.01, description='Weight of the squared norm of preferences.'
-    )
-    cold_dropout: tuple[Fraction, Fraction] = Field(
-        (0.1, 0.5),
-        description='Fractions of the users and of the items of a batch that are '
-        'treated as cold.',
-    )
-    gradient_clip: PositiveFloat | None = Field(
-        None, description='Largest norm of the gradient.'
-    )
-    num_neighbor_samples: PositiveInt = Field(
-        8, description='Draws of neighbours that a prediction is the mean of.'
-    )
-    published_loss: bool = Field(
-        False,
-        description='The loss of the published code, see '
-        ':func:`~agnn_pyg.loss.published_terms`.',
-    )
-    published_optimizer: bool = Field(
-        False,
-        description='The optimizer of the published code: Adam, decay of all '
-        'parameters within its gradient, a constant learning rate.',
-    )
+    embedding_lr: PositiveFloat = 3e-2
+    """Learning rate of the preferences and biases of nodes."""
+    kl_weight: NonNegativeFloat = 0.01
+    """Weight of the KL divergence of the extended VAE."""
+    reconstruction_weight: NonNegativeFloat = 0.1
+    """Weight of the squared distance of reconstructed preferences."""
+    embedding_l2: NonNegativeFloat = 0.01
+    """Weight of the squared norm of preferences."""
+    cold_dropout: tuple[Fraction, Fraction] = (0.1, 0.5)
+    """Fractions of users and of items treated as cold."""
+    gradient_clip: PositiveFloat | None = None
+    """Largest norm of the gradient."""
+    num_neighbor_samples: PositiveInt = 8
+    """Draws of neighbours that a prediction is the mean of."""
+    published_loss: bool = False
+    """The loss of the published code."""
+    published_optimizer: bool = False
+    """The optimizer of the published code."""
 
 
-class AGNNConfig(GraphConfig, NetworkConfig, TrainingConfig, LossConfig):
+class AGNNConfig(GraphConfig, NetworkConfig, NetworkTrainingConfig):
     """Settings of :class:`~agnn_pyg.AGNNScorer`."""
 
     def training_batch(self, num_ratings: int) -> int:
         """Ratings in a training batch, by their number unless set."""
-        if self.batch_size is not None:
-            return self.batch_size
-        return max(1, min(MAX_BATCH, num_ratings // MIN_STEPS))
+        batch = max(1, min(MAX_BATCH, num_ratings // MIN_STEPS))
+        return batch if self.batch_size is None else self.batch_size
 
 
 # The network and the training of the published code; see the table in the README.

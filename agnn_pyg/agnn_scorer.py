@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from agnn_pyg.agnn_config import AGNNConfig
+from agnn_pyg.agnn_config import AGNNConfig, NetworkTrainingConfig
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.graph.cold_nodes import cold_candidates
 from agnn_pyg.graph.transform import AddAttributeKNN
 from agnn_pyg.model import AGNN
-from agnn_pyg.nn.node_encoder import NodeState
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
-from agnn_pyg.sampling.blocks import NodeSource, knn_edge_types
 from agnn_pyg.sampling.loader import RatingLoader
+from agnn_pyg.sampling.nodes import NodeSource, knn_edge_types
 from agnn_pyg.scoring import embed_nodes, predict, score_all
 
 RATES = ('user', 'rates', 'item')
@@ -82,11 +81,8 @@ class AGNNScorer:
         *,
         refit: bool = False,
         stop_after: int | None = None,
-        progress: bool | None = None,
-        accelerator: str | None = None,
         folder: str | os.PathLike | None = None,
-        resume: bool = False,
-        **trainer_options: Any,
+        **run: Any,
     ) -> AGNNScorer:
         """Trains the network.
 
@@ -97,26 +93,17 @@ class AGNNScorer:
             refit (bool, optional): Train once more, on both kinds of ratings, up to
                 the epoch that was selected. (default: :obj:`False`)
             stop_after (int, optional): Epochs to train, if not all of the schedule.
-            progress (bool, optional): (default: as in the config)
-            accelerator (str, optional): (default: as in the config)
             folder (path, optional): Where checkpoints and logs go.
-            resume (bool, optional): Continue from the last checkpoint there.
-            **trainer_options (optional): Arguments of Lightning's ``Trainer``.
+            **run (optional): Arguments of :func:`~agnn_pyg.base.training.fit`, such as
+                :obj:`resume`; :obj:`progress` and :obj:`accelerator` are by default
+                those of the config.
 
         Raises:
             ValueError: If ratings are not of the nodes, or an argument is out of range.
         """
-        config = self.config
-        run = {
-            'progress': config.progress if progress is None else progress,
-            'accelerator': accelerator or config.accelerator,
-            'folder': folder,
-            'resume': resume,
-            **trainer_options,
-        }
-        self._train(data, validation, stop_after, run)
+        self._train(data, validation, stop_after=stop_after, folder=folder, **run)
         if refit and validation is not None:
-            history, best_epoch = self.history_, self.best_epoch_
+            history, best = self.history_, self.best_epoch_
             joined = RatingData(
                 data.nodes,
                 data.columns,
@@ -124,75 +111,62 @@ class AGNNScorer:
                 torch.cat([data.rating, validation[1]]),
             )
             if folder is not None:
-                run['folder'] = os.path.join(folder, 'refit')
-            self._train(joined, None, best_epoch + 1, run)
-            self.history_, self.best_epoch_ = history, best_epoch
+                folder = os.path.join(folder, 'refit')
+            self._train(joined, None, stop_after=best + 1, folder=folder, **run)
+            self.history_, self.best_epoch_ = history, best
         return self
 
     def _train(
-        self,
-        data: RatingData,
-        validation: tuple[Tensor, Tensor] | None,
-        stop_after: int | None,
-        run: dict[str, Any],
+        self, data: RatingData, validation: tuple[Tensor, Tensor] | None, **run: Any
     ) -> None:
         # Imported here: loading and serving need no training code.
         from agnn_pyg.base.training import fit
         from agnn_pyg.module import RatingModule
 
         config, rating = self.config, data.rating.float()
-        graph = self._build_graph(data)
         plain = {
             'num_nodes': data.num_nodes,
             'in_channels': {s: data.nodes[s].embedded.num_tokens for s in SIDES},
             'mean': float(rating.mean()) if config.start_at_mean else 0.0,
         }
-        compared = {side: data.nodes[side].compared for side in SIDES}
+        graph = self._build_graph(data)
         nodes = {side: NodeSource.from_data(graph, side) for side in SIDES}
-        loaders = [
-            RatingLoader(
-                nodes,
-                data.edge_index,
-                rating,
-                batch_size=config.training_batch(len(rating)),
-                num_neighbors=config.num_neighbors,
-                shuffle=True,
-                cold_dropout=dict(zip(SIDES, config.cold_dropout, strict=True)),
-                self_neighbor=config.self_neighbor,
-                seed=config.seed,
-            )
-        ]
+        train = RatingLoader(
+            nodes,
+            data.edge_index,
+            rating,
+            batch_size=config.training_batch(len(rating)),
+            num_neighbors=config.num_neighbors,
+            shuffle=True,
+            cold_dropout=dict(zip(SIDES, config.cold_dropout, strict=True)),
+            self_neighbor=config.self_neighbor,
+            seed=config.seed,
+        )
+        held_out = None
         if validation is not None:
             index, label = validation
-            loaders.append(
-                RatingLoader(nodes, index, label.float(), **self._evaluation())
-            )
+            held_out = RatingLoader(nodes, index, label.float(), **self._evaluation())
+        names = NetworkTrainingConfig.model_fields
         torch.manual_seed(config.seed)
         module = RatingModule(
             self._model(plain),
-            lr=config.lr,
-            embedding_lr=config.embedding_lr,
-            weight_decay=config.weight_decay,
-            kl_weight=config.kl_weight,
-            reconstruction_weight=config.reconstruction_weight,
-            embedding_l2=config.embedding_l2,
-            published_loss=config.published_loss,
-            published_optimizer=config.published_optimizer,
             rating_range=(float(rating.min()), float(rating.max())),
-            seed=config.seed,
+            **{name: getattr(config, name) for name in names},
         )
+        defaults = {'progress': config.progress, 'accelerator': config.accelerator}
         result = fit(
             module,
-            *loaders,
+            train,
+            held_out,
             epochs=config.epochs,
-            stop_after=stop_after,
-            patience=None if validation is None else config.patience,
+            patience=None if held_out is None else config.patience,
             ema_decay=config.ema_decay,
             ema_every=4,
             gradient_clip=config.gradient_clip,
-            **run,
+            **defaults | run,
         )
-        self._keep(plain, module.model, graph, compared)
+        compared = {side: data.nodes[side].compared for side in SIDES}
+        self._keep(plain, module.model, graph, compared, nodes)
         self.history_, self.best_epoch_ = result.history, result.best_epoch
 
     def score(self, user: Tensor, item: Tensor) -> Tensor:
@@ -203,9 +177,8 @@ class AGNNScorer:
         """
         if not len(user):
             return torch.empty(0, dtype=torch.float64)
-        loader = RatingLoader(
-            self._nodes, torch.stack([user, item]), **self._evaluation()
-        )
+        pairs = torch.stack([user, item])
+        loader = RatingLoader(self._nodes, pairs, **self._evaluation())
         return predict(self.model_, loader, self.config.num_neighbor_samples)
 
     def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
@@ -229,8 +202,8 @@ class AGNNScorer:
         It shares the model and the nodes of this one.
 
         Raises:
-            ValueError: If the network reads learned embeddings of cold neighbours, as
-                the published code does.
+            ValueError: If nodes are their own neighbours by their learned embedding, as
+                in the published code: new nodes have none.
         """
         config = self.config
         if config.self_neighbor and not config.generate_neighbors:
@@ -242,11 +215,7 @@ class AGNNScorer:
         vars(made).update(vars(self), _nodes=dict(self._nodes))
         for side, new in nodes.items():
             edges = cold_candidates(
-                new.compared,
-                self._compared[side],
-                candidate_fraction=config.candidate_fraction,
-                max_candidates=config.max_candidates,
-                seed=config.seed,
+                new.compared, self._compared[side], **self._candidates()
             )
             x = new.embedded.index, new.embedded.weight
             made._nodes[side] = self._nodes[side].add_cold_nodes(x, *edges)
@@ -258,46 +227,37 @@ class AGNNScorer:
         model, draws = self.model_, self.config.num_neighbor_samples
         pair = torch.tensor([[user], [item]])
         loader = RatingLoader(self._nodes, pair, **self._evaluation())
-        totals: dict[str, Tensor] = {}
+        parts = {'mean rating': model.mean, 'global bias': -model.mean}
         drawn = {side: [] for side in SIDES}
         for draw in range(draws):
             loader.set_epoch(draw)
-            for batch in loader:
-                x, edges, pairs, cold, n_id, num_targets, _ = batch
-                states = model.encode(
-                    x, edges, cold, n_id, num_targets, return_gates=True
-                )
-                for name, value in rating_parts(model, states, pairs).items():
-                    totals[name] = totals.get(name, 0) + value.double().sum() / draws
-                for kind, index in edges.items():
-                    source, gate = n_id[kind[0]][index[0]], states[kind[0]].gates
-                    gate = gate.get(kind)
-                    gate = torch.ones(len(source)) if gate is None else gate.mean(dim=1)
-                    drawn[kind[0]].append((source, gate))
-        neighbors = {
-            side: self._neighbors(side, node, drawn[side])
-            for side, node in zip(SIDES, (user, item), strict=True)
-        }
-        parts = {name: float(value) for name, value in totals.items()}
-        return NetworkExplanation(parts, neighbors)
+            (batch,) = loader
+            x, edges, pairs, cold, n_id, num_targets, _ = batch
+            states = model.encode(x, edges, cold, n_id, num_targets, return_gates=True)
+            for name, value in model.terms(states, pairs).items():
+                parts[name] = parts.get(name, 0.0) + float(value) / draws
+            for kind, (source, _) in edges.items():
+                gate = states[kind[0]].gates.get(kind)
+                gate = torch.ones(len(source)) if gate is None else gate.mean(dim=1)
+                drawn[kind[0]].append((n_id[kind[0]][source], gate))
+        nodes = zip(SIDES, (user, item), strict=True)
+        return NetworkExplanation(
+            parts, {side: self._neighbors(side, n, drawn[side]) for side, n in nodes}
+        )
 
     def _neighbors(
         self, side: str, node: int, drawn: list[tuple[Tensor, Tensor]]
     ) -> Neighbors:
-        if not drawn:
-            empty = torch.empty(0)
-            return Neighbors(empty.long(), empty, empty, empty)
         source, gate = (torch.cat(parts) for parts in zip(*drawn, strict=True))
         distinct, position = source.unique(return_inverse=True)
         count = torch.bincount(position, minlength=len(distinct))
         gate = torch.zeros(len(distinct)).index_add(0, position, gate) / count
-        share = count / self.config.num_neighbor_samples
-        kind = side, self._relation, side
-        own, weight = self._nodes[side].proximity(kind, node)
-        is_own = distinct[:, None] == own
-        proximity = (is_own * weight).sum(dim=1).float()
-        order = (share * gate).argsort(descending=True, stable=True)
-        return Neighbors(*(c[order] for c in (distinct, proximity, share, gate)))
+        fraction = count / self.config.num_neighbor_samples
+        kind = next(iter(self._nodes[side].candidates))
+        own, weight = self._nodes[side].candidates[kind].of(node)
+        proximity = ((distinct[:, None] == own) * weight).sum(dim=1).float()
+        order = (fraction * gate).argsort(descending=True, stable=True)
+        return Neighbors(*(c[order] for c in (distinct, proximity, fraction, gate)))
 
     def to_dict(self) -> dict[str, Any]:
         """What :meth:`state_dict` leaves out, as plain data ready for JSON."""
@@ -307,14 +267,12 @@ class AGNNScorer:
         """The tensors of the fit by name."""
         state = {f'model.{k}': v for k, v in self.model_.state_dict().items()}
         for side in SIDES:
-            store = self._graph[side]
-            for key in ('x', 'x_weight', 'cold'):
-                state[f'{side}.{key}'] = store[key]
-            for key, tensor in vars(self._compared[side]).items():
-                state[f'{side}.compared.{key}'] = tensor
+            stores = {f'{side}.': self._graph[side], f'{side}.compared.': {}}
+            stores[f'{side}.compared.'] = vars(self._compared[side])
             for kind in knn_edge_types(self._graph, side):
-                for key in ('edge_index', 'edge_weight'):
-                    state[f'{side}.{kind[1]}.{key}'] = self._graph[kind][key]
+                stores[f'{side}.{kind[1]}.'] = self._graph[kind]
+            for prefix, store in stores.items():
+                state |= {prefix + key: tensor for key, tensor in store.items()}
         return state
 
     @classmethod
@@ -330,44 +288,37 @@ class AGNNScorer:
             keys = (key for key in tensors if key.startswith(prefix))
             return {key[len(prefix) :]: tensors[key] for key in keys}
 
-        made, graph, compared = cls(config), HeteroData(), {}
+        made, graph, compared, plain = cls(config), HeteroData(), {}, dict(plain)
         for side in SIDES:
             compared[side] = TokenBags(**under(f'{side}.compared.'))
             for key in ('x', 'x_weight', 'cold'):
                 graph[side][key] = tensors[f'{side}.{key}']
-            graph[side].num_nodes = len(graph[side].x)
             for name in ('attribute_knn', 'rating_knn'):
                 for key, tensor in under(f'{side}.{name}.').items():
                     graph[side, name, side][key] = tensor
-        plain = dict(plain)
         made.history_, made.best_epoch_ = plain.pop('history'), plain.pop('best_epoch')
         model = made._model(plain)
         model.load_state_dict(under('model.'))
-        made._keep(plain, model, graph, compared)
+        nodes = {side: NodeSource.from_data(graph, side) for side in SIDES}
+        made._keep(plain, model, graph, compared, nodes)
         return made
 
-    @property
-    def _relation(self) -> str:
-        """The edge type of the candidates of warm nodes."""
-        return 'rating_knn' if self.config.use_rating_proximity else 'attribute_knn'
-
     def _build_graph(self, data: RatingData) -> HeteroData:
-        config, graph = self.config, HeteroData()
+        graph = HeteroData()
         for side in SIDES:
             embedded = data.nodes[side].embedded
             graph[side].x, graph[side].x_weight = embedded.index, embedded.weight
         graph[RATES].edge_index, graph[RATES].rating = data.edge_index, data.rating
         return AddAttributeKNN(
             RATES,
-            rating_knn=config.use_rating_proximity,
+            rating_knn=self.config.use_rating_proximity,
             features={side: data.nodes[side].compared for side in SIDES},
-            candidate_fraction=config.candidate_fraction,
-            max_candidates=config.max_candidates,
-            seed=config.seed,
+            **self._candidates(),
         )(graph)
 
     def _model(self, plain: Mapping[str, Any]) -> AGNN:
-        kinds = [(side, self._relation, side) for side in SIDES]
+        name = 'rating_knn' if self.config.use_rating_proximity else 'attribute_knn'
+        kinds = [(side, name, side) for side in SIDES]
         return AGNN(edge_types=kinds, **plain, **self.config.model_options())
 
     def _keep(
@@ -376,39 +327,20 @@ class AGNNScorer:
         model: AGNN,
         graph: HeteroData,
         compared: dict[str, TokenBags],
+        nodes: dict[str, NodeSource],
     ) -> None:
         self._plain, self._graph, self._compared = plain, graph, compared
-        self.model_ = model.eval()
-        self._nodes = {side: NodeSource.from_data(graph, side) for side in SIDES}
+        self.model_, self._nodes = model.eval(), nodes
+
+    def _candidates(self) -> dict[str, Any]:
+        names = 'candidate_fraction', 'max_candidates', 'seed'
+        return {name: getattr(self.config, name) for name in names}
 
     def _evaluation(self) -> dict[str, Any]:
         """Options of the loaders that predictions are made with."""
-        config = self.config
         return {
-            'batch_size': max(config.batch_size or 0, EVALUATION_BATCH),
-            'num_neighbors': config.num_neighbors,
-            'self_neighbor': config.self_neighbor,
+            'batch_size': max(self.config.batch_size or 0, EVALUATION_BATCH),
+            'num_neighbors': self.config.num_neighbors,
+            'self_neighbor': self.config.self_neighbor,
             'seed': EVALUATION_SEED,
         }
-
-
-def rating_parts(
-    model: AGNN, states: Mapping[str, NodeState], edge_label_index: Tensor
-) -> dict[str, Tensor]:
-    """The terms of :meth:`AGNN.decode <agnn_pyg.AGNN.decode>`, each :obj:`[B]`.
-
-    The global bias is given relative to the mean rating, from which it started.
-    """
-    (row, col), (user, item) = edge_label_index, (states[end] for end in model.ends)
-    p, q = user.x[row], item.x[col]
-    hidden = torch.cat([p, q], dim=-1)
-    if model.lin_hidden is not None:
-        hidden = model.lin_hidden(hidden).relu()
-    return {
-        'mean rating': p.new_full((len(p),), model.mean),
-        'global bias': (model.bias - model.mean).expand(len(p)),
-        'user bias': user.bias[row],
-        'item bias': item.bias[col],
-        'dot product': (p * q).sum(dim=-1),
-        'MLP': model.lin_out(hidden).squeeze(-1),
-    }

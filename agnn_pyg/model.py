@@ -13,7 +13,7 @@ from torch_geometric.typing import EdgeType, NodeType
 from agnn_pyg.nn.bi_interaction import Features
 from agnn_pyg.nn.gated_conv import GatedConv
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
-from agnn_pyg.sampling.blocks import knn_edge_types
+from agnn_pyg.sampling.nodes import knn_edge_types
 
 
 class AGNN(nn.Module):
@@ -116,14 +116,17 @@ class AGNN(nn.Module):
                 candidate sets of both ends, see :class:`~agnn_pyg.AddAttributeKNN`.
         """
         ends = rated[0], rated[-1]
-        kinds = [knn_edge_types(data, end)[:1] for end in dict.fromkeys(ends)]
-        kwargs.setdefault('edge_types', sum(kinds, []))
-        named = {end for kind in kwargs['edge_types'] for end in (kind[0], kind[-1])}
-        named = [name for name in data.node_types if name in named | {*ends}]
-        sizes = {name: data[name].num_nodes for name in named}
+        knn = [kind for end in {*ends} for kind in knn_edge_types(data, end)[:1]]
+        kwargs.setdefault('edge_types', sorted(knn))
+        named = {
+            *ends,
+            *(kind[end] for kind in kwargs['edge_types'] for end in (0, -1)),
+        }
+        x = {name: data[name].x for name in data.node_types if name in named}
+        sizes = {name: len(value) for name, value in x.items()}
         channels = {
-            name: x.size(1) if x.is_floating_point() else int(x.max()) + 1
-            for name, x in ((name, data[name].x) for name in named)
+            name: value.size(1) if value.is_floating_point() else int(value.max()) + 1
+            for name, value in x.items()
         }
         return cls(sizes, channels, ends=ends, **kwargs)
 
@@ -163,31 +166,27 @@ class AGNN(nn.Module):
         Raises:
             ValueError: If features of a node type are missing, or do not fit.
         """
-        cold_dict, n_id_dict = cold_dict or {}, n_id_dict or {}
-        num_targets_dict = num_targets_dict or {}
         encoders = self.encoders.items()
-        nodes = {}
-        for name, encoder in encoders:
-            if name not in x_dict:
-                raise ValueError(
-                    f"'x_dict' must hold features of '{name}' nodes (got "
-                    f'{sorted(x_dict)})'
-                )
-            nodes[name] = encoder(
-                x_dict[name],
-                cold_dict.get(name),
-                n_id_dict.get(name),
-                num_targets_dict.get(name),
+        lacking = [name for name, _ in encoders if name not in x_dict]
+        if lacking:
+            raise ValueError(
+                f"'x_dict' must hold features of '{lacking[0]}' nodes (got "
+                f'{sorted(x_dict)})'
             )
+        dicts = [part or {} for part in (cold_dict, n_id_dict, num_targets_dict)]
+        states = {
+            name: encoder(x_dict[name], *(part.get(name) for part in dicts))
+            for name, encoder in encoders
+        }
         return {
-            name: encoder.aggregate(nodes, name, edge_index_dict, return_gates)
+            name: encoder.aggregate(states, name, edge_index_dict, return_gates)
             for name, encoder in encoders
         }
 
-    def decode(
+    def terms(
         self, states: Mapping[NodeType, NodeState], edge_label_index: Tensor
-    ) -> Tensor:
-        """Rates pairs of embedded nodes, given by position, :obj:`[2, B]`."""
+    ) -> dict[str, Tensor]:
+        """The terms that add up to the ratings of pairs, by name."""
         row, col = edge_label_index
         user, item = (states[end] for end in self.ends)
         # `index_select`, whose gradient is cheaper than that of `[]`.
@@ -196,9 +195,21 @@ class AGNN(nn.Module):
         hidden = torch.cat([p, q], dim=-1)
         if self.lin_hidden is not None:
             hidden = self.dropout(self.lin_hidden(hidden).relu())
-        rating = self.lin_out(hidden).squeeze(-1) + (p * q).sum(dim=-1)
-        bias = user.bias.index_select(0, row) + item.bias.index_select(0, col)
-        return rating + bias + self.bias
+        return {
+            'MLP': self.lin_out(hidden).squeeze(-1),
+            'dot product': (p * q).sum(dim=-1),
+            'user bias': user.bias.index_select(0, row),
+            'item bias': item.bias.index_select(0, col),
+            'global bias': self.bias,
+        }
+
+    def decode(
+        self, states: Mapping[NodeType, NodeState], edge_label_index: Tensor
+    ) -> Tensor:
+        """Rates pairs of embedded nodes, given by position, :obj:`[2, B]`."""
+        terms = self.terms(states, edge_label_index).values()
+        mlp, dot, user_bias, item_bias, bias = terms
+        return mlp + dot + (user_bias + item_bias) + bias
 
     def forward(
         self,

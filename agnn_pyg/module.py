@@ -11,8 +11,8 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
+from agnn_pyg.agnn_config import NetworkTrainingConfig
 from agnn_pyg.base.callbacks import EpochMeans
-from agnn_pyg.base.randomness import check_seed
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
 from agnn_pyg.optim import SparseAdamW
@@ -28,56 +28,29 @@ class RatingModule(pl.LightningModule):
     AdamW with a cosine schedule over all steps. Weight decay covers matrices
     only; embeddings of nodes, which each see but a few ratings, learn
     faster and are penalised by their own term of the loss. A model with sparse
-    gradients is trained by :class:`~agnn_pyg.optim.SparseAdamW`.
+    gradients is trained by :class:`~agnn_pyg.optim.SparseAdamW`. The published
+    optimizer is Adam with a constant learning rate, whose decay covers all parameters.
 
     Args:
         model (AGNN): The model to train.
-        lr (float, optional): Learning rate. (default: :obj:`3e-3`)
-        embedding_lr (float, optional): Learning rate of the learned preferences and
-            biases of nodes. (default: :obj:`3e-2`)
-        weight_decay (float, optional): (default: :obj:`1e-2`)
-        kl_weight (float, optional): See :func:`~agnn_pyg.agnn_loss`, as
-            the next three. (default: :obj:`0.01`)
-        reconstruction_weight (float, optional): (default: :obj:`0.1`)
-        embedding_l2 (float, optional): (default: :obj:`0.01`)
-        published_loss (bool, optional): (default: :obj:`False`)
-        published_optimizer (bool, optional): Adam with a constant learning rate, and
-            decay inside of its gradient, of all parameters, as in the published
-            code. (default: :obj:`False`)
         rating_range (tuple, optional): Validation clamps predictions to it.
             (default: :obj:`None`)
-        seed (int, optional): Seed of dropout and latent noise, see
-            :func:`~agnn_pyg.base.training.fit`. (default: :obj:`0`)
+        **settings (optional): Settings of
+            :class:`~agnn_pyg.agnn_config.NetworkTrainingConfig`: learning rates, weight
+            decay, weights of the terms of the loss, and the seed of dropout and noise.
     """
 
     def __init__(
         self,
         model: AGNN,
-        lr: float = 3e-3,
-        embedding_lr: float = 3e-2,
-        weight_decay: float = 1e-2,
-        kl_weight: float = 0.01,
-        reconstruction_weight: float = 0.1,
-        embedding_l2: float = 0.01,
-        published_loss: bool = False,
-        published_optimizer: bool = False,
         rating_range: tuple[float, float] | None = None,
-        seed: int = 0,
+        **settings: Any,
     ) -> None:
         super().__init__()
-        self.model = model
-        self.lr, self.embedding_lr, self.weight_decay = lr, embedding_lr, weight_decay
-        self.loss_weights = {
-            'kl_weight': kl_weight,
-            'reconstruction_weight': reconstruction_weight,
-            'embedding_l2': embedding_l2,
-        }
-        self.published_loss = published_loss
-        self.published_optimizer = published_optimizer
-        self.rating_range = rating_range
-        self.seed = check_seed('seed', seed)
-        # Steps of the whole schedule, which the training sets.
-        self.schedule_steps = 1
+        self.model, self.rating_range = model, rating_range
+        self.config = NetworkTrainingConfig(**settings)
+        # Read and set by the training.
+        self.seed, self.schedule_steps = self.config.seed, 1
         self._terms = EpochMeans()
         self.metrics = MetricCollection(
             {'rmse': MeanSquaredError(squared=False), 'mae': MeanAbsoluteError()},
@@ -106,26 +79,26 @@ class RatingModule(pl.LightningModule):
         self.metrics.reset()
 
     def training_step(self, batch: RatingBatch, batch_idx: int) -> Tensor:
+        config = self.config
         x, edges, pairs, *nodes, label = RatingBatch.from_data(batch)
         states = self.model.encode(x, edges, *nodes)
         predicted = self.model.decode(states, pairs)
-        ends = [states[end] for end in self.model.ends]
-        published = pairs if self.published_loss else None
         terms = agnn_loss(
-            label, predicted, ends, published=published, **self.loss_weights
+            label,
+            predicted,
+            [states[end] for end in self.model.ends],
+            kl_weight=config.kl_weight,
+            reconstruction_weight=config.reconstruction_weight,
+            embedding_l2=config.embedding_l2,
+            published=pairs if config.published_loss else None,
         )
         self._terms.add(terms, len(predicted))
         return terms['loss']
 
     def on_train_batch_end(self, *args: Any) -> None:
         if self.trainer.is_last_batch:
-            self.log_dict(
-                self._terms.pop(),
-                on_step=False,
-                on_epoch=True,
-                sync_dist=True,
-                batch_size=1,
-            )
+            options = {'on_step': False, 'on_epoch': True, 'sync_dist': True}
+            self.log_dict(self._terms.pop(), batch_size=1, **options)
 
     def validation_step(self, batch: RatingBatch, batch_idx: int) -> None:
         batch = RatingBatch.from_data(batch)
@@ -147,28 +120,26 @@ class RatingModule(pl.LightningModule):
                 parameter.grad = None
 
     def configure_optimizers(self) -> Any:
-        groups = {'embedding': [], 'matrix': [], 'vector': []}
+        groups: dict[str, list[Tensor]] = {'embedding': [], 'matrix': [], 'vector': []}
         for name, parameter in self.model.named_parameters():
             kind = 'matrix' if parameter.dim() > 1 else 'vector'
             kind = 'embedding' if name.endswith('.embedding') else kind
             groups[kind].append(parameter)
-        embedding = {'params': groups['embedding'], 'lr': self.embedding_lr}
-        matrix, vector = ({'params': groups[kind]} for kind in ('matrix', 'vector'))
-        options = {'lr': self.lr, 'weight_decay': self.weight_decay}
-        if self.published_optimizer:
+        embedding, matrix, vector = ({'params': group} for group in groups.values())
+        embedding['lr'] = self.config.embedding_lr
+        options = {'lr': self.config.lr, 'weight_decay': self.config.weight_decay}
+        if self.config.published_optimizer:
             return torch.optim.Adam([embedding, matrix, vector], **options)
         embedding['weight_decay'] = vector['weight_decay'] = 0.0
+        optimizer = torch.optim.AdamW
         if any(encoder.sparse for encoder in self.model.encoders.values()):
-            optimizer = SparseAdamW([embedding, matrix, vector], **options)
+            optimizer = SparseAdamW
         else:
-            optimizer = torch.optim.AdamW(
-                [embedding, matrix, vector], **options, fused=True
-            )
+            options['fused'] = True
+        optimizer = optimizer([embedding, matrix, vector], **options)
         steps = self.schedule_steps
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
         )
-        return {
-            'optimizer': optimizer,
-            'lr_scheduler': {'scheduler': schedule, 'interval': 'step'},
-        }
+        schedule = {'scheduler': schedule, 'interval': 'step'}
+        return {'optimizer': optimizer, 'lr_scheduler': schedule}

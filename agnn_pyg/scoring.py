@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import RandomSampler
 from torch_geometric.typing import NodeType
 
 from agnn_pyg.base.randomness import set_epoch
 from agnn_pyg.model import AGNN
 from agnn_pyg.sampling.batch import RatingBatch
-from agnn_pyg.sampling.blocks import NodeSource
 from agnn_pyg.sampling.loader import RatingLoader
+from agnn_pyg.sampling.nodes import NodeSource
 
 # Hidden units are computed in blocks of so many numbers, which fit into a cache.
 BLOCK_NUMEL = 2**17
@@ -62,38 +61,22 @@ def predict(
         raise ValueError(
             f"'num_neighbor_samples' must be at least 1 (got {num_neighbor_samples})"
         )
-    device = model.bias.device
-    total = 0
-    with evaluating(model):
+    device, training, total = model.bias.device, model.training, 0
+    try:
+        model.eval()
         for draw in range(num_neighbor_samples):
             set_epoch(loader, draw)
             batches = (RatingBatch.from_data(batch).to(device) for batch in loader)
             parts = [model(*batch[:-1]).cpu().double() for batch in batches]
             total = total + torch.cat(parts)
+    finally:
+        model.train(training)
     mean = total / num_neighbor_samples
     return mean if rating_range is None else mean.clamp(*rating_range)
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and the former modes afterwards."""
-    training = [module for module in model.modules() if module.training]
-    try:
-        for module in training:
-            module.training = False
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
 class EmbeddedNodes(NamedTuple):
-    """Nodes of one type under D draws of neighbours.
-
-    Attributes:
-        x: Embeddings, :obj:`[D, N, C]`.
-        bias: :obj:`[D, N]`.
-    """
+    """Embeddings :obj:`[D, N, C]` and biases :obj:`[D, N]` under D draws."""
 
     x: Tensor
     bias: Tensor
@@ -109,15 +92,10 @@ def embed_nodes(
     num_neighbor_samples: int = 8,
     **kwargs,
 ) -> tuple[EmbeddedNodes, EmbeddedNodes]:
-    """Embeds distinct nodes of both ends once, under the draws of :func:`predict`.
+    """Embeds nodes of both ends once, under the draws of :func:`predict`.
 
-    Args:
-        model: The model, in evaluation mode.
-        nodes: The nodes of both ends.
-        users: Ids of nodes of the first end, :obj:`[U]`.
-        items: Ids of nodes of the second end, :obj:`[I]`.
-        num_neighbor_samples: Draws of neighbours.
-        **kwargs: Arguments of :class:`~agnn_pyg.RatingLoader`.
+    The model is in evaluation mode; :obj:`kwargs` are those of
+    :class:`~agnn_pyg.RatingLoader`.
     """
     # Pairs that name every node; the shorter end is repeated.
     place = torch.arange(max(len(users), len(items)))
@@ -151,12 +129,6 @@ def score_all(
     nodes, :math:`\mathbf{W} [\mathbf{p} \, \Vert \, \mathbf{q}] = \mathbf{W}_p
     \mathbf{p} + \mathbf{W}_q \mathbf{q}`, so that a pair costs one addition, one ReLU
     and one product per hidden unit.
-
-    Args:
-        model: The model.
-        users: See :func:`embed_nodes`.
-        items: Likewise, under the same draws.
-        block_size: Users at a time.
 
     Yields:
         Ratings, :obj:`[users of the block, items]`, not clamped.

@@ -57,8 +57,6 @@ def attribute_graph(
     compared only once, and :obj:`method` selects the search. Proximities are the
     same, except that deviations are estimated, with a standard error of about 6 %, and
     that the farthest node is taken to have nothing in common.
-    :func:`~agnn_pyg.graph.recall.candidate_recall` measures what an approximate search
-    misses.
 
     Args:
         attributes (TokenBags or scipy.sparse.csr_matrix): Encoded attributes,

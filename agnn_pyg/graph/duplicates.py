@@ -45,34 +45,14 @@ def group(matrix: scipy.sparse.csr_matrix) -> Profiles:
     bits = matrix.data.astype(np.float64).view(np.int64)
     column = matrix.indices.astype(np.int64)
     # Two sums of 53 random bits: unequal rows do not agree in both.
-    one, two = (
-        _row_sums(random_bits(column, bits ^ key), matrix.indptr)
-        for key in (0, 1 << 62)
-    )
-    member = np.lexsort((two, one))
-    new = np.ones(len(member), dtype=bool)
-    for part in (one, two):
-        part = part[member]
-        new[1:] &= part[1:] == part[:-1]
-    new[1:] = ~new[1:]
-    start = new.nonzero()[0]
-    # Sorting was stable, so the first node of a group is its lowest.
-    order = np.argsort(member[start], kind='stable')
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    of = np.empty(len(member), dtype=np.int64)
-    of[member] = rank[new.cumsum() - 1]
-    count = np.bincount(of, minlength=len(start))
-    return Profiles(
-        member[start][order],
-        of,
-        np.argsort(of, kind='stable'),
-        np.concatenate([[0], count.cumsum()]),
-    )
-
-
-def _row_sums(value: np.ndarray, indptr: np.ndarray) -> np.ndarray:
-    return np.diff(np.concatenate([[0], value.cumsum()])[indptr])
+    value = np.stack([random_bits(column, bits ^ key) for key in (0, 1 << 62)], axis=1)
+    total = np.concatenate([np.zeros((1, 2), np.int64), value.cumsum(axis=0)])
+    rows = np.diff(total[matrix.indptr], axis=0)
+    _, first, of = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    order = first.argsort()
+    of = order.argsort()[of.ravel()]
+    ptr = np.concatenate([[0], np.bincount(of).cumsum()])
+    return Profiles(first[order], of, of.argsort(kind='stable'), ptr)
 
 
 class Levels(NamedTuple):
@@ -106,14 +86,10 @@ def levels(
     count: np.ndarray,
     size: int,
 ) -> Levels:
-    """Fills candidate sets with profiles, in the order of their weights.
+    """Fills candidate sets of some size with profiles, in the order of their weights.
 
-    Args:
-        row: The profile whose candidate set is filled, :obj:`[E]`.
-        profile: A profile of candidates, :obj:`[E]`.
-        weight: Its weight, positive; equal weights are ties, :obj:`[E]`.
-        count: Nodes of each profile, :obj:`[P]`.
-        size: Size of a candidate set.
+    A :obj:`row` is the profile whose set is filled, :obj:`weight` that of a
+    :obj:`profile` in it, all :obj:`[E]`; :obj:`count` are the sizes of profiles.
     """
     order = np.lexsort((profile, -weight, row))
     row, profile, weight = row[order], profile[order], weight[order]
@@ -145,10 +121,9 @@ def expand(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Expands profiles to candidate sets of all nodes, in blocks of bounded size.
 
-    Of a level that fits only in part, a node gets a sample without replacement: the
-    nodes of the level form a ring, which is cut into arcs of equal length from a random
-    start, and one node is drawn from each arc. So all are equally likely, without a
-    matrix of nodes by ties.
+    Of a level that fits only in part, a node gets a sample without replacement: one
+    node from each of equally long arcs of a ring. So all are equally likely, without
+    a matrix of nodes by ties.
 
     Yields:
         Nodes, the sizes of their candidate sets, and the sources and weights of their
@@ -188,10 +163,10 @@ def _draw(
     level, total, take, turn, own = (
         np.repeat(part, take) for part in (level, total, take, turn, own)
     )
-    low = arc * total // take
-    high = (arc + 1) * total // take
-    place = low + (rng.random(len(arc)) * (high - low)).astype(np.int64) + turn
-    place -= np.where(place >= total, total, 0)
+    # A ring of arcs from a random start, and a node of each arc.
+    low, high = arc * total // take, (arc + 1) * total // take
+    place = low + (rng.random(len(arc)) * (high - low)).astype(np.int64)
+    place = (place + turn) % total
     place += found.base[level]
     place += place >= own  # skips the node itself
     entry = found.place.searchsorted(place, side='right') - 1

@@ -45,14 +45,7 @@ def sparse_candidates(
 
     Nodes with equal rows are grouped, groups are searched, and expanded to their
     members, see :mod:`~agnn_pyg.graph.duplicates`. Memory is that of the edges and of
-    one block.
-
-    Args:
-        attributes: Multi-hot attributes, :obj:`[N, num_tokens]`.
-        ratings: Training ratings, :obj:`[N, M]`, if they count.
-        size: Size of a candidate set.
-        method: See :func:`~agnn_pyg.attribute_graph`, not :obj:`"dense"`.
-        seed: Seed of ties, deviations and the approximate index.
+    one block. The arguments are those of :func:`~agnn_pyg.attribute_graph`.
     """
     import scipy.sparse
 
@@ -178,13 +171,8 @@ def _moments(
 
     Means are exact. Variances are estimated by random projections, since there may be
     as many cosines as pairs: with independent signs s, the expectation of
-    (sum of s_j (cos_j - mean))^2 is the sum of (cos_j - mean)^2.
-
-    Args:
-        rows: Normalised rows, :obj:`[P, T]`.
-        profiles: The groups of equal nodes.
-        mask: The profiles that are compared, :obj:`[P]`.
-        rng: Generator of the signs.
+    (sum of s_j (cos_j - mean))^2 is the sum of (cos_j - mean)^2. Profiles are compared
+    with those of the mask.
     """
     known = np.diff(rows.indptr) > 0
     others = max(1, (profiles.count * mask).sum() - 1)

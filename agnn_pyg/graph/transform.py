@@ -16,6 +16,7 @@ from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.graph.build import attribute_graph
+from agnn_pyg.sampling.batch import check_pairs
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -118,42 +119,22 @@ class AddAttributeKNN(BaseTransform):
             )
         one, _, other = self.rated
         size = data[one].num_nodes, data[other].num_nodes
-        check_ratings(store.edge_index, rating, {one: size[0], other: size[1]})
-        pairs = store.edge_index.cpu().numpy()
+        index = store.edge_index
+        check_pairs('edge_index', index, {one: size[0], other: size[1]}, rating)
+        if not torch.isfinite(rating).all():
+            raise ValueError("'rating' must be finite (got NaN or infinity)")
+        pair = (index[0] * size[1] + index[1]).sort().values
+        repeated = pair[1:][pair[1:] == pair[:-1]]
+        if len(repeated):
+            first = divmod(int(repeated[0]), size[1])
+            raise ValueError(
+                f"'edge_index' must hold each pair once (got {one} {first[0]} and "
+                f'{other} {first[1]} again); aggregate repeated ratings first'
+            )
+        pairs = index.cpu().numpy()
         entries = (rating.double().cpu().numpy(), (pairs[0], pairs[1]))
         matrix = scipy.sparse.csr_matrix(entries, shape=size)
         return {one: matrix, other: matrix.T.tocsr()}
-
-
-def check_ratings(
-    edge_index: Tensor, rating: Tensor, num_nodes: Mapping[NodeType, int]
-) -> None:
-    """Raises ``ValueError`` unless ratings are finite and of distinct node pairs."""
-    if edge_index.dim() != 2 or list(edge_index.size()) != [2, len(rating)]:
-        raise ValueError(
-            f"'edge_index' of ratings must have size [2, {len(rating)}], a column per "
-            f'rating (got {list(edge_index.size())})'
-        )
-    if not len(rating):
-        raise ValueError("'rating' is empty; there is nothing to train on")
-    for (name, bound), index in zip(num_nodes.items(), edge_index, strict=True):
-        low, high = int(index.min()), int(index.max())
-        if low < 0 or high >= bound:
-            raise ValueError(
-                f"'edge_index' of ratings points to {name} {low if low < 0 else high}, "
-                f'but there are {name}s 0 to {bound - 1}'
-            )
-    if not torch.isfinite(rating).all():
-        raise ValueError("'rating' holds NaN or infinite values; drop those rows")
-    (one, _), (other, size) = num_nodes.items()
-    pair = (edge_index[0].long() * size + edge_index[1]).sort().values
-    repeated = pair[1:][pair[1:] == pair[:-1]]
-    if len(repeated):
-        first = int(repeated[0])
-        raise ValueError(
-            f"'edge_index' of ratings lists the pair of {one} {first // size} and "
-            f'{other} {first % size} more than once; aggregate repeated ratings first'
-        )
 
 
 def _matrix(features: object) -> scipy.sparse.csr_matrix:

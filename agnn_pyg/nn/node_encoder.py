@@ -16,39 +16,20 @@ from agnn_pyg.nn.extended_vae import EVAEOutput, ExtendedVAE
 from agnn_pyg.nn.gated_conv import GatedConv
 
 
-class EncodedNodes(NamedTuple):
-    """N nodes before they aggregate neighbours; the T targets come first.
+class NodeState(NamedTuple):
+    """N nodes of one type; the T that are embedded, the targets, come first.
 
     Attributes:
-        source: What the nodes send to others, :obj:`[N, C]`.
-        target: What the targets are themselves, :obj:`[T, C]`.
-        skip: What is added to the output, :obj:`[T, C]`, or :obj:`None`.
+        x: The targets, :obj:`[T, C]`; after :meth:`NodeEncoder.aggregate` their
+            embeddings.
         bias: Biases of the targets, learned or generated, :obj:`[T]`.
         learned: Learned preference and bias of all nodes, :obj:`[N, C + 1]`;
             meaningless for cold nodes.
         evae: Output of the extended VAE: for all targets, then for the cold nodes
             among the others.
         cold: True for targets without a learned preference, :obj:`[T]`.
-    """
-
-    source: Tensor
-    target: Tensor
-    skip: Tensor | None
-    bias: Tensor
-    learned: Tensor
-    evae: EVAEOutput
-    cold: Tensor
-
-
-class NodeState(NamedTuple):
-    """The T embedded nodes of one type.
-
-    Attributes:
-        x: Embeddings after the aggregation, :obj:`[T, C]`.
-        bias: See :class:`EncodedNodes`, as the next three.
-        learned: :obj:`[N, C + 1]`, the targets first.
-        evae: The targets first.
-        cold: :obj:`[T]`.
+        source: What all nodes send to others, :obj:`[N, C]`.
+        skip: What is added to the embeddings, :obj:`[T, C]`, or :obj:`None`.
         gates: Aggregate gates by edge type, :obj:`[E, C]`, where they were asked for
             and a convolution has them.
     """
@@ -58,6 +39,8 @@ class NodeState(NamedTuple):
     learned: Tensor
     evae: EVAEOutput
     cold: Tensor
+    source: Tensor
+    skip: Tensor | None
     gates: dict[EdgeType, Tensor | None]
 
 
@@ -85,15 +68,12 @@ class NodeEncoder(nn.Module):
             :obj:`"sum"` or :obj:`"mean"`. (default: :obj:`"sum"`)
         dropout (float, optional): Dropout of attribute and node embeddings.
             (default: :obj:`0.0`)
-        generate (bool, optional): If :obj:`False`, the preference of a cold node is
-            0. (default: :obj:`True`)
-        generate_bias (bool, optional): If :obj:`False`, the bias of a cold node is 0.
-            (default: :obj:`True`)
-        generate_neighbors (bool, optional): If :obj:`False`, cold nodes send their
-            own row of :obj:`embedding`, though it was never trained.
-            (default: :obj:`True`)
-        skip (bool, optional): Add a linear map of the summed attribute
-            embeddings to the output. (default: :obj:`True`)
+        generate (bool, optional): Or else the preference of a cold node is 0.
+        generate_bias (bool, optional): Or else the bias of a cold node is 0.
+        generate_neighbors (bool, optional): Or else cold nodes send their row of
+            :obj:`embedding`, though it was never trained.
+        skip (bool, optional): Add a linear map of the summed attribute embeddings to
+            the output. (default: :obj:`True`, as of the three before)
         separate_neighbors (bool, optional): Encode what nodes send by other weights
             than what they are themselves. (default: :obj:`False`)
         share_sum_layer (bool, optional): With :obj:`separate_neighbors`, share the
@@ -101,8 +81,7 @@ class NodeEncoder(nn.Module):
         embedding_std (float, optional): Deviation of the initial preferences.
             (default: :obj:`0.01`)
         sparse (bool, optional): Give :obj:`embedding` and embeddings of tokens sparse
-            gradients: a step then costs as much as the nodes of its batch, however
-            many nodes there are; see :class:`~agnn_pyg.optim.SparseAdamW`.
+            gradients, see :class:`~agnn_pyg.optim.SparseAdamW`.
             (default: :obj:`False`)
     """
 
@@ -127,8 +106,7 @@ class NodeEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.aggr, self.sparse = channels, aggr, sparse
-        self.generate, self.generate_bias = generate, generate_bias
-        self.generate_neighbors = generate_neighbors
+        self.generate, self.generate_neighbors = generate, generate_neighbors
         self.embedding_std = embedding_std
         # A row holds all that a node learns from its edges: preference, then bias.
         self.embedding = nn.Parameter(torch.empty(num_nodes, channels + 1))
@@ -152,14 +130,11 @@ class NodeEncoder(nn.Module):
         nn.init.normal_(self.embedding, std=self.embedding_std)
         with torch.no_grad():
             self.embedding[:, self.channels] = 0
-        for child in self.children():
+        for child in [c for part in self.children() for c in _parts(part)]:
             if isinstance(child, nn.Linear):
                 nn.init.xavier_uniform_(child.weight)
                 if child.bias is not None:
                     nn.init.zeros_(child.bias)
-            elif child is self.convs:
-                for conv in child.values():
-                    conv.reset_parameters()
             elif hasattr(child, 'reset_parameters'):
                 child.reset_parameters()
 
@@ -169,8 +144,8 @@ class NodeEncoder(nn.Module):
         cold: Tensor | None = None,
         n_id: Tensor | None = None,
         num_targets: int | None = None,
-    ) -> EncodedNodes:
-        """Encodes N nodes.
+    ) -> NodeState:
+        """Encodes N nodes, without their neighbours.
 
         Args:
             x: Their features, see :class:`~agnn_pyg.nn.AttributeEmbedding`.
@@ -179,85 +154,80 @@ class NodeEncoder(nn.Module):
             num_targets: T, the number of nodes to embed. (default: all)
         """
         num_nodes = len(x[0] if isinstance(x, tuple) else x)
-        total, total_square = self.attributes(x)
-        if num_targets is None:
-            num_targets = num_nodes
-        x = self.dropout(self.interaction(total, total_square))
+        end = num_nodes if num_targets is None else num_targets
         if cold is None:
-            cold = torch.zeros(num_nodes, dtype=torch.bool, device=x.device)
-        learned = self._learned(cold, n_id)
-        evae, chosen = self._generate(x, learned, cold, num_targets)
+            cold = torch.zeros(
+                num_nodes, dtype=torch.bool, device=self.lin.weight.device
+            )
+        total, total_square = self.attributes(x)
+        x = self.dropout(self.interaction(total, total_square))
+        learned = self._learned(num_nodes, n_id)
+        evae, chosen = self._generate(x, learned, cold, end)
         preference, bias = chosen.split([self.channels, 1], dim=-1)
 
-        target = self.dropout(self.lin(torch.cat([preference, x], dim=-1)))
-        source = target
-        if not self.generate_neighbors:
-            preference = learned[:, : self.channels]
-        if self.lin_neighbor is not None:
-            x = self.dropout(self.interaction_neighbor(total, total_square))
-            source = self.lin_neighbor(torch.cat([preference, x], dim=-1))
-            source = self.dropout(source)
-        elif not self.generate_neighbors:
-            source = self.dropout(self.lin(torch.cat([preference, x], dim=-1)))
-
-        skip = None
-        if self.lin_skip is not None:
-            skip = self.lin_skip(total[:num_targets])
-        target, bias = target[:num_targets], bias[:num_targets].squeeze(-1)
-        cold = cold[:num_targets]
-        return EncodedNodes(source, target, skip, bias, learned, evae, cold)
+        source = target = self.dropout(self.lin(torch.cat([preference, x], dim=-1)))
+        if self.lin_neighbor is not None or not self.generate_neighbors:
+            lin = self.lin
+            if self.lin_neighbor is not None:
+                lin = self.lin_neighbor
+                x = self.dropout(self.interaction_neighbor(total, total_square))
+            if not self.generate_neighbors:
+                preference = learned[:, : self.channels]
+            source = self.dropout(lin(torch.cat([preference, x], dim=-1)))
+        skip = None if self.lin_skip is None else self.lin_skip(total[:end])
+        bias = bias[:end].squeeze(-1)
+        return NodeState(
+            target[:end], bias, learned, evae, cold[:end], source, skip, {}
+        )
 
     def aggregate(
         self,
-        nodes: Mapping[NodeType, EncodedNodes],
+        states: Mapping[NodeType, NodeState],
         name: NodeType,
         edge_index_dict: Mapping[EdgeType, Tensor],
         return_gates: bool = False,
     ) -> NodeState:
-        """Embeds the targets among the nodes of a type.
+        """Embeds the targets among the nodes of a type, which is that of this encoder.
 
         Args:
-            nodes: Encoded nodes by type.
-            name: The type of this encoder.
+            states: Encoded nodes by type.
+            name: The type.
             edge_index_dict: Edges by edge type, :obj:`[2, E]`; none where an edge
                 type is missing.
             return_gates: Keep the aggregate gates.
         """
-        own, outs, gates = nodes[name], [], {}
+        state, outs, gates = states[name], [], {}
         for kind in self.edge_types:
-            conv, source = self.convs[kind], nodes[kind[0]].source
+            conv, source = self.convs[kind], states[kind[0]].source
             edge_index = edge_index_dict.get(kind)
             if edge_index is None:
                 edge_index = source.new_empty(2, 0, dtype=torch.long)
             if isinstance(conv, GatedConv):
-                size = len(source), len(own.target)
+                size = len(source), len(state.x)
                 out = conv(
-                    (source, own.target),
-                    edge_index,
-                    size=size,
-                    return_gates=return_gates,
+                    (source, state.x), edge_index, size=size, return_gates=return_gates
                 )
                 if return_gates:
                     out, (gates[kind], _) = out
             elif kind[0] == name and self.lin_neighbor is None:
                 # Not every convolution takes a pair. Targets are the first nodes.
-                out = conv(source, edge_index)[: len(own.target)]
+                out = conv(source, edge_index)[: len(state.x)]
             else:
-                out = conv((source, own.target), edge_index)
+                out = conv((source, state.x), edge_index)
             outs.append(out)
-        x = sum(outs[1:], outs[0]) if outs else own.target
+        x = sum(outs[1:], outs[0]) if outs else state.x
         if self.aggr == 'mean' and len(outs) > 1:
             x = x / len(outs)
-        if own.skip is not None:
-            x = x + own.skip
-        return NodeState(x, own.bias, own.learned, own.evae, own.cold, gates)
+        return state._replace(
+            x=x if state.skip is None else x + state.skip, gates=gates
+        )
 
-    def _learned(self, cold: Tensor, n_id: Tensor | None) -> Tensor:
+    def _learned(self, num_nodes: int, n_id: Tensor | None) -> Tensor:
         """Rows of :obj:`embedding`; for cold nodes, any row."""
         if n_id is None:
-            if len(cold) != len(self.embedding):
+            if num_nodes != len(self.embedding):
                 raise ValueError(
-                    f"'n_id_dict' must give the rows of {len(cold)} nodes in an "
+                    f"'n_id_dict' must give the rows of {num_nodes} nodes in an "
                     f'embedding of {len(self.embedding)} nodes (got none)'
                 )
             return self.embedding
@@ -270,25 +240,23 @@ class NodeEncoder(nn.Module):
     def _generate(
         self, x: Tensor, learned: Tensor, cold: Tensor, num_targets: int
     ) -> tuple[EVAEOutput, Tensor]:
-        """The output of the VAE, and preference and bias of all nodes.
-
-        Preference and bias are generated for cold nodes and learned for others.
-        """
+        """The output of the VAE, and preference and bias, generated for cold nodes."""
         # The loss looks at all targets; of the neighbours, only cold ones need a
         # reconstruction, and most neighbours are warm.
         needed = cold.clone()
         needed[:num_targets] = True
         needed = needed.nonzero().squeeze(-1)
-        evae = self.evae(x.index_select(0, needed))
+        evae, width = self.evae(x.index_select(0, needed)), self.channels
         made = evae.reconstruction
-        if not self.generate_bias:
+        if made.size(1) == width:
             made = torch.cat([made, torch.zeros_like(made[:, :1])], dim=-1)
         if not self.generate:
-            width = self.channels
             made = torch.cat([torch.zeros_like(made[:, :width]), made[:, width:]], -1)
         # A choice rather than a product: whatever a cold row holds, NaN too, is unread.
         row = cold.index_select(0, needed).nonzero().squeeze(-1)
-        chosen = learned.index_copy(
-            0, needed.index_select(0, row), made.index_select(0, row).to(learned)
-        )
-        return evae, chosen
+        made = made.index_select(0, row).to(learned)
+        return evae, learned.index_copy(0, needed.index_select(0, row), made)
+
+
+def _parts(module: nn.Module) -> list[nn.Module]:
+    return list(module.values()) if isinstance(module, ModuleDict) else [module]

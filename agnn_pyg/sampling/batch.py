@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -81,6 +82,41 @@ class RatingBatch(NamedTuple):
 
     def to(self, device: torch.device | str) -> RatingBatch:
         return RatingBatch(*(_to(part, device) for part in self))
+
+
+def check_pairs(
+    name: str,
+    index: Tensor,
+    num_nodes: Mapping[NodeType, int],
+    rating: Tensor | None = None,
+) -> None:
+    """Raises ``ValueError`` unless there are pairs, of nodes that there are.
+
+    Args:
+        name: What error texts call the pairs.
+        index: The pairs, :obj:`[2, R]`.
+        num_nodes: Number of nodes of both ends.
+        rating: Ratings of the pairs, :obj:`[R]`.
+    """
+    if index.dim() != 2 or index.size(0) != 2 or index.dtype != torch.long:
+        raise ValueError(
+            f"'{name}' must be of dtype int64 and size [2, pairs] (got {index.dtype}, "
+            f'{list(index.size())})'
+        )
+    if not index.numel():
+        raise ValueError(f"'{name}' must hold pairs (got none)")
+    for (end, bound), row in zip(num_nodes.items(), index, strict=True):
+        low, high = (int(value) for value in row.aminmax())
+        if low < 0 or high >= bound:
+            raise ValueError(
+                f"'{name}' must hold {end}s from 0 to {bound - 1} (got {end} "
+                f'{low if low < 0 else high})'
+            )
+    if rating is not None and len(rating) != index.size(1):
+        raise ValueError(
+            f"'{name}' must have one rating per pair, {index.size(1)} (got "
+            f'{len(rating)})'
+        )
 
 
 def _to(part, device):

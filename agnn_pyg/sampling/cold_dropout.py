@@ -12,8 +12,9 @@ from torch_geometric.transforms import BaseTransform
 from torch_geometric.typing import NodeType
 
 from agnn_pyg.base.randomness import salted
-from agnn_pyg.sampling.blocks import cold_mask, knn_edge_types
+from agnn_pyg.sampling.blocks import cold_mask
 from agnn_pyg.sampling.loader import batch_key, check_cold_dropout
+from agnn_pyg.sampling.nodes import knn_edge_types
 from agnn_pyg.sampling.sampler import ProximitySampler
 
 
@@ -47,9 +48,8 @@ class ColdDropout(BaseTransform):
     def __init__(
         self, sampler: ProximitySampler, rates: Mapping[NodeType, float]
     ) -> None:
-        check_cold_dropout(rates, sampler.node_types)
         self.sampler = sampler
-        self.rates = dict(rates)
+        self.rates = check_cold_dropout(rates, sampler.node_types)
 
     def forward(self, data: HeteroData) -> HeteroData:
         (rated,) = [kind for kind in data.edge_types if 'input_id' in data[kind]]

@@ -44,14 +44,19 @@ class CandidateSets:
     ) -> None:
         if edge_weight is None:
             edge_weight = torch.ones(edge_index.size(1), device=edge_index.device)
-        if edge_weight.dim() != 1 or len(edge_weight) != edge_index.size(1):
+        if edge_weight.size() != edge_index.size()[1:]:
             raise ValueError(
                 f"'edge_weight' must have size [{edge_index.size(1)}], one weight per "
                 f'edge (got {list(edge_weight.size())})'
             )
         if not (torch.isfinite(edge_weight) & (edge_weight >= 0)).all():
             raise ValueError("'edge_weight' must be finite and not negative")
-        target, self.perm = _sorted(edge_index[1])
+        target = edge_index[1]
+        self.perm = torch.arange(len(target), device=target.device)
+        # Edges of attribute graphs are sorted; sorting them again would cost more than
+        # rating a single pair.
+        if not (target[1:] >= target[:-1]).all():
+            target, self.perm = torch.sort(target, stable=True)
         self.source = edge_index[0][self.perm]
         self.weight = edge_weight[self.perm].double()
         self.counter = None if edge_counter is None else edge_counter[self.perm]
@@ -71,7 +76,7 @@ class CandidateSets:
 
         Args:
             node (Tensor): The nodes to draw for, :obj:`[n]`.
-            size (int): Neighbours a node.
+            size (int): Neighbours per node.
             seed (int): Seed of the run.
             epoch (int, optional): A new epoch is a new, independent draw.
 
@@ -92,6 +97,18 @@ class CandidateSets:
             drawn[chosen, : slot.size(1)] = slot
         return drawn
 
+    def draw_sources(self, node: Tensor, size: int, seed: int, epoch: int) -> Tensor:
+        """The nodes at the source of drawn edges, or -1; see :meth:`draw`."""
+        slot = self.draw(node, size, seed, epoch)
+        source = slot.clone()
+        source[slot >= 0] = self.source[slot[slot >= 0]]
+        return source
+
+    def of(self, node: int) -> tuple[Tensor, Tensor]:
+        """The candidates of one node and their weights."""
+        own = slice(*self.ptr[node : node + 2].tolist())
+        return self.source[own], self.weight[own]
+
     def _draw(self, node: Tensor, size: int, widest: int, key: int) -> Tensor:
         first, last = self.ptr[node], self.ptr[node + 1]
         slot = first[:, None] + torch.arange(widest, device=node.device)
@@ -104,15 +121,32 @@ class CandidateSets:
         return slot.gather(1, column).masked_fill_(arrival.isinf(), -1)
 
 
-def _sorted(target: Tensor) -> tuple[Tensor, Tensor]:
-    """Stable :func:`torch.sort`, without work where targets ascend already.
+class AppendedSets:
+    """Candidate sets, and those of new nodes after them, which share their tensors.
 
-    Edges of :func:`~agnn_pyg.graph.build.attribute_graph` are sorted, and sorting them
-    again would cost more than rating a single pair.
+    Args:
+        old (CandidateSets or AppendedSets): Of the first nodes.
+        new (CandidateSets): Of the new nodes.
     """
-    if (target[1:] >= target[:-1]).all():
-        return target, torch.arange(len(target), device=target.device)
-    return torch.sort(target, stable=True)
+
+    def __init__(self, old: CandidateSets | AppendedSets, new: CandidateSets) -> None:
+        self.old, self.new = old, new
+        self.num_nodes = old.num_nodes + new.num_nodes
+
+    def draw_sources(self, node: Tensor, size: int, seed: int, epoch: int) -> Tensor:
+        """See :meth:`CandidateSets.draw_sources`."""
+        source, is_new = node.new_empty(len(node), size), node >= self.old.num_nodes
+        for sets, mine, first in (
+            (self.old, ~is_new, 0),
+            (self.new, is_new, self.old.num_nodes),
+        ):
+            source[mine] = sets.draw_sources(node[mine] - first, size, seed, epoch)
+        return source
+
+    def of(self, node: int) -> tuple[Tensor, Tensor]:
+        """See :meth:`CandidateSets.of`."""
+        place = node - self.old.num_nodes
+        return self.old.of(node) if place < 0 else self.new.of(place)
 
 
 def _blocks(width: np.ndarray) -> Iterator[tuple[int, int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,9 +10,11 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.typing import EdgeType, NodeType
 
+from agnn_pyg.base.config import NonNegativeInt, PositiveInt, check_argument
 from agnn_pyg.base.randomness import check_seed, mix
-from agnn_pyg.sampling.batch import RatingBatch
-from agnn_pyg.sampling.blocks import BlockAssembler, NodeSource
+from agnn_pyg.sampling.batch import RatingBatch, check_pairs
+from agnn_pyg.sampling.blocks import BlockAssembler
+from agnn_pyg.sampling.nodes import NodeSource
 
 # Small batches are assembled together: so many pairs at once, as long as there are
 # no more nodes in all copies of a node type.
@@ -26,15 +28,15 @@ class RatingLoader:
     :class:`~agnn_pyg.ProximitySampler` and :class:`~agnn_pyg.ColdDropout`, several
     times as fast: at the start of each epoch every node of a pair draws its
     neighbours, so that a batch is indexing only. Warm nodes draw from their
-    :obj:`rating_knn` candidates where the graph has any, cold nodes, and warm ones that
-    :obj:`cold_dropout` treats as cold, from :obj:`attribute_knn`, see
+    :obj:`rating_knn` candidates where the graph has any. Cold nodes, and warm ones that
+    :obj:`cold_dropout` treats as cold, draw from :obj:`attribute_knn`, see
     :class:`~agnn_pyg.AddAttributeKNN`.
 
     Iterating twice gives the same batches; call :meth:`set_epoch` for others.
 
     Args:
-        data (HeteroData or dict): The graph, or by node type what
-            :meth:`NodeSource.from_data` makes of it.
+        data (HeteroData or dict): The graph, or
+            :class:`~agnn_pyg.sampling.nodes.NodeSource` by node type.
         edge_label_index (Tensor or tuple): Pairs, :obj:`[2, R]`, or edge type and
             pairs. Without an edge type, they are pairs of the first and the last node
             type.
@@ -68,28 +70,32 @@ class RatingLoader:
         seed: int = 0,
     ) -> None:
         types = data.node_types if isinstance(data, HeteroData) else list(data)
-        ends = types[0], types[-1]
+        self.ends = types[0], types[-1]
         if isinstance(edge_label_index, tuple):
-            (*ends, index) = (*edge_label_index[0][::2], edge_label_index[1])
-        else:
-            index = edge_label_index
-        self.ends = tuple(ends)
-        cold_dropout = cold_dropout or {}
-        self._check(types, batch_size, num_neighbors, cold_dropout)
-        self.edge_label_index, self.edge_label = index, edge_label
-        self.batch_size, self.shuffle = batch_size, shuffle
-        self.seed = check_seed('seed', seed)
-        self.epoch = 0
-        self.rank, self.world_size = 0, 1
+            rated, edge_label_index = edge_label_index
+            self.ends = rated[0], rated[-1]
+        if len({*self.ends} & {*types}) < 2:
+            raise ValueError(
+                f"'edge_label_index' must be pairs of two node types of 'data', "
+                f"{types} (got {self.ends}); for pairs of one type use PyG's "
+                f"'LinkNeighborLoader'"
+            )
         if isinstance(data, HeteroData):
             data = {end: NodeSource.from_data(data, end) for end in self.ends}
-        self._check_pairs(data)
+        sizes = {end: len(data[end].cold) for end in self.ends}
+        check_pairs('edge_label_index', edge_label_index, sizes, edge_label)
+        cold_dropout = check_cold_dropout(cold_dropout or {}, self.ends)
+        check_argument('num_neighbors', num_neighbors, NonNegativeInt)
         for end in self.ends:
-            if num_neighbors and not data[end].edge_types:
+            if num_neighbors and not data[end].candidates:
                 raise ValueError(
                     f"'data' must have candidate edges of '{end}' nodes (got none); "
                     f"add them by 'AddAttributeKNN', or pass num_neighbors=0"
                 )
+        self.edge_label_index, self.edge_label = edge_label_index, edge_label
+        self.batch_size = check_argument('batch_size', batch_size, PositiveInt)
+        self.shuffle, self.seed, self.epoch = shuffle, check_seed('seed', seed), 0
+        self.rank, self.world_size = 0, 1
         self._assemblers = [
             BlockAssembler(
                 data[end],
@@ -100,7 +106,7 @@ class RatingLoader:
                 self_neighbor,
                 self.seed,
             )
-            for end, seeds in zip(self.ends, index, strict=True)
+            for end, seeds in zip(self.ends, edge_label_index, strict=True)
         ]
 
     def set_epoch(self, epoch: int) -> None:
@@ -128,7 +134,10 @@ class RatingLoader:
             return
         drawn = [part.sample_neighbors(self.epoch) for part in self._assemblers]
         parts = list(zip(self._assemblers, self.edge_label_index, drawn, strict=True))
-        for block in order.split(self._block * self.batch_size):
+        # Batches that are assembled at once.
+        nodes = max(part.num_nodes for part in self._assemblers)
+        count = max(1, min(BLOCK_PAIRS // self.batch_size, BLOCK_NODES // nodes))
+        for block in order.split(count * self.batch_size):
             sizes = [len(chosen) for chosen in block.split(self.batch_size)]
             firsts = block[:: self.batch_size].tolist()
             keys = [batch_key(self.seed, self.epoch, first) for first in firsts]
@@ -143,17 +152,12 @@ class RatingLoader:
                 yield self._batch((u, i), torch.stack([row, col]), y)
 
     def _batch(self, nodes, index: Tensor, label: Tensor | None) -> RatingBatch:
-        x, edges, cold, n_id, num_targets = zip(*nodes, strict=True)
-        kinds = [part.kinds[:1] for part in self._assemblers]
-        return RatingBatch(
-            dict(zip(self.ends, x, strict=True)),
-            {k: e for kind, e in zip(kinds, edges, strict=True) for k in kind},
-            index,
-            dict(zip(self.ends, cold, strict=True)),
-            dict(zip(self.ends, n_id, strict=True)),
-            dict(zip(self.ends, num_targets, strict=True)),
-            label,
+        x, edges, cold, n_id, num_targets = (
+            dict(zip(self.ends, part, strict=True)) for part in zip(*nodes, strict=True)
         )
+        kinds = {part.name: part.kinds[:1] for part in self._assemblers}
+        edges = {kind: edges[end] for end in self.ends for kind in kinds[end]}
+        return RatingBatch(x, edges, index, cold, n_id, num_targets, label)
 
     def _order(self) -> Tensor:
         """The pairs in the order of the epoch, those of this process."""
@@ -167,58 +171,15 @@ class RatingLoader:
         last = len(batches) // self.world_size * self.world_size
         return torch.cat([order[:0], *batches[self.rank : last : self.world_size]])
 
-    @property
-    def _block(self) -> int:
-        """Batches that are assembled at once."""
-        nodes = max(part.num_nodes for part in self._assemblers)
-        return max(1, min(BLOCK_PAIRS // self.batch_size, BLOCK_NODES // nodes))
-
-    def _check(self, types, batch_size, num_neighbors, cold_dropout) -> None:
-        if len({*self.ends} & {*types}) < 2:
-            raise ValueError(
-                f"'edge_label_index' must be pairs of two node types of 'data', "
-                f"{types} (got {self.ends}); for pairs of one type use PyG's "
-                f"'LinkNeighborLoader'"
-            )
-        for name, value, least in (
-            ('batch_size', batch_size, 1),
-            ('num_neighbors', num_neighbors, 0),
-        ):
-            if value < least:
-                raise ValueError(f"'{name}' must be at least {least} (got {value})")
-        check_cold_dropout(cold_dropout, self.ends)
-
-    def _check_pairs(self, data: Mapping[NodeType, NodeSource]) -> None:
-        index, label = self.edge_label_index, self.edge_label
-        if index.dim() != 2 or index.size(0) != 2 or index.dtype != torch.long:
-            raise ValueError(
-                f"'edge_label_index' must be of dtype int64 and size [2, pairs] (got "
-                f'{index.dtype}, {list(index.size())})'
-            )
-        if not index.numel():
-            raise ValueError(
-                "'edge_label_index' holds no pairs; there is nothing to rate"
-            )
-        for end, row in zip(self.ends, index, strict=True):
-            low, high = int(row.min()), int(row.max())
-            if low < 0 or high >= data[end].num_nodes:
-                raise ValueError(
-                    f"'edge_label_index' points to {end} {low if low < 0 else high}, "
-                    f'but the graph has {end}s 0 to {data[end].num_nodes - 1}'
-                )
-        if label is not None and len(label) != index.size(1):
-            raise ValueError(
-                f"'edge_label' must hold one value per pair, {index.size(1)} (got "
-                f'{len(label)})'
-            )
-
 
 def batch_key(seed: int, epoch: int, first: int) -> int:
     """A seed for a batch, from the position of its first pair."""
     return mix(mix(seed + mix(epoch)) + int(first))
 
 
-def check_cold_dropout(rates: Mapping[NodeType, float], known: Any) -> None:
+def check_cold_dropout(
+    rates: Mapping[NodeType, float], known: Collection[NodeType]
+) -> dict[NodeType, float]:
     """Raises ``ValueError`` unless rates are fractions of known node types."""
     for name, rate in rates.items():
         if name not in known or not 0 <= rate <= 1:
@@ -226,3 +187,11 @@ def check_cold_dropout(rates: Mapping[NodeType, float], known: Any) -> None:
                 f"'cold_dropout' must map node types {sorted(known)} to fractions in "
                 f'[0, 1] (got {name!r}: {rate!r})'
             )
+    return dict(rates)
+
+
+def set_epoch(loader: Any, epoch: int) -> None:
+    """Sets the epoch of a loader or, for those of PyG, of its sampler."""
+    for part in (loader, getattr(loader, 'link_sampler', None)):
+        if hasattr(part, 'set_epoch'):
+            part.set_epoch(epoch)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data, HeteroData
-from torch_geometric.data.storage import EdgeStorage
 from torch_geometric.sampler import (
     BaseSampler,
     EdgeSamplerInput,
@@ -85,34 +85,25 @@ class ProximitySampler(BaseSampler):
         seed: int = 0,
     ) -> None:
         self.is_hetero = isinstance(data, HeteroData)
+        nodes, edges = {_NODE: data.node_stores[0]}, {_EDGE: data.edge_stores[0]}
+        if self.is_hetero:
+            nodes, edges = dict(data.node_items()), dict(data.edge_items())
         self.seed = check_seed('seed', seed)
         # Shared, so that workers that outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
-        self.num_neighbors = self._num_neighbors(data, num_neighbors)
-        self._num_nodes = {
-            kind: int(store.num_nodes)
-            for kind, store in zip(
-                data.node_types if self.is_hetero else [_NODE],
-                data.node_stores,
-                strict=True,
-            )
-        }
-        stores = dict(
-            zip(
-                data.edge_types if self.is_hetero else [_EDGE],
-                data.edge_stores,
-                strict=True,
-            )
-        )
-        _check_edges(weight_attr, {kind: stores[kind] for kind in self.num_neighbors})
+        self._num_nodes = {kind: store.num_nodes for kind, store in nodes.items()}
+        if not isinstance(num_neighbors, Mapping):
+            num_neighbors = dict.fromkeys(edges, num_neighbors)
+        self.num_neighbors = _check_numbers(num_neighbors, list(edges))
+        edges = {kind: edges[kind] for kind in self.num_neighbors}
+        _check_edges(weight_attr, edges)
         self.candidates = {
             kind: CandidateSets(
-                stores[kind].edge_index,
-                stores[kind].get(weight_attr),
+                store.edge_index,
+                store.get(weight_attr),
                 self._num_nodes[kind[-1]],
-                stores[kind].get('edge_counter'),
             )
-            for kind in self.num_neighbors
+            for kind, store in edges.items()
         }
 
     @property
@@ -188,58 +179,48 @@ class ProximitySampler(BaseSampler):
     def _output(self, found, edges, per_hop):
         for nodes in found.values():
             nodes.frontier()  # counts what the last hop found
-        joined = {
-            kind: [torch.cat(part) if part else torch.empty(0).long() for part in parts]
-            for kind, parts in edges.items()
+        empty = torch.empty(0, dtype=torch.long)
+        row, col, edge = (
+            {kind: torch.cat([empty, *parts[k]]) for kind, parts in edges.items()}
+            for k in range(3)
+        )
+        parts = {
+            'node': {kind: nodes.node for kind, nodes in found.items()},
+            'row': row,
+            'col': col,
+            'edge': edge,
+            'num_sampled_nodes': {kind: n.per_hop for kind, n in found.items()},
+            'num_sampled_edges': per_hop,
         }
         if self.is_hetero:
-            return HeteroSamplerOutput(
-                node={k: f.node for k, f in found.items()},
-                row={k: parts[0] for k, parts in joined.items()},
-                col={k: parts[1] for k, parts in joined.items()},
-                edge={k: parts[2] for k, parts in joined.items()},
-                num_sampled_nodes={k: f.per_hop for k, f in found.items()},
-                num_sampled_edges=per_hop,
-            )
-        row, col, edge = joined[_EDGE]
-        return SamplerOutput(
-            node=found[_NODE].node,
-            row=row,
-            col=col,
-            edge=edge,
-            num_sampled_nodes=found[_NODE].per_hop,
-            num_sampled_edges=per_hop[_EDGE],
-        )
+            return HeteroSamplerOutput(**parts)
+        (alone,) = zip(*(part.values() for part in parts.values()), strict=True)
+        return SamplerOutput(**dict(zip(parts, alone, strict=True)))
 
-    def _num_neighbors(self, data, num_neighbors) -> dict[EdgeType, list[int]]:
-        known = data.edge_types if self.is_hetero else [_EDGE]
-        if not isinstance(num_neighbors, Mapping):
-            num_neighbors = dict.fromkeys(known, num_neighbors)
-        for kind, sizes in num_neighbors.items():
-            if kind not in known:
-                raise ValueError(
-                    f"'num_neighbors' must name edge types of the graph, {known} (got "
-                    f'{kind})'
-                )
-            if not isinstance(sizes, Iterable):
-                raise ValueError(
-                    f"'num_neighbors' must be a list with a number per hop (got "
-                    f'{sizes!r}); for one hop write [{sizes!r}]'
-                )
-            if any(size < 0 for size in sizes):
-                raise ValueError(
-                    f"'num_neighbors' must not be negative (got {list(sizes)}); "
-                    f'to take all candidates, give their number'
-                )
-        if len({len(sizes) for sizes in num_neighbors.values()}) > 1:
+
+def _check_numbers(
+    num_neighbors: Mapping[EdgeType, Sequence[int]], known: list[EdgeType]
+) -> dict[EdgeType, list[int]]:
+    for kind, sizes in num_neighbors.items():
+        if kind not in known:
             raise ValueError(
-                f"'num_neighbors' must have the same number of hops for every "
-                f'edge type (got {num_neighbors})'
+                f"'num_neighbors' must name edge types of the graph, {known} (got "
+                f'{kind})'
             )
-        return {kind: list(sizes) for kind, sizes in num_neighbors.items()}
+        if not isinstance(sizes, Iterable) or any(size < 0 for size in sizes):
+            raise ValueError(
+                f"'num_neighbors' must be a list with a number per hop, none of them "
+                f'negative (got {sizes!r}); for one hop of ten neighbours write [10]'
+            )
+    if len({len(sizes) for sizes in num_neighbors.values()}) > 1:
+        raise ValueError(
+            f"'num_neighbors' must have the same number of hops for every edge type "
+            f'(got {num_neighbors})'
+        )
+    return {kind: list(sizes) for kind, sizes in num_neighbors.items()}
 
 
-def _check_edges(name: str, stores: Mapping[EdgeType, EdgeStorage]) -> None:
+def _check_edges(name: str, stores: Mapping[EdgeType, Any]) -> None:
     for kind, store in stores.items():
         if 'edge_index' not in store:
             raise ValueError(

@@ -24,6 +24,8 @@ def node_state(cold, seed=0, generate_bias=True):
         random(count, 4),
         evae,
         torch.tensor(cold),
+        random(count, 3),
+        None,
         {},
     )
 

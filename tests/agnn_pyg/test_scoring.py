@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch_geometric.loader import LinkNeighborLoader
 
-from agnn_pyg.sampling.blocks import NodeSource
 from agnn_pyg.sampling.loader import RatingLoader
+from agnn_pyg.sampling.nodes import NodeSource
 from agnn_pyg.sampling.sampler import ProximitySampler
 from agnn_pyg.scoring import embed_nodes, predict, score_all
 

@@ -10,8 +10,7 @@ from agnn_pyg import attribute_graph
 from agnn_pyg.graph import sparse_knn as sparse_knn
 from agnn_pyg.graph.cold_nodes import cold_candidates
 from agnn_pyg.graph.duplicates import group
-from agnn_pyg.graph.proximity import normalize, num_candidates
-from agnn_pyg.graph.recall import candidate_recall
+from agnn_pyg.graph.proximity import normalize, num_candidates, proximity
 
 
 def bags(num_nodes, vocabularies, seed, empty=()):
@@ -150,7 +149,15 @@ def test_an_approximate_search_finds_nine_of_ten():
     assert torch.get_num_threads() == 1  # as before
     again = attribute_graph(attributes, method='approximate', seed=1)
     assert torch.equal(graph.edge_index, again.edge_index)
-    assert candidate_recall(graph, attributes) >= 0.9
+    # The nine of ten closest that all pairs have, at ten nodes.
+    nodes = np.random.default_rng(0).permutation(5000)[:100]
+    weight = proximity(nodes, normalize(attributes))
+    tenth = np.sort(weight, axis=1)[:, -10]
+    held = [
+        (weight[k, candidates_of(graph, node)[0]] >= tenth[k] - 1e-9).sum().clip(max=10)
+        for k, node in enumerate(nodes)
+    ]
+    assert np.mean(held) >= 9
     # Weights are those of an exact search.
     exact = attribute_graph(attributes, method='exact', seed=1)
     for node in (0, 1234, 4999):

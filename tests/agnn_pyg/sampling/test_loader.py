@@ -371,7 +371,7 @@ def test_batches_move_to_a_device(tiny_graph, tiny_pairs, device):
         ([0, 0], {}, r"'edge_label_index'.*\[2\]"),
         ([[0.0], [0.0]], {}, "'edge_label_index'.*float32"),
         ([[], []], {}, "'edge_label_index'"),
-        ([[0], [0]], {'edge_label': torch.ones(2)}, "'edge_label'"),
+        ([[0], [0]], {'edge_label': torch.ones(2)}, 'rating per pair.*2'),
         ([[0], [0]], {'batch_size': 0}, "'batch_size'"),
         ([[0], [0]], {'num_neighbors': -1}, "'num_neighbors'"),
         ([[0], [0]], {'cold_dropout': {'user': 1.5}}, "'cold_dropout'.*1.5"),
