@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import warnings
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,9 +13,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from data.fetch import DownloadError
+from data.fetch import DownloadError, fetch
 from data.lastfm import load_lastfm
-from data.movielens import load_ml100k
+from data.movielens import ADDRESS, ML100K_CHECKSUMS, load_ml100k
 
 GOLDEN = Path(__file__).parent / 'golden'
 EXTENSIONS = ('pyg_lib', 'torch_sparse', 'torch_scatter')
@@ -58,6 +60,23 @@ def ml100k():
 def lastfm():
     """The tables of Last.FM, likewise."""
     return _or_skip(load_lastfm)
+
+
+@pytest.fixture(scope='session')
+def movielens_folder(tmp_path_factory):
+    """A folder with PyG's own MovieLens100K, made of GroupLens' archive; likewise."""
+    from torch_geometric.datasets import MovieLens100K
+
+    archive = _or_skip(lambda: fetch(f'{ADDRESS}ml-100k.zip', ML100K_CHECKSUMS))
+    folder = tmp_path_factory.mktemp('movielens') / 'ml-100k'
+    (folder / 'raw').mkdir(parents=True)
+    with zipfile.ZipFile(archive) as file:
+        for name in ('u.item', 'u.user', 'u1.base', 'u1.test'):
+            (folder / 'raw' / name).write_bytes(file.read(f'ml-100k/{name}'))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of arrays that are not writable
+        MovieLens100K(str(folder))
+    return folder
 
 
 def _or_skip(load):
@@ -147,9 +166,7 @@ def tiny_graph(tiny_attributes, tiny_pairs):
     for side, bags in tiny_attributes.items():
         data[side].x, data[side].x_weight = bags.index, bags.weight
     data[rates].edge_index, data[rates].rating = tiny_pairs
-    transform = AddAttributeKNN(
-        rates, features=tiny_attributes, candidate_fraction=0.5
-    )
+    transform = AddAttributeKNN(rates, features=tiny_attributes, candidate_fraction=0.5)
     return transform(data)
 
 

@@ -48,6 +48,9 @@ def test_blocks_run(page, tmp_path, request):
     for name in ('ml100k', 'lastfm'):
         if f'load_{name}' in ''.join(BLOCKS[page]):
             request.getfixturevalue(name)  # or the test is skipped
+    if 'MovieLens100K' in ''.join(BLOCKS[page]):
+        folder = request.getfixturevalue('movielens_folder')
+        (tmp_path / folder.name).symlink_to(folder)
     ran = subprocess.run(
         [sys.executable, '-W', 'error::UserWarning', '-c', CONSOLE],
         input=json.dumps(BLOCKS[page]),
