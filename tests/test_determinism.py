@@ -4,17 +4,21 @@ Scripts, recommenders, training and resumed training have tests of their own, in
 `tests/agnn_pyg`, `tests/tanp`, `tests/benchmarks` and `tests/interruption`.
 """
 
-import numpy as np
 import pytest
 import torch
 from torch_geometric.loader import LinkNeighborLoader
 
 from agnn_pyg import ColdDropout, ProximitySampler
-from benchmarks.episode_peers import PEERS as EPISODE_PEERS
-from benchmarks.peers import PEERS
+from benchmarks.baselines import (
+    boosting,
+    factorization,
+    few_shot,
+    linear,
+    neighbors,
+    trees,
+)
 from data.splits import split
 from data.synthetic import planted_tables, planted_tastes
-from tanp import split_episodes
 from tanp.recommender import TaNPRecommender
 
 pytest.importorskip('pytorch_lightning')
@@ -22,15 +26,23 @@ pytest.importorskip('pytorch_lightning')
 from agnn_pyg.base.training import fit
 from agnn_pyg.module import RatingModule
 
-# All peers of episodes, whatever labels they are for.
-BY_NAME = EPISODE_PEERS['bernoulli'] | EPISODE_PEERS['gaussian']
+RATING = [
+    *(linear.GlobalMean, linear.DampedBiases, linear.Ridge, linear.SlopeRidge),
+    *(boosting.BoostedTrees, factorization.CollectiveMF, factorization.SVDPlusPlus),
+    *(factorization.BayesianFM, factorization.BayesianFMImplicit),
+]
+FEW_SHOT = [
+    *(few_shot.Random, few_shot.Popularity, few_shot.ItemMean, few_shot.SupportMean),
+    *(neighbors.ItemKNN, neighbors.LogisticStack, neighbors.SVDFoldIn),
+    *(neighbors.ResidualKNN, neighbors.ResidualSVD, trees.BoostedTrees),
+]
 SMALL = {'embedding_channels': (4, 4), 'task_channels': (4, 4)}
 SMALL |= {'decoder_channels': (4, 4), 'latent_channels': (4, 4, 4), 'num_clusters': 2}
 
 
 def test_tanp_recommender():
     ratings = planted_tastes(30, 24, size=10).ratings
-    options = {'support_size': 4, 'epochs': 3, 'model_options': SMALL}
+    options = {'support_sizes': (1, 4), 'epochs': 3, 'min_interactions': 2, **SMALL}
     found = []
     for _ in range(2):
         made = TaNPRecommender(**options).fit(ratings)
@@ -66,32 +78,28 @@ def test_training_with_no_worker_and_with_four(tiny_graph, tiny_pairs, tiny_mode
 
 # What their own libraries warn of is theirs.
 @pytest.mark.filterwarnings('ignore')
-@pytest.mark.parametrize('name', PEERS)
-def test_peers(name):
+@pytest.mark.parametrize('baseline', RATING, ids=lambda b: b.__name__)
+def test_rating_baselines(baseline):
     tables = planted_tables(25, 20, density=0.5)
     parts = split(tables, 'warm')
     found = []
     for _ in range(2):
-        settings = {key: values[0] for key, values in PEERS[name].GRID.items()}
         try:
-            fitted = PEERS[name](**settings).fit(parts.train, tables)
+            fitted = baseline().fit(parts.train, tables.users, tables.items)
         except ImportError as error:
             pytest.skip(str(error))
         found.append(list(fitted.predict(parts.validation)))
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize('name', BY_NAME)
-def test_episode_peers(name):
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('baseline', FEW_SHOT, ids=lambda b: b.__name__)
+def test_few_shot_baselines(baseline):
     tables = planted_tastes(30, 24, size=10)
-    parts = split_episodes(
-        tables.ratings,
-        tables.users['user'],
-        tables.items['item'],
-        support_size=4,
-        min_size=5,
-    )
-    peer = BY_NAME[name]
-    settings = {key: values[0] for key, values in peer.GRID.items()}
-    found = [peer(**settings).fit(parts.warm, 24).predict(parts.test) for _ in range(2)]
-    assert np.array_equal(*found)
+    new = tables.ratings['user'].isin(tables.users['user'].iloc[:6])
+    support = tables.ratings[new].groupby('user').head(4)
+    found = []
+    for _ in range(2):
+        fitted = baseline().fit(tables.ratings[~new], tables.users, tables.items)
+        found.append(fitted.adapt(support).predict(tables.ratings[new]))
+    assert found[0].equals(found[1])
