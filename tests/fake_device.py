@@ -235,6 +235,7 @@ def _move(node: Any, device: torch.device) -> Any:
 X = torch.linspace(-1, 1, 20).view(5, 4)
 EDGE_INDEX = torch.tensor([[0, 1, 2, 3, 4, 4], [1, 0, 0, 2, 2, 4]])
 EDGE_WEIGHT = torch.linspace(0, 2, 6)
+EDGE_ATTR = torch.linspace(-1, 1, 12).view(6, 2)
 
 
 SIDES = ('user', 'item')
@@ -341,11 +342,12 @@ def _conv(*inputs: Any, **kwargs: Any) -> Callable:
 CLEAN = {
     'GatedConv': _conv(X, EDGE_INDEX),
     'GatedConv-bipartite': _conv((X, X[:3]), EDGE_INDEX[:, :5]),
-    'GatedConv-size': _conv((X, X[:3]), EDGE_INDEX[:, :5], None, (5, 3)),
+    'GatedConv-size': _conv((X, X[:3]), EDGE_INDEX[:, :5], None, None, (5, 3)),
     'GatedConv-weighted': _conv(X, EDGE_INDEX, EDGE_WEIGHT),
     'GatedConv-ungated': _conv(
         X, EDGE_INDEX, EDGE_WEIGHT, aggregate_gate=False, filter_gate=False
     ),
+    'GatedConv-edge-features': _conv(X, EDGE_INDEX, None, EDGE_ATTR, edge_dim=2),
     'GatedConv-no-edges': _conv(X, EDGE_INDEX[:, :0]),
     'GatedConv-float64': lambda: (
         GatedConv(4).double(),
@@ -383,9 +385,9 @@ OPTIONS = {'predict': {'to': 'cpu', 'backward': False}}
 
 
 class ConstantInMessage(GatedConv):
-    def message(self, x_j, gate_i, gate_j, edge_weight):
+    def message(self, x_j, u_j, v_i, w, e):
         constant = torch.arange(2 * self.channels)
-        return super().message(x_j, gate_i, gate_j, edge_weight) + constant
+        return super().message(x_j, u_j, v_i, w, e) + constant
 
 
 class ZerosInForward(GatedConv):

@@ -1,343 +1,235 @@
-"""The gated aggregation layer of AGNN, for any graph."""
+"""The gated graph convolution of AGNN, for any graph."""
 
+from contextlib import suppress
 from numbers import Integral
-from typing import Any, Tuple, Union
+from typing import Any, Callable, Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch_geometric import EdgeIndex
-from torch_geometric.nn.aggr import MeanAggregation, MultiAggregation
+from torch_geometric.nn.aggr import MeanAggregation
 from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.dense.linear import Linear
 from torch_geometric.typing import Adj, OptTensor, PairOptTensor, PairTensor, Size
+from torch_geometric.utils import is_sparse, to_edge_index
 
-from agnn_pyg.nn.gated_mean import check_edge_weight, gated_mean
+from agnn_pyg.nn.gated_mean import GatedMean
 
 # No `__all__` here: PyG generates `propagate` from a star import of this file
 # and falls back to a slower path, silently, when names are missing from it.
 
-_HOOKS = (
-    '_propagate_forward_pre_hooks',
-    '_propagate_forward_hooks',
-    '_message_forward_pre_hooks',
-    '_message_forward_hooks',
-    '_aggregate_forward_pre_hooks',
-    '_aggregate_forward_hooks',
-)
+
+def _unfuse(name: str) -> Callable:
+    def register(self: MessagePassing, hook: Callable) -> Any:
+        self.fuse = False  # The fused path would skip the hook.
+        return getattr(super(GatedConv, self), name)(hook)
+
+    return register
 
 
 class GatedConv(MessagePassing):
-    r"""The gated graph convolution from the `"Attribute Graph Neural Networks
-    for Strict Cold Start Recommendation" <https://arxiv.org/abs/1912.12398>`_
-    paper.
+    r"""The gated graph convolution from the `"Attribute Graph Neural Networks for
+    Strict Cold Start Recommendation" <https://arxiv.org/abs/1912.12398>`_ paper.
 
     .. math::
-        \mathbf{x}^{\prime}_i = \mathrm{LeakyReLU} \left(
-        (1 - \mathbf{f}_i) \odot \mathbf{x}_i +
-        \frac{1}{|\mathcal{N}(i)|} \sum_{j \in \mathcal{N}(i)}
+        \mathbf{x}^{\prime}_i = \mathrm{LeakyReLU} \left( (1 - \mathbf{f}_i) \odot
+        \mathbf{x}_i + \frac{1}{|\mathcal{N}(i)|} \sum_{j \in \mathcal{N}(i)}
         \mathbf{a}_{ij} \odot \mathbf{x}_j \right)
 
-    where the *aggregate gate* decides, for each neighbor and channel, what
-    enters
+    where the aggregate gate and the filter gate (section "Gated GNN Layer") are
 
     .. math::
-        \mathbf{a}_{ij} = \sigma \left( \mathbf{W}_a
-        [\mathbf{x}_i \, \Vert \, \mathbf{x}_j] + \mathbf{b}_a \right)
+        \mathbf{a}_{ij} &= \sigma \left( \mathbf{W}_a [\mathbf{x}_i \, \Vert \,
+        \mathbf{x}_j] + \mathbf{W}_e \mathbf{e}_{ij} + \mathbf{b}_a \right)
 
-    and the *filter gate* decides what of the node itself is dropped
+        \mathbf{f}_i &= \sigma \left( \mathbf{W}_f \left[ \mathbf{x}_i \, \Vert \,
+        \frac{1}{|\mathcal{N}(i)|} \sum_{j \in \mathcal{N}(i)} \mathbf{x}_j \right] +
+        \mathbf{b}_f \right)
 
-    .. math::
-        \mathbf{f}_i = \sigma \left( \mathbf{W}_f \left[ \mathbf{x}_i \,
-        \Vert \, \frac{1}{|\mathcal{N}(i)|} \sum_{j \in \mathcal{N}(i)}
-        \mathbf{x}_j \right] + \mathbf{b}_f \right).
-
-    The mean over no neighbors is zero.
-
-    .. note::
-        Both gates read the features of the target node, so a bipartite input
-        needs both :obj:`x_src` and :obj:`x_dst`, of the same width.
+    and the mean over no neighbors is zero. Edge features :math:`\mathbf{e}_{ij}` are an
+    addition to the paper. No messages are stored, unless a hook on :meth:`propagate`,
+    :meth:`message` or :meth:`aggregate` has set :obj:`fuse = False`. TorchScript, which
+    PyTorch has deprecated, cannot express that and is not supported.
 
     Args:
-        channels (int): Size of each input and output sample.
-        negative_slope (float, optional): Slope of the LeakyReLU for negative
-            values; :obj:`1.0` makes it the identity.
-            (default: :obj:`0.01`)
-        aggregate_gate (bool, optional): If set to :obj:`False`, neighbors
-            enter as a plain mean. (default: :obj:`True`)
-        filter_gate (bool, optional): If set to :obj:`False`, all of the node
-            itself is kept. (default: :obj:`True`)
-        bias (bool, optional): If set to :obj:`False`, the gates will not learn
-            an additive bias. (default: :obj:`True`)
+        channels (int): Size of each input and output sample, on both ends of edges.
+        edge_dim (int, optional): Edge feature dimensionality. (default: :obj:`None`)
+        negative_slope (float, optional): LeakyReLU slope. (default: :obj:`0.01`)
+        aggregate_gate (bool, optional): If set to :obj:`False`,
+            :math:`\mathbf{a}_{ij} = 1`. (default: :obj:`True`)
+        filter_gate (bool, optional): If set to :obj:`False`, :math:`\mathbf{f}_i = 0`.
+            (default: :obj:`True`)
+        bias (bool, optional): If set to :obj:`False`, the gates will not learn an
+            additive bias. (default: :obj:`True`)
         **kwargs (optional): Additional arguments of
-            :class:`torch_geometric.nn.conv.MessagePassing`, but for
-            :obj:`decomposed_layers`: gates read all channels at once.
-            Aggregations must keep the width of messages.
-
-    Raises:
-        ValueError: If :obj:`channels` is no positive number, or an argument of
-            :class:`torch_geometric.nn.conv.MessagePassing` does not fit.
+            :class:`torch_geometric.nn.conv.MessagePassing`. An :obj:`aggr` other than
+            :obj:`"mean"` must keep the width of messages.
 
     Shapes:
-        - **input:**
-          node features :math:`(|\mathcal{V}|, F)` or
-          :math:`((|\mathcal{V_s}|, F), (|\mathcal{V_t}|, F))`
-          if bipartite,
-          edge indices :math:`(2, |\mathcal{E}|)`,
-          edge weights :math:`(|\mathcal{E}|)` or
-          :math:`(|\mathcal{E}|, 1)` *(optional)*
+        - **input:** node features :math:`(|\mathcal{V}|, F)` or
+          :math:`((|\mathcal{V_s}|, F), (|\mathcal{V_t}|, F))` if bipartite,
+          edge indices :math:`(2, |\mathcal{E}|)`, edge weights
+          :math:`(|\mathcal{E}|)` or :math:`(|\mathcal{E}|, 1)` *(optional)*,
+          edge features :math:`(|\mathcal{E}|, D)` *(optional)*
         - **output:** node features :math:`(|\mathcal{V}|, F)` or
           :math:`(|\mathcal{V}_t|, F)` if bipartite
     """
+
+    SUPPORTS_FUSED_EDGE_INDEX = True
+    register_propagate_forward_pre_hook = _unfuse('register_propagate_forward_pre_hook')
+    register_propagate_forward_hook = _unfuse('register_propagate_forward_hook')
+    register_message_forward_pre_hook = _unfuse('register_message_forward_pre_hook')
+    register_message_forward_hook = _unfuse('register_message_forward_hook')
+    register_aggregate_forward_pre_hook = _unfuse('register_aggregate_forward_pre_hook')
+    register_aggregate_forward_hook = _unfuse('register_aggregate_forward_hook')
 
     def __init__(
         self,
         channels: int,
         *,
+        edge_dim: Optional[int] = None,
         negative_slope: float = 0.01,
         aggregate_gate: bool = True,
         filter_gate: bool = True,
         bias: bool = True,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(channels, Integral) or channels <= 0:
-            raise ValueError(
-                f"'channels' must be a positive number (got {channels}); the layer "
-                f'keeps its width, the same on both ends, so lazy initialization '
-                f'is not supported'
-            )
+        for name, n in (('channels', channels), ('edge_dim', edge_dim or 1)):
+            if not isinstance(n, Integral) or n <= 0:
+                raise ValueError(f"'{name}' must be a positive int, not lazy (got {n})")
+        if edge_dim and not aggregate_gate:
+            raise ValueError("'edge_dim' must be None without 'aggregate_gate'")
         kwargs.setdefault('aggr', 'mean')
-        super().__init__(**kwargs)
-        self._check_arguments()
-
-        self.channels = channels
+        super().__init__(decomposed_layers=1, **kwargs)
+        if getattr(self.aggr_module, 'mode', None) == 'cat':
+            raise ValueError(f"'aggr' must not widen messages (got {self.aggr})")
+        self.channels, self.edge_dim = channels, edge_dim
         self.negative_slope = negative_slope
+        parts = 'message', 'aggregate', 'update'
+        inherits = all(getattr(type(self), p) is getattr(GatedConv, p) for p in parts)
+        is_mean = type(self.aggr_module) is MeanAggregation
+        self.fuse = aggregate_gate and is_mean and inherits
 
-        # One `[x_i || x_j]` matrix a gate, as in the paper: two halves
-        # initialized on their own would be drawn from too wide a range.
-        self.lin_aggr = self.lin_filter = None
-        if aggregate_gate:
-            self.lin_aggr = self._gate(bias)
-        if filter_gate:
-            self.lin_filter = self._gate(bias)
-
+        # One matrix a gate, as in the paper: halves would be drawn from a wider range.
+        gate = 2 * channels, channels, bias, 'glorot'
+        self.lin_aggr = Linear(*gate) if aggregate_gate else None
+        self.lin_filter = Linear(*gate) if filter_gate else None
+        edge = edge_dim, channels, False, 'glorot'
+        self.lin_edge = Linear(*edge) if edge_dim else None
         self.reset_parameters()
-
-    def _gate(self, bias: bool) -> Linear:
-        return Linear(
-            2 * self.channels,
-            self.channels,
-            bias=bias,
-            weight_initializer='glorot',
-        )
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        if self.lin_aggr is not None:
-            self.lin_aggr.reset_parameters()
-        if self.lin_filter is not None:
-            self.lin_filter.reset_parameters()
+        for lin in filter(None, (self.lin_aggr, self.lin_filter, self.lin_edge)):
+            lin.reset_parameters()
 
     def forward(
         self,
         x: Union[Tensor, PairTensor],
         edge_index: Adj,
         edge_weight: OptTensor = None,
+        edge_attr: OptTensor = None,
         size: Size = None,
         return_gates: bool = False,
     ) -> Union[Tensor, Tuple[Tensor, PairOptTensor]]:
         r"""Runs the forward pass of the module.
 
-        Args:
-            x (torch.Tensor or (torch.Tensor, torch.Tensor)): The input node
-                features.
-            edge_index (torch.Tensor or SparseTensor): The edge indices. Entries
-                of a sparse matrix that is not coalesced are summed first.
-            edge_weight (torch.Tensor, optional): Weights that messages are
-                multiplied by. (default: :obj:`None`)
-            size ((int, int), optional): The shape of the adjacency matrix.
-                (default: :obj:`None`)
-            return_gates (bool, optional): If set to :obj:`True`, will also
-                return the pair of aggregate gates
-                :math:`(|\mathcal{E}|, F)` and filter gates
-                :math:`(|\mathcal{V}_t|, F)`; :obj:`None` for a gate that is
-                switched off. (default: :obj:`False`)
-
-        Raises:
-            ValueError: If features, edges, weights or :obj:`size` are of sizes that
-                do not fit each other, or gates of a sparse matrix are asked for.
-            IndexError: If an edge names a node that there is not.
+        Messages are multiplied by :obj:`edge_weight`, or by the values of a sparse
+        matrix. With :obj:`return_gates`, aggregate gates :math:`(|\mathcal{E}|, F)`
+        and filter gates :math:`(|\mathcal{V}_t|, F)` are returned as well.
         """
-        if isinstance(x, Tensor):
-            x = (x, x)
-        self._check_features(x, edge_index)
-        if isinstance(edge_index, Tensor) and edge_index.layout != torch.strided:
-            edge_index = _readable(edge_index)
+        x = (x, x) if isinstance(x, Tensor) else x
+        widths = [end if end is None else end.size(-1) for end in x]
+        if widths != [self.channels] * 2:
+            raise ValueError(f"'x' must have {self.channels} features (got {widths})")
+        if (edge_attr is None) == bool(self.edge_dim):
+            raise ValueError("'edge_attr' must be given with 'edge_dim', and only then")
+        if is_sparse(edge_index) and self.flow == 'source_to_target':
+            size = edge_index.size(1), edge_index.size(0)
+            if getattr(edge_index, 'layout', None) == torch.sparse_coo:
+                edge_index = edge_index.coalesce()
+                ends, values = edge_index.indices(), edge_index.values()
+            else:
+                ends, values = to_edge_index(edge_index)
+            edge_index = ends.flip(0)
+            edge_weight = values if edge_weight is None else edge_weight
+        w = _per_edge('edge_weight', edge_weight, 1, edge_index, x[0])
+        e = _per_edge('edge_attr', edge_attr, self.edge_dim, edge_index, x[0])
 
-        # Half of `W_a` is applied per source node and half per target node
-        # rather than to every edge, which is equal and far cheaper.
-        gate = x
+        u, v = x
         if self.lin_aggr is not None:
+            # Applied to nodes rather than to edges, which is equal and far cheaper.
             weight_i, weight_j = self.lin_aggr.weight.chunk(2, dim=-1)
-            gate = (
-                F.linear(x[0], weight_j),
-                F.linear(x[1], weight_i, self.lin_aggr.bias),
-            )
+            u = F.linear(x[0], weight_j)
+            v = F.linear(x[1], weight_i, self.lin_aggr.bias)
+        edges, is_sorted, means = edge_index, False, None
+        if isinstance(edge_index, EdgeIndex):
+            edges, size = edge_index.as_tensor(), edge_index.sparse_size()
+            is_sorted = edge_index.is_sorted_by_col
+        if self._is_fusable(x, size):
+            # PyG fuses what it knows to be sorted; here, no edges need to be.
+            fused = self.propagate if is_sorted else self.message_and_aggregate
+            # Left to messages: edges of nodes that do not exist, which PyG names, and
+            # forward-mode derivatives and transforms of `torch.func`.
+            with suppress(IndexError, RuntimeError, ValueError):
+                means = fused(edge_index, x=x[0], u=u, v=v, w=w, e=e)
+        if means is None:
+            edge_index = edges if self.fuse else edge_index
+            # propagate_type: (x: Tensor, u: Tensor, v: Tensor, w: OptTensor,
+            #                  e: OptTensor)
+            out = self.propagate(edge_index, x=x[0], u=u, v=v, w=w, e=e, size=size)
+            means = out.chunk(2, dim=-1)
 
-        if self._is_plain(x, edge_index):
-            src, dst = self._ends(edge_index)
-            if size is not None or isinstance(edge_index, EdgeIndex):
-                self._check_size(x, edge_index, size)
-            try:
-                out = gated_mean(x[0], gate[0], gate[1], src, dst, edge_weight)
-            except (IndexError, RuntimeError):
-                # Asked only now: to look before would cost every call.
-                self._check_range(x, src, dst)
-                raise
-        else:
-            pairs = x, gate
-            if self.explain and self.flow == 'target_to_source':
-                # Only where it explains, PyG turns pairs round with the flow.
-                pairs = x[::-1], gate[::-1]
-            # propagate_type: (x: PairTensor, gate: PairTensor, edge_weight: OptTensor)
-            out = self.propagate(
-                edge_index,
-                x=pairs[0],
-                gate=pairs[1],
-                edge_weight=edge_weight,
-                size=size,
-            )
-        out, x_mean = out.chunk(2, dim=-1)
-
-        x_self, filter_gate = x[1], None
+        (out, x_mean), x_self, filter_gate = means, x[1], None
         if self.lin_filter is not None:
-            filter_gate = self.lin_filter(torch.cat([x_self, x_mean], dim=-1))
-            filter_gate = filter_gate.sigmoid()
+            filter_gate = self.lin_filter(torch.cat([x_self, x_mean], dim=-1)).sigmoid()
             x_self = torch.addcmul(x_self, filter_gate, x_self, value=-1)
-        out = x_self + out
-        if self.negative_slope != 1.0:
-            out = F.leaky_relu(out, self.negative_slope)
-
+        out = F.leaky_relu(x_self + out, self.negative_slope)
+        # Under autocast, means are in full precision and gates in half of it.
+        out = out.to((v if filter_gate is None else filter_gate).dtype)
         if not return_gates:
             return out
         aggregate_gate = None
         if self.lin_aggr is not None:
-            src, dst = self._ends(edge_index)
-            aggregate_gate = gate[0].index_select(-2, src)
-            aggregate_gate = aggregate_gate + gate[1].index_select(-2, dst)
-            aggregate_gate = aggregate_gate.sigmoid()
+            src, dst = edges if self.flow == 'source_to_target' else edges.flip(0)
+            u_j, v_i = u.index_select(-2, src), v.index_select(-2, dst)
+            aggregate_gate = self._gate(u_j, v_i, e)
         return out, (aggregate_gate, filter_gate)
 
     def message(
-        self, x_j: Tensor, gate_i: Tensor, gate_j: Tensor, edge_weight: OptTensor
+        self, x_j: Tensor, u_j: Tensor, v_i: Tensor, w: OptTensor, e: OptTensor
     ) -> Tensor:
-        # Gated and plain messages share one `propagate`: both are averaged.
-        gated = x_j
-        if self.lin_aggr is not None:
-            gated = (gate_i + gate_j).sigmoid() * x_j
+        # Gated and plain messages share one `propagate`.
+        gated = x_j if self.lin_aggr is None else self._gate(u_j, v_i, e) * x_j
         out = torch.cat([gated, x_j], dim=-1)
-        if edge_weight is None:
-            return out
-        check_edge_weight(edge_weight, x_j.size(-2))
-        return edge_weight.view(-1, 1).to(out.dtype) * out
+        return out if w is None else w * out
 
-    def _is_plain(self, x: PairTensor, edge_index: Adj) -> bool:
-        # Whether `gated_mean` does what `propagate` would: nobody listens to
-        # messages, replaces them, or has operations compiled, batched or the like.
-        return (
-            self.lin_aggr is not None
-            and isinstance(edge_index, Tensor)
-            and edge_index.layout == torch.strided
-            and x[0].dim() == x[1].dim() == 2
-            and type(self.aggr_module) is MeanAggregation
-            and self.node_dim == -2
-            and not self.explain
-            and not _is_transformed()
-            and self.decomposed_layers == 1
-            and not any(getattr(self, hooks) for hooks in _HOOKS)
-            and all(
-                getattr(type(self), name) is getattr(GatedConv, name)
-                for name in ('message', 'aggregate', 'update')
-            )
+    def message_and_aggregate(
+        self, edges: Adj, x: Tensor, u: Tensor, v: Tensor, w: OptTensor, e: OptTensor
+    ) -> Tensor:
+        edges = edges.as_tensor() if isinstance(edges, EdgeIndex) else edges
+        src, dst = edges if self.flow == 'source_to_target' else edges.flip(0)
+        weight = None if e is None else self.lin_edge.weight.to(x.dtype)
+        return GatedMean.apply(src, dst, x, u.to(x.dtype), v.to(x.dtype), w, e, weight)
+
+    def _gate(self, u_j: Tensor, v_i: Tensor, e: OptTensor) -> Tensor:
+        gate = u_j + v_i if e is None else u_j + v_i + self.lin_edge(e)
+        return gate.sigmoid()
+
+    def _is_fusable(self, x: PairTensor, size: Size) -> bool:
+        if torch.compiler.is_compiling() or torch.jit.is_tracing() or x[0].dim() != 2:
+            return False
+        ends = x if self.flow == 'source_to_target' else x[::-1]
+        given = zip(size or (None, None), ends, strict=True)
+        fits = all(n is None or n == end.size(0) for n, end in given)
+        return self.fuse and not self.explain and fits
+
+
+def _per_edge(name, value, width, edge_index, x) -> OptTensor:
+    if value is not None and value.numel() != edge_index.size(1) * width:
+        shape = [edge_index.size(1), width]
+        raise ValueError(
+            f"'{name}' must have the shape {shape} (got {list(value.size())})"
         )
-
-    def _ends(self, edge_index: Adj) -> PairTensor:
-        """Sources and targets of the edges."""
-        if not isinstance(edge_index, Tensor) or edge_index.layout != torch.strided:
-            raise ValueError(
-                "Gates are returned for edges, in their order; pass 'edge_index' "
-                'of size [2, num_edges] rather than a sparse matrix'
-            )
-        index = edge_index
-        if isinstance(edge_index, EdgeIndex):
-            index = edge_index.as_tensor()
-        i, j = (1, 0) if self.flow == 'source_to_target' else (0, 1)
-        return index[j], index[i]
-
-    def _check_arguments(self) -> None:
-        aggr = self.aggr_module
-        if isinstance(aggr, MultiAggregation) and aggr.mode == 'cat':
-            raise ValueError(
-                f"'aggr' must keep the width of messages, and several side by side "
-                f"do not (got {self.aggr}); combine them by another 'mode', such as "
-                f"aggr_kwargs={{'mode': 'mean'}}"
-            )
-        if self.decomposed_layers != 1:
-            raise ValueError(
-                f"'decomposed_layers' must be 1 (got {self.decomposed_layers}): gates "
-                f'read all channels at once'
-            )
-
-    def _check_size(self, x: PairTensor, edge_index: Adj, size: Size) -> None:
-        # As `propagate` does: a size is there to be checked, and changes nothing.
-        size = self._check_input(edge_index, size)
-        for dim, nodes in enumerate(x):
-            self._set_size(size, dim, nodes)
-
-    def _check_range(self, x: PairTensor, src: Tensor, dst: Tensor) -> None:
-        for end, nodes in ((src, x[0]), (dst, x[1])):
-            # A GPU cannot be asked any more: a bad index has broken its state.
-            if end.numel() and end.device.type == nodes.device.type == 'cpu':
-                low, high = (int(bound) for bound in end.aminmax())
-                if low < 0 or high >= nodes.size(-2):
-                    raise IndexError(
-                        f"Found node {low if low < 0 else high} in 'edge_index', "
-                        f'but nodes are numbered from 0 to {nodes.size(-2) - 1}'
-                    )
-
-    def _check_features(self, x: PairTensor, edge_index: Adj) -> None:
-        for end in x:
-            if end is None or end.size(-1) != self.channels:
-                got = None if end is None else end.size(-1)
-                raise ValueError(
-                    f"Expected node features of width 'channels' "
-                    f'({self.channels}) on both ends (got {got})'
-                )
-        if isinstance(edge_index, Tensor) and edge_index.layout == torch.strided:
-            if edge_index.is_floating_point():
-                raise ValueError(
-                    f"Expected 'edge_index' to hold integers (got '{edge_index.dtype}')"
-                )
-            if edge_index.dim() != 2 or edge_index.size(0) != 2:
-                raise ValueError(
-                    f"Expected 'edge_index' of size [2, num_edges] (got "
-                    f'{list(edge_index.size())})'
-                )
-
-
-def _is_transformed() -> bool:
-    """Whether operations are compiled, traced, batched or differentiated forward."""
-    return (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-    )
-
-
-def _readable(adj: Tensor) -> Tensor:
-    """A sparse matrix in a layout that :obj:`propagate` reads edge by edge."""
-    if adj.layout == torch.sparse_csc:
-        return adj.to_sparse_csr()
-    return adj.coalesce() if adj.layout == torch.sparse_coo else adj
+    return value if value is None else value.view(-1, width).to(x.dtype)
