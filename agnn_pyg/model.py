@@ -10,6 +10,7 @@ from torch_geometric.data import HeteroData
 from torch_geometric.nn.module_dict import ModuleDict
 from torch_geometric.typing import EdgeType, NodeType
 
+from agnn_pyg.base.config import NonNegativeInt, PositiveInt, check_argument
 from agnn_pyg.nn.bi_interaction import Features
 from agnn_pyg.nn.gated_conv import GatedConv
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
@@ -231,13 +232,10 @@ class AGNN(nn.Module):
         return self.decode(states, edge_label_index)
 
     def _check(self, num_nodes, in_channels, edge_types, channels, hidden) -> None:
-        for name, value, least in (
-            ('channels', channels, 1),
-            ('hidden_channels', hidden, 0),
-            *((f"num_nodes['{name}']", count, 1) for name, count in num_nodes.items()),
-        ):
-            if value < least:
-                raise ValueError(f"'{name}' must be at least {least} (got {value})")
+        check_argument('channels', channels, PositiveInt)
+        check_argument('hidden_channels', hidden, NonNegativeInt)
+        for name, count in num_nodes.items():
+            check_argument(f"num_nodes['{name}']", count, PositiveInt)
         named = {*self.ends, *(kind[end] for kind in edge_types for end in (0, -1))}
         for role, known in (('num_nodes', num_nodes), ('in_channels', in_channels)):
             lacking = sorted({*named, *num_nodes} - set(known))

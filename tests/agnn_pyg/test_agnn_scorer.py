@@ -133,25 +133,6 @@ def test_new_nodes_change_nothing_else(planted, scorer):
     assert torch.allclose(grid[:, :2].flatten(), found[:-1], atol=1e-5)
 
 
-def test_a_new_node_is_like_an_unrated_one(planted, scorer):
-    """With the attributes of a known node: what it is without its ratings."""
-    data, _, _ = planted
-    node = data.nodes['user'].take(slice(3, 4))
-    wider = scorer.with_new_nodes({'user': node})
-    new = data.num_nodes['user']
-    parts = wider.explain(new, 2).parts
-    cold = scorer.model_.encoders['user']
-    own = scorer.explain(3, 2).parts
-    assert parts['user bias'] != own['user bias']
-    with torch.no_grad():
-        encoded = cold(
-            (node.embedded.index, node.embedded.weight),
-            torch.tensor([True]),
-            torch.tensor([new]),
-        )
-    assert parts['user bias'] == pytest.approx(float(encoded.bias), abs=1e-6)
-
-
 def test_an_explanation_adds_up_and_names_the_neighbors(planted, scorer):
     explanation = scorer.explain(4, 6)
     score = float(scorer.score(torch.tensor([4]), torch.tensor([6])))

@@ -44,19 +44,6 @@ def test_each_row_is_updated_as_a_parameter_of_its_own(weight_decay):
     assert torch.equal(embedding.weight[6], table().weight[6])  # never read
 
 
-def test_dense_gradients_are_those_of_adamw():
-    found = []
-    for kind in (SparseAdamW, torch.optim.AdamW):
-        dense = table(sparse=False)
-        optimizer = kind(dense.parameters(), **OPTIONS)
-        for row, factor in reads():
-            optimizer.zero_grad()
-            (dense(row) * factor).square().sum().backward()
-            optimizer.step()
-        found.append(dense.weight)
-    assert torch.equal(*found)
-
-
 @pytest.mark.parametrize('dtype', [torch.float, torch.bfloat16])
 def test_state_is_saved_and_loaded(dtype):
     steps = list(reads(300))
@@ -144,19 +131,6 @@ def test_options_for_dense_gradients_are_refused(name):
     read(weight)
     with pytest.raises(ValueError, match=f"'{name}'"):
         optimizer.step()
-
-
-def test_a_model_has_the_same_gradients_either_way(tiny_model, tiny_graph, tiny_pairs):
-    (batch,) = RatingLoader(tiny_graph, *tiny_pairs)
-    dense, sparse = (tiny_model(sparse=sparse) for sparse in (False, True))
-    for model in (dense, sparse):
-        model(*batch[:-1]).sum().backward()
-    for name, parameter in sparse.named_parameters():
-        grad = parameter.grad
-        assert grad is None or grad.is_sparse == name.endswith(SPARSE), name
-        if grad is not None:
-            other = dense.get_parameter(name).grad
-            torch.testing.assert_close(grad.to_dense(), other, msg=name)
 
 
 def test_a_model_with_sparse_gradients_learns(tiny_model, tiny_graph, tiny_pairs):

@@ -44,14 +44,6 @@ def test_predictions_are_repeatable_means_over_draws(model, loader, device):
     assert torch.equal(clamped, found.clamp(low, high))
 
 
-def test_predictions_are_in_the_order_of_the_pairs(model, tiny_graph, tiny_pairs):
-    index = tiny_pairs[0]
-    whole = predict(model, RatingLoader(tiny_graph, index, batch_size=7))
-    for k in (0, 5, index.size(1) - 1):
-        alone = predict(model, RatingLoader(tiny_graph, index[:, k : k + 1]))
-        assert torch.allclose(alone[0], whole[k], atol=1e-6)
-
-
 def link_loader(graph, index, **kwargs):
     kinds = [(side, 'rating_knn', side) for side in SIDES]
     sampler = ProximitySampler(graph, {kind: [2] for kind in kinds})

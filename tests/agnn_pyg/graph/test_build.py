@@ -179,30 +179,6 @@ def test_identical_nodes_are_each_others_candidates():
     assert candidates(graph) == [{1: 1}, {0: 1}]
 
 
-def test_scaling_the_ratings_of_a_node_changes_nothing():
-    attributes = random_matrix((12, 6), 0.6, 0)
-    ratings = random_matrix((12, 8), 0.6, 1)
-    scaled = scipy.sparse.diags(np.arange(1.0, 13)) @ ratings
-    assert_same_graph(
-        attribute_graph(attributes, ratings), attribute_graph(attributes, scaled)
-    )
-
-
-def test_inputs_are_left_alone():
-    attributes, ratings = random_matrix((9, 6), 0.6, 0), random_matrix((9, 8), 0.6, 1)
-    before = attributes.copy(), ratings.copy()
-    attribute_graph(attributes, ratings, candidate_fraction=0.5)
-    assert (attributes != before[0]).nnz == (ratings != before[1]).nnz == 0
-
-
-def test_encoded_attributes_are_compared_by_their_values(tiny_attributes):
-    for attributes in tiny_attributes.values():
-        assert_same_graph(
-            attribute_graph(attributes, candidate_fraction=0.4),
-            attribute_graph(attributes.multi_hot(), candidate_fraction=0.4),
-        )
-
-
 @pytest.mark.parametrize('num_nodes', [0, 1])
 def test_too_few_nodes(num_nodes):
     with pytest.raises(ValueError, match=rf"'attributes'.*{num_nodes}"):

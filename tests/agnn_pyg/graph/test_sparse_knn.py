@@ -8,7 +8,6 @@ import torch
 
 from agnn_pyg import attribute_graph
 from agnn_pyg.graph import sparse_knn as sparse_knn
-from agnn_pyg.graph.cold_nodes import cold_candidates
 from agnn_pyg.graph.duplicates import group
 from agnn_pyg.graph.proximity import normalize, num_candidates, proximity
 
@@ -202,12 +201,6 @@ def test_memory_is_bounded_by_the_edges():
 def test_candidate_sets_of_large_graphs_are_capped(others, size):
     assert num_candidates(others, 0.05, max_candidates=500) == size
     assert num_candidates(others, 0.05, max_candidates=20) == 20
-
-
-def test_a_new_node_gets_as_many_candidates(monkeypatch):
-    attributes = bags(10_500, (3, 4), seed=0)
-    edge_index, _ = cold_candidates(attributes[:1], attributes)
-    assert edge_index.size(1) == num_candidates(10_500, 0.05, 500) == 476
 
 
 @pytest.mark.parametrize(

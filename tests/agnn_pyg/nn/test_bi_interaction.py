@@ -129,48 +129,6 @@ def test_second_derivatives():
     assert torch.autograd.gradgradcheck(sums, (weight, table.weight))
 
 
-@pytest.mark.parametrize('sparse', [False, True])
-def test_tokens_may_be_short_integers(sparse):
-    table = AttributeEmbedding(9, 3, sparse=sparse)
-    index, weight = torch.tensor([[1, 4, 2], [5, 5, 0]]), torch.rand(2, 3)
-    grads = []
-    for tokens in (index, index.int()):
-        (grad,) = torch.autograd.grad(table((tokens, weight))[1].sum(), table.weight)
-        grads.append(grad.to_dense())
-    assert torch.equal(*grads)
-
-
-def test_repr():
-    assert str(AttributeEmbedding(9, 3)) == 'AttributeEmbedding(9, 3)'
-    sparse = AttributeEmbedding(9, 3, sparse=True)
-    assert str(sparse) == 'AttributeEmbedding(9, 3, sparse=True)'
-
-
-def test_order_of_tokens_is_free():
-    torch.manual_seed(0)
-    table, pool = AttributeEmbedding(6, 3), BiInteraction(3)
-    index, weight = torch.tensor([[1, 4, 2, 5]]), torch.rand(1, 4)
-    order = torch.tensor([2, 0, 3, 1])
-    one = pool(*table((index, weight)))
-    other = pool(*table((index[:, order], weight[:, order])))
-    assert torch.allclose(one, other, atol=1e-6)
-
-
-def test_a_single_attribute_has_no_pairs():
-    table, pool = AttributeEmbedding(6, 3), BiInteraction(3)
-    out = pool(*table(torch.tensor([[2]])))
-    expected = F.leaky_relu(pool.lin_sum(table.weight[2]), 0.01)
-    assert torch.allclose(out[0], expected, atol=1e-6)
-
-
-def test_gradients():
-    torch.manual_seed(0)
-    pool = BiInteraction(3).double()
-    total, square = (torch.randn(4, 3, dtype=torch.double) for _ in range(2))
-    inputs = total.requires_grad_(), square.requires_grad_()
-    assert torch.autograd.gradcheck(pool, inputs)
-
-
 @pytest.mark.parametrize('module', [AttributeEmbedding(5, 3), BiInteraction(3)])
 def test_reset_parameters_redraws_all(module):
     before = [p.clone() for p in module.parameters() if p.dim() > 1]

@@ -79,13 +79,6 @@ def test_a_cold_node_is_generated_from_its_attributes():
     assert torch.allclose(embed(model, [0, 3], 1, edges).x, neighbor.x, atol=1e-6)
 
 
-def test_cold_nodes_with_equal_attributes_are_equal():
-    # The last one came after the training and has no row.
-    state = embed(encoder(), [0, 6], cold=[0, 1])
-    assert torch.equal(state.x[0], state.x[1])
-    assert state.bias[0] == state.bias[1]
-
-
 @pytest.mark.parametrize('spoilt', [float('nan'), float('inf'), 1e30])
 def test_embeddings_of_cold_nodes_are_never_read(spoilt):
     model = encoder()
@@ -134,14 +127,6 @@ def test_separate_weights_for_neighbors():
     shared = encoder(separate_neighbors=True, share_sum_layer=True)
     assert shared.interaction.lin_sum is shared.interaction_neighbor.lin_sum
     assert model.interaction.lin_sum is not model.interaction_neighbor.lin_sum
-
-
-def test_dropout_acts_in_training_only():
-    model = encoder(dropout=0.5)
-    asked = [0, 3, 1], 2, [[2], [0]]
-    assert torch.equal(embed(model, *asked).x, embed(model, *asked).x)
-    model.train()
-    assert not torch.equal(embed(model, *asked).x, embed(model, *asked).x)
 
 
 def test_reset_parameters_redraws_all():

@@ -72,13 +72,6 @@ def test_pairs_follow_sequential_draws_without_replacement(sets):
     assert scipy.stats.chisquare(observed, expected).pvalue > 1e-3
 
 
-def test_without_weights_draws_are_uniform():
-    sets = CandidateSets(EDGE_INDEX, None, num_nodes=6)
-    count = Counter(drawn(sets, 0, 1, epoch=e)[0] for e in range(EPOCHS))
-    assert set(count) == {1, 2, 3, 4, 5}
-    assert scipy.stats.chisquare(list(count.values())).pvalue > 1e-3
-
-
 def test_weight_zero_is_never_drawn(sets):
     for epoch in range(200):
         assert set(drawn(sets, 3, 3, epoch=epoch)) == {0, 2}

@@ -3,7 +3,6 @@ import math
 
 import numpy as np
 import pytest
-import scipy.stats
 import torch
 from torch_geometric.data import HeteroData
 from torch_geometric.loader import LinkNeighborLoader
@@ -173,20 +172,6 @@ def test_the_fraction_treated_as_cold(tiny_graph, tiny_pairs, rates):
         assert torch.equal(tiny_graph[side].cold, before[side])
 
 
-def test_users_and_items_are_treated_independently(tiny_graph):
-    # User k and item k are in one batch; their random numbers must differ.
-    index = torch.arange(10).expand(2, 10)
-    loader = RatingLoader(tiny_graph, index, cold_dropout={'user': 0.5, 'item': 0.5})
-    table = torch.zeros(2, 2)
-    for epoch in range(60):
-        loader.set_epoch(epoch)
-        (batch,) = loader
-        both = [batch.cold_dict[side][:10].long() for side in SIDES]
-        for user, item in zip(*both, strict=True):
-            table[user, item] += 1
-    assert scipy.stats.chi2_contingency(table.numpy()).pvalue > 1e-3
-
-
 def test_without_neighbors(tiny_graph, tiny_pairs):
     loader = RatingLoader(tiny_graph, *tiny_pairs, num_neighbors=0, cold_dropout=COLD)
     for batch in loader:
@@ -296,45 +281,6 @@ def test_batches_equal_those_of_the_link_loader(
             assert torch.equal(model(*a[:-1]), model(*b[:-1]))
 
 
-def test_two_hops_embed_all_nodes(tiny_graph, tiny_pairs, tiny_model):
-    index, label = tiny_pairs
-    kinds = list(RATING_KNN.values())
-    sampler = ProximitySampler(tiny_graph, {kind: [3, 2] for kind in kinds})
-    loader = LinkNeighborLoader(
-        tiny_graph,
-        [3, 2],
-        edge_label_index=(RATES, index),
-        edge_label=label,
-        neighbor_sampler=sampler,
-        batch_size=9,
-    )
-    batch = RatingBatch.from_data(next(iter(loader)))
-    assert batch.num_targets_dict == {}
-    states = tiny_model().encode(*batch[:2], *batch[3:5])
-    for side in SIDES:
-        assert len(states[side].x) == len(batch.n_id_dict[side])
-
-
-@pytest.mark.slow
-def test_worker_processes_change_nothing(tiny_graph, tiny_pairs):
-    one = RatingLoader(tiny_graph, *tiny_pairs, batch_size=16, cold_dropout=COLD)
-    options = {'num_neighbors': 10, 'cold_dropout': COLD, 'batch_size': 16}
-    options |= {'num_workers': 2, 'persistent_workers': True}
-    other, sampler = link_loader(tiny_graph, *tiny_pairs, **options)
-    for epoch in (0, 1):
-        one.set_epoch(epoch)
-        sampler.set_epoch(epoch)
-        for a, data in zip(one, other, strict=True):
-            b = RatingBatch.from_data(data)
-            assert torch.equal(pairs_of(a), pairs_of(b))
-            for side in SIDES:
-                end = a.num_targets_dict[side]
-                assert torch.equal(a.cold_dict[side][:end], b.cold_dict[side][:end])
-                assert edges_of(a, side) == edges_of(b, side)
-    # The garbage collector would be slow to stop them.
-    other._iterator._shutdown_workers()
-
-
 def test_a_graph_of_ones_own(tiny_pairs):
     """Dense features, one edge type of candidates, other names, no `cold`."""
     index, rating = tiny_pairs
@@ -349,18 +295,6 @@ def test_a_graph_of_ones_own(tiny_pairs):
         assert torch.equal(batch.x_dict[side], data[side].x[batch.n_id_dict[side]])
         assert (side, 'attribute_knn', side) in batch.edge_index_dict
         assert not batch.cold_dict[side].any()
-
-
-def test_batches_move_to_a_device(tiny_graph, tiny_pairs, device):
-    for labels in (tiny_pairs[1], None):
-        (batch,) = RatingLoader(tiny_graph, tiny_pairs[0], labels)
-        moved = batch.to(device)
-        parts = [*moved.n_id_dict.values(), *moved.edge_index_dict.values()]
-        parts += [*moved.x_dict['user'], moved.cold_dict['item']]
-        parts.append(moved.edge_label_index)
-        assert all(part.device.type == device.type for part in parts)
-        assert (moved.edge_label is None) == (labels is None)
-        assert moved.num_targets_dict == batch.num_targets_dict
 
 
 @pytest.mark.parametrize(

@@ -179,25 +179,6 @@ def test_worker_processes_change_nothing(persistent):
         other._iterator._shutdown_workers()
 
 
-def test_link_loader_on_a_homogeneous_graph():
-    data = random_data()
-    loader = LinkNeighborLoader(
-        data,
-        num_neighbors=[3],
-        edge_label_index=data.edge_index[:, :21],
-        edge_label=torch.arange(21),
-        neighbor_sampler=ProximitySampler(data, [3]),
-        batch_size=5,
-    )
-    pairs, labels = [], []
-    for batch in loader:
-        pairs.append(batch.n_id[batch.edge_label_index])
-        labels.append(batch.edge_label)
-        assert torch.equal(batch.n_id[batch.edge_index], data.edge_index[:, batch.e_id])
-    assert torch.equal(torch.cat(pairs, 1), data.edge_index[:, :21])
-    assert torch.equal(torch.cat(labels), torch.arange(21))
-
-
 def test_loaders_on_a_heterogeneous_graph():
     data = random_hetero_data()
     rates = ('user', 'rates', 'item')
@@ -317,15 +298,6 @@ def test_seeds_and_epochs_are_not_negative():
     with pytest.raises(ValueError, match=r"'epoch'.*-1"):
         sampler.set_epoch(-1)
     assert sampler.epoch == 0
-
-
-def test_numbers_of_neighbors_are_those_of_the_sampler():
-    data = random_data()
-    found = [
-        batches(node_loader(data, ProximitySampler(data, [2]), num_neighbors=numbers))
-        for numbers in ([2], [5, 5])
-    ]
-    assert found[0] == found[1]
 
 
 def test_time_is_refused():
