@@ -4,22 +4,18 @@ from agnn_pyg.base import lazy_names as _lazy_names
 
 # The module in which a public name is defined.
 _HOMES = {
-    'CatalogueScorer': 'catalogue',
+    'AttentiveTaNP': 'attentive',
     'EpisodeBatch': 'loader',
     'EpisodeLoader': 'loader',
     'EpisodeSplit': 'split',
     'Episodes': 'episodes',
-    'InteractionStatistics': 'statistics',
-    'Prediction': 'inference',
-    'Recommendation': 'ranking',
+    'ItemStatistics': 'item_statistics',
+    'Prediction': 'prediction',
     'TaNP': 'model',
+    'TaNPRecommender': 'recommender',
     'TaskOutput': 'model',
-    'evaluate': 'inference',
-    'load_model': 'serialization',
-    'predict': 'inference',
-    'predict_ensemble': 'inference',
-    'recommend': 'ranking',
-    'save_model': 'serialization',
+    'evaluate': 'prediction',
+    'predict': 'prediction',
     'split_episodes': 'split',
     'tanp_loss': 'loss',
 }

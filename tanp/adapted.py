@@ -1,85 +1,70 @@
-"""Users that a recommender has adapted to, and what is predicted for them."""
+"""Users that a recommender has adapted to, and predictions for them."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Hashable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.config import NonNegativeInt, PositiveInt, check_argument
 from agnn_pyg.base.frames import as_table
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
-from tanp.catalogue import CatalogueScorer
+from tanp.catalogue import STEP
 from tanp.episodes import Episodes
-from tanp.frames import episodes_of_supports, episodes_to_rate
-from tanp.inference import predict
-from tanp.loader import EpisodeLoader
-from tanp.model import TaNP
-from tanp.ranking import predict_catalogue
+from tanp.loader import EpisodeLoader, pad
+from tanp.loss import LIKELIHOODS
+from tanp.prediction import predict
 
 if TYPE_CHECKING:
     from tanp.recommender import TaNPRecommender
 
-# Pairs to rate at a time, as far as a single user leaves the choice.
+# Pairs of users and items at a time, as far as a single user leaves the choice.
 BLOCK_PAIRS = 2**17
-
-
-class Scorers:
-    """Of each of some models what scores its catalogue, made when first asked for.
-
-    Args:
-        models (list): In evaluation mode.
-    """
-
-    def __init__(self, models: list[TaNP]) -> None:
-        self.models = models
-
-    @cached_property
-    def made(self) -> list[CatalogueScorer | None]:
-        suits = CatalogueScorer.suits
-        return [CatalogueScorer(m) if suits(m) else None for m in self.models]
-
-    def __reduce__(self) -> tuple:
-        # What is made of models is not pickled beside them.
-        return type(self), (self.models,)
+# Labels, and their standard deviations if there are any.
+Labels = tuple[np.ndarray, np.ndarray | None]
 
 
 class AdaptedUsers:
-    """What :meth:`TaNPRecommender.adapt` returns: users with their supports.
+    """Users and their supports, see :meth:`TaNPRecommender.adapt`.
+
+    Nothing changes it, so that threads may share it.
 
     Args:
-        recommender (TaNPRecommender): The fit.
-        models (list): Its models, which know the attributes of these users.
-        users (Ids): Their ids.
-        row (numpy.ndarray): Their rows in the models' tables, :obj:`[N]`.
-        support (tuple): Of each support interaction the row in :obj:`users`, the
-            item and the label, each :obj:`[S]`.
+        recommender (TaNPRecommender): The fitted recommender.
+        users (Vocabulary): Ids of N users.
+        row (numpy.ndarray): Their rows in the models, :obj:`[N]`.
+        episodes (Episodes): Their supports, by the rows of :obj:`users`.
+        vectors (list): For each model the vectors of users, :obj:`[N, F_user]`, or
+            none.
     """
 
     def __init__(
         self,
         recommender: TaNPRecommender,
-        models: list[TaNP],
         users: Vocabulary,
         row: np.ndarray,
-        support: tuple[np.ndarray, np.ndarray, np.ndarray],
+        episodes: Episodes,
+        vectors: list[Tensor | None],
     ) -> None:
         # As it is now: it may be fitted again.
-        self.recommender, self.models = copy.copy(recommender), models
-        self.users, self._row, self._support = users, row, support
-        shared = models is recommender.models_
-        self._scorers = recommender._scorers if shared else Scorers(models)
+        self.recommender, self.users = copy.copy(recommender), users
+        self.models, self._vectors = recommender.models_, vectors
+        self._row, self._episodes = torch.from_numpy(row), episodes
+        statistics = self.models[0].statistics
+        self._is_known = torch.zeros(len(users), dtype=torch.bool)
+        if statistics is not None:
+            self._is_known = statistics.has_interactions(self._row)
 
     def __repr__(self) -> str:
-        support = len(self._support[0])
+        support = len(self._episodes.item)
         return f'{type(self).__name__}({len(self.users):,}, support={support:,})'
 
     def predict(self, pairs: pd.DataFrame, samples: int = 0) -> pd.DataFrame:
@@ -87,34 +72,26 @@ class AdaptedUsers:
 
         Args:
             pairs (pandas.DataFrame): A row a pair: user and item.
-            samples (int, optional): Samples of :math:`\mathbf{z}` to average
-                over, and to take the predictive spread from: how unsure the
-                support leaves the model, noise of ratings not included. It needs a
-                model with a latent path, which is no default.
-                (default: :obj:`0`: the mean of :math:`\mathbf{z}`)
+            samples (int, optional): Samples of :math:`\mathbf{z}` to average over, and
+                to take the predictive spread from: how uncertain the support leaves
+                the model, without the noise of ratings. It needs a latent path.
+                (default: :obj:`0`, the mean of :math:`\mathbf{z}`)
 
         Returns:
-            By the index of :obj:`pairs`, a column of ratings and, with samples or
-            two members at least, their standard deviation :obj:`std`.
+            By the index of :obj:`pairs` the ratings, clipped to their range; the
+            :obj:`score`, which is not; and, with samples or several models, its
+            standard deviation :obj:`std`.
 
         Raises:
-            ValueError: If a user was not adapted to, or the fit does not know
-                an item.
+            ValueError: If a user was not adapted to, or an item is unknown.
         """
         fit = self.recommender
         samples = check_argument('samples', samples, NonNegativeInt)
         check_columns(pairs, 'pairs', [fit.user, fit.item])
         user = self._rows(read_ids(pairs, fit.user, 'pairs'))
         item = fit._item_rows(read_ids(pairs, fit.item, 'pairs'))
-        if not len(user):
-            columns = [fit.rating, *self._spread(samples)]
-            return pd.DataFrame(columns=columns, index=pairs.index, dtype=float)
-        made = [self._rate(model, user, item, samples) for model in self.models]
-        rating, std = _average(made)
-        columns = {fit.rating: self._clamped(rating)} | (
-            {} if std is None else {'std': fit.rating_scale_.unit * std}
-        )
-        return pd.DataFrame(columns, index=pairs.index)
+        labels = self._predict(user, item, samples)
+        return pd.DataFrame(self._columns(*labels), index=pairs.index)
 
     def recommend(
         self,
@@ -124,7 +101,7 @@ class AdaptedUsers:
         exclude_seen: bool = True,
         samples: int = 0,
     ) -> pd.DataFrame:
-        """The items that users will rate highest.
+        """The items of the highest scores.
 
         Args:
             users (pandas.DataFrame or sequence, optional): Ids of users, or a table
@@ -137,9 +114,9 @@ class AdaptedUsers:
             samples (int, optional): See :meth:`predict`. (default: :obj:`0`)
 
         Returns:
-            Columns of user, item, predicted rating, :obj:`std` as in :meth:`predict`,
-            and :obj:`rank`, from 1; the users in the order given, fewer than
-            :obj:`k` rows where fewer items are left.
+            Columns of user, item, those of :meth:`predict` and :obj:`rank`, from 1;
+            the users in the order given, fewer than :obj:`k` rows where fewer items are
+            left.
 
         Raises:
             ValueError: As in :meth:`predict`, and if an id is repeated, or :obj:`k`
@@ -148,22 +125,24 @@ class AdaptedUsers:
         fit = self.recommender
         k = check_argument('k', k, PositiveInt)
         samples = check_argument('samples', samples, NonNegativeInt)
-        rows = np.arange(len(self.users))
+        rows, choice = np.arange(len(self.users)), np.arange(self.models[0].num_items)
         if users is not None:
-            rows = self._rows(_each_once(users, 'users', fit.user))
-        choice = np.arange(len(fit.items_))
+            rows = self._rows(_distinct(users, 'users', fit.user))
         if items is not None:
-            choice = np.sort(fit._item_rows(_each_once(items, 'items', fit.item)))
+            choice = np.sort(fit._item_rows(_distinct(items, 'items', fit.item)))
         step = max(1, BLOCK_PAIRS // max(1, len(choice)))
-        blocks = range(0, len(rows), step)
+        blocks = range(0, max(1, len(rows)), step)
         parts = [
             self._top(rows[start : start + step], choice, k, exclude_seen, samples)
             for start in tqdm(blocks, disable=not fit.progress, unit='block')
         ]
-        if not parts:
-            columns = [fit.user, fit.item, fit.rating, *self._spread(samples), 'rank']
-            return pd.DataFrame(columns=columns)
-        return pd.concat(parts, ignore_index=True)
+        user, item, label, std, rank = (
+            None if part[0] is None else np.concatenate(part)
+            for part in zip(*parts, strict=True)
+        )
+        ids = self.users.values[user], fit.vocabularies_['item'].values[item]
+        columns = dict(zip((fit.user, fit.item), ids, strict=True))
+        return pd.DataFrame(columns | self._columns(label, std) | {'rank': rank})
 
     def _top(
         self,
@@ -172,104 +151,109 @@ class AdaptedUsers:
         k: int,
         exclude_seen: bool,
         samples: int,
-    ) -> pd.DataFrame:
-        """The best items of some users, as a table."""
-        fit = self.recommender
+    ) -> tuple[np.ndarray | None, ...]:
+        """The best items of some users: users, items, labels, spreads, ranks."""
         if samples:
             pairs = np.repeat(rows, len(choice)), np.tile(choice, len(rows))
-            made = [self._rate(model, *pairs, samples) for model in self.models]
+            labels = self._predict(*pairs, samples)
         else:
-            made = [
-                (self._rate_all(model, scorer, rows)[:, choice], None)
-                for model, scorer in zip(self.models, self._scorers.made, strict=True)
-            ]
+            labels = self._average(
+                lambda n: (self._score_all(n, rows)[:, choice], None)
+            )
         size = len(rows), len(choice)
-        rating, std = (v if v is None else v.reshape(size) for v in _average(made))
+        label, std = (v if v is None else v.reshape(size) for v in labels)
+        value = label.copy()
         if exclude_seen:
-            seen = self._support[0] * len(fit.items_) + self._support[1]
-            rating[np.isin(rows[:, None] * len(fit.items_) + choice, seen)] = -np.inf
-        order = np.argsort(-rating, axis=1, kind='stable')[:, :k]
-        value = np.take_along_axis(rating, order, axis=1)
-        task, rank = np.nonzero(value > -np.inf)
-        columns = {
-            fit.user: self.users.values[rows[task]],
-            fit.item: fit.items_.values[choice[order[task, rank]]],
-            fit.rating: self._clamped(value[task, rank]),
-        }
-        if std is not None:
-            columns['std'] = fit.rating_scale_.unit * std[task, order[task, rank]]
-        return pd.DataFrame(columns | {'rank': rank + 1})
+            task, start = np.arange(len(rows)), self._episodes.ptr.numpy()
+            task = np.repeat(task, start[rows + 1] - start[rows])
+            seen = self._episodes.select(torch.from_numpy(rows)).item.numpy()
+            column = np.searchsorted(choice, seen).clip(max=max(0, len(choice) - 1))
+            hit = choice[column] == seen if len(choice) else seen < 0
+            value[task[hit], column[hit]] = -np.inf
+        order = np.argsort(-value, axis=1, kind='stable')[:, :k]
+        task, rank = np.nonzero(np.take_along_axis(value, order, axis=1) > -np.inf)
+        best = order[task, rank]
+        std = None if std is None else std[task, best]
+        return rows[task], choice[best], label[task, best], std, rank + 1
 
-    def _rate(
-        self, model: TaNP, user: np.ndarray, item: np.ndarray, samples: int
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Labels of pairs and, with samples, their spread."""
-        fit = self.recommender
-        if samples and model.latent is None:
+    def _predict(self, user: np.ndarray, item: np.ndarray, samples: int) -> Labels:
+        """Labels of pairs."""
+        fit, tasks = self.recommender, np.unique(user)
+        if samples and self.models[0].latent is None:
             raise ValueError(
                 f"'samples' needs a latent path to draw from (got {samples}); fit with "
-                f"'members' of 2 or more, whose differences are a spread, too"
+                f"'ensemble_size' of 2 or more, whose differences are a spread, too"
             )
-        episodes, position = episodes_to_rate(self._support, (user, item))
-        loader = EpisodeLoader(self._with_rows(episodes), fit.batch_size)
-        made = predict(model, loader, samples, fit.seed, torch.double)
-        parts = []
-        for value in (made.mean, made.std):
-            placed = None if value is None else np.empty(len(user))
-            if value is not None:
-                placed[position] = value.numpy()
-            parts.append(placed)
-        return tuple(parts)
+        if not len(user):
+            spread = np.empty(0) if samples or len(self.models) > 1 else None
+            return np.empty(0), spread
+        support = self._episodes.select(torch.from_numpy(tasks))
+        known = (
+            np.repeat(tasks, support.size),
+            support.item.numpy(),
+            support.label.numpy(),
+        )
+        query = user, item, np.zeros(len(user))
+        episodes = Episodes.from_parts(tasks, known, query)
+        episodes = dataclasses.replace(episodes, user=self._row[episodes.user])
+        most = BLOCK_PAIRS // int(episodes.num_query.max())
+        loader = EpisodeLoader(episodes, max(1, min(fit.batch_size, most)))
+        # Back from the order of the episodes.
+        place = np.argsort(np.argsort(user, kind='stable'))
 
-    def _rate_all(
-        self, model: TaNP, scorer: CatalogueScorer | None, rows: np.ndarray
-    ) -> np.ndarray:
+        def values(number: int) -> Labels:
+            vectors = self._vectors[number]
+            vectors = None if vectors is None else vectors[tasks]
+            made = predict(self.models[number], loader, samples, fit.seed, vectors)
+            return tuple(v if v is None else v.numpy()[place] for v in made[:2])
+
+        return self._average(values)
+
+    @torch.inference_mode()
+    def _score_all(self, number: int, rows: np.ndarray) -> np.ndarray:
         """Labels of all items for some users, :obj:`[len(rows), I]`."""
-        episodes = episodes_of_supports(self._support, rows)
-        label = np.empty((len(episodes), len(self.recommender.items_)))
-        episodes, task = self._with_rows(episodes), episodes.user.numpy()
-        blocks = predict_catalogue(model, episodes, scorer=scorer)
-        for position, _, value in blocks:
-            label[position.numpy()] = value.double().cpu().numpy()
-        return label[np.searchsorted(task, rows)]
+        model, vectors = self.models[number], self._vectors[number]
+        catalogue = self.recommender._catalogues[number]
+        link = LIKELIHOODS[model.likelihood].predict
+        label, tasks = np.empty((len(rows), model.num_items)), torch.from_numpy(rows)
+        for known in (False, True):
+            score = catalogue.plain if known else catalogue
+            # A user of the statistics has other features of items than all others.
+            chosen = (self._is_known[tasks] == known).nonzero().flatten()
+            for place in chosen.split(1 if known else STEP) if len(chosen) else ():
+                task = tasks[place]
+                batch = pad(self._episodes, task)._replace(user=self._row[task])
+                user = None if vectors is None else vectors[task]
+                label[place] = link(score(batch, user).double()).numpy()
+        return label
 
-    def _with_rows(self, episodes: Episodes) -> Episodes:
-        """Episodes of these users, with the users' rows in the models' tables."""
-        row = torch.from_numpy(self._row)[episodes.user]
-        return dataclasses.replace(episodes, user=row)
+    def _average(self, values: Callable[[int], Labels]) -> Labels:
+        """Mean over models, and the spread between and within them, if there is any."""
+        made = [values(number) for number in range(len(self.models))]
+        if len(made) == 1:
+            return made[0]
+        mean = np.stack([mean for mean, _ in made])
+        variance = mean.var(axis=0, ddof=1)
+        if made[0][1] is not None:
+            variance = variance + np.mean([std**2 for _, std in made], axis=0)
+        return mean.mean(axis=0), np.sqrt(variance)
 
-    def _spread(self, samples: int) -> list[str]:
-        """The column of standard deviations, if there are any."""
-        return ['std'] if samples or len(self.models) > 1 else []
-
-    def _clamped(self, label: np.ndarray) -> np.ndarray:
-        return self.recommender.rating_scale_.to_rating_scale(label)
+    def _columns(self, label: np.ndarray, std: np.ndarray | None) -> dict[str, Any]:
+        """Labels as ratings and scores, and their spread on the same scale."""
+        fit, scale = self.recommender, self.recommender.rating_scale_
+        score = scale.unit * label + scale.center
+        columns = {fit.rating: score.clip(scale.low, scale.high), 'score': score}
+        return columns if std is None else columns | {'std': scale.unit * std}
 
     def _rows(self, ids: IdColumn) -> np.ndarray:
         rows = self.users.rows(ids)
-        ids.refuse(
-            rows < 0,
-            'names a user that was not adapted to in',
-            'add what this user has rated to the support',
-        )
+        problem = 'names a user that was not adapted to in'
+        ids.refuse(rows < 0, problem, 'add what this user has rated to the support')
         return rows
 
 
-def _each_once(given: Any, name: str, column: str) -> IdColumn:
+def _distinct(given: Any, name: str, column: str) -> IdColumn:
     """Ids, or those of a table, none of which is repeated."""
     ids = read_ids(as_table(given, name, column), column, name)
     ids.vocabulary()
     return ids
-
-
-def _average(
-    made: list[tuple[np.ndarray, np.ndarray | None]],
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Mean over models, and the spread between and within them, if there is any."""
-    if len(made) == 1:
-        return made[0]
-    mean = np.stack([mean for mean, _ in made])
-    variance = mean.var(axis=0, ddof=1)
-    if made[0][1] is not None:
-        variance = variance + np.mean([std**2 for _, std in made], axis=0)
-    return mean.mean(axis=0), np.sqrt(variance)

@@ -1,196 +1,146 @@
-"""Scores of a whole catalogue: what depends on items alone is computed once.
+"""Scores of all items for users without interactions in the item statistics.
 
-The formulas are those of :class:`~tanp.nn.SupportAttention`,
-:class:`~tanp.nn.SupportRegression` and :class:`~tanp.nn.ModulatedDecoder`, arranged for
-users who ask for every item:
-
-* What is known of items, their share of the decoder's first layer and the kernels of
-  all pairs of them are the same for all users, and made once.
-* A key is taken to what is known of items, where the map from it to queries would be
-  taken to every item.
-* Kernels are zero for most pairs, which are left out. The one that is not is a
-  product of vectors, and becomes part of keys.
-* Where supports are read, items come last, and in the decoder first: so products are
-  fastest.
-* The decoder reads sums of kernels, and means that are multiples of them: their
-  weights are added up, once a user.
-* Modulation scales a layer's weights rather than its outputs.
-* A block of users is scored in the memory of the one before.
+What depends on items alone is computed once for a fitted model: their features, their
+part of the decoder's first layer, and the queries of the attention. The rest are calls
+of the model's own layers, as in its forward pass.
 """
 
 from __future__ import annotations
 
-from itertools import repeat
+from collections.abc import Iterator
+from itertools import pairwise, repeat
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tanp.attend import Attention, sizes_of
+from tanp.item_statistics import NUM_KERNELS, ItemFeatures
 from tanp.loader import EpisodeBatch
 from tanp.model import TaNP
-from tanp.reading import Reading, SupportReader
-from tanp.strangers import StrangerInputs
 
-# Users times items at a time: what they need should fit a cache.
-BLOCK_PAIRS = 4096
+# A row beyond any table: a user without interactions.
+NOBODY = 2**31
+# Users at a time: their supports are encoded together.
+STEP = 16
 
 
-class CatalogueScorer:
-    """Scores all items for users who have no share in a model's statistics.
+class Catalogue:
+    """A fitted model, and what it computes from items alone; immutable.
 
     Args:
-        model (TaNP): In evaluation mode. What it learns later is not seen.
-
-    Raises:
-        ValueError: If the model is in training mode, or not one that :meth:`suits`.
+        model (TaNP): In evaluation mode, and not changed later.
     """
 
     @torch.no_grad()
     def __init__(self, model: TaNP) -> None:
-        if model.training:
-            raise ValueError(
-                "'model' is in training mode, in which scores are random; call "
-                "'model.eval()' first"
-            )
-        if not self.suits(model):
-            raise ValueError(
-                "'model' regresses supports without attention to them, which is read "
-                "pair by pair; use 'PairScorer'"
-            )
-        self.model = model
-        self.strangers = strangers = StrangerInputs(model.inputs)
-        self.width = strangers.x.size(-1)
-        # Users at a time.
-        self.step = max(1, BLOCK_PAIRS // len(strangers.x))
-        # Lists of modules take a while to read.
-        self.first, *self.others = model.decoder.lins
+        self.model, self.statistics = model, model.statistics
+        lin = model.decoder.lins[0]
+        item = torch.arange(model.num_items, device=lin.weight.device)[None]
+        self.base, self.reads, self.query = 0.0, False, None
+        if self.statistics is None:
+            x = model.embed(item, None)[0]
+        else:
+            nobody = torch.tensor([NOBODY], device=lin.weight.device)
+            self.items = self.statistics.features(nobody, item)
+            self.vector = self.items.vector[0].t().contiguous()
+            self.reads = bool(model.attention or model.gp)
+            x, self.base = model.embed(self.items, None)[0], model.base(self.items)
+        # Columns of the first layer: what is known of an item and of the user, what is
+        # read of the support for an item, and what a task's items share.
+        user = 0 if model.user is None else model.user.out_channels
+        sizes = [x.size(-1), user, model.decoder.in_channels - x.size(-1) - user]
+        sizes.append(lin.in_features - sum(sizes))
+        weight, *self.weights = lin.weight.split_with_sizes(sizes, dim=-1)
         # size = [I, C]
-        weight = self.first.weight[:, : self.width]
-        self.hidden = F.linear(strangers.x, weight, self.first.bias)
-        self.offset = model.decoder.lin_out.bias
-        if strangers.told is not None:
-            popularity = model.lin_counts(strangers.told.counts)
-            self.offset = self.offset + popularity.squeeze(-1)
-        if strangers.based:
-            self.offset = self.offset + strangers.told.mean
-        self.reader = None
-        if model.attention is not None:
-            self.reader = SupportReader(model, strangers)
-
-    @staticmethod
-    def suits(model: TaNP) -> bool:
-        """Whether a model's catalogue can be scored so: not by regression alone."""
-        return model.regression is None or model.attention is not None
+        self.hidden = F.linear(x, weight, lin.bias)
+        if self.reads and model.attention:
+            lin = model.attention.lin_query
+            weight, self.user_query = lin.weight.split_with_sizes(sizes[:2], dim=-1)
+            query = F.linear(x, weight, lin.bias)[None]
+            # size = [1, heads, D, I]
+            self.query = model.attention.split_heads(query).mT.contiguous()
 
     @torch.no_grad()
-    def __call__(self, batch: EpisodeBatch) -> Tensor:
+    def __call__(self, batch: EpisodeBatch, user: Tensor | None = None) -> Tensor:
         """Scores of all items for each task of a batch, :obj:`[B, I]`.
 
         Args:
             batch (EpisodeBatch): Its query is not read.
+            user (Tensor, optional): See :meth:`TaNP.forward <tanp.TaNP.forward>`.
         """
-        batch = batch.cleared()
-        inputs, excess = self.strangers(batch)
-        task, context, *_ = self.model.encode(inputs)
-        scales, shifts = self.model.decoder.modulate(task)
-        scale = scales[0]
-        shift = torch.addcmul(shifts[0], scale, self._shared(batch, context))
-        reading = None
-        if self.reader is not None:
-            reading = self.reader(batch, inputs, scale)
-            shift = shift + reading.shift
-        rest, level = self._rest(scales, shifts)
-        if excess is not None:
-            level = level + excess[:, None]
-        first = scale[:, None], shift[:, None]
-        return self._score(batch, reading, first, rest).add_(level)
-
-    def _shared(self, batch: EpisodeBatch, context: Tensor | None) -> Tensor:
-        """What all items of a task share of the first layer, without its bias."""
-        weight = self.first.weight
-        shared = self.strangers.user(weight, batch.user)
-        if context is not None:
-            own = weight[:, self.model.decoder.in_channels :]
-            shared = shared + F.linear(context, own)
-        return shared
-
-    def _rest(
-        self, scales: list[Tensor], shifts: list[Tensor]
-    ) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
-        r"""The other layers, whose shifts come last.
-
-        As :math:`\mathrm{ReLU}(h + s) = \max(h, -s) + s`, a shift is a bound, and what
-        it adds to the layer after is the same for all items.
-
-        Returns:
-            A weight :obj:`[B, C, C']` and a bound :obj:`[B, 1, C']` of each layer, and
-            what the last one adds to scores, :obj:`[B, 1]`.
-        """
-        made, left = [], torch.zeros_like(shifts[0])
-        for lin, scale, shift in zip(self.others, scales[1:], shifts[1:], strict=True):
-            left = torch.addcmul(shift, scale, F.linear(left, lin.weight, lin.bias))
-            weight = scale[..., None] * lin.weight
-            made.append((weight.mT, -left[:, None]))
-        return made, F.linear(left, self.model.decoder.lin_out.weight)
-
-    def _score(
-        self,
-        batch: EpisodeBatch,
-        reading: Reading | None,
-        first: tuple[Tensor, Tensor],
-        rest: list[tuple[Tensor, Tensor]],
-    ) -> Tensor:
-        """Scores but for what all items of a task share, in blocks, :obj:`[B, I]`."""
-        num_tasks, step = len(batch.user), min(self.step, len(batch.user))
-        size = sizes_of(num_tasks, step)
-        empty = self.hidden.new_empty
-        score = empty(num_tasks, len(self.hidden))
-        room = [
-            empty(step, len(self.hidden), width)
-            for width in self.model.decoder.channels
+        batch, model = batch.cleared(self.hidden.dtype), self.model
+        user = model.embed_user(batch.user, user)
+        if self.statistics is None:
+            x = model.embed(batch.support_item, user)
+            code = model.encode(x, batch.support_label, batch.support_mask)
+            context, level = [], 0.0
+        else:
+            support = self.statistics.features(batch.user, batch.support_item)
+            code = model.encode(batch, support, user)
+            context, level = [code.summary], code.level
+        if code.prior is not None:
+            context.insert(0, code.prior.mu)
+        context = torch.cat(context, dim=-1) if context else None
+        parts = (user, self.weights[0]), (context, self.weights[2])
+        shared = [F.linear(value, w) for value, w in parts if value is not None]
+        shared = sum(shared) if shared else None
+        tasks = code, user, model.decoder.modulate(code.task, shared)
+        kernels = self._kernels(support) if self.reads else repeat(None)
+        # One task at a time: what it needs fits a cache.
+        scores = [
+            self._decode(kernel, *_rows(tasks, slice(task, task + 1)))
+            for task, kernel in zip(range(len(batch.user)), kernels, strict=False)
         ]
-        last = self.model.decoder.lin_out.weight[0]
-        rows = lins = repeat(None)
-        if reading is not None:
-            rows = Attention(self.reader, reading, batch, step)
-            lins = reading.lin.mT.split_with_sizes(size)
-        # Scale and shift of the first layer, weight and bound of each other.
-        layers = [
-            zip(*(part.split_with_sizes(size) for part in layer), strict=True)
-            for layer in (first, *rest)
-        ]
-        scores = score.split_with_sizes(size)
-        blocks = zip(scores, rows, lins, *layers, strict=False)
-        for out, told, lin, (scale, shift), *others in blocks:
-            hidden, *free = (part[: len(out)] for part in room)
-            torch.addcmul(shift, self.hidden, scale, out=hidden)
-            if lin is not None:
-                hidden.baddbmm_(told.permute(1, 2, 0), lin)
-            hidden.relu_()
-            for (weight, bound), made in zip(others, free, strict=True):
-                torch.bmm(hidden, weight, out=made)
-                hidden = torch.maximum(made, bound, out=made)
-            torch.matmul(hidden, last, out=out)
-        return score.add_(self.offset)
-
-
-class PairScorer:
-    """Scores all items for any users, as a query of that many items.
-
-    Args:
-        model (TaNP): In evaluation mode.
-    """
-
-    def __init__(self, model: TaNP) -> None:
-        self.model = model
+        return torch.cat(scores) + self.base + level
 
     @torch.no_grad()
-    def __call__(self, batch: EpisodeBatch) -> Tensor:
-        """See :class:`CatalogueScorer`."""
-        item = torch.arange(self.model.inputs.num_items, device=batch.user.device)
+    def plain(self, batch: EpisodeBatch, user: Tensor | None = None) -> Tensor:
+        """The same by a forward pass, for any users."""
+        item = torch.arange(self.model.num_items, device=batch.user.device)
         item = item.expand(len(batch.user), -1)
         label = torch.zeros_like(item, dtype=batch.support_label.dtype)
-        mask = torch.ones_like(item, dtype=torch.bool)
-        batch = batch._replace(query_item=item, query_label=label, query_mask=mask)
-        return self.model(batch).score.view_as(label)
+        parts = batch[:4], (item, label, torch.ones_like(item, dtype=torch.bool))
+        return self.model(EpisodeBatch(*parts[0], *parts[1]), user=user).score
+
+    def _decode(self, kernel: Any, code: Any, user: Any, modulation: Any) -> Tensor:
+        (gamma, beta), *others = modulation
+        # size = [1, I, C]
+        hidden = torch.addcmul(beta, self.hidden, gamma)
+        if kernel is not None:
+            query = self.query
+            if query is not None and user is not None:
+                own = F.linear(user, self.user_query)[:, None]
+                query = query + self.model.attention.split_heads(own).mT
+            read = self.model.read(query, code, kernel)
+            hidden.baddbmm_(read.mT, gamma * self.weights[1].mT)
+        return self.model.decoder.decode(hidden.relu_(), others)
+
+    def _kernels(self, support: ItemFeatures) -> Iterator[Tensor]:
+        """Kernels of each task's support and all items, :obj:`[1, S, E, I]`.
+
+        All tasks take turns in the same memory, of which most is zero.
+        """
+        num_tasks, size = support.item.size()
+        num_items = len(self.hidden)
+        slot, other, values = self.statistics.co_occurring(support, self.items)
+        place = (slot % size * NUM_KERNELS) * num_items + other
+        number = torch.arange(len(values), device=slot.device)[:, None]
+        place = place + num_items * number
+        bounds = torch.arange(num_tasks + 1, device=slot.device) * size
+        bounds = torch.searchsorted(slot, bounds).tolist()
+        kernel = self.hidden.new_zeros(1, size, NUM_KERNELS, num_items)
+        for task, (start, end) in enumerate(pairwise(bounds)):
+            own = place[:, start:end].flatten()
+            kernel.view(-1).index_copy_(0, own, values[:, start:end].flatten())
+            kernel[0, :, -1] = support.vector[task] / self.statistics.rank @ self.vector
+            yield kernel
+            kernel.view(-1).index_fill_(0, own, 0)
+
+
+def _rows(value: Any, rows: slice) -> Any:
+    """Some rows of all tensors in nested tuples."""
+    if value is None or isinstance(value, Tensor):
+        return value if value is None else value[rows]
+    made = [_rows(part, rows) for part in value]
+    return type(value)(*made) if hasattr(value, '_fields') else made

@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ['Episodes', 'ragged']
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Users, items and labels of interactions.
+Interactions = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Episodes:
     r"""N tasks with M interactions in all, stored one after the other.
 
-    Task :math:`i` owns the interactions :obj:`ptr[i]` to :obj:`ptr[i + 1] - 1`.
-    Its first :obj:`num_support[i]` are the support, and those from the
-    :obj:`query_start[i]`-th on are the query. What lies between the two, after
-    :meth:`with_support_size`, belongs to neither.
+    Task :math:`i` owns the interactions :obj:`ptr[i]` to :obj:`ptr[i + 1] - 1`. Its
+    first :obj:`num_support[i]` are the support, and those from the
+    :obj:`query_start[i]`-th on the query. Those between belong to neither.
 
     Args:
-        user (Tensor): Row of each task's user in the table of users, :obj:`[N]` of
-            dtype ``int64``.
+        user (Tensor): Row of each task's user, :obj:`[N]` of dtype ``int64``.
         ptr (Tensor): Where each task's interactions begin, :obj:`[N + 1]`, from 0 to M.
-        item (Tensor): Rows in the table of items, :obj:`[M]` of dtype ``int64``.
+        item (Tensor): Rows of items, :obj:`[M]` of dtype ``int64``.
         label (Tensor): 0 or 1, or ratings, :obj:`[M]` of a floating dtype.
         num_support (Tensor): Interactions in the support of each task, :obj:`[N]`.
-        query_start (Tensor): Interactions ahead of each task's query, :obj:`[N]`.
+        query_start (Tensor): Interactions before each task's query, :obj:`[N]`.
 
     Raises:
-        ValueError: If sizes, offsets or types do not fit together, a row
-            number is negative or a label not finite.
+        ValueError: If sizes, offsets or types do not fit together, a row number is
+            negative or a label not finite.
     """
 
     user: Tensor
@@ -43,6 +48,43 @@ class Episodes:
 
     def __post_init__(self) -> None:
         _check(self)
+
+    @classmethod
+    def from_histories(
+        cls, histories: Interactions, support_size: int, seed: int
+    ) -> Episodes:
+        """A task of each user, its interactions in random order.
+
+        Args:
+            histories (tuple): Users, items and labels, each :obj:`[R]`.
+            support_size (int): Most interactions of a support, which is half of a task
+                at most.
+            seed (int): Of the order.
+        """
+        shuffle = np.random.default_rng(seed).permutation(len(histories[0]))
+        user, item, label = (value[shuffle] for value in histories)
+        order = np.argsort(user, kind='stable')
+        task, size = np.unique(user, return_counts=True)
+        support = np.minimum(support_size, size // 2)
+        return from_numpy(task, size, item[order], label[order], support)
+
+    @classmethod
+    def from_parts(
+        cls, users: np.ndarray, support: Interactions, query: Interactions
+    ) -> Episodes:
+        """A task of each of some distinct users, ascending; others are left out."""
+        parts = (
+            [value[np.isin(part[0], users)] for value in part]
+            for part in (support, query)
+        )
+        support, query = parts
+        user, item, label = map(np.concatenate, zip(support, query, strict=True))
+        order = np.lexsort((np.arange(len(user)) >= len(support[0]), user))
+        size, num_support = (
+            np.bincount(np.searchsorted(users, value), minlength=len(users))
+            for value in (user, support[0])
+        )
+        return from_numpy(users, size, item[order], label[order], num_support)
 
     def __len__(self) -> int:
         return self.user.numel()
@@ -66,20 +108,14 @@ class Episodes:
         return ragged(self.ptr[:-1] + self.query_start, self.num_query)
 
     def with_support_size(self, size: int) -> Episodes:
-        """The same queries, with only the first :obj:`size` support interactions.
-
-        Raises:
-            ValueError: If a task has fewer.
-        """
+        """The same queries, with only the first :obj:`size` support interactions."""
         least = int(self.num_support.min()) if len(self) else size
         if not 0 <= size <= least:
             raise ValueError(
-                f"'size' must be from 0 to {least}, the smallest support of these "
-                f'tasks (got {size})'
+                f"'size' must be from 0 to {least}, the smallest support (got {size})"
             )
-        return dataclasses.replace(
-            self, num_support=torch.full_like(self.num_support, size)
-        )
+        support = torch.full_like(self.num_support, size)
+        return dataclasses.replace(self, num_support=support)
 
     def at_least(self, size: int) -> Episodes:
         """The tasks of :obj:`size` interactions or more."""
@@ -87,28 +123,43 @@ class Episodes:
 
     def select(self, index: Tensor) -> Episodes:
         """The tasks at the given positions, or where a mask is true."""
-        if index.dtype == torch.bool:
-            index = index.nonzero().squeeze(-1)
         size = self.size[index]
-        position = ragged(self.ptr[index], size)
-        return Episodes(
-            user=self.user[index],
-            ptr=offsets(size),
-            item=self.item[position],
-            label=self.label[position],
-            num_support=self.num_support[index],
-            query_start=self.query_start[index],
-        )
+        position = ragged(self.ptr[:-1][index], size)
+        tasks = self.num_support[index], self.query_start[index]
+        items = self.item[position], self.label[position]
+        return Episodes(self.user[index], offsets(size), *items, *tasks)
 
     def to(self, device: torch.device | str) -> Episodes:
         """The same tasks on another device."""
         return Episodes(**{k: v.to(device) for k, v in vars(self).items()})
 
+    def to_frames(
+        self, users: Sequence[Any], items: Sequence[Any]
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Support and query as tables of columns ``user``, ``item`` and ``rating``.
+
+        Args:
+            users (sequence): The id of each row of users.
+            items (sequence): The id of each row of items.
+        """
+        import pandas as pd
+
+        frames = []
+        for index, count in (
+            (self.support_index(), self.num_support),
+            (self.query_index(), self.num_query),
+        ):
+            user = np.asarray(users)[self.user.repeat_interleave(count)]
+            columns = {'user': user, 'item': np.asarray(items)[self.item[index]]}
+            frames.append(pd.DataFrame(columns | {'rating': self.label[index].numpy()}))
+        return tuple(frames)
+
     def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}({len(self):,}, support='
-            f'{_span(self.num_support)}, query={_span(self.num_query)})'
-        )
+        spans = []
+        for count in (self.num_support, self.num_query):
+            ends = sorted({int(count.min()), int(count.max())}) if len(self) else [0]
+            spans.append('..'.join(map(str, ends)))
+        return f'Episodes({len(self):,}, support={spans[0]}, query={spans[1]})'
 
 
 def offsets(size: Tensor) -> Tensor:
@@ -123,61 +174,47 @@ def ragged(start: Tensor, size: Tensor) -> Tensor:
     return torch.arange(row.numel(), device=row.device) + first[row]
 
 
-def _span(count: Tensor) -> str:
-    if not count.numel():
-        return 'none'
-    low, high = int(count.min()), int(count.max())
-    return str(low) if low == high else f'{low}..{high}'
+def from_numpy(
+    user: np.ndarray,
+    size: np.ndarray,
+    item: np.ndarray,
+    label: np.ndarray,
+    num_support: np.ndarray,
+) -> Episodes:
+    """Tasks from arrays; the query of each follows its support."""
+    whole = (user, size, item, num_support)
+    user, size, item, support = (torch.from_numpy(v.astype(np.int64)) for v in whole)
+    label = torch.from_numpy(label.astype(np.float32))
+    return Episodes(user, offsets(size), item, label, support, support)
 
 
 def _check(episodes: Episodes) -> None:
-    _check_sizes(episodes)
-    size = episodes.ptr.diff()
-    support, query = episodes.num_support, episodes.query_start
-    inner = ((support >= 0) & (support <= query) & (query <= size)).all()
-    if int(episodes.ptr[0]) != 0 or (size < 0).any() or not inner:
+    size, total = len(episodes), int(episodes.ptr[-1:].sum())
+    sizes = {'ptr': size + 1, 'item': total, 'label': total}
+    for name, value in vars(episodes).items():
+        count = sizes.get(name, size)
+        fits = value.is_floating_point() == (name == 'label')
+        if value.size() != (count,) or not fits:
+            kind = 'floating' if name == 'label' else 'whole'
+            raise ValueError(
+                f"'{name}' must hold {count} {kind} numbers (got {value.dtype} of size "
+                f'{list(value.size())})'
+            )
+    start = episodes.query_start
+    bounds = torch.zeros_like(start), episodes.num_support, start, episodes.size
+    if int(episodes.ptr[0]) or (torch.stack(bounds).diff(dim=0) < 0).any():
         raise ValueError(
             "'ptr' must rise from 0, and in each task 'num_support' must not exceed "
             "'query_start', nor that the task's size"
         )
-    for name in ('user', 'item'):
-        row = getattr(episodes, name)
-        if row.numel() and int(row.min()) < 0:
+    for name, bad, must in (
+        ('user', episodes.user < 0, 'hold row numbers'),
+        ('item', episodes.item < 0, 'hold row numbers'),
+        ('label', ~episodes.label.isfinite(), 'be finite'),
+    ):
+        if bad.any():
+            place = int(bad.nonzero()[0])
             raise ValueError(
-                f"'{name}' must hold row numbers of a table (got {int(row.min())}); "
-                f'an id the table lacks has no row: add it, or drop its interactions'
-            )
-    bad = (~episodes.label.isfinite()).nonzero().flatten()
-    if len(bad):
-        raise ValueError(
-            f"'label' must be finite (got {float(episodes.label[bad[0]])} at position "
-            f'{int(bad[0])}, {len(bad):,} in all); drop these interactions'
-        )
-
-
-def _check_sizes(episodes: Episodes) -> None:
-    for name, value in vars(episodes).items():
-        if not isinstance(value, Tensor):
-            raise ValueError(
-                f"'{name}' must be a tensor (got {type(value).__name__}); convert it "
-                f'with torch.as_tensor'
-            )
-    # The last offset, of which an empty 'ptr' has none.
-    tasks, interactions = len(episodes), int(episodes.ptr[-1:].sum())
-    expected = {
-        'user': tasks,
-        'ptr': tasks + 1,
-        'item': interactions,
-        'label': interactions,
-        'num_support': tasks,
-        'query_start': tasks,
-    }
-    for name, count in expected.items():
-        value = getattr(episodes, name)
-        fits = value.is_floating_point() == (name == 'label')
-        if value.dim() != 1 or len(value) != count or not fits:
-            kind = 'floating' if name == 'label' else 'whole'
-            raise ValueError(
-                f"'{name}' must hold {kind} numbers, [{count}] in all (got "
-                f'{value.dtype} of size {list(value.size())})'
+                f"'{name}' must {must} (got {getattr(episodes, name)[place].item()} at "
+                f'position {place}, {int(bad.sum()):,} such); drop these'
             )

@@ -1,313 +1,228 @@
-"""From frames to trained models, as :class:`~tanp.recommender.TaNPRecommender` does."""
+"""From tables to trained models, for :class:`~tanp.TaNPRecommender`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from agnn_pyg.base.checks import where
-from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
-from agnn_pyg.base.frames import NodeTable, RatedPairs, RatingScale, read_tables
+from agnn_pyg.base.checks import TableColumn
+from agnn_pyg.base.columns import CONSTANT
+from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.base.frames import RatedPairs, RatingScale, read_tables
 from agnn_pyg.base.vocabulary import Vocabulary
-from tanp.config import TaNPRecommenderConfig
+from tanp.attentive import AttentiveTaNP
+from tanp.config import AttentiveConfig, LossConfig, TaNPConfig, TaNPRecommenderConfig
 from tanp.episodes import Episodes
-from tanp.frames import episodes_to_train
+from tanp.item_statistics import ItemStatistics
 from tanp.loader import EpisodeLoader
-from tanp.loss import LIKELIHOODS
 from tanp.model import TaNP
-from tanp.statistics import InteractionStatistics
 
 if TYPE_CHECKING:
     from agnn_pyg.base.training import FitResult
 
-# What the model is made of beside statistics, by default: the benchmark's on ratings,
-# with the dropout of the one on likes.
-ATTENTIVE = {
-    'item_ids': False,
-    'latent_channels': None,
-    'task_channels': (64, 64),
-    'num_clusters': 0,
-    'decoder_channels': (64, 64),
-    'attention_heads': 4,
-    'processes': 4,
-    'signed_pools': True,
-    'dropout': 0.2,
-}
-RANK, FOLDS = 16, 10
-# Interactions a user needs to be trained on, unless most have fewer.
-MIN_SIZE = 5
-# Items whose statistics fit a memory: 8 bytes for each two.
-MOST_ITEMS = 30_000
+# Item vectors of all folds, and pairs of items with a common user, must fit in memory.
+MAX_ITEMS = 300_000
+# Interactions of users that are trained on, unless most have fewer.
+MIN_INTERACTIONS = 5
+
+Validation = pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]
 
 
-@dataclass
-class Side:
-    """Users or items of a fit.
-
-    Attributes:
-        ids: Their ids, by row.
-        encoder: What encodes their attributes, if there are any.
-        attributes: These, one row an id.
-    """
-
-    ids: Vocabulary
-    encoder: AttributeEncoder | None = None
-    attributes: TokenBags | None = None
-
-
-@dataclass
-class Lessons:
-    """What the members of a fit learn from.
-
-    Attributes:
-        episodes: All interactions of each user, of training and of validation.
-        users: Users, who have a row in the model's table.
-        items: Items, likewise.
-        likelihood: Of labels.
-        scale: The scale of labels.
-        relevant: Labels above it are likes.
-    """
-
-    episodes: dict[str, Episodes]
-    users: Side
-    items: Side
-    likelihood: str
-    scale: RatingScale
-    relevant: float
-
-
-@dataclass
-class Fitted:
-    """What a fit comes to; see the attributes of the recommender."""
-
-    models: list[TaNP]
-    users: Side
-    items: Side
-    scale: RatingScale
-    history: list[dict[str, float]]
-    best_epoch: int
-
-
-# Whoever draws random numbers of PyTorch goes on where they were before the fit.
+# Random numbers that are drawn after the fit do not depend on it.
 @torch.random.fork_rng(devices=[])
-def fit_frames(
+def fit_models(
     config: TaNPRecommenderConfig,
-    ratings: pd.DataFrame,
-    users: pd.DataFrame | None,
-    items: pd.DataFrame | None,
-    validation: pd.DataFrame | None,
-) -> Fitted:
-    """See :meth:`TaNPRecommender.fit`."""
-    has_validation = validation is not None and len(validation) > 0
-    config.check_fit(has_validation)
-    read = read_tables(config, ratings, users, items, validation, new_users=True)
-    label = read.ratings.rating
+    tables: tuple[pd.DataFrame | None, ...],
+    validation: Validation | None,
+    folder: str | os.PathLike | None,
+    resume: bool,
+) -> dict[str, Any]:
+    """Fits what :meth:`TaNPRecommender.fit` says; returns the fitted attributes."""
+    num_support = None
+    if isinstance(validation, (tuple, list)):
+        num_support, validation = len(validation[0]), pd.concat(validation)
+    config.check_fit(validation is not None and len(validation) > 0)
+    read = read_tables(config, *tables, validation, new_users=True)
+    rating, held_out = read.ratings.rating, None
     likelihood = config.likelihood
     if likelihood is None:
-        likelihood = 'bernoulli' if set(label) <= {0, 1} else 'gaussian'
-    tables = {'ratings': (ratings, read.ratings)}
-    if has_validation:
-        tables['validation'] = validation, read.validation
-    for name, (frame, pairs) in tables.items():
-        check_range(
-            frame,
-            name,
-            config.rating,
-            pairs.rating,
-            LIKELIHOODS[likelihood][2],
-            f"under likelihood '{likelihood}'",
-        )
-    # A Gaussian decoder need not learn where the middle of the scale is.
-    scale = RatingScale(0.0, 1.0, unit=1.0)
-    if likelihood == 'gaussian':
-        scale = RatingScale.fit(label, center=float(label.mean()))
-    sides = [
-        _side(config, table, rows)
-        for table, rows in zip(read.nodes.values(), read.ratings.index, strict=True)
-    ]
-    # Labels above it are likes, also when they are centred.
-    relevant = 0.5 if likelihood == 'bernoulli' else 0.0
-    episodes = {
-        name: _episodes(config, name, pairs, scale)
-        for name, (_, pairs) in tables.items()
+        likelihood = 'bernoulli' if {*rating} <= {0, 1} else 'gaussian'
+    scale = _scale(config, likelihood, rating)
+    check_range(tables[0], 'ratings', config, rating, scale)
+    episodes = _halves(config, read.ratings, scale, 'ratings')
+    train = _train_loader(config, episodes)
+    if read.validation is not None:
+        check_range(validation, 'validation', config, read.validation.rating, scale)
+        held_out = _validation_loader(config, read.validation, scale, num_support)
+    ids, encoders, bags = {}, {}, {}
+    for rows, (side, nodes) in zip(read.ratings.index, read.nodes.items(), strict=True):
+        ids[side], encoded = nodes.ids, (None, None)
+        if nodes.given and [c.column for c in nodes.columns] != [CONSTANT]:
+            # A value of unrated nodes alone would be read untrained.
+            encoded = nodes.encode(config.min_count, config.num_knots, rows)
+        encoders[side], bags[side] = encoded
+    relevant = 0.5 if likelihood == 'bernoulli' else scale.to_unit_scale(rating.mean())
+    models, results, statistics = [], [], None
+    for member in range(config.ensemble_size):
+        train.seed = seed = config.seed * config.ensemble_size + member
+        if statistics is not None:
+            statistics = statistics.resample(seed)
+        elif config.model == 'AttentiveTaNP':
+            statistics = _statistics(config, episodes, ids, relevant, seed)
+        torch.manual_seed(seed)
+        model = build_model(config, likelihood, ids, bags, statistics)
+        options = {'relevant': relevant, 'center': scale.center, 'unit': scale.unit}
+        options['folder'] = folder and Path(folder) / f'member-{member}'
+        results.append(_train(config, model, train, held_out, resume, **options))
+        model.statistics = statistics  # whose counts members share on the CPU
+        models.append(model.eval())
+    return {
+        'config_': config,
+        'models_': models,
+        'vocabularies_': ids,
+        'user_encoder_': encoders['user'],
+        'has_users_': read.nodes['user'].given,
+        'rating_scale_': scale,
+        'history_': results[0].history,
+        'best_epoch_': results[0].best_epoch,
     }
-    lessons = Lessons(episodes, *sides, likelihood, scale, relevant)
-    models, results = zip(*_trained(config, lessons), strict=True)
-    return Fitted(
-        list(models),
-        *sides,
-        scale,
-        results[0].history,
-        results[0].best_epoch,
-    )
+
+
+def build_model(
+    config: TaNPRecommenderConfig,
+    likelihood: str,
+    ids: dict[str, Vocabulary],
+    attributes: dict[str, TokenBags | None],
+    statistics: ItemStatistics | None,
+) -> TaNP:
+    """An untrained model."""
+    options = {f'{side}_attributes': bags for side, bags in attributes.items()}
+    options |= {'num_users': len(ids['user']), 'likelihood': likelihood}
+    if config.model == 'TaNP':
+        return TaNP(len(ids['item']), **options, **config.part(TaNPConfig))
+    return AttentiveTaNP(statistics, **options, **config.part(AttentiveConfig))
 
 
 def check_range(
     frame: pd.DataFrame,
     name: str,
-    column: str,
-    label: np.ndarray,
-    rating_range: tuple[float, float],
-    of: str,
+    config: TaNPRecommenderConfig,
+    rating: np.ndarray,
+    scale: RatingScale,
 ) -> None:
-    """Raises ``ValueError`` unless all ratings of a frame lie in a range.
-
-    Args:
-        frame (pandas.DataFrame): The table.
-        name (str): What messages call it.
-        column (str): Its column of ratings.
-        label (numpy.ndarray): The ratings.
-        rating_range (tuple): Lowest and highest that may be.
-        of (str): Whose range it is, to follow "those".
-    """
-    low, high = rating_range
-    outside = (label < low) | (label > high)
-    if outside.any():
-        raise ValueError(
-            f"'{name}' has a rating in {where(frame, outside, column)} beyond those "
-            f'{of}: they must lie in [{low:g}, {high:g}]; bring them to that scale, or '
-            f'drop them'
-        )
-
-
-def _trained(
-    config: TaNPRecommenderConfig, lessons: Lessons
-) -> Iterator[tuple[TaNP, FitResult]]:
-    """The models of all members, which share what is counted of interactions."""
-    statistics = None
-    for member in range(config.members):
-        seed = config.seed * config.members + member
-        if statistics is not None:
-            statistics = statistics.dealt(seed)
-        elif config.statistics:
-            statistics = _statistics(lessons, seed)
-        yield _train(config, lessons, statistics, seed)
+    """Raises ``ValueError`` if a rating of a table is out of range."""
+    TableColumn(frame, config.rating, name).refuse(
+        (rating < scale.low) | (rating > scale.high),
+        f'has a rating outside of [{scale.low:g}, {scale.high:g}] in',
+        "bring it to that range, drop it, or fit with 'rating_range'",
+    )
 
 
 def _train(
     config: TaNPRecommenderConfig,
-    lessons: Lessons,
-    statistics: InteractionStatistics | None,
-    seed: int,
-) -> tuple[TaNP, FitResult]:
+    model: TaNP,
+    train: EpisodeLoader,
+    held_out: EpisodeLoader | None,
+    resume: bool,
+    folder: Path | None,
+    **options: Any,
+) -> FitResult:
     from agnn_pyg.base.training import fit
-    from tanp.task_module import TaskModule
+    from tanp.module import TaskModule
 
-    options, chosen = {} if statistics is None else ATTENTIVE, {}
-    if config.model_options is not None:
-        chosen = config.model_options.model_dump(exclude_unset=True)
-    torch.manual_seed(seed)
-    model = TaNP(
-        len(lessons.items.ids),
-        len(lessons.users.ids),
-        item_attributes=lessons.items.attributes,
-        user_attributes=lessons.users.attributes,
-        likelihood=lessons.likelihood,
-        statistics=statistics,
-        **options | chosen,
-    )
-    result = fit(
-        TaskModule(
-            model,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            average='point',
-            relevant=lessons.relevant,
-            centre=lessons.scale.center,
-            unit=lessons.scale.unit,
-            seed=seed,
-        ),
-        *_loaders(config, lessons.episodes, seed),
-        epochs=config.epochs,
-        patience=config.patience,
-        monitor='val_loss',
-        ema_decay=config.ema_decay,
-        progress=config.progress,
-        accelerator=config.accelerator,
-    )
-    return model.eval(), result
+    for name in ('optimizer', 'lr', 'weight_decay'):
+        options[name] = getattr(config, name)
+    options |= config.part(LossConfig)
+    module = TaskModule(model, seed=train.seed, **options)
+    names = ('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
+    options = {name: getattr(config, name) for name in names}
+    options |= {'monitor': 'val_loss', 'folder': folder, 'resume': resume}
+    return fit(module, train, held_out, **options)
 
 
-def _loaders(
-    config: TaNPRecommenderConfig, episodes: dict[str, Episodes], seed: int
-) -> Iterator[EpisodeLoader]:
-    """Batches to train on and, if there are any, to select the epoch on."""
-    train = episodes['ratings']
-    most = config.max_size - config.support_size
-    yield EpisodeLoader(
-        train.at_least(_least(train)),
-        config.batch_size,
-        context_sizes=(1, config.support_size),
-        # As many as there are, if not more than that.
-        query_sizes=(most, most),
-        shuffle=True,
-        seed=seed,
-    )
-    if 'validation' in episodes:
-        yield EpisodeLoader(episodes['validation'].at_least(2), config.batch_size)
+def _scale(
+    config: TaNPRecommenderConfig, likelihood: str, rating: np.ndarray
+) -> RatingScale:
+    if likelihood == 'bernoulli':
+        return RatingScale(0.0, 1.0, unit=1.0)
+    # A Gaussian decoder need not learn the middle of the scale.
+    scale = RatingScale.fit(rating, center=float(rating.mean()))
+    low, high = config.rating_range or (scale.low, scale.high)
+    unscaled = 1.0, 0.0
+    parts = (scale.unit, scale.center) if config.scale_ratings else unscaled
+    return RatingScale(low, high, *parts)
 
 
-def _least(train: Episodes) -> int:
-    """Interactions that a user needs to be trained on."""
-    enough = (train.size >= MIN_SIZE).sum()
-    return MIN_SIZE if 2 * enough >= (train.size >= 2).sum() else 2
-
-
-def _statistics(lessons: Lessons, seed: int) -> InteractionStatistics:
-    """On all users, with as many folds and as wide vectors as they allow."""
-    episodes, num_items = lessons.episodes['ratings'], len(lessons.items.ids)
-    if num_items > MOST_ITEMS:
-        raise ValueError(
-            f"'statistics' hold a number for each two of {num_items:,} items, which is "
-            f'meant for {MOST_ITEMS:,} at most; set it to False, or drop rare items'
-        )
-    count = len(episodes)
-    folds = min(FOLDS, count)
-    rest = count - -(-count // folds)
-    rank = min(RANK, num_items - 1, rest - 1)
-    if rank < 1:
-        raise ValueError(
-            f"'ratings' has {count} user(s) and {num_items} item(s); statistics of "
-            f'items need three users and two items at least: give more, or set '
-            f"'statistics' to False"
-        )
-    return InteractionStatistics.fit(
-        episodes,
-        num_items,
-        len(lessons.users.ids),
-        rank=rank,
-        folds=folds,
-        relevant=lessons.relevant,
-        seed=seed,
-    )
-
-
-def _side(config: TaNPRecommenderConfig, table: NodeTable, rows: np.ndarray) -> Side:
-    """The ids of one side and their attributes, if there are any."""
-    if not table.given:
-        return Side(table.ids)
-    # A value of unrated nodes alone would be read untrained.
-    encoder, attributes = table.encode(config.min_count, config.num_knots, rows)
-    return Side(table.ids, encoder, attributes)
-
-
-def _episodes(
-    config: TaNPRecommenderConfig, name: str, pairs: RatedPairs, scale: RatingScale
+def _halves(
+    config: TaNPRecommenderConfig, rated: RatedPairs, scale: RatingScale, name: str
 ) -> Episodes:
-    episodes = episodes_to_train(
-        *pairs.index,
-        scale.to_unit_scale(pairs.rating),
-        support_size=config.support_size,
-        seed=config.seed,
-    )
+    """The interactions of each user in random order, half of them a support."""
+    histories = *rated.index, scale.to_unit_scale(rated.rating)
+    most = config.support_sizes[1] or len(rated.rating)
+    episodes = Episodes.from_histories(histories, most, config.seed)
     if int(episodes.size.max()) < 2:
         raise ValueError(
             f"'{name}' has no user with two interactions, one to adapt to and one to "
             f'predict; give more of the same users'
         )
     return episodes
+
+
+def _train_loader(config: TaNPRecommenderConfig, episodes: Episodes) -> EpisodeLoader:
+    least, enough = config.min_interactions, episodes.size >= MIN_INTERACTIONS
+    if least is None:
+        many = 2 * enough.sum() >= (episodes.size >= 2).sum()
+        least = MIN_INTERACTIONS if many else 2
+    least = max(least, config.support_sizes[0] + 1)
+    tasks = episodes.at_least(least)
+    if not len(tasks):
+        raise ValueError(
+            f"'ratings' has no user with {least} interactions; lower "
+            f"'min_interactions' or the smallest of 'support_sizes'"
+        )
+    sizes = {name: getattr(config, name) for name in ('support_sizes', 'query_sizes')}
+    return EpisodeLoader(tasks, config.batch_size, shuffle=True, **sizes)
+
+
+def _validation_loader(
+    config: TaNPRecommenderConfig,
+    rated: RatedPairs,
+    scale: RatingScale,
+    num_support: int | None,
+) -> EpisodeLoader:
+    """Users to select the epoch on, with the given supports or half of each user."""
+    if num_support is None:
+        episodes = _halves(config, rated, scale, 'validation').at_least(2)
+    else:
+        values = *rated.index, scale.to_unit_scale(rated.rating)
+        parts = zip(*(np.split(value, [num_support]) for value in values), strict=True)
+        users = np.unique(rated.index[0][num_support:])
+        episodes = Episodes.from_parts(users, *parts)
+    return EpisodeLoader(episodes, config.batch_size)
+
+
+def _statistics(
+    config: TaNPRecommenderConfig,
+    episodes: Episodes,
+    ids: dict[str, Vocabulary],
+    threshold: float,
+    seed: int,
+) -> ItemStatistics:
+    """Of all users, with as many folds and as wide vectors as they allow."""
+    num_items, num_users, count = len(ids['item']), len(ids['user']), len(episodes)
+    folds = min(config.folds, count)
+    rank = min(config.rank, num_items - 1, count - -(-count // folds) - 1)
+    if rank < 1 or num_items > MAX_ITEMS:
+        raise ValueError(
+            f"'model' AttentiveTaNP must have three users, and from two to "
+            f'{MAX_ITEMS:,} items (got {count:,} and {num_items:,}); give more '
+            f"ratings, drop rare items, or use 'TaNP'"
+        )
+    options = {'damping': config.damping, 'threshold': threshold, 'seed': seed}
+    options |= {'rank': rank, 'folds': folds}
+    return ItemStatistics.fit(episodes, num_items, num_users, **options)

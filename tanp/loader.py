@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,72 +10,63 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agnn_pyg.base.config import NonNegativeInt, PositiveInt, check_argument
+from agnn_pyg.base.config import PositiveInt, check_argument
+from tanp.config import Sizes, check_sizes
 from tanp.episodes import Episodes
-
-__all__ = ['EpisodeBatch', 'EpisodeLoader']
 
 
 class EpisodeBatch(NamedTuple):
-    """B tasks, padded to S support and Q query interactions.
+    """B tasks, padded to S support and Q query interactions."""
 
-    Attributes:
-        user: Row of each task's user, :obj:`[B]`.
-        support_item: Rows of the support's items, :obj:`[B, S]`.
-        support_label: Their labels, :obj:`[B, S]`.
-        support_mask: True for interactions, false for padding, :obj:`[B, S]`.
-        query_item: The same for the query, :obj:`[B, Q]`, as the next two.
-        query_label: Read by losses and metrics, and in training by the
-            posterior; never by a prediction.
-        query_mask: See :obj:`support_mask`.
-    """
-
-    user: Tensor
-    support_item: Tensor
+    user: Tensor  # rows, [B]
+    support_item: Tensor  # rows, [B, S]
     support_label: Tensor
-    support_mask: Tensor
-    query_item: Tensor
-    query_label: Tensor
+    support_mask: Tensor  # true for interactions, false for padding
+    query_item: Tensor  # rows, [B, Q]
+    query_label: Tensor  # never read by a prediction
     query_mask: Tensor
 
     def to(self, device: torch.device | str) -> EpisodeBatch:
         return EpisodeBatch(*(tensor.to(device) for tensor in self))
 
-    def cleared(self) -> EpisodeBatch:
-        """The same batch with rows of items in the support's padding, too."""
-        return self._replace(support_item=self.support_item * self.support_mask)
+    def cleared(self, dtype: torch.dtype) -> EpisodeBatch:
+        """The same batch with zeros in the padding, and labels of a model's type."""
+        parts = []
+        for item, label, mask in (self[1:4], self[4:]):
+            label = label.masked_fill(~mask, 0).to(dtype)
+            parts += [item.masked_fill(~mask, 0), label, mask]
+        return EpisodeBatch(self.user, *parts)
+
+    def interactions(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Items, labels and mask of support and query, each :obj:`[B, S + Q]`."""
+        return tuple(
+            torch.cat(pair, 1) for pair in zip(self[1:4], self[4:], strict=True)
+        )
 
 
 class EpisodeLoader:
     r"""Iterates over episodes in padded batches; the last one may be smaller.
 
-    Without :obj:`context_sizes`, supports and queries are those of the
-    episodes: for validation, test and serving. With it, for training, each
-    epoch deals the interactions of a task anew into a support (the context) of
-    random size and a query, so that training sees the support sizes that
-    serving will.
-
+    Without :obj:`support_sizes`, supports and queries are those of the episodes. With
+    it, for training, each epoch splits the interactions of a task again, into a support
+    of random size and a query, so that training meets the supports of serving.
     Iterating twice gives the same batches; call :meth:`set_epoch` for others.
 
     Args:
         episodes (Episodes): The tasks.
         batch_size (int, optional): Tasks a batch. (default: :obj:`32`)
-        context_sizes (tuple, optional): Smallest and largest context; the size
-            is uniform between the two, as far as one interaction is left over.
-            :obj:`None` for the largest is no bound: the authors' rule is
-            :obj:`(20, None)`. (default: :obj:`None`)
-        query_sizes (tuple, optional): Likewise the number of query interactions
-            next to a random context; :obj:`None` takes all that are left. The
-            authors' rule is :obj:`(0, None)`. (default: :obj:`None`)
+        support_sizes (tuple, optional): Smallest and largest support; the size is
+            uniform between the two, as far as one interaction is left over. A largest
+            size of :obj:`None` is no bound. (default: :obj:`None`)
+        query_sizes (tuple, optional): Likewise of the query; :obj:`None` takes all that
+            are left. (default: :obj:`None`)
         shuffle (bool, optional): (default: :obj:`False`)
-        allow_empty (bool, optional): Accept tasks without support, whose
-            predictions then rest on what all users share.
-            (default: :obj:`False`)
+        allow_empty (bool, optional): Accept empty supports. (default: :obj:`False`)
         seed (int, optional): (default: :obj:`0`)
 
     Raises:
-        ValueError: If there is no task, a task is too small to be dealt or has
-            no support, or an argument lies outside its range.
+        ValueError: If there is no task, a task is too small or has no support, or an
+            argument lies outside its range.
     """
 
     def __init__(
@@ -82,36 +74,27 @@ class EpisodeLoader:
         episodes: Episodes,
         batch_size: int = 32,
         *,
-        context_sizes: tuple[int, int | None] | None = None,
-        query_sizes: tuple[int, int | None] | None = None,
+        support_sizes: Sizes | None = None,
+        query_sizes: Sizes | None = None,
         shuffle: bool = False,
         allow_empty: bool = False,
         seed: int = 0,
     ) -> None:
         check_argument('batch_size', batch_size, PositiveInt)
-        _check_sizes('context_sizes', context_sizes, least=int(not allow_empty))
-        _check_sizes('query_sizes', query_sizes, least=0)
-        if query_sizes is not None and context_sizes is None:
-            raise ValueError("'query_sizes' needs 'context_sizes' to deal by")
-        check_tasks(episodes, context_sizes is not None, allow_empty)
-        self.episodes = episodes
-        self.batch_size = batch_size
-        self.context_sizes = context_sizes
-        self.query_sizes = query_sizes
-        self.shuffle = shuffle
-        self.seed = seed
-        self.epoch = 0
+        self.support_sizes, self.query_sizes = support_sizes, query_sizes
+        check_sizes(self, int(not allow_empty))
+        self.resamples = support_sizes is not None
+        _check_tasks(episodes, self.resamples, allow_empty)
+        self.episodes, self.batch_size = episodes, batch_size
+        self.shuffle, self.seed, self.epoch = shuffle, seed, 0
         self.rank, self.world_size = 0, 1
 
     def set_epoch(self, epoch: int) -> None:
-        """Selects the order of the tasks, and their contexts and queries."""
+        """Selects the order of the tasks, and their supports and queries."""
         self.epoch = epoch
 
     def shard(self, rank: int, world_size: int) -> None:
-        """Iterates over the batches of one of several processes, which take turns.
-
-        What does not fill a round of all is left out: each has as many batches.
-        """
+        """Selects the batches of one process, as many for each of several processes."""
         self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
@@ -119,86 +102,56 @@ class EpisodeLoader:
 
     def __iter__(self) -> Iterator[EpisodeBatch]:
         order, tasks = torch.arange(len(self.episodes)), self.episodes
-        # Seeding takes a while, next to a batch of one task.
-        if self.shuffle or self.context_sizes is not None:
-            generator = self._generator()
+        words = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, 'u8')
+        generator = torch.Generator().manual_seed(int(words[0]) >> 1)
         if self.shuffle:
             order = torch.randperm(len(order), generator=generator)
-        if self.context_sizes is not None:
-            tasks = self._deal(generator)
+        if self.resamples:
+            tasks = self._resample(generator)
         batches = order.to(tasks.ptr.device).split(self.batch_size)
         last = len(self) * self.world_size
         for chosen in batches[self.rank : last : self.world_size]:
             yield pad(tasks, chosen)
 
-    def _generator(self) -> torch.Generator:
-        """The random numbers of the epoch."""
-        words = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, 'u8')
-        return torch.Generator().manual_seed(int(words[0]) >> 1)
-
-    def _deal(self, generator: torch.Generator) -> Episodes:
-        """The same interactions in random order, with new contexts and queries."""
+    def _resample(self, generator: torch.Generator) -> Episodes:
+        """The same interactions in random order, with other supports and queries."""
         tasks, device = self.episodes, self.episodes.ptr.device
         size = tasks.size.cpu()
         position = torch.randperm(len(tasks.item), generator=generator)
         row = torch.repeat_interleave(size)[position]
         position = position[row.argsort(stable=True)].to(device)
-        context = _uniform(*self.context_sizes, size - 1, generator)
-        low, high = self.query_sizes or (None, None)
-        query = size - context
-        if low is not None:
-            query = _uniform(low, high, query, generator)
-        # Interactions that are in neither come last, beyond the task's end.
-        return _Dealt(
-            tasks.user,
-            tasks.ptr,
-            tasks.item[position],
-            tasks.label[position],
-            context.to(device),
-            context.to(device),
-            query.to(device),
+        support = _uniform(*self.support_sizes, size - 1, generator)
+        query = size - support
+        if self.query_sizes is not None:
+            query = _uniform(*self.query_sizes, query, generator)
+        return dataclasses.replace(
+            tasks,
+            item=tasks.item[position],
+            label=tasks.label[position],
+            num_support=support.to(device),
+            query_start=(size - query).to(device),
         )
 
 
-class _Dealt(NamedTuple):
-    """Tasks of one epoch; as :class:`Episodes`, but not checked every time."""
-
-    user: Tensor
-    ptr: Tensor
-    item: Tensor
-    label: Tensor
-    num_support: Tensor
-    query_start: Tensor
-    num_query: Tensor
+def pad(tasks: Episodes, chosen: Tensor) -> EpisodeBatch:
+    """The batch of the chosen tasks."""
+    start, support, first, query = (
+        value.index_select(0, chosen)
+        for value in (tasks.ptr, tasks.num_support, tasks.query_start, tasks.num_query)
+    )
+    parts = _pad(tasks, start, support), _pad(tasks, start + first, query)
+    return EpisodeBatch(tasks.user.index_select(0, chosen), *parts[0], *parts[1])
 
 
-def pad(
-    tasks: Episodes | _Dealt, chosen: Tensor, with_query: bool = True
-) -> EpisodeBatch:
-    """The batch of the chosen tasks, without queries where nobody reads them."""
-
-    def of(value: Tensor) -> Tensor:
-        return value.index_select(0, chosen)
-
-    start = of(tasks.ptr)
-    support = _side(tasks, start, of(tasks.num_support))
-    if with_query:
-        query = _side(tasks, start + of(tasks.query_start), of(tasks.num_query))
-    else:
-        query = (value[:, :0] for value in support)
-    return EpisodeBatch(of(tasks.user), *support, *query)
-
-
-def _side(
-    tasks: Episodes | _Dealt, start: Tensor, count: Tensor
+def _pad(
+    tasks: Episodes, start: Tensor, count: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Items, labels and mask of so many interactions of each task."""
     slot = torch.arange(int(count.max()), device=count.device)
     mask = slot < count[:, None]
     # Padding points to the first interaction of all, and is then cleared.
     position = (start[:, None] + slot) * mask
-    item, label = tasks.item.take(position), tasks.label.take(position)
-    return item * mask, label * mask, mask
+    return tasks.item.take(position) * mask, tasks.label.take(position) * mask, mask
 
 
 def _uniform(
@@ -207,44 +160,24 @@ def _uniform(
     """Whole numbers from low to high, both included, and at most :obj:`most`."""
     high = most if high is None else most.clamp(max=high)
     low = high.clamp(max=low)
-    share = torch.rand(len(most), generator=generator, dtype=torch.double)
-    return low + ((high - low + 1) * share).long()
+    fraction = torch.rand(len(most), generator=generator, dtype=torch.double)
+    return low + ((high - low + 1) * fraction).long()
 
 
-def _check_sizes(name: str, sizes: tuple[int, int | None] | None, least: int) -> None:
-    low_type = PositiveInt if least else NonNegativeInt
-    sizes = check_argument(name, sizes, tuple[low_type, NonNegativeInt | None] | None)
-    if sizes is not None and sizes[1] is not None and sizes[0] > sizes[1]:
+def _check_tasks(episodes: Episodes, resamples: bool, allow_empty: bool) -> None:
+    if not isinstance(episodes, Episodes) or not len(episodes):
         raise ValueError(
-            f"'{name}' must be a smallest and a largest size, in this order (got "
-            f'{sizes})'
+            f"'episodes' must be Episodes of one task at least (got {episodes!r}); see "
+            f"'split_episodes'"
         )
-
-
-def check_tasks(
-    episodes: Episodes, dealt: bool = False, allow_empty: bool = False
-) -> None:
-    """Raises ``ValueError`` unless tasks are large enough to be read, or dealt."""
-    if not isinstance(episodes, Episodes):
+    size, least, remedy = episodes.num_support, int(not allow_empty), 'allow_empty=True'
+    if resamples:
+        size, least, remedy = episodes.size, 2, 'episodes.at_least(2)'
+    bad = size < least
+    if bad.any():
+        part = 'interactions' if resamples else 'support interactions'
         raise ValueError(
-            f"'episodes' must be Episodes, as 'split_episodes' makes them, one of its "
-            f'parts (got {type(episodes).__name__})'
-        )
-    if not len(episodes):
-        raise ValueError("'episodes' holds no task; there is nothing to iterate over")
-    if dealt:
-        small = (episodes.size < 2).nonzero().flatten()
-        if len(small):
-            raise ValueError(
-                f"'episodes' holds {len(small):,} task(s) with fewer than two "
-                f'interactions, which cannot be dealt into support and query (first: '
-                f'user {int(episodes.user[small[0]])}); leave them out with '
-                f"'at_least(2)'"
-            )
-    elif not allow_empty and not episodes.num_support.all():
-        first = int((episodes.num_support == 0).nonzero()[0])
-        raise ValueError(
-            f"'episodes' holds tasks without support (first: user "
-            f'{int(episodes.user[first])}); give each at least one interaction, or '
-            f"pass 'allow_empty=True' to predict from what all users share"
+            f"'episodes' must have at least {least} {part} in each task (got "
+            f'{int(size[bad][0])} of user {int(episodes.user[bad][0])}, and '
+            f'{int(bad.sum()):,} such tasks); leave them out, or pass {remedy}'
         )

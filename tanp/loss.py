@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tanp.nn.encoder import Gaussian
-from tanp.nn.rows import sum_by
+from tanp.nn import Gaussian
 
 if TYPE_CHECKING:
     from tanp.model import TaskOutput
 
-AVERAGES = ('task', 'point')
-# Negative log-likelihood of labels given scores, up to constants; what a
-# prediction is; and the range of the labels.
+
+class Likelihood(NamedTuple):
+    """Negative log-likelihood, expected label of a score, and range of labels."""
+
+    error: Callable[..., Tensor]
+    predict: Callable[[Tensor], Tensor]
+    low: float
+    high: float
+
+
 LIKELIHOODS = {
-    'bernoulli': (
-        F.binary_cross_entropy_with_logits,
-        torch.sigmoid,
-        (0.0, 1.0),
-    ),
-    'gaussian': (F.mse_loss, torch.Tensor.clone, (-float('inf'), float('inf'))),
+    'bernoulli': Likelihood(F.binary_cross_entropy_with_logits, torch.sigmoid, 0, 1),
+    'gaussian': Likelihood(F.mse_loss, torch.Tensor.clone, -math.inf, math.inf),
 }
 
 
@@ -35,23 +39,19 @@ def kl_divergence(q: Gaussian, p: Gaussian) -> Tensor:
         \frac{\sigma_q^2 + (\mu_q - \mu_p)^2}{\sigma_p^2} - 1 + \ln
         \frac{\sigma_p^2}{\sigma_q^2} \Big)
 
-    Returns:
-        One value a task, :obj:`[B]`.
+    It is one value a task, :obj:`[B]`.
     """
     ratio = (q.logvar - p.logvar).exp() + (q.mu - p.mu).square() / p.logvar.exp()
     return 0.5 * (ratio - 1 + p.logvar - q.logvar).sum(-1)
 
 
 def target_distribution(assignment: Tensor) -> Tensor:
-    r"""What the assignments of a batch are sharpened towards.
+    r"""The sharpened assignments of a batch, the target of the clustering.
 
     .. math::
         t_{bj} \propto \frac{c_{bj}^2}{\sum_{b'} c_{b'j}}
 
-    (TaNP, Section 4.3.) It is held fixed: no gradient flows through it.
-
-    Args:
-        assignment (Tensor): Soft assignments, :obj:`[B, k]`.
+    of soft assignments :obj:`[B, k]` (TaNP, Section 4.3). It has no gradient.
     """
     assignment = assignment.detach()
     weight = assignment.square() / assignment.sum(0)
@@ -66,8 +66,8 @@ def clustering_loss(assignment: Tensor, target: Tensor | None = None) -> Tensor:
 
     Args:
         assignment (Tensor): Soft assignments, :obj:`[B, k]`.
-        target (Tensor, optional): Of the same size. The published code comes
-            out at all ones, which pushes every task to the uniform assignment.
+        target (Tensor, optional): Of the same size. That of the published code is all
+            ones, which pushes every task to the uniform assignment.
             (default: :func:`target_distribution`)
     """
     if target is None:
@@ -79,11 +79,11 @@ def tanp_loss(
     output: TaskOutput,
     likelihood: str = 'bernoulli',
     *,
-    average: str = 'task',
+    reduction: str = 'task',
     kl_weight: float = 1.0,
     kl_per_point: bool = True,
     clustering_weight: float = 0.1,
-    uniform_clusters: bool = False,
+    published_cluster_target: bool = False,
 ) -> dict[str, Tensor]:
     r"""All terms of the loss and, as :obj:`"loss"`, their weighted sum.
 
@@ -93,41 +93,37 @@ def tanp_loss(
         \lambda_2 \mathcal{L}_{clustering}
 
     (TaNP, Section 4.5.) The prediction term is a mean over the :math:`n_b`
-    targets of a task; so is the evidence lower bound, which divides its KL by
-    :math:`n_b`, too. The published code does not.
+    interactions that are predicted in a task, so the KL is divided by :math:`n_b`, too.
+    The published code does not.
 
     Args:
         output (TaskOutput): Of a model in training mode.
         likelihood (str, optional): (default: :obj:`"bernoulli"`)
-        average (str, optional): :obj:`"task"` weighs all tasks alike, as above;
-            :obj:`"point"` weighs all targets alike, so that users of many
-            interactions count for more. (default: :obj:`"task"`)
+        reduction (str, optional): :obj:`"task"` weighs all tasks the same, as above;
+            :obj:`"point"` all interactions. (default: :obj:`"task"`)
         kl_weight (float, optional): :math:`\lambda_1`. (default: :obj:`1.0`)
-        kl_per_point (bool, optional): False leaves the KL undivided, as
-            published. (default: :obj:`True`)
-        clustering_weight (float, optional): :math:`\lambda_2`.
-            (default: :obj:`0.1`)
-        uniform_clusters (bool, optional): Use the all-ones target that the
-            published code comes out at. (default: :obj:`False`)
+        kl_per_point (bool, optional): Divide the KL. (default: :obj:`True`)
+        clustering_weight (float, optional): :math:`\lambda_2`. (default: :obj:`0.1`)
+        published_cluster_target (bool, optional): Use the target of all ones that the
+            published code computes. (default: :obj:`False`)
     """
-    if average not in AVERAGES:
-        raise ValueError(f"'average' must be one of {AVERAGES} (got {average!r})")
-    negative_log_likelihood = LIKELIHOODS[likelihood][0]
-    error = negative_log_likelihood(output.score, output.label, reduction='none')
-    task, num_tasks = output.rows.task, output.rows.num_tasks
-    count = torch.bincount(task, minlength=num_tasks).clamp(min=1).to(error.dtype)
-    # How much a task counts, so that weights average to one.
-    weight = count / count.mean() if average == 'point' else torch.ones_like(count)
-    per_task = sum_by(error, task, num_tasks) / count
-    terms = {'prediction': (weight * per_task).mean()}
-    terms['loss'] = terms['prediction']
+    # size = [B, n]
+    error = LIKELIHOODS[likelihood].error(output.score, output.label, reduction='none')
+    error = error.masked_fill(~output.mask, 0)
+    # size = [B]
+    count = output.mask.sum(1).clamp(min=1).to(error.dtype)
+    # Weights of the tasks, which average to one.
+    weight = count / count.mean() if reduction == 'point' else torch.ones_like(count)
+    terms = {'prediction': (weight * error.sum(1) / count).mean()}
+    loss = terms['prediction']
     if output.posterior is not None:
         kl = kl_divergence(output.posterior, output.prior)
         terms['kl'] = (weight * kl / count if kl_per_point else kl).mean()
-        terms['loss'] = terms['loss'] + kl_weight * terms['kl']
+        loss = loss + kl_weight * terms['kl']
     if output.assignment is not None:
-        assigned = output.assignment
-        target = torch.ones_like(assigned) if uniform_clusters else None
-        terms['clustering'] = clustering_loss(assigned, target)
-        terms['loss'] = terms['loss'] + clustering_weight * terms['clustering']
-    return terms
+        target = None
+        if published_cluster_target:
+            target = torch.ones_like(output.assignment)
+        terms['clustering'] = clustering_loss(output.assignment, target)
+        loss = loss + clustering_weight * terms['clustering']
+    return terms | {'loss': loss}

@@ -4,162 +4,156 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import Estimator
-from agnn_pyg.base.encoder import AttributeEncoder
-from agnn_pyg.base.frames import (
-    Ratings,
-    RatingScale,
-    read_new_nodes,
-    read_ratings,
-)
+from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
+from agnn_pyg.base.frames import RatingScale, read_new_nodes, read_ratings
 from agnn_pyg.base.store import read_store, write_store
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
-from tanp.adapted import AdaptedUsers, Scorers
-from tanp.config import TaNPRecommenderConfig
-from tanp.fitting import check_range, fit_frames
-from tanp.inputs import with_users
+from tanp.adapted import AdaptedUsers
+from tanp.catalogue import Catalogue
+from tanp.config import PUBLISHED, TaNPRecommenderConfig
+from tanp.episodes import Episodes
+from tanp.fitting import Validation, build_model, check_range, fit_models
+from tanp.item_statistics import ItemStatistics
 from tanp.model import TaNP
-from tanp.serialization import build_model
 
-VERSION = 5
+VERSION = 6
+# Fitted attributes that are plain data.
+PLAIN = ('has_users_', 'history_', 'best_epoch_')
 
 
 class TaNPRecommender(Estimator):
     r"""Rates and recommends for users of whom a few interactions are known.
 
-    Fitted once on the interactions of many users; then a new user's *support*,
-    the few things rated so far, is all it takes. No gradient step is made for
-    anyone, and what is predicted for one user does not depend on who else is
-    adapted to.
+    It is fitted once, on the interactions of many users. A new user then needs a
+    *support*, the few items that it has rated so far. There is no gradient step for new
+    users, and the predictions for one user do not depend on the others.
 
     .. code-block:: python
 
-        recommender = TaNPRecommender(members=3).fit(ratings, items=items)
+        recommender = TaNPRecommender(ensemble_size=3).fit(ratings, items=items)
         today = recommender.adapt(first_ratings_of_new_users)
         today.predict(pairs)
         today.recommend(k=10)
 
-    Items are those of the fit: of an item that nobody had rated then, TaNP knows
-    the attributes at most. For items that arrive later, and for users without
-    any interaction, there is :class:`agnn_pyg.recommender.AGNNRecommender`.
+    Items are those of the fit. For items that arrive later, and for users without any
+    interaction, there is :class:`agnn_pyg.AGNNRecommender`.
 
     Attributes:
-        models_: The trained :class:`~tanp.TaNP`, one a member.
-        model_: The first of them.
-        users_: The ids of the users.
-        items_: The ids of the items.
-        rating_scale_: The scale of the ratings of the fit, from the lowest to the
-            highest; for likelihood :obj:`"bernoulli"` from 0 to 1.
-        history_: Metrics of every epoch, of the first member.
+        models_: The trained models, one a member of the ensemble.
+        vocabularies_: The ids of the fit by side, :obj:`"user"` and :obj:`"item"`.
+        rating_scale_: The scale of ratings; labels 0 and 1 stay as they are.
+        history_: Metrics of every epoch, of the first model.
         best_epoch_: The epoch that was kept of it, from 0.
     """
 
     Config = TaNPRecommenderConfig
+
+    @classmethod
+    def as_published(cls, **changes: Any) -> TaNPRecommender:
+        """The model of the paper with the settings and errors of its published code."""
+        return cls(**PUBLISHED | changes)
 
     def fit(
         self,
         ratings: pd.DataFrame,
         users: pd.DataFrame | None = None,
         items: pd.DataFrame | None = None,
-        validation: pd.DataFrame | None = None,
+        validation: Validation | None = None,
+        folder: str | os.PathLike | None = None,
+        resume: bool = False,
     ) -> TaNPRecommender:
         """Trains on the interactions of many users.
 
         Args:
             ratings (pandas.DataFrame): A row an interaction: user, item, rating.
             users (pandas.DataFrame, optional): A row a user, id and attributes; of
-                all users in the other tables. Then users to adapt to need one, too.
+                all users in the other tables.
             items (pandas.DataFrame, optional): Likewise of items.
-            validation (pandas.DataFrame, optional): Interactions of further
-                users, to select the epoch on; the last one is kept without.
+            validation (pandas.DataFrame or tuple, optional): Interactions of other
+                users, to select the epoch on: one table, of which a random half of each
+                user is its support, or two, of supports and queries. Without, the last
+                epoch is kept.
+            folder (path, optional): Where checkpoints and logs go.
+            resume (bool, optional): Continue from the checkpoints in :obj:`folder`.
+                (default: :obj:`False`)
 
         Raises:
-            ValueError: If a table or a setting is unfit; the message says which row
-                or which value, and how to mend it.
+            ValueError: If a table or a setting is unfit, naming the row or the value
+                and the remedy.
         """
-        fitted = fit_frames(self.config, ratings, users, items, validation)
-        self._hold(fitted.models)
-        self.users_, self.items_ = fitted.users.ids, fitted.items.ids
-        self.user_encoder_ = fitted.users.encoder
-        self.rating_scale_ = fitted.scale
-        self.history_, self.best_epoch_ = fitted.history, fitted.best_epoch
-        return self
+        tables = ratings, users, items
+        return self._set(fit_models(self.config, tables, validation, folder, resume))
 
     def adapt(
         self, support: pd.DataFrame, users: pd.DataFrame | None = None
     ) -> AdaptedUsers:
-        """Takes in what users have rated so far; nothing is trained.
+        """Reads what users have rated so far; nothing is trained.
 
         Args:
-            support (pandas.DataFrame): A row an interaction: user, item, rating.
-                Users of the fit may be among them: then only these rows count for
-                them, and what the fit has read of them is left out.
-            users (pandas.DataFrame, optional): Attributes of users that the fit has
-                not seen, if it was given any, or ids alone, of which all attributes
-                are missing then. Rows of known users are ignored.
+            support (pandas.DataFrame): A row an interaction: user, item, rating. Of
+                users of the fit, only these rows count: what the fit has read of them
+                is left out.
+            users (pandas.DataFrame, optional): Attributes of new users, if the fit had
+                any; or ids alone, of which all attributes are missing.
 
         Raises:
-            ValueError: If the fit does not know an item, a rating lies outside
-                :attr:`rating_scale_`, ids of users are not of the type of those of
-                the fit, or a table is unfit.
+            ValueError: If an item is unknown, a rating lies outside the range, or a
+                table is unfit.
         """
         self._check_fitted()
-        config, scale = self.config, self.rating_scale_
-        ratings = read_ratings(support, 'support', config)
-        if not len(ratings.rating):
+        ratings = read_ratings(support, 'support', self.config)
+        rating, scale = ratings.rating, self.rating_scale_
+        if not len(rating):
             raise ValueError(
                 "'support' has no rows; adapting needs an interaction of each user"
             )
+        check_range(support, 'support', self.config, rating, scale)
+        known, ids = self.vocabularies_['user'], Vocabulary.from_ids(ratings.user)
         # Ids of another type are refused: all users would be new.
-        rows = self.users_.rows(ratings.user)
-        ids = Vocabulary.from_ids(ratings.user)
-        user = ids.rows(ratings.user)
+        rows, user = known.rows(ratings.user), ids.rows(ratings.user)
         # Rows of new users follow those of the fit.
-        row = np.arange(len(ids)) + len(self.users_)
+        row = np.arange(len(ids)) + len(known)
         row[user[rows >= 0]] = rows[rows >= 0]
-        models = self._models(ratings, user, ids, row, users)
-        item = self._item_rows(ratings.item)
-        check_range(
-            support,
-            'support',
-            config.rating,
-            ratings.rating,
-            (scale.low, scale.high),
-            'of the fit',
-        )
-        label = scale.to_unit_scale(ratings.rating)
-        return AdaptedUsers(self, models, ids, row, (user, item, label))
+        bags = self._new_attributes(ratings.user, ids, row, users)
+        vectors = [self._embed_users(model, row, bags) for model in self.models_]
+        histories = user, self._item_rows(ratings.item), scale.to_unit_scale(rating)
+        nothing = [value[:0] for value in histories]
+        episodes = Episodes.from_parts(np.arange(len(ids)), histories, nothing)
+        return AdaptedUsers(self, ids, row, episodes, vectors)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes a folder: plain data as JSON, the model beside it.
-
-        Args:
-            path (path): The folder, new or of a recommender saved before.
-
-        Raises:
-            ValueError: If something else is in its place.
-        """
+        """Writes a folder, new or saved before; ``ValueError`` for any other."""
         self._check_fitted()
+        encoder, statistics = self.user_encoder_, self.models_[0].statistics
         config = {
-            'settings': self.config.model_dump(mode='json', exclude_unset=True),
-            'users': self.users_.to_dict(),
-            'items': self.items_.to_dict(),
-            'user_encoder': self.user_encoder_ and self.user_encoder_.to_dict(),
-            'models': [model.config for model in self.models_],
+            'settings': self.config.model_dump(mode='json'),
+            'config': self.config_.model_dump(mode='json'),
+            'ids': {side: ids.to_dict() for side, ids in self.vocabularies_.items()},
+            'user_encoder': encoder and encoder.to_dict(),
+            'likelihood': self.models_[0].likelihood,
+            'statistics': statistics and statistics.plain(),
             'rating_scale': dataclasses.asdict(self.rating_scale_),
-            'history': self.history_,
-            'best_epoch': self.best_epoch_,
+            'plain': {name: getattr(self, name) for name in PLAIN},
         }
-        # Tensors that models have in common are written once.
-        states = {str(n): model.state_dict() for n, model in enumerate(self.models_)}
-        write_store(path, type(self).__name__, VERSION, config, states)
+        # Tensors that members share are written once.
+        tensors = {
+            str(number): {
+                'model': model.state_dict(),
+                'statistics': model.statistics.state_dict() if statistics else {},
+            }
+            for number, model in enumerate(self.models_)
+        }
+        write_store(path, type(self).__name__, VERSION, config, tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> TaNPRecommender:
@@ -168,84 +162,102 @@ class TaNPRecommender(Estimator):
         Raises:
             ValueError: If it is something else, damaged, or of another version.
         """
-        config, states = read_store(path, cls.__name__, VERSION)
+        stored, tensors = read_store(path, cls.__name__, VERSION)
         try:
-            made = cls.from_dict(config['settings'])
-            made.users_ = Vocabulary.from_dict(config['users'])
-            made.items_ = Vocabulary.from_dict(config['items'])
-            encoder = config['user_encoder']
-            made.user_encoder_ = encoder and AttributeEncoder.from_dict(encoder)
-            made.rating_scale_ = RatingScale(**config['rating_scale'])
-            made.history_ = config['history']
-            made.best_epoch_ = config['best_epoch']
-            models = zip(config['models'], states.values(), strict=True)
-            made._hold(_built(models))
+            config, encoder = (
+                cls.Config.from_dict(stored['config']),
+                stored['user_encoder'],
+            )
+            ids = {s: Vocabulary.from_dict(v) for s, v in stored['ids'].items()}
+            fitted = {
+                'config_': config,
+                'models_': [_rebuild(config, stored, ids, m) for m in tensors.values()],
+                'vocabularies_': ids,
+                'user_encoder_': encoder and AttributeEncoder.from_dict(encoder),
+                'rating_scale_': RatingScale(**stored['rating_scale']),
+            }
+            return cls.from_dict(stored['settings'])._set(fitted | stored['plain'])
         except Exception as error:
             raise ValueError(f"'{path}' is damaged ({error!r})") from error
-        return made
-
-    @property
-    def vocabularies_(self) -> dict[str, Vocabulary]:
-        """The ids of the fit by side, :obj:`"user"` and :obj:`"item"`."""
-        return {'user': self.users_, 'item': self.items_}
 
     @property
     def column_encoders_(self) -> list[ColumnEncoder]:
-        """What the fit knows of the attributes of users, if there were any."""
+        """The attributes of users that the fit knows."""
         return self.user_encoder_.column_encoders if self.user_encoder_ else []
 
-    def _hold(self, models: list[TaNP]) -> None:
-        self.models_, self.model_ = models, models[0]
-        self._scorers = Scorers(models)
+    @cached_property
+    def _catalogues(self) -> list[Catalogue]:
+        return [Catalogue(model) for model in self.models_]
 
-    def _models(
-        self,
-        support: Ratings,
-        user: np.ndarray,
-        ids: Vocabulary,
-        row: np.ndarray,
-        users: pd.DataFrame | None,
-    ) -> list[TaNP]:
-        """The models, with the attributes of users that the fit has not seen."""
-        if self.user_encoder_ is None:
-            if users is not None:
-                raise ValueError(
-                    "'users' was not given to 'fit', so attributes mean nothing; leave "
-                    'it out, or fit again with the attributes of all users'
-                )
-            return self.models_
-        new = row >= len(self.users_)
-        if not new.any():
-            return self.models_
-        encoders = [self.user_encoder_]
-        found = read_new_nodes(users, 'user', self.config, self.users_, encoders)
-        values, (attributes,) = found or (ids.values[:0], [None])
-        # Rows of known users are not read.
-        place = np.where(new, pd.Index(values).get_indexer(ids.values), 0)
-        support.user.check_known(place[user], 'users')
-        attributes = attributes.take(torch.from_numpy(place))
-        return [with_users(model, attributes) for model in self.models_]
+    def __getstate__(self) -> dict[str, Any]:
+        # What is computed from the models is not pickled beside them.
+        return {k: v for k, v in vars(self).items() if k != '_catalogues'}
 
-    def _item_rows(self, ids: IdColumn) -> np.ndarray:
-        rows = self.items_.rows(ids)
-        ids.refuse(
-            rows < 0,
-            'names an item that the fit does not know in',
-            "drop the row, or fit again with the item in 'items'",
-        )
-        return rows
+    def _set(self, fitted: dict[str, Any]) -> TaNPRecommender:
+        vars(self).pop('_catalogues', None)
+        vars(self).update(fitted)
+        return self
 
     def _check_fitted(self) -> None:
-        if not hasattr(self, 'model_'):
+        if not hasattr(self, 'models_'):
             raise ValueError("Call 'fit' first, or 'load' a recommender")
 
+    def _new_attributes(
+        self, support: IdColumn, ids: Vocabulary, row: np.ndarray, users: Any
+    ) -> TokenBags | None:
+        """Attributes of new users, and anything for known ones."""
+        if users is not None and not self.has_users_:
+            raise ValueError(
+                "'users' was not given to 'fit', so attributes mean nothing; leave it "
+                'out, or fit again with the attributes of all users'
+            )
+        known = self.vocabularies_['user']
+        is_new = row >= len(known)
+        if self.user_encoder_ is None or not is_new.any():
+            return None
+        encoders = [self.user_encoder_]
+        found = read_new_nodes(users, 'user', self.config, known, encoders)
+        values, (bags,) = found or (ids.values[:0], [None])
+        place = np.where(is_new, pd.Index(values).get_indexer(ids.values), 0)
+        support.check_known(place[ids.rows(support)], 'users')
+        return bags.take(torch.from_numpy(place))
 
-def _built(saved: Iterable[tuple[dict, dict]]) -> list[TaNP]:
-    models = []
-    for config, state in saved:
-        models.append(build_model(config, state).eval())
-        statistics = models[-1].inputs.statistics
-        if statistics is not None:
-            # Counts of all pairs of items are as large as they are equal.
-            statistics.share(models[0].inputs.statistics)
-    return models
+    @torch.no_grad()
+    def _embed_users(
+        self, model: TaNP, row: np.ndarray, bags: TokenBags | None
+    ) -> Tensor | None:
+        """Vectors of adapted users, if users have any."""
+        if model.user is None:
+            return None
+        row = torch.from_numpy(row)
+        is_known = row < len(self.vocabularies_['user'])
+        vectors = model.user.embed_new(bags, len(row))
+        vectors[is_known] = model.user(row[is_known])
+        return vectors
+
+    def _item_rows(self, ids: IdColumn) -> np.ndarray:
+        rows = self.vocabularies_['item'].rows(ids)
+        problem = 'names an item that the fit does not know in'
+        remedy = "drop the row, or fit again with the item in 'items'"
+        ids.refuse(rows < 0, problem, remedy)
+        return rows
+
+
+def _rebuild(
+    config: TaNPRecommenderConfig,
+    stored: dict[str, Any],
+    ids: dict[str, Vocabulary],
+    tensors: dict[str, dict[str, Tensor]],
+) -> TaNP:
+    """A model from its stored parts."""
+    state, statistics, bags = tensors['model'], None, {'item': None, 'user': None}
+    if stored['statistics'] is not None:
+        statistics = ItemStatistics(**stored['statistics'], **tensors['statistics'])
+    for side in bags:
+        if f'{side}.token' in state:
+            parts = state[f'{side}.token'], state[f'{side}.token_count']
+            is_value = torch.ones(len(state[f'{side}.token_weight']), dtype=torch.bool)
+            bags[side] = TokenBags(*parts, is_value)
+    model = build_model(config, stored['likelihood'], ids, bags, statistics)
+    model.load_state_dict(state)
+    return model.eval()

@@ -1,19 +1,20 @@
-"""Layers of TaNP: embeddings, set encoders, memory, attention, regression, decoders."""
+"""Layers of the neural processes: embeddings, encoders, memory, attention, decoders."""
 
-from tanp.nn.attention import SupportAttention
+from tanp.nn.attention import EncodedSupport, SupportAttention
 from tanp.nn.decoder import ModulatedDecoder
 from tanp.nn.embedding import NodeEmbedding
-from tanp.nn.encoder import Gaussian, LatentEncoder, SetEncoder
+from tanp.nn.gaussian_process import SupportGP
 from tanp.nn.memory import ClusterMemory
-from tanp.nn.regression import SupportRegression
+from tanp.nn.set_encoder import Gaussian, LatentEncoder, SetEncoder
 
 __all__ = [
     'ClusterMemory',
+    'EncodedSupport',
     'Gaussian',
     'LatentEncoder',
     'ModulatedDecoder',
     'NodeEmbedding',
     'SetEncoder',
     'SupportAttention',
-    'SupportRegression',
+    'SupportGP',
 ]

@@ -1,34 +1,44 @@
-"""Attention of query items over a labelled support."""
+"""Attention of query items over the labelled support."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 
+class EncodedSupport(NamedTuple):
+    """What attention reads of B supports, whatever the query."""
+
+    key: Tensor  # scaled, [B, heads, S, D]
+    value: Tensor  # [B, heads, S, D]
+    part: Tensor  # positive and negative parts of residuals, [B, S, 2]
+    weight: Tensor  # of the kernels in the logits, [B, S, heads, E]
+    level: Tensor  # of the logits, minus infinity at padding, [B, heads, S, 1]
+
+
 class SupportAttention(nn.Module):
-    r"""What the support says of one query item, rather than of a task as a whole.
+    r"""What the support says of one query item, rather than of the task as a whole.
 
     .. math::
         a_{qs} \propto \exp \Big( \frac{\mathbf{k}_s^\top \mathbf{q}_q}{\sqrt{d}}
         + \mathbf{w}_+^\top \mathbf{e}_{qs} y_s^+ + \mathbf{w}_-^\top
-        \mathbf{e}_{qs} y_s^- \Big), \quad \mathbf{r}_q = \Big[ \sum_s a_{qs}
-        \mathbf{v}_s \, \Big\Vert \, \sum_s \mathbf{e}_{qs} y_s^+ \, \Big\Vert \,
-        \sum_s \mathbf{e}_{qs} y_s^- \Big]
+        \mathbf{e}_{qs} y_s^- + b \Big), \quad \mathbf{r}_q = \Big[ \sum_s a_{qs}
+        \mathbf{v}_s \, \Big\Vert \, \sum_s \mathbf{e}_{qs} y_s^{\pm} \, \Big\Vert \,
+        \frac{\sum_s \mathbf{e}_{qs} y_s^{\pm}}{\max(1, \sum_s y_s^{\pm})} \Big]
 
-    with keys :math:`\mathbf{k}` and values :math:`\mathbf{v}` of the labelled
-    support, queries :math:`\mathbf{q}`, and kernels :math:`\mathbf{e}`: what is
-    known of the likeness of two items beforehand (the cross-attention of
-    `"Attentive Neural Processes" <https://arxiv.org/abs/1901.05761>`_ with
-    kernels in its logits). :math:`y^+` and :math:`y^-` are the parts of the label
-    above and below what was to be expected. A learnt sink takes part in the
-    normalisation, so that a support of which nothing is like the query weighs
-    little, and an empty one nothing. The kernels are also handed on themselves,
-    as these sums and as means.
+    with queries :math:`\mathbf{q}`, keys :math:`\mathbf{k}` and values
+    :math:`\mathbf{v}` of the labelled support, and item kernels :math:`\mathbf{e}`, see
+    :class:`~tanp.ItemStatistics`; :math:`y^+` and :math:`y^-` are the positive and the
+    negative part of the residual. This is the cross-attention of `"Attentive Neural
+    Processes" <https://arxiv.org/abs/1901.05761>`_ with kernels in its logits. A
+    learned sink takes part in the normalisation: a support without an item like the
+    query gets little weight, and an empty one none.
 
     Args:
         in_channels (int): Width of an item.
-        num_kernels (int): Kernels of a pair of items.
+        num_kernels (int): Kernels of a pair of items, :math:`E`.
         heads (int, optional): (default: :obj:`4`)
         head_channels (int, optional): Width of a head. (default: :obj:`8`)
         hidden_channels (int, optional): Width of the values' hidden layer.
@@ -36,10 +46,9 @@ class SupportAttention(nn.Module):
         dropout (float, optional): On that layer. (default: :obj:`0.0`)
 
     Shapes:
-        - **input:** query items :math:`(B, Q, F)`, support items
-          :math:`(B, S, F)`, by how much their labels exceed what was expected
-          :math:`(B, S)`, their mask :math:`(B, S)`, and kernels
-          :math:`(B, Q, S, E)`
+        - **input:** query items :math:`(B, Q, F)`, support items :math:`(B, S, F)`,
+          their residuals, zero at padding, and mask :math:`(B, S)`, and kernels
+          :math:`(B, S, E, Q)`
         - **output:** :math:`(B, Q,` :attr:`out_channels` :math:`)`
     """
 
@@ -54,7 +63,6 @@ class SupportAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.head_channels = heads, head_channels
-        self.num_kernels = num_kernels
         width = heads * head_channels
         self.out_channels = width + 4 * num_kernels
         self.lin_query = nn.Linear(in_channels, width)
@@ -75,59 +83,49 @@ class SupportAttention(nn.Module):
         self,
         query: Tensor,
         support: Tensor,
-        surprise: Tensor,
+        residual: Tensor,
         mask: Tensor,
         kernel: Tensor,
     ) -> Tensor:
-        q = self._split(self.lin_query(query))
-        k, v, weight, own = self.encode(support, surprise, mask)
-        # size = [B, S, E, Q], as it lies in memory
-        kernel = kernel.permute(0, 2, 3, 1)
-        # [B, S, heads, E] by [B, S, E, Q]
-        likeness = (own @ kernel).transpose(1, 2)
+        encoded = self.encode(support, residual, mask)
+        query = self.split_heads(self.lin_query(query)).mT
+        return torch.cat(self.read(query, encoded, kernel), dim=1).mT
 
+    def encode(self, support: Tensor, residual: Tensor, mask: Tensor) -> EncodedSupport:
+        """Encodes labelled supports."""
+        labelled = torch.cat([support, residual[..., None]], dim=-1)
+        key = self.split_heads(self.lin_key(labelled)) / self.head_channels**0.5
+        value = self.lin_value(self.dropout(self.lin_hidden(labelled).relu()))
+        part = torch.stack([residual, -residual], dim=-1).relu()
+        # Which kernel weights a support item takes depends on the sign of its residual.
+        weight = self.lin_kernel.weight.view(self.heads, 2, -1).transpose(0, 1)
+        weight = (part @ weight.flatten(1)).unflatten(-1, (self.heads, -1))
+        level = torch.where(mask[:, None], self.lin_kernel.bias[:, None], -torch.inf)
+        value = self.split_heads(value)
+        return EncodedSupport(key, value, part, weight, level[..., None])
+
+    def read(
+        self, query: Tensor, support: EncodedSupport, kernel: Tensor
+    ) -> list[Tensor]:
+        """The parts of the output, :obj:`[B, *, Q]`, from :obj:`[B, heads, D, Q]`.
+
+        Items come last, which suits the many items of a catalogue.
+        """
         # size = [B, heads, S, Q]
-        logit = k @ q.transpose(-1, -2) / self.head_channels**0.5
-        logit = logit + likeness + self.lin_kernel.bias[:, None, None]
-        logit = logit.masked_fill(~mask[:, None, :, None], -torch.inf)
-        sink = self.sink[:, None, None].expand(len(q), -1, 1, q.size(2))
+        logit = (support.key @ query).add_((support.weight @ kernel).transpose(1, 2))
+        logit = logit.add_(support.level)
+        sink = self.sink[:, None, None].expand(len(logit), -1, 1, logit.size(-1))
         attention = torch.cat([logit, sink], dim=2).softmax(2)[:, :, :-1]
-        read = (v.transpose(-1, -2) @ attention).flatten(1, 2)
+        read = (support.value.mT @ attention).flatten(1, 2)
 
         # size = [B, 2, E Q], then [B, 2 E, Q]
-        total = weight.transpose(1, 2) @ kernel.flatten(2)
-        sums = total, total / self.count(weight)[..., None]
-        sums = (value.view(len(q), -1, q.size(2)) for value in sums)
-        return torch.cat([read, *sums], dim=1).transpose(1, 2)
+        total = support.part.mT @ kernel.flatten(2)
+        mean = total / support.part.sum(1).clamp(min=1)[..., None]
+        return [read, *(t.view(len(t), -1, kernel.size(-1)) for t in (total, mean))]
 
-    def encode(
-        self, support: Tensor, surprise: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of a labelled support, all that does not depend on queries.
-
-        Returns:
-            Keys and values, :obj:`[B, heads, S, head_channels]`; surprise for good
-            and for bad, :obj:`[B, S, 2]`; and what the logits take of the kernels
-            by it, :obj:`[B, S, heads, E]`.
-        """
-        labelled = torch.cat([support, surprise[..., None]], dim=-1)
-        k = self._split(self.lin_key(labelled))
-        v = self._split(self.lin_value(self.dropout(self.lin_hidden(labelled).relu())))
-        surprise = surprise.masked_fill(~mask, 0)
-        weight = torch.stack([surprise, -surprise], dim=-1).relu()
-        # The label of a support item decides which weights its kernels take.
-        own = self.lin_kernel.weight.view(self.heads, 2, -1).transpose(0, 1)
-        own = (weight @ own.flatten(1)).unflatten(-1, (self.heads, -1))
-        return k, v, weight, own
-
-    def count(self, weight: Tensor) -> Tensor:
-        """What sums of kernels are divided by for a mean, :obj:`[B, 2]`."""
-        return weight.sum(1).clamp(min=1)
-
-    def _split(self, x: Tensor) -> Tensor:
-        """Heads in front, :obj:`[B, heads, L, head_channels]`."""
-        size = *x.size()[:-1], self.heads, self.head_channels
-        return x.view(size).transpose(1, 2)
+    def split_heads(self, x: Tensor) -> Tensor:
+        """From :obj:`[B, n, heads D]` to :obj:`[B, heads, n, D]`."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def extra_repr(self) -> str:
         return f'heads={self.heads}'

@@ -19,26 +19,22 @@ class NodeEmbedding(nn.Module):
         \mathbf{W}_1 [\mathrm{onehot} \, \Vert \, \mathbf{a}] + \mathbf{b}_1) +
         \mathbf{b}_2 \big)
 
-    (TaNP, Section 4.1). A product with a one-hot is a row of the weight, and
-    one with a bag of attribute tokens a weighted sum of rows; no one-hot is
-    ever made.
-
-    An id that was never trained, see :meth:`know`, has the meaning of a one-hot
-    of zeros: its row is not read. With :obj:`id_dropout` training sees that
-    case, too.
+    (TaNP, Section 4.1). A one-hot picks a row of the weight, and a bag of attribute
+    tokens sums rows. An id that was not trained, see :meth:`set_trained_ids`, counts as
+    a one-hot of zeros; with :obj:`id_dropout`, training meets that case, too.
 
     Args:
-        num_nodes (int): Rows in the table of items or users.
+        num_nodes (int): Number of items or users.
         hidden_channels (int): Width of the first layer.
-        out_channels (int): Width of the second.
+        out_channels (int): Width of the second layer.
         use_id (bool, optional): Learn a row for each id. (default: :obj:`True`)
-        attributes (TokenBags, optional): Side information, one row a node.
-        id_dropout (float, optional): Share of the ids that are treated as
-            unknown in training. (default: :obj:`0.0`)
+        attributes (TokenBags, optional): Encoded attributes, one row a node.
+        id_dropout (float, optional): Fraction of ids that training treats as not
+            trained. (default: :obj:`0.0`)
 
     Shapes:
-        - **input:** row numbers :math:`(R)`
-        - **output:** :math:`(R, F_{out})`
+        - **input:** rows of nodes :math:`(*)`
+        - **output:** :math:`(*, F_{out})`
     """
 
     def __init__(
@@ -51,18 +47,28 @@ class NodeEmbedding(nn.Module):
         id_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        _check(num_nodes, use_id, attributes, id_dropout)
-        self.num_nodes, self.id_dropout = num_nodes, id_dropout
+        if num_nodes < 1 or not (use_id or attributes):
+            raise ValueError(
+                f"'num_nodes' must be at least 1, and a node needs an id or attributes "
+                f"(got {num_nodes}, 'use_id' {use_id} and 'attributes' {attributes})"
+            )
+        if attributes is not None and attributes.num_nodes != num_nodes:
+            raise ValueError(
+                f"'attributes' must describe all {num_nodes} nodes (got "
+                f'{attributes.num_nodes})'
+            )
+        self.num_nodes, self.out_channels = num_nodes, out_channels
+        self.id_dropout = id_dropout
         self.id_weight = self.token_weight = None
         if use_id:
-            # Row 0 stays zero; it stands for every id that is not known.
+            # Row 0 stays zero; it stands for every id that was not trained.
             self.id_weight = nn.Parameter(torch.empty(num_nodes + 1, hidden_channels))
             self.register_buffer('id_row', torch.arange(1, num_nodes + 1))
         if attributes is not None:
             tokens = attributes.num_tokens
             self.token_weight = nn.Parameter(torch.empty(tokens, hidden_channels))
-            self.register_buffer('attr', attributes.index)
-            self.register_buffer('attr_weight', attributes.weight)
+            self.register_buffer('token', attributes.index)
+            self.register_buffer('token_count', attributes.weight)
         self.bias = nn.Parameter(torch.empty(hidden_channels))
         self.lin = nn.Linear(hidden_channels, out_channels)
         self.reset_parameters()
@@ -78,46 +84,41 @@ class NodeEmbedding(nn.Module):
         self.lin.reset_parameters()
 
     @torch.no_grad()
-    def know(self, node: Tensor) -> None:
-        """Declares the given nodes, and no others, to be trained on."""
+    def set_trained_ids(self, node: Tensor) -> None:
+        """Marks the ids that training reads, and no others, as trained."""
         if self.id_weight is not None:
             self.id_row.zero_()
             self.id_row[node] = node.to(self.id_row.device) + 1
 
     def forward(self, node: Tensor) -> Tensor:
-        hidden = self.bias
+        hidden = self.bias.expand(*node.size(), -1)
         if self.id_weight is not None:
             row = self.id_row[node]
             if self.training and self.id_dropout:
-                row = row * (
-                    torch.rand(row.size(), device=row.device) >= self.id_dropout
-                )
+                keep = torch.rand(row.size(), device=row.device) >= self.id_dropout
+                row = row * keep
             hidden = hidden + F.embedding(row, self.id_weight, padding_idx=0)
-        if self.token_weight is not None:
-            weight = self.attr_weight[node].to(self.token_weight.dtype)
-            hidden = hidden + F.embedding_bag(
-                self.attr[node],
-                self.token_weight,
-                mode='sum',
-                per_sample_weights=weight,
-                padding_idx=0,
-            )
-        return self.lin(hidden.relu()).relu()
+        if self.token_weight is None:
+            return self.lin(hidden.relu()).relu()
+        return self._add_tokens(hidden, self.token[node], self.token_count[node])
 
+    def embed_new(self, attributes: TokenBags | None, num_nodes: int) -> Tensor:
+        """Vectors of nodes without a row, :obj:`[num_nodes, F_out]`."""
+        hidden = self.bias.expand(num_nodes, -1)
+        if self.token_weight is None or attributes is None:
+            return self.lin(hidden.relu()).relu()
+        return self._add_tokens(
+            hidden,
+            *(v.to(hidden.device) for v in (attributes.index, attributes.weight)),
+        )
 
-def _check(
-    num_nodes: int, use_id: bool, attributes: TokenBags | None, id_dropout: float
-) -> None:
-    if num_nodes < 1:
-        raise ValueError(f"'num_nodes' must be at least 1 (got {num_nodes})")
-    if not use_id and attributes is None:
-        raise ValueError(
-            "'use_id' is False and 'attributes' is None; a node needs one of the two"
+    def _add_tokens(self, hidden: Tensor, token: Tensor, count: Tensor) -> Tensor:
+        weight = self.token_weight
+        total = F.embedding_bag(
+            token.flatten(0, -2),
+            weight,
+            mode='sum',
+            per_sample_weights=count.flatten(0, -2).to(weight.dtype),
+            padding_idx=0,
         )
-    if attributes is not None and attributes.num_nodes != num_nodes:
-        raise ValueError(
-            f"'attributes' must describe all {num_nodes} nodes (got "
-            f'{attributes.num_nodes})'
-        )
-    if not 0 <= id_dropout < 1:
-        raise ValueError(f"'id_dropout' must lie in [0, 1) (got {id_dropout})")
+        return self.lin((hidden + total.view_as(hidden)).relu()).relu()

@@ -4,9 +4,38 @@ import pandas as pd
 import pytest
 import torch
 
-from tanp.episodes import Episodes, offsets
-from tanp.model import TaNP
-from tanp.statistics import InteractionStatistics
+from agnn_pyg.base.encoder import AttributeEncoder
+from tanp import AttentiveTaNP, EpisodeLoader, Episodes, ItemStatistics, TaNP
+from tanp.episodes import offsets
+
+SMALL = {
+    'embedding_channels': (6, 5),
+    'latent_channels': (6, 5, 4, 3),
+    'task_channels': (6, 4),
+    'num_clusters': 3,
+    'decoder_channels': (6, 5),
+}
+PUBLISHED = {
+    'user_ids': True,
+    'predict_support': True,
+    'likelihood': 'gaussian',
+    'squared_distance': False,
+    'residual_modulation': False,
+}
+SHORT = SMALL | {'latent_channels': None, 'num_clusters': 0}
+HEADS = {'attention_heads': 2, 'num_gps': 2}
+# Those with heads or processes are AttentiveTaNP.
+VARIANTS = {
+    'film': SMALL,
+    'gating': SMALL | {'modulation': 'gating'},
+    'published': SMALL | PUBLISHED,
+    'task path only': SHORT,
+    'attentive': SHORT | HEADS,
+    'attention only': SHORT | HEADS | {'num_gps': 0, 'pool_by_sign': False},
+    'processes only': SHORT | HEADS | {'attention_heads': 0},
+    'everything': SMALL | HEADS | {'user_ids': True, 'item_ids': True},
+}
+ATTENTIVE = [name for name, options in VARIANTS.items() if 'num_gps' in options]
 
 
 @pytest.fixture(scope='session')
@@ -20,57 +49,33 @@ def tasks():
     return Episodes(torch.arange(6), offsets(size), item, label, support, support)
 
 
-SMALL = {
-    'embedding_channels': (6, 5),
-    'latent_channels': (6, 5, 4, 3),
-    'task_channels': (6, 4),
-    'num_clusters': 3,
-    'decoder_channels': (6, 5),
-}
-VARIANTS = {
-    'film': {},
-    'gating': {'modulation': 'gating'},
-    'published': {
-        'user_ids': True,
-        'target': 'all',
-        'likelihood': 'gaussian',
-        'squared_distance': False,
-        'residual_modulation': False,
-    },
-    'task path only': {'latent_channels': None, 'num_clusters': 0},
-    'attentive': {
-        'latent_channels': None,
-        'num_clusters': 0,
-        'item_ids': False,
-        'attention_heads': 2,
-        'processes': 2,
-        'signed_pools': True,
-    },
-    'regression': {'processes': 3},
-    'everything': {
-        'attention_heads': 2,
-        'processes': 2,
-        'signed_pools': True,
-        'user_ids': True,
-    },
-}
+@pytest.fixture(scope='session')
+def statistics(tasks):
+    """Of four of the six users."""
+    some = tasks.select(torch.arange(4))
+    return ItemStatistics.fit(some, 20, 6, rank=2, folds=2, damping=1.0)
 
 
 @pytest.fixture
-def small(tasks):
+def small(statistics):
     """Builds a small model over 20 items and 6 users."""
 
     def build(variant='film', **options):
         torch.manual_seed(0)
-        options = SMALL | VARIANTS.get(variant, {}) | options
-        if options.get('attention_heads') or options.get('processes'):
-            # Some of the users are fitted on, others are new.
-            options['statistics'] = InteractionStatistics.fit(
-                tasks.select(torch.arange(4)), 20, 6, rank=2, folds=2, damping=1.0
-            )
+        options = VARIANTS[variant] | options
+        if variant in ATTENTIVE:
+            return AttentiveTaNP(statistics, 6, **options)
         return TaNP(20, 6, **options)
 
     return build
+
+
+@pytest.fixture(scope='session')
+def attributes():
+    """Of 20 items."""
+    genres = [['war'], ['love', 'sea'], ['sea'], []] * 5
+    frame = pd.DataFrame({'land': ['FR', 'JP'] * 10, 'genre': genres})
+    return AttributeEncoder(['land', 'genre']).fit_transform(frame)
 
 
 @pytest.fixture(scope='session')
@@ -83,3 +88,34 @@ def frame():
         for item in torch.randperm(60, generator=generator)[: user + 2]
     ]
     return pd.DataFrame(rows, columns=['user', 'item', 'rating'])
+
+
+def whole(tasks):
+    """All tasks as one batch."""
+    (batch,) = EpisodeLoader(tasks, len(tasks), allow_empty=True)
+    return batch
+
+
+def uneven(tasks):
+    """Tasks with supports of one to three interactions, as one batch and one by one."""
+    parts = [
+        tasks.select(torch.tensor([i])).with_support_size(i % 3 + 1) for i in range(6)
+    ]
+    alone = [whole(part) for part in parts]
+    joined = []
+    for name in alone[0]._fields:
+        values = [row for batch in alone for row in getattr(batch, name)]
+        pad = torch.nn.utils.rnn.pad_sequence
+        joined.append(torch.stack(values) if name == 'user' else pad(values, True))
+    return type(alone[0])(*joined), alone
+
+
+def poisoned(batch):
+    """The same batch with NaN and items that do not exist in the padding."""
+    parts = batch._asdict()
+    for side in ('support', 'query'):
+        mask = parts[f'{side}_mask']
+        for name, value in (('label', torch.nan), ('item', 10**6)):
+            filled = parts[f'{side}_{name}'].masked_fill(~mask, value)
+            parts[f'{side}_{name}'] = filled
+    return batch._replace(**parts)

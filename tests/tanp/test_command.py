@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tanp import TaNPRecommender
 from tanp.__main__ import main
-from tanp.recommender import TaNPRecommender
 from tests.tanp.test_recommender import films, halves
 
 pytest.importorskip('pytorch_lightning')
@@ -38,7 +38,7 @@ def test_the_digits_of_the_shell_are_those_of_python(
             lists = {c: frame[c].map('|'.join) for c in frame if c == 'genre'}
             frame.assign(**lists).to_csv(f'{name}{suffix}', index=False)
     fit = ['fit', f'ratings{suffix}', '--items', f'items{suffix}', '--lists', 'genre']
-    fit += ['--set', 'epochs=2', '--set', 'members=2', '--quiet', *MODEL]
+    fit += ['--set', 'epochs=2', '--set', 'ensemble_size=2', '--quiet', *MODEL]
     assert main(fit) == 0
     assert capsys.readouterr().out == ''
     adapted = TaNPRecommender.load('model').adapt(later[first])
@@ -47,7 +47,7 @@ def test_the_digits_of_the_shell_are_those_of_python(
     predicted = adapted.predict(later[~first])
     assert main(['predict', f'later{suffix}', *support]) == 0
     made = printed(capsys)
-    assert list(made.columns) == ['user', 'item', 'rating', 'std']
+    assert list(made.columns) == ['user', 'item', 'rating', 'score', 'std']
     for column in ('rating', 'std'):
         assert made[column].tolist() == predicted[column].tolist()
     assert main(['evaluate', f'later{suffix}', *support]) == 0
@@ -70,7 +70,7 @@ def test_known_users_of_a_fit_in_python(tmp_path, monkeypatch, capsys):
     """Ids are read as numbers where the model's are, else known users are new."""
     monkeypatch.chdir(tmp_path)
     ratings = halves(np.arange(30))
-    model = TaNPRecommender(epochs=1, support_size=6).fit(ratings)
+    model = TaNPRecommender(epochs=1, support_sizes=(1, 6)).fit(ratings)
     model.save('model')
     known = ratings[ratings['user'] < 2]
     known.to_csv('known.csv', index=False)

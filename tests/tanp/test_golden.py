@@ -1,18 +1,15 @@
 """The formulas against the published code's own numbers, in double precision."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from tanp.loader import EpisodeBatch
-from tanp.loss import clustering_loss, kl_divergence, tanp_loss, target_distribution
-from tanp.model import TaNP, TaskOutput
+from tanp import EpisodeBatch, TaNP, TaskOutput, tanp_loss
+from tanp.config import PUBLISHED, TaNPConfig
+from tanp.loss import clustering_loss, kl_divergence, target_distribution
 from tanp.nn import ClusterMemory, Gaussian, LatentEncoder, ModulatedDecoder, SetEncoder
-from tanp.nn.rows import rows_of
 
-GOLDEN = Path(__file__).parents[1] / 'golden'
 MODELS = ['np_forward', 'np_forward_wide']
+ALL = torch.ones(1, 6, dtype=torch.bool)
 
 
 def close(one, other):
@@ -25,12 +22,6 @@ def fill(linear, parameters, name):
         linear.bias.data = parameters[f'{name}_bias']
 
 
-def fill_set_encoder(encoder, parameters):
-    linears = [m for m in (*encoder.hidden, encoder.lin_out) if hasattr(m, 'weight')]
-    for number, linear in enumerate(linears, 1):
-        fill(linear, parameters, f'linear_{number}')
-
-
 @pytest.mark.parametrize(
     ('name', 'channels', 'rows'),
     [('encoder', (7, 8, 6), 'r'), ('task_encoder', (9, 6, 5), 'task_rows')],
@@ -39,23 +30,24 @@ def test_set_encoder(golden, name, channels, rows):
     case = golden(name)
     x, y = case['inputs']['x'], case['inputs']['y']
     encoder = SetEncoder(8, channels)
-    fill_set_encoder(encoder, case['parameters'])
-    alone, together = torch.arange(6), torch.zeros(6, dtype=torch.long)
-    assert close(encoder(x, y, alone, 6), case['outputs'][rows])
-    mean = encoder(x, y, together, 1).squeeze(0)
-    assert close(mean, case['outputs']['mean_over_rows'])
+    linears = [m for m in (*encoder.hidden, encoder.lin_out) if hasattr(m, 'weight')]
+    for number, linear in enumerate(linears, 1):
+        fill(linear, case['parameters'], f'linear_{number}')
+    assert close(encoder(x[:, None], y[:, None], ALL.mT), case['outputs'][rows])
+    assert close(encoder(x[None], y[None], ALL)[0], case['outputs']['mean_over_rows'])
 
 
 def test_latent_distribution(golden, monkeypatch):
     case = golden('mu_sigma')
-    latent = LatentEncoder(8, (6,), 7, 5)
+    latent = LatentEncoder(8, (6, 7, 5))
     for linear, name in (
         (latent.lin_hidden, 'hidden'),
         (latent.lin_mu, 'mu'),
         (latent.lin_logvar, 'log_sigma'),
     ):
         fill(linear, case['parameters'], name)
-    q = latent.distribution(case['inputs']['r'][None])
+    monkeypatch.setattr(latent.encoder, 'forward', lambda r, *_: r)
+    q = latent(case['inputs']['r'][None], None, None)
     assert close(q.mu[0], case['outputs']['mu'])
     assert close(q.logvar[0], case['outputs']['log_sigma'])
     noise = case['inputs']['eps_for_with_eps']
@@ -66,10 +58,7 @@ def test_latent_distribution(golden, monkeypatch):
 @pytest.mark.parametrize('number', range(4))
 def test_memory(golden, number):
     case = golden('memory_unit')
-    inputs, outputs = (
-        case['inputs']['cases'][number],
-        case['outputs']['cases'][number],
-    )
+    inputs, outputs = (case[part]['cases'][number] for part in ('inputs', 'outputs'))
     memory = ClusterMemory(5, 3, float(inputs['temperature']), squared=False)
     memory.center.data = case['parameters']['pool']
     task, assignment = memory(inputs['task'][None])
@@ -91,36 +80,26 @@ def test_decoder(golden, modulation, maps):
     decoder.lin_task.weight.data = torch.cat(
         [parameters[f'{name}_{layer}_weight'] for name in maps for layer in (1, 2, 3)]
     )
-    index = torch.zeros(6, dtype=torch.long)
-    score = decoder(inputs['x'], index, inputs['task'], inputs['z'][None])
-    assert close(score, case['outputs']['predictions'])
+    score = decoder(inputs['x'][None], inputs['task'], inputs['z'][None])
+    assert close(score[0], case['outputs']['predictions'])
 
 
 def published_model(parameters):
     """TaNP with the published code's parameters, renamed."""
-    model = TaNP(
-        11,
-        9,
-        user_ids=True,
-        embedding_channels=(6, 4),
-        latent_channels=(7, 8, 6, 7, 5),
-        task_channels=(9, 6, 5),
-        num_clusters=3,
-        squared_distance=False,
-        decoder_channels=(7, 6, 5),
-        residual_modulation=False,
-        target='all',
-        likelihood='gaussian',
-    ).double()
+    options = {k: PUBLISHED[k] for k in TaNPConfig.model_fields} | {
+        'embedding_channels': (6, 4),
+        'latent_channels': (7, 8, 6, 7, 5),
+        'task_channels': (9, 6, 5),
+        'num_clusters': 3,
+        'decoder_channels': (7, 6, 5),
+    }
+    model = TaNP(11, 9, likelihood='gaussian', **options).double()
     state = model.state_dict()
     for side in ('item', 'user'):
-        rows = parameters[f'{side}_emb.first_embedding_layer.weight'].t()
-        state[f'inputs.{side}.id_weight'] = torch.cat(
-            [torch.zeros_like(rows[:1]), rows]
-        )
-        state[f'inputs.{side}.bias'] = parameters[
-            f'{side}_emb.first_embedding_layer.bias'
-        ]
+        first = f'{side}_emb.first_embedding_layer'
+        rows = parameters[f'{first}.weight'].t()
+        state[f'{side}.id_weight'] = torch.cat([torch.zeros_like(rows[:1]), rows])
+        state[f'{side}.bias'] = parameters[f'{first}.bias']
     maps = [
         parameters[f'xz_to_y.film_layer_{layer}_{name}.weight']
         for name in ('gamma', 'beta')
@@ -129,8 +108,8 @@ def published_model(parameters):
     state['decoder.lin_task.weight'] = torch.cat(maps)
     state['memory.center'] = parameters['memoryunit.array']
     renamed = {
-        'inputs.item.lin': 'item_emb.second_embedding_layer',
-        'inputs.user.lin': 'user_emb.second_embedding_layer',
+        'item.lin': 'item_emb.second_embedding_layer',
+        'user.lin': 'user_emb.second_embedding_layer',
         'latent.lin_hidden': 'z_to_mu_sigma.z_to_hidden',
         'latent.lin_mu': 'z_to_mu_sigma.hidden_to_mu',
         'latent.lin_logvar': 'z_to_mu_sigma.hidden_to_logsigma',
@@ -141,7 +120,7 @@ def published_model(parameters):
         ('task_encoder', 'xy_to_task'),
     ):
         renamed[f'{ours}.hidden.0'] = f'{theirs}.input_to_hidden.0'
-        renamed[f'{ours}.hidden.2'] = f'{theirs}.input_to_hidden.3'
+        renamed[f'{ours}.hidden.3'] = f'{theirs}.input_to_hidden.3'
         renamed[f'{ours}.lin_out'] = f'{theirs}.input_to_hidden.6'
     for layer in range(3):
         renamed[f'decoder.lins.{layer}'] = f'xz_to_y.hidden_layer_{layer + 1}'
@@ -152,17 +131,14 @@ def published_model(parameters):
     return model
 
 
-def padded(rows, fill=0.0):
-    return torch.nn.utils.rnn.pad_sequence(rows, True, fill)
-
-
 def batch_of(tasks):
     parts = []
+    pad = torch.nn.utils.rnn.pad_sequence
     for name in ('context', 'query'):
         size = torch.tensor([len(task[f'{name}_y']) for task in tasks])
         parts += [
-            padded([task[f'{name}_items'].long() for task in tasks]),
-            padded([task[f'{name}_y'] for task in tasks], torch.nan),
+            pad([task[f'{name}_items'].long() for task in tasks], True),
+            pad([task[f'{name}_y'] for task in tasks], True, torch.nan),
             torch.arange(int(size.max())) < size[:, None],
         ]
     return EpisodeBatch(torch.stack([task['user'].long() for task in tasks]), *parts)
@@ -174,7 +150,7 @@ def test_forward_in_evaluation(golden, name):
     model = published_model(case['parameters']).eval()
     output = model(batch_of(case['inputs']['tasks']))
     for number, expected in enumerate(case['outputs']['eval']):
-        score = output.score[output.rows.task == number]
+        score = output.score[number][output.mask[number]]
         assert close(score, expected['predictions'])
 
 
@@ -185,52 +161,39 @@ def test_forward_in_training(golden, name, monkeypatch):
     model = published_model(case['parameters']).train()
     output = model(batch_of(case['inputs']['tasks']))
     for number, expected in enumerate(case['outputs']['train']):
-        mine = output.rows.task == number
-        assert close(output.score[mine], expected['predictions'])
-        assert close(
-            output.label[mine], case['inputs']['tasks'][number]['train_target_y']
-        )
+        mask = output.mask[number]
+        label = case['inputs']['tasks'][number]['train_target_y']
+        assert close(output.score[number][mask], expected['predictions'])
+        assert close(output.label[number][mask], label)
         assert close(output.assignment[number], expected['C'])
-        for kind, gaussian in (
-            ('target', output.posterior),
-            ('context', output.prior),
-        ):
-            assert close(gaussian.mu[number], expected[f'mu_{kind}'])
-            assert close(gaussian.logvar[number], expected[f'log_sigma_{kind}'])
-
-
-def output_of(tasks):
-    """The model output that a list of recorded tasks stands for."""
-    size = torch.tensor([len(task['y_target']) for task in tasks])
-    rows = rows_of(torch.arange(int(size.max())) < size[:, None])
-    stacked = {
-        name: torch.stack([t[name] for t in tasks])
-        for name in tasks[0]
-        if name not in ('predictions', 'y_target')
-    }
-    return TaskOutput(
-        torch.cat([task['predictions'] for task in tasks]),
-        torch.cat([task['y_target'] for task in tasks]),
-        rows,
-        Gaussian(stacked['mu_context'], stacked['log_sigma_context']),
-        Gaussian(stacked['mu_target'], stacked['log_sigma_target']),
-        stacked['C'],
-    )
+        for kind, q in (('target', output.posterior), ('context', output.prior)):
+            assert close(q.mu[number], expected[f'mu_{kind}'])
+            assert close(q.logvar[number], expected[f'log_sigma_{kind}'])
 
 
 @pytest.mark.parametrize('name', MODELS)
 @pytest.mark.parametrize('variant', ['as_coded', 'as_intended'])
 def test_loss(golden, name, variant):
     case = golden('losses')
-    output = output_of(case['inputs'][name]['tasks'])
-    expected = case['outputs'][name]
-    terms = tanp_loss(
-        output,
-        'gaussian',
-        kl_per_point=False,
-        uniform_clusters=variant == 'as_coded',
+    tasks, expected = case['inputs'][name]['tasks'], case['outputs'][name]
+    score, label = (
+        torch.nn.utils.rnn.pad_sequence([task[key] for task in tasks], True, torch.nan)
+        for key in ('predictions', 'y_target')
     )
-    kl = kl_divergence(output.posterior, output.prior)
+    parts = {
+        key: torch.stack([task[key] for task in tasks])
+        for key in tasks[0]
+        if key not in ('predictions', 'y_target')
+    }
+    prior, posterior = (
+        Gaussian(parts[f'mu_{kind}'], parts[f'log_sigma_{kind}'])
+        for kind in ('context', 'target')
+    )
+    mask = ~label.isnan()
+    output = TaskOutput(score, label, mask, prior, posterior, parts['C'])
+    options = {'published_cluster_target': variant == 'as_coded'}
+    terms = tanp_loss(output, 'gaussian', kl_per_point=False, **options)
+    kl = kl_divergence(posterior, prior)
     assert close(kl, torch.stack([task['kl'] for task in expected['tasks']]))
     assert close(terms['kl'], kl.mean())
     mse = torch.stack([task['mse'] for task in expected['tasks']]).mean()

@@ -2,6 +2,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,23 +10,20 @@ import pandas as pd
 import pytest
 import torch
 
-from tanp import adapted as adapted_users
-from tanp.frames import episodes_to_train
-from tanp.recommender import TaNPRecommender
-
-pytest.importorskip('pytorch_lightning')
-from tanp.task_module import TaskModule
+from tanp import AttentiveTaNP, TaNPRecommender
+from tanp.config import PAPER
+from tanp.module import TaskModule
 
 ROOT = Path(__file__).parents[2]
-SMALL = {
+LATENT = PAPER | {
     'embedding_channels': (8, 8),
     'latent_channels': (16, 16, 8, 8),
     'task_channels': (16, 8),
     'num_clusters': 2,
     'decoder_channels': (16, 16),
+    'lr': 0.01,
 }
-SETTINGS = {'support_size': 6, 'epochs': 12, 'lr': 0.01, 'batch_size': 8}
-SETTINGS |= {'model_options': SMALL}
+QUICK = {'support_sizes': (1, 6), 'epochs': 2, 'batch_size': 8}
 
 
 def halves(users, per_user=14):
@@ -41,7 +39,15 @@ def halves(users, per_user=14):
 def films():
     frame = pd.DataFrame({'item': [f'film {i}' for i in range(40)]})
     frame['genre'] = [['war', 'sea'] if i % 2 else ['love'] for i in range(40)]
-    return frame.assign(title=[f'Title {i}' for i in range(40)])
+    return frame
+
+
+def people(users):
+    return pd.DataFrame({'user': users, 'town': [f'town {u // 2 % 3}' for u in users]})
+
+
+def every_item(user):
+    return pd.DataFrame({'user': user, 'item': films()['item']})
 
 
 @pytest.fixture(scope='module')
@@ -53,94 +59,248 @@ def later():
 
 
 @pytest.fixture(scope='module')
-def recommender():
-    return TaNPRecommender(**SETTINGS).fit(halves(np.arange(80)), items=films())
+def paper():
+    """The model of the paper on ratings, with item attributes."""
+    made = TaNPRecommender(**LATENT | QUICK | {'epochs': 30})
+    return made.fit(halves(np.arange(80)), items=films())
 
 
 @pytest.fixture(scope='module')
-def adapted(recommender, later):
-    return recommender.adapt(later[0])
+def attentive():
+    """Two models by default settings, on labels 0 and 1, with attributes."""
+    ratings = halves(np.arange(80))
+    ratings['rating'] = ratings['rating'] > 3
+    settings = {'support_sizes': (1, 6), 'ensemble_size': 2, 'epochs': 4}
+    made = TaNPRecommender(**settings, batch_size=16)
+    return made.fit(ratings, people(np.arange(80)), films())
 
 
-def test_new_users_are_told_apart_by_their_support(adapted, later):
-    query = later[1]
-    rating = adapted.predict(query)
-    assert list(rating.columns) == ['rating']
-    assert rating.index.equals(query.index)
-    assert rating['rating'].between(2, 5).all()
-    hit = (rating['rating'] > 3.5) == (query['rating'] == 5)
-    assert hit.mean() > 0.85
+@pytest.fixture(scope='module')
+def labelled(later):
+    """The next day with labels 0 and 1, and its users."""
+    support, query = (frame.assign(rating=frame['rating'] > 3) for frame in later)
+    return support, query, people(support['user'].unique())
 
 
-def test_no_gradient_step(recommender, later):
-    state = {k: v.clone() for k, v in recommender.model_.state_dict().items()}
-    recommender.adapt(later[0]).predict(later[1], samples=4)
-    for key, value in recommender.model_.state_dict().items():
-        assert torch.equal(value, state[key])
+def accuracy(predicted, query):
+    return ((predicted['rating'] > 0.5) == query['rating']).mean()
 
 
-def test_a_prediction_does_not_depend_on_who_else_is_adapted_to(
-    recommender, adapted, later
+def test_the_model_of_the_paper_uses_the_support(paper, later):
+    support, query = later
+    predicted = paper.adapt(support).predict(query)
+    assert list(predicted.columns) == ['rating', 'score']
+    assert predicted.index.equals(query.index)
+    assert predicted['rating'].between(2, 5).all()
+    assert predicted['rating'].equals(predicted['score'].clip(2, 5))
+    assert ((predicted['rating'] > 3.5) == (query['rating'] == 5)).mean() > 0.85
+
+
+def test_the_default_model_uses_the_support_and_popularity_does_not(
+    attentive, labelled
 ):
-    support, query = (part[part['user'] == 107] for part in later)
-    alone = recommender.adapt(support).predict(query)
-    whole = adapted.predict(later[1]).loc[query.index]
-    assert np.allclose(alone, whole, atol=1e-5)
-    mixed = adapted.predict(later[1].sample(frac=1, random_state=0))
-    assert np.allclose(mixed.loc[query.index], whole, atol=1e-5)
+    support, query, new = labelled
+    assert all(isinstance(model, AttentiveTaNP) for model in attentive.models_)
+    predicted = attentive.adapt(support, new).predict(query)
+    assert accuracy(predicted, query) > 0.9
+    assert (predicted['std'] > 0).all()
+    # The item means say nothing here.
+    popular = halves(np.arange(80)).groupby('item')['rating'].mean()
+    assert ((popular[query['item']].to_numpy() > 3.5) == query['rating']).mean() < 0.7
+    flipped = support.assign(rating=~support['rating'])
+    assert accuracy(attentive.adapt(flipped, new).predict(query), query) < 0.1
 
 
-def test_spread(adapted, later):
-    rating = adapted.predict(later[1], samples=16)
-    assert list(rating.columns) == ['rating', 'std']
-    assert (rating['std'] > 0).all()
-    again = adapted.predict(later[1], samples=16)
-    pd.testing.assert_frame_equal(rating, again)
+def test_predictions_do_not_depend_on_other_users_or_the_order(attentive, labelled):
+    support, query, new = labelled
+    whole = attentive.adapt(support, new).predict(query)
+    one_support, one_query = (part[part['user'] == 107] for part in (support, query))
+    alone = attentive.adapt(one_support, new).predict(one_query)
+    assert np.allclose(alone, whole.loc[one_query.index], atol=1e-5)
+    shuffled = attentive.adapt(support.sample(frac=1), new[::-1])
+    mixed = shuffled.predict(query.sample(frac=1, random_state=0)).loc[query.index]
+    assert np.allclose(mixed, whole, atol=1e-5)
 
 
-def test_recommended_are_the_highest_predicted(adapted, later):
+@pytest.mark.parametrize('model', ['paper', 'attentive'])
+def test_recommended_are_the_items_of_the_highest_scores(model, request, labelled):
+    recommender, (support, _, new) = request.getfixturevalue(model), labelled
+    if model == 'paper':
+        support, new = support.assign(rating=2.0 + 3 * support['rating']), None
+    adapted = recommender.adapt(support, new)
     top = adapted.recommend([103, 100], k=4)
-    assert list(top.columns) == ['user', 'item', 'rating', 'rank']
+    spread = ['std'] if model == 'attentive' else []
+    assert list(top.columns) == ['user', 'item', 'rating', 'score', *spread, 'rank']
     assert top['user'].tolist() == [103] * 4 + [100] * 4
-    support = later[0]
+    assert top['rank'].tolist() == [1, 2, 3, 4] * 2
     for user, mine in top.groupby('user'):
         seen = support.loc[support['user'] == user, 'item']
-        every = pd.DataFrame({'user': user, 'item': [f'film {i}' for i in range(40)]})
-        every = every[~every['item'].isin(seen)]
-        rating = adapted.predict(every)['rating'].sort_values(ascending=False)
-        assert np.allclose(mine['rating'], rating.iloc[:4], atol=1e-5)
+        pairs = every_item(user)
+        predicted = pairs.join(adapted.predict(pairs))
+        best = predicted[~predicted['item'].isin(seen)].nlargest(4, 'score')
+        columns = ['rating', 'score', *spread]
+        assert np.allclose(mine[columns], best[columns], atol=1e-5)
         assert not set(mine['item']) & set(seen)
     assert len(adapted.recommend(k=1)) == 12
-    some = adapted.recommend([100], k=99, items=['film 3', 'film 4'], samples=4)
-    assert set(some['item']) <= {'film 3', 'film 4'}
-    assert (some['std'] > 0).all()
-    assert len(adapted.recommend([])) == 0
+    again = adapted.recommend([100], k=40, exclude_seen=False)
+    assert set(again['item']) == set(films()['item'])
+
+
+def test_recommended_from_some_items(attentive, labelled):
+    support, _, new = labelled
+    adapted = attentive.adapt(support, new)
+    listed = adapted.recommend([100], k=99, items=['film 3', 'film 4'])
+    assert set(listed['item']) <= {'film 3', 'film 4'}
     tables = pd.DataFrame({'user': [100]}), films().iloc[3:5]
-    listed = adapted.recommend([100], items=['film 3', 'film 4'])
-    pd.testing.assert_frame_equal(
-        adapted.recommend(*tables[:1], items=tables[1]), listed
-    )
+    found = adapted.recommend(tables[0], k=99, items=tables[1])
+    pd.testing.assert_frame_equal(found, listed)
+    for nothing in (adapted.recommend([]), adapted.recommend([100], items=[])):
+        assert nothing.empty
+        assert list(nothing.columns) == list(listed.columns)
 
 
-def test_blocks_of_users_change_nothing(adapted, monkeypatch):
-    whole = adapted.recommend(k=3)
+def test_ranks_are_of_scores_beyond_the_range_of_ratings(later):
+    support, _ = later
+    recommender = TaNPRecommender(**QUICK | {'epochs': 8}).fit(halves(np.arange(80)))
+    top = recommender.adapt(support).recommend(k=3)
+    assert (top['rating'] == 5).any()
+    assert top['score'].is_unique
+    assert top.groupby('user')['score'].is_monotonic_decreasing.all()
+
+
+def test_blocks_of_users_change_nothing(attentive, labelled, monkeypatch):
+    support, query, new = labelled
+    adapted = attentive.adapt(support, new)
+    expected = adapted.recommend(k=3), adapted.predict(query)
     monkeypatch.setattr('tanp.adapted.BLOCK_PAIRS', 100)
-    blocked = adapted.recommend(k=3)
-    assert blocked['user'].tolist() == whole['user'].tolist()
-    assert np.allclose(blocked['rating'], whole['rating'], atol=1e-4)
+    monkeypatch.setattr('tanp.adapted.STEP', 2)
+    found = adapted.recommend(k=3), adapted.predict(query)
+    for one, other in zip(found, expected, strict=True):
+        pd.testing.assert_frame_equal(one, other, atol=1e-5)
 
 
-def test_a_fresh_process_gives_the_same_digits(recommender, adapted, later, tmp_path):
-    recommender.save(tmp_path / 'model')
-    for name, frame in zip(('support', 'query'), later, strict=True):
+def test_samples_of_the_latent_path_give_a_spread(paper, attentive, labelled, later):
+    adapted = paper.adapt(later[0])
+    predicted = adapted.predict(later[1], samples=16)
+    assert (predicted['std'] > 0).all()
+    again = adapted.predict(later[1], samples=16)
+    pd.testing.assert_frame_equal(predicted, again)
+    top = adapted.recommend([100], k=2, samples=16)
+    expected = adapted.predict(top, samples=16)
+    assert np.allclose(top[expected.columns], expected, atol=1e-5)
+    support, _, new = labelled
+    with pytest.raises(ValueError, match=r"'samples'.*'ensemble_size'"):
+        attentive.adapt(support, new).recommend(samples=2)
+
+
+def test_spread_is_the_standard_deviation_between_models(attentive, labelled):
+    support, query, new = labelled
+    predicted = attentive.adapt(support, new).predict(query)
+    alone = []
+    for model in attentive.models_:
+        one = copy.copy(attentive)
+        one.models_ = [model]
+        alone.append(one.adapt(support, new).predict(query)['score'])
+    assert np.allclose(predicted['score'], np.mean(alone, axis=0))
+    assert np.allclose(predicted['std'], np.std(alone, axis=0, ddof=1))
+
+
+def test_users_of_the_fit_do_not_see_their_own_interactions(attentive):
+    # So few that nothing is certain.
+    known = halves(np.arange(4), per_user=1).assign(rating=lambda f: f['rating'] > 3)
+    adapted = attentive.adapt(known)
+    # The same labels of new users, with the same attributes.
+    renamed = known.assign(user=known['user'] + 500)
+    new = people(np.arange(4)).assign(user=range(500, 504))
+    one, other = (a.recommend(k=5) for a in (adapted, attentive.adapt(renamed, new)))
+    assert (one['score'] - other['score']).abs().max() > 1e-4
+    predicted = adapted.predict(one[['user', 'item']])
+    assert np.allclose(predicted['score'], one['score'], atol=1e-5)
+
+
+def test_attributes_of_new_users(attentive, paper, labelled):
+    support, query, new = labelled
+    expected = attentive.adapt(support, new).predict(query)
+    moved = attentive.adapt(support, new.assign(town='elsewhere')).predict(query)
+    assert not np.allclose(expected, moved, atol=1e-6)
+    missing = attentive.adapt(support, new.assign(town=None)).predict(query)
+    alone = attentive.adapt(support, new[['user']]).predict(query)
+    pd.testing.assert_frame_equal(alone, missing)
+    lacks, last = new[:-1], support[support['user'] == 111].index[0]
+    for users, match in (
+        (None, r"without a row in 'users'.*\(100, the first"),
+        (lacks, rf'row {last} \(111'),
+        (pd.concat([new, new]), "'users' repeats an id"),
+        (new.assign(user=new['user'].map(str)), "'users' has str ids"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            attentive.adapt(support, users)
+    with pytest.raises(ValueError, match="'users' was not given to 'fit'"):
+        paper.adapt(support.assign(rating=5.0), new)
+
+
+def test_a_table_of_ids_alone_has_no_attributes(later):
+    ids = [pd.DataFrame({'user': [*range(20), *range(100, 112)]}), films()[['item']]]
+    model = TaNPRecommender(**QUICK).fit(halves(np.arange(20)), *ids)
+    assert model.models_[0].user is model.models_[0].item is None
+    model.adapt(later[0], ids[0]).predict(later[1])
+
+
+def test_values_that_only_unrated_users_have_are_unseen(later):
+    users = people(np.arange(32))
+    users['town'] = users['town'].where(users.index < 20, 'x')
+    model = TaNPRecommender(**QUICK, min_count=2)
+    model.fit(halves(np.arange(20)), users, films())
+    new = people(later[0]['user'].unique())
+    found, expected, other = (
+        model.adapt(later[0], new.assign(town=town)).predict(later[1])
+        for town in ('x', 'nowhere', 'town 1')
+    )
+    assert found.equals(expected)
+    assert not found.equals(other)
+
+
+def test_threads_get_the_sequential_results(attentive, labelled):
+    support, query, new = labelled
+    fresh = pickle.loads(pickle.dumps(attentive))
+    users = support['user'].unique()
+
+    def serve(user):
+        mine = support[support['user'] == user]
+        adapted = fresh.adapt(mine, new)
+        return adapted.recommend(k=3), adapted.predict(query[query['user'] == user])
+
+    with ThreadPoolExecutor(8) as pool:
+        found = [*pool.map(serve, [*users] * 3)]
+    expected = [serve(user) for user in users] * 3
+    for one, other in zip(found, expected, strict=True):
+        for pair in zip(one, other, strict=True):
+            pd.testing.assert_frame_equal(*pair)
+
+
+def test_serving_changes_nothing(attentive, labelled):
+    support, query, new = labelled
+    state = copy.deepcopy(attentive.models_[0].state_dict())
+    adapted = attentive.adapt(support, new)
+    adapted.predict(query)
+    adapted.recommend(k=2)
+    assert not attentive.models_[0].training
+    for name, value in attentive.models_[0].state_dict().items():
+        assert torch.equal(value, state[name])
+
+
+def test_a_fresh_process_gives_the_same_digits(attentive, labelled, tmp_path):
+    attentive.save(tmp_path / 'model')
+    for name, frame in zip(('support', 'query', 'new'), labelled, strict=True):
         frame.to_pickle(tmp_path / name)
     code = """
 import pandas as pd, torch
 torch.set_num_threads(1)
-from tanp.recommender import TaNPRecommender
-loaded = TaNPRecommender.load('model')
-adapted = loaded.adapt(pd.read_pickle('support'))
-adapted.predict(pd.read_pickle('query'), samples=4).to_pickle('predicted')
+from tanp import TaNPRecommender
+support, query, new = (pd.read_pickle(name) for name in ('support', 'query', 'new'))
+adapted = TaNPRecommender.load('model').adapt(support, new)
+adapted.predict(query).to_pickle('predicted')
+adapted.recommend(k=3).to_pickle('recommended')
 """
     subprocess.run(
         [sys.executable, '-c', code],
@@ -148,165 +308,76 @@ adapted.predict(pd.read_pickle('query'), samples=4).to_pickle('predicted')
         env={'PYTHONPATH': str(ROOT), 'PATH': ''},
         check=True,
     )
-    pd.testing.assert_frame_equal(
-        pd.read_pickle(tmp_path / 'predicted'),
-        adapted.predict(later[1], samples=4),
-        check_exact=True,
-    )
+    adapted = attentive.adapt(labelled[0], labelled[2])
+    for name, expected in (
+        ('predicted', adapted.predict(labelled[1])),
+        ('recommended', adapted.recommend(k=3)),
+    ):
+        found = pd.read_pickle(tmp_path / name)
+        pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
-def test_a_pickle_gives_the_same_digits(attentive, labelled):
-    support, query = labelled
-    new = people(support['user'].unique())
-    again = pickle.loads(pickle.dumps(attentive))
-    expected = attentive.adapt(support, new).predict(query)
-    found = again.adapt(support, new).predict(query)
-    pd.testing.assert_frame_equal(found, expected, check_exact=True)
-
-
-def people(users):
-    return pd.DataFrame({'user': users, 'town': [f'town {u // 2 % 3}' for u in users]})
-
-
-@pytest.fixture(scope='module')
-def attentive():
-    """Two members by default settings, on labels 0 and 1, with users' attributes."""
-    ratings = halves(np.arange(80))
-    ratings['rating'] = ratings['rating'] > 3
-    made = TaNPRecommender(support_size=6, members=2, epochs=4, batch_size=16)
-    return made.fit(ratings, people(np.arange(80)), films())
-
-
-@pytest.fixture(scope='module')
-def labelled(later):
-    return [frame.assign(rating=frame['rating'] > 3) for frame in later]
-
-
-def accuracy(rating, query):
-    return ((rating['rating'] > 0.5) == query['rating']).mean()
-
-
-def test_the_default_uses_the_support_and_popularity_does_not(attentive, labelled):
-    support, query = labelled
-    assert attentive.model_.attention is not None
-    new = people(support['user'].unique())
-    rating = attentive.adapt(support, new).predict(query)
-    assert accuracy(rating, query) > 0.9
-    # What others like of an item says nothing here.
-    popular = halves(np.arange(80)).groupby('item')['rating'].mean()
-    assert ((popular[query['item']].to_numpy() > 3.5) == query['rating']).mean() < 0.7
-    flipped = support.assign(rating=~support['rating'])
-    assert accuracy(attentive.adapt(flipped, new).predict(query), query) < 0.1
-    assert (rating['std'] > 0).all()
-
-
-def test_new_users_need_the_attributes_that_others_have(
-    attentive, recommender, labelled
-):
-    support, query = labelled
-    new = people(support['user'].unique())
-    with pytest.raises(ValueError, match=r"without a row in 'users'.*\(100, the first"):
-        attentive.adapt(support)
-    with pytest.raises(ValueError, match=r"'users' repeats an id"):
-        attentive.adapt(support, pd.concat([new, new]))
-    with pytest.raises(ValueError, match=r"'users' has str ids in column 'user'"):
-        attentive.adapt(support, new.assign(user=new['user'].map(str)))
-    with pytest.raises(ValueError, match=r"'users' was not given to 'fit'"):
-        recommender.adapt(support, new)
-    with pytest.raises(ValueError, match=r"'user_attributes' names columns, but"):
-        TaNPRecommender(user_attributes=['town']).fit(support)
-    # The order of a table means nothing, and a value never seen is no error.
-    rating = attentive.adapt(support, new).predict(query)
-    shuffled = attentive.adapt(support, new[::-1]).predict(query)
-    assert np.allclose(rating, shuffled, atol=1e-6)
-    moved = attentive.adapt(support, new.assign(town='elsewhere')).predict(query)
-    assert not np.allclose(rating, moved, atol=1e-6)
-    # The row that is named is the support's.
-    few = support.iloc[3:].rename(lambda row: f'row {row}')
-    lacks = new[new['user'] != support['user'].iloc[-1]]
-    last = support.index[support['user'] == support['user'].iloc[-1]][0]
-    with pytest.raises(ValueError, match=rf'in row row {last} \('):
-        attentive.adapt(few, lacks)
-
-
-def test_users_of_whom_only_the_id_is_known(attentive, labelled):
-    support, query = labelled
-    new = people(support['user'].unique())
-    rating = attentive.adapt(support, new[['user']]).predict(query)
-    missing = attentive.adapt(support, new.assign(town=None)).predict(query)
-    pd.testing.assert_frame_equal(rating, missing)
-
-
-def test_users_of_the_fit_are_not_told_of_themselves(attentive):
-    # So few that nobody is sure of anything.
-    known = halves(np.arange(4), per_user=1).assign(rating=lambda f: f['rating'] > 3)
-    adapted = attentive.adapt(known)
-    statistics = attentive.model_.inputs.statistics
-    assert not statistics.strangers(torch.from_numpy(adapted._row)).any()
-    # The same labels under another name are those of a stranger.
-    renamed = known.assign(user=known['user'] + 500)
-    new = people(np.arange(4)).assign(user=range(500, 504))
-    stranger = attentive.adapt(renamed, new)
-    one, other = (users.recommend(k=5) for users in (adapted, stranger))
-    assert (one['rating'] - other['rating']).abs().max() > 1e-4
-    pairs = one[['user', 'item']]
-    assert np.allclose(adapted.predict(pairs)['rating'], one['rating'], atol=1e-5)
-
-
-def test_a_catalogue_is_read_once_a_fit(recommender, later, monkeypatch):
-    read = []
-    scorer = adapted_users.CatalogueScorer.__init__
-    monkeypatch.setattr(
-        adapted_users.CatalogueScorer,
-        '__init__',
-        lambda self, model: read.append(model) or scorer(self, model),
-    )
-    copied = pickle.loads(pickle.dumps(recommender))
-    for _ in range(2):
-        top = copied.adapt(later[0]).recommend(k=3)
-    assert len(read) == 1
-    pd.testing.assert_frame_equal(top, recommender.adapt(later[0]).recommend(k=3))
-
-
-def test_recommended_by_two_members(attentive, labelled, tmp_path):
-    support, _ = labelled
-    new = people(support['user'].unique())
-    adapted = attentive.adapt(support, new)
-    top = adapted.recommend([104, 101], k=3)
-    assert list(top.columns) == ['user', 'item', 'rating', 'std', 'rank']
-    rating = adapted.predict(top[['user', 'item']])
-    assert np.allclose(rating, top[['rating', 'std']], atol=1e-5)
+def test_a_store_holds_settings_and_shares_counts(attentive, paper, tmp_path):
+    for recommender in (attentive, paper):
+        recommender.save(tmp_path / 'model')
+        loaded = TaNPRecommender.load(tmp_path / 'model')
+        assert loaded.get_params() == recommender.get_params()
+        assert loaded.history_ == recommender.history_
     attentive.save(tmp_path / 'model')
-    loaded = TaNPRecommender.load(tmp_path / 'model').adapt(support, new)
-    pd.testing.assert_frame_equal(loaded.recommend([104, 101], k=3), top)
-    with pytest.raises(ValueError, match=r"'samples' needs a latent path.*'members'"):
-        adapted.recommend(samples=2)
+    for made in (attentive, TaNPRecommender.load(tmp_path / 'model')):
+        one, two = (model.statistics for model in made.models_)
+        assert one.pair_total.data_ptr() == two.pair_total.data_ptr()
+        assert not torch.equal(one.fold, two.fold)
+    (tmp_path / 'model' / 'config.json').write_text('{}')
+    with pytest.raises(ValueError, match='model'):
+        TaNPRecommender.load(tmp_path / 'model')
 
 
-def test_too_few_users_for_statistics(later):
-    few = later[0][later[0]['user'] < 102]
-    with pytest.raises(ValueError, match=r'2 user.*of items need three users'):
-        TaNPRecommender(epochs=1).fit(few)
-    plain = TaNPRecommender(epochs=1, statistics=False, model_options=SMALL).fit(few)
-    assert plain.model_.inputs.statistics is None
+def test_settings_that_are_changed_after_the_fit(paper, later):
+    """A store has those of the model, too; names of columns count at once."""
+    support, query = later
+    changed = copy.copy(paper).set_params(rating='stars', task_channels=(3,))
+    renamed = {'rating': 'stars'}
+    found = changed.adapt(support.rename(columns=renamed)).predict(query)
+    expected = paper.adapt(support).predict(query).rename(columns=renamed)
+    pd.testing.assert_frame_equal(found, expected)
+    for name, value in (('batch_size', 0), ('progress', 'x'), ('rating', 'std')):
+        changed = copy.copy(paper).set_params(**{name: value})
+        with pytest.raises(ValueError, match=name):
+            changed.adapt(support)
 
 
-def test_validation_selects_the_epoch():
-    validation = halves(np.arange(200, 210))
-    model = TaNPRecommender(**SETTINGS | {'epochs': 4})
-    model.fit(halves(np.arange(80)), items=films(), validation=validation)
-    losses = [epoch['val_loss'] for epoch in model.history_]
-    assert model.best_epoch_ == int(np.argmin(losses))
+def test_settings_of_a_saved_model_that_were_changed(paper, later, tmp_path):
+    changed = copy.copy(paper).set_params(task_channels=(3,))
+    changed.save(tmp_path / 'model')
+    loaded = TaNPRecommender.load(tmp_path / 'model')
+    assert loaded.task_channels == (3,)
+    found = loaded.adapt(later[0]).predict(later[1])
+    pd.testing.assert_frame_equal(found, paper.adapt(later[0]).predict(later[1]))
 
 
-def test_validation_judges_small_supports_by_more_than_one_query():
-    row = np.arange(30)
-    episodes = episodes_to_train(row // 6, row, row * 1.0, support_size=20, seed=0)
-    assert episodes.num_support.tolist() == episodes.num_query.tolist() == 5 * [3]
+def test_adapted_users_outlive_another_fit(later):
+    support, query = later
+    model = TaNPRecommender(**QUICK).fit(halves(np.arange(30)))
+    adapted = model.adapt(support)
+    expected = adapted.predict(query), adapted.recommend(k=3)
+    model.fit(halves(np.arange(20)).assign(rating=lambda f: 2 * f['rating']))
+    pd.testing.assert_frame_equal(adapted.predict(query), expected[0])
+    pd.testing.assert_frame_equal(adapted.recommend(k=3), expected[1])
 
 
-def test_all_is_counted_and_some_is_trained_on(monkeypatch):
-    """Those with many interactions train on some of them, others with every epoch."""
+def test_validation_selects_the_epoch(later):
+    ratings, others = halves(np.arange(80)), halves(np.arange(200, 210))
+    for validation in (others, later):
+        settings = LATENT | QUICK | {'epochs': 4}
+        model = TaNPRecommender(**settings).fit(ratings, None, films(), validation)
+        losses = [epoch['val_loss'] for epoch in model.history_]
+        assert model.best_epoch_ == int(np.argmin(losses))
+        assert 0 < model.history_[-1]['val_ndcg@5'] <= 1
+
+
+def test_all_interactions_are_counted_and_some_are_trained_on(monkeypatch):
+    """Users with many interactions train on some of them, others with every epoch."""
     read = []
     step = TaskModule.training_step
 
@@ -319,274 +390,44 @@ def test_all_is_counted_and_some_is_trained_on(monkeypatch):
     monkeypatch.setattr(TaskModule, 'training_step', spy)
     lonely = pd.DataFrame({'user': [50], 'item': ['film 3'], 'rating': [5]})
     ratings = pd.concat([halves(np.arange(4)), lonely])
-    settings = {'support_size': 3, 'max_size': 5, 'epochs': 2, 'statistics': True}
+    settings = {'support_sizes': (1, 3), 'query_sizes': (2, 2), 'epochs': 2}
     model = TaNPRecommender(**settings).fit(ratings)
-    tally = model.model_.inputs.statistics.tally
-    assert tally.user_size.tolist() == [14, 14, 14, 14, 1, 0]
+    counts = model.models_[0].statistics.user_total[:, 1]
+    assert counts.tolist() == [14, 14, 14, 14, 1, 0]
     users, others = (users for users, *_ in read)
     assert sorted(users) == sorted(others) == [0, 1, 2, 3]
     assert max(size for _, size, _ in read) <= 5
     assert read[0][2] != read[1][2]
 
 
-def test_members_share_what_is_counted(attentive, tmp_path):
-    attentive.save(tmp_path / 'model')
-    for made in (attentive, TaNPRecommender.load(tmp_path / 'model')):
-        one, two = (model.inputs.statistics for model in made.models_)
-        assert one.tally.pair.data_ptr() == two.tally.pair.data_ptr()
-        assert not torch.equal(one.fold, two.fold)
-
-
-def test_what_only_the_unrated_have_is_as_what_nobody_has(later):
-    users = people(np.arange(32)).assign(
-        town=lambda f: f['town'].where(f.index < 20, 'x')
-    )
-    model = TaNPRecommender(epochs=1, support_size=6, min_count=2)
-    model.fit(halves(np.arange(20)), users, films())
-    new = people(later[0]['user'].unique())
-    found, expected, other = (
-        model.adapt(later[0], new.assign(town=town)).predict(later[1])
-        for town in ('x', 'nowhere', 'town 1')
-    )
-    assert found.equals(expected)
-    assert not found.equals(other)
-
-
-@pytest.mark.parametrize(
-    ('settings', 'message'),
-    [
-        ({'members': 0}, r"'members' must be .*at least 1 \(got 0\)"),
-        ({'epochs': 0}, r"'epochs' must be .*at least 1 \(got 0\)"),
-        ({'epochs': 2.5}, r"'epochs' must .* \(got 2.5\)"),
-        ({'epochs': True}, r"'epochs' must .* \(got True\)"),
-        ({'seed': -1}, r"'seed' must be .* \(got -1\)"),
-        ({'ema_decay': 1.5}, r"'ema_decay' must be .* \(got 1.5\)"),
-        ({'user_attributes': 'age'}, r"'user_attributes' .*\['age'\].*\(got 'age'\)"),
-        ({'item': 'user'}, r"'user', 'item' and 'rating' must be three columns"),
-        ({'batch_size': '8'}, r"'batch_size' must .* \(got '8'\)"),
-        ({'max_size': 20}, r"'max_size' must exceed 'support_size' \(20\).*got 20"),
-        ({'patience': 0}, r"'patience' must be .* \(got 0\)"),
-        ({'patience': 2}, r"'patience' needs 'validation' .*got 2 .*set it to None"),
-    ],
-)
-def test_settings_that_cannot_be(settings, message):
-    ratings = halves(np.arange(6))
-    with pytest.raises(ValueError, match=message):
-        TaNPRecommender(**settings).fit(ratings, validation=ratings.iloc[:0])
-
-
-def test_ratings_that_are_all_equal():
-    ratings = halves(np.arange(6)).assign(rating=1)
-    message = r"'ratings' are all 1, .* a lower rating such as 0"
-    with pytest.raises(ValueError, match=message):
-        TaNPRecommender().fit(ratings)
-
-
-def test_whole_numbers_of_numpy(later, tmp_path):
-    names = ('members', 'epochs', 'batch_size', 'support_size', 'max_size', 'seed')
-    settings = dict(zip(names, np.array([2, 1, 8, 6, 50, 3]), strict=True))
-    model = TaNPRecommender(**settings, statistics=False, model_options=SMALL)
-    model.fit(halves(np.arange(20))).save(tmp_path / 'model')
-    made = TaNPRecommender.load(tmp_path / 'model').adapt(later[0])
-    assert len(made.recommend([np.int64(103)], k=np.int64(3))) == 3
-
-
-def test_labels_are_probabilities(later):
-    frames = [halves(np.arange(20)), *later]
-    ratings, support, query = (f.assign(rating=f['rating'] > 3) for f in frames)
-    model = TaNPRecommender(**SETTINGS | {'epochs': 2}).fit(ratings)
-    assert model.model_.likelihood == 'bernoulli'
-    assert model.adapt(support).predict(query)['rating'].between(0, 1).all()
-    with pytest.raises(ValueError, match=r'must lie in \[0, 1\]'):
-        model.adapt(support.assign(rating=5.0)).predict(query)
-
-
-@pytest.mark.parametrize(
-    ('change', 'message'),
-    [
-        (lambda f: f.iloc[:0], "'support' has no rows; adapting needs"),
-        (
-            lambda f: f.iloc[4:].assign(item='new'),
-            r"does not know in .* row 4 \('new'\); drop",
-        ),
-        (
-            lambda f: f.assign(item=[*range(5)]),
-            "'support' has int ids in column 'item'",
-        ),
-        (lambda f: pd.concat([f, f]), 'rates a pair for the second time'),
-        (lambda f: f.drop(columns='rating'), "'support' has no column 'rating'"),
-        (lambda f: f.assign(user=None), "'support' misses the id in column 'user'"),
-        (
-            lambda f: f.assign(user=f['user'].map(str)),
-            r"'support' has str ids in column 'user'.*are int .such as 0.*astype.int",
-        ),
-        (
-            lambda f: f.assign(rating=[2, 5, 99, 2, 1]),
-            r'a rating in row 2 \(99, the first of 2\) .* must lie in \[2, 5\]; bring',
-        ),
-    ],
-)
-def test_supports_that_cannot_be_read(change, message, recommender, later):
-    support = change(later[0].reset_index(drop=True).iloc[:5])
-    with pytest.raises(ValueError, match=message):
-        recommender.adapt(support)
-
-
-def test_pairs_that_cannot_be_rated(adapted, later):
-    with pytest.raises(ValueError, match=r'was not adapted to in .*row .* \(7, the'):
-        adapted.predict(later[1].assign(user=7))
-    with pytest.raises(ValueError, match='names an item that the fit does not know'):
-        adapted.recommend(items=['nothing'])
-    for given, name in ((100, 'users'), ('film 3', 'items')):
-        message = rf"'{name}' must be a table or a list .*; write \[{given!r}\]"
-        with pytest.raises(ValueError, match=message):
-            adapted.recommend(**{name: given})
-    with pytest.raises(ValueError, match="'items' has no column 'item'"):
-        adapted.recommend(items=films().drop(columns='item'))
-    with pytest.raises(ValueError, match=r"'k' must be .*at least 1"):
-        adapted.recommend(k=0)
-    for k in (2.5, '3', None, True):
-        with pytest.raises(ValueError, match=rf"'k' must .*got {k!r}"):
-            adapted.recommend(k=k)
-    with pytest.raises(ValueError, match=r"'samples' must be .*at least 0 .got -1"):
-        adapted.predict(later[1], samples=-1)
-    for asked, given in (('users', [100, 101, 100]), ('items', ['film 3'] * 2)):
-        with pytest.raises(ValueError, match=rf"'{asked}' repeats an id of column"):
-            adapted.recommend(**{asked: given})
-
-
-def test_nothing_to_rate(adapted, later):
-    nothing = later[1].iloc[:0]
-    for samples, columns in ((0, ['rating']), (4, ['rating', 'std'])):
-        made = adapted.predict(nothing, samples)
-        assert made.empty
-        assert list(made.columns) == columns
-        assert made.dtypes.eq(float).all()
-
-
-def test_settings_that_were_changed_since_the_fit(recommender, later):
-    support = later[0]
-    for name, value, message in (
-        ('rating', 'std', "'rating' must not be"),
-        ('progress', 'x', "'progress' must be True or False"),
-        ('batch_size', 0, "'batch_size' must be .*at least 1"),
-    ):
-        changed = copy.copy(recommender).set_params(**{name: value})
-        with pytest.raises(ValueError, match=message):
-            changed.adapt(support.rename(columns={'rating': changed.rating}))
-    # TaNP makes no such column, as AGNN does.
-    renamed = {'rating': 'message'}
-    changed = copy.copy(recommender).set_params(rating='message')
-    made = changed.adapt(support.rename(columns=renamed)).predict(later[1])
-    expected = recommender.adapt(support).predict(later[1])
-    pd.testing.assert_frame_equal(made, expected.rename(columns=renamed))
-
-
-def test_fits_that_cannot_be(later):
-    settings = SETTINGS | {'likelihood': 'bernoulli'}
-    with pytest.raises(
-        ValueError, match=r"'ratings' has a rating .* under likelihood 'bernoulli'"
-    ):
-        TaNPRecommender(**settings).fit(later[0])
-    with pytest.raises(ValueError, match="'likelihood' must be one of"):
-        TaNPRecommender(likelihood='poisson').fit(later[0])
-    with pytest.raises(ValueError, match="Call 'fit' first"):
-        TaNPRecommender().adapt(later[0])
-    lonely = later[0].drop_duplicates('user')
-    with pytest.raises(ValueError, match="'ratings' has no user with two interactions"):
-        TaNPRecommender().fit(lonely)
-    with pytest.raises(ValueError, match="'ratings' has no rows; there is nothing"):
-        TaNPRecommender().fit(lonely.iloc[:0])
-
-
-def test_what_was_adapted_outlives_another_fit(later):
-    first, later = later
-    fit = TaNPRecommender(epochs=1, support_size=6).fit(halves(np.arange(30)))
-    adapted = fit.adapt(first)
-    expected = adapted.predict(later), adapted.recommend(k=3)
-    other = halves(np.arange(20)).assign(rating=lambda f: 2 * f['rating'])
-    fit.fit(other)
-    for made, before in zip(
-        (adapted.predict(later), adapted.recommend(k=3)), expected, strict=True
-    ):
-        pd.testing.assert_frame_equal(made, before)
-
-
-def test_random_numbers_go_on_where_they_were():
-    torch.manual_seed(0)
-    expected = torch.rand(3)
-    torch.manual_seed(0)
-    TaNPRecommender(epochs=1, support_size=6).fit(halves(np.arange(10)))
-    assert torch.equal(torch.rand(3), expected)
-
-
-def test_validation_ranks_labels_as_they_were_given():
-    frames = halves(np.arange(20)), halves(np.arange(20, 30))
-    fit = TaNPRecommender(epochs=1, support_size=4)
-    fit.fit(frames[0], validation=frames[1])
-    assert 0 < fit.history_[-1]['val_ndcg@5'] <= 1
-
-
-def test_few_of_many_interactions_do_not_drop_the_others():
+def test_users_with_few_interactions_are_trained_on_where_most_have_few(monkeypatch):
     few = halves(np.arange(30), per_user=4)
-    ratings = pd.concat([few, halves(np.arange(30, 32))])
-    fit = TaNPRecommender(epochs=1, support_size=4, batch_size=8)
-    steps = []
-    forward = TaskModule.training_step
+    ratings, sizes = pd.concat([few, halves(np.arange(30, 32))]), []
+    step = TaskModule.training_step
 
-    def seen(self, batch, index):
-        steps.append(len(batch.user))
-        return forward(self, batch, index)
+    def spy(self, batch, batch_idx):
+        sizes.append(len(batch.user))
+        return step(self, batch, batch_idx)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TaskModule, 'training_step', seen)
-        fit.fit(ratings)
-    assert sum(steps) == 32
-
-
-def test_regression_alone_recommends_what_it_predicts(later):
-    first, _ = later
-    fit = TaNPRecommender(
-        epochs=1, support_size=6, model_options={'attention_heads': 0}
-    )
-    adapted = fit.fit(halves(np.arange(30))).adapt(first)
-    top = adapted.recommend(k=3)
-    assert np.allclose(adapted.predict(top)['rating'], top['rating'], atol=1e-5)
+    monkeypatch.setattr(TaskModule, 'training_step', spy)
+    for least, expected in ((None, 32), (5, 2)):
+        sizes.clear()
+        TaNPRecommender(epochs=1, batch_size=8, min_interactions=least).fit(ratings)
+        assert sum(sizes) == expected
 
 
-@pytest.mark.parametrize(
-    ('settings', 'match'),
-    [
-        ({'rating': 'std'}, "'rating' must not be .*'std'"),
-        ({'user': ['user']}, r"'user' must be .* \(got \['user'\]\)"),
-        ({'model_options': 'abc'}, "'model_options' must be a mapping"),
-        (
-            {'model_options': {'dropuot': 0.1}},
-            "'model_options': .*'dropuot', did you mean 'dropout'",
-        ),
-        (
-            {'model_options': {'user_ids': True}},
-            "no setting 'user_ids'",
-        ),
-        (
-            {'model_options': {'embedding_channels': {8, 16}}},
-            r"'model_options': 'embedding_channels' must be a list",
-        ),
-        (
-            {'model_options': {'attention_heads': -1}},
-            r"'model_options': 'attention_heads' must be .*got -1",
-        ),
-    ],
-)
-def test_settings_that_no_model_has(settings, match):
-    ratings = halves(np.arange(10))
-    if settings.get('rating') == 'std':
-        ratings = ratings.rename(columns={'rating': 'std'})
-    with pytest.raises(ValueError, match=match):
-        TaNPRecommender(**settings).fit(ratings)
+def test_the_published_model_is_trained_as_published():
+    model = TaNPRecommender.as_published(epochs=1, support_sizes=(5, None))
+    model.fit(halves(np.arange(20)).assign(rating=lambda f: 1.0 * (f['rating'] > 3)))
+    made = model.models_[0]
+    assert (made.likelihood, made.predict_support) == ('gaussian', True)
+    assert (model.rating_scale_.unit, model.rating_scale_.center) == (1.0, 0.0)
+    assert made.statistics is None
+    assert made.user is not None
+    assert 'train_kl' in model.history_[0]
 
 
-def test_no_scale_of_ratings_is_better_than_another(later):
+def test_one_scale_of_ratings_is_as_good_as_another(later):
     """By a power of two, of which no digit is rounded."""
     frames = halves(np.arange(12)), halves(np.arange(50, 54)), *later
     made = {}
@@ -594,9 +435,92 @@ def test_no_scale_of_ratings_is_better_than_another(later):
         train, held_out, support, query = (
             f.assign(rating=scale * f['rating']) for f in frames
         )
-        model = TaNPRecommender(**SETTINGS | {'epochs': 1, 'members': 2})
-        today = model.fit(train, validation=held_out).adapt(support)
-        top = today.recommend(k=2)
-        values = today.predict(query).to_numpy().ravel()
-        made[scale] = [*values, *top['rating'], *top['std']]
-    assert made[32] == [32 * value for value in made[1]]
+        model = TaNPRecommender(**QUICK, ensemble_size=2)
+        adapted = model.fit(train, validation=held_out).adapt(support)
+        top = adapted.recommend(k=2)
+        values = adapted.predict(query).to_numpy().ravel()
+        made[scale] = np.array([*values, *top['score'], *top['std']])
+    assert np.array_equal(made[32], 32 * made[1])
+
+
+def test_a_rating_range_beyond_that_of_the_fit(later):
+    support = later[0].assign(rating=1.0)
+    settings = QUICK | {'epochs': 1}
+    ratings = halves(np.arange(20))
+    with pytest.raises(ValueError, match=r'\[2, 5\].*row .* \(1.0'):
+        TaNPRecommender(**settings).fit(ratings).adapt(support)
+    model = TaNPRecommender(**settings, rating_range=(1.0, 5.0)).fit(ratings)
+    assert model.adapt(support).predict(later[1])['rating'].between(1, 5).all()
+    with pytest.raises(ValueError, match=r"'ratings'.*\[3, 5\]"):
+        TaNPRecommender(**settings, rating_range=(3.0, 5.0)).fit(ratings)
+
+
+def test_random_numbers_do_not_depend_on_a_fit():
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    TaNPRecommender(**QUICK).fit(halves(np.arange(10)))
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(
+    ('change', 'match'),
+    [
+        (lambda f: f.iloc[:0], "'support' has no rows"),
+        (lambda f: f.iloc[4:].assign(item='new'), r"does not know.* row 4 \('new'\)"),
+        (lambda f: f.assign(item=[*range(5)]), "'support' has int ids.*'item'"),
+        (lambda f: pd.concat([f, f]), 'second time'),
+        (lambda f: f.drop(columns='rating'), "'support' has no column 'rating'"),
+        (lambda f: f.assign(user=None), "'support' misses the id.*'user'"),
+        (lambda f: f.assign(user=f['user'].map(str)), "'support' has str ids.*'user'"),
+        (lambda f: f.assign(rating=[2, 5, 99, 2, 1]), r'row 2 \(99, the first of 2\)'),
+    ],
+)
+def test_supports_that_cannot_be_read_are_refused(change, match, paper, later):
+    with pytest.raises(ValueError, match=match):
+        paper.adapt(change(later[0].reset_index(drop=True).iloc[:5]))
+
+
+def test_requests_that_cannot_be_served_are_refused(paper, later):
+    adapted, query = paper.adapt(later[0]), later[1]
+    for arguments, match in (
+        ({'items': ['nothing']}, 'does not know'),
+        ({'users': 100}, "'users' must be a table or a list"),
+        ({'items': films().drop(columns='item')}, "'items' has no column 'item'"),
+        ({'k': 0}, "'k'"),
+        ({'k': 2.5}, "'k'"),
+        ({'users': [100, 101, 100]}, "'users' repeats"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            adapted.recommend(**arguments)
+    with pytest.raises(ValueError, match=r'was not adapted to .*row .* \(7, the'):
+        adapted.predict(query.assign(user=7))
+    with pytest.raises(ValueError, match="'samples'"):
+        adapted.predict(query, samples=-1)
+    for samples, columns in ((0, ['rating', 'score']), (4, ['rating', 'score', 'std'])):
+        nothing = adapted.predict(query.iloc[:0], samples)
+        assert list(nothing.columns) == columns
+        assert nothing.empty
+
+
+def test_fits_that_cannot_be_are_refused(later):
+    ratings = later[0]
+    for settings, frame, match in (
+        ({'likelihood': 'bernoulli'}, ratings, r"'ratings'.*\[0, 1\]"),
+        ({'likelihood': 'poisson'}, ratings, "'likelihood'"),
+        ({}, ratings.drop_duplicates('user'), 'two interactions'),
+        ({}, ratings.iloc[:0], "'ratings' has no rows"),
+        ({}, ratings.assign(rating=1), "'ratings' are all 1"),
+        ({}, ratings[ratings['user'] < 102], 'three users'),
+        ({'min_interactions': 30}, ratings, "'min_interactions'"),
+        ({'patience': 2}, ratings, "'patience' needs 'validation'"),
+        ({'user_attributes': ['town']}, ratings, "'user_attributes'"),
+        ({'query_sizes': (5, 3)}, ratings, "'query_sizes'"),
+        ({'ensemble_size': 0}, ratings, "'ensemble_size'"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            TaNPRecommender(**settings).fit(frame)
+    few = ratings[ratings['user'] < 102]
+    assert TaNPRecommender(**LATENT | QUICK).fit(few).models_[0].statistics is None
+    with pytest.raises(ValueError, match="Call 'fit' first"):
+        TaNPRecommender().adapt(ratings)

@@ -1,0 +1,227 @@
+"""AttentiveTaNP: a task-adaptive neural process that reads item statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from agnn_pyg.base.encoder import TokenBags
+from tanp.config import AttentiveConfig
+from tanp.item_statistics import (
+    MEAN_DAMPING,
+    NUM_KERNELS,
+    NUM_POPULARITY,
+    NUM_PSD,
+    ItemFeatures,
+    ItemStatistics,
+)
+from tanp.loader import EpisodeBatch
+from tanp.model import TaNP, TaskOutput, join
+from tanp.nn import (
+    EncodedSupport,
+    Gaussian,
+    ModulatedDecoder,
+    SupportAttention,
+    SupportGP,
+)
+
+NUM_SUMMARY = 5
+
+
+class AttentiveCode(NamedTuple):
+    """Encoded supports."""
+
+    x: Tensor  # embedded interactions, [B, S, F]
+    residual: Tensor  # zero at padding, [B, S]
+    level: Tensor  # expected label less the damped mean of an item, [B, 1]
+    task: Tensor  # what modulates the decoder, [B, F_task]
+    summary: Tensor  # counts of positive and other residuals, [B, NUM_SUMMARY]
+    support: EncodedSupport | None  # what the attention reads
+    dual: tuple[Tensor, Tensor] | None  # what the Gaussian processes read
+    prior: Gaussian | None
+    assignment: Tensor | None
+
+
+class AttentiveTaNP(TaNP):
+    r"""A neural process in which query items attend to the support.
+
+    It has the encoders and the modulated decoder of :class:`~tanp.TaNP`. The score of
+    query item :math:`q` after support :math:`S` is
+
+    .. math::
+        \hat s_q = \mathrm{dec} \big( [\mathbf{x}_q \, \Vert \, \mathbf{a}_q \, \Vert \,
+        \mathbf{f}_q \, \Vert \, \mathbf{c}]; \mathbf{o} \big) + \mathbf{w}^\top
+        \mathbf{p}_q + b + \hat y_q
+
+    where :math:`\mathbf{x}` joins embeddings with the item vectors and popularity
+    :math:`\mathbf{p}` of :class:`~tanp.ItemStatistics`, :math:`\mathbf{a}_q` is
+    :class:`~tanp.nn.SupportAttention`, :math:`\mathbf{f}_q` is
+    :class:`~tanp.nn.SupportGP`, :math:`\mathbf{c}` counts positive and negative
+    residuals of the support, and :math:`\hat y_q` is the expected label, for ratings
+    only. Encoders read residuals :math:`\rho` in place of labels; the task embedding
+    :math:`\mathbf{o}` joins the means over positive and over other residuals.
+
+    Args:
+        statistics (ItemStatistics): Of the training users' interactions.
+        num_users (int, optional): See :class:`~tanp.TaNP`, as the next three.
+            (default: :obj:`0`)
+        item_attributes (TokenBags, optional): Attributes of the items.
+        user_attributes (TokenBags, optional): Attributes of the users.
+        likelihood (str, optional): (default: :obj:`"bernoulli"`)
+        **options (optional): See :class:`~tanp.config.AttentiveConfig`.
+    """
+
+    def __init__(
+        self,
+        statistics: ItemStatistics,
+        num_users: int = 0,
+        *,
+        item_attributes: TokenBags | None = None,
+        user_attributes: TokenBags | None = None,
+        likelihood: str = 'bernoulli',
+        **options: Any,
+    ) -> None:
+        nn.Module.__init__(self)
+        config = AttentiveConfig(**options)
+        self.statistics, self.likelihood = statistics, likelihood
+        self.pool_by_sign = config.pool_by_sign
+        width = statistics.rank + NUM_POPULARITY
+        width += self._embed_nodes(
+            config, statistics.num_items, num_users, item_attributes, user_attributes
+        )
+        task = config.task_channels[-1] * (1 + config.pool_by_sign)
+        context = NUM_SUMMARY + self._encode_tasks(config, width, task)
+        self.attention = self.gp = None
+        read = config.num_gps
+        if config.attention_heads:
+            self.attention = SupportAttention(
+                width, NUM_KERNELS, config.attention_heads, dropout=config.dropout
+            )
+            read += self.attention.out_channels
+        if config.num_gps:
+            self.gp = SupportGP(NUM_PSD, config.num_gps)
+        self.lin_popularity = nn.Linear(NUM_POPULARITY, 1)
+        self.decoder = ModulatedDecoder(
+            width + read,
+            context,
+            task + NUM_SUMMARY,
+            config.decoder_channels,
+            config.modulation,
+            config.residual_modulation,
+            config.dropout,
+        )
+
+    def forward(
+        self, batch: EpisodeBatch, z: Tensor | None = None, user: Tensor | None = None
+    ) -> TaskOutput:
+        batch = batch.cleared(self.decoder.lin_out.weight.dtype)
+        mask, features = batch.support_mask, self.statistics.features
+        support = features(batch.user, batch.support_item)
+        query = features(batch.user, batch.query_item)
+        user = self.embed_user(batch.user, user)
+        code = self.encode(batch, support, user)
+        # size = [B, Q, F]
+        x = self.embed(query, user)
+
+        posterior = None
+        if self.latent is not None and z is None:
+            z = code.prior.mu
+            if self.training:
+                residual = self.residual(batch.query_label, query.mean + code.level)
+                parts = (code.x, x), (code.residual, residual), (mask, batch.query_mask)
+                posterior = self.latent(*(torch.cat(pair, dim=1) for pair in parts))
+                z = posterior.sample()
+        context = code.summary if z is None else torch.cat([z, code.summary], dim=-1)
+
+        # size = [B, heads, D, Q]
+        heads = (
+            self.attention
+            and self.attention.split_heads(self.attention.lin_query(x)).mT
+        )
+        read = [x]
+        if self.attention is not None or self.gp is not None:
+            # size = [B, S, E, Q]
+            kernel = self.statistics.kernels(query, support)
+            read.append(self.read(heads, code, kernel).mT)
+        score = self.decoder(torch.cat(read, dim=-1), code.task, context)
+        score = score + self.base(query) + code.level
+        label, mask = batch.query_label, batch.query_mask
+        return TaskOutput(score, label, mask, code.prior, posterior, code.assignment)
+
+    def encode(
+        self, batch: EpisodeBatch, support: ItemFeatures, user: Tensor | None
+    ) -> AttentiveCode:
+        """Encodes the supports of a batch; its query is not read."""
+        label, mask = batch.support_label, batch.support_mask
+        level = label.new_zeros(len(label), 1)
+        if self.likelihood == 'gaussian':
+            excess = ((label - support.mean) * mask).sum(1, keepdim=True)
+            level = excess / (mask.sum(1, keepdim=True) + MEAN_DAMPING)
+        residual = self.residual(label, support.mean + level) * mask
+        x = self.embed(support, user)
+        prior = None if self.latent is None else self.latent(x, residual, mask)
+
+        positive = residual > 0
+        pools = [mask & ~positive, mask & positive] if self.pool_by_sign else [mask]
+        hidden = self.task_encoder.encode(x, residual)
+        task = torch.cat([self.task_encoder.pool(hidden, p) for p in pools], dim=-1)
+        assignment = None
+        if self.memory is not None:
+            task, assignment = self.memory(task)
+
+        # In several scales: how many residuals are positive, and how many not.
+        count = torch.stack([mask & positive, mask & ~positive], dim=-1).sum(1).to(x)
+        balance = (count[:, :1] - count[:, 1:]) / (count.sum(-1, keepdim=True) + 2)
+        summary = torch.cat([count / 10, count.log1p(), balance], dim=-1)
+        task = torch.cat([task, summary], dim=-1)
+
+        encoded = dual = None
+        if self.attention is not None:
+            encoded = self.attention.encode(x, residual, mask)
+        if self.gp is not None:
+            gram = self.statistics.kernels(support, support)
+            dual = self.gp.condition(gram, residual, mask)
+        return AttentiveCode(
+            x, residual, level, task, summary, encoded, dual, prior, assignment
+        )
+
+    def read(self, query: Tensor | None, code: AttentiveCode, kernel: Tensor) -> Tensor:
+        """What supports say of single query items, :obj:`[B, F_read, Q]`.
+
+        Args:
+            query (Tensor): Queries of the attention, :obj:`[B, heads, D, Q]`.
+            code (AttentiveCode): Of the supports.
+            kernel (Tensor): Of support and query items, :obj:`[B, S, E, Q]`.
+        """
+        parts = []
+        if code.support is not None:
+            parts += self.attention.read(query, code.support, kernel)
+        if code.dual is not None:
+            parts.append(self.gp.read(*code.dual, kernel))
+        return torch.cat(parts, dim=1)
+
+    def residual(self, label: Tensor, expected: Tensor) -> Tensor:
+        """Ratings less the expected ones; labels 1 and 0 as 1 and -1."""
+        return label - expected if self.likelihood == 'gaussian' else 2 * label - 1
+
+    def base(self, items: ItemFeatures) -> Tensor:
+        """What the score of an item is without any support, :obj:`[B, n]`."""
+        score = self.lin_popularity(items.popularity).squeeze(-1)
+        return score + items.mean if self.likelihood == 'gaussian' else score
+
+    def embed(self, item: ItemFeatures, user: Tensor | None) -> Tensor:
+        """Items :obj:`[B, n]` and the users' vectors, :obj:`[B, n, F]`."""
+        parts = [item.vector, item.popularity]
+        if self.item is not None:
+            parts.insert(0, self.item(item.item))
+        return join(item.item.size(1), parts, user)
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> AttentiveTaNP:
+        # Statistics are no buffers: whatever averages, broadcasts or checkpoints a
+        # model would copy them, though they never change.
+        super()._apply(fn, recurse)
+        self.statistics = self.statistics.apply(fn)
+        return self

@@ -1,0 +1,132 @@
+"""The Lightning module that trains a model on episodes: loss, metrics, optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from agnn_pyg.base.callbacks import EpochMeans
+from agnn_pyg.base.config import NonNegativeFloat, PositiveFloat, check_argument
+from agnn_pyg.base.metrics import list_metrics
+from tanp.config import LossConfig
+from tanp.loader import EpisodeBatch, EpisodeLoader
+from tanp.loss import LIKELIHOODS, tanp_loss
+from tanp.model import TaNP
+from tanp.prediction import check_episodes
+
+OPTIMIZERS = {
+    'sgd': torch.optim.SGD,
+    'adagrad': torch.optim.Adagrad,
+    'adam': torch.optim.Adam,
+    'adamw': torch.optim.AdamW,
+}
+
+
+class TaskModule(pl.LightningModule):
+    r"""Trains a model on episodes, by :func:`agnn_pyg.base.training.fit`.
+
+    Each epoch logs the terms of the loss, averaged over tasks, and the validation
+    metrics: the negative log-likelihood (:obj:`val_loss`) and those of
+    :func:`~agnn_pyg.base.metrics.list_metrics`, each a mean over tasks.
+
+    Args:
+        model (TaNP): The model to train.
+        optimizer (str, optional): A key of :data:`OPTIMIZERS`.
+            (default: :obj:`"adamw"`)
+        lr (float, optional): Learning rate. (default: :obj:`3e-3`)
+        weight_decay (float, optional): (default: :obj:`0.0`)
+        ks (sequence, optional): Cut-offs of metrics. (default: :obj:`(5, 10)`)
+        relevant (float, optional): Labels above it are relevant. (default: :obj:`0.5`)
+        center (float, optional): What was subtracted from all labels; metrics are of
+            the labels before. (default: :obj:`0.0`)
+        unit (float, optional): What they were divided by then. (default: :obj:`1.0`)
+        seed (int, optional): Of dropout and noise. (default: :obj:`0`)
+        **loss (optional): See :class:`~tanp.config.LossConfig`.
+    """
+
+    def __init__(
+        self,
+        model: TaNP,
+        optimizer: str = 'adamw',
+        lr: float = 3e-3,
+        weight_decay: float = 0.0,
+        ks: Sequence[int] = (5, 10),
+        relevant: float = 0.5,
+        center: float = 0.0,
+        unit: float = 1.0,
+        seed: int = 0,
+        **loss: Any,
+    ) -> None:
+        super().__init__()
+        check_argument('optimizer', optimizer, Literal[tuple(OPTIMIZERS)])
+        self.model, self.optimizer = model, optimizer
+        self.lr = check_argument('lr', lr, PositiveFloat)
+        decay = check_argument('weight_decay', weight_decay, NonNegativeFloat)
+        self.weight_decay, self.loss = decay, dict(LossConfig(**loss))
+        self.ks, self.relevant = tuple(ks), relevant
+        self.center, self.unit, self.seed = center, unit, seed
+        self._terms, self._validated = EpochMeans(), []
+
+    def forward(self, batch: EpisodeBatch) -> Tensor:
+        return self.model(batch).score
+
+    def before_fit(
+        self, train: EpisodeLoader, validation: EpisodeLoader | None
+    ) -> None:
+        """See :func:`~agnn_pyg.base.training.fit`."""
+        for loader in (train, validation):
+            if loader is not None:
+                check_episodes(self.model, loader.episodes)
+        self.model.set_trained_ids(train.episodes.user, train.episodes.item)
+
+    def transfer_batch_to_device(
+        self, batch: EpisodeBatch, device: torch.device, dataloader_idx: int
+    ) -> EpisodeBatch:
+        return batch.to(device)
+
+    def on_train_epoch_start(self) -> None:
+        # What an epoch that broke off has left is not of this one.
+        self._terms.clear()
+        self._validated.clear()
+
+    def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
+        terms = tanp_loss(self.model(batch), self.model.likelihood, **self.loss)
+        self._terms.add(terms, len(batch.user))
+        return terms['loss']
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        if self.trainer.is_last_batch:
+            self._log(self._terms.pop())
+
+    def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> None:
+        output, likelihood = self.model(batch), LIKELIHOODS[self.model.likelihood]
+        score, label, mask = output[:3]
+        error = likelihood.error(score, label, reduction='none').masked_fill(~mask, 0)
+        count = mask.sum(1)
+        metrics = {'loss': error.sum(1) / count}
+        labels = (likelihood.predict(score), label, self.relevant)
+        predicted, label, relevant = (self.unit * v + self.center for v in labels)
+        ks = [k for k in self.ks if k <= int(count.min())]
+        metrics |= list_metrics(predicted, label, mask, ks, relevant, published=True)
+        self._validated.append(metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        parts, self._validated = self._validated, []
+        for name in parts[0]:
+            tasks = torch.cat([part[name] for part in parts if name in part])
+            self._log({f'val_{name}': tasks.nanmean()}, prog_bar=name == 'loss')
+
+    def _log(self, metrics: dict[str, Tensor], **options: Any) -> None:
+        options |= {'on_step': False, 'on_epoch': True, 'sync_dist': True}
+        self.log_dict(metrics, batch_size=1, **options)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        options = {'lr': self.lr, 'weight_decay': self.weight_decay, 'fused': True}
+        if self.optimizer == 'adagrad':
+            # Without it, the first steps are as large as can be.
+            options['initial_accumulator_value'] = 0.1
+        return OPTIMIZERS[self.optimizer](self.model.parameters(), **options)

@@ -1,0 +1,108 @@
+"""Set encoders: one vector, or one Gaussian, of the labelled interactions of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Gaussian(NamedTuple):
+    """Independent normals: means and log-variances, :obj:`[B, D]`."""
+
+    mu: Tensor
+    logvar: Tensor
+
+    def sample(self) -> Tensor:
+        """A reparameterised sample, :obj:`[B, D]`."""
+        return self.mu + (0.5 * self.logvar).exp() * torch.randn_like(self.mu)
+
+
+class SetEncoder(nn.Module):
+    r"""Encodes each interaction and averages over a task (a deep set).
+
+    .. math::
+        \mathbf{r} = \frac{1}{|S|} \sum_{(\mathbf{x}, y) \in S} h(\mathbf{x} \,
+        \Vert \, y)
+
+    with a perceptron :math:`h` of ReLU layers (TaNP, Sections 4.2 and 4.3: the
+    encoder and, with its own weights, the task identity network). The last layer of
+    :math:`h` is linear, so it is applied once a task, to the mean; the mean over no
+    interactions is zero.
+
+    Args:
+        in_channels (int): Width of :math:`\mathbf{x}`.
+        channels (sequence): Widths of the layers, the output's last.
+        dropout (float, optional): On hidden layers. (default: :obj:`0.0`)
+
+    Shapes:
+        - **input:** interactions :math:`(B, n, F_{in})`, labels and mask
+          :math:`(B, n)`, all finite
+        - **output:** :math:`(B, F_{out})`
+    """
+
+    def __init__(
+        self, in_channels: int, channels: Sequence[int], dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        layers, width = [], in_channels + 1
+        for hidden in channels[:-1]:
+            layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout)]
+            width = hidden
+        self.hidden = nn.Sequential(*layers)
+        self.lin_out = nn.Linear(width, channels[-1])
+
+    def reset_parameters(self) -> None:
+        for layer in (*self.hidden, self.lin_out):
+            if isinstance(layer, nn.Linear):
+                layer.reset_parameters()
+
+    def encode(self, x: Tensor, label: Tensor) -> Tensor:
+        """The last hidden layer of each interaction, :obj:`[B, n, H]`."""
+        return self.hidden(torch.cat([x, label[..., None]], dim=-1))
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Averages what :meth:`encode` returns, :obj:`[B, F_out]`."""
+        total = torch.bmm(mask[:, None].to(hidden.dtype), hidden).squeeze(1)
+        return self.lin_out(total / mask.sum(1, keepdim=True).clamp(min=1))
+
+    def forward(self, x: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+        return self.pool(self.encode(x, label), mask)
+
+
+class LatentEncoder(nn.Module):
+    r"""The latent path: a Gaussian of each task (TaNP, Section 4.2).
+
+    .. math::
+        q(\mathbf{z} \mid S) = \mathcal{N} \big( \boldsymbol{\mu}(\mathbf{r}),
+        \mathrm{diag} \, \boldsymbol{\sigma}^2(\mathbf{r}) \big)
+
+    with :math:`\mathbf{r}` of a :class:`SetEncoder`, and one ReLU layer before the two
+    heads. It takes what that takes and returns :class:`Gaussian`.
+
+    Args:
+        in_channels (int): Width of :math:`\mathbf{x}`.
+        channels (sequence): Widths of the set encoder's layers, then of the layer
+            before the heads and of :math:`\mathbf{z}`.
+        dropout (float, optional): In the set encoder. (default: :obj:`0.0`)
+    """
+
+    def __init__(
+        self, in_channels: int, channels: Sequence[int], dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        *channels, hidden, out_channels = channels
+        self.encoder = SetEncoder(in_channels, channels, dropout)
+        self.lin_hidden = nn.Linear(channels[-1], hidden)
+        self.lin_mu = nn.Linear(hidden, out_channels)
+        self.lin_logvar = nn.Linear(hidden, out_channels)
+
+    def reset_parameters(self) -> None:
+        for child in self.children():
+            child.reset_parameters()
+
+    def forward(self, x: Tensor, label: Tensor, mask: Tensor) -> Gaussian:
+        hidden = self.lin_hidden(self.encoder(x, label, mask)).relu()
+        return Gaussian(self.lin_mu(hidden), self.lin_logvar(hidden))

@@ -1,0 +1,141 @@
+"""Predictions of a trained model for the queries of episodes, and their metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from agnn_pyg.base.metrics import list_metrics, pad_lists
+from tanp.episodes import Episodes
+from tanp.loader import EpisodeLoader
+from tanp.loss import LIKELIHOODS
+from tanp.model import TaNP
+
+
+class Prediction(NamedTuple):
+    """What :func:`predict` returns, on the CPU, in double precision.
+
+    It has one value a query interaction, in the order of
+    :meth:`~tanp.Episodes.query_index`.
+    """
+
+    mean: Tensor  # probabilities of positive labels, or ratings
+    std: Tensor | None  # over samples of z
+    assignment: Tensor | None  # of tasks to clusters, [N, k]
+
+
+@torch.no_grad()
+def predict(
+    model: TaNP,
+    loader: EpisodeLoader,
+    samples: int = 0,
+    seed: int = 0,
+    user: Tensor | None = None,
+) -> Prediction:
+    r"""Predicts the labels of all queries of a loader, in its order.
+
+    Args:
+        model (TaNP): In evaluation mode.
+        loader (EpisodeLoader): The tasks, without :obj:`shuffle` and
+            :obj:`support_sizes`.
+        samples (int, optional): Samples of :math:`\mathbf{z}` from the prior to average
+            predictions over, and to take their spread from; 0 decodes the prior's mean.
+            (default: :obj:`0`)
+        seed (int, optional): Of the samples. (default: :obj:`0`)
+        user (Tensor, optional): See :meth:`TaNP.forward`, a row a task.
+
+    Raises:
+        ValueError: If predictions would be random or out of order, items or labels do
+            not suit the model, or it has no latent path to sample from.
+    """
+    if not isinstance(loader, EpisodeLoader) or loader.shuffle or loader.resamples:
+        raise ValueError(
+            "'loader' must be an EpisodeLoader without 'shuffle' and 'support_sizes' "
+            f'(got {type(loader).__name__}); build it as EpisodeLoader(episodes)'
+        )
+    if model.training:
+        raise ValueError(
+            "'model' must be in evaluation mode (got training mode, in which "
+            "predictions are random); call 'model.eval()' first"
+        )
+    if samples == 1 or samples < 0 or (samples and model.latent is None):
+        raise ValueError(
+            f"'samples' must be 0, or at least 2 of a model with a latent path (got "
+            f'{samples})'
+        )
+    check_episodes(model, loader.episodes, user)
+    link, weight = LIKELIHOODS[model.likelihood].predict, model.decoder.lin_out.weight
+    parts, first = [], 0
+    for batch in loader:
+        batch, last = batch.to(weight.device), first + len(batch.user)
+        vector, first = None if user is None else user[first:last], last
+        output, std = model(batch, user=vector), None
+        # In double precision: single precision ties what is almost certain.
+        mean = link(output.score[output.mask].double())
+        if samples:
+            prior = output.prior
+            # The same for all tasks: a prediction does not depend on the other tasks.
+            generator = torch.Generator().manual_seed(seed)
+            noise = torch.randn(samples, 1, prior.mu.size(1), generator=generator)
+            codes = prior.mu + (0.5 * prior.logvar).exp() * noise.to(weight)
+            scores = [model(batch, z, vector).score[output.mask] for z in codes]
+            std, mean = torch.std_mean(link(torch.stack(scores).double()), dim=0)
+        parts.append((mean, std, output.assignment))
+    columns = zip(*parts, strict=True)
+    return Prediction(*(None if c[0] is None else torch.cat(c).cpu() for c in columns))
+
+
+def evaluate(
+    episodes: Episodes,
+    predicted: Tensor,
+    ks: Sequence[int] = (5, 10),
+    relevant: float = 0.5,
+) -> dict[str, Tensor]:
+    """The metrics of predictions of any model, one value a task.
+
+    Args:
+        episodes (Episodes): The tasks.
+        predicted (Tensor): One value a query interaction, in the order of
+            :meth:`~tanp.Episodes.query_index`.
+        ks (sequence, optional): Cut-offs. (default: :obj:`(5, 10)`)
+        relevant (float, optional): Labels above it are relevant. (default: :obj:`0.5`)
+
+    Raises:
+        ValueError: If a cut-off exceeds the query of a task, or counts differ.
+    """
+    index = episodes.query_index()
+    if predicted.size() != index.size():
+        raise ValueError(
+            f"'predicted' must hold one value a query interaction, {len(index)} (got "
+            f'size {list(predicted.size())})'
+        )
+    label = episodes.label[index].to(predicted.dtype)
+    task = torch.repeat_interleave(episodes.num_query)
+    mask, predicted, label = pad_lists(task, predicted, label)
+    return list_metrics(predicted, label, mask, ks, relevant, published=True)
+
+
+def check_episodes(model: TaNP, episodes: Episodes, user: Tensor | None = None) -> None:
+    """Raises ``ValueError`` unless items, users and labels suit the model."""
+    rows = {'item': model.num_items}
+    if model.user is not None and user is None:
+        rows['user'] = model.user.num_nodes
+    for name, count in rows.items():
+        row = getattr(episodes, name)
+        if row.numel() and int(row.max()) >= count:
+            raise ValueError(
+                f"'episodes' must have {name} rows below {count}, as the model (got "
+                f'{int(row.max())}); leave it out, or build the model with more'
+            )
+    _, _, low, high = LIKELIHOODS[model.likelihood]
+    label = episodes.label
+    if ((label < low) | (label > high)).any():
+        least, most = map(float, label.aminmax())
+        raise ValueError(
+            f"labels of 'episodes' must lie in [{low:g}, {high:g}] under the "
+            f'{model.likelihood} likelihood (got {least:g} to {most:g}); rescale them, '
+            f"or use likelihood 'gaussian'"
+        )

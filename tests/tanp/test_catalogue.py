@@ -1,0 +1,69 @@
+"""Scores of all items at once equal those of a forward pass."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from tanp.catalogue import Catalogue
+from tests.tanp.conftest import VARIANTS, poisoned, whole
+
+
+def wild(model):
+    """A model in evaluation mode, far from where it starts."""
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.7)
+    return model.double().eval()
+
+
+@pytest.fixture
+def batch(tasks):
+    """Supports of one to four items, padded, of users that the fit does not know."""
+    support = torch.tensor([1, 4, 3])
+    chosen = tasks.select(torch.tensor([4, 2, 5]))
+    user = torch.tensor([4, 5, 5])
+    return whole(
+        dataclasses.replace(chosen, num_support=support, query_start=support, user=user)
+    )
+
+
+@pytest.mark.parametrize('likelihood', ['bernoulli', 'gaussian'])
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_a_catalogue_is_scored_as_a_query(small, batch, variant, likelihood):
+    model = wild(small(variant, likelihood=likelihood))
+    catalogue = Catalogue(model)
+    expected = catalogue.plain(batch)
+    assert expected.std() > 0.01
+    assert torch.allclose(catalogue(batch), expected, atol=1e-9)
+    # Neither padding nor the query is read.
+    blind = batch._replace(query_label=torch.full_like(batch.query_label, torch.nan))
+    assert torch.allclose(catalogue(poisoned(blind)), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize('channels', [(6,), (6, 5, 5, 4)])
+def test_decoders_of_any_depth(small, batch, channels):
+    catalogue = Catalogue(wild(small('everything', decoder_channels=channels)))
+    assert torch.allclose(catalogue(batch), catalogue.plain(batch), atol=1e-9)
+
+
+def test_users_by_their_vectors(small, batch, attributes):
+    model = wild(small('attentive', user_ids=True, item_attributes=attributes))
+    catalogue, vectors = Catalogue(model), torch.rand(3, 5).double()
+    expected = catalogue.plain(batch, vectors)
+    assert torch.allclose(catalogue(batch, vectors), expected, atol=1e-9)
+    assert not torch.allclose(catalogue(batch), expected, atol=1e-3)
+
+
+def test_a_support_item_given_twice_counts_twice(small, batch):
+    item = batch.support_item.clone()
+    item[1, 1] = item[1, 0]
+    batch = batch._replace(support_item=item)
+    catalogue = Catalogue(wild(small('attentive')))
+    assert torch.allclose(catalogue(batch), catalogue.plain(batch), atol=1e-9)
+
+
+def test_on_a_device(small, batch, device):
+    model = small('everything').eval()
+    expected = Catalogue(model)(batch)
+    found = Catalogue(model.to(device))(batch.to(device))
+    assert torch.allclose(found.cpu(), expected, atol=1e-4)

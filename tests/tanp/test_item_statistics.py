@@ -1,0 +1,264 @@
+"""Item statistics against loops over users, and the leave-one-user-out rule."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from tanp import EpisodeBatch, Episodes, ItemStatistics
+from tanp.episodes import offsets
+from tanp.item_statistics import BINS, COSINE_SCALE, MEAN_DAMPING, NUM_PSD
+
+USERS, ITEMS, DAMPING = 24, 15, 3.0
+EVERY = torch.arange(ITEMS)[None]
+
+
+def interactions(labels=2):
+    """Users 0 to 19 of 24, with 4 to 13 interactions each."""
+    generator = torch.Generator().manual_seed(0)
+    size = torch.arange(20) % 10 + 4
+    item = torch.cat([torch.randperm(ITEMS, generator=generator)[:n] for n in size])
+    label = torch.randint(labels, (len(item),), generator=generator).float()
+    zero = torch.zeros(20, dtype=torch.long)
+    return Episodes(torch.arange(20), offsets(size), item, label, zero, zero)
+
+
+def fit(episodes, **options):
+    options = {'rank': 4, 'folds': 5, 'damping': DAMPING} | options
+    return ItemStatistics.fit(episodes, ITEMS, USERS, **options)
+
+
+def flipped(episodes, users):
+    """The same interactions, where the given users think the opposite."""
+    row = torch.repeat_interleave(episodes.user, episodes.size)
+    turn = torch.isin(row, torch.as_tensor(users))
+    label = torch.where(turn, 1 - episodes.label, episodes.label)
+    return dataclasses.replace(episodes, label=label)
+
+
+EPISODES = interactions()
+
+
+def features(statistics, user):
+    return statistics.features(torch.tensor([user]), EVERY)
+
+
+def exact(statistics, user):
+    """What a user is shown of all items, except item vectors."""
+    items = features(statistics, user)
+    kernel = statistics.kernels(items, items)
+    return [items.popularity, items.mean, kernel[:, :, :-1]]
+
+
+def same(one, other):
+    return all(torch.allclose(a, b, atol=1e-6) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize('labels', [2, 5])
+@pytest.mark.parametrize('me', [5, 22])
+def test_features_and_kernels_against_a_loop(labels, me):
+    episodes = interactions(labels)
+    threshold = (labels - 1) / 2
+    statistics = fit(episodes, threshold=threshold)
+    row = torch.repeat_interleave(episodes.user, episodes.size).tolist()
+    rating = zip(row, episodes.item.tolist(), episodes.label.tolist(), strict=True)
+    rating = {(u, i): r for u, i, r in rating}
+    others = {(u, i): r for (u, i), r in rating.items() if u != me}
+    overall = sum(others.values()) / len(others)
+    like, dislike = ([set() for _ in range(ITEMS)] for _ in range(2))
+    centered = [{} for _ in range(ITEMS)]
+    for (u, i), r in others.items():
+        (like if r > threshold else dislike)[i].add(u)
+        own = [s for (v, _), s in rating.items() if v == u]
+        centered[i][u] = r - sum(own) / len(own)
+
+    def dot(i, j):
+        return sum(r * centered[j].get(u, 0.0) for u, r in centered[i].items())
+
+    def cosine(total, n, m):
+        return COSINE_SCALE * total / math.sqrt((n + DAMPING) * (m + DAMPING))
+
+    items = features(statistics, me)
+    kernel = statistics.kernels(items, items)[0]
+    for i in range(ITEMS):
+        p, n = len(like[i]), len(dislike[i])
+        rated = [r - overall for (_, j), r in others.items() if j == i]
+        deviation = sum(rated) / (len(rated) + MEAN_DAMPING)
+        bins = [float(b == sum(p > edge for edge in BINS)) for b in range(8)]
+        expected = [*bins, math.log1p(p), math.log1p(n), deviation]
+        assert items.popularity[0, i].tolist() == pytest.approx(expected, abs=1e-5)
+        assert float(items.mean[0, i]) == pytest.approx(overall + deviation, abs=1e-5)
+        for j in range(ITEMS):
+            both, apart = len(like[i] & like[j]), len(like[i] & dislike[j])
+            expected = [
+                math.log1p(both),
+                cosine(apart, p, len(dislike[j])),
+                cosine(both, p, len(like[j])),
+                cosine(dot(i, j), dot(i, i), dot(j, j)),
+                float((items.vector[0, i] * items.vector[0, j]).mean()),
+            ]
+            assert kernel[j, :, i].tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_last_kernels_are_positive_semi_definite():
+    statistics = fit(EPISODES)
+    for user in (5, 22):
+        items = features(statistics, user)
+        kernel = statistics.kernels(items, items)[0].transpose(0, 1)[-NUM_PSD:]
+        assert torch.linalg.eigvalsh(kernel.double()).min() > -1e-5
+
+
+@pytest.mark.parametrize('num_users', [33_000, 70_000])
+def test_pairs_with_many_users_are_counted(num_users):
+    """All users except the last like item 0, all like item 1 and none item 2."""
+    item = torch.tensor([0, 1, 2]).repeat(num_users)
+    label = torch.tensor([1.0, 1.0, 0.0]).repeat(num_users)
+    label[-3] = 0
+    size = torch.full((num_users,), 3)
+    zero = torch.zeros_like(size)
+    tasks = Episodes(torch.arange(num_users), offsets(size), item, label, zero, zero)
+    statistics = ItemStatistics.fit(tasks, 3, num_users, rank=1, folds=2, damping=2.0)
+    # A user who likes item 0, the one who does not, and one without interactions.
+    for user, zeros, ones in ((0, 2, 1), (num_users - 1, 1, 1), (num_users, 1, 0)):
+        zeros, ones = num_users - zeros, num_users - ones
+        items = statistics.features(torch.tensor([user]), torch.arange(3)[None])
+        kernel = statistics.kernels(items, items)[0]
+        cosine = 5 * zeros / math.sqrt((ones + 2) * (zeros + 2))
+        expected = [math.log1p(zeros), cosine]
+        assert kernel[0, [0, 2], 1].tolist() == pytest.approx(expected, rel=1e-6)
+        assert kernel[1, [0, 2], 0].tolist() == pytest.approx(expected, rel=1e-6)
+        # All who dislike item 2 like item 1.
+        apart = 5 * ones / (ones + 2)
+        assert kernel[2, 1, 1].item() == pytest.approx(apart, rel=1e-6)
+        assert kernel.isfinite().all()
+
+
+@pytest.mark.parametrize('user', [0, 7, 19])
+def test_nothing_comes_from_the_own_user(user):
+    found = exact(fit(EPISODES), user)
+    left_out = EPISODES.select(EPISODES.user != user)
+    assert same(found, exact(fit(left_out), user))
+    other = fit(flipped(EPISODES, [user]))
+    assert same(found, exact(other, user))
+    # What the user adds is there for all others.
+    next_user = (user + 1) % 20
+    assert not same(exact(fit(EPISODES), next_user), exact(other, next_user))
+
+
+def test_a_planted_leak_is_noticed(monkeypatch):
+    """Without the own interactions, which are looked up by their keys."""
+    statistics = dataclasses.replace(fit(EPISODES), key=torch.tensor([-1]))
+    left_out = fit(EPISODES.select(EPISODES.user != 7))
+    assert not same(exact(statistics, 7), exact(left_out, 7))
+
+
+def likeness(statistics, user):
+    vector = features(statistics, user).vector[0]
+    product = vector @ vector.t()
+    # Vectors are rotated onto common axes, and scaled by one number.
+    return product / product.norm()
+
+
+def test_item_vectors_come_from_other_folds():
+    statistics = fit(EPISODES)
+    fold = statistics.fold[7]
+    mates = (statistics.fold == fold).nonzero().flatten()
+    other = fit(flipped(EPISODES, mates.tolist()))
+    assert torch.equal(statistics.fold, other.fold)
+    assert torch.allclose(likeness(statistics, 7), likeness(other, 7), atol=1e-5)
+    stranger = int((statistics.fold != fold).nonzero()[0])
+    pair = likeness(statistics, stranger), likeness(other, stranger)
+    assert not torch.allclose(*pair, atol=1e-2)
+    # The test notices folds that are not left out.
+    leaking = [dataclasses.replace(s, fold=s.fold * 0 + 5) for s in (statistics, other)]
+    assert not torch.allclose(*(likeness(s, 7) for s in leaking), atol=1e-2)
+
+
+def test_folds_are_even_and_share_their_axes():
+    statistics = fit(EPISODES, damping=1.0)
+    assert statistics.fold[:20].bincount().tolist() == [4] * 5
+    assert statistics.fold[20:].tolist() == [5] * 5
+    whole = statistics.vector[-1].flatten()
+    for vector in statistics.vector[:-1]:
+        assert torch.cosine_similarity(vector.flatten(), whole, dim=0) > 0.5
+
+
+def test_users_without_interactions_are_equal():
+    statistics = fit(EPISODES)
+    new = exact(statistics, 22)
+    assert torch.equal(new[0][0, :, -3], statistics.item_total[:, 0].log1p())
+    for user in (23, USERS + 100):
+        assert same(new, exact(statistics, user))
+    users = torch.tensor([3, 22, USERS + 5])
+    assert statistics.has_interactions(users).tolist() == [True, False, False]
+
+
+def test_a_seed_gives_one_fit_and_resampling_that_of_another():
+    one, two, other = fit(EPISODES), fit(EPISODES), fit(EPISODES, seed=1)
+    resampled = one.resample(1)
+    assert resampled.pair_total is one.pair_total
+    assert not torch.equal(one.fold, other.fold)
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, two.state_dict()[name]), name
+        found = resampled.state_dict()[name]
+        assert torch.equal(found, other.state_dict()[name]), name
+
+
+def test_state_round_trip():
+    statistics = fit(EPISODES)
+    again = ItemStatistics(**statistics.plain(), **statistics.state_dict())
+    assert same(exact(again, 3), exact(statistics, 3))
+
+
+def test_listed_pairs_are_those_with_a_common_user():
+    few = EPISODES.select(torch.arange(4))
+    statistics = fit(few, rank=2, folds=2)
+    catalogue = features(statistics, USERS)
+    user, item = torch.tensor([21, 22]), torch.tensor([[3, 8], [3, 0]])
+    support = statistics.features(user, item)
+    slot, other, value = statistics.co_occurring(support, catalogue)
+    dense = torch.zeros(4, 4, ITEMS)
+    dense[slot, :, other] = value.t()
+    query = statistics.features(user, EVERY.expand(2, -1))
+    expected = statistics.kernels(query, support)[:, :, :-1]
+    assert torch.allclose(dense.view(2, 2, 4, ITEMS), expected, atol=1e-6)
+    assert len(slot) < dense[:, 0].numel()
+
+
+def test_on_a_device(device):
+    here = fit(EPISODES)
+    there = here.apply(lambda tensor: tensor.to(device))
+    items = there.features(torch.tensor([3], device=device), EVERY.to(device))
+    kernel = there.kernels(items, items)
+    assert kernel.device.type == device.type
+    expected = features(here, 3)
+    assert torch.allclose(kernel.cpu(), here.kernels(expected, expected), atol=1e-5)
+
+
+def test_repeated_interactions_are_refused():
+    """Only one of two would be left out for their own user."""
+    item = EPISODES.item.clone()
+    first = int(EPISODES.ptr[7])
+    item[first + 3] = item[first]
+    with pytest.raises(ValueError, match=f'user 7 and item {int(item[first])}'):
+        fit(dataclasses.replace(EPISODES, item=item))
+
+
+def test_more_folds_than_users_are_refused():
+    with pytest.raises(ValueError, match="'folds'"):
+        fit(EPISODES, folds=21)
+
+
+def test_the_unread_labels_of_a_batch(small, tasks):
+    """The own user's interactions are skipped whatever a query holds."""
+    model = small('attentive').eval()
+    item = torch.arange(20)[None]
+    mask = torch.ones(1, 20, dtype=torch.bool)
+    label = torch.full((1, 20), torch.nan)
+    support = torch.tensor([[1, 2, 3]]), torch.ones(1, 3), mask[:, :3]
+    batch = EpisodeBatch(torch.tensor([0]), *support, item, label, mask)
+    known = model(batch).score
+    stranger = model(batch._replace(user=torch.tensor([99]))).score
+    assert known.isfinite().all()
+    assert not torch.allclose(known, stranger)

@@ -1,0 +1,183 @@
+"""Training on episodes; the driver is tested in agnn_pyg/base/test_training.py."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from agnn_pyg.base.encoder import AttributeEncoder
+from agnn_pyg.base.training import fit
+from tanp import EpisodeLoader, Episodes, TaNP, evaluate, predict, tanp_loss
+from tanp.episodes import offsets
+from tanp.module import OPTIMIZERS, TaskModule
+
+OPTIONS = {
+    'embedding_channels': (8, 8),
+    'latent_channels': (8, 8, 8, 4),
+    'task_channels': (16, 8),
+    'num_clusters': 2,
+    'decoder_channels': (16, 16),
+}
+
+
+def planted(num_tasks, seed):
+    """Users of two tastes: one likes even items, the other odd ones."""
+    generator = torch.Generator().manual_seed(seed)
+    item = torch.stack(
+        [torch.randperm(12, generator=generator) for _ in range(num_tasks)]
+    )
+    taste = torch.randint(2, (num_tasks, 1), generator=generator)
+    size = torch.full((num_tasks,), 12)
+    support = torch.full((num_tasks,), 4)
+    label = (item % 2 == taste).float().flatten()
+    user = torch.arange(num_tasks)
+    return Episodes(user, offsets(size), item.flatten(), label, support, support), taste
+
+
+TRAIN, VALIDATION = planted(48, 0)[0], planted(12, 1)[0]
+
+
+def loaders(**options):
+    options = {'support_sizes': (1, 6), 'shuffle': True} | options
+    return EpisodeLoader(TRAIN, 20, **options), EpisodeLoader(VALIDATION, 5)
+
+
+def module(seed=0, **options):
+    torch.manual_seed(seed)
+    model = TaNP(12, 60, **OPTIONS | options.pop('model', {}))
+    return TaskModule(model, **{'lr': 0.01, 'ks': (1, 3)} | options)
+
+
+def run(task, train=None, validation=None, **options):
+    return fit(task, train or loaders()[0], validation, monitor='val_loss', **options)
+
+
+def equal(one, other):
+    pairs = zip(one.state_dict().items(), other.state_dict().values(), strict=True)
+    return all(torch.equal(value, expected) for (_, value), expected in pairs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('modulation', ['film', 'gating'])
+def test_it_learns_a_planted_taste(modulation):
+    """Without a latent path, which collapses for most seeds, as published."""
+    frame = pd.DataFrame({'parity': ['even', 'odd'] * 6})
+    attributes = AttributeEncoder(['parity']).fit_transform(frame)
+    options = {'item_ids': False, 'item_attributes': attributes}
+    options |= {'latent_channels': None, 'modulation': modulation}
+    task = module(model=options, lr=0.02)
+    train = EpisodeLoader(planted(240, 2)[0], 20, support_sizes=(1, 6), shuffle=True)
+    result = run(task, train, loaders()[1], epochs=11)
+    best = result.history[result.best_epoch]
+    assert best['val_loss'] < 0.1
+    assert best['val_ndcg@3'] > 0.98
+    # Clusters are the tastes.
+    episodes, taste = planted(40, 3)
+    made = predict(task.model.eval(), EpisodeLoader(episodes, 40)).assignment
+    agreement = (made.argmax(-1) == taste.squeeze(-1)).float().mean()
+    assert max(agreement, 1 - agreement) > 0.95
+
+
+def test_every_task_is_read_once_an_epoch():
+    read = []
+
+    class Spy(TaskModule):
+        def training_step(self, batch, batch_idx):
+            read.extend(batch.user.tolist())
+            return super().training_step(batch, batch_idx)
+
+    run(Spy(module().model), epochs=1)
+    assert sorted(read) == list(range(48))
+
+
+def test_logged_terms_are_means_over_tasks():
+    """The last of three batches is smaller."""
+    task = module(lr=1e-12, model={'latent_channels': None})
+    train = EpisodeLoader(TRAIN, 20, support_sizes=(1, 6))
+    (history,) = run(task, train, epochs=1).history
+    assert {'train_loss', 'train_prediction', 'train_clustering'} <= set(history)
+    (whole,) = EpisodeLoader(TRAIN, 48, support_sizes=(1, 6))
+    with torch.no_grad():
+        expected = float(tanp_loss(task.model.train()(whole))['prediction'])
+    assert history['train_prediction'] == pytest.approx(expected, abs=1e-6)
+
+
+def test_validation_metrics_are_means_over_tasks_of_labels_as_given():
+    """Tasks of 2 to 8 queries, of labels that were centered and divided."""
+    support = torch.arange(12) % 7 + 4
+    few = dataclasses.replace(VALIDATION, num_support=support, query_start=support)
+    options = {'center': 3.0, 'unit': 2.0, 'relevant': 0.5}
+    task = module(lr=1e-12, model={'likelihood': 'gaussian'}, **options)
+    history = run(task, validation=EpisodeLoader(few, 5), epochs=1).history[0]
+    predicted = predict(task.model.eval(), EpisodeLoader(few, 12)).mean
+    given = dataclasses.replace(few, label=2 * few.label + 3)
+    expected = evaluate(given, 2 * predicted + 3, ks=(1,), relevant=4.0)
+    for name in ('mse', 'ndcg@1', 'published_precision@1'):
+        mean = float(expected[name].nanmean())
+        assert history[f'val_{name}'] == pytest.approx(mean, abs=1e-5)
+    assert history['val_loss'] == pytest.approx(history['val_mse'] / 4, abs=1e-5)
+
+
+def test_a_seed_gives_one_fit():
+    fits = []
+    for seed in (0, 0, 1):
+        task = module(model={'dropout': 0.2})
+        task.seed = seed
+        run(task, *loaders(), epochs=2)
+        fits.append(task.model)
+    assert equal(fits[0], fits[1])
+    assert not equal(fits[0], fits[2])
+
+
+class BreakOff(pl.Callback):
+    """Ends a run after its second epoch."""
+
+    def on_train_epoch_end(self, trainer, module):
+        trainer.should_stop = trainer.current_epoch == 1
+
+
+def test_a_resumed_run_equals_one_without_a_break(tmp_path):
+    def train(folder, **more):
+        task = module(model={'dropout': 0.2})
+        options = {'folder': tmp_path / folder, 'ema_decay': 0.8} | more
+        return task.model, run(task, *loaders(), epochs=5, **options)
+
+    whole, expected = train('whole')
+    train('broken', callbacks=[BreakOff()])
+    resumed, found = train('broken', resume=True)
+    assert equal(whole, resumed)
+    assert found.history == expected.history
+
+
+@pytest.mark.parametrize('name', OPTIMIZERS)
+def test_optimizers_use_their_rate(name):
+    task = module(optimizer=name, lr=0.0123, weight_decay=0.001)
+    (group,) = task.configure_optimizers().param_groups
+    assert (group['lr'], group['weight_decay']) == (0.0123, 0.001)
+    before = module().model
+    run(task, epochs=1)
+    assert not equal(before, task.model)
+
+
+def test_training_marks_the_ids_that_it_reads():
+    task = module(model={'user_ids': True})
+    run(task, *loaders(), epochs=1)
+    assert task.model.user.id_row.gt(0).tolist() == [u < 48 for u in range(60)]
+    assert task.model.item.id_row.gt(0).all()
+
+
+def test_on_a_device(device):
+    task = module()
+    run(task, epochs=1, accelerator='gpu' if device.type == 'cuda' else 'cpu')
+    assert all(p.isfinite().all() for p in task.model.parameters())
+
+
+def test_what_does_not_fit_is_refused():
+    bad = dataclasses.replace(TRAIN, label=TRAIN.label + 1)
+    with pytest.raises(ValueError, match='bernoulli'):
+        run(module(), EpisodeLoader(bad, support_sizes=(1, 6)), epochs=1)
+    for name, value in (('optimizer', 'lion'), ('lr', 0), ('reduction', 'user')):
+        with pytest.raises(ValueError, match=f"'{name}'"):
+            module(**{name: value})
