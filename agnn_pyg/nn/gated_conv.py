@@ -232,4 +232,4 @@ def _per_edge(name, value, width, edge_index, x) -> OptTensor:
         raise ValueError(
             f"'{name}' must have the shape {shape} (got {list(value.size())})"
         )
-    return value if value is None else value.view(-1, width).to(x.dtype)
+    return value if value is None else value.reshape(-1, width).to(x.dtype)
