@@ -64,7 +64,7 @@ reliability: $(VENV)/installed
 # A quiet machine: figures go to runs/perf.csv.
 perf: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[baselines,perf]'
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks/perf/bench_*.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -W ignore benchmarks/perf/bench_*.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -77,10 +77,9 @@ results: $(VENV)/installed
 	    few-shot-ablation public; do \
 	  $(RUN) $(SUITES)/$$suite.toml --results benchmarks/results --force || exit 1; \
 	done
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks/perf/bench_*.py \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -W ignore benchmarks/perf/bench_*.py \
 	  --results benchmarks/results
-	$(BIN)/python -m benchmarks.plots
-	$(BIN)/python -m benchmarks.readme README.md benchmarks/README.md
+	$(BIN)/python -m benchmarks.report README.md benchmarks/README.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info runs

@@ -1,23 +1,13 @@
-"""Figures from rows of results, and from nothing else.
-
-    python -m benchmarks.plots          # the three that pages show
-
-The same numbers give the same file.
-"""
+"""Figures from rows of results, and from nothing else; equal rows give equal files."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmarks import records
 from benchmarks.perf.tables import cases, exponent
-from benchmarks.stats import by_split, newest, score
+from benchmarks.stats import by_split, score
 from benchmarks.suite import SUITES, Suite, load_suite
 from benchmarks.tables import CURVE, support_sizes, words
 
@@ -100,19 +90,13 @@ def layer_panel(axes: Any, perf: pd.DataFrame, vary: str) -> None:
         edges=lambda part: part['nodes'] * part['neighbors']
     )
     what, label = PANELS[vary]
-    names = [name for name in dict.fromkeys(found['layer']) if name != 'GatedConv']
-    colors = {'GatedConv': OWN_COLOR, **dict(zip(names, COLORS[::-1], strict=False))}
+    color = iter(COLORS[::-1])
     for name, part in found.groupby('layer', sort=False):
-        width = 2.2 if name == 'GatedConv' else 1.3
-        axes.plot(
-            part[what],
-            part['forward_backward_s'],
-            'o-',
-            color=colors[name],
-            label=name,
-            lw=width,
-            ms=3.5,
-        )
+        style = {'color': OWN_COLOR, 'lw': 2.2}
+        if name != 'GatedConv':
+            style = {'color': next(color), 'lw': 1.3}
+        x, y = part[what], part['forward_backward_s']
+        axes.plot(x, y, 'o-', label=name, ms=3.5, **style)
     axes.set(xscale='log', yscale='log', xlabel=label)
     if what != 'edges':  # less than a decade or two: each value by itself
         values = sorted(found[what].unique())
@@ -134,16 +118,14 @@ def layer_figure(perf: pd.DataFrame) -> Any:
 def scale_figure(perf: pd.DataFrame) -> Any:
     """Time and memory of attribute graphs over the number of nodes."""
     figure, panels = new_figure((8.4, 3.6), 2)
-    series = list(cases(perf, 'graph').groupby('table'))
     measures = {'cpu_seconds': 'CPU seconds', 'peak_memory_mb': 'peak memory, MB'}
     for axes, (what, label) in zip(panels, measures.items(), strict=True):
-        for color, (name, part) in zip(
-            (OWN_COLOR, '#7a9e62', '#c98f4a'), series, strict=False
-        ):
+        color = iter((OWN_COLOR, '#7a9e62', '#c98f4a'))
+        for name, part in cases(perf, 'graph').groupby('table'):
             slope = exponent(part, what)
             fitted = '' if slope is None else f' (exponent {slope:.2f})'
-            style = {'color': color, 'lw': 1.6, 'ms': 4, 'label': f'{name}{fitted}'}
-            axes.plot(part['nodes'], part[what], 'o-', **style)
+            style = {'color': next(color), 'label': f'{name}{fitted}'}
+            axes.plot(part['nodes'], part[what], 'o-', lw=1.6, ms=4, **style)
         axes.set(xscale='log', yscale='log', ylabel=label)
         axes.set(xlabel='nodes (exponents: from 100,000 on)')
         axes.grid(True, which='major', **GRID)
@@ -151,26 +133,11 @@ def scale_figure(perf: pd.DataFrame) -> Any:
     return figure
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Draws the figures that pages show."""
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.plots', description=main.__doc__
-    )
-    parser.add_argument('--results', type=Path, default=records.RESULTS)
-    folder = parser.parse_args(argv).results
-    perf, suite = records.read_perf(folder), load_suite(SUITES / 'few-shot-lastfm.toml')
-    rows = newest(records.read_runs(folder))
-    figures = {
+def page_figures(rows: pd.DataFrame, perf: pd.DataFrame) -> dict[str, Any]:
+    """The figures that Markdown pages show, by file."""
+    suite = load_suite(SUITES / 'few-shot-lastfm.toml')
+    return {
         'support-size.png': support_curve(rows[rows['suite'] == suite.name], suite),
         'layer.png': layer_figure(perf),
         'scale.png': scale_figure(perf),
     }
-    for name, figure in figures.items():
-        # No time stamp inside.
-        figure.savefig(folder / name, metadata={'Software': None})
-        print(folder / name)
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

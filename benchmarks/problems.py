@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import data.splits
 from benchmarks.scores import few_shot_scores, rating_scores
 from data.lastfm import load_lastfm
 from data.movielens import load_ml1m, load_ml100k, load_ml100k_split
@@ -19,16 +20,17 @@ from data.tables import RatingTables, read_tables
 from tanp import split_episodes
 
 Scores = Mapping[str, float]
-# Data sets that are split by a seed. NAME@COUNT is a random sample of so many ratings.
+# Data sets that are split by a seed.
 SEEDED: dict[str, Callable[[], RatingTables]] = {
     'ml-100k': load_ml100k,
     'ml-1m': load_ml1m,
     'lastfm': load_lastfm,
-    'planted': functools.partial(planted_tables, 120, 80),
+    'planted': functools.partial(planted_tables, 120, density=0.4),
     'planted-tastes': planted_tastes,
 }
 # Data sets with published splits: u1 to u5 of MovieLens-100K, and those of Monti et al.
 DATA = (*SEEDED, 'ml-100k-u', *PUBLIC, 'files')
+SCENARIOS = (*data.splits.SCENARIOS, 'few_shot')
 SUPPORTS = (1, 2, 5, 10, 20)
 
 
@@ -38,29 +40,29 @@ class RatingProblem:
     criterion = 'rmse', False
 
     def __init__(self, tables: RatingTables, parts: Split) -> None:
-        self.tables, self.parts = tables, parts
+        self.nodes, self.parts = (tables.users, tables.items), parts
 
     def fit(self, estimator: Any) -> Any:
         """Fits an estimator on the training part; it may select its epoch."""
-        nodes = self.tables.users, self.tables.items
-        return estimator.fit(self.parts.train, *nodes, validation=self.parts.validation)
+        parts = self.parts
+        return estimator.fit(parts.train, *self.nodes, validation=parts.validation)
 
     def refit(self, estimator: Any, selected: Any) -> Any:
         """Fits once more on training and validation part, as far as was selected."""
         best = getattr(selected, 'best_epoch_', None)
         options = {} if best is None else {'stop_after': best + 1}
-        nodes = self.tables.users, self.tables.items
-        return estimator.fit(self.parts.fit, *nodes, **options)
+        return estimator.fit(self.parts.fit, *self.nodes, **options)
 
     def validation(self, estimator: Any) -> Scores:
         """Scores the validation part."""
-        part = self.parts.validation
-        return rating_scores(np.asarray(estimator.predict(part)), part)
+        return self._score(estimator, self.parts.validation)
 
     def test(self, estimator: Any) -> Iterator[tuple[str, Scores]]:
         """Scores the test part."""
-        part = self.parts.test
-        yield 'test', rating_scores(np.asarray(estimator.predict(part)), part)
+        yield 'test', self._score(estimator, self.parts.test)
+
+    def _score(self, estimator: Any, part: pd.DataFrame) -> Scores:
+        return rating_scores(np.asarray(estimator.predict(part)), part)
 
 
 class FewShotProblem:
@@ -69,13 +71,11 @@ class FewShotProblem:
     def __init__(
         self, tables: RatingTables, relevant: float, seed: int, **options: Any
     ) -> None:
-        users, items = tables.users['user'], tables.items['item']
-        self.tables, self.relevant = tables, relevant
-        self.episodes = split_episodes(
-            tables.ratings, users, items, seed=seed, **options
-        )
+        self.nodes, self.relevant = (tables.users, tables.items), relevant
+        ids = tables.users['user'], tables.items['item']
+        self.episodes = split_episodes(tables.ratings, *ids, seed=seed, **options)
         self.frames = {
-            part: getattr(self.episodes, part).to_frames(users, items)
+            part: getattr(self.episodes, part).to_frames(*ids)
             for part in ('warm', 'validation', 'test')
         }
         labels = set(tables.ratings['rating'])
@@ -85,9 +85,8 @@ class FewShotProblem:
 
     def fit(self, estimator: Any) -> Any:
         """Fits an estimator on all interactions of training users."""
-        nodes = self.tables.users, self.tables.items
-        validation = self.frames['validation']
-        return estimator.fit(self.frames['warm'][1], *nodes, validation=validation)
+        (_, warm), validation = self.frames['warm'], self.frames['validation']
+        return estimator.fit(warm, *self.nodes, validation=validation)
 
     def refit(self, estimator: Any, selected: Any) -> Any:
         """Keeps what was selected: validation users only choose."""
@@ -105,10 +104,12 @@ class FewShotProblem:
             yield f'test/{part}', self._score(estimator, 'test', changed)
 
     def _score(self, estimator: Any, part: str, support: pd.DataFrame) -> Scores:
-        query = self.frames[part][1]
-        predicted = estimator.adapt(support, self.tables.users).predict(query)
+        adapted, query = estimator.adapt(support, self.nodes[0]), self.frames[part][1]
         return few_shot_scores(
-            getattr(self.episodes, part), predicted, self.relevant, self.is_implicit
+            getattr(self.episodes, part),
+            adapted.predict(query),
+            self.relevant,
+            self.is_implicit,
         )
 
 
@@ -118,13 +119,14 @@ def changed_supports(
     """The first interactions of each support, mirrored labels, another user's support.
 
     Args:
-        support: Interactions of all users, of one number each, user after user.
+        support: Interactions of all users, as many of each.
         label_range: Lowest and highest label.
     """
     place = support.groupby('user', sort=False).cumcount()
     size = int(place.max()) + 1
-    for count in (*(count for count in SUPPORTS if count < size), size):
-        yield f'support={count}', support[place < count]
+    for count in sorted({*SUPPORTS, size}):
+        if count <= size:
+            yield f'support={count}', support[place < count]
     yield 'flipped_labels', support.assign(rating=sum(label_range) - support['rating'])
     # Every user has the support of the one before.
     others = support['user'].unique()
@@ -133,33 +135,29 @@ def changed_supports(
 
 
 def make_problem(
-    data: str, scenario: str, number: int, options: Mapping[str, Any], smoke: bool
+    name: str, scenario: str, number: int, options: Mapping[str, Any], smoke: bool
 ) -> RatingProblem | FewShotProblem:
     """Loads data and makes the split that a number names.
 
     Args:
-        data: One of :data:`DATA`.
-        scenario: A scenario of :mod:`data.splits`, or ``'few_shot'``.
+        name: One of :data:`DATA`.
+        scenario: One of :data:`SCENARIOS`.
         number: Seed of a random split, or number of a published one.
         options: Those of the suite.
         smoke: Tiny planted data in place of the data set's.
     """
     options = dict(options)
     files = options.pop('files', None)
-    if scenario == 'few_shot':
-        if smoke:
-            implicit = options['relevant'] < 1
-            tables = planted_tastes() if implicit else planted_tables(120, density=0.4)
-            options |= {'support_size': 5, 'min_size': 15}
-            return FewShotProblem(tables, seed=number, **options)
-        return FewShotProblem(_tables(data, number, files), seed=number, **options)
     if smoke:
-        tables = planted_tables(120)
-        return RatingProblem(tables, split(tables, scenario, seed=number))
-    if data in PUBLIC:
-        return RatingProblem(*load_public(data))
-    tables = _tables(data, number, files)
-    if data == 'ml-100k-u':
+        is_implicit = options.get('relevant', 1) < 1
+        name, files = 'planted-tastes' if is_implicit else 'planted', None
+        options |= {'support_size': 5, 'min_size': 15}
+    if name in PUBLIC:
+        return RatingProblem(*load_public(name))
+    tables = _tables(name, files)
+    if scenario == 'few_shot':
+        return FewShotProblem(tables, seed=number, **options)
+    if name == 'ml-100k-u':
         parts = load_ml100k_split(number)
     elif files and 'test' in files:
         test = read_tables(files['test']).ratings
@@ -169,17 +167,10 @@ def make_problem(
     return RatingProblem(tables, parts)
 
 
-def _tables(data: str, number: int, files: Mapping[str, Any] | None) -> RatingTables:
-    if data == 'files':
-        named = dict(files or {})
-        named.pop('test', None)
-        return read_tables(**named)
-    name, _, count = data.partition('@')
-    tables = _loaded('ml-100k' if name == 'ml-100k-u' else name)
-    if count:
-        rated = tables.ratings.sample(int(count), random_state=number).sort_index()
-        tables = tables.with_ratings(rated)
-    return tables
+def _tables(name: str, files: Mapping[str, Any] | None) -> RatingTables:
+    if name == 'files':
+        return read_tables(**{k: v for k, v in (files or {}).items() if k != 'test'})
+    return _loaded('ml-100k' if name == 'ml-100k-u' else name)
 
 
 @functools.cache

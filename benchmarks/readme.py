@@ -1,16 +1,9 @@
-"""Fills the tables of pages from committed results.
-
-    python -m benchmarks.readme README.md benchmarks/README.md
-
-Without a page, all tables are printed.
-"""
+"""Tables that pages show, by name."""
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -46,7 +39,7 @@ def readme_blocks(folder: Path = records.RESULTS) -> dict[str, Block]:
 
 def _suite_block(rows: pd.DataFrame, suite: Suite, is_short: bool, line: str) -> str:
     parts = [table.markdown() for _, table in tables_of(rows, suite, is_short)]
-    if suite.scenarios == ['few_shot'] and not suite.is_ablation:
+    if suite.is_few_shot and not suite.is_ablation:
         title = f'**{words(suite.data[0])}** ({splits_line(rows, suite)})'
         more = [] if is_short else [sensitivity_line(rows, suite)]
         parts = [title, *parts, *more]
@@ -74,28 +67,3 @@ def fill(text: str, blocks: dict[str, Block]) -> str:
         before, rest = text.split(start)
         text = f'{before}{start}\n{blocks[name]()}\n{end}{rest.split(end)[1]}'
     return text
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.readme', description='Tables of committed results.'
-    )
-    parser.add_argument('pages', type=Path, nargs='*', metavar='PAGE')
-    parser.add_argument('--results', type=Path, default=records.RESULTS)
-    args = parser.parse_args(argv)
-    try:
-        blocks = readme_blocks(args.results)
-        for page in args.pages:
-            text = fill(page.read_text(encoding='utf-8'), blocks)
-            records.write_text(page, text)
-    except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    if not args.pages:
-        print('\n\n'.join(f'{name}\n\n{text()}' for name, text in blocks.items()))
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

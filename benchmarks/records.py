@@ -1,11 +1,12 @@
 """Results as rows: runs.csv, settings.jsonl, environments.jsonl and perf.csv.
 
-A row of ``runs.csv`` is one part that one fitted estimator was scored on. What a run
-was made with is named by hashes, which the JSON lines resolve.
+A row of ``runs.csv`` is one part that one fitted estimator was scored on. Settings and
+environments are named by hashes, which the JSON lines resolve.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -25,16 +26,14 @@ from agnn_pyg.base.store import atomic_write
 RESULTS = Path(__file__).parent / 'results'
 RUNS, PERF = 'runs.csv', 'perf.csv'
 SETTINGS, ENVIRONMENTS = 'settings.jsonl', 'environments.jsonl'
-# What names a row, and what is measured beside metrics; all other columns are metrics.
-KEYS = [
-    *('suite', 'estimator', 'settings', 'data', 'scenario', 'split', 'seed', 'part'),
-]
+# Columns that name a row, costs, and where it is from; all others are metrics.
+KEYS = ['suite', 'estimator', 'settings', 'data', 'scenario', 'split', 'seed', 'part']
+PERF_KEYS = ['benchmark', 'case', 'measure']
 COSTS = ['seconds', 'cpu_seconds', 'peak_memory_mb']
 ORIGIN = ['chosen', 'environment', 'commit']
-PERF_KEYS = ['benchmark', 'case', 'measure']
-PACKAGES = ('torch', 'torch_geometric', 'pytorch_lightning', 'numpy', 'pandas', 'scipy')
-EXTENSIONS = ('pyg_lib', 'torch_scatter', 'torch_sparse')
-# What a result may depend on: all that is tracked, except for the results themselves.
+PACKAGES = ['torch', 'torch_geometric', 'pytorch_lightning', 'numpy', 'pandas', 'scipy']
+PACKAGES += ['pyg_lib', 'torch_scatter', 'torch_sparse']
+# What results may depend on: all that is tracked, except for the results themselves.
 CODE = ('--', ':/', ':(top,exclude)benchmarks/results')
 
 
@@ -42,8 +41,7 @@ def read_runs(folder: Path = RESULTS) -> pd.DataFrame:
     """Reads the rows of a folder: keys and origin as texts, all else as numbers.
 
     Raises:
-        ValueError: If the file is missing or damaged, or lacks a column of
-            :data:`KEYS`.
+        ValueError: If the file is missing or damaged, or lacks a column.
     """
     rows = _read(folder / RUNS)
     missing = [name for name in KEYS if name not in rows]
@@ -62,19 +60,14 @@ def read_perf(folder: Path = RESULTS) -> pd.DataFrame:
     return rows.assign(value=pd.to_numeric(rows['value']))
 
 
-def key_of(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """What names a row, as texts."""
-    return tuple(as_text(row[name]) for name in KEYS)
-
-
 def known_keys(folder: Path) -> set[tuple[str, ...]]:
-    """What names the rows of a folder, which may have none."""
+    """What names the rows of a folder, which may have none: texts of :data:`KEYS`."""
     rows = _read(folder / RUNS).reindex(columns=KEYS)
     return set(rows.itertuples(index=False, name=None))
 
 
 def add_rows(folder: Path, rows: Sequence[Mapping[str, Any]], name: str = RUNS) -> None:
-    """Adds rows to a file; one with the same keys is replaced.
+    """Adds rows to a file; they replace rows of the same keys.
 
     Several processes may add to one folder at once.
     """
@@ -89,16 +82,9 @@ def add_rows(folder: Path, rows: Sequence[Mapping[str, Any]], name: str = RUNS) 
 
 
 def add_line(folder: Path, name: str, key: str, content: Mapping[str, Any]) -> str:
-    """Adds an object to a file of JSON lines under its hash, which is returned.
-
-    Args:
-        folder: Folder of results.
-        name: :data:`SETTINGS` or :data:`ENVIRONMENTS`.
-        key: What the hash is called in the line.
-        content: Plain data.
-    """
-    text = json.dumps(content, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    """Adds an object to a file of JSON lines under its hash, which is returned."""
+    digest = json.dumps(content, sort_keys=True).encode()
+    digest = hashlib.sha256(digest).hexdigest()[:12]
     with _locked(folder):
         lines = read_lines(folder, name)
         if all(line[key] != digest for line in lines):
@@ -111,10 +97,8 @@ def add_line(folder: Path, name: str, key: str, content: Mapping[str, Any]) -> s
 def read_lines(folder: Path, name: str) -> list[dict[str, Any]]:
     """Reads a file of JSON lines; none if it is not there."""
     path = folder / name
-    if not path.exists():
-        return []
     try:
-        lines = path.read_text(encoding='utf-8').splitlines()
+        lines = path.read_text(encoding='utf-8').splitlines() if path.exists() else []
         return [json.loads(line) for line in lines]
     except ValueError as error:
         raise ValueError(f"'{path}' must hold JSON lines ({error})") from error
@@ -133,16 +117,15 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding='utf-8')
 
 
-def origin(folder: Path, device: str = 'cpu') -> dict[str, str]:
+def origin(folder: Path) -> dict[str, str]:
     """Adds hardware and versions to a folder; their hash, and the commit.
 
     The commit ends in ``+`` if files differ from it, and is empty if it is unknown.
     """
-    cuda = device.startswith('cuda')
     content = {
         'python': platform.python_version(),
-        **{name: _version(name) for name in PACKAGES + EXTENSIONS},
-        'device': torch.cuda.get_device_name(device) if cuda else 'cpu',
+        **{name: _version(name) for name in PACKAGES},
+        'device': 'cpu',
         'cpu': _cpu(),
         'cores': os.cpu_count(),
         'threads': torch.get_num_threads(),
@@ -154,16 +137,13 @@ def origin(folder: Path, device: str = 'cpu') -> dict[str, str]:
 
 
 def hardware_line(hashes: Sequence[str], folder: Path) -> str:
-    """Returns where figures were measured, by hashes of environments."""
-    known = {line['environment']: line for line in read_lines(folder, ENVIRONMENTS)}
-    found = set()
-    for name in set(hashes) & known.keys():
-        e = known[name]
-        cpu = f'{e["cpu"]}, {e["threads"]} thread(s)'
-        found.add(
-            f'{cpu if e["device"] == "cpu" else e["device"]}; Python {e["python"]}, '
-            f'torch {e["torch"]}, torch-geometric {e["torch_geometric"]}'
-        )
+    """Says where figures were measured, by hashes of environments."""
+    found = {
+        f'{e["cpu"]}, {e["threads"]} thread(s); Python {e["python"]}, '
+        f'torch {e["torch"]}, torch-geometric {e["torch_geometric"]}'
+        for e in read_lines(folder, ENVIRONMENTS)
+        if e['environment'] in set(hashes)
+    }
     return f'Measured on: {" | ".join(sorted(found))}.'
 
 
@@ -174,7 +154,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory_mb() -> float | None:
-    """Returns the largest resident size of this process, where it is known (Linux)."""
+    """The largest resident size of this process, where it is known (Linux)."""
     with suppress(OSError, IndexError):
         status = Path('/proc/self/status').read_text(encoding='utf-8')
         return int(status.split('VmHWM:')[1].split()[0]) / 1024
@@ -193,13 +173,8 @@ def _read(path: Path) -> pd.DataFrame:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Makes a folder; keeps out other processes that write to it (Unix)."""
+    """Makes a folder, and keeps out other processes that write to it."""
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,9 +1,9 @@
 """A page of all results: tables, charts, ablations, costs, and what was not run.
 
-    python -m benchmarks.report
+    python -m benchmarks.report                   # one HTML file that needs no network
+    python -m benchmarks.report README.md benchmarks/README.md   # and fill their tables
 
-Reads the rows of benchmarks/results and nothing else, and writes one HTML file that
-needs no network.
+Both are made from the rows of benchmarks/results and nothing else.
 """
 
 from __future__ import annotations
@@ -17,21 +17,26 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import plots, records, tables
-from benchmarks.pages.parts import SIZE, Card, Grid, Section, Text, chart
-from benchmarks.pages.render import render
+from benchmarks.pages import SIZE, Card, Grid, Section, Text, chart, render
 from benchmarks.perf.tables import TABLES, perf_table
+from benchmarks.readme import fill, readme_blocks
+from benchmarks.records import read_perf
 from benchmarks.stats import difference, newest, score
 from benchmarks.suite import SUITES, Suite, load_suite
-from benchmarks.tables import CURVE, NOT_RUN, columns_of, words, written
+from benchmarks.tables import CURVE, columns_of, words, written
 
-ERROR = (
-    '± is the standard error of the mean over splits, corrected for splits that share '
-    'most of their training ratings (Nadeau and Bengio, 2003).'
+LEAD = (
+    'Cold-start recommendation on PyTorch Geometric, measured beside tuned baselines, '
+    'on the same splits in the same runs.'
 )
 GLANCE = (
     'AGNN and the kernel model rate users and films without a single rating; TaNP '
     'ranks for users of whom a few interactions are known. Beside each: the baseline '
     'that is best in the mean.'
+)
+ERROR = (
+    '± is the standard error of the mean over splits, corrected for splits that share '
+    'most of their training ratings (Nadeau and Bengio, 2003).'
 )
 NOTE = (
     'Settings and epochs are selected on validation parts only; each test part is '
@@ -39,29 +44,26 @@ NOTE = (
 )
 
 
-def sections(folder: Path) -> list[Section]:
+def sections(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> list[Section]:
     """The page, from top to bottom."""
-    rows, perf = newest(records.read_runs(folder)), records.read_perf(folder)
-    names = sorted(path.stem for path in SUITES.glob('*.toml'))
-    suites = [load_suite(SUITES / f'{name}.toml') for name in names]
-    ran = [suite for suite in suites if (rows['suite'] == suite.name).any()]
-    kinds = {'rating': [], 'few-shot': [], 'ablation': []}
-    for suite in ran:
-        is_few_shot = suite.scenarios == ['few_shot']
-        kind = 'few-shot' if is_few_shot else 'rating'
-        kinds['ablation' if suite.is_ablation else kind].append(suite)
+    suites = sorted(map(load_suite, SUITES.glob('*.toml')), key=lambda x: x.name)
+    kinds: dict[str, list[Suite]] = {'rating': [], 'few-shot': [], 'ablation': []}
+    for suite in suites:
+        kind = 'few-shot' if suite.is_few_shot else 'rating'
+        if (rows['suite'] == suite.name).any():
+            kinds['ablation' if suite.is_ablation else kind].append(suite)
     shown = [*kinds['rating'][-1:], *kinds['few-shot']]
     found = [card for suite in shown for card in cards(rows, suite)]
     parts = {
-        kind: [part for suite in kinds[kind] for part in suite_parts(rows, suite)]
-        for kind in kinds
+        kind: [part for suite in of_kind for part in suite_parts(rows, suite)]
+        for kind, of_kind in kinds.items()
     }
     return [
         Section('glance', 'At a glance', [Text(GLANCE), *found, Text(ERROR, 'note')]),
         Section('rating', 'Not a single rating', parts['rating']),
         Section('few-shot', 'A few interactions', parts['few-shot']),
         Section('ablation', 'What each part is worth', parts['ablation']),
-        Section('costs', 'What it costs', list(cost_parts(perf))),
+        Section('costs', 'What it costs', [*cost_parts(perf)]),
         Section('not-run', 'What was not run', [not_run(rows, suites)]),
         Section('origin', 'Where the figures come from', [origin(rows, folder)]),
     ]
@@ -69,20 +71,18 @@ def sections(folder: Path) -> list[Section]:
 
 def cards(rows: pd.DataFrame, suite: Suite) -> Iterator[Card]:
     """Ours and the best baseline, column by column."""
-    metric = CURVE if suite.scenarios == ['few_shot'] else 'rmse'
+    metric = CURVE if suite.is_few_shot else 'rmse'
     for name, part in columns_of(rows, suite).items():
-        place = words(suite.data[0]) if metric == CURVE else name
+        place = words(suite.data[0]) if suite.is_few_shot else name
         title = f'{place[0].upper()}{place[1:]}, {words(metric)}'
         baseline = tables.best_baseline(part, suite, metric)
-        if baseline is None:
-            yield Card(title, NOT_RUN, '')
-            continue
-        gap = difference(part, suite.own, baseline, metric)
-        won = gap.count - gap.negative if metric == CURVE else gap.negative
-        text = (
-            f'{baseline}: {written(score(part, baseline, metric))}. Difference '
-            f'{written(gap, "+")}; better on {won} of {gap.count} splits'
-        )
+        gap, text = difference(part, suite.own, baseline, metric), ''
+        if gap is not None:
+            won = gap.count - gap.negative if suite.is_few_shot else gap.negative
+            text = (
+                f'{baseline}: {written(score(part, baseline, metric))}. Difference '
+                f'{written(gap, "+")}; better on {won} of {gap.count} splits'
+            )
         yield Card(title, written(score(part, suite.own, metric)), text)
 
 
@@ -94,14 +94,11 @@ def suite_parts(rows: pd.DataFrame, suite: Suite) -> Iterator[Any]:
     for caption, table in tables.tables_of(rows, suite):
         is_paired = 'best baseline' in table.header
         yield Grid(*table, caption, own, words=(2,) if is_paired else ())
-    if suite.is_ablation:
-        return
-    columns = columns_of(rows, suite)
-    if suite.scenarios == ['few_shot']:
+    columns = {} if suite.is_ablation else columns_of(rows, suite)
+    if suite.is_few_shot and columns:
         yield Text(tables.sensitivity_line(rows, suite))
-        figure = plots.support_curve(columns['few shot'], suite)
+        figure = plots.support_curve(columns.pop('few shot'), suite)
         yield chart(figure, suite.name, 'nDCG@10 by the size of the support')
-        return
     for number, (name, part) in enumerate(columns.items()):
         figure = plots.lead_dots(part, suite)
         if figure is not None:
@@ -112,9 +109,8 @@ def suite_parts(rows: pd.DataFrame, suite: Suite) -> Iterator[Any]:
 def cost_parts(perf: pd.DataFrame) -> Iterator[Any]:
     """Tables of costs, and the layer as charts."""
     shown = set(perf['benchmark'])
-    for name, (caption, _) in TABLES.items():
-        if name in shown:
-            yield Grid(*perf_table(perf, name), caption, ('GatedConv',))
+    for name in filter(shown.__contains__, TABLES):
+        yield Grid(*perf_table(perf, name), TABLES[name][0], ('GatedConv',))
     for vary, (_, label) in plots.PANELS.items() if 'layer' in shown else ():
         figure, axes = plots.new_figure(SIZE)
         plots.layer_panel(axes, perf, vary)
@@ -152,21 +148,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.report', description=__doc__.splitlines()[0]
     )
-    parser.add_argument('--results', type=Path, default=records.RESULTS)
-    parser.add_argument('--out', type=Path, default=Path('runs/report.html'))
+    add = parser.add_argument
+    add('pages', type=Path, nargs='*', metavar='PAGE', help='Markdown: fill its tables')
+    add('--results', type=Path, default=records.RESULTS)
+    add('--out', type=Path, default=Path('runs/report.html'))
     args = parser.parse_args(argv)
-    lead = (
-        'Cold-start recommendation on PyTorch Geometric, measured beside tuned '
-        'baselines, on the same splits in the same runs.'
-    )
     other = 'examples.html', 'Worked examples'
     try:
-        page = render('Results', lead, sections(args.results), other)
+        rows, perf = newest(records.read_runs(args.results)), read_perf(args.results)
+        page = render('Results', LEAD, sections(rows, perf, args.results), other)
         records.write_text(args.out, page)
+        print(args.out)
+        for path in args.pages:
+            text = fill(path.read_text('utf-8'), readme_blocks(args.results))
+            records.write_text(path, text)
+        for name, figure in (
+            plots.page_figures(rows, perf).items() if args.pages else ()
+        ):
+            # No time stamp inside.
+            figure.savefig(args.results / name, metadata={'Software': None})
     except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    print(args.out)
     return 0
 
 

@@ -13,8 +13,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import torch
 
 from benchmarks import records
 from benchmarks.problems import FewShotProblem, RatingProblem, make_problem
-from benchmarks.suite import EstimatorSpec, Suite, combinations, load_suite
+from benchmarks.suite import EstimatorSpec, Suite, check_among, combinations, load_suite
 from benchmarks.tables import tables_of
 from data.fetch import DownloadError
 
@@ -32,94 +32,63 @@ Problem = RatingProblem | FewShotProblem
 NO_SETTINGS = ('seed', 'progress', 'accelerator')
 
 
-@dataclass(frozen=True)
-class Run:
-    """One estimator on one split with one seed (none if it has no seed)."""
-
-    suite: Suite
-    spec: EstimatorSpec
-    place: tuple[str, str, int]  # data, scenario, split
-    seed: int | None
-    smoke: bool
-
-    def build(self, **chosen: Any) -> Any:
-        """Makes the estimator, with settings that are chosen on validation."""
-        seed = {} if self.seed is None else {'seed': self.seed}
-        scenario, common = self.place[1], self.suite.settings
-        return self.spec.build(scenario, common, self.smoke).set_params(
-            **chosen, **seed
-        )
-
-    def settings(self) -> dict[str, Any]:
-        """What the hash of the settings stands for."""
-        made = self.build()
-        values = made.get_params(deep=False)
-        return {
-            'class': self.spec.type,
-            'values': {k: v for k, v in values.items() if k not in NO_SETTINGS},
-            'grid': self.spec.grid_of(made),
-            'options': self.suite.options | ({'smoke': True} if self.smoke else {}),
-            'rows': self.spec.rows,
-        }
-
-
-def runs_of(suite: Suite, args: argparse.Namespace) -> Iterator[Run]:
-    """All runs of a suite that arguments ask for, split by split."""
+def runs_of(
+    suite: Suite, args: argparse.Namespace
+) -> Iterator[tuple[EstimatorSpec, dict[str, Any]]]:
+    """What arguments ask for, split by split: estimators, and what names their rows."""
     wanted = args.estimators or suite.labels
-    unknown = [label for label in wanted if label not in suite.labels]
-    if unknown:
-        raise ValueError(
-            f"'--estimators' must be of {', '.join(suite.labels)} (got {unknown[0]!r})"
-        )
+    check_among('--estimators', wanted, suite.labels)
     specs = [spec for spec in suite.estimators if {*spec.labels} & {*wanted}]
     data, scenarios = args.data or suite.data, args.scenarios or suite.scenarios
     splits = suite.splits if args.splits is None else args.splits
-    for *place, spec in product(data, scenarios, splits, specs):
-        values = spec.build(place[1], suite.settings, args.smoke).get_params(deep=False)
-        if spec.runs_on(place[1]) and not suite.changes_nothing(spec, place[1]):
-            seeds = args.seeds or suite.seeds
-            for seed in seeds if 'seed' in values else [None]:
-                yield Run(suite, spec, tuple(place), seed, args.smoke)
+    for name, scenario, split, spec in product(data, scenarios, splits, specs):
+        values = suite.build(spec, scenario, args.smoke).get_params(deep=False)
+        if not spec.runs_on(scenario) or suite.changes_nothing(spec, scenario):
+            continue
+        content = {
+            'class': spec.type,
+            'values': {k: v for k, v in values.items() if k not in NO_SETTINGS},
+            'grid': spec.grid,
+            'options': suite.options | ({'smoke': True} if args.smoke else {}),
+            'rows': spec.rows,
+        }
+        keys = {'suite': suite.name, 'data': name, 'scenario': scenario, 'split': split}
+        content = records.SETTINGS, 'settings', content
+        keys['settings'] = records.add_line(args.results, *content)
+        seeds = args.seeds or suite.seeds
+        for seed in seeds if 'seed' in values else [None]:
+            yield spec, {**keys, 'seed': seed}
 
 
 def run_suite(suite: Suite, args: argparse.Namespace) -> None:
     """Runs whatever has no rows yet."""
-    folder, problem, place = args.results, None, None
-    known = records.known_keys(folder)
-    for run in runs_of(suite, args):
-        settings = records.add_line(
-            folder, records.SETTINGS, 'settings', run.settings()
-        )
-        names = zip(('data', 'scenario', 'split'), run.place, strict=True)
-        keys = {
-            'suite': suite.name,
-            'settings': settings,
-            'seed': run.seed,
-            **dict(names),
-        }
-        rows = [{**keys, 'estimator': x, 'part': 'test'} for x in run.spec.labels]
-        if not args.force and {records.key_of(row) for row in rows} <= known:
+    problem, last, known = None, None, records.known_keys(args.results)
+    for spec, keys in runs_of(suite, args):
+        rows = [{**keys, 'estimator': label, 'part': 'test'} for label in spec.labels]
+        texts = {tuple(records.as_text(row[k]) for k in records.KEYS) for row in rows}
+        if texts <= known and not args.force:
             continue
-        if place != run.place:
-            place, problem = (
-                run.place,
-                make_problem(*run.place, suite.options, args.smoke),
-            )
-        title = f'{", ".join(map(str, run.place))}: {run.spec.label}, seed {run.seed}'
+        place, seed = (keys['data'], keys['scenario'], keys['split']), keys['seed']
+        if place != last:
+            problem, last = make_problem(*place, suite.options, args.smoke), place
+        chosen = {} if seed is None else {'seed': seed}
+        build = partial(suite.build, spec, keys['scenario'], args.smoke, **chosen)
+        title = f'{", ".join(map(str, place))}: {spec.label}, seed {seed}'
         try:
-            found = list(execute(run, problem))
+            found = list(execute(spec, build, problem))
         except ImportError as error:
             print(f'{title}: not run ({error})', file=sys.stderr)
             continue
-        origin = records.origin(folder)
-        records.add_rows(folder, [{**keys, **row, **origin} for row in found])
-        metric = problem.criterion[0]
-        tested = [row for row in found if row['part'] == 'test']
-        scores = [f'{row["estimator"]} {row.get(metric, 0):.4f}' for row in tested]
-        print(f'{title}: test {metric}: {", ".join(scores)}', file=sys.stderr)
+        origin, metric = records.origin(args.results), problem.criterion[0]
+        records.add_rows(args.results, [{**keys, **row, **origin} for row in found])
+        scores = [r.get(metric) for r in found if r['part'] == 'test']
+        scores = ', '.join('no' if x is None else f'{x:.4f}' for x in scores)
+        print(f'{title}: test {metric} {scores}', file=sys.stderr)
 
 
-def execute(run: Run, problem: Problem) -> Iterator[dict[str, Any]]:
+def execute(
+    spec: EstimatorSpec, build: Callable[..., Any], problem: Problem
+) -> Iterator[dict[str, Any]]:
     """Selects on validation, fits once more, scores the test part once.
 
     Yields:
@@ -128,13 +97,13 @@ def execute(run: Run, problem: Problem) -> Iterator[dict[str, Any]]:
     """
     records.reset_peak_memory()
     clock = Clock()
-    selected, chosen, validation = select(run, problem)
+    selected, chosen, validation = select(spec, build, problem)
     note = {'chosen': json.dumps(chosen) if chosen else None}
-    row = {'estimator': run.spec.label, 'part': 'validation', **note}
+    row = {'estimator': spec.label, 'part': 'validation', **note}
     yield {**row, **validation, **clock.read()}
     clock = Clock()
-    final = problem.refit(run.build(**chosen), selected)
-    for label, settings in {run.spec.label: {}, **run.spec.rows}.items():
+    final = problem.refit(build(**chosen), selected)
+    for label, settings in {spec.label: {}, **spec.rows}.items():
         # Settings that count when predictions are made, such as a blend's weight.
         final.set_params(**settings)
         for part, scores in problem.test(final):
@@ -143,17 +112,14 @@ def execute(run: Run, problem: Problem) -> Iterator[dict[str, Any]]:
             yield {'estimator': label, 'part': part, **scores, **costs, **note}
 
 
-def select(run: Run, problem: Problem) -> tuple[Any, dict[str, Any], Any]:
-    """Fits all settings of the grid.
-
-    Returns:
-        The fitted estimator that is best on validation, the settings that were chosen,
-        and its scores.
-    """
+def select(
+    spec: EstimatorSpec, build: Callable[..., Any], problem: Problem
+) -> tuple[Any, dict[str, Any], Any]:
+    """The best estimator on validation, what was chosen of the grid, and its scores."""
     metric, higher = problem.criterion
     best, least = None, float('inf')
-    for chosen in combinations(run.spec.grid_of(run.build())):
-        fitted = problem.fit(run.build(**chosen))
+    for chosen in combinations(spec.grid):
+        fitted = problem.fit(build(**chosen))
         scores = problem.validation(fitted)
         # One that estimates no labels has no error, and nothing to choose by.
         value = scores.get(metric, 0.0) * (-1 if higher else 1)
@@ -177,9 +143,7 @@ class Clock:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.run',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog='python -m benchmarks.run', description=__doc__.splitlines()[0]
     )
     add = parser.add_argument
     add('suite', type=Path, help='a TOML file of benchmarks/suites')
@@ -198,9 +162,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         suite = load_suite(args.suite)
         run_suite(suite, args)
         rows = records.read_runs(args.results)
-        for _, table in tables_of(rows, suite):
-            print(table.markdown())
-            break  # the others compare splits
+        _, table = next(tables_of(rows, suite))  # the others compare splits
+        print(table.markdown())
     except (ValueError, OSError, DownloadError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

@@ -21,14 +21,10 @@ ERRORS = ('mse', 'mae')
 
 
 def rating_scores(predicted: np.ndarray, part: pd.DataFrame) -> dict[str, float]:
-    """RMSE and MAE, and how well the items that each user rated are put in order.
+    """RMSE and MAE of R predictions, and nDCG@10 of the items that each user rated.
 
-    nDCG@10 is the mean over the users with two ratings or more, one of them at least in
+    The last is the mean over users with two ratings or more, one of them at least in
     the upper quarter of the range: a 4 or a 5 of 1 to 5.
-
-    Args:
-        predicted: Predictions, :obj:`[R]`.
-        part: Columns ``user`` and ``rating``, R rows.
     """
     rating = part['rating'].to_numpy(float)
     scores = rating_metrics(predicted, rating)

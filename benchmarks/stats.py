@@ -23,43 +23,32 @@ RATIO, FEW_SHOT_RATIO = 1 / 4, 2 / 7
 
 
 class Estimate(NamedTuple):
-    """A mean over splits.
-
-    Attributes:
-        mean: The mean.
-        error: Its corrected standard error; none of a single split.
-        count: Number of splits.
-        p: Two-sided p-value of the mean being zero, by Student's distribution.
-        negative: On how many splits the value is below zero.
-    """
+    """A mean over splits."""
 
     mean: float
-    error: float | None
-    count: int
-    p: float | None
-    negative: int
+    error: float | None  # corrected standard error; none of a single split
+    count: int  # of splits
+    p: float | None  # two-sided, of the mean being zero, by Student's distribution
+    negative: int  # splits with a value below zero
 
 
 def estimate(values: Sequence[float], ratio: float = RATIO) -> Estimate:
     """Returns mean and corrected standard error of a value a split."""
     count, mean = len(values), statistics.mean(values)
-    negative = sum(value < 0 for value in values)
-    if count < 2:
-        return Estimate(mean, None, count, None, negative)
-    error = math.sqrt((1 / count + ratio) * statistics.variance(values))
-    if error == 0:
-        return Estimate(mean, error, count, None, negative)
-    from scipy.stats import t
+    negative, error, p = sum(value < 0 for value in values), None, None
+    if count > 1:
+        error = math.sqrt((1 / count + ratio) * statistics.variance(values))
+    if error:
+        from scipy.stats import t
 
-    p = 2 * float(t.sf(abs(mean) / error, count - 1))
+        p = 2 * float(t.sf(abs(mean) / error, count - 1))
     return Estimate(mean, error, count, p, negative)
 
 
 def newest(rows: pd.DataFrame) -> pd.DataFrame:
     """Keeps the rows of the newest settings of each estimator in a scenario.
 
-    Rows are in the order in which they were made. What was run with other settings
-    under one label must not be averaged.
+    What was run with other settings under one label must not be averaged.
     """
     group = rows.groupby(['suite', 'data', 'scenario', 'estimator'])['settings']
     return rows[rows['settings'] == group.transform('last')]
@@ -83,13 +72,13 @@ def score(
     rows: pd.DataFrame, estimator: str, metric: str, part: str = 'test'
 ) -> Estimate | None:
     """Returns the estimate of a score; none if it was not run."""
-    return _estimate(rows, list(by_split(rows, estimator, metric, part).values()))
+    return _estimate(rows, [*by_split(rows, estimator, metric, part).values()])
 
 
 def difference(
     rows: pd.DataFrame,
     estimator: str,
-    other: str,
+    other: str | None,
     metric: str,
     part: str = 'test',
     other_part: str = 'test',
@@ -107,10 +96,7 @@ def best(
     own: str,
     higher: bool = False,
 ) -> str | None:
-    """Returns the best of some estimators in the mean over all splits of our own.
-
-    One that was not run on all of them cannot be the best.
-    """
+    """Returns the best of some estimators in the mean over all splits of our own."""
     wanted, means = by_split(rows, own, metric).keys(), {}
     for name in estimators:
         scores = by_split(rows, name, metric)
@@ -120,7 +106,7 @@ def best(
 
 
 def _estimate(rows: pd.DataFrame, values: Sequence[float]) -> Estimate | None:
-    if not values:
-        return None
-    is_few_shot = rows['scenario'].iloc[0] == 'few_shot'
-    return estimate(values, FEW_SHOT_RATIO if is_few_shot else RATIO)
+    is_few_shot = (rows['scenario'] == 'few_shot').any()
+    return (
+        estimate(values, FEW_SHOT_RATIO if is_few_shot else RATIO) if values else None
+    )

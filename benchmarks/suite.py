@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
+import itertools
+import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from agnn_pyg.base.config import Config, NonNegativeInt
-from benchmarks.problems import DATA
-from data.splits import SCENARIOS
+from benchmarks.problems import DATA, SCENARIOS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,30 +24,20 @@ SUITES = Path(__file__).parent / 'suites'
 # tables have columns of their own.
 SMOKE = {'epochs': 2, 'kernel_steps': 1, 'cv_folds': 2, 'num_trees': 5}
 SMOKE |= {'user_attributes': None, 'item_attributes': None}
+SMOKE |= {'support_sizes': (1, 5), 'min_interactions': 6, 'rating_range': (0, 5)}
 
 
 class EstimatorSpec(Config):
-    """An estimator of a suite.
+    """An estimator of a suite."""
 
-    Attributes:
-        label: Its name in tables.
-        type: Dotted path of its class, or of what makes it.
-        like: Label of an estimator above: all that is not said here is taken from it.
-        settings: Settings that are not defaults.
-        by_scenario: Further settings, by scenario.
-        grid: Settings tried on validation, in place of the class's ``GRID``.
-        rows: Further rows of the same fit: by label, settings of predictions.
-        scenarios: Scenarios where it runs; all without.
-    """
-
-    label: str
-    type: str
-    like: str | None = None
-    settings: dict[str, Any] = Field({})
-    by_scenario: dict[str, dict[str, Any]] = Field({})
-    grid: dict[str, list[Any]] | None = None
-    rows: dict[str, dict[str, Any]] = Field({})
-    scenarios: list[str] | None = None
+    label: str  # its name in tables
+    type: str  # dotted path of its class, or of what makes it
+    like: str | None = None  # label of an estimator that it is a change of
+    settings: dict[str, Any] = Field({})  # that are not defaults
+    by_scenario: dict[str, dict[str, Any]] = Field({})  # further ones
+    grid: dict[str, list[Any]]  # settings to choose from on validation
+    rows: dict[str, dict[str, Any]] = Field({})  # by label: settings of predictions
+    scenarios: list[str] | None = None  # where it runs; everywhere without
 
     @property
     def labels(self) -> list[str]:
@@ -58,48 +48,19 @@ class EstimatorSpec(Config):
         """Whether it takes part in a scenario."""
         return scenario in (self.scenarios or [scenario])
 
-    def build(self, scenario: str, common: Mapping[str, Any], smoke: bool) -> Any:
-        """Makes the estimator with its settings for a scenario."""
-        estimator = _find(self.type)()
-        known = estimator.get_params(deep=False)
-        settings = {k: v for k, v in common.items() if k in known}
-        settings |= self.settings | self.by_scenario.get(scenario, {})
-        if smoke:
-            settings |= {k: v for k, v in SMOKE.items() if k in known}
-        # TOML has no null: "none" stands for it.
-        settings = {k: None if v == 'none' else v for k, v in settings.items()}
-        return estimator.set_params(**settings)
-
-    def grid_of(self, estimator: Any) -> Mapping[str, Sequence[Any]]:
-        """Settings to try: those of the suite, or of the class."""
-        return getattr(estimator, 'GRID', {}) if self.grid is None else self.grid
-
 
 class Suite(Config):
-    """Data sets, scenarios, splits, seeds and estimators.
+    """Data sets, scenarios, splits, seeds and estimators."""
 
-    Attributes:
-        name: The name of its file.
-        title: What is compared.
-        data: Names of data sets, see :mod:`benchmarks.problems`.
-        scenarios: Of :mod:`data.splits`, or ``few_shot``.
-        splits: Seeds or numbers of splits.
-        seeds: Model seeds.
-        own: Label of the row that others are compared with.
-        settings: Settings of every estimator that has them.
-        options: Of the problem, such as ``support_size``.
-        estimators: What is compared.
-    """
-
-    name: str
+    name: str  # of its file
     title: str
-    data: list[str]
+    data: list[str]  # see benchmarks.problems
     scenarios: list[str]
-    splits: list[NonNegativeInt]
-    seeds: list[NonNegativeInt] = Field([0])
-    own: str
-    settings: dict[str, Any] = Field({})
-    options: dict[str, Any] = Field({})
+    splits: list[NonNegativeInt]  # seeds or numbers of splits
+    seeds: list[NonNegativeInt] = Field([0])  # of models
+    own: str  # label of the row that others are compared with
+    settings: dict[str, Any] = Field({})  # of every estimator that has them
+    options: dict[str, Any] = Field({})  # of the problem, such as support_size
     estimators: list[EstimatorSpec]
 
     @property
@@ -117,11 +78,30 @@ class Suite(Config):
         """Whether estimators are changes of others."""
         return any(spec.like for spec in self.estimators)
 
+    @property
+    def is_few_shot(self) -> bool:
+        """Whether it compares few-shot recommendations."""
+        return self.scenarios == ['few_shot']
+
+    def build(
+        self, spec: EstimatorSpec, scenario: str, smoke: bool = False, **chosen: Any
+    ) -> Any:
+        """Makes an estimator with its settings for a scenario, and chosen ones."""
+        estimator = find(spec.type)()
+        known = estimator.get_params(deep=False)
+        settings = {k: v for k, v in self.settings.items() if k in known}
+        settings |= spec.settings | spec.by_scenario.get(scenario, {})
+        if smoke:
+            settings |= {k: v for k, v in SMOKE.items() if k in known}
+        # TOML has no null: "none" stands for it.
+        settings = {k: None if v == 'none' else v for k, v in settings.items()}
+        return estimator.set_params(**settings, **chosen)
+
     def changes_nothing(self, spec: EstimatorSpec, scenario: str) -> bool:
         """Whether a change is none in a scenario: it has the settings of its base."""
         base = [other for other in self.estimators if other.label == spec.like]
-        made = [s.build(scenario, self.settings, False) for s in (spec, *base)]
-        return bool(base) and made[0].get_params() == made[1].get_params()
+        made = [self.build(each, scenario).get_params() for each in (spec, *base)]
+        return bool(base) and made[0] == made[1]
 
 
 def load_suite(path: str | Path) -> Suite:
@@ -131,19 +111,18 @@ def load_suite(path: str | Path) -> Suite:
         ValueError: If the file is missing or no TOML, or a key or value is not as
             declared; the text names the file.
     """
-    path = Path(path)
+    path, specs = Path(path), {}
     try:
         content = tomllib.loads(path.read_text(encoding='utf-8'))
-        specs: dict[str, EstimatorSpec] = {}
         for spec in content.pop('estimators', []):
             made = EstimatorSpec(**_completed(spec, specs))
             if made.label in specs:
                 raise ValueError(f"'label' must be given once (got {made.label!r})")
             specs[made.label] = made
         suite = Suite(name=path.stem, estimators=list(specs.values()), **content)
-        _check('data', [name.partition('@')[0] for name in suite.data], DATA)
-        _check('scenarios', suite.scenarios, [*SCENARIOS, 'few_shot'])
-        _check('own', [suite.own], suite.labels)
+        check_among('data', suite.data, DATA)
+        check_among('scenarios', suite.scenarios, SCENARIOS)
+        check_among('own', [suite.own], suite.labels)
     except FileNotFoundError:
         known = ', '.join(sorted(p.name for p in SUITES.glob('*.toml')))
         raise ValueError(f"There is no file '{path}' (suites are {known})") from None
@@ -152,46 +131,39 @@ def load_suite(path: str | Path) -> Suite:
     return suite
 
 
-def _completed(
-    spec: Mapping[str, Any], known: Mapping[str, EstimatorSpec]
-) -> dict[str, Any]:
-    if 'like' not in spec:
-        return dict(spec)
-    _check('like', [spec['like']], known)
-    other, change = known[spec['like']], spec.get('settings', {})
-    by_scenario = {s: v | change for s, v in other.by_scenario.items()}
-    settings = {'settings': other.settings | change, 'by_scenario': by_scenario}
-    return {'type': other.type, **spec, **settings}
-
-
-def _check(name: str, values: Sequence[str], known: Sequence[str]) -> None:
+def check_among(name: str, values: Sequence[str], known: Sequence[str]) -> None:
+    """Raises ``ValueError`` if a value is none of those known."""
     for value in values:
         if value not in known:
             raise ValueError(f"'{name}' must be of {', '.join(known)} (got {value!r})")
 
 
-def _find(path: str) -> Any:
-    """The object of a dotted path: modules first, attributes of them after."""
-    names, found = path.split('.'), None
-    for count in range(len(names) - 1, 0, -1):
-        module = '.'.join(names[:count])
-        try:
-            found = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or not module.startswith(error.name):
-                raise
-            continue
-        for name in names[count:]:
-            found = getattr(found, name, None)
-        break
-    if found is None:
-        raise ValueError(f"'type' must be the path of a class (got '{path}')")
-    return found
-
-
 def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """All settings of a grid; a single empty one of an empty grid."""
-    made: list[dict[str, Any]] = [{}]
-    for name, values in grid.items():
-        made = [{**settings, name: value} for settings in made for value in values]
-    return made
+    return [dict(zip(grid, v, strict=True)) for v in itertools.product(*grid.values())]
+
+
+def find(path: str) -> Any:
+    """A class, or what else makes an estimator, by its dotted path."""
+    try:
+        return pkgutil.resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        text = f"'type' must be the path of a class (got '{path}')"
+        raise ValueError(text) from error
+
+
+def _completed(
+    spec: Mapping[str, Any], known: Mapping[str, EstimatorSpec]
+) -> dict[str, Any]:
+    """What a specification says, and takes from its class or the one it is like."""
+    if 'like' not in spec:
+        grid = {
+            k: list(v)
+            for k, v in getattr(find(spec.get('type', '')), 'GRID', {}).items()
+        }
+        return {'grid': grid, **spec}
+    check_among('like', [spec['like']], list(known))
+    other, change = known[spec['like']], spec.get('settings', {})
+    by_scenario = {s: v | change for s, v in other.by_scenario.items()}
+    settings = {'settings': other.settings | change, 'by_scenario': by_scenario}
+    return {'type': other.type, 'grid': other.grid, **spec, **settings}

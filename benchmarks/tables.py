@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import pandas as pd
 
-from benchmarks.stats import Estimate, best, by_split, difference, newest, score
+from benchmarks.stats import Estimate, best, difference, newest, score
 from benchmarks.suite import Suite
 
 NOT_RUN = 'not run'
@@ -68,14 +69,12 @@ def written(found: Estimate | None, sign: str = '', gap: str = NOT_RUN) -> str:
 
 def columns_of(rows: pd.DataFrame, suite: Suite) -> dict[str, pd.DataFrame]:
     """Rows of a suite by data set and scenario, named by what differs."""
-    rows = newest(rows[rows['suite'] == suite.name])
-    found = {}
-    for data in suite.data:
-        for scenario in suite.scenarios:
-            part = rows[(rows['data'] == data) & (rows['scenario'] == scenario)]
-            names = [words(data)] * (len(suite.data) > 1)
-            names += [words(scenario)] * (len(suite.scenarios) > 1 or not names)
-            found[', '.join(names)] = part
+    rows, found = newest(rows[rows['suite'] == suite.name]), {}
+    for data, scenario in product(suite.data, suite.scenarios):
+        names = [words(data)] * (len(suite.data) > 1)
+        names += [words(scenario)] * (len(suite.scenarios) > 1 or not names)
+        part = rows[(rows['data'] == data) & (rows['scenario'] == scenario)]
+        found[', '.join(names)] = part
     return found
 
 
@@ -83,21 +82,18 @@ def score_table(
     rows: pd.DataFrame, suite: Suite, metrics: Sequence[str] = ('rmse', 'mae')
 ) -> Table:
     """Test scores of every estimator; ours minus the best baseline; splits x seeds."""
-    columns = columns_of(rows, suite)
-    table = []
+    columns, metric = columns_of(rows, suite), metrics[0]
+    parts, table = columns.values(), []
     for label in suite.labels:
-        found = [[score(p, label, m) for m in metrics] for p in columns.values()]
+        found = [[score(part, label, m) for m in metrics] for part in parts]
         if any(scores[0] for scores in found) or len(metrics) > 1:
             cells = (' / '.join(map(written, s)) if s[0] else NOT_RUN for s in found)
             table.append((label, *cells))
-    bases = [best_baseline(p, suite, metrics[0]) for p in columns.values()]
-    gaps = [
-        difference(p, suite.own, base, metrics[0])
-        for p, base in zip(columns.values(), bases, strict=True)
-    ]
-    title = f'{words(metrics[0])}, {suite.own} − best baseline'
+    bases = [(part, best_baseline(part, suite, metric)) for part in parts]
+    gaps = [difference(part, suite.own, base, metric) for part, base in bases]
+    title = f'{words(metric)}, {suite.own} − best baseline'
     table.append((title, *(written(gap, '+') for gap in gaps)))
-    table.append(('splits × seeds', *(counts(p, suite.own) for p in columns.values())))
+    table.append(('splits × seeds', *(counts(part, suite.own) for part in parts)))
     return Table((f'test {" / ".join(map(words, metrics))}', *columns), table)
 
 
@@ -117,19 +113,15 @@ def paired_table(rows: pd.DataFrame, suite: Suite, metric: str = 'rmse') -> Tabl
     table, name = [], words(metric)
     for column, part in columns_of(rows, suite).items():
         other = best_baseline(part, suite, metric)
-        if other is None:
+        gap = difference(part, suite.own, other, metric)
+        if gap is None:
             table.append((column, *[NOT_RUN] * 6))
             continue
-        gap = difference(part, suite.own, other, metric)
-        splits, theirs = (
-            by_split(part, suite.own, metric),
-            by_split(part, other, metric),
-        )
-        mean = sum(theirs[split] for split in splits) / len(splits)
-        own = f'{score(part, suite.own, metric).mean:.4f}'
+        own = score(part, suite.own, metric).mean
         p = '' if gap.p is None else '< 0.001' if gap.p < 5e-4 else f'{gap.p:.3f}'
         won = f'{gap.negative} of {gap.count}'
-        table.append((column, own, other, f'{mean:.4f}', written(gap, '+'), won, p))
+        cells = f'{own:.4f}', other, f'{own - gap.mean:.4f}', written(gap, '+'), won, p
+        table.append((column, *cells))
     header = (f'test {name}', suite.own, 'best baseline', f'its {name}', 'difference')
     return Table((*header, 'splits won', 'p'), table)
 
@@ -144,8 +136,7 @@ def few_shot_table(
     for label in suite.labels:
         found = [score(part, label, metric) for metric in metrics]
         lead = None if label == suite.own else difference(part, suite.own, label, CURVE)
-        gap = '' if found[0] else NOT_RUN
-        cells = [written(estimate, gap=gap) for estimate in found]
+        cells = [written(x, gap='' if found[0] else NOT_RUN) for x in found]
         table.append((label, *cells, written(lead, '+', '')))
     header = ('test', *map(words, metrics), f'{suite.own} ahead by, {words(CURVE)}')
     return Table(header, table)
@@ -186,22 +177,20 @@ def base_of(label: str, suite: Suite) -> str:
 
 def ablation_tables(rows: pd.DataFrame, suite: Suite) -> Iterator[tuple[str, Table]]:
     """For each base, its scores and what each change of it adds to them, paired."""
-    columns = columns_of(rows, suite)
-    is_few_shot = suite.scenarios == ['few_shot']
-    metrics = ('log_loss', CURVE) if is_few_shot else ('rmse',)
-    places = [(part, metric) for part in columns.values() for metric in metrics]
-    header = ['', *map(words, metrics)] if is_few_shot else ['test RMSE', *columns]
-    for base in dict.fromkeys(base_of(label, suite) for label in suite.labels):
-        scores = [score(part, base, metric) for part, metric in places]
-        table = [[base, *(written(found) for found in scores)]]
-        for label in suite.labels:
-            if label == base or base_of(label, suite) != base:
-                continue
-            gaps = [difference(part, label, base, metric) for part, metric in places]
-            if any(gaps):
+    columns, labels = columns_of(rows, suite), suite.labels
+    metrics = ('log_loss', CURVE) if suite.is_few_shot else ('rmse',)
+    header = (
+        ['', *map(words, metrics)] if suite.is_few_shot else ['test RMSE', *columns]
+    )
+    places = [*product(columns.values(), metrics)]
+    for base in dict.fromkeys(base_of(label, suite) for label in labels):
+        table = [[base, *(written(score(p, base, metric)) for p, metric in places)]]
+        for label in labels:
+            gaps = [difference(p, label, base, metric) for p, metric in places]
+            if label != base and base_of(label, suite) == base and any(gaps):
                 cells = (written(gap, '+', '') for gap in gaps)
                 table.append([label.removeprefix(f'{base}, '), *cells])
-        if any(scores):
+        if len(table) > 1:
             yield base, Table(header, table)
 
 
@@ -209,11 +198,10 @@ def tables_of(
     rows: pd.DataFrame, suite: Suite, is_short: bool = False
 ) -> Iterator[tuple[str, Table]]:
     """All tables of a suite, or the first in short, each with a caption."""
-    is_few_shot = suite.scenarios == ['few_shot']
     if suite.is_ablation:
         for base, table in ablation_tables(rows, suite):
             yield f'Test scores of {base}, and what each change adds to them.', table
-    elif is_few_shot:
+    elif suite.is_few_shot:
         metrics = ('published_precision@5', CURVE) if is_short else FEW_SHOT
         note = "† by the definitions of TaNP's published code."
         table = few_shot_table(rows, suite, metrics)

@@ -32,10 +32,7 @@ class BoostedTrees(
     training, all their rows at once: mean and count are 0, as for truly cold ones.
     """
 
-    GRID: ClassVar[dict[str, tuple]] = {
-        'cold_users': (0.0, 0.5),
-        'cold_items': (0.0, 0.5),
-    }
+    GRID: ClassVar[dict] = {'cold_users': (0.0, 0.5), 'cold_items': (0.0, 0.5)}
 
     def _fit(self, rating: np.ndarray, user: np.ndarray, item: np.ndarray) -> None:
         import lightgbm

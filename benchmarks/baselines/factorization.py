@@ -64,10 +64,7 @@ class BayesianFMImplicit(BayesianFM):
 class CollectiveMF(RatingBaseline, rank=30, penalty=10.0, weight=1.0):
     """Collective matrix factorisation (cmfrec): ratings and attributes at once."""
 
-    GRID: ClassVar[dict[str, tuple]] = {
-        'penalty': (10.0, 30.0, 100.0),
-        'weight': (0.5, 5.0),
-    }
+    GRID: ClassVar[dict] = {'penalty': (10.0, 30.0, 100.0), 'weight': (0.5, 5.0)}
 
     def _fit(self, rating: np.ndarray, user: np.ndarray, item: np.ndarray) -> None:
         import cmfrec

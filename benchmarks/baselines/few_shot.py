@@ -1,7 +1,6 @@
-"""Few-shot baselines without a notion of taste: chance, popularity, means and levels.
+"""Few-shot baselines without a notion of taste, and what all few-shot ones share.
 
-Here is also what all few-shot baselines share. They are fitted on the interactions of
-training users and score queries of new users, of whom a support is known.
+They are fitted on training users and score queries of new users with a support.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import scipy.sparse as sp
 from benchmarks.baselines.linear import damped_mean
 from benchmarks.baselines.settings import Baseline
 
+Frame = pd.DataFrame
 SWEEPS = 5  # of each side in turn; the biases settle within three
 UNSEEN = (0.0, 1.5, 3.5, 7.5, 15.5)
 
@@ -33,29 +33,26 @@ class FewShotBaseline(Baseline):
     Subclasses write ``_fit(known)`` and ``_score(given, asked, num_tasks)`` on parts.
     """
 
-    # Whether a score estimates the label, so that errors of it mean something.
-    predicts_labels: ClassVar[bool] = False
+    predicts_labels: ClassVar[bool] = False  # whether scores estimate labels
 
-    def fit(
-        self,
-        ratings: pd.DataFrame,
-        users: pd.DataFrame | None,
-        items: pd.DataFrame,
-        validation: Any = None,
-    ) -> Any:
-        """Fits the baseline on all interactions of training users."""
-        self.index_, self.num_items_ = pd.Index(items['item']), len(items)
+    def fit(self, ratings: Frame, *nodes: Any, validation: Any = None) -> Any:
+        self.index_ = pd.Index(nodes[1]['item'])
+        self.num_items_ = len(self.index_)
         task, users = pd.factorize(ratings['user'])
         self.num_tasks_ = len(users)
         self._fit(self.part(ratings, task))
         return self
 
-    def adapt(self, support: pd.DataFrame, users: Any = None) -> Adapted:
-        """Takes the supports of new users; nothing is trained."""
+    def adapt(self, support: Frame, users: Any = None) -> Adapted:
         return Adapted(self, support)
 
-    def part(self, frame: pd.DataFrame, task: np.ndarray) -> Part:
-        """The interactions of a frame by row numbers."""
+    def fitted(self, other: Any, known: Part) -> Any:
+        """Another baseline, fitted on the same interactions."""
+        other.num_tasks_, other.num_items_ = self.num_tasks_, self.num_items_
+        other._fit(known)
+        return other
+
+    def part(self, frame: Frame, task: np.ndarray) -> Part:
         item = self.index_.get_indexer(frame['item'])
         return Part(task, item, frame['rating'].to_numpy(float))
 
@@ -63,13 +60,12 @@ class FewShotBaseline(Baseline):
 class Adapted:
     """A baseline and the supports of new users."""
 
-    def __init__(self, baseline: FewShotBaseline, support: pd.DataFrame) -> None:
+    def __init__(self, baseline: FewShotBaseline, support: Frame) -> None:
         self.baseline = baseline
         task, self.users = pd.factorize(support['user'])
         self.support = baseline.part(support, task)
 
-    def predict(self, pairs: pd.DataFrame) -> pd.DataFrame:
-        """Scores queries of the users; ``rating`` where a score estimates a label."""
+    def predict(self, pairs: Frame) -> Frame:
         task = pd.Index(self.users).get_indexer(pairs['user'])
         item = self.baseline.index_.get_indexer(pairs['item'])
         asked = Part(task, item, np.empty(0))
@@ -86,10 +82,7 @@ def matrix(part: Part, value: np.ndarray, shape: tuple[int, int]) -> sp.csr_arra
 
 
 def pairs_of(asked: Part, given: Part, num_tasks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of every pair of a query and a support interaction of one task.
-
-    A query interaction's pairs lie together.
-    """
+    """Positions of every pair of a query and a support interaction of one task."""
     order = np.argsort(given.task, kind='stable')
     size = np.bincount(given.task, minlength=num_tasks)
     first, count = (size.cumsum() - size)[asked.task], size[asked.task]
@@ -109,13 +102,9 @@ class Random(FewShotBaseline):
 
 
 class Popularity(FewShotBaseline, unseen=0.0):
-    """Ranks items by how many training users liked them (label 1).
+    """Ranks items by their likes; :obj:`unseen` where there are none."""
 
-    An item without likes is taken to have :obj:`unseen`: where users' dislikes were
-    sampled, it is no bad guess.
-    """
-
-    GRID: ClassVar[dict[str, tuple]] = {'unseen': UNSEEN}
+    GRID: ClassVar[dict] = {'unseen': UNSEEN}
 
     def _fit(self, known: Part) -> None:
         count = np.bincount(known.item, known.label, self.num_items_)
@@ -128,7 +117,7 @@ class Popularity(FewShotBaseline, unseen=0.0):
 class ItemMean(FewShotBaseline, item_damping=5.0):
     """The items' means, shrunk towards the mean of all ratings."""
 
-    GRID: ClassVar[dict[str, tuple]] = {'item_damping': (1.0, 2.0, 5.0, 10.0, 20.0)}
+    GRID: ClassVar[dict] = {'item_damping': (1.0, 2.0, 5.0, 10.0, 20.0)}
     predicts_labels = True
 
     def _fit(self, known: Part) -> None:
@@ -150,7 +139,7 @@ class SupportMean(FewShotBaseline, item_damping=5.0, user_damping=5.0):
     Item and user biases of training users are fitted in turn, each given the other.
     """
 
-    GRID: ClassVar[dict[str, tuple]] = {
+    GRID: ClassVar[dict] = {
         **ItemMean.GRID,
         'user_damping': (0.5, 1.0, 2.0, 5.0, 10.0),
     }
@@ -169,11 +158,9 @@ class SupportMean(FewShotBaseline, item_damping=5.0, user_damping=5.0):
         return self.mean_ + self.bias_[asked.item] + level[asked.task]
 
     def level(self, part: Part, num_tasks: int) -> np.ndarray:
-        """The bias of each task's user, from one part of their ratings."""
         rest = part.label - self.mean_ - self.bias_[part.item]
         return damped_mean(rest, part.task, num_tasks, self.config.user_damping)
 
     def residual(self, part: Part, num_tasks: int) -> np.ndarray:
-        """What both biases leave of a part's ratings."""
         level = self.level(part, num_tasks)[part.task]
         return part.label - self.mean_ - self.bias_[part.item] - level

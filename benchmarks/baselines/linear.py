@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import scipy.sparse as sp
 
-from benchmarks.baselines.nodes import Nodes, RatingBaseline, one_hot, row_products
+from benchmarks.baselines.nodes import Nodes, RatingBaseline, one_hot
 
 
 class GlobalMean(RatingBaseline):
@@ -26,14 +26,10 @@ class DampedBiases(RatingBaseline, user_damping=5.0, item_damping=5.0):
     .. math::
         b_i = \frac{\sum_u (r_{ui} - \mu)}{n_i + \lambda_i}, \quad
         b_u = \frac{\sum_i (r_{ui} - \mu - b_i)}{n_u + \lambda_u}
-
-    A user or item without training ratings has bias 0. Dampings are in ratings.
     """
 
-    GRID: ClassVar[dict[str, tuple]] = {
-        'user_damping': (0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
-        'item_damping': (0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
-    }
+    DAMPINGS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+    GRID: ClassVar[dict] = dict.fromkeys(('user_damping', 'item_damping'), DAMPINGS)
 
     def _fit(self, rating: np.ndarray, user: np.ndarray, item: np.ndarray) -> None:
         config, size = self.config, self.nodes_.size
@@ -63,7 +59,7 @@ class Ridge(RatingBaseline, alpha=3.0, user_ids=True, item_ids=True, slopes=0.0)
     genre, decade and year.
     """
 
-    GRID: ClassVar[dict[str, tuple]] = {
+    GRID: ClassVar[dict] = {
         'alpha': (1.0, 3.0, 10.0),
         'user_ids': (False, True),
         'item_ids': (False, True),
@@ -89,14 +85,17 @@ class Ridge(RatingBaseline, alpha=3.0, user_ids=True, item_ids=True, slopes=0.0)
         blocks = [self.ATTRIBUTE_SCALE * block for block in blocks]
         blocks += [user_ids] * config.user_ids + [item_ids] * config.item_ids
         if config.slopes:
-            blocks.append(config.slopes * row_products(user_ids, self.sloped_[item]))
+            rows, width = self.sloped_[item], self.sloped_.shape[1]
+            own = np.repeat(user * width, np.diff(rows.indptr)) + rows.indices
+            parts = config.slopes * rows.data, own, rows.indptr
+            blocks.append(sp.csr_matrix(parts, (len(user), width * size['user'])))
         return sp.hstack(blocks, format='csr')
 
 
 class SlopeRidge(Ridge):
     """The same with slopes for each user, the strongest baseline on cold items."""
 
-    GRID: ClassVar[dict[str, tuple]] = {
+    GRID: ClassVar[dict] = {
         'alpha': (1.0, 3.0, 10.0),
         'item_ids': (False, True),
         'slopes': (0.3,),

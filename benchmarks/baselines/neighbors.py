@@ -25,19 +25,14 @@ class ItemKNN(Popularity, shrink=10.0):
         s_{tj} = \sum_{i \in S_t} y_{ti} \frac{c_{ij}}{\sqrt{n_i n_j} + \lambda},
         \quad c_{ij} = \sum_u y_{ui} y_{uj}, \quad n_i = \sum_u y_{ui}
 
-    over training users :math:`u`. Popularity decides between equal scores, of which
-    there are many where the support is small.
+    over training users :math:`u`. Popularity decides between equal scores.
     """
 
-    GRID: ClassVar[dict[str, tuple]] = {
-        'shrink': (0.0, 3.0, 10.0, 30.0, 100.0),
-        'unseen': UNSEEN,
-    }
+    GRID: ClassVar[dict] = {'shrink': (0.0, 3.0, 10.0, 30.0, 100.0), 'unseen': UNSEEN}
 
     def _fit(self, known: Part) -> None:
         super()._fit(known)
-        shape = (self.num_tasks_, self.num_items_)
-        liked = matrix(known, known.label, shape)
+        liked = matrix(known, known.label, (self.num_tasks_, self.num_items_))
         self.together_ = (liked.T @ liked).toarray()
         self.likes_ = self.together_.diagonal()
 
@@ -49,15 +44,7 @@ class ItemKNN(Popularity, shrink=10.0):
     def sums(
         self, given: Part, asked: Part, num_tasks: int, own: bool = False
     ) -> np.ndarray:
-        """The sum above for each query interaction.
-
-        Args:
-            given: Support interactions.
-            asked: Query interactions.
-            num_tasks: Number of tasks.
-            own: The users are training users: leave each user's own likes out of all
-                counts, or the score of an item would reveal its label.
-        """
+        """The sums, without the users' own likes if these are training users."""
         row, column = pairs_of(asked, given, num_tasks)
         i, j, like_i = given.item[column], asked.item[row], given.label[column]
         like_j = asked.label[row] if own else np.zeros(len(row))
@@ -71,24 +58,18 @@ class ItemKNN(Popularity, shrink=10.0):
 class LogisticStack(FewShotBaseline, shrink=10.0, penalty=1.0, draws=4):
     """Logistic regression on the item-kNN score and bins of popularity.
 
-    One model for each support size that occurs, fitted on the training users with
-    supports of that size drawn at random; a user's own likes are left out of what
-    scores are counted from.
+    There is one model for each support size, fitted on training users with random
+    supports of that size, without a user's own likes in any count.
     """
 
-    GRID: ClassVar[dict[str, tuple]] = {
-        'shrink': (3.0, 10.0, 30.0),
-        'penalty': (0.1, 1.0, 10.0),
-    }
+    GRID: ClassVar[dict] = {'shrink': (3.0, 10.0, 30.0), 'penalty': (0.1, 1.0, 10.0)}
     predicts_labels = True
-    # Items that nobody liked have a bin of their own: they are liked more often than
-    # those with one or two likes, where negatives were sampled by users.
+    # Items without likes have a bin of their own: where dislikes were sampled, they are
+    # liked more often than those with one or two.
     EDGES = (1, 2, 3, 5, 9, 17, 33, 65)
 
     def _fit(self, known: Part) -> None:
-        self.knn_ = ItemKNN(shrink=self.config.shrink)
-        self.knn_.num_tasks_, self.knn_.num_items_ = self.num_tasks_, self.num_items_
-        self.knn_._fit(known)
+        self.knn_ = self.fitted(ItemKNN(shrink=self.config.shrink), known)
         self.known_, self.models_ = known, {}
 
     def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
@@ -122,7 +103,7 @@ class LogisticStack(FewShotBaseline, shrink=10.0, penalty=1.0, draws=4):
 
 
 def deal(part: Part, size: int, seed: int) -> tuple[Part, Part]:
-    """Each task's interactions in random order: the first as support, then a query."""
+    """Each task's interactions in random order, as a support of a size and a query."""
     keys = np.random.default_rng(seed).random(len(part.task))
     order = np.lexsort((keys, part.task))
     count = np.bincount(part.task)
@@ -141,10 +122,7 @@ class SVDFoldIn(FewShotBaseline, rank=16, damping=10.0):
     with :math:`X` the likes of training users and :math:`n_j` those of item j.
     """
 
-    GRID: ClassVar[dict[str, tuple]] = {
-        'rank': (4, 8, 16, 32, 64),
-        'damping': (1.0, 10.0, 100.0),
-    }
+    GRID: ClassVar[dict] = {'rank': (4, 8, 16, 32, 64), 'damping': (1.0, 10.0, 100.0)}
 
     def _fit(self, known: Part) -> None:
         count = np.bincount(known.item, known.label, self.num_items_)
@@ -180,14 +158,14 @@ class ResidualKNN(FewShotBaseline, shrink=30.0, damping=0.3):
     users and :math:`n_{ij}` the number of those who rated both items.
     """
 
-    GRID: ClassVar[dict[str, tuple]] = {
+    GRID: ClassVar[dict] = {
         'shrink': (10.0, 30.0, 100.0),
         'damping': (0.1, 0.3, 1.0, 3.0),
     }
     predicts_labels = True
 
     def _fit(self, known: Part) -> None:
-        self.base_ = _support_mean(self, known)
+        self.base_ = self.fitted(SupportMean(), known)
         shape = (self.num_tasks_, self.num_items_)
         rest = matrix(known, self.base_.residual(known, self.num_tasks_), shape)
         rated = matrix(known, np.ones(len(known.item)), shape)
@@ -214,18 +192,17 @@ class ResidualSVD(FewShotBaseline, rank=4, penalty=30.0):
         v_i v_i^\top + \lambda I \Big)^{-1} \sum_{i \in S_t} e_{ti} v_i
 
     with :math:`b` the :class:`SupportMean`, :math:`e` the residuals and :math:`v_i`
-    the leading right singular vectors of those of training users, scaled to a mean
-    square of 1.
+    right singular vectors of those of training users, scaled to a mean square of 1.
     """
 
-    GRID: ClassVar[dict[str, tuple]] = {
+    GRID: ClassVar[dict] = {
         'rank': (1, 2, 4, 8, 16),
         'penalty': (10.0, 30.0, 100.0, 300.0, 1000.0),
     }
     predicts_labels = True
 
     def _fit(self, known: Part) -> None:
-        self.base_ = _support_mean(self, known)
+        self.base_ = self.fitted(SupportMean(), known)
         rest = self.base_.residual(known, self.num_tasks_)
         rows = matrix(known, rest, (self.num_tasks_, self.num_items_))
         items = item_vectors(rows, self.config.rank)
@@ -241,11 +218,3 @@ class ResidualSVD(FewShotBaseline, rank=4, penalty=30.0):
         taste = np.linalg.solve(gram, (rest @ self.items_)[:, :, None])[:, :, 0]
         liking = np.einsum('nr,nr->n', taste[asked.task], self.items_[asked.item])
         return self.base_._score(given, asked, num_tasks) + liking
-
-
-def _support_mean(owner: FewShotBaseline, known: Part) -> SupportMean:
-    """The :class:`SupportMean` at its defaults on the interactions of another fit."""
-    base = SupportMean()
-    base.num_tasks_, base.num_items_ = owner.num_tasks_, owner.num_items_
-    base._fit(known)
-    return base

@@ -19,7 +19,7 @@ class Baseline(Estimator):
     that it is derived from. :attr:`GRID` names what is tried on the validation part.
     """
 
-    GRID: ClassVar[dict[str, tuple]] = {}
+    GRID: ClassVar[dict] = {}
 
     def __init_subclass__(cls, **defaults: Any) -> None:
         if defaults:

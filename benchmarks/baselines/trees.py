@@ -31,7 +31,7 @@ class BoostedTrees(FewShotBaseline, num_leaves=16, num_trees=200, draws=6):
     leaves each user's own interactions out.
     """
 
-    GRID: ClassVar[dict[str, tuple]] = {'num_leaves': (8, 16, 32)}
+    GRID: ClassVar[dict] = {'num_leaves': (8, 16, 32)}
     predicts_labels = True
     centered = False
 
@@ -102,7 +102,7 @@ class BoostedTrees(FewShotBaseline, num_leaves=16, num_trees=200, draws=6):
 class BoostedRatingTrees(BoostedTrees, num_leaves=6, num_trees=150, draws=2):
     """The same for ratings: on what item means and the user's level leave of them."""
 
-    GRID: ClassVar[dict[str, tuple]] = {'num_leaves': (3, 6, 12)}
+    GRID: ClassVar[dict] = {'num_leaves': (3, 6, 12)}
     centered = True
 
     def _build(self, **options: Any) -> Any:

@@ -1,1 +1,167 @@
-"""Pages of results: parts made in Python, and one template for all of them."""
+"""One HTML file that needs nothing else, from parts that are made in Python."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+FOLDER = Path(__file__).parent
+# The CSS variable that each color of the plots becomes, light or dark.
+VARIABLES = {
+    '#000000': '--ink',
+    '#1f6f8b': '--model',
+    '#c98f4a': '--amber',
+    '#7a9e62': '--green',
+    '#8d6cab': '--violet',
+    '#c0504d': '--red',
+    '#8a8a8a': '--line',
+    '#9a9a9a': '--grey',
+    '#b8b8b8': '--grey-light',
+    '#c4c4c4': '--grey-light',
+    '#e6e6e6': '--grid',
+}
+SIZE = (4.5, 3.1)  # inches, of most charts; ten points are the page's small print
+SPREAD = '\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}'
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; its kind is a CSS class: ``note``, ``heading`` or none."""
+
+    text: str
+    kind: str = ''
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table with a caption."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]  # a second line of a row's first text is small print
+    caption: str = ''
+    own: Sequence[str] = ()  # first texts of the rows that are ours
+    words: Sequence[int] = ()  # columns of words rather than of figures
+    beside: bool = False  # whether it may share a row with neighbors of its kind
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Inline SVG with a caption, which a screen reader reads, too."""
+
+    svg: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A headline figure: of what, the figure, and what it is beside."""
+
+    title: str
+    value: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it."""
+
+    key: str
+    title: str
+    parts: Sequence[Any]
+
+    @property
+    def groups(self) -> list[tuple[str, list[Any]]]:
+        """Neighboring parts of a kind, each with its name."""
+        pairs = groupby(self.parts, lambda part: (type(part), _is_beside(part)))
+        return [(kind.__name__ + ' beside' * b, [*part]) for (kind, b), part in pairs]
+
+
+def chart(
+    figure: Any, name: str, caption: str, size: tuple[float, float] | None = SIZE
+) -> Chart:
+    """A matplotlib figure as SVG in the page's font and colors.
+
+    Args:
+        figure: The figure.
+        name: Unique in the page; begins the ids within.
+        caption: What it shows.
+        size: Another width and height, in inches; its own with ``None``.
+    """
+    import matplotlib
+
+    if size is not None:
+        figure.set_size_inches(size)
+    for axes in figure.axes:
+        axes.set_title('')  # the caption says it
+    stream = io.StringIO()
+    # Text stays text, and ids do not change from run to run.
+    with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name}):
+        figure.savefig(stream, format='svg', transparent=True)
+    text = stream.getvalue()
+    text = text[text.index('<svg') :]
+    for pattern in (r'<metadata>.*?</metadata>', r'<!--.*?-->', r'<style.*?</style>'):
+        text = re.sub(pattern, '', text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', '', text)
+    text = text.replace('xlink:href=', 'href=')
+    for before in ('id="', 'href="#', 'url(#'):
+        text = text.replace(before, f'{before}{name}-')
+    # The viewBox keeps the proportions; the page decides the width.
+    for side in ('height', 'width'):
+        text = re.sub(rf'(<svg[^>]*?) {side}="[^"]*"', r'\1', text, count=1)
+    text = re.sub(r'font: ([\d.]+px) [^;"]*', r'font-size: \1', text)
+    text = re.sub(r'font-family: [^;"]*;? ?', '', text)
+    for color, variable in VARIABLES.items():
+        text = text.replace(color, f'var({variable})')
+    return Chart(re.sub(r'\s*\n\s*', '\n', text), caption)
+
+
+def render(
+    title: str, lead: str, sections: Sequence[Section], other: tuple[str, str]
+) -> str:
+    """A page of sections, with a link to another: its file and its name."""
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {'cell': _cell, 'figures': _figures, 'head': _head}
+    files = {'style': 'page.css', 'script': 'page.js'}
+    parts = {k: Markup((FOLDER / v).read_text('utf-8')) for k, v in files.items()}
+    parts |= {'title': title, 'lead': lead, 'sections': sections, 'other': other}
+    return environment.get_template('page.html').render(**parts, safe=Markup)
+
+
+def _is_beside(part: Any) -> bool:
+    return getattr(part, 'beside', False)
+
+
+def _figures(text: str) -> str:
+    """Minus signs for hyphens, and no line break between a figure and its spread."""
+    return re.sub(r'(?<![\w.-])-(?=[\d.])', '−', text).replace(' ± ', SPREAD)
+
+
+def _cell(text: str) -> Markup:
+    """Figures with their spread in small print, and one figure a line."""
+    lines = []
+    for figure in _figures(text).split(' / '):
+        mean, sign, spread = figure.partition(SPREAD)
+        small = f' <small>± {escape(spread)}</small>' if sign else ''
+        lines.append(f'{escape(mean)}{small}')
+    return Markup('<br>'.join(lines))
+
+
+def _head(text: str) -> Markup:
+    """The first line, and the others in small print."""
+    first, *others = text.splitlines() or ['']
+    small = ''.join(f' <small>{escape(line)}</small>' for line in others)
+    return Markup(f'{escape(first)}{small}')

@@ -11,10 +11,8 @@ from benchmarks.perf.conftest import in_new_process
 from benchmarks.problems import make_problem
 from benchmarks.records import peak_memory_mb
 
-ATTRIBUTES = {
-    'user_attributes': ['age', 'gender', 'occupation'],
-    'item_attributes': ['genre', 'country', 'year'],
-}
+ATTRIBUTES = {'user_attributes': ['age', 'gender', 'occupation']}
+ATTRIBUTES |= {'item_attributes': ['genre', 'country', 'year']}
 # Back to back: ratios to the Bayesian FM are what counts.
 ESTIMATORS = {
     'damped biases': (DampedBiases, {}),
@@ -31,9 +29,9 @@ def cost(name):
     kind, settings = ESTIMATORS[name]
     start = time.process_time()
     fitted = problem.refit(kind(**ATTRIBUTES, **settings), None)
-    seconds, memory = time.process_time() - start, peak_memory_mb()
-    rmse = dict(problem.test(fitted))['test']['rmse']
-    return {'cpu_seconds': seconds, 'peak_memory_mb': memory, 'rmse': rmse}
+    measures = {'cpu_seconds': time.process_time() - start}
+    measures['peak_memory_mb'] = peak_memory_mb()
+    return measures | {'rmse': dict(problem.test(fitted))['test']['rmse']}
 
 
 @pytest.mark.parametrize('name', ESTIMATORS)

@@ -1,5 +1,7 @@
 """What the gated layer costs, beside PyG's layers and its own naive form."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -76,22 +78,20 @@ def memory_of(name, *size):
 def test_layer(vary, nodes, neighbors, width, record, in_turn):
     """Times all layers in turn on one graph."""
     x, edge_index = graph(nodes, neighbors, width)
-
-    def calls_of(name):
-        layer = LAYERS[name](width)
-        return {
-            (name, 'forward_s'): torch.no_grad()(lambda: layer(x, edge_index)),
-            (name, 'forward_backward_s'): lambda: layer(x, edge_index).sum().backward(),
-        }
-
-    calls = {key: call for name in LAYERS for key, call in calls_of(name).items()}
+    calls = {}
+    for name, make in LAYERS.items():
+        run = partial(make(width), x, edge_index)
+        calls[name, 'forward_s'] = torch.no_grad()(run)
+        calls[name, 'forward_backward_s'] = lambda run=run: run().sum().backward()
     taken = in_turn(calls, rounds=3)
     for name in LAYERS:
         case = {'layer': name, 'nodes': nodes, 'neighbors': neighbors, 'width': width}
         case |= {'sorted': True, 'vary': vary, 'compiled': False}
         case |= {'torch_scatter': WITH_TORCH_SCATTER}
         measures = {what: s for (layer, what), s in taken.items() if layer == name}
+        other = taken['GATv2Conv', 'forward_backward_s']
+        measures['ratio_to_GATv2Conv'] = measures['forward_backward_s'] / other
         if vary == 'order':
-            size = nodes, neighbors, width
-            measures['peak_memory_mb'] = in_new_process(memory_of, name, *size)
+            size = name, nodes, neighbors, width
+            measures['peak_memory_mb'] = in_new_process(memory_of, *size)
         record('layer', case, **measures)

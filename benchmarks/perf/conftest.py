@@ -33,8 +33,8 @@ def record(request):
 def in_turn(benchmark):
     """Median CPU seconds of calls that take turns in one process: ratios hold.
 
-    The first call is the one that pytest-benchmark reports; the others run ahead of
-    each of its rounds. One round of each warms up.
+    The first call is the one that pytest-benchmark reports; the others run before each
+    of its rounds. One round of each warms up.
     """
 
     def measure(calls, rounds):

@@ -3,7 +3,6 @@ import importlib.util
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse as sp
 
 from benchmarks.baselines.boosting import BoostedTrees
 from benchmarks.baselines.factorization import (
@@ -22,7 +21,6 @@ from benchmarks.baselines.neighbors import (
     SVDFoldIn,
     deal,
 )
-from benchmarks.baselines.nodes import row_products
 from data.splits import split
 from data.synthetic import planted_tables, planted_tastes
 
@@ -105,12 +103,14 @@ def test_damped_biases_by_hand():
         model.predict(pairs.assign(user=9))
 
 
-def test_row_products_are_kronecker_products_of_rows():
-    rng = np.random.default_rng(0)
-    left, right = (rng.integers(0, 3, (5, n)).astype(float) for n in (3, 4))
-    found = row_products(sp.csr_matrix(left), sp.csr_matrix(right)).toarray()
-    expected = [np.kron(a, b) for a, b in zip(left, right, strict=True)]
-    assert np.array_equal(found, expected)
+def test_slopes_are_products_of_users_and_genres_decades_and_years(tables):
+    model = fit(SlopeRidge, tables, tables.ratings, slopes=0.3)
+    user, item = model.nodes_.rows(tables.ratings.head(50))
+    found = model._features(user, item).toarray()
+    sloped = model.sloped_[item].toarray()
+    ids = np.eye(len(tables.users))[user]
+    expected = [np.kron(u, 0.3 * row) for u, row in zip(ids, sloped, strict=True)]
+    assert np.allclose(found[:, -ids.shape[1] * sloped.shape[1] :], expected)
 
 
 def episodes(kind):

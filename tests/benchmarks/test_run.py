@@ -8,6 +8,7 @@ from benchmarks.problems import changed_supports, make_problem
 from benchmarks.records import SETTINGS, read_lines, read_runs
 from benchmarks.run import main
 from benchmarks.suite import SUITES, combinations, load_suite
+from data.synthetic import planted_tables
 from tests.benchmarks.fakes import Fake, FewShot
 
 HEAD = """
@@ -131,11 +132,12 @@ def test_unknown_labels_and_suites_are_named(run):
 def test_a_change_takes_all_else_from_another(tmp_path):
     text = HEAD + FAKE.replace('rows', 'by_scenario = {warm = {epochs = 7}}\nrows')
     text += '[[estimators]]\nlabel = "fake, long"\nlike = "fake"\n'
-    (tmp_path / 'a.toml').write_text(text + 'settings = {epochs = 9}\n')
-    base, change = load_suite(tmp_path / 'a.toml').estimators
-    assert base.build('warm', {'shift': 1.0, 'unknown': 2}, False).epochs == 7
-    made = change.build('warm', {'shift': 1.0}, False)
-    assert (made.shift, made.epochs) == (1.0, 9)
+    text += 'settings = {epochs = 9}\n[settings]\nshift = 1.0\nunknown = 2\n'
+    (tmp_path / 'a.toml').write_text(text)
+    suite = load_suite(tmp_path / 'a.toml')
+    base, change = (suite.build(spec, 'warm') for spec in suite.estimators)
+    assert (base.shift, base.epochs) == (1.0, 7)
+    assert (change.shift, change.epochs) == (1.0, 9)
     assert combinations({'a': [1, 2], 'b': [3]}) == [{'a': 1, 'b': 3}, {'a': 2, 'b': 3}]
     assert combinations({}) == [{}]
 
@@ -152,7 +154,7 @@ def test_few_shot_users_are_scored_by_support(run):
     by_part = rows.set_index('part')
     assert by_part['ndcg@10']['test'] == by_part['ndcg@10']['test/support=5']
     assert 'mse' not in rows  # its scores estimate no labels
-    _, whole, *_, flipped, other = FewShot.log
+    _, _, whole, *_, flipped, other = FewShot.log  # after a fit and a validation
     assert (flipped['rating'] == 1 - whole['rating']).all()
     assert other['item'].tolist() == whole['item'].tolist()
 
@@ -174,15 +176,14 @@ def test_supports_are_cut_mirrored_and_swapped():
     assert found['another_user']['user'].tolist() == [3, 3, 3, 7, 7, 7]
 
 
-def test_thinned_and_own_data(tmp_path):
+def test_own_data(tmp_path):
     options = {'ratings': tmp_path / 'r.csv', 'users': tmp_path / 'u.csv'}
-    whole = make_problem('planted@500', 'warm', 1, {}, smoke=False)
-    assert len(whole.tables.ratings) == 500
-    whole.tables.ratings.to_csv(options['ratings'], index=False)
-    whole.tables.users.to_csv(options['users'], index=False)
+    tables = planted_tables()
+    tables.ratings.to_csv(options['ratings'], index=False)
+    tables.users.to_csv(options['users'], index=False)
     own = make_problem('files', 'user_cold', 0, {'files': options}, smoke=False)
-    assert len(own.parts.fit) + len(own.parts.test) == 500
-    assert own.tables.users['age'].notna().all()
+    assert len(own.parts.fit) + len(own.parts.test) == len(tables.ratings)
+    assert own.nodes[0]['age'].notna().all()
 
 
 @pytest.mark.parametrize('path', sorted(SUITES.glob('*.toml')), ids=lambda p: p.stem)
@@ -191,7 +192,7 @@ def test_suites_of_the_repository_build(path):
     for spec in suite.estimators:
         for scenario in suite.scenarios:
             if spec.runs_on(scenario):
-                made = spec.build(scenario, suite.settings, False)
+                made = suite.build(spec, scenario)
                 assert made.config is not None
                 for settings in spec.rows.values():
                     assert made.set_params(**settings).config is not None

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.plots import layer_figure, scale_figure
-from benchmarks.readme import fill, main, readme_blocks
+from benchmarks.readme import fill, readme_blocks
 from benchmarks.records import RESULTS, read_perf, read_runs
 from benchmarks.stats import Estimate
 from benchmarks.suite import load_suite
@@ -32,7 +32,7 @@ own = "ours"
 
 [[estimators]]
 label = "ours"
-type = "agnn_pyg.Model"
+type = "tests.benchmarks.fakes.Fake"
 
 [[estimators]]
 label = "ours, no part"
@@ -181,12 +181,9 @@ def test_tables_of_pages_are_those_of_the_results(page):
     assert fill(text, readme_blocks()) == text
 
 
-def test_every_table_can_be_made(capsys):
-    assert main([]) == 0
-    printed = capsys.readouterr().out
-    for name in readme_blocks():
-        assert f'{name}\n\n' in printed
-    assert main(['--results', 'nowhere']) == 2
+def test_every_table_can_be_made():
+    for block in readme_blocks().values():
+        assert block().count('|') > 10
 
 
 def test_committed_rows_are_whole():
