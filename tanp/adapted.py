@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,6 @@ from tanp.episodes import Episodes
 from tanp.loader import EpisodeLoader, pad
 from tanp.loss import LIKELIHOODS
 from tanp.prediction import predict
-
-if TYPE_CHECKING:
-    from tanp.recommender import TaNPRecommender
 
 # Pairs of users and items at a time, as far as a single user leaves the choice.
 BLOCK_PAIRS = 2**17
@@ -48,7 +45,7 @@ class AdaptedUsers:
 
     def __init__(
         self,
-        recommender: TaNPRecommender,
+        recommender: Any,
         users: Vocabulary,
         row: np.ndarray,
         episodes: Episodes,

@@ -115,10 +115,14 @@ def check_range(
     rating: np.ndarray,
     scale: RatingScale,
 ) -> None:
-    """Raises ``ValueError`` if a rating of a table is out of range."""
+    """Raises ``ValueError`` if a rating of a table is of another scale."""
+    # Other users may rate a little lower or higher than those of the fit.
+    is_known = config.rating_range or (scale.unit, scale.center) == (1.0, 0.0)
+    slack = 0.0 if is_known else (scale.high - scale.low) / 2
+    low, high = scale.low - slack, scale.high + slack
     TableColumn(frame, config.rating, name).refuse(
-        (rating < scale.low) | (rating > scale.high),
-        f'has a rating outside of [{scale.low:g}, {scale.high:g}] in',
+        (rating < low) | (rating > high),
+        f'has a rating outside of [{low:g}, {high:g}] in',
         "bring it to that range, drop it, or fit with 'rating_range'",
     )
 

@@ -1,8 +1,6 @@
 """Episodes, their loader, the model that reads them, and metrics of rankings."""
 
 import re
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +15,7 @@ from torchmetrics.functional.retrieval import (
 )
 
 from agnn_pyg.base.metrics import auc, published_metrics, ranking_metrics
-from tanp import EpisodeLoader, TaNP, load_model, predict, save_model, split_episodes
+from tanp import EpisodeLoader, TaNP, predict, split_episodes
 from tests.properties.strategies import episodes, rankings, seeds
 from tests.tanp.test_loader import all_tasks
 
@@ -45,8 +43,8 @@ def small(options, seed):
 
 
 @given(episodes(), st.integers(1, 4), seeds)
-def test_dealing_loses_nothing(tasks, batch_size, seed):
-    options = {'context_sizes': (1, 3), 'shuffle': True, 'seed': seed % 1000}
+def test_resampling_loses_nothing(tasks, batch_size, seed):
+    options = {'support_sizes': (1, 3), 'shuffle': True, 'seed': seed % 1000}
     loader = EpisodeLoader(tasks, batch_size, **options)
     expected = {
         int(user): sorted(zip(*(part.tolist() for part in parts), strict=True))
@@ -57,10 +55,10 @@ def test_dealing_loses_nothing(tasks, batch_size, seed):
             strict=True,
         )
     }
-    dealt = all_tasks(loader)
-    assert {u: sorted(one + two) for u, one, two in dealt} == expected
-    assert all(support and query for _, support, query in dealt)
-    assert all_tasks(EpisodeLoader(tasks, batch_size, **options)) == dealt
+    made = all_tasks(loader)
+    assert {u: sorted(one + two) for u, one, two in made} == expected
+    assert all(support and query for _, support, query in made)
+    assert all_tasks(EpisodeLoader(tasks, batch_size, **options)) == made
 
 
 @given(st.integers(3, 15), st.integers(2, 15), seeds, st.integers(1, 4))
@@ -101,17 +99,6 @@ def test_a_prediction_depends_on_its_own_task_only(tasks, options, seed):
     sizes = tasks.num_query.tolist()
     parts = together.split(sizes)
     assert torch.allclose(moved, torch.cat([parts[i] for i in order]), atol=1e-5)
-
-
-@given(episodes(), OPTIONS, seeds)
-def test_a_saved_model_is_the_same_model(tasks, options, seed):
-    model = small(options, seed)
-    with tempfile.TemporaryDirectory() as folder:
-        save_model(model, Path(folder) / 'model')
-        again = load_model(Path(folder) / 'model')
-    assert again.config == model.config
-    loader = EpisodeLoader(tasks, 3)
-    assert torch.equal(predict(again, loader).mean, predict(model, loader).mean)
 
 
 @given(rankings())
