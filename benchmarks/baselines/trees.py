@@ -33,15 +33,17 @@ class BoostedTrees(FewShotBaseline, num_leaves=16, num_trees=200, draws=6):
 
     GRID: ClassVar[dict] = {'num_leaves': (8, 16, 32)}
     predicts_labels = True
-    centered = False
+    model, centered = 'HistGradientBoostingClassifier', False
 
     def _fit(self, known: Part) -> None:
+        import sklearn.ensemble
+
         config, nobody = self.config, Part(*(values[:0] for values in known))
         self.threshold_ = (known.label.min() + known.label.max()) / 2
         episodes = Episodes.from_parts(np.arange(self.num_tasks_), nobody, known)
-        sizes = self.num_items_, self.num_tasks_
+        options = self.num_items_, self.num_tasks_
         self.statistics_ = ItemStatistics.fit(
-            episodes, *sizes, threshold=self.threshold_
+            episodes, *options, threshold=self.threshold_
         )
         tasks, features, target = episodes.at_least(MIN_SIZE), [], []
         loader = EpisodeLoader(tasks, BATCH, support_sizes=SUPPORT_SIZES)
@@ -51,8 +53,8 @@ class BoostedTrees(FewShotBaseline, num_leaves=16, num_trees=200, draws=6):
                 rows, expected = self._features(batch)
                 features.append(rows)
                 target.append(batch.query_label[batch.query_mask].numpy() - expected)
-        self.model_ = self._build(max_iter=config.num_trees, **OPTIONS)
-        self.model_.set_params(max_leaf_nodes=config.num_leaves)
+        sizes = {'max_iter': config.num_trees, 'max_leaf_nodes': config.num_leaves}
+        self.model_ = getattr(sklearn.ensemble, self.model)(**sizes, **OPTIONS)
         self.model_.fit(np.concatenate(features), np.concatenate(target))
 
     def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
@@ -66,6 +68,11 @@ class BoostedTrees(FewShotBaseline, num_leaves=16, num_trees=200, draws=6):
         order = np.argsort(asked.task, kind='stable')
         scores[order] = np.concatenate([e + self._decide(rows) for rows, e in found])
         return scores
+
+    def _decide(self, features: np.ndarray) -> np.ndarray:
+        if self.centered:
+            return self.model_.predict(features)
+        return self.model_.predict_proba(features)[:, 1]
 
     @torch.no_grad()
     def _features(self, batch: EpisodeBatch) -> tuple[np.ndarray, Any]:
@@ -90,25 +97,9 @@ class BoostedTrees(FewShotBaseline, num_leaves=16, num_trees=200, draws=6):
         expected = (query.mean + level[:, None])[batch.query_mask].numpy()
         return rows, expected if self.centered else 0
 
-    def _build(self, **options: Any) -> Any:
-        from sklearn.ensemble import HistGradientBoostingClassifier
-
-        return HistGradientBoostingClassifier(**options)
-
-    def _decide(self, features: np.ndarray) -> np.ndarray:
-        return self.model_.predict_proba(features)[:, 1]
-
 
 class BoostedRatingTrees(BoostedTrees, num_leaves=6, num_trees=150, draws=2):
     """The same for ratings: on what item means and the user's level leave of them."""
 
     GRID: ClassVar[dict] = {'num_leaves': (3, 6, 12)}
-    centered = True
-
-    def _build(self, **options: Any) -> Any:
-        from sklearn.ensemble import HistGradientBoostingRegressor
-
-        return HistGradientBoostingRegressor(**options)
-
-    def _decide(self, features: np.ndarray) -> np.ndarray:
-        return self.model_.predict(features)
+    model, centered = 'HistGradientBoostingRegressor', True

@@ -89,11 +89,7 @@ def chart(
 ) -> Chart:
     """A matplotlib figure as SVG in the page's font and colors.
 
-    Args:
-        figure: The figure.
-        name: Unique in the page; begins the ids within.
-        caption: What it shows.
-        size: Another width and height, in inches; its own with ``None``.
+    The name is unique in the page; the size is in inches, or its own with ``None``.
     """
     import matplotlib
 
@@ -110,9 +106,7 @@ def chart(
     for pattern in (r'<metadata>.*?</metadata>', r'<!--.*?-->', r'<style.*?</style>'):
         text = re.sub(pattern, '', text, flags=re.DOTALL)
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', '', text)
-    text = text.replace('xlink:href=', 'href=')
-    for before in ('id="', 'href="#', 'url(#'):
-        text = text.replace(before, f'{before}{name}-')
+    text = re.sub(r'(id="|href="#|url\(#)', rf'\1{name}-', text.replace('xlink:', ''))
     # The viewBox keeps the proportions; the page decides the width.
     for side in ('height', 'width'):
         text = re.sub(rf'(<svg[^>]*?) {side}="[^"]*"', r'\1', text, count=1)

@@ -1,0 +1,1 @@
+"""Worked examples, which are no part of the installed packages."""
