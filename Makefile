@@ -44,7 +44,7 @@ ablation: $(VENV)/installed
 # The examples train two small models the first time.
 report: $(VENV)/installed
 	$(BIN)/python -m benchmarks.report --out runs/report.html
-	$(BIN)/python -m examples.cold_start_page --out runs/examples.html
+	$(BIN)/python -m benchmarks.examples --out runs/examples.html
 
 # Two processes, a thread and a file of tests each: more would crowd out what is timed.
 test: $(VENV)/installed

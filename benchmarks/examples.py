@@ -1,6 +1,6 @@
 """A page of worked examples: real films and users that arrive after the fit.
 
-    python -m examples.cold_start_page
+    python -m benchmarks.examples
 
 Fits AGNNRecommender and TaNPRecommender on MovieLens-100K without some users and films
 (minutes; kept for the next time), and shows what is predicted for those, what they
@@ -184,7 +184,7 @@ def kept(made: Any, folder: Path, *tables: pd.DataFrame) -> Any:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog='python -m examples.cold_start_page', description=__doc__.splitlines()[0]
+        prog='python -m benchmarks.examples', description=__doc__.splitlines()[0]
     )
     parser.add_argument('--out', type=Path, default=Path('runs/examples.html'))
     parser.add_argument('--models', type=Path, default=Path('runs/examples'))

@@ -1,1 +1,0 @@
-"""Worked examples, which are no part of the installed packages."""
