@@ -8,7 +8,7 @@ of the model's own layers, as in its forward pass.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise, repeat
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -34,18 +34,16 @@ class Catalogue:
 
     @torch.no_grad()
     def __init__(self, model: TaNP) -> None:
-        self.model, self.statistics = model, model.statistics
+        self.model, statistics = model, model.statistics
+        self.reads = statistics is not None and bool(model.attention or model.gp)
+        if not self.reads:
+            return
         lin = model.decoder.lins[0]
-        item = torch.arange(model.num_items, device=lin.weight.device)[None]
-        self.base, self.reads, self.query = 0.0, False, None
-        if self.statistics is None:
-            x = model.embed(item, None)[0]
-        else:
-            nobody = torch.tensor([NOBODY], device=lin.weight.device)
-            self.items = self.statistics.features(nobody, item)
-            self.vector = self.items.vector[0].t().contiguous()
-            self.reads = bool(model.attention or model.gp)
-            x, self.base = model.embed(self.items, None)[0], model.base(self.items)
+        device, self.query = lin.weight.device, None
+        every = torch.arange(model.num_items, device=device)[None]
+        self.items = statistics.features(torch.tensor([NOBODY], device=device), every)
+        self.vector = self.items.vector[0].t().contiguous()
+        x, self.base = model.embed(self.items, None)[0], model.base(self.items)
         # Columns of the first layer: what is known of an item and of the user, what is
         # read of the support for an item, and what a task's items share.
         user = 0 if model.user is None else model.user.out_channels
@@ -54,7 +52,7 @@ class Catalogue:
         weight, *self.weights = lin.weight.split_with_sizes(sizes, dim=-1)
         # size = [I, C]
         self.hidden = F.linear(x, weight, lin.bias)
-        if self.reads and model.attention:
+        if model.attention:
             lin = model.attention.lin_query
             weight, self.user_query = lin.weight.split_with_sizes(sizes[:2], dim=-1)
             query = F.linear(x, weight, lin.bias)[None]
@@ -69,30 +67,26 @@ class Catalogue:
             batch (EpisodeBatch): Its query is not read.
             user (Tensor, optional): See :meth:`TaNP.forward <tanp.TaNP.forward>`.
         """
-        batch, model = batch.cleared(self.hidden.dtype), self.model
+        model = self.model
+        if not self.reads:
+            return self.plain(batch, user)
+        batch = batch.cleared(self.hidden.dtype)
         user = model.embed_user(batch.user, user)
-        if self.statistics is None:
-            x = model.embed(batch.support_item, user)
-            code = model.encode(x, batch.support_label, batch.support_mask)
-            context, level = [], 0.0
-        else:
-            support = self.statistics.features(batch.user, batch.support_item)
-            code = model.encode(batch, support, user)
-            context, level = [code.summary], code.level
+        support = model.statistics.features(batch.user, batch.support_item)
+        code = model.encode(batch, support, user)
+        context = code.summary
         if code.prior is not None:
-            context.insert(0, code.prior.mu)
-        context = torch.cat(context, dim=-1) if context else None
-        parts = (user, self.weights[0]), (context, self.weights[2])
-        shared = [F.linear(value, w) for value, w in parts if value is not None]
-        shared = sum(shared) if shared else None
+            context = torch.cat([code.prior.mu, context], dim=-1)
+        shared = F.linear(context, self.weights[2])
+        if user is not None:
+            shared = shared + F.linear(user, self.weights[0])
         tasks = code, user, model.decoder.modulate(code.task, shared)
-        kernels = self._kernels(support) if self.reads else repeat(None)
         # One task at a time: what it needs fits a cache.
         scores = [
             self._decode(kernel, *_rows(tasks, slice(task, task + 1)))
-            for task, kernel in zip(range(len(batch.user)), kernels, strict=False)
+            for task, kernel in enumerate(self._kernels(support))
         ]
-        return torch.cat(scores) + self.base + level
+        return torch.cat(scores) + self.base + code.level
 
     @torch.no_grad()
     def plain(self, batch: EpisodeBatch, user: Tensor | None = None) -> Tensor:
@@ -104,17 +98,16 @@ class Catalogue:
         return self.model(EpisodeBatch(*parts[0], *parts[1]), user=user).score
 
     def _decode(self, kernel: Any, code: Any, user: Any, modulation: Any) -> Tensor:
+        model, query = self.model, self.query
+        if query is not None and user is not None:
+            own = F.linear(user, self.user_query)[:, None]
+            query = query + model.attention.split_heads(own).mT
         (gamma, beta), *others = modulation
         # size = [1, I, C]
         hidden = torch.addcmul(beta, self.hidden, gamma)
-        if kernel is not None:
-            query = self.query
-            if query is not None and user is not None:
-                own = F.linear(user, self.user_query)[:, None]
-                query = query + self.model.attention.split_heads(own).mT
-            read = self.model.read(query, code, kernel)
-            hidden.baddbmm_(read.mT, gamma * self.weights[1].mT)
-        return self.model.decoder.decode(hidden.relu_(), others)
+        read = model.read(query, code, kernel)
+        hidden.baddbmm_(read.mT, gamma * self.weights[1].mT)
+        return model.decoder.decode(hidden.relu_(), others)
 
     def _kernels(self, support: ItemFeatures) -> Iterator[Tensor]:
         """Kernels of each task's support and all items, :obj:`[1, S, E, I]`.
@@ -123,7 +116,7 @@ class Catalogue:
         """
         num_tasks, size = support.item.size()
         num_items = len(self.hidden)
-        slot, other, values = self.statistics.co_occurring(support, self.items)
+        slot, other, values = self.model.statistics.co_occurring(support, self.items)
         place = (slot % size * NUM_KERNELS) * num_items + other
         number = torch.arange(len(values), device=slot.device)[:, None]
         place = place + num_items * number
@@ -133,7 +126,7 @@ class Catalogue:
         for task, (start, end) in enumerate(pairwise(bounds)):
             own = place[:, start:end].flatten()
             kernel.view(-1).index_copy_(0, own, values[:, start:end].flatten())
-            kernel[0, :, -1] = support.vector[task] / self.statistics.rank @ self.vector
+            kernel[0, :, -1] = support.vector[task] / len(self.vector) @ self.vector
             yield kernel
             kernel.view(-1).index_fill_(0, own, 0)
 

@@ -183,17 +183,15 @@ class TaNPRecommenderConfig(
         return {name: getattr(self, name) for name in group.model_fields}
 
 
-def check_sizes(sized: S, least_support: int = 1) -> S:
+def check_sizes(sized: S) -> S:
     """Raises ``ValueError`` unless an object's sizes of supports and queries suit."""
-    for name, least in (('support_sizes', least_support), ('query_sizes', 0)):
+    for name, least in (('support_sizes', 1), ('query_sizes', 0)):
         sizes = check_argument(name, getattr(sized, name), Sizes | None)
         low, high = sizes or (least, None)
         if low < least or (high is not None and low > high):
             raise ValueError(
                 f"'{name}' must be {_SIZES['must']}, from {least} on (got {sizes})"
             )
-    if sized.query_sizes is not None and sized.support_sizes is None:
-        raise ValueError("'query_sizes' needs 'support_sizes' (got None)")
     return sized
 
 

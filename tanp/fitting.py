@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,8 +29,43 @@ if TYPE_CHECKING:
 MAX_ITEMS = 300_000
 # Interactions of users that are trained on, unless most have fewer.
 MIN_INTERACTIONS = 5
+FIT = ('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
 
 Validation = pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]
+
+
+@dataclass
+class ModelParts:
+    """What the models of an ensemble are built from, except item statistics."""
+
+    config: TaNPRecommenderConfig
+    likelihood: str
+    scale: RatingScale
+    ids: dict[str, Vocabulary]  # by side
+    attributes: dict[str, TokenBags | None]
+
+    def build(self, statistics: ItemStatistics | None) -> TaNP:
+        """An untrained model."""
+        options = {f'{side}_attributes': bags for side, bags in self.attributes.items()}
+        options |= {'num_users': len(self.ids['user']), 'likelihood': self.likelihood}
+        if self.config.model == 'TaNP':
+            options |= self.config.part(TaNPConfig)
+            return TaNP(len(self.ids['item']), **options)
+        return AttentiveTaNP(statistics, **options, **self.config.part(AttentiveConfig))
+
+    def to_labels(self, frame: pd.DataFrame, name: str, rating: np.ndarray) -> Any:
+        """Labels of ratings; ``ValueError`` if one is of another scale."""
+        scale, slack = self.scale, 0.0
+        if self.config.rating_range is None and self.likelihood == 'gaussian':
+            # Other users may rate a little lower or higher than those of the fit.
+            slack = (scale.high - scale.low) / 2
+        low, high = scale.low - slack, scale.high + slack
+        TableColumn(frame, self.config.rating, name).refuse(
+            (rating < low) | (rating > high),
+            f'has a rating outside of [{low:g}, {high:g}] in',
+            "bring it to that range, drop it, or fit with 'rating_range'",
+        )
+        return scale.to_unit_scale(rating)
 
 
 # Random numbers that are drawn after the fit do not depend on it.
@@ -39,136 +74,92 @@ def fit_models(
     config: TaNPRecommenderConfig,
     tables: tuple[pd.DataFrame | None, ...],
     validation: Validation | None,
-    folder: str | os.PathLike | None,
-    resume: bool,
 ) -> dict[str, Any]:
     """Fits what :meth:`TaNPRecommender.fit` says; returns the fitted attributes."""
-    num_support = None
-    if isinstance(validation, (tuple, list)):
+    num_support, held_out = None, None
+    if isinstance(validation, tuple | list):
         num_support, validation = len(validation[0]), pd.concat(validation)
     config.check_fit(validation is not None and len(validation) > 0)
     read = read_tables(config, *tables, validation, new_users=True)
-    rating, held_out = read.ratings.rating, None
-    likelihood = config.likelihood
-    if likelihood is None:
-        likelihood = 'bernoulli' if {*rating} <= {0, 1} else 'gaussian'
-    scale = _scale(config, likelihood, rating)
-    check_range(tables[0], 'ratings', config, rating, scale)
-    episodes = _halves(config, read.ratings, scale, 'ratings')
-    train = _train_loader(config, episodes)
-    if read.validation is not None:
-        check_range(validation, 'validation', config, read.validation.rating, scale)
-        held_out = _validation_loader(config, read.validation, scale, num_support)
-    ids, encoders, bags = {}, {}, {}
+    rating, encoders, bags = read.ratings.rating, {}, {}
     for rows, (side, nodes) in zip(read.ratings.index, read.nodes.items(), strict=True):
-        ids[side], encoded = nodes.ids, (None, None)
+        encoders[side] = bags[side] = None
         if nodes.given and [c.column for c in nodes.columns] != [CONSTANT]:
             # A value of unrated nodes alone would be read untrained.
             encoded = nodes.encode(config.min_count, config.num_knots, rows)
-        encoders[side], bags[side] = encoded
-    relevant = 0.5 if likelihood == 'bernoulli' else scale.to_unit_scale(rating.mean())
+            encoders[side], bags[side] = encoded
+    ids = {side: nodes.ids for side, nodes in read.nodes.items()}
+    parts = ModelParts(config, *_scale(config, rating), ids, bags)
+    labels = parts.to_labels(tables[0], 'ratings', rating)
+    episodes = _halves(config, read.ratings, labels, 'ratings')
+    train = _train_loader(config, episodes)
+    if read.validation is not None:
+        labels = parts.to_labels(validation, 'validation', read.validation.rating)
+        held_out = _held_out(config, read.validation, labels, num_support)
+    relevant = parts.scale.to_unit_scale(rating.mean())
+    relevant = 0.5 if parts.likelihood == 'bernoulli' else relevant
     models, results, statistics = [], [], None
     for member in range(config.ensemble_size):
-        train.seed = seed = config.seed * config.ensemble_size + member
+        train.seed = config.seed * config.ensemble_size + member
         if statistics is not None:
-            statistics = statistics.resample(seed)
+            statistics = statistics.resample(train.seed)
         elif config.model == 'AttentiveTaNP':
-            statistics = _statistics(config, episodes, ids, relevant, seed)
-        torch.manual_seed(seed)
-        model = build_model(config, likelihood, ids, bags, statistics)
-        options = {'relevant': relevant, 'center': scale.center, 'unit': scale.unit}
-        options['folder'] = folder and Path(folder) / f'member-{member}'
-        results.append(_train(config, model, train, held_out, resume, **options))
+            statistics = _statistics(config, episodes, ids, relevant, train.seed)
+        torch.manual_seed(train.seed)
+        model = parts.build(statistics)
+        results.append(_train(parts, model, train, held_out, relevant))
         model.statistics = statistics  # whose counts members share on the CPU
         models.append(model.eval())
     return {
-        'config_': config,
         'models_': models,
-        'vocabularies_': ids,
+        'parts_': parts,
         'user_encoder_': encoders['user'],
         'has_users_': read.nodes['user'].given,
-        'rating_scale_': scale,
         'history_': results[0].history,
         'best_epoch_': results[0].best_epoch,
     }
 
 
-def build_model(
-    config: TaNPRecommenderConfig,
-    likelihood: str,
-    ids: dict[str, Vocabulary],
-    attributes: dict[str, TokenBags | None],
-    statistics: ItemStatistics | None,
-) -> TaNP:
-    """An untrained model."""
-    options = {f'{side}_attributes': bags for side, bags in attributes.items()}
-    options |= {'num_users': len(ids['user']), 'likelihood': likelihood}
-    if config.model == 'TaNP':
-        return TaNP(len(ids['item']), **options, **config.part(TaNPConfig))
-    return AttentiveTaNP(statistics, **options, **config.part(AttentiveConfig))
-
-
-def check_range(
-    frame: pd.DataFrame,
-    name: str,
-    config: TaNPRecommenderConfig,
-    rating: np.ndarray,
-    scale: RatingScale,
-) -> None:
-    """Raises ``ValueError`` if a rating of a table is of another scale."""
-    # Other users may rate a little lower or higher than those of the fit.
-    is_known = config.rating_range or (scale.unit, scale.center) == (1.0, 0.0)
-    slack = 0.0 if is_known else (scale.high - scale.low) / 2
-    low, high = scale.low - slack, scale.high + slack
-    TableColumn(frame, config.rating, name).refuse(
-        (rating < low) | (rating > high),
-        f'has a rating outside of [{low:g}, {high:g}] in',
-        "bring it to that range, drop it, or fit with 'rating_range'",
-    )
-
-
 def _train(
-    config: TaNPRecommenderConfig,
+    parts: ModelParts,
     model: TaNP,
     train: EpisodeLoader,
     held_out: EpisodeLoader | None,
-    resume: bool,
-    folder: Path | None,
-    **options: Any,
+    relevant: float,
 ) -> FitResult:
     from agnn_pyg.base.training import fit
     from tanp.module import TaskModule
 
-    for name in ('optimizer', 'lr', 'weight_decay'):
-        options[name] = getattr(config, name)
-    options |= config.part(LossConfig)
-    module = TaskModule(model, seed=train.seed, **options)
-    names = ('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
-    options = {name: getattr(config, name) for name in names}
-    options |= {'monitor': 'val_loss', 'folder': folder, 'resume': resume}
-    return fit(module, train, held_out, **options)
+    config, scale = parts.config, parts.scale
+    options = {'relevant': relevant, 'center': scale.center, 'unit': scale.unit}
+    options |= config.part(LossConfig) | {'weight_decay': config.weight_decay}
+    module = TaskModule(model, config.optimizer, config.lr, seed=train.seed, **options)
+    options = {name: getattr(config, name) for name in FIT}
+    return fit(module, train, held_out, monitor='val_loss', **options)
 
 
 def _scale(
-    config: TaNPRecommenderConfig, likelihood: str, rating: np.ndarray
-) -> RatingScale:
+    config: TaNPRecommenderConfig, rating: np.ndarray
+) -> tuple[str, RatingScale]:
+    """The likelihood, and the scale of labels."""
+    is_implicit = {*rating} <= {0, 1}
+    likelihood = config.likelihood or ('bernoulli' if is_implicit else 'gaussian')
     if likelihood == 'bernoulli':
-        return RatingScale(0.0, 1.0, unit=1.0)
+        return likelihood, RatingScale(0.0, 1.0, unit=1.0)
     # A Gaussian decoder need not learn the middle of the scale.
     scale = RatingScale.fit(rating, center=float(rating.mean()))
+    if not config.scale_ratings:
+        scale = RatingScale(scale.low, scale.high, unit=1.0)
     low, high = config.rating_range or (scale.low, scale.high)
-    unscaled = 1.0, 0.0
-    parts = (scale.unit, scale.center) if config.scale_ratings else unscaled
-    return RatingScale(low, high, *parts)
+    return likelihood, dataclasses.replace(scale, low=low, high=high)
 
 
 def _halves(
-    config: TaNPRecommenderConfig, rated: RatedPairs, scale: RatingScale, name: str
+    config: TaNPRecommenderConfig, rated: RatedPairs, labels: np.ndarray, name: str
 ) -> Episodes:
     """The interactions of each user in random order, half of them a support."""
-    histories = *rated.index, scale.to_unit_scale(rated.rating)
-    most = config.support_sizes[1] or len(rated.rating)
-    episodes = Episodes.from_histories(histories, most, config.seed)
+    most = config.support_sizes[1] or len(labels)
+    episodes = Episodes.from_histories((*rated.index, labels), most, config.seed)
     if int(episodes.size.max()) < 2:
         raise ValueError(
             f"'{name}' has no user with two interactions, one to adapt to and one to "
@@ -178,35 +169,34 @@ def _halves(
 
 
 def _train_loader(config: TaNPRecommenderConfig, episodes: Episodes) -> EpisodeLoader:
-    least, enough = config.min_interactions, episodes.size >= MIN_INTERACTIONS
+    least = config.min_interactions
     if least is None:
-        many = 2 * enough.sum() >= (episodes.size >= 2).sum()
+        enough = (episodes.size >= MIN_INTERACTIONS).sum()
+        many = 2 * enough >= (episodes.size >= 2).sum()
         least = MIN_INTERACTIONS if many else 2
-    least = max(least, config.support_sizes[0] + 1)
-    tasks = episodes.at_least(least)
+    tasks = episodes.at_least(max(least, config.support_sizes[0] + 1))
     if not len(tasks):
         raise ValueError(
-            f"'ratings' has no user with {least} interactions; lower "
-            f"'min_interactions' or the smallest of 'support_sizes'"
+            f"'ratings' has no user with {least} interactions, and more than the "
+            f"smallest support; lower 'min_interactions' or 'support_sizes'"
         )
     sizes = {name: getattr(config, name) for name in ('support_sizes', 'query_sizes')}
     return EpisodeLoader(tasks, config.batch_size, shuffle=True, **sizes)
 
 
-def _validation_loader(
+def _held_out(
     config: TaNPRecommenderConfig,
     rated: RatedPairs,
-    scale: RatingScale,
+    labels: np.ndarray,
     num_support: int | None,
 ) -> EpisodeLoader:
     """Users to select the epoch on, with the given supports or half of each user."""
     if num_support is None:
-        episodes = _halves(config, rated, scale, 'validation').at_least(2)
+        episodes = _halves(config, rated, labels, 'validation').at_least(2)
     else:
-        values = *rated.index, scale.to_unit_scale(rated.rating)
-        parts = zip(*(np.split(value, [num_support]) for value in values), strict=True)
+        split = (np.split(value, [num_support]) for value in (*rated.index, labels))
         users = np.unique(rated.index[0][num_support:])
-        episodes = Episodes.from_parts(users, *parts)
+        episodes = Episodes.from_parts(users, *zip(*split, strict=True))
     return EpisodeLoader(episodes, config.batch_size)
 
 
@@ -218,7 +208,7 @@ def _statistics(
     seed: int,
 ) -> ItemStatistics:
     """Of all users, with as many folds and as wide vectors as they allow."""
-    num_items, num_users, count = len(ids['item']), len(ids['user']), len(episodes)
+    num_items, count = len(ids['item']), len(episodes)
     folds = min(config.folds, count)
     rank = min(config.rank, num_items - 1, count - -(-count // folds) - 1)
     if rank < 1 or num_items > MAX_ITEMS:
@@ -229,4 +219,4 @@ def _statistics(
         )
     options = {'damping': config.damping, 'threshold': threshold, 'seed': seed}
     options |= {'rank': rank, 'folds': folds}
-    return ItemStatistics.fit(episodes, num_items, num_users, **options)
+    return ItemStatistics.fit(episodes, num_items, len(ids['user']), **options)

@@ -129,18 +129,8 @@ class ItemStatistics:
     ) -> ItemStatistics:
         """Counts all interactions of some tasks, support and query alike.
 
-        Args:
-            episodes (Episodes): The interactions of training users.
-            num_items (int): Number of items.
-            num_users (int): Number of users.
-            rank (int, optional): Width of item vectors. (default: :obj:`16`)
-            folds (int, optional): User folds of the cross-fit. (default: :obj:`10`)
-            damping (float, optional): Of the kernels. (default: :obj:`10.0`)
-            threshold (float, optional): Likes are above. (default: :obj:`0.5`)
-            seed (int, optional): Of the folds. (default: :obj:`0`)
-
-        Raises:
-            ValueError: If there are too few users or items, or a pair is repeated.
+        Item vectors have width :obj:`rank` and are cross-fitted over :obj:`folds` of
+        users, which :obj:`seed` draws; labels above :obj:`threshold` are likes.
         """
         users = len(episodes.user.unique())
         if not 2 <= folds <= users or not 1 <= rank < min(users, num_items):
@@ -217,12 +207,9 @@ class ItemStatistics:
         return self.user_total[user.clamp(max=len(self.fold) - 1), 1] > 0
 
     def features(self, user: Tensor, item: Tensor) -> ItemFeatures:
-        """Features of items, without what their users add to the statistics.
+        """Features of items :obj:`[B, n]`, without what users :obj:`[B]` add to them.
 
-        Args:
-            user (Tensor): Rows of users, :obj:`[B]`; a row beyond the table is a user
-                without interactions.
-            item (Tensor): Rows of items, :obj:`[B, n]`.
+        A row beyond the table of users is a user without interactions.
         """
         user = user.clamp(max=len(self.fold) - 1)[:, None]
         key = user * self.num_items + item
@@ -267,17 +254,11 @@ class ItemStatistics:
     def co_occurring(
         self, support: ItemFeatures, catalogue: ItemFeatures
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The kernels except the last of pairs of items with a common user.
+        """The kernels except the last, which are zero for items without common users.
 
-        They are zero for all other pairs.
-
-        Args:
-            support (ItemFeatures): Of users without interactions, :obj:`[B, S]`.
-            catalogue (ItemFeatures): Of all items, :obj:`[1, I]`.
-
-        Returns:
-            Of each pair the position among the :math:`B S` support items, the other
-            item, and the kernels, :obj:`[NUM_KERNELS - 1, pairs]`.
+        Of each pair with one it gives the position among the :math:`B S` support items
+        (of users without interactions), the other item, and the kernels,
+        :obj:`[NUM_KERNELS - 1, pairs]`.
         """
         item = support.item.flatten()
         bounds = torch.stack([item, item + 1]) * self.num_items

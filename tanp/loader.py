@@ -61,12 +61,7 @@ class EpisodeLoader:
         query_sizes (tuple, optional): Likewise of the query; :obj:`None` takes all that
             are left. (default: :obj:`None`)
         shuffle (bool, optional): (default: :obj:`False`)
-        allow_empty (bool, optional): Accept empty supports. (default: :obj:`False`)
         seed (int, optional): (default: :obj:`0`)
-
-    Raises:
-        ValueError: If there is no task, a task is too small or has no support, or an
-            argument lies outside its range.
     """
 
     def __init__(
@@ -77,14 +72,22 @@ class EpisodeLoader:
         support_sizes: Sizes | None = None,
         query_sizes: Sizes | None = None,
         shuffle: bool = False,
-        allow_empty: bool = False,
         seed: int = 0,
     ) -> None:
         check_argument('batch_size', batch_size, PositiveInt)
+        if not isinstance(episodes, Episodes) or not len(episodes):
+            raise ValueError(
+                f"'episodes' must be Episodes of one task at least (got {episodes!r}); "
+                f"see 'split_episodes'"
+            )
         self.support_sizes, self.query_sizes = support_sizes, query_sizes
-        check_sizes(self, int(not allow_empty))
-        self.resamples = support_sizes is not None
-        _check_tasks(episodes, self.resamples, allow_empty)
+        self.resamples = check_sizes(self).support_sizes is not None
+        if self.resamples and (episodes.size < 2).any():
+            user = int(episodes.user[episodes.size < 2][0])
+            raise ValueError(
+                f"'episodes' must have two interactions in each task to resample (got "
+                f'fewer of user {user}); leave it out by episodes.at_least(2)'
+            )
         self.episodes, self.batch_size = episodes, batch_size
         self.shuffle, self.seed, self.epoch = shuffle, seed, 0
         self.rank, self.world_size = 0, 1
@@ -94,7 +97,7 @@ class EpisodeLoader:
         self.epoch = epoch
 
     def shard(self, rank: int, world_size: int) -> None:
-        """Selects the batches of one process, as many for each of several processes."""
+        """Selects the batches of one process, as many for each of several."""
         self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
@@ -162,22 +165,3 @@ def _uniform(
     low = high.clamp(max=low)
     fraction = torch.rand(len(most), generator=generator, dtype=torch.double)
     return low + ((high - low + 1) * fraction).long()
-
-
-def _check_tasks(episodes: Episodes, resamples: bool, allow_empty: bool) -> None:
-    if not isinstance(episodes, Episodes) or not len(episodes):
-        raise ValueError(
-            f"'episodes' must be Episodes of one task at least (got {episodes!r}); see "
-            f"'split_episodes'"
-        )
-    size, least, remedy = episodes.num_support, int(not allow_empty), 'allow_empty=True'
-    if resamples:
-        size, least, remedy = episodes.size, 2, 'episodes.at_least(2)'
-    bad = size < least
-    if bad.any():
-        part = 'interactions' if resamples else 'support interactions'
-        raise ValueError(
-            f"'episodes' must have at least {least} {part} in each task (got "
-            f'{int(size[bad][0])} of user {int(episodes.user[bad][0])}, and '
-            f'{int(bad.sum()):,} such tasks); leave them out, or pass {remedy}'
-        )

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tanp.model import TaskOutput
 from tanp.nn import Gaussian
-
-if TYPE_CHECKING:
-    from tanp.model import TaskOutput
 
 
 class Likelihood(NamedTuple):
@@ -32,26 +30,24 @@ LIKELIHOODS = {
 
 
 def kl_divergence(q: Gaussian, p: Gaussian) -> Tensor:
-    r"""The divergence of each pair of Gaussians, summed over dimensions.
+    r"""The divergence of each pair of Gaussians, summed over dimensions, :obj:`[B]`.
 
     .. math::
         \mathrm{KL}(q \, \Vert \, p) = \frac{1}{2} \sum_d \Big(
         \frac{\sigma_q^2 + (\mu_q - \mu_p)^2}{\sigma_p^2} - 1 + \ln
         \frac{\sigma_p^2}{\sigma_q^2} \Big)
-
-    It is one value a task, :obj:`[B]`.
     """
     ratio = (q.logvar - p.logvar).exp() + (q.mu - p.mu).square() / p.logvar.exp()
     return 0.5 * (ratio - 1 + p.logvar - q.logvar).sum(-1)
 
 
 def target_distribution(assignment: Tensor) -> Tensor:
-    r"""The sharpened assignments of a batch, the target of the clustering.
+    r"""The target of soft assignments :obj:`[B, k]`, sharper and without a gradient.
 
     .. math::
         t_{bj} \propto \frac{c_{bj}^2}{\sum_{b'} c_{b'j}}
 
-    of soft assignments :obj:`[B, k]` (TaNP, Section 4.3). It has no gradient.
+    (TaNP, Section 4.3.)
     """
     assignment = assignment.detach()
     weight = assignment.square() / assignment.sum(0)
@@ -64,11 +60,8 @@ def clustering_loss(assignment: Tensor, target: Tensor | None = None) -> Tensor:
     .. math::
         \frac{1}{B} \sum_{b,j} t_{bj} (\ln t_{bj} - \ln c_{bj})
 
-    Args:
-        assignment (Tensor): Soft assignments, :obj:`[B, k]`.
-        target (Tensor, optional): Of the same size. That of the published code is all
-            ones, which pushes every task to the uniform assignment.
-            (default: :func:`target_distribution`)
+    Without :obj:`target` it is :func:`target_distribution`. The target of the published
+    code is all ones, which pushes every task to the uniform assignment.
     """
     if target is None:
         target = target_distribution(assignment)
@@ -121,9 +114,7 @@ def tanp_loss(
         terms['kl'] = (weight * kl / count if kl_per_point else kl).mean()
         loss = loss + kl_weight * terms['kl']
     if output.assignment is not None:
-        target = None
-        if published_cluster_target:
-            target = torch.ones_like(output.assignment)
-        terms['clustering'] = clustering_loss(output.assignment, target)
+        ones = torch.ones_like(output.assignment) if published_cluster_target else None
+        terms['clustering'] = clustering_loss(output.assignment, ones)
         loss = loss + clustering_weight * terms['clustering']
     return terms | {'loss': loss}

@@ -63,24 +63,21 @@ class TaskModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         check_argument('optimizer', optimizer, Literal[tuple(OPTIMIZERS)])
-        self.model, self.optimizer = model, optimizer
-        self.lr = check_argument('lr', lr, PositiveFloat)
-        decay = check_argument('weight_decay', weight_decay, NonNegativeFloat)
-        self.weight_decay, self.loss = decay, dict(LossConfig(**loss))
-        self.ks, self.relevant = tuple(ks), relevant
-        self.center, self.unit, self.seed = center, unit, seed
+        check_argument('lr', lr, PositiveFloat)
+        check_argument('weight_decay', weight_decay, NonNegativeFloat)
+        self.model, self.loss = model, dict(LossConfig(**loss))
+        self.optimizer, self.lr, self.weight_decay = optimizer, lr, weight_decay
+        self.ks, self.relevant, self.seed = tuple(ks), relevant, seed
+        self.center, self.unit = center, unit
         self._terms, self._validated = EpochMeans(), []
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         return self.model(batch).score
 
-    def before_fit(
-        self, train: EpisodeLoader, validation: EpisodeLoader | None
-    ) -> None:
+    def before_fit(self, train: EpisodeLoader, held_out: EpisodeLoader | None) -> None:
         """See :func:`~agnn_pyg.base.training.fit`."""
-        for loader in (train, validation):
-            if loader is not None:
-                check_episodes(self.model, loader.episodes)
+        for loader in (train, held_out) if held_out is not None else (train,):
+            check_episodes(self.model, loader.episodes)
         self.model.set_trained_ids(train.episodes.user, train.episodes.item)
 
     def transfer_batch_to_device(
@@ -107,12 +104,11 @@ class TaskModule(pl.LightningModule):
         score, label, mask = output[:3]
         error = likelihood.error(score, label, reduction='none').masked_fill(~mask, 0)
         count = mask.sum(1)
-        metrics = {'loss': error.sum(1) / count}
         labels = (likelihood.predict(score), label, self.relevant)
         predicted, label, relevant = (self.unit * v + self.center for v in labels)
         ks = [k for k in self.ks if k <= int(count.min())]
-        metrics |= list_metrics(predicted, label, mask, ks, relevant, published=True)
-        self._validated.append(metrics)
+        metrics = list_metrics(predicted, label, mask, ks, relevant, published=True)
+        self._validated.append({'loss': error.sum(1) / count} | metrics)
 
     def on_validation_epoch_end(self) -> None:
         parts, self._validated = self._validated, []

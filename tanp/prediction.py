@@ -39,8 +39,7 @@ def predict(
 
     Args:
         model (TaNP): In evaluation mode.
-        loader (EpisodeLoader): The tasks, without :obj:`shuffle` and
-            :obj:`support_sizes`.
+        loader (EpisodeLoader): The tasks, in their order.
         samples (int, optional): Samples of :math:`\mathbf{z}` from the prior to average
             predictions over, and to take their spread from; 0 decodes the prior's mean.
             (default: :obj:`0`)
@@ -102,9 +101,6 @@ def evaluate(
             :meth:`~tanp.Episodes.query_index`.
         ks (sequence, optional): Cut-offs. (default: :obj:`(5, 10)`)
         relevant (float, optional): Labels above it are relevant. (default: :obj:`0.5`)
-
-    Raises:
-        ValueError: If a cut-off exceeds the query of a task, or counts differ.
     """
     index = episodes.query_index()
     if predicted.size() != index.size():

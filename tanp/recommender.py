@@ -22,7 +22,7 @@ from tanp.adapted import AdaptedUsers
 from tanp.catalogue import Catalogue
 from tanp.config import PUBLISHED, TaNPRecommenderConfig
 from tanp.episodes import Episodes
-from tanp.fitting import Validation, build_model, check_range, fit_models
+from tanp.fitting import ModelParts, Validation, fit_models
 from tanp.item_statistics import ItemStatistics
 from tanp.model import TaNP
 
@@ -69,8 +69,6 @@ class TaNPRecommender(Estimator):
         users: pd.DataFrame | None = None,
         items: pd.DataFrame | None = None,
         validation: Validation | None = None,
-        folder: str | os.PathLike | None = None,
-        resume: bool = False,
     ) -> TaNPRecommender:
         """Trains on the interactions of many users.
 
@@ -83,16 +81,12 @@ class TaNPRecommender(Estimator):
                 users, to select the epoch on: one table, of which a random half of each
                 user is its support, or two, of supports and queries. Without, the last
                 epoch is kept.
-            folder (path, optional): Where checkpoints and logs go.
-            resume (bool, optional): Continue from the checkpoints in :obj:`folder`.
-                (default: :obj:`False`)
 
         Raises:
             ValueError: If a table or a setting is unfit, naming the row or the value
                 and the remedy.
         """
-        tables = ratings, users, items
-        return self._set(fit_models(self.config, tables, validation, folder, resume))
+        return self._set(fit_models(self.config, (ratings, users, items), validation))
 
     def adapt(
         self, support: pd.DataFrame, users: pd.DataFrame | None = None
@@ -107,17 +101,16 @@ class TaNPRecommender(Estimator):
                 any; or ids alone, of which all attributes are missing.
 
         Raises:
-            ValueError: If an item is unknown, a rating lies outside the range, or a
-                table is unfit.
+            ValueError: If an item is unknown, a rating of another scale, or a table is
+                unfit.
         """
         self._check_fitted()
         ratings = read_ratings(support, 'support', self.config)
-        rating, scale = ratings.rating, self.rating_scale_
-        if not len(rating):
+        if not len(ratings.rating):
             raise ValueError(
                 "'support' has no rows; adapting needs an interaction of each user"
             )
-        check_range(support, 'support', self.config, rating, scale)
+        label = self.parts_.to_labels(support, 'support', ratings.rating)
         known, ids = self.vocabularies_['user'], Vocabulary.from_ids(ratings.user)
         # Ids of another type are refused: all users would be new.
         rows, user = known.rows(ratings.user), ids.rows(ratings.user)
@@ -126,7 +119,7 @@ class TaNPRecommender(Estimator):
         row[user[rows >= 0]] = rows[rows >= 0]
         bags = self._new_attributes(ratings.user, ids, row, users)
         vectors = [self._embed_users(model, row, bags) for model in self.models_]
-        histories = user, self._item_rows(ratings.item), scale.to_unit_scale(rating)
+        histories = user, self._item_rows(ratings.item), label
         nothing = [value[:0] for value in histories]
         episodes = Episodes.from_parts(np.arange(len(ids)), histories, nothing)
         return AdaptedUsers(self, ids, row, episodes, vectors)
@@ -134,15 +127,16 @@ class TaNPRecommender(Estimator):
     def save(self, path: str | os.PathLike) -> None:
         """Writes a folder, new or saved before; ``ValueError`` for any other."""
         self._check_fitted()
-        encoder, statistics = self.user_encoder_, self.models_[0].statistics
+        parts, encoder = self.parts_, self.user_encoder_
+        statistics = self.models_[0].statistics
         config = {
             'settings': self.config.model_dump(mode='json'),
-            'config': self.config_.model_dump(mode='json'),
-            'ids': {side: ids.to_dict() for side, ids in self.vocabularies_.items()},
+            'config': parts.config.model_dump(mode='json'),
+            'likelihood': parts.likelihood,
+            'scale': dataclasses.asdict(parts.scale),
+            'ids': {side: ids.to_dict() for side, ids in parts.ids.items()},
             'user_encoder': encoder and encoder.to_dict(),
-            'likelihood': self.models_[0].likelihood,
             'statistics': statistics and statistics.plain(),
-            'rating_scale': dataclasses.asdict(self.rating_scale_),
             'plain': {name: getattr(self, name) for name in PLAIN},
         }
         # Tensors that members share are written once.
@@ -164,21 +158,32 @@ class TaNPRecommender(Estimator):
         """
         stored, tensors = read_store(path, cls.__name__, VERSION)
         try:
-            config, encoder = (
+            scale, encoder = RatingScale(**stored['scale']), stored['user_encoder']
+            parts = ModelParts(
                 cls.Config.from_dict(stored['config']),
-                stored['user_encoder'],
+                stored['likelihood'],
+                scale,
+                {side: Vocabulary.from_dict(v) for side, v in stored['ids'].items()},
+                {side: _bags(side, tensors['0']['model']) for side in stored['ids']},
             )
-            ids = {s: Vocabulary.from_dict(v) for s, v in stored['ids'].items()}
-            fitted = {
-                'config_': config,
-                'models_': [_rebuild(config, stored, ids, m) for m in tensors.values()],
-                'vocabularies_': ids,
-                'user_encoder_': encoder and AttributeEncoder.from_dict(encoder),
-                'rating_scale_': RatingScale(**stored['rating_scale']),
-            }
+            models, plain = [], stored['statistics']
+            for member in tensors.values():
+                statistics = plain and ItemStatistics(**plain, **member['statistics'])
+                models.append(parts.build(statistics).eval())
+                models[-1].load_state_dict(member['model'])
+            encoder = encoder and AttributeEncoder.from_dict(encoder)
+            fitted = {'models_': models, 'parts_': parts, 'user_encoder_': encoder}
             return cls.from_dict(stored['settings'])._set(fitted | stored['plain'])
         except Exception as error:
             raise ValueError(f"'{path}' is damaged ({error!r})") from error
+
+    @property
+    def vocabularies_(self) -> dict[str, Vocabulary]:
+        return self.parts_.ids
+
+    @property
+    def rating_scale_(self) -> RatingScale:
+        return self.parts_.scale
 
     @property
     def column_encoders_(self) -> list[ColumnEncoder]:
@@ -223,9 +228,7 @@ class TaNPRecommender(Estimator):
         return bags.take(torch.from_numpy(place))
 
     @torch.no_grad()
-    def _embed_users(
-        self, model: TaNP, row: np.ndarray, bags: TokenBags | None
-    ) -> Tensor | None:
+    def _embed_users(self, model: TaNP, row: np.ndarray, bags: Any) -> Tensor | None:
         """Vectors of adapted users, if users have any."""
         if model.user is None:
             return None
@@ -243,21 +246,9 @@ class TaNPRecommender(Estimator):
         return rows
 
 
-def _rebuild(
-    config: TaNPRecommenderConfig,
-    stored: dict[str, Any],
-    ids: dict[str, Vocabulary],
-    tensors: dict[str, dict[str, Tensor]],
-) -> TaNP:
-    """A model from its stored parts."""
-    state, statistics, bags = tensors['model'], None, {'item': None, 'user': None}
-    if stored['statistics'] is not None:
-        statistics = ItemStatistics(**stored['statistics'], **tensors['statistics'])
-    for side in bags:
-        if f'{side}.token' in state:
-            parts = state[f'{side}.token'], state[f'{side}.token_count']
-            is_value = torch.ones(len(state[f'{side}.token_weight']), dtype=torch.bool)
-            bags[side] = TokenBags(*parts, is_value)
-    model = build_model(config, stored['likelihood'], ids, bags, statistics)
-    model.load_state_dict(state)
-    return model.eval()
+def _bags(side: str, state: dict[str, Tensor]) -> TokenBags | None:
+    """The attributes of a side in the state of a model, if it has any."""
+    if f'{side}.token' not in state:
+        return None
+    is_value = torch.ones(len(state[f'{side}.token_weight']), dtype=torch.bool)
+    return TokenBags(state[f'{side}.token'], state[f'{side}.token_count'], is_value)

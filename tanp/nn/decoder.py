@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MODULATIONS = ('film', 'gating')
+Modulation = list[tuple[Tensor, Tensor]]
 
 
 class ModulatedDecoder(nn.Module):
@@ -23,15 +23,10 @@ class ModulatedDecoder(nn.Module):
     with :math:`\mathbf{h}_0 = [\mathbf{x} \, \Vert \, \mathbf{z}]` (TaNP, Section
     4.4). In FiLM, :math:`\boldsymbol{\gamma}_l` and :math:`\boldsymbol{\beta}_l` are
     hyperbolic tangents of linear maps of the task embedding :math:`\mathbf{o}`. Gating
-    mixes both with a third such map :math:`\boldsymbol{\eta}_l`,
-
-    .. math::
-        \boldsymbol{\gamma}_l \leftarrow \boldsymbol{\delta}_l \odot
-        \boldsymbol{\gamma}_l + (1 - \boldsymbol{\delta}_l) \odot
-        \boldsymbol{\eta}_l
-
-    and likewise for :math:`\boldsymbol{\beta}_l`, where :math:`\boldsymbol{\delta}_l`
-    is the sigmoid of a fourth map.
+    mixes each with a third such map, :math:`\boldsymbol{\gamma}_l \leftarrow
+    \boldsymbol{\delta}_l \odot \boldsymbol{\gamma}_l + (1 - \boldsymbol{\delta}_l)
+    \odot \boldsymbol{\eta}_l`, where :math:`\boldsymbol{\delta}_l` is the sigmoid of a
+    fourth.
 
     Args:
         in_channels (int): Width of :math:`\mathbf{x}`.
@@ -63,17 +58,13 @@ class ModulatedDecoder(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if modulation not in MODULATIONS:
-            raise ValueError(
-                f"'modulation' must be one of {MODULATIONS} (got {modulation!r})"
-            )
         self.in_channels, self.channels = in_channels, list(channels)
         self.modulation, self.residual = modulation, residual
         widths = [in_channels + context_channels, *channels]
         self.lins = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
         # All maps of the task in one product: gamma and beta of every layer, and
         # for gating eta and delta of every layer.
-        maps = 2 if modulation == 'film' else 4
+        maps = {'film': 2, 'gating': 4}[modulation]
         self.lin_task = nn.Linear(task_channels, maps * sum(channels), bias=False)
         self.dropout = nn.Dropout(dropout)
         self.lin_out = nn.Linear(channels[-1], 1)
@@ -83,25 +74,19 @@ class ModulatedDecoder(nn.Module):
             lin.reset_parameters()
 
     def forward(self, x: Tensor, task: Tensor, context: Tensor | None = None) -> Tensor:
-        lin = self.lins[0]
+        # The context is equal for all items of a task: multiplied once a task.
+        lin, shared = self.lins[0], None
         hidden = F.linear(x, lin.weight[:, : self.in_channels], lin.bias)
-        shared = None
         if context is not None:
-            # The context is equal for all items of a task: multiplied once a task.
             shared = F.linear(context, lin.weight[:, self.in_channels :])
         (gamma, beta), *others = self.modulate(task, shared)
-        hidden = self.dropout(torch.addcmul(beta, hidden, gamma).relu_())
-        return self.decode(hidden, others)
+        hidden = torch.addcmul(beta, hidden, gamma).relu_()
+        return self.decode(self.dropout(hidden), others)
 
-    def modulate(
-        self, task: Tensor, shared: Tensor | None = None
-    ) -> list[tuple[Tensor, Tensor]]:
+    def modulate(self, task: Tensor, shared: Tensor | None = None) -> Modulation:
         """Scale and shift of each layer, both :obj:`[B, 1, channels[l]]`.
 
-        Args:
-            task (Tensor): Task embeddings, :obj:`[B, F_task]`.
-            shared (Tensor, optional): What the first layer has for all items of a
-                task, before the modulation, :obj:`[B, channels[0]]`.
+        The first has for all items of a task also :obj:`shared`, before the modulation.
         """
         maps, width = self.lin_task(task)[:, None], sum(self.channels)
         gamma, beta = maps[..., : 2 * width].tanh().chunk(2, dim=-1)
@@ -117,11 +102,10 @@ class ModulatedDecoder(nn.Module):
             beta = beta + gamma * shared[:, None]
         return [(gamma, beta), *others]
 
-    def decode(self, hidden: Tensor, modulation: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def decode(self, hidden: Tensor, modulation: Modulation) -> Tensor:
         """Scores from the first hidden layer, :obj:`[B, n, channels[0]]`."""
         for lin, (gamma, beta) in zip(self.lins[1:], modulation, strict=True):
-            hidden = torch.addcmul(beta, lin(hidden), gamma).relu_()
-            hidden = self.dropout(hidden)
+            hidden = self.dropout(torch.addcmul(beta, lin(hidden), gamma).relu_())
         return self.lin_out(hidden).squeeze(-1)
 
     def extra_repr(self) -> str:

@@ -47,15 +47,11 @@ class NodeEmbedding(nn.Module):
         id_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if num_nodes < 1 or not (use_id or attributes):
+        described = num_nodes if attributes is None else attributes.num_nodes
+        if num_nodes < 1 or described != num_nodes or not (use_id or attributes):
             raise ValueError(
-                f"'num_nodes' must be at least 1, and a node needs an id or attributes "
-                f"(got {num_nodes}, 'use_id' {use_id} and 'attributes' {attributes})"
-            )
-        if attributes is not None and attributes.num_nodes != num_nodes:
-            raise ValueError(
-                f"'attributes' must describe all {num_nodes} nodes (got "
-                f'{attributes.num_nodes})'
+                f"'num_nodes' must be at least 1, with an id or 'attributes' for each "
+                f'(got {num_nodes} nodes and attributes of {described})'
             )
         self.num_nodes, self.out_channels = num_nodes, out_channels
         self.id_dropout = id_dropout
@@ -98,27 +94,21 @@ class NodeEmbedding(nn.Module):
                 keep = torch.rand(row.size(), device=row.device) >= self.id_dropout
                 row = row * keep
             hidden = hidden + F.embedding(row, self.id_weight, padding_idx=0)
-        if self.token_weight is None:
-            return self.lin(hidden.relu()).relu()
-        return self._add_tokens(hidden, self.token[node], self.token_count[node])
+        if self.token_weight is not None:
+            bags = self.token[node], self.token_count[node]
+            hidden = hidden + self._sum_tokens(*bags).view_as(hidden)
+        return self.lin(hidden.relu()).relu()
 
     def embed_new(self, attributes: TokenBags | None, num_nodes: int) -> Tensor:
         """Vectors of nodes without a row, :obj:`[num_nodes, F_out]`."""
         hidden = self.bias.expand(num_nodes, -1)
-        if self.token_weight is None or attributes is None:
-            return self.lin(hidden.relu()).relu()
-        return self._add_tokens(
-            hidden,
-            *(v.to(hidden.device) for v in (attributes.index, attributes.weight)),
-        )
+        if self.token_weight is not None and attributes is not None:
+            bags = attributes.index, attributes.weight
+            hidden = hidden + self._sum_tokens(*(v.to(hidden.device) for v in bags))
+        return self.lin(hidden.relu()).relu()
 
-    def _add_tokens(self, hidden: Tensor, token: Tensor, count: Tensor) -> Tensor:
-        weight = self.token_weight
-        total = F.embedding_bag(
-            token.flatten(0, -2),
-            weight,
-            mode='sum',
-            per_sample_weights=count.flatten(0, -2).to(weight.dtype),
-            padding_idx=0,
-        )
-        return self.lin((hidden + total.view_as(hidden)).relu()).relu()
+    def _sum_tokens(self, token: Tensor, count: Tensor) -> Tensor:
+        token, count = token.flatten(0, -2), count.flatten(0, -2)
+        count = count.to(self.token_weight.dtype)
+        options = {'mode': 'sum', 'per_sample_weights': count, 'padding_idx': 0}
+        return F.embedding_bag(token, self.token_weight, **options)

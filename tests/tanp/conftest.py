@@ -92,7 +92,7 @@ def frame():
 
 def whole(tasks):
     """All tasks as one batch."""
-    (batch,) = EpisodeLoader(tasks, len(tasks), allow_empty=True)
+    (batch,) = EpisodeLoader(tasks, len(tasks))
     return batch
 
 
