@@ -12,13 +12,11 @@ import pandas as pd
 
 from agnn_pyg.base.io import read_file
 from agnn_pyg.recommender import AGNNRecommender
-from benchmarks.config import load_config
-from benchmarks.tanp_config import TaNPConfig
+from benchmarks.suite import SUITES, load_suite
 from data.lastfm import read_lastfm
 from data.movielens import COLUMNS, MEMBER, read_ml1m, read_ml100k
 from data.synthetic import planted_tables
 from data.tables import read_tables
-from tanp import TaNP, load_model, save_model
 from tanp.recommender import TaNPRecommender
 from tests.fuzz.mutate import mutated
 
@@ -133,16 +131,13 @@ def _write_lastfm(folder: Path) -> None:
             archive.writestr(f'data/lastfm_20/{name}.json', json.dumps(content))
 
 
-def _write_configs(folder: Path) -> None:
-    configs = ROOT / 'benchmarks' / 'configs'
-    for name in ('agnn/ml100k-item-cold', 'tanp/lastfm'):
-        text = (configs / f'{name}.toml').read_bytes()
-        (folder / f'{name.split("/")[0]}.toml').write_bytes(text)
+def _write_suites(folder: Path) -> None:
+    for name in ('quick', 'few-shot-lastfm'):
+        (folder / f'{name}.toml').write_bytes((SUITES / f'{name}.toml').read_bytes())
 
 
-def _read_configs(folder: Path) -> object:
-    agnn = load_config(folder / 'agnn.toml')
-    return agnn, load_config(folder / 'tanp.toml', TaNPConfig)
+def _read_suites(folder: Path) -> object:
+    return [load_suite(path) for path in sorted(folder.iterdir())]
 
 
 def _write_agnn(folder: Path) -> None:
@@ -157,19 +152,15 @@ def _write_tanp(folder: Path) -> None:
         {'user': np.repeat(np.arange(12), 6), 'item': np.arange(72) % 15}
     )
     ratings['rating'] = (ratings['item'] % 2).astype(float)
-    options = {
-        'embedding_channels': (4, 4),
-        'latent_channels': None,
-        'num_clusters': 0,
-        'task_channels': (4, 4),
-        'decoder_channels': (4, 4),
-    }
-    made = TaNPRecommender(support_size=3, epochs=1, model_options=options)
+    made = TaNPRecommender(
+        epochs=1,
+        min_interactions=2,
+        support_sizes=(1, 3),
+        embedding_channels=(4, 4),
+        task_channels=(4, 4),
+        decoder_channels=(4, 4),
+    )
     made.fit(ratings).save(folder / 'model')
-
-
-def _write_tanp_model(folder: Path) -> None:
-    save_model(TaNP(10, task_channels=(4, 4)), folder / 'model')
 
 
 TEXT = ('ratings.csv', 'users.csv', 'items.tsv')
@@ -192,14 +183,11 @@ TARGETS = {
     'Last.FM': Target(
         _write_lastfm, lambda f: read_lastfm(f / 'data.zip'), damage_an_archive
     ),
-    'configs': Target(_write_configs, _read_configs, damage_a_file),
+    'suites': Target(_write_suites, _read_suites, damage_a_file),
     'AGNN recommender': Target(
         _write_agnn, lambda f: AGNNRecommender.load(f / 'model'), damage_a_file
     ),
     'TaNP recommender': Target(
         _write_tanp, lambda f: TaNPRecommender.load(f / 'model'), damage_a_file
-    ),
-    'TaNP model': Target(
-        _write_tanp_model, lambda f: load_model(f / 'model'), damage_a_file
     ),
 }
