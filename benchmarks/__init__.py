@@ -1,4 +1,1 @@
-"""Benchmarks: a config in, a report, tables and plots out.
-
-Run from the root of the repository, as in ``python -m benchmarks.agnn``.
-"""
+"""Benchmarks: suites of estimators to rows of results to tables."""

@@ -6,10 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.perf.tables import cases, exponent
 from benchmarks.stats import by_split, score
-from benchmarks.suite import SUITES, Suite, load_suite
-from benchmarks.tables import CURVE, support_sizes, words
+from benchmarks.suite import Suite
+from benchmarks.tables import CURVE, cases, support_sizes, words
 
 OWN_COLOR, OTHER_COLOR, LINE_COLOR = '#1f6f8b', '#b8b8b8', '#8a8a8a'
 COLORS = ('#9a9a9a', '#7a9e62', '#8d6cab', '#c98f4a', '#c0504d', '#c4c4c4', '#000000')
@@ -83,26 +82,29 @@ def support_curve(part: pd.DataFrame, suite: Suite) -> Any:
     return figure
 
 
-def layer_panel(axes: Any, perf: pd.DataFrame, vary: str) -> None:
-    """Time of each layer as one thing varies, on logarithmic axes."""
-    found = cases(perf, 'layer')
-    found = found[found['vary'] == vary].assign(
-        edges=lambda part: part['nodes'] * part['neighbors']
-    )
-    what, label = PANELS[vary]
-    color = iter(COLORS[::-1])
-    for name, part in found.groupby('layer', sort=False):
+def curves(axes: Any, part: pd.DataFrame, names: str, x: str, y: str) -> None:
+    """A curve for each name, on logarithmic axes."""
+    color = iter(COLORS[1:])
+    for name, found in part.groupby(names, sort=False):
         style = {'color': OWN_COLOR, 'lw': 2.2}
         if name != 'GatedConv':
             style = {'color': next(color), 'lw': 1.3}
-        x, y = part[what], part['forward_backward_s']
-        axes.plot(x, y, 'o-', label=name, ms=3.5, **style)
-    axes.set(xscale='log', yscale='log', xlabel=label)
+        axes.plot(found[x], found[y], 'o-', label=name, ms=3.5, **style)
+    axes.set(xscale='log', yscale='log')
+    axes.grid(True, which='major', **GRID)
+
+
+def layer_panel(axes: Any, perf: pd.DataFrame, vary: str) -> None:
+    """Time of each layer as one thing varies."""
+    part, (what, label) = cases(perf, 'layer'), PANELS[vary]
+    part = part[part['vary'] == vary]
+    part = part.assign(edges=part['nodes'] * part['neighbors'])
+    curves(axes, part, 'layer', what, 'forward_backward_s')
+    axes.set_xlabel(label)
     if what != 'edges':  # less than a decade or two: each value by itself
-        values = sorted(found[what].unique())
+        values = sorted(part[what].unique())
         axes.minorticks_off()
         axes.set_xticks(values, list(map(str, values)))
-    axes.grid(True, which='major', **GRID)
 
 
 def layer_figure(perf: pd.DataFrame) -> Any:
@@ -119,25 +121,8 @@ def scale_figure(perf: pd.DataFrame) -> Any:
     """Time and memory of attribute graphs over the number of nodes."""
     figure, panels = new_figure((8.4, 3.6), 2)
     measures = {'cpu_seconds': 'CPU seconds', 'peak_memory_mb': 'peak memory, MB'}
-    for axes, (what, label) in zip(panels, measures.items(), strict=True):
-        color = iter((OWN_COLOR, '#7a9e62', '#c98f4a'))
-        for name, part in cases(perf, 'graph').groupby('table'):
-            slope = exponent(part, what)
-            fitted = '' if slope is None else f' (exponent {slope:.2f})'
-            style = {'color': next(color), 'label': f'{name}{fitted}'}
-            axes.plot(part['nodes'], part[what], 'o-', lw=1.6, ms=4, **style)
-        axes.set(xscale='log', yscale='log', ylabel=label)
-        axes.set(xlabel='nodes (exponents: from 100,000 on)')
-        axes.grid(True, which='major', **GRID)
-        axes.legend(frameon=False, fontsize=7)
+    for axes, (what, title) in zip(panels, measures.items(), strict=True):
+        curves(axes, cases(perf, 'graph'), 'table', 'nodes', what)
+        axes.set(xlabel='nodes', ylabel=title)
+    panels[0].legend(frameon=False, fontsize=7)
     return figure
-
-
-def page_figures(rows: pd.DataFrame, perf: pd.DataFrame) -> dict[str, Any]:
-    """The figures that Markdown pages show, by file."""
-    suite = load_suite(SUITES / 'few-shot-lastfm.toml')
-    return {
-        'support-size.png': support_curve(rows[rows['suite'] == suite.name], suite),
-        'layer.png': layer_figure(perf),
-        'scale.png': scale_figure(perf),
-    }

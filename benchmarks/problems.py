@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+import torch.nn.functional as F
 
-import data.splits
-from benchmarks.scores import few_shot_scores, rating_scores
+from agnn_pyg.base.metrics import pad_lists, ranking_metrics, rating_metrics
 from data.lastfm import load_lastfm
 from data.movielens import load_ml1m, load_ml100k, load_ml100k_split
 from data.public import PUBLIC, load_public
-from data.splits import Split, given_split, split
+from data.splits import COLD_SIDES, Split, given_split, split
 from data.synthetic import planted_tables, planted_tastes
 from data.tables import RatingTables, read_tables
-from tanp import split_episodes
+from tanp import evaluate, split_episodes
 
-Scores = Mapping[str, float]
 # Data sets that are split by a seed.
-SEEDED: dict[str, Callable[[], RatingTables]] = {
-    'ml-100k': load_ml100k,
-    'ml-1m': load_ml1m,
-    'lastfm': load_lastfm,
+SEEDED = {
+    'ml-100k': functools.cache(load_ml100k),
+    'ml-1m': functools.cache(load_ml1m),
+    'lastfm': functools.cache(load_lastfm),
     'planted': functools.partial(planted_tables, 120, density=0.4),
     'planted-tastes': planted_tastes,
 }
 # Data sets with published splits: u1 to u5 of MovieLens-100K, and those of Monti et al.
 DATA = (*SEEDED, 'ml-100k-u', *PUBLIC, 'files')
-SCENARIOS = (*data.splits.SCENARIOS, 'few_shot')
+SCENARIOS = (*COLD_SIDES, 'few_shot')
 SUPPORTS = (1, 2, 5, 10, 20)
+# Metrics of few-shot tasks that rows have, and of those whose scores estimate labels.
+RANKING = ('auc', 'published_precision@5', 'published_ap@5', 'ndcg@5', 'precision@5')
+RANKING += ('ndcg@10', 'ap@10', 'recall@10', 'rr@10')
+ERRORS = ('mse', 'mae')
 
 
 class RatingProblem:
@@ -53,16 +57,28 @@ class RatingProblem:
         options = {} if best is None else {'stop_after': best + 1}
         return estimator.fit(self.parts.fit, *self.nodes, **options)
 
-    def validation(self, estimator: Any) -> Scores:
-        """Scores the validation part."""
-        return self._score(estimator, self.parts.validation)
+    def validation(self, estimator: Any) -> dict[str, float]:
+        return self._scores(estimator, self.parts.validation)
 
-    def test(self, estimator: Any) -> Iterator[tuple[str, Scores]]:
-        """Scores the test part."""
-        yield 'test', self._score(estimator, self.parts.test)
+    def test(self, estimator: Any) -> Iterator[tuple[str, dict[str, float]]]:
+        yield 'test', self._scores(estimator, self.parts.test)
 
-    def _score(self, estimator: Any, part: pd.DataFrame) -> Scores:
-        return rating_scores(np.asarray(estimator.predict(part)), part)
+    def _scores(self, estimator: Any, part: pd.DataFrame) -> dict[str, float]:
+        """RMSE, MAE and nDCG@10 of the items that each user rated.
+
+        The last is the mean over users with two ratings or more, one of them at least
+        in the upper quarter of the range: a 4 or a 5 of 1 to 5.
+        """
+        values = estimator.predict(part), part['rating']
+        predicted, rating = (np.asarray(value, float) for value in values)
+        scores = rating_metrics(predicted, rating)
+        user = pd.factorize(part['user'])[0]
+        lists = map(torch.tensor, (user, predicted, rating))
+        mask, score, label = pad_lists(*lists)
+        high = rating.min() + 0.75 * (rating.max() - rating.min())
+        kept = ((label >= high) & mask).any(-1) & (mask.sum(-1) > 1)
+        ndcg = ranking_metrics(score, label, mask, 10)['ndcg'][kept]
+        return scores | ({'ndcg@10': float(ndcg.mean())} if kept.any() else {})
 
 
 class FewShotProblem:
@@ -79,8 +95,7 @@ class FewShotProblem:
             for part in ('warm', 'validation', 'test')
         }
         labels = set(tables.ratings['rating'])
-        self.is_implicit = labels <= {0, 1}
-        self.range = min(labels), max(labels)
+        self.is_implicit, self.range = labels <= {0, 1}, (min(labels), max(labels))
         self.criterion = ('ndcg@10', True) if self.is_implicit else ('mse', False)
 
     def fit(self, estimator: Any) -> Any:
@@ -92,36 +107,42 @@ class FewShotProblem:
         """Keeps what was selected: validation users only choose."""
         return selected
 
-    def validation(self, estimator: Any) -> Scores:
-        """Scores the validation users."""
-        return self._score(estimator, 'validation', self.frames['validation'][0])
+    def validation(self, estimator: Any) -> dict[str, float]:
+        return self._scores(estimator, 'validation', self.frames['validation'][0])
 
-    def test(self, estimator: Any) -> Iterator[tuple[str, Scores]]:
+    def test(self, estimator: Any) -> Iterator[tuple[str, dict[str, float]]]:
         """Scores the test users: after all of a support, parts of it, and others."""
         support, _ = self.frames['test']
-        yield 'test', self._score(estimator, 'test', support)
+        yield 'test', self._scores(estimator, 'test', support)
         for part, changed in changed_supports(support, self.range):
-            yield f'test/{part}', self._score(estimator, 'test', changed)
+            yield f'test/{part}', self._scores(estimator, 'test', changed)
 
-    def _score(self, estimator: Any, part: str, support: pd.DataFrame) -> Scores:
-        adapted, query = estimator.adapt(support, self.nodes[0]), self.frames[part][1]
-        return few_shot_scores(
-            getattr(self.episodes, part),
-            adapted.predict(query),
-            self.relevant,
-            self.is_implicit,
-        )
+    def _scores(
+        self, estimator: Any, part: str, support: pd.DataFrame
+    ) -> dict[str, float]:
+        """Means over tasks of the metrics that each defines."""
+        episodes = getattr(self.episodes, part)
+        adapted = estimator.adapt(support, self.nodes[0])
+        predicted = adapted.predict(self.frames[part][1])
+        score = torch.tensor(predicted['score'].to_numpy(float))
+        has_errors = 'rating' in predicted
+        metrics = evaluate(episodes, score, (5, 10), self.relevant)
+        values = {name: metrics[name] for name in RANKING + ERRORS * has_errors}
+        if self.is_implicit and has_errors:
+            label = episodes.label[episodes.query_index()].double()
+            # A probability of exactly 0 or 1 is a rounding, not a certainty.
+            score = score.clamp(1e-7, 1 - 1e-7)
+            loss = F.binary_cross_entropy(score, label, reduction='none')
+            task = torch.repeat_interleave(episodes.num_query)
+            values['log_loss'] = torch.bincount(task, loss) / episodes.num_query
+        means = {name: float(value.nanmean()) for name, value in values.items()}
+        return {name: mean for name, mean in means.items() if mean == mean}
 
 
 def changed_supports(
     support: pd.DataFrame, label_range: tuple[float, float]
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The first interactions of each support, mirrored labels, another user's support.
-
-    Args:
-        support: Interactions of all users, as many of each.
-        label_range: Lowest and highest label.
-    """
+    """First interactions of each support, mirrored labels, another user's support."""
     place = support.groupby('user', sort=False).cumcount()
     size = int(place.max()) + 1
     for count in sorted({*SUPPORTS, size}):
@@ -137,42 +158,28 @@ def changed_supports(
 def make_problem(
     name: str, scenario: str, number: int, options: Mapping[str, Any], smoke: bool
 ) -> RatingProblem | FewShotProblem:
-    """Loads data and makes the split that a number names.
+    """Loads one of :data:`DATA` and makes the split that a number or a seed names.
 
-    Args:
-        name: One of :data:`DATA`.
-        scenario: One of :data:`SCENARIOS`.
-        number: Seed of a random split, or number of a published one.
-        options: Those of the suite.
-        smoke: Tiny planted data in place of the data set's.
+    Options are those of the suite; :obj:`smoke` puts tiny planted data in its place.
     """
     options = dict(options)
-    files = options.pop('files', None)
+    files = options.pop('files', {})
     if smoke:
-        is_implicit = options.get('relevant', 1) < 1
-        name, files = 'planted-tastes' if is_implicit else 'planted', None
+        name = 'planted-tastes' if options.get('relevant', 1) < 1 else 'planted'
         options |= {'support_size': 5, 'min_size': 15}
     if name in PUBLIC:
         return RatingProblem(*load_public(name))
-    tables = _tables(name, files)
+    if name == 'files':
+        tables = read_tables(**{k: v for k, v in files.items() if k != 'test'})
+    else:
+        tables = SEEDED['ml-100k' if name == 'ml-100k-u' else name]()
     if scenario == 'few_shot':
         return FewShotProblem(tables, seed=number, **options)
     if name == 'ml-100k-u':
         parts = load_ml100k_split(number)
-    elif files and 'test' in files:
+    elif name == 'files' and 'test' in files:
         test = read_tables(files['test']).ratings
         parts = given_split(tables.ratings, test, scenario, seed=number)
     else:
         parts = split(tables, scenario, seed=number)
     return RatingProblem(tables, parts)
-
-
-def _tables(name: str, files: Mapping[str, Any] | None) -> RatingTables:
-    if name == 'files':
-        return read_tables(**{k: v for k, v in (files or {}).items() if k != 'test'})
-    return _loaded('ml-100k' if name == 'ml-100k-u' else name)
-
-
-@functools.cache
-def _loaded(name: str) -> RatingTables:
-    return SEEDED[name]()

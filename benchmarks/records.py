@@ -38,11 +38,7 @@ CODE = ('--', ':/', ':(top,exclude)benchmarks/results')
 
 
 def read_runs(folder: Path = RESULTS) -> pd.DataFrame:
-    """Reads the rows of a folder: keys and origin as texts, all else as numbers.
-
-    Raises:
-        ValueError: If the file is missing or damaged, or lacks a column.
-    """
+    """Reads the rows of a folder: keys and origin as texts, all else as numbers."""
     rows = _read(folder / RUNS)
     missing = [name for name in KEYS if name not in rows]
     if rows.empty or missing:
@@ -67,10 +63,7 @@ def known_keys(folder: Path) -> set[tuple[str, ...]]:
 
 
 def add_rows(folder: Path, rows: Sequence[Mapping[str, Any]], name: str = RUNS) -> None:
-    """Adds rows to a file; they replace rows of the same keys.
-
-    Several processes may add to one folder at once.
-    """
+    """Adds rows to a file, in place of rows of the same keys; processes take turns."""
     added = pd.DataFrame([{k: as_text(v) for k, v in row.items()} for row in rows])
     keys, last = (KEYS, COSTS + ORIGIN) if name == RUNS else (PERF_KEYS, ORIGIN[1:])
     with _locked(folder):
@@ -120,7 +113,7 @@ def write_text(path: Path, text: str) -> None:
 def origin(folder: Path) -> dict[str, str]:
     """Adds hardware and versions to a folder; their hash, and the commit.
 
-    The commit ends in ``+`` if files differ from it, and is empty if it is unknown.
+    The commit ends in ``+`` if files differ from it.
     """
     content = {
         'python': platform.python_version(),

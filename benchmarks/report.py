@@ -9,6 +9,7 @@ Both are made from the rows of benchmarks/results and nothing else.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,12 +19,9 @@ import pandas as pd
 
 from benchmarks import plots, records, tables
 from benchmarks.pages import SIZE, Card, Grid, Section, Text, chart, render
-from benchmarks.perf.tables import TABLES, perf_table
-from benchmarks.readme import fill, readme_blocks
-from benchmarks.records import read_perf
 from benchmarks.stats import difference, newest, score
 from benchmarks.suite import SUITES, Suite, load_suite
-from benchmarks.tables import CURVE, columns_of, words, written
+from benchmarks.tables import COSTS, CURVE, columns_of, words, written
 
 LEAD = (
     'Cold-start recommendation on PyTorch Geometric, measured beside tuned baselines, '
@@ -92,8 +90,7 @@ def suite_parts(rows: pd.DataFrame, suite: Suite) -> Iterator[Any]:
     own = [x for x in suite.labels if tables.base_of(x, suite) != suite.own]
     own = [suite.own, *own, f'RMSE, {suite.own} − best baseline']
     for caption, table in tables.tables_of(rows, suite):
-        is_paired = 'best baseline' in table.header
-        yield Grid(*table, caption, own, words=(2,) if is_paired else ())
+        yield Grid(*table, caption, own)
     columns = {} if suite.is_ablation else columns_of(rows, suite)
     if suite.is_few_shot and columns:
         yield Text(tables.sensitivity_line(rows, suite))
@@ -109,8 +106,8 @@ def suite_parts(rows: pd.DataFrame, suite: Suite) -> Iterator[Any]:
 def cost_parts(perf: pd.DataFrame) -> Iterator[Any]:
     """Tables of costs, and the layer as charts."""
     shown = set(perf['benchmark'])
-    for name in filter(shown.__contains__, TABLES):
-        yield Grid(*perf_table(perf, name), TABLES[name][0], ('GatedConv',))
+    for name in filter(shown.__contains__, COSTS):
+        yield Grid(*tables.cost_table(perf, name), COSTS[name], ('GatedConv',))
     for vary, (_, label) in plots.PANELS.items() if 'layer' in shown else ():
         figure, axes = plots.new_figure(SIZE)
         plots.layer_panel(axes, perf, vary)
@@ -143,6 +140,40 @@ def origin(rows: pd.DataFrame, folder: Path) -> Grid:
     return Grid(header, found, NOTE, words=(4, 5))
 
 
+def readme_blocks(
+    rows: pd.DataFrame, perf: pd.DataFrame, folder: Path
+) -> dict[str, str]:
+    """What Markdown pages show, by name: SUITE, SUITE-short, and costs."""
+    blocks = {}
+    for suite in map(load_suite, SUITES.glob('*.toml')):
+        own = rows[rows['suite'] == suite.name]
+        if own.empty:
+            continue
+        line = records.hardware_line(own['environment'], folder)
+        for name, is_short in ((suite.name, False), (f'{suite.name}-short', True)):
+            found = [t.markdown() for _, t in tables.tables_of(rows, suite, is_short)]
+            if suite.is_few_shot and not suite.is_ablation and not is_short:
+                found.append(tables.sensitivity_line(rows, suite))
+            blocks[f'{name} results'] = '\n\n'.join([*found, line])
+    for name in perf['benchmark'].unique():
+        blocks[f'{name} results'] = tables.cost_table(perf, name).markdown()
+    return blocks
+
+
+def fill(text: str, blocks: dict[str, str]) -> str:
+    """Replaces what stands between ``<!-- NAME results -->`` and ``<!-- /NAME ...``."""
+    begun = re.findall(r'<!-- ([\w -]+ results) -->', text)
+    pattern = re.compile(r'<!-- ([\w -]+ results) -->\n.*?\n<!-- /\1 -->', re.DOTALL)
+    ended = pattern.findall(text)
+    if begun != ended or not {*ended} <= blocks.keys():
+        raise ValueError(
+            f"each '<!-- NAME results -->' must have an end, with NAME results one of "
+            f'{", ".join(blocks)} (got {", ".join(begun)})'
+        )
+    page = '<!-- {0} -->\n{1}\n<!-- /{0} -->'
+    return pattern.sub(lambda found: page.format(found[1], blocks[found[1]]), text)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser(
@@ -153,20 +184,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     add('--results', type=Path, default=records.RESULTS)
     add('--out', type=Path, default=Path('runs/report.html'))
     args = parser.parse_args(argv)
-    other = 'examples.html', 'Worked examples'
+    folder, other = args.results, ('examples.html', 'Worked examples')
     try:
-        rows, perf = newest(records.read_runs(args.results)), read_perf(args.results)
-        page = render('Results', LEAD, sections(rows, perf, args.results), other)
+        rows, perf = newest(records.read_runs(folder)), records.read_perf(folder)
+        page = render('Results', LEAD, sections(rows, perf, folder), other)
         records.write_text(args.out, page)
         print(args.out)
-        for path in args.pages:
-            text = fill(path.read_text('utf-8'), readme_blocks(args.results))
-            records.write_text(path, text)
-        for name, figure in (
-            plots.page_figures(rows, perf).items() if args.pages else ()
-        ):
-            # No time stamp inside.
-            figure.savefig(args.results / name, metadata={'Software': None})
+        if args.pages:
+            blocks = readme_blocks(rows, perf, folder)
+            for path in args.pages:
+                records.write_text(path, fill(path.read_text('utf-8'), blocks))
+            suite = load_suite(SUITES / 'few-shot-lastfm.toml')
+            curve = plots.support_curve(rows[rows['suite'] == suite.name], suite)
+            figures = {'layer': plots.layer_figure(perf), 'support-size': curve}
+            figures['scale'] = plots.scale_figure(perf)
+            for name, figure in figures.items():
+                # No time stamp inside.
+                figure.savefig(folder / f'{name}.png', metadata={'Software': None})
     except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

@@ -91,13 +91,20 @@ def execute(
 ) -> Iterator[dict[str, Any]]:
     """Selects on validation, fits once more, scores the test part once.
 
-    Yields:
-        Rows. Seconds of the validation row are those of the selection, of test rows
-        those of the final fit and the predictions.
+    Seconds of the validation row are those of the selection, of test rows those of the
+    final fit and the predictions.
     """
     records.reset_peak_memory()
-    clock = Clock()
-    selected, chosen, validation = select(spec, build, problem)
+    clock, (metric, higher) = Clock(), problem.criterion
+    best, least = None, float('inf')
+    for chosen in combinations(spec.grid):
+        fitted = problem.fit(build(**chosen))
+        scores = problem.validation(fitted)
+        # One that estimates no labels has no error, and nothing to choose by.
+        value = scores.get(metric, 0.0) * (-1 if higher else 1)
+        if value < least:
+            best, least = (fitted, chosen, scores), value
+    selected, chosen, validation = best
     note = {'chosen': json.dumps(chosen) if chosen else None}
     row = {'estimator': spec.label, 'part': 'validation', **note}
     yield {**row, **validation, **clock.read()}
@@ -112,30 +119,13 @@ def execute(
             yield {'estimator': label, 'part': part, **scores, **costs, **note}
 
 
-def select(
-    spec: EstimatorSpec, build: Callable[..., Any], problem: Problem
-) -> tuple[Any, dict[str, Any], Any]:
-    """The best estimator on validation, what was chosen of the grid, and its scores."""
-    metric, higher = problem.criterion
-    best, least = None, float('inf')
-    for chosen in combinations(spec.grid):
-        fitted = problem.fit(build(**chosen))
-        scores = problem.validation(fitted)
-        # One that estimates no labels has no error, and nothing to choose by.
-        value = scores.get(metric, 0.0) * (-1 if higher else 1)
-        if value < least:
-            best, least = (fitted, chosen, scores), value
-    return best
-
-
 class Clock:
-    """Seconds since it was made."""
+    """Seconds of the wall's clock and of this process since it was made."""
 
     def __init__(self) -> None:
         self.wall, self.cpu = time.perf_counter(), time.process_time()
 
     def read(self) -> dict[str, float]:
-        """Seconds of the clock on the wall and of this process."""
         wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
         return {'seconds': wall, 'cpu_seconds': cpu}
 

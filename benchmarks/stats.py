@@ -89,22 +89,6 @@ def difference(
     return _estimate(rows, [mine[x] - theirs[x] for x in mine if x in theirs])
 
 
-def best(
-    rows: pd.DataFrame,
-    estimators: Sequence[str],
-    metric: str,
-    own: str,
-    higher: bool = False,
-) -> str | None:
-    """Returns the best of some estimators in the mean over all splits of our own."""
-    wanted, means = by_split(rows, own, metric).keys(), {}
-    for name in estimators:
-        scores = by_split(rows, name, metric)
-        if wanted and scores.keys() >= wanted:
-            means[name] = statistics.mean(scores[split] for split in wanted)
-    return (max if higher else min)(means, key=means.get, default=None)
-
-
 def _estimate(rows: pd.DataFrame, values: Sequence[float]) -> Estimate | None:
     is_few_shot = (rows['scenario'] == 'few_shot').any()
     return (

@@ -41,11 +41,9 @@ class EstimatorSpec(Config):
 
     @property
     def labels(self) -> list[str]:
-        """Labels of all its rows."""
         return [self.label, *self.rows]
 
     def runs_on(self, scenario: str) -> bool:
-        """Whether it takes part in a scenario."""
         return scenario in (self.scenarios or [scenario])
 
 
@@ -65,7 +63,6 @@ class Suite(Config):
 
     @property
     def labels(self) -> list[str]:
-        """Labels of all rows, in the order of tables."""
         return [label for spec in self.estimators for label in spec.labels]
 
     @property
@@ -75,12 +72,10 @@ class Suite(Config):
 
     @property
     def is_ablation(self) -> bool:
-        """Whether estimators are changes of others."""
         return any(spec.like for spec in self.estimators)
 
     @property
     def is_few_shot(self) -> bool:
-        """Whether it compares few-shot recommendations."""
         return self.scenarios == ['few_shot']
 
     def build(
@@ -105,12 +100,7 @@ class Suite(Config):
 
 
 def load_suite(path: str | Path) -> Suite:
-    """Reads a suite.
-
-    Raises:
-        ValueError: If the file is missing or no TOML, or a key or value is not as
-            declared; the text names the file.
-    """
+    """Reads a suite; ``ValueError`` names the file and what is wrong with it."""
     path, specs = Path(path), {}
     try:
         content = tomllib.loads(path.read_text(encoding='utf-8'))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from benchmarks.stats import Estimate, best, difference, newest, score
+from benchmarks.stats import Estimate, by_split, difference, newest, score
 from benchmarks.suite import Suite
 
 NOT_RUN = 'not run'
@@ -27,6 +27,16 @@ LABELS = {
 CHANGES = {
     'flipped_labels': 'all support labels flipped',
     'another_user': "another user's support",
+}
+COSTS = {
+    'layer': 'Forward and backward pass at 100,000 nodes with ten neighbors each.',
+    'serving-tanp': 'Adapting to new users and ranking the catalogue.',
+    'serving-agnn': 'Recommending ten items to each user.',
+    'loader': 'Batches of rated pairs.',
+    'fit': 'A fit at the defaults, and its test RMSE.',
+    'step': 'A training step, by part.',
+    'graph': 'Attribute graphs of synthetic tables.',
+    'epoch': 'Epochs of AGNN on synthetic tables.',
 }
 CURVE = 'ndcg@10'  # of quality by support size, and of few-shot differences
 FEW_SHOT = ('published_precision@5', 'ndcg@5', 'published_ap@5', 'ndcg@10', 'ap@10')
@@ -81,7 +91,7 @@ def columns_of(rows: pd.DataFrame, suite: Suite) -> dict[str, pd.DataFrame]:
 def score_table(
     rows: pd.DataFrame, suite: Suite, metrics: Sequence[str] = ('rmse', 'mae')
 ) -> Table:
-    """Test scores of every estimator; ours minus the best baseline; splits x seeds."""
+    """Test scores of every estimator, and ours paired with the best baseline."""
     columns, metric = columns_of(rows, suite), metrics[0]
     parts, table = columns.values(), []
     for label in suite.labels:
@@ -89,41 +99,35 @@ def score_table(
         if any(scores[0] for scores in found) or len(metrics) > 1:
             cells = (' / '.join(map(written, s)) if s[0] else NOT_RUN for s in found)
             table.append((label, *cells))
-    bases = [(part, best_baseline(part, suite, metric)) for part in parts]
-    gaps = [difference(part, suite.own, base, metric) for part, base in bases]
-    title = f'{words(metric)}, {suite.own} − best baseline'
-    table.append((title, *(written(gap, '+') for gap in gaps)))
-    table.append(('splits × seeds', *(counts(part, suite.own) for part in parts)))
+    paired = []
+    for part in parts:
+        other = best_baseline(part, suite, metric)
+        gap = difference(part, suite.own, other, metric)
+        won = '' if gap is None else f'{gap.negative} of {gap.count}'
+        p = '' if gap is None or gap.p is None else f'{gap.p:.3f}'
+        p = '< 0.001' if p == '0.000' else p
+        numbers = written(gap, '+'), won, p, counts(part, suite.own)
+        paired.append((other or NOT_RUN, *numbers))
+    titles = f'RMSE, {suite.own} − best baseline', 'splits won', 'p', 'splits × seeds'
+    shown = [*zip(('best baseline', *titles), *paired, strict=True)]
+    table += shown if len(metrics) > 1 else shown[1::3]
     return Table((f'test {" / ".join(map(words, metrics))}', *columns), table)
 
 
 def best_baseline(part: pd.DataFrame, suite: Suite, metric: str) -> str | None:
     """The baseline of the best mean on all splits of our estimator."""
-    return best(part, suite.baselines, metric, suite.own, higher=metric == CURVE)
+    wanted, means = by_split(part, suite.own, metric), {}
+    for label in suite.baselines:
+        scores = by_split(part, label, metric)
+        if wanted and wanted.keys() <= scores.keys():
+            means[label] = sum(scores[split] for split in wanted)
+    return (max if metric == CURVE else min)(means, key=means.get, default=None)
 
 
 def counts(part: pd.DataFrame, label: str) -> str:
     """Numbers of splits and of model seeds that an estimator was run with."""
     part = part[(part['estimator'] == label) & (part['part'] == 'test')]
     return f'{part["split"].nunique()} × {part["seed"].nunique()}'
-
-
-def paired_table(rows: pd.DataFrame, suite: Suite, metric: str = 'rmse') -> Table:
-    """Ours beside the baseline that is best in the mean, with a paired test."""
-    table, name = [], words(metric)
-    for column, part in columns_of(rows, suite).items():
-        other = best_baseline(part, suite, metric)
-        gap = difference(part, suite.own, other, metric)
-        if gap is None:
-            table.append((column, *[NOT_RUN] * 6))
-            continue
-        own = score(part, suite.own, metric).mean
-        p = '' if gap.p is None else '< 0.001' if gap.p < 5e-4 else f'{gap.p:.3f}'
-        won = f'{gap.negative} of {gap.count}'
-        cells = f'{own:.4f}', other, f'{own - gap.mean:.4f}', written(gap, '+'), won, p
-        table.append((column, *cells))
-    header = (f'test {name}', suite.own, 'best baseline', f'its {name}', 'difference')
-    return Table((*header, 'splits won', 'p'), table)
 
 
 def few_shot_table(
@@ -138,6 +142,7 @@ def few_shot_table(
         lead = None if label == suite.own else difference(part, suite.own, label, CURVE)
         cells = [written(x, gap='' if found[0] else NOT_RUN) for x in found]
         table.append((label, *cells, written(lead, '+', '')))
+    table.append(('splits × seeds', counts(part, suite.own), *[''] * len(metrics)))
     header = ('test', *map(words, metrics), f'{suite.own} ahead by, {words(CURVE)}')
     return Table(header, table)
 
@@ -204,20 +209,42 @@ def tables_of(
     elif suite.is_few_shot:
         metrics = ('published_precision@5', CURVE) if is_short else FEW_SHOT
         note = "† by the definitions of TaNP's published code."
-        table = few_shot_table(rows, suite, metrics)
-        yield f'Test scores, {splits_line(rows, suite)}. {note}', table
+        yield f'Test scores. {note}', few_shot_table(rows, suite, metrics)
         if not is_short:
             caption = 'After fewer interactions of the same users: means over splits.'
             yield caption, size_table(rows, suite)
     else:
         metrics = ('rmse',) if is_short else ('rmse', 'mae')
         yield 'Test scores; lower is better.', score_table(rows, suite, metrics)
-        if not is_short:
-            caption = f'{suite.own} beside the baseline that is best in the mean.'
-            yield caption, paired_table(rows, suite)
 
 
-def splits_line(rows: pd.DataFrame, suite: Suite) -> str:
-    """Numbers of splits and seeds of our estimator, as words."""
-    (part,) = columns_of(rows, suite).values()
-    return f'splits × model seeds: {counts(part, suite.own)}'
+def cases(perf: pd.DataFrame, benchmark: str) -> pd.DataFrame:
+    """The cases of a benchmark of speed: their parameters and measures as columns."""
+    rows = perf[perf['benchmark'] == benchmark]
+    wide = rows.pivot_table('value', 'case', 'measure', sort=False)
+    pairs = [[p.split('=', 1) for p in case.split('; ')] for case in wide.index]
+    parameters = pd.DataFrame(map(dict, pairs), index=wide.index)
+    for name in parameters:
+        number = pd.to_numeric(parameters[name], errors='coerce')
+        if number.notna().all():
+            parameters[name] = number
+    return parameters.join(wide).reset_index(drop=True)
+
+
+def cost_table(perf: pd.DataFrame, benchmark: str) -> Table:
+    """What differs between cases of a benchmark, with three significant digits."""
+    found = cases(perf, benchmark)
+    if benchmark == 'layer':
+        chosen = (found['vary'] == 'order') & (found['sorted'] == 'True')
+        found = found[chosen & (found['torch_scatter'] == 'False')]
+    found = found[[name for name in found if found[name].nunique(dropna=False) > 1]]
+    header = [name.replace('_', ' ').replace(' mb', ', MB') for name in found]
+    return Table(header, [[*map(_cell, row)] for row in found.to_numpy().tolist()])
+
+
+def _cell(value: object) -> str:
+    if not isinstance(value, float | int):
+        return str(value)
+    if math.isnan(value):
+        return ''
+    return f'{value:,.0f}' if value >= 100 or value == int(value) else f'{value:.3g}'

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['open_zip', 'read_member']
-
 # Far above any member read here, far below what would fill a machine's memory.
 LIMIT = 256 * 2**20
 # Python unpacks other methods in blocks whose size is the archive's to choose.

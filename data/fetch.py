@@ -15,10 +15,7 @@ from urllib.parse import urlsplit
 
 import pooch
 
-__all__ = ['DownloadError', 'cache_dir', 'fetch', 'fetch_wheel']
-
-CACHE_VARIABLE = 'COLDSTART_DATA'
-MIRROR_VARIABLE = 'COLDSTART_MIRROR'
+CACHE_VARIABLE, MIRROR_VARIABLE = 'COLDSTART_DATA', 'COLDSTART_MIRROR'
 MIRROR_DEPTHS = ('', '*/', '*/*/')
 TIMEOUT = 30  # seconds without an answer
 
@@ -120,8 +117,7 @@ def _pip(url: str, output_file: str, _: object) -> None:
     command = [sys.executable, '-m', 'pip', 'download']
     command += ['--no-deps', '--only-binary', ':all:', '--no-input']
     with tempfile.TemporaryDirectory() as folder:
-        # pip draws its bar on stdout, which may be piped into a file: it gets the
-        # terminal's stderr (2) instead.
+        # pip draws its bar on stdout, which may be piped into a file: 2 is stderr.
         done = subprocess.run(
             [*command, '--dest', folder, requirement],
             stdout=2,

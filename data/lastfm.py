@@ -12,8 +12,6 @@ from data.archives import open_zip, read_member
 from data.fetch import fetch
 from data.tables import RatingTables
 
-__all__ = ['load_lastfm', 'read_lastfm']
-
 ADDRESS = 'https://github.com/IIEdm/TaNP/raw/main/TaNP/data.zip'
 SHA256 = 'fb8c36484f96bfd926c4a3d8a3ae1bc04c8be57a8971cf9d6bce90ebe5ca9c3c'
 
@@ -60,7 +58,14 @@ def read_lastfm(archive: str | os.PathLike) -> RatingTables:
         }
     items, labels = (_histories(name, content[name]) for name in MEMBERS[:2])
     users = _ids('user_list', content['user_list'])
-    _check_histories(items, labels, users)
+    named = items.keys() == labels.keys() and items.keys() <= set(users)
+    odd = [u for u in items if len(items[u]) != len(labels.get(u, ()))]
+    odd += [u for u, values in labels.items() if not set(values) <= {0, 1}]
+    if odd or not named:
+        raise ValueError(
+            "'interaction_dict_y' must hold a label, 0 or 1, for each item of users of "
+            f"'user_list' (got others, of users {odd[:3]}); fetch the archive again"
+        )
     ratings = pd.DataFrame(
         {
             'user': [u for u in users for _ in items.get(u, ())],
@@ -104,24 +109,3 @@ def _histories(name: str, content: Any) -> dict[int, list[int]]:
         )
     users = _ids(name, list(content))
     return dict(zip(users, (_ids(name, v) for v in content.values()), strict=True))
-
-
-def _check_histories(items: dict, labels: dict, users: list[int]) -> None:
-    if items.keys() != labels.keys() or not items.keys() <= set(users):
-        raise ValueError(
-            "'interaction_dict_x', 'interaction_dict_y' and 'user_list' must name the "
-            'same users; fetch the archive again'
-        )
-    for user, history in items.items():
-        if len(history) != len(labels[user]):
-            raise ValueError(
-                f"'interaction_dict_y' must have a label for each item (user {user} "
-                f'has {len(history)} items and {len(labels[user])} labels); fetch the '
-                'archive again'
-            )
-        odd = [label for label in labels[user] if label not in (0, 1)]
-        if odd:
-            raise ValueError(
-                f"'interaction_dict_y' must hold labels 0 and 1 (got {odd[0]} of user "
-                f'{user}); fetch the archive again'
-            )

@@ -17,15 +17,6 @@ from data.fetch import fetch, fetch_wheel
 from data.splits import Split, given_split
 from data.tables import RatingTables
 
-__all__ = [
-    'load_ml1m',
-    'load_ml100k',
-    'load_ml100k_split',
-    'read_ml1m',
-    'read_ml100k',
-    'read_ml100k_split',
-]
-
 PathLike = str | os.PathLike
 
 # The wheel carries the ratings as sample data. Their licence forbids redistribution,
@@ -183,7 +174,7 @@ def read_ml100k_split(archive: PathLike, number: int, *, seed: int = 0) -> Split
         raise ValueError(f"'number' must be from 1 to 5 (got {number})")
     with open_zip(archive) as file:
         fit, test = (
-            _read_text(file, f'ml-100k/u{number}.{part}', _same(RATINGS))
+            _read_text(file, f'ml-100k/u{number}.{part}', RATINGS)
             for part in ('base', 'test')
         )
     test.index += len(fit)
@@ -222,7 +213,7 @@ def read_ml1m(archive: PathLike) -> RatingTables:
     with open_zip(archive) as file:
         frames = {
             name: _read_text(
-                file, f'ml-1m/{name}.dat', _same(columns), b'::', encoding='latin-1'
+                file, f'ml-1m/{name}.dat', columns, b'::', encoding='latin-1'
             )
             for name, columns in ML1M_COLUMNS.items()
         }
@@ -244,19 +235,16 @@ def read_ml1m(archive: PathLike) -> RatingTables:
     )
 
 
-def _same(names: Sequence[str]) -> dict[str, str]:
-    return {name: name for name in names}
-
-
 def _read_text(
     archive: zipfile.ZipFile,
     member: str,
-    columns: Mapping[str, str],
+    columns: Mapping[str, str] | Sequence[str],
     separator: bytes = b'\t',
     header: int | None = None,
     **options: str,
 ) -> pd.DataFrame:
-    """Reads columns of a member, whose header may have other names than ours."""
+    """Reads columns of a member, by their names in its header and ours, or ours."""
+    names = columns if isinstance(columns, Mapping) else {c: c for c in columns}
     # pandas reads separators of two characters with its slow parser only.
     content = read_member(archive, member).replace(separator, b'\t')
     try:
@@ -269,7 +257,7 @@ def _read_text(
                 header=header,
                 names=list(columns) if header is None else None,
                 usecols=list(columns) if header is not None else None,
-                dtype={old: NUMBERS.get(new, 'str') for old, new in columns.items()},
+                dtype={old: NUMBERS.get(new, 'str') for old, new in names.items()},
                 index_col=False,
                 quoting=csv.QUOTE_NONE,  # titles hold quotation marks
                 na_filter=False,  # nor is any text of theirs a missing value
@@ -311,8 +299,6 @@ def _film_attributes(
     lists = facts.groupby(['relation', 'item'])['value'].agg(list)
     index = pd.MultiIndex.from_product([list(RELATIONS), item])
     # Each item needs an empty list of its own: sharing one invites surprises.
-    cells = lists.reindex(index).map(
-        lambda cell: cell if isinstance(cell, list) else []
-    )
+    cells = lists.reindex(index).map(lambda x: x if isinstance(x, list) else [])
     table = cells.to_numpy(dtype=object).reshape(len(RELATIONS), len(item))
     return dict(zip(RELATIONS.values(), table, strict=True))

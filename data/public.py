@@ -12,8 +12,6 @@ from data.fetch import fetch
 from data.splits import Split, given_split
 from data.tables import RatingTables
 
-__all__ = ['PUBLIC', 'load_public', 'read_public']
-
 # By name: the published file's SHA-256 and its matrices of users' and items' graphs.
 PUBLIC = {
     'flixster': (

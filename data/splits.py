@@ -20,17 +20,6 @@ import pandas as pd
 from agnn_pyg.base.checks import check_columns, nearest
 from data.tables import RatingTables
 
-__all__ = [
-    'COLD_SIDES',
-    'SCENARIOS',
-    'VALIDATION',
-    'Split',
-    'carve_validation',
-    'check_strict',
-    'given_split',
-    'split',
-]
-
 # By scenario, the columns whose ids have no rating in training.
 COLD_SIDES = {
     'item_cold': ('item',),

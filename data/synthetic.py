@@ -7,8 +7,6 @@ import pandas as pd
 
 from data.tables import RatingTables
 
-__all__ = ['planted_tables', 'planted_tastes']
-
 GENDERS = ('F', 'M')
 OCCUPATIONS = ('artist', 'engineer', 'nurse', 'student', 'teacher')
 GENRES = ('Action', 'Comedy', 'Drama', 'Horror', 'Romance')
@@ -17,8 +15,7 @@ MEAN = 3.2  # above the middle of 1..5, as ratings of films are
 
 # Ids differ from row numbers and between the sides, so that code which takes
 # one for the other fails at once.
-FIRST_USER = 101
-FIRST_ITEM = 2001
+FIRST_USER, FIRST_ITEM = 101, 2001
 
 
 def planted_tables(

@@ -16,8 +16,6 @@ from agnn_pyg.base.io import read_file
 from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import read_ids
 
-__all__ = ['RatingTables', 'read_tables']
-
 PathLike = str | os.PathLike
 
 COLUMNS = ColumnsConfig()

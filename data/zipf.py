@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ['FILMS', 'PEOPLE', 'zipf_bags', 'zipf_ratings']
-
 # A column: the number of values (a fraction of the rows if below 1), the mean number
 # of values of a row, and the exponent by which the frequency of values falls.
 # Genres, directors, writers, stars and countries: 9.3 values a film.

@@ -9,14 +9,7 @@ import torch
 from torch_geometric.loader import LinkNeighborLoader
 
 from agnn_pyg import ColdDropout, ProximitySampler
-from benchmarks.baselines import (
-    boosting,
-    factorization,
-    few_shot,
-    linear,
-    neighbors,
-    trees,
-)
+from benchmarks.baselines import few_shot, neighbors, rating, trees
 from data.splits import split
 from data.synthetic import planted_tables, planted_tastes
 from tanp.recommender import TaNPRecommender
@@ -27,9 +20,9 @@ from agnn_pyg.base.training import fit
 from agnn_pyg.module import RatingModule
 
 RATING = [
-    *(linear.GlobalMean, linear.DampedBiases, linear.Ridge, linear.SlopeRidge),
-    *(boosting.BoostedTrees, factorization.CollectiveMF, factorization.SVDPlusPlus),
-    *(factorization.BayesianFM, factorization.BayesianFMImplicit),
+    *(rating.GlobalMean, rating.DampedBiases, rating.Ridge, rating.SlopeRidge),
+    *(rating.BoostedTrees, rating.CollectiveMF, rating.SVDPlusPlus),
+    *(rating.BayesianFM, rating.BayesianFMImplicit),
 ]
 FEW_SHOT = [
     *(few_shot.Random, few_shot.Popularity, few_shot.ItemMean, few_shot.SupportMean),

@@ -5,14 +5,15 @@ They are fitted on training users and score queries of new users with a support.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from benchmarks.baselines.linear import damped_mean
-from benchmarks.baselines.settings import Baseline
+from benchmarks.baselines import Baseline
+from benchmarks.baselines.rating import damped_mean
 
 Frame = pd.DataFrame
 SWEEPS = 5  # of each side in turn; the biases settle within three
@@ -43,8 +44,18 @@ class FewShotBaseline(Baseline):
         self._fit(self.part(ratings, task))
         return self
 
-    def adapt(self, support: Frame, users: Any = None) -> Adapted:
-        return Adapted(self, support)
+    def adapt(self, support: Frame, users: Any = None) -> Any:
+        made = copy.copy(self)
+        task, made.users_ = pd.factorize(support['user'])
+        made.support_ = self.part(support, task)
+        return made
+
+    def predict(self, pairs: Frame) -> Frame:
+        task = pd.Index(self.users_).get_indexer(pairs['user'])
+        asked = Part(task, self.index_.get_indexer(pairs['item']), np.empty(0))
+        scores = self._score(self.support_, asked, len(self.users_))
+        columns = ['score', 'rating'][: 1 + self.predicts_labels]
+        return pd.DataFrame(dict.fromkeys(columns, scores), pairs.index)
 
     def fitted(self, other: Any, known: Part) -> Any:
         """Another baseline, fitted on the same interactions."""
@@ -55,23 +66,6 @@ class FewShotBaseline(Baseline):
     def part(self, frame: Frame, task: np.ndarray) -> Part:
         item = self.index_.get_indexer(frame['item'])
         return Part(task, item, frame['rating'].to_numpy(float))
-
-
-class Adapted:
-    """A baseline and the supports of new users."""
-
-    def __init__(self, baseline: FewShotBaseline, support: Frame) -> None:
-        self.baseline = baseline
-        task, self.users = pd.factorize(support['user'])
-        self.support = baseline.part(support, task)
-
-    def predict(self, pairs: Frame) -> Frame:
-        task = pd.Index(self.users).get_indexer(pairs['user'])
-        item = self.baseline.index_.get_indexer(pairs['item'])
-        asked = Part(task, item, np.empty(0))
-        scores = self.baseline._score(self.support, asked, len(self.users))
-        columns = ['score', 'rating'][: 1 + self.baseline.predicts_labels]
-        return pd.DataFrame(dict.fromkeys(columns, scores), pairs.index)
 
 
 def matrix(part: Part, value: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:
@@ -132,10 +126,7 @@ class ItemMean(FewShotBaseline, item_damping=5.0):
 class SupportMean(FewShotBaseline, item_damping=5.0, user_damping=5.0):
     r"""Item biases plus how far the support lies above them.
 
-    .. math::
-        \hat{r}_{tj} = \mu + b_j + b_t, \quad b_t = \frac{\sum_{i \in S_t} (r_{ti}
-        - \mu - b_i)}{|S_t| + \lambda_u}
-
+    The latter is :math:`\sum_{i \in S_t} (r_{ti} - \mu - b_i) / (|S_t| + \lambda_u)`.
     Item and user biases of training users are fitted in turn, each given the other.
     """
 

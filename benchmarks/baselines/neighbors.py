@@ -115,11 +115,8 @@ def deal(part: Part, size: int, seed: int) -> tuple[Part, Part]:
 class SVDFoldIn(FewShotBaseline, rank=16, damping=10.0):
     r"""Projects the liked part of the support onto the leading item vectors.
 
-    .. math::
-        s_t = x_t D V_r V_r^\top, \quad X D \approx U_r \Sigma_r V_r^\top, \quad
-        D = \mathrm{diag}(n_j + \lambda)^{-1/2}
-
-    with :math:`X` the likes of training users and :math:`n_j` those of item j.
+    Scores are :math:`x_t D V_r V_r^\top` with :math:`X D \approx U_r \Sigma_r V_r^\top`
+    of the likes of training users, and :math:`D = \mathrm{diag}(n_j + \lambda)^{-1/2}`.
     """
 
     GRID: ClassVar[dict] = {'rank': (4, 8, 16, 32, 64), 'damping': (1.0, 10.0, 100.0)}

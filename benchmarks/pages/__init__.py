@@ -14,20 +14,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 FOLDER = Path(__file__).parent
-# The CSS variable that each color of the plots becomes, light or dark.
-VARIABLES = {
-    '#000000': '--ink',
-    '#1f6f8b': '--model',
-    '#c98f4a': '--amber',
-    '#7a9e62': '--green',
-    '#8d6cab': '--violet',
-    '#c0504d': '--red',
-    '#8a8a8a': '--line',
-    '#9a9a9a': '--grey',
-    '#b8b8b8': '--grey-light',
-    '#c4c4c4': '--grey-light',
-    '#e6e6e6': '--grid',
-}
 SIZE = (4.5, 3.1)  # inches, of most charts; ten points are the page's small print
 SPREAD = '\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}'
 
@@ -112,8 +98,8 @@ def chart(
         text = re.sub(rf'(<svg[^>]*?) {side}="[^"]*"', r'\1', text, count=1)
     text = re.sub(r'font: ([\d.]+px) [^;"]*', r'font-size: \1', text)
     text = re.sub(r'font-family: [^;"]*;? ?', '', text)
-    for color, variable in VARIABLES.items():
-        text = text.replace(color, f'var({variable})')
+    # The style of the page has a variable for each color, light or dark.
+    text = re.sub(r'#([0-9a-f]{6})\b', r'var(--c\1)', text)
     return Chart(re.sub(r'\s*\n\s*', '\n', text), caption)
 
 

@@ -1,12 +1,15 @@
-"""What attribute graphs cost as tables grow, each in a process of its own."""
+"""What attribute graphs cost as tables grow, and batches of rated pairs on them."""
 
 import time
 
 import pytest
 import scipy.sparse
 import torch
+from torch_geometric.data import HeteroData
+from torch_geometric.loader import LinkNeighborLoader
 
-from agnn_pyg import TokenBags, attribute_graph
+from agnn_pyg import AddAttributeKNN, ProximitySampler, RatingLoader, attribute_graph
+from agnn_pyg.base.encoder import TokenBags
 from benchmarks.perf.conftest import in_new_process
 from benchmarks.records import peak_memory_mb
 from data.zipf import FILMS, PEOPLE, zipf_bags, zipf_ratings
@@ -15,6 +18,7 @@ COLUMNS = {'films': FILMS, 'people': PEOPLE}
 NODES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 CASES = [(table, nodes, False) for table in COLUMNS for nodes in NODES]
 CASES += [('films', nodes, True) for nodes in NODES if nodes <= 100_000]
+RATED = ('user', 'rates', 'item')
 
 
 def cost(table, nodes, is_rated):
@@ -36,7 +40,40 @@ def cost(table, nodes, is_rated):
 
 @pytest.mark.parametrize(('table', 'nodes', 'is_rated'), CASES)
 def test_graph(table, nodes, is_rated, record, benchmark):
-    """One graph, once: some take minutes."""
+    """One graph, once, in a process of its own: some take minutes."""
     found = benchmark.pedantic(in_new_process, (cost, table, nodes, is_rated))
     name = f'{table} by attributes' + ' and ratings' * is_rated
     record('graph', {'table': name, 'nodes': nodes}, **found)
+
+
+@pytest.fixture(scope='module')
+def graph():
+    """A graph of the size of MovieLens-100K."""
+    users, items = zipf_bags(943, PEOPLE)[0], zipf_bags(1682, FILMS, seed=1)[0]
+    pairs, rating = zipf_ratings(users, items, 100_000, seed=2)
+    data = HeteroData()
+    data['user'].x, data['item'].x = torch.from_numpy(users), torch.from_numpy(items)
+    data[RATED].edge_index = torch.from_numpy(pairs)
+    data[RATED].rating = torch.from_numpy(rating).float()
+    return AddAttributeKNN(rated=RATED)(data)
+
+
+@pytest.mark.parametrize('batch_size', [128, 1024])
+def test_loaders(batch_size, graph, record, in_turn):
+    """The library's loader beside PyG's, in turn, on the first 10,000 pairs."""
+    index = graph[RATED].edge_index[:, :10_000]
+    label = graph[RATED].rating[:10_000]
+    theirs = LinkNeighborLoader(
+        graph,
+        num_neighbors=[10],
+        neighbor_sampler=ProximitySampler(graph, [10]),
+        edge_label_index=(RATED, index),
+        edge_label=label,
+        batch_size=batch_size,
+    )
+    loaders = {'RatingLoader': RatingLoader(graph, index, label, batch_size=batch_size)}
+    loaders['LinkNeighborLoader'] = theirs
+    calls = {name: lambda x=x: [None for _ in x] for name, x in loaders.items()}
+    for name, seconds in in_turn(calls, rounds=3).items():
+        measures = {'batch_ms': 1e3 * seconds / len(loaders[name])}
+        record('loader', {'loader': name, 'batch': batch_size}, **measures)

@@ -31,28 +31,19 @@ def record(request):
 
 @pytest.fixture
 def in_turn(benchmark):
-    """Median CPU seconds of calls that take turns in one process: ratios hold.
-
-    The first call is the one that pytest-benchmark reports; the others run before each
-    of its rounds. One round of each warms up.
-    """
+    """Median CPU seconds of calls that take turns in one process: ratios hold."""
 
     def measure(calls, rounds):
-        first, *others = calls
-        taken = {name: [] for name in others}
+        taken = {name: [] for name in calls}
 
-        def setup():
-            for name in others:
+        def take_turns():
+            for name, call in calls.items():
                 start = time.process_time()
-                calls[name]()
+                call()
                 taken[name].append(time.process_time() - start)
 
-        for call in calls.values():
-            call()
-        benchmark._timer = time.process_time
-        benchmark.pedantic(calls[first], setup=setup, rounds=rounds)
-        medians = {name: statistics.median(found) for name, found in taken.items()}
-        return {first: benchmark.stats.stats.median, **medians}
+        benchmark.pedantic(take_turns, rounds=rounds, warmup_rounds=1)
+        return {name: statistics.median(found[1:]) for name, found in taken.items()}
 
     return measure
 

@@ -4,15 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.baselines.boosting import BoostedTrees
-from benchmarks.baselines.factorization import (
-    BayesianFM,
-    BayesianFMImplicit,
-    CollectiveMF,
-    SVDPlusPlus,
-)
 from benchmarks.baselines.few_shot import ItemMean, Popularity, Random, SupportMean
-from benchmarks.baselines.linear import DampedBiases, GlobalMean, Ridge, SlopeRidge
 from benchmarks.baselines.neighbors import (
     ItemKNN,
     LogisticStack,
@@ -20,6 +12,17 @@ from benchmarks.baselines.neighbors import (
     ResidualSVD,
     SVDFoldIn,
     deal,
+)
+from benchmarks.baselines.rating import (
+    BayesianFM,
+    BayesianFMImplicit,
+    BoostedTrees,
+    CollectiveMF,
+    DampedBiases,
+    GlobalMean,
+    Ridge,
+    SlopeRidge,
+    SVDPlusPlus,
 )
 from data.splits import split
 from data.synthetic import planted_tables, planted_tastes
@@ -105,7 +108,7 @@ def test_damped_biases_by_hand():
 
 def test_slopes_are_products_of_users_and_genres_decades_and_years(tables):
     model = fit(SlopeRidge, tables, tables.ratings, slopes=0.3)
-    user, item = model.nodes_.rows(tables.ratings.head(50))
+    user, item = model.rows(tables.ratings.head(50))
     found = model._features(user, item).toarray()
     sloped = model.sloped_[item].toarray()
     ids = np.eye(len(tables.users))[user]

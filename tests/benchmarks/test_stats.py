@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from benchmarks.stats import (
-    best,
     by_split,
     difference,
     estimate,
@@ -68,18 +67,6 @@ def test_differences_are_paired_on_common_splits():
     gap = difference(made, 'a', 'b', 'rmse')
     assert (gap.mean, gap.error, gap.count, gap.negative) == (-0.5, 0, 2, 2)
     assert difference(made, 'a', 'c', 'rmse') is None
-
-
-def test_the_best_baseline_ran_on_all_of_our_splits():
-    made = rows(
-        *(('own', '0', '0', 1.0), ('own', '1', '0', 1.0)),
-        *(('a', '0', '', 1.2), ('a', '1', '', 1.2), ('a', '7', '', 0.1)),
-        *(('b', '0', '', 1.3), ('b', '1', '', 1.3)),
-        ('lucky', '0', '', 0.5),
-    )
-    assert best(made, ['a', 'b', 'lucky'], 'rmse', 'own') == 'a'
-    assert best(made, ['a', 'b', 'lucky'], 'rmse', 'own', higher=True) == 'b'
-    assert best(made, ['lucky'], 'rmse', 'own') is None
 
 
 def test_runs_with_other_settings_under_one_label_are_not_averaged():

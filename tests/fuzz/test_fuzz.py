@@ -1,4 +1,4 @@
-"""A short look with damaged files; `python -m benchmarks.reliability` looks long."""
+"""A short look with damaged files; `python -m tests.fuzz` looks long."""
 
 import bz2
 import json

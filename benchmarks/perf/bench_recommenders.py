@@ -1,4 +1,4 @@
-"""What a user waits for: recommendations of both recommenders."""
+"""What fits and recommendations cost, beside a Bayesian factorization machine."""
 
 import statistics
 import time
@@ -8,16 +8,46 @@ import pandas as pd
 import pytest
 
 from agnn_pyg.recommender import AGNNRecommender
+from benchmarks.baselines.rating import BayesianFM, DampedBiases, Ridge
 from benchmarks.perf.conftest import in_new_process
+from benchmarks.problems import make_problem
 from benchmarks.records import peak_memory_mb
 from data.lastfm import load_lastfm
 from data.movielens import load_ml100k
 from data.synthetic import planted_tables
 from tanp import TaNPRecommender
 
-SUPPORT = 20
+ATTRIBUTES = {'user_attributes': ['age', 'gender', 'occupation']}
+ATTRIBUTES |= {'item_attributes': ['genre', 'country', 'year']}
+# Back to back: ratios to the Bayesian FM are what counts.
+ESTIMATORS = {
+    'damped biases': (DampedBiases, {}),
+    'ridge': (Ridge, {}),
+    'Bayesian FM': (BayesianFM, {'rank': 8}),
+    'AGNN network': (AGNNRecommender, {'kernel_weight': 0.0}),
+    'blend': (AGNNRecommender, {}),
+}
 QUICK = {'epochs': 1, 'kernel_steps': 0}
 CROWDS = {'new, all different': (1000, 20_000), 'new': (10_000, 200_000)}
+SUPPORT = 20
+
+
+def fit_cost(name):
+    """CPU seconds and peak memory of a fit on u1, and the test RMSE."""
+    problem = make_problem('ml-100k-u', 'warm', 1, {}, False)
+    kind, settings = ESTIMATORS[name]
+    start = time.process_time()
+    fitted = problem.refit(kind(**ATTRIBUTES, **settings), None)
+    measures = {'cpu_seconds': time.process_time() - start}
+    measures['peak_memory_mb'] = peak_memory_mb()
+    return measures | {'rmse': dict(problem.test(fitted))['test']['rmse']}
+
+
+@pytest.mark.parametrize('name', ESTIMATORS)
+def test_fit(name, record, benchmark):
+    """One fit at the defaults, once, in a process of its own."""
+    found = benchmark.pedantic(in_new_process, (fit_cost, name))
+    record('fit', {'estimator': name, 'data': 'ml-100k u1'}, **found)
 
 
 @pytest.fixture(scope='module')
@@ -34,14 +64,14 @@ def test_tanp(users, tanp, record, benchmark):
     recommender, tables = tanp
     rng = np.random.default_rng(0)
     items = tables.items['item'].to_numpy()
+    ids = np.arange(users) + 10**6
     rated = [rng.choice(items, SUPPORT, replace=False) for _ in range(users)]
-    support = {'user': np.repeat(np.arange(users) + 10**6, SUPPORT)}
-    support |= {'item': np.concatenate(rated)}
-    support |= {'rating': rng.integers(2, size=users * SUPPORT).astype(float)}
-    support = pd.DataFrame(support)
+    labels = rng.integers(2, size=users * SUPPORT).astype(float)
+    support = {'user': ids.repeat(SUPPORT), 'item': np.concatenate(rated)}
+    support = pd.DataFrame(support | {'rating': labels})
     benchmark._timer = time.process_time
     benchmark.pedantic(
-        lambda: recommender.adapt(support).recommend(k=10),
+        lambda: recommender.adapt(support, pd.DataFrame({'user': ids})).recommend(k=10),
         rounds=max(5, 100 // users),
         warmup_rounds=max(1, 20 // users),
     )
