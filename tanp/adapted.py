@@ -37,7 +37,7 @@ class AdaptedUsers:
     Args:
         recommender (TaNPRecommender): The fitted recommender.
         users (Vocabulary): Ids of N users.
-        row (numpy.ndarray): Their rows in the models, :obj:`[N]`.
+        row (Tensor): Their rows in the models, :obj:`[N]`.
         episodes (Episodes): Their supports, by the rows of :obj:`users`.
         vectors (list): For each model the vectors of users, :obj:`[N, F_user]`, or
             none.
@@ -47,18 +47,17 @@ class AdaptedUsers:
         self,
         recommender: Any,
         users: Vocabulary,
-        row: np.ndarray,
+        row: Tensor,
         episodes: Episodes,
         vectors: list[Tensor | None],
     ) -> None:
         # As it is now: it may be fitted again.
-        self.recommender, self.users = copy.copy(recommender), users
-        self.models, self._vectors = recommender.models_, vectors
-        self._row, self._episodes = torch.from_numpy(row), episodes
-        statistics = self.models[0].statistics
-        self._is_known = torch.zeros(len(users), dtype=torch.bool)
+        self.recommender, self.models = copy.copy(recommender), recommender.models_
+        self.users, self._row = users, row
+        self._episodes, self._vectors = episodes, vectors
+        statistics, self._is_known = self.models[0].statistics, row < 0
         if statistics is not None:
-            self._is_known = statistics.has_interactions(self._row)
+            self._is_known = statistics.has_interactions(row)
 
     def __repr__(self) -> str:
         support = len(self._episodes.item)
@@ -83,12 +82,12 @@ class AdaptedUsers:
             ValueError: If a user was not adapted to, or an item is unknown.
         """
         fit = self.recommender
-        samples = check_argument('samples', samples, NonNegativeInt)
+        check_argument('samples', samples, NonNegativeInt)
         check_columns(pairs, 'pairs', [fit.user, fit.item])
         user = self._rows(read_ids(pairs, fit.user, 'pairs'))
         item = fit._item_rows(read_ids(pairs, fit.item, 'pairs'))
-        labels = self._predict(user, item, samples)
-        return pd.DataFrame(self._columns(*labels), index=pairs.index)
+        columns = self._columns(*self._predict(user, item, samples))
+        return pd.DataFrame(columns, index=pairs.index)
 
     def recommend(
         self,
@@ -119,27 +118,25 @@ class AdaptedUsers:
             ValueError: As in :meth:`predict`, and if an id is repeated, or :obj:`k`
                 is not positive and whole.
         """
-        fit = self.recommender
+        fit, ids = self.recommender, self.recommender.vocabularies_['item'].values
         k = check_argument('k', k, PositiveInt)
-        samples = check_argument('samples', samples, NonNegativeInt)
-        rows, choice = np.arange(len(self.users)), np.arange(self.models[0].num_items)
+        check_argument('samples', samples, NonNegativeInt)
+        rows, choice = np.arange(len(self.users)), np.arange(len(ids))
         if users is not None:
             rows = self._rows(_distinct(users, 'users', fit.user))
         if items is not None:
             choice = np.sort(fit._item_rows(_distinct(items, 'items', fit.item)))
-        step = max(1, BLOCK_PAIRS // max(1, len(choice)))
+        step, parts = max(1, BLOCK_PAIRS // len(ids)), []
         blocks = range(0, max(1, len(rows)), step)
-        parts = [
-            self._top(rows[start : start + step], choice, k, exclude_seen, samples)
-            for start in tqdm(blocks, disable=not fit.progress, unit='block')
-        ]
-        user, item, label, std, rank = (
-            None if part[0] is None else np.concatenate(part)
-            for part in zip(*parts, strict=True)
-        )
-        ids = self.users.values[user], fit.vocabularies_['item'].values[item]
-        columns = dict(zip((fit.user, fit.item), ids, strict=True))
-        return pd.DataFrame(columns | self._columns(label, std) | {'rank': rank})
+        for start in tqdm(blocks, disable=not fit.progress, unit='block'):
+            block = rows[start : start + step]
+            user, item, rank, labels = self._top(
+                block, choice, k, exclude_seen, samples
+            )
+            columns = {fit.user: self.users.values[user], fit.item: ids[item]}
+            columns |= self._columns(*labels) | {'rank': rank}
+            parts.append(pd.DataFrame(columns))
+        return pd.concat(parts, ignore_index=True)
 
     def _top(
         self,
@@ -148,8 +145,8 @@ class AdaptedUsers:
         k: int,
         exclude_seen: bool,
         samples: int,
-    ) -> tuple[np.ndarray | None, ...]:
-        """The best items of some users: users, items, labels, spreads, ranks."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Labels]:
+        """The best items of some users: users, items, ranks, labels."""
         if samples:
             pairs = np.repeat(rows, len(choice)), np.tile(choice, len(rows))
             labels = self._predict(*pairs, samples)
@@ -159,19 +156,17 @@ class AdaptedUsers:
             )
         size = len(rows), len(choice)
         label, std = (v if v is None else v.reshape(size) for v in labels)
-        value = label.copy()
+        value = np.full((len(rows), self.models[0].num_items), -np.inf)
+        value[:, choice] = label
         if exclude_seen:
-            task, start = np.arange(len(rows)), self._episodes.ptr.numpy()
-            task = np.repeat(task, start[rows + 1] - start[rows])
-            seen = self._episodes.select(torch.from_numpy(rows)).item.numpy()
-            column = np.searchsorted(choice, seen).clip(max=max(0, len(choice) - 1))
-            hit = choice[column] == seen if len(choice) else seen < 0
-            value[task[hit], column[hit]] = -np.inf
+            seen = self._episodes.select(torch.from_numpy(rows))
+            value[np.arange(len(rows)).repeat(seen.size), seen.item] = -np.inf
         order = np.argsort(-value, axis=1, kind='stable')[:, :k]
         task, rank = np.nonzero(np.take_along_axis(value, order, axis=1) > -np.inf)
         best = order[task, rank]
-        std = None if std is None else std[task, best]
-        return rows[task], choice[best], label[task, best], std, rank + 1
+        place = task, np.searchsorted(choice, best)
+        labels = label[place], None if std is None else std[place]
+        return rows[task], best, rank + 1, labels
 
     def _predict(self, user: np.ndarray, item: np.ndarray, samples: int) -> Labels:
         """Labels of pairs."""
@@ -182,16 +177,12 @@ class AdaptedUsers:
                 f"'ensemble_size' of 2 or more, whose differences are a spread, too"
             )
         if not len(user):
-            spread = np.empty(0) if samples or len(self.models) > 1 else None
-            return np.empty(0), spread
+            has_spread = samples or len(self.models) > 1
+            return np.empty(0), np.empty(0) if has_spread else None
         support = self._episodes.select(torch.from_numpy(tasks))
-        known = (
-            np.repeat(tasks, support.size),
-            support.item.numpy(),
-            support.label.numpy(),
-        )
+        known = np.repeat(tasks, support.size), support.item, support.label
         query = user, item, np.zeros(len(user))
-        episodes = Episodes.from_parts(tasks, known, query)
+        episodes = Episodes.from_parts(tasks, (*map(np.asarray, known),), query)
         episodes = dataclasses.replace(episodes, user=self._row[episodes.user])
         most = BLOCK_PAIRS // int(episodes.num_query.max())
         loader = EpisodeLoader(episodes, max(1, min(fit.batch_size, most)))
@@ -202,7 +193,7 @@ class AdaptedUsers:
             vectors = self._vectors[number]
             vectors = None if vectors is None else vectors[tasks]
             made = predict(self.models[number], loader, samples, fit.seed, vectors)
-            return tuple(v if v is None else v.numpy()[place] for v in made[:2])
+            return tuple(v if v is None else v.numpy()[place] for v in made)
 
         return self._average(values)
 

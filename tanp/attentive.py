@@ -88,10 +88,9 @@ class AttentiveTaNP(TaNP):
         config = AttentiveConfig(**options)
         self.statistics, self.likelihood = statistics, likelihood
         self.pool_by_sign = config.pool_by_sign
-        width = statistics.rank + NUM_POPULARITY
-        width += self._embed_nodes(
-            config, statistics.num_items, num_users, item_attributes, user_attributes
-        )
+        items = statistics.num_items, item_attributes
+        width = self._embed_nodes(config, items, (num_users, user_attributes))
+        width += statistics.rank + NUM_POPULARITY
         task = config.task_channels[-1] * (1 + config.pool_by_sign)
         context = NUM_SUMMARY + self._encode_tasks(config, width, task)
         self.attention = self.gp = None
@@ -104,15 +103,9 @@ class AttentiveTaNP(TaNP):
         if config.num_gps:
             self.gp = SupportGP(NUM_PSD, config.num_gps)
         self.lin_popularity = nn.Linear(NUM_POPULARITY, 1)
-        self.decoder = ModulatedDecoder(
-            width + read,
-            context,
-            task + NUM_SUMMARY,
-            config.decoder_channels,
-            config.modulation,
-            config.residual_modulation,
-            config.dropout,
-        )
+        widths = width + read, context, task + NUM_SUMMARY, config.decoder_channels
+        how = config.modulation, config.residual_modulation, config.dropout
+        self.decoder = ModulatedDecoder(*widths, *how)
 
     def forward(
         self, batch: EpisodeBatch, z: Tensor | None = None, user: Tensor | None = None
@@ -136,15 +129,11 @@ class AttentiveTaNP(TaNP):
                 z = posterior.sample()
         context = code.summary if z is None else torch.cat([z, code.summary], dim=-1)
 
-        # size = [B, heads, D, Q]
-        heads = (
-            self.attention
-            and self.attention.split_heads(self.attention.lin_query(x)).mT
-        )
         read = [x]
         if self.attention is not None or self.gp is not None:
             # size = [B, S, E, Q]
             kernel = self.statistics.kernels(query, support)
+            heads = self.attention and self.attention.encode_query(x)
             read.append(self.read(heads, code, kernel).mT)
         score = self.decoder(torch.cat(read, dim=-1), code.task, context)
         score = score + self.base(query) + code.level

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -107,16 +106,6 @@ class Episodes:
         """Positions of all query interactions, task after task."""
         return ragged(self.ptr[:-1] + self.query_start, self.num_query)
 
-    def with_support_size(self, size: int) -> Episodes:
-        """The same queries, with only the first :obj:`size` support interactions."""
-        least = int(self.num_support.min()) if len(self) else size
-        if not 0 <= size <= least:
-            raise ValueError(
-                f"'size' must be from 0 to {least}, the smallest support (got {size})"
-            )
-        support = torch.full_like(self.num_support, size)
-        return dataclasses.replace(self, num_support=support)
-
     def at_least(self, size: int) -> Episodes:
         """The tasks of :obj:`size` interactions or more."""
         return self.select(self.size >= size)
@@ -128,10 +117,6 @@ class Episodes:
         tasks = self.num_support[index], self.query_start[index]
         items = self.item[position], self.label[position]
         return Episodes(self.user[index], offsets(size), *items, *tasks)
-
-    def to(self, device: torch.device | str) -> Episodes:
-        """The same tasks on another device."""
-        return Episodes(**{k: v.to(device) for k, v in vars(self).items()})
 
     def to_frames(
         self, users: Sequence[Any], items: Sequence[Any]
@@ -155,11 +140,8 @@ class Episodes:
         return tuple(frames)
 
     def __repr__(self) -> str:
-        spans = []
-        for count in (self.num_support, self.num_query):
-            ends = sorted({int(count.min()), int(count.max())}) if len(self) else [0]
-            spans.append('..'.join(map(str, ends)))
-        return f'Episodes({len(self):,}, support={spans[0]}, query={spans[1]})'
+        count = len(self.item)
+        return f'{type(self).__name__}({len(self):,} tasks, {count:,} interactions)'
 
 
 def offsets(size: Tensor) -> Tensor:
@@ -189,25 +171,21 @@ def from_numpy(
 
 
 def _check(episodes: Episodes) -> None:
-    size, total = len(episodes), int(episodes.ptr[-1:].sum())
+    ptr, first, start = episodes.ptr, episodes.num_support, episodes.query_start
+    size, total = len(episodes), int(ptr[-1:].sum())
     sizes = {'ptr': size + 1, 'item': total, 'label': total}
     for name, value in vars(episodes).items():
-        count = sizes.get(name, size)
-        fits = value.is_floating_point() == (name == 'label')
-        if value.size() != (count,) or not fits:
-            kind = 'floating' if name == 'label' else 'whole'
+        count, is_label = sizes.get(name, size), name == 'label'
+        if value.size() != (count,) or value.is_floating_point() != is_label:
+            kind = 'floating' if is_label else 'whole'
             raise ValueError(
                 f"'{name}' must hold {count} {kind} numbers (got {value.dtype} of size "
                 f'{list(value.size())})'
             )
-    start = episodes.query_start
-    bounds = torch.zeros_like(start), episodes.num_support, start, episodes.size
-    if int(episodes.ptr[0]) or (torch.stack(bounds).diff(dim=0) < 0).any():
-        raise ValueError(
-            "'ptr' must rise from 0, and in each task 'num_support' must not exceed "
-            "'query_start', nor that the task's size"
-        )
     for name, bad, must in (
+        ('ptr', torch.cat([ptr[:1].abs(), -ptr.diff()]) > 0, 'rise from 0'),
+        ('num_support', (first < 0) | (first > start), "be from 0 to 'query_start'"),
+        ('query_start', start > episodes.size, "not exceed a task's size"),
         ('user', episodes.user < 0, 'hold row numbers'),
         ('item', episodes.item < 0, 'hold row numbers'),
         ('label', ~episodes.label.isfinite(), 'be finite'),

@@ -133,7 +133,7 @@ def _train(
     config, scale = parts.config, parts.scale
     options = {'relevant': relevant, 'center': scale.center, 'unit': scale.unit}
     options |= config.part(LossConfig) | {'weight_decay': config.weight_decay}
-    module = TaskModule(model, config.optimizer, config.lr, seed=train.seed, **options)
+    module = TaskModule(model, config.lr, seed=train.seed, **options)
     options = {name: getattr(config, name) for name in FIT}
     return fit(module, train, held_out, monitor='val_loss', **options)
 

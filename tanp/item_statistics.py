@@ -133,10 +133,11 @@ class ItemStatistics:
         users, which :obj:`seed` draws; labels above :obj:`threshold` are likes.
         """
         users = len(episodes.user.unique())
-        if not 2 <= folds <= users or not 1 <= rank < min(users, num_items):
+        most = min(num_items, num_users - -(-users // folds)) - 1
+        if not 2 <= folds <= users or not 1 <= rank <= most:
             raise ValueError(
                 f"'folds' must be from 2 to the {users} users (got {folds}), and "
-                f"'rank' from 1 to below users and items (got {rank})"
+                f"'rank' from 1 to {most} (got {rank})"
             )
         user = torch.repeat_interleave(episodes.user, episodes.size)
         key, order = (user * num_items + episodes.item).sort(stable=True)
@@ -225,7 +226,7 @@ class ItemStatistics:
         deviation = total[..., 3] - label - count * mean
         deviation = deviation / (count + MEAN_DAMPING)
 
-        edges = torch.tensor(BINS, dtype=counts.dtype, device=counts.device)
+        edges = torch.tensor(BINS, dtype=counts.dtype).to(counts.device)
         bins = torch.bucketize(counts[..., :1].contiguous(), edges)
         indicator = bins == torch.arange(len(BINS) + 1, device=bins.device)
         popularity = [indicator, counts.log1p(), deviation[..., None]]

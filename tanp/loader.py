@@ -111,18 +111,17 @@ class EpisodeLoader:
             order = torch.randperm(len(order), generator=generator)
         if self.resamples:
             tasks = self._resample(generator)
-        batches = order.to(tasks.ptr.device).split(self.batch_size)
+        batches = order.split(self.batch_size)
         last = len(self) * self.world_size
         for chosen in batches[self.rank : last : self.world_size]:
             yield pad(tasks, chosen)
 
     def _resample(self, generator: torch.Generator) -> Episodes:
         """The same interactions in random order, with other supports and queries."""
-        tasks, device = self.episodes, self.episodes.ptr.device
-        size = tasks.size.cpu()
+        tasks, size = self.episodes, self.episodes.size
         position = torch.randperm(len(tasks.item), generator=generator)
         row = torch.repeat_interleave(size)[position]
-        position = position[row.argsort(stable=True)].to(device)
+        position = position[row.argsort(stable=True)]
         support = _uniform(*self.support_sizes, size - 1, generator)
         query = size - support
         if self.query_sizes is not None:
@@ -131,8 +130,8 @@ class EpisodeLoader:
             tasks,
             item=tasks.item[position],
             label=tasks.label[position],
-            num_support=support.to(device),
-            query_start=(size - query).to(device),
+            num_support=support,
+            query_start=size - query,
         )
 
 

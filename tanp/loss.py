@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tanp.config import LossConfig
 from tanp.model import TaskOutput
 from tanp.nn import Gaussian
 
@@ -41,42 +42,25 @@ def kl_divergence(q: Gaussian, p: Gaussian) -> Tensor:
     return 0.5 * (ratio - 1 + p.logvar - q.logvar).sum(-1)
 
 
-def target_distribution(assignment: Tensor) -> Tensor:
-    r"""The target of soft assignments :obj:`[B, k]`, sharper and without a gradient.
+def clustering_loss(assignment: Tensor, target: Tensor | None = None) -> Tensor:
+    r"""Divergence of soft assignments :obj:`[B, k]` from their target, a scalar.
 
     .. math::
+        \frac{1}{B} \sum_{b,j} t_{bj} (\ln t_{bj} - \ln c_{bj}), \quad
         t_{bj} \propto \frac{c_{bj}^2}{\sum_{b'} c_{b'j}}
 
-    (TaNP, Section 4.3.)
-    """
-    assignment = assignment.detach()
-    weight = assignment.square() / assignment.sum(0)
-    return weight / weight.sum(-1, keepdim=True)
-
-
-def clustering_loss(assignment: Tensor, target: Tensor | None = None) -> Tensor:
-    r"""Divergence of assignments from their target, a mean over tasks.
-
-    .. math::
-        \frac{1}{B} \sum_{b,j} t_{bj} (\ln t_{bj} - \ln c_{bj})
-
-    Without :obj:`target` it is :func:`target_distribution`. The target of the published
-    code is all ones, which pushes every task to the uniform assignment.
+    (TaNP, Section 4.3.) Without :obj:`target` it is the sharper :math:`\mathbf{t}`
+    above, without a gradient. The target of the published code is all ones, which
+    pushes every task to the uniform assignment.
     """
     if target is None:
-        target = target_distribution(assignment)
+        weight = assignment.detach().square() / assignment.detach().sum(0)
+        target = weight / weight.sum(-1, keepdim=True)
     return F.kl_div(assignment.log(), target, reduction='batchmean')
 
 
 def tanp_loss(
-    output: TaskOutput,
-    likelihood: str = 'bernoulli',
-    *,
-    reduction: str = 'task',
-    kl_weight: float = 1.0,
-    kl_per_point: bool = True,
-    clustering_weight: float = 0.1,
-    published_cluster_target: bool = False,
+    output: TaskOutput, likelihood: str = 'bernoulli', **options: Any
 ) -> dict[str, Tensor]:
     r"""All terms of the loss and, as :obj:`"loss"`, their weighted sum.
 
@@ -87,34 +71,32 @@ def tanp_loss(
 
     (TaNP, Section 4.5.) The prediction term is a mean over the :math:`n_b`
     interactions that are predicted in a task, so the KL is divided by :math:`n_b`, too.
-    The published code does not.
+    The published code does not. Reduction :obj:`"point"` weighs interactions instead of
+    tasks the same.
 
     Args:
         output (TaskOutput): Of a model in training mode.
         likelihood (str, optional): (default: :obj:`"bernoulli"`)
-        reduction (str, optional): :obj:`"task"` weighs all tasks the same, as above;
-            :obj:`"point"` all interactions. (default: :obj:`"task"`)
-        kl_weight (float, optional): :math:`\lambda_1`. (default: :obj:`1.0`)
-        kl_per_point (bool, optional): Divide the KL. (default: :obj:`True`)
-        clustering_weight (float, optional): :math:`\lambda_2`. (default: :obj:`0.1`)
-        published_cluster_target (bool, optional): Use the target of all ones that the
-            published code computes. (default: :obj:`False`)
+        **options (optional): See :class:`~tanp.config.LossConfig`.
     """
+    config = LossConfig(**options)
     # size = [B, n]
     error = LIKELIHOODS[likelihood].error(output.score, output.label, reduction='none')
     error = error.masked_fill(~output.mask, 0)
     # size = [B]
     count = output.mask.sum(1).clamp(min=1).to(error.dtype)
     # Weights of the tasks, which average to one.
-    weight = count / count.mean() if reduction == 'point' else torch.ones_like(count)
+    by_point = config.reduction == 'point'
+    weight = count / count.mean() if by_point else torch.ones_like(count)
     terms = {'prediction': (weight * error.sum(1) / count).mean()}
     loss = terms['prediction']
     if output.posterior is not None:
         kl = kl_divergence(output.posterior, output.prior)
-        terms['kl'] = (weight * kl / count if kl_per_point else kl).mean()
-        loss = loss + kl_weight * terms['kl']
+        terms['kl'] = (weight * kl / count if config.kl_per_point else kl).mean()
+        loss = loss + config.kl_weight * terms['kl']
     if output.assignment is not None:
-        ones = torch.ones_like(output.assignment) if published_cluster_target else None
-        terms['clustering'] = clustering_loss(output.assignment, ones)
-        loss = loss + clustering_weight * terms['clustering']
+        ones = torch.ones_like(output.assignment)
+        target = ones if config.published_cluster_target else None
+        terms['clustering'] = clustering_loss(output.assignment, target)
+        loss = loss + config.clustering_weight * terms['clustering']
     return terms | {'loss': loss}

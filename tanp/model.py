@@ -92,52 +92,32 @@ class TaNP(nn.Module):
         self.predict_support, self.likelihood = config.predict_support, likelihood
         if not config.item_ids and item_attributes is None:
             raise ValueError("'item_ids' is False, so it needs 'item_attributes'")
-        width = self._embed_nodes(
-            config, num_items, num_users, item_attributes, user_attributes
-        )
+        items, users = (num_items, item_attributes), (num_users, user_attributes)
+        width = self._embed_nodes(config, items, users)
         context = self._encode_tasks(config, width, config.task_channels[-1])
-        self.decoder = ModulatedDecoder(
-            width,
-            context,
-            config.task_channels[-1],
-            config.decoder_channels,
-            config.modulation,
-            config.residual_modulation,
-            config.dropout,
-        )
+        widths = width, context, config.task_channels[-1], config.decoder_channels
+        how = config.modulation, config.residual_modulation, config.dropout
+        self.decoder = ModulatedDecoder(*widths, *how)
 
-    def _embed_nodes(
-        self,
-        config: TaNPConfig,
-        num_items: int,
-        num_users: int,
-        item_attributes: TokenBags | None,
-        user_attributes: TokenBags | None,
-    ) -> int:
-        """Makes the embeddings of items and users, and returns their width."""
-        self.num_items, self.item, self.user = num_items, None, None
-        channels, drop = config.embedding_channels, config.id_dropout
-        ids = config.item_ids, config.user_ids
-        if ids[0] or item_attributes is not None:
-            self.item = NodeEmbedding(
-                num_items, *channels, ids[0], item_attributes, drop
-            )
-        if ids[1] or user_attributes is not None:
-            self.user = NodeEmbedding(
-                num_users, *channels, ids[1], user_attributes, drop
-            )
+    def _embed_nodes(self, config: TaNPConfig, items: Any, users: Any) -> int:
+        """Embeds items and users, of given number and attributes; returns the width."""
+        self.num_items, self.item, self.user = items[0], None, None
+        channels = config.embedding_channels
+        if config.item_ids or items[1] is not None:
+            self.item = NodeEmbedding(items[0], channels, config.item_ids, items[1])
+        if config.user_ids or users[1] is not None:
+            self.user = NodeEmbedding(users[0], channels, config.user_ids, users[1])
         return channels[-1] * sum(part is not None for part in (self.item, self.user))
 
     def _encode_tasks(self, config: TaNPConfig, width: int, task: int) -> int:
-        """Makes the encoders of tasks, and returns the width of z."""
+        """Makes the encoders of tasks; returns the width of z."""
         self.latent = self.memory = None
         if config.latent_channels is not None:
             self.latent = LatentEncoder(width, config.latent_channels, config.dropout)
         self.task_encoder = SetEncoder(width, config.task_channels, config.dropout)
         if config.num_clusters:
-            self.memory = ClusterMemory(
-                task, config.num_clusters, config.temperature, config.squared_distance
-            )
+            how = config.num_clusters, config.temperature, config.squared_distance
+            self.memory = ClusterMemory(task, *how)
         return (config.latent_channels or (0,))[-1]
 
     def reset_parameters(self) -> None:

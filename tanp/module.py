@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from agnn_pyg.base.callbacks import EpochMeans
-from agnn_pyg.base.config import NonNegativeFloat, PositiveFloat, check_argument
 from agnn_pyg.base.metrics import list_metrics
 from tanp.config import LossConfig
 from tanp.loader import EpisodeBatch, EpisodeLoader
@@ -18,12 +16,8 @@ from tanp.loss import LIKELIHOODS, tanp_loss
 from tanp.model import TaNP
 from tanp.prediction import check_episodes
 
-OPTIMIZERS = {
-    'sgd': torch.optim.SGD,
-    'adagrad': torch.optim.Adagrad,
-    'adam': torch.optim.Adam,
-    'adamw': torch.optim.AdamW,
-}
+# Cut-offs of the validation's rankings.
+CUTOFFS = (5, 10)
 
 
 class TaskModule(pl.LightningModule):
@@ -35,11 +29,8 @@ class TaskModule(pl.LightningModule):
 
     Args:
         model (TaNP): The model to train.
-        optimizer (str, optional): A key of :data:`OPTIMIZERS`.
-            (default: :obj:`"adamw"`)
         lr (float, optional): Learning rate. (default: :obj:`3e-3`)
         weight_decay (float, optional): (default: :obj:`0.0`)
-        ks (sequence, optional): Cut-offs of metrics. (default: :obj:`(5, 10)`)
         relevant (float, optional): Labels above it are relevant. (default: :obj:`0.5`)
         center (float, optional): What was subtracted from all labels; metrics are of
             the labels before. (default: :obj:`0.0`)
@@ -51,10 +42,8 @@ class TaskModule(pl.LightningModule):
     def __init__(
         self,
         model: TaNP,
-        optimizer: str = 'adamw',
         lr: float = 3e-3,
         weight_decay: float = 0.0,
-        ks: Sequence[int] = (5, 10),
         relevant: float = 0.5,
         center: float = 0.0,
         unit: float = 1.0,
@@ -62,13 +51,9 @@ class TaskModule(pl.LightningModule):
         **loss: Any,
     ) -> None:
         super().__init__()
-        check_argument('optimizer', optimizer, Literal[tuple(OPTIMIZERS)])
-        check_argument('lr', lr, PositiveFloat)
-        check_argument('weight_decay', weight_decay, NonNegativeFloat)
         self.model, self.loss = model, dict(LossConfig(**loss))
-        self.optimizer, self.lr, self.weight_decay = optimizer, lr, weight_decay
-        self.ks, self.relevant, self.seed = tuple(ks), relevant, seed
-        self.center, self.unit = center, unit
+        self.lr, self.weight_decay, self.seed = lr, weight_decay, seed
+        self.relevant, self.center, self.unit = relevant, center, unit
         self._terms, self._validated = EpochMeans(), []
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
@@ -79,11 +64,6 @@ class TaskModule(pl.LightningModule):
         for loader in (train, held_out) if held_out is not None else (train,):
             check_episodes(self.model, loader.episodes)
         self.model.set_trained_ids(train.episodes.user, train.episodes.item)
-
-    def transfer_batch_to_device(
-        self, batch: EpisodeBatch, device: torch.device, dataloader_idx: int
-    ) -> EpisodeBatch:
-        return batch.to(device)
 
     def on_train_epoch_start(self) -> None:
         # What an epoch that broke off has left is not of this one.
@@ -106,7 +86,7 @@ class TaskModule(pl.LightningModule):
         count = mask.sum(1)
         labels = (likelihood.predict(score), label, self.relevant)
         predicted, label, relevant = (self.unit * v + self.center for v in labels)
-        ks = [k for k in self.ks if k <= int(count.min())]
+        ks = [k for k in CUTOFFS if k <= int(count.min())]
         metrics = list_metrics(predicted, label, mask, ks, relevant, published=True)
         self._validated.append({'loss': error.sum(1) / count} | metrics)
 
@@ -122,7 +102,4 @@ class TaskModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         options = {'lr': self.lr, 'weight_decay': self.weight_decay, 'fused': True}
-        if self.optimizer == 'adagrad':
-            # Without it, the first steps are as large as can be.
-            options['initial_accumulator_value'] = 0.1
-        return OPTIMIZERS[self.optimizer](self.model.parameters(), **options)
+        return torch.optim.AdamW(self.model.parameters(), **options)

@@ -16,15 +16,10 @@ from tanp.model import TaNP
 
 
 class Prediction(NamedTuple):
-    """What :func:`predict` returns, on the CPU, in double precision.
-
-    It has one value a query interaction, in the order of
-    :meth:`~tanp.Episodes.query_index`.
-    """
+    """One value a query interaction, in the order of ``Episodes.query_index()``."""
 
     mean: Tensor  # probabilities of positive labels, or ratings
     std: Tensor | None  # over samples of z
-    assignment: Tensor | None  # of tasks to clusters, [N, k]
 
 
 @torch.no_grad()
@@ -35,13 +30,13 @@ def predict(
     seed: int = 0,
     user: Tensor | None = None,
 ) -> Prediction:
-    r"""Predicts the labels of all queries of a loader, in its order.
+    r"""Predicts all queries of a loader, on the CPU and in double precision.
 
     Args:
         model (TaNP): In evaluation mode.
         loader (EpisodeLoader): The tasks, in their order.
-        samples (int, optional): Samples of :math:`\mathbf{z}` from the prior to average
-            predictions over, and to take their spread from; 0 decodes the prior's mean.
+        samples (int, optional): Samples of :math:`\mathbf{z}` from the prior, whose
+            predictions have a mean and a spread; 0 decodes the prior's mean.
             (default: :obj:`0`)
         seed (int, optional): Of the samples. (default: :obj:`0`)
         user (Tensor, optional): See :meth:`TaNP.forward`, a row a task.
@@ -67,11 +62,11 @@ def predict(
         )
     check_episodes(model, loader.episodes, user)
     link, weight = LIKELIHOODS[model.likelihood].predict, model.decoder.lin_out.weight
-    parts, first = [], 0
+    means, stds, first = [], [], 0
     for batch in loader:
         batch, last = batch.to(weight.device), first + len(batch.user)
         vector, first = None if user is None else user[first:last], last
-        output, std = model(batch, user=vector), None
+        output = model(batch, user=vector)
         # In double precision: single precision ties what is almost certain.
         mean = link(output.score[output.mask].double())
         if samples:
@@ -82,9 +77,9 @@ def predict(
             codes = prior.mu + (0.5 * prior.logvar).exp() * noise.to(weight)
             scores = [model(batch, z, vector).score[output.mask] for z in codes]
             std, mean = torch.std_mean(link(torch.stack(scores).double()), dim=0)
-        parts.append((mean, std, output.assignment))
-    columns = zip(*parts, strict=True)
-    return Prediction(*(None if c[0] is None else torch.cat(c).cpu() for c in columns))
+            stds.append(std.cpu())
+        means.append(mean.cpu())
+    return Prediction(torch.cat(means), torch.cat(stds) if samples else None)
 
 
 def evaluate(
@@ -93,12 +88,11 @@ def evaluate(
     ks: Sequence[int] = (5, 10),
     relevant: float = 0.5,
 ) -> dict[str, Tensor]:
-    """The metrics of predictions of any model, one value a task.
+    """The metrics of any model's predictions, one value a task.
 
     Args:
         episodes (Episodes): The tasks.
-        predicted (Tensor): One value a query interaction, in the order of
-            :meth:`~tanp.Episodes.query_index`.
+        predicted (Tensor): One value a query interaction, as of :func:`predict`.
         ks (sequence, optional): Cut-offs. (default: :obj:`(5, 10)`)
         relevant (float, optional): Labels above it are relevant. (default: :obj:`0.5`)
     """
@@ -108,8 +102,8 @@ def evaluate(
             f"'predicted' must hold one value a query interaction, {len(index)} (got "
             f'size {list(predicted.size())})'
         )
-    label = episodes.label[index].to(predicted.dtype)
     task = torch.repeat_interleave(episodes.num_query)
+    label = episodes.label[index].to(predicted.dtype)
     mask, predicted, label = pad_lists(task, predicted, label)
     return list_metrics(predicted, label, mask, ks, relevant, published=True)
 
@@ -127,9 +121,8 @@ def check_episodes(model: TaNP, episodes: Episodes, user: Tensor | None = None) 
                 f'{int(row.max())}); leave it out, or build the model with more'
             )
     _, _, low, high = LIKELIHOODS[model.likelihood]
-    label = episodes.label
-    if ((label < low) | (label > high)).any():
-        least, most = map(float, label.aminmax())
+    if ((episodes.label < low) | (episodes.label > high)).any():
+        least, most = map(float, episodes.label.aminmax())
         raise ValueError(
             f"labels of 'episodes' must lie in [{low:g}, {high:g}] under the "
             f'{model.likelihood} likelihood (got {least:g} to {most:g}); rescale them, '

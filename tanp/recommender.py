@@ -50,10 +50,10 @@ class TaNPRecommender(Estimator):
 
     Attributes:
         models_: The trained models, one a member of the ensemble.
-        vocabularies_: The ids of the fit by side, :obj:`"user"` and :obj:`"item"`.
+        vocabularies_: Ids of the fit by side, :obj:`"user"` and :obj:`"item"`.
         rating_scale_: The scale of ratings; labels 0 and 1 stay as they are.
         history_: Metrics of every epoch, of the first model.
-        best_epoch_: The epoch that was kept of it, from 0.
+        best_epoch_: Its epoch that was kept, from 0.
     """
 
     Config = TaNPRecommenderConfig
@@ -78,13 +78,12 @@ class TaNPRecommender(Estimator):
                 all users in the other tables.
             items (pandas.DataFrame, optional): Likewise of items.
             validation (pandas.DataFrame or tuple, optional): Interactions of other
-                users, to select the epoch on: one table, of which a random half of each
-                user is its support, or two, of supports and queries. Without, the last
-                epoch is kept.
+                users, to select the epoch on: a table, half of each user being its
+                support, or tables of supports and queries. Without, the last epoch is
+                kept.
 
         Raises:
-            ValueError: If a table or a setting is unfit, naming the row or the value
-                and the remedy.
+            ValueError: If a table or a setting is unfit; it names what to change.
         """
         return self._set(fit_models(self.config, (ratings, users, items), validation))
 
@@ -122,7 +121,7 @@ class TaNPRecommender(Estimator):
         histories = user, self._item_rows(ratings.item), label
         nothing = [value[:0] for value in histories]
         episodes = Episodes.from_parts(np.arange(len(ids)), histories, nothing)
-        return AdaptedUsers(self, ids, row, episodes, vectors)
+        return AdaptedUsers(self, ids, torch.from_numpy(row), episodes, vectors)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes a folder, new or saved before; ``ValueError`` for any other."""

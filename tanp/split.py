@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,26 +17,15 @@ from agnn_pyg.base.vocabulary import read_ids
 from tanp.episodes import Episodes, from_numpy
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class EpisodeSplit:
-    """Episodes of three disjoint sets of users.
-
-    Attributes:
-        train: Episodes of training users, all of them eligible.
-        validation: Episodes of other users, to make choices by.
-        test: Episodes of yet other users, to report on.
-        warm: All interactions of all training users, also of those without an episode,
-            in the order of the ratings; all of it is query.
-    """
+    """Episodes of three disjoint sets of users."""
 
     train: Episodes
     validation: Episodes
     test: Episodes
     warm: Episodes
-
-    def __repr__(self) -> str:
-        parts = (f'{name}={len(tasks):,}' for name, tasks in vars(self).items())
-        return f'{type(self).__name__}({", ".join(parts)})'
+    """All interactions of all training users, as queries, in the order of ratings."""
 
 
 def split_episodes(
@@ -48,17 +37,15 @@ def split_episodes(
     min_size: int | None = None,
     max_size: int = 200,
     fractions: tuple[float, float] = (0.7, 0.1),
-    seen: str = 'warm',
     seed: int = 0,
 ) -> EpisodeSplit:
     r"""Splits users, and each user's interactions into support and query.
 
-    Users are shuffled and cut into three; so are the interactions of each, the first
-    :obj:`support_size` being the support. This is the rule, and the stream of random
-    numbers, of TaNP's authors: on their Last.FM tables, with users in the order of
-    their list, a seed gives their training and test users, in their order, with their
-    supports and queries (248 and 66 episodes for seed 2020). Only validation differs:
-    they do not use it, and leave items in it that no training user has rated.
+    This is the rule, and the stream of random numbers, of TaNP's authors: on their
+    Last.FM tables, with users in the order of their list, a seed gives their training
+    and test users, in their order, with their supports and queries (248 and 66 episodes
+    for seed 2020). Validation and test keep items that a training user has rated; the
+    authors, who do not use validation, leave others in it.
 
     Args:
         ratings (DataFrame): Columns ``user``, ``item`` and ``rating``, each pair of
@@ -67,16 +54,11 @@ def split_episodes(
             shuffle.
         items (sequence): Ids of items.
         support_size (int, optional): (default: :obj:`20`)
-        min_size (int, optional): Interactions a user needs for an episode, at
-            least one more than the support. (default: :obj:`support_size + 10`)
-        max_size (int, optional): Most interactions of an episode's user.
-            (default: :obj:`200`)
+        min_size (int, optional): Fewest interactions of an episode's user, more than
+            the support. (default: :obj:`support_size + 10`)
+        max_size (int, optional): Most interactions. (default: :obj:`200`)
         fractions (tuple, optional): Fractions of users in training and in validation;
             the others are for the test. (default: :obj:`(0.7, 0.1)`)
-        seen (str, optional): Validation and test keep an item if a training user has
-            rated it: any (:obj:`"warm"`, for models that train on
-            :attr:`EpisodeSplit.warm`), or one with an episode (:obj:`"episodes"`).
-            (default: :obj:`"warm"`)
         seed (int, optional): (default: :obj:`0`)
 
     Raises:
@@ -85,8 +67,7 @@ def split_episodes(
     """
     check_argument('seed', seed, Seed)
     check_argument('support_size', support_size, PositiveInt)
-    if min_size is None:
-        min_size = support_size + 10
+    min_size = support_size + 10 if min_size is None else min_size
     if not support_size < min_size <= max_size:
         raise ValueError(
             f"'min_size' must exceed 'support_size' ({support_size}), so that a query "
@@ -98,37 +79,38 @@ def split_episodes(
             f"'fractions' must leave some users for the test, with a sum below 1 (got "
             f'{fractions})'
         )
-    check_argument('seen', seen, Literal['warm', 'episodes'])
     num_users, user, item, label = _read(ratings, users, items)
     by_user = np.argsort(user, kind='stable')
     start = np.searchsorted(user[by_user], np.arange(num_users + 1))
     stream = random.Random(seed)
-    order = _permutation(num_users, stream)
-    bounds = np.cumsum([int(len(order) * fraction) for fraction in fractions])
-    # Each user's history: positions of ratings, in the order of the frame.
-    warm, *cold = (
-        [by_user[start[u] : start[u + 1]] for u in part]
-        for part in np.split(order, bounds)
-    )
+
+    def permutation(size: int) -> np.ndarray:
+        index = list(range(size))
+        stream.shuffle(index)
+        return np.array(index, dtype=np.int64)
 
     def permuted(histories: list[np.ndarray]) -> list[np.ndarray]:
         """Interactions of users with enough of them, shuffled."""
         sized = [h for h in histories if min_size <= len(h) <= max_size]
-        return [h[_permutation(len(h), stream)] for h in sized]
+        return [h[permutation(len(h))] for h in sized]
 
-    train = permuted(warm)
-    rated = np.concatenate(train if seen == 'episodes' else warm)
-    is_seen = np.isin(item, item[rated])
-    validation, test = cold
+    bounds = np.cumsum([int(num_users * fraction) for fraction in fractions])
+    # Each user's history: positions of ratings, in the order of the frame.
+    warm, validation, test = (
+        [by_user[start[u] : start[u + 1]] for u in part]
+        for part in np.split(permutation(num_users), bounds)
+    )
+    is_seen = np.isin(item, item[np.concatenate(warm)])
     # The authors leave unseen items in validation, and their stream runs on from
     # there into test: shuffle as they do, and drop the items only then.
+    train, validation = permuted(warm), [h[is_seen[h]] for h in permuted(validation)]
     chosen = {
         'train': train,
-        'validation': [h[is_seen[h]] for h in permuted(validation)],
+        'validation': [h for h in validation if len(h) >= min_size],
         'test': permuted([h[is_seen[h]] for h in test]),
+        'warm': [h for h in warm if len(h)],
     }
-    chosen['validation'] = [h for h in chosen['validation'] if len(h) >= min_size]
-    chosen['warm'], parts = [h for h in warm if len(h)], {}
+    parts = {}
     for part, histories in chosen.items():
         if not histories:
             raise ValueError(
@@ -153,9 +135,3 @@ def _read(ratings: pd.DataFrame, users: Any, items: Any) -> tuple[Any, ...]:
         for side, given in (('user', users), ('item', items))
     }
     return len(ids['user']), *rated.pairs(ids).index, rated.rating
-
-
-def _permutation(size: int, stream: random.Random) -> np.ndarray:
-    index = list(range(size))
-    stream.shuffle(index)
-    return np.array(index, dtype=np.int64)

@@ -41,6 +41,16 @@ from agnn_pyg.nn import (
 from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.loader import RatingLoader
 from agnn_pyg.scoring import predict
+from tanp import (
+    AttentiveTaNP,
+    EpisodeBatch,
+    EpisodeLoader,
+    Episodes,
+    ItemStatistics,
+    TaNP,
+    tanp_loss,
+)
+from tanp.episodes import offsets
 
 NAME = 'pretended'
 # Older releases of PyTorch cannot pretend a device from Python.
@@ -334,6 +344,34 @@ class Ready(tuple):
         pass
 
 
+class Tasks(nn.Module):
+    """A neural process and its loss on tasks, with item statistics on their device."""
+
+    def __init__(self, model: TaNP) -> None:
+        super().__init__()
+        self.model, self.statistics = model, model.statistics
+
+    def forward(self, batch: EpisodeBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.statistics is not None:
+            move = self.statistics.apply
+            self.model.statistics = move(lambda tensor: tensor.to(batch.user.device))
+        output = self.model(batch)
+        return output.score, tanp_loss(output, self.model.likelihood)
+
+
+def tasks(attentive: bool = False, **options: Any) -> tuple[Tasks, EpisodeBatch]:
+    """A neural process with all of its parts, and a batch of tasks of two sizes."""
+    size, item = torch.tensor([4, 5, 4, 5]), torch.arange(18) % 7
+    label, support = torch.arange(18) % 2.0, torch.tensor([2, 1, 2, 3])
+    episodes = Episodes(torch.arange(4), offsets(size), item, label, support, support)
+    (only,) = EpisodeLoader(episodes)
+    options |= {'num_clusters': 2, 'latent_channels': (4, 4, 4), 'user_ids': True}
+    if not attentive:
+        return Tasks(TaNP(7, 4, **options)), only
+    statistics = ItemStatistics.fit(episodes, 7, 4, rank=1, folds=2)
+    return Tasks(AttentiveTaNP(statistics, 4, item_ids=True, **options)), only
+
+
 def _conv(*inputs: Any, **kwargs: Any) -> Callable:
     return lambda: (GatedConv(4, **kwargs), *inputs)
 
@@ -375,6 +413,10 @@ CLEAN = {
     'AGNN-unrated': lambda: (Rating(agnn()), batch()._replace(edge_label=None)),
     'AGNN-loss': lambda: (Training(agnn()), batch()),
     'AGNN-published': lambda: (Training(agnn(), published=True), batch()),
+    'TaNP-train': tasks,
+    'TaNP-gating': lambda: tasks(modulation='gating', predict_support=True),
+    'AttentiveTaNP-train': lambda: tasks(attentive=True),
+    'AttentiveTaNP-gaussian': lambda: tasks(attentive=True, likelihood='gaussian'),
     'predict': lambda: (Predicting(agnn()), batch(), batch(0.0)),
 }
 # Predictions come back to the CPU, and without a gradient.

@@ -7,6 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+# Widths of a head, and of the hidden layer of the values.
+HEAD_CHANNELS, HIDDEN_CHANNELS = 8, 64
+
 
 class EncodedSupport(NamedTuple):
     """What attention reads of B supports, whatever the query."""
@@ -40,10 +43,7 @@ class SupportAttention(nn.Module):
         in_channels (int): Width of an item.
         num_kernels (int): Kernels of a pair of items, :math:`E`.
         heads (int, optional): (default: :obj:`4`)
-        head_channels (int, optional): Width of a head. (default: :obj:`8`)
-        hidden_channels (int, optional): Width of the values' hidden layer.
-            (default: :obj:`64`)
-        dropout (float, optional): On that layer. (default: :obj:`0.0`)
+        dropout (float, optional): On the values' hidden layer. (default: :obj:`0.0`)
 
     Shapes:
         - **input:** query items :math:`(B, Q, F)`, support items :math:`(B, S, F)`,
@@ -57,19 +57,16 @@ class SupportAttention(nn.Module):
         in_channels: int,
         num_kernels: int,
         heads: int = 4,
-        head_channels: int = 8,
-        hidden_channels: int = 64,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.heads, self.head_channels = heads, head_channels
-        width = heads * head_channels
+        self.heads, width = heads, heads * HEAD_CHANNELS
         self.out_channels = width + 4 * num_kernels
         self.lin_query = nn.Linear(in_channels, width)
         self.lin_key = nn.Linear(in_channels + 1, width)
         self.lin_kernel = nn.Linear(2 * num_kernels, heads)
-        self.lin_hidden = nn.Linear(in_channels + 1, hidden_channels)
-        self.lin_value = nn.Linear(hidden_channels, width)
+        self.lin_hidden = nn.Linear(in_channels + 1, HIDDEN_CHANNELS)
+        self.lin_value = nn.Linear(HIDDEN_CHANNELS, width)
         self.dropout = nn.Dropout(dropout)
         self.sink = nn.Parameter(torch.zeros(heads))
 
@@ -88,13 +85,17 @@ class SupportAttention(nn.Module):
         kernel: Tensor,
     ) -> Tensor:
         encoded = self.encode(support, residual, mask)
-        query = self.split_heads(self.lin_query(query)).mT
-        return torch.cat(self.read(query, encoded, kernel), dim=1).mT
+        read = self.read(self.encode_query(query), encoded, kernel)
+        return torch.cat(read, dim=1).mT
+
+    def encode_query(self, query: Tensor) -> Tensor:
+        """Queries of items :obj:`[B, Q, F]`, as :obj:`[B, heads, D, Q]`."""
+        return self.split_heads(self.lin_query(query)).mT
 
     def encode(self, support: Tensor, residual: Tensor, mask: Tensor) -> EncodedSupport:
         """Encodes labelled supports."""
         labelled = torch.cat([support, residual[..., None]], dim=-1)
-        key = self.split_heads(self.lin_key(labelled)) / self.head_channels**0.5
+        key = self.split_heads(self.lin_key(labelled)) / HEAD_CHANNELS**0.5
         value = self.lin_value(self.dropout(self.lin_hidden(labelled).relu()))
         part = torch.stack([residual, -residual], dim=-1).relu()
         # Which kernel weights a support item takes depends on the sign of its residual.
@@ -126,6 +127,3 @@ class SupportAttention(nn.Module):
     def split_heads(self, x: Tensor) -> Tensor:
         """From :obj:`[B, n, heads D]` to :obj:`[B, heads, n, D]`."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-    def extra_repr(self) -> str:
-        return f'heads={self.heads}'

@@ -107,6 +107,3 @@ class ModulatedDecoder(nn.Module):
         for lin, (gamma, beta) in zip(self.lins[1:], modulation, strict=True):
             hidden = self.dropout(torch.addcmul(beta, lin(hidden), gamma).relu_())
         return self.lin_out(hidden).squeeze(-1)
-
-    def extra_repr(self) -> str:
-        return f'modulation={self.modulation!r}, residual={self.residual}'

@@ -21,16 +21,13 @@ class NodeEmbedding(nn.Module):
 
     (TaNP, Section 4.1). A one-hot picks a row of the weight, and a bag of attribute
     tokens sums rows. An id that was not trained, see :meth:`set_trained_ids`, counts as
-    a one-hot of zeros; with :obj:`id_dropout`, training meets that case, too.
+    a one-hot of zeros.
 
     Args:
         num_nodes (int): Number of items or users.
-        hidden_channels (int): Width of the first layer.
-        out_channels (int): Width of the second layer.
+        channels (tuple): Widths of the two layers.
         use_id (bool, optional): Learn a row for each id. (default: :obj:`True`)
         attributes (TokenBags, optional): Encoded attributes, one row a node.
-        id_dropout (float, optional): Fraction of ids that training treats as not
-            trained. (default: :obj:`0.0`)
 
     Shapes:
         - **input:** rows of nodes :math:`(*)`
@@ -40,11 +37,9 @@ class NodeEmbedding(nn.Module):
     def __init__(
         self,
         num_nodes: int,
-        hidden_channels: int,
-        out_channels: int,
+        channels: tuple[int, int],
         use_id: bool = True,
         attributes: TokenBags | None = None,
-        id_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         described = num_nodes if attributes is None else attributes.num_nodes
@@ -53,20 +48,19 @@ class NodeEmbedding(nn.Module):
                 f"'num_nodes' must be at least 1, with an id or 'attributes' for each "
                 f'(got {num_nodes} nodes and attributes of {described})'
             )
-        self.num_nodes, self.out_channels = num_nodes, out_channels
-        self.id_dropout = id_dropout
+        self.num_nodes, self.out_channels = num_nodes, channels[1]
         self.id_weight = self.token_weight = None
         if use_id:
             # Row 0 stays zero; it stands for every id that was not trained.
-            self.id_weight = nn.Parameter(torch.empty(num_nodes + 1, hidden_channels))
+            self.id_weight = nn.Parameter(torch.empty(num_nodes + 1, channels[0]))
             self.register_buffer('id_row', torch.arange(1, num_nodes + 1))
         if attributes is not None:
             tokens = attributes.num_tokens
-            self.token_weight = nn.Parameter(torch.empty(tokens, hidden_channels))
+            self.token_weight = nn.Parameter(torch.empty(tokens, channels[0]))
             self.register_buffer('token', attributes.index)
             self.register_buffer('token_count', attributes.weight)
-        self.bias = nn.Parameter(torch.empty(hidden_channels))
-        self.lin = nn.Linear(hidden_channels, out_channels)
+        self.bias = nn.Parameter(torch.empty(channels[0]))
+        self.lin = nn.Linear(*channels)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -89,11 +83,7 @@ class NodeEmbedding(nn.Module):
     def forward(self, node: Tensor) -> Tensor:
         hidden = self.bias.expand(*node.size(), -1)
         if self.id_weight is not None:
-            row = self.id_row[node]
-            if self.training and self.id_dropout:
-                keep = torch.rand(row.size(), device=row.device) >= self.id_dropout
-                row = row * keep
-            hidden = hidden + F.embedding(row, self.id_weight, padding_idx=0)
+            hidden = hidden + F.embedding(self.id_row[node], self.id_weight, 0)
         if self.token_weight is not None:
             bags = self.token[node], self.token_count[node]
             hidden = hidden + self._sum_tokens(*bags).view_as(hidden)
@@ -108,7 +98,6 @@ class NodeEmbedding(nn.Module):
         return self.lin(hidden.relu()).relu()
 
     def _sum_tokens(self, token: Tensor, count: Tensor) -> Tensor:
-        token, count = token.flatten(0, -2), count.flatten(0, -2)
-        count = count.to(self.token_weight.dtype)
+        count = count.flatten(0, -2).to(self.token_weight.dtype)
         options = {'mode': 'sum', 'per_sample_weights': count, 'padding_idx': 0}
-        return F.embedding_bag(token, self.token_weight, **options)
+        return F.embedding_bag(token.flatten(0, -2), self.token_weight, **options)

@@ -79,6 +79,3 @@ class SupportGP(nn.Module):
         """Posterior means at query items, :obj:`[B, P, Q]`."""
         # size = [B, P, S E'] by [B, S E', Q]
         return torch.baddbmm(level, coefficient.flatten(2), kernel.flatten(1, 2))
-
-    def extra_repr(self) -> str:
-        return f'num_gps={len(self.noise)}'

@@ -55,6 +55,3 @@ class ClusterMemory(nn.Module):
         logit = -(alpha + 1) / 2 * (distance / alpha).log1p()
         assignment = logit.softmax(-1)
         return task + assignment @ self.center, assignment
-
-    def extra_repr(self) -> str:
-        return f'{len(self.center)}, {self.temperature}, squared={self.squared}'

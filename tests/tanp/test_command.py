@@ -80,15 +80,3 @@ def test_known_users_of_a_fit_in_python(tmp_path, monkeypatch, capsys):
     known.assign(user='me').to_csv('me.csv', index=False)
     assert main(['recommend', '--support', 'me.csv', *MODEL]) == 2
     assert "int id in column 'user'" in capsys.readouterr().err
-
-
-def test_a_fit_reports_its_scores(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    halves(np.arange(30)).to_csv('ratings.csv', index=False)
-    halves(np.arange(100, 104)).to_csv('others.csv', index=False)
-    fit = ['fit', 'ratings.csv', '--validation', 'others.csv', *MODEL]
-    assert main([*fit, '--set', 'epochs=1', '--set', 'progress=False']) == 0
-    (history,) = TaNPRecommender.load('model').history_
-    remarks = capsys.readouterr().err
-    for name in ('train_loss', 'val_loss'):
-        assert f'{name} {history[name]:.4f}' in remarks

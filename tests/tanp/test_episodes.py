@@ -31,21 +31,11 @@ def test_ragged_against_a_loop():
 def test_sizes_and_indices(tasks):
     assert tasks.size.tolist() == [6, 4, 9, 5, 7, 8]
     assert tasks.num_query.tolist() == [3, 1, 6, 2, 4, 5]
-    assert repr(tasks) == 'Episodes(6, support=3, query=1..6)'
+    assert repr(tasks) == 'Episodes(6 tasks, 39 interactions)'
     found = histories(tasks)
     for part, index in ((1, tasks.support_index()), (2, tasks.query_index())):
         expected = [pair[0] for task in found for pair in task[part]]
         assert tasks.item[index].tolist() == expected
-
-
-@pytest.mark.parametrize('size', [0, 1, 3])
-def test_a_smaller_support_leaves_the_query(tasks, size):
-    smaller = histories(tasks.with_support_size(size))
-    for (user, support, query), task in zip(smaller, histories(tasks), strict=True):
-        assert (user, query) == (task[0], task[2])
-        assert support == task[1][:size]
-    with pytest.raises(ValueError, match="'size'"):
-        tasks.with_support_size(4)
 
 
 def test_select_by_position_and_by_mask(tasks):
@@ -53,13 +43,6 @@ def test_select_by_position_and_by_mask(tasks):
     assert histories(tasks.select(torch.tensor(chosen))) == [every[i] for i in chosen]
     assert histories(tasks.at_least(7)) == [every[i] for i in (2, 4, 5)]
     assert len(tasks.at_least(100)) == 0
-
-
-def test_on_a_device(tasks, device):
-    moved = tasks.to(device)
-    assert all(t.device.type == device.type for t in vars(moved).values())
-    smaller = moved.with_support_size(2).to('cpu')
-    assert histories(smaller) == histories(tasks.with_support_size(2))
 
 
 def test_histories_are_shuffled_and_halved():

@@ -109,31 +109,6 @@ def test_the_last_kernels_are_positive_semi_definite():
         assert torch.linalg.eigvalsh(kernel.double()).min() > -1e-5
 
 
-@pytest.mark.parametrize('num_users', [33_000, 70_000])
-def test_pairs_with_many_users_are_counted(num_users):
-    """All users except the last like item 0, all like item 1 and none item 2."""
-    item = torch.tensor([0, 1, 2]).repeat(num_users)
-    label = torch.tensor([1.0, 1.0, 0.0]).repeat(num_users)
-    label[-3] = 0
-    size = torch.full((num_users,), 3)
-    zero = torch.zeros_like(size)
-    tasks = Episodes(torch.arange(num_users), offsets(size), item, label, zero, zero)
-    statistics = ItemStatistics.fit(tasks, 3, num_users, rank=1, folds=2, damping=2.0)
-    # A user who likes item 0, the one who does not, and one without interactions.
-    for user, zeros, ones in ((0, 2, 1), (num_users - 1, 1, 1), (num_users, 1, 0)):
-        zeros, ones = num_users - zeros, num_users - ones
-        items = statistics.features(torch.tensor([user]), torch.arange(3)[None])
-        kernel = statistics.kernels(items, items)[0]
-        cosine = 5 * zeros / math.sqrt((ones + 2) * (zeros + 2))
-        expected = [math.log1p(zeros), cosine]
-        assert kernel[0, [0, 2], 1].tolist() == pytest.approx(expected, rel=1e-6)
-        assert kernel[1, [0, 2], 0].tolist() == pytest.approx(expected, rel=1e-6)
-        # All who dislike item 2 like item 1.
-        apart = 5 * ones / (ones + 2)
-        assert kernel[2, 1, 1].item() == pytest.approx(apart, rel=1e-6)
-        assert kernel.isfinite().all()
-
-
 @pytest.mark.parametrize('user', [0, 7, 19])
 def test_nothing_comes_from_the_own_user(user):
     found = exact(fit(EPISODES), user)
@@ -205,12 +180,6 @@ def test_a_seed_gives_one_fit_and_resampling_that_of_another():
         assert torch.equal(found, other.state_dict()[name]), name
 
 
-def test_state_round_trip():
-    statistics = fit(EPISODES)
-    again = ItemStatistics(**statistics.plain(), **statistics.state_dict())
-    assert same(exact(again, 3), exact(statistics, 3))
-
-
 def test_listed_pairs_are_those_with_a_common_user():
     few = EPISODES.select(torch.arange(4))
     statistics = fit(few, rank=2, folds=2)
@@ -243,9 +212,6 @@ def test_repeated_interactions_are_refused():
     item[first + 3] = item[first]
     with pytest.raises(ValueError, match=f'user 7 and item {int(item[first])}'):
         fit(dataclasses.replace(EPISODES, item=item))
-
-
-def test_more_folds_than_users_are_refused():
     with pytest.raises(ValueError, match="'folds'"):
         fit(EPISODES, folds=21)
 

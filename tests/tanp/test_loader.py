@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from tanp import EpisodeLoader
+from tests.tanp.conftest import with_support_size
 from tests.tanp.test_episodes import histories
 
 
@@ -90,14 +91,9 @@ def test_processes_take_turns(tasks):
     assert sorted(user for user, *_ in parts) == [*range(6)]
 
 
-def test_on_a_device(tasks, device):
-    for options in ({}, {'support_sizes': (1, 5), 'shuffle': True}):
-        here = EpisodeLoader(tasks, 4, **options)
-        there = EpisodeLoader(tasks.to(device), 4, **options)
-        assert all(t.device.type == device.type for b in there for t in b)
-        assert all_tasks(there) == all_tasks(here)
-    moved = next(iter(here)).to(device)
-    assert all(t.device.type == device.type for t in moved)
+def test_batches_move(tasks, device):
+    (batch,) = EpisodeLoader(tasks, 6)
+    assert all(t.device.type == device.type for t in batch.to(device))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +112,7 @@ def test_options_out_of_range_are_refused(tasks, options, name):
 
 
 def test_empty_supports_are_read_and_too_small_tasks_refused(tasks):
-    (batch,) = EpisodeLoader(tasks.with_support_size(0))
+    (batch,) = EpisodeLoader(with_support_size(tasks, 0))
     assert batch.support_item.size() == (6, 0)
     for episodes in ([tasks], tasks.at_least(100)):
         with pytest.raises(ValueError, match="'episodes' must be Episodes"):

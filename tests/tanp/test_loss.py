@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tanp import tanp_loss
-from tanp.loss import clustering_loss, kl_divergence, target_distribution
+from tanp.loss import clustering_loss, kl_divergence
 from tanp.nn import Gaussian
 from tests.tanp.conftest import whole
 
@@ -21,10 +21,13 @@ def test_divergence_is_that_of_two_normals():
 def test_clustering_sharpens_and_the_published_target_flattens():
     torch.manual_seed(0)
     logit = torch.randn(8, 3, requires_grad=True)
-    frequency = logit.softmax(-1).sum(0)
-    expected = logit.softmax(-1).square() / frequency
-    expected = expected / expected.sum(-1, keepdim=True)
-    assert torch.allclose(target_distribution(logit.softmax(-1)), expected)
+    share = logit.detach().softmax(-1)
+    target = share.square() / share.sum(0)
+    target = target / target.sum(-1, keepdim=True)
+    loss = clustering_loss(share)
+    assert torch.allclose(loss, clustering_loss(share, target))
+    expected = (target * (target / share).log()).sum() / 8
+    assert torch.allclose(loss, expected)
     before = logit.softmax(-1).max(-1).values.mean()
     for _ in range(50):
         loss = clustering_loss(logit.softmax(-1))

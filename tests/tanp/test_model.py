@@ -2,7 +2,14 @@ import pytest
 import torch
 
 from tanp import TaNP, tanp_loss
-from tests.tanp.conftest import ATTENTIVE, VARIANTS, poisoned, uneven, whole
+from tests.tanp.conftest import (
+    ATTENTIVE,
+    VARIANTS,
+    poisoned,
+    uneven,
+    whole,
+    with_support_size,
+)
 
 EACH = pytest.mark.parametrize('variant', VARIANTS)
 MODES = pytest.mark.parametrize('training', [False, True])
@@ -96,7 +103,7 @@ def test_the_published_model_trains_on_the_support_too(small, tasks):
 
 @pytest.mark.parametrize('variant', ['film', 'task path only', 'attentive'])
 def test_without_a_support_all_users_are_equal(small, tasks, variant):
-    model, empty = small(variant).eval(), tasks.with_support_size(0)
+    model, empty = small(variant).eval(), with_support_size(tasks, 0)
     batch = whole(empty)._replace(user=torch.full((6,), 5))
     score, item = model(batch).score[batch.query_mask], batch.query_item
     for one in item[batch.query_mask].unique():

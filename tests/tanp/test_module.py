@@ -11,7 +11,7 @@ from agnn_pyg.base.encoder import AttributeEncoder
 from agnn_pyg.base.training import fit
 from tanp import EpisodeLoader, Episodes, TaNP, evaluate, predict, tanp_loss
 from tanp.episodes import offsets
-from tanp.module import OPTIMIZERS, TaskModule
+from tanp.module import TaskModule
 
 OPTIONS = {
     'embedding_channels': (8, 8),
@@ -47,7 +47,7 @@ def loaders(**options):
 def module(seed=0, **options):
     torch.manual_seed(seed)
     model = TaNP(12, 60, **OPTIONS | options.pop('model', {}))
-    return TaskModule(model, **{'lr': 0.01, 'ks': (1, 3)} | options)
+    return TaskModule(model, **{'lr': 0.01} | options)
 
 
 def run(task, train=None, validation=None, **options):
@@ -72,10 +72,11 @@ def test_it_learns_a_planted_taste(modulation):
     result = run(task, train, loaders()[1], epochs=11)
     best = result.history[result.best_epoch]
     assert best['val_loss'] < 0.1
-    assert best['val_ndcg@3'] > 0.98
+    assert best['val_ndcg@5'] > 0.98
     # Clusters are the tastes.
     episodes, taste = planted(40, 3)
-    made = predict(task.model.eval(), EpisodeLoader(episodes, 40)).assignment
+    (batch,) = EpisodeLoader(episodes, 40)
+    made = task.model.eval()(batch).assignment
     agreement = (made.argmax(-1) == taste.squeeze(-1)).float().mean()
     assert max(agreement, 1 - agreement) > 0.95
 
@@ -105,16 +106,16 @@ def test_logged_terms_are_means_over_tasks():
 
 
 def test_validation_metrics_are_means_over_tasks_of_labels_as_given():
-    """Tasks of 2 to 8 queries, of labels that were centered and divided."""
-    support = torch.arange(12) % 7 + 4
+    """Tasks of 5 to 8 queries, of labels that were centered and divided."""
+    support = torch.arange(12) % 4 + 4
     few = dataclasses.replace(VALIDATION, num_support=support, query_start=support)
     options = {'center': 3.0, 'unit': 2.0, 'relevant': 0.5}
     task = module(lr=1e-12, model={'likelihood': 'gaussian'}, **options)
     history = run(task, validation=EpisodeLoader(few, 5), epochs=1).history[0]
     predicted = predict(task.model.eval(), EpisodeLoader(few, 12)).mean
     given = dataclasses.replace(few, label=2 * few.label + 3)
-    expected = evaluate(given, 2 * predicted + 3, ks=(1,), relevant=4.0)
-    for name in ('mse', 'ndcg@1', 'published_precision@1'):
+    expected = evaluate(given, 2 * predicted + 3, ks=(5,), relevant=4.0)
+    for name in ('mse', 'ndcg@5', 'published_precision@5'):
         mean = float(expected[name].nanmean())
         assert history[f'val_{name}'] == pytest.approx(mean, abs=1e-5)
     assert history['val_loss'] == pytest.approx(history['val_mse'] / 4, abs=1e-5)
@@ -151,16 +152,6 @@ def test_a_resumed_run_equals_one_without_a_break(tmp_path):
     assert found.history == expected.history
 
 
-@pytest.mark.parametrize('name', OPTIMIZERS)
-def test_optimizers_use_their_rate(name):
-    task = module(optimizer=name, lr=0.0123, weight_decay=0.001)
-    (group,) = task.configure_optimizers().param_groups
-    assert (group['lr'], group['weight_decay']) == (0.0123, 0.001)
-    before = module().model
-    run(task, epochs=1)
-    assert not equal(before, task.model)
-
-
 def test_training_marks_the_ids_that_it_reads():
     task = module(model={'user_ids': True})
     run(task, *loaders(), epochs=1)
@@ -178,6 +169,5 @@ def test_what_does_not_fit_is_refused():
     bad = dataclasses.replace(TRAIN, label=TRAIN.label + 1)
     with pytest.raises(ValueError, match='bernoulli'):
         run(module(), EpisodeLoader(bad, support_sizes=(1, 6)), epochs=1)
-    for name, value in (('optimizer', 'lion'), ('lr', 0), ('reduction', 'user')):
-        with pytest.raises(ValueError, match=f"'{name}'"):
-            module(**{name: value})
+    with pytest.raises(ValueError, match="'reduction'"):
+        module(reduction='user')

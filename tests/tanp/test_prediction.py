@@ -23,13 +23,6 @@ def test_predictions_are_in_the_order_of_the_queries(small, tasks, variant, batc
     assert torch.allclose(found.mean, torch.cat(expected), atol=1e-6)
 
 
-def test_assignments_to_clusters(small, tasks):
-    found = predict(small().eval(), EpisodeLoader(tasks, 4)).assignment
-    assert torch.allclose(found.sum(-1), torch.ones(6))
-    model = small('task path only').eval()
-    assert predict(model, EpisodeLoader(tasks)).assignment is None
-
-
 def test_spread_is_that_of_samples_and_does_not_depend_on_other_tasks(small, tasks):
     model, loader = small().eval(), EpisodeLoader(tasks, 4)
     with torch.no_grad():

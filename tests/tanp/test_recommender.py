@@ -239,13 +239,6 @@ def test_attributes_of_new_users(attentive, paper, labelled):
         paper.adapt(support.assign(rating=5.0), new)
 
 
-def test_a_table_of_ids_alone_has_no_attributes(later):
-    ids = [pd.DataFrame({'user': [*range(20), *range(100, 112)]}), films()[['item']]]
-    model = TaNPRecommender(**QUICK).fit(halves(np.arange(20)), *ids)
-    assert model.models_[0].user is model.models_[0].item is None
-    model.adapt(later[0], ids[0]).predict(later[1])
-
-
 def test_values_that_only_unrated_users_have_are_unseen(later):
     users = people(np.arange(32))
     users['town'] = users['town'].where(users.index < 20, 'x')
@@ -276,17 +269,6 @@ def test_threads_get_the_sequential_results(attentive, labelled):
     for one, other in zip(found, expected, strict=True):
         for pair in zip(one, other, strict=True):
             pd.testing.assert_frame_equal(*pair)
-
-
-def test_serving_changes_nothing(attentive, labelled):
-    support, query, new = labelled
-    state = copy.deepcopy(attentive.models_[0].state_dict())
-    adapted = attentive.adapt(support, new)
-    adapted.predict(query)
-    adapted.recommend(k=2)
-    assert not attentive.models_[0].training
-    for name, value in attentive.models_[0].state_dict().items():
-        assert torch.equal(value, state[name])
 
 
 def test_a_fresh_process_gives_the_same_digits(attentive, labelled, tmp_path):
@@ -333,27 +315,21 @@ def test_a_store_holds_settings_and_shares_counts(attentive, paper, tmp_path):
         TaNPRecommender.load(tmp_path / 'model')
 
 
-def test_settings_that_are_changed_after_the_fit(paper, later):
+def test_settings_that_are_changed_after_the_fit(paper, later, tmp_path):
     """A store has those of the model, too; names of columns count at once."""
     support, query = later
     changed = copy.copy(paper).set_params(rating='stars', task_channels=(3,))
+    changed.save(tmp_path / 'model')
     renamed = {'rating': 'stars'}
-    found = changed.adapt(support.rename(columns=renamed)).predict(query)
     expected = paper.adapt(support).predict(query).rename(columns=renamed)
-    pd.testing.assert_frame_equal(found, expected)
+    for model in (changed, TaNPRecommender.load(tmp_path / 'model')):
+        assert model.task_channels == (3,)
+        found = model.adapt(support.rename(columns=renamed)).predict(query)
+        pd.testing.assert_frame_equal(found, expected)
     for name, value in (('batch_size', 0), ('progress', 'x'), ('rating', 'std')):
         changed = copy.copy(paper).set_params(**{name: value})
         with pytest.raises(ValueError, match=name):
             changed.adapt(support)
-
-
-def test_settings_of_a_saved_model_that_were_changed(paper, later, tmp_path):
-    changed = copy.copy(paper).set_params(task_channels=(3,))
-    changed.save(tmp_path / 'model')
-    loaded = TaNPRecommender.load(tmp_path / 'model')
-    assert loaded.task_channels == (3,)
-    found = loaded.adapt(later[0]).predict(later[1])
-    pd.testing.assert_frame_equal(found, paper.adapt(later[0]).predict(later[1]))
 
 
 def test_adapted_users_outlive_another_fit(later):
@@ -376,10 +352,10 @@ def test_validation_selects_the_epoch(later):
         assert 0 < model.history_[-1]['val_ndcg@5'] <= 1
 
 
-def test_all_interactions_are_counted_and_some_are_trained_on(monkeypatch):
-    """Users with many interactions train on some of them, others with every epoch."""
-    read = []
-    step = TaskModule.training_step
+@pytest.fixture
+def steps(monkeypatch):
+    """Users, largest task and items of the queries of each batch of training."""
+    read, step = [], TaskModule.training_step
 
     def spy(self, batch, batch_idx):
         query = batch.query_item[batch.query_mask]
@@ -388,32 +364,28 @@ def test_all_interactions_are_counted_and_some_are_trained_on(monkeypatch):
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(TaskModule, 'training_step', spy)
+    return read
+
+
+def test_all_interactions_are_counted_and_some_are_trained_on(steps):
+    """Users with many interactions train on some of them, others with every epoch."""
     lonely = pd.DataFrame({'user': [50], 'item': ['film 3'], 'rating': [5]})
     ratings = pd.concat([halves(np.arange(4)), lonely])
     settings = {'support_sizes': (1, 3), 'query_sizes': (2, 2), 'epochs': 2}
     model = TaNPRecommender(**settings).fit(ratings)
     counts = model.models_[0].statistics.user_total[:, 1]
     assert counts.tolist() == [14, 14, 14, 14, 1, 0]
-    users, others = (users for users, *_ in read)
-    assert sorted(users) == sorted(others) == [0, 1, 2, 3]
-    assert max(size for _, size, _ in read) <= 5
-    assert read[0][2] != read[1][2]
+    assert all(sorted(users) == [0, 1, 2, 3] and size <= 5 for users, size, _ in steps)
+    assert steps[0][2] != steps[1][2]
 
 
-def test_users_with_few_interactions_are_trained_on_where_most_have_few(monkeypatch):
+def test_users_with_few_interactions_are_trained_on_where_most_have_few(steps):
     few = halves(np.arange(30), per_user=4)
-    ratings, sizes = pd.concat([few, halves(np.arange(30, 32))]), []
-    step = TaskModule.training_step
-
-    def spy(self, batch, batch_idx):
-        sizes.append(len(batch.user))
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(TaskModule, 'training_step', spy)
+    ratings = pd.concat([few, halves(np.arange(30, 32))])
     for least, expected in ((None, 32), (5, 2)):
-        sizes.clear()
+        steps.clear()
         TaNPRecommender(epochs=1, batch_size=8, min_interactions=least).fit(ratings)
-        assert sum(sizes) == expected
+        assert sum(len(users) for users, *_ in steps) == expected
 
 
 def test_the_published_model_is_trained_as_published():

@@ -68,13 +68,6 @@ def test_users_are_disjoint_and_warm_is_everything(frame, split):
     assert split.warm.num_support.sum() == 0
 
 
-def test_items_are_seen_by_users_with_an_episode(frame):
-    split = split_episodes(frame, *IDS, **OPTIONS, seed=3, seen='episodes')
-    trained = set(split.train.item.tolist())
-    assert set(split.test.item.tolist()) <= trained
-    assert set(split.validation.item.tolist()) <= trained
-
-
 def test_a_seed_gives_one_split(frame, split):
     again = split_episodes(frame, *IDS, **OPTIONS, seed=3)
     other = split_episodes(frame, *IDS, **OPTIONS, seed=4)
@@ -92,7 +85,6 @@ def test_a_seed_gives_one_split(frame, split):
         ({'max_size': 7}, 'max_size'),
         ({'fractions': (0.9, 0.1)}, 'fractions'),
         ({'fractions': 0.7}, 'fractions'),
-        ({'seen': 'all'}, 'seen'),
         ({'seed': -1}, 'seed'),
     ],
 )
