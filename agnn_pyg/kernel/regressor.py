@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from agnn_pyg.folds import SCENARIOS, check_folds, scenario_folds
 from agnn_pyg.kernel.collaborative import NAMES, append_collaborative
 from agnn_pyg.kernel.features import FeatureMaps
-from agnn_pyg.kernel.folds import check_folds, cold_start_folds
 from agnn_pyg.kernel.kernel import PairwiseKernel
 from agnn_pyg.kernel.pairs import RatedPairs
 
@@ -64,9 +64,9 @@ class PairwiseKernelRegressor:
             (the reverse) and :obj:`"attribute"` (no identity). (default: all)
         num_factors (int, optional): Features of each collaborative kernel; 0 goes
             without. (default: :obj:`64`)
-        cold (tuple, optional): Whether users, and whether items, are to be predicted
-            cold. Such a side has no collaborative kernels, and its nodes are held
-            out with all of their ratings. (default: :obj:`(False, False)`)
+        scenario (str, optional): One of :data:`~agnn_pyg.folds.SCENARIOS`. A side that
+            is to be predicted cold has no collaborative kernels, and its nodes are held
+            out with all of their ratings. (default: :obj:`"warm"`)
 
     Attributes:
         weight: The kernel weights :math:`w_{ab}`, :obj:`[A + 1, B + 1]`.
@@ -81,19 +81,19 @@ class PairwiseKernelRegressor:
         items: FeatureMaps,
         components: Sequence[str] = tuple(COMPONENTS),
         num_factors: int = 64,
-        cold: tuple[bool, bool] = (False, False),
+        scenario: str = 'warm',
     ) -> None:
         unknown = [name for name in components if name not in COMPONENTS]
         if unknown:
             raise ValueError(
                 f"'components' must be of {tuple(COMPONENTS)} (got {unknown[0]!r})"
             )
-        self.users, self.items, self.cold = users, items, cold
-        self.num_factors = num_factors
+        self.users, self.items, self.num_factors = users, items, num_factors
+        self.scenario, self.cold = scenario, SCENARIOS[scenario]
         more = NAMES if num_factors else ()
         self.names = tuple(
             (*side.names, *(() if is_cold else more), IDENTITY)
-            for side, is_cold in zip((users, items), cold, strict=True)
+            for side, is_cold in zip((users, items), self.cold, strict=True)
         )
         weight = initial_weight(*map(len, self.names))
         self.weight = (weight * is_free(weight, components)).to(users.x)
@@ -142,8 +142,8 @@ class PairwiseKernelRegressor:
         """
         rest = rating - rating.mean()
         folds = []
-        for held, kept in cold_start_folds(edge_index, self.cold, cv_folds, seed):
-            check_folds(edge_index, held, kept, self.cold)
+        for held, kept in scenario_folds(edge_index, self.scenario, cv_folds, seed):
+            check_folds(edge_index, self.scenario, held, kept)
             # With few nodes a fold may be empty, or hold all.
             if held.any() and kept.any():
                 folds.append(_Fold(self, edge_index, rest, held, kept))

@@ -1,18 +1,10 @@
-"""Cold-start scenarios: kernel weights and prediction rows of each."""
+"""Prediction rows of the cold-start scenarios."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from agnn_pyg.kernel.regressor import PairwiseKernelRegressor
-
-# Whether the user of a pair is cold, and whether its item is.
-SCENARIOS = {
-    'warm': (False, False),
-    'user_cold': (True, False),
-    'item_cold': (False, True),
-    'both_cold': (True, True),
-}
 
 
 def prediction_rows(

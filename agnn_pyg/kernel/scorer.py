@@ -14,10 +14,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from agnn_pyg.base.config import Config, Seed
+from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.kernel.collaborative import append_collaborative
 from agnn_pyg.kernel.features import FeatureMaps, KernelFeatures
 from agnn_pyg.kernel.regressor import COMPONENTS, IDENTITY, PairwiseKernelRegressor
-from agnn_pyg.kernel.scenarios import SCENARIOS, prediction_rows
+from agnn_pyg.kernel.scenarios import prediction_rows
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
 
 SCENARIO_OF = {cold: name for name, cold in SCENARIOS.items()}
@@ -162,7 +163,7 @@ class KernelScorer:
         self.scenarios: dict[str, dict[str, Tensor]] = {}
         for name in tqdm(config.scenarios, 'kernel model', disable=not progress):
             model = PairwiseKernelRegressor(
-                *warm, config.components, config.num_factors, SCENARIOS[name]
+                *warm, config.components, config.num_factors, name
             )
             model.fit_hyperparameters(
                 index,

@@ -1,12 +1,11 @@
 import pytest
 import torch
 
+from agnn_pyg.folds import SCENARIOS, check_folds, scenario_folds
 from agnn_pyg.kernel import regressor as module
-from agnn_pyg.kernel.folds import check_folds, cold_start_folds
 from agnn_pyg.kernel.regressor import COMPONENTS, PairwiseKernelRegressor
-from agnn_pyg.kernel.scenarios import SCENARIOS
 
-scenarios = pytest.mark.parametrize('cold', SCENARIOS.values(), ids=SCENARIOS)
+scenarios = pytest.mark.parametrize('scenario', SCENARIOS)
 
 
 @pytest.fixture
@@ -20,9 +19,11 @@ def make(maps, **options):
 
 @scenarios
 @pytest.mark.parametrize('num_factors', [0, 4])
-def test_posterior_mean_against_a_dense_solution(maps, rated, num_factors, cold):
+def test_posterior_mean_against_a_dense_solution(maps, rated, num_factors, scenario):
     rating = rated[1]
-    model = make(maps, num_factors=num_factors, cold=cold).fit(*rated, tol=1e-12)
+    model = make(maps, num_factors=num_factors, scenario=scenario).fit(
+        *rated, tol=1e-12
+    )
     every = torch.cartesian_prod(torch.arange(12), torch.arange(15)).t()
     columns = []
     for k in range(len(rating)):
@@ -42,10 +43,10 @@ def test_posterior_mean_against_a_dense_solution(maps, rated, num_factors, cold)
 
 
 @scenarios
-def test_gradient_of_the_weights_against_differences(maps, rated, cold):
+def test_gradient_of_the_weights_against_differences(maps, rated, scenario):
     index, rating = rated
-    model = make(maps, cold=cold)
-    held, kept = cold_start_folds(index, cold, 2, seed=0)[0]
+    model = make(maps, scenario=scenario)
+    held, kept = scenario_folds(index, scenario, 2, seed=0)[0]
 
     def loss(weight):
         fold = module._Fold(model, index, rating - rating.mean(), held, kept)
@@ -64,7 +65,7 @@ def test_gradient_of_the_weights_against_differences(maps, rated, cold):
 
 
 def test_learned_weights_predict_held_out_ratings_better(maps, rated):
-    model = make(maps, cold=SCENARIOS['item_cold'])
+    model = make(maps, scenario='item_cold')
     history = model.fit_hyperparameters(*rated, steps=12, cv_folds=3)
     assert min(history) < history[0]
     assert (model.weight >= 0).all()
@@ -81,42 +82,33 @@ def test_same_seed_same_weights(maps, rated):
 
 
 @scenarios
-def test_held_out_ratings_do_not_reach_the_coefficients(maps, rated, cold):
+def test_held_out_ratings_do_not_reach_the_coefficients(maps, rated, scenario):
     index, rating = rated
-    for held, kept in cold_start_folds(index, cold, 3, seed=0):
+    for held, kept in scenario_folds(index, scenario, 3, seed=0):
         assert held.any()
-        check_folds(index, held, kept, cold)
+        check_folds(index, scenario, held, kept)
         found = []
         for other in (rating, torch.where(held, 100.0, rating)):
-            model = make(maps, cold=cold)
+            model = make(maps, scenario=scenario)
             fold = module._Fold(model, index, other, held, kept)
             fold.step(model.weight)
             found.append(fold.alpha)
         assert torch.equal(*found)
 
 
-@scenarios
-def test_each_pair_is_held_out_at_most_once(tiny_pairs, cold):
-    folds = cold_start_folds(tiny_pairs[0], cold, 4, seed=1)
-    times = sum(held.long() for held, _ in folds)
-    assert times.max() == 1
-    if not all(cold):
-        assert times.min() == 1
-
-
 @pytest.mark.parametrize('leak', ['rating', 'item'])
 def test_planted_leak_is_refused(maps, rated, monkeypatch, leak):
-    def leaky(edge_index, cold, cv_folds, seed):
+    def leaky(edge_index, scenario, cv_folds, seed):
         if leak == 'item':
-            cold = (False, False)
-        folds = cold_start_folds(edge_index, cold, cv_folds, seed)
+            scenario = 'warm'
+        folds = scenario_folds(edge_index, scenario, cv_folds, seed)
         if leak == 'item':
             return folds
         return [(held, torch.ones_like(kept)) for held, kept in folds]
 
-    monkeypatch.setattr(module, 'cold_start_folds', leaky)
+    monkeypatch.setattr(module, 'scenario_folds', leaky)
     with pytest.raises(ValueError, match=f'leakage.*held-out {leak}'):
-        make(maps, cold=(False, True)).fit_hyperparameters(*rated)
+        make(maps, scenario='item_cold').fit_hyperparameters(*rated)
 
 
 def test_components_are_groups_of_weights(maps):

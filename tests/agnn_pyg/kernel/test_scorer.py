@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
+from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.kernel.regressor import PairwiseKernelRegressor
-from agnn_pyg.kernel.scenarios import SCENARIOS
 from agnn_pyg.kernel.scorer import KernelConfig, KernelScorer
 from agnn_pyg.rating_data import SIDES, RatingData
 
@@ -23,10 +23,10 @@ def test_each_pair_is_scored_by_the_model_of_its_scenario(tiny_data):
     found = scorer.score(*EVERY)
     assert found.dtype == torch.float64
     cold = [tiny_data.cold(side)[rows] for side, rows in zip(SIDES, EVERY, strict=True)]
-    for pattern in SCENARIOS.values():
+    for name, pattern in SCENARIOS.items():
         # Unlike the scorer, this model has features of the cold nodes, too.
         model = PairwiseKernelRegressor(
-            *(scorer.sides[side].maps for side in SIDES), num_factors=0, cold=pattern
+            *(scorer.sides[side].maps for side in SIDES), num_factors=0, scenario=name
         )
         pairs = tiny_data.edge_index, tiny_data.rating
         model.fit_hyperparameters(*pairs, steps=2, cv_folds=2)

@@ -1,0 +1,73 @@
+"""Held-out ratings of the cold-start scenarios, the same for all scorers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agnn_pyg.base.randomness import check_seed, salted
+from agnn_pyg.rating_data import SIDES
+
+# Whether the user of a pair is cold, and whether its item is.
+SCENARIOS = {
+    'warm': (False, False),
+    'user_cold': (True, False),
+    'item_cold': (False, True),
+    'both_cold': (True, True),
+}
+
+
+def scenario_folds(
+    edge_index: Tensor, scenario: str, cv_folds: int = 5, seed: int = 0
+) -> list[tuple[Tensor, Tensor]]:
+    """Splits ratings into folds whose held-out pairs are as cold as the scenario says.
+
+    All ratings of a held-out node are held out together. With both sides cold, a pair
+    of a held-out user and a held-out item is held out, and pairs with one end held out
+    are in neither part, as in a both-cold split. With no side cold, single ratings are
+    held out.
+
+    Fold k holds out the same users in all scenarios in which users are cold, and the
+    same items likewise. So a model that is trained on the pairs that fold k keeps in
+    :obj:`"both_cold"` and in :obj:`"warm"` has seen no target of that fold in any
+    scenario.
+
+    Args:
+        edge_index (Tensor): Rated pairs of user and item rows, :obj:`[2, R]`.
+        scenario (str): One of :data:`SCENARIOS`.
+        cv_folds (int, optional): Number of folds. (default: :obj:`5`)
+        seed (int, optional): Seed of the assignment. (default: :obj:`0`)
+
+    Returns:
+        For each fold a mask of the held-out pairs and one of the training pairs, both
+        :obj:`[R]`. With few nodes either may be empty.
+    """
+    check_seed('seed', seed)
+    sides = zip(SIDES, edge_index, SCENARIOS[scenario], strict=True)
+    ends = [(side, index) for side, index, is_cold in sides if is_cold]
+    ends = ends or [('rating', torch.arange(edge_index.size(1)))]
+    fold = []
+    for name, index in ends:
+        node, position = index.cpu().unique(return_inverse=True)
+        generator = torch.Generator().manual_seed(abs(salted(seed, name)))
+        order = torch.randperm(len(node), generator=generator)
+        fold.append((order % cv_folds)[position].to(edge_index.device))
+    fold = torch.stack(fold)
+    return [((fold == k).all(0), (fold != k).all(0)) for k in range(cv_folds)]
+
+
+def check_folds(edge_index: Tensor, scenario: str, held: Tensor, kept: Tensor) -> None:
+    """Raises ``ValueError`` if the training part of a fold leaks its targets."""
+    if (held & kept).any():
+        raise ValueError(
+            f'Target leakage: {int((held & kept).sum())} held-out rating(s) are in the '
+            f'training part of their fold'
+        )
+    for side, index, is_cold in zip(
+        SIDES, edge_index, SCENARIOS[scenario], strict=True
+    ):
+        if is_cold and torch.isin(index[held], index[kept]).any():
+            raise ValueError(
+                f'Target leakage: a held-out {side} that is to be cold has ratings in '
+                f'the training part of its fold'
+            )

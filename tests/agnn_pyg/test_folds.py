@@ -1,0 +1,36 @@
+import pytest
+import torch
+
+from agnn_pyg.folds import SCENARIOS, check_folds, scenario_folds
+
+
+@pytest.mark.parametrize('scenario', SCENARIOS)
+def test_each_pair_is_held_out_once_and_strictly_cold(tiny_pairs, scenario):
+    index = tiny_pairs[0]
+    folds = scenario_folds(index, scenario, 4, seed=1)
+    for held, kept in folds:
+        assert held.any()
+        check_folds(index, scenario, held, kept)
+    times = sum(held.long() for held, _ in folds)
+    assert times.max() == 1
+    if scenario != 'both_cold':
+        assert times.min() == 1
+
+
+def test_one_fold_holds_out_the_same_nodes_in_all_scenarios(tiny_pairs):
+    """So one model without them has no target of any scenario in its training part."""
+    masks = {s: scenario_folds(tiny_pairs[0], s, 3, seed=2) for s in SCENARIOS}
+    for k in range(3):
+        held = {s: masks[s][k][0] for s in SCENARIOS}
+        assert torch.equal(held['both_cold'], held['user_cold'] & held['item_cold'])
+        kept = masks['both_cold'][k][1] & masks['warm'][k][1]
+        assert not any((kept & h).any() for h in held.values())
+
+
+@pytest.mark.parametrize('scenario', SCENARIOS)
+def test_folds_do_not_depend_on_rows_of_unrated_nodes(tiny_pairs, scenario):
+    folds = scenario_folds(tiny_pairs[0], scenario, 3)
+    again = scenario_folds(2 * tiny_pairs[0] + 5, scenario, 3)
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(folds, again, strict=True))
+    other = scenario_folds(tiny_pairs[0], scenario, 3, seed=1)
+    assert not all(torch.equal(a[0], b[0]) for a, b in zip(folds, other, strict=True))
