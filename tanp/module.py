@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.base.callbacks import EpochMeans
-from agnn_pyg.base.metrics import list_metrics
 from tanp.config import LossConfig
 from tanp.loader import EpisodeBatch, EpisodeLoader
 from tanp.loss import LIKELIHOODS, tanp_loss
+from tanp.metrics import list_metrics
 from tanp.model import TaNP
 from tanp.prediction import check_episodes
 
@@ -25,7 +25,7 @@ class TaskModule(pl.LightningModule):
 
     Each epoch logs the terms of the loss, averaged over tasks, and the validation
     metrics: the negative log-likelihood (:obj:`val_loss`) and those of
-    :func:`~agnn_pyg.base.metrics.list_metrics`, each a mean over tasks.
+    :func:`~tanp.metrics.list_metrics`, each a mean over tasks.
 
     Args:
         model (TaNP): The model to train.
@@ -87,7 +87,7 @@ class TaskModule(pl.LightningModule):
         labels = (likelihood.predict(score), label, self.relevant)
         predicted, label, relevant = (self.unit * v + self.center for v in labels)
         ks = [k for k in CUTOFFS if k <= int(count.min())]
-        metrics = list_metrics(predicted, label, mask, ks, relevant, published=True)
+        metrics = list_metrics(predicted, label, mask, ks, relevant)
         self._validated.append({'loss': error.sum(1) / count} | metrics)
 
     def on_validation_epoch_end(self) -> None:

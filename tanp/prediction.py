@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from agnn_pyg.base.metrics import list_metrics, pad_lists
+from agnn_pyg.base.metrics import pad_lists
 from tanp.episodes import Episodes
 from tanp.loader import EpisodeLoader
 from tanp.loss import LIKELIHOODS
+from tanp.metrics import list_metrics
 from tanp.model import TaNP
 
 
@@ -105,7 +106,7 @@ def evaluate(
     task = torch.repeat_interleave(episodes.num_query)
     label = episodes.label[index].to(predicted.dtype)
     mask, predicted, label = pad_lists(task, predicted, label)
-    return list_metrics(predicted, label, mask, ks, relevant, published=True)
+    return list_metrics(predicted, label, mask, ks, relevant)
 
 
 def check_episodes(model: TaNP, episodes: Episodes, user: Tensor | None = None) -> None:

@@ -11,7 +11,6 @@ is what scikit-learn does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,33 +44,6 @@ def rating_metrics(predicted: Any, rating: Any) -> dict[str, float]:
         'rmse': float(np.sqrt(np.square(error).mean())),
         'mae': float(np.abs(error).mean()),
     }
-
-
-def list_metrics(
-    predicted: Tensor,
-    label: Tensor,
-    mask: Tensor,
-    ks: Sequence[int] = (5, 10),
-    relevant: float = 0.5,
-    published: bool = False,
-) -> dict[str, Tensor]:
-    """Errors (:obj:`mse`, :obj:`mae`), :obj:`auc`, and ranking metrics at each of ks.
-
-    Cut-offs are in names such as :obj:`"ndcg@5"`. Labels above :obj:`relevant` are
-    relevant; the mask is false for padding.
-    """
-    error = (predicted - label).masked_fill(~mask, 0)
-    metrics = {
-        'mse': error.square().sum(-1) / mask.sum(-1),
-        'mae': error.abs().sum(-1) / mask.sum(-1),
-        'auc': auc(predicted, label, mask, relevant),
-    }
-    for k in ks:
-        at_k = ranking_metrics(predicted, label, mask, k, relevant)
-        if published:
-            at_k |= published_metrics(predicted, label, mask, k)
-        metrics |= {f'{name}@{k}': value for name, value in at_k.items()}
-    return metrics
 
 
 def ranking_metrics(
@@ -137,40 +109,6 @@ def auc(score: Tensor, label: Tensor, mask: Tensor, relevant: float = 0.5) -> Te
     return (hit * (is_other.sum(-1, keepdim=True) - higher)).sum(-1) / pairs
 
 
-def published_metrics(
-    score: Tensor, label: Tensor, mask: Tensor, k: int
-) -> dict[str, Tensor]:
-    r"""Precision, AP and RR at k by the definitions of TaNP's published code.
-
-    *Wanted* are the k largest labels, with repeats. Going down the ranking, a place is
-    a hit if its label is still wanted, and one copy of it is then taken out. With
-    labels 0 and 1 and fewer than k positives, zeros are wanted, too, so a random
-    ranking does well. Items of equal scores keep the order of the list. The precision
-    is hits / k, the AP the precision at each hit, summed and divided by k, and the RR
-    one over the first place with a label that is wanted at the start, or 0.
-
-    Raises:
-        ValueError: If a score is not finite, or k exceeds the shortest list.
-    """
-    shortest = int(mask.sum(-1).min())
-    if not 1 <= k <= shortest:
-        raise ValueError(
-            f"'k' must be from 1 to {shortest}, the length of the shortest list (got "
-            f'{k}); leave short lists out, or lower it'
-        )
-    ranked = label.gather(-1, _order(score, mask)[:, :k])
-    wanted = label.masked_fill(~mask, -torch.inf).topk(k, dim=-1).values
-    before = (ranked[:, :, None] == ranked[:, None, :]).tril(-1).sum(-1)
-    copies = (ranked[:, :, None] == wanted[:, None, :]).sum(-1)
-    hit = (before < copies).to(score.dtype)
-    place = torch.arange(1, k + 1, device=score.device)
-    return {
-        'published_precision': hit.mean(-1),
-        'published_ap': (hit * hit.cumsum(-1) / place).mean(-1),
-        'published_rr': ((copies > 0) / place).amax(-1),
-    }
-
-
 def pad_lists(group: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
     """A mask and values, each :obj:`[R]`, as padded lists by ascending group."""
     order = group.argsort(stable=True)
@@ -190,7 +128,7 @@ class _Ranking(NamedTuple):
 
     @classmethod
     def of(cls, score: Tensor, mask: Tensor) -> _Ranking:
-        order = _order(score, mask)
+        order = by_score(score, mask)
         ranked = score.masked_fill(~mask, -torch.inf).gather(-1, order)
         num_items = score.size(-1)
         place = torch.arange(num_items, device=score.device)
@@ -217,7 +155,8 @@ class _Ranking(NamedTuple):
         return F.pad(value.gather(-1, self.order).cumsum(-1), (1, 0))
 
 
-def _order(score: Tensor, mask: Tensor) -> Tensor:
+def by_score(score: Tensor, mask: Tensor) -> Tensor:
+    """The items of each list by falling score, ties in the order of the list."""
     if not score[mask].isfinite().all():
         raise ValueError("'score' must be finite; it is not for some item")
     score = score.masked_fill(~mask, -torch.inf)

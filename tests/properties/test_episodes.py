@@ -14,8 +14,9 @@ from torchmetrics.functional.retrieval import (
     retrieval_reciprocal_rank,
 )
 
-from agnn_pyg.base.metrics import auc, published_metrics, ranking_metrics
+from agnn_pyg.base.metrics import auc, ranking_metrics
 from tanp import EpisodeLoader, TaNP, predict, split_episodes
+from tanp.metrics import published_metrics
 from tests.properties.strategies import episodes, rankings, seeds
 from tests.tanp.test_loader import all_tasks
 

@@ -1,0 +1,72 @@
+"""Metrics of lists against loops and against numbers of the published code."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from agnn_pyg.base.metrics import ranking_metrics
+from tanp.metrics import list_metrics, published_metrics
+from tests.conftest import GOLDEN
+
+
+def test_published_metrics_against_published_numbers():
+    content = json.loads((GOLDEN / 'metrics.json').read_text())
+    cases = [
+        case for part in content.values() if isinstance(part, list) for case in part
+    ]
+    cases = [case for case in cases if isinstance(case, dict) and 'truth' in case]
+    assert len(cases) >= 80
+    for case in cases:
+        score, label = (torch.tensor([case[n]]).double() for n in ('scores', 'truth'))
+        mask = torch.ones_like(score, dtype=torch.bool)
+        for k, expected in case['at'].items():
+            found = published_metrics(score, label, mask, int(k))
+            found |= ranking_metrics(score, label, mask, int(k))
+            for ours, theirs in (
+                ('published_precision', 'precision'),
+                ('published_ap', 'ap'),
+                ('published_rr', 'rr'),
+                ('ndcg', 'ndcg'),
+            ):
+                if ours == 'ndcg' and not label.any():
+                    continue  # undefined, and 0 as published
+                assert float(found[ours]) == pytest.approx(expected[theirs]), ours
+
+
+def test_a_random_ranking_does_well_as_published():
+    torch.manual_seed(0)
+    label = (torch.rand(2000, 12) < 0.3).float()
+    mask = torch.ones_like(label, dtype=torch.bool)
+    score = torch.rand_like(label)
+    published = published_metrics(score, label, mask, 10)['published_precision'].mean()
+    assert published > 0.8
+    assert ranking_metrics(score, label, mask, 10)['precision'].nanmean() < 0.4
+
+
+def test_errors_and_metrics_of_each_list():
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.arange(9) < torch.randint(4, 10, (7,), generator=generator)[:, None]
+    score, label = torch.randn(2, 7, 9, generator=generator).masked_fill(
+        ~mask, math.nan
+    )
+    found = list_metrics(score, label, mask, (2,), 0.5)
+    names = ('precision', 'recall', 'hit', 'ap', 'rr', 'ndcg')
+    names += ('published_precision', 'published_ap', 'published_rr')
+    assert set(found) == {'mse', 'mae', 'auc', *(f'{name}@2' for name in names)}
+    for number, error in enumerate(score - label):
+        error = error[mask[number]]
+        assert float(found['mae'][number]) == pytest.approx(float(error.abs().mean()))
+        mse = float(error.square().mean())
+        assert float(found['mse'][number]) == pytest.approx(mse)
+
+
+def test_unfit_arguments_are_named():
+    score = torch.tensor([[1.0, 2.0, 3.0, 0.0]])
+    mask = torch.tensor([[True, True, True, False]])
+    for k, match in ((0, "'k'.*0"), (4, "'k'.*3.*4")):
+        with pytest.raises(ValueError, match=match):
+            published_metrics(score, score, mask, k)
+    with pytest.raises(ValueError, match="'score'"):
+        published_metrics(score / 0, score, mask, 1)
