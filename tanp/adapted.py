@@ -32,15 +32,9 @@ Labels = tuple[np.ndarray, np.ndarray | None]
 class AdaptedUsers:
     """Users and their supports, see :meth:`TaNPRecommender.adapt`.
 
-    Nothing changes it, so that threads may share it.
-
-    Args:
-        recommender (TaNPRecommender): The fitted recommender.
-        users (Vocabulary): Ids of N users.
-        row (Tensor): Their rows in the models, :obj:`[N]`.
-        episodes (Episodes): Their supports, by the rows of :obj:`users`.
-        vectors (list): For each model the vectors of users, :obj:`[N, F_user]`, or
-            none.
+    Nothing changes it, so that threads may share it. It holds ids of N users, their
+    rows in the models, their supports, and for each model their vectors
+    :obj:`[N, F_user]`, if users have any.
     """
 
     def __init__(
@@ -59,10 +53,6 @@ class AdaptedUsers:
         if statistics is not None:
             self._is_known = statistics.has_interactions(row)
 
-    def __repr__(self) -> str:
-        support = len(self._episodes.item)
-        return f'{type(self).__name__}({len(self.users):,}, support={support:,})'
-
     def predict(self, pairs: pd.DataFrame, samples: int = 0) -> pd.DataFrame:
         r"""Rates pairs of these users and items of the fit.
 
@@ -76,13 +66,9 @@ class AdaptedUsers:
         Returns:
             By the index of :obj:`pairs` the ratings, clipped to their range; the
             :obj:`score`, which is not; and, with samples or several models, its
-            standard deviation :obj:`std`.
-
-        Raises:
-            ValueError: If a user was not adapted to, or an item is unknown.
+            standard deviation :obj:`std`. ``ValueError`` names an unknown id.
         """
         fit = self.recommender
-        check_argument('samples', samples, NonNegativeInt)
         check_columns(pairs, 'pairs', [fit.user, fit.item])
         user = self._rows(read_ids(pairs, fit.user, 'pairs'))
         item = fit._item_rows(read_ids(pairs, fit.item, 'pairs'))
@@ -112,15 +98,10 @@ class AdaptedUsers:
         Returns:
             Columns of user, item, those of :meth:`predict` and :obj:`rank`, from 1;
             the users in the order given, fewer than :obj:`k` rows where fewer items are
-            left.
-
-        Raises:
-            ValueError: As in :meth:`predict`, and if an id is repeated, or :obj:`k`
-                is not positive and whole.
+            left. ``ValueError`` names an id that is unknown or repeated.
         """
         fit, ids = self.recommender, self.recommender.vocabularies_['item'].values
         k = check_argument('k', k, PositiveInt)
-        check_argument('samples', samples, NonNegativeInt)
         rows, choice = np.arange(len(self.users)), np.arange(len(ids))
         if users is not None:
             rows = self._rows(_distinct(users, 'users', fit.user))
@@ -130,46 +111,33 @@ class AdaptedUsers:
         blocks = range(0, max(1, len(rows)), step)
         for start in tqdm(blocks, disable=not fit.progress, unit='block'):
             block = rows[start : start + step]
-            user, item, rank, labels = self._top(
-                block, choice, k, exclude_seen, samples
-            )
-            columns = {fit.user: self.users.values[user], fit.item: ids[item]}
-            columns |= self._columns(*labels) | {'rank': rank}
+            labels = self._label_all(block, choice, samples)
+            value = np.full((len(block), len(ids)), -np.inf)
+            value[:, choice] = labels[0]
+            if exclude_seen:
+                seen = self._episodes.select(torch.from_numpy(block))
+                value[np.arange(len(block)).repeat(seen.size), seen.item] = -np.inf
+            order = np.argsort(-value, axis=1, kind='stable')[:, :k]
+            task, rank = np.nonzero(np.take_along_axis(value, order, axis=1) > -np.inf)
+            item = order[task, rank]
+            place = task, np.searchsorted(choice, item)
+            labels = (v if v is None else v[place] for v in labels)
+            columns = {fit.user: self.users.values[block[task]], fit.item: ids[item]}
+            columns |= self._columns(*labels) | {'rank': rank + 1}
             parts.append(pd.DataFrame(columns))
         return pd.concat(parts, ignore_index=True)
 
-    def _top(
-        self,
-        rows: np.ndarray,
-        choice: np.ndarray,
-        k: int,
-        exclude_seen: bool,
-        samples: int,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Labels]:
-        """The best items of some users: users, items, ranks, labels."""
-        if samples:
-            pairs = np.repeat(rows, len(choice)), np.tile(choice, len(rows))
-            labels = self._predict(*pairs, samples)
-        else:
-            labels = self._average(
-                lambda n: (self._score_all(n, rows)[:, choice], None)
-            )
-        size = len(rows), len(choice)
-        label, std = (v if v is None else v.reshape(size) for v in labels)
-        value = np.full((len(rows), self.models[0].num_items), -np.inf)
-        value[:, choice] = label
-        if exclude_seen:
-            seen = self._episodes.select(torch.from_numpy(rows))
-            value[np.arange(len(rows)).repeat(seen.size), seen.item] = -np.inf
-        order = np.argsort(-value, axis=1, kind='stable')[:, :k]
-        task, rank = np.nonzero(np.take_along_axis(value, order, axis=1) > -np.inf)
-        best = order[task, rank]
-        place = task, np.searchsorted(choice, best)
-        labels = label[place], None if std is None else std[place]
-        return rows[task], best, rank + 1, labels
+    def _label_all(self, rows: np.ndarray, choice: np.ndarray, samples: int) -> Labels:
+        """Labels of some items for some users, :obj:`[len(rows), len(choice)]`."""
+        if not samples:
+            return self._average(lambda n: (self._score_all(n, rows)[:, choice], None))
+        pairs = np.repeat(rows, len(choice)), np.tile(choice, len(rows))
+        labels, size = self._predict(*pairs, samples), (len(rows), len(choice))
+        return tuple(v if v is None else v.reshape(size) for v in labels)
 
     def _predict(self, user: np.ndarray, item: np.ndarray, samples: int) -> Labels:
         """Labels of pairs."""
+        check_argument('samples', samples, NonNegativeInt)
         fit, tasks = self.recommender, np.unique(user)
         if samples and self.models[0].latent is None:
             raise ValueError(

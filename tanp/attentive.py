@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from agnn_pyg.base.encoder import TokenBags
 from tanp.config import AttentiveConfig
 from tanp.item_statistics import (
     MEAN_DAMPING,
@@ -20,13 +19,7 @@ from tanp.item_statistics import (
 )
 from tanp.loader import EpisodeBatch
 from tanp.model import TaNP, TaskOutput, join
-from tanp.nn import (
-    EncodedSupport,
-    Gaussian,
-    ModulatedDecoder,
-    SupportAttention,
-    SupportGP,
-)
+from tanp.nn import EncodedSupport, Gaussian, SupportAttention, SupportGP
 
 NUM_SUMMARY = 5
 
@@ -66,31 +59,21 @@ class AttentiveTaNP(TaNP):
 
     Args:
         statistics (ItemStatistics): Of the training users' interactions.
-        num_users (int, optional): See :class:`~tanp.TaNP`, as the next three.
-            (default: :obj:`0`)
-        item_attributes (TokenBags, optional): Attributes of the items.
-        user_attributes (TokenBags, optional): Attributes of the users.
-        likelihood (str, optional): (default: :obj:`"bernoulli"`)
-        **options (optional): See :class:`~tanp.config.AttentiveConfig`.
+        num_users (int, optional): See :class:`~tanp.TaNP`, as all others; options are
+            those of :class:`~tanp.config.AttentiveConfig`. (default: :obj:`0`)
     """
 
+    Config = AttentiveConfig
+
     def __init__(
-        self,
-        statistics: ItemStatistics,
-        num_users: int = 0,
-        *,
-        item_attributes: TokenBags | None = None,
-        user_attributes: TokenBags | None = None,
-        likelihood: str = 'bernoulli',
-        **options: Any,
+        self, statistics: ItemStatistics, num_users: int = 0, **options: Any
     ) -> None:
-        nn.Module.__init__(self)
-        config = AttentiveConfig(**options)
-        self.statistics, self.likelihood = statistics, likelihood
+        self.statistics = statistics
+        super().__init__(statistics.num_items, num_users, **options)
+
+    def _build(self, config: AttentiveConfig, width: int) -> None:
         self.pool_by_sign = config.pool_by_sign
-        items = statistics.num_items, item_attributes
-        width = self._embed_nodes(config, items, (num_users, user_attributes))
-        width += statistics.rank + NUM_POPULARITY
+        width += self.statistics.rank + NUM_POPULARITY
         task = config.task_channels[-1] * (1 + config.pool_by_sign)
         context = NUM_SUMMARY + self._encode_tasks(config, width, task)
         self.attention = self.gp = None
@@ -103,9 +86,7 @@ class AttentiveTaNP(TaNP):
         if config.num_gps:
             self.gp = SupportGP(NUM_PSD, config.num_gps)
         self.lin_popularity = nn.Linear(NUM_POPULARITY, 1)
-        widths = width + read, context, task + NUM_SUMMARY, config.decoder_channels
-        how = config.modulation, config.residual_modulation, config.dropout
-        self.decoder = ModulatedDecoder(*widths, *how)
+        self._decode(config, width + read, context, task + NUM_SUMMARY)
 
     def forward(
         self, batch: EpisodeBatch, z: Tensor | None = None, user: Tensor | None = None

@@ -25,25 +25,17 @@ class Episodes:
     first :obj:`num_support[i]` are the support, and those from the
     :obj:`query_start[i]`-th on the query. Those between belong to neither.
 
-    Args:
-        user (Tensor): Row of each task's user, :obj:`[N]` of dtype ``int64``.
-        ptr (Tensor): Where each task's interactions begin, :obj:`[N + 1]`, from 0 to M.
-        item (Tensor): Rows of items, :obj:`[M]` of dtype ``int64``.
-        label (Tensor): 0 or 1, or ratings, :obj:`[M]` of a floating dtype.
-        num_support (Tensor): Interactions in the support of each task, :obj:`[N]`.
-        query_start (Tensor): Interactions before each task's query, :obj:`[N]`.
-
     Raises:
         ValueError: If sizes, offsets or types do not fit together, a row number is
             negative or a label not finite.
     """
 
-    user: Tensor
-    ptr: Tensor
-    item: Tensor
-    label: Tensor
-    num_support: Tensor
-    query_start: Tensor
+    user: Tensor  # row of each task's user, [N] of dtype int64
+    ptr: Tensor  # where each task's interactions begin, [N + 1], from 0 to M
+    item: Tensor  # rows, [M] of dtype int64
+    label: Tensor  # 0 or 1, or ratings, [M] of a floating dtype
+    num_support: Tensor  # interactions in the support of each task, [N]
+    query_start: Tensor  # interactions before the query of each task, [N]
 
     def __post_init__(self) -> None:
         _check(self)
@@ -52,14 +44,7 @@ class Episodes:
     def from_histories(
         cls, histories: Interactions, support_size: int, seed: int
     ) -> Episodes:
-        """A task of each user, its interactions in random order.
-
-        Args:
-            histories (tuple): Users, items and labels, each :obj:`[R]`.
-            support_size (int): Most interactions of a support, which is half of a task
-                at most.
-            seed (int): Of the order.
-        """
+        """A task of each user, in random order; half of it is support, up to a size."""
         shuffle = np.random.default_rng(seed).permutation(len(histories[0]))
         user, item, label = (value[shuffle] for value in histories)
         order = np.argsort(user, kind='stable')
@@ -72,11 +57,10 @@ class Episodes:
         cls, users: np.ndarray, support: Interactions, query: Interactions
     ) -> Episodes:
         """A task of each of some distinct users, ascending; others are left out."""
-        parts = (
+        support, query = (
             [value[np.isin(part[0], users)] for value in part]
             for part in (support, query)
         )
-        support, query = parts
         user, item, label = map(np.concatenate, zip(support, query, strict=True))
         order = np.lexsort((np.arange(len(user)) >= len(support[0]), user))
         size, num_support = (
@@ -121,19 +105,13 @@ class Episodes:
     def to_frames(
         self, users: Sequence[Any], items: Sequence[Any]
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Support and query as tables of columns ``user``, ``item`` and ``rating``.
-
-        Args:
-            users (sequence): The id of each row of users.
-            items (sequence): The id of each row of items.
-        """
+        """Support and query as tables of user, item and rating, with ids for rows."""
         import pandas as pd
 
         frames = []
-        for index, count in (
-            (self.support_index(), self.num_support),
-            (self.query_index(), self.num_query),
-        ):
+        sizes = self.num_support, self.num_query
+        places = self.support_index(), self.query_index()
+        for index, count in zip(places, sizes, strict=True):
             user = np.asarray(users)[self.user.repeat_interleave(count)]
             columns = {'user': user, 'item': np.asarray(items)[self.item[index]]}
             frames.append(pd.DataFrame(columns | {'rating': self.label[index].numpy()}))
@@ -156,18 +134,11 @@ def ragged(start: Tensor, size: Tensor) -> Tensor:
     return torch.arange(row.numel(), device=row.device) + first[row]
 
 
-def from_numpy(
-    user: np.ndarray,
-    size: np.ndarray,
-    item: np.ndarray,
-    label: np.ndarray,
-    num_support: np.ndarray,
-) -> Episodes:
-    """Tasks from arrays; the query of each follows its support."""
-    whole = (user, size, item, num_support)
-    user, size, item, support = (torch.from_numpy(v.astype(np.int64)) for v in whole)
-    label = torch.from_numpy(label.astype(np.float32))
-    return Episodes(user, offsets(size), item, label, support, support)
+def from_numpy(*arrays: np.ndarray) -> Episodes:
+    """Tasks from their users, sizes, items, labels and numbers of support items."""
+    user, size, item, label, support = map(torch.from_numpy, arrays)
+    user, size, item, support = (v.long() for v in (user, size, item, support))
+    return Episodes(user, offsets(size), item, label.float(), support, support)
 
 
 def _check(episodes: Episodes) -> None:

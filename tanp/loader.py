@@ -55,11 +55,9 @@ class EpisodeLoader:
     Args:
         episodes (Episodes): The tasks.
         batch_size (int, optional): Tasks a batch. (default: :obj:`32`)
-        support_sizes (tuple, optional): Smallest and largest support; the size is
-            uniform between the two, as far as one interaction is left over. A largest
-            size of :obj:`None` is no bound. (default: :obj:`None`)
-        query_sizes (tuple, optional): Likewise of the query; :obj:`None` takes all that
-            are left. (default: :obj:`None`)
+        support_sizes (tuple, optional): Smallest and largest support, or None for no
+            bound; uniform between the two, as far as one interaction is left over.
+        query_sizes (tuple, optional): Likewise of the query; without, all the others.
         shuffle (bool, optional): (default: :obj:`False`)
         seed (int, optional): (default: :obj:`0`)
     """

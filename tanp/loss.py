@@ -49,9 +49,8 @@ def clustering_loss(assignment: Tensor, target: Tensor | None = None) -> Tensor:
         \frac{1}{B} \sum_{b,j} t_{bj} (\ln t_{bj} - \ln c_{bj}), \quad
         t_{bj} \propto \frac{c_{bj}^2}{\sum_{b'} c_{b'j}}
 
-    (TaNP, Section 4.3.) Without :obj:`target` it is the sharper :math:`\mathbf{t}`
-    above, without a gradient. The target of the published code is all ones, which
-    pushes every task to the uniform assignment.
+    (TaNP, Section 4.3.) The target above has no gradient; :obj:`target` is another.
+    That of the published code is all ones, which pushes tasks to the uniform one.
     """
     if target is None:
         weight = assignment.detach().square() / assignment.detach().sum(0)
@@ -72,12 +71,7 @@ def tanp_loss(
     (TaNP, Section 4.5.) The prediction term is a mean over the :math:`n_b`
     interactions that are predicted in a task, so the KL is divided by :math:`n_b`, too.
     The published code does not. Reduction :obj:`"point"` weighs interactions instead of
-    tasks the same.
-
-    Args:
-        output (TaskOutput): Of a model in training mode.
-        likelihood (str, optional): (default: :obj:`"bernoulli"`)
-        **options (optional): See :class:`~tanp.config.LossConfig`.
+    tasks the same. Options are those of :class:`~tanp.config.LossConfig`.
     """
     config = LossConfig(**options)
     # size = [B, n]

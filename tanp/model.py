@@ -65,8 +65,8 @@ class TaNP(nn.Module):
 
     Args:
         num_items (int): Number of items.
-        num_users (int, optional): Number of users; needed where users have ids or
-            attributes. (default: :obj:`0`)
+        num_users (int, optional): Number of users, if they have ids or attributes.
+            (default: :obj:`0`)
         item_attributes (TokenBags, optional): Attributes of the items.
         user_attributes (TokenBags, optional): Attributes of the users.
         likelihood (str, optional): :obj:`"bernoulli"` for labels 0 and 1,
@@ -74,6 +74,7 @@ class TaNP(nn.Module):
         **options (optional): See :class:`~tanp.config.TaNPConfig`.
     """
 
+    Config = TaNPConfig
     # AttentiveTaNP alone reads item statistics.
     statistics = None
 
@@ -88,26 +89,30 @@ class TaNP(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        config = TaNPConfig(**options)
-        self.predict_support, self.likelihood = config.predict_support, likelihood
-        if not config.item_ids and item_attributes is None:
-            raise ValueError("'item_ids' is False, so it needs 'item_attributes'")
-        items, users = (num_items, item_attributes), (num_users, user_attributes)
-        width = self._embed_nodes(config, items, users)
-        context = self._encode_tasks(config, width, config.task_channels[-1])
-        widths = width, context, config.task_channels[-1], config.decoder_channels
-        how = config.modulation, config.residual_modulation, config.dropout
-        self.decoder = ModulatedDecoder(*widths, *how)
+        config, self.likelihood = self.Config(**options), likelihood
+        self.num_items, self.item, self.user = num_items, None, None
+        widths = config.embedding_channels
+        if config.item_ids or item_attributes is not None:
+            how = config.item_ids, item_attributes
+            self.item = NodeEmbedding(num_items, widths, *how)
+        if config.user_ids or user_attributes is not None:
+            how = config.user_ids, user_attributes
+            self.user = NodeEmbedding(num_users, widths, *how)
+        sides = (self.item is not None) + (self.user is not None)
+        self._build(config, sides * widths[-1])
 
-    def _embed_nodes(self, config: TaNPConfig, items: Any, users: Any) -> int:
-        """Embeds items and users, of given number and attributes; returns the width."""
-        self.num_items, self.item, self.user = items[0], None, None
-        channels = config.embedding_channels
-        if config.item_ids or items[1] is not None:
-            self.item = NodeEmbedding(items[0], channels, config.item_ids, items[1])
-        if config.user_ids or users[1] is not None:
-            self.user = NodeEmbedding(users[0], channels, config.user_ids, users[1])
-        return channels[-1] * sum(part is not None for part in (self.item, self.user))
+    def _build(self, config: TaNPConfig, width: int) -> None:
+        """Makes all layers after the embeddings, whose width is given."""
+        if self.item is None:
+            raise ValueError("'item_ids' is False, so it needs 'item_attributes'")
+        self.predict_support = config.predict_support
+        task = config.task_channels[-1]
+        self._decode(config, width, self._encode_tasks(config, width, task), task)
+
+    def _decode(self, config: TaNPConfig, *channels: int) -> None:
+        """Makes the decoder, of given widths of items, contexts and tasks."""
+        how = config.modulation, config.residual_modulation, config.dropout
+        self.decoder = ModulatedDecoder(*channels, config.decoder_channels, *how)
 
     def _encode_tasks(self, config: TaNPConfig, width: int, task: int) -> int:
         """Makes the encoders of tasks; returns the width of z."""

@@ -32,9 +32,9 @@ class TaskModule(pl.LightningModule):
         lr (float, optional): Learning rate. (default: :obj:`3e-3`)
         weight_decay (float, optional): (default: :obj:`0.0`)
         relevant (float, optional): Labels above it are relevant. (default: :obj:`0.5`)
-        center (float, optional): What was subtracted from all labels; metrics are of
-            the labels before. (default: :obj:`0.0`)
-        unit (float, optional): What they were divided by then. (default: :obj:`1.0`)
+        center (float, optional): What was subtracted from all labels, and
+        unit (float, optional): what they were divided by then; metrics are of the
+            labels before.
         seed (int, optional): Of dropout and noise. (default: :obj:`0`)
         **loss (optional): See :class:`~tanp.config.LossConfig`.
     """

@@ -38,7 +38,6 @@ def predict(
         loader (EpisodeLoader): The tasks, in their order.
         samples (int, optional): Samples of :math:`\mathbf{z}` from the prior, whose
             predictions have a mean and a spread; 0 decodes the prior's mean.
-            (default: :obj:`0`)
         seed (int, optional): Of the samples. (default: :obj:`0`)
         user (Tensor, optional): See :meth:`TaNP.forward`, a row a task.
 
@@ -89,13 +88,9 @@ def evaluate(
     ks: Sequence[int] = (5, 10),
     relevant: float = 0.5,
 ) -> dict[str, Tensor]:
-    """The metrics of any model's predictions, one value a task.
+    """The metrics at :obj:`ks` of any model's predictions, one value a task.
 
-    Args:
-        episodes (Episodes): The tasks.
-        predicted (Tensor): One value a query interaction, as of :func:`predict`.
-        ks (sequence, optional): Cut-offs. (default: :obj:`(5, 10)`)
-        relevant (float, optional): Labels above it are relevant. (default: :obj:`0.5`)
+    Predictions are as of :func:`predict`; labels above :obj:`relevant` are relevant.
     """
     index = episodes.query_index()
     if predicted.size() != index.size():

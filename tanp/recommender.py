@@ -82,8 +82,7 @@ class TaNPRecommender(Estimator):
                 support, or tables of supports and queries. Without, the last epoch is
                 kept.
 
-        Raises:
-            ValueError: If a table or a setting is unfit; it names what to change.
+        ``ValueError`` names what is unfit of a table or a setting, and what to change.
         """
         return self._set(fit_models(self.config, (ratings, users, items), validation))
 
@@ -99,9 +98,7 @@ class TaNPRecommender(Estimator):
             users (pandas.DataFrame, optional): Attributes of new users, if the fit had
                 any; or ids alone, of which all attributes are missing.
 
-        Raises:
-            ValueError: If an item is unknown, a rating of another scale, or a table is
-                unfit.
+        ``ValueError`` names an unknown item, or a rating of another scale.
         """
         self._check_fitted()
         ratings = read_ratings(support, 'support', self.config)
@@ -150,11 +147,7 @@ class TaNPRecommender(Estimator):
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> TaNPRecommender:
-        """Reads what :meth:`save` wrote; nothing of it is executed.
-
-        Raises:
-            ValueError: If it is something else, damaged, or of another version.
-        """
+        """Reads what :meth:`save` wrote, or raises ``ValueError``; executes nothing."""
         stored, tensors = read_store(path, cls.__name__, VERSION)
         try:
             scale, encoder = RatingScale(**stored['scale']), stored['user_encoder']

@@ -48,8 +48,7 @@ def split_episodes(
     authors, who do not use validation, leave others in it.
 
     Args:
-        ratings (DataFrame): Columns ``user``, ``item`` and ``rating``, each pair of
-            user and item once.
+        ratings (DataFrame): Columns ``user``, ``item`` and ``rating``.
         users (sequence): Ids of users; their order gives the rows and enters the
             shuffle.
         items (sequence): Ids of items.
@@ -57,13 +56,11 @@ def split_episodes(
         min_size (int, optional): Fewest interactions of an episode's user, more than
             the support. (default: :obj:`support_size + 10`)
         max_size (int, optional): Most interactions. (default: :obj:`200`)
-        fractions (tuple, optional): Fractions of users in training and in validation;
-            the others are for the test. (default: :obj:`(0.7, 0.1)`)
+        fractions (tuple, optional): Of users in training and in validation; the others
+            are for the test. (default: :obj:`(0.7, 0.1)`)
         seed (int, optional): (default: :obj:`0`)
 
-    Raises:
-        ValueError: If an argument lies outside its range, an id is unknown, a pair is
-            repeated, or a part has no user with enough interactions.
+    ``ValueError`` names an argument or a table that is unfit, or a part without users.
     """
     check_argument('seed', seed, Seed)
     check_argument('support_size', support_size, PositiveInt)

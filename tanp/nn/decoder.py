@@ -34,11 +34,9 @@ class ModulatedDecoder(nn.Module):
             task; 0 for none.
         task_channels (int): Width of :math:`\mathbf{o}`.
         channels (sequence): Widths of the hidden layers.
-        modulation (str, optional): :obj:`"film"` or :obj:`"gating"`.
-            (default: :obj:`"film"`)
-        residual (bool, optional): Scale by :math:`1 + \boldsymbol{\gamma}_l`. Without
-            it, as published, small task embeddings silence the layer.
-            (default: :obj:`True`)
+        modulation (str, optional): Or :obj:`"gating"`. (default: :obj:`"film"`)
+        residual (bool, optional): Scale by :math:`1 + \boldsymbol{\gamma}_l`; as
+            published, small task embeddings silence the layer. (default: :obj:`True`)
         dropout (float, optional): On hidden layers. (default: :obj:`0.0`)
 
     Shapes:

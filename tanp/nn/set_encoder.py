@@ -1,4 +1,4 @@
-"""Set encoders: one vector, or one Gaussian, of the labelled interactions of a task."""
+"""Set encoders of labelled interactions, and the cluster memory of tasks."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ class SetEncoder(nn.Module):
         \mathbf{r} = \frac{1}{|S|} \sum_{(\mathbf{x}, y) \in S} h(\mathbf{x} \,
         \Vert \, y)
 
-    with a perceptron :math:`h` of ReLU layers (TaNP, Sections 4.2 and 4.3: the
-    encoder and, with its own weights, the task identity network). The last layer of
-    :math:`h` is linear, so it is applied once a task, to the mean; the mean over no
-    interactions is zero.
+    with a perceptron :math:`h` of ReLU layers (TaNP, Sections 4.2 and 4.3). Its last
+    layer is linear, so it is applied once a task, to the mean, which is zero over no
+    interactions.
 
     Args:
         in_channels (int): Width of :math:`\mathbf{x}`.
@@ -79,14 +78,9 @@ class LatentEncoder(nn.Module):
         q(\mathbf{z} \mid S) = \mathcal{N} \big( \boldsymbol{\mu}(\mathbf{r}),
         \mathrm{diag} \, \boldsymbol{\sigma}^2(\mathbf{r}) \big)
 
-    with :math:`\mathbf{r}` of a :class:`SetEncoder`, and one ReLU layer before the two
-    heads. It takes what that takes and returns :class:`Gaussian`.
-
-    Args:
-        in_channels (int): Width of :math:`\mathbf{x}`.
-        channels (sequence): Widths of the set encoder's layers, then of the layer
-            before the heads and of :math:`\mathbf{z}`.
-        dropout (float, optional): In the set encoder. (default: :obj:`0.0`)
+    with :math:`\mathbf{r}` of a :class:`SetEncoder`, whose inputs and arguments it has,
+    and one ReLU layer before the two heads. The last two of :obj:`channels` are the
+    widths of that layer and of :math:`\mathbf{z}`.
     """
 
     def __init__(
@@ -106,3 +100,51 @@ class LatentEncoder(nn.Module):
     def forward(self, x: Tensor, label: Tensor, mask: Tensor) -> Gaussian:
         hidden = self.lin_hidden(self.encoder(x, label, mask)).relu()
         return Gaussian(self.lin_mu(hidden), self.lin_logvar(hidden))
+
+
+class ClusterMemory(nn.Module):
+    r"""Assigns a task to k centers and adds their weighted mean.
+
+    .. math::
+        c_j \propto \Big( 1 + \frac{d_j}{\alpha} \Big)^{-\frac{\alpha + 1}{2}},
+        \quad \mathbf{o} = \mathbf{r} + \sum_j c_j \mathbf{a}_j
+
+    the Student-t kernel of temperature :math:`\alpha` over the distances :math:`d_j =
+    \Vert \mathbf{r} - \mathbf{a}_j \Vert^2` to the centers (TaNP, Section 4.3). The
+    published code omits the square: :obj:`squared=False`.
+
+    Args:
+        channels (int): Width of a task embedding.
+        num_clusters (int): k.
+        temperature (float, optional): (default: :obj:`1.0`)
+        squared (bool, optional): (default: :obj:`True`)
+
+    Shapes:
+        - **input:** task embeddings :math:`(B, F)`
+        - **output:** embeddings :math:`(B, F)` and assignments :math:`(B, k)`
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_clusters: int,
+        temperature: float = 1.0,
+        squared: bool = True,
+    ) -> None:
+        super().__init__()
+        self.temperature, self.squared = temperature, squared
+        self.center = nn.Parameter(torch.empty(num_clusters, channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.xavier_uniform_(self.center)
+
+    def forward(self, task: Tensor) -> tuple[Tensor, Tensor]:
+        difference, alpha = task[:, None] - self.center, self.temperature
+        distance = difference.square().sum(-1)
+        if not self.squared:
+            distance = torch.linalg.vector_norm(difference, dim=-1)
+        # In logarithms, where far centers do not underflow.
+        logit = -(alpha + 1) / 2 * (distance / alpha).log1p()
+        assignment = logit.softmax(-1)
+        return task + assignment @ self.center, assignment
