@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,29 +29,15 @@ BLOCK_PAIRS = 2**17
 Labels = tuple[np.ndarray, np.ndarray | None]
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class AdaptedUsers:
-    """Users and their supports, see :meth:`TaNPRecommender.adapt`.
+    """N users and their supports, see :meth:`TaNPRecommender.adapt`; immutable."""
 
-    Nothing changes it, so that threads may share it. It holds ids of N users, their
-    rows in the models, their supports, and for each model their vectors
-    :obj:`[N, F_user]`, if users have any.
-    """
-
-    def __init__(
-        self,
-        recommender: Any,
-        users: Vocabulary,
-        row: Tensor,
-        episodes: Episodes,
-        vectors: list[Tensor | None],
-    ) -> None:
-        # As it is now: it may be fitted again.
-        self.recommender, self.models = copy.copy(recommender), recommender.models_
-        self.users, self._row = users, row
-        self._episodes, self._vectors = episodes, vectors
-        statistics, self._is_known = self.models[0].statistics, row < 0
-        if statistics is not None:
-            self._is_known = statistics.has_interactions(row)
+    recommender: Any
+    users: Vocabulary  # ids
+    row: Tensor  # in the models, [N]
+    episodes: Episodes  # supports
+    vectors: list[Tensor | None]  # of the users, [N, F_user], by model
 
     def predict(self, pairs: pd.DataFrame, samples: int = 0) -> pd.DataFrame:
         r"""Rates pairs of these users and items of the fit.
@@ -115,7 +101,7 @@ class AdaptedUsers:
             value = np.full((len(block), len(ids)), -np.inf)
             value[:, choice] = labels[0]
             if exclude_seen:
-                seen = self._episodes.select(torch.from_numpy(block))
+                seen = self.episodes.select(torch.from_numpy(block))
                 value[np.arange(len(block)).repeat(seen.size), seen.item] = -np.inf
             order = np.argsort(-value, axis=1, kind='stable')[:, :k]
             task, rank = np.nonzero(np.take_along_axis(value, order, axis=1) > -np.inf)
@@ -139,28 +125,28 @@ class AdaptedUsers:
         """Labels of pairs."""
         check_argument('samples', samples, NonNegativeInt)
         fit, tasks = self.recommender, np.unique(user)
-        if samples and self.models[0].latent is None:
+        if samples and fit.models_[0].latent is None:
             raise ValueError(
                 f"'samples' needs a latent path to draw from (got {samples}); fit with "
                 f"'ensemble_size' of 2 or more, whose differences are a spread, too"
             )
         if not len(user):
-            has_spread = samples or len(self.models) > 1
+            has_spread = samples or len(fit.models_) > 1
             return np.empty(0), np.empty(0) if has_spread else None
-        support = self._episodes.select(torch.from_numpy(tasks))
+        support = self.episodes.select(torch.from_numpy(tasks))
         known = np.repeat(tasks, support.size), support.item, support.label
         query = user, item, np.zeros(len(user))
         episodes = Episodes.from_parts(tasks, (*map(np.asarray, known),), query)
-        episodes = dataclasses.replace(episodes, user=self._row[episodes.user])
+        episodes = dataclasses.replace(episodes, user=self.row[episodes.user])
         most = BLOCK_PAIRS // int(episodes.num_query.max())
         loader = EpisodeLoader(episodes, max(1, min(fit.batch_size, most)))
         # Back from the order of the episodes.
         place = np.argsort(np.argsort(user, kind='stable'))
 
         def values(number: int) -> Labels:
-            vectors = self._vectors[number]
+            vectors = self.vectors[number]
             vectors = None if vectors is None else vectors[tasks]
-            made = predict(self.models[number], loader, samples, fit.seed, vectors)
+            made = predict(fit.models_[number], loader, samples, fit.seed, vectors)
             return tuple(v if v is None else v.numpy()[place] for v in made)
 
         return self._average(values)
@@ -168,24 +154,20 @@ class AdaptedUsers:
     @torch.inference_mode()
     def _score_all(self, number: int, rows: np.ndarray) -> np.ndarray:
         """Labels of all items for some users, :obj:`[len(rows), I]`."""
-        model, vectors = self.models[number], self._vectors[number]
-        catalogue = self.recommender._catalogues[number]
-        link = LIKELIHOODS[model.likelihood].predict
-        label, tasks = np.empty((len(rows), model.num_items)), torch.from_numpy(rows)
-        for known in (False, True):
-            score = catalogue.plain if known else catalogue
-            # A user of the statistics has other features of items than all others.
-            chosen = (self._is_known[tasks] == known).nonzero().flatten()
-            for place in chosen.split(1 if known else STEP) if len(chosen) else ():
-                task = tasks[place]
-                batch = pad(self._episodes, task)._replace(user=self._row[task])
-                user = None if vectors is None else vectors[task]
-                label[place] = link(score(batch, user).double()).numpy()
+        catalogue, vectors = self.recommender._catalogue(number), self.vectors[number]
+        link = LIKELIHOODS[catalogue.model.likelihood].predict
+        label = np.empty((len(rows), catalogue.model.num_items))
+        for start in range(0, len(rows), STEP):
+            task = torch.from_numpy(rows[start : start + STEP])
+            batch = pad(self.episodes, task)._replace(user=self.row[task])
+            user = None if vectors is None else vectors[task]
+            score = catalogue(batch, user).double()
+            label[start : start + STEP] = link(score).numpy()
         return label
 
     def _average(self, values: Callable[[int], Labels]) -> Labels:
         """Mean over models, and the spread between and within them, if there is any."""
-        made = [values(number) for number in range(len(self.models))]
+        made = [values(number) for number in range(len(self.recommender.models_))]
         if len(made) == 1:
             return made[0]
         mean = np.stack([mean for mean, _ in made])

@@ -1,8 +1,9 @@
-"""Scores of all items for users without interactions in the item statistics.
+"""Scores of all items for adapted users.
 
 What depends on items alone is computed once for a fitted model: their features, their
 part of the decoder's first layer, and the queries of the attention. The rest are calls
-of the model's own layers, as in its forward pass.
+of the model's own layers, as in its forward pass. Users with interactions in the item
+statistics have features of their own, and a plain forward pass.
 """
 
 from __future__ import annotations
@@ -63,12 +64,14 @@ class Catalogue:
     def __call__(self, batch: EpisodeBatch, user: Tensor | None = None) -> Tensor:
         """Scores of all items for each task of a batch, :obj:`[B, I]`.
 
-        Args:
-            batch (EpisodeBatch): Its query is not read.
-            user (Tensor, optional): See :meth:`TaNP.forward <tanp.TaNP.forward>`.
+        The query is not read; :obj:`user` is that of :meth:`~tanp.TaNP.forward`.
         """
-        model = self.model
-        if not self.reads:
+        model, size = self.model, len(batch.user)
+        is_known = self.reads and model.statistics.has_interactions(batch.user).any()
+        if is_known and size > 1:
+            alone = (_rows((batch, user), slice(n, n + 1)) for n in range(size))
+            return torch.cat([self(*one) for one in alone])
+        if is_known or not self.reads:
             return self.plain(batch, user)
         batch = batch.cleared(self.hidden.dtype)
         user = model.embed_user(batch.user, user)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
 from pydantic import Field, model_validator
@@ -23,13 +23,10 @@ from agnn_pyg.base.recommender_config import (
     TrainingConfig,
 )
 
-S = TypeVar('S')
 Widths = Annotated[tuple[PositiveInt, ...], MinLen(1)]
 _LATENT = {'must': 'a list of widths of 3 or more layers, or None'}
-LatentWidths = Annotated[
-    Annotated[tuple[PositiveInt, ...], MinLen(3)] | None,
-    Field(json_schema_extra=_LATENT),
-]
+_Latent = Annotated[tuple[PositiveInt, ...], MinLen(3)]
+LatentWidths = Annotated[_Latent | None, Field(json_schema_extra=_LATENT)]
 # A smallest and a largest size; no largest size is no bound.
 _SIZES = {'must': 'a smallest and a largest size, in this order (None for no bound)'}
 Sizes = Annotated[
@@ -176,7 +173,7 @@ class TaNPRecommenderConfig(
         return {name: getattr(self, name) for name in group.model_fields}
 
 
-def check_sizes(sized: S) -> S:
+def check_sizes(sized: Any) -> Any:
     """Raises ``ValueError`` unless an object's sizes of supports and queries suit."""
     for name, least in (('support_sizes', 1), ('query_sizes', 0)):
         sizes = check_argument(name, getattr(sized, name), Sizes | None)

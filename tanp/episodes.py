@@ -25,17 +25,23 @@ class Episodes:
     first :obj:`num_support[i]` are the support, and those from the
     :obj:`query_start[i]`-th on the query. Those between belong to neither.
 
-    Raises:
-        ValueError: If sizes, offsets or types do not fit together, a row number is
-            negative or a label not finite.
+    Args:
+        user (Tensor): Row of each task's user, :obj:`[N]` of dtype ``int64``.
+        ptr (Tensor): Where each task's interactions begin, :obj:`[N + 1]`, from 0 to M.
+        item (Tensor): Rows of items, :obj:`[M]` of dtype ``int64``.
+        label (Tensor): 0 or 1, or ratings, :obj:`[M]` of a floating dtype.
+        num_support (Tensor): Interactions in the support of each task, :obj:`[N]`.
+        query_start (Tensor): Interactions before each task's query, :obj:`[N]`.
+
+    ``ValueError`` names a tensor of another size, type or range.
     """
 
-    user: Tensor  # row of each task's user, [N] of dtype int64
-    ptr: Tensor  # where each task's interactions begin, [N + 1], from 0 to M
-    item: Tensor  # rows, [M] of dtype int64
-    label: Tensor  # 0 or 1, or ratings, [M] of a floating dtype
-    num_support: Tensor  # interactions in the support of each task, [N]
-    query_start: Tensor  # interactions before the query of each task, [N]
+    user: Tensor
+    ptr: Tensor
+    item: Tensor
+    label: Tensor
+    num_support: Tensor
+    query_start: Tensor
 
     def __post_init__(self) -> None:
         _check(self)

@@ -16,7 +16,7 @@ from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.base.frames import RatedPairs, RatingScale, read_tables
 from agnn_pyg.base.vocabulary import Vocabulary
 from tanp.attentive import AttentiveTaNP
-from tanp.config import AttentiveConfig, LossConfig, TaNPConfig, TaNPRecommenderConfig
+from tanp.config import LossConfig, TaNPRecommenderConfig
 from tanp.episodes import Episodes
 from tanp.item_statistics import ItemStatistics
 from tanp.loader import EpisodeLoader
@@ -46,12 +46,12 @@ class ModelParts:
 
     def build(self, statistics: ItemStatistics | None) -> TaNP:
         """An untrained model."""
-        options = {f'{side}_attributes': bags for side, bags in self.attributes.items()}
-        options |= {'num_users': len(self.ids['user']), 'likelihood': self.likelihood}
+        kind, first = AttentiveTaNP, statistics
         if self.config.model == 'TaNP':
-            options |= self.config.part(TaNPConfig)
-            return TaNP(len(self.ids['item']), **options)
-        return AttentiveTaNP(statistics, **options, **self.config.part(AttentiveConfig))
+            kind, first = TaNP, len(self.ids['item'])
+        options = {f'{side}_attributes': bags for side, bags in self.attributes.items()}
+        options |= {'likelihood': self.likelihood} | self.config.part(kind.Config)
+        return kind(first, len(self.ids['user']), **options)
 
     def to_labels(self, frame: pd.DataFrame, name: str, rating: np.ndarray) -> Any:
         """Labels of ratings; ``ValueError`` if one is of another scale."""
@@ -104,10 +104,10 @@ def fit_models(
         if statistics is not None:
             statistics = statistics.resample(train.seed)
         elif config.model == 'AttentiveTaNP':
-            statistics = _statistics(config, episodes, ids, relevant, train.seed)
+            statistics = _statistics(parts, episodes, relevant, train.seed)
         torch.manual_seed(train.seed)
         model = parts.build(statistics)
-        results.append(_train(parts, model, train, held_out, relevant))
+        results.append(_train(parts, model, relevant, train, held_out))
         model.statistics = statistics  # whose counts members share on the CPU
         models.append(model.eval())
     return {
@@ -120,30 +120,22 @@ def fit_models(
     }
 
 
-def _train(
-    parts: ModelParts,
-    model: TaNP,
-    train: EpisodeLoader,
-    held_out: EpisodeLoader | None,
-    relevant: float,
-) -> FitResult:
+def _train(parts: ModelParts, model: TaNP, relevant: float, *loaders: Any) -> FitResult:
     from agnn_pyg.base.training import fit
     from tanp.module import TaskModule
 
-    config, scale = parts.config, parts.scale
+    config, scale, seed = parts.config, parts.scale, loaders[0].seed
     options = {'relevant': relevant, 'center': scale.center, 'unit': scale.unit}
     options |= config.part(LossConfig) | {'weight_decay': config.weight_decay}
-    module = TaskModule(model, config.lr, seed=train.seed, **options)
+    module = TaskModule(model, config.lr, seed=seed, **options)
     options = {name: getattr(config, name) for name in FIT}
-    return fit(module, train, held_out, monitor='val_loss', **options)
+    return fit(module, *loaders, monitor='val_loss', **options)
 
 
-def _scale(
-    config: TaNPRecommenderConfig, rating: np.ndarray
-) -> tuple[str, RatingScale]:
+def _scale(config: TaNPRecommenderConfig, rating: np.ndarray) -> tuple[str, Any]:
     """The likelihood, and the scale of labels."""
-    is_implicit = {*rating} <= {0, 1}
-    likelihood = config.likelihood or ('bernoulli' if is_implicit else 'gaussian')
+    default = 'bernoulli' if {*rating} <= {0, 1} else 'gaussian'
+    likelihood = config.likelihood or default
     if likelihood == 'bernoulli':
         return likelihood, RatingScale(0.0, 1.0, unit=1.0)
     # A Gaussian decoder need not learn the middle of the scale.
@@ -185,30 +177,23 @@ def _train_loader(config: TaNPRecommenderConfig, episodes: Episodes) -> EpisodeL
 
 
 def _held_out(
-    config: TaNPRecommenderConfig,
-    rated: RatedPairs,
-    labels: np.ndarray,
-    num_support: int | None,
+    config: TaNPRecommenderConfig, rated: RatedPairs, labels: np.ndarray, split: Any
 ) -> EpisodeLoader:
-    """Users to select the epoch on, with the given supports or half of each user."""
-    if num_support is None:
+    """Users to select the epoch on, half of each a support without a place to split."""
+    if split is None:
         episodes = _halves(config, rated, labels, 'validation').at_least(2)
     else:
-        split = (np.split(value, [num_support]) for value in (*rated.index, labels))
-        users = np.unique(rated.index[0][num_support:])
-        episodes = Episodes.from_parts(users, *zip(*split, strict=True))
+        parts = (np.split(value, [split]) for value in (*rated.index, labels))
+        users = np.unique(rated.index[0][split:])
+        episodes = Episodes.from_parts(users, *zip(*parts, strict=True))
     return EpisodeLoader(episodes, config.batch_size)
 
 
 def _statistics(
-    config: TaNPRecommenderConfig,
-    episodes: Episodes,
-    ids: dict[str, Vocabulary],
-    threshold: float,
-    seed: int,
+    parts: ModelParts, episodes: Episodes, threshold: float, seed: int
 ) -> ItemStatistics:
     """Of all users, with as many folds and as wide vectors as they allow."""
-    num_items, count = len(ids['item']), len(episodes)
+    config, num_items, count = parts.config, len(parts.ids['item']), len(episodes)
     folds = min(config.folds, count)
     rank = min(config.rank, num_items - 1, count - -(-count // folds) - 1)
     if rank < 1 or num_items > MAX_ITEMS:
@@ -219,4 +204,4 @@ def _statistics(
         )
     options = {'damping': config.damping, 'threshold': threshold, 'seed': seed}
     options |= {'rank': rank, 'folds': folds}
-    return ItemStatistics.fit(episodes, num_items, len(ids['user']), **options)
+    return ItemStatistics.fit(episodes, num_items, len(parts.ids['user']), **options)

@@ -68,7 +68,7 @@ from torch import Tensor
 from tanp.episodes import Episodes, ragged
 
 if TYPE_CHECKING:
-    import scipy.sparse
+    from scipy.sparse import csr_matrix
 
 # Upper bounds of the bins of an item's likes.
 BINS = (0, 1, 2, 4, 8, 16, 32)
@@ -97,7 +97,7 @@ class ItemStatistics:
     """Statistics of items, see the head of this file. Use :meth:`fit`.
 
     They are immutable: models and threads may share them. Totals are over all users;
-    co-occurrence is sparse: pairs of items without a common user have no entry.
+    pairs of items without a common user have no entry.
     """
 
     num_items: int  # I
@@ -157,9 +157,9 @@ class ItemStatistics:
         own = torch.stack([liked.float(), (~liked).float(), centered], dim=-1)
         columns = [*own[:, :2].unbind(-1), centered.square(), label]
         columns = [torch.bincount(item, v.double(), num_items) for v in columns]
-        pairs = _co_occurrences(
-            *(_matrix(user, item, v, num_users, num_items) for v in own.unbind(-1))
-        )
+        shape = num_users, num_items
+        pairs = (_matrix((user, item), value, shape) for value in own.unbind(-1))
+        pairs = [*map(torch.from_numpy, _co_occurrences(*pairs))]
         made = cls(
             num_items=num_items,
             damping=damping,
@@ -170,8 +170,8 @@ class ItemStatistics:
             item_total=torch.stack(columns, dim=-1).float(),
             user_total=torch.stack([total, size], dim=-1).float(),
             total=torch.stack([total.sum(), size.sum()]).float(),
-            pair_key=torch.from_numpy(pairs[0]),
-            pair_total=torch.from_numpy(pairs[1]),
+            pair_key=pairs[0],
+            pair_total=pairs[1],
             fold=torch.zeros(num_users + 1, dtype=torch.long),
             vector=torch.zeros(folds + 1, num_items, rank),
         )
@@ -187,7 +187,7 @@ class ItemStatistics:
         shuffled = user[torch.randperm(len(user), generator=generator)]
         fold[shuffled] = torch.arange(len(user)) % folds
         rows = self.key // self.num_items, self.key % self.num_items
-        like = _matrix(*rows, self.own[:, 0], num_users, self.num_items)
+        like = _matrix(rows, self.own[:, 0], (num_users, self.num_items))
         reference = _item_vectors(like, rank, self.damping)
         vectors = []
         for number in range(folds):
@@ -295,20 +295,16 @@ def _sparse_kernels(pair: Tensor, support: Tensor, query: Tensor) -> list[Tensor
     return [both.log1p(), *cosines]
 
 
-def _matrix(
-    user: Tensor, item: Tensor, value: Tensor, num_users: int, num_items: int
-) -> scipy.sparse.csr_matrix:
-    import scipy.sparse
+def _matrix(rows: Any, value: Tensor, shape: tuple[int, int]) -> csr_matrix:
+    from scipy.sparse import csr_matrix
 
     chosen = value.nonzero().flatten()
-    entries = value[chosen].numpy(), (user[chosen].numpy(), item[chosen].numpy())
-    return scipy.sparse.csr_matrix(entries, shape=(num_users, num_items))
+    entries = value[chosen].numpy(), tuple(row[chosen].numpy() for row in rows)
+    return csr_matrix(entries, shape=shape)
 
 
 def _co_occurrences(
-    like: scipy.sparse.csr_matrix,
-    dislike: scipy.sparse.csr_matrix,
-    centered: scipy.sparse.csr_matrix,
+    like: csr_matrix, dislike: csr_matrix, centered: csr_matrix
 ) -> tuple[np.ndarray, np.ndarray]:
     """Keys and totals of the pairs of items with a common user, by blocks of items."""
     rated, num_items = like + dislike, like.shape[1]
@@ -329,12 +325,12 @@ def _co_occurrences(
     return np.concatenate(keys), np.concatenate(totals)
 
 
-def _item_vectors(like: scipy.sparse.csr_matrix, rank: int, damping: float) -> Tensor:
-    import scipy.sparse
+def _item_vectors(like: csr_matrix, rank: int, damping: float) -> Tensor:
+    from scipy.sparse import diags
     from scipy.sparse.linalg import svds
 
     like = like.astype(np.float64)
-    weight = scipy.sparse.diags(1 / np.sqrt(np.asarray(like.sum(0)).ravel() + damping))
+    weight = diags(1 / np.sqrt(np.asarray(like.sum(0)).ravel() + damping))
     # A fixed start makes the solver repeat exactly.
     _, value, right = svds(like @ weight, k=rank, v0=np.ones(min(like.shape)))
     return torch.from_numpy((right.T * value).copy()).float()

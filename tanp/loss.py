@@ -71,7 +71,12 @@ def tanp_loss(
     (TaNP, Section 4.5.) The prediction term is a mean over the :math:`n_b`
     interactions that are predicted in a task, so the KL is divided by :math:`n_b`, too.
     The published code does not. Reduction :obj:`"point"` weighs interactions instead of
-    tasks the same. Options are those of :class:`~tanp.config.LossConfig`.
+    tasks the same.
+
+    Args:
+        output (TaskOutput): Of a model in training mode.
+        likelihood (str, optional): (default: :obj:`"bernoulli"`)
+        **options (optional): See :class:`~tanp.config.LossConfig`.
     """
     config = LossConfig(**options)
     # size = [B, n]

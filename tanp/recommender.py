@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -118,7 +117,10 @@ class TaNPRecommender(Estimator):
         histories = user, self._item_rows(ratings.item), label
         nothing = [value[:0] for value in histories]
         episodes = Episodes.from_parts(np.arange(len(ids)), histories, nothing)
-        return AdaptedUsers(self, ids, torch.from_numpy(row), episodes, vectors)
+        # As it is now: it may be fitted again.
+        fitted = object.__new__(type(self))
+        vars(fitted).update(vars(self))
+        return AdaptedUsers(fitted, ids, torch.from_numpy(row), episodes, vectors)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes a folder, new or saved before; ``ValueError`` for any other."""
@@ -182,17 +184,18 @@ class TaNPRecommender(Estimator):
         """The attributes of users that the fit knows."""
         return self.user_encoder_.column_encoders if self.user_encoder_ else []
 
-    @cached_property
-    def _catalogues(self) -> list[Catalogue]:
-        return [Catalogue(model) for model in self.models_]
+    def _catalogue(self, number: int) -> Catalogue:
+        # Made once, also for adapted users.
+        if number not in self._catalogues:
+            self._catalogues[number] = Catalogue(self.models_[number])
+        return self._catalogues[number]
 
     def __getstate__(self) -> dict[str, Any]:
         # What is computed from the models is not pickled beside them.
-        return {k: v for k, v in vars(self).items() if k != '_catalogues'}
+        return vars(self) | {'_catalogues': {}}
 
     def _set(self, fitted: dict[str, Any]) -> TaNPRecommender:
-        vars(self).pop('_catalogues', None)
-        vars(self).update(fitted)
+        vars(self).update(fitted, _catalogues={})
         return self
 
     def _check_fitted(self) -> None:

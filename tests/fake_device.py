@@ -353,8 +353,10 @@ class Tasks(nn.Module):
 
     def forward(self, batch: EpisodeBatch) -> tuple[Tensor, dict[str, Tensor]]:
         if self.statistics is not None:
-            move = self.statistics.apply
-            self.model.statistics = move(lambda tensor: tensor.to(batch.user.device))
+            weight, device = self.model.decoder.lin_out.weight, batch.user.device
+            self.model.statistics = self.statistics.apply(
+                lambda t: t.to(device, weight.dtype if t.is_floating_point() else None)
+            )
         output = self.model(batch)
         return output.score, tanp_loss(output, self.model.likelihood)
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tanp import AttentiveTaNP, TaNPRecommender
+from tanp.catalogue import Catalogue
 from tanp.config import PAPER
 from tanp.module import TaskModule
 
@@ -330,6 +331,16 @@ def test_settings_that_are_changed_after_the_fit(paper, later, tmp_path):
         changed = copy.copy(paper).set_params(**{name: value})
         with pytest.raises(ValueError, match=name):
             changed.adapt(support)
+
+
+def test_what_items_alone_decide_is_computed_once(paper, later, monkeypatch):
+    recommender, made = pickle.loads(pickle.dumps(paper)), []
+    monkeypatch.setattr(
+        'tanp.recommender.Catalogue', lambda m: made.append(m) or Catalogue(m)
+    )
+    for _ in range(2):
+        recommender.adapt(later[0]).recommend(k=1)
+    assert made == recommender.models_
 
 
 def test_adapted_users_outlive_another_fit(later):
