@@ -169,10 +169,8 @@ def attribute_values(encoder: AttributeEncoder, bags: TokenBags) -> dict[str, st
     for column in encoder.column_encoders:
         place = token - column.offset
         mine = (weight > 0) & (place >= 0) & (place < len(column.values))
-        held = [column.values[p] for p in place[mine]]
-        if column.stype == 'numeric' and held:
-            held = [f'{np.dot(weight[mine], held):g}']
-        found[str(column.column)] = ', '.join(map(str, held)) or '(missing)'
+        text = column.text(place[mine], weight[mine]) if mine.any() else '(missing)'
+        found[str(column.column)] = text
     return found
 
 

@@ -125,7 +125,7 @@ class AGNNRecommender(Estimator):
         has_validation = validation is not None and len(validation) > 0
         config.check_fit(has_validation)
         tables = read_tables(config, ratings, users, items, validation)
-        scale = RatingScale.fit(tables.ratings.rating)
+        scale = RatingScale.fit(tables.ratings.rating, config.rating_range)
         run = {'progress': config.progress, 'accelerator': config.accelerator}
         run |= {'stop_after': stop_after, 'folder': folder, 'resume': resume}
         fitted = Fitted.fit(config, tables, scale, **run)
@@ -291,7 +291,7 @@ class AGNNRecommender(Estimator):
         """
         content, tensors = read_store(path, KIND, VERSION)
         try:
-            config = cls.Config.from_dict(content['settings'])
+            config = cls.Config(**content['settings'])
             made = cls(**dict(config))
             made._fitted_ = Fitted.from_store(config, content, tensors)
             made.history_, made.best_epoch_ = content['history'], content['best_epoch']

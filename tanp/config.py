@@ -125,8 +125,6 @@ class EpisodesConfig(Config):
     likelihood: Literal['bernoulli', 'gaussian'] | None = None
     """'bernoulli' for labels 0 and 1 or 'gaussian' for ratings. Without, the former if
     all ratings are 0 or 1."""
-    rating_range: tuple[float, float] | None = None
-    """Lowest and highest rating. Without, those of the fit."""
     scale_ratings: bool = True
     """Center ratings and bring them to the spread of 1 to 5."""
     support_sizes: Sizes = (1, 20)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -139,11 +138,10 @@ def _scale(config: TaNPRecommenderConfig, rating: np.ndarray) -> tuple[str, Any]
     if likelihood == 'bernoulli':
         return likelihood, RatingScale(0.0, 1.0, unit=1.0)
     # A Gaussian decoder need not learn the middle of the scale.
-    scale = RatingScale.fit(rating, center=float(rating.mean()))
+    scale = RatingScale.fit(rating, config.rating_range, float(rating.mean()))
     if not config.scale_ratings:
         scale = RatingScale(scale.low, scale.high, unit=1.0)
-    low, high = config.rating_range or (scale.low, scale.high)
-    return likelihood, dataclasses.replace(scale, low=low, high=high)
+    return likelihood, scale
 
 
 def _halves(

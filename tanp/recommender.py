@@ -154,7 +154,7 @@ class TaNPRecommender(Estimator):
         try:
             scale, encoder = RatingScale(**stored['scale']), stored['user_encoder']
             parts = ModelParts(
-                cls.Config.from_dict(stored['config']),
+                cls.Config(**stored['config']),
                 stored['likelihood'],
                 scale,
                 {side: Vocabulary.from_dict(v) for side, v in stored['ids'].items()},
@@ -167,7 +167,8 @@ class TaNPRecommender(Estimator):
                 models[-1].load_state_dict(member['model'])
             encoder = encoder and AttributeEncoder.from_dict(encoder)
             fitted = {'models_': models, 'parts_': parts, 'user_encoder_': encoder}
-            return cls.from_dict(stored['settings'])._set(fitted | stored['plain'])
+            settings = dict(cls.Config(**stored['settings']))
+            return cls(**settings)._set(fitted | stored['plain'])
         except Exception as error:
             raise ValueError(f"'{path}' is damaged ({error!r})") from error
 

@@ -6,26 +6,37 @@ a case of :func:`parse_column`.
 
 from __future__ import annotations
 
+import datetime
+import re
+import warnings
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agnn_pyg.base.checks import TableColumn, check_columns, plain
+from agnn_pyg.base.checks import TableColumn, check_columns, plain, where
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # The attribute that all nodes of a side without attributes have in common.
 CONSTANT = '(constant)'
-NUMBERS = (int, float, np.integer, np.floating)
+FLOATS = (float, np.floating)
+NUMBERS = (int, np.integer, *FLOATS)
 VALUES = (*NUMBERS, str, np.bool_)  # which JSON keeps as they are
 LISTS = (list, tuple, set, frozenset, np.ndarray)
+WORD = re.compile(r'\b\w\w+\b')
+ISO_DATE = re.compile(r'\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?')
+# A column is numeric with so few texts among so many numbers.
+FEW, MANY = 0.1, 20
+# The most words of a text column, and the knots of each dimension of a vector.
+MAX_WORDS, VECTOR_KNOTS = 1000, 4
 
 
 class CellTypeError(ValueError):
-    """A cell holds something else than numbers, texts, or lists of them."""
+    """A cell holds something else than numbers, texts, dates, or lists."""
 
 
 # Rows, token ids and weights.
@@ -40,7 +51,7 @@ class ParsedColumn:
     stype: str  # see AttributeEncoder
     num_rows: int
     row: np.ndarray  # of each value, ascending
-    value: np.ndarray  # objects, or finite numbers of a numeric column
+    value: np.ndarray  # objects, or finite numbers: [V], of vectors [V, D]
 
     @property
     def is_missing(self) -> np.ndarray:
@@ -76,6 +87,11 @@ class ColumnEncoder:
         cls, cells: ParsedColumn, offset: int, min_count: int, num_knots: int
     ) -> ColumnEncoder:
         """Fits a vocabulary or knots on the rows of a column."""
+        if not len(cells.value) and cells.value.dtype != object:
+            raise ValueError(
+                f"Column '{cells.column}' holds no number to fit knots on; leave it "
+                f'out of the attributes'
+            )
         values, has_rare = cls.fit_values(cells, min_count, num_knots)
         has_missing = bool(cells.is_missing.any())
         return cls(cells.column, cells.stype, offset, values, has_rare, has_missing)
@@ -90,6 +106,13 @@ class ColumnEncoder:
     def tokens(self, cells: ParsedColumn) -> Tokens:
         """The tokens of all cells that are not missing, counted from 0."""
         raise NotImplementedError
+
+    def text(self, place: np.ndarray, weight: np.ndarray) -> str:
+        """The value of a cell, from the tokens of its values."""
+        return ', '.join(str(self.values[p]) for p in place)
+
+    def check_served(self, cells: ParsedColumn, table: TableColumn) -> None:
+        """Raises ``ValueError`` if cells are of other types than those of the fit."""
 
     @property
     def num_tokens(self) -> int:
@@ -113,25 +136,73 @@ class CategoricalEncoder(ColumnEncoder):
     def fit_values(
         cells: ParsedColumn, min_count: int, num_knots: int
     ) -> tuple[list, bool]:
-        import pandas as pd
-
-        pairs = pd.DataFrame({'row': cells.row, 'value': cells.value})
-        count = pairs.drop_duplicates()['value'].value_counts()
+        count = _count_rows(cells)
         kept = count.index[count >= min_count]
+        if len(count) and not len(kept) and cells.column != CONSTANT:
+            warnings.warn(
+                f"No value of column '{cells.column}' is in {min_count} rows of the "
+                f"fit, so that it tells nothing; lower 'min_count', give the column "
+                f"another type, such as 'text', or leave it out",
+                stacklevel=2,
+            )
         # Sorted, so that the vocabulary does not depend on the order of the rows.
         values = sorted(map(plain, kept), key=lambda v: (str(v), str(type(v))))
         return values, len(values) < len(count)
 
-    def tokens(self, cells: ParsedColumn) -> Tokens:
+    def _places(self, cells: ParsedColumn) -> np.ndarray:
         import pandas as pd
 
-        position = pd.Index(self.values, dtype=object).get_indexer(cells.value)
+        return pd.Index(self.values, dtype=object).get_indexer(cells.value)
+
+    def tokens(self, cells: ParsedColumn) -> Tokens:
+        place = self._places(cells)
         if self.has_rare:
-            position = np.where(position < 0, len(self.values), position)
-        known = position >= 0
+            place = np.where(place < 0, len(self.values), place)
+        known = place >= 0
         # A bag is a set: two rare values in one row are one rare token.
-        row, token = np.unique(np.stack([cells.row[known], position[known]]), axis=1)
+        row, token = np.unique(np.stack([cells.row[known], place[known]]), axis=1)
         return row, token, np.ones(len(row))
+
+    def check_served(self, cells: ParsedColumn, table: TableColumn) -> None:
+        unknown = self._places(cells) < 0
+        if not len(unknown) or not self.values or self.column == CONSTANT:
+            return
+        is_text, has_texts = (
+            np.array([isinstance(v, str) for v in values], bool)
+            for values in (cells.value, self.values)
+        )
+        in_list = np.array([isinstance(c, LISTS) for c in table.frame[self.column]])
+        in_list = in_list[cells.row] | (self.stype != 'multi')
+        for bad, problem, remedy in (
+            (~is_text & has_texts.all(), 'number', '.astype(str)'),
+            (is_text & ~has_texts.any(), 'text', '.astype(float)'),
+            (is_text & ~in_list, 'text that is no list', '.str.split()'),
+        ):
+            table.refuse(
+                cells.row[unknown & bad],
+                f'holds a {problem}, unlike the fit (such as {self.values[0]!r}), in',
+                f'convert the column, such as by {remedy}',
+            )
+        if unknown.all():
+            warnings.warn(
+                f"'{table.name}' has no value in column '{self.column}' that the fit "
+                f'knows (such as {self.values[0]!r}) in '
+                f'{where(table.frame, cells.row, self.column)}; they tell nothing',
+                stacklevel=4,
+            )
+
+
+class TextEncoder(CategoricalEncoder):
+    """A token per word, of those in at most half of the rows, the most frequent."""
+
+    @staticmethod
+    def fit_values(
+        cells: ParsedColumn, min_count: int, num_knots: int
+    ) -> tuple[list, bool]:
+        count = _count_rows(cells)
+        count = count[(count >= min_count) & (2 * count <= cells.num_rows)]
+        # All texts have rare words, so that a token for them would tell nothing.
+        return sorted(count.sort_index().nlargest(MAX_WORDS).index), False
 
 
 class NumericEncoder(ColumnEncoder):
@@ -141,31 +212,60 @@ class NumericEncoder(ColumnEncoder):
     def fit_values(
         cells: ParsedColumn, min_count: int, num_knots: int
     ) -> tuple[list, bool]:
-        if not len(cells.value):
-            raise ValueError(
-                f"Column '{cells.column}' holds no number to fit knots on; leave it "
-                f'out of the attributes'
-            )
         grid = np.linspace(0, 1, num_knots)
         return np.unique(np.quantile(cells.value, grid)).tolist(), False
 
     def tokens(self, cells: ParsedColumn) -> Tokens:
-        row, knots = cells.row, np.asarray(self.values)
-        clamped = cells.value.clip(knots[0], knots[-1])
-        if len(knots) == 1:
-            return row, np.zeros(len(row), np.int64), np.ones(len(row))
-        left = np.searchsorted(knots, clamped, side='right') - 1
-        left = left.clip(0, len(knots) - 2)
-        part = (clamped - knots[left]) / (knots[left + 1] - knots[left])
-        parts = [row, row], [left, left + 1], [1 - part, part]
-        return tuple(map(np.concatenate, parts))
+        return _interpolate(cells.row, cells.value[:, None], np.array([self.values]))
+
+    def text(self, place: np.ndarray, weight: np.ndarray) -> str:
+        return f'{np.dot(weight, np.array(self.values)[place]):g}'
+
+
+class DateEncoder(NumericEncoder):
+    """A date as days since 1970."""
+
+    def text(self, place: np.ndarray, weight: np.ndarray) -> str:
+        days = np.dot(weight, np.array(self.values)[place])
+        return str(np.datetime64(0, 'D') + round(float(days)))
+
+
+class VectorEncoder(ColumnEncoder):
+    """A few knots per dimension, as if each were a numeric column."""
+
+    @staticmethod
+    def fit_values(
+        cells: ParsedColumn, min_count: int, num_knots: int
+    ) -> tuple[list, bool]:
+        knots = np.quantile(cells.value, np.linspace(0, 1, VECTOR_KNOTS), axis=0)
+        return knots.T.ravel().tolist(), False
+
+    def tokens(self, cells: ParsedColumn) -> Tokens:
+        knots = np.reshape(self.values, (-1, VECTOR_KNOTS))
+        value = cells.value.reshape(len(cells.row), len(knots))
+        return _interpolate(cells.row, value, knots)
+
+    def text(self, place: np.ndarray, weight: np.ndarray) -> str:
+        return f'{len(self.values) // VECTOR_KNOTS} numbers'
+
+    def check_served(self, cells: ParsedColumn, table: TableColumn) -> None:
+        size = len(self.values) // VECTOR_KNOTS
+        table.refuse(
+            cells.row[: len(cells.row) * (cells.value.shape[1] != size)],
+            f'holds lists of another length than {size}, that of the fit, in',
+            'compute them as those of the fit',
+        )
 
 
 STYPES: dict[str, type[ColumnEncoder]] = {
     'categorical': CategoricalEncoder,
     'multi': CategoricalEncoder,
     'numeric': NumericEncoder,
+    'date': DateEncoder,
+    'text': TextEncoder,
+    'vector': VectorEncoder,
 }
+NUMERIC = ('numeric', 'date')
 
 
 def parse_column(
@@ -175,48 +275,58 @@ def parse_column(
 
     Raises:
         CellTypeError: Naming the first row that holds something else than numbers,
-            texts, or lists of them, such as a date: saved and loaded again, it
-            would not be what it was.
-        ValueError: Naming the first row that does not suit a numeric column.
+            texts, dates, or lists: saved and loaded again, it would not be what it was.
+        ValueError: Naming the first row that does not suit the type.
     """
-    import pandas as pd
     from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
     check_columns(frame, name, [column])
     cells, table = frame[column], TableColumn(frame, column, name)
     if is_numeric_dtype(cells) and not is_complex_dtype(cells):
         stype = stype or ('categorical' if is_bool_dtype(cells) else 'numeric')
-        if stype != 'numeric':
-            return ParsedColumn(column, stype, len(cells), *_explode(cells))
-        number = cells.to_numpy(np.float64, na_value=np.nan)
-    else:
-        row, value = _explode(cells)
+        if stype == 'numeric':
+            return _numbers(table, stype, cells.to_numpy(np.float64, na_value=np.nan))
+    row, value = _explode(cells)
+    in_list = np.array([isinstance(cell, LISTS) for cell in cells], bool)[row]
+    inferred, stype = stype is None, stype or _infer(cells, row, value, in_list)
+    if stype != 'date':
         table.refuse(
             row[[not isinstance(v, VALUES) for v in value]],
-            'holds something else than numbers, texts or lists of them in',
-            'make a number or a text of it, such as the year of a date, or leave the '
-            'column out',
+            'holds something else than numbers, texts, dates or lists of them in',
+            'make a number or a text of it, or leave the column out',
             CellTypeError,
         )
-        is_list = np.array([isinstance(cell, LISTS) for cell in cells], bool)
-        stype = stype or _infer(cells, value, is_list[row])
-        if stype != 'numeric':
-            return ParsedColumn(column, stype, len(cells), row, value)
-        number = np.full(len(cells), np.nan)
-        number[row] = pd.to_numeric(pd.Series(map(_bounded, value)), errors='coerce')
-        is_list[row] |= np.isnan(number[row])
+    if stype == 'text':
         table.refuse(
-            is_list,
-            'holds something else than numbers in the numeric',
-            'correct it, or make the column categorical',
+            row[[not isinstance(v, str) for v in value]],
+            'holds something else than texts in the text',
+            'correct it, or give the column another type',
         )
-    table.refuse(
-        np.isinf(number),
-        'holds numbers that are infinite or too large in',
-        'replace them by missing values or by a bound',
-    )
-    row = np.flatnonzero(~np.isnan(number))
-    return ParsedColumn(column, stype, len(cells), row, number[row])
+        words = [WORD.findall(text.lower()) for text in value]
+        row, value = np.repeat(row, [*map(len, words)]), [*chain.from_iterable(words)]
+        return ParsedColumn(column, stype, len(cells), row, np.array(value, object))
+    if stype in ('categorical', 'multi'):
+        return ParsedColumn(column, stype, len(cells), row, value)
+    if stype == 'vector':
+        return _vectors(table, row, value, in_list)
+    number = np.full(len(cells), np.nan)
+    odd = np.zeros(len(cells), bool)
+    number[row] = _days(value) if stype == 'date' else _floats(value)
+    odd[row] = np.isnan(number[row]) | in_list
+    if inferred and odd.any():
+        warnings.warn(
+            f"'{name}' has numbers in column '{column}', except in "
+            f'{where(frame, odd, column)}, which count as missing; correct them, or '
+            f"give the column the type 'categorical'",
+            stacklevel=2,
+        )
+    else:
+        table.refuse(
+            odd,
+            f'holds something else than a number or a date in the {stype}',
+            'correct it, or give the column another type',
+        )
+    return _numbers(table, stype, number)
 
 
 def constant_column(num_rows: int) -> ParsedColumn:
@@ -225,11 +335,44 @@ def constant_column(num_rows: int) -> ParsedColumn:
     return ParsedColumn(CONSTANT, 'categorical', num_rows, np.arange(num_rows), value)
 
 
+def _numbers(table: TableColumn, stype: str, number: np.ndarray) -> ParsedColumn:
+    """A column of numbers, one a row or NaN."""
+    table.refuse(
+        np.isinf(number),
+        'holds numbers that are infinite or too large in',
+        'replace them by missing values or by a bound',
+    )
+    row = np.flatnonzero(~np.isnan(number))
+    return ParsedColumn(table.column, stype, len(number), row, number[row])
+
+
+def _vectors(
+    table: TableColumn, row: np.ndarray, value: np.ndarray, in_list: np.ndarray
+) -> ParsedColumn:
+    """A column of lists of numbers, all of the same length."""
+    size = np.bincount(row, minlength=len(table.frame))
+    width = size[row[0]] if len(row) else 0
+    number = [isinstance(v, NUMBERS) and np.isfinite(v) for v in value]
+    bad = ~(np.array(number, bool) & in_list) | (size[row] != width)
+    table.refuse(
+        row[bad],
+        'holds something else than lists of finite numbers, all of a length, in',
+        'correct it, or give each number a column',
+    )
+    value, row = value.astype(float).reshape(-1, max(1, width)), np.flatnonzero(size)
+    return ParsedColumn(table.column, 'vector', len(table.frame), row, value)
+
+
 def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers and values of all cells that hold something; decimals as floats."""
     import pandas as pd
+    from pandas.api.types import is_list_like
 
-    values = pd.Series(cells.to_numpy()).astype(object).explode()
+    values = pd.Series(cells.to_numpy()).astype(object)
+    # Pandas makes lists of what is iterable, such as the keys of a dict.
+    other = [is_list_like(v) and not isinstance(v, LISTS) for v in values]
+    values[other] = [[v] for v in values[other]]
+    values = values.explode()
     values = values[values.notna()]
     # Compared one by one: what is nested would be compared part by part.
     values = values[np.array([not isinstance(v, str) or v != '' for v in values], bool)]
@@ -237,17 +380,72 @@ def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return values.index.to_numpy(np.int64), np.fromiter(value, object, len(values))
 
 
-def _infer(cells: pd.Series, value: np.ndarray, in_list: np.ndarray) -> str:
+def _infer(
+    cells: pd.Series, row: np.ndarray, value: np.ndarray, in_list: np.ndarray
+) -> str:
     """The type of a column of objects, by its values."""
-    from pandas.api.types import is_object_dtype
+    import pandas as pd
 
-    types = {*map(type, value)} or {str}
-    numbers = all(issubclass(t, NUMBERS) and t is not bool for t in types)
-    if numbers and is_object_dtype(cells) and not in_list.any():
+    types = {*map(type, value)}
+    if in_list.any():
+        floats = in_list.all() and all(issubclass(t, FLOATS) for t in types)
+        # A list of one float is a value rather than a vector.
+        is_vector = floats and len(value) >= 2 * len(np.unique(row))
+        return 'vector' if is_vector else 'multi' if in_list[0] else 'categorical'
+    is_iso = types == {str} and all(map(ISO_DATE.fullmatch, value))
+    if types and (is_iso or all(issubclass(t, datetime.date) for t in types)):
+        return 'date'
+    others = [t for t in types if t is bool or not issubclass(t, (str, *NUMBERS))]
+    if not types or others or isinstance(cells.dtype, pd.CategoricalDtype):
+        return 'categorical'
+    if all(issubclass(t, NUMBERS) for t in types):
         return 'numeric'
-    return 'multi' if in_list[:1].any() else 'categorical'
+    # A few texts among many numbers, where 007 is none.
+    numbers = value[~np.isnan(_floats(value))]
+    codes = any(re.match(r'0\d', str(number)) for number in numbers)
+    few = 0 < len(value) - len(numbers) <= FEW * len(value)
+    if few and len({*numbers}) > MANY and not codes:
+        return 'numeric'
+    return 'categorical'
 
 
-def _bounded(value: Any) -> Any:
+def _floats(value: np.ndarray) -> np.ndarray:
+    """Numbers, and NaN for what is none."""
+    import pandas as pd
+
     # Python's integers may be larger than any float.
-    return np.inf if isinstance(value, int) and abs(value) >= 2**1023 else value
+    value = [np.inf if isinstance(v, int) and abs(v) >= 2**1023 else v for v in value]
+    return pd.to_numeric(pd.Series(value, dtype=object), errors='coerce').to_numpy(
+        float
+    )
+
+
+def _days(value: np.ndarray) -> np.ndarray:
+    """Dates and ISO texts as days since 1970, and NaN for what is neither."""
+    import pandas as pd
+
+    dates = [v if isinstance(v, str | datetime.date) else None for v in value]
+    dates = pd.to_datetime(dates, errors='coerce', utc=True, format='ISO8601')
+    return ((dates - pd.Timestamp(0, tz='UTC')) / pd.Timedelta(days=1)).to_numpy(float)
+
+
+def _count_rows(cells: ParsedColumn) -> pd.Series:
+    """The number of rows in which each value occurs."""
+    import pandas as pd
+
+    pairs = pd.DataFrame({'row': cells.row, 'value': cells.value})
+    return pairs.drop_duplicates()['value'].value_counts()
+
+
+def _interpolate(row: np.ndarray, value: np.ndarray, knots: np.ndarray) -> Tokens:
+    """The parts of numbers :obj:`[V, D]` between knots :obj:`[D, K]` of dimensions."""
+    size, dimension = knots.shape[1], np.arange(len(knots))
+    value = value.clip(knots[:, 0], knots[:, -1])
+    left = (value[..., None] >= knots).sum(-1) - 1
+    left = left.clip(0, max(0, size - 2))
+    low, high = (knots[dimension, np.minimum(left + k, size - 1)] for k in (0, 1))
+    gap = high - low
+    part = np.divide(value - low, gap, out=np.zeros_like(gap), where=gap > 0).ravel()
+    row, token = np.repeat(row, len(knots)), (left + size * dimension).ravel()
+    parts = [row, row], [token, token + 1], [1 - part, part]
+    return tuple(map(np.concatenate, parts))

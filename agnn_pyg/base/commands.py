@@ -20,7 +20,6 @@ from typing import Any
 import pandas as pd
 
 from agnn_pyg.base.checks import nearest
-from agnn_pyg.base.config import check_names
 from agnn_pyg.base.io import read_columns, read_file, recognised, write_file
 from agnn_pyg.base.metrics import rating_metrics
 from agnn_pyg.base.store import annotate, check_writable, read_notes
@@ -145,7 +144,7 @@ def _settings(recommender: type, texts: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition('=')
         if not equals:
             raise ValueError(f"'--set' must be NAME=VALUE (got '{text}')")
-        check_names(recommender.__name__, [name], config.model_fields)
+        config.as_python({name: value})  # whether there is such a setting
         readings = []
         for read in (json.loads, ast.literal_eval, str):
             with suppress(ValueError, SyntaxError):

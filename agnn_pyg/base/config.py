@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import functools
-import hashlib
 import inspect
-import json
-import os
-import sys
+import re
 import textwrap
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from agnn_pyg.base.checks import nearest
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 C = TypeVar('C', bound='Config')
 E = TypeVar('E', bound='Estimator')
@@ -34,22 +26,12 @@ NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 DropoutRate = Annotated[float, Ge(0), Lt(1)]
 
-# What error texts and docstrings call the types and the bounds of a JSON schema.
-_NOUNS = {
-    'integer': ('a whole number', 'int'),
-    'number': ('a number', 'float'),
-    'boolean': ('True or False', 'bool'),
-    'string': ('a text', 'str'),
-    'array': ('a list', 'sequence'),
-    'object': ('a mapping', 'dict'),
-    'null': ('None', 'None'),
-}
-_BOUNDS = {
-    'minimum': ('at least', '['),
-    'exclusiveMinimum': ('above', '('),
-    'maximum': ('at most', ']'),
-    'exclusiveMaximum': ('below', ')'),
-}
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+# What docstrings call the types and the bounds of a JSON schema.
+_TYPES = {'integer': 'int', 'number': 'float', 'boolean': 'bool', 'string': 'str'}
+_TYPES |= {'array': 'sequence', 'object': 'dict', 'null': ''}
+_BOUNDS = {'minimum': 'at least', 'exclusiveMinimum': 'above'}
+_BOUNDS |= {'maximum': 'at most', 'exclusiveMaximum': 'below'}
 
 
 class Config(BaseModel):
@@ -60,27 +42,19 @@ class Config(BaseModel):
     The first line of a class's docstring is the title of its group of settings.
     """
 
-    model_config = ConfigDict(
+    model_config = STRICT | ConfigDict(
         frozen=True,
         extra='forbid',
-        strict=True,
         validate_default=True,
-        allow_inf_nan=False,
         protected_namespaces=(),
         use_attribute_docstrings=True,
     )
 
     def __init__(self, **settings: Any) -> None:
-        cls = type(self)
-        check_names(cls.__name__, settings, cls.model_fields)
-        declared = {
-            name: _as_python(value, _sequence(cls.model_fields[name].annotation))
-            for name, value in settings.items()
-        }
         try:
-            super().__init__(**declared)
+            super().__init__(**self.as_python(settings))
         except ValidationError as error:
-            raise ValueError(_explain(cls, settings, error)) from None
+            raise ValueError(_explain(type(self), settings, error)) from None
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -92,30 +66,17 @@ class Config(BaseModel):
                     field.description = inherited.description
 
     @classmethod
-    def from_dict(cls: type[C], settings: Mapping[str, Any]) -> C:
-        """A config from plain data, such as those of JSON."""
-        return cls(**settings)
-
-    @classmethod
-    def from_toml(cls: type[C], path: str | os.PathLike) -> C:
-        """A config from a TOML file, in which the text :obj:`"none"` is ``None``."""
-        try:
-            settings = tomllib.loads(Path(path).read_text(encoding='utf-8'))
-            return cls(**_without_none(settings))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"'{path}': {error}") from error
-
-    def to_toml(self) -> str:
-        """All settings as TOML, in their groups; the inverse of :meth:`from_toml`."""
-        values, lines = self.model_dump(mode='json'), []
-        for title, names in type(self).groups().items():
-            lines += [f'# {title}', *(f'{n} = {_toml(values[n])}' for n in names), '']
-        return '\n'.join(lines)
-
-    def hash(self) -> str:
-        """Twelve hexadecimal digits that stand for these settings."""
-        text = json.dumps(self.model_dump(mode='json'), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+    def as_python(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings without NumPy's types; ``ValueError`` if a name is unknown."""
+        known = cls.model_fields
+        for name in settings:
+            if name not in known:
+                raise ValueError(
+                    f"{cls.__name__.removesuffix('Config')} has no setting '{name}'"
+                    f'{nearest(name, known)} (it has {", ".join(known)})'
+                )
+        sequences = {name: _sequence(known[name].annotation) for name in settings}
+        return {n: _as_python(value, sequences[n]) for n, value in settings.items()}
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -146,7 +107,7 @@ class Config(BaseModel):
                 default = defaults[name]
                 default = f'"{default}"' if isinstance(default, str) else default
                 text = (
-                    f'    {name} ({_words(schema[name], short=True)}, optional): '
+                    f'    {name} ({_type(schema[name])}, optional): '
                     f'{cls.model_fields[name].description} (default: :obj:`{default}`)'
                 )
                 lines.append(textwrap.fill(text, 84, subsequent_indent=8 * ' '))
@@ -157,8 +118,8 @@ class Config(BaseModel):
 class Estimator:
     """Keeps settings as attributes, in the manner of scikit-learn's estimators.
 
-    A subclass names its :obj:`Config`, which signature and documentation come from. The
-    constructor keeps settings as they are given; :attr:`config` validates them.
+    A subclass names its :obj:`Config`, which signature and documentation come from.
+    Settings are kept without NumPy's types; :attr:`config` validates them.
     """
 
     Config: ClassVar[type[Config]] = Config
@@ -177,11 +138,6 @@ class Estimator:
     def __init__(self, **settings: Any) -> None:
         self.set_params(**self.Config.defaults() | settings)
 
-    @classmethod
-    def from_dict(cls: type[E], settings: Mapping[str, Any]) -> E:
-        """An estimator from plain data, such as those of JSON."""
-        return cls(**cls.Config(**settings).model_dump(exclude_unset=True))
-
     @property
     def config(self) -> Any:
         """The settings as a :obj:`Config`; ``ValueError`` if one is not as declared."""
@@ -197,16 +153,18 @@ class Estimator:
         Settings of the training count from the next fit on. Settings that predictions
         use, such as names of columns, count at once. If a name is unknown, none is set.
         """
-        check_names(type(self).__name__, settings, self.Config.model_fields)
-        vars(self).update(settings)
+        vars(self).update(self.Config.as_python(settings))
         return self
 
     def __repr__(self) -> str:
-        # Compared as texts: arrays would be compared entry by entry.
+        # Compared as texts: a setting may be anything before it is validated.
         defaults = self.Config.defaults()
         params = {name: repr(value) for name, value in self.get_params().items()}
         changed = [f'{n}={v}' for n, v in params.items() if v != repr(defaults[n])]
         return f'{type(self).__name__}({", ".join(changed)})'
+
+    def __sklearn_clone__(self: E) -> E:
+        return type(self)(**copy.deepcopy(self.get_params()))
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags
@@ -216,28 +174,16 @@ class Estimator:
 
 def check_argument(name: str, value: Any, annotation: Any) -> Any:
     """An argument of a function; ``ValueError`` if it is no :obj:`annotation`."""
-    adapter, must = _adapter(annotation)
     try:
-        return adapter.validate_python(_as_python(value, _sequence(annotation)))
-    except ValidationError:
-        raise ValueError(f"'{name}' must be {must} (got {value!r})") from None
-
-
-def check_names(owner: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Raises ``ValueError`` if a name is unknown, naming the nearest known one."""
-    for name in names:
-        if name not in known:
-            raise ValueError(
-                f"{owner} has no setting '{name}'{nearest(name, known)} (it has "
-                f'{", ".join(known)})'
-            )
+        made = _as_python(value, _sequence(annotation))
+        return _adapter(annotation).validate_python(made)
+    except ValidationError as error:
+        raise ValueError(f"'{name}' {_must(error)} (got {value!r})") from None
 
 
 @functools.lru_cache(maxsize=256)
-def _adapter(annotation: Any) -> tuple[TypeAdapter, str]:
-    rules = ConfigDict(strict=True, allow_inf_nan=False)
-    adapter = TypeAdapter(annotation, config=rules)
-    return adapter, _words(adapter.json_schema())
+def _adapter(annotation: Any) -> TypeAdapter:
+    return TypeAdapter(annotation, config=STRICT)
 
 
 def _as_python(value: Any, sequence: type | None) -> Any:
@@ -258,70 +204,36 @@ def _sequence(annotation: Any) -> type | None:
     return next(filter(None, map(_sequence, get_args(annotation))), None)
 
 
-def _without_none(value: Any) -> Any:
-    # TOML has no null.
-    if isinstance(value, dict):
-        return {key: _without_none(v) for key, v in value.items()}
-    return None if value == 'none' else value
-
-
 def _explain(
     cls: type[Config], settings: Mapping[str, Any], error: ValidationError
 ) -> str:
     """What is wrong with which setting, in a sentence."""
     # A rule of several settings, or of a config within this one, words its own error.
     first = min(error.errors(), key=lambda e: e['type'] != 'value_error')
-    if not first['loc']:
-        return str(first['ctx']['error'])
-    name = first['loc'][0]
+    name = first['loc'][0] if first['loc'] else None
     if first['type'] == 'value_error':
-        return f"'{name}': {first['ctx']['error']}"
-    must = _words(cls.model_json_schema()['properties'][name])
+        text = str(first['ctx']['error'])
+        return text if name is None else f"'{name}': {text}"
     if name not in settings:
-        return f"{cls.__name__} needs '{name}', which must be {must}"
-    return f"'{name}' must be {must} (got {settings[name]!r})"
+        return f"{cls.__name__} needs '{name}'"
+    extra = cls.model_fields[name].json_schema_extra or {}
+    must = f'must be {extra["must"]}' if 'must' in extra else _must(error, name)
+    return f"'{name}' {must} (got {settings[name]!r})"
 
 
-def _words(schema: Mapping[str, Any], short: bool = False) -> str:
-    """What a JSON schema allows, to follow "must be" or, in short, in a docstring.
+def _must(error: ValidationError, name: str | None = None) -> str:
+    """What the first error says of a setting, or of an argument, without its name."""
+    messages = [e['msg'] for e in error.errors() if name in (None, *e['loc'][:1])]
+    text = messages[0].replace('Field required', 'Input should have more entries')
+    return re.sub(r'^\w+ should', 'must', text)
 
-    An entry :obj:`"must"` of the schema replaces the words.
-    """
-    if 'must' in schema and not short:
-        return schema['must']
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """The type of a JSON schema in the words of a docstring."""
     if 'anyOf' in schema:
-        parts = [_words(part, short) for part in schema['anyOf']]
-        if short:  # which says "optional"
-            return ' or '.join(part for part in parts if part != 'None')
-        return ', or '.join(parts)
+        return ' or '.join(filter(None, map(_type, schema['anyOf'])))
     choices = schema.get('enum', [schema['const']] if 'const' in schema else ())
     if choices:
         return f'one of {", ".join(map(repr, choices))}'
-    noun = _NOUNS[schema.get('type', 'object')][short]
-    if 'prefixItems' in schema and not short:
-        parts = [_words(part) for part in schema['prefixItems']]
-        each = f'each {parts[0]}' if len({*parts}) == 1 else ', '.join(parts)
-        return f'{noun} of {len(parts)}, {each}'
-    if 'items' in schema and not short:
-        least = 'at least one, ' if schema.get('minItems') else ''
-        return f'{noun}, {least}each {_words(schema["items"])}'
-    # Old versions of pydantic write whole bounds of numbers as floats.
-    bounds = {
-        words: (int(b) if b == int(b) else b, bracket)
-        for key, (words, bracket) in _BOUNDS.items()
-        if (b := schema.get(key)) is not None
-    }
-    if len(bounds) == 2:  # below and above
-        (low, left), (high, right) = bounds.values()
-        return f'{noun} in {left}{low}, {high}{right}'
-    return noun + ''.join(f', {words} {b}' for words, (b, _) in bounds.items())
-
-
-def _toml(value: Any) -> str:
-    """Plain data as a value of TOML; ``None`` as the text :obj:`"none"`."""
-    if isinstance(value, list):
-        return f'[{", ".join(map(_toml, value))}]'
-    if isinstance(value, dict):
-        pairs = (f'{_toml(k)} = {_toml(v)}' for k, v in value.items())
-        return f'{{ {", ".join(pairs)} }}'
-    return json.dumps('none' if value is None else value, ensure_ascii=False)
+    bounds = (f', {word} {schema[k]:g}' for k, word in _BOUNDS.items() if k in schema)
+    return _TYPES[schema.get('type', 'object')] + ''.join(bounds)

@@ -17,6 +17,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from agnn_pyg.base.checks import TableColumn
 from agnn_pyg.base.columns import (
     CONSTANT,
     STYPES,
@@ -86,15 +87,15 @@ class AttributeEncoder:
       for missing. If nothing was missing when the vocabulary was fitted, that token
       would be untrained, so the cell contributes nothing.
     * Numbers outside of the fitted range are clamped to it.
-    * Anything else than numbers and texts, such as a date, is refused: make a number
-      or a text of it, such as the year. Decimals count as floats.
+    * Anything else than numbers, texts, dates and lists of these is refused, and so
+      is a value of another type than those of the fit, such as 1 for "1".
 
     Args:
         columns (sequence or mapping): The columns to encode, or a mapping from column
-            to its type: :obj:`"categorical"`, :obj:`"multi"` (a cell holds a list) or
-            :obj:`"numeric"`. Without a type, cells that hold lists make a column
-            multi-valued, numbers make it numeric, and anything else makes it
-            categorical.
+            to its type: :obj:`"categorical"`, :obj:`"multi"` (a cell holds a list),
+            :obj:`"numeric"`, :obj:`"date"` (ISO texts, too), :obj:`"text"` (words) or
+            :obj:`"vector"` (a cell holds a list of numbers, all of a length, such as an
+            embedding). All except text are recognised by the cells.
         min_count (int, optional): Rows a value must occur in to have a token of its
             own. (default: :obj:`1`)
         num_knots (int, optional): Knots of a numeric column, at quantiles of the
@@ -112,19 +113,16 @@ class AttributeEncoder:
     ) -> None:
         if isinstance(columns, str) or not len(columns):
             raise ValueError(
-                f"'columns' must name at least one attribute column (got "
-                f'{columns!r}); a node without attributes cannot be placed '
-                f'in an attribute graph'
+                f"'columns' must name at least one attribute column (got {columns!r})"
             )
-        if not isinstance(columns, Mapping):
-            columns = dict.fromkeys(columns)
-        for column, stype in columns.items():
-            if stype is not None and stype not in STYPES:
+        is_mapping = isinstance(columns, Mapping)
+        self.columns = dict(columns) if is_mapping else dict.fromkeys(columns)
+        for column, stype in self.columns.items():
+            if stype not in (None, *STYPES):
                 raise ValueError(
                     f"The type of column '{column}' must be one of {[*STYPES]} (got "
                     f'{stype!r})'
                 )
-        self.columns = dict(columns)
         self.min_count = check_argument('min_count', min_count, PositiveInt)
         self.num_knots = check_argument('num_knots', num_knots, Annotated[int, Ge(2)])
         self.column_encoders: list[ColumnEncoder] = []
@@ -140,27 +138,32 @@ class AttributeEncoder:
         Methods take the result in place of the frame, so that it is read once.
 
         Raises:
-            ValueError: If a column is lacking, or a cell does not suit its type.
+            ValueError: If a column is lacking, or a cell does not suit its type or the
+                fit.
         """
         if isinstance(frame, list):  # parsed already
             return frame
-        stypes = self.columns | {c.column: c.stype for c in self.column_encoders}
-        return [
+        fitted = self.column_encoders
+        stypes = self.columns | {c.column: c.stype for c in fitted}
+        columns = [
             constant_column(len(frame))
             if column == CONSTANT
             else parse_column(frame, column, stype, name)
             for column, stype in stypes.items()
         ]
+        for encoder, cells in zip(fitted, columns, strict=False):
+            encoder.check_served(cells, TableColumn(frame, cells.column, name))
+        return columns
 
     def fit(self, frame: pd.DataFrame | list[ParsedColumn]) -> AttributeEncoder:
         """Fits vocabularies and knots on the rows of a frame, or of its columns."""
+        self.column_encoders = []
         columns = self.parse(frame)
         if not columns[0].num_rows:
             raise ValueError(
                 'Cannot fit a vocabulary on an empty table; pass the rows of '
                 'the nodes that are trained on'
             )
-        self.column_encoders = []
         for cells in columns:
             options = self.num_tokens, self.min_count, self.num_knots
             self.column_encoders.append(STYPES[cells.stype].fit(cells, *options))
@@ -189,6 +192,7 @@ class AttributeEncoder:
 
     def fit_transform(self, frame: pd.DataFrame | list[ParsedColumn]) -> TokenBags:
         """Fits on a frame or its columns, and encodes them."""
+        self.column_encoders = []
         columns = self.parse(frame)
         return self.fit(columns).transform(columns)
 

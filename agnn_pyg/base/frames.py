@@ -12,6 +12,8 @@ import pandas as pd
 
 from agnn_pyg.base.checks import TableColumn, check_columns, where
 from agnn_pyg.base.columns import (
+    MANY,
+    NUMERIC,
     CellTypeError,
     ParsedColumn,
     constant_column,
@@ -85,9 +87,14 @@ class RatingScale:
     center: float = 0.0  # what is subtracted from ratings first
 
     @classmethod
-    def fit(cls, rating: np.ndarray, center: float = 0.0) -> RatingScale:
-        """The scale of some ratings."""
-        low, high = float(rating.min()), float(rating.max())
+    def fit(
+        cls,
+        rating: np.ndarray,
+        bounds: tuple[float, float] | None = None,
+        center: float = 0.0,
+    ) -> RatingScale:
+        """The scale of some ratings, or the one from a lowest to a highest rating."""
+        low, high = bounds or (float(rating.min()), float(rating.max()))
         return cls(low, high, (high - low) / SPREAD, center)
 
     def to_unit_scale(self, rating: Any) -> Any:
@@ -125,6 +132,8 @@ def read_tables(
         )
     if validation is not None and len(validation):
         validated = read_ratings(validation, 'validation', config)
+    if config.rating_range is None:
+        train = train._replace(rating=_bounded(ratings, train.rating, config.rating))
     further = validated.user if validated and new_users else None
     nodes = {
         'user': _read_nodes(config, 'user', users, train.user, further),
@@ -151,6 +160,13 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
         'has no finite number in',
         'correct or drop it',
     )
+    if config.rating_range is not None:
+        low, high = config.rating_range
+        TableColumn(frame, config.rating, name).refuse(
+            (number < low) | (number > high),
+            f"has a rating outside of 'rating_range', [{low:g}, {high:g}], in",
+            'correct or drop it, or widen the range',
+        )
     user, item = (read_ids(frame, column, name) for column in columns)
     pairs = pd.DataFrame({'user': user.values, 'item': item.values})
     repeated = pairs.duplicated().to_numpy()
@@ -211,8 +227,38 @@ def read_new_nodes(
     frame = frame[new]
     if frame.columns.tolist() == [column]:
         frame = frame.reindex(columns=[*encoders[0].columns])
-    columns = encoders[0].parse(frame, f'{side}s')
+    # The last encoder knows all values, also the rare ones.
+    columns = encoders[-1].parse(frame, f'{side}s')
     return ids.values[new], [e.transform(columns) for e in encoders]
+
+
+def _bounded(frame: pd.DataFrame, rating: np.ndarray, column: str) -> np.ndarray:
+    """Ratings, those far from all others moved to these, with a warning.
+
+    One rating of 99 among stars would set the scale of all, and squared errors would
+    be those of the tail of counts. Far is beyond three times the spread of the other
+    values, and in the outer hundredth if that is ten times as wide as the middle half.
+    """
+    kept = np.unique(rating)
+    while len(kept) > 3:
+        cut = max(1, len(kept) // 200)
+        low, high = kept[cut], kept[-1 - cut]
+        near = (kept >= 4 * low - 3 * high) & (kept <= 4 * high - 3 * low)
+        if low == high or near.all():
+            break
+        kept = kept[near]
+    low, left, right, high = np.quantile(rating, [0.005, 0.25, 0.75, 0.995])
+    if 0 < 10 * (right - left) < high - low:
+        kept = kept[(kept >= low) & (kept <= high)]
+    far = (rating < kept[0]) | (rating > kept[-1])
+    if far.any():
+        warnings.warn(
+            f"'ratings' has ratings far from all others in column '{column}' in "
+            f'{where(frame, far, column)}, which count as {kept[0]:g} or {kept[-1]:g}; '
+            f'drop or correct them, or fit on logarithms of counts',
+            stacklevel=3,
+        )
+    return rating.clip(kept[0], kept[-1])
 
 
 def _read_nodes(
@@ -256,7 +302,7 @@ def _read_attributes(
             cells = parse_column(frame, column, name=name)
             problem = _problem(cells)
         except CellTypeError:
-            problem = 'neither numbers nor texts'
+            problem = 'neither numbers, texts nor dates'
         if problem:
             dropped.append(f'{column} ({problem})')
         else:
@@ -264,8 +310,7 @@ def _read_attributes(
     if dropped:
         warnings.warn(
             f"Columns of '{name}' left out: {', '.join(dropped)}; to keep one, name it "
-            f"in '{side}_attributes', and make a number or a text of a date, such as "
-            f'the year',
+            f"in '{side}_attributes', with a type such as 'text' for descriptions",
             stacklevel=2,
         )
     return kept
@@ -273,9 +318,14 @@ def _read_attributes(
 
 def _problem(cells: ParsedColumn) -> str | None:
     """Why a column cannot be an attribute, as far as its cells show."""
-    if cells.stype == 'numeric':
-        return None if len(cells.value) else 'nothing in it'
+    if cells.stype == 'vector':
+        return None
     value = pd.Series(cells.value)
+    if cells.stype in NUMERIC:
+        whole = cells.stype == 'numeric' and (value % 1 == 0).all()
+        if whole and len(value) > MANY and value.is_unique:
+            return 'whole numbers that are all different'
+        return None if len(value) else 'nothing in it'
     if all(isinstance(v, bool | np.bool_) for v in value.unique()):
         return None
     repeated = value.map(value.value_counts()).to_numpy() > 1

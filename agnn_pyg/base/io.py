@@ -8,6 +8,8 @@ import json
 import re
 import sys
 import uuid
+import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +17,9 @@ from typing import Any
 
 import pandas as pd
 
-from agnn_pyg.base.cells import as_ids, as_lists
 from agnn_pyg.base.checks import nearest
 from agnn_pyg.base.store import PathLike, atomic_write
+from agnn_pyg.base.vocabulary import as_ids
 
 TEXT, LINES, PARQUET = ('.csv', '.tsv', '.txt'), ('.jsonl', '.ndjson'), ('.parquet',)
 SEPARATORS = (',', ';', '\t')
@@ -31,17 +33,17 @@ MISSING = (
     *('', 'NA', 'N/A', 'n/a', '<NA>', '#NA', '#N/A', '#N/A N/A', 'NULL', 'null'),
     *('None', 'NaN', 'nan', '-NaN', '-nan', '1.#IND', '-1.#IND', '1.#QNAN', '-1.#QNAN'),
 )
+# What stands for nothing in a list, in small letters.
+NOTHING = re.compile(
+    r'|n/?a|none|nan|null|nil|unknown|undefined|unspecified|missing|-+|\?+'
+    r'|\(no .+ listed\)'
+)
 # Usual names of columns, in small letters, letters only, without a suffix such as id.
 NAMES = {
-    'user': (
-        *('user', 'customer', 'reader', 'member', 'client', 'visitor', 'account'),
-        *('person', 'uid'),
-    ),
-    'item': (
-        *('item', 'movie', 'film', 'book', 'product', 'article', 'artist', 'track'),
-        *('song', 'game', 'recipe', 'business', 'sku', 'asin', 'isbn', 'ean', 'gtin'),
-    ),
-    'rating': ('rating', 'ratings', 'stars', 'score', 'label', 'value'),
+    'user': 'user customer reader member client visitor account person uid',
+    'item': 'item movie film book product article artist track song game recipe '
+    'business sku asin isbn ean gtin',
+    'rating': 'rating ratings stars score label value',
 }
 
 
@@ -53,7 +55,7 @@ def recognised(columns: Sequence, role: str, attributes: bool = False) -> Any | 
     exact = {re.sub('[^a-z]', '', str(c).lower()): c for c in reversed(columns)}
     suffix = re.compile('(?<=.)(id|key|code|number)$')
     found = {suffix.sub('', name): column for name, column in exact.items()} | exact
-    names = (*NAMES[role], *(['id'] if attributes else []))
+    names = [*NAMES[role].split(), *(['id'] if attributes else [])]
     return next((found[name] for name in names if name in found), None)
 
 
@@ -88,9 +90,8 @@ def read_file(
         ValueError: If the file cannot be read or lacks a column, naming the line.
         ImportError: If a Parquet file is read without pyarrow.
     """
-    path, named = Path(path), named or {}
+    path, named, found = Path(path), named or {}, {}
     columns = read_columns(path)
-    found = {}
     for role, name in roles.items():
         wanted = named.get(role, name)
         if wanted in columns:
@@ -109,7 +110,7 @@ def read_file(
         dtype = (id_dtypes or {}).get(role, 'str')
         frame[column] = as_ids(frame, column, dtype, str(path))
     for column in split:
-        frame[column] = as_lists(frame[column], list_separator, str(path))
+        frame[column] = _as_lists(frame[column], list_separator, str(path))
     renamed = {column: roles[role] for role, column in found.items()}
     # Another column may have the name of a role.
     others = set(renamed.values()) - set(renamed)
@@ -158,7 +159,6 @@ def _read(
         others = frame.columns.difference(ids)
         return frame.assign(**{c: frame[c].infer_objects() for c in others})
     if path.suffix.lower() in TEXT:
-        _check_lines(path)
         return _read_text(
             path,
             dtype=dict.fromkeys([*ids, *texts], str),
@@ -176,10 +176,14 @@ def _read(
 
 def _read_text(path: Path, **options: Any) -> pd.DataFrame:
     try:
-        with path.open(encoding='utf-8-sig') as file:
-            options['sep'] = _separator(file.readline())
+        with path.open(encoding='utf-8-sig', newline='') as file:
+            header = file.readline()
+            separator = max(SEPARATORS, key=header.count)
+            file.seek(0)
+            if 'nrows' not in options:
+                _check_lines(csv.reader(file, delimiter=separator), path, separator)
         options |= {'encoding': 'utf-8-sig', 'index_col': False, 'low_memory': False}
-        return pd.read_csv(path, **EXACT, **options)
+        return pd.read_csv(path, sep=separator, **EXACT, **options)
     except pd.errors.EmptyDataError:
         raise ValueError(f"'{path}' is empty; give it a header line") from None
     except UnicodeDecodeError as error:
@@ -188,29 +192,20 @@ def _read_text(path: Path, **options: Any) -> pd.DataFrame:
         raise ValueError(f"'{path}' cannot be read ({error}); correct it") from error
 
 
-def _separator(header: str) -> str:
-    return max(SEPARATORS, key=header.count)
-
-
-def _check_lines(path: Path) -> None:
+def _check_lines(lines: Any, path: Path, separator: str) -> None:
     """Raises ``ValueError`` if a line has more or fewer cells than the header.
 
     Pandas fills short lines at their end, also where a cell in the middle is lacking.
     """
-    with path.open(encoding='utf-8-sig', newline='') as file:
-        separator = _separator(file.readline())
-        file.seek(0)
-        lines = csv.reader(file, delimiter=separator)
-        try:
-            # An empty line has no cells, and pandas skips it.
-            widths = filter(None, map(len, lines))
-            width = next(widths)
-            wrong = next((w for w in widths if w != width), None)
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(
-                f"'{path}' cannot be read after line {lines.line_num} ({error}); "
-                f'correct it'
-            ) from error
+    try:
+        # An empty line has no cells, and pandas skips it.
+        widths = filter(None, map(len, lines))
+        width = next(widths, 0)
+        wrong = next((w for w in widths if w != width), None)
+    except csv.Error as error:
+        raise ValueError(
+            f"'{path}' cannot be read after line {lines.line_num} ({error}); correct it"
+        ) from error
     if wrong is not None:
         raise ValueError(
             f"'{path}' has {width} columns, but {wrong} cells in line "
@@ -235,6 +230,43 @@ def _read_lines(path: Path) -> pd.DataFrame:
     if not rows:
         raise ValueError(f"'{path}' is empty; give it a JSON object in each line")
     return pd.DataFrame(rows, dtype=object)
+
+
+def _as_lists(cells: pd.Series, separator: str, name: str) -> pd.Series:
+    """Lists of the values in each cell, without words that stand for nothing."""
+    texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
+    held = {s: sum(s in text for text in texts) for s in (separator, *'|;,/')}
+    other = max(held, key=held.__getitem__)
+    if not held[separator] and 2 * held[other] >= max(1, len(texts)):
+        warnings.warn(
+            f"'{name}': no cell of column '{cells.name}' holds the list separator "
+            f'{separator!r}, and {held[other]:,} of {len(texts):,} hold {other!r}; '
+            f'name the separator, or each cell is one value',
+            stacklevel=2,
+        )
+    dropped = Counter()
+
+    def split(cell: Any) -> Any:
+        if isinstance(cell, str):
+            cell = [part.strip() for part in cell.split(separator)]
+        elif not hasattr(cell, '__len__'):
+            cell = [] if pd.isna(cell) else [cell]
+        elif isinstance(cell, dict):
+            return cell  # for the encoder to refuse
+        nothing = [
+            isinstance(p, str) and bool(NOTHING.fullmatch(p.lower())) for p in cell
+        ]
+        dropped.update(part for part, none in zip(cell, nothing, strict=True) if none)
+        return [part for part, none in zip(cell, nothing, strict=True) if not none]
+
+    made = cells.astype(object).map(split)
+    for word, count in [w for w in dropped.most_common() if w[0]][:1]:
+        warnings.warn(
+            f"'{name}': {word!r} in {count:,} cells of column '{cells.name}' counts as "
+            f'no value; rename it if it is one',
+            stacklevel=2,
+        )
+    return made
 
 
 def _suffix(path: Path, allowed: Sequence[str]) -> str:

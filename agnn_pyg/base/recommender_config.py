@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from agnn_pyg.base.columns import STYPES
 from agnn_pyg.base.config import (
@@ -17,21 +17,33 @@ from agnn_pyg.base.config import (
     Seed,
 )
 
-# What error texts say in place of the types.
-_COLUMN = {'must': 'the name of one column'}
-_COLUMNS = {
-    'must': f"a list of columns such as ['age'], or a mapping from columns to one of "
-    f'{[*STYPES]} or None'
-}
-Column = Annotated[str | int, Field(json_schema_extra=_COLUMN)]
+
+def _pairs(columns: Any) -> Any:
+    """A mapping as pairs: JSON has no whole numbers as keys."""
+    return [*columns.items()] if isinstance(columns, dict) else columns
+
+
+def _mapping(columns: Any) -> Any:
+    pairs = columns if isinstance(columns, list) else []
+    is_pairs = pairs and all(isinstance(pair, list) for pair in pairs)
+    return dict(pairs) if is_pairs and {*map(len, pairs)} == {2} else columns
+
+
+# The extra of the JSON schema is what error texts say in place of the types.
+_COLUMNS = f"a list such as ['age'], or a mapping from columns to one of {[*STYPES]}"
+Column = Annotated[
+    str | int, Field(json_schema_extra={'must': 'the name of one column'})
+]
 Columns = Annotated[
-    list[str | int] | dict[str, Literal[tuple(STYPES)] | None],
-    Field(json_schema_extra=_COLUMNS),
+    list[str | int] | dict[str | int, Literal[tuple(STYPES)] | None] | None,
+    BeforeValidator(_mapping),
+    PlainSerializer(_pairs, when_used='json'),
+    Field(json_schema_extra={'must': f'{_COLUMNS} or None'}),
 ]
 
 
 class ColumnsConfig(Config):
-    """Columns of the tables.
+    """Tables.
 
     Attributes:
         reserved: Names of columns that a recommender adds to what it returns.
@@ -45,28 +57,36 @@ class ColumnsConfig(Config):
     """The column of item ids."""
     rating: Column = 'rating'
     """The column of ratings."""
-    user_attributes: Columns | None = None
-    """Attribute columns of users, or a mapping from columns to their types, see
-    :class:`~agnn_pyg.AttributeEncoder`. Without, all columns are used except those in
-    which most values occur once, such as names, and those of neither numbers nor texts,
-    such as dates; a warning names them."""
-    item_attributes: Columns | None = None
+    rating_range: tuple[float, float] | None = None
+    """Lowest and highest rating, also of predictions. Without, those of the fit."""
+    user_attributes: Columns = None
+    """Attribute columns of users, or a mapping from columns to their types ('numeric',
+    'categorical', 'multi', 'date', 'text', 'vector' or None, see
+    :class:`~agnn_pyg.AttributeEncoder`). Without, all columns are used except those in
+    which most values occur once, such as names and ids; a warning names them."""
+    item_attributes: Columns = None
     """Attribute columns of items, likewise."""
 
     @model_validator(mode='after')
     def _distinct_columns(self) -> ColumnsConfig:
-        roles, names = (
-            "'user', 'item' and 'rating'",
-            [self.user, self.item, self.rating],
-        )
+        if (
+            self.rating_range is not None
+            and self.rating_range[0] >= self.rating_range[1]
+        ):
+            raise ValueError(
+                f"'rating_range' must be a lowest rating and a higher one (got "
+                f'{self.rating_range})'
+            )
+        names = [self.user, self.item, self.rating]
         if len({*names}) < len(names):
             raise ValueError(
-                f'{roles} must be three columns (got {names}); give the name of each'
+                f"'user', 'item' and 'rating' must be three columns (got {names}); "
+                f'give the name of each'
             )
         if {*names} & {*self.reserved}:
             raise ValueError(
-                f'{roles} must not be {self.reserved}, as columns of predictions are '
-                f'called (got {names}); rename the column of your tables'
+                f"'user', 'item' and 'rating' must not be {self.reserved}, as columns "
+                f'of predictions are called (got {names}); rename those of your tables'
             )
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,7 @@ from agnn_pyg.base.checks import TableColumn, check_columns, plain
 
 # Floats below it are whole numbers exactly; above, neighbors become one.
 EXACT_FLOATS = 2.0**53
-# By type of ids: how to make one of a text, and how users convert a column.
-_PARSE = {'int': int, 'str': str, 'uuid': uuid.UUID}
+# How users convert a column.
 _CONVERT = {'int': '.astype(int)', 'str': '.astype(str)', 'uuid': '.map(uuid.UUID)'}
 # The first class that a type is a subclass of names the type of ids.
 _DTYPES = (
@@ -62,9 +62,7 @@ class Vocabulary:
     """The distinct ids of the users or of the items, in the order of their rows."""
 
     def __init__(self, dtype: str, values: np.ndarray) -> None:
-        self.dtype = dtype
-        self.values = values
-        self._index = pd.Index(values)
+        self.dtype, self.values, self._index = dtype, values, pd.Index(values)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -76,13 +74,12 @@ class Vocabulary:
         """The row of each id, -1 for unknown ones; ``ValueError`` for another type."""
         if not len(ids):
             return np.empty(0, np.int64)
-        if ids.dtype != self.dtype:
-            raise ValueError(
-                f"'{ids.name}' has {ids.dtype} ids in column '{ids.column}' (row "
-                f'{plain(ids.frame.index[0])}: {plain(ids.values[0])!r}), but the '
-                f'known ids are {self.dtype} (such as {plain(self.values[0])!r}); '
-                f'convert them with {_CONVERT[self.dtype]}'
-            )
+        ids.refuse(
+            np.full(len(ids), ids.dtype != self.dtype),
+            f'has {ids.dtype} ids, where the known ids are {self.dtype} (such as '
+            f'{plain(self.values[0])!r}), in',
+            f'convert them with {_CONVERT[self.dtype]}',
+        )
         return self._index.get_indexer(ids.values).astype(np.int64)
 
     def append(self, values: np.ndarray) -> Vocabulary:
@@ -91,15 +88,12 @@ class Vocabulary:
 
     def parse(self, texts: Sequence[str]) -> list:
         """Ids from texts of a command line; ``ValueError`` names one that is none."""
-        parsed = []
-        for text in texts:
-            try:
-                parsed.append(_PARSE[self.dtype](text))
-            except ValueError:
-                raise ValueError(
-                    f"'{text}' is not {self.dtype}, as the known ids are (such as "
-                    f'{plain(self.values[0])!r})'
-                ) from None
+        parsed = [*map(_FROM_CELL[self.dtype], texts)]
+        if None in parsed:
+            raise ValueError(
+                f"'{texts[parsed.index(None)]}' is not {self.dtype}, as the known ids "
+                f'are (such as {plain(self.values[0])!r})'
+            )
         return parsed
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,8 +104,9 @@ class Vocabulary:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Vocabulary:
         """The inverse of :meth:`to_dict`."""
-        dtype = state['dtype']
-        return cls(dtype, _array(dtype, [*map(_PARSE[dtype], state['values'])]))
+        dtype, values = state['dtype'], state['values']
+        values = [*map(uuid.UUID, values)] if dtype == 'uuid' else values
+        return cls(dtype, _array(dtype, values))
 
     @classmethod
     def from_ids(cls, ids: IdColumn) -> Vocabulary:
@@ -140,38 +135,51 @@ def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
     names = {t: next(n for base, n in _DTYPES if issubclass(t, base)) for t in {*types}}
     dtypes = np.array([names[t] for t in types], dtype='U5')
     is_float = dtypes == 'float'
-    check_floats(ids, is_float)
+    _check_floats(ids, is_float)
     is_float[is_float] = [float(value).is_integer() for value in values[is_float]]
     dtypes[is_float] = 'int'
+    as_text = f'make texts of all ids, {_CONVERT["str"]}, here and in the other tables'
     ids.refuse(
         (dtypes == 'none') | (dtypes == 'float'),
         'has something else than a whole number, a text or a UUID in',
-        f'make texts of all ids, {_CONVERT["str"]}',
+        as_text,
     )
     dtype = str(dtypes[0]) if len(dtypes) else 'int'
-    ids.refuse(
-        dtypes != dtype,
-        f'mixes {dtype} ids and others in',
-        f'make them all texts, {_CONVERT["str"]}, here and in the other tables',
-    )
+    ids.refuse(dtypes != dtype, f'mixes {dtype} ids and others in', as_text)
     if dtype == 'int':
+        large = [not -(2**63) <= int(value) < 2**63 for value in values]
         ids.refuse(
-            np.array([not -(2**63) <= int(value) < 2**63 for value in values], bool),
-            'has whole numbers beyond 64 bits in',
-            f'make texts of them, {_CONVERT["str"]}',
+            np.array(large, bool), 'has whole numbers beyond 64 bits in', as_text
         )
     return IdColumn(frame, column, name, dtype, _array(dtype, values))
 
 
-def check_floats(ids: TableColumn, is_float: np.ndarray) -> None:
+def as_ids(frame: pd.DataFrame, column: str, dtype: str, name: str) -> pd.Series:
+    """Cells of a file as texts, whole numbers or UUIDs; missing ones stay missing.
+
+    Raises:
+        ValueError: Naming the first row that holds no id of :obj:`dtype`.
+    """
+    cells, ids = frame[column], TableColumn(frame, column, name)
+    present = cells.notna().to_numpy()
+    if pd.api.types.is_float_dtype(cells):
+        _check_floats(ids, present)
+    # No `map`, which makes floats of whole numbers beside a missing one.
+    convert, pairs = _FROM_CELL[dtype], zip(cells, present, strict=True)
+    made = pd.Series([convert(c) if p else None for c, p in pairs], frame.index, object)
+    remedy = f'correct it: the ids that the model knows are {dtype}'
+    ids.refuse(made.isna().to_numpy() & present, f'has no {dtype} id in', remedy)
+    return made.astype('Int64') if dtype == 'int' else made
+
+
+def _check_floats(ids: TableColumn, is_float: np.ndarray) -> None:
     """Raises ``ValueError`` if floats of a mask are so large that two may be one."""
     rows = np.flatnonzero(is_float)
     number = ids.frame[ids.column].iloc[rows].to_numpy(float, na_value=np.nan)
     ids.refuse(
         rows[np.abs(number) >= EXACT_FLOATS],
         'has whole numbers as floats, which are not exact from 2**53 on, in',
-        f"read the column as texts or as 'Int64', for instance by "
-        f"dtype={{{ids.column!r}: 'Int64'}}",
+        f"read it as texts or as 'Int64', such as by dtype={{{ids.column!r}: 'Int64'}}",
     )
 
 
@@ -179,3 +187,28 @@ def _array(dtype: str, values: Sequence) -> np.ndarray:
     if dtype == 'int':
         return np.asarray(values, dtype=np.int64)
     return np.fromiter(values, object, len(values))
+
+
+def _text(cell: object) -> str:
+    # A missing cell elsewhere has made floats of whole numbers.
+    whole = isinstance(cell, float) and cell.is_integer()
+    return str(int(cell)) if whole else str(cell)
+
+
+def _int(cell: object) -> int | None:
+    text = str(cell).replace('_', 'x')  # Python reads 1_0 as 10
+    with suppress(ValueError):
+        number = float(text)
+        exact = abs(number) < EXACT_FLOATS and number.is_integer()
+        number = int(number) if exact else int(text)
+        return number if -(2**63) <= number < 2**63 else None
+    return None
+
+
+def _uuid(cell: object) -> uuid.UUID | None:
+    with suppress(ValueError):
+        return uuid.UUID(str(cell))
+    return None
+
+
+_FROM_CELL = {'str': _text, 'int': _int, 'uuid': _uuid}

@@ -238,7 +238,7 @@ class KernelFeatures:
         if len(columns) == 2:
             return _row_products(*(cosine[k] for k in columns))
         x = cosine[columns[0]]
-        if self.columns_[columns[0]].stype == 'numeric':
+        if self.columns_[columns[0]].stype in ('numeric', 'date'):
             x = sp.csr_matrix(x @ _smoother(x.shape[1]))
         return x
 

@@ -26,7 +26,7 @@ WRONG = [
     {'lr': np.inf},
     {'candidate_fraction': 0},
     {'user_attributes': 'age'},
-    {'item_attributes': {'genre': 'text'}},
+    {'item_attributes': {'genre': 'words'}},
     {'accelerator': 'cpuu'},
     {'item': 'score'},
     {'user': ['id']},

@@ -203,7 +203,7 @@ def test_settings_have_the_declared_type(
     [
         (('--set', 'shift'), 'NAME=VALUE'),
         (('--set', 'shfit=1'), "did you mean 'shift'"),
-        (('--set', 'shift=fast'), "'shift' must be a number"),
+        (('--set', 'shift=fast'), "'shift' must be a"),
         (('--set', 'sizes=3'), "'sizes'"),
         (('--lists', 'genre'), "did you mean 'genres'"),
         (('--user', 'userid'), "'ratings.csv'.*did you mean 'userId'"),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agnn_pyg.base.columns import parse_column
+from agnn_pyg.base.columns import STYPES, parse_column
 from agnn_pyg.base.encoder import AttributeEncoder
 
 DAYS = pd.date_range('1990-01-31', periods=5, freq='YE')
@@ -39,17 +39,18 @@ KEPT = {
     'decimals and texts': ('categorical', [], [*DECIMALS[:4], 'free']),
     'nothing': ('categorical', [0, 1], [None, None]),
     'missing dates': ('categorical', [0, 1], pd.to_datetime([None, None])),
+    'datetime64 with gaps': ('date', [4], [*DAYS[:4], pd.NaT]),
+    'time zone': ('date', [], DAYS.tz_localize('Europe/Prague')),
+    'dates': ('date', [], DAYS_OF_PYTHON),
+    'ISO texts': ('date', [2], ['1990-01-31', '2001-12-24 17:30', '']),
+    'categories of dates': ('date', [], pd.Categorical(DAYS)),
+    'vectors': ('vector', [1], [[0.5, 1.5], None, np.array([2.0, 1.0])]),
 }
 REFUSED = {
-    'datetime64': DAYS,
-    'datetime64 with gaps': [*DAYS[:4], pd.NaT],
-    'time zone': DAYS.tz_localize('Europe/Prague'),
-    'dates': DAYS_OF_PYTHON,
     'lists of dates': [[day] for day in DAYS_OF_PYTHON],
     'times': [datetime.time(hour) for hour in range(5)],
     'timedelta': pd.to_timedelta(range(5), 'D'),
     'period': pd.period_range('2020', periods=5, freq='D'),
-    'categories of dates': pd.Categorical(DAYS),
     'interval': pd.arrays.IntervalArray.from_breaks(range(6)),
     'uuid': [uuid.UUID(int=n) for n in range(5)],
     'bytes': [b'a', b'b', b'c', b'd', b''],
@@ -63,40 +64,91 @@ def frame_of(cells):
     return pd.DataFrame({'x': pd.Series(cells)})
 
 
-@pytest.mark.parametrize(('stype', 'missing', 'cells'), KEPT.values(), ids=KEPT)
-def test_kept_and_encoded_again_after_json(stype, missing, cells):
-    frame = frame_of(cells)
-    column = parse_column(frame, 'x')
-    assert column.stype == stype
-    assert np.flatnonzero(column.is_missing).tolist() == missing
-    encoder = AttributeEncoder(['x'])
-    bags = encoder.fit_transform(frame)
-    again = AttributeEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
-    assert again.transform(frame).index.tolist() == bags.index.tolist()
-    assert again.transform(frame).weight.tolist() == bags.weight.tolist()
+def test_kept_and_encoded_again_after_json():
+    for name, (stype, missing, cells) in KEPT.items():
+        frame = frame_of(cells)
+        column = parse_column(frame, 'x')
+        assert column.stype == stype, name
+        assert np.flatnonzero(column.is_missing).tolist() == missing, name
+        encoder = AttributeEncoder(['x'])
+        bags = encoder.fit_transform(frame)
+        again = AttributeEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
+        assert again.transform(frame).index.tolist() == bags.index.tolist(), name
+        assert again.transform(frame).weight.tolist() == bags.weight.tolist(), name
 
 
-@pytest.mark.parametrize('stype', ['categorical', 'multi', 'numeric', None])
-@pytest.mark.parametrize('cells', REFUSED.values(), ids=REFUSED)
-def test_refused(cells, stype):
-    frame = frame_of(cells).set_axis([7, 8, 9, 10, 11])
-    with pytest.raises(ValueError, match=r"'users' holds .* column 'x' in row 7 \("):
-        parse_column(frame, 'x', stype, 'users')
+@pytest.mark.parametrize('stype', [*STYPES, None])
+def test_refused(stype):
+    for cells in REFUSED.values():
+        frame = frame_of(cells).set_axis([7, 8, 9, 10, 11])
+        with pytest.raises(ValueError, match=r"'users' holds .*'x' in row 7 \("):
+            parse_column(frame, 'x', stype, 'users')
 
 
-@pytest.mark.parametrize(
-    ('cells', 'row'),
-    [
-        (['1', 'two', '3'], r'row 1 \(.two.\)'),
-        ([1, [2], 3], r'row 1 \(\[2\]\)'),
-        ([1.0, 2.0, -np.inf], r'row 2 \(-inf\)'),
-        ([1, -(10**400), 2], r'row 1 \(-1000'),
-    ],
-)
-def test_what_is_not_a_number_in_a_numeric_column(cells, row):
-    for frame in (frame_of(cells), frame_of(pd.Series(cells, dtype=object))):
-        with pytest.raises(ValueError, match=rf"'users' holds .*'x'.*{row}"):
-            parse_column(frame, 'x', 'numeric', 'users')
+def test_cells_that_do_not_suit_the_type():
+    for stype, cells, row in (
+        ('numeric', ['1', 'two', '3'], r'row 1 \(.two.\)'),
+        ('numeric', [1, [2], 3], r'row 1 \(\[2\]\)'),
+        ('numeric', [1.0, 2.0, -np.inf], r'row 2 \(-inf\)'),
+        ('numeric', [1, -(10**400), 2], r'row 1 \(-1000'),
+        ('date', ['1999-12-31', '31.12.1999'], r'row 1 \(.31'),
+        ('date', [1999.0, 2000.0], r'row 0 \(1999.0, the first of 2'),
+        ('text', ['good', 7], r'row 1 \(7\)'),
+        ('vector', [[0.5, 1.5], [0.5]], r'row 1 \(\[0.5\]\)'),
+        ('vector', [[0.5, 1.5], [0.5, None]], r'row 1 \('),
+        ('vector', [[0.5, 1.5], [0.5, 'x']], r'row 1 \('),
+        ('vector', [[0.5, 1.5], [0.5, np.inf]], r'row 1 \('),
+        ('vector', [0.5, 1.5], r'row 0 \(0.5'),
+    ):
+        for frame in (frame_of(cells), frame_of(pd.Series(cells, dtype=object))):
+            with pytest.raises(ValueError, match=rf"'users' holds .*'x'.*{row}"):
+                parse_column(frame, 'x', stype, 'users')
+
+
+def test_a_few_texts_among_many_numbers():
+    years = [*map(str, range(1960, 2000)), 'DK Publishing Inc']
+    with pytest.warns(UserWarning, match=r"'items' .*'x'.* row 40 \('DK Publishing"):
+        column = parse_column(frame_of(years), 'x', name='items')
+    assert (column.stype, column.value.tolist()) == ('numeric', [*range(1960, 2000)])
+    assert column.is_missing.sum() == 1
+    # Codes, and few different numbers, are texts.
+    for texts in ([f'{y:05}' for y in range(40)] + ['V5A2B'], 40 * ['1', '2'] + ['x']):
+        assert parse_column(frame_of(texts), 'x').stype == 'categorical'
+
+
+def test_dates_and_vectors_are_interpolated():
+    days = ['1970-01-01', '1970-01-11', '1970-01-06T00:00', datetime.date(1970, 1, 3)]
+    bags = AttributeEncoder({'x': 'date'}, num_knots=2).fit_transform(frame_of(days))
+    assert bags.multi_hot().toarray()[:, 1:].round(6).tolist() == [
+        *([1, 0], [0, 1], [0.5, 0.5], [0.8, 0.2])
+    ]
+    # Four knots a dimension, at quantiles: 0, 1, 2, 3 and 30, 20, 10, 0.
+    vectors = [[float(n), 10.0 * (3 - n)] for n in range(4)]
+    encoder = AttributeEncoder(['x']).fit(frame_of(vectors))
+    bag = encoder.transform(frame_of([[1.25, 100.0]])).multi_hot().toarray()[0, 1:]
+    assert bag.tolist() == [0, 0.75, 0.25, 0, 0, 0, 0, 1]
+    with pytest.raises(ValueError, match=r"'x' in row 0 \(\[0.5, 0.5, 1.0\]"):
+        encoder.transform(frame_of([[0.5, 0.5, 1.0]]))
+    # Equal numbers of a dimension, and cells of which all are missing.
+    constant = AttributeEncoder({'x': 'vector'}).fit(frame_of([[1.0, 2.0]] * 3))
+    assert constant.transform(frame_of([[5.0, 2.0]])).weight.sum() == 2
+    nothing = frame_of(pd.Series([None, []], dtype=object))
+    assert not constant.transform(nothing).weight.any()
+
+
+def test_texts_are_words_in_some_of_the_rows():
+    texts = [
+        'Good steel, a pan',
+        'good STEEL pan!',
+        'cheap plastic pan',
+        'cheap pan',
+        '',
+    ]
+    encoder = AttributeEncoder({'x': 'text'}, min_count=2).fit(frame_of(texts))
+    # 'pan' is in most rows, 'a' is no word, and 'plastic' is in one row.
+    assert encoder.column_encoders[0].values == ['cheap', 'good', 'steel']
+    bags = encoder.transform(frame_of(['A steel-good one', 'unheard of', '']))
+    assert bags.index.tolist() == [[2, 3], [0, 0], [4, 0]]
 
 
 def test_large_codes_are_told_apart_in_a_categorical_column():
@@ -111,3 +163,33 @@ def test_take_reads_the_cells_of_some_rows():
     some = column.take(np.array([False, True, False, True]))
     assert (some.num_rows, some.row.tolist(), some.value.tolist()) == (2, [1], ['a'])
     assert some.is_missing.tolist() == [True, False]
+
+
+def test_values_of_other_types_than_those_of_the_fit():
+    for fitted, served, match in (
+        (['1', '2'], ['2', 1], r'number, unlike the fit.*row 1 \(1\).*astype\(str\)'),
+        (['1', '2'], [True, '1'], r'number.*row 0 \(True\)'),
+        ([['war', 'sea'], ['love']], ['war|sea'], r'text.*row 0 \(.war\|sea'),
+        ([[1, 2], [3]], [['1']], r'text.*row 0'),
+    ):
+        encoder = AttributeEncoder(['x']).fit(frame_of(fitted))
+        with pytest.raises(ValueError, match=rf"'frame' .*{match}"):
+            encoder.transform(frame_of(served))
+    # Equal numbers of another type, and known values outside of a list, are the same.
+    codes = AttributeEncoder({'x': 'multi'}).fit(frame_of([[1, 2], [3]]))
+    assert codes.transform(frame_of([2.0, 3])).index.tolist() == [[2], [3]]
+    with pytest.warns(
+        UserWarning, match=r"'frame'.*'x'.*row 0 \('sea', the first of 2"
+    ):
+        AttributeEncoder(['x']).fit(frame_of(['war'])).transform(frame_of(['sea', 'x']))
+
+
+def test_a_vocabulary_without_values_is_said():
+    with pytest.warns(UserWarning, match="'x'.* 2 rows.*'min_count'"):
+        AttributeEncoder(['x'], min_count=2).fit(frame_of(['a', 'b']))
+
+
+def test_dicts_are_refused():
+    cells = [{'WiFi': 'free'}, {'WiFi': 'no'}, {'WiFi': 'free', 'Bar': 'yes'}]
+    with pytest.raises(ValueError, match=r"'x' in row 0 .*WiFi"):
+        AttributeEncoder(['x']).fit(frame_of(cells))

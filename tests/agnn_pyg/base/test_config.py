@@ -1,5 +1,7 @@
 import inspect
+import json
 import math
+import re
 from typing import Annotated, Literal
 
 import numpy as np
@@ -96,42 +98,46 @@ CHANGED = {
 }
 
 
-@pytest.mark.parametrize(
-    ('setting', 'message'),
-    [
-        ({'epochs': 0}, r"'epochs' must be a whole number, at least 1 \(got 0\)"),
-        ({'epochs': 2.5}, "'epochs' must be a whole number.*got 2.5"),
-        ({'epochs': '7'}, "'epochs' must be a whole number.*got '7'"),
-        ({'epochs': True}, "'epochs' must be a whole number.*got True"),
-        ({'epochs': None}, "'epochs' must be a whole number.*got None"),
-        ({'patience': 0}, "'patience' must be .*, or None .got 0"),
-        ({'lr': 0}, "'lr' must be a number, above 0 .got 0"),
-        ({'lr': math.inf}, "'lr' must be a number, above 0 .got inf"),
-        ({'lr': np.float64('nan')}, "'lr' must be a number, above 0 .got .*nan"),
-        ({'skip': 'no'}, "'skip' must be True or False .got 'no'"),
-        ({'rates': 0.5}, r"'rates' must be a list of 2, each a number in \[0, 1\]"),
-        ({'rates': (0.1, 2)}, r"'rates' must be .*got \(0.1, 2\)"),
-        ({'rates': {0.1, 0.5}}, "'rates' must be a list of 2"),
-        ({'scenarios': []}, "'scenarios' must be a list, at least one, each one of"),
-        ({'scenarios': ['hot']}, "'scenarios' must be .*'warm', 'cold' .got"),
-        ({'scenarios': {'warm'}}, "'scenarios' must be a list"),
-        ({'columns': 'age'}, "'columns' must be a list of columns such as .*'age'"),
-        ({'columns': {'age'}}, "'columns' must be a list of columns"),
-        ({'options': {'dropout': 1.0}}, r"'options': 'dropout' must be .*\[0, 1\)"),
-        ({'options': {'drop': 0.1}}, "'options': .*'drop', did you mean 'dropout'"),
-        ({'options': 3}, "'options' must be a mapping, or None .got 3"),
-        ({'folds': 11}, "'folds' must not exceed 'epochs'"),
-        ({'epoch': 3}, "no setting 'epoch', did you mean 'epochs'. .it has epochs, lr"),
-    ],
-)
-def test_wrong_settings(setting, message):
-    with pytest.raises(ValueError, match=message) as raised:
-        ToyConfig(**setting)
-    assert type(raised.value) is ValueError
-    if 'epoch' not in setting:
+WRONG = [
+    {'epochs': 0},
+    {'epochs': 2.5},
+    {'epochs': '7'},
+    {'epochs': True},
+    {'epochs': None},
+    {'patience': 0},
+    {'lr': 0},
+    {'lr': math.inf},
+    {'lr': math.nan},
+    {'skip': 'no'},
+    {'rates': 0.5},
+    {'rates': (0.1, 2)},
+    {'rates': (0.1,)},
+    {'rates': {0.1, 0.5}},
+    {'scenarios': ()},
+    {'scenarios': ('hot',)},
+    {'columns': 'age'},
+    {'options': 3},
+    {'folds': 11},
+]
+
+
+def test_wrong_settings_are_named_with_their_value():
+    for setting in WRONG:
+        ((name, value),) = setting.items()
+        message = rf"'{name}' must .*\(got {re.escape(repr(value))}\)"
         toy = Toy(**setting)
+        for call in (lambda s=setting: ToyConfig(**s), lambda t=toy: t.fit([1.0])):
+            with pytest.raises(ValueError, match=message) as raised:
+                call()
+            assert type(raised.value) is ValueError
+    for setting, message in (
+        ({'columns': {'age'}}, "'columns' must be a list of columns such as"),
+        ({'options': {'dropout': 1.0}}, "'options': 'dropout' must .*1"),
+        ({'options': {'drop': 0.1}}, "'options': .*'drop', did you mean 'dropout'"),
+        ({'epoch': 3}, "no setting 'epoch', did you mean 'epochs'. .it has epochs, lr"),
+    ):
         with pytest.raises(ValueError, match=message):
-            toy.fit([1.0])
+            ToyConfig(**setting)
 
 
 def test_numbers_and_sequences_become_those_of_python():
@@ -157,27 +163,12 @@ def test_numbers_and_sequences_become_those_of_python():
     assert [type(value) for value in (config.epochs, config.lr)] == [int, float]
 
 
-@pytest.mark.parametrize('changed', [{}, CHANGED])
-def test_plain_data_and_toml_give_equal_configs(changed, tmp_path):
-    config = ToyConfig(**changed)
-    assert ToyConfig.from_dict(config.model_dump(mode='json')) == config
-    path = tmp_path / 'config.toml'
-    path.write_text(config.to_toml(), encoding='utf-8')
-    again = ToyConfig.from_toml(path)
-    assert again == config
-    assert again.hash() == config.hash()
-    assert type(again.rates) is tuple
-    assert ToyConfig(name='other').hash() != config.hash()
-
-
-def test_toml_files_that_are_wrong_are_named(tmp_path):
-    path = tmp_path / 'config.toml'
-    with pytest.raises(ValueError, match=r"'.*config.toml': .*No such file"):
-        ToyConfig.from_toml(path)
-    for text in ('epochs = 0', 'epochs = = 3', 'epoch = 3'):
-        path.write_text(text)
-        with pytest.raises(ValueError, match=r"config.toml'.*(epochs|line 1)"):
-            ToyConfig.from_toml(path)
+def test_plain_data_give_equal_configs():
+    for changed in ({}, CHANGED):
+        config = ToyConfig(**changed)
+        again = ToyConfig(**json.loads(config.model_dump_json()))
+        assert again == config
+        assert type(again.rates) is tuple
 
 
 def test_settings_are_documented_in_groups():
@@ -185,7 +176,7 @@ def test_settings_are_documented_in_groups():
     doc = inspect.getdoc(Toy)
     assert doc.index('*Training*') < doc.index('*The model*') < doc.index('Attributes:')
     assert 'epochs (int, at least 1, optional): Passes over the ratings.' in doc
-    assert 'ema_decay (float in [0, 1], optional)' in doc
+    assert 'ema_decay (float, at least 0, at most 1, optional)' in doc
     parameters = inspect.signature(Toy).parameters
     assert [*parameters] == [
         name for part in ToyConfig.groups().values() for name in part
@@ -195,14 +186,13 @@ def test_settings_are_documented_in_groups():
         Toy('toy')
 
 
-def test_params_are_kept_as_they_are_given():
-    names = np.array(['age'])
-    toy = Toy(columns=names, epochs=0)
-    assert toy.columns is names
-    assert toy.get_params()['epochs'] == 0
-    assert repr(toy) == f'Toy(epochs=0, columns={names!r})'
+def test_params_are_kept_without_types_of_numpy():
+    toy = Toy(columns=np.array(['age']), rates=[0.1, 0.2], epochs=0)
+    assert toy.get_params()['columns'] == ['age']
+    assert toy.get_params()['rates'] == (0.1, 0.2)
+    assert toy.get_params()['epochs'] == 0  # refused by the next fit
+    assert repr(toy) == "Toy(epochs=0, columns=['age'], rates=(0.1, 0.2))"
     assert toy.set_params(epochs=10) is toy
-    assert toy.config.columns == ['age']
     with pytest.raises(ValueError, match="Toy has no setting 'epoch'"):
         toy.set_params(lr=0.1, epoch=3)
     assert toy.lr == 3e-3
@@ -221,5 +211,5 @@ def test_arguments_of_functions():
     assert check_argument('k', np.int64(3), PositiveInt) == 3
     assert check_argument('sizes', [1, 2], tuple[int, int] | None) == (1, 2)
     for wrong in (0, 2.5, '3', None, True, 9):
-        with pytest.raises(ValueError, match=rf"'k' must be .*\[1, 8\] .got {wrong!r}"):
+        with pytest.raises(ValueError, match=f"'k' must .*got {wrong!r}"):
             check_argument('k', wrong, Annotated[PositiveInt, Le(8)])

@@ -1,0 +1,109 @@
+"""What both recommenders make of tables and settings that are not as they should be."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from agnn_pyg.recommender import AGNNRecommender
+from tanp.recommender import TaNPRecommender
+
+pytest.importorskip('pytorch_lightning')
+AGNN = {'epochs': 2, 'channels': 8, 'hidden_channels': 8, 'kernel_weight': 0.0}
+TANP = {'epochs': 2, 'min_count': 2}
+
+
+def recommender(name, **settings):
+    if name == 'AGNN':
+        return AGNNRecommender(**AGNN | settings)
+    return TaNPRecommender(**TANP | settings)
+
+
+def predicted(model, pairs, users=None, support=None):
+    if isinstance(model, AGNNRecommender):
+        return model.predict(pairs, users)
+    return model.adapt(support, users).predict(pairs)['rating']
+
+
+@pytest.fixture(scope='module')
+def tables():
+    """Cooks like war films and others like love films; ids are whole numbers."""
+    rng = np.random.default_rng(0)
+    users = pd.DataFrame({'user': range(40), 'zone': rng.choice(['1', '2'], 40)})
+    items = pd.DataFrame({'item': range(30), 'genre': rng.choice(['war', 'love'], 30)})
+    pairs = [(u, i) for u in range(40) for i in rng.choice(30, 15, replace=False)]
+    ratings = pd.DataFrame(pairs, columns=['user', 'item'])
+    likes = (users['zone'][ratings['user']].to_numpy() == '1') == (
+        items['genre'][ratings['item']].to_numpy() == 'war'
+    )
+    ratings['rating'] = np.where(likes, 4.0, 2.0) + rng.integers(0, 2, len(ratings))
+    return ratings, users, items
+
+
+both = pytest.mark.parametrize('name', ['AGNN', 'TaNP'])
+
+
+@both
+def test_one_odd_rating_is_named_and_does_not_set_the_scale(name, tables):
+    ratings, users, items = tables
+    odd = ratings.copy()
+    odd.loc[7, 'rating'] = 999.0
+    with pytest.warns(UserWarning, match=r"'ratings'.*'rating' in row 7 \(999.0\)"):
+        model = recommender(name).fit(odd, users, items)
+    # As if the highest of the other ratings stood in its place.
+    odd.loc[7, 'rating'] = 5.0
+    other = recommender(name).fit(odd, users, items)
+    rows = ratings[ratings['user'] < 9]
+    expected = predicted(other, rows, support=rows)
+    assert predicted(model, rows, support=rows).tolist() == expected.tolist()
+
+
+@both
+def test_the_range_of_ratings_is_a_setting(name, tables):
+    with pytest.raises(ValueError, match=r"'rating_range'.*\(5.0, 1.0\)"):
+        recommender(name, rating_range=(5.0, 1.0)).fit(*tables)
+    with pytest.raises(ValueError, match=r"'rating_range'.*'rating' in row \d+ \(5.0"):
+        recommender(name, rating_range=(1, 4)).fit(*tables)
+    model = recommender(name, rating_range=(-3, 5)).fit(*tables)
+    if name == 'TaNP':  # a rating that nobody gave in the fit, but that is in the range
+        support = pd.DataFrame({'user': [98, 99], 'item': [0, 1], 'rating': [-3.0, 5]})
+        new = pd.DataFrame({'user': [98, 99], 'zone': ['1', '2']})
+        assert len(model.adapt(support, new).recommend(k=2)) == 4
+        with pytest.raises(ValueError, match=r"'support'.*row 0 \(-4"):
+            model.adapt(support.assign(rating=-4.0), new)
+
+
+@both
+def test_values_of_another_type_are_refused_when_served(name, tables):
+    model = recommender(name).fit(*tables)
+    pairs = pd.DataFrame({'user': [99], 'item': [0], 'rating': [4.0]})
+    new = pd.DataFrame({'user': [99], 'zone': ['1']})
+    assert np.isfinite(predicted(model, pairs, new, pairs)).all()
+    with pytest.raises(ValueError, match=r"'users' .*'1'.*'zone' in row 0 \(1\)"):
+        predicted(model, pairs, new.assign(zone=1), pairs)
+    with pytest.warns(UserWarning, match=r"'users' .*'zone'.*row 0 \('1 '\)"):
+        predicted(model, pairs, new.assign(zone='1 '), pairs)
+
+
+@both
+def test_settings_are_those_that_were_saved(name, tables, tmp_path):
+    ratings, users, items = tables
+    items = pd.DataFrame({'item': items['item'], 0: items['genre'], 1: 1.5})
+    settings = {
+        'item_attributes': {0: 'text', 1: None},
+        'user_attributes': np.array(['zone']),
+        'lr': np.float32(0.5),
+        'rating_range': [1, 5],
+        'progress': False,
+        'seed': np.int64(3),
+    }
+    settings |= (
+        {'cold_dropout': [0, 0.5]} if name == 'AGNN' else {'query_sizes': [2, 9]}
+    )
+    model = recommender(name, **settings).fit(ratings, users, items)
+    model.save(tmp_path / 'model')
+    loaded = type(model).load(tmp_path / 'model')
+    assert loaded.get_params() == model.get_params()
+    rows = ratings[ratings['user'] < 3]
+    again = loaded.fit(ratings, users, items)
+    expected = predicted(model, rows, support=rows)
+    assert predicted(again, rows, support=rows).tolist() == expected.tolist()
