@@ -9,7 +9,6 @@ from benchmarks.records import (
     SETTINGS,
     add_line,
     add_rows,
-    as_text,
     hardware_line,
     origin,
     peak_memory_mb,
@@ -90,13 +89,6 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     (tmp_path / SETTINGS).write_text('{"settings": ')
     with pytest.raises(ValueError, match=SETTINGS):
         read_lines(tmp_path, SETTINGS)
-
-
-def test_cells_have_seven_digits():
-    values = [0.123456789, 1234.56789, 3, None, True, 1e-12]
-    assert [*map(as_text, values)] == [
-        *('0.1234568', '1234.568', '3', '', 'True', '1e-12'),
-    ]
 
 
 def test_origin_names_hardware_versions_and_commit(tmp_path):

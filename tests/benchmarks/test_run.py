@@ -102,9 +102,8 @@ def test_a_missing_library_leaves_a_gap_and_the_others_run(run):
     assert 'not run' in run.printed.out
 
 
-@pytest.mark.parametrize(
-    ('change', 'named'),
-    [
+def test_mistakes_in_a_suite_are_named(run):
+    for change, named in [
         (('own = "fake"', 'own = "fak"'), 'fak'),
         (('"warm"]', '"warn"]'), 'warn'),
         (('"planted"', '"plated"'), 'plated'),
@@ -114,13 +113,11 @@ def test_a_missing_library_leaves_a_gap_and_the_others_run(run):
         (('{shift = 1.5}', '{shift = '), 'toy'),
         (('rows =', 'settings = {shfit = 1.0}\nrows ='), 'shfit'),
         (('rows =', 'like = "other"\nrows ='), 'other'),
-    ],
-)
-def test_mistakes_in_a_suite_are_named(run, change, named):
-    text = HEAD + FAKE
-    assert change[0] in text
-    run(text.replace(*change), code=2)
-    assert named in run.printed.err
+    ]:
+        text = HEAD + FAKE
+        assert change[0] in text
+        run(text.replace(*change), code=2)
+        assert named in run.printed.err
 
 
 def test_unknown_labels_and_suites_are_named(run):
@@ -186,16 +183,16 @@ def test_own_data(tmp_path):
     assert own.nodes[0]['age'].notna().all()
 
 
-@pytest.mark.parametrize('path', sorted(SUITES.glob('*.toml')), ids=lambda p: p.stem)
-def test_suites_of_the_repository_build(path):
-    suite = load_suite(path)
-    for spec in suite.estimators:
-        for scenario in suite.scenarios:
-            if spec.runs_on(scenario):
-                made = suite.build(spec, scenario)
-                assert made.config is not None
-                for settings in spec.rows.values():
-                    assert made.set_params(**settings).config is not None
+def test_suites_of_the_repository_build():
+    for path in sorted(SUITES.glob('*.toml')):
+        suite = load_suite(path)
+        for spec in suite.estimators:
+            for scenario in suite.scenarios:
+                if spec.runs_on(scenario):
+                    made = suite.build(spec, scenario)
+                    assert made.config is not None
+                    for settings in spec.rows.values():
+                        assert made.set_params(**settings).config is not None
 
 
 @pytest.mark.slow

@@ -79,20 +79,17 @@ def rows():
     )
 
 
-@pytest.mark.parametrize(
-    ('mean', 'error', 'expected'),
-    [
+def test_an_error_has_two_digits_and_the_mean_as_many_places():
+    for mean, error, expected in [
         (0.98472, 0.0071, '0.9847 ± 0.0071'),
         (1.1004, 0.0271, '1.100 ± 0.027'),
         (-0.07030, 0.00076, '-0.07030 ± 0.00076'),
         (12.3456, 1.2, '12.35 ± 1.20'),
         (0.5, 0.0, '0.5000'),
         (0.5, None, '0.5000'),
-    ],
-)
-def test_an_error_has_two_digits_and_the_mean_as_many_places(mean, error, expected):
-    assert written(Estimate(mean, error, 3, None, 0)) == expected
-    assert written(None) == 'not run'
+    ]:
+        assert written(Estimate(mean, error, 3, None, 0)) == expected
+        assert written(None) == 'not run'
 
 
 def test_markdown_is_aligned():

@@ -31,10 +31,10 @@ def test_nothing_is_ever_written(path, tmp_path):
     assert not (tmp_path.parent / 'outside').exists()
 
 
-@pytest.mark.parametrize('name', ['b.json', 'a/../a/b.json'])
-def test_a_member_by_another_name_is_not_found(path, name):
-    with pytest.raises(ValueError, match=name):
-        read(path, name)
+def test_a_member_by_another_name_is_not_found(path):
+    for name in ['b.json', 'a/../a/b.json']:
+        with pytest.raises(ValueError, match=name):
+            read(path, name)
 
 
 def test_encrypted_member_is_refused(path):

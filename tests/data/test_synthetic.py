@@ -9,16 +9,16 @@ from data.synthetic import planted_tables, planted_tastes
 from data.zipf import FILMS, PEOPLE, zipf_bags, zipf_ratings
 
 
-@pytest.mark.parametrize('seed', range(3))
-@pytest.mark.parametrize('size', [(2, 2, 1e-9), (60, 80, 0.3), (9, 40, 0.01)])
-def test_everybody_has_two_ratings(size, seed):
-    tables = planted_tables(*size, seed=seed)
-    assert (len(tables.users), len(tables.items)) == size[:2]
-    for key, table in (('user', tables.users), ('item', tables.items)):
-        counts = tables.ratings[key].value_counts()
-        assert counts.min() >= 2
-        assert set(counts.index) == set(table[key])
-    assert tables.ratings['rating'].between(1, 5).all()
+def test_everybody_has_two_ratings():
+    for seed in range(3):
+        for size in [(2, 2, 1e-9), (60, 80, 0.3), (9, 40, 0.01)]:
+            tables = planted_tables(*size, seed=seed)
+            assert (len(tables.users), len(tables.items)) == size[:2]
+            for key, table in (('user', tables.users), ('item', tables.items)):
+                counts = tables.ratings[key].value_counts()
+                assert counts.min() >= 2
+                assert set(counts.index) == set(table[key])
+            assert tables.ratings['rating'].between(1, 5).all()
 
 
 def test_density_and_missing_attributes_are_as_stated():
@@ -30,12 +30,12 @@ def test_density_and_missing_attributes_are_as_stated():
     assert set(tables.items['genre'].map(len)) == {0, 1, 2}
 
 
-@pytest.mark.parametrize('plant', [planted_tables, planted_tastes])
-def test_a_seed_repeats(plant):
-    one, same, other = (plant(seed=s) for s in (3, 3, 4))
-    for name in ('users', 'items', 'ratings'):
-        pd.testing.assert_frame_equal(getattr(one, name), getattr(same, name))
-    assert not one.ratings.equals(other.ratings)
+def test_a_seed_repeats():
+    for plant in [planted_tables, planted_tastes]:
+        one, same, other = (plant(seed=s) for s in (3, 3, 4))
+        for name in ('users', 'items', 'ratings'):
+            pd.testing.assert_frame_equal(getattr(one, name), getattr(same, name))
+        assert not one.ratings.equals(other.ratings)
 
 
 def design(tables, ratings):
@@ -59,17 +59,17 @@ def design(tables, ratings):
     ]
 
 
-@pytest.mark.parametrize('seed', range(3))
-def test_attributes_alone_rate_cold_items_to_within_the_noise(seed):
-    tables = planted_tables(120, 160, noise=0.1, seed=seed)
-    parts = split(tables, 'item_cold', seed=seed)
-    weights, *_ = np.linalg.lstsq(
-        design(tables, parts.fit), parts.fit['rating'].to_numpy(), rcond=None
-    )
-    truth = parts.test['rating'].to_numpy()
-    error = np.sqrt(np.mean((design(tables, parts.test) @ weights - truth) ** 2))
-    assert error < 0.12
-    assert error < 0.3 * truth.std()
+def test_attributes_alone_rate_cold_items_to_within_the_noise():
+    for seed in range(3):
+        tables = planted_tables(120, 160, noise=0.1, seed=seed)
+        parts = split(tables, 'item_cold', seed=seed)
+        weights, *_ = np.linalg.lstsq(
+            design(tables, parts.fit), parts.fit['rating'].to_numpy(), rcond=None
+        )
+        truth = parts.test['rating'].to_numpy()
+        error = np.sqrt(np.mean((design(tables, parts.test) @ weights - truth) ** 2))
+        assert error < 0.12
+        assert error < 0.3 * truth.std()
 
 
 def with_tastes(tables):
@@ -93,9 +93,8 @@ def test_labels_say_whether_tastes_agree():
     assert flipped.mean() == pytest.approx(0.2, abs=0.02)
 
 
-@pytest.mark.parametrize(
-    ('plant', 'name', 'value'),
-    [
+def test_bad_arguments_are_named():
+    for plant, name, value in [
         (planted_tables, 'num_users', 1),
         (planted_tables, 'num_items', 0),
         (planted_tables, 'density', 0),
@@ -109,11 +108,9 @@ def test_labels_say_whether_tastes_agree():
         (planted_tastes, 'size', 7),
         (planted_tastes, 'noise', 0.5),
         (planted_tastes, 'seed', -1),
-    ],
-)
-def test_bad_arguments_are_named(plant, name, value):
-    with pytest.raises(ValueError, match=f"'{name}'.*{value}"):
-        plant(**{name: value})
+    ]:
+        with pytest.raises(ValueError, match=f"'{name}'.*{value}"):
+            plant(**{name: value})
 
 
 def test_bags_have_a_value_of_every_column_and_none_twice():

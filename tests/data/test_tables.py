@@ -49,9 +49,8 @@ def test_attributes_are_optional_and_nullable_dtypes_fine(frames):
     assert RatingTables(**frames).positions()[0].tolist() == [1, 0, 1]
 
 
-@pytest.mark.parametrize(
-    ('name', 'column', 'values', 'shown'),
-    [
+def test_bad_cells_are_named(frames):
+    for name, column, values, shown in [
         ('users', 'user', [7, 3, 3], '3'),
         ('items', 'item', ['a', None], 'row 1'),
         ('ratings', 'user', [3, np.nan, 3], 'row 10'),
@@ -64,29 +63,29 @@ def test_attributes_are_optional_and_nullable_dtypes_fine(frames):
         ('ratings', 'rating', [1, np.nan, 3], 'row 10'),
         ('ratings', 'rating', [1, 2, -np.inf], 'row 20'),
         ('ratings', 'item', ['a', 'b', 'a'], 'row 20'),
-    ],
-)
-def test_bad_cells_are_named(frames, name, column, values, shown):
-    values = pd.Series(values, index=frames[name].index)
-    frames[name] = frames[name].assign(**{column: values})
-    with pytest.raises(ValueError, match=rf"'{name}'.*{shown}"):
-        RatingTables(**frames)
-
-
-@pytest.mark.parametrize(
-    ('name', 'column'),
-    [('users', 'user'), ('items', 'item'), ('ratings', 'item'), ('ratings', 'rating')],
-)
-def test_missing_columns_and_rows_are_named(frames, name, column):
-    whole = frames[name]
-    for spoilt in (
-        whole.rename(columns={column: 'ID'}),
-        whole.iloc[:0],
-        pd.concat([whole, whole[[column]]], axis=1),
-        whole.to_dict(),
-    ):
-        with pytest.raises(ValueError, match=f"'{name}'"):
+    ]:
+        values = pd.Series(values, index=frames[name].index)
+        spoilt = frames[name].assign(**{column: values})
+        with pytest.raises(ValueError, match=rf"'{name}'.*{shown}"):
             RatingTables(**frames | {name: spoilt})
+
+
+def test_missing_columns_and_rows_are_named(frames):
+    for name, column in [
+        ('users', 'user'),
+        ('items', 'item'),
+        ('ratings', 'item'),
+        ('ratings', 'rating'),
+    ]:
+        whole = frames[name]
+        for spoilt in (
+            whole.rename(columns={column: 'ID'}),
+            whole.iloc[:0],
+            pd.concat([whole, whole[[column]]], axis=1),
+            whole.to_dict(),
+        ):
+            with pytest.raises(ValueError, match=f"'{name}'"):
+                RatingTables(**frames | {name: spoilt})
 
 
 def test_three_files_become_tables(tmp_path):

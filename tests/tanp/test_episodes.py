@@ -82,9 +82,8 @@ def test_frames_and_back(tasks):
     assert histories(again) == histories(tasks)
 
 
-@pytest.mark.parametrize(
-    ('name', 'position', 'value'),
-    [
+def test_values_that_do_not_fit_are_refused(tasks):
+    for name, position, value in [
         ('label', 5, float('nan')),
         ('label', 0, float('inf')),
         ('item', 2, -1),
@@ -92,13 +91,11 @@ def test_frames_and_back(tasks):
         ('ptr', 0, 1),
         ('num_support', 1, 5),
         ('query_start', 1, 7),
-    ],
-)
-def test_values_that_do_not_fit_are_refused(tasks, name, position, value):
-    changed = getattr(tasks, name).clone()
-    changed[position] = value
-    with pytest.raises(ValueError, match=f"'{name}'"):
-        dataclasses.replace(tasks, **{name: changed})
+    ]:
+        changed = getattr(tasks, name).clone()
+        changed[position] = value
+        with pytest.raises(ValueError, match=f"'{name}'"):
+            dataclasses.replace(tasks, **{name: changed})
 
 
 def test_sizes_and_types_that_do_not_fit_are_refused(tasks):

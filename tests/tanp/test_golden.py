@@ -6,82 +6,13 @@ import torch
 from tanp import EpisodeBatch, TaNP, TaskOutput, tanp_loss
 from tanp.config import PUBLISHED, TaNPConfig
 from tanp.loss import clustering_loss, kl_divergence
-from tanp.nn import ClusterMemory, Gaussian, LatentEncoder, ModulatedDecoder, SetEncoder
+from tanp.nn import Gaussian
 
 MODELS = ['np_forward', 'np_forward_wide']
-ALL = torch.ones(1, 6, dtype=torch.bool)
 
 
 def close(one, other):
     return torch.allclose(one, other, rtol=1e-9, atol=1e-9)
-
-
-def fill(linear, parameters, name):
-    linear.weight.data = parameters[f'{name}_weight']
-    if linear.bias is not None:
-        linear.bias.data = parameters[f'{name}_bias']
-
-
-@pytest.mark.parametrize(
-    ('name', 'channels', 'rows'),
-    [('encoder', (7, 8, 6), 'r'), ('task_encoder', (9, 6, 5), 'task_rows')],
-)
-def test_set_encoder(golden, name, channels, rows):
-    case = golden(name)
-    x, y = case['inputs']['x'], case['inputs']['y']
-    encoder = SetEncoder(8, channels)
-    linears = [m for m in (*encoder.hidden, encoder.lin_out) if hasattr(m, 'weight')]
-    for number, linear in enumerate(linears, 1):
-        fill(linear, case['parameters'], f'linear_{number}')
-    assert close(encoder(x[:, None], y[:, None], ALL.mT), case['outputs'][rows])
-    assert close(encoder(x[None], y[None], ALL)[0], case['outputs']['mean_over_rows'])
-
-
-def test_latent_distribution(golden, monkeypatch):
-    case = golden('mu_sigma')
-    latent = LatentEncoder(8, (6, 7, 5))
-    for linear, name in (
-        (latent.lin_hidden, 'hidden'),
-        (latent.lin_mu, 'mu'),
-        (latent.lin_logvar, 'log_sigma'),
-    ):
-        fill(linear, case['parameters'], name)
-    monkeypatch.setattr(latent.encoder, 'forward', lambda r, *_: r)
-    q = latent(case['inputs']['r'][None], None, None)
-    assert close(q.mu[0], case['outputs']['mu'])
-    assert close(q.logvar[0], case['outputs']['log_sigma'])
-    noise = case['inputs']['eps_for_with_eps']
-    monkeypatch.setattr(torch, 'randn_like', lambda tensor: noise.expand_as(tensor))
-    assert close(q.sample()[0], case['outputs']['with_eps']['z'])
-
-
-@pytest.mark.parametrize('number', range(4))
-def test_memory(golden, number):
-    case = golden('memory_unit')
-    inputs, outputs = (case[part]['cases'][number] for part in ('inputs', 'outputs'))
-    memory = ClusterMemory(5, 3, float(inputs['temperature']), squared=False)
-    memory.center.data = case['parameters']['pool']
-    task, assignment = memory(inputs['task'][None])
-    assert close(assignment[0], outputs['C'])
-    assert close(task[0], outputs['new_task'])
-
-
-@pytest.mark.parametrize(
-    ('modulation', 'maps'),
-    [('film', ['gamma', 'beta']), ('gating', ['gamma', 'beta', 'eta', 'delta'])],
-)
-def test_decoder(golden, modulation, maps):
-    case = golden(f'{modulation}_decoder')
-    parameters, inputs = case['parameters'], case['inputs']
-    decoder = ModulatedDecoder(8, 5, 5, (7, 6, 5), modulation, residual=False)
-    for number, linear in enumerate(decoder.lins, 1):
-        fill(linear, parameters, f'linear_{number}')
-    fill(decoder.lin_out, parameters, 'final')
-    decoder.lin_task.weight.data = torch.cat(
-        [parameters[f'{name}_{layer}_weight'] for name in maps for layer in (1, 2, 3)]
-    )
-    score = decoder(inputs['x'][None], inputs['task'], inputs['z'][None])
-    assert close(score[0], case['outputs']['predictions'])
 
 
 def published_model(parameters):

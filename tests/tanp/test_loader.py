@@ -20,11 +20,11 @@ def all_tasks(loader):
     return [task for batch in loader for task in unpadded(batch)]
 
 
-@pytest.mark.parametrize('batch_size', [1, 4, 6, 10])
-def test_batches_hold_the_episodes_in_order(tasks, batch_size):
-    loader = EpisodeLoader(tasks, batch_size)
-    assert all_tasks(loader) == histories(tasks)
-    assert len(list(loader)) == len(loader) == -(-6 // batch_size)
+def test_batches_hold_the_episodes_in_order(tasks):
+    for batch_size in [1, 4, 6, 10]:
+        loader = EpisodeLoader(tasks, batch_size)
+        assert all_tasks(loader) == histories(tasks)
+        assert len(list(loader)) == len(loader) == -(-6 // batch_size)
 
 
 def test_padding_is_zero(tasks):
@@ -96,19 +96,16 @@ def test_batches_move(tasks, device):
     assert all(t.device.type == device.type for t in batch.to(device))
 
 
-@pytest.mark.parametrize(
-    ('options', 'name'),
-    [
+def test_options_out_of_range_are_refused(tasks):
+    for options, name in [
         ({'batch_size': 0}, 'batch_size'),
         ({'support_sizes': (0, 3)}, 'support_sizes'),
         ({'support_sizes': (4, 3)}, 'support_sizes'),
         ({'support_sizes': 5}, 'support_sizes'),
         ({'support_sizes': (1, 2), 'query_sizes': (-1, 2)}, 'query_sizes'),
-    ],
-)
-def test_options_out_of_range_are_refused(tasks, options, name):
-    with pytest.raises(ValueError, match=f"'{name}'"):
-        EpisodeLoader(tasks, **options)
+    ]:
+        with pytest.raises(ValueError, match=f"'{name}'"):
+            EpisodeLoader(tasks, **options)
 
 
 def test_empty_supports_are_read_and_too_small_tasks_refused(tasks):

@@ -18,6 +18,14 @@ def test_divergence_is_that_of_two_normals():
     assert kl_divergence(q, q).abs().max() < 1e-12
 
 
+def test_samples_have_the_mean_and_the_spread_of_their_normal():
+    torch.manual_seed(0)
+    mu, logvar = torch.tensor([1.0, -2.0]), torch.tensor([2.0, -1.0])
+    sample = Gaussian(mu.expand(20_000, -1), logvar.expand(20_000, -1)).sample()
+    assert torch.allclose(sample.mean(0), mu, atol=0.05)
+    assert torch.allclose(sample.std(0), (logvar / 2).exp(), rtol=0.03)
+
+
 def test_clustering_sharpens_and_the_published_target_flattens():
     torch.manual_seed(0)
     logit = torch.randn(8, 3, requires_grad=True)

@@ -101,14 +101,14 @@ def test_the_published_model_trains_on_the_support_too(small, tasks):
     assert model.eval()(batch).mask.sum() == batch.query_mask.sum()
 
 
-@pytest.mark.parametrize('variant', ['film', 'task path only', 'attentive'])
-def test_without_a_support_all_users_are_equal(small, tasks, variant):
-    model, empty = small(variant).eval(), with_support_size(tasks, 0)
-    batch = whole(empty)._replace(user=torch.full((6,), 5))
-    score, item = model(batch).score[batch.query_mask], batch.query_item
-    for one in item[batch.query_mask].unique():
-        equal = score[item[batch.query_mask] == one]
-        assert torch.allclose(equal, equal[0].expand_as(equal))
+def test_without_a_support_all_users_are_equal(small, tasks):
+    for variant in ['film', 'task path only', 'attentive']:
+        model, empty = small(variant).eval(), with_support_size(tasks, 0)
+        batch = whole(empty)._replace(user=torch.full((6,), 5))
+        score, item = model(batch).score[batch.query_mask], batch.query_item
+        for one in item[batch.query_mask].unique():
+            equal = score[item[batch.query_mask] == one]
+            assert torch.allclose(equal, equal[0].expand_as(equal))
 
 
 def test_ids_that_were_not_trained_are_not_read(small, tasks):
@@ -168,9 +168,8 @@ def test_statistics_move_with_a_model_and_its_copies_share_them(small):
     assert shared.vector.dtype == torch.float
 
 
-@pytest.mark.parametrize(
-    ('variant', 'options', 'name'),
-    [
+def test_options_out_of_range_are_refused(small):
+    for variant, options, name in [
         ('film', {'latent_channels': (4, 3)}, 'latent_channels'),
         ('film', {'modulation': 'none'}, 'modulation'),
         ('film', {'dropout': 1.0}, 'dropout'),
@@ -178,11 +177,9 @@ def test_statistics_move_with_a_model_and_its_copies_share_them(small):
         ('film', {'dropuot': 0.1}, 'dropout'),
         ('attentive', {'attention_heads': -1}, 'attention_heads'),
         ('attentive', {'predict_support': True}, 'predict_support'),
-    ],
-)
-def test_options_out_of_range_are_refused(small, variant, options, name):
-    with pytest.raises(ValueError, match=name):
-        small(variant, **options)
+    ]:
+        with pytest.raises(ValueError, match=name):
+            small(variant, **options)
 
 
 def test_attributes_must_describe_all_nodes(attributes):
