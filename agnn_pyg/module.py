@@ -12,7 +12,7 @@ from torch_geometric.data import HeteroData
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from agnn_pyg.agnn_config import NetworkTrainingConfig
-from agnn_pyg.base.callbacks import EpochMeans
+from agnn_pyg.base.training import EpochMeans
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
 from agnn_pyg.optim import SparseAdamW

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from agnn_pyg.base.callbacks import EpochMeans
+from agnn_pyg.base.training import EpochMeans
 from tanp.config import LossConfig
 from tanp.loader import EpisodeBatch, EpisodeLoader
 from tanp.loss import LIKELIHOODS, tanp_loss

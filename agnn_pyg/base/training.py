@@ -9,32 +9,33 @@ import logging
 import os
 import signal
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
 
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Le
-from pytorch_lightning.callbacks import TQDMProgressBar
-from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities.warnings import PossibleUserWarning
-
-from agnn_pyg.base.callbacks import (
-    EMA,
-    AtomicCheckpoints,
-    EpochSeed,
-    FiniteWeights,
-    History,
-    MovableCheckpoint,
-    ResumableStopping,
-    epoch_seed,
+from pytorch_lightning import LightningModule as Module
+from pytorch_lightning.callbacks import (
+    EarlyStopping,
+    ModelCheckpoint,
+    TQDMProgressBar,
+    WeightAveraging,
 )
-from agnn_pyg.base.config import PositiveInt, check_argument
-from agnn_pyg.base.randomness import set_epoch
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.warnings import PossibleUserWarning
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from agnn_pyg.base.config import Fraction, PositiveInt, check_argument
+from agnn_pyg.base.randomness import mix, set_epoch
+from agnn_pyg.base.store import atomic_write
 
 # Names of metrics, without prefix and cut-off, of which less is better.
 LOWER = ('loss', 'mse', 'rmse', 'mae')
@@ -48,7 +49,7 @@ class FitResult(NamedTuple):
 
 
 def fit(
-    module: pl.LightningModule,
+    module: Module,
     train: Iterable,
     validation: Iterable | None = None,
     *,
@@ -78,24 +79,20 @@ def fit(
         validation (iterable, optional): Batches to score every epoch, and to select one
             by. Without, the weights of the last epoch stay.
         epochs (int): Epochs of the learning-rate schedule.
-        stop_after (int, optional): Epochs to run, if fewer: to repeat a schedule up to
-            an epoch that was selected before.
-        patience (int, optional): Stop early after so many epochs without a better
-            monitored value.
+        stop_after (int, optional): Epochs to run, if fewer.
+        patience (int, optional): Epochs without a better value before an early stop.
         monitor (str, optional): The metric to select by; less is better for losses and
             errors, more for all others. (default: :obj:`"val_rmse"`)
         ema_decay (float, optional): Decay of an exponential moving average of the
             weights, which is validated and kept instead of the weights.
         ema_every (int, optional): Steps between two updates of it. (default: :obj:`1`)
         gradient_clip (float, optional): Largest norm of the gradient.
-        folder (path, optional): Where checkpoints and logs (TensorBoard and CSV) go.
-            Without, nothing is written except a temporary checkpoint.
+        folder (path, optional): Where checkpoints and logs go. Without, nothing is
+            written except a temporary checkpoint.
         resume (bool, optional): Continue from the last checkpoint in :obj:`folder`, if
-            there is one, to the same result as without the interruption.
-            (default: :obj:`False`)
+            any, to the same result as without the interruption. (default: :obj:`False`)
         progress (bool, optional): Show a progress bar. (default: :obj:`False`)
-        **trainer_options (optional): Additional arguments of Lightning's ``Trainer``,
-            such as :obj:`accelerator`, :obj:`devices` or :obj:`precision`. Of several
+        **trainer_options (optional): Arguments of Lightning's ``Trainer``. Of several
             processes (:obj:`devices=2, strategy="ddp"`) each takes its turn on the
             batches.
 
@@ -119,27 +116,23 @@ def fit(
     run_folder = TemporaryDirectory() if folder is None else nullcontext(folder)
     with _quiet(), run_folder as path:
         saved, logs = Path(path) / 'checkpoints', Path(path) / 'logs'
-        history = History(None if folder is None else logs / 'metrics.csv')
-        callbacks = [EpochSeed(), FiniteWeights(monitor), history]
-        if validation is not None:
-            # Ahead of `last`, whose checkpoint then knows of the best one.
-            best = MovableCheckpoint(saved, 'best', monitor=monitor, mode=mode)
-            callbacks.append(best)
-        if folder is not None:
-            callbacks.append(MovableCheckpoint(saved, 'last'))
-        if ema_decay is not None:
-            callbacks.append(EMA(ema_decay, ema_every))
+        history = _History(None if folder is None else logs / 'metrics.csv')
+        best = _Checkpoint(saved, 'best', monitor=monitor, mode=mode)
+        callbacks = [_EpochSeed(), _FiniteWeights(monitor), history]
+        # Ahead of `last`, whose checkpoint then knows of the best one.
+        callbacks += [best] if validation is not None else []
+        callbacks += [_Checkpoint(saved, 'last')] if folder is not None else []
+        callbacks += [EMA(ema_decay, ema_every)] if ema_decay is not None else []
         if patience is not None:
-            callbacks.append(ResumableStopping(monitor, patience=patience, mode=mode))
-        if progress:
-            callbacks.append(TQDMProgressBar(refresh_rate=20))
+            callbacks.append(_Stopping(monitor, patience=patience, mode=mode))
+        callbacks += [TQDMProgressBar(refresh_rate=20)] if progress else []
         callbacks += trainer_options.pop('callbacks', None) or []
         options = {
             'accelerator': 'cpu',
             'devices': 1,
             'logger': folder is not None
             and TensorBoardLogger(path, name='', version='logs'),
-            'plugins': [AtomicCheckpoints()],
+            'plugins': [_AtomicIO()],
             # Training batches take turns; each process validates all.
             'use_distributed_sampler': False,
             'enable_checkpointing': validation is not None or folder is not None,
@@ -152,13 +145,14 @@ def fit(
         }
         trainer = pl.Trainer(callbacks=callbacks, **options | trainer_options)
         batches = EpochBatches(train, trainer, module)
-        if not len(batches):
+        module.schedule_steps = epochs * -(
+            -len(batches) // trainer.accumulate_grad_batches
+        )
+        if not module.schedule_steps:
             raise ValueError(
                 f"'train' must have a batch for each of {trainer.world_size} processes "
                 f'(got fewer); lower its batch_size'
             )
-        steps = -(-len(batches) // trainer.accumulate_grad_batches)
-        module.schedule_steps = epochs * steps
         last = saved / 'last.ckpt'
         last = last if resume and last.exists() else None
         with _interruptible():
@@ -172,6 +166,170 @@ def fit(
     return FitResult(state['epoch'], history.epochs)
 
 
+class EMA(WeightAveraging):
+    """An exponential moving average of the weights, validated and kept.
+
+    Unlike Lightning's ``EMAWeightAveraging`` it updates all parameters in one call,
+    works in half and double precision, and averages over a third of the steps at most:
+    a longer average would still hold the initial weights.
+    """
+
+    def __init__(self, decay: float, every: int = 1) -> None:
+        self.decay = check_argument('ema_decay', decay, Fraction)
+        self.every = check_argument('ema_every', every, PositiveInt)
+        super().__init__(use_buffers=False, multi_avg_fn=self._average)
+
+    def setup(self, trainer: pl.Trainer, module: Module, stage: str) -> None:
+        super().setup(trainer, module, stage)
+        # Lightning converts the module only after the average was copied from it.
+        if stage == 'fit':
+            trainer.precision_plugin.convert_module(self._average_model)
+
+    def on_train_start(self, trainer: pl.Trainer, module: Module) -> None:
+        decay = min(self.decay, max(0.0, 1 - 3 / module.schedule_steps))
+        self._update = get_ema_multi_avg_fn(decay**self.every)
+
+    def should_update(self, step_idx: Any = None, epoch_idx: Any = None) -> bool:
+        return step_idx is not None and step_idx % self.every == 0
+
+    def _average(self, *args: Any) -> None:
+        self._update(*args)
+
+
+class _Stopping(EarlyStopping):
+    """Ends a resumed run that had stopped, unless it now has more patience."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        patience = self.patience
+        super().load_state_dict(state_dict)
+        if patience > self.patience:
+            self.stopped_epoch = 0
+        self.patience = patience
+
+    def on_train_start(self, trainer: pl.Trainer, module: Module) -> None:
+        # Never the first epoch: it is the best so far.
+        if self.stopped_epoch:
+            trainer.should_stop = True
+
+
+class _Checkpoint(ModelCheckpoint):
+    """A checkpoint that remembers its best score where the folder of a run is moved."""
+
+    def __init__(self, folder: Path, name: str, **options: Any) -> None:
+        options |= {'save_on_train_epoch_end': True, 'enable_version_counter': False}
+        super().__init__(folder, filename=name, **options)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        old, new = str(state_dict['dirpath']), str(self.dirpath)
+
+        def moved(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {moved(k): v for k, v in value.items()}
+            return value.replace(old, new) if isinstance(value, str) else value
+
+        super().load_state_dict({k: moved(v) for k, v in state_dict.items()})
+
+
+class _AtomicIO(TorchCheckpointIO):
+    """Renames a checkpoint into place; Lightning's may leave half a file if killed."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str, storage_options: Any = None
+    ) -> None:
+        with atomic_write(path) as aside:
+            torch.save(checkpoint, aside)
+
+
+class _EpochSeed(pl.Callback):
+    """Seeds each epoch and process, so that a resumed run repeats a whole one."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: Module) -> None:
+        rank = trainer.global_rank
+        torch.manual_seed(epoch_seed(module, trainer.current_epoch, rank))
+
+
+class _FiniteWeights(pl.Callback):
+    """Raises ``ValueError`` where a run diverges, before its weights are kept."""
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+
+    def on_train_batch_end(self, trainer: Any, module: Module, *args: Any) -> None:
+        # Once an epoch: a check in every step would wait for the device.
+        finite = (bool(weight.isfinite().all()) for weight in module.parameters())
+        if trainer.is_last_batch and not all(finite):
+            self._raise('weights are not finite', trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: Module) -> None:
+        metrics = trainer.callback_metrics
+        if self.monitor not in metrics:
+            raise ValueError(
+                f"'monitor' must be one of {', '.join(metrics)} (got {self.monitor!r})"
+            )
+        if not metrics[self.monitor].isfinite():
+            self._raise(f"'{self.monitor}' is {metrics[self.monitor]:g}", trainer)
+
+    def _raise(self, found: str, trainer: pl.Trainer) -> None:
+        raise ValueError(
+            f'Training diverged in epoch {trainer.current_epoch}: {found}; lower the '
+            f"learning rate 'lr', or set 'gradient_clip'"
+        )
+
+
+class _History(pl.Callback):
+    """Keeps the metrics of every epoch; ``CSVLogger`` starts over in a resumed run."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self.epochs: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: Module) -> None:
+        metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        # A run killed before this epoch's checkpoint repeats the epoch.
+        self.epochs = self.epochs[: trainer.current_epoch]
+        self.epochs.append({'epoch': trainer.current_epoch, **metrics})
+        if self.path is not None and trainer.is_global_zero:
+            with atomic_write(self.path) as aside:
+                pd.DataFrame(self.epochs).to_csv(aside, index=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {'epochs': self.epochs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epochs = state['epochs']
+
+
+def epoch_seed(module: Module, epoch: int, rank: int = 0) -> int:
+    """The seed of what one of several processes draws in an epoch."""
+    seed = mix(getattr(module, 'seed', 0) + mix(epoch))
+    return mix(seed + rank) if rank else seed
+
+
+class EpochMeans:
+    """Means of loss terms over an epoch; :obj:`log` in every step is slower."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self._values, self._weights = [], []
+
+    def add(self, terms: Mapping[str, Tensor], weight: int) -> None:
+        """Adds the terms of a batch of :obj:`weight` examples."""
+        self._names = tuple(terms)
+        self._values.append(torch.stack([t.detach() for t in terms.values()]))
+        self._weights.append(weight)
+
+    def pop(self) -> dict[str, Tensor]:
+        """The means by name, on the device of the terms, and starts over."""
+        values, weight = torch.stack(self._values), torch.tensor(self._weights)
+        mean = weight.double() @ values.cpu().double() / weight.sum()
+        # Processes share values on their own devices only.
+        mean = mean.float().to(values.device)
+        self.clear()
+        return {f'train_{n}': v for n, v in zip(self._names, mean, strict=True)}
+
+
 class EpochBatches:
     """A training loader, set to the epoch that is about to run and to a process.
 
@@ -179,9 +337,7 @@ class EpochBatches:
     this one runs with the first batch.
     """
 
-    def __init__(
-        self, loader: Any, trainer: pl.Trainer, module: pl.LightningModule
-    ) -> None:
+    def __init__(self, loader: Any, trainer: pl.Trainer, module: Module) -> None:
         self.loader, self.trainer, self.module = loader, trainer, module
 
     def __len__(self) -> int:
@@ -213,14 +369,14 @@ def _quiet() -> Iterator[None]:
     logger = logging.getLogger('pytorch_lightning')
     level = logger.level
     logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', category=PossibleUserWarning)
-            # LeafSpec: Lightning's own use of what its dependencies deprecate.
-            warnings.filterwarnings('ignore', '.*(LeafSpec|exists and is not empty)')
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', category=PossibleUserWarning)
+        # LeafSpec: Lightning's own use of what its dependencies deprecate.
+        warnings.filterwarnings('ignore', '.*(LeafSpec|exists and is not empty)')
+        try:
             yield
-    finally:
-        logger.setLevel(level)
+        finally:
+            logger.setLevel(level)
 
 
 @contextmanager

@@ -15,8 +15,7 @@ import torch
 from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader, TensorDataset
 
-from agnn_pyg.base.callbacks import EMA, EpochMeans
-from agnn_pyg.base.training import EpochBatches, FitResult, fit
+from agnn_pyg.base.training import EMA, EpochBatches, EpochMeans, FitResult, fit
 
 ROOT = Path(__file__).parents[3]
 GENERATOR = torch.Generator().manual_seed(0)
