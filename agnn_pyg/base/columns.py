@@ -12,7 +12,7 @@ import warnings
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,13 +34,12 @@ FEW, MANY = 0.1, 20
 # The most words of a text column, and the knots of each dimension of a vector.
 MAX_WORDS, VECTOR_KNOTS = 1000, 4
 
+# Rows, token ids and weights.
+Tokens = tuple[np.ndarray, np.ndarray, np.ndarray]
+
 
 class CellTypeError(ValueError):
     """A cell holds something else than numbers, texts, dates, or lists."""
-
-
-# Rows, token ids and weights.
-Tokens = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -97,9 +96,7 @@ class ColumnEncoder:
         return cls(cells.column, cells.stype, offset, values, has_rare, has_missing)
 
     @staticmethod
-    def fit_values(
-        cells: ParsedColumn, min_count: int, num_knots: int
-    ) -> tuple[list, bool]:
+    def fit_values(cells: ParsedColumn, min_count: int, num_knots: int) -> Any:
         """The values or knots with tokens of their own, and whether others are rare."""
         raise NotImplementedError
 
@@ -133,9 +130,7 @@ class CategoricalEncoder(ColumnEncoder):
     """A token per value; a cell holds one value or, in a multi-valued column, some."""
 
     @staticmethod
-    def fit_values(
-        cells: ParsedColumn, min_count: int, num_knots: int
-    ) -> tuple[list, bool]:
+    def fit_values(cells: ParsedColumn, min_count: int, num_knots: int) -> Any:
         count = _count_rows(cells)
         kept = count.index[count >= min_count]
         if len(count) and not len(kept) and cells.column != CONSTANT:
@@ -149,11 +144,6 @@ class CategoricalEncoder(ColumnEncoder):
         values = sorted(map(plain, kept), key=lambda v: (str(v), str(type(v))))
         return values, len(values) < len(count)
 
-    def _places(self, cells: ParsedColumn) -> np.ndarray:
-        import pandas as pd
-
-        return pd.Index(self.values, dtype=object).get_indexer(cells.value)
-
     def tokens(self, cells: ParsedColumn) -> Tokens:
         place = self._places(cells)
         if self.has_rare:
@@ -165,18 +155,16 @@ class CategoricalEncoder(ColumnEncoder):
 
     def check_served(self, cells: ParsedColumn, table: TableColumn) -> None:
         unknown = self._places(cells) < 0
-        if not len(unknown) or not self.values or self.column == CONSTANT:
+        if not unknown.any() or not self.values or self.column == CONSTANT:
             return
-        is_text, has_texts = (
-            np.array([isinstance(v, str) for v in values], bool)
-            for values in (cells.value, self.values)
-        )
+        is_text = np.array([isinstance(v, str) for v in cells.value], bool)
+        has_texts = [isinstance(v, str) for v in self.values]
         in_list = np.array([isinstance(c, LISTS) for c in table.frame[self.column]])
-        in_list = in_list[cells.row] | (self.stype != 'multi')
+        no_list = (self.stype == 'multi') & ~in_list[cells.row]
         for bad, problem, remedy in (
-            (~is_text & has_texts.all(), 'number', '.astype(str)'),
-            (is_text & ~has_texts.any(), 'text', '.astype(float)'),
-            (is_text & ~in_list, 'text that is no list', '.str.split()'),
+            (~is_text & all(has_texts), 'number', '.astype(str)'),
+            (is_text & (not any(has_texts)), 'text', '.astype(float)'),
+            (is_text & no_list, 'text that is no list', '.str.split()'),
         ):
             table.refuse(
                 cells.row[unknown & bad],
@@ -191,27 +179,28 @@ class CategoricalEncoder(ColumnEncoder):
                 stacklevel=4,
             )
 
+    def _places(self, cells: ParsedColumn) -> np.ndarray:
+        import pandas as pd
+
+        return pd.Index(self.values, dtype=object).get_indexer(cells.value)
+
 
 class TextEncoder(CategoricalEncoder):
     """A token per word, of those in at most half of the rows, the most frequent."""
 
     @staticmethod
-    def fit_values(
-        cells: ParsedColumn, min_count: int, num_knots: int
-    ) -> tuple[list, bool]:
-        count = _count_rows(cells)
+    def fit_values(cells: ParsedColumn, min_count: int, num_knots: int) -> Any:
+        count = _count_rows(cells).sort_index()
         count = count[(count >= min_count) & (2 * count <= cells.num_rows)]
         # All texts have rare words, so that a token for them would tell nothing.
-        return sorted(count.sort_index().nlargest(MAX_WORDS).index), False
+        return sorted(count.nlargest(MAX_WORDS).index), False
 
 
 class NumericEncoder(ColumnEncoder):
     """A token per knot; a number between two knots has a part of either token."""
 
     @staticmethod
-    def fit_values(
-        cells: ParsedColumn, min_count: int, num_knots: int
-    ) -> tuple[list, bool]:
+    def fit_values(cells: ParsedColumn, min_count: int, num_knots: int) -> Any:
         grid = np.linspace(0, 1, num_knots)
         return np.unique(np.quantile(cells.value, grid)).tolist(), False
 
@@ -234,9 +223,7 @@ class VectorEncoder(ColumnEncoder):
     """A few knots per dimension, as if each were a numeric column."""
 
     @staticmethod
-    def fit_values(
-        cells: ParsedColumn, min_count: int, num_knots: int
-    ) -> tuple[list, bool]:
+    def fit_values(cells: ParsedColumn, min_count: int, num_knots: int) -> Any:
         knots = np.quantile(cells.value, np.linspace(0, 1, VECTOR_KNOTS), axis=0)
         return knots.T.ravel().tolist(), False
 
@@ -251,7 +238,7 @@ class VectorEncoder(ColumnEncoder):
     def check_served(self, cells: ParsedColumn, table: TableColumn) -> None:
         size = len(self.values) // VECTOR_KNOTS
         table.refuse(
-            cells.row[: len(cells.row) * (cells.value.shape[1] != size)],
+            np.full(len(cells.row), cells.value.shape[1] != size),
             f'holds lists of another length than {size}, that of the fit, in',
             'compute them as those of the fit',
         )
@@ -281,7 +268,7 @@ def parse_column(
     from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
     check_columns(frame, name, [column])
-    cells, table = frame[column], TableColumn(frame, column, name)
+    cells, table, size = frame[column], TableColumn(frame, column, name), len(frame)
     if is_numeric_dtype(cells) and not is_complex_dtype(cells):
         stype = stype or ('categorical' if is_bool_dtype(cells) else 'numeric')
         if stype == 'numeric':
@@ -289,42 +276,34 @@ def parse_column(
     row, value = _explode(cells)
     in_list = np.array([isinstance(cell, LISTS) for cell in cells], bool)[row]
     inferred, stype = stype is None, stype or _infer(cells, row, value, in_list)
-    if stype != 'date':
-        table.refuse(
-            row[[not isinstance(v, VALUES) for v in value]],
-            'holds something else than numbers, texts, dates or lists of them in',
-            'make a number or a text of it, or leave the column out',
-            CellTypeError,
-        )
+    allowed = (str, datetime.date) if stype == 'date' else VALUES
+    allowed = str if stype == 'text' else allowed
+    table.refuse(
+        row[[not isinstance(v, allowed) for v in value]],
+        f'holds a value that does not suit the type {stype} in',
+        'make a number, a text or a list of them, or leave the column out',
+        CellTypeError,
+    )
     if stype == 'text':
-        table.refuse(
-            row[[not isinstance(v, str) for v in value]],
-            'holds something else than texts in the text',
-            'correct it, or give the column another type',
-        )
         words = [WORD.findall(text.lower()) for text in value]
         row, value = np.repeat(row, [*map(len, words)]), [*chain.from_iterable(words)]
-        return ParsedColumn(column, stype, len(cells), row, np.array(value, object))
+        return ParsedColumn(column, stype, size, row, np.array(value, object))
     if stype in ('categorical', 'multi'):
-        return ParsedColumn(column, stype, len(cells), row, value)
+        return ParsedColumn(column, stype, size, row, value)
     if stype == 'vector':
         return _vectors(table, row, value, in_list)
-    number = np.full(len(cells), np.nan)
-    odd = np.zeros(len(cells), bool)
+    number, odd = np.full(size, np.nan), np.zeros(size, bool)
     number[row] = _days(value) if stype == 'date' else _floats(value)
     odd[row] = np.isnan(number[row]) | in_list
-    if inferred and odd.any():
+    if not inferred:
+        problem = f'holds something else than a {stype} value in'
+        table.refuse(odd, problem, 'correct it, or give the column another type')
+    elif odd.any():
         warnings.warn(
             f"'{name}' has numbers in column '{column}', except in "
             f'{where(frame, odd, column)}, which count as missing; correct them, or '
             f"give the column the type 'categorical'",
             stacklevel=2,
-        )
-    else:
-        table.refuse(
-            odd,
-            f'holds something else than a number or a date in the {stype}',
-            'correct it, or give the column another type',
         )
     return _numbers(table, stype, number)
 
@@ -351,26 +330,26 @@ def _vectors(
 ) -> ParsedColumn:
     """A column of lists of numbers, all of the same length."""
     size = np.bincount(row, minlength=len(table.frame))
-    width = size[row[0]] if len(row) else 0
+    width = size[row[0]] if len(row) else 1
     number = [isinstance(v, NUMBERS) and np.isfinite(v) for v in value]
-    bad = ~(np.array(number, bool) & in_list) | (size[row] != width)
     table.refuse(
-        row[bad],
+        row[~(np.array(number, bool) & in_list & (size[row] == width))],
         'holds something else than lists of finite numbers, all of a length, in',
         'correct it, or give each number a column',
     )
-    value, row = value.astype(float).reshape(-1, max(1, width)), np.flatnonzero(size)
-    return ParsedColumn(table.column, 'vector', len(table.frame), row, value)
+    value, row = value.astype(float).reshape(-1, width), np.flatnonzero(size)
+    return ParsedColumn(table.column, 'vector', len(size), row, value)
 
 
 def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers and values of all cells that hold something; decimals as floats."""
     import pandas as pd
-    from pandas.api.types import is_list_like
 
     values = pd.Series(cells.to_numpy()).astype(object)
     # Pandas makes lists of what is iterable, such as the keys of a dict.
-    other = [is_list_like(v) and not isinstance(v, LISTS) for v in values]
+    is_lists = [
+        pd.api.types.is_list_like(v) and not isinstance(v, LISTS) for v in values
+    ]
     values[other] = [[v] for v in values[other]]
     values = values.explode()
     values = values[values.notna()]
@@ -384,29 +363,26 @@ def _infer(
     cells: pd.Series, row: np.ndarray, value: np.ndarray, in_list: np.ndarray
 ) -> str:
     """The type of a column of objects, by its values."""
-    import pandas as pd
-
     types = {*map(type, value)}
+
+    def are(*classes: type) -> bool:
+        return bool(types) and all(issubclass(t, classes) for t in types)
+
     if in_list.any():
-        floats = in_list.all() and all(issubclass(t, FLOATS) for t in types)
         # A list of one float is a value rather than a vector.
-        is_vector = floats and len(value) >= 2 * len(np.unique(row))
+        is_vector = are(*FLOATS) and len(value) >= 2 * len(np.unique(row))
+        is_vector &= in_list.all()
         return 'vector' if is_vector else 'multi' if in_list[0] else 'categorical'
-    is_iso = types == {str} and all(map(ISO_DATE.fullmatch, value))
-    if types and (is_iso or all(issubclass(t, datetime.date) for t in types)):
+    if are(datetime.date) or (are(str) and all(map(ISO_DATE.fullmatch, value))):
         return 'date'
-    others = [t for t in types if t is bool or not issubclass(t, (str, *NUMBERS))]
-    if not types or others or isinstance(cells.dtype, pd.CategoricalDtype):
+    if bool in types or not are(str, *NUMBERS) or cells.dtype.name == 'category':
         return 'categorical'
-    if all(issubclass(t, NUMBERS) for t in types):
-        return 'numeric'
-    # A few texts among many numbers, where 007 is none.
+    # Numbers, perhaps with a few texts among them, where 007 is no number.
     numbers = value[~np.isnan(_floats(value))]
     codes = any(re.match(r'0\d', str(number)) for number in numbers)
     few = 0 < len(value) - len(numbers) <= FEW * len(value)
-    if few and len({*numbers}) > MANY and not codes:
-        return 'numeric'
-    return 'categorical'
+    mostly = few and len({*numbers}) > MANY and not codes
+    return 'numeric' if mostly or are(*NUMBERS) else 'categorical'
 
 
 def _floats(value: np.ndarray) -> np.ndarray:
@@ -415,17 +391,14 @@ def _floats(value: np.ndarray) -> np.ndarray:
 
     # Python's integers may be larger than any float.
     value = [np.inf if isinstance(v, int) and abs(v) >= 2**1023 else v for v in value]
-    return pd.to_numeric(pd.Series(value, dtype=object), errors='coerce').to_numpy(
-        float
-    )
+    return pd.to_numeric(pd.Series(value, dtype=object), errors='coerce').to_numpy('f8')
 
 
 def _days(value: np.ndarray) -> np.ndarray:
-    """Dates and ISO texts as days since 1970, and NaN for what is neither."""
+    """Dates and ISO texts as days since 1970, and NaN for other texts."""
     import pandas as pd
 
-    dates = [v if isinstance(v, str | datetime.date) else None for v in value]
-    dates = pd.to_datetime(dates, errors='coerce', utc=True, format='ISO8601')
+    dates = pd.to_datetime([*value], errors='coerce', utc=True, format='ISO8601')
     return ((dates - pd.Timestamp(0, tz='UTC')) / pd.Timedelta(days=1)).to_numpy(float)
 
 
@@ -441,8 +414,7 @@ def _interpolate(row: np.ndarray, value: np.ndarray, knots: np.ndarray) -> Token
     """The parts of numbers :obj:`[V, D]` between knots :obj:`[D, K]` of dimensions."""
     size, dimension = knots.shape[1], np.arange(len(knots))
     value = value.clip(knots[:, 0], knots[:, -1])
-    left = (value[..., None] >= knots).sum(-1) - 1
-    left = left.clip(0, max(0, size - 2))
+    left = ((value[..., None] >= knots).sum(-1) - 1).clip(0, max(0, size - 2))
     low, high = (knots[dimension, np.minimum(left + k, size - 1)] for k in (0, 1))
     gap = high - low
     part = np.divide(value - low, gap, out=np.zeros_like(gap), where=gap > 0).ravel()
