@@ -347,9 +347,8 @@ def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
     values = pd.Series(cells.to_numpy()).astype(object)
     # Pandas makes lists of what is iterable, such as the keys of a dict.
-    is_lists = [
-        pd.api.types.is_list_like(v) and not isinstance(v, LISTS) for v in values
-    ]
+    is_list = pd.api.types.is_list_like
+    other = [is_list(v) and not isinstance(v, LISTS) for v in values]
     values[other] = [[v] for v in values[other]]
     values = values.explode()
     values = values[values.notna()]

@@ -70,10 +70,8 @@ class TokenBags:
         is_value = self.is_value[self.index] & (self.weight != 0)
         row, _ = is_value.nonzero(as_tuple=True)
         weight, token = self.weight[is_value].double(), self.index[is_value]
-        return scipy.sparse.csr_matrix(
-            (weight.numpy(), (row.numpy(), token.numpy())),
-            shape=(self.num_nodes, self.num_tokens),
-        )
+        entries = weight.numpy(), (row.numpy(), token.numpy())
+        return scipy.sparse.csr_matrix(entries, (self.num_nodes, self.num_tokens))
 
 
 class AttributeEncoder:
@@ -84,9 +82,8 @@ class AttributeEncoder:
     * A value *unseen* when the vocabulary was fitted counts as rare. If nothing was
       rare then, it contributes nothing.
     * A *missing* cell (``None``, ``NaN``, an empty text or list) has the column's token
-      for missing. If nothing was missing when the vocabulary was fitted, that token
-      would be untrained, so the cell contributes nothing.
-    * Numbers outside of the fitted range are clamped to it.
+      for missing, or contributes nothing if nothing was missing in the fit.
+    * Numbers outside of the fitted range are clamped to it. Decimals count as floats.
     * Anything else than numbers, texts, dates and lists of these is refused, and so
       is a value of another type than those of the fit, such as 1 for "1".
 
@@ -198,11 +195,9 @@ class AttributeEncoder:
 
     def to_dict(self) -> dict[str, Any]:
         """The fitted encoder as plain data, ready for JSON."""
-        return {
-            'min_count': self.min_count,
-            'num_knots': self.num_knots,
-            'columns': [asdict(column) for column in self.column_encoders],
-        }
+        columns = [asdict(column) for column in self.column_encoders]
+        options = {'min_count': self.min_count, 'num_knots': self.num_knots}
+        return options | {'columns': columns}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> AttributeEncoder:

@@ -44,7 +44,7 @@ class Ratings(NamedTuple):
 
     def pairs(self, ids: Mapping[str, Vocabulary]) -> RatedPairs:
         """The rows of users and items; ``ValueError`` names an id without one."""
-        return RatedPairs(_rows((self.user, self.item), ids), self.rating)
+        return RatedPairs(_rows(self[:2], ids), self.rating)
 
 
 @dataclass(frozen=True)
@@ -114,12 +114,9 @@ def read_tables(
     validation: pd.DataFrame | None = None,
     new_users: bool = False,
 ) -> FitTables:
-    """Reads the tables of a fit.
+    """Reads the tables of a fit; ``ValueError`` names column, row and remedy.
 
     Without a table of users, :obj:`new_users` takes also those of the validation alone.
-
-    Raises:
-        ValueError: If a table is unfit, naming the column, the row and the remedy.
     """
     train, validated = read_ratings(ratings, 'ratings', config), None
     if not len(train.rating):
@@ -127,8 +124,7 @@ def read_tables(
     if np.ptp(train.rating) == 0:
         raise ValueError(
             f"'ratings' are all {float(train.rating[0]):g}, so nothing can be learned; "
-            f'add what users did not choose or like, for instance sampled items, with '
-            f'a lower rating such as 0'
+            f'add some that users did not choose or like, with a lower rating such as 0'
         )
     if validation is not None and len(validation):
         validated = read_ratings(validation, 'validation', config)
@@ -144,12 +140,7 @@ def read_tables(
 
 
 def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratings:
-    """The table :obj:`name` of ratings, in which each pair is rated once.
-
-    Raises:
-        ValueError: If a column is lacking, a rating is not a finite number, an id is
-            none, or a pair is repeated.
-    """
+    """The table :obj:`name` of finite ratings, in which each pair is rated once."""
     columns = [config.user, config.item]
     check_columns(frame, name, [*columns, config.rating])
     cells = frame[config.rating]
@@ -212,9 +203,8 @@ def read_new_nodes(
 ) -> tuple[np.ndarray, list[TokenBags]] | None:
     """New ids of a table, and their attributes by each encoder; None if none is new.
 
-    Of a table of ids alone, all attributes are missing. A table that has some of the
-    attributes must have all: a column of another name is more likely than one that is
-    meant to be missing. The encoders are of the same columns.
+    Of a table of ids alone, all attributes are missing. Else a lacking column is an
+    error: perhaps it has another name. The encoders are of the same columns.
     """
     if frame is None:
         return None

@@ -24,16 +24,14 @@ def _pairs(columns: Any) -> Any:
 
 
 def _mapping(columns: Any) -> Any:
-    pairs = columns if isinstance(columns, list) else []
-    is_pairs = pairs and all(isinstance(pair, list) for pair in pairs)
-    return dict(pairs) if is_pairs and {*map(len, pairs)} == {2} else columns
+    is_pairs = isinstance(columns, list) and columns and isinstance(columns[0], list)
+    return dict(columns) if is_pairs else columns
 
 
-# The extra of the JSON schema is what error texts say in place of the types.
+# What error texts say in place of the types.
+_COLUMN = {'must': 'the name of one column'}
 _COLUMNS = f"a list such as ['age'], or a mapping from columns to one of {[*STYPES]}"
-Column = Annotated[
-    str | int, Field(json_schema_extra={'must': 'the name of one column'})
-]
+Column = Annotated[str | int, Field(json_schema_extra=_COLUMN)]
 Columns = Annotated[
     list[str | int] | dict[str | int, Literal[tuple(STYPES)] | None] | None,
     BeforeValidator(_mapping),
@@ -68,25 +66,19 @@ class ColumnsConfig(Config):
     """Attribute columns of items, likewise."""
 
     @model_validator(mode='after')
-    def _distinct_columns(self) -> ColumnsConfig:
-        if (
-            self.rating_range is not None
-            and self.rating_range[0] >= self.rating_range[1]
-        ):
+    def _suits(self) -> ColumnsConfig:
+        low, high = self.rating_range or (0, 1)
+        if low >= high:
             raise ValueError(
                 f"'rating_range' must be a lowest rating and a higher one (got "
                 f'{self.rating_range})'
             )
         names = [self.user, self.item, self.rating]
-        if len({*names}) < len(names):
+        if len({*names}) < len(names) or {*names} & {*self.reserved}:
             raise ValueError(
-                f"'user', 'item' and 'rating' must be three columns (got {names}); "
-                f'give the name of each'
-            )
-        if {*names} & {*self.reserved}:
-            raise ValueError(
-                f"'user', 'item' and 'rating' must not be {self.reserved}, as columns "
-                f'of predictions are called (got {names}); rename those of your tables'
+                f"'user', 'item' and 'rating' must be three columns, none of "
+                f'{self.reserved}, which predictions have (got {names}); rename those '
+                f'of your tables'
             )
         return self
 
