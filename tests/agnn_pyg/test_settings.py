@@ -33,31 +33,29 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize('setting', WRONG, ids=str)
-def test_wrong_settings_are_refused_before_tables_are_read(
-    setting, planted, monkeypatch
-):
+def test_wrong_settings_are_refused_before_tables_are_read(planted, monkeypatch):
     monkeypatch.setattr(module, 'read_tables', lambda *_: pytest.fail('late'))
-    (name,) = setting
-    with pytest.raises(ValueError, match=f"'{name}'"):
-        AGNNRecommender(**SETTINGS | setting).fit(planted.ratings)
+    for setting in WRONG:
+        (name,) = setting
+        with pytest.raises(ValueError, match=f"'{name}'"):
+            AGNNRecommender(**SETTINGS | setting).fit(planted.ratings)
 
 
-@pytest.mark.parametrize(
-    'setting',
-    [{'num_neighbor_samples': 0}, {'candidate_fraction': 2}, {'user': ['id']}],
-    ids=str,
-)
-def test_settings_that_are_wrong_since_the_fit(setting, recommender, planted):
-    model = copy.copy(recommender).set_params(**setting)
-    user, item = planted.ratings[['user', 'item']].iloc[0]
-    for call in (
-        lambda: model.predict(planted.ratings),
-        lambda: model.recommend([user]),
-        lambda: model.explain(user, item),
-    ):
-        with pytest.raises(ValueError, match=f"'{next(iter(setting))}'"):
-            call()
+def test_settings_that_are_wrong_since_the_fit(recommender, planted):
+    for setting in [
+        {'num_neighbor_samples': 0},
+        {'candidate_fraction': 2},
+        {'user': ['id']},
+    ]:
+        model = copy.copy(recommender).set_params(**setting)
+        user, item = planted.ratings[['user', 'item']].iloc[0]
+        for call, arguments in (
+            (model.predict, [planted.ratings]),
+            (model.recommend, [[user]]),
+            (model.explain, [user, item]),
+        ):
+            with pytest.raises(ValueError, match=f"'{next(iter(setting))}'"):
+                call(*arguments)
 
 
 def test_every_setting_is_described():
@@ -77,29 +75,25 @@ def test_numbers_of_numpy(recommender, planted, tmp_path):
     assert loaded.get_params() == recommender.get_params()
 
 
-@pytest.mark.parametrize('k', [2.5, '3', None, True, 0])
-def test_lengths_of_lists(k, recommender, planted):
-    with pytest.raises(ValueError, match=f"'k' must be .* .got {k!r}"):
-        recommender.recommend(planted.new_users, k=k)
-    top = recommender.recommend(planted.new_users, k=np.int64(2))
-    assert len(top) == 2 * len(planted.new_users)
+def test_lengths_of_lists(recommender, planted):
+    for k in [2.5, '3', None, True, 0]:
+        with pytest.raises(ValueError, match=f"'k' must be .* .got {k!r}"):
+            recommender.recommend(planted.new_users, k=k)
+        top = recommender.recommend(planted.new_users, k=np.int64(2))
+        assert len(top) == 2 * len(planted.new_users)
 
 
-@pytest.mark.parametrize(
-    ('num_ratings', 'batch_size'), [(1, 1), (640, 20), (10**6, 2048)]
-)
-def test_small_tables_are_trained_in_more_steps(num_ratings, batch_size):
-    assert AGNNRecommenderConfig().training_batch(num_ratings) == batch_size
-    assert AGNNRecommenderConfig(batch_size=7).training_batch(num_ratings) == 7
+def test_small_tables_are_trained_in_more_steps():
+    for num_ratings, batch_size in [(1, 1), (640, 20), (10**6, 2048)]:
+        assert AGNNRecommenderConfig().training_batch(num_ratings) == batch_size
+        assert AGNNRecommenderConfig(batch_size=7).training_batch(num_ratings) == 7
 
 
-@pytest.mark.parametrize(
-    'setting', ['epochs=abc', 'cold_dropout=0.5', 'user_attributes=x']
-)
-def test_wrong_settings_in_the_shell(setting, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    rows = {'user': [1, 2], 'item': [1, 1], 'rating': [1, 2]}
-    pd.DataFrame(rows).to_csv('r.csv', index=False)
-    assert main(['fit', 'r.csv', '--model', 'm', '--set', setting]) == 2
-    name = setting.partition('=')[0]
-    assert capsys.readouterr().err.startswith(f"error: '{name}' must be ")
+def test_wrong_settings_in_the_shell(tmp_path, monkeypatch, capsys):
+    for setting in ['epochs=abc', 'cold_dropout=0.5', 'user_attributes=x']:
+        monkeypatch.chdir(tmp_path)
+        rows = {'user': [1, 2], 'item': [1, 1], 'rating': [1, 2]}
+        pd.DataFrame(rows).to_csv('r.csv', index=False)
+        assert main(['fit', 'r.csv', '--model', 'm', '--set', setting]) == 2
+        name = setting.partition('=')[0]
+        assert capsys.readouterr().err.startswith(f"error: '{name}' must be ")

@@ -168,9 +168,15 @@ def test_users_by_name_or_by_file(files, capsys):
     assert ran(capsys, 'explain', 'é1', 9, *model)[1].startswith('user é1, item 9: 2.6')
 
 
-@pytest.mark.parametrize(
-    ('text', 'name', 'expected'),
-    [
+def test_settings_have_the_declared_type(monkeypatch, capsys, files):
+    made, fit = [], Toy.fit
+
+    def watch(self, *tables):
+        made.append(self.get_params())
+        return fit(self, *tables)
+
+    monkeypatch.setattr(Toy, 'fit', watch)
+    for text, name, expected in [
         ('shift=2', 'shift', 2.0),
         ('shift=-1e-3', 'shift', -1e-3),
         ('sizes=[3, 4]', 'sizes', (3, 4)),
@@ -181,26 +187,17 @@ def test_users_by_name_or_by_file(files, capsys):
         ('name=null', 'name', None),
         ('progress=true', 'progress', True),
         ('progress=False', 'progress', False),
-    ],
-)
-def test_settings_have_the_declared_type(
-    text, name, expected, monkeypatch, capsys, files
-):
-    made, fit = [], Toy.fit
-
-    def watch(self, *tables):
-        made.append(getattr(self, name))
-        return fit(self, *tables)
-
-    monkeypatch.setattr(Toy, 'fit', watch)
-    assert ran(capsys, 'fit', 'ratings.csv', '--model', 'm', '--set', text)[0] == 0
-    assert made == [expected]
-    assert type(made[0]) is type(expected)
+    ]:
+        made.clear()
+        assert ran(capsys, 'fit', 'ratings.csv', '--model', 'm', '--set', text)[0] == 0
+        value = made[0][name]
+        assert (value, type(value)) == (expected, type(expected))
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'match'),
-    [
+def test_wrong_arguments_are_named_on_one_line(files, capsys):
+    Path('notes').mkdir()
+    Path('notes', 'dear.txt').write_text('diary')
+    for arguments, match in [
         (('--set', 'shift'), 'NAME=VALUE'),
         (('--set', 'shfit=1'), "did you mean 'shift'"),
         (('--set', 'shift=fast'), "'shift' must be a"),
@@ -211,25 +208,19 @@ def test_settings_have_the_declared_type(
         (('--items', 'pairs.txt'), "'pairs.txt'"),
         (('--model', 'no/m'), "folder 'no'"),
         (('--model', 'notes'), 'notes'),
-    ],
-)
-def test_wrong_arguments_are_named_on_one_line(files, capsys, arguments, match):
-    Path('notes').mkdir()
-    Path('notes', 'dear.txt').write_text('diary')
-    code, out, err = fitted(capsys, *arguments)
-    assert (code, out) == (2, '')
-    assert err.startswith('error: ')
-    assert err.count('\n') == 1
-    assert re.search(match, err), err
+    ]:
+        code, out, err = fitted(capsys, *arguments)
+        assert (code, out) == (2, '')
+        assert err.startswith('error: ')
+        assert err.count('\n') == 1
+        assert re.search(match, err), err
 
 
-@pytest.mark.parametrize(
-    'arguments', [('fit',), ('predict', 'x'), ('fly',), ('fit', '-x')]
-)
-def test_usage_errors(capsys, arguments):
-    code, out, err = ran(capsys, *arguments)
-    assert (code, out) == (2, '')
-    assert 'toy' in err
+def test_usage_errors(capsys):
+    for arguments in [('fit',), ('predict', 'x'), ('fly',), ('fit', '-x')]:
+        code, out, err = ran(capsys, *arguments)
+        assert (code, out) == (2, '')
+        assert 'toy' in err
 
 
 def test_tables_are_read_as_in_the_fit(files, capsys):
@@ -270,18 +261,16 @@ def test_ids_have_different_names_in_two_tables(files, capsys):
     assert ran(capsys, *fit, 'bands.tsv')[0] == 0
 
 
-@pytest.mark.parametrize(
-    'command', ['fit', 'evaluate', 'predict', 'recommend', 'explain']
-)
-def test_help_has_an_example(command, capsys):
-    code, out, err = ran(capsys, command, '--help')
-    assert (code, err) == (0, '')
-    assert f'\nexample:\n  toy {command} ' in out.replace(
-        '\n  example', '\nexample'
-    ).replace('    toy', '  toy')
-    code, out, _ = ran(capsys)
-    assert code == 0
-    assert f'\n  {command} ' in out
+def test_help_has_an_example(capsys):
+    for command in ['fit', 'evaluate', 'predict', 'recommend', 'explain']:
+        code, out, err = ran(capsys, command, '--help')
+        assert (code, err) == (0, '')
+        assert f'\nexample:\n  toy {command} ' in out.replace(
+            '\n  example', '\nexample'
+        ).replace('    toy', '  toy')
+        code, out, _ = ran(capsys)
+        assert code == 0
+        assert f'\n  {command} ' in out
 
 
 def test_a_recommender_that_adapts_needs_the_first_ratings(files, capsys):

@@ -106,9 +106,8 @@ def test_attributes_that_are_named(tables):
 
 
 @pytest.mark.filterwarnings('ignore:Columns of')
-@pytest.mark.parametrize(
-    ('name', 'change', 'message'),
-    [
+def test_tables_that_are_wrong(tables):
+    for name, change, message in [
         ('ratings', lambda f: f.to_dict(), 'must be a pandas DataFrame'),
         ('ratings', lambda f: f.iloc[:0], 'has no rows'),
         (
@@ -137,12 +136,10 @@ def test_attributes_that_are_named(tables):
         ('users', changed(2, age=np.inf), r"'age' in row 2 \(inf\)"),
         ('items', lambda f: f.drop(columns='item'), "no column 'item'"),
         ('validation', changed(0, item='e'), r"'items'.* 'item' in row 0 \('e'\)"),
-    ],
-)
-def test_tables_that_are_wrong(tables, name, change, message):
-    wrong = tables | {name: change(tables[name])}
-    with pytest.raises(ValueError, match=f"'{name}' .*{message}"):
-        read_tables(CONFIG, **wrong)
+    ]:
+        wrong = tables | {name: change(tables[name])}
+        with pytest.raises(ValueError, match=f"'{name}' .*{message}"):
+            read_tables(CONFIG, **wrong)
 
 
 @pytest.mark.filterwarnings('ignore:Columns of')

@@ -2,6 +2,7 @@
 
 import sys
 import uuid
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,8 @@ from agnn_pyg.base.io import read_columns, read_file, recognised, write_file
 ROLES = {'user': 'user', 'item': 'item'}
 
 
-@pytest.mark.parametrize(
-    ('columns', 'role', 'expected'),
-    [
+def test_usual_names_of_columns_are_recognised():
+    for columns, role, expected in [
         (['userId', 'movieId'], 'user', 'userId'),
         (['User-ID', 'ISBN'], 'item', 'ISBN'),
         (['title', 'movie_id'], 'item', 'movie_id'),
@@ -25,10 +25,8 @@ ROLES = {'user': 'user', 'item': 'item'}
         (['stars'], 'rating', 'stars'),
         (['name'], 'user', None),
         (['id', 'name'], 'item', None),
-    ],
-)
-def test_usual_names_of_columns_are_recognised(columns, role, expected):
-    assert recognised(columns, role) == expected
+    ]:
+        assert recognised(columns, role) == expected
 
 
 def test_an_id_is_that_of_the_table(tmp_path):
@@ -40,18 +38,18 @@ def test_an_id_is_that_of_the_table(tmp_path):
         read_file(tmp_path / 'plays.tsv', roles=ROLES)
 
 
-@pytest.mark.parametrize('separator', [',', ';', '\t'])
-@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig'])
-@pytest.mark.parametrize('end', ['\n', '\r\n'])
-def test_text_files_of_all_sorts(separator, encoding, end, tmp_path):
+def test_text_files_of_all_sorts(tmp_path):
     rows = ['userId,item,age,genres', '007,a,31,Комедия|War', '8,b,,', '9,"c#d",5,War']
-    text = end.join(rows).replace(',', separator).replace('#', separator)
-    (tmp_path / 'x.csv').write_bytes(text.encode(encoding))
-    frame = read_file(tmp_path / 'x.csv', roles=ROLES, lists=['genres'])
-    assert frame['user'].tolist() == ['007', '8', '9']
-    assert frame['item'][2] == f'c{separator}d'
-    assert frame['age'].isna().tolist() == [False, True, False]
-    assert frame['genres'].tolist() == [['Комедия', 'War'], [], ['War']]
+    for separator, encoding, end in product(
+        [',', ';', '\t'], ['utf-8', 'utf-8-sig'], ['\n', '\r\n']
+    ):
+        text = end.join(rows).replace(',', separator).replace('#', separator)
+        (tmp_path / 'x.csv').write_bytes(text.encode(encoding))
+        frame = read_file(tmp_path / 'x.csv', roles=ROLES, lists=['genres'])
+        assert frame['user'].tolist() == ['007', '8', '9']
+        assert frame['item'][2] == f'c{separator}d'
+        assert frame['age'].isna().tolist() == [False, True, False]
+        assert frame['genres'].tolist() == [['Комедия', 'War'], [], ['War']]
 
 
 def test_floats_are_read_to_the_digit(tmp_path):
@@ -73,11 +71,11 @@ def test_ids_of_a_type(tmp_path):
         read_file(path, roles=ROLES, id_dtypes={'user': 'uuid'})
 
 
-@pytest.mark.parametrize('cell', ['4.5', '1e400', '9223372036854775808', 'x', '1_0'])
-def test_cells_that_are_no_whole_number_are_named(cell, tmp_path):
-    (tmp_path / 'x.csv').write_text(f'user,item\n1,a\n{cell},b\n')
-    with pytest.raises(ValueError, match=r"int id in column 'user'.*row 1"):
-        read_file(tmp_path / 'x.csv', roles=ROLES, id_dtypes={'user': 'int'})
+def test_cells_that_are_no_whole_number_are_named(tmp_path):
+    for cell in ['4.5', '1e400', '9223372036854775808', 'x', '1_0']:
+        (tmp_path / 'x.csv').write_text(f'user,item\n1,a\n{cell},b\n')
+        with pytest.raises(ValueError, match=r"int id in column 'user'.*row 1"):
+            read_file(tmp_path / 'x.csv', roles=ROLES, id_dtypes={'user': 'int'})
 
 
 def test_whole_numbers_beyond_exact_floats(tmp_path):
@@ -126,9 +124,8 @@ def test_named_columns_are_not_guessed(tmp_path):
 SHORT = '"isbn";"title";"year"\n"1";"A";"1999"\n\n"2";"B\\"";C""";"2000"\n"3";"D"\n'
 
 
-@pytest.mark.parametrize(
-    ('name', 'content', 'match'),
-    [
+def test_files_that_cannot_be_read_are_named_with_the_line(tmp_path):
+    for name, content, match in [
         ('x.xlsx', b'', 'x.xlsx.*csv, .tsv'),
         ('x.csv', b'', 'is empty'),
         ('x.csv', b'user,name\n1,2\n', "no column 'item'.*rename"),
@@ -141,18 +138,15 @@ SHORT = '"isbn";"title";"year"\n"1";"A";"1999"\n\n"2";"B\\"";C""";"2000"\n"3";"D
         ('x.jsonl', b'{"user": 1\n', 'JSON object in line 1'),
         ('x.ndjson', b'', 'is empty'),
         ('x.parquet', b'not this', 'is no Parquet file'),
-    ],
-)
-def test_files_that_cannot_be_read_are_named_with_the_line(
-    name, content, match, tmp_path
-):
-    if name.endswith('.parquet'):
-        pytest.importorskip('pyarrow')
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=match):
-        read_file(
-            tmp_path / name, roles={'item': 'item'} if 'isbn' in str(content) else ROLES
-        )
+    ]:
+        if name.endswith('.parquet'):
+            pytest.importorskip('pyarrow')
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=match):
+            read_file(
+                tmp_path / name,
+                roles={'item': 'item'} if 'isbn' in str(content) else ROLES,
+            )
 
 
 def test_no_file_and_no_pyarrow(tmp_path, monkeypatch):

@@ -108,16 +108,16 @@ def test_places_to_write_to(folder, tmp_path):
         folder.chmod(0o755)
 
 
-@pytest.mark.parametrize('file', ['config.json', 'tensors'])
-@pytest.mark.parametrize('seed', range(10))
-def test_a_flipped_bit_is_found(folder, file, seed):
-    path = tensor_file(folder) if file == 'tensors' else folder / file
-    content = bytearray(path.read_bytes())
-    place = np.random.default_rng(seed).integers(8 * len(content))
-    content[place // 8] ^= 1 << place % 8
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match='saved'):
-        read_store(folder, 'thing', 3)
+def test_a_flipped_bit_is_found(folder):
+    for path in (folder / 'config.json', tensor_file(folder)):
+        whole = path.read_bytes()
+        for place in np.random.default_rng(0).integers(8 * len(whole), size=20):
+            content = bytearray(whole)
+            content[place // 8] ^= 1 << place % 8
+            path.write_bytes(content)
+            with pytest.raises(ValueError, match='saved'):
+                read_store(folder, 'thing', 3)
+        path.write_bytes(whole)
 
 
 def rewrite(folder, digest=True, **changes):

@@ -382,9 +382,8 @@ def test_modules_see_the_loaders_before_the_fit():
     assert module.validated == [train, validation]
 
 
-@pytest.mark.parametrize(
-    ('options', 'match'),
-    [
+def test_arguments_that_do_not_suit_are_named():
+    for options, match in [
         ({'epochs': 0}, "'epochs'.*0"),
         ({'stop_after': 0}, "'stop_after'.*0"),
         ({'epochs': 2, 'stop_after': 3}, "'stop_after'.*2.*3"),
@@ -393,11 +392,9 @@ def test_modules_see_the_loaders_before_the_fit():
         ({'resume': True}, "'resume' needs the 'folder'"),
         ({'ema_decay': 3.0}, "'ema_decay'.*3.0"),
         ({'ema_every': 0, 'ema_decay': 0.9}, "'ema_every'.*0"),
-    ],
-)
-def test_arguments_that_do_not_suit_are_named(options, match):
-    with pytest.raises(ValueError, match=match):
-        fit(Regression(), loaders()[0], **{'epochs': 1} | options)
+    ]:
+        with pytest.raises(ValueError, match=match):
+            fit(Regression(), loaders()[0], **{'epochs': 1} | options)
 
 
 def test_means_over_an_epoch_are_weighted_by_batch_sizes():

@@ -12,9 +12,8 @@ def column(*values, **kwargs):
     return pd.DataFrame({'user': pd.Series(list(values), **kwargs)})
 
 
-@pytest.mark.parametrize(
-    ('frame', 'dtype', 'values'),
-    [
+def test_types_of_ids():
+    for frame, dtype, values in [
         (column(3, 1), 'int', [3, 1]),
         (column(3, 1, dtype='int8'), 'int', [3, 1]),
         (column(3.0, 1.0), 'int', [3, 1]),
@@ -26,23 +25,20 @@ def column(*values, **kwargs):
         (column('b', 'a', dtype='string'), 'str', ['b', 'a']),
         (column('b', 'a', dtype='category'), 'str', ['b', 'a']),
         (column(uuid.UUID(int=7)), 'uuid', [uuid.UUID(int=7)]),
-    ],
-)
-def test_types_of_ids(frame, dtype, values):
-    ids = read_ids(frame, 'user', 'users')
-    assert ids.dtype == dtype
-    assert ids.values.tolist() == values
-    vocabulary = Vocabulary.from_dict(ids.vocabulary().to_dict())
-    assert vocabulary.values.tolist() == values
-    rows = vocabulary.rows(read_ids(frame[::-1], 'user', 'pairs'))
-    assert rows.tolist() == [*range(len(frame))][::-1]
-    assert vocabulary.parse([str(value) for value in values]) == values
-    assert Vocabulary.from_ids(ids).values.tolist() == sorted(values)
+    ]:
+        ids = read_ids(frame, 'user', 'users')
+        assert ids.dtype == dtype
+        assert ids.values.tolist() == values
+        vocabulary = Vocabulary.from_dict(ids.vocabulary().to_dict())
+        assert vocabulary.values.tolist() == values
+        rows = vocabulary.rows(read_ids(frame[::-1], 'user', 'pairs'))
+        assert rows.tolist() == [*range(len(frame))][::-1]
+        assert vocabulary.parse([str(value) for value in values]) == values
+        assert Vocabulary.from_ids(ids).values.tolist() == sorted(values)
 
 
-@pytest.mark.parametrize(
-    ('frame', 'message'),
-    [
+def test_what_is_not_an_id():
+    for frame, message in [
         (column(1, None), r"misses the id in column 'user' in row 1 \(nan\); fill"),
         (column('a', ''), r"misses the id in column 'user' in row 1 \(''\)"),
         (column(1, '1'), r"mixes int ids .* column 'user' in row 1 \('1'\); make"),
@@ -58,11 +54,9 @@ def test_types_of_ids(frame, dtype, values):
         ),
         (column(-1e300), r'not exact from'),
         (column(2**70), r'whole numbers beyond 64 bits'),
-    ],
-)
-def test_what_is_not_an_id(frame, message):
-    with pytest.raises(ValueError, match=f"'users' .*{message}"):
-        read_ids(frame, 'user', 'users').vocabulary()
+    ]:
+        with pytest.raises(ValueError, match=f"'users' .*{message}"):
+            read_ids(frame, 'user', 'users').vocabulary()
 
 
 def test_ids_that_are_unknown_or_of_another_type():
