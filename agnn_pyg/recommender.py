@@ -79,9 +79,10 @@ class AGNNRecommender(Estimator):
     (:class:`~agnn_pyg.kernel.KernelScorer`).
 
     Ids are whole numbers, texts or UUIDs. An attribute cell holds a number, a text, a
-    list of texts, or nothing. How a value that the fit has not seen is encoded, see
-    :class:`~agnn_pyg.AttributeEncoder`. Without a table of users (items), new users
-    (items) are predicted as the average one. Ratings are numbers on any scale.
+    date, a list of texts or of numbers, or nothing. How a value is encoded that the fit
+    has not seen, see :class:`~agnn_pyg.AttributeEncoder`. Without a table of users
+    (items), new users (items) are predicted as the average one. Ratings are numbers on
+    any scale.
 
     Attributes:
         scorer_: The fitted :class:`~agnn_pyg.scorers.Blend`.

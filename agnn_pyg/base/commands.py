@@ -40,24 +40,22 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     _check_lists(args)
     columns = read_columns(args.ratings)
     roles = {r: getattr(args, r) or recognised(columns, r) or r for r in ROLES}
-    tables = [
-        _read(args, args.ratings, roles),
-        _read(args, args.users, {'user': roles['user']}),
-        _read(args, args.items, {'item': roles['item']}),
-        _read(args, args.validation, roles),
-    ]
+    sides = ({side: roles[side]} for side in ROLES[:2])
+    paths = args.ratings, args.users, args.items, args.validation
+    pairs = zip(paths, (roles, *sides, roles), strict=True)
+    tables = [_read(args, *pair) for pair in pairs]
     model = recommender(**roles | settings)
     with redirect_stdout(sys.stderr):  # a progress bar is no data
         model.fit(*tables)
     # The progress bar was a wish of this command.
     model.set_params(progress=False).save(args.model)
     annotate(args.model, list_separator=args.list_separator or SEPARATOR)
-    scores = ''
-    if model.best_epoch_ is not None:
-        best = model.history_[model.best_epoch_]
-        scores = ', '.join(f'{n} {best[n]:.4f}' for n in SCORES if n in best)
-        scores = f' after {model.best_epoch_ + 1} epochs: {scores}'
-    logger.info("'%s' holds the model%s", args.model, scores)
+    text, epoch = f"'{args.model}' holds the model", model.best_epoch_
+    if epoch is not None:
+        scores = [(name, model.history_[epoch].get(name)) for name in SCORES]
+        scores = ', '.join(f'{name} {v:.4f}' for name, v in scores if v is not None)
+        text += f' after {epoch + 1} epochs: {scores}'
+    logger.info(text)
 
 
 def evaluate(recommender: type, args: SimpleNamespace) -> None:
@@ -145,17 +143,15 @@ def _settings(recommender: type, texts: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise ValueError(f"'--set' must be NAME=VALUE (got '{text}')")
         config.as_python({name: value})  # whether there is such a setting
-        readings = []
+        unfit = None
         for read in (json.loads, ast.literal_eval, str):
             with suppress(ValueError, SyntaxError):
-                readings.append(read(value))
-        # The first reading that suits; the error is that of the first reading of all.
-        for reading in (*readings, readings[0]):
-            try:
-                settings[name] = getattr(config(**{name: reading}), name)
-                break
-            except ValueError as error:
-                unfit = error
+                reading = read(value)
+                try:
+                    settings[name] = getattr(config(**{name: reading}), name)
+                    break
+                except ValueError as error:
+                    unfit = unfit or error  # that of the first reading
         else:
             raise unfit
     return settings

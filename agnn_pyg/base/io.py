@@ -105,7 +105,14 @@ def read_file(
             )
     ids = {role: column for role, column in found.items() if role in ('user', 'item')}
     split = [column for column in lists if column in columns]
-    frame = _read(path, columns, [*ids.values()], [*texts, *split])
+    missing = dict.fromkeys(columns, MISSING) | dict.fromkeys(ids.values(), ('',))
+    options = {'na_values': missing, 'keep_default_na': False}
+    frame = _read(
+        path, dtype=dict.fromkeys([*ids.values(), *texts, *split], str), **options
+    )
+    if path.suffix.lower() in LINES:
+        others = frame.columns.difference([*ids.values()])
+        frame = frame.assign(**{c: frame[c].infer_objects() for c in others})
     for role, column in ids.items():
         dtype = (id_dtypes or {}).get(role, 'str')
         frame[column] = as_ids(frame, column, dtype, str(path))
@@ -135,37 +142,23 @@ def write_file(frame: pd.DataFrame, path: PathLike | None) -> None:
 
 def read_columns(path: PathLike) -> list[str]:
     """The names of a file's columns; see :func:`read_file` for errors."""
-    path = Path(path)
+    return [*_read(Path(path), nrows=0).columns]
+
+
+def _read(path: Path, nrows: int | None = None, **options: Any) -> pd.DataFrame:
+    """A whole file, or only its columns."""
     suffix = _suffix(path, TEXT + PARQUET + LINES)
     if not path.is_file():
         raise ValueError(f"There is no file '{path}'; check the path")
     if suffix in LINES:
-        return _read_lines(path).columns.tolist()
+        return _read_lines(path)
     if suffix in TEXT:
-        return _read_text(path, nrows=0).columns.tolist()
+        return _read_text(path, nrows=nrows, **options)
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.read_schema(path).names
-    except (OSError, ValueError, NotImplementedError) as error:
-        raise ValueError(f"'{path}' is no Parquet file ({error})") from error
-
-
-def _read(
-    path: Path, columns: Sequence[str], ids: Sequence[str], texts: Sequence[str]
-) -> pd.DataFrame:
-    if path.suffix.lower() in LINES:
-        frame = _read_lines(path)
-        others = frame.columns.difference(ids)
-        return frame.assign(**{c: frame[c].infer_objects() for c in others})
-    if path.suffix.lower() in TEXT:
-        return _read_text(
-            path,
-            dtype=dict.fromkeys([*ids, *texts], str),
-            na_values=dict.fromkeys(columns, MISSING) | dict.fromkeys(ids, ('',)),
-            keep_default_na=False,
-        )
-    try:
+        if nrows == 0:
+            return pd.DataFrame(columns=pyarrow.parquet.read_schema(path).names)
         frame = pd.read_parquet(path)
     except Exception as error:  # whatever pyarrow and pandas make of it
         raise ValueError(f"'{path}' is damaged ({error}); write it again") from error
@@ -177,22 +170,21 @@ def _read(
 def _read_text(path: Path, **options: Any) -> pd.DataFrame:
     try:
         with path.open(encoding='utf-8-sig', newline='') as file:
-            header = file.readline()
-            separator = max(SEPARATORS, key=header.count)
+            separator = max(SEPARATORS, key=file.readline().count)
             file.seek(0)
-            if 'nrows' not in options:
-                _check_lines(csv.reader(file, delimiter=separator), path, separator)
+            if options['nrows'] is None:
+                _check_lines(csv.reader(file, delimiter=separator), separator)
         options |= {'encoding': 'utf-8-sig', 'index_col': False, 'low_memory': False}
         return pd.read_csv(path, sep=separator, **EXACT, **options)
     except pd.errors.EmptyDataError:
         raise ValueError(f"'{path}' is empty; give it a header line") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"'{path}' is not UTF-8 text ({error}); convert it") from error
-    except pd.errors.ParserError as error:
-        raise ValueError(f"'{path}' cannot be read ({error}); correct it") from error
+    except ValueError as error:  # of pandas, too
+        raise ValueError(f"'{path}' cannot be read: {error}") from error
 
 
-def _check_lines(lines: Any, path: Path, separator: str) -> None:
+def _check_lines(lines: Any, separator: str) -> None:
     """Raises ``ValueError`` if a line has more or fewer cells than the header.
 
     Pandas fills short lines at their end, also where a cell in the middle is lacking.
@@ -203,13 +195,11 @@ def _check_lines(lines: Any, path: Path, separator: str) -> None:
         width = next(widths, 0)
         wrong = next((w for w in widths if w != width), None)
     except csv.Error as error:
-        raise ValueError(
-            f"'{path}' cannot be read after line {lines.line_num} ({error}); correct it"
-        ) from error
+        raise ValueError(f'after line {lines.line_num}, {error}; correct it') from error
     if wrong is not None:
         raise ValueError(
-            f"'{path}' has {width} columns, but {wrong} cells in line "
-            f'{lines.line_num}; complete or drop it, or quote cells with {separator!r}'
+            f'there are {width} columns, but {wrong} cells in line {lines.line_num}; '
+            f'complete or drop it, or quote cells with {separator!r}'
         )
 
 

@@ -51,18 +51,12 @@ def ranking_metrics(
 ) -> dict[str, Tensor]:
     r"""The standard ranking metrics at k; labels above :obj:`relevant` are relevant.
 
-    Of a list with fewer than k items, the other places are no hits.
-
-    Returns:
-        Undefined for a list without relevant items: :obj:`precision` (hits / k),
-        :obj:`recall` (hits / relevant items), :obj:`hit` (whether there is one),
-        :obj:`ap` (precision at each hit, summed and divided by the most hits there can
-        be), :obj:`rr` (one over the place of the first hit, or 0). Undefined without
-        a gain: :obj:`ndcg`, with gains :math:`2^y - 1` and discounts
-        :math:`\log_2(\text{place} + 1)`.
-
-    Raises:
-        ValueError: If a score is not finite, or k is not positive.
+    Undefined for a list without relevant items: :obj:`precision` (hits / k),
+    :obj:`recall` (hits / relevant items), :obj:`hit` (whether there is one), :obj:`ap`
+    (precision at each hit, summed and divided by the most hits there can be),
+    :obj:`rr` (one over the place of the first hit, or 0). Undefined without a gain:
+    :obj:`ndcg`, with gains :math:`2^y - 1` and discounts :math:`\log_2(\text{place} +
+    1)`. ``ValueError`` if a score is not finite, or k is not positive.
     """
     if k < 1:
         raise ValueError(f"'k' must be at least 1 (got {k})")
