@@ -260,10 +260,8 @@ def parse_column(
 ) -> ParsedColumn:
     """Reads an attribute column of the table :obj:`name`, and infers its type if None.
 
-    Raises:
-        CellTypeError: Naming the first row that holds something else than numbers,
-            texts, dates, or lists: saved and loaded again, it would not be what it was.
-        ValueError: Naming the first row that does not suit the type.
+    ``ValueError`` names the first row that does not suit the type;
+    :class:`CellTypeError`, that holds what would not be the same after save and load.
     """
     from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 

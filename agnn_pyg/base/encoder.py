@@ -133,10 +133,7 @@ class AttributeEncoder:
         """Reads the columns of a frame, which error texts call :obj:`name`.
 
         Methods take the result in place of the frame, so that it is read once.
-
-        Raises:
-            ValueError: If a column is lacking, or a cell does not suit its type or the
-                fit.
+        ``ValueError`` if a column is lacking, or a cell does not suit type or fit.
         """
         if isinstance(frame, list):  # parsed already
             return frame

@@ -20,11 +20,7 @@ from torch import Tensor
 
 
 def rating_metrics(predicted: Any, rating: Any) -> dict[str, float]:
-    """The errors :obj:`rmse` and :obj:`mae` of R predictions, in double precision.
-
-    Raises:
-        ValueError: If there is none, counts differ, or a value is not finite.
-    """
+    """The errors :obj:`rmse` and :obj:`mae` of R predictions, in double precision."""
     values = {'predicted': predicted, 'rating': rating}
     predicted, rating = (np.asarray(v, float) for v in values.values())
     if predicted.shape != rating.shape or not rating.size:

@@ -32,8 +32,7 @@ ABANDONED = 3600  # seconds after which the writer of a temporary file was kille
 def atomic_write(path: PathLike) -> Iterator[Path]:
     """Yields a temporary path, which is renamed to :obj:`path` at the end.
 
-    If the block raises, or the process is killed, :obj:`path` stays as it was. Its
-    folder is made if there is none.
+    If the block raises, or the process is killed, :obj:`path` stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,10 +48,7 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
 
 
 def check_writable(path: PathLike, kind: str) -> None:
-    """Raises ``ValueError`` unless a folder is new, empty, or a store of a kind.
-
-    Call it before a training whose result would be lost.
-    """
+    """Raises ``ValueError`` unless a folder is new, empty, or a store of a kind."""
     path = Path(path)
     if not path.parent.is_dir():
         raise ValueError(f"There is no folder '{path.parent}' to write to; make it")
@@ -76,8 +72,7 @@ def write_store(
 ) -> None:
     """Writes plain data and tensors (in dictionaries to any depth) to a folder.
 
-    A store of the same kind is replaced, see :func:`check_writable`. Numbers and arrays
-    of NumPy in the plain data become Python's.
+    A store of the same kind is replaced. NumPy's plain data become Python's.
     """
     import torch  # here: `atomic_write` alone needs no PyTorch
 
@@ -107,12 +102,7 @@ def write_store(
 def read_store(
     path: PathLike, kind: str, version: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Reads plain data and tensors that :func:`write_store` wrote.
-
-    Raises:
-        ValueError: If there is no such folder, it holds another kind or version, or it
-            is damaged.
-    """
+    """What :func:`write_store` wrote; ``ValueError`` if it is another, or damaged."""
     path = Path(path)
     for _ in range(2):
         content = _checked_json(path, kind, version)
@@ -179,8 +169,7 @@ def _checked_json(
     if version is not None and content.get('version') != version:
         raise ValueError(
             f"'{path}' is of version {content.get('version')} of its format, and this "
-            f'release reads version {version}; save it again with the release that '
-            f'wrote it, or install that one'
+            f'release reads version {version}; install the release that wrote it'
         )
     if content.get('sha256') != _digest(content):
         raise _damaged(file, 'its checksum differs')

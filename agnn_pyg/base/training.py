@@ -221,13 +221,12 @@ class _Checkpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         old, new = str(state_dict['dirpath']), str(self.dirpath)
-
-        def moved(value: Any) -> Any:
-            if isinstance(value, dict):
-                return {moved(k): v for k, v in value.items()}
-            return value.replace(old, new) if isinstance(value, str) else value
-
-        super().load_state_dict({k: moved(v) for k, v in state_dict.items()})
+        best = state_dict['best_k_models']
+        best = {path.replace(old, new): score for path, score in best.items()}
+        for name, value in state_dict.items():
+            if isinstance(value, str):
+                state_dict = state_dict | {name: value.replace(old, new)}
+        super().load_state_dict(state_dict | {'best_k_models': best})
 
 
 class _AtomicIO(TorchCheckpointIO):
@@ -261,13 +260,12 @@ class _FiniteWeights(pl.Callback):
             self._raise('weights are not finite', trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, module: Module) -> None:
-        metrics = trainer.callback_metrics
-        if self.monitor not in metrics:
-            raise ValueError(
-                f"'monitor' must be one of {', '.join(metrics)} (got {self.monitor!r})"
-            )
-        if not metrics[self.monitor].isfinite():
-            self._raise(f"'{self.monitor}' is {metrics[self.monitor]:g}", trainer)
+        metrics, name = trainer.callback_metrics, self.monitor
+        if name not in metrics:
+            names = ', '.join(metrics)
+            raise ValueError(f"'monitor' must be one of {names} (got {name!r})")
+        if not metrics[name].isfinite():
+            self._raise(f"'{name}' is {metrics[name]:g}", trainer)
 
     def _raise(self, found: str, trainer: pl.Trainer) -> None:
         raise ValueError(
@@ -280,8 +278,7 @@ class _History(pl.Callback):
     """Keeps the metrics of every epoch; ``CSVLogger`` starts over in a resumed run."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = path
-        self.epochs: list[dict[str, float]] = []
+        self.path, self.epochs = path, []
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: Module) -> None:
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
@@ -316,18 +313,17 @@ class EpochMeans:
 
     def add(self, terms: Mapping[str, Tensor], weight: int) -> None:
         """Adds the terms of a batch of :obj:`weight` examples."""
-        self._names = tuple(terms)
+        self._names = [f'train_{name}' for name in terms]
         self._values.append(torch.stack([t.detach() for t in terms.values()]))
         self._weights.append(weight)
 
     def pop(self) -> dict[str, Tensor]:
         """The means by name, on the device of the terms, and starts over."""
-        values, weight = torch.stack(self._values), torch.tensor(self._weights)
-        mean = weight.double() @ values.cpu().double() / weight.sum()
-        # Processes share values on their own devices only.
-        mean = mean.float().to(values.device)
+        values, weight = torch.stack(self._values), torch.tensor(self._weights).double()
+        mean = weight @ values.cpu().double() / weight.sum()
         self.clear()
-        return {f'train_{n}': v for n, v in zip(self._names, mean, strict=True)}
+        # Processes share values on their own devices only.
+        return dict(zip(self._names, mean.float().to(values.device), strict=True))
 
 
 class EpochBatches:
@@ -358,9 +354,8 @@ class EpochBatches:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(epoch_seed(self.module, epoch))
             batches = iter(self.loader)
-            first = list(islice(batches, 1))
-        order = chain(first, batches)
-        yield from islice(order, self.trainer.global_rank, stop, world_size)
+            batches = chain([*islice(batches, 1)], batches)
+        yield from islice(batches, self.trainer.global_rank, stop, world_size)
 
 
 @contextmanager
@@ -381,10 +376,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Lets Ctrl+C end a fit with ``KeyboardInterrupt``, as any other code.
-
-    Lightning exits the process instead and ignores Ctrl+C from then on.
-    """
+    """Lets Ctrl+C raise ``KeyboardInterrupt``; Lightning exits the process instead."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield

@@ -115,14 +115,10 @@ class Vocabulary:
 
 
 def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
-    """A column of ids: whole numbers, texts or UUIDs, all of one type.
+    """A column of ids: whole numbers, texts or UUIDs, or ``ValueError`` with the row.
 
     Whole numbers that were turned into floats by a missing cell elsewhere are whole
     numbers still, as far as floats are exact. Ids of an empty table are whole numbers.
-
-    Raises:
-        ValueError: If there is no such column, or naming the first row that holds no id
-            or one of another type.
     """
     check_columns(frame, name, [column])
     cells = frame[column]
@@ -155,11 +151,7 @@ def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
 
 
 def as_ids(frame: pd.DataFrame, column: str, dtype: str, name: str) -> pd.Series:
-    """Cells of a file as texts, whole numbers or UUIDs; missing ones stay missing.
-
-    Raises:
-        ValueError: Naming the first row that holds no id of :obj:`dtype`.
-    """
+    """Cells of a file as texts, whole numbers or UUIDs; missing ones stay missing."""
     cells, ids = frame[column], TableColumn(frame, column, name)
     present = cells.notna().to_numpy()
     if pd.api.types.is_float_dtype(cells):
