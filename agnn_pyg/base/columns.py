@@ -295,7 +295,8 @@ def parse_column(
     odd[row] = np.isnan(number[row]) | in_list
     if not inferred:
         problem = f'holds something else than a {stype} value in'
-        table.refuse(odd, problem, 'correct it, or give the column another type')
+        remedy = 'correct it (dates are like 1999-12-31), or change the type'
+        table.refuse(odd, problem, remedy)
     elif odd.any():
         warnings.warn(
             f"'{name}' has numbers in column '{column}', except in "
