@@ -266,7 +266,7 @@ class AGNNRecommender(Estimator):
         )
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the recommender to a folder: JSON and a file of tensors.
+        """Writes the recommender to a folder.
 
         Args:
             path (path): The folder: new, empty, or of a recommender saved before.

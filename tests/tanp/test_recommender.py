@@ -314,7 +314,7 @@ def test_a_store_holds_settings_and_shares_counts(attentive, paper, tmp_path):
         one, two = (model.statistics for model in made.models_)
         assert one.pair_total.data_ptr() == two.pair_total.data_ptr()
         assert not torch.equal(one.fold, two.fold)
-    (tmp_path / 'model' / 'config.json').write_text('{}')
+    (tmp_path / 'model' / 'model.zip').write_text('{}')
     with pytest.raises(ValueError, match='model'):
         TaNPRecommender.load(tmp_path / 'model')
 

@@ -1,7 +1,6 @@
 """The command line of a small recommender: arguments, tables, streams, exit codes."""
 
 import io
-import json
 import os
 import re
 import signal
@@ -236,13 +235,9 @@ def test_tables_are_read_as_in_the_fit(files, capsys):
     _, other, err = ran(capsys, *predict, '--list-separator', '|')
     assert other != out
     assert "'|'" in err
-    assert [path.name for path in Path('m').iterdir() if path.suffix == '.json'] == [
-        'config.json'
-    ]
     # Notes are as safe from damage as the rest.
-    content = json.loads(Path('m/config.json').read_text())
-    content['notes'] = {'list_separator': ','}
-    Path('m/config.json').write_text(json.dumps(content))
+    content = Path('m/model.zip').read_bytes()
+    Path('m/model.zip').write_bytes(content.replace(b'";"', b'","'))
     assert 'is damaged' in ran(capsys, *predict)[2]
 
 
