@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -93,50 +94,41 @@ class PairwiseKernel:
         """The kernel between pairs :obj:`at` and :obj:`pairs`, times a vector."""
         return (at or self.pairs).inner(*self.factors(self.node_sums(alpha, pairs)))
 
-    def diagonal(self) -> Tensor:
-        """The kernel of each rated pair with itself, :obj:`[R]`."""
-        both, by_user, by_item = self.feature_weights()
-        x, y = self.users.x.square(), self.items.x.square()
-        level = (x @ by_user)[:, None]
-        return self.pairs.inner(
-            torch.cat([x @ both + by_item, level], dim=1),
-            torch.cat([y, torch.ones_like(y[:, :1])], dim=1),
-        )
-
     def solve_cg(
         self,
         target: Tensor,
         start: Tensor | None = None,
         tol: float = 1e-3,
-        max_iter: int = 60,
+        max_iter: int = 100,
+        precondition: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, int]:
         r"""Solves :math:`(\mathbf{K} + \mathbf{I}) \boldsymbol{\alpha} =
-        \mathbf{r}` by conjugate gradients, preconditioned by the diagonal.
+        \mathbf{r}` by preconditioned conjugate gradients.
 
         Args:
             target (Tensor): The right-hand side, :obj:`[R]`.
             start (Tensor, optional): Where to start from. (default: zeros)
             tol (float, optional): Norm of the residual over that of the target at
                 which to stop. (default: :obj:`1e-3`)
-            max_iter (int, optional): Most iterations. (default: :obj:`60`)
+            max_iter (int, optional): Most iterations. (default: :obj:`100`)
+            precondition (callable, optional): Solves with most of the matrix, see
+                :class:`~agnn_pyg.kernel.preconditioner.UserBlocks`. (default: none)
 
         Returns:
             The solution and the number of iterations.
         """
-        scale = 1 / (1 + self.diagonal())
         alpha = torch.zeros_like(target) if start is None else start
         rest = target if start is None else target - (alpha + self.matvec(alpha))
-        step = scaled = scale * rest
-        size, enough = rest @ scaled, tol * target.norm()
+        step, size, enough = 0, 1, tol * target.norm()
         for iteration in range(max_iter):
             if rest.norm() <= enough:
                 return alpha, iteration
+            scaled = precondition(rest) if precondition else rest
+            size, before = rest @ scaled, size
+            step = scaled + (size / before) * step
             image = step + self.matvec(step)
             length = size / (step @ image)
             alpha, rest = alpha + length * step, rest - length * image
-            scaled = scale * rest
-            size, before = rest @ scaled, size
-            step = scaled + (size / before) * step
         return alpha, max_iter
 
     def weight_gradient(self, one: NodeSums, other: NodeSums) -> Tensor:

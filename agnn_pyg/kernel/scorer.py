@@ -50,7 +50,7 @@ class KernelConfig(Config):
         '0 goes without.',
     )
     kernel_steps: int = Field(
-        12, ge=0, description='Steps that learn the kernel weights.'
+        20, ge=0, description='Steps that learn the kernel weights.'
     )
     cv_folds: int = Field(
         5, ge=2, description='Folds on which the kernel weights are learned.'
@@ -127,6 +127,10 @@ class KernelScorer:
 
     Args:
         config (KernelConfig, optional): Its settings. (default: the defaults)
+
+    Attributes:
+        held_out_: By scenario rows of training ratings :obj:`[H]` and their predictions
+            :obj:`[H]` by fits without them, see :func:`~agnn_pyg.folds.scenario_folds`.
     """
 
     def __init__(self, config: KernelConfig | None = None) -> None:
@@ -161,23 +165,36 @@ class KernelScorer:
             for side, *parts in zip(SIDES, maps, both, cold, strict=True)
         }
         self.scenarios: dict[str, dict[str, Tensor]] = {}
-        for name in tqdm(config.scenarios, 'kernel model', disable=not progress):
-            model = PairwiseKernelRegressor(
-                *warm, config.components, config.num_factors, name
-            )
-            model.fit_hyperparameters(
-                index,
-                rating,
-                config.kernel_steps,
-                cv_folds=config.cv_folds,
-                seed=config.seed,
-            )
-            model.fit(index, rating)
-            self.scenarios[name] = {
-                'weight': model.weight,
-                'alpha': model.alpha,
-                **prediction_rows(model, maps[1].x[cold[1]]),
-            }
+        self.held_out_: dict[str, tuple[Tensor, Tensor]] = {}
+        total = len(config.scenarios) * (config.kernel_steps + 1)
+        bar = tqdm(total=total, desc='kernel model', disable=not progress)
+        with bar:
+            for name in config.scenarios:
+
+                def show(text: str, name: str = name) -> None:
+                    bar.set_postfix_str(f'{name}, {text}', refresh=False)
+                    bar.update()
+
+                model = PairwiseKernelRegressor(
+                    *warm, config.components, config.num_factors, name
+                )
+                model.fit_hyperparameters(
+                    index,
+                    rating,
+                    config.kernel_steps,
+                    cv_folds=config.cv_folds,
+                    seed=config.seed,
+                    progress=show,
+                )
+                show('all ratings')
+                model.fit(index, rating)
+                self.scenarios[name] = {
+                    'weight': model.weight,
+                    'alpha': model.alpha,
+                    **prediction_rows(model, maps[1].x[cold[1]]),
+                }
+                if model.held_out is not None:
+                    self.held_out_[name] = model.held_out
         return self
 
     @property

@@ -1,8 +1,10 @@
 import pytest
 import torch
 
+from agnn_pyg.kernel import preconditioner
 from agnn_pyg.kernel.kernel import NodeSums, PairwiseKernel
 from agnn_pyg.kernel.pairs import RatedPairs
+from agnn_pyg.kernel.preconditioner import UserBlocks
 
 
 def component_kernel(maps, k, one, other):
@@ -59,7 +61,6 @@ def test_products_against_the_definition(kernel, maps, other_pairs):
     alpha = random(6)
     matrix = dense(kernel, maps)
     torch.testing.assert_close(kernel.matvec(alpha), matrix @ alpha)
-    torch.testing.assert_close(kernel.diagonal(), matrix.diag())
     cross = dense(kernel, maps, other_pairs)
     torch.testing.assert_close(kernel.matvec(alpha, at=other_pairs), cross @ alpha)
     beta = random(3)
@@ -112,3 +113,29 @@ def test_row_numbers_of_int32_do_not_overflow():
     index = torch.tensor([[50_000, 0, 1], [2, 60_000, 60_000]], dtype=torch.int32)
     pairs = RatedPairs(index, 50_001, 60_001)
     assert pairs.order.tolist() == [1, 2, 0]
+
+
+def test_preconditioner_is_exact_without_user_attributes(maps, tiny_pairs):
+    """Then the kernel of two users' ratings depends on their items alone."""
+    weight = torch.rand(4, 5, generator=torch.Generator().manual_seed(2)).double()
+    weight[1:-1] = weight[-1, -1] = 0
+    kernel = PairwiseKernel(*maps, RatedPairs(tiny_pairs[0], 12, 15), weight)
+    target = random(len(kernel.pairs))
+    solved = UserBlocks(kernel)(target)
+    torch.testing.assert_close(solved + kernel.matvec(solved), target)
+
+
+@pytest.mark.parametrize('limit', ['MAX_ENTRIES', 'MAX_ITEMS'])
+def test_preconditioner_of_less_memory(maps, tiny_pairs, monkeypatch, limit):
+    weight = torch.rand(4, 5, generator=torch.Generator().manual_seed(2)).double()
+    kernel = PairwiseKernel(*maps, RatedPairs(tiny_pairs[0], 12, 15), weight)
+    target, full = random(len(kernel.pairs)), UserBlocks(kernel)
+    monkeypatch.setattr(preconditioner, limit, 4)
+    monkeypatch.setattr(preconditioner, 'MIN_BLOCK', 2)
+    small = UserBlocks(kernel)
+    one, other = (
+        kernel.solve_cg(target, tol=1e-12, precondition=made)[0]
+        for made in (full, small)
+    )
+    assert not torch.allclose(full(target), small(target))
+    torch.testing.assert_close(one, other)

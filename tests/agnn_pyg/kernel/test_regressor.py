@@ -49,9 +49,11 @@ def test_gradient_of_the_weights_against_differences(maps, rated, scenario):
     held, kept = scenario_folds(index, scenario, 2, seed=0)[0]
 
     def loss(weight):
-        fold = module._Fold(model, index, rating - rating.mean(), held, kept)
+        fold = module._Fold(
+            model, index, rating - rating.mean(), held, kept, torch.rand(12)
+        )
         error, gradient = fold.step(weight, tol=1e-12)
-        return error / len(fold.held), gradient
+        return error / len(fold.truth), gradient
 
     gradient = loss(model.weight)[1]
     for a, b in ((0, 1), (-1, 0), (0, -1), (2, -1), (-1, 2), (1, 1)):
@@ -90,8 +92,8 @@ def test_held_out_ratings_do_not_reach_the_coefficients(maps, rated, scenario):
         found = []
         for other in (rating, torch.where(held, 100.0, rating)):
             model = make(maps, scenario=scenario)
-            fold = module._Fold(model, index, other, held, kept)
-            fold.step(model.weight)
+            fold = module._Fold(model, index, other, held, kept, torch.rand(12))
+            fold.step(model.weight, tol=1e-3)
             found.append(fold.alpha)
         assert torch.equal(*found)
 
@@ -122,3 +124,22 @@ def test_components_are_groups_of_weights(maps):
         assert mask[1, 1] == (name == 'attribute')
     with pytest.raises(ValueError, match=r"'components' .*'film'"):
         make(maps, components=('film',))
+
+
+@scenarios
+def test_folds_of_many_ratings_take_all_of_some_users(
+    maps, rated, monkeypatch, scenario
+):
+    index, rating = rated
+    held, kept = scenario_folds(index, scenario, 2, seed=0)[0]
+    monkeypatch.setattr(module, 'MAX_RATINGS', 12)
+    model = make(maps, scenario=scenario)
+    fold = module._Fold(model, index, rating, held, kept, torch.rand(12))
+    taken = len(fold.kernel.pairs)
+    count = torch.bincount(index[0, kept], minlength=12)
+    assert 12 <= taken < min(kept.sum(), 12 + count.max())
+    assert held[fold.rows].all()
+    if not SCENARIOS[scenario][0]:
+        # The users of held-out ratings are among those that were taken.
+        users = index[0, fold.rows].unique()
+        assert count[users].sum() <= taken

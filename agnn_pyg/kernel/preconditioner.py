@@ -1,0 +1,132 @@
+"""A preconditioner of the pairwise kernel: exact user blocks and an item part."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agnn_pyg.kernel.kernel import PairwiseKernel
+
+# Entries of all blocks together; the largest blocks are cut in two until they fit.
+MAX_ENTRIES = 2**26
+MIN_BLOCK, MAX_BLOCK = 16, 2048
+# Items whose ratings are joined across users: those with the most ratings.
+MAX_ITEMS = 4096
+# Blocks of up to 30 % more ratings are padded to one size.
+GROWTH = 1.3
+WORK = 2**22
+
+
+class UserBlocks:
+    r"""Solves with the most of :math:`\mathbf{K} + \mathbf{I}`, a preconditioner.
+
+    .. math::
+        \mathbf{M} = \mathrm{blockdiag}_u(\mathbf{A}_u) + \mathbf{Z} \mathbf{G}
+        \mathbf{Z}^\top
+
+    has the kernel of any two ratings of one user exactly, and of those of two users
+    the part that is the same for all users: :math:`\mathbf{G}` is the item kernel of
+    the constant user component, and :math:`\mathbf{Z}` joins ratings to their items.
+    It is inverted by Cholesky factors and the Woodbury identity.
+
+    Args:
+        kernel (PairwiseKernel): The kernel.
+    """
+
+    def __init__(self, kernel: PairwiseKernel, side: int = 0) -> None:
+        pairs, sides = kernel.pairs, [kernel.users, kernel.items]
+        both, *levels = kernel.feature_weights()
+        both = both.t() if side else both
+        x, y = sides[side].x, sides[1 - side].x
+        index, other = (pairs.item, pairs.user) if side else (pairs.user, pairs.item)
+        # The constant component, which comes first, is in the other part.
+        own = x.square()
+        own[:, 0] = 0
+        scale, level = (own @ both + levels[1 - side]).sqrt(), 1 + own @ levels[side]
+        order = index.argsort(stable=True)
+        rows = _node_rows(index[order], len(x))
+        order = torch.cat([order, order.new_tensor([len(order)])])
+        rows = [order[row] for row in rows]
+        count = torch.bincount(other, minlength=len(y))
+        chosen = count.argsort(descending=True, stable=True)[:MAX_ITEMS]
+        # The last number stands for other items, and for the padding of blocks.
+        size = len(chosen) + 1
+        number = index.new_full((len(y) + 1,), size - 1)
+        number[chosen] = torch.arange(size - 1, device=y.device)
+        self.item, self.size = number[other], size
+        other = torch.cat([other, other.new_tensor([len(y)])])
+        y = torch.cat([y, torch.zeros_like(y[:1])])
+        joined = y.new_zeros(size * size)
+        self.inverse = []
+        for row in rows:
+            inverse = y.new_empty(*row.shape, row.size(1))
+            step = max(1, WORK // (row.size(1) * max(y.size(1), row.size(1))))
+            for start in range(0, len(row), step):
+                block = row[start : start + step]
+                one = index[block[:, 0]]
+                z = y[other[block]] * scale[one][:, None]
+                a = z @ z.transpose(1, 2)
+                a.diagonal(dim1=1, dim2=2).add_(level[one][:, None])
+                made = torch.cholesky_inverse(torch.linalg.cholesky(a))
+                inverse[start : start + step] = made
+                where = number[other[block]]
+                where = where[:, :, None] * size + where[:, None, :]
+                joined.index_add_(0, where.flatten(), made.flatten())
+            self.inverse.append(inverse)
+        self.rows = torch.cat([row.flatten() for row in rows])
+        self.place = torch.empty_like(order)
+        self.place[self.rows] = torch.arange(len(self.rows), device=y.device)
+        # G is diagonal and of low rank, so its inverse takes a small matrix.
+        bias = levels[side][0]
+        part = y[chosen] * both[0].sqrt()
+        inner = bias * torch.eye(y.size(1)).to(y) + part.t() @ part
+        joined = joined.view(size, size)[:-1, :-1]
+        joined = joined - part @ torch.linalg.solve(inner, part.t()) / bias
+        joined.diagonal().add_(1 / bias)
+        self.factor = torch.linalg.cholesky((joined + joined.t()) / 2)
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """The solution for a right-hand side :obj:`[R]`, in the order of the pairs."""
+        solved = self._blocks(value)
+        total = solved.new_zeros(self.size).index_add_(0, self.item, solved)
+        total[:-1] = torch.cholesky_solve(total[:-1, None], self.factor)[:, 0]
+        total[-1] = 0
+        return solved - self._blocks(total[self.item])
+
+    def _blocks(self, value: Tensor) -> Tensor:
+        value = torch.cat([value, value.new_zeros(1)])[self.rows]
+        parts, start = [], 0
+        for inverse in self.inverse:
+            end = start + inverse.size(0) * inverse.size(1)
+            part = value[start:end].view(len(inverse), -1, 1)
+            parts.append((inverse @ part).flatten())
+            start = end
+        return torch.cat(parts)[self.place[:-1]]
+
+
+def _node_rows(user: Tensor, num_users: int) -> list[Tensor]:
+    """Positions of each user's pairs, which are sorted, in matrices by size.
+
+    Rows are padded with the number of pairs. Users with too many have several rows.
+    """
+    count = torch.bincount(user, minlength=num_users)
+    most = MAX_BLOCK
+    while most > MIN_BLOCK and (count.clamp(max=most) * count).sum() > MAX_ENTRIES:
+        most //= 2
+    pieces = ((count + most - 1) // most).clamp(min=1)
+    length = (count + pieces - 1) // pieces
+    within = torch.arange(len(user), device=user.device)
+    within = within - (count.cumsum(0) - count)[user]
+    piece = (pieces.cumsum(0) - pieces)[user] + within // length[user]
+    size = torch.bincount(piece)
+    start, padded = size.cumsum(0) - size, torch.full_like(size, 4)
+    while (padded < size).any():
+        more = (GROWTH * padded).ceil().long()
+        padded = torch.where(padded < size, more, padded)
+    rows = []
+    for width in padded[size > 0].unique().tolist():
+        mine = ((padded == width) & (size > 0)).nonzero()
+        step = torch.arange(width, device=user.device)
+        row = start[mine] + step
+        rows.append(row.where(step < size[mine], torch.full_like(row, len(user))))
+    return rows
