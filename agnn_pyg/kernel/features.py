@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 # Three columns never have more: nine components of at most 64 features, and one.
 MAX_FEATURES = 9 * 64 + 1
 BLOCK_NODES = 2**14
+# Nodes that features are fitted on, and products of two values of a column, summed
+# over them, up to which pairs take the values themselves. Of a column of longer lists
+# pairs take features of this number.
+MAX_NODES, MAX_PRODUCTS, PAIR_RANK = 2**15, 2**22, 16
 
 
 class FeatureMaps(NamedTuple):
@@ -59,6 +63,13 @@ class _Column(NamedTuple):
     stype: str
     offset: int
     num_values: int
+    projection: np.ndarray | None = None
+
+    def factor(self, x: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+        """What pairs with other columns are made of: values, or few features."""
+        import scipy.sparse as sp
+
+        return x if self.projection is None else sp.csr_matrix(x @ self.projection)
 
 
 class _Component(NamedTuple):
@@ -90,7 +101,8 @@ class KernelFeatures:
       alike, too: knots are smoothed by a Gaussian of an eighth of their number.
     * The kernel of a pair of columns is the product of their cosines, so only nodes
       that agree in both are alike. A multi-valued column is paired with itself as
-      well, for which sharing one of many values counts little.
+      well, for which sharing one of many values counts little. A column of long lists
+      enters pairs by its leading singular vectors only.
 
     A component of more features than :obj:`rank` is projected onto its leading right
     singular vectors, and each is scaled such that nodes have kernel 1 with themselves
@@ -131,7 +143,13 @@ class KernelFeatures:
         self.columns_ = [
             _Column(c.column, c.stype, c.offset, len(c.values)) for c in columns
         ]
+        if nodes.num_nodes > MAX_NODES:
+            nodes = nodes.take(torch.linspace(0, nodes.num_nodes - 1, MAX_NODES).long())
         cosine = self._cosines(nodes)
+        for k, x in enumerate(cosine):
+            if np.square(np.diff(x.indptr), dtype=np.float64).sum() > MAX_PRODUCTS:
+                right = singular_vectors(x, PAIR_RANK)[2]
+                self.columns_[k] = self.columns_[k]._replace(projection=right)
         left = self.max_features - 1
         self.components_: list[_Component] = []
         for k, pair in enumerate(self._candidates()):
@@ -180,7 +198,7 @@ class KernelFeatures:
         return {
             'rank': self.rank,
             'max_features': self.max_features,
-            'columns': [column._asdict() for column in self.columns_],
+            'columns': [list(column[:4]) for column in self.columns_],
             'components': [
                 {'columns': list(part.columns), 'scale': part.scale}
                 for part in self.components_
@@ -189,7 +207,11 @@ class KernelFeatures:
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that :meth:`to_dict` leaves out."""
-        made = {}
+        made = {
+            f'{k}.pairs': torch.from_numpy(column.projection)
+            for k, column in enumerate(self.columns_)
+            if column.projection is not None
+        }
         for k, part in enumerate(self.components_):
             made[f'{k}.filled'] = torch.from_numpy(part.filled.astype(np.int64))
             if part.projection is not None:
@@ -202,8 +224,11 @@ class KernelFeatures:
     ) -> KernelFeatures:
         """The inverse of :meth:`to_dict` and :meth:`tensors`."""
         made = cls(state['rank'], state['max_features'])
-        made.columns_ = [_Column(**column) for column in state['columns']]
-        made.components_ = []
+        made.columns_, made.components_ = [], []
+        for k, column in enumerate(state['columns']):
+            pairs = tensors.get(f'{k}.pairs')
+            pairs = None if pairs is None else pairs.numpy()
+            made.columns_.append(_Column(*column, pairs))
         for k, part in enumerate(state['components']):
             projection = tensors.get(f'{k}.projection')
             if projection is not None:
@@ -236,7 +261,7 @@ class KernelFeatures:
         import scipy.sparse as sp
 
         if len(columns) == 2:
-            return _row_products(*(cosine[k] for k in columns))
+            return _row_products(*(self.columns_[k].factor(cosine[k]) for k in columns))
         x = cosine[columns[0]]
         if self.columns_[columns[0]].stype in ('numeric', 'date'):
             x = sp.csr_matrix(x @ _smoother(x.shape[1]))

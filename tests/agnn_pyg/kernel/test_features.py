@@ -176,3 +176,19 @@ def test_columns_divide_the_features(columns, max_features, width):
 def test_bounds_are_positive(name):
     with pytest.raises(ValueError, match=f"'{name}' must be positive"):
         KernelFeatures(**{name: 0})
+
+
+def test_pairs_of_long_lists_take_features(monkeypatch):
+    """The square of the cosines, from as few features as the lists need."""
+    frame = wide(1, 4, multi=True)
+    full = fit(frame)
+    monkeypatch.setattr(module, 'MAX_PRODUCTS', 100)
+    bags, encoder = encode(frame)
+    features = KernelFeatures().fit(bags, encoder.column_encoders)
+    short = features.transform(bags)
+    for name in full.names:
+        torch.testing.assert_close(kernel(short, name), kernel(full, name))
+    again = KernelFeatures.from_dict(features.to_dict(), features.tensors())
+    assert torch.equal(again.transform(bags).x, short.x)
+    monkeypatch.setattr(module, 'PAIR_RANK', 2)
+    assert kernel(fit(frame), 'c0 × c0').allclose(kernel(full, 'c0 × c0')) is False
