@@ -70,7 +70,7 @@ def _option(
 
 
 def _flag(help: str, name: str) -> tuple[Any, Any]:
-    return bool, typer.Option(False, name, help=help)
+    return _option(bool, help, None, name, default=False)
 
 
 # All arguments and options by name.

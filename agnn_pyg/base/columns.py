@@ -92,6 +92,13 @@ class ColumnEncoder:
                 f'out of the attributes'
             )
         values, has_rare = cls.fit_values(cells, min_count, num_knots)
+        if not values and cells.column != CONSTANT:
+            warnings.warn(
+                f"No value of column '{cells.column}' is in {min_count} rows of the "
+                f"fit, so that it tells nothing; lower 'min_count', give the column "
+                f"another type, such as 'text', or leave it out",
+                stacklevel=2,
+            )
         has_missing = bool(cells.is_missing.any())
         return cls(cells.column, cells.stype, offset, values, has_rare, has_missing)
 
@@ -133,13 +140,6 @@ class CategoricalEncoder(ColumnEncoder):
     def fit_values(cells: ParsedColumn, min_count: int, num_knots: int) -> Any:
         count = _count_rows(cells)
         kept = count.index[count >= min_count]
-        if len(count) and not len(kept) and cells.column != CONSTANT:
-            warnings.warn(
-                f"No value of column '{cells.column}' is in {min_count} rows of the "
-                f"fit, so that it tells nothing; lower 'min_count', give the column "
-                f"another type, such as 'text', or leave it out",
-                stacklevel=2,
-            )
         # Sorted, so that the vocabulary does not depend on the order of the rows.
         values = sorted(map(plain, kept), key=lambda v: (str(v), str(type(v))))
         return values, len(values) < len(count)
@@ -172,10 +172,10 @@ class CategoricalEncoder(ColumnEncoder):
                 f'convert the column, such as by {remedy}',
             )
         if unknown.all():
+            rows = where(table.frame, cells.row, self.column)
             warnings.warn(
                 f"'{table.name}' has no value in column '{self.column}' that the fit "
-                f'knows (such as {self.values[0]!r}) in '
-                f'{where(table.frame, cells.row, self.column)}; they tell nothing',
+                f'knows (such as {self.values[0]!r}) in {rows}; they tell nothing',
                 stacklevel=4,
             )
 

@@ -47,8 +47,7 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     model = recommender(**roles | settings)
     with redirect_stdout(sys.stderr):  # a progress bar is no data
         model.fit(*tables)
-    # The progress bar was a wish of this command.
-    model.set_params(progress=False).save(args.model)
+    model.save(args.model)
     annotate(args.model, list_separator=args.list_separator or SEPARATOR)
     text, epoch = f"'{args.model}' holds the model", model.best_epoch_
     if epoch is not None:

@@ -109,8 +109,8 @@ class TrainingConfig(Config):
     """Epochs without a better validation after which the training stops."""
     seed: Seed = 0
     """Seed of all random numbers."""
-    progress: bool = False
-    """Show progress bars."""
+    progress: Annotated[bool, Field(exclude=True)] = False
+    """Show progress bars; not saved with a model."""
     accelerator: str = 'cpu'
     """Where to train: an accelerator of Lightning, such as 'cpu' or 'auto'."""
 

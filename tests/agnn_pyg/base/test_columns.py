@@ -64,6 +64,7 @@ def frame_of(cells):
     return pd.DataFrame({'x': pd.Series(cells)})
 
 
+@pytest.mark.filterwarnings('ignore:No value of column')
 def test_kept_and_encoded_again_after_json():
     for name, (stype, missing, cells) in KEPT.items():
         frame = frame_of(cells)
@@ -185,8 +186,9 @@ def test_values_of_other_types_than_those_of_the_fit():
 
 
 def test_a_vocabulary_without_values_is_said():
-    with pytest.warns(UserWarning, match="'x'.* 2 rows.*'min_count'"):
-        AttributeEncoder(['x'], min_count=2).fit(frame_of(['a', 'b']))
+    for stype, cells in (('categorical', ['a', 'b']), ('text', ['an a']), (None, [''])):
+        with pytest.warns(UserWarning, match="'x'.* 2 rows.*'min_count'"):
+            AttributeEncoder({'x': stype}, min_count=2).fit(frame_of(cells))
 
 
 def test_dicts_are_refused():
