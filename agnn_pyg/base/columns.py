@@ -330,13 +330,13 @@ def _vectors(
     """A column of lists of numbers, all of the same length."""
     size = np.bincount(row, minlength=len(table.frame))
     width = size[row[0]] if len(row) else 1
-    number = [isinstance(v, NUMBERS) and np.isfinite(v) for v in value]
+    number = _floats(value)
     table.refuse(
-        row[~(np.array(number, bool) & in_list & (size[row] == width))],
+        row[~(np.isfinite(number) & in_list & (size[row] == width))],
         'holds something else than lists of finite numbers, all of a length, in',
         'correct it, or give each number a column',
     )
-    value, row = value.astype(float).reshape(-1, width), np.flatnonzero(size)
+    value, row = number.reshape(-1, width), np.flatnonzero(size)
     return ParsedColumn(table.column, 'vector', len(size), row, value)
 
 

@@ -112,7 +112,8 @@ class _Served:
         # Texts are texts, even where all look like numbers in a new file.
         is_text = [any(isinstance(v, str) for v in c.values) for c in columns]
         self.texts = [c.column for c, t in zip(columns, is_text, strict=True) if t]
-        args.lists = args.lists or [c.column for c in columns if c.stype == 'multi']
+        lists = [c.column for c in columns if c.stype in ('multi', 'vector')]
+        args.lists = args.lists or lists
         if args.list_separator is None:
             args.list_separator = read_notes(args.model).get('list_separator')
 

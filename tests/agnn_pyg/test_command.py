@@ -133,6 +133,44 @@ def test_texts_are_read_as_in_the_fit(tmp_path, monkeypatch, capsys):
     assert made[1].nunique() == 2
 
 
+def test_columns_of_all_types(tmp_path, monkeypatch, capsys):
+    """Lists of numbers, words and dates of a text file, as of a frame."""
+    monkeypatch.chdir(tmp_path)
+    user, sku = map(np.ravel, np.indices((12, 30)))
+    stars = 1 + 3 * (sku % 2) + user % 2
+    frame = pd.DataFrame({'customer': user, 'sku': sku, 'stars': stars})
+    frame.to_csv('orders.csv', index=False)
+    number = (
+        np.random.default_rng(0).normal(size=(30, 2)) + 9 * (np.arange(30) % 2)[:, None]
+    )
+    items = pd.DataFrame({'sku': range(30), 'emb': number.round(3).tolist()})
+    items['plot'] = [f'{"good" if n % 2 else "bad"} one of {n}' for n in range(30)]
+    items['day'] = pd.date_range('2020-01-01', periods=30)
+    text = items.assign(emb=['|'.join(map(str, v)) for v in items['emb']])
+    text.to_csv('items.csv', index=False)
+    fit = [
+        'fit',
+        'orders.csv',
+        '--items',
+        'items.csv',
+        '--lists',
+        'emb',
+        '--model',
+        'm',
+    ]
+    types = "{'emb': 'vector', 'plot': 'text', 'day': None}"
+    assert main([*fit, *QUICK, *NETWORK, '--set', f'item_attributes={types}']) == 0
+    model = AGNNRecommender.load('m')
+    assert [c.stype for c in model.column_encoders_[1:]] == ['vector', 'text', 'date']
+    text.assign(sku=text['sku'] + 100).to_csv('new.csv', index=False)
+    later = pd.DataFrame({'customer': '3', 'sku': range(100, 130)})
+    later.to_csv('pairs.csv', index=False)
+    assert main(['predict', 'pairs.csv', '--items', 'new.csv', '--model', 'm']) == 0
+    new = items.assign(sku=(items['sku'] + 100).map(str))
+    expected = model.predict(later.astype(str), items=new)
+    assert printed(capsys)['stars'].tolist() == expected.tolist()
+
+
 def test_ids_as_the_model_knows_them(recommender, planted, tmp_path, capsys):
     """A model fitted in Python on whole numbers, and texts in a file."""
     recommender.save(tmp_path / 'm')
