@@ -119,7 +119,11 @@ def test_a_few_texts_among_many_numbers():
 
 def test_dates_and_vectors_are_interpolated():
     days = ['1970-01-01', '1970-01-11', '1970-01-06T00:00', datetime.date(1970, 1, 3)]
-    bags = AttributeEncoder({'x': 'date'}, num_knots=2).fit_transform(frame_of(days))
+    encoder = AttributeEncoder({'x': 'date'}, num_knots=2)
+    bags = encoder.fit_transform(frame_of(days))
+    (column,) = encoder.column_encoders
+    assert column.values == [0, 10]
+    assert column.text([0, 1], [0.8, 0.2]) == '1970-01-03'
     assert bags.multi_hot().toarray()[:, 1:].round(6).tolist() == [
         *([1, 0], [0, 1], [0.5, 0.5], [0.8, 0.2])
     ]
