@@ -74,16 +74,17 @@ class PairwiseKernel:
         r"""The bilinear form :math:`\mathbf{W} \odot \sum_v \mathbf{x}_v
         \mathbf{s}_v^\top`, :obj:`[F_users, F_items]`.
         """
-        return (self.users.x.t() @ sums.user) * self.feature_weights()[0]
+        return self._cross(sums) * self.feature_weights()[0]
 
     def factors(self, sums: NodeSums) -> tuple[Tensor, Tensor]:
         """Rows of users and of items whose inner products are the sums over pairs."""
         _, by_user, by_item = self.feature_weights()
-        left = self.users.x @ self.core(sums) + sums.user * by_item
-        return (
-            torch.cat([left, self.users.x * by_user], dim=1),
-            torch.cat([self.items.x, sums.item], dim=1),
-        )
+        x, y, core = self.users.x, self.items.x, self.core(sums)
+        if len(x) <= len(y):  # the larger matrix is spared
+            user, item = x @ core + sums.user * by_item, y
+            return torch.cat([user, x * by_user], 1), torch.cat([item, sums.item], 1)
+        user, item = x, y @ core.t() + sums.item * by_user
+        return torch.cat([user, sums.user], 1), torch.cat([item, y * by_item], 1)
 
     def matvec(
         self,
@@ -142,8 +143,7 @@ class PairwiseKernel:
         """
         user, item = self.users.component, self.items.component
         size = len(self.users.names), len(self.items.names)
-        x = self.users.x
-        both = (x.t() @ one.user) * (x.t() @ other.user)
+        both = self._cross(one) * self._cross(other)
         both = both.new_zeros(size[0], both.size(1)).index_add_(0, user, both)
         gradient = both.new_zeros(size[0] + 1, size[1] + 1)
         gradient[:-1, :-1].index_add_(1, item, both)
@@ -157,3 +157,9 @@ class PairwiseKernel:
         by_item = self.weight[-1, :-1].index_select(0, self.items.component)
         both = by_user[:, :-1].index_select(1, self.items.component)
         return both, by_user[:, -1], by_item
+
+    def _cross(self, sums: NodeSums) -> Tensor:
+        """Sums of products of features over pairs, from the side of fewer nodes."""
+        if len(sums.user) <= len(sums.item):
+            return self.users.x.t() @ sums.user
+        return sums.item.t() @ self.items.x

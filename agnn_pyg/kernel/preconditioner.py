@@ -33,28 +33,26 @@ class UserBlocks:
         kernel (PairwiseKernel): The kernel.
     """
 
-    def __init__(self, kernel: PairwiseKernel, side: int = 0) -> None:
-        pairs, sides = kernel.pairs, [kernel.users, kernel.items]
-        both, *levels = kernel.feature_weights()
-        both = both.t() if side else both
-        x, y = sides[side].x, sides[1 - side].x
-        index, other = (pairs.item, pairs.user) if side else (pairs.user, pairs.item)
-        # The constant component, which comes first, is in the other part.
-        own = x.square()
-        own[:, 0] = 0
-        scale, level = (own @ both + levels[1 - side]).sqrt(), 1 + own @ levels[side]
-        order = index.argsort(stable=True)
-        rows = _node_rows(index[order], len(x))
-        order = torch.cat([order, order.new_tensor([len(order)])])
-        rows = [order[row] for row in rows]
-        count = torch.bincount(other, minlength=len(y))
+    def __init__(self, kernel: PairwiseKernel) -> None:
+        user, item, y = kernel.pairs.user, kernel.pairs.item, kernel.items.x
+        both, by_user, _ = kernel.feature_weights()
+        # Weights of the item kernels between ratings of one user. The constant
+        # component is in the item part.
+        square = kernel.users.x.t().square()
+        own = square.new_zeros(len(kernel.weight), square.size(1))
+        own.index_add_(0, kernel.users.component, square)
+        own[0], own[-1] = 0, 1
+        own = own.t() @ kernel.weight
+        scale, level = own[:, kernel.items.component].sqrt(), 1 + own[:, -1]
+        count = torch.bincount(item, minlength=len(y))
         chosen = count.argsort(descending=True, stable=True)[:MAX_ITEMS]
         # The last number stands for other items, and for the padding of blocks.
         size = len(chosen) + 1
-        number = index.new_full((len(y) + 1,), size - 1)
+        number = item.new_full((len(y) + 1,), size - 1)
         number[chosen] = torch.arange(size - 1, device=y.device)
-        self.item, self.size = number[other], size
-        other = torch.cat([other, other.new_tensor([len(y)])])
+        self.item, self.size = number[item], size
+        rows = _user_rows(user, kernel.pairs.size[0])
+        item = torch.cat([item, item.new_tensor([len(y)])])
         y = torch.cat([y, torch.zeros_like(y[:1])])
         joined = y.new_zeros(size * size)
         self.inverse = []
@@ -63,21 +61,21 @@ class UserBlocks:
             step = max(1, WORK // (row.size(1) * max(y.size(1), row.size(1))))
             for start in range(0, len(row), step):
                 block = row[start : start + step]
-                one = index[block[:, 0]]
-                z = y[other[block]] * scale[one][:, None]
+                one = user[block[:, 0]]
+                z = y[item[block]] * scale[one][:, None]
                 a = z @ z.transpose(1, 2)
                 a.diagonal(dim1=1, dim2=2).add_(level[one][:, None])
                 made = torch.cholesky_inverse(torch.linalg.cholesky(a))
                 inverse[start : start + step] = made
-                where = number[other[block]]
+                where = number[item[block]]
                 where = where[:, :, None] * size + where[:, None, :]
                 joined.index_add_(0, where.flatten(), made.flatten())
             self.inverse.append(inverse)
         self.rows = torch.cat([row.flatten() for row in rows])
-        self.place = torch.empty_like(order)
+        self.place = rows[0].new_empty(len(item))
         self.place[self.rows] = torch.arange(len(self.rows), device=y.device)
         # G is diagonal and of low rank, so its inverse takes a small matrix.
-        bias = levels[side][0]
+        bias = by_user[0]
         part = y[chosen] * both[0].sqrt()
         inner = bias * torch.eye(y.size(1)).to(y) + part.t() @ part
         joined = joined.view(size, size)[:-1, :-1]
@@ -104,7 +102,7 @@ class UserBlocks:
         return torch.cat(parts)[self.place[:-1]]
 
 
-def _node_rows(user: Tensor, num_users: int) -> list[Tensor]:
+def _user_rows(user: Tensor, num_users: int) -> list[Tensor]:
     """Positions of each user's pairs, which are sorted, in matrices by size.
 
     Rows are padded with the number of pairs. Users with too many have several rows.
