@@ -121,7 +121,7 @@ class KernelFeatures:
     Args:
         rank (int, optional): The most features of a component. (default: :obj:`64`)
         max_features (int, optional): The most features of all components together,
-            the constant one included. (default: :obj:`577`)
+            the constant one included; fewer if there are fewer nodes. (default: :obj:`577`)
 
     Raises:
         ValueError: If :obj:`rank` or :obj:`max_features` is not positive.
@@ -150,7 +150,8 @@ class KernelFeatures:
             if np.square(np.diff(x.indptr), dtype=np.float64).sum() > MAX_PRODUCTS:
                 right = singular_vectors(x, PAIR_RANK)[2]
                 self.columns_[k] = self.columns_[k]._replace(projection=right)
-        left = self.max_features - 1
+        # The kernels of N nodes have N directions, so that many features say most.
+        left = min(self.max_features, max(2 * self.rank, nodes.num_nodes)) - 1
         self.components_: list[_Component] = []
         for k, pair in enumerate(self._candidates()):
             # A column of its own must not be crowded out by an earlier one.

@@ -20,7 +20,7 @@ IDENTITY = 'identity'
 # and hardly change the weights.
 MAX_RATINGS = 32_000
 # Relative residuals of the first and of the last solve.
-TOLERANCE = 0.02, 0.005
+TOLERANCE = 0.04, 0.01
 # Iterations after which a preconditioner of other weights is made anew.
 MAX_ROUNDS = 12
 # Weights of a group of components, by whether the user kernel and whether the item

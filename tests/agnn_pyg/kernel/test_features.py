@@ -54,7 +54,7 @@ def random_films(count=60):
     )
 
 
-def wide(num_columns, num_values, multi=False, num_nodes=120):
+def wide(num_columns, num_values, multi=False, num_nodes=600):
     """A table of columns in which all values occur."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame()
@@ -170,6 +170,12 @@ def test_number_of_features_is_bounded():
 def test_columns_divide_the_features(columns, max_features, width):
     maps = fit(wide(*columns), max_features=max_features)
     assert torch.bincount(maps.component).tolist() == width
+
+
+def test_few_nodes_have_few_features():
+    """Their kernels have no more directions than there are nodes."""
+    assert fit(wide(12, 30, num_nodes=150)).x.size(1) == 150
+    assert fit(wide(12, 30, num_nodes=60), rank=40).x.size(1) == 80
 
 
 @pytest.mark.parametrize('name', ['rank', 'max_features'])
