@@ -1,0 +1,150 @@
+import json
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from agnn_pyg.folds import SCENARIOS
+from agnn_pyg.kernel import implicit
+from agnn_pyg.kernel.implicit import ImplicitKernelScorer
+from agnn_pyg.kernel.scorer import KernelConfig
+from agnn_pyg.kernel.two_way import TwoWayRidge, item_ridge
+from agnn_pyg.rating_data import RatingData
+
+EVERY = torch.cartesian_prod(torch.arange(12), torch.arange(15)).t()
+PAIRS = {'warm': (3, 2), 'user_cold': (10, 4), 'item_cold': (0, 14)}
+PAIRS |= {'both_cold': (11, 13)}
+
+
+@pytest.fixture(scope='module', params=[100, 5])
+def scorer(tiny_data, request):
+    """With a matrix of items by items, and for a catalogue that is too large."""
+    limit, implicit.MAX_ITEMS = implicit.MAX_ITEMS, request.param
+    try:
+        config = KernelConfig(num_factors=4, cv_folds=2)
+        return ImplicitKernelScorer(config).fit(tiny_data)
+    finally:
+        implicit.MAX_ITEMS = limit
+
+
+@pytest.mark.parametrize('identity', [0.0, 0.4])
+def test_closed_form_equals_the_solved_equations(identity):
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((6, 3)), rng.standard_normal((7, 2))
+    y = (rng.random((6, 7)) < 0.5) * rng.random((6, 7))
+    y[5], y[:, 6] = 0, 0  # a cold node on each side, which is in no equation
+    ridge = 0.7
+    kernels = a @ a.T + identity * np.eye(6), b @ b.T
+    warm = [k[:-1, :-1] for k in kernels]
+    system = np.kron(*warm) + ridge * np.eye(30)
+    dual = np.linalg.solve(system, y[:5, :6].ravel()).reshape(5, 6)
+    expected = kernels[0][:, :5] @ dual @ kernels[1][:, :6].T
+    tensors = torch.from_numpy(a), torch.from_numpy(b)
+    model = TwoWayRidge(sp.csr_matrix(y), *tensors, identity)
+    found = model.rows(ridge, slice(None)) @ (model.b_value * model.b).t()
+    assert np.allclose(found, expected)
+    for node, other in ((0, 1), (2, 6), (5, 6)):
+        p, q = model.effects(ridge, node, other)
+        whole = ((p @ q.t()).numpy() * y).sum()
+        assert whole == pytest.approx(expected[node, other])
+    if not identity:
+        linear = tensors[0] @ model.weight(ridge) @ (model.b_value * model.b).t()
+        assert np.allclose(linear, expected)
+
+
+def test_item_weights_are_ridge_regressions_on_the_other_items():
+    x = (np.random.default_rng(1).random((20, 5)) < 0.4).astype(float)
+    weight = item_ridge(sp.csr_matrix(x), 2.0).numpy()
+    for k in range(5):
+        rest = np.delete(x, k, axis=1)
+        system = rest.T @ rest + 2.0 * np.eye(4)
+        assert np.allclose(
+            np.delete(weight[:, k], k), np.linalg.solve(system, rest.T @ x[:, k])
+        )
+        assert weight[k, k] == 0
+
+
+def test_scores_of_all_pairs(scorer, monkeypatch):
+    monkeypatch.setattr(implicit, 'BLOCK_USERS', 2)
+    users, items = torch.tensor([11, 0, 4, 10, 4]), torch.tensor([3, 14, 2, 13])
+    found = torch.cat(list(scorer.score_all(users, items)))
+    expected = scorer.score(*torch.cartesian_prod(users, items).t())
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found.flatten(), expected)
+    assert next(scorer.score_all(users, items[:0])).size() == (2, 0)
+
+
+def test_new_nodes_score_as_if_known_at_the_fit(scorer, tiny_data, monkeypatch):
+    warm = {'user': 10, 'item': 13}
+    nodes = {side: tiny_data.nodes[side].take(slice(n)) for side, n in warm.items()}
+    early = RatingData(nodes, tiny_data.columns, tiny_data.edge_index, tiny_data.rating)
+    monkeypatch.setattr(implicit, 'MAX_ITEMS', 100 if scorer.has_item_ridge else 5)
+    later = ImplicitKernelScorer(scorer.config).fit(early)
+    for side, n in warm.items():
+        later = later.with_new_nodes({side: tiny_data.nodes[side].take(slice(n, None))})
+    torch.testing.assert_close(
+        later.score(*EVERY), scorer.score(*EVERY), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize('pair', PAIRS.values(), ids=PAIRS)
+def test_explanations_add_up(scorer, tiny_data, pair):
+    why = scorer.explain(*pair)
+    score = float(scorer.score(*torch.tensor(pair)[:, None]))
+    assert score != 0
+    assert float(why.contributions.sum()) == pytest.approx(score, abs=1e-5)
+    assert float(why.components.sum()) == pytest.approx(score, abs=1e-5)
+    assert why.contributions.size() == tiny_data.rating.size()
+    shape = len(why.user_kernels), len(why.item_kernels)
+    assert why.components.size() == shape
+
+
+def test_what_is_restored_is_what_was_kept(scorer):
+    plain = json.loads(json.dumps(scorer.to_dict()))
+    made = ImplicitKernelScorer.from_state(scorer.config, plain, scorer.state_dict())
+    assert torch.equal(made.score(*EVERY), scorer.score(*EVERY))
+    assert made.chosen_ == scorer.chosen_
+
+
+def test_settings_are_those_of_the_best_held_out_ranking(tiny_data):
+    scorer = ImplicitKernelScorer(KernelConfig(num_factors=2, cv_folds=2)).fit(
+        tiny_data
+    )
+    assert scorer.chosen_.keys() == SCENARIOS.keys()
+    fold = implicit._Fold.of(
+        torch.tensor([[0, 0, 1, 2], [0, 1, 2, 2]]),
+        torch.ones(4).double(),
+        torch.tensor([True, False, True, False]),
+        torch.tensor([False, True, False, True]),
+        'warm',
+        0,
+    )
+    assert fold.users.tolist() == [0, 1]
+    # User 0: item 1 is left out, so item 0 is second; user 1: item 2 is first.
+    score = torch.tensor([[0.2, 0.9, 0.5], [0.1, 0.2, 0.3]])
+    gain, truth, square = fold.metrics(score).tolist()
+    assert gain == pytest.approx(1 / np.log2(3) + 1)
+    assert truth == pytest.approx(0.2 + 0.3)
+    assert square == pytest.approx(0.04 + 0.25 + 0.01 + 0.04 + 0.09)
+
+
+@pytest.mark.parametrize('case', ['one item', 'everybody', 'one user', 'one pair'])
+def test_few_positives_are_enough(case, tiny_data):
+    index = {
+        'one item': torch.stack([torch.arange(10), torch.full((10,), 3)]),
+        'everybody': torch.cat(
+            [
+                tiny_data.edge_index,
+                torch.stack([torch.arange(10), torch.full((10,), 13)]),
+            ],
+            1,
+        ),
+        'one user': torch.stack([torch.full((5,), 2), torch.arange(5)]),
+        'one pair': torch.tensor([[2], [3]]),
+    }[case]
+    data = RatingData(
+        tiny_data.nodes, tiny_data.columns, index, torch.ones(index.size(1))
+    )
+    scorer = ImplicitKernelScorer(KernelConfig(num_factors=4, cv_folds=2)).fit(data)
+    assert scorer.score(*EVERY).isfinite().all()
