@@ -17,12 +17,14 @@ from agnn_pyg.base.vocabulary import Vocabulary, read_ids
 from data.tables import read_tables
 from tests.properties.strategies import attribute_frames, rating_tables, seeds
 
+# Of columns of nothing, and of other values than those of the fit.
+pytestmark = pytest.mark.filterwarnings('ignore:.*(o value of|as no value in) column')
+
 
 def same(one, other):
     return all(torch.equal(a, vars(other)[k]) for k, a in vars(one).items())
 
 
-@pytest.mark.filterwarnings('ignore:No value of column')
 @given(attribute_frames(), st.integers(1, 3), st.integers(2, 5))
 def test_encoded_attributes_are_bags_of_known_tokens(table, min_count, num_knots):
     frame, columns = table
@@ -51,7 +53,6 @@ def test_the_order_of_rows_is_the_order_of_bags(table, seed):
     assert np.allclose(one[order], other)
 
 
-@pytest.mark.filterwarnings("ignore:'frame' has no value")
 @given(attribute_frames(), attribute_frames())
 def test_rows_of_another_day_are_encoded(known, later):
     columns = {name: kind for name, kind in known[1].items() if name in later[0]}
