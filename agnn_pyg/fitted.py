@@ -98,7 +98,7 @@ class Fitted:
                     new[side].compared,
                 ]
         # The weight may have been changed since the fit.
-        scorer = Blend(**self.scorer.scorers, kernel_weight=config.kernel_weight)
+        scorer = self.scorer.with_weight(config.kernel_weight)
         scorer = scorer.with_new_nodes(new) if new else scorer
         return replace(self, **parts, scorer=scorer)
 
@@ -138,7 +138,7 @@ class Fitted:
         cls, config: Any, plain: Mapping[str, Any], tensors: Mapping[str, Any]
     ) -> Fitted:
         """The inverse of :meth:`to_store`."""
-        scorers, ids = {}, {s: Vocabulary.from_dict(plain['ids'][s]) for s in SIDES}
+        weight, scorers = config.kernel_weight, {}
         for name, kind, part in (
             ('network', AGNNScorer, AGNNConfig),
             ('kernel', KernelScorer, KernelConfig),
@@ -165,7 +165,7 @@ class Fitted:
             {s: [TokenBags(**bags)] for s, bags in tensors['attributes'].items()},
             RatingScale(**plain['scale']),
             tensors['rated'],
-            Blend(**scorers, kernel_weight=config.kernel_weight),
+            Blend(**scorers, kernel_weight=weight, weights=plain['scorers']['weights']),
         )
 
 
@@ -178,11 +178,12 @@ def _blend(config: Any) -> Blend:
     """The scorers that have a weight, not fitted."""
     kernel_config = _part(config, KernelConfig)
     network = kernel = None
-    if config.kernel_weight < 1 or len(kernel_config.scenarios) < 4:
+    weight = config.kernel_weight
+    if weight != 1 or len(kernel_config.scenarios) < 4:
         network = AGNNScorer(_part(config, AGNNConfig))
-    if config.kernel_weight > 0:
+    if weight != 0:
         kernel = KernelScorer(kernel_config)
-    return Blend(network, kernel, config.kernel_weight)
+    return Blend(network, kernel, weight)
 
 
 def _tensors(pairs: RatedPairs, scale: RatingScale) -> tuple[Tensor, Tensor]:

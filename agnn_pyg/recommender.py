@@ -37,18 +37,18 @@ from agnn_pyg.kernel.scorer import KernelConfig
 from agnn_pyg.ranking import Filter, Groups, Seen, filtered, top_items
 from agnn_pyg.rating_data import SIDES
 
-KIND, VERSION = 'AGNNRecommender', 5
+KIND, VERSION = 'AGNNRecommender', 6
 
 
 class BlendConfig(Config):
     """Blend."""
 
-    kernel_weight: Fraction = Field(
-        0.75,
+    kernel_weight: Fraction | None = Field(
+        None,
         description='Weight of the kernel model in a prediction; the network has the '
-        'rest. It may be changed after the fit. A fit with 0 fits the network alone, '
-        'in a fraction of the time, and one with 1 the kernel model alone, if that '
-        'serves all scenarios.',
+        'rest. By default it is fitted for each scenario on held-out ratings. It may '
+        'be changed after the fit. A fit with 0 fits the network alone, and one with 1 '
+        'the kernel model alone, if that serves all scenarios.',
     )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.rating_data import NodeFeatures, RatingData
+
+# The weight of the kernel model where nothing is known, and for how many ratings it
+# counts.
+PRIOR_WEIGHT, PRIOR_RATINGS = 0.75, 100
 
 
 class Scorer(Protocol):
@@ -16,6 +21,9 @@ class Scorer(Protocol):
 
     Scores are on the scale of the ratings of the fit, of dtype ``float64``. Apart from
     :meth:`fit`, no method changes the scorer, so that threads may share one.
+
+    A fitted scorer may have :obj:`held_out_`: by scenario rows of training ratings,
+    :obj:`[H]`, and their predictions by fits without them, :obj:`[H]`.
     """
 
     def fit(
@@ -57,13 +65,18 @@ class Blend:
         s_{ui} = w \, k_{ui} + (1 - w) \, n_{ui}
 
     where the kernel model serves a pair, and the score :math:`n_{ui}` of the network
-    elsewhere. With a weight of 0 or 1, the other model alone answers where it can.
+    elsewhere. The weight of each scenario is fitted by least squares on the ratings
+    that both models held out, and :data:`PRIOR_RATINGS` more that ask for
+    :data:`PRIOR_WEIGHT`, so that few ratings change little; it may be 0 or 1.
 
     Args:
         network (AGNNScorer, optional): The graph network. (default: :obj:`None`)
         kernel (KernelScorer, optional): The kernel model. (default: :obj:`None`)
-        kernel_weight (float, optional): The weight :math:`w` of the kernel model.
-            (default: :obj:`0.75`)
+        kernel_weight (float, optional): The weight :math:`w` of the kernel model in
+            place of those that are fitted. (default: :obj:`None`)
+
+    Attributes:
+        weights_: The fitted weights :math:`w` by scenario.
 
     Raises:
         ValueError: If there is neither.
@@ -73,11 +86,13 @@ class Blend:
         self,
         network: Scorer | None = None,
         kernel: Scorer | None = None,
-        kernel_weight: float = 0.75,
+        kernel_weight: float | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         if network is None and kernel is None:
             raise ValueError("'network' or 'kernel' must be a scorer (got neither)")
         self.network, self.kernel, self.kernel_weight = network, kernel, kernel_weight
+        self.weights_ = dict(weights or dict.fromkeys(SCENARIOS, PRIOR_WEIGHT))
 
     @property
     def scorers(self) -> dict[str, Scorer]:
@@ -91,24 +106,41 @@ class Blend:
         validation: tuple[Tensor, Tensor] | None = None,
         **run: Any,
     ) -> Blend:
-        """Fits both scorers, see :meth:`Scorer.fit`."""
+        """Fits both scorers, see :meth:`Scorer.fit`, and their weights."""
         for scorer in self.scorers.values():
             scorer.fit(data, validation, **run)
+        held_out = [getattr(s, 'held_out_', {}) for s in self.scorers.values()]
+        if len(held_out) == 2:
+            for name in SCENARIOS:
+                both = [found[name] for found in held_out if name in found]
+                if len(both) == 2:
+                    self.weights_[name] = _fit_weight(data.rating, *both)
         return self
 
     def score(self, user: Tensor, item: Tensor) -> Tensor:
         """Scores of pairs of user and item rows, each :obj:`[B]`."""
-        return self._mean([s.score(user, item) for s in self.scorers.values()])
+        return self._mean(
+            [s.score(user, item) for s in self.scorers.values()], user, item
+        )
 
     def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
         """Scores of all pairs, in blocks of users, :obj:`[users, items]`."""
-        blocks = (s.score_all(users, items) for s in self.scorers.values())
-        return map(self._mean, zip(*blocks, strict=True))
+        start = 0
+        for scores in zip(
+            *(s.score_all(users, items) for s in self.scorers.values()), strict=True
+        ):
+            block = users[start : start + len(scores[0])]
+            yield self._mean(scores, block[:, None], items)
+            start += len(block)
 
     def with_new_nodes(self, nodes: Mapping[str, NodeFeatures]) -> Blend:
         """A blend with more nodes by side, all cold, after those that there are."""
         new = {name: s.with_new_nodes(nodes) for name, s in self.scorers.items()}
-        return Blend(**new, kernel_weight=self.kernel_weight)
+        return Blend(**new, kernel_weight=self.kernel_weight, weights=self.weights_)
+
+    def with_weight(self, kernel_weight: float | None) -> Blend:
+        """The same scorers with another weight; :obj:`None` for those of the fit."""
+        return Blend(**self.scorers, kernel_weight=kernel_weight, weights=self.weights_)
 
     def weights(self, user: int, item: int) -> dict[str, float]:
         """The weight of each scorer in the score of a pair."""
@@ -116,12 +148,13 @@ class Blend:
             return dict.fromkeys(self.scorers, 1.0)
         pair = torch.tensor([user]), torch.tensor([item])
         serves = not self.kernel.score(*pair).isnan().any()
-        weight = self.kernel_weight if serves else 0.0
+        weight = float(self._weight(*pair)) if serves else 0.0
         return {'network': 1 - weight, 'kernel': weight}
 
     def to_dict(self) -> dict[str, Any]:
         """What :meth:`state_dict` leaves out, as plain data ready for JSON."""
-        return {name: scorer.to_dict() for name, scorer in self.scorers.items()}
+        plain = {name: scorer.to_dict() for name, scorer in self.scorers.items()}
+        return plain | {'weights': self.weights_}
 
     def state_dict(self) -> dict[str, Tensor]:
         """The tensors of both fits by name."""
@@ -131,9 +164,48 @@ class Blend:
             for key, tensor in scorer.state_dict().items()
         }
 
-    def _mean(self, scores: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
+    def _weight(self, user: Tensor, item: Tensor) -> Tensor:
+        """The weight of the kernel model in pairs, by their scenarios."""
+        weight = torch.empty(2, 2, dtype=torch.float64)
+        for name, (user_cold, item_cold) in SCENARIOS.items():
+            weight[int(user_cold), int(item_cold)] = self.weights_[name]
+        if self.kernel_weight is not None:
+            weight.fill_(self.kernel_weight)
+        cold = self.kernel.cold
+        return weight[cold['user'][user].long(), cold['item'][item].long()]
+
+    def _mean(self, scores: Sequence[Tensor], user: Tensor, item: Tensor) -> Tensor:
         if len(scores) == 1:
             return scores[0]
         network, kernel = scores
         kernel = torch.where(kernel.isnan(), network, kernel)
-        return torch.lerp(network, kernel, self.kernel_weight)
+        return torch.lerp(network, kernel, self._weight(user, item))
+
+
+def _fit_weight(
+    rating: Tensor, network: Sequence[Tensor], kernel: Sequence[Tensor]
+) -> float:
+    r"""The weight of the kernel model by least squares on common held-out ratings.
+
+    With :math:`d = k - n` it minimizes :math:`\frac{1}{H} \sum (r - n - w d)^2 +
+    \frac{\lambda}{H} (w - w_0)^2 \overline{d^2}`.
+
+    Args:
+        rating (Tensor): The training ratings, :obj:`[R]`.
+        network (sequence): Rows of held-out ratings and their predictions, :obj:`[H]`.
+        kernel (sequence): Likewise.
+    """
+    found = []
+    for row, prediction in (network[:2], kernel[:2]):
+        made = torch.full(rating.shape, torch.nan, dtype=torch.float64)
+        made[row] = prediction.double()
+        found.append(made)
+    both = ~(found[0] + found[1]).isnan()
+    n, k = (made[both] for made in found)
+    gap, rest = k - n, rating[both].double() - n
+    if not gap.any():
+        return PRIOR_WEIGHT
+    size = gap.square().mean()
+    total = gap @ rest + PRIOR_RATINGS * PRIOR_WEIGHT * size
+    weight = float(total / (size * (len(gap) + PRIOR_RATINGS)))
+    return min(max(weight, 0.0), 1.0)

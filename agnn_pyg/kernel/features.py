@@ -121,7 +121,7 @@ class KernelFeatures:
     Args:
         rank (int, optional): The most features of a component. (default: :obj:`64`)
         max_features (int, optional): The most features of all components together,
-            the constant one included; fewer if there are fewer nodes. (default: :obj:`577`)
+            the constant one included; fewer of fewer nodes. (default: :obj:`577`)
 
     Raises:
         ValueError: If :obj:`rank` or :obj:`max_features` is not positive.

@@ -202,6 +202,11 @@ class KernelScorer:
         """Number of users and of items."""
         return {name: len(side.cold) for name, side in self.sides.items()}
 
+    @property
+    def cold(self) -> dict[str, Tensor]:
+        """Masks of the users and of the items without ratings."""
+        return {name: side.cold for name, side in self.sides.items()}
+
     def score(self, user: Tensor, item: Tensor) -> Tensor:
         """Predicted ratings of pairs of user and item rows, each :obj:`[B]`.
 

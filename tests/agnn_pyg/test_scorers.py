@@ -1,0 +1,79 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from agnn_pyg.folds import SCENARIOS
+from agnn_pyg.scorers import PRIOR_WEIGHT, Blend
+
+COLD = {'user': torch.tensor([False, True]), 'item': torch.tensor([False, True])}
+RATING = torch.randn(4000, generator=torch.Generator().manual_seed(0))
+
+
+class Fake:
+    """A scorer of one number, which held out some rows."""
+
+    def __init__(self, value, held_out=None):
+        self.value, self.cold = value, COLD
+        self.held_out_ = held_out or {}
+
+    def fit(self, data, validation=None, **run):
+        return self
+
+    def score(self, user, item):
+        return torch.full((len(user),), self.value, dtype=torch.float64)
+
+    def score_all(self, users, items):
+        for block in users.split(1):
+            yield torch.full((len(block), len(items)), self.value).double()
+
+
+def noisy(seed, size, rows=slice(None)):
+    generator = torch.Generator().manual_seed(seed)
+    noise = size * torch.randn(len(RATING), generator=generator)
+    return torch.arange(len(RATING))[rows], (RATING + noise)[rows]
+
+
+def fit(network, kernel):
+    blend = Blend(Fake(0.0, {'warm': network}), Fake(1.0, {'warm': kernel}))
+    return blend.fit(SimpleNamespace(rating=RATING)).weights_['warm']
+
+
+def test_weight_is_the_inverse_of_the_error():
+    """Of independent errors the best weights are as the inverse variances."""
+    assert fit(noisy(1, 0.5), noisy(2, 1.0)) == pytest.approx(0.2, abs=0.03)
+    # Rows may be in any order, and those of one model alone do not count.
+    (row, one), (other_row, other) = noisy(1, 0.5), noisy(2, 1.0, slice(1, 3000))
+    turn = torch.randperm(len(row), generator=torch.Generator().manual_seed(3))
+    found = fit((row[turn], one[turn], RATING[turn]), (other_row, other))
+    assert found == pytest.approx(0.2, abs=0.04)
+
+
+def test_either_model_may_be_switched_off():
+    row, best = noisy(1, 0.5)
+    assert fit((row, best), (row, best + noisy(2, 1.0)[1] - RATING)) < 0.04
+    assert fit((row, best + noisy(2, 1.0)[1] - RATING), (row, best)) > 0.97
+    assert fit((row, best), (row, best)) == PRIOR_WEIGHT
+
+
+def test_few_ratings_hardly_move_the_weight():
+    few = slice(0, 3)
+    found = fit(noisy(1, 0.5, few), noisy(2, 1.0, few))
+    assert found == pytest.approx(PRIOR_WEIGHT, abs=0.05)
+    # As many ratings as the prior counts for move it half of the way.
+    hundred = fit(noisy(1, 0.5, slice(100)), noisy(2, 1.0, slice(100)))
+    assert hundred == pytest.approx((PRIOR_WEIGHT + 0.2) / 2, abs=0.06)
+
+
+def test_pairs_have_the_weight_of_their_scenario():
+    weights = dict(zip(SCENARIOS, (0.1, 0.2, 0.3, 0.4), strict=True))
+    blend = Blend(Fake(0.0), Fake(1.0), weights=weights)
+    every = torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 1])
+    expected = torch.tensor([0.1, 0.2, 0.3, 0.4]).double()
+    torch.testing.assert_close(blend.score(*every), expected, atol=1e-7, rtol=0)
+    grid = torch.cat(list(blend.score_all(torch.arange(2), torch.arange(2))))
+    torch.testing.assert_close(grid.t().flatten(), expected, atol=1e-7, rtol=0)
+    assert blend.weights(1, 0) == pytest.approx({'network': 0.8, 'kernel': 0.2})
+    fixed = blend.with_weight(0.5)
+    assert (fixed.score(*every) == 0.5).all()
+    assert fixed.with_weight(None).score(*every).equal(blend.score(*every))
