@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tanp.episodes import offsets
 from tanp.item_statistics import NUM_KERNELS, ItemFeatures
 from tanp.loader import EpisodeBatch
 from tanp.model import TaNP
@@ -42,7 +43,8 @@ class Catalogue:
         lin = model.decoder.lins[0]
         device, self.query = lin.weight.device, None
         every = torch.arange(model.num_items, device=device)[None]
-        self.items = statistics.features(torch.tensor([NOBODY], device=device), every)
+        nobody = torch.full((1,), NOBODY, device=device)
+        self.items = statistics.features(nobody, every)
         self.vector = self.items.vector[0].t().contiguous()
         x, self.base = model.embed(self.items, None)[0], model.base(self.items)
         # Columns of the first layer: what is known of an item and of the user, what is
@@ -119,12 +121,11 @@ class Catalogue:
         """
         num_tasks, size = support.item.size()
         num_items = len(self.hidden)
-        slot, other, values = self.model.statistics.co_occurring(support, self.items)
-        place = (slot % size * NUM_KERNELS) * num_items + other
-        number = torch.arange(len(values), device=slot.device)[:, None]
-        place = place + num_items * number
-        bounds = torch.arange(num_tasks + 1, device=slot.device) * size
-        bounds = torch.searchsorted(slot, bounds).tolist()
+        found, other, values = self.model.statistics.co_occurring(support, self.items)
+        slot = torch.repeat_interleave(found) % size
+        place = slot * NUM_KERNELS * num_items + other
+        place = torch.stack([place + num_items * n for n in range(len(values))])
+        bounds = offsets(found.view(num_tasks, size).sum(1)).tolist()
         kernel = self.hidden.new_zeros(1, size, NUM_KERNELS, num_items)
         for task, (start, end) in enumerate(pairwise(bounds)):
             own = place[:, start:end].flatten()

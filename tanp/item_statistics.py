@@ -257,20 +257,20 @@ class ItemStatistics:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The kernels except the last, which are zero for items without common users.
 
-        Of each pair with one it gives the position among the :math:`B S` support items
-        (of users without interactions), the other item, and the kernels,
+        It gives the number of other items of each of the :math:`B S` support items (of
+        users without interactions), these items, and the kernels,
         :obj:`[NUM_KERNELS - 1, pairs]`.
         """
         item = support.item.flatten()
         bounds = torch.stack([item, item + 1]) * self.num_items
         start, end = torch.searchsorted(self.pair_key, bounds)
-        slot = torch.repeat_interleave(end - start)
-        place = ragged(start, end - start)
+        size = end - start
+        slot, place = torch.repeat_interleave(size), ragged(start, size)
         other = self.pair_key.index_select(0, place) % self.num_items
         scale = support.scale.flatten(0, 1).index_select(0, slot)
         scales = scale, catalogue.scale[0].index_select(0, other)
         pair = self.pair_total.index_select(0, place)
-        return slot, other, torch.stack(_sparse_kernels(pair, *scales))
+        return size, other, torch.stack(_sparse_kernels(pair, *scales))
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> ItemStatistics:
         """These statistics after a function of each tensor, such as a device move."""

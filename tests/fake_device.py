@@ -20,6 +20,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric.data import HeteroData
 
+import tanp
+from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.graph.transform import AddAttributeKNN
 from agnn_pyg.loss import agnn_loss, embedding_terms, kl_divergence, published_terms
 from agnn_pyg.model import AGNN
@@ -50,6 +53,7 @@ from tanp import (
     TaNP,
     tanp_loss,
 )
+from tanp.catalogue import Catalogue
 from tanp.episodes import offsets
 
 NAME = 'pretended'
@@ -351,14 +355,53 @@ class Tasks(nn.Module):
         super().__init__()
         self.model, self.statistics = model, model.statistics
 
-    def forward(self, batch: EpisodeBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def move(self, device: torch.device) -> None:
+        dtype = self.model.decoder.lin_out.weight.dtype
         if self.statistics is not None:
-            weight, device = self.model.decoder.lin_out.weight, batch.user.device
             self.model.statistics = self.statistics.apply(
-                lambda t: t.to(device, weight.dtype if t.is_floating_point() else None)
+                lambda t: t.to(device, dtype if t.is_floating_point() else None)
             )
+
+    def forward(self, batch: EpisodeBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        self.move(batch.user.device)
         output = self.model(batch)
         return output.score, tanp_loss(output, self.model.likelihood)
+
+
+class Serving(Tasks):
+    """What serves new users: predictions by samples, vectors, and all items at once."""
+
+    def forward(self, batch: EpisodeBatch, index: Tensor) -> tuple:
+        model, device = self.model, batch.user.device
+        self.move(device)
+        loader = EpisodeLoader.__new__(ReadyTasks)
+        loader.batch = batch.to('cpu')
+        with mock.patch('tanp.prediction.check_episodes'):
+            predicted = tanp.predict(model, loader, samples=2)
+        model.set_trained_ids(index.cpu(), index.cpu())
+        new = TokenBags(torch.ones(4, 1).long(), torch.ones(4, 1), torch.ones(3) > 0)
+        vectors = model.user.embed_new(new, 4)
+        catalogue = Catalogue(model)
+        scores = catalogue.plain(batch), catalogue.hidden, catalogue.items.mean
+        return [vector.cpu() for vector in (vectors, *scores)], predicted
+
+
+class ReadyTasks(EpisodeLoader):
+    """A batch in the place of the tasks that it is made of."""
+
+    shuffle = resamples = False
+    episodes = None
+
+    def __iter__(self) -> Iterator[EpisodeBatch]:
+        yield self.batch
+
+
+def serving() -> tuple[Serving, EpisodeBatch, Tensor]:
+    """An attentive process with attributes of users."""
+    index = torch.arange(7)
+    bags = TokenBags(index[:4, None] % 3, torch.ones(4, 1), torch.ones(3) > 0)
+    made, batch = tasks(attentive=True, user_attributes=bags)
+    return Serving(made.model).eval(), batch, index[:4]
 
 
 def tasks(attentive: bool = False, **options: Any) -> tuple[Tasks, EpisodeBatch]:
@@ -416,13 +459,18 @@ CLEAN = {
     'AGNN-loss': lambda: (Training(agnn()), batch()),
     'AGNN-published': lambda: (Training(agnn(), published=True), batch()),
     'TaNP-train': tasks,
+    'TaNP-eval': lambda: (tasks()[0].eval(), tasks()[1]),
     'TaNP-gating': lambda: tasks(modulation='gating', predict_support=True),
     'AttentiveTaNP-train': lambda: tasks(attentive=True),
     'AttentiveTaNP-gaussian': lambda: tasks(attentive=True, likelihood='gaussian'),
+    'AttentiveTaNP-serving': serving,
     'predict': lambda: (Predicting(agnn()), batch(), batch(0.0)),
 }
 # Predictions come back to the CPU, and without a gradient.
-OPTIONS = {'predict': {'to': 'cpu', 'backward': False}}
+OPTIONS = {
+    name: {'to': 'cpu', 'backward': False}
+    for name in ('predict', 'AttentiveTaNP-serving')
+}
 
 
 # Bugs, to see that they are caught. All of these work on the CPU.

@@ -78,7 +78,8 @@ class NodeEmbedding(nn.Module):
         """Marks the ids that training reads, and no others, as trained."""
         if self.id_weight is not None:
             self.id_row.zero_()
-            self.id_row[node] = node.to(self.id_row.device) + 1
+            node = node.to(self.id_row.device)
+            self.id_row[node] = node + 1
 
     def forward(self, node: Tensor) -> Tensor:
         hidden = self.bias.expand(*node.size(), -1)
