@@ -29,6 +29,19 @@ BLOCK_PAIRS = 2**17
 Labels = tuple[np.ndarray, np.ndarray | None]
 
 
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The score of an item, and how the interactions of a support moved it."""
+
+    score: float
+    without: float  # the score without any support
+    support: pd.DataFrame  # items and their effects, the largest first
+
+    def __str__(self) -> str:
+        lines = f'score {self.score:.4f}, without the support {self.without:.4f}'
+        return f'{lines}\n{self.support.to_string(index=False)}'
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class AdaptedUsers:
     """N users and their supports, see :meth:`TaNPRecommender.adapt`; immutable."""
@@ -39,7 +52,9 @@ class AdaptedUsers:
     episodes: Episodes  # supports
     vectors: list[Tensor | None]  # of the users, [N, F_user], by model
 
-    def predict(self, pairs: pd.DataFrame, samples: int = 0) -> pd.DataFrame:
+    def predict(
+        self, pairs: pd.DataFrame, samples: int = 0, items: pd.DataFrame | None = None
+    ) -> pd.DataFrame:
         r"""Rates pairs of these users and items of the fit.
 
         Args:
@@ -48,12 +63,15 @@ class AdaptedUsers:
                 to take the predictive spread from: how uncertain the support leaves
                 the model, without the noise of ratings. It needs a latent path.
                 (default: :obj:`0`, the mean of :math:`\mathbf{z}`)
+            items (pandas.DataFrame, optional): Attributes of items that arrived after
+                the fit.
 
         Returns:
-            By the index of :obj:`pairs` the ratings, clipped to their range; the
-            :obj:`score`, which is not; and, with samples or several models, its
+            By the index of :obj:`pairs` the ratings, clipped to their range, if the fit
+            had any; the :obj:`score`, which is not clipped; and, with samples or several models, its
             standard deviation :obj:`std`. ``ValueError`` names an unknown id.
         """
+        self = self._with_items(items)
         fit = self.recommender
         check_columns(pairs, 'pairs', [fit.user, fit.item])
         user = self._rows(read_ids(pairs, fit.user, 'pairs'))
@@ -76,7 +94,8 @@ class AdaptedUsers:
                 of users. (default: all adapted ones)
             k (int, optional): Items a user. (default: :obj:`10`)
             items (pandas.DataFrame or sequence, optional): Ids of items to choose
-                from, or a table of items. (default: all items of the fit)
+                from, or a table of items, which may have arrived after the fit.
+                (default: all items of the fit)
             exclude_seen (bool, optional): Leave out a user's own support.
                 (default: :obj:`True`)
             samples (int, optional): See :meth:`predict`. (default: :obj:`0`)
@@ -86,6 +105,7 @@ class AdaptedUsers:
             the users in the order given, fewer than :obj:`k` rows where fewer items are
             left. ``ValueError`` names an id that is unknown or repeated.
         """
+        self = self._with_items(items)
         fit, ids = self.recommender, self.recommender.vocabularies_['item'].values
         k = check_argument('k', k, PositiveInt)
         rows, choice = np.arange(len(self.users)), np.arange(len(ids))
@@ -112,6 +132,45 @@ class AdaptedUsers:
             columns |= self._columns(*labels) | {'rank': rank + 1}
             parts.append(pd.DataFrame(columns))
         return pd.concat(parts, ignore_index=True)
+
+    def explain(
+        self, user: Hashable, item: Hashable, items: pd.DataFrame | None = None
+    ) -> Explanation:
+        """Which interactions of a user's support moved the score of an item.
+
+        The effect of one is the score less that without it, exactly. Effects of alike
+        interactions overlap, so they need not add up. For :obj:`items` see
+        :meth:`predict`.
+        """
+        self = self._with_items(items)
+        fit = self.recommender
+        (row,) = self._rows(_distinct([user], 'user', fit.user))
+        target = fit._item_rows(_distinct([item], 'item', fit.item))
+        mine = self.episodes.select(torch.tensor([row]))
+        size, known = len(mine.item), (mine.item.numpy(), mine.label.numpy())
+        # Tasks with all of the support, without it, and without one of each.
+        kept = np.vstack([np.ones(size), np.zeros(size), 1 - np.eye(size)]) > 0
+        task, place = kept.nonzero()
+        support, every = [task, *(v[place] for v in known)], np.arange(len(kept))
+        episodes = Episodes.from_parts(every, support, [v[:0] for v in support])
+        rows = self.row[[row] * len(every)]
+        vectors = [v if v is None else v[[row] * len(every)] for v in self.vectors]
+        made = AdaptedUsers(fit, self.users, rows, episodes, vectors)
+        label, _ = made._predict(every, target.repeat(len(every)), 0)
+        score = self._columns(label, None)['score']
+        columns = {fit.item: fit.vocabularies_['item'].values[known[0]]}
+        columns |= {'effect': score[0] - score[2:]}
+        order = np.argsort(-np.abs(columns['effect']), kind='stable')
+        frame = pd.DataFrame(columns).iloc[order].reset_index(drop=True)
+        return Explanation(float(score[0]), float(score[1]), frame)
+
+    def _with_items(self, items: Any) -> AdaptedUsers:
+        fit = self.recommender._with_items(items)
+        return (
+            self
+            if fit is self.recommender
+            else dataclasses.replace(self, recommender=fit)
+        )
 
     def _label_all(self, rows: np.ndarray, choice: np.ndarray, samples: int) -> Labels:
         """Labels of some items for some users, :obj:`[len(rows), len(choice)]`."""
@@ -181,6 +240,8 @@ class AdaptedUsers:
         fit, scale = self.recommender, self.recommender.rating_scale_
         score = scale.unit * label + scale.center
         columns = {fit.rating: score.clip(scale.low, scale.high), 'score': score}
+        if fit.rating is None:
+            columns, scale = {'score': label}, dataclasses.replace(scale, unit=1.0)
         return columns if std is None else columns | {'std': scale.unit * std}
 
     def _rows(self, ids: IdColumn) -> np.ndarray:

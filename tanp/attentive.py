@@ -174,8 +174,12 @@ class AttentiveTaNP(TaNP):
         return torch.cat(parts, dim=1)
 
     def residual(self, label: Tensor, expected: Tensor) -> Tensor:
-        """Ratings less the expected ones; labels 1 and 0 as 1 and -1."""
-        return label - expected if self.likelihood == 'gaussian' else 2 * label - 1
+        """Ratings less the expected ones; labels 1 and 0 as 1 and -1; weights."""
+        if self.likelihood == 'gaussian':
+            return label - expected
+        if self.likelihood == 'implicit':
+            return label.where(label > 0, -torch.ones_like(label))
+        return 2 * label - 1
 
     def base(self, items: ItemFeatures) -> Tensor:
         """What the score of an item is without any support, :obj:`[B, n]`."""

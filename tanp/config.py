@@ -18,6 +18,7 @@ from agnn_pyg.base.config import (
     check_argument,
 )
 from agnn_pyg.base.recommender_config import (
+    Column,
     ColumnsConfig,
     EncoderConfig,
     TrainingConfig,
@@ -157,6 +158,13 @@ class TaNPRecommenderConfig(
 
     reserved = ('score', 'std', 'rank')
 
+    rating: Column | None = 'rating'
+    """The column of ratings. With None each row is a positive interaction, such as a
+    click, and training draws others from the catalogue; predictions rank items."""
+    weight: Column | None = None
+    """The column of weights or counts of interactions, where rating is None."""
+    negatives: PositiveInt = 4
+    """Items that are drawn for each positive interaction, where rating is None."""
     num_knots: Annotated[int, Ge(2)] = 8
     dropout: DropoutRate = 0.2
     reduction: Literal['task', 'point'] = 'point'
@@ -165,6 +173,17 @@ class TaNPRecommenderConfig(
     """Users in a training batch."""
     weight_decay: NonNegativeFloat = 1e-4
     ema_decay: Fraction | None = 0.98
+
+    @model_validator(mode='after')
+    def _has_one_meaning(self) -> TaNPRecommenderConfig:
+        needless = {'weight'} if self.rating else {'likelihood', 'rating_range'}
+        for name in needless:
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"'{name}' must be None where 'rating' is {self.rating!r} (got "
+                    f'{getattr(self, name)!r})'
+                )
+        return self
 
     def part(self, group: type[Config]) -> dict[str, Any]:
         """The settings of one group, as keyword arguments."""

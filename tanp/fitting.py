@@ -53,8 +53,13 @@ class ModelParts:
         return kind(first, len(self.ids['user']), **options)
 
     def to_labels(self, frame: pd.DataFrame, name: str, rating: np.ndarray) -> Any:
-        """Labels of ratings; ``ValueError`` if one is of another scale."""
+        r"""Labels of ratings; ``ValueError`` if one is of another scale.
+
+        A weight :math:`w` is :math:`\log_2(1 + w / \bar w)`, so that 1 is common.
+        """
         scale, slack = self.scale, 0.0
+        if self.likelihood == 'implicit':
+            return np.log2(1 + scale.to_unit_scale(rating))
         if self.config.rating_range is None and self.likelihood == 'gaussian':
             # Other users may rate a little lower or higher than those of the fit.
             slack = (scale.high - scale.low) / 2
@@ -77,7 +82,10 @@ def fit_models(
     """Fits what :meth:`TaNPRecommender.fit` says; returns the fitted attributes."""
     num_support, held_out = None, None
     if isinstance(validation, tuple | list):
-        num_support, validation = len(validation[0]), pd.concat(validation)
+        first, validation = validation[0], pd.concat(validation)
+        if config.rating is None:  # repeated pairs are summed
+            first = first.drop_duplicates([config.user, config.item])
+        num_support = len(first)
     config.check_fit(validation is not None and len(validation) > 0)
     read = read_tables(config, *tables, validation, new_users=True)
     rating, encoders, bags = read.ratings.rating, {}, {}
@@ -91,12 +99,16 @@ def fit_models(
     parts = ModelParts(config, *_scale(config, rating), ids, bags)
     labels = parts.to_labels(tables[0], 'ratings', rating)
     episodes = _halves(config, read.ratings, labels, 'ratings')
-    train = _train_loader(config, episodes)
+    draw = {}
+    if config.rating is None:
+        draw = {'negatives': config.negatives, 'num_items': len(ids['item'])}
+    train = _train_loader(config, episodes, draw)
     if read.validation is not None:
         labels = parts.to_labels(validation, 'validation', read.validation.rating)
-        held_out = _held_out(config, read.validation, labels, num_support)
-    relevant = parts.scale.to_unit_scale(rating.mean())
-    relevant = 0.5 if parts.likelihood == 'bernoulli' else relevant
+        held_out = _held_out(config, read.validation, labels, num_support, draw)
+    relevant = {'bernoulli': 0.5, 'implicit': 0.0}.get(parts.likelihood)
+    if relevant is None:
+        relevant = parts.scale.to_unit_scale(rating.mean())
     models, results, statistics = [], [], None
     for member in range(config.ensemble_size):
         train.seed = config.seed * config.ensemble_size + member
@@ -112,7 +124,7 @@ def fit_models(
     return {
         'models_': models,
         'parts_': parts,
-        'user_encoder_': encoders['user'],
+        'encoders_': encoders,
         'has_users_': read.nodes['user'].given,
         'history_': results[0].history,
         'best_epoch_': results[0].best_epoch,
@@ -133,6 +145,8 @@ def _train(parts: ModelParts, model: TaNP, relevant: float, *loaders: Any) -> Fi
 
 def _scale(config: TaNPRecommenderConfig, rating: np.ndarray) -> tuple[str, Any]:
     """The likelihood, and the scale of labels."""
+    if config.rating is None:
+        return 'implicit', RatingScale(0.0, 1.0, unit=float(rating.mean()))
     default = 'bernoulli' if {*rating} <= {0, 1} else 'gaussian'
     likelihood = config.likelihood or default
     if likelihood == 'bernoulli':
@@ -158,7 +172,9 @@ def _halves(
     return episodes
 
 
-def _train_loader(config: TaNPRecommenderConfig, episodes: Episodes) -> EpisodeLoader:
+def _train_loader(
+    config: TaNPRecommenderConfig, episodes: Episodes, draw: dict[str, int]
+) -> EpisodeLoader:
     least = config.min_interactions
     if least is None:
         enough = (episodes.size >= MIN_INTERACTIONS).sum()
@@ -171,11 +187,15 @@ def _train_loader(config: TaNPRecommenderConfig, episodes: Episodes) -> EpisodeL
             f"smallest support; lower 'min_interactions' or 'support_sizes'"
         )
     sizes = {name: getattr(config, name) for name in ('support_sizes', 'query_sizes')}
-    return EpisodeLoader(tasks, config.batch_size, shuffle=True, **sizes)
+    return EpisodeLoader(tasks, config.batch_size, shuffle=True, **sizes, **draw)
 
 
 def _held_out(
-    config: TaNPRecommenderConfig, rated: RatedPairs, labels: np.ndarray, split: Any
+    config: TaNPRecommenderConfig,
+    rated: RatedPairs,
+    labels: np.ndarray,
+    split: int | None,
+    draw: dict[str, int],
 ) -> EpisodeLoader:
     """Users to select the epoch on, half of each a support without a place to split."""
     if split is None:
@@ -184,7 +204,7 @@ def _held_out(
         parts = (np.split(value, [split]) for value in (*rated.index, labels))
         users = np.unique(rated.index[0][split:])
         episodes = Episodes.from_parts(users, *zip(*parts, strict=True))
-    return EpisodeLoader(episodes, config.batch_size)
+    return EpisodeLoader(episodes, config.batch_size, **draw)
 
 
 def _statistics(

@@ -63,6 +63,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tanp.episodes import Episodes, ragged
@@ -198,6 +199,16 @@ class ItemStatistics:
         vector = torch.stack([*vectors, reference])
         vector /= reference.square().mean().sqrt().clamp(min=1e-12)
         return dataclasses.replace(self, fold=fold, vector=vector)
+
+    def with_items(self, count: int) -> ItemStatistics:
+        """These statistics with further items that nobody has interacted with."""
+        old, new = self.num_items, self.num_items + count
+        keys = (k // old * new + k % old for k in (self.key, self.pair_key))
+        total = F.pad(self.item_total, (0, 0, 0, count))
+        vector = F.pad(self.vector, (0, 0, 0, count))
+        names = 'num_items', 'key', 'pair_key', 'item_total', 'vector'
+        values = zip(names, (new, *keys, total, vector), strict=True)
+        return dataclasses.replace(self, **dict(values))
 
     @property
     def rank(self) -> int:

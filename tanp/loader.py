@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agnn_pyg.base.config import PositiveInt, check_argument
 from tanp.config import Sizes, check_sizes
-from tanp.episodes import Episodes
+from tanp.episodes import Episodes, offsets
 
 
 class EpisodeBatch(NamedTuple):
@@ -60,6 +60,10 @@ class EpisodeLoader:
         query_sizes (tuple, optional): Likewise of the query; without, all the others.
         shuffle (bool, optional): (default: :obj:`False`)
         seed (int, optional): (default: :obj:`0`)
+        negatives (int, optional): Items, of :obj:`num_items`, that are drawn for each
+            interaction of a query, uniformly from those that the task lacks, and get
+            the label 0. (default: :obj:`0`)
+        num_items (int, optional): Number of items. (default: :obj:`0`)
     """
 
     def __init__(
@@ -71,6 +75,8 @@ class EpisodeLoader:
         query_sizes: Sizes | None = None,
         shuffle: bool = False,
         seed: int = 0,
+        negatives: int = 0,
+        num_items: int = 0,
     ) -> None:
         check_argument('batch_size', batch_size, PositiveInt)
         if not isinstance(episodes, Episodes) or not len(episodes):
@@ -88,6 +94,7 @@ class EpisodeLoader:
             )
         self.episodes, self.batch_size = episodes, batch_size
         self.shuffle, self.seed, self.epoch = shuffle, seed, 0
+        self.negatives, self.num_items = negatives, num_items
         self.rank, self.world_size = 0, 1
 
     def set_epoch(self, epoch: int) -> None:
@@ -109,6 +116,8 @@ class EpisodeLoader:
             order = torch.randperm(len(order), generator=generator)
         if self.resamples:
             tasks = self._resample(generator)
+        if self.negatives:
+            tasks = self._with_negatives(tasks, generator)
         batches = order.split(self.batch_size)
         last = len(self) * self.world_size
         for chosen in batches[self.rank : last : self.world_size]:
@@ -130,6 +139,29 @@ class EpisodeLoader:
             label=tasks.label[position],
             num_support=support,
             query_start=size - query,
+        )
+
+    def _with_negatives(self, tasks: Episodes, generator: torch.Generator) -> Episodes:
+        """The same tasks, each with items that it lacks at the end of its query."""
+        size, row = tasks.size, torch.repeat_interleave(tasks.size)
+        unseen = self.num_items - size
+        count = self.negatives * tasks.num_query * (unseen > 0)
+        draw = torch.repeat_interleave(count)
+        fraction = torch.rand(len(draw), generator=generator, dtype=torch.double)
+        # The n-th item that a task lacks: n, and one for each of its items before.
+        number = (fraction * unseen[draw]).long()
+        key = (row * self.num_items + tasks.item).sort().values
+        rank = torch.arange(len(key)) - tasks.ptr[row]
+        lacked, width = key - row * self.num_items - rank, self.num_items + 1
+        place = draw * width + number
+        place = torch.searchsorted(row * width + lacked, place, right=True)
+        item = number + place - tasks.ptr[draw]
+        order = torch.cat([row, draw]).argsort(stable=True)
+        return dataclasses.replace(
+            tasks,
+            ptr=offsets(size + count),
+            item=torch.cat([tasks.item, item])[order],
+            label=torch.cat([tasks.label, tasks.label.new_zeros(len(item))])[order],
         )
 
 

@@ -15,6 +15,13 @@ from tanp.model import TaskOutput
 from tanp.nn import Gaussian
 
 
+def weighted_cross_entropy(score: Tensor, label: Tensor, reduction: str) -> Tensor:
+    """Cross-entropy of positives, weighted by their labels, and of drawn items, 0."""
+    target, loss = (label > 0).to(score), F.binary_cross_entropy_with_logits
+    weight = label.where(label > 0, torch.ones_like(label))
+    return loss(score, target, weight, reduction=reduction)
+
+
 class Likelihood(NamedTuple):
     """Negative log-likelihood, expected label of a score, and range of labels."""
 
@@ -26,6 +33,7 @@ class Likelihood(NamedTuple):
 
 LIKELIHOODS = {
     'bernoulli': Likelihood(F.binary_cross_entropy_with_logits, torch.sigmoid, 0, 1),
+    'implicit': Likelihood(weighted_cross_entropy, torch.sigmoid, 0, math.inf),
     'gaussian': Likelihood(F.mse_loss, torch.Tensor.clone, -math.inf, math.inf),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -134,6 +135,15 @@ class TaNP(nn.Module):
         for embedding, row in ((self.item, item), (self.user, user)):
             if embedding is not None:
                 embedding.set_trained_ids(row)
+
+    def with_items(self, attributes: TokenBags) -> TaNP:
+        """This model, its layers shared, with further items known by attributes."""
+        made = copy.copy(self)
+        made._modules = self._modules | {'item': self.item.with_nodes(attributes)}
+        made.num_items += attributes.num_nodes
+        if self.statistics is not None:
+            made.statistics = self.statistics.with_items(attributes.num_nodes)
+        return made
 
     def forward(
         self, batch: EpisodeBatch, z: Tensor | None = None, user: Tensor | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 from typing import Any
@@ -25,7 +26,7 @@ from tanp.fitting import ModelParts, Validation, fit_models
 from tanp.item_statistics import ItemStatistics
 from tanp.model import TaNP
 
-VERSION = 6
+VERSION = 7
 # Fitted attributes that are plain data.
 PLAIN = ('has_users_', 'history_', 'best_epoch_')
 
@@ -44,8 +45,9 @@ class TaNPRecommender(Estimator):
         today.predict(pairs)
         today.recommend(k=10)
 
-    Items are those of the fit. For items that arrive later, and for users without any
-    interaction, there is :class:`agnn_pyg.AGNNRecommender`.
+    With :obj:`rating=None` each row is a positive interaction. Items that arrive after
+    the fit are known by their attributes. For users without any interaction, there is
+    :class:`agnn_pyg.AGNNRecommender`.
 
     Attributes:
         models_: The trained models, one a member of the ensemble.
@@ -125,7 +127,7 @@ class TaNPRecommender(Estimator):
     def save(self, path: str | os.PathLike) -> None:
         """Writes a folder, new or saved before; ``ValueError`` for any other."""
         self._check_fitted()
-        parts, encoder = self.parts_, self.user_encoder_
+        parts, encoders = self.parts_, self.encoders_
         statistics = self.models_[0].statistics
         config = {
             'settings': self.config.model_dump(mode='json'),
@@ -133,7 +135,7 @@ class TaNPRecommender(Estimator):
             'likelihood': parts.likelihood,
             'scale': dataclasses.asdict(parts.scale),
             'ids': {side: ids.to_dict() for side, ids in parts.ids.items()},
-            'user_encoder': encoder and encoder.to_dict(),
+            'encoders': {s: e and e.to_dict() for s, e in encoders.items()},
             'statistics': statistics and statistics.plain(),
             'plain': {name: getattr(self, name) for name in PLAIN},
         }
@@ -152,7 +154,7 @@ class TaNPRecommender(Estimator):
         """Reads what :meth:`save` wrote, or raises ``ValueError``; executes nothing."""
         stored, tensors = read_store(path, cls.__name__, VERSION)
         try:
-            scale, encoder = RatingScale(**stored['scale']), stored['user_encoder']
+            scale, encoders = RatingScale(**stored['scale']), stored['encoders']
             parts = ModelParts(
                 cls.Config(**stored['config']),
                 stored['likelihood'],
@@ -165,8 +167,9 @@ class TaNPRecommender(Estimator):
                 statistics = plain and ItemStatistics(**plain, **member['statistics'])
                 models.append(parts.build(statistics).eval())
                 models[-1].load_state_dict(member['model'])
-            encoder = encoder and AttributeEncoder.from_dict(encoder)
-            fitted = {'models_': models, 'parts_': parts, 'user_encoder_': encoder}
+            read = AttributeEncoder.from_dict
+            encoders = {side: e and read(e) for side, e in encoders.items()}
+            fitted = {'models_': models, 'parts_': parts, 'encoders_': encoders}
             settings = dict(cls.Config(**stored['settings']))
             return cls(**settings)._set(fitted | stored['plain'])
         except Exception as error:
@@ -182,8 +185,9 @@ class TaNPRecommender(Estimator):
 
     @property
     def column_encoders_(self) -> list[ColumnEncoder]:
-        """The attributes of users that the fit knows."""
-        return self.user_encoder_.column_encoders if self.user_encoder_ else []
+        """The attributes of users and items that the fit knows."""
+        fitted = filter(None, self.encoders_.values())
+        return [column for encoder in fitted for column in encoder.column_encoders]
 
     def _catalogue(self, number: int) -> Catalogue:
         # Made once, also for adapted users.
@@ -214,10 +218,10 @@ class TaNPRecommender(Estimator):
             )
         known = self.vocabularies_['user']
         is_new = row >= len(known)
-        if self.user_encoder_ is None or not is_new.any():
+        encoder = self.encoders_['user']
+        if encoder is None or not is_new.any():
             return None
-        encoders = [self.user_encoder_]
-        found = read_new_nodes(users, 'user', self.config, known, encoders)
+        found = read_new_nodes(users, 'user', self.config, known, [encoder])
         values, (bags,) = found or (ids.values[:0], [None])
         place = np.where(is_new, pd.Index(values).get_indexer(ids.values), 0)
         support.check_known(place[ids.rows(support)], 'users')
@@ -234,10 +238,24 @@ class TaNPRecommender(Estimator):
         vectors[is_known] = model.user(row[is_known])
         return vectors
 
+    def _with_items(self, items: Any) -> TaNPRecommender:
+        """This recommender with the new items of a table, as far as it has any."""
+        known, encoder = self.vocabularies_['item'], self.encoders_['item']
+        if encoder is None or not isinstance(items, pd.DataFrame):
+            return self
+        found = read_new_nodes(items, 'item', self.config, known, [encoder])
+        if found is None:
+            return self
+        made, (values, (bags,)) = copy.copy(self), found
+        ids = self.parts_.ids | {'item': known.append(values)}
+        made.parts_ = dataclasses.replace(self.parts_, ids=ids)
+        made.models_ = [model.with_items(bags) for model in self.models_]
+        return made
+
     def _item_rows(self, ids: IdColumn) -> np.ndarray:
         rows = self.vocabularies_['item'].rows(ids)
         problem = 'names an item that the fit does not know in'
-        remedy = "drop the row, or fit again with the item in 'items'"
+        remedy = "drop the row, or give a table 'items' with attributes that it has"
         ids.refuse(rows < 0, problem, remedy)
         return rows
 

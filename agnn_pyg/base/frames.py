@@ -121,14 +121,14 @@ def read_tables(
     train, validated = read_ratings(ratings, 'ratings', config), None
     if not len(train.rating):
         raise ValueError("'ratings' has no rows; there is nothing to train on")
-    if np.ptp(train.rating) == 0:
+    if config.rating is not None and np.ptp(train.rating) == 0:
         raise ValueError(
             f"'ratings' are all {float(train.rating[0]):g}, so nothing can be learned; "
             f'add some that users did not choose or like, with a lower rating such as 0'
         )
     if validation is not None and len(validation):
         validated = read_ratings(validation, 'validation', config)
-    if config.rating_range is None:
+    if config.rating_range is None and config.rating is not None:
         train = train._replace(rating=_bounded(ratings, train.rating, config.rating))
     further = validated.user if validated and new_users else None
     nodes = {
@@ -140,17 +140,16 @@ def read_tables(
 
 
 def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratings:
-    """The table :obj:`name` of finite ratings, in which each pair is rated once."""
+    """The table :obj:`name` of finite ratings, in which each pair is rated once.
+
+    Where the config has no column of ratings, each row is a positive interaction, with
+    the number of its column :obj:`weight`, or 1; those of repeated pairs are summed.
+    """
     columns = [config.user, config.item]
+    if config.rating is None:
+        return _read_positives(frame, name, columns, config.weight)
     check_columns(frame, name, [*columns, config.rating])
-    cells = frame[config.rating]
-    number = pd.to_numeric(cells, errors='coerce').astype(float)
-    number = number.to_numpy(float, na_value=np.nan)
-    TableColumn(frame, config.rating, name).refuse(
-        ~np.isfinite(number) | (cells.dtype.kind in 'mM'),
-        'has no finite number in',
-        'correct or drop it',
-    )
+    number = _read_numbers(frame, config.rating, name)
     if config.rating_range is not None:
         low, high = config.rating_range
         TableColumn(frame, config.rating, name).refuse(
@@ -167,6 +166,41 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
             f'{where(frame, repeated, *columns)}; keep one, for instance by '
             f".drop_duplicates({columns}, keep='last')"
         )
+    return Ratings(user, item, number)
+
+
+def _read_numbers(frame: pd.DataFrame, column: str, name: str) -> np.ndarray:
+    cells = frame[column]
+    number = pd.to_numeric(cells, errors='coerce').astype(float)
+    number = number.to_numpy(float, na_value=np.nan)
+    TableColumn(frame, column, name).refuse(
+        ~np.isfinite(number) | (cells.dtype.kind in 'mM'),
+        'has no finite number in',
+        'correct or drop it',
+    )
+    return number
+
+
+def _read_positives(
+    frame: pd.DataFrame, name: str, columns: list[str], weight: str | None
+) -> Ratings:
+    check_columns(frame, name, [*columns, *([] if weight is None else [weight])])
+    number = np.ones(len(frame))
+    if weight is not None:
+        number = _read_numbers(frame, weight, name)
+        place = TableColumn(frame, weight, name)
+        place.refuse(number <= 0, 'has no positive weight in', 'drop the row')
+    pairs = pd.DataFrame({c: read_ids(frame, c, name).values for c in columns})
+    group = pairs.groupby(columns, sort=False).ngroup().to_numpy()
+    is_first = ~pairs.duplicated().to_numpy()
+    if not is_first.all():
+        warnings.warn(
+            f"'{name}' repeats pairs in {(~is_first).sum():,} rows, whose weights are "
+            f'summed',
+            stacklevel=3,
+        )
+        number = np.bincount(group, number)
+    user, item = (read_ids(frame[is_first], column, name) for column in columns)
     return Ratings(user, item, number)
 
 

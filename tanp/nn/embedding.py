@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
@@ -89,6 +90,21 @@ class NodeEmbedding(nn.Module):
             bags = self.token[node], self.token_count[node]
             hidden = hidden + self._sum_tokens(*bags).view_as(hidden)
         return self.lin(hidden.relu()).relu()
+
+    def with_nodes(self, attributes: TokenBags) -> NodeEmbedding:
+        """The same layer with further nodes, of which attributes alone are known."""
+        new = {'token': attributes.index, 'token_count': attributes.weight}
+        new['id_row'] = attributes.index.new_zeros(attributes.num_nodes)
+        made = copy.copy(self)
+        made._buffers = dict(self._buffers)
+        for name, value in self._buffers.items():
+            parts = [value, new[name].to(value)]
+            if value.dim() == 2:  # bags are padded with token 0
+                width = max(part.size(1) for part in parts)
+                parts = [F.pad(part, (0, width - part.size(1))) for part in parts]
+            made._buffers[name] = torch.cat(parts)
+        made.num_nodes += attributes.num_nodes
+        return made
 
     def embed_new(self, attributes: TokenBags | None, num_nodes: int) -> Tensor:
         """Vectors of nodes without a row, :obj:`[num_nodes, F_out]`."""
