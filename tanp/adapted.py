@@ -68,8 +68,8 @@ class AdaptedUsers:
 
         Returns:
             By the index of :obj:`pairs` the ratings, clipped to their range, if the fit
-            had any; the :obj:`score`, which is not clipped; and, with samples or several models, its
-            standard deviation :obj:`std`. ``ValueError`` names an unknown id.
+            had any; the :obj:`score`, which is not; and, with samples or several
+            models, its standard deviation :obj:`std`. ``ValueError`` names unknown ids.
         """
         self = self._with_items(items)
         fit = self.recommender

@@ -51,7 +51,7 @@ COMMANDS = {
     ),
     'explain': (
         'Say why a user is predicted to rate an item so.',
-        '7 1193 --model films',
+        '7 1193{new} --model films',
         ('user_id', 'item_id'),
     ),
 }
@@ -120,10 +120,8 @@ class CommandLine:
         self.app = typer.Typer(help=help, add_completion=False, **plain)
         new = ' --support first.csv' if adapts else ' --items new_films.csv'
         for command, (text, example, names) in COMMANDS.items():
-            if command == 'explain' and adapts:
-                continue
             if command != 'fit':
-                names += ('support', 'users') if adapts else ('users', 'items')
+                names += ('support', 'users', 'items')[not adapts :]
             if command in ('predict', 'recommend') and adapts:
                 names += ('samples',)
             example = f'\b\nexample:\n  {name} {command} {example.format(new=new)}'

@@ -40,6 +40,8 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     _check_lists(args)
     columns = read_columns(args.ratings)
     roles = {r: getattr(args, r) or recognised(columns, r) or r for r in ROLES}
+    if settings.get('rating', '') is None:  # each row is a positive
+        del roles['rating']
     sides = ({side: roles[side]} for side in ROLES[:2])
     paths = args.ratings, args.users, args.items, args.validation
     pairs = zip(paths, (roles, *sides, roles), strict=True)
@@ -60,6 +62,8 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
 def evaluate(recommender: type, args: SimpleNamespace) -> None:
     """Compares predictions with ratings, and prints RMSE and MAE."""
     served = _Served(recommender, args)
+    if served.model.rating is None:
+        raise ValueError('The model ranks items, and has no ratings to compare')
     ratings = served.read(args.ratings, *ROLES)
     rating = pd.to_numeric(ratings[served.model.rating], errors='coerce')
     predicted = served.rate(ratings)[served.model.rating]
@@ -96,10 +100,13 @@ def recommend(recommender: type, args: SimpleNamespace) -> None:
 def explain(recommender: type, args: SimpleNamespace) -> None:
     """Says why a user is predicted to rate an item so."""
     served = _Served(recommender, args)
-    ids = served.model.vocabularies_
-    (user,) = ids['user'].parse([args.user_id])
-    (item,) = ids['item'].parse([args.item_id])
-    sys.stdout.write(f'{served.model.explain(user, item, *served.new_nodes())}\n')
+    model, nodes, users = served.model, served.new_nodes(), None
+    (item,) = model.vocabularies_['item'].parse([args.item_id])
+    if args.support is not None:
+        model, nodes = served.adapted(), nodes[1:]
+        users = model.users
+    (user,) = (users or model.vocabularies_['user']).parse([args.user_id])
+    sys.stdout.write(f'{model.explain(user, item, *nodes)}\n')
 
 
 class _Served:
@@ -119,6 +126,7 @@ class _Served:
 
     def read(self, path: str | None, *needed: str) -> pd.DataFrame | None:
         roles = {role: getattr(self.model, role) for role in needed}
+        roles = {role: name for role, name in roles.items() if name is not None}
         dtypes = {side: ids.dtype for side, ids in self.model.vocabularies_.items()}
         return _read(self.args, path, roles, id_dtypes=dtypes, texts=self.texts)
 
@@ -131,7 +139,8 @@ class _Served:
 
     def rate(self, pairs: pd.DataFrame) -> pd.DataFrame:
         if self.args.support is not None:
-            return self.adapted().predict(pairs, self.args.samples or 0)
+            items = self.new_nodes()[1]
+            return self.adapted().predict(pairs, self.args.samples or 0, items)
         return pd.DataFrame(self.model.predict(pairs, *self.new_nodes()))
 
 

@@ -1,0 +1,203 @@
+"""Positive interactions without ratings, new items, and explanations."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tanp import EpisodeLoader, TaNPRecommender, tanp_loss
+from tanp.loss import weighted_cross_entropy
+from tests.tanp.conftest import whole, with_support_size
+from tests.tanp.test_loader import all_tasks
+from tests.tanp.test_recommender import films, halves
+
+QUICK = {'rating': None, 'support_sizes': (1, 4), 'batch_size': 16}
+
+
+def likes(users):
+    """The items of their own half that users like, without ratings."""
+    frame = halves(users)
+    return frame[frame['rating'] > 3].drop(columns='rating')
+
+
+def genres(*rows):
+    items = [f'new {n}' for n in range(len(rows))]
+    return pd.DataFrame({'item': items, 'genre': rows})
+
+
+@pytest.fixture(scope='module')
+def fitted():
+    """One film more than anybody likes."""
+    more = pd.DataFrame({'item': ['unseen'], 'genre': [['war', 'sea']]})
+    items = pd.concat([films(), more], ignore_index=True)
+    made = TaNPRecommender(**QUICK, epochs=6)
+    held_out = likes(np.arange(200, 220))
+    return made.fit(likes(np.arange(80)), None, items, held_out)
+
+
+@pytest.fixture(scope='module')
+def later():
+    frame = likes(np.arange(100, 112))
+    first = frame.groupby('user').cumcount() < 3
+    return frame[first], frame[~first]
+
+
+def test_unseen_items_are_ranked_by_taste(fitted, later):
+    adapted = fitted.adapt(later[0])
+    top = adapted.recommend(k=5)
+    assert list(top.columns) == ['user', 'item', 'score', 'rank']
+    parity = top['item'].str.removeprefix('film ').astype(int) % 2
+    assert (parity == top['user'] % 2).mean() > 0.9
+    assert not set(zip(top['user'], top['item'], strict=True)) & set(
+        zip(later[0]['user'], later[0]['item'], strict=True)
+    )
+    predicted = adapted.predict(top)
+    assert list(predicted.columns) == ['score']
+    assert np.allclose(predicted['score'], top['score'], atol=1e-5)
+    history = [epoch['val_loss'] for epoch in fitted.history_]
+    assert fitted.best_epoch_ == int(np.argmin(history))
+    assert history[-1] < 0.9 * history[0]
+
+
+def test_repeated_pairs_are_summed_as_counts_and_said_once(later):
+    known = likes(np.arange(20))
+    repeated = pd.concat([known, known[::3]])
+    counted = known.assign(n=1.0 + (np.arange(len(known)) % 3 == 0))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        one = TaNPRecommender(**QUICK, epochs=2).fit(repeated)
+    said = [w for w in caught if 'summed' in str(w.message)]
+    assert len(said) == 1
+    assert f'{len(known[::3])}' in str(said[0].message)
+    other = TaNPRecommender(**QUICK, epochs=2, weight='n').fit(counted)
+    plain = TaNPRecommender(**QUICK, epochs=2).fit(known)
+    scores = [
+        model.adapt(later[0].assign(n=1.0)).recommend(k=40)['score'].to_numpy()
+        for model in (one, other, plain)
+    ]
+    assert np.array_equal(scores[0], scores[1])
+    assert not np.allclose(scores[0], scores[2], atol=1e-4)
+    # A weight is as good in another unit, and weights of a support count, too.
+    times = counted.assign(n=60 * counted['n'])
+    scaled = TaNPRecommender(**QUICK, epochs=2, weight='n').fit(times)
+    support = later[0].assign(n=60.0)
+    assert np.allclose(scaled.adapt(support).recommend(k=40)['score'], scores[0])
+    support.loc[support.index[0], 'n'] = 6000.0
+    assert not np.allclose(scaled.adapt(support).recommend(k=40)['score'], scores[0])
+
+
+def test_weights_are_logarithms_that_weigh_the_loss():
+    known = likes(np.arange(20)).assign(n=3.0)
+    known.iloc[0, -1] = 9.0
+    fit = TaNPRecommender(**QUICK, epochs=1, weight='n').fit(known)
+    mean = known['n'].mean()
+    found = fit.parts_.to_labels(known, 'x', known['n'].to_numpy())
+    assert found[:2] == pytest.approx(np.log2(1 + np.array([9, 3]) / mean))
+    score, label = torch.tensor([0.3, -1.0, 2.0]), torch.tensor([2.5, 0.0, 1.0])
+    loss = weighted_cross_entropy(score, label, 'none')
+    sign, weight = torch.tensor([1, -1, 1]), torch.tensor([2.5, 1, 1])
+    expected = -weight * torch.sigmoid(score * sign).log()
+    assert torch.allclose(loss, expected)
+
+
+def test_a_model_learns_from_positives_and_drawn_items(small, tasks):
+    for variant in ('film', 'attentive'):
+        model = small(variant, likelihood='implicit').train()
+        batch = whole(tasks)
+        tanp_loss(model(batch), 'implicit')['loss'].backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_negatives_are_drawn_from_what_a_user_lacks(tasks):
+    expected = {int(u): set() for u in tasks.user}
+    for user, support, query in all_tasks(EpisodeLoader(tasks, 6)):
+        expected[user] |= {item for item, _ in support + query}
+    drawn = {user: [] for user in expected}
+    loader = EpisodeLoader(
+        tasks, 4, support_sizes=(1, 3), negatives=3, num_items=20, shuffle=True
+    )
+    for epoch in range(60):
+        loader.set_epoch(epoch)
+        for user, support, query in all_tasks(loader):
+            positive = len(expected[user]) - len(support)
+            negative = query[positive:]
+            assert {i for i, _ in support + query[:positive]} == expected[user]
+            assert len(negative) == 3 * positive
+            assert all(label == 0 for _, label in negative)
+            drawn[user] += [item for item, _ in negative]
+    for user, items in drawn.items():
+        lacked = {*range(20)} - expected[user]
+        assert {*items} == lacked
+        share = np.bincount(items, minlength=20)[[*lacked]] / len(items)
+        assert np.allclose(share, 1 / len(lacked), atol=0.6 / len(lacked))
+    # Who has all items lacks none; validation draws the same each time.
+    full = tasks.select(torch.tensor([2]))
+    rows = {int(item): n for n, item in enumerate(full.item)}
+    full.item.copy_(torch.tensor([rows[int(i)] for i in full.item]))
+    loader = EpisodeLoader(full, negatives=3, num_items=len(rows))
+    assert [len(query) for *_, query in all_tasks(loader)] == [6]
+    loader = EpisodeLoader(with_support_size(tasks, 2), negatives=1, num_items=20)
+    assert all_tasks(loader) == all_tasks(loader)
+
+
+def test_what_cannot_be_read_as_positives_is_named(fitted, later):
+    known = likes(np.arange(20)).assign(n=1.0)
+    fit = TaNPRecommender(**QUICK, weight='n').fit
+    for value in (0.0, -2.0, np.nan, np.inf):
+        spoilt = known.set_axis(range(len(known))).copy()
+        spoilt.loc[7, 'n'] = value
+        with pytest.raises(ValueError, match=r"'ratings'.*'n' in row 7"):
+            fit(spoilt)
+    for settings in ({'weight': 'n'}, {'rating': None, 'likelihood': 'gaussian'}):
+        with pytest.raises(ValueError, match=r"'(weight|likelihood)'"):
+            TaNPRecommender(**settings).fit(known)
+    with pytest.raises(ValueError, match="'nobody knows'"):
+        fitted.adapt(later[0].head(1).assign(item='nobody knows'))
+    with pytest.raises(ValueError, match='two interactions'):
+        fit(known.assign(item='film 1').drop_duplicates('user'))
+    # An item that everybody has is no obstacle.
+    everybody = known.drop_duplicates('user').assign(item='film 0')
+    with pytest.warns(UserWarning, match='summed'):
+        fit(pd.concat([known, everybody]))
+
+
+def test_effects_of_a_support_are_what_scores_lose_without_it(fitted, later):
+    support = later[0][later[0]['user'] == 103].reset_index(drop=True)
+    found = fitted.adapt(later[0]).explain(103, 'film 9')
+    pair = pd.DataFrame({'user': [103], 'item': ['film 9']})
+
+    def score(rows):
+        return fitted.adapt(rows).predict(pair)['score'].item()
+
+    assert found.score == pytest.approx(score(support), abs=1e-6)
+    assert set(found.support['item']) == set(support['item'])
+    for item, effect in found.support.itertuples(index=False):
+        rest = score(support[support['item'] != item])
+        assert effect == pytest.approx(found.score - rest, abs=1e-6)
+    assert found.support['effect'].abs().is_monotonic_decreasing
+    assert found.without != pytest.approx(found.score, abs=1e-3)
+    assert 'effect' in str(found)
+
+
+def test_items_that_arrive_later_are_read_by_their_attributes(fitted, later):
+    adapted, new = fitted.adapt(later[0]), genres(['war', 'sea'], ['love'], [])
+    found = adapted.recommend([100], k=9, items=new).set_index('item')['score']
+    pairs = pd.DataFrame({'user': 100, 'item': ['unseen', *new['item']]})
+    scores = adapted.predict(pairs, items=new)['score'].to_numpy()
+    # To the model it is the film of the fit that nobody has seen.
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+    assert np.allclose(found[new['item']], scores[1:], atol=1e-5)
+    assert len({*scores.round(5)}) == 3
+    whole = adapted.recommend(items=pd.concat([films(), new]), k=50)
+    known = whole[~whole['item'].isin(new['item'])].drop(columns='rank')
+    expected = adapted.recommend(items=films(), k=50).drop(columns='rank')
+    pd.testing.assert_frame_equal(known.reset_index(drop=True), expected, atol=1e-5)
+    effects = adapted.explain(100, 'new 0', items=new)
+    assert effects.score == pytest.approx(scores[1], abs=1e-6)
+    with pytest.raises(ValueError, match='does not know'):
+        adapted.recommend(items=['new 0'])
+    bare = TaNPRecommender(**QUICK, epochs=1).fit(likes(np.arange(20)))
+    with pytest.raises(ValueError, match='does not know'):
+        bare.adapt(later[0]).recommend(items=new)
