@@ -138,9 +138,8 @@ class AdaptedUsers:
     ) -> Explanation:
         """Which interactions of a user's support moved the score of an item.
 
-        The effect of one is the score less that without it, exactly. Effects of alike
-        interactions overlap, so they need not add up. For :obj:`items` see
-        :meth:`predict`.
+        The effect of one is the score less that without it, exactly; those of alike
+        interactions overlap. For :obj:`items` see :meth:`predict`.
         """
         self = self._with_items(items)
         fit = self.recommender
@@ -153,10 +152,10 @@ class AdaptedUsers:
         task, place = kept.nonzero()
         support, every = [task, *(v[place] for v in known)], np.arange(len(kept))
         episodes = Episodes.from_parts(every, support, [v[:0] for v in support])
-        rows = self.row[[row] * len(every)]
-        vectors = [v if v is None else v[[row] * len(every)] for v in self.vectors]
-        made = AdaptedUsers(fit, self.users, rows, episodes, vectors)
-        label, _ = made._predict(every, target.repeat(len(every)), 0)
+        rows = [row] * len(kept)
+        vectors = [v if v is None else v[rows] for v in self.vectors]
+        made = AdaptedUsers(fit, self.users, self.row[rows], episodes, vectors)
+        label, _ = made._predict(every, target.repeat(len(kept)), 0)
         score = self._columns(label, None)['score']
         columns = {fit.item: fit.vocabularies_['item'].values[known[0]]}
         columns |= {'effect': score[0] - score[2:]}
@@ -165,12 +164,8 @@ class AdaptedUsers:
         return Explanation(float(score[0]), float(score[1]), frame)
 
     def _with_items(self, items: Any) -> AdaptedUsers:
-        fit = self.recommender._with_items(items)
-        return (
-            self
-            if fit is self.recommender
-            else dataclasses.replace(self, recommender=fit)
-        )
+        known = self.recommender._with_items(items)
+        return dataclasses.replace(self, recommender=known)
 
     def _label_all(self, rows: np.ndarray, choice: np.ndarray, samples: int) -> Labels:
         """Labels of some items for some users, :obj:`[len(rows), len(choice)]`."""

@@ -161,10 +161,8 @@ class AttentiveTaNP(TaNP):
     def read(self, query: Tensor | None, code: AttentiveCode, kernel: Tensor) -> Tensor:
         """What supports say of single query items, :obj:`[B, F_read, Q]`.
 
-        Args:
-            query (Tensor): Queries of the attention, :obj:`[B, heads, D, Q]`.
-            code (AttentiveCode): Of the supports.
-            kernel (Tensor): Of support and query items, :obj:`[B, S, E, Q]`.
+        From queries of the attention, :obj:`[B, heads, D, Q]`, and kernels of support
+        and query items, :obj:`[B, S, E, Q]`.
         """
         parts = []
         if code.support is not None:

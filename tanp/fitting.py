@@ -99,16 +99,14 @@ def fit_models(
     parts = ModelParts(config, *_scale(config, rating), ids, bags)
     labels = parts.to_labels(tables[0], 'ratings', rating)
     episodes = _halves(config, read.ratings, labels, 'ratings')
-    draw = {}
-    if config.rating is None:
-        draw = {'negatives': config.negatives, 'num_items': len(ids['item'])}
-    train = _train_loader(config, episodes, draw)
+    train = _train_loader(config, episodes)
     if read.validation is not None:
         labels = parts.to_labels(validation, 'validation', read.validation.rating)
-        held_out = _held_out(config, read.validation, labels, num_support, draw)
-    relevant = {'bernoulli': 0.5, 'implicit': 0.0}.get(parts.likelihood)
-    if relevant is None:
-        relevant = parts.scale.to_unit_scale(rating.mean())
+        held_out = _held_out(config, read.validation, labels, num_support)
+    relevant = parts.scale.to_unit_scale(rating.mean())
+    relevant = {'bernoulli': 0.5, 'implicit': 0.0}.get(parts.likelihood, relevant)
+    for loader in filter(None, (train, held_out) if config.rating is None else ()):
+        loader.negatives, loader.num_items = config.negatives, len(ids['item'])
     models, results, statistics = [], [], None
     for member in range(config.ensemble_size):
         train.seed = config.seed * config.ensemble_size + member
@@ -172,9 +170,7 @@ def _halves(
     return episodes
 
 
-def _train_loader(
-    config: TaNPRecommenderConfig, episodes: Episodes, draw: dict[str, int]
-) -> EpisodeLoader:
+def _train_loader(config: TaNPRecommenderConfig, episodes: Episodes) -> EpisodeLoader:
     least = config.min_interactions
     if least is None:
         enough = (episodes.size >= MIN_INTERACTIONS).sum()
@@ -187,15 +183,11 @@ def _train_loader(
             f"smallest support; lower 'min_interactions' or 'support_sizes'"
         )
     sizes = {name: getattr(config, name) for name in ('support_sizes', 'query_sizes')}
-    return EpisodeLoader(tasks, config.batch_size, shuffle=True, **sizes, **draw)
+    return EpisodeLoader(tasks, config.batch_size, shuffle=True, **sizes)
 
 
 def _held_out(
-    config: TaNPRecommenderConfig,
-    rated: RatedPairs,
-    labels: np.ndarray,
-    split: int | None,
-    draw: dict[str, int],
+    config: TaNPRecommenderConfig, rated: RatedPairs, labels: np.ndarray, split: Any
 ) -> EpisodeLoader:
     """Users to select the epoch on, half of each a support without a place to split."""
     if split is None:
@@ -204,7 +196,7 @@ def _held_out(
         parts = (np.split(value, [split]) for value in (*rated.index, labels))
         users = np.unique(rated.index[0][split:])
         episodes = Episodes.from_parts(users, *zip(*parts, strict=True))
-    return EpisodeLoader(episodes, config.batch_size, **draw)
+    return EpisodeLoader(episodes, config.batch_size)
 
 
 def _statistics(

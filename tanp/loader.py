@@ -60,10 +60,9 @@ class EpisodeLoader:
         query_sizes (tuple, optional): Likewise of the query; without, all the others.
         shuffle (bool, optional): (default: :obj:`False`)
         seed (int, optional): (default: :obj:`0`)
-        negatives (int, optional): Items, of :obj:`num_items`, that are drawn for each
-            interaction of a query, uniformly from those that the task lacks, and get
-            the label 0. (default: :obj:`0`)
-        num_items (int, optional): Number of items. (default: :obj:`0`)
+        negatives (int, optional): Items that are drawn for each interaction of a query,
+            uniformly from those that the task lacks, with label 0. (default: :obj:`0`)
+        num_items (int, optional): Number of all items. (default: :obj:`0`)
     """
 
     def __init__(

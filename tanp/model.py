@@ -150,12 +150,9 @@ class TaNP(nn.Module):
     ) -> TaskOutput:
         """Scores the query items of a batch.
 
-        Args:
-            batch (EpisodeBatch): Support and query. The query's labels are read by the
-                posterior alone, in training.
-            z (Tensor, optional): Latent codes to decode, :obj:`[B, F_z]`.
-            user (Tensor, optional): Vectors of users that the model has no rows for,
-                :obj:`[B, F_user]`.
+        Their labels are read by the posterior alone, in training. Given may be latent
+        codes to decode, :obj:`[B, F_z]`, and vectors of users that the model has no
+        rows for, :obj:`[B, F_user]`.
         """
         batch = batch.cleared(self.decoder.lin_out.weight.dtype)
         size = batch.support_item.size(1)

@@ -27,16 +27,9 @@ class TaskModule(pl.LightningModule):
     metrics: the negative log-likelihood (:obj:`val_loss`) and those of
     :func:`~tanp.metrics.list_metrics`, each a mean over tasks.
 
-    Args:
-        model (TaNP): The model to train.
-        lr (float, optional): Learning rate. (default: :obj:`3e-3`)
-        weight_decay (float, optional): (default: :obj:`0.0`)
-        relevant (float, optional): Labels above it are relevant. (default: :obj:`0.5`)
-        center (float, optional): What was subtracted from all labels, and
-        unit (float, optional): what they were divided by then; metrics are of the
-            labels before.
-        seed (int, optional): Of dropout and noise. (default: :obj:`0`)
-        **loss (optional): See :class:`~tanp.config.LossConfig`.
+    Labels above :obj:`relevant` are relevant. Metrics are of labels before
+    :obj:`center` was subtracted and they were divided by :obj:`unit`. The seed is of
+    dropout and noise, and the loss is that of :class:`~tanp.config.LossConfig`.
     """
 
     def __init__(

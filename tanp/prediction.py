@@ -51,10 +51,7 @@ def predict(
             f'(got {type(loader).__name__}); build it as EpisodeLoader(episodes)'
         )
     if model.training:
-        raise ValueError(
-            "'model' must be in evaluation mode (got training mode, in which "
-            "predictions are random); call 'model.eval()' first"
-        )
+        raise ValueError("'model' must be in evaluation mode; call 'model.eval()'")
     if samples == 1 or samples < 0 or (samples and model.latent is None):
         raise ValueError(
             f"'samples' must be 0, or at least 2 of a model with a latent path (got "

@@ -44,16 +44,10 @@ class SupportAttention(nn.Module):
     learned sink takes part in the normalisation: a support without an item like the
     query gets little weight, and an empty one none.
 
-    Args:
-        in_channels (int): Width of an item.
-        num_kernels (int): Kernels of a pair of items, :math:`E`.
-        heads (int, optional): (default: :obj:`4`)
-        dropout (float, optional): On the values' hidden layer. (default: :obj:`0.0`)
-
     Shapes:
-        - **input:** query items :math:`(B, Q, F)`, support items :math:`(B, S, F)`,
-          their residuals, zero at padding, and mask :math:`(B, S)`, and kernels
-          :math:`(B, S, E, Q)`
+        - **input:** query items :math:`(B, Q, F_{in})`, support items :math:`(B, S,
+          F_{in})`, their residuals, zero at padding, and mask :math:`(B, S)`, and
+          :obj:`num_kernels` kernels :math:`(B, S, E, Q)`
         - **output:** :math:`(B, Q,` :attr:`out_channels` :math:`)`
     """
 
@@ -143,16 +137,11 @@ class SupportGP(nn.Module):
     eq. 2.25). Sums of kernels count two similar support items twice; here, they explain
     each other away.
 
-    Args:
-        num_kernels (int): Kernels that it mixes, :math:`E`: the last of the
-            :math:`E'` that it is given.
-        num_gps (int, optional): Processes, :math:`P`. (default: :obj:`4`)
-
     Shapes:
-        - **input:** kernels of support and query items :math:`(B, S, E', Q)` and among
-          support items :math:`(B, S, E', S)`, residuals, zero at padding, and mask
-          :math:`(B, S)`
-        - **output:** :math:`(B, P, Q)`
+        - **input:** kernels of support and query items :math:`(B, S, E, Q)` and among
+          support items :math:`(B, S, E, S)`, of which it mixes the last
+          :obj:`num_kernels`, residuals, zero at padding, and mask :math:`(B, S)`
+        - **output:** :math:`(B, P, Q)` of :obj:`num_gps` processes
     """
 
     def __init__(self, num_kernels: int, num_gps: int = 4) -> None:

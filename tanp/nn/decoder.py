@@ -28,20 +28,12 @@ class ModulatedDecoder(nn.Module):
     \odot \boldsymbol{\eta}_l`, where :math:`\boldsymbol{\delta}_l` is the sigmoid of a
     fourth.
 
-    Args:
-        in_channels (int): Width of :math:`\mathbf{x}`.
-        context_channels (int): Width of :math:`\mathbf{z}`, equal for all items of a
-            task; 0 for none.
-        task_channels (int): Width of :math:`\mathbf{o}`.
-        channels (sequence): Widths of the hidden layers.
-        modulation (str, optional): Or :obj:`"gating"`. (default: :obj:`"film"`)
-        residual (bool, optional): Scale by :math:`1 + \boldsymbol{\gamma}_l`; as
-            published, small task embeddings silence the layer. (default: :obj:`True`)
-        dropout (float, optional): On hidden layers. (default: :obj:`0.0`)
+    With :obj:`residual` the scale is :math:`1 + \boldsymbol{\gamma}_l`; as published,
+    small task embeddings silence the layer. :obj:`channels` are those of hidden layers.
 
     Shapes:
         - **input:** query items :math:`(B, n, F_{in})`, task embeddings
-          :math:`(B, F_{task})`, contexts :math:`(B, F_z)`
+          :math:`(B, F_{task})`, contexts :math:`(B, F_z)`, equal for all items
         - **output:** scores :math:`(B, n)`
     """
 

@@ -24,12 +24,6 @@ class NodeEmbedding(nn.Module):
     tokens sums rows. An id that was not trained, see :meth:`set_trained_ids`, counts as
     a one-hot of zeros.
 
-    Args:
-        num_nodes (int): Number of items or users.
-        channels (tuple): Widths of the two layers.
-        use_id (bool, optional): Learn a row for each id. (default: :obj:`True`)
-        attributes (TokenBags, optional): Encoded attributes, one row a node.
-
     Shapes:
         - **input:** rows of nodes :math:`(*)`
         - **output:** :math:`(*, F_{out})`

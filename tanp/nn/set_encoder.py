@@ -31,15 +31,10 @@ class SetEncoder(nn.Module):
     layer is linear, so it is applied once a task, to the mean, which is zero over no
     interactions.
 
-    Args:
-        in_channels (int): Width of :math:`\mathbf{x}`.
-        channels (sequence): Widths of the layers, the output's last.
-        dropout (float, optional): On hidden layers. (default: :obj:`0.0`)
-
     Shapes:
         - **input:** interactions :math:`(B, n, F_{in})`, labels and mask
           :math:`(B, n)`, all finite
-        - **output:** :math:`(B, F_{out})`
+        - **output:** :math:`(B, F_{out})`, the last of the widths :obj:`channels`
     """
 
     def __init__(
@@ -112,12 +107,6 @@ class ClusterMemory(nn.Module):
     the Student-t kernel of temperature :math:`\alpha` over the distances :math:`d_j =
     \Vert \mathbf{r} - \mathbf{a}_j \Vert^2` to the centers (TaNP, Section 4.3). The
     published code omits the square: :obj:`squared=False`.
-
-    Args:
-        channels (int): Width of a task embedding.
-        num_clusters (int): k.
-        temperature (float, optional): (default: :obj:`1.0`)
-        squared (bool, optional): (default: :obj:`True`)
 
     Shapes:
         - **input:** task embeddings :math:`(B, F)`
