@@ -82,7 +82,7 @@ def test_the_shell_example_runs(tmp_path, monkeypatch):
 
     (block,) = re.findall(r'^```bash\n(agnn-pyg .*?)^```', README, re.DOTALL | re.M)
     lines = block.splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 7
     for line in lines:
         name, *arguments = shlex.split(line, comments=True)
         target = 'shown.txt'
