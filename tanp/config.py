@@ -174,8 +174,8 @@ class TaNPRecommenderConfig(
     weight_decay: NonNegativeFloat = 1e-4
     ema_decay: Fraction | None = 0.98
 
-    @model_validator(mode='after')
-    def _has_one_meaning(self) -> TaNPRecommenderConfig:
+    def check_fit(self, has_validation: bool) -> None:
+        super().check_fit(has_validation)
         needless = {'weight'} if self.rating else {'likelihood', 'rating_range'}
         for name in needless:
             if getattr(self, name) is not None:
@@ -183,7 +183,6 @@ class TaNPRecommenderConfig(
                     f"'{name}' must be None where 'rating' is {self.rating!r} (got "
                     f'{getattr(self, name)!r})'
                 )
-        return self
 
     def part(self, group: type[Config]) -> dict[str, Any]:
         """The settings of one group, as keyword arguments."""

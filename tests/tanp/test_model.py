@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -187,3 +189,23 @@ def test_attributes_must_describe_all_nodes(attributes):
         TaNP(7, item_attributes=attributes)
     with pytest.raises(ValueError, match='num_nodes'):
         TaNP(20, 0, user_ids=True)
+
+
+@pytest.mark.parametrize('likelihood', ['gaussian', 'bernoulli', 'implicit'])
+def test_residuals_and_their_summary_against_a_loop(small, tasks, likelihood):
+    model, batch = small('attentive', likelihood=likelihood).eval(), uneven(tasks)[0]
+    support = model.statistics.features(batch.user, batch.support_item)
+    code = model.encode(batch, support, None)
+    for b in range(6):
+        mask = batch.support_mask[b]
+        label, mean = batch.support_label[b][mask], support.mean[b][mask]
+        level = (label - mean).sum() / (len(label) + 5)
+        residual = 2 * label - 1
+        if likelihood == 'gaussian':
+            residual = label - mean - level
+            assert torch.allclose(code.level[b], level)
+        assert torch.allclose(code.residual[b][mask], residual, atol=1e-6)
+        up, down = int((residual > 0).sum()), int((residual <= 0).sum())
+        logs = math.log1p(up), math.log1p(down)
+        expected = up / 10, down / 10, *logs, (up - down) / (up + down + 2)
+        assert code.summary[b].tolist() == pytest.approx(expected, abs=1e-6)

@@ -274,7 +274,7 @@ def test_a_recommender_that_adapts_needs_the_first_ratings(files, capsys):
             self.support = support
             return self
 
-        def predict(self, pairs, samples):
+        def predict(self, pairs, samples, items=None):
             mean = self.support[self.rating].mean()
             return pd.DataFrame({self.rating: mean, 'std': samples}, index=pairs.index)
 
