@@ -14,6 +14,7 @@ from agnn_pyg.kernel.features import FeatureMaps
 from agnn_pyg.kernel.kernel import PairwiseKernel
 from agnn_pyg.kernel.pairs import RatedPairs
 from agnn_pyg.kernel.preconditioner import UserBlocks
+from agnn_pyg.rating_data import SIDES
 
 IDENTITY = 'identity'
 # Ratings of a fold on which weights are learned, all of some users: more cost more time
@@ -138,10 +139,10 @@ class PairwiseKernelRegressor:
         edge_index: Tensor,
         rating: Tensor,
         steps: int = 20,
-        lr: float = 0.45,
         cv_folds: int = 5,
         seed: int = 0,
         progress: Callable[[str], Any] = lambda text: None,
+        lr: float = 0.45,
     ) -> list[float]:
         """Learns the kernel weights on held-out folds, by Adam on their logarithms.
 
@@ -152,10 +153,10 @@ class PairwiseKernelRegressor:
             edge_index (Tensor): Rated pairs, :obj:`[2, R]`.
             rating (Tensor): Their ratings, :obj:`[R]`.
             steps (int, optional): (default: :obj:`20`)
-            lr (float, optional): First learning rate. (default: :obj:`0.45`)
             cv_folds (int, optional): (default: :obj:`5`)
             seed (int, optional): Seed of the folds. (default: :obj:`0`)
             progress (callable, optional): Called with a text before each step.
+            lr (float, optional): First learning rate. (default: :obj:`0.45`)
 
         Returns:
             RMSE on the held-out ratings of its fold before each step. Empty, and
@@ -195,6 +196,35 @@ class PairwiseKernelRegressor:
                 torch.cat([rating.mean() + fold.prediction for fold in seen]),
             )
         return history
+
+    def prediction_rows(self, cold_items: Tensor) -> dict[str, Tensor]:
+        r"""Rows of users and items whose inner products are predictions less the mean.
+
+        A cold node has no ratings, so its sums and its collaborative features are zero.
+        With the core :math:`\mathbf{C}`, see
+        :class:`~agnn_pyg.kernel.kernel.PairwiseKernel`, the prediction of a cold user
+        is :math:`\mathbf{x}_u^\top (\mathbf{C} \mathbf{y}_i + \mathbf{w}_\mathrm{users}
+        \odot \mathbf{t}_i)`, that of a cold item likewise, and that of both
+        :math:`\mathbf{x}_u^\top \mathbf{C} \mathbf{y}_i`.
+
+        Args:
+            cold_items (Tensor): Attribute features of the cold items.
+
+        Returns:
+            :obj:`"user"` and :obj:`"item"`: a row for each node that is as warm or cold
+            as the scenario says. Cold users are left out, and so are cold items unless
+            users are cold, too: their rows are their attribute features. With both
+            cold, :obj:`"item_map"` makes rows of the features of items.
+        """
+        kernel, sums = self.kernel, self.sums
+        if not any(self.cold):
+            return dict(zip(SIDES, kernel.factors(sums), strict=True))
+        core, (_, by_user, by_item) = kernel.core(sums), kernel.feature_weights()
+        if all(self.cold):
+            return {'item': cold_items @ core.t(), 'item_map': core.t().contiguous()}
+        if self.cold[0]:
+            return {'item': kernel.items.x @ core.t() + sums.item * by_user}
+        return {'user': kernel.users.x @ core + sums.user * by_item}
 
     def _features(
         self, edge_index: Tensor, rating: Tensor

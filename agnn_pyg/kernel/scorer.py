@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from functools import cached_property, partial
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from annotated_types import Ge, Len
 from torch import Tensor
 from tqdm import tqdm
 
-from agnn_pyg.base.config import Config, Seed
+from agnn_pyg.base.config import Config, NonNegativeInt, Seed
 from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.kernel.collaborative import append_collaborative
 from agnn_pyg.kernel.features import FeatureMaps, KernelFeatures
 from agnn_pyg.kernel.regressor import COMPONENTS, IDENTITY, PairwiseKernelRegressor
-from agnn_pyg.kernel.scenarios import prediction_rows
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
 
 SCENARIO_OF = {cold: name for name, cold in SCENARIOS.items()}
@@ -29,33 +28,23 @@ BLOCK_USERS, BLOCK_ITEMS = 64, 8192
 class KernelConfig(Config):
     """Kernel model."""
 
-    scenarios: tuple[Literal['warm', 'user_cold', 'item_cold', 'both_cold'], ...] = (
-        Field(
-            tuple(SCENARIOS),
-            min_length=1,
-            description='Pairs to fit the kernel model for. The time goes with their '
-            'number; other pairs are scored by the network alone.',
-        )
-    )
-    components: tuple[Literal['user', 'item', 'attribute'], ...] = Field(
-        tuple(COMPONENTS),
-        description='Groups of kernel components: what this user gives to similar '
-        'items, what similar users give to this item, and what similar users give to '
-        'similar items. Biases are always there.',
-    )
-    num_factors: int = Field(
-        64,
-        ge=0,
-        description='Features of each collaborative kernel (co-rating and residual); '
-        '0 goes without.',
-    )
-    kernel_steps: int = Field(
-        20, ge=0, description='Steps that learn the kernel weights.'
-    )
-    cv_folds: int = Field(
-        5, ge=2, description='Folds on which the kernel weights are learned.'
-    )
-    seed: Seed = Field(0, description='Seed of all random numbers.')
+    scenarios: Annotated[
+        tuple[Literal['warm', 'user_cold', 'item_cold', 'both_cold'], ...], Len(1)
+    ] = tuple(SCENARIOS)
+    """Pairs to fit the kernel model for, in time that goes with their number; others
+    are scored by the network alone."""
+    components: tuple[Literal['user', 'item', 'attribute'], ...] = tuple(COMPONENTS)
+    """Groups of kernel components: what this user gives to similar items, what similar
+    users give to this item, and what similar users give to similar items. Biases are
+    always there."""
+    num_factors: NonNegativeInt = 64
+    """Features of each collaborative kernel (co-rating and residual); 0 for none."""
+    kernel_steps: NonNegativeInt = 20
+    """Steps that learn the kernel weights."""
+    cv_folds: Annotated[int, Ge(2)] = 5
+    """Folds on which the kernel weights are learned."""
+    seed: Seed = 0
+    """Seed of all random numbers."""
 
 
 class KernelExplanation(NamedTuple):
@@ -167,32 +156,19 @@ class KernelScorer:
         self.scenarios: dict[str, dict[str, Tensor]] = {}
         self.held_out_: dict[str, tuple[Tensor, Tensor]] = {}
         total = len(config.scenarios) * (config.kernel_steps + 1)
-        bar = tqdm(total=total, desc='kernel model', disable=not progress)
-        with bar:
+        with tqdm(total=total, desc='kernel model', disable=not progress) as bar:
             for name in config.scenarios:
-
-                def show(text: str, name: str = name) -> None:
-                    bar.set_postfix_str(f'{name}, {text}', refresh=False)
-                    bar.update()
-
                 model = PairwiseKernelRegressor(
                     *warm, config.components, config.num_factors, name
                 )
-                model.fit_hyperparameters(
-                    index,
-                    rating,
-                    config.kernel_steps,
-                    cv_folds=config.cv_folds,
-                    seed=config.seed,
-                    progress=show,
-                )
+                show = partial(_show, bar, name)
+                learning = config.kernel_steps, config.cv_folds, config.seed, show
+                model.fit_hyperparameters(index, rating, *learning)
                 show('all ratings')
                 model.fit(index, rating)
-                self.scenarios[name] = {
-                    'weight': model.weight,
-                    'alpha': model.alpha,
-                    **prediction_rows(model, maps[1].x[cold[1]]),
-                }
+                rows = model.prediction_rows(maps[1].x[cold[1]])
+                rows |= {'weight': model.weight, 'alpha': model.alpha}
+                self.scenarios[name] = rows
                 if model.held_out is not None:
                     self.held_out_[name] = model.held_out
         return self
@@ -345,3 +321,8 @@ class KernelScorer:
 
 def _unknown(*size: int) -> Tensor:
     return torch.full(size, torch.nan, dtype=torch.float64)
+
+
+def _show(bar: tqdm, scenario: str, text: str) -> None:
+    bar.set_postfix_str(f'{scenario}, {text}', refresh=False)
+    bar.update()
