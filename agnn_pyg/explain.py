@@ -38,7 +38,7 @@ class Explanation:
     Attributes:
         user: The id of the user.
         item: The id of the item.
-        rating: The predicted rating.
+        rating: The predicted rating; None where the model ranks positives.
         score: The prediction before it is clipped to the range of ratings.
         terms: The mean rating, and what is added to it, largest first: the sum is
             :attr:`score`. Terms of the kernel model name the attributes, and their
@@ -53,7 +53,7 @@ class Explanation:
 
     user: Hashable
     item: Hashable
-    rating: float
+    rating: float | None
     score: float
     terms: dict[str, float]
     ratings: pd.DataFrame
@@ -61,16 +61,19 @@ class Explanation:
     items: pd.DataFrame
 
     def __str__(self) -> str:
-        head = f'user {self.user}, item {self.item}: {self.rating:.2f}'
-        if abs(self.score - self.rating) >= SMALL:
+        # Scores of positives are fractions.
+        digits, small = (4, SMALL / 100) if self.rating is None else (2, SMALL)
+        head = f'user {self.user}, item {self.item}: {self.score:.{digits}f}'
+        if self.rating is not None and abs(self.score - self.rating) >= SMALL:
+            head = f'user {self.user}, item {self.item}: {self.rating:.2f}'
             head += f' (score {self.score:.2f}, clipped to the range of ratings)'
-        large = {n: v for n, v in self.terms.items() if abs(v) >= SMALL}
+        large = {n: v for n, v in self.terms.items() if abs(v) >= small}
         shown = dict(list(large.items())[: SHOWN + 1])
-        lines = [head, *(f'  {value:+.2f}  {name}' for name, value in shown.items())]
+        lines = [head, *(f'  {v:+.{digits}f}  {name}' for name, v in shown.items())]
         rest = self.score - sum(shown.values())
         if len(self.terms) > len(shown):
             count = len(self.terms) - len(shown)
-            lines.append(f'  {rest:+.2f}  {count} smaller terms')
+            lines.append(f'  {rest:+.{digits}f}  {count} smaller terms')
         parts = {
             'training ratings with the largest contributions': self.ratings,
             'neighbors of the user': self.users.drop(columns='gate'),
@@ -79,7 +82,7 @@ class Explanation:
         for title, frame in parts.items():
             if len(frame):
                 text = frame.head(SHOWN).to_string(
-                    index=False, float_format='{:.2f}'.format
+                    index=False, float_format=f'{{:.{digits}f}}'.format
                 )
                 lines += [f'{title}:', text]
         return '\n'.join(lines)
@@ -90,7 +93,7 @@ def explain_pair(
     nodes: tuple[int, int],
     pair: tuple[Hashable, Hashable],
     *,
-    scale: RatingScale,
+    scale: RatingScale | None,
     ids: Mapping[str, Vocabulary],
     values: Mapping[str, Mapping[str, str]],
     columns: Sequence[str],
@@ -102,14 +105,15 @@ def explain_pair(
         blend (Blend): The fitted scorers.
         nodes (tuple): The rows of user and item.
         pair (tuple): Their ids.
-        scale (RatingScale): The scale of the ratings.
+        scale (RatingScale): The scale of the ratings; None of positives.
         ids (mapping): The ids by side.
         values (mapping): Attribute values by side and column, see
             :func:`attribute_values`.
         columns (sequence): Names of the columns of users, items and ratings.
         rated (Tensor): The rated pairs of the fit, :obj:`[2, R]`.
     """
-    weights = blend.weights(*nodes)
+    weights, rating = blend.weights(*nodes), None
+    unit, center = (1.0, 0.0) if scale is None else (scale.unit, scale.center)
     terms: dict[str, float] = {}
     neighbors: Mapping[str, Neighbors] = {}
     contribution = torch.zeros(rated.size(1), dtype=torch.float64)
@@ -126,18 +130,21 @@ def explain_pair(
             _add(terms, name, weights['kernel'] * value)
     mean = terms.pop('mean rating', 0.0) + terms.pop('network: mean rating', 0.0)
     order = sorted(terms, key=lambda name: -abs(terms[name]))
-    terms = {name: scale.unit * terms[name] for name in order if terms[name]}
-    terms = {'mean rating': scale.unit * mean + scale.center, **terms}
-    score = sum(terms.values())
+    terms = {name: unit * terms[name] for name in order if terms[name]}
+    if scale is not None:
+        terms = {'mean rating': unit * mean + center, **terms}
+    score = float(sum(terms.values()))
+    if scale is not None:
+        rating = float(np.clip(score, scale.low, scale.high))
     frames = []
     for side, column in zip(SIDES, columns, strict=False):
         frames.append(_neighbors(neighbors.get(side), ids[side], column))
     return Explanation(
         *pair,
-        float(np.clip(score, scale.low, scale.high)),
+        rating,
         score,
         terms,
-        _ratings(scale.unit * contribution, rated, ids, columns),
+        _ratings(unit * contribution, rated, ids, columns),
         *frames,
     )
 

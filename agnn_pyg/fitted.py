@@ -18,6 +18,7 @@ from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import FitTables, RatedPairs, RatingScale, read_new_nodes
 from agnn_pyg.base.vocabulary import Vocabulary
 from agnn_pyg.explain import attribute_values
+from agnn_pyg.kernel.implicit import ImplicitKernelScorer
 from agnn_pyg.kernel.scorer import KernelConfig, KernelScorer
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
 from agnn_pyg.scorers import Blend
@@ -26,6 +27,9 @@ from agnn_pyg.scorers import Blend
 @dataclass(frozen=True)
 class Fitted:
     """Ids, encoders and scorers of a fit.
+
+    Positives without ratings are scored by the kernel model alone: the network has no
+    loss for ranking yet.
 
     Attributes:
         ids: The ids by side.
@@ -65,8 +69,9 @@ class Fitted:
             nodes[side] = NodeFeatures(embedded, compared)
             encoders[side] = embed, compare
         columns = {s: both[1].column_encoders for s, both in encoders.items()}
-        data = RatingData(nodes, columns, *_tensors(tables.ratings, scale))
-        validation = tables.validation and _tensors(tables.validation, scale)
+        parts = [tables.ratings, tables.validation]
+        parts = [p and _tensors(p, scale, config.rating is None) for p in parts]
+        data, validation = RatingData(nodes, columns, *parts[0]), parts[1]
         return cls(
             {side: tables.nodes[side].ids for side in SIDES},
             {side: np.arange(nodes[side].num_nodes) for side in SIDES},
@@ -139,9 +144,10 @@ class Fitted:
     ) -> Fitted:
         """The inverse of :meth:`to_store`."""
         weight, scorers = config.kernel_weight, {}
+        kernel = ImplicitKernelScorer if config.rating is None else KernelScorer
         for name, kind, part in (
             ('network', AGNNScorer, AGNNConfig),
-            ('kernel', KernelScorer, KernelConfig),
+            ('kernel', kernel, KernelConfig),
         ):
             if name in plain['scorers']:
                 state = {
@@ -178,6 +184,8 @@ def _blend(config: Any) -> Blend:
     """The scorers that have a weight, not fitted."""
     kernel_config = _part(config, KernelConfig)
     network = kernel = None
+    if config.rating is None:
+        return Blend(kernel=ImplicitKernelScorer(kernel_config))
     weight = config.kernel_weight
     if weight != 1 or len(kernel_config.scenarios) < 4:
         network = AGNNScorer(_part(config, AGNNConfig))
@@ -186,8 +194,12 @@ def _blend(config: Any) -> Blend:
     return Blend(network, kernel, weight)
 
 
-def _tensors(pairs: RatedPairs, scale: RatingScale) -> tuple[Tensor, Tensor]:
+def _tensors(
+    pairs: RatedPairs, scale: RatingScale, is_implicit: bool
+) -> tuple[Tensor, Tensor]:
+    r"""Pairs and ratings; a weight :math:`w` is :math:`\log_2(1 + w / \bar w)`."""
     rating = scale.to_unit_scale(pairs.rating)
+    rating = np.log2(1 + rating) if is_implicit else rating
     return torch.from_numpy(pairs.index), torch.from_numpy(rating).float()
 
 

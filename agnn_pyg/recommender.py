@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,11 +26,14 @@ from agnn_pyg.base.frames import (
     RatingScale,
     as_table,
     read_pairs,
+    read_ratings,
     read_tables,
 )
+from agnn_pyg.base.metrics import rating_metrics
 from agnn_pyg.base.recommender_config import ColumnsConfig, EncoderConfig
 from agnn_pyg.base.store import read_store, write_store
 from agnn_pyg.base.vocabulary import Vocabulary, read_ids
+from agnn_pyg.evaluation import evaluate_ranking, most_similar
 from agnn_pyg.explain import Explanation, explain_pair
 from agnn_pyg.fitted import Fitted
 from agnn_pyg.kernel.scorer import KernelConfig
@@ -38,6 +41,8 @@ from agnn_pyg.ranking import Filter, Groups, Seen, filtered, top_items
 from agnn_pyg.rating_data import SIDES
 
 KIND, VERSION = 'AGNNRecommender', 6
+# Of the range of ratings: a 4 or a 5 of 1 to 5 is relevant.
+RELEVANT = 0.75
 
 
 class BlendConfig(Config):
@@ -48,7 +53,8 @@ class BlendConfig(Config):
         description='Weight of the kernel model in a prediction; the network has the '
         'rest. By default it is fitted for each scenario on held-out ratings. It may '
         'be changed after the fit. A fit with 0 fits the network alone, and one with 1 '
-        'the kernel model alone, if that serves all scenarios.',
+        'the kernel model alone, if that serves all scenarios. Without ratings, the '
+        'kernel model answers alone.',
     )
 
 
@@ -78,6 +84,11 @@ class AGNNRecommender(Estimator):
     neural network (:class:`~agnn_pyg.AGNN`) and of pairwise kernel ridge regression
     (:class:`~agnn_pyg.kernel.KernelScorer`).
 
+    With :obj:`rating=None` each row is a positive, such as a click or a purchase, with
+    an optional weight. Then predictions are scores that rank, of kernel ridge
+    regression on all pairs (:class:`~agnn_pyg.kernel.implicit.ImplicitKernelScorer`)
+    alone: the network has no loss for ranking yet.
+
     Ids are whole numbers, texts or UUIDs. An attribute cell holds a number, a text, a
     date, a list of texts or of numbers, or nothing. How a value is encoded that the fit
     has not seen, see :class:`~agnn_pyg.AttributeEncoder`. Without a table of users
@@ -106,7 +117,8 @@ class AGNNRecommender(Estimator):
 
         Args:
             ratings (pandas.DataFrame): A row for each rating: user, item, rating, each
-                pair once. Other columns are ignored.
+                pair once. Other columns are ignored. With :obj:`rating=None` a row for
+                each positive; those of repeated pairs are summed.
             users (pandas.DataFrame, optional): A row for each user, id and attributes;
                 all users with ratings, and others that are known already.
             items (pandas.DataFrame, optional): Likewise for items.
@@ -126,7 +138,10 @@ class AGNNRecommender(Estimator):
         has_validation = validation is not None and len(validation) > 0
         config.check_fit(has_validation)
         tables = read_tables(config, ratings, users, items, validation)
-        scale = RatingScale.fit(tables.ratings.rating, config.rating_range)
+        if config.rating is None:
+            scale = RatingScale(0.0, 1.0, unit=float(tables.ratings.rating.mean()))
+        else:
+            scale = RatingScale.fit(tables.ratings.rating, config.rating_range)
         run = {'progress': config.progress, 'accelerator': config.accelerator}
         run |= {'stop_after': stop_after, 'folder': folder, 'resume': resume}
         fitted = Fitted.fit(config, tables, scale, **run)
@@ -155,7 +170,8 @@ class AGNNRecommender(Estimator):
             items (pandas.DataFrame, optional): Likewise for items.
 
         Returns:
-            The predicted ratings, with the index of :obj:`pairs`.
+            The predicted ratings, or scores where there are none, with the index of
+            :obj:`pairs`.
 
         Raises:
             ValueError: If a pair names a user or an item that is in no table, or a
@@ -167,8 +183,10 @@ class AGNNRecommender(Estimator):
         rating = np.empty(0)
         if rows.size:
             score = serving.scorer.score(*serving.pairs(rows)).numpy()
-            rating = fitted.scale.to_rating_scale(score)
-        return pd.Series(rating, index=pairs.index, name=config.rating)
+            is_rated = config.rating is not None
+            rating = fitted.scale.to_rating_scale(score) if is_rated else score
+        name = 'score' if config.rating is None else config.rating
+        return pd.Series(rating, index=pairs.index, name=name)
 
     def recommend(
         self,
@@ -196,7 +214,7 @@ class AGNNRecommender(Estimator):
             Columns of user, item, predicted rating, :obj:`score` and :obj:`rank` from
             1; the users in the order given, fewer than :obj:`k` rows where fewer items
             are left. The score is the prediction before it is clipped to the range of
-            ratings: items are ranked by it.
+            ratings: items are ranked by it. Without ratings there is none of these.
 
         Raises:
             ValueError: If a user or an item is unknown, or :obj:`k` is not a positive
@@ -220,16 +238,16 @@ class AGNNRecommender(Estimator):
             user, item, score = _rank(
                 serving, rows, k, fitted.rated if exclude_seen else None, filter
             )
-        scale = fitted.scale
-        return pd.DataFrame(
-            {
-                config.user: serving.ids['user'].values[rows['user']][user],
-                config.item: serving.ids['item'].values[rows['item']][item],
-                config.rating: scale.to_rating_scale(score),
-                'score': scale.unit * score + scale.center,
-                'rank': pd.Series(user).groupby(user).cumcount() + 1,
-            }
-        )
+        found = {
+            config.user: serving.ids['user'].values[rows['user']][user],
+            config.item: serving.ids['item'].values[rows['item']][item],
+        }
+        if config.rating is not None:
+            scale = fitted.scale
+            found[config.rating] = scale.to_rating_scale(score)
+            score = scale.unit * score + scale.center
+        rank = pd.Series(user).groupby(user).cumcount() + 1
+        return pd.DataFrame({**found, 'score': score, 'rank': rank})
 
     def explain(
         self,
@@ -258,12 +276,101 @@ class AGNNRecommender(Estimator):
             serving.scorer,
             nodes,
             (user, item),
-            scale=fitted.scale,
+            scale=None if config.rating is None else fitted.scale,
             ids=fitted.ids,
             values={s: serving.values(s, n) for s, n in zip(SIDES, nodes, strict=True)},
             columns=(config.user, config.item),
             rated=fitted.rated,
         )
+
+    def evaluate(
+        self,
+        ratings: pd.DataFrame,
+        users: pd.DataFrame | None = None,
+        items: pd.DataFrame | None = None,
+        k: int = 20,
+        among: Sequence[Hashable] | None = None,
+    ) -> dict[str, float]:
+        """Compares predictions with held-out ratings or positives.
+
+        Args:
+            ratings (pandas.DataFrame): As in :meth:`fit`. Ratings in the upper quarter
+                of the range of the fit, and all positives, are relevant.
+            users (pandas.DataFrame, optional): As in :meth:`predict`.
+            items (pandas.DataFrame, optional): As in :meth:`predict`.
+            k (int, optional): Length of the ranked lists. (default: :obj:`20`)
+            among (sequence, optional): Ids of the items to rank.
+                (default: all, those of the fit and new ones)
+
+        Returns:
+            :obj:`rmse` and :obj:`mae` of ratings, and the metrics of
+            :func:`~agnn_pyg.evaluation.evaluate_ranking`.
+
+        Raises:
+            ValueError: As in :meth:`predict`.
+        """
+        config, fitted = self._check_fitted()
+        k = check_argument('k', k, PositiveInt)
+        serving, made = fitted.serve(config, users, items), {}
+        held = read_ratings(ratings, 'ratings', config).pairs(serving.ids)
+        if not len(held.rating):
+            raise ValueError("'ratings' has no rows; there is nothing to compare with")
+        if among is not None:
+            frame = as_table(among, 'among', config.item)
+            ids = read_ids(frame, config.item, 'among')
+            among = ids.check_known(serving.ids['item'].rows(ids), 'items')
+        if config.rating is not None:
+            scale, score = (
+                fitted.scale,
+                serving.scorer.score(*serving.pairs(held.index)),
+            )
+            made = rating_metrics(scale.to_rating_scale(score.numpy()), held.rating)
+            least = scale.low + RELEVANT * (scale.high - scale.low)
+            held = held._replace(rating=held.rating >= least)
+        return made | evaluate_ranking(serving, held, k, among)
+
+    def score(self, ratings: pd.DataFrame, y: Any = None, **tables: Any) -> float:
+        """The negative RMSE, or nDCG@20 of positives: higher is better.
+
+        For tools of scikit-learn, which pass :obj:`y=None`. Tables are those of
+        :meth:`evaluate`.
+        """
+        found = self.evaluate(ratings, **tables)
+        return -found['rmse'] if 'rmse' in found else found['ndcg@20']
+
+    def embeddings(self, side: str) -> pd.DataFrame:
+        """Features of all users or items of the fit, a row each, by id.
+
+        They are those of the kernel model: what attributes and co-rated nodes tell.
+
+        Raises:
+            ValueError: If it has no kernel model, or the side is another.
+        """
+        config, fitted = self._check_fitted()
+        side = check_argument('side', side, Literal['user', 'item'])
+        kernel = fitted.scorer.kernel
+        if kernel is None:
+            raise ValueError(
+                f"'kernel_weight' must be above 0 for embeddings (got "
+                f'{config.kernel_weight}); fit again'
+            )
+        ids = pd.Index(fitted.ids[side].values, name=getattr(config, side))
+        return pd.DataFrame(kernel.embeddings(side).numpy(), index=ids)
+
+    def similar_items(self, item: Hashable, k: int = 10) -> pd.DataFrame:
+        """The items closest to an item of the fit: by the cosine of :meth:`embeddings`.
+
+        Returns:
+            Columns of item, :obj:`score` (the cosine) and :obj:`rank` from 1.
+
+        Raises:
+            ValueError: If the item is unknown, or as in :meth:`embeddings`.
+        """
+        return self._similar('item', item, k)
+
+    def similar_users(self, user: Hashable, k: int = 10) -> pd.DataFrame:
+        """The users closest to a user of the fit, see :meth:`similar_items`."""
+        return self._similar('user', user, k)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the recommender to a folder.
@@ -316,6 +423,16 @@ class AGNNRecommender(Estimator):
         if not hasattr(self, '_fitted_'):
             raise ValueError("Call 'fit' first, or 'load' a recommender")
         return self.config, self._fitted_
+
+    def _similar(self, side: str, node: Hashable, k: int) -> pd.DataFrame:
+        found, k = self.embeddings(side), check_argument('k', k, PositiveInt)
+        name = found.index.name
+        row = self._frame(self.config, side, [node])
+        ids = read_ids(row, name, f'{side}s')
+        (row,) = self._fitted_.ids[side].rows(ids)
+        rows, score = most_similar(torch.tensor(found.to_numpy()), row, k)
+        rank = np.arange(1, len(rows) + 1)
+        return pd.DataFrame({name: found.index[rows], 'score': score, 'rank': rank})
 
     def _frame(
         self, config: AGNNRecommenderConfig, side: str, given: Any

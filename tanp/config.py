@@ -18,7 +18,6 @@ from agnn_pyg.base.config import (
     check_argument,
 )
 from agnn_pyg.base.recommender_config import (
-    Column,
     ColumnsConfig,
     EncoderConfig,
     TrainingConfig,
@@ -158,11 +157,6 @@ class TaNPRecommenderConfig(
 
     reserved = ('score', 'std', 'rank')
 
-    rating: Column | None = 'rating'
-    """The column of ratings. With None each row is a positive interaction, such as a
-    click, and training draws others from the catalogue; predictions rank items."""
-    weight: Column | None = None
-    """The column of weights or counts of interactions, where rating is None."""
     negatives: PositiveInt = 4
     """Items that are drawn for each positive interaction, where rating is None."""
     num_knots: Annotated[int, Ge(2)] = 8
@@ -176,13 +170,10 @@ class TaNPRecommenderConfig(
 
     def check_fit(self, has_validation: bool) -> None:
         super().check_fit(has_validation)
-        needless = {'weight'} if self.rating else {'likelihood', 'rating_range'}
-        for name in needless:
-            if getattr(self, name) is not None:
-                raise ValueError(
-                    f"'{name}' must be None where 'rating' is {self.rating!r} (got "
-                    f'{getattr(self, name)!r})'
-                )
+        if self.rating is None and self.likelihood is not None:
+            raise ValueError(
+                f"'likelihood' must be None where 'rating' is (got {self.likelihood!r})"
+            )
 
     def part(self, group: type[Config]) -> dict[str, Any]:
         """The settings of one group, as keyword arguments."""

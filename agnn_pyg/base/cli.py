@@ -35,7 +35,7 @@ COMMANDS = {
         ('ratings', 'users', 'items', 'validation', 'set'),
     ),
     'evaluate': (
-        'Compare predictions with ratings, and print RMSE and MAE.',
+        'Compare predictions with ratings or positives, and print metrics.',
         'later.csv{new} --model films',
         ('ratings',),
     ),
@@ -85,7 +85,7 @@ ARGUMENTS = {
     'items': _option(Text, 'Attributes of items; to serve, of new ones.', 'FILE'),
     'validation': _option(Text, 'Ratings to select the epoch by.', 'FILE'),
     'out': _option(Text, 'File to write: .csv, .tsv or .parquet.', 'FILE'),
-    'k': _option(int, 'Items a user.', None, '-k', default=10),
+    'k': _option(int, 'Items a user (default: 10, to evaluate 20).', None, '-k'),
     'include_seen': _flag('Also what users have rated.', '--include-seen'),
     'samples': _option(int, 'Samples of z, for a column std.', default=0),
     'set': _option(
@@ -94,7 +94,11 @@ ARGUMENTS = {
     'model': _option(str, 'Folder of the model.', 'FOLDER', default=...),
     'user': _option(Text, 'Column of users (default: by its name).', 'COLUMN'),
     'item': _option(Text, 'Column of items (default: by its name).', 'COLUMN'),
-    'rating': _option(Text, 'Column of ratings (default: by its name).', 'COLUMN'),
+    'rating': _option(
+        Text,
+        'Column of ratings (default: by its name), or none: only positives.',
+        'COLUMN',
+    ),
     'lists': _option(Texts, 'A column of lists; repeatable.', 'COLUMN', default=[]),
     'list_separator': _option(Text, 'In a list (default: that of the fit, |).', 'TEXT'),
     'quiet': _flag('No progress bar, no remarks.', '--quiet'),
@@ -124,6 +128,8 @@ class CommandLine:
                 names += ('support', 'users', 'items')[not adapts :]
             if command in ('predict', 'recommend') and adapts:
                 names += ('samples',)
+            if command == 'evaluate' and not adapts:
+                names += ('k',)
             example = f'\b\nexample:\n  {name} {command} {example.format(new=new)}'
             parser = _parser(command, dict.fromkeys(names + COMMON))
             self.app.command(command, help=text, epilog=example)(parser)

@@ -37,6 +37,8 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     """Trains on a table of ratings, and writes a model."""
     check_writable(args.model, recommender.__name__)
     settings = {'progress': not args.quiet} | _settings(recommender, args.set)
+    if (args.rating or '').lower() == 'none':
+        settings['rating'] = None
     _check_lists(args)
     columns = read_columns(args.ratings)
     roles = {r: getattr(args, r) or recognised(columns, r) or r for r in ROLES}
@@ -60,14 +62,19 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
 
 
 def evaluate(recommender: type, args: SimpleNamespace) -> None:
-    """Compares predictions with ratings, and prints RMSE and MAE."""
+    """Compares predictions with ratings or positives, and prints metrics."""
     served = _Served(recommender, args)
-    if served.model.rating is None:
-        raise ValueError('The model ranks items, and has no ratings to compare')
+    model = served.model
     ratings = served.read(args.ratings, *ROLES)
-    rating = pd.to_numeric(ratings[served.model.rating], errors='coerce')
-    predicted = served.rate(ratings)[served.model.rating]
-    values = {'ratings': len(rating), **rating_metrics(predicted, rating)}
+    options = {} if args.k is None else {'k': args.k}
+    if args.support is None:
+        values = model.evaluate(ratings, *served.new_nodes(), **options)
+    elif model.rating is None:
+        raise ValueError('The model ranks items, and has no ratings to compare')
+    else:
+        rating = pd.to_numeric(ratings[model.rating], errors='coerce')
+        values = rating_metrics(served.rate(ratings)[model.rating], rating)
+    values = {'ratings': len(ratings), **values}
     write_file(pd.DataFrame(values.items(), columns=['metric', 'value']), None)
 
 
@@ -83,7 +90,11 @@ def recommend(recommender: type, args: SimpleNamespace) -> None:
     """Lists the items that users will rate highest."""
     served = _Served(recommender, args)
     model, items = served.model, served.read(args.items, 'item')
-    options = {'k': args.k, 'items': items, 'exclude_seen': not args.include_seen}
+    options = {
+        'k': 10 if args.k is None else args.k,
+        'items': items,
+        'exclude_seen': not args.include_seen,
+    }
     if args.support is not None:
         model = served.adapted()
         users = model.users.parse(args.ids) if args.ids else None

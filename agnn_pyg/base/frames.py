@@ -118,6 +118,7 @@ def read_tables(
 
     Without a table of users, :obj:`new_users` takes also those of the validation alone.
     """
+    config.check_columns()
     train, validated = read_ratings(ratings, 'ratings', config), None
     if not len(train.rating):
         raise ValueError("'ratings' has no rows; there is nothing to train on")

@@ -53,8 +53,11 @@ class ColumnsConfig(Config):
     """The column of user ids."""
     item: Column = 'item'
     """The column of item ids."""
-    rating: Column = 'rating'
-    """The column of ratings."""
+    rating: Column | None = 'rating'
+    """The column of ratings. With None each row is a positive interaction, such as a
+    click or a purchase, and predictions rank items."""
+    weight: Column | None = None
+    """The column of weights or counts of interactions, where rating is None."""
     rating_range: tuple[float, float] | None = None
     """Lowest and highest rating, also of predictions. Without, those of the fit."""
     user_attributes: Columns = None
@@ -73,14 +76,25 @@ class ColumnsConfig(Config):
                 f"'rating_range' must be a lowest rating and a higher one (got "
                 f'{self.rating_range})'
             )
-        names = [self.user, self.item, self.rating]
+        names = [self.user, self.item]
+        names.append(self.weight if self.rating is None else self.rating)
+        names = [name for name in names if name is not None]
         if len({*names}) < len(names) or {*names} & {*self.reserved}:
             raise ValueError(
-                f"'user', 'item' and 'rating' must be three columns, none of "
-                f'{self.reserved}, which predictions have (got {names}); rename those '
-                f'of your tables'
+                f"'user', 'item', 'rating' or 'weight' must be different columns, "
+                f'none of {self.reserved}, which predictions have (got {names}); '
+                f'rename those of your tables'
             )
         return self
+
+    def check_columns(self) -> None:
+        """Raises ``ValueError`` if a setting has no meaning beside the others."""
+        needless = 'rating_range' if self.rating is None else 'weight'
+        if getattr(self, needless) is not None:
+            raise ValueError(
+                f"'{needless}' must be None where 'rating' is {self.rating!r} (got "
+                f'{getattr(self, needless)!r})'
+            )
 
 
 class EncoderConfig(Config):

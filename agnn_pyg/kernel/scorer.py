@@ -223,6 +223,10 @@ class KernelScorer:
                 made.scenarios = self.scenarios | {'both_cold': rows}
         return made
 
+    def embeddings(self, side: str) -> Tensor:
+        """Attribute and collaborative features of all nodes, :obj:`[N, D]`."""
+        return self.sides[side].maps.x[:, 1:]  # the first is constant
+
     def explain(self, user: int, item: int) -> KernelExplanation:
         """What training ratings and kernel components add to the score of a pair."""
         nodes = dict(zip(SIDES, (user, item), strict=True))

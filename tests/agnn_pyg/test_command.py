@@ -64,16 +64,41 @@ def test_the_digits_of_the_shell_are_those_of_python(
     assert list(made.columns) == ['user', 'item', 'rating']
     assert made['rating'].tolist() == rating.tolist()
     assert main(['evaluate', f'later{suffix}', *new]) == 0
-    scores = printed(capsys).set_index('metric')['value']
-    error = rating - later['rating']
-    assert scores['rmse'] == pytest.approx(np.sqrt((error**2).mean()))
-    assert scores['mae'] == pytest.approx(error.abs().mean())
+    scores = printed(capsys).set_index('metric')['value'].to_dict()
+    assert scores == {'ratings': len(later), **model.evaluate(later, *news)}
     assert main(['recommend', '-k', '3', *new]) == 0
     expected = model.recommend(news[0], 3, news[1])
     pd.testing.assert_frame_equal(printed(capsys), expected, check_dtype=False)
     user, item = later.iloc[0][['user', 'item']]
     assert main(['explain', user, item, *new]) == 0
     assert capsys.readouterr().out == f'{model.explain(user, item, *news)}\n'
+
+
+def test_clicks_without_ratings(named, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write(named, tmp_path)
+    fit = ['fit', 'ratings.csv', '--items', 'items.csv', '--lists', 'genre', '--quiet']
+    fit += ['--set', 'weight=rating', '--set', 'cv_folds=2', '--model', 'model']
+    assert main([*fit, '--rating', 'none']) == 0
+    capsys.readouterr()
+    model, items = AGNNRecommender.load('model'), named['new_items']
+    assert (model.rating, model.weight) == (None, 'rating')
+    later = named['later']
+    later = later[later['user'].isin(named['ratings']['user'])]
+    later.to_csv('later.csv', index=False)
+    new = ['--items', 'new_items.csv', '--model', 'model']
+    assert main(['evaluate', 'later.csv', '-k', '5', *new]) == 0
+    scores = printed(capsys).set_index('metric')['value'].to_dict()
+    assert scores == {'ratings': len(later), **model.evaluate(later, None, items, k=5)}
+    assert main(['predict', 'later.csv', *new]) == 0
+    made = printed(capsys)
+    assert list(made.columns) == ['user', 'item', 'score']
+    assert made['score'].tolist() == model.predict(later, items=items).tolist()
+    user, item = later.iloc[0][['user', 'item']]
+    assert main(['recommend', user, '-k', '2', *new]) == 0
+    assert list(printed(capsys).columns) == ['user', 'item', 'score', 'rank']
+    assert main(['explain', user, item, *new]) == 0
+    assert capsys.readouterr().out.startswith(f'user {user}, item {item}: ')
 
 
 def test_the_shape_of_movielens_latest_small(tmp_path, monkeypatch, capsys):

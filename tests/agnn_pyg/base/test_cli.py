@@ -52,6 +52,10 @@ class Toy(Estimator):
             self.state['codes'] = items['code'].map(type).map(str).tolist()
         return self
 
+    def evaluate(self, ratings, users=None, items=None, k=20):
+        error = self.predict(ratings, users, items) - ratings[self.rating]
+        return {'mse': (error**2).mean(), 'k': k}
+
     @property
     def vocabularies_(self):
         ids = Vocabulary('str', np.array(self.state['users'], object))
@@ -143,12 +147,12 @@ def test_data_to_stdout_and_remarks_to_stderr(files, capsys, monkeypatch):
     assert ran(capsys, *predict, '--out', 'made.csv') == (0, '', '')
     assert Path('made.csv').read_text() == out
 
-    code, out, _ = ran(capsys, 'evaluate', 'ratings.csv', '--model', 'm')
-    scores = pd.read_csv(io.StringIO(out), index_col='metric')['value']
     error = 8 / 9 - pd.Series([1, 2, 5])
-    assert scores['ratings'] == 3
-    assert scores['rmse'] == pytest.approx(np.sqrt((error**2).mean()))
-    assert scores['mae'] == pytest.approx(error.abs().mean())
+    for options, k in (([], 20), (['-k', '5'], 5)):
+        code, out, _ = ran(capsys, 'evaluate', 'ratings.csv', '--model', 'm', *options)
+        scores = pd.read_csv(io.StringIO(out), index_col='metric')['value']
+        expected = {'ratings': 3, 'mse': (error**2).mean(), 'k': k}
+        assert scores.to_dict() == pytest.approx(expected)
 
 
 def test_users_by_name_or_by_file(files, capsys):

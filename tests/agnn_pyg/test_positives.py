@@ -1,0 +1,241 @@
+"""Positives without ratings, and how fitted recommenders are evaluated."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+
+from agnn_pyg.recommender import AGNNRecommender
+
+pytest.importorskip('pytorch_lightning')
+QUICK = {'rating': None, 'cv_folds': 2, 'num_factors': 4, 'min_count': 1}
+
+
+@pytest.fixture(scope='module')
+def clicks():
+    """Positives of users whose occupation tells the genre; the last ones come later."""
+    rng = np.random.default_rng(0)
+    users = pd.DataFrame({'user': range(100, 160), 'job': np.arange(60) % 4})
+    items = pd.DataFrame({'item': range(200), 'genre': np.arange(200) % 4})
+    users['job'], items['genre'] = (
+        users['job'].map('job {}'.format),
+        items['genre'].map('g{}'.format),
+    )
+    like = (np.arange(60) % 4)[:, None] == np.arange(200) % 4
+    user, item = (rng.random(like.shape) < np.where(like, 0.5, 0.02)).nonzero()
+    return pd.DataFrame({'user': user + 100, 'item': item}), users, items
+
+
+@pytest.fixture(scope='module')
+def parts(clicks):
+    """Rows of warm pairs to fit on, and those of later users and of later items."""
+    pairs = clicks[0]
+    new = pairs['user'] >= 145, pairs['item'] >= 160
+    return pairs[~new[0] & ~new[1]], pairs[new[0] & ~new[1]], pairs[new[1] & ~new[0]]
+
+
+@pytest.fixture(scope='module')
+def fitted(clicks, parts):
+    known = clicks[1][clicks[1]['user'] < 145], clicks[2][clicks[2]['item'] < 160]
+    return AGNNRecommender(**QUICK).fit(parts[0], *known)
+
+
+def test_later_users_and_items_are_ranked_by_attributes(fitted, clicks, parts):
+    _, users, items = clicks
+    kept, by_user, by_item = parts
+    popular = kept['item'].value_counts().index[:20]
+    count = by_user.groupby('user')['item'].count()
+    hits = by_user['item'].isin(popular).groupby(by_user['user']).sum()
+    found = fitted.evaluate(by_user, users)
+    assert found['recall@20'] > 2 * (hits / count).mean()
+    found = fitted.evaluate(by_item, None, items, k=10, among=range(160, 200))
+    assert found['ndcg@10'] > 0.5
+
+
+def test_scores_rank_explain_and_survive_a_file(fitted, clicks, parts, tmp_path):
+    _, users, items = clicks
+    ids, new = [100, 150], users[users['user'].isin([100, 150])]
+    top = fitted.recommend(new, k=5, items=items)
+    assert list(top.columns) == ['user', 'item', 'score', 'rank']
+    assert top['user'].tolist() == np.repeat(ids, 5).tolist()
+    score = fitted.predict(top, users, items)
+    assert score.name == 'score'
+    assert np.allclose(score, top['score'])
+    seen = set(zip(parts[0]['user'], parts[0]['item'], strict=True))
+    assert not seen & set(zip(top['user'], top['item'], strict=True))
+    every = pd.DataFrame({'user': 150, 'item': items['item']})
+    best = fitted.predict(every, users, items).nlargest(5).to_numpy()
+    assert np.allclose(best, top['score'][5:])
+    for user, item in ((100, 3), (100, 190), (150, 3), (150, 190)):
+        why = fitted.explain(user, item, users, items)
+        pair = pd.DataFrame({'user': [user], 'item': [item]})
+        score = fitted.predict(pair, users, items).item()
+        assert why.rating is None
+        assert why.score == pytest.approx(score, abs=1e-5)
+        assert why.ratings['contribution'].sum() == pytest.approx(score, abs=1e-4)
+        assert f'{score:.4f}'[:5] in str(why)
+    fitted.save(tmp_path / 'model')
+    again = AGNNRecommender.load(tmp_path / 'model')
+    assert again.predict(top, users, items).equals(fitted.predict(top, users, items))
+
+
+def test_repeated_pairs_are_counts_and_weights_have_no_unit(clicks, parts):
+    pairs, *nodes = parts[0], *clicks[1:]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        one = AGNNRecommender(**QUICK).fit(pd.concat([pairs, pairs[::3]]), *nodes)
+    assert sum('summed' in str(w.message) for w in caught) == 1
+    counted = pairs.assign(n=7.0 * (1 + (np.arange(len(pairs)) % 3 == 0)))
+    other = AGNNRecommender(**QUICK, weight='n').fit(counted, *nodes)
+    plain = AGNNRecommender(**QUICK).fit(pairs, *nodes)
+    found = [model.predict(pairs).to_numpy() for model in (one, other, plain)]
+    assert np.allclose(found[0], found[1])
+    assert not np.allclose(found[0], found[2], atol=1e-3)
+
+
+@pytest.mark.parametrize('value', [0.0, -1.0, np.nan, np.inf, 'many'])
+def test_weights_that_are_none_are_named(value, clicks, parts):
+    bad = parts[0].reset_index(drop=True).assign(n=1.0).astype({'n': object})
+    bad.loc[7, 'n'] = value
+    with pytest.raises(ValueError, match=r"'ratings'.*'n' in row 7"):
+        AGNNRecommender(**QUICK, weight='n').fit(bad, *clicks[1:])
+
+
+def test_settings_that_contradict_each_other(clicks):
+    for settings in ({'weight': 'n'}, {'rating': None, 'rating_range': (0, 1)}):
+        with pytest.raises(ValueError, match=r"'(weight|rating_range)'"):
+            AGNNRecommender(**settings).fit(*clicks)
+
+
+@pytest.mark.filterwarnings('ignore:.*summed')
+@pytest.mark.parametrize('case', ['one item', 'everybody', 'one pair', 'no tables'])
+def test_few_or_trivial_positives(case, clicks, parts):
+    pairs, users, items = clicks
+    everybody = users[['user']].assign(item=5)
+    pairs = {
+        'one item': everybody,
+        'everybody': pd.concat([pairs, everybody]),
+        'one pair': pairs.head(1),
+        'no tables': pairs,
+    }[case]
+    nodes = () if case == 'no tables' else (users, items)
+    model = AGNNRecommender(**QUICK).fit(pairs, *nodes)
+    top = model.recommend(users['user'].head(3).tolist(), k=4)
+    assert len(top) == 12
+    assert top['score'].notna().all()
+    if case == 'everybody':
+        assert 5 not in set(top['item'])
+
+
+def test_ids_that_nobody_knows_are_named(fitted, parts):
+    unknown = pd.DataFrame({'user': [100], 'item': ['nothing']})
+    for call in (fitted.evaluate, fitted.predict):
+        with pytest.raises(ValueError, match='nothing'):
+            call(unknown.astype({'item': object}))
+    with pytest.raises(ValueError, match='9999'):
+        fitted.similar_items(9999)
+    with pytest.raises(ValueError, match='no rows'):
+        fitted.evaluate(parts[0].head(0))
+
+
+@pytest.mark.parametrize('is_rated', [False, True])
+def test_metrics_equal_those_of_plain_loops(
+    is_rated, recommender, planted, fitted, parts
+):
+    if is_rated:
+        model, kept, held = recommender, planted.ratings, planted.later
+        nodes = planted.new_users, planted.new_items
+        held = held.groupby('user').head(6)
+        low, high = kept['rating'].agg(['min', 'max'])
+        relevant = held[held['rating'] >= low + 0.75 * (high - low)]
+        users, items = (
+            pd.concat(tables)
+            for tables in (
+                (planted.users, planted.new_users),
+                (planted.items, planted.new_items),
+            )
+        )
+    else:
+        model, kept, held, nodes = fitted, parts[0], parts[0].iloc[::7], ()
+        held = held.assign(item=(held['item'] + 1) % 160)
+        relevant = held.drop_duplicates()
+        users, items = (
+            pd.DataFrame({'user': range(100, 145)}),
+            pd.DataFrame({'item': range(160)}),
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        found = model.evaluate(held, *nodes, k=5)
+    # Of all pairs, and not clipped.
+    top = model.recommend(users, len(items), items, exclude_seen=False)
+    scores, items = top.set_index(['user', 'item'])['score'], items['item'].to_numpy()
+    seen, lists, values = kept.groupby('user')['item'].agg(set), [], []
+    count = kept['item'].value_counts()
+    for user, mine in relevant.groupby('user')['item'].agg(set).items():
+        score = scores.loc[user]
+        left = [i for i in items if i not in seen.get(user, ())]
+        order = sorted(left, key=lambda i: -score[i])[:5]
+        mine = mine & {*left}
+        if not mine:
+            continue
+        lists.append(order)
+        hit = np.array([i in mine for i in order])
+        gain = 1 / np.log2(np.arange(2, 7))
+        precision = hit.cumsum() / np.arange(1, 6)
+        values.append(
+            {
+                'recall': hit.sum() / len(mine),
+                'precision': hit.mean(),
+                'ndcg': gain[hit].sum() / gain[: len(mine)].sum(),
+                'map': precision[hit].sum() / min(5, len(mine)),
+                'mrr': 1 / (1 + hit.argmax()) if hit.any() else 0,
+            }
+        )
+    means = pd.DataFrame(values).mean()
+    for name, value in means.items():
+        assert found[f'{name}@5'] == pytest.approx(value), name
+    lists = np.concatenate(lists)
+    assert found['coverage@5'] == pytest.approx(len({*lists}) / len(items))
+    share = (count.reindex(lists).fillna(0) + 1) / (kept['user'].nunique() + 1)
+    assert found['novelty@5'] == pytest.approx(-np.log2(share).mean())
+    if is_rated:
+        error = model.predict(held, *nodes) - held['rating']
+        assert found['rmse'] == pytest.approx(np.sqrt((error**2).mean()))
+        assert found['mae'] == pytest.approx(error.abs().mean())
+        assert model.score(held, users=nodes[0], items=nodes[1]) == -found['rmse']
+    else:
+        assert model.score(relevant) == model.evaluate(relevant)['ndcg@20']
+
+
+def test_similar_nodes_have_close_embeddings(fitted, recommender):
+    for model in (fitted, recommender):
+        table = model.embeddings('item')
+        unit = table.to_numpy(float)
+        unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
+        item = table.index[3]
+        score = pd.Series(unit @ unit[3], table.index).drop(item).nlargest(4)
+        found = model.similar_items(item, k=4)
+        assert list(found.columns) == ['item', 'score', 'rank']
+        assert np.allclose(found['score'], score)
+        user = model.embeddings('user').index[0]
+        assert user not in set(model.similar_users(user, k=3)['user'])
+    genre = fitted.similar_items(8, k=10)['item'] % 4
+    assert (genre == 0).mean() > 0.9
+
+
+def test_searches_of_scikit_learn(clicks):
+    pairs, users, items = clicks
+    nodes = {'users': users, 'items': items}
+    model = AGNNRecommender(**QUICK)
+    assert clone(model).get_params() == model.get_params()
+    scores = cross_val_score(model, pairs, cv=2, params=nodes, error_score='raise')
+    first = clone(model).fit(pairs.iloc[len(pairs) // 2 :], **nodes)
+    assert scores[0] == pytest.approx(
+        first.score(pairs.iloc[: len(pairs) // 2]), abs=0.02
+    )
+    search = GridSearchCV(model, {'num_factors': [2, 8]}, cv=2, error_score='raise')
+    search.fit(pairs, **nodes)
+    assert search.best_estimator_.recommend([100], k=2)['item'].notna().all()
