@@ -88,6 +88,33 @@ def crowd(frame, count, rng):
     return pd.DataFrame({frame.columns[0]: np.arange(count) + 10**6, **made})
 
 
+def large_cost():
+    """Fit, adaptation and ranking of 100,000 items, most of them rare."""
+    rng, size = np.random.default_rng(0), 100_000
+    chance = np.arange(1, size + 1) ** -0.8
+    user, item = (
+        np.arange(10_000).repeat(40),
+        rng.choice(size, 400_000, p=chance / chance.sum()),
+    )
+    rated = pd.DataFrame({'user': user, 'item': item}).drop_duplicates()
+    rated['rating'] = rng.integers(0, 2, len(rated)).astype(float)
+    start, items = time.process_time(), pd.DataFrame({'item': np.arange(size)})
+    fitted = TaNPRecommender(epochs=1).fit(rated, items=items)
+    measures = {'fit_s': time.process_time() - start}
+    support = rated[rated['user'] < 16].groupby('user').head(SUPPORT)
+    start = time.process_time()
+    fitted.adapt(support.assign(user=support['user'] + 10**6)).recommend(k=10)
+    measures['recommend_16_s'] = time.process_time() - start
+    return measures | {'peak_memory_mb': peak_memory_mb()}
+
+
+def test_tanp_of_many_items(record, benchmark):
+    """Within 4 GB, in a process of its own."""
+    found = benchmark.pedantic(in_new_process, (large_cost,))
+    assert found['peak_memory_mb'] < 4096
+    record('serving-large', {'items': 100_000, 'users': 10_000}, **found)
+
+
 def agnn_cost(name):
     """CPU seconds and peak memory of ten recommendations for each user."""
     tables, scenario = load_ml100k(), 'warm'

@@ -206,6 +206,21 @@ def test_spread_is_the_standard_deviation_between_models(attentive, labelled):
     assert np.allclose(predicted['std'], np.std(alone, axis=0, ddof=1))
 
 
+def test_spreads_within_and_between_models_add_up(later):
+    support, query = later
+    settings = LATENT | QUICK | {'epochs': 1, 'ensemble_size': 2}
+    fitted = TaNPRecommender(**settings).fit(halves(np.arange(30)))
+    found = fitted.adapt(support).predict(query, samples=4)
+    alone = []
+    for model in fitted.models_:
+        one = copy.copy(fitted)
+        one.models_ = [model]
+        alone.append(one.adapt(support).predict(query, samples=4))
+    between = np.var([part['score'] for part in alone], axis=0, ddof=1)
+    within = np.mean([part['std'] ** 2 for part in alone], axis=0)
+    assert np.allclose(found['std'], np.sqrt(between + within))
+
+
 def test_users_of_the_fit_do_not_see_their_own_interactions(attentive):
     # So few that nothing is certain.
     known = halves(np.arange(4), per_user=1).assign(rating=lambda f: f['rating'] > 3)
