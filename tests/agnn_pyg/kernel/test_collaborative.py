@@ -56,3 +56,22 @@ def test_cold_sides_go_without(num_factors, cold):
         more = ('co-rating', 'residual') if n else ()
         assert maps.names == ('constant', *more)
         assert maps.component.tolist() == [0] + [1] * n + [2] * n
+
+
+def test_residuals_are_what_damped_biases_leave():
+    torch.manual_seed(0)
+    rated = (torch.rand(9, 7) < 0.6).nonzero().t()
+    rating = torch.rand(rated.size(1)) * 4 + rated[0] * 0.3
+    rest = torch.zeros(9, 7).double()
+    rest[tuple(rated)] = (rating - rating.mean()).double()
+    there = torch.zeros(9, 7).double()
+    there[tuple(rated)] = 1
+    user, item = torch.zeros(9, 1).double(), torch.zeros(1, 7).double()
+    for _ in range(5):
+        item = ((rest - user) * there).sum(0, True) / (there.sum(0, True) + 10)
+        user = ((rest - item) * there).sum(1, True) / (there.sum(1, True) + 10)
+    scale = (there.sum(1, True) + 10).sqrt() * (there.sum(0, True) + 10).sqrt()
+    left, value, _ = torch.linalg.svd((rest - user - item) * there / scale)
+    expected = torch.nn.functional.normalize(left[:, :6] * value[:6], dim=1)
+    found = residual_features(rated, rating, 9, 7, num_factors=6)[0].double()
+    assert torch.allclose(found @ found.t(), expected @ expected.t(), atol=1e-3)
