@@ -12,8 +12,8 @@ MAX_ENTRIES = 2**26
 MIN_BLOCK, MAX_BLOCK = 16, 2048
 # Items whose ratings are joined across users: those with the most ratings.
 MAX_ITEMS = 4096
-# Blocks of up to 30 % more ratings are padded to one size.
-GROWTH = 1.3
+# Blocks of up to 20 % more ratings are padded to one size.
+GROWTH = 1.2
 WORK = 2**22
 
 
