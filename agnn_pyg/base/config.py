@@ -83,7 +83,11 @@ class Config(BaseModel):
         """The default of each setting that has one, in the order of the groups."""
         names = (name for group in cls.groups().values() for name in group)
         fields = ((name, cls.model_fields[name]) for name in names)
-        return {n: f.get_default() for n, f in fields if not f.is_required()}
+        return {
+            n: f.get_default(call_default_factory=True)
+            for n, f in fields
+            if not f.is_required()
+        }
 
     @classmethod
     def groups(cls) -> dict[str, list[str]]:

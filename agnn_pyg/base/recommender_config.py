@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
@@ -16,6 +17,12 @@ from agnn_pyg.base.config import (
     PositiveInt,
     Seed,
 )
+
+
+def _is_watched() -> bool:
+    """Whether there is a terminal or a notebook to show progress in."""
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    return terminal or 'ipykernel' in sys.modules
 
 
 def _pairs(columns: Any) -> Any:
@@ -123,8 +130,8 @@ class TrainingConfig(Config):
     """Epochs without a better validation after which the training stops."""
     seed: Seed = 0
     """Seed of all random numbers."""
-    progress: Annotated[bool, Field(exclude=True)] = False
-    """Show progress bars; not saved with a model."""
+    progress: Annotated[bool, Field(exclude=True, default_factory=_is_watched)]
+    """Show progress bars, by default in a terminal or notebook; not saved."""
     accelerator: str = 'cpu'
     """Where to train: an accelerator of Lightning, such as 'cpu' or 'auto'."""
 
