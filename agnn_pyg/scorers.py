@@ -13,7 +13,7 @@ from agnn_pyg.rating_data import NodeFeatures, RatingData
 
 # The weight of the kernel model where nothing is known, and for how many ratings it
 # counts.
-PRIOR_WEIGHT, PRIOR_RATINGS = 0.75, 100
+PRIOR_WEIGHT, PRIOR_RATINGS = 0.75, 20
 
 
 class Scorer(Protocol):
@@ -67,7 +67,8 @@ class Blend:
     where the kernel model serves a pair, and the score :math:`n_{ui}` of the network
     elsewhere. The weight of each scenario is fitted by least squares on the ratings
     that both models held out, and :data:`PRIOR_RATINGS` more that ask for
-    :data:`PRIOR_WEIGHT`, so that few ratings change little; it may be 0 or 1.
+    :data:`PRIOR_WEIGHT`, and moved by a standard error towards that: few ratings, or
+    those of few cold nodes, change little. It may be 0 or 1.
 
     Args:
         network (AGNNScorer, optional): The graph network. (default: :obj:`None`)
@@ -114,7 +115,7 @@ class Blend:
             for name in SCENARIOS:
                 both = [found[name] for found in held_out if name in found]
                 if len(both) == 2:
-                    self.weights_[name] = _fit_weight(data.rating, *both)
+                    self.weights_[name] = _fit_weight(data, *both)
         return self
 
     def score(self, user: Tensor, item: Tensor) -> Tensor:
@@ -183,7 +184,7 @@ class Blend:
 
 
 def _fit_weight(
-    rating: Tensor, network: Sequence[Tensor], kernel: Sequence[Tensor]
+    data: RatingData, network: Sequence[Tensor], kernel: Sequence[Tensor]
 ) -> float:
     r"""The weight of the kernel model by least squares on common held-out ratings.
 
@@ -191,11 +192,11 @@ def _fit_weight(
     \frac{\lambda}{H} (w - w_0)^2 \overline{d^2}`.
 
     Args:
-        rating (Tensor): The training ratings, :obj:`[R]`.
+        data (RatingData): The training ratings.
         network (sequence): Rows of held-out ratings and their predictions, :obj:`[H]`.
         kernel (sequence): Likewise.
     """
-    found = []
+    found, rating = [], data.rating
     for row, prediction in (network[:2], kernel[:2]):
         made = torch.full(rating.shape, torch.nan, dtype=torch.float64)
         made[row] = prediction.double()
@@ -207,5 +208,15 @@ def _fit_weight(
         return PRIOR_WEIGHT
     size = gap.square().mean()
     total = gap @ rest + PRIOR_RATINGS * PRIOR_WEIGHT * size
-    weight = float(total / (size * (len(gap) + PRIOR_RATINGS)))
+    count = len(gap) + PRIOR_RATINGS
+    weight = float(total / (size * count))
+    # Errors of one node go together, so the standard error is that of sums by node.
+    slope = gap * (rest - weight * gap)
+    sums = [slope.new_zeros(int(i.max()) + 1) for i in data.edge_index]
+    for made, index in zip(sums, data.edge_index, strict=True):
+        made.index_add_(0, index[both], slope)
+    error = max(float(made.norm() / (size * count)) for made in sums)
+    if abs(weight - PRIOR_WEIGHT) <= error:
+        return PRIOR_WEIGHT
+    weight += error if weight < PRIOR_WEIGHT else -error
     return min(max(weight, 0.0), 1.0)

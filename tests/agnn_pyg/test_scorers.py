@@ -34,9 +34,11 @@ def noisy(seed, size, rows=slice(None)):
     return torch.arange(len(RATING))[rows], (RATING + noise)[rows]
 
 
-def fit(network, kernel):
+def fit(network, kernel, nodes_of=1):
     blend = Blend(Fake(0.0, {'warm': network}), Fake(1.0, {'warm': kernel}))
-    return blend.fit(SimpleNamespace(rating=RATING)).weights_['warm']
+    index = torch.arange(len(RATING)).expand(2, -1) // nodes_of
+    data = SimpleNamespace(rating=RATING, edge_index=index)
+    return blend.fit(data).weights_['warm']
 
 
 def test_weight_is_the_inverse_of_the_error():
@@ -60,9 +62,12 @@ def test_few_ratings_hardly_move_the_weight():
     few = slice(0, 3)
     found = fit(noisy(1, 0.5, few), noisy(2, 1.0, few))
     assert found == pytest.approx(PRIOR_WEIGHT, abs=0.05)
-    # As many ratings as the prior counts for move it half of the way.
-    hundred = fit(noisy(1, 0.5, slice(100)), noisy(2, 1.0, slice(100)))
-    assert hundred == pytest.approx((PRIOR_WEIGHT + 0.2) / 2, abs=0.06)
+    # Those of few nodes move it less than as many of many nodes.
+    generator, row = torch.Generator().manual_seed(4), torch.arange(len(RATING))
+    errors = torch.randn(2, 40, generator=generator).repeat_interleave(100, dim=1)
+    both = [(row, RATING + size * e) for size, e in zip((0.3, 1), errors, strict=True)]
+    many, few = (fit(*both, nodes_of=n) for n in (1, 100))
+    assert many + 0.02 < few < PRIOR_WEIGHT
 
 
 def test_pairs_have_the_weight_of_their_scenario():
