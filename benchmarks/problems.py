@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -79,6 +80,26 @@ class RatingProblem:
         kept = ((label >= high) & mask).any(-1) & (mask.sum(-1) > 1)
         ndcg = ranking_metrics(score, label, mask, 10)['ndcg'][kept]
         return scores | ({'ndcg@10': float(ndcg.mean())} if kept.any() else {})
+
+
+class PositivesProblem(RatingProblem):
+    """Positives of one split: rankings of whole catalogues, or of the cold items."""
+
+    criterion = 'ndcg@20', True
+
+    def __init__(self, tables: RatingTables, parts: Split, is_item_cold: bool) -> None:
+        super().__init__(tables, parts)
+        self.is_item_cold = is_item_cold
+
+    def test(self, estimator: Any) -> Iterator[tuple[str, dict[str, float]]]:
+        yield 'test', self._scores(estimator, self.parts.test)
+        if self.is_item_cold:
+            yield 'test/all_items', estimator.evaluate(self.parts.test)
+
+    def _scores(self, estimator: Any, part: pd.DataFrame) -> dict[str, float]:
+        """Held-out cold items are ranked among themselves, others among all."""
+        among = part['item'].unique() if self.is_item_cold else None
+        return estimator.evaluate(part, among=among)
 
 
 class FewShotProblem:
@@ -163,7 +184,7 @@ def make_problem(
     Options are those of the suite; :obj:`smoke` puts tiny planted data in its place.
     """
     options = dict(options)
-    files = options.pop('files', {})
+    files, positive = options.pop('files', {}), options.pop('positive', None)
     if smoke:
         name = 'planted-tastes' if options.get('relevant', 1) < 1 else 'planted'
         options |= {'support_size': 5, 'min_size': 15}
@@ -173,6 +194,9 @@ def make_problem(
         tables = read_tables(**{k: v for k, v in files.items() if k != 'test'})
     else:
         tables = SEEDED['ml-100k' if name == 'ml-100k-u' else name]()
+    if positive is not None:
+        kept = tables.ratings['rating'] >= positive
+        tables = dataclasses.replace(tables, ratings=tables.ratings[kept])
     if scenario == 'few_shot':
         return FewShotProblem(tables, seed=number, **options)
     if name == 'ml-100k-u':
@@ -182,4 +206,6 @@ def make_problem(
         parts = given_split(tables.ratings, test, scenario, seed=number)
     else:
         parts = split(tables, scenario, seed=number)
+    if positive is not None:
+        return PositivesProblem(tables, parts, 'item' in COLD_SIDES[scenario])
     return RatingProblem(tables, parts)

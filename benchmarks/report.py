@@ -69,14 +69,14 @@ def sections(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> list[Secti
 
 def cards(rows: pd.DataFrame, suite: Suite) -> Iterator[Card]:
     """Ours and the best baseline, column by column."""
-    metric = CURVE if suite.is_few_shot else 'rmse'
+    metric = CURVE if suite.is_few_shot else suite.metric
     for name, part in columns_of(rows, suite).items():
         place = words(suite.data[0]) if suite.is_few_shot else name
         title = f'{place[0].upper()}{place[1:]}, {words(metric)}'
         baseline = tables.best_baseline(part, suite, metric)
         gap, text = difference(part, suite.own, baseline, metric), ''
         if gap is not None:
-            won = gap.count - gap.negative if suite.is_few_shot else gap.negative
+            won = tables.splits_won(gap, metric)
             text = (
                 f'{baseline}: {written(score(part, baseline, metric))}. Difference '
                 f'{written(gap, "+")}; better on {won} of {gap.count} splits'
@@ -88,7 +88,8 @@ def suite_parts(rows: pd.DataFrame, suite: Suite) -> Iterator[Any]:
     """Tables of a suite, and charts of differences or of scores by support."""
     yield Text(suite.title, 'heading')
     own = [x for x in suite.labels if tables.base_of(x, suite) != suite.own]
-    own = [suite.own, *own, f'RMSE, {suite.own} − best baseline']
+    metric = suite.metric
+    own = [suite.own, *own, f'{words(metric)}, {suite.own} − best baseline']
     for caption, table in tables.tables_of(rows, suite):
         yield Grid(*table, caption, own)
     columns = {} if suite.is_ablation else columns_of(rows, suite)
@@ -97,7 +98,7 @@ def suite_parts(rows: pd.DataFrame, suite: Suite) -> Iterator[Any]:
         figure = plots.support_curve(columns.pop('few shot'), suite)
         yield chart(figure, suite.name, 'nDCG@10 by the size of the support')
     for number, (name, part) in enumerate(columns.items()):
-        figure = plots.lead_dots(part, suite)
+        figure = None if suite.has_positives else plots.lead_dots(part, suite)
         if figure is not None:
             caption = f'How far others are behind {suite.own}, {name}'
             yield chart(figure, f'{suite.name}-{number}', caption, None)

@@ -75,6 +75,15 @@ class Suite(Config):
         return any(spec.like for spec in self.estimators)
 
     @property
+    def has_positives(self) -> bool:
+        return 'positive' in self.options
+
+    @property
+    def metric(self) -> str:
+        """What tables of ratings or positives compare estimators by."""
+        return 'ndcg@20' if self.has_positives else 'rmse'
+
+    @property
     def is_few_shot(self) -> bool:
         return self.scenarios == ['few_shot']
 
@@ -88,9 +97,11 @@ class Suite(Config):
         settings |= spec.settings | spec.by_scenario.get(scenario, {})
         if smoke:
             settings |= {k: v for k, v in SMOKE.items() if k in known}
+            if self.has_positives:
+                settings.pop('rating_range', None)
         # TOML has no null: "none" stands for it.
         settings = {k: None if v == 'none' else v for k, v in settings.items()}
-        return estimator.set_params(**settings, **chosen)
+        return estimator.set_params(**settings | chosen)
 
     def changes_nothing(self, spec: EstimatorSpec, scenario: str) -> bool:
         """Whether a change is none in a scenario: it has the settings of its base."""

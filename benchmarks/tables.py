@@ -20,6 +20,7 @@ LABELS = {
     **{'rmse': 'RMSE', 'mae': 'MAE', 'mse': 'MSE', 'log_loss': 'log-loss'},
     **{'published_precision@5': 'P@5 †', 'published_ap@5': 'MAP@5 †'},
     **{'ndcg@5': 'nDCG@5', 'ndcg@10': 'nDCG@10', 'ap@10': 'MAP@10'},
+    **{'ndcg@20': 'nDCG@20'},
     **{'lastfm': 'Last.FM', 'ml-100k': 'MovieLens-100K', 'ml-1m': 'MovieLens-1M'},
     **{'ml-100k-u': 'MovieLens-100K', 'yahoo_music': 'YahooMusic'},
     **{'flixster': 'Flixster', 'douban': 'Douban'},
@@ -104,12 +105,13 @@ def score_table(
     for part in parts:
         other = best_baseline(part, suite, metric)
         gap = difference(part, suite.own, other, metric)
-        won = '' if gap is None else f'{gap.negative} of {gap.count}'
+        won = '' if gap is None else f'{splits_won(gap, metric)} of {gap.count}'
         p = '' if gap is None or gap.p is None else f'{gap.p:.3f}'
         p = '< 0.001' if p == '0.000' else p
         numbers = written(gap, '+'), won, p, counts(part, suite.own)
         paired.append((other or NOT_RUN, *numbers))
-    titles = f'RMSE, {suite.own} − best baseline', 'splits won', 'p', 'splits × seeds'
+    titles = f'{words(metric)}, {suite.own} − best baseline'
+    titles = titles, 'splits won', 'p', 'splits × seeds'
     shown = [*zip(('best baseline', *titles), *paired, strict=True)]
     table += shown if len(metrics) > 1 else shown[1::3]
     return Table((f'test {" / ".join(map(words, metrics))}', *columns), table)
@@ -122,7 +124,19 @@ def best_baseline(part: pd.DataFrame, suite: Suite, metric: str) -> str | None:
         scores = by_split(part, label, metric)
         if wanted and wanted.keys() <= scores.keys():
             means[label] = sum(scores[split] for split in wanted)
-    return (max if metric == CURVE else min)(means, key=means.get, default=None)
+    return (max if is_higher_better(metric) else min)(
+        means, key=means.get, default=None
+    )
+
+
+def is_higher_better(metric: str) -> bool:
+    """Whether a metric is one of rankings."""
+    return metric.startswith('ndcg')
+
+
+def splits_won(gap: Estimate, metric: str) -> int:
+    """On how many splits ours is better, by its differences to another."""
+    return gap.count - gap.negative if is_higher_better(metric) else gap.negative
 
 
 def counts(part: pd.DataFrame, label: str) -> str:
@@ -215,8 +229,11 @@ def tables_of(
             caption = 'After fewer interactions of the same users: means over splits.'
             yield caption, size_table(rows, suite)
     else:
-        metrics = ('rmse',) if is_short else ('rmse', 'mae')
-        yield 'Test scores; lower is better.', score_table(rows, suite, metrics)
+        metrics, which = ('rmse', 'mae'), 'lower'
+        if suite.has_positives:
+            metrics, which = ('ndcg@20', 'recall@20'), 'higher'
+        metrics = metrics[:1] if is_short else metrics
+        yield f'Test scores; {which} is better.', score_table(rows, suite, metrics)
 
 
 def cases(perf: pd.DataFrame, benchmark: str) -> pd.DataFrame:

@@ -1,10 +1,19 @@
+import dataclasses
 import importlib.util
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from benchmarks.baselines.few_shot import ItemMean, Popularity, Random, SupportMean
+from benchmarks.baselines.implicit import (
+    EASE,
+    ALSRidge,
+    AttributeKNN,
+    LightFM,
+    PopularItems,
+)
 from benchmarks.baselines.neighbors import (
     ItemKNN,
     LogisticStack,
@@ -24,7 +33,7 @@ from benchmarks.baselines.rating import (
     SlopeRidge,
     SVDPlusPlus,
 )
-from data.splits import split
+from data.splits import COLD_SIDES, split
 from data.synthetic import planted_tables, planted_tastes
 
 LIBRARIES = {
@@ -33,8 +42,11 @@ LIBRARIES = {
     BayesianFMImplicit: 'myfm',
     CollectiveMF: 'cmfrec',
     SVDPlusPlus: 'surprise',
+    LightFM: 'lightfm',
 }
-RATING = (GlobalMean, DampedBiases, Ridge, SlopeRidge, *LIBRARIES)
+RATING = (GlobalMean, DampedBiases, Ridge, SlopeRidge)
+RATING += (BoostedTrees, BayesianFM, BayesianFMImplicit, CollectiveMF, SVDPlusPlus)
+IMPLICIT = (PopularItems, AttributeKNN, EASE, ALSRidge, LightFM)
 LIKES = (Random, Popularity, ItemKNN, SVDFoldIn, LogisticStack)
 RATINGS = (ItemMean, SupportMean, ResidualKNN, ResidualSVD)
 
@@ -175,3 +187,54 @@ def test_own_likes_are_left_out_of_what_a_stack_learns_from():
     mine = [p._replace(task=np.zeros(len(p.task), int)) for p in mine]
     expected = other.sums(*mine, 1)
     assert np.allclose(stack.knn_.sums(*mine, 1, own=True), expected)
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('kind', IMPLICIT)
+@pytest.mark.parametrize('scenario', ['warm', 'item_cold', 'user_cold', 'both_cold'])
+def test_rankings_of_positives_repeat_and_beat_chance(kind, scenario, tables):
+    where = {EASE: ['warm'], PopularItems: ['warm', 'user_cold']}
+    where[AttributeKNN] = ['item_cold', 'user_cold', 'both_cold']
+    if scenario not in where.get(kind, [scenario]):
+        pytest.skip('it is not for these pairs')
+    liked = dataclasses.replace(tables, ratings=tables.ratings.query('rating >= 3.5'))
+    parts = split(liked, scenario)
+    among = parts.test['item'].unique() if 'item' in COLD_SIDES[scenario] else None
+    first, again = (
+        fit(kind, liked, parts.fit).evaluate(parts.test, k=5, among=among)
+        for _ in range(2)
+    )
+    assert first == again
+    fake = fit(PopularItems, liked, parts.fit)
+    fake.count_ = np.zeros_like(fake.count_)  # all tied: the mean over all orders
+    chance = fake.evaluate(parts.test, k=5, among=among)
+    assert first['ndcg@5'] > 1.05 * chance['ndcg@5']
+
+
+def test_rankings_by_hand():
+    pairs = [(1, 'a'), (1, 'b'), (2, 'a'), (3, 'c')]
+    ratings = pd.DataFrame(pairs, columns=['user', 'item'])
+    users = pd.DataFrame({'user': [1, 2, 3, 4], 'age': ['x', 'x', 'y', 'x']})
+    items = pd.DataFrame({'item': [*'abcd'], 'genre': ['u', 'u', 'v', 'v']})
+    held = pd.DataFrame({'user': [2, 4], 'item': ['b', 'a']})
+    popular = PopularItems().fit(ratings, users, items)
+    # User 2 has a; b and c tie behind it, and half of the orders have b first.
+    found = popular.evaluate(held, k=1)
+    assert found['precision@1'] == pytest.approx((0.5 + 1) / 2)
+    close = AttributeKNN(num_neighbors=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('benchmarks.baselines.rating.MIN_COUNT', 1)
+        close.fit(ratings, users, items)
+    # User 4 is as users 1 and 2: a from both, b from one. Film d is as film c.
+    assert close.scores_[3] == pytest.approx([1, 0.5, 0, 0])
+    assert close.scores_[2] == pytest.approx([0, 0, 1, 1])
+
+
+def test_als_solves_the_equations_of_each_user():
+    x = sp.csr_matrix(np.random.default_rng(0).random((6, 5)) < 0.5).astype(float)
+    other = np.random.default_rng(1).standard_normal((5, 3))
+    found = ALSRidge(ridge=2.0, weight=4.0)._solve(x, other)
+    for row, mine in zip(x.toarray(), found, strict=True):
+        weight = np.diag(1 + 4.0 * row)
+        system = other.T @ weight @ other + 2.0 * np.eye(3)
+        assert mine == pytest.approx(np.linalg.solve(system, other.T @ weight @ row))
