@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import product
+from itertools import groupby, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import scipy.sparse as sp
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from agnn_pyg.folds import SCENARIOS, scenario_folds
 from agnn_pyg.kernel.collaborative import NAMES, co_rating_features
 from agnn_pyg.kernel.features import KernelFeatures
+from agnn_pyg.kernel.held_out import HeldOut
 from agnn_pyg.kernel.regressor import IDENTITY
 from agnn_pyg.kernel.scorer import SCENARIO_OF, KernelConfig, KernelExplanation
 from agnn_pyg.kernel.two_way import TwoWayRidge, item_ridge
@@ -29,15 +30,15 @@ if TYPE_CHECKING:
 # Catalogues of more items have no dense matrix of items by items.
 MAX_ITEMS = 10_000
 BLOCK_PAIRS, BLOCK_USERS = 1024, 64
-# Settings are chosen by nDCG at K of as many users of a fold as have so many scores.
-K, MAX_SCORES = 20, 2**22
 # What is tried: the exponent of the number of positives of a cold node, by which they
 # are divided; the weight of the identity; that of the collaborative kernel in the rest;
 # and the penalty.
 POWERS = (0.0, 0.25)
 KERNELS = ((1.0, 0.0), (0.5, 0.5), (0.5, 0.9), (0.2, 0.9))
 RIDGES = tuple(10 ** (k / 2) for k in range(1, 8))
-ITEM_RIDGES = (30.0, 100.0, 200.0, 400.0, 800.0, 2000.0)
+# Of the warm model: the penalty, and the weight of attributes relative to it.
+ITEM_RIDGES = (50.0, 100.0, 200.0, 400.0, 1000.0)
+ITEM_ATTRIBUTES = (0.0, 0.03, 0.3)
 # Folds for these: a matrix of items by items takes long to invert.
 ITEM_FOLDS = 2
 # Tensors of each side.
@@ -50,6 +51,7 @@ class Setting(NamedTuple):
     power: float
     identity: float
     collaborative: float
+    attribute: float  # of the items-by-items matrix, relative to its ridge
     ridge: float
 
 
@@ -360,114 +362,67 @@ class ImplicitKernelScorer:
 
     def _choose(self, name: str) -> tuple[Setting, float]:
         """The best setting on folds, and what its scores are multiplied by."""
-        by_items, both_cold = self._by_items(name), name == 'both_cold'
-        kernels = [(0.0, 0.0)] if by_items or both_cold else KERNELS
-        kernels = [
-            (p, *k) for k, p in product(kernels, POWERS if name != 'warm' else (0.0,))
-        ]
-        ridges = ITEM_RIDGES if by_items else RIDGES
+        if self._by_items(name):
+            grid = [Setting(0.0, 0.0, 0.0, 0.1, ridge) for ridge in ITEM_RIDGES]
+        else:
+            powers = (0.0,) if name == 'warm' else POWERS
+            kernels = [(0.0, 0.0)] if name == 'both_cold' else KERNELS
+            grid = [
+                Setting(power, *kernel, 0.0, ridge)
+                for kernel, power, ridge in product(kernels, powers, RIDGES)
+            ]
+        totals = self._try(name, grid)
+        if not totals:
+            return grid[len(grid) // 2], 1.0
+
+        # Rounded, so that of equals the first is chosen on all machines.
+        def ndcg(setting: Setting) -> float:
+            return round(float(totals[setting][0]), 6)
+
+        best = max(totals, key=ndcg)
+        if self._by_items(name):
+            grid = [best._replace(attribute=weight) for weight in ITEM_ATTRIBUTES]
+            totals |= self._try(name, grid)
+            best = max(totals, key=ndcg)
+        _, truth, square = totals[best].tolist()
+        return best, truth / square if truth > 0 else 1.0
+
+    def _try(self, name: str, grid: Sequence[Setting]) -> dict[Setting, Tensor]:
+        """Sums of metrics on folds by setting; none without folds."""
         totals: dict[Setting, Tensor] = {}
-        folds = scenario_folds(
-            self.edge_index, name, self.config.cv_folds, self.config.seed
-        )
-        for held, kept in folds[: ITEM_FOLDS if by_items else None]:
+        config, parts = self.config, (self.edge_index, self.label)
+        folds = scenario_folds(self.edge_index, name, config.cv_folds, config.seed)
+        for held, kept in folds[: ITEM_FOLDS if self._by_items(name) else None]:
             if not held.any() or not kept.any():
                 continue
             index, label = self.edge_index[:, kept], self.label[kept]
-            fold = _Fold.of(
-                self.edge_index, self.label, held, kept, name, self.config.seed
-            )
-            nodes = {'user': fold.users, 'item': fold.items}
-            if not by_items:
-                collaborative = self._collaborate(index)
-            for kernel in kernels:
-                if not by_items:
-                    setting = Setting(*kernel, 0.0)
-                    model, *_ = self._model(name, setting, index, label, collaborative)
-                    a, b = (nodes[side] for side in _order(name))
-                    columns = (model.b[b] * model.b_value).t()
-                for ridge in ridges:
-                    if by_items:
-                        target = self._target(index, label)
-                        weight = item_ridge(target, ridge).numpy()
-                        rows = (
-                            target[fold.users.numpy()] @ weight[:, fold.items.numpy()]
-                        )
-                        score = torch.from_numpy(rows)
-                    else:
-                        score = model.rows(ridge, a) @ columns
-                        score = score.t() if _order(name)[0] == 'item' else score
-                    setting = Setting(*kernel, ridge)
+            fold = HeldOut.of(*parts, held, kept, name, config.seed)
+            sides = {'user': fold.users, 'item': fold.items}
+            a, b = (sides[side] for side in _order(name))
+            if self._by_items(name):
+                target = self._target(index, label)
+                for setting in grid:
+                    weight = self._item_weight(target, setting)[:, fold.items]
+                    score = torch.from_numpy(target[a.numpy()] @ weight.numpy())
                     totals[setting] = totals.get(setting, 0) + fold.metrics(score)
-        if not totals:
-            return Setting(*kernels[len(kernels) // 2], ridges[len(ridges) // 2]), 1.0
-        # Rounded, so that of equals the first is chosen on all machines.
-        best = max(totals, key=lambda s: round(float(totals[s][0]), 6))
-        _, product_sum, square = totals[best].tolist()
-        return best, product_sum / square if product_sum > 0 else 1.0
+                continue
+            collaborative = self._collaborate(index)
+            for _, group in groupby(grid, lambda s: s._replace(ridge=0.0)):
+                group = list(group)
+                model, *_ = self._model(name, group[0], index, label, collaborative)
+                columns = (model.b[b] * model.b_value).t()
+                for setting in group:
+                    score = model.rows(setting.ridge, a) @ columns
+                    score = score if _order(name)[0] == 'user' else score.t()
+                    totals[setting] = totals.get(setting, 0) + fold.metrics(score)
+        return totals
 
-
-class _Fold(NamedTuple):
-    """Users and items of a fold whose scores are compared."""
-
-    users: Tensor
-    items: Tensor
-    truth: Tensor  # held-out labels, [users, items]
-    is_train: Tensor  # pairs that are fitted on
-
-    @classmethod
-    def of(
-        cls,
-        edge_index: Tensor,
-        label: Tensor,
-        held: Tensor,
-        kept: Tensor,
-        name: str,
-        seed: int,
-    ) -> _Fold:
-        """Held-out items or the whole catalogue, and as many users as there may be."""
-        user, item = edge_index[:, held]
-        users, items = user.unique(), item.unique()
-        if name in ('warm', 'user_cold'):
-            items = edge_index[1].unique()
-        count = max(1, MAX_SCORES // len(items))
-        if len(users) > count:
-            generator = torch.Generator().manual_seed(seed)
-            users = (
-                users[torch.randperm(len(users), generator=generator)[:count]]
-                .sort()
-                .values
-            )
-        truth = torch.zeros(len(users), len(items), dtype=torch.float64)
-        is_train = torch.zeros(len(users), len(items), dtype=torch.bool)
-        for mask, made, value in ((held, truth, label), (kept, is_train, kept)):
-            index = edge_index[:, mask]
-            row, column = (
-                torch.searchsorted(users, index[0]),
-                torch.searchsorted(items, index[1]),
-            )
-            row, column = (
-                row.clamp(max=len(users) - 1),
-                column.clamp(max=len(items) - 1),
-            )
-            found = (users[row] == index[0]) & (items[column] == index[1])
-            made[row[found], column[found]] = value[mask][found]
-        return cls(users, items, truth, is_train)
-
-    def metrics(self, score: Tensor) -> Tensor:
-        """The sum of nDCG, and sums for the least-squares scale of the scores."""
-        score = score.double()
-        # Ties are too rare here to share gains among them.
-        top = score.masked_fill(self.is_train, -torch.inf).topk(min(K, score.size(1)))
-        is_relevant = (self.truth > 0).double()
-        discount = torch.arange(2, top.indices.size(1) + 2).double().log2().reciprocal()
-        count = is_relevant.sum(dim=1).long().clamp(max=len(discount))
-        gain = (is_relevant.gather(1, top.indices) * discount).sum(dim=1)
-        ndcg = gain / F.pad(discount.cumsum(0), (1, 0), value=1.0)[count]
-        score = score.masked_fill(self.is_train, 0)
-        return torch.stack(
-            [ndcg.sum(), (score * self.truth).sum(), score.square().sum()]
-        )
+    def _item_weight(self, target: scipy.sparse.csr_matrix, setting: Setting) -> Tensor:
+        """The items-by-items matrix; attributes count as further users."""
+        x = self.attributes['item'].double()
+        x = x * torch.from_numpy(target.getnnz(axis=0) > 0)[:, None]
+        x = x * (setting.attribute * setting.ridge) ** 0.5
+        return item_ridge(target, setting.ridge, x)
 
 
 def _order(name: str) -> tuple[str, str]:

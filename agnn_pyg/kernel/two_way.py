@@ -88,13 +88,18 @@ class TwoWayRidge:
         return self.identity * self.b_value + ridge, full
 
 
-def item_ridge(target: scipy.sparse.csr_matrix, ridge: float) -> Tensor:
+def item_ridge(
+    target: scipy.sparse.csr_matrix, ridge: float, features: Tensor | None = None
+) -> Tensor:
     r"""EASE (Steck, "Embarrassingly shallow autoencoders for sparse data", 2019).
 
     The items-by-items weights :math:`B = I - P \, \mathrm{diag}(P)^{-1}`, of which the
-    diagonal is 0, with :math:`P = (Y^\top Y + \lambda I)^{-1}`.
+    diagonal is 0, with :math:`P = (Y^\top Y + \lambda I)^{-1}`. Each column of
+    :obj:`features`, :obj:`[items, D]`, counts as one more user.
     """
     gram = torch.from_numpy((target.T @ target).toarray())
+    if features is not None:
+        gram += features @ features.t()
     gram.diagonal().add_(ridge)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
     return (-inverse / inverse.diagonal()).fill_diagonal_(0.0)

@@ -7,6 +7,7 @@ import torch
 
 from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.kernel import implicit
+from agnn_pyg.kernel.held_out import HeldOut
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
 from agnn_pyg.kernel.scorer import KernelConfig
 from agnn_pyg.kernel.two_way import TwoWayRidge, item_ridge
@@ -55,7 +56,9 @@ def test_closed_form_equals_the_solved_equations(identity):
 
 def test_item_weights_are_ridge_regressions_on_the_other_items():
     x = (np.random.default_rng(1).random((20, 5)) < 0.4).astype(float)
-    weight = item_ridge(sp.csr_matrix(x), 2.0).numpy()
+    more = np.random.default_rng(2).standard_normal((5, 3))
+    weight = item_ridge(sp.csr_matrix(x), 2.0, torch.from_numpy(more)).numpy()
+    x = np.concatenate([x, more.T])  # features are further users
     for k in range(5):
         rest = np.delete(x, k, axis=1)
         system = rest.T @ rest + 2.0 * np.eye(4)
@@ -112,7 +115,7 @@ def test_settings_are_those_of_the_best_held_out_ranking(tiny_data):
         tiny_data
     )
     assert scorer.chosen_.keys() == SCENARIOS.keys()
-    fold = implicit._Fold.of(
+    fold = HeldOut.of(
         torch.tensor([[0, 0, 1, 2], [0, 1, 2, 2]]),
         torch.ones(4).double(),
         torch.tensor([True, False, True, False]),

@@ -1,0 +1,75 @@
+"""How well scores rank the positives that a fold holds out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# The metric is nDCG at K, of as many users of a fold as have so many scores.
+K, MAX_SCORES = 20, 2**22
+
+
+class HeldOut(NamedTuple):
+    """Users and items of a fold whose scores are compared."""
+
+    users: Tensor
+    items: Tensor
+    truth: Tensor  # held-out labels, [users, items]
+    is_train: Tensor  # pairs that are fitted on
+
+    @classmethod
+    def of(
+        cls,
+        edge_index: Tensor,
+        label: Tensor,
+        held: Tensor,
+        kept: Tensor,
+        name: str,
+        seed: int,
+    ) -> HeldOut:
+        """Held-out items or the whole catalogue, and as many users as there may be."""
+        user, item = edge_index[:, held]
+        users, items = user.unique(), item.unique()
+        if name in ('warm', 'user_cold'):
+            items = edge_index[1].unique()
+        count = max(1, MAX_SCORES // len(items))
+        if len(users) > count:
+            generator = torch.Generator().manual_seed(seed)
+            users = (
+                users[torch.randperm(len(users), generator=generator)[:count]]
+                .sort()
+                .values
+            )
+        truth = torch.zeros(len(users), len(items), dtype=torch.float64)
+        is_train = torch.zeros(len(users), len(items), dtype=torch.bool)
+        for mask, made, value in ((held, truth, label), (kept, is_train, kept)):
+            index = edge_index[:, mask]
+            row, column = (
+                torch.searchsorted(users, index[0]),
+                torch.searchsorted(items, index[1]),
+            )
+            row, column = (
+                row.clamp(max=len(users) - 1),
+                column.clamp(max=len(items) - 1),
+            )
+            found = (users[row] == index[0]) & (items[column] == index[1])
+            made[row[found], column[found]] = value[mask][found]
+        return cls(users, items, truth, is_train)
+
+    def metrics(self, score: Tensor) -> Tensor:
+        """The sum of nDCG, and sums for the least-squares scale of the scores."""
+        score = score.double()
+        # Ties are too rare here to share gains among them.
+        top = score.masked_fill(self.is_train, -torch.inf).topk(min(K, score.size(1)))
+        is_relevant = (self.truth > 0).double()
+        discount = torch.arange(2, top.indices.size(1) + 2).double().log2().reciprocal()
+        count = is_relevant.sum(dim=1).long().clamp(max=len(discount))
+        gain = (is_relevant.gather(1, top.indices) * discount).sum(dim=1)
+        ndcg = gain / F.pad(discount.cumsum(0), (1, 0), value=1.0)[count]
+        score = score.masked_fill(self.is_train, 0)
+        return torch.stack(
+            [ndcg.sum(), (score * self.truth).sum(), score.square().sum()]
+        )
