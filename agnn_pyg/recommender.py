@@ -339,12 +339,9 @@ class AGNNRecommender(Estimator):
         return -found['rmse'] if 'rmse' in found else found['ndcg@20']
 
     def embeddings(self, side: str) -> pd.DataFrame:
-        """Features of all users or items of the fit, a row each, by id.
+        """Features of the kernel model for all users or items of the fit, by id.
 
-        They are those of the kernel model: what attributes and co-rated nodes tell.
-
-        Raises:
-            ValueError: If it has no kernel model, or the side is another.
+        They hold attributes and co-rated nodes. ``ValueError`` without a kernel model.
         """
         config, fitted = self._check_fitted()
         side = check_argument('side', side, Literal['user', 'item'])
@@ -358,13 +355,10 @@ class AGNNRecommender(Estimator):
         return pd.DataFrame(kernel.embeddings(side).numpy(), index=ids)
 
     def similar_items(self, item: Hashable, k: int = 10) -> pd.DataFrame:
-        """The items closest to an item of the fit: by the cosine of :meth:`embeddings`.
+        """The items closest to one of the fit, by the cosine of :meth:`embeddings`.
 
-        Returns:
-            Columns of item, :obj:`score` (the cosine) and :obj:`rank` from 1.
-
-        Raises:
-            ValueError: If the item is unknown, or as in :meth:`embeddings`.
+        Columns of item, :obj:`score` (the cosine) and :obj:`rank` from 1. ``ValueError``
+        if the item is unknown, or as in :meth:`embeddings`.
         """
         return self._similar('item', item, k)
 
