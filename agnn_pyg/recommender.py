@@ -357,8 +357,8 @@ class AGNNRecommender(Estimator):
     def similar_items(self, item: Hashable, k: int = 10) -> pd.DataFrame:
         """The items closest to one of the fit, by the cosine of :meth:`embeddings`.
 
-        Columns of item, :obj:`score` (the cosine) and :obj:`rank` from 1. ``ValueError``
-        if the item is unknown, or as in :meth:`embeddings`.
+        Columns of item, :obj:`score` (the cosine) and :obj:`rank` from 1; errors as in
+        :meth:`embeddings`, and if the item is unknown.
         """
         return self._similar('item', item, k)
 

@@ -62,8 +62,9 @@ class ImplicitKernelScorer:
     Pairs with a cold user, a cold item or both are scored by a
     :class:`~agnn_pyg.kernel.two_way.TwoWayRidge` of their scenario. Kernels compare the
     attributes of cold sides; those of a warm side add a collaborative kernel and the
-    identity. Warm pairs are scored by :func:`~agnn_pyg.kernel.two_way.item_ridge`, or
-    likewise in catalogues of more than 10,000 items.
+    identity. Warm pairs are scored by :func:`~agnn_pyg.kernel.two_way.item_ridge`, in
+    which attributes count as further users, or likewise in catalogues of more than
+    10,000 items.
 
     Settings are those of the best nDCG@20 on folds in the manner of the scenario, see
     :func:`~agnn_pyg.folds.scenario_folds`: held-out cold items are ranked among
@@ -111,9 +112,8 @@ class ImplicitKernelScorer:
             setting, scale = self._choose(name)
             self.chosen_[name] = setting
             if self._by_items(name):
-                weight = item_ridge(
-                    self._target(self.edge_index, self.label), setting.ridge
-                )
+                target = self._target(self.edge_index, self.label)
+                weight = self._item_weight(target, setting)
                 self.scenarios[name] = {'items': weight.float()}
                 continue
             model, a, b = self._model(name, setting, self.edge_index, self.label)

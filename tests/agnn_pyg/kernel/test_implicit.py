@@ -91,6 +91,23 @@ def test_new_nodes_score_as_if_known_at_the_fit(scorer, tiny_data, monkeypatch):
     )
 
 
+def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
+    if not scorer.has_item_ridge:
+        pytest.skip('the catalogue is too large')
+    x = np.zeros((12, 15))
+    x[tuple(tiny_data.edge_index)] = tiny_data.rating
+    setting = scorer.chosen_['warm']
+    assert setting.attribute > 0
+    more = scorer.attributes['item'].double().numpy().T.copy()
+    more[:, 13:] = 0  # cold items
+    more *= (setting.attribute * setting.ridge) ** 0.5
+    weight = item_ridge(sp.csr_matrix(np.concatenate([x, more])), setting.ridge)
+    expected = (x @ weight.numpy())[:10, :13]
+    users, items = torch.arange(10), torch.arange(13)
+    found = torch.cat(list(scorer.score_all(users, items)))
+    assert np.allclose(found, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize('pair', PAIRS.values(), ids=PAIRS)
 def test_explanations_add_up(scorer, tiny_data, pair):
     why = scorer.explain(*pair)
