@@ -13,7 +13,7 @@ from agnn_pyg.nn import GatedConv as GatedConv
 from agnn_pyg.recommender import AGNNRecommender as AGNNRecommender
 from agnn_pyg.sampling.batch import RatingBatch as RatingBatch
 from agnn_pyg.sampling.cold_dropout import ColdDropout as ColdDropout
-from agnn_pyg.sampling.loader import RatingLoader as RatingLoader
+from agnn_pyg.sampling.full_graph import FullGraphLoader as FullGraphLoader
 from agnn_pyg.sampling.sampler import ProximitySampler as ProximitySampler
 from agnn_pyg.scoring import predict as predict
 

@@ -17,23 +17,20 @@ from agnn_pyg.base.config import (
     PositiveInt,
 )
 from agnn_pyg.base.recommender_config import TrainingConfig
+from agnn_pyg.folds import ScenariosConfig
 from agnn_pyg.nn.gated_conv import GatedConv
-
-# The largest batch, and the fewest batches of an epoch: an epoch of fewer steps, of few
-# ratings, would hardly train.
-MAX_BATCH, MIN_STEPS = 2048, 32
 
 
 class GraphConfig(Config):
     """Attribute graph."""
 
     num_neighbors: NonNegativeInt = 10
-    """Neighbours that a node draws; 0 switches the graph off."""
-    use_rating_proximity: bool = True
+    """Neighbours that a node draws; 0 switches the attribute edges off."""
+    use_rating_proximity: bool = False
     """Compare warm nodes by their training ratings, too."""
     candidate_fraction: Annotated[float, Gt(0), Le(1)] = 0.05
     """Fraction of the other nodes in a candidate set."""
-    max_candidates: PositiveInt = 500
+    max_candidates: PositiveInt = 10
     """The largest candidate set."""
     self_neighbor: bool = False
     """Replace the last neighbour of a node by the node itself."""
@@ -42,18 +39,22 @@ class GraphConfig(Config):
 class NetworkConfig(Config):
     """Network."""
 
-    channels: PositiveInt = 32
+    channels: PositiveInt = 64
     """Size of embeddings."""
-    hidden_channels: NonNegativeInt = 32
-    """Size of the hidden layer of the MLP; 0 makes the MLP linear."""
-    dropout: DropoutRate = 0.0
-    """Dropout of embeddings and of the hidden layer."""
-    conv: Literal['gated', 'sage', 'gat', 'gcn', 'res_gated'] = 'gated'
-    """The convolution: that of the paper, or a layer of PyG."""
-    aggregate_gate: bool = True
-    """Gate the neighbours."""
-    filter_gate: bool = True
-    """Gate the node itself."""
+    rated_edges: bool = True
+    """Let ratings travel along the edges between users and items."""
+    spectral_channels: NonNegativeInt = 32
+    """Singular vectors of the rated pairs that give a node its position."""
+    slope_channels: NonNegativeInt = 16
+    """Slopes of a node: ridge regression of its ratings on features of neighbours."""
+    messages: bool = True
+    """Aggregate embeddings along rated edges, besides positions and slopes."""
+    dropout: DropoutRate = 0.2
+    """Dropout of embeddings."""
+    attribute_dropout: DropoutRate = 0.3
+    """Dropout of attribute values."""
+    conv: Literal['gated', 'mean', 'sage', 'gat', 'gcn', 'res_gated'] = 'gated'
+    """The convolution: that of the paper, without its gates, or a layer of PyG."""
     negative_slope: float = 1.0
     """Slope of the LeakyReLU of the gated convolution; 1 for none."""
     skip: bool = True
@@ -70,31 +71,30 @@ class NetworkConfig(Config):
     """Share the linear term of users and of their neighbours."""
     start_at_mean: bool = True
     """Start the global bias at the mean rating, or else at 0."""
-    embedding_std: NonNegativeFloat = 0.01
+    embedding_std: NonNegativeFloat = 0.05
     """Standard deviation of the initial preferences."""
-    sparse: bool = False
-    """Sparse gradients of embeddings, for 100,000 nodes or more."""
 
     def make_conv(self, channels: int) -> nn.Module:
         """A convolution of a width, as configured."""
-        from torch_geometric.nn import GATConv, GCNConv, ResGatedGraphConv, SAGEConv
+        from torch_geometric.nn import GATv2Conv, GCNConv, ResGatedGraphConv, SAGEConv
 
-        layers = {'sage': SAGEConv, 'gat': GATConv, 'gcn': GCNConv}
+        layers = {'sage': SAGEConv, 'gat': GATv2Conv, 'gcn': GCNConv}
         layers['res_gated'] = ResGatedGraphConv
         if self.conv in layers:
             return layers[self.conv](channels, channels)
+        gated = self.conv == 'gated'
         return GatedConv(
             channels,
             negative_slope=self.negative_slope,
-            aggregate_gate=self.aggregate_gate,
-            filter_gate=self.filter_gate,
+            aggregate_gate=gated,
+            filter_gate=gated,
         )
 
     def model_options(self) -> dict[str, Any]:
         """Arguments of :class:`~agnn_pyg.AGNN`."""
-        other = {'conv', 'aggregate_gate', 'filter_gate', 'negative_slope'}
-        other |= {'share_user_sum_layer', 'start_at_mean'}
-        names = [name for name in NetworkConfig.model_fields if name not in other]
+        other = {'conv', 'negative_slope', 'share_user_sum_layer', 'start_at_mean'}
+        names = [n for n in NetworkConfig.model_fields if n not in other]
+        names.remove('rated_edges')
         shared = ('user',) if self.share_user_sum_layer else ()
         options = {'conv': self.make_conv, 'share_sum_layer': shared}
         return options | {name: getattr(self, name) for name in names}
@@ -103,40 +103,58 @@ class NetworkConfig(Config):
 class NetworkTrainingConfig(TrainingConfig):
     """Training of the network."""
 
-    embedding_lr: PositiveFloat = 3e-2
+    epochs: PositiveInt = 15
+    """Epochs: of so many steps, or passes over the ratings with a batch size."""
+    steps: PositiveInt = 10
+    """Steps of an epoch, each on the whole graph."""
+    target_fraction: Fraction = 0.2
+    """Random fraction of the ratings that a step predicts from the others."""
+    batch_size: PositiveInt | None = None
+    """Ratings that a step predicts, instead of a fraction."""
+    cold_dropout: tuple[Fraction, Fraction] = (0.05, 0.05)
+    """Fractions of users and of items that a step treats as cold."""
+    id_dropout: Fraction = 0.8
+    """Fraction of the nodes that lose their embedding in a step."""
+    lr: PositiveFloat = 1e-2
+    """Learning rate."""
+    embedding_lr: PositiveFloat = 1e-2
     """Learning rate of the preferences and biases of nodes."""
+    weight_decay: NonNegativeFloat = 1.0
+    """Weight decay of matrices."""
+    embedding_weight_decay: NonNegativeFloat = 4.0
+    """Weight decay of the preferences and biases of nodes."""
+    ema_decay: Fraction | None = 0.95
+    """Decay of the moving average of the weights, which is validated and kept."""
     kl_weight: NonNegativeFloat = 0.01
     """Weight of the KL divergence of the extended VAE."""
     reconstruction_weight: NonNegativeFloat = 0.1
     """Weight of the squared distance of reconstructed preferences."""
-    embedding_l2: NonNegativeFloat = 0.01
+    embedding_l2: NonNegativeFloat = 0.0
     """Weight of the squared norm of preferences."""
-    cold_dropout: tuple[Fraction, Fraction] = (0.1, 0.5)
-    """Fractions of users and of items treated as cold."""
-    gradient_clip: PositiveFloat | None = None
+    hold_out: bool = True
+    """Hold out ratings first, to select the epoch and the weights of a blend; or else
+    the last epoch is kept."""
+    gradient_clip: PositiveFloat | None = 1.0
     """Largest norm of the gradient."""
-    num_neighbor_samples: PositiveInt = 8
-    """Draws of neighbours that a prediction is the mean of."""
     published_loss: bool = False
     """The loss of the published code."""
     published_optimizer: bool = False
     """The optimizer of the published code."""
 
 
-class AGNNConfig(GraphConfig, NetworkConfig, NetworkTrainingConfig):
+class AGNNConfig(GraphConfig, NetworkConfig, NetworkTrainingConfig, ScenariosConfig):
     """Settings of :class:`~agnn_pyg.AGNNScorer`."""
-
-    def training_batch(self, num_ratings: int) -> int:
-        """Ratings in a training batch, by their number unless set."""
-        batch = max(1, min(MAX_BATCH, num_ratings // MIN_STEPS))
-        return batch if self.batch_size is None else self.batch_size
 
 
 # The network and the training of the published code; see the table in the README.
 AS_PUBLISHED = {
+    'use_rating_proximity': True,
+    'max_candidates': 500,
     'self_neighbor': True,
+    'rated_edges': False,
     'channels': 30,
-    'hidden_channels': 0,
+    'dropout': 0.0,
+    'attribute_dropout': 0.0,
     'negative_slope': 0.01,
     'skip': False,
     'generate_bias': False,
@@ -154,8 +172,10 @@ AS_PUBLISHED = {
     'reconstruction_weight': 1.0,
     'embedding_l2': 0.0,
     'cold_dropout': (0.0, 0.0),
+    'id_dropout': 0.0,
+    'gradient_clip': None,
+    'hold_out': False,
     'ema_decay': None,
-    'num_neighbor_samples': 1,
     'published_loss': True,
     'published_optimizer': True,
 }

@@ -8,38 +8,38 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 from torch_geometric.data import HeteroData
 
 from agnn_pyg.agnn_config import AGNNConfig, NetworkTrainingConfig
 from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.folds import joint_fold
 from agnn_pyg.graph.cold_nodes import cold_candidates
 from agnn_pyg.graph.transform import AddAttributeKNN
 from agnn_pyg.model import AGNN
+from agnn_pyg.nn.node_encoder import NodeState
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
-from agnn_pyg.sampling.loader import RatingLoader
-from agnn_pyg.sampling.nodes import NodeSource, knn_edge_types
-from agnn_pyg.scoring import embed_nodes, predict, score_all
+from agnn_pyg.sampling.batch import RatingBatch
+from agnn_pyg.sampling.draw import CandidateSets
+from agnn_pyg.sampling.full_graph import FullGraphLoader, FullGraphNeighbors
 
-RATES = ('user', 'rates', 'item')
+RATED = ('user', 'rates', 'item')
 # Far from every training seed, so that predictions never use the draws of a training.
 EVALUATION_SEED = 1_000_003
-EVALUATION_BATCH = 4096
+# Users whose scores of all items are computed at once.
+BLOCK_USERS = 64
 
 
 class Neighbors(NamedTuple):
-    """Neighbours of one node, the most important first.
+    """Neighbours of one node, the closest first.
 
     Attributes:
         node: Their rows, :obj:`[K]`.
         proximity: Their weights in the candidate set.
-        drawn: The fraction of the draws with them.
-        gate: The mean of their aggregate gate over channels and draws.
     """
 
     node: Tensor
     proximity: Tensor
-    drawn: Tensor
-    gate: Tensor
 
 
 class NetworkExplanation(NamedTuple):
@@ -57,8 +57,8 @@ class NetworkExplanation(NamedTuple):
 class AGNNScorer:
     r"""Scores pairs by :class:`~agnn_pyg.AGNN`.
 
-    Nodes without ratings are cold. Scores are means over several draws of neighbours
-    with a fixed seed; they do not depend on what else is scored.
+    Nodes without ratings are cold. Every node is embedded once, at the end of the fit;
+    new nodes are embedded from their neighbours and change nothing else.
 
     Args:
         config (AGNNConfig, optional): Its settings. (default: the defaults)
@@ -67,6 +67,8 @@ class AGNNScorer:
         model_: The trained network, in evaluation mode.
         history_: Metrics of every epoch.
         best_epoch_: The epoch that was kept, from 0.
+        held_out_: By scenario the held-out ratings: their positions in the training
+            ratings, predictions of a network that was trained without them, and labels.
     """
 
     def __init__(self, config: AGNNConfig | None = None) -> None:
@@ -79,20 +81,24 @@ class AGNNScorer:
         data: RatingData,
         validation: tuple[Tensor, Tensor] | None = None,
         *,
-        refit: bool = False,
         stop_after: int | None = None,
+        hold_out: bool | None = None,
         folder: str | os.PathLike | None = None,
         **run: Any,
     ) -> AGNNScorer:
         """Trains the network.
 
+        With :obj:`hold_out`, a part of the ratings is held out first, as cold as
+        each scenario says. The epoch is selected on it, and the network is then trained
+        on all ratings up to that epoch.
+
         Args:
             data (RatingData): Ratings and nodes.
             validation (tuple, optional): Pairs, :obj:`[2, V]`, and their ratings,
-                :obj:`[V]`, to select the epoch on; without, the last one is kept.
-            refit (bool, optional): Train once more, on both kinds of ratings, up to
-                the epoch that was selected. (default: :obj:`False`)
-            stop_after (int, optional): Epochs to train, if not all of the schedule.
+                :obj:`[V]`, to select the epoch on instead.
+            stop_after (int, optional): Epochs to train, selected before.
+            hold_out (bool, optional): (default: whether the epoch is selected neither
+                by :obj:`validation` nor by :obj:`stop_after`)
             folder (path, optional): Where checkpoints and logs go.
             **run (optional): Arguments of :func:`~agnn_pyg.base.training.fit`, such as
                 :obj:`resume`; :obj:`progress` and :obj:`accelerator` are by default
@@ -101,19 +107,30 @@ class AGNNScorer:
         Raises:
             ValueError: If ratings are not of the nodes, or an argument is out of range.
         """
-        self._train(data, validation, stop_after=stop_after, folder=folder, **run)
-        if refit and validation is not None:
-            history, best = self.history_, self.best_epoch_
-            joined = RatingData(
-                data.nodes,
-                data.columns,
-                torch.cat([data.edge_index, validation[0]], dim=1),
-                torch.cat([data.rating, validation[1]]),
+        self.held_out_, selected = {}, None
+        if hold_out is None:
+            hold_out = validation is None and stop_after is None
+        held, kept = joint_fold(data.edge_index, seed=self.config.seed)
+        pairs = torch.stack([held[name] for name in self.config.scenarios]).any(0)
+        hold_out = hold_out and self.config.hold_out
+        if hold_out and kept.any() and pairs.any():
+            fold = RatingData(
+                data.nodes, data.columns, data.edge_index[:, kept], data.rating[kept]
             )
-            if folder is not None:
-                folder = os.path.join(folder, 'refit')
-            self._train(joined, None, stop_after=best + 1, folder=folder, **run)
-            self.history_, self.best_epoch_ = history, best
+            part = data.edge_index[:, pairs], data.rating[pairs]
+            place = None if folder is None else os.path.join(folder, 'fold')
+            chosen = stop_after if validation is None else None
+            self._train(fold, part, stop_after=chosen, folder=place, **run)
+            for name in self.config.scenarios:
+                index = held[name].nonzero().squeeze(-1)
+                score = self.score(*data.edge_index[:, index])
+                self.held_out_[name] = index, score, data.rating[index]
+            selected = self.history_, self.best_epoch_
+            if validation is None:
+                stop_after = stop_after or self.best_epoch_ + 1
+        self._train(data, validation, stop_after=stop_after, folder=folder, **run)
+        if selected is not None and validation is None:
+            self.history_, self.best_epoch_ = selected
         return self
 
     def _train(
@@ -130,26 +147,30 @@ class AGNNScorer:
             'mean': float(rating.mean()) if config.start_at_mean else 0.0,
         }
         graph = self._build_graph(data)
-        nodes = {side: NodeSource.from_data(graph, side) for side in SIDES}
-        train = RatingLoader(
-            nodes,
-            data.edge_index,
-            rating,
-            batch_size=config.training_batch(len(rating)),
-            num_neighbors=config.num_neighbors,
-            shuffle=True,
+        torch.manual_seed(config.seed)
+        model = self._model(plain)
+        if model.rated is not None:
+            model.rating_layer.fit_positions(data.edge_index)
+        train = FullGraphLoader(
+            graph,
+            RATED,
+            steps=config.steps,
+            target_fraction=config.target_fraction,
             cold_dropout=dict(zip(SIDES, config.cold_dropout, strict=True)),
+            id_dropout=config.id_dropout,
+            batch_size=config.batch_size,
+            num_neighbors=config.num_neighbors,
             self_neighbor=config.self_neighbor,
             seed=config.seed,
         )
         held_out = None
         if validation is not None:
             index, label = validation
-            held_out = RatingLoader(nodes, index, label.float(), **self._evaluation())
+            batch = self._batch(graph, index)._replace(edge_label=label.float())
+            held_out = DataLoader([batch], batch_size=None, collate_fn=_same)
         names = NetworkTrainingConfig.model_fields
-        torch.manual_seed(config.seed)
         module = RatingModule(
-            self._model(plain),
+            model,
             rating_range=(float(rating.min()), float(rating.max())),
             **{name: getattr(config, name) for name in names},
         )
@@ -161,45 +182,47 @@ class AGNNScorer:
             epochs=config.epochs,
             patience=None if held_out is None else config.patience,
             ema_decay=config.ema_decay,
-            ema_every=4,
             gradient_clip=config.gradient_clip,
             **defaults | run,
         )
         compared = {side: data.nodes[side].compared for side in SIDES}
-        self._keep(plain, module.model, graph, compared, nodes)
+        self._keep(plain, module.model, graph, compared)
         self.history_, self.best_epoch_ = result.history, result.best_epoch
 
+    @torch.no_grad()
     def score(self, user: Tensor, item: Tensor) -> Tensor:
         """Predicted ratings of pairs of user and item rows, each :obj:`[B]`.
 
         Returns:
             Of dtype ``float64``, not clamped to the range of ratings.
         """
-        if not len(user):
-            return torch.empty(0, dtype=torch.float64)
         pairs = torch.stack([user, item])
-        loader = RatingLoader(self._nodes, pairs, **self._evaluation())
-        return predict(self.model_, loader, self.config.num_neighbor_samples)
+        return self.model_.decode(self._embedded, pairs).double()
 
+    @torch.no_grad()
     def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
         """Predicted ratings of all pairs, in blocks of users :obj:`[<= 64, items]`."""
-        if not len(users) or not len(items):
-            parts = users.split(64)
-            return (torch.empty(len(p), len(items), dtype=torch.float64) for p in parts)
-        embedded = embed_nodes(
-            self.model_,
-            self._nodes,
-            users,
-            items,
-            num_neighbor_samples=self.config.num_neighbor_samples,
-            **self._evaluation(),
+        left, right = (
+            self.model_.factors(self._embedded[side], end, rows)
+            for end, (side, rows) in enumerate(zip(SIDES, (users, items), strict=True))
         )
-        return (block.double() for block in score_all(self.model_, *embedded))
+        return ((block @ right.t()).double() for block in left.split(BLOCK_USERS))
 
-    def with_new_nodes(self, nodes: Mapping[str, NodeFeatures]) -> AGNNScorer:
-        """A scorer with more nodes, all cold, after those that there are.
+    @torch.no_grad()
+    def with_new_nodes(
+        self,
+        nodes: Mapping[str, NodeFeatures],
+        ratings: tuple[Tensor, Tensor] | None = None,
+    ) -> AGNNScorer:
+        """A scorer with more nodes, after those that there are.
 
         It shares the model and the nodes of this one.
+
+        Args:
+            nodes (dict): Features of the new nodes by side.
+            ratings (tuple, optional): Pairs of a new node and a node of the fit,
+                :obj:`[2, E]`, numbered after :obj:`nodes` were added, and their
+                ratings, :obj:`[E]`. New nodes without ratings are cold.
 
         Raises:
             ValueError: If nodes are their own neighbours by their learned embedding, as
@@ -212,52 +235,85 @@ class AGNNScorer:
                 'neighbours (got False): they have no learned embedding'
             )
         made = AGNNScorer(config)
-        vars(made).update(vars(self), _nodes=dict(self._nodes))
+        vars(made).update(
+            vars(self), _embedded=dict(self._embedded), _neighbors=dict(self._neighbors)
+        )
         for side, new in nodes.items():
-            edges = cold_candidates(
-                new.compared, self._compared[side], **self._candidates()
-            )
-            x = new.embedded.index, new.embedded.weight
-            made._nodes[side] = self._nodes[side].add_cold_nodes(x, *edges)
+            made._add_nodes(side, new, ratings)
         return made
+
+    def _add_nodes(
+        self,
+        side: str,
+        new: NodeFeatures,
+        ratings: tuple[Tensor, Tensor] | None,
+    ) -> None:
+        model, config, end = self.model_, self.config, SIDES.index(side)
+        old, number = self._states[side], len(self._states[side].x)
+        index, weight = cold_candidates(
+            new.compared, self._compared[side], **self._candidates()
+        )
+        # Beyond the counters of the first nodes, which are positions. So nodes with
+        # equal candidates draw equal neighbours.
+        counter = index[0] + self._num_edges[side]
+        sets = CandidateSets(index, weight, new.num_nodes, counter)
+        self._neighbors[side] = [*self._neighbors[side], sets]
+        source = sets.draw_sources(
+            torch.arange(new.num_nodes), config.num_neighbors, EVALUATION_SEED, 0
+        )
+        # New nodes come first, those of the fit after them.
+        source = torch.where(source >= 0, source + new.num_nodes, source)
+        if config.self_neighbor:
+            source[:, -1] = torch.arange(new.num_nodes)
+        target, slot = (source >= 0).nonzero(as_tuple=True)
+        edges = torch.stack([source[target, slot], target])
+        state = model.encoders[side](
+            self._features(new),
+            torch.ones(new.num_nodes, dtype=torch.bool),
+            torch.full((new.num_nodes,), number),
+        )
+        state = state._replace(source=torch.cat([state.source, old.source]))
+        kinds = dict.fromkeys(model.encoders[side].edge_types, edges)
+        state = model.encoders[side].aggregate({side: state}, side, kinds)
+        if model.rated is not None:
+            first = len(self._embedded[side].x)
+            rated, rating = self._ratings_of(end, first, ratings)
+            other = self._states[SIDES[1 - end]].rating
+            added = model.rating_layer.add_nodes(
+                end, state.x, state.attributes, rated, rating - model.mean, other
+            )
+            state = state._replace(x=added.x, rating=added)
+        self._embedded[side] = _join(self._embedded[side], state)
+
+    def _ratings_of(
+        self, end: int, first: int, ratings: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Rated edges from nodes of the fit to new nodes of one end, and ratings."""
+        if ratings is None:
+            return torch.empty(2, 0, dtype=torch.long), torch.empty(0)
+        index, rating = ratings
+        known = index[1 - end] < len(self._states[SIDES[1 - end]].x)
+        mine = known & (index[end] >= first)
+        return torch.stack([index[1 - end], index[end] - first])[:, mine], rating[mine]
 
     @torch.no_grad()
     def explain(self, user: int, item: int) -> NetworkExplanation:
         """The terms of the score of a pair, and the neighbours of both nodes."""
-        model, draws = self.model_, self.config.num_neighbor_samples
         pair = torch.tensor([[user], [item]])
-        loader = RatingLoader(self._nodes, pair, **self._evaluation())
-        parts = {'mean rating': model.mean, 'global bias': -model.mean}
-        drawn = {side: [] for side in SIDES}
-        for draw in range(draws):
-            loader.set_epoch(draw)
-            (batch,) = loader
-            x, edges, pairs, cold, n_id, num_targets, _ = batch
-            states = model.encode(x, edges, cold, n_id, num_targets, return_gates=True)
-            for name, value in model.terms(states, pairs).items():
-                parts[name] = parts.get(name, 0.0) + float(value) / draws
-            for kind, (source, _) in edges.items():
-                gate = states[kind[0]].gates.get(kind)
-                gate = torch.ones(len(source)) if gate is None else gate.mean(dim=1)
-                drawn[kind[0]].append((n_id[kind[0]][source], gate))
-        nodes = zip(SIDES, (user, item), strict=True)
-        return NetworkExplanation(
-            parts, {side: self._neighbors(side, n, drawn[side]) for side, n in nodes}
-        )
-
-    def _neighbors(
-        self, side: str, node: int, drawn: list[tuple[Tensor, Tensor]]
-    ) -> Neighbors:
-        source, gate = (torch.cat(parts) for parts in zip(*drawn, strict=True))
-        distinct, position = source.unique(return_inverse=True)
-        count = torch.bincount(position, minlength=len(distinct))
-        gate = torch.zeros(len(distinct)).index_add(0, position, gate) / count
-        fraction = count / self.config.num_neighbor_samples
-        kind = next(iter(self._nodes[side].candidates))
-        own, weight = self._nodes[side].candidates[kind].of(node)
-        proximity = ((distinct[:, None] == own) * weight).sum(dim=1).float()
-        order = (fraction * gate).argsort(descending=True, stable=True)
-        return Neighbors(*(c[order] for c in (distinct, proximity, fraction, gate)))
+        parts = {'mean rating': self.model_.mean, 'global bias': -self.model_.mean}
+        for name, value in self.model_.terms(self._embedded, pair).items():
+            parts[name] = parts.get(name, 0.0) + float(value)
+        neighbors = {}
+        for side, node in zip(SIDES, (user, item), strict=True):
+            for sets in self._neighbors[side]:
+                if node < sets.num_nodes:
+                    source, weight = sets.of(node)
+                    order = weight.argsort(descending=True, stable=True)
+                    order = order[: self.config.num_neighbors]
+                    neighbors[side] = Neighbors(source[order], weight[order].float())
+                    break
+                node -= sets.num_nodes
+        return NetworkExplanation(parts, neighbors)
 
     def to_dict(self) -> dict[str, Any]:
         """What :meth:`state_dict` leaves out, as plain data ready for JSON."""
@@ -267,12 +323,12 @@ class AGNNScorer:
         """The tensors of the fit by name."""
         state = {f'model.{k}': v for k, v in self.model_.state_dict().items()}
         for side in SIDES:
-            stores = {f'{side}.': self._graph[side], f'{side}.compared.': {}}
-            stores[f'{side}.compared.'] = vars(self._compared[side])
-            for kind in knn_edge_types(self._graph, side):
-                stores[f'{side}.{kind[1]}.'] = self._graph[kind]
-            for prefix, store in stores.items():
-                state |= {prefix + key: tensor for key, tensor in store.items()}
+            state |= {f'{side}.{key}': t for key, t in self._graph[side].items()}
+            compared = vars(self._compared[side])
+            state |= {f'{side}.compared.{key}': t for key, t in compared.items()}
+        for kind in self._graph.edge_types:
+            store = self._graph[kind]
+            state |= {f'{"/".join(kind)}.{key}': t for key, t in store.items()}
         return state
 
     @classmethod
@@ -293,24 +349,24 @@ class AGNNScorer:
             compared[side] = TokenBags(**under(f'{side}.compared.'))
             for key in ('x', 'x_weight', 'cold'):
                 graph[side][key] = tensors[f'{side}.{key}']
-            for name in ('attribute_knn', 'rating_knn'):
-                for key, tensor in under(f'{side}.{name}.').items():
-                    graph[side, name, side][key] = tensor
+        for name in tensors:
+            kind, _, key = name.partition('.')
+            if '/' in kind:
+                graph[tuple(kind.split('/'))][key] = tensors[name]
         made.history_, made.best_epoch_ = plain.pop('history'), plain.pop('best_epoch')
         model = made._model(plain)
         model.load_state_dict(under('model.'))
-        nodes = {side: NodeSource.from_data(graph, side) for side in SIDES}
-        made._keep(plain, model, graph, compared, nodes)
+        made._keep(plain, model, graph, compared)
         return made
 
     def _build_graph(self, data: RatingData) -> HeteroData:
         graph = HeteroData()
         for side in SIDES:
-            embedded = data.nodes[side].embedded
-            graph[side].x, graph[side].x_weight = embedded.index, embedded.weight
-        graph[RATES].edge_index, graph[RATES].rating = data.edge_index, data.rating
+            graph[side].x, graph[side].x_weight = self._features(data.nodes[side])
+        graph[RATED].edge_index = data.edge_index
+        graph[RATED].rating = data.rating.float()
         return AddAttributeKNN(
-            RATES,
+            RATED,
             rating_knn=self.config.use_rating_proximity,
             features={side: data.nodes[side].compared for side in SIDES},
             **self._candidates(),
@@ -318,29 +374,68 @@ class AGNNScorer:
 
     def _model(self, plain: Mapping[str, Any]) -> AGNN:
         name = 'rating_knn' if self.config.use_rating_proximity else 'attribute_knn'
-        kinds = [(side, name, side) for side in SIDES]
-        return AGNN(edge_types=kinds, **plain, **self.config.model_options())
+        kinds = [(s, name, s) for s in SIDES if self.config.num_neighbors]
+        rated = RATED if self.config.rated_edges else None
+        return AGNN(
+            edge_types=kinds, rated=rated, **plain, **self.config.model_options()
+        )
 
+    def _batch(self, graph: HeteroData, pairs: Tensor) -> RatingBatch:
+        """Pairs to predict on the whole graph, whose ratings all carry messages."""
+        config = self.config
+        neighbors = FullGraphNeighbors(
+            graph, config.num_neighbors, config.self_neighbor
+        )
+        cold = {side: graph[side].cold for side in SIDES}
+        edges = neighbors.draw(EVALUATION_SEED, 0, cold)
+        store = graph[RATED]
+        edges[RATED], rating = store.edge_index, {RATED: store.rating}
+        return RatingBatch(neighbors.x_dict, edges, pairs, cold, rating_dict=rating)
+
+    @torch.no_grad()
     def _keep(
         self,
         plain: dict[str, Any],
         model: AGNN,
         graph: HeteroData,
         compared: dict[str, TokenBags],
-        nodes: dict[str, NodeSource],
     ) -> None:
         self._plain, self._graph, self._compared = plain, graph, compared
-        self.model_, self._nodes = model.eval(), nodes
+        self.model_ = model.cpu().eval()
+        batch = self._batch(graph, torch.empty(2, 0, dtype=torch.long))
+        x, edges, _, *nodes, _ = batch
+        self._states = model.encode(x, edges, *nodes)
+        self._embedded = dict(self._states)
+        candidates = FullGraphNeighbors(graph, 1).candidates
+        self._neighbors = {
+            side: [next(iter(candidates[side].values()))] for side in SIDES
+        }
+        self._num_edges = {s: len(self._neighbors[s][0].source) for s in SIDES}
+
+    def _features(self, nodes: NodeFeatures) -> tuple[Tensor, Tensor]:
+        """Tokens and their weights."""
+        index, weight = nodes.embedded.index, nodes.embedded.weight
+        if not self.config.rated_edges:
+            return index, weight
+        # Rows of length 1, however many values a node has.
+        return index, weight / weight.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
     def _candidates(self) -> dict[str, Any]:
         names = 'candidate_fraction', 'max_candidates', 'seed'
         return {name: getattr(self.config, name) for name in names}
 
-    def _evaluation(self) -> dict[str, Any]:
-        """Options of the loaders that predictions are made with."""
-        return {
-            'batch_size': max(self.config.batch_size or 0, EVALUATION_BATCH),
-            'num_neighbors': self.config.num_neighbors,
-            'self_neighbor': self.config.self_neighbor,
-            'seed': EVALUATION_SEED,
-        }
+
+def _join(old: NodeState, new: NodeState) -> NodeState:
+    """What predictions need of old nodes and of new ones after them."""
+    x, bias = (
+        torch.cat([getattr(s, name) for s in (old, new)]) for name in ['x', 'bias']
+    )
+    rating = old.rating
+    if rating is not None:
+        parts = zip(old.rating, new.rating, strict=True)
+        rating = type(rating)(*map(torch.cat, parts))
+    return old._replace(x=x, bias=bias, rating=rating)
+
+
+def _same(batch: RatingBatch) -> RatingBatch:
+    return batch

@@ -45,9 +45,8 @@ class Explanation:
             values, of the user and of the item; terms of the network name its parts.
         ratings: What each training rating adds through the kernel model, largest
             first: user, item and :obj:`contribution`.
-        users: The neighbors of the user in the network: ids, :obj:`proximity` (weight
-            as a candidate), :obj:`drawn` (fraction of the draws that hold it) and
-            :obj:`gate` (mean of its aggregate gate), closest first.
+        users: The neighbors of the user in the network: ids and :obj:`proximity`,
+            closest first.
         items: The neighbors of the item, likewise.
     """
 
@@ -76,8 +75,8 @@ class Explanation:
             lines.append(f'  {rest:+.{digits}f}  {count} smaller terms')
         parts = {
             'training ratings with the largest contributions': self.ratings,
-            'neighbors of the user': self.users.drop(columns='gate'),
-            'neighbors of the item': self.items.drop(columns='gate'),
+            'neighbors of the user': self.users,
+            'neighbors of the item': self.items,
         }
         for title, frame in parts.items():
             if len(frame):
@@ -196,11 +195,9 @@ def _add(terms: dict[str, float], name: str, value: float) -> None:
 def _neighbors(found: Neighbors | None, ids: Vocabulary, column: str) -> pd.DataFrame:
     if found is None:
         return pd.DataFrame(columns=[column, *Neighbors._fields[1:]])
-    node, *parts = (part.numpy() for part in found)
-    named = dict(zip(Neighbors._fields[1:], parts, strict=True))
-    frame = pd.DataFrame({column: ids.values[node], **named})
-    frame = frame.sort_values('proximity', ascending=False, kind='stable')
-    return frame.reset_index(drop=True)
+    return pd.DataFrame(
+        {column: ids.values[found.node.numpy()], 'proximity': found.proximity.numpy()}
+    )
 
 
 def _ratings(

@@ -13,9 +13,16 @@ from torch import Tensor
 
 from agnn_pyg.agnn_config import AGNNConfig
 from agnn_pyg.agnn_scorer import AGNNScorer
+from agnn_pyg.base.checks import TableColumn
 from agnn_pyg.base.config import C, Config
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
-from agnn_pyg.base.frames import FitTables, RatedPairs, RatingScale, read_new_nodes
+from agnn_pyg.base.frames import (
+    FitTables,
+    RatedPairs,
+    RatingScale,
+    read_new_nodes,
+    read_ratings,
+)
 from agnn_pyg.base.vocabulary import Vocabulary
 from agnn_pyg.explain import attribute_values
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
@@ -83,9 +90,19 @@ class Fitted:
         )
 
     def serve(
-        self, config: Any, users: pd.DataFrame | None, items: pd.DataFrame | None
+        self,
+        config: Any,
+        users: pd.DataFrame | None,
+        items: pd.DataFrame | None,
+        ratings: pd.DataFrame | None = None,
     ) -> Fitted:
-        """The same fit with the users and items of two tables that it does not know."""
+        """The same fit with the users and items of two tables that it does not know.
+
+        Ratings join new users or items with known ones.
+        """
+        told = None if ratings is None else read_ratings(ratings, 'ratings', config)
+        if told is not None and users is None:
+            users = pd.DataFrame({config.user: pd.unique(told.user.values)})
         parts = {k: dict(getattr(self, k)) for k in ('ids', 'node', 'attributes')}
         new = {}
         for side, frame in zip(SIDES, (users, items), strict=True):
@@ -94,7 +111,9 @@ class Fitted:
             if found is not None:
                 values, bags = found
                 features = NodeFeatures(*bags)
-                first, group = _duplicates(features)
+                first = group = np.arange(features.num_nodes)
+                if told is None:
+                    first, group = _duplicates(features)
                 new[side] = features.take(torch.from_numpy(first))
                 node = np.concatenate([self.node[side], len(known) + group])
                 parts['ids'][side], parts['node'][side] = known.append(values), node
@@ -102,10 +121,26 @@ class Fitted:
                     *self.attributes[side],
                     new[side].compared,
                 ]
+        made = replace(self, **parts)
         # The weight may have been changed since the fit.
-        scorer = self.scorer.with_weight(config.kernel_weight)
-        scorer = scorer.with_new_nodes(new) if new else scorer
-        return replace(self, **parts, scorer=scorer)
+        scorer, pairs = self.scorer.with_weight(config.kernel_weight), None
+        if told is not None:
+            index = told.pairs(made.ids).index
+            sizes = [[len(self.ids[side])] for side in SIDES]
+            is_new = (index >= sizes).sum(axis=0)
+            TableColumn(ratings, config.user, 'ratings').refuse(
+                is_new != 1,
+                'does not join a new user or item with one of the fit, in',
+                'drop it: nothing is trained again',
+            )
+            pairs = (
+                torch.stack(made.pairs(index)),
+                self.scale.to_unit_scale(told.rating),
+            )
+            pairs = pairs[0], torch.from_numpy(pairs[1]).float()
+            made = replace(made, rated=torch.cat([self.rated, pairs[0]], dim=1))
+        scorer = scorer.with_new_nodes(new, pairs) if new else scorer
+        return replace(made, scorer=scorer)
 
     def pairs(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """The nodes of pairs of users and items, given by their rows."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import torch
+from annotated_types import Len
 from torch import Tensor
 
+from agnn_pyg.base.config import Config
 from agnn_pyg.base.randomness import check_seed, salted
 from agnn_pyg.rating_data import SIDES
 
@@ -15,6 +19,16 @@ SCENARIOS = {
     'item_cold': (False, True),
     'both_cold': (True, True),
 }
+
+
+class ScenariosConfig(Config):
+    """Scenarios."""
+
+    scenarios: Annotated[
+        tuple[Literal['warm', 'user_cold', 'item_cold', 'both_cold'], ...], Len(1)
+    ] = tuple(SCENARIOS)
+    """Pairs to fit for. The time of the kernel model goes with their number, and it
+    does not score other pairs."""
 
 
 def scenario_folds(
@@ -54,6 +68,29 @@ def scenario_folds(
         fold.append((order % cv_folds)[position].to(edge_index.device))
     fold = torch.stack(fold)
     return [((fold == k).all(0), (fold != k).all(0)) for k in range(cv_folds)]
+
+
+def joint_fold(
+    edge_index: Tensor, cv_folds: int = 10, seed: int = 0
+) -> tuple[dict[str, Tensor], Tensor]:
+    """A fold of all scenarios at once, for a model that is fitted only once.
+
+    Returns:
+        By scenario a mask of the held-out pairs that are exactly as cold to the
+        training pairs as it says, and the mask of the training pairs, all :obj:`[R]`.
+    """
+    names = 'both_cold', 'warm'
+    kept = torch.stack(
+        [scenario_folds(edge_index, name, cv_folds, seed)[0][1] for name in names]
+    ).all(0)
+    cold = []
+    for row in edge_index:
+        known = torch.zeros(int(row.max()) + 1, dtype=torch.bool)
+        cold.append(~known.index_fill_(0, row[kept], True)[row])
+    held = {}
+    for name, (user, item) in SCENARIOS.items():
+        held[name] = (cold[0] == user) & (cold[1] == item) & ~kept
+    return held, kept
 
 
 def check_folds(edge_index: Tensor, scenario: str, held: Tensor, kept: Tensor) -> None:

@@ -10,11 +10,12 @@ from torch_geometric.data import HeteroData
 from torch_geometric.nn.module_dict import ModuleDict
 from torch_geometric.typing import EdgeType, NodeType
 
-from agnn_pyg.base.config import NonNegativeInt, PositiveInt, check_argument
+from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.nn.bi_interaction import Features
 from agnn_pyg.nn.gated_conv import GatedConv
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
-from agnn_pyg.sampling.nodes import knn_edge_types
+from agnn_pyg.nn.rating_layer import RatingLayer
+from agnn_pyg.sampling.sampler import knn_edge_types
 
 
 class AGNN(nn.Module):
@@ -27,11 +28,20 @@ class AGNN(nn.Module):
     rating of a pair of a user and an item is (AGNN, Section 3.4)
 
     .. math::
-        \hat{r}_{ui} = \mathrm{MLP}([\mathbf{p}_u \, \Vert \, \mathbf{q}_i]) +
+        \hat{r}_{ui} = \mathbf{w}^\top [\mathbf{p}_u \, \Vert \, \mathbf{q}_i] +
         \mathbf{p}_u^\top \mathbf{q}_i + b_u + b_i + \mu
 
     Coldness belongs to nodes: warm, user-cold, item-cold and both-cold pairs may share
     a batch.
+
+    With :obj:`rated`, ratings travel along the edges of the graph, too, which the
+    paper's network has not: a :class:`~agnn_pyg.nn.RatingLayer` updates the embeddings,
+    the dot product has a weight per channel, and its biases :math:`\tilde{b}`, slopes
+    :math:`\boldsymbol{\beta}` and features :math:`\mathbf{z}` add
+
+    .. math::
+        \tilde{b}_u + \tilde{b}_i + \boldsymbol{\beta}_u^\top \mathbf{z}_i +
+        \boldsymbol{\beta}_i^\top \mathbf{z}_u
 
     .. code-block:: python
 
@@ -46,14 +56,17 @@ class AGNN(nn.Module):
         edge_types (sequence): The edge types to aggregate over. Others in a batch are
             ignored; those missing in a batch have no edges there.
         channels (int, optional): Size of all embeddings. (default: :obj:`32`)
-        hidden_channels (int, optional): Size of the hidden layer of the MLP;
-            0 makes it a linear layer. (default: :obj:`32`)
+        rated (tuple, optional): Edge type of the ratings that carry messages.
+            (default: :obj:`None`)
+        spectral_channels (int, optional): See :class:`~agnn_pyg.nn.RatingLayer`.
+            (default: :obj:`32`)
+        slope_channels (int, optional): See there. (default: :obj:`16`)
+        messages (bool, optional): See there. (default: :obj:`True`)
         ends (tuple, optional): The node types that a rated pair consists of.
             (default: the first and the last of :obj:`num_nodes`)
         mean (float, optional): Start of the global bias :math:`\mu`: the mean
             of the training ratings. (default: :obj:`0.0`)
-        dropout (float, optional): Dropout of embeddings and of the hidden
-            layer. (default: :obj:`0.0`)
+        dropout (float, optional): Dropout of embeddings. (default: :obj:`0.0`)
         conv (callable, optional): Makes a convolution of a given width, such as
             :obj:`lambda c: SAGEConv(c, c)`. (default:
             :class:`~agnn_pyg.nn.GatedConv`)
@@ -73,9 +86,12 @@ class AGNN(nn.Module):
         in_channels: Mapping[NodeType, int],
         edge_types: Sequence[EdgeType],
         channels: int = 32,
-        hidden_channels: int = 32,
         *,
         ends: tuple[NodeType, NodeType] | None = None,
+        rated: EdgeType | None = None,
+        spectral_channels: int = 32,
+        slope_channels: int = 16,
+        messages: bool = True,
         mean: float = 0.0,
         dropout: float = 0.0,
         conv: Callable[[int], nn.Module] = GatedConv,
@@ -83,9 +99,9 @@ class AGNN(nn.Module):
         **kwargs,
     ) -> None:
         super().__init__()
-        types = list(num_nodes)
-        self.ends = tuple(ends or (types[0], types[-1]))
-        self._check(num_nodes, in_channels, edge_types, channels, hidden_channels)
+        types, self.rated = list(num_nodes), rated
+        self.ends = ends or ((rated or types)[0], (rated or types)[-1])
+        self._check(num_nodes, in_channels, edge_types, channels)
         self.mean = mean
         self.encoders = ModuleDict()
         for name, count in num_nodes.items():
@@ -99,25 +115,38 @@ class AGNN(nn.Module):
                 share_sum_layer=name in share_sum_layer,
                 **kwargs,
             )
-        hidden = hidden_channels
-        self.lin_hidden = nn.Linear(2 * channels, hidden) if hidden else None
-        self.lin_out = nn.Linear(hidden or 2 * channels, 1)
-        self.dropout = nn.Dropout(dropout)
+        self.lin_out = nn.Linear(2 * channels, 1)
+        self.rating_layer = self.dot_weight = None
+        if rated is not None:
+            self.dot_weight = nn.Parameter(torch.empty(channels))
+            self.rating_layer = RatingLayer(
+                tuple(num_nodes[end] for end in self.ends),
+                channels,
+                spectral_channels,
+                slope_channels,
+                messages=messages,
+                dropout=dropout,
+            )
         self.bias = nn.Parameter(torch.empty(()))
         self.reset_parameters()
 
     @classmethod
-    def from_data(cls, data: HeteroData, rated: EdgeType, **kwargs) -> AGNN:
+    def from_data(
+        cls, data: HeteroData, rated: EdgeType, messages: bool = True, **kwargs
+    ) -> AGNN:
         """A model of the sizes of a graph.
 
         Args:
             data (HeteroData): The graph, with features :obj:`x`.
             rated (tuple): The edge type of the ratings, which tells the :obj:`ends`.
+            messages (bool, optional): Let ratings carry messages, or else the model is
+                the paper's. (default: :obj:`True`)
             **kwargs: Other arguments of the class; :obj:`edge_types` are by default the
-                candidate sets of both ends, see :class:`~agnn_pyg.AddAttributeKNN`.
+                edges of :class:`~agnn_pyg.AddAttributeKNN` at both ends.
         """
         ends = rated[0], rated[-1]
-        knn = [kind for end in {*ends} for kind in knn_edge_types(data, end)[:1]]
+        last = -1 if messages else 0
+        knn = [kind for end in {*ends} for kind in knn_edge_types(data, end)[last:][:1]]
         kwargs.setdefault('edge_types', sorted(knn))
         named = {
             *ends,
@@ -129,15 +158,24 @@ class AGNN(nn.Module):
             name: value.size(1) if value.is_floating_point() else int(value.max()) + 1
             for name, value in x.items()
         }
-        return cls(sizes, channels, ends=ends, **kwargs)
+        model = cls(
+            sizes, channels, ends=ends, rated=rated if messages else None, **kwargs
+        )
+        if messages:
+            model.rating_layer.fit_positions(data[rated].edge_index)
+        return model
 
     def reset_parameters(self) -> None:
         for encoder in self.encoders.values():
             encoder.reset_parameters()
-        for lin in (self.lin_hidden, self.lin_out):
-            if lin is not None:
-                nn.init.xavier_uniform_(lin.weight)
-                nn.init.zeros_(lin.bias)
+        nn.init.zeros_(self.lin_out.bias)
+        if self.rating_layer is None:
+            nn.init.xavier_uniform_(self.lin_out.weight)
+        else:
+            # Training starts from damped biases.
+            nn.init.zeros_(self.lin_out.weight)
+            nn.init.constant_(self.dot_weight, 0.1)
+            self.rating_layer.reset_parameters()
         nn.init.constant_(self.bias, self.mean)
 
     def encode(
@@ -147,6 +185,7 @@ class AGNN(nn.Module):
         cold_dict: Mapping[NodeType, Tensor] | None = None,
         n_id_dict: Mapping[NodeType, Tensor] | None = None,
         num_targets_dict: Mapping[NodeType, int] | None = None,
+        rating_dict: Mapping[EdgeType, Tensor] | None = None,
         return_gates: bool = False,
     ) -> dict[NodeType, NodeState]:
         """Embeds each node once.
@@ -161,6 +200,9 @@ class AGNN(nn.Module):
                 (default: those of the full graph, 0 to N - 1)
             num_targets_dict (dict, optional): T: only the first T nodes are embedded,
                 the others are their neighbours. (default: all nodes are embedded)
+            rating_dict (dict, optional): Ratings of the edges of the type :attr:`rated`
+                that carry messages, :obj:`[E]`: required with :attr:`rated`, whose
+                edges must not hold a pair that is to be predicted.
             return_gates (bool, optional): Keep the aggregate gates of
                 :class:`~agnn_pyg.nn.GatedConv`. (default: :obj:`False`)
 
@@ -175,42 +217,106 @@ class AGNN(nn.Module):
                 f'{sorted(x_dict)})'
             )
         dicts = [part or {} for part in (cold_dict, n_id_dict, num_targets_dict)]
+        if self.rated is not None:  # its neighbours are embedded, too
+            dicts[2] = {}
         states = {
             name: encoder(x_dict[name], *(part.get(name) for part in dicts))
             for name, encoder in encoders
         }
-        return {
+        states = {
             name: encoder.aggregate(states, name, edge_index_dict, return_gates)
             for name, encoder in encoders
         }
+        return (
+            states
+            if self.rated is None
+            else self._rate(states, dicts[1], edge_index_dict, rating_dict)
+        )
+
+    def _rate(self, states, n_id_dict, edge_index_dict, rating_dict):
+        """Updates the states of both ends by the rated edges."""
+        if self.rated not in (rating_dict or ()) or self.rated not in edge_index_dict:
+            raise ValueError(
+                f"'edge_index_dict' and 'rating_dict' must hold the edges {self.rated} "
+                f'(got {sorted(edge_index_dict)} and {sorted(rating_dict or ())})'
+            )
+        ends = [states[end] for end in self.ends]
+        rated = self.rating_layer(
+            [state.x for state in ends],
+            [state.attributes for state in ends],
+            edge_index_dict[self.rated],
+            rating_dict[self.rated] - self.mean,
+            [n_id_dict.get(end) for end in self.ends],
+        )
+        pairs = zip(self.ends, ends, rated, strict=True)
+        new = {end: state._replace(x=r.x, rating=r) for end, state, r in pairs}
+        return states | new
 
     def terms(
         self, states: Mapping[NodeType, NodeState], edge_label_index: Tensor
     ) -> dict[str, Tensor]:
         """The terms that add up to the ratings of pairs, by name."""
-        row, col = edge_label_index
-        user, item = (states[end] for end in self.ends)
-        # `index_select`, whose gradient is cheaper than that of `[]`.
-        p = user.x.index_select(0, row)
-        q = item.x.index_select(0, col)
-        hidden = torch.cat([p, q], dim=-1)
-        if self.lin_hidden is not None:
-            hidden = self.dropout(self.lin_hidden(hidden).relu())
-        return {
-            'MLP': self.lin_out(hidden).squeeze(-1),
-            'dot product': (p * q).sum(dim=-1),
-            'user bias': user.bias.index_select(0, row),
-            'item bias': item.bias.index_select(0, col),
+        ends = list(zip(self.ends, edge_label_index, strict=True))
+
+        def rows(name: str, of_rating: bool = False) -> list[Tensor]:
+            parts = [
+                states[end].rating if of_rating else states[end] for end, _ in ends
+            ]
+            # `index_select`, whose gradient is cheaper than that of `[]`.
+            return [
+                getattr(part, name).index_select(0, row)
+                for part, (_, row) in zip(parts, ends, strict=True)
+            ]
+
+        p, q = rows('x')
+        user_bias, item_bias = rows('bias')
+        weighted = p if self.dot_weight is None else p * self.dot_weight
+        terms = {
+            'linear': self.lin_out(torch.cat([p, q], dim=-1)).squeeze(-1),
+            'dot product': (weighted * q).sum(dim=-1),
+            'user bias': user_bias,
+            'item bias': item_bias,
             'global bias': self.bias,
         }
+        if self.rated is not None:
+            user_bias, item_bias = rows('bias', of_rating=True)
+            user_slope, item_slope = rows('slope', of_rating=True)
+            user_feature, item_feature = rows('feature', of_rating=True)
+            terms |= {
+                'damped user bias': user_bias,
+                'damped item bias': item_bias,
+                'user slopes': (user_slope * item_feature).sum(dim=-1),
+                'item slopes': (item_slope * user_feature).sum(dim=-1),
+            }
+        return terms
 
     def decode(
         self, states: Mapping[NodeType, NodeState], edge_label_index: Tensor
     ) -> Tensor:
         """Rates pairs of embedded nodes, given by position, :obj:`[2, B]`."""
-        terms = self.terms(states, edge_label_index).values()
-        mlp, dot, user_bias, item_bias, bias = terms
-        return mlp + dot + (user_bias + item_bias) + bias
+        return sum(self.terms(states, edge_label_index).values())
+
+    def factors(self, state: NodeState, end: int, row: Tensor) -> Tensor:
+        """Vectors of nodes of one end (0 or 1), :obj:`[B, D]`.
+
+        The rating of a pair is the dot product of the vectors of its two nodes, so
+        that all pairs of many nodes are one matrix product.
+        """
+        channels = state.x.size(-1)
+        x, bias = state.x[row], state.bias[row]
+        weight = self.lin_out.weight[0].split(channels)[end]
+        bias = bias + x @ weight
+        if end == 0:
+            bias = bias + self.lin_out.bias + self.bias
+            x = x if self.dot_weight is None else x * self.dot_weight
+        parts = [x]
+        if self.rated is not None:
+            rating = state.rating
+            bias = bias + rating.bias[row]
+            slopes = [rating.slope[row], rating.feature[row]]
+            parts += slopes if end == 0 else slopes[::-1]
+        both = [bias.unsqueeze(-1), torch.ones_like(bias).unsqueeze(-1)]
+        return torch.cat(parts + (both if end == 0 else both[::-1]), dim=-1)
 
     def forward(
         self,
@@ -220,20 +326,19 @@ class AGNN(nn.Module):
         cold_dict: Mapping[NodeType, Tensor] | None = None,
         n_id_dict: Mapping[NodeType, Tensor] | None = None,
         num_targets_dict: Mapping[NodeType, int] | None = None,
+        rating_dict: Mapping[EdgeType, Tensor] | None = None,
     ) -> Tensor:
         """Predicts the ratings of pairs, :obj:`[B]`.
 
         :obj:`edge_label_index`, :obj:`[2, B]`, holds positions of the pairs among the
         nodes of both :attr:`ends`; for the other arguments see :meth:`encode`.
         """
-        states = self.encode(
-            x_dict, edge_index_dict, cold_dict, n_id_dict, num_targets_dict
-        )
+        nodes = cold_dict, n_id_dict, num_targets_dict, rating_dict
+        states = self.encode(x_dict, edge_index_dict, *nodes)
         return self.decode(states, edge_label_index)
 
-    def _check(self, num_nodes, in_channels, edge_types, channels, hidden) -> None:
+    def _check(self, num_nodes, in_channels, edge_types, channels) -> None:
         check_argument('channels', channels, PositiveInt)
-        check_argument('hidden_channels', hidden, NonNegativeInt)
         for name, count in num_nodes.items():
             check_argument(f"num_nodes['{name}']", count, PositiveInt)
         named = {*self.ends, *(kind[end] for kind in edge_types for end in (0, -1))}

@@ -15,21 +15,22 @@ from agnn_pyg.agnn_config import NetworkTrainingConfig
 from agnn_pyg.base.training import EpochMeans
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
-from agnn_pyg.optim import SparseAdamW
 from agnn_pyg.sampling.batch import RatingBatch
+
+# Steps over which the learning rate rises.
+WARM_UP = 10
 
 
 class RatingModule(pl.LightningModule):
     r"""Trains :class:`~agnn_pyg.AGNN` on ratings.
 
-    Batches are those of :class:`~agnn_pyg.RatingLoader` or of PyG's
+    Batches are those of :class:`~agnn_pyg.FullGraphLoader` or of PyG's
     :class:`~torch_geometric.loader.LinkNeighborLoader`.
 
-    AdamW with a cosine schedule over all steps. Weight decay covers matrices
-    only; embeddings of nodes, which each see but a few ratings, learn
-    faster and are penalised by their own term of the loss. A model with sparse
-    gradients is trained by :class:`~agnn_pyg.optim.SparseAdamW`. The published
-    optimizer is Adam with a constant learning rate, whose decay covers all parameters.
+    AdamW with a cosine schedule over all steps, after a short linear warm-up. Weight
+    decay covers matrices only, and embeddings of nodes by a setting of their own. The
+    published optimizer is Adam with a constant learning rate, whose decay covers all
+    parameters.
 
     Args:
         model (AGNN): The model to train.
@@ -130,16 +131,16 @@ class RatingModule(pl.LightningModule):
         options = {'lr': self.config.lr, 'weight_decay': self.config.weight_decay}
         if self.config.published_optimizer:
             return torch.optim.Adam([embedding, matrix, vector], **options)
-        embedding['weight_decay'] = vector['weight_decay'] = 0.0
-        optimizer = torch.optim.AdamW
-        if any(encoder.sparse for encoder in self.model.encoders.values()):
-            optimizer = SparseAdamW
-        else:
-            options['fused'] = True
-        optimizer = optimizer([embedding, matrix, vector], **options)
+        embedding['weight_decay'] = self.config.embedding_weight_decay
+        vector['weight_decay'] = 0.0
+        groups = [embedding, matrix, vector]
+        optimizer = torch.optim.AdamW(groups, **options, fused=True)
         steps = self.schedule_steps
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
-        )
+
+        def rate(step: int) -> float:
+            warm_up = min(1.0, (step + 1) / min(WARM_UP, steps))
+            return warm_up * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         schedule = {'scheduler': schedule, 'interval': 'step'}
         return {'optimizer': optimizer, 'lr_scheduler': schedule}

@@ -63,7 +63,7 @@ class AGNNRecommenderConfig(
 ):
     """Settings of the recommender."""
 
-    reserved = ('score', 'rank', 'contribution', 'proximity', 'drawn', 'gate')
+    reserved = ('score', 'rank', 'contribution', 'proximity')
 
 
 class AGNNRecommender(Estimator):
@@ -159,6 +159,7 @@ class AGNNRecommender(Estimator):
         pairs: pd.DataFrame,
         users: pd.DataFrame | None = None,
         items: pd.DataFrame | None = None,
+        ratings: pd.DataFrame | None = None,
     ) -> pd.Series:
         """Predicts the ratings of pairs of users and items.
 
@@ -168,6 +169,10 @@ class AGNNRecommender(Estimator):
                 not seen, or their ids alone: then all attributes are missing. Rows of
                 known users are ignored.
             items (pandas.DataFrame, optional): Likewise for items.
+            ratings (pandas.DataFrame, optional): A few ratings by new users, or of new
+                items. They become edges of the graph; nothing is trained again, and
+                predictions for others stay the same. The kernel model does not use
+                them: predictions for these users and items are those of the network.
 
         Returns:
             The predicted ratings, or scores where there are none, with the index of
@@ -178,7 +183,7 @@ class AGNNRecommender(Estimator):
                 table is unfit.
         """
         config, fitted = self._check_fitted()
-        serving = fitted.serve(config, users, items)
+        serving = fitted.serve(config, users, items, ratings)
         rows = read_pairs(pairs, 'pairs', config, serving.ids)
         rating = np.empty(0)
         if rows.size:
@@ -195,6 +200,7 @@ class AGNNRecommender(Estimator):
         items: pd.DataFrame | Sequence[Hashable] | None = None,
         exclude_seen: bool = True,
         filter: Filter | None = None,
+        ratings: pd.DataFrame | None = None,
     ) -> pd.DataFrame:
         """Recommends the items with the highest scores.
 
@@ -209,6 +215,7 @@ class AGNNRecommender(Estimator):
                 the fit. (default: :obj:`True`)
             filter (callable, optional): Called with the id of a user and the array of
                 candidate ids; returns a mask of those to choose from.
+            ratings (pandas.DataFrame, optional): As in :meth:`predict`.
 
         Returns:
             Columns of user, item, predicted rating, :obj:`score` and :obj:`rank` from
@@ -224,7 +231,7 @@ class AGNNRecommender(Estimator):
         k = check_argument('k', k, PositiveInt)
         given = {'user': users, 'item': items}
         frames = {side: self._frame(config, side, given[side]) for side in SIDES}
-        serving = fitted.serve(config, *frames.values())
+        serving = fitted.serve(config, *frames.values(), ratings)
         rows = {}
         for side, frame in frames.items():
             rows[side] = np.arange(len(serving.ids[side]))
@@ -236,7 +243,7 @@ class AGNNRecommender(Estimator):
         score = np.empty(0)
         if len(rows['user']) and len(rows['item']):
             user, item, score = _rank(
-                serving, rows, k, fitted.rated if exclude_seen else None, filter
+                serving, rows, k, serving.rated if exclude_seen else None, filter
             )
         found = {
             config.user: serving.ids['user'].values[rows['user']][user],

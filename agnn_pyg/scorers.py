@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.folds import SCENARIOS
-from agnn_pyg.rating_data import NodeFeatures, RatingData
+from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
 
 # The weight of the kernel model where nothing is known, and for how many ratings it
 # counts.
@@ -94,6 +94,8 @@ class Blend:
             raise ValueError("'network' or 'kernel' must be a scorer (got neither)")
         self.network, self.kernel, self.kernel_weight = network, kernel, kernel_weight
         self.weights_ = dict(weights or dict.fromkeys(SCENARIOS, PRIOR_WEIGHT))
+        # Users and items of ratings that came after the fit.
+        self.rated: list[Tensor] | None = None
 
     @property
     def scorers(self) -> dict[str, Scorer]:
@@ -108,8 +110,11 @@ class Blend:
         **run: Any,
     ) -> Blend:
         """Fits both scorers, see :meth:`Scorer.fit`, and their weights."""
-        for scorer in self.scorers.values():
-            scorer.fit(data, validation, **run)
+        for name, scorer in self.scorers.items():
+            # The weights need what both have held out.
+            both = name == 'network' and self.kernel and self.kernel_weight is None
+            hold_out = {'hold_out': True} if both else {}
+            scorer.fit(data, validation, **run, **hold_out)
         held_out = [getattr(s, 'held_out_', {}) for s in self.scorers.values()]
         if len(held_out) == 2:
             for name in SCENARIOS:
@@ -134,10 +139,30 @@ class Blend:
             yield self._mean(scores, block[:, None], items)
             start += len(block)
 
-    def with_new_nodes(self, nodes: Mapping[str, NodeFeatures]) -> Blend:
-        """A blend with more nodes by side, all cold, after those that there are."""
-        new = {name: s.with_new_nodes(nodes) for name, s in self.scorers.items()}
-        return Blend(**new, kernel_weight=self.kernel_weight, weights=self.weights_)
+    def with_new_nodes(
+        self,
+        nodes: Mapping[str, NodeFeatures],
+        ratings: tuple[Tensor, Tensor] | None = None,
+    ) -> Blend:
+        """A blend with more nodes by side, after those that there are.
+
+        The network takes ratings that join a new node with one of the fit: their pairs,
+        :obj:`[2, E]`, and their values. It alone scores the pairs of such nodes.
+        """
+        new = dict(self.scorers)
+        if 'kernel' in new:
+            new['kernel'] = new['kernel'].with_new_nodes(nodes)
+        if 'network' in new:
+            new['network'] = new['network'].with_new_nodes(nodes, ratings)
+        elif ratings is not None:
+            raise ValueError(
+                "'ratings' of new users and items need the network; fit with a "
+                "'kernel_weight' below 1"
+            )
+        made = Blend(**new, kernel_weight=self.kernel_weight, weights=self.weights_)
+        if ratings is not None:
+            made.rated = [row.unique() for row in ratings[0]]
+        return made
 
     def with_weight(self, kernel_weight: float | None) -> Blend:
         """The same scorers with another weight; :obj:`None` for those of the fit."""
@@ -173,7 +198,12 @@ class Blend:
         if self.kernel_weight is not None:
             weight.fill_(self.kernel_weight)
         cold = self.kernel.cold
-        return weight[cold['user'][user].long(), cold['item'][item].long()]
+        weight = weight[cold['user'][user].long(), cold['item'][item].long()]
+        if self.rated is not None:
+            pair = zip((user, item), SIDES, self.rated, strict=True)
+            told = [torch.isin(n, r) & cold[side][n] for n, side, r in pair]
+            weight = weight.masked_fill(told[0] | told[1], 0.0)
+        return weight
 
     def _mean(self, scores: Sequence[Tensor], user: Tensor, item: Tensor) -> Tensor:
         if len(scores) == 1:

@@ -171,7 +171,7 @@ def tiny_graph(tiny_attributes, tiny_pairs):
 
 
 @pytest.fixture
-def tiny_model(tiny_attributes):
+def tiny_model(tiny_attributes, tiny_pairs):
     """Makes a model of this graph; no parameter of it is zero."""
     from agnn_pyg.model import AGNN
 
@@ -179,11 +179,13 @@ def tiny_model(tiny_attributes):
         torch.manual_seed(0)
         kinds = [(side, 'rating_knn', side) for side in tiny_attributes]
         tokens = {s: bags.num_tokens for s, bags in tiny_attributes.items()}
-        options = {'channels': 4, 'hidden_channels': 5, 'mean': 3.5} | kwargs
+        options = {'channels': 4, 'mean': 3.5} | kwargs
         model = AGNN({'user': 12, 'item': 15}, tokens, kinds, **options).eval()
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter += 0.2 * torch.randn(parameter.size())
+        if model.rated is not None:
+            model.rating_layer.fit_positions(tiny_pairs[0])
         return model
 
     return make

@@ -42,7 +42,7 @@ from agnn_pyg.nn import (
     NodeEncoder,
 )
 from agnn_pyg.sampling.batch import RatingBatch
-from agnn_pyg.sampling.loader import RatingLoader
+from agnn_pyg.sampling.full_graph import FullGraphLoader
 from agnn_pyg.scoring import predict
 from tanp import (
     AttentiveTaNP,
@@ -72,6 +72,8 @@ def pretend_device() -> torch.device:
     """Registers the pretended device, once a process, and returns it."""
     if torch._C._get_privateuse1_backend_name() != NAME:
         getattr(backend_registration, SET_UP)(NAME)
+        # What autocast asks for, even to be switched off.
+        getattr(torch, NAME).get_amp_supported_dtype = lambda: [torch.bfloat16]
     return torch.device(NAME, 0)
 
 
@@ -107,7 +109,7 @@ def check_device_clean(
     # Real tensors may enter: a constant that a module makes or holds is one.
     # The `ShapeEnv` lets sizes depend on data, as in `nonzero`.
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv())
-    with fake_mode:
+    with fake_mode, mock.patch('torch.sparse_csr_tensor', dense_matrix):
         fake = outputs_and_gradients(module, inputs, device, fake_mode, backward)
     parts = ('output', to), ('gradient', NAME)
     for (part, kind), ones, others in zip(parts, fake, real, strict=True):
@@ -115,6 +117,13 @@ def check_device_clean(
     if backward and all(gradient is None for gradient in fake[1]):
         raise AssertionError('no gradient reached a parameter or an input')
     return device
+
+
+def dense_matrix(pointer: Tensor, col: Tensor, value: Tensor, size: Any, **_) -> Tensor:
+    """What stands for a sparse matrix on the pretended device, which has none."""
+    row = torch.arange(size[0], device=pointer.device)
+    row = row.repeat_interleave(pointer.diff(), output_size=len(col))
+    return value.new_zeros(size).index_put((row, col), value, accumulate=True)
 
 
 def outputs_and_gradients(
@@ -257,7 +266,7 @@ RATES = ('user', 'rates', 'item')
 KNN = [(side, 'rating_knn', side) for side in SIDES]
 
 
-def batch(rate: float = 0.5) -> RatingBatch:
+def batch(rate: float = 0.3) -> RatingBatch:
     """Pairs of 6 users and 7 items, of whom user 5 and items 5 and 6 are cold."""
     rated = torch.tensor([[0, 0, 1, 2, 3, 4, 4], [0, 1, 2, 3, 4, 0, 2]])
     data = HeteroData()
@@ -267,21 +276,34 @@ def batch(rate: float = 0.5) -> RatingBatch:
         data[side].x_weight = (data[side].x > 0).float()
     data[RATES].edge_index, data[RATES].rating = rated, torch.arange(7.0)
     data = AddAttributeKNN(RATES, candidate_fraction=0.6)(data)
-    pairs = torch.cat([rated, torch.tensor([[5, 5, 1], [0, 6, 5]])], dim=1)
-    label, rates = torch.arange(10.0), dict.fromkeys(SIDES, rate)
-    (only,) = RatingLoader(data, pairs, label, num_neighbors=2, cold_dropout=rates)
+    rates = dict.fromkeys(SIDES, rate)
+    loader = FullGraphLoader(
+        data,
+        RATES,
+        steps=1,
+        num_neighbors=2,
+        cold_dropout=rates,
+        id_dropout=0.0,
+        seed=4,
+    )
+    (only,) = loader
     for side, kind in zip(SIDES, KNN, strict=True):
-        targets = only.cold_dict[side][: only.num_targets_dict[side]]
-        assert targets.any()
-        assert not targets.all()
+        assert only.cold_dict[side].any()
+        assert not only.cold_dict[side].all()
         assert only.edge_index_dict[kind].numel()
-    return only
+    assert only.rating_dict[RATES].numel()
+    cold = torch.tensor([[5, 5, 1], [0, 6, 5]])
+    return only._replace(
+        edge_label_index=torch.cat([only.edge_label_index, cold], dim=1),
+        n_id_dict={s: torch.arange(data[s].num_nodes) for s in SIDES},
+        edge_label=torch.cat([only.edge_label, torch.arange(3.0)]),
+    )
 
 
 def agnn(**kwargs: Any) -> AGNN:
-    sizes = {'channels': 4, 'hidden_channels': 3, 'dropout': 0.5}
     tokens = dict.fromkeys(SIDES, 5)
-    return AGNN({'user': 6, 'item': 7}, tokens, KNN, **sizes, **kwargs)
+    sizes = {'channels': 4, 'dropout': 0.5, 'spectral_channels': 3, 'slope_channels': 3}
+    return AGNN({'user': 6, 'item': 7}, tokens, KNN, **sizes | kwargs)
 
 
 class Rating(nn.Module):
@@ -318,11 +340,14 @@ class Encoding(nn.Module):
         self.encoder = NodeEncoder(6, 5, 4, KNN[:1], dropout=0.5, **kwargs)
 
     def forward(self, batch: RatingBatch) -> tuple[Tensor, ...]:
-        parts = batch.x_dict, batch.cold_dict, batch.n_id_dict, batch.num_targets_dict
-        nodes = {'user': self.encoder(*(part['user'] for part in parts))}
-        state = self.encoder.aggregate(nodes, 'user', batch.edge_index_dict)
+        parts = batch.x_dict, batch.cold_dict, batch.n_id_dict
+        # Of six users, four are targets.
+        nodes = {'user': self.encoder(*(part['user'] for part in parts), 4)}
+        edges = batch.edge_index_dict[KNN[0]]
+        edges = {KNN[0]: edges[:, edges[1] < 4]}
+        state = self.encoder.aggregate(nodes, 'user', edges)
         divergence = kl_divergence(state.evae.mu, state.evae.logvar)
-        published = published_terms(state, batch.edge_label_index[0])
+        published = published_terms(state, batch.edge_label_index[0].clamp(max=3))
         return state.x, state.bias, divergence, *embedding_terms(state), *published
 
 
@@ -339,7 +364,7 @@ class Predicting(nn.Module):
 
 
 class Ready(tuple):
-    """Batches in the place of a `RatingLoader`."""
+    """Batches in the place of a loader."""
 
     shuffle = False
     epoch = 0
@@ -458,6 +483,8 @@ CLEAN = {
     'AGNN-unrated': lambda: (Rating(agnn()), batch()._replace(edge_label=None)),
     'AGNN-loss': lambda: (Training(agnn()), batch()),
     'AGNN-published': lambda: (Training(agnn(), published=True), batch()),
+    'AGNN-rated-train': lambda: (Training(agnn(rated=RATES)), batch()),
+    'AGNN-rated-eval': lambda: (Rating(agnn(rated=RATES)).eval(), batch(0.0)),
     'TaNP-train': tasks,
     'TaNP-eval': lambda: (tasks()[0].eval(), tasks()[1]),
     'TaNP-gating': lambda: tasks(modulation='gating', predict_support=True),

@@ -8,7 +8,7 @@ from agnn_pyg.recommender import AGNNRecommender
 from tanp.recommender import TaNPRecommender
 
 pytest.importorskip('pytorch_lightning')
-AGNN = {'epochs': 2, 'channels': 8, 'hidden_channels': 8, 'kernel_weight': 0.0}
+AGNN = {'epochs': 2, 'steps': 3, 'channels': 8, 'kernel_weight': 0.0}
 TANP = {'epochs': 2, 'min_count': 2}
 
 

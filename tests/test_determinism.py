@@ -48,8 +48,7 @@ def test_tanp_recommender():
 @pytest.mark.filterwarnings('ignore:This DataLoader will create')
 @pytest.mark.slow
 def test_training_with_no_worker_and_with_four(tiny_graph, tiny_pairs, tiny_model):
-    kinds = [kind for kind in tiny_graph.edge_types if kind[1].endswith('_knn')]
-    weights = []
+    kinds, weights = tiny_graph.edge_types, []
     for workers in (0, 4):
         sampler = ProximitySampler(tiny_graph, {kind: [3] for kind in kinds})
         loader = LinkNeighborLoader(
@@ -63,7 +62,7 @@ def test_training_with_no_worker_and_with_four(tiny_graph, tiny_pairs, tiny_mode
             shuffle=True,
             num_workers=workers,
         )
-        module = RatingModule(tiny_model())
+        module = RatingModule(tiny_model(rated=('user', 'rates', 'item')))
         fit(module, loader, epochs=2)
         weights.append(module.state_dict())
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())

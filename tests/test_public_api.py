@@ -52,7 +52,7 @@ def test_type_checkers_read_the_same_names(package):
 @pytest.mark.parametrize(
     'thing',
     [
-        *(agnn_pyg.AGNN, agnn_pyg.GatedConv, agnn_pyg.RatingLoader),
+        *(agnn_pyg.AGNN, agnn_pyg.GatedConv, agnn_pyg.FullGraphLoader),
         *(agnn_pyg.ExtendedVAE, tanp.TaNP, tanp.EpisodeLoader, tanp.Episodes),
         *(tanp.split_episodes, tanp.tanp_loss, tanp.predict),
         *(AGNNRecommender, TaNPRecommender),

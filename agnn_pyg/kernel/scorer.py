@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Len
+from annotated_types import Ge
 from torch import Tensor
 from tqdm import tqdm
 
-from agnn_pyg.base.config import Config, NonNegativeInt, Seed
-from agnn_pyg.folds import SCENARIOS
+from agnn_pyg.base.config import NonNegativeInt, Seed
+from agnn_pyg.folds import SCENARIOS, ScenariosConfig
 from agnn_pyg.kernel.collaborative import append_collaborative
 from agnn_pyg.kernel.features import FeatureMaps, KernelFeatures
 from agnn_pyg.kernel.regressor import COMPONENTS, IDENTITY, PairwiseKernelRegressor
@@ -25,14 +25,9 @@ BLOCK_PAIRS = 4096
 BLOCK_USERS, BLOCK_ITEMS = 64, 8192
 
 
-class KernelConfig(Config):
+class KernelConfig(ScenariosConfig):
     """Kernel model."""
 
-    scenarios: Annotated[
-        tuple[Literal['warm', 'user_cold', 'item_cold', 'both_cold'], ...], Len(1)
-    ] = tuple(SCENARIOS)
-    """Pairs to fit the kernel model for, in time that goes with their number; others
-    are scored by the network alone."""
     components: tuple[Literal['user', 'item', 'attribute'], ...] = tuple(COMPONENTS)
     """Groups of kernel components: what this user gives to similar items, what similar
     users give to this item, and what similar users give to similar items. Biases are

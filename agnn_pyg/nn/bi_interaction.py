@@ -67,9 +67,7 @@ class AttributeEmbedding(nn.Module):
         channels (int): Size of an embedding.
         std (float, optional): Embeddings start from a normal distribution of
             this deviation. (default: :obj:`0.05`)
-        sparse (bool, optional): Give embeddings sparse gradients: a step then costs
-            as much as the tokens of its batch, however many tokens there are.
-            (default: :obj:`False`)
+        dropout (float, optional): Dropout of weights. (default: :obj:`0.0`)
 
     Shapes:
         - **input:** dense features :math:`(N, F)` of a floating dtype, where
@@ -79,11 +77,15 @@ class AttributeEmbedding(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, channels: int, std: float = 0.05, sparse: bool = False
+        self,
+        in_channels: int,
+        channels: int,
+        std: float = 0.05,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.std = std
-        self.sparse = sparse
         self.weight = nn.Parameter(torch.empty(in_channels, channels))
         self.reset_parameters()
 
@@ -93,7 +95,7 @@ class AttributeEmbedding(nn.Module):
     def forward(self, x: Features) -> tuple[Tensor, Tensor]:
         token, weight = x if isinstance(x, tuple) else (x, None)
         if token.is_floating_point():
-            x = token.to(self.weight.dtype)
+            x = self.dropout(token.to(self.weight.dtype))
             return x @ self.weight, x.square() @ self.weight.square()
         # Padding, token 0, is not a token: it is left out rather than weighted by 0.
         bag, slot = (token > 0).nonzero(as_tuple=True)
@@ -102,15 +104,12 @@ class AttributeEmbedding(nn.Module):
             weight = self.weight.new_ones(len(token))
         else:
             weight = weight[bag, slot].to(self.weight.dtype)
-        embedding = self.weight
-        if self.sparse:
-            read, token = _distinct(token, len(embedding))
-            embedding = F.embedding(read, embedding, sparse=True)
-        return _BagSums.apply(embedding, token, weight, bag, num_bags)
+        weight = self.dropout(weight)
+        return _BagSums.apply(self.weight, token, weight, bag, num_bags)
 
     def extra_repr(self) -> str:
         in_channels, channels = self.weight.size()
-        return f'{in_channels}, {channels}' + ', sparse=True' * self.sparse
+        return f'{in_channels}, {channels}'
 
 
 class _BagSums(torch.autograd.Function):
@@ -158,12 +157,3 @@ def _starts(bag: Tensor, num_bags: int) -> Tensor:
     """Where each bag starts in a list that is sorted by bag."""
     count = torch.bincount(bag, minlength=num_bags)
     return count.cumsum(0) - count
-
-
-def _distinct(token: Tensor, num_tokens: int) -> tuple[Tensor, Tensor]:
-    """The distinct tokens, ascending, and the position of each token among them."""
-    is_read = torch.zeros(num_tokens, dtype=torch.bool, device=token.device)
-    read = is_read.index_fill_(0, token, True).nonzero().squeeze(-1)
-    position = token.new_empty(num_tokens)
-    position.index_copy_(0, read, torch.arange(len(read), device=token.device))
-    return read, position.index_select(0, token)

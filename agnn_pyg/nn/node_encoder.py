@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn.module_dict import ModuleDict
 from torch_geometric.typing import EdgeType, NodeType
@@ -14,6 +13,7 @@ from torch_geometric.typing import EdgeType, NodeType
 from agnn_pyg.nn.bi_interaction import AttributeEmbedding, BiInteraction, Features
 from agnn_pyg.nn.extended_vae import EVAEOutput, ExtendedVAE
 from agnn_pyg.nn.gated_conv import GatedConv
+from agnn_pyg.nn.rating_layer import RatingState
 
 
 class NodeState(NamedTuple):
@@ -30,8 +30,10 @@ class NodeState(NamedTuple):
         cold: True for targets without a learned preference, :obj:`[T]`.
         source: What all nodes send to others, :obj:`[N, C]`.
         skip: What is added to the embeddings, :obj:`[T, C]`, or :obj:`None`.
+        attributes: Embedded attributes of all nodes, :obj:`[N, C]`.
         gates: Aggregate gates by edge type, :obj:`[E, C]`, where they were asked for
             and a convolution has them.
+        rating: What rated edges say of the nodes, where the model has them.
     """
 
     x: Tensor
@@ -41,7 +43,9 @@ class NodeState(NamedTuple):
     cold: Tensor
     source: Tensor
     skip: Tensor | None
+    attributes: Tensor
     gates: dict[EdgeType, Tensor | None]
+    rating: RatingState | None = None
 
 
 class NodeEncoder(nn.Module):
@@ -68,6 +72,8 @@ class NodeEncoder(nn.Module):
             :obj:`"sum"` or :obj:`"mean"`. (default: :obj:`"sum"`)
         dropout (float, optional): Dropout of attribute and node embeddings.
             (default: :obj:`0.0`)
+        attribute_dropout (float, optional): Dropout of attribute values.
+            (default: :obj:`0.0`)
         generate (bool, optional): Or else the preference of a cold node is 0.
         generate_bias (bool, optional): Or else the bias of a cold node is 0.
         generate_neighbors (bool, optional): Or else cold nodes send their row of
@@ -80,9 +86,6 @@ class NodeEncoder(nn.Module):
             linear term of the attribute interaction. (default: :obj:`False`)
         embedding_std (float, optional): Deviation of the initial preferences.
             (default: :obj:`0.01`)
-        sparse (bool, optional): Give :obj:`embedding` and embeddings of tokens sparse
-            gradients, see :class:`~agnn_pyg.optim.SparseAdamW`.
-            (default: :obj:`False`)
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class NodeEncoder(nn.Module):
         *,
         aggr: str = 'sum',
         dropout: float = 0.0,
+        attribute_dropout: float = 0.0,
         generate: bool = True,
         generate_bias: bool = True,
         generate_neighbors: bool = True,
@@ -102,15 +106,16 @@ class NodeEncoder(nn.Module):
         separate_neighbors: bool = False,
         share_sum_layer: bool = False,
         embedding_std: float = 0.01,
-        sparse: bool = False,
     ) -> None:
         super().__init__()
-        self.channels, self.aggr, self.sparse = channels, aggr, sparse
+        self.channels, self.aggr = channels, aggr
         self.generate, self.generate_neighbors = generate, generate_neighbors
         self.embedding_std = embedding_std
         # A row holds all that a node learns from its edges: preference, then bias.
         self.embedding = nn.Parameter(torch.empty(num_nodes, channels + 1))
-        self.attributes = AttributeEmbedding(in_channels, channels, sparse=sparse)
+        self.attributes = AttributeEmbedding(
+            in_channels, channels, dropout=attribute_dropout
+        )
         self.interaction = BiInteraction(channels)
         self.evae = ExtendedVAE(channels, channels + generate_bias)
         self.lin = nn.Linear(2 * channels, channels)
@@ -177,7 +182,7 @@ class NodeEncoder(nn.Module):
         skip = None if self.lin_skip is None else self.lin_skip(total[:end])
         bias = bias[:end].squeeze(-1)
         return NodeState(
-            target[:end], bias, learned, evae, cold[:end], source, skip, {}
+            target[:end], bias, learned, evae, cold[:end], source, skip, total, {}
         )
 
     def aggregate(
@@ -233,8 +238,6 @@ class NodeEncoder(nn.Module):
             return self.embedding
         # Nodes that came after the training have no row, and are cold.
         n_id = n_id.clamp(max=len(self.embedding) - 1)
-        if self.sparse:
-            return F.embedding(n_id, self.embedding, sparse=True)
         return self.embedding.index_select(0, n_id)
 
     def _generate(

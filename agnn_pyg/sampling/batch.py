@@ -27,6 +27,7 @@ class RatingBatch(NamedTuple):
         cold_dict: True for nodes whose preference and bias are generated, :obj:`[N]`.
         n_id_dict: Global ids of the nodes, :obj:`[N]`.
         num_targets_dict: T.
+        rating_dict: Ratings of edges that carry messages, by edge type.
         edge_label: Ratings of the pairs, :obj:`[B]`, if they are known.
     """
 
@@ -36,6 +37,7 @@ class RatingBatch(NamedTuple):
     cold_dict: dict[NodeType, Tensor] | None = None
     n_id_dict: dict[NodeType, Tensor] | None = None
     num_targets_dict: dict[NodeType, int] | None = None
+    rating_dict: dict[EdgeType, Tensor] | None = None
     edge_label: Tensor | None = None
 
     @classmethod
@@ -45,7 +47,8 @@ class RatingBatch(NamedTuple):
 
         Features are read from :obj:`x` (and :obj:`x_weight`, the weights of token ids),
         coldness from :obj:`cold`, the pairs from the one edge type that has
-        an :obj:`edge_label_index`.
+        an :obj:`edge_label_index`, and the :obj:`rating` of its edges and of reverse
+        edges. The pairs themselves are left out of them: no rating meets itself.
 
         Raises:
             ValueError: If no edge type has an :obj:`edge_label_index`, or several have.
@@ -59,14 +62,17 @@ class RatingBatch(NamedTuple):
                 f'(got {rated})'
             )
         stores = {kind: data[kind] for kind in data.node_types}
+        edges, (rated,), ratings = data.edge_index_dict, rated, {}
+        if 'rating' in data[rated]:
+            edges[rated], ratings[rated] = _messages(data, rated)
         return cls(
             {
                 kind: (store.x, store.x_weight) if 'x_weight' in store else store.x
                 for kind, store in stores.items()
                 if 'x' in store
             },
-            data.edge_index_dict,
-            data[rated[0]].edge_label_index,
+            edges,
+            data[rated].edge_label_index,
             *(
                 {kind: store[key] for kind, store in stores.items() if key in store}
                 for key in ('cold', 'n_id')
@@ -77,7 +83,8 @@ class RatingBatch(NamedTuple):
                 # With more than one hop, neighbours have neighbours.
                 if len(store.get('num_sampled_nodes') or ()) == 2
             },
-            data[rated[0]].get('edge_label'),
+            ratings,
+            data[rated].get('edge_label'),
         )
 
     def to(self, device: torch.device | str) -> RatingBatch:
@@ -117,6 +124,24 @@ def check_pairs(
             f"'{name}' must have one rating per pair, {index.size(1)} (got "
             f'{len(rating)})'
         )
+
+
+def _messages(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
+    """Edges in both directions that are not to be predicted, each once, and ratings."""
+    index, rating = data[rated].edge_index, data[rated].rating
+    for kind in data.edge_types:
+        if kind[::2] == rated[::-2] and kind != rated and 'rating' in data[kind]:
+            index = torch.cat([index, data[kind].edge_index.flip(0)], dim=1)
+            rating = torch.cat([rating, data[kind].rating])
+    size = data[rated[-1]].num_nodes
+    pair, asked = (
+        row * size + col for row, col in (index, data[rated].edge_label_index)
+    )
+    pair, order = pair.sort(stable=True)
+    kept = torch.isin(pair, asked, invert=True)
+    kept[1:] &= pair[1:] != pair[:-1]
+    order = order[kept]
+    return index[:, order], rating[order]
 
 
 def _to(part, device):

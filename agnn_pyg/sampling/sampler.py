@@ -29,6 +29,16 @@ _EDGE: EdgeType = ('node', 'to', 'node')
 WEIGHT_ATTR = 'edge_weight'
 
 
+def knn_edge_types(data: HeteroData, node_type: NodeType) -> list[EdgeType]:
+    """Edge types of the candidate sets of warm nodes and of cold nodes, in this order.
+
+    Warm nodes have :obj:`rating_knn` edges where the graph has any, cold nodes
+    :obj:`attribute_knn` edges.
+    """
+    kinds = [(node_type, f'{name}_knn', node_type) for name in ('rating', 'attribute')]
+    return [kind for kind in kinds if kind in data.edge_types]
+
+
 class ProximitySampler(BaseSampler):
     r"""Draws neighbours without replacement, in proportion to edge weight.
 

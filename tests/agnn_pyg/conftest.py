@@ -8,8 +8,8 @@ from agnn_pyg.recommender import AGNNRecommender
 from data.synthetic import planted_tables
 
 # Enough for effects to show, little enough for a second.
-SETTINGS = {'epochs': 6, 'channels': 8, 'hidden_channels': 8, 'batch_size': 64}
-SETTINGS |= {'lr': 0.01, 'min_count': 2, 'kernel_steps': 2, 'cv_folds': 2}
+SETTINGS = {'epochs': 2, 'steps': 3, 'channels': 8}
+SETTINGS |= {'min_count': 2, 'kernel_steps': 2, 'cv_folds': 2}
 
 
 @pytest.fixture(scope='session')

@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,15 +11,16 @@ import torch
 pytest.importorskip('pytorch_lightning')
 
 from agnn_pyg.agnn_config import AS_PUBLISHED, AGNNConfig
-from agnn_pyg.agnn_scorer import EVALUATION_SEED, SIDES, AGNNScorer
+from agnn_pyg.agnn_scorer import EVALUATION_SEED, RATED, SIDES, AGNNScorer
 from agnn_pyg.base.encoder import AttributeEncoder
+from agnn_pyg.folds import joint_fold
 from agnn_pyg.rating_data import NodeFeatures, RatingData
-from agnn_pyg.sampling.loader import RatingLoader
+from agnn_pyg.sampling.batch import RatingBatch
+from agnn_pyg.sampling.full_graph import FullGraphNeighbors
 from data.synthetic import planted_tables
 
-# Enough for effects to show, little enough for a second.
-SETTINGS = {'epochs': 6, 'channels': 8, 'hidden_channels': 8, 'batch_size': 64}
-SETTINGS |= {'lr': 0.01, 'num_neighbors': 5, 'candidate_fraction': 0.3}
+SETTINGS = {'epochs': 2, 'steps': 3, 'channels': 8, 'num_neighbors': 5}
+SETTINGS |= {'candidate_fraction': 0.3, 'hold_out': False}
 NEW = {'user': 4, 'item': 5}
 
 
@@ -55,59 +57,104 @@ def rmse(scorer, pairs):
     return (scorer.score(*index) - rating).square().mean().sqrt().item()
 
 
-def test_a_fit_repeats_selects_an_epoch_and_beats_the_mean(planted, scorer):
+def test_a_fit_repeats_selects_an_epoch_and_beats_the_mean(planted):
     data, _, validation = planted
+    config = AGNNConfig(**SETTINGS | {'epochs': 6, 'steps': 10})
+    scorer = AGNNScorer(config).fit(data)
     state = torch.get_rng_state()
-    again = AGNNScorer(scorer.config).fit(data, validation)
+    again = AGNNScorer(config).fit(data, validation)
     assert torch.equal(torch.get_rng_state(), state)
     assert len(again.history_) == len(scorer.history_) == 6
     best = min(again.history_, key=lambda epoch: epoch['val_rmse'])
     assert again.best_epoch_ == best['epoch']
     for one, other in zip(scorer.history_, again.history_, strict=True):
         assert one['train_loss'] == other['train_loss']
-    stopped = AGNNScorer(scorer.config).fit(data, stop_after=again.best_epoch_ + 1)
+    stopped = AGNNScorer(config).fit(data, stop_after=again.best_epoch_ + 1)
     pairs = validation[0]
     assert torch.equal(stopped.score(*pairs), again.score(*pairs))
     mean = (validation[1] - data.rating.mean()).square().mean().sqrt()
     assert rmse(again, validation) < 0.9 * mean
 
 
-def test_a_refit_learns_from_validation_ratings_too(planted):
-    data, _, validation = planted
-    config = AGNNConfig(**SETTINGS)
-    refitted = AGNNScorer(config).fit(data, validation, refit=True)
-    joined = RatingData(
-        data.nodes,
-        data.columns,
-        torch.cat([data.edge_index, validation[0]], dim=1),
-        torch.cat([data.rating, validation[1]]),
+def test_held_out_ratings_select_the_epoch(planted):
+    data, pairs = planted[0], planted[2][0]
+    config = AGNNConfig(**SETTINGS | {'hold_out': True, 'epochs': 4})
+    scorer = AGNNScorer(config).fit(data)
+    best = min(scorer.history_, key=lambda epoch: epoch['val_rmse'])
+    assert scorer.best_epoch_ == best['epoch']
+    held, kept = joint_fold(data.edge_index, seed=config.seed)
+    fold = replace(data, edge_index=data.edge_index[:, kept], rating=data.rating[kept])
+    alone = AGNNConfig(**SETTINGS | {'epochs': 4})
+    selected = AGNNScorer(alone).fit(fold, stop_after=scorer.best_epoch_ + 1)
+    assert [*scorer.held_out_] == ['warm', 'user_cold', 'item_cold', 'both_cold']
+    for name, (index, score, label) in scorer.held_out_.items():
+        assert torch.equal(index, held[name].nonzero().squeeze(1))
+        assert len(index)
+        assert torch.equal(score, selected.score(*data.edge_index[:, index]))
+        assert torch.equal(label, data.rating[index])
+    # Then all ratings, up to this epoch.
+    whole = AGNNScorer(alone).fit(data, stop_after=scorer.best_epoch_ + 1)
+    assert torch.equal(whole.score(*pairs), scorer.score(*pairs))
+
+
+@pytest.mark.parametrize(
+    'changed', [{}, {'use_rating_proximity': True}, {'rated_edges': False}]
+)
+@torch.no_grad()
+def test_scores_are_those_of_the_network_on_the_whole_graph(planted, scorer, changed):
+    data, _, (index, _) = planted
+    if changed:
+        scorer = AGNNScorer(AGNNConfig(**SETTINGS | changed)).fit(data)
+    graph, cold = scorer._graph, {side: data.cold(side) for side in SIDES}
+    for side in SIDES:
+        assert torch.equal(graph[side].cold, cold[side])
+        length = graph[side].x_weight.norm(dim=1)
+        expected = data.nodes[side].embedded.weight.norm(dim=1)
+        rated = changed.get('rated_edges', True)
+        torch.testing.assert_close(
+            length, length.new_ones(1).expand_as(length) if rated else expected
+        )
+    neighbors = FullGraphNeighbors(graph, 5)
+    edges = neighbors.draw(EVALUATION_SEED, 0, cold) | {RATED: data.edge_index}
+    batch = RatingBatch(
+        neighbors.x_dict, edges, index, cold, rating_dict={RATED: data.rating}
     )
-    whole = AGNNScorer(config).fit(joined, stop_after=refitted.best_epoch_ + 1)
-    assert 'val_rmse' in refitted.history_[0]
-    assert torch.equal(whole.score(*validation[0]), refitted.score(*validation[0]))
-
-
-def test_scores_do_not_depend_on_what_else_is_scored(planted, scorer):
-    index = planted[2][0]
     whole = scorer.score(*index)
     assert whole.dtype == torch.float64
-    assert whole.std() > 0.1
+    assert whole.std() > 0.01
+    expected = scorer.model_(*batch[:-1]).double()
+    torch.testing.assert_close(whole, expected, atol=1e-5, rtol=0)
     for k in (0, 7):
-        alone = scorer.score(*index[:, k : k + 1])
-        assert torch.allclose(alone, whole[k], atol=1e-6)
-    users, items = torch.tensor([3, 0, 9]), torch.tensor([7, 7, 1, 30])
-    grid = torch.cat([*scorer.score_all(users, items)])
-    pairs = torch.cartesian_prod(users, items).t()
-    assert torch.allclose(grid.flatten(), scorer.score(*pairs), atol=1e-5)
+        assert torch.allclose(scorer.score(*index[:, k : k + 1]), whole[k], atol=1e-6)
+    users, items = torch.arange(data.num_nodes['user']).flip(0), torch.tensor([7, 7, 1])
+    for asked in (users, torch.cat([users, users, users])):
+        blocks = [*scorer.score_all(asked, items)]
+        assert max(map(len, blocks)) <= 64
+        pairs = torch.cartesian_prod(asked, items).t()
+        grid = torch.cat(blocks)
+        torch.testing.assert_close(
+            grid.flatten(), scorer.score(*pairs), atol=1e-5, rtol=0
+        )
     empty = torch.empty(0, dtype=torch.long)
     assert scorer.score(empty, empty).size() == (0,)
-    assert torch.cat([*scorer.score_all(users, empty)]).size() == (3, 0)
+    assert torch.cat([*scorer.score_all(users[:3], empty)]).size() == (3, 0)
 
 
-def test_new_nodes_change_nothing_else(planted, scorer):
+def few_ratings(data, side, count=6):
+    """Ratings of new nodes 0 and 2 of one side."""
+    end, first = SIDES.index(side), data.num_nodes[side]
+    index = torch.zeros(2, count, dtype=torch.long)
+    index[end] = first + 2 * (torch.arange(count) % 2)
+    index[1 - end] = torch.arange(count) * 3
+    return index, 1 + 4 * (torch.arange(count) % 2).float()
+
+
+@pytest.mark.parametrize('side', [None, 'user', 'item'])
+def test_new_nodes_change_nothing_else(planted, scorer, side):
     data, new, validation = planted
+    ratings = None if side is None else few_ratings(data, side)
     before = copy.deepcopy(scorer.state_dict())
-    wider = scorer.with_new_nodes(new)
+    wider = scorer.with_new_nodes(new, ratings)
     old, first = scorer.score(*validation[0]), data.num_nodes
     assert torch.equal(wider.score(*validation[0]), old)
     assert all(torch.equal(v, before[k]) for k, v in scorer.state_dict().items())
@@ -118,48 +165,114 @@ def test_new_nodes_change_nothing_else(planted, scorer):
     pairs[-1, 1] = items[0]
     found = wider.score(*pairs.t())
     assert torch.isfinite(found).all()
-    assert found.std() > 0.01
-    # One by one, one side after the other, among others: the same scores.
-    one = scorer.with_new_nodes({'user': new['user'].take(slice(2, 3))})
-    one = one.with_new_nodes({'item': new['item'].take(slice(0, 1))})
-    alone = one.score(torch.tensor([first['user']]), torch.tensor([first['item']]))
-    expected = wider.score(users[2:3], items[:1])
-    assert torch.allclose(alone, expected, atol=1e-6)
-    twice = scorer.with_new_nodes({'item': new['item'].take(slice(0, 1))})
-    twice = twice.with_new_nodes({'item': new['item'].take(slice(1, 3))})
-    both = torch.zeros(2).long(), torch.tensor([0, 2]) + first['item']
-    assert torch.allclose(twice.score(*both), wider.score(*both), atol=1e-6)
+    assert found.std() > 0.001
     grid = torch.cat([*wider.score_all(users, items)])
     assert torch.allclose(grid[:, :2].flatten(), found[:-1], atol=1e-5)
+    # One by one, one side after the other, among others: the same scores.
+    one = scorer
+    for name, row in (('user', 2), ('item', 0)):
+        part = None
+        if name == side:  # its ratings, by its number there
+            index, rating = ratings
+            mine = index[SIDES.index(name)] == first[name] + row
+            part = index[:, mine].clone(), rating[mine]
+            part[0][SIDES.index(name)] = first[name]
+        one = one.with_new_nodes({name: new[name].take(slice(row, row + 1))}, part)
+    alone = one.score(torch.tensor([first['user']]), torch.tensor([first['item']]))
+    assert torch.allclose(alone, wider.score(users[2:3], items[:1]), atol=1e-6)
+    # In two calls, each with ratings of its own: numbers go on.
+    if side is not None:
+        end, count = SIDES.index(side), NEW[side]
+        index, rating = ratings
+        late = index[end] == first[side] + 2
+        twice = scorer
+        for rows, mine in ((slice(0, 2), ~late), (slice(2, count), late)):
+            part = index[:, mine], rating[mine]
+            twice = twice.with_new_nodes({side: new[side].take(rows)}, part)
+        pair = torch.zeros(2, count, dtype=torch.long)
+        pair[end] = first[side] + torch.arange(count)
+        assert torch.allclose(twice.score(*pair), wider.score(*pair), atol=1e-6)
+
+
+@pytest.mark.parametrize('side', SIDES)
+def test_few_ratings_change_their_node_alone(planted, scorer, side):
+    data, new, _ = planted
+    end, (index, rating) = SIDES.index(side), few_ratings(data, side)
+    every = [torch.arange(data.num_nodes[s] + NEW[s]) for s in SIDES]
+
+    def scores(*ratings):
+        wider = scorer.with_new_nodes(new, *ratings)
+        return torch.cat([*wider.score_all(*every)]).transpose(0, end)
+
+    plain, few = scores(), scores((index, rating))
+    rows = [data.num_nodes[side] + row for row in (0, 2)]
+    others = [row for row in range(len(plain)) if row not in rows]
+    assert torch.equal(few[others], plain[others])
+    assert (few[rows] - plain[rows]).abs().mean(dim=1).min() > 0.01
+    none = index[:, :0], rating[:0]
+    assert torch.equal(scores(none), plain)
+    # High ratings are those of node 2.
+    low, high = (few[rows] - plain[rows]).mean(dim=1)
+    assert low < high
+
+
+@torch.no_grad()
+def test_a_new_node_equals_a_cold_node_of_the_fit(planted):
+    """Without drawn neighbours, among which a node never is itself."""
+    data, new, _ = planted
+    nodes = {
+        side: NodeFeatures(
+            *(join(*pair) for pair in zip(data.nodes[side], new[side], strict=True))
+        )
+        for side in SIDES
+    }
+    config = AGNNConfig(**SETTINGS | {'num_neighbors': 0})
+    scorer = AGNNScorer(config).fit(replace(data, nodes=nodes))
+    twice = scorer.with_new_nodes(new)
+    for end, side in enumerate(SIDES):
+        old = torch.arange(NEW[side]) + data.num_nodes[side]
+        other = torch.arange(data.num_nodes[SIDES[1 - end]])[:9]
+        pairs = [
+            torch.cartesian_prod(rows, other).t() for rows in (old, old + NEW[side])
+        ]
+        known, added = (twice.score(*(p if end == 0 else p.flip(0))) for p in pairs)
+        torch.testing.assert_close(added, known, atol=1e-5, rtol=0)
+
+
+def join(one, other):
+    index = torch.cat([one.index, other.index])
+    return replace(one, index=index, weight=torch.cat([one.weight, other.weight]))
 
 
 def test_an_explanation_adds_up_and_names_the_neighbors(planted, scorer):
     explanation = scorer.explain(4, 6)
     score = float(scorer.score(torch.tensor([4]), torch.tensor([6])))
     assert sum(explanation.parts.values()) == pytest.approx(score, abs=1e-5)
-    graph = scorer._graph
-    pair = torch.tensor([[4], [6]])
-    loader = RatingLoader(graph, pair, num_neighbors=5, seed=EVALUATION_SEED)
     for side, node in zip(SIDES, (4, 6), strict=True):
-        kind = (side, 'rating_knn', side)
-        count = {}
-        for draw in range(8):
-            loader.set_epoch(draw)
-            (batch,) = loader
-            n_id = batch.n_id_dict[side]
-            for source in n_id[batch.edge_index_dict[kind][0]].tolist():
-                count[source] = count.get(source, 0) + 1 / 8
+        edges = scorer._graph[side, 'attribute_knn', side]
+        mine = (edges.edge_index[1] == node) & (edges.edge_weight > 0)
+        order = edges.edge_weight[mine].argsort(descending=True, stable=True)[:5]
         found = explanation.neighbors[side]
-        drawn = dict(zip(found.node.tolist(), found.drawn.tolist(), strict=True))
-        assert drawn == pytest.approx(count)
-        source, target = graph[kind].edge_index
-        for neighbor, proximity in zip(found.node, found.proximity, strict=True):
-            edge = (source == neighbor) & (target == node)
-            assert proximity == graph[kind].edge_weight[edge]
-        assert found.gate.min() > 0
-        assert found.gate.max() < 1
-        importance = found.drawn * found.gate
-        assert torch.equal(importance, importance.sort(descending=True).values)
+        assert torch.equal(found.proximity, edges.edge_weight[mine][order])
+        known = zip(
+            edges.edge_index[0][mine].tolist(),
+            edges.edge_weight[mine].tolist(),
+            strict=True,
+        )
+        pairs = zip(found.node.tolist(), found.proximity.tolist(), strict=True)
+        assert {*pairs} <= {*known}
+    # Of new nodes, the neighbours are nodes of the fit.
+    wider = scorer.with_new_nodes(planted[1]).with_new_nodes(planted[1])
+    first = {s: planted[0].num_nodes[s] for s in SIDES}
+    explained = [
+        wider.explain(first['user'] + k * NEW['user'], first['item'] + k * NEW['item'])
+        for k in (0, 1)
+    ]
+    for side in SIDES:
+        one, other = (part.neighbors[side] for part in explained)
+        assert torch.equal(one.node, other.node)
+        assert 0 < len(one.node) <= 5
+        assert one.node.max() < first[side]
 
 
 def test_many_threads_get_the_answers_of_one(planted, scorer):
@@ -206,8 +319,10 @@ def test_state_round_trip(planted, rating_proximity):
         {'conv': 'sage'},
         {'conv': 'gat', 'separate_neighbors': True},
         {'conv': 'gcn', 'num_neighbors': 0},
-        {'conv': 'res_gated', 'sparse': True},
-        {'aggregate_gate': False, 'generate': False},
+        {'conv': 'res_gated', 'use_rating_proximity': True},
+        {'conv': 'mean', 'generate': False},
+        {'slope_channels': 0, 'spectral_channels': 0, 'messages': False},
+        {'slope_channels': 1, 'batch_size': 64, 'separate_neighbors': True},
         AS_PUBLISHED | {'batch_size': 64},
     ],
 )
@@ -222,13 +337,6 @@ def test_settings_of_the_network(planted, changed):
     if config.self_neighbor:
         with pytest.raises(ValueError, match="'generate_neighbors'"):
             scorer.with_new_nodes(new)
-
-
-def test_the_batch_follows_the_number_of_ratings():
-    config = AGNNConfig()
-    sizes = [config.training_batch(count) for count in (10, 3200, 1_000_000)]
-    assert sizes == [1, 100, 2048]
-    assert AGNNConfig(batch_size=7).training_batch(3200) == 7
 
 
 IMPORTS = """

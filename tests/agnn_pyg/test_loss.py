@@ -26,6 +26,7 @@ def node_state(cold, seed=0, generate_bias=True):
         torch.tensor(cold),
         random(count, 3),
         None,
+        random(count, 3),
         {},
     )
 

@@ -8,10 +8,11 @@ from torch_geometric.nn import GATConv, GCNConv, ResGatedGraphConv, SAGEConv
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
 from agnn_pyg.nn import GatedConv
+from agnn_pyg.nn.rating_layer import RatingState
 from agnn_pyg.sampling.batch import RatingBatch
-from agnn_pyg.sampling.loader import RatingLoader
+from agnn_pyg.sampling.full_graph import FullGraphLoader, FullGraphNeighbors
 
-SIDES = ('user', 'item')
+SIDES, RATES = ('user', 'item'), ('user', 'rates', 'item')
 KNN = [(side, 'attribute_knn', side) for side in SIDES]
 # Attributes of each side and how many slots a node has of each.
 SLOTS = {
@@ -99,7 +100,6 @@ def test_golden_numbers_of_the_published_network(golden, mode, slip):
         tokens,
         KNN,
         channels=6,
-        hidden_channels=0,
         separate_neighbors=True,
         generate_neighbors=False,
         generate_bias=False,
@@ -138,69 +138,151 @@ def test_golden_numbers_of_the_published_network(golden, mode, slip):
 MIXED = torch.tensor([[0, 10, 1, 11, 10], [0, 1, 13, 14, 0]])
 
 
-def test_a_rating_follows_the_formula(tiny_model, tiny_graph, device):
-    model = tiny_model().to(device)
-    (batch,) = RatingLoader(tiny_graph, MIXED)
-    batch = batch.to(device)
-    x, edges, pairs, *rest, _ = batch
-    user, item = model.encode(x, edges, *rest).values()
-    predicted = model(*batch[:-1])
+def whole(graph, index=MIXED):
+    """Pairs to predict on the whole graph, whose ratings carry messages."""
+    neighbors, cold = FullGraphNeighbors(graph, 3), {s: graph[s].cold for s in SIDES}
+    edges = neighbors.draw(0, 0, cold)
+    edges[RATES] = graph[RATES].edge_index
+    rating = {RATES: graph[RATES].rating}
+    return RatingBatch(neighbors.x_dict, edges, index, cold, rating_dict=rating)
+
+
+both = pytest.mark.parametrize('rated', [None, RATES])
+
+
+@both
+@torch.no_grad()
+def test_a_rating_follows_the_formula(tiny_model, tiny_graph, device, rated):
+    model, batch = tiny_model(rated=rated).to(device), whole(tiny_graph).to(device)
+    states = model.encode(*batch[:2], *batch[3:-1])
+    user, item = states['user'], states['item']
+    predicted, (weight, bias) = model(*batch[:-1]), model.lin_out.parameters()
     assert predicted.device.type == device.type
-    for k, (row, col) in enumerate(pairs.t().tolist()):
+    for k, (row, col) in enumerate(MIXED.t().tolist()):
         p, q = user.x[row], item.x[col]
-        rating = model.lin_out(model.lin_hidden(torch.cat([p, q])).relu())[0]
-        rating = rating + p @ q + user.bias[row] + item.bias[col] + model.bias
-        assert torch.allclose(predicted[k], rating, atol=1e-5)
-
-
-def test_a_prediction_does_not_depend_on_its_batch(tiny_model, tiny_graph, tiny_pairs):
-    model = tiny_model()
-    index = torch.cat([tiny_pairs[0], MIXED], dim=1)
-    order = torch.randperm(index.size(1), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        whole, parts, single = (
-            torch.cat(
-                [
-                    model(*b[:-1])
-                    for b in RatingLoader(tiny_graph, index, batch_size=size)
-                ]
+        rating = weight[0] @ torch.cat([p, q]) + bias[0]
+        rating = rating + user.bias[row] + item.bias[col] + model.bias
+        if rated is None:
+            rating = rating + p @ q
+        else:
+            rating = rating + (p * model.dot_weight * q).sum()
+            u, i = (
+                RatingState(*(part[row] for part in state.rating))
+                for state, row in ((user, row), (item, col))
             )
-            for size in (10_000, 7, 1)
+            rating = rating + u.bias + i.bias + u.slope @ i.feature
+            rating = rating + i.slope @ u.feature
+        torch.testing.assert_close(predicted[k], rating, atol=1e-5, rtol=0)
+    # All pairs are one matrix product.
+    rows = [torch.arange(n, device=device) for n in (12, 15)]
+    left, right = (
+        model.factors(state, end, row)
+        for end, (state, row) in enumerate(zip((user, item), rows, strict=True))
+    )
+    every = model.decode(states, torch.cartesian_prod(*rows).t()).view(12, 15)
+    torch.testing.assert_close(left @ right.t(), every, atol=1e-5, rtol=0)
+    terms = model.terms(states, batch.edge_label_index)
+    torch.testing.assert_close(sum(terms.values()), predicted)
+
+
+@torch.no_grad()
+def test_rated_edges_update_what_attributes_and_neighbors_give(tiny_model, tiny_graph):
+    model, batch = tiny_model(rated=RATES), whole(tiny_graph)
+    states = model.encode(*batch[:2], *batch[3:-1])
+    x, edges = batch.x_dict, batch.edge_index_dict
+    given = {s: e(x[s], batch.cold_dict[s]) for s, e in model.encoders.items()}
+    given = [model.encoders[s].aggregate(given, s, edges) for s in SIDES]
+    expected = model.rating_layer(
+        [state.x for state in given],
+        [model.encoders[s].attributes(x[s])[0] for s in SIDES],
+        tiny_graph[RATES].edge_index,
+        tiny_graph[RATES].rating - 3.5,
+    )
+    for side, rating in zip(SIDES, expected, strict=True):
+        assert torch.equal(states[side].x, rating.x)
+        for one, other in zip(states[side].rating, rating, strict=True):
+            assert torch.equal(one, other)
+
+
+@both
+@torch.no_grad()
+def test_a_prediction_does_not_depend_on_its_batch(
+    tiny_model, tiny_graph, tiny_pairs, rated
+):
+    model, index = tiny_model(rated=rated), torch.cat([tiny_pairs[0], MIXED], dim=1)
+    order = torch.randperm(index.size(1), generator=torch.Generator().manual_seed(0))
+    expected, mixed, first = (
+        model(*whole(tiny_graph, part)[:-1])
+        for part in (index, index[:, order], index[:, :1])
+    )
+    assert torch.allclose(expected[order], mixed, atol=1e-6)
+    assert torch.allclose(expected[:1], first, atol=1e-6)
+    assert len(expected.unique()) > len(order) // 2
+
+
+@both
+@torch.no_grad()
+def test_nodes_in_another_order_by_their_ids(tiny_model, tiny_graph, rated):
+    model, batch = tiny_model(rated=rated), whole(tiny_graph)
+    order = {s: torch.randperm(tiny_graph[s].num_nodes) for s in SIDES}
+    place = {side: rows.argsort() for side, rows in order.items()}
+
+    def moved(index, kind):
+        return torch.stack(
+            [place[kind[e]][r] for e, r in zip((0, -1), index, strict=True)]
         )
-        (batch,) = RatingLoader(tiny_graph, index[:, order])
-        mixed = model(*batch[:-1])
-    for other in (parts, single):
-        assert torch.allclose(whole, other, atol=1e-6)
-    assert torch.allclose(whole[order], mixed, atol=1e-6)
-    assert len(whole.unique()) > len(order) // 2
+
+    other = batch._replace(
+        x_dict={s: tuple(t[order[s]] for t in x) for s, x in batch.x_dict.items()},
+        edge_index_dict={k: moved(e, k) for k, e in batch.edge_index_dict.items()},
+        edge_label_index=moved(MIXED, RATES),
+        cold_dict={s: cold[order[s]] for s, cold in batch.cold_dict.items()},
+        n_id_dict=order,
+    )
+    torch.testing.assert_close(model(*other[:-1]), model(*batch[:-1]))
 
 
-def test_a_batch_equals_the_whole_graph(tiny_model, tiny_graph):
-    # All candidates are drawn, so that the batch has all edges of its targets.
-    model, index = tiny_model(), MIXED.unique(dim=1)
-    (batch,) = RatingLoader(tiny_graph, index, num_neighbors=20)
-    cold = {side: tiny_graph[side].cold for side in SIDES}
-    whole = RatingBatch.from_data(with_pairs(tiny_graph, index))
-    assert whole.cold_dict.keys() == cold.keys()
-    expected = model(whole.x_dict, whole.edge_index_dict, index, cold)
-    assert torch.allclose(model(*batch[:-1]), expected, atol=1e-5)
-    # Edge types without a convolution are ignored, those without edges are empty.
-    assert ('user', 'rates', 'item') in whole.edge_index_dict
-    alone = model(whole.x_dict, {}, index, cold)
-    none = {kind: torch.empty(2, 0).long() for kind in whole.edge_index_dict}
-    assert torch.equal(alone, model(whole.x_dict, none, index, cold))
-    assert not torch.allclose(alone, expected, atol=1e-3)
+def test_edge_types_without_a_convolution_or_without_edges(tiny_model, tiny_graph):
+    model, batch = tiny_model(), whole(tiny_graph)
+    x, edges, pairs, cold, *_ = batch
+    assert RATES in edges
+    alone = model(x, {}, pairs, cold)
+    none = {kind: torch.empty(2, 0).long() for kind in edges}
+    assert torch.equal(alone, model(x, none, pairs, cold))
+    assert not torch.allclose(alone, model(x, edges, pairs, cold), atol=1e-3)
+
+
+def test_the_sizes_of_a_graph(tiny_graph, tiny_attributes):
+    for messages in (True, False):
+        model = AGNN.from_data(tiny_graph, RATES, messages, channels=4)
+        assert (model.rated, model.ends) == (RATES if messages else None, SIDES)
+        name = 'attribute_knn' if messages else 'rating_knn'
+        for side, bags in tiny_attributes.items():
+            encoder = model.encoders[side]
+            assert encoder.edge_types == [(side, name, side)]
+            assert len(encoder.embedding) == bags.num_nodes
+            assert len(encoder.attributes.weight) == bags.index.max() + 1
+        assert (model.rating_layer is not None) == messages
+    torch.manual_seed(0)
+    model = AGNN.from_data(tiny_graph, RATES, spectral_channels=3)
+    assert all(v.ne(0).any(0).all() for v in model.rating_layer.vectors)
+    (batch,) = FullGraphLoader(tiny_graph, RATES, steps=1)
+    damped = model.terms(model.encode(*batch[:2], *batch[3:-1]), batch.edge_label_index)
+    assert damped['linear'].eq(0).all()  # Training starts from damped biases.
 
 
 def with_pairs(graph, index):
     data = copy.copy(graph)
-    data['user', 'rates', 'item'].edge_label_index = index
+    data[RATES].edge_label_index = index
     return data
 
 
-def test_embeddings_of_cold_nodes_are_never_read(tiny_model, tiny_graph, tiny_pairs):
-    model = tiny_model()
-    (batch,) = RatingLoader(tiny_graph, torch.cat([tiny_pairs[0], MIXED], dim=1))
+@both
+def test_embeddings_of_cold_nodes_are_never_read(
+    tiny_model, tiny_graph, tiny_pairs, rated
+):
+    model = tiny_model(rated=rated)
+    batch = whole(tiny_graph, torch.cat([tiny_pairs[0], MIXED], dim=1))
     expected = model(*batch[:-1])
     spoilt = copy.deepcopy(model)
     with torch.no_grad():
@@ -216,12 +298,18 @@ def test_embeddings_of_cold_nodes_are_never_read(tiny_model, tiny_graph, tiny_pa
 
 @pytest.mark.parametrize(
     'options',
-    [{}, {'separate_neighbors': True, 'generate_neighbors': False}, {'skip': False}],
+    [
+        {},
+        {'separate_neighbors': True, 'generate_neighbors': False},
+        {'skip': False},
+        {'rated': RATES},
+        {'rated': RATES, 'messages': False, 'spectral_channels': 0},
+    ],
 )
-def test_every_parameter_gets_a_gradient(tiny_model, tiny_graph, tiny_pairs, options):
-    model = tiny_model(**options).train()
-    rates = dict.fromkeys(SIDES, 0.3)
-    (batch,) = RatingLoader(tiny_graph, *tiny_pairs, cold_dropout=rates)
+def test_every_parameter_gets_a_gradient(tiny_model, tiny_graph, options):
+    model, rates = tiny_model(**options).train(), dict.fromkeys(SIDES, 0.3)
+    options = {'steps': 1, 'cold_dropout': rates, 'id_dropout': 0.2}
+    (batch,) = FullGraphLoader(tiny_graph, RATES, **options)
     x, edges, pairs, *rest, label = batch
     states = model.encode(x, edges, *rest)
     predicted = model.decode(states, pairs)
@@ -232,8 +320,7 @@ def test_every_parameter_gets_a_gradient(tiny_model, tiny_graph, tiny_pairs, opt
 
 
 def test_training_differs_from_evaluation_by_noise_alone(tiny_model, tiny_graph):
-    model = tiny_model()
-    (batch,) = RatingLoader(tiny_graph, MIXED)
+    model, batch = tiny_model(rated=RATES), whole(tiny_graph)
     for encoder in model.encoders.values():
         # No variance: z is its mean.
         torch.nn.init.zeros_(encoder.evae.lin_logvar.weight)
@@ -310,8 +397,9 @@ def test_dense_features_are_weights_of_tokens(tiny_model, tiny_graph, tiny_attri
     assert torch.allclose(model(dense, edges, MIXED), expected, atol=1e-5)
 
 
-def test_reset_parameters_redraws_all(tiny_model):
-    model = tiny_model()
+@both
+def test_reset_parameters_redraws_all(tiny_model, rated):
+    model = tiny_model(rated=rated)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(7)
@@ -326,7 +414,6 @@ def test_reset_parameters_redraws_all(tiny_model):
     [
         ({'num_nodes': {'user': 0, 'item': 2}}, r"num_nodes\['user'\]"),
         ({'channels': 0}, "'channels'"),
-        ({'hidden_channels': -1}, "'hidden_channels'"),
         ({'in_channels': {'user': 2}}, "'in_channels'.*'item'"),
         ({'ends': ('user', 'film')}, "'film'"),
         ({'edge_types': [('shop', 'to', 'item')]}, "'shop'"),
@@ -347,3 +434,7 @@ def test_features_and_ids_that_are_missing_are_named(tiny_model, tiny_graph):
     fewer = {side: tuple(part[:9] for part in x[side]) for side in SIDES}
     with pytest.raises(ValueError, match="'n_id_dict'"):
         model(fewer, {}, MIXED)
+    model, edges = tiny_model(rated=RATES), {RATES: MIXED}
+    for given in (({}, {RATES: torch.ones(5)}), (edges, None), (edges, {})):
+        with pytest.raises(ValueError, match=r"'rating_dict'.*'rates'"):
+            model(x, given[0], MIXED, rating_dict=given[1])

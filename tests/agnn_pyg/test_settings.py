@@ -23,6 +23,10 @@ WRONG = [
     {'cold_dropout': (0.1, 2)},
     {'seed': 2**63},
     {'dropout': 1.0},
+    {'steps': 0},
+    {'target_fraction': 1.5},
+    {'id_dropout': -0.1},
+    {'slope_channels': -1},
     {'lr': np.inf},
     {'candidate_fraction': 0},
     {'user_attributes': 'age'},
@@ -43,7 +47,7 @@ def test_wrong_settings_are_refused_before_tables_are_read(planted, monkeypatch)
 
 def test_settings_that_are_wrong_since_the_fit(recommender, planted):
     for setting in [
-        {'num_neighbor_samples': 0},
+        {'num_neighbors': -1},
         {'candidate_fraction': 2},
         {'user': ['id']},
     ]:
@@ -63,9 +67,12 @@ def test_every_setting_is_described():
 
 
 def test_numbers_of_numpy(recommender, planted, tmp_path):
-    names = ('epochs', 'seed', 'channels', 'batch_size', 'cv_folds')
+    names = ('epochs', 'seed', 'channels', 'steps', 'cv_folds')
     given = {name: np.int64(getattr(recommender, name)) for name in names}
-    given |= {'lr': np.float64(0.01), 'cold_dropout': np.array([0.1, 0.5])}
+    given |= {
+        'lr': np.float64(recommender.lr),
+        'cold_dropout': np.array(recommender.cold_dropout),
+    }
     model = AGNNRecommender(**SETTINGS | given)
     model.fit(planted.ratings, planted.users, planted.items)
     known = planted.ratings.iloc[:20]
@@ -81,12 +88,6 @@ def test_lengths_of_lists(recommender, planted):
             recommender.recommend(planted.new_users, k=k)
         top = recommender.recommend(planted.new_users, k=np.int64(2))
         assert len(top) == 2 * len(planted.new_users)
-
-
-def test_small_tables_are_trained_in_more_steps():
-    for num_ratings, batch_size in [(1, 1), (640, 20), (10**6, 2048)]:
-        assert AGNNRecommenderConfig().training_batch(num_ratings) == batch_size
-        assert AGNNRecommenderConfig(batch_size=7).training_batch(num_ratings) == 7
 
 
 def test_wrong_settings_in_the_shell(tmp_path, monkeypatch, capsys):

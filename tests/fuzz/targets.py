@@ -142,7 +142,7 @@ def _read_suites(folder: Path) -> object:
 
 def _write_agnn(folder: Path) -> None:
     tables = planted_tables(12, 15, density=0.6, seed=0)
-    made = AGNNRecommender(epochs=1, channels=4, hidden_channels=4, min_count=1)
+    made = AGNNRecommender(epochs=1, steps=1, channels=4, min_count=1)
     made.fit(tables.ratings, tables.users, tables.items)
     made.save(folder / 'model')
 

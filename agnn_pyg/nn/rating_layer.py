@@ -1,0 +1,413 @@
+"""Messages along rated edges: biases, ridge slopes and aggregated embeddings."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# PyTorch says once a process that sparse CSR tensors are in beta.
+warnings.filterwarnings('ignore', 'Sparse CSR tensor support')
+# Sweeps of the damped biases, which converge quickly.
+SWEEPS = 3
+
+
+class RatedEdges:
+    """Rated edges that point to the nodes of one end, with the residuals they carry.
+
+    Args:
+        edge_index (Tensor): Edges neighbour → node, :obj:`[2, E]`.
+        residual (Tensor): What they carry, :obj:`[E]`.
+        size (tuple): Number of neighbours and of nodes.
+
+    Attributes:
+        count: Number of edges of each node.
+    """
+
+    def __init__(
+        self, edge_index: Tensor, residual: Tensor, size: tuple[int, int]
+    ) -> None:
+        self.size, ones = size, torch.ones_like(residual)
+        self.count = _sum(ones, edge_index[1], size[1])
+        # Sparse matrices with a row per node, and their transposes.
+        self._ones, self._residuals = [], []
+        for end in (1, 0):
+            order = edge_index[end].argsort(stable=True)
+            count = _sum(torch.ones_like(order), edge_index[end], size[end])
+            pointer = F.pad(count.cumsum(0), (1, 0))
+            parts = (self._ones, ones), (self._residuals, residual)
+            for made, value in parts:
+                index = pointer, edge_index[1 - end][order], value[order]
+                shape = size[end], size[1 - end]
+                made.append(
+                    torch.sparse_csr_tensor(*index, shape, check_invariants=False)
+                )
+
+    def sum(self, x: Tensor, residual: bool = False) -> Tensor:
+        r"""Sums over the neighbours j of each node i.
+
+        :math:`\sum_j \mathbf{x}_j` or, with :obj:`residual`, :math:`\sum_j
+        \epsilon_{ij} \mathbf{x}_j`.
+        """
+        matrix, transpose = self._residuals if residual else self._ones
+        # There are no sparse products in half precision.
+        with torch.autocast(x.device.type, enabled=False):
+            return _SparseProduct.apply(matrix, transpose, x.to(matrix.dtype))
+
+
+def rated_edges(
+    edge_index: Tensor,
+    rating: Tensor,
+    size: tuple[int, int],
+    damping: float = 5.0,
+) -> tuple[list[RatedEdges], list[Tensor]]:
+    r"""The edges that point to users and those that point to items, and damped biases.
+
+    The message of an edge is the residual :math:`\epsilon_{ui} = r_{ui} - b_u - b_i`
+    against damped biases *of these edges alone*, found by alternating
+
+    .. math::
+        b_i = \frac{\sum_{u \in \mathcal{N}(i)} (r_{ui} - b_u)}
+        {|\mathcal{N}(i)| + \delta}, \quad
+        b_u = \frac{\sum_{i \in \mathcal{N}(u)} (r_{ui} - b_i)}
+        {|\mathcal{N}(u)| + \delta}
+
+    so that a rating that is no edge is in none of the messages.
+
+    Args:
+        edge_index (Tensor): Pairs of user and item, :obj:`[2, E]`.
+        rating (Tensor): Their ratings less the global mean, :obj:`[E]`.
+        size (tuple): Number of users and of items.
+        damping (float, optional): :math:`\delta`. (default: :obj:`5.0`)
+    """
+    bias = [rating.new_zeros(number) for number in size]
+    for _ in range(SWEEPS):
+        for end in (1, 0):
+            rest = rating - bias[1 - end][edge_index[1 - end]]
+            bias[end] = damped_mean(rest, edge_index[end], size[end], damping)
+    residual = rating - bias[0][edge_index[0]] - bias[1][edge_index[1]]
+    to_users = RatedEdges(edge_index.flip(0), residual, size[::-1])
+    return [to_users, RatedEdges(edge_index, residual, size)], bias
+
+
+def damped_mean(value: Tensor, index: Tensor, size: int, damping: float) -> Tensor:
+    """Sums of values by index over their number plus the damping, :obj:`[size]`."""
+    return _sum(value, index, size) / (
+        _sum(torch.ones_like(value), index, size) + damping
+    )
+
+
+class _SparseProduct(torch.autograd.Function):
+    """A constant sparse matrix times x; its transpose is at hand for the gradient."""
+
+    @staticmethod
+    def forward(ctx, matrix, transpose, x):
+        ctx.transpose = transpose
+        return matrix @ x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None, None, ctx.transpose @ grad
+
+
+def _sum(value: Tensor, index: Tensor, size: int) -> Tensor:
+    return value.new_zeros(size).index_add(0, index, value)
+
+
+class RidgeSlopes(nn.Module):
+    r"""Ridge regression of the residuals of each node on features of its neighbours.
+
+    .. math::
+        \boldsymbol{\beta}_i = \Big( \sum_{j \in \mathcal{N}(i)} \mathbf{z}_j
+        \mathbf{z}_j^\top + \mathrm{diag}(\boldsymbol{\lambda}) \Big)^{-1}
+        \sum_{j \in \mathcal{N}(i)} \epsilon_{ij} \mathbf{z}_j
+
+    with a learned penalty :math:`\boldsymbol{\lambda}`. Features are learned through
+    the solution; a node without edges has slopes of 0.
+
+    Args:
+        channels (int): Size of :math:`\mathbf{z}`.
+        penalty (float, optional): Start of the penalty. (default: :obj:`20.0`)
+    """
+
+    def __init__(self, channels: int, penalty: float = 20.0) -> None:
+        super().__init__()
+        self.penalty = penalty
+        self.log_penalty = nn.Parameter(torch.empty(channels))
+        row, col = torch.triu_indices(channels, channels)
+        place = torch.empty(channels, channels, dtype=torch.long)
+        place[row, col] = place[col, row] = torch.arange(len(row))
+        for name, index in (('row', row), ('col', col), ('place', place.flatten())):
+            self.register_buffer(name, index, persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.constant_(self.log_penalty, torch.tensor(self.penalty).log().item())
+
+    def forward(self, edges: RatedEdges, z: Tensor) -> Tensor:
+        """Slopes of the nodes, :obj:`[N, C]`, from features of their neighbours."""
+        # The products are symmetric: half of them are summed.
+        product = z.index_select(1, self.row) * z.index_select(1, self.col)
+        gram = edges.sum(product).index_select(1, self.place)
+        gram = gram.view(-1, z.size(1), z.size(1)) + self.log_penalty.exp().diag()
+        right = edges.sum(z, residual=True).unsqueeze(-1)
+        return torch.cholesky_solve(right, torch.linalg.cholesky(gram)).squeeze(-1)
+
+
+class RatingState(NamedTuple):
+    """What rated edges say of the nodes of one end.
+
+    Attributes:
+        x: Embeddings, :obj:`[N, C]`.
+        bias: Damped biases, :obj:`[N]`.
+        slope: Slopes, times the weight of their term, :obj:`[N, S]`.
+        feature: What slopes of the other end are multiplied by, :obj:`[N, S]`.
+        vectors: What the other end computes positions from, :obj:`[N, K]`.
+        source: What messages to the other end are made of, :obj:`[N, C]`.
+    """
+
+    x: Tensor
+    bias: Tensor
+    slope: Tensor
+    feature: Tensor
+    vectors: Tensor
+    source: Tensor
+
+
+class RatingLayer(nn.Module):
+    r"""A graph layer in which ratings travel along the edges between users and items.
+
+    1. *Positions*: :math:`\mathbf{s}_i \propto \sum_{j \in \mathcal{N}(i)}
+       \mathbf{v}_j`, of length 1, where :math:`\mathbf{v}` are singular vectors of the
+       normalised matrix of training pairs, see :meth:`fit_positions`.
+    2. *Slopes* :math:`\boldsymbol{\beta}`, see :class:`RidgeSlopes`, on the features
+       :math:`\mathbf{z} = [\mathbf{W} \mathbf{a} + \mathbf{W} \mathbf{s} \, \Vert \,
+       1]` of attributes :math:`\mathbf{a}` and positions.
+    3. *Inputs*: :math:`\mathbf{x} \leftarrow \mathbf{x} + \mathbf{W} \mathbf{s} +
+       \mathbf{W} \boldsymbol{\beta} + \mathbf{w} \log(1 + |\mathcal{N}|)`.
+    4. *Messages*, gated by the target:
+
+       .. math::
+           \mathbf{m}_i = \frac{\sum_{j} (\epsilon_{ij} \mathbf{W}_1 + \mathbf{W}_0)
+           \mathbf{x}_j}{|\mathcal{N}(i)| + \delta}, \quad
+           \mathbf{h}_i = \mathbf{x}_i + \sigma(\mathbf{W}_g [\mathbf{x}_i \, \Vert \,
+           \mathbf{m}_i]) \odot \mathbf{m}_i
+
+    5. A residual hidden layer.
+
+    Args:
+        num_nodes (tuple): Number of users and of items with a position.
+        channels (int): Size of embeddings.
+        spectral_channels (int, optional): Number of singular vectors; 0 for none.
+            (default: :obj:`32`)
+        slope_channels (int, optional): Number of slopes of a node; 0 for none.
+            (default: :obj:`16`)
+        messages (bool, optional): Or else step 4 is left out. (default: :obj:`True`)
+        damping (float, optional): :math:`\delta` of biases, positions and messages.
+            (default: :obj:`5.0`)
+        dropout (float, optional): Dropout within the layer. (default: :obj:`0.0`)
+    """
+
+    def __init__(
+        self,
+        num_nodes: tuple[int, int],
+        channels: int,
+        spectral_channels: int = 32,
+        slope_channels: int = 16,
+        *,
+        messages: bool = True,
+        damping: float = 5.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.damping, self.channels, self.messages = damping, channels, messages
+        k = self.spectral_channels = min(spectral_channels, *num_nodes)
+        s = self.slope_channels = slope_channels
+        for end, number in enumerate(num_nodes):
+            self.register_buffer(f'vectors_{end}', torch.zeros(number, k))
+
+        def both(*sizes: int, bias: bool = False) -> nn.ModuleList:
+            return nn.ModuleList(nn.Linear(*sizes, bias=bias) for _ in num_nodes)
+
+        self.lin_count = both(1, channels)
+        if k:
+            self.lin_position = both(k, channels)
+        if s > 1:
+            self.lin_feature = both(channels, s - 1, bias=True)
+            if k:
+                self.lin_feature_position = both(k, s - 1)
+        if s:
+            self.ridge = nn.ModuleList(RidgeSlopes(s) for _ in num_nodes)
+            self.lin_slope = both(s, channels)
+            self.slope_weight = nn.Parameter(torch.empty(2))
+        if messages:
+            self.lin_residual = both(channels, channels)
+            self.lin_mean = both(channels, channels)
+            self.lin_gate = both(2 * channels, channels, bias=True)
+        self.lin_in = both(channels, 2 * channels, bias=True)
+        self.lin_out = both(2 * channels, channels, bias=True)
+        self.dropout = nn.Dropout(dropout)
+        self.reset_parameters()
+
+    @property
+    def vectors(self) -> tuple[Tensor, Tensor]:
+        return self.vectors_0, self.vectors_1
+
+    def reset_parameters(self) -> None:
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, RidgeSlopes)):
+                module.reset_parameters()
+        if self.slope_channels:
+            nn.init.constant_(self.slope_weight, 0.5)
+        for lin in self.lin_out:
+            nn.init.zeros_(lin.weight)
+            nn.init.zeros_(lin.bias)
+
+    @torch.no_grad()
+    def fit_positions(self, edge_index: Tensor) -> None:
+        r"""Sets the singular vectors :math:`\mathbf{v}` of the training pairs.
+
+        They are those of :math:`\mathbf{D}_u^{-1/2} \mathbf{M} \mathbf{D}_i^{-1/2}`,
+        the 0/1 matrix of pairs with degrees :math:`\mathbf{D}` + :math:`\delta`, each
+        row times :math:`\mathbf{D}^{-1/2}` and each column over its singular value, so
+        that a sum over the edges of a node gives its own position.
+        """
+        if not self.spectral_channels:
+            return
+        shape, k = tuple(map(len, self.vectors)), self.spectral_channels
+        index = edge_index.cpu()
+        degree = [
+            row.bincount(minlength=n) for row, n in zip(index, shape, strict=True)
+        ]
+        scale = [(count.double() + self.damping).rsqrt() for count in degree]
+        weight = scale[0][index[0]] * scale[1][index[1]]
+        matrix = torch.sparse_coo_tensor(index, weight, shape, check_invariants=False)
+        # A randomised method with a seed. ARPACK's has none, and needs random numbers
+        # where singular values are equal.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            left, value, right = torch.svd_lowrank(
+                matrix.coalesce(), min(2 * k, *shape), 10
+            )
+        inverse = torch.where(value > 1e-6, 1 / value, 0.0)
+        for end, vectors in enumerate((left, right)):
+            vectors = vectors * scale[end][:, None] * inverse
+            self.vectors[end].copy_(vectors[:, :k])
+
+    def forward(
+        self,
+        x: Sequence[Tensor],
+        attributes: Sequence[Tensor],
+        edge_index: Tensor,
+        rating: Tensor,
+        n_id: Sequence[Tensor | None] = (None, None),
+    ) -> list[RatingState]:
+        """Embeds users and items.
+
+        Args:
+            x: Embeddings of users and of items.
+            attributes: Their embedded attributes.
+            edge_index: The pairs that carry messages, :obj:`[2, E]`.
+            rating: Their ratings less the global mean, :obj:`[E]`.
+            n_id: Rows of the nodes among those with a position. (default: 0 to N - 1)
+        """
+        size = len(x[0]), len(x[1])
+        edges, bias = rated_edges(
+            edge_index, rating.to(self.vectors_0), size, self.damping
+        )
+        vectors = [self._vectors(end, n_id[end], size[end]) for end in (0, 1)]
+        known = [
+            self._know(end, x[end], attributes[end], edges[end], vectors[1 - end])
+            for end in (0, 1)
+        ]
+        feature = [part[1] for part in known]
+        sloped = [
+            self._slope(end, known[end][0], edges[end], feature[1 - end])
+            for end in (0, 1)
+        ]
+        source = [part[0] for part in sloped]
+        return [
+            RatingState(
+                self._update(end, source[end], edges[end], source[1 - end]),
+                bias[end],
+                sloped[end][1],
+                feature[end],
+                vectors[end],
+                source[end],
+            )
+            for end in (0, 1)
+        ]
+
+    def add_nodes(
+        self,
+        end: int,
+        x: Tensor,
+        attributes: Tensor,
+        edge_index: Tensor,
+        rating: Tensor,
+        other: RatingState,
+    ) -> RatingState:
+        """Embeds new nodes of one end, whose edges change nothing at the other end.
+
+        Args:
+            end: 0 for users, 1 for items.
+            x: Embeddings of the new nodes, :obj:`[M, C]`.
+            attributes: Their embedded attributes.
+            edge_index: Rated edges old node of the other end → new node.
+            rating: Their ratings less the global mean.
+            other: The nodes of the other end.
+        """
+        rating = rating.to(self.vectors_0)
+        rest = rating - other.bias[edge_index[0]]
+        bias = damped_mean(rest, edge_index[1], len(x), self.damping)
+        residual = rest - bias[edge_index[1]]
+        edges = RatedEdges(edge_index, residual, (len(other.x), len(x)))
+        x, feature = self._know(end, x, attributes, edges, other.vectors)
+        x, slope = self._slope(end, x, edges, other.feature)
+        vectors = self.vectors[end].new_zeros(len(x), self.spectral_channels)
+        new = self._update(end, x, edges, other.source)
+        return RatingState(new, bias, slope, feature, vectors, x)
+
+    def _know(self, end, x, attributes, edges, vectors) -> tuple[Tensor, Tensor]:
+        """Adds degrees and positions to x, and makes features of both."""
+        x = x + self.lin_count[end](edges.count.log1p().unsqueeze(-1) / 5)
+        z = torch.zeros_like(x[:, :0])
+        if self.slope_channels > 1:
+            z = self.lin_feature[end](self.dropout(attributes))
+        if self.spectral_channels:
+            position = self.dropout(F.normalize(edges.sum(vectors), dim=-1))
+            x = x + self.lin_position[end](position)
+            if self.slope_channels > 1:
+                z = z + self.lin_feature_position[end](position)
+        return x, torch.cat([z, torch.ones_like(x[:, :1])], dim=-1)
+
+    def _slope(self, end, x, edges, feature) -> tuple[Tensor, Tensor]:
+        """Adds slopes to x, and gives them with their weight."""
+        if not self.slope_channels:
+            return x, x.new_zeros(len(x), 1)
+        slope = self.ridge[end](edges, feature)
+        x = x + self.lin_slope[end](self.dropout(slope))
+        return x, slope * self.slope_weight[end]
+
+    def _update(self, end, x, edges, source) -> Tensor:
+        """Adds messages, gated by the target, and the hidden layer."""
+        if self.messages:
+            source = self.dropout(source)
+            total = edges.sum(self.lin_residual[end](source), residual=True)
+            total = total + edges.sum(self.lin_mean[end](source))
+            message = total / (0.3 * (edges.count + self.damping)).unsqueeze(-1)
+            gate = self.lin_gate[end](torch.cat([x, message], dim=-1)).sigmoid()
+            x = x + gate * message
+        hidden = self.dropout(self.lin_in[end](x).relu())
+        return self.dropout(x + self.lin_out[end](hidden))
+
+    def _vectors(self, end: int, n_id: Tensor | None, number: int) -> Tensor:
+        vectors = self.vectors[end]
+        if n_id is None and number == len(vectors):
+            return vectors
+        # Nodes that came after the training have none.
+        return F.pad(vectors, (0, 0, 0, 1))[n_id.clamp(max=len(vectors))]

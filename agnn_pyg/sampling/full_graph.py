@@ -1,0 +1,220 @@
+"""Training steps on the whole graph: some ratings are predicted from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+from torch_geometric.typing import EdgeType, NodeType
+
+from agnn_pyg.base.config import Fraction, NonNegativeInt, PositiveInt, check_argument
+from agnn_pyg.base.randomness import check_seed, mix, salted
+from agnn_pyg.sampling.batch import RatingBatch, check_pairs
+from agnn_pyg.sampling.draw import CandidateSets
+from agnn_pyg.sampling.sampler import knn_edge_types
+
+
+class FullGraphLoader:
+    r"""Iterates over training steps, each on the whole graph.
+
+    A step predicts *targets*, whose edges carry no messages: a random fraction of the
+    rated pairs, and all pairs of the nodes that the step treats as cold. Those lose
+    their rated edges and their embedding, as new nodes have neither. Other nodes lose
+    their embedding alone with :obj:`id_dropout`, so that the model does not rely on it.
+
+    Each node draws :obj:`num_neighbors` of its candidates for every step.
+
+    Iterating twice gives the same steps; call :meth:`set_epoch` for others.
+
+    Args:
+        data (HeteroData): The graph, with features :obj:`x`, edges of
+            :class:`~agnn_pyg.AddAttributeKNN` (optional) and ratings.
+        rated (tuple): Edge type of the ratings.
+        rating_attr (str, optional): Their edge attribute. (default: :obj:`"rating"`)
+        steps (int, optional): Steps of an epoch. (default: :obj:`10`)
+        target_fraction (float, optional): Random fraction of the pairs that a step
+            predicts. (default: :obj:`0.2`)
+        cold_dropout (float or dict, optional): Fraction of the nodes that a step treats
+            as cold, or by node type. (default: :obj:`0.05`)
+        id_dropout (float, optional): Fraction of the nodes that lose their embedding.
+            (default: :obj:`0.8`)
+        batch_size (int, optional): Instead of :obj:`steps` and
+            :obj:`target_fraction`: an epoch predicts each pair once, so many a step.
+        num_neighbors (int, optional): Neighbours of a node. (default: :obj:`10`)
+        self_neighbor (bool, optional): Replace the last neighbour of each node by the
+            node itself, as the published code does. (default: :obj:`False`)
+        seed (int, optional): (default: :obj:`0`)
+
+    Raises:
+        ValueError: If there are no ratings, or an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        data: HeteroData,
+        rated: EdgeType,
+        rating_attr: str = 'rating',
+        *,
+        steps: int = 10,
+        target_fraction: float = 0.2,
+        cold_dropout: float | Mapping[NodeType, float] = 0.05,
+        id_dropout: float = 0.8,
+        batch_size: int | None = None,
+        num_neighbors: int = 10,
+        self_neighbor: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.ends, self.rated, self.epoch = (rated[0], rated[-1]), rated, 0
+        self.rank, self.world_size = 0, 1
+        sizes = {end: data[end].num_nodes for end in self.ends}
+        store = data[rated]
+        if store.get(rating_attr) is None:
+            raise ValueError(
+                f"'data' must have '{rating_attr}' of edges {rated} (got "
+                f'{list(store.keys())})'
+            )
+        self.edge_index, self.rating = store.edge_index, store[rating_attr]
+        check_pairs('edge_index', self.edge_index, sizes, self.rating)
+        self.steps = check_argument('steps', steps, PositiveInt)
+        self.batch_size = check_argument('batch_size', batch_size, PositiveInt | None)
+        self.target_fraction = check_argument(
+            'target_fraction', target_fraction, Fraction
+        )
+        self.id_dropout = check_argument('id_dropout', id_dropout, Fraction)
+        if not isinstance(cold_dropout, Mapping):
+            cold_dropout = dict.fromkeys(self.ends, cold_dropout)
+        for name, rate in cold_dropout.items():
+            if name not in self.ends or not 0 <= rate <= 1:
+                raise ValueError(
+                    f"'cold_dropout' must map {list(self.ends)} to fractions in [0, 1] "
+                    f'(got {name!r}: {rate!r})'
+                )
+        self.cold_dropout = dict(cold_dropout)
+        self.seed = check_seed('seed', seed)
+        self.neighbors = FullGraphNeighbors(data, num_neighbors, self_neighbor)
+        self.cold = {
+            end: torch.bincount(row, minlength=sizes[end]) == 0
+            for end, row in zip(self.ends, self.edge_index, strict=True)
+        }
+
+    def set_epoch(self, epoch: int) -> None:
+        """Selects the targets, the neighbours and the nodes treated as cold.
+
+        Raises:
+            ValueError: If the epoch is negative or not whole.
+        """
+        self.epoch = check_seed('epoch', epoch)
+
+    def shard(self, rank: int, world_size: int) -> None:
+        """Iterates over the steps of one of several processes, which take turns."""
+        self.rank, self.world_size = rank, world_size
+
+    def __len__(self) -> int:
+        if self.batch_size is None:
+            return self.steps
+        return -(-len(self.rating) // self.batch_size) // self.world_size
+
+    def __iter__(self) -> Iterator[RatingBatch]:
+        key = mix(self.seed + mix(self.epoch))
+        for step in range(self.rank, len(self) * self.world_size, self.world_size):
+            generator = torch.Generator().manual_seed(mix(key + step))
+            yield self._batch(generator, key, step)
+
+    def _batch(self, generator: torch.Generator, key: int, step: int) -> RatingBatch:
+        treated, cold = {}, {}
+        for end in self.ends:
+            number = len(self.cold[end])
+            draw = torch.rand(number, generator=generator)
+            treated[end] = draw < self.cold_dropout.get(end, 0.0)
+            dropped = torch.rand(number, generator=generator) < self.id_dropout
+            cold[end] = self.cold[end] | treated[end] | dropped
+        is_target = self._chosen(generator, key, step)
+        is_lost = is_target
+        for end, row in zip(self.ends, self.edge_index, strict=True):
+            is_lost = is_lost | treated[end][row]
+        target = is_lost if self.batch_size is None else is_target
+        target = target.nonzero().squeeze(-1)
+        message = is_lost.logical_not().nonzero().squeeze(-1)
+        edges = self.neighbors.draw(salted(self.seed, 'step'), mix(key + step), cold)
+        edges[self.rated] = self.edge_index.index_select(1, message)
+        return RatingBatch(
+            self.neighbors.x_dict,
+            edges,
+            self.edge_index.index_select(1, target),
+            cold,
+            rating_dict={self.rated: self.rating.index_select(0, message)},
+            edge_label=self.rating.index_select(0, target),
+        )
+
+    def _chosen(self, generator: torch.Generator, key: int, step: int) -> Tensor:
+        """A mask of the pairs that a step predicts."""
+        if self.batch_size is None:
+            draw = torch.rand(len(self.rating), generator=generator)
+            # At least one: a mean over none is not a number.
+            return (draw < self.target_fraction) | (draw == draw.min())
+        order = torch.Generator().manual_seed(key)
+        order = torch.randperm(len(self.rating), generator=order)
+        chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+        return torch.zeros(len(order), dtype=torch.bool).index_fill_(0, chosen, True)
+
+
+class FullGraphNeighbors:
+    """Features of all nodes, and the neighbours that they draw.
+
+    Warm nodes draw from their :obj:`rating_knn` candidates where the graph has any,
+    cold nodes from :obj:`attribute_knn`; both become edges of the first type.
+
+    Args:
+        data (HeteroData): The graph.
+        num_neighbors (int): Neighbours of a node; 0 switches the edges off.
+        self_neighbor (bool, optional): See :class:`FullGraphLoader`.
+    """
+
+    def __init__(
+        self, data: HeteroData, num_neighbors: int, self_neighbor: bool = False
+    ) -> None:
+        self.self_neighbor = self_neighbor
+        self.num_neighbors = check_argument(
+            'num_neighbors', num_neighbors, NonNegativeInt
+        )
+        self.x_dict = {
+            name: (data[name].x, data[name].x_weight)
+            if 'x_weight' in data[name]
+            else data[name].x
+            for name in data.node_types
+            if 'x' in data[name]
+        }
+        self.candidates = {}
+        for name in self.x_dict:
+            for kind in knn_edge_types(data, name) if num_neighbors else ():
+                store = data[kind]
+                sets = CandidateSets(
+                    store.edge_index, store.get('edge_weight'), data[name].num_nodes
+                )
+                self.candidates.setdefault(name, {})[kind] = sets
+
+    def draw(
+        self, seed: int, epoch: int, cold: Mapping[NodeType, Tensor]
+    ) -> dict[EdgeType, Tensor]:
+        """Edges neighbour → node by edge type."""
+        edges = {}
+        for name, kinds in self.candidates.items():
+            drawn = [
+                sets.draw_sources(
+                    torch.arange(sets.num_nodes),
+                    self.num_neighbors,
+                    salted(seed, *kind),
+                    epoch,
+                )
+                for kind, sets in kinds.items()
+            ]
+            source = drawn[0]
+            if len(drawn) > 1 and name in cold:
+                source = torch.where(cold[name][:, None], drawn[1], source)
+            if self.self_neighbor:
+                source[:, -1] = torch.arange(len(source))
+            target, slot = (source >= 0).nonzero(as_tuple=True)
+            edges[next(iter(kinds))] = torch.stack([source[target, slot], target])
+        return edges

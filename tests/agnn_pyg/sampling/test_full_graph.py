@@ -1,0 +1,405 @@
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import HeteroData
+from torch_geometric.loader import LinkNeighborLoader
+
+from agnn_pyg.graph.transform import AddAttributeKNN
+from agnn_pyg.sampling.batch import RatingBatch
+from agnn_pyg.sampling.cold_dropout import ColdDropout
+from agnn_pyg.sampling.full_graph import FullGraphLoader
+from agnn_pyg.sampling.sampler import ProximitySampler
+
+SIDES, RATES = ('user', 'item'), ('user', 'rates', 'item')
+COLD = {'user': 0.3, 'item': 0.3}
+
+
+def loader(graph, **kwargs):
+    return FullGraphLoader(
+        graph, RATES, **{'steps': 3, 'num_neighbors': 3, 'cold_dropout': 0.0} | kwargs
+    )
+
+
+def pairs_of(index):
+    return set(map(tuple, index.t().tolist()))
+
+
+def ratings_by_pair(pairs):
+    index, rating = pairs
+    return dict(zip(map(tuple, index.t().tolist()), rating.tolist(), strict=True))
+
+
+def contents(loader):
+    """All of the batches, as plain lists."""
+    return [
+        [
+            batch.edge_label_index.tolist(),
+            batch.edge_label.tolist(),
+            batch.rating_dict[RATES].tolist(),
+            *(edges.tolist() for edges in batch.edge_index_dict.values()),
+            *(cold.tolist() for cold in batch.cold_dict.values()),
+        ]
+        for batch in loader
+    ]
+
+
+def with_ratings(graph, rating):
+    data = copy.copy(graph)
+    data[RATES].rating = rating
+    return data
+
+
+@pytest.mark.parametrize('options', [{}, {'batch_size': 9}, {'id_dropout': 0.0}])
+def test_each_pair_is_predicted_or_carries_a_message(tiny_graph, tiny_pairs, options):
+    index, count = tiny_pairs[0], len(tiny_pairs[1])
+    data = with_ratings(tiny_graph, torch.arange(float(count)))
+    seen = dict.fromkeys(SIDES, 0)
+    for batch in loader(data, cold_dropout=COLD, **options):
+        target, message = batch.edge_label.long(), batch.rating_dict[RATES].long()
+        assert torch.equal(batch.edge_label_index, index[:, target])
+        assert torch.equal(batch.edge_index_dict[RATES], index[:, message])
+        assert len({*target.tolist()} | {*message.tolist()}) == len(target) + len(
+            message
+        )
+        if options.get('id_dropout') == 0:
+            # Nodes treated as cold have no edges, and all of their pairs are targets.
+            assert len(target) + len(message) == count
+            for side, row in zip(SIDES, index, strict=True):
+                assert not batch.cold_dict[side][row[message]].any()
+                seen[side] += int(batch.cold_dict[side][row].sum())
+        for side in SIDES:
+            assert batch.x_dict[side][0] is tiny_graph[side].x
+            assert (batch.cold_dict[side] | ~tiny_graph[side].cold).all()
+
+
+def test_with_a_batch_size_an_epoch_predicts_each_pair_once(tiny_graph, tiny_pairs):
+    count = len(tiny_pairs[1])
+    data = with_ratings(tiny_graph, torch.arange(float(count)))
+    batches = loader(data, batch_size=9, cold_dropout=COLD)
+    orders = []
+    for epoch in (0, 1):
+        batches.set_epoch(epoch)
+        parts = [batch.edge_label for batch in batches]
+        assert len(parts) == len(batches) == math.ceil(count / 9)
+        assert [len(part) for part in parts[:-1]] == [9] * (len(parts) - 1)
+        orders.append(torch.cat(parts))
+        assert orders[-1].sort().values.tolist() == list(range(count))
+    assert not torch.equal(*orders)
+
+
+def rates_of(graph, name, **kwargs):
+    """Sums over many steps of nodes or pairs that `name` counts, and of all."""
+    found, number = 0, 0
+    for batch in loader(graph, steps=300, num_neighbors=0, **kwargs):
+        if name == 'target':
+            mask = torch.arange(len(graph[RATES].rating)) < len(batch.edge_label)
+        else:
+            mask = batch.cold_dict[name][~graph[name].cold]
+        found, number = found + int(mask.sum()), number + len(mask)
+    return found / number, number
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'rate'),
+    [
+        ('user', {'cold_dropout': {'user': 0.2}, 'id_dropout': 0.0}, 0.2),
+        ('item', {'cold_dropout': {'user': 0.2}, 'id_dropout': 0.0}, 0.0),
+        ('item', {'cold_dropout': COLD}, 1 - 0.7 * 0.2),
+        ('user', {}, 0.8),
+        ('target', {}, 0.2),
+        ('target', {'target_fraction': 0.6}, 0.6),
+        ('target', {'cold_dropout': COLD}, 1 - 0.7 * 0.7 * 0.8),
+        ('target', {'target_fraction': 1.0}, 1.0),
+    ],
+)
+def test_fractions(tiny_graph, name, options, rate):
+    found, number = rates_of(tiny_graph, name, **options)
+    # Five deviations of a binomial fraction, of which ten pairs share a node.
+    slack = 5 * math.sqrt(10 * rate * (1 - rate) / number)
+    assert found == pytest.approx(rate, abs=slack)
+
+
+def test_a_step_predicts_at_least_one_pair(tiny_graph):
+    data = copy.copy(tiny_graph)
+    data[RATES].edge_index, data[RATES].rating = torch.zeros(2, 1).long(), torch.ones(1)
+    for graph, number in ((tiny_graph, len(tiny_graph[RATES].rating)), (data, 1)):
+        for batch in loader(graph, target_fraction=0.0):
+            assert len(batch.edge_label) == 1
+            assert len(batch.rating_dict[RATES]) == number - 1
+
+
+def test_cold_nodes_draw_by_attributes_and_others_by_ratings(tiny_graph):
+    seen = {(side, cold): set() for side in SIDES for cold in (False, True)}
+    for batch in loader(tiny_graph, steps=200, cold_dropout=COLD, id_dropout=0.0):
+        assert {k for k in batch.edge_index_dict if k != RATES} == {
+            (side, 'rating_knn', side) for side in SIDES
+        }
+        for side in SIDES:
+            edges = batch.edge_index_dict[side, 'rating_knn', side]
+            assert len(edges.unique(dim=1)[0]) == edges.size(1)
+            assert edges[1].bincount().max() == 3
+            cold = batch.cold_dict[side][edges[1]]
+            seen[side, False] |= pairs_of(edges[:, ~cold])
+            seen[side, True] |= pairs_of(edges[:, cold])
+    for (side, cold), found in seen.items():
+        kind = 'attribute_knn' if cold else 'rating_knn'
+        edges = tiny_graph[side, kind, side]
+        possible = (edges.edge_weight > 0) & (
+            tiny_graph[side].cold[edges.edge_index[1]] <= cold
+        )
+        assert found == pairs_of(edges.edge_index[:, possible])
+
+
+def test_the_last_neighbor_may_be_the_node_itself(tiny_graph):
+    plain, own = (
+        next(iter(loader(tiny_graph, self_neighbor=s))) for s in (False, True)
+    )
+    for side in SIDES:
+        one, other = (b.edge_index_dict[side, 'rating_knn', side] for b in (plain, own))
+        selves = {(node, node) for node in range(tiny_graph[side].num_nodes)}
+        assert selves <= pairs_of(other)
+        assert pairs_of(other) - selves <= pairs_of(one)
+        assert one[1].bincount().max() == other[1].bincount().max() == 3
+
+
+def test_an_epoch_repeats_and_another_differs(tiny_graph):
+    for options in ({}, {'batch_size': 30}):
+        options = options | {'cold_dropout': COLD}
+        state = torch.get_rng_state()
+        batches = loader(tiny_graph, **options)
+        first = contents(batches)
+        assert torch.equal(torch.get_rng_state(), state)
+        assert first[0] != first[1]
+        assert contents(batches) == first
+        batches.set_epoch(1)
+        second = contents(batches)
+        batches.set_epoch(0)
+        one, other = iter(batches), iter(batches)
+        both = [(next(one), next(other)) for _ in first]
+        assert contents(a for a, _ in both) == contents(b for _, b in both) == first
+        third = contents(loader(tiny_graph, seed=np.int8(1), **options))
+        assert all(a != b for a, b in zip(first, second, strict=True))
+        assert all(a != b for a, b in zip(first, third, strict=True))
+
+
+def test_processes_take_turns(tiny_graph):
+    for options, whole in (({}, {'steps': 9}), ({'batch_size': 8}, {'batch_size': 8})):
+        expected = contents(loader(tiny_graph, **whole))
+        number = len(expected) // 3
+        for rank in range(3):
+            batches = loader(tiny_graph, **options)
+            batches.shard(rank, 3)
+            assert contents(batches) == expected[: 3 * number][rank::3]
+            assert len(batches) == number
+
+
+def test_without_neighbors_or_features_of_ones_own(tiny_graph, tiny_pairs):
+    for batch in loader(tiny_graph, num_neighbors=0):
+        assert [*batch.edge_index_dict] == [RATES]
+    data, rated = HeteroData(), ('person', 'saw', 'film')
+    data['film'].x, data['person'].x = torch.rand(15, 4), torch.rand(12, 3)
+    data[rated].edge_index, data[rated].stars = tiny_pairs
+    (batch,) = FullGraphLoader(AddAttributeKNN()(data), rated, 'stars', steps=1)
+    for side in ('person', 'film'):
+        assert batch.x_dict[side] is data[side].x
+        assert (side, 'attribute_knn', side) in batch.edge_index_dict
+    assert batch.edge_label.numel()
+
+
+@pytest.mark.parametrize('options', [{}, {'batch_size': 20}])
+@torch.no_grad()
+def test_no_rating_meets_itself(tiny_graph, tiny_pairs, tiny_model, options):
+    model, index = tiny_model(rated=RATES), tiny_pairs[0]
+    options = options | {'cold_dropout': COLD, 'id_dropout': 0.4}
+    for batch in loader(tiny_graph, **options):
+        expected = model(*batch[:-1])
+        asked = pairs_of(batch.edge_label_index)
+        asked = torch.tensor([pair in asked for pair in map(tuple, index.t().tolist())])
+        assert 0 < asked.sum() < len(asked)
+        for value in (torch.nan, 1e6):
+            spoilt = with_ratings(tiny_graph, tiny_pairs[1].masked_fill(asked, value))
+            (other,) = (
+                b
+                for b in loader(spoilt, **options)
+                if torch.equal(b.edge_label_index, batch.edge_label_index)
+            )
+            assert torch.equal(model(*other[:-1]), expected)
+        # The others do matter.
+        spoilt = with_ratings(tiny_graph, tiny_pairs[1].masked_fill(~asked, 9.0))
+        (other, *_) = (
+            b
+            for b in loader(spoilt, **options)
+            if torch.equal(b.edge_label_index, batch.edge_label_index)
+        )
+        assert not torch.allclose(model(*other[:-1]), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize('options', [{}, {'batch_size': 20}])
+@torch.no_grad()
+def test_nodes_treated_as_cold_are_as_new_ones(
+    tiny_graph, tiny_pairs, tiny_model, options
+):
+    model, options = tiny_model(rated=RATES), options | {'id_dropout': 0.0}
+    options |= {'cold_dropout': {'user': 0.4, 'item': 0.4}}
+    for step, batch in enumerate(loader(tiny_graph, **options)):
+        expected, spoilt = model(*batch[:-1]), copy.deepcopy(model)
+        rating, layer = tiny_pairs[1].clone(), spoilt.rating_layer
+        for side, row, vectors in zip(SIDES, tiny_pairs[0], layer.vectors, strict=True):
+            cold = batch.cold_dict[side]
+            assert cold.any()
+            spoilt.encoders[side].embedding[cold] = torch.nan
+            vectors[cold] = 1e6
+            rating[cold[row]] = torch.nan
+        other = [*loader(with_ratings(tiny_graph, rating), **options)][step]
+        assert torch.equal(spoilt(*other[:-1]), expected)
+
+
+def link_loader(graph, index, rating, num_neighbors, rates=None, **kwargs):
+    """A loader with messages along rated edges in both directions."""
+    data = copy.copy(graph)
+    data['item', 'rated_by', 'user'].edge_index = graph[RATES].edge_index.flip(0)
+    data['item', 'rated_by', 'user'].rating = graph[RATES].rating
+    kinds = [kind for kind in data.edge_types if kind[1] != 'attribute_knn']
+    sampler = ProximitySampler(data, dict.fromkeys(kinds, num_neighbors))
+    return LinkNeighborLoader(
+        data,
+        num_neighbors,
+        edge_label_index=(RATES, index),
+        edge_label=rating,
+        neighbor_sampler=sampler,
+        transform=ColdDropout(sampler, rates or {}),
+        **kwargs,
+    )
+
+
+@pytest.mark.parametrize('hops', [[20], [20, 20]])
+@torch.no_grad()
+def test_batches_of_the_link_loader(tiny_graph, tiny_pairs, tiny_model, hops):
+    model = tiny_model(rated=RATES)
+    for data in link_loader(tiny_graph, *tiny_pairs, hops, batch_size=9):
+        batch = RatingBatch.from_data(data)
+        assert RatingBatch.from_data(batch) is batch
+        ids = [data[side].n_id for side in SIDES]
+        asked, messages = (
+            torch.stack([n_id[row] for n_id, row in zip(ids, index, strict=True)])
+            for index in (batch.edge_label_index, batch.edge_index_dict[RATES])
+        )
+        # Messages are the other ratings of the users and items, each once.
+        found = list(map(tuple, messages.t().tolist()))
+        assert len(found) == len(set(found))
+        assert not set(found) & pairs_of(asked)
+        known = ratings_by_pair(tiny_pairs)
+        assert [known[pair] for pair in found] == batch.rating_dict[RATES].tolist()
+        beside = {
+            (u, i)
+            for u, i in known
+            if (u in asked[0] or i in asked[1]) and (u, i) not in pairs_of(asked)
+        }
+        assert beside
+        assert beside <= set(found)
+        expected = model(*batch[:-1])
+        assert torch.isfinite(expected).all()
+        assert expected.std() > 0.01
+        for kind in (RATES, RATES[::-1]):
+            store = data[kind if kind == RATES else ('item', 'rated_by', 'user')]
+            ends = store.edge_index if kind == RATES else store.edge_index.flip(0)
+            pairs = zip(
+                *(n[row].tolist() for n, row in zip(ids, ends, strict=True)),
+                strict=True,
+            )
+            mine = torch.tensor([pair in pairs_of(asked) for pair in pairs])
+            assert mine.any()
+            store.rating = store.rating.masked_fill(mine, torch.nan)
+        data[RATES].edge_label = data[RATES].edge_label * torch.nan
+        spoilt = RatingBatch.from_data(data)
+        assert torch.equal(model(*spoilt[:-1]), expected)
+
+
+@pytest.mark.parametrize('rated', [None, RATES])
+@torch.no_grad()
+def test_a_batch_with_all_edges_equals_the_whole_graph(
+    tiny_graph, tiny_pairs, tiny_model, rated
+):
+    model, (index, rating) = tiny_model(rated=rated), tiny_pairs
+    batches = link_loader(tiny_graph, index, rating, [20] * 4, batch_size=9)
+    for k, data in enumerate(batches):
+        graph = copy.copy(tiny_graph)
+        graph[RATES].edge_label_index = index[:, 9 * k : 9 * k + 9]
+        expected = model(*RatingBatch.from_data(graph)[:-1])
+        found = model(*RatingBatch.from_data(data)[:-1])
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_link_batches_lose_the_edges_of_nodes_treated_as_cold(tiny_graph, tiny_pairs):
+    # As many pairs as edges: what belongs to pairs is kept.
+    batches = link_loader(tiny_graph, *tiny_pairs, [20], COLD, batch_size=1000)
+    (data,), count, known = batches, len(tiny_pairs[1]), ratings_by_pair(tiny_pairs)
+    cold = {
+        side: data[side].cold & ~tiny_graph[side].cold[data[side].n_id]
+        for side in SIDES
+    }
+    assert all(part.any() and not part.all() for part in cold.values())
+    assert data[RATES].edge_label_index.size() == (2, count)
+    assert len(data[RATES].edge_label) == len(data[RATES].input_id) == count
+    for kind in (RATES, ('item', 'rated_by', 'user')):
+        store = data[kind]
+        ends = (
+            data[side].n_id[row]
+            for side, row in zip(kind[::2], store.edge_index, strict=True)
+        )
+        assert not any(
+            cold[side][row].any()
+            for side, row in zip(kind[::2], store.edge_index, strict=True)
+        )
+        pairs = list(zip(*(part.tolist() for part in ends), strict=True))
+        pairs = pairs if kind == RATES else [pair[::-1] for pair in pairs]
+        assert [known[pair] for pair in pairs] == store.rating.tolist()
+        assert 0 < len(pairs) == len(store.e_id) < count
+
+
+@pytest.mark.parametrize(
+    ('options', 'match'),
+    [
+        ({'steps': 0}, "'steps'"),
+        ({'batch_size': 0}, "'batch_size'"),
+        ({'target_fraction': 1.5}, "'target_fraction'"),
+        ({'id_dropout': -0.1}, "'id_dropout'"),
+        ({'num_neighbors': -1}, "'num_neighbors'"),
+        ({'cold_dropout': {'user': 1.5}}, "'cold_dropout'.*1.5"),
+        ({'cold_dropout': {'film': 0.5}}, "'cold_dropout'.*'film'"),
+        ({'rating_attr': 'stars'}, "'stars'"),
+        ({'seed': -1}, "'seed'"),
+    ],
+)
+def test_bad_arguments(tiny_graph, options, match):
+    with pytest.raises(ValueError, match=match):
+        loader(tiny_graph, **options)
+
+
+@pytest.mark.parametrize(
+    ('index', 'rating', 'match'),
+    [
+        ([[0, 12], [0, 0]], 2, 'user 12'),
+        ([[0, 0], [-1, 0]], 2, 'item -1'),
+        ([0, 0], 2, r"'edge_index'.*\[2\]"),
+        ([[0.0], [0.0]], 1, "'edge_index'.*float32"),
+        ([[], []], 0, "'edge_index'"),
+        ([[0], [0]], 2, 'rating per pair.*2'),
+    ],
+)
+def test_unfit_ratings_are_refused(tiny_graph, index, rating, match):
+    data, index = copy.copy(tiny_graph), torch.tensor(index)
+    data[RATES].edge_index = index if index.numel() else index.long()
+    data[RATES].rating = torch.ones(rating)
+    with pytest.raises(ValueError, match=match):
+        loader(data)
+
+
+def test_unfit_epochs_and_batches_are_refused(tiny_graph):
+    with pytest.raises(ValueError, match=r"'epoch'.*-1"):
+        loader(tiny_graph).set_epoch(-1)
+    with pytest.raises(ValueError, match="'edge_label_index'"):
+        RatingBatch.from_data(tiny_graph)
