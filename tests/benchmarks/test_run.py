@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from agnn_pyg.recommender import AGNNRecommender
 from benchmarks.problems import changed_supports, make_problem
 from benchmarks.records import SETTINGS, read_lines, read_runs
 from benchmarks.run import main
@@ -193,6 +194,26 @@ def test_suites_of_the_repository_build():
                     assert made.config is not None
                     for settings in spec.rows.values():
                         assert made.set_params(**settings).config is not None
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_cold_items_are_ranked_among_themselves_and_among_all(tmp_path):
+    suite = SUITES / 'implicit.toml'
+    arguments = [str(suite), '--smoke', '--splits', '0', '--results', str(tmp_path)]
+    arguments += ['--scenarios', 'item_cold', '--estimators']
+    assert main([*arguments, 'attribute kNN', 'kernel model']) == 0
+    rows = read_runs(tmp_path).set_index(['estimator', 'part'])
+    problem = make_problem('ml-100k', 'item_cold', 0, {'positive': 4.0}, True)
+    parts = problem.parts
+    assert (parts.fit['rating'] >= 4).all()
+    model = AGNNRecommender(rating=None, cv_folds=2).fit(parts.fit, *problem.nodes)
+    cold = parts.test['item'].unique()
+    assert not set(cold) & set(parts.fit['item'])
+    for part, among in (('test', cold), ('test/all_items', None)):
+        score = model.evaluate(parts.test, among=among)['ndcg@20']
+        found = rows.loc[('kernel model', part), 'ndcg@20']
+        assert found == pytest.approx(score, abs=1e-6)
+        assert rows.loc[('attribute kNN', part), 'ndcg@20'] > 0
 
 
 @pytest.mark.slow

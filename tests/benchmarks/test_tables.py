@@ -19,6 +19,7 @@ from benchmarks.tables import (
     score_table,
     sensitivity_line,
     size_table,
+    tables_of,
     written,
 )
 
@@ -125,6 +126,21 @@ def test_the_best_baseline_was_run_on_all_splits_of_ours(suite):
     rows = rows_of(scores)
     assert best_baseline(rows, suite, 'rmse') == 'mean'
     assert best_baseline(rows.assign(estimator='ridge'), suite, 'rmse') is None
+
+
+def test_of_rankings_the_higher_is_better(tmp_path):
+    text = SUITE.replace('like = "ours"', 'type = "tests.benchmarks.fakes.Fake"')
+    (tmp_path / 'toy.toml').write_text(text + '\n[options]\npositive = 4.0\n')
+    suite = load_suite(tmp_path / 'toy.toml')
+    scores = {'ours': [0.3, 0.6], 'mean': [0.2, 0.2], 'ridge': [0.4, 0.4]}
+    rows = rows_of(scores, metric='ndcg@20').assign(**{'recall@20': 0.5})
+    ((caption, table),) = tables_of(rows, suite)
+    cells = {row[0]: row[-1] for row in table.rows}
+    assert 'higher' in caption
+    assert cells['mean'] == '0.2000 / 0.5000'
+    assert cells['best baseline'] == 'ridge'
+    assert cells['splits won'] == '1 of 2'
+    assert cells['nDCG@20, ours − best baseline'].startswith('+0.05')
 
 
 def test_ablations_are_differences_to_what_they_change(rows, suite):
