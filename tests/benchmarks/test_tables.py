@@ -206,7 +206,7 @@ def test_committed_rows_are_whole():
     test = rows[rows['part'] == 'test']
     for column in ('settings', 'environment', 'commit'):
         assert (test[column] != '').all()
-    assert test[['rmse', 'ndcg@10']].notna().any(axis=1).all()
+    assert test[['rmse', 'ndcg@10', 'ndcg@20']].notna().any(axis=1).all()
 
 
 def test_the_page_has_every_suite_and_needs_no_network(tmp_path, capsys):
