@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from agnn_pyg.folds import SCENARIOS, check_folds, scenario_folds
+from agnn_pyg.folds import SCENARIOS, check_folds, joint_fold, scenario_folds
 
 
 @pytest.mark.parametrize('scenario', SCENARIOS)
@@ -34,3 +34,19 @@ def test_folds_do_not_depend_on_rows_of_unrated_nodes(tiny_pairs, scenario):
     assert all(torch.equal(a[0], b[0]) for a, b in zip(folds, again, strict=True))
     other = scenario_folds(tiny_pairs[0], scenario, 3, seed=1)
     assert not all(torch.equal(a[0], b[0]) for a, b in zip(folds, other, strict=True))
+
+
+def test_a_joint_fold_is_as_cold_as_each_scenario_says(tiny_pairs):
+    index = tiny_pairs[0]
+    held, kept = joint_fold(index, 4, seed=1)
+    known = [set(row[kept].tolist()) for row in index]
+    for scenario, (user_cold, item_cold) in SCENARIOS.items():
+        assert held[scenario].any()
+        assert not (held[scenario] & kept).any()
+        for user, item in index[:, held[scenario]].T.tolist():
+            assert (user not in known[0], item not in known[1]) == (
+                user_cold,
+                item_cold,
+            )
+    total = kept.long() + sum(mask.long() for mask in held.values())
+    assert torch.equal(total, torch.ones_like(total))

@@ -90,6 +90,29 @@ def test_items_are_ranked_by_unclipped_scores(recommender, planted):
     assert top['item'].equals(expected['item'])
 
 
+def test_a_few_ratings_of_new_users_move_their_predictions_alone(recommender, planted):
+    new = planted.new_users
+    one, other = new['user'].iloc[:2]
+    items = planted.items['item']
+    told = pd.DataFrame({'user': one, 'item': items[:6], 'rating': 5.0})
+    pairs = pd.DataFrame({'user': [one] * 9 + [other] * 9, 'item': [*items[:9]] * 2})
+    without = recommender.predict(pairs, new)
+    high = recommender.predict(pairs, new, ratings=told)
+    low = recommender.predict(pairs, new, ratings=told.assign(rating=1.0))
+    assert (high[:9] > low[:9] + 0.3).all()
+    # The other user is cold; the blend scores it as before.
+    assert np.allclose(high[9:], without[9:], atol=1e-6)
+    # Rated items are seen, and a table of users is not needed.
+    best = recommender.recommend(new[:1], k=3, ratings=told)
+    assert not set(best['item']) & set(told['item'])
+    stranger = told.assign(user='stranger' if new['user'].dtype == object else -1)
+    assert recommender.predict(stranger, ratings=stranger).notna().all()
+    known = told.assign(user=planted.users['user'].iloc[0])
+    for bad, named in ((known, 'row'), (told.assign(item='?'), 'item')):
+        with pytest.raises(ValueError, match=named):
+            recommender.predict(pairs, new, ratings=bad)
+
+
 def test_seen_items_filters_and_short_lists(recommender, planted):
     user = planted.ratings['user'].iloc[0]
     seen = set(planted.ratings.loc[planted.ratings['user'] == user, 'item'])
