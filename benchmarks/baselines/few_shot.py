@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from agnn_pyg.recommender import AGNNRecommender
 from benchmarks.baselines import Baseline
 from benchmarks.baselines.rating import damped_mean
 
@@ -155,3 +156,21 @@ class SupportMean(FewShotBaseline, item_damping=5.0, user_damping=5.0):
     def residual(self, part: Part, num_tasks: int) -> np.ndarray:
         level = self.level(part, num_tasks)[part.task]
         return part.label - self.mean_ - self.bias_[part.item] - level
+
+
+class FewShotAGNN(AGNNRecommender):
+    """The network of AGNN, to which supports of new users are edges of the graph."""
+
+    def fit(self, ratings: Frame, *nodes: Frame, validation: Any = None) -> Any:
+        users, items = nodes
+        return super().fit(ratings, users[users['user'].isin(ratings['user'])], items)
+
+    def adapt(self, support: Frame, users: Frame) -> Any:
+        made = copy.copy(self)
+        made.support_ = support[['user', 'item', 'rating']]
+        made.users_ = users[users['user'].isin(support['user'])]
+        return made
+
+    def predict(self, pairs: Frame) -> Frame:
+        score = super().predict(pairs, self.users_, ratings=self.support_)
+        return pd.DataFrame({'score': score, 'rating': score})
