@@ -336,7 +336,7 @@ def test_films_and_users_of_the_next_day(ml100k, tmp_path):
         'item_cold': ratings[~cold_user & cold_item],
     }
     # Few steps, folds and epochs, which cost either some thousandths.
-    few = {'kernel_steps': 2, 'cv_folds': 2, 'epochs': 4}
+    few = {'kernel_steps': 2, 'cv_folds': 2, 'epochs': 4, 'steps': 5}
     model = AGNNRecommender(**columns, scenarios=tuple(parts), **few)
     model.fit(train, users[~new_user], items[~new_item])
     for test in parts.values():
