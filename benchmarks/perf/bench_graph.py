@@ -8,7 +8,12 @@ import torch
 from torch_geometric.data import HeteroData
 from torch_geometric.loader import LinkNeighborLoader
 
-from agnn_pyg import AddAttributeKNN, ProximitySampler, RatingLoader, attribute_graph
+from agnn_pyg import (
+    AddAttributeKNN,
+    FullGraphLoader,
+    ProximitySampler,
+    attribute_graph,
+)
 from agnn_pyg.base.encoder import TokenBags
 from benchmarks.perf.conftest import in_new_process
 from benchmarks.records import peak_memory_mb
@@ -58,21 +63,19 @@ def graph():
     return AddAttributeKNN(rated=RATED)(data)
 
 
-@pytest.mark.parametrize('batch_size', [128, 1024])
+@pytest.mark.parametrize('batch_size', [1024, 16384])
 def test_loaders(batch_size, graph, record, in_turn):
-    """The library's loader beside PyG's, in turn, on the first 10,000 pairs."""
-    index = graph[RATED].edge_index[:, :10_000]
-    label = graph[RATED].rating[:10_000]
-    theirs = LinkNeighborLoader(
-        graph,
-        num_neighbors=[10],
-        neighbor_sampler=ProximitySampler(graph, [10]),
-        edge_label_index=(RATED, index),
-        edge_label=label,
-        batch_size=batch_size,
-    )
-    loaders = {'RatingLoader': RatingLoader(graph, index, label, batch_size=batch_size)}
-    loaders['LinkNeighborLoader'] = theirs
+    """Steps on the whole graph beside batches of PyG's loader, in turn."""
+    index, label = graph[RATED].edge_index, graph[RATED].rating
+    options = {'num_neighbors': [10], 'batch_size': batch_size}
+    options |= {'edge_label_index': (RATED, index), 'edge_label': label}
+    sampler = ProximitySampler(graph, [10])
+    loaders = {
+        'FullGraphLoader': FullGraphLoader(graph, RATED, batch_size=batch_size),
+        'LinkNeighborLoader': LinkNeighborLoader(
+            graph, neighbor_sampler=sampler, **options
+        ),
+    }
     calls = {name: lambda x=x: [None for _ in x] for name, x in loaders.items()}
     for name, seconds in in_turn(calls, rounds=3).items():
         measures = {'batch_ms': 1e3 * seconds / len(loaders[name])}
