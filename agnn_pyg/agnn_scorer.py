@@ -13,6 +13,7 @@ from torch_geometric.data import HeteroData
 
 from agnn_pyg.agnn_config import AGNNConfig, NetworkTrainingConfig
 from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.base.store import under
 from agnn_pyg.folds import joint_fold
 from agnn_pyg.graph.cold_nodes import cold_candidates
 from agnn_pyg.graph.transform import AddAttributeKNN
@@ -110,10 +111,12 @@ class AGNNScorer:
         self.held_out_, selected = {}, None
         if hold_out is None:
             hold_out = validation is None and stop_after is None
-        held, kept = joint_fold(data.edge_index, seed=self.config.seed)
-        pairs = torch.stack([held[name] for name in self.config.scenarios]).any(0)
         hold_out = hold_out and self.config.hold_out
-        if hold_out and kept.any() and pairs.any():
+        if hold_out:
+            held, kept = joint_fold(data.edge_index, seed=self.config.seed)
+            pairs = torch.stack([held[name] for name in self.config.scenarios]).any(0)
+            hold_out = bool(kept.any() and pairs.any())  # too few ratings have none
+        if hold_out:
             fold = RatingData(
                 data.nodes, data.columns, data.edge_index[:, kept], data.rating[kept]
             )
@@ -339,14 +342,9 @@ class AGNNScorer:
         tensors: Mapping[str, Tensor],
     ) -> AGNNScorer:
         """The inverse of :meth:`to_dict` and :meth:`state_dict`."""
-
-        def under(prefix: str) -> dict[str, Tensor]:
-            keys = (key for key in tensors if key.startswith(prefix))
-            return {key[len(prefix) :]: tensors[key] for key in keys}
-
         made, graph, compared, plain = cls(config), HeteroData(), {}, dict(plain)
         for side in SIDES:
-            compared[side] = TokenBags(**under(f'{side}.compared.'))
+            compared[side] = TokenBags(**under(tensors, f'{side}.compared.'))
             for key in ('x', 'x_weight', 'cold'):
                 graph[side][key] = tensors[f'{side}.{key}']
         for name in tensors:
@@ -355,7 +353,7 @@ class AGNNScorer:
                 graph[tuple(kind.split('/'))][key] = tensors[name]
         made.history_, made.best_epoch_ = plain.pop('history'), plain.pop('best_epoch')
         model = made._model(plain)
-        model.load_state_dict(under('model.'))
+        model.load_state_dict(under(tensors, 'model.'))
         made._keep(plain, model, graph, compared)
         return made
 

@@ -54,7 +54,7 @@ def evaluate_ranking(
     nodes = node['user'][users], node['item'][items]
     seen, count = Seen(serving.rated, *nodes, size), serving.rated[1].bincount()
     count = F.pad(count, (0, size[1] - len(count)))[nodes[1]]
-    surprise = -((count + 1) / (len(serving.rated[0].unique()) + 1)).log2()
+    information = -((count + 1) / (len(serving.rated[0].unique()) + 1)).log2()
     totals, found, start = [], [], 0
     for score in serving.scorer.score_all(*nodes):
         seen.exclude(score, start)
@@ -74,7 +74,7 @@ def evaluate_ranking(
     found = torch.cat(found) if found else torch.empty(0, dtype=torch.long)
     made = dict(zip(NAMES.values(), values, strict=True))
     made['coverage'] = len(found.unique()) / len(items)
-    made['novelty'] = float(surprise[found].mean())
+    made['novelty'] = float(information[found].mean())
     return {f'{name}@{k}': value for name, value in made.items()}
 
 

@@ -100,9 +100,9 @@ class Fitted:
 
         Ratings join new users or items with known ones.
         """
-        told = None if ratings is None else read_ratings(ratings, 'ratings', config)
-        if told is not None and users is None:
-            users = pd.DataFrame({config.user: pd.unique(told.user.values)})
+        given = None if ratings is None else read_ratings(ratings, 'ratings', config)
+        if given is not None and users is None:
+            users = pd.DataFrame({config.user: pd.unique(given.user.values)})
         parts = {k: dict(getattr(self, k)) for k in ('ids', 'node', 'attributes')}
         new = {}
         for side, frame in zip(SIDES, (users, items), strict=True):
@@ -112,7 +112,7 @@ class Fitted:
                 values, bags = found
                 features = NodeFeatures(*bags)
                 first = group = np.arange(features.num_nodes)
-                if told is None:
+                if given is None:
                     first, group = _duplicates(features)
                 new[side] = features.take(torch.from_numpy(first))
                 node = np.concatenate([self.node[side], len(known) + group])
@@ -124,8 +124,8 @@ class Fitted:
         made = replace(self, **parts)
         # The weight may have been changed since the fit.
         scorer, pairs = self.scorer.with_weight(config.kernel_weight), None
-        if told is not None:
-            index = told.pairs(made.ids).index
+        if given is not None:
+            index = given.pairs(made.ids).index
             sizes = [[len(self.ids[side])] for side in SIDES]
             is_new = (index >= sizes).sum(axis=0)
             TableColumn(ratings, config.user, 'ratings').refuse(
@@ -133,11 +133,8 @@ class Fitted:
                 'does not join a new user or item with one of the fit, in',
                 'drop it: nothing is trained again',
             )
-            pairs = (
-                torch.stack(made.pairs(index)),
-                self.scale.to_unit_scale(told.rating),
-            )
-            pairs = pairs[0], torch.from_numpy(pairs[1]).float()
+            rating = self.scale.to_unit_scale(given.rating)
+            pairs = torch.stack(made.pairs(index)), torch.from_numpy(rating).float()
             made = replace(made, rated=torch.cat([self.rated, pairs[0]], dim=1))
         scorer = scorer.with_new_nodes(new, pairs) if new else scorer
         return replace(made, scorer=scorer)

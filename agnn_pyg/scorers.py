@@ -201,8 +201,8 @@ class Blend:
         weight = weight[cold['user'][user].long(), cold['item'][item].long()]
         if self.rated is not None:
             pair = zip((user, item), SIDES, self.rated, strict=True)
-            told = [torch.isin(n, r) & cold[side][n] for n, side, r in pair]
-            weight = weight.masked_fill(told[0] | told[1], 0.0)
+            is_rated = [torch.isin(n, r) & cold[side][n] for n, side, r in pair]
+            weight = weight.masked_fill(is_rated[0] | is_rated[1], 0.0)
         return weight
 
     def _mean(self, scores: Sequence[Tensor], user: Tensor, item: Tensor) -> Tensor:

@@ -170,3 +170,9 @@ def _plain(value: Any) -> Any:
     if hasattr(value, 'tolist'):
         return value.tolist()
     raise TypeError(f'{type(value).__name__} is no plain data')
+
+
+def under(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """What is named with a prefix, by the rest of its name."""
+    keys = (key for key in tensors if key.startswith(prefix))
+    return {key[len(prefix) :]: tensors[key] for key in keys}

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from agnn_pyg.base.store import under
 from agnn_pyg.folds import SCENARIOS, scenario_folds
 from agnn_pyg.kernel.collaborative import NAMES, co_rating_features
 from agnn_pyg.kernel.features import KernelFeatures
@@ -244,21 +245,18 @@ class ImplicitKernelScorer:
         tensors: Mapping[str, Tensor],
     ) -> ImplicitKernelScorer:
         """The inverse of :meth:`to_dict` and :meth:`state_dict`."""
-
-        def under(prefix: str) -> dict[str, Tensor]:
-            keys = (key for key in tensors if key.startswith(prefix))
-            return {key[len(prefix) :]: tensors[key] for key in keys}
-
         made = cls(config)
         made.edge_index, made.label = tensors['edge_index'], tensors['label']
         for part in PARTS:
-            setattr(made, part, under(f'{part}.'))
+            setattr(made, part, under(tensors, f'{part}.'))
         made.features = {
-            side: KernelFeatures.from_dict(state, under(f'features.{side}.'))
+            side: KernelFeatures.from_dict(state, under(tensors, f'features.{side}.'))
             for side, state in plain['features'].items()
         }
         made.chosen_ = {name: Setting(*s) for name, s in plain['chosen'].items()}
-        made.scenarios = {name: under(f'scenarios.{name}.') for name in SCENARIOS}
+        made.scenarios = {
+            name: under(tensors, f'scenarios.{name}.') for name in SCENARIOS
+        }
         made.has_item_ridge = 'items' in made.scenarios['warm']
         return made
 

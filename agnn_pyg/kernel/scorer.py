@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from agnn_pyg.base.config import NonNegativeInt, Seed
+from agnn_pyg.base.store import under
 from agnn_pyg.folds import SCENARIOS, ScenariosConfig
 from agnn_pyg.kernel.collaborative import append_collaborative
 from agnn_pyg.kernel.features import FeatureMaps, KernelFeatures
@@ -278,22 +279,17 @@ class KernelScorer:
         tensors: Mapping[str, Tensor],
     ) -> KernelScorer:
         """The inverse of :meth:`to_dict` and :meth:`state_dict`."""
-
-        def under(prefix: str) -> dict[str, Tensor]:
-            keys = (key for key in tensors if key.startswith(prefix))
-            return {key[len(prefix) :]: tensors[key] for key in keys}
-
         made = cls(config)
         made.mean, made.edge_index = tensors['mean'], tensors['edge_index']
         made.features, made.sides = {}, {}
         for name in SIDES:
-            state, own = plain[name], under(f'{name}.')
+            state, own = plain[name], under(tensors, f'{name}.')
             made.features[name] = KernelFeatures.from_dict(
-                state['features'], under(f'{name}.features.')
+                state['features'], under(tensors, f'{name}.features.')
             )
             maps = FeatureMaps(own['x'], own['component'], tuple(state['names']))
             made.sides[name] = _Side(maps, state['width'], own['cold'])
-        made.scenarios = {name: under(f'{name}.') for name in config.scenarios}
+        made.scenarios = {name: under(tensors, f'{name}.') for name in config.scenarios}
         return made
 
     def _rows(self, scenario: str, side: str, nodes: Tensor) -> Tensor:
