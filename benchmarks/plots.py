@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,8 @@ from benchmarks.tables import CURVE, cases, support_sizes, words
 
 OWN_COLOR, OTHER_COLOR, LINE_COLOR = '#1f6f8b', '#b8b8b8', '#8a8a8a'
 COLORS = ('#9a9a9a', '#7a9e62', '#8d6cab', '#c98f4a', '#c0504d', '#c4c4c4', '#000000')
+# Scenarios whose errors are drawn over the time of a fit.
+TIMED = ('item_cold', 'warm')
 GRID = {'color': '#e6e6e6', 'lw': 0.6}
 # What varies in the layer's figure: the measure of it, and how its axis is called.
 PANELS = {
@@ -52,6 +55,44 @@ def lead_dots(part: pd.DataFrame, suite: Suite, metric: str = 'rmse') -> Any | N
     axes.invert_yaxis()
     axes.locator_params(axis='x', nbins=5)
     axes.set(xlabel=f'test {words(metric)} above {suite.own}; dots are splits')
+    return figure
+
+
+def time_panel(axes: Any, part: pd.DataFrame, suite: Suite) -> None:
+    """Test RMSE over the time of a fit: a point with a name for each estimator."""
+    part = part[(part['part'] == 'test') & (part['estimator'] != 'global mean')]
+    names = [*suite.baselines, suite.own]
+    means = part.groupby('estimator')[['cpu_seconds', suite.metric]].mean().dropna()
+    means = means.loc[means.index.isin(names)].sort_values(suite.metric)
+    low, high = means[suite.metric].min(), means[suite.metric].max()
+    middle, place = means['cpu_seconds'].max() / 20, float('-inf')
+    for label, (seconds, error) in means.iterrows():
+        is_own, is_left = label == suite.own, seconds > middle
+        color = OWN_COLOR if is_own else COLORS[0]
+        axes.plot(seconds, error, 'o', color=color, ms=9 if is_own else 6)
+        # Names of close points stand one above the other.
+        place = max(error, place + (high - low) / 20)
+        axes.annotate(
+            label,
+            (seconds, error),
+            (seconds / 1.5 if is_left else seconds * 1.5, place),
+            ha='right' if is_left else 'left',
+            va='center',
+            fontsize=8,
+            weight='bold' if is_own else None,
+            arrowprops={'arrowstyle': '-', 'lw': 0.5, 'color': LINE_COLOR},
+        )
+    axes.set(xscale='log', xlabel='CPU seconds of a fit', ylabel='test RMSE')
+    axes.margins(0.08)
+    axes.grid(True, **GRID)
+
+
+def time_figure(columns: Mapping[str, pd.DataFrame], suite: Suite) -> Any:
+    """Test RMSE over the time of a fit, a panel for each scenario of two."""
+    figure, panels = new_figure((10, 4), len(TIMED))
+    for axes, name in zip(panels, TIMED, strict=True):
+        time_panel(axes, columns[words(name)], suite)
+        axes.set_title(f'{words(suite.data[0])}, {words(name)}', fontsize=10)
     return figure
 
 

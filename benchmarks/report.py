@@ -52,12 +52,13 @@ def sections(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> list[Secti
             kinds['ablation' if suite.is_ablation else kind].append(suite)
     shown = [*kinds['rating'][-1:], *kinds['few-shot']]
     found = [card for suite in shown for card in cards(rows, suite)]
+    found = [*time_charts(rows), Text(GLANCE), *found, Text(ERROR, 'note')]
     parts = {
         kind: [part for suite in of_kind for part in suite_parts(rows, suite)]
         for kind, of_kind in kinds.items()
     }
     return [
-        Section('glance', 'At a glance', [Text(GLANCE), *found, Text(ERROR, 'note')]),
+        Section('glance', 'At a glance', found),
         Section('rating', 'Not a single rating', parts['rating']),
         Section('few-shot', 'A few interactions', parts['few-shot']),
         Section('ablation', 'What each part is worth', parts['ablation']),
@@ -65,6 +66,17 @@ def sections(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> list[Secti
         Section('not-run', 'What was not run', [not_run(rows, suites)]),
         Section('origin', 'Where the figures come from', [origin(rows, folder)]),
     ]
+
+
+def time_charts(rows: pd.DataFrame) -> Iterator[Any]:
+    """Errors over the time of a fit."""
+    suite = load_suite(SUITES / 'rating.toml')
+    columns = columns_of(rows, suite)
+    for name in map(words, plots.TIMED):
+        figure, axes = plots.new_figure(SIZE)
+        plots.time_panel(axes, columns[name], suite)
+        caption = f'Test RMSE over the time of a fit, {words(suite.data[0])}, {name}'
+        yield chart(figure, f'time-{name}'.replace(' ', '-'), caption)
 
 
 def cards(rows: pd.DataFrame, suite: Suite) -> Iterator[Card]:
@@ -144,18 +156,19 @@ def origin(rows: pd.DataFrame, folder: Path) -> Grid:
 def readme_blocks(
     rows: pd.DataFrame, perf: pd.DataFrame, folder: Path
 ) -> dict[str, str]:
-    """What Markdown pages show, by name: SUITE, SUITE-short, and costs."""
+    """What Markdown pages show, by name: suites, a summary of two, and costs."""
     blocks = {}
     for suite in map(load_suite, SUITES.glob('*.toml')):
         own = rows[rows['suite'] == suite.name]
         if own.empty:
             continue
-        line = records.hardware_line(own['environment'], folder)
-        for name, is_short in ((suite.name, False), (f'{suite.name}-short', True)):
-            found = [t.markdown() for _, t in tables.tables_of(rows, suite, is_short)]
-            if suite.is_few_shot and not suite.is_ablation and not is_short:
-                found.append(tables.sensitivity_line(rows, suite))
-            blocks[f'{name} results'] = '\n\n'.join([*found, line])
+        found = [table.markdown() for _, table in tables.tables_of(rows, suite)]
+        if suite.is_few_shot and not suite.is_ablation:
+            found.append(tables.sensitivity_line(rows, suite))
+        found.append(records.hardware_line(own['environment'], folder))
+        blocks[f'{suite.name} results'] = '\n\n'.join(found)
+    summed = [load_suite(SUITES / f'{name}.toml') for name in ('rating', 'public')]
+    blocks['summary results'] = tables.summary_table(rows, summed).markdown()
     for name in perf['benchmark'].unique():
         blocks[f'{name} results'] = tables.cost_table(perf, name).markdown()
     return blocks
@@ -199,6 +212,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             curve = plots.support_curve(rows[rows['suite'] == suite.name], suite)
             figures = {'layer': plots.layer_figure(perf), 'support-size': curve}
             figures['scale'] = plots.scale_figure(perf)
+            suite = load_suite(SUITES / 'rating.toml')
+            figures['time'] = plots.time_figure(columns_of(rows, suite), suite)
             for name, figure in figures.items():
                 # No time stamp inside.
                 figure.savefig(folder / f'{name}.png', metadata={'Software': None})

@@ -22,7 +22,7 @@ LABELS = {
     **{'ndcg@5': 'nDCG@5', 'ndcg@10': 'nDCG@10', 'ap@10': 'MAP@10'},
     **{'ndcg@20': 'nDCG@20'},
     **{'lastfm': 'Last.FM', 'ml-100k': 'MovieLens-100K', 'ml-1m': 'MovieLens-1M'},
-    **{'ml-100k-u': 'MovieLens-100K', 'yahoo_music': 'YahooMusic'},
+    **{'ml-100k-u': 'MovieLens-100K u1', 'yahoo_music': 'YahooMusic'},
     **{'flixster': 'Flixster', 'douban': 'Douban'},
 }
 CHANGES = {
@@ -98,9 +98,8 @@ def score_table(
     parts, table = columns.values(), []
     for label in suite.labels:
         found = [[score(part, label, m) for m in metrics] for part in parts]
-        if any(scores[0] for scores in found) or len(metrics) > 1:
-            cells = (' / '.join(map(written, s)) if s[0] else NOT_RUN for s in found)
-            table.append((label, *cells))
+        cells = (' / '.join(map(written, s)) if s[0] else NOT_RUN for s in found)
+        table.append((label, *cells))
     paired = []
     for part in parts:
         other = best_baseline(part, suite, metric)
@@ -112,9 +111,23 @@ def score_table(
         paired.append((other or NOT_RUN, *numbers))
     titles = f'{words(metric)}, {suite.own} − best baseline'
     titles = titles, 'splits won', 'p', 'splits × seeds'
-    shown = [*zip(('best baseline', *titles), *paired, strict=True)]
-    table += shown if len(metrics) > 1 else shown[1::3]
+    table += zip(('best baseline', *titles), *paired, strict=True)
     return Table((f'test {" / ".join(map(words, metrics))}', *columns), table)
+
+
+def summary_table(rows: pd.DataFrame, suites: Sequence[Suite]) -> Table:
+    """Ours beside the best baseline, a row for each column of suites of ratings."""
+    table, own, baselines = [], suites[-1].own, suites[-1].baselines
+    labels = [x for x in suites[-1].labels if x not in (own, *baselines)] + [own]
+    for suite in suites:
+        for name, part in columns_of(rows, suite).items():
+            best = best_baseline(part, suite, 'rmse')
+            found = [score(part, label, 'rmse') for label in (best, *labels)]
+            gap = difference(part, own, best, 'rmse')
+            table.append((name, best or NOT_RUN, *map(written, found)))
+            table[-1] += (written(gap, '+'),)
+    header = ('test RMSE', 'best baseline', 'its RMSE', *labels, f'{own} − baseline')
+    return Table(header, table)
 
 
 def best_baseline(part: pd.DataFrame, suite: Suite, metric: str) -> str | None:
@@ -145,13 +158,11 @@ def counts(part: pd.DataFrame, label: str) -> str:
     return f'{part["split"].nunique()} × {part["seed"].nunique()}'
 
 
-def few_shot_table(
-    rows: pd.DataFrame, suite: Suite, metrics: Sequence[str] = FEW_SHOT
-) -> Table:
+def few_shot_table(rows: pd.DataFrame, suite: Suite) -> Table:
     """Test scores of every estimator, and how far ours is ahead in nDCG@10."""
     (part,) = columns_of(rows, suite).values()
     has_loss = 'log_loss' in part and part['log_loss'].notna().any()
-    metrics, table = [*metrics, 'log_loss' if has_loss else 'mse'], []
+    metrics, table = [*FEW_SHOT, 'log_loss' if has_loss else 'mse'], []
     for label in suite.labels:
         found = [score(part, label, metric) for metric in metrics]
         lead = None if label == suite.own else difference(part, suite.own, label, CURVE)
@@ -214,25 +225,20 @@ def ablation_tables(rows: pd.DataFrame, suite: Suite) -> Iterator[tuple[str, Tab
             yield base, Table(header, table)
 
 
-def tables_of(
-    rows: pd.DataFrame, suite: Suite, is_short: bool = False
-) -> Iterator[tuple[str, Table]]:
-    """All tables of a suite, or the first in short, each with a caption."""
+def tables_of(rows: pd.DataFrame, suite: Suite) -> Iterator[tuple[str, Table]]:
+    """All tables of a suite, each with a caption."""
     if suite.is_ablation:
         for base, table in ablation_tables(rows, suite):
             yield f'Test scores of {base}, and what each change adds to them.', table
     elif suite.is_few_shot:
-        metrics = ('published_precision@5', CURVE) if is_short else FEW_SHOT
         note = "† by the definitions of TaNP's published code."
-        yield f'Test scores. {note}', few_shot_table(rows, suite, metrics)
-        if not is_short:
-            caption = 'After fewer interactions of the same users: means over splits.'
-            yield caption, size_table(rows, suite)
+        yield f'Test scores. {note}', few_shot_table(rows, suite)
+        caption = 'After fewer interactions of the same users: means over splits.'
+        yield caption, size_table(rows, suite)
     else:
         metrics, which = ('rmse', 'mae'), 'lower'
         if suite.has_positives:
             metrics, which = ('ndcg@20', 'recall@20'), 'higher'
-        metrics = metrics[:1] if is_short else metrics
         yield f'Test scores; {which} is better.', score_table(rows, suite, metrics)
 
 
