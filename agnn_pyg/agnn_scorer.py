@@ -13,6 +13,7 @@ from torch_geometric.data import HeteroData
 
 from agnn_pyg.agnn_config import AGNNConfig, NetworkTrainingConfig
 from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.base.randomness import salted
 from agnn_pyg.base.store import under
 from agnn_pyg.folds import joint_fold
 from agnn_pyg.graph.cold_nodes import cold_candidates
@@ -29,6 +30,8 @@ RATED = ('user', 'rates', 'item')
 EVALUATION_SEED = 1_000_003
 # Users whose scores of all items are computed at once.
 BLOCK_USERS = 64
+# Of an update. The whole epochs that were tried, one or two, gave the same errors.
+UPDATE_EPOCHS = 1
 
 
 class Neighbors(NamedTuple):
@@ -136,8 +139,24 @@ class AGNNScorer:
             self.history_, self.best_epoch_ = selected
         return self
 
+    @torch.random.fork_rng(devices=[])
+    def update(self, data: RatingData, **run: Any) -> AGNNScorer:
+        """A scorer whose network is trained on from this one, on more data.
+
+        :obj:`data` has the nodes of the fit first. New ones start with an untrained
+        preference, and are in no singular vector.
+        """
+        made = AGNNScorer(self.config)
+        made._train(data, None, trained=self, epochs=UPDATE_EPOCHS, **run)
+        made.history_, made.best_epoch_ = self.history_, self.best_epoch_
+        return made
+
     def _train(
-        self, data: RatingData, validation: tuple[Tensor, Tensor] | None, **run: Any
+        self,
+        data: RatingData,
+        validation: tuple[Tensor, Tensor] | None,
+        trained: AGNNScorer | None = None,
+        **run: Any,
     ) -> None:
         # Imported here: loading and serving need no training code.
         from agnn_pyg.base.training import fit
@@ -149,10 +168,21 @@ class AGNNScorer:
             'in_channels': {s: data.nodes[s].embedded.num_tokens for s in SIDES},
             'mean': float(rating.mean()) if config.start_at_mean else 0.0,
         }
+        if trained is not None:
+            plain = trained._plain | {'num_nodes': data.num_nodes}
+            if trained.model_.rated is not None:  # more nodes could have more vectors
+                layer = trained.model_.rating_layer
+                plain['spectral_channels'] = layer.spectral_channels
         graph = self._build_graph(data)
         torch.manual_seed(config.seed)
         model = self._model(plain)
-        if model.rated is not None:
+        seed = config.seed
+        if trained is not None:
+            seed = abs(salted(seed, f'{len(rating)} ratings'))  # not those of the fit
+            state = model.state_dict()
+            for name, old in trained.model_.state_dict().items():
+                state[name][tuple(map(slice, old.shape))] = old
+        elif model.rated is not None:
             model.rating_layer.fit_positions(data.edge_index)
         train = FullGraphLoader(
             graph,
@@ -164,7 +194,7 @@ class AGNNScorer:
             batch_size=config.batch_size,
             num_neighbors=config.num_neighbors,
             self_neighbor=config.self_neighbor,
-            seed=config.seed,
+            seed=seed,
         )
         held_out = None
         if validation is not None:
@@ -178,11 +208,11 @@ class AGNNScorer:
             **{name: getattr(config, name) for name in names},
         )
         defaults = {'progress': config.progress, 'accelerator': config.accelerator}
+        defaults |= {'epochs': config.epochs}
         result = fit(
             module,
             train,
             held_out,
-            epochs=config.epochs,
             patience=None if held_out is None else config.patience,
             ema_decay=config.ema_decay,
             gradient_clip=config.gradient_clip,
@@ -374,9 +404,8 @@ class AGNNScorer:
         name = 'rating_knn' if self.config.use_rating_proximity else 'attribute_knn'
         kinds = [(s, name, s) for s in SIDES if self.config.num_neighbors]
         rated = RATED if self.config.rated_edges else None
-        return AGNN(
-            edge_types=kinds, rated=rated, **plain, **self.config.model_options()
-        )
+        options = self.config.model_options() | dict(plain)
+        return AGNN(edge_types=kinds, rated=rated, **options)
 
     def _batch(self, graph: HeteroData, pairs: Tensor) -> RatingBatch:
         """Pairs to predict on the whole graph, whose ratings all carry messages."""

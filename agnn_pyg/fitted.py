@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from agnn_pyg.agnn_config import AGNNConfig
 from agnn_pyg.agnn_scorer import AGNNScorer
 from agnn_pyg.base.checks import TableColumn
+from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.config import C, Config
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import (
@@ -22,6 +23,7 @@ from agnn_pyg.base.frames import (
     RatingScale,
     read_new_nodes,
     read_ratings,
+    read_training,
 )
 from agnn_pyg.base.vocabulary import Vocabulary
 from agnn_pyg.explain import attribute_values
@@ -43,19 +45,20 @@ class Fitted:
         node: By side the scorer's node of each id. New ids with equal attributes have
             the same node, and so equal scores.
         encoders: By side the encoders of embedded and of compared attributes.
-        attributes: The compared attributes of the nodes by side, which explanations
-            name.
+        nodes: The encoded attributes of the nodes by side, and of new nodes after them.
         scale: The scale of the ratings.
         rated: Rows of the rated pairs, :obj:`[2, R]`.
+        rating: Their ratings as models read them, :obj:`[R]`.
         scorer: The fitted blend.
     """
 
     ids: dict[str, Vocabulary]
     node: dict[str, np.ndarray]
     encoders: dict[str, tuple[AttributeEncoder, AttributeEncoder]]
-    attributes: dict[str, list[TokenBags]]
+    nodes: dict[str, list[NodeFeatures]]
     scale: RatingScale
     rated: Tensor
+    rating: Tensor
     scorer: Blend
 
     @classmethod
@@ -75,18 +78,58 @@ class Fitted:
             compare, compared = table.encode(1, config.num_knots)
             nodes[side] = NodeFeatures(embedded, compared)
             encoders[side] = embed, compare
-        columns = {s: both[1].column_encoders for s, both in encoders.items()}
         parts = [tables.ratings, tables.validation]
         parts = [p and _tensors(p, scale, config.rating is None) for p in parts]
-        data, validation = RatingData(nodes, columns, *parts[0]), parts[1]
+        data, validation = RatingData(nodes, _columns(encoders), *parts[0]), parts[1]
         return cls(
             {side: tables.nodes[side].ids for side in SIDES},
             {side: np.arange(nodes[side].num_nodes) for side in SIDES},
             encoders,
-            {side: [nodes[side].compared] for side in SIDES},
+            {side: [nodes[side]] for side in SIDES},
             scale,
-            data.edge_index,
+            *parts[0],
             _blend(config).fit(data, validation, **run),
+        )
+
+    def update(
+        self,
+        config: Any,
+        ratings: pd.DataFrame,
+        users: pd.DataFrame | None,
+        items: pd.DataFrame | None,
+        **run: Any,
+    ) -> Fitted:
+        """The same fit with more ratings, users and items, its scorers updated."""
+        given = read_training(ratings, config, self.scale)
+        is_implicit = config.rating is None
+        ids, nodes = dict(self.ids), {}
+        tables = zip(SIDES, (users, items), given[:2], strict=True)
+        for side, frame, rated in tables:
+            encoders, (nodes[side],) = self.encoders[side], self.nodes[side]
+            if frame is None and [*encoders[0].columns] == [CONSTANT]:
+                frame = pd.DataFrame({getattr(config, side): pd.unique(rated.values)})
+            found = read_new_nodes(frame, side, config, ids[side], encoders)
+            if found is not None:
+                ids[side] = ids[side].append(found[0])
+                nodes[side] = nodes[side].append(NodeFeatures(*found[1]))
+        rows, rating = _tensors(given.pairs(ids), self.scale, is_implicit)
+        rows = torch.cat([self.rated, rows], dim=1)
+        rating = torch.cat([self.rating, rating])
+        rating = rating.double().exp2() - 1 if is_implicit else rating
+        pairs = pd.Series(rating.numpy()).groupby([*rows.numpy()], sort=False)
+        value = np.log2(1 + pairs.sum()) if is_implicit else pairs.last()
+        rated = torch.tensor(value.index.to_frame().to_numpy().T)
+        rating = torch.tensor(value.to_numpy()).float()
+        data = RatingData(nodes, _columns(self.encoders), rated, rating)
+        return replace(
+            self,
+            ids=ids,
+            node={side: np.arange(len(ids[side])) for side in SIDES},
+            nodes={side: [nodes[side]] for side in SIDES},
+            scale=self.scale if is_implicit else self.scale.widened(given.rating),
+            rated=rated,
+            rating=rating,
+            scorer=self.scorer.update(data, **run),
         )
 
     def serve(
@@ -103,7 +146,7 @@ class Fitted:
         given = None if ratings is None else read_ratings(ratings, 'ratings', config)
         if given is not None and users is None:
             users = pd.DataFrame({config.user: pd.unique(given.user.values)})
-        parts = {k: dict(getattr(self, k)) for k in ('ids', 'node', 'attributes')}
+        parts = {k: dict(getattr(self, k)) for k in ('ids', 'node', 'nodes')}
         new = {}
         for side, frame in zip(SIDES, (users, items), strict=True):
             known = self.ids[side]
@@ -117,10 +160,7 @@ class Fitted:
                 new[side] = features.take(torch.from_numpy(first))
                 node = np.concatenate([self.node[side], len(known) + group])
                 parts['ids'][side], parts['node'][side] = known.append(values), node
-                parts['attributes'][side] = [
-                    *self.attributes[side],
-                    new[side].compared,
-                ]
+                parts['nodes'][side] = [*self.nodes[side], new[side]]
         made = replace(self, **parts)
         # The weight may have been changed since the fit.
         scorer, pairs = self.scorer.with_weight(config.kernel_weight), None
@@ -146,11 +186,11 @@ class Fitted:
 
     def values(self, side: str, node: int) -> dict[str, str]:
         """The attribute values of a node by column."""
-        for bags in self.attributes[side]:
-            if node < bags.num_nodes:
-                row = bags.take(slice(node, node + 1))
+        for part in self.nodes[side]:
+            if node < part.num_nodes:
+                row = part.compared.take(slice(node, node + 1))
                 return attribute_values(self.encoders[side][1], row)
-            node -= bags.num_nodes
+            node -= part.num_nodes
         raise IndexError(f'{side} {node}')
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -166,7 +206,11 @@ class Fitted:
         }
         return plain, {
             'rated': self.rated,
-            'attributes': {s: dict(vars(b)) for s, (b,) in self.attributes.items()},
+            'rating': self.rating,
+            'nodes': {
+                side: {k: dict(vars(bags)) for k, bags in nodes._asdict().items()}
+                for side, (nodes,) in self.nodes.items()
+            },
             'scorers': self.scorer.state_dict(),
         }
 
@@ -200,9 +244,13 @@ class Fitted:
                 side: tuple(map(AttributeEncoder.from_dict, both))
                 for side, both in plain['encoders'].items()
             },
-            {s: [TokenBags(**bags)] for s, bags in tensors['attributes'].items()},
+            {
+                side: [NodeFeatures(**{k: TokenBags(**b) for k, b in parts.items()})]
+                for side, parts in tensors['nodes'].items()
+            },
             RatingScale(**plain['scale']),
             tensors['rated'],
+            tensors['rating'],
             Blend(**scorers, kernel_weight=weight, weights=plain['scorers']['weights']),
         )
 
@@ -224,6 +272,11 @@ def _blend(config: Any) -> Blend:
     if weight != 0:
         kernel = KernelScorer(kernel_config)
     return Blend(network, kernel, weight)
+
+
+def _columns(encoders: Mapping[str, Sequence[AttributeEncoder]]) -> dict[str, list]:
+    """The columns of the compared attributes by side."""
+    return {side: both[-1].column_encoders for side, both in encoders.items()}
 
 
 def _tensors(

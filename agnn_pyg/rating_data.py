@@ -36,6 +36,10 @@ class NodeFeatures(NamedTuple):
         """The features of some of the nodes."""
         return NodeFeatures(self.embedded.take(rows), self.compared.take(rows))
 
+    def append(self, new: NodeFeatures) -> NodeFeatures:
+        """The features of these nodes and of new ones after them."""
+        return NodeFeatures(*map(TokenBags.append, self, new))
+
 
 @dataclass(frozen=True)
 class RatingData:

@@ -40,7 +40,7 @@ from agnn_pyg.kernel.scorer import KernelConfig
 from agnn_pyg.ranking import Filter, Groups, Seen, filtered, top_items
 from agnn_pyg.rating_data import SIDES
 
-KIND, VERSION = 'AGNNRecommender', 6
+KIND, VERSION = 'AGNNRecommender', 7
 # Of the range of ratings: a 4 or a 5 of 1 to 5 is relevant.
 RELEVANT = 0.75
 
@@ -152,6 +152,38 @@ class AGNNRecommender(Estimator):
             self.best_epoch_ = network.best_epoch_
         self._fitted_ = fitted
         self.scorer_ = fitted.scorer
+        return self
+
+    def update(
+        self,
+        ratings: pd.DataFrame,
+        users: pd.DataFrame | None = None,
+        items: pd.DataFrame | None = None,
+    ) -> AGNNRecommender:
+        """Adds ratings, users and items to the fit, at a fraction of its cost.
+
+        The kernel model is solved for all ratings with the kernel weights of the fit,
+        and the network is trained on for a few epochs, new users and items included.
+        All that a fit chooses stays: weights of the blend, the vocabularies of the
+        attributes, the range of the ratings, and :attr:`history_`. So fit again when
+        the data has become another.
+
+        Args:
+            ratings (pandas.DataFrame): New ratings, as in :meth:`fit`. One of a pair
+                that is rated already replaces the old rating; with :obj:`rating=None`
+                it is added to the old one.
+            users (pandas.DataFrame, optional): Attributes of new users, with ratings or
+                without, as in :meth:`predict`. Rows of known users are ignored.
+            items (pandas.DataFrame, optional): Likewise for items.
+
+        Raises:
+            ValueError: As in :meth:`fit`. Then the recommender stays as it was.
+        """
+        config, fitted = self._check_fitted()
+        config.check_fit(has_validation=True)  # nothing is validated
+        run = {'progress': config.progress, 'accelerator': config.accelerator}
+        self._fitted_ = fitted.update(config, ratings, users, items, **run)
+        self.scorer_ = self._fitted_.scorer
         return self
 
     def predict(

@@ -42,6 +42,12 @@ class Scorer(Protocol):
                 :obj:`accelerator`; nothing that changes what comes out on a CPU.
         """
 
+    def update(self, data: RatingData, **run: Any) -> Scorer:
+        """A scorer for the data of the fit and further nodes and ratings after them.
+
+        All that a fit chooses by held-out ratings stays as it is.
+        """
+
     def score(self, user: Tensor, item: Tensor) -> Tensor:
         """Scores of pairs of user and item rows, each :obj:`[B]`; NaN for none."""
 
@@ -122,6 +128,11 @@ class Blend:
                 if len(both) == 2:
                     self.weights_[name] = _fit_weight(data, *both)
         return self
+
+    def update(self, data: RatingData, **run: Any) -> Blend:
+        """Updates both scorers, see :meth:`Scorer.update`; the weights stay."""
+        new = {name: s.update(data, **run) for name, s in self.scorers.items()}
+        return Blend(**new, kernel_weight=self.kernel_weight, weights=self.weights_)
 
     def score(self, user: Tensor, item: Tensor) -> Tensor:
         """Scores of pairs of user and item rows, each :obj:`[B]`."""

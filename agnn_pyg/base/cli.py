@@ -1,4 +1,4 @@
-"""The command line of any recommender: fit, evaluate, predict, recommend, explain.
+"""The command line of any recommender: fit, update, evaluate, predict, and so on.
 
 Neither pandas nor PyTorch is imported before the arguments are parsed, so that
 ``--help`` is fast.
@@ -33,6 +33,11 @@ COMMANDS = {
         'Train on a table of ratings, and write a model.',
         'ratings.csv --items films.csv --model films',
         ('ratings', 'users', 'items', 'validation', 'set'),
+    ),
+    'update': (
+        'Add ratings, and new users and items, to a model.',
+        'today.csv{new} --model films',
+        ('ratings',),
     ),
     'evaluate': (
         'Compare predictions with ratings or positives, and print metrics.',
@@ -124,6 +129,8 @@ class CommandLine:
         self.app = typer.Typer(help=help, add_completion=False, **plain)
         new = ' --support first.csv' if adapts else ' --items new_films.csv'
         for command, (text, example, names) in COMMANDS.items():
+            if command == 'update' and adapts:
+                continue  # first ratings of users are enough
             if command != 'fit':
                 names += ('support', 'users', 'items')[not adapts :]
             if command in ('predict', 'recommend') and adapts:

@@ -1,9 +1,10 @@
 """What the commands of :mod:`agnn_pyg.base.cli` do with their arguments.
 
-A recommender has :obj:`fit`, :obj:`save`, :obj:`load`, and either :obj:`predict`,
-:obj:`recommend` and :obj:`explain`, which take tables of new users and items, or
-:obj:`adapt`, whose result has the first two. Fitted, it has :obj:`vocabularies_` (ids
-by side), :obj:`column_encoders_`, :obj:`history_` and :obj:`best_epoch_`.
+A recommender has :obj:`fit`, :obj:`save`, :obj:`load`, and either :obj:`update`,
+:obj:`predict`, :obj:`recommend` and :obj:`explain`, which take tables of new users and
+items, or :obj:`adapt`, whose result can predict and recommend. Fitted, it has
+:obj:`vocabularies_` (ids by side), :obj:`column_encoders_`, :obj:`history_` and
+:obj:`best_epoch_`.
 """
 
 from __future__ import annotations
@@ -59,6 +60,21 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
         scores = ', '.join(f'{name} {v:.4f}' for name, v in scores if v is not None)
         text += f' after {epoch + 1} epochs: {scores}'
     logger.info(text)
+
+
+def update(recommender: type, args: SimpleNamespace) -> None:
+    """Adds ratings, and new users and items, to a model, and writes it again."""
+    served, notes = _Served(recommender, args), read_notes(args.model)
+    model = served.model.set_params(progress=not args.quiet)
+    with redirect_stdout(sys.stderr):
+        model.update(served.read(args.ratings, *ROLES), *served.new_nodes())
+    model.save(args.model)
+    annotate(args.model, **notes)
+    counts = {side: len(ids) for side, ids in model.vocabularies_.items()}
+    logger.info(
+        f"'{args.model}' holds the model of {counts['user']:,} users and "
+        f'{counts["item"]:,} items'
+    )
 
 
 def evaluate(recommender: type, args: SimpleNamespace) -> None:

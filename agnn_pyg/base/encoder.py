@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor
 
@@ -59,6 +60,15 @@ class TokenBags:
     def take(self, rows: Tensor | slice) -> TokenBags:
         """The bags of some of the nodes."""
         return TokenBags(self.index[rows], self.weight[rows], self.is_value)
+
+    def append(self, other: TokenBags) -> TokenBags:
+        """These bags and further ones of the same tokens."""
+        width = max(self.index.size(1), other.index.size(1))
+        index, weight = (
+            torch.cat([F.pad(part, (0, width - part.size(1))) for part in both])
+            for both in ((self.index, other.index), (self.weight, other.weight))
+        )
+        return TokenBags(index, weight, self.is_value)
 
     def multi_hot(self) -> scipy.sparse.csr_matrix:
         """A sparse matrix :obj:`[N, num_tokens]`, without tokens of rare and missing.

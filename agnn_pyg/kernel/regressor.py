@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from agnn_pyg.folds import SCENARIOS, check_folds, scenario_folds
@@ -112,18 +113,34 @@ class PairwiseKernelRegressor:
         self.weight = (weight * is_free(weight, components)).to(users.x)
 
     def fit(
-        self, edge_index: Tensor, rating: Tensor, tol: float = 1e-3
+        self,
+        edge_index: Tensor,
+        rating: Tensor,
+        tol: float = 1e-3,
+        start: Tensor | None = None,
+        maps: Sequence[FeatureMaps] | None = None,
+        precondition: UserBlocks | None = None,
     ) -> PairwiseKernelRegressor:
-        """Solves for the dual coefficients of ratings :obj:`[R]` of pairs."""
+        """Solves for the dual coefficients of ratings :obj:`[R]` of pairs.
+
+        It may :obj:`start` from those of the first pairs, and take what is known from
+        elsewhere: :obj:`maps`, the features of both sides with the collaborative ones,
+        and a preconditioner of the same pairs.
+        """
         self.mean = rating.mean()
         pairs = RatedPairs(edge_index, len(self.users.x), len(self.items.x))
-        maps = self._features(edge_index, rating)
+        maps = maps or self._features(edge_index, rating)
         self.kernel = PairwiseKernel(*maps, pairs, self.weight)
         order = self.kernel.pairs.order
         target = (rating - self.mean)[order]
-        alpha, _ = self.kernel.solve_cg(
-            target, tol=tol, precondition=UserBlocks(self.kernel)
+        if start is not None:
+            start = F.pad(start, (0, len(target) - len(start)))[order]
+        precondition = precondition or UserBlocks(self.kernel)
+        alpha, rounds = self.kernel.solve_cg(
+            target, start, tol, precondition=precondition
         )
+        # Of other weights it serves others, too, as long as it serves these.
+        self.precondition = precondition if rounds <= MAX_ROUNDS else None
         self.alpha = torch.empty_like(alpha)
         self.alpha[order] = alpha
         self.sums = self.kernel.node_sums(alpha)

@@ -132,15 +132,36 @@ class KernelScorer:
             progress (bool, optional): Show a progress bar. (default: :obj:`False`)
             **run (optional): Options of other scorers, such as where to train.
         """
+        self.features = {
+            side: KernelFeatures().fit(
+                data.nodes[side].compared.take(~data.cold(side)), data.columns[side]
+            )
+            for side in SIDES
+        }
+        return self._solve(data, {}, progress)
+
+    def update(
+        self, data: RatingData, progress: bool = False, **run: Any
+    ) -> KernelScorer:
+        """A scorer of the same features and kernel weights, solved for other data.
+
+        :obj:`data` has the nodes and the pairs of the fit first, and further ones.
+        """
+        made = KernelScorer(self.config)
+        made.features = self.features
+        return made._solve(data, self.scenarios, progress)
+
+    def _solve(
+        self,
+        data: RatingData,
+        fitted: Mapping[str, Mapping[str, Tensor]],
+        progress: bool,
+    ) -> KernelScorer:
+        """Solves each scenario; one that is not fitted learns its weights first."""
         config, rating = self.config, data.rating
         self.edge_index, self.mean = data.edge_index, rating.mean()
-        self.features, maps, cold = {}, [], []
-        for side in SIDES:
-            nodes, is_cold = data.nodes[side].compared, data.cold(side)
-            features = KernelFeatures().fit(nodes.take(~is_cold), data.columns[side])
-            maps.append(features.transform(nodes))
-            cold.append(is_cold)
-            self.features[side] = features
+        maps = [self.features[s].transform(data.nodes[s].compared) for s in SIDES]
+        cold = [data.cold(side) for side in SIDES]
         warm = [m._replace(x=m.x[~c]) for m, c in zip(maps, cold, strict=True)]
         rows = zip(cold, self.edge_index, strict=True)
         index = torch.stack([((~c).cumsum(0) - 1)[row] for c, row in rows])
@@ -151,17 +172,28 @@ class KernelScorer:
         }
         self.scenarios: dict[str, dict[str, Tensor]] = {}
         self.held_out_: dict[str, tuple[Tensor, Tensor]] = {}
-        total = len(config.scenarios) * (config.kernel_steps + 1)
+        steps = 1 if fitted else config.kernel_steps + 1
+        total, precondition = len(config.scenarios) * steps, None
         with tqdm(total=total, desc='kernel model', disable=not progress) as bar:
             for name in config.scenarios:
                 model = PairwiseKernelRegressor(
                     *warm, config.components, config.num_factors, name
                 )
-                show = partial(_show, bar, name)
-                learning = config.kernel_steps, config.cv_folds, config.seed, show
-                model.fit_hyperparameters(index, rating, *learning)
+                show, start = partial(_show, bar, name), None
+                if name in fitted:
+                    model.weight = fitted[name]['weight']
+                    start = fitted[name]['alpha']
+                else:
+                    learning = config.kernel_steps, config.cv_folds, config.seed, show
+                    model.fit_hyperparameters(index, rating, *learning)
                 show('all ratings')
-                model.fit(index, rating)
+                used = [
+                    own if is_cold else full
+                    for own, full, is_cold in zip(warm, both, model.cold, strict=True)
+                ]
+                known = {'maps': used, 'start': start, 'precondition': precondition}
+                model.fit(index, rating, **known)
+                precondition = model.precondition if fitted else None
                 rows = model.prediction_rows(maps[1].x[cold[1]])
                 rows |= {'weight': model.weight, 'alpha': model.alpha}
                 self.scenarios[name] = rows

@@ -74,6 +74,42 @@ def test_new_nodes_score_as_if_known_at_the_fit(scorer, tiny_data):
     )
 
 
+@pytest.mark.parametrize('num_factors', [0, 4])
+def test_an_update_is_a_fit_with_the_weights_that_were_learned(num_factors, tiny_data):
+    """Of more ratings and nodes; those without ratings have no collaborative kernel."""
+    users, items = (10, 13) if num_factors else (12, 15)
+    index, early = (
+        tiny_data.edge_index,
+        (tiny_data.edge_index < torch.tensor([[8], [11]])).all(0),
+    )
+    order = torch.cat([early.nonzero(), (~early).nonzero()])[:, 0]
+    index, rating = index[:, order], tiny_data.rating[order]
+
+    def part(users, items, number=None):
+        take = zip(SIDES, (users, items), strict=True)
+        nodes = {side: tiny_data.nodes[side].take(slice(n)) for side, n in take}
+        pairs = index[:, :number], rating[:number]
+        return RatingData(nodes, tiny_data.columns, *pairs)
+
+    data = part(users, items)
+    config = KernelConfig(**OPTIONS | {'num_factors': num_factors})
+    fitted = KernelScorer(config).fit(part(8, 11, int(early.sum())))
+    before = {key: x.clone() for key, x in fitted.state_dict().items()}
+    scorer = fitted.update(data)
+    assert all(torch.equal(x, before[key]) for key, x in fitted.state_dict().items())
+    maps = [fitted.features[s].transform(data.nodes[s].compared) for s in SIDES]
+    every = torch.cartesian_prod(torch.arange(users), torch.arange(items)).t()
+    cold = [data.cold(side)[rows] for side, rows in zip(SIDES, every, strict=True)]
+    for name, pattern in SCENARIOS.items():
+        model = PairwiseKernelRegressor(*maps, num_factors=num_factors, scenario=name)
+        model.weight = fitted.scenarios[name]['weight']
+        expected = model.fit(index, rating, tol=1e-6).predict(*every).double()
+        mine = (cold[0] == pattern[0]) & (cold[1] == pattern[1])
+        torch.testing.assert_close(
+            scorer.score(*every[:, mine]), expected[mine], atol=3e-3, rtol=0
+        )
+
+
 @pytest.mark.parametrize('pair', [(3, 2), (10, 4), (0, 14), (11, 13)])
 def test_explanations_add_up(scorer, pair):
     why = scorer.explain(*pair)

@@ -1,0 +1,206 @@
+"""Ratings, users and items that come after the fit, and are added to it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from agnn_pyg.kernel import implicit
+from agnn_pyg.kernel.scorer import KernelScorer
+from agnn_pyg.recommender import AGNNRecommender
+from tests.agnn_pyg.conftest import SETTINGS
+
+pytest.importorskip('pytorch_lightning')
+
+
+@pytest.fixture(scope='module')
+def saved(recommender, tmp_path_factory):
+    """A folder of the fitted recommender: each test updates its own copy."""
+    folder = tmp_path_factory.mktemp('saved') / 'model'
+    recommender.save(folder)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def news(planted):
+    """What came later, but two users and two items have no ratings yet."""
+    later = planted.later
+    late = later['user'].isin(planted.new_users['user'][:2])
+    late |= later['item'].isin(planted.new_items['item'][:2])
+    return later[~late], planted.new_users, planted.new_items
+
+
+@pytest.fixture(scope='module')
+def updated(saved, news):
+    return AGNNRecommender.load(saved).update(*news)
+
+
+def tensors(model):
+    plain, parts = model._fitted_.to_store()
+    parts = {k: parts[k] for k in ('rated', 'rating')} | parts['scorers']
+    return str(plain), {key: x.clone() for key, x in parts.items()}
+
+
+def assert_equal(model, other):
+    (plain, mine), (other_plain, others) = tensors(model), tensors(other)
+    assert plain == other_plain
+    assert mine.keys() == others.keys()
+    for key, value in mine.items():
+        assert torch.equal(value, others[key]), key
+
+
+def test_new_users_and_items_are_known_and_predicted_as_by_a_fit(
+    recommender, updated, planted, news
+):
+    rated, users, items = news
+    ids = [101, *users['user']]
+    top = updated.recommend(ids, k=80)
+    assert set(top['item']) >= {*items['item'][:2]}
+    seen = {*zip(rated['user'], rated['item'], strict=True)}
+    assert not seen & {*zip(top['user'], top['item'], strict=True)}
+    assert (
+        updated.explain(ids[-1], items['item'].iloc[-1]).ratings['user'].isin(ids).any()
+    )
+    # Held-out pairs of old and new nodes, and of those that are still cold.
+    held = planted.later.drop(rated.index)
+    tables = [
+        pd.concat(both) for both in ((planted.users, users), (planted.items, items))
+    ]
+    known = pd.concat([planted.ratings, rated])
+    refit = AGNNRecommender(**SETTINGS).fit(known, *tables)
+    errors = [
+        np.sqrt(((model.predict(held, *news[1:]) - held['rating']) ** 2).mean())
+        for model in (recommender, updated, refit)
+    ]
+    assert errors[1] < errors[0]
+    assert errors[1] == pytest.approx(errors[2], abs=0.02)
+
+
+def test_the_network_goes_on_from_its_weights(saved, news, monkeypatch):
+    """Without a step, all that changes is that there are more nodes and edges."""
+    model = AGNNRecommender.load(saved)
+    before = model.scorer_.network.model_.state_dict()
+    config = model.scorer_.network.config
+    model.scorer_.network.config = config.model_copy(
+        update={'lr': 1e-12, 'embedding_lr': 1e-12}
+    )
+    model.update(*news)
+    after = model.scorer_.network.model_.state_dict()
+    for name, old in before.items():
+        new = after[name]
+        torch.testing.assert_close(new[tuple(map(slice, old.shape))], old, msg=name)
+        grown = name.endswith('embedding') or 'vectors' in name
+        assert (len(new) > len(old)) if grown else new.shape == old.shape
+        if name.endswith('embedding'):
+            assert new[len(old) :].std() < 0.1
+
+
+def test_an_update_repeats_and_survives_a_file(saved, updated, news, planted, tmp_path):
+    again = AGNNRecommender.load(saved).update(*news)
+    assert_equal(again, updated)
+    updated.save(tmp_path)
+    loaded = AGNNRecommender.load(tmp_path)
+    more = planted.later.drop(news[0].index)
+    for model in (again, loaded):
+        model.update(more)
+    assert_equal(loaded, again)
+    assert not set(tensors(updated)[1]['rated'][0].tolist()) >= set(range(60))
+    assert set(tensors(loaded)[1]['rated'][0].tolist()) == set(range(60))
+    assert loaded.predict(planted.later).equals(again.predict(planted.later))
+
+
+def test_a_rating_of_a_known_pair_replaces_the_old_one(saved, planted):
+    known = planted.ratings[7:40]
+    model = AGNNRecommender.load(saved).set_params(kernel_weight=1.0)
+    before = model.predict(known), len(model._fitted_.rating)
+    model.update(known.assign(rating=6 - known['rating']))
+    assert len(model._fitted_.rating) == before[1]
+    moved = model.predict(known) - before[0]
+    assert np.corrcoef(moved, 6 - 2 * known['rating'])[0, 1] > 0.9
+    # The right ones again: as if nothing had happened, up to the solver.
+    model.update(known)
+    assert np.abs(model.predict(known) - before[0]).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ('change', 'named'),
+    [
+        (lambda r: r[:1].assign(item=-5), "'item'.*'items'"),
+        (lambda r: r.assign(user='seven'), "'user'"),
+        (lambda r: r.assign(rating=np.inf), "'rating'"),
+        (lambda r: pd.concat([r, r]), 'second time'),
+        (lambda r: r[:0], "'ratings' has no rows"),
+        (lambda r: r.drop(columns='user'), "'user'"),
+    ],
+)
+def test_bad_tables_are_refused_as_by_a_fit(change, named, recommender, news):
+    before = recommender._fitted_
+    with pytest.raises(ValueError, match=named):
+        recommender.update(change(news[0]), *news[1:])
+    with pytest.raises(ValueError, match='gender'):
+        recommender.update(news[0], news[1].drop(columns='gender'), news[2])
+    assert recommender._fitted_ is before
+
+
+def test_a_rating_far_from_all_others_is_named(saved, planted):
+    model, ratings = AGNNRecommender.load(saved), planted.ratings[:3].copy()
+    ratings['rating'] = [99.0, 5.5, 3.0]
+    with pytest.warns(UserWarning, match='far from all others.* which count as .* 5.5'):
+        model.update(ratings)
+    assert model._fitted_.scale.high == 5.5
+
+
+@pytest.mark.parametrize('stop', [KeyboardInterrupt, ValueError])
+def test_an_update_that_stops_midway_changes_nothing(stop, saved, news, monkeypatch):
+    model, old = AGNNRecommender.load(saved), AGNNRecommender.load(saved)
+    solve = KernelScorer._solve
+
+    def stopping(*args):
+        solve(*args)  # the network is done, too
+        raise stop
+
+    monkeypatch.setattr(KernelScorer, '_solve', stopping)
+    with pytest.raises(stop):
+        model.update(*news)
+    assert_equal(model, old)
+    assert model.scorer_ is model._fitted_.scorer
+
+
+def test_without_tables_ids_of_ratings_are_enough(planted):
+    known = planted.ratings[['user', 'item', 'rating']]
+    later = planted.later
+    model = AGNNRecommender(**SETTINGS, kernel_weight=0.5).fit(known)
+    model.update(later)
+    assert set(model.vocabularies_['user'].values) == {*known['user'], *later['user']}
+    assert model.predict(later).notna().all()
+
+
+def test_positives(planted, monkeypatch):
+    """Equal to a fit on all with the settings and the features of the first fit."""
+    pairs = [
+        r[r['rating'] > 3][['user', 'item']] for r in (planted.ratings, planted.later)
+    ]
+    model = AGNNRecommender(rating=None, cv_folds=2)
+    model.fit(pairs[0], planted.users, planted.items)
+    first = model.scorer_.kernel
+    model.update(pairs[1], planted.new_users, planted.new_items)
+
+    def chosen(self, name):
+        scale = first.scenarios[name].get('scale', 1.0)
+        return first.chosen_[name], float(scale)
+
+    features = iter(first.features.values())
+    monkeypatch.setattr(implicit.ImplicitKernelScorer, '_choose', chosen)
+    monkeypatch.setattr(implicit, '_column_features', lambda *_: next(features))
+    users = pd.concat([planted.users, planted.new_users])
+    items = pd.concat([planted.items, planted.new_items])
+    whole = AGNNRecommender(rating=None, cv_folds=2).fit(pd.concat(pairs), users, items)
+    every = users[['user']].merge(items[['item']], how='cross')
+    found, expected = model.predict(every), whole.predict(every)
+    assert np.abs(found - expected).max() < 1e-5
+    # Positives add up, as those of repeated pairs do in a fit.
+    model.update(pairs[0][:5])
+    label = model._fitted_.rating
+    assert torch.allclose(label[:5], torch.tensor(3.0).log2())
+    assert (label[5:] == 1).all()
+    assert len(label) == len(pairs[0]) + len(pairs[1])
