@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from benchmarks.stats import by_split, score
@@ -29,7 +31,8 @@ def new_figure(size: tuple[float, float], columns: int = 1) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout='constrained', dpi=150)
-    panels = figure.subplots(1, columns, squeeze=False)[0]
+    rows = 1 if columns < 4 else 2
+    panels = figure.subplots(rows, columns // rows, squeeze=False).ravel()
     for axes in panels:
         axes.spines[['top', 'right']].set_visible(False)
     return figure, panels if columns > 1 else panels[0]
@@ -128,7 +131,7 @@ def curves(axes: Any, part: pd.DataFrame, names: str, x: str, y: str) -> None:
     color = iter(COLORS[1:])
     for name, found in part.groupby(names, sort=False):
         style = {'color': OWN_COLOR, 'lw': 2.2}
-        if name != 'GatedConv':
+        if name != 'GatedConv' and not name.startswith('blend'):
             style = {'color': next(color), 'lw': 1.3}
         axes.plot(found[x], found[y], 'o-', label=name, ms=3.5, **style)
     axes.set(xscale='log', yscale='log')
@@ -159,11 +162,20 @@ def layer_figure(perf: pd.DataFrame) -> Any:
 
 
 def scale_figure(perf: pd.DataFrame) -> Any:
-    """Time and memory of attribute graphs over the number of nodes."""
-    figure, panels = new_figure((8.4, 3.6), 2)
+    """Time and memory of fits over ratings, and of attribute graphs over nodes."""
+    figure, panels = new_figure((8.4, 6.6), 4)
     measures = {'cpu_seconds': 'CPU seconds', 'peak_memory_mb': 'peak memory, MB'}
-    for axes, (what, title) in zip(panels, measures.items(), strict=True):
-        curves(axes, cases(perf, 'graph'), 'table', 'nodes', what)
-        axes.set(xlabel='nodes', ylabel=title)
-    panels[0].legend(frameon=False, fontsize=7)
+    parts = ('growth', 'estimator', 'ratings'), ('graph', 'table', 'nodes')
+    places = product(parts, measures.items())
+    for axes, ((name, group, x), (what, title)) in zip(panels, places, strict=True):
+        found = cases(perf, name)
+        if name == 'growth' and what == 'cpu_seconds':
+            for label, part in found.groupby(group):
+                power = np.polyfit(np.log(part[x]), np.log(part[what]), 1)[0]
+                named = f'{label}: ratings to the power of {power:.2f}'
+                found[group] = found[group].replace(label, named)
+        curves(axes, found, group, x, what)
+        axes.set(xlabel=x, ylabel=title)
+    for axes in panels[::2]:
+        axes.legend(frameon=False, fontsize=7)
     return figure

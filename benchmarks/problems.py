@@ -21,6 +21,21 @@ from data.synthetic import planted_tables, planted_tastes
 from data.tables import RatingTables, read_tables
 from tanp import evaluate, split_episodes
 
+
+
+def thinned(count: int) -> RatingTables:
+    """MovieLens-100K with so many of its ratings."""
+    tables = load_ml100k()
+    kept = tables.ratings.sample(count, random_state=0)
+    return dataclasses.replace(tables, ratings=kept)
+
+
+def without_attributes() -> RatingTables:
+    """Planted ratings, whose tables have nothing but ids."""
+    tables = planted_tables(400, 600, density=0.1, noise=0.8)
+    return RatingTables(tables.users[['user']], tables.items[['item']], tables.ratings)
+
+
 # Data sets that are split by a seed.
 SEEDED = {
     'ml-100k': functools.cache(load_ml100k),
@@ -28,6 +43,10 @@ SEEDED = {
     'lastfm': functools.cache(load_lastfm),
     'planted': functools.partial(planted_tables, 120, density=0.4),
     'planted-tastes': planted_tastes,
+    **{f'ml-100k-{n}': functools.partial(thinned, n) for n in (1000, 5000, 20_000)},
+    'few-items': functools.partial(planted_tables, 2000, 40, 0.2, 0.8),
+    'few-ratings': functools.partial(planted_tables, 600, 800, 0.02, 0.8),
+    'no-attributes': without_attributes,
 }
 # Data sets with published splits: u1 to u5 of MovieLens-100K, and those of Monti et al.
 DATA = (*SEEDED, 'ml-100k-u', *PUBLIC, 'files')

@@ -16,6 +16,7 @@ from benchmarks.stats import Estimate, by_split, difference, newest, score
 from benchmarks.suite import Suite
 
 NOT_RUN = 'not run'
+MAX_COLUMNS = 8  # of a table with a row for each estimator
 LABELS = {
     **{'rmse': 'RMSE', 'mae': 'MAE', 'mse': 'MSE', 'log_loss': 'log-loss'},
     **{'published_precision@5': 'P@5 †', 'published_ap@5': 'MAP@5 †'},
@@ -36,9 +37,8 @@ COSTS = {
     'serving-large': 'A fit of 100,000 items, and ranking them for 16 new users.',
     'loader': 'Batches of rated pairs.',
     'fit': 'A fit at the defaults, and its test RMSE.',
-    'step': 'A training step, by part.',
+    'growth': 'Fits of planted tables of the shape of MovieLens.',
     'graph': 'Attribute graphs of synthetic tables.',
-    'epoch': 'Epochs of AGNN on synthetic tables.',
 }
 CURVE = 'ndcg@10'  # of quality by support size, and of few-shot differences
 FEW_SHOT = ('published_precision@5', 'ndcg@5', 'published_ap@5', 'ndcg@10', 'ap@10')
@@ -235,6 +235,8 @@ def tables_of(rows: pd.DataFrame, suite: Suite) -> Iterator[tuple[str, Table]]:
         yield f'Test scores. {note}', few_shot_table(rows, suite)
         caption = 'After fewer interactions of the same users: means over splits.'
         yield caption, size_table(rows, suite)
+    elif len(suite.data) * len(suite.scenarios) > MAX_COLUMNS:
+        yield 'Test scores; lower is better.', summary_table(rows, [suite])
     else:
         metrics, which = ('rmse', 'mae'), 'lower'
         if suite.has_positives:

@@ -14,7 +14,7 @@ MIN_BLOCK, MAX_BLOCK = 16, 2048
 MAX_ITEMS = 4096
 # Blocks of up to 20 % more ratings are padded to one size.
 GROWTH = 1.2
-WORK = 2**22
+WORK = 2**20
 
 
 class UserBlocks:
