@@ -22,7 +22,6 @@ from data.tables import RatingTables, read_tables
 from tanp import evaluate, split_episodes
 
 
-
 def thinned(count: int) -> RatingTables:
     """MovieLens-100K with so many of its ratings."""
     tables = load_ml100k()

@@ -5,16 +5,17 @@ import pandas as pd
 import pytest
 
 from benchmarks import report
-from benchmarks.plots import layer_figure, scale_figure
+from benchmarks.plots import layer_figure, scale_figure, time_figure
 from benchmarks.records import RESULTS, read_perf, read_runs
 from benchmarks.report import fill, readme_blocks
 from benchmarks.stats import Estimate, newest
-from benchmarks.suite import load_suite
+from benchmarks.suite import SUITES, load_suite
 from benchmarks.tables import (
     Table,
     ablation_tables,
     base_of,
     best_baseline,
+    columns_of,
     few_shot_table,
     score_table,
     sensitivity_line,
@@ -234,4 +235,11 @@ def test_the_page_has_every_suite_and_needs_no_network(tmp_path, capsys):
 def test_figures_of_costs_are_drawn_from_rows():
     perf = read_perf(RESULTS)
     assert len(layer_figure(perf).axes) == 3
-    assert len(scale_figure(perf).axes) == 2
+    figure = scale_figure(perf)
+    assert [axes.get_xlabel() for axes in figure.axes] == 2 * ['ratings'] + 2 * [
+        'nodes'
+    ]
+    suite = load_suite(SUITES / 'rating.toml')
+    rows = newest(read_runs(RESULTS))
+    panels = time_figure(columns_of(rows, suite), suite).axes
+    assert all('blend' in [t.get_text() for t in axes.texts] for axes in panels)
