@@ -50,7 +50,7 @@ def sections(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> list[Secti
         kind = 'few-shot' if suite.is_few_shot else 'rating'
         if (rows['suite'] == suite.name).any():
             kinds['ablation' if suite.is_ablation else kind].append(suite)
-    shown = [*kinds['rating'][-1:], *kinds['few-shot']]
+    shown = [x for x in kinds['rating'] if x.name == 'rating'] + kinds['few-shot']
     found = [card for suite in shown for card in cards(rows, suite)]
     found = [*time_charts(rows), Text(GLANCE), *found, Text(ERROR, 'note')]
     parts = {
