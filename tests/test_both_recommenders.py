@@ -1,5 +1,9 @@
 """What both recommenders make of tables and settings that are not as they should be."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +12,7 @@ from agnn_pyg.recommender import AGNNRecommender
 from tanp.recommender import TaNPRecommender
 
 pytest.importorskip('pytorch_lightning')
+ROOT = Path(__file__).parents[1]
 AGNN = {'epochs': 2, 'steps': 3, 'channels': 8, 'kernel_weight': 0.0}
 TANP = {'epochs': 2, 'min_count': 2}
 
@@ -108,3 +113,54 @@ def test_settings_are_those_that_were_saved(name, tables, tmp_path):
     again = loaded.fit(ratings, users, items)
     expected = predicted(model, rows, support=rows)
     assert predicted(again, rows, support=rows).tolist() == expected.tolist()
+
+
+@both
+def test_one_scale_of_ratings_is_as_good_as_another(name, tables):
+    """By a power of two, of which no digit is rounded."""
+    ratings, *nodes = tables
+    few = {'kernel_weight': None, 'kernel_steps': 1, 'cv_folds': 2}
+    few = few if name == 'AGNN' else {'ensemble_size': 2}
+    made = {}
+    for scale in (1, 32):
+        frame = ratings.assign(rating=scale * ratings['rating'])
+        known, rows = frame[frame['user'] > 4], frame[frame['user'] <= 4]
+        if name == 'AGNN':
+            known, rows = frame.iloc[::2], frame.iloc[1::2]
+        model = recommender(name, **few).fit(known, *nodes, rows)
+        if name == 'AGNN':
+            why = model.explain(0, 1)
+            values = [why.rating, *why.terms.values(), *why.ratings['contribution']]
+            values += [model.history_[-1]['val_rmse']]
+        else:
+            top = model.adapt(rows, nodes[0]).recommend(k=2)
+            values = [*top['score'], *top['std']]
+        rating = predicted(model, rows, nodes[0], support=rows)
+        made[scale] = np.array([*values, *rating])
+    assert np.array_equal(made[32], 32 * made[1])
+
+
+FRESH = """
+import pandas as pd, torch
+torch.set_num_threads(1)
+from tests.test_both_recommenders import AGNNRecommender, TaNPRecommender, predicted
+rows = pd.read_pickle('rows')
+predicted({}.load('model'), rows, support=rows).to_pickle('predicted')
+"""
+
+
+@both
+def test_a_fresh_process_gives_the_same_digits(name, tables, tmp_path):
+    model = recommender(name).fit(*tables)
+    rows = tables[0][tables[0]['user'] < 9]
+    model.save(tmp_path / 'model')
+    rows.to_pickle(tmp_path / 'rows')
+    subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', FRESH.format(type(model).__name__)],
+        cwd=tmp_path,
+        env={'PYTHONPATH': str(ROOT), 'PATH': ''},
+        check=True,
+    )
+    found = pd.read_pickle(tmp_path / 'predicted')
+    expected = predicted(model, rows, support=rows)
+    pd.testing.assert_series_equal(found, expected, check_exact=True)

@@ -1,11 +1,8 @@
 import copy
-import subprocess
-import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +13,6 @@ from agnn_pyg.recommender import AGNNRecommender
 from tests.agnn_pyg.conftest import SETTINGS
 
 pytest.importorskip('pytorch_lightning')
-ROOT = Path(__file__).parents[2]
 
 
 def rmse(predicted, frame):
@@ -146,31 +142,6 @@ def test_candidates_by_id(recommender, planted):
     assert set(top['item']) == set(items)
 
 
-def test_a_fresh_process_gives_the_same_digits(recommender, planted, tmp_path):
-    recommender.save(tmp_path / 'model')
-    planted.later.to_pickle(tmp_path / 'later')
-    planted.new_users.to_pickle(tmp_path / 'users')
-    planted.new_items.to_pickle(tmp_path / 'items')
-    code = """
-import pandas as pd, torch
-torch.set_num_threads(1)
-from agnn_pyg.recommender import AGNNRecommender
-loaded = AGNNRecommender.load('model')
-frames = [pd.read_pickle(name) for name in ('later', 'users', 'items')]
-loaded.predict(*frames).to_pickle('predicted')
-"""
-    subprocess.run(
-        [sys.executable, '-c', code],
-        cwd=tmp_path,
-        env={'PYTHONPATH': str(ROOT), 'PATH': ''},
-        check=True,
-    )
-    expected = recommender.predict(planted.later, planted.new_users, planted.new_items)
-    pd.testing.assert_series_equal(
-        pd.read_pickle(tmp_path / 'predicted'), expected, check_exact=True
-    )
-
-
 def test_what_is_loaded_is_what_was_saved(recommender, planted, tmp_path):
     recommender.save(tmp_path / 'model')
     recommender.save(tmp_path / 'model')  # in its own place
@@ -287,13 +258,6 @@ def test_read_calls_in_threads_equal_the_sequential_ones(recommender, planted):
     assert found == expected
 
 
-def test_works_with_the_tools_of_scikit_learn(recommender):
-    base = pytest.importorskip('sklearn.base')
-    cloned = base.clone(recommender)
-    assert cloned.get_params() == recommender.get_params()
-    assert not hasattr(cloned, 'scorer_')
-
-
 @pytest.mark.parametrize('kind', ['str', 'uuid', 'float', 'category'])
 def test_ids_of_any_kind(kind, recommender, planted):
     def convert(ids):
@@ -349,24 +313,3 @@ def test_films_and_users_of_the_next_day(ml100k, tmp_path):
     top = model.recommend(users, items=items)
     assert len(top) == 9430
     assert time.process_time() - start < 2
-
-
-def test_no_scale_of_ratings_is_better_than_another(planted):
-    """By a power of two, of which no digit is rounded."""
-    ratings, held_out = planted.ratings.iloc[:-100], planted.ratings.iloc[-100:]
-    options = SETTINGS | {'epochs': 1, 'scenarios': ('warm',)}
-    made = {}
-    for scale in (1, 32):
-        frames = [f.assign(rating=scale * f['rating']) for f in (ratings, held_out)]
-        model = AGNNRecommender(**options)
-        model.fit(frames[0], planted.users, planted.items, frames[1])
-        pair = held_out.iloc[0]
-        why = model.explain(pair['user'], pair['item'])
-        last = model.history_[-1]
-        made[scale] = [
-            *model.predict(held_out),
-            *model.recommend([pair['user']], 3)['rating'],
-            *[why.rating, *why.terms.values(), *why.ratings['contribution']],
-            *[last['val_rmse'], last['val_mae'], last['train_mse'] / scale],
-        ]
-    assert made[32] == [32 * value for value in made[1]]

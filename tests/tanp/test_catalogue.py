@@ -60,10 +60,3 @@ def test_a_support_item_given_twice_counts_twice(small, batch):
     batch = batch._replace(support_item=item)
     catalogue = Catalogue(wild(small('attentive')))
     assert torch.allclose(catalogue(batch), catalogue.plain(batch), atol=1e-9)
-
-
-def test_on_a_device(small, batch, device):
-    model = small('everything').eval()
-    expected = Catalogue(model)(batch)
-    found = Catalogue(model.to(device))(batch.to(device))
-    assert torch.allclose(found.cpu(), expected, atol=1e-4)

@@ -94,19 +94,3 @@ def test_clicks_new_items_and_explanations(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == f'{adapted.explain("u31", "new film", new)}\n'
     assert main(['evaluate', 'first.csv', *support[:2], *MODEL]) == 2
     assert 'ratings' in capsys.readouterr().err
-
-
-def test_known_users_of_a_fit_in_python(tmp_path, monkeypatch, capsys):
-    """Ids are read as numbers where the model's are, else known users are new."""
-    monkeypatch.chdir(tmp_path)
-    ratings = halves(np.arange(30))
-    model = TaNPRecommender(epochs=1, support_sizes=(1, 6)).fit(ratings)
-    model.save('model')
-    known = ratings[ratings['user'] < 2]
-    known.to_csv('known.csv', index=False)
-    assert main(['predict', 'known.csv', '--support', 'known.csv', *MODEL]) == 0
-    expected = model.adapt(known).predict(known)['rating']
-    assert printed(capsys)['rating'].tolist() == expected.tolist()
-    known.assign(user='me').to_csv('me.csv', index=False)
-    assert main(['recommend', '--support', 'me.csv', *MODEL]) == 2
-    assert "int id in column 'user'" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from tanp import EpisodeBatch, Episodes, ItemStatistics
+from tanp import Episodes, ItemStatistics
 from tanp.episodes import offsets
 from tanp.item_statistics import BINS, COSINE_SCALE, MEAN_DAMPING, NUM_PSD
 
@@ -196,16 +196,6 @@ def test_listed_pairs_are_those_with_a_common_user():
     assert len(slot) < dense[:, 0].numel()
 
 
-def test_on_a_device(device):
-    here = fit(EPISODES)
-    there = here.apply(lambda tensor: tensor.to(device))
-    items = there.features(torch.tensor([3], device=device), EVERY.to(device))
-    kernel = there.kernels(items, items)
-    assert kernel.device.type == device.type
-    expected = features(here, 3)
-    assert torch.allclose(kernel.cpu(), here.kernels(expected, expected), atol=1e-5)
-
-
 def test_repeated_interactions_are_refused():
     """Only one of two would be left out for their own user."""
     item = EPISODES.item.clone()
@@ -215,17 +205,3 @@ def test_repeated_interactions_are_refused():
         fit(dataclasses.replace(EPISODES, item=item))
     with pytest.raises(ValueError, match="'folds'"):
         fit(EPISODES, folds=21)
-
-
-def test_the_unread_labels_of_a_batch(small, tasks):
-    """The own user's interactions are skipped whatever a query holds."""
-    model = small('attentive').eval()
-    item = torch.arange(20)[None]
-    mask = torch.ones(1, 20, dtype=torch.bool)
-    label = torch.full((1, 20), torch.nan)
-    support = torch.tensor([[1, 2, 3]]), torch.ones(1, 3), mask[:, :3]
-    batch = EpisodeBatch(torch.tensor([0]), *support, item, label, mask)
-    known = model(batch).score
-    stranger = model(batch._replace(user=torch.tensor([99]))).score
-    assert known.isfinite().all()
-    assert not torch.allclose(known, stranger)

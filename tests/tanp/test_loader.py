@@ -35,16 +35,6 @@ def test_padding_is_zero(tasks):
         assert label[~mask].eq(0).all()
 
 
-def test_resampling_keeps_every_interaction(tasks):
-    loader = EpisodeLoader(tasks, 4, support_sizes=(1, 5), shuffle=True)
-    expected = {user: s + q for user, s, q in histories(tasks)}
-    for user, support, query in all_tasks(loader):
-        assert sorted(support + query) == sorted(expected.pop(user))
-        assert 1 <= len(support) <= 5
-        assert query
-    assert not expected
-
-
 def sizes(loader, epochs=80):
     """By user the sizes of supports and of queries in some epochs."""
     found = {user: (set(), set()) for user in range(6)}
@@ -89,11 +79,6 @@ def test_processes_take_turns(tasks):
         assert len(loader) == 3
         parts += all_tasks(loader)
     assert sorted(user for user, *_ in parts) == [*range(6)]
-
-
-def test_batches_move(tasks, device):
-    (batch,) = EpisodeLoader(tasks, 6)
-    assert all(t.device.type == device.type for t in batch.to(device))
 
 
 def test_options_out_of_range_are_refused(tasks):

@@ -15,7 +15,6 @@ from tests.tanp.conftest import (
 
 EACH = pytest.mark.parametrize('variant', VARIANTS)
 MODES = pytest.mark.parametrize('training', [False, True])
-NO_CLUSTERING = {'clustering_weight': 0.0}
 
 
 @pytest.fixture(autouse=True)
@@ -69,21 +68,6 @@ def test_predictions_do_not_read_labels_of_the_query(small, tasks, variant):
     model, batch = small(variant).eval(), whole(tasks)
     blind = batch._replace(query_label=torch.full_like(batch.query_label, torch.nan))
     assert torch.equal(model(batch).score, model(blind).score)
-
-
-@EACH
-def test_a_step_on_a_batch_is_a_step_on_its_tasks(small, tasks, variant):
-    batch, alone = uneven(tasks)
-    models = [small(variant).double().train() for _ in range(2)]
-    for model, batches in zip(models, ([batch], alone), strict=True):
-        losses = [
-            tanp_loss(model(one), model.likelihood, **NO_CLUSTERING)['loss']
-            for one in batches
-        ]
-        torch.stack(losses).mean().backward()
-        torch.optim.SGD(model.parameters(), lr=0.1).step()
-    for pair in zip(*(model.parameters() for model in models), strict=True):
-        assert torch.allclose(*pair, 1e-10, 1e-12)
 
 
 @EACH

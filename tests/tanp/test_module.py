@@ -4,7 +4,6 @@ import dataclasses
 
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from agnn_pyg.base.encoder import AttributeEncoder
@@ -54,11 +53,6 @@ def run(task, train=None, validation=None, **options):
     return fit(task, train or loaders()[0], validation, monitor='val_loss', **options)
 
 
-def equal(one, other):
-    pairs = zip(one.state_dict().items(), other.state_dict().values(), strict=True)
-    return all(torch.equal(value, expected) for (_, value), expected in pairs)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('modulation', ['film', 'gating'])
 def test_it_learns_a_planted_taste(modulation):
@@ -79,18 +73,6 @@ def test_it_learns_a_planted_taste(modulation):
     made = task.model.eval()(batch).assignment
     agreement = (made.argmax(-1) == taste.squeeze(-1)).float().mean()
     assert max(agreement, 1 - agreement) > 0.95
-
-
-def test_every_task_is_read_once_an_epoch():
-    read = []
-
-    class Spy(TaskModule):
-        def training_step(self, batch, batch_idx):
-            read.extend(batch.user.tolist())
-            return super().training_step(batch, batch_idx)
-
-    run(Spy(module().model), epochs=1)
-    assert sorted(read) == list(range(48))
 
 
 def test_logged_terms_are_means_over_tasks():
@@ -119,37 +101,6 @@ def test_validation_metrics_are_means_over_tasks_of_labels_as_given():
         mean = float(expected[name].nanmean())
         assert history[f'val_{name}'] == pytest.approx(mean, abs=1e-5)
     assert history['val_loss'] == pytest.approx(history['val_mse'] / 4, abs=1e-5)
-
-
-def test_a_seed_gives_one_fit():
-    fits = []
-    for seed in (0, 0, 1):
-        task = module(model={'dropout': 0.2})
-        task.seed = seed
-        run(task, *loaders(), epochs=2)
-        fits.append(task.model)
-    assert equal(fits[0], fits[1])
-    assert not equal(fits[0], fits[2])
-
-
-class BreakOff(pl.Callback):
-    """Ends a run after its second epoch."""
-
-    def on_train_epoch_end(self, trainer, module):
-        trainer.should_stop = trainer.current_epoch == 1
-
-
-def test_a_resumed_run_equals_one_without_a_break(tmp_path):
-    def train(folder, **more):
-        task = module(model={'dropout': 0.2})
-        options = {'folder': tmp_path / folder, 'ema_decay': 0.8} | more
-        return task.model, run(task, *loaders(), epochs=5, **options)
-
-    whole, expected = train('whole')
-    train('broken', callbacks=[BreakOff()])
-    resumed, found = train('broken', resume=True)
-    assert equal(whole, resumed)
-    assert found.history == expected.history
 
 
 def test_training_marks_the_ids_that_it_reads():

@@ -39,14 +39,6 @@ def test_spread_is_that_of_samples_and_does_not_depend_on_other_tasks(small, tas
     assert torch.allclose(narrow.mean, predict(model, loader).mean, atol=0.02)
 
 
-def test_on_a_device(small, tasks, device):
-    expected = predict(small().eval(), EpisodeLoader(tasks, 4), samples=3)
-    found = predict(small().eval().to(device), EpisodeLoader(tasks, 4), samples=3)
-    for one, other in zip(found, expected, strict=True):
-        assert one.device.type == 'cpu'
-        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
-
-
 def test_what_does_not_fit_is_refused(small, tasks):
     loader, model = EpisodeLoader(tasks), small().eval()
     beyond = {'item': tasks.item + 20, 'user': tasks.user + 6}

@@ -1,9 +1,6 @@
 import copy
 import pickle
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,11 +8,9 @@ import pytest
 import torch
 
 from tanp import AttentiveTaNP, TaNPRecommender
-from tanp.catalogue import Catalogue
 from tanp.config import PAPER
 from tanp.module import TaskModule
 
-ROOT = Path(__file__).parents[2]
 LATENT = PAPER | {
     'embedding_channels': (8, 8),
     'latent_channels': (16, 16, 8, 8),
@@ -194,18 +189,6 @@ def test_samples_of_the_latent_path_give_a_spread(paper, attentive, labelled, la
         attentive.adapt(support, new).recommend(samples=2)
 
 
-def test_spread_is_the_standard_deviation_between_models(attentive, labelled):
-    support, query, new = labelled
-    predicted = attentive.adapt(support, new).predict(query)
-    alone = []
-    for model in attentive.models_:
-        one = copy.copy(attentive)
-        one.models_ = [model]
-        alone.append(one.adapt(support, new).predict(query)['score'])
-    assert np.allclose(predicted['score'], np.mean(alone, axis=0))
-    assert np.allclose(predicted['std'], np.std(alone, axis=0, ddof=1))
-
-
 def test_spreads_within_and_between_models_add_up(later):
     support, query = later
     settings = LATENT | QUICK | {'epochs': 1, 'ensemble_size': 2}
@@ -290,34 +273,6 @@ def test_threads_get_the_sequential_results(attentive, labelled):
             pd.testing.assert_frame_equal(*pair)
 
 
-def test_a_fresh_process_gives_the_same_digits(attentive, labelled, tmp_path):
-    attentive.save(tmp_path / 'model')
-    for name, frame in zip(('support', 'query', 'new'), labelled, strict=True):
-        frame.to_pickle(tmp_path / name)
-    code = """
-import pandas as pd, torch
-torch.set_num_threads(1)
-from tanp import TaNPRecommender
-support, query, new = (pd.read_pickle(name) for name in ('support', 'query', 'new'))
-adapted = TaNPRecommender.load('model').adapt(support, new)
-adapted.predict(query).to_pickle('predicted')
-adapted.recommend(k=3).to_pickle('recommended')
-"""
-    subprocess.run(
-        [sys.executable, '-c', code],
-        cwd=tmp_path,
-        env={'PYTHONPATH': str(ROOT), 'PATH': ''},
-        check=True,
-    )
-    adapted = attentive.adapt(labelled[0], labelled[2])
-    for name, expected in (
-        ('predicted', adapted.predict(labelled[1])),
-        ('recommended', adapted.recommend(k=3)),
-    ):
-        found = pd.read_pickle(tmp_path / name)
-        pd.testing.assert_frame_equal(found, expected, check_exact=True)
-
-
 def test_a_store_holds_settings_and_shares_counts(attentive, paper, tmp_path):
     for recommender in (attentive, paper):
         recommender.save(tmp_path / 'model')
@@ -349,16 +304,6 @@ def test_settings_that_are_changed_after_the_fit(paper, later, tmp_path):
         changed = copy.copy(paper).set_params(**{name: value})
         with pytest.raises(ValueError, match=name):
             changed.adapt(support)
-
-
-def test_what_items_alone_decide_is_computed_once(paper, later, monkeypatch):
-    recommender, made = pickle.loads(pickle.dumps(paper)), []
-    monkeypatch.setattr(
-        'tanp.recommender.Catalogue', lambda m: made.append(m) or Catalogue(m)
-    )
-    for _ in range(2):
-        recommender.adapt(later[0]).recommend(k=1)
-    assert made == recommender.models_
 
 
 def test_adapted_users_outlive_another_fit(later):
@@ -426,22 +371,6 @@ def test_the_published_model_is_trained_as_published():
     assert made.statistics is None
     assert made.user is not None
     assert 'train_kl' in model.history_[0]
-
-
-def test_one_scale_of_ratings_is_as_good_as_another(later):
-    """By a power of two, of which no digit is rounded."""
-    frames = halves(np.arange(12)), halves(np.arange(50, 54)), *later
-    made = {}
-    for scale in (1, 32):
-        train, held_out, support, query = (
-            f.assign(rating=scale * f['rating']) for f in frames
-        )
-        model = TaNPRecommender(**QUICK, ensemble_size=2)
-        adapted = model.fit(train, validation=held_out).adapt(support)
-        top = adapted.recommend(k=2)
-        values = adapted.predict(query).to_numpy().ravel()
-        made[scale] = np.array([*values, *top['score'], *top['std']])
-    assert np.array_equal(made[32], 32 * made[1])
 
 
 def test_ratings_of_another_scale_are_refused(later):
