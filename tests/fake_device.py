@@ -1,19 +1,12 @@
 """Catches mixed devices without a GPU: forward and backward on a pretended one.
 
-Tensors are fake: they have a size, a type and a device, but no numbers. An
-operator that meets two devices raises, as it would on a GPU. A pretended device
-is registered for the whole process and cannot be taken back, so that this file
-is a program::
+Tensors are fake: they have a size, a type and a device, but no numbers. An operator
+that meets two devices raises, as it would on a GPU. A pretended device is registered
+for the whole process, so that this file is a program: `python -m tests.fake_device`
+prints a line a case, ``clean NAME DEVICE`` or ``failed NAME ERROR``.
 
-    python -m tests.fake_device                       # all that must be clean
-    python -m tests.fake_device GatedConv stored-edges
-
-prints a line a case, ``clean NAME DEVICE`` or ``failed NAME ERROR``, and exits
-with 1 if any failed.
-
-Not caught: numbers that depend on the device, and operators that a GPU lacks.
-Python numbers read from a tensor, as by ``item``, are a false alarm: there is
-no number to read.
+Not caught: numbers that depend on the device, and operators that a GPU lacks. Numbers
+read from a tensor, as by ``item``, are a false alarm: there is no number to read.
 """
 
 import sys
@@ -32,14 +25,11 @@ from torch_geometric.data import HeteroData
 import tanp
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.graph.transform import AddAttributeKNN
-from agnn_pyg.loss import agnn_loss, embedding_terms, kl_divergence, published_terms
+from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
 from agnn_pyg.nn import (
     AttributeEmbedding,
-    BiInteraction,
-    ExtendedVAE,
     GatedConv,
-    NodeEncoder,
 )
 from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.full_graph import FullGraphLoader
@@ -85,20 +75,10 @@ def check_device_clean(
 ) -> torch.device:
     """Raises if a module mixes devices, forward or backward.
 
-    Everything runs first on the CPU with real numbers, so that whatever goes
-    wrong afterwards is due to the device alone, and sizes and types of outputs
-    and gradients must agree between both runs.
-
-    Args:
-        module: A module on the CPU; its parameters and buffers are moved,
-            other tensors that it holds are not, as in ``module.to``.
-        *inputs: Tensors on the CPU, nested tuples and lists of them, and
-            anything else. A tuple that has a method ``to`` is moved by it.
-        to: The kind of device that outputs must be on.
-        backward: Differentiate all outputs by all parameters and inputs.
-
-    Returns:
-        The pretended device.
+    It runs first on the CPU with real numbers, so that whatever goes wrong afterwards
+    is due to the device alone. Parameters, buffers and inputs on the CPU are moved:
+    tensors in tuples and lists, and tuples with a method ``to`` by it. Outputs must end
+    up on a device of kind ``to``, gradients on the pretended one, which is returned.
     """
     # First of all: autograd counts devices at the first backward pass.
     device = pretend_device()
@@ -111,9 +91,11 @@ def check_device_clean(
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv())
     with fake_mode, mock.patch('torch.sparse_csr_tensor', dense_matrix):
         fake = outputs_and_gradients(module, inputs, device, fake_mode, backward)
-    parts = ('output', to), ('gradient', NAME)
-    for (part, kind), ones, others in zip(parts, fake, real, strict=True):
-        _compare(part, ones, others, kind)
+    for kind, ones, others in zip((to, NAME), fake, real, strict=True):
+        for one, other in zip(ones, others, strict=True):
+            assert (one is None) == (other is None)
+            if one is not None and one.device.type != kind:
+                raise MixedDevices(f'a result is on {one.device}, not on {kind}')
     if backward and all(gradient is None for gradient in fake[1]):
         raise AssertionError('no gradient reached a parameter or an input')
     return device
@@ -162,25 +144,6 @@ def outputs_and_gradients(
             total = sum(t.square().sum() for t in outputs if t.requires_grad)
             gradients = torch.autograd.grad(total, leaves, allow_unused=True)
     return outputs, list(gradients)
-
-
-def _compare(part: str, fake: list, real: list, kind: str) -> None:
-    for position, (one, other) in enumerate(zip(fake, real, strict=True)):
-        where = f'{part} {position}'
-        if one is None and other is None:
-            continue
-        if one is None or other is None:
-            raise AssertionError(f'{where} is missing on one of the devices')
-        if one.device.type != kind:
-            raise MixedDevices(f'{where} is on {one.device}, not on {kind}')
-        # A size that depends on data is unknown here.
-        sizes = zip(one.size(), other.size(), strict=True)
-        same_size = all(n == m for n, m in sizes if isinstance(n, int))
-        if one.dtype != other.dtype or not same_size:
-            raise AssertionError(
-                f'{where} is {one.dtype} {list(one.size())} on {kind}, but '
-                f'{other.dtype} {list(other.size())} on the CPU'
-            )
 
 
 class _OneDevice(TorchDispatchMode):
@@ -332,25 +295,6 @@ class Training(nn.Module):
         return agnn_loss(label, predicted, [*states.values()], published=published)
 
 
-class Encoding(nn.Module):
-    """An encoder on the users of a batch, and each term of the loss alone."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__()
-        self.encoder = NodeEncoder(6, 5, 4, KNN[:1], dropout=0.5, **kwargs)
-
-    def forward(self, batch: RatingBatch) -> tuple[Tensor, ...]:
-        parts = batch.x_dict, batch.cold_dict, batch.n_id_dict
-        # Of six users, four are targets.
-        nodes = {'user': self.encoder(*(part['user'] for part in parts), 4)}
-        edges = batch.edge_index_dict[KNN[0]]
-        edges = {KNN[0]: edges[:, edges[1] < 4]}
-        state = self.encoder.aggregate(nodes, 'user', edges)
-        divergence = kl_divergence(state.evae.mu, state.evae.logvar)
-        published = published_terms(state, batch.edge_label_index[0].clamp(max=3))
-        return state.x, state.bias, divergence, *embedding_terms(state), *published
-
-
 class Predicting(nn.Module):
     """`predict`, over batches that are ready: drawing them takes real numbers."""
 
@@ -450,36 +394,16 @@ def _conv(*inputs: Any, **kwargs: Any) -> Callable:
 CLEAN = {
     'GatedConv': _conv(X, EDGE_INDEX),
     'GatedConv-bipartite': _conv((X, X[:3]), EDGE_INDEX[:, :5]),
-    'GatedConv-size': _conv((X, X[:3]), EDGE_INDEX[:, :5], None, None, (5, 3)),
     'GatedConv-weighted': _conv(X, EDGE_INDEX, EDGE_WEIGHT),
-    'GatedConv-ungated': _conv(
-        X, EDGE_INDEX, EDGE_WEIGHT, aggregate_gate=False, filter_gate=False
-    ),
     'GatedConv-edge-features': _conv(X, EDGE_INDEX, None, EDGE_ATTR, edge_dim=2),
     'GatedConv-no-edges': _conv(X, EDGE_INDEX[:, :0]),
-    'GatedConv-float64': lambda: (
-        GatedConv(4).double(),
-        X.double(),
-        EDGE_INDEX,
-        EDGE_WEIGHT.double(),
-    ),
-    'BiInteraction': lambda: (BiInteraction(4), X, X.square() / 3),
-    'AttributeEmbedding': lambda: (AttributeEmbedding(5, 4), batch().x_dict['user']),
     'AttributeEmbedding-dense': lambda: (AttributeEmbedding(4, 4), X),
-    'ExtendedVAE-train': lambda: (ExtendedVAE(4, 5), X),
-    'ExtendedVAE-eval': lambda: (ExtendedVAE(4, 5).eval(), X),
-    'NodeEncoder': lambda: (Encoding(), batch()),
-    'NodeEncoder-options': lambda: (
-        Encoding(
-            generate_bias=False,
-            generate_neighbors=False,
-            skip=False,
-            separate_neighbors=True,
-        ),
-        batch(),
-    ),
     'AGNN-train': lambda: (Rating(agnn()).train(), batch()),
     'AGNN-eval': lambda: (Rating(agnn()).eval(), batch(0.0)),
+    'AGNN-options': lambda: (
+        Training(agnn(separate_neighbors=True, generate_neighbors=False)),
+        batch(),
+    ),
     'AGNN-unrated': lambda: (Rating(agnn()), batch()._replace(edge_label=None)),
     'AGNN-loss': lambda: (Training(agnn()), batch()),
     'AGNN-published': lambda: (Training(agnn(), published=True), batch()),
@@ -509,12 +433,6 @@ class ConstantInMessage(GatedConv):
         return super().message(x_j, u_j, v_i, w, e) + constant
 
 
-class ZerosInForward(GatedConv):
-    def forward(self, x, edge_index):
-        padded = torch.cat([x, torch.zeros(1, self.channels)])
-        return super().forward(padded, edge_index)
-
-
 class StoredEdges(nn.Module):
     """Holds edges as a plain attribute, which `module.to` leaves behind."""
 
@@ -527,29 +445,11 @@ class StoredEdges(nn.Module):
         return self.conv(x, self.edge_index)
 
 
-class StoredRows(StoredEdges):
-    """The GPU would accept this index, and copy it again each time."""
-
-    def forward(self, x):
-        return self.conv(x[self.edge_index[0]], self.edge_index.to(x.device))
-
-
-class _WrongGradient(torch.autograd.Function):
+class _ConstantGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
         return 2 * x
 
-    @staticmethod
-    def backward(ctx, grad):
-        return torch.full(grad.size(), 2.0)
-
-
-class GradientOnCPU(nn.Module):
-    def forward(self, x):
-        return _WrongGradient.apply(x)
-
-
-class _ConstantGradient(_WrongGradient):
     @staticmethod
     def backward(ctx, grad):
         return grad * torch.full(grad.size(), 2.0)
@@ -558,11 +458,6 @@ class _ConstantGradient(_WrongGradient):
 class ConstantInBackward(nn.Module):
     def forward(self, x):
         return _ConstantGradient.apply(x)
-
-
-class ThroughNumPy(nn.Module):
-    def forward(self, x):
-        return x * torch.from_numpy(x.detach().numpy())
 
 
 class OutputOnCPU(nn.Module):
@@ -576,32 +471,17 @@ class GeneratorOnCPU(nn.Module):
         return x + torch.randn(x.size(), generator=generator, device=x.device)
 
 
-class ForgetfulBatch(RatingBatch):
-    """The index into embeddings stays behind, which the GPU would accept."""
-
-    def to(self, device):
-        return super().to(device)._replace(edge_label_index=self.edge_label_index)
-
-
 PLANTED = {
     'constant-in-message': lambda: (ConstantInMessage(4), X, EDGE_INDEX),
-    'zeros-in-forward': lambda: (ZerosInForward(4), X, EDGE_INDEX),
     'stored-edges': lambda: (StoredEdges(), X),
-    'stored-rows': lambda: (StoredRows(), X),
-    'gradient-on-cpu': lambda: (GradientOnCPU(), X),
     'constant-in-backward': lambda: (ConstantInBackward(), X),
-    'through-numpy': lambda: (ThroughNumPy(), X),
     'output-on-cpu': lambda: (OutputOnCPU(), X),
     'generator-on-cpu': lambda: (GeneratorOnCPU(), X),
-    'forgetful-batch': lambda: (Rating(agnn()), ForgetfulBatch(*batch())),
 }
 
 
-def main(names: list[str]) -> int:
+def main(names: list[str]) -> None:
     cases = {**CLEAN, **PLANTED}
-    if unknown := set(names) - set(cases):
-        sys.exit(f'no such case: {", ".join(sorted(unknown))}')
-    status = 0
     for name in names or CLEAN:
         try:
             module, *inputs = cases[name]()
@@ -610,11 +490,8 @@ def main(names: list[str]) -> int:
         except Exception as error:
             traceback.print_exc()
             line = f'failed {name} {type(error).__name__}: {error}'
-            status = 1
         sys.stdout.write(' '.join(line.split()) + '\n')
-        sys.stdout.flush()
-    return status
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -37,11 +37,6 @@ for number, block in enumerate(json.load(sys.stdin)):
 KEPT = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
 
 
-def test_there_are_blocks():
-    assert {'.', 'agnn_pyg', 'tanp', 'benchmarks'} == PAGES.keys()
-    assert sum(map(len, BLOCKS.values())) >= 3
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('page', [page for page, blocks in BLOCKS.items() if blocks])
 def test_blocks_run(page, tmp_path, request):

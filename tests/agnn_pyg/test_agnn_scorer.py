@@ -1,8 +1,5 @@
 import copy
 import json
-import subprocess
-import sys
-import threading
 from dataclasses import replace
 
 import pytest
@@ -275,28 +272,6 @@ def test_an_explanation_adds_up_and_names_the_neighbors(planted, scorer):
         assert one.node.max() < first[side]
 
 
-def test_many_threads_get_the_answers_of_one(planted, scorer):
-    index, new = planted[2][0], planted[1]
-
-    def ask():
-        wider = scorer.with_new_nodes(new)
-        pair = [int(row[-1]) for row in index]
-        parts = scorer.explain(*pair).parts
-        return wider.score(*index), torch.cat([*scorer.score_all(*index)]), parts
-
-    expected, found = ask(), []
-    threads = [threading.Thread(target=lambda: found.append(ask())) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 4
-    for score, grid, parts in found:
-        assert torch.equal(score, expected[0])
-        assert torch.equal(grid, expected[1])
-        assert parts == expected[2]
-
-
 @pytest.mark.parametrize('rating_proximity', [False, True])
 def test_state_round_trip(planted, rating_proximity):
     data, new, validation = planted
@@ -337,15 +312,3 @@ def test_settings_of_the_network(planted, changed):
     if config.self_neighbor:
         with pytest.raises(ValueError, match="'generate_neighbors'"):
             scorer.with_new_nodes(new)
-
-
-IMPORTS = """
-import sys
-import agnn_pyg.agnn_scorer
-assert 'pytorch_lightning' not in sys.modules
-"""
-
-
-@pytest.mark.slow
-def test_serving_imports_no_training_code():
-    subprocess.run([sys.executable, '-c', IMPORTS], check=True, timeout=120)

@@ -101,63 +101,6 @@ def test_clicks_without_ratings(named, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith(f'user {user}, item {item}: ')
 
 
-def test_the_shape_of_movielens_latest_small(tmp_path, monkeypatch, capsys):
-    """No table of users, half stars, genres between bars: two flags."""
-    monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    user, movie = (rng.random((30, 40)) < 0.4).nonzero()
-    genres = rng.choice(['Comedy', 'Comedy|War', 'War|Drama'], 40)
-    half = 6 + 3 * (genres[movie] == 'Comedy') - (user % 3)
-    pd.DataFrame(
-        {'userId': user + 1, 'movieId': movie + 1, 'rating': half / 2, 'timestamp': 964}
-    ).to_csv('ratings.csv', index=False, lineterminator='\r\n')
-    movies = pd.DataFrame({'movieId': np.arange(40) + 1, 'genres': genres})
-    movies.insert(1, 'title', [f'“Film”, {i} (1999)' for i in range(40)])
-    movies.to_csv('movies.csv', index=False, encoding='utf-8-sig', sep=';')
-
-    fit = ['fit', 'ratings.csv', '--items', 'movies.csv', '--lists', 'genres']
-    fit += ['--model', 'films', *QUICK, '--set', 'kernel_weight=0']
-    assert main(fit) == 0
-    model = AGNNRecommender.load('films')
-    assert [column.column for column in model.column_encoders_[1:]] == ['genres']
-    remarks = capsys.readouterr().err.splitlines()
-    assert any("'items'" in line and 'title' in line for line in remarks)
-
-    movies.assign(movieId=movies['movieId'] + 100).to_csv('today.csv', index=False)
-    pd.DataFrame({'movieId': [101, 1], 'userId': [7, 7]}).to_csv('pairs.csv')
-    today = ['--items', 'today.csv', '--model', 'films']
-    assert main(['predict', 'pairs.csv', *today]) == 0
-    made = printed(capsys)
-    assert list(made.columns) == ['userId', 'movieId', 'rating']
-    assert made['movieId'].tolist() == [101, 1]
-    # The new film is of the genres of the old one, and that decides the rating.
-    assert made['rating'].between(2, 4.5).all()
-    assert main(['recommend', '7', '8', '-k', '2', '--model', 'films']) == 0
-    assert printed(capsys)['userId'].tolist() == [7, 7, 8, 8]
-
-
-def test_texts_are_read_as_in_the_fit(tmp_path, monkeypatch, capsys):
-    """A new file may hold no code with a letter, and then looks like numbers."""
-    monkeypatch.chdir(tmp_path)
-    user, item = map(np.ravel, np.indices((12, 9)))
-    rating = 1 + 3 * (user % 3 == 0) + item % 2
-    frame = pd.DataFrame({'user': user, 'item': item, 'rating': rating})
-    frame.to_csv('ratings.csv', index=False)
-    code = ['00123', '00456', '0012A']
-    pd.DataFrame({'user': range(12), 'zip': 4 * code}).to_csv('users.csv', index=False)
-    fit = ['fit', 'ratings.csv', '--users', 'users.csv', '--model', 'm', *QUICK]
-    assert main([*fit, *NETWORK]) == 0
-    made = []
-    for new in (code, code[:2]):
-        people = pd.DataFrame({'user': range(50, 50 + len(new)), 'zip': new})
-        people.to_csv('new.csv', index=False)
-        people.assign(item=0).to_csv('pairs.csv', index=False)
-        assert main(['predict', 'pairs.csv', '--users', 'new.csv', '--model', 'm']) == 0
-        made.append(printed(capsys)['rating'])
-    assert made[1].tolist() == made[0].tolist()[:2]
-    assert made[1].nunique() == 2
-
-
 def test_columns_of_all_types(tmp_path, monkeypatch, capsys):
     """Lists of numbers, words and dates of a text file, as of a frame."""
     monkeypatch.chdir(tmp_path)

@@ -68,34 +68,6 @@ def test_ratings_add_up_to_the_kernel_terms(explained, planted):
     )
 
 
-def test_neighbors_come_closest_first(explained, planted):
-    explanation, _ = explained
-    for side, frame in (('user', explanation.users), ('item', explanation.items)):
-        assert list(frame.columns) == [side, 'proximity']
-        assert len(frame)
-        assert frame[side].is_unique
-        assert set(frame[side]) <= set(getattr(planted, f'{side}s')[side])
-        assert frame['proximity'].is_monotonic_decreasing
-        assert frame['proximity'].gt(0).all()
-
-
-def test_text_shows_the_large_terms_and_sums_up_the_rest(explained):
-    explanation, _ = explained
-    lines = str(explanation).splitlines()
-    assert lines[0].startswith(
-        f'user {explanation.user}, item {explanation.item}: {explanation.rating:.2f}'
-    )
-    shown = [
-        float(line.split()[0])
-        for line in lines
-        if line.startswith('  ') and (line.strip()[0] in '+-')
-    ]
-    assert sum(shown) == pytest.approx(explanation.score, abs=0.005 * len(shown))
-    assert '+0.00  ' not in str(explanation).partition('smaller terms')[0].replace(
-        lines[0], ''
-    ) or 'smaller terms' in str(explanation)
-
-
 def test_kernel_terms_join_components_of_equal_names():
     kernel = KernelExplanation(
         3.5,

@@ -27,15 +27,6 @@ def test_one_fold_holds_out_the_same_nodes_in_all_scenarios(tiny_pairs):
         assert not any((kept & h).any() for h in held.values())
 
 
-@pytest.mark.parametrize('scenario', SCENARIOS)
-def test_folds_do_not_depend_on_rows_of_unrated_nodes(tiny_pairs, scenario):
-    folds = scenario_folds(tiny_pairs[0], scenario, 3)
-    again = scenario_folds(2 * tiny_pairs[0] + 5, scenario, 3)
-    assert all(torch.equal(a[0], b[0]) for a, b in zip(folds, again, strict=True))
-    other = scenario_folds(tiny_pairs[0], scenario, 3, seed=1)
-    assert not all(torch.equal(a[0], b[0]) for a, b in zip(folds, other, strict=True))
-
-
 def test_a_joint_fold_is_as_cold_as_each_scenario_says(tiny_pairs):
     index = tiny_pairs[0]
     held, kept = joint_fold(index, 4, seed=1)

@@ -106,15 +106,6 @@ def test_tables_of_ids_alone(recommender, planted):
     assert top['rating'].notna().all()
 
 
-def test_columns_in_any_list(planted, tmp_path):
-    for make in [pd.Index, np.array, tuple]:
-        names = [name for name in planted.users.columns if name != 'user']
-        model = AGNNRecommender(user_attributes=make(names), **QUICK)
-        model.fit(planted.ratings, planted.users, planted.items)
-        model.save(tmp_path / 'model')
-        assert AGNNRecommender.load(tmp_path / 'model').user_attributes == names
-
-
 def test_columns_of_other_names(planted, recommender):
     names = {'user': 'userId', 'item': 'movieId', 'rating': 'stars'}
     model = AGNNRecommender(**names, **SETTINGS)
@@ -131,13 +122,6 @@ def test_columns_of_other_names(planted, recommender):
     model.set_params(user='reader')
     again = model.recommend(users.rename(columns={'userId': 'reader'}), k=1)
     assert again['stars'].tolist() == top['stars'].tolist()
-
-
-def test_unrated_users_of_the_fit_are_rated(planted):
-    users = pd.concat([planted.users, planted.new_users])
-    model = AGNNRecommender(**QUICK).fit(planted.ratings, users, planted.items)
-    pairs = planted.later[~planted.later['item'].isin(planted.new_items['item'])]
-    assert model.predict(pairs).notna().all()
 
 
 def test_predictions_stay_in_the_range_of_the_fit(planted):

@@ -385,18 +385,6 @@ def test_outputs_of_edge_types_are_summed_or_averaged():
     torch.testing.assert_close(states['sum']['user'].x, states['mean']['user'].x)
 
 
-def test_dense_features_are_weights_of_tokens(tiny_model, tiny_graph, tiny_attributes):
-    model = tiny_model()
-    x, dense = {}, {}
-    for side, bags in tiny_attributes.items():
-        x[side] = bags.index, bags.weight
-        dense[side] = torch.zeros(bags.num_nodes, bags.num_tokens)
-        dense[side].scatter_(1, bags.index, bags.weight)
-    edges = tiny_graph.edge_index_dict
-    expected = model(x, edges, MIXED)
-    assert torch.allclose(model(dense, edges, MIXED), expected, atol=1e-5)
-
-
 @both
 def test_reset_parameters_redraws_all(tiny_model, rated):
     model = tiny_model(rated=rated)

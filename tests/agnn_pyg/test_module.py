@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 from torch_geometric.data import HeteroData
-from torch_geometric.loader import LinkNeighborLoader
 
 pytest.importorskip('pytorch_lightning')
 
@@ -18,9 +17,7 @@ from agnn_pyg.graph.transform import AddAttributeKNN
 from agnn_pyg.model import AGNN
 from agnn_pyg.module import RatingModule
 from agnn_pyg.sampling.batch import RatingBatch
-from agnn_pyg.sampling.cold_dropout import ColdDropout
 from agnn_pyg.sampling.full_graph import FullGraphLoader
-from agnn_pyg.sampling.sampler import ProximitySampler
 from data.synthetic import planted_tables
 
 SIDES, RATES = ('user', 'item'), ('user', 'rates', 'item')
@@ -84,25 +81,6 @@ def test_a_fit_beats_the_constant_predictor(planted, new_module, loaders, rated)
     rmse = (predicted - label).square().mean().sqrt().item()
     best = min(epoch['val_rmse'] for epoch in result.history)
     assert rmse == pytest.approx(best, rel=1e-4)
-
-
-@pytest.mark.parametrize('rated', [None, RATES])
-def test_a_fit_on_batches_of_the_link_loader(planted, new_module, rated):
-    data, index, rating = planted
-    kinds = [k for k in data.edge_types if k[1].endswith('_knn')]
-    sampler = ProximitySampler(data, {kind: [3] for kind in kinds} | {RATES: [20]})
-    loader = LinkNeighborLoader(
-        data,
-        [3],
-        edge_label_index=(RATES, index[:, TRAIN]),
-        edge_label=rating[TRAIN],
-        neighbor_sampler=sampler,
-        transform=ColdDropout(sampler, {'user': 0.2, 'item': 0.2}),
-        batch_size=90,
-    )
-    history = fit(new_module(rated=rated), loader, epochs=8).history
-    first, last = history[0]['train_mse'], history[-1]['train_mse']
-    assert last < 0.9 * min(first, rating[TRAIN].var().item())
 
 
 def test_weight_decay_covers_matrices_only(new_module):

@@ -3,11 +3,9 @@
 import copy
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from agnn_pyg import recommender as module
-from agnn_pyg.__main__ import main
 from agnn_pyg.recommender import AGNNRecommender, AGNNRecommenderConfig
 from tests.agnn_pyg.conftest import SETTINGS
 
@@ -66,35 +64,9 @@ def test_every_setting_is_described():
     assert all(f.description for f in AGNNRecommenderConfig.model_fields.values())
 
 
-def test_numbers_of_numpy(recommender, planted, tmp_path):
-    names = ('epochs', 'seed', 'channels', 'steps', 'cv_folds')
-    given = {name: np.int64(getattr(recommender, name)) for name in names}
-    given |= {
-        'lr': np.float64(recommender.lr),
-        'cold_dropout': np.array(recommender.cold_dropout),
-    }
-    model = AGNNRecommender(**SETTINGS | given)
-    model.fit(planted.ratings, planted.users, planted.items)
-    known = planted.ratings.iloc[:20]
-    assert (model.predict(known) == recommender.predict(known)).all()
-    model.save(tmp_path / 'model')
-    loaded = AGNNRecommender.load(tmp_path / 'model')
-    assert loaded.get_params() == recommender.get_params()
-
-
 def test_lengths_of_lists(recommender, planted):
     for k in [2.5, '3', None, True, 0]:
         with pytest.raises(ValueError, match=f"'k' must be .* .got {k!r}"):
             recommender.recommend(planted.new_users, k=k)
         top = recommender.recommend(planted.new_users, k=np.int64(2))
         assert len(top) == 2 * len(planted.new_users)
-
-
-def test_wrong_settings_in_the_shell(tmp_path, monkeypatch, capsys):
-    for setting in ['epochs=abc', 'cold_dropout=0.5', 'user_attributes=x']:
-        monkeypatch.chdir(tmp_path)
-        rows = {'user': [1, 2], 'item': [1, 1], 'rating': [1, 2]}
-        pd.DataFrame(rows).to_csv('r.csv', index=False)
-        assert main(['fit', 'r.csv', '--model', 'm', '--set', setting]) == 2
-        name = setting.partition('=')[0]
-        assert capsys.readouterr().err.startswith(f"error: '{name}' must be ")

@@ -145,16 +145,6 @@ def write(content):
     return download
 
 
-def test_an_interruption_leaves_nothing_behind(cache):
-    def interrupted(url, output_file, _):
-        write(CONTENT)(url, output_file, _)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fetch(NOWHERE, SHA256, downloader=interrupted)
-    assert files(cache) == []
-
-
 def test_a_cache_that_cannot_be_written(cache):
     (cache / 'raw.bin').mkdir(parents=True)
     with pytest.raises(DownloadError, match='COLDSTART_DATA'):

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.splits import split
 from data.synthetic import planted_tables, planted_tastes
 from data.zipf import FILMS, PEOPLE, zipf_bags, zipf_ratings
 
@@ -36,40 +35,6 @@ def test_a_seed_repeats():
         for name in ('users', 'items', 'ratings'):
             pd.testing.assert_frame_equal(getattr(one, name), getattr(same, name))
         assert not one.ratings.equals(other.ratings)
-
-
-def design(tables, ratings):
-    """Attributes and products of taste, for least squares; none are ids."""
-    users, items = tables.positions(ratings)
-    user = pd.get_dummies(tables.users[['gender', 'occupation']], dtype=float)
-    genre = pd.get_dummies(tables.items['genre'].explode(), dtype=float)
-    genre = genre.groupby(level=0).sum()
-    genre = genre.div(genre.sum(axis=1).clip(1), axis=0).to_numpy()
-    country = pd.get_dummies(tables.items['country'], dtype=float)
-    year = tables.items[['year']].fillna(1985) - 1985
-    one = np.c_[user, tables.users['age'] - 43, np.ones(len(user))][users]
-    other = genre[items]
-    products = user.to_numpy()[users][:, :, None] * other[:, None, :]
-    return np.c_[
-        one,
-        other,
-        country.to_numpy()[items],
-        year.to_numpy()[items],
-        products.reshape(len(ratings), -1),
-    ]
-
-
-def test_attributes_alone_rate_cold_items_to_within_the_noise():
-    for seed in range(3):
-        tables = planted_tables(120, 160, noise=0.1, seed=seed)
-        parts = split(tables, 'item_cold', seed=seed)
-        weights, *_ = np.linalg.lstsq(
-            design(tables, parts.fit), parts.fit['rating'].to_numpy(), rcond=None
-        )
-        truth = parts.test['rating'].to_numpy()
-        error = np.sqrt(np.mean((design(tables, parts.test) @ weights - truth) ** 2))
-        assert error < 0.12
-        assert error < 0.3 * truth.std()
 
 
 def with_tastes(tables):

@@ -43,12 +43,6 @@ def test_tables_are_frozen_and_ratings_replaced_in_a_copy(frames):
     assert other.users is tables.users
 
 
-def test_attributes_are_optional_and_nullable_dtypes_fine(frames):
-    frames['users'] = frames['users'][['user']].convert_dtypes()
-    frames['ratings'] = frames['ratings'].convert_dtypes()
-    assert RatingTables(**frames).positions()[0].tolist() == [1, 0, 1]
-
-
 def test_bad_cells_are_named(frames):
     for name, column, values, shown in [
         ('users', 'user', [7, 3, 3], '3'),

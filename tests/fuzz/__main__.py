@@ -77,14 +77,10 @@ def is_ours(error: Exception) -> bool:
 
 
 def describe(error: Exception) -> str:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f'{Path(frame.filename).name}:{frame.lineno}'
-    mine = [
-        f'{Path(f.filename).name}:{f.lineno}'
-        for f in traceback.extract_tb(error.__traceback__)
-        if f.filename.startswith(OURS)
-    ]
-    return f'{type(error).__name__}: {str(error)[:150]} ({place}, by {mine[-1:]})'
+    trace = traceback.extract_tb(error.__traceback__)
+    mine = [frame for frame in trace if frame.filename.startswith(OURS)]
+    places = [f'{Path(f.filename).name}:{f.lineno}' for f in (*mine[-1:], trace[-1])]
+    return f'{type(error).__name__}: {str(error)[:150]} ({places})'
 
 
 def limit_memory() -> None:

@@ -24,53 +24,43 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
     return content
 
 
-def truncated(content, rng):
-    return content[: _place(content, rng)]
-
-
-def beheaded(content, rng):
-    return content[_place(content, rng) :]
-
-
 def flipped(content, rng):
     changed = bytearray(content)
-    for _ in range(rng.integers(1, 9)):
-        if changed:
-            changed[_place(changed, rng)] ^= 1 << int(rng.integers(8))
+    for _ in range(rng.integers(1, 9) if content else 0):
+        changed[_place(changed, rng)] ^= 1 << int(rng.integers(8))
     return bytes(changed)
-
-
-def zeroed(content, rng):
-    start, end = _span(content, rng)
-    return content[:start] + b'\0' * (end - start) + content[end:]
-
-
-def dropped(content, rng):
-    start, end = _span(content, rng)
-    return content[:start] + content[end:]
-
-
-def repeated(content, rng):
-    start, end = _span(content, rng)
-    return content[:end] + content[start:end] * int(rng.integers(1, 4)) + content[end:]
-
-
-def inserted(content, rng):
-    place = _place(content, rng)
-    return content[:place] + _nasty(rng) + content[place:]
 
 
 def reworded(content, rng):
     words = list(WORD.finditer(content))
     if not words:
         return content
-    word = words[rng.integers(len(words))]
-    return content[: word.start()] + _nasty(rng) + content[word.end() :]
+    start, end = words[rng.integers(len(words))].span()
+    return content[:start] + _nasty(rng) + content[end:]
+
+
+def spliced(middle):
+    """Damage that puts something else in the place of a span of bytes."""
+
+    def damage(content, rng):
+        start = _place(content, rng)
+        end = start + int(rng.integers(1, 65))
+        return content[:start] + middle(content[start:end], rng) + content[end:]
+
+    return damage
 
 
 # Most kinds of damage would stop at the first look; words go deeper.
-DAMAGES = (truncated, beheaded, flipped, zeroed, dropped, repeated, inserted)
-DAMAGES += (inserted, reworded, reworded, reworded, reworded)
+DAMAGES = (
+    lambda content, rng: content[: _place(content, rng)],
+    lambda content, rng: content[_place(content, rng) :],
+    flipped,
+    spliced(lambda span, rng: b'\0' * len(span)),
+    spliced(lambda span, rng: b''),
+    spliced(lambda span, rng: span * int(rng.integers(2, 5))),
+    *2 * [spliced(lambda span, rng: _nasty(rng) + span)],
+    *4 * [reworded],
+)
 
 
 def _nasty(rng):
@@ -79,8 +69,3 @@ def _nasty(rng):
 
 def _place(content, rng):
     return int(rng.integers(max(1, len(content))))
-
-
-def _span(content, rng):
-    start = _place(content, rng)
-    return start, start + int(rng.integers(1, 65))

@@ -7,12 +7,12 @@ import sys
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from data.lastfm import read_lastfm
 from data.movielens import read_ml1m, read_ml100k
-from tests.fuzz.mutate import DAMAGES, mutated
+from tests.data.test_movielens import ML1M, WHEEL
+from tests.fuzz.targets import LASTFM
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,20 +30,14 @@ def test_damaged_files_are_refused_or_read():
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize('damage', DAMAGES)
-def test_damage_is_seeded(damage):
-    content = b'user,item\n1,2\n' * 9
-    one, other = (damage(content, np.random.default_rng(3)) for _ in range(2))
-    assert one == other
-    stream = np.random.default_rng(0)
-    assert any(mutated(content, stream) != content for _ in range(5))
-
-
 # What each reader asks an archive for first.
 READERS = {
-    read_lastfm: 'data/lastfm_20/interaction_dict_x.json',
-    read_ml100k: 'recbole/dataset_example/ml-100k/ml-100k.inter',
-    read_ml1m: 'ml-1m/users.dat',
+    read: next(iter(members))
+    for read, members in (
+        (read_lastfm, LASTFM),
+        (read_ml100k, WHEEL),
+        (read_ml1m, ML1M),
+    )
 }
 
 

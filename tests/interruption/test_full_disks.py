@@ -102,16 +102,6 @@ def mounted(tmp_path):
     subprocess.run(['umount', str(folder)], check=True)
 
 
-def test_a_disk_that_is_really_full(mounted):
-    def too_large(url, output_file, _):
-        Path(output_file).write_bytes(CONTENT * 9)
-
-    with pytest.raises(DownloadError, match='No space left'):
-        fetch_to(mounted, downloader=too_large)
-    assert names(mounted) == []
-    assert fetch_to(mounted).read_bytes() == CONTENT
-
-
 def test_a_cache_that_may_only_be_read(tmp_path, request):
     folder = tmp_path / 'disk'
     if os.geteuid() == 0:  # who may write whatever the mode says

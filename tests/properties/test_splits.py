@@ -1,77 +1,55 @@
-"""What holds of every split, whatever the tables: sought by hypothesis."""
+"""Splits of any tables, also of some too small or too thin: strict, or refused."""
 
-from functools import cache
+import re
 
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.splits import SCENARIOS, carve_validation, split
-from data.synthetic import planted_tables
+from data.splits import COLD_SIDES, SCENARIOS, check_strict, split
 from data.tables import RatingTables
+from tests.properties.strategies import rating_tables
 
-seeds = st.integers(0, 4_000_000)
-# Large and dense enough that no part of users and items is without a rating.
-fractions = st.floats(0.3, 0.5)
-tables = st.builds(
-    cache(planted_tables),
-    num_users=st.sampled_from([25, 33]),
-    num_items=st.sampled_from([25, 31]),
-    density=st.sampled_from([0.7, 1]),
-    seed=st.integers(0, 2),
+PARTS = ('train', 'validation', 'test', 'fit')
+fractions = st.floats(0.01, 0.99)
+
+
+@given(
+    rating_tables(), st.sampled_from(SCENARIOS), fractions, fractions, st.integers(0, 9)
 )
-
-
-def ids(frame, *keys):
-    return set(frame[list(keys)].itertuples(index=False, name=None))
-
-
-@given(tables, st.sampled_from(SCENARIOS), fractions, fractions, seeds)
 def test_invariants(tables, scenario, test, validation, seed):
-    parts = split(tables, scenario, test=test, validation=validation, seed=seed)
-    train, held_out, tested, fit = (
-        ids(frame, 'user', 'item')
-        for frame in (parts.train, parts.validation, parts.test, parts.fit)
-    )
-    assert train
-    assert held_out
-    assert tested
+    options = {'test': test, 'validation': validation, 'seed': seed}
+    try:
+        parts = split(tables, scenario, **options)
+    except ValueError as error:
+        assert re.search("'test'|'validation'", str(error))  # noqa: PT017
+        return
+    check_strict(parts)
+    for side in COLD_SIDES[scenario]:
+        for held_out, seen in (('test', 'fit'), ('validation', 'train')):
+            cold = set(getattr(parts, held_out)[side])
+            assert not cold & set(getattr(parts, seen)[side])
+    frames = {name: getattr(parts, name) for name in PARTS}
+    train, held_out, tested, fit = (set(frame.index) for frame in frames.values())
     assert not train & held_out
     assert not fit & tested
     assert train | held_out <= fit
     if scenario != 'both_cold':
         assert train | held_out == fit
         assert len(fit | tested) == len(tables.ratings)
-    for key in ('item', 'user'):
-        if scenario in (f'{key}_cold', 'both_cold'):
-            assert not ids(parts.test, key) & ids(parts.fit, key)
-            assert not ids(parts.validation, key) & ids(parts.train, key)
-    for frame in (parts.train, parts.validation, parts.test, parts.fit):
-        pd.testing.assert_frame_equal(frame, tables.ratings.loc[frame.index])
-        assert frame.index.is_monotonic_increasing
-
-
-@given(tables, st.sampled_from(SCENARIOS), seeds)
-def test_ids_are_names_only(tables, scenario, seed):
-    """Text for numbers, in the same order, makes no difference."""
-    named = RatingTables(
-        *(
-            frame.astype({key: str for key in ('user', 'item') if key in frame})
-            for frame in (tables.users, tables.items, tables.ratings)
+    # Other names of ids make no difference where they have the same order.
+    is_number = isinstance(tables.users['user'].iloc[0], int)
+    name = '{:03}'.format if is_number else 'x{}'.format
+    named = (
+        frame.assign(
+            **{key: frame[key].map(name) for key in ('user', 'item') if key in frame}
         )
+        for frame in (tables.users, tables.items, tables.ratings)
     )
-    one = split(tables, scenario, seed=seed)
-    other = split(named, scenario, seed=seed)
-    for part in ('train', 'validation', 'test', 'fit'):
-        left, right = getattr(one, part), getattr(other, part)
-        assert left.index.equals(right.index)
-
-
-@given(tables, st.sampled_from(SCENARIOS), fractions, seeds)
-def test_carving_again_changes_nothing(tables, scenario, fraction, seed):
-    parts = split(tables, scenario, validation=fraction, seed=seed)
-    train, validation = carve_validation(
-        parts.fit, scenario, fraction=fraction, seed=seed
-    )
-    pd.testing.assert_frame_equal(train, parts.train)
-    pd.testing.assert_frame_equal(validation, parts.validation)
+    again = split(RatingTables(*named), scenario, **options)
+    for name, frame in frames.items():
+        assert len(frame)
+        place = tables.ratings.index.get_indexer(frame.index)
+        assert (place[1:] > place[:-1]).all()
+        pd.testing.assert_frame_equal(frame, tables.ratings.loc[frame.index])
+        assert frame.index.equals(getattr(again, name).index)

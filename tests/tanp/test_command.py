@@ -64,33 +64,3 @@ def test_the_digits_of_the_shell_are_those_of_python(
     pd.testing.assert_frame_equal(printed(capsys), expected, check_dtype=False)
     assert main(['recommend', 'nobody', *support]) == 2
     assert "'nobody'" in capsys.readouterr().err
-
-
-def test_clicks_new_items_and_explanations(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    clicks = halves(np.arange(34))
-    clicks = clicks[clicks['rating'] > 3].drop(columns='rating').assign(plays=2.0)
-    is_new = clicks['user'] >= 30
-    clicks['user'] = clicks['user'].map('u{}'.format)
-    first = clicks[is_new]
-    clicks[~is_new].to_csv('clicks.csv', index=False)
-    first.to_csv('first.csv', index=False)
-    new = pd.DataFrame({'item': ['new film'], 'genre': ['war|sea']})
-    new.to_csv('new.csv', index=False)
-    lists = films().assign(genre=films()['genre'].map('|'.join))
-    lists.to_csv('films.csv', index=False)
-    fit = ['fit', 'clicks.csv', '--items', 'films.csv', '--lists', 'genre', *MODEL]
-    for setting in ('rating=None', 'weight=plays', 'epochs=1', 'support_sizes=[1,6]'):
-        fit += ['--set', setting]
-    assert main([*fit, '--quiet']) == 0
-    capsys.readouterr()
-    adapted = TaNPRecommender.load('model').adapt(first)
-    new['genre'] = [['war', 'sea']]
-    support = ['--support', 'first.csv', '--items', 'new.csv', *MODEL]
-    assert main(['recommend', 'u31', *support]) == 0
-    expected = adapted.recommend(['u31'], items=new)
-    pd.testing.assert_frame_equal(printed(capsys), expected, check_dtype=False)
-    assert main(['explain', 'u31', 'new film', *support]) == 0
-    assert capsys.readouterr().out == f'{adapted.explain("u31", "new film", new)}\n'
-    assert main(['evaluate', 'first.csv', *support[:2], *MODEL]) == 2
-    assert 'ratings' in capsys.readouterr().err

@@ -57,17 +57,6 @@ def test_the_published_episodes(frame):
             assert {item for item, _ in support + query} <= seen
 
 
-def test_users_are_disjoint_and_warm_is_everything(frame, split):
-    parts = [set(getattr(split, n).user.tolist()) for n in ('warm', 'validation')]
-    parts.append(set(split.test.user.tolist()))
-    assert sum(map(len, parts)) == len(set.union(*parts))
-    assert set(split.train.user.tolist()) <= parts[0]
-    assert len(split.warm) == 28
-    rows = frame[frame['user'].isin([IDS[0][user] for user in parts[0]])]
-    assert len(split.warm.item) == len(rows)
-    assert split.warm.num_support.sum() == 0
-
-
 def test_a_seed_gives_one_split(frame, split):
     again = split_episodes(frame, *IDS, **OPTIONS, seed=3)
     other = split_episodes(frame, *IDS, **OPTIONS, seed=4)

@@ -259,18 +259,6 @@ def test_ids_have_different_names_in_two_tables(files, capsys):
     assert ran(capsys, *fit, 'bands.tsv')[0] == 0
 
 
-def test_help_has_an_example(capsys):
-    for command in ['fit', 'evaluate', 'predict', 'recommend', 'explain']:
-        code, out, err = ran(capsys, command, '--help')
-        assert (code, err) == (0, '')
-        assert f'\nexample:\n  toy {command} ' in out.replace(
-            '\n  example', '\nexample'
-        ).replace('    toy', '  toy')
-        code, out, _ = ran(capsys)
-        assert code == 0
-        assert f'\n  {command} ' in out
-
-
 def test_a_recommender_that_adapts_needs_the_first_ratings(files, capsys):
     class Adapting(Toy):
         def adapt(self, support, users=None):

@@ -1,5 +1,4 @@
 import inspect
-import json
 import math
 import re
 from typing import Annotated, Literal
@@ -161,14 +160,6 @@ def test_numbers_and_sequences_become_those_of_python():
         'skip': False,
     }
     assert [type(value) for value in (config.epochs, config.lr)] == [int, float]
-
-
-def test_plain_data_give_equal_configs():
-    for changed in ({}, CHANGED):
-        config = ToyConfig(**changed)
-        again = ToyConfig(**json.loads(config.model_dump_json()))
-        assert again == config
-        assert type(again.rates) is tuple
 
 
 def test_settings_are_documented_in_groups():

@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -101,41 +100,6 @@ def test_columns_do_not_share_tokens():
     assert attributes.num_nodes == 2
 
 
-def test_vocabulary_does_not_depend_on_the_order_of_rows(tiny_frames):
-    for frame in tiny_frames.values():
-        order = np.random.default_rng(3).permutation(len(frame))
-        shuffled = frame.iloc[order]
-        one = AttributeEncoder(list(frame.columns), min_count=3).fit(frame)
-        other = AttributeEncoder(list(frame.columns), min_count=3).fit(shuffled)
-        assert one.to_dict() == other.to_dict()
-        assert bags(other.transform(frame)) == bags(one.transform(frame))
-
-
-def test_rows_are_taken_by_position_whatever_the_index():
-    frame = pd.DataFrame({'a': ['x', 'y', 'x'], 'b': [1, 2, 3]}, index=[7, 7, 0])
-    plain = frame.reset_index(drop=True)
-    one, other = (AttributeEncoder(list('ab')).fit_transform(f) for f in (frame, plain))
-    assert bags(one) == bags(other)
-
-
-def test_transform_leaves_the_frame_alone(tiny_frames):
-    frame = tiny_frames['item'].copy(deep=True)
-    AttributeEncoder(list(frame.columns)).fit_transform(frame)
-    pd.testing.assert_frame_equal(frame, tiny_frames['item'])
-
-
-def test_json_round_trip_encodes_alike(tiny_frames):
-    for frame in tiny_frames.values():
-        encoder = AttributeEncoder(list(frame.columns), min_count=2, num_knots=4)
-        before = encoder.fit_transform(frame)
-        state = json.loads(json.dumps(encoder.to_dict()))
-        restored = AttributeEncoder.from_dict(state)
-        after = restored.transform(frame)
-        assert restored.num_tokens == encoder.num_tokens
-        for part in ('index', 'weight', 'is_value'):
-            assert torch.equal(getattr(before, part), getattr(after, part))
-
-
 def test_multi_hot_holds_values_only():
     frame = pd.DataFrame({'a': ['x', 'x', 'z', None], 'b': [0.0, 1.0, 0.25, None]})
     encoder = AttributeEncoder(['a', 'b'], min_count=2, num_knots=2)
@@ -164,17 +128,6 @@ def test_a_row_of_nothing_is_padding_or_missing_tokens():
     assert attributes.index.size() == (1, 3)
     assert not attributes.is_value[attributes.index].any()
     assert attributes.weight.tolist() == [[1, 1, 1]]
-
-
-def test_padding_has_token_zero_and_weight_zero(tiny_attributes):
-    for attributes in tiny_attributes.values():
-        assert attributes.index.dtype == torch.long
-        assert attributes.weight.dtype == torch.float
-        assert attributes.is_value.dtype == torch.bool
-        assert torch.equal(attributes.index == 0, attributes.weight == 0)
-        assert torch.isfinite(attributes.weight).all()
-        assert attributes.index.max() < attributes.num_tokens
-        assert not attributes.is_value[0]
 
 
 def test_an_empty_table_encodes_to_no_rows():

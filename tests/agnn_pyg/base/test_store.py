@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import threading
 import time
 from io import BytesIO
 from zipfile import ZipFile
@@ -178,27 +177,6 @@ def test_a_killed_writer_leaves_the_old_store_or_the_new(tmp_path):
         os.utime(file, (0, time.time() - 7200))
     save(folder, 2.0)
     assert names(folder) == ['model.zip']
-
-
-def test_readers_beside_a_writer(tmp_path):
-    save(tmp_path / 'saved', 0.0, {'value': 0.0})
-    wrong, done = [], threading.Event()
-
-    def read():
-        while not done.is_set():
-            config, values = load(tmp_path / 'saved')
-            if values != 2 * [config['value']]:
-                wrong.append(values)
-
-    readers = [threading.Thread(target=read) for _ in range(2)]
-    for reader in readers:
-        reader.start()
-    for value in range(40):
-        save(tmp_path / 'saved', float(value), {'value': float(value)})
-    done.set()
-    for reader in readers:
-        reader.join()
-    assert not wrong
 
 
 def test_a_file_is_replaced_whole(tmp_path):

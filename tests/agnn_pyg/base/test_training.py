@@ -1,10 +1,6 @@
 """The driver, with a small module of Lightning that knows nothing of recommendation."""
 
 import csv
-import signal
-import subprocess
-import sys
-import time
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,13 +28,13 @@ class Regression(pl.LightningModule):
         self.net = torch.nn.Sequential(torch.nn.Dropout(0.2), torch.nn.Linear(4, 1))
         self.seed, self.lr, self.optimizer = seed, lr, optimizer
         self.seen, self.validated = [], []
-        self.cut = None
+        self.cut, self.error = None, RuntimeError('power cut')
 
     def training_step(self, batch, batch_idx):
         x, y = batch
         self.seen.append((self.current_epoch, y.tolist()))
         if self.cut == (self.current_epoch, batch_idx):
-            raise RuntimeError('power cut')
+            raise self.error
         loss = (self.net(x).squeeze(-1) - y).square().mean()
         options = {'batch_size': len(y), 'sync_dist': True}
         self.log('train_loss', loss, on_step=False, on_epoch=True, **options)
@@ -170,7 +166,9 @@ def test_an_interrupted_run_resumes_to_identical_results(
     whole, broken = Regression(), Regression()
     expected = fit(whole, *loaders(kind), folder=tmp_path / 'whole', **options)
     broken.cut = epoch, 2
-    with pytest.raises(RuntimeError, match='power cut'):
+    if kind == 'plain':  # which Lightning answers by an exit of the process
+        broken.error = KeyboardInterrupt()
+    with pytest.raises(type(broken.error)):
         fit(broken, *loaders(kind), folder=tmp_path / 'cut', **options)
     # Other initial weights: all that counts is in the checkpoint.
     resumed = Regression(init=9)
@@ -238,41 +236,6 @@ def test_early_stopping_and_what_a_resumed_run_makes_of_it(tmp_path, ema_decay):
     assert len(more.history) > len(expected.history)
 
 
-INTERRUPTED = """
-import sys, time
-sys.path.insert(0, {root!r})
-import torch
-torch.set_num_threads(1)
-from tests.agnn_pyg.base.test_training import Regression, fit, loaders
-module = Regression()
-step = module.training_step
-def slow(batch, batch_idx):
-    time.sleep(0.03)
-    return step(batch, batch_idx)
-module.training_step = slow
-fit(module, *loaders(), epochs=8, folder={folder!r})
-"""
-
-
-@pytest.mark.slow
-def test_an_interruption_ends_a_fit_as_any_other_code(tmp_path):
-    code = INTERRUPTED.format(root=str(ROOT), folder=str(tmp_path))
-    command = [sys.executable, '-W', 'ignore', '-c', code]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process:
-        last, deadline = tmp_path / 'checkpoints' / 'last.ckpt', time.monotonic() + 90
-        while not last.exists() and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate()
-    assert process.returncode == -signal.SIGINT
-    assert b'KeyboardInterrupt' in error
-    whole, resumed = Regression(), Regression(init=9)
-    expected = fit(whole, *loaders(), epochs=8)
-    assert fit(resumed, *loaders(), epochs=8, folder=tmp_path, resume=True) == expected
-    assert_same_weights(resumed, whole)
-
-
 def test_nothing_is_written_without_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fit(Regression(), *loaders(), epochs=1)
@@ -330,17 +293,6 @@ def test_the_moving_average_against_a_loop(every):
     assert torch.allclose(found, expected, atol=1e-6)
 
 
-def test_the_average_of_a_short_run_has_left_its_start():
-    weights = []
-    for decay in (None, 0.999):
-        module = Regression()
-        start = parameters_to_vector(module.parameters()).detach()
-        fit(module, loaders()[0], epochs=10, ema_decay=decay)
-        weights.append(parameters_to_vector(module.parameters()).detach())
-    final, averaged = weights
-    assert 0 < (averaged - final).norm() < 0.5 * (final - start).norm()
-
-
 @pytest.mark.parametrize('precision', ['64-true', 'bf16-true'])
 def test_the_average_has_the_precision_of_the_module(precision):
     module = Regression()
@@ -372,14 +324,6 @@ def test_a_monitored_value_that_is_missing_or_not_a_number_is_named():
 
     with pytest.raises(ValueError, match=r"epoch 0.*'val_auc' is nan"):
         fit(Undefined(), *loaders(), epochs=1, monitor='val_auc')
-
-
-def test_modules_see_the_loaders_before_the_fit():
-    train, validation = loaders()
-    module = Regression()
-    module.before_fit = lambda *found: module.validated.extend(found)
-    fit(module, train, validation, epochs=1)
-    assert module.validated == [train, validation]
 
 
 def test_arguments_that_do_not_suit_are_named():

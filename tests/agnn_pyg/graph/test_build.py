@@ -7,6 +7,10 @@ import scipy.stats
 import torch
 
 from agnn_pyg.graph.build import attribute_graph
+from tests.agnn_pyg.graph.test_sparse_knn import (
+    assert_best_candidates,
+    weights_by_the_formula,
+)
 
 
 def multi_hot(rows, num_tokens):
@@ -22,41 +26,6 @@ def random_matrix(shape, density, seed, empty_rows=()):
     matrix = rng.uniform(0.5, 5, shape) * (rng.random(shape) < density)
     matrix[list(empty_rows)] = 0
     return scipy.sparse.csr_matrix(matrix)
-
-
-def cosine(a, b):
-    norms = math.sqrt(sum(a * a)) * math.sqrt(sum(b * b))
-    return sum(a * b) / norms if norms else 0.0
-
-
-def zscores(values):
-    """Z-scores of a dictionary's values, by the population's deviation."""
-    if not values:
-        return {}
-    mean = sum(values.values()) / len(values)
-    scale = math.sqrt(sum((v - mean) ** 2 for v in values.values()) / len(values))
-    if scale < 1e-9:
-        return dict.fromkeys(values, 0.0)
-    return {key: (v - mean) / scale for key, v in values.items()}
-
-
-def reference_weights(attributes, ratings=None):
-    """Weights of all other nodes, node by node, from the formula."""
-    attributes = attributes.toarray()
-    num_nodes = len(attributes)
-    ratings = np.zeros((num_nodes, 1)) if ratings is None else ratings.toarray()
-    rated = ratings.any(axis=1)
-    weights = []
-    for i in range(num_nodes):
-        others = [j for j in range(num_nodes) if j != i]
-        score = zscores({j: cosine(attributes[i], attributes[j]) for j in others})
-        known = [j for j in others if rated[i] and rated[j]]
-        extra = zscores({j: cosine(ratings[i], ratings[j]) for j in known})
-        for j in known:
-            score[j] += extra[j]
-        lowest = min(score.values())
-        weights.append({j: s - lowest for j, s in score.items()})
-    return weights
 
 
 def candidates(graph):
@@ -81,27 +50,8 @@ def test_candidates_match_a_loop_over_the_formula(with_ratings, seed):
     if with_ratings:
         ratings = random_matrix((17, 11), 0.4, seed + 100, empty_rows=[0, 4, 9])
     graph = attribute_graph(attributes, ratings, candidate_fraction=0.3)
-    for node, weights in enumerate(reference_weights(attributes, ratings)):
-        # Ties may fall either way, the weights that are kept may not.
-        best = sorted((w for w in weights.values() if w > 1e-9), reverse=True)[:5]
-        found = candidates(graph)[node]
-        assert sorted(found.values(), reverse=True) == pytest.approx(best, abs=1e-5)
-        for candidate, weight in found.items():
-            assert weight == pytest.approx(weights[candidate], abs=1e-5)
-
-
-def test_edges_are_sorted_by_target_without_loops_and_positive():
-    ratings = random_matrix((40, 11), 0.4, 1)
-    graph = attribute_graph(
-        random_matrix((40, 9), 0.5, 0), ratings, candidate_fraction=0.2
-    )
-    source, target = graph.edge_index
-    assert graph.num_nodes == 40
-    assert torch.equal(target, target.sort().values)
-    assert not (source == target).any()
-    assert (graph.edge_weight > 0).all()
-    assert graph.edge_weight.dtype == torch.float
-    assert len(set(map(tuple, graph.edge_index.t().tolist()))) == len(source)
+    expected = weights_by_the_formula(attributes, ratings)
+    assert_best_candidates(graph, expected, size=5)
 
 
 @pytest.mark.parametrize(
@@ -145,33 +95,6 @@ def test_ties_are_broken_evenly_and_repeat_under_one_seed():
     )
 
 
-def test_a_node_without_ratings_is_placed_by_attributes_alone():
-    attributes = random_matrix((20, 9), 0.5, 0)
-    ratings = random_matrix((20, 8), 0.5, 1, empty_rows=[0, 5])
-    plain = candidates(attribute_graph(attributes, candidate_fraction=0.3))
-    rated = candidates(attribute_graph(attributes, ratings, candidate_fraction=0.3))
-    for node in range(20):
-        assert (plain[node] == rated[node]) == (node in (0, 5))
-
-
-def test_a_node_without_attributes_and_ratings_has_no_candidates():
-    attributes = random_matrix((12, 6), 0.6, 0, empty_rows=[5])
-    ratings = random_matrix((12, 8), 0.6, 1, empty_rows=[5])
-    for graph in (
-        attribute_graph(attributes, candidate_fraction=1),
-        attribute_graph(attributes, ratings, candidate_fraction=1),
-    ):
-        assert candidates(graph)[5] == {}
-        assert torch.isfinite(graph.edge_weight).all()
-
-
-def test_nodes_with_nothing_in_common_have_no_candidates():
-    graph = attribute_graph(multi_hot([[0], [1], [2], [3]], 4), candidate_fraction=1)
-    assert graph.edge_index.size() == (2, 0)
-    assert graph.edge_weight.size() == (0,)
-    assert graph.num_nodes == 4
-
-
 def test_identical_nodes_are_each_others_candidates():
     graph = attribute_graph(multi_hot([[0, 1]] * 5, 2), candidate_fraction=1)
     assert candidates(graph) == [{j: 1 for j in range(5) if j != i} for i in range(5)]
@@ -188,6 +111,7 @@ def test_too_few_nodes(num_nodes):
 @pytest.mark.parametrize(
     ('kwargs', 'match'),
     [
+        ({'attributes': random_matrix((3, 3), 1, 0) * np.inf}, "'attributes'.*NaN"),
         ({'candidate_fraction': 0}, r"'candidate_fraction'.*got 0"),
         ({'candidate_fraction': math.nan}, "'candidate_fraction'.*nan"),
         ({'max_candidates': 0}, "'max_candidates'.*0"),
@@ -198,12 +122,4 @@ def test_too_few_nodes(num_nodes):
 )
 def test_attribute_graph_refuses(kwargs, match):
     with pytest.raises(ValueError, match=match):
-        attribute_graph(multi_hot([[0]] * 3, 1), **kwargs)
-
-
-@pytest.mark.parametrize('value', [math.nan, math.inf])
-def test_attributes_must_be_finite(value):
-    attributes = multi_hot([[0], [0, 1], [1]], 2)
-    attributes.data[0] = value
-    with pytest.raises(ValueError, match=r"'attributes'.*NaN"):
-        attribute_graph(attributes)
+        attribute_graph(**{'attributes': multi_hot([[0]] * 3, 1)} | kwargs)

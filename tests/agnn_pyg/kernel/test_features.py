@@ -139,14 +139,6 @@ def test_empty_columns_have_no_component():
     assert features.names == ('genre', 'year', 'genre × year', 'genre × genre')
 
 
-def test_round_trip():
-    bags, encoder = encode(random_films())
-    features = KernelFeatures(rank=8).fit(bags, encoder.column_encoders)
-    again = KernelFeatures.from_dict(features.to_dict(), features.tensors())
-    assert torch.equal(again.transform(bags).x, features.transform(bags).x)
-    assert again.names == features.names
-
-
 def test_number_of_features_is_bounded():
     """All columns are kept; pairs have the room that is left, first columns first."""
     maps = fit(wide(12, 30))
@@ -176,12 +168,6 @@ def test_few_nodes_have_few_features():
     """Their kernels have no more directions than there are nodes."""
     assert fit(wide(12, 30, num_nodes=150)).x.size(1) == 150
     assert fit(wide(12, 30, num_nodes=60), rank=40).x.size(1) == 80
-
-
-@pytest.mark.parametrize('name', ['rank', 'max_features'])
-def test_bounds_are_positive(name):
-    with pytest.raises(ValueError, match=f"'{name}' must be positive"):
-        KernelFeatures(**{name: 0})
 
 
 def test_pairs_of_long_lists_take_features(monkeypatch):

@@ -1,12 +1,9 @@
-import json
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 
 from agnn_pyg.folds import SCENARIOS
-from agnn_pyg.kernel import implicit
 from agnn_pyg.kernel.held_out import HeldOut
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
 from agnn_pyg.kernel.scorer import KernelConfig
@@ -14,19 +11,11 @@ from agnn_pyg.kernel.two_way import TwoWayRidge, item_ridge
 from agnn_pyg.rating_data import RatingData
 
 EVERY = torch.cartesian_prod(torch.arange(12), torch.arange(15)).t()
-PAIRS = {'warm': (3, 2), 'user_cold': (10, 4), 'item_cold': (0, 14)}
-PAIRS |= {'both_cold': (11, 13)}
 
 
-@pytest.fixture(scope='module', params=[100, 5])
-def scorer(tiny_data, request):
-    """With a matrix of items by items, and for a catalogue that is too large."""
-    limit, implicit.MAX_ITEMS = implicit.MAX_ITEMS, request.param
-    try:
-        config = KernelConfig(num_factors=4, cv_folds=2)
-        return ImplicitKernelScorer(config).fit(tiny_data)
-    finally:
-        implicit.MAX_ITEMS = limit
+@pytest.fixture(scope='module')
+def scorer(tiny_data):
+    return ImplicitKernelScorer(KernelConfig(num_factors=4, cv_folds=2)).fit(tiny_data)
 
 
 @pytest.mark.parametrize('identity', [0.0, 0.4])
@@ -68,32 +57,7 @@ def test_item_weights_are_ridge_regressions_on_the_other_items():
         assert weight[k, k] == 0
 
 
-def test_scores_of_all_pairs(scorer, monkeypatch):
-    monkeypatch.setattr(implicit, 'BLOCK_USERS', 2)
-    users, items = torch.tensor([11, 0, 4, 10, 4]), torch.tensor([3, 14, 2, 13])
-    found = torch.cat(list(scorer.score_all(users, items)))
-    expected = scorer.score(*torch.cartesian_prod(users, items).t())
-    assert found.dtype == torch.float64
-    torch.testing.assert_close(found.flatten(), expected)
-    assert next(scorer.score_all(users, items[:0])).size() == (2, 0)
-
-
-def test_new_nodes_score_as_if_known_at_the_fit(scorer, tiny_data, monkeypatch):
-    warm = {'user': 10, 'item': 13}
-    nodes = {side: tiny_data.nodes[side].take(slice(n)) for side, n in warm.items()}
-    early = RatingData(nodes, tiny_data.columns, tiny_data.edge_index, tiny_data.rating)
-    monkeypatch.setattr(implicit, 'MAX_ITEMS', 100 if scorer.has_item_ridge else 5)
-    later = ImplicitKernelScorer(scorer.config).fit(early)
-    for side, n in warm.items():
-        later = later.with_new_nodes({side: tiny_data.nodes[side].take(slice(n, None))})
-    torch.testing.assert_close(
-        later.score(*EVERY), scorer.score(*EVERY), rtol=1e-4, atol=1e-6
-    )
-
-
 def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
-    if not scorer.has_item_ridge:
-        pytest.skip('the catalogue is too large')
     x = np.zeros((12, 15))
     x[tuple(tiny_data.edge_index)] = tiny_data.rating
     setting = scorer.chosen_['warm']
@@ -106,25 +70,6 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
     users, items = torch.arange(10), torch.arange(13)
     found = torch.cat(list(scorer.score_all(users, items)))
     assert np.allclose(found, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize('pair', PAIRS.values(), ids=PAIRS)
-def test_explanations_add_up(scorer, tiny_data, pair):
-    why = scorer.explain(*pair)
-    score = float(scorer.score(*torch.tensor(pair)[:, None]))
-    assert score != 0
-    assert float(why.contributions.sum()) == pytest.approx(score, abs=1e-5)
-    assert float(why.components.sum()) == pytest.approx(score, abs=1e-5)
-    assert why.contributions.size() == tiny_data.rating.size()
-    shape = len(why.user_kernels), len(why.item_kernels)
-    assert why.components.size() == shape
-
-
-def test_what_is_restored_is_what_was_kept(scorer):
-    plain = json.loads(json.dumps(scorer.to_dict()))
-    made = ImplicitKernelScorer.from_state(scorer.config, plain, scorer.state_dict())
-    assert torch.equal(made.score(*EVERY), scorer.score(*EVERY))
-    assert made.chosen_ == scorer.chosen_
 
 
 def test_settings_are_those_of_the_best_held_out_ranking(tiny_data):

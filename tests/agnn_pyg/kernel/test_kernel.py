@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from agnn_pyg.kernel import preconditioner
-from agnn_pyg.kernel.kernel import NodeSums, PairwiseKernel
+from agnn_pyg.kernel.kernel import PairwiseKernel
 from agnn_pyg.kernel.pairs import RatedPairs
 from agnn_pyg.kernel.preconditioner import UserBlocks
 
@@ -89,14 +89,6 @@ def test_conjugate_gradients_against_a_dense_solution(kernel, maps):
         torch.testing.assert_close(alpha, expected)
         assert 0 < iterations < 20
     assert kernel.solve_cg(target, expected, tol=1e-6)[1] == 0
-
-
-def test_sums_of_no_weight_are_nothing(kernel):
-    kernel.weight = torch.zeros_like(kernel.weight)
-    assert not kernel.matvec(random(6)).any()
-    sums = kernel.node_sums(random(6))
-    assert isinstance(sums, NodeSums)
-    assert not kernel.core(sums).any()
 
 
 def test_pairs_are_sorted_by_user_and_by_item(tiny_pairs):

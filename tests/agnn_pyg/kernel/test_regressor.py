@@ -73,16 +73,6 @@ def test_learned_weights_predict_held_out_ratings_better(maps, rated):
     assert (model.weight >= 0).all()
 
 
-def test_same_seed_same_weights(maps, rated):
-    weights = []
-    for seed in (0, 0, 1):
-        model = make(maps)
-        model.fit_hyperparameters(*rated, steps=3, cv_folds=2, seed=seed)
-        weights.append(model.weight)
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
-
-
 @scenarios
 def test_held_out_ratings_do_not_reach_the_coefficients(maps, rated, scenario):
     index, rating = rated

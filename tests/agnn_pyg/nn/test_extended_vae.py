@@ -87,12 +87,3 @@ def test_noise_has_the_encoded_moments():
     z = evae.reparameterize(mu, logvar)
     assert torch.allclose(z.mean(0), mu[0], atol=0.02)
     assert torch.allclose(z.var(0).log(), logvar[0], atol=0.03)
-
-
-def test_reset_parameters_redraws_all():
-    evae = ExtendedVAE(4, 3)
-    with torch.no_grad():
-        for parameter in evae.parameters():
-            parameter.fill_(7)
-    evae.reset_parameters()
-    assert all(not parameter.eq(7).any() for parameter in evae.parameters())

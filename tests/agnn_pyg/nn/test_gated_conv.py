@@ -170,12 +170,6 @@ def test_compile_without_graph_breaks(sorted_edges, device):
     assert torch.allclose(out, expected, atol=1e-5)
 
 
-def test_propagate_is_generated():
-    # A star import of the layer's file that lacks a name falls back, silently.
-    conv = GatedConv(8)
-    assert conv.propagate.__module__.endswith('GatedConv_propagate')
-
-
 def test_few_nodes_and_edges():
     conv, one = random_conv(), torch.zeros(2, 1, dtype=torch.long)
     for x, edge_index in ((X, NO_EDGES), (X[:1], NO_EDGES), (X[:1], one)):

@@ -183,41 +183,6 @@ def test_all_derivatives(monkeypatch, block):
     assert torch.autograd.gradgradcheck(forward, args)
 
 
-def test_function_transforms():
-    conv, x = layer(), torch.stack([X, -X])
-
-    def loss(parameters, x, edge_index):
-        args = x, edge_index, EDGE_WEIGHT
-        return torch.func.functional_call(conv, parameters, args).square().sum()
-
-    parameters = dict(conv.named_parameters())
-    edges = torch.stack([EDGE_INDEX, EDGE_INDEX.flip(1)])
-    per_graph = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))
-    found = per_graph(parameters, x, edges)
-    for graph in range(2):
-        expected = loss(parameters, x[graph], edges[graph])
-        expected = torch.autograd.grad(expected, conv.parameters())
-        for name, grad in zip(parameters, expected, strict=True):
-            torch.testing.assert_close(found[name][graph], grad)
-    out, tangent = torch.func.jvp(lambda x: conv(x, EDGE_INDEX), (x[0],), (x[1],))
-    torch.testing.assert_close(out, conv(x[0], EDGE_INDEX))
-    jacobian = torch.func.jacrev(lambda x: conv(x, EDGE_INDEX))(x[0])
-    torch.testing.assert_close(tangent, (jacobian * x[1]).sum(dim=(-2, -1)))
-    hessian = torch.func.hessian(loss, argnums=1)(parameters, x[0], EDGE_INDEX)
-    expected = torch.autograd.functional.hessian(
-        lambda x: loss(parameters, x, EDGE_INDEX), x[0]
-    )
-    torch.testing.assert_close(hessian, expected)
-
-
-def test_checkpointing_gives_the_same_gradients():
-    conv, x = layer(), X.clone().requires_grad_()
-    out = torch.utils.checkpoint.checkpoint(conv, x, EDGE_INDEX, use_reentrant=False)
-    (grad,) = torch.autograd.grad(out.square().sum(), x)
-    (expected,) = torch.autograd.grad(conv(x, EDGE_INDEX).square().sum(), x)
-    torch.testing.assert_close(grad, expected)
-
-
 def test_a_trace_holds_for_graphs_of_another_size(tmp_path):
     conv = layer()
     with warnings.catch_warnings():

@@ -162,23 +162,6 @@ def test_seed_and_epoch_choose_the_draw():
     assert batches(node_loader(data, ProximitySampler(data, [2, 2], seed=5))) != first
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('persistent', [False, True])
-def test_worker_processes_change_nothing(persistent):
-    data = random_data()
-    alone = ProximitySampler(data, [2, 2])
-    shared = ProximitySampler(data, [2, 2])
-    one = node_loader(data, alone)
-    other = node_loader(data, shared, num_workers=2, persistent_workers=persistent)
-    for epoch in (0, 1, 0):
-        alone.set_epoch(epoch)
-        shared.set_epoch(epoch)
-        assert batches(one) == batches(other)
-    if persistent:
-        # The garbage collector would be slow to stop them.
-        other._iterator._shutdown_workers()
-
-
 def test_loaders_on_a_heterogeneous_graph():
     data = random_hetero_data()
     rates = ('user', 'rates', 'item')
