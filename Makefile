@@ -58,7 +58,7 @@ test-matrix: $(VENV)/installed
 # Long looks: random tables, damaged files, processes killed at any moment.
 reliability: $(VENV)/installed
 	$(BIN)/python -m pytest tests/properties --hypothesis-profile nightly
-	$(BIN)/python -m tests.fuzz --count 1500
+	COLDSTART_FUZZ=1500 $(BIN)/python -m pytest tests/fuzz
 	COLDSTART_KILLS=20 $(BIN)/python -m pytest tests/interruption
 
 # A quiet machine: figures go to runs/perf.csv.

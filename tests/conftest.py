@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 import warnings
 import zipfile
 from importlib.metadata import version
@@ -17,7 +20,8 @@ from data.fetch import DownloadError, fetch
 from data.lastfm import load_lastfm
 from data.movielens import ADDRESS, ML100K_CHECKSUMS, load_ml100k
 
-GOLDEN = Path(__file__).parent / 'golden'
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / 'tests' / 'golden'
 EXTENSIONS = ('pyg_lib', 'torch_sparse', 'torch_scatter')
 
 # Examples a property: `--hypothesis-profile nightly` looks longer, and elsewhere.
@@ -29,6 +33,16 @@ settings.load_profile('ci')
 
 # Sums in another order differ in the last digits: one thread, one order.
 torch.set_num_threads(1)
+
+
+def run_python(*arguments, **options):
+    """Runs Python beside the packages of this folder; returns what it prints."""
+    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    options = {'cwd': ROOT, 'env': environment} | options
+    command = [sys.executable, '-W', 'ignore', *map(str, arguments)]
+    run = subprocess.run(command, capture_output=True, text=True, **options)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 def pytest_report_header() -> list[str]:

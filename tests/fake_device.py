@@ -460,11 +460,6 @@ class ConstantInBackward(nn.Module):
         return _ConstantGradient.apply(x)
 
 
-class OutputOnCPU(nn.Module):
-    def forward(self, x):
-        return x.cpu()
-
-
 class GeneratorOnCPU(nn.Module):
     def forward(self, x):
         generator = torch.Generator().manual_seed(0)
@@ -475,7 +470,6 @@ PLANTED = {
     'constant-in-message': lambda: (ConstantInMessage(4), X, EDGE_INDEX),
     'stored-edges': lambda: (StoredEdges(), X),
     'constant-in-backward': lambda: (ConstantInBackward(), X),
-    'output-on-cpu': lambda: (OutputOnCPU(), X),
     'generator-on-cpu': lambda: (GeneratorOnCPU(), X),
 }
 

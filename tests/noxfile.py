@@ -40,7 +40,6 @@ def check(session: nox.Session, *constraints: str) -> None:
 
 @nox.session(python='3.10')
 def oldest(session: nox.Session) -> None:
-    """Lowest Python, and the lowest version of each requirement."""
     check(session, *lowest())
 
 
@@ -55,15 +54,12 @@ def pandas2(session: nox.Session) -> None:
 
 @nox.session(python='3.11')
 def scatter(session: nox.Session) -> None:
-    """The versions of `constraints.txt`, with torch-scatter."""
-    session.chdir(ROOT)
-    session.install('--constraint', 'constraints.txt', 'torch', 'setuptools', 'wheel')
-    session.install('--constraint', 'constraints.txt', '.[test]')
+    pins = ('--constraint', str(ROOT / 'constraints.txt'))
+    session.install(*pins, 'torch', 'setuptools', 'wheel')
     session.install('--no-build-isolation', 'torch-scatter')
-    session.run('python', '-m', 'pytest', *QUICK, *session.posargs)
+    check(session, *pins)
 
 
 @nox.session(python='3.12')
 def newest(session: nox.Session) -> None:
-    """Newest Python that is promised, and the newest version of everything."""
     check(session)

@@ -1,18 +1,13 @@
 """What both recommenders make of tables and settings that are not as they should be."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from agnn_pyg.recommender import AGNNRecommender
 from tanp.recommender import TaNPRecommender
+from tests.conftest import run_python
 
-pytest.importorskip('pytorch_lightning')
-ROOT = Path(__file__).parents[1]
 AGNN = {'epochs': 2, 'steps': 3, 'channels': 8, 'kernel_weight': 0.0}
 TANP = {'epochs': 2, 'min_count': 2}
 
@@ -155,12 +150,7 @@ def test_a_fresh_process_gives_the_same_digits(name, tables, tmp_path):
     rows = tables[0][tables[0]['user'] < 9]
     model.save(tmp_path / 'model')
     rows.to_pickle(tmp_path / 'rows')
-    subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', FRESH.format(type(model).__name__)],
-        cwd=tmp_path,
-        env={'PYTHONPATH': str(ROOT), 'PATH': ''},
-        check=True,
-    )
+    run_python('-c', FRESH.format(type(model).__name__), cwd=tmp_path)
     found = pd.read_pickle(tmp_path / 'predicted')
     expected = predicted(model, rows, support=rows)
     pd.testing.assert_series_equal(found, expected, check_exact=True)

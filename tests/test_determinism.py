@@ -9,13 +9,10 @@ import torch
 from torch_geometric.loader import LinkNeighborLoader
 
 from agnn_pyg import ColdDropout, ProximitySampler
-from data.synthetic import planted_tastes
-from tanp.recommender import TaNPRecommender
-
-pytest.importorskip('pytorch_lightning')
-
 from agnn_pyg.base.training import fit
 from agnn_pyg.module import RatingModule
+from data.synthetic import planted_tastes
+from tanp.recommender import TaNPRecommender
 
 SMALL = {'embedding_channels': (4, 4), 'task_channels': (4, 4)}
 SMALL |= {'decoder_channels': (4, 4), 'latent_channels': (4, 4, 4), 'num_clusters': 2}

@@ -1,18 +1,14 @@
 """Nothing mixes devices: on a pretended device, and on a real one if present."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from agnn_pyg.sampling.draw import CandidateSets
 from agnn_pyg.sampling.full_graph import FullGraphLoader
 from tests import fake_device
+from tests.conftest import run_python
 from tests.fake_device import CLEAN, OPTIONS, PLANTED, RATES, map_tensors
 
-ROOT = Path(__file__).parents[1]
 CPU = torch.device('cpu')
 STEPS = {'num_neighbors': 3, 'cold_dropout': {'user': 0.3, 'item': 0.3}}
 
@@ -22,10 +18,9 @@ def reported():
     """What the program says of each case: one start for all."""
     if not fake_device.AVAILABLE:
         pytest.skip('this PyTorch cannot pretend a device from Python')
-    command = [sys.executable, '-m', 'tests.fake_device', *CLEAN, *PLANTED]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    lines = {line.split()[1]: line for line in done.stdout.splitlines()}
-    assert {*lines} == {*CLEAN, *PLANTED}, done.stderr
+    out = run_python('-m', 'tests.fake_device', *CLEAN, *PLANTED)
+    lines = {line.split()[1]: line for line in out.splitlines()}
+    assert {*lines} == {*CLEAN, *PLANTED}
     return lines
 
 

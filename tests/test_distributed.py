@@ -1,34 +1,17 @@
 """Two processes take the steps that one takes on batches twice as large."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-pytest.importorskip('pytorch_lightning')
-ROOT = Path(__file__).parents[1]
-
-
-def ran(folder, *launcher):
-    """Runs the script that trains a module."""
-    script = str(ROOT / 'tests' / 'distributed_fit.py')
-    subprocess.run(
-        [sys.executable, '-W', 'ignore', *launcher, script, str(folder)],
-        env=os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+from tests.conftest import ROOT, run_python
 
 
 @pytest.mark.slow
 def test_two_processes_reach_the_loss_of_one(tmp_path):
-    ran(tmp_path)
-    ran(tmp_path, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2')
+    script = ROOT / 'tests' / 'distributed_fit.py'
+    run_python(script, tmp_path)
+    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
+    run_python(*launcher, script, tmp_path)
     alone, first, second = (
         np.load(tmp_path / f'{name}.npz') for name in ('alone', 0, 1)
     )

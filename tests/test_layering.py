@@ -2,14 +2,11 @@
 
 import ast
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.conftest import ROOT, run_python
+
 OURS = ('agnn_pyg', 'tanp', 'data', 'benchmarks', 'tests')
 # Package: what it may import of ours, by prefix.
 ALLOWED = {
@@ -79,48 +76,33 @@ def loaded_after(statement):
     """Top-level modules that a fresh interpreter holds after a statement."""
     roots = "sorted({name.partition('.')[0] for name in sys.modules})"
     code = f'import sys, json\n{statement}\nprint(json.dumps({roots}))'
-    run = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code],
-        cwd=ROOT,
-        env=os.environ | {'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    return set(json.loads(run.stdout.splitlines()[-1]))
+    return set(json.loads(run_python('-c', code).splitlines()[-1]))
 
 
+BASE = sorted(
+    {path.stem for path in (ROOT / 'agnn_pyg' / 'base').glob('[a-z]*.py')}
+    - {'training'}
+)
+LAYERS = 'import torch_geometric.loader, torch_geometric.nn'
+
+
+# A statement, what it may load as well as its own, and what it must not load.
 @pytest.mark.slow
-def test_importing_the_layers_loads_nothing_but_pyg():
-    loaded = loaded_after('from agnn_pyg import *; import agnn_pyg.nn')
+@pytest.mark.parametrize(
+    ('statement', 'beside', 'banned'),
+    [
+        ('from agnn_pyg import *; import agnn_pyg.nn', LAYERS, HEAVY | {'tanp'}),
+        ('import agnn_pyg.recommender, tanp.recommender', '', TRAINING),
+        (
+            f'from agnn_pyg.base import {", ".join(BASE)}',
+            '',
+            TRAINING | {'torch_geometric', 'sklearn', 'tanp'},
+        ),
+        # Tables come as frames. PyG it does without.
+        ('import tanp, tanp.nn', 'import pandas', HEAVY | {'torch_geometric'}),
+    ],
+)
+def test_an_import_loads_nothing_but_its_needs(statement, beside, banned):
+    loaded = loaded_after(statement)
     assert 'agnn_pyg' in loaded
-    extra = loaded - loaded_after('import torch_geometric.loader, torch_geometric.nn')
-    assert not extra & {*HEAVY, 'tanp'}
-
-
-@pytest.mark.slow
-def test_serving_loads_no_training_code():
-    loaded = loaded_after('import agnn_pyg.recommender, tanp.recommender')
-    loaded |= loaded_after('import agnn_pyg.base.commands')
-    assert 'agnn_pyg' in loaded
-    assert not loaded & TRAINING
-
-
-@pytest.mark.slow
-def test_importing_base_loads_neither_pyg_nor_an_engine():
-    paths = (ROOT / 'agnn_pyg' / 'base').glob('[a-z]*.py')
-    names = sorted({path.stem for path in paths} - {'training'})
-    loaded = loaded_after(f'from agnn_pyg.base import {", ".join(names)}')
-    assert {'agnn_pyg', 'pandas'} <= loaded
-    assert not loaded & (TRAINING | {'torch_geometric', 'sklearn', 'tanp'})
-
-
-@pytest.mark.slow
-def test_importing_tanp_loads_no_engine():
-    loaded = loaded_after('import tanp, tanp.nn')
-    assert 'tanp' in loaded
-    # Tables come as frames. PyG it does without: the other package, whose encoding of
-    # attributes it shares, imports that when it is asked for a graph.
-    extra = loaded - loaded_after('import pandas')
-    assert not extra & (HEAVY | {'torch_geometric'})
+    assert not (loaded - loaded_after(beside)) & banned

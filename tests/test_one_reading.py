@@ -9,8 +9,6 @@ from agnn_pyg.recommender import AGNNRecommender
 from data.synthetic import planted_tables
 from tanp.recommender import TaNPRecommender
 
-pytest.importorskip('pytorch_lightning')
-
 
 @pytest.mark.parametrize('recommender', [AGNNRecommender, TaNPRecommender])
 def test_a_fit_reads_each_column_once(recommender, monkeypatch):

@@ -17,18 +17,11 @@ PACKAGES = [agnn_pyg, agnn_pyg.nn, tanp, tanp.nn]
 
 
 @pytest.mark.parametrize('package', PACKAGES)
-def test_what_a_package_names_is_there(package):
-    assert len(set(package.__all__)) == len(package.__all__)
-    for name in package.__all__:
-        assert inspect.getdoc(getattr(package, name)), name
-
-
-@pytest.mark.parametrize('package', PACKAGES)
-def test_names_are_sorted_and_complete(package):
-    assert package.__all__ == sorted(package.__all__)
+def test_names_are_sorted_documented_and_complete(package):
+    assert package.__all__ == sorted({*package.__all__})
     assert set(package.__all__) <= set(dir(package))
-    for name in package.__all__:
-        getattr(package, name)  # some are imported when they are asked for
+    for name in package.__all__:  # some are imported when they are asked for
+        assert inspect.getdoc(getattr(package, name)), name
     public = {
         name
         for name, thing in vars(package).items()

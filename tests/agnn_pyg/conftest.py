@@ -32,6 +32,5 @@ def planted():
 
 @pytest.fixture(scope='session')
 def recommender(planted):
-    pytest.importorskip('pytorch_lightning')
     made = AGNNRecommender(**SETTINGS)
     return made.fit(planted.ratings, planted.users, planted.items)

@@ -1,11 +1,8 @@
 import copy
-import json
 from dataclasses import replace
 
 import pytest
 import torch
-
-pytest.importorskip('pytorch_lightning')
 
 from agnn_pyg.agnn_config import AS_PUBLISHED, AGNNConfig
 from agnn_pyg.agnn_scorer import EVALUATION_SEED, RATED, SIDES, AGNNScorer
@@ -270,22 +267,6 @@ def test_an_explanation_adds_up_and_names_the_neighbors(planted, scorer):
         assert torch.equal(one.node, other.node)
         assert 0 < len(one.node) <= 5
         assert one.node.max() < first[side]
-
-
-@pytest.mark.parametrize('rating_proximity', [False, True])
-def test_state_round_trip(planted, rating_proximity):
-    data, new, validation = planted
-    settings = SETTINGS | {'epochs': 1, 'use_rating_proximity': rating_proximity}
-    scorer = AGNNScorer(AGNNConfig(**settings)).fit(data)
-    plain = json.loads(json.dumps(scorer.to_dict()))
-    tensors = {name: tensor.clone() for name, tensor in scorer.state_dict().items()}
-    loaded = AGNNScorer.from_state(scorer.config, plain, tensors)
-    assert torch.equal(loaded.score(*validation[0]), scorer.score(*validation[0]))
-    assert loaded.history_ == scorer.history_
-    assert loaded.best_epoch_ == scorer.best_epoch_
-    pair = torch.tensor([0]), torch.tensor([data.num_nodes['item']])
-    one, other = (s.with_new_nodes(new).score(*pair) for s in (scorer, loaded))
-    assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(

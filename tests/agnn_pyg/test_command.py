@@ -1,6 +1,7 @@
 """The command with its recommender; the rest is tested in base/test_cli.py."""
 
 import io
+import shlex
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,13 @@ import pytest
 from agnn_pyg.__main__ import main
 from agnn_pyg.recommender import AGNNRecommender
 
-pytest.importorskip('pytorch_lightning')
-QUICK = ('epochs=4', 'channels=8', 'batch_size=256', 'min_count=2')
-QUICK += ('kernel_steps=1', 'cv_folds=2')
-QUICK = [part for setting in QUICK for part in ('--set', setting)]
-NETWORK = ['--set', 'kernel_weight=0', '--quiet']
+QUICK = '--quiet --set epochs=4 --set channels=8 --set batch_size=256 --set min_count=2'
+QUICK += ' --set kernel_steps=1 --set cv_folds=2'
+
+
+def shell(main, line, code=0):
+    """Runs a command as it is typed."""
+    assert main(shlex.split(line)) == code
 
 
 @pytest.fixture(scope='module')
@@ -45,59 +48,52 @@ def printed(capsys):
 def test_the_digits_of_the_shell_are_those_of_python(
     suffix, named, tmp_path, monkeypatch, capsys
 ):
-    if suffix == '.parquet':
-        pytest.importorskip('pyarrow')
     monkeypatch.chdir(tmp_path)
     write(named, tmp_path, suffix)
-    tables = ['--users', f'users{suffix}', '--items', f'items{suffix}']
-    fit = ['fit', f'ratings{suffix}', *tables, '--lists', 'genre', '--model', 'model']
-    assert main([*fit, *QUICK, '--quiet']) == 0
+    tables = f'ratings{suffix} --users users{suffix} --items items{suffix}'
+    shell(main, f'fit {tables} --lists genre --model model {QUICK}')
     assert capsys.readouterr() == ('', '')
     model, later = AGNNRecommender.load('model'), named['later']
     news = named['new_users'], named['new_items']
-    new = ['--users', f'new_users{suffix}', '--items', f'new_items{suffix}']
-    new += ['--model', 'model']
+    new = f'--users new_users{suffix} --items new_items{suffix} --model model'
 
     rating = model.predict(later, *news)
-    assert main(['predict', f'later{suffix}', *new]) == 0
+    shell(main, f'predict later{suffix} {new}')
     made = printed(capsys)
     assert list(made.columns) == ['user', 'item', 'rating']
     assert made['rating'].tolist() == rating.tolist()
-    assert main(['evaluate', f'later{suffix}', *new]) == 0
+    shell(main, f'evaluate later{suffix} {new}')
     scores = printed(capsys).set_index('metric')['value'].to_dict()
     assert scores == {'ratings': len(later), **model.evaluate(later, *news)}
-    assert main(['recommend', '-k', '3', *new]) == 0
+    shell(main, f'recommend -k 3 {new}')
     expected = model.recommend(news[0], 3, news[1])
     pd.testing.assert_frame_equal(printed(capsys), expected, check_dtype=False)
     user, item = later.iloc[0][['user', 'item']]
-    assert main(['explain', user, item, *new]) == 0
+    shell(main, f'explain {user} {item} {new}')
     assert capsys.readouterr().out == f'{model.explain(user, item, *news)}\n'
 
 
 def test_clicks_without_ratings(named, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    write(named, tmp_path)
-    fit = ['fit', 'ratings.csv', '--items', 'items.csv', '--lists', 'genre', '--quiet']
-    fit += ['--set', 'weight=rating', '--set', 'cv_folds=2', '--model', 'model']
-    assert main([*fit, '--rating', 'none']) == 0
-    capsys.readouterr()
-    model, items = AGNNRecommender.load('model'), named['new_items']
-    assert (model.rating, model.weight) == (None, 'rating')
-    later = named['later']
+    later, items = named['later'], named['new_items']
     later = later[later['user'].isin(named['ratings']['user'])]
-    later.to_csv('later.csv', index=False)
-    new = ['--items', 'new_items.csv', '--model', 'model']
-    assert main(['evaluate', 'later.csv', '-k', '5', *new]) == 0
+    write(named | {'later': later}, tmp_path)
+    fit = 'fit ratings.csv --items items.csv --lists genre --rating none --quiet'
+    shell(main, f'{fit} --set weight=rating --set cv_folds=2 --model model')
+    capsys.readouterr()
+    model, new = AGNNRecommender.load('model'), '--items new_items.csv --model model'
+    assert (model.rating, model.weight) == (None, 'rating')
+    shell(main, f'evaluate later.csv -k 5 {new}')
     scores = printed(capsys).set_index('metric')['value'].to_dict()
     assert scores == {'ratings': len(later), **model.evaluate(later, None, items, k=5)}
-    assert main(['predict', 'later.csv', *new]) == 0
+    shell(main, f'predict later.csv {new}')
     made = printed(capsys)
     assert list(made.columns) == ['user', 'item', 'score']
     assert made['score'].tolist() == model.predict(later, items=items).tolist()
     user, item = later.iloc[0][['user', 'item']]
-    assert main(['recommend', user, '-k', '2', *new]) == 0
+    shell(main, f'recommend {user} -k 2 {new}')
     assert list(printed(capsys).columns) == ['user', 'item', 'score', 'rank']
-    assert main(['explain', user, item, *new]) == 0
+    shell(main, f'explain {user} {item} {new}')
     assert capsys.readouterr().out.startswith(f'user {user}, item {item}: ')
 
 
@@ -107,33 +103,22 @@ def test_columns_of_all_types(tmp_path, monkeypatch, capsys):
     user, sku = map(np.ravel, np.indices((12, 30)))
     stars = 1 + 3 * (sku % 2) + user % 2
     frame = pd.DataFrame({'customer': user, 'sku': sku, 'stars': stars})
-    frame.to_csv('orders.csv', index=False)
-    number = (
-        np.random.default_rng(0).normal(size=(30, 2)) + 9 * (np.arange(30) % 2)[:, None]
-    )
+    number = np.random.default_rng(0).normal(size=(30, 2)) + 9 * (stars[:30, None] > 2)
     items = pd.DataFrame({'sku': range(30), 'emb': number.round(3).tolist()})
     items['plot'] = [f'{"good" if n % 2 else "bad"} one of {n}' for n in range(30)]
     items['day'] = pd.date_range('2020-01-01', periods=30)
     text = items.assign(emb=['|'.join(map(str, v)) for v in items['emb']])
-    text.to_csv('items.csv', index=False)
-    fit = [
-        'fit',
-        'orders.csv',
-        '--items',
-        'items.csv',
-        '--lists',
-        'emb',
-        '--model',
-        'm',
-    ]
+    later = pd.DataFrame({'customer': '3', 'sku': range(100, 130)})
+    new = text.assign(sku=text['sku'] + 100)
+    write({'orders': frame, 'items': text, 'new': new, 'pairs': later}, tmp_path)
     types = "{'emb': 'vector', 'plot': 'text', 'day': None}"
-    assert main([*fit, *QUICK, *NETWORK, '--set', f'item_attributes={types}']) == 0
+    types = f'--set "item_attributes={types}" --set kernel_weight=0'
+    shell(
+        main, f'fit orders.csv --items items.csv --lists emb --model m {types} {QUICK}'
+    )
     model = AGNNRecommender.load('m')
     assert [c.stype for c in model.column_encoders_[1:]] == ['vector', 'text', 'date']
-    text.assign(sku=text['sku'] + 100).to_csv('new.csv', index=False)
-    later = pd.DataFrame({'customer': '3', 'sku': range(100, 130)})
-    later.to_csv('pairs.csv', index=False)
-    assert main(['predict', 'pairs.csv', '--items', 'new.csv', '--model', 'm']) == 0
+    shell(main, 'predict pairs.csv --items new.csv --model m')
     new = items.assign(sku=(items['sku'] + 100).map(str))
     expected = model.predict(later.astype(str), items=new)
     assert printed(capsys)['stars'].tolist() == expected.tolist()
@@ -142,15 +127,13 @@ def test_columns_of_all_types(tmp_path, monkeypatch, capsys):
 def test_ids_as_the_model_knows_them(recommender, planted, tmp_path, capsys):
     """A model fitted in Python on whole numbers, and texts in a file."""
     recommender.save(tmp_path / 'm')
-    model = ['--model', str(tmp_path / 'm')]
-    user = str(planted.users['user'].iloc[0])
-    assert main(['recommend', user, '-k', '1', *model]) == 0
-    assert printed(capsys)['user'].tolist() == [int(user)]
-    pairs = tmp_path / 'pairs.csv'
+    user, pairs = planted.users['user'].iloc[0], tmp_path / 'pairs.csv'
+    shell(main, f'recommend {user} -k 1 --model {tmp_path}/m')
+    assert printed(capsys)['user'].tolist() == [user]
     pairs.write_text(f'item,user\n2001,{user}\n2001,someone\n')
-    for arguments, found in (
-        (['recommend', 'x7'], "'x7'"),
-        (['predict', str(pairs)], "int id in column 'user'"),
+    for command, found in (
+        ('recommend x7', "'x7'"),
+        (f'predict {pairs}', "int id in column 'user'"),
     ):
-        assert main([*arguments, *model]) == 2
+        shell(main, f'{command} --model {tmp_path}/m', code=2)
         assert found in capsys.readouterr().err

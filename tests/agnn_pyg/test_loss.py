@@ -44,12 +44,7 @@ MIXED = (False, True, False, False)
 
 def test_divergence_is_that_of_two_normals(device):
     mu, logvar = torch.randn(2, 5, 3, device=device)
-    rows = [
-        sum(0.5 * (math.exp(v) + m**2 - 1 - v) for m, v in zip(*row, strict=True))
-        for row in zip(mu.tolist(), logvar.tolist(), strict=True)
-    ]
     found = float(kl_divergence(mu, logvar))
-    assert found == pytest.approx(sum(rows) / 5, rel=1e-5)
     code = torch.distributions.Normal(mu, (0.5 * logvar).exp())
     prior = torch.distributions.Normal(torch.zeros_like(mu), torch.ones_like(mu))
     expected = torch.distributions.kl_divergence(code, prior).sum(1).mean()

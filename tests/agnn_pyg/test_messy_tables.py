@@ -1,13 +1,11 @@
 """Tables as they come, through the recommender; test_frames has what is refused."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from agnn_pyg.recommender import AGNNRecommender
 from tests.agnn_pyg.conftest import SETTINGS
 
-pytest.importorskip('pytorch_lightning')
 QUICK = SETTINGS | {'epochs': 1, 'kernel_weight': 0}
 
 
@@ -31,25 +29,6 @@ def test_a_single_item_has_no_neighbors(planted):
         AGNNRecommender(**QUICK).fit(ratings, planted.users, one)
 
 
-def test_a_pair_without_a_row(recommender, planted):
-    pairs = planted.later
-    with pytest.raises(ValueError, match=r"'pairs' .* 'users': .* row \d+ .*only the"):
-        recommender.predict(pairs, items=planted.new_items)
-    with pytest.raises(ValueError, match=r"'pairs' .* 'items': column 'item'"):
-        recommender.predict(pairs, users=planted.new_users)
-    with pytest.raises(ValueError, match=r"'the pair to explain' .*'users'.*\(-1\)"):
-        recommender.explain(-1, planted.items['item'].iloc[0])
-
-
-def test_users_to_recommend_for(recommender, planted):
-    with pytest.raises(ValueError, match=r"'users' lists an id .* in row 1 \(-5\)"):
-        recommender.recommend([planted.users['user'].iloc[0], -5])
-    with pytest.raises(ValueError, match=r'a table or a list of ids \(got 7\); write'):
-        recommender.recommend(7)
-    with pytest.raises(ValueError, match="'users' repeats an id"):
-        recommender.recommend([planted.users['user'].iloc[0]] * 2)
-
-
 def test_nobody_and_nothing(recommender, planted):
     empty = planted.later.iloc[:0]
     assert len(recommender.predict(empty)) == 0
@@ -59,15 +38,6 @@ def test_nobody_and_nothing(recommender, planted):
     nothing = recommender.recommend(planted.new_users, items=planted.new_items[:0])
     assert list(nothing.columns) == ['user', 'item', 'rating', 'score', 'rank']
     assert len(nothing) == 0
-
-
-def test_orders_of_rows_and_columns_do_not_matter(recommender, planted):
-    expected = recommender.predict(planted.later, planted.new_users, planted.new_items)
-    mixed = planted.later.sample(frac=1, random_state=0)[['rating', 'item', 'user']]
-    mixed = pd.concat([mixed, mixed.iloc[[3]]])
-    users = planted.new_users[planted.new_users.columns[::-1]].iloc[::-1]
-    again = recommender.predict(mixed.assign(timestamp=0), users, planted.new_items)
-    assert np.allclose(again, expected[mixed.index], atol=1e-5)
 
 
 def test_known_rows_in_a_new_table_are_ignored(recommender, planted):
@@ -93,17 +63,6 @@ def test_missing_and_unseen_attributes(recommender, planted):
     unseen = planted.later['user'] == users['user'][1]
     again = recommender.predict(planted.later[unseen], blank, items)
     assert np.allclose(again, rating[unseen], atol=1e-5)
-
-
-def test_tables_of_ids_alone(recommender, planted):
-    blank = {c: None for c in planted.new_users if c != 'user'}
-    known = planted.later['item'].isin(planted.items['item'])
-    later, ids = planted.later[known], planted.new_users[['user']]
-    rating = recommender.predict(later, ids)
-    assert (rating == recommender.predict(later, ids.assign(**blank))).all()
-    top = recommender.recommend(ids, k=2, items=planted.new_items[['item']])
-    assert len(top) == 2 * len(ids)
-    assert top['rating'].notna().all()
 
 
 def test_columns_of_other_names(planted, recommender):

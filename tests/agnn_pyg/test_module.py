@@ -9,8 +9,6 @@ import torch
 from torch.utils.data import DataLoader
 from torch_geometric.data import HeteroData
 
-pytest.importorskip('pytorch_lightning')
-
 from agnn_pyg.base.encoder import AttributeEncoder
 from agnn_pyg.base.training import fit
 from agnn_pyg.graph.transform import AddAttributeKNN

@@ -14,7 +14,6 @@ RATED = ('user', 'rates', 'movie')
 @pytest.fixture
 def example():
     """The block of the README, of at most 20 lines."""
-    pytest.importorskip('pytorch_lightning')
     text = README.read_text(encoding='utf-8')
     block = re.search(r'^```python\n(.*?)^```', text, re.DOTALL | re.MULTILINE)[1]
     assert 'MovieLens100K' in block

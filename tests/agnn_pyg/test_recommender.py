@@ -12,8 +12,6 @@ import torch
 from agnn_pyg.recommender import AGNNRecommender
 from tests.agnn_pyg.conftest import SETTINGS
 
-pytest.importorskip('pytorch_lightning')
-
 
 def rmse(predicted, frame):
     return float(np.sqrt(np.mean((predicted - frame['rating']) ** 2)))

@@ -9,8 +9,6 @@ from agnn_pyg import recommender as module
 from agnn_pyg.recommender import AGNNRecommender, AGNNRecommenderConfig
 from tests.agnn_pyg.conftest import SETTINGS
 
-pytest.importorskip('pytorch_lightning')
-
 WRONG = [
     {'epochs': 0},
     {'patience': 2},  # without a validation

@@ -101,14 +101,6 @@ def test_what_does_not_arrive_whole_is_not_kept(server, cache):
         assert files(cache) == []
 
 
-def test_an_offline_message_names_the_ways_out(cache):
-    with pytest.raises(DownloadError) as caught:
-        fetch(NOWHERE, SHA256)
-    for part in (NOWHERE, 'raw.bin', SHA256, 'COLDSTART_MIRROR', 'COLDSTART_DATA'):
-        assert part in str(caught.value)
-    assert files(cache) == []
-
-
 @pytest.mark.parametrize('folder', ['', 'lastfm_20', 'a/b'])
 def test_a_mirror_is_read_in_place(cache, mirror, folder):
     copy = mirror / folder / 'raw.bin'

@@ -3,8 +3,7 @@ import zipfile
 
 import pytest
 
-from data.fetch import DownloadError
-from data.lastfm import load_lastfm, read_lastfm
+from data.lastfm import read_lastfm
 
 MEMBERS = {
     'interaction_dict_x': {'7': ['30', '4'], '2': ['4', '5', '30']},
@@ -63,15 +62,6 @@ def test_members_that_do_not_fit_together(make_archive):
     ]:
         with pytest.raises(ValueError, match=message):
             read_lastfm(make_archive(**{name: content}))
-
-
-def test_a_corrupt_archive_in_a_mirror_is_not_read(tmp_path, monkeypatch):
-    (tmp_path / 'mirror' / 'lastfm_20').mkdir(parents=True)
-    (tmp_path / 'mirror' / 'lastfm_20' / 'data.zip').write_bytes(b'garbage')
-    monkeypatch.setenv('COLDSTART_MIRROR', str(tmp_path / 'mirror'))
-    monkeypatch.setattr('data.lastfm.ADDRESS', 'http://127.0.0.1:1/data.zip')
-    with pytest.raises(DownloadError, match=r'(?s)data\.zip.*mirror'):
-        load_lastfm(cache=tmp_path / 'cache')
 
 
 @pytest.mark.realdata

@@ -1,10 +1,9 @@
+import h5py
 import numpy as np
 import pytest
 
 from data.fetch import DownloadError
 from data.public import PUBLIC, load_public, read_public
-
-h5py = pytest.importorskip('h5py')
 
 
 @pytest.fixture

@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,16 +29,6 @@ def test_positions_are_row_numbers_of_the_tables(frames):
     assert [len(rows) for rows in tables.positions(pairs.iloc[:0])] == [0, 0]
     with pytest.raises(ValueError, match=r"'user'.*9"):
         tables.positions(pairs.assign(user=[5, 9]))
-
-
-def test_tables_are_frozen_and_ratings_replaced_in_a_copy(frames):
-    tables = RatingTables(**frames)
-    assert repr(tables) == 'RatingTables(users=3, items=2, ratings=3)'
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        tables.users = tables.items
-    other = tables.with_ratings(tables.ratings.iloc[:1])
-    assert (len(other.ratings), len(tables.ratings)) == (1, 3)
-    assert other.users is tables.users
 
 
 def test_bad_cells_are_named(frames):

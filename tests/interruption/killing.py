@@ -1,10 +1,9 @@
-"""Processes that are killed (SIGKILL) at a chosen event, or after some time."""
+"""Processes that are killed (SIGKILL) at a chosen event."""
 
 import os
-import random
 import signal
 import sys
-import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -26,6 +25,8 @@ def in_a_child(work: Callable[[], object], prepare=lambda: None) -> int:
         prepare()
         work()
         status = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(status)
 
@@ -63,22 +64,3 @@ def every_moment(work: Callable[[], object], step: int = 1) -> Iterator[int]:
     while killed_at(number, work):
         yield number
         number += step
-
-
-def random_moments(
-    work: Callable[[], object], count: int, seed: int = 0
-) -> Iterator[bool]:
-    """Kills work after random times, up to what it takes; tells if in time.
-
-    The work is done once to the end first, then that is told of, too.
-    """
-    start = time.monotonic()
-    killed = outcome(in_a_child(work))
-    whole = time.monotonic() - start
-    yield killed
-    stream = random.Random(seed)
-    for _ in range(count):
-        child = in_a_child(work)
-        time.sleep(stream.uniform(0, whole))
-        os.kill(child, signal.SIGKILL)
-        yield outcome(child)

@@ -60,8 +60,6 @@ def test_two_processes_at_once(tmp_path):
 
 @pytest.mark.parametrize('suffix', ['csv', 'parquet'])
 def test_writing_a_table(suffix, tmp_path, record_property):
-    if suffix == 'parquet':
-        pytest.importorskip('pyarrow')
     path = tmp_path / f'table.{suffix}'
 
     def write(number):

@@ -1,16 +1,15 @@
-"""Training that is killed at random moments and resumed: the same digits."""
+"""Training that is killed at any event and resumed: the same digits."""
 
 import os
+import random
 import shutil
 
 import pytest
 import torch
 
-pytest.importorskip('pytorch_lightning')
-
 from agnn_pyg.base.training import fit
 from tests.agnn_pyg.base.test_training import Regression, loaders
-from tests.interruption.killing import random_moments
+from tests.interruption.killing import killed_at
 
 # A few by default; `make reliability` sets twenty.
 KILLS = int(os.environ.get('COLDSTART_KILLS', '2'))
@@ -23,13 +22,12 @@ def train(folder):
 
 
 @pytest.mark.slow
-def test_training(tmp_path, record_property):
+def test_training(tmp_path):
     expected, weights = train(tmp_path / 'whole')
-    folder, kills = tmp_path / 'run', 0
-    for killed in random_moments(lambda: train(folder), KILLS):
-        kills += killed
+    folder, stream = tmp_path / 'run', random.Random(0)
+    for _ in range(KILLS):
+        assert killed_at(stream.randrange(400), lambda: train(folder))
         result, found = train(folder)
         assert result == expected
         assert all(torch.equal(value, found[key]) for key, value in weights.items())
         shutil.rmtree(folder)
-    record_property('kills', kills)

@@ -6,15 +6,13 @@ import scipy.sparse
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch_geometric.data import Data, HeteroData
-from torch_geometric.loader import NeighborLoader
+from torch_geometric.data import HeteroData
 
 from agnn_pyg import (
     AGNN,
     AddAttributeKNN,
     AttributeEncoder,
     GatedConv,
-    ProximitySampler,
     RatingBatch,
     attribute_graph,
 )
@@ -80,23 +78,6 @@ def test_draws_are_distinct_edges_of_the_node(graph, size, seed, epoch):
         assert len(edge) == min(size, possible)
     order = torch.randperm(num_nodes, generator=torch.Generator().manual_seed(seed))
     assert torch.equal(sets.draw(node[order], size, seed, epoch), slot[order])
-
-
-@given(edges(min_nodes=2), st.lists(st.integers(0, 3), min_size=1, max_size=2), seeds)
-def test_sampled_graphs_are_part_of_the_graph(graph, num_neighbors, seed):
-    num_nodes, index, weight = graph
-    data = Data(edge_index=index, edge_weight=weight, num_nodes=num_nodes)
-    sampler = ProximitySampler(data, num_neighbors, seed=seed % 100)
-    loader = NeighborLoader(data, num_neighbors, batch_size=2, neighbor_sampler=sampler)
-    existing = set(map(tuple, index.t().tolist()))
-    seen = []
-    for batch in loader:
-        assert len(set(batch.n_id.tolist())) == len(batch.n_id)
-        seen += batch.n_id[: batch.batch_size].tolist()
-        drawn = batch.n_id[batch.edge_index]
-        assert set(map(tuple, drawn.t().tolist())) <= existing
-        assert torch.equal(drawn, index[:, batch.e_id])
-    assert seen == list(range(num_nodes))
 
 
 @given(edges(), seeds, st.booleans())

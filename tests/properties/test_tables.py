@@ -53,18 +53,6 @@ def test_the_order_of_rows_is_the_order_of_bags(table, seed):
     assert np.allclose(one[order], other)
 
 
-@given(attribute_frames(), attribute_frames())
-def test_rows_of_another_day_are_encoded(known, later):
-    columns = {name: kind for name, kind in known[1].items() if name in later[0]}
-    encoder = AttributeEncoder(columns).fit(known[0])
-    # The same columns may hold other kinds of cells by then.
-    fitting = {n for n, kind in columns.items() if later[1][n] == kind}
-    if fitting == set(columns):
-        bags = encoder.transform(later[0])
-        assert bags.index.lt(bags.num_tokens).all()
-        assert torch.isfinite(bags.weight).all()
-
-
 @given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.text(min_size=1), min_size=1))
 def test_ids_are_of_one_kind_or_refused(values):
     frame = pd.DataFrame({'user': pd.Series(values, dtype=object)})

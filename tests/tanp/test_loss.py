@@ -26,22 +26,15 @@ def test_samples_have_the_mean_and_the_spread_of_their_normal():
     assert torch.allclose(sample.std(0), (logvar / 2).exp(), rtol=0.03)
 
 
-def test_clustering_sharpens_and_the_published_target_flattens():
+def test_clustering_and_the_plateau_of_the_published_target():
     torch.manual_seed(0)
-    logit = torch.randn(8, 3, requires_grad=True)
-    share = logit.detach().softmax(-1)
+    share = torch.randn(8, 3).softmax(-1)
     target = share.square() / share.sum(0)
     target = target / target.sum(-1, keepdim=True)
     loss = clustering_loss(share)
     assert torch.allclose(loss, clustering_loss(share, target))
     expected = (target * (target / share).log()).sum() / 8
     assert torch.allclose(loss, expected)
-    before = logit.softmax(-1).max(-1).values.mean()
-    for _ in range(50):
-        loss = clustering_loss(logit.softmax(-1))
-        (gradient,) = torch.autograd.grad(loss, logit)
-        logit = (logit - gradient).detach().requires_grad_()
-    assert logit.softmax(-1).max(-1).values.mean() > before + 0.05
     uniform = torch.full((4, 7), 1 / 7)
     # The plateau of the published loss, without its prediction term.
     plateau = clustering_loss(uniform, torch.ones(4, 7))

@@ -97,28 +97,6 @@ def test_without_a_support_all_users_are_equal(small, tasks):
             assert torch.allclose(equal, equal[0].expand_as(equal))
 
 
-def test_ids_that_were_not_trained_are_not_read(small, tasks):
-    model, batch = small('published').eval(), whole(tasks)
-    model.set_trained_ids(torch.arange(3), torch.arange(20))
-    before = model(batch).score
-    with torch.no_grad():
-        model.user.id_weight[4:] = torch.nan
-    assert torch.equal(model(batch).score, before)
-    # Two unknown users with the same support are the same user.
-    user = torch.tensor([3, 4, 5, 3, 4, 5])
-    scores = [model(batch._replace(user=u)).score for u in (user, user.roll(1))]
-    assert torch.equal(*scores)
-
-
-def test_vectors_of_users_stand_for_their_rows(small, tasks):
-    for variant in ('published', 'everything'):
-        model, batch = small(variant).eval(), whole(tasks)
-        vectors, expected = model.user(batch.user), model(batch).score
-        if variant == 'published':
-            batch = batch._replace(user=batch.user + 100)
-        assert torch.equal(model(batch, user=vectors).score, expected)
-
-
 def test_what_is_learned_of_ratings_is_the_difference_to_the_expected(small, tasks):
     model, batch = small('attentive', likelihood='gaussian').eval(), whole(tasks)
     with torch.no_grad():

@@ -155,15 +155,6 @@ def test_recommended_from_some_items(attentive, labelled):
         assert list(nothing.columns) == list(listed.columns)
 
 
-def test_ranks_are_of_scores_beyond_the_range_of_ratings(later):
-    support, _ = later
-    recommender = TaNPRecommender(**QUICK | {'epochs': 8}).fit(halves(np.arange(80)))
-    top = recommender.adapt(support).recommend(k=3)
-    assert (top['rating'] == 5).any()
-    assert top['score'].is_unique
-    assert top.groupby('user')['score'].is_monotonic_decreasing.all()
-
-
 def test_blocks_of_users_change_nothing(attentive, labelled, monkeypatch):
     support, query, new = labelled
     adapted = attentive.adapt(support, new)

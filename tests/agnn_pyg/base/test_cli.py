@@ -19,8 +19,7 @@ from agnn_pyg.base.cli import CommandLine
 from agnn_pyg.base.config import Config, Estimator
 from agnn_pyg.base.store import read_store, write_store
 from agnn_pyg.base.vocabulary import Vocabulary
-
-ROOT = Path(__file__).parents[3]
+from tests.conftest import ROOT, run_python
 
 
 class ToyConfig(Config):
@@ -317,8 +316,4 @@ def test_a_reader_that_leaves_and_an_interruption(files, capsys):
 def test_help_waits_for_neither_pandas_nor_pytorch(module):
     code = f'import sys; from {module} import main; assert main(["--help"]) == 0; '
     code += "sys.exit(', '.join({'torch', 'pandas', 'rich'} & {*sys.modules}) or 0)"
-    environment = os.environ | {'PYTHONPATH': str(ROOT)}
-    ran = subprocess.run(
-        [sys.executable, '-c', code], env=environment, capture_output=True, text=True
-    )
-    assert ran.returncode == 0, ran.stderr
+    run_python('-c', code)

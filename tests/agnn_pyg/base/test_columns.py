@@ -47,6 +47,7 @@ KEPT = {
     'vectors': ('vector', [1], [[0.5, 1.5], None, np.array([2.0, 1.0])]),
 }
 REFUSED = {
+    'dicts': [{'WiFi': 'free'}, {'WiFi': 'no'}, {'Bar': 'yes'}, {}, {}],
     'lists of dates': [[day] for day in DAYS_OF_PYTHON],
     'times': [datetime.time(hour) for hour in range(5)],
     'timedelta': pd.to_timedelta(range(5), 'D'),
@@ -163,13 +164,6 @@ def test_large_codes_are_told_apart_in_a_categorical_column():
     assert len(encoder.transform(codes).index.unique()) == 3
 
 
-def test_take_reads_the_cells_of_some_rows():
-    column = parse_column(frame_of([['a', 'b'], None, ['c'], ['a']]), 'x')
-    some = column.take(np.array([False, True, False, True]))
-    assert (some.num_rows, some.row.tolist(), some.value.tolist()) == (2, [1], ['a'])
-    assert some.is_missing.tolist() == [True, False]
-
-
 def test_values_of_other_types_than_those_of_the_fit():
     for fitted, served, match in (
         (['1', '2'], ['2', 1], r'number, unlike the fit.*row 1 \(1\).*astype\(str\)'),
@@ -193,9 +187,3 @@ def test_a_vocabulary_without_values_is_said():
     for stype, cells in (('categorical', ['a', 'b']), ('text', ['an a']), (None, [''])):
         with pytest.warns(UserWarning, match="'x'.* 2 rows.*'min_count'"):
             AttributeEncoder({'x': stype}, min_count=2).fit(frame_of(cells))
-
-
-def test_dicts_are_refused():
-    cells = [{'WiFi': 'free'}, {'WiFi': 'no'}, {'WiFi': 'free', 'Bar': 'yes'}]
-    with pytest.raises(ValueError, match=r"'x' in row 0 .*WiFi"):
-        AttributeEncoder(['x']).fit(frame_of(cells))

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from annotated_types import Le
 from pydantic import Field, model_validator
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 
 from agnn_pyg.base.config import (
     Config,
@@ -190,11 +192,9 @@ def test_params_are_kept_without_types_of_numpy():
 
 
 def test_scikit_learn_clones_and_searches():
-    base = pytest.importorskip('sklearn.base')
-    search = pytest.importorskip('sklearn.model_selection').GridSearchCV
     toy = Toy(**CHANGED)
-    assert base.clone(toy).get_params() == toy.get_params()
-    found = search(Toy(folds=0), {'epochs': [1, 5]}, cv=2).fit(np.arange(8.0))
+    assert clone(toy).get_params() == toy.get_params()
+    found = GridSearchCV(Toy(folds=0), {'epochs': [1, 5]}, cv=2).fit(np.arange(8.0))
     assert found.best_params_ == {'epochs': 1}
 
 

@@ -27,31 +27,26 @@ def tokens(fitted, cells, **kwargs):
     return [set(bag) for bag in encode(fitted, cells, **kwargs)]
 
 
-def test_a_type_that_is_given_is_kept():
-    assert tokens([10, 20], [20, 10], stype='categorical') == [{2}, {1}]
-    assert tokens(['1', '3'], ['3', '1'], stype='numeric', num_knots=2) == [{2}, {1}]
-    assert tokens([1, 2], [[1, 2], [2]], stype='multi') == [{1, 2}, {2}]
-
-
-def test_unseen_counts_as_rare():
-    fitted = ['x', 'x', 'y', 'y', 'z']
-    # Tokens: x 1, y 2, rare 3.
-    assert tokens(fitted, ['x', 'z', 'new'], min_count=2) == [{1}, {3}, {3}]
-    # Nothing was rare, so that there is no token for it.
-    assert tokens(['x', 'y'], ['new', 'y']) == [set(), {2}]
-
-
-def test_missing_has_a_token_of_its_own():
-    # Tokens: x 1, y 2, missing 3.
-    cells = [None, float('nan'), 'x', '']
-    assert tokens(['x', 'y', None], cells) == [{3}, {3}, {1}, {3}]
-    # Tokens: x 1, rare 2, missing 3.
-    fitted, cells = ['x', 'x', 'z', None], ['new', 'x', None]
-    assert tokens(fitted, cells, min_count=2) == [{2}, {1}, {3}]
-    # Nothing was missing, so that there is no token for it.
-    assert tokens(['x', 'y'], [None, 'x']) == [set(), {1}]
-    assert tokens([1.0, 2.0], [None, 1.0]) == [set(), {1}]
-    assert tokens([['x'], ['y']], [[], ['y'], None]) == [set(), {2}, set()]
+def test_tokens_of_one_column():
+    rare, gaps = ['x', 'x', 'y', 'y', 'z'], ['x', 'x', 'z', None]
+    for fitted, cells, expected, options in (
+        # A type that is given is kept.
+        ([10, 20], [20, 10], [{2}, {1}], {'stype': 'categorical'}),
+        (['1', '3'], ['3', '1'], [{2}, {1}], {'stype': 'numeric', 'num_knots': 2}),
+        ([1, 2], [[1, 2], [2]], [{1, 2}, {2}], {'stype': 'multi'}),
+        # Unseen counts as rare, of which there is a token where something was.
+        (rare, ['x', 'z', 'new'], [{1}, {3}, {3}], {'min_count': 2}),
+        (['x', 'y'], ['new', 'y'], [set(), {2}], {}),
+        # Likewise a token of what is missing; its number is the last.
+        (['x', 'y', None], [None, math.nan, 'x', ''], [{3}, {3}, {1}, {3}], {}),
+        (gaps, ['new', 'x', None], [{2}, {1}, {3}], {'min_count': 2}),
+        (['x', 'y'], [None, 'x'], [set(), {1}], {}),
+        ([1.0, 2.0], [None, 1.0], [set(), {1}], {}),
+        ([['x'], ['y']], [[], ['y'], None], [set(), {2}, set()], {}),
+        # Rare counts rows, not repeats within one.
+        ([['x'] * 3, ['y'], ['y']], [['x'], ['y']], [{2}, {1}], {'min_count': 2}),
+    ):
+        assert tokens(fitted, cells, **options) == expected
 
 
 def test_a_bag_is_a_set():
@@ -59,12 +54,6 @@ def test_a_bag_is_a_set():
     # Two rare values are one rare token: tokens x 1, rare 2.
     fitted = [['x', 'p'], ['x', 'q']]
     assert encode(fitted, [['p', 'q', 'new', 'x']], min_count=2) == [{1: 1, 2: 1}]
-
-
-def test_rare_counts_rows_not_repeats_within_one():
-    fitted = [['x', 'x', 'x'], ['y'], ['y']]
-    # Tokens: y 1, rare 2.
-    assert tokens(fitted, [['x'], ['y']], min_count=2) == [{2}, {1}]
 
 
 def test_weights_of_a_number_sum_to_one_and_interpolate_the_knots():
@@ -81,11 +70,8 @@ def test_weights_of_a_number_sum_to_one_and_interpolate_the_knots():
         assert decoded == pytest.approx(number, abs=1e-5)
 
 
-def test_numbers_outside_the_fitted_range_are_clamped():
+def test_numbers_outside_the_fitted_range_are_clamped_and_equal_knots_are_one():
     assert encode([2, 4], [-100, 1e9], num_knots=2) == [{1: 1}, {2: 1}]
-
-
-def test_equal_knots_are_one():
     assert encode([5, 5, 5], [5, 1, 9]) == [{1: 1}] * 3
     # Quantiles of 0, 0, 0, 0, 1: only two differ.
     assert encode([0, 0, 0, 0, 1], [0, 1], num_knots=3) == [{1: 1}, {2: 1}]
@@ -128,14 +114,6 @@ def test_a_row_of_nothing_is_padding_or_missing_tokens():
     assert attributes.index.size() == (1, 3)
     assert not attributes.is_value[attributes.index].any()
     assert attributes.weight.tolist() == [[1, 1, 1]]
-
-
-def test_an_empty_table_encodes_to_no_rows():
-    encoder = AttributeEncoder(['a', 'b'])
-    encoder.fit(pd.DataFrame({'a': ['x', 'y'], 'b': [1, 2]}))
-    attributes = encoder.transform(pd.DataFrame({'a': [], 'b': []}))
-    assert attributes.num_nodes == 0
-    assert attributes.multi_hot().shape == (0, encoder.num_tokens)
 
 
 def test_bad_options():

@@ -85,7 +85,6 @@ def test_whole_numbers_beyond_exact_floats(tmp_path):
     frame = read_file(path, roles=ROLES, id_dtypes=dtypes)
     assert frame['user'].dropna().tolist() == large
     frame = pd.DataFrame({'user': [1.0, 2.0**53], 'item': ['a', 'b']})
-    pytest.importorskip('pyarrow')
     write_file(frame, tmp_path / 'x.parquet')
     with pytest.raises(ValueError, match=r"2\*\*53.*column 'user'"):
         read_file(tmp_path / 'x.parquet', roles=ROLES)
@@ -139,8 +138,6 @@ def test_files_that_cannot_be_read_are_named_with_the_line(tmp_path):
         ('x.ndjson', b'', 'is empty'),
         ('x.parquet', b'not this', 'x.parquet.* is damaged'),
     ]:
-        if name.endswith('.parquet'):
-            pytest.importorskip('pyarrow')
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=match):
             read_file(
@@ -202,7 +199,6 @@ def test_json_lines(tmp_path):
 
 
 def test_parquet(tmp_path):
-    pytest.importorskip('pyarrow')
     path = tmp_path / 'x.parquet'
     frame = pd.DataFrame({'user': [7, 8], 'item': [1.0, 2.0], 'genre': [['a'], []]})
     write_file(frame, path)

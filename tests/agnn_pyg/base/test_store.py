@@ -193,14 +193,3 @@ def test_a_file_is_replaced_whole(tmp_path):
         fail()
     assert names(path.parent) == ['file.txt']
     assert path.read_text() == 'one'
-
-    def write():
-        with atomic_write(path) as aside:
-            aside.write_text('two')
-
-    for _ in every_moment(write):
-        assert path.read_text() in ('one', 'two')
-    for left in path.parent.iterdir():
-        os.utime(left, (0, time.time() - 7200))
-    write()
-    assert names(path.parent) == ['file.txt']

@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader, TensorDataset
 
-from agnn_pyg.base.training import EMA, EpochBatches, EpochMeans, FitResult, fit
+from agnn_pyg.base.training import EMA, EpochBatches, FitResult, fit
 
 ROOT = Path(__file__).parents[3]
 GENERATOR = torch.Generator().manual_seed(0)
@@ -212,12 +212,6 @@ def test_processes_take_turns_on_the_batches_of_any_loader():
     assert [*chain.from_iterable(zip(*parts, strict=True))] == whole[:4]
 
 
-def test_resuming_nothing_starts_from_the_beginning(tmp_path):
-    one, other = Regression(), Regression()
-    expected = fit(one, *loaders(), epochs=2)
-    assert fit(other, *loaders(), epochs=2, folder=tmp_path, resume=True) == expected
-
-
 @pytest.mark.parametrize('ema_decay', [None, 0.9])
 def test_early_stopping_and_what_a_resumed_run_makes_of_it(tmp_path, ema_decay):
     options = {'epochs': 12, 'ema_decay': ema_decay, 'folder': tmp_path}
@@ -339,13 +333,3 @@ def test_arguments_that_do_not_suit_are_named():
     ]:
         with pytest.raises(ValueError, match=match):
             fit(Regression(), loaders()[0], **{'epochs': 1} | options)
-
-
-def test_means_over_an_epoch_are_weighted_by_batch_sizes():
-    means = EpochMeans()
-    for value, size in ((1.0, 30), (4.0, 10)):
-        means.add({'loss': torch.tensor(value), 'kl': torch.tensor(2 * value)}, size)
-    assert {n: float(v) for n, v in means.pop().items()} == {
-        'train_loss': 1.75,
-        'train_kl': 3.5,
-    }

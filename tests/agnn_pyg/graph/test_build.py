@@ -114,6 +114,7 @@ def test_too_few_nodes(num_nodes):
         ({'attributes': random_matrix((3, 3), 1, 0) * np.inf}, "'attributes'.*NaN"),
         ({'candidate_fraction': 0}, r"'candidate_fraction'.*got 0"),
         ({'candidate_fraction': math.nan}, "'candidate_fraction'.*nan"),
+        ({'method': 'faiss'}, r"'method'.*'faiss'"),
         ({'max_candidates': 0}, "'max_candidates'.*0"),
         ({'seed': -1}, "'seed'.*-1"),
         ({'ratings': random_matrix((4, 3), 1, 0)}, "'ratings'.*3.*4"),

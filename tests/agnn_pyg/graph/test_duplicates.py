@@ -63,23 +63,6 @@ def test_better_levels_are_filled_first():
     assert set(expanded([0] * 2, [3, 1], [1.0, 0.5], profiles, 1)[0]) == {6}
 
 
-def test_a_node_is_never_its_own_candidate():
-    profiles = group(rows_of([[1], [2], [1], [1], [2]]))
-    row, profile = [0, 0, 1, 1], [0, 1, 1, 0]
-    for seed in range(5):
-        for size in (1, 2, 3, 4):
-            found_sets = expanded(row, profile, [1, 0.5, 1, 0.5], profiles, size, seed)
-            assert all(
-                node not in candidates for node, candidates in found_sets.items()
-            )
-            assert all(len(candidates) == size for candidates in found_sets.values())
-            if size > 1:  # others of the own profile come first
-                assert found_sets[1][4] == found_sets[4][1] == 1
-            assert set(found_sets[0]) & {2, 3} == (
-                {2, 3} if size > 1 else set(found_sets[0])
-            )
-
-
 def test_a_level_that_fits_in_part_is_sampled_evenly():
     # Of node 0's seven others in two tied profiles, three fit.
     profiles = group(rows_of([[1], [1], [2], [1], [2], [1], [1], [1]]))

@@ -213,8 +213,3 @@ def test_a_missing_library_is_named(library, method, monkeypatch):
     name = library.replace('_', '-')
     with pytest.raises(ValueError, match=rf'{name}.*coldstart-pyg\[scale\]'):
         attribute_graph(attributes, method=method)
-
-
-def test_an_unknown_method():
-    with pytest.raises(ValueError, match=r"'method'.*'faiss'"):
-        attribute_graph(bags(4, (2,), seed=0), method='faiss')

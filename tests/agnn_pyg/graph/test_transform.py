@@ -8,13 +8,9 @@ from torch_geometric.transforms import Compose, ToUndirected
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.graph.build import attribute_graph
 from agnn_pyg.graph.transform import AddAttributeKNN
+from tests.agnn_pyg.graph.test_build import assert_same_graph
 
 RATES = ('user', 'rates', 'item')
-
-
-def assert_same_graph(one, other):
-    assert torch.equal(one.edge_index, other.edge_index)
-    assert torch.equal(one.edge_weight, other.edge_weight)
 
 
 def test_candidates_are_those_of_attribute_graphs(

@@ -22,21 +22,6 @@ def test_users_of_the_same_items_are_alike():
     assert not item[4].any()
 
 
-def test_users_with_the_same_residuals_are_alike():
-    """Two users like the first two of four items, two the last two."""
-    likes = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]])
-    rated = torch.cartesian_prod(torch.arange(4), torch.arange(4)).t()
-    # Biases of users and items do not matter.
-    rating = likes.flatten() + rated[0] * 0.5 + rated[1] * 0.25
-    user, item = residual_features(rated, rating, 5, 4, num_factors=1)
-    sides = torch.tensor([1.0, 1, -1, -1])
-    expected = sides[:, None] * sides
-    torch.testing.assert_close(item @ item.t(), expected, atol=1e-4, rtol=0)
-    similar = (user @ user.t())[:4, :4]
-    torch.testing.assert_close(similar, expected * similar[0, 0], atol=1e-3, rtol=0)
-    assert not user[4].any()
-
-
 def test_equal_ratings_have_no_residuals():
     user, item = residual_features(RATED, torch.full((6,), 3.0), 4, 5, num_factors=3)
     assert not user.any()

@@ -8,7 +8,6 @@ from agnn_pyg.kernel.held_out import HeldOut
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
 from agnn_pyg.kernel.scorer import KernelConfig
 from agnn_pyg.kernel.two_way import TwoWayRidge, item_ridge
-from agnn_pyg.rating_data import RatingData
 
 EVERY = torch.cartesian_prod(torch.arange(12), torch.arange(15)).t()
 
@@ -92,24 +91,3 @@ def test_settings_are_those_of_the_best_held_out_ranking(tiny_data):
     assert gain == pytest.approx(1 / np.log2(3) + 1)
     assert truth == pytest.approx(0.2 + 0.3)
     assert square == pytest.approx(0.04 + 0.25 + 0.01 + 0.04 + 0.09)
-
-
-@pytest.mark.parametrize('case', ['one item', 'everybody', 'one user', 'one pair'])
-def test_few_positives_are_enough(case, tiny_data):
-    index = {
-        'one item': torch.stack([torch.arange(10), torch.full((10,), 3)]),
-        'everybody': torch.cat(
-            [
-                tiny_data.edge_index,
-                torch.stack([torch.arange(10), torch.full((10,), 13)]),
-            ],
-            1,
-        ),
-        'one user': torch.stack([torch.full((5,), 2), torch.arange(5)]),
-        'one pair': torch.tensor([[2], [3]]),
-    }[case]
-    data = RatingData(
-        tiny_data.nodes, tiny_data.columns, index, torch.ones(index.size(1))
-    )
-    scorer = ImplicitKernelScorer(KernelConfig(num_factors=4, cv_folds=2)).fit(data)
-    assert scorer.score(*EVERY).isfinite().all()

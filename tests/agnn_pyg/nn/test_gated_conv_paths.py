@@ -1,12 +1,9 @@
 """All ways through the layer give the same numbers, and wrong input is named."""
 
-import warnings
-
 import pytest
 import torch
 import torch.utils.checkpoint
 from torch_geometric import EdgeIndex
-from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.explain.algorithm.utils import clear_masks, set_masks
 from torch_geometric.utils import to_torch_csc_tensor
 
@@ -107,18 +104,6 @@ def test_the_first_layer_of_a_class_does_not_decide_for_others():
         torch.testing.assert_close(out, layer()(X, EDGE_INDEX))
 
 
-def test_the_layer_can_be_explained():
-    explainer = Explainer(
-        layer().float(),
-        algorithm=GNNExplainer(epochs=2),
-        explanation_type='model',
-        edge_mask_type='object',
-        model_config={'mode': 'regression', 'task_level': 'node'},
-    )
-    explanation = explainer(X.float(), EDGE_INDEX)
-    assert explanation.edge_mask.size() == (7,)
-
-
 @pytest.mark.parametrize('flow', ['source_to_target', 'target_to_source'])
 def test_an_explained_layer_gives_the_same_numbers(flow):
     conv, x = layer(flow=flow), (X, X[:5])
@@ -181,18 +166,6 @@ def test_all_derivatives(monkeypatch, block):
     both = {'check_forward_ad': True, 'check_batched_grad': True}
     assert torch.autograd.gradcheck(forward, args, **both)
     assert torch.autograd.gradgradcheck(forward, args)
-
-
-def test_a_trace_holds_for_graphs_of_another_size(tmp_path):
-    conv = layer()
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # tracing is deprecated, and warns of checks
-        traced = torch.jit.trace(conv, (X, EDGE_INDEX))
-        traced.save(tmp_path / 'traced.pt')
-        traced = torch.jit.load(tmp_path / 'traced.pt')
-    x = torch.randn(90, 8).double()
-    edge_index = torch.randint(90, (2, 20_000))  # of more than one block
-    torch.testing.assert_close(traced(x, edge_index), conv(x, edge_index))
 
 
 @pytest.mark.parametrize(

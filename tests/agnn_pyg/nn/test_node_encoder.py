@@ -1,4 +1,3 @@
-import pytest
 import torch
 
 from agnn_pyg.nn import NodeEncoder
@@ -29,21 +28,6 @@ def embed(model, n_id, num_targets=None, edge_index=None, cold=()):
     edges = {} if edge_index is None else {KIND: torch.tensor(edge_index)}
     encoded = model(*nodes(n_id, num_targets, cold))
     return model.aggregate({'node': encoded}, 'node', edges)
-
-
-@pytest.mark.parametrize('generate_bias', [False, True])
-def test_sizes(generate_bias, device):
-    model = encoder(generate_bias=generate_bias).to(device)
-    encoded = {'node': model(*nodes([0, 3, 5], 2, cold=[1], device=device))}
-    edges = {KIND: torch.tensor([[2, 0], [0, 1]], device=device)}
-    state = model.aggregate(encoded, 'node', edges, return_gates=True)
-    assert state.x.size() == (2, 4)
-    assert state.bias.size() == (2,)
-    assert state.learned.size() == (3, 5)  # of all nodes, targets first
-    assert state.evae.reconstruction.size() == (2, 4 + generate_bias)
-    assert state.evae.mu.size() == state.evae.logvar.size() == (2, 4)
-    assert state.cold.tolist() == [False, True]
-    assert state.gates[KIND].size() == (2, 4)
 
 
 def test_embedding_without_neighbors_follows_the_formula():
@@ -86,30 +70,6 @@ def test_without_generation_preference_and_bias_of_a_cold_node_are_zero():
     with torch.no_grad():
         model.embedding[3] = 0
     assert torch.equal(embed(model, [0, 3]).x, state.x)
-
-
-@pytest.mark.parametrize('separate', [False, True])
-def test_published_neighbors_send_their_own_embedding(separate):
-    model = encoder(separate_neighbors=separate, generate_neighbors=False)
-    edges = [[1], [0]]
-    cold = embed(model, [0, 4], 1, edges, cold=[1])
-    assert torch.equal(cold.x, embed(model, [0, 4], 1, edges).x)
-    # As a target, the cold node is generated.
-    assert not torch.allclose(embed(model, [4], cold=[0]).x, embed(model, [4]).x)
-
-
-def test_separate_weights_for_neighbors():
-    model = encoder(separate_neighbors=True)
-    before = embed(model, [0, 4], 2, [[1], [0]]).x
-    with torch.no_grad():
-        model.lin_neighbor.bias += 1
-    after = embed(model, [0, 4], 2, [[1], [0]]).x
-    # Only a node with a neighbour depends on it.
-    assert not torch.allclose(before[0], after[0])
-    assert torch.equal(before[1], after[1])
-    shared = encoder(separate_neighbors=True, share_sum_layer=True)
-    assert shared.interaction.lin_sum is shared.interaction_neighbor.lin_sum
-    assert model.interaction.lin_sum is not model.interaction_neighbor.lin_sum
 
 
 def test_reset_parameters_redraws_all():

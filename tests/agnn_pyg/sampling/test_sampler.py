@@ -1,8 +1,3 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch_geometric.data import Data, HeteroData
@@ -11,8 +6,7 @@ from torch_geometric.nn import SAGEConv
 from torch_geometric.utils import trim_to_layer
 
 from agnn_pyg.sampling.sampler import ProximitySampler
-
-ROOT = Path(__file__).parents[3]
+from tests.conftest import run_python
 
 
 def random_data(num_nodes=30, num_edges=150, seed=0):
@@ -233,54 +227,7 @@ print(list(torch.cat(out).size()))
 
 @pytest.mark.slow
 def test_works_without_compiled_extensions():
-    run = subprocess.run(
-        [sys.executable, '-c', BLOCKED],
-        cwd=ROOT,
-        env=os.environ | {'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() == '[5, 3]'
-
-
-@pytest.mark.parametrize(
-    ('num_neighbors', 'match'),
-    [
-        ([3, -1], r"'num_neighbors'.*\[3, -1\]"),
-        ({('a', 'b', 'c'): [1]}, r"'num_neighbors'.*\('a', 'b', 'c'\)"),
-        (3, r"'num_neighbors'.*3"),
-    ],
-)
-def test_bad_numbers_of_neighbors(num_neighbors, match):
-    with pytest.raises(ValueError, match=match):
-        ProximitySampler(random_data(), num_neighbors)
-
-
-def test_unfit_graphs_are_refused():
-    data = random_hetero_data()
-    one, other, _ = data.edge_types
-    with pytest.raises(ValueError, match='number of hops'):
-        ProximitySampler(data, {one: [1], other: [1, 1]})
-    with pytest.raises(ValueError, match=r"'weight_attr'.*'edge_wieght'"):
-        ProximitySampler(random_data(), [3], weight_attr='edge_wieght')
-    data[one].trust = torch.zeros(60)
-    # One of the edge types that are followed must have it.
-    ProximitySampler(data, [3], weight_attr='trust')
-    with pytest.raises(ValueError, match=r"'weight_attr'.*'trust'"):
-        ProximitySampler(data, {other: [3]}, weight_attr='trust')
-    with pytest.raises(ValueError, match=r"'edge_index'.*'adj_t'"):
-        ProximitySampler(Data(num_nodes=3, adj_t=torch.eye(3).to_sparse()), [3])
-
-
-def test_seeds_and_epochs_are_not_negative():
-    with pytest.raises(ValueError, match=r"'seed'.*-1"):
-        ProximitySampler(random_data(), [3], seed=-1)
-    sampler = ProximitySampler(random_data(), [3])
-    with pytest.raises(ValueError, match=r"'epoch'.*-1"):
-        sampler.set_epoch(-1)
-    assert sampler.epoch == 0
+    assert run_python('-c', BLOCKED).strip() == '[5, 3]'
 
 
 def test_time_is_refused():
@@ -295,3 +242,26 @@ def test_time_is_refused():
     )
     with pytest.raises(ValueError, match="'time_attr'"):
         next(iter(loader))
+
+
+def test_unfit_arguments_and_graphs_are_refused():
+    plain, data = random_data(), random_hetero_data()
+    one, other, _ = data.edge_types
+    data[one].trust = torch.zeros(60)
+    # One of the edge types that are followed must have it.
+    ProximitySampler(data, [3], weight_attr='trust')
+    trust, bare = {'weight_attr': 'trust'}, Data(num_nodes=3, adj_t=torch.eye(3))
+    for graph, num_neighbors, options, match in (
+        (plain, [3, -1], {}, r"'num_neighbors'.*\[3, -1\]"),
+        (plain, {('a', 'b', 'c'): [1]}, {}, r"'num_neighbors'.*\('a', 'b', 'c'\)"),
+        (plain, 3, {}, r"'num_neighbors'.*3"),
+        (plain, [3], {'seed': -1}, r"'seed'.*-1"),
+        (plain, [3], {'weight_attr': 'edge_wieght'}, r"'weight_attr'.*'edge_wieght'"),
+        (data, {one: [1], other: [1, 1]}, {}, 'number of hops'),
+        (data, {other: [3]}, trust, r"'weight_attr'.*'trust'"),
+        (bare, [3], {}, r"'edge_index'.*'adj_t'"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            ProximitySampler(graph, num_neighbors, **options)
+    with pytest.raises(ValueError, match=r"'epoch'.*-1"):
+        ProximitySampler(plain, [3]).set_epoch(-1)
