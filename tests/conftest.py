@@ -168,20 +168,24 @@ def tiny_attributes(tiny_frames):
     }
 
 
-@pytest.fixture(scope='session')
-def tiny_graph(tiny_attributes, tiny_pairs):
-    """The graph of these tables, with candidate sets of 6 and 7 nodes."""
+def rated_graph(bags, pairs, rating, **options):
+    """A graph of token bags by side, rated edges between them, and attribute edges."""
     from torch_geometric.data import HeteroData
 
     from agnn_pyg.graph.transform import AddAttributeKNN
 
-    rates = ('user', 'rates', 'item')
-    data = HeteroData()
-    for side, bags in tiny_attributes.items():
-        data[side].x, data[side].x_weight = bags.index, bags.weight
-    data[rates].edge_index, data[rates].rating = tiny_pairs
-    transform = AddAttributeKNN(rates, features=tiny_attributes, candidate_fraction=0.5)
-    return transform(data)
+    data, rates = HeteroData(), ('user', 'rates', 'item')
+    for side, part in bags.items():
+        data[side].x, data[side].x_weight = part.index, part.weight
+    data[rates].edge_index, data[rates].rating = pairs, rating
+    return AddAttributeKNN(rates, **options)(data)
+
+
+@pytest.fixture(scope='session')
+def tiny_graph(tiny_attributes, tiny_pairs):
+    """The graph of these tables, with candidate sets of 6 and 7 nodes."""
+    options = {'features': tiny_attributes, 'candidate_fraction': 0.5}
+    return rated_graph(tiny_attributes, *tiny_pairs, **options)
 
 
 @pytest.fixture

@@ -20,11 +20,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch_geometric.data import HeteroData
 
 import tanp
 from agnn_pyg.base.encoder import TokenBags
-from agnn_pyg.graph.transform import AddAttributeKNN
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
 from agnn_pyg.nn import (
@@ -45,6 +43,7 @@ from tanp import (
 )
 from tanp.catalogue import Catalogue
 from tanp.episodes import offsets
+from tests.conftest import rated_graph
 
 NAME = 'pretended'
 # Older releases of PyTorch cannot pretend a device from Python.
@@ -232,23 +231,15 @@ KNN = [(side, 'rating_knn', side) for side in SIDES]
 def batch(rate: float = 0.3) -> RatingBatch:
     """Pairs of 6 users and 7 items, of whom user 5 and items 5 and 6 are cold."""
     rated = torch.tensor([[0, 0, 1, 2, 3, 4, 4], [0, 1, 2, 3, 4, 0, 2]])
-    data = HeteroData()
+    bags = {}
     for side, num_nodes in zip(SIDES, (6, 7), strict=True):
         # Two tokens a node, or one and padding; padding is token 0.
-        data[side].x = torch.arange(2 * num_nodes).view(-1, 2) % 5
-        data[side].x_weight = (data[side].x > 0).float()
-    data[RATES].edge_index, data[RATES].rating = rated, torch.arange(7.0)
-    data = AddAttributeKNN(RATES, candidate_fraction=0.6)(data)
+        token = torch.arange(2 * num_nodes).view(-1, 2) % 5
+        bags[side] = TokenBags(token, (token > 0).float(), torch.arange(5) > 0)
+    data = rated_graph(bags, rated, torch.arange(7.0), candidate_fraction=0.6)
     rates = dict.fromkeys(SIDES, rate)
-    loader = FullGraphLoader(
-        data,
-        RATES,
-        steps=1,
-        num_neighbors=2,
-        cold_dropout=rates,
-        id_dropout=0.0,
-        seed=4,
-    )
+    options = {'num_neighbors': 2, 'cold_dropout': rates, 'id_dropout': 0.0, 'seed': 4}
+    loader = FullGraphLoader(data, RATES, steps=1, **options)
     (only,) = loader
     for side, kind in zip(SIDES, KNN, strict=True):
         assert only.cold_dict[side].any()

@@ -16,6 +16,19 @@ from markupsafe import Markup, escape
 FOLDER = Path(__file__).parent
 SIZE = (4.5, 3.1)  # inches, of most charts; ten points are the page's small print
 SPREAD = '\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}'
+# What SVG of matplotlib is made into: ids of one page, no size (the viewBox keeps the
+# proportions), the page's font, and a variable of its style for each color.
+CLEANED = (
+    (r'<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>', ''),
+    (r' xmlns(:xlink)?="[^"]*"|xlink:', ''),
+    (r'(id="|href="#|url\(#)', r'\1{0}-'),
+    (r'^(<svg[^>]*?) height="[^"]*"', r'\1'),
+    (r'^(<svg[^>]*?) width="[^"]*"', r'\1'),
+    (r'font: ([\d.]+px) [^;"]*', r'font-size: \1'),
+    (r'font-family: [^;"]*;? ?', ''),
+    (r'#([0-9a-f]{6})\b', r'var(--c\1)'),
+    (r'\s*\n\s*', '\n'),
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +79,13 @@ class Section:
     @property
     def groups(self) -> list[tuple[str, list[Any]]]:
         """Neighboring parts of a kind, each with its name."""
-        pairs = groupby(self.parts, lambda part: (type(part), _is_beside(part)))
-        return [(kind.__name__ + ' beside' * b, [*part]) for (kind, b), part in pairs]
+        kinds = groupby(
+            self.parts,
+            lambda part: (
+                type(part).__name__ + ' beside' * getattr(part, 'beside', False)
+            ),
+        )
+        return [(kind, [*parts]) for kind, parts in kinds]
 
 
 def chart(
@@ -89,18 +107,9 @@ def chart(
         figure.savefig(stream, format='svg', transparent=True)
     text = stream.getvalue()
     text = text[text.index('<svg') :]
-    for pattern in (r'<metadata>.*?</metadata>', r'<!--.*?-->', r'<style.*?</style>'):
-        text = re.sub(pattern, '', text, flags=re.DOTALL)
-    text = re.sub(r' xmlns(:xlink)?="[^"]*"', '', text)
-    text = re.sub(r'(id="|href="#|url\(#)', rf'\1{name}-', text.replace('xlink:', ''))
-    # The viewBox keeps the proportions; the page decides the width.
-    for side in ('height', 'width'):
-        text = re.sub(rf'(<svg[^>]*?) {side}="[^"]*"', r'\1', text, count=1)
-    text = re.sub(r'font: ([\d.]+px) [^;"]*', r'font-size: \1', text)
-    text = re.sub(r'font-family: [^;"]*;? ?', '', text)
-    # The style of the page has a variable for each color, light or dark.
-    text = re.sub(r'#([0-9a-f]{6})\b', r'var(--c\1)', text)
-    return Chart(re.sub(r'\s*\n\s*', '\n', text), caption)
+    for pattern, replacement in CLEANED:
+        text = re.sub(pattern, replacement.format(name), text, flags=re.DOTALL)
+    return Chart(text, caption)
 
 
 def render(
@@ -119,10 +128,6 @@ def render(
     parts = {k: Markup((FOLDER / v).read_text('utf-8')) for k, v in files.items()}
     parts |= {'title': title, 'lead': lead, 'sections': sections, 'other': other}
     return environment.get_template('page.html').render(**parts, safe=Markup)
-
-
-def _is_beside(part: Any) -> bool:
-    return getattr(part, 'beside', False)
 
 
 def _figures(text: str) -> str:

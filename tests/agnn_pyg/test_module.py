@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from torch_geometric.data import HeteroData
 
 from agnn_pyg.base.encoder import AttributeEncoder
 from agnn_pyg.base.training import fit
-from agnn_pyg.graph.transform import AddAttributeKNN
 from agnn_pyg.model import AGNN
 from agnn_pyg.module import RatingModule
 from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.full_graph import FullGraphLoader
 from data.synthetic import planted_tables
+from tests.conftest import rated_graph
 
 SIDES, RATES = ('user', 'item'), ('user', 'rates', 'item')
 KINDS = [(side, 'rating_knn', side) for side in SIDES]
@@ -29,12 +28,12 @@ def planted():
     tables = planted_tables(30, 40, density=0.4)
     index = torch.stack([torch.from_numpy(part) for part in tables.positions()])
     rating = torch.tensor(tables.ratings['rating'].to_numpy(), dtype=torch.float)
-    data = HeteroData()
-    for side, frame in zip(SIDES, (tables.users, tables.items), strict=True):
-        bags = AttributeEncoder(list(frame.columns[1:])).fit_transform(frame)
-        data[side].x, data[side].x_weight = bags.index, bags.weight
-    data[RATES].edge_index, data[RATES].rating = index[:, TRAIN], rating[TRAIN]
-    return AddAttributeKNN(RATES, candidate_fraction=0.2)(data), index, rating
+    bags = {
+        side: AttributeEncoder(list(frame.columns[1:])).fit_transform(frame)
+        for side, frame in zip(SIDES, (tables.users, tables.items), strict=True)
+    }
+    data = rated_graph(bags, index[:, TRAIN], rating[TRAIN], candidate_fraction=0.2)
+    return data, index, rating
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
+from functools import partial
+
 import pytest
 import torch
-from torch_geometric.loader import LinkNeighborLoader
 
 from agnn_pyg.sampling.batch import RatingBatch
-from agnn_pyg.sampling.sampler import ProximitySampler
 from agnn_pyg.scoring import predict
+from tests.agnn_pyg.sampling.test_full_graph import link_loader
 
-SIDES, RATES = ('user', 'item'), ('user', 'rates', 'item')
+RATES = ('user', 'rates', 'item')
 
 
 @pytest.fixture(params=[None, RATES])
@@ -17,20 +18,7 @@ def model(tiny_model, request):
 @pytest.fixture
 def loader(tiny_graph, tiny_pairs):
     """Makes batches with few edges of each node."""
-
-    def make(**kwargs):
-        kinds = [*((side, 'rating_knn', side) for side in SIDES), RATES]
-        sampler = ProximitySampler(tiny_graph, {kind: [2] for kind in kinds})
-        return LinkNeighborLoader(
-            tiny_graph,
-            [2],
-            edge_label_index=(RATES, tiny_pairs[0]),
-            neighbor_sampler=sampler,
-            batch_size=9,
-            **kwargs,
-        )
-
-    return make
+    return partial(link_loader, tiny_graph, *tiny_pairs, [2], batch_size=9)
 
 
 def test_predictions_are_repeatable_means_over_draws(model, loader, device):

@@ -165,21 +165,11 @@ def test_ml100k_films(ml100k):
     assert items.loc[1, 'director'] == ['m.04jspq']
     assert items.index[items['year'].isna()].tolist() == [267, 1412]
     assert items.index[items['genre'].map(len) == 0].tolist() == [267, 1373]
-    lists = items.drop(columns=['title', 'year'])
+    lists = items[['genre', 'director', 'star', 'country']]
     assert lists.map(lambda cell: len(cell) == len(set(cell))).all(axis=None)
-    found = {
-        name: (int(lists[name].map(len).gt(0).sum()), lists[name].explode().nunique())
-        for name in lists
-    }
-    assert found == {
-        'genre': (1680, 18),
-        'director': (1590, 1131),
-        'writer': (1336, 1759),
-        'star': (1565, 27262),
-        'country': (1593, 68),
-        'language': (1588, 92),
-        'company': (880, 251),
-    }
+    assert lists.map(len).gt(0).sum().tolist() == [1680, 1590, 1565, 1593]
+    found = [lists[name].explode().nunique() for name in lists]
+    assert found == [18, 1131, 27262, 68]
 
 
 @pytest.mark.realdata

@@ -26,7 +26,7 @@ def test_training(tmp_path):
     expected, weights = train(tmp_path / 'whole')
     folder, stream = tmp_path / 'run', random.Random(0)
     for _ in range(KILLS):
-        assert killed_at(stream.randrange(400), lambda: train(folder))
+        assert killed_at(stream.randrange(150), lambda: train(folder))
         result, found = train(folder)
         assert result == expected
         assert all(torch.equal(value, found[key]) for key, value in weights.items())

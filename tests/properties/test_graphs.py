@@ -6,11 +6,9 @@ import scipy.sparse
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch_geometric.data import HeteroData
 
 from agnn_pyg import (
     AGNN,
-    AddAttributeKNN,
     AttributeEncoder,
     GatedConv,
     RatingBatch,
@@ -18,6 +16,7 @@ from agnn_pyg import (
 )
 from agnn_pyg.graph.proximity import num_candidates
 from agnn_pyg.sampling.draw import CandidateSets
+from tests.conftest import rated_graph
 from tests.properties.strategies import (
     attribute_frames,
     edges,
@@ -114,11 +113,9 @@ sides = st.tuples(small, small)
 def test_predictions_are_finite_and_follow_their_pairs(frames, seed, messages):
     encoded = [AttributeEncoder(kinds).fit_transform(frame) for frame, kinds in frames]
     index, rating = rated(frames, seed)
-    data, rates = HeteroData(), ('user', 'rates', 'item')
-    for side, bags in zip(('user', 'item'), encoded, strict=True):
-        data[side].x, data[side].x_weight = bags.index, bags.weight
-    data[rates].edge_index, data[rates].rating = index, rating
-    data = AddAttributeKNN(rates, candidate_fraction=0.5)(data)
+    rates = ('user', 'rates', 'item')
+    bags = dict(zip(('user', 'item'), encoded, strict=True))
+    data = rated_graph(bags, index, rating, candidate_fraction=0.5)
     torch.manual_seed(seed)
     model = AGNN.from_data(data, rates, messages, channels=4).eval()
 

@@ -160,21 +160,6 @@ def test_processes_against_the_formula(gp):
                 torch.testing.assert_close(found[b, p, q], expected)
 
 
-def test_two_equal_support_items_count_little_more_than_one():
-    """Sums of kernels would double."""
-    layer = SupportGP(2, num_gps=3).double()
-    one = torch.ones(1, 2, 2, 2, dtype=torch.double)
-    residual = torch.ones(1, 2, dtype=torch.double)
-    with torch.no_grad():
-        layer.noise.fill_(-5)
-        once, twice = (
-            layer(one[:, :n], one[:, :n, :, :n], residual[:, :n], residual[:, :n] > 0)
-            for n in (1, 2)
-        )
-    assert (once < twice).all()
-    assert (twice < 1.05 * once).all()
-
-
 def test_an_empty_support_reads_zero():
     nothing, kernel = torch.zeros(2, 0), torch.zeros(2, 0, 3, 5)
     attention = SupportAttention(3, 3)

@@ -53,16 +53,6 @@ def test_rows_are_compared_by_value():
     assert matrix.nnz == 8  # the argument is left alone
 
 
-def test_better_levels_are_filled_first():
-    # Profiles of 1, 2, 3 and 1 nodes; candidates of profile 0.
-    profiles = group(rows_of([[1], [2], [3], [2], [3], [3], [4]]))
-    candidates = expanded([0] * 4, [2, 1, 0, 3], [0.5, 0.8, 1, 0.2], profiles, 4)[0]
-    assert {1: 0.8, 3: 0.8}.items() <= candidates.items()
-    assert sorted(candidates.values()) == [0.5, 0.5, 0.8, 0.8]
-    assert expanded([0], [0], [1.0], profiles, 4) == {}
-    assert set(expanded([0] * 2, [3, 1], [1.0, 0.5], profiles, 1)[0]) == {6}
-
-
 def test_a_level_that_fits_in_part_is_sampled_evenly():
     # Of node 0's seven others in two tied profiles, three fit.
     profiles = group(rows_of([[1], [1], [2], [1], [2], [1], [1], [1]]))

@@ -7,7 +7,9 @@ import torch
 from torch_geometric.data import HeteroData
 from torch_geometric.loader import LinkNeighborLoader
 
+from agnn_pyg.base.training import fit
 from agnn_pyg.graph.transform import AddAttributeKNN
+from agnn_pyg.module import RatingModule
 from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.cold_dropout import ColdDropout
 from agnn_pyg.sampling.full_graph import FullGraphLoader
@@ -379,27 +381,15 @@ def test_bad_arguments(tiny_graph, options, match):
         loader(tiny_graph, **options)
 
 
-@pytest.mark.parametrize(
-    ('index', 'rating', 'match'),
-    [
-        ([[0, 12], [0, 0]], 2, 'user 12'),
-        ([[0, 0], [-1, 0]], 2, 'item -1'),
-        ([0, 0], 2, r"'edge_index'.*\[2\]"),
-        ([[0.0], [0.0]], 1, "'edge_index'.*float32"),
-        ([[], []], 0, "'edge_index'"),
-        ([[0], [0]], 2, 'rating per pair.*2'),
-    ],
-)
-def test_unfit_ratings_are_refused(tiny_graph, index, rating, match):
-    data, index = copy.copy(tiny_graph), torch.tensor(index)
-    data[RATES].edge_index = index if index.numel() else index.long()
-    data[RATES].rating = torch.ones(rating)
-    with pytest.raises(ValueError, match=match):
-        loader(data)
-
-
-def test_unfit_epochs_and_batches_are_refused(tiny_graph):
-    with pytest.raises(ValueError, match=r"'epoch'.*-1"):
-        loader(tiny_graph).set_epoch(-1)
-    with pytest.raises(ValueError, match="'edge_label_index'"):
-        RatingBatch.from_data(tiny_graph)
+# PyTorch finds four workers too many for two cores.
+@pytest.mark.filterwarnings('ignore:This DataLoader will create')
+@pytest.mark.slow
+def test_training_with_no_worker_and_with_four(tiny_graph, tiny_pairs, tiny_model):
+    weights, options = [], {'batch_size': 16, 'shuffle': True}
+    for workers in (0, 4):
+        options['num_workers'] = workers
+        loader = link_loader(tiny_graph, *tiny_pairs, [3], COLD, **options)
+        module = RatingModule(tiny_model(rated=RATES))
+        fit(module, loader, epochs=2)
+        weights.append(module.state_dict())
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
