@@ -1,107 +1,111 @@
-"""Catches mixed devices without a GPU: forward and backward on a pretended one.
+"""Catches mixed devices without a GPU: tensors that claim to be on another device.
 
-Tensors are fake: they have a size, a type and a device, but no numbers. An operator
-that meets two devices raises, as it would on a GPU. A pretended device is registered
-for the whole process, so that this file is a program: `python -m tests.fake_device`
-prints a line a case, ``clean NAME DEVICE`` or ``failed NAME ERROR``.
-
-Not caught: numbers that depend on the device, and operators that a GPU lacks. Numbers
-read from a tensor, as by ``item``, are a false alarm: there is no number to read.
+They are real tensors of the CPU in disguise. An operator that meets both sorts raises,
+as it would on a GPU, and stricter: a GPU accepts an index on the CPU, and copies it
+each time. Numbers are true, so that any operator runs; one that a GPU lacks, and
+numbers that depend on the device, are not caught.
 """
 
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 import tanp
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
-from agnn_pyg.nn import (
-    AttributeEmbedding,
-    GatedConv,
-)
+from agnn_pyg.nn import AttributeEmbedding, GatedConv
 from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.full_graph import FullGraphLoader
 from agnn_pyg.scoring import predict
-from tanp import (
-    AttentiveTaNP,
-    EpisodeBatch,
-    EpisodeLoader,
-    Episodes,
-    ItemStatistics,
-    TaNP,
-    tanp_loss,
-)
+from tanp import AttentiveTaNP, EpisodeBatch, EpisodeLoader, Episodes, TaNP, tanp_loss
 from tanp.catalogue import Catalogue
 from tanp.episodes import offsets
+from tanp.item_statistics import ItemStatistics
 from tests.conftest import rated_graph
 
-NAME = 'pretended'
-# Older releases of PyTorch cannot pretend a device from Python.
-SET_UP = '_setup_privateuseone_for_python_backend'
-AVAILABLE = hasattr(backend_registration, SET_UP)
-# Operators whose purpose is to carry a tensor from one device to another.
-COPIES = ('aten::_to_copy', 'aten::copy_', 'aten::_copy_from')
+NAME = 'meta'  # of the device that tensors claim to be on
+# Operators that may carry numbers from one device to another.
+COPIES = ('aten::_to_copy', 'aten::copy_')
 
 
 class MixedDevices(AssertionError):
     """Tensors of two devices met, or one ended up on the wrong device."""
 
 
-def pretend_device() -> torch.device:
-    """Registers the pretended device, once a process, and returns it."""
-    if torch._C._get_privateuse1_backend_name() != NAME:
-        getattr(backend_registration, SET_UP)(NAME)
-        # What autocast asks for, even to be switched off.
-        getattr(torch, NAME).get_amp_supported_dtype = lambda: [torch.bfloat16]
-    return torch.device(NAME, 0)
+class Elsewhere(Tensor):
+    """A tensor that claims to be elsewhere."""
+
+    @staticmethod
+    def __new__(cls, real: Tensor) -> Tensor:
+        options = {'strides': real.stride(), 'dtype': real.dtype, 'device': NAME}
+        made = Tensor._make_wrapper_subclass(cls, real.size(), **options)
+        made.held = real
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        with Devices():
+            return func(*args, **kwargs or {})
+
+
+class Devices(TorchDispatchMode):
+    """Runs operators on what tensors really are, if these are of one device."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs, name = dict(kwargs or {}), func.name().split('.')[0]
+        given = tensors((args, kwargs))
+        # Scalars may be on the CPU.
+        away = {type(t) is Elsewhere for t in given if t.dim()}
+        if len(away) > 1 and name not in COPIES:
+            raise MixedDevices(f'{name} reads tensors on the cpu and on {NAME}')
+        is_away = any(away or [type(t) is Elsewhere for t in given])
+        if name == 'aten::copy_':
+            is_away = type(args[0]) is Elsewhere
+        if kwargs.get('device') is not None:
+            is_away = kwargs['device'].type == NAME
+            kwargs['device'] = torch.device('cpu')
+        if is_away and kwargs.get('generator') is not None:
+            raise MixedDevices(f'{name} draws on {NAME} with a generator on the cpu')
+        same = {id(t.held): t for t in given if type(t) is Elsewhere}
+        args, kwargs = tree_map_only(Elsewhere, lambda t: t.held, (args, kwargs))
+        made = func(*args, **kwargs)
+        if not is_away:
+            return made
+        for tensor in tensors(made):
+            same.setdefault(id(tensor), Elsewhere(tensor))
+        return tree_map_only(Tensor, lambda tensor: same[id(tensor)], made)
 
 
 def check_device_clean(
-    module: nn.Module,
-    *inputs: Any,
-    to: str = NAME,
-    backward: bool = True,
-) -> torch.device:
+    module: nn.Module, *inputs: Any, to: str = NAME, backward: bool = True
+) -> None:
     """Raises if a module mixes devices, forward or backward.
 
-    It runs first on the CPU with real numbers, so that whatever goes wrong afterwards
-    is due to the device alone. Parameters, buffers and inputs on the CPU are moved:
-    tensors in tuples and lists, and tuples with a method ``to`` by it. Outputs must end
-    up on a device of kind ``to``, gradients on the pretended one, which is returned.
+    Outputs must end up on the device ``to``, and all gradients where parameters are.
     """
-    # First of all: autograd counts devices at the first backward pass.
-    device = pretend_device()
-    real = outputs_and_gradients(module, inputs, 'cpu', backward=backward)
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.fx.experimental.symbolic_shapes import ShapeEnv
-
-    # Real tensors may enter: a constant that a module makes or holds is one.
-    # The `ShapeEnv` lets sizes depend on data, as in `nonzero`.
-    fake_mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv())
-    with fake_mode, mock.patch('torch.sparse_csr_tensor', dense_matrix):
-        fake = outputs_and_gradients(module, inputs, device, fake_mode, backward)
-    for kind, ones, others in zip((to, NAME), fake, real, strict=True):
-        for one, other in zip(ones, others, strict=True):
-            assert (one is None) == (other is None)
-            if one is not None and one.device.type != kind:
-                raise MixedDevices(f'a result is on {one.device}, not on {kind}')
-    if backward and all(gradient is None for gradient in fake[1]):
-        raise AssertionError('no gradient reached a parameter or an input')
-    return device
+    with (
+        Devices(),
+        mock.patch('torch.sparse_csr_tensor', dense_matrix),
+        mock.patch('torch.autocast', return_value=nullcontext()),
+    ):
+        found = outputs_and_gradients(module, inputs, NAME, backward)
+    for kind, made in zip((to, NAME), found, strict=True):
+        for tensor in tensors(made):
+            if tensor.device.type != kind:
+                raise MixedDevices(f'a result is on {tensor.device}, not on {kind}')
+    assert not backward or tensors(found[1]), 'no gradient reached anything'
 
 
 def dense_matrix(pointer: Tensor, col: Tensor, value: Tensor, size: Any, **_) -> Tensor:
-    """What stands for a sparse matrix on the pretended device, which has none."""
+    """What stands for a sparse matrix, which cannot be disguised."""
     row = torch.arange(size[0], device=pointer.device)
     row = row.repeat_interleave(pointer.diff(), output_size=len(col))
     return value.new_zeros(size).index_put((row, col), value, accumulate=True)
@@ -111,7 +115,6 @@ def outputs_and_gradients(
     module: nn.Module,
     inputs: Sequence,
     device: torch.device | str,
-    fake_mode: Any = None,
     backward: bool = True,
 ) -> tuple[list[Tensor], list[Tensor | None]]:
     """What a module makes of copies of its state and inputs on a device.
@@ -119,101 +122,37 @@ def outputs_and_gradients(
     Gradients are those of the sum of all squared outputs, by parameters and
     then by floating-point inputs; none where there is no path.
     """
-    device = torch.device(device)
-
-    def copy(tensor: Tensor) -> Tensor:
-        if fake_mode is None:
-            return tensor.detach().clone()
-        return fake_mode.from_tensor(tensor.detach(), static_shapes=True)
-
     state = {}
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        state[name] = copy(tensor).to(device).requires_grad_(tensor.requires_grad)
-    moved = _move(map_tensors(copy, tuple(inputs)), device)
+        state[name] = tensor.detach().clone().to(device)
+        state[name].requires_grad_(tensor.requires_grad)
+    moved = move(
+        tree_map_only(Tensor, lambda t: t.detach().clone(), tuple(inputs)), device
+    )
     for tensor in tensors(moved):
-        if tensor.device.type != device.type:
+        if tensor.device.type != torch.device(device).type:
             raise MixedDevices(f'an input stayed on {tensor.device}, not {device}')
         tensor.requires_grad_(backward and tensor.is_floating_point())
-    leaves = [t for t in (*state.values(), *tensors(moved)) if t.requires_grad]
-
-    with _OneDevice(fake_mode):
-        outputs = list(tensors(functional_call(module, state, moved)))
-        gradients = []
-        if backward:
-            total = sum(t.square().sum() for t in outputs if t.requires_grad)
-            gradients = torch.autograd.grad(total, leaves, allow_unused=True)
+    leaves = [t for t in tensors((state, moved)) if t.requires_grad]
+    outputs, gradients = tensors(functional_call(module, state, moved)), []
+    if backward:
+        total = sum(t.square().sum() for t in outputs if t.requires_grad)
+        gradients = torch.autograd.grad(total, leaves, allow_unused=True)
     return outputs, list(gradients)
 
 
-class _OneDevice(TorchDispatchMode):
-    """Raises where one operator reads from two devices, or draws for another.
-
-    Stricter than fake tensors, as a GPU is lenient in places: it accepts an
-    index on the CPU, and copies it each time. Scalars may be on the CPU.
-    """
-
-    def __init__(self, fake_mode) -> None:
-        super().__init__()
-        self.fake_mode = fake_mode
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if self.fake_mode is not None:
-            args, kwargs = map_tensors(self._fake, (args, kwargs))
-        if func.name().split('.')[0] not in COPIES:
-            devices = {t.device for t in tensors((args, kwargs)) if t.dim()}
-            if len(devices) > 1:
-                names = ' and '.join(sorted(map(str, devices)))
-                raise MixedDevices(f'{func.name()} reads tensors on {names}')
-        out = func(*args, **kwargs)
-        generator = kwargs.get('generator')
-        for tensor in tensors(out) if generator is not None else ():
-            if tensor.device.type != generator.device.type:
-                raise MixedDevices(
-                    f'{func.name()} draws on {tensor.device} with a generator on '
-                    f'{generator.device}'
-                )
-        return out
-
-    def _fake(self, tensor: Tensor) -> Tensor:
-        # A real tensor that the module holds: it cannot be copied as it is.
-        if tensor.dim() == 0 or hasattr(tensor, 'fake_mode'):
-            return tensor
-        return self.fake_mode.from_tensor(tensor.detach(), static_shapes=True)
-
-
-def tensors(node: Any) -> Iterator[Tensor]:
+def tensors(node: Any) -> list[Tensor]:
     """All tensors of a nested structure."""
-    if isinstance(node, Tensor):
-        yield node
-    elif isinstance(node, dict):
-        yield from tensors(list(node.values()))
-    elif isinstance(node, (tuple, list)):
-        for part in node:
-            yield from tensors(part)
+    return [leaf for leaf in tree_leaves(node) if isinstance(leaf, Tensor)]
 
 
-def map_tensors(function: Callable, node: Any) -> Any:
-    """The same structure, of what the function makes of its tensors."""
-    if isinstance(node, Tensor):
-        return function(node)
-    if isinstance(node, tuple) and hasattr(node, '_fields'):
-        return type(node)(*(map_tensors(function, part) for part in node))
-    if isinstance(node, dict):
-        return {name: map_tensors(function, part) for name, part in node.items()}
-    if isinstance(node, (tuple, list)):
-        return type(node)(map_tensors(function, part) for part in node)
-    return node
-
-
-def _move(node: Any, device: torch.device) -> Any:
-    if hasattr(node, 'to'):
-        return node.to(device)
-    if isinstance(node, tuple) and hasattr(node, '_fields'):
-        return type(node)(*(_move(part, device) for part in node))
-    if isinstance(node, (tuple, list)):
-        return type(node)(_move(part, device) for part in node)
-    return node
+def move(node: Any, device: torch.device | str) -> Any:
+    """The same structure on a device, each part by its own method if it has one."""
+    return tree_map(
+        lambda part: part.to(device) if hasattr(part, 'to') else part,
+        node,
+        is_leaf=lambda part: hasattr(part, 'to'),
+    )
 
 
 # What the cases run on: few nodes, of which some are cold.
@@ -342,7 +281,7 @@ class Serving(Tasks):
         new = TokenBags(torch.ones(4, 1).long(), torch.ones(4, 1), torch.ones(3) > 0)
         vectors = model.user.embed_new(new, 4)
         catalogue = Catalogue(model)
-        scores = catalogue.plain(batch), catalogue.hidden, catalogue.items.mean
+        scores = catalogue(batch), catalogue.hidden, catalogue.items.mean
         return [vector.cpu() for vector in (vectors, *scores)], predicted
 
 
@@ -463,20 +402,3 @@ PLANTED = {
     'constant-in-backward': lambda: (ConstantInBackward(), X),
     'generator-on-cpu': lambda: (GeneratorOnCPU(), X),
 }
-
-
-def main(names: list[str]) -> None:
-    cases = {**CLEAN, **PLANTED}
-    for name in names or CLEAN:
-        try:
-            module, *inputs = cases[name]()
-            device = check_device_clean(module, *inputs, **OPTIONS.get(name, {}))
-            line = f'clean {name} {device}'
-        except Exception as error:
-            traceback.print_exc()
-            line = f'failed {name} {type(error).__name__}: {error}'
-        sys.stdout.write(' '.join(line.split()) + '\n')
-
-
-if __name__ == '__main__':
-    main(sys.argv[1:])

@@ -131,10 +131,8 @@ class SupportMean(FewShotBaseline, item_damping=5.0, user_damping=5.0):
     Item and user biases of training users are fitted in turn, each given the other.
     """
 
-    GRID: ClassVar[dict] = {
-        **ItemMean.GRID,
-        'user_damping': (0.5, 1.0, 2.0, 5.0, 10.0),
-    }
+    DAMPINGS = (0.5, 1.0, 2.0, 5.0, 10.0)
+    GRID: ClassVar[dict] = {**ItemMean.GRID, 'user_damping': DAMPINGS}
     predicts_labels = True
 
     def _fit(self, known: Part) -> None:

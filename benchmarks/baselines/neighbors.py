@@ -155,10 +155,8 @@ class ResidualKNN(FewShotBaseline, shrink=30.0, damping=0.3):
     users and :math:`n_{ij}` the number of those who rated both items.
     """
 
-    GRID: ClassVar[dict] = {
-        'shrink': (10.0, 30.0, 100.0),
-        'damping': (0.1, 0.3, 1.0, 3.0),
-    }
+    DAMPINGS = (0.1, 0.3, 1.0, 3.0)
+    GRID: ClassVar[dict] = {'shrink': (10.0, 30.0, 100.0), 'damping': DAMPINGS}
     predicts_labels = True
 
     def _fit(self, known: Part) -> None:
@@ -192,10 +190,8 @@ class ResidualSVD(FewShotBaseline, rank=4, penalty=30.0):
     right singular vectors of those of training users, scaled to a mean square of 1.
     """
 
-    GRID: ClassVar[dict] = {
-        'rank': (1, 2, 4, 8, 16),
-        'penalty': (10.0, 30.0, 100.0, 300.0, 1000.0),
-    }
+    PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0)
+    GRID: ClassVar[dict] = {'rank': (1, 2, 4, 8, 16), 'penalty': PENALTIES}
     predicts_labels = True
 
     def _fit(self, known: Part) -> None:

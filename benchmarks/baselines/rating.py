@@ -17,18 +17,11 @@ Frame = pd.DataFrame
 SIDES = ('user', 'item')
 # As those of AGNNRecommender: the same input for all.
 MIN_COUNT, NUM_KNOTS = 5, 16
+ALPHAS, BOTH = (1.0, 3.0, 10.0), (False, True)
 MEAN_DAMPING = 5.0  # of the means that trees read, in ratings
-TREE_OPTIONS = {
-    'objective': 'l2',
-    'learning_rate': 0.05,
-    'min_data_in_leaf': 50,
-    'feature_fraction': 0.5,
-    'bagging_fraction': 0.8,
-    'bagging_freq': 1,
-    'num_threads': 1,
-    'seed': 0,
-    'verbosity': -1,
-}
+TREE_OPTIONS = {'objective': 'l2', 'learning_rate': 0.05, 'min_data_in_leaf': 50}
+TREE_OPTIONS |= {'feature_fraction': 0.5, 'bagging_fraction': 0.8, 'bagging_freq': 1}
+TREE_OPTIONS |= {'num_threads': 1, 'seed': 0, 'verbosity': -1}
 
 
 class RatingBaseline(Baseline, user_attributes=None, item_attributes=None):
@@ -142,11 +135,7 @@ class Ridge(RatingBaseline, alpha=3.0, user_ids=True, item_ids=True, slopes=0.0)
     genre, decade and year.
     """
 
-    GRID: ClassVar[dict] = {
-        'alpha': (1.0, 3.0, 10.0),
-        'user_ids': (False, True),
-        'item_ids': (False, True),
-    }
+    GRID: ClassVar[dict] = {'alpha': ALPHAS, 'user_ids': BOTH, 'item_ids': BOTH}
     ATTRIBUTE_SCALE = 0.5
 
     def _fit(self, rating: np.ndarray, user: np.ndarray, item: np.ndarray) -> None:
@@ -192,11 +181,7 @@ class Ridge(RatingBaseline, alpha=3.0, user_ids=True, item_ids=True, slopes=0.0)
 class SlopeRidge(Ridge):
     """The same with slopes for each user, the strongest baseline on cold items."""
 
-    GRID: ClassVar[dict] = {
-        'alpha': (1.0, 3.0, 10.0),
-        'item_ids': (False, True),
-        'slopes': (0.3,),
-    }
+    GRID: ClassVar[dict] = {'alpha': ALPHAS, 'item_ids': BOTH, 'slopes': (0.3,)}
 
 
 class BoostedTrees(
@@ -215,39 +200,34 @@ class BoostedTrees(
         import lightgbm
 
         config, rng = self.config, np.random.default_rng(TREE_OPTIONS['seed'])
-        self.attributes_ = {s: self.attributes(s).toarray() for s in SIDES}
-        cold = dict(zip(SIDES, (config.cold_users, config.cold_items), strict=True))
-        rest = rating - self.mean_
-        self.total_, self.count_, own = {}, {}, {}
-        for side, index in zip(SIDES, (user, item), strict=True):
-            size = self.size_[side]
-            self.total_[side] = np.bincount(index, rest, size)
-            self.count_[side] = np.bincount(index, minlength=size)
-            treated = (rng.random(size) < cold[side])[index]
-            total = np.where(treated, 0, self.total_[side][index] - rest)
-            own[side] = total, np.where(treated, 0, self.count_[side][index] - 1)
+        self.attributes_ = [self.attributes(side).toarray() for side in SIDES]
+        rest, self.known_, own = rating - self.mean_, [], []
+        cold = config.cold_users, config.cold_items
+        for size, index, rate in zip(
+            self.size_.values(), (user, item), cold, strict=True
+        ):
+            total, count = (
+                np.bincount(index, rest, size),
+                np.bincount(index, None, size),
+            )
+            self.known_.append((total, count))
+            kept = (rng.random(size) >= rate)[index]
+            own.append((kept * (total[index] - rest), kept * (count[index] - 1)))
         data = lightgbm.Dataset(self._features((user, item), own), rest)
         options = {**TREE_OPTIONS, 'num_leaves': config.num_leaves}
         self.model_ = lightgbm.train(options, data, config.num_trees)
 
     def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        known = {
-            side: (self.total_[side][index], self.count_[side][index])
-            for side, index in zip(SIDES, (user, item), strict=True)
-        }
+        pairs = zip(self.known_, (user, item), strict=True)
+        known = [(total[index], count[index]) for (total, count), index in pairs]
         return self.mean_ + self.model_.predict(self._features((user, item), known))
 
-    def _features(
-        self,
-        rows: tuple[np.ndarray, np.ndarray],
-        known: dict[str, tuple[np.ndarray, np.ndarray]],
-    ) -> np.ndarray:
+    def _features(self, rows: tuple[np.ndarray, ...], known: list[Any]) -> np.ndarray:
         """Attributes, then the damped mean and the count of both ends."""
         blocks = []
-        for side, index in zip(SIDES, rows, strict=True):
-            total, count = known[side]
+        for x, index, (total, count) in zip(self.attributes_, rows, known, strict=True):
             mean = total / (count + MEAN_DAMPING)
-            blocks += [self.attributes_[side][index], mean[:, None], count[:, None]]
+            blocks += [x[index], mean[:, None], count[:, None]]
         return np.hstack(blocks)
 
 
@@ -273,14 +253,10 @@ class BayesianFM(RatingBaseline, rank=10, iterations=200):
         self.model_ = myfm.MyFMRegressor(rank=self.config.rank, random_seed=0)
         # The library draws a progress bar whether or not there is a terminal.
         with redirect_stderr(io.StringIO()):
-            self.model_.fit(
-                sp.csr_matrix((len(user), 0)),
-                rating,
-                X_rel=self._relations(user, item),
-                n_iter=self.config.iterations,
-                group_shapes=groups,
-                callback=lambda *state: (False, None),
-            )
+            options = {'n_iter': self.config.iterations, 'group_shapes': groups}
+            options['callback'] = lambda *state: (False, None)
+            options['X_rel'] = self._relations(user, item)
+            self.model_.fit(sp.csr_matrix((len(user), 0)), rating, **options)
 
     def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         empty = sp.csr_matrix((len(user), 0))
@@ -308,15 +284,10 @@ class CollectiveMF(RatingBaseline, rank=30, penalty=10.0, weight=1.0):
         import cmfrec
 
         config = self.config
-        self.model_ = cmfrec.CMF(
-            k=config.rank,
-            lambda_=config.penalty,
-            w_user=config.weight,
-            w_item=config.weight,
-            nthreads=1,
-            random_state=0,
-            verbose=False,
-        )
+        options = {'k': config.rank, 'lambda_': config.penalty}
+        options |= {'w_user': config.weight, 'w_item': config.weight}
+        options |= {'nthreads': 1, 'random_state': 0, 'verbose': False}
+        self.model_ = cmfrec.CMF(**options)
         matrices = [self.attributes(side).tocoo() for side in SIDES]
         rated = self.matrix(rating, user, item).tocoo()
         self.model_.fit(rated, U=matrices[0], I=matrices[1])
@@ -334,12 +305,9 @@ class SVDPlusPlus(RatingBaseline, rank=20, epochs=20):
         frame = pd.DataFrame({'user': user, 'item': item, 'rating': rating})
         reader = surprise.Reader(rating_scale=self.range_)
         data = surprise.Dataset.load_from_df(frame, reader).build_full_trainset()
-        self.model_ = surprise.SVDpp(
-            n_factors=self.config.rank,
-            n_epochs=self.config.epochs,
-            random_state=0,
-            cache_ratings=True,
-        ).fit(data)
+        options = {'n_factors': self.config.rank, 'n_epochs': self.config.epochs}
+        options |= {'random_state': 0, 'cache_ratings': True}
+        self.model_ = surprise.SVDpp(**options).fit(data)
 
     def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         pairs = zip(user.tolist(), item.tolist(), strict=True)

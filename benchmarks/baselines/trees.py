@@ -12,13 +12,8 @@ from tanp import EpisodeBatch, EpisodeLoader, Episodes, ItemStatistics
 from tanp.item_statistics import MEAN_DAMPING
 
 BATCH, SUPPORT_SIZES, MIN_SIZE = 64, (1, 20), 5
-OPTIONS = {
-    'learning_rate': 0.05,
-    'min_samples_leaf': 50,
-    'l2_regularization': 1,
-    'early_stopping': False,
-    'random_state': 0,
-}
+OPTIONS = {'learning_rate': 0.05, 'min_samples_leaf': 50, 'l2_regularization': 1}
+OPTIONS |= {'early_stopping': False, 'random_state': 0}
 
 
 class BoostedTrees(FewShotBaseline, num_leaves=16, num_trees=200, draws=6):
@@ -41,10 +36,9 @@ class BoostedTrees(FewShotBaseline, num_leaves=16, num_trees=200, draws=6):
         config, nobody = self.config, Part(*(values[:0] for values in known))
         self.threshold_ = (known.label.min() + known.label.max()) / 2
         episodes = Episodes.from_parts(np.arange(self.num_tasks_), nobody, known)
-        options = self.num_items_, self.num_tasks_
-        self.statistics_ = ItemStatistics.fit(
-            episodes, *options, threshold=self.threshold_
-        )
+        sizes = self.num_items_, self.num_tasks_
+        fit, threshold = ItemStatistics.fit, self.threshold_
+        self.statistics_ = fit(episodes, *sizes, threshold=threshold)
         tasks, features, target = episodes.at_least(MIN_SIZE), [], []
         loader = EpisodeLoader(tasks, BATCH, support_sizes=SUPPORT_SIZES)
         for draw in range(config.draws):

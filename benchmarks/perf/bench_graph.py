@@ -1,7 +1,5 @@
 """What attribute graphs cost as tables grow, and batches of rated pairs on them."""
 
-import time
-
 import pytest
 import scipy.sparse
 import torch
@@ -15,8 +13,7 @@ from agnn_pyg import (
     attribute_graph,
 )
 from agnn_pyg.base.encoder import TokenBags
-from benchmarks.perf.conftest import in_new_process
-from benchmarks.records import peak_memory_mb
+from benchmarks.perf.conftest import timed
 from data.zipf import FILMS, PEOPLE, zipf_bags, zipf_ratings
 
 COLUMNS = {'films': FILMS, 'people': PEOPLE}
@@ -37,18 +34,15 @@ def cost(table, nodes, is_rated):
         ratings = scipy.sparse.csr_matrix(entries, (nodes, len(users)))
     index, is_value = torch.from_numpy(bags), torch.arange(num_tokens) > 0
     matrix = TokenBags(index, (index > 0).float(), is_value).multi_hot()
-    start = time.process_time()
-    graph = attribute_graph(matrix, ratings)
-    taken = {'cpu_seconds': time.process_time() - start}
-    return taken | {'peak_memory_mb': peak_memory_mb(), 'edges': graph.num_edges}
+    graph, measures = timed(lambda: attribute_graph(matrix, ratings))
+    name = f'{table} by attributes' + ' and ratings' * is_rated
+    return {'table': name, 'nodes': nodes}, measures | {'edges': graph.num_edges}
 
 
 @pytest.mark.parametrize(('table', 'nodes', 'is_rated'), CASES)
-def test_graph(table, nodes, is_rated, record, benchmark):
+def test_graph(table, nodes, is_rated, once):
     """One graph, once, in a process of its own: some take minutes."""
-    found = benchmark.pedantic(in_new_process, (cost, table, nodes, is_rated))
-    name = f'{table} by attributes' + ' and ratings' * is_rated
-    record('graph', {'table': name, 'nodes': nodes}, **found)
+    once('graph', cost, table, nodes, is_rated)
 
 
 @pytest.fixture(scope='module')

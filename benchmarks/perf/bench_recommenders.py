@@ -9,9 +9,8 @@ import pytest
 
 from agnn_pyg.recommender import AGNNRecommender
 from benchmarks.baselines.rating import BayesianFM, DampedBiases, Ridge
-from benchmarks.perf.conftest import in_new_process
+from benchmarks.perf.conftest import timed
 from benchmarks.problems import make_problem
-from benchmarks.records import peak_memory_mb
 from data.lastfm import load_lastfm
 from data.movielens import load_ml100k
 from data.synthetic import planted_tables
@@ -30,24 +29,23 @@ ESTIMATORS = {
 QUICK = {'epochs': 1, 'kernel_steps': 0}
 CROWDS = {'new, all different': (1000, 20_000), 'new': (10_000, 200_000)}
 SUPPORT = 20
+U1 = ('ml-100k-u', 'warm', 1, {}, False)
 
 
 def fit_cost(name):
     """CPU seconds and peak memory of a fit on u1, and the test RMSE."""
-    problem = make_problem('ml-100k-u', 'warm', 1, {}, False)
-    kind, settings = ESTIMATORS[name]
-    start = time.process_time()
-    fitted = problem.refit(kind(**ATTRIBUTES, **settings), None)
-    measures = {'cpu_seconds': time.process_time() - start}
-    measures['peak_memory_mb'] = peak_memory_mb()
-    return measures | {'rmse': dict(problem.test(fitted))['test']['rmse']}
+    problem, (kind, settings) = make_problem(*U1), ESTIMATORS[name]
+    fitted, measures = timed(
+        lambda: problem.refit(kind(**ATTRIBUTES, **settings), None)
+    )
+    measures['rmse'] = dict(problem.test(fitted))['test']['rmse']
+    return {'estimator': name, 'data': 'ml-100k u1'}, measures
 
 
 @pytest.mark.parametrize('name', ESTIMATORS)
-def test_fit(name, record, benchmark):
+def test_fit(name, once):
     """One fit at the defaults, once, in a process of its own."""
-    found = benchmark.pedantic(in_new_process, (fit_cost, name))
-    record('fit', {'estimator': name, 'data': 'ml-100k u1'}, **found)
+    once('fit', fit_cost, name)
 
 
 def growth_cost(ratings, kernel_weight):
@@ -113,27 +111,24 @@ def large_cost():
     """Fit, adaptation and ranking of 100,000 items, most of them rare."""
     rng, size = np.random.default_rng(0), 100_000
     chance = np.arange(1, size + 1) ** -0.8
-    user, item = (
-        np.arange(10_000).repeat(40),
-        rng.choice(size, 400_000, p=chance / chance.sum()),
-    )
+    user = np.arange(10_000).repeat(40)
+    item = rng.choice(size, 400_000, p=chance / chance.sum())
     rated = pd.DataFrame({'user': user, 'item': item}).drop_duplicates()
     rated['rating'] = rng.integers(0, 2, len(rated)).astype(float)
-    start, items = time.process_time(), pd.DataFrame({'item': np.arange(size)})
-    fitted = TaNPRecommender(epochs=1).fit(rated, items=items)
-    measures = {'fit_s': time.process_time() - start}
+    items = pd.DataFrame({'item': np.arange(size)})
+    fitted, cost = timed(lambda: TaNPRecommender(epochs=1).fit(rated, items=items))
+    measures = {'fit_s': cost['cpu_seconds']}
     support = rated[rated['user'] < 16].groupby('user').head(SUPPORT)
-    start = time.process_time()
-    fitted.adapt(support.assign(user=support['user'] + 10**6)).recommend(k=10)
-    measures['recommend_16_s'] = time.process_time() - start
-    return measures | {'peak_memory_mb': peak_memory_mb()}
+    support = support.assign(user=support['user'] + 10**6)
+    _, cost = timed(lambda: fitted.adapt(support).recommend(k=10))
+    measures |= {'recommend_16_s': cost['cpu_seconds']}
+    case = {'items': size, 'users': 10_000}
+    return case, measures | {'peak_memory_mb': cost['peak_memory_mb']}
 
 
-def test_tanp_of_many_items(record, benchmark):
+def test_tanp_of_many_items(once):
     """Within 4 GB, in a process of its own."""
-    found = benchmark.pedantic(in_new_process, (large_cost,))
-    assert found['peak_memory_mb'] < 4096
-    record('serving-large', {'items': 100_000, 'users': 10_000}, **found)
+    assert once('serving-large', large_cost)['peak_memory_mb'] < 4096
 
 
 def agnn_cost(name):
@@ -149,15 +144,11 @@ def agnn_cost(name):
         users, items = made
     recommender = AGNNRecommender(**QUICK, scenarios=(scenario,))
     recommender.fit(tables.ratings, tables.users, tables.items)
-    start = time.process_time()
-    recommender.recommend(users, k=10, items=items)
-    measures = {'cpu_seconds': time.process_time() - start}
-    measures['peak_memory_mb'] = peak_memory_mb()
-    return {'table': name, 'users': len(users), 'items': len(items)}, measures
+    case = {'table': name, 'users': len(users), 'items': len(items)}
+    return case, timed(lambda: recommender.recommend(users, k=10, items=items))[1]
 
 
 @pytest.mark.parametrize('name', ['MovieLens-100K', *CROWDS])
-def test_agnn(name, record, benchmark):
+def test_agnn(name, once):
     """One call without a warm-up, in a process of its own."""
-    case, measures = benchmark.pedantic(in_new_process, (agnn_cost, name))
-    record('serving-agnn', case, **measures)
+    once('serving-agnn', agnn_cost, name)

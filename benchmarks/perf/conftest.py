@@ -48,6 +48,26 @@ def in_turn(benchmark):
     return measure
 
 
+@pytest.fixture
+def once(benchmark, record):
+    """Records the case and the measures that a function returns in a new process."""
+
+    def measure(name, call, *arguments):
+        case, measures = benchmark.pedantic(in_new_process, (call, *arguments))
+        record(name, case, **measures)
+        return measures
+
+    return measure
+
+
+def timed(call):
+    """What a call returns, and its CPU seconds and the peak of the process's memory."""
+    start = time.process_time()
+    made = call()
+    seconds = time.process_time() - start
+    return made, {'cpu_seconds': seconds, 'peak_memory_mb': records.peak_memory_mb()}
+
+
 def growth_mb(call):
     """How much memory a call adds at its peak, beyond what the process has."""
     records.reset_peak_memory()

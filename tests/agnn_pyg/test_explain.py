@@ -34,23 +34,6 @@ def test_terms_sum_to_the_score_and_come_largest_first(explained, planted):
     assert 0 not in size
 
 
-def test_terms_name_the_values_of_the_pair(explained, planted):
-    explanation, _ = explained
-    users = pd.concat([planted.users, planted.new_users]).set_index('user')
-    items = pd.concat([planted.items, planted.new_items]).set_index('item')
-    rows = users.loc[explanation.user], items.loc[explanation.item]
-    named = [name for name in explanation.terms if not name.startswith('network: ')]
-    parts = [
-        part for name in named[1:] for part in name.replace(' and ', ', ').split(', ')
-    ]
-    found = {p.split(' = ')[0]: p.split(' = ')[1] for p in parts if ' = ' in p}
-    assert found
-    for row in rows:
-        for column, cell in row.items():
-            if isinstance(cell, str) and column in found:
-                assert found[column] == cell
-
-
 def test_ratings_add_up_to_the_kernel_terms(explained, planted):
     explanation, _ = explained
     frame = explanation.ratings

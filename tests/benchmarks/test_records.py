@@ -59,13 +59,6 @@ def test_processes_may_add_at_once(tmp_path):
     assert len(read_lines(tmp_path, SETTINGS)) == 15
 
 
-def test_measurements_of_speed_are_rows_too(tmp_path):
-    row = {'benchmark': 'a', 'case': 'n=1', 'measure': 'seconds', 'value': 2.0}
-    add_rows(tmp_path, [row, {**row, 'case': 'n=2'}], 'perf.csv')
-    add_rows(tmp_path, [{**row, 'value': 3.0, 'commit': 'x'}], 'perf.csv')
-    assert read_perf(tmp_path)['value'].tolist() == [2.0, 3.0]
-
-
 def test_lines_stand_once_under_a_hash_of_their_content(tmp_path):
     one = add_line(tmp_path, SETTINGS, 'settings', {'a': 1, 'b': [2]})
     same = add_line(tmp_path, SETTINGS, 'settings', {'b': [2], 'a': 1})

@@ -20,26 +20,19 @@ def rows(*entries, scenario='warm'):
     )
 
 
-def test_standard_error_is_that_of_nadeau_and_bengio():
-    values = [1.0, 2.0, 4.0]
-    found = estimate(values, ratio=0.25)
-    variance = sum((v - 7 / 3) ** 2 for v in values) / 2
+def test_error_and_p_value_are_those_of_nadeau_and_bengio():
+    found = estimate([1.0, 2.0, 4.0], ratio=0.25)
+    variance = sum((v - 7 / 3) ** 2 for v in (1, 2, 4)) / 2
     assert found.mean == pytest.approx(7 / 3)
     assert found.error == pytest.approx(math.sqrt((1 / 3 + 0.25) * variance))
     assert (found.count, found.negative) == (3, 0)
-
-
-def test_p_value_is_that_of_a_corrected_paired_test():
     # t = mean / error = 2 with two degrees of freedom.
     found = estimate([1.0, 2.0, 3.0], ratio=2 / 3)
     assert found.mean / found.error == pytest.approx(2)
     assert found.p == pytest.approx(0.1835, abs=1e-4)
     assert estimate([1.0, 1.0]).p is None
-
-
-def test_a_single_split_has_no_error():
-    found = estimate([-0.5])
-    assert (found.mean, found.error, found.p, found.negative) == (-0.5, None, None, 1)
+    # A single split has no error.
+    assert estimate([-0.5]) == (-0.5, None, 1, None, 1)
 
 
 def test_scores_are_means_over_splits_of_means_over_seeds():

@@ -11,7 +11,6 @@ from benchmarks.report import fill, readme_blocks
 from benchmarks.stats import Estimate, newest
 from benchmarks.suite import SUITES, load_suite
 from benchmarks.tables import (
-    Table,
     ablation_tables,
     base_of,
     best_baseline,
@@ -93,16 +92,6 @@ def test_an_error_has_two_digits_and_the_mean_as_many_places():
     ]:
         assert written(Estimate(mean, error, 3, None, 0)) == expected
         assert written(None) == 'not run'
-
-
-def test_markdown_is_aligned():
-    table = Table(('', 'rmse'), [('a', '1.0'), ('long', '0.25')])
-    assert table.markdown().splitlines() == [
-        '|      | rmse |',
-        '|------|-----:|',
-        '| a    |  1.0 |',
-        '| long | 0.25 |',
-    ]
 
 
 def test_scores_are_paired_with_the_best_baseline(rows, suite):

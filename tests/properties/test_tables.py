@@ -1,8 +1,6 @@
 """Tables and attributes: what is encoded, and what comes back from a file."""
 
 import json
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,10 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agnn_pyg import AttributeEncoder
-from agnn_pyg.base.io import read_file, write_file
 from agnn_pyg.base.vocabulary import Vocabulary, read_ids
-from data.tables import read_tables
-from tests.properties.strategies import attribute_frames, rating_tables, seeds
+from tests.properties.strategies import attribute_frames, seeds
 
 # Of columns of nothing, and of other values than those of the fit.
 pytestmark = pytest.mark.filterwarnings('ignore:.*(o value of|as no value in) column')
@@ -68,25 +64,3 @@ def test_ids_are_of_one_kind_or_refused(values):
     assert again.values.tolist() == ids.values.tolist() == sorted(set(values))
     rows = again.rows(read_ids(frame, 'user', 'users'))
     assert again.values[rows].tolist() == values
-
-
-@given(rating_tables(), st.sampled_from(['.csv', '.tsv', '.parquet']))
-def test_files_hold_what_was_written(tables, suffix):
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f'{n}{suffix}' for n in ('ratings', 'users', 'items')]
-        frames = (tables.ratings, tables.users, tables.items)
-        for frame, path in zip(frames, paths, strict=True):
-            write_file(frame, path)
-        read = read_tables(*paths)
-        roles = {name: name for name in ('user', 'item', 'rating')}
-        kinds = {'user': 'str', 'item': 'str'}
-        ours = read_file(paths[0], roles=roles, id_dtypes=kinds)
-        assert sorted(p.name for p in Path(folder).iterdir()) == sorted(
-            path.name for path in paths
-        )
-    # Digits become whole numbers on the way: as text they are alike.
-    for frame in (read.ratings, ours):
-        assert frame['rating'].tolist() == tables.ratings['rating'].tolist()
-        for side in ('user', 'item'):
-            expected = tables.ratings[side].map(str).tolist()
-            assert frame[side].map(str).tolist() == expected

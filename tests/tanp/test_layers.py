@@ -160,16 +160,6 @@ def test_processes_against_the_formula(gp):
                 torch.testing.assert_close(found[b, p, q], expected)
 
 
-def test_an_empty_support_reads_zero():
-    nothing, kernel = torch.zeros(2, 0), torch.zeros(2, 0, 3, 5)
-    attention = SupportAttention(3, 3)
-    parts = torch.randn(2, 5, 3), torch.zeros(2, 0, 3), nothing, nothing > 0, kernel
-    assert attention(*parts).eq(0).all()
-    process = SupportGP(3)
-    found = process(kernel, torch.zeros(2, 0, 3, 0), nothing, nothing > 0)
-    assert torch.equal(found, torch.zeros(2, 4, 5))
-
-
 def test_gradients(gp):
     mask = torch.tensor([[True, True, False], [True, True, True]])
     set_inputs = random(2, 3, 3, grad=True), random(2, 3, grad=True)

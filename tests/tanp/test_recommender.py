@@ -231,21 +231,6 @@ def test_attributes_of_new_users(attentive, paper, labelled):
         paper.adapt(support.assign(rating=5.0), new)
 
 
-@pytest.mark.filterwarnings("ignore:'users' has no value in column 'town'")
-def test_values_that_only_unrated_users_have_are_unseen(later):
-    users = people(np.arange(32))
-    users['town'] = users['town'].where(users.index < 20, 'x')
-    model = TaNPRecommender(**QUICK, min_count=2)
-    model.fit(halves(np.arange(20)), users, films())
-    new = people(later[0]['user'].unique())
-    found, expected, other = (
-        model.adapt(later[0], new.assign(town=town)).predict(later[1])
-        for town in ('x', 'nowhere', 'town 1')
-    )
-    assert found.equals(expected)
-    assert not found.equals(other)
-
-
 def test_threads_get_the_sequential_results(attentive, labelled):
     support, query, new = labelled
     fresh = pickle.loads(pickle.dumps(attentive))

@@ -57,14 +57,6 @@ def test_the_published_episodes(frame):
             assert {item for item, _ in support + query} <= seen
 
 
-def test_a_seed_gives_one_split(frame, split):
-    again = split_episodes(frame, *IDS, **OPTIONS, seed=3)
-    other = split_episodes(frame, *IDS, **OPTIONS, seed=4)
-    assert by_id(again.test) == by_id(split.test)
-    assert by_id(other.test) != by_id(split.test)
-    assert repr(split).startswith('EpisodeSplit(train=')
-
-
 def test_options_out_of_range_are_refused(frame):
     for options, name in [
         ({'support_size': 0}, 'support_size'),

@@ -164,12 +164,6 @@ def test_columns_divide_the_features(columns, max_features, width):
     assert torch.bincount(maps.component).tolist() == width
 
 
-def test_few_nodes_have_few_features():
-    """Their kernels have no more directions than there are nodes."""
-    assert fit(wide(12, 30, num_nodes=150)).x.size(1) == 150
-    assert fit(wide(12, 30, num_nodes=60), rank=40).x.size(1) == 80
-
-
 def test_pairs_of_long_lists_take_features(monkeypatch):
     """The square of the cosines, from as few features as the lists need."""
     frame = wide(1, 4, multi=True)

@@ -149,9 +149,10 @@ def test_types_of_weights_and_autocast(fuse):
         assert torch.isfinite(x.grad).all()
 
 
-@pytest.mark.parametrize('block', [2**18, 40])
-def test_all_derivatives(monkeypatch, block):
+@pytest.mark.parametrize(('block', 'kept'), [(2**18, 2**18), (13, 2**18), (13, 13)])
+def test_all_derivatives(monkeypatch, block, kept):
     monkeypatch.setattr(gated_mean, 'BLOCK_NUMEL', {'cpu': block})
+    monkeypatch.setattr(gated_mean, 'KEPT_NUMEL', {'cpu': kept})
     torch.manual_seed(0)
     conv = GatedConv(3, edge_dim=2).double()
     leaves = torch.randn(6, 3).double(), EDGE_WEIGHT.clone(), EDGE_ATTR.clone()
