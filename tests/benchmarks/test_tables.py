@@ -11,15 +11,10 @@ from benchmarks.report import fill, readme_blocks
 from benchmarks.stats import Estimate, newest
 from benchmarks.suite import SUITES, load_suite
 from benchmarks.tables import (
-    ablation_tables,
-    base_of,
     best_baseline,
     columns_of,
     few_shot_table,
     score_table,
-    sensitivity_line,
-    size_table,
-    summary_table,
     tables_of,
     written,
 )
@@ -112,13 +107,6 @@ def test_scores_are_paired_with_the_best_baseline(rows, suite):
     assert cells['best baseline'] == ('not run', 'not run')
 
 
-def test_the_summary_has_a_row_for_each_column_of_suites(rows, suite):
-    table = summary_table(rows, [suite])
-    cells = [row[:3] + row[-2:] for row in table.rows]
-    assert cells[0] == ('item cold', 'ridge', '0.7000', '0.5000', '-0.2000')
-    assert cells[1][:3] == ('warm', 'ridge', '1.150 ± 0.061')
-
-
 def test_the_best_baseline_was_run_on_all_splits_of_ours(suite):
     scores = {'ours': [1.0, 1.2], 'mean': [2.0, 2.2], 'ridge': [1.1]}
     rows = rows_of(scores)
@@ -139,40 +127,6 @@ def test_of_rankings_the_higher_is_better(tmp_path):
     assert cells['best baseline'] == 'ridge'
     assert cells['splits won'] == '1 of 2'
     assert cells['nDCG@20, ours − best baseline'].startswith('+0.05')
-
-
-def test_ablations_are_differences_to_what_they_change(rows, suite):
-    assert base_of('ours, no part', suite) == 'ours'
-    ((base, table),) = ablation_tables(rows, suite)
-    cells = {row[0]: row[1:] for row in table.rows}
-    assert base == 'ours'
-    assert cells['no part'] == ['', '+0.5000']
-    assert cells['ours'] == ['0.5000', '1.10 ± 0.12']
-
-
-def test_few_shot_tables(tmp_path):
-    text = SUITE.replace('"item_cold", "warm"', '"few_shot"')
-    (tmp_path / 'toy.toml').write_text(text)
-    suite = load_suite(tmp_path / 'toy.toml')
-    options = {'scenario': 'few_shot', 'metric': 'ndcg@10'}
-    scores = {'ours': [0.9, 0.8], 'ridge': [0.8, 0.7]}
-    parts = {'test': 0.0, 'test/support=2': -0.2, 'test/support=10': -0.1}
-    parts |= {'test/flipped_labels': -0.5, 'test/another_user': -0.3}
-    rows = pd.concat(
-        [
-            rows_of(
-                {k: [x + add for x in v] for k, v in scores.items()}, part=p, **options
-            )
-            for p, add in parts.items()
-        ]
-    ).assign(mse=0.25)
-    cells = {row[0]: row[1:] for row in few_shot_table(rows, suite).rows}
-    assert cells['ridge'][-1] == '+0.1000'
-    assert cells['mean'][0] == 'not run'
-    table = size_table(rows, suite)
-    assert table.header[1:] == ('2', '10')
-    assert table.rows[0][1:] == ('0.650', '0.750')
-    assert 'flipped costs 0.5000' in sensitivity_line(rows, suite)
 
 
 def test_pages_are_filled_between_marks():

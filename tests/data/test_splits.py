@@ -36,17 +36,6 @@ def digest(frame):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def test_a_seed_names_a_split(planted):
-    for scenario in SCENARIOS:
-        one, same, other = (
-            split(planted, scenario, seed=s) for s in (4, np.int64(4), 5)
-        )
-        for part in PARTS:
-            pd.testing.assert_frame_equal(getattr(one, part), getattr(same, part))
-        assert pairs(one.test) != pairs(other.test)
-        assert repr(one).startswith(f"Split('{scenario}', train={len(one.train):,}, ")
-
-
 def test_cold_items_are_drawn_from_rows_of_the_table(planted):
     """Against the rule written out, on items in an order of their own."""
     items = planted.items.iloc[::-1]

@@ -40,5 +40,9 @@ def test_the_digits_of_the_shell_are_those_of_python(tmp_path, monkeypatch, caps
     shell(main, f'explain ü101 "new film" --items new.csv {support}')
     text = adapted.explain('ü101', 'new film', new)
     assert capsys.readouterr().out == f'{text}\n'
-    shell(main, f'recommend nobody {support}', code=2)
-    assert "'nobody'" in capsys.readouterr().err
+    for command, named in (
+        (f'recommend nobody {support}', "'nobody'"),
+        ('predict later.csv --model model', '--support'),
+    ):
+        shell(main, command, code=2)
+        assert named in capsys.readouterr().err

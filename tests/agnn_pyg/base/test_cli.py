@@ -258,29 +258,6 @@ def test_ids_have_different_names_in_two_tables(files, capsys):
     assert ran(capsys, *fit, 'bands.tsv')[0] == 0
 
 
-def test_a_recommender_that_adapts_needs_the_first_ratings(files, capsys):
-    class Adapting(Toy):
-        def adapt(self, support, users=None):
-            self.users = self.vocabularies_['user']
-            self.support = support
-            return self
-
-        def predict(self, pairs, samples, items=None):
-            mean = self.support[self.rating].mean()
-            return pd.DataFrame({self.rating: mean, 'std': samples}, index=pairs.index)
-
-    adapting = CommandLine('toy', lambda: Adapting, 'Toys.', adapts=True)
-    fitted(capsys)
-    assert adapting(['predict', 'pairs.csv', '--model', 'm']) == 2
-    assert '--support' in capsys.readouterr().err
-    options = ['--support', 'ratings.csv', '--samples', '4', '--model', 'm']
-    assert adapting(['predict', 'pairs.csv', *options]) == 0
-    made = pd.read_csv(io.StringIO(capsys.readouterr().out))
-    assert made['stars'].tolist() == [8 / 3] * 2
-    assert made['std'].tolist() == [4, 4]
-    assert adapting(['explain', '1', '2', '--model', 'm']) == 2
-
-
 PROCESS = 'import sys; from tests.agnn_pyg.base.test_cli import toy; sys.exit(toy())'
 
 

@@ -96,17 +96,6 @@ def test_ties_count_as_the_mean_over_all_their_orders():
             assert float(found[name][0]) == pytest.approx(expected), name
 
 
-def test_the_order_of_rows_and_padding_do_not_matter():
-    score, label, mask, relevant = random_lists(**RATINGS, ties=True)
-    expected = ranking_metrics(score, label, mask, 5, relevant)
-    expected['auc'] = auc(score, label, mask, relevant)
-    order = torch.stack([torch.randperm(20) for _ in range(30)])
-    mixed = [x.gather(-1, order) for x in (score, label, mask)]
-    found = ranking_metrics(*mixed, 5, relevant) | {'auc': auc(*mixed, relevant)}
-    for name, value in expected.items():
-        assert torch.allclose(found[name], value, equal_nan=True), name
-
-
 def test_rating_errors_against_a_loop():
     rng = np.random.default_rng(0)
     predicted, rating = rng.normal(size=50), rng.integers(1, 6, size=50)
