@@ -49,9 +49,6 @@ truncated SVD of rank :math:`R` of :math:`\mathbf{X} \, \mathrm{diag}(p_i +
 \lambda)^{-1/2}`, with :math:`X_{vi} = 1` for likes. Users are split into folds. A user
 reads vectors that are fitted without its fold and rotated onto those of all users
 (orthogonal Procrustes), which users without interactions read.
-
-**Score**: the decoder's output, plus a linear map of :math:`\mathbf{p}_i`, plus for
-ratings :math:`\hat y_i`; see :class:`~tanp.AttentiveTaNP`.
 """
 
 from __future__ import annotations

@@ -37,14 +37,6 @@ class TaskOutput(NamedTuple):
     assignment: Tensor | None  # to clusters, [B, k]
 
 
-class TaskCode(NamedTuple):
-    """Encoded supports."""
-
-    task: Tensor  # [B, F_task]
-    prior: Gaussian | None
-    assignment: Tensor | None
-
-
 class TaNP(nn.Module):
     r"""The model of the `"Task-adaptive Neural Process for User Cold-Start
     Recommendation" <https://arxiv.org/abs/2103.06137>`_ paper.
@@ -161,10 +153,11 @@ class TaNP(nn.Module):
         # size = [B, S + Q, F]
         x = self.embed(item, self.embed_user(batch.user, user))
 
-        code = self.encode(x[:, :size], label[:, :size], mask[:, :size])
+        support = x[:, :size], label[:, :size], mask[:, :size]
+        task, prior, assignment = self.encode(*support)
         posterior = None
         if self.latent is not None and z is None:
-            z = code.prior.mu
+            z = prior.mu
             if self.training:
                 posterior = self.latent(x, label, mask)
                 z = posterior.sample()
@@ -173,16 +166,18 @@ class TaNP(nn.Module):
         target = slice(0 if with_support else size, None)
         # size = [B, Q]
         x, label, mask = x[:, target], label[:, target], mask[:, target]
-        score = self.decoder(x, code.task, z)
-        return TaskOutput(score, label, mask, code.prior, posterior, code.assignment)
+        score = self.decoder(x, task, z)
+        return TaskOutput(score, label, mask, prior, posterior, assignment)
 
-    def encode(self, x: Tensor, label: Tensor, mask: Tensor) -> TaskCode:
-        """Encodes supports: interactions :obj:`[B, S, F]`, labels and mask."""
+    def encode(
+        self, x: Tensor, label: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Gaussian | None, Tensor | None]:
+        """Embedding, prior and assignment of tasks, from supports :obj:`[B, S, F]`."""
         prior = None if self.latent is None else self.latent(x, label, mask)
         task, assignment = self.task_encoder(x, label, mask), None
         if self.memory is not None:
             task, assignment = self.memory(task)
-        return TaskCode(task, prior, assignment)
+        return task, prior, assignment
 
     def embed_user(self, row: Tensor, vector: Tensor | None = None) -> Tensor | None:
         """Vectors of users by row, unless they are given; none if users have none."""

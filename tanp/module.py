@@ -16,9 +16,6 @@ from tanp.metrics import list_metrics
 from tanp.model import TaNP
 from tanp.prediction import check_episodes
 
-# Cut-offs of the validation's rankings.
-CUTOFFS = (5, 10)
-
 
 class TaskModule(pl.LightningModule):
     r"""Trains a model on episodes, by :func:`agnn_pyg.base.training.fit`.
@@ -79,7 +76,7 @@ class TaskModule(pl.LightningModule):
         count = mask.sum(1)
         labels = (likelihood.predict(score), label, self.relevant)
         predicted, label, relevant = (self.unit * v + self.center for v in labels)
-        ks = [k for k in CUTOFFS if k <= int(count.min())]
+        ks = [k for k in (5, 10) if k <= int(count.min())]
         metrics = list_metrics(predicted, label, mask, ks, relevant)
         self._validated.append({'loss': error.sum(1) / count} | metrics)
 

@@ -76,7 +76,18 @@ def split_episodes(
             f"'fractions' must leave some users for the test, with a sum below 1 (got "
             f'{fractions})'
         )
-    num_users, user, item, label = _read(ratings, users, items)
+    rated = read_ratings(ratings, 'ratings', ColumnsConfig())
+    if not len(rated.rating):
+        raise ValueError("'ratings' has no rows; there is nothing to split")
+    ids = {
+        side: read_ids(as_table(given, f'{side}s', side), side, f'{side}s').vocabulary()
+        for side, given in (('user', users), ('item', items))
+    }
+    num_users, label, (user, item) = (
+        len(ids['user']),
+        rated.rating,
+        rated.pairs(ids).index,
+    )
     by_user = np.argsort(user, kind='stable')
     start = np.searchsorted(user[by_user], np.arange(num_users + 1))
     stream = random.Random(seed)
@@ -119,16 +130,3 @@ def split_episodes(
         support = np.full_like(size, 0 if part == 'warm' else support_size)
         parts[part] = from_numpy(first, size, item[rows], label[rows], support)
     return EpisodeSplit(**parts)
-
-
-def _read(ratings: pd.DataFrame, users: Any, items: Any) -> tuple[Any, ...]:
-    """The number of users, rows of users and of items, and labels."""
-    # A repeated pair could be in support and query.
-    rated = read_ratings(ratings, 'ratings', ColumnsConfig())
-    if not len(rated.rating):
-        raise ValueError("'ratings' has no rows; there is nothing to split")
-    ids = {
-        side: read_ids(as_table(given, f'{side}s', side), side, f'{side}s').vocabulary()
-        for side, given in (('user', users), ('item', items))
-    }
-    return len(ids['user']), *rated.pairs(ids).index, rated.rating

@@ -45,9 +45,9 @@ class SupportAttention(nn.Module):
     query gets little weight, and an empty one none.
 
     Shapes:
-        - **input:** query items :math:`(B, Q, F_{in})`, support items :math:`(B, S,
-          F_{in})`, their residuals, zero at padding, and mask :math:`(B, S)`, and
-          :obj:`num_kernels` kernels :math:`(B, S, E, Q)`
+        - **input:** query items :math:`(B, Q, F_{in})`, :obj:`num_kernels` kernels
+          :math:`(B, S, E, Q)`, support items :math:`(B, S, F_{in})`, their residuals,
+          zero at padding, and mask :math:`(B, S)`
         - **output:** :math:`(B, Q,` :attr:`out_channels` :math:`)`
     """
 
@@ -71,16 +71,8 @@ class SupportAttention(nn.Module):
                 child.reset_parameters()
         nn.init.zeros_(self.sink)
 
-    def forward(
-        self,
-        query: Tensor,
-        support: Tensor,
-        residual: Tensor,
-        mask: Tensor,
-        kernel: Tensor,
-    ) -> Tensor:
-        encoded = self.encode(support, residual, mask)
-        read = self.read(self.encode_query(query), encoded, kernel)
+    def forward(self, query: Tensor, kernel: Tensor, *support: Tensor) -> Tensor:
+        read = self.read(self.encode_query(query), self.encode(*support), kernel)
         return torch.cat(read, dim=1).mT
 
     def encode_query(self, query: Tensor) -> Tensor:

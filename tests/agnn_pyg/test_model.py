@@ -220,28 +220,6 @@ def test_a_prediction_does_not_depend_on_its_batch(
     assert len(expected.unique()) > len(order) // 2
 
 
-@both
-@torch.no_grad()
-def test_nodes_in_another_order_by_their_ids(tiny_model, tiny_graph, rated):
-    model, batch = tiny_model(rated=rated), whole(tiny_graph)
-    order = {s: torch.randperm(tiny_graph[s].num_nodes) for s in SIDES}
-    place = {side: rows.argsort() for side, rows in order.items()}
-
-    def moved(index, kind):
-        return torch.stack(
-            [place[kind[e]][r] for e, r in zip((0, -1), index, strict=True)]
-        )
-
-    other = batch._replace(
-        x_dict={s: tuple(t[order[s]] for t in x) for s, x in batch.x_dict.items()},
-        edge_index_dict={k: moved(e, k) for k, e in batch.edge_index_dict.items()},
-        edge_label_index=moved(MIXED, RATES),
-        cold_dict={s: cold[order[s]] for s, cold in batch.cold_dict.items()},
-        n_id_dict=order,
-    )
-    torch.testing.assert_close(model(*other[:-1]), model(*batch[:-1]))
-
-
 def test_edge_types_without_a_convolution_or_without_edges(tiny_model, tiny_graph):
     model, batch = tiny_model(), whole(tiny_graph)
     x, edges, pairs, cold, *_ = batch

@@ -110,7 +110,7 @@ def test_attention_against_a_loop():
     query, support, kernel = random(1, 2, 3), random(1, 4, 3), random(1, 4, 2, 2)
     residual = torch.tensor([[1.0, -1.0, 0.5, 0.0]], dtype=torch.double)
     mask = torch.tensor([[True, True, True, False]])
-    found = layer(query, support, residual, mask, kernel)[0]
+    found = layer(query, kernel, support, residual, mask)[0]
     for q in range(2):
         totals = torch.zeros(4, dtype=torch.double)
         logits, values = [], []
