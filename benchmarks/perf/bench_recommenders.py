@@ -48,25 +48,21 @@ def test_fit(name, once):
     once('fit', fit_cost, name)
 
 
-def growth_cost(ratings, kernel_weight):
+def growth_cost(name, ratings):
     """A fit at the defaults on planted tables of the shape of MovieLens."""
     scale = (ratings / 1_000_000) ** 0.5
     size = round(6040 * scale), round(3700 * scale)
     tables = planted_tables(*size, density=1_000_000 / (6040 * 3700), noise=0.8)
-    recommender = AGNNRecommender(scenarios=('warm',), kernel_weight=kernel_weight)
-    start = time.process_time()
-    recommender.fit(tables.ratings, tables.users, tables.items)
-    measures = {'cpu_seconds': time.process_time() - start}
-    return measures | {'peak_memory_mb': peak_memory_mb()}
+    frames = tables.ratings, tables.users, tables.items
+    made = AGNNRecommender(scenarios=('warm',), **ESTIMATORS[name][1])
+    return {'estimator': name, 'ratings': ratings}, timed(lambda: made.fit(*frames))[1]
 
 
 @pytest.mark.parametrize('name', ['AGNN network', 'blend'])
 @pytest.mark.parametrize('ratings', [10_000, 30_000, 100_000, 300_000, 1_000_000])
-def test_growth(ratings, name, record, benchmark):
+def test_growth(ratings, name, once):
     """Fits of more and more ratings, each in a process of its own."""
-    weight = ESTIMATORS[name][1].get('kernel_weight')
-    found = benchmark.pedantic(in_new_process, (growth_cost, ratings, weight))
-    record('growth', {'estimator': name, 'ratings': ratings}, **found)
+    once('growth', growth_cost, name, ratings)
 
 
 @pytest.fixture(scope='module')
