@@ -13,7 +13,6 @@ from benchmarks.suite import SUITES, load_suite
 from benchmarks.tables import (
     best_baseline,
     columns_of,
-    few_shot_table,
     score_table,
     tables_of,
     written,
