@@ -159,7 +159,8 @@ def kernel_terms(
                 _label(kernel.user_kernels[row], 0, values['user']),
                 _label(kernel.item_kernels[column], 1, values['item']),
             )
-            _add(terms, ', '.join(filter(None, sides)), float(value))
+            name = ', '.join(filter(None, sides)) or 'all users and items'
+            _add(terms, name, float(value))
     return terms
 
 

@@ -173,6 +173,9 @@ class Fitted:
                 'does not join a new user or item with one of the fit, in',
                 'drop it: nothing is trained again',
             )
+            if config.rating is not None:
+                column = TableColumn(ratings, config.rating, 'ratings')
+                self.scale.check(column, given.rating)
             rating = self.scale.to_unit_scale(given.rating)
             pairs = torch.stack(made.pairs(index)), torch.from_numpy(rating).float()
             made = replace(made, rated=torch.cat([self.rated, pairs[0]], dim=1))

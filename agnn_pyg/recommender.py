@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agnn_pyg.agnn_config import AGNNConfig
-from agnn_pyg.base.checks import where
+from agnn_pyg.base.checks import TableColumn, where
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import (
     Config,
@@ -142,6 +142,9 @@ class AGNNRecommender(Estimator):
             scale = RatingScale(0.0, 1.0, unit=float(tables.ratings.rating.mean()))
         else:
             scale = RatingScale.fit(tables.ratings.rating, config.rating_range)
+            if has_validation:
+                column = TableColumn(validation, config.rating, 'validation')
+                scale.check(column, tables.validation.rating)
         run = {'progress': config.progress, 'accelerator': config.accelerator}
         run |= {'stop_after': stop_after, 'folder': folder, 'resume': resume}
         fitted = Fitted.fit(config, tables, scale, **run)
@@ -261,6 +264,7 @@ class AGNNRecommender(Estimator):
         """
         config, fitted = self._check_fitted()
         k = check_argument('k', k, PositiveInt)
+        exclude_seen = check_argument('exclude_seen', exclude_seen, bool)
         given = {'user': users, 'item': items}
         frames = {side: self._frame(config, side, given[side]) for side in SIDES}
         serving = fitted.serve(config, *frames.values(), ratings)
@@ -351,18 +355,19 @@ class AGNNRecommender(Estimator):
         config, fitted = self._check_fitted()
         k = check_argument('k', k, PositiveInt)
         serving, made = fitted.serve(config, users, items), {}
-        held = read_ratings(ratings, 'ratings', config).pairs(serving.ids)
+        read = read_ratings(ratings, 'ratings', config)
+        held = read.pairs(serving.ids)
         if not len(held.rating):
             raise ValueError("'ratings' has no rows; there is nothing to compare with")
+        read.warn_of_known(held.index, fitted.rated.numpy(), 'the fit')
         if among is not None:
             frame = as_table(among, 'among', config.item)
             ids = read_ids(frame, config.item, 'among')
             among = ids.check_known(serving.ids['item'].rows(ids), 'items')
         if config.rating is not None:
-            scale, score = (
-                fitted.scale,
-                serving.scorer.score(*serving.pairs(held.index)),
-            )
+            scale = fitted.scale
+            scale.check(TableColumn(ratings, config.rating, 'ratings'), held.rating)
+            score = serving.scorer.score(*serving.pairs(held.index))
             made = rating_metrics(scale.to_rating_scale(score.numpy()), held.rating)
             least = scale.low + RELEVANT * (scale.high - scale.low)
             held = held._replace(rating=held.rating >= least)
@@ -460,10 +465,12 @@ class AGNNRecommender(Estimator):
     def _similar(self, side: str, node: Hashable, k: int) -> pd.DataFrame:
         found, k = self.embeddings(side), check_argument('k', k, PositiveInt)
         name = found.index.name
-        row = self._frame(self.config, side, [node])
-        ids = read_ids(row, name, f'{side}s')
-        (row,) = self._fitted_.ids[side].rows(ids)
-        rows, score = most_similar(torch.tensor(found.to_numpy()), row, k)
+        ids = read_ids(as_table([node], side, name), name, side)
+        rows = self._fitted_.ids[side].rows(ids)
+        ids.refuse(
+            rows < 0, 'names an id that the fit does not know in', 'name another'
+        )
+        rows, score = most_similar(torch.tensor(found.to_numpy()), rows[0], k)
         rank = np.arange(1, len(rows) + 1)
         return pd.DataFrame({name: found.index[rows], 'score': score, 'rank': rank})
 

@@ -108,6 +108,7 @@ class AdaptedUsers:
         self = self._with_items(items)
         fit, ids = self.recommender, self.recommender.vocabularies_['item'].values
         k = check_argument('k', k, PositiveInt)
+        exclude_seen = check_argument('exclude_seen', exclude_seen, bool)
         rows, choice = np.arange(len(self.users)), np.arange(len(ids))
         if users is not None:
             rows = self._rows(_distinct(users, 'users', fit.user))

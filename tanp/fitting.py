@@ -57,18 +57,12 @@ class ModelParts:
 
         A weight :math:`w` is :math:`\log_2(1 + w / \bar w)`, so that 1 is common.
         """
-        scale, slack = self.scale, 0.0
+        scale = self.scale
         if self.likelihood == 'implicit':
             return np.log2(1 + scale.to_unit_scale(rating))
-        if self.config.rating_range is None and self.likelihood == 'gaussian':
-            # Other users may rate a little lower or higher than those of the fit.
-            slack = (scale.high - scale.low) / 2
-        low, high = scale.low - slack, scale.high + slack
-        TableColumn(frame, self.config.rating, name).refuse(
-            (rating < low) | (rating > high),
-            f'has a rating outside of [{low:g}, {high:g}] in',
-            "bring it to that range, drop it, or fit with 'rating_range'",
-        )
+        column = TableColumn(frame, self.config.rating, name)
+        exact = {'slack': 0.0, 'setting': "'likelihood' as 'gaussian'"}
+        scale.check(column, rating, **exact if self.likelihood == 'bernoulli' else {})
         return scale.to_unit_scale(rating)
 
 
@@ -82,6 +76,11 @@ def fit_models(
     """Fits what :meth:`TaNPRecommender.fit` says; returns the fitted attributes."""
     num_support, held_out = None, None
     if isinstance(validation, tuple | list):
+        if len(validation) != 2 or not all(len(table) for table in validation):
+            raise ValueError(
+                f"'validation' must be a table, or a table of supports and one of "
+                f'queries, with rows (got {len(validation)} tables)'
+            )
         first, validation = validation[0], pd.concat(validation)
         if config.rating is None:  # repeated pairs are summed
             first = first.drop_duplicates([config.user, config.item])

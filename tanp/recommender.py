@@ -116,7 +116,8 @@ class TaNPRecommender(Estimator):
         row[user[rows >= 0]] = rows[rows >= 0]
         bags = self._new_attributes(ratings.user, ids, row, users)
         vectors = [self._embed_users(model, row, bags) for model in self.models_]
-        histories = user, self._item_rows(ratings.item), label
+        item = self._item_rows(ratings.item, 'drop the row')
+        histories = user, item, label
         nothing = [value[:0] for value in histories]
         episodes = Episodes.from_parts(np.arange(len(ids)), histories, nothing)
         # As it is now: it may be fitted again.
@@ -177,15 +178,18 @@ class TaNPRecommender(Estimator):
 
     @property
     def vocabularies_(self) -> dict[str, Vocabulary]:
+        self._check_fitted()
         return self.parts_.ids
 
     @property
     def rating_scale_(self) -> RatingScale:
+        self._check_fitted()
         return self.parts_.scale
 
     @property
     def column_encoders_(self) -> list[ColumnEncoder]:
         """The attributes of users and items that the fit knows."""
+        self._check_fitted()
         fitted = filter(None, self.encoders_.values())
         return [column for encoder in fitted for column in encoder.column_encoders]
 
@@ -252,11 +256,13 @@ class TaNPRecommender(Estimator):
         made.models_ = [model.with_items(bags) for model in self.models_]
         return made
 
-    def _item_rows(self, ids: IdColumn) -> np.ndarray:
+    def _item_rows(
+        self,
+        ids: IdColumn,
+        remedy: str = "drop the row, or give a table 'items' with attributes of it",
+    ) -> np.ndarray:
         rows = self.vocabularies_['item'].rows(ids)
-        problem = 'names an item that the fit does not know in'
-        remedy = "drop the row, or give a table 'items' with attributes that it has"
-        ids.refuse(rows < 0, problem, remedy)
+        ids.refuse(rows < 0, 'names an item that the fit does not know in', remedy)
         return rows
 
 

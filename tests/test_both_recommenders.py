@@ -74,6 +74,47 @@ def test_the_range_of_ratings_is_a_setting(name, tables):
 
 
 @both
+def test_ratings_of_another_scale_are_refused_when_served(name, tables):
+    model = recommender(name).fit(*tables)
+    later = pd.DataFrame({'user': 98, 'item': [0, 1, 2], 'rating': [2.0, 3.0, 99.0]})
+    new = pd.DataFrame({'user': [98], 'zone': ['1']})
+
+    def serve(rows):
+        if name == 'TaNP':
+            return model.adapt(rows, new)
+        return model.predict(rows, new, ratings=rows)
+
+    def validate(rows):
+        ratings, *nodes = tables
+        held_out = ratings[:3].assign(rating=rows['rating'])
+        recommender(name).fit(ratings[3:], *nodes, validation=held_out)
+
+    calls = [serve, validate]
+    if name == 'AGNN':
+        calls.append(lambda rows: model.evaluate(rows, new))
+    for call in calls:
+        with pytest.raises(ValueError, match=r"'rating' in row 2 \(99.0\)"):
+            call(later)
+        with pytest.raises(ValueError, match=r"'rating' in row 0 \(True"):
+            call(later.assign(rating=True))
+
+
+@both
+def test_seen_items_are_left_out_or_not(name, tables):
+    model = recommender(name).fit(*tables)
+    model = model.adapt(tables[0][:30]) if name == 'TaNP' else model
+    with pytest.raises(ValueError, match=r"'exclude_seen' .*'no'"):
+        model.recommend([0], exclude_seen='no')
+
+
+@both
+def test_fitted_attributes_need_a_fit(name):
+    for attribute in ('vocabularies_', 'column_encoders_'):
+        with pytest.raises(ValueError, match="'fit'"):
+            getattr(recommender(name), attribute)
+
+
+@both
 def test_values_of_another_type_are_refused_when_served(name, tables):
     model = recommender(name).fit(*tables)
     pairs = pd.DataFrame({'user': [99], 'item': [0], 'rating': [4.0]})

@@ -52,16 +52,18 @@ def check_columns(frame: pd.DataFrame, name: str, columns: Iterable) -> None:
                 f'except one'
             )
         if not count:
+            remedy = 'rename one, or name the column in the settings'
+            if column in frame.index.names:
+                remedy = f'move it out of the index, .reset_index({column!r})'
             raise ValueError(
                 f"'{name}' has no column '{column}'{nearest(column, frame.columns)} "
-                f'(it has {", ".join(map(str, frame.columns)) or "none"}); rename one, '
-                f'or name the column in the settings'
+                f'(it has {", ".join(map(str, frame.columns)) or "none"}); {remedy}'
             )
 
 
 def where(frame: pd.DataFrame, bad: np.ndarray, *columns: str) -> str:
     """The first bad row (of a mask or of row numbers), its cells, and their count."""
-    rows = np.flatnonzero(bad) if bad.dtype == bool else bad
+    rows = np.flatnonzero(bad) if bad.dtype == bool else np.unique(bad)
     held = ', '.join(repr(plain(frame[column].iloc[rows[0]])) for column in columns)
     more = f', the first of {len(rows):,}' if len(rows) > 1 else ''
     return f'row {plain(frame.index[rows[0]])} ({held}{more})'

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import chain
@@ -31,6 +32,11 @@ WORD = re.compile(r'\b\w\w+\b')
 ISO_DATE = re.compile(r'\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?')
 # A column is numeric with so few texts among so many numbers.
 FEW, MANY = 0.1, 20
+# What to do where a cell does not suit the type of its column.
+_REMEDIES = {
+    'date': 'make dates or texts like 1999-12-31 of them, such as by pd.to_datetime',
+    'numeric': 'make numbers of them, such as 12.5, or change the type',
+}
 # The most words of a text column, and the knots of each dimension of a vector.
 MAX_WORDS, VECTOR_KNOTS = 1000, 4
 
@@ -93,10 +99,13 @@ class ColumnEncoder:
             )
         values, has_rare = cls.fit_values(cells, min_count, num_knots)
         if not values and cells.column != CONSTANT:
+            few, remedy = 'any row', 'fill it in'
+            if len(cells.value):
+                few = f'{min_count} rows'
+                remedy = "lower 'min_count', give it another type, such as 'text'"
             warnings.warn(
-                f"No value of column '{cells.column}' is in {min_count} rows of the "
-                f"fit, so that it tells nothing; lower 'min_count', give the column "
-                f"another type, such as 'text', or leave it out",
+                f"No value of column '{cells.column}' is in {few} of the fit, so that "
+                f'it tells nothing; {remedy}, or leave it out',
                 stacklevel=2,
             )
         has_missing = bool(cells.is_missing.any())
@@ -159,12 +168,27 @@ class CategoricalEncoder(ColumnEncoder):
             return
         is_text = np.array([isinstance(v, str) for v in cells.value], bool)
         has_texts = [isinstance(v, str) for v in self.values]
+        by_cell = '.map(lambda cell: [*map({}, cell)])'
+        convert = (by_cell if self.stype == 'multi' else '.astype({})').format
+        is_bool = all(isinstance(v, bool | np.bool_) for v in self.values)
+        to_bool = ".map({'True': True, 'False': False})"
+        first = next((v for v in cells.value if isinstance(v, str)), '')
+        separator = next((s for s in '|;,/' if s in first), '|')
+        split = f'.str.split({separator!r})'
         in_list = np.array([isinstance(c, LISTS) for c in table.frame[self.column]])
         no_list = (self.stype == 'multi') & ~in_list[cells.row]
         for bad, problem, remedy in (
-            (~is_text & all(has_texts), 'number', '.astype(str)'),
-            (is_text & (not any(has_texts)), 'text', '.astype(float)'),
-            (is_text & no_list, 'text that is no list', '.str.split()'),
+            (~is_text & all(has_texts), 'number', convert('str')),
+            (
+                is_text & (not any(has_texts)),
+                'text',
+                to_bool if is_bool else convert('float'),
+            ),
+            (
+                is_text & no_list,
+                'text that is no list',
+                '.map(ast.literal_eval)' if first.startswith('[') else split,
+            ),
         ):
             table.refuse(
                 cells.row[unknown & bad],
@@ -279,7 +303,9 @@ def parse_column(
     table.refuse(
         row[[not isinstance(v, allowed) for v in value]],
         f'holds a value that does not suit the type {stype} in',
-        'make a number, a text or a list of them, or leave the column out',
+        _REMEDIES.get(
+            stype, 'make a number, a text or a list of them, or leave the column out'
+        ),
         CellTypeError,
     )
     if stype == 'text':
@@ -295,11 +321,10 @@ def parse_column(
     odd[row] = np.isnan(number[row]) | in_list
     if not inferred:
         problem = f'holds something else than a {stype} value in'
-        remedy = 'correct it (dates are like 1999-12-31), or change the type'
-        table.refuse(odd, problem, remedy)
+        table.refuse(odd, problem, _REMEDIES[stype])
     elif odd.any():
         warnings.warn(
-            f"'{name}' has numbers in column '{column}', except in "
+            f"'{name}' has {stype} values in column '{column}', except in "
             f'{where(frame, odd, column)}, which count as missing; correct them, or '
             f"give the column the type 'categorical'",
             stacklevel=2,
@@ -371,16 +396,23 @@ def _infer(
         is_vector = are(*FLOATS) and len(value) >= 2 * len(np.unique(row))
         is_vector &= in_list.all()
         return 'vector' if is_vector else 'multi' if in_list[0] else 'categorical'
-    if are(datetime.date) or (are(str) and all(map(ISO_DATE.fullmatch, value))):
-        return 'date'
+    if are(datetime.date, str):
+        dates = [v for v in value if not isinstance(v, str) or ISO_DATE.fullmatch(v)]
+        if _mostly(dates, value):
+            return 'date'
     if bool in types or not are(str, *NUMBERS) or cells.dtype.name == 'category':
         return 'categorical'
     # Numbers, perhaps with a few texts among them, where 007 is no number.
     numbers = value[~np.isnan(_floats(value))]
     codes = any(re.match(r'0\d', str(number)) for number in numbers)
-    few = 0 < len(value) - len(numbers) <= FEW * len(value)
-    mostly = few and len({*numbers}) > MANY and not codes
+    mostly = len(numbers) < len(value) and _mostly(numbers, value) and not codes
     return 'numeric' if mostly or are(*NUMBERS) else 'categorical'
+
+
+def _mostly(part: Sequence, value: np.ndarray) -> bool:
+    """Whether part of the values is all of them, or many with few others."""
+    others = len(value) - len(part)
+    return not others or (others <= FEW * len(value) and len({*part}) > MANY)
 
 
 def _floats(value: np.ndarray) -> np.ndarray:
@@ -397,7 +429,9 @@ def _days(value: np.ndarray) -> np.ndarray:
     import pandas as pd
 
     dates = pd.to_datetime([*value], errors='coerce', utc=True, format='ISO8601')
-    return ((dates - pd.Timestamp(0, tz='UTC')) / pd.Timedelta(days=1)).to_numpy(float)
+    # Microseconds, which reach beyond the year 2262.
+    days = dates.tz_localize(None).to_numpy('datetime64[us]') - np.datetime64(0, 'D')
+    return days / np.timedelta64(1, 'D')
 
 
 def _count_rows(cells: ParsedColumn) -> pd.Series:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,13 @@ from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 SIDES = ('user', 'item')
 # The spread of ratings from 1 to 5, which learning rates and penalties suit.
 SPREAD = 4.0
+# What texts that are read as categories may be, and how they are converted.
+TEXTS = {
+    r'[^|]+(\|[^|]+)+': "lists as texts, which .str.split('|') or --lists reads,",
+    r'\[.*\]': 'lists as texts, which .map(ast.literal_eval) reads,',
+    r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*': 'dates as texts, which pd.to_datetime reads,',
+    r'\D{0,3}\d+[.,]\d+\D{0,3}': 'numbers as texts',
+}
 
 
 class RatedPairs(NamedTuple):
@@ -45,6 +53,20 @@ class Ratings(NamedTuple):
     def pairs(self, ids: Mapping[str, Vocabulary]) -> RatedPairs:
         """The rows of users and items; ``ValueError`` names an id without one."""
         return RatedPairs(_rows(self[:2], ids), self.rating)
+
+    def warn_of_known(self, pairs: Any, known: Any, table: str) -> None:
+        """Warns if some of these pairs, two arrays, are among those of a table."""
+        both = pd.MultiIndex.from_arrays([*pairs]).isin(
+            pd.MultiIndex.from_arrays([*known])
+        )
+        if both.any():
+            columns = self.user.column, self.item.column
+            warnings.warn(
+                f"'{self.user.name}' repeats pairs of {table} in "
+                f'{where(self.user.frame, both, *columns)}, which the model knows; to '
+                f'measure what it predicts, drop them',
+                stacklevel=3,
+            )
 
 
 @dataclass(frozen=True)
@@ -102,6 +124,28 @@ class RatingScale:
         low, high = min(self.low, rating.min()), max(self.high, rating.max())
         return RatingScale(float(low), float(high), self.unit, self.center)
 
+    def check(
+        self,
+        column: TableColumn,
+        rating: np.ndarray,
+        slack: float = 0.5,
+        setting: str = "'rating_range'",
+    ) -> None:
+        """Raises ``ValueError`` for ratings of another scale than that of the fit.
+
+        Others may rate a little lower or higher, by :obj:`slack` of the range. The
+        :obj:`setting` is the one that would change the scale.
+        """
+        margin = slack * (self.high - self.low)
+        low, high = self.low - margin, self.high + margin
+        is_bool = pd.api.types.is_bool_dtype(column.frame[column.column])
+        is_bool &= (self.low, self.high) != (0, 1)
+        column.refuse(
+            (rating < low) | (rating > high) | is_bool,
+            f'has a rating outside of [{low:g}, {high:g}] in',
+            f'bring it to that range, drop it, or fit with {setting}',
+        )
+
     def to_unit_scale(self, rating: Any) -> Any:
         """Ratings, an array or a tensor, as models read them."""
         return (rating - self.center) / self.unit
@@ -138,7 +182,10 @@ def read_tables(
         'item': _read_nodes(config, 'item', items, train.item),
     }
     ids = {side: table.ids for side, table in nodes.items()}
-    return FitTables(nodes, train.pairs(ids), validated and validated.pairs(ids))
+    pairs, held_out = train.pairs(ids), validated and validated.pairs(ids)
+    if held_out:
+        validated.warn_of_known(held_out.index, pairs.index, "'ratings'")
+    return FitTables(nodes, pairs, held_out)
 
 
 def read_training(
@@ -151,6 +198,8 @@ def read_training(
     if config.rating_range is None and config.rating is not None:
         rating = _bounded(frame, train.rating, config.rating, scale)
         train = train._replace(rating=rating)
+    if config.rating is None and scale is None:
+        train = train._replace(rating=_bounded_weights(train))
     return train
 
 
@@ -293,6 +342,14 @@ def _bounded(
             f'drop or correct them, or fit on logarithms of counts',
             stacklevel=4,
         )
+    kept = np.unique(rating[~far])
+    if scale is None and len(kept) > 3 and kept[0] == -1 and kept[1] > 0:
+        warnings.warn(
+            f"'ratings' has -1 and no other rating below 0 in column '{column}' in "
+            f"{where(frame, rating == -1, column)}; drop the rows if it means 'not "
+            f"rated', or name 'rating_range', ({low:g}, {high:g})",
+            stacklevel=4,
+        )
     return rating.clip(low, high)
 
 
@@ -315,6 +372,27 @@ def _usual_range(rating: np.ndarray) -> tuple[float, float]:
     if 0 < 10 * (right - left) < high - low:
         kept = kept[(kept >= low) & (kept <= high)]
     return kept[0], kept[-1]
+
+
+def _bounded_weights(train: Ratings) -> np.ndarray:
+    """Weights, a few that are nearly all of their sum bounded, with a warning.
+
+    Their mean is the unit of weights, in which the others would be nothing. A few are
+    those above the widest gap, as a ratio, in the largest hundredth.
+    """
+    weight = train.rating
+    top = np.sort(weight)[-2 - len(weight) // 100 :]
+    bound = top[np.argmax(top[1:] / top[:-1])] if len(weight) > MANY else top[-1]
+    far = weight > bound
+    if weight[far].sum() <= 0.9 * weight.sum():
+        return weight
+    warnings.warn(
+        f"'ratings' has weights, or counts of repeated pairs, far above all others in "
+        f'{where(train.user.frame, far, train.user.column, train.item.column)}, which '
+        f'count as {bound:g}; drop or correct them',
+        stacklevel=4,
+    )
+    return weight.clip(max=bound)
 
 
 def _read_nodes(
@@ -358,11 +436,19 @@ def _read_attributes(
             cells = parse_column(frame, column, name=name)
             problem = _problem(cells)
         except CellTypeError:
-            problem = 'neither numbers, texts nor dates'
+            dropped.append(f'{column} (neither numbers, texts nor dates)')
+            continue
+        seems = _seems(cells)
         if problem:
-            dropped.append(f'{column} ({problem})')
+            dropped.append(f'{column} ({seems or problem})')
         else:
             kept.append(cells)
+            if seems:
+                warnings.warn(
+                    f"Column '{column}' of '{name}' holds {seems}, which is one value; "
+                    f"convert it, or name it in '{side}_attributes'",
+                    stacklevel=2,
+                )
     if dropped:
         warnings.warn(
             f"Columns of '{name}' left out: {', '.join(dropped)}; to keep one, name it "
@@ -372,16 +458,28 @@ def _read_attributes(
     return kept
 
 
+def _seems(cells: ParsedColumn) -> str | None:
+    """What at least half of the texts of a column seem to be, except categories."""
+    texts = [v for v in cells.value[:1000] if isinstance(v, str)]
+    for pattern, text in TEXTS.items():
+        found = [*filter(re.compile(pattern).fullmatch, texts)]
+        if found and 2 * len(found) >= len(cells.value[:1000]):
+            return f'{text} such as {found[0]!r}'
+    return None
+
+
 def _problem(cells: ParsedColumn) -> str | None:
     """Why a column cannot be an attribute, as far as its cells show."""
     if cells.stype == 'vector':
         return None
+    if not len(cells.value):
+        return 'nothing in it'
     value = pd.Series(cells.value)
     if cells.stype in NUMERIC:
         whole = cells.stype == 'numeric' and (value % 1 == 0).all()
         if whole and len(value) > MANY and value.is_unique:
             return 'whole numbers that are all different'
-        return None if len(value) else 'nothing in it'
+        return None
     if all(isinstance(v, bool | np.bool_) for v in value.unique()):
         return None
     repeated = value.map(value.value_counts()).to_numpy() > 1

@@ -50,11 +50,10 @@ class IdColumn(TableColumn):
 
     def vocabulary(self) -> Vocabulary:
         """These ids in their order; ``ValueError`` if one is repeated."""
-        self.refuse(
-            pd.Index(self.values).duplicated(),
-            'repeats an id of',
-            'keep one row each, and collect several values of an attribute in a list',
-        )
+        remedy = 'keep one row each'
+        if len(self.frame.columns) > 1:
+            remedy += ', and collect several values of an attribute in a list'
+        self.refuse(pd.Index(self.values).duplicated(), 'repeats an id of', remedy)
         return Vocabulary(self.dtype, self.values)
 
 

@@ -190,7 +190,7 @@ class KernelFeatures:
     def names(self) -> tuple[str, ...]:
         """Names of the components, the constant one left out."""
         return tuple(
-            ' × '.join(self.columns_[k].name for k in part.columns)
+            ' × '.join(str(self.columns_[k].name) for k in part.columns)
             for part in self.components_
         )
 

@@ -1,6 +1,7 @@
 """Tables as they come, through the recommender; test_frames has what is refused."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from agnn_pyg.recommender import AGNNRecommender
@@ -65,6 +66,27 @@ def test_missing_and_unseen_attributes(recommender, planted):
     assert np.allclose(again, rating[unseen], atol=1e-5)
 
 
+def test_whole_numbers_as_names_of_columns(planted):
+    items = planted.items.rename(columns={'genre': 7, 'year': 8})
+    model = AGNNRecommender(**SETTINGS | {'kernel_weight': 1.0})
+    model.fit(planted.ratings, planted.users, items)
+    user, item = planted.ratings.iloc[0][['user', 'item']].astype(int)
+    assert any('7 = ' in name for name in model.explain(user, item).terms)
+
+
+def test_ratings_of_the_fit_are_named(recommender, planted):
+    rows = pd.concat([planted.ratings.iloc[[5]], planted.later])
+    nodes = planted.new_users, planted.new_items
+    with pytest.warns(UserWarning, match=rf"'ratings' .* row {rows.index[0]} \("):
+        recommender.evaluate(rows, *nodes)
+
+
+def test_nodes_to_compare_with(recommender, planted):
+    for call, wrong in (('similar_items', -5), ('similar_users', -7)):
+        with pytest.raises(ValueError, match=rf"'(user|item)' .* row 0 \({wrong}\)"):
+            getattr(recommender, call)(wrong)
+
+
 def test_columns_of_other_names(planted, recommender):
     names = {'user': 'userId', 'item': 'movieId', 'rating': 'stars'}
     model = AGNNRecommender(**names, **SETTINGS)
@@ -85,8 +107,6 @@ def test_columns_of_other_names(planted, recommender):
 
 def test_predictions_stay_in_the_range_of_the_fit(planted):
     ratings = planted.ratings.assign(rating=lambda f: f['rating'].clip(2.9, 3.1))
-    validation = planted.ratings.iloc[:30].assign(rating=100.0)
-    model = AGNNRecommender(**QUICK)
-    model.fit(ratings, planted.users, planted.items, validation)
+    model = AGNNRecommender(**QUICK).fit(ratings, planted.users, planted.items)
     rating = model.predict(planted.later, planted.new_users, planted.new_items)
     assert rating.between(2.9 - 1e-6, 3.1 + 1e-6).all()

@@ -141,6 +141,7 @@ def test_ids_that_nobody_knows_are_named(fitted, parts):
         fitted.evaluate(parts[0].head(0))
 
 
+@pytest.mark.filterwarnings("ignore:'ratings' repeats pairs")
 @pytest.mark.parametrize('is_rated', [False, True])
 def test_metrics_equal_those_of_plain_loops(
     is_rated, recommender, planted, fitted, parts

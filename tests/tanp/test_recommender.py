@@ -421,6 +421,9 @@ def test_fits_that_cannot_be_are_refused(later):
     ):
         with pytest.raises(ValueError, match=match):
             TaNPRecommender(**settings).fit(frame)
+    for tables in ((later[0],), (later[0], later[1][:0])):
+        with pytest.raises(ValueError, match="'validation'"):
+            TaNPRecommender(**QUICK).fit(ratings, validation=tables)
     few = ratings[ratings['user'] < 102]
     assert TaNPRecommender(**LATENT | QUICK).fit(few).models_[0].statistics is None
     with pytest.raises(ValueError, match="Call 'fit' first"):

@@ -1,5 +1,6 @@
 """Cells of any kind: read, encoded again after JSON, or refused with their row."""
 
+import ast
 import datetime
 import decimal
 import json
@@ -118,6 +119,27 @@ def test_a_few_texts_among_many_numbers():
         assert parse_column(frame_of(texts), 'x').stype == 'categorical'
 
 
+def test_a_few_texts_among_many_dates():
+    days = pd.date_range('1990-01-01', periods=40).strftime('%Y-%m-%d')
+    for odd in ('n/a', '1990-13-45'):
+        with pytest.warns(UserWarning, match=rf"'items' .*'x'.* row 40 \('{odd}"):
+            column = parse_column(frame_of([*days, odd]), 'x', name='items')
+        assert column.stype == 'date'
+        assert (np.diff(column.value) == 1).all()
+    few = frame_of(20 * ['1990-01-01', 'x'])
+    assert parse_column(few, 'x').stype == 'categorical'
+
+
+def test_dates_of_any_year():
+    for day in (datetime.date, '{:04}-{:02}-{:02}'.format):
+        cells = [day(1, 1, 1), day(1970, 1, 3), day(9999, 12, 31)]
+        assert parse_column(frame_of(cells), 'x').value.tolist() == [
+            -719162,
+            2,
+            2932896,
+        ]
+
+
 def test_dates_and_vectors_are_interpolated():
     days = ['1970-01-01', '1970-01-11', '1970-01-06T00:00', datetime.date(1970, 1, 3)]
     encoder = AttributeEncoder({'x': 'date'}, num_knots=2)
@@ -183,7 +205,40 @@ def test_values_of_other_types_than_those_of_the_fit():
         AttributeEncoder(['x']).fit(frame_of(['war'])).transform(frame_of(['sea', 'x']))
 
 
+@pytest.mark.parametrize(
+    ('fitted', 'served'),
+    [
+        (['1', '2'], [1, 2]),
+        ([1.5, 'a', 1.5, 2], ['a']),
+        ([True, False], ['True', 'False']),
+        ([['1', '2'], ['3']], [[1, 2], [3]]),
+        ([[1, 2], [3]], [['1', '2'], ['3']]),
+        ([['war', 'sea'], ['love']], ['war|sea', 'love']),
+        ([['war', 'sea'], ['love']], ['war, sea', 'love,sea']),
+        ([['war', 'sea'], ['love']], ["['war', 'sea']", "['love']"]),
+    ],
+)
+def test_the_conversion_that_an_error_names_can_be_done(fitted, served):
+    encoder, frame = AttributeEncoder(['x']).fit(frame_of(fitted)), frame_of(served)
+    try:
+        encoder.transform(frame)
+    except ValueError as error:
+        call = str(error).rpartition('such as by ')[2]
+        converted = eval(f'x{call}', {'x': frame['x'], 'ast': ast})  # noqa: S307
+        assert encoder.transform(frame_of(converted)).weight[:, 0].tolist() == [1, 1]
+
+
+def test_counts_are_of_rows():
+    frame = frame_of([['a', 'b'], ['c', 'd']])
+    with pytest.raises(ValueError, match=r"'frame' .* row 0 .*, the first of 2\)"):
+        parse_column(frame, 'x', 'vector')
+
+
 def test_a_vocabulary_without_values_is_said():
-    for stype, cells in (('categorical', ['a', 'b']), ('text', ['an a']), (None, [''])):
-        with pytest.warns(UserWarning, match="'x'.* 2 rows.*'min_count'"):
+    for stype, cells, match in (
+        ('categorical', ['a', 'b'], "2 rows.*'min_count'"),
+        ('text', ['an a'], "2 rows.*'min_count'"),
+        (None, [''], 'any row'),
+    ):
+        with pytest.warns(UserWarning, match=f"'x'.* {match}"):
             AttributeEncoder({'x': stype}, min_count=2).fit(frame_of(cells))

@@ -135,6 +135,7 @@ def test_tables_that_are_wrong(tables):
         ('users', lambda f: f.iloc[:0], 'has no rows; leave it out'),
         ('users', changed(2, age=np.inf), r"'age' in row 2 \(inf\)"),
         ('items', lambda f: f.drop(columns='item'), "no column 'item'"),
+        ('items', lambda f: f.set_index('item'), r"'item'.*\.reset_index\('item'\)"),
         ('validation', changed(0, item='e'), r"'items'.* 'item' in row 0 \('e'\)"),
     ]:
         wrong = tables | {name: change(tables[name])}
@@ -227,6 +228,49 @@ def test_ratings_far_from_all_others():
     assert read(np.log(counts)).max() == np.log(counts.max())
     with pytest.raises(ValueError, match=r"'rating_range'.*row 3 \(-99"):
         read(odd, rating_range=(1, 5))
+    odd = stars.copy()
+    odd[[4, 9]] = -1  # "not rated"
+    with pytest.warns(UserWarning, match=r"-1 .*'rating' in row 4 \(-1.0, .* of 2\)"):
+        assert read(odd).tolist() == odd.tolist()
+    assert read(odd, rating_range=(-1, 5)).tolist() == odd.tolist()
+
+
+@pytest.mark.filterwarnings('ignore:.* repeats pairs')
+def test_weights_far_from_all_others():
+    rng = np.random.default_rng(0)
+    weight = np.exp(1.5 * rng.normal(size=300))
+    clicks = pd.DataFrame({'user': range(300), 'item': 0, 'n': weight})
+    config = ColumnsConfig(rating=None, weight='n')
+    assert read_tables(config, clicks).ratings.rating.tolist() == weight.tolist()
+    clicks.loc[[7, 9], 'n'] = 1e9
+    with pytest.warns(UserWarning, match=r"'ratings' .* row 7 \(7, 0, the first of 2"):
+        found = read_tables(config, clicks).ratings.rating
+    assert found[7] == found[9] == np.sort(found)[-3] < 1000
+    repeated = pd.concat([clicks[['user', 'item']], clicks.loc[5000 * [3]]])
+    with pytest.warns(UserWarning, match=r'far above .* row 3 \(3, 0'):
+        read_tables(ColumnsConfig(rating=None), repeated)
+
+
+def test_pairs_that_are_trained_on_are_named(tables):
+    later = tables['ratings'].iloc[[4, 1]].assign(user=[1, 2], item=['c', 'b'])
+    repeated = pd.concat([later, tables['ratings'].iloc[[3]]])
+    with pytest.warns(UserWarning, match=r"'validation' .*'ratings' in row 3 \("):
+        read_tables(CONFIG, **tables | {'validation': repeated})
+
+
+def test_columns_that_seem_to_be_something_else(tables):
+    users = pd.DataFrame({'user': range(40)})
+    for cells, problem in (
+        ([f'{day:02}.01.1990' for day in range(1, 41)], r"dates .*'01\.01\.1990'"),
+        ([f'€{n}.50' for n in range(40)], "numbers .*'.0.50'"),
+        ([f'a|{n}' for n in range(40)], r"lists .*\.str\.split.*'a\|0'"),
+        (20 * ['a|b', 'c|d'], r"lists .*\.str\.split.*'a\|b'"),
+        (20 * ["['a', 'b']", '[]'], r'lists .*ast\.literal_eval'),
+        (40 * [None], 'nothing in it'),
+    ):
+        with pytest.warns(UserWarning, match=f"'users'.*{problem}") as caught:
+            read_tables(CONFIG, tables['ratings'], users.assign(x=cells))
+        assert any("'user_attributes'" in str(w.message) for w in caught)
 
 
 def test_whole_numbers_that_are_all_different_are_left_out(tables):
