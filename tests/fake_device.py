@@ -6,7 +6,7 @@ each time. Numbers are true, so that any operator runs; one that a GPU lacks, an
 numbers that depend on the device, are not caught.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 from unittest import mock
@@ -250,9 +250,9 @@ class Ready(tuple):
 class Tasks(nn.Module):
     """A neural process and its loss on tasks, with item statistics on their device."""
 
-    def __init__(self, model: TaNP) -> None:
+    def __init__(self, model: TaNP, episodes: Episodes) -> None:
         super().__init__()
-        self.model, self.statistics = model, model.statistics
+        self.model, self.statistics, self.episodes = model, model.statistics, episodes
 
     def move(self, device: torch.device) -> None:
         dtype = self.model.decoder.lin_out.weight.dtype
@@ -273,10 +273,7 @@ class Serving(Tasks):
     def forward(self, batch: EpisodeBatch, index: Tensor) -> tuple:
         model, device = self.model, batch.user.device
         self.move(device)
-        loader = EpisodeLoader.__new__(ReadyTasks)
-        loader.batch = batch.to('cpu')
-        with mock.patch('tanp.prediction.check_episodes'):
-            predicted = tanp.predict(model, loader, samples=2)
+        predicted = tanp.predict(model, EpisodeLoader(self.episodes), samples=2)
         model.set_trained_ids(index.cpu(), index.cpu())
         new = TokenBags(torch.ones(4, 1).long(), torch.ones(4, 1), torch.ones(3) > 0)
         vectors = model.user.embed_new(new, 4)
@@ -285,22 +282,12 @@ class Serving(Tasks):
         return [vector.cpu() for vector in (vectors, *scores)], predicted
 
 
-class ReadyTasks(EpisodeLoader):
-    """A batch in the place of the tasks that it is made of."""
-
-    shuffle = resamples = False
-    episodes = None
-
-    def __iter__(self) -> Iterator[EpisodeBatch]:
-        yield self.batch
-
-
 def serving() -> tuple[Serving, EpisodeBatch, Tensor]:
     """An attentive process with attributes of users."""
     index = torch.arange(7)
     bags = TokenBags(index[:4, None] % 3, torch.ones(4, 1), torch.ones(3) > 0)
     made, batch = tasks(attentive=True, user_attributes=bags)
-    return Serving(made.model).eval(), batch, index[:4]
+    return Serving(made.model, made.episodes).eval(), batch, index[:4]
 
 
 def tasks(attentive: bool = False, **options: Any) -> tuple[Tasks, EpisodeBatch]:
@@ -311,9 +298,10 @@ def tasks(attentive: bool = False, **options: Any) -> tuple[Tasks, EpisodeBatch]
     (only,) = EpisodeLoader(episodes)
     options |= {'num_clusters': 2, 'latent_channels': (4, 4, 4), 'user_ids': True}
     if not attentive:
-        return Tasks(TaNP(7, 4, **options)), only
+        return Tasks(TaNP(7, 4, **options), episodes), only
     statistics = ItemStatistics.fit(episodes, 7, 4, rank=1, folds=2)
-    return Tasks(AttentiveTaNP(statistics, 4, item_ids=True, **options)), only
+    made = AttentiveTaNP(statistics, 4, item_ids=True, **options)
+    return Tasks(made, episodes), only
 
 
 def _conv(*inputs: Any, **kwargs: Any) -> Callable:

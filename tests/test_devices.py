@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.utils._pytree import tree_map_only
 
-from agnn_pyg.sampling.draw import CandidateSets
 from agnn_pyg.sampling.full_graph import FullGraphLoader
 from tests import fake_device
 from tests.fake_device import (
@@ -94,24 +93,3 @@ def test_a_step_in_bfloat16(model, tiny_graph, device):
         # Messages of ratings pass through more layers.
         slack = 0.1 if model.rated is None else 0.15
         assert (one - other).norm() <= slack * other.norm() + 1e-3
-
-
-@pytest.mark.parametrize('weighted', [True, False])
-def test_draws_do_not_depend_on_the_device(weighted, device):
-    generator = torch.Generator().manual_seed(0)
-    edge_index = torch.randint(300, (2, 6000), generator=generator)
-    weight = torch.rand(6000, generator=generator) if weighted else None
-    if weighted:
-        weight[::7] = 0
-    here = CandidateSets(edge_index, weight, 300)
-    there = CandidateSets(
-        edge_index.to(device), weight.to(device) if weighted else None, 300
-    )
-    node = torch.arange(300)
-    for epoch in range(5):
-        expected = here.draw(node, 10, seed=3, epoch=epoch)
-        slot = there.draw(node.to(device), 10, seed=3, epoch=epoch)
-        assert slot.device.type == device.type
-        assert torch.equal(slot.cpu(), expected)
-        drawn = expected[expected >= 0]
-        assert torch.equal(there.source[slot[slot >= 0]].cpu(), here.source[drawn])

@@ -85,28 +85,3 @@ def test_nodes_to_compare_with(recommender, planted):
     for call, wrong in (('similar_items', -5), ('similar_users', -7)):
         with pytest.raises(ValueError, match=rf"'(user|item)' .* row 0 \({wrong}\)"):
             getattr(recommender, call)(wrong)
-
-
-def test_columns_of_other_names(planted, recommender):
-    names = {'user': 'userId', 'item': 'movieId', 'rating': 'stars'}
-    model = AGNNRecommender(**names, **SETTINGS)
-    frames = [planted.ratings, planted.users, planted.items]
-    model.fit(*(frame.rename(columns=names) for frame in frames))
-    known = planted.ratings.iloc[:9]
-    rating = model.predict(known.rename(columns=names))
-    assert rating.name == 'stars'
-    assert (rating == recommender.predict(known)).all()
-    users = planted.new_users.rename(columns=names)
-    top = model.recommend(users, k=1)
-    assert list(top.columns) == ['userId', 'movieId', 'stars', 'score', 'rank']
-    # Later tables may have others again.
-    model.set_params(user='reader')
-    again = model.recommend(users.rename(columns={'userId': 'reader'}), k=1)
-    assert again['stars'].tolist() == top['stars'].tolist()
-
-
-def test_predictions_stay_in_the_range_of_the_fit(planted):
-    ratings = planted.ratings.assign(rating=lambda f: f['rating'].clip(2.9, 3.1))
-    model = AGNNRecommender(**QUICK).fit(ratings, planted.users, planted.items)
-    rating = model.predict(planted.later, planted.new_users, planted.new_items)
-    assert rating.between(2.9 - 1e-6, 3.1 + 1e-6).all()

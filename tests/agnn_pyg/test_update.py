@@ -10,8 +10,6 @@ from agnn_pyg.kernel.scorer import KernelScorer
 from agnn_pyg.recommender import AGNNRecommender
 from tests.agnn_pyg.conftest import SETTINGS
 
-pytest.importorskip('pytorch_lightning')
-
 
 @pytest.fixture(scope='module')
 def saved(recommender, tmp_path_factory):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from agnn_pyg.recommender import AGNNRecommender
-from benchmarks.problems import changed_supports, make_problem
+from benchmarks.problems import make_problem
 from benchmarks.records import SETTINGS, read_lines, read_runs
 from benchmarks.run import main
 from benchmarks.suite import SUITES, combinations, load_suite
@@ -152,23 +152,6 @@ def test_few_shot_users_are_scored_by_support(run):
     _, _, whole, *_, flipped, other = FewShot.log  # after a fit and a validation
     assert (flipped['rating'] == 1 - whole['rating']).all()
     assert other['item'].tolist() == whole['item'].tolist()
-
-
-def test_supports_are_cut_mirrored_and_swapped():
-    support = pd.DataFrame(
-        {
-            'user': [7, 7, 7, 3, 3, 3],
-            'item': list('abcdef'),
-            'rating': [1.0, 5, 2, 4, 3, 1],
-        }
-    )
-    found = dict(changed_supports(support, (1, 5)))
-    assert list(found) == [
-        *('support=1', 'support=2', 'support=3', 'flipped_labels', 'another_user'),
-    ]
-    assert found['support=2']['item'].tolist() == list('abde')
-    assert found['flipped_labels']['rating'].tolist() == [5, 1, 4, 2, 3, 5]
-    assert found['another_user']['user'].tolist() == [3, 3, 3, 7, 7, 7]
 
 
 def test_own_data(tmp_path):

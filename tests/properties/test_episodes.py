@@ -1,15 +1,11 @@
 """Episodes, their loader, the model that reads them, and metrics of rankings."""
 
-import re
-
-import numpy as np
-import pandas as pd
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agnn_pyg.base.metrics import auc, ranking_metrics
-from tanp import EpisodeLoader, TaNP, predict, split_episodes
+from tanp import EpisodeLoader, TaNP, predict
 from tanp.metrics import published_metrics
 from tests.properties.strategies import episodes, rankings, seeds
 from tests.tanp.test_loader import all_tasks
@@ -54,29 +50,6 @@ def test_resampling_loses_nothing(tasks, batch_size, seed):
     assert {u: sorted(one + two) for u, one, two in made} == expected
     assert all(support and query for _, support, query in made)
     assert all_tasks(EpisodeLoader(tasks, batch_size, **options)) == made
-
-
-@given(st.integers(3, 15), st.integers(2, 15), seeds, st.integers(1, 4))
-def test_no_user_is_in_two_parts(num_users, num_items, seed, support_size):
-    rng = np.random.default_rng(seed)
-    user, item = (rng.random((num_users, num_items)) < 0.7).nonzero()
-    frame = pd.DataFrame({'user': user, 'item': item, 'rating': 1.0 * (item % 2)})
-    options = {'support_size': support_size, 'min_size': support_size + 1}
-    ids = range(num_users), range(num_items)
-    try:
-        parts = split_episodes(frame, *ids, **options, seed=seed % 1000)
-    except ValueError as error:
-        assert re.search("'min_size'|no rows", str(error))  # noqa: PT017
-        return
-    users = [set(getattr(parts, n).user.tolist()) for n in ('warm', 'validation')]
-    users.append(set(parts.test.user.tolist()))
-    assert not users[0] & users[1]
-    assert not users[2] & (users[0] | users[1])
-    assert set(parts.train.user.tolist()) <= users[0]
-    for tasks in (parts.train, parts.validation, parts.test):
-        assert tasks.num_support.eq(support_size).all()
-        assert tasks.num_query.ge(1).all()
-        assert set(tasks.item.tolist()) <= set(parts.warm.item.tolist())
 
 
 @given(episodes(), OPTIONS, seeds)

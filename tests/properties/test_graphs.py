@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from agnn_pyg import (
     AGNN,
     AttributeEncoder,
-    GatedConv,
     RatingBatch,
     attribute_graph,
 )
@@ -48,19 +47,6 @@ def test_candidates_lie_inside_the_graph(matrix, seed, fraction, rated):
     assert not np.isin(target, alone).any()
 
 
-@given(sparse_matrices(), seeds)
-def test_names_of_nodes_do_not_matter_to_a_graph(matrix, seed):
-    order = np.random.default_rng(seed).permutation(len(matrix))
-    dense = []
-    for rows in (matrix, matrix[order]):
-        # Whole candidate sets, as ties at the edge are broken at random.
-        graph = attribute_graph(scipy.sparse.csr_matrix(rows), candidate_fraction=1.0)
-        weights = torch.zeros(len(rows), len(rows))
-        weights[tuple(graph.edge_index)] = graph.edge_weight
-        dense.append(weights)
-    assert torch.allclose(dense[0][order][:, order], dense[1], atol=1e-5)
-
-
 @given(edges(), st.integers(0, 5), seeds, st.integers(0, 3))
 def test_draws_are_distinct_edges_of_the_node(graph, size, seed, epoch):
     num_nodes, index, weight = graph
@@ -77,19 +63,6 @@ def test_draws_are_distinct_edges_of_the_node(graph, size, seed, epoch):
         assert len(edge) == min(size, possible)
     order = torch.randperm(num_nodes, generator=torch.Generator().manual_seed(seed))
     assert torch.equal(sets.draw(node[order], size, seed, epoch), slot[order])
-
-
-@given(edges(), seeds, st.booleans())
-def test_layers_do_not_know_the_names_of_nodes(graph, seed, weighted):
-    num_nodes, index, weight = graph
-    torch.manual_seed(seed)
-    conv, x = GatedConv(4), torch.randn(num_nodes, 4)
-    node, edge = torch.randperm(num_nodes), torch.randperm(index.size(1))
-    out = conv(x, index, weight if weighted else None)
-    assert torch.isfinite(out).all()
-    name = node.argsort()  # of the node that is now called so
-    other = conv(x[node], name[index][:, edge], weight[edge] if weighted else None)
-    assert torch.allclose(other, out[node], atol=1e-5)
 
 
 def rated(frames, seed):

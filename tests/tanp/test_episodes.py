@@ -82,7 +82,7 @@ def test_frames_and_back(tasks):
     assert histories(again) == histories(tasks)
 
 
-def test_values_that_do_not_fit_are_refused(tasks):
+def test_what_does_not_fit_is_refused(tasks):
     for name, position, value in [
         ('label', 5, float('nan')),
         ('label', 0, float('inf')),
@@ -96,9 +96,6 @@ def test_values_that_do_not_fit_are_refused(tasks):
         changed[position] = value
         with pytest.raises(ValueError, match=f"'{name}'"):
             dataclasses.replace(tasks, **{name: changed})
-
-
-def test_sizes_and_types_that_do_not_fit_are_refused(tasks):
     for name, value in (
         ('ptr', tasks.ptr[:0]),
         ('item', tasks.item[:5]),

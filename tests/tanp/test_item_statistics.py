@@ -180,22 +180,6 @@ def test_a_seed_gives_one_fit_and_resampling_that_of_another():
         assert torch.equal(found, other.state_dict()[name]), name
 
 
-def test_listed_pairs_are_those_with_a_common_user():
-    few = EPISODES.select(torch.arange(4))
-    statistics = fit(few, rank=2, folds=2)
-    catalogue = features(statistics, USERS)
-    user, item = torch.tensor([21, 22]), torch.tensor([[3, 8], [3, 0]])
-    support = statistics.features(user, item)
-    size, other, value = statistics.co_occurring(support, catalogue)
-    slot = torch.repeat_interleave(size)
-    dense = torch.zeros(4, 4, ITEMS)
-    dense[slot, :, other] = value.t()
-    query = statistics.features(user, EVERY.expand(2, -1))
-    expected = statistics.kernels(query, support)[:, :, :-1]
-    assert torch.allclose(dense.view(2, 2, 4, ITEMS), expected, atol=1e-6)
-    assert len(slot) < dense[:, 0].numel()
-
-
 def test_repeated_interactions_are_refused():
     """Only one of two would be left out for their own user."""
     item = EPISODES.item.clone()

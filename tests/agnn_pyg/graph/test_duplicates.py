@@ -1,11 +1,9 @@
 from collections import Counter
 
 import numpy as np
-import pytest
 import scipy.sparse
 import scipy.stats
 
-from agnn_pyg.graph import duplicates
 from agnn_pyg.graph.duplicates import expand, group, levels
 
 
@@ -31,19 +29,6 @@ def expanded(row, profile, weight, profiles, size, seed=0):
     return found_sets
 
 
-def test_equal_rows_are_grouped_in_the_order_of_their_first_nodes():
-    rng = np.random.default_rng(0)
-    values = rng.choice([0, 0, 1, 0.5], (300, 4))
-    _, first, of = np.unique(values, axis=0, return_index=True, return_inverse=True)
-    found = group(rows_of(values))
-    assert found.first.tolist() == sorted(first)
-    assert first[of].tolist() == found.first[found.of].tolist()
-    for number in range(len(first)):
-        member = found.member[found.ptr[number] : found.ptr[number + 1]]
-        assert member.tolist() == (found.of == number).nonzero()[0].tolist()
-    assert found.count.sum() == 300
-
-
 def test_rows_are_compared_by_value():
     # The same row: out of order, in two parts, and with a zero that is stored.
     data = [1.0, 2, 2, 1, 1.5, 0.5, 1, 0]
@@ -62,20 +47,3 @@ def test_a_level_that_fits_in_part_is_sampled_evenly():
         count.update(found_sets[0])
     assert sorted(count) == list(range(1, 8))
     assert scipy.stats.chisquare(list(count.values())).pvalue > 1e-3
-
-
-@pytest.mark.parametrize('edges', [1, 7, 50])
-def test_blocks_hold_all_nodes_once(edges, monkeypatch):
-    monkeypatch.setattr(duplicates, 'BLOCK_EDGES', edges)
-    profiles = group(rows_of([[i % 3] for i in range(30)]))
-    row, profile = np.divmod(np.arange(9), 3)
-    found_sets = expanded(
-        row, profile, np.where(row == profile, 1.0, 0.5), profiles, 12
-    )
-    assert sorted(found_sets) == list(range(30))
-    for node, candidates in found_sets.items():
-        assert sum(weight == 1 for weight in candidates.values()) == 9
-        assert {n for n, w in candidates.items() if w == 1} == {
-            other for other in range(node % 3, 30, 3) if other != node
-        }
-        assert len(candidates) == 12

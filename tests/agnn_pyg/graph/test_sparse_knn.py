@@ -82,6 +82,7 @@ def assert_best_candidates(graph, weights, size, proportional=False):
 def test_grouped_nodes_have_the_candidates_of_a_dense_search(with_ratings, monkeypatch):
     monkeypatch.setattr('agnn_pyg.graph.build.DENSE_NODES', 0)
     monkeypatch.setattr(sparse_knn, 'BLOCK_ENTRIES', 300)
+    monkeypatch.setattr('agnn_pyg.graph.duplicates.BLOCK_EDGES', 50)
     attributes = bags(120, (3, 2, 4), seed=0, empty=[5, 6])
     ratings = some_ratings(120, 6, seed=1) if with_ratings else None
     assert len(group(attributes).first) == 25

@@ -64,7 +64,7 @@ def test_empty_candidate_sets_and_empty_draws():
     assert sets.draw(torch.empty(0, dtype=torch.long), 2, seed=0).size() == (0, 2)
 
 
-def test_a_draw_does_not_depend_on_other_nodes(sets, monkeypatch):
+def test_a_draw_does_not_depend_on_other_nodes_or_the_device(sets, monkeypatch, device):
     every = sets.draw(torch.arange(6), 3, seed=5, epoch=2)
     some = torch.tensor([3, 0, 3, 2])
     assert torch.equal(sets.draw(some, 3, seed=5, epoch=2), every[some])
@@ -72,6 +72,10 @@ def test_a_draw_does_not_depend_on_other_nodes(sets, monkeypatch):
         alone = sets.draw(torch.tensor([node]), 3, seed=5, epoch=2)
         assert torch.equal(alone[0], every[node])
     monkeypatch.setattr(draw_module, 'BLOCK_ENTRIES', 7)
+    there = CandidateSets(EDGE_INDEX.to(device), WEIGHT.to(device), num_nodes=6)
+    found = there.draw(torch.arange(6, device=device), 3, seed=5, epoch=2)
+    assert found.device.type == device.type
+    assert torch.equal(found.cpu(), every)
     assert torch.equal(sets.draw(torch.arange(6), 3, seed=5, epoch=2), every)
 
 
