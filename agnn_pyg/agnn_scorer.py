@@ -30,7 +30,7 @@ RATED = ('user', 'rates', 'item')
 EVALUATION_SEED = 1_000_003
 # Users whose scores of all items are computed at once.
 BLOCK_USERS = 64
-# Of an update. The whole epochs that were tried, one or two, gave the same errors.
+# Of an update. One and two gave the same errors.
 UPDATE_EPOCHS = 1
 
 
@@ -88,6 +88,7 @@ class AGNNScorer:
         stop_after: int | None = None,
         hold_out: bool | None = None,
         folder: str | os.PathLike | None = None,
+        fitted: AGNNScorer | None = None,
         **run: Any,
     ) -> AGNNScorer:
         """Trains the network.
@@ -104,6 +105,9 @@ class AGNNScorer:
             hold_out (bool, optional): (default: whether the epoch is selected neither
                 by :obj:`validation` nor by :obj:`stop_after`)
             folder (path, optional): Where checkpoints and logs go.
+            fitted (AGNNScorer, optional): A scorer of the first of these nodes, whose
+                network is trained on for an epoch. New nodes start with an untrained
+                preference, and are in no singular vector.
             **run (optional): Arguments of :func:`~agnn_pyg.base.training.fit`, such as
                 :obj:`resume`; :obj:`progress` and :obj:`accelerator` are by default
                 those of the config.
@@ -111,10 +115,11 @@ class AGNNScorer:
         Raises:
             ValueError: If ratings are not of the nodes, or an argument is out of range.
         """
-        self.held_out_, selected = {}, None
+        self.held_out_ = {}
+        selected = None if fitted is None else (fitted.history_, fitted.best_epoch_)
         if hold_out is None:
             hold_out = validation is None and stop_after is None
-        hold_out = hold_out and self.config.hold_out
+        hold_out = hold_out and self.config.hold_out and fitted is None
         if hold_out:
             held, kept = joint_fold(data.edge_index, seed=self.config.seed)
             pairs = torch.stack([held[name] for name in self.config.scenarios]).any(0)
@@ -134,28 +139,17 @@ class AGNNScorer:
             selected = self.history_, self.best_epoch_
             if validation is None:
                 stop_after = stop_after or self.best_epoch_ + 1
-        self._train(data, validation, stop_after=stop_after, folder=folder, **run)
+        run |= {'stop_after': stop_after, 'folder': folder}
+        self._train(data, validation, fitted, **run)
         if selected is not None and validation is None:
             self.history_, self.best_epoch_ = selected
         return self
-
-    @torch.random.fork_rng(devices=[])
-    def update(self, data: RatingData, **run: Any) -> AGNNScorer:
-        """A scorer whose network is trained on from this one, on more data.
-
-        :obj:`data` has the nodes of the fit first. New ones start with an untrained
-        preference, and are in no singular vector.
-        """
-        made = AGNNScorer(self.config)
-        made._train(data, None, trained=self, epochs=UPDATE_EPOCHS, **run)
-        made.history_, made.best_epoch_ = self.history_, self.best_epoch_
-        return made
 
     def _train(
         self,
         data: RatingData,
         validation: tuple[Tensor, Tensor] | None,
-        trained: AGNNScorer | None = None,
+        fitted: AGNNScorer | None = None,
         **run: Any,
     ) -> None:
         # Imported here: loading and serving need no training code.
@@ -163,24 +157,24 @@ class AGNNScorer:
         from agnn_pyg.module import RatingModule
 
         config, rating = self.config, data.rating.float()
+        epochs, seed = config.epochs, config.seed
         plain = {
             'num_nodes': data.num_nodes,
             'in_channels': {s: data.nodes[s].embedded.num_tokens for s in SIDES},
             'mean': float(rating.mean()) if config.start_at_mean else 0.0,
         }
-        if trained is not None:
-            plain = trained._plain | {'num_nodes': data.num_nodes}
-            if trained.model_.rated is not None:  # more nodes could have more vectors
-                layer = trained.model_.rating_layer
+        if fitted is not None:  # its mean, and no more singular vectors than it has
+            plain = {**fitted._plain, 'num_nodes': data.num_nodes}
+            if (layer := fitted.model_.rating_layer) is not None:
                 plain['spectral_channels'] = layer.spectral_channels
         graph = self._build_graph(data)
         torch.manual_seed(config.seed)
         model = self._model(plain)
-        seed = config.seed
-        if trained is not None:
-            seed = abs(salted(seed, f'{len(rating)} ratings'))  # not those of the fit
+        if fitted is not None:
+            # Other targets than those of the first steps of the fit.
+            epochs, seed = UPDATE_EPOCHS, abs(salted(seed, str(len(rating))))
             state = model.state_dict()
-            for name, old in trained.model_.state_dict().items():
+            for name, old in fitted.model_.state_dict().items():
                 state[name][tuple(map(slice, old.shape))] = old
         elif model.rated is not None:
             model.rating_layer.fit_positions(data.edge_index)
@@ -208,11 +202,11 @@ class AGNNScorer:
             **{name: getattr(config, name) for name in names},
         )
         defaults = {'progress': config.progress, 'accelerator': config.accelerator}
-        defaults |= {'epochs': config.epochs}
         result = fit(
             module,
             train,
             held_out,
+            epochs=epochs,
             patience=None if held_out is None else config.patience,
             ema_decay=config.ema_decay,
             gradient_clip=config.gradient_clip,
@@ -404,7 +398,7 @@ class AGNNScorer:
         name = 'rating_knn' if self.config.use_rating_proximity else 'attribute_knn'
         kinds = [(s, name, s) for s in SIDES if self.config.num_neighbors]
         rated = RATED if self.config.rated_edges else None
-        options = self.config.model_options() | dict(plain)
+        options = {**self.config.model_options(), **plain}
         return AGNN(edge_types=kinds, rated=rated, **options)
 
     def _batch(self, graph: HeteroData, pairs: Tensor) -> RatingBatch:

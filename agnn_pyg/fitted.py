@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,7 +23,6 @@ from agnn_pyg.base.frames import (
     RatingScale,
     read_new_nodes,
     read_ratings,
-    read_training,
 )
 from agnn_pyg.base.vocabulary import Vocabulary
 from agnn_pyg.explain import attribute_values
@@ -78,9 +77,10 @@ class Fitted:
             compare, compared = table.encode(1, config.num_knots)
             nodes[side] = NodeFeatures(embedded, compared)
             encoders[side] = embed, compare
+        columns = {s: both[1].column_encoders for s, both in encoders.items()}
         parts = [tables.ratings, tables.validation]
         parts = [p and _tensors(p, scale, config.rating is None) for p in parts]
-        data, validation = RatingData(nodes, _columns(encoders), *parts[0]), parts[1]
+        data, validation = RatingData(nodes, columns, *parts[0]), parts[1]
         return cls(
             {side: tables.nodes[side].ids for side in SIDES},
             {side: np.arange(nodes[side].num_nodes) for side in SIDES},
@@ -100,8 +100,11 @@ class Fitted:
         **run: Any,
     ) -> Fitted:
         """The same fit with more ratings, users and items, its scorers updated."""
-        given = read_training(ratings, config, self.scale)
+        given, scale = read_ratings(ratings, 'ratings', config), self.scale
         is_implicit = config.rating is None
+        if not is_implicit:
+            scale.check(TableColumn(ratings, config.rating, 'ratings'), given.rating)
+            scale = scale.widened(given.rating)
         ids, nodes = dict(self.ids), {}
         tables = zip(SIDES, (users, items), given[:2], strict=True)
         for side, frame, rated in tables:
@@ -120,13 +123,14 @@ class Fitted:
         value = np.log2(1 + pairs.sum()) if is_implicit else pairs.last()
         rated = torch.tensor(value.index.to_frame().to_numpy().T)
         rating = torch.tensor(value.to_numpy()).float()
-        data = RatingData(nodes, _columns(self.encoders), rated, rating)
+        columns = {s: both[1].column_encoders for s, both in self.encoders.items()}
+        data = RatingData(nodes, columns, rated, rating)
         return replace(
             self,
             ids=ids,
             node={side: np.arange(len(ids[side])) for side in SIDES},
             nodes={side: [nodes[side]] for side in SIDES},
-            scale=self.scale if is_implicit else self.scale.widened(given.rating),
+            scale=scale,
             rated=rated,
             rating=rating,
             scorer=self.scorer.update(data, **run),
@@ -275,11 +279,6 @@ def _blend(config: Any) -> Blend:
     if weight != 0:
         kernel = KernelScorer(kernel_config)
     return Blend(network, kernel, weight)
-
-
-def _columns(encoders: Mapping[str, Sequence[AttributeEncoder]]) -> dict[str, list]:
-    """The columns of the compared attributes by side."""
-    return {side: both[-1].column_encoders for side, both in encoders.items()}
 
 
 def _tensors(

@@ -30,6 +30,7 @@ class Scorer(Protocol):
         self,
         data: RatingData,
         validation: tuple[Tensor, Tensor] | None = None,
+        fitted: Scorer | None = None,
         **run: Any,
     ) -> Scorer:
         """Fits on training ratings.
@@ -38,14 +39,10 @@ class Scorer(Protocol):
             data (RatingData): Ratings and nodes; those without ratings are cold.
             validation (tuple, optional): Pairs :obj:`[2, V]` and ratings :obj:`[V]` to
                 select the epoch on.
+            fitted (Scorer, optional): A scorer of the first of these nodes and pairs,
+                to update: what it has chosen by held-out ratings is kept.
             **run (optional): How to run, such as :obj:`progress` and
                 :obj:`accelerator`; nothing that changes what comes out on a CPU.
-        """
-
-    def update(self, data: RatingData, **run: Any) -> Scorer:
-        """A scorer for the data of the fit and further nodes and ratings after them.
-
-        All that a fit chooses by held-out ratings stays as it is.
         """
 
     def score(self, user: Tensor, item: Tensor) -> Tensor:
@@ -130,8 +127,11 @@ class Blend:
         return self
 
     def update(self, data: RatingData, **run: Any) -> Blend:
-        """Updates both scorers, see :meth:`Scorer.update`; the weights stay."""
-        new = {name: s.update(data, **run) for name, s in self.scorers.items()}
+        """A blend for further nodes and ratings, after those of the fit."""
+        new = {
+            name: type(scorer)(scorer.config).fit(data, fitted=scorer, **run)
+            for name, scorer in self.scorers.items()
+        }
         return Blend(**new, kernel_weight=self.kernel_weight, weights=self.weights_)
 
     def score(self, user: Tensor, item: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ class RatingScale:
 
     def widened(self, rating: np.ndarray) -> RatingScale:
         """The same scale of a range that holds further ratings, too."""
-        low, high = min(self.low, rating.min()), max(self.high, rating.max())
+        low, high = rating.min(initial=self.low), rating.max(initial=self.high)
         return RatingScale(float(low), float(high), self.unit, self.center)
 
     def check(
@@ -168,7 +168,9 @@ def read_tables(
     Without a table of users, :obj:`new_users` takes also those of the validation alone.
     """
     config.check_columns()
-    train, validated = read_training(ratings, config), None
+    train, validated = read_ratings(ratings, 'ratings', config), None
+    if not len(train.rating):
+        raise ValueError("'ratings' has no rows; there is nothing to train on")
     if config.rating is not None and np.ptp(train.rating) == 0:
         raise ValueError(
             f"'ratings' are all {float(train.rating[0]):g}, so nothing can be learned; "
@@ -176,6 +178,10 @@ def read_tables(
         )
     if validation is not None and len(validation):
         validated = read_ratings(validation, 'validation', config)
+    if config.rating is None:
+        train = train._replace(rating=_bounded_weights(train))
+    elif config.rating_range is None:
+        train = train._replace(rating=_bounded(ratings, train.rating, config.rating))
     further = validated.user if validated and new_users else None
     nodes = {
         'user': _read_nodes(config, 'user', users, train.user, further),
@@ -186,21 +192,6 @@ def read_tables(
     if held_out:
         validated.warn_of_known(held_out.index, pairs.index, "'ratings'")
     return FitTables(nodes, pairs, held_out)
-
-
-def read_training(
-    frame: pd.DataFrame, config: ColumnsConfig, scale: RatingScale | None = None
-) -> Ratings:
-    """The ratings to train on, at least one: first ones, or more on a scale."""
-    train = read_ratings(frame, 'ratings', config)
-    if not len(train.rating):
-        raise ValueError("'ratings' has no rows; there is nothing to train on")
-    if config.rating_range is None and config.rating is not None:
-        rating = _bounded(frame, train.rating, config.rating, scale)
-        train = train._replace(rating=rating)
-    if config.rating is None and scale is None:
-        train = train._replace(rating=_bounded_weights(train))
-    return train
 
 
 def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratings:
@@ -320,41 +311,8 @@ def read_new_nodes(
     return ids.values[new], [e.transform(columns) for e in encoders]
 
 
-def _bounded(
-    frame: pd.DataFrame, rating: np.ndarray, column: str, scale: RatingScale | None
-) -> np.ndarray:
+def _bounded(frame: pd.DataFrame, rating: np.ndarray, column: str) -> np.ndarray:
     """Ratings, those far from all others moved to these, with a warning.
-
-    Others are those of the same table or, with a scale, of a fit.
-    """
-    if scale is None:
-        low, high = _usual_range(rating)
-    else:
-        spread = 3 * (scale.high - scale.low)
-        near = (rating >= scale.low - spread) & (rating <= scale.high + spread)
-        scale = scale.widened(rating[near]) if near.any() else scale
-        low, high = scale.low, scale.high
-    far = (rating < low) | (rating > high)
-    if far.any():
-        warnings.warn(
-            f"'ratings' has ratings far from all others in column '{column}' in "
-            f'{where(frame, far, column)}, which count as {low:g} or {high:g}; '
-            f'drop or correct them, or fit on logarithms of counts',
-            stacklevel=4,
-        )
-    kept = np.unique(rating[~far])
-    if scale is None and len(kept) > 3 and kept[0] == -1 and kept[1] > 0:
-        warnings.warn(
-            f"'ratings' has -1 and no other rating below 0 in column '{column}' in "
-            f"{where(frame, rating == -1, column)}; drop the rows if it means 'not "
-            f"rated', or name 'rating_range', ({low:g}, {high:g})",
-            stacklevel=4,
-        )
-    return rating.clip(low, high)
-
-
-def _usual_range(rating: np.ndarray) -> tuple[float, float]:
-    """The lowest and the highest of the ratings that are not far from all others.
 
     One rating of 99 among stars would set the scale of all, and squared errors would
     be those of the tail of counts. Far is beyond three times the spread of the other
@@ -371,7 +329,22 @@ def _usual_range(rating: np.ndarray) -> tuple[float, float]:
     low, left, right, high = np.quantile(rating, [0.005, 0.25, 0.75, 0.995])
     if 0 < 10 * (right - left) < high - low:
         kept = kept[(kept >= low) & (kept <= high)]
-    return kept[0], kept[-1]
+    far = (rating < kept[0]) | (rating > kept[-1])
+    if far.any():
+        warnings.warn(
+            f"'ratings' has ratings far from all others in column '{column}' in "
+            f'{where(frame, far, column)}, which count as {kept[0]:g} or {kept[-1]:g}; '
+            f'drop or correct them, or fit on logarithms of counts',
+            stacklevel=3,
+        )
+    if len(kept) > 3 and kept[0] == -1 and kept[1] > 0:
+        warnings.warn(
+            f"'ratings' has -1 and no other rating below 0 in column '{column}' in "
+            f"{where(frame, rating == -1, column)}; drop the rows if it means 'not "
+            f"rated', or name 'rating_range', ({kept[0]:g}, {kept[-1]:g})",
+            stacklevel=3,
+        )
+    return rating.clip(kept[0], kept[-1])
 
 
 def _bounded_weights(train: Ratings) -> np.ndarray:

@@ -88,7 +88,12 @@ class ImplicitKernelScorer:
         self.config = config or KernelConfig()
 
     def fit(
-        self, data: RatingData, validation: Any = None, progress: bool = False, **run
+        self,
+        data: RatingData,
+        validation: Any = None,
+        progress: bool = False,
+        fitted: ImplicitKernelScorer | None = None,
+        **run,
     ) -> ImplicitKernelScorer:
         """Fits a model for each scenario.
 
@@ -97,43 +102,29 @@ class ImplicitKernelScorer:
                 any are cold.
             validation (tuple, optional): Not used: settings are chosen on folds.
             progress (bool, optional): Show a progress bar. (default: :obj:`False`)
+            fitted (ImplicitKernelScorer, optional): A scorer of the first of these
+                nodes and pairs, whose features and settings are kept.
             **run (optional): Options of other scorers, such as where to train.
         """
-        self.features = {
-            side: _column_features(
-                data.nodes[side].compared.take(~data.cold(side)), data.columns[side]
-            )
-            for side in SIDES
-        }
-        self.has_item_ridge = data.num_nodes['item'] <= MAX_ITEMS
-        return self._solve(data, {}, progress)
-
-    def update(
-        self, data: RatingData, progress: bool = False, **run: Any
-    ) -> ImplicitKernelScorer:
-        """A scorer of the same features and settings, solved for other data."""
-        made = ImplicitKernelScorer(self.config)
-        made.features, made.has_item_ridge = self.features, self.has_item_ridge
-        chosen = {
-            name: (setting, float(self.scenarios[name].get('scale', 1.0)))
-            for name, setting in self.chosen_.items()
-        }
-        return made._solve(data, chosen, progress)
-
-    def _solve(
-        self,
-        data: RatingData,
-        chosen: Mapping[str, tuple[Setting, float]],
-        progress: bool,
-    ) -> ImplicitKernelScorer:
-        """Solves each scenario; one that has no settings chooses them first."""
         self.edge_index, self.label = data.edge_index, data.rating.double()
-        self.cold = {side: data.cold(side) for side in SIDES}
-        self.attributes = {s: self._read(s, data.nodes[s].compared) for s in SIDES}
+        self.features = fitted.features if fitted else {}
+        self.attributes, self.cold = {}, {}
+        for side in SIDES:
+            nodes, self.cold[side] = data.nodes[side].compared, data.cold(side)
+            if fitted is None:
+                warm = nodes.take(~self.cold[side])
+                self.features[side] = _column_features(warm, data.columns[side])
+            self.attributes[side] = self._read(side, nodes)
         self.collaborative = self._collaborate(self.edge_index)
+        is_small = data.num_nodes['item'] <= MAX_ITEMS
+        self.has_item_ridge = fitted.has_item_ridge if fitted else is_small
         self.chosen_, self.scenarios = {}, {}
         for name in tqdm(SCENARIOS, desc='kernel model', disable=not progress):
-            setting, scale = chosen.get(name) or self._choose(name)
+            if fitted is None:
+                setting, scale = self._choose(name)
+            else:
+                scale = float(fitted.scenarios[name].get('scale', 1.0))
+                setting = fitted.chosen_[name]
             self.chosen_[name] = setting
             if self._by_items(name):
                 target = self._target(self.edge_index, self.label)

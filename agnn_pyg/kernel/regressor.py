@@ -139,7 +139,6 @@ class PairwiseKernelRegressor:
         alpha, rounds = self.kernel.solve_cg(
             target, start, tol, precondition=precondition
         )
-        # Of other weights it serves others, too, as long as it serves these.
         self.precondition = precondition if rounds <= MAX_ROUNDS else None
         self.alpha = torch.empty_like(alpha)
         self.alpha[order] = alpha

@@ -122,7 +122,12 @@ class KernelScorer:
         self.config = config or KernelConfig()
 
     def fit(
-        self, data: RatingData, validation: Any = None, progress: bool = False, **run
+        self,
+        data: RatingData,
+        validation: Any = None,
+        progress: bool = False,
+        fitted: KernelScorer | None = None,
+        **run,
     ) -> KernelScorer:
         """Fits a model for each scenario.
 
@@ -130,38 +135,22 @@ class KernelScorer:
             data (RatingData): Ratings and nodes; those without ratings are cold.
             validation (tuple, optional): Not used: weights are learned on folds.
             progress (bool, optional): Show a progress bar. (default: :obj:`False`)
+            fitted (KernelScorer, optional): A scorer of the first of these nodes and
+                pairs: its features and kernel weights are kept, and the solver starts
+                from its solution.
             **run (optional): Options of other scorers, such as where to train.
         """
-        self.features = {
-            side: KernelFeatures().fit(
-                data.nodes[side].compared.take(~data.cold(side)), data.columns[side]
-            )
-            for side in SIDES
-        }
-        return self._solve(data, {}, progress)
-
-    def update(
-        self, data: RatingData, progress: bool = False, **run: Any
-    ) -> KernelScorer:
-        """A scorer of the same features and kernel weights, solved for other data.
-
-        :obj:`data` has the nodes and the pairs of the fit first, and further ones.
-        """
-        made = KernelScorer(self.config)
-        made.features = self.features
-        return made._solve(data, self.scenarios, progress)
-
-    def _solve(
-        self,
-        data: RatingData,
-        fitted: Mapping[str, Mapping[str, Tensor]],
-        progress: bool,
-    ) -> KernelScorer:
-        """Solves each scenario; one that is not fitted learns its weights first."""
         config, rating = self.config, data.rating
         self.edge_index, self.mean = data.edge_index, rating.mean()
-        maps = [self.features[s].transform(data.nodes[s].compared) for s in SIDES]
-        cold = [data.cold(side) for side in SIDES]
+        self.features, maps, cold = fitted.features if fitted else {}, [], []
+        for side in SIDES:
+            nodes, is_cold = data.nodes[side].compared, data.cold(side)
+            if fitted is None:
+                features = KernelFeatures()
+                warm = nodes.take(~is_cold)
+                self.features[side] = features.fit(warm, data.columns[side])
+            maps.append(self.features[side].transform(nodes))
+            cold.append(is_cold)
         warm = [m._replace(x=m.x[~c]) for m, c in zip(maps, cold, strict=True)]
         rows = zip(cold, self.edge_index, strict=True)
         index = torch.stack([((~c).cumsum(0) - 1)[row] for c, row in rows])
@@ -172,28 +161,28 @@ class KernelScorer:
         }
         self.scenarios: dict[str, dict[str, Tensor]] = {}
         self.held_out_: dict[str, tuple[Tensor, Tensor]] = {}
-        steps = 1 if fitted else config.kernel_steps + 1
-        total, precondition = len(config.scenarios) * steps, None
+        steps, known = 0 if fitted else config.kernel_steps, {}
+        total = len(config.scenarios) * (steps + 1)
         with tqdm(total=total, desc='kernel model', disable=not progress) as bar:
             for name in config.scenarios:
                 model = PairwiseKernelRegressor(
                     *warm, config.components, config.num_factors, name
                 )
-                show, start = partial(_show, bar, name), None
-                if name in fitted:
-                    model.weight = fitted[name]['weight']
-                    start = fitted[name]['alpha']
-                else:
-                    learning = config.kernel_steps, config.cv_folds, config.seed, show
-                    model.fit_hyperparameters(index, rating, *learning)
-                show('all ratings')
-                used = [
+                show = partial(_show, bar, name)
+                known['maps'] = [
                     own if is_cold else full
                     for own, full, is_cold in zip(warm, both, model.cold, strict=True)
                 ]
-                known = {'maps': used, 'start': start, 'precondition': precondition}
+                if fitted is None:
+                    learning = steps, config.cv_folds, config.seed, show
+                    model.fit_hyperparameters(index, rating, *learning)
+                else:
+                    model.weight = fitted.scenarios[name]['weight']
+                    known['start'] = fitted.scenarios[name]['alpha']
+                show('all ratings')
                 model.fit(index, rating, **known)
-                precondition = model.precondition if fitted else None
+                if fitted is not None:  # scenarios share one as long as it serves them
+                    known['precondition'] = model.precondition
                 rows = model.prediction_rows(maps[1].x[cold[1]])
                 rows |= {'weight': model.weight, 'alpha': model.alpha}
                 self.scenarios[name] = rows

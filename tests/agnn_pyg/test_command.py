@@ -1,5 +1,6 @@
 """The command with its recommender; the rest is tested in base/test_cli.py."""
 
+import copy
 import io
 import shlex
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 from agnn_pyg.__main__ import main
+from agnn_pyg.base.store import annotate, read_notes
 from agnn_pyg.recommender import AGNNRecommender
 
 QUICK = '--quiet --set epochs=4 --set channels=8 --set batch_size=256 --set min_count=2'
@@ -71,6 +73,26 @@ def test_the_digits_of_the_shell_are_those_of_python(
     user, item = later.iloc[0][['user', 'item']]
     shell(main, f'explain {user} {item} {new}')
     assert capsys.readouterr().out == f'{model.explain(user, item, *news)}\n'
+
+
+def test_update_in_the_shell_is_that_of_python(
+    recommender, planted, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    recommender.save('model')
+    annotate('model', list_separator='|')
+    write(vars(planted), tmp_path)
+    new = ['--users', 'new_users.csv', '--items', 'new_items.csv', '--model', 'model']
+    assert main(['update', 'later.csv', *new, '--quiet']) == 0
+    assert capsys.readouterr() == ('', '')
+    assert read_notes('model') == {'list_separator': '|'}
+    expected = copy.copy(recommender)
+    expected.update(planted.later, planted.new_users, planted.new_items)
+    found = AGNNRecommender.load('model').predict(planted.later)
+    assert found.equals(expected.predict(planted.later))
+    assert main(['update', 'later.csv', '--users', 'ratings.csv', *new[2:]]) == 2
+    assert "'users" in capsys.readouterr().err
+    assert AGNNRecommender.load('model').predict(planted.later).equals(found)
 
 
 def test_clicks_without_ratings(named, tmp_path, monkeypatch, capsys):

@@ -127,7 +127,7 @@ def test_a_rating_of_a_known_pair_replaces_the_old_one(saved, planted):
         (lambda r: r.assign(user='seven'), "'user'"),
         (lambda r: r.assign(rating=np.inf), "'rating'"),
         (lambda r: pd.concat([r, r]), 'second time'),
-        (lambda r: r[:0], "'ratings' has no rows"),
+        (lambda r: r.assign(rating=99.0), r"outside of \["),
         (lambda r: r.drop(columns='user'), "'user'"),
     ],
 )
@@ -140,24 +140,24 @@ def test_bad_tables_are_refused_as_by_a_fit(change, named, recommender, news):
     assert recommender._fitted_ is before
 
 
-def test_a_rating_far_from_all_others_is_named(saved, planted):
-    model, ratings = AGNNRecommender.load(saved), planted.ratings[:3].copy()
-    ratings['rating'] = [99.0, 5.5, 3.0]
-    with pytest.warns(UserWarning, match='far from all others.* which count as .* 5.5'):
-        model.update(ratings)
+def test_the_range_grows_and_ratings_may_be_none(saved, planted, news):
+    model = AGNNRecommender.load(saved).update(planted.ratings[:3].assign(rating=5.5))
     assert model._fitted_.scale.high == 5.5
+    assert model._fitted_.scale.unit == AGNNRecommender.load(saved)._fitted_.scale.unit
+    model.update(planted.ratings[:0], items=planted.new_items)
+    assert {*planted.new_items['item']} <= {*model.recommend([101], k=80)['item']}
 
 
 @pytest.mark.parametrize('stop', [KeyboardInterrupt, ValueError])
 def test_an_update_that_stops_midway_changes_nothing(stop, saved, news, monkeypatch):
     model, old = AGNNRecommender.load(saved), AGNNRecommender.load(saved)
-    solve = KernelScorer._solve
+    fit = KernelScorer.fit
 
-    def stopping(*args):
-        solve(*args)  # the network is done, too
+    def stopping(*args, **run):
+        fit(*args, **run)  # the network is done, too
         raise stop
 
-    monkeypatch.setattr(KernelScorer, '_solve', stopping)
+    monkeypatch.setattr(KernelScorer, 'fit', stopping)
     with pytest.raises(stop):
         model.update(*news)
     assert_equal(model, old)

@@ -115,7 +115,7 @@ def test_an_update_is_a_fit_with_the_weights_that_were_learned(num_factors, tiny
     config = KernelConfig(**OPTIONS | {'num_factors': num_factors})
     fitted = KernelScorer(config).fit(part(8, 11, int(early.sum())))
     before = {key: x.clone() for key, x in fitted.state_dict().items()}
-    scorer = fitted.update(data)
+    scorer = KernelScorer(config).fit(data, fitted=fitted)
     assert all(torch.equal(x, before[key]) for key, x in fitted.state_dict().items())
     maps = [fitted.features[s].transform(data.nodes[s].compared) for s in SIDES]
     every = torch.cartesian_prod(torch.arange(users), torch.arange(items)).t()
