@@ -125,7 +125,7 @@ class PairwiseKernelRegressor:
 
         It may :obj:`start` from those of the first pairs, and take what is known from
         elsewhere: :obj:`maps`, the features of both sides with the collaborative ones,
-        and a preconditioner of the same pairs.
+        and a preconditioner of the same pairs and items.
         """
         self.mean = rating.mean()
         pairs = RatedPairs(edge_index, len(self.users.x), len(self.items.x))
@@ -135,11 +135,10 @@ class PairwiseKernelRegressor:
         target = (rating - self.mean)[order]
         if start is not None:
             start = F.pad(start, (0, len(target) - len(start)))[order]
-        precondition = precondition or UserBlocks(self.kernel)
-        alpha, rounds = self.kernel.solve_cg(
-            target, start, tol, precondition=precondition
+        self.precondition = precondition or UserBlocks(self.kernel)
+        alpha, _ = self.kernel.solve_cg(
+            target, start, tol, precondition=self.precondition
         )
-        self.precondition = precondition if rounds <= MAX_ROUNDS else None
         self.alpha = torch.empty_like(alpha)
         self.alpha[order] = alpha
         self.sums = self.kernel.node_sums(alpha)

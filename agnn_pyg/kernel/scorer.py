@@ -162,6 +162,7 @@ class KernelScorer:
         self.scenarios: dict[str, dict[str, Tensor]] = {}
         self.held_out_: dict[str, tuple[Tensor, Tensor]] = {}
         steps, known = 0 if fitted else config.kernel_steps, {}
+        shared = {}  # preconditioners of an update, which scenarios of like items share
         total = len(config.scenarios) * (steps + 1)
         with tqdm(total=total, desc='kernel model', disable=not progress) as bar:
             for name in config.scenarios:
@@ -179,10 +180,11 @@ class KernelScorer:
                 else:
                     model.weight = fitted.scenarios[name]['weight']
                     known['start'] = fitted.scenarios[name]['alpha']
+                    known['precondition'] = shared.get(model.cold[1])
                 show('all ratings')
                 model.fit(index, rating, **known)
-                if fitted is not None:  # scenarios share one as long as it serves them
-                    known['precondition'] = model.precondition
+                if fitted is not None:
+                    shared[model.cold[1]] = model.precondition
                 rows = model.prediction_rows(maps[1].x[cold[1]])
                 rows |= {'weight': model.weight, 'alpha': model.alpha}
                 self.scenarios[name] = rows
