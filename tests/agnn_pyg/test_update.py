@@ -127,7 +127,7 @@ def test_a_rating_of_a_known_pair_replaces_the_old_one(saved, planted):
         (lambda r: r.assign(user='seven'), "'user'"),
         (lambda r: r.assign(rating=np.inf), "'rating'"),
         (lambda r: pd.concat([r, r]), 'second time'),
-        (lambda r: r.assign(rating=99.0), r"outside of \["),
+        (lambda r: r.assign(rating=99.0), r'outside of \['),
         (lambda r: r.drop(columns='user'), "'user'"),
     ],
 )
