@@ -39,8 +39,8 @@ def predict(
         Predicted ratings, one per pair, float64, on the CPU.
 
     Raises:
-        ValueError: If the loader shuffles or :obj:`num_neighbor_samples` is not
-            positive.
+        ValueError: If the loader shuffles, :obj:`num_neighbor_samples` is not
+            positive, or :obj:`rating_range` is none.
     """
     if getattr(loader, 'shuffle', False) or isinstance(
         getattr(loader, 'sampler', None), RandomSampler
@@ -52,6 +52,11 @@ def predict(
     if num_neighbor_samples < 1:
         raise ValueError(
             f"'num_neighbor_samples' must be at least 1 (got {num_neighbor_samples})"
+        )
+    if rating_range is not None and not rating_range[0] < rating_range[1]:
+        raise ValueError(
+            f"'rating_range' must be a lowest rating and a higher one (got "
+            f'{rating_range})'
         )
     device, training, total = model.bias.device, model.training, 0
     try:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from agnn_pyg.base.checks import check_columns
+from agnn_pyg.base.checks import TableColumn, check_columns
 from agnn_pyg.base.config import NonNegativeInt, PositiveInt, check_argument
-from agnn_pyg.base.frames import as_table
+from agnn_pyg.base.frames import as_table, read_ratings
+from agnn_pyg.base.metrics import rating_metrics
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 from tanp.catalogue import STEP
 from tanp.episodes import Episodes
@@ -51,6 +52,9 @@ class AdaptedUsers:
     row: Tensor  # in the models, [N]
     episodes: Episodes  # supports
     vectors: list[Tensor | None]  # of the users, [N, F_user], by model
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.users}, {self.episodes})'
 
     def predict(
         self, pairs: pd.DataFrame, samples: int = 0, items: pd.DataFrame | None = None
@@ -133,6 +137,26 @@ class AdaptedUsers:
             columns |= self._columns(*labels) | {'rank': rank + 1}
             parts.append(pd.DataFrame(columns))
         return pd.concat(parts, ignore_index=True)
+
+    def evaluate(
+        self, ratings: pd.DataFrame, items: pd.DataFrame | None = None
+    ) -> dict[str, float]:
+        """:obj:`rmse` and :obj:`mae` of other ratings of these users.
+
+        For :obj:`items` see :meth:`predict`. ``ValueError`` names what is unfit.
+        """
+        self = self._with_items(items)
+        fit = self.recommender
+        if fit.rating is None:
+            raise ValueError("'ratings' has none to compare: the model ranks items")
+        held = read_ratings(ratings, 'ratings', fit.config)
+        column = TableColumn(ratings, fit.rating, 'ratings')
+        fit.rating_scale_.check(column, held.rating)
+        pairs = self._rows(held.user), fit._item_rows(held.item)
+        known, item = self.episodes.size.numpy(), self.episodes.item.numpy()
+        known = np.arange(len(known)).repeat(known), item
+        held.warn_of_known(pairs, known, 'the support')
+        return rating_metrics(self.predict(ratings)[fit.rating], held.rating)
 
     def explain(
         self, user: Hashable, item: Hashable, items: pd.DataFrame | None = None

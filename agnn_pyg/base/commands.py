@@ -22,7 +22,6 @@ import pandas as pd
 
 from agnn_pyg.base.checks import nearest
 from agnn_pyg.base.io import read_columns, read_file, recognised, write_file
-from agnn_pyg.base.metrics import rating_metrics
 from agnn_pyg.base.store import annotate, check_writable, read_notes
 
 ROLES = ('user', 'item', 'rating')
@@ -85,11 +84,8 @@ def evaluate(recommender: type, args: SimpleNamespace) -> None:
     options = {} if args.k is None else {'k': args.k}
     if args.support is None:
         values = model.evaluate(ratings, *served.new_nodes(), **options)
-    elif model.rating is None:
-        raise ValueError('The model ranks items, and has no ratings to compare')
     else:
-        rating = pd.to_numeric(ratings[model.rating], errors='coerce')
-        values = rating_metrics(served.rate(ratings)[model.rating], rating)
+        values = served.adapted().evaluate(ratings, served.new_nodes()[1])
     values = {'ratings': len(ratings), **values}
     write_file(pd.DataFrame(values.items(), columns=['metric', 'value']), None)
 
@@ -212,6 +208,7 @@ def _check_lists(args: SimpleNamespace) -> None:
         for column in args.lists:
             if column not in known:
                 raise ValueError(
-                    f"'--lists' names a column '{column}', which no table has"
-                    f'{nearest(column, known)}; correct it, or leave it out'
+                    f"'--lists' names a column '{column}' that no table has"
+                    f'{nearest(column, known)} (they have {", ".join(known)}); correct '
+                    f'it, or leave it out'
                 )

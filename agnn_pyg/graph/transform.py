@@ -110,7 +110,8 @@ class AddAttributeKNN(BaseTransform):
         """Ratings by end, a row per node."""
         import scipy.sparse
 
-        store = data[self.rated]
+        # Of a type that is not there, PyG would add a store to the graph.
+        store = data[self.rated] if self.rated in data.edge_types else {}
         rating = store.get(self.rating_attr)
         if rating is None or 'edge_index' not in store:
             raise ValueError(

@@ -113,6 +113,8 @@ def check_pairs(
     if not index.numel():
         raise ValueError(f"'{name}' must hold pairs (got none)")
     for (end, bound), row in zip(num_nodes.items(), index, strict=True):
+        if bound is None:
+            raise ValueError(f"'{end}' must have features 'x', or else 'num_nodes'")
         low, high = (int(value) for value in row.aminmax())
         if low < 0 or high >= bound:
             raise ValueError(

@@ -68,13 +68,14 @@ class FullGraphLoader:
     ) -> None:
         self.ends, self.rated, self.epoch = (rated[0], rated[-1]), rated, 0
         self.rank, self.world_size = 0, 1
-        sizes = {end: data[end].num_nodes for end in self.ends}
-        store = data[rated]
+        # Of a type that is not there, PyG would add a store to the graph.
+        store = data[rated] if rated in data.edge_types else {}
         if store.get(rating_attr) is None:
             raise ValueError(
                 f"'data' must have '{rating_attr}' of edges {rated} (got "
                 f'{list(store.keys())})'
             )
+        sizes = {end: data[end].num_nodes for end in self.ends}
         self.edge_index, self.rating = store.edge_index, store[rating_attr]
         check_pairs('edge_index', self.edge_index, sizes, self.rating)
         self.steps = check_argument('steps', steps, PositiveInt)

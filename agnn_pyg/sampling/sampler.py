@@ -217,7 +217,8 @@ def _check_numbers(
                 f"'num_neighbors' must name edge types of the graph, {known} (got "
                 f'{kind})'
             )
-        if not isinstance(sizes, Iterable) or any(size < 0 for size in sizes):
+        is_list = isinstance(sizes, Iterable) and not isinstance(sizes, str)
+        if not is_list or any(size < 0 for size in sizes):
             raise ValueError(
                 f"'num_neighbors' must be a list with a number per hop, none of them "
                 f'negative (got {sizes!r}); for one hop of ten neighbours write [10]'

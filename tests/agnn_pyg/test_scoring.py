@@ -58,5 +58,7 @@ def test_a_failure_restores_the_mode(model, loader):
 def test_unfit_arguments_are_refused(model, loader):
     with pytest.raises(ValueError, match=r"'num_neighbor_samples'.*0"):
         predict(model, loader(), 0)
+    with pytest.raises(ValueError, match=r"'rating_range'.*\(5, 1\)"):
+        predict(model, loader(), rating_range=(5, 1))
     with pytest.raises(ValueError, match=r"'loader'.*shuffle"):
         predict(model, loader(shuffle=True))

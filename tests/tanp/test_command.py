@@ -17,6 +17,10 @@ def test_the_digits_of_the_shell_are_those_of_python(tmp_path, monkeypatch, caps
     first, later = later[first], later[~first]
     new = pd.DataFrame({'item': ['new film'], 'genre': [['war', 'sea']]})
     frames = {'ratings': halves(np.arange(30)), 'items': films(), 'new': new}
+    for name, value in (('odd', 99.0), ('gap', np.nan)):
+        wrong = [*later['rating']]
+        wrong[3 if name == 'odd' else 4] = value
+        frames[name] = later.assign(rating=wrong)
     write(frames | {'first': first, 'later': later, 'some': some[['item']]}, tmp_path)
     fit = 'fit ratings.csv --items items.csv --lists genre --model model --quiet'
     shell(main, f'{fit} --set epochs=2 --set ensemble_size=2')
@@ -42,7 +46,11 @@ def test_the_digits_of_the_shell_are_those_of_python(tmp_path, monkeypatch, caps
     assert capsys.readouterr().out == f'{text}\n'
     for command, named in (
         (f'recommend nobody {support}', "'nobody'"),
+        (f'evaluate odd.csv {support}', "'rating' in row 3 (99.0"),
+        (f'evaluate gap.csv {support}', "'rating' in row 4 (nan"),
         ('predict later.csv --model model', '--support'),
     ):
         shell(main, command, code=2)
         assert named in capsys.readouterr().err
+    shell(main, f'evaluate first.csv {support}')
+    assert "'ratings' repeats pairs of the support in row 0" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from torch_geometric.transforms import Compose, ToUndirected
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.graph.build import attribute_graph
 from agnn_pyg.graph.transform import AddAttributeKNN
+from agnn_pyg.sampling.full_graph import FullGraphLoader
 from tests.agnn_pyg.graph.test_build import assert_same_graph
 
 RATES = ('user', 'rates', 'item')
@@ -101,6 +102,7 @@ def test_bad_ratings(index, rating, match):
         rated(index if index.numel() else index.long(), rating)
 
 
+@pytest.mark.filterwarnings('ignore:Unable to accurately infer')
 def test_missing_features_and_ratings_are_named():
     bare = HeteroData()
     bare['user'].num_nodes = 3
@@ -110,3 +112,16 @@ def test_missing_features_and_ratings_are_named():
     data['ids', 'rates', 'dense'].edge_index = torch.tensor([[0], [1]])
     with pytest.raises(ValueError, match="'stars'"):
         AddAttributeKNN(('ids', 'rates', 'dense'), rating_attr='stars')(data)
+    kinds = data.metadata()
+    for kind in (('ids', 'likes', 'dense'), ('nobody', 'rates', 'nothing')):
+        with pytest.raises(ValueError, match=kind[0]):
+            AddAttributeKNN(kind)(data)
+        with pytest.raises(ValueError, match=kind[0]):
+            FullGraphLoader(data, kind)
+    assert data.metadata() == kinds
+    bare['item'].x = torch.rand(2, 3)
+    bare['user', 'rates', 'item'].edge_index = torch.tensor([[0], [1]])
+    bare['user', 'rates', 'item'].rating = torch.ones(1)
+    del bare['user'].num_nodes
+    with pytest.raises(ValueError, match="'user'"):
+        AddAttributeKNN(('user', 'rates', 'item'))(bare)
