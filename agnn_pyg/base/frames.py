@@ -30,7 +30,7 @@ SPREAD = 4.0
 # What texts that are read as categories may be, and how they are converted.
 TEXTS = {
     r'[^|]+(\|[^|]+)+': "lists as texts, which .str.split('|') or --lists reads,",
-    r'\[.*\]': 'lists as texts, which .map(ast.literal_eval) reads,',
+    r'\[.*\]': 'lists as texts, which .map(ast.literal_eval) or --lists reads,',
     r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*': 'dates as texts, which pd.to_datetime reads,',
     r'\D{0,3}\d+[.,]\d+\D{0,3}': 'numbers as texts',
 }

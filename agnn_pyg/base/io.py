@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import importlib.util
 import json
@@ -82,8 +83,9 @@ def read_file(
             other is looked for, and one that has the name of the role is dropped.
         id_dtypes (mapping, optional): The type of ids by role. (default: :obj:`"str"`)
         texts (sequence, optional): Columns that hold texts such as 00123.
-        lists (sequence, optional): Columns whose cells hold several values. Words such
-            as "unknown" or "(no genres listed)" are no values.
+        lists (sequence, optional): Columns whose cells hold several values, separated
+            or as a list in brackets. Words such as "unknown" or "(no genres listed)"
+            are no values.
         list_separator (str, optional): What separates these. (default: :obj:`"|"`)
 
     Raises:
@@ -224,6 +226,7 @@ def _read_lines(path: Path) -> pd.DataFrame:
 
 def _as_lists(cells: pd.Series, separator: str, name: str) -> pd.Series:
     """Lists of the values in each cell, without words that stand for nothing."""
+    cells = cells.astype(object).map(_literal)
     texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
     held = {s: sum(s in text for text in texts) for s in (separator, *'|;,/')}
     other = max(held, key=held.__getitem__)
@@ -249,7 +252,7 @@ def _as_lists(cells: pd.Series, separator: str, name: str) -> pd.Series:
         dropped.update(part for part, none in zip(cell, nothing, strict=True) if none)
         return [part for part, none in zip(cell, nothing, strict=True) if not none]
 
-    made = cells.astype(object).map(split)
+    made = cells.map(split)
     for word, count in [w for w in dropped.most_common() if w[0]][:1]:
         warnings.warn(
             f"'{name}': {word!r} in {count:,} cells of column '{cells.name}' counts as "
@@ -257,6 +260,15 @@ def _as_lists(cells: pd.Series, separator: str, name: str) -> pd.Series:
             stacklevel=2,
         )
     return made
+
+
+def _literal(cell: Any) -> Any:
+    """A list that was written as a text, "['a', 'b']"; other cells as they are."""
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        if isinstance(cell, str) and cell.startswith('['):
+            # NumPy separates by spaces, and Python joins such texts.
+            return ast.literal_eval(re.sub(r'(?<=[\'"])\s+(?=[\'"])', ', ', cell))
+    return cell
 
 
 def _suffix(path: Path, allowed: Sequence[str]) -> str:

@@ -55,12 +55,13 @@ def test_kernel_terms_join_components_of_equal_names():
     kernel = KernelExplanation(
         3.5,
         torch.empty(0),
-        torch.tensor([[0.0, 0.25, 0.5], [1.0, 2.0, 4.0]]).double(),
+        torch.tensor([[0.125, 0.25, 0.5], [1.0, 2.0, 4.0]]).double(),
         ('constant', 'identity'),
         ('constant', 'genre', 'genre × genre'),
     )
     terms = kernel_terms(kernel, {'user': {}, 'item': {'genre': 'war, sea'}})
     assert terms == {
+        'all users and items': 0.125,
         'genre = war, sea': 0.75,
         'this user': 1.0,
         'this user, genre = war, sea': 6.0,

@@ -178,6 +178,20 @@ def test_a_list_separator_that_no_cell_holds_is_named(tmp_path):
     assert read_file(path, **options)['genres'].tolist() == [['War']]
 
 
+def test_lists_that_pandas_has_written_as_texts(tmp_path):
+    lists = [['new in', "d'or"], [], ['b|c'], ['c']]
+    for make in (list, np.array):
+        frame = pd.DataFrame(
+            {'item': [*'wxyz'], 'tags': [make(cell) for cell in lists]}
+        )
+        frame.to_csv(tmp_path / 'x.csv', index=False)
+        read = read_file(tmp_path / 'x.csv', roles={'item': 'item'}, lists=['tags'])
+        assert read['tags'].tolist() == lists
+    (tmp_path / 'x.csv').write_text('item,tags\n1,"[1.5, -2]"\n2,[a|b\n')
+    read = read_file(tmp_path / 'x.csv', roles={'item': 'item'}, lists=['tags'])
+    assert read['tags'].tolist() == [[1.5, -2], ['[a', 'b']]
+
+
 def test_json_lines(tmp_path):
     path = tmp_path / 'x.jsonl'
     lines = [
