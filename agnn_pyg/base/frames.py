@@ -31,7 +31,7 @@ SPREAD = 4.0
 TEXTS = {
     r'[^|]+(\|[^|]+)+': "lists as texts, which .str.split('|') or --lists reads,",
     r'\[.*\]': 'lists as texts, which .map(ast.literal_eval) or --lists reads,',
-    r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*': 'dates as texts, which pd.to_datetime reads,',
+    r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*': 'dates as texts, not like 1999-12-31,',
     r'\D{0,3}\d+[.,]\d+\D{0,3}': 'numbers as texts',
 }
 
@@ -141,7 +141,12 @@ class RatingScale:
         is_bool = pd.api.types.is_bool_dtype(column.frame[column.column])
         is_bool &= (self.low, self.high) != (0, 1)
         column.refuse(
-            (rating < low) | (rating > high) | is_bool,
+            np.full(len(rating), is_bool),
+            f'has truth values for ratings from {self.low:g} to {self.high:g} in',
+            'give ratings on that scale',
+        )
+        column.refuse(
+            (rating < low) | (rating > high),
             f'has a rating outside of [{low:g}, {high:g}] in',
             f'bring it to that range, drop it, or fit with {setting}',
         )
