@@ -23,7 +23,7 @@ from agnn_pyg.nn.node_encoder import NodeState
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
 from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.draw import CandidateSets
-from agnn_pyg.sampling.full_graph import FullGraphLoader, FullGraphNeighbors
+from agnn_pyg.sampling.full_graph import LINKED, FullGraphLoader, FullGraphNeighbors
 
 RATED = ('user', 'rates', 'item')
 # Far from every training seed, so that predictions never use the draws of a training.
@@ -160,8 +160,9 @@ class AGNNScorer:
         epochs, seed = config.epochs, config.seed
         plain = {
             'num_nodes': data.num_nodes,
-            'in_channels': {s: data.nodes[s].embedded.num_tokens for s in SIDES},
+            'in_channels': {s: data.nodes[s].num_tokens for s in SIDES},
             'mean': float(rating.mean()) if config.start_at_mean else 0.0,
+            'linked': [s for s in SIDES if data.nodes[s].links is not None],
         }
         if fitted is not None:  # its mean, and no more singular vectors than it has
             plain = {**fitted._plain, 'num_nodes': data.num_nodes}
@@ -301,6 +302,9 @@ class AGNNScorer:
         )
         state = state._replace(source=torch.cat([state.source, old.source]))
         kinds = dict.fromkeys(model.encoders[side].edge_types, edges)
+        if (side, LINKED, side) in kinds:
+            source = (new.links[0] - len(old.x)) % len(state.source)
+            kinds[side, LINKED, side] = torch.stack([source, new.links[1]])
         state = model.encoders[side].aggregate({side: state}, side, kinds)
         if model.rated is not None:
             first = len(self._embedded[side].x)
@@ -385,6 +389,8 @@ class AGNNScorer:
         graph = HeteroData()
         for side in SIDES:
             graph[side].x, graph[side].x_weight = self._features(data.nodes[side])
+            if data.nodes[side].links is not None:
+                graph[side, LINKED, side].edge_index = data.nodes[side].links
         graph[RATED].edge_index = data.edge_index
         graph[RATED].rating = data.rating.float()
         return AddAttributeKNN(
@@ -397,6 +403,8 @@ class AGNNScorer:
     def _model(self, plain: Mapping[str, Any]) -> AGNN:
         name = 'rating_knn' if self.config.use_rating_proximity else 'attribute_knn'
         kinds = [(s, name, s) for s in SIDES if self.config.num_neighbors]
+        plain = dict(plain)
+        kinds += [(side, LINKED, side) for side in plain.pop('linked')]
         rated = RATED if self.config.rated_edges else None
         options = {**self.config.model_options(), **plain}
         return AGNN(edge_types=kinds, rated=rated, **options)
@@ -435,7 +443,7 @@ class AGNNScorer:
 
     def _features(self, nodes: NodeFeatures) -> tuple[Tensor, Tensor]:
         """Tokens and their weights."""
-        index, weight = nodes.embedded.index, nodes.embedded.weight
+        index, weight = nodes.tokens()
         if not self.config.rated_edges:
             return index, weight
         # Rows of length 1, however many values a node has.

@@ -26,6 +26,7 @@ SMALL = 0.005
 KERNELS = {
     'constant': ('', ''),
     'identity': ('this user', 'this item'),
+    'linked': ('users linked to this one', 'items linked to this one'),
     'co-rating': ('users who rated the same items', 'items rated by the same users'),
     'residual': ('users with similar ratings', 'items with similar ratings'),
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -18,15 +19,18 @@ from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.config import C, Config
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import (
+    Edges,
     FitTables,
     RatedPairs,
     RatingScale,
+    read_edges,
     read_new_nodes,
     read_ratings,
 )
-from agnn_pyg.base.vocabulary import Vocabulary
+from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
 from agnn_pyg.explain import attribute_values
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
+from agnn_pyg.kernel.link_features import LinkFeatures
 from agnn_pyg.kernel.scorer import KernelConfig, KernelScorer
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
 from agnn_pyg.scorers import Blend
@@ -49,6 +53,7 @@ class Fitted:
         rated: Rows of the rated pairs, :obj:`[2, R]`.
         rating: Their ratings as models read them, :obj:`[R]`.
         scorer: The fitted blend.
+        link_features: Those of the sides whose edges were given.
     """
 
     ids: dict[str, Vocabulary]
@@ -59,6 +64,7 @@ class Fitted:
     rated: Tensor
     rating: Tensor
     scorer: Blend
+    link_features: Mapping[str, LinkFeatures]
 
     @classmethod
     def fit(
@@ -66,6 +72,7 @@ class Fitted:
     ) -> Fitted:
         """Encodes attributes and fits the scorers."""
         nodes, encoders = {}, {}
+        link_features = {s: LinkFeatures.fit(w) for s, w in tables.links.items()}
         for side, rows in zip(SIDES, tables.ratings.index, strict=True):
             table = tables.nodes[side]
             if len(table.ids) == 1:
@@ -76,6 +83,9 @@ class Fitted:
             embed, embedded = table.encode(config.min_count, config.num_knots, rows)
             compare, compared = table.encode(1, config.num_knots)
             nodes[side] = NodeFeatures(embedded, compared)
+            if side in tables.links:
+                weight = tables.links[side]
+                nodes[side] = link_features[side].attach(nodes[side], weight)
             encoders[side] = embed, compare
         columns = {s: both[1].column_encoders for s, both in encoders.items()}
         parts = [tables.ratings, tables.validation]
@@ -89,6 +99,7 @@ class Fitted:
             scale,
             *parts[0],
             _blend(config).fit(data, validation, **run),
+            link_features,
         )
 
     def update(
@@ -97,6 +108,8 @@ class Fitted:
         ratings: pd.DataFrame,
         users: pd.DataFrame | None,
         items: pd.DataFrame | None,
+        user_edges: pd.DataFrame | None = None,
+        item_edges: pd.DataFrame | None = None,
         **run: Any,
     ) -> Fitted:
         """The same fit with more ratings, users and items, its scorers updated."""
@@ -105,16 +118,18 @@ class Fitted:
         if not is_implicit:
             scale.check(TableColumn(ratings, config.rating, 'ratings'), given.rating)
             scale = scale.widened(given.rating)
-        ids, nodes = dict(self.ids), {}
+        edges = read_edges({'user': user_edges, 'item': item_edges})
+        ids, nodes, link_features = dict(self.ids), {}, dict(self.link_features)
         tables = zip(SIDES, (users, items), given[:2], strict=True)
         for side, frame, rated in tables:
             encoders, (nodes[side],) = self.encoders[side], self.nodes[side]
-            if frame is None and [*encoders[0].columns] == [CONSTANT]:
-                frame = pd.DataFrame({getattr(config, side): pd.unique(rated.values)})
-            found = read_new_nodes(frame, side, config, ids[side], encoders)
+            named = [rated] if [*encoders[0].columns] == [CONSTANT] else []
+            found = self._read_new(config, side, frame, edges.get(side), named)
             if found is not None:
-                ids[side] = ids[side].append(found[0])
-                nodes[side] = nodes[side].append(NodeFeatures(*found[1]))
+                ids[side], new, weight = found
+                nodes[side] = nodes[side].append(self._attach(side, new, weight))
+                if side in link_features:
+                    link_features[side] = link_features[side].append(weight)
         rows, rating = _tensors(given.pairs(ids), self.scale, is_implicit)
         rows = torch.cat([self.rated, rows], dim=1)
         rating = torch.cat([self.rating, rating])
@@ -134,6 +149,7 @@ class Fitted:
             rated=rated,
             rating=rating,
             scorer=self.scorer.update(data, **run),
+            link_features=link_features,
         )
 
     def serve(
@@ -142,28 +158,30 @@ class Fitted:
         users: pd.DataFrame | None,
         items: pd.DataFrame | None,
         ratings: pd.DataFrame | None = None,
+        user_edges: pd.DataFrame | None = None,
+        item_edges: pd.DataFrame | None = None,
     ) -> Fitted:
         """The same fit with the users and items of two tables that it does not know.
 
-        Ratings join new users or items with known ones.
+        Ratings join new users or items with known ones; edges do likewise, or join new
+        ones.
         """
         given = None if ratings is None else read_ratings(ratings, 'ratings', config)
-        if given is not None and users is None:
-            users = pd.DataFrame({config.user: pd.unique(given.user.values)})
+        edges = read_edges({'user': user_edges, 'item': item_edges})
         parts = {k: dict(getattr(self, k)) for k in ('ids', 'node', 'nodes')}
         new = {}
         for side, frame in zip(SIDES, (users, items), strict=True):
-            known = self.ids[side]
-            found = read_new_nodes(frame, side, config, known, self.encoders[side])
+            named = [given.user] if given is not None and side == 'user' else []
+            found = self._read_new(config, side, frame, edges.get(side), named)
             if found is not None:
-                values, bags = found
-                features = NodeFeatures(*bags)
+                parts['ids'][side], features, weight = found
                 first = group = np.arange(features.num_nodes)
-                if given is None:
+                if given is None and side not in edges:
                     first, group = _duplicates(features)
-                new[side] = features.take(torch.from_numpy(first))
-                node = np.concatenate([self.node[side], len(known) + group])
-                parts['ids'][side], parts['node'][side] = known.append(values), node
+                features = features.take(torch.from_numpy(first))
+                new[side] = self._attach(side, features, weight[first])
+                node = np.concatenate([self.node[side], len(self.ids[side]) + group])
+                parts['node'][side] = node
                 parts['nodes'][side] = [*self.nodes[side], new[side]]
         made = replace(self, **parts)
         # The weight may have been changed since the fit.
@@ -185,6 +203,43 @@ class Fitted:
             made = replace(made, rated=torch.cat([self.rated, pairs[0]], dim=1))
         scorer = scorer.with_new_nodes(new, pairs) if new else scorer
         return replace(made, scorer=scorer)
+
+    def _read_new(
+        self,
+        config: Any,
+        side: str,
+        frame: pd.DataFrame | None,
+        edges: Edges | None,
+        named: Sequence[IdColumn],
+    ) -> tuple[Vocabulary, NodeFeatures, sp.csr_matrix] | None:
+        """All ids, attributes of new ones, and weights of their edges to all.
+
+        Without a table, the ids that ratings (:obj:`named`) or edges name are enough.
+        """
+        if edges is not None and side not in self.link_features:
+            raise ValueError(
+                f"'{side}_edges' are given, but there were none in the fit; fit again "
+                f'with those of known {side}s, or leave them out'
+            )
+        named = [*named, *(edges[:2] if edges else ())]
+        if frame is None and named:
+            ids = pd.concat([pd.Series(column.values) for column in named])
+            frame = ids.drop_duplicates().to_frame(getattr(config, side))
+        known = self.ids[side]
+        found = read_new_nodes(frame, side, config, known, self.encoders[side])
+        ids = known if found is None else known.append(found[0])
+        weight = sp.csr_matrix((len(ids), len(ids)))
+        if edges is not None:
+            weight = edges.adjacency(ids, f'{side}s')
+        if found is not None:
+            return ids, NodeFeatures(*found[1]), weight[len(known) :]
+
+    def _attach(
+        self, side: str, nodes: NodeFeatures, weight: sp.csr_matrix
+    ) -> NodeFeatures:
+        """New nodes with their edges, if the fit had edges of their side."""
+        features = self.link_features.get(side)
+        return nodes if features is None else features.attach(nodes, weight)
 
     def pairs(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """The nodes of pairs of users and items, given by their rows."""
@@ -212,10 +267,15 @@ class Fitted:
             'scorers': self.scorer.to_dict(),
         }
         return plain, {
+            'links': {side: f.map for side, f in self.link_features.items()},
             'rated': self.rated,
             'rating': self.rating,
             'nodes': {
-                side: {k: dict(vars(bags)) for k, bags in nodes._asdict().items()}
+                side: {
+                    k: x if isinstance(x, Tensor) else dict(vars(x))
+                    for k, x in nodes._asdict().items()
+                    if x is not None
+                }
                 for side, (nodes,) in self.nodes.items()
             },
             'scorers': self.scorer.state_dict(),
@@ -252,13 +312,21 @@ class Fitted:
                 for side, both in plain['encoders'].items()
             },
             {
-                side: [NodeFeatures(**{k: TokenBags(**b) for k, b in parts.items()})]
+                side: [
+                    NodeFeatures(
+                        **{
+                            k: x if isinstance(x, Tensor) else TokenBags(**x)
+                            for k, x in parts.items()
+                        }
+                    )
+                ]
                 for side, parts in tensors['nodes'].items()
             },
             RatingScale(**plain['scale']),
             tensors['rated'],
             tensors['rating'],
             Blend(**scorers, kernel_weight=weight, weights=plain['scorers']['weights']),
+            {side: LinkFeatures(x) for side, x in tensors['links'].items()},
         )
 
 
@@ -292,7 +360,8 @@ def _tensors(
 
 def _duplicates(features: NodeFeatures) -> tuple[np.ndarray, np.ndarray]:
     """The first of the nodes with equal features, and the group of each node."""
-    rows = torch.cat([p for b in features for p in (b.index, b.weight.double())], 1)
+    bags = features[:2]
+    rows = torch.cat([p for b in bags for p in (b.index, b.weight.double())], 1)
     rows = np.ascontiguousarray(rows.numpy())
     # Compared as bytes, which is many times as fast as number by number.
     rows = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()

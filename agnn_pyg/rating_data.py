@@ -23,22 +23,49 @@ class NodeFeatures(NamedTuple):
             embedding can be learned.
         compared: By the vocabulary of all nodes: values that proximities and kernels
             compare.
+        links: Given edges to these nodes, :obj:`[2, E]`. Nodes at their source are
+            numbered in the graph, of which new nodes are the last.
+        positions: Features of these edges, :obj:`[N, F]`; with :obj:`links` or not at
+            all, see :class:`~agnn_pyg.kernel.link_features.LinkFeatures`.
     """
 
     embedded: TokenBags
     compared: TokenBags
+    links: Tensor | None = None
+    positions: Tensor | None = None
 
     @property
     def num_nodes(self) -> int:
         return self.compared.num_nodes
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of embedded values and of positions."""
+        width = 0 if self.positions is None else self.positions.size(1)
+        return self.embedded.num_tokens + width
+
+    def tokens(self) -> tuple[Tensor, Tensor]:
+        """Embedded values and, with their own sign, positions: tokens and weights."""
+        index, weight = self.embedded.index, self.embedded.weight
+        if self.positions is None:
+            return index, weight
+        own = torch.arange(self.embedded.num_tokens, self.num_tokens)
+        index = torch.cat([index, own.expand(self.num_nodes, -1)], dim=1)
+        return index, torch.cat([weight, self.positions], dim=1)
+
     def take(self, rows: Tensor | slice) -> NodeFeatures:
-        """The features of some of the nodes."""
+        """The attributes of some of the nodes."""
         return NodeFeatures(self.embedded.take(rows), self.compared.take(rows))
 
     def append(self, new: NodeFeatures) -> NodeFeatures:
         """The features of these nodes and of new ones after them."""
-        return NodeFeatures(*map(TokenBags.append, self, new))
+        made = NodeFeatures(*map(TokenBags.append, self[:2], new[:2]))
+        if self.links is None:
+            return made
+        links = torch.stack([new.links[0], new.links[1] + self.num_nodes])
+        links = torch.cat([self.links, links], dim=1)
+        positions = torch.cat([self.positions, new.positions])
+        return made._replace(links=links, positions=positions)
 
 
 @dataclass(frozen=True)

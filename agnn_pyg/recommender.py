@@ -40,7 +40,7 @@ from agnn_pyg.kernel.scorer import KernelConfig
 from agnn_pyg.ranking import Filter, Groups, Seen, filtered, top_items
 from agnn_pyg.rating_data import SIDES
 
-KIND, VERSION = 'AGNNRecommender', 7
+KIND, VERSION = 'AGNNRecommender', 8
 # Of the range of ratings: a 4 or a 5 of 1 to 5 is relevant.
 RELEVANT = 0.75
 
@@ -112,6 +112,8 @@ class AGNNRecommender(Estimator):
         stop_after: int | None = None,
         folder: str | os.PathLike | None = None,
         resume: bool = False,
+        user_edges: pd.DataFrame | None = None,
+        item_edges: pd.DataFrame | None = None,
     ) -> AGNNRecommender:
         """Fits the network and the kernel model.
 
@@ -129,6 +131,13 @@ class AGNNRecommender(Estimator):
             folder (path, optional): Folder for checkpoints and logs of the training.
             resume (bool, optional): Continue from the checkpoint in :obj:`folder`, if
                 there is one. (default: :obj:`False`)
+            user_edges (pandas.DataFrame, optional): A graph of users, such as of
+                friends: a row for each undirected edge. The first two columns, of any
+                names, hold the ids of its ends, and a column :obj:`weight`, if there is
+                one, a positive number. Of a repeated edge, in either direction, the
+                largest weight counts. Ids must be in :obj:`users`; without that table,
+                they may be of users without ratings.
+            item_edges (pandas.DataFrame, optional): Likewise a graph of items.
 
         Raises:
             ValueError: If a table or a setting is unfit, naming the row or the value,
@@ -137,7 +146,8 @@ class AGNNRecommender(Estimator):
         config = self.config
         has_validation = validation is not None and len(validation) > 0
         config.check_fit(has_validation)
-        tables = read_tables(config, ratings, users, items, validation)
+        edges = {'user': user_edges, 'item': item_edges}
+        tables = read_tables(config, ratings, users, items, validation, edges=edges)
         if config.rating is None:
             scale = RatingScale(0.0, 1.0, unit=float(tables.ratings.rating.mean()))
         else:
@@ -162,6 +172,8 @@ class AGNNRecommender(Estimator):
         ratings: pd.DataFrame,
         users: pd.DataFrame | None = None,
         items: pd.DataFrame | None = None,
+        user_edges: pd.DataFrame | None = None,
+        item_edges: pd.DataFrame | None = None,
     ) -> AGNNRecommender:
         """Adds ratings, users and items to the fit, at a fraction of its cost.
 
@@ -178,6 +190,9 @@ class AGNNRecommender(Estimator):
             users (pandas.DataFrame, optional): Attributes of new users, with ratings or
                 without, as in :meth:`predict`. Rows of known users are ignored.
             items (pandas.DataFrame, optional): Likewise for items.
+            user_edges (pandas.DataFrame, optional): Edges of new users, as in
+                :meth:`predict`.
+            item_edges (pandas.DataFrame, optional): Likewise for items.
 
         Raises:
             ValueError: As in :meth:`fit`. Then the recommender stays as it was.
@@ -185,7 +200,8 @@ class AGNNRecommender(Estimator):
         config, fitted = self._check_fitted()
         config.check_fit(has_validation=True)  # nothing is validated
         run = {'progress': config.progress, 'accelerator': config.accelerator}
-        self._fitted_ = fitted.update(config, ratings, users, items, **run)
+        edges = user_edges, item_edges
+        self._fitted_ = fitted.update(config, ratings, users, items, *edges, **run)
         self.scorer_ = self._fitted_.scorer
         return self
 
@@ -195,6 +211,8 @@ class AGNNRecommender(Estimator):
         users: pd.DataFrame | None = None,
         items: pd.DataFrame | None = None,
         ratings: pd.DataFrame | None = None,
+        user_edges: pd.DataFrame | None = None,
+        item_edges: pd.DataFrame | None = None,
     ) -> pd.Series:
         """Predicts the ratings of pairs of users and items.
 
@@ -208,6 +226,11 @@ class AGNNRecommender(Estimator):
                 items. They become edges of the graph; nothing is trained again, and
                 predictions for others stay the same. The kernel model does not use
                 them: predictions for these users and items are those of the network.
+            user_edges (pandas.DataFrame, optional): Edges of new users to users of the
+                fit or to other new users, as in :meth:`fit`, which must have had edges
+                of users, too. Those between users of the fit are ignored. Without
+                :obj:`users`, all attributes of these new users are missing.
+            item_edges (pandas.DataFrame, optional): Likewise for items.
 
         Returns:
             The predicted ratings, or scores where there are none, with the index of
@@ -218,7 +241,8 @@ class AGNNRecommender(Estimator):
                 table is unfit.
         """
         config, fitted = self._check_fitted()
-        serving = fitted.serve(config, users, items, ratings)
+        edges = user_edges, item_edges
+        serving = fitted.serve(config, users, items, ratings, *edges)
         rows = read_pairs(pairs, 'pairs', config, serving.ids)
         rating = np.empty(0)
         if rows.size:
@@ -236,6 +260,8 @@ class AGNNRecommender(Estimator):
         exclude_seen: bool = True,
         filter: Filter | None = None,
         ratings: pd.DataFrame | None = None,
+        user_edges: pd.DataFrame | None = None,
+        item_edges: pd.DataFrame | None = None,
     ) -> pd.DataFrame:
         """Recommends the items with the highest scores.
 
@@ -251,6 +277,8 @@ class AGNNRecommender(Estimator):
             filter (callable, optional): Called with the id of a user and the array of
                 candidate ids; returns a mask of those to choose from.
             ratings (pandas.DataFrame, optional): As in :meth:`predict`.
+            user_edges (pandas.DataFrame, optional): As in :meth:`predict`.
+            item_edges (pandas.DataFrame, optional): As in :meth:`predict`.
 
         Returns:
             Columns of user, item, predicted rating, :obj:`score` and :obj:`rank` from
@@ -267,7 +295,8 @@ class AGNNRecommender(Estimator):
         exclude_seen = check_argument('exclude_seen', exclude_seen, bool)
         given = {'user': users, 'item': items}
         frames = {side: self._frame(config, side, given[side]) for side in SIDES}
-        serving = fitted.serve(config, *frames.values(), ratings)
+        edges = user_edges, item_edges
+        serving = fitted.serve(config, *frames.values(), ratings, *edges)
         rows = {}
         for side, frame in frames.items():
             rows[side] = np.arange(len(serving.ids[side]))
@@ -298,6 +327,8 @@ class AGNNRecommender(Estimator):
         item: Hashable,
         users: pd.DataFrame | None = None,
         items: pd.DataFrame | None = None,
+        user_edges: pd.DataFrame | None = None,
+        item_edges: pd.DataFrame | None = None,
     ) -> Explanation:
         """Explains a predicted rating.
 
@@ -306,12 +337,14 @@ class AGNNRecommender(Estimator):
             item (hashable): The id of the item.
             users (pandas.DataFrame, optional): As in :meth:`predict`.
             items (pandas.DataFrame, optional): As in :meth:`predict`.
+            user_edges (pandas.DataFrame, optional): As in :meth:`predict`.
+            item_edges (pandas.DataFrame, optional): As in :meth:`predict`.
 
         Raises:
             ValueError: As in :meth:`predict`.
         """
         config, fitted = self._check_fitted()
-        serving = fitted.serve(config, users, items)
+        serving = fitted.serve(config, users, items, None, user_edges, item_edges)
         pair = pd.DataFrame({config.user: [user], config.item: [item]})
         rows = read_pairs(pair, 'the pair to explain', config, serving.ids)
         nodes = tuple(int(node) for node in serving.pairs(rows))
@@ -333,6 +366,8 @@ class AGNNRecommender(Estimator):
         items: pd.DataFrame | None = None,
         k: int = 20,
         among: Sequence[Hashable] | None = None,
+        user_edges: pd.DataFrame | None = None,
+        item_edges: pd.DataFrame | None = None,
     ) -> dict[str, float]:
         """Compares predictions with held-out ratings or positives.
 
@@ -344,6 +379,8 @@ class AGNNRecommender(Estimator):
             k (int, optional): Length of the ranked lists. (default: :obj:`20`)
             among (sequence, optional): Ids of the items to rank.
                 (default: all, those of the fit and new ones)
+            user_edges (pandas.DataFrame, optional): As in :meth:`predict`.
+            item_edges (pandas.DataFrame, optional): As in :meth:`predict`.
 
         Returns:
             :obj:`rmse` and :obj:`mae` of ratings, and the metrics of
@@ -354,7 +391,8 @@ class AGNNRecommender(Estimator):
         """
         config, fitted = self._check_fitted()
         k = check_argument('k', k, PositiveInt)
-        serving, made = fitted.serve(config, users, items), {}
+        edges = user_edges, item_edges
+        serving, made = fitted.serve(config, users, items, None, *edges), {}
         read = read_ratings(ratings, 'ratings', config)
         held = read.pairs(serving.ids)
         if not len(held.rating):

@@ -88,6 +88,8 @@ ARGUMENTS = {
     'support': _option(str, 'User, item, rating: rated so far.', 'FILE', default=...),
     'users': _option(Text, 'Attributes of users; to serve, of new ones.', 'FILE'),
     'items': _option(Text, 'Attributes of items; to serve, of new ones.', 'FILE'),
+    'user_edges': _option(Text, 'A graph of users: two ids, perhaps weight.', 'FILE'),
+    'item_edges': _option(Text, 'A graph of items: two ids, perhaps weight.', 'FILE'),
     'validation': _option(Text, 'Ratings to select the epoch by.', 'FILE'),
     'out': _option(Text, 'File to write: .csv, .tsv or .parquet.', 'FILE'),
     'k': _option(int, 'Items a user (default: 10, to evaluate 20).', None, '-k'),
@@ -133,6 +135,8 @@ class CommandLine:
                 continue  # first ratings of users are enough
             if command != 'fit':
                 names += ('support', 'users', 'items')[not adapts :]
+            if not adapts:
+                names += ('user_edges', 'item_edges')
             if command in ('predict', 'recommend') and adapts:
                 names += ('samples',)
             if command == 'evaluate' and not adapts:

@@ -47,10 +47,10 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     sides = ({side: roles[side]} for side in ROLES[:2])
     paths = args.ratings, args.users, args.items, args.validation
     pairs = zip(paths, (roles, *sides, roles), strict=True)
-    tables = [_read(args, *pair) for pair in pairs]
+    tables, edges = [_read(args, *pair) for pair in pairs], _read_edges(args)
     model = recommender(**roles | settings)
     with redirect_stdout(sys.stderr):  # a progress bar is no data
-        model.fit(*tables)
+        model.fit(*tables, **edges)
     model.save(args.model)
     annotate(args.model, list_separator=args.list_separator or SEPARATOR)
     text, epoch = f"'{args.model}' holds the model", model.best_epoch_
@@ -66,7 +66,8 @@ def update(recommender: type, args: SimpleNamespace) -> None:
     served, notes = _Served(recommender, args), read_notes(args.model)
     model = served.model.set_params(progress=not args.quiet)
     with redirect_stdout(sys.stderr):
-        model.update(served.read(args.ratings, *ROLES), *served.new_nodes())
+        ratings = served.read(args.ratings, *ROLES)
+        model.update(ratings, *served.new_nodes(), **served.edges)
     model.save(args.model)
     annotate(args.model, **notes)
     counts = {side: len(ids) for side, ids in model.vocabularies_.items()}
@@ -83,6 +84,7 @@ def evaluate(recommender: type, args: SimpleNamespace) -> None:
     ratings = served.read(args.ratings, *ROLES)
     options = {} if args.k is None else {'k': args.k}
     if args.support is None:
+        options |= served.edges
         values = model.evaluate(ratings, *served.new_nodes(), **options)
     else:
         values = served.adapted().evaluate(ratings, served.new_nodes()[1])
@@ -117,6 +119,7 @@ def recommend(recommender: type, args: SimpleNamespace) -> None:
         users = model.vocabularies_['user'].parse(args.ids)
     else:
         users = served.read(args.users, 'user')
+    options |= served.edges
     write_file(model.recommend(users, **options), args.out)
 
 
@@ -129,7 +132,7 @@ def explain(recommender: type, args: SimpleNamespace) -> None:
         model, nodes = served.adapted(), nodes[1:]
         users = model.users
     (user,) = (users or model.vocabularies_['user']).parse([args.user_id])
-    sys.stdout.write(f'{model.explain(user, item, *nodes)}\n')
+    sys.stdout.write(f'{model.explain(user, item, *nodes, **served.edges)}\n')
 
 
 class _Served:
@@ -146,12 +149,13 @@ class _Served:
         args.lists = args.lists or lists
         if args.list_separator is None:
             args.list_separator = read_notes(args.model).get('list_separator')
+        self.dtypes = {s: ids.dtype for s, ids in self.model.vocabularies_.items()}
+        self.edges = _read_edges(args, self.dtypes)
 
     def read(self, path: str | None, *needed: str) -> pd.DataFrame | None:
         roles = {role: getattr(self.model, role) for role in needed}
         roles = {role: name for role, name in roles.items() if name is not None}
-        dtypes = {side: ids.dtype for side, ids in self.model.vocabularies_.items()}
-        return _read(self.args, path, roles, id_dtypes=dtypes, texts=self.texts)
+        return _read(self.args, path, roles, id_dtypes=self.dtypes, texts=self.texts)
 
     def new_nodes(self) -> list[pd.DataFrame | None]:
         return [self.read(self.args.users, 'user'), self.read(self.args.items, 'item')]
@@ -164,7 +168,8 @@ class _Served:
         if self.args.support is not None:
             items = self.new_nodes()[1]
             return self.adapted().predict(pairs, self.args.samples or 0, items)
-        return pd.DataFrame(self.model.predict(pairs, *self.new_nodes()))
+        nodes = self.new_nodes()
+        return pd.DataFrame(self.model.predict(pairs, *nodes, **self.edges))
 
 
 def _settings(recommender: type, texts: Sequence[str]) -> dict[str, Any]:
@@ -198,6 +203,20 @@ def _read(
     named = {role: name for role in roles if (name := getattr(args, role))}
     options |= {'lists': args.lists, 'list_separator': args.list_separator or SEPARATOR}
     return read_file(path, roles=roles, named=named, **options)
+
+
+def _read_edges(
+    args: SimpleNamespace, dtypes: Mapping[str, str] | None = None
+) -> dict[str, pd.DataFrame]:
+    """The files of edges, whose first two columns are ids of one side."""
+    found = {}
+    for side in ROLES[:2]:
+        path = getattr(args, f'{side}_edges')
+        if path is not None:
+            ends = dict(zip(ROLES[:2], read_columns(path), strict=False))
+            ids = dict.fromkeys(ends, (dtypes or {}).get(side, 'str'))
+            found[f'{side}_edges'] = read_file(path, roles=ends, id_dtypes=ids)
+    return found
 
 
 def _check_lists(args: SimpleNamespace) -> None:

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,9 @@ from agnn_pyg.base.columns import (
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 SIDES = ('user', 'item')
 # The spread of ratings from 1 to 5, which learning rates and penalties suit.
@@ -69,6 +72,28 @@ class Ratings(NamedTuple):
             )
 
 
+class Edges(NamedTuple):
+    """A table of E undirected edges of one side: ids, and positive weights."""
+
+    source: IdColumn
+    target: IdColumn
+    weight: np.ndarray
+
+    def adjacency(self, ids: Vocabulary, table: str) -> scipy.sparse.csr_matrix:
+        """Symmetric weights, :obj:`[N, N]`; ``ValueError`` names an id without a row.
+
+        Of an edge that is repeated, in either direction, the largest weight counts.
+        """
+        import scipy.sparse
+
+        one, other = (c.check_known(ids.rows(c), table) for c in self[:2])
+        frame = pd.DataFrame({'low': np.minimum(one, other), 'weight': self.weight})
+        pairs = frame.groupby(['low', np.maximum(one, other)])['weight'].max()
+        index = [pairs.index.get_level_values(k) for k in (0, 1)]
+        half = scipy.sparse.csr_matrix((pairs, index), (len(ids), len(ids)))
+        return half + half.T
+
+
 @dataclass(frozen=True)
 class NodeTable:
     """The users or the items of a fit; a constant is an attribute if there is none."""
@@ -92,11 +117,12 @@ class NodeTable:
 
 
 class FitTables(NamedTuple):
-    """What a recommender is fitted on; the nodes are by side."""
+    """What a recommender is fitted on; nodes and weights of given edges by side."""
 
     nodes: dict[str, NodeTable]
     ratings: RatedPairs
     validation: RatedPairs | None
+    links: dict[str, scipy.sparse.csr_matrix]
 
 
 @dataclass(frozen=True)
@@ -167,10 +193,12 @@ def read_tables(
     items: pd.DataFrame | None = None,
     validation: pd.DataFrame | None = None,
     new_users: bool = False,
+    edges: Mapping[str, pd.DataFrame | None] | None = None,
 ) -> FitTables:
     """Reads the tables of a fit; ``ValueError`` names column, row and remedy.
 
-    Without a table of users, :obj:`new_users` takes also those of the validation alone.
+    Without a table of users, :obj:`new_users` takes also those of the validation alone,
+    and those of the edges of users are taken, too; likewise for items.
     """
     config.check_columns()
     train, validated = read_ratings(ratings, 'ratings', config), None
@@ -187,16 +215,44 @@ def read_tables(
         train = train._replace(rating=_bounded_weights(train))
     elif config.rating_range is None:
         train = train._replace(rating=_bounded(ratings, train.rating, config.rating))
-    further = validated.user if validated and new_users else None
-    nodes = {
-        'user': _read_nodes(config, 'user', users, train.user, further),
-        'item': _read_nodes(config, 'item', items, train.item),
-    }
+    joined, nodes = read_edges(edges or {}), {}
+    for side, frame, rated in zip(SIDES, (users, items), train[:2], strict=True):
+        further = [*joined[side][:2]] if side in joined else []
+        if validated and new_users and side == 'user':
+            further.append(validated.user)
+        nodes[side] = _read_nodes(config, side, frame, rated, further)
     ids = {side: table.ids for side, table in nodes.items()}
+    links = {s: found.adjacency(ids[s], f'{s}s') for s, found in joined.items()}
     pairs, held_out = train.pairs(ids), validated and validated.pairs(ids)
     if held_out:
         validated.warn_of_known(held_out.index, pairs.index, "'ratings'")
-    return FitTables(nodes, pairs, held_out)
+    return FitTables(nodes, pairs, held_out, links)
+
+
+def read_edges(given: Mapping[str, pd.DataFrame | None]) -> dict[str, Edges]:
+    """Tables of edges by side: two columns of ids, and perhaps one named weight."""
+    found = {}
+    for side, frame in given.items():
+        if frame is None:
+            continue
+        name = f'{side}_edges'
+        check_columns(frame, name, [])
+        if len(frame.columns) < 2:
+            raise ValueError(
+                f"'{name}' must have two columns of ids (it has "
+                f'{", ".join(map(str, frame.columns)) or "none"}); give both ends'
+            )
+        one, other = (read_ids(frame, column, name) for column in frame.columns[:2])
+        if one.dtype == other.dtype:
+            is_loop = one.values == other.values
+            other.refuse(is_loop, f'joins a {side} with itself in', 'drop the row')
+        weight = np.ones(len(frame))
+        if 'weight' in frame.columns[2:]:
+            weight = _read_numbers(frame, 'weight', name)
+            place = TableColumn(frame, 'weight', name)
+            place.refuse(weight <= 0, 'has no positive weight in', 'drop the row')
+        found[side] = Edges(one, other, weight)
+    return found
 
 
 def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratings:
@@ -378,7 +434,7 @@ def _read_nodes(
     side: str,
     frame: pd.DataFrame | None,
     rated: IdColumn,
-    further: IdColumn | None = None,
+    further: Sequence[IdColumn] = (),
 ) -> NodeTable:
     """The nodes of a table; without one, those rated in training and further ones."""
     attributes = getattr(config, f'{side}_attributes')
@@ -394,8 +450,8 @@ def _read_nodes(
             f'pass one'
         )
     ids = Vocabulary.from_ids(rated)
-    if further is not None:
-        ids = ids.append(pd.unique(further.values[ids.rows(further) < 0]))
+    for more in further:
+        ids = ids.append(pd.unique(more.values[ids.rows(more) < 0]))
     return NodeTable(ids, [constant_column(len(ids))], False)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Three columns never have more: nine components of at most 64 features, and one.
 MAX_FEATURES = 9 * 64 + 1
 BLOCK_NODES = 2**14
+# The component of given edges.
+LINKED = 'linked'
 # Nodes that features are fitted on, and products of two values of a column, summed
 # over them, up to which pairs take the values themselves. Of a column of longer lists
 # pairs take features of this number.
@@ -172,8 +174,13 @@ class KernelFeatures:
             self.components_.append(part._replace(scale=1 / max(float(length), 1e-6)))
         return self
 
-    def transform(self, nodes: TokenBags) -> FeatureMaps:
-        """The features of N nodes, encoded by the columns of the fit."""
+    def transform(
+        self, nodes: TokenBags, positions: Tensor | None = None
+    ) -> FeatureMaps:
+        """The features of N nodes, encoded by the columns of the fit.
+
+        Their :obj:`positions` in a graph, :obj:`[N, F]`, are one more component.
+        """
         width = [part.width for part in self.components_]
         component = np.repeat(np.arange(len(width) + 1), [1, *width])
         x = np.ones((nodes.num_nodes, len(component)), np.float32)
@@ -182,9 +189,10 @@ class KernelFeatures:
             cosine = self._cosines(nodes.take(block))
             for k, part in enumerate(self.components_, start=1):
                 x[block, component == k] = part(self._product(cosine, part.columns))
-        return FeatureMaps(
+        maps = FeatureMaps(
             torch.from_numpy(x), torch.from_numpy(component), ('constant', *self.names)
         )
+        return maps if positions is None else maps.append(LINKED, positions)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from agnn_pyg.base.store import under
 from agnn_pyg.folds import SCENARIOS, scenario_folds
 from agnn_pyg.kernel.collaborative import NAMES, co_rating_features
-from agnn_pyg.kernel.features import KernelFeatures
+from agnn_pyg.kernel.features import LINKED, KernelFeatures
 from agnn_pyg.kernel.held_out import HeldOut
 from agnn_pyg.kernel.regressor import IDENTITY
 from agnn_pyg.kernel.scorer import SCENARIO_OF, KernelConfig, KernelExplanation
@@ -110,9 +110,9 @@ class ImplicitKernelScorer:
         self.features = fitted.features if fitted else {}
         self.attributes, self.cold = {}, {}
         for side in SIDES:
-            nodes, self.cold[side] = data.nodes[side].compared, data.cold(side)
+            nodes, self.cold[side] = data.nodes[side], data.cold(side)
             if fitted is None:
-                warm = nodes.take(~self.cold[side])
+                warm = nodes.compared.take(~self.cold[side])
                 self.features[side] = _column_features(warm, data.columns[side])
             self.attributes[side] = self._read(side, nodes)
         self.collaborative = self._collaborate(self.edge_index)
@@ -185,7 +185,7 @@ class ImplicitKernelScorer:
         made = ImplicitKernelScorer(self.config)
         vars(made).update(vars(self) | {p: dict(getattr(self, p)) for p in PARTS})
         for side, new in nodes.items():
-            x, gap = self._read(side, new.compared), (0, 0, 0, new.num_nodes)
+            x, gap = self._read(side, new), (0, 0, 0, new.num_nodes)
             made.attributes[side] = torch.cat([self.attributes[side], x])
             made.collaborative[side] = F.pad(self.collaborative[side], gap)
             made.cold[side] = F.pad(self.cold[side], gap[2:], value=True)
@@ -277,10 +277,13 @@ class ImplicitKernelScorer:
     def _by_items(self, name: str) -> bool:
         return name == 'warm' and self.has_item_ridge
 
-    def _read(self, side: str, nodes: TokenBags) -> Tensor:
+    def _read(self, side: str, nodes: NodeFeatures) -> Tensor:
         """Attribute features whose kernel of a node with itself is 1 on average."""
         features = self.features[side]
-        maps, lengths = features.transform(nodes), _lengths(features, nodes)
+        maps = features.transform(nodes.compared, nodes.positions)
+        lengths = _lengths(features, nodes.compared)
+        if nodes.positions is not None:  # of length 1
+            lengths = F.pad(lengths, (0, 1), value=1.0)
         x = maps.x * lengths[:, maps.component]
         return x / len(maps.names) ** 0.5
 
@@ -296,9 +299,15 @@ class ImplicitKernelScorer:
     def _components(self, side: str) -> tuple[Tensor, tuple[str, ...]]:
         """The kernel of each feature, and the names of kernels."""
         widths = [1, *(part.width for part in self.features[side].components_)]
-        widths.append(self.collaborative[side].size(1))
+        names = ['constant', *self.features[side].names]
+        rest = self.attributes[side].size(1) - sum(widths)
+        more = {LINKED: rest, NAMES[0]: self.collaborative[side].size(1)}
+        for name, width in more.items():
+            if width or name != LINKED:
+                widths.append(width)
+                names.append(name)
         number = torch.arange(len(widths)).repeat_interleave(torch.tensor(widths))
-        return number, ('constant', *self.features[side].names, NAMES[0])
+        return number, tuple(names)
 
     def _rows(self, name: str, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of users and of items whose inner products are scores."""

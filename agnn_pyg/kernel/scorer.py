@@ -144,12 +144,12 @@ class KernelScorer:
         self.edge_index, self.mean = data.edge_index, rating.mean()
         self.features, maps, cold = fitted.features if fitted else {}, [], []
         for side in SIDES:
-            nodes, is_cold = data.nodes[side].compared, data.cold(side)
+            nodes, is_cold = data.nodes[side], data.cold(side)
             if fitted is None:
                 features = KernelFeatures()
-                warm = nodes.take(~is_cold)
+                warm = nodes.compared.take(~is_cold)
                 self.features[side] = features.fit(warm, data.columns[side])
-            maps.append(self.features[side].transform(nodes))
+            maps.append(self.features[side].transform(nodes.compared, nodes.positions))
             cold.append(is_cold)
         warm = [m._replace(x=m.x[~c]) for m, c in zip(maps, cold, strict=True)]
         rows = zip(cold, self.edge_index, strict=True)
@@ -231,7 +231,7 @@ class KernelScorer:
         vars(made).update(vars(self), sides=dict(self.sides))
         for name, new in nodes.items():
             side = self.sides[name]
-            x = self.features[name].transform(new.compared).x
+            x = self.features[name].transform(new.compared, new.positions).x
             gap = side.maps.x.size(1) - side.width
             maps = side.maps._replace(x=torch.cat([side.maps.x, F.pad(x, (0, gap))]))
             cold = F.pad(side.cold, (0, len(x)), value=True)

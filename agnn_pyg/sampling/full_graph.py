@@ -15,6 +15,9 @@ from agnn_pyg.sampling.batch import RatingBatch, check_pairs
 from agnn_pyg.sampling.draw import CandidateSets
 from agnn_pyg.sampling.sampler import knn_edge_types
 
+# The relation of given edges among users or among items.
+LINKED = 'linked'
+
 
 class FullGraphLoader:
     r"""Iterates over training steps, each on the whole graph.
@@ -165,7 +168,8 @@ class FullGraphNeighbors:
     """Features of all nodes, and the neighbours that they draw.
 
     Warm nodes draw from their :obj:`rating_knn` candidates where the graph has any,
-    cold nodes from :obj:`attribute_knn`; both become edges of the first type.
+    cold nodes from :obj:`attribute_knn`; both become edges of the first type. Edges of
+    the relation :obj:`linked` are kept as they are.
 
     Args:
         data (HeteroData): The graph.
@@ -187,6 +191,10 @@ class FullGraphNeighbors:
             for name in data.node_types
             if 'x' in data[name]
         }
+        # Given edges are few, and all are kept.
+        self.linked = {
+            kind: data[kind].edge_index for kind in data.edge_types if kind[1] == LINKED
+        }
         self.candidates = {}
         for name in self.x_dict:
             for kind in knn_edge_types(data, name) if num_neighbors else ():
@@ -200,7 +208,7 @@ class FullGraphNeighbors:
         self, seed: int, epoch: int, cold: Mapping[NodeType, Tensor]
     ) -> dict[EdgeType, Tensor]:
         """Edges neighbour → node by edge type."""
-        edges = {}
+        edges = dict(self.linked)
         for name, kinds in self.candidates.items():
             drawn = [
                 sets.draw_sources(

@@ -211,15 +211,21 @@ def test_few_ratings_change_their_node_alone(planted, scorer, side):
 
 
 @torch.no_grad()
-def test_a_new_node_equals_a_cold_node_of_the_fit(planted):
+@pytest.mark.parametrize('is_linked', [False, True])
+def test_a_new_node_equals_a_cold_node_of_the_fit(planted, is_linked):
     """Without drawn neighbours, among which a node never is itself."""
     data, new, _ = planted
-    nodes = {
-        side: NodeFeatures(
-            *(join(*pair) for pair in zip(data.nodes[side], new[side], strict=True))
-        )
-        for side in SIDES
-    }
+    new, nodes = dict(new), {}
+    for side in SIDES:
+        pairs = zip(data.nodes[side][:2], new[side][:2], strict=True)
+        nodes[side] = NodeFeatures(*(join(*pair) for pair in pairs))
+        if is_linked:
+            old, size = data.num_nodes[side], nodes[side].num_nodes
+            links = (torch.rand(size, size) < 0.2).nonzero().t()
+            of_new = torch.stack([links[0], links[1] - old])[:, links[1] >= old]
+            x = torch.randn(size, 4)
+            nodes[side] = nodes[side]._replace(links=links, positions=x)
+            new[side] = new[side]._replace(links=of_new, positions=x[old:])
     config = AGNNConfig(**SETTINGS | {'num_neighbors': 0})
     scorer = AGNNScorer(config).fit(replace(data, nodes=nodes))
     twice = scorer.with_new_nodes(new)

@@ -1,0 +1,89 @@
+"""Low-rank features of a graph kernel, for nodes of a graph and for new nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from agnn_pyg.kernel.features import singular_vectors
+from agnn_pyg.rating_data import NodeFeatures
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+# The probability to walk on from a node, the most features, and the most new nodes
+# between one and a node of the graph.
+WALK, RANK, HOPS = 0.9, 64, 3
+
+
+class LinkFeatures:
+    r"""Features whose inner products are a kernel between the neighbours of two nodes.
+
+    The kernel is that of personalised PageRank, or of the regularised Laplacian (`Smola
+    and Kondor, 2003 <https://doi.org/10.1007/978-3-540-45167-9_12>`_). With weights
+    :math:`\mathbf{W}` of edges, degrees :math:`\mathbf{D}` and :math:`\mathbf{S} =
+    \mathbf{D}^{-1/2} \mathbf{W} \mathbf{D}^{-1/2} \approx \mathbf{U}
+    \boldsymbol{\Sigma} \mathbf{U}^\top`, of the leading eigenvectors,
+
+    .. math::
+        \mathbf{S} (\mathbf{I} - \alpha \mathbf{S})^{-1} \mathbf{S} \approx \mathbf{X}
+        \mathbf{X}^\top, \quad \mathbf{x}_v \propto \mathbf{w}_v^\top \mathbf{D}^{-1/2}
+        \mathbf{U} (\mathbf{I} - \alpha \boldsymbol{\Sigma})^{-1/2}
+
+    with rows :math:`\mathbf{x}_v` of length 1, as in spectral clustering (`Ng et al.,
+    2002 <https://papers.nips.cc/paper/2092>`_). So the features of a new node need
+    nothing but its edges to the M nodes of the graph. Of a neighbour that is new, too,
+    :math:`\alpha` times what that has is taken. Nodes without edges have features of 0.
+    Time and memory are linear in nodes and edges.
+
+    Args:
+        map (Tensor): What weights of edges are multiplied by, :obj:`[M, rank]`.
+    """
+
+    def __init__(self, map: Tensor) -> None:
+        self.map = map
+
+    @classmethod
+    def fit(cls, weight: scipy.sparse.csr_matrix, rank: int = RANK) -> LinkFeatures:
+        """Computes eigenvectors of a graph from symmetric weights, :obj:`[M, M]`."""
+        import scipy.sparse as sp
+
+        degree = weight.sum(axis=1).A1
+        scale = np.divide(1, degree**0.5, out=np.zeros_like(degree), where=degree > 0)
+        scale = sp.diags(scale)
+        step = scale @ weight @ scale
+        # Of a matrix without negative eigenvalues: those of S leave out the lowest.
+        left, value, _ = singular_vectors((step + sp.eye(len(degree))).tocsr(), rank)
+        x = scale @ (left / np.sqrt(1 - WALK * np.clip(value - 1, -1, 1)))
+        return cls(torch.from_numpy(x.astype(np.float32)))
+
+    def transform(self, weight: scipy.sparse.csr_matrix) -> Tensor:
+        """Features of N nodes, not yet of length 1, by the weights of their edges.
+
+        These are :obj:`[N, M]`, or :obj:`[N, M + N]` with edges among the N nodes.
+        """
+        import scipy.sparse as sp
+
+        size = len(self.map)
+        step = (sp.diags(1 / weight.sum(axis=1).A1.clip(1e-12)) @ weight).tocsr()
+        x = first = step[:, :size] @ self.map.numpy()
+        for _ in range(HOPS if step[:, size:].nnz else 0):
+            x = first + WALK * step[:, size:] @ x
+        return torch.from_numpy(x).float()
+
+    def attach(
+        self, nodes: NodeFeatures, weight: scipy.sparse.csr_matrix
+    ) -> NodeFeatures:
+        """N nodes with their edges and positions, by weights as in `transform`."""
+        edges = weight.tocoo()
+        links = torch.from_numpy(np.stack([edges.col, edges.row]).astype(np.int64))
+        positions = F.normalize(self.transform(weight))
+        return nodes._replace(links=links, positions=positions)
+
+    def append(self, weight: scipy.sparse.csr_matrix) -> LinkFeatures:
+        """The same features of a graph with N more nodes, see :meth:`transform`."""
+        return LinkFeatures(torch.cat([self.map, self.transform(weight)]))
