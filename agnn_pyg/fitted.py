@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -228,11 +228,10 @@ class Fitted:
         known = self.ids[side]
         found = read_new_nodes(frame, side, config, known, self.encoders[side])
         ids = known if found is None else known.append(found[0])
-        weight = sp.csr_matrix((len(ids), len(ids)))
+        weight = sp.csr_matrix((len(ids) - len(known), len(ids)))
         if edges is not None:
-            weight = edges.adjacency(ids, f'{side}s')
-        if found is not None:
-            return ids, NodeFeatures(*found[1]), weight[len(known) :]
+            weight = edges.adjacency(ids, f'{side}s')[len(known) :]
+        return found and (ids, NodeFeatures(*found[1]), weight)
 
     def _attach(
         self, side: str, nodes: NodeFeatures, weight: sp.csr_matrix
@@ -311,17 +310,7 @@ class Fitted:
                 side: tuple(map(AttributeEncoder.from_dict, both))
                 for side, both in plain['encoders'].items()
             },
-            {
-                side: [
-                    NodeFeatures(
-                        **{
-                            k: x if isinstance(x, Tensor) else TokenBags(**x)
-                            for k, x in parts.items()
-                        }
-                    )
-                ]
-                for side, parts in tensors['nodes'].items()
-            },
+            {side: [_features(**parts)] for side, parts in tensors['nodes'].items()},
             RatingScale(**plain['scale']),
             tensors['rated'],
             tensors['rating'],
@@ -347,6 +336,11 @@ def _blend(config: Any) -> Blend:
     if weight != 0:
         kernel = KernelScorer(kernel_config)
     return Blend(network, kernel, weight)
+
+
+def _features(embedded: dict, compared: dict, **linked: Tensor) -> NodeFeatures:
+    """The features of stored nodes."""
+    return NodeFeatures(TokenBags(**embedded), TokenBags(**compared), **linked)
 
 
 def _tensors(

@@ -301,13 +301,12 @@ class ImplicitKernelScorer:
         widths = [1, *(part.width for part in self.features[side].components_)]
         names = ['constant', *self.features[side].names]
         rest = self.attributes[side].size(1) - sum(widths)
-        more = {LINKED: rest, NAMES[0]: self.collaborative[side].size(1)}
-        for name, width in more.items():
-            if width or name != LINKED:
-                widths.append(width)
-                names.append(name)
+        if rest:
+            widths.append(rest)
+            names.append(LINKED)
+        widths.append(self.collaborative[side].size(1))
         number = torch.arange(len(widths)).repeat_interleave(torch.tensor(widths))
-        return number, tuple(names)
+        return number, (*names, NAMES[0])
 
     def _rows(self, name: str, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of users and of items whose inner products are scores."""
