@@ -64,6 +64,7 @@ class AGNNRecommenderConfig(
     """Settings of the recommender."""
 
     reserved = ('score', 'rank', 'contribution', 'proximity')
+    tuned_first = ('lr', 'attribute_dropout', 'weight_decay', 'dropout')
 
 
 class AGNNRecommender(Estimator):

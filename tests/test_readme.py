@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from agnn_pyg.__main__ import main as agnn_pyg
+from agnn_pyg.recommender import AGNNRecommenderConfig
 from tanp.__main__ import main as tanp
 
 COMMANDS = {'agnn-pyg': agnn_pyg, 'tanp': tanp}
@@ -28,6 +29,9 @@ BLOCKS = {
     page: re.findall(r'^```python\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
     for page, text in PAGES.items()
 }
+# It takes a library of its own, and is run by a test of its own.
+(SEARCH,) = [block for block in BLOCKS['agnn_pyg'] if 'import optuna' in block]
+BLOCKS['agnn_pyg'].remove(SEARCH)
 # What a reader types into a console of Python, with nothing left of the block before.
 CONSOLE = """
 import json, sys
@@ -55,6 +59,20 @@ def test_blocks_run(page, tmp_path, request):
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.slow
+def test_the_search_runs():
+    """Three trials of the settings that `help` has first."""
+    optuna = pytest.importorskip('optuna')
+    block = SEARCH.replace('n_trials=30', 'n_trials=3')
+    assert block != SEARCH
+    left = {}
+    exec(compile(block, 'search', 'exec'), left)  # noqa: S102
+    trials = left['study'].trials
+    assert [t.state for t in trials] == [optuna.trial.TrialState.COMPLETE] * 3
+    assert left['study'].best_value == max(t.value for t in trials)
+    assert left['study'].best_params.keys() == {*AGNNRecommenderConfig.tuned_first}
 
 
 @pytest.mark.slow

@@ -40,8 +40,12 @@ class Config(BaseModel):
     Values are neither parsed from texts nor rounded. NumPy's numbers become Python's,
     and an ordered sequence becomes the :obj:`list` or :obj:`tuple` that is declared.
     The first line of a class's docstring is the title of its group of settings.
+
+    Attributes:
+        tuned_first: Names of settings that are worth tuning before all others.
     """
 
+    tuned_first: ClassVar[tuple[str, ...]] = ()
     model_config = STRICT | ConfigDict(
         frozen=True,
         extra='forbid',
@@ -93,6 +97,8 @@ class Config(BaseModel):
     def groups(cls) -> dict[str, list[str]]:
         """Names of settings by the title of their group, its own group last."""
         rest, groups = dict(cls.model_fields), {}
+        if cls.tuned_first:
+            groups['To tune first'] = [n for n in cls.tuned_first if rest.pop(n)]
         for part in (*cls.__mro__[1:], cls):
             names = [n for n in inspect.get_annotations(part) if rest.pop(n, None)]
             if names:

@@ -178,6 +178,13 @@ def test_settings_are_documented_in_groups():
     with pytest.raises(TypeError):
         Toy('toy')
 
+    class Tuned(ToyConfig):
+        tuned_first = ('skip', 'lr')
+
+    assert Tuned.arguments().startswith('Args:\n    *To tune first*\n\n    skip (bool')
+    assert Tuned.groups()['To tune first'] == ['skip', 'lr']
+    assert sorted(Tuned.defaults()) == sorted(ToyConfig.defaults())
+
 
 def test_params_are_kept_without_types_of_numpy():
     toy = Toy(columns=np.array(['age']), rates=[0.1, 0.2], epochs=0)
