@@ -111,6 +111,8 @@ class NetworkTrainingConfig(TrainingConfig):
     """Random fraction of the ratings that a step predicts from the others."""
     batch_size: PositiveInt | None = None
     """Ratings that a step predicts, instead of a fraction."""
+    num_negatives: PositiveInt = 2000
+    """Items that a step compares positives with, where there are no ratings."""
     cold_dropout: tuple[Fraction, Fraction] = (0.05, 0.05)
     """Fractions of users and of items that a step treats as cold."""
     id_dropout: Fraction = 0.8

@@ -66,6 +66,8 @@ class AGNNScorer:
 
     Args:
         config (AGNNConfig, optional): Its settings. (default: the defaults)
+        positives (bool, optional): The data are positives without ratings. Then scores
+            rank items, and the last epoch is kept. (default: :obj:`False`)
 
     Attributes:
         model_: The trained network, in evaluation mode.
@@ -75,8 +77,10 @@ class AGNNScorer:
             ratings, predictions of a network that was trained without them, and labels.
     """
 
-    def __init__(self, config: AGNNConfig | None = None) -> None:
-        self.config = config or AGNNConfig()
+    def __init__(
+        self, config: AGNNConfig | None = None, positives: bool = False
+    ) -> None:
+        self.config, self.positives = config or AGNNConfig(), positives
 
     # Random numbers drawn after a fit are those that would be drawn without it.
     @torch.random.fork_rng(devices=[])
@@ -117,6 +121,9 @@ class AGNNScorer:
         """
         self.held_out_ = {}
         selected = None if fitted is None else (fitted.history_, fitted.best_epoch_)
+        self.positives = self.positives or (fitted is not None and fitted.positives)
+        if self.positives:
+            hold_out, validation = False, None
         if hold_out is None:
             hold_out = validation is None and stop_after is None
         hold_out = hold_out and self.config.hold_out and fitted is None
@@ -164,6 +171,8 @@ class AGNNScorer:
             'mean': float(rating.mean()) if config.start_at_mean else 0.0,
             'linked': [s for s in SIDES if data.nodes[s].links is not None],
         }
+        if self.positives:
+            plain |= {'mean': 0.0, 'positives': True}
         if fitted is not None:  # its mean, and no more singular vectors than it has
             plain = {**fitted._plain, 'num_nodes': data.num_nodes}
             if (layer := fitted.model_.rating_layer) is not None:
@@ -262,7 +271,7 @@ class AGNNScorer:
                 "'generate_neighbors' must be True where new nodes are their own "
                 'neighbours (got False): they have no learned embedding'
             )
-        made = AGNNScorer(config)
+        made = AGNNScorer(config, self.positives)
         vars(made).update(
             vars(self), _embedded=dict(self._embedded), _neighbors=dict(self._neighbors)
         )
@@ -370,7 +379,8 @@ class AGNNScorer:
         tensors: Mapping[str, Tensor],
     ) -> AGNNScorer:
         """The inverse of :meth:`to_dict` and :meth:`state_dict`."""
-        made, graph, compared, plain = cls(config), HeteroData(), {}, dict(plain)
+        made = cls(config, plain.get('positives', False))
+        graph, compared, plain = HeteroData(), {}, dict(plain)
         for side in SIDES:
             compared[side] = TokenBags(**under(tensors, f'{side}.compared.'))
             for key in ('x', 'x_weight', 'cold'):

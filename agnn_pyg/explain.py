@@ -120,7 +120,12 @@ def explain_pair(
     if blend.network is not None:
         network = blend.network.explain(*nodes)
         neighbors = network.neighbors
-        for name, value in network.parts.items():
+        parts = network.parts
+        if scale is None:
+            factor, shift = (float(x) for x in blend.scale(*map(torch.tensor, nodes)))
+            parts = {name: factor * value for name, value in parts.items()}
+            _add(parts, 'global bias', shift)
+        for name, value in parts.items():
             _add(terms, f'network: {name}', weights['network'] * value)
     if weights.get('kernel'):
         kernel = blend.kernel.explain(*nodes)

@@ -33,15 +33,12 @@ from agnn_pyg.kernel.implicit import ImplicitKernelScorer
 from agnn_pyg.kernel.link_features import LinkFeatures
 from agnn_pyg.kernel.scorer import KernelConfig, KernelScorer
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
-from agnn_pyg.scorers import Blend
+from agnn_pyg.scorers import Blend, RankBlend
 
 
 @dataclass(frozen=True)
 class Fitted:
     """Ids, encoders and scorers of a fit.
-
-    Positives without ratings are scored by the kernel model alone: the network has no
-    loss for ranking yet.
 
     Attributes:
         ids: The ids by side.
@@ -187,7 +184,8 @@ class Fitted:
         # The weight may have been changed since the fit.
         scorer, pairs = self.scorer.with_weight(config.kernel_weight), None
         if given is not None:
-            index = given.pairs(made.ids).index
+            given = given.pairs(made.ids)
+            index = given.index
             sizes = [[len(self.ids[side])] for side in SIDES]
             is_new = (index >= sizes).sum(axis=0)
             TableColumn(ratings, config.user, 'ratings').refuse(
@@ -198,8 +196,8 @@ class Fitted:
             if config.rating is not None:
                 column = TableColumn(ratings, config.rating, 'ratings')
                 self.scale.check(column, given.rating)
-            rating = self.scale.to_unit_scale(given.rating)
-            pairs = torch.stack(made.pairs(index)), torch.from_numpy(rating).float()
+            _, rating = _tensors(given, self.scale, config.rating is None)
+            pairs = torch.stack(made.pairs(index)), rating
             made = replace(made, rated=torch.cat([self.rated, pairs[0]], dim=1))
         scorer = scorer.with_new_nodes(new, pairs) if new else scorer
         return replace(made, scorer=scorer)
@@ -303,6 +301,10 @@ class Fitted:
         ids = {
             side: Vocabulary.from_dict(state) for side, state in plain['ids'].items()
         }
+        options = {'kernel_weight': weight, 'weights': plain['scorers']['weights']}
+        blend = Blend
+        if config.rating is None:
+            blend, options['scales'] = RankBlend, plain['scorers'].get('scales')
         return cls(
             ids,
             {side: np.arange(len(ids[side])) for side in SIDES},
@@ -314,7 +316,7 @@ class Fitted:
             RatingScale(**plain['scale']),
             tensors['rated'],
             tensors['rating'],
-            Blend(**scorers, kernel_weight=weight, weights=plain['scorers']['weights']),
+            blend(**scorers, **options),
             {side: LinkFeatures(x) for side, x in tensors['links'].items()},
         )
 
@@ -328,9 +330,13 @@ def _blend(config: Any) -> Blend:
     """The scorers that have a weight, not fitted."""
     kernel_config = _part(config, KernelConfig)
     network = kernel = None
-    if config.rating is None:
-        return Blend(kernel=ImplicitKernelScorer(kernel_config))
-    weight = config.kernel_weight
+    weight, positives = config.kernel_weight, config.rating is None
+    if positives:
+        if weight != 1:
+            network = AGNNScorer(_part(config, AGNNConfig), positives=True)
+        if weight != 0:
+            kernel = ImplicitKernelScorer(kernel_config)
+        return RankBlend(network, kernel, weight)
     if weight != 1 or len(kernel_config.scenarios) < 4:
         network = AGNNScorer(_part(config, AGNNConfig))
     if weight != 0:

@@ -87,6 +87,7 @@ def agnn_loss(
     reconstruction_weight: float = 0.1,
     embedding_l2: float = 0.01,
     published: Tensor | None = None,
+    ranking: Tensor | None = None,
 ) -> dict[str, Tensor]:
     r"""All terms of the loss and, as :obj:`"loss"`, their weighted sum.
 
@@ -108,9 +109,15 @@ def agnn_loss(
         published (Tensor, optional): Take the loss of the published code, a sum over
             the pairs of the batch, see :func:`published_terms`; given are the
             positions of the pairs, :obj:`[2, B]`. (default: :obj:`None`)
+        ranking (Tensor, optional): A loss of scores that rank, such as
+            :func:`sampled_softmax`, in place of the squared error.
+            (default: :obj:`None`)
     """
     distance, norm = zip(*map(embedding_terms, states), strict=True)
-    mse = loss = F.mse_loss(predicted, rating.to(predicted.dtype))
+    name, mse = 'ranking', ranking
+    if ranking is None:
+        name, mse = 'mse', F.mse_loss(predicted, rating.to(predicted.dtype))
+    loss = mse
     if published is None:
         kl = [kl_divergence(state.evae.mu, state.evae.logvar) for state in states]
     else:
@@ -118,7 +125,7 @@ def agnn_loss(
         pairs = zip(states, published, strict=True)
         kl, distance = zip(*(published_terms(*pair) for pair in pairs), strict=True)
     terms = {
-        'mse': mse,
+        name: mse,
         'kl': sum(kl),
         'reconstruction': sum(distance),
         'embedding_l2': sum(norm),
@@ -126,3 +133,43 @@ def agnn_loss(
     loss = loss.add(terms['kl'], alpha=kl_weight)
     loss = loss.add(terms['reconstruction'], alpha=reconstruction_weight)
     return {**terms, 'loss': loss.add(terms['embedding_l2'], alpha=embedding_l2)}
+
+
+def sampled_softmax(
+    positive: Tensor,
+    negative: Tensor,
+    row: Tensor,
+    is_positive: Tensor,
+    log_q: Tensor | float = 0.0,
+    weight: Tensor | None = None,
+) -> Tensor:
+    r"""Sampled softmax over the items that a user has no positive of.
+
+    .. math::
+        \mathcal{L} = - \frac{1}{\sum_{ui} w_{ui}} \sum_{ui} w_{ui} \ln
+        \frac{e^{s_{ui}}}{e^{s_{ui}} + \sum_{j \in \mathcal{S} \setminus
+        \mathcal{P}_u} e^{s_{uj} - \ln q_j}}
+
+    over pairs of users and their positives :math:`\mathcal{P}_u`, with a sample
+    :math:`\mathcal{S}` of items, each of which is in it with probability, or expected
+    number of times, :math:`q_j`. The correction by :math:`\ln q_j` makes the sum an
+    unbiased estimate of that over all items (Bengio and Senécal, "Adaptive importance
+    sampling to accelerate training of a neural probabilistic language model", 2008; Yi
+    et al., "Sampling-bias-corrected neural modeling for large corpus item
+    recommendations", 2019).
+
+    Args:
+        positive (Tensor): Scores :math:`s_{ui}` of the pairs, :obj:`[B]`.
+        negative (Tensor): Scores of distinct users and sampled items, :obj:`[U, S]`.
+        row (Tensor): The row in :obj:`negative` of the user of each pair, :obj:`[B]`.
+        is_positive (Tensor): Which of the users and sampled items are positives, and
+            are left out, :obj:`[U, S]`.
+        log_q (Tensor or float, optional): :math:`\ln q_j`, :obj:`[S]`.
+            (default: :obj:`0.0`, for all items)
+        weight (Tensor, optional): Weights :math:`w_{ui}`, :obj:`[B]`. (default: 1)
+    """
+    # No infinity: a row of none but positives would have no gradient.
+    lowest = torch.finfo(negative.dtype).min
+    others = (negative - log_q).masked_fill(is_positive, lowest).logsumexp(dim=1)
+    rest = F.softplus(others.index_select(0, row) - positive)
+    return rest.mean() if weight is None else weight @ rest / weight.sum()

@@ -62,6 +62,9 @@ class AGNN(nn.Module):
             (default: :obj:`32`)
         slope_channels (int, optional): See there. (default: :obj:`16`)
         messages (bool, optional): See there. (default: :obj:`True`)
+        positives (bool, optional): The edges are positives without ratings, their
+            :obj:`rating` a weight, and what is predicted are scores that rank: logits
+            of :func:`~agnn_pyg.loss.sampled_softmax`. (default: :obj:`False`)
         ends (tuple, optional): The node types that a rated pair consists of.
             (default: the first and the last of :obj:`num_nodes`)
         mean (float, optional): Start of the global bias :math:`\mu`: the mean
@@ -92,6 +95,7 @@ class AGNN(nn.Module):
         spectral_channels: int = 32,
         slope_channels: int = 16,
         messages: bool = True,
+        positives: bool = False,
         mean: float = 0.0,
         dropout: float = 0.0,
         conv: Callable[[int], nn.Module] = GatedConv,
@@ -99,7 +103,7 @@ class AGNN(nn.Module):
         **kwargs,
     ) -> None:
         super().__init__()
-        types, self.rated = list(num_nodes), rated
+        types, self.rated, self.positives = list(num_nodes), rated, positives
         self.ends = ends or ((rated or types)[0], (rated or types)[-1])
         self._check(num_nodes, in_channels, edge_types, channels)
         self.mean = mean
@@ -117,6 +121,9 @@ class AGNN(nn.Module):
             )
         self.lin_out = nn.Linear(2 * channels, 1)
         self.rating_layer = self.dot_weight = None
+        if positives:
+            # As many vectors as nodes would tell which edges a step leaves out.
+            spectral_channels = min(spectral_channels, min(num_nodes.values()) // 16)
         if rated is not None:
             self.dot_weight = nn.Parameter(torch.empty(channels))
             self.rating_layer = RatingLayer(
@@ -126,6 +133,7 @@ class AGNN(nn.Module):
                 slope_channels,
                 messages=messages,
                 dropout=dropout,
+                positives=positives,
             )
         self.bias = nn.Parameter(torch.empty(()))
         self.reset_parameters()

@@ -13,8 +13,9 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from agnn_pyg.agnn_config import NetworkTrainingConfig
 from agnn_pyg.base.training import EpochMeans
-from agnn_pyg.loss import agnn_loss
+from agnn_pyg.loss import agnn_loss, sampled_softmax
 from agnn_pyg.model import AGNN
+from agnn_pyg.ranking import Seen
 from agnn_pyg.sampling.batch import RatingBatch
 
 # Steps over which the learning rate rises.
@@ -22,7 +23,7 @@ WARM_UP = 10
 
 
 class RatingModule(pl.LightningModule):
-    r"""Trains :class:`~agnn_pyg.AGNN` on ratings.
+    r"""Trains :class:`~agnn_pyg.AGNN` on ratings, or on positives without ratings.
 
     Batches are those of :class:`~agnn_pyg.FullGraphLoader` or of PyG's
     :class:`~torch_geometric.loader.LinkNeighborLoader`.
@@ -63,6 +64,11 @@ class RatingModule(pl.LightningModule):
 
     def before_fit(self, train: Any, validation: Any) -> None:
         """See :func:`~agnn_pyg.base.training.fit`."""
+        if self.model.positives and validation is not None:
+            raise ValueError(
+                "'validation' must be None for positives (got a loader): predictions "
+                'are no ratings; train for fixed epochs'
+            )
         for name, loader in (('train', train), ('validation', validation)):
             if loader is not None and getattr(loader, 'edge_label', ()) is None:
                 raise ValueError(
@@ -92,9 +98,28 @@ class RatingModule(pl.LightningModule):
             reconstruction_weight=config.reconstruction_weight,
             embedding_l2=config.embedding_l2,
             published=pairs if config.published_loss else None,
+            ranking=self._rank(states, edges, pairs, predicted, label)
+            if self.model.positives
+            else None,
         )
         self._terms.add(terms, len(predicted))
         return terms['loss']
+
+    def _rank(self, states, edges, pairs, predicted, weight) -> Tensor:
+        """Sampled softmax over items with edges; others may be new, not disliked."""
+        model, ends = self.model, self.model.ends
+        known = torch.cat([edges.get(model.rated, pairs[:, :0]), pairs], dim=1)
+        users, row = pairs[0].unique(return_inverse=True)
+        items = known[1].unique()
+        size = min(self.config.num_negatives, len(items))
+        log_q = math.log(size / len(items))
+        items = items[torch.randperm(len(items), device=items.device)[:size]]
+        rows = zip(ends, (0, 1), (users, items), strict=True)
+        left, right = (model.factors(states[name], *part) for name, *part in rows)
+        score, sizes = left @ right.t(), tuple(len(states[name].x) for name in ends)
+        is_positive = torch.zeros_like(score)
+        Seen(known, users, items, sizes).exclude(is_positive, 0)
+        return sampled_softmax(predicted, score, row, is_positive < 0, log_q, weight)
 
     def on_train_batch_end(self, *args: Any) -> None:
         if self.trainer.is_last_batch:

@@ -74,8 +74,8 @@ class Seen:
     ) -> None:
         position = []
         for node, size in zip((users, items), num_nodes, strict=True):
-            lookup = torch.full((size,), -1)
-            lookup[node] = torch.arange(len(node))
+            lookup = node.new_full((size,), -1)
+            lookup[node] = torch.arange(len(node), device=node.device)
             position.append(lookup)
         row, column = position[0][rated[0]], position[1][rated[1]]
         kept = (row >= 0) & (column >= 0)
@@ -89,7 +89,7 @@ class Seen:
             score (Tensor): Scores of a block of users, :obj:`[B, I]`, changed in place.
             start (int): Position of the first user of the block.
         """
-        bounds = torch.tensor([start, start + len(score)])
+        bounds = self._row.new_tensor([start, start + len(score)])
         low, high = torch.searchsorted(self._row, bounds)
         score[self._row[low:high] - start, self._column[low:high]] = -torch.inf
 

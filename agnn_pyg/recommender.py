@@ -51,10 +51,9 @@ class BlendConfig(Config):
     kernel_weight: Fraction | None = Field(
         None,
         description='Weight of the kernel model in a prediction; the network has the '
-        'rest. By default it is fitted for each scenario on held-out ratings. It may '
+        'rest. By default it is fitted for each scenario on a held-out part. It may '
         'be changed after the fit. A fit with 0 fits the network alone, and one with 1 '
-        'the kernel model alone, if that serves all scenarios. Without ratings, the '
-        'kernel model answers alone.',
+        'the kernel model alone, if that serves all scenarios.',
     )
 
 
@@ -86,9 +85,10 @@ class AGNNRecommender(Estimator):
     (:class:`~agnn_pyg.kernel.KernelScorer`).
 
     With :obj:`rating=None` each row is a positive, such as a click or a purchase, with
-    an optional weight. Then predictions are scores that rank, of kernel ridge
-    regression on all pairs (:class:`~agnn_pyg.kernel.implicit.ImplicitKernelScorer`)
-    alone: the network has no loss for ranking yet.
+    an optional weight. Then predictions are scores that rank, of the network, trained
+    by :func:`~agnn_pyg.loss.sampled_softmax`, and of kernel ridge regression on all
+    pairs (:class:`~agnn_pyg.kernel.implicit.ImplicitKernelScorer`), see
+    :class:`~agnn_pyg.scorers.RankBlend`.
 
     Ids are whole numbers, texts or UUIDs. An attribute cell holds a number, a text, a
     date, a list of texts or of numbers, or nothing. How a value is encoded that the fit
@@ -126,7 +126,7 @@ class AGNNRecommender(Estimator):
                 all users with ratings, and others that are known already.
             items (pandas.DataFrame, optional): Likewise for items.
             validation (pandas.DataFrame, optional): Ratings to select the epoch on.
-                Without, the last epoch is kept.
+                Without, and always of positives, the last epoch is kept.
             stop_after (int, optional): Epochs to run, if fewer than :obj:`epochs`: to
                 repeat a schedule up to an epoch that was selected before.
             folder (path, optional): Folder for checkpoints and logs of the training.

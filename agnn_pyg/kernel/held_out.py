@@ -59,16 +59,20 @@ class HeldOut(NamedTuple):
             made[row[found], column[found]] = value[mask][found]
         return cls(users, items, truth, is_train)
 
-    def metrics(self, score: Tensor) -> Tensor:
-        """The sum of nDCG, and sums for the least-squares scale of the scores."""
-        score = score.double()
+    def ndcg(self, score: Tensor) -> Tensor:
+        """The nDCG of each user, :obj:`[users]`."""
         # Ties are too rare here to share gains among them.
         top = score.masked_fill(self.is_train, -torch.inf).topk(min(K, score.size(1)))
         is_relevant = (self.truth > 0).double()
         discount = torch.arange(2, top.indices.size(1) + 2).double().log2().reciprocal()
         count = is_relevant.sum(dim=1).long().clamp(max=len(discount))
         gain = (is_relevant.gather(1, top.indices) * discount).sum(dim=1)
-        ndcg = gain / F.pad(discount.cumsum(0), (1, 0), value=1.0)[count]
+        return gain / F.pad(discount.cumsum(0), (1, 0), value=1.0)[count]
+
+    def metrics(self, score: Tensor) -> Tensor:
+        """The sum of nDCG, and sums for the least-squares scale of the scores."""
+        score = score.double()
+        ndcg = self.ndcg(score)
         score = score.masked_fill(self.is_train, 0)
         return torch.stack(
             [ndcg.sum(), (score * self.truth).sum(), score.square().sum()]

@@ -101,6 +101,24 @@ def damped_mean(value: Tensor, index: Tensor, size: int, damping: float) -> Tens
     )
 
 
+def positive_edges(
+    edge_index: Tensor, weight: Tensor, size: tuple[int, int], damping: float = 5.0
+) -> tuple[list[RatedEdges], list[Tensor]]:
+    r"""Edges of positives without ratings, which carry weights, and log-popularities.
+
+    The bias of an item with edges is :math:`\ln \, (n_i + \delta) / (\bar{n} +
+    \delta)` by *these edges alone*, with their number :math:`n_i` and its mean
+    :math:`\bar{n}` over such items; other biases are 0. Arguments are those of
+    :func:`rated_edges`, with weights in place of ratings.
+    """
+    to_users = RatedEdges(edge_index.flip(0), weight, size[::-1])
+    to_items = RatedEdges(edge_index, weight, size)
+    count, has_edges = to_items.count, to_items.count > 0
+    mean = count.sum() / has_edges.sum().clamp(min=1)
+    popularity = ((count + damping) / (mean + damping)).log() * has_edges
+    return [to_users, to_items], [weight.new_zeros(size[0]), popularity]
+
+
 class _SparseProduct(torch.autograd.Function):
     """A constant sparse matrix times x; its transpose is at hand for the gradient."""
 
@@ -199,6 +217,10 @@ class RatingLayer(nn.Module):
 
     5. A residual hidden layer.
 
+    Edges of positives without ratings carry their weights :math:`w_{ui}` in place of
+    residuals, items have a bias by popularity (:func:`positive_edges`), and there are
+    no slopes: what has no edge is unobserved, and positives alone do not differ.
+
     Args:
         num_nodes (tuple): Number of users and of items with a position.
         channels (int): Size of embeddings.
@@ -210,6 +232,8 @@ class RatingLayer(nn.Module):
         damping (float, optional): :math:`\delta` of biases, positions and messages.
             (default: :obj:`5.0`)
         dropout (float, optional): Dropout within the layer. (default: :obj:`0.0`)
+        positives (bool, optional): The edges are positives without ratings.
+            (default: :obj:`False`)
     """
 
     def __init__(
@@ -222,8 +246,11 @@ class RatingLayer(nn.Module):
         messages: bool = True,
         damping: float = 5.0,
         dropout: float = 0.0,
+        positives: bool = False,
     ) -> None:
         super().__init__()
+        self.positives = positives
+        slope_channels = 0 if positives else slope_channels
         self.damping, self.channels, self.messages = damping, channels, messages
         k = self.spectral_channels = min(spectral_channels, *num_nodes)
         s = self.slope_channels = slope_channels
@@ -316,7 +343,8 @@ class RatingLayer(nn.Module):
             n_id: Rows of the nodes among those with a position. (default: 0 to N - 1)
         """
         size = len(x[0]), len(x[1])
-        edges, bias = rated_edges(
+        make_edges = positive_edges if self.positives else rated_edges
+        edges, bias = make_edges(
             edge_index, rating.to(self.vectors_0), size, self.damping
         )
         vectors = [self._vectors(end, n_id[end], size[end]) for end in (0, 1)]
@@ -365,6 +393,8 @@ class RatingLayer(nn.Module):
         rest = rating - other.bias[edge_index[0]]
         bias = damped_mean(rest, edge_index[1], len(x), self.damping)
         residual = rest - bias[edge_index[1]]
+        if self.positives:
+            bias, residual = torch.zeros_like(bias), rating
         edges = RatedEdges(edge_index, residual, (len(other.x), len(x)))
         x, feature = self._know(end, x, attributes, edges, other.vectors)
         x, slope = self._slope(end, x, edges, other.feature)

@@ -1,7 +1,15 @@
+import math
+
 import pytest
 import torch
 
-from agnn_pyg.loss import agnn_loss, embedding_terms, kl_divergence, published_terms
+from agnn_pyg.loss import (
+    agnn_loss,
+    embedding_terms,
+    kl_divergence,
+    published_terms,
+    sampled_softmax,
+)
 from agnn_pyg.nn import EVAEOutput, NodeState
 
 
@@ -118,3 +126,66 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(published):
     for name, weight in WEIGHTS.items():
         total += weight * float(expected[name.removesuffix('_weight')])
     assert float(terms['loss']) == pytest.approx(total, rel=1e-5)
+
+
+@torch.no_grad()
+def test_ranking_takes_the_place_of_the_squared_error():
+    states = node_state(MIXED, seed=1), node_state([True, False], seed=2)
+    parts = torch.ones(3), torch.randn(3), states
+    loss, ranked = (agnn_loss(*parts, ranking=r) for r in (None, torch.tensor(7.0)))
+    assert {*ranked} == {*loss} - {'mse'} | {'ranking'}
+    gap = 7 - float(loss['mse'])
+    assert float(ranked['loss'] - loss['loss']) == pytest.approx(gap, rel=1e-4)
+
+
+def ranked_pairs():
+    """Scores of 4 users and 5 sampled items; the last user has all as positives."""
+    generator = torch.Generator().manual_seed(0)
+    score = torch.randn(4, 5, generator=generator).double()
+    row = torch.tensor([0, 2, 2, 3, 1, 0])
+    positive = torch.randn(6, generator=generator).double()
+    is_positive = torch.rand(4, 5, generator=generator) < 0.4
+    is_positive[3] = True
+    weight = torch.rand(6, generator=generator).double() + 0.5
+    return positive, score, row, is_positive, weight
+
+
+@pytest.mark.parametrize('is_sampled', [False, True])
+def test_sampled_softmax_against_a_loop(is_sampled):
+    positive, score, row, is_positive, weight = ranked_pairs()
+    log_q = torch.tensor([0.1, 0.9, 0.5, 0.3, 0.7]).double().log() * is_sampled
+    total = 0.0
+    for pair, user in enumerate(row.tolist()):
+        others = sum(
+            math.exp(score[user, j] - log_q[j])
+            for j in range(5)
+            if not is_positive[user, j]
+        )
+        own = math.exp(positive[pair])
+        total -= float(weight[pair]) * math.log(own / (own + others))
+    parts = positive, score, row, is_positive, log_q
+    found = sampled_softmax(*parts, weight)
+    assert float(found) == pytest.approx(total / float(weight.sum()), rel=1e-9)
+    alike = sampled_softmax(*parts, torch.full_like(weight, 3.0))
+    assert float(alike) == pytest.approx(float(sampled_softmax(*parts)), rel=1e-9)
+
+    def loss(positive, score):
+        return sampled_softmax(positive, score, row, is_positive, log_q, weight)
+
+    inputs = positive.requires_grad_(), score.requires_grad_()
+    assert torch.autograd.gradcheck(loss, inputs)
+
+
+def test_a_corrected_sample_estimates_the_sum_over_all_items():
+    score = torch.randn(1, 200, generator=torch.Generator().manual_seed(0)).double()
+    q, generator = torch.linspace(0.1, 0.9, 200).double(), torch.Generator()
+    generator.manual_seed(1)
+    sums = []
+    for _ in range(2000):
+        kept = torch.rand(200, generator=generator) < q
+        none = torch.zeros(1, int(kept.sum()), dtype=torch.bool)
+        parts = torch.zeros(1).double(), score[:, kept], torch.tensor([0]), none
+        loss = sampled_softmax(*parts, q[kept].log())
+        sums.append(float(loss.exp()) - 1)
+    expected = float(score.exp().sum())
+    assert sum(sums) / 2000 == pytest.approx(expected, rel=0.02)

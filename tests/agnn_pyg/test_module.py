@@ -80,6 +80,33 @@ def test_a_fit_beats_the_constant_predictor(planted, new_module, loaders, rated)
     assert rmse == pytest.approx(best, rel=1e-4)
 
 
+def test_positives_are_ranked_by_a_graph_of_ones_own(planted):
+    data, index, rating = copy.copy(planted[0]), *planted[1:]
+    liked = rating >= 3.5
+    data[RATES].edge_index, data[RATES].rating = index[:, liked], torch.ones(sum(liked))
+    torch.manual_seed(0)
+    model = AGNN.from_data(data, RATES, positives=True, edge_types=KINDS, channels=8)
+    module = RatingModule(model, num_negatives=1000)
+    train = FullGraphLoader(data, RATES, steps=10, num_neighbors=3)
+    batch = next(iter(train))
+    with torch.no_grad():
+        states = model.eval().encode(*batch[:2], *batch[3:-1])
+    pairs, messages = batch.edge_label_index, batch.edge_index_dict[RATES]
+    score = model.decode(states, pairs)
+    found = module._rank(states, batch.edge_index_dict, pairs, score, batch.edge_label)
+    known, total = {*zip(*torch.cat([messages, pairs], 1).tolist(), strict=True)}, 0.0
+    for user, item in pairs.t().tolist():
+        others = [i for i in {k for _, k in known} if (user, i) not in known]
+        lists = torch.tensor([[user] * (len(others) + 1), [item, *others]])
+        total -= float(model.decode(states, lists).log_softmax(0)[0].detach())
+    assert float(found.detach()) == pytest.approx(total / pairs.size(1), rel=1e-5)
+    result = fit(module, train, epochs=8)
+    losses = [epoch['train_ranking'] for epoch in result.history]
+    assert losses[-1] < losses[0]
+    with pytest.raises(ValueError, match='validation'):
+        fit(module, train, [batch], epochs=1)
+
+
 def test_weight_decay_covers_matrices_only(new_module):
     options = {'weight_decay': 0.5, 'embedding_weight_decay': 0.3}
     module = new_module(embedding_lr=0.7, lr=0.1, **options)

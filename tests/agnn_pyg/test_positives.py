@@ -8,10 +8,13 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
+from agnn_pyg.base.frames import read_pairs
 from agnn_pyg.recommender import AGNNRecommender
 from tests.agnn_pyg.base.test_metrics import loop_metrics
 
 QUICK = {'rating': None, 'cv_folds': 2, 'num_factors': 4, 'min_count': 1}
+QUICK['kernel_weight'] = 1.0
+SMALL = {'channels': 8, 'spectral_channels': 4, 'epochs': 6, 'progress': False}
 
 
 @pytest.fixture(scope='module')
@@ -80,6 +83,71 @@ def test_scores_rank_explain_and_survive_a_file(fitted, clicks, parts, tmp_path)
     fitted.save(tmp_path / 'model')
     again = AGNNRecommender.load(tmp_path / 'model')
     assert again.predict(top, users, items).equals(fitted.predict(top, users, items))
+
+
+@pytest.fixture(scope='module')
+def blended(clicks, parts):
+    known = clicks[1][clicks[1]['user'] < 145], clicks[2][clicks[2]['item'] < 160]
+    settings = QUICK | SMALL | {'kernel_weight': None}
+    return AGNNRecommender(**settings).fit(parts[0], *known)
+
+
+def test_the_network_learns_to_rank_old_and_later_nodes(blended, clicks, parts):
+    _, users, items = clicks
+    network = clone(blended).set_params(kernel_weight=0.0)
+    network.fit(parts[0], users[users['user'] < 145], items[items['item'] < 160])
+    for model in (network, blended):
+        found = model.evaluate(parts[1], users)
+        assert found['recall@20'] > 0.3
+        found = model.evaluate(parts[2], None, items, k=10, among=range(160, 200))
+        assert found['ndcg@10'] > 0.4
+        top = model.recommend(users['user'][:45].tolist(), k=5)
+        own = top.merge(users).merge(items)
+        assert (own['job'].str[-1] == own['genre'].str[-1]).mean() > 0.6
+    assert network.score(parts[1], users=users) > 0.3
+
+
+def test_a_blend_mixes_scaled_scores_by_scenario(blended, clicks, parts, tmp_path):
+    _, users, items = clicks
+    pairs = pd.DataFrame({'user': [100, 100, 150, 150], 'item': [3, 190, 3, 190]})
+    blend = blended.scorer_
+    scores = {}
+    for weight in (0.0, 0.5, 1.0, None):
+        blended.set_params(kernel_weight=weight)
+        scores[weight] = blended.predict(pairs, users, items).to_numpy()
+    assert np.allclose(scores[0.5], (scores[0.0] + scores[1.0]) / 2)
+    names = ('warm', 'item_cold', 'user_cold', 'both_cold')
+    weight = np.array([blend.weights_[name] for name in names])
+    mixed = weight * scores[1.0] + (1 - weight) * scores[0.0]
+    assert np.allclose(scores[None], mixed)
+    served = blended._fitted_.serve(blended.config, users, items)
+    rows = read_pairs(pairs, 'pairs', blended.config, served.ids)
+    raw = served.scorer.network.score(*served.pairs(rows)).numpy()
+    scale, shift = np.array([blend.scales_[name] for name in names]).T
+    assert np.allclose(scores[0.0], scale * raw + shift)
+    assert not np.allclose(scores[0.0], scores[1.0])
+    for user, item in pairs.to_numpy():
+        why, pair = (
+            blended.explain(user, item, users, items),
+            {'user': [user], 'item': [item]},
+        )
+        score = blended.predict(pd.DataFrame(pair), users, items).item()
+        assert why.score == pytest.approx(score, abs=1e-5)
+    blended.save(tmp_path / 'model')
+    again = AGNNRecommender.load(tmp_path / 'model')
+    assert again.predict(pairs, users, items).equals(
+        blended.predict(pairs, users, items)
+    )
+    assert again.recommend([100], k=5).equals(blended.recommend([100], k=5))
+
+
+def test_first_positives_of_a_later_user_change_the_ranking(blended, clicks, parts):
+    users = pd.DataFrame({'user': [900, 901], 'job': ['job 0', 'job 0']})
+    first = pd.DataFrame({'user': 901, 'item': [1, 5, 9, 13, 17]})  # of genre 1
+    top = blended.recommend(users, k=20, ratings=first)
+    share = (top['item'] % 4 == 1).groupby(top['user']).mean()
+    assert share[901] > share[900]
+    assert not set(first['item']) & set(top.loc[top['user'] == 901, 'item'])
 
 
 def test_repeated_pairs_are_counts_and_weights_have_no_unit(clicks, parts):

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from agnn_pyg.folds import SCENARIOS
-from agnn_pyg.scorers import PRIOR_WEIGHT, Blend
+from agnn_pyg.kernel.held_out import HeldOut
+from agnn_pyg.scorers import PRIOR_WEIGHT, Blend, fit_ranking
 
 COLD = {'user': torch.tensor([False, True]), 'item': torch.tensor([False, True])}
 RATING = torch.randn(4000, generator=torch.Generator().manual_seed(0))
@@ -82,3 +83,21 @@ def test_pairs_have_the_weight_of_their_scenario():
     fixed = blend.with_weight(0.5)
     assert (fixed.score(*every) == 0.5).all()
     assert fixed.with_weight(None).score(*every).equal(blend.score(*every))
+
+
+def test_the_better_ranking_has_the_weight():
+    generator = torch.Generator().manual_seed(0)
+    truth = (torch.rand(200, 60, generator=generator) < 0.1).double()
+    noise = torch.randn(2, 200, 60, generator=generator).double()
+    nodes = torch.arange(200), torch.arange(60)
+    fold = HeldOut(*nodes, truth, torch.zeros_like(truth, dtype=torch.bool))
+    good, bad, other = truth + 0.4 * noise[0], noise[1], truth + 0.4 * noise[1]
+    (scale, shift), weight = fit_ranking(fold, 5 * good - 3, bad)
+    assert weight < 0.2
+    aligned = scale * (5 * good - 3) + shift
+    assert aligned.mean() == pytest.approx(float(bad.mean()), abs=1e-6)
+    assert aligned.std(1).mean() == pytest.approx(float(bad.std(1).mean()))
+    assert fit_ranking(fold, bad, good)[1] > 0.8
+    assert 0.3 < fit_ranking(fold, good, other)[1] < 0.7
+    # Where nothing tells them apart, the weight is the prior one.
+    assert fit_ranking(fold, good, good)[1] == PRIOR_WEIGHT

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from agnn_pyg.nn.rating_layer import RatingLayer, RidgeSlopes, rated_edges
+from agnn_pyg.nn.rating_layer import (
+    RatingLayer,
+    RidgeSlopes,
+    positive_edges,
+    rated_edges,
+)
 
 SIZE = 6, 7
 CHANNELS, DAMPING = 4, 5.0
@@ -76,6 +81,40 @@ def test_damped_biases_and_residuals():
             (grad,) = torch.autograd.grad(found.square().sum(), x)
             product = dense[int(weighted)].T @ (2 * found.detach().numpy())
             np.testing.assert_allclose(grad, product, atol=1e-12)
+
+
+def test_edges_of_positives_carry_weights_and_popularity():
+    index, rating = pairs()
+    weight = rating.abs() + 0.5
+    edges, bias = positive_edges(index, weight, SIZE, DAMPING)
+    dense = np.zeros(SIZE)
+    dense[tuple(index.numpy())] = weight
+    for end, matrix in ((0, dense), (1, dense.T)):
+        x = torch.randn(SIZE[1 - end], 3).double()
+        found = edges[end].sum(x, residual=True)
+        np.testing.assert_allclose(found, matrix @ x.numpy(), atol=1e-12)
+    count = (dense > 0).sum(axis=0)
+    mean = count.sum() / (count > 0).sum()
+    for item in range(SIZE[1]):
+        expected = np.log((count[item] + DAMPING) / (mean + DAMPING))
+        assert bias[1][item] == pytest.approx(expected * (count[item] > 0))
+    assert bias[0].eq(0).all()
+
+
+def test_layer_of_positives_without_slopes(layer):
+    index, rating = pairs()
+    made = layer(positives=True)
+    assert not hasattr(made, 'ridge')
+    x, attributes = inputs()
+    first, twice = (
+        made(x, attributes, index, rating.abs() * factor) for factor in (1, 2)
+    )
+    for end in (0, 1):
+        assert first[end].slope.eq(0).all()
+        assert torch.equal(first[end].bias, twice[end].bias)
+        has_edges = index[end].bincount(minlength=SIZE[end]) > 0
+        changed = (first[end].x - twice[end].x).abs().amax(1) > 1e-6
+        assert torch.equal(changed, has_edges)
 
 
 def test_slopes_are_ridge_regressions_of_each_node():
