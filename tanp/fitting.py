@@ -52,7 +52,7 @@ class ModelParts:
         options |= {'likelihood': self.likelihood} | self.config.part(kind.Config)
         return kind(first, len(self.ids['user']), **options)
 
-    def to_labels(self, frame: pd.DataFrame, name: str, rating: np.ndarray) -> Any:
+    def to_labels(self, column: TableColumn, rating: np.ndarray) -> np.ndarray:
         r"""Labels of ratings; ``ValueError`` if one is of another scale.
 
         A weight :math:`w` is :math:`\log_2(1 + w / \bar w)`, so that 1 is common.
@@ -60,7 +60,6 @@ class ModelParts:
         scale = self.scale
         if self.likelihood == 'implicit':
             return np.log2(1 + scale.to_unit_scale(rating))
-        column = TableColumn(frame, self.config.rating, name)
         exact = {'slack': 0.0, 'setting': "'likelihood' as 'gaussian'"}
         scale.check(column, rating, **exact if self.likelihood == 'bernoulli' else {})
         return scale.to_unit_scale(rating)
@@ -96,11 +95,13 @@ def fit_models(
             encoders[side], bags[side] = encoded
     ids = {side: nodes.ids for side, nodes in read.nodes.items()}
     parts = ModelParts(config, *_scale(config, rating), ids, bags)
-    labels = parts.to_labels(tables[0], 'ratings', rating)
+    column = TableColumn(tables[0], config.rating, 'ratings')
+    labels = parts.to_labels(column, rating)
     episodes = _halves(config, read.ratings, labels, 'ratings')
     train = _train_loader(config, episodes)
     if read.validation is not None:
-        labels = parts.to_labels(validation, 'validation', read.validation.rating)
+        column = TableColumn(validation, config.rating, 'validation')
+        labels = parts.to_labels(column, read.validation.rating)
         held_out = _held_out(config, read.validation, labels, num_support)
     relevant = parts.scale.to_unit_scale(rating.mean())
     relevant = {'bernoulli': 0.5, 'implicit': 0.0}.get(parts.likelihood, relevant)

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from agnn_pyg.base.checks import TableColumn
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import Estimator
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
@@ -107,7 +108,9 @@ class TaNPRecommender(Estimator):
             raise ValueError(
                 "'support' has no rows; adapting needs an interaction of each user"
             )
-        label = self.parts_.to_labels(support, 'support', ratings.rating)
+        # The column may have been renamed since the fit.
+        column = TableColumn(support, self.rating, 'support')
+        label = self.parts_.to_labels(column, ratings.rating)
         known, ids = self.vocabularies_['user'], Vocabulary.from_ids(ratings.user)
         # Ids of another type are refused: all users would be new.
         rows, user = known.rows(ratings.user), ids.rows(ratings.user)
