@@ -1,5 +1,4 @@
 import copy
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -236,37 +235,3 @@ def test_ids_of_any_kind(kind, recommender, planted):
     assert (model.predict(*frames[3:]) == expected).all()
     top = model.recommend(frames[4], k=1)
     assert set(top['user']) == set(frames[4]['user'])
-
-
-@pytest.mark.slow
-@pytest.mark.realdata
-def test_films_and_users_of_the_next_day(ml100k, tmp_path):
-    rng = np.random.default_rng(0)
-    users, items, ratings = ml100k.users, ml100k.items, ml100k.ratings
-    new_user = users['user'].isin(rng.choice(users['user'], 150, replace=False))
-    new_item = items['item'].isin(rng.choice(items['item'], 300, replace=False))
-    cold_user = ratings['user'].isin(users.loc[new_user, 'user'])
-    cold_item = ratings['item'].isin(items.loc[new_item, 'item'])
-    columns = {
-        'user_attributes': ['age', 'gender', 'occupation'],
-        'item_attributes': ['genre', 'country', 'year'],
-    }
-    train = ratings[~cold_user & ~cold_item]
-    parts = {
-        'user_cold': ratings[cold_user & ~cold_item],
-        'item_cold': ratings[~cold_user & cold_item],
-    }
-    # Few steps, folds and epochs, which cost either some thousandths.
-    few = {'kernel_steps': 2, 'cv_folds': 2, 'epochs': 4, 'steps': 5}
-    model = AGNNRecommender(**columns, scenarios=tuple(parts), **few)
-    model.fit(train, users[~new_user], items[~new_item])
-    for test in parts.values():
-        predicted = model.predict(test, users[new_user], items[new_item])
-        assert rmse(predicted, test) < 0.95 * rmse(train['rating'].mean(), test)
-
-    top = model.recommend(users[new_user], items=items[new_item])
-    assert len(top) == 1500
-    start = time.process_time()
-    top = model.recommend(users, items=items)
-    assert len(top) == 9430
-    assert time.process_time() - start < 2

@@ -25,22 +25,6 @@ def test_a_member_is_read_up_to_its_limit(path):
         read(path, limit=9)
 
 
-def test_a_member_by_another_name_is_not_found(path):
-    for name in ['b.json', 'a/../a/b.json']:
-        with pytest.raises(ValueError, match=name):
-            read(path, name)
-
-
-def test_encrypted_member_is_refused(path):
-    content = bytearray(path.read_bytes())
-    for mark in (b'PK\x03\x04', b'PK\x01\x02'):
-        flags = content.index(mark) + (6 if mark[2] == 3 else 8)
-        content[flags] |= 1
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r'a/b\.json.*password'):
-        read(path)
-
-
 def test_damaged_archives_are_named(path, tmp_path):
     (tmp_path / 'page.zip').write_text('<html>sign in first</html>')
     with pytest.raises(ValueError, match=r'page\.zip'):

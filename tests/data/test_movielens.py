@@ -144,9 +144,6 @@ def test_bad_cells_are_refused(make_zip):
 @pytest.mark.realdata
 def test_ml100k_users_and_ratings(ml100k):
     assert repr(ml100k) == 'RatingTables(users=943, items=1,682, ratings=100,000)'
-    assert ml100k.users['user'].tolist() == list(range(1, 944))
-    assert ml100k.items['item'].tolist() == list(range(1, 1683))
-    assert ml100k.users['occupation'].nunique() == 21
     assert ml100k.users['gender'].value_counts().to_dict() == {'M': 670, 'F': 273}
     assert ml100k.users['zip_code'].str.len().eq(5).all()
     ratings = ml100k.ratings

@@ -18,15 +18,6 @@ def test_everybody_has_two_ratings():
             assert tables.ratings['rating'].between(1, 5).all()
 
 
-def test_density_and_missing_attributes_are_as_stated():
-    tables = planted_tables(200, 400, density=0.3)
-    assert len(tables.ratings) / 80_000 == pytest.approx(0.3, abs=0.01)
-    assert len(planted_tables(5, 6, density=1).ratings) == 30
-    for column in ('year', 'country'):
-        assert tables.items[column].isna().mean() == pytest.approx(0.1, abs=0.05)
-    assert set(tables.items['genre'].map(len)) == {0, 1, 2}
-
-
 def test_a_seed_repeats():
     for plant in [planted_tables, planted_tastes]:
         one, same, other = (plant(seed=s) for s in (3, 3, 4))

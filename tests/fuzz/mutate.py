@@ -19,53 +19,17 @@ WORD = re.compile(rb'[\w.+-]+')
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
     """The content after one to three kinds of damage, drawn at random."""
     for _ in range(rng.integers(1, 4)):
-        damage = DAMAGES[rng.integers(len(DAMAGES))]
-        content = damage(content, rng)
-    return content
-
-
-def flipped(content, rng):
-    changed = bytearray(content)
-    for _ in range(rng.integers(1, 9) if content else 0):
-        changed[_place(changed, rng)] ^= 1 << int(rng.integers(8))
-    return bytes(changed)
-
-
-def reworded(content, rng):
-    words = list(WORD.finditer(content))
-    if not words:
-        return content
-    start, end = words[rng.integers(len(words))].span()
-    return content[:start] + _nasty(rng) + content[end:]
-
-
-def spliced(middle):
-    """Damage that puts something else in the place of a span of bytes."""
-
-    def damage(content, rng):
-        start = _place(content, rng)
+        start = int(rng.integers(max(1, len(content))))
         end = start + int(rng.integers(1, 65))
-        return content[:start] + middle(content[start:end], rng) + content[end:]
-
-    return damage
-
-
-# Most kinds of damage would stop at the first look; words go deeper.
-DAMAGES = (
-    lambda content, rng: content[: _place(content, rng)],
-    lambda content, rng: content[_place(content, rng) :],
-    flipped,
-    spliced(lambda span, rng: b'\0' * len(span)),
-    spliced(lambda span, rng: b''),
-    spliced(lambda span, rng: span * int(rng.integers(2, 5))),
-    *2 * [spliced(lambda span, rng: _nasty(rng) + span)],
-    *4 * [reworded],
-)
-
-
-def _nasty(rng):
-    return NASTY[rng.integers(len(NASTY))]
-
-
-def _place(content, rng):
-    return int(rng.integers(max(1, len(content))))
+        words, kind = list(WORD.finditer(content)), rng.integers(10)
+        if words and kind < 4:  # which goes deepest into a reader
+            start, end = words[rng.integers(len(words))].span()
+        span, nasty = content[start:end], NASTY[rng.integers(len(NASTY))]
+        flipped = bytes(byte ^ (1 << int(rng.integers(8))) for byte in span[:8])
+        middle = [*4 * [nasty], nasty + span, b'', b'\0' * len(span), 3 * span]
+        middle = [*middle, flipped + span[8:], None][kind]
+        if middle is None:  # the beginning, or the end
+            content = content[:start] if rng.random() < 0.5 else content[start:]
+        else:
+            content = content[:start] + middle + content[end:]
+    return content

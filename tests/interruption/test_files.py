@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from agnn_pyg.base.io import write_file
-from benchmarks.records import KEYS, add_rows, read_runs
 from data.fetch import fetch
 from tests.interruption.killing import every_moment, in_a_child, outcome
 
@@ -82,12 +81,3 @@ def test_writing_a_table(suffix, tmp_path, record_property):
         os.utime(left, (0, time.time() - 7200))
     write(2)
     assert names(tmp_path) == [path.name]
-
-
-def test_adding_rows_of_results(tmp_path):
-    row = dict.fromkeys(KEYS, 'x')
-    add_rows(tmp_path, [row | {'seed': 0, 'rmse': 1.0}])
-    for _ in every_moment(lambda: add_rows(tmp_path, [row | {'seed': 1, 'rmse': 2.0}])):
-        assert read_runs(tmp_path)['rmse'].tolist() in ([1.0], [1.0, 2.0])
-        (tmp_path / 'runs.csv').unlink()
-        add_rows(tmp_path, [row | {'seed': 0, 'rmse': 1.0}])

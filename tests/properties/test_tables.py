@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agnn_pyg import AttributeEncoder
 from agnn_pyg.base.vocabulary import Vocabulary, read_ids
-from tests.properties.strategies import attribute_frames, seeds
+from tests.properties.strategies import attribute_frames
 
 # Of columns of nothing, and of other values than those of the fit.
 pytestmark = pytest.mark.filterwarnings('ignore:.*(o value of|as no value in) column')
@@ -36,17 +36,6 @@ def test_encoded_attributes_are_bags_of_known_tokens(table, min_count, num_knots
     # What an encoder is saved as encodes alike, and unseen rows to something.
     again = AttributeEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
     assert same(again.transform(frame), bags)
-
-
-@given(attribute_frames(min_size=2), seeds)
-def test_the_order_of_rows_is_the_order_of_bags(table, seed):
-    frame, columns = table
-    order = np.random.default_rng(seed).permutation(len(frame))
-    one = AttributeEncoder(columns).fit_transform(frame)
-    other = AttributeEncoder(columns).fit_transform(frame.iloc[order])
-    assert torch.equal(one.is_value, other.is_value)
-    one, other = one.multi_hot().toarray(), other.multi_hot().toarray()
-    assert np.allclose(one[order], other)
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.text(min_size=1), min_size=1))

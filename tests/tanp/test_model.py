@@ -80,13 +80,6 @@ def test_every_parameter_learns_and_the_support_matters(small, tasks, variant):
     assert not torch.allclose(model(batch).score, model(flipped).score)
 
 
-def test_the_published_model_trains_on_the_support_too(small, tasks):
-    model, batch = small('published').train(), whole(tasks)
-    targets = batch.support_mask.sum() + batch.query_mask.sum()
-    assert model(batch).mask.sum() == targets
-    assert model.eval()(batch).mask.sum() == batch.query_mask.sum()
-
-
 def test_without_a_support_all_users_are_equal(small, tasks):
     for variant in ['film', 'task path only', 'attentive']:
         model, empty = small(variant).eval(), with_support_size(tasks, 0)
@@ -120,16 +113,6 @@ def test_reset_parameters_draws_all_of_them(small, variant):
     assert (
         same == (['gp.noise', 'attention.sink'] if variant in ATTENTIVE else [])[::-1]
     )
-
-
-def test_statistics_move_with_a_model_and_its_copies_share_them(small):
-    model = small('attentive')
-    shared = model.statistics
-    assert len([*model.buffers()]) == 0
-    moved = small('attentive').double()
-    assert moved.statistics.vector.dtype == torch.double
-    assert model.statistics is shared
-    assert shared.vector.dtype == torch.float
 
 
 def test_options_out_of_range_are_refused(small):
