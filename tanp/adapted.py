@@ -94,14 +94,11 @@ class AdaptedUsers:
         """The items of the highest scores.
 
         Args:
-            users (pandas.DataFrame or sequence, optional): Ids of users, or a table
-                of users. (default: all adapted ones)
+            users (pandas.DataFrame or sequence, optional): Ids or a table of users.
             k (int, optional): Items a user. (default: :obj:`10`)
-            items (pandas.DataFrame or sequence, optional): Ids of items to choose
-                from, or a table of items, which may have arrived after the fit.
-                (default: all items of the fit)
+            items (pandas.DataFrame or sequence, optional): Ids of items to choose from,
+                or a table of items, which may have arrived after the fit.
             exclude_seen (bool, optional): Leave out a user's own support.
-                (default: :obj:`True`)
             samples (int, optional): See :meth:`predict`. (default: :obj:`0`)
 
         Returns:

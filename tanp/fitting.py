@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 MAX_ITEMS = 300_000
 # Interactions of users that are trained on, unless most have fewer.
 MIN_INTERACTIONS = 5
-FIT = ('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
 
 Validation = pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]
 
@@ -137,7 +136,8 @@ def _train(parts: ModelParts, model: TaNP, relevant: float, *loaders: Any) -> Fi
     options = {'relevant': relevant, 'center': scale.center, 'unit': scale.unit}
     options |= config.part(LossConfig) | {'weight_decay': config.weight_decay}
     module = TaskModule(model, config.lr, seed=seed, **options)
-    options = {name: getattr(config, name) for name in FIT}
+    options = ('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
+    options = {name: getattr(config, name) for name in options}
     return fit(module, *loaders, monitor='val_loss', **options)
 
 

@@ -170,19 +170,15 @@ def pad(tasks: Episodes, chosen: Tensor) -> EpisodeBatch:
         value.index_select(0, chosen)
         for value in (tasks.ptr, tasks.num_support, tasks.query_start, tasks.num_query)
     )
-    parts = _pad(tasks, start, support), _pad(tasks, start + first, query)
-    return EpisodeBatch(tasks.user.index_select(0, chosen), *parts[0], *parts[1])
-
-
-def _pad(
-    tasks: Episodes, start: Tensor, count: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Items, labels and mask of so many interactions of each task."""
-    slot = torch.arange(int(count.max()), device=count.device)
-    mask = slot < count[:, None]
-    # Padding points to the first interaction of all, and is then cleared.
-    position = (start[:, None] + slot) * mask
-    return tasks.item.take(position) * mask, tasks.label.take(position) * mask, mask
+    parts = []
+    for begin, count in ((start, support), (start + first, query)):
+        slot = torch.arange(int(count.max()), device=count.device)
+        mask = slot < count[:, None]
+        # Padding points to the first interaction of all, and is then cleared.
+        position = (begin[:, None] + slot) * mask
+        parts += [value.take(position) * mask for value in (tasks.item, tasks.label)]
+        parts.append(mask)
+    return EpisodeBatch(tasks.user.index_select(0, chosen), *parts)
 
 
 def _uniform(
