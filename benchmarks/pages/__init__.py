@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -31,16 +30,14 @@ CLEANED = (
 )
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """A paragraph; its kind is a CSS class: ``note``, ``heading`` or none."""
 
     text: str
     kind: str = ''
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """A table with a caption."""
 
     header: Sequence[str]
@@ -51,16 +48,14 @@ class Grid:
     beside: bool = False  # whether it may share a row with neighbors of its kind
 
 
-@dataclass(frozen=True)
-class Chart:
+class Chart(NamedTuple):
     """Inline SVG with a caption, which a screen reader reads, too."""
 
     svg: str
     caption: str
 
 
-@dataclass(frozen=True)
-class Card:
+class Card(NamedTuple):
     """A headline figure: of what, the figure, and what it is beside."""
 
     title: str
@@ -68,8 +63,7 @@ class Card:
     text: str
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A heading and what stands below it."""
 
     key: str

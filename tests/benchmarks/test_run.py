@@ -107,7 +107,6 @@ def test_mistakes_in_a_suite_are_named(run):
     for change, named in [
         (('own = "fake"', 'own = "fak"'), 'fak'),
         (('"warm"]', '"warn"]'), 'warn'),
-        (('"planted"', '"plated"'), 'plated'),
         (('title', 'titel'), 'titel'),
         (('grid =', 'gird ='), 'gird'),
         (('fakes.Fake', 'fakes.Fale'), 'Fale'),

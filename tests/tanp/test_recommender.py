@@ -375,7 +375,6 @@ def test_supports_that_cannot_be_read_are_refused(paper, later):
         (lambda f: pd.concat([f, f]), 'second time'),
         (lambda f: f.drop(columns='rating'), "'support' has no column 'rating'"),
         (lambda f: f.assign(user=None), "'support' misses the id.*'user'"),
-        (lambda f: f.assign(user=f['user'].map(str)), "'support' has str ids.*'user'"),
         (lambda f: f.assign(rating=[2, 5, 99, 2, 1]), r'row 2 \(99\)'),
     ]:
         with pytest.raises(ValueError, match=match):
@@ -388,7 +387,6 @@ def test_requests_that_cannot_be_served_are_refused(paper, later):
         ({'items': ['nothing']}, 'does not know'),
         ({'users': 100}, "'users' must be a table or a list"),
         ({'items': films().drop(columns='item')}, "'items' has no column 'item'"),
-        ({'k': 0}, "'k'"),
         ({'k': 2.5}, "'k'"),
         ({'users': [100, 101, 100]}, "'users' repeats"),
     ):
@@ -417,7 +415,6 @@ def test_fits_that_cannot_be_are_refused(later):
         ({'patience': 2}, ratings, "'patience' needs 'validation'"),
         ({'user_attributes': ['town']}, ratings, "'user_attributes'"),
         ({'query_sizes': (5, 3)}, ratings, "'query_sizes'"),
-        ({'ensemble_size': 0}, ratings, "'ensemble_size'"),
     ):
         with pytest.raises(ValueError, match=match):
             TaNPRecommender(**settings).fit(frame)

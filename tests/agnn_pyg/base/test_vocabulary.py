@@ -14,12 +14,10 @@ def column(*values, **kwargs):
 
 def test_types_of_ids():
     for frame, dtype, values in [
-        (column(3, 1), 'int', [3, 1]),
         (column(3, 1, dtype='int8'), 'int', [3, 1]),
         (column(3.0, 1.0), 'int', [3, 1]),
         (column(1.0 - 2**53, 2**53 - 1.0), 'int', [1 - 2**53, 2**53 - 1]),
         (column(2**53, 2**53 + 1), 'int', [2**53, 2**53 + 1]),
-        (column(3, 1, dtype='Int64'), 'int', [3, 1]),
         (column(np.uint8(3), 1, dtype=object), 'int', [3, 1]),
         (column('b', 'ä'), 'str', ['b', 'ä']),
         (column('b', 'a', dtype='string'), 'str', ['b', 'a']),

@@ -366,9 +366,7 @@ def test_link_batches_lose_the_edges_of_nodes_treated_as_cold(tiny_graph, tiny_p
     ('options', 'match'),
     [
         ({'steps': 0}, "'steps'"),
-        ({'batch_size': 0}, "'batch_size'"),
         ({'target_fraction': 1.5}, "'target_fraction'"),
-        ({'id_dropout': -0.1}, "'id_dropout'"),
         ({'num_neighbors': -1}, "'num_neighbors'"),
         ({'cold_dropout': {'user': 1.5}}, "'cold_dropout'.*1.5"),
         ({'cold_dropout': {'film': 0.5}}, "'cold_dropout'.*'film'"),
