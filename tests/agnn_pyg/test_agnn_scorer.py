@@ -188,28 +188,6 @@ def test_new_nodes_change_nothing_else(planted, scorer, side):
         assert torch.allclose(twice.score(*pair), wider.score(*pair), atol=1e-6)
 
 
-@pytest.mark.parametrize('side', SIDES)
-def test_few_ratings_change_their_node_alone(planted, scorer, side):
-    data, new, _ = planted
-    end, (index, rating) = SIDES.index(side), few_ratings(data, side)
-    every = [torch.arange(data.num_nodes[s] + NEW[s]) for s in SIDES]
-
-    def scores(*ratings):
-        wider = scorer.with_new_nodes(new, *ratings)
-        return torch.cat([*wider.score_all(*every)]).transpose(0, end)
-
-    plain, few = scores(), scores((index, rating))
-    rows = [data.num_nodes[side] + row for row in (0, 2)]
-    others = [row for row in range(len(plain)) if row not in rows]
-    assert torch.equal(few[others], plain[others])
-    assert (few[rows] - plain[rows]).abs().mean(dim=1).min() > 0.01
-    none = index[:, :0], rating[:0]
-    assert torch.equal(scores(none), plain)
-    # High ratings are those of node 2.
-    low, high = (few[rows] - plain[rows]).mean(dim=1)
-    assert low < high
-
-
 @torch.no_grad()
 @pytest.mark.parametrize('is_linked', [False, True])
 def test_a_new_node_equals_a_cold_node_of_the_fit(planted, is_linked):

@@ -18,11 +18,6 @@ def changed(frame, row, **cells):
     return frame
 
 
-def test_before_a_fit(planted):
-    with pytest.raises(ValueError, match="Call 'fit' first, or 'load'"):
-        AGNNRecommender().predict(planted.ratings)
-
-
 def test_a_single_item_has_no_neighbors(planted):
     one = planted.items.iloc[[0]]
     ratings = planted.ratings.merge(one[['item']])

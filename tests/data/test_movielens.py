@@ -142,34 +142,6 @@ def test_bad_cells_are_refused(make_zip):
 
 
 @pytest.mark.realdata
-def test_ml100k_users_and_ratings(ml100k):
-    assert repr(ml100k) == 'RatingTables(users=943, items=1,682, ratings=100,000)'
-    assert ml100k.users['gender'].value_counts().to_dict() == {'M': 670, 'F': 273}
-    assert ml100k.users['zip_code'].str.len().eq(5).all()
-    ratings = ml100k.ratings
-    assert ratings.index.equals(pd.RangeIndex(100_000))
-    assert ratings.iloc[0].tolist() == [196, 242, 3, 881250949]
-    assert ratings.iloc[-1].tolist() == [12, 203, 3, 879959583]
-    counts = ratings['rating'].value_counts().sort_index()
-    assert counts.tolist() == [6_110, 11_370, 27_145, 34_174, 21_201]
-
-
-@pytest.mark.realdata
-def test_ml100k_films(ml100k):
-    items = ml100k.items.set_index('item')
-    assert items.loc[1, 'title'] == 'Toy Story'
-    assert items.loc[1, 'genre'] == ['Animation', "Children's", 'Comedy']
-    assert items.loc[1, 'director'] == ['m.04jspq']
-    assert items.index[items['year'].isna()].tolist() == [267, 1412]
-    assert items.index[items['genre'].map(len) == 0].tolist() == [267, 1373]
-    lists = items[['genre', 'director', 'star', 'country']]
-    assert lists.map(lambda cell: len(cell) == len(set(cell))).all(axis=None)
-    assert lists.map(len).gt(0).sum().tolist() == [1680, 1590, 1565, 1593]
-    found = [lists[name].explode().nunique() for name in lists]
-    assert found == [18, 1131, 27262, 68]
-
-
-@pytest.mark.realdata
 def test_u1_is_a_split_of_the_same_ratings(ml100k):
     try:
         parts = load_ml100k_split(1)

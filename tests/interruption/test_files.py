@@ -6,14 +6,13 @@ Stores are killed in tests/agnn_pyg/base/test_store.py.
 import hashlib
 import os
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from agnn_pyg.base.io import write_file
 from data.fetch import fetch
-from tests.interruption.killing import every_moment, in_a_child, outcome
+from tests.interruption.killing import every_moment
 
 CONTENT = b'user,item,rating\n' * 4000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -42,19 +41,6 @@ def test_fetching(tmp_path, record_property):
         target.unlink()
     record_property('kills', kills)
     assert kills >= 8
-
-
-def test_two_processes_at_once(tmp_path):
-    def download(url, output_file, _):
-        Path(output_file).write_bytes(CONTENT)
-        time.sleep(0.2)
-
-    def work():
-        fetch(URL, DIGEST, downloader=download, cache=tmp_path / 'cache')
-
-    children = [in_a_child(work) for _ in range(2)]
-    assert [outcome(child) for child in children] == [False, False]
-    assert names(tmp_path / 'cache') == ['raw.csv']
 
 
 @pytest.mark.parametrize('suffix', ['csv', 'parquet'])

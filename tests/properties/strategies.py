@@ -9,44 +9,6 @@ from data.tables import RatingTables
 from tanp.episodes import Episodes, offsets
 
 seeds = st.integers(0, 2**31 - 1)
-WORDS = ('', 'a', 'b', 'é', 'a b', '0', 'nan')
-
-
-def _word(rng):
-    return WORDS[rng.integers(len(WORDS))]
-
-
-def _words(rng):
-    return [_word(rng) for _ in range(rng.integers(4))]
-
-
-# A cell of each kind of column.
-CELLS = {
-    'categorical': _word,
-    'multi': _words,
-    'numeric': lambda rng: rng.choice([0.0, 1.0, -3.5, 1e9, rng.normal()]),
-}
-
-
-@st.composite
-def attribute_frames(draw, min_size=1, max_size=12):
-    """A frame with gaps and ties, and the kinds of its columns."""
-    size = draw(st.integers(min_size, max_size))
-    rng = np.random.default_rng(draw(seeds))
-    gaps = draw(st.sampled_from([0, 0.3, 1]))
-    columns = {
-        f'c{i}': k
-        for i, k in enumerate(
-            draw(st.lists(st.sampled_from(sorted(CELLS)), min_size=1, max_size=3))
-        )
-    }
-    frame = {}
-    for name, kind in columns.items():
-        cells = [None if rng.random() < gaps else CELLS[kind](rng) for _ in range(size)]
-        if kind == 'numeric' and all(cell is None for cell in cells):
-            cells[0] = 0.0  # a column of nothing is refused
-        frame[name] = pd.Series(cells, dtype=float if kind == 'numeric' else object)
-    return pd.DataFrame(frame), columns
 
 
 @st.composite

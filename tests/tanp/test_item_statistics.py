@@ -159,16 +159,6 @@ def test_folds_are_even_and_share_their_axes():
         assert torch.cosine_similarity(vector.flatten(), whole, dim=0) > 0.5
 
 
-def test_users_without_interactions_are_equal():
-    statistics = fit(EPISODES)
-    new = exact(statistics, 22)
-    assert torch.equal(new[0][0, :, -3], statistics.item_total[:, 0].log1p())
-    for user in (23, USERS + 100):
-        assert same(new, exact(statistics, user))
-    users = torch.tensor([3, 22, USERS + 5])
-    assert statistics.has_interactions(users).tolist() == [True, False, False]
-
-
 def test_a_seed_gives_one_fit_and_resampling_that_of_another():
     one, two, other = fit(EPISODES), fit(EPISODES), fit(EPISODES, seed=1)
     resampled = one.resample(1)

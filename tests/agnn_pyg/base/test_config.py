@@ -4,7 +4,6 @@ import re
 from typing import Annotated, Literal
 
 import numpy as np
-import pandas as pd
 import pytest
 from annotated_types import Le
 from pydantic import Field, model_validator
@@ -135,29 +134,6 @@ def test_wrong_settings_are_named_with_their_value():
     ):
         with pytest.raises(ValueError, match=message):
             ToyConfig(**setting)
-
-
-def test_numbers_and_sequences_become_those_of_python():
-    given = {
-        'epochs': np.int64(7),
-        'lr': np.float32(0.5),
-        'rates': np.array([0.0, 1.0]),
-        'scenarios': pd.Index(['cold']),
-        'columns': pd.Series(['age', 'town']),
-        'options': {'widths': [np.int8(4)]},
-        'skip': np.bool_(False),
-    }
-    config = ToyConfig(**given)
-    assert config.model_dump() == ToyConfig().model_dump() | {
-        'epochs': 7,
-        'lr': 0.5,
-        'rates': (0.0, 1.0),
-        'scenarios': ('cold',),
-        'columns': ['age', 'town'],
-        'options': {'dropout': 0.0, 'widths': (4,)},
-        'skip': False,
-    }
-    assert [type(value) for value in (config.epochs, config.lr)] == [int, float]
 
 
 def test_settings_are_documented_in_groups():

@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader, TensorDataset
 
-from agnn_pyg.base.training import EMA, EpochBatches, FitResult, fit
+from agnn_pyg.base.training import EpochBatches, FitResult, fit
 
 ROOT = Path(__file__).parents[3]
 GENERATOR = torch.Generator().manual_seed(0)
@@ -285,18 +285,6 @@ def test_the_moving_average_against_a_loop(every):
         expected = 0.7**every * expected + (1 - 0.7**every) * weights
     found = parameters_to_vector(averaged.parameters())
     assert torch.allclose(found, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize('precision', ['64-true', 'bf16-true'])
-def test_the_average_has_the_precision_of_the_module(precision):
-    module = Regression()
-    result = fit(module, *loaders(), epochs=2, ema_decay=0.9, precision=precision)
-    dtype = torch.double if precision == '64-true' else torch.bfloat16
-    assert {p.dtype for p in module.parameters()} == {dtype}
-    assert result.history[-1]['val_rmse'] < result.history[0]['val_rmse']
-    # There is no average to convert in a validation without a fit.
-    trainer = pl.Trainer(accelerator='cpu', precision=precision, logger=False)
-    EMA(0.9).setup(trainer, torch.nn.Identity(), 'validate')
 
 
 @pytest.mark.parametrize('validated', [False, True])

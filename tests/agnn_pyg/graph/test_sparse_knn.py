@@ -125,23 +125,6 @@ def test_an_exact_search_weighs_ratings(monkeypatch):
     assert_best_candidates(graph, expected, size=7)
 
 
-@pytest.mark.parametrize('fraction', [1, 0.5])
-def test_means_are_exact_and_deviations_close(fraction, monkeypatch):
-    monkeypatch.setattr(sparse_knn, 'SIGNS', 4096)
-    rng = np.random.default_rng(0)
-    attributes = bags(400, (5, 20, 70), seed=0)
-    profiles = group(attributes)
-    rows = normalize(attributes[profiles.first])
-    mask = rng.random(len(profiles.first)) < fraction
-    mean, scale = sparse_knn._moments(rows, profiles, mask, rng)
-    cosine, among = cosines(attributes), mask[profiles.of]
-    for number in mask.nonzero()[0]:
-        node = profiles.first[number]
-        others = cosine[node, among & (np.arange(400) != node)]
-        assert mean[number] == pytest.approx(others.mean())
-        assert scale[number] * others.std() == pytest.approx(1, abs=0.08)
-
-
 @pytest.mark.slow
 def test_an_approximate_search_finds_nine_of_ten():
     attributes = bags(5000, (18, 700, 900, 1200, 1500), seed=0)
