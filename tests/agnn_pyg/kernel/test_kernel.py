@@ -68,6 +68,15 @@ def test_products_against_the_definition(kernel, maps, other_pairs):
     torch.testing.assert_close(back, cross.t() @ beta)
 
 
+def test_sides_may_be_swapped(kernel, maps):
+    """With more users than items, the products take another way."""
+    pairs = RatedPairs(torch.stack([kernel.pairs.item, kernel.pairs.user]), 15, 12)
+    weight, alpha = kernel.weight.t().contiguous(), random(6)
+    swapped = PairwiseKernel(*maps[::-1], pairs, weight)
+    expected = kernel.matvec(alpha)[pairs.order]
+    torch.testing.assert_close(swapped.matvec(alpha[pairs.order]), expected)
+
+
 def test_weight_gradient_against_autograd(kernel, other_pairs):
     alpha, beta = random(6), random(3)
     kernel.weight.requires_grad_()
