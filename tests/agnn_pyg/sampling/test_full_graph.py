@@ -361,6 +361,12 @@ def test_link_batches_lose_the_edges_of_nodes_treated_as_cold(tiny_graph, tiny_p
         pairs = pairs if kind == RATES else [pair[::-1] for pair in pairs]
         assert [known[pair] for pair in pairs] == store.rating.tolist()
         assert 0 < len(pairs) == len(store.e_id) < count
+    # Of neighbours that are no targets, none is treated as cold.
+    for data in link_loader(tiny_graph, *tiny_pairs, [20], COLD, batch_size=3):
+        for side in SIDES:
+            rest = slice(data[side].num_sampled_nodes[0], None)
+            known = tiny_graph[side].cold[data[side].n_id[rest]]
+            assert torch.equal(data[side].cold[rest], known)
 
 
 @pytest.mark.parametrize(
