@@ -178,7 +178,8 @@ def test_positives(planted, monkeypatch):
     pairs = [
         r[r['rating'] > 3][['user', 'item']] for r in (planted.ratings, planted.later)
     ]
-    model = AGNNRecommender(rating=None, cv_folds=2)
+    settings = {'rating': None, 'kernel_weight': 1.0, 'cv_folds': 2}
+    model = AGNNRecommender(**settings)
     model.fit(pairs[0], planted.users, planted.items)
     first = model.scorer_.kernel
     model.update(pairs[1], planted.new_users, planted.new_items)
@@ -192,7 +193,7 @@ def test_positives(planted, monkeypatch):
     monkeypatch.setattr(implicit, '_column_features', lambda *_: next(features))
     users = pd.concat([planted.users, planted.new_users])
     items = pd.concat([planted.items, planted.new_items])
-    whole = AGNNRecommender(rating=None, cv_folds=2).fit(pd.concat(pairs), users, items)
+    whole = AGNNRecommender(**settings).fit(pd.concat(pairs), users, items)
     every = users[['user']].merge(items[['item']], how='cross')
     found, expected = model.predict(every), whole.predict(every)
     assert np.abs(found - expected).max() < 1e-5
