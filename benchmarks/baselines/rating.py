@@ -161,7 +161,9 @@ class Ridge(RatingBaseline, alpha=3.0, user_ids=True, item_ids=True, slopes=0.0)
             own = np.repeat(user * width, np.diff(rows.indptr)) + rows.indices
             parts = config.slopes * rows.data, own, rows.indptr
             blocks.append(sp.csr_matrix(parts, (len(user), width * size['user'])))
-        return sp.hstack(blocks, format='csr')
+        made = sp.hstack(blocks, format='csr')
+        # With neither ids nor attributes a column of zeros leaves the mean alone.
+        return made if made.shape[1] else sp.csr_matrix((len(user), 1))
 
     def _slope_features(self) -> sp.csr_matrix:
         """Genres, decades and the year in decades from its mean, for each item."""

@@ -117,6 +117,14 @@ def test_slopes_are_products_of_users_and_genres_decades_and_years(tables):
     assert np.allclose(found[:, -ids.shape[1] * sloped.shape[1] :], expected)
 
 
+def test_ridge_without_ids_and_attributes_is_the_mean(tables):
+    settings = {'user_ids': False, 'item_ids': False}
+    settings |= {'user_attributes': [], 'item_attributes': []}
+    model = fit(Ridge, tables, tables.ratings, **settings)
+    found = model.predict(tables.ratings.head())
+    assert found == pytest.approx([tables.ratings['rating'].mean()] * 5)
+
+
 def episodes(kind):
     """Training users, and supports and queries of others, by plain rules."""
     implicit = kind in LIKES
