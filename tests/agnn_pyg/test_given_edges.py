@@ -72,9 +72,9 @@ def test_edges_between_new_users_count_and_those_between_known_ones_do_not(
     assert np.allclose(fitted.predict(pairs, user_edges=more), expected, atol=1e-5)
     # A friend of user 100 alone is near the same people.
     friend = pd.concat([alone, pd.DataFrame({'one': [-1], 'other': [100]})])
-    told = fitted.predict(pairs.assign(user=-1), user_edges=friend)
+    found = fitted.predict(pairs.assign(user=-1), user_edges=friend)
     without = fitted.predict(pairs.assign(user=-1), pd.DataFrame({'user': [-1]}))
-    assert rmse(told, pairs) < 0.7 * rmse(without, pairs)
+    assert rmse(found, pairs) < 0.7 * rmse(without, pairs)
 
 
 def test_an_update_takes_edges_of_new_users_who_are_known_then(communities, parts):
@@ -85,8 +85,8 @@ def test_an_update_takes_edges_of_new_users_who_are_known_then(communities, part
     mine = later[later['user'].isin(first)]
     expected = model.predict(mine, user_edges=before)
     # A user without ratings in the update stays cold.
-    told = later[later['user'] == first[0]]
-    model.update(told, user_edges=before)
+    further = later[later['user'] == first[0]]
+    model.update(further, user_edges=before)
     cold = mine['user'] != first[0]
     found = model.predict(mine[cold])
     assert rmse(found, mine[cold]) == pytest.approx(
@@ -137,9 +137,9 @@ def test_positives_of_cold_users_are_ranked_by_their_edges(communities):
     is_new = clicks['user'].isin(NEW)
     known, later = clicks[~is_new], clicks[is_new]
     model = AGNNRecommender(rating=None, cv_folds=2).fit(known, user_edges=edges)
-    told = model.evaluate(later)['ndcg@20']
+    found = model.evaluate(later)['ndcg@20']
     model = AGNNRecommender(rating=None, cv_folds=2).fit(known)
-    assert told > 1.3 * model.evaluate(later, pd.DataFrame({'user': NEW}))['ndcg@20']
+    assert found > 1.3 * model.evaluate(later, pd.DataFrame({'user': NEW}))['ndcg@20']
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Damaged files are read, or refused by an error of ours; COLDSTART_FUZZ looks longer.
 
 An error that comes out of a library is a failure, and so are a file that appears and
-memory beyond a limit. An input is named by target and number, and made anew from these.
+memory beyond a limit. An input is named by target and number, and repeats from these.
 """
 
 import bz2
