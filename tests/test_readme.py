@@ -41,6 +41,17 @@ for number, block in enumerate(json.load(sys.stdin)):
 KEPT = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
 
 
+def alike(line, other):
+    """Whether two lines have the same words, and numbers that differ by .02 at most."""
+    words, numbers = zip(*(_split(text) for text in (line, other)), strict=True)
+    return words[0] == words[1] and np.allclose(*numbers, rtol=0, atol=0.02)
+
+
+def _split(line):
+    number = r'[+-]?\d+\.\d+'
+    return re.sub(number, '#', line).split(), [*map(float, re.findall(number, line))]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('page', [page for page, blocks in BLOCKS.items() if blocks])
 def test_blocks_run(page, tmp_path, request):
@@ -59,6 +70,10 @@ def test_blocks_run(page, tmp_path, request):
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
+    printed = ran.stdout.splitlines()
+    for shown in re.findall(r'^```text\n(.*?)^```', PAGES[page], re.DOTALL | re.M):
+        for line in shown.splitlines():
+            assert any(alike(line, other) for other in printed), line
 
 
 @pytest.mark.slow
@@ -95,7 +110,7 @@ def test_the_shell_example_runs(tmp_path, monkeypatch):
 
     (block,) = re.findall(r'^```bash\n(agnn-pyg .*?)^```', README, re.DOTALL | re.M)
     lines = block.splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 5
     for line in lines:
         name, *arguments = shlex.split(line, comments=True)
         target = 'shown.txt'
