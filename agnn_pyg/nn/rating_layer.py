@@ -14,6 +14,8 @@ from torch import Tensor, nn
 warnings.filterwarnings('ignore', 'Sparse CSR tensor support')
 # Sweeps of the damped biases, which converge quickly.
 SWEEPS = 3
+# Divisors that bring logarithms of counts, and messages, to the size of embeddings.
+COUNT_SCALE, MESSAGE_SCALE = 5, 0.3
 
 
 class RatedEdges:
@@ -206,12 +208,12 @@ class RatingLayer(nn.Module):
        :math:`\mathbf{z} = [\mathbf{W} \mathbf{a} + \mathbf{W} \mathbf{s} \, \Vert \,
        1]` of attributes :math:`\mathbf{a}` and positions.
     3. *Inputs*: :math:`\mathbf{x} \leftarrow \mathbf{x} + \mathbf{W} \mathbf{s} +
-       \mathbf{W} \boldsymbol{\beta} + \mathbf{w} \log(1 + |\mathcal{N}|)`.
+       \mathbf{W} \boldsymbol{\beta} + \mathbf{w} \log(1 + |\mathcal{N}|) / 5`.
     4. *Messages*, gated by the target:
 
        .. math::
            \mathbf{m}_i = \frac{\sum_{j} (\epsilon_{ij} \mathbf{W}_1 + \mathbf{W}_0)
-           \mathbf{x}_j}{|\mathcal{N}(i)| + \delta}, \quad
+           \mathbf{x}_j}{0.3 \, (|\mathcal{N}(i)| + \delta)}, \quad
            \mathbf{h}_i = \mathbf{x}_i + \sigma(\mathbf{W}_g [\mathbf{x}_i \, \Vert \,
            \mathbf{m}_i]) \odot \mathbf{m}_i
 
@@ -404,7 +406,8 @@ class RatingLayer(nn.Module):
 
     def _know(self, end, x, attributes, edges, vectors) -> tuple[Tensor, Tensor]:
         """Adds degrees and positions to x, and makes features of both."""
-        x = x + self.lin_count[end](edges.count.log1p().unsqueeze(-1) / 5)
+        count = edges.count.log1p().unsqueeze(-1) / COUNT_SCALE
+        x = x + self.lin_count[end](count)
         z = torch.zeros_like(x[:, :0])
         if self.slope_channels > 1:
             z = self.lin_feature[end](self.dropout(attributes))
@@ -429,7 +432,8 @@ class RatingLayer(nn.Module):
             source = self.dropout(source)
             total = edges.sum(self.lin_residual[end](source), residual=True)
             total = total + edges.sum(self.lin_mean[end](source))
-            message = total / (0.3 * (edges.count + self.damping)).unsqueeze(-1)
+            size = MESSAGE_SCALE * (edges.count + self.damping)
+            message = total / size.unsqueeze(-1)
             gate = self.lin_gate[end](torch.cat([x, message], dim=-1)).sigmoid()
             x = x + gate * message
         hidden = self.dropout(self.lin_in[end](x).relu())
