@@ -31,8 +31,6 @@ class Baseline(Estimator):
                 name: (TYPES[type(value)], Field(value, description='See above.'))
                 for name, value in defaults.items()
             }
-            base = cls.Config
-            cls.Config = create_model(
-                f'{cls.__name__}Config', __base__=base, __doc__='Settings', **fields
-            )
+            options = {'__base__': cls.Config, '__doc__': 'Settings'}
+            cls.Config = create_model(f'{cls.__name__}Config', **options, **fields)
         super().__init_subclass__()

@@ -27,59 +27,58 @@ class Part(NamedTuple):
     task: np.ndarray
     item: np.ndarray
     label: np.ndarray
+    shape: tuple[int, int]  # numbers of tasks and items
+
+    def take(self, rows: np.ndarray) -> Part:
+        """Some of the interactions, by a mask or by their positions."""
+        return Part(*(values[rows] for values in self[:3]), self.shape)
+
+    def matrix(self, value: np.ndarray) -> sp.csr_array:
+        """A value for each interaction, :obj:`[tasks, items]`; no zeros are stored."""
+        made = sp.csr_array((value, (self.task, self.item)), shape=self.shape)
+        made.eliminate_zeros()
+        return made
 
 
 class FewShotBaseline(Baseline):
     """A few-shot baseline with the interface of the recommenders.
 
-    Subclasses write ``_fit(known)`` and ``_score(given, asked, num_tasks)`` on parts.
+    Subclasses write ``_fit(known)`` and ``_score(given, asked)`` on parts.
     """
 
     predicts_labels: ClassVar[bool] = False  # whether scores estimate labels
 
     def fit(self, ratings: Frame, *nodes: Any, validation: Any = None) -> Any:
         self.index_ = pd.Index(nodes[1]['item'])
-        self.num_items_ = len(self.index_)
-        task, users = pd.factorize(ratings['user'])
-        self.num_tasks_ = len(users)
-        self._fit(self.part(ratings, task))
+        self._fit(self.part(ratings, pd.Index(ratings['user'].unique())))
         return self
 
     def adapt(self, support: Frame, users: Any = None) -> Any:
         made = copy.copy(self)
-        task, made.users_ = pd.factorize(support['user'])
-        made.support_ = self.part(support, task)
+        made.users_ = pd.Index(support['user'].unique())
+        made.support_ = self.part(support, made.users_)
         return made
 
     def predict(self, pairs: Frame) -> Frame:
-        task = pd.Index(self.users_).get_indexer(pairs['user'])
-        asked = Part(task, self.index_.get_indexer(pairs['item']), np.empty(0))
-        scores = self._score(self.support_, asked, len(self.users_))
+        # No score reads the labels of what is asked for.
+        asked = self.part(pairs.assign(rating=np.nan), self.users_)
+        scores = self._score(self.support_, asked)
         columns = ['score', 'rating'][: 1 + self.predicts_labels]
         return pd.DataFrame(dict.fromkeys(columns, scores), pairs.index)
 
-    def fitted(self, other: Any, known: Part) -> Any:
-        """Another baseline, fitted on the same interactions."""
-        other.num_tasks_, other.num_items_ = self.num_tasks_, self.num_items_
-        other._fit(known)
-        return other
-
-    def part(self, frame: Frame, task: np.ndarray) -> Part:
-        item = self.index_.get_indexer(frame['item'])
-        return Part(task, item, frame['rating'].to_numpy(float))
+    def part(self, frame: Frame, users: pd.Index) -> Part:
+        task, item = (
+            users.get_indexer(frame['user']),
+            self.index_.get_indexer(frame['item']),
+        )
+        shape = len(users), len(self.index_)
+        return Part(task, item, frame['rating'].to_numpy(float), shape)
 
 
-def matrix(part: Part, value: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:
-    """One value for each interaction, :obj:`[tasks, items]`; zeros are not stored."""
-    made = sp.csr_array((value, (part.task, part.item)), shape=shape)
-    made.eliminate_zeros()
-    return made
-
-
-def pairs_of(asked: Part, given: Part, num_tasks: int) -> tuple[np.ndarray, np.ndarray]:
+def pairs_of(asked: Part, given: Part) -> tuple[np.ndarray, np.ndarray]:
     """Positions of every pair of a query and a support interaction of one task."""
     order = np.argsort(given.task, kind='stable')
-    size = np.bincount(given.task, minlength=num_tasks)
+    size = np.bincount(given.task, minlength=given.shape[0])
     first, count = (size.cumsum() - size)[asked.task], size[asked.task]
     row = np.repeat(np.arange(len(count)), count)
     place = np.arange(len(row)) - np.repeat(count.cumsum() - count, count)
@@ -92,7 +91,7 @@ class Random(FewShotBaseline):
     def _fit(self, known: Part) -> None:
         pass
 
-    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
+    def _score(self, given: Part, asked: Part) -> np.ndarray:
         return np.random.default_rng(0).random(len(asked.item))
 
 
@@ -102,10 +101,10 @@ class Popularity(FewShotBaseline, unseen=0.0):
     GRID: ClassVar[dict] = {'unseen': UNSEEN}
 
     def _fit(self, known: Part) -> None:
-        count = np.bincount(known.item, known.label, self.num_items_)
+        count = np.bincount(known.item, known.label, known.shape[1])
         self.count_ = np.where(count == 0, self.config.unseen, count)
 
-    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
+    def _score(self, given: Part, asked: Part) -> np.ndarray:
         return self.count_[asked.item]
 
 
@@ -116,15 +115,21 @@ class ItemMean(FewShotBaseline, item_damping=5.0):
     predicts_labels = True
 
     def _fit(self, known: Part) -> None:
-        self.mean_ = known.label.mean()
-        rest, damping = known.label - self.mean_, self.config.item_damping
-        self.bias_ = damped_mean(rest, known.item, self.num_items_, damping)
+        count, damping = known.shape[1], self.config.item_damping
+        self.mean_, self.bias_ = known.label.mean(), np.zeros(count)
+        for _ in range(SWEEPS):
+            rest = known.label - self.mean_ - self.level(known)[known.task]
+            self.bias_ = damped_mean(rest, known.item, count, damping)
 
-    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
-        return self.mean_ + self.bias_[asked.item]
+    def _score(self, given: Part, asked: Part) -> np.ndarray:
+        return self.mean_ + self.bias_[asked.item] + self.level(given)[asked.task]
+
+    def level(self, part: Part) -> np.ndarray:
+        """How far each task's labels lie above the items' means: not looked at here."""
+        return np.zeros(part.shape[0])
 
 
-class SupportMean(FewShotBaseline, item_damping=5.0, user_damping=5.0):
+class SupportMean(ItemMean, user_damping=5.0):
     r"""Item biases plus how far the support lies above them.
 
     The latter is :math:`\sum_{i \in S_t} (r_{ti} - \mu - b_i) / (|S_t| + \lambda_u)`.
@@ -133,27 +138,13 @@ class SupportMean(FewShotBaseline, item_damping=5.0, user_damping=5.0):
 
     DAMPINGS = (0.5, 1.0, 2.0, 5.0, 10.0)
     GRID: ClassVar[dict] = {**ItemMean.GRID, 'user_damping': DAMPINGS}
-    predicts_labels = True
 
-    def _fit(self, known: Part) -> None:
-        self.mean_ = known.label.mean()
-        self.bias_ = np.zeros(self.num_items_)
-        for _ in range(SWEEPS):
-            level = self.level(known, self.num_tasks_)[known.task]
-            rest, damping = known.label - self.mean_ - level, self.config.item_damping
-            self.bias_ = damped_mean(rest, known.item, self.num_items_, damping)
-
-    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
-        level = self.level(given, num_tasks)
-        return self.mean_ + self.bias_[asked.item] + level[asked.task]
-
-    def level(self, part: Part, num_tasks: int) -> np.ndarray:
+    def level(self, part: Part) -> np.ndarray:
         rest = part.label - self.mean_ - self.bias_[part.item]
-        return damped_mean(rest, part.task, num_tasks, self.config.user_damping)
+        return damped_mean(rest, part.task, part.shape[0], self.config.user_damping)
 
-    def residual(self, part: Part, num_tasks: int) -> np.ndarray:
-        level = self.level(part, num_tasks)[part.task]
-        return part.label - self.mean_ - self.bias_[part.item] - level
+    def residual(self, part: Part) -> np.ndarray:
+        return part.label - self._score(part, part)
 
 
 class FewShotAGNN(AGNNRecommender):

@@ -11,10 +11,10 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from agnn_pyg.base.frames import RatedPairs
+from agnn_pyg.base.frames import SIDES, RatedPairs
 from agnn_pyg.evaluation import evaluate_ranking
 from agnn_pyg.kernel.features import unit_rows
-from benchmarks.baselines.rating import SIDES, RatingBaseline
+from benchmarks.baselines.rating import RatingBaseline
 
 Frame = pd.DataFrame
 BLOCK_USERS = 64
@@ -23,20 +23,20 @@ BLOCK_USERS = 64
 class ImplicitBaseline(RatingBaseline):
     """Ranks by scores of all pairs, and is evaluated as the recommender is.
 
-    Subclasses write ``_fit(x)`` on the matrix of positives, :obj:`[users, items]`, and
-    ``_score(users)`` on row numbers, which returns scores of all items.
+    Subclasses write ``_fit_positives(x)`` on the matrix of positives, :obj:`[users,
+    items]`. It sets ``user_`` and ``item_``, factors whose products are the scores.
     """
 
     def fit(self, ratings: Frame, *nodes: Frame, validation: Any = None) -> Any:
-        self.frame_ = dict(zip(SIDES, nodes, strict=True))
-        self.size_ = {side: len(frame) for side, frame in self.frame_.items()}
-        self.rated_ = np.stack(self.rows(ratings))
-        self.trained_ = {
-            side: np.bincount(index, minlength=self.size_[side]) > 0
-            for side, index in zip(SIDES, self.rated_, strict=True)
-        }
-        self._fit(self.matrix(np.ones(len(ratings)), *self.rated_))
-        return self
+        return super().fit(ratings.assign(rating=1.0), *nodes)
+
+    def _fit(self, rating: np.ndarray, *rows: np.ndarray) -> None:
+        self.rated_ = torch.from_numpy(np.stack(rows))
+        self._fit_positives(sp.csr_matrix((rating, rows), self.size_))
+
+    def _score(self, users: np.ndarray) -> np.ndarray:
+        """Scores of all items for some rows of users."""
+        return self.user_[users] @ self.item_.T
 
     def score_all(self, users: torch.Tensor, items: torch.Tensor) -> Iterator:
         for block in users.split(BLOCK_USERS):
@@ -46,24 +46,21 @@ class ImplicitBaseline(RatingBaseline):
         self, ratings: Frame, k: int = 20, among: Sequence | None = None
     ) -> dict[str, float]:
         """The metrics of :meth:`AGNNRecommender.evaluate`, by the same code."""
-        ids = {side: frame[side] for side, frame in self.frame_.items()}
-        node = {side: np.arange(size) for side, size in self.size_.items()}
-        rated = torch.from_numpy(self.rated_)
-        serving = SimpleNamespace(ids=ids, node=node, rated=rated, scorer=self)
-        held = RatedPairs(np.stack(self.rows(ratings)), np.ones(len(ratings)))
+        ids = {'user': self.tables_.users['user'], 'item': self.tables_.items['item']}
+        node = {side: np.arange(len(ids[side])) for side in SIDES}
+        serving = SimpleNamespace(ids=ids, node=node, rated=self.rated_, scorer=self)
+        rows = np.stack(self.tables_.positions(ratings))
         if among is not None:
             among = pd.Index(ids['item']).get_indexer(among)
-        return evaluate_ranking(serving, held, k, among)
+        held_out = RatedPairs(rows, np.ones(len(ratings)))
+        return evaluate_ranking(serving, held_out, k, among)
 
 
 class PopularItems(ImplicitBaseline):
     """Ranks items by their positives."""
 
-    def _fit(self, x: sp.csr_matrix) -> None:
-        self.count_ = np.asarray(x.sum(axis=0)).ravel()
-
-    def _score(self, users: np.ndarray) -> np.ndarray:
-        return np.tile(self.count_, (len(users), 1))
+    def _fit_positives(self, x: sp.csr_matrix) -> None:
+        self.user_, self.item_ = np.ones((x.shape[0], 1)), np.asarray(x.sum(axis=0)).T
 
 
 class AttributeKNN(ImplicitBaseline, num_neighbors=50):
@@ -75,27 +72,27 @@ class AttributeKNN(ImplicitBaseline, num_neighbors=50):
 
     GRID: ClassVar[dict] = {'num_neighbors': (5, 20, 50, 100, 200, 500)}
 
-    def _fit(self, x: sp.csr_matrix) -> None:
-        weight = {side: self._weights(side) for side in SIDES}
-        self.scores_ = (weight['user'] @ x @ weight['item'].T).toarray()
+    def _fit_positives(self, x: sp.csr_matrix) -> None:
+        sides = zip(self.attributes(), self.trained_, strict=True)
+        users, items = (self._weights(*side) for side in sides)
+        self.scores_ = (users @ x @ items.T).toarray()
 
     def _score(self, users: np.ndarray) -> np.ndarray:
         return self.scores_[users]
 
-    def _weights(self, side: str) -> sp.csr_matrix:
+    def _weights(self, known: sp.csr_matrix, trained: np.ndarray) -> sp.csr_matrix:
         """Of all nodes for trained ones: 1 for themselves, or those of neighbors."""
-        trained = self.trained_[side]
-        x = unit_rows(self.attributes(side).tocsr())
+        x = unit_rows(known)
         close = (x[~trained] @ x[trained].T).toarray()
         count = min(self.config.num_neighbors, close.shape[1])
         order = np.argpartition(-close, count - 1, axis=1)[:, :count]
         value = np.take_along_axis(close, order, axis=1)
         value = value / np.maximum(value.sum(axis=1, keepdims=True), 1e-9)
-        cold, warm = np.flatnonzero(~trained), np.flatnonzero(trained)
-        row = np.concatenate([warm, np.repeat(cold, count)])
-        column = np.concatenate([warm, warm[order].ravel()])
-        value = np.concatenate([np.ones(len(warm)), value.ravel()])
-        return sp.csr_matrix((value, (row, column)), (len(trained), len(trained)))
+        weight = np.diag(trained.astype(float))
+        weight[np.flatnonzero(~trained)[:, None], np.flatnonzero(trained)[order]] = (
+            value
+        )
+        return sp.csr_matrix(weight)
 
 
 class EASE(ImplicitBaseline, ridge=200.0):
@@ -103,16 +100,13 @@ class EASE(ImplicitBaseline, ridge=200.0):
 
     GRID: ClassVar[dict] = {'ridge': (50.0, 100.0, 200.0, 400.0, 800.0)}
 
-    def _fit(self, x: sp.csr_matrix) -> None:
+    def _fit_positives(self, x: sp.csr_matrix) -> None:
         gram = (x.T @ x).toarray()
         gram[np.diag_indices_from(gram)] += self.config.ridge
         inverse = np.linalg.inv(gram)
-        self.weight_ = -inverse / np.diag(inverse)
-        np.fill_diagonal(self.weight_, 0)
-        self.x_ = x
-
-    def _score(self, users: np.ndarray) -> np.ndarray:
-        return self.x_[users] @ self.weight_
+        weight = -inverse / np.diag(inverse)
+        np.fill_diagonal(weight, 0)
+        self.user_, self.item_ = x, weight.T
 
 
 class ALSRidge(ImplicitBaseline, num_factors=32, ridge=10.0, weight=10.0):
@@ -125,22 +119,15 @@ class ALSRidge(ImplicitBaseline, num_factors=32, ridge=10.0, weight=10.0):
     GRID: ClassVar[dict] = {'ridge': (3.0, 10.0, 30.0, 100.0), 'weight': (3.0, 10.0)}
     SWEEPS = 10
 
-    def _fit(self, x: sp.csr_matrix) -> None:
-        rng, count = np.random.default_rng(0), self.config.num_factors
-        sides, matrices = dict(zip(SIDES, (x, x.T.tocsr()), strict=True)), {}
-        for side, size in self.size_.items():
-            matrices[side] = 0.1 * rng.standard_normal((size, count))
+    def _fit_positives(self, x: sp.csr_matrix) -> None:
+        rng, of_items = np.random.default_rng(0), x.T.tocsr()
+        size = self.config.num_factors
+        users, items = (0.1 * rng.standard_normal((n, size)) for n in x.shape)
         for _ in range(self.SWEEPS):
-            for side, other in (SIDES, SIDES[::-1]):
-                matrices[side] = self._solve(sides[side], matrices[other])
-        for side in SIDES:
-            trained, known = self.trained_[side], self.attributes(side)
-            known = sp.hstack([known, np.ones((len(trained), 1))]).tocsr()
-            fit = known[trained]
-            gram = (fit.T @ fit).toarray() + self.config.ridge * np.eye(fit.shape[1])
-            mapped = np.linalg.solve(gram, fit.T @ matrices[side][trained])
-            matrices[side][~trained] = known[~trained] @ mapped
-        self.user_, self.item_ = matrices.values()
+            users = self._solve(x, items)
+            items = self._solve(of_items, users)
+        sides = zip((users, items), self.attributes(), self.trained_, strict=True)
+        self.user_, self.item_ = (self._map(*side) for side in sides)
 
     def _solve(self, x: sp.csr_matrix, other: np.ndarray) -> np.ndarray:
         weight, size = self.config.weight, other.shape[1]
@@ -150,8 +137,16 @@ class ALSRidge(ImplicitBaseline, num_factors=32, ridge=10.0, weight=10.0):
         gram = gram + other.T @ other + self.config.ridge * np.eye(size)
         return np.linalg.solve(gram, ((1 + weight) * (x @ other))[:, :, None])[:, :, 0]
 
-    def _score(self, users: np.ndarray) -> np.ndarray:
-        return self.user_[users] @ self.item_.T
+    def _map(
+        self, factors: np.ndarray, known: sp.csr_matrix, trained: np.ndarray
+    ) -> np.ndarray:
+        """Factors with those of cold nodes replaced by what attributes say."""
+        known = sp.hstack([known, np.ones((len(trained), 1))]).tocsr()
+        fit = known[trained]
+        gram = (fit.T @ fit).toarray() + self.config.ridge * np.eye(fit.shape[1])
+        mapped = np.linalg.solve(gram, fit.T @ factors[trained])
+        factors[~trained] = known[~trained] @ mapped
+        return factors
 
 
 class DropoutNet(ALSRidge, num_factors=32, ridge=10.0, weight=10.0, dropout=0.5):
@@ -166,33 +161,36 @@ class DropoutNet(ALSRidge, num_factors=32, ridge=10.0, weight=10.0, dropout=0.5)
     GRID: ClassVar[dict] = {'dropout': (0.3, 0.5, 0.8)}
     STEPS, BATCH, HIDDEN, LR = 400, 4096, 128, 3e-3
 
-    def _fit(self, x: sp.csr_matrix) -> None:
-        super()._fit(x)
-        rng, row = np.random.default_rng(0), x.nonzero()
-        warm = [np.flatnonzero(self.trained_[side]) for side in SIDES]
+    def _fit_positives(self, x: sp.csr_matrix) -> None:
+        super()._fit_positives(x)
+        rng, positives, size = np.random.default_rng(0), x.nonzero(), self.BATCH // 2
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             inputs, nets = [], []
-            for side, factors in zip(SIDES, (self.user_, self.item_), strict=True):
-                factors = factors * self.trained_[side][:, None]
-                both = np.hstack([factors, self.attributes(side).toarray()])
+            for factors, known, trained in zip(
+                (self.user_, self.item_), self.attributes(), self.trained_, strict=True
+            ):
+                both = np.hstack([factors * trained[:, None], known.toarray()])
                 inputs.append(torch.from_numpy(both).float())
-                sizes = both.shape[1], self.HIDDEN, self.config.num_factors
-                first, last = map(torch.nn.Linear, sizes[:-1], sizes[1:])
+                first = torch.nn.Linear(both.shape[1], self.HIDDEN)
+                last = torch.nn.Linear(self.HIDDEN, self.config.num_factors)
                 nets.append(torch.nn.Sequential(first, torch.nn.Tanh(), last))
             parameters = [p for net in nets for p in net.parameters()]
             optimizer = torch.optim.Adam(parameters, self.LR)
             for _ in range(self.STEPS):
-                chosen = rng.integers(len(row[0]), size=self.BATCH // 2)
-                others = (rng.choice(nodes, self.BATCH // 2) for nodes in warm)
-                parts = zip(row, others, strict=True)
-                pair = [np.concatenate([a[chosen], b]) for a, b in parts]
+                chosen = rng.integers(x.nnz, size=size)
+                pair = [
+                    np.concatenate(
+                        [row[chosen], rng.choice(np.flatnonzero(warm), size)]
+                    )
+                    for row, warm in zip(positives, self.trained_, strict=True)
+                ]
                 target = (self.user_[pair[0]] * self.item_[pair[1]]).sum(axis=1)
-                made = [
+                users, items = (
                     net(self._drop(part[node], rng))
                     for net, part, node in zip(nets, inputs, pair, strict=True)
-                ]
-                loss = (made[0] * made[1]).sum(dim=1) - torch.from_numpy(target)
+                )
+                loss = (users * items).sum(dim=1) - torch.from_numpy(target)
                 optimizer.zero_grad()
                 loss.square().mean().backward()
                 optimizer.step()
@@ -201,11 +199,10 @@ class DropoutNet(ALSRidge, num_factors=32, ridge=10.0, weight=10.0, dropout=0.5)
             self.user_, self.item_ = (net(x).double().numpy() for net, x in pairs)
 
     def _drop(self, x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Rows of which some have no factors."""
-        kept = torch.ones_like(x)
+        """Sets all factors of random rows to 0."""
         is_cold = torch.from_numpy(rng.random(len(x)) < self.config.dropout)
-        kept[is_cold, : self.config.num_factors] = 0
-        return x * kept
+        x[is_cold, : self.config.num_factors] = 0
+        return x
 
 
 class CollectiveMF(ImplicitBaseline, num_factors=32, penalty=50.0, weight=3.0):
@@ -217,41 +214,31 @@ class CollectiveMF(ImplicitBaseline, num_factors=32, penalty=50.0, weight=3.0):
 
     GRID: ClassVar[dict] = {'penalty': (10.0, 50.0, 200.0), 'weight': (1.0, 3.0, 10.0)}
 
-    def _fit(self, x: sp.csr_matrix) -> None:
+    def _fit_positives(self, x: sp.csr_matrix) -> None:
         import cmfrec
 
-        config = self.config
-        model = cmfrec.CMF_implicit(
-            k=config.num_factors,
-            lambda_=config.penalty,
-            w_user=config.weight,
-            w_item=config.weight,
-            center_U=False,  # or else the average cold node has factors of 0
-            center_I=False,
-            nthreads=1,
-            random_state=0,
-            verbose=False,
-        )
-        known = [self.attributes(side).toarray() for side in SIDES]
-        warm = [self.trained_[side] for side in SIDES]
-        attributes = (part[mine] for part, mine in zip(known, warm, strict=True))
-        model.fit(x[warm[0]][:, warm[1]].tocoo(), *attributes)
-        self.factors_ = []
-        for warm_factors, of_cold, part, mine in zip(
-            (model.A_, model.B_),
-            (model.factors_cold, model.item_factors_cold),
-            known,
-            warm,
-            strict=True,
-        ):
-            made = np.empty((len(mine), config.num_factors))
-            made[mine] = warm_factors
-            for row in np.flatnonzero(~mine):
-                made[row] = of_cold(part[row])
-            self.factors_.append(made)
+        config, (warm_users, warm_items) = self.config, self.trained_
+        options = {'w_user': config.weight, 'w_item': config.weight}
+        # Centered, the average cold node would have factors of 0.
+        options |= {'center_U': False, 'center_I': False}
+        options |= {'nthreads': 1, 'random_state': 0, 'verbose': False}
+        model = cmfrec.CMF_implicit(config.num_factors, config.penalty, **options)
+        users, items = (known.toarray() for known in self.attributes())
+        positives = x[warm_users][:, warm_items].tocoo()
+        model.fit(positives, users[warm_users], items[warm_items])
+        cold_user, cold_item = model.factors_cold, model.item_factors_cold
+        self.user_ = with_cold(model.A_, cold_user, users, warm_users)
+        self.item_ = with_cold(model.B_, cold_item, items, warm_items)
 
-    def _score(self, users: np.ndarray) -> np.ndarray:
-        return self.factors_[0][users] @ self.factors_[1].T
+
+def with_cold(
+    factors: np.ndarray, of_cold: Any, known: np.ndarray, trained: np.ndarray
+) -> np.ndarray:
+    """Factors of all nodes: those of trained ones, and of cold ones by attributes."""
+    made = np.empty((len(known), factors.shape[1]))
+    made[trained] = factors
+    made[~trained] = [of_cold(row) for row in known[~trained]] or 0
+    return made
 
 
 class LightFM(ImplicitBaseline, num_factors=32, epochs=30, lr=0.05):
@@ -259,22 +246,20 @@ class LightFM(ImplicitBaseline, num_factors=32, epochs=30, lr=0.05):
 
     GRID: ClassVar[dict] = {'num_factors': (16, 64), 'epochs': (15, 50)}
 
-    def _fit(self, x: sp.csr_matrix) -> None:
+    def _fit_positives(self, x: sp.csr_matrix) -> None:
         import lightfm
 
-        self.known_ = {}
-        for side in SIDES:
-            trained = sp.diags(self.trained_[side].astype(float))
-            parts = [trained, self.attributes(side), np.ones((trained.shape[0], 1))]
-            self.known_[side] = sp.hstack(parts).tocsr().astype(np.float32)
-        config = self.config
-        model = lightfm.LightFM(
-            config.num_factors, learning_rate=config.lr, loss='warp', random_state=0
-        )
-        features = {f'{side}_features': known for side, known in self.known_.items()}
+        known = [
+            sp.hstack([sp.diags(warm.astype(float)), part, np.ones((len(warm), 1))])
+            for part, warm in zip(self.attributes(), self.trained_, strict=True)
+        ]
+        users, items = (part.tocsr().astype(np.float32) for part in known)
+        config, options = self.config, {'loss': 'warp', 'random_state': 0}
+        model = lightfm.LightFM(config.num_factors, learning_rate=config.lr, **options)
+        features = {'user_features': users, 'item_features': items}
         model.fit(x.tocoo().astype(np.float32), epochs=config.epochs, **features)
-        self.bias_, self.item_ = model.get_item_representations(self.known_['item'])
-        _, self.user_ = model.get_user_representations(self.known_['user'])
+        self.bias_, self.item_ = model.get_item_representations(items)
+        _, self.user_ = model.get_user_representations(users)
 
     def _score(self, users: np.ndarray) -> np.ndarray:
-        return (self.user_[users] @ self.item_.T + self.bias_).astype(float)
+        return (super()._score(users) + self.bias_).astype(float)

@@ -13,7 +13,6 @@ from benchmarks.baselines.few_shot import (
     Part,
     Popularity,
     SupportMean,
-    matrix,
     pairs_of,
 )
 
@@ -32,20 +31,18 @@ class ItemKNN(Popularity, shrink=10.0):
 
     def _fit(self, known: Part) -> None:
         super()._fit(known)
-        liked = matrix(known, known.label, (self.num_tasks_, self.num_items_))
+        liked = known.matrix(known.label)
         self.together_ = (liked.T @ liked).toarray()
         self.likes_ = self.together_.diagonal()
 
-    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
+    def _score(self, given: Part, asked: Part) -> np.ndarray:
         # Less than any difference between sums that matters.
-        tie = 1e-9 * super()._score(given, asked, num_tasks)
-        return self.sums(given, asked, num_tasks) + tie
+        tie = 1e-9 * super()._score(given, asked)
+        return self.sums(given, asked) + tie
 
-    def sums(
-        self, given: Part, asked: Part, num_tasks: int, own: bool = False
-    ) -> np.ndarray:
+    def sums(self, given: Part, asked: Part, own: bool = False) -> np.ndarray:
         """The sums, without the users' own likes if these are training users."""
-        row, column = pairs_of(asked, given, num_tasks)
+        row, column = pairs_of(asked, given)
         i, j, like_i = given.item[column], asked.item[row], given.label[column]
         like_j = asked.label[row] if own else np.zeros(len(row))
         together = self.together_[i, j] - like_i * like_j
@@ -69,34 +66,30 @@ class LogisticStack(FewShotBaseline, shrink=10.0, penalty=1.0, draws=4):
     EDGES = (1, 2, 3, 5, 9, 17, 33, 65)
 
     def _fit(self, known: Part) -> None:
-        self.knn_ = self.fitted(ItemKNN(shrink=self.config.shrink), known)
         self.known_, self.models_ = known, {}
+        self.knn_ = ItemKNN(shrink=self.config.shrink)
+        self.knn_._fit(known)
 
-    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
+    def _score(self, given: Part, asked: Part) -> np.ndarray:
         size = int(np.bincount(given.task).max())
         if size not in self.models_:
             self.models_[size] = self._fit_size(size)
-        features = self._features(given, asked, num_tasks)
-        return self.models_[size].predict_proba(features)[:, 1]
+        return self.models_[size].predict_proba(self._features(given, asked))[:, 1]
 
     def _fit_size(self, size: int) -> object:
         from sklearn.linear_model import LogisticRegression
 
-        count = np.bincount(self.known_.task)
-        enough = (count > size)[self.known_.task]
-        kept = Part(*(values[enough] for values in self.known_))
-        features, labels = [], []
+        is_enough = np.bincount(self.known_.task) > size
+        kept, features, labels = self.known_.take(is_enough[self.known_.task]), [], []
         for draw in range(self.config.draws):
             given, asked = deal(kept, size, draw)
-            features.append(self._features(given, asked, len(count), own=True))
+            features.append(self._features(given, asked, own=True))
             labels.append(asked.label)
         model = LogisticRegression(C=1 / self.config.penalty, max_iter=1000)
         return model.fit(np.concatenate(features), np.concatenate(labels))
 
-    def _features(
-        self, given: Part, asked: Part, num_tasks: int, own: bool = False
-    ) -> np.ndarray:
-        score = self.knn_.sums(given, asked, num_tasks, own)
+    def _features(self, given: Part, asked: Part, own: bool = False) -> np.ndarray:
+        score = self.knn_.sums(given, asked, own)
         count = self.knn_.likes_[asked.item] - (asked.label if own else 0)
         bins = np.eye(len(self.EDGES) + 1)[np.digitize(count, self.EDGES)]
         return np.column_stack([np.sqrt(score), score > 0, bins])
@@ -108,8 +101,7 @@ def deal(part: Part, size: int, seed: int) -> tuple[Part, Part]:
     order = np.lexsort((keys, part.task))
     count = np.bincount(part.task)
     place = np.arange(len(order)) - (count.cumsum() - count)[part.task[order]]
-    rows = order[place < size], order[place >= size]
-    return tuple(Part(*(values[index] for values in part)) for index in rows)
+    return part.take(order[place < size]), part.take(order[place >= size])
 
 
 class SVDFoldIn(FewShotBaseline, rank=16, damping=10.0):
@@ -122,15 +114,13 @@ class SVDFoldIn(FewShotBaseline, rank=16, damping=10.0):
     GRID: ClassVar[dict] = {'rank': (4, 8, 16, 32, 64), 'damping': (1.0, 10.0, 100.0)}
 
     def _fit(self, known: Part) -> None:
-        count = np.bincount(known.item, known.label, self.num_items_)
+        count = np.bincount(known.item, known.label, known.shape[1])
         self.scale_ = 1 / np.sqrt(count + self.config.damping)
-        scaled = known.label * self.scale_[known.item]
-        liked = matrix(known, scaled, (self.num_tasks_, self.num_items_))
+        liked = known.matrix(known.label * self.scale_[known.item])
         self.items_ = item_vectors(liked, self.config.rank)
 
-    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
-        scaled = given.label * self.scale_[given.item]
-        row = matrix(given, scaled, (num_tasks, self.num_items_)) @ self.items_
+    def _score(self, given: Part, asked: Part) -> np.ndarray:
+        row = given.matrix(given.label * self.scale_[given.item]) @ self.items_
         return np.einsum('nr,nr->n', row[asked.task], self.items_[asked.item])
 
 
@@ -160,23 +150,22 @@ class ResidualKNN(FewShotBaseline, shrink=30.0, damping=0.3):
     predicts_labels = True
 
     def _fit(self, known: Part) -> None:
-        self.base_ = self.fitted(SupportMean(), known)
-        shape = (self.num_tasks_, self.num_items_)
-        rest = matrix(known, self.base_.residual(known, self.num_tasks_), shape)
-        rated = matrix(known, np.ones(len(known.item)), shape)
+        self.base_ = SupportMean()
+        self.base_._fit(known)
+        rest = known.matrix(self.base_.residual(known))
+        rated = known.matrix(np.ones(len(known.item)))
         product, together = (rest.T @ rest).toarray(), (rated.T @ rated).toarray()
         norm = np.sqrt(product.diagonal())
         cosine = product / np.maximum(np.outer(norm, norm), 1e-9)
         self.weight_ = cosine * together / (together + self.config.shrink)
 
-    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
-        row, column = pairs_of(asked, given, num_tasks)
+    def _score(self, given: Part, asked: Part) -> np.ndarray:
+        row, column = pairs_of(asked, given)
         weight = self.weight_[given.item[column], asked.item[row]]
-        rest = self.base_.residual(given, num_tasks)[column]
+        rest = self.base_.residual(given)[column]
         total = np.bincount(row, weight * rest, len(asked.item))
         size = np.bincount(row, np.abs(weight), len(asked.item))
-        base = self.base_._score(given, asked, num_tasks)
-        return base + total / (size + self.config.damping)
+        return self.base_._score(given, asked) + total / (size + self.config.damping)
 
 
 class ResidualSVD(FewShotBaseline, rank=4, penalty=30.0):
@@ -195,19 +184,19 @@ class ResidualSVD(FewShotBaseline, rank=4, penalty=30.0):
     predicts_labels = True
 
     def _fit(self, known: Part) -> None:
-        self.base_ = self.fitted(SupportMean(), known)
-        rest = self.base_.residual(known, self.num_tasks_)
-        rows = matrix(known, rest, (self.num_tasks_, self.num_items_))
-        items = item_vectors(rows, self.config.rank)
+        self.base_ = SupportMean()
+        self.base_._fit(known)
+        rest = known.matrix(self.base_.residual(known))
+        items = item_vectors(rest, self.config.rank)
         self.items_ = items * np.sqrt(items.size / np.square(items).sum())
 
-    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
-        shape, rank = (num_tasks, self.num_items_), self.items_.shape[1]
+    def _score(self, given: Part, asked: Part) -> np.ndarray:
+        rank = self.items_.shape[1]
         products = self.items_[:, :, None] * self.items_[:, None, :]
-        ones = matrix(given, np.ones(len(given.item)), shape)
-        gram = ones @ products.reshape(self.num_items_, -1)
+        rated = given.matrix(np.ones(len(given.item)))
+        gram = rated @ products.reshape(len(products), -1)
         gram = gram.reshape(-1, rank, rank) + self.config.penalty * np.eye(rank)
-        rest = matrix(given, self.base_.residual(given, num_tasks), shape)
+        rest = given.matrix(self.base_.residual(given))
         taste = np.linalg.solve(gram, (rest @ self.items_)[:, :, None])[:, :, 0]
         liking = np.einsum('nr,nr->n', taste[asked.task], self.items_[asked.item])
-        return self.base_._score(given, asked, num_tasks) + liking
+        return self.base_._score(given, asked) + liking

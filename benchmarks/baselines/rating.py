@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+import torch
 
 from agnn_pyg.base.encoder import AttributeEncoder
 from benchmarks.baselines import Baseline
+from data.tables import RatingTables
 
 Frame = pd.DataFrame
-SIDES = ('user', 'item')
 # As those of AGNNRecommender: the same input for all.
 MIN_COUNT, NUM_KNOTS = 5, 16
 ALPHAS, BOTH = (1.0, 3.0, 10.0), (False, True)
@@ -28,63 +31,48 @@ class RatingBaseline(Baseline, user_attributes=None, item_attributes=None):
     """A rating baseline with the interface of the recommenders.
 
     Subclasses write ``_fit(rating, user, item)`` and ``_predict(user, item)`` on row
-    numbers. Without names of attribute columns, all columns are used.
+    numbers. Without names of attribute columns, all columns are used. Fitted attributes
+    with a value for each side have that of users first.
     """
 
-    def fit(self, ratings: Frame, *nodes: Frame, validation: Any = None) -> Any:
-        self.frame_ = dict(zip(SIDES, nodes, strict=True))
-        self.size_ = {side: len(frame) for side, frame in self.frame_.items()}
-        rating = ratings['rating'].to_numpy(float)
+    def fit(
+        self, ratings: Frame, users: Frame, items: Frame, validation: Any = None
+    ) -> Any:
+        self.tables_ = RatingTables(users, items, ratings)
+        self.size_ = len(users), len(items)
+        rating, rows = ratings['rating'].to_numpy(float), self.tables_.positions()
         self.range_, self.mean_ = (rating.min(), rating.max()), rating.mean()
-        rows = self.rows(ratings)
-        self.trained_ = {
-            side: np.bincount(index, minlength=self.size_[side]) > 0
-            for side, index in zip(SIDES, rows, strict=True)
-        }
+        sides = zip(rows, self.size_, strict=True)
+        self.trained_ = [np.bincount(row, minlength=n) > 0 for row, n in sides]
         self._fit(rating, *rows)
         return self
 
     def predict(self, pairs: Frame) -> np.ndarray:
-        return np.clip(self._predict(*self.rows(pairs)), *self.range_)
+        rows = self.tables_.positions(pairs)
+        return np.clip(self._predict(*rows), *self.range_)
 
-    def rows(self, pairs: Frame) -> list[np.ndarray]:
-        """Row numbers of the users and of the items of pairs."""
-        found = []
-        for side, frame in self.frame_.items():
-            found.append(pd.Index(frame[side]).get_indexer(pairs[side]))
-            if (found[-1] < 0).any():
-                lost = pairs[side].iloc[int(found[-1].argmin())]
-                raise ValueError(f"'pairs' must be of known {side}s (got {lost!r})")
+    def attributes(self) -> list[sp.csr_matrix]:
+        """Token weights of all users and items, in the vocabularies of trained ones."""
+        config, found = self.config, []
+        for side, trained in zip(('user', 'item'), self.trained_, strict=True):
+            frame = getattr(self.tables_, f'{side}s')
+            columns = getattr(config, f'{side}_attributes')
+            columns = frame.columns.drop(side) if columns is None else columns
+            found.append(token_weights(frame, columns, trained))
         return found
 
-    def matrix(self, value: np.ndarray, *rows: np.ndarray) -> sp.csr_matrix:
-        return sp.csr_matrix((value, rows), tuple(self.size_.values()))
 
-    def attributes(
-        self, side: str, columns: list[str] | None = None, trained_on: bool = True
-    ) -> sp.csr_matrix:
-        """Token weights of all nodes of a side, :obj:`[N, tokens]`.
-
-        The vocabulary is that of nodes with ratings, or of all.
-        """
-        frame = self.frame_[side]
-        columns = columns or getattr(self.config, f'{side}_attributes')
-        columns = [c for c in frame if c != side] if columns is None else columns
-        if not columns:
-            return sp.csr_matrix((len(frame), 0))
-        encoder = AttributeEncoder(columns, MIN_COUNT, NUM_KNOTS)
-        encoder.fit(frame[self.trained_[side]] if trained_on else frame)
-        bags = encoder.transform(frame)
-        row, slot = (bags.weight != 0).nonzero(as_tuple=True)
-        entries = bags.weight[row, slot].double().numpy(), (row, bags.index[row, slot])
-        shape = (len(frame), encoder.num_tokens)
-        return sp.csr_matrix(entries, shape=shape)[:, 1:]  # token 0 is padding
-
-
-def one_hot(index: np.ndarray, size: int) -> sp.csr_matrix:
-    """Rows with a single one each, :obj:`[len(index), size]`."""
-    ones = np.ones(len(index))
-    return sp.csr_matrix((ones, index, np.arange(len(index) + 1)), (len(index), size))
+def token_weights(
+    frame: Frame, columns: Sequence[str], is_known: np.ndarray
+) -> sp.csr_matrix:
+    """Token weights of all nodes of a table, :obj:`[N, tokens]`."""
+    if not len(columns):
+        return sp.csr_matrix((len(frame), 0))
+    encoder = AttributeEncoder(columns, MIN_COUNT, NUM_KNOTS).fit(frame[is_known])
+    bags = encoder.transform(frame)
+    # Rare and missing are tokens as any other here; token 0 is padding.
+    bags = dataclasses.replace(bags, is_value=torch.ones_like(bags.is_value))
+    return bags.multi_hot()[:, 1:]
 
 
 class GlobalMean(RatingBaseline):
@@ -108,11 +96,10 @@ class DampedBiases(RatingBaseline, user_damping=5.0, item_damping=5.0):
     GRID: ClassVar[dict] = dict.fromkeys(('user_damping', 'item_damping'), DAMPINGS)
 
     def _fit(self, rating: np.ndarray, user: np.ndarray, item: np.ndarray) -> None:
-        config, size = self.config, self.size_
-        rest = rating - self.mean_
-        self.item_ = damped_mean(rest, item, size['item'], config.item_damping)
+        (users, items), rest = self.size_, rating - self.mean_
+        self.item_ = damped_mean(rest, item, items, self.config.item_damping)
         rest = rest - self.item_[item]
-        self.user_ = damped_mean(rest, user, size['user'], config.user_damping)
+        self.user_ = damped_mean(rest, user, users, self.config.user_damping)
 
     def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         return self.mean_ + self.user_[user] + self.item_[item]
@@ -141,8 +128,10 @@ class Ridge(RatingBaseline, alpha=3.0, user_ids=True, item_ids=True, slopes=0.0)
     def _fit(self, rating: np.ndarray, user: np.ndarray, item: np.ndarray) -> None:
         from sklearn.linear_model import Ridge as LinearModel
 
-        self.attributes_ = {s: self.attributes(s) for s in ('user', 'item')}
-        self.sloped_ = self._slope_features() if self.config.slopes else None
+        self.attributes_ = [self.ATTRIBUTE_SCALE * x for x in self.attributes()]
+        self.sloped_ = (
+            slope_features(self.tables_.items) if self.config.slopes else None
+        )
         self.model_ = LinearModel(self.config.alpha, solver='sparse_cg', tol=1e-4)
         self.model_.fit(self._features(user, item), rating)
 
@@ -150,34 +139,35 @@ class Ridge(RatingBaseline, alpha=3.0, user_ids=True, item_ids=True, slopes=0.0)
         return self.model_.predict(self._features(user, item))
 
     def _features(self, user: np.ndarray, item: np.ndarray) -> sp.csr_matrix:
-        config, size = self.config, self.size_
+        config, rows = self.config, (user, item)
+        blocks = [x[row] for x, row in zip(self.attributes_, rows, strict=True)]
         # An id that was not trained on has a weight of exactly 0.
-        user_ids, item_ids = one_hot(user, size['user']), one_hot(item, size['item'])
-        blocks = [self.attributes_['user'][user], self.attributes_['item'][item]]
-        blocks = [self.ATTRIBUTE_SCALE * block for block in blocks]
-        blocks += [user_ids] * config.user_ids + [item_ids] * config.item_ids
+        ids = [
+            sp.eye(n, format='csr')[i] for n, i in zip(self.size_, rows, strict=True)
+        ]
+        blocks += ids[:1] * config.user_ids + ids[1:] * config.item_ids
         if config.slopes:
-            rows, width = self.sloped_[item], self.sloped_.shape[1]
-            own = np.repeat(user * width, np.diff(rows.indptr)) + rows.indices
-            parts = config.slopes * rows.data, own, rows.indptr
-            blocks.append(sp.csr_matrix(parts, (len(user), width * size['user'])))
+            of_item, width = self.sloped_[item], self.sloped_.shape[1]
+            own = np.repeat(user * width, np.diff(of_item.indptr)) + of_item.indices
+            parts = config.slopes * of_item.data, own, of_item.indptr
+            blocks.append(sp.csr_matrix(parts, (len(user), width * self.size_[0])))
         made = sp.hstack(blocks, format='csr')
         # With neither ids nor attributes a column of zeros leaves the mean alone.
         return made if made.shape[1] else sp.csr_matrix((len(user), 1))
 
-    def _slope_features(self) -> sp.csr_matrix:
-        """Genres, decades and the year in decades from its mean, for each item."""
-        items, blocks = self.frame_['item'], [sp.csr_matrix((self.size_['item'], 0))]
-        if 'genre' in items:
-            blocks.append(self.attributes('item', ['genre'], trained_on=False))
-        if 'year' in items:
-            year = items['year'].astype(float)
-            decade = np.floor(year / 10).rank(method='dense').fillna(0).to_numpy(int)
-            # 0, where the year is missing, is a decade of its own.
-            blocks.append(one_hot(decade, decade.max() + 1))
-            year = ((year - year.mean()) / 10).fillna(0).to_numpy()
-            blocks.append(sp.csr_matrix(year[:, None]))
-        return sp.hstack(blocks, format='csr')
+
+def slope_features(items: Frame) -> sp.csr_matrix:
+    """Genres, decades and the year in decades from its mean, for each item."""
+    genres = items.columns.intersection(['genre'])
+    blocks = [token_weights(items, genres, slice(None))]
+    if 'year' in items:
+        year = items['year'].astype(float)
+        decade = np.floor(year / 10).rank(method='dense').fillna(0).to_numpy(int)
+        # 0, where the year is missing, is a decade of its own.
+        blocks.append(sp.eye(decade.max() + 1, format='csr')[decade])
+        year = ((year - year.mean()) / 10).fillna(0).to_numpy()
+        blocks.append(sp.csr_matrix(year[:, None]))
+    return sp.hstack(blocks, format='csr')
 
 
 class SlopeRidge(Ridge):
@@ -202,34 +192,28 @@ class BoostedTrees(
         import lightgbm
 
         config, rng = self.config, np.random.default_rng(TREE_OPTIONS['seed'])
-        self.attributes_ = [self.attributes(side).toarray() for side in SIDES]
+        self.attributes_ = [x.toarray() for x in self.attributes()]
         rest, self.known_, own = rating - self.mean_, [], []
-        cold = config.cold_users, config.cold_items
-        for size, index, rate in zip(
-            self.size_.values(), (user, item), cold, strict=True
-        ):
-            total, count = (
-                np.bincount(index, rest, size),
-                np.bincount(index, None, size),
-            )
-            self.known_.append((total, count))
-            kept = (rng.random(size) >= rate)[index]
-            own.append((kept * (total[index] - rest), kept * (count[index] - 1)))
+        rates = config.cold_users, config.cold_items
+        for row, size, rate in zip((user, item), self.size_, rates, strict=True):
+            sums = np.bincount(row, rest, size), np.bincount(row, None, size)
+            self.known_.append(np.stack(sums, axis=1))
+            others = self.known_[-1][row] - np.stack([rest, np.ones(len(row))], axis=1)
+            own.append((rng.random(size) >= rate)[row, None] * others)
         data = lightgbm.Dataset(self._features((user, item), own), rest)
         options = {**TREE_OPTIONS, 'num_leaves': config.num_leaves}
         self.model_ = lightgbm.train(options, data, config.num_trees)
 
     def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        pairs = zip(self.known_, (user, item), strict=True)
-        known = [(total[index], count[index]) for (total, count), index in pairs]
+        known = [sums[row] for sums, row in zip(self.known_, (user, item), strict=True)]
         return self.mean_ + self.model_.predict(self._features((user, item), known))
 
-    def _features(self, rows: tuple[np.ndarray, ...], known: list[Any]) -> np.ndarray:
+    def _features(self, rows: Sequence, known: Sequence) -> np.ndarray:
         """Attributes, then the damped mean and the count of both ends."""
         blocks = []
-        for x, index, (total, count) in zip(self.attributes_, rows, known, strict=True):
-            mean = total / (count + MEAN_DAMPING)
-            blocks += [x[index], mean[:, None], count[:, None]]
+        for x, row, sums in zip(self.attributes_, rows, known, strict=True):
+            total, count = sums[:, :1], sums[:, 1:]
+            blocks += [x[row], total / (count + MEAN_DAMPING), count]
         return np.hstack(blocks)
 
 
@@ -241,12 +225,13 @@ class BayesianFM(RatingBaseline, rank=10, iterations=200):
     def _fit(self, rating: np.ndarray, user: np.ndarray, item: np.ndarray) -> None:
         import myfm
 
-        rated = self.matrix(np.ones(len(user)), user, item)
+        rated = sp.csr_matrix((np.ones(len(user)), (user, item)), self.size_)
         self.blocks_, groups = [], []
-        for side, matrix in zip(SIDES, (rated, rated.T.tocsr()), strict=True):
+        for trained, known, matrix in zip(
+            self.trained_, self.attributes(), (rated, rated.T.tocsr()), strict=True
+        ):
             # A cold id was never trained: it must not be there at all.
-            ids = sp.diags(self.trained_[side].astype(float))
-            parts = [ids, self.attributes(side)]
+            parts = [sp.diags(trained.astype(float)), known]
             if self.implicit:
                 scale = 1 / np.sqrt(np.maximum(np.diff(matrix.indptr), 1))
                 parts.append(sp.diags(scale) @ matrix)
@@ -257,18 +242,17 @@ class BayesianFM(RatingBaseline, rank=10, iterations=200):
         with redirect_stderr(io.StringIO()):
             options = {'n_iter': self.config.iterations, 'group_shapes': groups}
             options['callback'] = lambda *state: (False, None)
-            options['X_rel'] = self._relations(user, item)
-            self.model_.fit(sp.csr_matrix((len(user), 0)), rating, **options)
+            self.model_.fit(**self._input(user, item), y=rating, **options)
 
     def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        empty = sp.csr_matrix((len(user), 0))
-        return self.model_.predict(empty, X_rel=self._relations(user, item))
+        return self.model_.predict(**self._input(user, item))
 
-    def _relations(self, *rows: np.ndarray) -> list[Any]:
+    def _input(self, *rows: np.ndarray) -> dict[str, Any]:
         from myfm import RelationBlock
 
         pairs = zip(rows, self.blocks_, strict=True)
-        return [RelationBlock(index, block) for index, block in pairs]
+        blocks = [RelationBlock(row, block) for row, block in pairs]
+        return {'X': sp.csr_matrix((len(rows[0]), 0)), 'X_rel': blocks}
 
 
 class BayesianFMImplicit(BayesianFM):
@@ -286,13 +270,12 @@ class CollectiveMF(RatingBaseline, rank=30, penalty=10.0, weight=1.0):
         import cmfrec
 
         config = self.config
-        options = {'k': config.rank, 'lambda_': config.penalty}
-        options |= {'w_user': config.weight, 'w_item': config.weight}
-        options |= {'nthreads': 1, 'random_state': 0, 'verbose': False}
-        self.model_ = cmfrec.CMF(**options)
-        matrices = [self.attributes(side).tocoo() for side in SIDES]
-        rated = self.matrix(rating, user, item).tocoo()
-        self.model_.fit(rated, U=matrices[0], I=matrices[1])
+        weights = {'w_user': config.weight, 'w_item': config.weight}
+        options = {'nthreads': 1, 'random_state': 0, 'verbose': False}
+        self.model_ = cmfrec.CMF(config.rank, config.penalty, **weights, **options)
+        users, items = (x.tocoo() for x in self.attributes())
+        rated = sp.coo_matrix((rating, (user, item)), self.size_)
+        self.model_.fit(rated, U=users, I=items)
 
     def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         return self.model_.predict(user, item)

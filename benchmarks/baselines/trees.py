@@ -33,12 +33,13 @@ class BoostedTrees(FewShotBaseline, num_leaves=16, num_trees=200, draws=6):
     def _fit(self, known: Part) -> None:
         import sklearn.ensemble
 
-        config, nobody = self.config, Part(*(values[:0] for values in known))
+        config, (num_tasks, num_items) = self.config, known.shape
         self.threshold_ = (known.label.min() + known.label.max()) / 2
-        episodes = Episodes.from_parts(np.arange(self.num_tasks_), nobody, known)
-        sizes = self.num_items_, self.num_tasks_
+        self.first_new_ = num_tasks  # rows of users without interactions in the fit
+        nobody = known.take(slice(0))
+        episodes = Episodes.from_parts(np.arange(num_tasks), nobody[:3], known[:3])
         fit, threshold = ItemStatistics.fit, self.threshold_
-        self.statistics_ = fit(episodes, *sizes, threshold=threshold)
+        self.statistics_ = fit(episodes, num_items, num_tasks, threshold=threshold)
         tasks, features, target = episodes.at_least(MIN_SIZE), [], []
         loader = EpisodeLoader(tasks, BATCH, support_sizes=SUPPORT_SIZES)
         for draw in range(config.draws):
@@ -51,21 +52,17 @@ class BoostedTrees(FewShotBaseline, num_leaves=16, num_trees=200, draws=6):
         self.model_ = getattr(sklearn.ensemble, self.model)(**sizes, **OPTIONS)
         self.model_.fit(np.concatenate(features), np.concatenate(target))
 
-    def _score(self, given: Part, asked: Part, num_tasks: int) -> np.ndarray:
-        # Rows beyond those of the fit: users without interactions there.
-        first, unknown = self.num_tasks_, np.zeros(len(asked.item))
-        parts = [given, asked._replace(label=unknown)]
-        parts = [part._replace(task=part.task + first) for part in parts]
-        episodes = Episodes.from_parts(np.arange(num_tasks) + first, *parts)
-        found = [self._features(batch) for batch in EpisodeLoader(episodes, BATCH)]
+    def _score(self, given: Part, asked: Part) -> np.ndarray:
+        users = self.first_new_ + np.arange(given.shape[0])
+        unknown = asked._replace(label=np.zeros(len(asked.item)))
+        parts = [(users[part.task], *part[1:3]) for part in (given, unknown)]
+        batches = EpisodeLoader(Episodes.from_parts(users, *parts), BATCH)
+        found = [e + self._decide(rows) for rows, e in map(self._features, batches)]
         scores = np.empty(len(asked.item))
-        order = np.argsort(asked.task, kind='stable')
-        scores[order] = np.concatenate([e + self._decide(rows) for rows, e in found])
+        scores[np.argsort(asked.task, kind='stable')] = np.concatenate(found)
         return scores
 
     def _decide(self, features: np.ndarray) -> np.ndarray:
-        if self.centered:
-            return self.model_.predict(features)
         return self.model_.predict_proba(features)[:, 1]
 
     @torch.no_grad()
@@ -97,3 +94,6 @@ class BoostedRatingTrees(BoostedTrees, num_leaves=6, num_trees=150, draws=2):
 
     GRID: ClassVar[dict] = {'num_leaves': (3, 6, 12)}
     model, centered = 'HistGradientBoostingRegressor', True
+
+    def _decide(self, features: np.ndarray) -> np.ndarray:
+        return self.model_.predict(features)

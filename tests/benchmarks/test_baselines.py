@@ -109,7 +109,7 @@ def test_damped_biases_by_hand():
 
 def test_slopes_are_products_of_users_and_genres_decades_and_years(tables):
     model = fit(SlopeRidge, tables, tables.ratings, slopes=0.3)
-    user, item = model.rows(tables.ratings.head(50))
+    user, item = model.tables_.positions(tables.ratings.head(50))
     found = model._features(user, item).toarray()
     sloped = model.sloped_[item].toarray()
     ids = np.eye(len(tables.users))[user]
@@ -190,11 +190,10 @@ def test_own_likes_are_left_out_of_what_a_stack_learns_from():
     user = int(asked.task[0])
     without = warm[warm['user'] != warm['user'].unique()[user]]
     other = ItemKNN(shrink=10.0).fit(without, tables.users, tables.items)
-    mine = [part._replace() for part in (given, asked)]
-    mine = [type(p)(*(v[p.task == user] for v in p)) for p in mine]
-    mine = [p._replace(task=np.zeros(len(p.task), int)) for p in mine]
-    expected = other.sums(*mine, 1)
-    assert np.allclose(stack.knn_.sums(*mine, 1, own=True), expected)
+    mine = [part.take(part.task == user) for part in (given, asked)]
+    mine = [p._replace(task=np.zeros(len(p.task), int), shape=(1, 60)) for p in mine]
+    expected = other.sums(*mine)
+    assert np.allclose(stack.knn_.sums(*mine, own=True), expected)
 
 
 @pytest.mark.filterwarnings('ignore')
@@ -214,7 +213,7 @@ def test_rankings_of_positives_repeat_and_beat_chance(kind, scenario, tables):
     )
     assert first == again
     fake = fit(PopularItems, liked, parts.fit)
-    fake.count_ = np.zeros_like(fake.count_)  # all tied: the mean over all orders
+    fake.item_ = np.zeros_like(fake.item_)  # all tied: the mean over all orders
     chance = fake.evaluate(parts.test, k=5, among=among)
     assert first['ndcg@5'] > 1.05 * chance['ndcg@5']
 
