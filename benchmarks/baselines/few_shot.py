@@ -77,12 +77,10 @@ class FewShotBaseline(Baseline):
 
 def pairs_of(asked: Part, given: Part) -> tuple[np.ndarray, np.ndarray]:
     """Positions of every pair of a query and a support interaction of one task."""
-    order = np.argsort(given.task, kind='stable')
-    size = np.bincount(given.task, minlength=given.shape[0])
-    first, count = (size.cumsum() - size)[asked.task], size[asked.task]
-    row = np.repeat(np.arange(len(count)), count)
-    place = np.arange(len(row)) - np.repeat(count.cumsum() - count, count)
-    return row, order[first[row] + place]
+    queries = pd.DataFrame({'task': asked.task, 'query': range(len(asked.task))})
+    supports = pd.DataFrame({'task': given.task, 'support': range(len(given.task))})
+    pairs = queries.merge(supports, on='task')
+    return pairs['query'].to_numpy(), pairs['support'].to_numpy()
 
 
 class Random(FewShotBaseline):
