@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from agnn_pyg.recommender import AGNNRecommender
-from benchmarks.pages import Grid, Section, Text, render
+from benchmarks.pages import render
 from benchmarks.records import write_text
+from benchmarks.tables import Table
 from data.movielens import load_ml100k
 from data.tables import RatingTables
 from tanp import TaNPRecommender
@@ -28,11 +29,6 @@ USERS, FILMS = 0.15, 0.18  # fractions that are held out: 141 and 303 of ML-100K
 SUPPORTS = (1, 5, 20)
 COUNT, TOP = 3, 10  # films that are shown, recommendations and terms
 OF_USERS, OF_FILMS = ['age', 'gender', 'occupation'], ['genre', 'country', 'year']
-LEAD = (
-    'Some films were left out of the fit, with all their ratings, and then arrive as '
-    'genre, year and country. Some users were, and arrive as age, gender and '
-    'occupation. What is predicted for them, what they really got, and why.'
-)
 
 
 class HeldOut:
@@ -55,16 +51,15 @@ class HeldOut:
         names += films['genre'].map(', '.join)
         self.film = dict(zip(films['item'], names, strict=True))
 
-    def grid(self, frame: pd.DataFrame, columns: list[str], caption: str) -> Grid:
-        """A table of films and figures, the last of which may be unknown."""
+    def table(self, frame: pd.DataFrame, columns: list[str], caption: str) -> Table:
+        """Films and figures, the last of which may be unknown."""
         figures = frame[columns].map(lambda x: '' if pd.isna(x) else f'{x:.4g}')
         rows = zip(frame['item'].map(self.film), *figures.to_numpy().T, strict=True)
-        header = 'film', 'predicted', 'given', 'ratings'
-        beside = len(columns) == 2
-        return Grid(header[: len(columns) + 1], [*rows], caption, beside=beside)
+        header = ('film', 'predicted', 'given', 'ratings')[: len(columns) + 1]
+        return Table(header, [*rows], caption)
 
 
-def films_section(held: HeldOut, agnn: AGNNRecommender) -> Iterator[Any]:
+def of_films(held: HeldOut, agnn: AGNNRecommender) -> dict[str, Any]:
     """Predicted and real means of new films, and ratings explained."""
     rated = held.of_films
     rated = rated.assign(predicted=agnn.predict(rated, items=held.films))
@@ -75,30 +70,34 @@ def films_section(held: HeldOut, agnn: AGNNRecommender) -> Iterator[Any]:
     error = (films['rating'] - films['predicted']).abs().drop(famous.index)
     shown = pd.concat([famous, films.loc[[error.idxmax()]]])
     caption = 'The new films with most ratings, and, last, that of the largest error.'
-    yield held.grid(shown, ['predicted', 'rating', 'count'], caption)
-    yield Text('Of each, the rating of the median error, explained:', 'note')
-    for item in shown['item']:
-        own = groups.get_group(item)
-        order = (own['predicted'] - own['rating']).abs().sort_values(kind='stable')
-        row = own.loc[order.index[len(order) // 2]]
-        why = agnn.explain(row['user'], item, items=held.films)
-        film = held.film[item].partition('\n')[0]
-        yield Text(f'{film}, for {held.user[row["user"]]}', 'heading')
-        terms = list(why.terms.items())
-        rest = f'{len(terms[TOP:])} smaller terms', sum(x for _, x in terms[TOP:])
-        rows = [(name, f'{value:+.2f}') for name, value in (*terms[:TOP], rest)]
-        rows += [('predicted', f'{why.rating:.2f}'), ('given', f'{row["rating"]:g}')]
-        caption = 'The mean rating, and what is added to it'
-        yield Grid(('term', 'stars'), rows, caption, ('predicted',), beside=True)
-        cells = why.ratings.head(COUNT + 2)[['user', 'item', 'contribution']].to_numpy()
-        rows = [(held.user[u], held.film[i], f'{value:+.3f}') for u, i, value in cells]
-        caption = 'Training ratings with the largest contributions'
-        yield Grid(('user', 'film', 'stars'), rows, caption, words=(1,), beside=True)
+    table = held.table(shown, ['predicted', 'rating', 'count'], caption)
+    own = [groups.get_group(item) for item in shown['item']]
+    return {'films': table, 'explained': [explained(held, agnn, x) for x in own]}
 
 
-def users_section(
+def explained(
+    held: HeldOut, agnn: AGNNRecommender, rated: pd.DataFrame
+) -> tuple[str, Table, Table]:
+    """Of a film's ratings, that of the median error: its terms, and known ratings."""
+    order = (rated['predicted'] - rated['rating']).abs().sort_values(kind='stable')
+    row = rated.loc[order.index[len(order) // 2]]
+    why = agnn.explain(row['user'], row['item'], items=held.films)
+    film = held.film[row['item']].partition('\n')[0]
+    terms = list(why.terms.items())
+    rest = f'{len(terms[TOP:])} smaller terms', sum(x for _, x in terms[TOP:])
+    rows = [(name, f'{value:+.2f}') for name, value in (*terms[:TOP], rest)]
+    rows += [('predicted', f'{why.rating:.2f}'), ('given', f'{row["rating"]:g}')]
+    terms = Table(('term', 'stars'), rows, 'The mean rating, and what is added to it')
+    cells = why.ratings.head(COUNT + 2)[['user', 'item', 'contribution']].to_numpy()
+    rows = [(held.user[u], held.film[i], f'{value:+.3f}') for u, i, value in cells]
+    caption = 'Training ratings with the largest contributions'
+    ratings = Table(('user', 'film', 'stars'), rows, caption)
+    return f'{film}, for {held.user[row["user"]]}', terms, ratings
+
+
+def of_users(
     held: HeldOut, agnn: AGNNRecommender, tanp: TaNPRecommender
-) -> Iterator[Any]:
+) -> dict[str, Any]:
     """New users by their attributes, and after a few ratings, without training."""
     rated = held.of_users
     if 'timestamp' in rated:
@@ -116,29 +115,26 @@ def users_section(
         f'{later["user"].nunique()} users with more than {most} ratings, on the '
         f'{len(later):,} ratings after those. One split and one seed.'
     )
-    yield Grid(('', 'RMSE'), rows, caption)
     size = later.groupby('user').size().sort_values(kind='stable')
     user = size.index[len(size) // 2]  # of the median number of ratings
+    one = held.users[held.users['user'] == user]
     adapted = tanp.adapt(rated[(place < most) & (rated['user'] == user)], held.users)
     tops = {
-        'from attributes': agnn.recommend(
-            held.users[held.users['user'] == user], k=TOP
-        ),
+        'from attributes': agnn.recommend(one, k=TOP),
         f'after {most} ratings': adapted.recommend(k=TOP),
     }
+    shown = []
     for words, top in tops.items():
         top = top.merge(rated, 'left', ['user', 'item'], suffixes=('', '_given'))
-        caption = f'For {held.user[user]}, {words}'
-        yield held.grid(top, ['rating', 'rating_given'], caption)
+        caption_of_top = f'For {held.user[user]}, {words}'
+        shown.append(held.table(top, ['rating', 'rating_given'], caption_of_top))
+    return {'errors': Table(('', 'RMSE'), rows, caption), 'tops': shown}
 
 
 def examples(held: HeldOut, agnn: AGNNRecommender, tanp: TaNPRecommender) -> str:
     """The page, of two recommenders that were fitted on the known part."""
-    films, users = films_section(held, agnn), users_section(held, agnn, tanp)
-    films = Section('films', 'Films that nobody had rated', [*films])
-    users = Section('users', 'Users who are new', [*users])
-    other = 'report.html', 'Results'
-    return render('Worked examples', LEAD, [films, users], other)
+    films, users = of_films(held, agnn), of_users(held, agnn, tanp)
+    return render('examples.html', **films, **users)
 
 
 def kept(made: Any, folder: Path, *tables: pd.DataFrame) -> Any:

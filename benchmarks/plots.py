@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.stats import by_split, score
+from benchmarks.stats import by_split
 from benchmarks.suite import Suite
-from benchmarks.tables import CURVE, cases, support_sizes, words
+from benchmarks.tables import CURVE, cases, support_means, words
 
 OWN_COLOR, OTHER_COLOR, LINE_COLOR = '#1f6f8b', '#b8b8b8', '#8a8a8a'
 COLORS = ('#9a9a9a', '#7a9e62', '#8d6cab', '#c98f4a', '#c0504d', '#c4c4c4', '#000000')
@@ -26,16 +26,15 @@ PANELS = {
 }
 
 
-def new_figure(size: tuple[float, float], columns: int = 1) -> tuple[Any, Any]:
-    """A figure of a size in inches, and its axes (a list, if there are several)."""
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> Any:
+    """A figure of a size in inches, and its axes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout='constrained', dpi=150)
-    rows = 1 if columns < 4 else 2
-    panels = figure.subplots(rows, columns // rows, squeeze=False).ravel()
+    figure = Figure(figsize=(width, height), layout='constrained', dpi=150)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
         axes.spines[['top', 'right']].set_visible(False)
-    return figure, panels if columns > 1 else panels[0]
+    return figure, *panels
 
 
 def lead_dots(part: pd.DataFrame, suite: Suite, metric: str = 'rmse') -> Any | None:
@@ -49,7 +48,7 @@ def lead_dots(part: pd.DataFrame, suite: Suite, metric: str = 'rmse') -> Any | N
             gaps[label] = found
     if not gaps:
         return None
-    figure, axes = new_figure((4.5, 0.9 + 0.27 * len(gaps)))
+    figure, axes = new_figure(4.5, 0.9 + 0.27 * len(gaps))
     means = [sum(values) / len(values) for values in gaps.values()]
     axes.barh(list(gaps), means, color=OTHER_COLOR, height=0.55)
     for row, values in enumerate(gaps.values()):
@@ -92,7 +91,7 @@ def time_panel(axes: Any, part: pd.DataFrame, suite: Suite) -> None:
 
 def time_figure(columns: Mapping[str, pd.DataFrame], suite: Suite) -> Any:
     """Test RMSE over the time of a fit, a panel for each scenario of two."""
-    figure, panels = new_figure((10, 4), len(TIMED))
+    figure, *panels = new_figure(10, 4, columns=len(TIMED))
     for axes, name in zip(panels, TIMED, strict=True):
         time_panel(axes, columns[words(name)], suite)
         axes.set_title(f'{words(suite.data[0])}, {words(name)}', fontsize=10)
@@ -101,24 +100,21 @@ def time_figure(columns: Mapping[str, pd.DataFrame], suite: Suite) -> Any:
 
 def support_curve(part: pd.DataFrame, suite: Suite) -> Any:
     """nDCG@10 after supports of each size; points are means over splits."""
-    figure, axes = new_figure((6.4, 4.2))
-    sizes, floor = support_sizes(part), 1.0
-    color = iter(COLORS)
-    for label in suite.labels:
-        parts = [f'test/support={size}' for size in sizes]
-        found = [score(part, label, CURVE, name) for name in parts]
-        if not all(found) or label == 'random':  # it would flatten all others
-            continue
-        curve, own = [f.mean for f in found], label == suite.own
-        if own or curve[0] == curve[-1]:
-            floor = min(floor, *curve)
+    figure, axes = new_figure(6.4, 4.2)
+    means = support_means(part, suite).dropna()
+    # A random order would flatten all others.
+    means, floor, color = means.drop('random', errors='ignore'), 1.0, iter(COLORS)
+    for label, curve in means.iterrows():
+        own = label == suite.own
+        if own or curve.iloc[0] == curve.iloc[-1]:
+            floor = min(floor, curve.min())
         style = {'lw': 2.4, 'ms': 5, 'zorder': 3, 'color': OWN_COLOR}
         if not own:
             style = {'lw': 1.3, 'ms': 3.5, 'zorder': 2, 'color': next(color)}
-        axes.plot(range(len(sizes)), curve, 'o-', label=label, **style)
+        axes.plot(range(len(curve)), curve, 'o-', label=label, **style)
     # What is worse than no support at all may leave the picture.
     axes.set_ylim(bottom=floor - 0.01)
-    axes.set_xticks(range(len(sizes)), list(map(str, sizes)))
+    axes.set_xticks(range(len(means.columns)), map(str, means))
     axes.grid(True, axis='y', **GRID)
     axes.set(xlabel='support interactions of a new user')
     axes.set(ylabel=f'test {words(CURVE)} (axis cut)', title=words(suite.data[0]))
@@ -138,24 +134,19 @@ def curves(axes: Any, part: pd.DataFrame, names: str, x: str, y: str) -> None:
     axes.grid(True, which='major', **GRID)
 
 
-def layer_panel(axes: Any, perf: pd.DataFrame, vary: str) -> None:
-    """Time of each layer as one thing varies."""
-    part, (what, label) = cases(perf, 'layer'), PANELS[vary]
-    part = part[part['vary'] == vary]
-    part = part.assign(edges=part['nodes'] * part['neighbors'])
-    curves(axes, part, 'layer', what, 'forward_backward_s')
-    axes.set_xlabel(label)
-    if what != 'edges':  # less than a decade or two: each value by itself
-        values = sorted(part[what].unique())
-        axes.minorticks_off()
-        axes.set_xticks(values, list(map(str, values)))
-
-
 def layer_figure(perf: pd.DataFrame) -> Any:
-    """Time over edges, neighbors and width."""
-    figure, panels = new_figure((10, 3.6), 3)
-    for axes, vary in zip(panels, PANELS, strict=True):
-        layer_panel(axes, perf, vary)
+    """Time of each layer over edges, neighbors and width."""
+    figure, *panels = new_figure(10, 3.6, columns=len(PANELS))
+    found = cases(perf, 'layer')
+    found['edges'] = found['nodes'] * found['neighbors']
+    for axes, (vary, (what, label)) in zip(panels, PANELS.items(), strict=True):
+        part = found[found['vary'] == vary]
+        curves(axes, part, 'layer', what, 'forward_backward_s')
+        axes.set_xlabel(label)
+        if what != 'edges':  # less than a decade or two: each value by itself
+            values = sorted(part[what].unique())
+            axes.minorticks_off()
+            axes.set_xticks(values, list(map(str, values)))
     panels[0].set_ylabel('forward + backward, CPU seconds')
     panels[0].legend(frameon=False, fontsize=7)
     return figure
@@ -163,7 +154,7 @@ def layer_figure(perf: pd.DataFrame) -> Any:
 
 def scale_figure(perf: pd.DataFrame) -> Any:
     """Time and memory of fits over ratings, and of attribute graphs over nodes."""
-    figure, panels = new_figure((8.4, 6.6), 4)
+    figure, *panels = new_figure(8.4, 6.6, 2, 2)
     measures = {'cpu_seconds': 'CPU seconds', 'peak_memory_mb': 'peak memory, MB'}
     parts = ('growth', 'estimator', 'ratings'), ('graph', 'table', 'nodes')
     places = product(parts, measures.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,8 +24,7 @@ from tanp import evaluate, split_episodes
 def thinned(count: int) -> RatingTables:
     """MovieLens-100K with so many of its ratings."""
     tables = load_ml100k()
-    kept = tables.ratings.sample(count, random_state=0)
-    return dataclasses.replace(tables, ratings=kept)
+    return tables.with_ratings(tables.ratings.sample(count, random_state=0))
 
 
 def without_attributes() -> RatingTables:
@@ -88,16 +86,15 @@ class RatingProblem:
         The last is the mean over users with two ratings or more, one of them at least
         in the upper quarter of the range: a 4 or a 5 of 1 to 5.
         """
-        values = estimator.predict(part), part['rating']
-        predicted, rating = (np.asarray(value, float) for value in values)
-        scores = rating_metrics(predicted, rating)
-        user = pd.factorize(part['user'])[0]
-        lists = map(torch.tensor, (user, predicted, rating))
-        mask, score, label = pad_lists(*lists)
+        rating = part['rating'].to_numpy(float)
+        predicted = np.asarray(estimator.predict(part), float)
+        lists = pd.factorize(part['user'])[0], predicted, rating
+        mask, score, label = pad_lists(*map(torch.tensor, lists))
         high = rating.min() + 0.75 * (rating.max() - rating.min())
         kept = ((label >= high) & mask).any(-1) & (mask.sum(-1) > 1)
         ndcg = ranking_metrics(score, label, mask, 10)['ndcg'][kept]
-        return scores | ({'ndcg@10': float(ndcg.mean())} if kept.any() else {})
+        scores = {'ndcg@10': float(ndcg.mean())} if kept.any() else {}
+        return rating_metrics(predicted, rating) | scores
 
 
 class PositivesProblem(RatingProblem):
@@ -123,12 +120,10 @@ class PositivesProblem(RatingProblem):
 class FewShotProblem:
     """Episodes of one split: fitted on training users, who are not seen again."""
 
-    def __init__(
-        self, tables: RatingTables, relevant: float, seed: int, **options: Any
-    ) -> None:
+    def __init__(self, tables: RatingTables, relevant: float, **options: Any) -> None:
         self.nodes, self.relevant = (tables.users, tables.items), relevant
         ids = tables.users['user'], tables.items['item']
-        self.episodes = split_episodes(tables.ratings, *ids, seed=seed, **options)
+        self.episodes = split_episodes(tables.ratings, *ids, **options)
         self.frames = {
             part: getattr(self.episodes, part).to_frames(*ids)
             for part in ('warm', 'validation', 'test')
@@ -147,22 +142,23 @@ class FewShotProblem:
         return selected
 
     def validation(self, estimator: Any) -> dict[str, float]:
-        return self._scores(estimator, 'validation', self.frames['validation'][0])
+        return self._scores(estimator, 'validation')
 
     def test(self, estimator: Any) -> Iterator[tuple[str, dict[str, float]]]:
         """Scores the test users: after all of a support, parts of it, and others."""
-        support, _ = self.frames['test']
-        yield 'test', self._scores(estimator, 'test', support)
-        for part, changed in changed_supports(support, self.range):
+        yield 'test', self._scores(estimator, 'test')
+        for part, changed in changed_supports(self.frames['test'][0], self.range):
             yield f'test/{part}', self._scores(estimator, 'test', changed)
 
     def _scores(
-        self, estimator: Any, part: str, support: pd.DataFrame
+        self, estimator: Any, part: str, changed: pd.DataFrame | None = None
     ) -> dict[str, float]:
-        """Means over tasks of the metrics that each defines."""
-        episodes = getattr(self.episodes, part)
-        adapted = estimator.adapt(support, self.nodes[0])
-        predicted = adapted.predict(self.frames[part][1])
+        """Means over tasks of the metrics that each defines; supports may be others."""
+        episodes, (support, query) = getattr(self.episodes, part), self.frames[part]
+        adapted = estimator.adapt(
+            support if changed is None else changed, self.nodes[0]
+        )
+        predicted = adapted.predict(query)
         score = torch.tensor(predicted['score'].to_numpy(float))
         has_errors = 'rating' in predicted
         metrics = evaluate(episodes, score, (5, 10), self.relevant)
@@ -213,8 +209,7 @@ def make_problem(
     else:
         tables = SEEDED['ml-100k' if name == 'ml-100k-u' else name]()
     if positive is not None:
-        kept = tables.ratings['rating'] >= positive
-        tables = dataclasses.replace(tables, ratings=tables.ratings[kept])
+        tables = tables.with_ratings(tables.ratings.query('rating >= @positive'))
     if scenario == 'few_shot':
         return FewShotProblem(tables, seed=number, **options)
     if name == 'ml-100k-u':

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def read_runs(folder: Path = RESULTS) -> pd.DataFrame:
             f'make it by python -m benchmarks.run'
         )
     numbers = rows.columns.difference([*KEYS, *ORIGIN])
-    return rows.assign(**{name: pd.to_numeric(rows[name]) for name in numbers})
+    return rows.assign(**rows[numbers].apply(pd.to_numeric))
 
 
 def read_perf(folder: Path = RESULTS) -> pd.DataFrame:
@@ -67,17 +67,17 @@ def add_rows(folder: Path, rows: Sequence[Mapping[str, Any]], name: str = RUNS) 
     added = pd.DataFrame([{k: as_text(v) for k, v in row.items()} for row in rows])
     keys, last = (KEYS, COSTS + ORIGIN) if name == RUNS else (PERF_KEYS, ORIGIN[1:])
     with _locked(folder):
-        made = pd.concat([_read(folder / name), added], ignore_index=True).fillna('')
+        made = pd.concat([_read(folder / name), added]).fillna('')
         made = made.drop_duplicates(keys, keep='last')
-        others = [column for column in made if column not in (*keys, *last)]
-        made = made.reindex(columns=[*keys, *others, *last], fill_value='')
+        columns = [*keys, *made.columns.difference([*keys, *last], sort=False), *last]
+        made = made.reindex(columns=columns, fill_value='')
         write_text(folder / name, made.to_csv(index=False))
 
 
 def add_line(folder: Path, name: str, key: str, content: Mapping[str, Any]) -> str:
     """Adds an object to a file of JSON lines under its hash, which is returned."""
-    digest = json.dumps(content, sort_keys=True).encode()
-    digest = hashlib.sha256(digest).hexdigest()[:12]
+    text = json.dumps(content, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     with _locked(folder):
         lines = read_lines(folder, name)
         if all(line[key] != digest for line in lines):
@@ -115,14 +115,13 @@ def origin(folder: Path) -> dict[str, str]:
 
     The commit ends in ``+`` if files differ from it.
     """
-    content = {
-        'python': platform.python_version(),
-        **{name: _version(name) for name in PACKAGES},
-        'device': 'cpu',
-        'cpu': _cpu(),
-        'cores': os.cpu_count(),
-        'threads': torch.get_num_threads(),
-    }
+    versions = dict.fromkeys(PACKAGES)
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    content = {'python': platform.python_version(), **versions, 'device': 'cpu'}
+    content |= {'cpu': _after('model name\t:', '/proc/cpuinfo') or platform.machine()}
+    content |= {'cores': os.cpu_count(), 'threads': torch.get_num_threads()}
     name = add_line(folder, ENVIRONMENTS, 'environment', content)
     head = _git('rev-parse', '--short=10', 'HEAD')
     changed = _git('status', '--porcelain', '--untracked-files=no', *CODE)
@@ -148,9 +147,15 @@ def reset_peak_memory() -> None:
 
 def peak_memory_mb() -> float | None:
     """The largest resident size of this process, where it is known (Linux)."""
+    found = _after('VmHWM:', '/proc/self/status')
+    return found and int(found.split()[0]) / 1024
+
+
+def _after(key: str, path: str) -> str | None:
+    """The rest of the line of a file of the system, where there is one (Linux)."""
     with suppress(OSError, IndexError):
-        status = Path('/proc/self/status').read_text(encoding='utf-8')
-        return int(status.split('VmHWM:')[1].split()[0]) / 1024
+        text = Path(path).read_text(encoding='utf-8')
+        return text.split(key)[1].splitlines()[0].strip()
     return None
 
 
@@ -174,19 +179,6 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _version(name: str) -> str | None:
-    with suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version(name)
-    return None
-
-
-def _cpu() -> str:
-    with suppress(OSError, IndexError):
-        text = Path('/proc/cpuinfo').read_text(encoding='utf-8')
-        return text.split('model name')[1].split(':', 1)[1].splitlines()[0].strip()
-    return platform.processor() or platform.machine()
 
 
 def _git(*arguments: str) -> str:

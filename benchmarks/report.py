@@ -18,32 +18,19 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import plots, records, tables
-from benchmarks.pages import SIZE, Card, Grid, Section, Text, chart, render
-from benchmarks.stats import difference, newest, score
+from benchmarks.pages import chart, render
+from benchmarks.stats import newest, score
 from benchmarks.suite import SUITES, Suite, load_suite
-from benchmarks.tables import COSTS, CURVE, columns_of, words, written
+from benchmarks.tables import COSTS, CURVE, Table, columns_of, words, written
 
-LEAD = (
-    'Cold-start recommendation on PyTorch Geometric, measured beside tuned baselines, '
-    'on the same splits in the same runs.'
-)
-GLANCE = (
-    'AGNN and the kernel model rate users and films without a single rating; TaNP '
-    'ranks for users of whom a few interactions are known. Beside each: the baseline '
-    'that is best in the mean.'
-)
-ERROR = (
-    '± is the standard error of the mean over splits, corrected for splits that share '
-    'most of their training ratings (Nadeau and Bengio, 2003).'
-)
 NOTE = (
     'Settings and epochs are selected on validation parts only; each test part is '
     'scored once. “+”: files of the code differed from the commit.'
 )
 
 
-def sections(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> list[Section]:
-    """The page, from top to bottom."""
+def page(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> str:
+    """The page, whose texts are those of its template."""
     suites = sorted(map(load_suite, SUITES.glob('*.toml')), key=lambda x: x.name)
     kinds: dict[str, list[Suite]] = {'rating': [], 'few-shot': [], 'ablation': []}
     for suite in suites:
@@ -51,85 +38,66 @@ def sections(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> list[Secti
         if (rows['suite'] == suite.name).any():
             kinds['ablation' if suite.is_ablation else kind].append(suite)
     shown = [x for x in kinds['rating'] if x.name == 'rating'] + kinds['few-shot']
-    found = [card for suite in shown for card in cards(rows, suite)]
-    found = [*time_charts(rows), Text(GLANCE), *found, Text(ERROR, 'note')]
-    parts = {
-        kind: [part for suite in of_kind for part in suite_parts(rows, suite)]
-        for kind, of_kind in kinds.items()
-    }
-    return [
-        Section('glance', 'At a glance', found),
-        Section('rating', 'Not a single rating', parts['rating']),
-        Section('few-shot', 'A few interactions', parts['few-shot']),
-        Section('ablation', 'What each part is worth', parts['ablation']),
-        Section('costs', 'What it costs', [*cost_parts(perf)]),
-        Section('not-run', 'What was not run', [not_run(rows, suites)]),
-        Section('origin', 'Where the figures come from', [origin(rows, folder)]),
-    ]
+    measured = set(perf['benchmark'])
+    drawn = {'time': time_figure(rows)}
+    if measured:
+        drawn |= {'layer': plots.layer_figure(perf), 'scale': plots.scale_figure(perf)}
+    return render(
+        'report.html',
+        figures={name: chart(figure, name) for name, figure in drawn.items()},
+        headlines=[card for suite in shown for card in cards(rows, suite)],
+        suites={k: [suite_parts(rows, x) for x in of] for k, of in kinds.items()},
+        costs=[tables.cost_table(perf, name) for name in COSTS if name in measured],
+        not_run=not_run(rows, suites),
+        origin=origin(rows, folder),
+    )
 
 
-def time_charts(rows: pd.DataFrame) -> Iterator[Any]:
-    """Errors over the time of a fit."""
+def time_figure(rows: pd.DataFrame) -> Any:
+    """Errors of ratings over the time of a fit."""
     suite = load_suite(SUITES / 'rating.toml')
-    columns = columns_of(rows, suite)
-    for name in map(words, plots.TIMED):
-        figure, axes = plots.new_figure(SIZE)
-        plots.time_panel(axes, columns[name], suite)
-        caption = f'Test RMSE over the time of a fit, {words(suite.data[0])}, {name}'
-        yield chart(figure, f'time-{name}'.replace(' ', '-'), caption)
+    return plots.time_figure(columns_of(rows, suite), suite)
 
 
-def cards(rows: pd.DataFrame, suite: Suite) -> Iterator[Card]:
+def cards(rows: pd.DataFrame, suite: Suite) -> Iterator[tuple[str, str, str]]:
     """Ours and the best baseline, column by column."""
     metric = CURVE if suite.is_few_shot else suite.metric
     for name, part in columns_of(rows, suite).items():
         place = words(suite.data[0]) if suite.is_few_shot else name
         title = f'{place[0].upper()}{place[1:]}, {words(metric)}'
-        baseline = tables.best_baseline(part, suite, metric)
-        gap, text = difference(part, suite.own, baseline, metric), ''
+        best, gap, won = tables.against_best(part, suite, metric)
+        text = ''
         if gap is not None:
-            won = tables.splits_won(gap, metric)
             text = (
-                f'{baseline}: {written(score(part, baseline, metric))}. Difference '
-                f'{written(gap, "+")}; better on {won} of {gap.count} splits'
+                f'{best}: {written(score(part, best, metric))}. Difference '
+                f'{written(gap, "+")}; better on {won} splits'
             )
-        yield Card(title, written(score(part, suite.own, metric)), text)
+        yield title, written(score(part, suite.own, metric)), text
 
 
-def suite_parts(rows: pd.DataFrame, suite: Suite) -> Iterator[Any]:
+def suite_parts(rows: pd.DataFrame, suite: Suite) -> dict[str, Any]:
     """Tables of a suite, and charts of differences or of scores by support."""
-    yield Text(suite.title, 'heading')
     own = [x for x in suite.labels if tables.base_of(x, suite) != suite.own]
-    metric = suite.metric
-    own = [suite.own, *own, f'{words(metric)}, {suite.own} − best baseline']
-    for caption, table in tables.tables_of(rows, suite):
-        yield Grid(*table, caption, own)
-    columns = {} if suite.is_ablation else columns_of(rows, suite)
-    if suite.is_few_shot and columns:
-        yield Text(tables.sensitivity_line(rows, suite))
+    own += [suite.own, f'{words(suite.metric)}, {suite.own} − best baseline']
+    parts = {'title': suite.title, 'tables': [*tables.tables_of(rows, suite)]}
+    parts |= {'own': own, 'sensitivity': None, 'charts': []}
+    if suite.is_ablation or suite.has_positives:
+        return parts
+    columns = columns_of(rows, suite)
+    if suite.is_few_shot:
+        parts['sensitivity'] = tables.sensitivity_line(rows, suite)
         figure = plots.support_curve(columns.pop('few shot'), suite)
-        yield chart(figure, suite.name, 'nDCG@10 by the size of the support')
+        curve = chart(figure, suite.name, 'nDCG@10 by the size of the support')
+        parts['charts'].append(curve)
     for number, (name, part) in enumerate(columns.items()):
-        figure = None if suite.has_positives else plots.lead_dots(part, suite)
+        figure = plots.lead_dots(part, suite)
         if figure is not None:
             caption = f'How far others are behind {suite.own}, {name}'
-            yield chart(figure, f'{suite.name}-{number}', caption, None)
+            parts['charts'].append(chart(figure, f'{suite.name}-{number}', caption))
+    return parts
 
 
-def cost_parts(perf: pd.DataFrame) -> Iterator[Any]:
-    """Tables of costs, and the layer as charts."""
-    shown = set(perf['benchmark'])
-    for name in filter(shown.__contains__, COSTS):
-        yield Grid(*tables.cost_table(perf, name), COSTS[name], ('GatedConv',))
-    for vary, (_, label) in plots.PANELS.items() if 'layer' in shown else ():
-        figure, axes = plots.new_figure(SIZE)
-        plots.layer_panel(axes, perf, vary)
-        axes.set_ylabel('forward + backward, CPU seconds')
-        axes.legend(frameon=False, fontsize=8)
-        yield chart(figure, f'layer-{vary}', f'The layer: {label}')
-
-
-def not_run(rows: pd.DataFrame, suites: Sequence[Suite]) -> Grid:
+def not_run(rows: pd.DataFrame, suites: Sequence[Suite]) -> Table:
     """What suites name and rows lack, so that nobody takes a gap for a result."""
     found = []
     for suite in suites:
@@ -138,10 +106,10 @@ def not_run(rows: pd.DataFrame, suites: Sequence[Suite]) -> Grid:
             what = ', '.join(lacking) if len(part) else 'all'
             found += [(f'{suite.title}, {column}', what)] if lacking else []
     found.append(('CUDA', 'every run above is one of a CPU'))
-    return Grid(('suite', 'not run'), found, words=(1,))
+    return Table(('suite', 'not run'), found, 'Suites, and what results lack of them.')
 
 
-def origin(rows: pd.DataFrame, folder: Path) -> Grid:
+def origin(rows: pd.DataFrame, folder: Path) -> Table:
     """Where and at which commits figures were measured."""
     found = []
     for name, part in rows.groupby('suite', sort=False):
@@ -150,7 +118,7 @@ def origin(rows: pd.DataFrame, folder: Path) -> Grid:
         cells.append(', '.join(sorted(set(part['commit']))))
         found.append([*cells, records.hardware_line(part['environment'], folder)])
     header = ('suite', 'rows', 'minutes', 'peak, MB', 'commits', 'measured on')
-    return Grid(header, found, NOTE, words=(4, 5))
+    return Table(header, found, NOTE)
 
 
 def readme_blocks(
@@ -162,7 +130,7 @@ def readme_blocks(
         own = rows[rows['suite'] == suite.name]
         if own.empty:
             continue
-        found = [table.markdown() for _, table in tables.tables_of(rows, suite)]
+        found = [table.markdown() for table in tables.tables_of(rows, suite)]
         if suite.is_few_shot and not suite.is_ablation:
             found.append(tables.sensitivity_line(rows, suite))
         found.append(records.hardware_line(own['environment'], folder))
@@ -198,11 +166,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     add('--results', type=Path, default=records.RESULTS)
     add('--out', type=Path, default=Path('runs/report.html'))
     args = parser.parse_args(argv)
-    folder, other = args.results, ('examples.html', 'Worked examples')
+    folder = args.results
     try:
         rows, perf = newest(records.read_runs(folder)), records.read_perf(folder)
-        page = render('Results', LEAD, sections(rows, perf, folder), other)
-        records.write_text(args.out, page)
+        records.write_text(args.out, page(rows, perf, folder))
         print(args.out)
         if args.pages:
             blocks = readme_blocks(rows, perf, folder)
@@ -211,9 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             suite = load_suite(SUITES / 'few-shot-lastfm.toml')
             curve = plots.support_curve(rows[rows['suite'] == suite.name], suite)
             figures = {'layer': plots.layer_figure(perf), 'support-size': curve}
-            figures['scale'] = plots.scale_figure(perf)
-            suite = load_suite(SUITES / 'rating.toml')
-            figures['time'] = plots.time_figure(columns_of(rows, suite), suite)
+            figures |= {'scale': plots.scale_figure(perf), 'time': time_figure(rows)}
             for name, figure in figures.items():
                 # No time stamp inside.
                 figure.savefig(folder / f'{name}.png', metadata={'Software': None})

@@ -13,14 +13,16 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from sklearn.base import clone
 
+from agnn_pyg.base.config import Estimator
 from benchmarks import records
 from benchmarks.problems import FewShotProblem, RatingProblem, make_problem
 from benchmarks.suite import EstimatorSpec, Suite, check_among, combinations, load_suite
@@ -34,7 +36,7 @@ NO_SETTINGS = ('seed', 'progress', 'accelerator')
 
 def runs_of(
     suite: Suite, args: argparse.Namespace
-) -> Iterator[tuple[EstimatorSpec, dict[str, Any]]]:
+) -> Iterator[tuple[EstimatorSpec, Estimator, dict[str, Any]]]:
     """What arguments ask for, split by split: estimators, and what names their rows."""
     wanted = args.estimators or suite.labels
     check_among('--estimators', wanted, suite.labels)
@@ -42,9 +44,10 @@ def runs_of(
     data, scenarios = args.data or suite.data, args.scenarios or suite.scenarios
     splits = suite.splits if args.splits is None else args.splits
     for name, scenario, split, spec in product(data, scenarios, splits, specs):
-        values = suite.build(spec, scenario, args.smoke).get_params(deep=False)
         if not spec.runs_on(scenario) or suite.changes_nothing(spec, scenario):
             continue
+        estimator = suite.build(spec, scenario, args.smoke)
+        values = estimator.get_params()
         content = {
             'class': spec.type,
             'values': {k: v for k, v in values.items() if k not in NO_SETTINGS},
@@ -53,17 +56,18 @@ def runs_of(
             'rows': spec.rows,
         }
         keys = {'suite': suite.name, 'data': name, 'scenario': scenario, 'split': split}
-        content = records.SETTINGS, 'settings', content
-        keys['settings'] = records.add_line(args.results, *content)
+        line = records.SETTINGS, 'settings', content
+        keys['settings'] = records.add_line(args.results, *line)
         seeds = args.seeds or suite.seeds
         for seed in seeds if 'seed' in values else [None]:
-            yield spec, {**keys, 'seed': seed}
+            estimator.set_params(**{} if seed is None else {'seed': seed})
+            yield spec, estimator, {**keys, 'seed': seed}
 
 
 def run_suite(suite: Suite, args: argparse.Namespace) -> None:
     """Runs whatever has no rows yet."""
     problem, last, known = None, None, records.known_keys(args.results)
-    for spec, keys in runs_of(suite, args):
+    for spec, estimator, keys in runs_of(suite, args):
         rows = [{**keys, 'estimator': label, 'part': 'test'} for label in spec.labels]
         texts = {tuple(records.as_text(row[k]) for k in records.KEYS) for row in rows}
         if texts <= known and not args.force:
@@ -71,11 +75,9 @@ def run_suite(suite: Suite, args: argparse.Namespace) -> None:
         place, seed = (keys['data'], keys['scenario'], keys['split']), keys['seed']
         if place != last:
             problem, last = make_problem(*place, suite.options, args.smoke), place
-        chosen = {} if seed is None else {'seed': seed}
-        build = partial(suite.build, spec, keys['scenario'], args.smoke, **chosen)
         title = f'{", ".join(map(str, place))}: {spec.label}, seed {seed}'
         try:
-            found = list(execute(spec, build, problem))
+            found = list(execute(spec, estimator, problem))
         except ImportError as error:
             print(f'{title}: not run ({error})', file=sys.stderr)
             continue
@@ -87,7 +89,7 @@ def run_suite(suite: Suite, args: argparse.Namespace) -> None:
 
 
 def execute(
-    spec: EstimatorSpec, build: Callable[..., Any], problem: Problem
+    spec: EstimatorSpec, estimator: Estimator, problem: Problem
 ) -> Iterator[dict[str, Any]]:
     """Selects on validation, fits once more, scores the test part once.
 
@@ -95,10 +97,10 @@ def execute(
     final fit and the predictions.
     """
     records.reset_peak_memory()
-    clock, (metric, higher) = Clock(), problem.criterion
+    start, (metric, higher) = now(), problem.criterion
     best, least = None, float('inf')
     for chosen in combinations(spec.grid):
-        fitted = problem.fit(build(**chosen))
+        fitted = problem.fit(clone(estimator).set_params(**chosen))
         scores = problem.validation(fitted)
         # One that estimates no labels has no error, and nothing to choose by.
         value = scores.get(metric, 0.0) * (-1 if higher else 1)
@@ -107,27 +109,26 @@ def execute(
     selected, chosen, validation = best
     note = {'chosen': json.dumps(chosen) if chosen else None}
     row = {'estimator': spec.label, 'part': 'validation', **note}
-    yield {**row, **validation, **clock.read()}
-    clock = Clock()
-    final = problem.refit(build(**chosen), selected)
+    yield {**row, **validation, **costs_since(start)}
+    start = now()
+    final = problem.refit(clone(estimator).set_params(**chosen), selected)
     for label, settings in {spec.label: {}, **spec.rows}.items():
         # Settings that count when predictions are made, such as a blend's weight.
         final.set_params(**settings)
         for part, scores in problem.test(final):
-            costs = {**clock.read(), 'peak_memory_mb': records.peak_memory_mb()}
+            costs = costs_since(start) | {'peak_memory_mb': records.peak_memory_mb()}
             costs = costs if part == 'test' else {}
             yield {'estimator': label, 'part': part, **scores, **costs, **note}
 
 
-class Clock:
-    """Seconds of the wall's clock and of this process since it was made."""
+def now() -> np.ndarray:
+    """Seconds of the wall's clock and of this process."""
+    return np.array([time.perf_counter(), time.process_time()])
 
-    def __init__(self) -> None:
-        self.wall, self.cpu = time.perf_counter(), time.process_time()
 
-    def read(self) -> dict[str, float]:
-        wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
-        return {'seconds': wall, 'cpu_seconds': cpu}
+def costs_since(start: np.ndarray) -> dict[str, float]:
+    """The seconds since :func:`now` was called."""
+    return dict(zip(records.COSTS, now() - start, strict=False))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -152,8 +153,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         suite = load_suite(args.suite)
         run_suite(suite, args)
         rows = records.read_runs(args.results)
-        _, table = next(tables_of(rows, suite))  # the others compare splits
-        print(table.markdown())
+        # The first table has the scores, the others compare splits.
+        print(next(tables_of(rows, suite)).markdown())
     except (ValueError, OSError, DownloadError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

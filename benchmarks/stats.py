@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
 import pandas as pd
+from scipy.stats import t
 
 # Test ratings (or nodes) over those that are trained on. Of few-shot users, 70 % are
 # trained on and 20 % tested on.
@@ -32,17 +33,14 @@ class Estimate(NamedTuple):
     negative: int  # splits with a value below zero
 
 
-def estimate(values: Sequence[float], ratio: float = RATIO) -> Estimate:
+def estimate(values: Collection[float], ratio: float = RATIO) -> Estimate:
     """Returns mean and corrected standard error of a value a split."""
-    count, mean = len(values), statistics.mean(values)
-    negative, error, p = sum(value < 0 for value in values), None, None
+    count, mean, error, p = len(values), statistics.mean(values), None, None
     if count > 1:
         error = math.sqrt((1 / count + ratio) * statistics.variance(values))
     if error:
-        from scipy.stats import t
-
         p = 2 * float(t.sf(abs(mean) / error, count - 1))
-    return Estimate(mean, error, count, p, negative)
+    return Estimate(mean, error, count, p, sum(value < 0 for value in values))
 
 
 def newest(rows: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +53,7 @@ def newest(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_split(
-    rows: pd.DataFrame, estimator: str, metric: str, part: str = 'test'
+    rows: pd.DataFrame, estimator: str | None, metric: str, part: str = 'test'
 ) -> dict[str, float]:
     """Returns an estimator's score on each split, the mean over model seeds.
 
@@ -69,10 +67,10 @@ def by_split(
 
 
 def score(
-    rows: pd.DataFrame, estimator: str, metric: str, part: str = 'test'
+    rows: pd.DataFrame, estimator: str | None, metric: str, part: str = 'test'
 ) -> Estimate | None:
     """Returns the estimate of a score; none if it was not run."""
-    return _estimate(rows, [*by_split(rows, estimator, metric, part).values()])
+    return _estimate(rows, by_split(rows, estimator, metric, part).values())
 
 
 def difference(
@@ -80,17 +78,14 @@ def difference(
     estimator: str,
     other: str | None,
     metric: str,
-    part: str = 'test',
-    other_part: str = 'test',
+    parts: tuple[str, str] = ('test', 'test'),
 ) -> Estimate | None:
     """Returns an estimator's score minus another's, paired on the splits of both."""
-    mine = by_split(rows, estimator, metric, part)
-    theirs = by_split(rows, other, metric, other_part)
+    mine = by_split(rows, estimator, metric, parts[0])
+    theirs = by_split(rows, other, metric, parts[1])
     return _estimate(rows, [mine[x] - theirs[x] for x in mine if x in theirs])
 
 
-def _estimate(rows: pd.DataFrame, values: Sequence[float]) -> Estimate | None:
-    is_few_shot = (rows['scenario'] == 'few_shot').any()
-    return (
-        estimate(values, FEW_SHOT_RATIO if is_few_shot else RATIO) if values else None
-    )
+def _estimate(rows: pd.DataFrame, values: Collection[float]) -> Estimate | None:
+    ratio = FEW_SHOT_RATIO if (rows['scenario'] == 'few_shot').any() else RATIO
+    return estimate(values, ratio) if values else None

@@ -87,10 +87,8 @@ class Suite(Config):
     def is_few_shot(self) -> bool:
         return self.scenarios == ['few_shot']
 
-    def build(
-        self, spec: EstimatorSpec, scenario: str, smoke: bool = False, **chosen: Any
-    ) -> Any:
-        """Makes an estimator with its settings for a scenario, and chosen ones."""
+    def build(self, spec: EstimatorSpec, scenario: str, smoke: bool = False) -> Any:
+        """Makes an estimator with its settings for a scenario."""
         estimator = find(spec.type)()
         known = estimator.get_params(deep=False)
         settings = {k: v for k, v in self.settings.items() if k in known}
@@ -101,7 +99,7 @@ class Suite(Config):
                 settings.pop('rating_range', None)
         # TOML has no null: "none" stands for it.
         settings = {k: None if v == 'none' else v for k, v in settings.items()}
-        return estimator.set_params(**settings | chosen)
+        return estimator.set_params(**settings)
 
     def changes_nothing(self, spec: EstimatorSpec, scenario: str) -> bool:
         """Whether a change is none in a scenario: it has the settings of its base."""
@@ -149,20 +147,14 @@ def find(path: str) -> Any:
     try:
         return pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
-        text = f"'type' must be the path of a class (got '{path}')"
-        raise ValueError(text) from error
+        raise ValueError(f"'type' must be a path of a class (got '{path}')") from error
 
 
-def _completed(
-    spec: Mapping[str, Any], known: Mapping[str, EstimatorSpec]
-) -> dict[str, Any]:
+def _completed(spec: dict[str, Any], known: dict[str, EstimatorSpec]) -> dict[str, Any]:
     """What a specification says, and takes from its class or the one it is like."""
     if 'like' not in spec:
-        grid = {
-            k: list(v)
-            for k, v in getattr(find(spec.get('type', '')), 'GRID', {}).items()
-        }
-        return {'grid': grid, **spec}
+        grid = getattr(find(spec.get('type', '')), 'GRID', {})
+        return {'grid': {name: list(values) for name, values in grid.items()}, **spec}
     check_among('like', [spec['like']], list(known))
     other, change = known[spec['like']], spec.get('settings', {})
     by_scenario = {s: v | change for s, v in other.by_scenario.items()}

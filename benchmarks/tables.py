@@ -45,10 +45,11 @@ FEW_SHOT = ('published_precision@5', 'ndcg@5', 'published_ap@5', 'ndcg@10', 'ap@
 
 
 class Table(NamedTuple):
-    """Header and rows of texts."""
+    """Header and rows of texts, and what they are."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    caption: str = ''
 
     def markdown(self) -> str:
         """The table as Markdown, aligned for reading as text, too."""
@@ -90,11 +91,10 @@ def columns_of(rows: pd.DataFrame, suite: Suite) -> dict[str, pd.DataFrame]:
     return found
 
 
-def score_table(
-    rows: pd.DataFrame, suite: Suite, metrics: Sequence[str] = ('rmse', 'mae')
-) -> Table:
+def score_table(rows: pd.DataFrame, suite: Suite) -> Table:
     """Test scores of every estimator, and ours paired with the best baseline."""
-    columns, metric = columns_of(rows, suite), metrics[0]
+    columns, metric = columns_of(rows, suite), suite.metric
+    metrics = metric, 'recall@20' if suite.has_positives else 'mae'
     parts, table = columns.values(), []
     for label in suite.labels:
         found = [[score(part, label, m) for m in metrics] for part in parts]
@@ -102,17 +102,17 @@ def score_table(
         table.append((label, *cells))
     paired = []
     for part in parts:
-        other = best_baseline(part, suite, metric)
-        gap = difference(part, suite.own, other, metric)
-        won = '' if gap is None else f'{splits_won(gap, metric)} of {gap.count}'
+        best, gap, won = against_best(part, suite, metric)
         p = '' if gap is None or gap.p is None else f'{gap.p:.3f}'
         p = '< 0.001' if p == '0.000' else p
-        numbers = written(gap, '+'), won, p, counts(part, suite.own)
-        paired.append((other or NOT_RUN, *numbers))
+        gap = written(gap, '+')
+        paired.append((best or NOT_RUN, gap, won, p, counts(part, suite.own)))
     titles = f'{words(metric)}, {suite.own} − best baseline'
     titles = titles, 'splits won', 'p', 'splits × seeds'
     table += zip(('best baseline', *titles), *paired, strict=True)
-    return Table((f'test {" / ".join(map(words, metrics))}', *columns), table)
+    better = 'higher' if is_higher_better(metric) else 'lower'
+    caption = f'Test scores; {better} is better.'
+    return Table((f'test {" / ".join(map(words, metrics))}', *columns), table, caption)
 
 
 def summary_table(rows: pd.DataFrame, suites: Sequence[Suite]) -> Table:
@@ -121,13 +121,11 @@ def summary_table(rows: pd.DataFrame, suites: Sequence[Suite]) -> Table:
     labels = [x for x in suites[-1].labels if x not in (own, *baselines)] + [own]
     for suite in suites:
         for name, part in columns_of(rows, suite).items():
-            best = best_baseline(part, suite, 'rmse')
-            found = [score(part, label, 'rmse') for label in (best, *labels)]
-            gap = difference(part, own, best, 'rmse')
-            table.append((name, best or NOT_RUN, *map(written, found)))
-            table[-1] += (written(gap, '+'),)
+            best, gap, _ = against_best(part, suite, 'rmse')
+            found = [written(score(part, x, 'rmse')) for x in (best, *labels)]
+            table.append((name, best or NOT_RUN, *found, written(gap, '+')))
     header = ('test RMSE', 'best baseline', 'its RMSE', *labels, f'{own} − baseline')
-    return Table(header, table)
+    return Table(header, table, 'Test scores; lower is better.')
 
 
 def best_baseline(part: pd.DataFrame, suite: Suite, metric: str) -> str | None:
@@ -137,19 +135,25 @@ def best_baseline(part: pd.DataFrame, suite: Suite, metric: str) -> str | None:
         scores = by_split(part, label, metric)
         if wanted and wanted.keys() <= scores.keys():
             means[label] = sum(scores[split] for split in wanted)
-    return (max if is_higher_better(metric) else min)(
-        means, key=means.get, default=None
-    )
+    choose = max if is_higher_better(metric) else min
+    return choose(means, key=means.get, default=None)
+
+
+def against_best(
+    part: pd.DataFrame, suite: Suite, metric: str
+) -> tuple[str | None, Estimate | None, str]:
+    """The best baseline, ours minus it, and on how many splits ours is better."""
+    best = best_baseline(part, suite, metric)
+    gap = difference(part, suite.own, best, metric)
+    if gap is None:
+        return best, None, ''
+    won = gap.count - gap.negative if is_higher_better(metric) else gap.negative
+    return best, gap, f'{won} of {gap.count}'
 
 
 def is_higher_better(metric: str) -> bool:
     """Whether a metric is one of rankings."""
     return metric.startswith('ndcg')
-
-
-def splits_won(gap: Estimate, metric: str) -> int:
-    """On how many splits ours is better, by its differences to another."""
-    return gap.count - gap.negative if is_higher_better(metric) else gap.negative
 
 
 def counts(part: pd.DataFrame, label: str) -> str:
@@ -170,23 +174,27 @@ def few_shot_table(rows: pd.DataFrame, suite: Suite) -> Table:
         table.append((label, *cells, written(lead, '+', '')))
     table.append(('splits × seeds', counts(part, suite.own), *[''] * len(metrics)))
     header = ('test', *map(words, metrics), f'{suite.own} ahead by, {words(CURVE)}')
-    return Table(header, table)
+    caption = "Test scores. † by the definitions of TaNP's published code."
+    return Table(header, table, caption)
 
 
 def size_table(rows: pd.DataFrame, suite: Suite) -> Table:
     """nDCG@10 by the size of the support: means over splits."""
     (part,) = columns_of(rows, suite).values()
-    sizes, table = support_sizes(part), []
-    for label in suite.labels:
-        found = [score(part, label, CURVE, f'test/support={size}') for size in sizes]
-        table.append((label, *(f'{f.mean:.3f}' if f else NOT_RUN for f in found)))
-    return Table((f'{words(CURVE)} by support size', *map(str, sizes)), table)
+    means = support_means(part, suite)
+    cells = means.map(lambda mean: NOT_RUN if pd.isna(mean) else f'{mean:.3f}')
+    header = (f'{words(CURVE)} by support size', *map(str, means))
+    caption = 'After fewer interactions of the same users: means over splits.'
+    return Table(header, [*cells.itertuples(name=None)], caption)
 
 
-def support_sizes(part: pd.DataFrame) -> list[int]:
-    """Sizes of supports that rows have, ascending."""
-    found = part['part'].str.extract(r'^test/support=(\d+)$')[0].dropna().unique()
-    return sorted(map(int, found))
+def support_means(part: pd.DataFrame, suite: Suite) -> pd.DataFrame:
+    """Means of nDCG@10 over splits, :obj:`[estimators, sizes of supports]`."""
+    size = part['part'].str.extract(r'^test/support=(\d+)$')[0]
+    part = part.assign(size=pd.to_numeric(size)).dropna(subset=['size', CURVE])
+    part = part.astype({'size': int})
+    splits = part.pivot_table(CURVE, ['estimator', 'split'], 'size')
+    return splits.groupby('estimator').mean().reindex(suite.labels)
 
 
 def sensitivity_line(rows: pd.DataFrame, suite: Suite) -> str:
@@ -195,7 +203,7 @@ def sensitivity_line(rows: pd.DataFrame, suite: Suite) -> str:
     costs = []
     for name, text in CHANGES.items():
         parts = 'test', f'test/{name}'
-        gap = difference(part, suite.own, suite.own, CURVE, *parts)
+        gap = difference(part, suite.own, suite.own, CURVE, parts)
         costs.append(f'{text} costs {written(gap)}')
     return f'Support sensitivity of {suite.own}, {words(CURVE)}: {"; ".join(costs)}.'
 
@@ -206,13 +214,13 @@ def base_of(label: str, suite: Suite) -> str:
     return prefix if prefix in suite.labels else suite.own
 
 
-def ablation_tables(rows: pd.DataFrame, suite: Suite) -> Iterator[tuple[str, Table]]:
+def ablation_tables(rows: pd.DataFrame, suite: Suite) -> Iterator[Table]:
     """For each base, its scores and what each change of it adds to them, paired."""
     columns, labels = columns_of(rows, suite), suite.labels
     metrics = ('log_loss', CURVE) if suite.is_few_shot else ('rmse',)
-    header = (
-        ['', *map(words, metrics)] if suite.is_few_shot else ['test RMSE', *columns]
-    )
+    header = 'test RMSE', *columns
+    if suite.is_few_shot:
+        header = '', *map(words, metrics)
     places = [*product(columns.values(), metrics)]
     for base in dict.fromkeys(base_of(label, suite) for label in labels):
         table = [[base, *(written(score(p, base, metric)) for p, metric in places)]]
@@ -222,26 +230,21 @@ def ablation_tables(rows: pd.DataFrame, suite: Suite) -> Iterator[tuple[str, Tab
                 cells = (written(gap, '+', '') for gap in gaps)
                 table.append([label.removeprefix(f'{base}, '), *cells])
         if len(table) > 1:
-            yield base, Table(header, table)
+            caption = f'Test scores of {base}, and what each change adds to them.'
+            yield Table(header, table, caption)
 
 
-def tables_of(rows: pd.DataFrame, suite: Suite) -> Iterator[tuple[str, Table]]:
-    """All tables of a suite, each with a caption."""
+def tables_of(rows: pd.DataFrame, suite: Suite) -> Iterator[Table]:
+    """All tables of a suite."""
     if suite.is_ablation:
-        for base, table in ablation_tables(rows, suite):
-            yield f'Test scores of {base}, and what each change adds to them.', table
+        yield from ablation_tables(rows, suite)
     elif suite.is_few_shot:
-        note = "† by the definitions of TaNP's published code."
-        yield f'Test scores. {note}', few_shot_table(rows, suite)
-        caption = 'After fewer interactions of the same users: means over splits.'
-        yield caption, size_table(rows, suite)
+        yield few_shot_table(rows, suite)
+        yield size_table(rows, suite)
     elif len(suite.data) * len(suite.scenarios) > MAX_COLUMNS:
-        yield 'Test scores; lower is better.', summary_table(rows, [suite])
+        yield summary_table(rows, [suite])
     else:
-        metrics, which = ('rmse', 'mae'), 'lower'
-        if suite.has_positives:
-            metrics, which = ('ndcg@20', 'recall@20'), 'higher'
-        yield f'Test scores; {which} is better.', score_table(rows, suite, metrics)
+        yield score_table(rows, suite)
 
 
 def cases(perf: pd.DataFrame, benchmark: str) -> pd.DataFrame:
@@ -265,7 +268,8 @@ def cost_table(perf: pd.DataFrame, benchmark: str) -> Table:
         found = found[chosen & (found['torch_scatter'] == 'False')]
     found = found[[name for name in found if found[name].nunique(dropna=False) > 1]]
     header = [name.replace('_', ' ').replace(' mb', ', MB') for name in found]
-    return Table(header, [[*map(_cell, row)] for row in found.to_numpy().tolist()])
+    rows = [[*map(_cell, row)] for row in found.to_numpy().tolist()]
+    return Table(header, rows, COSTS[benchmark])
 
 
 def _cell(value: object) -> str:

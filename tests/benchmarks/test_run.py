@@ -1,5 +1,3 @@
-import importlib.util
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -201,8 +199,6 @@ def test_cold_items_are_ranked_among_themselves_and_among_all(tmp_path):
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('name', ['quick', 'few-shot-lastfm', 'few-shot-ml100k'])
 def test_suites_run_on_tiny_data_and_go_on(name, tmp_path):
-    if importlib.util.find_spec('sklearn') is None:
-        pytest.skip('needs scikit-learn')
     suite = SUITES / f'{name}.toml'
     arguments = [str(suite), '--smoke', '--splits', '0', '--seeds', '0']
     arguments += ['--results', str(tmp_path)]

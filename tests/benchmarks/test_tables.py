@@ -89,16 +89,15 @@ def test_an_error_has_two_digits_and_the_mean_as_many_places():
 
 
 def test_scores_are_paired_with_the_best_baseline(rows, suite):
-    table = score_table(rows, suite, ('rmse',))
-    assert table.header == ('test RMSE', 'item cold', 'warm')
+    table = score_table(rows.assign(mae=0.5), suite)
+    assert table.header == ('test RMSE / MAE', 'item cold', 'warm')
     cells = {row[0]: row[1:] for row in table.rows}
     assert cells['mean'][0] == 'not run'
-    assert cells['ridge'] == ('0.7000', '1.150 ± 0.061')
+    assert cells['ridge'] == ('0.7000 / 0.5000', '1.150 ± 0.061 / 0.5000')
     # Ridge: differences of -.1 and 0.
     gap = cells['RMSE, ours − best baseline']
     assert gap == ('-0.2000', '-0.050 ± 0.061')
     assert cells['splits × seeds'] == ('1 × 1', '2 × 1')
-    cells = {row[0]: row[1:] for row in score_table(rows, suite).rows}
     assert cells['best baseline'] == ('ridge', 'ridge')
     assert cells['splits won'] == ('1 of 1', '1 of 2')
     assert cells['p'] == ('', '0.564')
@@ -119,9 +118,9 @@ def test_of_rankings_the_higher_is_better(tmp_path):
     suite = load_suite(tmp_path / 'toy.toml')
     scores = {'ours': [0.3, 0.6], 'mean': [0.2, 0.2], 'ridge': [0.4, 0.4]}
     rows = rows_of(scores, metric='ndcg@20').assign(**{'recall@20': 0.5})
-    ((caption, table),) = tables_of(rows, suite)
+    (table,) = tables_of(rows, suite)
     cells = {row[0]: row[-1] for row in table.rows}
-    assert 'higher' in caption
+    assert 'higher' in table.caption
     assert cells['mean'] == '0.2000 / 0.5000'
     assert cells['best baseline'] == 'ridge'
     assert cells['splits won'] == '1 of 2'
