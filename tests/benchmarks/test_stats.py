@@ -3,13 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from benchmarks.stats import (
-    by_split,
-    difference,
-    estimate,
-    newest,
-    score,
-)
+from benchmarks.stats import by_split, difference, estimate, newest, score
 
 
 def rows(*entries, scenario='warm'):
@@ -45,11 +39,9 @@ def test_scores_are_means_over_splits_of_means_over_seeds():
 
 def test_few_shot_users_have_their_own_ratio():
     entries = ('a', '0', '0', 1.0), ('a', '1', '0', 2.0)
-    found = [
-        score(rows(*entries, scenario=s), 'a', 'rmse') for s in ('warm', 'few_shot')
-    ]
-    assert found[0].error == pytest.approx(math.sqrt((1 / 2 + 1 / 4) / 2))
-    assert found[1].error == pytest.approx(math.sqrt((1 / 2 + 2 / 7) / 2))
+    for scenario, ratio in (('warm', 1 / 4), ('few_shot', 2 / 7)):
+        found = score(rows(*entries, scenario=scenario), 'a', 'rmse')
+        assert found.error == pytest.approx(math.sqrt((1 / 2 + ratio) / 2))
 
 
 def test_differences_are_paired_on_common_splits():

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.plots import layer_figure, scale_figure, time_figure
-from benchmarks.records import RESULTS, read_perf, read_runs
+from benchmarks.records import KEYS, RESULTS, read_perf, read_runs
 from benchmarks.report import fill, readme_blocks
 from benchmarks.stats import Estimate, newest
 from benchmarks.suite import SUITES, load_suite
@@ -150,9 +150,7 @@ def test_tables_of_pages_are_those_of_the_results():
 
 def test_committed_rows_are_whole():
     rows = read_runs(RESULTS)
-    assert not rows.duplicated(
-        ['suite', 'estimator', 'settings', 'data', 'scenario', 'split', 'seed', 'part']
-    ).any()
+    assert not rows.duplicated(KEYS).any()
     test = rows[rows['part'] == 'test']
     for column in ('settings', 'environment', 'commit'):
         assert (test[column] != '').all()
@@ -176,10 +174,8 @@ def test_the_page_has_every_suite_and_needs_no_network(tmp_path, capsys):
 def test_figures_of_costs_are_drawn_from_rows():
     perf = read_perf(RESULTS)
     assert len(layer_figure(perf).axes) == 3
-    figure = scale_figure(perf)
-    assert [axes.get_xlabel() for axes in figure.axes] == 2 * ['ratings'] + 2 * [
-        'nodes'
-    ]
+    labels = [axes.get_xlabel() for axes in scale_figure(perf).axes]
+    assert labels == ['ratings', 'ratings', 'nodes', 'nodes']
     suite = load_suite(SUITES / 'rating.toml')
     rows = newest(read_runs(RESULTS))
     panels = time_figure(columns_of(rows, suite), suite).axes
