@@ -37,10 +37,10 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
     return figure, *panels
 
 
-def lead_dots(part: pd.DataFrame, suite: Suite, metric: str = 'rmse') -> Any | None:
+def lead_dots(part: pd.DataFrame, suite: Suite) -> Any | None:
     """How far others are behind ours: a bar for the mean, a dot for each split."""
+    metric, gaps = suite.metric, {}
     own = by_split(part, suite.own, metric)
-    gaps = {}
     for label in suite.labels:
         scores = by_split(part, label, metric)
         found = [scores[split] - own[split] for split in own if split in scores]

@@ -164,6 +164,7 @@ class DropoutNet(ALSRidge, num_factors=32, ridge=10.0, weight=10.0, dropout=0.5)
     def _fit_positives(self, x: sp.csr_matrix) -> None:
         super()._fit_positives(x)
         rng, positives, size = np.random.default_rng(0), x.nonzero(), self.BATCH // 2
+        warm = [np.flatnonzero(trained) for trained in self.trained_]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             inputs, nets = [], []
@@ -179,12 +180,9 @@ class DropoutNet(ALSRidge, num_factors=32, ridge=10.0, weight=10.0, dropout=0.5)
             optimizer = torch.optim.Adam(parameters, self.LR)
             for _ in range(self.STEPS):
                 chosen = rng.integers(x.nnz, size=size)
-                pair = [
-                    np.concatenate(
-                        [row[chosen], rng.choice(np.flatnonzero(warm), size)]
-                    )
-                    for row, warm in zip(positives, self.trained_, strict=True)
-                ]
+                others = (rng.choice(nodes, size) for nodes in warm)
+                parts = zip(positives, others, strict=True)
+                pair = [np.concatenate([row[chosen], more]) for row, more in parts]
                 target = (self.user_[pair[0]] * self.item_[pair[1]]).sum(axis=1)
                 users, items = (
                     net(self._drop(part[node], rng))

@@ -1,7 +1,9 @@
 """Measures speed and memory, and writes RESULTS/perf.csv.
 
-python -m benchmarks.perf               # all, an hour on a quiet machine
-python -m benchmarks.perf layer loader  # some of them
+    python -m benchmarks.perf               # all, an hour on a quiet machine
+    python -m benchmarks.perf layer loader  # some of them
+
+Names are those of benchmarks in perf.csv.
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     cases = [case for module in modules for case in module.CASES]
     names = [*dict.fromkeys(name for name, *_ in cases)]
     add = parser.add_argument
-    add(
-        'names', nargs='*', metavar='NAME', help=f'of {", ".join(names)} (default: all)'
-    )
+    add('names', nargs='*', metavar='NAME', help=f'of {", ".join(names)}')
     add('--results', type=Path, default=Path('runs'), help='folder (default: runs)')
     args = parser.parse_args(argv)
+    if unknown := {*args.names} - {*names}:
+        parser.error(f'NAME must be of {", ".join(names)} (got {", ".join(unknown)})')
     for name, call, *arguments in cases:
         if args.names and name not in args.names:
             continue
