@@ -395,9 +395,8 @@ class AGNNRecommender(Estimator):
         edges = user_edges, item_edges
         serving, made = fitted.serve(config, users, items, None, *edges), {}
         read = read_ratings(ratings, 'ratings', config)
+        read.check_rows('there is nothing to compare with')
         held = read.pairs(serving.ids)
-        if not len(held.rating):
-            raise ValueError("'ratings' has no rows; there is nothing to compare with")
         read.warn_of_known(held.index, fitted.rated.numpy(), 'the fit')
         if among is not None:
             frame = as_table(among, 'among', config.item)

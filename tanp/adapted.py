@@ -145,8 +145,12 @@ class AdaptedUsers:
         self = self._with_items(items)
         fit = self.recommender
         if fit.rating is None:
-            raise ValueError("'ratings' has none to compare: the model ranks items")
+            raise ValueError(
+                "'rating' is None, so that there are no ratings to compare; count the "
+                "later items of a user among those of 'recommend'"
+            )
         held = read_ratings(ratings, 'ratings', fit.config)
+        held.check_rows('there is nothing to compare with')
         column = TableColumn(ratings, fit.rating, 'ratings')
         fit.rating_scale_.check(column, held.rating)
         pairs = self._rows(held.user), fit._item_rows(held.item)

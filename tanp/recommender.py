@@ -104,10 +104,7 @@ class TaNPRecommender(Estimator):
         """
         self._check_fitted()
         ratings = read_ratings(support, 'support', self.config)
-        if not len(ratings.rating):
-            raise ValueError(
-                "'support' has no rows; adapting needs an interaction of each user"
-            )
+        ratings.check_rows('adapting needs an interaction of each user')
         # The column may have been renamed since the fit.
         column = TableColumn(support, self.rating, 'support')
         label = self.parts_.to_labels(column, ratings.rating)

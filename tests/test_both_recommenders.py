@@ -127,6 +127,24 @@ def test_values_of_another_type_are_refused_when_served(name, tables):
 
 
 @both
+def test_a_column_that_a_served_table_lacks_can_be_added_empty(name, tables):
+    model = recommender(name).fit(*tables)
+    pairs = pd.DataFrame({'user': [99], 'item': [0], 'rating': [4.0]})
+    new = pd.DataFrame({'user': [99], 'age': [7]})
+    with pytest.raises(ValueError, match=r"'users' .*'zone'.* or add it, empty"):
+        predicted(model, pairs, new, pairs)
+    assert np.isfinite(predicted(model, pairs, new.assign(zone=None), pairs)).all()
+
+
+@both
+def test_there_is_nothing_to_evaluate_without_rows(name, tables):
+    model = recommender(name).fit(*tables)
+    model = model.adapt(tables[0][:30], tables[1]) if name == 'TaNP' else model
+    with pytest.raises(ValueError, match=r"'ratings' has no rows"):
+        model.evaluate(tables[0][:0])
+
+
+@both
 def test_settings_are_those_that_were_saved(name, tables, tmp_path):
     ratings, users, items = tables
     items = pd.DataFrame({'item': items['item'], 0: items['genre'], 1: 1.5})

@@ -36,7 +36,12 @@ class TableColumn:
             )
 
 
-def check_columns(frame: pd.DataFrame, name: str, columns: Iterable) -> None:
+def check_columns(
+    frame: pd.DataFrame,
+    name: str,
+    columns: Iterable,
+    remedy: str = 'name the column in the settings',
+) -> None:
     """Raises ``ValueError`` unless a frame has each of the columns once."""
     import pandas as pd
 
@@ -52,7 +57,7 @@ def check_columns(frame: pd.DataFrame, name: str, columns: Iterable) -> None:
                 f'except one'
             )
         if not count:
-            remedy = 'rename one, or name the column in the settings'
+            remedy = f'rename one, or {remedy}'
             if column in frame.index.names:
                 remedy = f'move it out of the index, .reset_index({column!r})'
             raise ValueError(

@@ -139,7 +139,9 @@ class CommandLine:
                 names += ('user_edges', 'item_edges')
             if command in ('predict', 'recommend') and adapts:
                 names += ('samples',)
-            if command == 'evaluate' and not adapts:
+            if command == 'evaluate' and adapts:
+                text = text.replace(' or positives', '')
+            elif command == 'evaluate':
                 names += ('k',)
             example = f'\b\nexample:\n  {name} {command} {example.format(new=new)}'
             parser = _parser(command, dict.fromkeys(names + COMMON))

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor
 
-from agnn_pyg.base.checks import TableColumn
+from agnn_pyg.base.checks import TableColumn, check_columns
 from agnn_pyg.base.columns import (
     CONSTANT,
     STYPES,
@@ -149,6 +149,8 @@ class AttributeEncoder:
             return frame
         fitted = self.column_encoders
         stypes = self.columns | {c.column: c.stype for c in fitted}
+        named = [c.column for c in fitted if c.column != CONSTANT]
+        check_columns(frame, name, named, 'add it, empty where nothing is known')
         columns = [
             constant_column(len(frame))
             if column == CONSTANT

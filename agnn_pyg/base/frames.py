@@ -53,6 +53,11 @@ class Ratings(NamedTuple):
     item: IdColumn
     rating: np.ndarray
 
+    def check_rows(self, purpose: str) -> None:
+        """Raises ``ValueError`` if there are no ratings for a purpose."""
+        if not len(self.rating):
+            raise ValueError(f"'{self.user.name}' has no rows; {purpose}")
+
     def pairs(self, ids: Mapping[str, Vocabulary]) -> RatedPairs:
         """The rows of users and items; ``ValueError`` names an id without one."""
         return RatedPairs(_rows(self[:2], ids), self.rating)
@@ -202,8 +207,7 @@ def read_tables(
     """
     config.check_columns()
     train, validated = read_ratings(ratings, 'ratings', config), None
-    if not len(train.rating):
-        raise ValueError("'ratings' has no rows; there is nothing to train on")
+    train.check_rows('there is nothing to train on')
     if config.rating is not None and np.ptp(train.rating) == 0:
         raise ValueError(
             f"'ratings' are all {float(train.rating[0]):g}, so nothing can be learned; "

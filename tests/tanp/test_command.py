@@ -52,5 +52,7 @@ def test_the_digits_of_the_shell_are_those_of_python(tmp_path, monkeypatch, caps
     ):
         shell(main, command, code=2)
         assert named in capsys.readouterr().err
+    shell(main, 'evaluate --help')
+    assert 'ratings or positives' not in capsys.readouterr().out
     shell(main, f'evaluate first.csv {support}')
     assert "'ratings' repeats pairs of the support in row 0" in capsys.readouterr().err
