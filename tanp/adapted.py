@@ -106,7 +106,7 @@ class AdaptedUsers:
             the users in the order given, fewer than :obj:`k` rows where fewer items are
             left. ``ValueError`` names an id that is unknown or repeated.
         """
-        self = self._with_items(items)
+        self = self._with_items(items if isinstance(items, pd.DataFrame) else None)
         fit, ids = self.recommender, self.recommender.vocabularies_['item'].values
         k = check_argument('k', k, PositiveInt)
         exclude_seen = check_argument('exclude_seen', exclude_seen, bool)

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from agnn_pyg.base.checks import TableColumn
+from agnn_pyg.base.checks import TableColumn, check_columns
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import Estimator
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
@@ -116,7 +116,7 @@ class TaNPRecommender(Estimator):
         row[user[rows >= 0]] = rows[rows >= 0]
         bags = self._new_attributes(ratings.user, ids, row, users)
         vectors = [self._embed_users(model, row, bags) for model in self.models_]
-        item = self._item_rows(ratings.item, 'drop the row')
+        item = self._item_rows(ratings.item, is_support=True)
         histories = user, item, label
         nothing = [value[:0] for value in histories]
         episodes = Episodes.from_parts(np.arange(len(ids)), histories, nothing)
@@ -245,7 +245,9 @@ class TaNPRecommender(Estimator):
     def _with_items(self, items: Any) -> TaNPRecommender:
         """This recommender with the new items of a table, as far as it has any."""
         known, encoder = self.vocabularies_['item'], self.encoders_['item']
-        if encoder is None or not isinstance(items, pd.DataFrame):
+        if items is not None:
+            check_columns(items, 'items', [self.item])
+        if encoder is None or items is None:
             return self
         found = read_new_nodes(items, 'item', self.config, known, [encoder])
         if found is None:
@@ -256,11 +258,12 @@ class TaNPRecommender(Estimator):
         made.models_ = [model.with_items(bags) for model in self.models_]
         return made
 
-    def _item_rows(
-        self,
-        ids: IdColumn,
-        remedy: str = "drop the row, or give a table 'items' with attributes of it",
-    ) -> np.ndarray:
+    def _item_rows(self, ids: IdColumn, is_support: bool = False) -> np.ndarray:
+        remedy = 'drop the row'
+        if not is_support and self.encoders_['item'] is None:
+            remedy += ", or fit with a table 'items' of attributes"
+        elif not is_support:
+            remedy += ", or give a table 'items' with attributes of it"
         rows = self.vocabularies_['item'].rows(ids)
         ids.refuse(rows < 0, 'names an item that the fit does not know in', remedy)
         return rows

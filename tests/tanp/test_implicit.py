@@ -191,5 +191,7 @@ def test_items_that_arrive_later_are_read_by_their_attributes(fitted, later):
     with pytest.raises(ValueError, match='does not know'):
         adapted.recommend(items=['new 0'])
     bare = TaNPRecommender(**QUICK, epochs=1).fit(likes(np.arange(20)))
-    with pytest.raises(ValueError, match='does not know'):
+    with pytest.raises(ValueError, match=r"does not know.*or fit with a table 'items'"):
         bare.adapt(later[0]).recommend(items=new)
+    with pytest.raises(ValueError, match=r"'rating' is None.*'recommend'"):
+        adapted.evaluate(later[1])

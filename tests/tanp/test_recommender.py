@@ -392,6 +392,9 @@ def test_requests_that_cannot_be_served_are_refused(paper, later):
     ):
         with pytest.raises(ValueError, match=match):
             adapted.recommend(**arguments)
+    # A list of new items has no attributes, and no choice to make.
+    with pytest.raises(ValueError, match="'items' must be a pandas DataFrame"):
+        adapted.predict(query, items=films()['item'].tolist())
     with pytest.raises(ValueError, match=r'was not adapted to .*row .* \(7, the'):
         adapted.predict(query.assign(user=7))
     with pytest.raises(ValueError, match="'samples'"):
