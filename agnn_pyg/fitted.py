@@ -14,7 +14,7 @@ from torch import Tensor
 
 from agnn_pyg.agnn_config import AGNNConfig
 from agnn_pyg.agnn_scorer import AGNNScorer
-from agnn_pyg.base.checks import TableColumn
+from agnn_pyg.base.checks import TableColumn, where
 from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.config import C, Config
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
@@ -188,11 +188,12 @@ class Fitted:
             index = given.index
             sizes = [[len(self.ids[side])] for side in SIDES]
             is_new = (index >= sizes).sum(axis=0)
-            TableColumn(ratings, config.user, 'ratings').refuse(
-                is_new != 1,
-                'does not join a new user or item with one of the fit, in',
-                'drop it: nothing is trained again',
-            )
+            if (is_new != 1).any():
+                place = where(ratings, is_new != 1, config.user, config.item)
+                raise ValueError(
+                    f"'ratings' must join a new user or item with one of the fit (got "
+                    f"{place}); drop it, or call 'update', which is for all ratings"
+                )
             if config.rating is not None:
                 column = TableColumn(ratings, config.rating, 'ratings')
                 self.scale.check(column, given.rating)

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agnn_pyg.agnn_config import AGNNConfig
-from agnn_pyg.base.checks import TableColumn, where
+from agnn_pyg.base.checks import TableColumn
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import (
     Config,
@@ -268,7 +268,8 @@ class AGNNRecommender(Estimator):
 
         Args:
             users (pandas.DataFrame or sequence): Ids of users, or a table of users, new
-                ones with their attributes.
+                ones with their attributes. Ids may be new if :obj:`ratings` or
+                :obj:`user_edges` name them; then all attributes are missing.
             k (int, optional): Items for each user. (default: :obj:`10`)
             items (pandas.DataFrame or sequence, optional): Ids of the items to choose
                 from, or a table of items, new ones among them.
@@ -294,17 +295,23 @@ class AGNNRecommender(Estimator):
         config, fitted = self._check_fitted()
         k = check_argument('k', k, PositiveInt)
         exclude_seen = check_argument('exclude_seen', exclude_seen, bool)
-        given = {'user': users, 'item': items}
-        frames = {side: self._frame(config, side, given[side]) for side in SIDES}
+        # Mere ids are those of the fit, or of new nodes that ratings or edges name.
+        given = users, items
+        frames = (g if isinstance(g, pd.DataFrame) else None for g in given)
         edges = user_edges, item_edges
-        serving = fitted.serve(config, *frames.values(), ratings, *edges)
-        rows = {}
-        for side, frame in frames.items():
+        serving, rows = fitted.serve(config, *frames, ratings, *edges), {}
+        for side, nodes in zip(SIDES, given, strict=True):
             rows[side] = np.arange(len(serving.ids[side]))
-            if frame is not None:
-                ids = read_ids(frame, getattr(config, side), f'{side}s')
+            if nodes is not None:
+                column = getattr(config, side)
+                ids = read_ids(as_table(nodes, f'{side}s', column), column, f'{side}s')
                 ids.vocabulary()  # refuses repeated ids
                 rows[side] = serving.ids[side].rows(ids)
+                ids.refuse(
+                    rows[side] < 0,
+                    'lists an id that the fit does not know, in',
+                    f'pass a table of {side}s with its attributes instead of ids',
+                )
         user = item = np.empty(0, np.int64)
         score = np.empty(0)
         if len(rows['user']) and len(rows['item']):
@@ -511,24 +518,6 @@ class AGNNRecommender(Estimator):
         rows, score = most_similar(torch.tensor(found.to_numpy()), rows[0], k)
         rank = np.arange(1, len(rows) + 1)
         return pd.DataFrame({name: found.index[rows], 'score': score, 'rank': rank})
-
-    def _frame(
-        self, config: AGNNRecommenderConfig, side: str, given: Any
-    ) -> pd.DataFrame | None:
-        """A table of a side, from a table or from known ids."""
-        if given is None or isinstance(given, pd.DataFrame):
-            return given
-        column = getattr(config, side)
-        frame = as_table(given, f'{side}s', column)
-        ids = read_ids(frame, column, f'{side}s')
-        unknown = self._fitted_.ids[side].rows(ids) < 0
-        if unknown.any():
-            raise ValueError(
-                f"'{side}s' lists an id that the fit does not know, in "
-                f'{where(frame, unknown, column)}; pass a table of {side}s with its '
-                f'attributes instead of ids'
-            )
-        return frame
 
 
 def _on_scale(metrics: Mapping[str, float], unit: float) -> dict[str, float]:

@@ -77,6 +77,14 @@ def test_edges_between_new_users_count_and_those_between_known_ones_do_not(
     assert rmse(found, pairs) < 0.7 * rmse(without, pairs)
 
 
+def test_new_users_of_edges_are_recommended_to_by_their_ids(fitted):
+    friend = pd.DataFrame({'user': [-1], 'friend': [0]})
+    best = fitted.recommend([-1, 0], k=2, user_edges=friend)
+    assert best['user'].tolist() == [-1, -1, 0, 0]
+    expected = fitted.predict(best[:2], user_edges=friend)
+    assert np.allclose(best['rating'][:2], expected)
+
+
 def test_an_update_takes_edges_of_new_users_who_are_known_then(communities, parts):
     known, later, inside = parts
     edges, first = communities[1], NEW[:10]

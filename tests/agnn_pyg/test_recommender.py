@@ -84,9 +84,16 @@ def test_a_few_ratings_of_new_users_move_their_predictions_alone(recommender, pl
     best = recommender.recommend(new[:1], k=3, ratings=told)
     assert not set(best['item']) & set(told['item'])
     stranger = told.assign(user='stranger' if new['user'].dtype == object else -1)
-    assert recommender.predict(stranger, ratings=stranger).notna().all()
+    expected = recommender.predict(stranger, ratings=stranger)
+    assert expected.notna().all()
+    best = {'k': 1000, 'ratings': stranger, 'exclude_seen': False}
+    best = recommender.recommend([stranger['user'].iloc[0]], **best).set_index('item')
+    assert np.allclose(best['rating'][stranger['item']], expected)
+    with pytest.raises(ValueError, match=r'does not know.*instead of ids'):
+        recommender.recommend([stranger['user'].iloc[0]])
     known = told.assign(user=planted.users['user'].iloc[0])
-    for bad, named in ((known, 'row'), (told.assign(item='?'), 'item')):
+    pair = rf'row 0 \({known["user"].iloc[0]}, {items.iloc[0]}, the first of 6\)'
+    for bad, named in ((known, f"{pair}.*'update'"), (told.assign(item='?'), 'item')):
         with pytest.raises(ValueError, match=named):
             recommender.predict(pairs, new, ratings=bad)
 
