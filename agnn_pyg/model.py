@@ -152,6 +152,8 @@ class AGNN(nn.Module):
             **kwargs: Other arguments of the class; :obj:`edge_types` are by default the
                 edges of :class:`~agnn_pyg.AddAttributeKNN` at both ends.
         """
+        if messages and rated not in data.edge_types:
+            raise ValueError(f"'data' must have edges {rated} (got {data.edge_types})")
         ends = rated[0], rated[-1]
         last = -1 if messages else 0
         knn = [kind for end in {*ends} for kind in knn_edge_types(data, end)[last:][:1]]

@@ -114,7 +114,7 @@ def recommend(recommender: type, args: SimpleNamespace) -> None:
         users = model.users.parse(args.ids) if args.ids else None
         options['samples'] = args.samples
     elif bool(args.ids) == (args.users is not None):
-        raise ValueError("Name users, or give a file of them, '--users'")
+        raise ValueError("Either name users, or give a file of them, '--users'")
     elif args.ids:
         users = model.vocabularies_['user'].parse(args.ids)
     else:

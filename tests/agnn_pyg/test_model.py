@@ -243,6 +243,8 @@ def test_the_sizes_of_a_graph(tiny_graph, tiny_attributes):
         assert (model.rating_layer is not None) == messages
     torch.manual_seed(0)
     model = AGNN.from_data(tiny_graph, RATES, spectral_channels=3)
+    with pytest.raises(ValueError, match=r"must have edges.*'bought'.*'rates'"):
+        AGNN.from_data(tiny_graph, (RATES[0], 'bought', RATES[2]))
     assert all(v.ne(0).any(0).all() for v in model.rating_layer.vectors)
     (batch,) = FullGraphLoader(tiny_graph, RATES, steps=1)
     damped = model.terms(model.encode(*batch[:2], *batch[3:-1]), batch.edge_label_index)

@@ -165,7 +165,7 @@ def test_users_by_name_or_by_file(files, capsys):
     for both_or_none in (('é1', '--users', 'users.csv'), ()):
         code, out, err = ran(capsys, 'recommend', *both_or_none, *model)
         assert (code, out) == (2, '')
-        assert '--users' in err
+        assert "Either name users, or give a file of them, '--users'" in err
     assert ran(capsys, 'explain', 'é1', 9, *model)[1].startswith('user é1, item 9: 2.6')
 
 
