@@ -63,8 +63,8 @@ reliability: $(VENV)/installed
 
 # A quiet machine: figures go to runs/perf.csv.
 perf: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[baselines,scale]'
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.perf
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[baselines,perf]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -W ignore benchmarks/perf/bench_*.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -72,12 +72,13 @@ lint: $(VENV)/installed
 
 # Repeats whatever is in benchmarks/results: days.
 results: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[baselines,scale]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[baselines,perf]'
 	for suite in rating rating-fresh ablation few-shot-lastfm few-shot-ml100k \
 	    few-shot-ablation public implicit small; do \
 	  $(RUN) $(SUITES)/$$suite.toml --results benchmarks/results --force || exit 1; \
 	done
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.perf --results benchmarks/results
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -W ignore benchmarks/perf/bench_*.py \
+	  --results benchmarks/results
 	$(BIN)/python -m benchmarks.report README.md benchmarks/README.md
 
 clean:

@@ -1,16 +1,21 @@
 """What the gated layer costs, beside PyG's layers and its own naive form."""
 
-import statistics
 from functools import partial
 
+import pytest
 import torch
 from torch import Tensor, nn
-from torch_geometric import nn as pyg
+from torch_geometric.nn import (
+    GATv2Conv,
+    GCNConv,
+    ResGatedGraphConv,
+    SAGEConv,
+    TransformerConv,
+)
 from torch_geometric.typing import WITH_TORCH_SCATTER
 
 from agnn_pyg import GatedConv
-from benchmarks import records
-from benchmarks.perf import in_new_process, in_turn, timed
+from benchmarks.perf.conftest import growth_mb, in_new_process
 
 
 class NaiveGatedConv(nn.Module):
@@ -36,12 +41,19 @@ class NaiveGatedConv(nn.Module):
 LAYERS = {
     'GatedConv': GatedConv,
     'naive': NaiveGatedConv,
-    'ResGatedGraphConv': lambda c: pyg.ResGatedGraphConv(c, c),
-    'GATv2Conv': lambda c: pyg.GATv2Conv(c, c, add_self_loops=False),
-    'TransformerConv': lambda c: pyg.TransformerConv(c, c),
-    'SAGEConv': lambda c: pyg.SAGEConv(c, c),
-    'GCNConv': lambda c: pyg.GCNConv(c, c, add_self_loops=False),
+    'ResGatedGraphConv': lambda c: ResGatedGraphConv(c, c),
+    'GATv2Conv': lambda c: GATv2Conv(c, c, add_self_loops=False),
+    'TransformerConv': lambda c: TransformerConv(c, c),
+    'SAGEConv': lambda c: SAGEConv(c, c),
+    'GCNConv': lambda c: GCNConv(c, c, add_self_loops=False),
 }
+# What varies, nodes, neighbors and width; the table shows those of 'order'.
+CASES = [
+    *(('nodes', nodes, 10, 30) for nodes in (1_000, 10_000, 100_000, 300_000)),
+    *(('neighbors', 20_000, count, 64) for count in (5, 10, 20, 50)),
+    *(('width', 20_000, 10, width) for width in (16, 30, 64, 128, 256)),
+    *(('order', 100_000, 10, width) for width in (30, 64)),
+]
 
 
 def graph(nodes, neighbors, width):
@@ -59,13 +71,11 @@ def memory_of(name, *size):
     layer = LAYERS[name](size[-1])
     # Libraries that load on first use are not the layer's memory.
     layer(x[:100], edge_index[:, :0]).sum().backward()
-    records.reset_peak_memory()
-    before = records.peak_memory_mb()
-    _, found = timed(lambda: layer(x, edge_index).sum().backward())
-    return found['peak_memory_mb'] - before
+    return growth_mb(lambda: layer(x, edge_index).sum().backward())
 
 
-def layers(vary, nodes, neighbors, width):
+@pytest.mark.parametrize(('vary', 'nodes', 'neighbors', 'width'), CASES)
+def test_layer(vary, nodes, neighbors, width, record, in_turn):
     """Times all layers in turn on one graph."""
     x, edge_index = graph(nodes, neighbors, width)
     calls = {}
@@ -73,8 +83,7 @@ def layers(vary, nodes, neighbors, width):
         run = partial(make(width), x, edge_index)
         calls[name, 'forward_s'] = torch.no_grad()(run)
         calls[name, 'forward_backward_s'] = lambda run=run: run().sum().backward()
-    taken = in_turn(calls)
-    taken = {call: statistics.median(seconds) for call, seconds in taken.items()}
+    taken = in_turn(calls, rounds=3)
     for name in LAYERS:
         case = {'layer': name, 'nodes': nodes, 'neighbors': neighbors, 'width': width}
         case |= {'sorted': True, 'vary': vary, 'compiled': False}
@@ -85,14 +94,4 @@ def layers(vary, nodes, neighbors, width):
         if vary == 'order':
             size = name, nodes, neighbors, width
             measures['peak_memory_mb'] = in_new_process(memory_of, *size)
-        yield case, measures
-
-
-# What varies, nodes, neighbors and width; the table shows those of 'order'.
-SIZES = (
-    *(('nodes', nodes, 10, 30) for nodes in (1_000, 10_000, 100_000, 300_000)),
-    *(('neighbors', 20_000, count, 64) for count in (5, 10, 20, 50)),
-    *(('width', 20_000, 10, width) for width in (16, 30, 64, 128, 256)),
-    *(('order', 100_000, 10, width) for width in (30, 64)),
-)
-CASES = [('layer', layers, *size) for size in SIZES]
+        record('layer', case, **measures)

@@ -1,13 +1,15 @@
 """What fits and recommendations cost, beside a Bayesian factorization machine."""
 
 import statistics
+import time
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from agnn_pyg.recommender import AGNNRecommender
 from benchmarks.baselines.rating import BayesianFM, DampedBiases, Ridge
-from benchmarks.perf import in_turn, timed
+from benchmarks.perf.conftest import timed
 from benchmarks.problems import make_problem
 from data.lastfm import load_lastfm
 from data.movielens import load_ml100k
@@ -30,31 +32,51 @@ SUPPORT = 20
 U1 = ('ml-100k-u', 'warm', 1, {}, False)
 
 
-def fit(name):
-    """A fit on u1 at the defaults, and the test RMSE."""
+def fit_cost(name):
+    """CPU seconds and peak memory of a fit on u1, and the test RMSE."""
     problem, (kind, settings) = make_problem(*U1), ESTIMATORS[name]
-    made = kind(**ATTRIBUTES, **settings)
-    fitted, measures = timed(lambda: problem.refit(made, None))
+    fitted, measures = timed(
+        lambda: problem.refit(kind(**ATTRIBUTES, **settings), None)
+    )
     measures['rmse'] = dict(problem.test(fitted))['test']['rmse']
-    yield {'estimator': name, 'data': 'ml-100k u1'}, measures
+    return {'estimator': name, 'data': 'ml-100k u1'}, measures
 
 
-def growth(name, ratings):
+@pytest.mark.parametrize('name', ESTIMATORS)
+def test_fit(name, once):
+    """One fit at the defaults, once, in a process of its own."""
+    once('fit', fit_cost, name)
+
+
+def growth_cost(name, ratings):
     """A fit at the defaults on planted tables of the shape of MovieLens."""
     scale = (ratings / 1_000_000) ** 0.5
     size = round(6040 * scale), round(3700 * scale)
     tables = planted_tables(*size, density=1_000_000 / (6040 * 3700), noise=0.8)
     frames = tables.ratings, tables.users, tables.items
     made = AGNNRecommender(scenarios=('warm',), **ESTIMATORS[name][1])
-    yield {'estimator': name, 'ratings': ratings}, timed(lambda: made.fit(*frames))[1]
+    return {'estimator': name, 'ratings': ratings}, timed(lambda: made.fit(*frames))[1]
 
 
-def serving_tanp(users):
-    """Adapts to new users of Last.FM, and ranks the catalogue for each."""
+@pytest.mark.parametrize('name', ['AGNN network', 'blend'])
+@pytest.mark.parametrize('ratings', [10_000, 30_000, 100_000, 300_000, 1_000_000])
+def test_growth(ratings, name, once):
+    """Fits of more and more ratings, each in a process of its own."""
+    once('growth', growth_cost, name, ratings)
+
+
+@pytest.fixture(scope='module')
+def tanp():
+    """A recommender of Last.FM; weights cost the same whatever they are."""
     tables = load_lastfm()
-    # Weights cost the same whatever they are.
     made = TaNPRecommender(decoder_channels=(64, 32), attention_heads=1, epochs=1)
-    recommender = made.fit(tables.ratings, tables.users, tables.items)
+    return made.fit(tables.ratings, tables.users, tables.items), tables
+
+
+@pytest.mark.parametrize('users', [1, 10, 100, 1000])
+def test_tanp(users, tanp, record, benchmark):
+    """Adapts to new users, and ranks the catalogue for each."""
+    recommender, tables = tanp
     rng = np.random.default_rng(0)
     items = tables.items['item'].to_numpy()
     ids = np.arange(users) + 10**6
@@ -62,13 +84,17 @@ def serving_tanp(users):
     labels = rng.integers(2, size=users * SUPPORT).astype(float)
     support = {'user': ids.repeat(SUPPORT), 'item': np.concatenate(rated)}
     support = pd.DataFrame(support | {'rating': labels})
-    new = pd.DataFrame({'user': ids})
-    calls = {'': lambda: recommender.adapt(support, new).recommend(k=10)}
-    taken = in_turn(calls, max(5, 100 // users), warmup=max(1, 20 // users))['']
+    benchmark._timer = time.process_time
+    benchmark.pedantic(
+        lambda: recommender.adapt(support, pd.DataFrame({'user': ids})).recommend(k=10),
+        rounds=max(5, 100 // users),
+        warmup_rounds=max(1, 20 // users),
+    )
+    taken = benchmark.stats.stats.data
     case = {'users': users, 'items': len(items), 'support': SUPPORT}
     measures = {'cpu_seconds': statistics.median(taken)}
     measures['ms_a_user'] = 1000 * measures['cpu_seconds'] / users
-    yield case, measures | {'quickest_cpu_seconds': min(taken)}
+    record('serving-tanp', case, **measures, quickest_cpu_seconds=min(taken))
 
 
 def crowd(frame, count, rng):
@@ -77,7 +103,7 @@ def crowd(frame, count, rng):
     return pd.DataFrame({frame.columns[0]: np.arange(count) + 10**6, **made})
 
 
-def serving_large():
+def large_cost():
     """Fit, adaptation and ranking of 100,000 items, most of them rare."""
     rng, size = np.random.default_rng(0), 100_000
     chance = np.arange(1, size + 1) ** -0.8
@@ -92,13 +118,17 @@ def serving_large():
     support = support.assign(user=support['user'] + 10**6)
     _, cost = timed(lambda: fitted.adapt(support).recommend(k=10))
     measures |= {'recommend_16_s': cost['cpu_seconds']}
-    assert cost['peak_memory_mb'] < 4096, 'more than 4 GB'
     case = {'items': size, 'users': 10_000}
-    yield case, measures | {'peak_memory_mb': cost['peak_memory_mb']}
+    return case, measures | {'peak_memory_mb': cost['peak_memory_mb']}
 
 
-def serving_agnn(name):
-    """Ten recommendations for each user: one call without a warm-up."""
+def test_tanp_of_many_items(once):
+    """Within 4 GB, in a process of its own."""
+    assert once('serving-large', large_cost)['peak_memory_mb'] < 4096
+
+
+def agnn_cost(name):
+    """CPU seconds and peak memory of ten recommendations for each user."""
     tables, scenario = load_ml100k(), 'warm'
     users, items = tables.users, tables.items
     if name in CROWDS:
@@ -111,15 +141,10 @@ def serving_agnn(name):
     recommender = AGNNRecommender(**QUICK, scenarios=(scenario,))
     recommender.fit(tables.ratings, tables.users, tables.items)
     case = {'table': name, 'users': len(users), 'items': len(items)}
-    yield case, timed(lambda: recommender.recommend(users, k=10, items=items))[1]
+    return case, timed(lambda: recommender.recommend(users, k=10, items=items))[1]
 
 
-GROWING = ('AGNN network', 'blend')
-RATINGS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
-CASES = [
-    *(('fit', fit, name) for name in ESTIMATORS),
-    *(('growth', growth, name, count) for count in RATINGS for name in GROWING),
-    *(('serving-tanp', serving_tanp, users) for users in (1, 10, 100, 1000)),
-    ('serving-large', serving_large),
-    *(('serving-agnn', serving_agnn, name) for name in ('MovieLens-100K', *CROWDS)),
-]
+@pytest.mark.parametrize('name', ['MovieLens-100K', *CROWDS])
+def test_agnn(name, once):
+    """One call without a warm-up, in a process of its own."""
+    once('serving-agnn', agnn_cost, name)
