@@ -29,6 +29,7 @@ KERNELS = {
     'linked': ('users linked to this one', 'items linked to this one'),
     'co-rating': ('users who rated the same items', 'items rated by the same users'),
     'residual': ('users with similar ratings', 'items with similar ratings'),
+    'factors': ('users of similar taste', 'items of similar appeal'),
 }
 
 

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from agnn_pyg.kernel.features import FeatureMaps, singular_vectors, unit_rows
 
-NAMES = ('co-rating', 'residual')
+NAMES = ('co-rating', 'residual', 'factors')
 # Ratings of the mean that are added to those of a node.
 DAMPING = 10.0
 BIAS_ROUNDS = 5
+# Rounds of the factorization, and the penalty as a share of the largest singular value.
+SWEEPS, PENALTY = 5, 0.25
 
 
 def append_collaborative(
@@ -26,25 +28,29 @@ def append_collaborative(
     edge_index: Tensor,
     rating: Tensor,
     num_factors: int,
+    num_latent: int,
     cold: tuple[bool, bool] = (False, False),
 ) -> tuple[FeatureMaps, FeatureMaps]:
-    """Appends the co-rating and the residual kernel to attribute kernels.
+    """Appends the collaborative kernels, :data:`NAMES`, to attribute kernels.
 
     Args:
         users (FeatureMaps): Of all users.
         items (FeatureMaps): Of all items.
         edge_index (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
         rating (Tensor): Their ratings, :obj:`[R]`.
-        num_factors (int): Features of each kernel; 0 appends nothing.
+        num_factors (int): Features of the first two kernels; 0 appends none of all.
+        num_latent (int): Features of the third.
         cold (tuple, optional): Whether users, and whether items, go without.
     """
     sides = [users, items]
     if not num_factors or all(cold):
         return users, items
-    size = len(users.x), len(items.x), num_factors
+    size = len(users.x), len(items.x)
+    rest = residuals(edge_index, rating, size)
     made = (
-        co_rating_features(edge_index, *size),
-        residual_features(edge_index, rating, *size),
+        co_rating_features(edge_index, *size, num_factors),
+        _factorize(edge_index, rest, size, num_factors, DAMPING),
+        latent_factors(edge_index, rest, size, num_latent),
     )
     for name, features in zip(NAMES, made, strict=True):
         for k, x in enumerate(features):
@@ -73,20 +79,14 @@ def co_rating_features(
     return _factorize(edge_index, value, (num_users, num_items), num_factors, 0.0)
 
 
-def residual_features(
-    edge_index: Tensor,
-    rating: Tensor,
-    num_users: int,
-    num_items: int,
-    num_factors: int = 64,
-) -> tuple[Tensor, Tensor]:
-    """Features of users who rated items alike, and of items rated alike.
+def residuals(edge_index: Tensor, rating: Tensor, size: tuple[int, int]) -> Tensor:
+    """What ratings exceed the damped biases of their user and their item by, [R].
 
-    A rating counts by its residual: what it exceeds the damped biases of its user and
-    its item by. Arguments and result are those of :func:`co_rating_features`, and the
-    ratings, :obj:`[R]`.
+    Args:
+        edge_index (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
+        rating (Tensor): Their ratings, :obj:`[R]`.
+        size (tuple): Number of users and of items.
     """
-    size = num_users, num_items
     count = [
         torch.bincount(index, minlength=n) + DAMPING
         for index, n in zip(edge_index, size, strict=True)
@@ -99,8 +99,66 @@ def residual_features(
             left = rest - bias[1 - k][edge_index[1 - k]]
             total = left.new_zeros(size[k]).index_add(0, edge_index[k], left)
             bias[k] = total / count[k]
-    rest = rest - bias[0][edge_index[0]] - bias[1][edge_index[1]]
-    return _factorize(edge_index, rest, size, num_factors, DAMPING)
+    return rest - bias[0][edge_index[0]] - bias[1][edge_index[1]]
+
+
+def latent_factors(
+    edge_index: Tensor, residual: Tensor, size: tuple[int, int], num_latent: int = 12
+) -> tuple[Tensor, Tensor]:
+    r"""Factors of users and items whose products fit the residuals of ratings.
+
+    With :math:`\epsilon_{ui} \approx \mathbf{p}_u^\top \mathbf{q}_i`, alternating ridge
+    regressions that know how uncertain the factors of the other side are, as in
+    variational Bayes for matrix factorization (Lim and Teh, 2007: Variational Bayesian
+    Approach to Movie Rating Prediction):
+
+    .. math::
+        \mathbf{\Sigma}_u = \sigma^2 \Big( \sum_{i \in \mathcal{N}(u)} (\mathbf{q}_i
+        \mathbf{q}_i^\top + \mathbf{\Sigma}_i) + \lambda \mathbf{I} \Big)^{-1}, \quad
+        \mathbf{p}_u = \sigma^{-2} \mathbf{\Sigma}_u \sum_{i \in \mathcal{N}(u)}
+        \epsilon_{ui} \mathbf{q}_i
+
+    and likewise for items. The variance :math:`\sigma^2` is that of the residuals, the
+    penalty :math:`\lambda` a quarter of their largest singular value. Nodes without
+    ratings have rows of zeros.
+
+    Args:
+        edge_index (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
+        residual (Tensor): See :func:`residuals`, :obj:`[R]`.
+        size (tuple): Number of users and of items.
+        num_latent (int, optional): Number of factors. (default: :obj:`12`)
+
+    Returns:
+        Factors of users :obj:`[U, F]` and of items :obj:`[I, F]`, scaled such that the
+        mean square length of all rows of a side is 1.
+    """
+    value = residual.cpu().float().numpy()
+    value = sp.csr_matrix((value, tuple(edge_index.cpu().numpy())), size)
+    ones = value.copy()
+    ones.data[:] = 1
+    matrices = (value, ones), (value.T.tocsr(), ones.T.tocsr())
+    if not value.data.any():
+        return tuple(torch.zeros(n, num_latent) for n in size)
+    # Items start from the leading singular vectors, users are solved for first.
+    _, values, right = singular_vectors(value, num_latent)
+    noise, penalty = np.square(value.data).mean(), PENALTY * values[0]
+    penalty = penalty * np.eye(num_latent, dtype=value.dtype)
+    mean = [np.zeros((n, num_latent), value.dtype) for n in size]
+    mean[1][:, : len(values)] = right * np.sqrt(values)
+    covariance = [np.zeros((n, num_latent, num_latent), value.dtype) for n in size]
+    # Products of two factors are symmetric: half of them are summed.
+    row, column = np.triu_indices(num_latent)
+    for _ in range(SWEEPS):
+        for k, (residuals_of, edges_of) in enumerate(matrices):
+            other, gram = mean[1 - k], np.empty_like(covariance[k])
+            square = (
+                other[:, row] * other[:, column] + covariance[1 - k][:, row, column]
+            )
+            gram[:, row, column] = gram[:, column, row] = edges_of @ square
+            inverse = np.linalg.inv(gram + penalty)
+            mean[k] = (inverse @ (residuals_of @ other)[:, :, None])[:, :, 0]
+            covariance[k] = noise * inverse
+    return tuple(_scaled(torch.from_numpy(x)) for x in mean)
 
 
 def _factorize(
@@ -127,5 +185,8 @@ def _factorize(
 
 def _normalized(x: np.ndarray) -> Tensor:
     """Unit rows, scaled such that the mean square length of all rows is 1."""
-    x = torch.from_numpy(unit_rows(sp.csr_matrix(x)).toarray()).float()
+    return _scaled(torch.from_numpy(unit_rows(sp.csr_matrix(x)).toarray()).float())
+
+
+def _scaled(x: Tensor) -> Tensor:
     return x / x.square().sum(dim=1).mean().sqrt().clamp(min=1e-6)

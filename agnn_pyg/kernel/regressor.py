@@ -73,8 +73,10 @@ class PairwiseKernelRegressor:
         components (sequence, optional): Groups of weights that may be positive:
             :obj:`"user"` (identity of users times other item kernels), :obj:`"item"`
             (the reverse) and :obj:`"attribute"` (no identity). (default: all)
-        num_factors (int, optional): Features of each collaborative kernel; 0 goes
-            without. (default: :obj:`64`)
+        num_factors (int, optional): Features of the co-rating and of the residual
+            kernel; 0 goes without collaborative ones. (default: :obj:`64`)
+        num_latent (int, optional): Features of the kernel of latent factors.
+            (default: :obj:`12`)
         scenario (str, optional): One of :data:`~agnn_pyg.folds.SCENARIOS`. A side that
             is to be predicted cold has no collaborative kernels, and its nodes are held
             out with all of their ratings. (default: :obj:`"warm"`)
@@ -94,6 +96,7 @@ class PairwiseKernelRegressor:
         items: FeatureMaps,
         components: Sequence[str] = tuple(COMPONENTS),
         num_factors: int = 64,
+        num_latent: int = 12,
         scenario: str = 'warm',
     ) -> None:
         unknown = [name for name in components if name not in COMPONENTS]
@@ -101,7 +104,8 @@ class PairwiseKernelRegressor:
             raise ValueError(
                 f"'components' must be of {tuple(COMPONENTS)} (got {unknown[0]!r})"
             )
-        self.users, self.items, self.num_factors = users, items, num_factors
+        self.users, self.items = users, items
+        self.num_factors, self.num_latent = num_factors, num_latent
         self.scenario, self.cold = scenario, SCENARIOS[scenario]
         more = NAMES if num_factors else ()
         self.names = tuple(
@@ -245,8 +249,9 @@ class PairwiseKernelRegressor:
         self, edge_index: Tensor, rating: Tensor
     ) -> tuple[FeatureMaps, FeatureMaps]:
         """The features of both sides, collaborative ones of these ratings alone."""
+        widths = self.num_factors, self.num_latent
         return append_collaborative(
-            self.users, self.items, edge_index, rating, self.num_factors, self.cold
+            self.users, self.items, edge_index, rating, *widths, self.cold
         )
 
 

@@ -34,7 +34,9 @@ class KernelConfig(ScenariosConfig):
     users give to this item, and what similar users give to similar items. Biases are
     always there."""
     num_factors: NonNegativeInt = 64
-    """Features of each collaborative kernel (co-rating and residual); 0 for none."""
+    """Features of the co-rating and the residual kernel; 0 for no collaborative one."""
+    num_latent: NonNegativeInt = 12
+    """Features of the kernel of latent factors."""
     kernel_steps: NonNegativeInt = 20
     """Steps that learn the kernel weights."""
     cv_folds: Annotated[int, Ge(2)] = 5
@@ -154,7 +156,8 @@ class KernelScorer:
         warm = [m._replace(x=m.x[~c]) for m, c in zip(maps, cold, strict=True)]
         rows = zip(cold, self.edge_index, strict=True)
         index = torch.stack([((~c).cumsum(0) - 1)[row] for c, row in rows])
-        both = append_collaborative(*warm, index, rating, config.num_factors)
+        widths = config.num_factors, config.num_latent
+        both = append_collaborative(*warm, index, rating, *widths)
         self.sides = {
             side: _Side.join(*parts)
             for side, *parts in zip(SIDES, maps, both, cold, strict=True)
@@ -166,9 +169,7 @@ class KernelScorer:
         total = len(config.scenarios) * (steps + 1)
         with tqdm(total=total, desc='kernel model', disable=not progress) as bar:
             for name in config.scenarios:
-                model = PairwiseKernelRegressor(
-                    *warm, config.components, config.num_factors, name
-                )
+                model = PairwiseKernelRegressor(*warm, config.components, *widths, name)
                 show = partial(_show, bar, name)
                 known['maps'] = [
                     own if is_cold else full

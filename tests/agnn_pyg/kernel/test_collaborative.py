@@ -4,7 +4,8 @@ import torch
 from agnn_pyg.kernel.collaborative import (
     append_collaborative,
     co_rating_features,
-    residual_features,
+    latent_factors,
+    residuals,
 )
 from agnn_pyg.kernel.features import FeatureMaps
 
@@ -22,10 +23,10 @@ def test_users_of_the_same_items_are_alike():
     assert not item[4].any()
 
 
-def test_equal_ratings_have_no_residuals():
-    user, item = residual_features(RATED, torch.full((6,), 3.0), 4, 5, num_factors=3)
-    assert not user.any()
-    assert not item.any()
+def test_equal_ratings_have_no_factors():
+    rest = residuals(RATED, torch.full((6,), 3.0), (4, 5))
+    assert not rest.any()
+    assert not any(x.any() for x in latent_factors(RATED, rest, (4, 5)))
 
 
 @pytest.mark.parametrize('cold', [(True, True), (False, True), (False, False)])
@@ -35,12 +36,55 @@ def test_cold_sides_go_without(num_factors, cold):
         FeatureMaps(torch.ones(n, 1), torch.zeros(1, dtype=torch.long), ('constant',))
         for n in (4, 5)
     ]
-    made = append_collaborative(*sides, RATED, torch.arange(6.0), num_factors, cold)
+    made = append_collaborative(*sides, RATED, torch.arange(6.0), num_factors, 2, cold)
     for maps, is_cold in zip(made, cold, strict=True):
         n = 0 if is_cold else num_factors
-        more = ('co-rating', 'residual') if n else ()
+        more = ('co-rating', 'residual', 'factors') if n else ()
         assert maps.names == ('constant', *more)
-        assert maps.component.tolist() == [0] + [1] * n + [2] * n
+        assert maps.component.tolist() == [0] + [1] * n + [2] * n + [3] * min(n, 2)
+
+
+def test_factors_of_a_low_rank_matrix_are_found():
+    rng = torch.Generator().manual_seed(0)
+    p, q = (torch.randn(n, 2, generator=rng) for n in (60, 50))
+    rated = torch.rand(61, 51, generator=rng) < 0.5
+    rated[60], rated[:, 50] = False, False  # the last user and item have no ratings
+    rated = rated.nonzero().t()
+    truth = p @ q.t()
+    noise = 0.3 * torch.randn(rated.size(1), generator=rng)
+    user, item = latent_factors(rated, truth[tuple(rated)] + noise, (61, 51), 4)
+    assert not user[60].any()
+    assert not item[50].any()
+    found = (user @ item.t())[:60, :50]
+    both = torch.corrcoef(torch.stack([found.flatten(), truth.flatten()]))
+    assert both[0, 1] > 0.95
+    for x in (user, item):
+        assert x.square().sum(dim=1).mean() == pytest.approx(1, abs=1e-4)
+
+
+def test_factors_are_those_of_a_loop():
+    """A ridge regression of each node, with the uncertainty of the other side."""
+    torch.manual_seed(0)
+    there = torch.rand(9, 7) < 0.6
+    rated, rest = there.nonzero().t(), torch.zeros(9, 7).double()
+    rest[tuple(rated)] = torch.randn(rated.size(1)).double()
+    _, value, right = torch.linalg.svd(rest)
+    mean = [torch.zeros(9, 3).double(), (right.t() * value.sqrt())[:, :3]]
+    spread = [torch.zeros(n, 3, 3).double() for n in (9, 7)]
+    variance = rest[tuple(rated)].square().mean()
+    for _ in range(5):
+        for k, (left, mask) in enumerate(((rest, there), (rest.t(), there.t()))):
+            for node in range(len(left)):
+                z, s = mean[1 - k][mask[node]], spread[1 - k][mask[node]]
+                gram = z.t() @ z + s.sum(0) + value[0] / 4 * torch.eye(3)
+                spread[k][node] = variance * gram.inverse()
+                mean[k][node] = gram.inverse() @ z.t() @ left[node][mask[node]]
+    found = latent_factors(rated, rest[tuple(rated)].float(), (9, 7), 3)
+    for x, expected in zip(found, mean, strict=True):
+        expected = expected / expected.square().sum(1).mean().sqrt()
+        # Signs of singular vectors are free.
+        gram = (expected @ expected.t()).float()
+        torch.testing.assert_close(x @ x.t(), gram, atol=1e-3, rtol=0)
 
 
 def test_residuals_are_what_damped_biases_leave():
@@ -55,8 +99,17 @@ def test_residuals_are_what_damped_biases_leave():
     for _ in range(5):
         item = ((rest - user) * there).sum(0, True) / (there.sum(0, True) + 10)
         user = ((rest - item) * there).sum(1, True) / (there.sum(1, True) + 10)
+    left = (rest - user - item) * there
+    found = residuals(rated, rating, (9, 7)).double()
+    torch.testing.assert_close(found, left[tuple(rated)], atol=1e-5, rtol=0)
+
     scale = (there.sum(1, True) + 10).sqrt() * (there.sum(0, True) + 10).sqrt()
-    left, value, _ = torch.linalg.svd((rest - user - item) * there / scale)
+    left, value, _ = torch.linalg.svd(left / scale)
     expected = torch.nn.functional.normalize(left[:, :6] * value[:6], dim=1)
-    found = residual_features(rated, rating, 9, 7, num_factors=6)[0].double()
+    sides = [
+        FeatureMaps(torch.ones(n, 1), torch.zeros(1, dtype=torch.long), ('constant',))
+        for n in (9, 7)
+    ]
+    maps, _ = append_collaborative(*sides, rated, rating, 6, 2)
+    found = maps.x[:, maps.component == 2].double()
     assert torch.allclose(found @ found.t(), expected @ expected.t(), atol=1e-3)
