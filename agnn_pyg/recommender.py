@@ -40,7 +40,7 @@ from agnn_pyg.kernel.scorer import KernelConfig
 from agnn_pyg.ranking import Filter, Groups, Seen, filtered, top_items
 from agnn_pyg.rating_data import SIDES
 
-KIND, VERSION = 'AGNNRecommender', 8
+KIND, VERSION = 'AGNNRecommender', 9
 # Of the range of ratings: a 4 or a 5 of 1 to 5 is relevant.
 RELEVANT = 0.75
 
