@@ -14,7 +14,8 @@ from torch import Tensor
 
 from agnn_pyg.kernel.features import FeatureMaps, singular_vectors, unit_rows
 
-NAMES = ('co-rating', 'residual', 'factors')
+FACTORS = 'factors'
+NAMES = ('co-rating', 'residual', FACTORS)
 # Ratings of the mean that are added to those of a node.
 DAMPING = 10.0
 BIAS_ROUNDS = 5
@@ -137,7 +138,7 @@ def latent_factors(
     ones = value.copy()
     ones.data[:] = 1
     matrices = (value, ones), (value.T.tocsr(), ones.T.tocsr())
-    if not value.data.any():
+    if not num_latent or not value.data.any():
         return tuple(torch.zeros(n, num_latent) for n in size)
     # Items start from the leading singular vectors, users are solved for first.
     _, values, right = singular_vectors(value, num_latent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Annotated, Any, Literal, NamedTuple
@@ -16,13 +16,15 @@ from tqdm import tqdm
 from agnn_pyg.base.config import NonNegativeInt, Seed
 from agnn_pyg.base.store import under
 from agnn_pyg.folds import SCENARIOS, ScenariosConfig
-from agnn_pyg.kernel.collaborative import append_collaborative
+from agnn_pyg.kernel.collaborative import FACTORS, append_collaborative
 from agnn_pyg.kernel.features import FeatureMaps, KernelFeatures
 from agnn_pyg.kernel.regressor import COMPONENTS, IDENTITY, PairwiseKernelRegressor
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
 
 SCENARIO_OF = {cold: name for name, cold in SCENARIOS.items()}
 BLOCK_PAIRS = 4096
+# Ratings of a node, on average, that factors ask for: those of fewer are noise.
+RATINGS_FOR_FACTORS = 5
 BLOCK_USERS, BLOCK_ITEMS = 64, 8192
 
 
@@ -36,7 +38,8 @@ class KernelConfig(ScenariosConfig):
     num_factors: NonNegativeInt = 64
     """Features of the co-rating and the residual kernel; 0 for no collaborative one."""
     num_latent: NonNegativeInt = 12
-    """Features of the kernel of latent factors."""
+    """Features of the kernel of latent factors, where nodes have five ratings on average,
+    or more."""
     kernel_steps: NonNegativeInt = 20
     """Steps that learn the kernel weights."""
     cv_folds: Annotated[int, Ge(2)] = 5
@@ -156,7 +159,7 @@ class KernelScorer:
         warm = [m._replace(x=m.x[~c]) for m, c in zip(maps, cold, strict=True)]
         rows = zip(cold, self.edge_index, strict=True)
         index = torch.stack([((~c).cumsum(0) - 1)[row] for c, row in rows])
-        widths = config.num_factors, config.num_latent
+        widths = config.num_factors, self._num_latent(index.size(1), warm, fitted)
         both = append_collaborative(*warm, index, rating, *widths)
         self.sides = {
             side: _Side.join(*parts)
@@ -315,6 +318,16 @@ class KernelScorer:
             made.sides[name] = _Side(maps, state['width'], own['cold'])
         made.scenarios = {name: under(tensors, f'{name}.') for name in config.scenarios}
         return made
+
+    def _num_latent(
+        self, num_ratings: int, warm: Sequence[FeatureMaps], fitted: KernelScorer | None
+    ) -> int:
+        if fitted is not None:  # whose kernel weights are kept
+            maps = fitted.sides['user'].maps
+            is_factor = torch.tensor([name == FACTORS for name in maps.names])
+            return int(is_factor[maps.component].sum())
+        enough = RATINGS_FOR_FACTORS * sum(len(maps.x) for maps in warm)
+        return self.config.num_latent if num_ratings >= enough else 0
 
     def _rows(self, scenario: str, side: str, nodes: Tensor) -> Tensor:
         rows = self.scenarios[scenario].get(side)

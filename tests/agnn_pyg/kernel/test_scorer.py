@@ -95,8 +95,11 @@ def test_new_nodes_score_as_if_known_at_the_fit(any_scorer, tiny_data, monkeypat
 
 
 @pytest.mark.parametrize('num_factors', [0, 4])
-def test_an_update_is_a_fit_with_the_weights_that_were_learned(num_factors, tiny_data):
+def test_an_update_is_a_fit_with_the_weights_that_were_learned(
+    num_factors, tiny_data, monkeypatch
+):
     """Of more ratings and nodes; those without ratings have no collaborative kernel."""
+    monkeypatch.setattr('agnn_pyg.kernel.scorer.RATINGS_FOR_FACTORS', 0)
     users, items = (10, 13) if num_factors else (12, 15)
     index, early = (
         tiny_data.edge_index,
@@ -128,6 +131,16 @@ def test_an_update_is_a_fit_with_the_weights_that_were_learned(num_factors, tiny
         torch.testing.assert_close(
             scorer.score(*every[:, mine]), expected[mine], atol=3e-3, rtol=0
         )
+
+
+@pytest.mark.parametrize(('limit', 'width'), [(5, 0), (1, 12)])
+def test_factors_ask_for_ratings(limit, width, tiny_data, monkeypatch):
+    """Nodes of the tiny data have less than five ratings on average."""
+    monkeypatch.setattr('agnn_pyg.kernel.scorer.RATINGS_FOR_FACTORS', limit)
+    first = KernelScorer(KernelConfig(**OPTIONS)).fit(tiny_data)
+    for scorer in (first, KernelScorer(first.config).fit(tiny_data, fitted=first)):
+        maps = scorer.sides['user'].maps
+        assert (maps.component == maps.names.index('factors')).sum() == width
 
 
 @pytest.mark.parametrize('pair', PAIRS.values(), ids=PAIRS)
