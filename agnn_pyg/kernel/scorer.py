@@ -38,8 +38,8 @@ class KernelConfig(ScenariosConfig):
     num_factors: NonNegativeInt = 64
     """Features of the co-rating and the residual kernel; 0 for no collaborative one."""
     num_latent: NonNegativeInt = 12
-    """Features of the kernel of latent factors, where nodes have five ratings on average,
-    or more."""
+    """Features of the kernel of latent factors, where nodes have five ratings or more
+    on average."""
     kernel_steps: NonNegativeInt = 20
     """Steps that learn the kernel weights."""
     cv_folds: Annotated[int, Ge(2)] = 5
