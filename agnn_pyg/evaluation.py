@@ -10,16 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from agnn_pyg.base.frames import RatedPairs
-from agnn_pyg.base.metrics import by_score, ranking_metrics
+from agnn_pyg.base.metrics import evaluate_rankings
 from agnn_pyg.ranking import Seen
 from agnn_pyg.rating_data import SIDES
 
 if TYPE_CHECKING:
     from agnn_pyg.fitted import Fitted
-
-# What metrics of a list are called in tables.
-NAMES = {'recall': 'recall', 'precision': 'precision', 'ndcg': 'ndcg'}
-NAMES |= {'ap': 'map', 'rr': 'mrr'}
 
 
 def evaluate_ranking(
@@ -55,24 +51,8 @@ def evaluate_ranking(
     seen, count = Seen(serving.rated, *nodes, size), serving.rated[1].bincount()
     count = F.pad(count, (0, size[1] - len(count)))[nodes[1]]
     information = -((count + 1) / (len(serving.rated[0].unique()) + 1)).log2()
-    totals, found, start = [], [], 0
-    for score in serving.scorer.score_all(*nodes):
-        seen.exclude(score, start)
-        mask = score > -torch.inf
-        score, label = score.masked_fill(~mask, 0), torch.zeros_like(score)
-        bounds = torch.tensor([start, start + len(score)])
-        low, high = torch.searchsorted(row, bounds).tolist()
-        label[row[low:high] - start, column[low:high]] = 1
-        metrics = ranking_metrics(score, label, mask, k)
-        totals.append(torch.stack([metrics[name] for name in NAMES]))
-        first = by_score(score, mask)[:, :k]
-        found.append(first[mask.gather(1, first)])
-        start += len(score)
-    values = (
-        torch.cat(totals, dim=1).nanmean(dim=1).tolist() if totals else [np.nan] * 5
-    )
-    found = torch.cat(found) if found else torch.empty(0, dtype=torch.long)
-    made = dict(zip(NAMES.values(), values, strict=True))
+    blocks = seen.excluded(serving.scorer.score_all(*nodes))
+    made, found = evaluate_rankings(blocks, torch.stack([row, column]), k)
     made['coverage'] = len(found.unique()) / len(items)
     made['novelty'] = float(information[found].mean())
     return {f'{name}@{k}': value for name, value in made.items()}

@@ -16,7 +16,6 @@ from agnn_pyg.agnn_config import AGNNConfig
 from agnn_pyg.agnn_scorer import AGNNScorer
 from agnn_pyg.base.checks import TableColumn, where
 from agnn_pyg.base.columns import CONSTANT
-from agnn_pyg.base.config import C, Config
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import (
     Edges,
@@ -297,7 +296,7 @@ class Fitted:
                     if key.startswith(f'{name}.')
                 }
                 scorers[name] = kind.from_state(
-                    _part(config, part), plain['scorers'][name], state
+                    config.part(part), plain['scorers'][name], state
                 )
         ids = {
             side: Vocabulary.from_dict(state) for side, state in plain['ids'].items()
@@ -322,24 +321,19 @@ class Fitted:
         )
 
 
-def _part(config: Config, group: type[C]) -> C:
-    """The settings of one scorer."""
-    return group(**{name: getattr(config, name) for name in group.model_fields})
-
-
 def _blend(config: Any) -> Blend:
     """The scorers that have a weight, not fitted."""
-    kernel_config = _part(config, KernelConfig)
+    kernel_config = config.part(KernelConfig)
     network = kernel = None
     weight, positives = config.kernel_weight, config.rating is None
     if positives:
         if weight != 1:
-            network = AGNNScorer(_part(config, AGNNConfig), positives=True)
+            network = AGNNScorer(config.part(AGNNConfig), positives=True)
         if weight != 0:
             kernel = ImplicitKernelScorer(kernel_config)
         return RankBlend(network, kernel, weight)
     if weight != 1 or len(kernel_config.scenarios) < 4:
-        network = AGNNScorer(_part(config, AGNNConfig))
+        network = AGNNScorer(config.part(AGNNConfig))
     if weight != 0:
         kernel = KernelScorer(kernel_config)
     return Blend(network, kernel, weight)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from agnn_pyg.agnn_config import NetworkTrainingConfig
-from agnn_pyg.base.training import EpochMeans
+from agnn_pyg.base.training import LossModule
 from agnn_pyg.loss import agnn_loss, sampled_softmax
 from agnn_pyg.model import AGNN
 from agnn_pyg.ranking import Seen
@@ -22,7 +21,7 @@ from agnn_pyg.sampling.batch import RatingBatch
 WARM_UP = 10
 
 
-class RatingModule(pl.LightningModule):
+class RatingModule(LossModule):
     r"""Trains :class:`~agnn_pyg.AGNN` on ratings, or on positives without ratings.
 
     Batches are those of :class:`~agnn_pyg.FullGraphLoader` or of PyG's
@@ -53,7 +52,6 @@ class RatingModule(pl.LightningModule):
         self.config = NetworkTrainingConfig(**settings)
         # Read and set by the training.
         self.seed, self.schedule_steps = self.config.seed, 1
-        self._terms = EpochMeans()
         self.metrics = MetricCollection(
             {'rmse': MeanSquaredError(squared=False), 'mae': MeanAbsoluteError()},
             prefix='val_',
@@ -81,8 +79,7 @@ class RatingModule(pl.LightningModule):
         return RatingBatch.from_data(batch).to(device)
 
     def on_train_epoch_start(self) -> None:
-        # An interrupted epoch may have left terms behind.
-        self._terms.clear()
+        super().on_train_epoch_start()
         self.metrics.reset()
 
     def training_step(self, batch: RatingBatch, batch_idx: int) -> Tensor:
@@ -102,8 +99,7 @@ class RatingModule(pl.LightningModule):
             if self.model.positives
             else None,
         )
-        self._terms.add(terms, len(predicted))
-        return terms['loss']
+        return self.note(terms, len(predicted))
 
     def _rank(self, states, edges, pairs, predicted, weight) -> Tensor:
         """Sampled softmax over items with edges; others may be new, not disliked."""
@@ -120,11 +116,6 @@ class RatingModule(pl.LightningModule):
         is_positive = torch.zeros_like(score)
         Seen(known, users, items, sizes).exclude(is_positive, 0)
         return sampled_softmax(predicted, score, row, is_positive < 0, log_q, weight)
-
-    def on_train_batch_end(self, *args: Any) -> None:
-        if self.trainer.is_last_batch:
-            options = {'on_step': False, 'on_epoch': True, 'sync_dist': True}
-            self.log_dict(self._terms.pop(), batch_size=1, **options)
 
     def validation_step(self, batch: RatingBatch, batch_idx: int) -> None:
         batch = RatingBatch.from_data(batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -93,6 +93,14 @@ class Seen:
         low, high = torch.searchsorted(self._row, bounds)
         score[self._row[low:high] - start, self._column[low:high]] = -torch.inf
 
+    def excluded(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Blocks of some users at a time, in order, without the seen items."""
+        start = 0
+        for score in blocks:
+            self.exclude(score, start)
+            start += len(score)
+            yield score
+
 
 def top_items(
     blocks: Iterable[Tensor], k: int, users: Groups, items: Groups, seen: Seen | None
@@ -111,12 +119,8 @@ def top_items(
         Positions of users and of items, and scores: user by user, best first, fewer
         than :obj:`k` where fewer are left.
     """
-    found, start = [], 0
-    for score in blocks:
-        if seen is not None:
-            seen.exclude(score, start)
-        found.append(items.top(score, k))
-        start += len(score)
+    blocks = blocks if seen is None else seen.excluded(blocks)
+    found = [items.top(score, k) for score in blocks]
     value, column = (torch.cat(part)[users.of] for part in zip(*found, strict=True))
     row, place = (value > -torch.inf).nonzero(as_tuple=True)
     parts = row, column[row, place], value[row, place]

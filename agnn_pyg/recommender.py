@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,32 +17,27 @@ from agnn_pyg.base.checks import TableColumn
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import (
     Config,
-    Estimator,
     Fraction,
     PositiveInt,
     check_argument,
 )
 from agnn_pyg.base.frames import (
     RatingScale,
-    as_table,
+    read_distinct,
     read_pairs,
     read_ratings,
     read_tables,
 )
 from agnn_pyg.base.metrics import rating_metrics
+from agnn_pyg.base.recommender import Recommender
 from agnn_pyg.base.recommender_config import ColumnsConfig, EncoderConfig
-from agnn_pyg.base.store import read_store, write_store
-from agnn_pyg.base.vocabulary import Vocabulary, read_ids
 from agnn_pyg.evaluation import evaluate_ranking, most_similar
 from agnn_pyg.explain import Explanation, explain_pair
 from agnn_pyg.fitted import Fitted
 from agnn_pyg.kernel.scorer import KernelConfig
 from agnn_pyg.ranking import Filter, Groups, Seen, filtered, top_items
 from agnn_pyg.rating_data import SIDES
-
-KIND, VERSION = 'AGNNRecommender', 9
-# Of the range of ratings: a 4 or a 5 of 1 to 5 is relevant.
-RELEVANT = 0.75
+from agnn_pyg.scorers import Blend
 
 
 class BlendConfig(Config):
@@ -66,7 +61,7 @@ class AGNNRecommenderConfig(
     tuned_first = ('lr', 'attribute_dropout', 'weight_decay', 'dropout')
 
 
-class AGNNRecommender(Estimator):
+class AGNNRecommender(Recommender):
     r"""Predicts ratings and recommends items, for known and for new users and items.
 
     Three data frames in, predictions out. New users and items are passed to
@@ -102,7 +97,7 @@ class AGNNRecommender(Estimator):
         best_epoch_: The epoch whose weights were kept.
     """
 
-    Config = AGNNRecommenderConfig
+    Config, Fitted, VERSION = AGNNRecommenderConfig, Fitted, 9
 
     def fit(
         self,
@@ -165,7 +160,6 @@ class AGNNRecommender(Estimator):
             self.history_ = [_on_scale(e, scale.unit) for e in network.history_]
             self.best_epoch_ = network.best_epoch_
         self._fitted_ = fitted
-        self.scorer_ = fitted.scorer
         return self
 
     def update(
@@ -198,12 +192,11 @@ class AGNNRecommender(Estimator):
         Raises:
             ValueError: As in :meth:`fit`. Then the recommender stays as it was.
         """
-        config, fitted = self._check_fitted()
+        config, fitted = self._served()
         config.check_fit(has_validation=True)  # nothing is validated
         run = {'progress': config.progress, 'accelerator': config.accelerator}
         edges = user_edges, item_edges
         self._fitted_ = fitted.update(config, ratings, users, items, *edges, **run)
-        self.scorer_ = self._fitted_.scorer
         return self
 
     def predict(
@@ -241,7 +234,7 @@ class AGNNRecommender(Estimator):
             ValueError: If a pair names a user or an item that is in no table, or a
                 table is unfit.
         """
-        config, fitted = self._check_fitted()
+        config, fitted = self._served()
         edges = user_edges, item_edges
         serving = fitted.serve(config, users, items, ratings, *edges)
         rows = read_pairs(pairs, 'pairs', config, serving.ids)
@@ -292,7 +285,7 @@ class AGNNRecommender(Estimator):
             ValueError: If a user or an item is unknown, or :obj:`k` is not a positive
                 whole number.
         """
-        config, fitted = self._check_fitted()
+        config, fitted = self._served()
         k = check_argument('k', k, PositiveInt)
         exclude_seen = check_argument('exclude_seen', exclude_seen, bool)
         # Mere ids are those of the fit, or of new nodes that ratings or edges name.
@@ -303,9 +296,7 @@ class AGNNRecommender(Estimator):
         for side, nodes in zip(SIDES, given, strict=True):
             rows[side] = np.arange(len(serving.ids[side]))
             if nodes is not None:
-                column = getattr(config, side)
-                ids = read_ids(as_table(nodes, f'{side}s', column), column, f'{side}s')
-                ids.vocabulary()  # refuses repeated ids
+                ids = read_distinct(nodes, f'{side}s', getattr(config, side))
                 rows[side] = serving.ids[side].rows(ids)
                 ids.refuse(
                     rows[side] < 0,
@@ -351,7 +342,7 @@ class AGNNRecommender(Estimator):
         Raises:
             ValueError: As in :meth:`predict`.
         """
-        config, fitted = self._check_fitted()
+        config, fitted = self._served()
         serving = fitted.serve(config, users, items, None, user_edges, item_edges)
         pair = pd.DataFrame({config.user: [user], config.item: [item]})
         rows = read_pairs(pair, 'the pair to explain', config, serving.ids)
@@ -397,7 +388,7 @@ class AGNNRecommender(Estimator):
         Raises:
             ValueError: As in :meth:`predict`.
         """
-        config, fitted = self._check_fitted()
+        config, fitted = self._served()
         k = check_argument('k', k, PositiveInt)
         edges = user_edges, item_edges
         serving, made = fitted.serve(config, users, items, None, *edges), {}
@@ -406,33 +397,22 @@ class AGNNRecommender(Estimator):
         held = read.pairs(serving.ids)
         read.warn_of_known(held.index, fitted.rated.numpy(), 'the fit')
         if among is not None:
-            frame = as_table(among, 'among', config.item)
-            ids = read_ids(frame, config.item, 'among')
+            ids = read_distinct(among, 'among', config.item)
             among = ids.check_known(serving.ids['item'].rows(ids), 'items')
         if config.rating is not None:
             scale = fitted.scale
             scale.check(TableColumn(ratings, config.rating, 'ratings'), held.rating)
             score = serving.scorer.score(*serving.pairs(held.index))
             made = rating_metrics(scale.to_rating_scale(score.numpy()), held.rating)
-            least = scale.low + RELEVANT * (scale.high - scale.low)
-            held = held._replace(rating=held.rating >= least)
+            held = held._replace(rating=scale.is_high(held.rating))
         return made | evaluate_ranking(serving, held, k, among)
-
-    def score(self, ratings: pd.DataFrame, y: Any = None, **tables: Any) -> float:
-        """The negative RMSE, or nDCG@20 of positives: higher is better.
-
-        For tools of scikit-learn, which pass :obj:`y=None`. Tables are those of
-        :meth:`evaluate`.
-        """
-        found = self.evaluate(ratings, **tables)
-        return -found['rmse'] if 'rmse' in found else found['ndcg@20']
 
     def embeddings(self, side: str) -> pd.DataFrame:
         """Features of the kernel model for all users or items of the fit, by id.
 
         They hold attributes and co-rated nodes. ``ValueError`` without a kernel model.
         """
-        config, fitted = self._check_fitted()
+        config, fitted = self._served()
         side = check_argument('side', side, Literal['user', 'item'])
         kernel = fitted.scorer.kernel
         if kernel is None:
@@ -455,62 +435,21 @@ class AGNNRecommender(Estimator):
         """The users closest to a user of the fit, see :meth:`similar_items`."""
         return self._similar('user', user, k)
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the recommender to a folder.
-
-        Args:
-            path (path): The folder: new, empty, or of a recommender saved before.
-
-        Raises:
-            ValueError: If something else is in its place.
-        """
-        config, fitted = self._check_fitted()
-        content = {
-            'settings': config.model_dump(mode='json'),
-            'history': self.history_,
-            'best_epoch': self.best_epoch_,
-        }
-        plain, tensors = fitted.to_store()
-        write_store(path, KIND, VERSION, content | plain, tensors)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> AGNNRecommender:
-        """Reads what :meth:`save` wrote; nothing of it is executed.
-
-        Raises:
-            ValueError: If it is something else, damaged, or of another version.
-        """
-        content, tensors = read_store(path, KIND, VERSION)
-        try:
-            config = cls.Config(**content['settings'])
-            made = cls(**dict(config))
-            made._fitted_ = Fitted.from_store(config, content, tensors)
-            made.history_, made.best_epoch_ = content['history'], content['best_epoch']
-        except Exception as error:
-            raise ValueError(f"'{path}' is damaged ({error!r})") from error
-        made.scorer_ = made._fitted_.scorer
-        return made
-
     @property
-    def vocabularies_(self) -> dict[str, Vocabulary]:
-        """The ids of the fit by side."""
-        return self._check_fitted()[1].ids
+    def scorer_(self) -> Blend:
+        """The fitted scorers and their weights."""
+        return self._served()[1].scorer
 
     @property
     def column_encoders_(self) -> list[ColumnEncoder]:
         """The attribute columns of users and of items."""
-        encoders = self._check_fitted()[1].encoders.values()
+        encoders = self._served()[1].encoders.values()
         return [column for _, encoder in encoders for column in encoder.column_encoders]
-
-    def _check_fitted(self) -> tuple[AGNNRecommenderConfig, Fitted]:
-        if not hasattr(self, '_fitted_'):
-            raise ValueError("Call 'fit' first, or 'load' a recommender")
-        return self.config, self._fitted_
 
     def _similar(self, side: str, node: Hashable, k: int) -> pd.DataFrame:
         found, k = self.embeddings(side), check_argument('k', k, PositiveInt)
         name = found.index.name
-        ids = read_ids(as_table([node], side, name), name, side)
+        ids = read_distinct([node], side, name)
         rows = self._fitted_.ids[side].rows(ids)
         ids.refuse(
             rows < 0, 'names an id that the fit does not know in', 'name another'

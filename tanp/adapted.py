@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from agnn_pyg.base.checks import TableColumn, check_columns
+from agnn_pyg.base.checks import TableColumn
 from agnn_pyg.base.config import NonNegativeInt, PositiveInt, check_argument
-from agnn_pyg.base.frames import as_table, read_ratings
-from agnn_pyg.base.metrics import rating_metrics
+from agnn_pyg.base.frames import read_distinct, read_ratings
+from agnn_pyg.base.metrics import evaluate_rankings, rating_metrics
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 from tanp.catalogue import STEP
+from tanp.config import TaNPRecommenderConfig
 from tanp.episodes import Episodes
+from tanp.fitting import Fitted
 from tanp.loader import EpisodeLoader, pad
 from tanp.loss import LIKELIHOODS
 from tanp.prediction import predict
 
 # Pairs of users and items at a time, as far as a single user leaves the choice.
 BLOCK_PAIRS = 2**17
-# Labels, and their standard deviations if there are any.
-Labels = tuple[np.ndarray, np.ndarray | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +44,16 @@ class Explanation:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AdaptedUsers:
-    """N users and their supports, see :meth:`TaNPRecommender.adapt`; immutable."""
+    """N users and their supports, see :meth:`TaNPRecommender.adapt`; immutable.
 
-    recommender: Any
+    *Labels* are arrays of what the models predict, :obj:`[1, ...]`, or of that and its
+    standard deviation, :obj:`[2, ...]`.
+    """
+
+    config: TaNPRecommenderConfig
+    fitted: Fitted  # with models for these users
     users: Vocabulary  # ids
-    row: Tensor  # in the models, [N]
     episodes: Episodes  # supports
-    vectors: list[Tensor | None]  # of the users, [N, F_user], by model
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.users}, {self.episodes})'
@@ -75,12 +77,10 @@ class AdaptedUsers:
             had any; the :obj:`score`, which is not; and, with samples or several
             models, its standard deviation :obj:`std`. ``ValueError`` names unknown ids.
         """
-        self = self._with_items(items)
-        fit = self.recommender
-        check_columns(pairs, 'pairs', [fit.user, fit.item])
-        user = self._rows(read_ids(pairs, fit.user, 'pairs'))
-        item = fit._item_rows(read_ids(pairs, fit.item, 'pairs'))
-        columns = self._columns(*self._predict(user, item, samples))
+        self, config = self._with_items(items), self.config
+        user = self._rows(read_ids(pairs, config.user, 'pairs'))
+        item = self.fitted.item_rows(read_ids(pairs, config.item, 'pairs'))
+        columns = self._columns(self._predict(user, item, samples))
         return pd.DataFrame(columns, index=pairs.index)
 
     def recommend(
@@ -107,57 +107,65 @@ class AdaptedUsers:
             left. ``ValueError`` names an id that is unknown or repeated.
         """
         self = self._with_items(items if isinstance(items, pd.DataFrame) else None)
-        fit, ids = self.recommender, self.recommender.vocabularies_['item'].values
-        k = check_argument('k', k, PositiveInt)
+        config, k = self.config, check_argument('k', k, PositiveInt)
         exclude_seen = check_argument('exclude_seen', exclude_seen, bool)
+        ids, parts = self.fitted.ids['item'].values, []
         rows, choice = np.arange(len(self.users)), np.arange(len(ids))
         if users is not None:
-            rows = self._rows(_distinct(users, 'users', fit.user))
+            rows = self._rows(read_distinct(users, 'users', config.user))
         if items is not None:
-            choice = np.sort(fit._item_rows(_distinct(items, 'items', fit.item)))
-        step, parts = max(1, BLOCK_PAIRS // len(ids)), []
-        blocks = range(0, max(1, len(rows)), step)
-        for start in tqdm(blocks, disable=not fit.progress, unit='block'):
-            block = rows[start : start + step]
-            labels = self._label_all(block, choice, samples)
-            value = np.full((len(block), len(ids)), -np.inf)
-            value[:, choice] = labels[0]
-            if exclude_seen:
-                seen = self.episodes.select(torch.from_numpy(block))
-                value[np.arange(len(block)).repeat(seen.size), seen.item] = -np.inf
-            order = np.argsort(-value, axis=1, kind='stable')[:, :k]
-            task, rank = np.nonzero(np.take_along_axis(value, order, axis=1) > -np.inf)
-            item = order[task, rank]
-            place = task, np.searchsorted(choice, item)
-            labels = (v if v is None else v[place] for v in labels)
-            columns = {fit.user: self.users.values[block[task]], fit.item: ids[item]}
-            columns |= self._columns(*labels) | {'rank': rank + 1}
+            items = read_distinct(items, 'items', config.item)
+            choice = np.sort(self.fitted.item_rows(items))
+        for block, labels, score in self._blocks(rows, choice, exclude_seen, samples):
+            order = np.argsort(-score, axis=1, kind='stable')[:, :k]
+            task, rank = np.nonzero(np.take_along_axis(score, order, 1) > -np.inf)
+            place = order[task, rank]
+            columns = {config.user: self.users.values[block[task]]}
+            columns |= {config.item: ids[choice[place]]}
+            columns |= self._columns(labels[:, task, place]) | {'rank': rank + 1}
             parts.append(pd.DataFrame(columns))
         return pd.concat(parts, ignore_index=True)
 
     def evaluate(
-        self, ratings: pd.DataFrame, items: pd.DataFrame | None = None
+        self, ratings: pd.DataFrame, items: pd.DataFrame | None = None, k: int = 20
     ) -> dict[str, float]:
-        """:obj:`rmse` and :obj:`mae` of other ratings of these users.
+        """Compares predictions with other ratings or positives of these users.
 
-        For :obj:`items` see :meth:`predict`. ``ValueError`` names what is unfit.
+        Args:
+            ratings (pandas.DataFrame): A row an interaction: user, item, rating.
+                Positives and ratings in the upper quarter of the range are relevant.
+            items (pandas.DataFrame, optional): See :meth:`predict`.
+            k (int, optional): Length of the ranked lists. (default: :obj:`20`)
+
+        Returns:
+            :obj:`rmse` and :obj:`mae` of ratings, and rankings of all items that a user
+            has no interaction with, see
+            :func:`~agnn_pyg.base.metrics.evaluate_rankings`. ``ValueError`` names what
+            is unfit.
         """
-        self = self._with_items(items)
-        fit = self.recommender
-        if fit.rating is None:
-            raise ValueError(
-                "'rating' is None, so that there are no ratings to compare; count the "
-                "later items of a user among those of 'recommend'"
-            )
-        held = read_ratings(ratings, 'ratings', fit.config)
+        self, config, made = self._with_items(items), self.config, {}
+        k, scale = check_argument('k', k, PositiveInt), self.fitted.scale
+        held = read_ratings(ratings, 'ratings', config)
         held.check_rows('there is nothing to compare with')
-        column = TableColumn(ratings, fit.rating, 'ratings')
-        fit.rating_scale_.check(column, held.rating)
-        pairs = self._rows(held.user), fit._item_rows(held.item)
-        known, item = self.episodes.size.numpy(), self.episodes.item.numpy()
-        known = np.arange(len(known)).repeat(known), item
-        held.warn_of_known(pairs, known, 'the support')
-        return rating_metrics(self.predict(ratings)[fit.rating], held.rating)
+        user, item = self._rows(held.user), self.fitted.item_rows(held.item)
+        known = np.arange(len(self.users)).repeat(self.episodes.size)
+        known = known, self.episodes.item.numpy()
+        held.warn_of_known((user, item), known, 'the support')
+        if config.rating is not None:
+            column = TableColumn(ratings, config.rating, 'ratings')
+            scale.check(column, held.rating)
+            predicted = self._columns(self._predict(user, item, 0))[config.rating]
+            made = rating_metrics(predicted, held.rating)
+            relevant = scale.is_high(held.rating)
+            user, item = user[relevant], item[relevant]
+        rows, row = np.unique(user, return_inverse=True)
+        order = np.argsort(row, kind='stable')
+        relevant = torch.from_numpy(np.stack([row[order], item[order]]))
+        every = np.arange(len(self.fitted.ids['item']))
+        scores = (torch.from_numpy(s) for *_, s in self._blocks(rows, every, True, 0))
+        found, listed = evaluate_rankings(scores, relevant, k)
+        found['coverage'] = len(listed.unique()) / len(every)
+        return made | {f'{name}@{k}': value for name, value in found.items()}
 
     def explain(
         self, user: Hashable, item: Hashable, items: pd.DataFrame | None = None
@@ -167,10 +175,9 @@ class AdaptedUsers:
         The effect of one is the score less that without it, exactly; those of alike
         interactions overlap. For :obj:`items` see :meth:`predict`.
         """
-        self = self._with_items(items)
-        fit = self.recommender
-        (row,) = self._rows(_distinct([user], 'user', fit.user))
-        target = fit._item_rows(_distinct([item], 'item', fit.item))
+        self, config = self._with_items(items), self.config
+        (row,) = self._rows(read_distinct([user], 'user', config.user))
+        target = self.fitted.item_rows(read_distinct([item], 'item', config.item))
         mine = self.episodes.select(torch.tensor([row]))
         size, known = len(mine.item), (mine.item.numpy(), mine.label.numpy())
         # Tasks with all of the support, without it, and without one of each.
@@ -178,102 +185,106 @@ class AdaptedUsers:
         task, place = kept.nonzero()
         support, every = [task, *(v[place] for v in known)], np.arange(len(kept))
         episodes = Episodes.from_parts(every, support, [v[:0] for v in support])
-        rows = [row] * len(kept)
-        vectors = [v if v is None else v[rows] for v in self.vectors]
-        made = AdaptedUsers(fit, self.users, self.row[rows], episodes, vectors)
-        label, _ = made._predict(every, target.repeat(len(kept)), 0)
-        score = self._columns(label, None)['score']
-        columns = {fit.item: fit.vocabularies_['item'].values[known[0]]}
+        user = torch.full_like(episodes.user, row)
+        episodes = dataclasses.replace(episodes, user=user)
+        tasks = dataclasses.replace(self, episodes=episodes)
+        labels = tasks._predict(every, target.repeat(len(kept)), 0)
+        score = self._columns(labels)['score']
+        columns = {config.item: self.fitted.ids['item'].values[known[0]]}
         columns |= {'effect': score[0] - score[2:]}
         order = np.argsort(-np.abs(columns['effect']), kind='stable')
         frame = pd.DataFrame(columns).iloc[order].reset_index(drop=True)
         return Explanation(float(score[0]), float(score[1]), frame)
 
-    def _with_items(self, items: Any) -> AdaptedUsers:
-        known = self.recommender._with_items(items)
-        return dataclasses.replace(self, recommender=known)
+    def _with_items(self, items: pd.DataFrame | None) -> AdaptedUsers:
+        fitted = self.fitted.with_items(self.config, items)
+        return dataclasses.replace(self, fitted=fitted)
 
-    def _label_all(self, rows: np.ndarray, choice: np.ndarray, samples: int) -> Labels:
-        """Labels of some items for some users, :obj:`[len(rows), len(choice)]`."""
+    def _blocks(
+        self, rows: np.ndarray, choice: np.ndarray, exclude_seen: bool, samples: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Some users at a time, their labels of items, and -inf for items seen."""
+        num_items = len(self.fitted.ids['item'])
+        step = max(1, BLOCK_PAIRS // num_items)
+        starts = range(0, max(1, len(rows)), step)
+        for start in tqdm(starts, disable=not self.config.progress, unit='block'):
+            block = rows[start : start + step]
+            labels = self._label_all(block, choice, samples)
+            seen = self.episodes.select(torch.from_numpy(block))
+            is_seen = np.zeros((len(block), num_items), bool)
+            is_seen[np.arange(len(block)).repeat(seen.size), seen.item] = exclude_seen
+            yield block, labels, np.where(is_seen[:, choice], -np.inf, labels[0])
+
+    def _label_all(
+        self, rows: np.ndarray, choice: np.ndarray, samples: int
+    ) -> np.ndarray:
+        """Labels of some items for some users."""
         if not samples:
-            return self._average(lambda n: (self._score_all(n, rows)[:, choice], None))
+            return self._average(lambda n: self._score_all(n, rows)[:, :, choice])
         pairs = np.repeat(rows, len(choice)), np.tile(choice, len(rows))
-        labels, size = self._predict(*pairs, samples), (len(rows), len(choice))
-        return tuple(v if v is None else v.reshape(size) for v in labels)
+        return self._predict(*pairs, samples).reshape(-1, len(rows), len(choice))
 
-    def _predict(self, user: np.ndarray, item: np.ndarray, samples: int) -> Labels:
+    def _predict(self, user: np.ndarray, item: np.ndarray, samples: int) -> np.ndarray:
         """Labels of pairs."""
         check_argument('samples', samples, NonNegativeInt)
-        fit, tasks = self.recommender, np.unique(user)
-        if samples and fit.models_[0].latent is None:
+        models, tasks = self.fitted.models, np.unique(user)
+        if samples and models[0].latent is None:
             raise ValueError(
                 f"'samples' needs a latent path to draw from (got {samples}); fit with "
                 f"'ensemble_size' of 2 or more, whose differences are a spread, too"
             )
         if not len(user):
-            has_spread = samples or len(fit.models_) > 1
-            return np.empty(0), np.empty(0) if has_spread else None
+            return np.empty((1 + (samples > 0 or len(models) > 1), 0))
         support = self.episodes.select(torch.from_numpy(tasks))
         known = np.repeat(tasks, support.size), support.item, support.label
         query = user, item, np.zeros(len(user))
         episodes = Episodes.from_parts(tasks, (*map(np.asarray, known),), query)
-        episodes = dataclasses.replace(episodes, user=self.row[episodes.user])
+        episodes = dataclasses.replace(episodes, user=support.user)
         most = BLOCK_PAIRS // int(episodes.num_query.max())
-        loader = EpisodeLoader(episodes, max(1, min(fit.batch_size, most)))
+        loader = EpisodeLoader(episodes, max(1, min(self.config.batch_size, most)))
         # Back from the order of the episodes.
         place = np.argsort(np.argsort(user, kind='stable'))
 
-        def values(number: int) -> Labels:
-            vectors = self.vectors[number]
-            vectors = None if vectors is None else vectors[tasks]
-            made = predict(fit.models_[number], loader, samples, fit.seed, vectors)
-            return tuple(v if v is None else v.numpy()[place] for v in made)
+        def labels(number: int) -> np.ndarray:
+            made = predict(models[number], loader, samples, self.config.seed)
+            return np.stack([v[place] for v in made if v is not None])
 
-        return self._average(values)
+        return self._average(labels)
 
     @torch.inference_mode()
     def _score_all(self, number: int, rows: np.ndarray) -> np.ndarray:
-        """Labels of all items for some users, :obj:`[len(rows), I]`."""
-        catalogue, vectors = self.recommender._catalogue(number), self.vectors[number]
-        link = LIKELIHOODS[catalogue.model.likelihood].predict
-        label = np.empty((len(rows), catalogue.model.num_items))
+        """Labels of all items for some users by one model, :obj:`[1, len(rows), I]`."""
+        catalogue, model = self.fitted.catalogue(number), self.fitted.models[number]
+        link = LIKELIHOODS[model.likelihood].predict
+        label = np.empty((1, len(rows), model.num_items))
         for start in range(0, len(rows), STEP):
             task = torch.from_numpy(rows[start : start + STEP])
-            batch = pad(self.episodes, task)._replace(user=self.row[task])
-            user = None if vectors is None else vectors[task]
-            score = catalogue(batch, user).double()
-            label[start : start + STEP] = link(score).numpy()
+            score = catalogue(model, pad(self.episodes, task)).double()
+            label[0, start : start + STEP] = link(score).numpy()
         return label
 
-    def _average(self, values: Callable[[int], Labels]) -> Labels:
+    def _average(self, labels: Callable[[int], np.ndarray]) -> np.ndarray:
         """Mean over models, and the spread between and within them, if there is any."""
-        made = [values(number) for number in range(len(self.recommender.models_))]
+        made = np.stack([labels(number) for number in range(len(self.fitted.models))])
         if len(made) == 1:
             return made[0]
-        mean = np.stack([mean for mean, _ in made])
-        variance = mean.var(axis=0, ddof=1)
-        if made[0][1] is not None:
-            variance = variance + np.mean([std**2 for _, std in made], axis=0)
-        return mean.mean(axis=0), np.sqrt(variance)
+        variance = made[:, 0].var(axis=0, ddof=1)
+        if made.shape[1] > 1:
+            variance = variance + np.square(made[:, 1]).mean(axis=0)
+        return np.stack([made[:, 0].mean(axis=0), np.sqrt(variance)])
 
-    def _columns(self, label: np.ndarray, std: np.ndarray | None) -> dict[str, Any]:
+    def _columns(self, labels: np.ndarray) -> dict[str, Any]:
         """Labels as ratings and scores, and their spread on the same scale."""
-        fit, scale = self.recommender, self.recommender.rating_scale_
-        score = scale.unit * label + scale.center
-        columns = {fit.rating: score.clip(scale.low, scale.high), 'score': score}
-        if fit.rating is None:
-            columns, scale = {'score': label}, dataclasses.replace(scale, unit=1.0)
-        return columns if std is None else columns | {'std': scale.unit * std}
+        scale, rating, spread = self.fitted.scale, self.config.rating, labels[1:]
+        if rating is None:
+            columns = {'score': labels[0]}
+        else:
+            score, spread = scale.unit * labels[0] + scale.center, scale.unit * spread
+            columns = {rating: score.clip(scale.low, scale.high), 'score': score}
+        return columns | dict(zip(['std'], spread, strict=False))
 
     def _rows(self, ids: IdColumn) -> np.ndarray:
         rows = self.users.rows(ids)
         problem = 'names a user that was not adapted to in'
         ids.refuse(rows < 0, problem, 'add what this user has rated to the support')
         return rows
-
-
-def _distinct(given: Any, name: str, column: str) -> IdColumn:
-    """Ids, or those of a table, none of which is repeated."""
-    ids = read_ids(as_table(given, name, column), column, name)
-    ids.vocabulary()
-    return ids

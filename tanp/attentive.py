@@ -74,28 +74,25 @@ class AttentiveTaNP(TaNP):
     def _build(self, config: AttentiveConfig, width: int) -> None:
         self.pool_by_sign = config.pool_by_sign
         width += self.statistics.rank + NUM_POPULARITY
-        task = config.task_channels[-1] * (1 + config.pool_by_sign)
-        context = NUM_SUMMARY + self._encode_tasks(config, width, task)
-        self.attention = self.gp = None
-        read = config.num_gps
+        super()._build(config, width, 1 + config.pool_by_sign, NUM_SUMMARY)
+
+    def _build_readers(self, config: AttentiveConfig, width: int) -> int:
+        self.attention, self.gp, read = None, None, config.num_gps
         if config.attention_heads:
-            self.attention = SupportAttention(
-                width, NUM_KERNELS, config.attention_heads, dropout=config.dropout
-            )
+            how = config.attention_heads, config.dropout
+            self.attention = SupportAttention(width, NUM_KERNELS, *how)
             read += self.attention.out_channels
         if config.num_gps:
             self.gp = SupportGP(NUM_PSD, config.num_gps)
         self.lin_popularity = nn.Linear(NUM_POPULARITY, 1)
-        self._decode(config, width + read, context, task + NUM_SUMMARY)
+        return read
 
-    def forward(
-        self, batch: EpisodeBatch, z: Tensor | None = None, user: Tensor | None = None
-    ) -> TaskOutput:
+    def forward(self, batch: EpisodeBatch, z: Tensor | None = None) -> TaskOutput:
         batch = batch.cleared(self.decoder.lin_out.weight.dtype)
         mask, features = batch.support_mask, self.statistics.features
         support = features(batch.user, batch.support_item)
         query = features(batch.user, batch.query_item)
-        user = self.embed_user(batch.user, user)
+        user = self.embed_user(batch.user)
         code = self.encode(batch, support, user)
         # size = [B, Q, F]
         x = self.embed(query, user)

@@ -17,26 +17,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tanp.episodes import offsets
-from tanp.item_statistics import NUM_KERNELS, ItemFeatures
+from tanp.item_statistics import NOBODY, NUM_KERNELS, ItemFeatures, ItemStatistics
 from tanp.loader import EpisodeBatch
 from tanp.model import TaNP
 
-# A row beyond any table: a user without interactions.
-NOBODY = 2**31
 # Users at a time: their supports are encoded together.
 STEP = 16
 
 
 class Catalogue:
-    """A fitted model, and what it computes from items alone; immutable.
+    """What a fitted model computes from items alone; immutable.
 
-    Args:
-        model (TaNP): In evaluation mode, and not changed later.
+    It is called with this model in evaluation mode, or the same one for other users.
     """
 
     @torch.no_grad()
     def __init__(self, model: TaNP) -> None:
-        self.model, statistics = model, model.statistics
+        statistics = model.statistics
         self.reads = statistics is not None and bool(model.attention or model.gp)
         if not self.reads:
             return
@@ -49,7 +46,8 @@ class Catalogue:
         x, self.base = model.embed(self.items, None)[0], model.base(self.items)
         # Columns of the first layer: what is known of an item and of the user, what is
         # read of the support for an item, and what a task's items share.
-        user = 0 if model.user is None else model.user.out_channels
+        user = model.embed_user(torch.zeros_like(nobody))
+        user = 0 if user is None else user.size(-1)
         sizes = [x.size(-1), user, model.decoder.in_channels - x.size(-1) - user]
         sizes.append(lin.in_features - sum(sizes))
         weight, *self.weights = lin.weight.split_with_sizes(sizes, dim=-1)
@@ -63,20 +61,20 @@ class Catalogue:
             self.query = model.attention.split_heads(query).mT.contiguous()
 
     @torch.no_grad()
-    def __call__(self, batch: EpisodeBatch, user: Tensor | None = None) -> Tensor:
-        """Scores of all items for each task of a batch, :obj:`[B, I]`.
+    def __call__(self, model: TaNP, batch: EpisodeBatch) -> Tensor:
+        """Scores of all items for each task of a batch, whose query is not read.
 
-        The query is not read; :obj:`user` is that of :meth:`~tanp.TaNP.forward`.
+        The size is :obj:`[B, I]`.
         """
-        model, size = self.model, len(batch.user)
+        size = len(batch.user)
         is_known = self.reads and model.statistics.has_interactions(batch.user).any()
         if is_known and size > 1:
-            alone = (_rows((batch, user), slice(n, n + 1)) for n in range(size))
-            return torch.cat([self(*one) for one in alone])
+            alone = (_rows(batch, slice(n, n + 1)) for n in range(size))
+            return torch.cat([self(model, one) for one in alone])
         if is_known or not self.reads:
-            return self.plain(batch, user)
+            return self.plain(model, batch)
         batch = batch.cleared(self.hidden.dtype)
-        user = model.embed_user(batch.user, user)
+        user = model.embed_user(batch.user)
         support = model.statistics.features(batch.user, batch.support_item)
         code = model.encode(batch, support, user)
         context = code.summary
@@ -88,22 +86,26 @@ class Catalogue:
         tasks = code, user, model.decoder.modulate(code.task, shared)
         # One task at a time: what it needs fits a cache.
         scores = [
-            self._decode(kernel, *_rows(tasks, slice(task, task + 1)))
-            for task, kernel in enumerate(self._kernels(support))
+            self._decode(model, kernel, *_rows(tasks, slice(task, task + 1)))
+            for task, kernel in enumerate(self._kernels(model.statistics, support))
         ]
         return torch.cat(scores) + self.base + code.level
 
+    @staticmethod
     @torch.no_grad()
-    def plain(self, batch: EpisodeBatch, user: Tensor | None = None) -> Tensor:
+    def plain(model: TaNP, batch: EpisodeBatch) -> Tensor:
         """The same by a forward pass, for any users."""
-        item = torch.arange(self.model.num_items, device=batch.user.device)
+        item = torch.arange(model.num_items, device=batch.user.device)
         item = item.expand(len(batch.user), -1)
         label = torch.zeros_like(item, dtype=batch.support_label.dtype)
-        parts = batch[:4], (item, label, torch.ones_like(item, dtype=torch.bool))
-        return self.model(EpisodeBatch(*parts[0], *parts[1]), user=user).score
+        mask = torch.ones_like(item, dtype=torch.bool)
+        parts = {'query_item': item, 'query_label': label, 'query_mask': mask}
+        return model(batch._replace(**parts)).score
 
-    def _decode(self, kernel: Any, code: Any, user: Any, modulation: Any) -> Tensor:
-        model, query = self.model, self.query
+    def _decode(
+        self, model: TaNP, kernel: Tensor, code: Any, user: Any, modulation: Any
+    ) -> Tensor:
+        query = self.query
         if query is not None and user is not None:
             own = F.linear(user, self.user_query)[:, None]
             query = query + model.attention.split_heads(own).mT
@@ -114,14 +116,16 @@ class Catalogue:
         hidden.baddbmm_(read.mT, gamma * self.weights[1].mT)
         return model.decoder.decode(hidden.relu_(), others)
 
-    def _kernels(self, support: ItemFeatures) -> Iterator[Tensor]:
+    def _kernels(
+        self, statistics: ItemStatistics, support: ItemFeatures
+    ) -> Iterator[Tensor]:
         """Kernels of each task's support and all items, :obj:`[1, S, E, I]`.
 
         All tasks take turns in the same memory, of which most is zero.
         """
         num_tasks, size = support.item.size()
         num_items = len(self.hidden)
-        found, other, values = self.model.statistics.co_occurring(support, self.items)
+        found, other, values = statistics.co_occurring(support, self.items)
         slot = torch.repeat_interleave(found) % size
         place = slot * NUM_KERNELS * num_items + other
         place = torch.stack([place + num_items * n for n in range(len(values))])

@@ -175,10 +175,6 @@ class TaNPRecommenderConfig(
                 f"'likelihood' must be None where 'rating' is (got {self.likelihood!r})"
             )
 
-    def part(self, group: type[Config]) -> dict[str, Any]:
-        """The settings of one group, as keyword arguments."""
-        return {name: getattr(self, name) for name in group.model_fields}
-
 
 def check_sizes(sized: Any) -> Any:
     """Raises ``ValueError`` unless an object's sizes of supports and queries suit."""

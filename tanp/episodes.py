@@ -44,7 +44,30 @@ class Episodes:
     query_start: Tensor
 
     def __post_init__(self) -> None:
-        _check(self)
+        ptr, first, start = self.ptr, self.num_support, self.query_start
+        size, total = len(self), int(ptr[-1:].sum())
+        sizes = {'ptr': size + 1, 'item': total, 'label': total}
+        for name, value in vars(self).items():
+            count, is_label = sizes.get(name, size), name == 'label'
+            if value.size() != (count,) or value.is_floating_point() != is_label:
+                raise ValueError(
+                    f"'{name}' must hold {count} {'floating' if is_label else 'whole'} "
+                    f'numbers (got {value.dtype} of size {list(value.size())})'
+                )
+        for name, bad, must in (
+            ('ptr', torch.cat([ptr[:1].abs(), -ptr.diff()]) > 0, 'rise from 0'),
+            ('num_support', (first < 0) | (first > start), 'fit before the query'),
+            ('query_start', start > self.size, "not exceed a task's size"),
+            ('user', self.user < 0, 'hold row numbers'),
+            ('item', self.item < 0, 'hold row numbers'),
+            ('label', ~self.label.isfinite(), 'be finite'),
+        ):
+            if bad.any():
+                place = int(bad.nonzero()[0])
+                raise ValueError(
+                    f"'{name}' must {must} (got {getattr(self, name)[place].item()} at "
+                    f'position {place}, {int(bad.sum()):,} such); drop these'
+                )
 
     @classmethod
     def from_histories(
@@ -115,9 +138,10 @@ class Episodes:
         import pandas as pd
 
         frames = []
-        sizes = self.num_support, self.num_query
-        places = self.support_index(), self.query_index()
-        for index, count in zip(places, sizes, strict=True):
+        for index, count in (
+            (self.support_index(), self.num_support),
+            (self.query_index(), self.num_query),
+        ):
             user = np.asarray(users)[self.user.repeat_interleave(count)]
             columns = {'user': user, 'item': np.asarray(items)[self.item[index]]}
             frames.append(pd.DataFrame(columns | {'rating': self.label[index].numpy()}))
@@ -145,31 +169,3 @@ def from_numpy(*arrays: np.ndarray) -> Episodes:
     user, size, item, label, support = map(torch.from_numpy, arrays)
     user, size, item, support = (v.long() for v in (user, size, item, support))
     return Episodes(user, offsets(size), item, label.float(), support, support)
-
-
-def _check(episodes: Episodes) -> None:
-    ptr, first, start = episodes.ptr, episodes.num_support, episodes.query_start
-    size, total = len(episodes), int(ptr[-1:].sum())
-    sizes = {'ptr': size + 1, 'item': total, 'label': total}
-    for name, value in vars(episodes).items():
-        count, is_label = sizes.get(name, size), name == 'label'
-        if value.size() != (count,) or value.is_floating_point() != is_label:
-            kind = 'floating' if is_label else 'whole'
-            raise ValueError(
-                f"'{name}' must hold {count} {kind} numbers (got {value.dtype} of size "
-                f'{list(value.size())})'
-            )
-    for name, bad, must in (
-        ('ptr', torch.cat([ptr[:1].abs(), -ptr.diff()]) > 0, 'rise from 0'),
-        ('num_support', (first < 0) | (first > start), "be from 0 to 'query_start'"),
-        ('query_start', start > episodes.size, "not exceed a task's size"),
-        ('user', episodes.user < 0, 'hold row numbers'),
-        ('item', episodes.item < 0, 'hold row numbers'),
-        ('label', ~episodes.label.isfinite(), 'be finite'),
-    ):
-        if bad.any():
-            place = int(bad.nonzero()[0])
-            raise ValueError(
-                f"'{name}' must {must} (got {getattr(episodes, name)[place].item()} at "
-                f'position {place}, {int(bad.sum()):,} such); drop these'
-            )

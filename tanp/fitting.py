@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
-from agnn_pyg.base.checks import TableColumn
+from agnn_pyg.base.checks import TableColumn, check_columns
 from agnn_pyg.base.columns import CONSTANT
-from agnn_pyg.base.encoder import TokenBags
-from agnn_pyg.base.frames import RatedPairs, RatingScale, read_tables
-from agnn_pyg.base.vocabulary import Vocabulary
+from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
+from agnn_pyg.base.frames import RatedPairs, RatingScale, read_new_nodes, read_tables
+from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
 from tanp.attentive import AttentiveTaNP
+from tanp.catalogue import Catalogue
 from tanp.config import LossConfig, TaNPRecommenderConfig
 from tanp.episodes import Episodes
 from tanp.item_statistics import ItemStatistics
@@ -32,24 +36,34 @@ MIN_INTERACTIONS = 5
 Validation = pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]
 
 
-@dataclass
-class ModelParts:
-    """What the models of an ensemble are built from, except item statistics."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Fitted:
+    """Ids, encoders and models of a fit."""
 
-    config: TaNPRecommenderConfig
+    config: TaNPRecommenderConfig  # of the fit: settings may be changed later
     likelihood: str
     scale: RatingScale
     ids: dict[str, Vocabulary]  # by side
-    attributes: dict[str, TokenBags | None]
+    encoders: dict[str, AttributeEncoder | None]
+    has_users: bool  # whether there was a table of users
+    models: list[TaNP] = field(default_factory=list)
+    catalogues: dict[int, Catalogue] = field(default_factory=dict)  # by model
 
-    def build(self, statistics: ItemStatistics | None) -> TaNP:
-        """An untrained model."""
+    def __getstate__(self) -> dict[str, Any]:
+        # What is computed from the models is not pickled beside them.
+        return vars(self) | {'catalogues': {}}
+
+    def add_model(
+        self, bags: Mapping[str, TokenBags | None], statistics: ItemStatistics | None
+    ) -> TaNP:
+        """Adds an untrained model, of attributes by side."""
         kind, first = AttentiveTaNP, statistics
         if self.config.model == 'TaNP':
             kind, first = TaNP, len(self.ids['item'])
-        options = {f'{side}_attributes': bags for side, bags in self.attributes.items()}
-        options |= {'likelihood': self.likelihood} | self.config.part(kind.Config)
-        return kind(first, len(self.ids['user']), **options)
+        options = {f'{side}_attributes': part for side, part in bags.items()}
+        options |= {'likelihood': self.likelihood} | dict(self.config.part(kind.Config))
+        self.models.append(kind(first, len(self.ids['user']), **options))
+        return self.models[-1]
 
     def to_labels(self, column: TableColumn, rating: np.ndarray) -> np.ndarray:
         r"""Labels of ratings; ``ValueError`` if one is of another scale.
@@ -63,6 +77,86 @@ class ModelParts:
         scale.check(column, rating, **exact if self.likelihood == 'bernoulli' else {})
         return scale.to_unit_scale(rating)
 
+    def item_rows(self, ids: IdColumn, is_support: bool = False) -> np.ndarray:
+        """Rows of items; ``ValueError`` names one that is unknown."""
+        remedy = 'drop the row'
+        if not is_support and self.encoders['item'] is None:
+            remedy += ", or fit with a table 'items' of attributes"
+        elif not is_support:
+            remedy += ", or give a table 'items' with attributes of it"
+        rows = self.ids['item'].rows(ids)
+        ids.refuse(rows < 0, 'names an item that the fit does not know in', remedy)
+        return rows
+
+    def with_items(
+        self, config: TaNPRecommenderConfig, items: pd.DataFrame | None
+    ) -> Fitted:
+        """This fit with the new items of a table, as far as it has any."""
+        known, encoder = self.ids['item'], self.encoders['item']
+        if items is not None:
+            check_columns(items, 'items', [config.item])
+        if encoder is None or items is None:
+            return self
+        found = read_new_nodes(items, 'item', config, known, [encoder])
+        if found is None:
+            return self
+        values, (bags,) = found
+        ids = self.ids | {'item': known.append(values)}
+        models = [model.with_items(bags) for model in self.models]
+        return dataclasses.replace(self, ids=ids, models=models, catalogues={})
+
+    def catalogue(self, number: int) -> Catalogue:
+        """The catalogue of a model, made once."""
+        if number not in self.catalogues:
+            self.catalogues[number] = Catalogue(self.models[number])
+        return self.catalogues[number]
+
+    def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Plain data ready for JSON, and tensors, those that models share once."""
+        plain = {
+            'config': self.config.model_dump(mode='json'),
+            'likelihood': self.likelihood,
+            'scale': dataclasses.asdict(self.scale),
+            'ids': {side: ids.to_dict() for side, ids in self.ids.items()},
+            'encoders': {s: e and e.to_dict() for s, e in self.encoders.items()},
+            'has_users': self.has_users,
+        }
+        tensors = {}
+        for number, model in enumerate(self.models):
+            tensors[str(number)] = {'model': model.state_dict()}
+            if model.statistics is not None:
+                tensors[str(number)]['statistics'] = model.statistics.state_dict()
+        return plain, tensors
+
+    @classmethod
+    def from_store(
+        cls, settings: Any, plain: Mapping[str, Any], tensors: Mapping[str, Any]
+    ) -> Fitted:
+        """The inverse of :meth:`to_store`, whatever the settings are by now."""
+        config, read = TaNPRecommenderConfig(**plain['config']), Vocabulary.from_dict
+        encoders = {
+            side: encoder and AttributeEncoder.from_dict(encoder)
+            for side, encoder in plain['encoders'].items()
+        }
+        parts = {side: read(ids) for side, ids in plain['ids'].items()}, encoders
+        scale = RatingScale(**plain['scale'])
+        made = cls(config, plain['likelihood'], scale, *parts, plain['has_users'])
+        for member in tensors.values():
+            state, statistics = member['model'], None
+            if 'statistics' in member:
+                statistics = ItemStatistics(config.damping, **member['statistics'])
+            bags = {side: _bags(side, state) for side in encoders}
+            made.add_model(bags, statistics).eval().load_state_dict(state)
+        return made
+
+
+def _bags(side: str, state: Mapping[str, Tensor]) -> TokenBags | None:
+    """The attributes of a side in the state of a model, if it has any."""
+    if f'{side}.token' not in state:
+        return None
+    is_value = torch.ones(len(state[f'{side}.token_weight']), dtype=torch.bool)
+    return TokenBags(state[f'{side}.token'], state[f'{side}.token_count'], is_value)
+
 
 # Random numbers that are drawn after the fit do not depend on it.
 @torch.random.fork_rng(devices=[])
@@ -70,8 +164,11 @@ def fit_models(
     config: TaNPRecommenderConfig,
     tables: tuple[pd.DataFrame | None, ...],
     validation: Validation | None,
-) -> dict[str, Any]:
-    """Fits what :meth:`TaNPRecommender.fit` says; returns the fitted attributes."""
+) -> tuple[Fitted, FitResult]:
+    """Fits what :meth:`TaNPRecommender.fit` says; the result is of the first model."""
+    from agnn_pyg.base.training import fit
+    from tanp.module import TaskModule
+
     num_support, held_out = None, None
     if isinstance(validation, tuple | list):
         if len(validation) != 2 or not all(len(table) for table in validation):
@@ -93,52 +190,40 @@ def fit_models(
             encoded = nodes.encode(config.min_count, config.num_knots, rows)
             encoders[side], bags[side] = encoded
     ids = {side: nodes.ids for side, nodes in read.nodes.items()}
-    parts = ModelParts(config, *_scale(config, rating), ids, bags)
-    column = TableColumn(tables[0], config.rating, 'ratings')
-    labels = parts.to_labels(column, rating)
+    likelihood, scale = _scale(config, rating)
+    has_users = read.nodes['user'].given
+    fitted = Fitted(config, likelihood, scale, ids, encoders, has_users)
+
+    options = {'batch_size': config.batch_size}
+    if config.rating is None:
+        options |= {'negatives': config.negatives, 'num_items': len(ids['item'])}
+    labels = fitted.to_labels(TableColumn(tables[0], config.rating, 'ratings'), rating)
     episodes = _halves(config, read.ratings, labels, 'ratings')
-    train = _train_loader(config, episodes)
+    train = _train_loader(config, episodes, **options)
     if read.validation is not None:
         column = TableColumn(validation, config.rating, 'validation')
-        labels = parts.to_labels(column, read.validation.rating)
+        labels = fitted.to_labels(column, read.validation.rating)
         held_out = _held_out(config, read.validation, labels, num_support)
-    relevant = parts.scale.to_unit_scale(rating.mean())
-    relevant = {'bernoulli': 0.5, 'implicit': 0.0}.get(parts.likelihood, relevant)
-    for loader in filter(None, (train, held_out) if config.rating is None else ()):
-        loader.negatives, loader.num_items = config.negatives, len(ids['item'])
-    models, results, statistics = [], [], None
+        held_out = EpisodeLoader(held_out, **options)
+    relevant = scale.to_unit_scale(rating.mean())
+    relevant = {'bernoulli': 0.5, 'implicit': 0.0}.get(likelihood, relevant)
+    loss = {'relevant': relevant, 'center': scale.center, 'unit': scale.unit}
+    loss |= dict(config.part(LossConfig)) | {'weight_decay': config.weight_decay}
+    run = ('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
+    run = {name: getattr(config, name) for name in run}
+    results, statistics = [], None
     for member in range(config.ensemble_size):
-        train.seed = config.seed * config.ensemble_size + member
+        seed = train.seed = config.seed * config.ensemble_size + member
         if statistics is not None:
-            statistics = statistics.resample(train.seed)
+            statistics = statistics.resample(seed)
         elif config.model == 'AttentiveTaNP':
-            statistics = _statistics(parts, episodes, relevant, train.seed)
-        torch.manual_seed(train.seed)
-        model = parts.build(statistics)
-        results.append(_train(parts, model, relevant, train, held_out))
-        model.statistics = statistics  # whose counts members share on the CPU
-        models.append(model.eval())
-    return {
-        'models_': models,
-        'parts_': parts,
-        'encoders_': encoders,
-        'has_users_': read.nodes['user'].given,
-        'history_': results[0].history,
-        'best_epoch_': results[0].best_epoch,
-    }
-
-
-def _train(parts: ModelParts, model: TaNP, relevant: float, *loaders: Any) -> FitResult:
-    from agnn_pyg.base.training import fit
-    from tanp.module import TaskModule
-
-    config, scale, seed = parts.config, parts.scale, loaders[0].seed
-    options = {'relevant': relevant, 'center': scale.center, 'unit': scale.unit}
-    options |= config.part(LossConfig) | {'weight_decay': config.weight_decay}
-    module = TaskModule(model, config.lr, seed=seed, **options)
-    options = ('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
-    options = {name: getattr(config, name) for name in options}
-    return fit(module, *loaders, monitor='val_loss', **options)
+            statistics = _statistics(fitted, episodes, relevant, seed)
+        torch.manual_seed(seed)
+        model = fitted.add_model(bags, statistics)
+        module = TaskModule(model, config.lr, seed=seed, **loss)
+        results.append(fit(module, train, held_out, monitor='val_loss', **run))
+        model.eval().statistics = statistics  # whose counts members share on the CPU
+    return fitted, results[0]
 
 
 def _scale(config: TaNPRecommenderConfig, rating: np.ndarray) -> tuple[str, Any]:
@@ -170,7 +255,9 @@ def _halves(
     return episodes
 
 
-def _train_loader(config: TaNPRecommenderConfig, episodes: Episodes) -> EpisodeLoader:
+def _train_loader(
+    config: TaNPRecommenderConfig, episodes: Episodes, **options: Any
+) -> EpisodeLoader:
     least = config.min_interactions
     if least is None:
         enough = (episodes.size >= MIN_INTERACTIONS).sum()
@@ -183,27 +270,25 @@ def _train_loader(config: TaNPRecommenderConfig, episodes: Episodes) -> EpisodeL
             f"smallest support; lower 'min_interactions' or 'support_sizes'"
         )
     sizes = {name: getattr(config, name) for name in ('support_sizes', 'query_sizes')}
-    return EpisodeLoader(tasks, config.batch_size, shuffle=True, **sizes)
+    return EpisodeLoader(tasks, shuffle=True, **sizes, **options)
 
 
 def _held_out(
     config: TaNPRecommenderConfig, rated: RatedPairs, labels: np.ndarray, split: Any
-) -> EpisodeLoader:
+) -> Episodes:
     """Users to select the epoch on, half of each a support without a place to split."""
     if split is None:
-        episodes = _halves(config, rated, labels, 'validation').at_least(2)
-    else:
-        parts = (np.split(value, [split]) for value in (*rated.index, labels))
-        users = np.unique(rated.index[0][split:])
-        episodes = Episodes.from_parts(users, *zip(*parts, strict=True))
-    return EpisodeLoader(episodes, config.batch_size)
+        return _halves(config, rated, labels, 'validation').at_least(2)
+    parts = (np.split(value, [split]) for value in (*rated.index, labels))
+    users = np.unique(rated.index[0][split:])
+    return Episodes.from_parts(users, *zip(*parts, strict=True))
 
 
 def _statistics(
-    parts: ModelParts, episodes: Episodes, threshold: float, seed: int
+    fitted: Fitted, episodes: Episodes, threshold: float, seed: int
 ) -> ItemStatistics:
     """Of all users, with as many folds and as wide vectors as they allow."""
-    config, num_items, count = parts.config, len(parts.ids['item']), len(episodes)
+    config, num_items, count = fitted.config, len(fitted.ids['item']), len(episodes)
     folds = min(config.folds, count)
     rank = min(config.rank, num_items - 1, count - -(-count // folds) - 1)
     if rank < 1 or num_items > MAX_ITEMS:
@@ -214,4 +299,4 @@ def _statistics(
         )
     options = {'damping': config.damping, 'threshold': threshold, 'seed': seed}
     options |= {'rank': rank, 'folds': folds}
-    return ItemStatistics.fit(episodes, num_items, len(parts.ids['user']), **options)
+    return ItemStatistics.fit(episodes, num_items, len(fitted.ids['user']), **options)

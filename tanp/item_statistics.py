@@ -77,6 +77,8 @@ MEAN_DAMPING = 5.0
 COSINE_SCALE = 5.0
 # Items whose co-occurrences are counted at a time.
 BLOCK = 4096
+# A row beyond any table: a user without interactions.
+NOBODY = 2**31
 
 
 class ItemFeatures(NamedTuple):
@@ -98,9 +100,7 @@ class ItemStatistics:
     pairs of items without a common user have no entry.
     """
 
-    num_items: int  # I
     damping: float
-    threshold: float  # labels above it are likes
     key: Tensor  # M interactions as u I + i, ascending
     own: Tensor  # like, dislike and r~ of each, [M, 3]
     label: Tensor  # [M]
@@ -111,6 +111,7 @@ class ItemStatistics:
     pair_total: Tensor  # |Pi and Pj|, |Pi and Nj| and the sum of r~i r~j, [pairs, 3]
     fold: Tensor  # of each user, [U + 1]
     vector: Tensor  # without each fold, the last of all users, [folds + 1, I, R]
+    row: Tensor | None = None  # of users who are numbered otherwise, see `for_users`
 
     @classmethod
     def fit(
@@ -159,9 +160,7 @@ class ItemStatistics:
         pairs = (_matrix((user, item), value, shape) for value in own.unbind(-1))
         pairs = [*map(torch.from_numpy, _co_occurrences(*pairs))]
         made = cls(
-            num_items=num_items,
             damping=damping,
-            threshold=threshold,
             key=key,
             own=own,
             label=label,
@@ -203,9 +202,17 @@ class ItemStatistics:
         keys = (k // old * new + k % old for k in (self.key, self.pair_key))
         total = F.pad(self.item_total, (0, 0, 0, count))
         vector = F.pad(self.vector, (0, 0, 0, count))
-        names = 'num_items', 'key', 'pair_key', 'item_total', 'vector'
-        values = zip(names, (new, *keys, total, vector), strict=True)
+        names = 'key', 'pair_key', 'item_total', 'vector'
+        values = zip(names, (*keys, total, vector), strict=True)
         return dataclasses.replace(self, **dict(values))
+
+    def for_users(self, row: Tensor) -> ItemStatistics:
+        """These statistics for users numbered from 0, by their rows."""
+        return dataclasses.replace(self, row=F.pad(row, (0, 1), value=NOBODY))
+
+    @property
+    def num_items(self) -> int:
+        return len(self.item_total)
 
     @property
     def rank(self) -> int:
@@ -213,14 +220,20 @@ class ItemStatistics:
 
     def has_interactions(self, user: Tensor) -> Tensor:
         """Which users have interactions in the statistics, :obj:`[B]`."""
-        return self.user_total[user.clamp(max=len(self.fold) - 1), 1] > 0
+        return self.user_total[self._rows(user), 1] > 0
+
+    def _rows(self, user: Tensor) -> Tensor:
+        """Rows of users; that of no user is the last."""
+        if self.row is not None:
+            user = self.row[user.clamp(max=len(self.row) - 1)]
+        return user.clamp(max=len(self.fold) - 1)
 
     def features(self, user: Tensor, item: Tensor) -> ItemFeatures:
         """Features of items :obj:`[B, n]`, without what users :obj:`[B]` add to them.
 
         A row beyond the table of users is a user without interactions.
         """
-        user = user.clamp(max=len(self.fold) - 1)[:, None]
+        user = self._rows(user)[:, None]
         key = user * self.num_items + item
         place = torch.searchsorted(self.key, key).clamp(max=len(self.key) - 1)
         known = self.key[place] == key
@@ -286,12 +299,8 @@ class ItemStatistics:
         return dataclasses.replace(self, **tensors)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All tensors by name, arguments of the constructor with :meth:`plain`."""
+        """All tensors by name, arguments of the constructor."""
         return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
-
-    def plain(self) -> dict[str, Any]:
-        """All that is no tensor."""
-        return {k: v for k, v in vars(self).items() if not isinstance(v, Tensor)}
 
 
 def _sparse_kernels(pair: Tensor, support: Tensor, query: Tensor) -> list[Tensor]:

@@ -83,32 +83,26 @@ class TaNP(nn.Module):
     ) -> None:
         super().__init__()
         config, self.likelihood = self.Config(**options), likelihood
-        self.num_items, self.item, self.user = num_items, None, None
-        widths = config.embedding_channels
+        self.num_items, self.num_users = num_items, num_users
+        self.predict_support = config.predict_support
+        self.item = self.user = None
+        widths, width = config.embedding_channels, 0
         if config.item_ids or item_attributes is not None:
             how = config.item_ids, item_attributes
-            self.item = NodeEmbedding(num_items, widths, *how)
+            self.item, width = NodeEmbedding(num_items, widths, *how), widths[-1]
         if config.user_ids or user_attributes is not None:
             how = config.user_ids, user_attributes
             self.user = NodeEmbedding(num_users, widths, *how)
-        sides = (self.item is not None) + (self.user is not None)
-        self._build(config, sides * widths[-1])
+            width += widths[-1]
+        self._build(config, width)
 
-    def _build(self, config: TaNPConfig, width: int) -> None:
+    def _build(
+        self, config: TaNPConfig, width: int, num_pools: int = 1, num_summary: int = 0
+    ) -> None:
         """Makes all layers after the embeddings, whose width is given."""
-        if self.item is None:
+        if self.item is None and self.statistics is None:
             raise ValueError("'item_ids' is False, so it needs 'item_attributes'")
-        self.predict_support = config.predict_support
-        task = config.task_channels[-1]
-        self._decode(config, width, self._encode_tasks(config, width, task), task)
-
-    def _decode(self, config: TaNPConfig, *channels: int) -> None:
-        """Makes the decoder, of given widths of items, contexts and tasks."""
-        how = config.modulation, config.residual_modulation, config.dropout
-        self.decoder = ModulatedDecoder(*channels, config.decoder_channels, *how)
-
-    def _encode_tasks(self, config: TaNPConfig, width: int, task: int) -> int:
-        """Makes the encoders of tasks; returns the width of z."""
+        task = num_pools * config.task_channels[-1]
         self.latent = self.memory = None
         if config.latent_channels is not None:
             self.latent = LatentEncoder(width, config.latent_channels, config.dropout)
@@ -116,7 +110,15 @@ class TaNP(nn.Module):
         if config.num_clusters:
             how = config.num_clusters, config.temperature, config.squared_distance
             self.memory = ClusterMemory(task, *how)
-        return (config.latent_channels or (0,))[-1]
+        width += self._build_readers(config, width)
+        context = (config.latent_channels or (0,))[-1] + num_summary
+        channels = width, context, task + num_summary, config.decoder_channels
+        how = config.modulation, config.residual_modulation, config.dropout
+        self.decoder = ModulatedDecoder(*channels, *how)
+
+    def _build_readers(self, config: TaNPConfig, width: int) -> int:
+        """Makes what reads the support for single items; its width. TaNP has none."""
+        return 0
 
     def reset_parameters(self) -> None:
         for child in self.children():
@@ -137,21 +139,37 @@ class TaNP(nn.Module):
             made.statistics = self.statistics.with_items(attributes.num_nodes)
         return made
 
-    def forward(
-        self, batch: EpisodeBatch, z: Tensor | None = None, user: Tensor | None = None
-    ) -> TaskOutput:
+    @torch.no_grad()
+    def for_users(self, row: Tensor, attributes: TokenBags | None) -> TaNP:
+        """This model, its layers shared, for other users, numbered from 0.
+
+        Their rows in this model, or :data:`~tanp.item_statistics.NOBODY` for new ones,
+        and what attributes new ones have, if any; those of known users are not read.
+        """
+        made = copy.copy(self)
+        made.num_users = len(row)
+        if self.user is not None:
+            is_known = row < self.num_users
+            vectors = self.user.embed_new(attributes, len(row))
+            vectors[is_known] = self.user(row[is_known])
+            user = nn.Embedding.from_pretrained(vectors)
+            made._modules = self._modules | {'user': user}
+        if self.statistics is not None:
+            made.statistics = self.statistics.for_users(row)
+        return made
+
+    def forward(self, batch: EpisodeBatch, z: Tensor | None = None) -> TaskOutput:
         """Scores the query items of a batch.
 
         Their labels are read by the posterior alone, in training. Given may be latent
-        codes to decode, :obj:`[B, F_z]`, and vectors of users that the model has no
-        rows for, :obj:`[B, F_user]`.
+        codes to decode, :obj:`[B, F_z]`.
         """
         batch = batch.cleared(self.decoder.lin_out.weight.dtype)
         size = batch.support_item.size(1)
         # size = [B, S + Q]
         item, label, mask = batch.interactions()
         # size = [B, S + Q, F]
-        x = self.embed(item, self.embed_user(batch.user, user))
+        x = self.embed(item, self.embed_user(batch.user))
 
         support = x[:, :size], label[:, :size], mask[:, :size]
         task, prior, assignment = self.encode(*support)
@@ -179,9 +197,9 @@ class TaNP(nn.Module):
             task, assignment = self.memory(task)
         return task, prior, assignment
 
-    def embed_user(self, row: Tensor, vector: Tensor | None = None) -> Tensor | None:
-        """Vectors of users by row, unless they are given; none if users have none."""
-        return vector if self.user is None or vector is not None else self.user(row)
+    def embed_user(self, row: Tensor) -> Tensor | None:
+        """Vectors of users by row, if users have any."""
+        return None if self.user is None else self.user(row)
 
     def embed(self, item: Tensor, user: Tensor | None) -> Tensor:
         """Items :obj:`[B, n]` and the users' vectors, :obj:`[B, n, F]`."""

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from agnn_pyg.base.training import EpochMeans
+from agnn_pyg.base.training import LossModule
 from tanp.config import LossConfig
 from tanp.loader import EpisodeBatch, EpisodeLoader
 from tanp.loss import LIKELIHOODS, tanp_loss
-from tanp.metrics import list_metrics
 from tanp.model import TaNP
-from tanp.prediction import check_episodes
+from tanp.prediction import check_episodes, list_metrics
 
 
-class TaskModule(pl.LightningModule):
+class TaskModule(LossModule):
     r"""Trains a model on episodes, by :func:`agnn_pyg.base.training.fit`.
 
     Each epoch logs the terms of the loss, averaged over tasks, and the validation
     metrics: the negative log-likelihood (:obj:`val_loss`) and those of
-    :func:`~tanp.metrics.list_metrics`, each a mean over tasks.
+    :func:`~tanp.prediction.list_metrics`, each a mean over tasks.
 
     Labels above :obj:`relevant` are relevant. Metrics are of labels before
     :obj:`center` was subtracted and they were divided by :obj:`unit`. The seed is of
@@ -44,7 +42,7 @@ class TaskModule(pl.LightningModule):
         self.model, self.loss = model, dict(LossConfig(**loss))
         self.lr, self.weight_decay, self.seed = lr, weight_decay, seed
         self.relevant, self.center, self.unit = relevant, center, unit
-        self._terms, self._validated = EpochMeans(), []
+        self._validated = []
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         return self.model(batch).score
@@ -56,18 +54,12 @@ class TaskModule(pl.LightningModule):
         self.model.set_trained_ids(train.episodes.user, train.episodes.item)
 
     def on_train_epoch_start(self) -> None:
-        # What an epoch that broke off has left is not of this one.
-        self._terms.clear()
-        self._validated.clear()
+        super().on_train_epoch_start()
+        self._validated = []
 
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
         terms = tanp_loss(self.model(batch), self.model.likelihood, **self.loss)
-        self._terms.add(terms, len(batch.user))
-        return terms['loss']
-
-    def on_train_batch_end(self, *args: Any) -> None:
-        if self.trainer.is_last_batch:
-            self._log(self._terms.pop())
+        return self.note(terms, len(batch.user))
 
     def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> None:
         output, likelihood = self.model(batch), LIKELIHOODS[self.model.likelihood]
@@ -84,11 +76,8 @@ class TaskModule(pl.LightningModule):
         parts, self._validated = self._validated, []
         for name in parts[0]:
             tasks = torch.cat([part[name] for part in parts if name in part])
-            self._log({f'val_{name}': tasks.nanmean()}, prog_bar=name == 'loss')
-
-    def _log(self, metrics: dict[str, Tensor], **options: Any) -> None:
-        options |= {'on_step': False, 'on_epoch': True, 'sync_dist': True}
-        self.log_dict(metrics, batch_size=1, **options)
+            mean = {f'val_{name}': tasks.nanmean()}
+            self.log_epoch(mean, prog_bar=name == 'loss')
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         options = {'lr': self.lr, 'weight_decay': self.weight_decay, 'fused': True}

@@ -1,4 +1,7 @@
-"""Predictions of a trained model for the queries of episodes, and their metrics."""
+"""Predictions of a trained model for the queries of episodes, and their metrics.
+
+Metrics of lists are the standard ones, and those of TaNP's published code.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from agnn_pyg.base.metrics import pad_lists
+from agnn_pyg.base.metrics import auc, by_score, pad_lists, ranking_metrics
 from tanp.episodes import Episodes
 from tanp.loader import EpisodeLoader
 from tanp.loss import LIKELIHOODS
-from tanp.metrics import list_metrics
 from tanp.model import TaNP
 
 
@@ -25,11 +27,7 @@ class Prediction(NamedTuple):
 
 @torch.no_grad()
 def predict(
-    model: TaNP,
-    loader: EpisodeLoader,
-    samples: int = 0,
-    seed: int = 0,
-    user: Tensor | None = None,
+    model: TaNP, loader: EpisodeLoader, samples: int = 0, seed: int = 0
 ) -> Prediction:
     r"""Predicts all queries of a loader, on the CPU and in double precision.
 
@@ -39,7 +37,6 @@ def predict(
         samples (int, optional): Samples of :math:`\mathbf{z}` from the prior, whose
             predictions have a mean and a spread; 0 decodes the prior's mean.
         seed (int, optional): Of the samples. (default: :obj:`0`)
-        user (Tensor, optional): See :meth:`TaNP.forward`, a row a task.
 
     Raises:
         ValueError: If predictions would be random or out of order, items or labels do
@@ -57,13 +54,12 @@ def predict(
             f"'samples' must be 0, or at least 2 of a model with a latent path (got "
             f'{samples})'
         )
-    check_episodes(model, loader.episodes, user)
+    check_episodes(model, loader.episodes)
     link, weight = LIKELIHOODS[model.likelihood].predict, model.decoder.lin_out.weight
-    means, stds, first = [], [], 0
+    means, stds = [], []
     for batch in loader:
-        batch, last = batch.to(weight.device), first + len(batch.user)
-        vector, first = None if user is None else user[first:last], last
-        output = model(batch, user=vector)
+        batch = batch.to(weight.device)
+        output = model(batch)
         # In double precision: single precision ties what is almost certain.
         mean = link(output.score[output.mask].double())
         if samples:
@@ -72,7 +68,7 @@ def predict(
             generator = torch.Generator().manual_seed(seed)
             noise = torch.randn(samples, 1, prior.mu.size(1), generator=generator)
             codes = prior.mu + (0.5 * prior.logvar).exp() * noise.to(weight)
-            scores = [model(batch, z, vector).score[output.mask] for z in codes]
+            scores = [model(batch, z).score[output.mask] for z in codes]
             std, mean = torch.std_mean(link(torch.stack(scores).double()), dim=0)
             stds.append(std.cpu())
         means.append(mean.cpu())
@@ -101,11 +97,71 @@ def evaluate(
     return list_metrics(predicted, label, mask, ks, relevant)
 
 
-def check_episodes(model: TaNP, episodes: Episodes, user: Tensor | None = None) -> None:
+def list_metrics(
+    predicted: Tensor,
+    label: Tensor,
+    mask: Tensor,
+    ks: Sequence[int] = (5, 10),
+    relevant: float = 0.5,
+) -> dict[str, Tensor]:
+    """Errors (:obj:`mse`, :obj:`mae`), :obj:`auc`, and ranking metrics at each of ks.
+
+    Ranking metrics are those of :func:`~agnn_pyg.base.metrics.ranking_metrics` and of
+    :func:`published_metrics`, under names such as :obj:`"ndcg@5"`. Arguments are padded
+    lists, :obj:`[B, n]`; labels above :obj:`relevant` are relevant.
+    """
+    error = (predicted - label).masked_fill(~mask, 0)
+    metrics = {
+        'mse': error.square().sum(-1) / mask.sum(-1),
+        'mae': error.abs().sum(-1) / mask.sum(-1),
+        'auc': auc(predicted, label, mask, relevant),
+    }
+    for k in ks:
+        at_k = ranking_metrics(predicted, label, mask, k, relevant)
+        at_k |= published_metrics(predicted, label, mask, k)
+        metrics |= {f'{name}@{k}': value for name, value in at_k.items()}
+    return metrics
+
+
+def published_metrics(
+    score: Tensor, label: Tensor, mask: Tensor, k: int
+) -> dict[str, Tensor]:
+    r"""Precision, AP and RR at k by the definitions of TaNP's published code.
+
+    *Wanted* are the k largest labels, with repeats. Going down the ranking, a place is
+    a hit if its label is still wanted, and one copy of it is then taken out. With
+    labels 0 and 1 and fewer than k positives, zeros are wanted, too, so a random
+    ranking does well. Items of equal scores keep the order of the list. The precision
+    is hits / k, the AP the precision at each hit, summed and divided by k, and the RR
+    one over the first place with a label that is wanted at the start, or 0.
+
+    Raises:
+        ValueError: If a score is not finite, or k exceeds the shortest list.
+    """
+    shortest = int(mask.sum(-1).min())
+    if not 1 <= k <= shortest:
+        raise ValueError(
+            f"'k' must be from 1 to {shortest}, the length of the shortest list (got "
+            f'{k}); leave short lists out, or lower it'
+        )
+    ranked = label.gather(-1, by_score(score, mask)[:, :k])
+    wanted = label.masked_fill(~mask, -torch.inf).topk(k, dim=-1).values
+    before = (ranked[:, :, None] == ranked[:, None, :]).tril(-1).sum(-1)
+    copies = (ranked[:, :, None] == wanted[:, None, :]).sum(-1)
+    hit = (before < copies).to(score.dtype)
+    place = torch.arange(1, k + 1, device=score.device)
+    return {
+        'published_precision': hit.mean(-1),
+        'published_ap': (hit * hit.cumsum(-1) / place).mean(-1),
+        'published_rr': ((copies > 0) / place).amax(-1),
+    }
+
+
+def check_episodes(model: TaNP, episodes: Episodes) -> None:
     """Raises ``ValueError`` unless items, users and labels suit the model."""
     rows = {'item': model.num_items}
-    if model.user is not None and user is None:
-        rows['user'] = model.user.num_nodes
+    if model.user is not None:
+        rows['user'] = model.num_users
     for name, count in rows.items():
         row = getattr(episodes, name)
         if row.numel() and int(row.max()) >= count:

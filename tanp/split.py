@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from agnn_pyg.base.config import PositiveFloat, PositiveInt, Seed, check_argument
-from agnn_pyg.base.frames import as_table, read_ratings
+from agnn_pyg.base.frames import read_distinct, read_ratings
 from agnn_pyg.base.recommender_config import ColumnsConfig
-from agnn_pyg.base.vocabulary import read_ids
 from tanp.episodes import Episodes, from_numpy
 
 
-@dataclass(frozen=True, eq=False)
-class EpisodeSplit:
+class EpisodeSplit(NamedTuple):
     """Episodes of three disjoint sets of users."""
 
     train: Episodes
     validation: Episodes
     test: Episodes
-    warm: Episodes
-    """All interactions of all training users, as queries, in the order of ratings."""
+    warm: Episodes  # all interactions of training users, as queries, as in the table
 
 
 def split_episodes(
@@ -79,17 +75,12 @@ def split_episodes(
     rated = read_ratings(ratings, 'ratings', ColumnsConfig())
     if not len(rated.rating):
         raise ValueError("'ratings' has no rows; there is nothing to split")
-    ids = {
-        side: read_ids(as_table(given, f'{side}s', side), side, f'{side}s').vocabulary()
-        for side, given in (('user', users), ('item', items))
-    }
-    num_users, label, (user, item) = (
-        len(ids['user']),
-        rated.rating,
-        rated.pairs(ids).index,
-    )
-    by_user = np.argsort(user, kind='stable')
-    start = np.searchsorted(user[by_user], np.arange(num_users + 1))
+    sides = zip(('user', 'item'), (users, items), strict=True)
+    ids = {s: read_distinct(given, f'{s}s', s).vocabulary() for s, given in sides}
+    (user, item), label = rated.pairs(ids)
+    size = np.bincount(user, minlength=len(ids['user']))
+    # Each user's history: positions of ratings, in the order of the frame.
+    histories = np.split(np.argsort(user, kind='stable'), size.cumsum()[:-1])
     stream = random.Random(seed)
 
     def permutation(size: int) -> np.ndarray:
@@ -102,11 +93,10 @@ def split_episodes(
         sized = [h for h in histories if min_size <= len(h) <= max_size]
         return [h[permutation(len(h))] for h in sized]
 
-    bounds = np.cumsum([int(num_users * fraction) for fraction in fractions])
-    # Each user's history: positions of ratings, in the order of the frame.
+    bounds = np.cumsum([int(len(size) * fraction) for fraction in fractions])
     warm, validation, test = (
-        [by_user[start[u] : start[u + 1]] for u in part]
-        for part in np.split(permutation(num_users), bounds)
+        [histories[u] for u in part]
+        for part in np.split(permutation(len(size)), bounds)
     )
     is_seen = np.isin(item, item[np.concatenate(warm)])
     # The authors leave unseen items in validation, and their stream runs on from

@@ -28,7 +28,7 @@ from agnn_pyg.scoring import predict
 from tanp import AttentiveTaNP, EpisodeBatch, EpisodeLoader, Episodes, TaNP, tanp_loss
 from tanp.catalogue import Catalogue
 from tanp.episodes import offsets
-from tanp.item_statistics import ItemStatistics
+from tanp.item_statistics import NOBODY, ItemStatistics
 from tests.conftest import rated_graph
 
 NAME = 'meta'  # of the device that tensors claim to be on
@@ -268,18 +268,18 @@ class Tasks(nn.Module):
 
 
 class Serving(Tasks):
-    """What serves new users: predictions by samples, vectors, and all items at once."""
+    """What serves users, known and new: predictions by samples, and all items."""
 
     def forward(self, batch: EpisodeBatch, index: Tensor) -> tuple:
         model, device = self.model, batch.user.device
         self.move(device)
-        predicted = tanp.predict(model, EpisodeLoader(self.episodes), samples=2)
         model.set_trained_ids(index.cpu(), index.cpu())
         new = TokenBags(torch.ones(4, 1).long(), torch.ones(4, 1), torch.ones(3) > 0)
-        vectors = model.user.embed_new(new, 4)
+        served = model.for_users(index.where(index < 2, NOBODY), new)
+        predicted = tanp.predict(served, EpisodeLoader(self.episodes), samples=2)
         catalogue = Catalogue(model)
-        scores = catalogue(batch), catalogue.hidden, catalogue.items.mean
-        return [vector.cpu() for vector in (vectors, *scores)], predicted
+        scores = catalogue(model, batch), catalogue.hidden, catalogue.items.mean
+        return [vector.cpu() for vector in scores], predicted
 
 
 def serving() -> tuple[Serving, EpisodeBatch, Tensor]:
@@ -351,18 +351,6 @@ class ConstantInMessage(GatedConv):
         return super().message(x_j, u_j, v_i, w, e) + constant
 
 
-class StoredEdges(nn.Module):
-    """Holds edges as a plain attribute, which `module.to` leaves behind."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = GatedConv(4)
-        self.edge_index = EDGE_INDEX
-
-    def forward(self, x):
-        return self.conv(x, self.edge_index)
-
-
 class _ConstantGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -386,7 +374,6 @@ class GeneratorOnCPU(nn.Module):
 
 PLANTED = {
     'constant-in-message': lambda: (ConstantInMessage(4), X, EDGE_INDEX),
-    'stored-edges': lambda: (StoredEdges(), X),
     'constant-in-backward': lambda: (ConstantInBackward(), X),
     'generator-on-cpu': lambda: (GeneratorOnCPU(), X),
 }

@@ -139,9 +139,7 @@ class CommandLine:
                 names += ('user_edges', 'item_edges')
             if command in ('predict', 'recommend') and adapts:
                 names += ('samples',)
-            if command == 'evaluate' and adapts:
-                text = text.replace(' or positives', '')
-            elif command == 'evaluate':
+            if command == 'evaluate':
                 names += ('k',)
             example = f'\b\nexample:\n  {name} {command} {example.format(new=new)}'
             parser = _parser(command, dict.fromkeys(names + COMMON))

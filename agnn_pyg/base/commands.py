@@ -87,7 +87,7 @@ def evaluate(recommender: type, args: SimpleNamespace) -> None:
         options |= served.edges
         values = model.evaluate(ratings, *served.new_nodes(), **options)
     else:
-        values = served.adapted().evaluate(ratings, served.new_nodes()[1])
+        values = served.adapted().evaluate(ratings, served.new_nodes()[1], **options)
     values = {'ratings': len(ratings), **values}
     write_file(pd.DataFrame(values.items(), columns=['metric', 'value']), None)
 

@@ -93,6 +93,10 @@ class Config(BaseModel):
             if not f.is_required()
         }
 
+    def part(self, group: type[C]) -> C:
+        """The settings that a group of them has."""
+        return group(**{name: getattr(self, name) for name in group.model_fields})
+
     @classmethod
     def groups(cls) -> dict[str, list[str]]:
         """Names of settings by the title of their group, its own group last."""

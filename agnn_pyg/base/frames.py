@@ -182,6 +182,10 @@ class RatingScale:
             f'bring it to that range, drop it, or fit with {setting}',
         )
 
+    def is_high(self, rating: np.ndarray) -> np.ndarray:
+        """Which ratings are in the upper quarter, such as 4 and 5 of 1 to 5."""
+        return rating >= self.low + 0.75 * (self.high - self.low)
+
     def to_unit_scale(self, rating: Any) -> Any:
         """Ratings, an array or a tensor, as models read them."""
         return (rating - self.center) / self.unit
@@ -348,6 +352,13 @@ def as_table(given: Any, name: str, column: str) -> pd.DataFrame:
     return pd.DataFrame({column: pd.Series(list(given), dtype=object)})
 
 
+def read_distinct(given: Any, name: str, column: str) -> IdColumn:
+    """Ids, or those of a table; ``ValueError`` if one is repeated."""
+    ids = read_ids(as_table(given, name, column), column, name)
+    ids.vocabulary()
+    return ids
+
+
 def read_new_nodes(
     frame: pd.DataFrame | None,
     side: str,
@@ -363,8 +374,7 @@ def read_new_nodes(
     if frame is None:
         return None
     column = getattr(config, side)
-    ids = read_ids(frame, column, f'{side}s')
-    ids.vocabulary()  # refuses repeated ids
+    ids = read_distinct(frame, f'{side}s', column)
     new = known.rows(ids) < 0
     if not new.any():
         return None

@@ -11,12 +11,17 @@ is what scikit-learn does.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+# What metrics of a list are called in tables.
+NAMES = {'recall': 'recall', 'precision': 'precision', 'ndcg': 'ndcg'}
+NAMES |= {'ap': 'map', 'rr': 'mrr'}
 
 
 def rating_metrics(predicted: Any, rating: Any) -> dict[str, float]:
@@ -86,6 +91,38 @@ def ranking_metrics(
     }
     metrics = {n: v.masked_fill(count == 0, torch.nan) for n, v in metrics.items()}
     return metrics | {'ndcg': total(gain * discount) / total(ideal * discount)}
+
+
+def evaluate_rankings(
+    blocks: Iterable[Tensor], relevant: Tensor, k: int
+) -> tuple[dict[str, float], Tensor]:
+    """Means of :func:`ranking_metrics` over users, and what is first in any list.
+
+    Args:
+        blocks (iterable): Scores of all items for some users at a time, -inf for items
+            that are left out, :obj:`[B, I]`.
+        relevant (Tensor): Rows of users, ascending, and of items, :obj:`[2, R]`.
+        k (int): Length of the lists.
+
+    Returns:
+        The means under their :data:`NAMES`, NaN where nothing is relevant, and the
+        items of all lists, one after the other.
+    """
+    (row, column), start = relevant, 0
+    totals, found = [torch.empty(len(NAMES), 0)], [column[:0]]
+    for score in blocks:
+        mask = score > -torch.inf
+        score, label = score.masked_fill(~mask, 0), torch.zeros_like(score)
+        bounds = torch.tensor([start, start + len(score)])
+        low, high = torch.searchsorted(row, bounds).tolist()
+        label[row[low:high] - start, column[low:high]] = 1
+        metrics = ranking_metrics(score, label, mask, k)
+        totals.append(torch.stack([metrics[name] for name in NAMES]))
+        first = by_score(score, mask)[:, :k]
+        found.append(first[mask.gather(1, first)])
+        start += len(score)
+    means = torch.cat(totals, dim=1).nanmean(dim=1).tolist()
+    return dict(zip(NAMES.values(), means, strict=True)), torch.cat(found)
 
 
 def auc(score: Tensor, label: Tensor, mask: Tensor, relevant: float = 0.5) -> Tensor:

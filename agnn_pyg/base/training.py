@@ -302,28 +302,37 @@ def epoch_seed(module: Module, epoch: int, rank: int = 0) -> int:
     return mix(seed + rank) if rank else seed
 
 
-class EpochMeans:
-    """Means of loss terms over an epoch; :obj:`log` in every step is slower."""
+class LossModule(Module):
+    """Logs means of loss terms over an epoch; :obj:`log` in every step is slower."""
 
     def __init__(self) -> None:
-        self.clear()
+        super().__init__()
+        self._terms = []
 
-    def clear(self) -> None:
-        self._values, self._weights = [], []
-
-    def add(self, terms: Mapping[str, Tensor], weight: int) -> None:
-        """Adds the terms of a batch of :obj:`weight` examples."""
+    def note(self, terms: Mapping[str, Tensor], weight: int) -> Tensor:
+        """Notes the terms of a batch of :obj:`weight` examples; returns the loss."""
         self._names = [f'train_{name}' for name in terms]
-        self._values.append(torch.stack([t.detach() for t in terms.values()]))
-        self._weights.append(weight)
+        values = torch.stack([term.detach() for term in terms.values()])
+        self._terms.append((values, weight))
+        return terms['loss']
 
-    def pop(self) -> dict[str, Tensor]:
-        """The means by name, on the device of the terms, and starts over."""
-        values, weight = torch.stack(self._values), torch.tensor(self._weights).double()
-        mean = weight @ values.cpu().double() / weight.sum()
-        self.clear()
-        # Processes share values on their own devices only.
-        return dict(zip(self._names, mean.float().to(values.device), strict=True))
+    def on_train_epoch_start(self) -> None:
+        # What an epoch that broke off has left is not of this one.
+        self._terms = []
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        if self.trainer.is_last_batch:
+            values, weight = zip(*self._terms, strict=True)
+            values, weight = torch.stack(values), torch.tensor(weight).double()
+            mean = weight @ values.cpu().double() / weight.sum()
+            # Processes share values on their own devices only.
+            mean = mean.float().to(values.device)
+            self.log_epoch(dict(zip(self._names, mean, strict=True)))
+
+    def log_epoch(self, metrics: Mapping[str, Tensor], **options: Any) -> None:
+        """Logs metrics of the whole epoch, averaged over processes."""
+        options |= {'on_step': False, 'on_epoch': True, 'sync_dist': True}
+        self.log_dict(metrics, batch_size=1, **options)
 
 
 class EpochBatches:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agnn_pyg.base.metrics import auc, ranking_metrics
 from tanp import EpisodeLoader, TaNP, predict
-from tanp.metrics import published_metrics
+from tanp.prediction import published_metrics
 from tests.properties.strategies import episodes, rankings, seeds
 from tests.tanp.test_loader import all_tasks
 

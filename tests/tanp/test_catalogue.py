@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tanp.catalogue import Catalogue
+from tanp.item_statistics import NOBODY
 from tests.tanp.conftest import VARIANTS, poisoned, whole
 
 
@@ -33,25 +34,29 @@ def batch(tasks):
 def test_a_catalogue_is_scored_as_a_query(small, batch, variant, likelihood, channels):
     model = wild(small(variant, likelihood=likelihood, decoder_channels=channels))
     catalogue = Catalogue(model)
-    expected = catalogue.plain(batch)
+    expected = catalogue.plain(model, batch)
     assert expected.std() > 0.01
-    assert torch.allclose(catalogue(batch), expected, atol=1e-9)
+    assert torch.allclose(catalogue(model, batch), expected, atol=1e-9)
     # Neither padding nor the query is read.
     blind = batch._replace(query_label=torch.full_like(batch.query_label, torch.nan))
-    assert torch.allclose(catalogue(poisoned(blind)), expected, atol=1e-9)
+    assert torch.allclose(catalogue(model, poisoned(blind)), expected, atol=1e-9)
 
 
-def test_users_by_their_vectors(small, batch, attributes):
+def test_users_of_the_model_and_new_ones(small, batch, attributes):
     model = wild(small('attentive', user_ids=True, item_attributes=attributes))
-    catalogue, vectors = Catalogue(model), torch.rand(3, 5).double()
-    expected = catalogue.plain(batch, vectors)
-    assert torch.allclose(catalogue(batch, vectors), expected, atol=1e-9)
-    assert not torch.allclose(catalogue(batch), expected, atol=1e-3)
+    catalogue, first = Catalogue(model), batch._replace(user=torch.arange(3))
+    served = model.for_users(torch.tensor([4, NOBODY, 5]), None)
+    expected = catalogue.plain(served, first)
+    assert torch.allclose(catalogue(served, first), expected, atol=1e-9)
+    known = catalogue(model, batch)
+    assert torch.allclose(expected[[0, 2]], known[[0, 2]], atol=1e-9)
+    assert not torch.allclose(expected[1], known[1], atol=1e-3)
 
 
 def test_a_support_item_given_twice_counts_twice(small, batch):
     item = batch.support_item.clone()
     item[1, 1] = item[1, 0]
     batch = batch._replace(support_item=item)
-    catalogue = Catalogue(wild(small('attentive')))
-    assert torch.allclose(catalogue(batch), catalogue.plain(batch), atol=1e-9)
+    model = wild(small('attentive'))
+    catalogue, expected = Catalogue(model), Catalogue.plain(model, batch)
+    assert torch.allclose(catalogue(model, batch), expected, atol=1e-9)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tanp import TaNPRecommender
 from tanp.__main__ import main
@@ -27,11 +28,13 @@ def test_the_digits_of_the_shell_are_those_of_python(tmp_path, monkeypatch, caps
     assert capsys.readouterr().out == ''
     adapted = TaNPRecommender.load('model').adapt(first)
     support, predicted = '--support first.csv --model model', adapted.predict(later)
-    error = predicted['rating'] - later['rating']
-    scores = [len(error), np.sqrt((error**2).mean()), error.abs().mean()]
+    error, scores = predicted['rating'] - later['rating'], adapted.evaluate(later, k=5)
+    assert scores['rmse'] == pytest.approx(np.sqrt((error**2).mean()))
+    assert scores['mae'] == pytest.approx(error.abs().mean())
+    scores = [len(error), *scores.values()]
     for command, expected in (
         ('predict later.csv', later[['user', 'item']].join(predicted)),
-        ('evaluate later.csv', pd.DataFrame({'value': scores})),
+        ('evaluate later.csv -k 5', pd.DataFrame({'value': scores})),
         ('recommend ü101 -k 3', adapted.recommend(['ü101'], 3)),
         ('recommend ü101 --items some.csv', adapted.recommend(['ü101'], items=some)),
         ('recommend ü101 --items new.csv', adapted.recommend(['ü101'], items=new)),
@@ -52,7 +55,5 @@ def test_the_digits_of_the_shell_are_those_of_python(tmp_path, monkeypatch, caps
     ):
         shell(main, command, code=2)
         assert named in capsys.readouterr().err
-    shell(main, 'evaluate --help')
-    assert 'ratings or positives' not in capsys.readouterr().out
     shell(main, f'evaluate first.csv {support}')
     assert "'ratings' repeats pairs of the support in row 0" in capsys.readouterr().err

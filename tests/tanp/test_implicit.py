@@ -56,6 +56,13 @@ def test_unseen_items_are_ranked_by_taste(fitted, later):
     predicted = adapted.predict(top)
     assert list(predicted.columns) == ['score']
     assert np.allclose(predicted['score'], top['score'], atol=1e-5)
+    hits = top.merge(later[1]).groupby('user').size().reindex(later[1]['user'].unique())
+    held = later[1].groupby('user').size()
+    found = adapted.evaluate(later[1], k=5)
+    assert found['precision@5'] == pytest.approx(hits.fillna(0).mean() / 5)
+    assert found['recall@5'] == pytest.approx((hits.fillna(0) / held).mean())
+    assert found['coverage@5'] == top['item'].nunique() / 41
+    assert fitted.score(pd.concat(later)) > 0.3
     history = [epoch['val_loss'] for epoch in fitted.history_]
     assert fitted.best_epoch_ == int(np.argmin(history))
     assert history[-1] < 0.9 * history[0]
@@ -93,7 +100,7 @@ def test_weights_are_logarithms_that_weigh_the_loss():
     known.iloc[0, -1] = 9.0
     fit = TaNPRecommender(**QUICK, epochs=1, weight='n').fit(known)
     mean = known['n'].mean()
-    found = fit.parts_.to_labels(None, known['n'].to_numpy())
+    found = fit._fitted_.to_labels(None, known['n'].to_numpy())
     assert found[:2] == pytest.approx(np.log2(1 + np.array([9, 3]) / mean))
     score, label = torch.tensor([0.3, -1.0, 2.0]), torch.tensor([2.5, 0.0, 1.0])
     loss = weighted_cross_entropy(score, label, 'none')
@@ -193,5 +200,3 @@ def test_items_that_arrive_later_are_read_by_their_attributes(fitted, later):
     bare = TaNPRecommender(**QUICK, epochs=1).fit(likes(np.arange(20)))
     with pytest.raises(ValueError, match=r"does not know.*or fit with a table 'items'"):
         bare.adapt(later[0]).recommend(items=new)
-    with pytest.raises(ValueError, match=r"'rating' is None.*'recommend'"):
-        adapted.evaluate(later[1])

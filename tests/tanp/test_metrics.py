@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from agnn_pyg.base.metrics import ranking_metrics
-from tanp.metrics import list_metrics, published_metrics
+from tanp.prediction import list_metrics, published_metrics
 from tests.conftest import GOLDEN
 
 

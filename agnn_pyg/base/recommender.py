@@ -1,0 +1,78 @@
+"""What all recommenders do alike: they are scored, saved and loaded."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar, TypeVar
+
+from agnn_pyg.base.config import Estimator
+from agnn_pyg.base.store import read_store, write_store
+from agnn_pyg.base.vocabulary import Vocabulary
+
+R = TypeVar('R', bound='Recommender')
+
+
+class Recommender(Estimator):
+    """An estimator that is fitted on tables of ratings, users and items.
+
+    Its method :obj:`fit` sets :obj:`history_`, :obj:`best_epoch_` and
+    :obj:`_fitted_`, an object of the class :obj:`Fitted`. That has :obj:`ids` by side,
+    :obj:`to_store()`, which gives plain data and tensors, and its inverse,
+    :obj:`from_store(config, plain, tensors)`.
+    """
+
+    # The class of what is fitted, and the version of what is saved of it.
+    Fitted: ClassVar[type]
+    VERSION: ClassVar[int]
+
+    def score(self, ratings: Any, y: Any = None, **options: Any) -> float:
+        """The negative RMSE, or nDCG@20 of positives: higher is better.
+
+        For tools of scikit-learn, which pass :obj:`y=None`. Options are those of
+        :meth:`evaluate`.
+        """
+        found = self.evaluate(ratings, **options)
+        return -found['rmse'] if 'rmse' in found else found['ndcg@20']
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the recommender to a folder.
+
+        Args:
+            path (path): The folder: new, empty, or of a recommender saved before.
+
+        Raises:
+            ValueError: If something else is in its place.
+        """
+        config, fitted = self._served()
+        content = {'settings': config.model_dump(mode='json')}
+        content |= {'history': self.history_, 'best_epoch': self.best_epoch_}
+        plain, tensors = fitted.to_store()
+        write_store(path, type(self).__name__, self.VERSION, content | plain, tensors)
+
+    @classmethod
+    def load(cls: type[R], path: str | os.PathLike) -> R:
+        """Reads what :meth:`save` wrote; nothing of it is executed.
+
+        Raises:
+            ValueError: If it is something else, damaged, or of another version.
+        """
+        content, tensors = read_store(path, cls.__name__, cls.VERSION)
+        try:
+            config = cls.Config(**content['settings'])
+            made = cls(**dict(config))
+            made._fitted_ = cls.Fitted.from_store(config, content, tensors)
+            made.history_, made.best_epoch_ = content['history'], content['best_epoch']
+        except Exception as error:
+            raise ValueError(f"'{path}' is damaged ({error!r})") from error
+        return made
+
+    @property
+    def vocabularies_(self) -> dict[str, Vocabulary]:
+        """The ids of the fit by side."""
+        return self._served()[1].ids
+
+    def _served(self) -> tuple[Any, Any]:
+        """Settings as they are, and what is fitted; ``ValueError`` if nothing is."""
+        if not hasattr(self, '_fitted_'):
+            raise ValueError("Call 'fit' first, or 'load' a recommender")
+        return self.config, self._fitted_
