@@ -351,21 +351,6 @@ class ConstantInMessage(GatedConv):
         return super().message(x_j, u_j, v_i, w, e) + constant
 
 
-class _ConstantGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return 2 * x
-
-    @staticmethod
-    def backward(ctx, grad):
-        return grad * torch.full(grad.size(), 2.0)
-
-
-class ConstantInBackward(nn.Module):
-    def forward(self, x):
-        return _ConstantGradient.apply(x)
-
-
 class GeneratorOnCPU(nn.Module):
     def forward(self, x):
         generator = torch.Generator().manual_seed(0)
@@ -374,6 +359,5 @@ class GeneratorOnCPU(nn.Module):
 
 PLANTED = {
     'constant-in-message': lambda: (ConstantInMessage(4), X, EDGE_INDEX),
-    'constant-in-backward': lambda: (ConstantInBackward(), X),
     'generator-on-cpu': lambda: (GeneratorOnCPU(), X),
 }

@@ -44,21 +44,6 @@ both = pytest.mark.parametrize('name', ['AGNN', 'TaNP'])
 
 
 @both
-def test_one_odd_rating_is_named_and_does_not_set_the_scale(name, tables):
-    ratings, users, items = tables
-    odd = ratings.copy()
-    odd.loc[7, 'rating'] = 999.0
-    with pytest.warns(UserWarning, match=r"'ratings'.*'rating' in row 7 \(999.0\)"):
-        model = recommender(name).fit(odd, users, items)
-    # As if the highest of the other ratings stood in its place.
-    odd.loc[7, 'rating'] = 5.0
-    other = recommender(name).fit(odd, users, items)
-    rows = ratings[ratings['user'] < 9]
-    expected = predicted(other, rows, support=rows)
-    assert predicted(model, rows, support=rows).tolist() == expected.tolist()
-
-
-@both
 def test_the_range_of_ratings_is_a_setting(name, tables):
     with pytest.raises(ValueError, match=r"'rating_range'.*\(5.0, 1.0\)"):
         recommender(name, rating_range=(5.0, 1.0)).fit(*tables)
@@ -112,18 +97,6 @@ def test_fitted_attributes_need_a_fit(name):
     for attribute in ('vocabularies_', 'column_encoders_'):
         with pytest.raises(ValueError, match="'fit'"):
             getattr(recommender(name), attribute)
-
-
-@both
-def test_values_of_another_type_are_refused_when_served(name, tables):
-    model = recommender(name).fit(*tables)
-    pairs = pd.DataFrame({'user': [99], 'item': [0], 'rating': [4.0]})
-    new = pd.DataFrame({'user': [99], 'zone': ['1']})
-    assert np.isfinite(predicted(model, pairs, new, pairs)).all()
-    with pytest.raises(ValueError, match=r"'users' .*'1'.*'zone' in row 0 \(1\)"):
-        predicted(model, pairs, new.assign(zone=1), pairs)
-    with pytest.warns(UserWarning, match=r"'users' .*'zone'.*row 0 \('1 '\)"):
-        predicted(model, pairs, new.assign(zone='1 '), pairs)
 
 
 @both

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tanp.episodes import Episodes, ragged
+from tanp.episodes import Episodes
 
 
 def histories(episodes):
@@ -20,12 +20,6 @@ def histories(episodes):
         )
         for i in range(len(episodes))
     ]
-
-
-def test_ragged_against_a_loop():
-    start, size = torch.tensor([5, 0, 9, 3]), torch.tensor([2, 0, 3, 1])
-    expected = [int(s + i) for s, n in zip(start, size, strict=True) for i in range(n)]
-    assert ragged(start, size).tolist() == expected
 
 
 def test_sizes_and_indices(tasks):

@@ -27,14 +27,6 @@ def test_batches_hold_the_episodes_in_order(tasks):
         assert len(list(loader)) == len(loader) == -(-6 // batch_size)
 
 
-def test_padding_is_zero(tasks):
-    (batch,) = EpisodeLoader(tasks, 6)
-    assert batch.query_mask.sum(1).tolist() == tasks.num_query.tolist()
-    for item, label, mask in (batch[1:4], batch[4:]):
-        assert item[~mask].eq(0).all()
-        assert label[~mask].eq(0).all()
-
-
 def sizes(loader, epochs=80):
     """By user the sizes of supports and of queries in some epochs."""
     found = {user: (set(), set()) for user in range(6)}

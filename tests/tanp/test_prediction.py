@@ -4,23 +4,6 @@ import pytest
 import torch
 
 from tanp import EpisodeLoader, evaluate, predict
-from tests.tanp.conftest import VARIANTS
-
-
-def test_predictions_are_in_the_order_of_the_queries(small, tasks):
-    for variant in VARIANTS:
-        for batch_size in [1, 4]:
-            model = small(variant).eval()
-            found = predict(model, EpisodeLoader(tasks, batch_size))
-            assert found.mean.dtype == torch.double
-            assert found.std is None
-            expected = []
-            for number in range(6):
-                (batch,) = EpisodeLoader(tasks.select(torch.tensor([number])), 1)
-                score = model(batch).score[0].detach()
-                link = torch.sigmoid if model.likelihood == 'bernoulli' else torch.clone
-                expected.append(link(score.double()))
-            assert torch.allclose(found.mean, torch.cat(expected), atol=1e-6)
 
 
 def test_spread_is_that_of_samples_and_does_not_depend_on_other_tasks(small, tasks):

@@ -243,21 +243,6 @@ def test_tables_are_read_as_in_the_fit(files, capsys):
     assert 'is damaged' in ran(capsys, *predict)[2]
 
 
-def test_ids_have_different_names_in_two_tables(files, capsys):
-    Path('plays.tsv').write_text('userID\tartistID\tweight\n1\t7\t3\n1\t8\t1\n')
-    Path('artists.tsv').write_text('id\tgenres\tcode\n7\tA\t1\n8\tB\t2\n')
-    Path('bands.tsv').write_text('band\tgenres\tcode\n7\tA\t1\n')
-    fit = ('fit', 'plays.tsv', '--rating', 'weight', '--model', 'm', '--items')
-    assert ran(capsys, *fit, 'artists.tsv')[0] == 0
-    code, _, err = ran(capsys, *fit, 'bands.tsv')
-    assert code == 2
-    assert "'bands.tsv'" in err
-    assert "rename its column of items to 'artistID'" in err
-    # The advice works.
-    Path('bands.tsv').write_text('artistID\tgenres\tcode\n7\tA\t1\n')
-    assert ran(capsys, *fit, 'bands.tsv')[0] == 0
-
-
 PROCESS = 'import sys; from tests.agnn_pyg.base.test_cli import toy; sys.exit(toy())'
 
 

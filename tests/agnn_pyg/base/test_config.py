@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from annotated_types import Le
 from pydantic import Field, model_validator
-from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
 
 from agnn_pyg.base.config import (
     Config,
@@ -81,22 +79,6 @@ class Toy(Estimator):
         self.mean_ = np.mean(x) + self.config.epochs
         return self
 
-    def score(self, x, y=None):
-        return -abs(np.mean(x) - self.mean_)
-
-
-CHANGED = {
-    'epochs': 7,
-    'lr': 1e-05,
-    'patience': 3,
-    'ema_decay': None,
-    'columns': {'age': 'numeric', 'größe "x"': None},
-    'rates': (0.0, 1.0),
-    'scenarios': ('cold',),
-    'skip': False,
-    'options': {'dropout': 0.25, 'widths': (4,)},
-}
-
 
 WRONG = [
     {'epochs': 0},
@@ -168,13 +150,6 @@ def test_params_are_kept_without_types_of_numpy():
     with pytest.raises(ValueError, match="Toy has no setting 'epoch'"):
         toy.set_params(lr=0.1, epoch=3)
     assert toy.lr == 3e-3
-
-
-def test_scikit_learn_clones_and_searches():
-    toy = Toy(**CHANGED)
-    assert clone(toy).get_params() == toy.get_params()
-    found = GridSearchCV(Toy(folds=0), {'epochs': [1, 5]}, cv=2).fit(np.arange(8.0))
-    assert found.best_params_ == {'epochs': 1}
 
 
 def test_arguments_of_functions():

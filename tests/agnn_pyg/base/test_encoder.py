@@ -128,17 +128,6 @@ def test_bad_options():
             AttributeEncoder(**options)
 
 
-def test_a_missing_column_names_the_nearest():
-    frame = pd.DataFrame({'genre': ['x'], 'land': ['y']})
-    with pytest.raises(ValueError, match=r"'frame' .* 'genres', did you mean 'genre'"):
-        AttributeEncoder(['genres']).fit(frame)
-    with pytest.raises(ValueError, match="'genre', did you mean 'genres'"):
-        AttributeEncoder(['genre']).fit(frame).transform(frame.add_suffix('s'))
-    twice = frame.rename(columns={'land': 'genre'})
-    with pytest.raises(ValueError, match="'frame' has 2 columns called 'genre'"):
-        AttributeEncoder(['genre']).fit(twice)
-
-
 def test_what_cannot_be_fitted_or_encoded():
     with pytest.raises(ValueError, match="'a' holds no number"):
         AttributeEncoder(['a']).fit(pd.DataFrame({'a': [np.nan, np.nan]}))

@@ -249,13 +249,6 @@ def test_weights_far_from_all_others():
         read_tables(ColumnsConfig(rating=None), repeated)
 
 
-def test_pairs_that_are_trained_on_are_named(tables):
-    later = tables['ratings'].iloc[[4, 1]].assign(user=[1, 2], item=['c', 'b'])
-    repeated = pd.concat([later, tables['ratings'].iloc[[3]]])
-    with pytest.warns(UserWarning, match=r"'validation' .*'ratings' in row 3 \("):
-        read_tables(CONFIG, **tables | {'validation': repeated})
-
-
 def test_columns_that_seem_to_be_something_else(tables):
     users = pd.DataFrame({'user': range(40)})
     for cells, problem in (

@@ -3,7 +3,6 @@
 import csv
 from itertools import chain
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -11,7 +10,7 @@ import torch
 from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader, TensorDataset
 
-from agnn_pyg.base.training import EpochBatches, FitResult, fit
+from agnn_pyg.base.training import FitResult, fit
 
 ROOT = Path(__file__).parents[3]
 GENERATOR = torch.Generator().manual_seed(0)
@@ -196,20 +195,6 @@ def test_the_folder_of_a_run_may_be_moved(tmp_path):
     options = {'epochs': 4, 'folder': tmp_path / 'there', 'resume': True}
     assert fit(Regression(lr=0.1, init=5), *spoilt(), **options) == expected
     assert load(tmp_path / 'there', 'best')['epoch'] == expected.best_epoch < 3
-
-
-def test_processes_take_turns_on_the_batches_of_any_loader():
-    module = Regression()
-    parts = []
-    for rank in range(2):
-        trainer = SimpleNamespace(current_epoch=3, global_rank=rank, world_size=2)
-        torch.rand(rank)
-        batches = EpochBatches(plain(), trainer, module)
-        parts.append([y.tolist() for _, y in batches])
-        assert len(batches) == len(parts[-1]) == 2
-    alone = SimpleNamespace(current_epoch=3, global_rank=0, world_size=1)
-    whole = [y.tolist() for _, y in EpochBatches(plain(), alone, module)]
-    assert [*chain.from_iterable(zip(*parts, strict=True))] == whole[:4]
 
 
 @pytest.mark.parametrize('ema_decay', [None, 0.9])
