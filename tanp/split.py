@@ -73,8 +73,7 @@ def split_episodes(
             f'{fractions})'
         )
     rated = read_ratings(ratings, 'ratings', ColumnsConfig())
-    if not len(rated.rating):
-        raise ValueError("'ratings' has no rows; there is nothing to split")
+    rated.check_rows('there is nothing to split')
     sides = zip(('user', 'item'), (users, items), strict=True)
     ids = {s: read_distinct(given, f'{s}s', s).vocabulary() for s, given in sides}
     (user, item), label = rated.pairs(ids)

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from agnn_pyg.damped_biases import damped_biases
 from agnn_pyg.kernel.features import FeatureMaps, singular_vectors, unit_rows
 
 FACTORS = 'factors'
@@ -47,7 +48,8 @@ def append_collaborative(
     if not num_factors or all(cold):
         return users, items
     size = len(users.x), len(items.x)
-    rest = residuals(edge_index, rating, size)
+    rating = rating - rating.mean()
+    _, rest = damped_biases(edge_index, rating, size, DAMPING, BIAS_ROUNDS)
     made = (
         co_rating_features(edge_index, *size, num_factors),
         _factorize(edge_index, rest, size, num_factors, DAMPING),
@@ -80,29 +82,6 @@ def co_rating_features(
     return _factorize(edge_index, value, (num_users, num_items), num_factors, 0.0)
 
 
-def residuals(edge_index: Tensor, rating: Tensor, size: tuple[int, int]) -> Tensor:
-    """What ratings exceed the damped biases of their user and their item by, [R].
-
-    Args:
-        edge_index (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
-        rating (Tensor): Their ratings, :obj:`[R]`.
-        size (tuple): Number of users and of items.
-    """
-    count = [
-        torch.bincount(index, minlength=n) + DAMPING
-        for index, n in zip(edge_index, size, strict=True)
-    ]
-    rest = rating - rating.mean()
-    bias = [rest.new_zeros(n) for n in size]
-    for _ in range(BIAS_ROUNDS):
-        # The biases of each side are damped means of what those of the other leave.
-        for k in (1, 0):
-            left = rest - bias[1 - k][edge_index[1 - k]]
-            total = left.new_zeros(size[k]).index_add(0, edge_index[k], left)
-            bias[k] = total / count[k]
-    return rest - bias[0][edge_index[0]] - bias[1][edge_index[1]]
-
-
 def latent_factors(
     edge_index: Tensor, residual: Tensor, size: tuple[int, int], num_latent: int = 12
 ) -> tuple[Tensor, Tensor]:
@@ -125,7 +104,7 @@ def latent_factors(
 
     Args:
         edge_index (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
-        residual (Tensor): See :func:`residuals`, :obj:`[R]`.
+        residual (Tensor): What damped biases leave of their ratings, :obj:`[R]`.
         size (tuple): Number of users and of items.
         num_latent (int, optional): Number of factors. (default: :obj:`12`)
 
@@ -133,13 +112,13 @@ def latent_factors(
         Factors of users :obj:`[U, F]` and of items :obj:`[I, F]`, scaled such that the
         mean square length of all rows of a side is 1.
     """
+    if not num_latent or not residual.any():
+        return tuple(torch.zeros(n, num_latent) for n in size)
     value = residual.cpu().float().numpy()
     value = sp.csr_matrix((value, tuple(edge_index.cpu().numpy())), size)
     ones = value.copy()
     ones.data[:] = 1
     matrices = (value, ones), (value.T.tocsr(), ones.T.tocsr())
-    if not num_latent or not value.data.any():
-        return tuple(torch.zeros(n, num_latent) for n in size)
     # Items start from the leading singular vectors, users are solved for first.
     _, values, right = singular_vectors(value, num_latent)
     noise, penalty = np.square(value.data).mean(), PENALTY * values[0]
@@ -185,9 +164,10 @@ def _factorize(
 
 
 def _normalized(x: np.ndarray) -> Tensor:
-    """Unit rows, scaled such that the mean square length of all rows is 1."""
+    """Unit rows, except those of zeros, and scaled."""
     return _scaled(torch.from_numpy(unit_rows(sp.csr_matrix(x)).toarray()).float())
 
 
 def _scaled(x: Tensor) -> Tensor:
+    """Rows scaled such that the mean square length of all of them is 1."""
     return x / x.square().sum(dim=1).mean().sqrt().clamp(min=1e-6)

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from agnn_pyg.damped_biases import damped_biases, damped_mean
+
 # PyTorch says once a process that sparse CSR tensors are in beta.
 warnings.filterwarnings('ignore', 'Sparse CSR tensor support')
 # Sweeps of the damped biases, which converge quickly.
@@ -69,16 +71,9 @@ def rated_edges(
 ) -> tuple[list[RatedEdges], list[Tensor]]:
     r"""The edges that point to users and those that point to items, and damped biases.
 
-    The message of an edge is the residual :math:`\epsilon_{ui} = r_{ui} - b_u - b_i`
-    against damped biases *of these edges alone*, found by alternating
-
-    .. math::
-        b_i = \frac{\sum_{u \in \mathcal{N}(i)} (r_{ui} - b_u)}
-        {|\mathcal{N}(i)| + \delta}, \quad
-        b_u = \frac{\sum_{i \in \mathcal{N}(u)} (r_{ui} - b_i)}
-        {|\mathcal{N}(u)| + \delta}
-
-    so that a rating that is no edge is in none of the messages.
+    The message of an edge is its residual against damped biases *of these edges alone*,
+    see :func:`~agnn_pyg.damped_biases.damped_biases`, so that a rating that is no edge
+    is in none of the messages.
 
     Args:
         edge_index (Tensor): Pairs of user and item, :obj:`[2, E]`.
@@ -86,21 +81,9 @@ def rated_edges(
         size (tuple): Number of users and of items.
         damping (float, optional): :math:`\delta`. (default: :obj:`5.0`)
     """
-    bias = [rating.new_zeros(number) for number in size]
-    for _ in range(SWEEPS):
-        for end in (1, 0):
-            rest = rating - bias[1 - end][edge_index[1 - end]]
-            bias[end] = damped_mean(rest, edge_index[end], size[end], damping)
-    residual = rating - bias[0][edge_index[0]] - bias[1][edge_index[1]]
+    bias, residual = damped_biases(edge_index, rating, size, damping, SWEEPS)
     to_users = RatedEdges(edge_index.flip(0), residual, size[::-1])
     return [to_users, RatedEdges(edge_index, residual, size)], bias
-
-
-def damped_mean(value: Tensor, index: Tensor, size: int, damping: float) -> Tensor:
-    """Sums of values by index over their number plus the damping, :obj:`[size]`."""
-    return _sum(value, index, size) / (
-        _sum(torch.ones_like(value), index, size) + damping
-    )
 
 
 def positive_edges(

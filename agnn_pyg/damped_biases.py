@@ -1,0 +1,48 @@
+"""Damped biases of users and items, and what they leave of ratings."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def damped_biases(
+    edge_index: Tensor,
+    rating: Tensor,
+    size: tuple[int, int],
+    damping: float,
+    rounds: int,
+) -> tuple[list[Tensor], Tensor]:
+    r"""Biases of users and of items, and the residuals of ratings against them.
+
+    The biases of each side are damped means of what those of the other leave:
+
+    .. math::
+        b_i = \frac{\sum_{u \in \mathcal{N}(i)} (r_{ui} - b_u)}
+        {|\mathcal{N}(i)| + \delta}, \quad
+        b_u = \frac{\sum_{i \in \mathcal{N}(u)} (r_{ui} - b_i)}
+        {|\mathcal{N}(u)| + \delta}, \quad
+        \epsilon_{ui} = r_{ui} - b_u - b_i
+
+    Args:
+        edge_index (Tensor): Pairs of user and item, :obj:`[2, R]`.
+        rating (Tensor): Their ratings less the global mean, :obj:`[R]`.
+        size (tuple): Number of users and of items.
+        damping (float): :math:`\delta`.
+        rounds (int): How often items, then users, are solved for.
+    """
+    bias = [rating.new_zeros(number) for number in size]
+    for _ in range(rounds):
+        for end in (1, 0):
+            rest = rating - bias[1 - end][edge_index[1 - end]]
+            bias[end] = damped_mean(rest, edge_index[end], size[end], damping)
+    return bias, rating - bias[0][edge_index[0]] - bias[1][edge_index[1]]
+
+
+def damped_mean(value: Tensor, index: Tensor, size: int, damping: float) -> Tensor:
+    """Sums of values by index over their number plus the damping, :obj:`[size]`."""
+    total, count = (
+        value.new_zeros(size).index_add(0, index, part)
+        for part in (value, torch.ones_like(value))
+    )
+    return total / (count + damping)
