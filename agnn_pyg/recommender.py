@@ -326,6 +326,7 @@ class AGNNRecommender(Recommender):
         item: Hashable,
         users: pd.DataFrame | None = None,
         items: pd.DataFrame | None = None,
+        ratings: pd.DataFrame | None = None,
         user_edges: pd.DataFrame | None = None,
         item_edges: pd.DataFrame | None = None,
     ) -> Explanation:
@@ -336,6 +337,7 @@ class AGNNRecommender(Recommender):
             item (hashable): The id of the item.
             users (pandas.DataFrame, optional): As in :meth:`predict`.
             items (pandas.DataFrame, optional): As in :meth:`predict`.
+            ratings (pandas.DataFrame, optional): As in :meth:`predict`.
             user_edges (pandas.DataFrame, optional): As in :meth:`predict`.
             item_edges (pandas.DataFrame, optional): As in :meth:`predict`.
 
@@ -343,7 +345,7 @@ class AGNNRecommender(Recommender):
             ValueError: As in :meth:`predict`.
         """
         config, fitted = self._served()
-        serving = fitted.serve(config, users, items, None, user_edges, item_edges)
+        serving = fitted.serve(config, users, items, ratings, user_edges, item_edges)
         pair = pd.DataFrame({config.user: [user], config.item: [item]})
         rows = read_pairs(pair, 'the pair to explain', config, serving.ids)
         nodes = tuple(int(node) for node in serving.pairs(rows))
@@ -365,6 +367,7 @@ class AGNNRecommender(Recommender):
         items: pd.DataFrame | None = None,
         k: int = 20,
         among: Sequence[Hashable] | None = None,
+        support: pd.DataFrame | None = None,
         user_edges: pd.DataFrame | None = None,
         item_edges: pd.DataFrame | None = None,
     ) -> dict[str, float]:
@@ -378,6 +381,8 @@ class AGNNRecommender(Recommender):
             k (int, optional): Length of the ranked lists. (default: :obj:`20`)
             among (sequence, optional): Ids of the items to rank.
                 (default: all, those of the fit and new ones)
+            support (pandas.DataFrame, optional): A few other ratings by new users, or
+                of new items: the :obj:`ratings` of :meth:`predict`.
             user_edges (pandas.DataFrame, optional): As in :meth:`predict`.
             item_edges (pandas.DataFrame, optional): As in :meth:`predict`.
 
@@ -391,11 +396,11 @@ class AGNNRecommender(Recommender):
         config, fitted = self._served()
         k = check_argument('k', k, PositiveInt)
         edges = user_edges, item_edges
-        serving, made = fitted.serve(config, users, items, None, *edges), {}
+        serving, made = fitted.serve(config, users, items, support, *edges), {}
         read = read_ratings(ratings, 'ratings', config)
         read.check_rows('there is nothing to compare with')
         held = read.pairs(serving.ids)
-        read.warn_of_known(held.index, fitted.rated.numpy(), 'the fit')
+        read.warn_of_known(held.index, serving.rated.numpy(), 'the fit')
         if among is not None:
             ids = read_distinct(among, 'among', config.item)
             among = ids.check_known(serving.ids['item'].rows(ids), 'items')

@@ -82,6 +82,8 @@ def test_ratings_of_another_scale_are_refused_when_served(name, tables):
             call(later)
         with pytest.raises(ValueError, match=r"'rating' in row 0 \(True"):
             call(later.assign(rating=True))
+        with pytest.warns(UserWarning, match=r"'rating' in row 2 \(6.0\)"):
+            call(later.assign(rating=[2.0, 3.0, 6.0]))
 
 
 @both

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -78,6 +78,7 @@ def _flag(help: str, name: str) -> tuple[Any, Any]:
     return _option(bool, help, None, name, default=False)
 
 
+SUPPORT = 'User, item, rating: what new users have rated.'
 # All arguments and options by name.
 ARGUMENTS = {
     'ratings': _argument(str, 'User, item, rating; a row a rating.'),
@@ -85,7 +86,7 @@ ARGUMENTS = {
     'ids': _argument(Texts, 'Users (default: all that are given).', None),
     'user_id': _argument(str, 'Id of the user.'),
     'item_id': _argument(str, 'Id of the item.'),
-    'support': _option(str, 'User, item, rating: rated so far.', 'FILE', default=...),
+    'support': _option(Text, SUPPORT, 'FILE'),
     'users': _option(Text, 'Attributes of users; to serve, of new ones.', 'FILE'),
     'items': _option(Text, 'Attributes of items; to serve, of new ones.', 'FILE'),
     'user_edges': _option(Text, 'A graph of users: two ids, perhaps weight.', 'FILE'),
@@ -134,7 +135,7 @@ class CommandLine:
             if command == 'update' and adapts:
                 continue  # first ratings of users are enough
             if command != 'fit':
-                names += ('support', 'users', 'items')[not adapts :]
+                names += ('support', 'users', 'items')[command == 'update' :]
             if not adapts:
                 names += ('user_edges', 'item_edges')
             if command in ('predict', 'recommend') and adapts:
@@ -142,7 +143,10 @@ class CommandLine:
             if command == 'evaluate':
                 names += ('k',)
             example = f'\b\nexample:\n  {name} {command} {example.format(new=new)}'
-            parser = _parser(command, dict.fromkeys(names + COMMON))
+            kinds = {name: ARGUMENTS[name] for name in dict.fromkeys(names + COMMON)}
+            if adapts and 'support' in kinds:
+                kinds['support'] = _option(str, SUPPORT, 'FILE', default=...)
+            parser = _parser(command, kinds)
             self.app.command(command, help=text, epilog=example)(parser)
 
     def __call__(self, argv: Sequence[str] | None = None) -> int:
@@ -172,14 +176,13 @@ class CommandLine:
         return 0
 
 
-def _parser(command: str, names: Sequence[str]) -> Callable:
+def _parser(command: str, kinds: Mapping[str, tuple[Any, Any]]) -> Callable:
     """A function whose arguments Typer parses, and which notes them."""
 
     def parse(context: typer.Context, **values: Any) -> None:
         # Arguments that a command lacks are None.
         context.obj[:] = command, SimpleNamespace(**dict.fromkeys(ARGUMENTS) | values)
 
-    kinds = {name: ARGUMENTS[name] for name in names}
     kinds = {'context': (typer.Context, inspect.Parameter.empty), **kinds}
     parse.__annotations__ = {name: kind for name, (kind, _) in kinds.items()}
     keyword = inspect.Parameter.KEYWORD_ONLY

@@ -83,11 +83,11 @@ def evaluate(recommender: type, args: SimpleNamespace) -> None:
     model = served.model
     ratings = served.read(args.ratings, *ROLES)
     options = {} if args.k is None else {'k': args.k}
-    if args.support is None:
-        options |= served.edges
-        values = model.evaluate(ratings, *served.new_nodes(), **options)
-    else:
+    if served.adapts:
         values = served.adapted().evaluate(ratings, served.new_nodes()[1], **options)
+    else:
+        options |= served.further('support')
+        values = model.evaluate(ratings, *served.new_nodes(), **options)
     values = {'ratings': len(ratings), **values}
     write_file(pd.DataFrame(values.items(), columns=['metric', 'value']), None)
 
@@ -109,17 +109,13 @@ def recommend(recommender: type, args: SimpleNamespace) -> None:
         'items': items,
         'exclude_seen': not args.include_seen,
     }
-    if args.support is not None:
+    if served.adapts:
         model = served.adapted()
         users = model.users.parse(args.ids) if args.ids else None
         options['samples'] = args.samples
-    elif bool(args.ids) == (args.users is not None):
-        raise ValueError("Either name users, or give a file of them, '--users'")
-    elif args.ids:
-        users = model.vocabularies_['user'].parse(args.ids)
     else:
-        users = served.read(args.users, 'user')
-    options |= served.edges
+        users = served.chosen_users()
+        options |= served.further('ratings')
     write_file(model.recommend(users, **options), args.out)
 
 
@@ -128,11 +124,12 @@ def explain(recommender: type, args: SimpleNamespace) -> None:
     served = _Served(recommender, args)
     model, nodes, users = served.model, served.new_nodes(), None
     (item,) = model.vocabularies_['item'].parse([args.item_id])
-    if args.support is not None:
-        model, nodes = served.adapted(), nodes[1:]
+    options = served.further('ratings')
+    if served.adapts:
+        model, nodes, options = served.adapted(), nodes[1:], {}
         users = model.users
     (user,) = (users or model.vocabularies_['user']).parse([args.user_id])
-    sys.stdout.write(f'{model.explain(user, item, *nodes, **served.edges)}\n')
+    sys.stdout.write(f'{model.explain(user, item, *nodes, **options)}\n')
 
 
 class _Served:
@@ -151,6 +148,8 @@ class _Served:
             args.list_separator = read_notes(args.model).get('list_separator')
         self.dtypes = {s: ids.dtype for s, ids in self.model.vocabularies_.items()}
         self.edges = _read_edges(args, self.dtypes)
+        self.support = self.read(args.support, *ROLES)
+        self.adapts = hasattr(self.model, 'adapt')
 
     def read(self, path: str | None, *needed: str) -> pd.DataFrame | None:
         roles = {role: getattr(self.model, role) for role in needed}
@@ -161,15 +160,40 @@ class _Served:
         return [self.read(self.args.users, 'user'), self.read(self.args.items, 'item')]
 
     def adapted(self) -> Any:
-        support = self.read(self.args.support, *ROLES)
-        return self.model.adapt(support, self.read(self.args.users, 'user'))
+        return self.model.adapt(self.support, self.new_nodes()[0])
+
+    def further(self, name: str) -> dict[str, pd.DataFrame]:
+        """Edges and, as the argument :obj:`name`, the support, if they are given."""
+        support = {} if self.support is None else {name: self.support}
+        return support | self.edges
 
     def rate(self, pairs: pd.DataFrame) -> pd.DataFrame:
-        if self.args.support is not None:
-            items = self.new_nodes()[1]
-            return self.adapted().predict(pairs, self.args.samples or 0, items)
         nodes = self.new_nodes()
-        return pd.DataFrame(self.model.predict(pairs, *nodes, **self.edges))
+        if self.adapts:
+            return self.adapted().predict(pairs, self.args.samples, nodes[1])
+        options = self.further('ratings')
+        return pd.DataFrame(self.model.predict(pairs, *nodes, **options))
+
+    def chosen_users(self) -> list | pd.DataFrame:
+        """The users that are named, or else those of a file, with what is known."""
+        name, ids = self.model.user, self.model.vocabularies_['user']
+        table, support, named = self.new_nodes()[0], self.support, self.args.ids
+        if table is None:
+            if named:
+                return ids.parse(named)
+            if support is None:
+                raise ValueError("Name users, or give a file, '--users' or '--support'")
+            return support[[name]].drop_duplicates()
+        if not named:
+            return table
+        known = {*ids.values, *table[name], *(() if support is None else support[name])}
+        for text, user in zip(named, named := ids.parse(named), strict=True):
+            if user not in known:
+                raise ValueError(
+                    f"'{text}' is no user of the model or of '{self.args.users}'; add "
+                    f'a row with what is known of this user'
+                )
+        return pd.DataFrame({name: named}).merge(table, how='left', on=name)
 
 
 def _settings(recommender: type, texts: Sequence[str]) -> dict[str, Any]:

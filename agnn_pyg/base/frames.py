@@ -164,11 +164,12 @@ class RatingScale:
     ) -> None:
         """Raises ``ValueError`` for ratings of another scale than that of the fit.
 
-        Others may rate a little lower or higher, by :obj:`slack` of the range. The
-        :obj:`setting` is the one that would change the scale.
+        Others may rate lower or higher, by :obj:`slack` of the range; there is a
+        warning if it is more than a tenth. The :obj:`setting` is the one that would
+        change the scale.
         """
-        margin = slack * (self.high - self.low)
-        low, high = self.low - margin, self.high + margin
+        spread = self.high - self.low
+        low, high = self.low - slack * spread, self.high + slack * spread
         is_bool = pd.api.types.is_bool_dtype(column.frame[column.column])
         is_bool &= (self.low, self.high) != (0, 1)
         column.refuse(
@@ -181,6 +182,15 @@ class RatingScale:
             f'has a rating outside of [{low:g}, {high:g}] in',
             f'bring it to that range, drop it, or fit with {setting}',
         )
+        beyond = np.maximum(self.low - rating, rating - self.high) > spread / 10
+        if beyond.any():
+            warnings.warn(
+                f"'{column.name}' has a rating outside of those of the fit, "
+                f"[{self.low:g}, {self.high:g}], in column '{column.column}' in "
+                f'{where(column.frame, beyond, column.column)}, which counts as it '
+                f'is; correct it, unless it is meant',
+                stacklevel=4,
+            )
 
     def is_high(self, rating: np.ndarray) -> np.ndarray:
         """Which ratings are in the upper quarter, such as 4 and 5 of 1 to 5."""

@@ -162,10 +162,13 @@ def test_users_by_name_or_by_file(files, capsys):
     Path('users.csv').write_text('user\né2\n')
     by_file = ('recommend', '--users', 'users.csv', '--include-seen', *model)
     assert ran(capsys, *by_file)[1] == 'userId,k,seen\né2,10,True\n'
-    for both_or_none in (('é1', '--users', 'users.csv'), ()):
-        code, out, err = ran(capsys, 'recommend', *both_or_none, *model)
+    some = ('recommend', 'é1', 'é2', '--users', 'users.csv', *model)
+    assert ran(capsys, *some)[1] == 'userId,k,seen\né1,10,False\né2,10,False\n'
+    stranger = ('recommend', 'é3', '--users', 'users.csv', *model)
+    for unfit, named in ((('recommend', *model), '--users'), (stranger, "'é3'")):
+        code, out, err = ran(capsys, *unfit)
         assert (code, out) == (2, '')
-        assert "Either name users, or give a file of them, '--users'" in err
+        assert named in err
     assert ran(capsys, 'explain', 'é1', 9, *model)[1].startswith('user é1, item 9: 2.6')
 
 
