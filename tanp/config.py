@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from agnn_pyg.base.config import (
     Config,
@@ -15,7 +16,6 @@ from agnn_pyg.base.config import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    check_argument,
 )
 from agnn_pyg.base.recommender_config import (
     ColumnsConfig,
@@ -27,11 +27,23 @@ Widths = Annotated[tuple[PositiveInt, ...], MinLen(1)]
 _LATENT = {'must': 'a list of widths of 3 or more layers, or None'}
 _Latent = Annotated[tuple[PositiveInt, ...], MinLen(3)]
 LatentWidths = Annotated[_Latent | None, Field(json_schema_extra=_LATENT)]
-# A smallest and a largest size; no largest size is no bound.
-_SIZES = {'must': 'a smallest and a largest size, in this order (None for no bound)'}
-Sizes = Annotated[
-    tuple[NonNegativeInt, NonNegativeInt | None], Field(json_schema_extra=_SIZES)
-]
+
+
+def _sizes(least: int) -> Any:
+    """A smallest and a largest size; no largest size is no bound."""
+    must = 'a smallest and a largest size, in this order (None for no bound), from'
+    must = f'{must} {least} on'
+
+    def check(sizes: tuple[int, int | None]) -> tuple[int, int | None]:
+        if sizes[0] < least or (sizes[1] is not None and sizes[0] > sizes[1]):
+            raise PydanticCustomError('sizes', f'must be {must}')
+        return sizes
+
+    extra = Field(json_schema_extra={'must': must})
+    return Annotated[tuple[int, int | None], AfterValidator(check), extra]
+
+
+SupportSizes, QuerySizes = _sizes(1), _sizes(0)
 
 
 class TaNPConfig(Config):
@@ -127,9 +139,9 @@ class EpisodesConfig(Config):
     all ratings are 0 or 1."""
     scale_ratings: bool = True
     """Center ratings and bring them to the spread of 1 to 5."""
-    support_sizes: Sizes = (1, 20)
+    support_sizes: SupportSizes = (1, 20)
     """Smallest and largest support in training; it should cover those of serving."""
-    query_sizes: Sizes | None = (180, 180)
+    query_sizes: QuerySizes | None = (180, 180)
     """Smallest and largest query in training, as far as there are interactions, drawn
     again every epoch. None takes all."""
     min_interactions: Annotated[int, Ge(2)] | None = None
@@ -138,10 +150,6 @@ class EpisodesConfig(Config):
     ensemble_size: PositiveInt = 1
     """Models of different seeds whose predictions are averaged; two or more give
     predictions a spread."""
-
-    @model_validator(mode='after')
-    def _ordered_sizes(self) -> EpisodesConfig:
-        return check_sizes(self)
 
 
 class TaNPRecommenderConfig(
@@ -174,18 +182,6 @@ class TaNPRecommenderConfig(
             raise ValueError(
                 f"'likelihood' must be None where 'rating' is (got {self.likelihood!r})"
             )
-
-
-def check_sizes(sized: Any) -> Any:
-    """Raises ``ValueError`` unless an object's sizes of supports and queries suit."""
-    for name, least in (('support_sizes', 1), ('query_sizes', 0)):
-        sizes = check_argument(name, getattr(sized, name), Sizes | None)
-        low, high = sizes or (least, None)
-        if low < least or (high is not None and low > high):
-            raise ValueError(
-                f"'{name}' must be {_SIZES['must']}, from {least} on (got {sizes})"
-            )
-    return sized
 
 
 # The model of the paper, without the errors of the published code.

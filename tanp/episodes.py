@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,43 +22,38 @@ Interactions = tuple[np.ndarray, np.ndarray, np.ndarray]
 class Episodes:
     r"""N tasks with M interactions in all, stored one after the other.
 
-    Task :math:`i` owns the interactions :obj:`ptr[i]` to :obj:`ptr[i + 1] - 1`. Its
-    first :obj:`num_support[i]` are the support, and those from the
-    :obj:`query_start[i]`-th on the query. Those between belong to neither.
+    The first :obj:`num_support[i]` interactions of task :math:`i` are its support, and
+    the others its query.
 
     Args:
         user (Tensor): Row of each task's user, :obj:`[N]` of dtype ``int64``.
-        ptr (Tensor): Where each task's interactions begin, :obj:`[N + 1]`, from 0 to M.
+        size (Tensor): Interactions of each task, :obj:`[N]`, M in all.
         item (Tensor): Rows of items, :obj:`[M]` of dtype ``int64``.
         label (Tensor): 0 or 1, or ratings, :obj:`[M]` of a floating dtype.
         num_support (Tensor): Interactions in the support of each task, :obj:`[N]`.
-        query_start (Tensor): Interactions before each task's query, :obj:`[N]`.
 
     ``ValueError`` names a tensor of another size, type or range.
     """
 
     user: Tensor
-    ptr: Tensor
+    size: Tensor
     item: Tensor
     label: Tensor
     num_support: Tensor
-    query_start: Tensor
 
     def __post_init__(self) -> None:
-        ptr, first, start = self.ptr, self.num_support, self.query_start
-        size, total = len(self), int(ptr[-1:].sum())
-        sizes = {'ptr': size + 1, 'item': total, 'label': total}
+        first, total = self.num_support, int(self.size.sum())
         for name, value in vars(self).items():
-            count, is_label = sizes.get(name, size), name == 'label'
+            is_label = name == 'label'
+            count = total if name in ('item', 'label') else len(self)
             if value.size() != (count,) or value.is_floating_point() != is_label:
                 raise ValueError(
                     f"'{name}' must hold {count} {'floating' if is_label else 'whole'} "
                     f'numbers (got {value.dtype} of size {list(value.size())})'
                 )
         for name, bad, must in (
-            ('ptr', torch.cat([ptr[:1].abs(), -ptr.diff()]) > 0, 'rise from 0'),
-            ('num_support', (first < 0) | (first > start), 'fit before the query'),
-            ('query_start', start > self.size, "not exceed a task's size"),
+            ('size', self.size < 0, 'not be negative'),
+            ('num_support', (first < 0) | (first > self.size), "fit in a task's size"),
             ('user', self.user < 0, 'hold row numbers'),
             ('item', self.item < 0, 'hold row numbers'),
             ('label', ~self.label.isfinite(), 'be finite'),
@@ -101,15 +97,15 @@ class Episodes:
     def __len__(self) -> int:
         return self.user.numel()
 
-    @property
-    def size(self) -> Tensor:
-        """Interactions of each task, :obj:`[N]`."""
-        return self.ptr.diff()
+    @cached_property
+    def ptr(self) -> Tensor:
+        """Where each task's interactions begin, and the last one ends."""
+        return offsets(self.size)
 
     @property
     def num_query(self) -> Tensor:
         """Interactions in the query of each task, :obj:`[N]`."""
-        return self.size - self.query_start
+        return self.size - self.num_support
 
     def support_index(self) -> Tensor:
         """Positions of all support interactions, task after task."""
@@ -117,7 +113,7 @@ class Episodes:
 
     def query_index(self) -> Tensor:
         """Positions of all query interactions, task after task."""
-        return ragged(self.ptr[:-1] + self.query_start, self.num_query)
+        return ragged(self.ptr[:-1] + self.num_support, self.num_query)
 
     def at_least(self, size: int) -> Episodes:
         """The tasks of :obj:`size` interactions or more."""
@@ -127,9 +123,8 @@ class Episodes:
         """The tasks at the given positions, or where a mask is true."""
         size = self.size[index]
         position = ragged(self.ptr[:-1][index], size)
-        tasks = self.num_support[index], self.query_start[index]
-        items = self.item[position], self.label[position]
-        return Episodes(self.user[index], offsets(size), *items, *tasks)
+        parts = size, self.item[position], self.label[position]
+        return Episodes(self.user[index], *parts, self.num_support[index])
 
     def to_frames(
         self, users: Sequence[Any], items: Sequence[Any]
@@ -168,4 +163,4 @@ def from_numpy(*arrays: np.ndarray) -> Episodes:
     """Tasks from their users, sizes, items, labels and numbers of support items."""
     user, size, item, label, support = map(torch.from_numpy, arrays)
     user, size, item, support = (v.long() for v in (user, size, item, support))
-    return Episodes(user, offsets(size), item, label.float(), support, support)
+    return Episodes(user, size, item, label.float(), support)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -11,8 +10,8 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.base.config import PositiveInt, check_argument
-from tanp.config import Sizes, check_sizes
-from tanp.episodes import Episodes, offsets
+from tanp.config import QuerySizes, SupportSizes
+from tanp.episodes import Episodes
 
 
 class EpisodeBatch(NamedTuple):
@@ -70,8 +69,8 @@ class EpisodeLoader:
         episodes: Episodes,
         batch_size: int = 32,
         *,
-        support_sizes: Sizes | None = None,
-        query_sizes: Sizes | None = None,
+        support_sizes: SupportSizes | None = None,
+        query_sizes: QuerySizes | None = None,
         shuffle: bool = False,
         seed: int = 0,
         negatives: int = 0,
@@ -83,8 +82,9 @@ class EpisodeLoader:
                 f"'episodes' must be Episodes of one task at least (got {episodes!r}); "
                 f"see 'split_episodes'"
             )
-        self.support_sizes, self.query_sizes = support_sizes, query_sizes
-        self.resamples = check_sizes(self).support_sizes is not None
+        sizes = check_argument('support_sizes', support_sizes, SupportSizes | None)
+        self.support_sizes, self.resamples = sizes, sizes is not None
+        self.query_sizes = check_argument('query_sizes', query_sizes, QuerySizes | None)
         if self.resamples and (episodes.size < 2).any():
             user = int(episodes.user[episodes.size < 2][0])
             raise ValueError(
@@ -123,55 +123,52 @@ class EpisodeLoader:
             yield pad(tasks, chosen)
 
     def _resample(self, generator: torch.Generator) -> Episodes:
-        """The same interactions in random order, with other supports and queries."""
+        """The same tasks with other supports and queries, in random order."""
         tasks, size = self.episodes, self.episodes.size
         position = torch.randperm(len(tasks.item), generator=generator)
         row = torch.repeat_interleave(size)[position]
-        position = position[row.argsort(stable=True)]
+        row, order = row.sort(stable=True)
+        position = position[order]
         support = _uniform(*self.support_sizes, size - 1, generator)
-        query = size - support
         if self.query_sizes is not None:
-            query = _uniform(*self.query_sizes, query, generator)
-        return dataclasses.replace(
-            tasks,
-            item=tasks.item[position],
-            label=tasks.label[position],
-            num_support=support,
-            query_start=size - query,
-        )
+            query = _uniform(*self.query_sizes, size - support, generator)
+            # The first interactions are the support, and the last ones the query.
+            place = torch.arange(len(row)) - tasks.ptr[row]
+            is_kept = (place < support[row]) | (place >= (size - query)[row])
+            position, size = position[is_kept], support + query
+        item, label = tasks.item[position], tasks.label[position]
+        return Episodes(tasks.user, size, item, label, support)
 
     def _with_negatives(self, tasks: Episodes, generator: torch.Generator) -> Episodes:
         """The same tasks, each with items that it lacks at the end of its query."""
-        size, row = tasks.size, torch.repeat_interleave(tasks.size)
-        unseen = self.num_items - size
+        known, row = self.episodes, torch.repeat_interleave(self.episodes.size)
+        unseen = self.num_items - known.size
         count = self.negatives * tasks.num_query * (unseen > 0)
         draw = torch.repeat_interleave(count)
         fraction = torch.rand(len(draw), generator=generator, dtype=torch.double)
         # The n-th item that a task lacks: n, and one for each of its items before.
         number = (fraction * unseen[draw]).long()
-        key = (row * self.num_items + tasks.item).sort().values
-        rank = torch.arange(len(key)) - tasks.ptr[row]
+        key = (row * self.num_items + known.item).sort().values
+        rank = torch.arange(len(key)) - known.ptr[row]
         lacked, width = key - row * self.num_items - rank, self.num_items + 1
         place = draw * width + number
         place = torch.searchsorted(row * width + lacked, place, right=True)
-        item = number + place - tasks.ptr[draw]
-        order = torch.cat([row, draw]).argsort(stable=True)
-        return dataclasses.replace(
-            tasks,
-            ptr=offsets(size + count),
-            item=torch.cat([tasks.item, item])[order],
-            label=torch.cat([tasks.label, tasks.label.new_zeros(len(item))])[order],
-        )
+        item = torch.cat([tasks.item, number + place - known.ptr[draw]])
+        label = torch.cat([tasks.label, tasks.label.new_zeros(len(draw))])
+        row = torch.cat([torch.repeat_interleave(tasks.size), draw])
+        order = row.argsort(stable=True)
+        parts = tasks.size + count, item[order], label[order], tasks.num_support
+        return Episodes(tasks.user, *parts)
 
 
 def pad(tasks: Episodes, chosen: Tensor) -> EpisodeBatch:
     """The batch of the chosen tasks."""
-    start, support, first, query = (
+    start, support, query = (
         value.index_select(0, chosen)
-        for value in (tasks.ptr, tasks.num_support, tasks.query_start, tasks.num_query)
+        for value in (tasks.ptr, tasks.num_support, tasks.num_query)
     )
     parts = []
-    for begin, count in ((start, support), (start + first, query)):
+    for begin, count in ((start, support), (start + support, query)):
         slot = torch.arange(int(count.max()), device=count.device)
         mask = slot < count[:, None]
         # Padding points to the first interaction of all, and is then cleared.

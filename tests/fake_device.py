@@ -27,7 +27,6 @@ from agnn_pyg.sampling.full_graph import FullGraphLoader
 from agnn_pyg.scoring import predict
 from tanp import AttentiveTaNP, EpisodeBatch, EpisodeLoader, Episodes, TaNP, tanp_loss
 from tanp.catalogue import Catalogue
-from tanp.episodes import offsets
 from tanp.item_statistics import NOBODY, ItemStatistics
 from tests.conftest import rated_graph
 
@@ -294,7 +293,7 @@ def tasks(attentive: bool = False, **options: Any) -> tuple[Tasks, EpisodeBatch]
     """A neural process with all of its parts, and a batch of tasks of two sizes."""
     size, item = torch.tensor([4, 5, 4, 5]), torch.arange(18) % 7
     label, support = torch.arange(18) % 2.0, torch.tensor([2, 1, 2, 3])
-    episodes = Episodes(torch.arange(4), offsets(size), item, label, support, support)
+    episodes = Episodes(torch.arange(4), size, item, label, support)
     (only,) = EpisodeLoader(episodes)
     options |= {'num_clusters': 2, 'latent_channels': (4, 4, 4), 'user_ids': True}
     if not attentive:

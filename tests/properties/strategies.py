@@ -6,7 +6,7 @@ import torch
 from hypothesis import strategies as st
 
 from data.tables import RatingTables
-from tanp.episodes import Episodes, offsets
+from tanp.episodes import Episodes
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -68,10 +68,9 @@ def episodes(draw, max_tasks=6, num_items=12):
     size, support = torch.from_numpy(size), torch.tensor(support)
     return Episodes(
         torch.from_numpy(rng.permutation(20)[: len(size)]),
-        offsets(size),
+        size,
         torch.from_numpy(item),
         torch.from_numpy(rng.integers(0, 2, len(item))).float(),
-        support,
         support,
     )
 

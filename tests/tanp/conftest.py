@@ -8,7 +8,6 @@ import torch
 
 from agnn_pyg.base.encoder import AttributeEncoder
 from tanp import AttentiveTaNP, EpisodeLoader, Episodes, ItemStatistics, TaNP
-from tanp.episodes import offsets
 
 SMALL = {
     'embedding_channels': (6, 5),
@@ -48,7 +47,7 @@ def tasks():
     item = torch.cat([torch.randperm(20, generator=generator)[:n] for n in size])
     label = torch.randint(0, 2, (int(size.sum()),), generator=generator).float()
     support = torch.full_like(size, 3)
-    return Episodes(torch.arange(6), offsets(size), item, label, support, support)
+    return Episodes(torch.arange(6), size, item, label, support)
 
 
 @pytest.fixture(scope='session')
@@ -99,10 +98,8 @@ def whole(tasks):
 
 
 def with_support_size(tasks, size):
-    """The same queries after smaller supports."""
-    return dataclasses.replace(
-        tasks, num_support=torch.full_like(tasks.num_support, size)
-    )
+    """The same interactions, the first ones of each task as its support."""
+    return dataclasses.replace(tasks, num_support=torch.full_like(tasks.size, size))
 
 
 def uneven(tasks):

@@ -23,9 +23,7 @@ def batch(tasks):
     support = torch.tensor([1, 4, 3])
     chosen = tasks.select(torch.tensor([4, 2, 5]))
     user = torch.tensor([4, 5, 5])
-    return whole(
-        dataclasses.replace(chosen, num_support=support, query_start=support, user=user)
-    )
+    return whole(dataclasses.replace(chosen, num_support=support, user=user))
 
 
 @pytest.mark.parametrize('likelihood', ['bernoulli', 'gaussian'])

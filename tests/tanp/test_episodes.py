@@ -11,15 +11,11 @@ from tanp.episodes import Episodes
 def histories(episodes):
     """Each task as plain lists: user, support, query."""
     pairs = list(zip(episodes.item.tolist(), episodes.label.tolist(), strict=True))
-    bounds = episodes.ptr.tolist()
-    return [
-        (
-            int(episodes.user[i]),
-            pairs[bounds[i] : bounds[i] + int(episodes.num_support[i])],
-            pairs[bounds[i] + int(episodes.query_start[i]) : bounds[i + 1]],
-        )
-        for i in range(len(episodes))
-    ]
+    found, parts = [], (episodes.user, episodes.size, episodes.num_support)
+    for user, size, first in zip(*(part.tolist() for part in parts), strict=True):
+        found.append((user, pairs[:first], pairs[first:size]))
+        pairs = pairs[size:]
+    return found
 
 
 def test_sizes_and_indices(tasks):
@@ -82,16 +78,16 @@ def test_what_does_not_fit_is_refused(tasks):
         ('label', 0, float('inf')),
         ('item', 2, -1),
         ('user', 2, -3),
-        ('ptr', 0, 1),
+        ('size', slice(2), torch.tensor([11, -1])),
         ('num_support', 1, 5),
-        ('query_start', 1, 7),
+        ('num_support', 1, -1),
     ]:
         changed = getattr(tasks, name).clone()
         changed[position] = value
         with pytest.raises(ValueError, match=f"'{name}'"):
             dataclasses.replace(tasks, **{name: changed})
     for name, value in (
-        ('ptr', tasks.ptr[:0]),
+        ('size', tasks.size[:3]),
         ('item', tasks.item[:5]),
         ('label', tasks.label.long()),
         ('item', tasks.item.float()),

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from tanp import Episodes, ItemStatistics
-from tanp.episodes import offsets
 from tanp.item_statistics import BINS, COSINE_SCALE, MEAN_DAMPING, NUM_PSD
 
 USERS, ITEMS, DAMPING = 24, 15, 3.0
@@ -21,7 +20,7 @@ def interactions(labels=2):
     item = torch.cat([torch.randperm(ITEMS, generator=generator)[:n] for n in size])
     label = torch.randint(labels, (len(item),), generator=generator).float()
     zero = torch.zeros(20, dtype=torch.long)
-    return Episodes(torch.arange(20), offsets(size), item, label, zero, zero)
+    return Episodes(torch.arange(20), size, item, label, zero)
 
 
 def fit(episodes, **options):

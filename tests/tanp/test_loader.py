@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tanp import EpisodeLoader
+from tanp import EpisodeLoader, Episodes
 from tests.tanp.conftest import with_support_size
 from tests.tanp.test_episodes import histories
 
@@ -90,7 +90,6 @@ def test_empty_supports_are_read_and_too_small_tasks_refused(tasks):
     for episodes in ([tasks], tasks.at_least(100)):
         with pytest.raises(ValueError, match="'episodes' must be Episodes"):
             EpisodeLoader(episodes)
-    single = tasks.select(torch.tensor([1]))
-    single.ptr[1] = 1
+    one = torch.tensor([1])
     with pytest.raises(ValueError, match=r'user 1\).*at_least\(2\)'):
-        EpisodeLoader(single, support_sizes=(1, 3))
+        EpisodeLoader(Episodes(one, one, one, one.float(), one), support_sizes=(1, 3))

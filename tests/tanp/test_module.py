@@ -7,7 +7,6 @@ import torch
 
 from agnn_pyg.base.training import fit
 from tanp import EpisodeLoader, Episodes, TaNP, evaluate, predict, tanp_loss
-from tanp.episodes import offsets
 from tanp.module import TaskModule
 
 OPTIONS = {
@@ -29,8 +28,7 @@ def planted(num_tasks, seed):
     size = torch.full((num_tasks,), 12)
     support = torch.full((num_tasks,), 4)
     label = (item % 2 == taste).float().flatten()
-    user = torch.arange(num_tasks)
-    return Episodes(user, offsets(size), item.flatten(), label, support, support)
+    return Episodes(torch.arange(num_tasks), size, item.flatten(), label, support)
 
 
 TRAIN, VALIDATION = planted(48, 0), planted(12, 1)
@@ -66,7 +64,7 @@ def test_logged_terms_are_means_over_tasks():
 def test_validation_metrics_are_means_over_tasks_of_labels_as_given():
     """Tasks of 5 to 8 queries, of labels that were centered and divided."""
     support = torch.arange(12) % 4 + 4
-    few = dataclasses.replace(VALIDATION, num_support=support, query_start=support)
+    few = dataclasses.replace(VALIDATION, num_support=support)
     options = {'center': 3.0, 'unit': 2.0, 'relevant': 0.5}
     task = module(lr=1e-12, model={'likelihood': 'gaussian'}, **options)
     history = run(task, validation=EpisodeLoader(few, 5), epochs=1).history[0]
