@@ -63,7 +63,7 @@ reliability: $(VENV)/installed
 
 # A quiet machine: figures go to runs/perf.csv.
 perf: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[baselines,perf]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[perf]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -W ignore benchmarks/perf/bench_*.py
 
 lint: $(VENV)/installed

@@ -34,9 +34,6 @@ COSTS = {
     'layer': 'Forward and backward pass at 100,000 nodes with ten neighbors each.',
     'serving-tanp': 'Adapting to new users and ranking the catalogue.',
     'serving-agnn': 'Recommending ten items to each user.',
-    'serving-large': 'A fit of 100,000 items, and ranking them for 16 new users.',
-    'loader': 'Batches of rated pairs.',
-    'fit': 'A fit at the defaults, and its test RMSE.',
     'growth': 'Fits of planted tables of the shape of MovieLens.',
     'graph': 'Attribute graphs of synthetic tables.',
 }

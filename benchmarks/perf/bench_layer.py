@@ -1,5 +1,8 @@
 """What the gated layer costs, beside PyG's layers and its own naive form."""
 
+import statistics
+import time
+from collections import defaultdict
 from functools import partial
 
 import pytest
@@ -15,7 +18,8 @@ from torch_geometric.nn import (
 from torch_geometric.typing import WITH_TORCH_SCATTER
 
 from agnn_pyg import GatedConv
-from benchmarks.perf.conftest import growth_mb, in_new_process
+from benchmarks import records
+from benchmarks.perf.conftest import in_new_process
 
 
 class NaiveGatedConv(nn.Module):
@@ -66,30 +70,41 @@ def graph(nodes, neighbors, width):
 
 
 def memory_of(name, *size):
-    """Megabytes that a forward and backward pass adds."""
+    """Megabytes that a forward and backward pass adds at its peak."""
     x, edge_index = graph(*size)
     layer = LAYERS[name](size[-1])
     # Libraries that load on first use are not the layer's memory.
     layer(x[:100], edge_index[:, :0]).sum().backward()
-    return growth_mb(lambda: layer(x, edge_index).sum().backward())
+    records.reset_peak_memory()
+    before = records.peak_memory_mb()
+    layer(x, edge_index).sum().backward()
+    return records.peak_memory_mb() - before
 
 
 @pytest.mark.parametrize(('vary', 'nodes', 'neighbors', 'width'), CASES)
-def test_layer(vary, nodes, neighbors, width, record, in_turn):
-    """Times all layers in turn on one graph."""
+def test_layer(vary, nodes, neighbors, width, record, benchmark):
+    """Times all layers in turn on one graph, so that ratios of medians hold."""
     x, edge_index = graph(nodes, neighbors, width)
-    calls = {}
+    calls, taken = {}, defaultdict(list)
     for name, make in LAYERS.items():
         run = partial(make(width), x, edge_index)
         calls[name, 'forward_s'] = torch.no_grad()(run)
         calls[name, 'forward_backward_s'] = lambda run=run: run().sum().backward()
-    taken = in_turn(calls, rounds=3)
+
+    def take_turns():
+        for key, call in calls.items():
+            start = time.process_time()
+            call()
+            taken[key].append(time.process_time() - start)
+
+    benchmark.pedantic(take_turns, rounds=3, warmup_rounds=1)
+    median = {key: statistics.median(found[1:]) for key, found in taken.items()}
     for name in LAYERS:
         case = {'layer': name, 'nodes': nodes, 'neighbors': neighbors, 'width': width}
         case |= {'sorted': True, 'vary': vary, 'compiled': False}
         case |= {'torch_scatter': WITH_TORCH_SCATTER}
-        measures = {what: s for (layer, what), s in taken.items() if layer == name}
-        other = taken['GATv2Conv', 'forward_backward_s']
+        measures = {what: s for (layer, what), s in median.items() if layer == name}
+        other = median['GATv2Conv', 'forward_backward_s']
         measures['ratio_to_GATv2Conv'] = measures['forward_backward_s'] / other
         if vary == 'order':
             size = name, nodes, neighbors, width

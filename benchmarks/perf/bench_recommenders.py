@@ -1,4 +1,4 @@
-"""What fits and recommendations cost, beside a Bayesian factorization machine."""
+"""What fits cost as ratings grow, and recommendations."""
 
 import statistics
 import time
@@ -8,44 +8,15 @@ import pandas as pd
 import pytest
 
 from agnn_pyg.recommender import AGNNRecommender
-from benchmarks.baselines.rating import BayesianFM, DampedBiases, Ridge
 from benchmarks.perf.conftest import timed
-from benchmarks.problems import make_problem
 from data.lastfm import load_lastfm
 from data.movielens import load_ml100k
 from data.synthetic import planted_tables
 from tanp import TaNPRecommender
 
-ATTRIBUTES = {'user_attributes': ['age', 'gender', 'occupation']}
-ATTRIBUTES |= {'item_attributes': ['genre', 'country', 'year']}
-# Back to back: ratios to the Bayesian FM are what counts.
-ESTIMATORS = {
-    'damped biases': (DampedBiases, {}),
-    'ridge': (Ridge, {}),
-    'Bayesian FM': (BayesianFM, {'rank': 8}),
-    'AGNN network': (AGNNRecommender, {'kernel_weight': 0.0}),
-    'blend': (AGNNRecommender, {}),
-}
-QUICK = {'epochs': 1, 'kernel_steps': 0}
+SETTINGS = {'AGNN network': {'kernel_weight': 0.0}, 'blend': {}}
 CROWDS = {'new, all different': (1000, 20_000), 'new': (10_000, 200_000)}
 SUPPORT = 20
-U1 = ('ml-100k-u', 'warm', 1, {}, False)
-
-
-def fit_cost(name):
-    """CPU seconds and peak memory of a fit on u1, and the test RMSE."""
-    problem, (kind, settings) = make_problem(*U1), ESTIMATORS[name]
-    fitted, measures = timed(
-        lambda: problem.refit(kind(**ATTRIBUTES, **settings), None)
-    )
-    measures['rmse'] = dict(problem.test(fitted))['test']['rmse']
-    return {'estimator': name, 'data': 'ml-100k u1'}, measures
-
-
-@pytest.mark.parametrize('name', ESTIMATORS)
-def test_fit(name, once):
-    """One fit at the defaults, once, in a process of its own."""
-    once('fit', fit_cost, name)
 
 
 def growth_cost(name, ratings):
@@ -54,11 +25,11 @@ def growth_cost(name, ratings):
     size = round(6040 * scale), round(3700 * scale)
     tables = planted_tables(*size, density=1_000_000 / (6040 * 3700), noise=0.8)
     frames = tables.ratings, tables.users, tables.items
-    made = AGNNRecommender(scenarios=('warm',), **ESTIMATORS[name][1])
+    made = AGNNRecommender(scenarios=('warm',), **SETTINGS[name])
     return {'estimator': name, 'ratings': ratings}, timed(lambda: made.fit(*frames))[1]
 
 
-@pytest.mark.parametrize('name', ['AGNN network', 'blend'])
+@pytest.mark.parametrize('name', SETTINGS)
 @pytest.mark.parametrize('ratings', [10_000, 30_000, 100_000, 300_000, 1_000_000])
 def test_growth(ratings, name, once):
     """Fits of more and more ratings, each in a process of its own."""
@@ -103,30 +74,6 @@ def crowd(frame, count, rng):
     return pd.DataFrame({frame.columns[0]: np.arange(count) + 10**6, **made})
 
 
-def large_cost():
-    """Fit, adaptation and ranking of 100,000 items, most of them rare."""
-    rng, size = np.random.default_rng(0), 100_000
-    chance = np.arange(1, size + 1) ** -0.8
-    user = np.arange(10_000).repeat(40)
-    item = rng.choice(size, 400_000, p=chance / chance.sum())
-    rated = pd.DataFrame({'user': user, 'item': item}).drop_duplicates()
-    rated['rating'] = rng.integers(0, 2, len(rated)).astype(float)
-    items = pd.DataFrame({'item': np.arange(size)})
-    fitted, cost = timed(lambda: TaNPRecommender(epochs=1).fit(rated, items=items))
-    measures = {'fit_s': cost['cpu_seconds']}
-    support = rated[rated['user'] < 16].groupby('user').head(SUPPORT)
-    support = support.assign(user=support['user'] + 10**6)
-    _, cost = timed(lambda: fitted.adapt(support).recommend(k=10))
-    measures |= {'recommend_16_s': cost['cpu_seconds']}
-    case = {'items': size, 'users': 10_000}
-    return case, measures | {'peak_memory_mb': cost['peak_memory_mb']}
-
-
-def test_tanp_of_many_items(once):
-    """Within 4 GB, in a process of its own."""
-    assert once('serving-large', large_cost)['peak_memory_mb'] < 4096
-
-
 def agnn_cost(name):
     """CPU seconds and peak memory of ten recommendations for each user."""
     tables, scenario = load_ml100k(), 'warm'
@@ -138,7 +85,7 @@ def agnn_cost(name):
         for frame in (*frames, *made) if name != 'new' else ():
             frame['mark'] = rng.random(len(frame))
         users, items = made
-    recommender = AGNNRecommender(**QUICK, scenarios=(scenario,))
+    recommender = AGNNRecommender(epochs=1, kernel_steps=0, scenarios=(scenario,))
     recommender.fit(tables.ratings, tables.users, tables.items)
     case = {'table': name, 'users': len(users), 'items': len(items)}
     return case, timed(lambda: recommender.recommend(users, k=10, items=items))[1]

@@ -1,7 +1,6 @@
-"""What measurements of speed share: CPU seconds in turn, peak memory, rows."""
+"""What measurements of speed share: processes of their own, peak memory, rows."""
 
 import multiprocessing
-import statistics
 import time
 from pathlib import Path
 
@@ -30,25 +29,6 @@ def record(request):
 
 
 @pytest.fixture
-def in_turn(benchmark):
-    """Median CPU seconds of calls that take turns in one process: ratios hold."""
-
-    def measure(calls, rounds):
-        taken = {name: [] for name in calls}
-
-        def take_turns():
-            for name, call in calls.items():
-                start = time.process_time()
-                call()
-                taken[name].append(time.process_time() - start)
-
-        benchmark.pedantic(take_turns, rounds=rounds, warmup_rounds=1)
-        return {name: statistics.median(found[1:]) for name, found in taken.items()}
-
-    return measure
-
-
-@pytest.fixture
 def once(benchmark, record):
     """Records the case and the measures that a function returns in a new process."""
 
@@ -66,14 +46,6 @@ def timed(call):
     made = call()
     seconds = time.process_time() - start
     return made, {'cpu_seconds': seconds, 'peak_memory_mb': records.peak_memory_mb()}
-
-
-def growth_mb(call):
-    """How much memory a call adds at its peak, beyond what the process has."""
-    records.reset_peak_memory()
-    before = records.peak_memory_mb()
-    call()
-    return records.peak_memory_mb() - before
 
 
 def in_new_process(call, *arguments):
