@@ -39,24 +39,19 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
 
 def lead_dots(part: pd.DataFrame, suite: Suite) -> Any | None:
     """How far others are behind ours: a bar for the mean, a dot for each split."""
-    metric, gaps = suite.metric, {}
-    own = by_split(part, suite.own, metric)
-    for label in suite.labels:
-        scores = by_split(part, label, metric)
-        found = [scores[split] - own[split] for split in own if split in scores]
-        if label != suite.own and found:
-            gaps[label] = found
-    if not gaps:
+    scores = by_split(part, suite.metric).reindex(columns=suite.labels)
+    gaps = scores.sub(scores[suite.own], axis=0).drop(columns=suite.own)
+    gaps = gaps.dropna(axis=1, how='all')
+    if gaps.empty:
         return None
-    figure, axes = new_figure(4.5, 0.9 + 0.27 * len(gaps))
-    means = [sum(values) / len(values) for values in gaps.values()]
-    axes.barh(list(gaps), means, color=OTHER_COLOR, height=0.55)
-    for row, values in enumerate(gaps.values()):
-        axes.plot(values, [row] * len(values), 'o', color=OWN_COLOR, ms=3.5, lw=0)
+    figure, axes = new_figure(4.5, 0.9 + 0.27 * len(gaps.columns))
+    axes.barh(gaps.columns, gaps.mean(), color=OTHER_COLOR, height=0.55)
+    rows = range(len(gaps.columns))
+    axes.plot(gaps.T, rows, 'o', color=OWN_COLOR, ms=3.5, lw=0)
     axes.axvline(0, color=LINE_COLOR, lw=1)
     axes.invert_yaxis()
     axes.locator_params(axis='x', nbins=5)
-    axes.set(xlabel=f'test {words(metric)} above {suite.own}; dots are splits')
+    axes.set(xlabel=f'test {words(suite.metric)} above {suite.own}; dots are splits')
     return figure
 
 

@@ -52,25 +52,18 @@ def newest(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows['settings'] == group.transform('last')]
 
 
-def by_split(
-    rows: pd.DataFrame, estimator: str | None, metric: str, part: str = 'test'
-) -> dict[str, float]:
-    """Returns an estimator's score on each split, the mean over model seeds.
+def by_split(rows: pd.DataFrame, metric: str, part: str = 'test') -> pd.DataFrame:
+    """Returns scores, :obj:`[splits, estimators]`, the means over model seeds.
 
     The rows are of one suite, data set and scenario.
     """
-    if metric not in rows:
-        return {}
-    chosen = rows[(rows['estimator'] == estimator) & (rows['part'] == part)]
-    scores = chosen.dropna(subset=[metric]).groupby('split', sort=False)[metric]
-    return scores.mean().to_dict()
+    rows = rows[rows['part'] == part].reindex(columns=['split', 'estimator', metric])
+    return rows.pivot_table(metric, 'split', 'estimator', sort=False)
 
 
-def score(
-    rows: pd.DataFrame, estimator: str | None, metric: str, part: str = 'test'
-) -> Estimate | None:
-    """Returns the estimate of a score; none if it was not run."""
-    return _estimate(rows, by_split(rows, estimator, metric, part).values())
+def score(rows: pd.DataFrame, estimator: str | None, metric: str) -> Estimate | None:
+    """Returns the estimate of a test score; none if it was not run."""
+    return _estimate(rows, _scores(rows, estimator, metric, 'test'))
 
 
 def difference(
@@ -81,11 +74,15 @@ def difference(
     parts: tuple[str, str] = ('test', 'test'),
 ) -> Estimate | None:
     """Returns an estimator's score minus another's, paired on the splits of both."""
-    mine = by_split(rows, estimator, metric, parts[0])
-    theirs = by_split(rows, other, metric, parts[1])
-    return _estimate(rows, [mine[x] - theirs[x] for x in mine if x in theirs])
+    mine = _scores(rows, estimator, metric, parts[0])
+    return _estimate(rows, mine - _scores(rows, other, metric, parts[1]))
 
 
-def _estimate(rows: pd.DataFrame, values: Collection[float]) -> Estimate | None:
+def _scores(rows: pd.DataFrame, label: str | None, *place: str) -> pd.Series:
+    return by_split(rows, *place).get(label, pd.Series(dtype=float))
+
+
+def _estimate(rows: pd.DataFrame, values: pd.Series) -> Estimate | None:
     ratio = FEW_SHOT_RATIO if (rows['scenario'] == 'few_shot').any() else RATIO
+    values = values.dropna().tolist()
     return estimate(values, ratio) if values else None

@@ -127,13 +127,11 @@ def summary_table(rows: pd.DataFrame, suites: Sequence[Suite]) -> Table:
 
 def best_baseline(part: pd.DataFrame, suite: Suite, metric: str) -> str | None:
     """The baseline of the best mean on all splits of our estimator."""
-    wanted, means = by_split(part, suite.own, metric), {}
-    for label in suite.baselines:
-        scores = by_split(part, label, metric)
-        if wanted and wanted.keys() <= scores.keys():
-            means[label] = sum(scores[split] for split in wanted)
-    choose = max if is_higher_better(metric) else min
-    return choose(means, key=means.get, default=None)
+    scores = by_split(part, metric).reindex(columns=[suite.own, *suite.baselines])
+    means = scores.dropna(subset=suite.own)[suite.baselines].mean(skipna=False).dropna()
+    if means.empty:
+        return None
+    return means.idxmax() if is_higher_better(metric) else means.idxmin()
 
 
 def against_best(

@@ -31,7 +31,7 @@ def test_error_and_p_value_are_those_of_nadeau_and_bengio():
 
 def test_scores_are_means_over_splits_of_means_over_seeds():
     made = rows(('a', '0', '0', 1.0), ('a', '0', '1', 3.0), ('a', '1', '0', 5.0))
-    assert by_split(made, 'a', 'rmse') == {'0': 2.0, '1': 5.0}
+    assert by_split(made, 'rmse')['a'].to_dict() == {'0': 2.0, '1': 5.0}
     assert score(made, 'a', 'rmse').mean == 3.5
     assert score(made, 'b', 'rmse') is None
     assert score(made, 'a', 'mae') is None
