@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from benchmarks.stats import by_split
 from benchmarks.suite import Suite
@@ -17,6 +20,9 @@ OWN_COLOR, OTHER_COLOR, LINE_COLOR = '#1f6f8b', '#b8b8b8', '#8a8a8a'
 COLORS = ('#9a9a9a', '#7a9e62', '#8d6cab', '#c98f4a', '#c0504d', '#c4c4c4', '#000000')
 # Scenarios whose errors are drawn over the time of a fit.
 TIMED = ('item_cold', 'warm')
+# Where a name stands beside its point: right of it, else left, above or below.
+NAME_PLACES = [((9, 0), 'left', 'center'), ((-9, 0), 'right', 'center')]
+NAME_PLACES += [((0, 7), 'center', 'bottom'), ((0, -7), 'center', 'top')]
 GRID = {'color': '#e6e6e6', 'lw': 0.6}
 # What varies in the layer's figure: the measure of it, and how its axis is called.
 PANELS = {
@@ -28,8 +34,6 @@ PANELS = {
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> Any:
     """A figure of a size in inches, and its axes."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height), layout='constrained', dpi=150)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
@@ -56,32 +60,36 @@ def lead_dots(part: pd.DataFrame, suite: Suite) -> Any | None:
 
 
 def time_panel(axes: Any, part: pd.DataFrame, suite: Suite) -> None:
-    """Test RMSE over the time of a fit: a point with a name for each estimator."""
-    part = part[(part['part'] == 'test') & (part['estimator'] != 'global mean')]
-    names = [*suite.baselines, suite.own]
+    """Test RMSE over the time of a fit: a point for each estimator."""
+    names = {*suite.baselines, suite.own} - {'global mean'}
+    part = part[(part['part'] == 'test') & part['estimator'].isin(names)]
     means = part.groupby('estimator')[['cpu_seconds', suite.metric]].mean().dropna()
-    means = means.loc[means.index.isin(names)].sort_values(suite.metric)
-    low, high = means[suite.metric].min(), means[suite.metric].max()
-    middle, place = means['cpu_seconds'].max() / 20, float('-inf')
-    for label, (seconds, error) in means.iterrows():
-        is_own, is_left = label == suite.own, seconds > middle
-        color = OWN_COLOR if is_own else COLORS[0]
-        axes.plot(seconds, error, 'o', color=color, ms=9 if is_own else 6)
-        # Names of close points stand one above the other.
-        place = max(error, place + (high - low) / 20)
-        axes.annotate(
-            label,
-            (seconds, error),
-            (seconds / 1.5 if is_left else seconds * 1.5, place),
-            ha='right' if is_left else 'left',
-            va='center',
-            fontsize=8,
-            weight='bold' if is_own else None,
-            arrowprops={'arrowstyle': '-', 'lw': 0.5, 'color': LINE_COLOR},
-        )
+    for label, point in means.iterrows():
+        color, size = (OWN_COLOR, 9) if label == suite.own else (COLORS[0], 6)
+        axes.plot(*point, 'o', label=label, color=color, ms=size)
     axes.set(xscale='log', xlabel='CPU seconds of a fit', ylabel='test RMSE')
     axes.margins(0.08)
     axes.grid(True, **GRID)
+
+
+def name_points(axes: Any, own: str) -> None:
+    """Writes the label of each point where it meets least of what is there."""
+    reach = 6 * axes.figure.dpi / 72
+    points = [axes.transData.transform(line.get_xydata()[0]) for line in axes.lines]
+    taken = [Bbox([point - reach, point + reach]) for point in points]
+    taken.append(Bbox.from_extents(axes.bbox.x1, 0, np.inf, np.inf))
+
+    def move(text: Any, place: tuple) -> int:
+        position, ha, va = place
+        text.set(position=position, ha=ha, va=va)
+        return text.get_window_extent().count_overlaps(taken)
+
+    for line in axes.lines:
+        label, (point,) = line.get_label(), line.get_xydata()
+        text = axes.annotate(label, point, (0, 0), textcoords='offset points')
+        text.set(fontsize=8, weight='bold' if label == own else None)
+        move(text, min(NAME_PLACES, key=partial(move, text)))
+        taken.append(text.get_window_extent())
 
 
 def time_figure(columns: Mapping[str, pd.DataFrame], suite: Suite) -> Any:
@@ -90,6 +98,9 @@ def time_figure(columns: Mapping[str, pd.DataFrame], suite: Suite) -> Any:
     for axes, name in zip(panels, TIMED, strict=True):
         time_panel(axes, columns[words(name)], suite)
         axes.set_title(f'{words(suite.data[0])}, {words(name)}', fontsize=10)
+    figure.draw_without_rendering()  # sizes on the page are known from here on
+    for axes in panels:
+        name_points(axes, suite.own)
     return figure
 
 

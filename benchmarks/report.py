@@ -23,6 +23,7 @@ from benchmarks.stats import newest, score
 from benchmarks.suite import SUITES, Suite, load_suite
 from benchmarks.tables import COSTS, CURVE, Table, columns_of, words, written
 
+SHOWN = 'rating', 'few-shot-lastfm'  # suites of which Markdown pages have figures
 NOTE = (
     'Settings and epochs are selected on validation parts only; each test part is '
     'scored once. “+”: files of the code differed from the commit.'
@@ -39,12 +40,9 @@ def page(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> str:
             kinds['ablation' if suite.is_ablation else kind].append(suite)
     shown = [x for x in kinds['rating'] if x.name == 'rating'] + kinds['few-shot']
     measured = set(perf['benchmark'])
-    drawn = {'time': time_figure(rows)}
-    if measured:
-        drawn |= {'layer': plots.layer_figure(perf), 'scale': plots.scale_figure(perf)}
     return render(
         'report.html',
-        figures={name: chart(figure, name) for name, figure in drawn.items()},
+        figures={n: chart(figure, n) for n, figure in figures(rows, perf).items()},
         headlines=[card for suite in shown for card in cards(rows, suite)],
         suites={k: [suite_parts(rows, x) for x in of] for k, of in kinds.items()},
         costs=[tables.cost_table(perf, name) for name in COSTS if name in measured],
@@ -53,10 +51,15 @@ def page(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> str:
     )
 
 
-def time_figure(rows: pd.DataFrame) -> Any:
-    """Errors of ratings over the time of a fit."""
-    suite = load_suite(SUITES / 'rating.toml')
-    return plots.time_figure(columns_of(rows, suite), suite)
+def figures(rows: pd.DataFrame, perf: pd.DataFrame) -> dict[str, Any]:
+    """The figures of Markdown pages, by the names of their files."""
+    rating, few_shot = (load_suite(SUITES / f'{name}.toml') for name in SHOWN)
+    (part,) = columns_of(rows, few_shot).values()
+    drawn = {'time': plots.time_figure(columns_of(rows, rating), rating)}
+    drawn['support-size'] = plots.support_curve(part, few_shot)
+    if len(perf):
+        drawn |= {'layer': plots.layer_figure(perf), 'scale': plots.scale_figure(perf)}
+    return drawn
 
 
 def cards(rows: pd.DataFrame, suite: Suite) -> Iterator[tuple[str, str, str]]:
@@ -175,11 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             blocks = readme_blocks(rows, perf, folder)
             for path in args.pages:
                 records.write_text(path, fill(path.read_text('utf-8'), blocks))
-            suite = load_suite(SUITES / 'few-shot-lastfm.toml')
-            curve = plots.support_curve(rows[rows['suite'] == suite.name], suite)
-            figures = {'layer': plots.layer_figure(perf), 'support-size': curve}
-            figures |= {'scale': plots.scale_figure(perf), 'time': time_figure(rows)}
-            for name, figure in figures.items():
+            for name, figure in figures(rows, perf).items():
                 # No time stamp inside.
                 figure.savefig(folder / f'{name}.png', metadata={'Software': None})
     except (ValueError, OSError) as error:

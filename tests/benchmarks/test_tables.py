@@ -178,5 +178,7 @@ def test_figures_of_costs_are_drawn_from_rows():
     assert labels == ['ratings', 'ratings', 'nodes', 'nodes']
     suite = load_suite(SUITES / 'rating.toml')
     rows = newest(read_runs(RESULTS))
-    panels = time_figure(columns_of(rows, suite), suite).axes
-    assert all('blend' in [t.get_text() for t in axes.texts] for axes in panels)
+    for axes in time_figure(columns_of(rows, suite), suite).axes:
+        assert 'blend' in [text.get_text() for text in axes.texts]
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert all(box.count_overlaps(boxes) == 1 for box in boxes)  # itself
