@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,15 @@ from data.public import PUBLIC, load_public
 from data.splits import COLD_SIDES, Split, given_split, split
 from data.synthetic import planted_tables, planted_tastes
 from data.tables import RatingTables, read_tables
-from tanp import evaluate, split_episodes
+from tanp import split_episodes
+from tanp.prediction import list_metrics
+
+ml100k = functools.cache(load_ml100k)
 
 
 def thinned(count: int) -> RatingTables:
     """MovieLens-100K with so many of its ratings."""
-    tables = load_ml100k()
+    tables = ml100k()
     return tables.with_ratings(tables.ratings.sample(count, random_state=0))
 
 
@@ -33,9 +37,10 @@ def without_attributes() -> RatingTables:
     return RatingTables(tables.users[['user']], tables.items[['item']], tables.ratings)
 
 
-# Data sets that are split by a seed.
-SEEDED = {
-    'ml-100k': functools.cache(load_ml100k),
+# Data sets by name, beside those of Monti et al. and files of one's own.
+LOADED = {
+    'ml-100k': ml100k,
+    'ml-100k-u': ml100k,  # the published splits u1 to u5
     'ml-1m': functools.cache(load_ml1m),
     'lastfm': functools.cache(load_lastfm),
     'planted': functools.partial(planted_tables, 120, density=0.4),
@@ -45,8 +50,7 @@ SEEDED = {
     'few-ratings': functools.partial(planted_tables, 600, 800, 0.02, 0.8),
     'no-attributes': without_attributes,
 }
-# Data sets with published splits: u1 to u5 of MovieLens-100K, and those of Monti et al.
-DATA = (*SEEDED, 'ml-100k-u', *PUBLIC, 'files')
+DATA = (*LOADED, *PUBLIC, 'files')
 SCENARIOS = (*COLD_SIDES, 'few_shot')
 SUPPORTS = (1, 2, 5, 10, 20)
 # Metrics of few-shot tasks that rows have, and of those whose scores estimate labels.
@@ -86,15 +90,14 @@ class RatingProblem:
         The last is the mean over users with two ratings or more, one of them at least
         in the upper quarter of the range: a 4 or a 5 of 1 to 5.
         """
-        rating = part['rating'].to_numpy(float)
-        predicted = np.asarray(estimator.predict(part), float)
-        lists = pd.factorize(part['user'])[0], predicted, rating
-        mask, score, label = pad_lists(*map(torch.tensor, lists))
-        high = rating.min() + 0.75 * (rating.max() - rating.min())
-        kept = ((label >= high) & mask).any(-1) & (mask.sum(-1) > 1)
+        predicted = estimator.predict(part)
+        mask, score, label = padded_lists(part, predicted)
+        low, high = label[mask].aminmax()
+        kept = (label >= low + 0.75 * (high - low)) & mask
+        kept = kept.any(-1) & (mask.sum(-1) > 1)
         ndcg = ranking_metrics(score, label, mask, 10)['ndcg'][kept]
         scores = {'ndcg@10': float(ndcg.mean())} if kept.any() else {}
-        return rating_metrics(predicted, rating) | scores
+        return rating_metrics(predicted, part['rating']) | scores
 
 
 class PositivesProblem(RatingProblem):
@@ -102,12 +105,8 @@ class PositivesProblem(RatingProblem):
 
     criterion = 'ndcg@20', True
 
-    def __init__(self, tables: RatingTables, parts: Split, is_item_cold: bool) -> None:
-        super().__init__(tables, parts)
-        self.is_item_cold = is_item_cold
-
     def test(self, estimator: Any) -> Iterator[tuple[str, dict[str, float]]]:
-        yield 'test', self._scores(estimator, self.parts.test)
+        yield from super().test(estimator)
         if self.is_item_cold:
             yield 'test/all_items', estimator.evaluate(self.parts.test)
 
@@ -116,62 +115,62 @@ class PositivesProblem(RatingProblem):
         among = part['item'].unique() if self.is_item_cold else None
         return estimator.evaluate(part, among=among)
 
+    @property
+    def is_item_cold(self) -> bool:
+        return 'item' in COLD_SIDES[self.parts.scenario]
 
-class FewShotProblem:
-    """Episodes of one split: fitted on training users, who are not seen again."""
+
+class FewShotProblem(RatingProblem):
+    """Episodes of one split: fitted on training users, who are not seen again.
+
+    Parts are tables of all supports and all queries; the training part has no supports.
+    """
 
     def __init__(self, tables: RatingTables, relevant: float, **options: Any) -> None:
-        self.nodes, self.relevant = (tables.users, tables.items), relevant
         ids = tables.users['user'], tables.items['item']
-        self.episodes = split_episodes(tables.ratings, *ids, **options)
-        self.frames = {
-            part: getattr(self.episodes, part).to_frames(*ids)
-            for part in ('warm', 'validation', 'test')
-        }
-        labels = set(tables.ratings['rating'])
+        episodes = split_episodes(tables.ratings, *ids, **options)
+        validation, test, (_, train) = (x.to_frames(*ids) for x in episodes[1:])
+        parts = SimpleNamespace(train=train, validation=validation, test=test)
+        super().__init__(tables, parts)
+        labels, self.relevant = set(tables.ratings['rating']), relevant
         self.is_implicit, self.range = labels <= {0, 1}, (min(labels), max(labels))
         self.criterion = ('ndcg@10', True) if self.is_implicit else ('mse', False)
-
-    def fit(self, estimator: Any) -> Any:
-        """Fits an estimator on all interactions of training users."""
-        (_, warm), validation = self.frames['warm'], self.frames['validation']
-        return estimator.fit(warm, *self.nodes, validation=validation)
 
     def refit(self, estimator: Any, selected: Any) -> Any:
         """Keeps what was selected: validation users only choose."""
         return selected
 
-    def validation(self, estimator: Any) -> dict[str, float]:
-        return self._scores(estimator, 'validation')
-
     def test(self, estimator: Any) -> Iterator[tuple[str, dict[str, float]]]:
         """Scores the test users: after all of a support, parts of it, and others."""
-        yield 'test', self._scores(estimator, 'test')
-        for part, changed in changed_supports(self.frames['test'][0], self.range):
-            yield f'test/{part}', self._scores(estimator, 'test', changed)
+        yield from super().test(estimator)
+        support, query = self.parts.test
+        for name, changed in changed_supports(support, self.range):
+            yield f'test/{name}', self._scores(estimator, (changed, query))
 
     def _scores(
-        self, estimator: Any, part: str, changed: pd.DataFrame | None = None
+        self, estimator: Any, part: tuple[pd.DataFrame, pd.DataFrame]
     ) -> dict[str, float]:
-        """Means over tasks of the metrics that each defines; supports may be others."""
-        episodes, (support, query) = getattr(self.episodes, part), self.frames[part]
-        adapted = estimator.adapt(
-            support if changed is None else changed, self.nodes[0]
-        )
-        predicted = adapted.predict(query)
-        score = torch.tensor(predicted['score'].to_numpy(float))
+        """Means over tasks of the metrics that each defines."""
+        support, query = part
+        predicted = estimator.adapt(support, self.nodes[0]).predict(query)
+        mask, score, label = padded_lists(query, predicted['score'])
+        metrics = list_metrics(score, label, mask, (5, 10), self.relevant)
         has_errors = 'rating' in predicted
-        metrics = evaluate(episodes, score, (5, 10), self.relevant)
         values = {name: metrics[name] for name in RANKING + ERRORS * has_errors}
         if self.is_implicit and has_errors:
-            label = episodes.label[episodes.query_index()].double()
             # A probability of exactly 0 or 1 is a rounding, not a certainty.
             score = score.clamp(1e-7, 1 - 1e-7)
-            loss = F.binary_cross_entropy(score, label, reduction='none')
-            task = torch.repeat_interleave(episodes.num_query)
-            values['log_loss'] = torch.bincount(task, loss) / episodes.num_query
+            loss = F.binary_cross_entropy(score, label, reduction='none') * mask
+            values['log_loss'] = loss.sum(-1) / mask.sum(-1)
         means = {name: float(value.nanmean()) for name, value in values.items()}
         return {name: mean for name, mean in means.items() if mean == mean}
+
+
+def padded_lists(part: pd.DataFrame, predicted: Any) -> tuple[torch.Tensor, ...]:
+    """A mask, predictions and ratings, each as padded lists of users."""
+    values = np.asarray(predicted, float), part['rating'].to_numpy(float)
+    lists = pd.factorize(part['user'])[0], *values
+    return pad_lists(*map(torch.tensor, lists))
 
 
 def changed_supports(
@@ -192,33 +191,29 @@ def changed_supports(
 
 def make_problem(
     name: str, scenario: str, number: int, options: Mapping[str, Any], smoke: bool
-) -> RatingProblem | FewShotProblem:
+) -> RatingProblem:
     """Loads one of :data:`DATA` and makes the split that a number or a seed names.
 
     Options are those of the suite; :obj:`smoke` puts tiny planted data in its place.
     """
     options = dict(options)
-    files, positive = options.pop('files', {}), options.pop('positive', None)
+    files, positive = dict(options.pop('files', {})), options.pop('positive', None)
+    test = files.pop('test', None)
     if smoke:
         name = 'planted-tastes' if options.get('relevant', 1) < 1 else 'planted'
         options |= {'support_size': 5, 'min_size': 15}
     if name in PUBLIC:
         return RatingProblem(*load_public(name))
-    if name == 'files':
-        tables = read_tables(**{k: v for k, v in files.items() if k != 'test'})
-    else:
-        tables = SEEDED['ml-100k' if name == 'ml-100k-u' else name]()
+    tables = read_tables(**files) if name == 'files' else LOADED[name]()
     if positive is not None:
         tables = tables.with_ratings(tables.ratings.query('rating >= @positive'))
     if scenario == 'few_shot':
         return FewShotProblem(tables, seed=number, **options)
     if name == 'ml-100k-u':
         parts = load_ml100k_split(number)
-    elif name == 'files' and 'test' in files:
-        test = read_tables(files['test']).ratings
-        parts = given_split(tables.ratings, test, scenario, seed=number)
+    elif test is not None:
+        held_out = read_tables(test).ratings
+        parts = given_split(tables.ratings, held_out, scenario, seed=number)
     else:
         parts = split(tables, scenario, seed=number)
-    if positive is not None:
-        return PositivesProblem(tables, parts, 'item' in COLD_SIDES[scenario])
-    return RatingProblem(tables, parts)
+    return (RatingProblem if positive is None else PositivesProblem)(tables, parts)

@@ -24,12 +24,11 @@ from sklearn.base import clone
 
 from agnn_pyg.base.config import Estimator
 from benchmarks import records
-from benchmarks.problems import FewShotProblem, RatingProblem, make_problem
+from benchmarks.problems import RatingProblem, make_problem
 from benchmarks.suite import EstimatorSpec, Suite, check_among, combinations, load_suite
 from benchmarks.tables import tables_of
 from data.fetch import DownloadError
 
-Problem = RatingProblem | FewShotProblem
 # Settings that make no difference, or that rows have in a column of their own.
 NO_SETTINGS = ('seed', 'progress', 'accelerator')
 
@@ -89,7 +88,7 @@ def run_suite(suite: Suite, args: argparse.Namespace) -> None:
 
 
 def execute(
-    spec: EstimatorSpec, estimator: Estimator, problem: Problem
+    spec: EstimatorSpec, estimator: Estimator, problem: RatingProblem
 ) -> Iterator[dict[str, Any]]:
     """Selects on validation, fits once more, scores the test part once.
 

@@ -270,7 +270,7 @@ class KernelFeatures:
         import scipy.sparse as sp
 
         if len(columns) == 2:
-            return _row_products(*(self.columns_[k].factor(cosine[k]) for k in columns))
+            return row_products(*(self.columns_[k].factor(cosine[k]) for k in columns))
         x = cosine[columns[0]]
         if self.columns_[columns[0]].stype in ('numeric', 'date'):
             x = sp.csr_matrix(x @ _smoother(x.shape[1]))
@@ -309,7 +309,7 @@ def _smoother(num_knots: int) -> np.ndarray:
     return np.exp(-((gap / max(1, num_knots / 8)) ** 2))
 
 
-def _row_products(
+def row_products(
     one: scipy.sparse.csr_matrix, other: scipy.sparse.csr_matrix
 ) -> scipy.sparse.csr_matrix:
     """All products of the entries of two rows, row by row."""

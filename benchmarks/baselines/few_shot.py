@@ -75,14 +75,6 @@ class FewShotBaseline(Baseline):
         return Part(task, item, frame['rating'].to_numpy(float), shape)
 
 
-def pairs_of(asked: Part, given: Part) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of every pair of a query and a support interaction of one task."""
-    queries = pd.DataFrame({'task': asked.task, 'query': range(len(asked.task))})
-    supports = pd.DataFrame({'task': given.task, 'support': range(len(given.task))})
-    pairs = queries.merge(supports, on='task')
-    return pairs['query'].to_numpy(), pairs['support'].to_numpy()
-
-
 class Random(FewShotBaseline):
     """Ranks at random."""
 
@@ -141,8 +133,9 @@ class SupportMean(ItemMean, user_damping=5.0):
         rest = part.label - self.mean_ - self.bias_[part.item]
         return damped_mean(rest, part.task, part.shape[0], self.config.user_damping)
 
-    def residual(self, part: Part) -> np.ndarray:
-        return part.label - self._score(part, part)
+    def rest(self, part: Part) -> sp.csr_array:
+        """The residuals of labels, :obj:`[tasks, items]`."""
+        return part.matrix(part.label - self._score(part, part))
 
 
 class FewShotAGNN(AGNNRecommender):

@@ -14,7 +14,7 @@ import torch
 from agnn_pyg.base.frames import SIDES, RatedPairs
 from agnn_pyg.evaluation import evaluate_ranking
 from agnn_pyg.kernel.features import unit_rows
-from benchmarks.baselines.rating import RatingBaseline
+from benchmarks.baselines.rating import RatingBaseline, solve_rows
 
 Frame = pd.DataFrame
 BLOCK_USERS = 64
@@ -130,12 +130,9 @@ class ALSRidge(ImplicitBaseline, num_factors=32, ridge=10.0, weight=10.0):
         self.user_, self.item_ = (self._map(*side) for side in sides)
 
     def _solve(self, x: sp.csr_matrix, other: np.ndarray) -> np.ndarray:
-        weight, size = self.config.weight, other.shape[1]
-        # The Gram matrices of all rows at once: products of factors, summed over them.
-        products = (other[:, :, None] * other[:, None]).reshape(len(other), -1)
-        gram = (weight * (x @ products)).reshape(-1, size, size)
-        gram = gram + other.T @ other + self.config.ridge * np.eye(size)
-        return np.linalg.solve(gram, ((1 + weight) * (x @ other))[:, :, None])[:, :, 0]
+        weight, penalty = self.config.weight, self.config.ridge * np.eye(other.shape[1])
+        penalty += other.T @ other
+        return solve_rows(weight * x, other, penalty, (1 + weight) * (x @ other))
 
     def _map(
         self, factors: np.ndarray, known: sp.csr_matrix, trained: np.ndarray
@@ -247,11 +244,10 @@ class LightFM(ImplicitBaseline, num_factors=32, epochs=30, lr=0.05):
     def _fit_positives(self, x: sp.csr_matrix) -> None:
         import lightfm
 
-        known = [
-            sp.hstack([sp.diags(warm.astype(float)), part, np.ones((len(warm), 1))])
-            for part, warm in zip(self.attributes(), self.trained_, strict=True)
-        ]
-        users, items = (part.tocsr().astype(np.float32) for part in known)
+        users, items = (
+            sp.hstack([ids, known, np.ones((known.shape[0], 1))], 'csr', np.float32)
+            for ids, known in zip(self.ids(), self.attributes(), strict=True)
+        )
         config, options = self.config, {'loss': 'warp', 'random_state': 0}
         model = lightfm.LightFM(config.num_factors, learning_rate=config.lr, **options)
         features = {'user_features': users, 'item_features': items}

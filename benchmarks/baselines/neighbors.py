@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from benchmarks.baselines.few_shot import (
@@ -13,8 +14,8 @@ from benchmarks.baselines.few_shot import (
     Part,
     Popularity,
     SupportMean,
-    pairs_of,
 )
+from benchmarks.baselines.rating import solve_rows
 
 
 class ItemKNN(Popularity, shrink=10.0):
@@ -42,7 +43,12 @@ class ItemKNN(Popularity, shrink=10.0):
 
     def sums(self, given: Part, asked: Part, own: bool = False) -> np.ndarray:
         """The sums, without the users' own likes if these are training users."""
-        row, column = pairs_of(asked, given)
+        # Every pair of a query and a support interaction of one task, by positions.
+        queries, supports = (
+            pd.DataFrame({'task': part.task}).reset_index() for part in (asked, given)
+        )
+        pairs = queries.merge(supports, on='task')
+        row, column = pairs['index_x'].to_numpy(), pairs['index_y'].to_numpy()
         i, j, like_i = given.item[column], asked.item[row], given.label[column]
         like_j = asked.label[row] if own else np.zeros(len(row))
         together = self.together_[i, j] - like_i * like_j
@@ -121,7 +127,7 @@ class SVDFoldIn(FewShotBaseline, rank=16, damping=10.0):
 
     def _score(self, given: Part, asked: Part) -> np.ndarray:
         row = given.matrix(given.label * self.scale_[given.item]) @ self.items_
-        return np.einsum('nr,nr->n', row[asked.task], self.items_[asked.item])
+        return (row @ self.items_.T)[asked.task, asked.item]
 
 
 def item_vectors(rows: sp.csr_array, rank: int) -> np.ndarray:
@@ -152,20 +158,17 @@ class ResidualKNN(FewShotBaseline, shrink=30.0, damping=0.3):
     def _fit(self, known: Part) -> None:
         self.base_ = SupportMean()
         self.base_._fit(known)
-        rest = known.matrix(self.base_.residual(known))
-        rated = known.matrix(np.ones(len(known.item)))
+        rest, rated = self.base_.rest(known), known.matrix(np.ones(len(known.item)))
         product, together = (rest.T @ rest).toarray(), (rated.T @ rated).toarray()
         norm = np.sqrt(product.diagonal())
         cosine = product / np.maximum(np.outer(norm, norm), 1e-9)
         self.weight_ = cosine * together / (together + self.config.shrink)
 
     def _score(self, given: Part, asked: Part) -> np.ndarray:
-        row, column = pairs_of(asked, given)
-        weight = self.weight_[given.item[column], asked.item[row]]
-        rest = self.base_.residual(given)[column]
-        total = np.bincount(row, weight * rest, len(asked.item))
-        size = np.bincount(row, np.abs(weight), len(asked.item))
-        return self.base_._score(given, asked) + total / (size + self.config.damping)
+        rest, rated = self.base_.rest(given), given.matrix(np.ones(len(given.item)))
+        size = rated @ np.abs(self.weight_) + self.config.damping
+        moved = rest @ self.weight_ / size
+        return self.base_._score(given, asked) + moved[asked.task, asked.item]
 
 
 class ResidualSVD(FewShotBaseline, rank=4, penalty=30.0):
@@ -186,17 +189,12 @@ class ResidualSVD(FewShotBaseline, rank=4, penalty=30.0):
     def _fit(self, known: Part) -> None:
         self.base_ = SupportMean()
         self.base_._fit(known)
-        rest = known.matrix(self.base_.residual(known))
-        items = item_vectors(rest, self.config.rank)
+        items = item_vectors(self.base_.rest(known), self.config.rank)
         self.items_ = items * np.sqrt(items.size / np.square(items).sum())
 
     def _score(self, given: Part, asked: Part) -> np.ndarray:
-        rank = self.items_.shape[1]
-        products = self.items_[:, :, None] * self.items_[:, None, :]
-        rated = given.matrix(np.ones(len(given.item)))
-        gram = rated @ products.reshape(len(products), -1)
-        gram = gram.reshape(-1, rank, rank) + self.config.penalty * np.eye(rank)
-        rest = given.matrix(self.base_.residual(given))
-        taste = np.linalg.solve(gram, (rest @ self.items_)[:, :, None])[:, :, 0]
-        liking = np.einsum('nr,nr->n', taste[asked.task], self.items_[asked.item])
+        penalty = self.config.penalty * np.eye(self.items_.shape[1])
+        rated, rest = given.matrix(np.ones(len(given.item))), self.base_.rest(given)
+        taste = solve_rows(rated, self.items_, penalty, rest @ self.items_)
+        liking = (taste @ self.items_.T)[asked.task, asked.item]
         return self.base_._score(given, asked) + liking

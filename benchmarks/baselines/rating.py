@@ -14,6 +14,7 @@ import scipy.sparse as sp
 import torch
 
 from agnn_pyg.base.encoder import AttributeEncoder
+from agnn_pyg.kernel.features import row_products, unit_rows
 from benchmarks.baselines import Baseline
 from data.tables import RatingTables
 
@@ -50,6 +51,10 @@ class RatingBaseline(Baseline, user_attributes=None, item_attributes=None):
     def predict(self, pairs: Frame) -> np.ndarray:
         rows = self.tables_.positions(pairs)
         return np.clip(self._predict(*rows), *self.range_)
+
+    def ids(self) -> list[sp.dia_matrix]:
+        """A column for each id of a side; that of an id without ratings is empty."""
+        return [sp.diags(trained.astype(float)) for trained in self.trained_]
 
     def attributes(self) -> list[sp.csr_matrix]:
         """Token weights of all users and items, in the vocabularies of trained ones."""
@@ -113,6 +118,15 @@ def damped_mean(
     return np.divide(total, size + damping, where=size > 0, out=np.zeros(count))
 
 
+def solve_rows(
+    x: sp.csr_matrix, other: np.ndarray, penalty: np.ndarray, target: np.ndarray
+) -> np.ndarray:
+    r"""Solves :math:`(\sum_j x_{ij} v_j v_j^\top + \Lambda) u_i = t_i` for each row."""
+    products = (other[:, :, None] * other[:, None]).reshape(len(other), -1)
+    gram = (x @ products).reshape(-1, *penalty.shape) + penalty
+    return np.linalg.solve(gram, target[:, :, None])[:, :, 0]
+
+
 class Ridge(RatingBaseline, alpha=3.0, user_ids=True, item_ids=True, slopes=0.0):
     r"""A linear model of a pair's ids and attributes, shrunk towards the mean.
 
@@ -129,31 +143,24 @@ class Ridge(RatingBaseline, alpha=3.0, user_ids=True, item_ids=True, slopes=0.0)
         from sklearn.linear_model import Ridge as LinearModel
 
         self.attributes_ = [self.ATTRIBUTE_SCALE * x for x in self.attributes()]
-        self.sloped_ = (
-            slope_features(self.tables_.items) if self.config.slopes else None
-        )
+        if self.config.slopes:
+            self.slopes_ = self.config.slopes * slope_features(self.tables_.items)
         self.model_ = LinearModel(self.config.alpha, solver='sparse_cg', tol=1e-4)
         self.model_.fit(self._features(user, item), rating)
 
     def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         return self.model_.predict(self._features(user, item))
 
-    def _features(self, user: np.ndarray, item: np.ndarray) -> sp.csr_matrix:
-        config, rows = self.config, (user, item)
+    def _features(self, *rows: np.ndarray) -> sp.csr_matrix:
+        config, pairs = self.config, zip(self.ids(), rows, strict=True)
+        users, items = (ids.tocsr()[row] for ids, row in pairs)
         blocks = [x[row] for x, row in zip(self.attributes_, rows, strict=True)]
-        # An id that was not trained on has a weight of exactly 0.
-        ids = [
-            sp.eye(n, format='csr')[i] for n, i in zip(self.size_, rows, strict=True)
-        ]
-        blocks += ids[:1] * config.user_ids + ids[1:] * config.item_ids
+        blocks += [users] * config.user_ids + [items] * config.item_ids
         if config.slopes:
-            of_item, width = self.sloped_[item], self.sloped_.shape[1]
-            own = np.repeat(user * width, np.diff(of_item.indptr)) + of_item.indices
-            parts = config.slopes * of_item.data, own, of_item.indptr
-            blocks.append(sp.csr_matrix(parts, (len(user), width * self.size_[0])))
+            blocks.append(row_products(users, self.slopes_[rows[1]]))
         made = sp.hstack(blocks, format='csr')
         # With neither ids nor attributes a column of zeros leaves the mean alone.
-        return made if made.shape[1] else sp.csr_matrix((len(user), 1))
+        return made if made.shape[1] else sp.csr_matrix((len(rows[0]), 1))
 
 
 def slope_features(items: Frame) -> sp.csr_matrix:
@@ -227,14 +234,10 @@ class BayesianFM(RatingBaseline, rank=10, iterations=200):
 
         rated = sp.csr_matrix((np.ones(len(user)), (user, item)), self.size_)
         self.blocks_, groups = [], []
-        for trained, known, matrix in zip(
-            self.trained_, self.attributes(), (rated, rated.T.tocsr()), strict=True
-        ):
-            # A cold id was never trained: it must not be there at all.
-            parts = [sp.diags(trained.astype(float)), known]
+        sides = zip(self.ids(), self.attributes(), (rated, rated.T), strict=True)
+        for *parts, others in sides:
             if self.implicit:
-                scale = 1 / np.sqrt(np.maximum(np.diff(matrix.indptr), 1))
-                parts.append(sp.diags(scale) @ matrix)
+                parts.append(unit_rows(others))
             self.blocks_.append(sp.hstack(parts, format='csr'))
             groups += [part.shape[1] for part in parts if part.shape[1]]
         self.model_ = myfm.MyFMRegressor(rank=self.config.rank, random_seed=0)

@@ -111,9 +111,9 @@ def test_slopes_are_products_of_users_and_genres_decades_and_years(tables):
     model = fit(SlopeRidge, tables, tables.ratings, slopes=0.3)
     user, item = model.tables_.positions(tables.ratings.head(50))
     found = model._features(user, item).toarray()
-    sloped = model.sloped_[item].toarray()
+    sloped = model.slopes_[item].toarray()
     ids = np.eye(len(tables.users))[user]
-    expected = [np.kron(u, 0.3 * row) for u, row in zip(ids, sloped, strict=True)]
+    expected = [np.kron(u, row) for u, row in zip(ids, sloped, strict=True)]
     assert np.allclose(found[:, -ids.shape[1] * sloped.shape[1] :], expected)
 
 
