@@ -8,16 +8,13 @@ statistics have features of their own, and a plain forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tanp.episodes import offsets
-from tanp.item_statistics import NOBODY, NUM_KERNELS, ItemFeatures, ItemStatistics
+from tanp.item_statistics import NOBODY
 from tanp.loader import EpisodeBatch
 from tanp.model import TaNP
 
@@ -42,7 +39,6 @@ class Catalogue:
         every = torch.arange(model.num_items, device=device)[None]
         nobody = torch.full((1,), NOBODY, device=device)
         self.items = statistics.features(nobody, every)
-        self.vector = self.items.vector[0].t().contiguous()
         x, self.base = model.embed(self.items, None)[0], model.base(self.items)
         # Columns of the first layer: what is known of an item and of the user, what is
         # read of the support for an item, and what a task's items share.
@@ -76,20 +72,29 @@ class Catalogue:
         batch = batch.cleared(self.hidden.dtype)
         user = model.embed_user(batch.user)
         support = model.statistics.features(batch.user, batch.support_item)
-        code = model.encode(batch, support, user)
-        context = code.summary
-        if code.prior is not None:
-            context = torch.cat([code.prior.mu, context], dim=-1)
+        codes = model.encode(batch, support, user)
+        context = codes.summary
+        if codes.prior is not None:
+            context = torch.cat([codes.prior.mu, context], dim=-1)
         shared = F.linear(context, self.weights[2])
         if user is not None:
             shared = shared + F.linear(user, self.weights[0])
-        tasks = code, user, model.decoder.modulate(code.task, shared)
+        tasks, scores = (codes, user, model.decoder.modulate(codes.task, shared)), []
+        kernels = model.statistics.catalogue_kernels(support, self.items)
         # One task at a time: what it needs fits a cache.
-        scores = [
-            self._decode(model, kernel, *_rows(tasks, slice(task, task + 1)))
-            for task, kernel in enumerate(self._kernels(model.statistics, support))
-        ]
-        return torch.cat(scores) + self.base + code.level
+        for task, kernel in enumerate(kernels):
+            code, user, modulation = _rows(tasks, slice(task, task + 1))
+            (gamma, beta), *others = modulation
+            query = self.query
+            if query is not None and user is not None:
+                own = F.linear(user, self.user_query)[:, None]
+                query = query + model.attention.split_heads(own).mT
+            # size = [1, I, C]
+            hidden = torch.addcmul(beta, self.hidden, gamma)
+            read = model.read(query, code, kernel)
+            hidden.baddbmm_(read.mT, gamma * self.weights[1].mT)
+            scores.append(model.decoder.decode(hidden.relu_(), others))
+        return torch.cat(scores) + self.base + codes.level
 
     @staticmethod
     @torch.no_grad()
@@ -101,42 +106,6 @@ class Catalogue:
         mask = torch.ones_like(item, dtype=torch.bool)
         parts = {'query_item': item, 'query_label': label, 'query_mask': mask}
         return model(batch._replace(**parts)).score
-
-    def _decode(
-        self, model: TaNP, kernel: Tensor, code: Any, user: Any, modulation: Any
-    ) -> Tensor:
-        query = self.query
-        if query is not None and user is not None:
-            own = F.linear(user, self.user_query)[:, None]
-            query = query + model.attention.split_heads(own).mT
-        (gamma, beta), *others = modulation
-        # size = [1, I, C]
-        hidden = torch.addcmul(beta, self.hidden, gamma)
-        read = model.read(query, code, kernel)
-        hidden.baddbmm_(read.mT, gamma * self.weights[1].mT)
-        return model.decoder.decode(hidden.relu_(), others)
-
-    def _kernels(
-        self, statistics: ItemStatistics, support: ItemFeatures
-    ) -> Iterator[Tensor]:
-        """Kernels of each task's support and all items, :obj:`[1, S, E, I]`.
-
-        All tasks take turns in the same memory, of which most is zero.
-        """
-        num_tasks, size = support.item.size()
-        num_items = len(self.hidden)
-        found, other, values = statistics.co_occurring(support, self.items)
-        slot = torch.repeat_interleave(found) % size
-        place = slot * NUM_KERNELS * num_items + other
-        place = torch.stack([place + num_items * n for n in range(len(values))])
-        bounds = offsets(found.view(num_tasks, size).sum(1)).tolist()
-        kernel = self.hidden.new_zeros(1, size, NUM_KERNELS, num_items)
-        for task, (start, end) in enumerate(pairwise(bounds)):
-            own = place[:, start:end].flatten()
-            kernel.view(-1).index_copy_(0, own, values[:, start:end].flatten())
-            kernel[0, :, -1] = support.vector[task] / len(self.vector) @ self.vector
-            yield kernel
-            kernel.view(-1).index_fill_(0, own, 0)
 
 
 def _rows(value: Any, rows: slice) -> Any:

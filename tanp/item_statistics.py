@@ -54,8 +54,10 @@ reads vectors that are fitted without its fold and rotated onto those of all use
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -63,7 +65,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tanp.episodes import Episodes, ragged
+from tanp.episodes import Episodes, offsets, ragged
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -79,6 +81,8 @@ COSINE_SCALE = 5.0
 BLOCK = 4096
 # A row beyond any table: a user without interactions.
 NOBODY = 2**31
+# Keys of pairs are STRIDE times the first row and the second.
+STRIDE = 2**31
 
 
 class ItemFeatures(NamedTuple):
@@ -101,13 +105,12 @@ class ItemStatistics:
     """
 
     damping: float
-    key: Tensor  # M interactions as u I + i, ascending
-    own: Tensor  # like, dislike and r~ of each, [M, 3]
-    label: Tensor  # [M]
+    key: Tensor  # M interactions of users and items, ascending
+    own: Tensor  # like, dislike, r~ and label of each, [M, 4]
     item_total: Tensor  # p, n, q and the sum of labels, [I, 4]
     user_total: Tensor  # sum and number of labels, last those of no user, [U + 1, 2]
     total: Tensor  # sum and number of all labels, [2]
-    pair_key: Tensor  # pairs with a common user as j I + i, ascending
+    pair_key: Tensor  # pairs of items with a common user, ascending
     pair_total: Tensor  # |Pi and Pj|, |Pi and Nj| and the sum of r~i r~j, [pairs, 3]
     fold: Tensor  # of each user, [U + 1]
     vector: Tensor  # without each fold, the last of all users, [folds + 1, I, R]
@@ -139,7 +142,7 @@ class ItemStatistics:
                 f"'rank' from 1 to {most} (got {rank})"
             )
         user = torch.repeat_interleave(episodes.user, episodes.size)
-        key, order = (user * num_items + episodes.item).sort(stable=True)
+        key, order = (user * STRIDE + episodes.item).sort(stable=True)
         # Interactions are skipped by looking them up, so each must be there once.
         repeated = order[1:][key[1:] == key[:-1]]
         if len(repeated):
@@ -153,22 +156,21 @@ class ItemStatistics:
         size = torch.bincount(user, minlength=num_users + 1).double()
         total = torch.bincount(user, label.double(), num_users + 1)
         centered = label - (total / size.clamp(min=1)).float()[user]
-        own = torch.stack([liked.float(), (~liked).float(), centered], dim=-1)
-        columns = [*own[:, :2].unbind(-1), centered.square(), label]
-        columns = [torch.bincount(item, v.double(), num_items) for v in columns]
+        parts = [liked.float(), (~liked).float(), centered, label]
+        own, parts[2] = torch.stack(parts, dim=-1), centered.square()
+        totals = [torch.bincount(item, part.double(), num_items) for part in parts]
         shape = num_users, num_items
-        pairs = (_matrix((user, item), value, shape) for value in own.unbind(-1))
-        pairs = [*map(torch.from_numpy, _co_occurrences(*pairs))]
+        pairs = (_matrix((user, item), part, shape) for part in own[:, :3].unbind(-1))
+        pair_key, pair_total = map(torch.from_numpy, _co_occurrences(*pairs))
         made = cls(
             damping=damping,
             key=key,
             own=own,
-            label=label,
-            item_total=torch.stack(columns, dim=-1).float(),
+            item_total=torch.stack(totals, dim=-1).float(),
             user_total=torch.stack([total, size], dim=-1).float(),
             total=torch.stack([total.sum(), size.sum()]).float(),
-            pair_key=pairs[0],
-            pair_total=pairs[1],
+            pair_key=pair_key,
+            pair_total=pair_total,
             fold=torch.zeros(num_users + 1, dtype=torch.long),
             vector=torch.zeros(folds + 1, num_items, rank),
         )
@@ -183,7 +185,7 @@ class ItemStatistics:
         fold = torch.full_like(self.fold, folds)
         shuffled = user[torch.randperm(len(user), generator=generator)]
         fold[shuffled] = torch.arange(len(user)) % folds
-        rows = self.key // self.num_items, self.key % self.num_items
+        rows = self.key // STRIDE, self.key % STRIDE
         like = _matrix(rows, self.own[:, 0], (num_users, self.num_items))
         reference = _item_vectors(like, rank, self.damping)
         vectors = []
@@ -198,13 +200,9 @@ class ItemStatistics:
 
     def with_items(self, count: int) -> ItemStatistics:
         """These statistics with further items that nobody has interacted with."""
-        old, new = self.num_items, self.num_items + count
-        keys = (k // old * new + k % old for k in (self.key, self.pair_key))
-        total = F.pad(self.item_total, (0, 0, 0, count))
-        vector = F.pad(self.vector, (0, 0, 0, count))
-        names = 'key', 'pair_key', 'item_total', 'vector'
-        values = zip(names, (*keys, total, vector), strict=True)
-        return dataclasses.replace(self, **dict(values))
+        pad = functools.partial(F.pad, pad=(0, 0, 0, count))
+        total, vector = pad(self.item_total), pad(self.vector)
+        return dataclasses.replace(self, item_total=total, vector=vector)
 
     def for_users(self, row: Tensor) -> ItemStatistics:
         """These statistics for users numbered from 0, by their rows."""
@@ -234,17 +232,12 @@ class ItemStatistics:
         A row beyond the table of users is a user without interactions.
         """
         user = self._rows(user)[:, None]
-        key = user * self.num_items + item
-        place = torch.searchsorted(self.key, key).clamp(max=len(self.key) - 1)
-        known = self.key[place] == key
-        own, label = self.own[place] * known[..., None], self.label[place] * known
-
-        total = self.item_total[item]
+        own, total = _found(self.key, self.own, user, item), self.item_total[item]
         counts = total[..., :2] - own[..., :2]
-        square = (total[..., 2:3] - own[..., 2:].square()).clamp(min=0)
+        square = (total[..., 2:3] - own[..., 2:3].square()).clamp(min=0)
         labels, number = (self.total - self.user_total[user]).unbind(-1)
         mean, count = labels / number.clamp(min=1), counts.sum(-1)
-        deviation = total[..., 3] - label - count * mean
+        deviation = total[..., 3] - own[..., 3] - count * mean
         deviation = deviation / (count + MEAN_DAMPING)
 
         edges = torch.tensor(BINS, dtype=counts.dtype).to(counts.device)
@@ -253,7 +246,7 @@ class ItemStatistics:
         popularity = [indicator, counts.log1p(), deviation[..., None]]
         return ItemFeatures(
             item=item,
-            own=own,
+            own=own[..., :3],
             scale=(torch.cat([counts, square], dim=-1) + self.damping).rsqrt(),
             mean=mean + deviation,
             popularity=torch.cat(popularity, dim=-1),
@@ -263,9 +256,8 @@ class ItemStatistics:
     def kernels(self, query: ItemFeatures, support: ItemFeatures) -> Tensor:
         """All kernels of query and support items, :obj:`[B, S, NUM_KERNELS, Q]`."""
         # size = [B, S, Q]
-        key = support.item[:, :, None] * self.num_items + query.item[:, None]
-        place = torch.searchsorted(self.pair_key, key).clamp(max=len(self.pair_key) - 1)
-        total = self.pair_total[place] * (self.pair_key[place] == key)[..., None]
+        rows = support.item[:, :, None], query.item[:, None]
+        total = _found(self.pair_key, self.pair_total, *rows)
         liked, disliked, mine = (v[:, :, None] for v in support.own.unbind(-1))
         likes, _, others = (v[:, None] for v in query.own.unbind(-1))
         own = torch.stack([liked * likes, disliked * likes, mine * others], dim=-1)
@@ -273,25 +265,37 @@ class ItemStatistics:
         last = support.vector @ query.vector.mT / self.rank
         return torch.stack([*_sparse_kernels(total - own, *scales), last], dim=2)
 
-    def co_occurring(
+    def catalogue_kernels(
         self, support: ItemFeatures, catalogue: ItemFeatures
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The kernels except the last, which are zero for items without common users.
+    ) -> Iterator[Tensor]:
+        """Kernels of each task's support and all items, for users without interactions.
 
-        It gives the number of other items of each of the :math:`B S` support items (of
-        users without interactions), these items, and the kernels,
-        :obj:`[NUM_KERNELS - 1, pairs]`.
+        The size is :obj:`[1, S, NUM_KERNELS, I]`. All tasks take turns in the same
+        memory, of which most is zero: few items have a user in common.
         """
+        (num_tasks, size), num_items = support.item.size(), self.num_items
         item = support.item.flatten()
-        bounds = torch.stack([item, item + 1]) * self.num_items
+        bounds = torch.stack([item, item + 1]) * STRIDE
         start, end = torch.searchsorted(self.pair_key, bounds)
-        size = end - start
-        slot, place = torch.repeat_interleave(size), ragged(start, size)
-        other = self.pair_key.index_select(0, place) % self.num_items
+        count = end - start
+        slot, place = torch.repeat_interleave(count), ragged(start, count)
+        other = self.pair_key.index_select(0, place) % STRIDE
         scale = support.scale.flatten(0, 1).index_select(0, slot)
         scales = scale, catalogue.scale[0].index_select(0, other)
         pair = self.pair_total.index_select(0, place)
-        return size, other, torch.stack(_sparse_kernels(pair, *scales))
+        values = torch.stack(_sparse_kernels(pair, *scales))
+        # Positions in the memory of a task.
+        place = slot % size * NUM_KERNELS * num_items + other
+        place = torch.stack([place + num_items * n for n in range(len(values))])
+        bounds = offsets(count.view(num_tasks, size).sum(1)).tolist()
+        kernel = values.new_zeros(1, size, NUM_KERNELS, num_items)
+        vectors = catalogue.vector[0].t()
+        for task, (first, last) in enumerate(pairwise(bounds)):
+            own = place[:, first:last].flatten()
+            kernel.view(-1).index_copy_(0, own, values[:, first:last].flatten())
+            kernel[0, :, -1] = support.vector[task] / self.rank @ vectors
+            yield kernel
+            kernel.view(-1).index_fill_(0, own, 0)
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> ItemStatistics:
         """These statistics after a function of each tensor, such as a device move."""
@@ -301,6 +305,13 @@ class ItemStatistics:
     def state_dict(self) -> dict[str, Tensor]:
         """All tensors by name, arguments of the constructor."""
         return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
+
+
+def _found(keys: Tensor, values: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """The values of pairs of rows, zeros of pairs without a key."""
+    key = one * STRIDE + other
+    place = torch.searchsorted(keys, key).clamp(max=len(keys) - 1)
+    return values[place] * (keys[place] == key)[..., None]
 
 
 def _sparse_kernels(pair: Tensor, support: Tensor, query: Tensor) -> list[Tensor]:
@@ -330,14 +341,14 @@ def _co_occurrences(
         block = slice(start, start + BLOCK)
         # All other pairs are zero in the products.
         pattern = (rated[:, block].T @ rated).tocoo()
-        key = np.sort(pattern.row.astype(np.int64) * num_items + pattern.col)
+        key = np.sort(pattern.row.astype(np.int64) * STRIDE + pattern.col)
         total = np.zeros((len(key), 3), np.float32)
         products = (like, like), (dislike, like), (centered, centered)
         for column, (left, right) in enumerate(products):
             product = (left[:, block].T @ right).tocoo()
-            place = product.row.astype(np.int64) * num_items + product.col
+            place = product.row.astype(np.int64) * STRIDE + product.col
             total[np.searchsorted(key, place), column] = product.data
-        keys.append(key + start * num_items)
+        keys.append(key + start * STRIDE)
         totals.append(total)
     return np.concatenate(keys), np.concatenate(totals)
 
