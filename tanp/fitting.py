@@ -19,7 +19,7 @@ from agnn_pyg.base.frames import RatedPairs, RatingScale, read_new_nodes, read_t
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
 from tanp.attentive import AttentiveTaNP
 from tanp.catalogue import Catalogue
-from tanp.config import LossConfig, TaNPRecommenderConfig
+from tanp.config import LossConfig, StatisticsConfig, TaNPRecommenderConfig
 from tanp.episodes import Episodes
 from tanp.item_statistics import ItemStatistics
 from tanp.loader import EpisodeLoader
@@ -28,8 +28,6 @@ from tanp.model import TaNP
 if TYPE_CHECKING:
     from agnn_pyg.base.training import FitResult
 
-# Item vectors of all folds, and pairs of items with a common user, must fit in memory.
-MAX_ITEMS = 300_000
 # Interactions of users that are trained on, unless most have fewer.
 MIN_INTERACTIONS = 5
 
@@ -211,13 +209,14 @@ def fit_models(
     loss |= dict(config.part(LossConfig)) | {'weight_decay': config.weight_decay}
     run = ('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
     run = {name: getattr(config, name) for name in run}
-    results, statistics = [], None
+    size, results, statistics = (len(ids['item']), len(ids['user'])), [], None
     for member in range(config.ensemble_size):
         seed = train.seed = config.seed * config.ensemble_size + member
         if statistics is not None:
             statistics = statistics.resample(seed)
         elif config.model == 'AttentiveTaNP':
-            statistics = _statistics(fitted, episodes, relevant, seed)
+            how = dict(config.part(StatisticsConfig)) | {'threshold': relevant}
+            statistics = ItemStatistics.fit(episodes, *size, seed=seed, **how)
         torch.manual_seed(seed)
         model = fitted.add_model(bags, statistics)
         module = TaskModule(model, config.lr, seed=seed, **loss)
@@ -282,21 +281,3 @@ def _held_out(
     parts = (np.split(value, [split]) for value in (*rated.index, labels))
     users = np.unique(rated.index[0][split:])
     return Episodes.from_parts(users, *zip(*parts, strict=True))
-
-
-def _statistics(
-    fitted: Fitted, episodes: Episodes, threshold: float, seed: int
-) -> ItemStatistics:
-    """Of all users, with as many folds and as wide vectors as they allow."""
-    config, num_items, count = fitted.config, len(fitted.ids['item']), len(episodes)
-    folds = min(config.folds, count)
-    rank = min(config.rank, num_items - 1, count - -(-count // folds) - 1)
-    if rank < 1 or num_items > MAX_ITEMS:
-        raise ValueError(
-            f"'model' AttentiveTaNP must have three users, and from two to "
-            f'{MAX_ITEMS:,} items (got {count:,} and {num_items:,}); give more '
-            f"ratings, drop rare items, or use 'TaNP'"
-        )
-    options = {'damping': config.damping, 'threshold': threshold, 'seed': seed}
-    options |= {'rank': rank, 'folds': folds}
-    return ItemStatistics.fit(episodes, num_items, len(fitted.ids['user']), **options)

@@ -79,6 +79,8 @@ MEAN_DAMPING = 5.0
 COSINE_SCALE = 5.0
 # Items whose co-occurrences are counted at a time.
 BLOCK = 4096
+# Item vectors of all folds, and pairs of items with a common user, must fit in memory.
+MAX_ITEMS = 300_000
 # A row beyond any table: a user without interactions.
 NOBODY = 2**31
 # Keys of pairs are STRIDE times the first row and the second.
@@ -132,14 +134,17 @@ class ItemStatistics:
         """Counts all interactions of some tasks, support and query alike.
 
         Item vectors have width :obj:`rank` and are cross-fitted over :obj:`folds` of
-        users, which :obj:`seed` draws; labels above :obj:`threshold` are likes.
+        users, which :obj:`seed` draws, both as far as there are users and items; labels
+        above :obj:`threshold` are likes.
         """
         users = len(episodes.user.unique())
-        most = min(num_items, num_users - -(-users // folds)) - 1
-        if not 2 <= folds <= users or not 1 <= rank <= most:
+        folds = min(folds, users)
+        rank = min(rank, num_items - 1, users - -(-users // max(1, folds)) - 1)
+        if rank < 1 or num_items > MAX_ITEMS:
             raise ValueError(
-                f"'folds' must be from 2 to the {users} users (got {folds}), and "
-                f"'rank' from 1 to {most} (got {rank})"
+                f"'episodes' must have three users, two folds, and from two to "
+                f'{MAX_ITEMS:,} items (got {users:,}, {folds} and {num_items:,}); give '
+                f"more ratings, drop rare items, or use 'TaNP'"
             )
         user = torch.repeat_interleave(episodes.user, episodes.size)
         key, order = (user * STRIDE + episodes.item).sort(stable=True)

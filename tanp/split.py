@@ -80,42 +80,38 @@ def split_episodes(
     size = np.bincount(user, minlength=len(ids['user']))
     # Each user's history: positions of ratings, in the order of the frame.
     histories = np.split(np.argsort(user, kind='stable'), size.cumsum()[:-1])
-    stream = random.Random(seed)
-
-    def permutation(size: int) -> np.ndarray:
-        index = list(range(size))
-        stream.shuffle(index)
-        return np.array(index, dtype=np.int64)
-
-    def permuted(histories: list[np.ndarray]) -> list[np.ndarray]:
-        """Interactions of users with enough of them, shuffled."""
-        sized = [h for h in histories if min_size <= len(h) <= max_size]
-        return [h[permutation(len(h))] for h in sized]
-
+    order, shuffle = np.arange(len(size)), random.Random(seed).shuffle
+    shuffle(order)
     bounds = np.cumsum([int(len(size) * fraction) for fraction in fractions])
     warm, validation, test = (
-        [histories[u] for u in part]
-        for part in np.split(permutation(len(size)), bounds)
+        [histories[u] for u in part] for part in np.split(order, bounds)
     )
     is_seen = np.isin(item, item[np.concatenate(warm)])
+
+    def shuffled(histories: list[np.ndarray]) -> list[np.ndarray]:
+        """Interactions of users with enough of them."""
+        made = [h.copy() for h in histories if min_size <= len(h) <= max_size]
+        for history in made:
+            shuffle(history)
+        return made
+
     # The authors leave unseen items in validation, and their stream runs on from
     # there into test: shuffle as they do, and drop the items only then.
-    train, validation = permuted(warm), [h[is_seen[h]] for h in permuted(validation)]
-    chosen = {
+    train, validation = shuffled(warm), [h[is_seen[h]] for h in shuffled(validation)]
+    parts = {
         'train': train,
         'validation': [h for h in validation if len(h) >= min_size],
-        'test': permuted([h[is_seen[h]] for h in test]),
+        'test': shuffled([h[is_seen[h]] for h in test]),
         'warm': [h for h in warm if len(h)],
     }
-    parts = {}
-    for part, histories in chosen.items():
-        if not histories:
+    for part, chosen in parts.items():
+        if not chosen:
             raise ValueError(
                 f"'ratings' must have a {part} user of {min_size} to {max_size} "
                 f"interactions (got none); lower 'support_size' or 'min_size'"
             )
-        size, rows = np.array([*map(len, histories)]), np.concatenate(histories)
-        first = user[[h[0] for h in histories]]
-        support = np.full_like(size, 0 if part == 'warm' else support_size)
+        rows, first = np.concatenate(chosen), user[[h[0] for h in chosen]]
+        size = np.array([*map(len, chosen)])
+        support = np.full_like(size, support_size * (part != 'warm'))
         parts[part] = from_numpy(first, size, item[rows], label[rows], support)
     return EpisodeSplit(**parts)

@@ -54,7 +54,7 @@ def tasks():
 def statistics(tasks):
     """Of four of the six users."""
     some = tasks.select(torch.arange(4))
-    return ItemStatistics.fit(some, 20, 6, rank=2, folds=2, damping=1.0)
+    return ItemStatistics.fit(some, 20, 6, rank=2, folds=4, damping=1.0)
 
 
 @pytest.fixture
