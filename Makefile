@@ -13,7 +13,7 @@ help:
 	@echo 'make benchmark    train AGNN on strictly cold films and print the table'
 	@echo 'make baselines    all scenarios beside all baselines, one split (an hour)'
 	@echo 'make ablation     what each part of AGNN is worth, in all scenarios (hours)'
-	@echo 'make report       all results, and worked examples, as pages in runs/'
+	@echo 'make report       all results as a page in runs/'
 	@echo 'make test         run all tests'
 	@echo 'make test-matrix  run the quick ones under other versions'
 	@echo 'make reliability  properties, damaged files and killed processes, for hours'
@@ -41,10 +41,8 @@ ablation: $(VENV)/installed
 	$(RUN) $(SUITES)/ablation.toml
 	$(RUN) $(SUITES)/few-shot-ablation.toml
 
-# The examples train two small models the first time.
 report: $(VENV)/installed
 	$(BIN)/python -m benchmarks.report --out runs/report.html
-	$(BIN)/python -m benchmarks.examples --out runs/examples.html
 
 # Two processes, a thread and a file of tests each: more would crowd out what is timed.
 test: $(VENV)/installed

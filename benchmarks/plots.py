@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Mapping
 from functools import partial
 from itertools import product
@@ -9,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
@@ -30,6 +34,21 @@ PANELS = {
     'neighbors': ('neighbors', 'neighbors a node (20,000 nodes, width 64)'),
     'width': ('width', 'width (20,000 nodes, 10 neighbors)'),
 }
+
+REM_PER_INCH = 6.4  # at most: ten points of a chart are the page's small print
+# What SVG of matplotlib is made into: ids of one page, no size (the viewBox keeps the
+# proportions), the page's font, and a variable of its style for each color.
+CLEANED = (
+    (r'<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>', ''),
+    (r' xmlns(:xlink)?="[^"]*"|xlink:', ''),
+    (r'(id="|href="#|url\(#)', r'\1{0}-'),
+    (r'^(<svg[^>]*?) height="[^"]*"', r'\1'),
+    (r'^(<svg[^>]*?) width="[^"]*"', r'\1'),
+    (r'font: ([\d.]+px) [^;"]*', r'font-size: \1'),
+    (r'font-family: [^;"]*;? ?', ''),
+    (r'#([0-9a-f]{6})\b', r'var(--c\1)'),
+    (r'\s*\n\s*', '\n'),
+)
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> Any:
@@ -176,3 +195,17 @@ def scale_figure(perf: pd.DataFrame) -> Any:
     for axes in panels[::2]:
         axes.legend(frameon=False, fontsize=7)
     return figure
+
+
+def chart(figure: Any, name: str, caption: str = '') -> dict[str, Any]:
+    """A matplotlib figure as SVG in the page's font and colors, under a unique name."""
+    stream = io.StringIO()
+    # Text stays text, and ids do not change from run to run.
+    with rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name}):
+        figure.savefig(stream, format='svg', transparent=True)
+    text = stream.getvalue()
+    text = text[text.index('<svg') :]
+    for pattern, replacement in CLEANED:
+        text = re.sub(pattern, replacement.format(name), text, flags=re.DOTALL)
+    width = REM_PER_INCH * figure.get_size_inches()[0]
+    return {'svg': Markup(text), 'caption': caption, 'width': width}

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks import plots, records, tables
-from benchmarks.pages import chart, render
+from benchmarks.plots import chart
 from benchmarks.stats import newest, score
 from benchmarks.suite import SUITES, Suite, load_suite
 from benchmarks.tables import COSTS, CURVE, Table, columns_of, words, written
 
+PAGES = Path(__file__).parent / 'pages'
 SHOWN = 'rating', 'few-shot-lastfm'  # suites of which Markdown pages have figures
 NOTE = (
     'Settings and epochs are selected on validation parts only; each test part is '
@@ -31,7 +33,7 @@ NOTE = (
 
 
 def page(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> str:
-    """The page, whose texts are those of its template."""
+    """The page, one file that needs nothing else; its texts are those of a template."""
     suites = sorted(map(load_suite, SUITES.glob('*.toml')), key=lambda x: x.name)
     kinds: dict[str, list[Suite]] = {'rating': [], 'few-shot': [], 'ablation': []}
     for suite in suites:
@@ -40,8 +42,15 @@ def page(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> str:
             kinds['ablation' if suite.is_ablation else kind].append(suite)
     shown = [x for x in kinds['rating'] if x.name == 'rating'] + kinds['few-shot']
     measured = set(perf['benchmark'])
-    return render(
-        'report.html',
+    environment = Environment(
+        loader=FileSystemLoader(PAGES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters['typeset'] = typeset
+    return environment.get_template('report.html').render(
         figures={n: chart(figure, n) for n, figure in figures(rows, perf).items()},
         headlines=[card for suite in shown for card in cards(rows, suite)],
         suites={k: [suite_parts(rows, x) for x in of] for k, of in kinds.items()},
@@ -49,6 +58,11 @@ def page(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> str:
         not_run=not_run(rows, suites),
         origin=origin(rows, folder),
     )
+
+
+def typeset(text: str) -> str:
+    """Minus signs for hyphens, and no line break between a figure and its spread."""
+    return re.sub(r'(?<![\w.-])-(?=[\d.])', '−', text).replace(' ± ', '\xa0±\xa0')
 
 
 def figures(rows: pd.DataFrame, perf: pd.DataFrame) -> dict[str, Any]:
