@@ -55,9 +55,8 @@ class Fitted:
         self, bags: Mapping[str, TokenBags | None], statistics: ItemStatistics | None
     ) -> TaNP:
         """Adds an untrained model, of attributes by side."""
-        kind, first = AttentiveTaNP, statistics
-        if self.config.model == 'TaNP':
-            kind, first = TaNP, len(self.ids['item'])
+        kind = TaNP if statistics is None else AttentiveTaNP
+        first = statistics or len(self.ids['item'])
         options = {f'{side}_attributes': part for side, part in bags.items()}
         options |= {'likelihood': self.likelihood} | dict(self.config.part(kind.Config))
         self.models.append(kind(first, len(self.ids['user']), **options))
@@ -77,12 +76,10 @@ class Fitted:
 
     def item_rows(self, ids: IdColumn, is_support: bool = False) -> np.ndarray:
         """Rows of items; ``ValueError`` names one that is unknown."""
-        remedy = 'drop the row'
-        if not is_support and self.encoders['item'] is None:
-            remedy += ", or fit with a table 'items' of attributes"
-        elif not is_support:
-            remedy += ", or give a table 'items' with attributes of it"
-        rows = self.ids['item'].rows(ids)
+        remedy, rows = 'drop the row', self.ids['item'].rows(ids)
+        if not is_support:
+            how = 'give' if self.encoders['item'] else 'fit with'
+            remedy += f", or {how} a table 'items' with attributes of it"
         ids.refuse(rows < 0, 'names an item that the fit does not know in', remedy)
         return rows
 
@@ -121,9 +118,8 @@ class Fitted:
         }
         tensors = {}
         for number, model in enumerate(self.models):
-            tensors[str(number)] = {'model': model.state_dict()}
-            if model.statistics is not None:
-                tensors[str(number)]['statistics'] = model.statistics.state_dict()
+            counts = model.statistics and model.statistics.state_dict()
+            tensors[str(number)] = model.state_dict(), counts
         return plain, tensors
 
     @classmethod
@@ -131,19 +127,15 @@ class Fitted:
         cls, settings: Any, plain: Mapping[str, Any], tensors: Mapping[str, Any]
     ) -> Fitted:
         """The inverse of :meth:`to_store`, whatever the settings are by now."""
-        config, read = TaNPRecommenderConfig(**plain['config']), Vocabulary.from_dict
-        encoders = {
-            side: encoder and AttributeEncoder.from_dict(encoder)
-            for side, encoder in plain['encoders'].items()
-        }
-        parts = {side: read(ids) for side, ids in plain['ids'].items()}, encoders
-        scale = RatingScale(**plain['scale'])
-        made = cls(config, plain['likelihood'], scale, *parts, plain['has_users'])
-        for member in tensors.values():
-            state, statistics = member['model'], None
-            if 'statistics' in member:
-                statistics = ItemStatistics(config.damping, **member['statistics'])
-            bags = {side: _bags(side, state) for side in encoders}
+        config = TaNPRecommenderConfig(**plain['config'])
+        ids = {side: Vocabulary.from_dict(v) for side, v in plain['ids'].items()}
+        read = AttributeEncoder.from_dict
+        encoders = {side: v and read(v) for side, v in plain['encoders'].items()}
+        scale, has_users = RatingScale(**plain['scale']), plain['has_users']
+        made = cls(config, plain['likelihood'], scale, ids, encoders, has_users)
+        for state, counts in tensors.values():
+            statistics = counts and ItemStatistics(config.damping, **counts)
+            bags = {side: _bags(side, state) for side in ids}
             made.add_model(bags, statistics).eval().load_state_dict(state)
         return made
 
@@ -195,14 +187,12 @@ def fit_models(
     options = {'batch_size': config.batch_size}
     if config.rating is None:
         options |= {'negatives': config.negatives, 'num_items': len(ids['item'])}
-    labels = fitted.to_labels(TableColumn(tables[0], config.rating, 'ratings'), rating)
-    episodes = _halves(config, read.ratings, labels, 'ratings')
+    episodes = _tasks(fitted, tables[0], read.ratings, 'ratings')
     train = _train_loader(config, episodes, **options)
     if read.validation is not None:
-        column = TableColumn(validation, config.rating, 'validation')
-        labels = fitted.to_labels(column, read.validation.rating)
-        held_out = _held_out(config, read.validation, labels, num_support)
-        held_out = EpisodeLoader(held_out, **options)
+        parts = validation, read.validation, 'validation', num_support
+        least = 2 if num_support is None else 1
+        held_out = EpisodeLoader(_tasks(fitted, *parts).at_least(least), **options)
     relevant = scale.to_unit_scale(rating.mean())
     relevant = {'bernoulli': 0.5, 'implicit': 0.0}.get(likelihood, relevant)
     loss = {'relevant': relevant, 'center': scale.center, 'unit': scale.unit}
@@ -240,12 +230,26 @@ def _scale(config: TaNPRecommenderConfig, rating: np.ndarray) -> tuple[str, Any]
     return likelihood, scale
 
 
-def _halves(
-    config: TaNPRecommenderConfig, rated: RatedPairs, labels: np.ndarray, name: str
+def _tasks(
+    fitted: Fitted,
+    frame: pd.DataFrame,
+    rated: RatedPairs,
+    name: str,
+    split: int | None = None,
 ) -> Episodes:
-    """The interactions of each user in random order, half of them a support."""
-    most = config.support_sizes[1] or len(labels)
-    episodes = Episodes.from_histories((*rated.index, labels), most, config.seed)
+    """The interactions of each user, the first :obj:`split` rows being supports.
+
+    Without, the interactions of a user are in random order, half of them a support.
+    """
+    config = fitted.config
+    column = TableColumn(frame, config.rating, name)
+    histories = *rated.index, fitted.to_labels(column, rated.rating)
+    if split is not None:
+        parts = (np.split(value, [split]) for value in histories)
+        users = np.unique(rated.index[0][split:])
+        return Episodes.from_parts(users, *zip(*parts, strict=True))
+    most = config.support_sizes[1] or len(frame)
+    episodes = Episodes.from_histories(histories, most, config.seed)
     if int(episodes.size.max()) < 2:
         raise ValueError(
             f"'{name}' has no user with two interactions, one to adapt to and one to "
@@ -270,14 +274,3 @@ def _train_loader(
         )
     sizes = {name: getattr(config, name) for name in ('support_sizes', 'query_sizes')}
     return EpisodeLoader(tasks, shuffle=True, **sizes, **options)
-
-
-def _held_out(
-    config: TaNPRecommenderConfig, rated: RatedPairs, labels: np.ndarray, split: Any
-) -> Episodes:
-    """Users to select the epoch on, half of each a support without a place to split."""
-    if split is None:
-        return _halves(config, rated, labels, 'validation').at_least(2)
-    parts = (np.split(value, [split]) for value in (*rated.index, labels))
-    users = np.unique(rated.index[0][split:])
-    return Episodes.from_parts(users, *zip(*parts, strict=True))
