@@ -126,10 +126,18 @@ class TaNPRecommender(Recommender):
 
         Tables of :obj:`users` are those of :meth:`adapt`; for all else see
         :meth:`AdaptedUsers.evaluate <tanp.adapted.AdaptedUsers.evaluate>`.
+        ``ValueError`` if no user has two rows.
         """
         check_columns(ratings, 'ratings', [self.user])
         by_user = ratings.groupby(self.user)[self.user]
         first = 2 * by_user.cumcount() < by_user.transform('size')
+        if len(ratings) and first.all():
+            raise ValueError(
+                "'ratings' must have a user with two rows, the first half of which is "
+                'a support and the others a query (got one row of each user); give '
+                'more rows of the same users, or adapt to a support and evaluate the '
+                'adapted users'
+            )
         adapted = self.adapt(ratings[first], users)
         return adapted.evaluate(ratings[~first], items, k)
 

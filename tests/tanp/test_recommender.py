@@ -433,6 +433,9 @@ def test_a_score_is_of_the_second_half_of_each_user_and_searches_use_it(paper, l
     adapted, query = paper.adapt(rows[2 * place < size]), rows[2 * place >= size]
     error = adapted.predict(query)['rating'] - query['rating']
     assert paper.score(rows) == pytest.approx(-np.sqrt((error**2).mean()))
+    # A user with one row has no query.
+    with pytest.raises(ValueError, match=r"'ratings' .*two rows.*support and.*query"):
+        paper.evaluate(rows.drop_duplicates('user'))
     model, grid = TaNPRecommender(**QUICK | {'epochs': 1}), {'num_gps': [0, 2]}
     search = GridSearchCV(model, grid, cv=2, error_score='raise')
     search.fit(halves(np.arange(40)), items=films())
