@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,24 +39,22 @@ def evaluate_ranking(
             (default: all)
     """
     index = torch.from_numpy(pairs.index[:, pairs.rating > 0])
-    users, row = index[0].unique(return_inverse=True)
-    row, order = row.sort(stable=True)
     items = np.arange(len(serving.ids['item'])) if items is None else items
     items, place = torch.from_numpy(items), torch.full((len(serving.ids['item']),), -1)
     place[items] = torch.arange(len(items))
-    column = place[index[1][order]]
-    row, column = row[column >= 0], column[column >= 0]
     node = {s: torch.from_numpy(serving.node[s]) for s in SIDES}
     size = tuple(int(node[side].max()) + 1 for side in SIDES)
-    nodes = node['user'][users], node['item'][items]
-    seen, count = Seen(serving.rated, *nodes, size), serving.rated[1].bincount()
-    count = F.pad(count, (0, size[1] - len(count)))[nodes[1]]
+
+    def score_all(users: Tensor) -> Iterable[Tensor]:
+        nodes = node['user'][users], node['item'][items]
+        seen = Seen(serving.rated, *nodes, size)
+        return seen.excluded(serving.scorer.score_all(*nodes))
+
+    relevant = torch.stack([index[0], place[index[1]]])
+    made, found = evaluate_rankings(score_all, relevant, len(items), k)
+    count = torch.bincount(serving.rated[1], minlength=size[1])[node['item'][items]]
     information = -((count + 1) / (len(serving.rated[0].unique()) + 1)).log2()
-    blocks = seen.excluded(serving.scorer.score_all(*nodes))
-    made, found = evaluate_rankings(blocks, torch.stack([row, column]), k)
-    made['coverage'] = len(found.unique()) / len(items)
-    made['novelty'] = float(information[found].mean())
-    return {f'{name}@{k}': value for name, value in made.items()}
+    return made | {f'novelty@{k}': float(information[found].mean())}
 
 
 def most_similar(embedding: Tensor, row: int, k: int) -> tuple[np.ndarray, np.ndarray]:

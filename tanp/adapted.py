@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from agnn_pyg.base.checks import TableColumn
-from agnn_pyg.base.config import NonNegativeInt, PositiveInt, check_argument
+from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.base.frames import read_distinct, read_ratings
 from agnn_pyg.base.metrics import evaluate_rankings, rating_metrics
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
@@ -158,14 +160,14 @@ class AdaptedUsers:
             made = rating_metrics(predicted, held.rating)
             relevant = scale.is_high(held.rating)
             user, item = user[relevant], item[relevant]
-        rows, row = np.unique(user, return_inverse=True)
-        order = np.argsort(row, kind='stable')
-        relevant = torch.from_numpy(np.stack([row[order], item[order]]))
         every = np.arange(len(self.fitted.ids['item']))
-        scores = (torch.from_numpy(s) for *_, s in self._blocks(rows, every, True, 0))
-        found, listed = evaluate_rankings(scores, relevant, k)
-        found['coverage'] = len(listed.unique()) / len(every)
-        return made | {f'{name}@{k}': value for name, value in found.items()}
+
+        def score_all(users: Tensor) -> Iterator[Tensor]:
+            blocks = self._blocks(users.numpy(), every, True, 0)
+            return (torch.from_numpy(score) for *_, score in blocks)
+
+        relevant = torch.from_numpy(np.stack([user, item]))
+        return made | evaluate_rankings(score_all, relevant, len(every), k)[0]
 
     def explain(
         self, user: Hashable, item: Hashable, items: pd.DataFrame | None = None
@@ -179,18 +181,15 @@ class AdaptedUsers:
         (row,) = self._rows(read_distinct([user], 'user', config.user))
         target = self.fitted.item_rows(read_distinct([item], 'item', config.item))
         mine = self.episodes.select(torch.tensor([row]))
-        size, known = len(mine.item), (mine.item.numpy(), mine.label.numpy())
+        count = len(mine.item)
         # Tasks with all of the support, without it, and without one of each.
-        kept = np.vstack([np.ones(size), np.zeros(size), 1 - np.eye(size)]) > 0
-        task, place = kept.nonzero()
-        support, every = [task, *(v[place] for v in known)], np.arange(len(kept))
-        episodes = Episodes.from_parts(every, support, [v[:0] for v in support])
-        user = torch.full_like(episodes.user, row)
-        episodes = dataclasses.replace(episodes, user=user)
-        tasks = dataclasses.replace(self, episodes=episodes)
-        labels = tasks._predict(every, target.repeat(len(kept)), 0)
+        kept = np.vstack([np.ones(count), np.zeros(count), 1 - np.eye(count)]) > 0
+        size, place = map(torch.from_numpy, (kept.sum(axis=1), kept.nonzero()[1]))
+        parts = mine.user.expand(len(kept)), size, mine.item[place], mine.label[place]
+        tasks = dataclasses.replace(self, episodes=Episodes(*parts, size))
+        labels = tasks._predict(np.arange(len(kept)), target.repeat(len(kept)), 0)
         score = self._columns(labels)['score']
-        columns = {config.item: self.fitted.ids['item'].values[known[0]]}
+        columns = {config.item: self.fitted.ids['item'].values[mine.item]}
         columns |= {'effect': score[0] - score[2:]}
         order = np.argsort(-np.abs(columns['effect']), kind='stable')
         frame = pd.DataFrame(columns).iloc[order].reset_index(drop=True)
@@ -209,30 +208,20 @@ class AdaptedUsers:
         starts = range(0, max(1, len(rows)), step)
         for start in tqdm(starts, disable=not self.config.progress, unit='block'):
             block = rows[start : start + step]
-            labels = self._label_all(block, choice, samples)
+            if samples:
+                pairs = np.repeat(block, len(choice)), np.tile(choice, len(block))
+                shape = -1, len(block), len(choice)
+                labels = self._predict(*pairs, samples).reshape(shape)
+            else:
+                labels = self._average(partial(self._score_all, block))[..., choice]
             seen = self.episodes.select(torch.from_numpy(block))
             is_seen = np.zeros((len(block), num_items), bool)
             is_seen[np.arange(len(block)).repeat(seen.size), seen.item] = exclude_seen
             yield block, labels, np.where(is_seen[:, choice], -np.inf, labels[0])
 
-    def _label_all(
-        self, rows: np.ndarray, choice: np.ndarray, samples: int
-    ) -> np.ndarray:
-        """Labels of some items for some users."""
-        if not samples:
-            return self._average(lambda n: self._score_all(n, rows)[:, :, choice])
-        pairs = np.repeat(rows, len(choice)), np.tile(choice, len(rows))
-        return self._predict(*pairs, samples).reshape(-1, len(rows), len(choice))
-
     def _predict(self, user: np.ndarray, item: np.ndarray, samples: int) -> np.ndarray:
         """Labels of pairs."""
-        check_argument('samples', samples, NonNegativeInt)
         models, tasks = self.fitted.models, np.unique(user)
-        if samples and models[0].latent is None:
-            raise ValueError(
-                f"'samples' needs a latent path to draw from (got {samples}); fit with "
-                f"'ensemble_size' of 2 or more, whose differences are a spread, too"
-            )
         if not len(user):
             return np.empty((1 + (samples > 0 or len(models) > 1), 0))
         support = self.episodes.select(torch.from_numpy(tasks))
@@ -252,7 +241,7 @@ class AdaptedUsers:
         return self._average(labels)
 
     @torch.inference_mode()
-    def _score_all(self, number: int, rows: np.ndarray) -> np.ndarray:
+    def _score_all(self, rows: np.ndarray, number: int) -> np.ndarray:
         """Labels of all items for some users by one model, :obj:`[1, len(rows), I]`."""
         catalogue, model = self.fitted.catalogue(number), self.fitted.models[number]
         link = LIKELIHOODS[model.likelihood].predict
@@ -275,13 +264,12 @@ class AdaptedUsers:
 
     def _columns(self, labels: np.ndarray) -> dict[str, Any]:
         """Labels as ratings and scores, and their spread on the same scale."""
-        scale, rating, spread = self.fitted.scale, self.config.rating, labels[1:]
-        if rating is None:
-            columns = {'score': labels[0]}
-        else:
-            score, spread = scale.unit * labels[0] + scale.center, scale.unit * spread
-            columns = {rating: score.clip(scale.low, scale.high), 'score': score}
-        return columns | dict(zip(['std'], spread, strict=False))
+        scale, columns, (score, *spread) = self.fitted.scale, {}, labels
+        if self.config.rating is not None:
+            score = scale.unit * score + scale.center
+            spread = [scale.unit * part for part in spread]
+            columns[self.config.rating] = score.clip(scale.low, scale.high)
+        return columns | dict(zip(['score', 'std'], [score, *spread], strict=False))
 
     def _rows(self, ids: IdColumn) -> np.ndarray:
         rows = self.users.rows(ids)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from agnn_pyg.base.config import NonNegativeInt, check_argument
 from agnn_pyg.base.metrics import auc, by_score, pad_lists, ranking_metrics
 from tanp.episodes import Episodes
 from tanp.loader import EpisodeLoader
@@ -49,10 +50,11 @@ def predict(
         )
     if model.training:
         raise ValueError("'model' must be in evaluation mode; call 'model.eval()'")
-    if samples == 1 or samples < 0 or (samples and model.latent is None):
+    check_argument('samples', samples, NonNegativeInt)
+    if samples == 1 or (samples and model.latent is None):
         raise ValueError(
             f"'samples' must be 0, or at least 2 of a model with a latent path (got "
-            f'{samples})'
+            f"{samples}); models that differ ('ensemble_size') have a spread, too"
         )
     check_episodes(model, loader.episodes)
     link, weight = LIKELIHOODS[model.likelihood].predict, model.decoder.lin_out.weight

@@ -11,7 +11,7 @@ is what scikit-learn does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,23 +94,32 @@ def ranking_metrics(
 
 
 def evaluate_rankings(
-    blocks: Iterable[Tensor], relevant: Tensor, k: int
+    score_all: Callable[[Tensor], Iterable[Tensor]],
+    relevant: Tensor,
+    num_items: int,
+    k: int,
 ) -> tuple[dict[str, float], Tensor]:
     """Means of :func:`ranking_metrics` over users, and what is first in any list.
 
     Args:
-        blocks (iterable): Scores of all items for some users at a time, -inf for items
-            that are left out, :obj:`[B, I]`.
-        relevant (Tensor): Rows of users, ascending, and of items, :obj:`[2, R]`.
+        score_all (callable): From distinct users to their scores of all items, some
+            users at a time, -inf for items that are left out, :obj:`[B, num_items]`.
+        relevant (Tensor): Pairs of users and relevant items, :obj:`[2, R]`; -1 for an
+            item that is not ranked.
+        num_items (int): Number of items.
         k (int): Length of the lists.
 
     Returns:
-        The means under their :data:`NAMES`, NaN where nothing is relevant, and the
+        Under names such as :obj:`"recall@20"` the means, NaN where nothing is relevant,
+        and :obj:`coverage`, the fraction of the items that are in any list; and the
         items of all lists, one after the other.
     """
-    (row, column), start = relevant, 0
+    users, row = relevant[0].unique(return_inverse=True)
+    is_ranked, start = relevant[1] >= 0, 0
+    row, order = row[is_ranked].sort(stable=True)
+    column = relevant[1][is_ranked][order]
     totals, found = [torch.empty(len(NAMES), 0)], [column[:0]]
-    for score in blocks:
+    for score in score_all(users):
         mask = score > -torch.inf
         score, label = score.masked_fill(~mask, 0), torch.zeros_like(score)
         bounds = torch.tensor([start, start + len(score)])
@@ -121,8 +130,10 @@ def evaluate_rankings(
         first = by_score(score, mask)[:, :k]
         found.append(first[mask.gather(1, first)])
         start += len(score)
-    means = torch.cat(totals, dim=1).nanmean(dim=1).tolist()
-    return dict(zip(NAMES.values(), means, strict=True)), torch.cat(found)
+    means, found = torch.cat(totals, dim=1).nanmean(dim=1), torch.cat(found)
+    made = dict(zip(NAMES.values(), means.tolist(), strict=True))
+    made['coverage'] = len(found.unique()) / num_items
+    return {f'{name}@{k}': value for name, value in made.items()}, found
 
 
 def auc(score: Tensor, label: Tensor, mask: Tensor, relevant: float = 0.5) -> Tensor:
