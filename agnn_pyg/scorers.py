@@ -324,7 +324,9 @@ def fit_ranking(
         kernel (Tensor): Scores of the kernel model.
     """
     spread = [float(part.std(dim=1, correction=0).mean()) for part in (network, kernel)]
-    scale = spread[1] / spread[0] if min(spread) > 0 else 1.0
+    # Where one of them tells no item from another, such as cold ones without
+    # attributes, a scale of its own would set these above or below all others.
+    scale = spread[1] / spread[0] if spread[0] > 0 else 0.0
     shift = float((kernel - scale * network).mean())
     network = scale * network + shift
     ndcg = [fold.ndcg(torch.lerp(network, kernel, w)) for w in RANK_WEIGHTS]

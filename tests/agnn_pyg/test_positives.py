@@ -141,6 +141,17 @@ def test_a_blend_mixes_scaled_scores_by_scenario(blended, clicks, parts, tmp_pat
     assert again.recommend([100], k=5).equals(blended.recommend([100], k=5))
 
 
+def test_items_of_which_nothing_is_known_rank_below_others(clicks, parts):
+    users, items = clicks[1][['user']], clicks[2][['item']]
+    settings = QUICK | {'kernel_weight': None, 'channels': 16, 'epochs': 4}
+    model = AGNNRecommender(**settings).fit(parts[0], users, items)
+    known = users['user'] < 145
+    for weight in (None, 0.0, 0.5):
+        model.set_params(kernel_weight=weight)
+        top = model.recommend(users[known], k=5)
+        assert (top['item'] < 160).mean() > 0.99
+
+
 def test_first_positives_of_a_later_user_change_the_ranking(blended, clicks, parts):
     users = pd.DataFrame({'user': [900, 901], 'job': ['job 0', 'job 0']})
     first = pd.DataFrame({'user': 901, 'item': [1, 5, 9, 13, 17]})  # of genre 1

@@ -99,5 +99,9 @@ def test_the_better_ranking_has_the_weight():
     assert aligned.std(1).mean() == pytest.approx(float(bad.std(1).mean()))
     assert fit_ranking(fold, bad, good)[1] > 0.8
     assert 0.3 < fit_ranking(fold, good, other)[1] < 0.7
+    # What one of them cannot tell apart has no scale of its own.
+    same = torch.full_like(good, 0.3)
+    assert fit_ranking(fold, good, same)[0] == (0.0, pytest.approx(0.3))
+    assert fit_ranking(fold, same, good)[0] == (0.0, pytest.approx(float(good.mean())))
     # Where nothing tells them apart, the weight is the prior one.
     assert fit_ranking(fold, good, good)[1] == PRIOR_WEIGHT
