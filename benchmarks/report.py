@@ -42,13 +42,9 @@ def page(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> str:
             kinds['ablation' if suite.is_ablation else kind].append(suite)
     shown = [x for x in kinds['rating'] if x.name == 'rating'] + kinds['few-shot']
     measured = set(perf['benchmark'])
-    environment = Environment(
-        loader=FileSystemLoader(PAGES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    options = {'autoescape': True, 'trim_blocks': True, 'lstrip_blocks': True}
+    options |= {'loader': FileSystemLoader(PAGES), 'undefined': StrictUndefined}
+    environment = Environment(**options)
     environment.filters['typeset'] = typeset
     return environment.get_template('report.html').render(
         figures={n: chart(figure, n) for n, figure in figures(rows, perf).items()},
@@ -82,14 +78,10 @@ def cards(rows: pd.DataFrame, suite: Suite) -> Iterator[tuple[str, str, str]]:
     for name, part in columns_of(rows, suite).items():
         place = words(suite.data[0]) if suite.is_few_shot else name
         title = f'{place[0].upper()}{place[1:]}, {words(metric)}'
-        best, gap, won = tables.against_best(part, suite, metric)
-        text = ''
-        if gap is not None:
-            text = (
-                f'{best}: {written(score(part, best, metric))}. Difference '
-                f'{written(gap, "+")}; better on {won} splits'
-            )
-        yield title, written(score(part, suite.own, metric)), text
+        best, gap, won, _ = tables.against_best(part, suite, metric)
+        other = written(score(part, best, metric))
+        text = f'{best}: {other}. Difference {gap}; better on {won} splits'
+        yield title, written(score(part, suite.own, metric)), text if won else ''
 
 
 def suite_parts(rows: pd.DataFrame, suite: Suite) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import clone
 
@@ -96,7 +96,7 @@ def execute(
     final fit and the predictions.
     """
     records.reset_peak_memory()
-    start, (metric, higher) = now(), problem.criterion
+    start, (metric, higher) = seconds(), problem.criterion
     best, least = None, float('inf')
     for chosen in combinations(spec.grid):
         fitted = problem.fit(clone(estimator).set_params(**chosen))
@@ -108,26 +108,22 @@ def execute(
     selected, chosen, validation = best
     note = {'chosen': json.dumps(chosen) if chosen else None}
     row = {'estimator': spec.label, 'part': 'validation', **note}
-    yield {**row, **validation, **costs_since(start)}
-    start = now()
+    yield {**row, **validation, **seconds(start)}
+    start = seconds()
     final = problem.refit(clone(estimator).set_params(**chosen), selected)
     for label, settings in {spec.label: {}, **spec.rows}.items():
         # Settings that count when predictions are made, such as a blend's weight.
         final.set_params(**settings)
         for part, scores in problem.test(final):
-            costs = costs_since(start) | {'peak_memory_mb': records.peak_memory_mb()}
+            costs = {**seconds(start), 'peak_memory_mb': records.peak_memory_mb()}
             costs = costs if part == 'test' else {}
             yield {'estimator': label, 'part': part, **scores, **costs, **note}
 
 
-def now() -> np.ndarray:
-    """Seconds of the wall's clock and of this process."""
-    return np.array([time.perf_counter(), time.process_time()])
-
-
-def costs_since(start: np.ndarray) -> dict[str, float]:
-    """The seconds since :func:`now` was called."""
-    return dict(zip(records.COSTS, now() - start, strict=False))
+def seconds(before: pd.Series | float = 0.0) -> pd.Series:
+    """Seconds of the wall's clock and of this process, less those of before."""
+    now = {'seconds': time.perf_counter(), 'cpu_seconds': time.process_time()}
+    return pd.Series(now) - before
 
 
 def main(argv: Sequence[str] | None = None) -> int:

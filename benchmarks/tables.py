@@ -97,13 +97,9 @@ def score_table(rows: pd.DataFrame, suite: Suite) -> Table:
         found = [[score(part, label, m) for m in metrics] for part in parts]
         cells = (' / '.join(map(written, s)) if s[0] else NOT_RUN for s in found)
         table.append((label, *cells))
-    paired = []
-    for part in parts:
-        best, gap, won = against_best(part, suite, metric)
-        p = '' if gap is None or gap.p is None else f'{gap.p:.3f}'
-        p = '< 0.001' if p == '0.000' else p
-        gap = written(gap, '+')
-        paired.append((best or NOT_RUN, gap, won, p, counts(part, suite.own)))
+    paired = [
+        (*against_best(part, suite, metric), counts(part, suite.own)) for part in parts
+    ]
     titles = f'{words(metric)}, {suite.own} − best baseline'
     titles = titles, 'splits won', 'p', 'splits × seeds'
     table += zip(('best baseline', *titles), *paired, strict=True)
@@ -118,32 +114,29 @@ def summary_table(rows: pd.DataFrame, suites: Sequence[Suite]) -> Table:
     labels = [x for x in suites[-1].labels if x not in (own, *baselines)] + [own]
     for suite in suites:
         for name, part in columns_of(rows, suite).items():
-            best, gap, _ = against_best(part, suite, 'rmse')
+            best, gap, *_ = against_best(part, suite, 'rmse')
             found = [written(score(part, x, 'rmse')) for x in (best, *labels)]
-            table.append((name, best or NOT_RUN, *found, written(gap, '+')))
+            table.append((name, best, *found, gap))
     header = ('test RMSE', 'best baseline', 'its RMSE', *labels, f'{own} − baseline')
     return Table(header, table, 'Test scores; lower is better.')
 
 
-def best_baseline(part: pd.DataFrame, suite: Suite, metric: str) -> str | None:
-    """The baseline of the best mean on all splits of our estimator."""
+def against_best(part: pd.DataFrame, suite: Suite, metric: str) -> tuple[str, ...]:
+    """The baseline of the best mean, ours minus it, splits that ours wins, and p.
+
+    The baseline was run on all splits of ours.
+    """
     scores = by_split(part, metric).reindex(columns=[suite.own, *suite.baselines])
     means = scores.dropna(subset=suite.own)[suite.baselines].mean(skipna=False).dropna()
     if means.empty:
-        return None
-    return means.idxmax() if is_higher_better(metric) else means.idxmin()
-
-
-def against_best(
-    part: pd.DataFrame, suite: Suite, metric: str
-) -> tuple[str | None, Estimate | None, str]:
-    """The best baseline, ours minus it, and on how many splits ours is better."""
-    best = best_baseline(part, suite, metric)
+        return NOT_RUN, NOT_RUN, '', ''
+    is_higher = is_higher_better(metric)
+    best = means.idxmax() if is_higher else means.idxmin()
     gap = difference(part, suite.own, best, metric)
-    if gap is None:
-        return best, None, ''
-    won = gap.count - gap.negative if is_higher_better(metric) else gap.negative
-    return best, gap, f'{won} of {gap.count}'
+    won = gap.count - gap.negative if is_higher else gap.negative
+    p = '' if gap.p is None else f'{gap.p:.3f}'
+    p = '< 0.001' if p == '0.000' else p
+    return best, written(gap, '+'), f'{won} of {gap.count}', p
 
 
 def is_higher_better(metric: str) -> bool:
@@ -185,11 +178,10 @@ def size_table(rows: pd.DataFrame, suite: Suite) -> Table:
 
 def support_means(part: pd.DataFrame, suite: Suite) -> pd.DataFrame:
     """Means of nDCG@10 over splits, :obj:`[estimators, sizes of supports]`."""
-    size = part['part'].str.extract(r'^test/support=(\d+)$')[0]
-    part = part.assign(size=pd.to_numeric(size)).dropna(subset=['size', CURVE])
-    part = part.astype({'size': int})
-    splits = part.pivot_table(CURVE, ['estimator', 'split'], 'size')
-    return splits.groupby('estimator').mean().reindex(suite.labels)
+    sizes = part['part'].str.extract(r'^test/support=(\d+)$')[0].dropna().astype(int)
+    scores = {n: by_split(part, CURVE, f'test/support={n}') for n in sorted({*sizes})}
+    means = {size: found.mean() for size, found in scores.items()}
+    return pd.DataFrame(means).reindex(suite.labels)
 
 
 def sensitivity_line(rows: pd.DataFrame, suite: Suite) -> str:

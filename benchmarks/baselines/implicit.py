@@ -83,15 +83,14 @@ class AttributeKNN(ImplicitBaseline, num_neighbors=50):
     def _weights(self, known: sp.csr_matrix, trained: np.ndarray) -> sp.csr_matrix:
         """Of all nodes for trained ones: 1 for themselves, or those of neighbors."""
         x = unit_rows(known)
-        close = (x[~trained] @ x[trained].T).toarray()
+        cold, warm = np.flatnonzero(~trained), np.flatnonzero(trained)
+        close = (x[cold] @ x[warm].T).toarray()
         count = min(self.config.num_neighbors, close.shape[1])
         order = np.argpartition(-close, count - 1, axis=1)[:, :count]
         value = np.take_along_axis(close, order, axis=1)
         value = value / np.maximum(value.sum(axis=1, keepdims=True), 1e-9)
         weight = np.diag(trained.astype(float))
-        weight[np.flatnonzero(~trained)[:, None], np.flatnonzero(trained)[order]] = (
-            value
-        )
+        weight[cold[:, None], warm[order]] = value
         return sp.csr_matrix(weight)
 
 

@@ -6,21 +6,24 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from benchmarks.baselines.few_shot import ItemMean, Popularity, Random, SupportMean
+from benchmarks.baselines.few_shot import (
+    ItemKNN,
+    ItemMean,
+    LogisticStack,
+    Popularity,
+    Random,
+    ResidualKNN,
+    ResidualSVD,
+    SupportMean,
+    SVDFoldIn,
+    deal,
+)
 from benchmarks.baselines.implicit import (
     EASE,
     ALSRidge,
     AttributeKNN,
     LightFM,
     PopularItems,
-)
-from benchmarks.baselines.neighbors import (
-    ItemKNN,
-    LogisticStack,
-    ResidualKNN,
-    ResidualSVD,
-    SVDFoldIn,
-    deal,
 )
 from benchmarks.baselines.rating import (
     BayesianFM,
