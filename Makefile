@@ -46,7 +46,8 @@ report: $(VENV)/installed
 
 # Two processes, a thread and a file of tests each: more would crowd out what is timed.
 test: $(VENV)/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
+	  --no-loadscope-reorder
 
 # Under the lowest and the newest versions: gigabytes of them, and an hour.
 test-matrix: $(VENV)/installed

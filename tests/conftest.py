@@ -56,6 +56,11 @@ def pytest_report_header() -> list[str]:
     ]
 
 
+def pytest_collection_modifyitems(items) -> None:
+    """The pages, which take longest, run first, beside all others."""
+    items.sort(key=lambda item: item.path.name != 'test_readme.py')
+
+
 @pytest.fixture(params=['cpu', pytest.param('cuda', marks=pytest.mark.cuda)])
 def device(request):
     """Each device in turn; CUDA is skipped, visibly, where there is none."""
