@@ -69,8 +69,7 @@ def lead_dots(part: pd.DataFrame, suite: Suite) -> Any | None:
         return None
     figure, axes = new_figure(4.5, 0.9 + 0.27 * len(gaps.columns))
     axes.barh(gaps.columns, gaps.mean(), color=OTHER_COLOR, height=0.55)
-    rows = range(len(gaps.columns))
-    axes.plot(gaps.T, rows, 'o', color=OWN_COLOR, ms=3.5, lw=0)
+    axes.plot(gaps.T, gaps.columns, 'o', color=OWN_COLOR, ms=3.5, lw=0)
     axes.axvline(0, color=LINE_COLOR, lw=1)
     axes.invert_yaxis()
     axes.locator_params(axis='x', nbins=5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -147,9 +147,7 @@ class FewShotProblem(RatingProblem):
         for name, changed in changed_supports(support, self.range):
             yield f'test/{name}', self._scores(estimator, (changed, query))
 
-    def _scores(
-        self, estimator: Any, part: tuple[pd.DataFrame, pd.DataFrame]
-    ) -> dict[str, float]:
+    def _scores(self, estimator: Any, part: Sequence) -> dict[str, float]:
         """Means over tasks of the metrics that each defines."""
         support, query = part
         predicted = estimator.adapt(support, self.nodes[0]).predict(query)

@@ -167,9 +167,8 @@ def fill(text: str, blocks: dict[str, str]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.report', description=__doc__.splitlines()[0]
-    )
+    title = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser('python -m benchmarks.report', description=title)
     add = parser.add_argument
     add('pages', type=Path, nargs='*', metavar='PAGE', help='Markdown: fill its tables')
     add('--results', type=Path, default=records.RESULTS)

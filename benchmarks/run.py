@@ -41,23 +41,18 @@ def runs_of(
     check_among('--estimators', wanted, suite.labels)
     specs = [spec for spec in suite.estimators if {*spec.labels} & {*wanted}]
     data, scenarios = args.data or suite.data, args.scenarios or suite.scenarios
-    splits = suite.splits if args.splits is None else args.splits
+    splits, seeds = args.splits or suite.splits, args.seeds or suite.seeds
     for name, scenario, split, spec in product(data, scenarios, splits, specs):
         if not spec.runs_on(scenario) or suite.changes_nothing(spec, scenario):
             continue
         estimator = suite.build(spec, scenario, args.smoke)
         values = estimator.get_params()
-        content = {
-            'class': spec.type,
-            'values': {k: v for k, v in values.items() if k not in NO_SETTINGS},
-            'grid': spec.grid,
-            'options': suite.options | ({'smoke': True} if args.smoke else {}),
-            'rows': spec.rows,
-        }
+        content = {'class': spec.type, 'grid': spec.grid, 'rows': spec.rows}
+        content['values'] = {k: v for k, v in values.items() if k not in NO_SETTINGS}
+        content['options'] = suite.options | ({'smoke': True} if args.smoke else {})
         keys = {'suite': suite.name, 'data': name, 'scenario': scenario, 'split': split}
         line = records.SETTINGS, 'settings', content
         keys['settings'] = records.add_line(args.results, *line)
-        seeds = args.seeds or suite.seeds
         for seed in seeds if 'seed' in values else [None]:
             estimator.set_params(**{} if seed is None else {'seed': seed})
             yield spec, estimator, {**keys, 'seed': seed}
@@ -128,9 +123,8 @@ def seconds(before: pd.Series | float = 0.0) -> pd.Series:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.run', description=__doc__.splitlines()[0]
-    )
+    title = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser('python -m benchmarks.run', description=title)
     add = parser.add_argument
     add('suite', type=Path, help='a TOML file of benchmarks/suites')
     add('--splits', type=int, nargs='+', help="(default: the suite's)")

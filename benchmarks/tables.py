@@ -97,9 +97,7 @@ def score_table(rows: pd.DataFrame, suite: Suite) -> Table:
         found = [[score(part, label, m) for m in metrics] for part in parts]
         cells = (' / '.join(map(written, s)) if s[0] else NOT_RUN for s in found)
         table.append((label, *cells))
-    paired = [
-        (*against_best(part, suite, metric), counts(part, suite.own)) for part in parts
-    ]
+    paired = [(*against_best(p, suite, metric), counts(p, suite.own)) for p in parts]
     titles = f'{words(metric)}, {suite.own} − best baseline'
     titles = titles, 'splits won', 'p', 'splits × seeds'
     table += zip(('best baseline', *titles), *paired, strict=True)

@@ -164,9 +164,8 @@ class DropoutNet(ALSRidge, num_factors=32, ridge=10.0, weight=10.0, dropout=0.5)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             inputs, nets = [], []
-            for factors, known, trained in zip(
-                (self.user_, self.item_), self.attributes(), self.trained_, strict=True
-            ):
+            sides = (self.user_, self.item_), self.attributes(), self.trained_
+            for factors, known, trained in zip(*sides, strict=True):
                 both = np.hstack([factors * trained[:, None], known.toarray()])
                 inputs.append(torch.from_numpy(both).float())
                 first = torch.nn.Linear(both.shape[1], self.HIDDEN)
@@ -180,10 +179,8 @@ class DropoutNet(ALSRidge, num_factors=32, ridge=10.0, weight=10.0, dropout=0.5)
                 parts = zip(positives, others, strict=True)
                 pair = [np.concatenate([row[chosen], more]) for row, more in parts]
                 target = (self.user_[pair[0]] * self.item_[pair[1]]).sum(axis=1)
-                users, items = (
-                    net(self._drop(part[node], rng))
-                    for net, part, node in zip(nets, inputs, pair, strict=True)
-                )
+                sides = zip(nets, inputs, pair, strict=True)
+                users, items = (net(self._drop(x[row], rng)) for net, x, row in sides)
                 loss = (users * items).sum(dim=1) - torch.from_numpy(target)
                 optimizer.zero_grad()
                 loss.square().mean().backward()

@@ -36,11 +36,8 @@ class RatingBaseline(Baseline, user_attributes=None, item_attributes=None):
     with a value for each side have that of users first.
     """
 
-    def fit(
-        self, ratings: Frame, users: Frame, items: Frame, validation: Any = None
-    ) -> Any:
-        self.tables_ = RatingTables(users, items, ratings)
-        self.size_ = len(users), len(items)
+    def fit(self, ratings: Frame, *nodes: Frame, validation: Any = None) -> Any:
+        self.tables_, self.size_ = RatingTables(*nodes, ratings), tuple(map(len, nodes))
         rating, rows = ratings['rating'].to_numpy(float), self.tables_.positions()
         self.range_, self.mean_ = (rating.min(), rating.max()), rating.mean()
         sides = zip(rows, self.size_, strict=True)

@@ -8,13 +8,7 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import (
-    GATv2Conv,
-    GCNConv,
-    ResGatedGraphConv,
-    SAGEConv,
-    TransformerConv,
-)
+from torch_geometric import nn as pyg
 from torch_geometric.typing import WITH_TORCH_SCATTER
 
 from agnn_pyg import GatedConv
@@ -45,11 +39,11 @@ class NaiveGatedConv(nn.Module):
 LAYERS = {
     'GatedConv': GatedConv,
     'naive': NaiveGatedConv,
-    'ResGatedGraphConv': lambda c: ResGatedGraphConv(c, c),
-    'GATv2Conv': lambda c: GATv2Conv(c, c, add_self_loops=False),
-    'TransformerConv': lambda c: TransformerConv(c, c),
-    'SAGEConv': lambda c: SAGEConv(c, c),
-    'GCNConv': lambda c: GCNConv(c, c, add_self_loops=False),
+    'ResGatedGraphConv': lambda c: pyg.ResGatedGraphConv(c, c),
+    'GATv2Conv': lambda c: pyg.GATv2Conv(c, c, add_self_loops=False),
+    'TransformerConv': lambda c: pyg.TransformerConv(c, c),
+    'SAGEConv': lambda c: pyg.SAGEConv(c, c),
+    'GCNConv': lambda c: pyg.GCNConv(c, c, add_self_loops=False),
 }
 # What varies, nodes, neighbors and width; the table shows those of 'order'.
 CASES = [

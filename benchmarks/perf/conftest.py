@@ -1,4 +1,7 @@
-"""What measurements of speed share: processes of their own, peak memory, rows."""
+"""What measurements of speed share: processes of their own, peak memory, rows.
+
+Results go to ``perf.csv`` of the folder ``--results``: a row a measure of a case.
+"""
 
 import multiprocessing
 import time
@@ -35,7 +38,6 @@ def once(benchmark, record):
     def measure(name, call, *arguments):
         case, measures = benchmark.pedantic(in_new_process, (call, *arguments))
         record(name, case, **measures)
-        return measures
 
     return measure
 
