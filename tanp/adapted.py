@@ -20,7 +20,6 @@ from agnn_pyg.base.frames import read_distinct, read_ratings
 from agnn_pyg.base.metrics import evaluate_rankings, rating_metrics
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 from tanp.catalogue import STEP
-from tanp.config import TaNPRecommenderConfig
 from tanp.episodes import Episodes
 from tanp.fitting import Fitted
 from tanp.loader import EpisodeLoader, pad
@@ -44,16 +43,14 @@ class Explanation:
         return f'{lines}\n{self.support.to_string(index=False)}'
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class AdaptedUsers:
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class AdaptedUsers(Fitted):
     """N users and their supports, see :meth:`TaNPRecommender.adapt`; immutable.
 
     *Labels* are arrays of what the models predict, :obj:`[1, ...]`, or of that and its
     standard deviation, :obj:`[2, ...]`.
     """
 
-    config: TaNPRecommenderConfig
-    fitted: Fitted  # with models for these users
     users: Vocabulary  # ids
     episodes: Episodes  # supports
 
@@ -79,9 +76,9 @@ class AdaptedUsers:
             had any; the :obj:`score`, which is not; and, with samples or several
             models, its standard deviation :obj:`std`. ``ValueError`` names unknown ids.
         """
-        self, config = self._with_items(items), self.config
+        self, config = self.with_items(items), self.config
         user = self._rows(read_ids(pairs, config.user, 'pairs'))
-        item = self.fitted.item_rows(read_ids(pairs, config.item, 'pairs'))
+        item = self.item_rows(read_ids(pairs, config.item, 'pairs'))
         columns = self._columns(self._predict(user, item, samples))
         return pd.DataFrame(columns, index=pairs.index)
 
@@ -108,16 +105,16 @@ class AdaptedUsers:
             the users in the order given, fewer than :obj:`k` rows where fewer items are
             left. ``ValueError`` names an id that is unknown or repeated.
         """
-        self = self._with_items(items if isinstance(items, pd.DataFrame) else None)
+        self = self.with_items(items if isinstance(items, pd.DataFrame) else None)
         config, k = self.config, check_argument('k', k, PositiveInt)
         exclude_seen = check_argument('exclude_seen', exclude_seen, bool)
-        ids, parts = self.fitted.ids['item'].values, []
+        ids, parts = self.ids['item'].values, []
         rows, choice = np.arange(len(self.users)), np.arange(len(ids))
         if users is not None:
             rows = self._rows(read_distinct(users, 'users', config.user))
         if items is not None:
             items = read_distinct(items, 'items', config.item)
-            choice = np.sort(self.fitted.item_rows(items))
+            choice = np.sort(self.item_rows(items))
         for block, labels, score in self._blocks(rows, choice, exclude_seen, samples):
             order = np.argsort(-score, axis=1, kind='stable')[:, :k]
             task, rank = np.nonzero(np.take_along_axis(score, order, 1) > -np.inf)
@@ -145,11 +142,11 @@ class AdaptedUsers:
             :func:`~agnn_pyg.base.metrics.evaluate_rankings`. ``ValueError`` names what
             is unfit.
         """
-        self, config, made = self._with_items(items), self.config, {}
-        k, scale = check_argument('k', k, PositiveInt), self.fitted.scale
+        self, config, made = self.with_items(items), self.config, {}
+        k, scale = check_argument('k', k, PositiveInt), self.scale
         held = read_ratings(ratings, 'ratings', config)
         held.check_rows('there is nothing to compare with')
-        user, item = self._rows(held.user), self.fitted.item_rows(held.item)
+        user, item = self._rows(held.user), self.item_rows(held.item)
         known = np.arange(len(self.users)).repeat(self.episodes.size)
         known = known, self.episodes.item.numpy()
         held.warn_of_known((user, item), known, 'the support')
@@ -160,7 +157,7 @@ class AdaptedUsers:
             made = rating_metrics(predicted, held.rating)
             relevant = scale.is_high(held.rating)
             user, item = user[relevant], item[relevant]
-        every = np.arange(len(self.fitted.ids['item']))
+        every = np.arange(len(self.ids['item']))
 
         def score_all(users: Tensor) -> Iterator[Tensor]:
             blocks = self._blocks(users.numpy(), every, True, 0)
@@ -177,9 +174,9 @@ class AdaptedUsers:
         The effect of one is the score less that without it, exactly; those of alike
         interactions overlap. For :obj:`items` see :meth:`predict`.
         """
-        self, config = self._with_items(items), self.config
+        self, config = self.with_items(items), self.config
         (row,) = self._rows(read_distinct([user], 'user', config.user))
-        target = self.fitted.item_rows(read_distinct([item], 'item', config.item))
+        target = self.item_rows(read_distinct([item], 'item', config.item))
         mine = self.episodes.select(torch.tensor([row]))
         count = len(mine.item)
         # Tasks with all of the support, without it, and without one of each.
@@ -189,21 +186,17 @@ class AdaptedUsers:
         tasks = dataclasses.replace(self, episodes=Episodes(*parts, size))
         labels = tasks._predict(np.arange(len(kept)), target.repeat(len(kept)), 0)
         score = self._columns(labels)['score']
-        columns = {config.item: self.fitted.ids['item'].values[mine.item]}
+        columns = {config.item: self.ids['item'].values[mine.item]}
         columns |= {'effect': score[0] - score[2:]}
         order = np.argsort(-np.abs(columns['effect']), kind='stable')
         frame = pd.DataFrame(columns).iloc[order].reset_index(drop=True)
         return Explanation(float(score[0]), float(score[1]), frame)
 
-    def _with_items(self, items: pd.DataFrame | None) -> AdaptedUsers:
-        fitted = self.fitted.with_items(self.config, items)
-        return dataclasses.replace(self, fitted=fitted)
-
     def _blocks(
         self, rows: np.ndarray, choice: np.ndarray, exclude_seen: bool, samples: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Some users at a time, their labels of items, and -inf for items seen."""
-        num_items = len(self.fitted.ids['item'])
+        num_items = len(self.ids['item'])
         step = max(1, BLOCK_PAIRS // num_items)
         starts = range(0, max(1, len(rows)), step)
         for start in tqdm(starts, disable=not self.config.progress, unit='block'):
@@ -221,7 +214,7 @@ class AdaptedUsers:
 
     def _predict(self, user: np.ndarray, item: np.ndarray, samples: int) -> np.ndarray:
         """Labels of pairs."""
-        models, tasks = self.fitted.models, np.unique(user)
+        models, tasks = self.models, np.unique(user)
         if not len(user):
             return np.empty((1 + (samples > 0 or len(models) > 1), 0))
         support = self.episodes.select(torch.from_numpy(tasks))
@@ -243,7 +236,7 @@ class AdaptedUsers:
     @torch.inference_mode()
     def _score_all(self, rows: np.ndarray, number: int) -> np.ndarray:
         """Labels of all items for some users by one model, :obj:`[1, len(rows), I]`."""
-        catalogue, model = self.fitted.catalogue(number), self.fitted.models[number]
+        catalogue, model = self.catalogue(number), self.models[number]
         link = LIKELIHOODS[model.likelihood].predict
         label = np.empty((1, len(rows), model.num_items))
         for start in range(0, len(rows), STEP):
@@ -254,7 +247,7 @@ class AdaptedUsers:
 
     def _average(self, labels: Callable[[int], np.ndarray]) -> np.ndarray:
         """Mean over models, and the spread between and within them, if there is any."""
-        made = np.stack([labels(number) for number in range(len(self.fitted.models))])
+        made = np.stack([labels(number) for number in range(len(self.models))])
         if len(made) == 1:
             return made[0]
         variance = made[:, 0].var(axis=0, ddof=1)
@@ -264,7 +257,7 @@ class AdaptedUsers:
 
     def _columns(self, labels: np.ndarray) -> dict[str, Any]:
         """Labels as ratings and scores, and their spread on the same scale."""
-        scale, columns, (score, *spread) = self.fitted.scale, {}, labels
+        scale, columns, (score, *spread) = self.scale, {}, labels
         if self.config.rating is not None:
             score = scale.unit * score + scale.center
             spread = [scale.unit * part for part in spread]

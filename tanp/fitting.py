@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # Interactions of users that are trained on, unless most have fewer.
 MIN_INTERACTIONS = 5
 
+F = TypeVar('F', bound='Fitted')
 Validation = pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]
 
 
@@ -38,7 +39,7 @@ Validation = pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]
 class Fitted:
     """Ids, encoders and models of a fit."""
 
-    config: TaNPRecommenderConfig  # of the fit: settings may be changed later
+    config: TaNPRecommenderConfig  # of the fit, or of the adaptation
     likelihood: str
     scale: RatingScale
     ids: dict[str, Vocabulary]  # by side
@@ -83,16 +84,14 @@ class Fitted:
         ids.refuse(rows < 0, 'names an item that the fit does not know in', remedy)
         return rows
 
-    def with_items(
-        self, config: TaNPRecommenderConfig, items: pd.DataFrame | None
-    ) -> Fitted:
+    def with_items(self: F, items: pd.DataFrame | None) -> F:
         """This fit with the new items of a table, as far as it has any."""
         known, encoder = self.ids['item'], self.encoders['item']
         if items is not None:
-            check_columns(items, 'items', [config.item])
+            check_columns(items, 'items', [self.config.item])
         if encoder is None or items is None:
             return self
-        found = read_new_nodes(items, 'item', config, known, [encoder])
+        found = read_new_nodes(items, 'item', self.config, known, [encoder])
         if found is None:
             return self
         values, (bags,) = found

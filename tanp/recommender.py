@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -112,8 +111,8 @@ class TaNPRecommender(Recommender):
         nothing = [value[:0] for value in histories]
         episodes = Episodes.from_parts(np.arange(len(ids)), histories, nothing)
         models = [m.for_users(torch.from_numpy(row), bags) for m in fitted.models]
-        fitted = dataclasses.replace(fitted, models=models)
-        return AdaptedUsers(config, fitted, ids, episodes)
+        served = {'config': config, 'models': models, 'users': ids}
+        return AdaptedUsers(**vars(fitted) | served, episodes=episodes)
 
     def evaluate(
         self,
