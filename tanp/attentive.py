@@ -9,14 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tanp.config import AttentiveConfig
-from tanp.item_statistics import (
-    MEAN_DAMPING,
-    NUM_KERNELS,
-    NUM_POPULARITY,
-    NUM_PSD,
-    ItemFeatures,
-    ItemStatistics,
-)
+from tanp.item_statistics import MEAN_DAMPING, ItemFeatures, ItemStatistics
 from tanp.loader import EpisodeBatch
 from tanp.model import TaNP, TaskOutput, join
 from tanp.nn import EncodedSupport, Gaussian, SupportAttention, SupportGP
@@ -73,18 +66,19 @@ class AttentiveTaNP(TaNP):
 
     def _build(self, config: AttentiveConfig, width: int) -> None:
         self.pool_by_sign = config.pool_by_sign
-        width += self.statistics.rank + NUM_POPULARITY
+        width += self.statistics.rank + self.statistics.num_popularity
         super()._build(config, width, 1 + config.pool_by_sign, NUM_SUMMARY)
 
     def _build_readers(self, config: AttentiveConfig, width: int) -> int:
-        self.attention, self.gp, read = None, None, config.num_gps
+        table, read = self.statistics, config.num_gps
+        self.attention = self.gp = None
         if config.attention_heads:
-            how = config.attention_heads, config.dropout
-            self.attention = SupportAttention(width, NUM_KERNELS, *how)
+            how = table.num_kernels, config.attention_heads, config.dropout
+            self.attention = SupportAttention(width, *how)
             read += self.attention.out_channels
         if config.num_gps:
-            self.gp = SupportGP(NUM_PSD, config.num_gps)
-        self.lin_popularity = nn.Linear(NUM_POPULARITY, 1)
+            self.gp = SupportGP(table.num_psd, config.num_gps)
+        self.lin_popularity = nn.Linear(table.num_popularity, 1)
         return read
 
     def forward(self, batch: EpisodeBatch, z: Tensor | None = None) -> TaskOutput:

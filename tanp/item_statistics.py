@@ -58,7 +58,7 @@ import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -72,8 +72,6 @@ if TYPE_CHECKING:
 
 # Upper bounds of the bins of an item's likes.
 BINS = (0, 1, 2, 4, 8, 16, 32)
-# The last NUM_PSD kernels are positive semi-definite.
-NUM_POPULARITY, NUM_KERNELS, NUM_PSD = len(BINS) + 4, 5, 3
 MEAN_DAMPING = 5.0
 # Damped cosines rarely exceed a fifth.
 COSINE_SCALE = 5.0
@@ -81,8 +79,8 @@ COSINE_SCALE = 5.0
 BLOCK = 4096
 # Item vectors of all folds, and pairs of items with a common user, must fit in memory.
 MAX_ITEMS = 300_000
-# A row beyond any table: a user without interactions.
-NOBODY = 2**31
+# The row of a user without interactions, as is any beyond the table of users.
+NOBODY = -1
 # Keys of pairs are STRIDE times the first row and the second.
 STRIDE = 2**31
 
@@ -94,7 +92,7 @@ class ItemFeatures(NamedTuple):
     own: Tensor  # what is skipped: likes, dislikes, r~ of the user, [B, n, 3]
     scale: Tensor  # (p + damping)^(-1/2), likewise of n and q, [B, n, 3]
     mean: Tensor  # damped means
-    popularity: Tensor  # [B, n, NUM_POPULARITY]
+    popularity: Tensor  # [B, n, num_popularity]
     vector: Tensor  # [B, n, R]
 
 
@@ -106,6 +104,9 @@ class ItemStatistics:
     pairs of items without a common user have no entry.
     """
 
+    num_popularity: ClassVar[int] = len(BINS) + 4
+    num_kernels: ClassVar[int] = 5
+    num_psd: ClassVar[int] = 3  # of them, the last ones: positive semi-definite
     damping: float
     key: Tensor  # M interactions of users and items, ascending
     own: Tensor  # like, dislike, r~ and label of each, [M, 4]
@@ -228,7 +229,7 @@ class ItemStatistics:
     def _rows(self, user: Tensor) -> Tensor:
         """Rows of users; that of no user is the last."""
         if self.row is not None:
-            user = self.row[user.clamp(max=len(self.row) - 1)]
+            user = self.row[user]
         return user.clamp(max=len(self.fold) - 1)
 
     def features(self, user: Tensor, item: Tensor) -> ItemFeatures:
@@ -259,7 +260,7 @@ class ItemStatistics:
         )
 
     def kernels(self, query: ItemFeatures, support: ItemFeatures) -> Tensor:
-        """All kernels of query and support items, :obj:`[B, S, NUM_KERNELS, Q]`."""
+        """All kernels of query and support items, :obj:`[B, S, num_kernels, Q]`."""
         # size = [B, S, Q]
         rows = support.item[:, :, None], query.item[:, None]
         total = _found(self.pair_key, self.pair_total, *rows)
@@ -275,7 +276,7 @@ class ItemStatistics:
     ) -> Iterator[Tensor]:
         """Kernels of each task's support and all items, for users without interactions.
 
-        The size is :obj:`[1, S, NUM_KERNELS, I]`. All tasks take turns in the same
+        The size is :obj:`[1, S, num_kernels, I]`. All tasks take turns in the same
         memory, of which most is zero: few items have a user in common.
         """
         (num_tasks, size), num_items = support.item.size(), self.num_items
@@ -290,10 +291,10 @@ class ItemStatistics:
         pair = self.pair_total.index_select(0, place)
         values = torch.stack(_sparse_kernels(pair, *scales))
         # Positions in the memory of a task.
-        place = slot % size * NUM_KERNELS * num_items + other
+        place = slot % size * self.num_kernels * num_items + other
         place = torch.stack([place + num_items * n for n in range(len(values))])
         bounds = offsets(count.view(num_tasks, size).sum(1)).tolist()
-        kernel = values.new_zeros(1, size, NUM_KERNELS, num_items)
+        kernel = values.new_zeros(1, size, self.num_kernels, num_items)
         vectors = catalogue.vector[0].t()
         for task, (first, last) in enumerate(pairwise(bounds)):
             own = place[:, first:last].flatten()

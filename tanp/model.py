@@ -149,7 +149,7 @@ class TaNP(nn.Module):
         made = copy.copy(self)
         made.num_users = len(row)
         if self.user is not None:
-            is_known = row < self.num_users
+            is_known = row >= 0
             vectors = self.user.embed_new(attributes, len(row))
             vectors[is_known] = self.user(row[is_known])
             user = nn.Embedding.from_pretrained(vectors)

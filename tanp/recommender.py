@@ -105,7 +105,7 @@ class TaNPRecommender(Recommender):
         # Ids of another type are refused: all users would be new.
         rows, user = known.rows(ratings.user), ids.rows(ratings.user)
         row = np.empty(len(ids), np.int64)
-        row[user] = np.where(rows < 0, NOBODY, rows)
+        row[user] = rows  # or NOBODY
         bags = self._new_attributes(ratings.user, ids, row == NOBODY, users)
         histories = user, fitted.item_rows(ratings.item, is_support=True), label
         nothing = [value[:0] for value in histories]

@@ -87,28 +87,24 @@ class NodeEmbedding(nn.Module):
 
     def with_nodes(self, attributes: TokenBags) -> NodeEmbedding:
         """The same layer with further nodes, of which attributes alone are known."""
-        new = {'token': attributes.index, 'token_count': attributes.weight}
-        new['id_row'] = attributes.index.new_zeros(attributes.num_nodes)
         made = copy.copy(self)
         made._buffers = dict(self._buffers)
-        for name, value in self._buffers.items():
-            parts = [value, new[name].to(value)]
-            if value.dim() == 2:  # bags are padded with token 0
-                width = max(part.size(1) for part in parts)
-                parts = [F.pad(part, (0, width - part.size(1))) for part in parts]
-            made._buffers[name] = torch.cat(parts)
+        if self.id_weight is not None:
+            made.id_row = F.pad(self.id_row, (0, attributes.num_nodes))
+        bags = TokenBags(self.token, self.token_count, attributes.is_value)
+        bags = bags.append(attributes)
+        made.token, made.token_count = bags.index, bags.weight
         made.num_nodes += attributes.num_nodes
         return made
 
     def embed_new(self, attributes: TokenBags | None, num_nodes: int) -> Tensor:
         """Vectors of nodes without a row, :obj:`[num_nodes, F_out]`."""
         hidden = self.bias.expand(num_nodes, -1)
-        if self.token_weight is not None and attributes is not None:
-            bags = attributes.index, attributes.weight
-            hidden = hidden + self._sum_tokens(*(v.to(hidden.device) for v in bags))
+        if attributes is not None:
+            hidden = hidden + self._sum_tokens(attributes.index, attributes.weight)
         return self.lin(hidden.relu()).relu()
 
     def _sum_tokens(self, token: Tensor, count: Tensor) -> Tensor:
-        count = count.flatten(0, -2).to(self.token_weight.dtype)
-        options = {'mode': 'sum', 'per_sample_weights': count, 'padding_idx': 0}
-        return F.embedding_bag(token.flatten(0, -2), self.token_weight, **options)
+        token, count = (v.to(self.bias.device).flatten(0, -2) for v in (token, count))
+        options = {'per_sample_weights': count.to(self.bias.dtype), 'padding_idx': 0}
+        return F.embedding_bag(token, self.token_weight, mode='sum', **options)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tanp import Episodes, ItemStatistics
-from tanp.item_statistics import BINS, COSINE_SCALE, MEAN_DAMPING, NUM_PSD
+from tanp.item_statistics import BINS, COSINE_SCALE, MEAN_DAMPING
 
 USERS, ITEMS, DAMPING = 24, 15, 3.0
 EVERY = torch.arange(ITEMS)[None]
@@ -104,7 +104,9 @@ def test_the_last_kernels_are_positive_semi_definite():
     statistics = fit(EPISODES)
     for user in (5, 22):
         items = features(statistics, user)
-        kernel = statistics.kernels(items, items)[0].transpose(0, 1)[-NUM_PSD:]
+        kernel = statistics.kernels(items, items)[0].transpose(0, 1)[
+            -statistics.num_psd :
+        ]
         assert torch.linalg.eigvalsh(kernel.double()).min() > -1e-5
 
 
