@@ -19,15 +19,15 @@ from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.base.frames import read_distinct, read_ratings
 from agnn_pyg.base.metrics import evaluate_rankings, rating_metrics
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
-from tanp.catalogue import STEP
 from tanp.episodes import Episodes
 from tanp.fitting import Fitted
 from tanp.loader import EpisodeLoader, pad
 from tanp.loss import LIKELIHOODS
 from tanp.prediction import predict
 
-# Pairs of users and items at a time, as far as a single user leaves the choice.
-BLOCK_PAIRS = 2**17
+# Users at a time, whose supports are encoded together, and pairs of users and items, as
+# far as a single user leaves the choice.
+BLOCK_USERS, BLOCK_PAIRS = 16, 2**17
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +197,7 @@ class AdaptedUsers(Fitted):
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Some users at a time, their labels of items, and -inf for items seen."""
         num_items = len(self.ids['item'])
-        step = max(1, BLOCK_PAIRS // num_items)
+        step = max(1, min(BLOCK_USERS, BLOCK_PAIRS // num_items))
         starts = range(0, max(1, len(rows)), step)
         for start in tqdm(starts, disable=not self.config.progress, unit='block'):
             block = rows[start : start + step]
@@ -237,13 +237,9 @@ class AdaptedUsers(Fitted):
     def _score_all(self, rows: np.ndarray, number: int) -> np.ndarray:
         """Labels of all items for some users by one model, :obj:`[1, len(rows), I]`."""
         catalogue, model = self.catalogue(number), self.models[number]
-        link = LIKELIHOODS[model.likelihood].predict
-        label = np.empty((1, len(rows), model.num_items))
-        for start in range(0, len(rows), STEP):
-            task = torch.from_numpy(rows[start : start + STEP])
-            score = catalogue(model, pad(self.episodes, task)).double()
-            label[0, start : start + STEP] = link(score).numpy()
-        return label
+        batch = pad(self.episodes, torch.from_numpy(rows))
+        score = catalogue(model, batch).double()
+        return LIKELIHOODS[model.likelihood].predict(score)[None].numpy()
 
     def _average(self, labels: Callable[[int], np.ndarray]) -> np.ndarray:
         """Mean over models, and the spread between and within them, if there is any."""

@@ -180,7 +180,7 @@ class AttentiveTaNP(TaNP):
         parts = [item.vector, item.popularity]
         if self.item is not None:
             parts.insert(0, self.item(item.item))
-        return join(item.item.size(1), parts, user)
+        return join(parts, user)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> AttentiveTaNP:
         # Statistics are no buffers: whatever averages, broadcasts or checkpoints a

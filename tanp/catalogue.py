@@ -18,9 +18,6 @@ from tanp.item_statistics import NOBODY
 from tanp.loader import EpisodeBatch
 from tanp.model import TaNP
 
-# Users at a time: their supports are encoded together.
-STEP = 16
-
 
 class Catalogue:
     """What a fitted model computes from items alone; immutable.

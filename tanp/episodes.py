@@ -132,15 +132,12 @@ class Episodes:
         """Support and query as tables of user, item and rating, with ids for rows."""
         import pandas as pd
 
-        frames = []
-        for index, count in (
-            (self.support_index(), self.num_support),
-            (self.query_index(), self.num_query),
-        ):
-            user = np.asarray(users)[self.user.repeat_interleave(count)]
-            columns = {'user': user, 'item': np.asarray(items)[self.item[index]]}
-            frames.append(pd.DataFrame(columns | {'rating': self.label[index].numpy()}))
-        return tuple(frames)
+        user = torch.repeat_interleave(self.user, self.size)
+        user, item = np.asarray(users)[user], np.asarray(items)[self.item]
+        columns = {'user': user, 'item': item, 'rating': self.label.numpy()}
+        parts = self.support_index().numpy(), self.query_index().numpy()
+        frames = (pd.DataFrame(columns).iloc[part] for part in parts)
+        return tuple(frame.reset_index(drop=True) for frame in frames)
 
     def __repr__(self) -> str:
         count = len(self.item)

@@ -65,6 +65,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tanp.config import StatisticsConfig
 from tanp.episodes import Episodes, offsets, ragged
 
 if TYPE_CHECKING:
@@ -125,22 +126,19 @@ class ItemStatistics:
         episodes: Episodes,
         num_items: int,
         num_users: int,
-        *,
-        rank: int = 16,
-        folds: int = 10,
-        damping: float = 10.0,
         threshold: float = 0.5,
         seed: int = 0,
+        **options: Any,
     ) -> ItemStatistics:
         """Counts all interactions of some tasks, support and query alike.
 
-        Item vectors have width :obj:`rank` and are cross-fitted over :obj:`folds` of
-        users, which :obj:`seed` draws, both as far as there are users and items; labels
-        above :obj:`threshold` are likes.
+        Labels above :obj:`threshold` are likes, and :obj:`seed` draws the folds.
+        Options are those of :class:`~tanp.config.StatisticsConfig`, with rank and folds
+        as far as there are users and items for them.
         """
-        users = len(episodes.user.unique())
-        folds = min(folds, users)
-        rank = min(rank, num_items - 1, users - -(-users // max(1, folds)) - 1)
+        config, users = StatisticsConfig(**options), len(episodes.user.unique())
+        folds = min(config.folds, users)
+        rank = min(config.rank, num_items - 1, users - -(-users // max(1, folds)) - 1)
         if rank < 1 or num_items > MAX_ITEMS:
             raise ValueError(
                 f"'episodes' must have three users, two folds, and from two to "
@@ -169,7 +167,7 @@ class ItemStatistics:
         pairs = (_matrix((user, item), part, shape) for part in own[:, :3].unbind(-1))
         pair_key, pair_total = map(torch.from_numpy, _co_occurrences(*pairs))
         made = cls(
-            damping=damping,
+            damping=config.damping,
             key=key,
             own=own,
             item_total=torch.stack(totals, dim=-1).float(),

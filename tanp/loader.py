@@ -36,12 +36,6 @@ class EpisodeBatch(NamedTuple):
             parts += [item.masked_fill(~mask, 0), label, mask]
         return EpisodeBatch(self.user, *parts)
 
-    def interactions(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Items, labels and mask of support and query, each :obj:`[B, S + Q]`."""
-        return tuple(
-            torch.cat(pair, 1) for pair in zip(self[1:4], self[4:], strict=True)
-        )
-
 
 class EpisodeLoader:
     r"""Iterates over episodes in padded batches; the last one may be smaller.

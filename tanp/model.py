@@ -165,15 +165,20 @@ class TaNP(nn.Module):
         codes to decode, :obj:`[B, F_z]`.
         """
         batch = batch.cleared(self.decoder.lin_out.weight.dtype)
-        size = batch.support_item.size(1)
+        pairs, size = (
+            zip(batch[1:4], batch[4:], strict=True),
+            batch.support_item.size(1),
+        )
         # size = [B, S + Q]
-        item, label, mask = batch.interactions()
+        item, label, mask = (torch.cat(pair, dim=1) for pair in pairs)
         # size = [B, S + Q, F]
         x = self.embed(item, self.embed_user(batch.user))
 
         support = x[:, :size], label[:, :size], mask[:, :size]
-        task, prior, assignment = self.encode(*support)
-        posterior = None
+        prior = None if self.latent is None else self.latent(*support)
+        task, assignment, posterior = self.task_encoder(*support), None, None
+        if self.memory is not None:
+            task, assignment = self.memory(task)
         if self.latent is not None and z is None:
             z = prior.mu
             if self.training:
@@ -187,27 +192,17 @@ class TaNP(nn.Module):
         score = self.decoder(x, task, z)
         return TaskOutput(score, label, mask, prior, posterior, assignment)
 
-    def encode(
-        self, x: Tensor, label: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Gaussian | None, Tensor | None]:
-        """Embedding, prior and assignment of tasks, from supports :obj:`[B, S, F]`."""
-        prior = None if self.latent is None else self.latent(x, label, mask)
-        task, assignment = self.task_encoder(x, label, mask), None
-        if self.memory is not None:
-            task, assignment = self.memory(task)
-        return task, prior, assignment
-
     def embed_user(self, row: Tensor) -> Tensor | None:
         """Vectors of users by row, if users have any."""
         return None if self.user is None else self.user(row)
 
     def embed(self, item: Tensor, user: Tensor | None) -> Tensor:
         """Items :obj:`[B, n]` and the users' vectors, :obj:`[B, n, F]`."""
-        return join(item.size(1), [self.item(item)], user)
+        return join([self.item(item)], user)
 
 
-def join(num_items: int, parts: list[Tensor], user: Tensor | None) -> Tensor:
+def join(parts: list[Tensor], user: Tensor | None) -> Tensor:
     """What is known of items :obj:`[B, n, F]`, and beside it their user's vector."""
     if user is not None:
-        parts = [*parts, user[:, None].expand(-1, num_items, -1)]
+        parts = [*parts, user[:, None].expand(-1, parts[0].size(1), -1)]
     return torch.cat(parts, dim=-1)
