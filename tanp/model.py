@@ -165,10 +165,8 @@ class TaNP(nn.Module):
         codes to decode, :obj:`[B, F_z]`.
         """
         batch = batch.cleared(self.decoder.lin_out.weight.dtype)
-        pairs, size = (
-            zip(batch[1:4], batch[4:], strict=True),
-            batch.support_item.size(1),
-        )
+        size = batch.support_item.size(1)
+        pairs = zip(batch[1:4], batch[4:], strict=True)
         # size = [B, S + Q]
         item, label, mask = (torch.cat(pair, dim=1) for pair in pairs)
         # size = [B, S + Q, F]
