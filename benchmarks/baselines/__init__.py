@@ -9,11 +9,18 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import Field, create_model
+from pydantic import ConfigDict, Field, create_model
 
-from agnn_pyg.base.config import Estimator, NonNegativeFloat, PositiveInt
+from agnn_pyg.base.config import Config, Estimator, NonNegativeFloat, PositiveInt
 
 TYPES = {bool: bool, int: PositiveInt, float: NonNegativeFloat, type(None): Any}
+
+
+class Settings(Config):
+    """Settings."""
+
+    # There is no source to search for docstrings, which takes long.
+    model_config = ConfigDict(use_attribute_docstrings=False)
 
 
 class Baseline(Estimator):
@@ -24,6 +31,7 @@ class Baseline(Estimator):
     """
 
     GRID: ClassVar[dict] = {}
+    Config = Settings
 
     def __init_subclass__(cls, **defaults: Any) -> None:
         if defaults:
@@ -31,6 +39,6 @@ class Baseline(Estimator):
                 name: (TYPES[type(value)], Field(value, description='See above.'))
                 for name, value in defaults.items()
             }
-            options = {'__base__': cls.Config, '__doc__': 'Settings'}
-            cls.Config = create_model(f'{cls.__name__}Config', **options, **fields)
+            name = f'{cls.__name__}Config'
+            cls.Config = create_model(name, __base__=cls.Config, **fields)
         super().__init_subclass__()
