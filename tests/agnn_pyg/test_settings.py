@@ -34,11 +34,7 @@ def test_wrong_settings_are_refused_before_tables_are_read(planted, monkeypatch)
 
 
 def test_settings_that_are_wrong_since_the_fit(recommender, planted):
-    for setting in [
-        {'num_neighbors': -1},
-        {'candidate_fraction': 2},
-        {'user': ['id']},
-    ]:
+    for setting in [{'num_neighbors': -1}, {'candidate_fraction': 2}, {'user': ['id']}]:
         model = copy.copy(recommender).set_params(**setting)
         user, item = planted.ratings[['user', 'item']].iloc[0]
         for call, arguments in (

@@ -54,7 +54,7 @@ def test_settings_are_selected_on_validation_and_test_is_scored_once(run):
     predictions = [entry[1:] for entry in Fake.log if entry[0] == 'predict']
     assert [shift for shift, _ in predictions] == [-1.0, 0.125, 2.0, 0.125, 1.5]
     assert rows[['estimator', 'part']].values.tolist() == [
-        *(['fake', 'validation'], ['fake', 'test'], ['shifted', 'test']),
+        *(['fake', 'validation'], ['fake', 'test'], ['shifted', 'test'])
     ]
     assert rows['chosen'].tolist() == ['{"shift": 0.125}'] * 3
     parts = make_problem('planted', 'warm', 0, {}, smoke=False).parts

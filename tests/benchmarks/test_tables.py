@@ -10,13 +10,7 @@ from benchmarks.records import KEYS, RESULTS, read_perf, read_runs
 from benchmarks.report import fill, readme_blocks
 from benchmarks.stats import Estimate, newest
 from benchmarks.suite import SUITES, load_suite
-from benchmarks.tables import (
-    against_best,
-    columns_of,
-    score_table,
-    tables_of,
-    written,
-)
+from benchmarks.tables import against_best, columns_of, score_table, tables_of, written
 
 ROOT = Path(__file__).parents[2]
 SUITE = """

@@ -6,16 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agnn_pyg import (
-    attribute_graph,
-)
+from agnn_pyg import attribute_graph
 from agnn_pyg.graph.proximity import num_candidates
 from agnn_pyg.sampling.draw import CandidateSets
-from tests.properties.strategies import (
-    edges,
-    seeds,
-    sparse_matrices,
-)
+from tests.properties.strategies import edges, seeds, sparse_matrices
 
 
 @given(sparse_matrices(), seeds, st.floats(0.01, 1), st.booleans())

@@ -8,12 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import ndcg_score, roc_auc_score
 
-from agnn_pyg.base.metrics import (
-    auc,
-    pad_lists,
-    ranking_metrics,
-    rating_metrics,
-)
+from agnn_pyg.base.metrics import auc, pad_lists, ranking_metrics, rating_metrics
 
 
 def random_lists(high=2, relevant=0.5, ties=False):

@@ -16,8 +16,7 @@ def bag(embeddings):
 
 
 @pytest.mark.parametrize(
-    ('name', 'expected'),
-    [('embeddings', 'pooled'), ('embeddings_4d', 'pooled_4d')],
+    ('name', 'expected'), [('embeddings', 'pooled'), ('embeddings_4d', 'pooled_4d')]
 )
 def test_golden_numbers(golden, name, expected):
     numbers = golden('bi_interaction')
