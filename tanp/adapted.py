@@ -201,10 +201,10 @@ class AdaptedUsers(Fitted):
         starts = range(0, max(1, len(rows)), step)
         for start in tqdm(starts, disable=not self.config.progress, unit='block'):
             block = rows[start : start + step]
-            if samples:
+            if samples or not len(block):
                 pairs = np.repeat(block, len(choice)), np.tile(choice, len(block))
-                shape = -1, len(block), len(choice)
-                labels = self._predict(*pairs, samples).reshape(shape)
+                labels = self._predict(*pairs, samples)
+                labels = labels.reshape(len(labels), len(block), len(choice))
             else:
                 labels = self._average(partial(self._score_all, block))[..., choice]
             seen = self.episodes.select(torch.from_numpy(block))

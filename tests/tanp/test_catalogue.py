@@ -19,11 +19,15 @@ def wild(model):
 
 @pytest.fixture
 def batch(tasks):
-    """Supports of one to four items, padded, of users that the fit does not know."""
-    support = torch.tensor([1, 4, 3])
+    """Supports of one to four items, padded, of users that the fit does not know.
+
+    One of the items is given twice, and counts twice.
+    """
+    parts = {'num_support': torch.tensor([1, 4, 3]), 'user': torch.tensor([4, 5, 5])}
     chosen = tasks.select(torch.tensor([4, 2, 5]))
-    user = torch.tensor([4, 5, 5])
-    return whole(dataclasses.replace(chosen, num_support=support, user=user))
+    item = chosen.item.clone()
+    item[6] = item[5]
+    return whole(dataclasses.replace(chosen, item=item, **parts))
 
 
 @pytest.mark.parametrize('likelihood', ['bernoulli', 'gaussian'])
@@ -49,12 +53,3 @@ def test_users_of_the_model_and_new_ones(small, batch, attributes):
     known = catalogue(model, batch)
     assert torch.allclose(expected[[0, 2]], known[[0, 2]], atol=1e-9)
     assert not torch.allclose(expected[1], known[1], atol=1e-3)
-
-
-def test_a_support_item_given_twice_counts_twice(small, batch):
-    item = batch.support_item.clone()
-    item[1, 1] = item[1, 0]
-    batch = batch._replace(support_item=item)
-    model = wild(small('attentive'))
-    catalogue, expected = Catalogue(model), Catalogue.plain(model, batch)
-    assert torch.allclose(catalogue(model, batch), expected, atol=1e-9)
