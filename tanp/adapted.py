@@ -68,8 +68,7 @@ class AdaptedUsers(Fitted):
                 to take the predictive spread from: how uncertain the support leaves
                 the model, without the noise of ratings. It needs a latent path.
                 (default: :obj:`0`, the mean of :math:`\mathbf{z}`)
-            items (pandas.DataFrame, optional): Attributes of items that arrived after
-                the fit.
+            items (pandas.DataFrame, optional): Attributes of items new to the fit.
 
         Returns:
             By the index of :obj:`pairs` the ratings, clipped to their range, if the fit
@@ -137,10 +136,9 @@ class AdaptedUsers(Fitted):
             k (int, optional): Length of the ranked lists. (default: :obj:`20`)
 
         Returns:
-            :obj:`rmse` and :obj:`mae` of ratings, and rankings of all items that a user
-            has no interaction with, see
-            :func:`~agnn_pyg.base.metrics.evaluate_rankings`. ``ValueError`` names what
-            is unfit.
+            :obj:`rmse` and :obj:`mae` of ratings, and rankings of all items beyond a
+            user's support, see :func:`~agnn_pyg.base.metrics.evaluate_rankings`.
+            ``ValueError`` names what is unfit.
         """
         self, config, made = self.with_items(items), self.config, {}
         k, scale = check_argument('k', k, PositiveInt), self.scale

@@ -148,8 +148,7 @@ class EpisodesConfig(Config):
     """Interactions of users that are trained on; statistics count all. Without, 5, or 2
     where most users have fewer."""
     ensemble_size: PositiveInt = 1
-    """Models of different seeds whose predictions are averaged; two or more give
-    predictions a spread."""
+    """Models of different seeds whose predictions are averaged; two have a spread."""
 
 
 class TaNPRecommenderConfig(

@@ -22,8 +22,7 @@ Interactions = tuple[np.ndarray, np.ndarray, np.ndarray]
 class Episodes:
     r"""N tasks with M interactions in all, stored one after the other.
 
-    The first :obj:`num_support[i]` interactions of task :math:`i` are its support, and
-    the others its query.
+    The first :obj:`num_support` interactions of a task are its support, the rest query.
 
     Args:
         user (Tensor): Row of each task's user, :obj:`[N]` of dtype ``int64``.

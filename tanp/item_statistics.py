@@ -5,8 +5,7 @@ kernels that are computed from interactions :math:`(v, i, r_{vi})` of training u
 These users are also the tasks that it learns from, so there is one rule: **no input of
 a task of user** :math:`u` **depends on the interactions of** :math:`u` **in these
 statistics.** Sums over users skip :math:`v = u` exactly; item vectors are cross-fitted.
-A user without interactions here, such as any new user, has nothing to skip. The labels
-of a query are never read.
+A user without interactions here has nothing to skip. Query labels are never read.
 
 Let :math:`P_i` be the users :math:`v \neq u` with a label of item :math:`i` above a
 threshold (likes), :math:`N_i` the others with a label of :math:`i`, :math:`p_i` and

@@ -25,8 +25,7 @@ class TaskOutput(NamedTuple):
     r"""Scores of B padded tasks, and what their loss reads.
 
     Scores are logits of a positive label under the Bernoulli likelihood, means under
-    the Gaussian: of the query or, in training with :obj:`predict_support`, of the
-    support and the query.
+    the Gaussian: of the query, in training with :obj:`predict_support` of both parts.
     """
 
     score: Tensor  # [B, n]
@@ -58,8 +57,8 @@ class TaNP(nn.Module):
 
     Args:
         num_items (int): Number of items.
-        num_users (int, optional): Number of users, if they have ids or attributes.
-            (default: :obj:`0`)
+        num_users (int, optional): Likewise, if users have ids or attributes. (default:
+            :obj:`0`)
         item_attributes (TokenBags, optional): Attributes of the items.
         user_attributes (TokenBags, optional): Attributes of the users.
         likelihood (str, optional): :obj:`"bernoulli"` for labels 0 and 1,

@@ -71,8 +71,7 @@ class TaNPRecommender(Recommender):
             items (pandas.DataFrame, optional): Likewise of items.
             validation (pandas.DataFrame or tuple, optional): Interactions of other
                 users, to select the epoch on: a table, half of each user being its
-                support, or tables of supports and queries. Without, the last epoch is
-                kept.
+                support, or tables of supports and queries. Without, the last is kept.
 
         ``ValueError`` names what is unfit of a table or a setting, and what to change.
         """
@@ -88,8 +87,7 @@ class TaNPRecommender(Recommender):
 
         Args:
             support (pandas.DataFrame): A row an interaction: user, item, rating. Of
-                users of the fit, only these rows count: what the fit has read of them
-                is left out.
+                users of the fit these rows alone count, not what the fit has read.
             users (pandas.DataFrame, optional): Attributes of new users, if the fit had
                 any; or ids alone, of which all attributes are missing.
 

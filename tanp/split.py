@@ -45,8 +45,7 @@ def split_episodes(
 
     Args:
         ratings (DataFrame): Columns ``user``, ``item`` and ``rating``.
-        users (sequence): Ids of users; their order gives the rows and enters the
-            shuffle.
+        users (sequence): Ids of users; their order gives rows and enters the shuffle.
         items (sequence): Ids of items.
         support_size (int, optional): (default: :obj:`20`)
         min_size (int, optional): Fewest interactions of an episode's user, more than

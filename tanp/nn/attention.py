@@ -126,8 +126,7 @@ class SupportGP(nn.Module):
     with the residuals :math:`\mathbf{y}` of the support, positive semi-definite item
     kernels :math:`e_{ij}`, and for each process learned :math:`w, \sigma^2 > 0`
     (`"Gaussian Processes for Machine Learning" <https://gaussianprocess.org/gpml/>`_,
-    eq. 2.25). Sums of kernels count two similar support items twice; here, they explain
-    each other away.
+    eq. 2.25). Similar support items explain each other away, where sums count each.
 
     Shapes:
         - **input:** kernels of support and query items :math:`(B, S, E, Q)` and among

@@ -23,10 +23,9 @@ class ModulatedDecoder(nn.Module):
     with :math:`\mathbf{h}_0 = [\mathbf{x} \, \Vert \, \mathbf{z}]` (TaNP, Section
     4.4). In FiLM, :math:`\boldsymbol{\gamma}_l` and :math:`\boldsymbol{\beta}_l` are
     hyperbolic tangents of linear maps of the task embedding :math:`\mathbf{o}`. Gating
-    mixes each with a third such map, :math:`\boldsymbol{\gamma}_l \leftarrow
+    mixes each with a third, :math:`\boldsymbol{\gamma}_l \leftarrow
     \boldsymbol{\delta}_l \odot \boldsymbol{\gamma}_l + (1 - \boldsymbol{\delta}_l)
-    \odot \boldsymbol{\eta}_l`, where :math:`\boldsymbol{\delta}_l` is the sigmoid of a
-    fourth.
+    \odot \boldsymbol{\eta}_l`, with :math:`\boldsymbol{\delta}_l` a fourth's sigmoid.
 
     With :obj:`residual` the scale is :math:`1 + \boldsymbol{\gamma}_l`; as published,
     small task embeddings silence the layer. :obj:`channels` are those of hidden layers.

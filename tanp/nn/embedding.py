@@ -20,9 +20,8 @@ class NodeEmbedding(nn.Module):
         \mathbf{W}_1 [\mathrm{onehot} \, \Vert \, \mathbf{a}] + \mathbf{b}_1) +
         \mathbf{b}_2 \big)
 
-    (TaNP, Section 4.1). A one-hot picks a row of the weight, and a bag of attribute
-    tokens sums rows. An id that was not trained, see :meth:`set_trained_ids`, counts as
-    a one-hot of zeros.
+    (TaNP, Section 4.1). A one-hot picks a row of the weight, a bag of attribute tokens
+    sums rows, and an id that was not trained, see :meth:`set_trained_ids`, adds zeros.
 
     Shapes:
         - **input:** rows of nodes :math:`(*)`

@@ -28,8 +28,7 @@ class SetEncoder(nn.Module):
         \Vert \, y)
 
     with a perceptron :math:`h` of ReLU layers (TaNP, Sections 4.2 and 4.3). Its last
-    layer is linear, so it is applied once a task, to the mean, which is zero over no
-    interactions.
+    layer is linear: it is applied once, to the mean, zero over no interactions.
 
     Shapes:
         - **input:** interactions :math:`(B, n, F_{in})`, labels and mask
