@@ -198,19 +198,8 @@ def agnn(**kwargs: Any) -> AGNN:
     return AGNN({'user': 6, 'item': 7}, tokens, KNN, **sizes | kwargs)
 
 
-class Rating(nn.Module):
-    """A model on a batch."""
-
-    def __init__(self, model: AGNN) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: RatingBatch) -> Tensor:
-        return self.model(*batch[:-1])
-
-
 class Training(nn.Module):
-    """A step of training: all terms of the loss."""
+    """Both parts of a forward pass, and all terms of the loss."""
 
     def __init__(self, model: AGNN, published: bool = False) -> None:
         super().__init__()
@@ -315,17 +304,15 @@ CLEAN = {
     'GatedConv-edge-features': _conv(X, EDGE_INDEX, None, EDGE_ATTR, edge_dim=2),
     'GatedConv-no-edges': _conv(X, EDGE_INDEX[:, :0]),
     'AttributeEmbedding-dense': lambda: (AttributeEmbedding(4, 4), X),
-    'AGNN-train': lambda: (Rating(agnn()).train(), batch()),
-    'AGNN-eval': lambda: (Rating(agnn()).eval(), batch(0.0)),
+    'AGNN-eval': lambda: (Training(agnn()).eval(), batch(0.0)),
     'AGNN-options': lambda: (
         Training(agnn(separate_neighbors=True, generate_neighbors=False)),
         batch(),
     ),
-    'AGNN-unrated': lambda: (Rating(agnn()), batch()._replace(edge_label=None)),
     'AGNN-loss': lambda: (Training(agnn()), batch()),
     'AGNN-published': lambda: (Training(agnn(), published=True), batch()),
     'AGNN-rated-train': lambda: (Training(agnn(rated=RATES)), batch()),
-    'AGNN-rated-eval': lambda: (Rating(agnn(rated=RATES)).eval(), batch(0.0)),
+    'AGNN-rated-eval': lambda: (Training(agnn(rated=RATES)).eval(), batch(0.0)),
     'TaNP-train': tasks,
     'TaNP-eval': lambda: (tasks()[0].eval(), tasks()[1]),
     'TaNP-gating': lambda: tasks(modulation='gating', predict_support=True),

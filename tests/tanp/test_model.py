@@ -115,7 +115,7 @@ def test_reset_parameters_draws_all_of_them(small, variant):
     )
 
 
-def test_options_out_of_range_are_refused(small):
+def test_options_out_of_range_are_refused(small, attributes):
     for variant, options, name in [
         ('film', {'latent_channels': (4, 3)}, 'latent_channels'),
         ('film', {'modulation': 'none'}, 'modulation'),
@@ -127,9 +127,6 @@ def test_options_out_of_range_are_refused(small):
     ]:
         with pytest.raises(ValueError, match=name):
             small(variant, **options)
-
-
-def test_attributes_must_describe_all_nodes(attributes):
     with pytest.raises(ValueError, match='7 nodes'):
         TaNP(7, item_attributes=attributes)
     with pytest.raises(ValueError, match='num_nodes'):
