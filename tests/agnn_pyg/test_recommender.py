@@ -152,7 +152,7 @@ def test_without_attributes(planted):
     assert len(model.recommend(pairs[['user']], k=3)) == 6
 
 
-def test_blend_is_the_weighted_mean_of_its_scorers(recommender, planted, tmp_path):
+def test_blend_is_the_weighted_mean_of_its_scorers(recommender, planted):
     tables = planted.later, planted.new_users, planted.new_items
     blend = clone_fitted(recommender, kernel_weight=0.25).predict(*tables)
     network = clone_fitted(recommender, kernel_weight=0.0).predict(*tables)
@@ -163,25 +163,19 @@ def test_blend_is_the_weighted_mean_of_its_scorers(recommender, planted, tmp_pat
     expected = 0.75 * network + 0.25 * kernel
     assert np.allclose(blend[inside], expected[inside], atol=1e-6)
 
-    # A fit with weight 0 is the network alone, equal to that of the blend.
-    alone = AGNNRecommender(**SETTINGS, kernel_weight=0)
-    alone.fit(planted.ratings, planted.users, planted.items)
-    assert alone.scorer_.kernel is None
-    assert (alone.predict(*tables) == network).all()
-    alone.save(tmp_path / 'model')
-    assert (AGNNRecommender.load(tmp_path / 'model').predict(*tables) == network).all()
 
-
-def test_a_fit_with_weight_1_is_the_kernel_model_alone(recommender, planted, tmp_path):
-    alone = AGNNRecommender(**SETTINGS, kernel_weight=1)
-    alone.fit(planted.ratings, planted.users, planted.items)
-    assert alone.scorer_.network is None
-    assert alone.history_ == []
+@pytest.mark.parametrize('weight', [0, 1])
+def test_a_fit_with_all_weight_on_one_model_is_that_model_alone(
+    recommender, planted, weight, tmp_path
+):
+    alone = AGNNRecommender(**SETTINGS, kernel_weight=weight)
+    alone.fit(planted.ratings, planted.users, planted.items).save(tmp_path / 'model')
+    scorers = alone.scorer_.kernel, alone.scorer_.network
+    assert (scorers[weight] is None, len(alone.history_) > 0) == (True, weight == 0)
     tables = planted.later, planted.new_users, planted.new_items
-    expected = clone_fitted(recommender, kernel_weight=1.0).predict(*tables)
-    assert (alone.predict(*tables) == expected).all()
-    alone.save(tmp_path / 'model')
-    assert (AGNNRecommender.load(tmp_path / 'model').predict(*tables) == expected).all()
+    expected = clone_fitted(recommender, kernel_weight=float(weight)).predict(*tables)
+    for model in (alone, AGNNRecommender.load(tmp_path / 'model')):
+        assert (model.predict(*tables) == expected).all()
 
 
 def test_pairs_of_other_scenarios_are_scored_by_the_network(

@@ -1,14 +1,10 @@
 """A killed writer leaves the old file or the new one, and nothing half written.
 
-Stores are killed in tests/agnn_pyg/base/test_store.py.
+Stores are killed in tests/agnn_pyg/base/test_store.py; tables are written alike.
 """
 
 import hashlib
 
-import pandas as pd
-import pytest
-
-from agnn_pyg.base.io import write_file
 from data.fetch import fetch
 from tests.interruption.killing import every_moment
 
@@ -35,24 +31,3 @@ def test_fetching(tmp_path, record_property):
         target.unlink()
     record_property('kills', kills)
     assert kills >= 8
-
-
-@pytest.mark.parametrize('suffix', ['csv', 'parquet'])
-def test_writing_a_table(suffix, tmp_path, record_property):
-    path = tmp_path / f'table.{suffix}'
-
-    def write(number):
-        write_file(pd.DataFrame({'a': [number] * 99}), path)
-
-    def read():
-        frame = pd.read_csv(path) if suffix == 'csv' else pd.read_parquet(path)
-        return frame['a'].tolist()
-
-    write(0)
-    kills = 0
-    for _ in every_moment(lambda: write(1)):
-        kills += 1
-        assert read() in ([0] * 99, [1] * 99)
-        write(0)
-    record_property('kills', kills)
-    assert kills >= 2
