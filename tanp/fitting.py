@@ -186,7 +186,7 @@ def fit_models(
     options = {'batch_size': config.batch_size}
     if config.rating is None:
         options |= {'negatives': config.negatives, 'num_items': len(ids['item'])}
-    episodes = _tasks(fitted, tables[0], read.ratings, 'ratings')
+    episodes = _tasks(fitted, tables[0], read.ratings, 'ratings', None)
     train = _train_loader(config, episodes, **options)
     if read.validation is not None:
         parts = validation, read.validation, 'validation', num_support
@@ -230,11 +230,7 @@ def _scale(config: TaNPRecommenderConfig, rating: np.ndarray) -> tuple[str, Any]
 
 
 def _tasks(
-    fitted: Fitted,
-    frame: pd.DataFrame,
-    rated: RatedPairs,
-    name: str,
-    split: int | None = None,
+    fitted: Fitted, frame: pd.DataFrame, rated: RatedPairs, name: str, split: int | None
 ) -> Episodes:
     """The interactions of each user, the first :obj:`split` rows being supports.
 

@@ -42,10 +42,6 @@ class TaskModule(LossModule):
         self.model, self.loss = model, dict(LossConfig(**loss))
         self.lr, self.weight_decay, self.seed = lr, weight_decay, seed
         self.relevant, self.center, self.unit = relevant, center, unit
-        self._validated = []
-
-    def forward(self, batch: EpisodeBatch) -> Tensor:
-        return self.model(batch).score
 
     def before_fit(self, train: EpisodeLoader, held_out: EpisodeLoader | None) -> None:
         """See :func:`~agnn_pyg.base.training.fit`."""
@@ -53,13 +49,12 @@ class TaskModule(LossModule):
             check_episodes(self.model, loader.episodes)
         self.model.set_trained_ids(train.episodes.user, train.episodes.item)
 
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
-        self._validated = []
-
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
         terms = tanp_loss(self.model(batch), self.model.likelihood, **self.loss)
         return self.note(terms, len(batch.user))
+
+    def on_validation_epoch_start(self) -> None:
+        self._validated = []
 
     def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> None:
         output, likelihood = self.model(batch), LIKELIHOODS[self.model.likelihood]
@@ -73,10 +68,9 @@ class TaskModule(LossModule):
         self._validated.append({'loss': error.sum(1) / count} | metrics)
 
     def on_validation_epoch_end(self) -> None:
-        parts, self._validated = self._validated, []
-        for name in parts[0]:
-            tasks = torch.cat([part[name] for part in parts if name in part])
-            mean = {f'val_{name}': tasks.nanmean()}
+        for name in self._validated[0]:
+            tasks = [part[name] for part in self._validated if name in part]
+            mean = {f'val_{name}': torch.cat(tasks).nanmean()}
             self.log_epoch(mean, prog_bar=name == 'loss')
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

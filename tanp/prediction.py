@@ -100,11 +100,7 @@ def evaluate(
 
 
 def list_metrics(
-    predicted: Tensor,
-    label: Tensor,
-    mask: Tensor,
-    ks: Sequence[int] = (5, 10),
-    relevant: float = 0.5,
+    predicted: Tensor, label: Tensor, mask: Tensor, ks: Sequence[int], relevant: float
 ) -> dict[str, Tensor]:
     """Errors (:obj:`mse`, :obj:`mae`), :obj:`auc`, and ranking metrics at each of ks.
 

@@ -196,7 +196,7 @@ def test_a_new_node_equals_a_cold_node_of_the_fit(planted, is_linked):
     new, nodes = dict(new), {}
     for side in SIDES:
         pairs = zip(data.nodes[side][:2], new[side][:2], strict=True)
-        nodes[side] = NodeFeatures(*(join(*pair) for pair in pairs))
+        nodes[side] = NodeFeatures(*(one.append(other) for one, other in pairs))
         if is_linked:
             old, size = data.num_nodes[side], nodes[side].num_nodes
             links = (torch.rand(size, size) < 0.2).nonzero().t()
@@ -215,11 +215,6 @@ def test_a_new_node_equals_a_cold_node_of_the_fit(planted, is_linked):
         ]
         known, added = (twice.score(*(p if end == 0 else p.flip(0))) for p in pairs)
         torch.testing.assert_close(added, known, atol=1e-5, rtol=0)
-
-
-def join(one, other):
-    index = torch.cat([one.index, other.index])
-    return replace(one, index=index, weight=torch.cat([one.weight, other.weight]))
 
 
 def test_an_explanation_adds_up_and_names_the_neighbors(planted, scorer):
