@@ -81,17 +81,14 @@ class Episodes:
         cls, users: np.ndarray, support: Interactions, query: Interactions
     ) -> Episodes:
         """A task of each of some distinct users, ascending; others are left out."""
-        support, query = (
-            [value[np.isin(part[0], users)] for value in part]
-            for part in (support, query)
-        )
         user, item, label = map(np.concatenate, zip(support, query, strict=True))
-        order = np.lexsort((np.arange(len(user)) >= len(support[0]), user))
-        size, num_support = (
-            np.bincount(np.searchsorted(users, value), minlength=len(users))
-            for value in (user, support[0])
-        )
-        return from_numpy(users, size, item[order], label[order], num_support)
+        is_query = np.arange(len(user)) >= len(support[0])
+        order = np.lexsort((is_query, user))
+        order = order[np.isin(user[order], users)]
+        row, is_query = np.searchsorted(users, user[order]), is_query[order]
+        parts = row, row[is_query]
+        size, num_query = (np.bincount(p, minlength=len(users)) for p in parts)
+        return from_numpy(users, size, item[order], label[order], size - num_query)
 
     def __len__(self) -> int:
         return self.user.numel()

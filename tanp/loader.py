@@ -157,11 +157,8 @@ class EpisodeLoader:
 
 def pad(tasks: Episodes, chosen: Tensor) -> EpisodeBatch:
     """The batch of the chosen tasks."""
-    start, support, query = (
-        value.index_select(0, chosen)
-        for value in (tasks.ptr, tasks.num_support, tasks.num_query)
-    )
-    parts = []
+    sizes, parts = (tasks.ptr, tasks.num_support, tasks.num_query), []
+    start, support, query = (size.index_select(0, chosen) for size in sizes)
     for begin, count in ((start, support), (start + support, query)):
         slot = torch.arange(int(count.max()), device=count.device)
         mask = slot < count[:, None]

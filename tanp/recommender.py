@@ -130,10 +130,9 @@ class TaNPRecommender(Recommender):
         first = 2 * by_user.cumcount() < by_user.transform('size')
         if len(ratings) and first.all():
             raise ValueError(
-                "'ratings' must have a user with two rows, the first half of which is "
-                'a support and the others a query (got one row of each user); give '
-                'more rows of the same users, or adapt to a support and evaluate the '
-                'adapted users'
+                "'ratings' must have a user with two rows, half of them a support and "
+                'half a query (got one row of each user); give more rows of the same '
+                "users, or 'adapt' to a support and 'evaluate' what that returns"
             )
         adapted = self.adapt(ratings[first], users)
         return adapted.evaluate(ratings[~first], items, k)

@@ -82,9 +82,8 @@ def split_episodes(
     order, shuffle = np.arange(len(size)), random.Random(seed).shuffle
     shuffle(order)
     bounds = np.cumsum([int(len(size) * fraction) for fraction in fractions])
-    warm, validation, test = (
-        [histories[u] for u in part] for part in np.split(order, bounds)
-    )
+    drawn = np.split(order, bounds)
+    warm, validation, test = ([histories[u] for u in part] for part in drawn)
     is_seen = np.isin(item, item[np.concatenate(warm)])
 
     def shuffled(histories: list[np.ndarray]) -> list[np.ndarray]:
