@@ -31,8 +31,7 @@ LatentWidths = Annotated[_Latent | None, Field(json_schema_extra=_LATENT)]
 
 def _sizes(least: int) -> Any:
     """A smallest and a largest size; no largest size is no bound."""
-    must = 'a smallest and a largest size, in this order (None for no bound), from'
-    must = f'{must} {least} on'
+    must = f'a smallest and a largest size (None for no bound), from {least} on'
 
     def check(sizes: tuple[int, int | None]) -> tuple[int, int | None]:
         if sizes[0] < least or (sizes[1] is not None and sizes[0] > sizes[1]):

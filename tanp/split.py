@@ -68,8 +68,7 @@ def split_episodes(
     check_argument('fractions', fractions, tuple[PositiveFloat, PositiveFloat])
     if sum(fractions) >= 1:
         raise ValueError(
-            f"'fractions' must leave some users for the test, with a sum below 1 (got "
-            f'{fractions})'
+            f"'fractions' must have a sum below 1, for users to test (got {fractions})"
         )
     rated = read_ratings(ratings, 'ratings', ColumnsConfig())
     rated.check_rows('there is nothing to split')
