@@ -31,6 +31,9 @@ class CandidateSets:
         edge_counter (Tensor, optional): The number that is hashed for each edge,
             :obj:`[E]`. (default: its position, sorted by target)
 
+    Attributes:
+        largest: Size of the largest candidate set.
+
     Raises:
         ValueError: If weights are negative, not finite or too few.
     """
@@ -62,6 +65,7 @@ class CandidateSets:
         self.counter = None if edge_counter is None else edge_counter[self.perm]
         count = torch.bincount(target, minlength=num_nodes)
         self.ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
+        self.largest = int(count.max()) if len(count) else 0
 
     @property
     def num_nodes(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -64,17 +65,18 @@ class ProximitySampler(BaseSampler):
     .. note::
         PyG's loaders pass some arguments to their default sampler only, and ignore
         them beside a :obj:`neighbor_sampler`: :obj:`num_neighbors`, :obj:`replace`,
-        :obj:`subgraph_type`, :obj:`disjoint`, :obj:`temporal_strategy` and
-        :obj:`weight_attr`. Numbers of neighbours and weights are arguments of this
-        class; it draws without replacement and returns directional, joint subgraphs.
-        A loader with a :obj:`time_attr` is refused.
+        :obj:`subgraph_type`, :obj:`disjoint`, :obj:`time_attr`,
+        :obj:`temporal_strategy` and :obj:`weight_attr`. Numbers of neighbours and
+        weights are arguments of this class; it draws without replacement and returns
+        directional, joint subgraphs. A loader with an :obj:`input_time` or
+        :obj:`edge_label_time` is refused.
 
     Args:
         data (Data or HeteroData): The graph; edges point neighbour
             :math:`\rightarrow` node.
-        num_neighbors (list or dict): Neighbours to draw at each hop; for a
-            heterogeneous graph optionally a list per edge type, and edge types
-            without a list are not followed.
+        num_neighbors (list or dict): Neighbours to draw at each hop, -1 for all of
+            positive weight; for a heterogeneous graph optionally a list per edge type,
+            and edge types without a list are not followed.
         weight_attr (str, optional): The edge attribute with the weights. Draws
             are uniform over edge types that have none. (default:
             :obj:`"edge_weight"`)
@@ -82,9 +84,10 @@ class ProximitySampler(BaseSampler):
             (default: :obj:`0`)
 
     Raises:
-        ValueError: If a number of neighbours is negative, the seed is negative or not
-            whole, an edge type is unknown or has no :obj:`edge_index`, edge types have
-            different numbers of hops, or no edge type has the :obj:`weight_attr`.
+        ValueError: If a number of neighbours is below -1 or not whole, the seed is
+            negative or not whole, an edge type is unknown or has no :obj:`edge_index`,
+            a node type has no :obj:`num_nodes`, edge types have different numbers of
+            hops, or no edge type has the :obj:`weight_attr`.
     """
 
     def __init__(
@@ -107,6 +110,13 @@ class ProximitySampler(BaseSampler):
         self.num_neighbors = _check_numbers(num_neighbors, list(edges))
         edges = {kind: edges[kind] for kind in self.num_neighbors}
         _check_edges(weight_attr, edges)
+        for kind in edges:
+            for end in (kind[0], kind[-1]):
+                if self._num_nodes.get(end) is None:
+                    raise ValueError(
+                        f"'data' must have features 'x', or else 'num_nodes', of "
+                        f"'{end}' nodes, which edges {kind} join"
+                    )
         self.candidates = {
             kind: CandidateSets(
                 store.edge_index,
@@ -173,7 +183,8 @@ class ProximitySampler(BaseSampler):
             frontier = {k: f.frontier() for k, f in found.items()}
             for kind, sets in self.candidates.items():
                 target, first = frontier[kind[-1]]
-                size = self.num_neighbors[kind][hop]
+                size, largest = self.num_neighbors[kind][hop], sets.largest
+                size = largest if size == -1 else min(size, largest)
                 seed = salted(self.seed, *kind)
                 slot = sets.draw(target, size, seed, self.epoch)
                 row, rank = (slot >= 0).nonzero(as_tuple=True)
@@ -218,10 +229,10 @@ def _check_numbers(
                 f'{kind})'
             )
         is_list = isinstance(sizes, Iterable) and not isinstance(sizes, str)
-        if not is_list or any(size < 0 for size in sizes):
+        if not is_list or not all(isinstance(n, Integral) and n >= -1 for n in sizes):
             raise ValueError(
-                f"'num_neighbors' must be a list with a number per hop, none of them "
-                f'negative (got {sizes!r}); for one hop of ten neighbours write [10]'
+                f"'num_neighbors' must be a list with a whole number per hop, -1 for "
+                f'all (got {sizes!r}); for one hop of ten neighbours write [10]'
             )
     if len({len(sizes) for sizes in num_neighbors.values()}) > 1:
         raise ValueError(

@@ -250,9 +250,14 @@ def test_unfit_arguments_and_graphs_are_refused():
     data[one].trust = torch.zeros(60)
     # One of the edge types that are followed must have it.
     ProximitySampler(data, [3], weight_attr='trust')
+    nowhere = random_hetero_data()
+    nowhere['shop', 'sells', 'item'].edge_index = torch.tensor([[0], [1]])
     trust, bare = {'weight_attr': 'trust'}, Data(num_nodes=3, adj_t=torch.eye(3))
     for graph, num_neighbors, options, match in (
-        (plain, [3, -1], {}, r"'num_neighbors'.*\[3, -1\]"),
+        (plain, [3, -2], {}, r"'num_neighbors'.*\[3, -2\]"),
+        (plain, [2.5], {}, r"'num_neighbors'.*\[2.5\]"),
+        (plain, ['3'], {}, r"'num_neighbors'.*\['3'\]"),
+        (nowhere, [3], {}, "'num_nodes'.*'shop'"),
         (plain, {('a', 'b', 'c'): [1]}, {}, r"'num_neighbors'.*\('a', 'b', 'c'\)"),
         (plain, 3, {}, r"'num_neighbors'.*3"),
         (plain, [3], {'seed': -1}, r"'seed'.*-1"),
@@ -265,3 +270,14 @@ def test_unfit_arguments_and_graphs_are_refused():
             ProximitySampler(graph, num_neighbors, **options)
     with pytest.raises(ValueError, match=r"'epoch'.*-1"):
         ProximitySampler(plain, [3]).set_epoch(-1)
+
+
+def test_all_neighbors_and_more_than_there_are():
+    data = random_data()
+    seed = torch.arange(4)
+    expected = sorted(data.edge_attr[data.edge_index[1] < 4].flatten().tolist())
+    # A row as long as the number would not fit into memory.
+    for number in (-1, 2**40):
+        loader = node_loader(data, ProximitySampler(data, [number]), input_nodes=seed)
+        (batch,) = loader
+        assert sorted(batch.edge_attr.flatten().tolist()) == expected
