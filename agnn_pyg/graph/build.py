@@ -50,7 +50,8 @@ def attribute_graph(
     stored as edges neighbour :math:`\rightarrow` node with weight :math:`s_{ij} -
     \min_j s_{ij}`; neighbours are later drawn in proportion to it. Ties at
     the edge of a candidate set are broken at random. Candidates of weight 0 are left
-    out: they are no closer than the farthest node.
+    out: they are no closer than the farthest node. Where all others are equally close
+    and have something in common with the node, each has weight 1.
 
     Up to 10,000 nodes all pairs are compared. Beyond, candidate sets are capped
     further, at five million edges in all or 30 per node, nodes with equal rows are

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import HeteroData
+from torch_geometric.data import Data, HeteroData
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.data.storage import NodeStorage
 from torch_geometric.transforms import BaseTransform
@@ -16,6 +16,7 @@ from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.graph.build import attribute_graph
+from agnn_pyg.nn.bi_interaction import is_dense, num_features
 from agnn_pyg.sampling.batch import check_pairs
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ class AddAttributeKNN(BaseTransform):
     :obj:`rating_knn` edges :obj:`(t, 'rating_knn', t)` from the nodes closest by
     attributes and ratings: these are for warm nodes.
 
-    Features :obj:`x` are dense (a floating dtype, :obj:`[N, F]`) or token ids
-    (:obj:`int64`, :obj:`[N, F]`, padded with 0), optionally with weights
+    Features :obj:`x` are dense (a floating dtype or :obj:`bool`, :obj:`[N, F]`) or
+    token ids (:obj:`int64`, :obj:`[N, F]`, padded with 0), optionally with weights
     :obj:`x_weight`.
 
     .. code-block:: python
@@ -59,8 +60,9 @@ class AddAttributeKNN(BaseTransform):
         seed (int, optional): Seed of the tie-breaking. (default: :obj:`0`)
 
     Raises:
-        ValueError: If there are no features, a rating is repeated, not finite or
-            outside of the graph, or an argument is out of range.
+        ValueError: If there are no features, or those of a node type do not fit, a
+            rating is repeated, not finite or outside of the graph, both ends of
+            :obj:`rated` are of one type, or an argument is out of range.
     """
 
     def __init__(
@@ -94,17 +96,41 @@ class AddAttributeKNN(BaseTransform):
         for name, matrix in ratings.items():
             data[name].cold = torch.from_numpy(np.diff(matrix.indptr) == 0)
         for name in kinds:
-            attributes = self.features.get(name)
-            attributes = _matrix(data[name] if attributes is None else attributes)
-            graphs = {'attribute_knn': attribute_graph(attributes, **self.options)}
-            if self.rating_knn and name in ratings:
-                graphs['rating_knn'] = attribute_graph(
-                    attributes, ratings[name], **self.options
-                )
+            try:
+                graphs = self._graphs(data[name], name, ratings.get(name))
+            except ValueError as error:
+                raise ValueError(f"node type '{name}': {error}") from error
             for relation, graph in graphs.items():
                 data[name, relation, name].edge_index = graph.edge_index
                 data[name, relation, name].edge_weight = graph.edge_weight
         return data
+
+    def __repr__(self) -> str:
+        # PyG tells a cached data set of other settings by this.
+        settings = {
+            'rated': self.rated,
+            'rating_attr': self.rating_attr,
+            'rating_knn': self.rating_knn,
+            'node_types': self.node_types,
+            'features': sorted(self.features),
+            **self.options,
+        }
+        settings = ', '.join(f'{name}={value!r}' for name, value in settings.items())
+        return f'{type(self).__name__}({settings})'
+
+    def _graphs(
+        self,
+        store: NodeStorage,
+        name: NodeType,
+        ratings: scipy.sparse.csr_matrix | None,
+    ) -> dict[str, Data]:
+        """Attribute graphs of the nodes of one type, by relation."""
+        attributes = self.features.get(name)
+        attributes = _matrix(store if attributes is None else attributes)
+        graphs = {'attribute_knn': attribute_graph(attributes, **self.options)}
+        if self.rating_knn and ratings is not None:
+            graphs['rating_knn'] = attribute_graph(attributes, ratings, **self.options)
+        return graphs
 
     def _ratings(self, data: HeteroData) -> dict[NodeType, scipy.sparse.csr_matrix]:
         """Ratings by end, a row per node."""
@@ -150,11 +176,12 @@ def _matrix(features: object) -> scipy.sparse.csr_matrix:
     if not isinstance(features, Tensor):
         return scipy.sparse.csr_matrix(features)
     features = features.cpu()
-    if features.is_floating_point():
+    num_columns = num_features('x', features)
+    if is_dense(features):
         return scipy.sparse.csr_matrix(features.double().numpy())
     row, slot = (features > 0).nonzero(as_tuple=True)
     token = features[row, slot]
     entry = torch.ones(len(row)) if weight is None else weight.cpu()[row, slot]
-    shape = len(features), int(features.max()) + 1
+    shape = len(features), num_columns
     coordinates = (row.numpy(), token.numpy())
     return scipy.sparse.csr_matrix((entry.double().numpy(), coordinates), shape=shape)

@@ -10,6 +10,35 @@ from torch import Tensor, nn
 Features = Tensor | tuple[Tensor, Tensor]
 
 
+def is_dense(x: Tensor) -> bool:
+    """Whether features are dense, or else token ids; true and false are 1 and 0."""
+    return x.is_floating_point() or x.dtype == torch.bool
+
+
+def num_features(name: str, x: Tensor) -> int:
+    """Number of dense features, or of tokens, padding (token 0) included.
+
+    Args:
+        name: What the error text calls the features.
+        x: The features of nodes, :obj:`[N, F]`.
+
+    Raises:
+        ValueError: If there is no row for each node, or a token id is negative.
+    """
+    if x.dim() != 2:
+        raise ValueError(f"'{name}' must be of size [nodes, F] (got {list(x.size())})")
+    if is_dense(x):
+        return x.size(1)
+    if not x.numel():
+        return 1
+    low, high = (int(value) for value in x.aminmax())
+    if low < 0:
+        raise ValueError(
+            f"'{name}' must hold token ids from 1 on, padded with 0 (got {low})"
+        )
+    return high + 1
+
+
 class BiInteraction(nn.Module):
     r"""Embeds a bag of attributes by pairwise and linear interaction.
 
@@ -70,9 +99,9 @@ class AttributeEmbedding(nn.Module):
         dropout (float, optional): Dropout of weights. (default: :obj:`0.0`)
 
     Shapes:
-        - **input:** dense features :math:`(N, F)` of a floating dtype, where
-          feature f is a token of weight :math:`x_f`; or token ids :math:`(N, F)` of
-          dtype ``int64``, padded with 0; or a pair of ids and weights
+        - **input:** dense features :math:`(N, F)` of a floating dtype or ``bool``,
+          where feature f is a token of weight :math:`x_f`; or token ids :math:`(N, F)`
+          of dtype ``int64``, padded with 0; or a pair of ids and weights
         - **output:** sum and sum of squares, each :math:`(N, C)`
     """
 
@@ -94,7 +123,7 @@ class AttributeEmbedding(nn.Module):
 
     def forward(self, x: Features) -> tuple[Tensor, Tensor]:
         token, weight = x if isinstance(x, tuple) else (x, None)
-        if token.is_floating_point():
+        if is_dense(token):
             x = self.dropout(token.to(self.weight.dtype))
             return x @ self.weight, x.square() @ self.weight.square()
         # Padding, token 0, is not a token: it is left out rather than weighted by 0.

@@ -50,7 +50,9 @@ class GatedConv(MessagePassing):
     and the mean over no neighbors is zero. Edge features :math:`\mathbf{e}_{ij}` are an
     addition to the paper. No messages are stored, unless a hook on :meth:`propagate`,
     :meth:`message` or :meth:`aggregate` has set :obj:`fuse = False`. TorchScript, which
-    PyTorch has deprecated, cannot express that and is not supported.
+    PyTorch has deprecated, cannot express that and is not supported. Both halves of the
+    weight of :obj:`lin_aggr` are read, but the module is not called: its hooks have no
+    effect, and pruning or adapters that depend on them are not supported.
 
     Args:
         channels (int): Size of each input and output sample, on both ends of edges.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn.module_dict import ModuleDict
 from torch_geometric.typing import EdgeType, NodeType
 
+from agnn_pyg.base.config import check_argument
 from agnn_pyg.nn.bi_interaction import AttributeEmbedding, BiInteraction, Features
 from agnn_pyg.nn.extended_vae import EVAEOutput, ExtendedVAE
 from agnn_pyg.nn.gated_conv import GatedConv
@@ -60,7 +61,7 @@ class NodeEncoder(nn.Module):
 
     Args:
         num_nodes (int): Number of nodes with a row in :obj:`embedding`. Nodes beyond
-            them must be cold.
+            them are cold.
         in_channels (int): Number of dense features, or of tokens, padding (token 0)
             included.
         channels (int): Size of all embeddings.
@@ -108,7 +109,8 @@ class NodeEncoder(nn.Module):
         embedding_std: float = 0.01,
     ) -> None:
         super().__init__()
-        self.channels, self.aggr = channels, aggr
+        self.channels = channels
+        self.aggr = check_argument('aggr', aggr, Literal['sum', 'mean'])
         self.generate, self.generate_neighbors = generate, generate_neighbors
         self.embedding_std = embedding_std
         # A row holds all that a node learns from its edges: preference, then bias.
@@ -160,10 +162,18 @@ class NodeEncoder(nn.Module):
         """
         num_nodes = len(x[0] if isinstance(x, tuple) else x)
         end = num_nodes if num_targets is None else num_targets
+        for name, part in (('cold', cold), ('n_id', n_id)):
+            if part is not None and part.size() != (num_nodes,):
+                raise ValueError(
+                    f"'{name}' must have the size [{num_nodes}], one for each node "
+                    f'(got {list(part.size())})'
+                )
         if cold is None:
             cold = torch.zeros(
                 num_nodes, dtype=torch.bool, device=self.lin.weight.device
             )
+        if n_id is not None:
+            cold = cold | (n_id >= len(self.embedding))
         total, total_square = self.attributes(x)
         x = self.dropout(self.interaction(total, total_square))
         learned = self._learned(num_nodes, n_id)
@@ -236,7 +246,7 @@ class NodeEncoder(nn.Module):
                     f'embedding of {len(self.embedding)} nodes (got none)'
                 )
             return self.embedding
-        # Nodes that came after the training have no row, and are cold.
+        # Nodes that came after the training have no row.
         n_id = n_id.clamp(max=len(self.embedding) - 1)
         return self.embedding.index_select(0, n_id)
 

@@ -202,6 +202,8 @@ class RatingLayer(nn.Module):
 
     5. A residual hidden layer.
 
+    Biases of linear maps are left out here.
+
     Edges of positives without ratings carry their weights :math:`w_{ui}` in place of
     residuals, items have a bias by popularity (:func:`positive_edges`), and there are
     no slopes: what has no edge is unobserved, and positives alone do not differ.
@@ -326,8 +328,17 @@ class RatingLayer(nn.Module):
             edge_index: The pairs that carry messages, :obj:`[2, E]`.
             rating: Their ratings less the global mean, :obj:`[E]`.
             n_id: Rows of the nodes among those with a position. (default: 0 to N - 1)
+
+        Raises:
+            ValueError: If there is no rating for each edge, or no :obj:`n_id` where
+                nodes are not those with a position.
         """
         size = len(x[0]), len(x[1])
+        if rating.size() != edge_index.size()[1:]:
+            raise ValueError(
+                f"'rating' must have the size {list(edge_index.size()[1:])}, one for "
+                f'each edge (got {list(rating.size())})'
+            )
         make_edges = positive_edges if self.positives else rated_edges
         edges, bias = make_edges(
             edge_index, rating.to(self.vectors_0), size, self.damping
@@ -426,5 +437,10 @@ class RatingLayer(nn.Module):
         vectors = self.vectors[end]
         if n_id is None and number == len(vectors):
             return vectors
+        if n_id is None:
+            raise ValueError(
+                f"'n_id' must give the rows of {number} nodes among those with a "
+                f'position, {len(vectors)} (got none)'
+            )
         # Nodes that came after the training have none.
         return F.pad(vectors, (0, 0, 0, 1))[n_id.clamp(max=len(vectors))]

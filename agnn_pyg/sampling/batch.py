@@ -97,7 +97,7 @@ def check_pairs(
     num_nodes: Mapping[NodeType, int],
     rating: Tensor | None = None,
 ) -> None:
-    """Raises ``ValueError`` unless there are pairs, of nodes that there are.
+    """Raises ``ValueError`` unless there are pairs, of nodes of two types.
 
     Args:
         name: What error texts call the pairs.
@@ -109,6 +109,11 @@ def check_pairs(
         raise ValueError(
             f"'{name}' must be of dtype int64 and size [2, pairs] (got {index.dtype}, "
             f'{list(index.size())})'
+        )
+    if len(num_nodes) != 2:
+        raise ValueError(
+            f"'{name}' must join nodes of two types, as users and items (got "
+            f'{list(num_nodes)})'
         )
     if not index.numel():
         raise ValueError(f"'{name}' must hold pairs (got none)")

@@ -53,6 +53,9 @@ class ColdDropout(BaseTransform):
                 )
         self.sampler, self.rates = sampler, dict(rates)
 
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.rates})'
+
     def forward(self, data: HeteroData) -> HeteroData:
         (rated,) = [kind for kind in data.edge_types if 'input_id' in data[kind]]
         key = mix(self.sampler.seed + mix(self.sampler.epoch))

@@ -41,6 +41,7 @@ def three_kinds():
     token = torch.arange(1, 6).expand(8, 5)
     data['ids'].x = token * dense.long()
     data['weighted'].x, data['weighted'].x_weight = token, dense
+    data['bool'].x = dense.bool()
     data['bare'].num_nodes = 4
     return data
 
@@ -49,7 +50,8 @@ def test_features_are_dense_or_tokens():
     given = three_kinds()
     data = AddAttributeKNN(candidate_fraction=0.4)(given)
     graphs = {
-        name: data[name, 'attribute_knn', name] for name in ('dense', 'ids', 'weighted')
+        name: data[name, 'attribute_knn', name]
+        for name in ('dense', 'ids', 'weighted', 'bool')
     }
     for graph in graphs.values():
         assert_same_graph(graph, graphs['dense'])
@@ -125,3 +127,43 @@ def test_missing_features_and_ratings_are_named():
     del bare['user'].num_nodes
     with pytest.raises(ValueError, match="'user'"):
         AddAttributeKNN(('user', 'rates', 'item'))(bare)
+
+
+@pytest.mark.parametrize(
+    ('x', 'match'),
+    [
+        (torch.rand(4), r"'ids'.*\[4\]"),
+        (torch.tensor([[1], [-1]]), "'ids'.*-1"),
+        (torch.ones(1, 2), "'ids'.*two rows"),
+        (torch.full((3, 2), torch.nan), "'ids'.*NaN"),
+    ],
+)
+def test_features_that_do_not_fit_are_named_with_their_nodes(x, match):
+    data = three_kinds()
+    data['ids'].x = x
+    with pytest.raises(ValueError, match=match):
+        AddAttributeKNN()(data)
+
+
+def test_rated_edges_join_two_node_types():
+    data, kind = three_kinds(), ('dense', 'rates', 'dense')
+    data[kind].edge_index, data[kind].rating = torch.tensor([[0], [1]]), torch.ones(1)
+    for build in (AddAttributeKNN(kind), lambda data: FullGraphLoader(data, kind)):
+        with pytest.raises(ValueError, match=r"two types.*'dense'"):
+            build(data)
+
+
+def test_a_transform_of_other_settings_looks_different():
+    """PyG warns by this that a processed data set was made by another transform."""
+    made = {
+        repr(AddAttributeKNN(RATES, **options))
+        for options in (
+            {},
+            {'rating_knn': False},
+            {'max_candidates': 5},
+            {'node_types': ['user']},
+            {'features': {'user': torch.eye(3)}},
+        )
+    }
+    assert len(made) == 5
+    assert all("rated=('user', 'rates', 'item')" in text for text in made)

@@ -92,3 +92,9 @@ def test_all_derivatives():
 
     assert torch.autograd.gradcheck(sums, (weight, table.weight))
     assert torch.autograd.gradgradcheck(sums, (weight, table.weight))
+
+
+def test_truth_values_are_dense():
+    table, x = AttributeEmbedding(5, 3), torch.rand(4, 5) > 0.5
+    for one, other in zip(table(x), table(x.float()), strict=True):
+        assert torch.equal(one, other)

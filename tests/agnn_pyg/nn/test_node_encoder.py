@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from agnn_pyg.nn import NodeEncoder
@@ -82,3 +83,20 @@ def test_reset_parameters_redraws_all():
         assert not parameter.eq(7).any(), name
     assert model.embedding[:, 4].eq(0).all()
     assert 60 < model.embedding[:, :4].std() < 140
+
+
+def test_nodes_without_a_row_are_cold():
+    model, (x, cold, _, _) = encoder(), nodes([0, 1, 2])
+    n_id = torch.tensor([0, 6, 100])
+    state = model(x, cold, n_id)
+    assert state.cold.tolist() == [False, True, True]
+    expected = model(x, torch.tensor([False, True, True]), torch.tensor([0, 0, 0]))
+    torch.testing.assert_close(state.source, expected.source)
+
+
+@pytest.mark.parametrize('name', ['cold', 'n_id'])
+def test_masks_and_ids_are_one_for_each_node(name):
+    x, cold, n_id, _ = nodes([0, 1, 2])
+    given = {'cold': cold, 'n_id': n_id}
+    with pytest.raises(ValueError, match=rf"'{name}'.*\[3\].*\[2\]"):
+        encoder()(x, **given | {name: given[name][:2]})

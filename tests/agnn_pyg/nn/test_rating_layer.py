@@ -356,3 +356,13 @@ def test_training_starts_at_the_inputs(layer):
     sum(part.square().sum() for state in states for part in state).backward()
     for name, parameter in made.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_ratings_and_ids_that_do_not_fit_are_named(layer):
+    made, nodes, (index, rating) = layer(), inputs(), pairs()
+    for wrong in (rating[:1], rating[:, None]):
+        with pytest.raises(ValueError, match=r"'rating'.*one for each edge"):
+            made(*nodes, index, wrong)
+    nodes = [[part[0], part[1].repeat(2, 1)] for part in nodes]
+    with pytest.raises(ValueError, match="'n_id'"):
+        made(*nodes, index, rating)
