@@ -23,9 +23,11 @@ from agnn_pyg.nn.node_encoder import NodeState
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
 from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.draw import CandidateSets
-from agnn_pyg.sampling.full_graph import LINKED, FullGraphLoader, FullGraphNeighbors
+from agnn_pyg.sampling.full_graph import FullGraphLoader, FullGraphNeighbors
 
 RATED = ('user', 'rates', 'item')
+# The relation of given edges among users or among items.
+LINKED = 'linked'
 # Far from every training seed, so that predictions never use the draws of a training.
 EVALUATION_SEED = 1_000_003
 # Users whose scores of all items are computed at once.
@@ -423,7 +425,7 @@ class AGNNScorer:
         """Pairs to predict on the whole graph, whose ratings all carry messages."""
         config = self.config
         neighbors = FullGraphNeighbors(
-            graph, config.num_neighbors, config.self_neighbor
+            graph, RATED, config.num_neighbors, config.self_neighbor
         )
         cold = {side: graph[side].cold for side in SIDES}
         edges = neighbors.draw(EVALUATION_SEED, 0, cold)
@@ -445,7 +447,7 @@ class AGNNScorer:
         x, edges, _, *nodes, _ = batch
         self._states = model.encode(x, edges, *nodes)
         self._embedded = dict(self._states)
-        candidates = FullGraphNeighbors(graph, 1).candidates
+        candidates = FullGraphNeighbors(graph, RATED, 1).candidates
         self._neighbors = {
             side: [next(iter(candidates[side].values()))] for side in SIDES
         }

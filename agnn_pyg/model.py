@@ -11,7 +11,7 @@ from torch_geometric.nn.module_dict import ModuleDict
 from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.base.config import PositiveInt, check_argument
-from agnn_pyg.nn.bi_interaction import Features
+from agnn_pyg.nn.bi_interaction import Features, num_features
 from agnn_pyg.nn.gated_conv import GatedConv
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
 from agnn_pyg.nn.rating_layer import RatingLayer
@@ -37,7 +37,8 @@ class AGNN(nn.Module):
     With :obj:`rated`, ratings travel along the edges of the graph, too, which the
     paper's network has not: a :class:`~agnn_pyg.nn.RatingLayer` updates the embeddings,
     the dot product has a weight per channel, and its biases :math:`\tilde{b}`, slopes
-    :math:`\boldsymbol{\beta}` and features :math:`\mathbf{z}` add
+    :math:`\boldsymbol{\beta}`, times a learned weight for each end, and features
+    :math:`\mathbf{z}` add
 
     .. math::
         \tilde{b}_u + \tilde{b}_i + \boldsymbol{\beta}_u^\top \mathbf{z}_i +
@@ -58,7 +59,8 @@ class AGNN(nn.Module):
         channels (int, optional): Size of all embeddings. (default: :obj:`32`)
         rated (tuple, optional): Edge type of the ratings that carry messages.
             (default: :obj:`None`)
-        spectral_channels (int, optional): See :class:`~agnn_pyg.nn.RatingLayer`.
+        spectral_channels (int, optional): See :class:`~agnn_pyg.nn.RatingLayer`; with
+            :obj:`positives`, at most one for each 16 nodes of the smaller end.
             (default: :obj:`32`)
         slope_channels (int, optional): See there. (default: :obj:`16`)
         messages (bool, optional): See there. (default: :obj:`True`)
@@ -66,7 +68,8 @@ class AGNN(nn.Module):
             :obj:`rating` a weight, and what is predicted are scores that rank: logits
             of :func:`~agnn_pyg.loss.sampled_softmax`. (default: :obj:`False`)
         ends (tuple, optional): The node types that a rated pair consists of.
-            (default: the first and the last of :obj:`num_nodes`)
+            (default: those of :obj:`rated`, or else the first and the last of
+            :obj:`num_nodes`)
         mean (float, optional): Start of the global bias :math:`\mu`: the mean
             of the training ratings. (default: :obj:`0.0`)
         dropout (float, optional): Dropout of embeddings. (default: :obj:`0.0`)
@@ -80,7 +83,8 @@ class AGNN(nn.Module):
             :class:`~agnn_pyg.nn.NodeEncoder`.
 
     Raises:
-        ValueError: If a size is out of range, or a node type has no size.
+        ValueError: If a size is out of range, a node type has no size, or
+            :obj:`rated` edges join nodes of one type.
     """
 
     def __init__(
@@ -123,7 +127,8 @@ class AGNN(nn.Module):
         self.rating_layer = self.dot_weight = None
         if positives:
             # As many vectors as nodes would tell which edges a step leaves out.
-            spectral_channels = min(spectral_channels, min(num_nodes.values()) // 16)
+            smaller = min(num_nodes[end] for end in self.ends)
+            spectral_channels = min(spectral_channels, smaller // 16)
         if rated is not None:
             self.dot_weight = nn.Parameter(torch.empty(channels))
             self.rating_layer = RatingLayer(
@@ -151,6 +156,10 @@ class AGNN(nn.Module):
                 the paper's. (default: :obj:`True`)
             **kwargs: Other arguments of the class; :obj:`edge_types` are by default the
                 edges of :class:`~agnn_pyg.AddAttributeKNN` at both ends.
+
+        Raises:
+            ValueError: If the rated edges, or features of a node type, are missing, or
+                do not fit.
         """
         if messages and rated not in data.edge_types:
             raise ValueError(f"'data' must have edges {rated} (got {data.edge_types})")
@@ -162,12 +171,12 @@ class AGNN(nn.Module):
             *ends,
             *(kind[end] for kind in kwargs['edge_types'] for end in (0, -1)),
         }
-        x = {name: data[name].x for name in data.node_types if name in named}
+        x = {name: data[name].get('x') for name in data.node_types if name in named}
+        lacking = [name for name, value in x.items() if value is None]
+        if lacking:
+            raise ValueError(f"'data' must have features 'x' of '{lacking[0]}' nodes")
         sizes = {name: len(value) for name, value in x.items()}
-        channels = {
-            name: value.size(1) if value.is_floating_point() else int(value.max()) + 1
-            for name, value in x.items()
-        }
+        channels = {name: num_features(f'{name}.x', value) for name, value in x.items()}
         model = cls(
             sizes, channels, ends=ends, rated=rated if messages else None, **kwargs
         )
@@ -229,6 +238,12 @@ class AGNN(nn.Module):
         dicts = [part or {} for part in (cold_dict, n_id_dict, num_targets_dict)]
         if self.rated is not None:  # its neighbours are embedded, too
             dicts[2] = {}
+        # Rated edges of both directions are one edge type; some point to neighbours.
+        edge_index_dict = dict(edge_index_dict)
+        for kind in {*edge_index_dict} & {*(rating_dict or ())}:
+            if kind[-1] in dicts[2]:
+                is_target = edge_index_dict[kind][1] < dicts[2][kind[-1]]
+                edge_index_dict[kind] = edge_index_dict[kind][:, is_target]
         states = {
             name: encoder(x_dict[name], *(part.get(name) for part in dicts))
             for name, encoder in encoders
@@ -351,6 +366,11 @@ class AGNN(nn.Module):
         check_argument('channels', channels, PositiveInt)
         for name, count in num_nodes.items():
             check_argument(f"num_nodes['{name}']", count, PositiveInt)
+        if self.rated is not None and self.rated[0] == self.rated[-1]:
+            raise ValueError(
+                f"'rated' edges must join two node types (got {self.rated}); without "
+                f'messages, both ends may be of one type'
+            )
         named = {*self.ends, *(kind[end] for kind in edge_types for end in (0, -1))}
         for role, known in (('num_nodes', num_nodes), ('in_channels', in_channels)):
             lacking = sorted({*named, *num_nodes} - set(known))

@@ -15,9 +15,6 @@ from agnn_pyg.sampling.batch import RatingBatch, check_pairs
 from agnn_pyg.sampling.draw import CandidateSets
 from agnn_pyg.sampling.sampler import knn_edge_types
 
-# The relation of given edges among users or among items.
-LINKED = 'linked'
-
 
 class FullGraphLoader:
     r"""Iterates over training steps, each on the whole graph.
@@ -27,7 +24,12 @@ class FullGraphLoader:
     their rated edges and their embedding, as new nodes have neither. Other nodes lose
     their embedding alone with :obj:`id_dropout`, so that the model does not rely on it.
 
-    Each node draws :obj:`num_neighbors` of its candidates for every step.
+    Each node draws :obj:`num_neighbors` of its candidates for every step: warm nodes
+    from :obj:`rating_knn` edges where the graph has any, cold nodes from
+    :obj:`attribute_knn` edges, both as edges of the first type; with both types, those
+    of :obj:`attribute_knn` are drawn for all nodes as well. Other edges are kept as
+    they are, except that edge types between both ends other than :obj:`rated`, such as
+    reverse ratings, are left out: they would tell what is to be predicted.
 
     Iterating twice gives the same steps; call :meth:`set_epoch` for others.
 
@@ -97,7 +99,7 @@ class FullGraphLoader:
                 )
         self.cold_dropout = dict(cold_dropout)
         self.seed = check_seed('seed', seed)
-        self.neighbors = FullGraphNeighbors(data, num_neighbors, self_neighbor)
+        self.neighbors = FullGraphNeighbors(data, rated, num_neighbors, self_neighbor)
         self.cold = {
             end: torch.bincount(row, minlength=sizes[end]) == 0
             for end, row in zip(self.ends, self.edge_index, strict=True)
@@ -167,18 +169,24 @@ class FullGraphLoader:
 class FullGraphNeighbors:
     """Features of all nodes, and the neighbours that they draw.
 
-    Warm nodes draw from their :obj:`rating_knn` candidates where the graph has any,
-    cold nodes from :obj:`attribute_knn`; both become edges of the first type. Edges of
-    the relation :obj:`linked` are kept as they are.
+    See :class:`FullGraphLoader`, which has the same arguments.
 
     Args:
         data (HeteroData): The graph.
+        rated (tuple): Edge type of the ratings.
         num_neighbors (int): Neighbours of a node; 0 switches the edges off.
-        self_neighbor (bool, optional): See :class:`FullGraphLoader`.
+        self_neighbor (bool, optional): See there. (default: :obj:`False`)
+
+    Attributes:
+        left_out: Edge types between both ends other than the rated one.
     """
 
     def __init__(
-        self, data: HeteroData, num_neighbors: int, self_neighbor: bool = False
+        self,
+        data: HeteroData,
+        rated: EdgeType,
+        num_neighbors: int,
+        self_neighbor: bool = False,
     ) -> None:
         self.self_neighbor = self_neighbor
         self.num_neighbors = check_argument(
@@ -191,9 +199,14 @@ class FullGraphNeighbors:
             for name in data.node_types
             if 'x' in data[name]
         }
+        between = [k for k in data.edge_types if {*k[::2]} == {*rated[::2]}]
+        self.left_out = [kind for kind in between if kind != rated]
+        knn = [k for name in data.node_types for k in knn_edge_types(data, name)]
         # Given edges are few, and all are kept.
-        self.linked = {
-            kind: data[kind].edge_index for kind in data.edge_types if kind[1] == LINKED
+        self.kept = {
+            kind: data[kind].edge_index
+            for kind in data.edge_types
+            if kind not in knn + between
         }
         self.candidates = {}
         for name in self.x_dict:
@@ -208,7 +221,7 @@ class FullGraphNeighbors:
         self, seed: int, epoch: int, cold: Mapping[NodeType, Tensor]
     ) -> dict[EdgeType, Tensor]:
         """Edges neighbour → node by edge type."""
-        edges = dict(self.linked)
+        edges = dict(self.kept)
         for name, kinds in self.candidates.items():
             drawn = [
                 sets.draw_sources(
@@ -219,11 +232,11 @@ class FullGraphNeighbors:
                 )
                 for kind, sets in kinds.items()
             ]
-            source = drawn[0]
             if len(drawn) > 1 and name in cold:
-                source = torch.where(cold[name][:, None], drawn[1], source)
-            if self.self_neighbor:
-                source[:, -1] = torch.arange(len(source))
-            target, slot = (source >= 0).nonzero(as_tuple=True)
-            edges[next(iter(kinds))] = torch.stack([source[target, slot], target])
+                drawn[0] = torch.where(cold[name][:, None], drawn[1], drawn[0])
+            for kind, source in zip(kinds, drawn, strict=True):
+                if self.self_neighbor:
+                    source[:, -1] = torch.arange(len(source))
+                target, slot = (source >= 0).nonzero(as_tuple=True)
+                edges[kind] = torch.stack([source[target, slot], target])
         return edges

@@ -108,7 +108,7 @@ def test_scores_are_those_of_the_network_on_the_whole_graph(planted, scorer, cha
         torch.testing.assert_close(
             length, length.new_ones(1).expand_as(length) if rated else expected
         )
-    neighbors = FullGraphNeighbors(graph, 5)
+    neighbors = FullGraphNeighbors(graph, RATED, 5)
     edges = neighbors.draw(EVALUATION_SEED, 0, cold) | {RATED: data.edge_index}
     batch = RatingBatch(
         neighbors.x_dict, edges, index, cold, rating_dict={RATED: data.rating}

@@ -140,7 +140,8 @@ MIXED = torch.tensor([[0, 10, 1, 11, 10], [0, 1, 13, 14, 0]])
 
 def whole(graph, index=MIXED):
     """Pairs to predict on the whole graph, whose ratings carry messages."""
-    neighbors, cold = FullGraphNeighbors(graph, 3), {s: graph[s].cold for s in SIDES}
+    neighbors = FullGraphNeighbors(graph, RATES, 3)
+    cold = {side: graph[side].cold for side in SIDES}
     edges = neighbors.draw(0, 0, cold)
     edges[RATES] = graph[RATES].edge_index
     rating = {RATES: graph[RATES].rating}
@@ -385,6 +386,8 @@ def test_reset_parameters_redraws_all(tiny_model, rated):
         ({'in_channels': {'user': 2}}, "'in_channels'.*'item'"),
         ({'ends': ('user', 'film')}, "'film'"),
         ({'edge_types': [('shop', 'to', 'item')]}, "'shop'"),
+        ({'aggr': 'max'}, "'aggr'.*'max'"),
+        ({'rated': ('user', 'follows', 'user')}, "'rated'.*'follows'"),
     ],
 )
 def test_bad_arguments(options, match):
@@ -406,3 +409,24 @@ def test_features_and_ids_that_are_missing_are_named(tiny_model, tiny_graph):
     for given in (({}, {RATES: torch.ones(5)}), (edges, None), (edges, {})):
         with pytest.raises(ValueError, match=r"'rating_dict'.*'rates'"):
             model(x, given[0], MIXED, rating_dict=given[1])
+
+
+def test_features_of_a_graph_that_do_not_fit_are_named():
+    for x, match in (
+        (torch.rand(7), r"'item.x'.*\[7\]"),
+        (torch.tensor([[1], [-1]]), "'item.x'.*-1"),
+        (None, "'x'.*'item'"),
+    ):
+        data = own_graph()
+        del data['item'].x
+        data['item'].num_nodes = 7
+        if x is not None:
+            data['item'].x = x
+        with pytest.raises(ValueError, match=match):
+            AGNN.from_data(data, data.edge_types[0], edge_types=data.edge_types)
+
+
+def test_positions_of_positives_depend_on_both_ends_alone():
+    sizes = {'user': 64, 'item': 80, 'genre': 3}
+    model = AGNN(sizes, sizes, [], 4, rated=RATES, positives=True)
+    assert model.rating_layer.spectral_channels == 4

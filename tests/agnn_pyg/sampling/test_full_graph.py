@@ -9,6 +9,7 @@ from torch_geometric.loader import LinkNeighborLoader
 
 from agnn_pyg.base.training import fit
 from agnn_pyg.graph.transform import AddAttributeKNN
+from agnn_pyg.model import AGNN
 from agnn_pyg.module import RatingModule
 from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.cold_dropout import ColdDropout
@@ -137,7 +138,9 @@ def test_cold_nodes_draw_by_attributes_and_others_by_ratings(tiny_graph):
     seen = {(side, cold): set() for side in SIDES for cold in (False, True)}
     for batch in loader(tiny_graph, steps=200, cold_dropout=COLD, id_dropout=0.0):
         assert {k for k in batch.edge_index_dict if k != RATES} == {
-            (side, 'rating_knn', side) for side in SIDES
+            (side, f'{name}_knn', side)
+            for side in SIDES
+            for name in ('rating', 'attribute')
         }
         for side in SIDES:
             edges = batch.edge_index_dict[side, 'rating_knn', side]
@@ -398,3 +401,59 @@ def test_training_with_no_worker_and_with_four(tiny_graph, tiny_pairs, tiny_mode
         fit(module, loader, epochs=2)
         weights.append(module.state_dict())
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
+def test_all_nodes_draw_by_attributes_for_models_that_ask_for_it(tiny_graph):
+    found = {side: set() for side in SIDES}
+    for batch in loader(tiny_graph, steps=200):
+        for side in SIDES:
+            edges = batch.edge_index_dict[side, 'attribute_knn', side]
+            assert edges[1].bincount().tolist() == [3] * tiny_graph[side].num_nodes
+            found[side] |= pairs_of(edges)
+    for side in SIDES:
+        assert found[side] == pairs_of(
+            tiny_graph[side, 'attribute_knn', side].edge_index
+        )
+
+
+def test_other_edges_are_kept_unless_they_are_between_users_and_items(
+    tiny_graph, tiny_pairs
+):
+    data = copy.copy(tiny_graph)
+    data['tag'].x = torch.rand(4, 3)
+    tagged, follows = ('tag', 'of', 'item'), ('user', 'follows', 'user')
+    rated_by, viewed = ('item', 'rated_by', 'user'), ('user', 'viewed', 'item')
+    data[tagged].edge_index = torch.tensor([[0, 3], [14, 2]])
+    data[follows].edge_index = torch.tensor([[0, 1], [2, 3]])
+    data[viewed].edge_index = data[RATES].edge_index
+    data[rated_by].edge_index = data[RATES].edge_index.flip(0)
+    batches = loader(data)
+    for batch in batches:
+        for kind in (tagged, follows):
+            assert torch.equal(batch.edge_index_dict[kind], data[kind].edge_index)
+        assert not {rated_by, viewed} & set(batch.edge_index_dict)
+    model = AGNN.from_data(data, RATES, edge_types=[tagged, viewed], channels=4)
+    with pytest.raises(ValueError, match=r"'train'.*'viewed'"):
+        fit(RatingModule(model), batches, epochs=1)
+    model = AGNN.from_data(data, RATES, edge_types=[tagged, follows], channels=4)
+    fit(RatingModule(model), batches, epochs=1)
+
+
+@torch.no_grad()
+def test_rated_edges_without_messages_in_batches_of_one_hop(tiny_graph, tiny_pairs):
+    torch.manual_seed(0)
+    index, rating = tiny_pairs
+    kinds = [RATES, *(k for k in tiny_graph.edge_types if k[1] == 'rating_knn')]
+    model = AGNN.from_data(tiny_graph, RATES, messages=False, edge_types=kinds).eval()
+    batches = link_loader(tiny_graph, index, rating, [20], batch_size=9)
+    for k, data in enumerate(batches):
+        graph = copy.copy(tiny_graph)
+        graph[RATES].edge_label_index = index[:, 9 * k : 9 * k + 9]
+        expected = model(*RatingBatch.from_data(graph)[:-1])
+        found = model(*RatingBatch.from_data(data)[:-1])
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_settings_of_cold_dropout_are_shown(tiny_graph):
+    made = ColdDropout(ProximitySampler(tiny_graph, [1]), {'user': 0.3})
+    assert repr(made) == "ColdDropout({'user': 0.3})"
