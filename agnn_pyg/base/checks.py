@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:  # the layers import this file, and need no pandas
     import pandas as pd
+
+# Folders whose lines of code a caller has not written.
+_LIBRARY = tuple(
+    os.path.join(Path(__file__).parents[2], name, '') for name in ('agnn_pyg', 'tanp')
+)
+
+
+class TableWarning(UserWarning):
+    """Something in a table is odd, but may be meant."""
+
+
+def warn(text: str) -> None:
+    """Gives a :class:`TableWarning` at the line that called the library."""
+    frame, level = inspect.currentframe().f_back, 2
+    while frame is not None and frame.f_code.co_filename.startswith(_LIBRARY):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, TableWarning, stacklevel=level)
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,8 @@ def _parser(command: str, kinds: Mapping[str, tuple[Any, Any]]) -> Callable:
 @contextmanager
 def _remarks(quiet: bool) -> Iterator[None]:
     """Writes logs and warnings to standard error, without lines of code."""
+    from agnn_pyg.base.checks import TableWarning
+
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter('%(message)s'))
     package = logging.getLogger('agnn_pyg')
@@ -203,7 +205,7 @@ def _remarks(quiet: bool) -> Iterator[None]:
     package.setLevel(logging.WARNING if quiet else logging.INFO)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings('always', '', UserWarning, 'agnn_pyg|tanp')
+            warnings.simplefilter('always', TableWarning)
             # What PyTorch tells PyG is of no use in a shell.
             warnings.filterwarnings('ignore', '.*torch.jit.*')
             warnings.showwarning = lambda text, *_, **__: logger.info('%s', text)

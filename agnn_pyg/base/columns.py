@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agnn_pyg.base.checks import TableColumn, check_columns, plain, where
+from agnn_pyg.base.checks import TableColumn, check_columns, plain, warn, where
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,10 +102,9 @@ class ColumnEncoder:
             if len(cells.value):
                 few = f'{min_count} rows'
                 remedy = "lower 'min_count', give it another type, such as 'text'"
-            warnings.warn(
+            warn(
                 f"No value of column '{cells.column}' is in {few} of the fit, so that "
                 f'it tells nothing; {remedy}, or leave it out',
-                stacklevel=2,
             )
         has_missing = bool(cells.is_missing.any())
         return cls(cells.column, cells.stype, offset, values, has_rare, has_missing)
@@ -197,10 +195,9 @@ class CategoricalEncoder(ColumnEncoder):
             )
         if unknown.all():
             rows = where(table.frame, cells.row, self.column)
-            warnings.warn(
+            warn(
                 f"'{table.name}' has no value in column '{self.column}' that the fit "
                 f'knows (such as {self.values[0]!r}) in {rows}; they tell nothing',
-                stacklevel=4,
             )
 
     def _places(self, cells: ParsedColumn) -> np.ndarray:
@@ -323,11 +320,10 @@ def parse_column(
         problem = f'holds something else than a {stype} value in'
         table.refuse(odd, problem, _REMEDIES[stype])
     elif odd.any():
-        warnings.warn(
+        warn(
             f"'{name}' has {stype} values in column '{column}', except in "
             f'{where(frame, odd, column)}, which count as missing; correct them, or '
             f"give the column the type 'categorical'",
-            stacklevel=2,
         )
     return _numbers(table, stype, number)
 

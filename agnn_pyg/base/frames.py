@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.base.checks import TableColumn, check_columns, where
+from agnn_pyg.base.checks import TableColumn, check_columns, warn, where
 from agnn_pyg.base.columns import (
     MANY,
     NUMERIC,
@@ -69,11 +68,10 @@ class Ratings(NamedTuple):
         )
         if both.any():
             columns = self.user.column, self.item.column
-            warnings.warn(
+            warn(
                 f"'{self.user.name}' repeats pairs of {table} in "
                 f'{where(self.user.frame, both, *columns)}, which the model knows; to '
                 f'measure what it predicts, drop them',
-                stacklevel=3,
             )
 
 
@@ -184,12 +182,11 @@ class RatingScale:
         )
         beyond = np.maximum(self.low - rating, rating - self.high) > spread / 10
         if beyond.any():
-            warnings.warn(
+            warn(
                 f"'{column.name}' has a rating outside of those of the fit, "
                 f"[{self.low:g}, {self.high:g}], in column '{column.column}' in "
                 f'{where(column.frame, beyond, column.column)}, which counts as it '
                 f'is; correct it, unless it is meant',
-                stacklevel=4,
             )
 
     def is_high(self, rating: np.ndarray) -> np.ndarray:
@@ -328,10 +325,9 @@ def _read_positives(
     group = pairs.groupby(columns, sort=False).ngroup().to_numpy()
     is_first = ~pairs.duplicated().to_numpy()
     if not is_first.all():
-        warnings.warn(
-            f"'{name}' repeats pairs in {(~is_first).sum():,} rows, whose weights are "
-            f'summed',
-            stacklevel=3,
+        warn(
+            f"'{name}' repeats pairs, whose weights are summed, in "
+            f'{where(frame, ~is_first, *columns)}',
         )
         number = np.bincount(group, number)
     user, item = (read_ids(frame[is_first], column, name) for column in columns)
@@ -416,18 +412,16 @@ def _bounded(frame: pd.DataFrame, rating: np.ndarray, column: str) -> np.ndarray
         kept = kept[(kept >= low) & (kept <= high)]
     far = (rating < kept[0]) | (rating > kept[-1])
     if far.any():
-        warnings.warn(
+        warn(
             f"'ratings' has ratings far from all others in column '{column}' in "
             f'{where(frame, far, column)}, which count as {kept[0]:g} or {kept[-1]:g}; '
             f'drop or correct them, or fit on logarithms of counts',
-            stacklevel=3,
         )
     if len(kept) > 3 and kept[0] == -1 and kept[1] > 0:
-        warnings.warn(
+        warn(
             f"'ratings' has -1 and no other rating below 0 in column '{column}' in "
             f"{where(frame, rating == -1, column)}; drop the rows if it means 'not "
             f"rated', or name 'rating_range', ({kept[0]:g}, {kept[-1]:g})",
-            stacklevel=3,
         )
     return rating.clip(kept[0], kept[-1])
 
@@ -444,11 +438,10 @@ def _bounded_weights(train: Ratings) -> np.ndarray:
     far = weight > bound
     if weight[far].sum() <= 0.9 * weight.sum():
         return weight
-    warnings.warn(
+    warn(
         f"'ratings' has weights, or counts of repeated pairs, far above all others in "
         f'{where(train.user.frame, far, train.user.column, train.item.column)}, which '
         f'count as {bound:g}; drop or correct them',
-        stacklevel=4,
     )
     return weight.clip(max=bound)
 
@@ -502,16 +495,14 @@ def _read_attributes(
         else:
             kept.append(cells)
             if seems:
-                warnings.warn(
-                    f"Column '{column}' of '{name}' holds {seems}, which is one value; "
-                    f"convert it, or name it in '{side}_attributes'",
-                    stacklevel=2,
+                warn(
+                    f"Column '{column}' of '{name}' holds {seems}; each text counts as "
+                    f"a category; convert it, or name it in '{side}_attributes'",
                 )
     if dropped:
-        warnings.warn(
+        warn(
             f"Columns of '{name}' left out: {', '.join(dropped)}; to keep one, name it "
             f"in '{side}_attributes', with a type such as 'text' for descriptions",
-            stacklevel=2,
         )
     return kept
 

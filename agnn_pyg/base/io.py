@@ -9,7 +9,6 @@ import json
 import re
 import sys
 import uuid
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from agnn_pyg.base.checks import nearest
+from agnn_pyg.base.checks import nearest, warn
 from agnn_pyg.base.store import PathLike, atomic_write
 from agnn_pyg.base.vocabulary import as_ids
 
@@ -101,9 +100,12 @@ def read_file(
         elif role not in named:
             found[role] = recognised(columns, role, attributes=len(roles) == 1)
         if found.get(role) is None:
+            remedy = f"name its column of {role}s, '--{role} COLUMN'"
+            if role == 'rating':
+                remedy += ", or fit with '--rating none' if each row is a positive"
             raise ValueError(
                 f"'{path}' has no column '{wanted}'{nearest(wanted, columns)} (it has "
-                f"{', '.join(columns)}); rename its column of {role}s to '{wanted}'"
+                f'{", ".join(columns)}); {remedy}'
             )
     ids = {role: column for role, column in found.items() if role in ('user', 'item')}
     split = [column for column in lists if column in columns]
@@ -231,11 +233,10 @@ def _as_lists(cells: pd.Series, separator: str, name: str) -> pd.Series:
     held = {s: sum(s in text for text in texts) for s in (separator, *'|;,/')}
     other = max(held, key=held.__getitem__)
     if not held[separator] and 2 * held[other] >= max(1, len(texts)):
-        warnings.warn(
+        warn(
             f"'{name}': no cell of column '{cells.name}' holds the list separator "
             f'{separator!r}, and {held[other]:,} of {len(texts):,} hold {other!r}; '
             f'name the separator, or each cell is one value',
-            stacklevel=2,
         )
     dropped = Counter()
 
@@ -254,10 +255,9 @@ def _as_lists(cells: pd.Series, separator: str, name: str) -> pd.Series:
 
     made = cells.map(split)
     for word, count in [w for w in dropped.most_common() if w[0]][:1]:
-        warnings.warn(
+        warn(
             f"'{name}': {word!r} in {count:,} cells of column '{cells.name}' counts as "
             f'no value; rename it if it is one',
-            stacklevel=2,
         )
     return made
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from agnn_pyg.base.checks import TableWarning
 from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.frames import (
     RatingScale,
@@ -247,6 +248,13 @@ def test_weights_far_from_all_others():
     repeated = pd.concat([clicks[['user', 'item']], clicks.loc[5000 * [3]]])
     with pytest.warns(UserWarning, match=r'far above .* row 3 \(3, 0'):
         read_tables(ColumnsConfig(rating=None), repeated)
+
+
+def test_repeated_pairs_are_named_at_the_line_of_the_caller():
+    clicks = pd.DataFrame({'user': [1, 2, 1, 2], 'item': [7, 7, 7, 8]})
+    with pytest.warns(TableWarning, match=r'summed, in row 2 \(1, 7\)') as caught:
+        read_tables(ColumnsConfig(rating=None), clicks)
+    assert caught[0].filename == __file__
 
 
 def test_columns_that_seem_to_be_something_else(tables):
