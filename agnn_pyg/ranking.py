@@ -140,8 +140,14 @@ def filtered(
             the items to choose from.
 
     Raises:
-        ValueError: If the filter returns something else than such a mask.
+        ValueError: If the filter is no function, or returns something else than such a
+            mask.
     """
+    if not callable(filter):
+        raise ValueError(
+            f"'filter' must be a function of a user id and an array of item ids (got "
+            f'{type(filter).__name__})'
+        )
     start = 0
     for score in blocks:
         for row, user in zip(score, users[start:], strict=False):

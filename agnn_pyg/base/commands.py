@@ -57,7 +57,7 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     if epoch is not None:
         scores = [(name, model.history_[epoch].get(name)) for name in SCORES]
         scores = ', '.join(f'{name} {v:.4f}' for name, v in scores if v is not None)
-        text += f' after {epoch + 1} epochs: {scores}'
+        text += f' after {epoch + 1} epoch{"s" if epoch else ""}: {scores}'
     logger.info(text)
 
 

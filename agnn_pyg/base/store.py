@@ -145,7 +145,7 @@ def _read(
     except Exception as error:  # whatever somebody made with a checksum that is right
         raise _damaged(path, error) from error
     if kind not in (None, found):
-        raise ValueError(f"'{path}' holds a saved {found}, not a {kind}")
+        raise ValueError(f"'{path}' holds a saved {found}, no {kind}")
     if version not in (None, found_version):
         raise ValueError(
             f"'{path}' is of version {found_version} of its format, and this release "

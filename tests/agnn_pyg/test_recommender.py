@@ -122,6 +122,8 @@ def test_seen_items_filters_and_short_lists(recommender, planted):
     pd.testing.assert_frame_equal(masked, top)
     with pytest.raises(ValueError, match="'filter'"):
         recommender.recommend([user], filter=lambda who, items: [1.0, 2.0])
+    with pytest.raises(ValueError, match=r"'filter' must be a function .* Series"):
+        recommender.recommend([user], filter=pd.Series(allowed > 0))
 
 
 def test_what_is_loaded_is_what_was_saved(recommender, planted, tmp_path):

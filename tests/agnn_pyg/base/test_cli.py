@@ -127,7 +127,7 @@ def fitted(capsys, *more):
 def test_data_to_stdout_and_remarks_to_stderr(files, capsys, monkeypatch):
     code, out, err = fitted(capsys)
     assert (code, out) == (0, '')
-    assert "'m' holds the model after 1 epochs: train_loss 0.5000, val_rmse 0.25" in err
+    assert "'m' holds the model after 1 epoch: train_loss 0.5000, val_rmse 0.25" in err
     assert '50 %' in err  # the progress bar
     assert fitted(capsys, '--quiet') == (0, '', '')
     monkeypatch.setattr(Toy, 'best_epoch_', None)
@@ -208,7 +208,8 @@ def test_wrong_arguments_are_named_on_one_line(files, capsys):
         (('--set', 'sizes=3'), "'sizes'"),
         (('--lists', 'genre'), "did you mean 'genres'"),
         (('--user', 'userid'), "'ratings.csv'.*did you mean 'userId'"),
-        (('--item', 'id'), "'ratings.csv'.*'id'"),
+        (('--item', 'id'), "'ratings.csv'.*'id'.*'--item COLUMN'"),
+        (('--rating', 'points'), "'points'.*'--rating COLUMN'.*'--rating none'"),
         (('--items', 'pairs.txt'), "'pairs.txt'"),
         (('--model', 'no/m'), "folder 'no'"),
         (('--model', 'notes'), 'notes'),

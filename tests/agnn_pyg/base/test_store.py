@@ -137,7 +137,7 @@ def test_damage_and_code_are_refused(tmp_path, capsys):
             load(folder)
     assert 'executed' not in capsys.readouterr().out
     write_store(tmp_path / 'other', 'other', 3, {}, {})
-    with pytest.raises(ValueError, match='a saved other, not a thing'):
+    with pytest.raises(ValueError, match='a saved other, no thing'):
         load(tmp_path / 'other')
     assert json.loads(members(tmp_path / 'other')['config.json'])['kind'] == 'other'
 
