@@ -37,7 +37,9 @@ class TaNPRecommender(Recommender):
         today.recommend(k=10)
 
     With :obj:`rating=None` each row is a positive interaction. Items that arrive after
-    the fit are known by their attributes. For users without any interaction, there is
+    the fit are read as items without interactions. Training meets few of these, so
+    their order is nearly the same for all users, whatever their attributes. For such
+    items, and for users without any interaction, there is
     :class:`agnn_pyg.AGNNRecommender`.
 
     Attributes:
