@@ -14,7 +14,7 @@ from agnn_pyg.agnn_scorer import Neighbors
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import RatingScale
 from agnn_pyg.base.vocabulary import Vocabulary
-from agnn_pyg.kernel.scorer import KernelExplanation
+from agnn_pyg.kernel.scenarios import KernelExplanation
 from agnn_pyg.rating_data import SIDES
 from agnn_pyg.scorers import Blend
 

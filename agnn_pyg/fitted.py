@@ -30,7 +30,8 @@ from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
 from agnn_pyg.explain import attribute_values
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
 from agnn_pyg.kernel.link_features import LinkFeatures
-from agnn_pyg.kernel.scorer import KernelConfig, KernelScorer
+from agnn_pyg.kernel.scenarios import KernelConfig
+from agnn_pyg.kernel.scorer import KernelScorer
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
 from agnn_pyg.scorers import Blend, RankBlend
 

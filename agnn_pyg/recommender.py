@@ -34,7 +34,7 @@ from agnn_pyg.base.recommender_config import ColumnsConfig, EncoderConfig
 from agnn_pyg.evaluation import evaluate_ranking, most_similar
 from agnn_pyg.explain import Explanation, explain_pair
 from agnn_pyg.fitted import Fitted
-from agnn_pyg.kernel.scorer import KernelConfig
+from agnn_pyg.kernel.scenarios import KernelConfig
 from agnn_pyg.ranking import Filter, Groups, Seen, filtered, top_items
 from agnn_pyg.rating_data import SIDES
 from agnn_pyg.scorers import Blend

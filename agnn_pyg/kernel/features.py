@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from agnn_pyg.base.encoder import TokenBags
@@ -181,18 +182,22 @@ class KernelFeatures:
 
         Their :obj:`positions` in a graph, :obj:`[N, F]`, are one more component.
         """
-        width = [part.width for part in self.components_]
-        component = np.repeat(np.arange(len(width) + 1), [1, *width])
+        component = self.component.numpy()
         x = np.ones((nodes.num_nodes, len(component)), np.float32)
         for start in range(0, len(x), BLOCK_NODES):
             block = slice(start, start + BLOCK_NODES)
             cosine = self._cosines(nodes.take(block))
             for k, part in enumerate(self.components_, start=1):
                 x[block, component == k] = part(self._product(cosine, part.columns))
-        maps = FeatureMaps(
-            torch.from_numpy(x), torch.from_numpy(component), ('constant', *self.names)
-        )
+        names = 'constant', *self.names
+        maps = FeatureMaps(torch.from_numpy(x), self.component, names)
         return maps if positions is None else maps.append(LINKED, positions)
+
+    @property
+    def component(self) -> Tensor:
+        """The component of each feature; the first one is the constant."""
+        width = torch.tensor([1, *(part.width for part in self.components_)])
+        return torch.arange(len(width)).repeat_interleave(width)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -275,6 +280,48 @@ class KernelFeatures:
         if self.columns_[columns[0]].stype in ('numeric', 'date'):
             x = sp.csr_matrix(x @ _smoother(x.shape[1]))
         return x
+
+
+class ColumnFeatures(KernelFeatures):
+    """Features of single columns, for positives: pairs of columns rank worse.
+
+    The kernel of lists is multiplied by the roots of both lengths: a film of three
+    genres has more in common with others than a film of one. That of a node with
+    itself, over all components, is 1 on average.
+    """
+
+    def fit(self, nodes: TokenBags, columns: Sequence[ColumnEncoder]) -> ColumnFeatures:
+        super().fit(nodes, columns)
+        mean = self._lengths(nodes)[:, 1:].square().mean(dim=0).sqrt().tolist()
+        self.components_ = [
+            part._replace(scale=part.scale / max(length, 1e-6))
+            for part, length in zip(self.components_, mean, strict=True)
+        ]
+        return self
+
+    def transform(
+        self, nodes: TokenBags, positions: Tensor | None = None
+    ) -> FeatureMaps:
+        maps, lengths = super().transform(nodes, positions), self._lengths(nodes)
+        if positions is not None:  # of length 1
+            lengths = F.pad(lengths, (0, 1), value=1.0)
+        x = maps.x * lengths[:, maps.component]
+        return maps._replace(x=x / len(maps.names) ** 0.5)
+
+    def _candidates(self) -> Iterator[tuple[int, ...]]:
+        return ((k,) for k in range(len(self.columns_)))
+
+    def _lengths(self, nodes: TokenBags) -> Tensor:
+        """The root of the length of lists, by component, and 1, :obj:`[N, K]`."""
+        hot = nodes.multi_hot()
+        made = torch.ones(nodes.num_nodes, len(self.components_) + 1)
+        for k, part in enumerate(self.components_, start=1):
+            column = self.columns_[part.columns[0]]
+            if column.stype == 'multi':
+                own = hot[:, column.offset : column.offset + column.num_values]
+                length = torch.from_numpy(own.power(2).sum(axis=1).A1)
+                made[:, k] = length.float().sqrt()
+        return made
 
 
 def singular_vectors(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby, product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import scipy.sparse as sp
 import torch
@@ -16,22 +18,20 @@ from tqdm import tqdm
 from agnn_pyg.base.store import under
 from agnn_pyg.folds import SCENARIOS, scenario_folds
 from agnn_pyg.kernel.collaborative import NAMES, co_rating_features
-from agnn_pyg.kernel.features import LINKED, KernelFeatures
+from agnn_pyg.kernel.features import LINKED, ColumnFeatures, FeatureMaps
 from agnn_pyg.kernel.held_out import HeldOut
 from agnn_pyg.kernel.regressor import IDENTITY
-from agnn_pyg.kernel.scorer import SCENARIO_OF, KernelConfig, KernelExplanation
+from agnn_pyg.kernel.scenarios import (
+    KernelConfig,
+    KernelExplanation,
+    ScenarioScorer,
+    Side,
+)
 from agnn_pyg.kernel.two_way import TwoWayRidge, item_ridge
-from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
-
-if TYPE_CHECKING:
-    import scipy.sparse
-
-    from agnn_pyg.base.columns import ColumnEncoder
-    from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.rating_data import SIDES
 
 # Catalogues of more items have no dense matrix of items by items.
 MAX_ITEMS = 10_000
-BLOCK_PAIRS, BLOCK_USERS = 1024, 64
 # What is tried: the exponent of the number of positives of a cold node, by which they
 # are divided; the weight of the identity; that of the collaborative kernel in the rest;
 # and the penalty.
@@ -43,8 +43,6 @@ ITEM_RIDGES = (50.0, 100.0, 200.0, 400.0, 1000.0)
 ITEM_ATTRIBUTES = (0.0, 0.03, 0.3)
 # Folds for these: a matrix of items by items takes long to invert.
 ITEM_FOLDS = 2
-# Tensors of each side.
-PARTS = ('attributes', 'collaborative', 'cold')
 
 
 class Setting(NamedTuple):
@@ -57,7 +55,7 @@ class Setting(NamedTuple):
     ridge: float
 
 
-class ImplicitKernelScorer:
+class ImplicitKernelScorer(ScenarioScorer):
     r"""Scores pairs by how likely they are positive, from positives without ratings.
 
     Pairs with a cold user, a cold item or both are scored by a
@@ -84,41 +82,18 @@ class ImplicitKernelScorer:
         chosen_: By scenario the settings that were chosen.
     """
 
-    def __init__(self, config: KernelConfig | None = None) -> None:
-        self.config = config or KernelConfig()
+    # The items-by-items matrix scores all items of the fit at once.
+    Features, block_items, mean = ColumnFeatures, sys.maxsize, 0.0
 
-    def fit(
-        self,
-        data: RatingData,
-        validation: Any = None,
-        progress: bool = False,
-        fitted: ImplicitKernelScorer | None = None,
-        **run,
-    ) -> ImplicitKernelScorer:
-        """Fits a model for each scenario.
-
-        Args:
-            data (RatingData): Positives, whose :obj:`rating` is a weight; nodes without
-                any are cold.
-            validation (tuple, optional): Not used: settings are chosen on folds.
-            progress (bool, optional): Show a progress bar. (default: :obj:`False`)
-            fitted (ImplicitKernelScorer, optional): A scorer of the first of these
-                nodes and pairs, whose features and settings are kept.
-            **run (optional): Options of other scorers, such as where to train.
-        """
-        self.edge_index, self.label = data.edge_index, data.rating.double()
-        self.features = fitted.features if fitted else {}
-        self.attributes, self.cold = {}, {}
-        for side in SIDES:
-            nodes, self.cold[side] = data.nodes[side], data.cold(side)
-            if fitted is None:
-                warm = nodes.compared.take(~self.cold[side])
-                self.features[side] = _column_features(warm, data.columns[side])
-            self.attributes[side] = self._read(side, nodes)
-        self.collaborative = self._collaborate(self.edge_index)
-        is_small = data.num_nodes['item'] <= MAX_ITEMS
+    def _fit(
+        self, rating: Tensor, progress: bool, fitted: ImplicitKernelScorer | None
+    ) -> None:
+        self.label = rating.double()
+        self.sides = self._with_collaborative(self.edge_index)
+        is_small = self.num_nodes['item'] <= MAX_ITEMS
         self.has_item_ridge = fitted.has_item_ridge if fitted else is_small
         self.chosen_, self.scenarios = {}, {}
+        known = self.edge_index, self.label
         for name in tqdm(SCENARIOS, desc='kernel model', disable=not progress):
             if fitted is None:
                 setting, scale = self._choose(name)
@@ -127,108 +102,48 @@ class ImplicitKernelScorer:
                 setting = fitted.chosen_[name]
             self.chosen_[name] = setting
             if self._by_items(name):
-                target = self._target(self.edge_index, self.label)
-                weight = self._item_weight(target, setting)
+                weight = self._item_weight(self._target(*known), setting)
                 self.scenarios[name] = {'items': weight.float()}
                 continue
-            model, a, b = self._model(name, setting, self.edge_index, self.label)
+            model, a, b = self._model(name, setting, *known, self.sides)
             to_b = scale * (model.b_map * model.b_value).t() * b
             made = {'weight': a[:, None] * model.weight(setting.ridge) @ to_b}
             if name != 'both_cold':
                 made['rows'] = model.rows(setting.ridge, slice(None)) @ to_b
             self.scenarios[name] = {key: x.float() for key, x in made.items()}
             self.scenarios[name]['scale'] = torch.tensor(scale)
-        return self
-
-    @property
-    def num_nodes(self) -> dict[str, int]:
-        """Number of users and of items."""
-        return {side: len(cold) for side, cold in self.cold.items()}
-
-    def score(self, user: Tensor, item: Tensor) -> Tensor:
-        """Scores of pairs of user and item rows, each :obj:`[B]`, as ``float64``."""
-        made = torch.zeros(len(user), dtype=torch.float64)
-        cold = self.cold['user'][user], self.cold['item'][item]
-        for name, (user_cold, item_cold) in SCENARIOS.items():
-            mine = (cold[0] == user_cold) & (cold[1] == item_cold)
-            for some in mine.nonzero().squeeze(1).split(BLOCK_PAIRS):
-                if self._by_items(name):
-                    column = item[some, None]
-                    made[some] = self._neighbors(user[some]).gather(1, column)[:, 0]
-                else:
-                    p, q = self._rows(name, user[some], item[some])
-                    made[some] = (p * q).sum(dim=1)
-        return made
-
-    def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
-        """Scores of all pairs, in blocks of users, :obj:`[<= 64, items]`."""
-        for block in users.split(BLOCK_USERS):
-            made = torch.zeros(len(block), len(items), dtype=torch.float64)
-            cold = self.cold['user'][block], self.cold['item'][items]
-            for name, pattern in SCENARIOS.items():
-                row, column = (
-                    (is_cold == wanted).nonzero().squeeze(1)
-                    for is_cold, wanted in zip(cold, pattern, strict=True)
-                )
-                if not len(row) or not len(column):
-                    continue
-                if self._by_items(name):
-                    score = self._neighbors(block[row])[:, items[column]]
-                else:
-                    p, q = self._rows(name, block[row], items[column])
-                    score = p @ q.t()
-                made[row[:, None], column] = score
-            yield made
-
-    def with_new_nodes(self, nodes: Mapping[str, NodeFeatures]) -> ImplicitKernelScorer:
-        """A scorer with more nodes, all cold, after those that there are."""
-        made = ImplicitKernelScorer(self.config)
-        vars(made).update(vars(self) | {p: dict(getattr(self, p)) for p in PARTS})
-        for side, new in nodes.items():
-            x, gap = self._read(side, new), (0, 0, 0, new.num_nodes)
-            made.attributes[side] = torch.cat([self.attributes[side], x])
-            made.collaborative[side] = F.pad(self.collaborative[side], gap)
-            made.cold[side] = F.pad(self.cold[side], gap[2:], value=True)
-        return made
-
-    def embeddings(self, side: str) -> Tensor:
-        """Attribute and collaborative features of all nodes, :obj:`[N, D]`."""
-        return self._x(side)[:, 1:]  # the first is constant
 
     def explain(self, user: int, item: int) -> KernelExplanation:
         """What training positives and kernels add to the score of a pair."""
-        nodes = dict(zip(SIDES, (user, item), strict=True))
-        name = SCENARIO_OF[tuple(bool(self.cold[s][node]) for s, node in nodes.items())]
+        nodes, name = {'user': user, 'item': item}, self.scenario_of(user, item)
         setting, rows = self.chosen_[name], self.scenarios[name]
         if self._by_items(name):
             weight = rows['items'][self.edge_index[1], item].double()
             parts = weight * self.label * (self.edge_index[0] == user)
             names = ('constant',), NAMES[:1]
             return KernelExplanation(0.0, parts, parts.sum().view(1, 1), *names)
-        model, *_ = self._model(name, setting, self.edge_index, self.label)
+        known = self.edge_index, self.label
+        model, *_ = self._model(name, setting, *known, self.sides)
         sides = _order(name)
         p, q = model.effects(setting.ridge, *(nodes[side] for side in sides))
         index = dict(zip(SIDES, self.edge_index, strict=True))
         parts = (p[index[sides[0]]] * q[index[sides[1]]]).sum(dim=1) * rows['scale']
-        parts = parts * self._scaled(name, setting.power, self.edge_index, self.label)
+        parts = parts * self._scaled(name, setting.power, *known)
         # What the features of a give, and what is left of the row to the identity.
-        x, z = (self._x(side)[nodes[side]].double() for side in sides)
+        maps = [self.sides[side].maps for side in sides]
+        x, z = (m.x[nodes[s]].double() for m, s in zip(maps, sides, strict=True))
         weight = x[:, None] * rows['weight'].double()
         own = torch.zeros_like(z)
         if 'rows' in rows:
             own = rows['rows'][nodes[sides[0]]].double() - weight.sum(dim=0)
-        components, names = torch.cat([weight, own[None]]) * z, []
-        for axis, side in enumerate(sides):
-            number, labels = self._components(side)
-            if not axis:
-                number = F.pad(number, (0, 1), value=len(labels))
-            labels = (*labels, IDENTITY)
-            shape = [
-                len(labels) if k == axis else n for k, n in enumerate(components.shape)
-            ]
+        components = torch.cat([weight, own[None]]) * z
+        identity = F.pad(maps[0].component, (0, 1), value=len(maps[0].names))
+        for axis, component in enumerate((identity, maps[1].component)):
+            shape = list(components.shape)
+            shape[axis] = len(maps[axis].names) + 1
             made = components.new_zeros(shape)
-            components = made.index_add_(axis, number, components)
-            names.append(labels)
+            components = made.index_add_(axis, component, components)
+        names = [(*m.names, IDENTITY) for m in maps]
         if sides[0] == 'item':
             components, names = components.t(), names[::-1]
         return KernelExplanation(0.0, parts, components, *names)
@@ -242,11 +157,13 @@ class ImplicitKernelScorer:
     def state_dict(self) -> dict[str, Tensor]:
         """The tensors of the fit by name."""
         state = {'edge_index': self.edge_index, 'label': self.label}
-        for side in SIDES:
-            for part in PARTS:
-                state[f'{part}.{side}'] = getattr(self, part)[side]
-            for key, tensor in self.features[side].tensors().items():
-                state[f'features.{side}.{key}'] = tensor
+        for name, side in self.sides.items():
+            # Copies: a part of a tensor would be stored with the rest of it.
+            state[f'attributes.{name}'] = side.maps.x[:, : side.width].clone()
+            state[f'collaborative.{name}'] = side.maps.x[:, side.width :].clone()
+            state[f'cold.{name}'] = side.cold
+            for key, tensor in self.features[name].tensors().items():
+                state[f'features.{name}.{key}'] = tensor
         for name, rows in self.scenarios.items():
             state |= {f'scenarios.{name}.{key}': tensor for key, tensor in rows.items()}
         return state
@@ -261,12 +178,19 @@ class ImplicitKernelScorer:
         """The inverse of :meth:`to_dict` and :meth:`state_dict`."""
         made = cls(config)
         made.edge_index, made.label = tensors['edge_index'], tensors['label']
-        for part in PARTS:
-            setattr(made, part, under(tensors, f'{part}.'))
-        made.features = {
-            side: KernelFeatures.from_dict(state, under(tensors, f'features.{side}.'))
-            for side, state in plain['features'].items()
-        }
+        made.features, made.sides = {}, {}
+        for name, state in plain['features'].items():
+            features = cls.Features.from_dict(
+                state, under(tensors, f'features.{name}.')
+            )
+            x, component = tensors[f'attributes.{name}'], features.component
+            size, names = len(component), ('constant', *features.names)
+            maps = FeatureMaps(x[:, :size], component, names)
+            if x.size(1) > size:
+                maps = maps.append(LINKED, x[:, size:])
+            maps = maps.append(NAMES[0], tensors[f'collaborative.{name}'])
+            made.sides[name] = Side(maps, x.size(1), tensors[f'cold.{name}'])
+            made.features[name] = features
         made.chosen_ = {name: Setting(*s) for name, s in plain['chosen'].items()}
         made.scenarios = {
             name: under(tensors, f'scenarios.{name}.') for name in SCENARIOS
@@ -277,72 +201,49 @@ class ImplicitKernelScorer:
     def _by_items(self, name: str) -> bool:
         return name == 'warm' and self.has_item_ridge
 
-    def _read(self, side: str, nodes: NodeFeatures) -> Tensor:
-        """Attribute features whose kernel of a node with itself is 1 on average."""
-        features = self.features[side]
-        maps = features.transform(nodes.compared, nodes.positions)
-        lengths = _lengths(features, nodes.compared)
-        if nodes.positions is not None:  # of length 1
-            lengths = F.pad(lengths, (0, 1), value=1.0)
-        x = maps.x * lengths[:, maps.component]
-        return x / len(maps.names) ** 0.5
+    def _with_collaborative(self, edge_index: Tensor) -> dict[str, Side]:
+        """Both sides with attribute features and the co-rating ones of some pairs."""
+        sizes = self.num_nodes.values()
+        made = co_rating_features(edge_index, *sizes, self.config.num_factors)
+        return {
+            # Unit rows: the scale of others depends on the number of cold nodes.
+            name: replace(side, maps=side.attributes.append(NAMES[0], F.normalize(x)))
+            for (name, side), x in zip(self.sides.items(), made, strict=True)
+        }
 
-    def _collaborate(self, edge_index: Tensor) -> dict[str, Tensor]:
-        size = [len(self.cold[side]) for side in SIDES]
-        made = co_rating_features(edge_index, *size, self.config.num_factors)
-        # Unit rows: the scale of others depends on the number of cold nodes.
-        return {s: F.normalize(x) for s, x in zip(SIDES, made, strict=True)}
+    def _pairs(self, name: str, user: Tensor, item: Tensor) -> Tensor:
+        if not self._by_items(name):
+            return super()._pairs(name, user, item)
+        return self._neighbors(user).gather(1, item[:, None])[:, 0]
 
-    def _x(self, side: str) -> Tensor:
-        return torch.cat([self.attributes[side], self.collaborative[side]], dim=1)
+    def _grid(self, name: str, users: Tensor, items: Tensor) -> Tensor:
+        if not self._by_items(name):
+            return super()._grid(name, users, items)
+        return self._neighbors(users)[:, items]
 
-    def _components(self, side: str) -> tuple[Tensor, tuple[str, ...]]:
-        """The kernel of each feature, and the names of kernels."""
-        widths = [1, *(part.width for part in self.features[side].components_)]
-        names = ['constant', *self.features[side].names]
-        rest = self.attributes[side].size(1) - sum(widths)
-        if rest:
-            widths.append(rest)
-            names.append(LINKED)
-        widths.append(self.collaborative[side].size(1))
-        number = torch.arange(len(widths)).repeat_interleave(torch.tensor(widths))
-        return number, (*names, NAMES[0])
-
-    def _rows(self, name: str, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of users and of items whose inner products are scores."""
-        sides, rows = _order(name), self.scenarios[name]
-        node = {'user': user, 'item': item}
-        a, b = (node[side] for side in sides)
-        made = {sides[1]: self._take(sides[1], b)}
-        made[sides[0]] = (
-            rows['rows'][a].double()
-            if 'rows' in rows
-            else self._take(sides[0], a) @ rows['weight'].double()
-        )
-        return made['user'], made['item']
-
-    def _take(self, side: str, nodes: Tensor) -> Tensor:
-        parts = self.attributes[side], self.collaborative[side]
-        return torch.cat([part[nodes] for part in parts], dim=1).double()
+    def _rows(self, name: str, side: str, nodes: Tensor) -> Tensor:
+        rows, x = self.scenarios[name], self.sides[side].maps.x
+        if side == _order(name)[1]:
+            return x[nodes].double()
+        if 'rows' in rows:
+            return rows['rows'][nodes].double()
+        return x[nodes].double() @ rows['weight'].double()
 
     @cached_property
-    def _positives(self) -> scipy.sparse.csr_matrix:
+    def _positives(self) -> sp.csr_matrix:
         """Positives of users and items of the fit, for products with item weights."""
-        size = len(self.cold['user']), len(self.scenarios['warm']['items'])
-        user, item = self.edge_index.numpy()
-        return sp.csr_matrix((self.label.float().numpy(), (user, item)), size)
+        num_items = len(self.scenarios['warm']['items'])
+        return self._target(self.edge_index, self.label.float())[:, :num_items]
 
     def _neighbors(self, users: Tensor) -> Tensor:
         """Scores of all items of the fit by those of users, :obj:`[users, items]`."""
         weight = self.scenarios['warm']['items']
-        return torch.from_numpy(
-            self._positives[users.numpy()] @ weight.numpy()
-        ).double()
+        score = self._positives[users.numpy()] @ weight.numpy()
+        return torch.from_numpy(score).double()
 
-    def _target(self, edge_index: Tensor, value: Tensor) -> scipy.sparse.csr_matrix:
-        size = tuple(len(self.cold[side]) for side in SIDES)
-        user, item = edge_index.numpy()
-        return sp.csr_matrix((value.numpy(), (user, item)), size)
+    def _target(self, edge_index: Tensor, value: Tensor) -> sp.csr_matrix:
+        size = tuple(self.num_nodes.values())
+        return sp.csr_matrix((value.numpy(), tuple(edge_index.numpy())), size)
 
     def _scaled(
         self, name: str, power: float, edge_index: Tensor, label: Tensor
@@ -359,29 +260,24 @@ class ImplicitKernelScorer:
         setting: Setting,
         edge_index: Tensor,
         label: Tensor,
-        collaborative: Mapping[str, Tensor] | None = None,
+        nodes: Mapping[str, Side],
     ) -> tuple[TwoWayRidge, Tensor, Tensor]:
         """A fitted model, and what the features of its sides are multiplied by."""
-        target = self._target(
-            edge_index, self._scaled(name, setting.power, edge_index, label)
-        )
+        label = self._scaled(name, setting.power, edge_index, label)
+        target = self._target(edge_index, label)
         sides, features, factors = _order(name), [], []
         if sides[0] == 'item':
             target = target.T.tocsr()
-        share, identity = setting.collaborative, setting.identity
         for k, side in enumerate(sides):
+            x, width = nodes[side].maps.x, nodes[side].width
             is_cold = SCENARIOS[name][SIDES.index(side)]
-            part = (collaborative or self.collaborative)[side]
-            weight = (1.0, 0.0) if is_cold else (1 - share, share)
-            total = 1.0 if k else 1 - identity  # of the kernel without the identity
-            widths = self.attributes[side].size(1), part.size(1)
-            factor = [
-                torch.full((n,), total * w).sqrt()
-                for n, w in zip(widths, weight, strict=True)
-            ]
-            factors.append(torch.cat(factor).double())
-            features.append(torch.cat([self.attributes[side], part], 1) * factors[-1])
-        return TwoWayRidge(target, *features, identity), *factors
+            share = 0.0 if is_cold else setting.collaborative
+            total = 1.0 if k else 1 - setting.identity  # of the rest of the kernel
+            is_attribute = torch.arange(x.size(1)) < width
+            factor = torch.where(is_attribute, total * (1 - share), total * share)
+            factors.append(factor.sqrt().double())
+            features.append(x * factors[-1])
+        return TwoWayRidge(target, *features, setting.identity), *factors
 
     def _choose(self, name: str) -> tuple[Setting, float]:
         """The best setting on folds, and what its scores are multiplied by."""
@@ -429,10 +325,10 @@ class ImplicitKernelScorer:
                     score = torch.from_numpy(target[a.numpy()] @ weight.numpy())
                     totals[setting] = totals.get(setting, 0) + fold.metrics(score)
                 continue
-            collaborative = self._collaborate(index)
+            nodes = self._with_collaborative(index)
             for _, group in groupby(grid, lambda s: s._replace(ridge=0.0)):
                 group = list(group)
-                model, *_ = self._model(name, group[0], index, label, collaborative)
+                model, *_ = self._model(name, group[0], index, label, nodes)
                 columns = (model.b[b] * model.b_value).t()
                 for setting in group:
                     score = model.rows(setting.ridge, a) @ columns
@@ -440,42 +336,12 @@ class ImplicitKernelScorer:
                     totals[setting] = totals.get(setting, 0) + fold.metrics(score)
         return totals
 
-    def _item_weight(self, target: scipy.sparse.csr_matrix, setting: Setting) -> Tensor:
+    def _item_weight(self, target: sp.csr_matrix, setting: Setting) -> Tensor:
         """The items-by-items matrix; attributes count as further users."""
-        x = self.attributes['item'].double()
+        x = self.sides['item'].attributes.x.double()
         x = x * torch.from_numpy(target.getnnz(axis=0) > 0)[:, None]
         x = x * (setting.attribute * setting.ridge) ** 0.5
         return item_ridge(target, setting.ridge, x)
-
-
-def _column_features(
-    nodes: TokenBags, columns: Sequence[ColumnEncoder]
-) -> KernelFeatures:
-    """Fitted features of single columns: pairs of these rank worse."""
-    features = KernelFeatures().fit(nodes, columns)
-    features.components_ = [c for c in features.components_ if len(c.columns) == 1]
-    lengths = _lengths(features, nodes)[:, 1:].square().mean(dim=0).sqrt().tolist()
-    features.components_ = [
-        c._replace(scale=c.scale / max(length, 1e-6))
-        for c, length in zip(features.components_, lengths, strict=True)
-    ]
-    return features
-
-
-def _lengths(features: KernelFeatures, nodes: TokenBags) -> Tensor:
-    """The root of the length of lists, by component, and 1, :obj:`[N, components]`.
-
-    A film of three genres has more in common with others than a film of one.
-    """
-    hot, made = nodes.multi_hot(), torch.ones(nodes.num_nodes, 1)
-    for component in features.components_:
-        column = features.columns_[component.columns[0]]
-        length = torch.ones(nodes.num_nodes, 1)
-        if column.stype == 'multi':
-            part = hot[:, column.offset : column.offset + column.num_values]
-            length = torch.from_numpy(part.power(2).sum(axis=1)).float().sqrt()
-        made = torch.cat([made, length.view(-1, 1)], dim=1)
-    return made
 
 
 def _order(name: str) -> tuple[str, str]:

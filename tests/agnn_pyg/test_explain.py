@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from agnn_pyg.explain import kernel_terms
-from agnn_pyg.kernel.scorer import KernelExplanation
+from agnn_pyg.kernel.scenarios import KernelExplanation
 
 
 @pytest.fixture(params=['warm', 'user_cold', 'item_cold', 'both_cold'])

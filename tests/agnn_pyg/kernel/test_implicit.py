@@ -6,7 +6,7 @@ import torch
 from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.kernel.held_out import HeldOut
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
-from agnn_pyg.kernel.scorer import KernelConfig
+from agnn_pyg.kernel.scenarios import KernelConfig
 from agnn_pyg.kernel.two_way import TwoWayRidge, item_ridge
 
 EVERY = torch.cartesian_prod(torch.arange(12), torch.arange(15)).t()
@@ -61,7 +61,7 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
     x[tuple(tiny_data.edge_index)] = tiny_data.rating
     setting = scorer.chosen_['warm']
     assert setting.attribute > 0
-    more = scorer.attributes['item'].double().numpy().T.copy()
+    more = scorer.sides['item'].attributes.x.double().numpy().T.copy()
     more[:, 13:] = 0  # cold items
     more *= (setting.attribute * setting.ridge) ** 0.5
     weight = item_ridge(sp.csr_matrix(np.concatenate([x, more])), setting.ridge)

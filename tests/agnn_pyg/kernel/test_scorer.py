@@ -7,7 +7,8 @@ from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.kernel import implicit
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
 from agnn_pyg.kernel.regressor import PairwiseKernelRegressor
-from agnn_pyg.kernel.scorer import KernelConfig, KernelScorer
+from agnn_pyg.kernel.scenarios import KernelConfig
+from agnn_pyg.kernel.scorer import KernelScorer
 from agnn_pyg.rating_data import SIDES, RatingData
 
 OPTIONS = {'num_factors': 4, 'kernel_steps': 2, 'cv_folds': 2}
@@ -67,9 +68,8 @@ def test_each_pair_is_scored_by_the_model_of_its_scenario(tiny_data):
     ],
 )
 def test_scores_of_all_pairs(any_scorer, users, items, monkeypatch):
-    monkeypatch.setattr('agnn_pyg.kernel.scorer.BLOCK_ITEMS', 3)
-    for name in ('scorer', 'implicit'):
-        monkeypatch.setattr(f'agnn_pyg.kernel.{name}.BLOCK_USERS', 2)
+    monkeypatch.setattr('agnn_pyg.kernel.scenarios.BLOCK_USERS', 2)
+    monkeypatch.setattr(type(any_scorer), 'block_items', 3)
     users, items = (torch.tensor(rows, dtype=torch.long) for rows in (users, items))
     blocks = list(any_scorer.score_all(users, items))
     assert all(len(block) <= 2 for block in blocks)

@@ -1,0 +1,230 @@
+"""Kernel models of all scenarios: their settings, nodes, scores and explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge
+from torch import Tensor
+
+from agnn_pyg.base.config import NonNegativeInt, Seed
+from agnn_pyg.folds import SCENARIOS, ScenariosConfig
+from agnn_pyg.kernel.features import FeatureMaps, KernelFeatures
+from agnn_pyg.kernel.regressor import COMPONENTS
+from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
+
+S = TypeVar('S', bound='ScenarioScorer')
+
+BLOCK_PAIRS, BLOCK_USERS = 1024, 64
+
+
+class KernelConfig(ScenariosConfig):
+    """Kernel model."""
+
+    components: tuple[Literal['user', 'item', 'attribute'], ...] = tuple(COMPONENTS)
+    """Groups of kernel components: what this user gives to similar items, what similar
+    users give to this item, and what similar users give to similar items. Biases are
+    always there."""
+    num_factors: NonNegativeInt = 64
+    """Features of the co-rating and the residual kernel; 0 for no collaborative one."""
+    num_latent: NonNegativeInt = 12
+    """Features of the kernel of latent factors, where nodes have five ratings or more
+    on average."""
+    kernel_steps: NonNegativeInt = 20
+    """Steps that learn the kernel weights."""
+    cv_folds: Annotated[int, Ge(2)] = 5
+    """Folds on which the kernel weights are learned."""
+    seed: Seed = 0
+    """Seed of all random numbers."""
+
+
+class KernelExplanation(NamedTuple):
+    """What the score of one pair is made of.
+
+    Attributes:
+        mean: The mean rating. The rest of the score is the sum of
+            :obj:`contributions`, and of :obj:`components` as well.
+        contributions: What each training rating adds, in their order, :obj:`[R]`.
+        components: What each product of a user kernel and an item kernel adds,
+            :obj:`[A + 1, B + 1]`; empty if no scenario serves the pair.
+        user_kernels: Names of the rows of :obj:`components`.
+        item_kernels: Names of its columns.
+    """
+
+    mean: float
+    contributions: Tensor
+    components: Tensor
+    user_kernels: tuple[str, ...]
+    item_kernels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Side:
+    """The nodes of one side.
+
+    Attributes:
+        maps: Their features; collaborative ones of cold nodes are zeros.
+        width: Number of attribute features, which come first.
+        cold: A mask of the nodes without ratings.
+    """
+
+    maps: FeatureMaps
+    width: int
+    cold: Tensor
+
+    def with_warm(self, warm: FeatureMaps) -> Side:
+        """The same nodes with all features of the warm ones."""
+        x = F.pad(self.maps.x, (0, warm.x.size(1) - self.width))
+        x[~self.cold] = warm.x
+        return Side(warm._replace(x=x), self.width, self.cold)
+
+    def append(self, x: Tensor) -> Side:
+        """These nodes and cold ones after them, by their attribute features."""
+        x = F.pad(x, (0, self.maps.x.size(1) - self.width))
+        maps = self.maps._replace(x=torch.cat([self.maps.x, x]))
+        return Side(maps, self.width, F.pad(self.cold, (0, len(x)), value=True))
+
+    @cached_property
+    def position(self) -> Tensor:
+        """The position of each node among the warm or among the cold ones."""
+        cold = self.cold
+        return torch.where(cold, cold.cumsum(0), (~cold).cumsum(0)) - 1
+
+    @property
+    def attributes(self) -> FeatureMaps:
+        """The features without the collaborative ones."""
+        component = self.maps.component[: self.width]
+        names = self.maps.names[: int(component[-1]) + 1]
+        return FeatureMaps(self.maps.x[:, : self.width], component, names)
+
+
+class ScenarioScorer:
+    """Scores pairs by the kernel model of their scenario.
+
+    A score is the :obj:`mean` and an inner product of a row of the user and a row of
+    the item, which :obj:`_rows` gives. Rows of cold nodes are linear in their attribute
+    features, so new nodes need no fit. The models of the scenarios, and collaborative
+    features, are fitted in :obj:`_fit`.
+
+    Args:
+        config (KernelConfig, optional): Its settings. (default: the defaults)
+    """
+
+    # The class of attribute features, and how many items are scored at once.
+    Features: ClassVar[type[KernelFeatures]] = KernelFeatures
+    block_items: ClassVar[int]
+
+    mean: float | Tensor
+    features: dict[str, KernelFeatures]
+    sides: dict[str, Side]
+    scenarios: dict[str, dict[str, Tensor]]
+
+    def __init__(self, config: KernelConfig | None = None) -> None:
+        self.config = config or KernelConfig()
+
+    def fit(
+        self: S,
+        data: RatingData,
+        validation: Any = None,
+        progress: bool = False,
+        fitted: S | None = None,
+        **run: Any,
+    ) -> S:
+        """Fits a model for each scenario.
+
+        Args:
+            data (RatingData): Ratings and nodes; those without ratings are cold.
+            validation (tuple, optional): Not used: all is chosen on folds.
+            progress (bool, optional): Show a progress bar. (default: :obj:`False`)
+            fitted (ScenarioScorer, optional): A scorer of the first of these nodes and
+                pairs. Its features and all that it has chosen on folds are kept.
+            **run (optional): Options of other scorers, such as where to train.
+        """
+        self.edge_index = data.edge_index
+        self.features, self.sides = fitted.features if fitted else {}, {}
+        for side in SIDES:
+            nodes, cold = data.nodes[side], data.cold(side)
+            if fitted is None:
+                warm = nodes.compared.take(~cold)
+                self.features[side] = self.Features().fit(warm, data.columns[side])
+            maps = self.features[side].transform(nodes.compared, nodes.positions)
+            self.sides[side] = Side(maps, maps.x.size(1), cold)
+        self._fit(data.rating, progress, fitted)
+        return self
+
+    @property
+    def num_nodes(self) -> dict[str, int]:
+        """Number of users and of items."""
+        return {name: len(side.cold) for name, side in self.sides.items()}
+
+    @property
+    def cold(self) -> dict[str, Tensor]:
+        """Masks of the users and of the items without ratings."""
+        return {name: side.cold for name, side in self.sides.items()}
+
+    def score(self, user: Tensor, item: Tensor) -> Tensor:
+        """Scores of pairs of user and item rows, each :obj:`[B]`.
+
+        Returns:
+            Of dtype ``float64``; NaN where no scenario serves the pair.
+        """
+        made = torch.full((len(user),), torch.nan, dtype=torch.float64)
+        cold = self.sides['user'].cold[user], self.sides['item'].cold[item]
+        for name in self.scenarios:
+            user_cold, item_cold = SCENARIOS[name]
+            mine = (cold[0] == user_cold) & (cold[1] == item_cold)
+            for some in mine.nonzero().squeeze(1).split(BLOCK_PAIRS):
+                made[some] = self._pairs(name, user[some], item[some])
+        return made
+
+    def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
+        """Scores of all pairs, in blocks of users, :obj:`[<= 64, items]`."""
+        for block in users.split(BLOCK_USERS):
+            parts = items.split(self.block_items)
+            yield torch.cat([self._block(block, part) for part in parts], dim=1)
+
+    def _block(self, users: Tensor, items: Tensor) -> Tensor:
+        made = torch.full((len(users), len(items)), torch.nan, dtype=torch.float64)
+        cold = self.sides['user'].cold[users], self.sides['item'].cold[items]
+        for name in self.scenarios:
+            row, column = (
+                (is_cold == wanted).nonzero().squeeze(1)
+                for is_cold, wanted in zip(cold, SCENARIOS[name], strict=True)
+            )
+            if len(row) and len(column):
+                score = self._grid(name, users[row], items[column])
+                made[row[:, None], column] = score
+        return made
+
+    def _pairs(self, name: str, user: Tensor, item: Tensor) -> Tensor:
+        """Scores of pairs of a scenario."""
+        p, q = self._rows(name, 'user', user), self._rows(name, 'item', item)
+        return self.mean + (p * q).sum(dim=-1)
+
+    def _grid(self, name: str, users: Tensor, items: Tensor) -> Tensor:
+        """Scores of all pairs of a scenario, :obj:`[users, items]`."""
+        p, q = self._rows(name, 'user', users), self._rows(name, 'item', items)
+        return self.mean + p @ q.t()
+
+    def scenario_of(self, user: int, item: int) -> str:
+        """The scenario of a pair."""
+        cold = bool(self.cold['user'][user]), bool(self.cold['item'][item])
+        return next(name for name, pattern in SCENARIOS.items() if pattern == cold)
+
+    def with_new_nodes(self: S, nodes: Mapping[str, NodeFeatures]) -> S:
+        """A scorer with more nodes, all cold, after those that there are."""
+        made = type(self)(self.config)
+        vars(made).update(vars(self), sides=dict(self.sides))
+        for name, new in nodes.items():
+            x = self.features[name].transform(new.compared, new.positions).x
+            made.sides[name] = self.sides[name].append(x)
+        return made
+
+    def embeddings(self, side: str) -> Tensor:
+        """Attribute and collaborative features of all nodes, :obj:`[N, D]`."""
+        return self.sides[side].maps.x[:, 1:]  # the first is constant
