@@ -146,23 +146,26 @@ class CommandLine:
             kinds = {name: ARGUMENTS[name] for name in dict.fromkeys(names + COMMON)}
             if adapts and 'support' in kinds:
                 kinds['support'] = _option(str, SUPPORT, 'FILE', default=...)
-            parser = _parser(command, kinds)
+            parser = self._parser(command, kinds)
             self.app.command(command, help=text, epilog=example)(parser)
 
     def __call__(self, argv: Sequence[str] | None = None) -> int:
         """Runs a command; 0 is success, 2 a wrong argument or table, 130 Ctrl+C."""
-        argv, parsed = sys.argv[1:] if argv is None else argv, []
+        argv, self._parsed = sys.argv[1:] if argv is None else argv, None
         try:
-            self.app(argv or ['--help'], prog_name=self.name, obj=parsed)
+            self.app(argv or ['--help'], prog_name=self.name)
         except SystemExit as stopped:
-            if stopped.code or not parsed:
+            if self._parsed is None:
                 return stopped.code or 0
-        command, args = parsed  # run out of Typer, which has exit codes of its own
+        command, args = self._parsed  # run out of Typer, which has its own exit codes
         try:
             with _remarks(args.quiet):
-                from agnn_pyg.base import commands
+                from agnn_pyg.base.commands import Served, fit
 
-                getattr(commands, command)(self.load_class(), args)
+                if command == 'fit':
+                    fit(self.load_class(), args)
+                else:
+                    getattr(Served(self.load_class(), args), command)()
                 sys.stdout.flush()
         except BrokenPipeError:
             # The reader, `head` perhaps, has seen enough.
@@ -175,22 +178,20 @@ class CommandLine:
             return 130
         return 0
 
+    def _parser(self, command: str, kinds: Mapping[str, tuple[Any, Any]]) -> Callable:
+        """A function whose arguments Typer parses, and which notes them."""
 
-def _parser(command: str, kinds: Mapping[str, tuple[Any, Any]]) -> Callable:
-    """A function whose arguments Typer parses, and which notes them."""
+        def parse(**values: Any) -> None:
+            # Arguments that a command lacks are None.
+            args = SimpleNamespace(**dict.fromkeys(ARGUMENTS) | values)
+            self._parsed = command, args
 
-    def parse(context: typer.Context, **values: Any) -> None:
-        # Arguments that a command lacks are None.
-        context.obj[:] = command, SimpleNamespace(**dict.fromkeys(ARGUMENTS) | values)
-
-    kinds = {'context': (typer.Context, inspect.Parameter.empty), **kinds}
-    parse.__annotations__ = {name: kind for name, (kind, _) in kinds.items()}
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parse.__signature__ = inspect.Signature(
-        inspect.Parameter(name, keyword, default=default, annotation=kind)
-        for name, (kind, default) in kinds.items()
-    )
-    return parse
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parse.__signature__ = inspect.Signature(
+            inspect.Parameter(name, keyword, default=default, annotation=kind)
+            for name, (kind, default) in kinds.items()
+        )
+        return parse
 
 
 @contextmanager

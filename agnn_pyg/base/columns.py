@@ -165,39 +165,36 @@ class CategoricalEncoder(ColumnEncoder):
         if not unknown.any() or not self.values or self.column == CONSTANT:
             return
         is_text = np.array([isinstance(v, str) for v in cells.value], bool)
-        has_texts = [isinstance(v, str) for v in self.values]
-        by_cell = '.map(lambda cell: [*map({}, cell)])'
-        convert = (by_cell if self.stype == 'multi' else '.astype({})').format
-        is_bool = all(isinstance(v, bool | np.bool_) for v in self.values)
-        to_bool = ".map({'True': True, 'False': False})"
-        first = next((v for v in cells.value if isinstance(v, str)), '')
-        separator = next((s for s in '|;,/' if s in first), '|')
-        split = f'.str.split({separator!r})'
-        in_list = np.array([isinstance(c, LISTS) for c in table.frame[self.column]])
-        no_list = (self.stype == 'multi') & ~in_list[cells.row]
-        for bad, problem, remedy in (
-            (~is_text & all(has_texts), 'number', convert('str')),
-            (
-                is_text & (not any(has_texts)),
-                'text',
-                to_bool if is_bool else convert('float'),
-            ),
-            (
-                is_text & no_list,
+        fitted_texts = [isinstance(v, str) for v in self.values]
+        is_multi, example = self.stype == 'multi', repr(self.values[0])
+        convert = '.map(lambda cell: [*map({}, cell)])' if is_multi else '.astype({})'
+
+        def refuse(bad: np.ndarray, problem: str, remedy: str) -> None:
+            problem = f'holds a {problem}, unlike the fit (such as {example}), in'
+            remedy = f'convert the column, such as by {remedy}'
+            table.refuse(cells.row[unknown & bad], problem, remedy)
+
+        if all(fitted_texts):
+            refuse(~is_text, 'number', convert.format('str'))
+        if not any(fitted_texts):
+            is_bool = all(isinstance(v, bool | np.bool_) for v in self.values)
+            to_bool = ".map({'True': True, 'False': False})"
+            refuse(is_text, 'text', to_bool if is_bool else convert.format('float'))
+        if is_multi and is_text.any():
+            first = cells.value[is_text][0]
+            separator = next((s for s in '|;,/' if s in first), '|')
+            is_literal, split = first.startswith('['), f'.str.split({separator!r})'
+            in_list = np.array([isinstance(c, LISTS) for c in table.frame[self.column]])
+            refuse(
+                is_text & ~in_list[cells.row],
                 'text that is no list',
-                '.map(ast.literal_eval)' if first.startswith('[') else split,
-            ),
-        ):
-            table.refuse(
-                cells.row[unknown & bad],
-                f'holds a {problem}, unlike the fit (such as {self.values[0]!r}), in',
-                f'convert the column, such as by {remedy}',
+                '.map(ast.literal_eval)' if is_literal else split,
             )
         if unknown.all():
             rows = where(table.frame, cells.row, self.column)
             warn(
                 f"'{table.name}' has no value in column '{self.column}' that the fit "
-                f'knows (such as {self.values[0]!r}) in {rows}; they tell nothing',
+                f'knows (such as {example}) in {rows}; they tell nothing',
             )
 
     def _places(self, cells: ParsedColumn) -> np.ndarray:
@@ -273,7 +270,6 @@ STYPES: dict[str, type[ColumnEncoder]] = {
     'text': TextEncoder,
     'vector': VectorEncoder,
 }
-NUMERIC = ('numeric', 'date')
 
 
 def parse_column(
@@ -286,6 +282,8 @@ def parse_column(
     """
     from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
+    if column == CONSTANT:
+        return constant_column(len(frame))
     check_columns(frame, name, [column])
     cells, table, size = frame[column], TableColumn(frame, column, name), len(frame)
     if is_numeric_dtype(cells) and not is_complex_dtype(cells):

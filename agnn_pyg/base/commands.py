@@ -61,79 +61,8 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     logger.info(text)
 
 
-def update(recommender: type, args: SimpleNamespace) -> None:
-    """Adds ratings, and new users and items, to a model, and writes it again."""
-    served, notes = _Served(recommender, args), read_notes(args.model)
-    model = served.model.set_params(progress=not args.quiet)
-    with redirect_stdout(sys.stderr):
-        ratings = served.read(args.ratings, *ROLES)
-        model.update(ratings, *served.new_nodes(), **served.edges)
-    model.save(args.model)
-    annotate(args.model, **notes)
-    counts = {side: len(ids) for side, ids in model.vocabularies_.items()}
-    logger.info(
-        f"'{args.model}' holds the model of {counts['user']:,} users and "
-        f'{counts["item"]:,} items'
-    )
-
-
-def evaluate(recommender: type, args: SimpleNamespace) -> None:
-    """Compares predictions with ratings or positives, and prints metrics."""
-    served = _Served(recommender, args)
-    model = served.model
-    ratings = served.read(args.ratings, *ROLES)
-    options = {} if args.k is None else {'k': args.k}
-    if served.adapts:
-        values = served.adapted().evaluate(ratings, served.new_nodes()[1], **options)
-    else:
-        options |= served.further('support')
-        values = model.evaluate(ratings, *served.new_nodes(), **options)
-    values = {'ratings': len(ratings), **values}
-    write_file(pd.DataFrame(values.items(), columns=['metric', 'value']), None)
-
-
-def predict(recommender: type, args: SimpleNamespace) -> None:
-    """Rates pairs of users and items."""
-    served = _Served(recommender, args)
-    pairs = served.read(args.pairs, 'user', 'item')
-    columns = [served.model.user, served.model.item]
-    write_file(pairs[columns].join(served.rate(pairs)), args.out)
-
-
-def recommend(recommender: type, args: SimpleNamespace) -> None:
-    """Lists the items that users will rate highest."""
-    served = _Served(recommender, args)
-    model, items = served.model, served.read(args.items, 'item')
-    options = {
-        'k': 10 if args.k is None else args.k,
-        'items': items,
-        'exclude_seen': not args.include_seen,
-    }
-    if served.adapts:
-        model = served.adapted()
-        users = model.users.parse(args.ids) if args.ids else None
-        options['samples'] = args.samples
-    else:
-        users = served.chosen_users()
-        options |= served.further('ratings')
-    write_file(model.recommend(users, **options), args.out)
-
-
-def explain(recommender: type, args: SimpleNamespace) -> None:
-    """Says why a user is predicted to rate an item so."""
-    served = _Served(recommender, args)
-    model, nodes, users = served.model, served.new_nodes(), None
-    (item,) = model.vocabularies_['item'].parse([args.item_id])
-    options = served.further('ratings')
-    if served.adapts:
-        model, nodes, options = served.adapted(), nodes[1:], {}
-        users = model.users
-    (user,) = (users or model.vocabularies_['user']).parse([args.user_id])
-    sys.stdout.write(f'{model.explain(user, item, *nodes, **options)}\n')
-
-
-class _Served:
-    """A saved model, which reads tables as those of its fit were read."""
+class Served:
+    """The commands of a saved model, which reads tables as those of its fit."""
 
     def __init__(self, recommender: type, args: SimpleNamespace) -> None:
         self.model, self.args = recommender.load(args.model), args
@@ -151,6 +80,63 @@ class _Served:
         self.support = self.read(args.support, *ROLES)
         self.adapts = hasattr(self.model, 'adapt')
 
+    def update(self) -> None:
+        notes = read_notes(self.args.model)
+        self.model.set_params(progress=not self.args.quiet)
+        with redirect_stdout(sys.stderr):
+            ratings = self.read(self.args.ratings, *ROLES)
+            self.model.update(ratings, *self.new_nodes(), **self.edges)
+        self.model.save(self.args.model)
+        annotate(self.args.model, **notes)
+        counts = {side: len(ids) for side, ids in self.model.vocabularies_.items()}
+        logger.info(
+            f"'{self.args.model}' holds the model of {counts['user']:,} users and "
+            f'{counts["item"]:,} items'
+        )
+
+    def evaluate(self) -> None:
+        ratings = self.read(self.args.ratings, *ROLES)
+        options = {} if self.args.k is None else {'k': self.args.k}
+        if self.adapts:
+            values = self.adapted().evaluate(ratings, self.new_nodes()[1], **options)
+        else:
+            options |= self.further('support')
+            values = self.model.evaluate(ratings, *self.new_nodes(), **options)
+        values = {'ratings': len(ratings), **values}
+        write_file(pd.DataFrame(values.items(), columns=['metric', 'value']), None)
+
+    def predict(self) -> None:
+        pairs, nodes = self.read(self.args.pairs, 'user', 'item'), self.new_nodes()
+        if self.adapts:
+            rated = self.adapted().predict(pairs, self.args.samples, nodes[1])
+        else:
+            rated = self.model.predict(pairs, *nodes, **self.further('ratings'))
+        columns = [self.model.user, self.model.item]
+        write_file(pairs[columns].join(rated), self.args.out)
+
+    def recommend(self) -> None:
+        args, model, items = self.args, self.model, self.read(self.args.items, 'item')
+        options = {'k': 10 if args.k is None else args.k, 'items': items}
+        options['exclude_seen'] = not args.include_seen
+        if self.adapts:
+            model = self.adapted()
+            users = model.users.parse(args.ids) if args.ids else None
+            options['samples'] = args.samples
+        else:
+            users = self.chosen_users()
+            options |= self.further('ratings')
+        write_file(model.recommend(users, **options), args.out)
+
+    def explain(self) -> None:
+        model, nodes, options = self.model, self.new_nodes(), self.further('ratings')
+        users, items = model.vocabularies_['user'], model.vocabularies_['item']
+        (item,) = items.parse([self.args.item_id])
+        if self.adapts:
+            model, nodes, options = self.adapted(), nodes[1:], {}
+            users = model.users
+        (user,) = users.parse([self.args.user_id])
+        sys.stdout.write(f'{model.explain(user, item, *nodes, **options)}\n')
+
     def read(self, path: str | None, *needed: str) -> pd.DataFrame | None:
         roles = {role: getattr(self.model, role) for role in needed}
         roles = {role: name for role, name in roles.items() if name is not None}
@@ -166,13 +152,6 @@ class _Served:
         """Edges and, as the argument :obj:`name`, the support, if they are given."""
         support = {} if self.support is None else {name: self.support}
         return support | self.edges
-
-    def rate(self, pairs: pd.DataFrame) -> pd.DataFrame:
-        nodes = self.new_nodes()
-        if self.adapts:
-            return self.adapted().predict(pairs, self.args.samples, nodes[1])
-        options = self.further('ratings')
-        return pd.DataFrame(self.model.predict(pairs, *nodes, **options))
 
     def chosen_users(self) -> list | pd.DataFrame:
         """The users that are named, or else those of a file, with what is known."""

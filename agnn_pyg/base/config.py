@@ -79,19 +79,13 @@ class Config(BaseModel):
                     f"{cls.__name__.removesuffix('Config')} has no setting '{name}'"
                     f'{nearest(name, known)} (it has {", ".join(known)})'
                 )
-        sequences = {name: _sequence(known[name].annotation) for name in settings}
-        return {n: _as_python(value, sequences[n]) for n, value in settings.items()}
+        return {n: _as_python(v, known[n].annotation) for n, v in settings.items()}
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
         """The default of each setting that has one, in the order of the groups."""
-        names = (name for group in cls.groups().values() for name in group)
-        fields = ((name, cls.model_fields[name]) for name in names)
-        return {
-            n: f.get_default(call_default_factory=True)
-            for n, f in fields
-            if not f.is_required()
-        }
+        made = vars(cls.model_construct())
+        return {n: made[n] for part in cls.groups().values() for n in part if n in made}
 
     def part(self, group: type[C]) -> C:
         """The settings that a group of them has."""
@@ -189,8 +183,7 @@ class Estimator:
 def check_argument(name: str, value: Any, annotation: Any) -> Any:
     """An argument of a function; ``ValueError`` if it is no :obj:`annotation`."""
     try:
-        made = _as_python(value, _sequence(annotation))
-        return _adapter(annotation).validate_python(made)
+        return _adapter(annotation).validate_python(_as_python(value, annotation))
     except ValidationError as error:
         raise ValueError(f"'{name}' {_must(error)} (got {value!r})") from None
 
@@ -200,14 +193,16 @@ def _adapter(annotation: Any) -> TypeAdapter:
     return TypeAdapter(annotation, config=STRICT)
 
 
-def _as_python(value: Any, sequence: type | None) -> Any:
-    """A value without types of NumPy and pandas, its sequences of one type."""
+def _as_python(value: Any, annotation: Any) -> Any:
+    """A value without types of NumPy and pandas, its sequences as declared."""
     if hasattr(value, 'tolist'):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {_as_python(k, None): _as_python(v, sequence) for k, v in value.items()}
+        items = value.items()
+        return {_as_python(k, None): _as_python(v, annotation) for k, v in items}
     if isinstance(value, list | tuple):
-        return (sequence or type(value))(_as_python(v, sequence) for v in value)
+        sequence = _sequence(annotation) or type(value)
+        return sequence(_as_python(v, annotation) for v in value)
     return value
 
 

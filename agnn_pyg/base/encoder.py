@@ -24,7 +24,6 @@ from agnn_pyg.base.columns import (
     STYPES,
     ColumnEncoder,
     ParsedColumn,
-    constant_column,
     parse_column,
 )
 from agnn_pyg.base.config import PositiveInt, check_argument
@@ -151,12 +150,7 @@ class AttributeEncoder:
         stypes = self.columns | {c.column: c.stype for c in fitted}
         named = [c.column for c in fitted if c.column != CONSTANT]
         check_columns(frame, name, named, 'add it, empty where nothing is known')
-        columns = [
-            constant_column(len(frame))
-            if column == CONSTANT
-            else parse_column(frame, column, stype, name)
-            for column, stype in stypes.items()
-        ]
+        columns = [parse_column(frame, c, stype, name) for c, stype in stypes.items()]
         for encoder, cells in zip(fitted, columns, strict=False):
             encoder.check_served(cells, TableColumn(frame, cells.column, name))
         return columns

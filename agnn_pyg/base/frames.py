@@ -13,7 +13,6 @@ import pandas as pd
 from agnn_pyg.base.checks import TableColumn, check_columns, warn, where
 from agnn_pyg.base.columns import (
     MANY,
-    NUMERIC,
     CellTypeError,
     ParsedColumn,
     constant_column,
@@ -261,12 +260,8 @@ def read_edges(given: Mapping[str, pd.DataFrame | None]) -> dict[str, Edges]:
         if one.dtype == other.dtype:
             is_loop = one.values == other.values
             other.refuse(is_loop, f'joins a {side} with itself in', 'drop the row')
-        weight = np.ones(len(frame))
-        if 'weight' in frame.columns[2:]:
-            weight = _read_numbers(frame, 'weight', name)
-            place = TableColumn(frame, 'weight', name)
-            place.refuse(weight <= 0, 'has no positive weight in', 'drop the row')
-        found[side] = Edges(one, other, weight)
+        column = 'weight' if 'weight' in frame.columns[2:] else None
+        found[side] = Edges(one, other, _read_weights(frame, column, name))
     return found
 
 
@@ -277,9 +272,19 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
     the number of its column :obj:`weight`, or 1; those of repeated pairs are summed.
     """
     columns = [config.user, config.item]
+    ids = [read_ids(frame, column, name) for column in columns]
+    pairs = pd.DataFrame({column.column: column.values for column in ids})
+    repeated = pairs.duplicated().to_numpy()
     if config.rating is None:
-        return _read_positives(frame, name, columns, config.weight)
-    check_columns(frame, name, [*columns, config.rating])
+        weight = _read_weights(frame, config.weight, name)
+        if repeated.any():
+            warn(
+                f"'{name}' repeats pairs, whose weights are summed, in "
+                f'{where(frame, repeated, *columns)}',
+            )
+            weight = np.bincount(pairs.groupby(columns, sort=False).ngroup(), weight)
+            ids = [read_ids(frame[~repeated], column, name) for column in columns]
+        return Ratings(*ids, weight)
     number = _read_numbers(frame, config.rating, name)
     if config.rating_range is not None:
         low, high = config.rating_range
@@ -288,19 +293,17 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
             f"has a rating outside of 'rating_range', [{low:g}, {high:g}], in",
             'correct or drop it, or widen the range',
         )
-    user, item = (read_ids(frame, column, name) for column in columns)
-    pairs = pd.DataFrame({'user': user.values, 'item': item.values})
-    repeated = pairs.duplicated().to_numpy()
     if repeated.any():
         raise ValueError(
             f"'{name}' rates a pair for the second time in "
             f'{where(frame, repeated, *columns)}; keep one, for instance by '
             f".drop_duplicates({columns}, keep='last')"
         )
-    return Ratings(user, item, number)
+    return Ratings(*ids, number)
 
 
 def _read_numbers(frame: pd.DataFrame, column: str, name: str) -> np.ndarray:
+    check_columns(frame, name, [column])
     cells = frame[column]
     number = pd.to_numeric(cells, errors='coerce').astype(float)
     number = number.to_numpy(float, na_value=np.nan)
@@ -312,26 +315,13 @@ def _read_numbers(frame: pd.DataFrame, column: str, name: str) -> np.ndarray:
     return number
 
 
-def _read_positives(
-    frame: pd.DataFrame, name: str, columns: list[str], weight: str | None
-) -> Ratings:
-    check_columns(frame, name, [*columns, *([] if weight is None else [weight])])
-    number = np.ones(len(frame))
-    if weight is not None:
-        number = _read_numbers(frame, weight, name)
-        place = TableColumn(frame, weight, name)
-        place.refuse(number <= 0, 'has no positive weight in', 'drop the row')
-    pairs = pd.DataFrame({c: read_ids(frame, c, name).values for c in columns})
-    group = pairs.groupby(columns, sort=False).ngroup().to_numpy()
-    is_first = ~pairs.duplicated().to_numpy()
-    if not is_first.all():
-        warn(
-            f"'{name}' repeats pairs, whose weights are summed, in "
-            f'{where(frame, ~is_first, *columns)}',
-        )
-        number = np.bincount(group, number)
-    user, item = (read_ids(frame[is_first], column, name) for column in columns)
-    return Ratings(user, item, number)
+def _read_weights(frame: pd.DataFrame, column: str | None, name: str) -> np.ndarray:
+    """Positive numbers, 1 each where there is no column of them."""
+    if column is None:
+        return np.ones(len(frame))
+    weight, table = _read_numbers(frame, column, name), TableColumn(frame, column, name)
+    table.refuse(weight <= 0, 'has no positive weight in', 'drop the row')
+    return weight
 
 
 def read_pairs(
@@ -341,26 +331,19 @@ def read_pairs(
     ids: Mapping[str, Vocabulary],
 ) -> np.ndarray:
     """The rows of users and items in :obj:`ids`, :obj:`[2, R]`, of a table of pairs."""
-    columns = [config.user, config.item]
-    check_columns(frame, name, columns)
-    return _rows([read_ids(frame, column, name) for column in columns], ids)
+    return _rows([read_ids(frame, c, name) for c in (config.user, config.item)], ids)
 
 
-def as_table(given: Any, name: str, column: str) -> pd.DataFrame:
-    """A table with a column of ids, from a table or from ids; not from a single id."""
-    if isinstance(given, pd.DataFrame):
-        return given
+def read_distinct(given: Any, name: str, column: str) -> IdColumn:
+    """The ids of a table or a list, which must be distinct; ``ValueError`` if not."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise ValueError(
             f"'{name}' must be a table or a list of ids (got {given!r}); write "
             f'[{given!r}]'
         )
-    return pd.DataFrame({column: pd.Series(list(given), dtype=object)})
-
-
-def read_distinct(given: Any, name: str, column: str) -> IdColumn:
-    """Ids, or those of a table; ``ValueError`` if one is repeated."""
-    ids = read_ids(as_table(given, name, column), column, name)
+    if not isinstance(given, pd.DataFrame):
+        given = pd.DataFrame({column: pd.Series(list(given), dtype=object)})
+    ids = read_ids(given, column, name)
     ids.vocabulary()
     return ids
 
@@ -519,16 +502,14 @@ def _seems(cells: ParsedColumn) -> str | None:
 
 def _problem(cells: ParsedColumn) -> str | None:
     """Why a column cannot be an attribute, as far as its cells show."""
-    if cells.stype == 'vector':
-        return None
     if not len(cells.value):
         return 'nothing in it'
-    value = pd.Series(cells.value)
-    if cells.stype in NUMERIC:
-        whole = cells.stype == 'numeric' and (value % 1 == 0).all()
-        if whole and len(value) > MANY and value.is_unique:
-            return 'whole numbers that are all different'
+    if cells.stype in ('vector', 'date'):
         return None
+    value = pd.Series(cells.value)
+    if cells.stype == 'numeric':
+        is_code = (value % 1 == 0).all() and len(value) > MANY and value.is_unique
+        return 'whole numbers that are all different' if is_code else None
     if all(isinstance(v, bool | np.bool_) for v in value.unique()):
         return None
     repeated = value.map(value.value_counts()).to_numpy() > 1

@@ -110,10 +110,8 @@ def read_file(
     ids = {role: column for role, column in found.items() if role in ('user', 'item')}
     split = [column for column in lists if column in columns]
     missing = dict.fromkeys(columns, MISSING) | dict.fromkeys(ids.values(), ('',))
-    options = {'na_values': missing, 'keep_default_na': False}
-    frame = _read(
-        path, dtype=dict.fromkeys([*ids.values(), *texts, *split], str), **options
-    )
+    dtypes = dict.fromkeys([*ids.values(), *texts, *split], str)
+    frame = _read(path, dtype=dtypes, na_values=missing, keep_default_na=False)
     if path.suffix.lower() in LINES:
         others = frame.columns.difference([*ids.values()])
         frame = frame.assign(**{c: frame[c].infer_objects() for c in others})

@@ -26,14 +26,13 @@ NAMES |= {'ap': 'map', 'rr': 'mrr'}
 
 def rating_metrics(predicted: Any, rating: Any) -> dict[str, float]:
     """The errors :obj:`rmse` and :obj:`mae` of R predictions, in double precision."""
-    values = {'predicted': predicted, 'rating': rating}
-    predicted, rating = (np.asarray(v, float) for v in values.values())
+    predicted, rating = np.asarray(predicted, float), np.asarray(rating, float)
     if predicted.shape != rating.shape or not rating.size:
         raise ValueError(
             f"'predicted' must hold a value for each of {rating.size} ratings, one at "
             f'least (got {predicted.size})'
         )
-    for name, value in zip(values, (predicted, rating), strict=True):
+    for name, value in (('predicted', predicted), ('rating', rating)):
         bad = np.flatnonzero(~np.isfinite(value))
         if len(bad):
             raise ValueError(

@@ -83,9 +83,8 @@ class ColumnsConfig(Config):
                 f"'rating_range' must be a lowest rating and a higher one (got "
                 f'{self.rating_range})'
             )
-        names = [self.user, self.item]
-        names.append(self.weight if self.rating is None else self.rating)
-        names = [name for name in names if name is not None]
+        number = self.weight if self.rating is None else self.rating
+        names = [n for n in (self.user, self.item, number) if n is not None]
         if len({*names}) < len(names) or {*names} & {*self.reserved}:
             raise ValueError(
                 f"'user', 'item', 'rating' or 'weight' must be different columns, "

@@ -142,10 +142,8 @@ def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
     dtype = str(dtypes[0]) if len(dtypes) else 'int'
     ids.refuse(dtypes != dtype, f'mixes {dtype} ids and others in', as_text)
     if dtype == 'int':
-        large = [not -(2**63) <= int(value) < 2**63 for value in values]
-        ids.refuse(
-            np.array(large, bool), 'has whole numbers beyond 64 bits in', as_text
-        )
+        large = np.array([not -(2**63) <= int(v) < 2**63 for v in values], bool)
+        ids.refuse(large, 'has whole numbers beyond 64 bits in', as_text)
     return IdColumn(frame, column, name, dtype, _array(dtype, values))
 
 

@@ -8,7 +8,7 @@ from agnn_pyg.base.checks import TableWarning
 from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.frames import (
     RatingScale,
-    as_table,
+    read_distinct,
     read_new_nodes,
     read_pairs,
     read_ratings,
@@ -184,10 +184,10 @@ def test_pairs_and_lists_of_ids(tables):
     assert read_pairs(pairs, 'pairs', CONFIG, ids).tolist() == [[0, 2], [2, 0]]
     with pytest.raises(ValueError, match=r"'pairs' .* 'items': .* row 1 \('q'\)"):
         read_pairs(changed(1, item='q')(pairs), 'pairs', CONFIG, ids)
-    assert as_table([3, 1], 'users', 'user')['user'].tolist() == [3, 1]
+    assert read_distinct([3, 1], 'users', 'user').values.tolist() == [3, 1]
     for wrong in (3, 'abc'):
         with pytest.raises(ValueError, match=rf"'users' must be .*\[{wrong!r}\]"):
-            as_table(wrong, 'users', 'user')
+            read_distinct(wrong, 'users', 'user')
 
 
 def test_ratings_as_texts_and_columns_of_other_names(tables):
