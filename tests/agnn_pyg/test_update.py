@@ -141,7 +141,9 @@ def test_bad_tables_are_refused_as_by_a_fit(change, named, recommender, news):
 
 
 def test_the_range_grows_and_ratings_may_be_none(saved, planted, news):
-    model = AGNNRecommender.load(saved).update(planted.ratings[:3].assign(rating=5.5))
+    model, more = AGNNRecommender.load(saved), planted.ratings[:3].assign(rating=5.5)
+    with pytest.warns(UserWarning, match='outside of those of the fit'):
+        model.update(more)
     assert model._fitted_.scale.high == 5.5
     assert model._fitted_.scale.unit == AGNNRecommender.load(saved)._fitted_.scale.unit
     model.update(planted.ratings[:0], items=planted.new_items)
