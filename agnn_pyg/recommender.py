@@ -97,7 +97,7 @@ class AGNNRecommender(Recommender):
         best_epoch_: The epoch whose weights were kept.
     """
 
-    Config, Fitted, VERSION = AGNNRecommenderConfig, Fitted, 9
+    Config, Fitted, VERSION = AGNNRecommenderConfig, Fitted, 10
 
     def fit(
         self,

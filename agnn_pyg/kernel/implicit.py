@@ -27,11 +27,11 @@ from agnn_pyg.kernel.scenarios import (
     ScenarioScorer,
     Side,
 )
-from agnn_pyg.kernel.two_way import TwoWayRidge, item_ridge
+from agnn_pyg.kernel.two_way import ItemRidge, TwoWayRidge
 from agnn_pyg.rating_data import SIDES
 
-# Catalogues of more items have no dense matrix of items by items.
-MAX_ITEMS = 10_000
+# The items with the most positives, whose weights on each other are a dense matrix.
+MAX_ITEMS = 4096
 # What is tried: the exponent of the number of positives of a cold node, by which they
 # are divided; the weight of the identity; that of the collaborative kernel in the rest;
 # and the penalty.
@@ -61,9 +61,8 @@ class ImplicitKernelScorer(ScenarioScorer):
     Pairs with a cold user, a cold item or both are scored by a
     :class:`~agnn_pyg.kernel.two_way.TwoWayRidge` of their scenario. Kernels compare the
     attributes of cold sides; those of a warm side add a collaborative kernel and the
-    identity. Warm pairs are scored by :func:`~agnn_pyg.kernel.two_way.item_ridge`, in
-    which attributes count as further users, or likewise in catalogues of more than
-    10,000 items.
+    identity. Warm pairs are scored by an :class:`~agnn_pyg.kernel.two_way.ItemRidge`,
+    in which attributes count as further users.
 
     Settings are those of the best nDCG@20 on folds in the manner of the scenario, see
     :func:`~agnn_pyg.folds.scenario_folds`: held-out cold items are ranked among
@@ -82,7 +81,7 @@ class ImplicitKernelScorer(ScenarioScorer):
         chosen_: By scenario the settings that were chosen.
     """
 
-    # The items-by-items matrix scores all items of the fit at once.
+    # A product with the items-by-items matrix is for all items.
     Features, block_items, mean = ColumnFeatures, sys.maxsize, 0.0
 
     def _fit(
@@ -90,8 +89,6 @@ class ImplicitKernelScorer(ScenarioScorer):
     ) -> None:
         self.label = rating.double()
         self.sides = self._with_collaborative(self.edge_index)
-        is_small = self.num_nodes['item'] <= MAX_ITEMS
-        self.has_item_ridge = fitted.has_item_ridge if fitted else is_small
         self.chosen_, self.scenarios = {}, {}
         known = self.edge_index, self.label
         for name in tqdm(SCENARIOS, desc='kernel model', disable=not progress):
@@ -101,9 +98,10 @@ class ImplicitKernelScorer(ScenarioScorer):
                 scale = float(fitted.scenarios[name].get('scale', 1.0))
                 setting = fitted.chosen_[name]
             self.chosen_[name] = setting
-            if self._by_items(name):
-                weight = self._item_weight(self._target(*known), setting)
-                self.scenarios[name] = {'items': weight.float()}
+            if name == 'warm':
+                model = self._item_ridge(self._target(*known), setting)
+                inverse = model.inverse.float()
+                self.scenarios[name] = {'head': model.head, 'inverse': inverse}
                 continue
             model, a, b = self._model(name, setting, *known, self.sides)
             to_b = scale * (model.b_map * model.b_value).t() * b
@@ -117,8 +115,8 @@ class ImplicitKernelScorer(ScenarioScorer):
         """What training positives and kernels add to the score of a pair."""
         nodes, name = {'user': user, 'item': item}, self.scenario_of(user, item)
         setting, rows = self.chosen_[name], self.scenarios[name]
-        if self._by_items(name):
-            weight = rows['items'][self.edge_index[1], item].double()
+        if name == 'warm':
+            weight = self._items.weight(item)[self.edge_index[1]].double()
             parts = weight * self.label * (self.edge_index[0] == user)
             names = ('constant',), NAMES[:1]
             return KernelExplanation(0.0, parts, parts.sum().view(1, 1), *names)
@@ -195,11 +193,7 @@ class ImplicitKernelScorer(ScenarioScorer):
         made.scenarios = {
             name: under(tensors, f'scenarios.{name}.') for name in SCENARIOS
         }
-        made.has_item_ridge = 'items' in made.scenarios['warm']
         return made
-
-    def _by_items(self, name: str) -> bool:
-        return name == 'warm' and self.has_item_ridge
 
     def _with_collaborative(self, edge_index: Tensor) -> dict[str, Side]:
         """Both sides with attribute features and the co-rating ones of some pairs."""
@@ -212,14 +206,16 @@ class ImplicitKernelScorer(ScenarioScorer):
         }
 
     def _pairs(self, name: str, user: Tensor, item: Tensor) -> Tensor:
-        if not self._by_items(name):
+        if name != 'warm':
             return super()._pairs(name, user, item)
-        return self._neighbors(user).gather(1, item[:, None])[:, 0]
+        users, row = user.unique(return_inverse=True)
+        items, column = item.unique(return_inverse=True)
+        return self._items.score_all(users, items)[row, column].double()
 
     def _grid(self, name: str, users: Tensor, items: Tensor) -> Tensor:
-        if not self._by_items(name):
+        if name != 'warm':
             return super()._grid(name, users, items)
-        return self._neighbors(users)[:, items]
+        return self._items.score_all(users, items).double()
 
     def _rows(self, name: str, side: str, nodes: Tensor) -> Tensor:
         rows, x = self.scenarios[name], self.sides[side].maps.x
@@ -230,16 +226,11 @@ class ImplicitKernelScorer(ScenarioScorer):
         return x[nodes].double() @ rows['weight'].double()
 
     @cached_property
-    def _positives(self) -> sp.csr_matrix:
-        """Positives of users and items of the fit, for products with item weights."""
-        num_items = len(self.scenarios['warm']['items'])
-        return self._target(self.edge_index, self.label.float())[:, :num_items]
-
-    def _neighbors(self, users: Tensor) -> Tensor:
-        """Scores of all items of the fit by those of users, :obj:`[users, items]`."""
-        weight = self.scenarios['warm']['items']
-        score = self._positives[users.numpy()] @ weight.numpy()
-        return torch.from_numpy(score).double()
+    def _items(self) -> ItemRidge:
+        """The model of warm pairs."""
+        target = self._target(self.edge_index, self.label.float())
+        features = self._item_features(target, self.chosen_['warm']).float()
+        return ItemRidge(target, **self.scenarios['warm'], features=features)
 
     def _target(self, edge_index: Tensor, value: Tensor) -> sp.csr_matrix:
         size = tuple(self.num_nodes.values())
@@ -281,14 +272,13 @@ class ImplicitKernelScorer(ScenarioScorer):
 
     def _choose(self, name: str) -> tuple[Setting, float]:
         """The best setting on folds, and what its scores are multiplied by."""
-        if self._by_items(name):
+        if name == 'warm':
             grid = [Setting(0.0, 0.0, 0.0, 0.1, ridge) for ridge in ITEM_RIDGES]
         else:
-            powers = (0.0,) if name == 'warm' else POWERS
             kernels = [(0.0, 0.0)] if name == 'both_cold' else KERNELS
             grid = [
                 Setting(power, *kernel, 0.0, ridge)
-                for kernel, power, ridge in product(kernels, powers, RIDGES)
+                for kernel, power, ridge in product(kernels, POWERS, RIDGES)
             ]
         totals = self._try(name, grid)
         if not totals:
@@ -299,7 +289,7 @@ class ImplicitKernelScorer(ScenarioScorer):
             return round(float(totals[setting][0]), 6)
 
         best = max(totals, key=ndcg)
-        if self._by_items(name):
+        if name == 'warm':
             grid = [best._replace(attribute=weight) for weight in ITEM_ATTRIBUTES]
             totals |= self._try(name, grid)
             best = max(totals, key=ndcg)
@@ -311,18 +301,18 @@ class ImplicitKernelScorer(ScenarioScorer):
         totals: dict[Setting, Tensor] = {}
         config, parts = self.config, (self.edge_index, self.label)
         folds = scenario_folds(self.edge_index, name, config.cv_folds, config.seed)
-        for held, kept in folds[: ITEM_FOLDS if self._by_items(name) else None]:
+        for held, kept in folds[: ITEM_FOLDS if name == 'warm' else None]:
             if not held.any() or not kept.any():
                 continue
             index, label = self.edge_index[:, kept], self.label[kept]
             fold = HeldOut.of(*parts, held, kept, name, config.seed)
             sides = {'user': fold.users, 'item': fold.items}
             a, b = (sides[side] for side in _order(name))
-            if self._by_items(name):
+            if name == 'warm':
                 target = self._target(index, label)
                 for setting in grid:
-                    weight = self._item_weight(target, setting)[:, fold.items]
-                    score = torch.from_numpy(target[a.numpy()] @ weight.numpy())
+                    model = self._item_ridge(target, setting)
+                    score = model.score_all(a, fold.items)
                     totals[setting] = totals.get(setting, 0) + fold.metrics(score)
                 continue
             nodes = self._with_collaborative(index)
@@ -336,12 +326,15 @@ class ImplicitKernelScorer(ScenarioScorer):
                     totals[setting] = totals.get(setting, 0) + fold.metrics(score)
         return totals
 
-    def _item_weight(self, target: sp.csr_matrix, setting: Setting) -> Tensor:
-        """The items-by-items matrix; attributes count as further users."""
+    def _item_ridge(self, target: sp.csr_matrix, setting: Setting) -> ItemRidge:
+        features = self._item_features(target, setting)
+        return ItemRidge.fit(target, setting.ridge, features, MAX_ITEMS)
+
+    def _item_features(self, target: sp.csr_matrix, setting: Setting) -> Tensor:
+        """Attributes that count as further users, of items with positives."""
         x = self.sides['item'].attributes.x.double()
         x = x * torch.from_numpy(target.getnnz(axis=0) > 0)[:, None]
-        x = x * (setting.attribute * setting.ridge) ** 0.5
-        return item_ridge(target, setting.ridge, x)
+        return x * (setting.attribute * setting.ridge) ** 0.5
 
 
 def _order(name: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.kernel.held_out import HeldOut
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
 from agnn_pyg.kernel.scenarios import KernelConfig
-from agnn_pyg.kernel.two_way import TwoWayRidge, item_ridge
+from agnn_pyg.kernel.two_way import ItemRidge, TwoWayRidge
 
 EVERY = torch.cartesian_prod(torch.arange(12), torch.arange(15)).t()
 
@@ -42,18 +42,28 @@ def test_closed_form_equals_the_solved_equations(identity):
         assert np.allclose(linear, expected)
 
 
-def test_item_weights_are_ridge_regressions_on_the_other_items():
-    x = (np.random.default_rng(1).random((20, 5)) < 0.4).astype(float)
-    more = np.random.default_rng(2).standard_normal((5, 3))
-    weight = item_ridge(sp.csr_matrix(x), 2.0, torch.from_numpy(more)).numpy()
-    x = np.concatenate([x, more.T])  # features are further users
-    for k in range(5):
-        rest = np.delete(x, k, axis=1)
-        system = rest.T @ rest + 2.0 * np.eye(4)
-        assert np.allclose(
-            np.delete(weight[:, k], k), np.linalg.solve(system, rest.T @ x[:, k])
-        )
-        assert weight[k, k] == 0
+@pytest.mark.parametrize('num_items', [3, 5])
+def test_items_are_scored_by_ridge_regressions_on_the_others(num_items):
+    """On all others, or on those of the most positives."""
+    rng = np.random.default_rng(1)
+    x = (rng.random((20, 5)) < [0.7, 0.2, 0.6, 0.3, 0.5]) * (1 + rng.random((20, 5)))
+    more = rng.standard_normal((5, 3))
+    target = sp.csr_matrix(x)
+    model = ItemRidge.fit(target, 2.0, torch.from_numpy(more), num_items)
+    users, items = torch.tensor([3, 0, 7]), torch.tensor([4, 1, 2])
+    found = model.score_all(users, items).numpy()
+    count = (x > 0).sum(axis=0)
+    head = sorted(np.argsort(-count, kind='stable')[:num_items])
+    longer = np.concatenate([x, more.T])  # features are further users
+    for column, k in enumerate(items.tolist()):
+        others = [j for j in head if j != k]
+        rest = longer[:, others]
+        system = rest.T @ rest + 2.0 * np.eye(len(others))
+        weight = np.linalg.solve(system, rest.T @ longer[:, k])
+        assert np.allclose(found[:, column], x[users][:, others] @ weight)
+        expected = np.zeros(5)
+        expected[others] = weight
+        assert np.allclose(model.weight(k), expected)
 
 
 def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
@@ -61,14 +71,12 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
     x[tuple(tiny_data.edge_index)] = tiny_data.rating
     setting = scorer.chosen_['warm']
     assert setting.attribute > 0
-    more = scorer.sides['item'].attributes.x.double().numpy().T.copy()
-    more[:, 13:] = 0  # cold items
+    more = scorer.sides['item'].attributes.x.double() * (torch.arange(15) < 13)[:, None]
     more *= (setting.attribute * setting.ridge) ** 0.5
-    weight = item_ridge(sp.csr_matrix(np.concatenate([x, more])), setting.ridge)
-    expected = (x @ weight.numpy())[:10, :13]
+    model = ItemRidge.fit(sp.csr_matrix(x), setting.ridge, more)
     users, items = torch.arange(10), torch.arange(13)
     found = torch.cat(list(scorer.score_all(users, items)))
-    assert np.allclose(found, expected, atol=1e-5)
+    assert np.allclose(found, model.score_all(users, items), atol=1e-5)
 
 
 def test_settings_are_those_of_the_best_held_out_ranking(tiny_data):

@@ -26,7 +26,7 @@ def scorer(tiny_data):
 
 @pytest.fixture(scope='module', params=['ratings', 'positives', 'many items'])
 def any_scorer(tiny_data, request):
-    """Of positives also without a matrix of items by items."""
+    """Of positives also with weights of few items only."""
     if request.param == 'ratings':
         return request.getfixturevalue('scorer')
     with pytest.MonkeyPatch.context() as patch:
@@ -80,10 +80,12 @@ def test_scores_of_all_pairs(any_scorer, users, items, monkeypatch):
 
 def test_new_nodes_score_as_if_known_at_the_fit(any_scorer, tiny_data, monkeypatch):
     """The cold nodes are left out of the fit and arrive later, one side at a time."""
-    warm, ridge = {'user': 10, 'item': 13}, getattr(any_scorer, 'has_item_ridge', True)
+    warm, most = {'user': 10, 'item': 13}, 100
+    if isinstance(any_scorer, ImplicitKernelScorer):
+        most = len(any_scorer.scenarios['warm']['head'])
     nodes = {side: tiny_data.nodes[side].take(slice(n)) for side, n in warm.items()}
     early = RatingData(nodes, tiny_data.columns, tiny_data.edge_index, tiny_data.rating)
-    monkeypatch.setattr(implicit, 'MAX_ITEMS', 100 if ridge else 5)
+    monkeypatch.setattr(implicit, 'MAX_ITEMS', most)
     later = fitted = type(any_scorer)(any_scorer.config).fit(early)
     for side, n in warm.items():
         later = later.with_new_nodes({side: tiny_data.nodes[side].take(slice(n, None))})
