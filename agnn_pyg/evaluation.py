@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agnn_pyg.base.frames import RatedPairs
 from agnn_pyg.base.metrics import evaluate_rankings
-from agnn_pyg.ranking import Seen
+from agnn_pyg.ranking import positions, score_unseen
 from agnn_pyg.rating_data import SIDES
 
 if TYPE_CHECKING:
@@ -40,19 +40,17 @@ def evaluate_ranking(
     """
     index = torch.from_numpy(pairs.index[:, pairs.rating > 0])
     items = np.arange(len(serving.ids['item'])) if items is None else items
-    items, place = torch.from_numpy(items), torch.full((len(serving.ids['item']),), -1)
-    place[items] = torch.arange(len(items))
-    node = {s: torch.from_numpy(serving.node[s]) for s in SIDES}
-    size = tuple(int(node[side].max()) + 1 for side in SIDES)
+    items = torch.from_numpy(items)
+    user_node, item_node = (torch.from_numpy(serving.node[side]) for side in SIDES)
+    nodes = item_node[items]
 
     def score_all(users: Tensor) -> Iterable[Tensor]:
-        nodes = node['user'][users], node['item'][items]
-        seen = Seen(serving.rated, *nodes, size)
-        return seen.excluded(serving.scorer.score_all(*nodes))
+        return score_unseen(serving, user_node[users], nodes)
 
+    place = positions(items, len(serving.ids['item']))
     relevant = torch.stack([index[0], place[index[1]]])
     made, found = evaluate_rankings(score_all, relevant, len(items), k)
-    count = torch.bincount(serving.rated[1], minlength=size[1])[node['item'][items]]
+    count = torch.bincount(serving.rated[1], minlength=int(item_node.max()) + 1)[nodes]
     information = -((count + 1) / (len(serving.rated[0].unique()) + 1)).log2()
     return made | {f'novelty@{k}': float(information[found].mean())}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,14 @@ from torch import Tensor
 
 from agnn_pyg.agnn_scorer import Neighbors
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
-from agnn_pyg.base.frames import RatingScale
+from agnn_pyg.base.frames import read_pairs
+from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import Vocabulary
 from agnn_pyg.kernel.scenarios import KernelExplanation
 from agnn_pyg.rating_data import SIDES
-from agnn_pyg.scorers import Blend
+
+if TYPE_CHECKING:
+    from agnn_pyg.fitted import Fitted
 
 # Rows of each part that a printed explanation shows.
 SHOWN = 8
@@ -90,34 +94,27 @@ class Explanation:
 
 
 def explain_pair(
-    blend: Blend,
-    nodes: tuple[int, int],
-    pair: tuple[Hashable, Hashable],
-    *,
-    scale: RatingScale | None,
-    ids: Mapping[str, Vocabulary],
-    values: Mapping[str, Mapping[str, str]],
-    columns: Sequence[str],
-    rated: Tensor,
+    serving: Fitted, config: ColumnsConfig, user: Hashable, item: Hashable
 ) -> Explanation:
-    """Explains the score of a pair.
+    """Explains the score of a pair, given by its ids.
 
     Args:
-        blend (Blend): The fitted scorers.
-        nodes (tuple): The rows of user and item.
-        pair (tuple): Their ids.
-        scale (RatingScale): The scale of the ratings; None of positives.
-        ids (mapping): The ids by side.
-        values (mapping): Attribute values by side and column, see
-            :func:`attribute_values`.
-        columns (sequence): Names of the columns of users, items and ratings.
-        rated (Tensor): The rated pairs of the fit, :obj:`[2, R]`.
+        serving (Fitted): Ids, attributes and scorers.
+        config (ColumnsConfig): Names of the columns of users, items and ratings.
+        user (hashable): The id of the user.
+        item (hashable): The id of the item.
     """
-    weights, rating = blend.weights(*nodes), None
+    columns = config.user, config.item
+    pair = pd.DataFrame({config.user: [user], config.item: [item]})
+    rows = read_pairs(pair, 'the pair to explain', config, serving.ids)
+    nodes = tuple(int(node) for node in serving.pairs(rows))
+    blend, rating = serving.scorer, None
+    scale = None if config.rating is None else serving.scale
+    weights = blend.weights(*nodes)
     unit, center = (1.0, 0.0) if scale is None else (scale.unit, scale.center)
     terms: dict[str, float] = {}
     neighbors: Mapping[str, Neighbors] = {}
-    contribution = torch.zeros(rated.size(1), dtype=torch.float64)
+    contribution = torch.empty(0)
     if blend.network is not None:
         network = blend.network.explain(*nodes)
         neighbors = network.neighbors
@@ -132,6 +129,7 @@ def explain_pair(
         kernel = blend.kernel.explain(*nodes)
         contribution = weights['kernel'] * kernel.contributions
         _add(terms, 'mean rating', weights['kernel'] * kernel.mean)
+        values = {s: serving.values(s, n) for s, n in zip(SIDES, nodes, strict=True)}
         for name, value in kernel_terms(kernel, values).items():
             _add(terms, name, weights['kernel'] * value)
     mean = terms.pop('mean rating', 0.0) + terms.pop('network: mean rating', 0.0)
@@ -142,17 +140,12 @@ def explain_pair(
     score = float(sum(terms.values()))
     if scale is not None:
         rating = float(np.clip(score, scale.low, scale.high))
-    frames = []
-    for side, column in zip(SIDES, columns, strict=False):
-        frames.append(_neighbors(neighbors.get(side), ids[side], column))
-    return Explanation(
-        *pair,
-        rating,
-        score,
-        terms,
-        _ratings(unit * contribution, rated, ids, columns),
-        *frames,
+    ratings = _ratings(unit * contribution, serving, columns)
+    frames = (
+        _neighbors(neighbors.get(side), serving.ids[side], column)
+        for side, column in zip(SIDES, columns, strict=True)
     )
+    return Explanation(user, item, rating, score, terms, ratings, *frames)
 
 
 def kernel_terms(
@@ -209,15 +202,12 @@ def _neighbors(found: Neighbors | None, ids: Vocabulary, column: str) -> pd.Data
 
 
 def _ratings(
-    contribution: Tensor,
-    rated: Tensor,
-    ids: Mapping[str, Vocabulary],
-    columns: Sequence[str],
+    contribution: Tensor, serving: Fitted, columns: Sequence[str]
 ) -> pd.DataFrame:
     order = contribution.abs().argsort(descending=True, stable=True)
     order = order[contribution[order] != 0]
     frame = {
-        column: ids[side].values[row[order].numpy()]
-        for side, column, row in zip(SIDES, columns, rated, strict=False)
+        column: serving.ids[side].values[row[order].numpy()]
+        for side, column, row in zip(SIDES, columns, serving.rated, strict=True)
     }
     return pd.DataFrame({**frame, 'contribution': contribution[order].numpy()})

@@ -26,6 +26,7 @@ from agnn_pyg.base.frames import (
     read_new_nodes,
     read_ratings,
 )
+from agnn_pyg.base.store import under
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
 from agnn_pyg.explain import attribute_values
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
@@ -33,7 +34,7 @@ from agnn_pyg.kernel.link_features import LinkFeatures
 from agnn_pyg.kernel.scenarios import KernelConfig
 from agnn_pyg.kernel.scorer import KernelScorer
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
-from agnn_pyg.scorers import Blend, RankBlend
+from agnn_pyg.scorers import Blend, RankBlend, Scorer
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ class Fitted:
                 nodes[side] = link_features[side].attach(nodes[side], weight)
             encoders[side] = embed, compare
         columns = {s: both[1].column_encoders for s, both in encoders.items()}
+        scorers, weight = _scorers(config), config.kernel_weight
+        if weight == 0:
+            del scorers['kernel']
+        if weight == 1 and (config.rating is None or len(config.scenarios) == 4):
+            del scorers['network']  # the kernel model serves all pairs
         parts = [tables.ratings, tables.validation]
         parts = [p and _tensors(p, scale, config.rating is None) for p in parts]
         data, validation = RatingData(nodes, columns, *parts[0]), parts[1]
@@ -95,7 +101,7 @@ class Fitted:
             {side: [nodes[side]] for side in SIDES},
             scale,
             *parts[0],
-            _blend(config).fit(data, validation, **run),
+            _blend(config, scorers).fit(data, validation, **run),
             link_features,
         )
 
@@ -284,28 +290,18 @@ class Fitted:
         cls, config: Any, plain: Mapping[str, Any], tensors: Mapping[str, Any]
     ) -> Fitted:
         """The inverse of :meth:`to_store`."""
-        weight, scorers = config.kernel_weight, {}
-        kernel = ImplicitKernelScorer if config.rating is None else KernelScorer
-        for name, kind, part in (
-            ('network', AGNNScorer, AGNNConfig),
-            ('kernel', kernel, KernelConfig),
-        ):
-            if name in plain['scorers']:
-                state = {
-                    key.removeprefix(f'{name}.'): tensor
-                    for key, tensor in tensors['scorers'].items()
-                    if key.startswith(f'{name}.')
-                }
-                scorers[name] = kind.from_state(
-                    config.part(part), plain['scorers'][name], state
-                )
+        stored = plain['scorers']
+        scorers = {
+            name: type(scorer).from_state(
+                scorer.config, stored[name], under(tensors['scorers'], f'{name}.')
+            )
+            for name, scorer in _scorers(config).items()
+            if name in stored
+        }
+        options = {k: stored[k] for k in ('weights', 'scales') if k in stored}
         ids = {
             side: Vocabulary.from_dict(state) for side, state in plain['ids'].items()
         }
-        options = {'kernel_weight': weight, 'weights': plain['scorers']['weights']}
-        blend = Blend
-        if config.rating is None:
-            blend, options['scales'] = RankBlend, plain['scorers'].get('scales')
         return cls(
             ids,
             {side: np.arange(len(ids[side])) for side in SIDES},
@@ -317,27 +313,24 @@ class Fitted:
             RatingScale(**plain['scale']),
             tensors['rated'],
             tensors['rating'],
-            blend(**scorers, **options),
+            _blend(config, scorers, **options),
             {side: LinkFeatures(x) for side, x in tensors['links'].items()},
         )
 
 
-def _blend(config: Any) -> Blend:
-    """The scorers that have a weight, not fitted."""
-    kernel_config = config.part(KernelConfig)
-    network = kernel = None
-    weight, positives = config.kernel_weight, config.rating is None
-    if positives:
-        if weight != 1:
-            network = AGNNScorer(config.part(AGNNConfig), positives=True)
-        if weight != 0:
-            kernel = ImplicitKernelScorer(kernel_config)
-        return RankBlend(network, kernel, weight)
-    if weight != 1 or len(kernel_config.scenarios) < 4:
-        network = AGNNScorer(config.part(AGNNConfig))
-    if weight != 0:
-        kernel = KernelScorer(kernel_config)
-    return Blend(network, kernel, weight)
+def _scorers(config: Any) -> dict[str, Scorer]:
+    """Both scorers by name, not fitted."""
+    is_implicit = config.rating is None
+    kernel = ImplicitKernelScorer if is_implicit else KernelScorer
+    return {
+        'network': AGNNScorer(config.part(AGNNConfig), positives=is_implicit),
+        'kernel': kernel(config.part(KernelConfig)),
+    }
+
+
+def _blend(config: Any, scorers: Mapping[str, Scorer], **options: Any) -> Blend:
+    blend = RankBlend if config.rating is None else Blend
+    return blend(**scorers, kernel_weight=config.kernel_weight, **options)
 
 
 def _features(embedded: dict, compared: dict, **linked: Tensor) -> NodeFeatures:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from agnn_pyg.rating_data import SIDES
+
+if TYPE_CHECKING:
+    from agnn_pyg.fitted import Fitted
 
 Filter = Callable[[Hashable, np.ndarray], np.ndarray]
 
@@ -72,12 +78,10 @@ class Seen:
     def __init__(
         self, rated: Tensor, users: Tensor, items: Tensor, num_nodes: tuple[int, int]
     ) -> None:
-        position = []
-        for node, size in zip((users, items), num_nodes, strict=True):
-            lookup = node.new_full((size,), -1)
-            lookup[node] = torch.arange(len(node), device=node.device)
-            position.append(lookup)
-        row, column = position[0][rated[0]], position[1][rated[1]]
+        row, column = (
+            positions(nodes, size)[index]
+            for nodes, size, index in zip((users, items), num_nodes, rated, strict=True)
+        )
         kept = (row >= 0) & (column >= 0)
         self._row, order = row[kept].sort()
         self._column = column[kept][order]
@@ -102,8 +106,22 @@ class Seen:
             yield score
 
 
+def positions(nodes: Tensor, size: int) -> Tensor:
+    """The position of each node of a side among some nodes, or -1, :obj:`[size]`."""
+    place = nodes.new_full((size,), -1)
+    place[nodes] = torch.arange(len(nodes), device=nodes.device)
+    return place
+
+
+def score_unseen(serving: Fitted, users: Tensor, items: Tensor) -> Iterator[Tensor]:
+    """Blocks of scores of all pairs of nodes, -inf for the training pairs."""
+    sizes = tuple(int(serving.node[side].max()) + 1 for side in SIDES)
+    seen = Seen(serving.rated, users, items, sizes)
+    return seen.excluded(serving.scorer.score_all(users, items))
+
+
 def top_items(
-    blocks: Iterable[Tensor], k: int, users: Groups, items: Groups, seen: Seen | None
+    blocks: Iterable[Tensor], k: int, users: Groups, items: Groups
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k items with the highest scores for each user.
 
@@ -113,13 +131,11 @@ def top_items(
         k (int): Items for a user.
         users (Groups): The users.
         items (Groups): The items to choose from.
-        seen (Seen, optional): Items to leave out.
 
     Returns:
         Positions of users and of items, and scores: user by user, best first, fewer
         than :obj:`k` where fewer are left.
     """
-    blocks = blocks if seen is None else seen.excluded(blocks)
     found = [items.top(score, k) for score in blocks]
     value, column = (torch.cat(part)[users.of] for part in zip(*found, strict=True))
     row, place = (value > -torch.inf).nonzero(as_tuple=True)

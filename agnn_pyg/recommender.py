@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from agnn_pyg.agnn_config import AGNNConfig
 from agnn_pyg.base.checks import TableColumn
@@ -35,7 +34,7 @@ from agnn_pyg.evaluation import evaluate_ranking, most_similar
 from agnn_pyg.explain import Explanation, explain_pair
 from agnn_pyg.fitted import Fitted
 from agnn_pyg.kernel.scenarios import KernelConfig
-from agnn_pyg.ranking import Filter, Groups, Seen, filtered, top_items
+from agnn_pyg.ranking import Filter, Groups, filtered, score_unseen, top_items
 from agnn_pyg.rating_data import SIDES
 from agnn_pyg.scorers import Blend
 
@@ -306,9 +305,7 @@ class AGNNRecommender(Recommender):
         user = item = np.empty(0, np.int64)
         score = np.empty(0)
         if len(rows['user']) and len(rows['item']):
-            user, item, score = _rank(
-                serving, rows, k, serving.rated if exclude_seen else None, filter
-            )
+            user, item, score = _rank(serving, rows, k, exclude_seen, filter)
         found = {
             config.user: serving.ids['user'].values[rows['user']][user],
             config.item: serving.ids['item'].values[rows['item']][item],
@@ -346,19 +343,7 @@ class AGNNRecommender(Recommender):
         """
         config, fitted = self._served()
         serving = fitted.serve(config, users, items, ratings, user_edges, item_edges)
-        pair = pd.DataFrame({config.user: [user], config.item: [item]})
-        rows = read_pairs(pair, 'the pair to explain', config, serving.ids)
-        nodes = tuple(int(node) for node in serving.pairs(rows))
-        return explain_pair(
-            serving.scorer,
-            nodes,
-            (user, item),
-            scale=None if config.rating is None else fitted.scale,
-            ids=fitted.ids,
-            values={s: serving.values(s, n) for s, n in zip(SIDES, nodes, strict=True)},
-            columns=(config.user, config.item),
-            rated=fitted.rated,
-        )
+        return explain_pair(serving, config, user, item)
 
     def evaluate(
         self,
@@ -474,7 +459,7 @@ def _rank(
     serving: Fitted,
     rows: Mapping[str, np.ndarray],
     k: int,
-    rated: Tensor | None,
+    exclude_seen: bool,
     filter: Filter | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Positions in the rows of users and of items, and scores, see `top_items`."""
@@ -485,12 +470,11 @@ def _rank(
         group = Groups(node if filter is None else np.arange(len(node)))
         groups.append(group)
         nodes.append(torch.from_numpy(node[group.first]))
-    blocks = serving.scorer.score_all(*nodes)
+    if exclude_seen:
+        blocks = score_unseen(serving, *nodes)
+    else:
+        blocks = serving.scorer.score_all(*nodes)
     if filter is not None:
         ids = (serving.ids[side].values[rows[side]] for side in SIDES)
         blocks = filtered(blocks, *ids, filter)
-    seen = None
-    if rated is not None:
-        sizes = tuple(int(serving.node[side].max()) + 1 for side in SIDES)
-        seen = Seen(rated, *nodes, sizes)
-    return top_items(blocks, k, *groups, seen)
+    return top_items(blocks, k, *groups)

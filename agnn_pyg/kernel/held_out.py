@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from agnn_pyg.ranking import positions
+
 # The metric is nDCG at K, of as many users of a fold as have so many scores.
 K, MAX_SCORES = 20, 2**22
 
@@ -38,25 +40,18 @@ class HeldOut(NamedTuple):
         count = max(1, MAX_SCORES // len(items))
         if len(users) > count:
             generator = torch.Generator().manual_seed(seed)
-            users = (
-                users[torch.randperm(len(users), generator=generator)[:count]]
-                .sort()
-                .values
-            )
+            chosen = torch.randperm(len(users), generator=generator)[:count]
+            users = users[chosen].sort().values
+        row, column = (
+            positions(nodes, int(index.max()) + 1)[index]
+            for nodes, index in zip((users, items), edge_index, strict=True)
+        )
+        found = (row >= 0) & (column >= 0)
+        held, kept = held & found, kept & found
         truth = torch.zeros(len(users), len(items), dtype=torch.float64)
-        is_train = torch.zeros(len(users), len(items), dtype=torch.bool)
-        for mask, made, value in ((held, truth, label), (kept, is_train, kept)):
-            index = edge_index[:, mask]
-            row, column = (
-                torch.searchsorted(users, index[0]),
-                torch.searchsorted(items, index[1]),
-            )
-            row, column = (
-                row.clamp(max=len(users) - 1),
-                column.clamp(max=len(items) - 1),
-            )
-            found = (users[row] == index[0]) & (items[column] == index[1])
-            made[row[found], column[found]] = value[mask][found]
+        truth[row[held], column[held]] = label[held]
+        is_train = torch.zeros_like(truth, dtype=torch.bool)
+        is_train[row[kept], column[kept]] = True
         return cls(users, items, truth, is_train)
 
     def ndcg(self, score: Tensor) -> Tensor:
@@ -74,6 +69,5 @@ class HeldOut(NamedTuple):
         score = score.double()
         ndcg = self.ndcg(score)
         score = score.masked_fill(self.is_train, 0)
-        return torch.stack(
-            [ndcg.sum(), (score * self.truth).sum(), score.square().sum()]
-        )
+        product, square = score * self.truth, score.square()
+        return torch.stack([ndcg.sum(), product.sum(), square.sum()])

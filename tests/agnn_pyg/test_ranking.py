@@ -31,7 +31,7 @@ def test_seen_items_are_left_out_by_a_loop_over_pairs():
     blocks = [score[:2].clone(), score[2:].clone()]
     seen = Seen(pairs, users, items, (12, 12))
     groups = Groups(users.numpy()), Groups(items.numpy())
-    user, item, value = top_items(blocks, 4, *groups, seen)
+    user, item, value = top_items(seen.excluded(blocks), 4, *groups)
     rated = set(zip(*pairs.tolist(), strict=True))
     expected = [
         (u, i, score[u, i])
