@@ -155,19 +155,14 @@ def _factorize(
         sp.diags(1 / np.sqrt(np.maximum(np.bincount(index, minlength=n) + damping, 1)))
         for index, n in zip((user, item), size, strict=True)
     ]
-    factors = singular_vectors(weight[0] @ matrix @ weight[1], num_factors)
-    left, value, right = factors
+    left, value, right = singular_vectors(weight[0] @ matrix @ weight[1], num_factors)
     # Fewer nodes than factors have fewer singular vectors; the rest is 0.
     padding = ((0, 0), (0, num_factors - len(value)))
-    sides = (np.pad(x * value, padding) for x in (left, right))
-    return tuple(_normalized(x) for x in sides)
-
-
-def _normalized(x: np.ndarray) -> Tensor:
-    """Unit rows, except those of zeros, and scaled."""
-    return _scaled(torch.from_numpy(unit_rows(sp.csr_matrix(x)).toarray()).float())
+    sides = (sp.csr_matrix(np.pad(x * value, padding)) for x in (left, right))
+    return tuple(_scaled(torch.from_numpy(unit_rows(x).toarray())) for x in sides)
 
 
 def _scaled(x: Tensor) -> Tensor:
     """Rows scaled such that the mean square length of all of them is 1."""
+    x = x.float()
     return x / x.square().sum(dim=1).mean().sqrt().clamp(min=1e-6)

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,8 +15,6 @@ from torch import Tensor
 from agnn_pyg.base.encoder import TokenBags
 
 if TYPE_CHECKING:
-    import scipy.sparse
-
     from agnn_pyg.base.columns import ColumnEncoder
 
 # Three columns never have more: nine components of at most 64 features, and one.
@@ -68,10 +67,8 @@ class _Column(NamedTuple):
     num_values: int
     projection: np.ndarray | None = None
 
-    def factor(self, x: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+    def factor(self, x: sp.csr_matrix) -> sp.csr_matrix:
         """What pairs with other columns are made of: values, or few features."""
-        import scipy.sparse as sp
-
         return x if self.projection is None else sp.csr_matrix(x @ self.projection)
 
 
@@ -81,14 +78,14 @@ class _Component(NamedTuple):
     columns: tuple[int, ...]
     filled: np.ndarray
     projection: np.ndarray | None
-    scale: float
+    scale: float = 1.0
 
     @property
     def width(self) -> int:
         full = self.projection is None
         return len(self.filled) if full else self.projection.shape[1]
 
-    def __call__(self, x: scipy.sparse.csr_matrix) -> np.ndarray:
+    def __call__(self, x: sp.csr_matrix) -> np.ndarray:
         x = x[:, self.filled]
         x = x.toarray() if self.projection is None else x @ self.projection
         return self.scale * x
@@ -167,10 +164,11 @@ class KernelFeatures:
             if not len(filled):
                 continue
             left -= min(width, len(filled))
-            part = _Component(pair, filled, None, 1.0)
+            right = None
             if len(filled) > width:
                 right = singular_vectors(x[:, filled], width)[2]
-                part = part._replace(projection=np.ascontiguousarray(right))
+                right = np.ascontiguousarray(right)
+            part = _Component(pair, filled, right)
             length = np.square(part(x)).sum(axis=1).mean() ** 0.5
             self.components_.append(part._replace(scale=1 / max(float(length), 1e-6)))
         return self
@@ -238,20 +236,23 @@ class KernelFeatures:
     ) -> KernelFeatures:
         """The inverse of :meth:`to_dict` and :meth:`tensors`."""
         made = cls(state['rank'], state['max_features'])
-        made.columns_, made.components_ = [], []
-        for k, column in enumerate(state['columns']):
-            pairs = tensors.get(f'{k}.pairs')
-            pairs = None if pairs is None else pairs.numpy()
-            made.columns_.append(_Column(*column, pairs))
-        for k, part in enumerate(state['components']):
-            projection = tensors.get(f'{k}.projection')
-            if projection is not None:
-                projection = projection.numpy()
-            filled = tensors[f'{k}.filled'].numpy()
-            columns = tuple(part['columns'])
-            made.components_.append(
-                _Component(columns, filled, projection, part['scale'])
+
+        def array(name: str) -> np.ndarray | None:
+            return tensors[name].numpy() if name in tensors else None
+
+        made.columns_ = [
+            _Column(*column, array(f'{k}.pairs'))
+            for k, column in enumerate(state['columns'])
+        ]
+        made.components_ = [
+            _Component(
+                tuple(part['columns']),
+                array(f'{k}.filled'),
+                array(f'{k}.projection'),
+                part['scale'],
             )
+            for k, part in enumerate(state['components'])
+        ]
         return made
 
     def _candidates(self) -> Iterator[tuple[int, ...]]:
@@ -261,7 +262,7 @@ class KernelFeatures:
         yield from combinations(numbers, 2)
         yield from ((k, k) for k in numbers if self.columns_[k].stype == 'multi')
 
-    def _cosines(self, nodes: TokenBags) -> list[scipy.sparse.csr_matrix]:
+    def _cosines(self, nodes: TokenBags) -> list[sp.csr_matrix]:
         """Unit rows by column, whose inner products are cosines."""
         hot = nodes.multi_hot()
         return [
@@ -269,11 +270,9 @@ class KernelFeatures:
         ]
 
     def _product(
-        self, cosine: list[scipy.sparse.csr_matrix], columns: tuple[int, ...]
-    ) -> scipy.sparse.csr_matrix:
+        self, cosine: list[sp.csr_matrix], columns: tuple[int, ...]
+    ) -> sp.csr_matrix:
         """All features of the component of one column or of two."""
-        import scipy.sparse as sp
-
         if len(columns) == 2:
             return row_products(*(self.columns_[k].factor(cosine[k]) for k in columns))
         x = cosine[columns[0]]
@@ -325,7 +324,7 @@ class ColumnFeatures(KernelFeatures):
 
 
 def singular_vectors(
-    x: scipy.sparse.csr_matrix, rank: int
+    x: sp.csr_matrix, rank: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The leading singular vectors and values, by seeded random projection."""
     x = x.tocoo()
@@ -342,10 +341,8 @@ def singular_vectors(
     return left, value, right
 
 
-def unit_rows(x: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+def unit_rows(x: sp.csr_matrix) -> sp.csr_matrix:
     """Rows of length 1, except those of zeros."""
-    import scipy.sparse as sp
-
     length = np.sqrt(x.multiply(x).sum(axis=1).A1)
     scale = np.divide(1, length, out=np.zeros_like(length), where=length > 1e-6)
     return (sp.diags(scale) @ x).tocsr()
@@ -356,12 +353,8 @@ def _smoother(num_knots: int) -> np.ndarray:
     return np.exp(-((gap / max(1, num_knots / 8)) ** 2))
 
 
-def row_products(
-    one: scipy.sparse.csr_matrix, other: scipy.sparse.csr_matrix
-) -> scipy.sparse.csr_matrix:
+def row_products(one: sp.csr_matrix, other: sp.csr_matrix) -> sp.csr_matrix:
     """All products of the entries of two rows, row by row."""
-    import scipy.sparse as sp
-
     one = one.tocoo()
     # Each entry of one matrix meets the entries of the same row of the other.
     start, count = other.indptr[one.row], np.diff(other.indptr)[one.row]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from agnn_pyg.kernel.features import singular_vectors
 from agnn_pyg.rating_data import NodeFeatures
-
-if TYPE_CHECKING:
-    import scipy.sparse
 
 # The probability to walk on from a node, the most features, and the most new nodes
 # between one and a node of the graph.
@@ -48,10 +44,8 @@ class LinkFeatures:
         self.map = map
 
     @classmethod
-    def fit(cls, weight: scipy.sparse.csr_matrix, rank: int = RANK) -> LinkFeatures:
+    def fit(cls, weight: sp.csr_matrix, rank: int = RANK) -> LinkFeatures:
         """Computes eigenvectors of a graph from symmetric weights, :obj:`[M, M]`."""
-        import scipy.sparse as sp
-
         degree = weight.sum(axis=1).A1
         scale = np.divide(1, degree**0.5, out=np.zeros_like(degree), where=degree > 0)
         scale = sp.diags(scale)
@@ -61,13 +55,11 @@ class LinkFeatures:
         x = scale @ (left / np.sqrt(1 - WALK * np.clip(value - 1, -1, 1)))
         return cls(torch.from_numpy(x.astype(np.float32)))
 
-    def transform(self, weight: scipy.sparse.csr_matrix) -> Tensor:
+    def transform(self, weight: sp.csr_matrix) -> Tensor:
         """Features of N nodes, not yet of length 1, by the weights of their edges.
 
         These are :obj:`[N, M]`, or :obj:`[N, M + N]` with edges among the N nodes.
         """
-        import scipy.sparse as sp
-
         size = len(self.map)
         step = (sp.diags(1 / weight.sum(axis=1).A1.clip(1e-12)) @ weight).tocsr()
         x = first = step[:, :size] @ self.map.numpy()
@@ -75,15 +67,13 @@ class LinkFeatures:
             x = first + WALK * step[:, size:] @ x
         return torch.from_numpy(x).float()
 
-    def attach(
-        self, nodes: NodeFeatures, weight: scipy.sparse.csr_matrix
-    ) -> NodeFeatures:
+    def attach(self, nodes: NodeFeatures, weight: sp.csr_matrix) -> NodeFeatures:
         """N nodes with their edges and positions, by weights as in `transform`."""
         edges = weight.tocoo()
         links = torch.from_numpy(np.stack([edges.col, edges.row]).astype(np.int64))
         positions = F.normalize(self.transform(weight))
         return nodes._replace(links=links, positions=positions)
 
-    def append(self, weight: scipy.sparse.csr_matrix) -> LinkFeatures:
+    def append(self, weight: sp.csr_matrix) -> LinkFeatures:
         """The same features of a graph with N more nodes, see :meth:`transform`."""
         return LinkFeatures(torch.cat([self.map, self.transform(weight)]))

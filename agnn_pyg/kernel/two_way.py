@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    import scipy.sparse
 
 
 class TwoWayRidge:
@@ -39,7 +35,7 @@ class TwoWayRidge:
 
     def __init__(
         self,
-        target: scipy.sparse.csr_matrix,
+        target: sp.csr_matrix,
         a: Tensor,
         b: Tensor,
         identity: float = 0.0,
@@ -111,7 +107,7 @@ class ItemRidge:
 
     def __init__(
         self,
-        target: scipy.sparse.csr_matrix,
+        target: sp.csr_matrix,
         head: Tensor,
         inverse: Tensor,
         features: Tensor,
@@ -124,7 +120,7 @@ class ItemRidge:
     @classmethod
     def fit(
         cls,
-        target: scipy.sparse.csr_matrix,
+        target: sp.csr_matrix,
         ridge: float,
         features: Tensor,
         num_items: int = 4096,
