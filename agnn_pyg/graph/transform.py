@@ -93,16 +93,24 @@ class AddAttributeKNN(BaseTransform):
         if not kinds:
             raise ValueError("'data' must have node features 'x' (got none)")
         ratings = {} if self.rated is None else self._ratings(data)
+        tensors = (
+            x for store in data.stores for x in store.values() if torch.is_tensor(x)
+        )
+        device = next((x.device for x in tensors), torch.device('cpu'))
         for name, matrix in ratings.items():
-            data[name].cold = torch.from_numpy(np.diff(matrix.indptr) == 0)
+            cold = torch.from_numpy(np.diff(matrix.indptr) == 0)
+            data[name].cold = cold.to(device)
         for name in kinds:
             try:
                 graphs = self._graphs(data[name], name, ratings.get(name))
             except ValueError as error:
                 raise ValueError(f"node type '{name}': {error}") from error
             for relation, graph in graphs.items():
-                data[name, relation, name].edge_index = graph.edge_index
-                data[name, relation, name].edge_weight = graph.edge_weight
+                store, graph = data[name, relation, name], graph.to(device)
+                store.edge_index, store.edge_weight = (
+                    graph.edge_index,
+                    graph.edge_weight,
+                )
         return data
 
     def __repr__(self) -> str:

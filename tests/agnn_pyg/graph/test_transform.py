@@ -62,6 +62,13 @@ def test_features_are_dense_or_tokens():
     assert data.edge_types == [('ids', 'attribute_knn', 'ids')]
 
 
+def test_edges_are_where_the_features_are(device):
+    data = AddAttributeKNN(candidate_fraction=0.5)(three_kinds().to(device))
+    for store in data.edge_stores:
+        assert store.edge_index.device == store.edge_weight.device
+        assert store.edge_index.device.type == device.type
+
+
 def rated(index, rating, **kwargs):
     data = HeteroData()
     data['user'].x, data['item'].x = torch.eye(3), torch.ones(4, 2)
