@@ -42,17 +42,11 @@ class TableColumn:
     column: str
     name: str
 
-    def refuse(
-        self,
-        bad: np.ndarray,
-        problem: str,
-        remedy: str,
-        error: type[ValueError] = ValueError,
-    ) -> None:
+    def refuse(self, bad: np.ndarray, problem: str, remedy: str) -> None:
         """Raises ``ValueError`` if any rows are bad, naming the first of them."""
         if bad.any() if bad.dtype == bool else len(bad):
             place = where(self.frame, bad, self.column)
-            raise error(
+            raise ValueError(
                 f"'{self.name}' {problem} column '{self.column}' in {place}; {remedy}"
             )
 

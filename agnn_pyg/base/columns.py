@@ -295,14 +295,13 @@ def parse_column(
     inferred, stype = stype is None, stype or _infer(cells, row, value, in_list)
     allowed = (str, datetime.date) if stype == 'date' else VALUES
     allowed = str if stype == 'text' else allowed
-    table.refuse(
-        row[[not isinstance(v, allowed) for v in value]],
-        f'holds a value that does not suit the type {stype} in',
-        _REMEDIES.get(
-            stype, 'make a number, a text or a list of them, or leave the column out'
-        ),
-        CellTypeError,
-    )
+    problem = f'holds a value that does not suit the type {stype} in'
+    remedy = 'make a number, a text or a list of them, or leave the column out'
+    try:
+        unfit = row[[not isinstance(v, allowed) for v in value]]
+        table.refuse(unfit, problem, _REMEDIES.get(stype, remedy))
+    except ValueError as error:
+        raise CellTypeError(str(error)) from None
     if stype == 'text':
         words = [WORD.findall(text.lower()) for text in value]
         row, value = np.repeat(row, [*map(len, words)]), [*chain.from_iterable(words)]

@@ -112,8 +112,7 @@ class NodeTable:
         encoder = AttributeEncoder(stypes, min_count, num_knots)
         fitted = self.columns
         if rows is not None:
-            mask = np.zeros(len(self.ids), bool)
-            mask[rows] = True
+            mask = np.isin(np.arange(len(self.ids)), rows)
             fitted = [cells.take(mask) for cells in fitted]
         return encoder, encoder.fit(fitted).transform(self.columns)
 
@@ -468,11 +467,10 @@ def _read_attributes(
     for column in frame.columns.drop(getattr(config, side)):
         try:
             cells = parse_column(frame, column, name=name)
-            problem = _problem(cells)
         except CellTypeError:
-            dropped.append(f'{column} (neither numbers, texts nor dates)')
-            continue
-        seems = _seems(cells)
+            problem, seems = 'neither numbers, texts nor dates', None
+        else:
+            problem, seems = _problem(cells), _seems(cells)
         if problem:
             dropped.append(f'{column} ({seems or problem})')
         else:
