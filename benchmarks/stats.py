@@ -18,8 +18,7 @@ from typing import NamedTuple
 import pandas as pd
 from scipy.stats import t
 
-# Test ratings (or nodes) over those that are trained on. Of few-shot users, 70 % are
-# trained on and 20 % tested on.
+# Test over training ratings (or nodes). Few-shot users are split 70 to 20 (and 10).
 RATIO, FEW_SHOT_RATIO = 1 / 4, 2 / 7
 
 

@@ -9,18 +9,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict, Field, create_model
+from pydantic import Field, create_model
 
-from agnn_pyg.base.config import Config, Estimator, NonNegativeFloat, PositiveInt
+from agnn_pyg.base.config import Estimator, NonNegativeFloat, PositiveInt
 
 TYPES = {bool: bool, int: PositiveInt, float: NonNegativeFloat, type(None): Any}
-
-
-class Settings(Config):
-    """Settings."""
-
-    # There is no source to search for docstrings, which takes long.
-    model_config = ConfigDict(use_attribute_docstrings=False)
 
 
 class Baseline(Estimator):
@@ -31,7 +24,6 @@ class Baseline(Estimator):
     """
 
     GRID: ClassVar[dict] = {}
-    Config = Settings
 
     def __init_subclass__(cls, **defaults: Any) -> None:
         if defaults:
@@ -39,6 +31,8 @@ class Baseline(Estimator):
                 name: (TYPES[type(value)], Field(value, description='See above.'))
                 for name, value in defaults.items()
             }
-            name = f'{cls.__name__}Config'
-            cls.Config = create_model(name, __base__=cls.Config, **fields)
+            no_source = {'use_attribute_docstrings': False}  # to search, which is slow
+            fields |= {'__base__': cls.Config, '__doc__': 'Settings'}
+            fields['__cls_kwargs__'] = no_source
+            cls.Config = create_model(f'{cls.__name__}Config', **fields)
         super().__init_subclass__()
