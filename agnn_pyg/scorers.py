@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any, Protocol
 
 import torch
@@ -122,11 +123,10 @@ class Blend:
             hold_out = {'hold_out': True} if both else {}
             scorer.fit(data, validation, **run, **hold_out)
         held_out = [getattr(s, 'held_out_', {}) for s in self.scorers.values()]
-        if len(held_out) == 2:
-            for name in SCENARIOS:
-                both = [found[name] for found in held_out if name in found]
-                if len(both) == 2:
-                    self.weights_[name] = _fit_weight(data, *both)
+        for name in SCENARIOS:
+            both = [found[name] for found in held_out if name in found]
+            if len(both) == 2:
+                self.weights_[name] = _fit_weight(data, *both)
         return self
 
     def update(self, data: RatingData, **run: Any) -> Blend:
@@ -135,7 +135,7 @@ class Blend:
             name: type(scorer)(scorer.config).fit(data, fitted=scorer, **run)
             for name, scorer in self.scorers.items()
         }
-        return self._like(new, self.kernel_weight)
+        return self._with(**new, rated=None)
 
     def score(self, user: Tensor, item: Tensor) -> Tensor:
         """Scores of pairs of user and item rows, each :obj:`[B]`."""
@@ -173,17 +173,17 @@ class Blend:
                 "'ratings' of new users and items need the network; fit with a "
                 "'kernel_weight' below 1"
             )
-        made = self._like(new, self.kernel_weight)
-        if ratings is not None:
-            made.rated = [row.unique() for row in ratings[0]]
-        return made
+        rated = None if ratings is None else [row.unique() for row in ratings[0]]
+        return self._with(**new, rated=rated)
 
     def with_weight(self, kernel_weight: float | None) -> Blend:
         """The same scorers with another weight; :obj:`None` for those of the fit."""
-        return self._like(self.scorers, kernel_weight)
+        return self._with(kernel_weight=kernel_weight)
 
-    def _like(self, scorers: Mapping[str, Scorer], weight: float | None) -> Blend:
-        return type(self)(**scorers, kernel_weight=weight, weights=self.weights_)
+    def _with(self, **changed: Any) -> Blend:
+        made = copy(self)
+        vars(made).update(changed)
+        return made
 
     def weights(self, user: int, item: int) -> dict[str, float]:
         """The weight of each scorer in the score of a pair."""
@@ -223,13 +223,10 @@ class Blend:
         self, values: Sequence[float], user: Tensor, item: Tensor
     ) -> Tensor:
         """Values in the order of the scenarios, for pairs."""
-        lookup = torch.empty(2, 2, dtype=torch.float64)
-        for value, (user_cold, item_cold) in zip(
-            values, SCENARIOS.values(), strict=True
-        ):
-            lookup[int(user_cold), int(item_cold)] = value
         cold = self.kernel.cold
-        return lookup[cold['user'][user].long(), cold['item'][item].long()]
+        # Scenarios are in the order of this number.
+        number = cold['user'][user].long() + 2 * cold['item'][item].long()
+        return torch.tensor(values, dtype=torch.float64)[number]
 
     def _mean(self, scores: Sequence[Tensor], user: Tensor, item: Tensor) -> Tensor:
         if len(scores) == 1:
@@ -301,11 +298,6 @@ class RankBlend(Blend):
         parts = zip(*self.scales_.values(), strict=True)
         return tuple(self._by_scenario(part, user, item) for part in parts)
 
-    def _like(self, *args: Any) -> RankBlend:
-        made = super()._like(*args)
-        made.scales_ = self.scales_
-        return made
-
     def _mean(self, scores: Sequence[Tensor], user: Tensor, item: Tensor) -> Tensor:
         if len(scores) == 2:
             scale, shift = self.scale(user, item)
@@ -351,14 +343,12 @@ def _fit_weight(
         network (sequence): Rows of held-out ratings and their predictions, :obj:`[H]`.
         kernel (sequence): Likewise.
     """
-    found, rating = [], data.rating
-    for row, prediction in (network[:2], kernel[:2]):
-        made = torch.full(rating.shape, torch.nan, dtype=torch.float64)
+    found = torch.full((2, len(data.rating)), torch.nan, dtype=torch.float64)
+    for made, (row, prediction, *_) in zip(found, (network, kernel), strict=True):
         made[row] = prediction.double()
-        found.append(made)
-    both = ~(found[0] + found[1]).isnan()
-    n, k = (made[both] for made in found)
-    gap, rest = k - n, rating[both].double() - n
+    both = ~found.isnan().any(dim=0)
+    n, k = found[:, both]
+    gap, rest = k - n, data.rating[both].double() - n
     if not gap.any():
         return PRIOR_WEIGHT
     size = gap.square().mean()

@@ -12,7 +12,7 @@ from torch import Tensor
 from agnn_pyg.folds import SCENARIOS, check_folds, scenario_folds
 from agnn_pyg.kernel.collaborative import NAMES, append_collaborative
 from agnn_pyg.kernel.features import FeatureMaps
-from agnn_pyg.kernel.kernel import PairwiseKernel
+from agnn_pyg.kernel.kernel import NodeSums, PairwiseKernel
 from agnn_pyg.kernel.pairs import RatedPairs
 from agnn_pyg.kernel.preconditioner import UserBlocks
 from agnn_pyg.rating_data import SIDES
@@ -135,7 +135,7 @@ class PairwiseKernelRegressor:
         pairs = RatedPairs(edge_index, len(self.users.x), len(self.items.x))
         maps = maps or self._features(edge_index, rating)
         self.kernel = PairwiseKernel(*maps, pairs, self.weight)
-        order = self.kernel.pairs.order
+        order = pairs.order
         target = (rating - self.mean)[order]
         if start is not None:
             start = F.pad(start, (0, len(target) - len(start)))[order]
@@ -311,10 +311,8 @@ class _Fold:
         )
         # A weight changes the kernel at held-out pairs, and the coefficients.
         direct, indirect = kernel.node_sums(slope, held), kernel.node_sums(self.beta)
-        other = (one - two for one, two in zip(direct, indirect, strict=True))
-        gradient = kernel.weight_gradient(
-            kernel.node_sums(self.alpha), type(direct)(*other)
-        )
+        other = NodeSums(*(x - y for x, y in zip(direct, indirect, strict=True)))
+        gradient = kernel.weight_gradient(kernel.node_sums(self.alpha), other)
         return float(error.square().sum()), gradient
 
 
