@@ -96,14 +96,7 @@ class Explanation:
 def explain_pair(
     serving: Fitted, config: ColumnsConfig, user: Hashable, item: Hashable
 ) -> Explanation:
-    """Explains the score of a pair, given by its ids.
-
-    Args:
-        serving (Fitted): Ids, attributes and scorers.
-        config (ColumnsConfig): Names of the columns of users, items and ratings.
-        user (hashable): The id of the user.
-        item (hashable): The id of the item.
-    """
+    """Explains the score of a pair, given by its ids."""
     columns = config.user, config.item
     pair = pd.DataFrame({config.user: [user], config.item: [item]})
     rows = read_pairs(pair, 'the pair to explain', config, serving.ids)
@@ -165,12 +158,7 @@ def kernel_terms(
 
 
 def attribute_values(encoder: AttributeEncoder, bags: TokenBags) -> dict[str, str]:
-    """The attribute values of one node as texts, by column.
-
-    Args:
-        encoder (AttributeEncoder): The encoder of all values.
-        bags (TokenBags): The node, a single row.
-    """
+    """The attribute values of one node, a single row, as texts by column."""
     token, weight = bags.index[0].numpy(), bags.weight[0].double().numpy()
     found = {}
     for column in encoder.column_encoders:

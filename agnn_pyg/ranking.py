@@ -40,16 +40,10 @@ class Groups:
         self._start = self._count.cumsum(0) - self._count
 
     def top(self, score: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k rows with the highest scores.
+        """The k rows with the highest scores of their groups, :obj:`[U, G]`.
 
-        Among equal scores the first row comes first.
-
-        Args:
-            score (Tensor): Scores of the groups, :obj:`[U, G]`.
-            k (int): Rows to select.
-
-        Returns:
-            Scores and rows, each :obj:`[U, k]`, best first; -inf where fewer are left.
+        Among equal scores the first row comes first. Scores and rows, each
+        :obj:`[U, k]`, are best first; -inf where fewer are left.
         """
         k = min(k, len(self.of))
         value, group = score.topk(min(k, score.size(1)))
@@ -125,16 +119,10 @@ def top_items(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k items with the highest scores for each user.
 
-    Args:
-        blocks (iterable): Scores of all groups of items for some groups of users at a
-            time, see :meth:`Scorer.score_all <agnn_pyg.scorers.Scorer.score_all>`.
-        k (int): Items for a user.
-        users (Groups): The users.
-        items (Groups): The items to choose from.
-
-    Returns:
-        Positions of users and of items, and scores: user by user, best first, fewer
-        than :obj:`k` where fewer are left.
+    From blocks of scores, see :meth:`Scorer.score_all
+    <agnn_pyg.scorers.Scorer.score_all>`, of all groups of items for some groups of
+    users, positions of users and of items, and scores: user by user, best first, fewer
+    than :obj:`k` where fewer are left.
     """
     found = [items.top(score, k) for score in blocks]
     value, column = (torch.cat(part)[users.of] for part in zip(*found, strict=True))
@@ -148,22 +136,9 @@ def filtered(
 ) -> Iterable[Tensor]:
     """Scores with -inf for the items that a filter leaves out.
 
-    Args:
-        blocks (iterable): Scores of all items for some users at a time.
-        users (numpy.ndarray): Ids of the users, in order.
-        items (numpy.ndarray): Ids of the items, in order.
-        filter (callable): From the id of a user and the ids of the items to a mask of
-            the items to choose from.
-
-    Raises:
-        ValueError: If the filter is no function, or returns something else than such a
-            mask.
+    The filter is called with the id of each user, in order, and the ids of the items;
+    ``ValueError`` if it returns something else than a mask of the items.
     """
-    if not callable(filter):
-        raise ValueError(
-            f"'filter' must be a function of a user id and an array of item ids (got "
-            f'{type(filter).__name__})'
-        )
     start = 0
     for score in blocks:
         for row, user in zip(score, users[start:], strict=False):

@@ -327,19 +327,9 @@ class AGNNRecommender(Recommender):
         user_edges: pd.DataFrame | None = None,
         item_edges: pd.DataFrame | None = None,
     ) -> Explanation:
-        """Explains a predicted rating.
+        """Explains the predicted rating of a user and an item, given by their ids.
 
-        Args:
-            user (hashable): The id of the user.
-            item (hashable): The id of the item.
-            users (pandas.DataFrame, optional): As in :meth:`predict`.
-            items (pandas.DataFrame, optional): As in :meth:`predict`.
-            ratings (pandas.DataFrame, optional): As in :meth:`predict`.
-            user_edges (pandas.DataFrame, optional): As in :meth:`predict`.
-            item_edges (pandas.DataFrame, optional): As in :meth:`predict`.
-
-        Raises:
-            ValueError: As in :meth:`predict`.
+        The tables are those of :meth:`predict`, and so are the errors.
         """
         config, fitted = self._served()
         serving = fitted.serve(config, users, items, ratings, user_edges, item_edges)

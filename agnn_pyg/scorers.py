@@ -310,10 +310,7 @@ def fit_ranking(
 ) -> tuple[tuple[float, float], float]:
     """Scale and shift of the network's scores, and the weight of the kernel model.
 
-    Args:
-        fold (HeldOut): Held-out pairs.
-        network (Tensor): Scores of the network, :obj:`[users, items]`.
-        kernel (Tensor): Scores of the kernel model.
+    Scores are those of the users and items of the fold, :obj:`[users, items]`.
     """
     spread = [float(part.std(dim=1, correction=0).mean()) for part in (network, kernel)]
     # Where one of them tells no item from another, such as cold ones without
@@ -336,12 +333,8 @@ def _fit_weight(
     r"""The weight of the kernel model by least squares on common held-out ratings.
 
     With :math:`d = k - n` it minimizes :math:`\frac{1}{H} \sum (r - n - w d)^2 +
-    \frac{\lambda}{H} (w - w_0)^2 \overline{d^2}`.
-
-    Args:
-        data (RatingData): The training ratings.
-        network (sequence): Rows of held-out ratings and their predictions, :obj:`[H]`.
-        kernel (sequence): Likewise.
+    \frac{\lambda}{H} (w - w_0)^2 \overline{d^2}`. Each
+    model has rows of held-out ratings and their predictions, both :obj:`[H]`.
     """
     found = torch.full((2, len(data.rating)), torch.nan, dtype=torch.float64)
     for made, (row, prediction, *_) in zip(found, (network, kernel), strict=True):

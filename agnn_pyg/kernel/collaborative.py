@@ -65,18 +65,10 @@ def append_collaborative(
 def co_rating_features(
     edge_index: Tensor, num_users: int, num_items: int, num_factors: int = 64
 ) -> tuple[Tensor, Tensor]:
-    """Features of users who rated the same items, and of items of the same users.
+    """Features of users :obj:`[U, F]` who rated the same items, and of items likewise.
 
-    The ratings themselves do not matter. Nodes without any have rows of zeros.
-
-    Args:
-        edge_index (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
-        num_users (int): Number of users.
-        num_items (int): Number of items.
-        num_factors (int, optional): Number of features. (default: :obj:`64`)
-
-    Returns:
-        Features of users :obj:`[U, F]` and of items :obj:`[I, F]`.
+    They depend on the rated pairs, :obj:`[2, R]`, and not on the ratings. Nodes without
+    any have rows of zeros.
     """
     value = torch.ones(edge_index.size(1))
     return _factorize(edge_index, value, (num_users, num_items), num_factors, 0.0)

@@ -25,9 +25,9 @@ MAX_RATINGS = 32_000
 TOLERANCE = 0.04, 0.01
 # Iterations after which a preconditioner of other weights is made anew.
 MAX_ROUNDS = 12
-# Weights of a group of components, by whether the user kernel and whether the item
-# kernel is the identity. Biases, identity times constant, belong to every group.
-COMPONENTS = {'user': (True, False), 'item': (False, True), 'attribute': (False, False)}
+# Groups of weights, by whether the user or the item kernel is the identity. Biases,
+# identity times constant, belong to every group.
+COMPONENTS = ('user', 'item', 'attribute')
 
 
 class PairwiseKernelRegressor:
@@ -94,7 +94,7 @@ class PairwiseKernelRegressor:
         self,
         users: FeatureMaps,
         items: FeatureMaps,
-        components: Sequence[str] = tuple(COMPONENTS),
+        components: Sequence[str] = COMPONENTS,
         num_factors: int = 64,
         num_latent: int = 12,
         scenario: str = 'warm',
@@ -102,7 +102,7 @@ class PairwiseKernelRegressor:
         unknown = [name for name in components if name not in COMPONENTS]
         if unknown:
             raise ValueError(
-                f"'components' must be of {tuple(COMPONENTS)} (got {unknown[0]!r})"
+                f"'components' must be of {COMPONENTS} (got {unknown[0]!r})"
             )
         self.users, self.items = users, items
         self.num_factors, self.num_latent = num_factors, num_latent
@@ -112,9 +112,9 @@ class PairwiseKernelRegressor:
             (*side.names, *(() if is_cold else more), IDENTITY)
             for side, is_cold in zip((users, items), self.cold, strict=True)
         )
-        weight = initial_weight(*map(len, self.names))
         self.held_out: tuple[Tensor, Tensor] | None = None
-        self.weight = (weight * is_free(weight, components)).to(users.x)
+        size = tuple(map(len, self.names))
+        self.weight = _initial_weight(size, components).to(users.x)
 
     def fit(
         self,
@@ -323,24 +323,19 @@ def _last(mask: Tensor, order: Tensor) -> float:
     return float(order[mask].kthvalue(MAX_RATINGS).values)
 
 
-def initial_weight(num_users: int, num_items: int) -> Tensor:
-    """Weights to start from: most for biases, then identities, then the constant."""
-    weight = torch.full((num_users, num_items), 3e-4)
+def _initial_weight(size: tuple[int, int], components: Sequence[str]) -> Tensor:
+    """Weights to start from: most for biases, then identities, then the constant.
+
+    Those of other groups than some components are 0, and stay so.
+    """
+    weight = torch.full(size, 3e-4)
     weight[0], weight[:, 0] = 2e-3, 2e-3
     weight[-1], weight[:, -1] = 0.03, 0.01
+    groups = weight[-1, :-1], weight[:-1, -1], weight[:-1, :-1]
+    for name, group in zip(COMPONENTS, groups, strict=True):
+        if name not in components:
+            group.zero_()
     weight[-1, 0], weight[0, -1] = 0.1, 0.02
     # Both constants are the mean, and both identities the noise of a rating.
     weight[0, 0] = weight[-1, -1] = 0
     return weight
-
-
-def is_free(weight: Tensor, components: Sequence[str]) -> Tensor:
-    """A mask of the weights of some groups of components, and of both biases."""
-    free = torch.zeros_like(weight, dtype=torch.bool)
-    by_user, by_item = free.clone(), free.clone()
-    by_user[-1], by_item[:, -1] = True, True
-    for name in components:
-        user, item = COMPONENTS[name]
-        free |= (by_user == user) & (by_item == item)
-    free[-1, 0] = free[0, -1] = True
-    return free

@@ -26,7 +26,7 @@ BLOCK_PAIRS, BLOCK_USERS = 1024, 64
 class KernelConfig(ScenariosConfig):
     """Kernel model."""
 
-    components: tuple[Literal['user', 'item', 'attribute'], ...] = tuple(COMPONENTS)
+    components: tuple[Literal['user', 'item', 'attribute'], ...] = COMPONENTS
     """Groups of kernel components: what this user gives to similar items, what similar
     users give to this item, and what similar users give to similar items. Biases are
     always there."""
@@ -135,15 +135,10 @@ class ScenarioScorer:
         fitted: S | None = None,
         **run: Any,
     ) -> S:
-        """Fits a model for each scenario.
+        """Fits a model for each scenario, see :meth:`~agnn_pyg.scorers.Scorer.fit`.
 
-        Args:
-            data (RatingData): Ratings and nodes; those without ratings are cold.
-            validation (tuple, optional): Not used: all is chosen on folds.
-            progress (bool, optional): Show a progress bar. (default: :obj:`False`)
-            fitted (ScenarioScorer, optional): A scorer of the first of these nodes and
-                pairs. Its features and all that it has chosen on folds are kept.
-            **run (optional): Options of other scorers, such as where to train.
+        Without the validation: all is chosen on folds. With :obj:`progress` it shows a
+        progress bar.
         """
         self.edge_index = data.edge_index
         self.features, self.sides = fitted.features if fitted else {}, {}

@@ -104,13 +104,8 @@ class KernelScorer(ScenarioScorer):
                 float(self.mean), contributions, torch.empty(0, 0), (), ()
             )
         kernels, names = [], []
-        for side, node, is_cold, index in zip(
-            self.sides.values(),
-            (user, item),
-            SCENARIOS[name],
-            self.edge_index,
-            strict=True,
-        ):
+        ends = self.sides.values(), (user, item), SCENARIOS[name], self.edge_index
+        for side, node, is_cold, index in zip(*ends, strict=True):
             maps = side.attributes if is_cold else side.maps
             identity = (index == node).double()[:, None]
             kernels.append(torch.cat([maps.kernel(node)[index].double(), identity], 1))
