@@ -83,13 +83,11 @@ def joint_fold(
     kept = torch.stack(
         [scenario_folds(edge_index, name, cv_folds, seed)[0][1] for name in names]
     ).all(0)
-    cold = []
-    for row in edge_index:
-        known = torch.zeros(int(row.max()) + 1, dtype=torch.bool)
-        cold.append(~known.index_fill_(0, row[kept], True)[row])
-    held = {}
-    for name, (user, item) in SCENARIOS.items():
-        held[name] = (cold[0] == user) & (cold[1] == item) & ~kept
+    cold = [~torch.isin(row, row[kept]) for row in edge_index]
+    held = {
+        name: (cold[0] == user) & (cold[1] == item) & ~kept
+        for name, (user, item) in SCENARIOS.items()
+    }
     return held, kept
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -29,12 +30,9 @@ class Groups:
     """
 
     def __init__(self, node: np.ndarray) -> None:
-        _, first, of = np.unique(node, return_index=True, return_inverse=True)
-        order = first.argsort()
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        self.first = first[order]
-        self.of = torch.from_numpy(place[of])
+        group, _ = pd.factorize(node)  # numbered as they appear
+        self.first = np.unique(group, return_index=True)[1]
+        self.of = torch.from_numpy(group)
         self._member = self.of.argsort(stable=True)
         self._count = self.of.bincount()
         self._start = self._count.cumsum(0) - self._count

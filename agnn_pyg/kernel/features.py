@@ -17,8 +17,9 @@ from agnn_pyg.base.encoder import TokenBags
 if TYPE_CHECKING:
     from agnn_pyg.base.columns import ColumnEncoder
 
-# Three columns never have more: nine components of at most 64 features, and one.
-MAX_FEATURES = 9 * 64 + 1
+# The most features of a component, and of all together, the constant one included:
+# three columns never have more than nine components.
+RANK, MAX_FEATURES = 64, 9 * 64 + 1
 BLOCK_NODES = 2**14
 # The component of given edges.
 LINKED = 'linked'
@@ -104,34 +105,21 @@ class KernelFeatures:
       well, for which sharing one of many values counts little. A column of long lists
       enters pairs by its leading singular vectors only.
 
-    A component of more features than :obj:`rank` is projected onto its leading right
-    singular vectors, and each is scaled such that nodes have kernel 1 with themselves
-    on average. Both are taken from the nodes of the fit alone, which are those with
+    A component of more than 64 features is projected onto its leading right singular
+    vectors, and each is scaled such that nodes have kernel 1 with themselves on
+    average. Both are taken from the nodes of the fit alone, which are those with
     ratings. So the features of any other node depend on its own attributes only.
     Values that no node of the fit has count for nothing.
 
     .. note::
-        Pairs grow with the square of the number of columns, so features are bounded,
-        by default such that three columns lose nothing. Each column keeps a component
-        of its own, of fewer features if there are very many columns. The room that is
-        left goes to pairs in the order of the columns: those of the first column, then
-        of the second with those after it, and so on; multi-valued columns with
-        themselves come last. So put the columns that matter most first.
-
-    Args:
-        rank (int, optional): The most features of a component. (default: :obj:`64`)
-        max_features (int, optional): The most features of all components together,
-            the constant one included; fewer of fewer nodes. (default: :obj:`577`)
-
-    Raises:
-        ValueError: If :obj:`rank` or :obj:`max_features` is not positive.
+        Pairs grow with the square of the number of columns, so there are at most 577
+        features, with which three columns lose nothing, and fewer of fewer nodes. Each
+        column keeps a component of its own, of fewer features if there are very many
+        columns. The room that is left goes to pairs in the order of the columns: those
+        of the first column, then of the second with those after it, and so on;
+        multi-valued columns with themselves come last. So put the columns that matter
+        most first.
     """
-
-    def __init__(self, rank: int = 64, max_features: int = MAX_FEATURES) -> None:
-        for name, value in (('rank', rank), ('max_features', max_features)):
-            if value < 1:
-                raise ValueError(f"'{name}' must be positive (got {value})")
-        self.rank, self.max_features = rank, max_features
 
     def fit(self, nodes: TokenBags, columns: Sequence[ColumnEncoder]) -> KernelFeatures:
         """Chooses the components and fits their projections and scales.
@@ -151,12 +139,12 @@ class KernelFeatures:
                 right = singular_vectors(x, PAIR_RANK)[2]
                 self.columns_[k] = self.columns_[k]._replace(projection=right)
         # The kernels of N nodes have N directions, so that many features say most.
-        left = min(self.max_features, max(2 * self.rank, nodes.num_nodes)) - 1
+        left = min(MAX_FEATURES, max(2 * RANK, nodes.num_nodes)) - 1
         self.components_: list[_Component] = []
         for k, pair in enumerate(self._candidates()):
             # A column of its own must not be crowded out by an earlier one.
             room = left // max(1, len(columns) - k)
-            width = min(self.rank, left, max(1, room))
+            width = min(RANK, left, max(1, room))
             if not width:
                 break
             x = self._product(cosine, pair)
@@ -208,8 +196,6 @@ class KernelFeatures:
     def to_dict(self) -> dict[str, Any]:
         """The fitted maps, except for tensors, as plain data ready for JSON."""
         return {
-            'rank': self.rank,
-            'max_features': self.max_features,
             'columns': [list(column[:4]) for column in self.columns_],
             'components': [
                 {'columns': list(part.columns), 'scale': part.scale}
@@ -235,7 +221,7 @@ class KernelFeatures:
         cls, state: Mapping[str, Any], tensors: Mapping[str, Tensor]
     ) -> KernelFeatures:
         """The inverse of :meth:`to_dict` and :meth:`tensors`."""
-        made = cls(state['rank'], state['max_features'])
+        made = cls()
 
         def array(name: str) -> np.ndarray | None:
             return tensors[name].numpy() if name in tensors else None

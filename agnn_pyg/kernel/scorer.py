@@ -13,7 +13,7 @@ from tqdm import tqdm
 from agnn_pyg.base.store import under
 from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.kernel.collaborative import FACTORS, append_collaborative
-from agnn_pyg.kernel.features import FeatureMaps, KernelFeatures
+from agnn_pyg.kernel.features import FeatureMaps
 from agnn_pyg.kernel.regressor import IDENTITY, PairwiseKernelRegressor
 from agnn_pyg.kernel.scenarios import (
     KernelConfig,
@@ -152,7 +152,7 @@ class KernelScorer(ScenarioScorer):
         made.features, made.sides = {}, {}
         for name in SIDES:
             state, own = plain[name], under(tensors, f'{name}.')
-            made.features[name] = KernelFeatures.from_dict(
+            made.features[name] = cls.Features.from_dict(
                 state['features'], under(tensors, f'{name}.features.')
             )
             maps = FeatureMaps(own['x'], own['component'], tuple(state['names']))

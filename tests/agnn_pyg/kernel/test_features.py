@@ -20,10 +20,10 @@ def encode(frame, **options):
     return encoder.fit_transform(frame), encoder
 
 
-def fit(frame, num_knots=8, **options):
+def fit(frame, num_knots=8):
     """The feature maps of a table, fitted on all of its rows."""
     bags, encoder = encode(frame, num_knots=num_knots)
-    return KernelFeatures(**options).fit(bags, encoder.column_encoders).transform(bags)
+    return KernelFeatures().fit(bags, encoder.column_encoders).transform(bags)
 
 
 def kernel(maps, name):
@@ -95,9 +95,11 @@ def test_kernels_of_one_node_with_all():
     torch.testing.assert_close(maps.kernel(1), expected)
 
 
-def test_projection_is_the_best_of_its_rank():
+def test_projection_is_the_best_of_its_rank(monkeypatch):
     films = random_films()
-    full, reduced = fit(films, rank=100), fit(films, rank=8)
+    full = fit(films)
+    monkeypatch.setattr(module, 'RANK', 8)
+    reduced = fit(films)
     assert torch.bincount(reduced.component).max() == 8
     for name in full.names[1:]:
         value, vector = torch.linalg.eigh(kernel(full, name))
@@ -108,7 +110,8 @@ def test_projection_is_the_best_of_its_rank():
 
 def test_features_depend_on_own_attributes_only(monkeypatch):
     bags, encoder = encode(random_films())
-    features = KernelFeatures(rank=8)
+    monkeypatch.setattr(module, 'RANK', 8)
+    features = KernelFeatures()
     features.fit(bags.take(slice(40)), encoder.column_encoders)
     whole = features.transform(bags).x
     monkeypatch.setattr(module, 'BLOCK_NODES', 7)
@@ -159,8 +162,9 @@ def test_number_of_features_is_bounded():
         ((3, 80, True), MAX_FEATURES, [1] + 9 * [64]),
     ],
 )
-def test_columns_divide_the_features(columns, max_features, width):
-    maps = fit(wide(*columns), max_features=max_features)
+def test_columns_divide_the_features(columns, max_features, width, monkeypatch):
+    monkeypatch.setattr(module, 'MAX_FEATURES', max_features)
+    maps = fit(wide(*columns))
     assert torch.bincount(maps.component).tolist() == width
 
 
