@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 
 from agnn_pyg.recommender import AGNNRecommender
 from tanp.recommender import TaNPRecommender
@@ -40,6 +41,12 @@ def tables():
     return ratings, users, items
 
 
+@pytest.fixture(scope='module', params=['AGNN', 'TaNP'])
+def fitted(request, tables):
+    """Each recommender in turn; no test changes it."""
+    return recommender(request.param).fit(*tables)
+
+
 both = pytest.mark.parametrize('name', ['AGNN', 'TaNP'])
 
 
@@ -58,40 +65,45 @@ def test_the_range_of_ratings_is_a_setting(name, tables):
             model.adapt(support.assign(rating=-4.0), new)
 
 
-@both
-def test_ratings_of_another_scale_are_refused_when_served(name, tables):
-    model = recommender(name).fit(*tables)
-    later = pd.DataFrame({'user': 98, 'item': [0, 1, 2], 'rating': [2.0, 3.0, 99.0]})
+def test_ratings_of_another_scale_are_refused_when_served(fitted, tables):
+    """Of a fit on 2 to 5, those beyond by more than half of that."""
+    later = pd.DataFrame({'user': 98, 'item': [0, 1, 2], 'rating': [2.0, 3.0, 5.0]})
     new = pd.DataFrame({'user': [98], 'zone': ['1']})
+    is_tanp = isinstance(fitted, TaNPRecommender)
 
     def serve(rows):
-        if name == 'TaNP':
-            return model.adapt(rows, new)
-        return model.predict(rows, new, ratings=rows)
+        if is_tanp:
+            return fitted.adapt(rows, new)
+        return fitted.predict(rows, new, ratings=rows)
 
     def validate(rows):
         ratings, *nodes = tables
         held_out = ratings[:3].assign(rating=rows['rating'])
-        recommender(name).fit(ratings[3:], *nodes, validation=held_out)
+        clone(fitted).fit(ratings[3:], *nodes, validation=held_out)
 
     calls = [serve, validate]
-    if name == 'AGNN':
-        calls.append(lambda rows: model.evaluate(rows, new))
+    if not is_tanp:
+        calls.append(lambda rows: fitted.evaluate(rows, new))
     for call in calls:
-        with pytest.raises(ValueError, match=r"'rating' in row 2 \(99.0\)"):
-            call(later)
+        for value in (0.0, 7.0, 99.0):
+            named = rf"\[0.5, 6.5\].*'rating' in row 2 \({value}\)"
+            with pytest.raises(ValueError, match=named):
+                call(later.assign(rating=[2.0, 3.0, value]))
         with pytest.raises(ValueError, match=r"'rating' in row 0 \(True"):
             call(later.assign(rating=True))
-        with pytest.warns(UserWarning, match=r"'rating' in row 2 \(6.0\)"):
-            call(later.assign(rating=[2.0, 3.0, 6.0]))
+        for value in (1.0, 6.0):
+            with pytest.warns(UserWarning, match=rf"'rating' in row 2 \({value}\)"):
+                call(later.assign(rating=[2.0, 3.0, value]))
 
 
-@both
-def test_seen_items_are_left_out_or_not(name, tables):
-    model = recommender(name).fit(*tables)
-    model = model.adapt(tables[0][:30]) if name == 'TaNP' else model
+def test_requests_without_rows_or_a_choice_are_refused(fitted, tables):
+    adapted = fitted
+    if isinstance(fitted, TaNPRecommender):
+        adapted = fitted.adapt(tables[0][:30], tables[1])
     with pytest.raises(ValueError, match=r"'exclude_seen' .*'no'"):
-        model.recommend([0], exclude_seen='no')
+        adapted.recommend([0], exclude_seen='no')
+    with pytest.raises(ValueError, match=r"'ratings' has no rows"):
+        adapted.evaluate(tables[0][:0])
 
 
 @both
@@ -101,22 +113,12 @@ def test_fitted_attributes_need_a_fit(name):
             getattr(recommender(name), attribute)
 
 
-@both
-def test_a_column_that_a_served_table_lacks_can_be_added_empty(name, tables):
-    model = recommender(name).fit(*tables)
+def test_a_column_that_a_served_table_lacks_can_be_added_empty(fitted):
     pairs = pd.DataFrame({'user': [99], 'item': [0], 'rating': [4.0]})
     new = pd.DataFrame({'user': [99], 'age': [7]})
     with pytest.raises(ValueError, match=r"'users' .*'zone'.* or add it, empty"):
-        predicted(model, pairs, new, pairs)
-    assert np.isfinite(predicted(model, pairs, new.assign(zone=None), pairs)).all()
-
-
-@both
-def test_there_is_nothing_to_evaluate_without_rows(name, tables):
-    model = recommender(name).fit(*tables)
-    model = model.adapt(tables[0][:30], tables[1]) if name == 'TaNP' else model
-    with pytest.raises(ValueError, match=r"'ratings' has no rows"):
-        model.evaluate(tables[0][:0])
+        predicted(fitted, pairs, new, pairs)
+    assert np.isfinite(predicted(fitted, pairs, new.assign(zone=None), pairs)).all()
 
 
 @both

@@ -342,17 +342,6 @@ def test_the_published_model_is_trained_as_published():
     assert 'train_kl' in model.history_[0]
 
 
-def test_ratings_of_another_scale_are_refused(later):
-    """Of a fit on 2 to 5, those beyond by more than half of that."""
-    support, ratings = later[0], halves(np.arange(20))
-    model = TaNPRecommender(**QUICK | {'epochs': 1}).fit(ratings)
-    with pytest.warns(UserWarning, match='outside of those of the fit'):
-        model.adapt(support.assign(rating=1.0))
-    for value in (0.0, 7.0):
-        with pytest.raises(ValueError, match=rf'\[0.5, 6.5\].*row .* \({value}'):
-            model.adapt(support.assign(rating=value))
-
-
 def test_supports_that_cannot_be_read_are_refused(paper, later):
     for change, match in [
         (lambda f: f.iloc[:0], "'support' has no rows"),

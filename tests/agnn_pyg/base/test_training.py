@@ -89,7 +89,7 @@ def spoilt():
 
 
 def assert_same_weights(one, other):
-    one, other = one.state_dict(), other.state_dict()
+    one, other = (x if isinstance(x, dict) else x.state_dict() for x in (one, other))
     assert one.keys() == other.keys()
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
@@ -114,8 +114,7 @@ def test_history_and_the_best_weights(tmp_path):
     best, last = load(tmp_path, 'best'), load(tmp_path, 'last')
     assert best['epoch'] == result.best_epoch
     assert last['epoch'] == 5
-    for name, value in module.state_dict().items():
-        assert torch.equal(value, best['state_dict'][name])
+    assert_same_weights(module, best['state_dict'])
     assert logged(tmp_path) == pytest.approx(rmse)
     assert list((tmp_path / 'logs').glob('events.out.tfevents*'))
     names = sorted(path.name for path in (tmp_path / 'checkpoints').iterdir())
@@ -171,18 +170,11 @@ def test_an_interrupted_run_resumes_to_identical_results(
         fit(broken, *loaders(kind), folder=tmp_path / 'cut', **options)
     # Other initial weights: all that counts is in the checkpoint.
     resumed = Regression(init=9)
-    found = fit(
-        resumed, *loaders(kind), folder=tmp_path / 'cut', resume=True, **options
-    )
-    assert found == expected
-    assert_same_weights(resumed, whole)
-    assert logged(tmp_path / 'cut') == logged(tmp_path / 'whole')
-    # A finished run stays as it is.
-    again = fit(
-        resumed, *loaders(kind), folder=tmp_path / 'cut', resume=True, **options
-    )
-    assert again == expected
-    assert_same_weights(resumed, whole)
+    options |= {'folder': tmp_path / 'cut', 'resume': True}
+    for _ in range(2):  # A finished run stays as it is.
+        assert fit(resumed, *loaders(kind), **options) == expected
+        assert_same_weights(resumed, whole)
+        assert logged(tmp_path / 'cut') == logged(tmp_path / 'whole')
 
 
 def test_the_folder_of_a_run_may_be_moved(tmp_path):
@@ -247,8 +239,7 @@ def test_without_validation_the_last_weights_stay(tmp_path, ema_decay):
     options = {'ema_decay': ema_decay, 'folder': tmp_path}
     result = fit(module, loaders()[0], epochs=3, **options)
     assert (result.best_epoch, len(result.history)) == (2, 3)
-    last = load(tmp_path, 'last')['state_dict']
-    assert all(torch.equal(v, last[name]) for name, v in module.state_dict().items())
+    assert_same_weights(module, load(tmp_path, 'last')['state_dict'])
 
 
 @pytest.mark.parametrize('every', [1, 3])

@@ -64,12 +64,11 @@ def test_each_pair_is_predicted_or_carries_a_message(tiny_graph, tiny_pairs, opt
         target, message = batch.edge_label.long(), batch.rating_dict[RATES].long()
         assert torch.equal(batch.edge_label_index, index[:, target])
         assert torch.equal(batch.edge_index_dict[RATES], index[:, message])
-        assert len({*target.tolist()} | {*message.tolist()}) == len(target) + len(
-            message
-        )
+        both = torch.cat([target, message])
+        assert len(both.unique()) == len(both)
         if options.get('id_dropout') == 0:
             # Nodes treated as cold have no edges, and all of their pairs are targets.
-            assert len(target) + len(message) == count
+            assert len(both) == count
             for side, row in zip(SIDES, index, strict=True):
                 assert not batch.cold_dict[side][row[message]].any()
                 seen[side] += int(batch.cold_dict[side][row].sum())
@@ -135,7 +134,8 @@ def test_a_step_predicts_at_least_one_pair(tiny_graph):
 
 
 def test_cold_nodes_draw_by_attributes_and_others_by_ratings(tiny_graph):
-    seen = {(side, cold): set() for side in SIDES for cold in (False, True)}
+    """All nodes have edges by attributes, too, for models that ask for these."""
+    seen = {(side, cold): set() for side in SIDES for cold in (False, True, None)}
     for batch in loader(tiny_graph, steps=200, cold_dropout=COLD, id_dropout=0.0):
         assert {k for k in batch.edge_index_dict if k != RATES} == {
             (side, f'{name}_knn', side)
@@ -149,12 +149,15 @@ def test_cold_nodes_draw_by_attributes_and_others_by_ratings(tiny_graph):
             cold = batch.cold_dict[side][edges[1]]
             seen[side, False] |= pairs_of(edges[:, ~cold])
             seen[side, True] |= pairs_of(edges[:, cold])
+            edges = batch.edge_index_dict[side, 'attribute_knn', side]
+            assert edges[1].bincount().tolist() == [3] * tiny_graph[side].num_nodes
+            seen[side, None] |= pairs_of(edges)
     for (side, cold), found in seen.items():
-        kind = 'attribute_knn' if cold else 'rating_knn'
+        kind = 'rating_knn' if cold is False else 'attribute_knn'
         edges = tiny_graph[side, kind, side]
-        possible = (edges.edge_weight > 0) & (
-            tiny_graph[side].cold[edges.edge_index[1]] <= cold
-        )
+        possible = edges.edge_weight > 0
+        if cold is False:
+            possible &= ~tiny_graph[side].cold[edges.edge_index[1]]
         assert found == pairs_of(edges.edge_index[:, possible])
 
 
@@ -220,27 +223,19 @@ def test_without_neighbors_or_features_of_ones_own(tiny_graph, tiny_pairs):
 def test_no_rating_meets_itself(tiny_graph, tiny_pairs, tiny_model, options):
     model, index = tiny_model(rated=RATES), tiny_pairs[0]
     options = options | {'cold_dropout': COLD, 'id_dropout': 0.4}
-    for batch in loader(tiny_graph, **options):
+    for step, batch in enumerate(loader(tiny_graph, **options)):
         expected = model(*batch[:-1])
         asked = pairs_of(batch.edge_label_index)
         asked = torch.tensor([pair in asked for pair in map(tuple, index.t().tolist())])
         assert 0 < asked.sum() < len(asked)
-        for value in (torch.nan, 1e6):
-            spoilt = with_ratings(tiny_graph, tiny_pairs[1].masked_fill(asked, value))
-            (other,) = (
-                b
-                for b in loader(spoilt, **options)
-                if torch.equal(b.edge_label_index, batch.edge_label_index)
-            )
-            assert torch.equal(model(*other[:-1]), expected)
-        # The others do matter.
-        spoilt = with_ratings(tiny_graph, tiny_pairs[1].masked_fill(~asked, 9.0))
-        (other, *_) = (
-            b
-            for b in loader(spoilt, **options)
-            if torch.equal(b.edge_label_index, batch.edge_label_index)
-        )
-        assert not torch.allclose(model(*other[:-1]), expected, atol=1e-2)
+        for mask, value in ((asked, torch.nan), (asked, 1e6), (~asked, 9.0)):
+            spoilt = with_ratings(tiny_graph, tiny_pairs[1].masked_fill(mask, value))
+            other = [*loader(spoilt, **options)][step]
+            assert torch.equal(other.edge_label_index, batch.edge_label_index)
+            found = model(*other[:-1])
+            # Ratings of other pairs do matter.
+            assert torch.equal(found, expected) == (mask is asked)
+            assert torch.allclose(found, expected, atol=1e-2) == (mask is asked)
 
 
 @pytest.mark.parametrize('options', [{}, {'batch_size': 20}])
@@ -324,13 +319,20 @@ def test_batches_of_the_link_loader(tiny_graph, tiny_pairs, tiny_model, hops):
         assert torch.equal(model(*spoilt[:-1]), expected)
 
 
-@pytest.mark.parametrize('rated', [None, RATES])
+@pytest.mark.parametrize('rated', [None, RATES, 'convolution'])
 @torch.no_grad()
 def test_a_batch_with_all_edges_equals_the_whole_graph(
     tiny_graph, tiny_pairs, tiny_model, rated
 ):
-    model, (index, rating) = tiny_model(rated=rated), tiny_pairs
-    batches = link_loader(tiny_graph, index, rating, [20] * 4, batch_size=9)
+    hops = [20] if rated == 'convolution' else [20] * 4
+    if rated == 'convolution':  # over rated edges, as over any others
+        kinds = [RATES, *(k for k in tiny_graph.edge_types if k[1] == 'rating_knn')]
+        torch.manual_seed(0)
+        model = AGNN.from_data(tiny_graph, RATES, False, edge_types=kinds).eval()
+    else:
+        model = tiny_model(rated=rated)
+    index, rating = tiny_pairs
+    batches = link_loader(tiny_graph, index, rating, hops, batch_size=9)
     for k, data in enumerate(batches):
         graph = copy.copy(tiny_graph)
         graph[RATES].edge_label_index = index[:, 9 * k : 9 * k + 9]
@@ -403,19 +405,6 @@ def test_training_with_no_worker_and_with_four(tiny_graph, tiny_pairs, tiny_mode
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 
-def test_all_nodes_draw_by_attributes_for_models_that_ask_for_it(tiny_graph):
-    found = {side: set() for side in SIDES}
-    for batch in loader(tiny_graph, steps=200):
-        for side in SIDES:
-            edges = batch.edge_index_dict[side, 'attribute_knn', side]
-            assert edges[1].bincount().tolist() == [3] * tiny_graph[side].num_nodes
-            found[side] |= pairs_of(edges)
-    for side in SIDES:
-        assert found[side] == pairs_of(
-            tiny_graph[side, 'attribute_knn', side].edge_index
-        )
-
-
 def test_other_edges_are_kept_unless_they_are_between_users_and_items(
     tiny_graph, tiny_pairs
 ):
@@ -437,23 +426,3 @@ def test_other_edges_are_kept_unless_they_are_between_users_and_items(
         fit(RatingModule(model), batches, epochs=1)
     model = AGNN.from_data(data, RATES, edge_types=[tagged, follows], channels=4)
     fit(RatingModule(model), batches, epochs=1)
-
-
-@torch.no_grad()
-def test_rated_edges_without_messages_in_batches_of_one_hop(tiny_graph, tiny_pairs):
-    torch.manual_seed(0)
-    index, rating = tiny_pairs
-    kinds = [RATES, *(k for k in tiny_graph.edge_types if k[1] == 'rating_knn')]
-    model = AGNN.from_data(tiny_graph, RATES, messages=False, edge_types=kinds).eval()
-    batches = link_loader(tiny_graph, index, rating, [20], batch_size=9)
-    for k, data in enumerate(batches):
-        graph = copy.copy(tiny_graph)
-        graph[RATES].edge_label_index = index[:, 9 * k : 9 * k + 9]
-        expected = model(*RatingBatch.from_data(graph)[:-1])
-        found = model(*RatingBatch.from_data(data)[:-1])
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-
-
-def test_settings_of_cold_dropout_are_shown(tiny_graph):
-    made = ColdDropout(ProximitySampler(tiny_graph, [1]), {'user': 0.3})
-    assert repr(made) == "ColdDropout({'user': 0.3})"
