@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agnn_pyg.base.frames import RatedPairs
+from agnn_pyg.base.frames import Ratings
 from agnn_pyg.base.metrics import evaluate_rankings
 from agnn_pyg.ranking import positions, score_unseen
 from agnn_pyg.rating_data import SIDES
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_ranking(
-    serving: Fitted, pairs: RatedPairs, k: int, items: np.ndarray | None = None
+    serving: Fitted, pairs: Ratings, k: int, items: np.ndarray | None = None
 ) -> dict[str, float]:
     r"""Metrics of the rankings of all items that users have no training pair with.
 
@@ -33,7 +33,7 @@ def evaluate_ranking(
 
     Args:
         serving (Fitted): Ids and scorers.
-        pairs (RatedPairs): Held-out pairs by their rows; those above 0 are relevant.
+        pairs (Ratings): Held-out pairs by their rows; those above 0 are relevant.
         k (int): Length of the lists.
         items (numpy.ndarray, optional): Distinct rows of the items to rank.
             (default: all)

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from agnn_pyg.agnn_config import AGNNConfig
 from agnn_pyg.agnn_scorer import AGNNScorer
-from agnn_pyg.base.checks import TableColumn, where
+from agnn_pyg.base.checks import where
 from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import (
     Edges,
     FitTables,
-    RatedPairs,
+    Ratings,
     RatingScale,
     read_edges,
     read_new_nodes,
@@ -119,7 +119,7 @@ class Fitted:
         given, scale = read_ratings(ratings, 'ratings', config), self.scale
         is_implicit = config.rating is None
         if not is_implicit:
-            scale.check(TableColumn(ratings, config.rating, 'ratings'), given.rating)
+            scale.check(given)
             scale = scale.widened(given.rating)
         edges = read_edges({'user': user_edges, 'item': item_edges})
         ids, nodes, link_features = dict(self.ids), {}, dict(self.link_features)
@@ -201,8 +201,7 @@ class Fitted:
                     f"{place}); drop it, or call 'update', which is for all ratings"
                 )
             if config.rating is not None:
-                column = TableColumn(ratings, config.rating, 'ratings')
-                self.scale.check(column, given.rating)
+                self.scale.check(given)
             _, rating = _tensors(given, self.scale, config.rating is None)
             pairs = torch.stack(made.pairs(index)), rating
             made = replace(made, rated=torch.cat([self.rated, pairs[0]], dim=1))
@@ -339,7 +338,7 @@ def _features(embedded: dict, compared: dict, **linked: Tensor) -> NodeFeatures:
 
 
 def _tensors(
-    pairs: RatedPairs, scale: RatingScale, is_implicit: bool
+    pairs: Ratings, scale: RatingScale, is_implicit: bool
 ) -> tuple[Tensor, Tensor]:
     r"""Pairs and ratings; a weight :math:`w` is :math:`\log_2(1 + w / \bar w)`."""
     rating = scale.to_unit_scale(pairs.rating)

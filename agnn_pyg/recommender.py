@@ -12,7 +12,6 @@ import torch
 from pydantic import Field
 
 from agnn_pyg.agnn_config import AGNNConfig
-from agnn_pyg.base.checks import TableColumn
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import (
     Config,
@@ -148,8 +147,7 @@ class AGNNRecommender(Recommender):
         else:
             scale = RatingScale.fit(tables.ratings.rating, config.rating_range)
             if has_validation:
-                column = TableColumn(validation, config.rating, 'validation')
-                scale.check(column, tables.validation.rating)
+                scale.check(tables.validation)
         run = {'progress': config.progress, 'accelerator': config.accelerator}
         run |= {'stop_after': stop_after, 'folder': folder, 'resume': resume}
         fitted = Fitted.fit(config, tables, scale, **run)
@@ -381,7 +379,7 @@ class AGNNRecommender(Recommender):
             among = ids.check_known(serving.ids['item'].rows(ids), 'items')
         if config.rating is not None:
             scale = fitted.scale
-            scale.check(TableColumn(ratings, config.rating, 'ratings'), held.rating)
+            scale.check(held)
             score = serving.scorer.score(*serving.pairs(held.index))
             made = rating_metrics(scale.to_rating_scale(score.numpy()), held.rating)
             held = held._replace(rating=scale.is_high(held.rating))

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from agnn_pyg.base.checks import TableColumn
 from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.base.frames import read_distinct, read_ratings
 from agnn_pyg.base.metrics import evaluate_rankings, rating_metrics
@@ -149,8 +148,7 @@ class AdaptedUsers(Fitted):
         known = known, self.episodes.item.numpy()
         held.warn_of_known((user, item), known, 'the support')
         if config.rating is not None:
-            column = TableColumn(ratings, config.rating, 'ratings')
-            scale.check(column, held.rating)
+            scale.check(held)
             predicted = self._columns(self._predict(user, item, 0))[config.rating]
             made = rating_metrics(predicted, held.rating)
             relevant = scale.is_high(held.rating)

@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from agnn_pyg.base.checks import TableColumn, check_columns
+from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
-from agnn_pyg.base.frames import RatedPairs, RatingScale, read_new_nodes, read_tables
+from agnn_pyg.base.frames import Ratings, RatingScale, read_new_nodes, read_tables
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
 from tanp.attentive import AttentiveTaNP
 from tanp.catalogue import Catalogue
@@ -63,17 +63,17 @@ class Fitted:
         self.models.append(kind(first, len(self.ids['user']), **options))
         return self.models[-1]
 
-    def to_labels(self, column: TableColumn, rating: np.ndarray) -> np.ndarray:
+    def to_labels(self, rated: Ratings) -> np.ndarray:
         r"""Labels of ratings; ``ValueError`` if one is of another scale.
 
         A weight :math:`w` is :math:`\log_2(1 + w / \bar w)`, so that 1 is common.
         """
         scale = self.scale
         if self.likelihood == 'implicit':
-            return np.log2(1 + scale.to_unit_scale(rating))
+            return np.log2(1 + scale.to_unit_scale(rated.rating))
         exact = {'slack': 0.0, 'setting': "'likelihood' as 'gaussian'"}
-        scale.check(column, rating, **exact if self.likelihood == 'bernoulli' else {})
-        return scale.to_unit_scale(rating)
+        scale.check(rated, **exact if self.likelihood == 'bernoulli' else {})
+        return scale.to_unit_scale(rated.rating)
 
     def item_rows(self, ids: IdColumn, is_support: bool = False) -> np.ndarray:
         """Rows of items; ``ValueError`` names one that is unknown."""
@@ -186,12 +186,12 @@ def fit_models(
     options = {'batch_size': config.batch_size}
     if config.rating is None:
         options |= {'negatives': config.negatives, 'num_items': len(ids['item'])}
-    episodes = _tasks(fitted, tables[0], read.ratings, 'ratings', None)
+    episodes = _tasks(fitted, read.ratings)
     train = _train_loader(config, episodes, **options)
     if read.validation is not None:
-        parts = validation, read.validation, 'validation', num_support
+        tasks = _tasks(fitted, read.validation, num_support)
         least = 2 if num_support is None else 1
-        held_out = EpisodeLoader(_tasks(fitted, *parts).at_least(least), **options)
+        held_out = EpisodeLoader(tasks.at_least(least), **options)
     relevant = scale.to_unit_scale(rating.mean())
     relevant = {'bernoulli': 0.5, 'implicit': 0.0}.get(likelihood, relevant)
     loss = {'relevant': relevant, 'center': scale.center, 'unit': scale.unit}
@@ -229,26 +229,23 @@ def _scale(config: TaNPRecommenderConfig, rating: np.ndarray) -> tuple[str, Any]
     return likelihood, scale
 
 
-def _tasks(
-    fitted: Fitted, frame: pd.DataFrame, rated: RatedPairs, name: str, split: int | None
-) -> Episodes:
+def _tasks(fitted: Fitted, rated: Ratings, split: int | None = None) -> Episodes:
     """The interactions of each user, the first :obj:`split` rows being supports.
 
     Without, the interactions of a user are in random order, half of them a support.
     """
     config = fitted.config
-    column = TableColumn(frame, config.rating, name)
-    histories = *rated.index, fitted.to_labels(column, rated.rating)
+    histories = *rated.index, fitted.to_labels(rated)
     if split is not None:
         parts = (np.split(value, [split]) for value in histories)
         users = np.unique(rated.index[0][split:])
         return Episodes.from_parts(users, *zip(*parts, strict=True))
-    most = config.support_sizes[1] or len(frame)
+    most = config.support_sizes[1] or len(rated.rating)
     episodes = Episodes.from_histories(histories, most, config.seed)
     if int(episodes.size.max()) < 2:
         raise ValueError(
-            f"'{name}' has no user with two interactions, one to adapt to and one to "
-            f'predict; give more of the same users'
+            f"'{rated.column.name}' has no user with two interactions, one to adapt to "
+            f'and one to predict; give more of the same users'
         )
     return episodes
 

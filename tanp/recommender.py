@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from agnn_pyg.base.checks import TableColumn, check_columns
+from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.base.frames import RatingScale, read_new_nodes, read_ratings
@@ -98,9 +98,7 @@ class TaNPRecommender(Recommender):
         config, fitted = self._served()
         ratings = read_ratings(support, 'support', config)
         ratings.check_rows('adapting needs an interaction of each user')
-        # The column may have been renamed since the fit.
-        column = TableColumn(support, config.rating, 'support')
-        label = fitted.to_labels(column, ratings.rating)
+        label = fitted.to_labels(ratings)
         known, ids = fitted.ids['user'], Vocabulary.from_ids(ratings.user)
         # Ids of another type are refused: all users would be new.
         rows, user = known.rows(ratings.user), ids.rows(ratings.user)

@@ -45,10 +45,11 @@ class TableColumn:
     def refuse(self, bad: np.ndarray, problem: str, remedy: str) -> None:
         """Raises ``ValueError`` if any rows are bad, naming the first of them."""
         if bad.any() if bad.dtype == bool else len(bad):
-            place = where(self.frame, bad, self.column)
-            raise ValueError(
-                f"'{self.name}' {problem} column '{self.column}' in {place}; {remedy}"
-            )
+            raise ValueError(f"'{self.name}' {problem} {self.place(bad)}; {remedy}")
+
+    def place(self, bad: np.ndarray) -> str:
+        """The column and the first bad row of it, in words."""
+        return f"column '{self.column}' in {where(self.frame, bad, self.column)}"
 
 
 def check_columns(

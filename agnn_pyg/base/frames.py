@@ -37,28 +37,23 @@ TEXTS = {
 }
 
 
-class RatedPairs(NamedTuple):
-    """R ratings: rows of users and items, :obj:`[2, R]`, and numbers, :obj:`[R]`."""
-
-    index: np.ndarray
-    rating: np.ndarray
-
-
 class Ratings(NamedTuple):
     """A table of R ratings: ids of users and of items, and finite numbers."""
 
     user: IdColumn
     item: IdColumn
     rating: np.ndarray
+    column: TableColumn  # of the numbers
+    index: np.ndarray | None = None  # rows of users and items, [2, R], once known
 
     def check_rows(self, purpose: str) -> None:
         """Raises ``ValueError`` if there are no ratings for a purpose."""
         if not len(self.rating):
             raise ValueError(f"'{self.user.name}' has no rows; {purpose}")
 
-    def pairs(self, ids: Mapping[str, Vocabulary]) -> RatedPairs:
-        """The rows of users and items; ``ValueError`` names an id without one."""
-        return RatedPairs(_rows(self[:2], ids), self.rating)
+    def pairs(self, ids: Mapping[str, Vocabulary]) -> Ratings:
+        """These with rows of users and items; ``ValueError`` names an id without."""
+        return self._replace(index=_rows(self[:2], ids))
 
     def warn_of_known(self, pairs: Any, known: Any, table: str) -> None:
         """Warns if some of these pairs, two arrays, are among those of a table."""
@@ -121,8 +116,8 @@ class FitTables(NamedTuple):
     """What a recommender is fitted on; nodes and weights of given edges by side."""
 
     nodes: dict[str, NodeTable]
-    ratings: RatedPairs
-    validation: RatedPairs | None
+    ratings: Ratings
+    validation: Ratings | None
     links: dict[str, scipy.sparse.csr_matrix]
 
 
@@ -152,11 +147,7 @@ class RatingScale:
         return RatingScale(float(low), float(high), self.unit, self.center)
 
     def check(
-        self,
-        column: TableColumn,
-        rating: np.ndarray,
-        slack: float = 0.5,
-        setting: str = "'rating_range'",
+        self, rated: Ratings, slack: float = 0.5, setting: str = "'rating_range'"
     ) -> None:
         """Raises ``ValueError`` for ratings of another scale than that of the fit.
 
@@ -164,7 +155,7 @@ class RatingScale:
         warning if it is more than a tenth. The :obj:`setting` is the one that would
         change the scale.
         """
-        spread = self.high - self.low
+        rating, column, spread = rated.rating, rated.column, self.high - self.low
         low, high = self.low - slack * spread, self.high + slack * spread
         is_bool = pd.api.types.is_bool_dtype(column.frame[column.column])
         is_bool &= (self.low, self.high) != (0, 1)
@@ -182,9 +173,8 @@ class RatingScale:
         if beyond.any():
             warn(
                 f"'{column.name}' has a rating outside of those of the fit, "
-                f"[{self.low:g}, {self.high:g}], in column '{column.column}' in "
-                f'{where(column.frame, beyond, column.column)}, which counts as it '
-                f'is; correct it, unless it is meant',
+                f'[{self.low:g}, {self.high:g}], in {column.place(beyond)}, which '
+                f'counts as it is; correct it, unless it is meant',
             )
 
     def is_high(self, rating: np.ndarray) -> np.ndarray:
@@ -227,7 +217,7 @@ def read_tables(
     if config.rating is None:
         train = train._replace(rating=_bounded_weights(train))
     elif config.rating_range is None:
-        train = train._replace(rating=_bounded(ratings, train.rating, config.rating))
+        train = train._replace(rating=_bounded(train))
     joined, nodes = read_edges(edges or {}), {}
     for side, frame, rated in zip(SIDES, (users, items), train[:2], strict=True):
         further = [*joined[side][:2]] if side in joined else []
@@ -283,11 +273,12 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
             )
             weight = np.bincount(pairs.groupby(columns, sort=False).ngroup(), weight)
             ids = [read_ids(frame[~repeated], column, name) for column in columns]
-        return Ratings(*ids, weight)
-    number = _read_numbers(frame, config.rating, name)
+        return Ratings(*ids, weight, TableColumn(frame, config.weight, name))
+    column = TableColumn(frame, config.rating, name)
+    number = _read_numbers(column)
     if config.rating_range is not None:
         low, high = config.rating_range
-        TableColumn(frame, config.rating, name).refuse(
+        column.refuse(
             (number < low) | (number > high),
             f"has a rating outside of 'rating_range', [{low:g}, {high:g}], in",
             'correct or drop it, or widen the range',
@@ -298,15 +289,15 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
             f'{where(frame, repeated, *columns)}; keep one, for instance by '
             f".drop_duplicates({columns}, keep='last')"
         )
-    return Ratings(*ids, number)
+    return Ratings(*ids, number, column)
 
 
-def _read_numbers(frame: pd.DataFrame, column: str, name: str) -> np.ndarray:
-    check_columns(frame, name, [column])
-    cells = frame[column]
+def _read_numbers(table: TableColumn) -> np.ndarray:
+    check_columns(table.frame, table.name, [table.column])
+    cells = table.frame[table.column]
     number = pd.to_numeric(cells, errors='coerce').astype(float)
     number = number.to_numpy(float, na_value=np.nan)
-    TableColumn(frame, column, name).refuse(
+    table.refuse(
         ~np.isfinite(number) | (cells.dtype.kind in 'mM'),
         'has no finite number in',
         'correct or drop it',
@@ -318,7 +309,8 @@ def _read_weights(frame: pd.DataFrame, column: str | None, name: str) -> np.ndar
     """Positive numbers, 1 each where there is no column of them."""
     if column is None:
         return np.ones(len(frame))
-    weight, table = _read_numbers(frame, column, name), TableColumn(frame, column, name)
+    table = TableColumn(frame, column, name)
+    weight = _read_numbers(table)
     table.refuse(weight <= 0, 'has no positive weight in', 'drop the row')
     return weight
 
@@ -374,13 +366,14 @@ def read_new_nodes(
     return ids.values[new], [e.transform(columns) for e in encoders]
 
 
-def _bounded(frame: pd.DataFrame, rating: np.ndarray, column: str) -> np.ndarray:
+def _bounded(train: Ratings) -> np.ndarray:
     """Ratings, those far from all others moved to these, with a warning.
 
     One rating of 99 among stars would set the scale of all, and squared errors would
     be those of the tail of counts. Far is beyond three times the spread of the other
     values, and in the outer hundredth if that is ten times as wide as the middle half.
     """
+    rating, column = train.rating, train.column
     kept = np.unique(rating)
     while len(kept) > 3:
         cut = max(1, len(kept) // 200)
@@ -395,15 +388,15 @@ def _bounded(frame: pd.DataFrame, rating: np.ndarray, column: str) -> np.ndarray
     far = (rating < kept[0]) | (rating > kept[-1])
     if far.any():
         warn(
-            f"'ratings' has ratings far from all others in column '{column}' in "
-            f'{where(frame, far, column)}, which count as {kept[0]:g} or {kept[-1]:g}; '
-            f'drop or correct them, or fit on logarithms of counts',
+            f"'ratings' has ratings far from all others in {column.place(far)}, which "
+            f'count as {kept[0]:g} or {kept[-1]:g}; drop or correct them, or fit on '
+            f'logarithms of counts',
         )
     if len(kept) > 3 and kept[0] == -1 and kept[1] > 0:
         warn(
-            f"'ratings' has -1 and no other rating below 0 in column '{column}' in "
-            f"{where(frame, rating == -1, column)}; drop the rows if it means 'not "
-            f"rated', or name 'rating_range', ({kept[0]:g}, {kept[-1]:g})",
+            f"'ratings' has -1 and no other rating below 0 in "
+            f"{column.place(rating == -1)}; drop the rows if it means 'not rated', or "
+            f"name 'rating_range', ({kept[0]:g}, {kept[-1]:g})",
         )
     return rating.clip(kept[0], kept[-1])
 

@@ -11,7 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from agnn_pyg.base.frames import SIDES, RatedPairs
+from agnn_pyg.base.frames import SIDES
 from agnn_pyg.evaluation import evaluate_ranking
 from agnn_pyg.kernel.features import unit_rows
 from benchmarks.baselines.rating import RatingBaseline, solve_rows
@@ -52,7 +52,7 @@ class ImplicitBaseline(RatingBaseline):
         rows = np.stack(self.tables_.positions(ratings))
         if among is not None:
             among = pd.Index(ids['item']).get_indexer(among)
-        held_out = RatedPairs(rows, np.ones(len(ratings)))
+        held_out = SimpleNamespace(index=rows, rating=np.ones(len(ratings)))
         return evaluate_ranking(serving, held_out, k, among)
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from agnn_pyg.base.frames import read_ratings
 from tanp import EpisodeLoader, TaNPRecommender
 from tanp.loss import weighted_cross_entropy
 from tests.tanp.conftest import with_support_size
@@ -100,7 +101,7 @@ def test_weights_are_logarithms_that_weigh_the_loss():
     known.iloc[0, -1] = 9.0
     fit = TaNPRecommender(**QUICK, epochs=1, weight='n').fit(known)
     mean = known['n'].mean()
-    found = fit._fitted_.to_labels(None, known['n'].to_numpy())
+    found = fit._fitted_.to_labels(read_ratings(known, 'ratings', fit.config))
     assert found[:2] == pytest.approx(np.log2(1 + np.array([9, 3]) / mean))
     score, label = torch.tensor([0.3, -1.0, 2.0]), torch.tensor([2.5, 0.0, 1.0])
     loss = weighted_cross_entropy(score, label, 'none')
