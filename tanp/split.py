@@ -74,7 +74,7 @@ def split_episodes(
     rated.check_rows('there is nothing to split')
     sides = zip(('user', 'item'), (users, items), strict=True)
     ids = {s: read_distinct(given, f'{s}s', s).vocabulary() for s, given in sides}
-    (user, item), label = rated.pairs(ids)
+    (user, item), label = rated.pairs(ids).index, rated.rating
     size = np.bincount(user, minlength=len(ids['user']))
     # Each user's history: positions of ratings, in the order of the frame.
     histories = np.split(np.argsort(user, kind='stable'), size.cumsum()[:-1])
