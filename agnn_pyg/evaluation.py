@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agnn_pyg.base.frames import Ratings
 from agnn_pyg.base.metrics import evaluate_rankings
-from agnn_pyg.ranking import positions, score_unseen
+from agnn_pyg.ranking import excluded, positions
 from agnn_pyg.rating_data import SIDES
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def evaluate_ranking(
     nodes = item_node[items]
 
     def score_all(users: Tensor) -> Iterable[Tensor]:
-        return score_unseen(serving, user_node[users], nodes)
+        both = user_node[users], nodes
+        return excluded(serving.scorer.score_all(*both), serving.rated, *both)
 
     place = positions(items, len(serving.ids['item']))
     relevant = torch.stack([index[0], place[index[1]]])

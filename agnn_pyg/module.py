@@ -14,7 +14,7 @@ from agnn_pyg.agnn_config import NetworkTrainingConfig
 from agnn_pyg.base.training import LossModule
 from agnn_pyg.loss import agnn_loss, sampled_softmax
 from agnn_pyg.model import AGNN
-from agnn_pyg.ranking import Seen
+from agnn_pyg.ranking import pairs_among
 from agnn_pyg.sampling.batch import RatingBatch
 
 # Steps over which the learning rate rises.
@@ -120,10 +120,11 @@ class RatingModule(LossModule):
         items = items[torch.randperm(len(items), device=items.device)[:size]]
         rows = zip(ends, (0, 1), (users, items), strict=True)
         left, right = (model.factors(states[name], *part) for name, *part in rows)
-        score, sizes = left @ right.t(), tuple(len(states[name].x) for name in ends)
-        is_positive = torch.zeros_like(score)
-        Seen(known, users, items, sizes).exclude(is_positive, 0)
-        return sampled_softmax(predicted, score, row, is_positive < 0, log_q, weight)
+        score = left @ right.t()
+        first, second, found = pairs_among(known, users, items)
+        is_positive = torch.zeros_like(score, dtype=torch.bool)
+        is_positive[first[found], second[found]] = True
+        return sampled_softmax(predicted, score, row, is_positive, log_q, weight)
 
     def validation_step(self, batch: RatingBatch, batch_idx: int) -> None:
         batch = RatingBatch.from_data(batch)

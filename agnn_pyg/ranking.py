@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-
-from agnn_pyg.rating_data import SIDES
-
-if TYPE_CHECKING:
-    from agnn_pyg.fitted import Fitted
 
 Filter = Callable[[Hashable, np.ndarray], np.ndarray]
 
@@ -57,47 +51,6 @@ class Groups:
         return value[:, :k], row.gather(1, order)[:, :k]
 
 
-class Seen:
-    """Which users have rated which items.
-
-    Args:
-        rated (Tensor): Pairs of users and items with ratings, :obj:`[2, R]`.
-        users (Tensor): Distinct users, :obj:`[U]`.
-        items (Tensor): Distinct items, :obj:`[I]`.
-        num_nodes (tuple): Number of users and of items in all.
-    """
-
-    def __init__(
-        self, rated: Tensor, users: Tensor, items: Tensor, num_nodes: tuple[int, int]
-    ) -> None:
-        row, column = (
-            positions(nodes, size)[index]
-            for nodes, size, index in zip((users, items), num_nodes, rated, strict=True)
-        )
-        kept = (row >= 0) & (column >= 0)
-        self._row, order = row[kept].sort()
-        self._column = column[kept][order]
-
-    def exclude(self, score: Tensor, start: int) -> None:
-        """Sets the scores of seen items to -inf.
-
-        Args:
-            score (Tensor): Scores of a block of users, :obj:`[B, I]`, changed in place.
-            start (int): Position of the first user of the block.
-        """
-        bounds = self._row.new_tensor([start, start + len(score)])
-        low, high = torch.searchsorted(self._row, bounds)
-        score[self._row[low:high] - start, self._column[low:high]] = -torch.inf
-
-    def excluded(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Blocks of some users at a time, in order, without the seen items."""
-        start = 0
-        for score in blocks:
-            self.exclude(score, start)
-            start += len(score)
-            yield score
-
-
 def positions(nodes: Tensor, size: int) -> Tensor:
     """The position of each node of a side among some nodes, or -1, :obj:`[size]`."""
     place = nodes.new_full((size,), -1)
@@ -105,11 +58,36 @@ def positions(nodes: Tensor, size: int) -> Tensor:
     return place
 
 
-def score_unseen(serving: Fitted, users: Tensor, items: Tensor) -> Iterator[Tensor]:
-    """Blocks of scores of all pairs of nodes, -inf for the training pairs."""
-    sizes = tuple(int(serving.node[side].max()) + 1 for side in SIDES)
-    seen = Seen(serving.rated, users, items, sizes)
-    return seen.excluded(serving.scorer.score_all(users, items))
+def pairs_among(
+    pairs: Tensor, users: Tensor, items: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions of R pairs among some users and items, and a mask of those that have.
+
+    Args:
+        pairs (Tensor): Pairs of users and items, :obj:`[2, R]`.
+        users (Tensor): Distinct users, :obj:`[U]`.
+        items (Tensor): Distinct items, :obj:`[I]`.
+    """
+    row, column = (
+        positions(nodes, 1 + max(int(x.max()) for x in (nodes, index) if len(x)))[index]
+        for nodes, index in zip((users, items), pairs, strict=True)
+    )
+    return row, column, (row >= 0) & (column >= 0)
+
+
+def excluded(
+    blocks: Iterable[Tensor], pairs: Tensor, users: Tensor, items: Tensor
+) -> Iterator[Tensor]:
+    """Scores of some users at a time, in order, with -inf for some pairs."""
+    row, column, found = pairs_among(pairs, users, items)
+    row, order = row[found].sort()
+    column, start = column[found][order], 0
+    for score in blocks:
+        bounds = row.new_tensor([start, start + len(score)])
+        low, high = torch.searchsorted(row, bounds)
+        score[row[low:high] - start, column[low:high]] = -torch.inf
+        start += len(score)
+        yield score
 
 
 def top_items(

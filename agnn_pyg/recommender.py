@@ -33,7 +33,7 @@ from agnn_pyg.evaluation import evaluate_ranking, most_similar
 from agnn_pyg.explain import Explanation, explain_pair
 from agnn_pyg.fitted import Fitted
 from agnn_pyg.kernel.scenarios import KernelConfig
-from agnn_pyg.ranking import Filter, Groups, filtered, score_unseen, top_items
+from agnn_pyg.ranking import Filter, Groups, excluded, filtered, top_items
 from agnn_pyg.rating_data import SIDES
 from agnn_pyg.scorers import Blend
 
@@ -458,10 +458,9 @@ def _rank(
         group = Groups(node if filter is None else np.arange(len(node)))
         groups.append(group)
         nodes.append(torch.from_numpy(node[group.first]))
+    blocks = serving.scorer.score_all(*nodes)
     if exclude_seen:
-        blocks = score_unseen(serving, *nodes)
-    else:
-        blocks = serving.scorer.score_all(*nodes)
+        blocks = excluded(blocks, serving.rated, *nodes)
     if filter is not None:
         ids = (serving.ids[side].values[rows[side]] for side in SIDES)
         blocks = filtered(blocks, *ids, filter)

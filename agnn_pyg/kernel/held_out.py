@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agnn_pyg.ranking import positions
+from agnn_pyg.ranking import pairs_among
 
 # The metric is nDCG at K, of as many users of a fold as have so many scores.
 K, MAX_SCORES = 20, 2**22
@@ -42,11 +42,7 @@ class HeldOut(NamedTuple):
             generator = torch.Generator().manual_seed(seed)
             chosen = torch.randperm(len(users), generator=generator)[:count]
             users = users[chosen].sort().values
-        row, column = (
-            positions(nodes, int(index.max()) + 1)[index]
-            for nodes, index in zip((users, items), edge_index, strict=True)
-        )
-        found = (row >= 0) & (column >= 0)
+        row, column, found = pairs_among(edge_index, users, items)
         held, kept = held & found, kept & found
         truth = torch.zeros(len(users), len(items), dtype=torch.float64)
         truth[row[held], column[held]] = label[held]

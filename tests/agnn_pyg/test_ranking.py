@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from agnn_pyg.ranking import Groups, Seen, top_items
+from agnn_pyg.ranking import Groups, excluded, top_items
 
 
 @pytest.mark.parametrize('k', [1, 4, 100])
@@ -29,9 +29,9 @@ def test_seen_items_are_left_out_by_a_loop_over_pairs():
     users, items = torch.tensor([7, 2, 9, 4, 1]), torch.tensor([3, 11, 0, 5])
     score = torch.from_numpy(rng.random((5, 4)))
     blocks = [score[:2].clone(), score[2:].clone()]
-    seen = Seen(pairs, users, items, (12, 12))
+    blocks = excluded(blocks, pairs, users, items)
     groups = Groups(users.numpy()), Groups(items.numpy())
-    user, item, value = top_items(seen.excluded(blocks), 4, *groups)
+    user, item, value = top_items(blocks, 4, *groups)
     rated = set(zip(*pairs.tolist(), strict=True))
     expected = [
         (u, i, score[u, i])
