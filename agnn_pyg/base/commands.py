@@ -78,6 +78,7 @@ class Served:
         self.dtypes = {s: ids.dtype for s, ids in self.model.vocabularies_.items()}
         self.edges = _read_edges(args, self.dtypes)
         self.support = self.read(args.support, *ROLES)
+        self.nodes = self.read(args.users, 'user'), self.read(args.items, 'item')
         self.adapts = hasattr(self.model, 'adapt')
 
     def update(self) -> None:
@@ -85,7 +86,7 @@ class Served:
         self.model.set_params(progress=not self.args.quiet)
         with redirect_stdout(sys.stderr):
             ratings = self.read(self.args.ratings, *ROLES)
-            self.model.update(ratings, *self.new_nodes(), **self.edges)
+            self.model.update(ratings, *self.nodes, **self.edges)
         self.model.save(self.args.model)
         annotate(self.args.model, **notes)
         counts = {side: len(ids) for side, ids in self.model.vocabularies_.items()}
@@ -98,25 +99,25 @@ class Served:
         ratings = self.read(self.args.ratings, *ROLES)
         options = {} if self.args.k is None else {'k': self.args.k}
         if self.adapts:
-            values = self.adapted().evaluate(ratings, self.new_nodes()[1], **options)
+            values = self.adapted().evaluate(ratings, self.nodes[1], **options)
         else:
             options |= self.further('support')
-            values = self.model.evaluate(ratings, *self.new_nodes(), **options)
+            values = self.model.evaluate(ratings, *self.nodes, **options)
         values = {'ratings': len(ratings), **values}
         write_file(pd.DataFrame(values.items(), columns=['metric', 'value']), None)
 
     def predict(self) -> None:
-        pairs, nodes = self.read(self.args.pairs, 'user', 'item'), self.new_nodes()
+        pairs = self.read(self.args.pairs, 'user', 'item')
         if self.adapts:
-            rated = self.adapted().predict(pairs, self.args.samples, nodes[1])
+            rated = self.adapted().predict(pairs, self.args.samples, self.nodes[1])
         else:
-            rated = self.model.predict(pairs, *nodes, **self.further('ratings'))
+            rated = self.model.predict(pairs, *self.nodes, **self.further('ratings'))
         columns = [self.model.user, self.model.item]
         write_file(pairs[columns].join(rated), self.args.out)
 
     def recommend(self) -> None:
-        args, model, items = self.args, self.model, self.read(self.args.items, 'item')
-        options = {'k': 10 if args.k is None else args.k, 'items': items}
+        args, model = self.args, self.model
+        options = {'k': 10 if args.k is None else args.k, 'items': self.nodes[1]}
         options['exclude_seen'] = not args.include_seen
         if self.adapts:
             model = self.adapted()
@@ -128,7 +129,7 @@ class Served:
         write_file(model.recommend(users, **options), args.out)
 
     def explain(self) -> None:
-        model, nodes, options = self.model, self.new_nodes(), self.further('ratings')
+        model, nodes, options = self.model, self.nodes, self.further('ratings')
         users, items = model.vocabularies_['user'], model.vocabularies_['item']
         (item,) = items.parse([self.args.item_id])
         if self.adapts:
@@ -142,11 +143,8 @@ class Served:
         roles = {role: name for role, name in roles.items() if name is not None}
         return _read(self.args, path, roles, id_dtypes=self.dtypes, texts=self.texts)
 
-    def new_nodes(self) -> list[pd.DataFrame | None]:
-        return [self.read(self.args.users, 'user'), self.read(self.args.items, 'item')]
-
     def adapted(self) -> Any:
-        return self.model.adapt(self.support, self.new_nodes()[0])
+        return self.model.adapt(self.support, self.nodes[0])
 
     def further(self, name: str) -> dict[str, pd.DataFrame]:
         """Edges and, as the argument :obj:`name`, the support, if they are given."""
@@ -156,7 +154,7 @@ class Served:
     def chosen_users(self) -> list | pd.DataFrame:
         """The users that are named, or else those of a file, with what is known."""
         name, ids = self.model.user, self.model.vocabularies_['user']
-        table, support, named = self.new_nodes()[0], self.support, self.args.ids
+        table, support, named = self.nodes[0], self.support, self.args.ids
         if table is None:
             if named:
                 return ids.parse(named)

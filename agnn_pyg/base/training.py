@@ -114,7 +114,7 @@ def fit(
     name = monitor.removeprefix('val_').removeprefix('train_').partition('@')[0]
     mode = 'min' if name in LOWER else 'max'
     run_folder = TemporaryDirectory() if folder is None else nullcontext(folder)
-    with _quiet(), run_folder as path:
+    with _within_a_library(), run_folder as path:
         saved, logs = Path(path) / 'checkpoints', Path(path) / 'logs'
         history = _History(None if folder is None else logs / 'metrics.csv')
         best = _Checkpoint(saved, 'best', monitor=monitor, mode=mode)
@@ -155,8 +155,7 @@ def fit(
             )
         last = saved / 'last.ckpt'
         last = last if resume and last.exists() else None
-        with _interruptible():
-            trainer.fit(module, batches, validation, ckpt_path=last, weights_only=True)
+        trainer.fit(module, batches, validation, ckpt_path=last, weights_only=True)
         if validation is None:
             return FitResult(len(history.epochs) - 1, history.epochs)
         # The folder of the first process, also where each has a temporary one.
@@ -368,10 +367,13 @@ class EpochBatches:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences Lightning's tips, which are not for users of a library."""
+def _within_a_library() -> Iterator[None]:
+    """Silences Lightning's tips, and lets Ctrl+C raise ``KeyboardInterrupt``.
+
+    Lightning is made for programs of its own, and exits the process instead.
+    """
     logger = logging.getLogger('pytorch_lightning')
-    level = logger.level
+    level, handler = logger.level, signal.getsignal(signal.SIGINT)
     logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', category=PossibleUserWarning)
@@ -379,18 +381,10 @@ def _quiet() -> Iterator[None]:
         warnings.filterwarnings('ignore', '.*(LeafSpec|exists and is not empty)')
         try:
             yield
+        except SystemExit as error:
+            if not isinstance(error.__context__, KeyboardInterrupt):
+                raise
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from None
         finally:
             logger.setLevel(level)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Lets Ctrl+C raise ``KeyboardInterrupt``; Lightning exits the process instead."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
-            raise
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from None
