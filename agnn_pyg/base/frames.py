@@ -216,6 +216,8 @@ def read_tables(
         validated = read_ratings(validation, 'validation', config)
     if config.rating is None:
         train = train._replace(rating=_bounded_weights(train))
+        if config.weight is None:
+            _warn_of_ratings(ratings)
     elif config.rating_range is None:
         train = train._replace(rating=_bounded(train))
     joined, nodes = read_edges(edges or {}), {}
@@ -419,6 +421,19 @@ def _bounded_weights(train: Ratings) -> np.ndarray:
         f'count as {bound:g}; drop or correct them',
     )
     return weight.clip(max=bound)
+
+
+def _warn_of_ratings(frame: pd.DataFrame) -> None:
+    """Warns if rows that all count as positives have ratings, low ones among them."""
+    for column in frame.columns:
+        if str(column).lower() in ('rating', 'ratings', 'stars'):
+            number = pd.to_numeric(frame[column], errors='coerce')
+            if number.min() < number.max() / 2:
+                warn(
+                    f"'ratings' has a column '{column}' from {number.min():g} to "
+                    f'{number.max():g}, and each row counts as a positive; keep the '
+                    f"rows that users liked, or name the column in 'rating'"
+                )
 
 
 def _read_nodes(
