@@ -107,6 +107,14 @@ def test_requests_without_rows_or_a_choice_are_refused(fitted, tables):
 
 
 @both
+def test_low_ratings_that_count_as_positives_are_named(name, tables):
+    with pytest.warns(UserWarning, match=r"'rating' from 2 to 5.*'rating'"):
+        recommender(name, rating=None).fit(*tables)
+    liked = tables[0][tables[0]['rating'] > 3]
+    recommender(name, rating=None).fit(liked, *tables[1:])
+
+
+@both
 def test_fitted_attributes_need_a_fit(name):
     for attribute in ('vocabularies_', 'column_encoders_'):
         with pytest.raises(ValueError, match="'fit'"):
