@@ -111,8 +111,7 @@ class Fitted:
         ratings: pd.DataFrame,
         users: pd.DataFrame | None,
         items: pd.DataFrame | None,
-        user_edges: pd.DataFrame | None = None,
-        item_edges: pd.DataFrame | None = None,
+        edges: Mapping[str, pd.DataFrame | None],
         **run: Any,
     ) -> Fitted:
         """The same fit with more ratings, users and items, its scorers updated."""
@@ -121,7 +120,7 @@ class Fitted:
         if not is_implicit:
             scale.check(given)
             scale = scale.widened(given.rating)
-        edges = read_edges({'user': user_edges, 'item': item_edges})
+        edges = read_edges(edges)
         ids, nodes, link_features = dict(self.ids), {}, dict(self.link_features)
         tables = zip(SIDES, (users, items), given[:2], strict=True)
         for side, frame, rated in tables:
@@ -161,8 +160,7 @@ class Fitted:
         users: pd.DataFrame | None,
         items: pd.DataFrame | None,
         ratings: pd.DataFrame | None = None,
-        user_edges: pd.DataFrame | None = None,
-        item_edges: pd.DataFrame | None = None,
+        edges: Mapping[str, pd.DataFrame | None] | None = None,
     ) -> Fitted:
         """The same fit with the users and items of two tables that it does not know.
 
@@ -170,7 +168,7 @@ class Fitted:
         ones.
         """
         given = None if ratings is None else read_ratings(ratings, 'ratings', config)
-        edges = read_edges({'user': user_edges, 'item': item_edges})
+        edges = read_edges(edges or {})
         parts = {k: dict(getattr(self, k)) for k in ('ids', 'node', 'nodes')}
         new = {}
         for side, frame in zip(SIDES, (users, items), strict=True):

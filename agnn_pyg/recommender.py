@@ -192,8 +192,8 @@ class AGNNRecommender(Recommender):
         config, fitted = self._served()
         config.check_fit(has_validation=True)  # nothing is validated
         run = {'progress': config.progress, 'accelerator': config.accelerator}
-        edges = user_edges, item_edges
-        self._fitted_ = fitted.update(config, ratings, users, items, *edges, **run)
+        edges = {'user': user_edges, 'item': item_edges}
+        self._fitted_ = fitted.update(config, ratings, users, items, edges, **run)
         return self
 
     def predict(
@@ -232,8 +232,8 @@ class AGNNRecommender(Recommender):
                 table is unfit.
         """
         config, fitted = self._served()
-        edges = user_edges, item_edges
-        serving = fitted.serve(config, users, items, ratings, *edges)
+        edges = {'user': user_edges, 'item': item_edges}
+        serving = fitted.serve(config, users, items, ratings, edges)
         rows = read_pairs(pairs, 'pairs', config, serving.ids)
         rating = np.empty(0)
         if rows.size:
@@ -288,8 +288,8 @@ class AGNNRecommender(Recommender):
         # Mere ids are those of the fit, or of new nodes that ratings or edges name.
         given = users, items
         frames = (g if isinstance(g, pd.DataFrame) else None for g in given)
-        edges = user_edges, item_edges
-        serving, rows = fitted.serve(config, *frames, ratings, *edges), {}
+        edges = {'user': user_edges, 'item': item_edges}
+        serving, rows = fitted.serve(config, *frames, ratings, edges), {}
         for side, nodes in zip(SIDES, given, strict=True):
             rows[side] = np.arange(len(serving.ids[side]))
             if nodes is not None:
@@ -330,7 +330,8 @@ class AGNNRecommender(Recommender):
         The tables are those of :meth:`predict`, and so are the errors.
         """
         config, fitted = self._served()
-        serving = fitted.serve(config, users, items, ratings, user_edges, item_edges)
+        edges = {'user': user_edges, 'item': item_edges}
+        serving = fitted.serve(config, users, items, ratings, edges)
         return explain_pair(serving, config, user, item)
 
     def evaluate(
@@ -368,8 +369,8 @@ class AGNNRecommender(Recommender):
         """
         config, fitted = self._served()
         k = check_argument('k', k, PositiveInt)
-        edges = user_edges, item_edges
-        serving, made = fitted.serve(config, users, items, support, *edges), {}
+        edges = {'user': user_edges, 'item': item_edges}
+        serving, made = fitted.serve(config, users, items, support, edges), {}
         read = read_ratings(ratings, 'ratings', config)
         read.check_rows('there is nothing to compare with')
         held = read.pairs(serving.ids)

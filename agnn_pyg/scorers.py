@@ -263,8 +263,7 @@ class RankBlend(Blend):
             scorer.fit(data, validation, **run)
         if len(self.scorers) < 2:
             return self
-        names = 'progress', 'accelerator', 'stop_after'
-        run = {name: run[name] for name in names if name in run}
+        run |= {'folder': None, 'resume': False}  # of the first fit
         seed = self.network.config.seed
         held, kept = joint_fold(data.edge_index, seed=seed)
         # The kernel model alone, where there is nothing to compare.

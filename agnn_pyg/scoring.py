@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import RandomSampler
 
+from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.base.randomness import set_epoch
 from agnn_pyg.model import AGNN
 from agnn_pyg.sampling.batch import RatingBatch
@@ -49,10 +50,7 @@ def predict(
             "'loader' must not shuffle, or predictions are out of order (got "
             "shuffle=True); build it with 'shuffle=False'"
         )
-    if num_neighbor_samples < 1:
-        raise ValueError(
-            f"'num_neighbor_samples' must be at least 1 (got {num_neighbor_samples})"
-        )
+    check_argument('num_neighbor_samples', num_neighbor_samples, PositiveInt)
     if rating_range is not None and not rating_range[0] < rating_range[1]:
         raise ValueError(
             f"'rating_range' must be a lowest rating and a higher one (got "
