@@ -106,6 +106,13 @@ def _or_skip(load):
 
 
 @pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A new folder that the test runs in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def golden():
     """Loads a golden file by name, its arrays and numbers as float64 tensors."""
 

@@ -53,6 +53,6 @@ def test_type_checkers_read_the_same_names(package):
 )
 def test_every_argument_is_documented(thing):
     for argument in inspect.signature(thing).parameters:
-        assert re.search(rf'^\s+\**{argument} \(', thing.__doc__, re.MULTILINE), (
-            argument
-        )
+        found = rf'^\s+\**{argument} \('
+        assert re.search(found, thing.__doc__, re.MULTILINE), argument
+    assert not re.search(r'\):\s+None\s+\(default', thing.__doc__)

@@ -91,9 +91,8 @@ def test_the_search_runs():
 
 
 @pytest.mark.slow
-def test_the_shell_example_runs(tmp_path, monkeypatch):
+def test_the_shell_example_runs(here):
     """On small files with the names, columns and ids that it speaks of."""
-    monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     user, movie = (rng.random((12, 15)) < 0.6).nonzero()
     movie_id = np.array([1193, *range(1, 15)])

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from agnn_pyg.recommender import AGNNRecommender
@@ -10,6 +11,10 @@ from data.synthetic import planted_tables
 # Enough for effects to show, little enough for a second.
 SETTINGS = {'epochs': 2, 'steps': 3, 'channels': 8}
 SETTINGS |= {'min_count': 2, 'kernel_steps': 2, 'cv_folds': 2}
+
+
+def rmse(predicted, frame):
+    return float(np.sqrt(np.mean((predicted - frame['rating']) ** 2)))
 
 
 @pytest.fixture(scope='session')

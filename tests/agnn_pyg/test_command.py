@@ -47,11 +47,8 @@ def printed(capsys):
 
 
 @pytest.mark.parametrize('suffix', ['.csv', '.parquet'])
-def test_the_digits_of_the_shell_are_those_of_python(
-    suffix, named, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
-    write(named, tmp_path, suffix)
+def test_the_digits_of_the_shell_are_those_of_python(suffix, named, here, capsys):
+    write(named, here, suffix)
     tables = f'ratings{suffix} --users users{suffix} --items items{suffix}'
     shell(main, f'fit {tables} --lists genre --model model {QUICK}')
     assert capsys.readouterr() == ('', '')
@@ -75,10 +72,7 @@ def test_the_digits_of_the_shell_are_those_of_python(
     assert capsys.readouterr().out == f'{model.explain(user, item, *news)}\n'
 
 
-def test_first_ratings_of_new_users_in_the_shell(
-    recommender, planted, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
+def test_first_ratings_of_new_users_in_the_shell(recommender, planted, here, capsys):
     recommender.save('model')
     annotate('model', list_separator='|')
     users, seen = planted.new_users, planted.items['item'].iloc[:6]
@@ -86,7 +80,7 @@ def test_first_ratings_of_new_users_in_the_shell(
     told = pd.DataFrame({'user': one, 'item': seen, 'rating': 5.0})
     held = planted.later[planted.later['item'].isin(planted.items['item'])]
     held = held[~held['item'].isin(seen) & held['user'].isin(users['user'])]
-    write(vars(planted) | {'told': told, 'held': held}, tmp_path)
+    write(vars(planted) | {'told': told, 'held': held}, here)
     new = '--support told.csv --users new_users.csv --model model --quiet'
 
     shell(main, f'predict held.csv {new}')
@@ -115,13 +109,10 @@ def test_first_ratings_of_new_users_in_the_shell(
     )
 
 
-def test_update_in_the_shell_is_that_of_python(
-    recommender, planted, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
+def test_update_in_the_shell_is_that_of_python(recommender, planted, here, capsys):
     recommender.save('model')
     annotate('model', list_separator='|')
-    write(vars(planted), tmp_path)
+    write(vars(planted), here)
     new = ['--users', 'new_users.csv', '--items', 'new_items.csv', '--model', 'model']
     assert main(['update', 'later.csv', *new, '--quiet']) == 0
     assert capsys.readouterr() == ('', '')
@@ -135,11 +126,10 @@ def test_update_in_the_shell_is_that_of_python(
     assert AGNNRecommender.load('model').predict(planted.later).equals(found)
 
 
-def test_clicks_without_ratings(named, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_clicks_without_ratings(named, here, capsys):
     later, items = named['later'], named['new_items']
     later = later[later['user'].isin(named['ratings']['user'])]
-    write(named | {'later': later}, tmp_path)
+    write(named | {'later': later}, here)
     fit = 'fit ratings.csv --items items.csv --lists genre --rating none --quiet'
     shell(main, f'{fit} --set weight=rating --set cv_folds=2 --model model')
     capsys.readouterr()
@@ -159,9 +149,8 @@ def test_clicks_without_ratings(named, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith(f'user {user}, item {item}: ')
 
 
-def test_columns_of_all_types(tmp_path, monkeypatch, capsys):
+def test_columns_of_all_types(here, capsys):
     """Lists of numbers, words and dates of a text file, as of a frame."""
-    monkeypatch.chdir(tmp_path)
     user, sku = map(np.ravel, np.indices((12, 30)))
     stars = 1 + 3 * (sku % 2) + user % 2
     frame = pd.DataFrame({'customer': user, 'sku': sku, 'stars': stars})
@@ -172,12 +161,10 @@ def test_columns_of_all_types(tmp_path, monkeypatch, capsys):
     text = items.assign(emb=['|'.join(map(str, v)) for v in items['emb']])
     later = pd.DataFrame({'customer': '3', 'sku': range(100, 130)})
     new = text.assign(sku=text['sku'] + 100)
-    write({'orders': frame, 'items': text, 'new': new, 'pairs': later}, tmp_path)
+    write({'orders': frame, 'items': text, 'new': new, 'pairs': later}, here)
     types = "{'emb': 'vector', 'plot': 'text', 'day': None}"
-    types = f'--set "item_attributes={types}" --set kernel_weight=0'
-    shell(
-        main, f'fit orders.csv --items items.csv --lists emb --model m {types} {QUICK}'
-    )
+    types = f'--lists emb --set "item_attributes={types}" --set kernel_weight=0'
+    shell(main, f'fit orders.csv --items items.csv --model m {types} {QUICK}')
     model = AGNNRecommender.load('m')
     assert [c.stype for c in model.column_encoders_[1:]] == ['vector', 'text', 'date']
     shell(main, 'predict pairs.csv --items new.csv --model m')
@@ -186,16 +173,16 @@ def test_columns_of_all_types(tmp_path, monkeypatch, capsys):
     assert printed(capsys)['stars'].tolist() == expected.tolist()
 
 
-def test_ids_as_the_model_knows_them(recommender, planted, tmp_path, capsys):
+def test_ids_as_the_model_knows_them(recommender, planted, here, capsys):
     """A model fitted in Python on whole numbers, and texts in a file."""
-    recommender.save(tmp_path / 'm')
-    user, pairs = planted.users['user'].iloc[0], tmp_path / 'pairs.csv'
-    shell(main, f'recommend {user} -k 1 --model {tmp_path}/m')
+    recommender.save('m')
+    user, pairs = planted.users['user'].iloc[0], here / 'pairs.csv'
+    shell(main, f'recommend {user} -k 1 --model m')
     assert printed(capsys)['user'].tolist() == [user]
     pairs.write_text(f'item,user\n2001,{user}\n2001,someone\n')
     for command, found in (
         ('recommend x7', "'x7'"),
-        (f'predict {pairs}', "int id in column 'user'"),
+        ('predict pairs.csv', "int id in column 'user'"),
     ):
-        shell(main, f'{command} --model {tmp_path}/m', code=2)
+        shell(main, f'{command} --model m', code=2)
         assert found in capsys.readouterr().err

@@ -35,9 +35,7 @@ def test_a_joint_fold_is_as_cold_as_each_scenario_says(tiny_pairs):
         assert held[scenario].any()
         assert not (held[scenario] & kept).any()
         for user, item in index[:, held[scenario]].T.tolist():
-            assert (user not in known[0], item not in known[1]) == (
-                user_cold,
-                item_cold,
-            )
+            assert (user not in known[0]) == user_cold
+            assert (item not in known[1]) == item_cold
     total = kept.long() + sum(mask.long() for mask in held.values())
     assert torch.equal(total, torch.ones_like(total))

@@ -9,10 +9,9 @@ import pytest
 
 from agnn_pyg.__main__ import main
 from agnn_pyg.recommender import AGNNRecommender
+from tests.agnn_pyg.conftest import rmse
 
-pytest.importorskip('pytorch_lightning')
-SETTINGS = {'epochs': 2, 'steps': 3, 'channels': 8, 'min_count': 2}
-SETTINGS |= {'cv_folds': 2}
+SETTINGS = {'epochs': 2, 'steps': 3, 'channels': 8, 'min_count': 2, 'cv_folds': 2}
 NEW = np.arange(100, 120)
 
 
@@ -45,17 +44,12 @@ def fitted(parts):
     return AGNNRecommender(**SETTINGS).fit(known, user_edges=edges)
 
 
-def rmse(predicted, frame):
-    return float(np.sqrt(np.mean((predicted - frame['rating']) ** 2)))
-
-
 def test_cold_users_are_predicted_by_their_edges(fitted, communities, parts):
-    _, later, _ = parts
+    known, later, _ = parts
     without = fitted.predict(later, pd.DataFrame({'user': NEW}))
     found = fitted.predict(later, user_edges=communities[1])
     assert rmse(found, later) < 0.5 * rmse(without, later)
     # Users without ratings that are in the fit, too.
-    known, _, _ = parts
     inside = AGNNRecommender(**SETTINGS).fit(known, user_edges=communities[1])
     assert rmse(inside.predict(later), later) < 0.5 * rmse(without, later)
 
@@ -176,8 +170,7 @@ def test_edges_need_those_of_the_fit(fitted, parts):
         fitted.predict(parts[1], pd.DataFrame({'user': NEW}), user_edges=edges)
 
 
-def test_edges_in_the_shell(communities, parts, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_edges_in_the_shell(communities, parts, here, capsys):
     known, later, inside = parts
     for name, frame in (('known', known), ('later', later), ('inside', inside)):
         frame.to_csv(f'{name}.csv', index=False)

@@ -5,17 +5,10 @@ import pandas as pd
 import pytest
 
 from agnn_pyg.recommender import AGNNRecommender
+from tests.agnn_pyg.base.test_frames import changed
 from tests.agnn_pyg.conftest import SETTINGS
 
 QUICK = SETTINGS | {'epochs': 1, 'kernel_weight': 0}
-
-
-def changed(frame, row, **cells):
-    """A frame with other cells in one row, by position."""
-    frame = frame.astype(dict.fromkeys(cells, object)).reset_index(drop=True)
-    for column, value in cells.items():
-        frame.at[row, column] = value
-    return frame
 
 
 def test_a_single_item_has_no_neighbors(planted):
@@ -44,10 +37,10 @@ def test_known_rows_in_a_new_table_are_ignored(recommender, planted):
 
 def test_missing_and_unseen_attributes(recommender, planted):
     column = planted.new_users.columns.drop(['user', 'age'])[0]
-    users = changed(planted.new_users, 0, **{column: None, 'age': None})
-    users = changed(users, 1, **{column: 'Löwenbändigerin'})
-    users = changed(users.astype({'age': float}), 2, age=1000.0)
-    users = users.astype({'age': float})
+    users = planted.new_users.reset_index(drop=True)
+    users = changed(0, **{column: None, 'age': None})(users)
+    users = changed(1, **{column: 'Löwenbändigerin'})(users)
+    users = changed(2, age=1000.0)(users).astype({'age': float})
     items = planted.new_items.copy().reset_index(drop=True)
     items.at[0, 'genre'] = []
     items.at[1, 'genre'] = ['чёрно-белое']
@@ -55,7 +48,7 @@ def test_missing_and_unseen_attributes(recommender, planted):
     low, high = planted.ratings['rating'].agg(['min', 'max'])
     assert rating.between(low, high).all()
     # An unseen value counts as a missing one.
-    blank = changed(users, 1, **{column: ''}).astype({'age': float})
+    blank = changed(1, **{column: ''})(users)
     unseen = planted.later['user'] == users['user'][1]
     again = recommender.predict(planted.later[unseen], blank, items)
     assert np.allclose(again, rating[unseen], atol=1e-5)

@@ -8,11 +8,7 @@ import pandas as pd
 import pytest
 
 from agnn_pyg.recommender import AGNNRecommender
-from tests.agnn_pyg.conftest import SETTINGS
-
-
-def rmse(predicted, frame):
-    return float(np.sqrt(np.mean((predicted - frame['rating']) ** 2)))
+from tests.agnn_pyg.conftest import SETTINGS, rmse
 
 
 def test_new_users_and_items_are_rated_by_their_attributes(recommender, planted):

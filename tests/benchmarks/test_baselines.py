@@ -38,6 +38,7 @@ from benchmarks.baselines.rating import (
 )
 from data.splits import COLD_SIDES, split
 from data.synthetic import planted_tables, planted_tastes
+from tests.agnn_pyg.conftest import rmse
 
 LIBRARIES = {
     BoostedTrees: 'lightgbm',
@@ -63,10 +64,6 @@ def fit(kind, tables, ratings, **settings):
     if kind in LIBRARIES and importlib.util.find_spec(LIBRARIES[kind]) is None:
         pytest.skip(f'needs {LIBRARIES[kind]}')
     return kind(**settings).fit(ratings, tables.users, tables.items)
-
-
-def rmse(predicted, part):
-    return float(np.sqrt(np.mean((predicted - part['rating']) ** 2)))
 
 
 # What their own libraries warn of is theirs.

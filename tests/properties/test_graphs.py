@@ -41,9 +41,11 @@ def test_draws_are_distinct_edges_of_the_node(graph, size, seed, epoch):
     sets = CandidateSets(index, weight, num_nodes)
     node = torch.arange(num_nodes)
     slot = sets.draw(node, size, seed, epoch)
+    assert slot.size() == (num_nodes, size)
     for row, found in enumerate(slot):
-        found = found[found >= 0]
-        edge = sets.perm[found]
+        count = int((found >= 0).sum())
+        assert found[count:].eq(-1).all()  # Drawn slots come first.
+        edge = sets.perm[found[:count]]
         assert len(set(edge.tolist())) == len(edge)
         assert index[1, edge].eq(row).all()
         assert weight[edge].gt(0).all()

@@ -10,8 +10,7 @@ from tests.agnn_pyg.test_command import printed, shell, write
 from tests.tanp.test_recommender import films, halves
 
 
-def test_the_digits_of_the_shell_are_those_of_python(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_digits_of_the_shell_are_those_of_python(here, capsys):
     later, some = halves(np.arange(100, 106)), films().iloc[:4]
     later['user'] = later['user'].map('ü{}'.format)
     first = later.groupby('user').cumcount() < 5
@@ -22,7 +21,7 @@ def test_the_digits_of_the_shell_are_those_of_python(tmp_path, monkeypatch, caps
         wrong = [*later['rating']]
         wrong[3 if name == 'odd' else 4] = value
         frames[name] = later.assign(rating=wrong)
-    write(frames | {'first': first, 'later': later, 'some': some[['item']]}, tmp_path)
+    write(frames | {'first': first, 'later': later, 'some': some[['item']]}, here)
     fit = 'fit ratings.csv --items items.csv --lists genre --model model --quiet'
     shell(main, f'{fit} --set epochs=2 --set ensemble_size=2')
     assert capsys.readouterr().out == ''

@@ -103,14 +103,12 @@ toy = CommandLine('toy', load_class, 'Toys.')
 
 
 @pytest.fixture
-def files(tmp_path, monkeypatch):
+def files(here):
     """Tables whose columns are called otherwise, in the current folder."""
-    monkeypatch.chdir(tmp_path)
     Path('ratings.csv').write_text('userId,movie_id,stars\né1,7,1\né2,7,2\né2,8,5\n')
     Path('films.csv').write_text('movieId,genres,code\n7,War|Love,007\n8,War,008\n')
     Path('new.csv').write_text('id,genres,code\n9,War|Sea|Love,010\n')
     Path('pairs.csv').write_text('user,movie_id\né1,9\né2,7\n')
-    return tmp_path
 
 
 def ran(capsys, *arguments):

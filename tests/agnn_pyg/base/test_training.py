@@ -207,10 +207,9 @@ def test_early_stopping_and_what_a_resumed_run_makes_of_it(tmp_path, ema_decay):
     assert len(more.history) > len(expected.history)
 
 
-def test_nothing_is_written_without_a_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_nothing_is_written_without_a_folder(here):
     fit(Regression(), *loaders(), epochs=1)
-    assert list(tmp_path.iterdir()) == []
+    assert list(here.iterdir()) == []
 
 
 def test_gradients_are_clipped():

@@ -80,19 +80,24 @@ def test_block_size_changes_nothing(block_size):
     assert_same_graph(actual, expected)
 
 
-def test_ties_are_broken_evenly_and_repeat_under_one_seed():
-    # Of node 0's ten others, six are equally close and one fits.
-    rows = [[0, 1], *[[0]] * 6, *[[2]] * 4]
-    attributes = multi_hot(rows, 3)
-    chosen = np.zeros(11)
+@pytest.mark.parametrize(('dense_nodes', 'size'), [(10_000, 1), (0, 3)])
+def test_ties_are_broken_evenly_and_repeat_under_one_seed(
+    dense_nodes, size, monkeypatch
+):
+    """Also where nodes with equal rows are grouped."""
+    monkeypatch.setattr('agnn_pyg.graph.build.DENSE_NODES', dense_nodes)
+    # Of node 0's eleven others, seven in two groups are equally close.
+    matrix = np.zeros((12, 2))
+    matrix[:8, 0], matrix[8:, 1] = [1, 1, 2, 1, 2, 1, 1, 1], 1
+    options = {'attributes': scipy.sparse.csr_matrix(matrix)}
+    options |= {'candidate_fraction': size / 11}
+    chosen = np.zeros(12)
     for seed in range(600):
-        graph = attribute_graph(attributes, candidate_fraction=0.1, seed=seed)
+        graph = attribute_graph(**options, seed=seed)
         chosen[list(candidates(graph)[0])] += 1
-    assert chosen[1:7].sum() == chosen.sum() == 600
-    assert scipy.stats.chisquare(chosen[1:7]).pvalue > 1e-3
-    assert_same_graph(
-        graph, attribute_graph(attributes, candidate_fraction=0.1, seed=599)
-    )
+    assert chosen[1:8].sum() == chosen.sum() == 600 * size
+    assert scipy.stats.chisquare(chosen[1:8]).pvalue > 1e-3
+    assert_same_graph(graph, attribute_graph(**options, seed=599))
 
 
 def test_identical_nodes_are_each_others_candidates():
@@ -102,15 +107,11 @@ def test_identical_nodes_are_each_others_candidates():
     assert candidates(graph) == [{1: 1}, {0: 1}]
 
 
-@pytest.mark.parametrize('num_nodes', [0, 1])
-def test_too_few_nodes(num_nodes):
-    with pytest.raises(ValueError, match=rf"'attributes'.*{num_nodes}"):
-        attribute_graph(multi_hot([[0]] * num_nodes, 2))
-
-
 @pytest.mark.parametrize(
     ('kwargs', 'match'),
     [
+        ({'attributes': multi_hot([], 2)}, "'attributes'.*0"),
+        ({'attributes': multi_hot([[0]], 2)}, "'attributes'.*1"),
         ({'attributes': random_matrix((3, 3), 1, 0) * np.inf}, "'attributes'.*NaN"),
         ({'candidate_fraction': 0}, r"'candidate_fraction'.*got 0"),
         ({'candidate_fraction': math.nan}, "'candidate_fraction'.*nan"),

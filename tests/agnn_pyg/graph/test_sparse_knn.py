@@ -91,6 +91,15 @@ def test_grouped_nodes_have_the_candidates_of_a_dense_search(with_ratings, monke
     assert_best_candidates(graph, expected, size=12)
 
 
+def test_rows_are_compared_by_value():
+    # The same row: out of order, in two parts, and with a zero that is stored.
+    data = [1.0, 2, 2, 1, 1.5, 0.5, 1, 0]
+    indices = [0, 3, 3, 0, 3, 3, 0, 1]
+    matrix = scipy.sparse.csr_matrix((data, indices, [0, 2, 4, 8]), shape=(3, 4))
+    assert group(matrix).count.tolist() == [3]
+    assert matrix.nnz == 8  # the argument is left alone
+
+
 def test_an_exact_search_finds_the_best_by_attributes():
     attributes = bags(200, (60, 40, 90), seed=0, empty=[3])
     graph = attribute_graph(attributes, method='exact', candidate_fraction=0.05)

@@ -12,6 +12,11 @@ from agnn_pyg.kernel.features import FeatureMaps
 RATED = torch.tensor([[0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 2, 3]])
 
 
+def constant_maps(*sizes):
+    component = torch.zeros(1, dtype=torch.long)
+    return [FeatureMaps(torch.ones(n, 1), component, ('constant',)) for n in sizes]
+
+
 def test_users_of_the_same_items_are_alike():
     user, item = co_rating_features(RATED, 4, 5, num_factors=3)
     assert user.size() == (4, 3)
@@ -33,11 +38,8 @@ def test_equal_ratings_have_no_factors():
 @pytest.mark.parametrize('cold', [(True, True), (False, True), (False, False)])
 @pytest.mark.parametrize('num_factors', [0, 3])
 def test_cold_sides_go_without(num_factors, cold):
-    sides = [
-        FeatureMaps(torch.ones(n, 1), torch.zeros(1, dtype=torch.long), ('constant',))
-        for n in (4, 5)
-    ]
-    made = append_collaborative(*sides, RATED, torch.arange(6.0), num_factors, 2, cold)
+    parts = *constant_maps(4, 5), RATED, torch.arange(6.0)
+    made = append_collaborative(*parts, num_factors, 2, cold)
     for maps, is_cold in zip(made, cold, strict=True):
         n = 0 if is_cold else num_factors
         more = ('co-rating', 'residual', 'factors') if n else ()
@@ -107,10 +109,6 @@ def test_residuals_are_what_damped_biases_leave():
     scale = (there.sum(1, True) + 10).sqrt() * (there.sum(0, True) + 10).sqrt()
     left, value, _ = torch.linalg.svd(left / scale)
     expected = torch.nn.functional.normalize(left[:, :6] * value[:6], dim=1)
-    sides = [
-        FeatureMaps(torch.ones(n, 1), torch.zeros(1, dtype=torch.long), ('constant',))
-        for n in (9, 7)
-    ]
-    maps, _ = append_collaborative(*sides, rated, rating, 6, 2)
+    maps, _ = append_collaborative(*constant_maps(9, 7), rated, rating, 6, 2)
     found = maps.x[:, maps.component == 2].double()
     assert torch.allclose(found @ found.t(), expected @ expected.t(), atol=1e-3)

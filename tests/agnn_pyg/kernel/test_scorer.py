@@ -30,9 +30,8 @@ def any_scorer(tiny_data, request):
     if request.param == 'ratings':
         return request.getfixturevalue('scorer')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            implicit, 'MAX_ITEMS', 5 if request.param == 'many items' else 100
-        )
+        most = 5 if request.param == 'many items' else 100
+        patch.setattr(implicit, 'MAX_ITEMS', most)
         return ImplicitKernelScorer(KernelConfig(**OPTIONS)).fit(tiny_data)
 
 
@@ -103,10 +102,8 @@ def test_an_update_is_a_fit_with_the_weights_that_were_learned(
     """Of more ratings and nodes; those without ratings have no collaborative kernel."""
     monkeypatch.setattr('agnn_pyg.kernel.scorer.RATINGS_FOR_FACTORS', 0)
     users, items = (10, 13) if num_factors else (12, 15)
-    index, early = (
-        tiny_data.edge_index,
-        (tiny_data.edge_index < torch.tensor([[8], [11]])).all(0),
-    )
+    index = tiny_data.edge_index
+    early = (index < torch.tensor([[8], [11]])).all(0)
     order = torch.cat([early.nonzero(), (~early).nonzero()])[:, 0]
     index, rating = index[:, order], tiny_data.rating[order]
 
@@ -179,9 +176,8 @@ def test_contributions_are_linear_in_the_coefficients(scorer, tiny_data):
 
 def test_round_trip(any_scorer):
     plain = json.loads(json.dumps(any_scorer.to_dict()))
-    again = type(any_scorer).from_state(
-        any_scorer.config, plain, any_scorer.state_dict()
-    )
+    parts = any_scorer.config, plain, any_scorer.state_dict()
+    again = type(any_scorer).from_state(*parts)
     assert torch.equal(again.score(*EVERY), any_scorer.score(*EVERY))
     why = any_scorer.explain(0, 0)
     assert again.explain(0, 0).user_kernels == why.user_kernels
@@ -201,11 +197,7 @@ def test_pairs_of_other_scenarios_have_no_score(tiny_data):
 
 def test_a_single_rating(tiny_data):
     """There is nothing to hold out, so weights stay as they are."""
-    data = RatingData(
-        tiny_data.nodes,
-        tiny_data.columns,
-        torch.tensor([[0], [0]]),
-        torch.tensor([4.0]),
-    )
+    index, rating = torch.tensor([[0], [0]]), torch.tensor([4.0])
+    data = RatingData(tiny_data.nodes, tiny_data.columns, index, rating)
     scorer = KernelScorer(KernelConfig(**OPTIONS)).fit(data)
     assert scorer.score(*EVERY).isfinite().all()

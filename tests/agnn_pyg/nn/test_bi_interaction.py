@@ -78,6 +78,9 @@ def test_dense_features_are_weights_of_tokens(device):
     rows = x[..., None] * table.weight
     torch.testing.assert_close(total, rows.sum(dim=1))
     torch.testing.assert_close(square, rows.square().sum(dim=1))
+    # Truth values are dense, too.
+    for one, other in zip(table(x > 0), table((x > 0).float()), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_all_derivatives():
@@ -92,9 +95,3 @@ def test_all_derivatives():
 
     assert torch.autograd.gradcheck(sums, (weight, table.weight))
     assert torch.autograd.gradgradcheck(sums, (weight, table.weight))
-
-
-def test_truth_values_are_dense():
-    table, x = AttributeEmbedding(5, 3), torch.rand(4, 5) > 0.5
-    for one, other in zip(table(x), table(x.float()), strict=True):
-        assert torch.equal(one, other)

@@ -169,6 +169,19 @@ def test_all_derivatives(monkeypatch, block, kept):
     assert torch.autograd.gradgradcheck(forward, args)
 
 
+@pytest.mark.parametrize('block', [2**18, 13])
+def test_of_many_blocks_nothing_edge_sized_is_kept_for_backward(block, monkeypatch):
+    monkeypatch.setattr(gated_mean, 'BLOCK_NUMEL', {'cpu': block})
+    monkeypatch.setattr(gated_mean, 'KEPT_NUMEL', {'cpu': block})
+    x, u, v = (torch.randn(n, 3).requires_grad_() for n in (7, 7, 5))
+    src, dst, kept = torch.randint(7, (9000,)), torch.randint(5, (9000,)), []
+    hooks = (lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor)
+    with torch.autograd.graph.saved_tensors_hooks(*hooks):
+        gated_mean.GatedMean.apply(src, dst, x, u, v, None, None, None)
+    largest = max(tensor.numel() for tensor in kept if tensor.is_floating_point())
+    assert (largest > x.numel()) == (block == 2**18)
+
+
 @pytest.mark.parametrize(
     ('kwargs', 'match'),
     [

@@ -42,15 +42,6 @@ def test_pairs_follow_sequential_draws_without_replacement(sets):
     assert scipy.stats.chisquare(observed, expected).pvalue > 1e-3
 
 
-def test_small_candidate_sets_are_padded(sets):
-    slot = sets.draw(torch.tensor([2, 1, 3, 0]), 7, seed=0)
-    assert slot.size() == (4, 7)
-    assert (slot >= 0).sum(1).tolist() == [2, 0, 2, 5]
-    # Drawn slots come first.
-    assert torch.equal((slot >= 0).long(), (slot >= 0).long().sort(1).values.flip(1))
-    assert (slot[slot < 0] == -1).all()
-
-
 def test_empty_candidate_sets_and_empty_draws():
     empty = torch.empty(2, 0, dtype=torch.long)
     for weight in (None, torch.empty(0)):
