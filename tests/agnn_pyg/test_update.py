@@ -182,7 +182,7 @@ def test_positives(planted, monkeypatch):
 
     features = iter(first.features.values())
     monkeypatch.setattr(implicit.ImplicitKernelScorer, '_choose', chosen)
-    monkeypatch.setattr(implicit, '_column_features', lambda *_: next(features))
+    monkeypatch.setattr(implicit.ColumnFeatures, 'fit', lambda *_: next(features))
     users = pd.concat([planted.users, planted.new_users])
     items = pd.concat([planted.items, planted.new_items])
     whole = AGNNRecommender(**settings).fit(pd.concat(pairs), users, items)
