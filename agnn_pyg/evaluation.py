@@ -1,4 +1,4 @@
-"""How well a fitted recommender rates and ranks, and which nodes are similar."""
+"""How well a fitted recommender ranks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from agnn_pyg.base.frames import Ratings
@@ -54,12 +53,3 @@ def evaluate_ranking(
     count = torch.bincount(serving.rated[1], minlength=int(item_node.max()) + 1)[nodes]
     information = -((count + 1) / (len(serving.rated[0].unique()) + 1)).log2()
     return made | {f'novelty@{k}': float(information[found].mean())}
-
-
-def most_similar(embedding: Tensor, row: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The other rows with the highest cosines, and these, best first."""
-    unit = F.normalize(embedding.double(), dim=1)
-    score = unit @ unit[row]
-    score[row] = -torch.inf
-    order = score.argsort(descending=True, stable=True)[: min(k, len(score) - 1)]
-    return order.numpy(), score[order].numpy()

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 
 from agnn_pyg.agnn_config import AGNNConfig
@@ -29,7 +30,7 @@ from agnn_pyg.base.frames import (
 from agnn_pyg.base.metrics import rating_metrics
 from agnn_pyg.base.recommender import Recommender
 from agnn_pyg.base.recommender_config import ColumnsConfig, EncoderConfig
-from agnn_pyg.evaluation import evaluate_ranking, most_similar
+from agnn_pyg.evaluation import evaluate_ranking
 from agnn_pyg.explain import Explanation, explain_pair
 from agnn_pyg.fitted import Fitted
 from agnn_pyg.kernel.scenarios import KernelConfig
@@ -429,13 +430,15 @@ class AGNNRecommender(Recommender):
         found, k = self.embeddings(side), check_argument('k', k, PositiveInt)
         name = found.index.name
         ids = read_distinct([node], side, name)
-        rows = self._fitted_.ids[side].rows(ids)
-        ids.refuse(
-            rows < 0, 'names an id that the fit does not know in', 'name another'
-        )
-        rows, score = most_similar(torch.tensor(found.to_numpy()), rows[0], k)
-        rank = np.arange(1, len(rows) + 1)
-        return pd.DataFrame({name: found.index[rows], 'score': score, 'rank': rank})
+        row = self._fitted_.ids[side].rows(ids)
+        problem = 'names an id that the fit does not know in'
+        ids.refuse(row < 0, problem, 'name another')
+        unit = F.normalize(torch.tensor(found.to_numpy()).double(), dim=1)
+        score = unit @ unit[row[0]]
+        score[row[0]] = -torch.inf
+        order = score.argsort(descending=True, stable=True)[: min(k, len(score) - 1)]
+        best = {name: found.index[order.numpy()], 'score': score[order].numpy()}
+        return pd.DataFrame({**best, 'rank': np.arange(1, len(order) + 1)})
 
 
 def _on_scale(metrics: Mapping[str, float], unit: float) -> dict[str, float]:

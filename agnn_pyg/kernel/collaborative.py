@@ -94,15 +94,14 @@ def latent_factors(
     penalty :math:`\lambda` a quarter of their largest singular value. Nodes without
     ratings have rows of zeros.
 
+    Factors of users :obj:`[U, F]` and of items :obj:`[I, F]` are scaled such that the
+    mean square length of all rows of a side is 1.
+
     Args:
         edge_index (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
         residual (Tensor): What damped biases leave of their ratings, :obj:`[R]`.
         size (tuple): Number of users and of items.
         num_latent (int, optional): Number of factors. (default: :obj:`12`)
-
-    Returns:
-        Factors of users :obj:`[U, F]` and of items :obj:`[I, F]`, scaled such that the
-        mean square length of all rows of a side is 1.
     """
     if not num_latent or not residual.any():
         return tuple(torch.zeros(n, num_latent) for n in size)
@@ -123,9 +122,8 @@ def latent_factors(
     for _ in range(SWEEPS):
         for k, (residuals_of, edges_of) in enumerate(matrices):
             other, gram = mean[1 - k], np.empty_like(covariance[k])
-            square = (
-                other[:, row] * other[:, column] + covariance[1 - k][:, row, column]
-            )
+            square = other[:, row] * other[:, column]
+            square += covariance[1 - k][:, row, column]
             gram[:, row, column] = gram[:, column, row] = edges_of @ square
             inverse = np.linalg.inv(gram + penalty)
             mean[k] = (inverse @ (residuals_of @ other)[:, :, None])[:, :, 0]

@@ -45,6 +45,10 @@ ITEM_ATTRIBUTES = (0.0, 0.03, 0.3)
 ITEM_FOLDS = 2
 
 
+# Pairs of user and item rows, [2, R], and their labels, [R].
+Pairs = tuple[Tensor, Tensor]
+
+
 class Setting(NamedTuple):
     """One choice of what is tried."""
 
@@ -103,7 +107,7 @@ class ImplicitKernelScorer(ScenarioScorer):
                 inverse = model.inverse.float()
                 self.scenarios[name] = {'head': model.head, 'inverse': inverse}
                 continue
-            model, a, b = self._model(name, setting, *known, self.sides)
+            model, a, b = self._model(name, setting, known, self.sides)
             to_b = scale * (model.b_map * model.b_value).t() * b
             made = {'weight': a[:, None] * model.weight(setting.ridge) @ to_b}
             if name != 'both_cold':
@@ -121,12 +125,12 @@ class ImplicitKernelScorer(ScenarioScorer):
             names = ('constant',), NAMES[:1]
             return KernelExplanation(0.0, parts, parts.sum().view(1, 1), *names)
         known = self.edge_index, self.label
-        model, *_ = self._model(name, setting, *known, self.sides)
+        model, *_ = self._model(name, setting, known, self.sides)
         sides = _order(name)
         p, q = model.effects(setting.ridge, *(nodes[side] for side in sides))
         index = dict(zip(SIDES, self.edge_index, strict=True))
         parts = (p[index[sides[0]]] * q[index[sides[1]]]).sum(dim=1) * rows['scale']
-        parts = parts * self._scaled(name, setting.power, *known)
+        parts = parts * self._scaled(name, setting.power, known)
         # What the features of a give, and what is left of the row to the identity.
         maps = [self.sides[side].maps for side in sides]
         x, z = (m.x[nodes[s]].double() for m, s in zip(maps, sides, strict=True))
@@ -236,26 +240,19 @@ class ImplicitKernelScorer(ScenarioScorer):
         size = tuple(self.num_nodes.values())
         return sp.csr_matrix((value.numpy(), tuple(edge_index.numpy())), size)
 
-    def _scaled(
-        self, name: str, power: float, edge_index: Tensor, label: Tensor
-    ) -> Tensor:
+    def _scaled(self, name: str, power: float, pairs: Pairs) -> Tensor:
         """Labels over a power of the number of positives of their cold nodes."""
+        edge_index, label = pairs
         for index, is_cold in zip(edge_index, SCENARIOS[name], strict=True):
             if is_cold:
                 label = label / index.bincount().double()[index] ** power
         return label
 
     def _model(
-        self,
-        name: str,
-        setting: Setting,
-        edge_index: Tensor,
-        label: Tensor,
-        nodes: Mapping[str, Side],
+        self, name: str, setting: Setting, pairs: Pairs, nodes: Mapping[str, Side]
     ) -> tuple[TwoWayRidge, Tensor, Tensor]:
         """A fitted model, and what the features of its sides are multiplied by."""
-        label = self._scaled(name, setting.power, edge_index, label)
-        target = self._target(edge_index, label)
+        target = self._target(pairs[0], self._scaled(name, setting.power, pairs))
         sides, features, factors = _order(name), [], []
         if sides[0] == 'item':
             target = target.T.tocsr()
@@ -299,30 +296,30 @@ class ImplicitKernelScorer(ScenarioScorer):
     def _try(self, name: str, grid: Sequence[Setting]) -> dict[Setting, Tensor]:
         """Sums of metrics on folds by setting; none without folds."""
         totals: dict[Setting, Tensor] = {}
-        config, parts = self.config, (self.edge_index, self.label)
+        config, known = self.config, (self.edge_index, self.label)
         folds = scenario_folds(self.edge_index, name, config.cv_folds, config.seed)
         for held, kept in folds[: ITEM_FOLDS if name == 'warm' else None]:
             if not held.any() or not kept.any():
                 continue
-            index, label = self.edge_index[:, kept], self.label[kept]
-            fold = HeldOut.of(*parts, held, kept, name, config.seed)
-            sides = {'user': fold.users, 'item': fold.items}
-            a, b = (sides[side] for side in _order(name))
+            pairs = self.edge_index[:, kept], self.label[kept]
+            fold = HeldOut.of(*known, held, kept, name, config.seed)
             if name == 'warm':
-                target = self._target(index, label)
+                target = self._target(*pairs)
                 for setting in grid:
                     model = self._item_ridge(target, setting)
-                    score = model.score_all(a, fold.items)
+                    score = model.score_all(fold.users, fold.items)
                     totals[setting] = totals.get(setting, 0) + fold.metrics(score)
                 continue
-            nodes = self._with_collaborative(index)
+            nodes = self._with_collaborative(pairs[0])
+            is_by_user = _order(name)[0] == 'user'
+            a, b = fold[:2] if is_by_user else (fold.items, fold.users)
             for _, group in groupby(grid, lambda s: s._replace(ridge=0.0)):
                 group = list(group)
-                model, *_ = self._model(name, group[0], index, label, nodes)
+                model, *_ = self._model(name, group[0], pairs, nodes)
                 columns = (model.b[b] * model.b_value).t()
                 for setting in group:
                     score = model.rows(setting.ridge, a) @ columns
-                    score = score if _order(name)[0] == 'user' else score.t()
+                    score = score if is_by_user else score.t()
                     totals[setting] = totals.get(setting, 0) + fold.metrics(score)
         return totals
 

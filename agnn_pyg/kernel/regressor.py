@@ -226,14 +226,10 @@ class PairwiseKernelRegressor:
         \odot \mathbf{t}_i)`, that of a cold item likewise, and that of both
         :math:`\mathbf{x}_u^\top \mathbf{C} \mathbf{y}_i`.
 
-        Args:
-            cold_items (Tensor): Attribute features of the cold items.
-
-        Returns:
-            :obj:`"user"` and :obj:`"item"`: a row for each node that is as warm or cold
-            as the scenario says. Cold users are left out, and so are cold items unless
-            users are cold, too: their rows are their attribute features. With both
-            cold, :obj:`"item_map"` makes rows of the features of items.
+        There is a row for each node that is as warm or cold as the scenario says. Cold
+        users are left out, and so are cold items unless users are cold, too: their rows
+        are their attribute features. With both cold, :obj:`"item_map"` makes rows of
+        the features of items, :obj:`cold_items`.
         """
         kernel, sums = self.kernel, self.sums
         if not any(self.cold):

@@ -99,10 +99,8 @@ class KernelScorer(ScenarioScorer):
         name = self.scenario_of(user, item)
         rows = self.scenarios.get(name)
         if rows is None:
-            contributions = torch.zeros(len(self.edge_index[0]), dtype=torch.float64)
-            return KernelExplanation(
-                float(self.mean), contributions, torch.empty(0, 0), (), ()
-            )
+            parts = torch.zeros(self.edge_index.size(1)).double(), torch.empty(0, 0)
+            return KernelExplanation(float(self.mean), *parts, (), ())
         kernels, names = [], []
         ends = self.sides.values(), (user, item), SCENARIOS[name], self.edge_index
         for side, node, is_cold, index in zip(*ends, strict=True):

@@ -74,9 +74,8 @@ class TwoWayRidge:
         own = self.identity * self.warm[node]
         known = self.a @ (self.a_value * self.a[node])
         known[node] += own
-        through = ((self.a_value + own) * self.a[node])[:, None] * (
-            1 / full - 1 / level
-        )
+        gap = 1 / full - 1 / level
+        through = ((self.a_value + own) * self.a[node])[:, None] * gap
         return self.a @ (through * z) + known[:, None] * (z / level), self.b
 
     def _levels(self, ridge: float) -> tuple[Tensor, Tensor]:
