@@ -372,10 +372,10 @@ class AGNNRecommender(Recommender):
         k = check_argument('k', k, PositiveInt)
         edges = {'user': user_edges, 'item': item_edges}
         serving, made = fitted.serve(config, users, items, support, edges), {}
-        read = read_ratings(ratings, 'ratings', config)
-        read.check_rows('there is nothing to compare with')
-        held = read.pairs(serving.ids)
-        read.warn_of_known(held.index, serving.rated.numpy(), 'the fit')
+        held = read_ratings(ratings, 'ratings', config)
+        held.check_rows('there is nothing to compare with')
+        held = held.pairs(serving.ids)
+        held.warn_of_known(serving.rated.numpy(), 'the fit')
         if among is not None:
             ids = read_distinct(among, 'among', config.item)
             among = ids.check_known(serving.ids['item'].rows(ids), 'items')

@@ -146,7 +146,7 @@ class AdaptedUsers(Fitted):
         user, item = self._rows(held.user), self.item_rows(held.item)
         known = np.arange(len(self.users)).repeat(self.episodes.size)
         known = known, self.episodes.item.numpy()
-        held.warn_of_known((user, item), known, 'the support')
+        held._replace(index=(user, item)).warn_of_known(known, 'the support')
         if config.rating is not None:
             scale.check(held)
             predicted = self._columns(self._predict(user, item, 0))[config.rating]

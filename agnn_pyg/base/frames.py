@@ -55,11 +55,10 @@ class Ratings(NamedTuple):
         """These with rows of users and items; ``ValueError`` names an id without."""
         return self._replace(index=_rows(self[:2], ids))
 
-    def warn_of_known(self, pairs: Any, known: Any, table: str) -> None:
-        """Warns if some of these pairs, two arrays, are among those of a table."""
-        both = pd.MultiIndex.from_arrays([*pairs]).isin(
-            pd.MultiIndex.from_arrays([*known])
-        )
+    def warn_of_known(self, known: Any, table: str) -> None:
+        """Warns if some of these pairs are among the rows, two arrays, of a table."""
+        known = pd.MultiIndex.from_arrays([*known])
+        both = pd.MultiIndex.from_arrays([*self.index]).isin(known)
         if both.any():
             columns = self.user.column, self.item.column
             warn(
@@ -228,10 +227,10 @@ def read_tables(
         nodes[side] = _read_nodes(config, side, frame, rated, further)
     ids = {side: table.ids for side, table in nodes.items()}
     links = {s: found.adjacency(ids[s], f'{s}s') for s, found in joined.items()}
-    pairs, held_out = train.pairs(ids), validated and validated.pairs(ids)
-    if held_out:
-        validated.warn_of_known(held_out.index, pairs.index, "'ratings'")
-    return FitTables(nodes, pairs, held_out, links)
+    train, validated = train.pairs(ids), validated and validated.pairs(ids)
+    if validated:
+        validated.warn_of_known(train.index, "'ratings'")
+    return FitTables(nodes, train, validated, links)
 
 
 def read_edges(given: Mapping[str, pd.DataFrame | None]) -> dict[str, Edges]:
@@ -518,9 +517,9 @@ def _problem(cells: ParsedColumn) -> str | None:
         return 'whole numbers that are all different' if is_code else None
     if all(isinstance(v, bool | np.bool_) for v in value.unique()):
         return None
-    repeated = value.map(value.value_counts()).to_numpy() > 1
-    shared, present = (len({*cells.row[mask]}) for mask in (repeated, slice(None)))
-    return None if 2 * shared >= max(1, present) else 'most values occur once'
+    repeated = value.duplicated(keep=False).to_numpy()
+    shared, present = len({*cells.row[repeated]}), len({*cells.row})
+    return None if 2 * shared >= present else 'most values occur once'
 
 
 def _rows(columns: Iterable[IdColumn], ids: Mapping[str, Vocabulary]) -> np.ndarray:
