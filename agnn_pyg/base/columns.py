@@ -222,8 +222,22 @@ class NumericEncoder(ColumnEncoder):
         grid = np.linspace(0, 1, num_knots)
         return np.unique(np.quantile(cells.value, grid)).tolist(), False
 
+    def knots(self) -> np.ndarray:
+        """The K knots of each of D dimensions, :obj:`[D, K]`."""
+        return np.array([self.values])
+
     def tokens(self, cells: ParsedColumn) -> Tokens:
-        return _interpolate(cells.row, cells.value[:, None], np.array([self.values]))
+        knots = self.knots()
+        size, dimension = knots.shape[1], np.arange(len(knots))
+        value = cells.value.reshape(len(cells.row), len(knots))
+        value = value.clip(knots[:, 0], knots[:, -1])
+        left = ((value[..., None] >= knots).sum(-1) - 1).clip(0, max(0, size - 2))
+        low, high = (knots[dimension, np.minimum(left + k, size - 1)] for k in (0, 1))
+        gap = high - low
+        part = np.divide(value - low, gap, out=np.zeros_like(gap), where=gap > 0)
+        part, token = part.ravel(), (left + size * dimension).ravel()
+        row = np.tile(np.repeat(cells.row, len(knots)), 2)
+        return row, np.append(token, token + 1), np.append(1 - part, part)
 
     def text(self, place: np.ndarray, weight: np.ndarray) -> str:
         return f'{np.dot(weight, np.array(self.values)[place]):g}'
@@ -237,7 +251,7 @@ class DateEncoder(NumericEncoder):
         return str(np.datetime64(0, 'D') + round(float(days)))
 
 
-class VectorEncoder(ColumnEncoder):
+class VectorEncoder(NumericEncoder):
     """A few knots per dimension, as if each were a numeric column."""
 
     @staticmethod
@@ -245,16 +259,14 @@ class VectorEncoder(ColumnEncoder):
         knots = np.quantile(cells.value, np.linspace(0, 1, VECTOR_KNOTS), axis=0)
         return knots.T.ravel().tolist(), False
 
-    def tokens(self, cells: ParsedColumn) -> Tokens:
-        knots = np.reshape(self.values, (-1, VECTOR_KNOTS))
-        value = cells.value.reshape(len(cells.row), len(knots))
-        return _interpolate(cells.row, value, knots)
+    def knots(self) -> np.ndarray:
+        return np.reshape(self.values, (-1, VECTOR_KNOTS))
 
     def text(self, place: np.ndarray, weight: np.ndarray) -> str:
-        return f'{len(self.values) // VECTOR_KNOTS} numbers'
+        return f'{len(self.knots())} numbers'
 
     def check_served(self, cells: ParsedColumn, table: TableColumn) -> None:
-        size = len(self.values) // VECTOR_KNOTS
+        size = len(self.knots())
         table.refuse(
             np.full(len(cells.row), cells.value.shape[1] != size),
             f'holds lists of another length than {size}, that of the fit, in',
@@ -433,16 +445,3 @@ def _count_rows(cells: ParsedColumn) -> pd.Series:
 
     pairs = pd.DataFrame({'row': cells.row, 'value': cells.value})
     return pairs.drop_duplicates()['value'].value_counts()
-
-
-def _interpolate(row: np.ndarray, value: np.ndarray, knots: np.ndarray) -> Tokens:
-    """The parts of numbers :obj:`[V, D]` between knots :obj:`[D, K]` of dimensions."""
-    size, dimension = knots.shape[1], np.arange(len(knots))
-    value = value.clip(knots[:, 0], knots[:, -1])
-    left = ((value[..., None] >= knots).sum(-1) - 1).clip(0, max(0, size - 2))
-    low, high = (knots[dimension, np.minimum(left + k, size - 1)] for k in (0, 1))
-    gap = high - low
-    part = np.divide(value - low, gap, out=np.zeros_like(gap), where=gap > 0).ravel()
-    row, token = np.repeat(row, len(knots)), (left + size * dimension).ravel()
-    parts = [row, row], [token, token + 1], [1 - part, part]
-    return tuple(map(np.concatenate, parts))
