@@ -61,12 +61,9 @@ def positions(nodes: Tensor, size: int) -> Tensor:
 def pairs_among(
     pairs: Tensor, users: Tensor, items: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions of R pairs among some users and items, and a mask of those that have.
+    """Positions of pairs, :obj:`[2, R]`, among distinct users and among distinct items.
 
-    Args:
-        pairs (Tensor): Pairs of users and items, :obj:`[2, R]`.
-        users (Tensor): Distinct users, :obj:`[U]`.
-        items (Tensor): Distinct items, :obj:`[I]`.
+    That of a node that is not among them is -1; a mask says where both are.
     """
     row, column = (
         positions(nodes, 1 + max(int(x.max()) for x in (nodes, index) if len(x)))[index]

@@ -349,9 +349,7 @@ def _fit_weight(
     weight = float(total / (size * count))
     # Errors of one node go together, so the standard error is that of sums by node.
     slope = gap * (rest - weight * gap)
-    sums = [slope.new_zeros(int(i.max()) + 1) for i in data.edge_index]
-    for made, index in zip(sums, data.edge_index, strict=True):
-        made.index_add_(0, index[both], slope)
+    sums = (i[both].bincount(slope, int(i.max()) + 1) for i in data.edge_index)
     error = max(float(made.norm() / (size * count)) for made in sums)
     if abs(weight - PRIOR_WEIGHT) <= error:
         return PRIOR_WEIGHT

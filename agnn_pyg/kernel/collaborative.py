@@ -33,16 +33,11 @@ def append_collaborative(
     num_latent: int,
     cold: tuple[bool, bool] = (False, False),
 ) -> tuple[FeatureMaps, FeatureMaps]:
-    """Appends the collaborative kernels, :data:`NAMES`, to attribute kernels.
+    """Appends the collaborative kernels, :data:`NAMES`, to those of attributes.
 
-    Args:
-        users (FeatureMaps): Of all users.
-        items (FeatureMaps): Of all items.
-        edge_index (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
-        rating (Tensor): Their ratings, :obj:`[R]`.
-        num_factors (int): Features of the first two kernels; 0 appends none of all.
-        num_latent (int): Features of the third.
-        cold (tuple, optional): Whether users, and whether items, go without.
+    They are computed from rated pairs, :obj:`[2, R]`, and their ratings, :obj:`[R]`.
+    The first two have :obj:`num_factors` features, the third :obj:`num_latent`; none is
+    appended if there are no factors, or to sides that are :obj:`cold`.
     """
     sides = [users, items]
     if not num_factors or all(cold):

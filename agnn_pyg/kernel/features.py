@@ -124,9 +124,7 @@ class KernelFeatures:
     def fit(self, nodes: TokenBags, columns: Sequence[ColumnEncoder]) -> KernelFeatures:
         """Chooses the components and fits their projections and scales.
 
-        Args:
-            nodes (TokenBags): The encoded attributes of the nodes with ratings.
-            columns (sequence): The fitted columns that they were encoded by.
+        The nodes are those with ratings, encoded by the columns.
         """
         self.columns_ = [
             _Column(c.column, c.stype, c.offset, len(c.values)) for c in columns

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -16,6 +18,7 @@ from agnn_pyg.rating_data import NodeFeatures
 WALK, RANK, HOPS = 0.9, 64, 3
 
 
+@dataclass(frozen=True)
 class LinkFeatures:
     r"""Features whose inner products are a kernel between the neighbours of two nodes.
 
@@ -36,12 +39,11 @@ class LinkFeatures:
     :math:`\alpha` times what that has is taken. Nodes without edges have features of 0.
     Time and memory are linear in nodes and edges.
 
-    Args:
-        map (Tensor): What weights of edges are multiplied by, :obj:`[M, rank]`.
+    Attributes:
+        map: What weights of edges are multiplied by, :obj:`[M, rank]`.
     """
 
-    def __init__(self, map: Tensor) -> None:
-        self.map = map
+    map: Tensor
 
     @classmethod
     def fit(cls, weight: sp.csr_matrix, rank: int = RANK) -> LinkFeatures:

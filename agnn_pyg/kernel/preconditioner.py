@@ -28,9 +28,6 @@ class UserBlocks:
     the part that is the same for all users: :math:`\mathbf{G}` is the item kernel of
     the constant user component, and :math:`\mathbf{Z}` joins ratings to their items.
     It is inverted by Cholesky factors and the Woodbury identity.
-
-    Args:
-        kernel (PairwiseKernel): The kernel.
     """
 
     def __init__(self, kernel: PairwiseKernel) -> None:
