@@ -9,9 +9,8 @@ from agnn_pyg.agnn_scorer import EVALUATION_SEED, RATED, SIDES, AGNNScorer
 from agnn_pyg.base.encoder import AttributeEncoder
 from agnn_pyg.folds import joint_fold
 from agnn_pyg.rating_data import NodeFeatures, RatingData
-from agnn_pyg.sampling.batch import RatingBatch
-from agnn_pyg.sampling.full_graph import FullGraphNeighbors
 from data.synthetic import planted_tables
+from tests.agnn_pyg.test_model import whole as pairs_of_graph
 
 SETTINGS = {'epochs': 2, 'steps': 3, 'channels': 8, 'num_neighbors': 5}
 SETTINGS |= {'candidate_fraction': 0.3, 'hold_out': False}
@@ -30,10 +29,8 @@ def planted():
         bags = encoder.fit_transform(frame)
         count = len(frame) - NEW[side]
         features = NodeFeatures(bags, bags)
-        old[side], new[side] = (
-            features.take(slice(count)),
-            features.take(slice(count, None)),
-        )
+        old[side] = features.take(slice(count))
+        new[side] = features.take(slice(count, None))
         columns[side] = ()
         known = index[SIDES.index(side)] < count
         index, rating = index[:, known], rating[known]
@@ -99,20 +96,17 @@ def test_scores_are_those_of_the_network_on_the_whole_graph(planted, scorer, cha
     data, _, (index, _) = planted
     if changed:
         scorer = AGNNScorer(AGNNConfig(**SETTINGS | changed)).fit(data)
-    graph, cold = scorer._graph, {side: data.cold(side) for side in SIDES}
+    graph = scorer._graph
+    assert torch.equal(graph[RATED].edge_index, data.edge_index)
+    assert torch.equal(graph[RATED].rating, data.rating)
     for side in SIDES:
-        assert torch.equal(graph[side].cold, cold[side])
+        assert torch.equal(graph[side].cold, data.cold(side))
         length = graph[side].x_weight.norm(dim=1)
         expected = data.nodes[side].embedded.weight.norm(dim=1)
-        rated = changed.get('rated_edges', True)
-        torch.testing.assert_close(
-            length, length.new_ones(1).expand_as(length) if rated else expected
-        )
-    neighbors = FullGraphNeighbors(graph, RATED, 5)
-    edges = neighbors.draw(EVALUATION_SEED, 0, cold) | {RATED: data.edge_index}
-    batch = RatingBatch(
-        neighbors.x_dict, edges, index, cold, rating_dict={RATED: data.rating}
-    )
+        if changed.get('rated_edges', True):
+            expected = torch.ones_like(length)
+        torch.testing.assert_close(length, expected)
+    batch = pairs_of_graph(graph, index, 5, EVALUATION_SEED)
     whole = scorer.score(*index)
     assert whole.dtype == torch.float64
     assert whole.std() > 0.01
@@ -227,13 +221,12 @@ def test_an_explanation_adds_up_and_names_the_neighbors(planted, scorer):
         order = edges.edge_weight[mine].argsort(descending=True, stable=True)[:5]
         found = explanation.neighbors[side]
         assert torch.equal(found.proximity, edges.edge_weight[mine][order])
-        known = zip(
-            edges.edge_index[0][mine].tolist(),
-            edges.edge_weight[mine].tolist(),
-            strict=True,
+        known = edges.edge_index[0][mine], edges.edge_weight[mine]
+        known, pairs = (
+            {*zip(*(part.tolist() for part in both), strict=True)}
+            for both in (known, (found.node, found.proximity))
         )
-        pairs = zip(found.node.tolist(), found.proximity.tolist(), strict=True)
-        assert {*pairs} <= {*known}
+        assert pairs <= known
     # Of new nodes, the neighbours are nodes of the fit.
     wider = scorer.with_new_nodes(planted[1]).with_new_nodes(planted[1])
     first = {s: planted[0].num_nodes[s] for s in SIDES}

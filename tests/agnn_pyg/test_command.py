@@ -130,8 +130,8 @@ def test_clicks_without_ratings(named, here, capsys):
     later, items = named['later'], named['new_items']
     later = later[later['user'].isin(named['ratings']['user'])]
     write(named | {'later': later}, here)
-    fit = 'fit ratings.csv --items items.csv --lists genre --rating none --quiet'
-    shell(main, f'{fit} --set weight=rating --set cv_folds=2 --model model')
+    fit = 'fit ratings.csv --items items.csv --lists genre --rating none'
+    shell(main, f'{fit} --set weight=rating {QUICK} --model model')
     capsys.readouterr()
     model, new = AGNNRecommender.load('model'), '--items new_items.csv --model model'
     assert (model.rating, model.weight) == (None, 'rating')

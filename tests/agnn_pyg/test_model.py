@@ -138,11 +138,11 @@ def test_golden_numbers_of_the_published_network(golden, mode, slip):
 MIXED = torch.tensor([[0, 10, 1, 11, 10], [0, 1, 13, 14, 0]])
 
 
-def whole(graph, index=MIXED):
+def whole(graph, index=MIXED, num_neighbors=3, seed=0):
     """Pairs to predict on the whole graph, whose ratings carry messages."""
-    neighbors = FullGraphNeighbors(graph, RATES, 3)
+    neighbors = FullGraphNeighbors(graph, RATES, num_neighbors)
     cold = {side: graph[side].cold for side in SIDES}
-    edges = neighbors.draw(0, 0, cold)
+    edges = neighbors.draw(seed, 0, cold)
     edges[RATES] = graph[RATES].edge_index
     rating = {RATES: graph[RATES].rating}
     return RatingBatch(neighbors.x_dict, edges, index, cold, rating_dict=rating)
@@ -309,6 +309,12 @@ def test_training_differs_from_evaluation_by_noise_alone(tiny_model, tiny_graph)
     assert torch.equal(model(*batch[:-1]), model.train()(*batch[:-1]))
 
 
+def own_model(data, edge_types, **options):
+    torch.manual_seed(0)
+    sizes = {name: data[name].num_nodes for name in data.node_types}
+    return AGNN(sizes, data.num_node_features, edge_types, 4, **options).eval()
+
+
 def own_graph():
     """Three node types, dense features, rated edges in both directions."""
     generator = torch.Generator().manual_seed(0)
@@ -335,15 +341,10 @@ def own_graph():
     ],
 )
 def test_any_convolution_on_a_graph_of_ones_own(conv, kinds):
-    data = own_graph()
-    torch.manual_seed(0)
-    sizes = {name: data[name].num_nodes for name in data.node_types}
+    data, pairs = own_graph(), torch.tensor([[0, 3], [8, 1]])
     edge_types = data.edge_types[-kinds:]
-    ends = ('user', 'item')
-    model = AGNN(sizes, data.num_node_features, edge_types, 4, ends=ends, conv=conv)
-    pairs = torch.tensor([[0, 3], [8, 1]])
-    x, edges = data.x_dict, data.edge_index_dict
-    predicted = model.eval()(x, edges, pairs)
+    model = own_model(data, edge_types, ends=SIDES, conv=conv)
+    predicted = model(data.x_dict, data.edge_index_dict, pairs)
     assert predicted.size() == (2,)
     predicted.sum().backward()
     for kind in edge_types:
@@ -352,15 +353,10 @@ def test_any_convolution_on_a_graph_of_ones_own(conv, kinds):
 
 
 def test_outputs_of_edge_types_are_summed_or_averaged():
-    data = own_graph()
-    states = {}
+    data, states = own_graph(), {}
     for aggr in ('sum', 'mean'):
-        torch.manual_seed(0)
-        sizes = {name: data[name].num_nodes for name in data.node_types}
-        model = AGNN(
-            sizes, data.num_node_features, data.edge_types, 4, aggr=aggr, skip=False
-        )
-        states[aggr] = model.eval().encode(data.x_dict, data.edge_index_dict)
+        model = own_model(data, data.edge_types, aggr=aggr, skip=False)
+        states[aggr] = model.encode(data.x_dict, data.edge_index_dict)
     # Three edge types point to items, one to users.
     torch.testing.assert_close(states['sum']['item'].x, 3 * states['mean']['item'].x)
     torch.testing.assert_close(states['sum']['user'].x, states['mean']['user'].x)

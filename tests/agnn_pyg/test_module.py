@@ -57,10 +57,8 @@ def new_module(planted):
     def make(seed=0, rated=RATES, **kwargs):
         torch.manual_seed(seed)
         options = {'channels': 6, 'dropout': 0.1, 'mean': float(rating.mean())}
-        model = AGNN.from_data(
-            data, RATES, rated is not None, edge_types=KINDS, **options
-        )
-        return RatingModule(model, **kwargs)
+        options |= {'messages': rated is not None, 'edge_types': KINDS}
+        return RatingModule(AGNN.from_data(data, RATES, **options), **kwargs)
 
     return make
 
@@ -141,10 +139,8 @@ def test_learning_rates_of_our_training_and_of_the_published(
     if not published:
         # Ten steps of warm-up, and half a cosine.
         steps = np.arange(12)
-        expected = (
-            np.minimum(1, (steps + 1) / 10) * (1 + np.cos(np.pi * steps / 12)) / 2
-        )
-        np.testing.assert_allclose(rates, 0.1 * expected)
+        warm_up, cosine = np.minimum(1, (steps + 1) / 10), np.cos(np.pi * steps / 12)
+        np.testing.assert_allclose(rates, 0.1 * warm_up * (1 + cosine) / 2)
         return
     assert set(rates) == {0.1}
     optimizer = module.configure_optimizers()

@@ -288,9 +288,8 @@ def test_searches_of_scikit_learn(clicks):
     assert clone(model).get_params() == model.get_params()
     scores = cross_val_score(model, pairs, cv=2, params=nodes, error_score='raise')
     first = clone(model).fit(pairs.iloc[len(pairs) // 2 :], **nodes)
-    assert scores[0] == pytest.approx(
-        first.score(pairs.iloc[: len(pairs) // 2]), abs=0.02
-    )
+    score = first.score(pairs.iloc[: len(pairs) // 2])
+    assert scores[0] == pytest.approx(score, abs=0.02)
     search = GridSearchCV(model, {'num_factors': [2, 8]}, cv=2, error_score='raise')
     search.fit(pairs, **nodes)
     assert search.best_estimator_.recommend([100], k=2)['item'].notna().all()

@@ -22,15 +22,13 @@ def test_new_users_and_items_are_rated_by_their_attributes(recommender, planted)
 
 def test_a_prediction_does_not_depend_on_who_else_is_in_the_table(recommender, planted):
     users, items = planted.new_users, planted.new_items
-    whole = recommender.predict(planted.later, users, items)
-    pair = planted.later[
-        planted.later['user'].isin(users['user'])
-        & planted.later['item'].isin(items['item'])
-    ].iloc[[0]]
+    cold = planted.later.merge(users[['user']]).merge(items[['item']])
+    whole = recommender.predict(pd.concat([cold, planted.later]), users, items)
+    pair = cold.iloc[[0]]
     user = users[users['user'].isin(pair['user'])]
     item = items[items['item'].isin(pair['item'])]
     alone = recommender.predict(pair, user, item)
-    assert alone.iloc[0] == pytest.approx(whole[pair.index[0]], abs=1e-5)
+    assert alone.iloc[0] == pytest.approx(whole.iloc[0], abs=1e-5)
 
 
 def test_recommended_are_the_highest_predicted(recommender, planted):
@@ -112,9 +110,8 @@ def test_seen_items_filters_and_short_lists(recommender, planted):
     top = recommender.recommend(users, k=10, filter=mine)
     assert set(top.loc[top['user'] == other, 'item']) == set(allowed)
     # A mask of pandas, which cannot be written to.
-    masked = recommender.recommend(
-        users, k=10, filter=lambda *asked: pd.Series(mine(*asked))
-    )
+    series = {'filter': lambda *asked: pd.Series(mine(*asked))}
+    masked = recommender.recommend(users, k=10, **series)
     pd.testing.assert_frame_equal(masked, top)
     with pytest.raises(ValueError, match="'filter'"):
         recommender.recommend([user], filter=lambda who, items: [1.0, 2.0])

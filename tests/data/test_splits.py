@@ -108,14 +108,11 @@ def test_leaks_are_found(planted):
     for scenario in SCENARIOS:
         good = split(planted, scenario)
         spoilt = {part: {part: good.fit.iloc[:0]} for part in PARTS}
-        spoilt |= {
-            "'test' and 'fit'": {'fit': pd.concat([good.fit, good.test.head(1)])},
-            "'validation' and 'train'": {
-                'train': pd.concat([good.train, good.validation.head(1)])
-            },
-            "'fit'.*'train'": {'fit': good.validation},
-            'scenario': {'scenario': 'cold'},
-        }
+        spoilt |= {"'fit'.*'train'": {'fit': good.validation}}
+        spoilt |= {'scenario': {'scenario': 'cold'}}
+        for held_out, seen in (('validation', 'train'), ('test', 'fit')):
+            both = getattr(good, seen), getattr(good, held_out).head(1)
+            spoilt[f"'{held_out}' and '{seen}'"] = {seen: pd.concat(both)}
         for key in COLD_SIDES[scenario]:
             # One rating that no part holds, of a cold id.
             for held_out, seen in (('validation', 'train'), ('test', 'fit')):

@@ -51,12 +51,8 @@ def test_bad_cells_are_named(frames):
 
 
 def test_missing_columns_and_rows_are_named(frames):
-    for name, column in [
-        ('users', 'user'),
-        ('items', 'item'),
-        ('ratings', 'item'),
-        ('ratings', 'rating'),
-    ]:
+    columns = [('users', 'user'), ('items', 'item'), ('ratings', 'item')]
+    for name, column in [*columns, ('ratings', 'rating')]:
         whole = frames[name]
         for spoilt in (
             whole.rename(columns={column: 'ID'}),

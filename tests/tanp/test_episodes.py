@@ -60,12 +60,9 @@ def test_frames_and_back(tasks):
     users, items = [f'u{n}' for n in range(6)], [f'i{n}' for n in range(20)]
     support, query = tasks.to_frames(users, items)
     assert list(support.columns) == ['user', 'item', 'rating']
+    user, item = pd.Index(users).get_indexer, pd.Index(items).get_indexer
     parts = [
-        (
-            pd.Index(users).get_indexer(frame['user']),
-            pd.Index(items).get_indexer(frame['item']),
-            frame['rating'].to_numpy(),
-        )
+        (user(frame['user']), item(frame['item']), frame['rating'].to_numpy())
         for frame in (support, query)
     ]
     again = Episodes.from_parts(np.arange(6), *parts)

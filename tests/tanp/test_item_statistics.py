@@ -104,9 +104,8 @@ def test_the_last_kernels_are_positive_semi_definite():
     statistics = fit(EPISODES)
     for user in (5, 22):
         items = features(statistics, user)
-        kernel = statistics.kernels(items, items)[0].transpose(0, 1)[
-            -statistics.num_psd :
-        ]
+        kernel = statistics.kernels(items, items)[0].transpose(0, 1)
+        kernel = kernel[-statistics.num_psd :]
         assert torch.linalg.eigvalsh(kernel.double()).min() > -1e-5
 
 

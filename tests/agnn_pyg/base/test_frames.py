@@ -96,10 +96,8 @@ def test_without_tables_of_nodes(tables):
 def test_attributes_that_are_named(tables):
     config = ColumnsConfig(user_attributes={'name': 'categorical', 'age': None})
     columns = read_tables(config, **tables).nodes['user'].columns
-    assert [(c.column, c.stype) for c in columns] == [
-        ('name', 'categorical'),
-        ('age', 'numeric'),
-    ]
+    stypes = [(c.column, c.stype) for c in columns]
+    assert stypes == [('name', 'categorical'), ('age', 'numeric')]
     none = read_tables(ColumnsConfig(user_attributes=[]), **tables).nodes['user']
     assert [c.column for c in none.columns] == [CONSTANT]
     with pytest.raises(ValueError, match="'jobb', did you mean 'job'"):
@@ -159,10 +157,8 @@ def test_new_nodes(tables):
     for encoder_, found in zip(encoders, bags, strict=True):
         assert found.index.tolist() == encoder_.transform(later[:2]).index.tolist()
     # Of ids alone, all attributes are missing.
-    (_, bags), unknown = (
-        new(later[['user']]),
-        later.assign(age=None, job=None, born=None),
-    )
+    _, bags = new(later[['user']])
+    unknown = later.assign(age=None, job=None, born=None)
     for encoder_, found in zip(encoders, bags, strict=True):
         assert found.index.tolist() == encoder_.transform(unknown[:2]).index.tolist()
     for change, message in (
@@ -176,10 +172,8 @@ def test_new_nodes(tables):
 
 
 def test_pairs_and_lists_of_ids(tables):
-    ids = {
-        s: table.ids
-        for s, table in read_tables(CONFIG, tables['ratings']).nodes.items()
-    }
+    nodes = read_tables(CONFIG, tables['ratings']).nodes
+    ids = {side: table.ids for side, table in nodes.items()}
     pairs = pd.DataFrame({'item': ['c', 'a'], 'user': [1, 3]})
     assert read_pairs(pairs, 'pairs', CONFIG, ids).tolist() == [[0, 2], [2, 0]]
     with pytest.raises(ValueError, match=r"'pairs' .* 'items': .* row 1 \('q'\)"):

@@ -111,9 +111,8 @@ def test_named_columns_are_not_guessed(tmp_path):
     assert frame.to_dict('list') == {'user': ['a'], 'rating': [5]}
     with pytest.raises(ValueError, match=r"'starz', did you mean 'stars'"):
         read_file(path, roles=roles, named={'rating': 'starz'})
-    swapped = read_file(
-        path, roles=ROLES | roles, named={'user': 'stars', 'item': 'user'}
-    )
+    named = {'user': 'stars', 'item': 'user'}
+    swapped = read_file(path, roles=ROLES | roles, named=named)
     assert swapped.to_dict('list') == {'item': ['a'], 'rating': [1], 'user': ['5']}
 
 
@@ -137,11 +136,9 @@ def test_files_that_cannot_be_read_are_named_with_the_line(tmp_path):
         ('x.parquet', b'not this', 'x.parquet.* is damaged'),
     ]:
         (tmp_path / name).write_bytes(content)
+        roles = {'item': 'item'} if 'isbn' in str(content) else ROLES
         with pytest.raises(ValueError, match=match):
-            read_file(
-                tmp_path / name,
-                roles={'item': 'item'} if 'isbn' in str(content) else ROLES,
-            )
+            read_file(tmp_path / name, roles=roles)
 
 
 def test_no_file_and_no_pyarrow(tmp_path, monkeypatch):
@@ -181,9 +178,7 @@ def test_a_list_separator_that_no_cell_holds_is_named(tmp_path):
 def test_lists_that_pandas_has_written_as_texts(tmp_path):
     lists = [['new in', "d'or"], [], ['b|c'], ['c']]
     for make in (list, np.array):
-        frame = pd.DataFrame(
-            {'item': [*'wxyz'], 'tags': [make(cell) for cell in lists]}
-        )
+        frame = pd.DataFrame({'item': [*'wxyz'], 'tags': map(make, lists)})
         frame.to_csv(tmp_path / 'x.csv', index=False)
         read = read_file(tmp_path / 'x.csv', roles={'item': 'item'}, lists=['tags'])
         assert read['tags'].tolist() == lists
@@ -221,9 +216,8 @@ def test_parquet(tmp_path):
     frame = pd.DataFrame({'user': ['a', 'b'], 'item': ['c', 'd'], 'age': [3, 4]})
     for index in (['user'], ['user', 'item']):
         frame.set_index(index).to_parquet(path)
-        pd.testing.assert_frame_equal(
-            read_file(path, roles=ROLES), frame, check_dtype=False
-        )
+        read = read_file(path, roles=ROLES)
+        pd.testing.assert_frame_equal(read, frame, check_dtype=False)
     frame.set_index(pd.Index([7, 7])).to_parquet(path)
     assert read_file(path, roles=ROLES).index.tolist() == [0, 1]
     content = bytearray(path.read_bytes())
@@ -245,8 +239,6 @@ def test_written_files(tmp_path, capsys):
     with pytest.raises(ValueError, match=r'x\.doc'):
         write_file(frame, tmp_path / 'x.doc')
     if 'pyarrow' in sys.modules:
-        ids = pd.DataFrame({'user': [uuid.UUID(int=1)]})
-        write_file(ids, tmp_path / 'x.parquet')
-        assert pd.read_parquet(tmp_path / 'x.parquet')['user'][0] == str(
-            uuid.UUID(int=1)
-        )
+        one = uuid.UUID(int=1)
+        write_file(pd.DataFrame({'user': [one]}), tmp_path / 'x.parquet')
+        assert pd.read_parquet(tmp_path / 'x.parquet')['user'][0] == str(one)

@@ -79,10 +79,7 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
     assert np.allclose(found, model.score_all(users, items), atol=1e-5)
 
 
-def test_settings_are_those_of_the_best_held_out_ranking(tiny_data):
-    scorer = ImplicitKernelScorer(KernelConfig(num_factors=2, cv_folds=2)).fit(
-        tiny_data
-    )
+def test_settings_are_those_of_the_best_held_out_ranking(scorer):
     assert scorer.chosen_.keys() == SCENARIOS.keys()
     fold = HeldOut.of(
         torch.tensor([[0, 0, 1, 2], [0, 1, 2, 2]]),

@@ -21,9 +21,8 @@ def make(maps, **options):
 @pytest.mark.parametrize('num_factors', [0, 4])
 def test_posterior_mean_against_a_dense_solution(maps, rated, num_factors, scenario):
     rating = rated[1]
-    model = make(maps, num_factors=num_factors, scenario=scenario).fit(
-        *rated, tol=1e-12
-    )
+    model = make(maps, num_factors=num_factors, scenario=scenario)
+    model.fit(*rated, tol=1e-12)
     every = torch.cartesian_prod(torch.arange(12), torch.arange(15)).t()
     columns = []
     for k in range(len(rating)):
@@ -48,10 +47,10 @@ def test_gradient_of_the_weights_against_differences(maps, rated, scenario):
     model = make(maps, scenario=scenario)
     held, kept = scenario_folds(index, scenario, 2, seed=0)[0]
 
+    parts = model, index, rating - rating.mean(), held, kept, torch.rand(12)
+
     def loss(weight):
-        fold = module._Fold(
-            model, index, rating - rating.mean(), held, kept, torch.rand(12)
-        )
+        fold = module._Fold(*parts)
         error, gradient = fold.step(weight, tol=1e-12)
         return error / len(fold.truth), gradient
 
@@ -92,10 +91,8 @@ def test_held_out_ratings_do_not_reach_the_coefficients(maps, rated, scenario):
 def test_planted_leak_is_refused(maps, rated, monkeypatch, leak):
     def leaky(edge_index, scenario, cv_folds, seed):
         if leak == 'item':
-            scenario = 'warm'
+            return scenario_folds(edge_index, 'warm', cv_folds, seed)
         folds = scenario_folds(edge_index, scenario, cv_folds, seed)
-        if leak == 'item':
-            return folds
         return [(held, torch.ones_like(kept)) for held, kept in folds]
 
     monkeypatch.setattr(module, 'scenario_folds', leaky)

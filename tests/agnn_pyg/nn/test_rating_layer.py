@@ -68,19 +68,15 @@ def test_damped_biases_and_residuals():
         assert bias[end][-1] == 0
         count = np.bincount(index[end], minlength=SIZE[end])
         assert edges[end].count.tolist() == count.tolist()
-        dense = np.zeros((2, SIZE[end], SIZE[1 - end]))
-        dense[:, index[end], index[1 - end]] = np.stack(
-            [np.ones(len(rating)), residual]
-        )
         x = torch.randn(SIZE[1 - end], 3).double().requires_grad_()
-        for weighted in (False, True):
-            found = edges[end].sum(x, residual=weighted)
-            np.testing.assert_allclose(
-                found.detach(), dense[int(weighted)] @ x.detach().numpy(), atol=1e-12
-            )
+        for weight in (np.ones(len(rating)), residual):
+            dense = np.zeros((SIZE[end], SIZE[1 - end]))
+            dense[index[end], index[1 - end]] = weight
+            found = edges[end].sum(x, residual=weight is residual)
             (grad,) = torch.autograd.grad(found.square().sum(), x)
-            product = dense[int(weighted)].T @ (2 * found.detach().numpy())
-            np.testing.assert_allclose(grad, product, atol=1e-12)
+            found = found.detach().numpy()
+            np.testing.assert_allclose(found, dense @ x.detach().numpy(), atol=1e-12)
+            np.testing.assert_allclose(grad, dense.T @ (2 * found), atol=1e-12)
 
 
 def test_edges_of_positives_carry_weights_and_popularity():
@@ -106,9 +102,7 @@ def test_layer_of_positives_without_slopes(layer):
     made = layer(positives=True)
     assert not hasattr(made, 'ridge')
     x, attributes = inputs()
-    first, twice = (
-        made(x, attributes, index, rating.abs() * factor) for factor in (1, 2)
-    )
+    first, twice = (made(x, attributes, index, k * rating.abs()) for k in (1, 2))
     for end in (0, 1):
         assert first[end].slope.eq(0).all()
         assert torch.equal(first[end].bias, twice[end].bias)
@@ -130,9 +124,8 @@ def test_slopes_are_ridge_regressions_of_each_node():
         mine = index[1].numpy() == item
         rows, target = z.numpy()[index[0].numpy()[mine]], np.array(residual)[mine]
         gram = rows.T @ rows + np.diag(np.exp([0.1, 1.0, -2.0]))
-        np.testing.assert_allclose(
-            found[item], np.linalg.solve(gram, rows.T @ target), atol=1e-10
-        )
+        expected = np.linalg.solve(gram, rows.T @ target)
+        np.testing.assert_allclose(found[item], expected, atol=1e-10)
     assert found[-1].eq(0).all()
 
     def slopes(z, log_penalty):
@@ -309,17 +302,15 @@ def test_new_nodes_read_the_other_end_and_change_nothing(layer, end):
         assert float(added.bias[node]) == pytest.approx(bias)
         torch.testing.assert_close(added.feature[node], feature)
         torch.testing.assert_close(added.slope[node], slope)
-        torch.testing.assert_close(
-            added.x[node], loop.update(end, expected, mine, other.source)
-        )
+        expected = loop.update(end, expected, mine, other.source)
+        torch.testing.assert_close(added.x[node], expected)
     # A node of the fit without edges, added anew.
     same = [part[end][-1:] for part in (x, attributes)]
     none = torch.empty(2, 0).long(), torch.empty(0).double()
     added = made.add_nodes(end, *same, *none, other)
     for name in ('x', 'bias', 'slope', 'feature', 'source'):
-        torch.testing.assert_close(
-            getattr(added, name), getattr(states[end], name)[-1:], msg=name
-        )
+        found, expected = getattr(added, name), getattr(states[end], name)[-1:]
+        torch.testing.assert_close(found, expected, msg=name)
 
 
 @torch.no_grad()
@@ -328,13 +319,9 @@ def test_nodes_of_a_batch_have_the_positions_of_their_ids(layer):
     order = [torch.randperm(n, generator=torch.manual_seed(n)) for n in SIZE]
     place = [part.argsort() for part in order]
     edge_index = torch.stack([p[row] for p, row in zip(place, index, strict=True)])
-    moved = [
-        [v[o] for v, o in zip(part, order, strict=True)] for part in (x, attributes)
-    ]
-    expected = made(x, attributes, index, rating)
-    for rows, state, other in zip(
-        order, made(*moved, edge_index, rating, order), expected, strict=True
-    ):
+    moved = [[v[o] for v, o in zip(p, order, strict=True)] for p in (x, attributes)]
+    states = made(*moved, edge_index, rating, order), made(x, attributes, index, rating)
+    for rows, state, other in zip(order, *states, strict=True):
         torch.testing.assert_close(state.x, other.x[rows])
         torch.testing.assert_close(state.slope, other.slope[rows])
     # A node that came later has no vector, but edges give it a position.

@@ -73,13 +73,11 @@ def test_a_draw_does_not_depend_on_other_nodes_or_the_device(sets, monkeypatch, 
 @pytest.mark.parametrize('step', ['epoch', 'seed', 'both'])
 def test_seeds_and_epochs_are_independent(sets, step):
     # Two draws of five candidates each: 25 cells of a contingency table.
-    second = {'epoch': (0, 1), 'seed': (1, 0), 'both': (1, -1)}[step]
+    seed, epoch = {'epoch': (0, 1), 'seed': (1, 0), 'both': (1, -1)}[step]
     table = torch.zeros(5, 5)
-    for number in range(EPOCHS):
-        one = drawn(sets, 0, 1, seed=number, epoch=number + 1)[0]
-        other = drawn(
-            sets, 0, 1, seed=number + second[0], epoch=number + 1 + second[1]
-        )[0]
+    for number in range(1, EPOCHS + 1):
+        (one,) = drawn(sets, 0, 1, number, number)
+        (other,) = drawn(sets, 0, 1, number + seed, number + epoch)
         table[one - 1, other - 1] += 1
     assert scipy.stats.chi2_contingency(table.numpy()).pvalue > 1e-3
 
@@ -106,13 +104,11 @@ def test_bad_weights():
 
 
 def test_a_hub_does_not_widen_the_rows_of_other_nodes(monkeypatch):
-    target = torch.cat(
-        [torch.arange(200).repeat_interleave(3), torch.zeros(5000).long()]
-    )
+    target = torch.arange(200).repeat_interleave(3)
+    target = torch.cat([target, torch.zeros(5000).long()])
     source = torch.arange(len(target)) % 200
     sets = CandidateSets(torch.stack([source, target]), None, 201)
-    widths = []
-    draw = sets._draw
+    widths, draw = [], sets._draw
 
     def seen(node, size, widest, key):
         widths.append((len(node), widest))

@@ -8,6 +8,8 @@ from torch_geometric.utils import trim_to_layer
 from agnn_pyg.sampling.sampler import ProximitySampler
 from tests.conftest import run_python
 
+IS = ('user', 'is', 'user')
+
 
 def random_data(num_nodes=30, num_edges=150, seed=0):
     generator = torch.Generator().manual_seed(seed)
@@ -26,16 +28,11 @@ def random_hetero_data():
     data['user'].x = torch.arange(10)[:, None] * 1.0
     data['item'].x = torch.arange(20)[:, None] * -1.0
     sizes = {'user': 10, 'item': 20}
-    for kind in (
-        ('user', 'rates', 'item'),
-        ('item', 'of', 'user'),
-        ('user', 'is', 'user'),
-    ):
-        source, target = (
-            torch.randint(sizes[side], (60,), generator=generator)
-            for side in (kind[0], kind[2])
-        )
-        data[kind].edge_index = torch.stack([source, target])
+    for kind in (('user', 'rates', 'item'), ('item', 'of', 'user'), IS):
+        ends = [
+            torch.randint(sizes[side], (60,), generator=generator) for side in kind[::2]
+        ]
+        data[kind].edge_index = torch.stack(ends)
         data[kind].edge_weight = torch.rand(60, generator=generator)
     return data
 
@@ -118,12 +115,8 @@ def test_seeds_come_first_also_repeated_and_isolated_ones():
 def test_as_many_nodes_as_edges():
     # A ring, where tensors of nodes and of edges have one length.
     node = torch.arange(6)
-    data = Data(
-        edge_index=torch.stack([(node + 1) % 6, node]),
-        edge_attr=node * 10,
-        x=node * 1.0,
-        num_nodes=6,
-    )
+    edge_index = torch.stack([(node + 1) % 6, node])
+    data = Data(node * 1.0, edge_index, edge_attr=node * 10, num_nodes=6)
     for batch in node_loader(data, ProximitySampler(data, [1, 1]), batch_size=2):
         assert torch.equal(batch.x, batch.n_id * 1.0)
         assert torch.equal(batch.edge_attr, batch.e_id * 10)
@@ -131,10 +124,8 @@ def test_as_many_nodes_as_edges():
 
 
 def test_neighbors_follow_the_weights():
-    edge_index = torch.tensor([[1, 2, 3], [0, 0, 0]])
-    data = Data(
-        edge_index=edge_index, edge_weight=torch.tensor([0.0, 1, 0]), num_nodes=4
-    )
+    data = Data(edge_index=torch.tensor([[1, 2, 3], [0, 0, 0]]), num_nodes=4)
+    data.edge_weight = torch.tensor([0.0, 1, 0])
     data.other = torch.tensor([0.0, 0, 2])
     for attr, expected in (('edge_weight', 2), ('other', 3)):
         sampler = ProximitySampler(data, [1], weight_attr=attr)
@@ -184,10 +175,9 @@ def test_loaders_on_a_heterogeneous_graph():
 
 def test_only_named_edge_types_are_followed():
     data = random_hetero_data()
-    named = ('user', 'is', 'user')
-    sampler = ProximitySampler(data, {named: [2, 2]})
+    sampler = ProximitySampler(data, {IS: [2, 2]})
     for batch in node_loader(data, sampler, input_nodes='user'):
-        assert_hetero_subgraph(batch, data, [named])
+        assert_hetero_subgraph(batch, data, [IS])
         assert batch['item'].num_nodes == 0
 
 
@@ -231,15 +221,10 @@ def test_works_without_compiled_extensions():
 
 
 def test_time_is_refused():
-    data = random_data()
+    data, four = random_data(), torch.arange(4)
     data.time = torch.arange(30)
-    loader = node_loader(
-        data,
-        ProximitySampler(data, [2]),
-        input_nodes=torch.arange(4),
-        input_time=torch.arange(4),
-        time_attr='time',
-    )
+    times = {'input_nodes': four, 'input_time': four, 'time_attr': 'time'}
+    loader = node_loader(data, ProximitySampler(data, [2]), **times)
     with pytest.raises(ValueError, match="'time_attr'"):
         next(iter(loader))
 
