@@ -84,11 +84,10 @@ class Explanation:
             'neighbors of the user': self.users,
             'neighbors of the item': self.items,
         }
+        style = f'{{:.{digits}f}}'.format
         for title, frame in parts.items():
             if len(frame):
-                text = frame.head(SHOWN).to_string(
-                    index=False, float_format=f'{{:.{digits}f}}'.format
-                )
+                text = frame.head(SHOWN).to_string(index=False, float_format=style)
                 lines += [f'{title}:', text]
         return '\n'.join(lines)
 
@@ -109,9 +108,7 @@ def explain_pair(
     neighbors: Mapping[str, Neighbors] = {}
     contribution = torch.empty(0)
     if blend.network is not None:
-        network = blend.network.explain(*nodes)
-        neighbors = network.neighbors
-        parts = network.parts
+        parts, neighbors = blend.network.explain(*nodes)
         if scale is None:
             factor, shift = (float(x) for x in blend.scale(*map(torch.tensor, nodes)))
             parts = {name: factor * value for name, value in parts.items()}

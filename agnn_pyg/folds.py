@@ -80,9 +80,8 @@ def joint_fold(
         training pairs as it says, and the mask of the training pairs, all :obj:`[R]`.
     """
     names = 'both_cold', 'warm'
-    kept = torch.stack(
-        [scenario_folds(edge_index, name, cv_folds, seed)[0][1] for name in names]
-    ).all(0)
+    folds = [scenario_folds(edge_index, name, cv_folds, seed)[0] for name in names]
+    kept = folds[0][1] & folds[1][1]
     cold = [~torch.isin(row, row[kept]) for row in edge_index]
     held = {
         name: (cold[0] == user) & (cold[1] == item) & ~kept
@@ -98,9 +97,8 @@ def check_folds(edge_index: Tensor, scenario: str, held: Tensor, kept: Tensor) -
             f'Target leakage: {int((held & kept).sum())} held-out rating(s) are in the '
             f'training part of their fold'
         )
-    for side, index, is_cold in zip(
-        SIDES, edge_index, SCENARIOS[scenario], strict=True
-    ):
+    sides = zip(SIDES, edge_index, SCENARIOS[scenario], strict=True)
+    for side, index, is_cold in sides:
         if is_cold and torch.isin(index[held], index[kept]).any():
             raise ValueError(
                 f'Target leakage: a held-out {side} that is to be cold has ratings in '

@@ -139,16 +139,13 @@ class Blend:
 
     def score(self, user: Tensor, item: Tensor) -> Tensor:
         """Scores of pairs of user and item rows, each :obj:`[B]`."""
-        return self._mean(
-            [s.score(user, item) for s in self.scorers.values()], user, item
-        )
+        scores = [scorer.score(user, item) for scorer in self.scorers.values()]
+        return self._mean(scores, user, item)
 
     def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
         """Scores of all pairs, in blocks of users, :obj:`[users, items]`."""
-        start = 0
-        for scores in zip(
-            *(s.score_all(users, items) for s in self.scorers.values()), strict=True
-        ):
+        start, parts = 0, (s.score_all(users, items) for s in self.scorers.values())
+        for scores in zip(*parts, strict=True):
             block = users[start : start + len(scores[0])]
             yield self._mean(scores, block[:, None], items)
             start += len(block)

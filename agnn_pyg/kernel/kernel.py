@@ -11,6 +11,9 @@ from torch import Tensor
 from agnn_pyg.kernel.features import FeatureMaps
 from agnn_pyg.kernel.pairs import RatedPairs
 
+# The most iterations of a solve.
+MAX_ITER = 100
+
 
 class NodeSums(NamedTuple):
     """Sums over the rated pairs of each node, weighted by dual coefficients.
@@ -100,7 +103,6 @@ class PairwiseKernel:
         target: Tensor,
         start: Tensor | None = None,
         tol: float = 1e-3,
-        max_iter: int = 100,
         precondition: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, int]:
         r"""Solves :math:`(\mathbf{K} + \mathbf{I}) \boldsymbol{\alpha} =
@@ -111,7 +113,6 @@ class PairwiseKernel:
             start (Tensor, optional): Where to start from. (default: zeros)
             tol (float, optional): Norm of the residual over that of the target at
                 which to stop. (default: :obj:`1e-3`)
-            max_iter (int, optional): Most iterations. (default: :obj:`100`)
             precondition (callable, optional): Solves with most of the matrix, see
                 :class:`~agnn_pyg.kernel.preconditioner.UserBlocks`. (default: none)
 
@@ -121,7 +122,7 @@ class PairwiseKernel:
         alpha = torch.zeros_like(target) if start is None else start
         rest = target if start is None else target - (alpha + self.matvec(alpha))
         step, size, enough = 0, 1, tol * target.norm()
-        for iteration in range(max_iter):
+        for iteration in range(MAX_ITER):
             if rest.norm() <= enough:
                 return alpha, iteration
             scaled = precondition(rest) if precondition else rest
@@ -130,7 +131,7 @@ class PairwiseKernel:
             image = step + self.matvec(step)
             length = size / (step @ image)
             alpha, rest = alpha + length * step, rest - length * image
-        return alpha, max_iter
+        return alpha, MAX_ITER
 
     def weight_gradient(self, one: NodeSums, other: NodeSums) -> Tensor:
         r"""The derivative of :math:`\boldsymbol{\beta}^\top \mathbf{K}

@@ -197,10 +197,8 @@ class PairwiseKernelRegressor:
             done, number = step / steps, step % len(folds)
             progress(f'fold {number + 1} of {len(folds)}')
             weight = log_weight.exp() * free
-            first, final = TOLERANCE
-            loss, gradient = folds[number].step(
-                weight, first ** (1 - done) * final**done
-            )
+            tol = TOLERANCE[0] ** (1 - done) * TOLERANCE[1] ** done
+            loss, gradient = folds[number].step(weight, tol)
             history.append((loss / len(folds[number].truth)) ** 0.5)
             optimizer.param_groups[0]['lr'] = lr * (1 - 0.9 * done)
             log_weight.grad = gradient * weight
@@ -245,10 +243,8 @@ class PairwiseKernelRegressor:
         self, edge_index: Tensor, rating: Tensor
     ) -> tuple[FeatureMaps, FeatureMaps]:
         """The features of both sides, collaborative ones of these ratings alone."""
-        widths = self.num_factors, self.num_latent
-        return append_collaborative(
-            self.users, self.items, edge_index, rating, *widths, self.cold
-        )
+        sides, widths = (self.users, self.items), (self.num_factors, self.num_latent)
+        return append_collaborative(*sides, edge_index, rating, *widths, self.cold)
 
 
 class _Fold:
