@@ -110,8 +110,14 @@ def filtered(
     """Scores with -inf for the items that a filter leaves out.
 
     The filter is called with the id of each user, in order, and the ids of the items;
-    ``ValueError`` if it returns something else than a mask of the items.
+    ``ValueError`` if it is no function, or returns something else than a mask of the
+    items.
     """
+    if not callable(filter):
+        raise ValueError(
+            f"'filter' must be a function of a user id and an array of item ids (got "
+            f'{type(filter).__name__})'
+        )
     start = 0
     for score in blocks:
         for row, user in zip(score, users[start:], strict=False):
