@@ -211,6 +211,8 @@ def fit_models(
         module = TaskModule(model, config.lr, seed=seed, **loss)
         results.append(fit(module, train, held_out, monitor='val_loss', **run))
         model.eval().statistics = statistics  # whose counts members share on the CPU
+        if bags['item'] is not None:
+            model.read_unseen(bags['item'].is_value)
     return fitted, results[0]
 
 

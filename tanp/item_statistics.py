@@ -79,6 +79,8 @@ COSINE_SCALE = 5.0
 BLOCK = 4096
 # Item vectors of all folds, and pairs of items with a common user, must fit in memory.
 MAX_ITEMS = 300_000
+# Items that stand for one that nobody has interacted with, and numbers at a time.
+NEIGHBORS, MAX_ENTRIES = 20, 2**24
 # The row of a user without interactions, as is any beyond the table of users.
 NOBODY = -1
 # Keys of pairs are STRIDE times the first row and the second.
@@ -201,11 +203,50 @@ class ItemStatistics:
         vector /= reference.square().mean().sqrt().clamp(min=1e-12)
         return dataclasses.replace(self, fold=fold, vector=vector)
 
-    def with_items(self, count: int) -> ItemStatistics:
-        """These statistics with further items that nobody has interacted with."""
-        pad = functools.partial(F.pad, pad=(0, 0, 0, count))
+    def with_unseen(self, attributes: csr_matrix) -> ItemStatistics:
+        """These statistics, and those of items that nobody has interacted with.
+
+        They are means over the :data:`NEIGHBORS` items with interactions that have the
+        most in common with an item, weighted by the cosine of their attributes, as are
+        those of pairs with it; zeros, if no item has anything in common with it.
+
+        Args:
+            attributes (scipy.sparse.csr_matrix): Attributes of all items, a row each,
+                :obj:`[I, F]`; items beyond those of these statistics come last.
+        """
+        is_seen = np.zeros(attributes.shape[0], bool)
+        is_seen[(self.key % STRIDE).numpy()] = True
+        rows, more = np.flatnonzero(~is_seen), len(is_seen) - self.num_items
+        if not len(rows):
+            return self
+        weight = _likeness(attributes, rows, is_seen)
+        pad = functools.partial(F.pad, pad=(0, 0, 0, more))
         total, vector = pad(self.item_total), pad(self.vector)
-        return dataclasses.replace(self, item_total=total, vector=vector)
+        for made in (total, *vector):
+            made[rows] = torch.from_numpy(weight @ made.numpy())
+        # Pairs of each item with the unseen ones, which are second: they are queries.
+        one, other = divmod(self.pair_key.numpy(), STRIDE)
+        kept = is_seen[other]
+        entries, spread = (one[kept], other[kept]), weight.T.tocsr()
+        pairs = [self.pair_key.numpy()[kept]]
+        totals = [self.pair_total.numpy()[kept]]
+        values = totals[0].T
+        pattern = (_pairs(np.ones_like(values[0]), entries, spread)).tocoo()
+        pairs.append(np.sort(_key(pattern, rows)))
+        totals.append(np.zeros((len(pairs[1]), len(values)), np.float32))
+        for column, value in enumerate(values):
+            product = _pairs(value, entries, spread).tocoo()
+            place = np.searchsorted(pairs[1], _key(product, rows))
+            totals[1][place, column] = product.data
+        key = torch.from_numpy(np.concatenate(pairs))
+        key, order = key.sort()
+        return dataclasses.replace(
+            self,
+            item_total=total,
+            vector=vector,
+            pair_key=key,
+            pair_total=torch.from_numpy(np.concatenate(totals))[order],
+        )
 
     def for_users(self, row: Tensor) -> ItemStatistics:
         """These statistics for users numbered from 0, by their rows."""
@@ -324,6 +365,41 @@ def _sparse_kernels(pair: Tensor, support: Tensor, query: Tensor) -> list[Tensor
     likes, _, squares = query.unbind(-1)
     cosines = [apart * dislike * likes, both * like * likes, product * square * squares]
     return [both.log1p(), *cosines]
+
+
+def _likeness(
+    attributes: csr_matrix, rows: np.ndarray, is_seen: np.ndarray
+) -> csr_matrix:
+    """Weights of the seen items that are most like some others, which add up to 1."""
+    from scipy.sparse import csr_matrix, vstack
+    from sklearn.preprocessing import normalize
+
+    unit, seen = normalize(attributes.astype(np.float32)), np.flatnonzero(is_seen)
+    parts = [csr_matrix((0, len(is_seen)), dtype=np.float32)]
+    size = min(NEIGHBORS, len(seen))
+    step = max(1, MAX_ENTRIES // len(seen))
+    for start in range(0, len(rows), step):
+        cosine = (unit[rows[start : start + step]] @ unit[seen].T).toarray()
+        # A stable order: among equals the first are taken.
+        near = np.argsort(-cosine, axis=1, kind='stable')[:, :size]
+        value = np.take_along_axis(cosine, near, axis=1).clip(min=0)
+        row = np.arange(len(cosine)).repeat(size)
+        entries = value.ravel(), (row, seen[near.ravel()])
+        parts.append(csr_matrix(entries, (len(cosine), len(is_seen))))
+    return normalize(vstack(parts, 'csr'), norm='l1')
+
+
+def _key(matrix: Any, rows: np.ndarray) -> np.ndarray:
+    return matrix.row.astype(np.int64) * STRIDE + rows[matrix.col]
+
+
+def _pairs(
+    value: np.ndarray, entries: tuple[np.ndarray, ...], spread: csr_matrix
+) -> csr_matrix:
+    """Totals of pairs of items times the weights of other items, :obj:`[I, n]`."""
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix((value, entries), [spread.shape[0]] * 2) @ spread
 
 
 def _matrix(rows: Any, value: Tensor, shape: tuple[int, int]) -> csr_matrix:

@@ -134,9 +134,17 @@ class TaNP(nn.Module):
         made = copy.copy(self)
         made._modules = self._modules | {'item': self.item.with_nodes(attributes)}
         made.num_items += attributes.num_nodes
-        if self.statistics is not None:
-            made.statistics = self.statistics.with_items(attributes.num_nodes)
+        made.read_unseen(attributes.is_value)
         return made
+
+    def read_unseen(self, is_value: Tensor) -> None:
+        """Gives items that nobody has interacted with the statistics of alike ones.
+
+        Attributes of :obj:`is_value` count, see :class:`TokenBags`.
+        """
+        if self.statistics is not None and self.item.token_weight is not None:
+            bags = TokenBags(self.item.token, self.item.token_count, is_value)
+            self.statistics = self.statistics.with_unseen(bags.multi_hot())
 
     @torch.no_grad()
     def for_users(self, row: Tensor, attributes: TokenBags | None) -> TaNP:

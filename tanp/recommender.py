@@ -36,11 +36,11 @@ class TaNPRecommender(Recommender):
         today.predict(pairs)
         today.recommend(k=10)
 
-    With :obj:`rating=None` each row is a positive interaction. Items that arrive after
-    the fit are read as items without interactions. Training meets few of these, so
-    their order is nearly the same for all users, whatever their attributes. For such
-    items, and for users without any interaction, there is
-    :class:`agnn_pyg.AGNNRecommender`.
+    With :obj:`rating=None` each row is a positive interaction. Items that nobody has
+    interacted with, such as those that arrive after the fit, are read by their
+    attributes, and AttentiveTaNP takes statistics of the items most like them, see
+    :meth:`~tanp.ItemStatistics.with_unseen`. For users without any interaction, there
+    is :class:`agnn_pyg.AGNNRecommender`.
 
     Attributes:
         models_: The trained models, one a member of the ensemble.

@@ -49,8 +49,9 @@ def test_unseen_items_are_ranked_by_taste(fitted, later):
     adapted = fitted.adapt(later[0])
     top = adapted.recommend(k=5)
     assert list(top.columns) == ['user', 'item', 'score', 'rank']
-    parity = top['item'].str.removeprefix('film ').astype(int) % 2
-    assert (parity == top['user'] % 2).mean() > 0.9
+    seen = top[top['item'] != 'unseen']
+    parity = seen['item'].str.removeprefix('film ').astype(int) % 2
+    assert (parity == seen['user'] % 2).mean() > 0.9
     assert top.merge(later[0], on=['user', 'item']).empty
     predicted = adapted.predict(top)
     assert list(predicted.columns) == ['score']
@@ -186,6 +187,9 @@ def test_items_that_arrive_later_are_read_by_their_attributes(fitted, later):
     scores = adapted.predict(pairs, items=new)['score'].to_numpy()
     # To the model it is the film of the fit that nobody has seen.
     assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+    arrived = adapted.recommend(items=new, k=1)
+    liked = arrived['user'].mod(2).map({0: 'new 1', 1: 'new 0'})
+    assert (arrived['item'] == liked).mean() > 0.9
     assert np.allclose(found[new['item']], scores[1:], atol=1e-5)
     assert len({*scores.round(5)}) == 3
     whole = adapted.recommend(items=pd.concat([films(), new]), k=50)

@@ -3,11 +3,13 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
 from tanp import Episodes, ItemStatistics
-from tanp.item_statistics import BINS, COSINE_SCALE, MEAN_DAMPING
+from tanp.item_statistics import BINS, COSINE_SCALE, MEAN_DAMPING, _found
 
 USERS, ITEMS, DAMPING = 24, 15, 3.0
 EVERY = torch.arange(ITEMS)[None]
@@ -157,6 +159,37 @@ def test_a_seed_gives_one_fit_and_resampling_that_of_another():
         assert torch.equal(value, two.state_dict()[name]), name
         found = resampled.state_dict()[name]
         assert torch.equal(found, other.state_dict()[name]), name
+
+
+def test_unseen_items_have_means_of_those_most_like_them(monkeypatch):
+    monkeypatch.setattr('tanp.item_statistics.NEIGHBORS', 2)
+    monkeypatch.setattr('tanp.item_statistics.MAX_ENTRIES', 1)
+    statistics, generator = fit(EPISODES), np.random.default_rng(0)
+    attributes = generator.integers(0, 3, (ITEMS + 3, 4)).astype(float)
+    attributes[-1] = 0  # nothing in common with any
+    made = statistics.with_unseen(sp.csr_matrix(attributes))
+    assert made.num_items == ITEMS + 3
+    for new in range(ITEMS, ITEMS + 3):
+        lengths = np.linalg.norm(attributes, axis=1) * np.linalg.norm(attributes[new])
+        cosine = (attributes @ attributes[new] / np.where(lengths, lengths, 1))[:ITEMS]
+        near = np.argsort(-cosine, kind='stable')[:2]
+        weight = torch.tensor(cosine[near] / max(cosine[near].sum(), 1e-9)).float()
+        expected = weight @ statistics.item_total[near]
+        assert torch.allclose(made.item_total[new], expected, atol=1e-5)
+        expected = torch.einsum('k,fkr->fr', weight, statistics.vector[:, near])
+        assert torch.allclose(made.vector[:, new], expected, atol=1e-5)
+        for one in range(ITEMS):
+            keys = torch.tensor([one]), torch.tensor(near)
+            pairs = _found(statistics.pair_key, statistics.pair_total, *keys)
+            keys = torch.tensor([one]), torch.tensor([new])
+            (found,) = _found(made.pair_key, made.pair_total, *keys)
+            assert torch.allclose(found, weight @ pairs, atol=1e-5)
+    for user in range(USERS):  # those of other items stay
+        for old, same in zip(exact(statistics, user), exact(made, user), strict=True):
+            assert torch.equal(old, same)
+    again = made.with_unseen(sp.csr_matrix(attributes))
+    assert torch.equal(again.pair_key, made.pair_key)
+    assert torch.equal(again.item_total, made.item_total)
 
 
 def test_repeated_interactions_are_refused():
