@@ -296,6 +296,7 @@ def _conv(*inputs: Any, **kwargs: Any) -> Callable:
     return lambda: (GatedConv(4, **kwargs), *inputs)
 
 
+OWN_NEIGHBORS = {'separate_neighbors': True, 'generate_neighbors': False}
 # A case makes a module and its inputs.
 CLEAN = {
     'GatedConv': _conv(X, EDGE_INDEX),
@@ -305,10 +306,7 @@ CLEAN = {
     'GatedConv-no-edges': _conv(X, EDGE_INDEX[:, :0]),
     'AttributeEmbedding-dense': lambda: (AttributeEmbedding(4, 4), X),
     'AGNN-eval': lambda: (Training(agnn()).eval(), batch(0.0)),
-    'AGNN-options': lambda: (
-        Training(agnn(separate_neighbors=True, generate_neighbors=False)),
-        batch(),
-    ),
+    'AGNN-options': lambda: (Training(agnn(**OWN_NEIGHBORS)), batch()),
     'AGNN-loss': lambda: (Training(agnn()), batch()),
     'AGNN-published': lambda: (Training(agnn(), published=True), batch()),
     'AGNN-rated-train': lambda: (Training(agnn(rated=RATES)), batch()),
@@ -322,10 +320,8 @@ CLEAN = {
     'predict': lambda: (Predicting(agnn()), batch(), batch(0.0)),
 }
 # Predictions come back to the CPU, and without a gradient.
-OPTIONS = {
-    name: {'to': 'cpu', 'backward': False}
-    for name in ('predict', 'AttentiveTaNP-serving')
-}
+BACK = {'to': 'cpu', 'backward': False}
+OPTIONS = {'predict': BACK, 'AttentiveTaNP-serving': BACK}
 
 
 # Bugs, to see that they are caught. All of these work on the CPU.

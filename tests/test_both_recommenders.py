@@ -1,11 +1,14 @@
 """What both recommenders make of tables and settings that are not as they should be."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
 
+from agnn_pyg.base import encoder, frames
 from agnn_pyg.recommender import AGNNRecommender
 from tanp.recommender import TaNPRecommender
 from tests.conftest import run_python
@@ -112,6 +115,33 @@ def test_low_ratings_that_count_as_positives_are_named(name, tables):
         recommender(name, rating=None).fit(*tables)
     liked = tables[0][tables[0]['rating'] > 3]
     recommender(name, rating=None).fit(liked, *tables[1:])
+
+
+@both
+def test_a_fit_reads_each_column_once(name, tables, monkeypatch):
+    """Of ids and of attributes."""
+    reads = Counter()
+
+    def count(module, name):
+        function = getattr(module, name)
+
+        def counted(frame, column, *args, **kwargs):
+            reads[id(frame), column] += 1
+            return function(frame, column, *args, **kwargs)
+
+        monkeypatch.setattr(module, name, counted)
+
+    count(frames, 'read_ids')
+    for module in (encoder, frames):
+        count(module, 'parse_column')
+    rows, *nodes = tables
+    ratings, validation = rows.iloc[::2], rows.iloc[1::2]
+    few = {'kernel_weight': None, 'kernel_steps': 0, 'cv_folds': 2}
+    few = few if name == 'AGNN' else {}
+    recommender(name, **few).fit(ratings, *nodes, validation)
+    of_nodes = [(id(frame), c) for frame in nodes for c in frame.columns]
+    rated = [(id(f), c) for f in (ratings, validation) for c in ('user', 'item')]
+    assert reads == Counter(of_nodes + rated)
 
 
 @both

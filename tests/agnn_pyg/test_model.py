@@ -95,17 +95,10 @@ def test_golden_numbers_of_the_published_network(golden, mode, slip):
         side: 1 + sum(len(parameters[f'{name}_embed.weight']) for name in names)
         for side, names in SLOTS.items()
     }
-    model = AGNN(
-        {'user': 8, 'item': 9},
-        tokens,
-        KNN,
-        channels=6,
-        separate_neighbors=True,
-        generate_neighbors=False,
-        generate_bias=False,
-        skip=False,
-        share_sum_layer=('user',) if slip else (),
-    )
+    options = {'separate_neighbors': True, 'generate_neighbors': False}
+    options |= {'generate_bias': False, 'skip': False}
+    options |= {'share_sum_layer': ('user',) if slip else ()}
+    model = AGNN({'user': 8, 'item': 9}, tokens, KNN, channels=6, **options)
     model = model.double().eval()
     model.load_state_dict(golden_state(parameters, slip))
     x, edges, pairs, cold = golden_inputs(inputs, parameters, mode)
@@ -127,9 +120,8 @@ def test_golden_numbers_of_the_published_network(golden, mode, slip):
             )
     torch.testing.assert_close(predicted, expected['predictions'], rtol=1e-9, atol=1e-9)
     label = torch.ones(5, dtype=torch.double)
-    terms = agnn_loss(
-        label, predicted, [states[side] for side in SIDES], published=pairs
-    )
+    states = [states[side] for side in SIDES]
+    terms = agnn_loss(label, predicted, states, published=pairs)
     for name, theirs in (('kl', 'kl_loss'), ('reconstruction', 'recon_loss')):
         torch.testing.assert_close(terms[name], expected[theirs], rtol=1e-9, atol=1e-9)
 

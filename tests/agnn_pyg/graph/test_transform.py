@@ -49,10 +49,8 @@ def three_kinds():
 def test_features_are_dense_or_tokens():
     given = three_kinds()
     data = AddAttributeKNN(candidate_fraction=0.4)(given)
-    graphs = {
-        name: data[name, 'attribute_knn', name]
-        for name in ('dense', 'ids', 'weighted', 'bool')
-    }
+    names = ('dense', 'ids', 'weighted', 'bool')
+    graphs = {name: data[name, 'attribute_knn', name] for name in names}
     for graph in graphs.values():
         assert_same_graph(graph, graphs['dense'])
     assert data.edge_types == [(n, 'attribute_knn', n) for n in graphs]
@@ -81,9 +79,8 @@ def test_options():
     data = rated(index, rating, rating_knn=False)
     assert [kind[1] for kind in data.edge_types] == ['rates', *2 * ['attribute_knn']]
     assert data['item'].cold.tolist() == [True, True, True, False]
-    same = TokenBags(
-        torch.ones(3, 1).long(), torch.ones(3, 1), torch.tensor([False, True])
-    )
+    one = torch.ones(3, 1)
+    same = TokenBags(one.long(), one, torch.tensor([False, True]))
     data = rated(index, rating, features={'user': same}, candidate_fraction=1.0)
     # By `x`, users have nothing in common.
     assert data['user', 'attribute_knn', 'user'].edge_index.size(1) == 6
@@ -129,11 +126,10 @@ def test_missing_features_and_ratings_are_named():
             FullGraphLoader(data, kind)
     assert data.metadata() == kinds
     bare['item'].x = torch.rand(2, 3)
-    bare['user', 'rates', 'item'].edge_index = torch.tensor([[0], [1]])
-    bare['user', 'rates', 'item'].rating = torch.ones(1)
+    bare[RATES].edge_index, bare[RATES].rating = torch.tensor([[0], [1]]), torch.ones(1)
     del bare['user'].num_nodes
     with pytest.raises(ValueError, match="'user'"):
-        AddAttributeKNN(('user', 'rates', 'item'))(bare)
+        AddAttributeKNN(RATES)(bare)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._pytree import tree_map_only
 from torch_geometric import EdgeIndex
 from torch_geometric.testing import assert_module
 from torch_geometric.utils import to_torch_csc_tensor
@@ -82,11 +83,8 @@ def test_against_a_loop(kwargs, weight, bipartite, device):
     edges = EDGE_INDEX[:, :4], None if weight is None else weight[:4]
     attr = EDGE_ATTR[:4] if 'edge_dim' in kwargs else None
     expected = loop_reference(conv, x, *edges, attr)
-    x, edges = (
-        [t.to(device) for t in x],
-        [t if t is None else t.to(device) for t in (*edges, attr)],
-    )
-    out = conv.to(device)(tuple(x), *edges)
+    inputs = tree_map_only(torch.Tensor, lambda t: t.to(device), (x, *edges, attr))
+    out = conv.to(device)(*inputs)
     assert torch.allclose(out.cpu(), expected, atol=1e-5)
 
 

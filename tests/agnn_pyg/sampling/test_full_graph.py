@@ -162,15 +162,11 @@ def test_cold_nodes_draw_by_attributes_and_others_by_ratings(tiny_graph):
 
 
 def test_the_last_neighbor_may_be_the_node_itself(tiny_graph):
-    plain, own = (
-        next(iter(loader(tiny_graph, self_neighbor=s))) for s in (False, True)
-    )
+    batches = [next(iter(loader(tiny_graph, self_neighbor=s))) for s in (False, True)]
     for side in SIDES:
-        one, other = (b.edge_index_dict[side, 'rating_knn', side] for b in (plain, own))
+        edges = [batch.edge_index_dict[side, 'rating_knn', side] for batch in batches]
         for node in range(tiny_graph[side].num_nodes):
-            mine, with_self = (
-                edges[0, edges[1] == node].tolist() for edges in (one, other)
-            )
+            mine, with_self = (e[0, e[1] == node].tolist() for e in edges)
             assert with_self == [*mine[:2], node]
 
 
@@ -258,11 +254,14 @@ def test_nodes_treated_as_cold_are_as_new_ones(
         assert torch.equal(spoilt(*other[:-1]), expected)
 
 
+RATED_BY = ('item', 'rated_by', 'user')
+
+
 def link_loader(graph, index, rating, num_neighbors, rates=None, **kwargs):
     """A loader with messages along rated edges in both directions."""
     data = copy.copy(graph)
-    data['item', 'rated_by', 'user'].edge_index = graph[RATES].edge_index.flip(0)
-    data['item', 'rated_by', 'user'].rating = graph[RATES].rating
+    data[RATED_BY].edge_index = graph[RATES].edge_index.flip(0)
+    data[RATED_BY].rating = graph[RATES].rating
     kinds = [kind for kind in data.edge_types if kind[1] != 'attribute_knn']
     sampler = ProximitySampler(data, dict.fromkeys(kinds, num_neighbors))
     return LinkNeighborLoader(
@@ -274,6 +273,13 @@ def link_loader(graph, index, rating, num_neighbors, rates=None, **kwargs):
         transform=ColdDropout(sampler, rates or {}),
         **kwargs,
     )
+
+
+def rated_pairs(data, kind):
+    """Ids of the user and the item of each edge, of either direction."""
+    ends = zip(kind[::2], data[kind].edge_index, strict=True)
+    ids = {side: data[side].n_id[row].tolist() for side, row in ends}
+    return list(zip(ids['user'], ids['item'], strict=True))
 
 
 @pytest.mark.parametrize('hops', [[20], [20, 20]])
@@ -304,16 +310,11 @@ def test_batches_of_the_link_loader(tiny_graph, tiny_pairs, tiny_model, hops):
         expected = model(*batch[:-1])
         assert torch.isfinite(expected).all()
         assert expected.std() > 0.01
-        for kind in (RATES, RATES[::-1]):
-            store = data[kind if kind == RATES else ('item', 'rated_by', 'user')]
-            ends = store.edge_index if kind == RATES else store.edge_index.flip(0)
-            pairs = zip(
-                *(n[row].tolist() for n, row in zip(ids, ends, strict=True)),
-                strict=True,
-            )
+        for kind in (RATES, RATED_BY):
+            pairs = rated_pairs(data, kind)
             mine = torch.tensor([pair in pairs_of(asked) for pair in pairs])
             assert mine.any()
-            store.rating = store.rating.masked_fill(mine, torch.nan)
+            data[kind].rating = data[kind].rating.masked_fill(mine, torch.nan)
         data[RATES].edge_label = data[RATES].edge_label * torch.nan
         spoilt = RatingBatch.from_data(data)
         assert torch.equal(model(*spoilt[:-1]), expected)
@@ -352,18 +353,10 @@ def test_link_batches_lose_the_edges_of_nodes_treated_as_cold(tiny_graph, tiny_p
     assert all(part.any() and not part.all() for part in cold.values())
     assert data[RATES].edge_label_index.size() == (2, count)
     assert len(data[RATES].edge_label) == len(data[RATES].input_id) == count
-    for kind in (RATES, ('item', 'rated_by', 'user')):
-        store = data[kind]
-        ends = (
-            data[side].n_id[row]
-            for side, row in zip(kind[::2], store.edge_index, strict=True)
-        )
-        assert not any(
-            cold[side][row].any()
-            for side, row in zip(kind[::2], store.edge_index, strict=True)
-        )
-        pairs = list(zip(*(part.tolist() for part in ends), strict=True))
-        pairs = pairs if kind == RATES else [pair[::-1] for pair in pairs]
+    for kind in (RATES, RATED_BY):
+        store, pairs = data[kind], rated_pairs(data, kind)
+        for side, row in zip(kind[::2], store.edge_index, strict=True):
+            assert not cold[side][row].any()
         assert [known[pair] for pair in pairs] == store.rating.tolist()
         assert 0 < len(pairs) == len(store.e_id) < count
     # Of neighbours that are no targets, none is treated as cold.
