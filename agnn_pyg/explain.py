@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.agnn_scorer import Neighbors
-from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import read_pairs
 from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import Vocabulary
@@ -152,18 +151,6 @@ def kernel_terms(
             name = ', '.join(filter(None, sides)) or 'all users and items'
             _add(terms, name, float(value))
     return terms
-
-
-def attribute_values(encoder: AttributeEncoder, bags: TokenBags) -> dict[str, str]:
-    """The attribute values of one node, a single row, as texts by column."""
-    token, weight = bags.index[0].numpy(), bags.weight[0].double().numpy()
-    found = {}
-    for column in encoder.column_encoders:
-        place = token - column.offset
-        mine = (weight > 0) & (place >= 0) & (place < len(column.values))
-        text = column.text(place[mine], weight[mine]) if mine.any() else '(missing)'
-        found[str(column.column)] = text
-    return found
 
 
 def _label(kernel: str, side: int, values: Mapping[str, str]) -> str:

@@ -28,7 +28,6 @@ from agnn_pyg.base.frames import (
 )
 from agnn_pyg.base.store import under
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
-from agnn_pyg.explain import attribute_values
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
 from agnn_pyg.kernel.link_features import LinkFeatures
 from agnn_pyg.kernel.scenarios import KernelConfig
@@ -252,7 +251,7 @@ class Fitted:
         for part in self.nodes[side]:
             if node < part.num_nodes:
                 row = part.compared.take(slice(node, node + 1))
-                return attribute_values(self.encoders[side][1], row)
+                return self.encoders[side][1].texts(row)
             node -= part.num_nodes
         raise IndexError(f'{side} {node}')
 

@@ -196,6 +196,17 @@ class AttributeEncoder:
         columns = self.parse(frame)
         return self.fit(columns).transform(columns)
 
+    def texts(self, bags: TokenBags) -> dict[str, str]:
+        """The attribute values of one node, a single row, as texts by column."""
+        token, weight = bags.index[0].numpy(), bags.weight[0].double().numpy()
+        found = {}
+        for column in self.column_encoders:
+            place = token - column.offset
+            mine = (weight > 0) & (place >= 0) & (place < len(column.values))
+            text = column.text(place[mine], weight[mine]) if mine.any() else '(missing)'
+            found[str(column.column)] = text
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """The fitted encoder as plain data, ready for JSON."""
         columns = [asdict(column) for column in self.column_encoders]
