@@ -73,7 +73,7 @@ lint: $(VENV)/installed
 results: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[baselines,perf]'
 	for suite in rating rating-fresh ablation few-shot-lastfm few-shot-ml100k \
-	    few-shot-ablation public implicit small; do \
+	    few-shot-ablation public ablation-public implicit implicit-lastfm small; do \
 	  $(RUN) $(SUITES)/$$suite.toml --results benchmarks/results --force || exit 1; \
 	done
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -W ignore benchmarks/perf/bench_*.py \
