@@ -72,13 +72,13 @@ def device(request):
 @pytest.fixture(scope='session')
 def ml100k():
     """The tables of MovieLens-100K; skipped, visibly, where they cannot be had."""
-    return _or_skip(load_ml100k)
+    return or_skip(load_ml100k)
 
 
 @pytest.fixture(scope='session')
 def lastfm():
     """The tables of Last.FM, likewise."""
-    return _or_skip(load_lastfm)
+    return or_skip(load_lastfm)
 
 
 @pytest.fixture(scope='session')
@@ -86,7 +86,7 @@ def movielens_folder(tmp_path_factory):
     """A folder with PyG's own MovieLens100K, made of GroupLens' archive; likewise."""
     from torch_geometric.datasets import MovieLens100K
 
-    archive = _or_skip(lambda: fetch(f'{ADDRESS}ml-100k.zip', ML100K_CHECKSUMS))
+    archive = or_skip(lambda: fetch(f'{ADDRESS}ml-100k.zip', ML100K_CHECKSUMS))
     folder = tmp_path_factory.mktemp('movielens') / 'ml-100k'
     (folder / 'raw').mkdir(parents=True)
     with zipfile.ZipFile(archive) as file:
@@ -98,7 +98,8 @@ def movielens_folder(tmp_path_factory):
     return folder
 
 
-def _or_skip(load):
+def or_skip(load):
+    """What a function loads; the test is skipped where it cannot be had."""
     try:
         return load()
     except DownloadError as error:

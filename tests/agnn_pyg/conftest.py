@@ -4,13 +4,26 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+from agnn_pyg.base.encoder import AttributeEncoder
 from agnn_pyg.recommender import AGNNRecommender
 from data.synthetic import planted_tables
 
 # Enough for effects to show, little enough for a second.
 SETTINGS = {'epochs': 2, 'steps': 3, 'channels': 8}
 SETTINGS |= {'min_count': 2, 'kernel_steps': 2, 'cv_folds': 2}
+
+
+def encoded_tables(num_users, num_items):
+    """Token bags by side, rated pairs and ratings of planted tables."""
+    tables = planted_tables(num_users, num_items, density=0.4, seed=0)
+    index = torch.stack([torch.from_numpy(part) for part in tables.positions()])
+    rating = torch.tensor(tables.ratings['rating'].to_numpy(), dtype=torch.float)
+    bags = {}
+    for side, frame in (('user', tables.users), ('item', tables.items)):
+        bags[side] = AttributeEncoder(list(frame.columns[1:])).fit_transform(frame)
+    return bags, index, rating
 
 
 def rmse(predicted, frame):

@@ -6,10 +6,9 @@ import torch
 
 from agnn_pyg.agnn_config import AS_PUBLISHED, AGNNConfig
 from agnn_pyg.agnn_scorer import EVALUATION_SEED, RATED, SIDES, AGNNScorer
-from agnn_pyg.base.encoder import AttributeEncoder
 from agnn_pyg.folds import joint_fold
 from agnn_pyg.rating_data import NodeFeatures, RatingData
-from data.synthetic import planted_tables
+from tests.agnn_pyg.conftest import encoded_tables
 from tests.agnn_pyg.test_model import whole as pairs_of_graph
 
 SETTINGS = {'epochs': 2, 'steps': 3, 'channels': 8, 'num_neighbors': 5}
@@ -20,20 +19,16 @@ NEW = {'user': 4, 'item': 5}
 @pytest.fixture(scope='module')
 def planted():
     """Rating data, features of new nodes, and validation pairs."""
-    tables = planted_tables(40, 50, density=0.4, seed=0)
-    index = torch.stack([torch.from_numpy(part) for part in tables.positions()])
-    rating = torch.tensor(tables.ratings['rating'].to_numpy(), dtype=torch.float)
-    old, new, columns = {}, {}, {}
-    for side, frame in zip(SIDES, (tables.users, tables.items), strict=True):
-        encoder = AttributeEncoder(list(frame.columns[1:]))
-        bags = encoder.fit_transform(frame)
-        count = len(frame) - NEW[side]
-        features = NodeFeatures(bags, bags)
+    bags, index, rating = encoded_tables(40, 50)
+    old, new = {}, {}
+    for side, part in bags.items():
+        count = part.num_nodes - NEW[side]
+        features = NodeFeatures(part, part)
         old[side] = features.take(slice(count))
         new[side] = features.take(slice(count, None))
-        columns[side] = ()
         known = index[SIDES.index(side)] < count
         index, rating = index[:, known], rating[known]
+    columns = dict.fromkeys(SIDES, ())
     data = RatingData(old, columns, index[:, :400], rating[:400])
     return data, new, (index[:, 400:], rating[400:])
 

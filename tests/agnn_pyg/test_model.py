@@ -244,12 +244,6 @@ def test_the_sizes_of_a_graph(tiny_graph, tiny_attributes):
     assert damped['linear'].eq(0).all()  # Training starts from damped biases.
 
 
-def with_pairs(graph, index):
-    data = copy.copy(graph)
-    data[RATES].edge_label_index = index
-    return data
-
-
 @both
 def test_embeddings_of_cold_nodes_are_never_read(
     tiny_model, tiny_graph, tiny_pairs, rated
@@ -387,7 +381,7 @@ def test_bad_arguments(options, match):
 
 def test_features_and_ids_that_are_missing_are_named(tiny_model, tiny_graph):
     model = tiny_model()
-    x = RatingBatch.from_data(with_pairs(tiny_graph, MIXED)).x_dict
+    x = whole(tiny_graph).x_dict
     with pytest.raises(ValueError, match=r"'x_dict'.*'item'"):
         model({'user': x['user']}, {}, MIXED)
     fewer = {side: tuple(part[:9] for part in x[side]) for side in SIDES}

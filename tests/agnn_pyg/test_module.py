@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from agnn_pyg.base.encoder import AttributeEncoder
 from agnn_pyg.base.training import fit
 from agnn_pyg.model import AGNN
 from agnn_pyg.module import RatingModule
 from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.full_graph import FullGraphLoader
-from data.synthetic import planted_tables
+from tests.agnn_pyg.conftest import encoded_tables
 from tests.conftest import rated_graph
 
 SIDES, RATES = ('user', 'item'), ('user', 'rates', 'item')
@@ -25,13 +24,7 @@ TRAIN, HELD_OUT = slice(0, 360), slice(360, None)
 @pytest.fixture(scope='module')
 def planted():
     """A graph whose ratings follow from attributes, and held-out pairs."""
-    tables = planted_tables(30, 40, density=0.4)
-    index = torch.stack([torch.from_numpy(part) for part in tables.positions()])
-    rating = torch.tensor(tables.ratings['rating'].to_numpy(), dtype=torch.float)
-    bags = {
-        side: AttributeEncoder(list(frame.columns[1:])).fit_transform(frame)
-        for side, frame in zip(SIDES, (tables.users, tables.items), strict=True)
-    }
+    bags, index, rating = encoded_tables(30, 40)
     data = rated_graph(bags, index[:, TRAIN], rating[TRAIN], candidate_fraction=0.2)
     return data, index, rating
 

@@ -12,8 +12,9 @@ RATED = ('user', 'rates', 'movie')
 
 
 @pytest.fixture
-def example():
-    """The block of the README, of at most 20 lines."""
+def example(movielens_folder, monkeypatch):
+    """The block of the README, of at most 20 lines, in a folder with the data."""
+    monkeypatch.chdir(movielens_folder.parent)
     text = README.read_text(encoding='utf-8')
     block = re.search(r'^```python\n(.*?)^```', text, re.DOTALL | re.MULTILINE)[1]
     assert 'MovieLens100K' in block
@@ -30,15 +31,13 @@ def rmse(example):
 
 
 @pytest.mark.slow
-def test_warm_movies(example, movielens_folder, monkeypatch):
-    monkeypatch.chdir(movielens_folder.parent)
+def test_warm_movies(example):
     assert rmse(example) <= 0.93
 
 
 @pytest.mark.slow
 def test_cold_movies(example, movielens_folder, monkeypatch):
     """A fifth of the movies has no training ratings, and is what is predicted."""
-    monkeypatch.chdir(movielens_folder.parent)
     data = datasets.MovieLens100K(str(movielens_folder))[0]
     generator = torch.Generator().manual_seed(0)
     held_out = torch.rand(data['movie'].num_nodes, generator=generator) < 0.2

@@ -170,14 +170,6 @@ def test_repeated_pairs_are_counts_and_weights_have_no_unit(clicks, parts):
     assert not np.allclose(found[0], found[2], atol=1e-3)
 
 
-@pytest.mark.parametrize('value', [0.0, -1.0, np.nan, np.inf, 'many'])
-def test_weights_that_are_none_are_named(value, clicks, parts):
-    bad = parts[0].reset_index(drop=True).assign(n=1.0).astype({'n': object})
-    bad.loc[7, 'n'] = value
-    with pytest.raises(ValueError, match=r"'ratings'.*'n' in row 7"):
-        AGNNRecommender(**QUICK, weight='n').fit(bad, *clicks[1:])
-
-
 def test_settings_that_contradict_each_other(clicks):
     for settings in ({'weight': 'n'}, {'rating': None, 'rating_range': (0, 1)}):
         with pytest.raises(ValueError, match=r"'(weight|rating_range)'"):

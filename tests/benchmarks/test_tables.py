@@ -1,5 +1,4 @@
 import re
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,8 +10,8 @@ from benchmarks.report import fill, readme_blocks
 from benchmarks.stats import Estimate, newest
 from benchmarks.suite import SUITES, load_suite
 from benchmarks.tables import against_best, columns_of, score_table, tables_of, written
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[2]
 SUITE = """
 title = "A suite"
 data = ["ml-100k"]

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.fetch import DownloadError
 from data.movielens import (
     OCCUPATIONS,
     load_ml100k_split,
@@ -12,6 +11,7 @@ from data.movielens import (
     read_ml100k,
     read_ml100k_split,
 )
+from tests.conftest import or_skip
 
 FOLDER = 'recbole/dataset_example/ml-100k/ml-100k.'
 WHEEL = {
@@ -141,10 +141,7 @@ def test_bad_cells_are_refused(make_zip):
 
 @pytest.mark.realdata
 def test_u1_is_a_split_of_the_same_ratings(ml100k):
-    try:
-        parts = load_ml100k_split(1)
-    except DownloadError as error:
-        pytest.skip(str(error))
+    parts = or_skip(lambda: load_ml100k_split(1))
     assert (len(parts.fit), len(parts.test)) == (80_000, 20_000)
     both = pd.concat([parts.fit, parts.test])
     key = ['user', 'item', 'rating', 'timestamp']

@@ -2,8 +2,8 @@ import h5py
 import numpy as np
 import pytest
 
-from data.fetch import DownloadError
 from data.public import PUBLIC, load_public, read_public
+from tests.conftest import or_skip
 
 
 @pytest.fixture
@@ -69,10 +69,7 @@ def test_damaged_file_and_unknown_name(path):
     ],
 )
 def test_published_splits(name, num_fit, num_test, mean):
-    try:
-        tables, parts = load_public(name)
-    except DownloadError as error:
-        pytest.skip(str(error))
+    tables, parts = or_skip(lambda: load_public(name))
     assert (len(tables.users), len(tables.items)) == (3000, 3000)
     assert (len(parts.fit), len(parts.test)) == (num_fit, num_test)
     assert tables.ratings['rating'].mean() == pytest.approx(mean)

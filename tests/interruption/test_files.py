@@ -17,6 +17,7 @@ from agnn_pyg.base.io import write_file
 from agnn_pyg.base.store import read_store, write_store
 from benchmarks.records import write_text
 from data.fetch import DownloadError, fetch
+from tests.agnn_pyg.base.test_store import names
 from tests.interruption.killing import every_moment, in_a_child, outcome
 
 CONTENT = b'0123456789' * 30_000
@@ -42,10 +43,6 @@ def limited(work, size=4096):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     assert not outcome(in_a_child(work, prepare))
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_killed_fetch_leaves_the_whole_file_or_none(tmp_path, record_property):

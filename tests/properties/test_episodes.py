@@ -8,15 +8,9 @@ from agnn_pyg.base.metrics import auc, ranking_metrics
 from tanp import EpisodeLoader, TaNP, predict
 from tanp.prediction import published_metrics
 from tests.properties.strategies import episodes, rankings, seeds
+from tests.tanp.conftest import SMALL
 from tests.tanp.test_loader import all_tasks
 
-SMALL = {
-    'embedding_channels': (4, 4),
-    'latent_channels': (4, 4, 4),
-    'task_channels': (4, 4),
-    'decoder_channels': (4, 4),
-    'num_clusters': 2,
-}
 OPTIONS = st.fixed_dictionaries(
     {
         'modulation': st.sampled_from(['film', 'gating']),

@@ -16,6 +16,13 @@ SMALL = {
     'num_clusters': 3,
     'decoder_channels': (6, 5),
 }
+MEDIUM = {
+    'embedding_channels': (8, 8),
+    'latent_channels': (16, 16, 8, 8),
+    'task_channels': (16, 8),
+    'num_clusters': 2,
+    'decoder_channels': (16, 16),
+}
 PUBLISHED = {
     'user_ids': True,
     'predict_support': True,

@@ -8,14 +8,7 @@ import torch
 from agnn_pyg.base.training import fit
 from tanp import EpisodeLoader, Episodes, TaNP, evaluate, predict, tanp_loss
 from tanp.module import TaskModule
-
-OPTIONS = {
-    'embedding_channels': (8, 8),
-    'latent_channels': (8, 8, 8, 4),
-    'task_channels': (16, 8),
-    'num_clusters': 2,
-    'decoder_channels': (16, 16),
-}
+from tests.tanp.conftest import MEDIUM
 
 
 def planted(num_tasks, seed):
@@ -41,7 +34,7 @@ def loaders(**options):
 
 def module(seed=0, **options):
     torch.manual_seed(seed)
-    model = TaNP(12, 60, **OPTIONS | options.pop('model', {}))
+    model = TaNP(12, 60, **MEDIUM | options.pop('model', {}))
     return TaskModule(model, **{'lr': 0.01} | options)
 
 

@@ -12,15 +12,9 @@ from sklearn.model_selection import GridSearchCV
 from tanp import AttentiveTaNP, TaNPRecommender
 from tanp.config import PAPER
 from tanp.module import TaskModule
+from tests.tanp.conftest import MEDIUM
 
-LATENT = PAPER | {
-    'embedding_channels': (8, 8),
-    'latent_channels': (16, 16, 8, 8),
-    'task_channels': (16, 8),
-    'num_clusters': 2,
-    'decoder_channels': (16, 16),
-    'lr': 0.01,
-}
+LATENT = PAPER | MEDIUM | {'lr': 0.01}
 QUICK = {'support_sizes': (1, 6), 'epochs': 2, 'batch_size': 8}
 
 
@@ -42,10 +36,6 @@ def films():
 
 def people(users):
     return pd.DataFrame({'user': users, 'town': [f'town {u // 2 % 3}' for u in users]})
-
-
-def every_item(user):
-    return pd.DataFrame({'user': user, 'item': films()['item']})
 
 
 @pytest.fixture(scope='module')
@@ -122,7 +112,7 @@ def test_recommended_are_the_items_of_the_highest_scores(model, request, labelle
     assert top['rank'].tolist() == [1, 2, 3, 4] * 2
     for user, mine in top.groupby('user'):
         seen = support.loc[support['user'] == user, 'item']
-        pairs = every_item(user)
+        pairs = films()[['item']].assign(user=user)
         predicted = pairs.join(adapted.predict(pairs))
         best = predicted[~predicted['item'].isin(seen)].nlargest(4, 'score')
         columns = ['rating', 'score', *spread]

@@ -93,11 +93,7 @@ class Toy(Estimator):
         return made
 
 
-def load_class():
-    return Toy
-
-
-toy = CommandLine('toy', load_class, 'Toys.')
+toy = CommandLine('toy', lambda: Toy, 'Toys.')
 
 
 @pytest.fixture
@@ -107,6 +103,9 @@ def files(here):
     Path('films.csv').write_text('movieId,genres,code\n7,War|Love,007\n8,War,008\n')
     Path('new.csv').write_text('id,genres,code\n9,War|Sea|Love,010\n')
     Path('pairs.csv').write_text('user,movie_id\né1,9\né2,7\n')
+
+
+PREDICT = ('predict', 'pairs.csv', '--items', 'new.csv', '--model', 'm')
 
 
 def ran(capsys, *arguments):
@@ -129,8 +128,7 @@ def test_data_to_stdout_and_remarks_to_stderr(files, capsys, monkeypatch):
     monkeypatch.setattr(Toy, 'best_epoch_', None)
     assert "'m' holds the model\n" in fitted(capsys)[2]
 
-    predict = ('predict', 'pairs.csv', '--items', 'new.csv', '--model', 'm')
-    code, out, err = ran(capsys, *predict)
+    code, out, err = ran(capsys, *PREDICT)
     assert (code, err) == (0, '')
     made = pd.read_csv(io.StringIO(out))
     assert list(made.columns) == ['userId', 'movie_id', 'stars']
@@ -139,7 +137,7 @@ def test_data_to_stdout_and_remarks_to_stderr(files, capsys, monkeypatch):
     # The digits of Python.
     expected = Toy.load('m').predict(pairs, None, items)
     assert made['stars'].tolist() == expected.tolist()
-    assert ran(capsys, *predict, '--out', 'made.csv') == (0, '', '')
+    assert ran(capsys, *PREDICT, '--out', 'made.csv') == (0, '', '')
     assert Path('made.csv').read_text() == out
 
     error = 8 / 9 - pd.Series([1, 2, 5])
@@ -230,17 +228,16 @@ def test_tables_are_read_as_in_the_fit(files, capsys):
         Path(name).write_text(Path(name).read_text().replace('|', ';'))
     fitted(capsys, '--list-separator', ';')
     assert Toy.load('m').state['genres'] == [['War', 'Love'], ['War']]
-    predict = ('predict', 'pairs.csv', '--items', 'new.csv', '--model', 'm')
-    _, out, _ = ran(capsys, *predict)
+    _, out, _ = ran(capsys, *PREDICT)
     assert pd.read_csv(io.StringIO(out))['stars'].max() > 3
-    assert ran(capsys, *predict, '--lists', 'genres')[1] == out
-    _, other, err = ran(capsys, *predict, '--list-separator', '|')
+    assert ran(capsys, *PREDICT, '--lists', 'genres')[1] == out
+    _, other, err = ran(capsys, *PREDICT, '--list-separator', '|')
     assert other != out
     assert "'|'" in err
     # Notes are as safe from damage as the rest.
     content = Path('m/model.zip').read_bytes()
     Path('m/model.zip').write_bytes(content.replace(b'";"', b'","'))
-    assert 'is damaged' in ran(capsys, *predict)[2]
+    assert 'is damaged' in ran(capsys, *PREDICT)[2]
 
 
 PROCESS = 'import sys; from tests.agnn_pyg.base.test_cli import toy; sys.exit(toy())'
@@ -261,7 +258,7 @@ def test_a_reader_that_leaves_and_an_interruption(files, capsys):
     fitted(capsys)
     rows = ''.join(f'é1,{n}\n' for n in range(40_000))
     Path('pairs.csv').write_text(f'user,movie_id\n{rows}')
-    with process('predict', 'pairs.csv', '--items', 'new.csv', '--model', 'm') as run:
+    with process(*PREDICT) as run:
         assert run.stdout.readline() == b'userId,movie_id,stars\n'
         run.stdout.close()
         assert (run.wait(60), run.stderr.read()) == (0, b'')

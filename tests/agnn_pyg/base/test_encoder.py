@@ -23,10 +23,6 @@ def encode(fitted, cells, **kwargs):
     return bags(encoder.transform(pd.DataFrame({'a': cells})))
 
 
-def tokens(fitted, cells, **kwargs):
-    return [set(bag) for bag in encode(fitted, cells, **kwargs)]
-
-
 def test_tokens_of_one_column():
     rare, gaps = ['x', 'x', 'y', 'y', 'z'], ['x', 'x', 'z', None]
     for fitted, cells, expected, options in (
@@ -46,7 +42,7 @@ def test_tokens_of_one_column():
         # Rare counts rows, not repeats within one.
         ([['x'] * 3, ['y'], ['y']], [['x'], ['y']], [{2}, {1}], {'min_count': 2}),
     ):
-        assert tokens(fitted, cells, **options) == expected
+        assert [set(bag) for bag in encode(fitted, cells, **options)] == expected
 
 
 def test_a_bag_is_a_set():

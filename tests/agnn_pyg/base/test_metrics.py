@@ -27,10 +27,6 @@ def random_lists(high=2, relevant=0.5, ties=False):
 RATINGS = {'high': 6, 'relevant': 3.5}
 
 
-def each_list(score, label, mask):
-    return [(s[m], y[m]) for s, y, m in zip(score, label, mask, strict=True)]
-
-
 def loop_metrics(order, label, k, relevant):
     """The metrics of one list in a fixed order, from their formulas."""
     labels = [*label.values()] if isinstance(label, dict) else label
@@ -58,7 +54,8 @@ def test_ndcg_and_auc_against_sklearn(labels, ties):
     score, label, mask, relevant = random_lists(**labels, ties=ties)
     ndcg = {k: ranking_metrics(score, label, mask, k)['ndcg'] for k in (1, 4, 30)}
     area = auc(score, label, mask, relevant)
-    for number, (s, y) in enumerate(each_list(score, label, mask)):
+    for number, (s, y, m) in enumerate(zip(score, label, mask, strict=True)):
+        s, y = s[m], y[m]
         gain = (2**y - 1)[None].numpy()
         for k, found in ndcg.items():
             best = ndcg_score(gain, s[None].numpy(), k=k) if gain.any() else math.nan

@@ -2,7 +2,6 @@
 
 import csv
 from itertools import chain
-from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -12,7 +11,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from agnn_pyg.base.training import FitResult, fit
 
-ROOT = Path(__file__).parents[3]
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(120, 4, generator=GENERATOR)
 Y = X @ torch.tensor([1.0, -2.0, 0.5, 0.0]) + torch.randn(120, generator=GENERATOR)
@@ -103,30 +101,24 @@ def logged(folder):
         return [float(row['val_rmse']) for row in csv.DictReader(file)]
 
 
-def test_history_and_the_best_weights(tmp_path):
+@pytest.mark.parametrize(('monitor', 'of'), [('val_rmse', min), ('val_ndcg@3', max)])
+def test_history_and_the_best_weights(tmp_path, monitor, of):
     module = Regression(lr=0.3)  # so large that validation gets worse again
-    result = fit(module, *loaders(), epochs=6, folder=tmp_path)
+    result = fit(module, *loaders(), epochs=6, folder=tmp_path, monitor=monitor)
     assert isinstance(result, FitResult)
     assert [epoch['epoch'] for epoch in result.history] == list(range(6))
     assert {'train_loss', 'val_rmse', 'val_ndcg@3'} <= set(result.history[0])
-    rmse = [epoch['val_rmse'] for epoch in result.history]
-    assert result.best_epoch == rmse.index(min(rmse))
+    values = [epoch[monitor] for epoch in result.history]
+    assert result.best_epoch == values.index(of(values))
     best, last = load(tmp_path, 'best'), load(tmp_path, 'last')
     assert best['epoch'] == result.best_epoch
     assert last['epoch'] == 5
     assert_same_weights(module, best['state_dict'])
+    rmse = [epoch['val_rmse'] for epoch in result.history]
     assert logged(tmp_path) == pytest.approx(rmse)
     assert list((tmp_path / 'logs').glob('events.out.tfevents*'))
     names = sorted(path.name for path in (tmp_path / 'checkpoints').iterdir())
     assert names == ['best.ckpt', 'last.ckpt']
-
-
-def test_of_some_metrics_more_is_better():
-    options = {'epochs': 5, 'monitor': 'val_ndcg@3'}
-    module = Regression(lr=0.3)
-    result = fit(module, *loaders(), **options)
-    values = [epoch['val_ndcg@3'] for epoch in result.history]
-    assert values[result.best_epoch] == max(values)
 
 
 @pytest.mark.parametrize('kind', ['seeded', 'plain'])

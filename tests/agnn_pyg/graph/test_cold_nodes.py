@@ -15,8 +15,7 @@ def matrix(num_rows, seed=0):
 def candidates(edges, node):
     (source, target), weight = edges
     own = target == node
-    found = zip(source[own].tolist(), weight[own].tolist(), strict=True)
-    return dict(found)
+    return dict(zip(source[own].tolist(), weight[own].tolist(), strict=True))
 
 
 def test_a_new_node_gets_the_candidates_of_a_rebuilt_graph():
