@@ -231,7 +231,7 @@ class ItemStatistics:
         pairs = [self.pair_key.numpy()[kept]]
         totals = [self.pair_total.numpy()[kept]]
         values = totals[0].T
-        pattern = (_pairs(np.ones_like(values[0]), entries, spread)).tocoo()
+        pattern = _pairs(np.ones_like(values[0]), entries, spread).tocoo()
         pairs.append(np.sort(_key(pattern, rows)))
         totals.append(np.zeros((len(pairs[1]), len(values)), np.float32))
         for column, value in enumerate(values):

@@ -122,9 +122,9 @@ class ItemRidge:
         target: sp.csr_matrix,
         ridge: float,
         features: Tensor,
-        num_items: int = 4096,
+        num_items: int | None = None,
     ) -> ItemRidge:
-        """Fits the weights of at most :obj:`num_items` items."""
+        """Fits the weights of all, or at most of :obj:`num_items`, items."""
         count = torch.from_numpy(target.getnnz(axis=0))
         head = count.argsort(descending=True, stable=True)[:num_items].sort().values
         columns = target[:, head.numpy()]

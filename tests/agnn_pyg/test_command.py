@@ -77,35 +77,37 @@ def test_first_ratings_of_new_users_in_the_shell(recommender, planted, here, cap
     annotate('model', list_separator='|')
     users, seen = planted.new_users, planted.items['item'].iloc[:6]
     one, other = users['user'].iloc[:2]
-    told = pd.DataFrame({'user': one, 'item': seen, 'rating': 5.0})
-    held = planted.later[planted.later['item'].isin(planted.items['item'])]
-    held = held[~held['item'].isin(seen) & held['user'].isin(users['user'])]
-    write(vars(planted) | {'told': told, 'held': held}, here)
-    new = '--support told.csv --users new_users.csv --model model --quiet'
+    first = pd.DataFrame({'user': one, 'item': seen, 'rating': 5.0})
+    held_out = planted.later[planted.later['item'].isin(planted.items['item'])]
+    held_out = held_out[
+        ~held_out['item'].isin(seen) & held_out['user'].isin(users['user'])
+    ]
+    write(vars(planted) | {'first': first, 'later_pairs': held_out}, here)
+    new = '--support first.csv --users new_users.csv --model model --quiet'
 
-    shell(main, f'predict held.csv {new}')
-    rating = recommender.predict(held, users, ratings=told)
+    shell(main, f'predict later_pairs.csv {new}')
+    rating = recommender.predict(held_out, users, ratings=first)
     assert printed(capsys)['rating'].tolist() == rating.tolist()
-    shell(main, f'evaluate held.csv {new}')
+    shell(main, f'evaluate later_pairs.csv {new}')
     scores = printed(capsys).set_index('metric')['value'].to_dict()
-    expected = recommender.evaluate(held, users, support=told)
-    assert scores == {'ratings': len(held), **expected}
-    assert expected['rmse'] != recommender.evaluate(held, users)['rmse']
-    error = rating - held['rating']
+    expected = recommender.evaluate(held_out, users, support=first)
+    assert scores == {'ratings': len(held_out), **expected}
+    assert expected['rmse'] != recommender.evaluate(held_out, users)['rmse']
+    error = rating - held_out['rating']
     assert expected['rmse'] == pytest.approx((error**2).mean() ** 0.5)
     for ids in ([one], [other, one], []):
         shell(main, f'recommend {" ".join(map(str, ids))} -k 2 {new}')
         table = users.set_index('user').loc[ids].reset_index() if ids else users
-        expected = recommender.recommend(table, 2, ratings=told)
+        expected = recommender.recommend(table, 2, ratings=first)
         pd.testing.assert_frame_equal(printed(capsys), expected, check_dtype=False)
-    shell(main, 'recommend -k 1 --support told.csv --model model --quiet')
+    shell(main, 'recommend -k 1 --support first.csv --model model --quiet')
     assert printed(capsys)['user'].tolist() == [one]
-    shell(main, f'explain {one} {held["item"].iloc[0]} {new}')
-    pair = pd.DataFrame({'user': [one], 'item': [held['item'].iloc[0]]})
-    found = recommender.explain(*pair.iloc[0], users, ratings=told)
+    shell(main, f'explain {one} {held_out["item"].iloc[0]} {new}')
+    pair = pd.DataFrame({'user': [one], 'item': [held_out['item'].iloc[0]]})
+    found = recommender.explain(*pair.iloc[0], users, ratings=first)
     assert capsys.readouterr().out == f'{found}\n'
     assert found.rating == pytest.approx(
-        recommender.predict(pair, users, ratings=told)[0]
+        recommender.predict(pair, users, ratings=first)[0]
     )
 
 
