@@ -14,7 +14,6 @@ from torch_geometric.data import HeteroData
 from agnn_pyg.agnn_config import AGNNConfig, NetworkTrainingConfig
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.base.randomness import salted
-from agnn_pyg.base.store import under
 from agnn_pyg.folds import joint_fold
 from agnn_pyg.graph.cold_nodes import cold_candidates
 from agnn_pyg.graph.transform import AddAttributeKNN
@@ -357,44 +356,26 @@ class AGNNScorer:
                 node -= sets.num_nodes
         return NetworkExplanation(parts, neighbors)
 
-    def to_dict(self) -> dict[str, Any]:
-        """What :meth:`state_dict` leaves out, as plain data ready for JSON."""
-        return self._plain | {'history': self.history_, 'best_epoch': self.best_epoch_}
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The tensors of the fit by name."""
-        state = {f'model.{k}': v for k, v in self.model_.state_dict().items()}
-        for side in SIDES:
-            state |= {f'{side}.{key}': t for key, t in self._graph[side].items()}
-            compared = vars(self._compared[side])
-            state |= {f'{side}.compared.{key}': t for key, t in compared.items()}
-        for kind in self._graph.edge_types:
-            store = self._graph[kind]
-            state |= {f'{"/".join(kind)}.{key}': t for key, t in store.items()}
-        return state
+    def state_dict(self) -> dict[str, Any]:
+        """What is fitted, as plain data and tensors."""
+        return {
+            'plain': self._plain,
+            'history': (self.history_, self.best_epoch_),
+            'model': self.model_.state_dict(),
+            'graph': self._graph.to_dict(),
+            'compared': {s: dict(vars(bags)) for s, bags in self._compared.items()},
+        }
 
     @classmethod
-    def from_state(
-        cls,
-        config: AGNNConfig,
-        plain: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-    ) -> AGNNScorer:
-        """The inverse of :meth:`to_dict` and :meth:`state_dict`."""
-        made = cls(config, plain.get('positives', False))
-        graph, compared, plain = HeteroData(), {}, dict(plain)
-        for side in SIDES:
-            compared[side] = TokenBags(**under(tensors, f'{side}.compared.'))
-            for key in ('x', 'x_weight', 'cold'):
-                graph[side][key] = tensors[f'{side}.{key}']
-        for name in tensors:
-            kind, _, key = name.partition('.')
-            if '/' in kind:
-                graph[tuple(kind.split('/'))][key] = tensors[name]
-        made.history_, made.best_epoch_ = plain.pop('history'), plain.pop('best_epoch')
-        model = made._model(plain)
-        model.load_state_dict(under(tensors, 'model.'))
-        made._keep(plain, model, graph, compared)
+    def from_state(cls, config: AGNNConfig, state: Mapping[str, Any]) -> AGNNScorer:
+        """The inverse of :meth:`state_dict`."""
+        made = cls(config, state['plain'].get('positives', False))
+        made.history_, made.best_epoch_ = state['history']
+        model = made._model(state['plain'])
+        model.load_state_dict(state['model'])
+        compared = {s: TokenBags(**bags) for s, bags in state['compared'].items()}
+        graph = HeteroData.from_dict(state['graph'])
+        made._keep(state['plain'], model, graph, compared)
         return made
 
     def _build_graph(self, data: RatingData) -> HeteroData:

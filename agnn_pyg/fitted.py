@@ -26,7 +26,6 @@ from agnn_pyg.base.frames import (
     read_new_nodes,
     read_ratings,
 )
-from agnn_pyg.base.store import under
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
 from agnn_pyg.kernel.link_features import LinkFeatures
@@ -264,21 +263,16 @@ class Fitted:
                 for side, both in self.encoders.items()
             },
             'scale': asdict(self.scale),
-            'scorers': self.scorer.to_dict(),
         }
         return plain, {
             'links': {side: f.map for side, f in self.link_features.items()},
             'rated': self.rated,
             'rating': self.rating,
             'nodes': {
-                side: {
-                    k: x if isinstance(x, Tensor) else dict(vars(x))
-                    for k, x in nodes._asdict().items()
-                    if x is not None
-                }
+                side: [dict(vars(bags)) for bags in nodes[:2]] + [*nodes[2:]]
                 for side, (nodes,) in self.nodes.items()
             },
-            'scorers': self.scorer.state_dict(),
+            'scorer': self.scorer.state_dict(),
         }
 
     @classmethod
@@ -286,15 +280,12 @@ class Fitted:
         cls, config: Any, plain: Mapping[str, Any], tensors: Mapping[str, Any]
     ) -> Fitted:
         """The inverse of :meth:`to_store`."""
-        stored = plain['scorers']
+        state = dict(tensors['scorer'])
         scorers = {
-            name: type(scorer).from_state(
-                scorer.config, stored[name], under(tensors['scorers'], f'{name}.')
-            )
+            name: type(scorer).from_state(scorer.config, state.pop(name))
             for name, scorer in _scorers(config).items()
-            if name in stored
+            if name in state
         }
-        options = {k: stored[k] for k in ('weights', 'scales') if k in stored}
         ids = {
             side: Vocabulary.from_dict(state) for side, state in plain['ids'].items()
         }
@@ -305,11 +296,11 @@ class Fitted:
                 side: tuple(map(AttributeEncoder.from_dict, both))
                 for side, both in plain['encoders'].items()
             },
-            {side: [_features(**parts)] for side, parts in tensors['nodes'].items()},
+            {side: [_features(*parts)] for side, parts in tensors['nodes'].items()},
             RatingScale(**plain['scale']),
             tensors['rated'],
             tensors['rating'],
-            _blend(config, scorers, **options),
+            _blend(config, scorers, **state),
             {side: LinkFeatures(x) for side, x in tensors['links'].items()},
         )
 
@@ -329,9 +320,9 @@ def _blend(config: Any, scorers: Mapping[str, Scorer], **options: Any) -> Blend:
     return blend(**scorers, kernel_weight=config.kernel_weight, **options)
 
 
-def _features(embedded: dict, compared: dict, **linked: Tensor) -> NodeFeatures:
+def _features(embedded: dict, compared: dict, *links: Tensor | None) -> NodeFeatures:
     """The features of stored nodes."""
-    return NodeFeatures(TokenBags(**embedded), TokenBags(**compared), **linked)
+    return NodeFeatures(TokenBags(**embedded), TokenBags(**compared), *links)
 
 
 def _tensors(

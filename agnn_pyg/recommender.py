@@ -96,7 +96,7 @@ class AGNNRecommender(Recommender):
         best_epoch_: The epoch whose weights were kept.
     """
 
-    Config, Fitted, VERSION = AGNNRecommenderConfig, Fitted, 10
+    Config, Fitted, VERSION = AGNNRecommenderConfig, Fitted, 11
 
     def fit(
         self,

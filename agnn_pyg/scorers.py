@@ -58,11 +58,11 @@ class Scorer(Protocol):
     def with_new_nodes(self, nodes: Mapping[str, NodeFeatures]) -> Scorer:
         """A scorer with more nodes by side, all cold, after those that there are."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """What :meth:`state_dict` leaves out, as plain data ready for JSON."""
+    def state_dict(self) -> dict[str, Any]:
+        """What is fitted, as plain data and tensors.
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """The tensors of the fit by name."""
+        A class method :obj:`from_state(config, state)` is the inverse.
+        """
 
 
 class Blend:
@@ -191,18 +191,10 @@ class Blend:
         weight = float(self._weight(*pair)) if serves else 0.0
         return {'network': 1 - weight, 'kernel': weight}
 
-    def to_dict(self) -> dict[str, Any]:
-        """What :meth:`state_dict` leaves out, as plain data ready for JSON."""
-        plain = {name: scorer.to_dict() for name, scorer in self.scorers.items()}
-        return plain | {'weights': self.weights_}
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The tensors of both fits by name."""
-        return {
-            f'{name}.{key}': tensor
-            for name, scorer in self.scorers.items()
-            for key, tensor in scorer.state_dict().items()
-        }
+    def state_dict(self) -> dict[str, Any]:
+        """Both fits by name, and the weights."""
+        state = {name: scorer.state_dict() for name, scorer in self.scorers.items()}
+        return state | {'weights': self.weights_}
 
     def _weight(self, user: Tensor, item: Tensor) -> Tensor:
         """The weight of the kernel model in pairs, by their scenarios."""
@@ -284,8 +276,8 @@ class RankBlend(Blend):
                 self.scales_[name], self.weights_[name] = fit_ranking(fold, *scores)
         return self
 
-    def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {'scales': self.scales_}
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {'scales': self.scales_}
 
     def scale(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """What scores of the network are multiplied by, and what is added to them."""

@@ -78,9 +78,10 @@ def write_store(
     config: Mapping[str, Any],
     tensors: Mapping[str, Any],
 ) -> None:
-    """Writes plain data and tensors (in dictionaries to any depth) to a folder.
+    """Writes plain data, and tensors in dictionaries and lists, to a folder.
 
-    A store of the same kind is replaced. NumPy's plain data become Python's.
+    A store of the same kind is replaced. NumPy's plain data become Python's in the
+    :obj:`config`, and must be Python's beside :obj:`tensors`.
     """
     import torch  # here: `atomic_write` alone needs no PyTorch
 
@@ -170,9 +171,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, 'tolist'):
         return value.tolist()
     raise TypeError(f'{type(value).__name__} is no plain data')
-
-
-def under(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """What is named with a prefix, by the rest of its name."""
-    keys = (key for key in tensors if key.startswith(prefix))
-    return {key[len(prefix) :]: tensors[key] for key in keys}

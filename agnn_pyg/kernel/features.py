@@ -66,30 +66,32 @@ class _Column(NamedTuple):
     stype: str
     offset: int
     num_values: int
-    projection: np.ndarray | None = None
+    projection: Tensor | None = None
 
     def factor(self, x: sp.csr_matrix) -> sp.csr_matrix:
         """What pairs with other columns are made of: values, or few features."""
-        return x if self.projection is None else sp.csr_matrix(x @ self.projection)
+        if self.projection is None:
+            return x
+        return sp.csr_matrix(x @ self.projection.numpy())
 
 
 class _Component(NamedTuple):
     """How features are computed: columns, tokens that occur, projection, scale."""
 
     columns: tuple[int, ...]
-    filled: np.ndarray
-    projection: np.ndarray | None
+    filled: Tensor
+    projection: Tensor | None
     scale: float = 1.0
 
     @property
     def width(self) -> int:
         full = self.projection is None
-        return len(self.filled) if full else self.projection.shape[1]
+        return len(self.filled) if full else self.projection.size(1)
 
     def __call__(self, x: sp.csr_matrix) -> np.ndarray:
-        x = x[:, self.filled]
-        x = x.toarray() if self.projection is None else x @ self.projection
-        return self.scale * x
+        x = x[:, self.filled.numpy()]
+        full = self.projection is None
+        return self.scale * (x.toarray() if full else x @ self.projection.numpy())
 
 
 class KernelFeatures:
@@ -127,14 +129,14 @@ class KernelFeatures:
         The nodes are those with ratings, encoded by the columns.
         """
         self.columns_ = [
-            _Column(c.column, c.stype, c.offset, len(c.values)) for c in columns
+            _Column(str(c.column), c.stype, c.offset, len(c.values)) for c in columns
         ]
         if nodes.num_nodes > MAX_NODES:
             nodes = nodes.take(torch.linspace(0, nodes.num_nodes - 1, MAX_NODES).long())
         cosine = self._cosines(nodes)
         for k, x in enumerate(cosine):
             if np.square(np.diff(x.indptr), dtype=np.float64).sum() > MAX_PRODUCTS:
-                right = singular_vectors(x, PAIR_RANK)[2]
+                right = torch.from_numpy(singular_vectors(x, PAIR_RANK)[2])
                 self.columns_[k] = self.columns_[k]._replace(projection=right)
         # The kernels of N nodes have N directions, so that many features say most.
         left = min(MAX_FEATURES, max(2 * RANK, nodes.num_nodes)) - 1
@@ -153,8 +155,8 @@ class KernelFeatures:
             right = None
             if len(filled) > width:
                 right = singular_vectors(x[:, filled], width)[2]
-                right = np.ascontiguousarray(right)
-            part = _Component(pair, filled, right)
+                right = torch.from_numpy(np.ascontiguousarray(right))
+            part = _Component(pair, torch.from_numpy(filled), right)
             length = np.square(part(x)).sum(axis=1).mean() ** 0.5
             self.components_.append(part._replace(scale=1 / max(float(length), 1e-6)))
         return self
@@ -187,56 +189,23 @@ class KernelFeatures:
     def names(self) -> tuple[str, ...]:
         """Names of the components, the constant one left out."""
         return tuple(
-            ' × '.join(str(self.columns_[k].name) for k in part.columns)
+            ' × '.join(self.columns_[k].name for k in part.columns)
             for part in self.components_
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fitted maps, except for tensors, as plain data ready for JSON."""
+    def state_dict(self) -> dict[str, Any]:
+        """The fitted maps as plain data and tensors."""
         return {
-            'columns': [list(column[:4]) for column in self.columns_],
-            'components': [
-                {'columns': list(part.columns), 'scale': part.scale}
-                for part in self.components_
-            ],
+            'columns': [tuple(column) for column in self.columns_],
+            'components': [tuple(component) for component in self.components_],
         }
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The tensors that :meth:`to_dict` leaves out."""
-        made = {
-            f'{k}.pairs': torch.from_numpy(column.projection)
-            for k, column in enumerate(self.columns_)
-            if column.projection is not None
-        }
-        for k, part in enumerate(self.components_):
-            made[f'{k}.filled'] = torch.from_numpy(part.filled.astype(np.int64))
-            if part.projection is not None:
-                made[f'{k}.projection'] = torch.from_numpy(part.projection)
-        return made
 
     @classmethod
-    def from_dict(
-        cls, state: Mapping[str, Any], tensors: Mapping[str, Tensor]
-    ) -> KernelFeatures:
-        """The inverse of :meth:`to_dict` and :meth:`tensors`."""
+    def from_state(cls, state: Mapping[str, Any]) -> KernelFeatures:
+        """The inverse of :meth:`state_dict`."""
         made = cls()
-
-        def array(name: str) -> np.ndarray | None:
-            return tensors[name].numpy() if name in tensors else None
-
-        made.columns_ = [
-            _Column(*column, array(f'{k}.pairs'))
-            for k, column in enumerate(state['columns'])
-        ]
-        made.components_ = [
-            _Component(
-                tuple(part['columns']),
-                array(f'{k}.filled'),
-                array(f'{k}.projection'),
-                part['scale'],
-            )
-            for k, part in enumerate(state['components'])
-        ]
+        made.columns_ = [_Column(*column) for column in state['columns']]
+        made.components_ = [_Component(*part) for part in state['components']]
         return made
 
     def _candidates(self) -> Iterator[tuple[int, ...]]:

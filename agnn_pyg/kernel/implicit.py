@@ -15,10 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from agnn_pyg.base.store import under
 from agnn_pyg.folds import SCENARIOS, scenario_folds
 from agnn_pyg.kernel.collaborative import NAMES, co_rating_features
-from agnn_pyg.kernel.features import LINKED, ColumnFeatures, FeatureMaps
+from agnn_pyg.kernel.features import ColumnFeatures
 from agnn_pyg.kernel.held_out import HeldOut
 from agnn_pyg.kernel.regressor import IDENTITY
 from agnn_pyg.kernel.scenarios import (
@@ -87,6 +86,7 @@ class ImplicitKernelScorer(ScenarioScorer):
 
     # A product with the items-by-items matrix is for all items.
     Features, block_items, mean = ColumnFeatures, sys.maxsize, 0.0
+    STATE = (*ScenarioScorer.STATE, 'label', 'chosen_')
 
     def _fit(
         self, rating: Tensor, progress: bool, fitted: ImplicitKernelScorer | None
@@ -150,53 +150,16 @@ class ImplicitKernelScorer(ScenarioScorer):
             components, names = components.t(), names[::-1]
         return KernelExplanation(0.0, parts, components, *names)
 
-    def to_dict(self) -> dict[str, Any]:
-        """What :meth:`state_dict` leaves out, as plain data ready for JSON."""
-        features = {side: f.to_dict() for side, f in self.features.items()}
-        chosen = {name: list(setting) for name, setting in self.chosen_.items()}
-        return {'features': features, 'chosen': chosen}
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The tensors of the fit by name."""
-        state = {'edge_index': self.edge_index, 'label': self.label}
-        for name, side in self.sides.items():
-            # Copies: a part of a tensor would be stored with the rest of it.
-            state[f'attributes.{name}'] = side.maps.x[:, : side.width].clone()
-            state[f'collaborative.{name}'] = side.maps.x[:, side.width :].clone()
-            state[f'cold.{name}'] = side.cold
-            for key, tensor in self.features[name].tensors().items():
-                state[f'features.{name}.{key}'] = tensor
-        for name, rows in self.scenarios.items():
-            state |= {f'scenarios.{name}.{key}': tensor for key, tensor in rows.items()}
-        return state
+    def state_dict(self) -> dict[str, Any]:
+        chosen = {name: tuple(setting) for name, setting in self.chosen_.items()}
+        return super().state_dict() | {'chosen_': chosen}
 
     @classmethod
     def from_state(
-        cls,
-        config: KernelConfig,
-        plain: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
+        cls, config: KernelConfig, state: Mapping[str, Any]
     ) -> ImplicitKernelScorer:
-        """The inverse of :meth:`to_dict` and :meth:`state_dict`."""
-        made = cls(config)
-        made.edge_index, made.label = tensors['edge_index'], tensors['label']
-        made.features, made.sides = {}, {}
-        for name, state in plain['features'].items():
-            features = cls.Features.from_dict(
-                state, under(tensors, f'features.{name}.')
-            )
-            x, component = tensors[f'attributes.{name}'], features.component
-            size, names = len(component), ('constant', *features.names)
-            maps = FeatureMaps(x[:, :size], component, names)
-            if x.size(1) > size:
-                maps = maps.append(LINKED, x[:, size:])
-            maps = maps.append(NAMES[0], tensors[f'collaborative.{name}'])
-            made.sides[name] = Side(maps, x.size(1), tensors[f'cold.{name}'])
-            made.features[name] = features
-        made.chosen_ = {name: Setting(*s) for name, s in plain['chosen'].items()}
-        made.scenarios = {
-            name: under(tensors, f'scenarios.{name}.') for name in SCENARIOS
-        }
+        made = super().from_state(config, state)
+        made.chosen_ = {name: Setting(*s) for name, s in made.chosen_.items()}
         return made
 
     def _with_collaborative(self, edge_index: Tensor) -> dict[str, Side]:

@@ -118,6 +118,8 @@ class ScenarioScorer:
     # The class of attribute features, and how many items are scored at once.
     Features: ClassVar[type[KernelFeatures]] = KernelFeatures
     block_items: ClassVar[int]
+    # What is fitted, besides features and sides.
+    STATE: ClassVar[tuple[str, ...]] = ('mean', 'edge_index', 'scenarios')
 
     mean: float | Tensor
     features: dict[str, KernelFeatures]
@@ -218,6 +220,28 @@ class ScenarioScorer:
         for name, new in nodes.items():
             x = self.features[name].transform(new.compared, new.positions).x
             made.sides[name] = self.sides[name].append(x)
+        return made
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is fitted, as plain data and tensors."""
+        features = {name: f.state_dict() for name, f in self.features.items()}
+        sides = {
+            name: (tuple(side.maps), side.width, side.cold)
+            for name, side in self.sides.items()
+        }
+        rest = {name: getattr(self, name) for name in self.STATE}
+        return rest | {'features': features, 'sides': sides}
+
+    @classmethod
+    def from_state(cls: type[S], config: KernelConfig, state: Mapping[str, Any]) -> S:
+        """The inverse of :meth:`state_dict`."""
+        made, from_state = cls(config), cls.Features.from_state
+        vars(made).update({name: state[name] for name in cls.STATE})
+        made.features = {name: from_state(f) for name, f in state['features'].items()}
+        made.sides = {
+            name: Side(FeatureMaps(*maps), width, cold)
+            for name, (maps, width, cold) in state['sides'].items()
+        }
         return made
 
     def embeddings(self, side: str) -> Tensor:

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from agnn_pyg.base.store import under
 from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.kernel.collaborative import FACTORS, append_collaborative
 from agnn_pyg.kernel.features import FeatureMaps
 from agnn_pyg.kernel.regressor import IDENTITY, PairwiseKernelRegressor
-from agnn_pyg.kernel.scenarios import (
-    KernelConfig,
-    KernelExplanation,
-    ScenarioScorer,
-    Side,
-)
+from agnn_pyg.kernel.scenarios import KernelExplanation, ScenarioScorer
 from agnn_pyg.rating_data import SIDES, NodeFeatures
 
 # Ratings of a node, on average, that factors ask for: those of fewer are noise.
@@ -112,51 +105,6 @@ class KernelScorer(ScenarioScorer):
         contributions = alpha * ((kernels[0] @ weight) * kernels[1]).sum(dim=-1)
         components = weight * ((alpha[:, None] * kernels[0]).t() @ kernels[1])
         return KernelExplanation(float(self.mean), contributions, components, *names)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What :meth:`state_dict` leaves out, as plain data ready for JSON."""
-        return {
-            side: {
-                'features': self.features[side].to_dict(),
-                'names': list(self.sides[side].maps.names),
-                'width': self.sides[side].width,
-            }
-            for side in SIDES
-        }
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The tensors of the fit by name."""
-        state = {'mean': self.mean, 'edge_index': self.edge_index}
-        for name, side in self.sides.items():
-            state[f'{name}.x'] = side.maps.x
-            state[f'{name}.component'] = side.maps.component
-            state[f'{name}.cold'] = side.cold
-            for key, tensor in self.features[name].tensors().items():
-                state[f'{name}.features.{key}'] = tensor
-        for name, rows in self.scenarios.items():
-            state |= {f'{name}.{key}': tensor for key, tensor in rows.items()}
-        return state
-
-    @classmethod
-    def from_state(
-        cls,
-        config: KernelConfig,
-        plain: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-    ) -> KernelScorer:
-        """The inverse of :meth:`to_dict` and :meth:`state_dict`."""
-        made = cls(config)
-        made.mean, made.edge_index = tensors['mean'], tensors['edge_index']
-        made.features, made.sides = {}, {}
-        for name in SIDES:
-            state, own = plain[name], under(tensors, f'{name}.')
-            made.features[name] = cls.Features.from_dict(
-                state['features'], under(tensors, f'{name}.features.')
-            )
-            maps = FeatureMaps(own['x'], own['component'], tuple(state['names']))
-            made.sides[name] = Side(maps, state['width'], own['cold'])
-        made.scenarios = {name: under(tensors, f'{name}.') for name in config.scenarios}
-        return made
 
     def _num_latent(
         self, num_ratings: int, warm: Sequence[FeatureMaps], fitted: KernelScorer | None

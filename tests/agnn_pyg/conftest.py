@@ -1,5 +1,6 @@
 """A small fit that several tests look at; none of them changes it."""
 
+from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,6 +25,13 @@ def encoded_tables(num_users, num_items):
     for side, frame in (('user', tables.users), ('item', tables.items)):
         bags[side] = AttributeEncoder(list(frame.columns[1:])).fit_transform(frame)
     return bags, index, rating
+
+
+def saved(scorer):
+    """The bytes that a store keeps of a scorer."""
+    buffer = BytesIO()
+    torch.save(scorer.state_dict(), buffer)
+    return buffer.getvalue()
 
 
 def rmse(predicted, frame):

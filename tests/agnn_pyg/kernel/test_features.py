@@ -178,7 +178,7 @@ def test_pairs_of_long_lists_take_features(monkeypatch):
     short = features.transform(bags)
     for name in full.names:
         torch.testing.assert_close(kernel(short, name), kernel(full, name))
-    again = KernelFeatures.from_dict(features.to_dict(), features.tensors())
+    again = KernelFeatures.from_state(features.state_dict())
     assert torch.equal(again.transform(bags).x, short.x)
     monkeypatch.setattr(module, 'PAIR_RANK', 2)
     assert kernel(fit(frame), 'c0 × c0').allclose(kernel(full, 'c0 × c0')) is False
