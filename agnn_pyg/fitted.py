@@ -90,7 +90,7 @@ class Fitted:
         if weight == 1 and (config.rating is None or len(config.scenarios) == 4):
             del scorers['network']  # the kernel model serves all pairs
         parts = [tables.ratings, tables.validation]
-        parts = [p and _tensors(p, scale, config.rating is None) for p in parts]
+        parts = [p and _tensors(p, scale) for p in parts]
         data, validation = RatingData(nodes, columns, *parts[0]), parts[1]
         return cls(
             {side: tables.nodes[side].ids for side in SIDES},
@@ -113,11 +113,8 @@ class Fitted:
         **run: Any,
     ) -> Fitted:
         """The same fit with more ratings, users and items, its scorers updated."""
-        given, scale = read_ratings(ratings, 'ratings', config), self.scale
-        is_implicit = config.rating is None
-        if not is_implicit:
-            scale.check(given)
-            scale = scale.widened(given.rating)
+        given, is_log = read_ratings(ratings, 'ratings', config), self.scale.is_log
+        self.scale.check(given)
         edges = read_edges(edges)
         ids, nodes, link_features = dict(self.ids), {}, dict(self.link_features)
         tables = zip(SIDES, (users, items), given[:2], strict=True)
@@ -130,12 +127,12 @@ class Fitted:
                 nodes[side] = nodes[side].append(self._attach(side, new, weight))
                 if side in link_features:
                     link_features[side] = link_features[side].append(weight)
-        rows, rating = _tensors(given.pairs(ids), self.scale, is_implicit)
+        rows, rating = _tensors(given.pairs(ids), self.scale)
         rows = torch.cat([self.rated, rows], dim=1)
         rating = torch.cat([self.rating, rating])
-        rating = rating.double().exp2() - 1 if is_implicit else rating
+        rating = rating.double().exp2() - 1 if is_log else rating
         pairs = pd.Series(rating.numpy()).groupby([*rows.numpy()], sort=False)
-        value = np.log2(1 + pairs.sum()) if is_implicit else pairs.last()
+        value = np.log2(1 + pairs.sum()) if is_log else pairs.last()
         rated = torch.tensor(value.index.to_frame().to_numpy().T)
         rating = torch.tensor(value.to_numpy()).float()
         columns = {s: both[1].column_encoders for s, both in self.encoders.items()}
@@ -145,7 +142,7 @@ class Fitted:
             ids=ids,
             node={side: np.arange(len(ids[side])) for side in SIDES},
             nodes={side: [nodes[side]] for side in SIDES},
-            scale=scale,
+            scale=self.scale.widened(given.rating),
             rated=rated,
             rating=rating,
             scorer=self.scorer.update(data, **run),
@@ -196,9 +193,8 @@ class Fitted:
                     f"'ratings' must join a new user or item with one of the fit (got "
                     f"{place}); drop it, or call 'update', which is for all ratings"
                 )
-            if config.rating is not None:
-                self.scale.check(given)
-            _, rating = _tensors(given, self.scale, config.rating is None)
+            self.scale.check(given)
+            _, rating = _tensors(given, self.scale)
             pairs = torch.stack(made.pairs(index)), rating
             made = replace(made, rated=torch.cat([self.rated, pairs[0]], dim=1))
         scorer = scorer.with_new_nodes(new, pairs) if new else scorer
@@ -325,13 +321,10 @@ def _features(embedded: dict, compared: dict, *links: Tensor | None) -> NodeFeat
     return NodeFeatures(TokenBags(**embedded), TokenBags(**compared), *links)
 
 
-def _tensors(
-    pairs: Ratings, scale: RatingScale, is_implicit: bool
-) -> tuple[Tensor, Tensor]:
-    r"""Pairs and ratings; a weight :math:`w` is :math:`\log_2(1 + w / \bar w)`."""
-    rating = scale.to_unit_scale(pairs.rating)
-    rating = np.log2(1 + rating) if is_implicit else rating
-    return torch.from_numpy(pairs.index), torch.from_numpy(rating).float()
+def _tensors(pairs: Ratings, scale: RatingScale) -> tuple[Tensor, Tensor]:
+    """Pairs, and their ratings as models read them."""
+    rating = torch.from_numpy(scale.to_unit_scale(pairs.rating)).float()
+    return torch.from_numpy(pairs.index), rating
 
 
 def _duplicates(features: NodeFeatures) -> tuple[np.ndarray, np.ndarray]:

@@ -14,12 +14,7 @@ from pydantic import Field
 
 from agnn_pyg.agnn_config import AGNNConfig
 from agnn_pyg.base.columns import ColumnEncoder
-from agnn_pyg.base.config import (
-    Config,
-    Fraction,
-    PositiveInt,
-    check_argument,
-)
+from agnn_pyg.base.config import Config, Fraction, PositiveInt, check_argument
 from agnn_pyg.base.frames import (
     RatingScale,
     read_distinct,
@@ -143,12 +138,11 @@ class AGNNRecommender(Recommender):
         config.check_fit(has_validation)
         edges = {'user': user_edges, 'item': item_edges}
         tables = read_tables(config, ratings, users, items, validation, edges=edges)
+        scale = RatingScale.fit(tables.ratings.rating, config.rating_range)
         if config.rating is None:
-            scale = RatingScale(0.0, 1.0, unit=float(tables.ratings.rating.mean()))
-        else:
-            scale = RatingScale.fit(tables.ratings.rating, config.rating_range)
-            if has_validation:
-                scale.check(tables.validation)
+            scale = RatingScale.of_weights(tables.ratings.rating)
+        if has_validation:
+            scale.check(tables.validation)
         run = {'progress': config.progress, 'accelerator': config.accelerator}
         run |= {'stop_after': stop_after, 'folder': folder, 'resume': resume}
         fitted = Fitted.fit(config, tables, scale, **run)

@@ -64,16 +64,10 @@ class Fitted:
         return self.models[-1]
 
     def to_labels(self, rated: Ratings) -> np.ndarray:
-        r"""Labels of ratings; ``ValueError`` if one is of another scale.
-
-        A weight :math:`w` is :math:`\log_2(1 + w / \bar w)`, so that 1 is common.
-        """
-        scale = self.scale
-        if self.likelihood == 'implicit':
-            return np.log2(1 + scale.to_unit_scale(rated.rating))
+        """Labels of ratings; ``ValueError`` if one is of another scale."""
         exact = {'slack': 0.0, 'setting': "'likelihood' as 'gaussian'"}
-        scale.check(rated, **exact if self.likelihood == 'bernoulli' else {})
-        return scale.to_unit_scale(rated.rating)
+        self.scale.check(rated, **exact if self.likelihood == 'bernoulli' else {})
+        return self.scale.to_unit_scale(rated.rating)
 
     def item_rows(self, ids: IdColumn, is_support: bool = False) -> np.ndarray:
         """Rows of items; ``ValueError`` names one that is unknown."""
@@ -219,7 +213,7 @@ def fit_models(
 def _scale(config: TaNPRecommenderConfig, rating: np.ndarray) -> tuple[str, Any]:
     """The likelihood, and the scale of labels."""
     if config.rating is None:
-        return 'implicit', RatingScale(0.0, 1.0, unit=float(rating.mean()))
+        return 'implicit', RatingScale.of_weights(rating)
     default = 'bernoulli' if {*rating} <= {0, 1} else 'gaussian'
     likelihood = config.likelihood or default
     if likelihood == 'bernoulli':

@@ -10,6 +10,7 @@ items, or :obj:`adapt`, whose result can predict and recommend. Fitted, it has
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import logging
 import sys
@@ -75,18 +76,23 @@ class Served:
         args.lists = args.lists or lists
         if args.list_separator is None:
             args.list_separator = read_notes(args.model).get('list_separator')
-        self.dtypes = {s: ids.dtype for s, ids in self.model.vocabularies_.items()}
-        self.edges = _read_edges(args, self.dtypes)
-        self.support = self.read(args.support, *ROLES)
-        self.nodes = self.read(args.users, 'user'), self.read(args.items, 'item')
+        self.ids = self.model.vocabularies_
+        self.dtypes = {side: ids.dtype for side, ids in self.ids.items()}
+        edges = _read_edges(args, self.dtypes)
+        support = self.read(args.support, *ROLES)
+        users, items = self.read(args.users, 'user'), self.read(args.items, 'item')
+        self.given = {'users': users, 'items': items, 'support': support} | edges
+        self.given |= {'ratings': support, 'k': args.k, 'samples': args.samples}
         self.adapts = hasattr(self.model, 'adapt')
+        if self.adapts:
+            self.model = self.model.adapt(support, users)
+            self.ids = self.ids | {'user': self.model.users}
 
     def update(self) -> None:
         notes = read_notes(self.args.model)
         self.model.set_params(progress=not self.args.quiet)
         with redirect_stdout(sys.stderr):
-            ratings = self.read(self.args.ratings, *ROLES)
-            self.model.update(ratings, *self.nodes, **self.edges)
+            self.call('update', ratings=self.read(self.args.ratings, *ROLES))
         self.model.save(self.args.model)
         annotate(self.args.model, **notes)
         counts = {side: len(ids) for side, ids in self.model.vocabularies_.items()}
@@ -97,67 +103,50 @@ class Served:
 
     def evaluate(self) -> None:
         ratings = self.read(self.args.ratings, *ROLES)
-        options = {} if self.args.k is None else {'k': self.args.k}
-        if self.adapts:
-            values = self.adapted().evaluate(ratings, self.nodes[1], **options)
-        else:
-            options |= self.further('support')
-            values = self.model.evaluate(ratings, *self.nodes, **options)
-        values = {'ratings': len(ratings), **values}
+        values = {'ratings': len(ratings), **self.call('evaluate', ratings=ratings)}
         write_file(pd.DataFrame(values.items(), columns=['metric', 'value']), None)
 
     def predict(self) -> None:
         pairs = self.read(self.args.pairs, 'user', 'item')
-        if self.adapts:
-            rated = self.adapted().predict(pairs, self.args.samples, self.nodes[1])
-        else:
-            rated = self.model.predict(pairs, *self.nodes, **self.further('ratings'))
-        columns = [self.model.user, self.model.item]
+        rated = self.call('predict', pairs=pairs)
+        columns = [self.config.user, self.config.item]
         write_file(pairs[columns].join(rated), self.args.out)
 
     def recommend(self) -> None:
-        args, model = self.args, self.model
-        options = {'k': 10 if args.k is None else args.k, 'items': self.nodes[1]}
-        options['exclude_seen'] = not args.include_seen
-        if self.adapts:
-            model = self.adapted()
-            users = model.users.parse(args.ids) if args.ids else None
-            options['samples'] = args.samples
-        else:
-            users = self.chosen_users()
-            options |= self.further('ratings')
-        write_file(model.recommend(users, **options), args.out)
+        options = {'exclude_seen': not self.args.include_seen}
+        found = self.call('recommend', users=self.chosen_users(), **options)
+        write_file(found, self.args.out)
 
     def explain(self) -> None:
-        model, nodes, options = self.model, self.nodes, self.further('ratings')
-        users, items = model.vocabularies_['user'], model.vocabularies_['item']
-        (item,) = items.parse([self.args.item_id])
-        if self.adapts:
-            model, nodes, options = self.adapted(), nodes[1:], {}
-            users = model.users
-        (user,) = users.parse([self.args.user_id])
-        sys.stdout.write(f'{model.explain(user, item, *nodes, **options)}\n')
+        (item,) = self.ids['item'].parse([self.args.item_id])
+        (user,) = self.ids['user'].parse([self.args.user_id])
+        sys.stdout.write(f'{self.call("explain", user=user, item=item)}\n')
+
+    def call(self, name: str, **arguments: Any) -> Any:
+        """Calls a method of the model with what it takes of all that is given."""
+        method, arguments = getattr(self.model, name), self.given | arguments
+        names = inspect.signature(method).parameters
+        known = {n: v for n, v in arguments.items() if n in names and v is not None}
+        return method(**known)
+
+    @property
+    def config(self) -> Any:
+        return self.model.config
 
     def read(self, path: str | None, *needed: str) -> pd.DataFrame | None:
-        roles = {role: getattr(self.model, role) for role in needed}
+        roles = {role: getattr(self.config, role) for role in needed}
         roles = {role: name for role, name in roles.items() if name is not None}
         return _read(self.args, path, roles, id_dtypes=self.dtypes, texts=self.texts)
 
-    def adapted(self) -> Any:
-        return self.model.adapt(self.support, self.nodes[0])
-
-    def further(self, name: str) -> dict[str, pd.DataFrame]:
-        """Edges and, as the argument :obj:`name`, the support, if they are given."""
-        support = {} if self.support is None else {name: self.support}
-        return support | self.edges
-
-    def chosen_users(self) -> list | pd.DataFrame:
+    def chosen_users(self) -> list | pd.DataFrame | None:
         """The users that are named, or else those of a file, with what is known."""
-        name, ids = self.model.user, self.model.vocabularies_['user']
-        table, support, named = self.nodes[0], self.support, self.args.ids
-        if table is None:
+        name, ids, named = self.config.user, self.ids['user'], self.args.ids
+        table, support = self.given['users'], self.given['support']
+        if table is None or self.adapts:
             if named:
                 return ids.parse(named)
+            if self.adapts:
+                return None
             if support is None:
                 raise ValueError("Name users, or give a file, '--users' or '--support'")
             return support[[name]].drop_duplicates()

@@ -122,12 +122,16 @@ class FitTables(NamedTuple):
 
 @dataclass(frozen=True)
 class RatingScale:
-    """Brings ratings to a spread of 4, which settings suit, and predictions back."""
+    r"""Brings ratings to a spread of 4, which settings suit, and predictions back.
+
+    A weight :math:`w` of a positive becomes :math:`\log_2(1 + w / \bar w)`.
+    """
 
     low: float
     high: float
     unit: float  # what ratings are divided by
     center: float = 0.0  # what is subtracted from ratings first
+    is_log: bool = False  # whether these are weights of positives
 
     @classmethod
     def fit(
@@ -140,8 +144,15 @@ class RatingScale:
         low, high = bounds or (float(rating.min()), float(rating.max()))
         return cls(low, high, (high - low) / SPREAD, center)
 
+    @classmethod
+    def of_weights(cls, weight: np.ndarray) -> RatingScale:
+        """The scale of weights of positives, on which a common one is 1."""
+        return cls(0.0, 1.0, unit=float(weight.mean()), is_log=True)
+
     def widened(self, rating: np.ndarray) -> RatingScale:
         """The same scale of a range that holds further ratings, too."""
+        if self.is_log:
+            return self
         low, high = rating.min(initial=self.low), rating.max(initial=self.high)
         return RatingScale(float(low), float(high), self.unit, self.center)
 
@@ -152,8 +163,10 @@ class RatingScale:
 
         Others may rate lower or higher, by :obj:`slack` of the range; there is a
         warning if it is more than a tenth. The :obj:`setting` is the one that would
-        change the scale.
+        change the scale. Weights are never of another scale.
         """
+        if self.is_log:
+            return
         rating, column, spread = rated.rating, rated.column, self.high - self.low
         low, high = self.low - slack * spread, self.high + slack * spread
         is_bool = pd.api.types.is_bool_dtype(column.frame[column.column])
@@ -180,9 +193,10 @@ class RatingScale:
         """Which ratings are in the upper quarter, such as 4 and 5 of 1 to 5."""
         return rating >= self.low + 0.75 * (self.high - self.low)
 
-    def to_unit_scale(self, rating: Any) -> Any:
-        """Ratings, an array or a tensor, as models read them."""
-        return (rating - self.center) / self.unit
+    def to_unit_scale(self, rating: np.ndarray) -> np.ndarray:
+        """Ratings or weights as models read them."""
+        value = (rating - self.center) / self.unit
+        return np.log2(1 + value) if self.is_log else value
 
     def to_rating_scale(self, value: np.ndarray) -> np.ndarray:
         """What models predict, as ratings in their range."""
