@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -103,7 +104,7 @@ def explain_pair(
     scale = None if config.rating is None else serving.scale
     weights = blend.weights(*nodes)
     unit, center = (1.0, 0.0) if scale is None else (scale.unit, scale.center)
-    terms: dict[str, float] = {}
+    terms: dict[str, float] = defaultdict(float)
     neighbors: Mapping[str, Neighbors] = {}
     contribution = torch.empty(0)
     if blend.network is not None:
@@ -111,16 +112,16 @@ def explain_pair(
         if scale is None:
             factor, shift = (float(x) for x in blend.scale(*map(torch.tensor, nodes)))
             parts = {name: factor * value for name, value in parts.items()}
-            _add(parts, 'global bias', shift)
+            parts['global bias'] += shift
         for name, value in parts.items():
-            _add(terms, f'network: {name}', weights['network'] * value)
+            terms[f'network: {name}'] = weights['network'] * value
     if weights.get('kernel'):
         kernel = blend.kernel.explain(*nodes)
         contribution = weights['kernel'] * kernel.contributions
-        _add(terms, 'mean rating', weights['kernel'] * kernel.mean)
+        terms['mean rating'] = weights['kernel'] * kernel.mean
         values = {s: serving.values(s, n) for s, n in zip(SIDES, nodes, strict=True)}
         for name, value in kernel_terms(kernel, values).items():
-            _add(terms, name, weights['kernel'] * value)
+            terms[name] += weights['kernel'] * value
     mean = terms.pop('mean rating', 0.0) + terms.pop('network: mean rating', 0.0)
     order = sorted(terms, key=lambda name: -abs(terms[name]))
     terms = {name: unit * terms[name] for name in order if terms[name]}
@@ -141,15 +142,13 @@ def kernel_terms(
     kernel: KernelExplanation, values: Mapping[str, Mapping[str, str]]
 ) -> dict[str, float]:
     """What the components of the kernel model add, by the attributes they compare."""
-    terms: dict[str, float] = {}
+    terms: dict[str, float] = defaultdict(float)
     for (row, column), value in np.ndenumerate(kernel.components.numpy()):
         if value:
-            sides = (
-                _label(kernel.user_kernels[row], 0, values['user']),
-                _label(kernel.item_kernels[column], 1, values['item']),
-            )
-            name = ', '.join(filter(None, sides)) or 'all users and items'
-            _add(terms, name, float(value))
+            user = _label(kernel.user_kernels[row], 0, values['user'])
+            item = _label(kernel.item_kernels[column], 1, values['item'])
+            name = ', '.join(filter(None, (user, item))) or 'all users and items'
+            terms[name] += float(value)
     return terms
 
 
@@ -159,10 +158,6 @@ def _label(kernel: str, side: int, values: Mapping[str, str]) -> str:
         return KERNELS[kernel][side]
     columns = dict.fromkeys(kernel.split(' × '))
     return ' and '.join(f'{c} = {values.get(c, "?")}' for c in columns)
-
-
-def _add(terms: dict[str, float], name: str, value: float) -> None:
-    terms[name] = terms.get(name, 0.0) + value
 
 
 def _neighbors(found: Neighbors | None, ids: Vocabulary, column: str) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,11 @@ from agnn_pyg.base.frames import (
     Edges,
     FitTables,
     Ratings,
-    RatingScale,
     read_edges,
     read_new_nodes,
     read_ratings,
 )
+from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
 from agnn_pyg.kernel.link_features import LinkFeatures
@@ -251,16 +251,8 @@ class Fitted:
         raise IndexError(f'{side} {node}')
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Plain data ready for JSON, and tensors."""
-        plain = {
-            'ids': {side: ids.to_dict() for side, ids in self.ids.items()},
-            'encoders': {
-                side: [encoder.to_dict() for encoder in both]
-                for side, both in self.encoders.items()
-            },
-            'scale': asdict(self.scale),
-        }
-        return plain, {
+        """What the store keeps besides ids and scale: as JSON, and as tensors."""
+        return {'encoders': self.encoders}, {
             'links': {side: f.map for side, f in self.link_features.items()},
             'rated': self.rated,
             'rating': self.rating,
@@ -282,18 +274,15 @@ class Fitted:
             for name, scorer in _scorers(config).items()
             if name in state
         }
-        ids = {
-            side: Vocabulary.from_dict(state) for side, state in plain['ids'].items()
-        }
         return cls(
-            ids,
-            {side: np.arange(len(ids[side])) for side in SIDES},
+            plain['ids'],
+            {side: np.arange(len(ids)) for side, ids in plain['ids'].items()},
             {
                 side: tuple(map(AttributeEncoder.from_dict, both))
                 for side, both in plain['encoders'].items()
             },
             {side: [_features(*parts)] for side, parts in tensors['nodes'].items()},
-            RatingScale(**plain['scale']),
+            plain['scale'],
             tensors['rated'],
             tensors['rating'],
             _blend(config, scorers, **state),

@@ -15,7 +15,8 @@ from torch import Tensor
 from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
-from agnn_pyg.base.frames import Ratings, RatingScale, read_new_nodes, read_tables
+from agnn_pyg.base.frames import Ratings, read_new_nodes, read_tables
+from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
 from tanp.attentive import AttentiveTaNP
 from tanp.catalogue import Catalogue
@@ -100,13 +101,14 @@ class Fitted:
         return self.catalogues[number]
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Plain data ready for JSON, and tensors, those that models share once."""
+        """What the store keeps besides ids and scale: as JSON, and as tensors.
+
+        Tensors that models share are kept once.
+        """
         plain = {
             'config': self.config.model_dump(mode='json'),
             'likelihood': self.likelihood,
-            'scale': dataclasses.asdict(self.scale),
-            'ids': {side: ids.to_dict() for side, ids in self.ids.items()},
-            'encoders': {s: e and e.to_dict() for s, e in self.encoders.items()},
+            'encoders': self.encoders,
             'has_users': self.has_users,
         }
         tensors = {}
@@ -121,11 +123,11 @@ class Fitted:
     ) -> Fitted:
         """The inverse of :meth:`to_store`, whatever the settings are by now."""
         config = TaNPRecommenderConfig(**plain['config'])
-        ids = {side: Vocabulary.from_dict(v) for side, v in plain['ids'].items()}
+        ids, likelihood = plain['ids'], plain['likelihood']
         read = AttributeEncoder.from_dict
         encoders = {side: v and read(v) for side, v in plain['encoders'].items()}
-        scale, has_users = RatingScale(**plain['scale']), plain['has_users']
-        made = cls(config, plain['likelihood'], scale, ids, encoders, has_users)
+        parts = plain['scale'], ids, encoders, plain['has_users']
+        made = cls(config, likelihood, *parts)
         for state, counts in tensors.values():
             statistics = counts and ItemStatistics(config.damping, **counts)
             bags = {side: _bags(side, state) for side in ids}

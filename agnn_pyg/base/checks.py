@@ -44,12 +44,19 @@ class TableColumn:
 
     def refuse(self, bad: np.ndarray, problem: str, remedy: str) -> None:
         """Raises ``ValueError`` if any rows are bad, naming the first of them."""
-        if bad.any() if bad.dtype == bool else len(bad):
-            raise ValueError(f"'{self.name}' {problem} {self.place(bad)}; {remedy}")
+        if text := self._text(bad, problem, remedy):
+            raise ValueError(text)
 
-    def place(self, bad: np.ndarray) -> str:
-        """The column and the first bad row of it, in words."""
-        return f"column '{self.column}' in {where(self.frame, bad, self.column)}"
+    def remark(self, bad: np.ndarray, problem: str, remedy: str) -> None:
+        """Warns if any rows are bad, naming the first of them."""
+        if text := self._text(bad, problem, remedy):
+            warn(text)
+
+    def _text(self, bad: np.ndarray, problem: str, remedy: str) -> str | None:
+        if not (bad.any() if bad.dtype == bool else len(bad)):
+            return None
+        place = f"column '{self.column}' in {where(self.frame, bad, self.column)}"
+        return f"'{self.name}' {problem} {place}; {remedy}"
 
 
 def check_columns(

@@ -27,37 +27,39 @@ lists (--lists genres, for cells like Comedy|War).
 Data goes to standard output, or to the file of --out, and remarks to standard error.
 The exit code is 0, or 2 where an argument or a table is wrong.
 """
-# What commands do, an example of each, and their own arguments, those of serving aside.
+EDGES = ('user_edges', 'item_edges')
+SERVED = ('support', 'users', 'items', *EDGES)
+# What commands do, an example of each, and their own arguments.
 COMMANDS = {
     'fit': (
         'Train on a table of ratings, and write a model.',
         'ratings.csv --items films.csv --model films',
-        ('ratings', 'users', 'items', 'validation', 'set'),
+        ('ratings', 'users', 'items', 'validation', 'set', *EDGES),
     ),
     'update': (
         'Add ratings, and new users and items, to a model.',
         'today.csv{new} --model films',
-        ('ratings',),
+        ('ratings', 'users', 'items', *EDGES),
     ),
     'evaluate': (
         'Compare predictions with ratings or positives, and print metrics.',
         'later.csv{new} --model films',
-        ('ratings',),
+        ('ratings', *SERVED, 'k'),
     ),
     'predict': (
         'Rate pairs of users and items.',
         'pairs.csv{new} --model films > rated.csv',
-        ('pairs', 'out'),
+        ('pairs', 'out', *SERVED, 'samples'),
     ),
     'recommend': (
         'List the items that users will rate highest.',
         '7 8 -k 5{new} --model films',
-        ('ids', 'items', 'k', 'include_seen', 'out'),
+        ('ids', 'items', 'k', 'include_seen', 'out', *SERVED, 'samples'),
     ),
     'explain': (
         'Say why a user is predicted to rate an item so.',
         '7 1193{new} --model films',
-        ('user_id', 'item_id'),
+        ('user_id', 'item_id', *SERVED),
     ),
 }
 Text = str | None
@@ -131,19 +133,12 @@ class CommandLine:
         help = f'{help}\n\n{FILES}'
         self.app = typer.Typer(help=help, add_completion=False, **plain)
         new = ' --support first.csv' if adapts else ' --items new_films.csv'
+        unfit = EDGES if adapts else ('samples',)
         for command, (text, example, names) in COMMANDS.items():
             if command == 'update' and adapts:
                 continue  # first ratings of users are enough
-            if command != 'fit':
-                names += ('support', 'users', 'items')[command == 'update' :]
-            if not adapts:
-                names += ('user_edges', 'item_edges')
-            if command in ('predict', 'recommend') and adapts:
-                names += ('samples',)
-            if command == 'evaluate':
-                names += ('k',)
             example = f'\b\nexample:\n  {name} {command} {example.format(new=new)}'
-            kinds = {name: ARGUMENTS[name] for name in dict.fromkeys(names + COMMON)}
+            kinds = {n: ARGUMENTS[n] for n in (*names, *COMMON) if n not in unfit}
             if adapts and 'support' in kinds:
                 kinds['support'] = _option(str, SUPPORT, 'FILE', default=...)
             parser = self._parser(command, kinds)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agnn_pyg.base.checks import TableColumn, check_columns, plain, warn, where
+from agnn_pyg.base.checks import TableColumn, check_columns, plain, warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,12 +190,11 @@ class CategoricalEncoder(ColumnEncoder):
                 'text that is no list',
                 '.map(ast.literal_eval)' if is_literal else split,
             )
-        if unknown.all():
-            rows = where(table.frame, cells.row, self.column)
-            warn(
-                f"'{table.name}' has no value in column '{self.column}' that the fit "
-                f'knows (such as {example}) in {rows}; they tell nothing',
-            )
+        table.remark(
+            cells.row if unknown.all() else cells.row[:0],
+            f'holds no value that the fit knows (such as {example}) in',
+            'correct them, or they tell nothing',
+        )
 
     def _places(self, cells: ParsedColumn) -> np.ndarray:
         import pandas as pd
@@ -305,8 +304,7 @@ def parse_column(
     row, value = _explode(cells)
     in_list = np.array([isinstance(cell, LISTS) for cell in cells], bool)[row]
     inferred, stype = stype is None, stype or _infer(cells, row, value, in_list)
-    allowed = (str, datetime.date) if stype == 'date' else VALUES
-    allowed = str if stype == 'text' else allowed
+    allowed = {'date': (str, datetime.date), 'text': str}.get(stype, VALUES)
     problem = f'holds a value that does not suit the type {stype} in'
     remedy = 'make a number, a text or a list of them, or leave the column out'
     try:
@@ -328,12 +326,9 @@ def parse_column(
     if not inferred:
         problem = f'holds something else than a {stype} value in'
         table.refuse(odd, problem, _REMEDIES[stype])
-    elif odd.any():
-        warn(
-            f"'{name}' has {stype} values in column '{column}', except in "
-            f'{where(frame, odd, column)}, which count as missing; correct them, or '
-            f"give the column the type 'categorical'",
-        )
+    else:
+        problem = f'holds other than {stype} values, which count as missing, in'
+        table.remark(odd, problem, "correct them, or change the type to 'categorical'")
     return _numbers(table, stype, number)
 
 

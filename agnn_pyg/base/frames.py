@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import scipy.sparse
 
 SIDES = ('user', 'item')
-# The spread of ratings from 1 to 5, which learning rates and penalties suit.
-SPREAD = 4.0
 # What texts that are read as categories may be, and how they are converted.
 TEXTS = {
     r'[^|]+(\|[^|]+)+': "lists as texts, which .str.split('|') or --lists reads,",
@@ -118,89 +116,6 @@ class FitTables(NamedTuple):
     ratings: Ratings
     validation: Ratings | None
     links: dict[str, scipy.sparse.csr_matrix]
-
-
-@dataclass(frozen=True)
-class RatingScale:
-    r"""Brings ratings to a spread of 4, which settings suit, and predictions back.
-
-    A weight :math:`w` of a positive becomes :math:`\log_2(1 + w / \bar w)`.
-    """
-
-    low: float
-    high: float
-    unit: float  # what ratings are divided by
-    center: float = 0.0  # what is subtracted from ratings first
-    is_log: bool = False  # whether these are weights of positives
-
-    @classmethod
-    def fit(
-        cls,
-        rating: np.ndarray,
-        bounds: tuple[float, float] | None = None,
-        center: float = 0.0,
-    ) -> RatingScale:
-        """The scale of some ratings, or the one from a lowest to a highest rating."""
-        low, high = bounds or (float(rating.min()), float(rating.max()))
-        return cls(low, high, (high - low) / SPREAD, center)
-
-    @classmethod
-    def of_weights(cls, weight: np.ndarray) -> RatingScale:
-        """The scale of weights of positives, on which a common one is 1."""
-        return cls(0.0, 1.0, unit=float(weight.mean()), is_log=True)
-
-    def widened(self, rating: np.ndarray) -> RatingScale:
-        """The same scale of a range that holds further ratings, too."""
-        if self.is_log:
-            return self
-        low, high = rating.min(initial=self.low), rating.max(initial=self.high)
-        return RatingScale(float(low), float(high), self.unit, self.center)
-
-    def check(
-        self, rated: Ratings, slack: float = 0.5, setting: str = "'rating_range'"
-    ) -> None:
-        """Raises ``ValueError`` for ratings of another scale than that of the fit.
-
-        Others may rate lower or higher, by :obj:`slack` of the range; there is a
-        warning if it is more than a tenth. The :obj:`setting` is the one that would
-        change the scale. Weights are never of another scale.
-        """
-        if self.is_log:
-            return
-        rating, column, spread = rated.rating, rated.column, self.high - self.low
-        low, high = self.low - slack * spread, self.high + slack * spread
-        is_bool = pd.api.types.is_bool_dtype(column.frame[column.column])
-        is_bool &= (self.low, self.high) != (0, 1)
-        column.refuse(
-            np.full(len(rating), is_bool),
-            f'has truth values for ratings from {self.low:g} to {self.high:g} in',
-            'give ratings on that scale',
-        )
-        column.refuse(
-            (rating < low) | (rating > high),
-            f'has a rating outside of [{low:g}, {high:g}] in',
-            f'bring it to that range, drop it, or fit with {setting}',
-        )
-        beyond = np.maximum(self.low - rating, rating - self.high) > spread / 10
-        if beyond.any():
-            warn(
-                f"'{column.name}' has a rating outside of those of the fit, "
-                f'[{self.low:g}, {self.high:g}], in {column.place(beyond)}, which '
-                f'counts as it is; correct it, unless it is meant',
-            )
-
-    def is_high(self, rating: np.ndarray) -> np.ndarray:
-        """Which ratings are in the upper quarter, such as 4 and 5 of 1 to 5."""
-        return rating >= self.low + 0.75 * (self.high - self.low)
-
-    def to_unit_scale(self, rating: np.ndarray) -> np.ndarray:
-        """Ratings or weights as models read them."""
-        value = (rating - self.center) / self.unit
-        return np.log2(1 + value) if self.is_log else value
-
-    def to_rating_scale(self, value: np.ndarray) -> np.ndarray:
-        """What models predict, as ratings in their range."""
-        return np.clip(self.unit * value + self.center, self.low, self.high)
 
 
 def read_tables(
@@ -401,18 +316,19 @@ def _bounded(train: Ratings) -> np.ndarray:
     if 0 < 10 * (right - left) < high - low:
         kept = kept[(kept >= low) & (kept <= high)]
     far = (rating < kept[0]) | (rating > kept[-1])
-    if far.any():
-        warn(
-            f"'ratings' has ratings far from all others in {column.place(far)}, which "
-            f'count as {kept[0]:g} or {kept[-1]:g}; drop or correct them, or fit on '
-            f'logarithms of counts',
-        )
-    if len(kept) > 3 and kept[0] == -1 and kept[1] > 0:
-        warn(
-            f"'ratings' has -1 and no other rating below 0 in "
-            f"{column.place(rating == -1)}; drop the rows if it means 'not rated', or "
-            f"name 'rating_range', ({kept[0]:g}, {kept[-1]:g})",
-        )
+    column.remark(
+        far,
+        f'has ratings far from all others, which count as {kept[0]:g} or '
+        f'{kept[-1]:g}, in',
+        'drop or correct them, or fit on logarithms of counts',
+    )
+    is_unrated = len(kept) > 3 and kept[0] == -1 and kept[1] > 0
+    column.remark(
+        is_unrated & (rating == -1),
+        'has -1 and no other rating below 0 in',
+        f"drop the rows if it means 'not rated', or name 'rating_range', "
+        f'({kept[0]:g}, {kept[-1]:g})',
+    )
     return rating.clip(kept[0], kept[-1])
 
 

@@ -6,6 +6,7 @@ import os
 from typing import Any, ClassVar, TypeVar
 
 from agnn_pyg.base.config import Estimator
+from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.store import read_store, write_store
 from agnn_pyg.base.vocabulary import Vocabulary
 
@@ -17,8 +18,8 @@ class Recommender(Estimator):
 
     Its method :obj:`fit` sets :obj:`history_`, :obj:`best_epoch_` and
     :obj:`_fitted_`, an object of the class :obj:`Fitted`. That has :obj:`ids` by side,
-    :obj:`to_store()`, which gives plain data and tensors, and its inverse,
-    :obj:`from_store(config, plain, tensors)`.
+    the :obj:`scale` of ratings, :obj:`to_store()`, which gives what else is plain data,
+    and tensors, and its inverse, :obj:`from_store(config, plain, tensors)`.
     """
 
     # The class of what is fitted, and the version of what is saved of it.
@@ -46,6 +47,7 @@ class Recommender(Estimator):
         config, fitted = self._served()
         content = {'settings': config.model_dump(mode='json')}
         content |= {'history': self.history_, 'best_epoch': self.best_epoch_}
+        content |= {'ids': fitted.ids, 'scale': vars(fitted.scale)}
         plain, tensors = fitted.to_store()
         write_store(path, type(self).__name__, self.VERSION, content | plain, tensors)
 
@@ -59,7 +61,9 @@ class Recommender(Estimator):
         content, tensors = read_store(path, cls.__name__, cls.VERSION)
         try:
             config = cls.Config(**content['settings'])
-            made = cls(**dict(config))
+            made, ids = cls(**dict(config)), content['ids'].items()
+            content['ids'] = {side: Vocabulary.from_dict(part) for side, part in ids}
+            content['scale'] = RatingScale(**content['scale'])
             made._fitted_ = cls.Fitted.from_store(config, content, tensors)
             made.history_, made.best_epoch_ = content['history'], content['best_epoch']
         except Exception as error:

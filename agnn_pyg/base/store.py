@@ -81,7 +81,8 @@ def write_store(
     """Writes plain data, and tensors in dictionaries and lists, to a folder.
 
     A store of the same kind is replaced. NumPy's plain data become Python's in the
-    :obj:`config`, and must be Python's beside :obj:`tensors`.
+    :obj:`config`, and what has a method :obj:`to_dict` becomes that; beside
+    :obj:`tensors` plain data must be Python's.
     """
     import torch  # here: `atomic_write` alone needs no PyTorch
 
@@ -167,7 +168,8 @@ def _damaged(path: PathLike, reason: object) -> ValueError:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers and arrays of NumPy and pandas as Python's."""
-    if hasattr(value, 'tolist'):
-        return value.tolist()
+    """What is no plain data as such: values of NumPy, and what has `to_dict`."""
+    for name in ('tolist', 'to_dict'):
+        if hasattr(value, name):
+            return getattr(value, name)()
     raise TypeError(f'{type(value).__name__} is no plain data')

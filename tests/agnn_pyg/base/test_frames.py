@@ -7,13 +7,13 @@ import pytest
 from agnn_pyg.base.checks import TableWarning
 from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.frames import (
-    RatingScale,
     read_distinct,
     read_new_nodes,
     read_pairs,
     read_ratings,
     read_tables,
 )
+from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.recommender_config import ColumnsConfig
 
 CONFIG = ColumnsConfig()
