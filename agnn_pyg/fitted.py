@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -44,23 +44,25 @@ class Fitted:
         node: By side the scorer's node of each id. New ids with equal attributes have
             the same node, and so equal scores.
         encoders: By side the encoders of embedded and of compared attributes.
-        nodes: The encoded attributes of the nodes by side, and of new nodes after them.
+        nodes: The encoded attributes of the nodes of the fit by side.
         scale: The scale of the ratings.
         rated: Rows of the rated pairs, :obj:`[2, R]`.
         rating: Their ratings as models read them, :obj:`[R]`.
         scorer: The fitted blend.
         link_features: Those of the sides whose edges were given.
+        new_nodes: The encoded attributes of the nodes after those of the fit.
     """
 
     ids: dict[str, Vocabulary]
     node: dict[str, np.ndarray]
     encoders: dict[str, tuple[AttributeEncoder, AttributeEncoder]]
-    nodes: dict[str, list[NodeFeatures]]
+    nodes: dict[str, NodeFeatures]
     scale: RatingScale
     rated: Tensor
     rating: Tensor
     scorer: Blend
     link_features: Mapping[str, LinkFeatures]
+    new_nodes: Mapping[str, NodeFeatures] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -96,7 +98,7 @@ class Fitted:
             {side: tables.nodes[side].ids for side in SIDES},
             {side: np.arange(nodes[side].num_nodes) for side in SIDES},
             encoders,
-            {side: [nodes[side]] for side in SIDES},
+            nodes,
             scale,
             *parts[0],
             _blend(config, scorers).fit(data, validation, **run),
@@ -119,7 +121,7 @@ class Fitted:
         ids, nodes, link_features = dict(self.ids), {}, dict(self.link_features)
         tables = zip(SIDES, (users, items), given[:2], strict=True)
         for side, frame, rated in tables:
-            encoders, (nodes[side],) = self.encoders[side], self.nodes[side]
+            encoders, nodes[side] = self.encoders[side], self.nodes[side]
             named = [rated] if [*encoders[0].columns] == [CONSTANT] else []
             found = self._read_new(config, side, frame, edges.get(side), named)
             if found is not None:
@@ -141,7 +143,7 @@ class Fitted:
             self,
             ids=ids,
             node={side: np.arange(len(ids[side])) for side in SIDES},
-            nodes={side: [nodes[side]] for side in SIDES},
+            nodes=nodes,
             scale=self.scale.widened(given.rating),
             rated=rated,
             rating=rating,
@@ -164,7 +166,7 @@ class Fitted:
         """
         given = None if ratings is None else read_ratings(ratings, 'ratings', config)
         edges = read_edges(edges or {})
-        parts = {k: dict(getattr(self, k)) for k in ('ids', 'node', 'nodes')}
+        parts = {name: dict(getattr(self, name)) for name in ('ids', 'node')}
         new = {}
         for side, frame in zip(SIDES, (users, items), strict=True):
             named = [given.user] if given is not None and side == 'user' else []
@@ -178,8 +180,7 @@ class Fitted:
                 new[side] = self._attach(side, features, weight[first])
                 node = np.concatenate([self.node[side], len(self.ids[side]) + group])
                 parts['node'][side] = node
-                parts['nodes'][side] = [*self.nodes[side], new[side]]
-        made = replace(self, **parts)
+        made = replace(self, **parts, new_nodes=new)
         # The weight may have been changed since the fit.
         scorer, pairs = self.scorer.with_weight(config.kernel_weight), None
         if given is not None:
@@ -243,12 +244,11 @@ class Fitted:
 
     def values(self, side: str, node: int) -> dict[str, str]:
         """The attribute values of a node by column."""
-        for part in self.nodes[side]:
-            if node < part.num_nodes:
-                row = part.compared.take(slice(node, node + 1))
-                return self.encoders[side][1].texts(row)
-            node -= part.num_nodes
-        raise IndexError(f'{side} {node}')
+        nodes, first = self.nodes[side], self.nodes[side].num_nodes
+        if node >= first:
+            nodes, node = self.new_nodes[side], node - first
+        row = nodes.compared.take(slice(node, node + 1))
+        return self.encoders[side][1].texts(row)
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the store keeps besides ids and scale: as JSON, and as tensors."""
@@ -258,7 +258,7 @@ class Fitted:
             'rating': self.rating,
             'nodes': {
                 side: [dict(vars(bags)) for bags in nodes[:2]] + [*nodes[2:]]
-                for side, (nodes,) in self.nodes.items()
+                for side, nodes in self.nodes.items()
             },
             'scorer': self.scorer.state_dict(),
         }
@@ -281,7 +281,7 @@ class Fitted:
                 side: tuple(map(AttributeEncoder.from_dict, both))
                 for side, both in plain['encoders'].items()
             },
-            {side: [_features(*parts)] for side, parts in tensors['nodes'].items()},
+            {side: _features(*parts) for side, parts in tensors['nodes'].items()},
             plain['scale'],
             tensors['rated'],
             tensors['rating'],

@@ -201,7 +201,7 @@ class Blend:
         cold, weights = self.kernel.cold, self.weights_
         if self.kernel_weight is not None:
             weights = dict.fromkeys(SCENARIOS, self.kernel_weight)
-        weight = self._by_scenario([weights[name] for name in SCENARIOS], user, item)
+        weight = self._by_scenario(weights, user, item)
         if self.rated is not None:
             pair = zip((user, item), SIDES, self.rated, strict=True)
             is_rated = [torch.isin(n, r) & cold[side][n] for n, side, r in pair]
@@ -209,12 +209,13 @@ class Blend:
         return weight
 
     def _by_scenario(
-        self, values: Sequence[float], user: Tensor, item: Tensor
+        self, values: Mapping[str, Any], user: Tensor, item: Tensor
     ) -> Tensor:
-        """Values in the order of the scenarios, for pairs."""
+        """The values of the scenarios of pairs."""
         cold = self.kernel.cold
         # Scenarios are in the order of this number.
         number = cold['user'][user].long() + 2 * cold['item'][item].long()
+        values = [values[name] for name in SCENARIOS]
         return torch.tensor(values, dtype=torch.float64)[number]
 
     def _mean(self, scores: Sequence[Tensor], user: Tensor, item: Tensor) -> Tensor:
@@ -283,8 +284,7 @@ class RankBlend(Blend):
         """What scores of the network are multiplied by, and what is added to them."""
         if len(self.scorers) < 2:
             return torch.ones(()), torch.zeros(())
-        parts = zip(*self.scales_.values(), strict=True)
-        return tuple(self._by_scenario(part, user, item) for part in parts)
+        return self._by_scenario(self.scales_, user, item).unbind(-1)
 
     def _mean(self, scores: Sequence[Tensor], user: Tensor, item: Tensor) -> Tensor:
         if len(scores) == 2:

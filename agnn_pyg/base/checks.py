@@ -9,12 +9,9 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:  # the layers import this file, and need no pandas
-    import pandas as pd
+import pandas as pd
 
 # Folders whose lines of code a caller has not written.
 _LIBRARY = tuple(
@@ -66,8 +63,6 @@ def check_columns(
     remedy: str = 'name the column in the settings',
 ) -> None:
     """Raises ``ValueError`` unless a frame has each of the columns once."""
-    import pandas as pd
-
     if not isinstance(frame, pd.DataFrame):
         raise ValueError(
             f"'{name}' must be a pandas DataFrame (got {type(frame).__name__})"

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
 from agnn_pyg.base.checks import TableColumn, check_columns, plain, warn
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # The attribute that all nodes of a side without attributes have in common.
 CONSTANT = '(constant)'
@@ -197,8 +196,6 @@ class CategoricalEncoder(ColumnEncoder):
         )
 
     def _places(self, cells: ParsedColumn) -> np.ndarray:
-        import pandas as pd
-
         return pd.Index(self.values, dtype=object).get_indexer(cells.value)
 
 
@@ -291,8 +288,6 @@ def parse_column(
     ``ValueError`` names the first row that does not suit the type;
     :class:`CellTypeError`, that holds what would not be the same after save and load.
     """
-    from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
-
     if column == CONSTANT:
         return constant_column(len(frame))
     check_columns(frame, name, [column])
@@ -367,8 +362,6 @@ def _vectors(
 
 def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers and values of all cells that hold something; decimals as floats."""
-    import pandas as pd
-
     values = pd.Series(cells.to_numpy()).astype(object)
     # Pandas makes lists of what is iterable, such as the keys of a dict.
     is_list = pd.api.types.is_list_like
@@ -417,8 +410,6 @@ def _mostly(part: Sequence, value: np.ndarray) -> bool:
 
 def _floats(value: np.ndarray) -> np.ndarray:
     """Numbers, and NaN for what is none."""
-    import pandas as pd
-
     # Python's integers may be larger than any float.
     value = [np.inf if isinstance(v, int) and abs(v) >= 2**1023 else v for v in value]
     return pd.to_numeric(pd.Series(value, dtype=object), errors='coerce').to_numpy('f8')
@@ -426,8 +417,6 @@ def _floats(value: np.ndarray) -> np.ndarray:
 
 def _days(value: np.ndarray) -> np.ndarray:
     """Dates and ISO texts as days since 1970, and NaN for other texts."""
-    import pandas as pd
-
     dates = pd.to_datetime([*value], errors='coerce', utc=True, format='ISO8601')
     # Microseconds, which reach beyond the year 2262.
     days = dates.tz_localize(None).to_numpy('datetime64[us]') - np.datetime64(0, 'D')
@@ -436,7 +425,5 @@ def _days(value: np.ndarray) -> np.ndarray:
 
 def _count_rows(cells: ParsedColumn) -> pd.Series:
     """The number of rows in which each value occurs."""
-    import pandas as pd
-
     pairs = pd.DataFrame({'row': cells.row, 'value': cells.value})
     return pairs.drop_duplicates()['value'].value_counts()

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge
@@ -28,9 +29,8 @@ from agnn_pyg.base.columns import (
 )
 from agnn_pyg.base.config import PositiveInt, check_argument
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import scipy.sparse
+if TYPE_CHECKING:  # layers import this file, and need no SciPy
+    import scipy.sparse as sp
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,18 @@ class TokenBags:
         )
         return TokenBags(index, weight, self.is_value)
 
-    def multi_hot(self) -> scipy.sparse.csr_matrix:
+    def multi_hot(self) -> sp.csr_matrix:
         """A sparse matrix :obj:`[N, num_tokens]`, without tokens of rare and missing.
 
         Two nodes are not alike because nothing is known of either.
         """
-        import scipy.sparse
+        import scipy.sparse as sp
 
         is_value = self.is_value[self.index] & (self.weight != 0)
         row, _ = is_value.nonzero(as_tuple=True)
         weight, token = self.weight[is_value].double(), self.index[is_value]
         entries = weight.numpy(), (row.numpy(), token.numpy())
-        return scipy.sparse.csr_matrix(entries, (self.num_nodes, self.num_tokens))
+        return sp.csr_matrix(entries, (self.num_nodes, self.num_tokens))
 
 
 class AttributeEncoder:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from agnn_pyg.base.checks import TableColumn, check_columns, warn, where
 from agnn_pyg.base.columns import (
@@ -21,9 +22,6 @@ from agnn_pyg.base.columns import (
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
-
-if TYPE_CHECKING:
-    import scipy.sparse
 
 SIDES = ('user', 'item')
 # What texts that are read as categories may be, and how they are converted.
@@ -73,18 +71,16 @@ class Edges(NamedTuple):
     target: IdColumn
     weight: np.ndarray
 
-    def adjacency(self, ids: Vocabulary, table: str) -> scipy.sparse.csr_matrix:
+    def adjacency(self, ids: Vocabulary, table: str) -> sp.csr_matrix:
         """Symmetric weights, :obj:`[N, N]`; ``ValueError`` names an id without a row.
 
         Of an edge that is repeated, in either direction, the largest weight counts.
         """
-        import scipy.sparse
-
         one, other = (c.check_known(ids.rows(c), table) for c in self[:2])
         frame = pd.DataFrame({'low': np.minimum(one, other), 'weight': self.weight})
         pairs = frame.groupby(['low', np.maximum(one, other)])['weight'].max()
         index = [pairs.index.get_level_values(k) for k in (0, 1)]
-        half = scipy.sparse.csr_matrix((pairs, index), (len(ids), len(ids)))
+        half = sp.csr_matrix((pairs, index), (len(ids), len(ids)))
         return half + half.T
 
 
@@ -115,7 +111,7 @@ class FitTables(NamedTuple):
     nodes: dict[str, NodeTable]
     ratings: Ratings
     validation: Ratings | None
-    links: dict[str, scipy.sparse.csr_matrix]
+    links: dict[str, sp.csr_matrix]
 
 
 def read_tables(

@@ -245,11 +245,8 @@ def _as_lists(cells: pd.Series, separator: str, name: str) -> pd.Series:
             cell = [] if pd.isna(cell) else [cell]
         elif isinstance(cell, dict):
             return cell  # for the encoder to refuse
-        nothing = [
-            isinstance(p, str) and bool(NOTHING.fullmatch(p.lower())) for p in cell
-        ]
-        dropped.update(part for part, none in zip(cell, nothing, strict=True) if none)
-        return [part for part, none in zip(cell, nothing, strict=True) if not none]
+        dropped.update(filter(_is_nothing, cell))
+        return [part for part in cell if not _is_nothing(part)]
 
     made = cells.map(split)
     for word, count in [w for w in dropped.most_common() if w[0]][:1]:
@@ -258,6 +255,10 @@ def _as_lists(cells: pd.Series, separator: str, name: str) -> pd.Series:
             f'no value; rename it if it is one',
         )
     return made
+
+
+def _is_nothing(part: Any) -> bool:
+    return isinstance(part, str) and bool(NOTHING.fullmatch(part.lower()))
 
 
 def _literal(cell: Any) -> Any:

@@ -1,6 +1,5 @@
 """A small fit that several tests look at; none of them changes it."""
 
-from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,11 +26,13 @@ def encoded_tables(num_users, num_items):
     return bags, index, rating
 
 
-def saved(scorer):
-    """The bytes that a store keeps of a scorer."""
-    buffer = BytesIO()
-    torch.save(scorer.state_dict(), buffer)
-    return buffer.getvalue()
+def listed(state):
+    """A nested state with lists in place of tensors, to compare."""
+    if isinstance(state, dict):
+        return {key: listed(part) for key, part in state.items()}
+    if isinstance(state, list | tuple):
+        return [listed(part) for part in state]
+    return state.tolist() if isinstance(state, torch.Tensor) else state
 
 
 def rmse(predicted, frame):

@@ -7,7 +7,7 @@ from agnn_pyg.agnn_config import AS_PUBLISHED, AGNNConfig
 from agnn_pyg.agnn_scorer import EVALUATION_SEED, RATED, SIDES, AGNNScorer
 from agnn_pyg.folds import joint_fold
 from agnn_pyg.rating_data import NodeFeatures, RatingData
-from tests.agnn_pyg.conftest import encoded_tables, saved
+from tests.agnn_pyg.conftest import encoded_tables, listed
 from tests.agnn_pyg.test_model import whole as pairs_of_graph
 
 SETTINGS = {'epochs': 2, 'steps': 3, 'channels': 8, 'num_neighbors': 5}
@@ -135,11 +135,11 @@ def few_ratings(data, side, count=6):
 def test_new_nodes_change_nothing_else(planted, scorer, side):
     data, new, validation = planted
     ratings = None if side is None else few_ratings(data, side)
-    before = saved(scorer)
+    before = listed(scorer.state_dict())
     wider = scorer.with_new_nodes(new, ratings)
     old, first = scorer.score(*validation[0]), data.num_nodes
     assert torch.equal(wider.score(*validation[0]), old)
-    assert saved(scorer) == before
+    assert listed(scorer.state_dict()) == before
     assert wider.model_ is scorer.model_
     users = torch.arange(NEW['user']) + first['user']
     items = torch.arange(NEW['item']) + first['item']

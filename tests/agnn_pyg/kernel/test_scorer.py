@@ -10,7 +10,7 @@ from agnn_pyg.kernel.regressor import PairwiseKernelRegressor
 from agnn_pyg.kernel.scenarios import KernelConfig
 from agnn_pyg.kernel.scorer import KernelScorer
 from agnn_pyg.rating_data import SIDES, RatingData
-from tests.agnn_pyg.conftest import saved
+from tests.agnn_pyg.conftest import listed
 
 OPTIONS = {'num_factors': 4, 'kernel_steps': 2, 'cv_folds': 2}
 EVERY = torch.cartesian_prod(torch.arange(12), torch.arange(15)).t()
@@ -117,9 +117,9 @@ def test_an_update_is_a_fit_with_the_weights_that_were_learned(
     data = part(users, items)
     config = KernelConfig(**OPTIONS | {'num_factors': num_factors})
     fitted = KernelScorer(config).fit(part(8, 11, int(early.sum())))
-    before = saved(fitted)
+    before = listed(fitted.state_dict())
     scorer = KernelScorer(config).fit(data, fitted=fitted)
-    assert saved(fitted) == before
+    assert listed(fitted.state_dict()) == before
     maps = [fitted.features[s].transform(data.nodes[s].compared) for s in SIDES]
     every = torch.cartesian_prod(torch.arange(users), torch.arange(items)).t()
     cold = [data.cold(side)[rows] for side, rows in zip(SIDES, every, strict=True)]
@@ -176,7 +176,9 @@ def test_contributions_are_linear_in_the_coefficients(scorer, tiny_data):
 
 
 def test_round_trip(any_scorer):
-    state = torch.load(BytesIO(saved(any_scorer)), weights_only=True)
+    buffer = BytesIO()
+    torch.save(any_scorer.state_dict(), buffer)
+    state = torch.load(BytesIO(buffer.getvalue()), weights_only=True)
     again = type(any_scorer).from_state(any_scorer.config, state)
     assert torch.equal(again.score(*EVERY), any_scorer.score(*EVERY))
     why = any_scorer.explain(0, 0)
