@@ -92,9 +92,9 @@ class NetworkConfig(Config):
 
     def model_options(self) -> dict[str, Any]:
         """Arguments of :class:`~agnn_pyg.AGNN`."""
-        other = {'conv', 'negative_slope', 'share_user_sum_layer', 'start_at_mean'}
-        names = [n for n in NetworkConfig.model_fields if n not in other]
-        names.remove('rated_edges')
+        other = {'conv', 'negative_slope', 'share_user_sum_layer'}
+        other |= {'rated_edges', 'start_at_mean'}
+        names = NetworkConfig.model_fields.keys() - other
         shared = ('user',) if self.share_user_sum_layer else ()
         options = {'conv': self.make_conv, 'share_sum_layer': shared}
         return options | {name: getattr(self, name) for name in names}

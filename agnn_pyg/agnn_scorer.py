@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from copy import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -20,13 +21,14 @@ from agnn_pyg.graph.transform import AddAttributeKNN
 from agnn_pyg.model import AGNN
 from agnn_pyg.nn.node_encoder import NodeState
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
-from agnn_pyg.sampling.batch import RatingBatch
-from agnn_pyg.sampling.draw import CandidateSets
-from agnn_pyg.sampling.full_graph import FullGraphLoader, FullGraphNeighbors
+from agnn_pyg.sampling.draw import CandidateSets, edges_to
+from agnn_pyg.sampling.full_graph import FullGraphLoader
 
 RATED = ('user', 'rates', 'item')
 # The relation of given edges among users or among items.
 LINKED = 'linked'
+# Settings of candidate sets.
+CANDIDATES = 'candidate_fraction', 'max_candidates', 'seed'
 # Far from every training seed, so that predictions never use the draws of a training.
 EVALUATION_SEED = 1_000_003
 # Users whose scores of all items are computed at once.
@@ -192,39 +194,34 @@ class AGNNScorer:
         train = FullGraphLoader(
             graph,
             RATED,
-            steps=config.steps,
-            target_fraction=config.target_fraction,
             cold_dropout=dict(zip(SIDES, config.cold_dropout, strict=True)),
-            id_dropout=config.id_dropout,
-            batch_size=config.batch_size,
-            num_neighbors=config.num_neighbors,
-            self_neighbor=config.self_neighbor,
             seed=seed,
+            **self._options('steps', 'target_fraction', 'batch_size', 'id_dropout'),
+            **self._options('num_neighbors', 'self_neighbor'),
         )
         held_out = None
         if validation is not None:
             index, label = validation
-            batch = self._batch(graph, index)._replace(edge_label=label.float())
-            held_out = DataLoader([batch], batch_size=None, collate_fn=_same)
-        names = NetworkTrainingConfig.model_fields
+            batch = train.whole(index, EVALUATION_SEED)
+            batch = batch._replace(edge_label=label.float())
+            held_out = DataLoader([batch], batch_size=None, collate_fn=lambda b: b)
         module = RatingModule(
             model,
             rating_range=(float(rating.min()), float(rating.max())),
-            **{name: getattr(config, name) for name in names},
+            **dict(config.part(NetworkTrainingConfig)),
         )
-        defaults = {'progress': config.progress, 'accelerator': config.accelerator}
+        run = self._options('progress', 'accelerator') | run
         result = fit(
             module,
             train,
             held_out,
             epochs=epochs,
             patience=None if held_out is None else config.patience,
-            ema_decay=config.ema_decay,
-            gradient_clip=config.gradient_clip,
-            **defaults | run,
+            **self._options('ema_decay', 'gradient_clip'),
+            **run,
         )
         compared = {side: data.nodes[side].compared for side in SIDES}
-        self._keep(plain, module.model, graph, compared)
+        self._keep(plain, module.model, graph, train, compared)
         self.history_, self.best_epoch_ = result.history, result.best_epoch
 
     @torch.no_grad()
@@ -272,10 +269,9 @@ class AGNNScorer:
                 "'generate_neighbors' must be True where new nodes are their own "
                 'neighbours (got False): they have no learned embedding'
             )
-        made = AGNNScorer(config, self.positives)
-        vars(made).update(
-            vars(self), _embedded=dict(self._embedded), _neighbors=dict(self._neighbors)
-        )
+        made = copy(self)
+        made._embedded, made._candidates = dict(self._embedded), dict(self._candidates)
+        ratings = ratings or (torch.empty(2, 0, dtype=torch.long), torch.empty(0))
         for side, new in nodes.items():
             made._add_nodes(side, new, ratings)
         return made
@@ -284,31 +280,26 @@ class AGNNScorer:
         self,
         side: str,
         new: NodeFeatures,
-        ratings: tuple[Tensor, Tensor] | None,
+        ratings: tuple[Tensor, Tensor],
     ) -> None:
         model, config, end = self.model_, self.config, SIDES.index(side)
-        old, number = self._states[side], len(self._states[side].x)
+        old, first = self._states[side], len(self._embedded[side].x)
         index, weight = cold_candidates(
-            new.compared, self._compared[side], **self._candidates()
+            new.compared, self._compared[side], **self._options(*CANDIDATES)
         )
-        # Beyond the counters of the first nodes, which are positions. So nodes with
-        # equal candidates draw equal neighbours.
-        counter = index[0] + self._num_edges[side]
-        sets = CandidateSets(index, weight, new.num_nodes, counter)
-        self._neighbors[side] = [*self._neighbors[side], sets]
-        source = sets.draw_sources(
-            torch.arange(new.num_nodes), config.num_neighbors, EVALUATION_SEED, 0
-        )
+        # Beyond the counters of the nodes of the fit, which are positions. So nodes
+        # with equal candidates draw equal neighbours.
+        counter = index[0] + len(self._candidates[side][0].source)
+        candidates = CandidateSets(index, weight, new.num_nodes, counter)
+        self._candidates[side] = [*self._candidates[side], candidates]
+        neighbor = candidates.draw_for_all(config.num_neighbors, EVALUATION_SEED, 0)
         # New nodes come first, those of the fit after them.
-        source = torch.where(source >= 0, source + new.num_nodes, source)
-        if config.self_neighbor:
-            source[:, -1] = torch.arange(new.num_nodes)
-        target, slot = (source >= 0).nonzero(as_tuple=True)
-        edges = torch.stack([source[target, slot], target])
+        neighbor[neighbor >= 0] += new.num_nodes
+        edges = edges_to(neighbor, config.self_neighbor)
         state = model.encoders[side](
             self._features(new),
             torch.ones(new.num_nodes, dtype=torch.bool),
-            torch.full((new.num_nodes,), number),
+            torch.full((new.num_nodes,), len(old.x)),
         )
         state = state._replace(source=torch.cat([state.source, old.source]))
         kinds = dict.fromkeys(model.encoders[side].edge_types, edges)
@@ -317,43 +308,36 @@ class AGNNScorer:
             kinds[side, LINKED, side] = torch.stack([source, new.links[1]])
         state = model.encoders[side].aggregate({side: state}, side, kinds)
         if model.rated is not None:
-            first = len(self._embedded[side].x)
-            rated, rating = self._ratings_of(end, first, ratings)
-            other = self._states[SIDES[1 - end]].rating
+            other, (pairs, rating) = self._states[SIDES[1 - end]], ratings
+            # Those of these nodes with nodes of the fit.
+            mine = (pairs[end] >= first) & (pairs[1 - end] < len(other.x))
+            pairs, rating = pairs[:, mine], rating[mine] - model.mean
+            pairs[end] -= first
             added = model.rating_layer.add_nodes(
-                end, state.x, state.attributes, rated, rating - model.mean, other
+                end, state.x, state.attributes, pairs, rating, other.rating
             )
             state = state._replace(x=added.x, rating=added)
         self._embedded[side] = _join(self._embedded[side], state)
-
-    def _ratings_of(
-        self, end: int, first: int, ratings: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, Tensor]:
-        """Rated edges from nodes of the fit to new nodes of one end, and ratings."""
-        if ratings is None:
-            return torch.empty(2, 0, dtype=torch.long), torch.empty(0)
-        index, rating = ratings
-        known = index[1 - end] < len(self._states[SIDES[1 - end]].x)
-        mine = known & (index[end] >= first)
-        return torch.stack([index[1 - end], index[end] - first])[:, mine], rating[mine]
 
     @torch.no_grad()
     def explain(self, user: int, item: int) -> NetworkExplanation:
         """The terms of the score of a pair, and the neighbours of both nodes."""
         pair = torch.tensor([[user], [item]])
-        parts = {'mean rating': self.model_.mean, 'global bias': -self.model_.mean}
-        for name, value in self.model_.terms(self._embedded, pair).items():
-            parts[name] = parts.get(name, 0.0) + float(value)
+        terms = self.model_.terms(self._embedded, pair)
+        parts = {name: float(value) for name, value in terms.items()}
+        # The bias starts at the mean rating.
+        parts['mean rating'] = self.model_.mean
+        parts['global bias'] -= self.model_.mean
         neighbors = {}
         for side, node in zip(SIDES, (user, item), strict=True):
-            for sets in self._neighbors[side]:
-                if node < sets.num_nodes:
-                    source, weight = sets.of(node)
+            for candidates in self._candidates[side]:
+                if node < candidates.num_nodes:
+                    source, weight = candidates.of(node)
                     order = weight.argsort(descending=True, stable=True)
                     order = order[: self.config.num_neighbors]
                     neighbors[side] = Neighbors(source[order], weight[order].float())
                     break
-                node -= sets.num_nodes
+                node -= candidates.num_nodes
         return NetworkExplanation(parts, neighbors)
 
     def state_dict(self) -> dict[str, Any]:
@@ -375,7 +359,9 @@ class AGNNScorer:
         model.load_state_dict(state['model'])
         compared = {s: TokenBags(**bags) for s, bags in state['compared'].items()}
         graph = HeteroData.from_dict(state['graph'])
-        made._keep(state['plain'], model, graph, compared)
+        options = made._options('num_neighbors', 'self_neighbor')
+        loader = FullGraphLoader(graph, RATED, **options)
+        made._keep(state['plain'], model, graph, loader, compared)
         return made
 
     def _build_graph(self, data: RatingData) -> HeteroData:
@@ -390,7 +376,7 @@ class AGNNScorer:
             RATED,
             rating_knn=self.config.use_rating_proximity,
             features={side: data.nodes[side].compared for side in SIDES},
-            **self._candidates(),
+            **self._options(*CANDIDATES),
         )(graph)
 
     def _model(self, plain: Mapping[str, Any]) -> AGNN:
@@ -402,37 +388,25 @@ class AGNNScorer:
         options = {**self.config.model_options(), **plain}
         return AGNN(edge_types=kinds, rated=rated, **options)
 
-    def _batch(self, graph: HeteroData, pairs: Tensor) -> RatingBatch:
-        """Pairs to predict on the whole graph, whose ratings all carry messages."""
-        config = self.config
-        neighbors = FullGraphNeighbors(
-            graph, RATED, config.num_neighbors, config.self_neighbor
-        )
-        cold = {side: graph[side].cold for side in SIDES}
-        edges = neighbors.draw(EVALUATION_SEED, 0, cold)
-        store = graph[RATED]
-        edges[RATED], rating = store.edge_index, {RATED: store.rating}
-        return RatingBatch(neighbors.x_dict, edges, pairs, cold, rating_dict=rating)
-
     @torch.no_grad()
     def _keep(
         self,
         plain: dict[str, Any],
         model: AGNN,
         graph: HeteroData,
+        loader: FullGraphLoader,
         compared: dict[str, TokenBags],
     ) -> None:
         self._plain, self._graph, self._compared = plain, graph, compared
         self.model_ = model.cpu().eval()
-        batch = self._batch(graph, torch.empty(2, 0, dtype=torch.long))
-        x, edges, _, *nodes, _ = batch
+        pairs = torch.empty(2, 0, dtype=torch.long)
+        x, edges, _, *nodes, _ = loader.whole(pairs, EVALUATION_SEED)
         self._states = model.encode(x, edges, *nodes)
         self._embedded = dict(self._states)
-        candidates = FullGraphNeighbors(graph, RATED, 1).candidates
-        self._neighbors = {
-            side: [next(iter(candidates[side].values()))] for side in SIDES
+        # Those of the nodes of the fit; sets of new nodes follow.
+        self._candidates = {
+            side: [*kinds.values()][:1] for side, kinds in loader.candidates.items()
         }
-        self._num_edges = {s: len(self._neighbors[s][0].source) for s in SIDES}
 
     def _features(self, nodes: NodeFeatures) -> tuple[Tensor, Tensor]:
         """Tokens and their weights."""
@@ -442,8 +416,7 @@ class AGNNScorer:
         # Rows of length 1, however many values a node has.
         return index, weight / weight.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
-    def _candidates(self) -> dict[str, Any]:
-        names = 'candidate_fraction', 'max_candidates', 'seed'
+    def _options(self, *names: str) -> dict[str, Any]:
         return {name: getattr(self.config, name) for name in names}
 
 
@@ -457,7 +430,3 @@ def _join(old: NodeState, new: NodeState) -> NodeState:
         parts = zip(old.rating, new.rating, strict=True)
         rating = type(rating)(*map(torch.cat, parts))
     return old._replace(x=x, bias=bias, rating=rating)
-
-
-def _same(batch: RatingBatch) -> RatingBatch:
-    return batch

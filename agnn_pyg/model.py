@@ -205,7 +205,6 @@ class AGNN(nn.Module):
         n_id_dict: Mapping[NodeType, Tensor] | None = None,
         num_targets_dict: Mapping[NodeType, int] | None = None,
         rating_dict: Mapping[EdgeType, Tensor] | None = None,
-        return_gates: bool = False,
     ) -> dict[NodeType, NodeState]:
         """Embeds each node once.
 
@@ -222,8 +221,6 @@ class AGNN(nn.Module):
             rating_dict (dict, optional): Ratings of the edges of the type :attr:`rated`
                 that carry messages, :obj:`[E]`: required with :attr:`rated`, whose
                 edges must not hold a pair that is to be predicted.
-            return_gates (bool, optional): Keep the aggregate gates of
-                :class:`~agnn_pyg.nn.GatedConv`. (default: :obj:`False`)
 
         Raises:
             ValueError: If features of a node type are missing, or do not fit.
@@ -235,28 +232,27 @@ class AGNN(nn.Module):
                 f"'x_dict' must hold features of '{lacking[0]}' nodes (got "
                 f'{sorted(x_dict)})'
             )
-        dicts = [part or {} for part in (cold_dict, n_id_dict, num_targets_dict)]
+        targets = num_targets_dict or {}
         if self.rated is not None:  # its neighbours are embedded, too
-            dicts[2] = {}
+            targets = {}
         # Rated edges of both directions are one edge type; some point to neighbours.
         edge_index_dict = dict(edge_index_dict)
         for kind in {*edge_index_dict} & {*(rating_dict or ())}:
-            if kind[-1] in dicts[2]:
-                is_target = edge_index_dict[kind][1] < dicts[2][kind[-1]]
+            if kind[-1] in targets:
+                is_target = edge_index_dict[kind][1] < targets[kind[-1]]
                 edge_index_dict[kind] = edge_index_dict[kind][:, is_target]
+        parts = cold_dict or {}, n_id_dict or {}, targets
         states = {
-            name: encoder(x_dict[name], *(part.get(name) for part in dicts))
+            name: encoder(x_dict[name], *(part.get(name) for part in parts))
             for name, encoder in encoders
         }
         states = {
-            name: encoder.aggregate(states, name, edge_index_dict, return_gates)
+            name: encoder.aggregate(states, name, edge_index_dict)
             for name, encoder in encoders
         }
-        return (
-            states
-            if self.rated is None
-            else self._rate(states, dicts[1], edge_index_dict, rating_dict)
-        )
+        if self.rated is None:
+            return states
+        return self._rate(states, n_id_dict or {}, edge_index_dict, rating_dict)
 
     def _rate(self, states, n_id_dict, edge_index_dict, rating_dict):
         """Updates the states of both ends by the rated edges."""
@@ -281,37 +277,29 @@ class AGNN(nn.Module):
         self, states: Mapping[NodeType, NodeState], edge_label_index: Tensor
     ) -> dict[str, Tensor]:
         """The terms that add up to the ratings of pairs, by name."""
-        ends = list(zip(self.ends, edge_label_index, strict=True))
+        (user, item), (u, i) = (states[end] for end in self.ends), edge_label_index
 
-        def rows(name: str, of_rating: bool = False) -> list[Tensor]:
-            parts = [
-                states[end].rating if of_rating else states[end] for end, _ in ends
-            ]
-            # `index_select`, whose gradient is cheaper than that of `[]`.
-            return [
-                getattr(part, name).index_select(0, row)
-                for part, (_, row) in zip(parts, ends, strict=True)
-            ]
+        def rows(part: Tensor, row: Tensor) -> Tensor:
+            return part.index_select(0, row)  # its gradient is cheaper than that of []
 
-        p, q = rows('x')
-        user_bias, item_bias = rows('bias')
+        p, q = rows(user.x, u), rows(item.x, i)
         weighted = p if self.dot_weight is None else p * self.dot_weight
         terms = {
             'linear': self.lin_out(torch.cat([p, q], dim=-1)).squeeze(-1),
             'dot product': (weighted * q).sum(dim=-1),
-            'user bias': user_bias,
-            'item bias': item_bias,
+            'user bias': rows(user.bias, u),
+            'item bias': rows(item.bias, i),
             'global bias': self.bias,
         }
         if self.rated is not None:
-            user_bias, item_bias = rows('bias', of_rating=True)
-            user_slope, item_slope = rows('slope', of_rating=True)
-            user_feature, item_feature = rows('feature', of_rating=True)
+            user, item = user.rating, item.rating
+            user_slopes = rows(user.slope, u) * rows(item.feature, i)
+            item_slopes = rows(item.slope, i) * rows(user.feature, u)
             terms |= {
-                'damped user bias': user_bias,
-                'damped item bias': item_bias,
-                'user slopes': (user_slope * item_feature).sum(dim=-1),
-                'item slopes': (item_slope * user_feature).sum(dim=-1),
+                'damped user bias': rows(user.bias, u),
+                'damped item bias': rows(item.bias, i),
+                'user slopes': user_slopes.sum(dim=-1),
+                'item slopes': item_slopes.sum(dim=-1),
             }
         return terms
 

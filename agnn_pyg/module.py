@@ -72,7 +72,7 @@ class RatingModule(LossModule):
                 raise ValueError(
                     f"'{name}' must have an 'edge_label', the ratings (got None)"
                 )
-        left_out = getattr(getattr(train, 'neighbors', None), 'left_out', ())
+        left_out = getattr(train, 'left_out', ())
         for encoder in self.model.encoders.values():
             lacking = [kind for kind in encoder.edge_types if kind in left_out]
             if lacking:
@@ -136,14 +136,6 @@ class RatingModule(LossModule):
     def on_validation_epoch_end(self) -> None:
         self.log_dict(self.metrics.compute(), prog_bar=True)
         self.metrics.reset()
-
-    def optimizer_zero_grad(
-        self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer
-    ) -> None:
-        # `Optimizer.zero_grad` enters the profiler first, which takes longer.
-        for group in optimizer.param_groups:
-            for parameter in group['params']:
-                parameter.grad = None
 
     def configure_optimizers(self) -> Any:
         groups: dict[str, list[Tensor]] = {'embedding': [], 'matrix': [], 'vector': []}

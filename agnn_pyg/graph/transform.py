@@ -17,7 +17,7 @@ from torch_geometric.typing import EdgeType, NodeType
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.graph.build import attribute_graph
 from agnn_pyg.nn.bi_interaction import is_dense, num_features
-from agnn_pyg.sampling.batch import check_pairs
+from agnn_pyg.sampling.batch import rated_pairs
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -106,11 +106,9 @@ class AddAttributeKNN(BaseTransform):
             except ValueError as error:
                 raise ValueError(f"node type '{name}': {error}") from error
             for relation, graph in graphs.items():
-                store, graph = data[name, relation, name], graph.to(device)
-                store.edge_index, store.edge_weight = (
-                    graph.edge_index,
-                    graph.edge_weight,
-                )
+                store = data[name, relation, name]
+                store.edge_index = graph.edge_index.to(device)
+                store.edge_weight = graph.edge_weight.to(device)
         return data
 
     def __repr__(self) -> str:
@@ -144,18 +142,9 @@ class AddAttributeKNN(BaseTransform):
         """Ratings by end, a row per node."""
         import scipy.sparse
 
-        # Of a type that is not there, PyG would add a store to the graph.
-        store = data[self.rated] if self.rated in data.edge_types else {}
-        rating = store.get(self.rating_attr)
-        if rating is None or 'edge_index' not in store:
-            raise ValueError(
-                f"'data' must have 'edge_index' and '{self.rating_attr}' of edges "
-                f'{self.rated} (got {list(store.keys())})'
-            )
+        index, rating = rated_pairs(data, self.rated, self.rating_attr)
         one, _, other = self.rated
         size = data[one].num_nodes, data[other].num_nodes
-        index = store.edge_index
-        check_pairs('edge_index', index, {one: size[0], other: size[1]}, rating)
         if not torch.isfinite(rating).all():
             raise ValueError("'rating' must be finite (got NaN or infinity)")
         pair = (index[0] * size[1] + index[1]).sort().values

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.nn.conv.hetero_conv import group
+from torch_geometric.nn.inits import reset
 from torch_geometric.nn.module_dict import ModuleDict
 from torch_geometric.typing import EdgeType, NodeType
 
@@ -32,8 +35,6 @@ class NodeState(NamedTuple):
         source: What all nodes send to others, :obj:`[N, C]`.
         skip: What is added to the embeddings, :obj:`[T, C]`, or :obj:`None`.
         attributes: Embedded attributes of all nodes, :obj:`[N, C]`.
-        gates: Aggregate gates by edge type, :obj:`[E, C]`, where they were asked for
-            and a convolution has them.
         rating: What rated edges say of the nodes, where the model has them.
     """
 
@@ -45,7 +46,6 @@ class NodeState(NamedTuple):
     source: Tensor
     skip: Tensor | None
     attributes: Tensor
-    gates: dict[EdgeType, Tensor | None]
     rating: RatingState | None = None
 
 
@@ -137,13 +137,13 @@ class NodeEncoder(nn.Module):
         nn.init.normal_(self.embedding, std=self.embedding_std)
         with torch.no_grad():
             self.embedding[:, self.channels] = 0
-        for child in [c for part in self.children() for c in _parts(part)]:
+        for child in self.children():
             if isinstance(child, nn.Linear):
                 nn.init.xavier_uniform_(child.weight)
                 if child.bias is not None:
                     nn.init.zeros_(child.bias)
-            elif hasattr(child, 'reset_parameters'):
-                child.reset_parameters()
+            else:
+                reset(child)
 
     def forward(
         self,
@@ -192,7 +192,7 @@ class NodeEncoder(nn.Module):
         skip = None if self.lin_skip is None else self.lin_skip(total[:end])
         bias = bias[:end].squeeze(-1)
         return NodeState(
-            target[:end], bias, learned, evae, cold[:end], source, skip, total, {}
+            target[:end], bias, learned, evae, cold[:end], source, skip, total
         )
 
     def aggregate(
@@ -200,7 +200,6 @@ class NodeEncoder(nn.Module):
         states: Mapping[NodeType, NodeState],
         name: NodeType,
         edge_index_dict: Mapping[EdgeType, Tensor],
-        return_gates: bool = False,
     ) -> NodeState:
         """Embeds the targets among the nodes of a type, which is that of this encoder.
 
@@ -209,33 +208,22 @@ class NodeEncoder(nn.Module):
             name: The type.
             edge_index_dict: Edges by edge type, :obj:`[2, E]`; none where an edge
                 type is missing.
-            return_gates: Keep the aggregate gates.
         """
-        state, outs, gates = states[name], [], {}
+        state, outs = states[name], []
         for kind in self.edge_types:
             conv, source = self.convs[kind], states[kind[0]].source
             edge_index = edge_index_dict.get(kind)
             if edge_index is None:
                 edge_index = source.new_empty(2, 0, dtype=torch.long)
-            if isinstance(conv, GatedConv):
-                size = len(source), len(state.x)
-                out = conv(
-                    (source, state.x), edge_index, size=size, return_gates=return_gates
-                )
-                if return_gates:
-                    out, (gates[kind], _) = out
-            elif kind[0] == name and self.lin_neighbor is None:
+            is_same = kind[0] == name and self.lin_neighbor is None
+            if is_same and not isinstance(conv, GatedConv):
                 # Not every convolution takes a pair. Targets are the first nodes.
                 out = conv(source, edge_index)[: len(state.x)]
             else:
                 out = conv((source, state.x), edge_index)
             outs.append(out)
-        x = sum(outs[1:], outs[0]) if outs else state.x
-        if self.aggr == 'mean' and len(outs) > 1:
-            x = x / len(outs)
-        return state._replace(
-            x=x if state.skip is None else x + state.skip, gates=gates
-        )
+        x = group(outs, self.aggr) if outs else state.x
+        return state._replace(x=x if state.skip is None else x + state.skip)
 
     def _learned(self, num_nodes: int, n_id: Tensor | None) -> Tensor:
         """Rows of :obj:`embedding`; for cold nodes, any row."""
@@ -262,14 +250,10 @@ class NodeEncoder(nn.Module):
         evae, width = self.evae(x.index_select(0, needed)), self.channels
         made = evae.reconstruction
         if made.size(1) == width:
-            made = torch.cat([made, torch.zeros_like(made[:, :1])], dim=-1)
+            made = F.pad(made, (0, 1))
         if not self.generate:
-            made = torch.cat([torch.zeros_like(made[:, :width]), made[:, width:]], -1)
+            made = F.pad(made[:, width:], (width, 0))
         # A choice rather than a product: whatever a cold row holds, NaN too, is unread.
         row = cold.index_select(0, needed).nonzero().squeeze(-1)
         made = made.index_select(0, row).to(learned)
         return evae, learned.index_copy(0, needed.index_select(0, row), made)
-
-
-def _parts(module: nn.Module) -> list[nn.Module]:
-    return list(module.values()) if isinstance(module, ModuleDict) else [module]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.utils import cumsum, degree
 
 from agnn_pyg.damped_biases import damped_biases, damped_mean
 
@@ -21,55 +22,51 @@ COUNT_SCALE, MESSAGE_SCALE = 5, 0.3
 
 
 class RatedEdges:
-    """Rated edges that point to the nodes of one end, with the residuals they carry.
+    """Rated edges between users and items, and the residuals that they carry.
 
     Args:
-        edge_index (Tensor): Edges neighbour → node, :obj:`[2, E]`.
+        edge_index (Tensor): Pairs of user and item, :obj:`[2, E]`.
         residual (Tensor): What they carry, :obj:`[E]`.
-        size (tuple): Number of neighbours and of nodes.
+        size (tuple): Number of users and of items.
 
     Attributes:
-        count: Number of edges of each node.
+        count: Number of edges of each user, and of each item.
     """
 
     def __init__(
         self, edge_index: Tensor, residual: Tensor, size: tuple[int, int]
     ) -> None:
-        self.size, ones = size, torch.ones_like(residual)
-        self.count = _sum(ones, edge_index[1], size[1])
-        # Sparse matrices with a row per node, and their transposes.
-        self._ones, self._residuals = [], []
-        for end in (1, 0):
+        ones = torch.ones_like(residual)
+        # Of each end, a sparse matrix with a row per node: one is the transpose of the
+        # other.
+        self.count, self._ones, self._residuals = [], [], []
+        for end in (0, 1):
+            count = degree(edge_index[end], size[end], residual.dtype)
+            self.count.append(count)
             order = edge_index[end].argsort(stable=True)
-            count = _sum(torch.ones_like(order), edge_index[end], size[end])
-            pointer = F.pad(count.cumsum(0), (1, 0))
-            parts = (self._ones, ones), (self._residuals, residual)
-            for made, value in parts:
-                index = pointer, edge_index[1 - end][order], value[order]
-                shape = size[end], size[1 - end]
-                made.append(
-                    torch.sparse_csr_tensor(*index, shape, check_invariants=False)
-                )
+            index = cumsum(count.long()), edge_index[1 - end][order]
+            shape = size[end], size[1 - end]
+            for made, value in ((self._ones, ones), (self._residuals, residual)):
+                parts = *index, value[order], shape
+                made.append(torch.sparse_csr_tensor(*parts, check_invariants=False))
 
-    def sum(self, x: Tensor, residual: bool = False) -> Tensor:
-        r"""Sums over the neighbours j of each node i.
+    def sum(self, end: int, x: Tensor, residual: bool = False) -> Tensor:
+        r"""Sums over the neighbours j of each node i of one end, 0 or 1.
 
         :math:`\sum_j \mathbf{x}_j` or, with :obj:`residual`, :math:`\sum_j
         \epsilon_{ij} \mathbf{x}_j`.
         """
-        matrix, transpose = self._residuals if residual else self._ones
+        matrices = self._residuals if residual else self._ones
         # There are no sparse products in half precision.
         with torch.autocast(x.device.type, enabled=False):
-            return _SparseProduct.apply(matrix, transpose, x.to(matrix.dtype))
+            x = x.to(matrices[end].dtype)
+            return _SparseProduct.apply(matrices[end], matrices[1 - end], x)
 
 
 def rated_edges(
-    edge_index: Tensor,
-    rating: Tensor,
-    size: tuple[int, int],
-    damping: float = 5.0,
-) -> tuple[list[RatedEdges], list[Tensor]]:
-    r"""The edges that point to users and those that point to items, and damped biases.
+    edge_index: Tensor, rating: Tensor, size: tuple[int, int], damping: float = 5.0
+) -> tuple[RatedEdges, list[Tensor]]:
+    r"""Edges with residuals, and damped biases of users and of items.
 
     The message of an edge is its residual against damped biases *of these edges alone*,
     see :func:`~agnn_pyg.damped_biases.damped_biases`, so that a rating that is no edge
@@ -82,13 +79,12 @@ def rated_edges(
         damping (float, optional): :math:`\delta`. (default: :obj:`5.0`)
     """
     bias, residual = damped_biases(edge_index, rating, size, damping, SWEEPS)
-    to_users = RatedEdges(edge_index.flip(0), residual, size[::-1])
-    return [to_users, RatedEdges(edge_index, residual, size)], bias
+    return RatedEdges(edge_index, residual, size), bias
 
 
 def positive_edges(
     edge_index: Tensor, weight: Tensor, size: tuple[int, int], damping: float = 5.0
-) -> tuple[list[RatedEdges], list[Tensor]]:
+) -> tuple[RatedEdges, list[Tensor]]:
     r"""Edges of positives without ratings, which carry weights, and log-popularities.
 
     The bias of an item with edges is :math:`\ln \, (n_i + \delta) / (\bar{n} +
@@ -96,12 +92,11 @@ def positive_edges(
     :math:`\bar{n}` over such items; other biases are 0. Arguments are those of
     :func:`rated_edges`, with weights in place of ratings.
     """
-    to_users = RatedEdges(edge_index.flip(0), weight, size[::-1])
-    to_items = RatedEdges(edge_index, weight, size)
-    count, has_edges = to_items.count, to_items.count > 0
+    edges = RatedEdges(edge_index, weight, size)
+    count, has_edges = edges.count[1], edges.count[1] > 0
     mean = count.sum() / has_edges.sum().clamp(min=1)
     popularity = ((count + damping) / (mean + damping)).log() * has_edges
-    return [to_users, to_items], [weight.new_zeros(size[0]), popularity]
+    return edges, [weight.new_zeros(size[0]), popularity]
 
 
 class _SparseProduct(torch.autograd.Function):
@@ -115,10 +110,6 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         return None, None, ctx.transpose @ grad
-
-
-def _sum(value: Tensor, index: Tensor, size: int) -> Tensor:
-    return value.new_zeros(size).index_add(0, index, value)
 
 
 class RidgeSlopes(nn.Module):
@@ -151,13 +142,19 @@ class RidgeSlopes(nn.Module):
     def reset_parameters(self) -> None:
         nn.init.constant_(self.log_penalty, torch.tensor(self.penalty).log().item())
 
-    def forward(self, edges: RatedEdges, z: Tensor) -> Tensor:
-        """Slopes of the nodes, :obj:`[N, C]`, from features of their neighbours."""
+    def forward(self, edges: RatedEdges, end: int, z: Tensor) -> Tensor:
+        """Slopes of the nodes of one end, :obj:`[N, C]`, from those of the other.
+
+        Args:
+            edges: The residuals.
+            end: 0 for slopes of users, 1 for items.
+            z: Features of the other end, :obj:`[M, C]`.
+        """
         # The products are symmetric: half of them are summed.
         product = z.index_select(1, self.row) * z.index_select(1, self.col)
-        gram = edges.sum(product).index_select(1, self.place)
+        gram = edges.sum(end, product).index_select(1, self.place)
         gram = gram.view(-1, z.size(1), z.size(1)) + self.log_penalty.exp().diag()
-        right = edges.sum(z, residual=True).unsqueeze(-1)
+        right = edges.sum(end, z, residual=True).unsqueeze(-1)
         return torch.cholesky_solve(right, torch.linalg.cholesky(gram)).squeeze(-1)
 
 
@@ -238,7 +235,7 @@ class RatingLayer(nn.Module):
         super().__init__()
         self.positives = positives
         slope_channels = 0 if positives else slope_channels
-        self.damping, self.channels, self.messages = damping, channels, messages
+        self.damping, self.messages = damping, messages
         k = self.spectral_channels = min(spectral_channels, *num_nodes)
         s = self.slope_channels = slope_channels
         for end, number in enumerate(num_nodes):
@@ -343,28 +340,18 @@ class RatingLayer(nn.Module):
         edges, bias = make_edges(
             edge_index, rating.to(self.vectors_0), size, self.damping
         )
-        vectors = [self._vectors(end, n_id[end], size[end]) for end in (0, 1)]
+        ends = 0, 1
+        vectors = [self._vectors(end, n_id[end], size[end]) for end in ends]
         known = [
-            self._know(end, x[end], attributes[end], edges[end], vectors[1 - end])
-            for end in (0, 1)
+            self._know(end, x[end], attributes[end], edges, vectors[1 - end])
+            for end in ends
         ]
-        feature = [part[1] for part in known]
-        sloped = [
-            self._slope(end, known[end][0], edges[end], feature[1 - end])
-            for end in (0, 1)
-        ]
-        source = [part[0] for part in sloped]
-        return [
-            RatingState(
-                self._update(end, source[end], edges[end], source[1 - end]),
-                bias[end],
-                sloped[end][1],
-                feature[end],
-                vectors[end],
-                source[end],
-            )
-            for end in (0, 1)
-        ]
+        x, feature = zip(*known, strict=True)
+        sloped = [self._slope(end, x[end], edges, feature[1 - end]) for end in ends]
+        source, slope = zip(*sloped, strict=True)
+        new = [self._update(end, source[end], edges, source[1 - end]) for end in ends]
+        states = zip(new, bias, slope, feature, vectors, source, strict=True)
+        return [RatingState(*parts) for parts in states]
 
     def add_nodes(
         self,
@@ -381,32 +368,36 @@ class RatingLayer(nn.Module):
             end: 0 for users, 1 for items.
             x: Embeddings of the new nodes, :obj:`[M, C]`.
             attributes: Their embedded attributes.
-            edge_index: Rated edges old node of the other end → new node.
-            rating: Their ratings less the global mean.
+            edge_index: Rated pairs of user and item, :obj:`[2, E]`: a new node, and one
+                of the other end.
+            rating: Their ratings less the global mean, :obj:`[E]`.
             other: The nodes of the other end.
         """
         rating = rating.to(self.vectors_0)
-        rest = rating - other.bias[edge_index[0]]
-        bias = damped_mean(rest, edge_index[1], len(x), self.damping)
-        residual = rest - bias[edge_index[1]]
+        size = {end: len(x), 1 - end: len(other.x)}
+        new, old = edge_index[end], edge_index[1 - end]
         if self.positives:
-            bias, residual = torch.zeros_like(bias), rating
-        edges = RatedEdges(edge_index, residual, (len(other.x), len(x)))
+            bias, residual = rating.new_zeros(len(x)), rating
+        else:
+            rest = rating - other.bias[old]
+            bias = damped_mean(rest, new, len(x), self.damping)
+            residual = rest - bias[new]
+        edges = RatedEdges(edge_index, residual, (size[0], size[1]))
         x, feature = self._know(end, x, attributes, edges, other.vectors)
-        x, slope = self._slope(end, x, edges, other.feature)
-        vectors = self.vectors[end].new_zeros(len(x), self.spectral_channels)
-        new = self._update(end, x, edges, other.source)
-        return RatingState(new, bias, slope, feature, vectors, x)
+        source, slope = self._slope(end, x, edges, other.feature)
+        x = self._update(end, source, edges, other.source)
+        vectors = self.vectors_0.new_zeros(len(x), self.spectral_channels)
+        return RatingState(x, bias, slope, feature, vectors, source)
 
     def _know(self, end, x, attributes, edges, vectors) -> tuple[Tensor, Tensor]:
         """Adds degrees and positions to x, and makes features of both."""
-        count = edges.count.log1p().unsqueeze(-1) / COUNT_SCALE
+        count = edges.count[end].log1p().unsqueeze(-1) / COUNT_SCALE
         x = x + self.lin_count[end](count)
         z = torch.zeros_like(x[:, :0])
         if self.slope_channels > 1:
             z = self.lin_feature[end](self.dropout(attributes))
         if self.spectral_channels:
-            position = self.dropout(F.normalize(edges.sum(vectors), dim=-1))
+            position = self.dropout(F.normalize(edges.sum(end, vectors), dim=-1))
             x = x + self.lin_position[end](position)
             if self.slope_channels > 1:
                 z = z + self.lin_feature_position[end](position)
@@ -416,7 +407,7 @@ class RatingLayer(nn.Module):
         """Adds slopes to x, and gives them with their weight."""
         if not self.slope_channels:
             return x, x.new_zeros(len(x), 1)
-        slope = self.ridge[end](edges, feature)
+        slope = self.ridge[end](edges, end, feature)
         x = x + self.lin_slope[end](self.dropout(slope))
         return x, slope * self.slope_weight[end]
 
@@ -424,9 +415,9 @@ class RatingLayer(nn.Module):
         """Adds messages, gated by the target, and the hidden layer."""
         if self.messages:
             source = self.dropout(source)
-            total = edges.sum(self.lin_residual[end](source), residual=True)
-            total = total + edges.sum(self.lin_mean[end](source))
-            size = MESSAGE_SCALE * (edges.count + self.damping)
+            total = edges.sum(end, self.lin_residual[end](source), residual=True)
+            total = total + edges.sum(end, self.lin_mean[end](source))
+            size = MESSAGE_SCALE * (edges.count[end] + self.damping)
             message = total / size.unsqueeze(-1)
             gate = self.lin_gate[end](torch.cat([x, message], dim=-1)).sigmoid()
             x = x + gate * message

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -61,76 +60,76 @@ class RatingBatch(NamedTuple):
                 f"'data' must have one edge type with an 'edge_label_index', the pairs "
                 f'(got {rated})'
             )
-        stores = {kind: data[kind] for kind in data.node_types}
         edges, (rated,), ratings = data.edge_index_dict, rated, {}
         if 'rating' in data[rated]:
             edges[rated], ratings[rated] = _messages(data, rated)
-        return cls(
-            {
-                kind: (store.x, store.x_weight) if 'x_weight' in store else store.x
-                for kind, store in stores.items()
-                if 'x' in store
-            },
-            edges,
-            data[rated].edge_label_index,
-            *(
-                {kind: store[key] for kind, store in stores.items() if key in store}
-                for key in ('cold', 'n_id')
-            ),
-            {
-                kind: store.num_sampled_nodes[0]
-                for kind, store in stores.items()
-                # With more than one hop, neighbours have neighbours.
-                if len(store.get('num_sampled_nodes') or ()) == 2
-            },
-            ratings,
-            data[rated].get('edge_label'),
+        cold, n_id, num_sampled = (
+            data.collect(key, allow_empty=True)
+            for key in ('cold', 'n_id', 'num_sampled_nodes')
         )
+        # With more than one hop, neighbours have neighbours.
+        targets = {kind: n[0] for kind, n in num_sampled.items() if len(n or ()) == 2}
+        pairs, label = data[rated].edge_label_index, data[rated].get('edge_label')
+        return cls(features(data), edges, pairs, cold, n_id, targets, ratings, label)
 
     def to(self, device: torch.device | str) -> RatingBatch:
         return RatingBatch(*(_to(part, device) for part in self))
 
 
-def check_pairs(
-    name: str,
-    index: Tensor,
-    num_nodes: Mapping[NodeType, int],
-    rating: Tensor | None = None,
-) -> None:
-    """Raises ``ValueError`` unless there are pairs, of nodes of two types.
+def features(data: HeteroData) -> dict[NodeType, Features]:
+    """Features :obj:`x` by node type, token ids with their :obj:`x_weight`, if any."""
+    return {
+        kind: (store.x, store.x_weight) if 'x_weight' in store else store.x
+        for kind, store in data.node_items()
+        if 'x' in store
+    }
 
-    Args:
-        name: What error texts call the pairs.
-        index: The pairs, :obj:`[2, R]`.
-        num_nodes: Number of nodes of both ends.
-        rating: Ratings of the pairs, :obj:`[R]`.
+
+def rated_pairs(
+    data: HeteroData, rated: EdgeType, rating_attr: str
+) -> tuple[Tensor, Tensor]:
+    """Rated pairs of a graph, :obj:`[2, R]`, and their ratings, :obj:`[R]`.
+
+    Raises:
+        ValueError: If there are none, not one rating for each pair, or pairs are not of
+            nodes of two types in the graph.
     """
+    # Of a type that is not there, PyG would add a store to the graph.
+    store = data[rated] if rated in data.edge_types else {}
+    index, rating = store.get('edge_index'), store.get(rating_attr)
+    if index is None or rating is None:
+        raise ValueError(
+            f"'data' must have 'edge_index' and '{rating_attr}' of edges {rated} (got "
+            f'{list(store.keys())})'
+        )
     if index.dim() != 2 or index.size(0) != 2 or index.dtype != torch.long:
         raise ValueError(
-            f"'{name}' must be of dtype int64 and size [2, pairs] (got {index.dtype}, "
-            f'{list(index.size())})'
+            f"'edge_index' must be of dtype int64 and size [2, pairs] (got "
+            f'{index.dtype}, {list(index.size())})'
         )
-    if len(num_nodes) != 2:
+    if rated[0] == rated[-1]:
         raise ValueError(
-            f"'{name}' must join nodes of two types, as users and items (got "
-            f'{list(num_nodes)})'
+            f"'edge_index' must join nodes of two types, as users and items (got "
+            f'{rated})'
         )
     if not index.numel():
-        raise ValueError(f"'{name}' must hold pairs (got none)")
-    for (end, bound), row in zip(num_nodes.items(), index, strict=True):
+        raise ValueError("'edge_index' must hold pairs (got none)")
+    for end, row in zip((rated[0], rated[-1]), index, strict=True):
+        bound = data[end].num_nodes
         if bound is None:
             raise ValueError(f"'{end}' must have features 'x', or else 'num_nodes'")
         low, high = (int(value) for value in row.aminmax())
         if low < 0 or high >= bound:
             raise ValueError(
-                f"'{name}' must hold {end}s from 0 to {bound - 1} (got {end} "
+                f"'edge_index' must hold {end}s from 0 to {bound - 1} (got {end} "
                 f'{low if low < 0 else high})'
             )
-    if rating is not None and len(rating) != index.size(1):
+    if len(rating) != index.size(1):
         raise ValueError(
-            f"'{name}' must have one rating per pair, {index.size(1)} (got "
+            f"'edge_index' must have one rating per pair, {index.size(1)} (got "
             f'{len(rating)})'
         )
+    return index, rating
 
 
 def _messages(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:

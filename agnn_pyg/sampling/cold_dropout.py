@@ -75,11 +75,11 @@ class ColdDropout(BaseTransform):
             store = data[kind]
             if kind[0] == kind[-1]:
                 continue
-            ends = zip((kind[0], kind[-1]), store.edge_index, strict=True)
-            kept = ~torch.stack([treated[name][row] for name, row in ends]).any(dim=0)
+            source, target = store.edge_index
+            lost = treated[kind[0]][source] | treated[kind[-1]][target]
+            kept = lost.logical_not().nonzero().squeeze(-1)
             # Before any of them changes: they are told by the number of edges.
             keys = [k for k in store if store.is_edge_attr(k) and k not in KEPT]
             for key in keys:
-                dim = int(key == 'edge_index')
-                store[key] = store[key].index_select(dim, kept.nonzero().squeeze(-1))
+                store[key] = store[key].index_select(int(key == 'edge_index'), kept)
         return data

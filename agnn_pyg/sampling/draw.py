@@ -101,12 +101,14 @@ class CandidateSets:
             drawn[chosen, : slot.size(1)] = slot
         return drawn
 
-    def draw_sources(self, node: Tensor, size: int, seed: int, epoch: int) -> Tensor:
-        """The nodes at the source of drawn edges, or -1; see :meth:`draw`."""
-        slot = self.draw(node, size, seed, epoch)
-        source = slot.clone()
-        source[slot >= 0] = self.source[slot[slot >= 0]]
-        return source
+    def draw_for_all(self, size: int, seed: int, epoch: int) -> Tensor:
+        """The neighbours that :meth:`draw` draws for all nodes, :obj:`[N, size]`.
+
+        They are -1 past the end of a smaller candidate set.
+        """
+        found = self.draw(torch.arange(self.num_nodes), size, seed, epoch)
+        found[found >= 0] = self.source[found[found >= 0]]
+        return found
 
     def of(self, node: int) -> tuple[Tensor, Tensor]:
         """The candidates of one node and their weights."""
@@ -125,32 +127,16 @@ class CandidateSets:
         return slot.gather(1, column).masked_fill_(arrival.isinf(), -1)
 
 
-class AppendedSets:
-    """Candidate sets, and those of new nodes after them, which share their tensors.
+def edges_to(neighbor: Tensor, self_neighbor: bool = False) -> Tensor:
+    """Edges neighbour → node, :obj:`[2, E]`, from a row of neighbours for each node.
 
-    Args:
-        old (CandidateSets or AppendedSets): Of the first nodes.
-        new (CandidateSets): Of the new nodes.
+    A neighbour of -1 is none. With :obj:`self_neighbor`, the last neighbour of each
+    node is replaced by the node itself.
     """
-
-    def __init__(self, old: CandidateSets | AppendedSets, new: CandidateSets) -> None:
-        self.old, self.new = old, new
-        self.num_nodes = old.num_nodes + new.num_nodes
-
-    def draw_sources(self, node: Tensor, size: int, seed: int, epoch: int) -> Tensor:
-        """See :meth:`CandidateSets.draw_sources`."""
-        source, is_new = node.new_empty(len(node), size), node >= self.old.num_nodes
-        for sets, mine, first in (
-            (self.old, ~is_new, 0),
-            (self.new, is_new, self.old.num_nodes),
-        ):
-            source[mine] = sets.draw_sources(node[mine] - first, size, seed, epoch)
-        return source
-
-    def of(self, node: int) -> tuple[Tensor, Tensor]:
-        """See :meth:`CandidateSets.of`."""
-        place = node - self.old.num_nodes
-        return self.old.of(node) if place < 0 else self.new.of(place)
+    if self_neighbor:
+        neighbor[:, -1:] = torch.arange(len(neighbor))[:, None]
+    target, slot = (neighbor >= 0).nonzero(as_tuple=True)
+    return torch.stack([neighbor[target, slot], target])
 
 
 def _blocks(width: np.ndarray) -> Iterator[tuple[int, int, int]]:

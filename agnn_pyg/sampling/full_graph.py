@@ -11,8 +11,8 @@ from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.base.config import Fraction, NonNegativeInt, PositiveInt, check_argument
 from agnn_pyg.base.randomness import check_seed, mix, salted
-from agnn_pyg.sampling.batch import RatingBatch, check_pairs
-from agnn_pyg.sampling.draw import CandidateSets
+from agnn_pyg.sampling.batch import RatingBatch, features, rated_pairs
+from agnn_pyg.sampling.draw import CandidateSets, edges_to
 from agnn_pyg.sampling.sampler import knn_edge_types
 
 
@@ -31,7 +31,9 @@ class FullGraphLoader:
     they are, except that edge types between both ends other than :obj:`rated`, such as
     reverse ratings, are left out: they would tell what is to be predicted.
 
-    Iterating twice gives the same steps; call :meth:`set_epoch` for others.
+    Iterating twice gives the same steps; call :meth:`set_epoch` for others. After the
+    training, :meth:`whole` makes a batch of any pairs, in which all ratings carry
+    messages.
 
     Args:
         data (HeteroData): The graph, with features :obj:`x`, edges of
@@ -52,6 +54,10 @@ class FullGraphLoader:
             node itself, as the published code does. (default: :obj:`False`)
         seed (int, optional): (default: :obj:`0`)
 
+    Attributes:
+        candidates: Candidate sets by node type and edge type.
+        left_out: Edge types between both ends other than the rated one.
+
     Raises:
         ValueError: If there are no ratings, or an argument is outside its range.
     """
@@ -71,18 +77,9 @@ class FullGraphLoader:
         self_neighbor: bool = False,
         seed: int = 0,
     ) -> None:
-        self.ends, self.rated, self.epoch = (rated[0], rated[-1]), rated, 0
-        self.rank, self.world_size = 0, 1
-        # Of a type that is not there, PyG would add a store to the graph.
-        store = data[rated] if rated in data.edge_types else {}
-        if store.get(rating_attr) is None:
-            raise ValueError(
-                f"'data' must have '{rating_attr}' of edges {rated} (got "
-                f'{list(store.keys())})'
-            )
-        sizes = {end: data[end].num_nodes for end in self.ends}
-        self.edge_index, self.rating = store.edge_index, store[rating_attr]
-        check_pairs('edge_index', self.edge_index, sizes, self.rating)
+        self.rated, self.ends = rated, (rated[0], rated[-1])
+        self.epoch, self.rank, self.world_size = 0, 0, 1
+        self.edge_index, self.rating = rated_pairs(data, rated, rating_attr)
         self.steps = check_argument('steps', steps, PositiveInt)
         self.batch_size = check_argument('batch_size', batch_size, PositiveInt | None)
         self.target_fraction = check_argument(
@@ -99,10 +96,28 @@ class FullGraphLoader:
                 )
         self.cold_dropout = dict(cold_dropout)
         self.seed = check_seed('seed', seed)
-        self.neighbors = FullGraphNeighbors(data, rated, num_neighbors, self_neighbor)
+        self.num_neighbors = check_argument(
+            'num_neighbors', num_neighbors, NonNegativeInt
+        )
+        self.self_neighbor = self_neighbor
+        self.x_dict = features(data)
         self.cold = {
-            end: torch.bincount(row, minlength=sizes[end]) == 0
+            end: torch.bincount(row, minlength=data[end].num_nodes) == 0
             for end, row in zip(self.ends, self.edge_index, strict=True)
+        }
+        self.candidates = {name: {} for name in self.x_dict}
+        for name, candidates in self.candidates.items():
+            for kind in knn_edge_types(data, name):
+                index, weight = data[kind].edge_index, data[kind].get('edge_weight')
+                candidates[kind] = CandidateSets(index, weight, data[name].num_nodes)
+        between = [k for k in data.edge_types if {*k[::2]} == {*self.ends}]
+        self.left_out = [kind for kind in between if kind != rated]
+        knn = [k for name in data.node_types for k in knn_edge_types(data, name)]
+        # Given edges are few, and all are kept.
+        self.kept = {
+            kind: data[kind].edge_index
+            for kind in data.edge_types
+            if kind not in knn + between
         }
 
     def set_epoch(self, epoch: int) -> None:
@@ -128,6 +143,17 @@ class FullGraphLoader:
             generator = torch.Generator().manual_seed(mix(key + step))
             yield self._batch(generator, key, step)
 
+    def whole(self, pairs: Tensor, seed: int = 0) -> RatingBatch:
+        """Pairs to predict, :obj:`[2, B]`, from all ratings.
+
+        Args:
+            pairs (Tensor): Pairs of nodes of both ends.
+            seed (int, optional): Seed of the draw of neighbours. (default: :obj:`0`)
+        """
+        edges = self._draw(seed, 0, self.cold)
+        edges[self.rated], rating = self.edge_index, {self.rated: self.rating}
+        return RatingBatch(self.x_dict, edges, pairs, self.cold, rating_dict=rating)
+
     def _batch(self, generator: torch.Generator, key: int, step: int) -> RatingBatch:
         treated, cold = {}, {}
         for end in self.ends:
@@ -143,10 +169,10 @@ class FullGraphLoader:
         target = is_lost if self.batch_size is None else is_target
         target = target.nonzero().squeeze(-1)
         message = is_lost.logical_not().nonzero().squeeze(-1)
-        edges = self.neighbors.draw(salted(self.seed, 'step'), mix(key + step), cold)
+        edges = self._draw(salted(self.seed, 'step'), mix(key + step), cold)
         edges[self.rated] = self.edge_index.index_select(1, message)
         return RatingBatch(
-            self.neighbors.x_dict,
+            self.x_dict,
             edges,
             self.edge_index.index_select(1, target),
             cold,
@@ -165,78 +191,20 @@ class FullGraphLoader:
         chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
         return torch.zeros(len(order), dtype=torch.bool).index_fill_(0, chosen, True)
 
-
-class FullGraphNeighbors:
-    """Features of all nodes, and the neighbours that they draw.
-
-    See :class:`FullGraphLoader`, which has the same arguments.
-
-    Args:
-        data (HeteroData): The graph.
-        rated (tuple): Edge type of the ratings.
-        num_neighbors (int): Neighbours of a node; 0 switches the edges off.
-        self_neighbor (bool, optional): See there. (default: :obj:`False`)
-
-    Attributes:
-        left_out: Edge types between both ends other than the rated one.
-    """
-
-    def __init__(
-        self,
-        data: HeteroData,
-        rated: EdgeType,
-        num_neighbors: int,
-        self_neighbor: bool = False,
-    ) -> None:
-        self.self_neighbor = self_neighbor
-        self.num_neighbors = check_argument(
-            'num_neighbors', num_neighbors, NonNegativeInt
-        )
-        self.x_dict = {
-            name: (data[name].x, data[name].x_weight)
-            if 'x_weight' in data[name]
-            else data[name].x
-            for name in data.node_types
-            if 'x' in data[name]
-        }
-        between = [k for k in data.edge_types if {*k[::2]} == {*rated[::2]}]
-        self.left_out = [kind for kind in between if kind != rated]
-        knn = [k for name in data.node_types for k in knn_edge_types(data, name)]
-        # Given edges are few, and all are kept.
-        self.kept = {
-            kind: data[kind].edge_index
-            for kind in data.edge_types
-            if kind not in knn + between
-        }
-        self.candidates = {}
-        for name in self.x_dict:
-            for kind in knn_edge_types(data, name) if num_neighbors else ():
-                store = data[kind]
-                sets = CandidateSets(
-                    store.edge_index, store.get('edge_weight'), data[name].num_nodes
-                )
-                self.candidates.setdefault(name, {})[kind] = sets
-
-    def draw(
+    def _draw(
         self, seed: int, epoch: int, cold: Mapping[NodeType, Tensor]
     ) -> dict[EdgeType, Tensor]:
         """Edges neighbour → node by edge type."""
         edges = dict(self.kept)
+        if not self.num_neighbors:
+            return edges
         for name, kinds in self.candidates.items():
             drawn = [
-                sets.draw_sources(
-                    torch.arange(sets.num_nodes),
-                    self.num_neighbors,
-                    salted(seed, *kind),
-                    epoch,
-                )
+                sets.draw_for_all(self.num_neighbors, salted(seed, *kind), epoch)
                 for kind, sets in kinds.items()
             ]
             if len(drawn) > 1 and name in cold:
                 drawn[0] = torch.where(cold[name][:, None], drawn[1], drawn[0])
-            for kind, source in zip(kinds, drawn, strict=True):
-                if self.self_neighbor:
-                    source[:, -1] = torch.arange(len(source))
-                target, slot = (source >= 0).nonzero(as_tuple=True)
-                edges[kind] = torch.stack([source[target, slot], target])
+            for kind, neighbor in zip(kinds, drawn, strict=True):
+                edges[kind] = edges_to(neighbor, self.self_neighbor)
         return edges

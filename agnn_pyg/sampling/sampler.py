@@ -176,8 +176,8 @@ class ProximitySampler(BaseSampler):
         seeds = seed if self.is_hetero else {_NODE: seed}
         empty = torch.empty(0, dtype=torch.long)
         found = {k: _Found(seeds.get(k, empty), n) for k, n in self._num_nodes.items()}
-        edges = {kind: ([], [], []) for kind in self.candidates}
-        per_hop = {kind: [] for kind in self.candidates}
+        # Of each hop: sources, targets and slots.
+        edges = {kind: [] for kind in self.candidates}
         num_hops = max((len(n) for n in self.num_neighbors.values()), default=0)
         for hop in range(num_hops):
             frontier = {k: f.frontier() for k, f in found.items()}
@@ -190,19 +190,15 @@ class ProximitySampler(BaseSampler):
                 row, rank = (slot >= 0).nonzero(as_tuple=True)
                 slot = slot[row, rank]
                 source = found[kind[0]].add(sets.source[slot])
-                for part, new in zip(
-                    edges[kind], (source, row + first, slot), strict=True
-                ):
-                    part.append(new)
-                per_hop[kind].append(len(slot))
-        return self._output(found, edges, per_hop)
+                edges[kind].append(torch.stack([source, row + first, slot]))
+        return self._output(found, edges)
 
-    def _output(self, found, edges, per_hop):
+    def _output(self, found, edges):
         for nodes in found.values():
             nodes.frontier()  # counts what the last hop found
-        empty = torch.empty(0, dtype=torch.long)
+        empty = torch.empty(3, 0, dtype=torch.long)
         row, col, edge = (
-            {kind: torch.cat([empty, *parts[k]]) for kind, parts in edges.items()}
+            {kind: torch.cat([empty, *hops], dim=1)[k] for kind, hops in edges.items()}
             for k in range(3)
         )
         parts = {
@@ -211,7 +207,9 @@ class ProximitySampler(BaseSampler):
             'col': col,
             'edge': edge,
             'num_sampled_nodes': {kind: n.per_hop for kind, n in found.items()},
-            'num_sampled_edges': per_hop,
+            'num_sampled_edges': {
+                kind: [hop.size(1) for hop in hops] for kind, hops in edges.items()
+            },
         }
         if self.is_hetero:
             return HeteroSamplerOutput(**parts)

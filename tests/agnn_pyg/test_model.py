@@ -9,8 +9,7 @@ from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
 from agnn_pyg.nn import GatedConv
 from agnn_pyg.nn.rating_layer import RatingState
-from agnn_pyg.sampling.batch import RatingBatch
-from agnn_pyg.sampling.full_graph import FullGraphLoader, FullGraphNeighbors
+from agnn_pyg.sampling.full_graph import FullGraphLoader
 
 SIDES, RATES = ('user', 'item'), ('user', 'rates', 'item')
 KNN = [(side, 'attribute_knn', side) for side in SIDES]
@@ -132,12 +131,8 @@ MIXED = torch.tensor([[0, 10, 1, 11, 10], [0, 1, 13, 14, 0]])
 
 def whole(graph, index=MIXED, num_neighbors=3, seed=0):
     """Pairs to predict on the whole graph, whose ratings carry messages."""
-    neighbors = FullGraphNeighbors(graph, RATES, num_neighbors)
-    cold = {side: graph[side].cold for side in SIDES}
-    edges = neighbors.draw(seed, 0, cold)
-    edges[RATES] = graph[RATES].edge_index
-    rating = {RATES: graph[RATES].rating}
-    return RatingBatch(neighbors.x_dict, edges, index, cold, rating_dict=rating)
+    loader = FullGraphLoader(graph, RATES, num_neighbors=num_neighbors)
+    return loader.whole(index, seed)
 
 
 both = pytest.mark.parametrize('rated', [None, RATES])

@@ -67,12 +67,12 @@ def test_damped_biases_and_residuals():
         np.testing.assert_allclose(bias[end], expected[end], atol=1e-12)
         assert bias[end][-1] == 0
         count = np.bincount(index[end], minlength=SIZE[end])
-        assert edges[end].count.tolist() == count.tolist()
+        assert edges.count[end].tolist() == count.tolist()
         x = torch.randn(SIZE[1 - end], 3).double().requires_grad_()
         for weight in (np.ones(len(rating)), residual):
             dense = np.zeros((SIZE[end], SIZE[1 - end]))
             dense[index[end], index[1 - end]] = weight
-            found = edges[end].sum(x, residual=weight is residual)
+            found = edges.sum(end, x, residual=weight is residual)
             (grad,) = torch.autograd.grad(found.square().sum(), x)
             found = found.detach().numpy()
             np.testing.assert_allclose(found, dense @ x.detach().numpy(), atol=1e-12)
@@ -87,7 +87,7 @@ def test_edges_of_positives_carry_weights_and_popularity():
     dense[tuple(index.numpy())] = weight
     for end, matrix in ((0, dense), (1, dense.T)):
         x = torch.randn(SIZE[1 - end], 3).double()
-        found = edges[end].sum(x, residual=True)
+        found = edges.sum(end, x, residual=True)
         np.testing.assert_allclose(found, matrix @ x.numpy(), atol=1e-12)
     count = (dense > 0).sum(axis=0)
     mean = count.sum() / (count > 0).sum()
@@ -119,7 +119,7 @@ def test_slopes_are_ridge_regressions_of_each_node():
     assert ridge.log_penalty.exp().detach().numpy() == pytest.approx(20)
     with torch.no_grad():
         ridge.log_penalty.copy_(torch.tensor([0.1, 1.0, -2.0]))
-    found = ridge(edges[1], z).detach()
+    found = ridge(edges, 1, z).detach()
     for item in range(SIZE[1]):
         mine = index[1].numpy() == item
         rows, target = z.numpy()[index[0].numpy()[mine]], np.array(residual)[mine]
@@ -130,7 +130,7 @@ def test_slopes_are_ridge_regressions_of_each_node():
 
     def slopes(z, log_penalty):
         state = {'log_penalty': log_penalty}
-        return torch.func.functional_call(ridge, state, (edges[1], z))
+        return torch.func.functional_call(ridge, state, (edges, 1, z))
 
     assert torch.autograd.gradcheck(
         slopes, (z.requires_grad_(), ridge.log_penalty.detach().requires_grad_())
@@ -147,7 +147,7 @@ def test_positions_of_training_edges_are_singular_vectors(layer):
     made, singular = layer(), (left[:, :3], right[:3].T)
     edges, _ = rated_edges(index, rating, SIZE)
     for end in (0, 1):
-        found = edges[end].sum(made.vectors[1 - end]).numpy()
+        found = edges.sum(end, made.vectors[1 - end]).numpy()
         found = found / np.sqrt(degree[end])[:, None]
         for column in singular[end].T:  # signs are free
             product = np.abs(found.T @ column)
@@ -285,9 +285,10 @@ def test_new_nodes_read_the_other_end_and_change_nothing(layer, end):
     made, (x, attributes), (index, rating) = layer(), inputs(), pairs()
     states = made(x, attributes, index, rating)
     new, other, loop = inputs(2), states[1 - end], Loop(made)
-    edge_index = torch.tensor([[0, 3, 4, 3], [0, 0, 0, 2]])
+    edge_index = torch.tensor([[0, 3, 4, 3], [0, 0, 0, 2]])  # from old nodes to new
     value = torch.tensor([1.0, -2.0, 0.5, 1.5]).double()
-    added = made.add_nodes(end, *(n[end] for n in new), edge_index, value, other)
+    pairs_of_both = edge_index if end == 1 else edge_index.flip(0)
+    added = made.add_nodes(end, *(n[end] for n in new), pairs_of_both, value, other)
     for node in range(SIZE[end]):
         edges = (edge_index[1] == node).nonzero().squeeze(1)
         rest = {
