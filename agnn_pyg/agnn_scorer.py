@@ -422,9 +422,7 @@ class AGNNScorer:
 
 def _join(old: NodeState, new: NodeState) -> NodeState:
     """What predictions need of old nodes and of new ones after them."""
-    x, bias = (
-        torch.cat([getattr(s, name) for s in (old, new)]) for name in ['x', 'bias']
-    )
+    x, bias = torch.cat([old.x, new.x]), torch.cat([old.bias, new.bias])
     rating = old.rating
     if rating is not None:
         parts = zip(old.rating, new.rating, strict=True)

@@ -95,7 +95,21 @@ def attribute_graph(
     if isinstance(attributes, TokenBags):
         attributes = attributes.multi_hot()
     num_nodes = attributes.shape[0]
-    _check(attributes, ratings, method)
+    if num_nodes < 2:
+        raise ValueError(
+            f"'attributes' must have at least two rows (got {num_nodes}); a single "
+            f'node has no neighbours'
+        )
+    if method not in METHODS:
+        raise ValueError(f"'method' must be one of {METHODS} (got {method!r})")
+    check_finite('attributes', attributes)
+    if ratings is not None:
+        if ratings.shape[0] != num_nodes:
+            raise ValueError(
+                f"'ratings' must have one row per node: {num_nodes} (got "
+                f'{ratings.shape[0]})'
+            )
+        check_finite('ratings', ratings)
     size = num_candidates(num_nodes - 1, candidate_fraction, max_candidates)
     seed = check_seed('seed', seed)
     if method == 'dense' or (method == 'auto' and num_nodes <= DENSE_NODES):
@@ -130,26 +144,3 @@ def _dense_candidates(
         weight = proximity(rows, attributes, ratings)
         edges.append(candidates(rows, weight, size, rng.random(weight.shape)))
     return tuple(np.concatenate(part) for part in zip(*edges, strict=True))
-
-
-def _check(
-    attributes: scipy.sparse.csr_matrix,
-    ratings: scipy.sparse.csr_matrix | None,
-    method: str,
-) -> None:
-    num_nodes = attributes.shape[0]
-    if num_nodes < 2:
-        raise ValueError(
-            f"'attributes' must have at least two rows (got {num_nodes}); a single "
-            f'node has no neighbours'
-        )
-    if method not in METHODS:
-        raise ValueError(f"'method' must be one of {METHODS} (got {method!r})")
-    if ratings is not None and ratings.shape[0] != num_nodes:
-        raise ValueError(
-            f"'ratings' must have one row per node: {num_nodes} (got "
-            f'{ratings.shape[0]})'
-        )
-    check_finite('attributes', attributes)
-    if ratings is not None:
-        check_finite('ratings', ratings)

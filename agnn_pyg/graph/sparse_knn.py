@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -76,7 +76,7 @@ def _search(
     few = 2 * max(size, APPROXIMATE_NEIGHBORS)
     if num_profiles <= (DENSE_NODES if method == 'auto' else few):
         return _all_pairs(parts, profiles, size)
-    space = _space(parts, profiles, rng)
+    space = _Space(parts, profiles, rng)
     if method == 'auto':
         products = sum((np.bincount(p.indices) ** 2.0).sum() for p in parts)
         method = 'exact' if products <= EXACT_PRODUCTS else 'approximate'
@@ -103,7 +103,7 @@ def _all_pairs(
         yield rows[row], profile, weight[row, profile]
 
 
-class _Space(NamedTuple):
+class _Space:
     r"""Vectors whose products are weights.
 
     With :math:`\sigma` the deviations of a row's cosines, a node that has something in
@@ -120,15 +120,27 @@ class _Space(NamedTuple):
         keys: Normalised rows, attributes and ratings side by side, :obj:`[P, T]`.
         scale: Factors of the two parts of queries, :math:`1 / \sigma`, :obj:`[P, 2]`.
         split: The first column of the ratings.
-        rated: True for profiles with ratings, :obj:`[P]`.
+        rated: True for profiles with ratings, :obj:`[P]`; without any, for all.
         bonus: :math:`c_{ij}` of an unrated profile j, :obj:`[P]`.
     """
 
-    keys: scipy.sparse.csr_matrix
-    scale: np.ndarray
-    split: int
-    rated: np.ndarray
-    bonus: np.ndarray
+    def __init__(
+        self,
+        parts: list[scipy.sparse.csr_matrix],
+        profiles: Profiles,
+        rng: np.random.Generator,
+    ) -> None:
+        import scipy.sparse
+
+        num_profiles, self.split = parts[0].shape
+        self.scale, self.bonus = np.ones((num_profiles, 2)), np.zeros(num_profiles)
+        self.rated = np.ones(num_profiles, dtype=bool)
+        _, self.scale[:, 0] = _moments(parts[0], profiles, self.rated, rng)
+        if len(parts) > 1:
+            self.rated = np.diff(parts[1].indptr) > 0
+            mean, self.scale[:, 1] = _moments(parts[1], profiles, self.rated, rng)
+            self.bonus = np.where(self.rated, mean * self.scale[:, 1], 0)
+        self.keys = scipy.sparse.hstack(parts, format='csr')
 
     def scaled(self, rows: np.ndarray, scale: np.ndarray) -> scipy.sparse.csr_matrix:
         """Rows of the keys, both parts multiplied with their scales."""
@@ -142,23 +154,6 @@ class _Space(NamedTuple):
         """Weights of pairs, given the products of queries and keys."""
         bonus = np.where(self.rated[profile], 0, self.bonus[row])
         return np.where(product > 0, product + bonus, 0).round(TIE_DECIMALS)
-
-
-def _space(
-    parts: list[scipy.sparse.csr_matrix], profiles: Profiles, rng: np.random.Generator
-) -> _Space:
-    import scipy.sparse
-
-    num_profiles, split = parts[0].shape
-    scale, rated = np.ones((num_profiles, 2)), np.zeros(num_profiles, dtype=bool)
-    mean, scale[:, 0] = _moments(parts[0], profiles, np.ones_like(rated), rng)
-    bonus = np.zeros(num_profiles)
-    if len(parts) > 1:
-        rated = np.diff(parts[1].indptr) > 0
-        mean, scale[:, 1] = _moments(parts[1], profiles, rated, rng)
-        bonus = np.where(rated, mean * scale[:, 1], 0)
-    keys = scipy.sparse.hstack(parts, format='csr')
-    return _Space(keys, scale, split, rated | (len(parts) == 1), bonus)
 
 
 def _moments(

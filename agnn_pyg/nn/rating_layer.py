@@ -291,10 +291,10 @@ class RatingLayer(nn.Module):
             return
         shape, k = tuple(map(len, self.vectors)), self.spectral_channels
         index = edge_index.cpu()
-        degree = [
-            row.bincount(minlength=n) for row, n in zip(index, shape, strict=True)
+        scale = [
+            (degree(row, size, torch.double) + self.damping).rsqrt()
+            for row, size in zip(index, shape, strict=True)
         ]
-        scale = [(count.double() + self.damping).rsqrt() for count in degree]
         weight = scale[0][index[0]] * scale[1][index[1]]
         matrix = torch.sparse_coo_tensor(index, weight, shape, check_invariants=False)
         # A randomised method with a seed. ARPACK's has none, and needs random numbers

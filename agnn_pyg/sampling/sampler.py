@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from numbers import Integral
 from typing import Any
 
@@ -175,38 +176,40 @@ class ProximitySampler(BaseSampler):
             )
         seeds = seed if self.is_hetero else {_NODE: seed}
         empty = torch.empty(0, dtype=torch.long)
-        found = {k: _Found(seeds.get(k, empty), n) for k, n in self._num_nodes.items()}
+        # Seeds come first, then the nodes that each hop found.
+        nodes = {kind: seeds.get(kind, empty) for kind in self._num_nodes}
+        ends = {kind: [0, len(node)] for kind, node in nodes.items()}
         # Of each hop: sources, targets and slots.
         edges = {kind: [] for kind in self.candidates}
         num_hops = max((len(n) for n in self.num_neighbors.values()), default=0)
         for hop in range(num_hops):
-            frontier = {k: f.frontier() for k, f in found.items()}
             for kind, sets in self.candidates.items():
-                target, first = frontier[kind[-1]]
+                first, last = ends[kind[-1]][-2:]
+                target = nodes[kind[-1]][first:last]
                 size, largest = self.num_neighbors[kind][hop], sets.largest
                 size = largest if size == -1 else min(size, largest)
                 seed = salted(self.seed, *kind)
                 slot = sets.draw(target, size, seed, self.epoch)
                 row, rank = (slot >= 0).nonzero(as_tuple=True)
                 slot = slot[row, rank]
-                source = found[kind[0]].add(sets.source[slot])
+                nodes[kind[0]], source = _append(nodes[kind[0]], sets.source[slot])
                 edges[kind].append(torch.stack([source, row + first, slot]))
-        return self._output(found, edges)
-
-    def _output(self, found, edges):
-        for nodes in found.values():
-            nodes.frontier()  # counts what the last hop found
+            for kind, node in nodes.items():
+                ends[kind].append(len(node))
         empty = torch.empty(3, 0, dtype=torch.long)
         row, col, edge = (
             {kind: torch.cat([empty, *hops], dim=1)[k] for kind, hops in edges.items()}
             for k in range(3)
         )
         parts = {
-            'node': {kind: nodes.node for kind, nodes in found.items()},
+            'node': nodes,
             'row': row,
             'col': col,
             'edge': edge,
-            'num_sampled_nodes': {kind: n.per_hop for kind, n in found.items()},
+            'num_sampled_nodes': {
+                kind: [last - first for first, last in pairwise(known)]
+                for kind, known in ends.items()
+            },
             'num_sampled_edges': {
                 kind: [hop.size(1) for hop in hops] for kind, hops in edges.items()
             },
@@ -255,25 +258,10 @@ def _check_edges(name: str, stores: Mapping[EdgeType, Any]) -> None:
         )
 
 
-class _Found:
-    """The nodes of one type found so far, seeds first, in the order of discovery."""
-
-    def __init__(self, seeds: Tensor, num_nodes: int) -> None:
-        self.node = seeds
-        self.num_nodes = num_nodes
-        self.visited = 0
-        self.per_hop: list[int] = []
-
-    def frontier(self) -> tuple[Tensor, int]:
-        """Nodes not expanded yet, and the position of the first."""
-        first, self.visited = self.visited, len(self.node)
-        self.per_hop.append(len(self.node) - first)
-        return self.node[first:], first
-
-    def add(self, node: Tensor) -> Tensor:
-        """Positions of the given nodes; new ones are appended."""
-        new = node.unique()
-        self.node = torch.cat([self.node, new[~torch.isin(new, self.node)]])
-        # Seeds may repeat a node: its first position counts.
-        known, number = self.node.sort(stable=True)
-        return number[torch.searchsorted(known, node)]
+def _append(known: Tensor, node: Tensor) -> tuple[Tensor, Tensor]:
+    """Appends the nodes that are not known yet, and gives the position of each node."""
+    new = node.unique()
+    known = torch.cat([known, new[~torch.isin(new, known)]])
+    # Seeds may repeat a node: its first position counts.
+    order = known.sort(stable=True)
+    return known, order.indices[torch.searchsorted(order.values, node)]

@@ -110,9 +110,9 @@ def test_an_exact_search_finds_the_best_by_attributes():
 def test_an_exact_search_weighs_ratings(monkeypatch):
     attributes, ratings = bags(150, (30, 50), 0), some_ratings(150, 60, seed=1)
     seen = []
-    space_of = sparse_knn._space
+    space_of = sparse_knn._Space
     monkeypatch.setattr(
-        sparse_knn, '_space', lambda *args: seen.append(space_of(*args)) or seen[-1]
+        sparse_knn, '_Space', lambda *args: seen.append(space_of(*args)) or seen[-1]
     )
     graph = attribute_graph(
         attributes, ratings, method='exact', candidate_fraction=0.05
