@@ -33,7 +33,6 @@ class NodeState(NamedTuple):
             among the others.
         cold: True for targets without a learned preference, :obj:`[T]`.
         source: What all nodes send to others, :obj:`[N, C]`.
-        skip: What is added to the embeddings, :obj:`[T, C]`, or :obj:`None`.
         attributes: Embedded attributes of all nodes, :obj:`[N, C]`.
         rating: What rated edges say of the nodes, where the model has them.
     """
@@ -44,7 +43,6 @@ class NodeState(NamedTuple):
     evae: EVAEOutput
     cold: Tensor
     source: Tensor
-    skip: Tensor | None
     attributes: Tensor
     rating: RatingState | None = None
 
@@ -172,11 +170,18 @@ class NodeEncoder(nn.Module):
             cold = torch.zeros(
                 num_nodes, dtype=torch.bool, device=self.lin.weight.device
             )
+        learned, rows = self.embedding, len(self.embedding)
         if n_id is not None:
-            cold = cold | (n_id >= len(self.embedding))
+            # Nodes that came after the training have no row, and read any.
+            cold = cold | (n_id >= rows)
+            learned = learned.index_select(0, n_id.clamp(max=rows - 1))
+        elif num_nodes != rows:
+            raise ValueError(
+                f"'n_id_dict' must give the rows of {num_nodes} nodes in an embedding "
+                f'of {rows} nodes (got none)'
+            )
         total, total_square = self.attributes(x)
         x = self.dropout(self.interaction(total, total_square))
-        learned = self._learned(num_nodes, n_id)
         evae, chosen = self._generate(x, learned, cold, end)
         preference, bias = chosen.split([self.channels, 1], dim=-1)
 
@@ -189,11 +194,8 @@ class NodeEncoder(nn.Module):
             if not self.generate_neighbors:
                 preference = learned[:, : self.channels]
             source = self.dropout(lin(torch.cat([preference, x], dim=-1)))
-        skip = None if self.lin_skip is None else self.lin_skip(total[:end])
         bias = bias[:end].squeeze(-1)
-        return NodeState(
-            target[:end], bias, learned, evae, cold[:end], source, skip, total
-        )
+        return NodeState(target[:end], bias, learned, evae, cold[:end], source, total)
 
     def aggregate(
         self,
@@ -223,20 +225,9 @@ class NodeEncoder(nn.Module):
                 out = conv((source, state.x), edge_index)
             outs.append(out)
         x = group(outs, self.aggr) if outs else state.x
-        return state._replace(x=x if state.skip is None else x + state.skip)
-
-    def _learned(self, num_nodes: int, n_id: Tensor | None) -> Tensor:
-        """Rows of :obj:`embedding`; for cold nodes, any row."""
-        if n_id is None:
-            if num_nodes != len(self.embedding):
-                raise ValueError(
-                    f"'n_id_dict' must give the rows of {num_nodes} nodes in an "
-                    f'embedding of {len(self.embedding)} nodes (got none)'
-                )
-            return self.embedding
-        # Nodes that came after the training have no row.
-        n_id = n_id.clamp(max=len(self.embedding) - 1)
-        return self.embedding.index_select(0, n_id)
+        if self.lin_skip is not None:
+            x = x + self.lin_skip(state.attributes[: len(state.x)])
+        return state._replace(x=x)
 
     def _generate(
         self, x: Tensor, learned: Tensor, cold: Tensor, num_targets: int

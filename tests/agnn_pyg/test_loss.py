@@ -31,9 +31,7 @@ def node_state(cold, seed=0, generate_bias=True):
         evae,
         torch.tensor(cold),
         random(count, 3),
-        None,
         random(count, 3),
-        {},
     )
 
 
