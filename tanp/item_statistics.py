@@ -53,22 +53,19 @@ reads vectors that are fitted without its fold and rotated onto those of all use
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_matrix, diags
 from torch import Tensor
 
 from tanp.config import StatisticsConfig
 from tanp.episodes import Episodes, offsets, ragged
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
 
 # Upper bounds of the bins of an item's likes.
 BINS = (0, 1, 2, 4, 8, 16, 32)
@@ -165,7 +162,7 @@ class ItemStatistics:
         own, parts[2] = torch.stack(parts, dim=-1), centered.square()
         totals = [torch.bincount(item, part.double(), num_items) for part in parts]
         shape = num_users, num_items
-        pairs = (_matrix((user, item), part, shape) for part in own[:, :3].unbind(-1))
+        pairs = (_matrix(key, part, shape) for part in own[:, :3].unbind(-1))
         pair_key, pair_total = map(torch.from_numpy, _co_occurrences(*pairs))
         made = cls(
             damping=config.damping,
@@ -190,8 +187,7 @@ class ItemStatistics:
         fold = torch.full_like(self.fold, folds)
         shuffled = user[torch.randperm(len(user), generator=generator)]
         fold[shuffled] = torch.arange(len(user)) % folds
-        rows = self.key // STRIDE, self.key % STRIDE
-        like = _matrix(rows, self.own[:, 0], (num_users, self.num_items))
+        like = _matrix(self.key, self.own[:, 0], (num_users, self.num_items))
         reference = _item_vectors(like, rank, self.damping)
         vectors = []
         for number in range(folds):
@@ -216,36 +212,21 @@ class ItemStatistics:
         """
         is_seen = np.zeros(attributes.shape[0], bool)
         is_seen[(self.key % STRIDE).numpy()] = True
-        rows, more = np.flatnonzero(~is_seen), len(is_seen) - self.num_items
-        if not len(rows):
+        if is_seen.all():
             return self
-        weight = _likeness(attributes, rows, is_seen)
-        pad = functools.partial(F.pad, pad=(0, 0, 0, more))
-        total, vector = pad(self.item_total), pad(self.vector)
-        for made in (total, *vector):
-            made[rows] = torch.from_numpy(weight @ made.numpy())
+        weight, pad = _likeness(attributes, is_seen), len(is_seen) - self.num_items
+        values = (F.pad(v, (0, 0, 0, pad)) for v in (self.item_total, *self.vector))
+        total, *vector = (torch.from_numpy(weight @ value.numpy()) for value in values)
         # Pairs of each item with the unseen ones, which are second: they are queries.
-        one, other = divmod(self.pair_key.numpy(), STRIDE)
-        kept = is_seen[other]
-        entries, spread = (one[kept], other[kept]), weight.T.tocsr()
-        pairs = [self.pair_key.numpy()[kept]]
-        totals = [self.pair_total.numpy()[kept]]
-        values = totals[0].T
-        pattern = _pairs(np.ones_like(values[0]), entries, spread).tocoo()
-        pairs.append(np.sort(_key(pattern, rows)))
-        totals.append(np.zeros((len(pairs[1]), len(values)), np.float32))
-        for column, value in enumerate(values):
-            product = _pairs(value, entries, spread).tocoo()
-            place = np.searchsorted(pairs[1], _key(product, rows))
-            totals[1][place, column] = product.data
-        key = torch.from_numpy(np.concatenate(pairs))
-        key, order = key.sort()
+        values = torch.ones_like(self.pair_key).float(), *self.pair_total.unbind(-1)
+        pairs = (_matrix(self.pair_key, value, weight.shape) for value in values)
+        pair_key, pair_total = _entries(*(part @ weight.T for part in pairs))
         return dataclasses.replace(
             self,
             item_total=total,
-            vector=vector,
-            pair_key=key,
-            pair_total=torch.from_numpy(np.concatenate(totals))[order],
+            vector=torch.stack(vector),
+            pair_key=torch.from_numpy(pair_key),
+            pair_total=torch.from_numpy(pair_total),
         )
 
     def for_users(self, row: Tensor) -> ItemStatistics:
@@ -367,73 +348,60 @@ def _sparse_kernels(pair: Tensor, support: Tensor, query: Tensor) -> list[Tensor
     return [both.log1p(), *cosines]
 
 
-def _likeness(
-    attributes: csr_matrix, rows: np.ndarray, is_seen: np.ndarray
-) -> csr_matrix:
-    """Weights of the seen items that are most like some others, which add up to 1."""
-    from scipy.sparse import csr_matrix, vstack
+def _likeness(attributes: csr_matrix, is_seen: np.ndarray) -> csr_matrix:
+    """The items that stand for each, in weights that add up to 1, :obj:`[I, I]`.
+
+    For a seen item it is the item itself; for others, the seen ones most like them.
+    """
     from sklearn.preprocessing import normalize
 
     unit, seen = normalize(attributes.astype(np.float32)), np.flatnonzero(is_seen)
-    parts = [csr_matrix((0, len(is_seen)), dtype=np.float32)]
-    size = min(NEIGHBORS, len(seen))
-    step = max(1, MAX_ENTRIES // len(seen))
-    for start in range(0, len(rows), step):
-        cosine = (unit[rows[start : start + step]] @ unit[seen].T).toarray()
+    rows, size = np.flatnonzero(~is_seen), min(NEIGHBORS, len(seen))
+    columns, values = [], []
+    for part in np.array_split(rows, -(-len(rows) * len(seen) // MAX_ENTRIES)):
+        cosine = (unit[part] @ unit[seen].T).toarray()
         # A stable order: among equals the first are taken.
         near = np.argsort(-cosine, axis=1, kind='stable')[:, :size]
-        value = np.take_along_axis(cosine, near, axis=1).clip(min=0)
-        row = np.arange(len(cosine)).repeat(size)
-        entries = value.ravel(), (row, seen[near.ravel()])
-        parts.append(csr_matrix(entries, (len(cosine), len(is_seen))))
-    return normalize(vstack(parts, 'csr'), norm='l1')
+        columns.append(seen[near.ravel()])
+        values.append(np.take_along_axis(cosine, near, axis=1).clip(min=0).ravel())
+    entries = np.concatenate(values), (rows.repeat(size), np.concatenate(columns))
+    weight = csr_matrix(entries, [len(is_seen)] * 2)
+    return normalize(weight, norm='l1') + diags(is_seen.astype(np.float32))
 
 
-def _key(matrix: Any, rows: np.ndarray) -> np.ndarray:
-    return matrix.row.astype(np.int64) * STRIDE + rows[matrix.col]
+def _matrix(key: Tensor, value: Tensor, shape: tuple[int, int]) -> csr_matrix:
+    """The matrix with some values, except zeros, at keys of rows and columns."""
+    made = csr_matrix((value.numpy(), divmod(key.numpy(), STRIDE)), shape)
+    made.eliminate_zeros()
+    return made
 
 
-def _pairs(
-    value: np.ndarray, entries: tuple[np.ndarray, ...], spread: csr_matrix
-) -> csr_matrix:
-    """Totals of pairs of items times the weights of other items, :obj:`[I, n]`."""
-    from scipy.sparse import csr_matrix
-
-    return csr_matrix((value, entries), [spread.shape[0]] * 2) @ spread
-
-
-def _matrix(rows: Any, value: Tensor, shape: tuple[int, int]) -> csr_matrix:
-    from scipy.sparse import csr_matrix
-
-    chosen = value.nonzero().flatten()
-    entries = value[chosen].numpy(), tuple(row[chosen].numpy() for row in rows)
-    return csr_matrix(entries, shape=shape)
+def _entries(pattern: Any, *parts: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Keys of what is not zero in a matrix, ascending, and what others have there."""
+    matrices = [part.tocsr() for part in (pattern, *parts)]
+    for matrix in matrices:
+        matrix.sort_indices()
+    row, column = matrices[0].nonzero()
+    totals = [np.asarray(part[row, column]).ravel() for part in matrices[1:]]
+    return row.astype(np.int64) * STRIDE + column, np.stack(totals, axis=-1)
 
 
 def _co_occurrences(
     like: csr_matrix, dislike: csr_matrix, centered: csr_matrix
 ) -> tuple[np.ndarray, np.ndarray]:
     """Keys and totals of the pairs of items with a common user, by blocks of items."""
-    rated, num_items = like + dislike, like.shape[1]
-    keys, totals = [], []
-    for start in range(0, num_items, BLOCK):
+    rated, keys, totals = like + dislike, [], []
+    # All pairs that are zero in the first product are zero in the others.
+    products = (rated, rated), (like, like), (dislike, like), (centered, centered)
+    for start in range(0, like.shape[1], BLOCK):
         block = slice(start, start + BLOCK)
-        # All other pairs are zero in the products.
-        pattern = (rated[:, block].T @ rated).tocoo()
-        key = np.sort(pattern.row.astype(np.int64) * STRIDE + pattern.col)
-        total = np.zeros((len(key), 3), np.float32)
-        products = (like, like), (dislike, like), (centered, centered)
-        for column, (left, right) in enumerate(products):
-            product = (left[:, block].T @ right).tocoo()
-            place = product.row.astype(np.int64) * STRIDE + product.col
-            total[np.searchsorted(key, place), column] = product.data
+        key, total = _entries(*(one[:, block].T @ other for one, other in products))
         keys.append(key + start * STRIDE)
         totals.append(total)
     return np.concatenate(keys), np.concatenate(totals)
 
 
 def _item_vectors(like: csr_matrix, rank: int, damping: float) -> Tensor:
-    from scipy.sparse import diags
     from scipy.sparse.linalg import svds
 
     like = like.astype(np.float64)
