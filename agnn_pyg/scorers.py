@@ -117,11 +117,10 @@ class Blend:
         **run: Any,
     ) -> Blend:
         """Fits both scorers, see :meth:`Scorer.fit`, and their weights."""
-        for name, scorer in self.scorers.items():
-            # The weights need what both have held out.
-            both = name == 'network' and self.kernel and self.kernel_weight is None
-            hold_out = {'hold_out': True} if both else {}
-            scorer.fit(data, validation, **run, **hold_out)
+        if len(self.scorers) == 2 and self.kernel_weight is None:
+            run['hold_out'] = True  # the weights need what both have held out
+        for scorer in self.scorers.values():
+            scorer.fit(data, validation, **run)
         held_out = [getattr(s, 'held_out_', {}) for s in self.scorers.values()]
         for name in SCENARIOS:
             both = [found[name] for found in held_out if name in found]

@@ -23,7 +23,7 @@ import pandas as pd
 
 from agnn_pyg.base.checks import nearest
 from agnn_pyg.base.io import read_columns, read_file, recognised, write_file
-from agnn_pyg.base.store import annotate, check_writable, read_notes
+from agnn_pyg.base.store import check_writable, read_notes
 
 ROLES = ('user', 'item', 'rating')
 # Arguments that are files of tables.
@@ -52,8 +52,7 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     model = recommender(**roles | settings)
     with redirect_stdout(sys.stderr):  # a progress bar is no data
         model.fit(*tables, **edges)
-    model.save(args.model)
-    annotate(args.model, list_separator=args.list_separator or SEPARATOR)
+    model.save(args.model, list_separator=args.list_separator or SEPARATOR)
     text, epoch = f"'{args.model}' holds the model", model.best_epoch_
     if epoch is not None:
         scores = [(name, model.history_[epoch].get(name)) for name in SCORES]
@@ -89,12 +88,10 @@ class Served:
             self.ids = self.ids | {'user': self.model.users}
 
     def update(self) -> None:
-        notes = read_notes(self.args.model)
         self.model.set_params(progress=not self.args.quiet)
         with redirect_stdout(sys.stderr):
             self.call('update', ratings=self.read(self.args.ratings, *ROLES))
-        self.model.save(self.args.model)
-        annotate(self.args.model, **notes)
+        self.model.save(self.args.model, **read_notes(self.args.model))
         counts = {side: len(ids) for side, ids in self.model.vocabularies_.items()}
         logger.info(
             f"'{self.args.model}' holds the model of {counts['user']:,} users and "

@@ -35,11 +35,13 @@ class Recommender(Estimator):
         found = self.evaluate(ratings, **options)
         return -found['rmse'] if 'rmse' in found else found['ndcg@20']
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike, **notes: Any) -> None:
         """Writes the recommender to a folder.
 
         Args:
             path (path): The folder: new, empty, or of a recommender saved before.
+            **notes (optional): Plain data to keep beside it, see
+                :func:`~agnn_pyg.base.store.read_notes`.
 
         Raises:
             ValueError: If something else is in its place.
@@ -49,7 +51,8 @@ class Recommender(Estimator):
         content |= {'history': self.history_, 'best_epoch': self.best_epoch_}
         content |= {'ids': fitted.ids, 'scale': vars(fitted.scale)}
         plain, tensors = fitted.to_store()
-        write_store(path, type(self).__name__, self.VERSION, content | plain, tensors)
+        stored = type(self).__name__, self.VERSION, content | plain, tensors
+        write_store(path, *stored, **notes)
 
     @classmethod
     def load(cls: type[R], path: str | os.PathLike) -> R:

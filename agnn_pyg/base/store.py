@@ -77,21 +77,28 @@ def write_store(
     version: int,
     config: Mapping[str, Any],
     tensors: Mapping[str, Any],
+    **notes: Any,
 ) -> None:
     """Writes plain data, and tensors in dictionaries and lists, to a folder.
 
     A store of the same kind is replaced. NumPy's plain data become Python's in the
     :obj:`config`, and what has a method :obj:`to_dict` becomes that; beside
-    :obj:`tensors` plain data must be Python's.
+    :obj:`tensors` plain data must be Python's. Whoever does not know the kind can read
+    the :obj:`notes`, plain data such as how a command read its tables.
     """
     import torch  # here: `atomic_write` alone needs no PyTorch
 
     check_writable(path, kind)
-    content = {'kind': kind, 'version': version, 'config': config, 'notes': {}}
+    content = {'kind': kind, 'version': version, 'config': config, 'notes': notes}
+    text = json.dumps(content, indent=1, default=_plain)
     # Not to a path: PyTorch would write its name into the file.
-    buffer = BytesIO()
-    torch.save(dict(tensors), buffer)
-    _write(Path(path), content, buffer.getvalue())
+    saved, buffer = BytesIO(), BytesIO()
+    torch.save(dict(tensors), saved)
+    with ZipFile(buffer, 'w') as archive:  # of no date: equal content has equal bytes
+        archive.writestr(ZipInfo('config.json'), text)
+        archive.writestr(ZipInfo('tensors.pt'), saved.getvalue())
+    with atomic_write(Path(path) / FILE) as aside:
+        aside.write_bytes(_checksum(buffer.getvalue()) + buffer.getvalue())
 
 
 def read_store(
@@ -109,23 +116,8 @@ def read_store(
 
 
 def read_notes(path: PathLike) -> dict[str, Any]:
-    """Returns what :func:`annotate` added to a store of any kind."""
+    """The notes of a store of any kind."""
     return _read(Path(path))[0]['notes']
-
-
-def annotate(path: PathLike, **notes: Any) -> None:
-    """Adds plain data to a store, such as how a command read its tables."""
-    content, tensors = _read(Path(path))
-    _write(Path(path), content | {'notes': content['notes'] | notes}, tensors)
-
-
-def _write(path: Path, content: Mapping[str, Any], tensors: bytes) -> None:
-    text, buffer = json.dumps(content, indent=1, default=_plain), BytesIO()
-    with ZipFile(buffer, 'w') as archive:  # of no date: equal content has equal bytes
-        archive.writestr(ZipInfo('config.json'), text)
-        archive.writestr(ZipInfo('tensors.pt'), tensors)
-    with atomic_write(path / FILE) as aside:
-        aside.write_bytes(_checksum(buffer.getvalue()) + buffer.getvalue())
 
 
 def _read(

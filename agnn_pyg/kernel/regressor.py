@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from agnn_pyg.base.config import check_argument
 from agnn_pyg.folds import SCENARIOS, check_folds, scenario_folds
 from agnn_pyg.kernel.collaborative import NAMES, append_collaborative
 from agnn_pyg.kernel.features import FeatureMaps
@@ -27,7 +28,8 @@ TOLERANCE = 0.04, 0.01
 MAX_ROUNDS = 12
 # Groups of weights, by whether the user or the item kernel is the identity. Biases,
 # identity times constant, belong to every group.
-COMPONENTS = ('user', 'item', 'attribute')
+Components = tuple[Literal['user', 'item', 'attribute'], ...]
+COMPONENTS: Components = ('user', 'item', 'attribute')
 
 
 class PairwiseKernelRegressor:
@@ -99,11 +101,7 @@ class PairwiseKernelRegressor:
         num_latent: int = 12,
         scenario: str = 'warm',
     ) -> None:
-        unknown = [name for name in components if name not in COMPONENTS]
-        if unknown:
-            raise ValueError(
-                f"'components' must be of {COMPONENTS} (got {unknown[0]!r})"
-            )
+        components = check_argument('components', components, Components)
         self.users, self.items = users, items
         self.num_factors, self.num_latent = num_factors, num_latent
         self.scenario, self.cold = scenario, SCENARIOS[scenario]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor
 from agnn_pyg.base.config import NonNegativeInt, Seed
 from agnn_pyg.folds import SCENARIOS, ScenariosConfig
 from agnn_pyg.kernel.features import FeatureMaps, KernelFeatures
-from agnn_pyg.kernel.regressor import COMPONENTS
+from agnn_pyg.kernel.regressor import COMPONENTS, Components
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
 
 S = TypeVar('S', bound='ScenarioScorer')
@@ -26,7 +26,7 @@ BLOCK_PAIRS, BLOCK_USERS = 1024, 64
 class KernelConfig(ScenariosConfig):
     """Kernel model."""
 
-    components: tuple[Literal['user', 'item', 'attribute'], ...] = COMPONENTS
+    components: Components = COMPONENTS
     """Groups of kernel components: what this user gives to similar items, what similar
     users give to this item, and what similar users give to similar items. Biases are
     always there."""

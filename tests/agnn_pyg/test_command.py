@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from agnn_pyg.__main__ import main
-from agnn_pyg.base.store import annotate, read_notes
+from agnn_pyg.base.store import read_notes
 from agnn_pyg.recommender import AGNNRecommender
 
 QUICK = '--quiet --set epochs=4 --set channels=8 --set batch_size=256 --set min_count=2'
@@ -73,8 +73,7 @@ def test_the_digits_of_the_shell_are_those_of_python(suffix, named, here, capsys
 
 
 def test_first_ratings_of_new_users_in_the_shell(recommender, planted, here, capsys):
-    recommender.save('model')
-    annotate('model', list_separator='|')
+    recommender.save('model', list_separator='|')
     users, seen = planted.new_users, planted.items['item'].iloc[:6]
     one, other = users['user'].iloc[:2]
     first = pd.DataFrame({'user': one, 'item': seen, 'rating': 5.0})
@@ -112,8 +111,7 @@ def test_first_ratings_of_new_users_in_the_shell(recommender, planted, here, cap
 
 
 def test_update_in_the_shell_is_that_of_python(recommender, planted, here, capsys):
-    recommender.save('model')
-    annotate('model', list_separator='|')
+    recommender.save('model', list_separator='|')
     write(vars(planted), here)
     new = ['--users', 'new_users.csv', '--items', 'new_items.csv', '--model', 'model']
     assert main(['update', 'later.csv', *new, '--quiet']) == 0

@@ -81,9 +81,9 @@ class Toy(Estimator):
     def explain(self, user, item, users=None, items=None):
         return f'user {user}, item {item}: {self.state["mean"]}'
 
-    def save(self, path):
+    def save(self, path, **notes):
         config = {'settings': self.get_params(), 'state': self.state}
-        write_store(path, 'Toy', 1, config, {})
+        write_store(path, 'Toy', 1, config, {}, **notes)
 
     @classmethod
     def load(cls, path):

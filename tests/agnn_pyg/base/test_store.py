@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from agnn_pyg.base.store import (
-    annotate,
     atomic_write,
     check_writable,
     read_notes,
@@ -24,8 +23,9 @@ from tests.interruption.killing import every_moment
 CONFIG = {'name': 'Žižkov', 'values': [1, 2.5, None]}
 
 
-def save(path, value=1.0, config=CONFIG):
-    write_store(path, 'thing', 3, config, {'x': {'y': torch.full((2,), value)}})
+def save(path, value=1.0, config=CONFIG, **notes):
+    tensors = {'x': {'y': torch.full((2,), value)}}
+    write_store(path, 'thing', 3, config, tensors, **notes)
 
 
 def load(path):
@@ -143,8 +143,7 @@ def test_damage_and_code_are_refused(tmp_path, capsys):
 
 
 def test_notes_are_kept_beside_the_config(folder):
-    annotate(folder, separator=';')
-    annotate(folder, more=[1])
+    save(folder, separator=';', more=[1])
     assert read_notes(folder) == {'separator': ';', 'more': [1]}
     assert load(folder) == (CONFIG, [1.0, 1.0])
     save(folder)
