@@ -4,16 +4,9 @@ import sys
 
 from agnn_pyg.base.cli import CommandLine
 
-
-def _load_class() -> type:
-    from agnn_pyg.recommender import AGNNRecommender
-
-    return AGNNRecommender
-
-
 main = CommandLine(
     'agnn-pyg',
-    _load_class,
+    'agnn_pyg.recommender:AGNNRecommender',
     'Rate and recommend from tables, for known and new users and items.',
 )
 

@@ -4,16 +4,9 @@ import sys
 
 from agnn_pyg.base.cli import CommandLine
 
-
-def _load_class() -> type:
-    from tanp.recommender import TaNPRecommender
-
-    return TaNPRecommender
-
-
 main = CommandLine(
     'tanp',
-    _load_class,
+    'tanp.recommender:TaNPRecommender',
     'Rate and recommend from the first ratings of new users, without training again.',
     adapts=True,
 )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.base.config import PositiveInt, check_argument
+from agnn_pyg.base.randomness import EpochLoader
 from tanp.config import QuerySizes, SupportSizes
 from tanp.episodes import Episodes
 
@@ -37,7 +38,7 @@ class EpisodeBatch(NamedTuple):
         return EpisodeBatch(self.user, *parts)
 
 
-class EpisodeLoader:
+class EpisodeLoader(EpochLoader):
     r"""Iterates over episodes in padded batches; the last one may be smaller.
 
     Without :obj:`support_sizes`, supports and queries are those of the episodes. With
@@ -86,17 +87,8 @@ class EpisodeLoader:
                 f'fewer of user {user}); leave it out by episodes.at_least(2)'
             )
         self.episodes, self.batch_size = episodes, batch_size
-        self.shuffle, self.seed, self.epoch = shuffle, seed, 0
+        self.shuffle, self.seed = shuffle, seed
         self.negatives, self.num_items = negatives, num_items
-        self.rank, self.world_size = 0, 1
-
-    def set_epoch(self, epoch: int) -> None:
-        """Selects the order of the tasks, and their supports and queries."""
-        self.epoch = epoch
-
-    def shard(self, rank: int, world_size: int) -> None:
-        """Selects the batches of one process, as many for each of several."""
-        self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
         return -(-len(self.episodes) // self.batch_size) // self.world_size

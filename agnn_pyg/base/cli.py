@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import pkgutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,14 +121,15 @@ logger = logging.getLogger(__name__)
 class CommandLine:
     """The command :obj:`name` of a recommender: a call runs what its arguments say.
 
-    The class that :obj:`load_class` imports is one of :mod:`agnn_pyg.base.commands`. If
-    it :obj:`adapts`, users are served after their first ratings, ``--support``.
+    Its class, such as ``"package.module:Class"``, is one of
+    :mod:`agnn_pyg.base.commands`, imported when a command runs. If it :obj:`adapts`,
+    users are served after their first ratings, ``--support``.
     """
 
     def __init__(
-        self, name: str, load_class: Callable[[], type], help: str, adapts: bool = False
+        self, name: str, recommender: str, help: str, adapts: bool = False
     ) -> None:
-        self.name, self.load_class = name, load_class
+        self.name, self.recommender = name, recommender
         # Plain text: the same in a pipe, and nobody waits for rich.
         plain = {'pretty_exceptions_enable': False, 'rich_markup_mode': None}
         help = f'{help}\n\n{FILES}'
@@ -157,10 +159,11 @@ class CommandLine:
             with _remarks(args.quiet):
                 from agnn_pyg.base.commands import Served, fit
 
+                recommender = pkgutil.resolve_name(self.recommender)
                 if command == 'fit':
-                    fit(self.load_class(), args)
+                    fit(recommender, args)
                 else:
-                    getattr(Served(self.load_class(), args), command)()
+                    getattr(Served(recommender, args), command)()
                 sys.stdout.flush()
         except BrokenPipeError:
             # The reader, `head` perhaps, has seen enough.

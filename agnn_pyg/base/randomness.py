@@ -57,6 +57,23 @@ def set_epoch(loader: Any, epoch: int) -> None:
             part.set_epoch(epoch)
 
 
+class EpochLoader:
+    """A loader whose batches depend on the epoch; several processes take turns.
+
+    Iterating twice gives the same batches; call :meth:`set_epoch` for others.
+    """
+
+    epoch, rank, world_size = 0, 0, 1
+
+    def set_epoch(self, epoch: int) -> None:
+        """Selects what is drawn; ``ValueError`` if it is negative or not whole."""
+        self.epoch = check_seed('epoch', epoch)
+
+    def shard(self, rank: int, world_size: int) -> None:
+        """Selects the batches of one process, as many for each of several."""
+        self.rank, self.world_size = rank, world_size
+
+
 def check_seed(name: str, value: int) -> int:
     """A seed or an epoch as Python's integer, which does not overflow."""
     if not isinstance(value, Integral) or value < 0:

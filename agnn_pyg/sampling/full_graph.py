@@ -10,13 +10,13 @@ from torch_geometric.data import HeteroData
 from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.base.config import Fraction, NonNegativeInt, PositiveInt, check_argument
-from agnn_pyg.base.randomness import check_seed, mix, salted
+from agnn_pyg.base.randomness import EpochLoader, check_seed, mix, salted
 from agnn_pyg.sampling.batch import RatingBatch, features, rated_pairs
 from agnn_pyg.sampling.draw import CandidateSets, edges_to
 from agnn_pyg.sampling.sampler import knn_edge_types
 
 
-class FullGraphLoader:
+class FullGraphLoader(EpochLoader):
     r"""Iterates over training steps, each on the whole graph.
 
     A step predicts *targets*, whose edges carry no messages: a random fraction of the
@@ -78,7 +78,6 @@ class FullGraphLoader:
         seed: int = 0,
     ) -> None:
         self.rated, self.ends = rated, (rated[0], rated[-1])
-        self.epoch, self.rank, self.world_size = 0, 0, 1
         self.edge_index, self.rating = rated_pairs(data, rated, rating_attr)
         self.steps = check_argument('steps', steps, PositiveInt)
         self.batch_size = check_argument('batch_size', batch_size, PositiveInt | None)
@@ -119,18 +118,6 @@ class FullGraphLoader:
             for kind in data.edge_types
             if kind not in knn + between
         }
-
-    def set_epoch(self, epoch: int) -> None:
-        """Selects the targets, the neighbours and the nodes treated as cold.
-
-        Raises:
-            ValueError: If the epoch is negative or not whole.
-        """
-        self.epoch = check_seed('epoch', epoch)
-
-    def shard(self, rank: int, world_size: int) -> None:
-        """Iterates over the steps of one of several processes, which take turns."""
-        self.rank, self.world_size = rank, world_size
 
     def __len__(self) -> int:
         if self.batch_size is None:

@@ -93,7 +93,7 @@ class Toy(Estimator):
         return made
 
 
-toy = CommandLine('toy', lambda: Toy, 'Toys.')
+toy = CommandLine('toy', f'{__name__}:Toy', 'Toys.')
 
 
 @pytest.fixture
