@@ -14,8 +14,6 @@ from tanp.loader import EpisodeBatch
 from tanp.model import TaNP, TaskOutput, join
 from tanp.nn import EncodedSupport, Gaussian, SupportAttention, SupportGP
 
-NUM_SUMMARY = 5
-
 
 class AttentiveCode(NamedTuple):
     """Encoded supports."""
@@ -24,7 +22,7 @@ class AttentiveCode(NamedTuple):
     residual: Tensor  # zero at padding, [B, S]
     level: Tensor  # expected label less the damped mean of an item, [B, 1]
     task: Tensor  # what modulates the decoder, [B, F_task]
-    summary: Tensor  # counts of positive and other residuals, [B, NUM_SUMMARY]
+    summary: Tensor  # counts of positive and other residuals, [B, num_summary]
     support: EncodedSupport | None  # what the attention reads
     dual: tuple[Tensor, Tensor] | None  # what the Gaussian processes read
     prior: Gaussian | None
@@ -56,18 +54,13 @@ class AttentiveTaNP(TaNP):
             those of :class:`~tanp.config.AttentiveConfig`. (default: :obj:`0`)
     """
 
-    Config = AttentiveConfig
+    Config, num_summary = AttentiveConfig, 5
 
     def __init__(
         self, statistics: ItemStatistics, num_users: int = 0, **options: Any
     ) -> None:
         self.statistics = statistics
         super().__init__(statistics.num_items, num_users, **options)
-
-    def _build(self, config: AttentiveConfig, width: int) -> None:
-        self.pool_by_sign = config.pool_by_sign
-        width += self.statistics.rank + self.statistics.num_popularity
-        super()._build(config, width, 1 + config.pool_by_sign, NUM_SUMMARY)
 
     def _build_readers(self, config: AttentiveConfig, width: int) -> int:
         table, read = self.statistics, config.num_gps
@@ -113,7 +106,7 @@ class AttentiveTaNP(TaNP):
         return TaskOutput(score, label, mask, code.prior, posterior, code.assignment)
 
     def encode(
-        self, batch: EpisodeBatch, support: ItemFeatures, user: Tensor | None
+        self, batch: EpisodeBatch, support: ItemFeatures, user: Tensor
     ) -> AttentiveCode:
         """Encodes the supports of a batch; its query is not read."""
         label, mask = batch.support_label, batch.support_mask
@@ -175,7 +168,7 @@ class AttentiveTaNP(TaNP):
         score = self.lin_popularity(items.popularity).squeeze(-1)
         return score + items.mean if self.likelihood == 'gaussian' else score
 
-    def embed(self, item: ItemFeatures, user: Tensor | None) -> Tensor:
+    def embed(self, item: ItemFeatures, user: Tensor) -> Tensor:
         """Items :obj:`[B, n]` and the users' vectors, :obj:`[B, n, F]`."""
         parts = [item.vector, item.popularity]
         if self.item is not None:

@@ -36,12 +36,12 @@ class Catalogue:
         every = torch.arange(model.num_items, device=device)[None]
         nobody = torch.full((1,), NOBODY, device=device)
         self.items = statistics.features(nobody, every)
-        x, self.base = model.embed(self.items, None)[0], model.base(self.items)
+        user, self.base = model.embed_user(nobody + 1), model.base(self.items)
+        x = model.embed(self.items, user[:, :0])[0]
         # Columns of the first layer: what is known of an item and of the user, what is
         # read of the support for an item, and what a task's items share.
-        user = model.embed_user(torch.zeros_like(nobody))
-        user = 0 if user is None else user.size(-1)
-        sizes = [x.size(-1), user, model.decoder.in_channels - x.size(-1) - user]
+        sizes = [x.size(-1), user.size(-1)]
+        sizes.append(model.decoder.in_channels - sum(sizes))
         sizes.append(lin.in_features - sum(sizes))
         weight, *self.weights = lin.weight.split_with_sizes(sizes, dim=-1)
         # size = [I, C]
@@ -70,12 +70,9 @@ class Catalogue:
         user = model.embed_user(batch.user)
         support = model.statistics.features(batch.user, batch.support_item)
         codes = model.encode(batch, support, user)
-        context = codes.summary
-        if codes.prior is not None:
-            context = torch.cat([codes.prior.mu, context], dim=-1)
-        shared = F.linear(context, self.weights[2])
-        if user is not None:
-            shared = shared + F.linear(user, self.weights[0])
+        z = [] if codes.prior is None else [codes.prior.mu]
+        shared = F.linear(torch.cat([*z, codes.summary], dim=-1), self.weights[2])
+        shared = shared + F.linear(user, self.weights[0])
         tasks, scores = (codes, user, model.decoder.modulate(codes.task, shared)), []
         kernels = model.statistics.catalogue_kernels(support, self.items)
         # One task at a time: what it needs fits a cache.
@@ -83,7 +80,7 @@ class Catalogue:
             code, user, modulation = _rows(tasks, slice(task, task + 1))
             (gamma, beta), *others = modulation
             query = self.query
-            if query is not None and user is not None:
+            if query is not None and user.size(-1):
                 own = F.linear(user, self.user_query)[:, None]
                 query = query + model.attention.split_heads(own).mT
             # size = [1, I, C]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Episodes:
     @cached_property
     def ptr(self) -> Tensor:
         """Where each task's interactions begin, and the last one ends."""
-        return offsets(self.size)
+        return F.pad(self.size.cumsum(0), (1, 0))
 
     @property
     def num_query(self) -> Tensor:
@@ -140,15 +141,9 @@ class Episodes:
         return f'{type(self).__name__}({len(self):,} tasks, {count:,} interactions)'
 
 
-def offsets(size: Tensor) -> Tensor:
-    """Where ragged rows of the given sizes begin, and the last one ends."""
-    return torch.cat([size.new_zeros(1), size.cumsum(0)])
-
-
 def ragged(start: Tensor, size: Tensor) -> Tensor:
     """The numbers ``start, ..., start + size - 1`` of each row, in one tensor."""
-    row = torch.repeat_interleave(size)
-    first = start - offsets(size)[:-1]
+    row, first = torch.repeat_interleave(size), start + size - size.cumsum(0)
     return torch.arange(row.numel(), device=row.device) + first[row]
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.columns import CONSTANT
@@ -45,6 +44,7 @@ class Fitted:
     scale: RatingScale
     ids: dict[str, Vocabulary]  # by side
     encoders: dict[str, AttributeEncoder | None]
+    bags: dict[str, TokenBags | None]  # the encoded attributes
     has_users: bool  # whether there was a table of users
     models: list[TaNP] = field(default_factory=list)
     catalogues: dict[int, Catalogue] = field(default_factory=dict)  # by model
@@ -53,13 +53,11 @@ class Fitted:
         # What is computed from the models is not pickled beside them.
         return vars(self) | {'catalogues': {}}
 
-    def add_model(
-        self, bags: Mapping[str, TokenBags | None], statistics: ItemStatistics | None
-    ) -> TaNP:
-        """Adds an untrained model, of attributes by side."""
+    def add_model(self, statistics: ItemStatistics | None) -> TaNP:
+        """Adds an untrained model."""
         kind = TaNP if statistics is None else AttentiveTaNP
         first = statistics or len(self.ids['item'])
-        options = {f'{side}_attributes': part for side, part in bags.items()}
+        options = {f'{side}_attributes': part for side, part in self.bags.items()}
         options |= {'likelihood': self.likelihood} | dict(self.config.part(kind.Config))
         self.models.append(kind(first, len(self.ids['user']), **options))
         return self.models[-1]
@@ -111,11 +109,12 @@ class Fitted:
             'encoders': self.encoders,
             'has_users': self.has_users,
         }
-        tensors = {}
-        for number, model in enumerate(self.models):
-            counts = model.statistics and model.statistics.state_dict()
-            tensors[str(number)] = model.state_dict(), counts
-        return plain, tensors
+        bags = {side: part and vars(part) for side, part in self.bags.items()}
+        models = [
+            (model.state_dict(), model.statistics and model.statistics.state_dict())
+            for model in self.models
+        ]
+        return plain, {'bags': bags, 'models': models}
 
     @classmethod
     def from_store(
@@ -126,21 +125,13 @@ class Fitted:
         ids, likelihood = plain['ids'], plain['likelihood']
         read = AttributeEncoder.from_dict
         encoders = {side: v and read(v) for side, v in plain['encoders'].items()}
-        parts = plain['scale'], ids, encoders, plain['has_users']
+        bags = {side: v and TokenBags(**v) for side, v in tensors['bags'].items()}
+        parts = plain['scale'], ids, encoders, bags, plain['has_users']
         made = cls(config, likelihood, *parts)
-        for state, counts in tensors.values():
+        for state, counts in tensors['models']:
             statistics = counts and ItemStatistics(config.damping, **counts)
-            bags = {side: _bags(side, state) for side in ids}
-            made.add_model(bags, statistics).eval().load_state_dict(state)
+            made.add_model(statistics).eval().load_state_dict(state)
         return made
-
-
-def _bags(side: str, state: Mapping[str, Tensor]) -> TokenBags | None:
-    """The attributes of a side in the state of a model, if it has any."""
-    if f'{side}.token' not in state:
-        return None
-    is_value = torch.ones(len(state[f'{side}.token_weight']), dtype=torch.bool)
-    return TokenBags(state[f'{side}.token'], state[f'{side}.token_count'], is_value)
 
 
 # Random numbers that are drawn after the fit do not depend on it.
@@ -177,7 +168,7 @@ def fit_models(
     ids = {side: nodes.ids for side, nodes in read.nodes.items()}
     likelihood, scale = _scale(config, rating)
     has_users = read.nodes['user'].given
-    fitted = Fitted(config, likelihood, scale, ids, encoders, has_users)
+    fitted = Fitted(config, likelihood, scale, ids, encoders, bags, has_users)
 
     options = {'batch_size': config.batch_size}
     if config.rating is None:
@@ -203,12 +194,11 @@ def fit_models(
             how = dict(config.part(StatisticsConfig)) | {'threshold': relevant}
             statistics = ItemStatistics.fit(episodes, *size, seed=seed, **how)
         torch.manual_seed(seed)
-        model = fitted.add_model(bags, statistics)
+        model = fitted.add_model(statistics)
         module = TaskModule(model, config.lr, seed=seed, **loss)
         results.append(fit(module, train, held_out, monitor='val_loss', **run))
         model.eval().statistics = statistics  # whose counts members share on the CPU
-        if bags['item'] is not None:
-            model.read_unseen(bags['item'].is_value)
+        model.read_unseen()
     return fitted, results[0]
 
 

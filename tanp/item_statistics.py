@@ -65,7 +65,7 @@ from scipy.sparse import csr_matrix, diags
 from torch import Tensor
 
 from tanp.config import StatisticsConfig
-from tanp.episodes import Episodes, offsets, ragged
+from tanp.episodes import Episodes, ragged
 
 # Upper bounds of the bins of an item's likes.
 BINS = (0, 1, 2, 4, 8, 16, 32)
@@ -238,8 +238,9 @@ class ItemStatistics:
         return len(self.item_total)
 
     @property
-    def rank(self) -> int:
-        return self.vector.size(-1)
+    def num_features(self) -> int:
+        """Width of item vectors and popularity."""
+        return self.vector.size(-1) + self.num_popularity
 
     def has_interactions(self, user: Tensor) -> Tensor:
         """Which users have interactions in the statistics, :obj:`[B]`."""
@@ -287,7 +288,7 @@ class ItemStatistics:
         likes, _, others = (v[:, None] for v in query.own.unbind(-1))
         own = torch.stack([liked * likes, disliked * likes, mine * others], dim=-1)
         scales = support.scale[:, :, None], query.scale[:, None]
-        last = support.vector @ query.vector.mT / self.rank
+        last = support.vector @ query.vector.mT / query.vector.size(-1)
         return torch.stack([*_sparse_kernels(total - own, *scales), last], dim=2)
 
     def catalogue_kernels(
@@ -312,13 +313,13 @@ class ItemStatistics:
         # Positions in the memory of a task.
         place = slot % size * self.num_kernels * num_items + other
         place = torch.stack([place + num_items * n for n in range(len(values))])
-        bounds = offsets(count.view(num_tasks, size).sum(1)).tolist()
+        bounds = F.pad(count.view(num_tasks, size).sum(1).cumsum(0), (1, 0)).tolist()
         kernel = values.new_zeros(1, size, self.num_kernels, num_items)
         vectors = catalogue.vector[0].t()
         for task, (first, last) in enumerate(pairwise(bounds)):
             own = place[:, first:last].flatten()
             kernel.view(-1).index_copy_(0, own, values[:, first:last].flatten())
-            kernel[0, :, -1] = support.vector[task] / self.rank @ vectors
+            kernel[0, :, -1] = support.vector[task] / len(vectors) @ vectors
             yield kernel
             kernel.view(-1).index_fill_(0, own, 0)
 

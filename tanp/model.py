@@ -67,8 +67,8 @@ class TaNP(nn.Module):
     """
 
     Config = TaNPConfig
-    # AttentiveTaNP alone reads item statistics.
-    statistics = None
+    # AttentiveTaNP alone reads item statistics, and counts of the support.
+    statistics, num_summary = None, 0
 
     def __init__(
         self,
@@ -93,15 +93,12 @@ class TaNP(nn.Module):
             how = config.user_ids, user_attributes
             self.user = NodeEmbedding(num_users, widths, *how)
             width += widths[-1]
-        self._build(config, width)
-
-    def _build(
-        self, config: TaNPConfig, width: int, num_pools: int = 1, num_summary: int = 0
-    ) -> None:
-        """Makes all layers after the embeddings, whose width is given."""
-        if self.item is None and self.statistics is None:
+        if self.statistics is not None:
+            width += self.statistics.num_features
+        elif self.item is None:
             raise ValueError("'item_ids' is False, so it needs 'item_attributes'")
-        task = num_pools * config.task_channels[-1]
+        self.pool_by_sign = getattr(config, 'pool_by_sign', False)
+        task = (1 + self.pool_by_sign) * config.task_channels[-1]
         self.latent = self.memory = None
         if config.latent_channels is not None:
             self.latent = LatentEncoder(width, config.latent_channels, config.dropout)
@@ -110,8 +107,8 @@ class TaNP(nn.Module):
             how = config.num_clusters, config.temperature, config.squared_distance
             self.memory = ClusterMemory(task, *how)
         width += self._build_readers(config, width)
-        context = (config.latent_channels or (0,))[-1] + num_summary
-        channels = width, context, task + num_summary, config.decoder_channels
+        context = (config.latent_channels or (0,))[-1] + self.num_summary
+        channels = width, context, task + self.num_summary, config.decoder_channels
         how = config.modulation, config.residual_modulation, config.dropout
         self.decoder = ModulatedDecoder(*channels, *how)
 
@@ -134,17 +131,15 @@ class TaNP(nn.Module):
         made = copy.copy(self)
         made._modules = self._modules | {'item': self.item.with_nodes(attributes)}
         made.num_items += attributes.num_nodes
-        made.read_unseen(attributes.is_value)
+        made.read_unseen()
         return made
 
-    def read_unseen(self, is_value: Tensor) -> None:
-        """Gives items that nobody has interacted with the statistics of alike ones.
-
-        Attributes of :obj:`is_value` count, see :class:`TokenBags`.
-        """
-        if self.statistics is not None and self.item.token_weight is not None:
-            bags = TokenBags(self.item.token, self.item.token_count, is_value)
-            self.statistics = self.statistics.with_unseen(bags.multi_hot())
+    def read_unseen(self) -> None:
+        """Gives items that nobody has interacted with the statistics of alike ones."""
+        is_described = self.item is not None and self.item.token_weight is not None
+        if self.statistics is not None and is_described:
+            attributes = self.item.attributes.multi_hot()
+            self.statistics = self.statistics.with_unseen(attributes)
 
     @torch.no_grad()
     def for_users(self, row: Tensor, attributes: TokenBags | None) -> TaNP:
@@ -197,17 +192,17 @@ class TaNP(nn.Module):
         score = self.decoder(x, task, z)
         return TaskOutput(score, label, mask, prior, posterior, assignment)
 
-    def embed_user(self, row: Tensor) -> Tensor | None:
-        """Vectors of users by row, if users have any."""
-        return None if self.user is None else self.user(row)
+    def embed_user(self, row: Tensor) -> Tensor:
+        """Vectors of users by row; of no width, if nothing is known of users."""
+        if self.user is None:
+            return self.decoder.lin_out.weight.new_empty(len(row), 0)
+        return self.user(row)
 
-    def embed(self, item: Tensor, user: Tensor | None) -> Tensor:
+    def embed(self, item: Tensor, user: Tensor) -> Tensor:
         """Items :obj:`[B, n]` and the users' vectors, :obj:`[B, n, F]`."""
         return join([self.item(item)], user)
 
 
-def join(parts: list[Tensor], user: Tensor | None) -> Tensor:
+def join(parts: list[Tensor], user: Tensor) -> Tensor:
     """What is known of items :obj:`[B, n, F]`, and beside it their user's vector."""
-    if user is not None:
-        parts = [*parts, user[:, None].expand(-1, parts[0].size(1), -1)]
-    return torch.cat(parts, dim=-1)
+    return torch.cat([*parts, user[:, None].expand(-1, parts[0].size(1), -1)], dim=-1)

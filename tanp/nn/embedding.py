@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from agnn_pyg.base.encoder import TokenBags
 
+# What holds index, weight and is_value of the attributes.
+BUFFERS = ('token', 'token_count', 'is_value')
+
 
 class NodeEmbedding(nn.Module):
     r"""Two layers over the one-hot id and the attributes of an item or a user.
@@ -42,17 +45,16 @@ class NodeEmbedding(nn.Module):
                 f"'num_nodes' must be at least 1, with an id or 'attributes' for each "
                 f'(got {num_nodes} nodes and attributes of {described})'
             )
-        self.num_nodes, self.out_channels = num_nodes, channels[1]
         self.id_weight = self.token_weight = None
         if use_id:
             # Row 0 stays zero; it stands for every id that was not trained.
             self.id_weight = nn.Parameter(torch.empty(num_nodes + 1, channels[0]))
             self.register_buffer('id_row', torch.arange(1, num_nodes + 1))
         if attributes is not None:
-            tokens = attributes.num_tokens
-            self.token_weight = nn.Parameter(torch.empty(tokens, channels[0]))
-            self.register_buffer('token', attributes.index)
-            self.register_buffer('token_count', attributes.weight)
+            size = attributes.num_tokens, channels[0]
+            self.token_weight = nn.Parameter(torch.empty(size))
+            for name, value in zip(BUFFERS, vars(attributes).values(), strict=True):
+                self.register_buffer(name, value, persistent=False)
         self.bias = nn.Parameter(torch.empty(channels[0]))
         self.lin = nn.Linear(*channels)
         self.reset_parameters()
@@ -90,11 +92,14 @@ class NodeEmbedding(nn.Module):
         made._buffers = dict(self._buffers)
         if self.id_weight is not None:
             made.id_row = F.pad(self.id_row, (0, attributes.num_nodes))
-        bags = TokenBags(self.token, self.token_count, attributes.is_value)
-        bags = bags.append(attributes)
+        bags = self.attributes.append(attributes)
         made.token, made.token_count = bags.index, bags.weight
-        made.num_nodes += attributes.num_nodes
         return made
+
+    @property
+    def attributes(self) -> TokenBags:
+        """The attributes of all nodes, which must have any."""
+        return TokenBags(*(getattr(self, name) for name in BUFFERS))
 
     def embed_new(self, attributes: TokenBags | None, num_nodes: int) -> Tensor:
         """Vectors of nodes without a row, :obj:`[num_nodes, F_out]`."""
