@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -202,7 +201,7 @@ class AdaptedUsers(Fitted):
                 labels = self._predict(*pairs, samples)
                 labels = labels.reshape(len(labels), len(block), len(choice))
             else:
-                labels = self._average(partial(self._score_all, block))[..., choice]
+                labels = self._score_all(block)[..., choice]
             seen = self.episodes.select(torch.from_numpy(block))
             is_seen = np.zeros((len(block), num_items), bool)
             is_seen[np.arange(len(block)).repeat(seen.size), seen.item] = exclude_seen
@@ -220,32 +219,18 @@ class AdaptedUsers(Fitted):
         episodes = dataclasses.replace(episodes, user=support.user)
         most = BLOCK_PAIRS // int(episodes.num_query.max())
         loader = EpisodeLoader(episodes, max(1, min(self.config.batch_size, most)))
+        made = (predict(m, loader, samples, self.config.seed) for m in models)
+        labels = _average([v for v in one if v is not None] for one in made)
         # Back from the order of the episodes.
-        place = np.argsort(np.argsort(user, kind='stable'))
-
-        def labels(number: int) -> np.ndarray:
-            made = predict(models[number], loader, samples, self.config.seed)
-            return np.stack([v[place] for v in made if v is not None])
-
-        return self._average(labels)
+        return labels[:, np.argsort(np.argsort(user, kind='stable'))]
 
     @torch.inference_mode()
-    def _score_all(self, rows: np.ndarray, number: int) -> np.ndarray:
-        """Labels of all items for some users by one model, :obj:`[1, len(rows), I]`."""
-        catalogue, model = self.catalogue(number), self.models[number]
+    def _score_all(self, rows: np.ndarray) -> np.ndarray:
+        """Labels of all items for some users, :obj:`[..., len(rows), I]`."""
         batch = pad(self.episodes, torch.from_numpy(rows))
-        score = catalogue(model, batch).double()
-        return LIKELIHOODS[model.likelihood].predict(score)[None].numpy()
-
-    def _average(self, labels: Callable[[int], np.ndarray]) -> np.ndarray:
-        """Mean over models, and the spread between and within them, if there is any."""
-        made = np.stack([labels(number) for number in range(len(self.models))])
-        if len(made) == 1:
-            return made[0]
-        variance = made[:, 0].var(axis=0, ddof=1)
-        if made.shape[1] > 1:
-            variance = variance + np.square(made[:, 1]).mean(axis=0)
-        return np.stack([made[:, 0].mean(axis=0), np.sqrt(variance)])
+        scores = (self.catalogue(n)(m, batch) for n, m in enumerate(self.models))
+        link = LIKELIHOODS[self.likelihood].predict
+        return _average([link(score.double())] for score in scores)
 
     def _columns(self, labels: np.ndarray) -> dict[str, Any]:
         """Labels as ratings and scores, and their spread on the same scale."""
@@ -261,3 +246,14 @@ class AdaptedUsers(Fitted):
         problem = 'names a user that was not adapted to in'
         ids.refuse(rows < 0, problem, 'add what this user has rated to the support')
         return rows
+
+
+def _average(models: Iterable[list[Tensor]]) -> np.ndarray:
+    """Mean over models, and the spread between and within them, if there is any."""
+    made = np.stack([np.stack(parts) for parts in models])
+    if len(made) == 1:
+        return made[0]
+    variance = made[:, 0].var(axis=0, ddof=1)
+    if made.shape[1] > 1:
+        variance = variance + np.square(made[:, 1]).mean(axis=0)
+    return np.stack([made[:, 0].mean(axis=0), np.sqrt(variance)])

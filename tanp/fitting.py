@@ -82,9 +82,7 @@ class Fitted:
         known, encoder = self.ids['item'], self.encoders['item']
         if items is not None:
             check_columns(items, 'items', [self.config.item])
-        if encoder is None or items is None:
-            return self
-        found = read_new_nodes(items, 'item', self.config, known, [encoder])
+        found = encoder and read_new_nodes(items, 'item', self.config, known, [encoder])
         if found is None:
             return self
         values, (bags,) = found

@@ -10,11 +10,10 @@ import torch
 
 from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.columns import ColumnEncoder
-from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.base.frames import read_new_nodes, read_ratings
 from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.recommender import Recommender
-from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
+from agnn_pyg.base.vocabulary import Vocabulary
 from tanp.adapted import AdaptedUsers
 from tanp.config import PUBLISHED, TaNPRecommenderConfig
 from tanp.episodes import Episodes
@@ -105,7 +104,19 @@ class TaNPRecommender(Recommender):
         rows, user = known.rows(ratings.user), ids.rows(ratings.user)
         row = np.empty(len(ids), np.int64)
         row[user] = rows  # or NOBODY
-        bags = self._new_attributes(ratings.user, ids, row == NOBODY, users)
+        if users is not None and not fitted.has_users:
+            raise ValueError(
+                "'users' was not given to 'fit', so attributes mean nothing; leave it "
+                'out, or fit again with the attributes of all users'
+            )
+        bags, encoder, is_new = None, fitted.encoders['user'], row == NOBODY
+        if encoder is not None and is_new.any():
+            found = read_new_nodes(users, 'user', config, known, [encoder])
+            new, (bags,) = found or (ids.values[:0], [None])
+            # The attributes of new users, and any for the known ones.
+            place = np.where(is_new, pd.Index(new).get_indexer(ids.values), 0)
+            ratings.user.check_known(place[user], 'users')
+            bags = bags.take(torch.from_numpy(place))
         histories = user, fitted.item_rows(ratings.item, is_support=True), label
         nothing = [value[:0] for value in histories]
         episodes = Episodes.from_parts(np.arange(len(ids)), histories, nothing)
@@ -151,21 +162,3 @@ class TaNPRecommender(Recommender):
         """The attributes of users and items that the fit knows."""
         encoders = filter(None, self._served()[1].encoders.values())
         return [column for encoder in encoders for column in encoder.column_encoders]
-
-    def _new_attributes(
-        self, support: IdColumn, ids: Vocabulary, is_new: np.ndarray, users: Any
-    ) -> TokenBags | None:
-        """Attributes of new users, and anything for known ones."""
-        if users is not None and not self._fitted_.has_users:
-            raise ValueError(
-                "'users' was not given to 'fit', so attributes mean nothing; leave it "
-                'out, or fit again with the attributes of all users'
-            )
-        known, encoder = self.vocabularies_['user'], self._fitted_.encoders['user']
-        if encoder is None or not is_new.any():
-            return None
-        found = read_new_nodes(users, 'user', self.config, known, [encoder])
-        values, (bags,) = found or (ids.values[:0], [None])
-        place = np.where(is_new, pd.Index(values).get_indexer(ids.values), 0)
-        support.check_known(place[ids.rows(support)], 'users')
-        return bags.take(torch.from_numpy(place))

@@ -48,7 +48,7 @@ class SetEncoder(nn.Module):
         self.lin_out = nn.Linear(width, channels[-1])
 
     def reset_parameters(self) -> None:
-        for layer in (*self.hidden, self.lin_out):
+        for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 layer.reset_parameters()
 
@@ -65,7 +65,7 @@ class SetEncoder(nn.Module):
         return self.pool(self.encode(x, label), mask)
 
 
-class LatentEncoder(nn.Module):
+class LatentEncoder(SetEncoder):
     r"""The latent path: a Gaussian of each task (TaNP, Section 4.2).
 
     .. math::
@@ -80,19 +80,14 @@ class LatentEncoder(nn.Module):
     def __init__(
         self, in_channels: int, channels: Sequence[int], dropout: float = 0.0
     ) -> None:
-        super().__init__()
         *channels, hidden, out_channels = channels
-        self.encoder = SetEncoder(in_channels, channels, dropout)
+        super().__init__(in_channels, channels, dropout)
         self.lin_hidden = nn.Linear(channels[-1], hidden)
         self.lin_mu = nn.Linear(hidden, out_channels)
         self.lin_logvar = nn.Linear(hidden, out_channels)
 
-    def reset_parameters(self) -> None:
-        for child in self.children():
-            child.reset_parameters()
-
     def forward(self, x: Tensor, label: Tensor, mask: Tensor) -> Gaussian:
-        hidden = self.lin_hidden(self.encoder(x, label, mask)).relu()
+        hidden = self.lin_hidden(super().forward(x, label, mask)).relu()
         return Gaussian(self.lin_mu(hidden), self.lin_logvar(hidden))
 
 

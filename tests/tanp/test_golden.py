@@ -46,7 +46,7 @@ def published_model(parameters):
         'latent.lin_logvar': 'z_to_mu_sigma.hidden_to_logsigma',
         'decoder.lin_out': 'xz_to_y.final_projection',
     }
-    for ours, theirs in (('latent.encoder', 'xy_to_z'), ('task_encoder', 'xy_to_task')):
+    for ours, theirs in (('latent', 'xy_to_z'), ('task_encoder', 'xy_to_task')):
         renamed[f'{ours}.hidden.0'] = f'{theirs}.input_to_hidden.0'
         renamed[f'{ours}.hidden.3'] = f'{theirs}.input_to_hidden.3'
         renamed[f'{ours}.lin_out'] = f'{theirs}.input_to_hidden.6'
