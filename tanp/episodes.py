@@ -42,26 +42,22 @@ class Episodes:
     num_support: Tensor
 
     def __post_init__(self) -> None:
-        first, total = self.num_support, int(self.size.sum())
         for name, value in vars(self).items():
-            is_label = name == 'label'
-            count = total if name in ('item', 'label') else len(self)
+            is_label, bad, must = name == 'label', value < 0, 'not be negative'
+            count = int(self.size.sum()) if name in ('item', 'label') else len(self)
             if value.size() != (count,) or value.is_floating_point() != is_label:
                 raise ValueError(
                     f"'{name}' must hold {count} {'floating' if is_label else 'whole'} "
                     f'numbers (got {value.dtype} of size {list(value.size())})'
                 )
-        for name, bad, must in (
-            ('size', self.size < 0, 'not be negative'),
-            ('num_support', (first < 0) | (first > self.size), "fit in a task's size"),
-            ('user', self.user < 0, 'hold row numbers'),
-            ('item', self.item < 0, 'hold row numbers'),
-            ('label', ~self.label.isfinite(), 'be finite'),
-        ):
+            if name == 'num_support':
+                bad, must = bad | (value > self.size), "fit in a task's size"
+            if is_label:
+                bad, must = ~value.isfinite(), 'be finite'
             if bad.any():
                 place = int(bad.nonzero()[0])
                 raise ValueError(
-                    f"'{name}' must {must} (got {getattr(self, name)[place].item()} at "
+                    f"'{name}' must {must} (got {value[place].item()} at "
                     f'position {place}, {int(bad.sum()):,} such); drop these'
                 )
 

@@ -163,7 +163,6 @@ class ItemStatistics:
         totals = [torch.bincount(item, part.double(), num_items) for part in parts]
         shape = num_users, num_items
         pairs = (_matrix(key, part, shape) for part in own[:, :3].unbind(-1))
-        pair_key, pair_total = map(torch.from_numpy, _co_occurrences(*pairs))
         made = cls(
             damping=config.damping,
             key=key,
@@ -171,10 +170,9 @@ class ItemStatistics:
             item_total=torch.stack(totals, dim=-1).float(),
             user_total=torch.stack([total, size], dim=-1).float(),
             total=torch.stack([total.sum(), size.sum()]).float(),
-            pair_key=pair_key,
-            pair_total=pair_total,
             fold=torch.zeros(num_users + 1, dtype=torch.long),
             vector=torch.zeros(folds + 1, num_items, rank),
+            **_co_occurrences(*pairs),
         )
         return made.resample(seed)
 
@@ -220,14 +218,9 @@ class ItemStatistics:
         # Pairs of each item with the unseen ones, which are second: they are queries.
         values = torch.ones_like(self.pair_key).float(), *self.pair_total.unbind(-1)
         pairs = (_matrix(self.pair_key, value, weight.shape) for value in values)
-        pair_key, pair_total = _entries(*(part @ weight.T for part in pairs))
-        return dataclasses.replace(
-            self,
-            item_total=total,
-            vector=torch.stack(vector),
-            pair_key=torch.from_numpy(pair_key),
-            pair_total=torch.from_numpy(pair_total),
-        )
+        changes = _entries(*(part @ weight.T for part in pairs))
+        changes |= {'item_total': total, 'vector': torch.stack(vector)}
+        return dataclasses.replace(self, **changes)
 
     def for_users(self, row: Tensor) -> ItemStatistics:
         """These statistics for users numbered from 0, by their rows."""
@@ -377,29 +370,29 @@ def _matrix(key: Tensor, value: Tensor, shape: tuple[int, int]) -> csr_matrix:
     return made
 
 
-def _entries(pattern: Any, *parts: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Keys of what is not zero in a matrix, ascending, and what others have there."""
-    matrices = [part.tocsr() for part in (pattern, *parts)]
+def _entries(*parts: Any) -> dict[str, Tensor]:
+    """Keys of what is not zero in the first matrix, and what the others have there."""
+    matrices = [part.tocsr() for part in parts]
     for matrix in matrices:
         matrix.sort_indices()
     row, column = matrices[0].nonzero()
     totals = [np.asarray(part[row, column]).ravel() for part in matrices[1:]]
-    return row.astype(np.int64) * STRIDE + column, np.stack(totals, axis=-1)
+    key = torch.from_numpy(row.astype(np.int64) * STRIDE + column)
+    return {'pair_key': key, 'pair_total': torch.from_numpy(np.stack(totals, axis=-1))}
 
 
 def _co_occurrences(
     like: csr_matrix, dislike: csr_matrix, centered: csr_matrix
-) -> tuple[np.ndarray, np.ndarray]:
+) -> dict[str, Tensor]:
     """Keys and totals of the pairs of items with a common user, by blocks of items."""
-    rated, keys, totals = like + dislike, [], []
+    rated, blocks = like + dislike, []
     # All pairs that are zero in the first product are zero in the others.
     products = (rated, rated), (like, like), (dislike, like), (centered, centered)
     for start in range(0, like.shape[1], BLOCK):
         block = slice(start, start + BLOCK)
-        key, total = _entries(*(one[:, block].T @ other for one, other in products))
-        keys.append(key + start * STRIDE)
-        totals.append(total)
-    return np.concatenate(keys), np.concatenate(totals)
+        blocks.append(_entries(*(one[:, block].T @ other for one, other in products)))
+        blocks[-1]['pair_key'] += start * STRIDE
+    return {name: torch.cat([part[name] for part in blocks]) for name in blocks[0]}
 
 
 def _item_vectors(like: csr_matrix, rank: int, damping: float) -> Tensor:

@@ -50,19 +50,19 @@ def kl_divergence(q: Gaussian, p: Gaussian) -> Tensor:
     return 0.5 * (ratio - 1 + p.logvar - q.logvar).sum(-1)
 
 
-def clustering_loss(assignment: Tensor, target: Tensor | None = None) -> Tensor:
+def clustering_loss(assignment: Tensor, published: bool = False) -> Tensor:
     r"""Divergence of soft assignments :obj:`[B, k]` from their target, a scalar.
 
     .. math::
         \frac{1}{B} \sum_{b,j} t_{bj} (\ln t_{bj} - \ln c_{bj}), \quad
         t_{bj} \propto \frac{c_{bj}^2}{\sum_{b'} c_{b'j}}
 
-    (TaNP, Section 4.3.) The target above has no gradient; :obj:`target` is another.
-    That of the published code is all ones, which pushes tasks to the uniform one.
+    (TaNP, Section 4.3.) The target has no gradient. The :obj:`published` code has a
+    target of ones, which pushes tasks to the uniform assignment.
     """
-    if target is None:
-        weight = assignment.detach().square() / assignment.detach().sum(0)
-        target = weight / weight.sum(-1, keepdim=True)
+    weight = assignment.detach().square() / assignment.detach().sum(0)
+    target = weight / weight.sum(-1, keepdim=True)
+    target = torch.ones_like(target) if published else target
     return F.kl_div(assignment.log(), target, reduction='batchmean')
 
 
@@ -101,8 +101,7 @@ def tanp_loss(
         terms['kl'] = (weight * kl / count if config.kl_per_point else kl).mean()
         loss = loss + config.kl_weight * terms['kl']
     if output.assignment is not None:
-        ones = torch.ones_like(output.assignment)
-        target = ones if config.published_cluster_target else None
-        terms['clustering'] = clustering_loss(output.assignment, target)
+        published = config.published_cluster_target
+        terms['clustering'] = clustering_loss(output.assignment, published)
         loss = loss + config.clustering_weight * terms['clustering']
     return terms | {'loss': loss}
