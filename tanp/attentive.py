@@ -170,10 +170,8 @@ class AttentiveTaNP(TaNP):
 
     def embed(self, item: ItemFeatures, user: Tensor) -> Tensor:
         """Items :obj:`[B, n]` and the users' vectors, :obj:`[B, n, F]`."""
-        parts = [item.vector, item.popularity]
-        if self.item is not None:
-            parts.insert(0, self.item(item.item))
-        return join(parts, user)
+        embedded = [] if self.item is None else [self.item(item.item)]
+        return join([*embedded, item.vector, item.popularity], user)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> AttentiveTaNP:
         # Statistics are no buffers: whatever averages, broadcasts or checkpoints a

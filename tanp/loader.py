@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.base.randomness import EpochLoader
@@ -96,7 +96,7 @@ class EpisodeLoader(EpochLoader):
     def __iter__(self) -> Iterator[EpisodeBatch]:
         order, tasks = torch.arange(len(self.episodes)), self.episodes
         words = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, 'u8')
-        generator = torch.Generator().manual_seed(int(words[0]) >> 1)
+        generator = Generator().manual_seed(int(words[0]) >> 1)
         if self.shuffle:
             order = torch.randperm(len(order), generator=generator)
         if self.resamples:
@@ -108,7 +108,7 @@ class EpisodeLoader(EpochLoader):
         for chosen in batches[self.rank : last : self.world_size]:
             yield pad(tasks, chosen)
 
-    def _resample(self, generator: torch.Generator) -> Episodes:
+    def _resample(self, generator: Generator) -> Episodes:
         """The same tasks with other supports and queries, in random order."""
         tasks, size = self.episodes, self.episodes.size
         position = torch.randperm(len(tasks.item), generator=generator)
@@ -125,7 +125,7 @@ class EpisodeLoader(EpochLoader):
         item, label = tasks.item[position], tasks.label[position]
         return Episodes(tasks.user, size, item, label, support)
 
-    def _with_negatives(self, tasks: Episodes, generator: torch.Generator) -> Episodes:
+    def _with_negatives(self, tasks: Episodes, generator: Generator) -> Episodes:
         """The same tasks, each with items that it lacks at the end of its query."""
         known, row = self.episodes, torch.repeat_interleave(self.episodes.size)
         unseen = self.num_items - known.size
@@ -161,9 +161,7 @@ def pad(tasks: Episodes, chosen: Tensor) -> EpisodeBatch:
     return EpisodeBatch(tasks.user.index_select(0, chosen), *parts)
 
 
-def _uniform(
-    low: int, high: int | None, most: Tensor, generator: torch.Generator
-) -> Tensor:
+def _uniform(low: int, high: int | None, most: Tensor, generator: Generator) -> Tensor:
     """Whole numbers from low to high, both included, and at most :obj:`most`."""
     high = most if high is None else most.clamp(max=high)
     low = high.clamp(max=low)

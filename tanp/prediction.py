@@ -157,11 +157,8 @@ def published_metrics(
 
 def check_episodes(model: TaNP, episodes: Episodes) -> None:
     """Raises ``ValueError`` unless items, users and labels suit the model."""
-    rows = {'item': model.num_items}
-    if model.user is not None:
-        rows['user'] = model.num_users
-    for name, count in rows.items():
-        row = getattr(episodes, name)
+    for name in ('item',) if model.user is None else ('item', 'user'):
+        row, count = getattr(episodes, name), getattr(model, f'num_{name}s')
         if row.numel() and int(row.max()) >= count:
             raise ValueError(
                 f"'episodes' must have {name} rows below {count}, as the model (got "

@@ -92,23 +92,21 @@ class SupportAttention(nn.Module):
         value = self.split_heads(value)
         return EncodedSupport(key, value, part, weight, level[..., None])
 
-    def read(
-        self, query: Tensor, support: EncodedSupport, kernel: Tensor
-    ) -> list[Tensor]:
+    def read(self, query: Tensor, code: EncodedSupport, kernel: Tensor) -> list[Tensor]:
         """The parts of the output, :obj:`[B, *, Q]`, from :obj:`[B, heads, D, Q]`.
 
         Items come last, which suits the many items of a catalogue.
         """
         # size = [B, heads, S, Q]
-        logit = (support.key @ query).add_((support.weight @ kernel).transpose(1, 2))
-        logit = logit.add_(support.level)
+        logit = (code.key @ query).add_((code.weight @ kernel).transpose(1, 2))
+        logit = logit.add_(code.level)
         sink = self.sink[:, None, None].expand(len(logit), -1, 1, logit.size(-1))
         attention = torch.cat([logit, sink], dim=2).softmax(2)[:, :, :-1]
-        read = (support.value.mT @ attention).flatten(1, 2)
+        read = (code.value.mT @ attention).flatten(1, 2)
 
         # size = [B, 2, E Q], then [B, 2 E, Q]
-        total = support.part.mT @ kernel.flatten(2)
-        mean = total / support.part.sum(1).clamp(min=1)[..., None]
+        total = code.part.mT @ kernel.flatten(2)
+        mean = total / code.part.sum(1).clamp(min=1)[..., None]
         return [read, *(t.view(len(t), -1, kernel.size(-1)) for t in (total, mean))]
 
     def split_heads(self, x: Tensor) -> Tensor:
