@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Users, items and labels of interactions.
 Interactions = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -123,8 +121,6 @@ class Episodes:
         self, users: Sequence[Any], items: Sequence[Any]
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Support and query as tables of user, item and rating, with ids for rows."""
-        import pandas as pd
-
         user = torch.repeat_interleave(self.user, self.size)
         user, item = np.asarray(users)[user], np.asarray(items)[self.item]
         columns = {'user': user, 'item': item, 'rating': self.label.numpy()}

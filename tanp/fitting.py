@@ -97,10 +97,7 @@ class Fitted:
         return self.catalogues[number]
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What the store keeps besides ids and scale: as JSON, and as tensors.
-
-        Tensors that models share are kept once.
-        """
+        """Plain data besides ids and scale, and tensors, those of all models once."""
         plain = {
             'config': self.config.model_dump(mode='json'),
             'likelihood': self.likelihood,
@@ -120,12 +117,11 @@ class Fitted:
     ) -> Fitted:
         """The inverse of :meth:`to_store`, whatever the settings are by now."""
         config = TaNPRecommenderConfig(**plain['config'])
-        ids, likelihood = plain['ids'], plain['likelihood']
         read = AttributeEncoder.from_dict
         encoders = {side: v and read(v) for side, v in plain['encoders'].items()}
         bags = {side: v and TokenBags(**v) for side, v in tensors['bags'].items()}
-        parts = plain['scale'], ids, encoders, bags, plain['has_users']
-        made = cls(config, likelihood, *parts)
+        parts = (plain[name] for name in ('likelihood', 'scale', 'ids'))
+        made = cls(config, *parts, encoders, bags, plain['has_users'])
         for state, counts in tensors['models']:
             statistics = counts and ItemStatistics(config.damping, **counts)
             made.add_model(statistics).eval().load_state_dict(state)

@@ -11,7 +11,6 @@ import torch
 from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.frames import read_new_nodes, read_ratings
-from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.recommender import Recommender
 from agnn_pyg.base.vocabulary import Vocabulary
 from tanp.adapted import AdaptedUsers
@@ -152,10 +151,6 @@ class TaNPRecommender(Recommender):
     @property
     def models_(self) -> list[TaNP]:
         return self._served()[1].models
-
-    @property
-    def rating_scale_(self) -> RatingScale:
-        return self._served()[1].scale
 
     @property
     def column_encoders_(self) -> list[ColumnEncoder]:

@@ -78,6 +78,11 @@ class Recommender(Estimator):
         """The ids of the fit by side."""
         return self._served()[1].ids
 
+    @property
+    def rating_scale_(self) -> RatingScale:
+        """The scale of the ratings."""
+        return self._served()[1].scale
+
     def _served(self) -> tuple[Any, Any]:
         """Settings as they are, and what is fitted; ``ValueError`` if nothing is."""
         if not hasattr(self, '_fitted_'):
