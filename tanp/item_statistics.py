@@ -262,13 +262,12 @@ class ItemStatistics:
         edges = torch.tensor(BINS, dtype=counts.dtype).to(counts.device)
         bins = torch.bucketize(counts[..., :1].contiguous(), edges)
         indicator = bins == torch.arange(len(BINS) + 1, device=bins.device)
-        popularity = [indicator, counts.log1p(), deviation[..., None]]
         return ItemFeatures(
             item=item,
             own=own[..., :3],
             scale=(torch.cat([counts, square], dim=-1) + self.damping).rsqrt(),
             mean=mean + deviation,
-            popularity=torch.cat(popularity, dim=-1),
+            popularity=torch.cat([indicator, counts.log1p(), deviation[..., None]], -1),
             vector=self.vector[self.fold[user], item],
         )
 
@@ -277,9 +276,8 @@ class ItemStatistics:
         # size = [B, S, Q]
         rows = support.item[:, :, None], query.item[:, None]
         total = _found(self.pair_key, self.pair_total, *rows)
-        liked, disliked, mine = (v[:, :, None] for v in support.own.unbind(-1))
-        likes, _, others = (v[:, None] for v in query.own.unbind(-1))
-        own = torch.stack([liked * likes, disliked * likes, mine * others], dim=-1)
+        # What the user adds: a like of both, a dislike and a like, a product of r~.
+        own = support.own[:, :, None] * query.own[:, None, :, [0, 0, 2]]
         scales = support.scale[:, :, None], query.scale[:, None]
         last = support.vector @ query.vector.mT / query.vector.size(-1)
         return torch.stack([*_sparse_kernels(total - own, *scales), last], dim=2)
