@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from copy import copy
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -135,17 +136,15 @@ class AGNNScorer:
             pairs = torch.stack([held[name] for name in self.config.scenarios]).any(0)
             hold_out = bool(kept.any() and pairs.any())  # too few ratings have none
         if hold_out:
-            fold = RatingData(
-                data.nodes, data.columns, data.edge_index[:, kept], data.rating[kept]
-            )
-            part = data.edge_index[:, pairs], data.rating[pairs]
+            index, rating = data.edge_index, data.rating
+            fold = replace(data, edge_index=index[:, kept], rating=rating[kept])
+            part = index[:, pairs], rating[pairs]
             place = None if folder is None else os.path.join(folder, 'fold')
             chosen = stop_after if validation is None else None
             self._train(fold, part, stop_after=chosen, folder=place, **run)
             for name in self.config.scenarios:
-                index = held[name].nonzero().squeeze(-1)
-                score = self.score(*data.edge_index[:, index])
-                self.held_out_[name] = index, score, data.rating[index]
+                row = held[name].nonzero().squeeze(-1)
+                self.held_out_[name] = row, self.score(*index[:, row]), rating[row]
             selected = self.history_, self.best_epoch_
             if validation is None:
                 stop_after = stop_after or self.best_epoch_ + 1
@@ -221,7 +220,7 @@ class AGNNScorer:
             **run,
         )
         compared = {side: data.nodes[side].compared for side in SIDES}
-        self._keep(plain, module.model, graph, train, compared)
+        self._keep(plain, module.model, graph, compared)
         self.history_, self.best_epoch_ = result.history, result.best_epoch
 
     @torch.no_grad()
@@ -277,13 +276,11 @@ class AGNNScorer:
         return made
 
     def _add_nodes(
-        self,
-        side: str,
-        new: NodeFeatures,
-        ratings: tuple[Tensor, Tensor],
+        self, side: str, new: NodeFeatures, ratings: tuple[Tensor, Tensor]
     ) -> None:
         model, config, end = self.model_, self.config, SIDES.index(side)
-        old, first = self._states[side], len(self._embedded[side].x)
+        old = self._embedded[side]
+        first, num_fitted = len(old.x), len(old.source)
         index, weight = cold_candidates(
             new.compared, self._compared[side], **self._options(*CANDIDATES)
         )
@@ -299,25 +296,25 @@ class AGNNScorer:
         state = model.encoders[side](
             self._features(new),
             torch.ones(new.num_nodes, dtype=torch.bool),
-            torch.full((new.num_nodes,), len(old.x)),
+            torch.full((new.num_nodes,), num_fitted),
         )
         state = state._replace(source=torch.cat([state.source, old.source]))
         kinds = dict.fromkeys(model.encoders[side].edge_types, edges)
         if (side, LINKED, side) in kinds:
-            source = (new.links[0] - len(old.x)) % len(state.source)
+            source = (new.links[0] - num_fitted) % len(state.source)
             kinds[side, LINKED, side] = torch.stack([source, new.links[1]])
         state = model.encoders[side].aggregate({side: state}, side, kinds)
         if model.rated is not None:
-            other, (pairs, rating) = self._states[SIDES[1 - end]], ratings
+            other, (pairs, rating) = self._embedded[SIDES[1 - end]], ratings
             # Those of these nodes with nodes of the fit.
-            mine = (pairs[end] >= first) & (pairs[1 - end] < len(other.x))
+            mine = (pairs[end] >= first) & (pairs[1 - end] < len(other.source))
             pairs, rating = pairs[:, mine], rating[mine] - model.mean
             pairs[end] -= first
             added = model.rating_layer.add_nodes(
                 end, state.x, state.attributes, pairs, rating, other.rating
             )
             state = state._replace(x=added.x, rating=added)
-        self._embedded[side] = _join(self._embedded[side], state)
+        self._embedded[side] = _join(old, state)
 
     @torch.no_grad()
     def explain(self, user: int, item: int) -> NetworkExplanation:
@@ -359,9 +356,7 @@ class AGNNScorer:
         model.load_state_dict(state['model'])
         compared = {s: TokenBags(**bags) for s, bags in state['compared'].items()}
         graph = HeteroData.from_dict(state['graph'])
-        options = made._options('num_neighbors', 'self_neighbor')
-        loader = FullGraphLoader(graph, RATED, **options)
-        made._keep(state['plain'], model, graph, loader, compared)
+        made._keep(state['plain'], model, graph, compared)
         return made
 
     def _build_graph(self, data: RatingData) -> HeteroData:
@@ -394,15 +389,15 @@ class AGNNScorer:
         plain: dict[str, Any],
         model: AGNN,
         graph: HeteroData,
-        loader: FullGraphLoader,
         compared: dict[str, TokenBags],
     ) -> None:
         self._plain, self._graph, self._compared = plain, graph, compared
         self.model_ = model.cpu().eval()
+        options = self._options('num_neighbors', 'self_neighbor')
+        loader = FullGraphLoader(graph, RATED, **options)
         pairs = torch.empty(2, 0, dtype=torch.long)
         x, edges, _, *nodes, _ = loader.whole(pairs, EVALUATION_SEED)
-        self._states = model.encode(x, edges, *nodes)
-        self._embedded = dict(self._states)
+        self._embedded = model.encode(x, edges, *nodes)
         # Those of the nodes of the fit; sets of new nodes follow.
         self._candidates = {
             side: [*kinds.values()][:1] for side, kinds in loader.candidates.items()
@@ -421,7 +416,10 @@ class AGNNScorer:
 
 
 def _join(old: NodeState, new: NodeState) -> NodeState:
-    """What predictions need of old nodes and of new ones after them."""
+    """What predictions need of old nodes and of new ones after them.
+
+    The sources of messages stay those of the nodes of the fit.
+    """
     x, bias = torch.cat([old.x, new.x]), torch.cat([old.bias, new.bias])
     rating = old.rating
     if rating is not None:

@@ -73,13 +73,13 @@ class RatingModule(LossModule):
                     f"'{name}' must have an 'edge_label', the ratings (got None)"
                 )
         left_out = getattr(train, 'left_out', ())
-        for encoder in self.model.encoders.values():
-            lacking = [kind for kind in encoder.edge_types if kind in left_out]
-            if lacking:
-                raise ValueError(
-                    f"'train' leaves out edges {lacking[0]}, which the model asks for; "
-                    f"take them out of its 'edge_types', or use a LinkNeighborLoader"
-                )
+        asked = {kind for e in self.model.encoders.values() for kind in e.edge_types}
+        lacking = sorted(asked.intersection(left_out))
+        if lacking:
+            raise ValueError(
+                f"'train' leaves out edges {lacking[0]}, which the model asks for; "
+                f"take them out of its 'edge_types', or use a LinkNeighborLoader"
+            )
 
     def transfer_batch_to_device(
         self, batch: RatingBatch | HeteroData, device: torch.device, dataloader_idx: int

@@ -106,11 +106,7 @@ class AttributeEmbedding(nn.Module):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        std: float = 0.05,
-        dropout: float = 0.0,
+        self, in_channels: int, channels: int, std: float = 0.05, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)

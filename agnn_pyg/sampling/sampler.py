@@ -120,9 +120,7 @@ class ProximitySampler(BaseSampler):
                     )
         self.candidates = {
             kind: CandidateSets(
-                store.edge_index,
-                store.get(weight_attr),
-                self._num_nodes[kind[-1]],
+                store.edge_index, store.get(weight_attr), self._num_nodes[kind[-1]]
             )
             for kind, store in edges.items()
         }
@@ -155,17 +153,11 @@ class ProximitySampler(BaseSampler):
         return node_sample(index, self._sample)
 
     def sample_from_edges(
-        self,
-        index: EdgeSamplerInput,
-        neg_sampling: NegativeSampling | None = None,
+        self, index: EdgeSamplerInput, neg_sampling: NegativeSampling | None = None
     ) -> SamplerOutput | HeteroSamplerOutput:
         num_nodes = self._num_nodes if self.is_hetero else self._num_nodes[_NODE]
         return edge_sample(
-            index,
-            self._sample,
-            num_nodes,
-            disjoint=False,
-            neg_sampling=neg_sampling,
+            index, self._sample, num_nodes, disjoint=False, neg_sampling=neg_sampling
         )
 
     def _sample(self, seed, seed_time=None, **kwargs):
