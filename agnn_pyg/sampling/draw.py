@@ -130,8 +130,8 @@ class CandidateSets:
 def edges_to(neighbor: Tensor, self_neighbor: bool = False) -> Tensor:
     """Edges neighbour → node, :obj:`[2, E]`, from a row of neighbours for each node.
 
-    A neighbour of -1 is none. With :obj:`self_neighbor`, the last neighbour of each
-    node is replaced by the node itself.
+    A neighbour of -1 is none. With :obj:`self_neighbor`, the node itself replaces the
+    last neighbour in its row, in place.
     """
     if self_neighbor:
         neighbor[:, -1:] = torch.arange(len(neighbor))[:, None]

@@ -8,7 +8,7 @@ import torch
 
 from agnn_pyg.base.randomness import mix, uniform
 from agnn_pyg.sampling import draw as draw_module
-from agnn_pyg.sampling.draw import CandidateSets
+from agnn_pyg.sampling.draw import CandidateSets, edges_to
 
 # Node 0 has five candidates, 1 none, 2 two, 3 one of weight 0 among three.
 EDGE_INDEX = torch.tensor(
@@ -124,3 +124,11 @@ def test_a_hub_does_not_widen_the_rows_of_other_nodes(monkeypatch):
     assert torch.equal(drawn[-1:], sets.draw(every[-1:], 4, seed=1))
     for node, row in zip(every.tolist(), drawn, strict=True):
         assert target[sets.perm[row[row >= 0]]].eq(node).all()
+
+
+def test_rows_of_neighbors_become_edges():
+    neighbor = torch.tensor([[2, 1], [-1, -1], [0, -1]])
+    assert edges_to(neighbor).tolist() == [[2, 1, 0], [0, 0, 2]]
+    assert edges_to(neighbor[:, :0], self_neighbor=True).size() == (2, 0)
+    found = edges_to(neighbor, self_neighbor=True)
+    assert found.tolist() == [[2, 0, 1, 0, 2], [0, 0, 1, 2, 2]]

@@ -214,6 +214,22 @@ def test_without_neighbors_or_features_of_ones_own(tiny_graph, tiny_pairs):
     assert batch.edge_label.numel()
 
 
+def test_a_batch_of_the_whole_graph_has_all_ratings(tiny_graph, tiny_pairs):
+    pairs = torch.tensor([[0, 10], [14, 3]])
+    batch, other = (loader(tiny_graph).whole(pairs, seed) for seed in (0, 1))
+    assert torch.equal(batch.edge_label_index, pairs)
+    assert batch.edge_label is None
+    assert torch.equal(batch.edge_index_dict[RATES], tiny_pairs[0])
+    assert torch.equal(batch.rating_dict[RATES], tiny_graph[RATES].rating)
+    for side in SIDES:
+        assert torch.equal(batch.cold_dict[side], tiny_graph[side].cold)
+        drawn, others = (
+            part.edge_index_dict[side, 'rating_knn', side] for part in (batch, other)
+        )
+        assert drawn[1].bincount().max() == 3
+        assert not torch.equal(drawn, others)
+
+
 @pytest.mark.parametrize('options', [{}, {'batch_size': 20}])
 @torch.no_grad()
 def test_no_rating_meets_itself(tiny_graph, tiny_pairs, tiny_model, options):
