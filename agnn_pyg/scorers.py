@@ -119,7 +119,8 @@ class Blend:
         """Fits both scorers, see :meth:`Scorer.fit`, and their weights."""
         if len(self.scorers) == 2 and self.kernel_weight is None:
             run['hold_out'] = True  # the weights need what both have held out
-        for scorer in self.scorers.values():
+        # The kernel model takes the most memory, and needs no Lightning yet.
+        for scorer in reversed(self.scorers.values()):
             scorer.fit(data, validation, **run)
         held_out = [getattr(s, 'held_out_', {}) for s in self.scorers.values()]
         for name in SCENARIOS:

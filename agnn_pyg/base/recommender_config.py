@@ -141,6 +141,9 @@ class TrainingConfig(Config):
                 f"'patience' needs 'validation' to watch (got {self.patience} and no "
                 f'ratings for that); pass some, or set it to None'
             )
+        if self.accelerator == 'cpu':
+            return
+        # Imported where it is asked for: Lightning takes 100 MB.
         from pytorch_lightning.accelerators import AcceleratorRegistry as registry
 
         names = registry.available_accelerators()

@@ -14,7 +14,7 @@ MIN_BLOCK, MAX_BLOCK = 16, 2048
 MAX_ITEMS = 4096
 # Blocks of up to 20 % more ratings are padded to one size.
 GROWTH = 1.2
-WORK = 2**20
+WORK = 2**18
 
 
 class UserBlocks:
@@ -75,10 +75,12 @@ class UserBlocks:
         bias = by_user[0]
         part = y[chosen] * both[0].sqrt()
         inner = bias * torch.eye(y.size(1)).to(y) + part.t() @ part
+        # In place, since the matrix is the largest tensor of a fit with many items.
         joined = joined.view(size, size)[:-1, :-1]
-        joined = joined - part @ torch.linalg.solve(inner, part.t()) / bias
+        joined -= (part @ torch.linalg.solve(inner, part.t())).div_(bias)
         joined.diagonal().add_(1 / bias)
-        self.factor = torch.linalg.cholesky((joined + joined.t()) / 2)
+        joined.add_(joined.t().clone()).div_(2)
+        self.factor = torch.linalg.cholesky(joined)
 
     def __call__(self, value: Tensor) -> Tensor:
         """The solution for a right-hand side :obj:`[R]`, in the order of the pairs."""
