@@ -137,6 +137,9 @@ class AttentiveTaNP(TaNP):
             encoded = self.attention.encode(x, residual, mask)
         if self.gp is not None:
             gram = self.statistics.kernels(support, support)
+            # Kernels of an item that nobody has interacted with are known of queries
+            # alone, and a Gram matrix is symmetric.
+            gram = gram * (gram.transpose(1, 3) != 0)
             dual = self.gp.condition(gram, residual, mask)
         return AttentiveCode(
             x, residual, level, task, summary, encoded, dual, prior, assignment

@@ -68,6 +68,13 @@ def test_unseen_items_are_ranked_by_taste(fitted, later):
     assert history[-1] < 0.9 * history[0]
 
 
+def test_the_place_of_an_unseen_item_in_a_support_changes_nothing(fitted, later):
+    unseen = pd.DataFrame({'user': later[0]['user'].unique(), 'item': 'unseen'})
+    supports = [unseen, later[0]], [later[0], unseen]
+    first, last = (fitted.adapt(pd.concat(s)).predict(later[1]) for s in supports)
+    assert np.allclose(first['score'], last['score'], atol=1e-5)
+
+
 def test_repeated_pairs_are_summed_as_counts_and_said_once(later):
     known = likes(np.arange(20))
     repeated = pd.concat([known, known[::3]])
