@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
+
+from agnn_pyg.csr import csr_tensor
 
 
 class RatedPairs:
@@ -36,26 +36,17 @@ class RatedPairs:
 
     def by_user(self, value: Tensor) -> Tensor:
         """Values of the pairs as a CSR matrix, :obj:`[num_users, num_items]`."""
-        return _csr(self._user_ptr, self.item, value, self.size)
+        return csr_tensor(self._user_ptr, self.item, value, self.size)
 
     def by_item(self, value: Tensor) -> Tensor:
         """Values of the pairs as a CSR matrix, :obj:`[num_items, num_users]`."""
         value = value[self._item_order]
-        return _csr(self._item_ptr, self._item_user, value, self.size[::-1])
+        return csr_tensor(self._item_ptr, self._item_user, value, self.size[::-1])
 
     def inner(self, user: Tensor, item: Tensor) -> Tensor:
         """Inner products of the rows of both ends of each pair, :obj:`[R]`."""
         pattern = self.by_user(user.new_zeros(len(self)))
         return torch.sparse.sampled_addmm(pattern, user, item.t(), beta=0).values()
-
-
-def _csr(pointer: Tensor, index: Tensor, value: Tensor, size: tuple) -> Tensor:
-    with warnings.catch_warnings():
-        # PyTorch's notice to developers that CSR tensors are in beta.
-        warnings.filterwarnings('ignore', 'Sparse CSR tensor support is in beta')
-        return torch.sparse_csr_tensor(
-            pointer, index, value, size, check_invariants=False
-        )
 
 
 def _pointers(index: Tensor, size: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.utils import cumsum, degree
 
+from agnn_pyg.csr import csr_tensor
 from agnn_pyg.damped_biases import damped_biases, damped_mean
 
-# PyTorch says once a process that sparse CSR tensors are in beta.
-warnings.filterwarnings('ignore', 'Sparse CSR tensor support')
 # Sweeps of the damped biases, which converge quickly.
 SWEEPS = 3
 # Divisors that bring logarithms of counts, and messages, to the size of embeddings.
@@ -47,8 +45,7 @@ class RatedEdges:
             index = cumsum(count.long()), edge_index[1 - end][order]
             shape = size[end], size[1 - end]
             for made, value in ((self._ones, ones), (self._residuals, residual)):
-                parts = *index, value[order], shape
-                made.append(torch.sparse_csr_tensor(*parts, check_invariants=False))
+                made.append(csr_tensor(*index, value[order], shape))
 
     def sum(self, end: int, x: Tensor, residual: bool = False) -> Tensor:
         r"""Sums over the neighbours j of each node i of one end, 0 or 1.
@@ -328,7 +325,8 @@ class RatingLayer(nn.Module):
 
         Raises:
             ValueError: If there is no rating for each edge, or no :obj:`n_id` where
-                nodes are not those with a position.
+                nodes are not those with a position, or the layer was converted to half
+                precision. Autocast keeps it in full precision where that matters.
         """
         size = len(x[0]), len(x[1])
         if rating.size() != edge_index.size()[1:]:
@@ -337,9 +335,7 @@ class RatingLayer(nn.Module):
                 f'each edge (got {list(rating.size())})'
             )
         make_edges = positive_edges if self.positives else rated_edges
-        edges, bias = make_edges(
-            edge_index, rating.to(self.vectors_0), size, self.damping
-        )
+        edges, bias = make_edges(edge_index, self._cast(rating), size, self.damping)
         ends = 0, 1
         vectors = [self._vectors(end, n_id[end], size[end]) for end in ends]
         known = [
@@ -373,7 +369,7 @@ class RatingLayer(nn.Module):
             rating: Their ratings less the global mean, :obj:`[E]`.
             other: The nodes of the other end.
         """
-        rating = rating.to(self.vectors_0)
+        rating = self._cast(rating)
         size = {end: len(x), 1 - end: len(other.x)}
         new, old = edge_index[end], edge_index[1 - end]
         if self.positives:
@@ -388,6 +384,17 @@ class RatingLayer(nn.Module):
         x = self._update(end, source, edges, other.source)
         vectors = self.vectors_0.new_zeros(len(x), self.spectral_channels)
         return RatingState(x, bias, slope, feature, vectors, source)
+
+    def _cast(self, rating: Tensor) -> Tensor:
+        """Ratings in the precision of the layer."""
+        dtype = self.vectors_0.dtype
+        if dtype not in (torch.float, torch.double):
+            raise ValueError(
+                f"'RatingLayer' must be in single or double precision (got {dtype}), "
+                f'in which sums over edges are exact enough; convert the model back '
+                f"by '.float()', and run it under 'torch.autocast'"
+            )
+        return rating.to(self.vectors_0)
 
     def _know(self, end, x, attributes, edges, vectors) -> tuple[Tensor, Tensor]:
         """Adds degrees and positions to x, and makes features of both."""

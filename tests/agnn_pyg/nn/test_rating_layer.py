@@ -8,6 +8,7 @@ from agnn_pyg.nn.rating_layer import (
     positive_edges,
     rated_edges,
 )
+from tests.conftest import run_python
 
 SIZE = 6, 7
 CHANNELS, DAMPING = 4, 5.0
@@ -354,3 +355,21 @@ def test_ratings_and_ids_that_do_not_fit_are_named(layer):
     nodes = [[part[0], part[1].repeat(2, 1)] for part in nodes]
     with pytest.raises(ValueError, match="'n_id'"):
         made(*nodes, index, rating)
+    for dtype in (torch.bfloat16, torch.half):  # sums of counts would be rounded
+        with pytest.raises(ValueError, match=f"'RatingLayer'.*{dtype}.*autocast"):
+            made.to(dtype)(*inputs(), index, rating)
+
+
+FRESH = """
+import warnings, torch, torch_geometric.nn, scipy.sparse
+kept = [*warnings.filters]
+from agnn_pyg.nn.rating_layer import RatedEdges
+assert warnings.filters == kept
+warnings.simplefilter('error')
+RatedEdges(torch.zeros(2, 1).long(), torch.ones(1), (1, 1))
+"""
+
+
+@pytest.mark.slow
+def test_sparse_tensors_neither_warn_nor_filter_warnings():
+    run_python('-c', FRESH)
