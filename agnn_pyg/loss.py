@@ -24,8 +24,10 @@ def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
         logvar (Tensor): Log-variances, :obj:`[N, D]`.
 
     Returns:
-        The mean over nodes, a scalar.
+        The mean over nodes, a scalar; 0 if there are none.
     """
+    if not len(mu):
+        return (mu + logvar).sum()
     # The constant last: it need not be subtracted from every number.
     mean = torch.addcmul(logvar.exp() - logvar, mu, mu).mean()
     return 0.5 * mu.size(1) * (mean - 1)

@@ -53,6 +53,7 @@ def test_divergence_is_that_of_two_normals(device):
     prior = torch.distributions.Normal(torch.zeros_like(mu), torch.ones_like(mu))
     expected = torch.distributions.kl_divergence(code, prior).sum(1).mean()
     assert found == pytest.approx(float(expected), rel=1e-5)
+    assert kl_divergence(mu[:0], logvar[:0]) == 0
 
 
 @pytest.mark.parametrize('generate_bias', [False, True])
