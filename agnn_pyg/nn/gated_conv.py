@@ -1,6 +1,5 @@
 """The gated graph convolution of AGNN, for any graph."""
 
-from contextlib import suppress
 from numbers import Integral
 from typing import Any, Callable, Optional, Tuple, Union
 
@@ -172,10 +171,15 @@ class GatedConv(MessagePassing):
         if self._is_fusable(x, size):
             # PyG fuses what it knows to be sorted; here, no edges need to be.
             fused = self.propagate if is_sorted else self.message_and_aggregate
-            # Left to messages: edges of nodes that do not exist, which PyG names, and
-            # forward-mode derivatives and transforms of `torch.func`.
-            with suppress(IndexError, RuntimeError, ValueError):
+            try:
                 means = fused(edge_index, x=x[0], u=u, v=v, w=w, e=e)
+            except torch.OutOfMemoryError:
+                raise  # messages need more memory
+            except (IndexError, RuntimeError, ValueError):
+                # Left to messages: edges of nodes that do not exist or of a wrong type,
+                # which PyG names, and forward-mode derivatives and transforms of
+                # `torch.func`, which PyTorch refuses by a mere `RuntimeError`.
+                means = None
         if means is None:
             edge_index = edges if self.fuse else edge_index
             # propagate_type: (x: Tensor, u: Tensor, v: Tensor, w: OptTensor,

@@ -104,6 +104,15 @@ def test_the_first_layer_of_a_class_does_not_decide_for_others():
         torch.testing.assert_close(out, layer()(X, EDGE_INDEX))
 
 
+def test_memory_that_runs_out_is_no_reason_to_make_messages(monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(gated_mean.GatedMean, 'apply', full)
+    with pytest.raises(torch.OutOfMemoryError):
+        layer()(X, EDGE_INDEX)
+
+
 @pytest.mark.parametrize('flow', ['source_to_target', 'target_to_source'])
 def test_an_explained_layer_gives_the_same_numbers(flow):
     conv, x = layer(flow=flow), (X, X[:5])
