@@ -50,12 +50,19 @@ class AGNN(nn.Module):
         model = AGNN.from_data(data, ('user', 'rates', 'item'))
         rating = model(data.x_dict, data.edge_index_dict, edge_label_index)
 
+    .. note::
+        :class:`torch_geometric.explain.Explainer` can mask features and the edges of
+        :obj:`edge_types`. It cannot mask :obj:`rated` edges, which are summed by sparse
+        products: with those, leave :obj:`edge_mask_type` out.
+
     Args:
         num_nodes (dict): Number of nodes of each type.
         in_channels (dict): Number of dense features of each node type, or of tokens,
             padding (token 0) included.
         edge_types (sequence): The edge types to aggregate over. Others in a batch are
-            ignored; those missing in a batch have no edges there.
+            ignored; those missing in a batch have no edges there. No rating depends on
+            those that point to nodes of other types than the :obj:`ends`, so that they
+            are not trained.
         channels (int, optional): Size of all embeddings. (default: :obj:`32`)
         rated (tuple, optional): Edge type of the ratings that carry messages.
             (default: :obj:`None`)
@@ -123,6 +130,12 @@ class AGNN(nn.Module):
                 share_sum_layer=name in share_sum_layer,
                 **kwargs,
             )
+        for name in num_nodes.keys() - {*self.ends}:
+            # These nodes are neighbours only. A gradient that never comes would stop
+            # a training in several processes.
+            encoder = self.encoders[name]
+            for unread in filter(None, (encoder.convs, encoder.lin_skip)):
+                unread.requires_grad_(False)
         self.lin_out = nn.Linear(2 * channels, 1)
         self.rating_layer = self.dot_weight = None
         if positives:

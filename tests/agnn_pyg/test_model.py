@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from torch_geometric.data import HeteroData
+from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.nn import GATConv, GCNConv, ResGatedGraphConv, SAGEConv
 
 from agnn_pyg.loss import agnn_loss
@@ -331,6 +332,41 @@ def test_any_convolution_on_a_graph_of_ones_own(conv, kinds):
     for kind in edge_types:
         conv = model.encoders[kind[-1]].convs[kind]
         assert any(p.grad.abs().sum() > 0 for p in conv.parameters()), kind
+
+
+def test_explainers_of_pyg_mask_all_except_rated_edges():
+    data, kind = own_graph(), ('user', 'to', 'item')
+    config = {'mode': 'regression', 'task_level': 'edge', 'return_type': 'raw'}
+    options = {'explanation_type': 'model', 'node_mask_type': 'attributes'}
+    options['model_config'] = config
+    given = {'edge_label_index': torch.tensor([[0], [8]])}
+    given['rating_dict'] = {kind: torch.arange(20.0)}
+    for rated, mask in ((None, 'object'), (kind, None), (kind, 'object')):
+        others = [k for k in data.edge_types if k != rated]
+        model = own_model(data, others, ends=SIDES, rated=rated)
+        explain = Explainer(model, GNNExplainer(3), edge_mask_type=mask, **options)
+        if rated and mask:
+            with pytest.raises(ValueError, match=r"edge masks of type.*'user', 'to'"):
+                explain(data.x_dict, data.edge_index_dict, **given)
+            continue
+        found = explain(data.x_dict, data.edge_index_dict, **given)
+        assert found['user'].node_mask[0].gt(0).any()
+        assert not mask or found[kind].edge_mask.size() == (20,)
+
+
+def test_all_that_is_trained_has_a_gradient():
+    """Or several processes would wait for it. No rating reads what shops receive."""
+    data, cold = own_graph(), {'shop': torch.ones(3, dtype=torch.bool)}
+    index = data['shop', 'to', 'item'].edge_index
+    data['item', 'to', 'shop'].edge_index = index.flip(0)
+    model = own_model(data, data.edge_types, ends=SIDES).train()
+    states = model.encode(data.x_dict, data.edge_index_dict, cold)
+    ends = [states[side] for side in SIDES]
+    predicted = model.decode(states, torch.ones(2, 1).long())
+    agnn_loss(torch.ones(1), predicted, ends)['loss'].backward()
+    trained = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+    assert [name for name, grad in trained.items() if grad is None] == []
+    assert 'encoders.shop.embedding' in trained
 
 
 def test_outputs_of_edge_types_are_summed_or_averaged():
