@@ -21,6 +21,7 @@ from agnn_pyg.base.frames import (
     Edges,
     FitTables,
     Ratings,
+    bounded_weights,
     read_edges,
     read_new_nodes,
     read_ratings,
@@ -117,6 +118,9 @@ class Fitted:
         """The same fit with more ratings, users and items, its scorers updated."""
         given, is_log = read_ratings(ratings, 'ratings', config), self.scale.is_log
         self.scale.check(given)
+        if is_log:
+            known = self.scale.unit * (self.rating.double().exp2().numpy() - 1)
+            given = given._replace(rating=bounded_weights(given, known))
         edges = read_edges(edges)
         ids, nodes, link_features = dict(self.ids), {}, dict(self.link_features)
         tables = zip(SIDES, (users, items), given[:2], strict=True)

@@ -139,7 +139,7 @@ def read_tables(
     if validation is not None and len(validation):
         validated = read_ratings(validation, 'validation', config)
     if config.rating is None:
-        train = train._replace(rating=_bounded_weights(train))
+        train = train._replace(rating=bounded_weights(train))
         if config.weight is None:
             _warn_of_ratings(ratings)
     elif config.rating_range is None:
@@ -328,21 +328,22 @@ def _bounded(train: Ratings) -> np.ndarray:
     return rating.clip(kept[0], kept[-1])
 
 
-def _bounded_weights(train: Ratings) -> np.ndarray:
+def bounded_weights(given: Ratings, known: Sequence[float] = ()) -> np.ndarray:
     """Weights, a few that are nearly all of their sum bounded, with a warning.
 
     Their mean is the unit of weights, in which the others would be nothing. A few are
-    those above the widest gap, as a ratio, in the largest hundredth.
+    those above the widest gap, as a ratio, in the largest hundredth. Weights that are
+    known already, from a fit, count among all of these.
     """
-    weight = train.rating
-    top = np.sort(weight)[-2 - len(weight) // 100 :]
-    bound = top[np.argmax(top[1:] / top[:-1])] if len(weight) > MANY else top[-1]
+    weight, every = given.rating, np.concatenate([known, given.rating])
+    top = np.sort(every)[-2 - len(every) // 100 :]
+    bound = top[np.argmax(top[1:] / top[:-1])] if len(every) > MANY else top[-1]
     far = weight > bound
-    if weight[far].sum() <= 0.9 * weight.sum():
+    if weight[far].sum() <= 0.9 * every.sum():
         return weight
     warn(
         f"'ratings' has weights, or counts of repeated pairs, far above all others in "
-        f'{where(train.user.frame, far, train.user.column, train.item.column)}, which '
+        f'{where(given.user.frame, far, given.user.column, given.item.column)}, which '
         f'count as {bound:g}; drop or correct them',
     )
     return weight.clip(max=bound)

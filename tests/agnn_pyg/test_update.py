@@ -187,3 +187,17 @@ def test_positives(planted, monkeypatch):
     assert torch.allclose(label[:5], torch.tensor(3.0).log2())
     assert (label[5:] == 1).all()
     assert len(label) == len(pairs[0]) + len(pairs[1])
+
+
+def test_a_weight_far_above_those_of_the_fit_is_bounded_and_named(planted):
+    rng, n = np.random.default_rng(0), 'minutes'
+    weight = rng.integers(1, 9, len(planted.ratings)).astype(float)
+    clicks = planted.ratings[['user', 'item']].assign(minutes=weight)
+    settings = {'rating': None, 'weight': n, 'kernel_weight': 1.0, 'cv_folds': 2}
+    model = AGNNRecommender(**settings, num_factors=4).fit(clicks[9:])
+    later = clicks[:3].assign(minutes=[5.0, 1e9, 8.0])
+    with pytest.warns(UserWarning, match=rf"'ratings'.* row {later.index[1]} \("):
+        model.update(later)
+    label = model._fitted_.rating[-3:]
+    expected = np.log2(1 + np.array([5.0, 8.0, 8.0]) / clicks[n][9:].mean())
+    assert label.tolist() == pytest.approx(expected)
