@@ -196,18 +196,24 @@ def clone_fitted(recommender, **settings):
 
 
 def test_read_calls_in_threads_equal_the_sequential_ones(recommender, planted):
-    pairs = planted.later.iloc[:50]
-    tables = planted.new_users, planted.new_items
+    pairs, (users, items) = planted.later[:50], (planted.new_users, planted.new_items)
     user, item = planted.ratings.iloc[0][['user', 'item']]
+    first = planted.ratings[:3].assign(user=-1)
     calls = [
-        lambda: recommender.predict(pairs, *tables).tolist(),
-        lambda: recommender.recommend(planted.new_users, 3)['score'].tolist(),
-        lambda: recommender.recommend([user], 4, tables[1])['item'].tolist(),
-        lambda: str(recommender.explain(user, item)),
-    ] * 6
-    expected = [call() for call in calls]
+        lambda: recommender.predict(pairs, users, items).tolist(),
+        lambda: recommender.predict(first, ratings=first).tolist(),
+        lambda: recommender.recommend(users[::-1], 3).to_dict(),
+        lambda: recommender.recommend([user], 4, items).to_dict(),
+        lambda: recommender.explain(user, item).terms,
+        lambda: recommender.explain(users['user'].iloc[-1], item, users[-1:]).terms,
+        lambda: recommender.evaluate(pairs, users, items),
+        lambda: recommender.embeddings('item').to_dict(),
+        lambda: recommender.similar_items(item).to_dict(),
+        lambda: recommender.similar_users(user).to_dict(),
+    ]
+    expected = [call() for call in calls] * 4
     with ThreadPoolExecutor(8) as pool:
-        found = [f.result() for f in [pool.submit(call) for call in calls]]
+        found = [f.result() for f in [pool.submit(call) for call in calls * 4]]
     assert found == expected
 
 

@@ -217,22 +217,24 @@ def test_neither_other_users_nor_order_nor_threads_change_predictions(
 ):
     support, query, new = labelled
     fresh = pickle.loads(pickle.dumps(attentive))
-    users = support['user'].unique()
+    users, whole = support['user'].unique(), fresh.adapt(support, new)
 
     def serve(user):
-        mine = support[support['user'] == user]
+        mine, asked = (frame[frame['user'] == user] for frame in (support, query))
         adapted = fresh.adapt(mine, new)
-        return adapted.recommend(k=3), adapted.predict(query[query['user'] == user])
+        shared = [whole.explain(user, 'film 3').support, whole.recommend([user], k=3)]
+        shared.append(pd.DataFrame([whole.evaluate(asked)]))
+        return [adapted.recommend(k=3), adapted.predict(asked), *shared]
 
     with ThreadPoolExecutor(8) as pool:
-        found = [*pool.map(serve, [*users] * 3)]
-    expected = [serve(user) for user in users] * 3
+        found = [*pool.map(serve, [*users] * 2)]
+    expected = [serve(user) for user in users] * 2
     for one, other in zip(found, expected, strict=True):
         for pair in zip(one, other, strict=True):
             pd.testing.assert_frame_equal(*pair)
     shuffled = attentive.adapt(support.sample(frac=1, random_state=0), new[::-1])
     mixed = shuffled.predict(query.sample(frac=1, random_state=0)).loc[query.index]
-    alone = pd.concat([predicted for _, predicted in expected[: len(users)]])
+    alone = pd.concat([frames[1] for frames in expected[: len(users)]])
     pd.testing.assert_frame_equal(mixed, alone.loc[query.index], atol=1e-5)
 
 
