@@ -8,9 +8,14 @@ import pytest
 import torch
 from sklearn.base import clone
 
+from agnn_pyg.__main__ import main as agnn
 from agnn_pyg.base import encoder, frames
+from agnn_pyg.base.checks import TableWarning
+from agnn_pyg.base.columns import STYPES
 from agnn_pyg.recommender import AGNNRecommender
+from tanp.__main__ import main as tanp
 from tanp.recommender import TaNPRecommender
+from tests.agnn_pyg.test_command import shell
 from tests.conftest import run_python
 
 AGNN = {'epochs': 2, 'steps': 3, 'channels': 8, 'kernel_weight': 0.0}
@@ -60,12 +65,18 @@ def test_the_range_of_ratings_is_a_setting(name, tables):
     with pytest.raises(ValueError, match=r"'rating_range'.*'rating' in row \d+ \(5.0"):
         recommender(name, rating_range=(1, 4)).fit(*tables)
     model = recommender(name, rating_range=(-3, 5)).fit(*tables)
-    if name == 'TaNP':  # a rating that nobody gave in the fit, but that is in the range
-        support = pd.DataFrame({'user': [98, 99], 'item': [0, 1], 'rating': [-3.0, 5]})
-        new = pd.DataFrame({'user': [98, 99], 'zone': ['1', '2']})
-        assert len(model.adapt(support, new).recommend(k=2)) == 4
-        with pytest.raises(ValueError, match=r"'support'.*row 0 \(-4"):
-            model.adapt(support.assign(rating=-4.0), new)
+    # A rating that nobody gave in the fit, but that is in the range.
+    support = pd.DataFrame({'user': [98, 99], 'item': [0, 1], 'rating': [-3.0, 5]})
+    new = pd.DataFrame({'user': [98, 99], 'zone': ['1', '2']})
+
+    def serve(rows):
+        if name == 'AGNN':
+            return model.predict(rows, new, ratings=rows)
+        return model.adapt(rows, new).predict(rows)['rating']
+
+    assert serve(support).between(-3, 5).all()
+    with pytest.raises(ValueError, match=r"'(support|ratings)'.*row 0 \(-4"):
+        serve(support.assign(rating=-4.0))
 
 
 def test_ratings_of_another_scale_are_refused_when_served(fitted, tables):
@@ -183,6 +194,35 @@ def test_settings_are_those_that_were_saved(name, tables, tmp_path):
     again = loaded.fit(ratings, users, items)
     expected = predicted(model, rows, support=rows)
     assert predicted(again, rows, support=rows).tolist() == expected.tolist()
+
+
+@both
+def test_types_of_columns_are_named(name):
+    made = recommender(name, item_attributes={'genre': 'words'})
+    with pytest.raises(ValueError, match="'item_attributes'") as caught:
+        _ = made.config
+    for text in (str(caught.value), type(made).__doc__):
+        assert all(repr(stype) in text for stype in STYPES)
+
+
+@both
+def test_remarks_of_the_shell_are_the_warnings_of_python(name, tables, here, capsys):
+    ratings, users, items = tables
+    days = pd.date_range('1990-01-01', periods=30)
+    items = items.assign(added=[*map(str, days.date[1:]), '1990-13-45'])
+    items['shown'] = days.strftime('%d.%m.%Y')
+    users = users.assign(code=users['user'] + 7000)
+    with pytest.warns(TableWarning) as caught:
+        recommender(name).fit(ratings, users, items)
+    for table, frame in (('ratings', ratings), ('users', users), ('items', items)):
+        frame.to_csv(f'{table}.csv', index=False)
+    main, settings = (agnn, AGNN) if name == 'AGNN' else (tanp, TANP)
+    settings = ' '.join(f'--set {key}={value}' for key, value in settings.items())
+    tables = 'ratings.csv --users users.csv --items items.csv'
+    shell(main, f'fit {tables} --set progress=False {settings} --model model')
+    printed = capsys.readouterr().err
+    texts = [str(w.message) for w in caught]
+    assert [text in printed for text in texts] == 3 * [True], texts
 
 
 @both

@@ -1,9 +1,11 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from agnn_pyg.explain import kernel_terms
+from agnn_pyg.explain import Explanation, kernel_terms
 from agnn_pyg.kernel.scenarios import KernelExplanation
 
 
@@ -63,3 +65,14 @@ def test_kernel_terms_join_components_of_equal_names():
         'this user': 1.0,
         'this user, genre = war, sea': 6.0,
     }
+
+
+def test_lines_add_up_and_none_is_zero():
+    terms = {'mean rating': 3.5, 'age = 7': 0.5, 'tiny': 0.003, 'less': -0.003}
+    terms |= {f'land = {number}': -0.1 for number in range(9)}
+    none = pd.DataFrame({'item': [], 'proximity': []})
+    score = sum(terms.values())
+    text = str(Explanation(1, 2, score, score, terms, none, none, none))
+    shown = [float(n) for n in re.findall(r'^  (\S+)  ', text, re.MULTILINE)]
+    assert shown == [3.5, 0.5, *7 * [-0.1], -0.2]  # the last of four smaller terms
+    assert 'proximity' not in text

@@ -188,6 +188,8 @@ def test_pairs_of_other_scenarios_are_scored_by_the_network(
     warm = planted.ratings.iloc[:30]
     network = clone_fitted(recommender, kernel_weight=0.0).predict(warm)
     assert np.allclose(loaded.predict(warm), network, atol=1e-6)
+    # Ratings that add nothing are not listed.
+    assert loaded.explain(*warm.iloc[0][['user', 'item']]).ratings.empty
 
 
 def clone_fitted(recommender, **settings):
@@ -199,21 +201,24 @@ def test_read_calls_in_threads_equal_the_sequential_ones(recommender, planted):
     pairs, (users, items) = planted.later[:50], (planted.new_users, planted.new_items)
     user, item = planted.ratings.iloc[0][['user', 'item']]
     first = planted.ratings[:3].assign(user=-1)
+    own = recommender.explain(user, item).terms
     calls = [
         lambda: recommender.predict(pairs, users, items).tolist(),
         lambda: recommender.predict(first, ratings=first).tolist(),
         lambda: recommender.recommend(users[::-1], 3).to_dict(),
         lambda: recommender.recommend([user], 4, items).to_dict(),
-        lambda: recommender.explain(user, item).terms,
         lambda: recommender.explain(users['user'].iloc[-1], item, users[-1:]).terms,
         lambda: recommender.evaluate(pairs, users, items),
         lambda: recommender.embeddings('item').to_dict(),
         lambda: recommender.similar_items(item).to_dict(),
         lambda: recommender.similar_users(user).to_dict(),
     ]
-    expected = [call() for call in calls] * 4
+    expected = [made for call in calls for made in (call(), own)] * 3
     with ThreadPoolExecutor(8) as pool:
-        found = [f.result() for f in [pool.submit(call) for call in calls * 4]]
+        jobs = []
+        for call in calls * 3:
+            jobs += [pool.submit(call), pool.submit(recommender.explain, user, item)]
+        found = [getattr(made := job.result(), 'terms', made) for job in jobs]
     assert found == expected
 
 

@@ -145,6 +145,11 @@ def test_seed_and_epoch_choose_the_draw():
     sampler.set_epoch(0)
     assert batches(loader) == first
     assert batches(node_loader(data, ProximitySampler(data, [2, 2], seed=5))) != first
+    # Arguments of PyG's own sampler change nothing, as the docstring says.
+    ignored = {'replace': True, 'disjoint': True, 'subgraph_type': 'induced'}
+    ignored |= {'num_neighbors': [9], 'weight_attr': 'edge_attr', 'time_attr': 'x'}
+    assert batches(node_loader(data, sampler, **ignored)) == first
+    assert all(f':obj:`{name}`' in ProximitySampler.__doc__ for name in ignored)
 
 
 def test_loaders_on_a_heterogeneous_graph():
