@@ -101,6 +101,8 @@ def read_file(
             found[role] = recognised(columns, role, attributes=len(roles) == 1)
         if found.get(role) is None:
             remedy = f"name its column of {role}s, '--{role} COLUMN'"
+            if role in named:  # which may suit the other tables
+                remedy += f", or rename it to '{wanted}'"
             if role == 'rating':
                 remedy += ", or fit with '--rating none' if each row is a positive"
             raise ValueError(

@@ -85,6 +85,7 @@ def test_scores_rank_explain_and_survive_a_file(fitted, clicks, parts, tmp_path)
         assert why.rating is None
         assert why.score == pytest.approx(score, abs=1e-5)
         assert why.ratings['contribution'].sum() == pytest.approx(score, abs=1e-4)
+        assert why.ratings['contribution'].ne(0).all()
         assert f'{score:.4f}'[:5] in str(why)
     fitted.save(tmp_path / 'model')
     again = AGNNRecommender.load(tmp_path / 'model')

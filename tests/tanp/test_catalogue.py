@@ -44,7 +44,7 @@ def test_a_catalogue_is_scored_as_a_query(small, batch, variant, likelihood, cha
     assert torch.allclose(catalogue(model, poisoned(blind)), expected, atol=1e-9)
 
 
-def test_users_of_the_model_and_new_ones(small, batch, attributes):
+def test_users_of_the_model_and_new_ones(small, batch, attributes, monkeypatch):
     model = wild(small('attentive', user_ids=True, item_attributes=attributes))
     catalogue, first = Catalogue(model), batch._replace(user=torch.arange(3))
     served = model.for_users(torch.tensor([4, NOBODY, 5]), None)
@@ -53,3 +53,7 @@ def test_users_of_the_model_and_new_ones(small, batch, attributes):
     known = catalogue(model, batch)
     assert torch.allclose(expected[[0, 2]], known[[0, 2]], atol=1e-9)
     assert not torch.allclose(expected[1], known[1], atol=1e-3)
+    # New users need no forward pass over all items, whatever is known of them.
+    monkeypatch.delattr(Catalogue, 'plain')
+    new = model.for_users(torch.full((3,), NOBODY), None)
+    assert torch.allclose(catalogue(new, first)[1], expected[1], atol=1e-9)

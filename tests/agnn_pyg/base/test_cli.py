@@ -48,7 +48,6 @@ class Toy(Estimator):
         self.state['users'] = sorted({*ratings[self.user].map(str)})
         if items is not None:
             self.state['genres'] = [[*map(str, cell)] for cell in items['genres']]
-            self.state['codes'] = items['code'].map(type).map(str).tolist()
         return self
 
     def evaluate(self, ratings, users=None, items=None, k=20):
@@ -70,6 +69,7 @@ class Toy(Estimator):
         known = {}
         if items is not None:
             known = dict(zip(items[self.item], items['genres'], strict=True))
+            Toy.codes = [*items.get('code', ())]
         size = pairs[self.item].map(lambda item: len(known.get(item, ())))
         rating = self.state['mean'] / 3 + size + self.shift
         return pd.Series(rating, index=pairs.index, name=self.rating)
@@ -230,6 +230,7 @@ def test_tables_are_read_as_in_the_fit(files, capsys):
     assert Toy.load('m').state['genres'] == [['War', 'Love'], ['War']]
     _, out, _ = ran(capsys, *PREDICT)
     assert pd.read_csv(io.StringIO(out))['stars'].max() > 3
+    assert Toy.codes == ['010']
     assert ran(capsys, *PREDICT, '--lists', 'genres')[1] == out
     _, other, err = ran(capsys, *PREDICT, '--list-separator', '|')
     assert other != out

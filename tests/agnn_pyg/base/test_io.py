@@ -31,6 +31,10 @@ def test_an_id_is_that_of_the_table(tmp_path):
     (tmp_path / 'artists.tsv').write_text('id\tname\n7\tA\n')
     frame = read_file(tmp_path / 'artists.tsv', roles={'item': 'artistID'})
     assert frame['artistID'].tolist() == ['7']
+    # A name that is given is that of all tables.
+    named = {'roles': {'item': 'artistID'}, 'named': {'item': 'artistID'}}
+    with pytest.raises(ValueError, match=r"artists.* or rename it to 'artistID'"):
+        read_file(tmp_path / 'artists.tsv', **named)
     (tmp_path / 'plays.tsv').write_text('id\tartistID\n1\t7\n')
     with pytest.raises(ValueError, match=r'plays.*users.*--user COLUMN'):
         read_file(tmp_path / 'plays.tsv', roles=ROLES)
