@@ -220,9 +220,8 @@ def test_remarks_of_the_shell_are_the_warnings_of_python(name, tables, here, cap
     settings = ' '.join(f'--set {key}={value}' for key, value in settings.items())
     tables = 'ratings.csv --users users.csv --items items.csv'
     shell(main, f'fit {tables} --set progress=False {settings} --model model')
-    printed = capsys.readouterr().err
-    texts = [str(w.message) for w in caught]
-    assert [text in printed for text in texts] == 3 * [True], texts
+    remarks, texts = capsys.readouterr().err, [str(w.message) for w in caught]
+    assert [text in remarks for text in texts] == 3 * [True]
 
 
 @both

@@ -42,17 +42,14 @@ def test_type_checkers_read_the_same_names(package):
     assert sorted(re.findall(r' as (\w+)', stub)) == package.__all__
 
 
-@pytest.mark.parametrize(
-    'thing',
-    [
+def test_every_argument_is_documented():
+    for thing in (
         *(agnn_pyg.AGNN, agnn_pyg.GatedConv, agnn_pyg.FullGraphLoader),
         *(agnn_pyg.ExtendedVAE, tanp.TaNP, tanp.EpisodeLoader, tanp.Episodes),
         *(tanp.split_episodes, tanp.tanp_loss, tanp.predict),
         *(AGNNRecommender, TaNPRecommender),
-    ],
-)
-def test_every_argument_is_documented(thing):
-    for argument in inspect.signature(thing).parameters:
-        found = rf'^\s+\**{argument} \('
-        assert re.search(found, thing.__doc__, re.MULTILINE), argument
-    assert not re.search(r'\):\s+None\s+\(default', thing.__doc__)
+    ):
+        for argument in inspect.signature(thing).parameters:
+            found = rf'^\s+\**{argument} \('
+            assert re.search(found, thing.__doc__, re.MULTILINE), argument
+        assert not re.search(r'\):\s+None\s+\(default', thing.__doc__)

@@ -235,27 +235,23 @@ def test_an_explanation_adds_up_and_names_the_neighbors(planted, scorer):
         assert one.node.max() < first[side]
 
 
-@pytest.mark.parametrize(
-    'changed',
-    [
-        {'conv': 'sage'},
+def test_settings_of_the_network(planted):
+    others = [{'conv': 'sage'}, {'conv': 'mean', 'generate': False}]
+    others += [{'conv': 'gcn', 'num_neighbors': 0}, AS_PUBLISHED | {'batch_size': 64}]
+    for changed in (
+        *others,
         {'conv': 'gat', 'separate_neighbors': True},
-        {'conv': 'gcn', 'num_neighbors': 0},
         {'conv': 'res_gated', 'use_rating_proximity': True},
-        {'conv': 'mean', 'generate': False},
         {'slope_channels': 0, 'spectral_channels': 0, 'messages': False},
         {'slope_channels': 1, 'batch_size': 64, 'separate_neighbors': True},
-        AS_PUBLISHED | {'batch_size': 64},
-    ],
-)
-def test_settings_of_the_network(planted, changed):
-    data, new, validation = planted
-    config = AGNNConfig(**SETTINGS | changed | {'epochs': 1})
-    scorer = AGNNScorer(config).fit(data)
-    assert torch.isfinite(scorer.score(*validation[0])).all()
-    parts = scorer.explain(0, 0).parts
-    score = float(scorer.score(torch.tensor([0]), torch.tensor([0])))
-    assert sum(parts.values()) == pytest.approx(score, abs=1e-5)
-    if config.self_neighbor:
-        with pytest.raises(ValueError, match="'generate_neighbors'"):
-            scorer.with_new_nodes(new)
+    ):
+        data, new, validation = planted
+        config = AGNNConfig(**SETTINGS | changed | {'epochs': 1})
+        scorer = AGNNScorer(config).fit(data)
+        assert torch.isfinite(scorer.score(*validation[0])).all()
+        parts = scorer.explain(0, 0).parts
+        score = float(scorer.score(torch.tensor([0]), torch.tensor([0])))
+        assert sum(parts.values()) == pytest.approx(score, abs=1e-5)
+        if config.self_neighbor:
+            with pytest.raises(ValueError, match="'generate_neighbors'"):
+                scorer.with_new_nodes(new)

@@ -145,9 +145,8 @@ def test_positives_of_cold_users_are_ranked_by_their_edges(communities):
     assert found > 1.3 * model.evaluate(later, pd.DataFrame({'user': NEW}))['ndcg@20']
 
 
-@pytest.mark.parametrize(
-    ('edges', 'named'),
-    [
+def test_edges_that_are_refused(parts):
+    for edges, named in (
         ({'a': [0, 1]}, 'user_edges'),
         ({'a': [0, 1], 'b': [2, 1]}, r"'b' in row 1 \(1\)"),
         ({'a': [0, 1], 'b': [2, None]}, "'b' in row 1"),
@@ -155,12 +154,12 @@ def test_positives_of_cold_users_are_ranked_by_their_edges(communities):
         ({'a': [0, 1], 'b': [2, 3], 'weight': [1, -1]}, r"'weight' in row 1 \(-1\)"),
         ({'a': [0, 1], 'b': [2, 3], 'weight': [1, np.nan]}, "'weight' in row 1"),
         ({'a': [0, 1], 'b': [2, 777]}, r"'users'.*'b' in row 1 \(777\)"),
-    ],
-)
-def test_edges_that_are_refused(edges, named, parts):
-    known, users = parts[0], pd.DataFrame({'user': range(120)})
-    with pytest.raises(ValueError, match=named):
-        AGNNRecommender(**SETTINGS).fit(known, users, user_edges=pd.DataFrame(edges))
+    ):
+        known, users = parts[0], pd.DataFrame({'user': range(120)})
+        with pytest.raises(ValueError, match=named):
+            AGNNRecommender(**SETTINGS).fit(
+                known, users, user_edges=pd.DataFrame(edges)
+            )
 
 
 def test_edges_need_those_of_the_fit(fitted, parts):

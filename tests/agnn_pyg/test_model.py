@@ -259,27 +259,20 @@ def test_embeddings_of_cold_nodes_are_never_read(
             assert torch.isfinite(parameter.grad).all(), name
 
 
-@pytest.mark.parametrize(
-    'options',
-    [
-        {},
-        {'separate_neighbors': True, 'generate_neighbors': False},
-        {'skip': False},
-        {'rated': RATES},
-        {'rated': RATES, 'messages': False, 'spectral_channels': 0},
-    ],
-)
-def test_every_parameter_gets_a_gradient(tiny_model, tiny_graph, options):
-    model, rates = tiny_model(**options).train(), dict.fromkeys(SIDES, 0.3)
-    options = {'steps': 1, 'cold_dropout': rates, 'id_dropout': 0.2}
-    (batch,) = FullGraphLoader(tiny_graph, RATES, **options)
-    x, edges, pairs, *rest, label = batch
-    states = model.encode(x, edges, *rest)
-    predicted = model.decode(states, pairs)
-    agnn_loss(label, predicted, states.values())['loss'].backward()
-    for name, parameter in model.named_parameters():
-        assert torch.isfinite(parameter.grad).all(), name
-        assert parameter.grad.abs().sum() > 0, name
+def test_every_parameter_gets_a_gradient(tiny_model, tiny_graph):
+    published = {'separate_neighbors': True, 'generate_neighbors': False}
+    bare = {'rated': RATES, 'messages': False, 'spectral_channels': 0}
+    for options in ({}, published, {'skip': False}, {'rated': RATES}, bare):
+        model, rates = tiny_model(**options).train(), dict.fromkeys(SIDES, 0.3)
+        options = {'steps': 1, 'cold_dropout': rates, 'id_dropout': 0.2}
+        (batch,) = FullGraphLoader(tiny_graph, RATES, **options)
+        x, edges, pairs, *rest, label = batch
+        states = model.encode(x, edges, *rest)
+        predicted = model.decode(states, pairs)
+        agnn_loss(label, predicted, states.values())['loss'].backward()
+        for name, parameter in model.named_parameters():
+            assert torch.isfinite(parameter.grad).all(), name
+            assert parameter.grad.abs().sum() > 0, name
 
 
 def test_training_differs_from_evaluation_by_noise_alone(tiny_model, tiny_graph):
@@ -312,26 +305,23 @@ def own_graph():
     return data
 
 
-@pytest.mark.parametrize(
-    ('conv', 'kinds'),
-    [
+def test_any_convolution_on_a_graph_of_ones_own():
+    for conv, kinds in (
         (GatedConv, 4),
         (lambda c: SAGEConv(c, c), 4),
         (lambda c: GATConv(c, c, add_self_loops=False), 4),
         (lambda c: ResGatedGraphConv(c, c), 4),
         (lambda c: GCNConv(c, c), 1),
-    ],
-)
-def test_any_convolution_on_a_graph_of_ones_own(conv, kinds):
-    data, pairs = own_graph(), torch.tensor([[0, 3], [8, 1]])
-    edge_types = data.edge_types[-kinds:]
-    model = own_model(data, edge_types, ends=SIDES, conv=conv)
-    predicted = model(data.x_dict, data.edge_index_dict, pairs)
-    assert predicted.size() == (2,)
-    predicted.sum().backward()
-    for kind in edge_types:
-        conv = model.encoders[kind[-1]].convs[kind]
-        assert any(p.grad.abs().sum() > 0 for p in conv.parameters()), kind
+    ):
+        data, pairs = own_graph(), torch.tensor([[0, 3], [8, 1]])
+        edge_types = data.edge_types[-kinds:]
+        model = own_model(data, edge_types, ends=SIDES, conv=conv)
+        predicted = model(data.x_dict, data.edge_index_dict, pairs)
+        assert predicted.size() == (2,)
+        predicted.sum().backward()
+        for kind in edge_types:
+            conv = model.encoders[kind[-1]].convs[kind]
+            assert any(p.grad.abs().sum() > 0 for p in conv.parameters()), kind
 
 
 def test_explainers_of_pyg_mask_features_and_not_rated_edges():
@@ -340,15 +330,15 @@ def test_explainers_of_pyg_mask_features_and_not_rated_edges():
     config = {'mode': 'regression', 'task_level': 'edge', 'return_type': 'raw'}
     given = {'rating_dict': {kind: torch.arange(20.0)}}
     given['edge_label_index'] = torch.tensor([[0], [8]])
-    for mask in (None, 'object'):
-        options = 'model', config, 'attributes', mask
-        explain = Explainer(model, GNNExplainer(3), *options)
-        if mask:
-            with pytest.raises(ValueError, match=r"edge masks of type.*'user', 'to'"):
-                explain(data.x_dict, data.edge_index_dict, **given)
-        else:
-            found = explain(data.x_dict, data.edge_index_dict, **given)
-            assert found['user'].node_mask[0].gt(0).any()
+
+    def explain(edge_mask):
+        options = 'model', config, 'attributes', edge_mask
+        explainer = Explainer(model, GNNExplainer(3), *options)
+        return explainer(data.x_dict, data.edge_index_dict, **given)
+
+    assert explain(None)['user'].node_mask[0].gt(0).any()
+    with pytest.raises(ValueError, match=r"edge masks of type.*'user', 'to'"):
+        explain('object')
 
 
 def test_all_that_is_trained_has_a_gradient():
@@ -388,9 +378,8 @@ def test_reset_parameters_redraws_all(tiny_model, rated):
     assert model.bias.item() == 3.5
 
 
-@pytest.mark.parametrize(
-    ('options', 'match'),
-    [
+def test_bad_arguments():
+    for options, match in (
         ({'num_nodes': {'user': 0, 'item': 2}}, r"num_nodes\['user'\]"),
         ({'channels': 0}, "'channels'"),
         ({'in_channels': {'user': 2}}, "'in_channels'.*'item'"),
@@ -398,13 +387,11 @@ def test_reset_parameters_redraws_all(tiny_model, rated):
         ({'edge_types': [('shop', 'to', 'item')]}, "'shop'"),
         ({'aggr': 'max'}, "'aggr'.*'max'"),
         ({'rated': ('user', 'follows', 'user')}, "'rated'.*'follows'"),
-    ],
-)
-def test_bad_arguments(options, match):
-    sizes = {'user': 2, 'item': 2}
-    options = {'num_nodes': sizes, 'in_channels': sizes, 'edge_types': []} | options
-    with pytest.raises(ValueError, match=match):
-        AGNN(**options)
+    ):
+        sizes = {'user': 2, 'item': 2}
+        options = {'num_nodes': sizes, 'in_channels': sizes, 'edge_types': []} | options
+        with pytest.raises(ValueError, match=match):
+            AGNN(**options)
 
 
 def test_features_and_ids_that_are_missing_are_named(tiny_model, tiny_graph):

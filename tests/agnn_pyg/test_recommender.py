@@ -9,6 +9,7 @@ import pytest
 
 from agnn_pyg import recommender as module
 from agnn_pyg.recommender import AGNNRecommender
+from tests.agnn_pyg.base.test_frames import changed
 from tests.agnn_pyg.conftest import SETTINGS, rmse
 
 
@@ -118,6 +119,11 @@ def test_seen_items_filters_and_short_lists(recommender, planted):
         recommender.recommend([user], filter=lambda who, items: [1.0, 2.0])
     with pytest.raises(ValueError, match=r"'filter' must be a function .* Series"):
         recommender.recommend([user], filter=pd.Series(allowed > 0))
+    for k in [2.5, '3', None, True, 0]:
+        with pytest.raises(ValueError, match=f"'k' must be .* .got {k!r}"):
+            recommender.recommend(planted.new_users, k=k)
+    top = recommender.recommend(planted.new_users, k=np.int64(2))
+    assert len(top) == 2 * len(planted.new_users)
 
 
 def test_what_is_loaded_is_what_was_saved(recommender, planted, tmp_path):
@@ -243,28 +249,28 @@ def test_ids_of_any_kind(kind, recommender, planted):
     assert set(top['user']) == set(frames[4]['user'])
 
 
-WRONG = [
-    {'epochs': 0},
-    {'patience': 2},  # without a validation
-    {'kernel_weight': 1.5},
-    {'cv_folds': 1},
-    {'scenarios': []},
-    {'components': ['film']},
-    {'seed': 2**63},
-    {'candidate_fraction': 0},
-    {'item_attributes': {'genre': 'words'}},
-    {'accelerator': 'cpuu'},
-    {'item': 'score'},
-    {'user': ['id']},
-]
+WRONG = {
+    'epochs': 0,
+    'kernel_weight': 1.5,
+    'cv_folds': 1,
+    'user': ['id'],
+    'seed': 2**63,
+}
+WRONG |= {
+    'scenarios': [],
+    'components': ['film'],
+    'item': 'score',
+    'accelerator': 'cpuu',
+}
+WRONG |= {'candidate_fraction': 0, 'item_attributes': {'genre': 'words'}}
+WRONG['patience'] = 2  # without a validation
 
 
 def test_wrong_settings_are_refused_before_tables_are_read(planted, monkeypatch):
     monkeypatch.setattr(module, 'read_tables', lambda *_: pytest.fail('late'))
-    for setting in WRONG:
-        (name,) = setting
+    for name, value in WRONG.items():
         with pytest.raises(ValueError, match=f"'{name}'"):
-            AGNNRecommender(**SETTINGS | setting).fit(planted.ratings)
+            AGNNRecommender(**SETTINGS | {name: value}).fit(planted.ratings)
 
 
 def test_settings_that_are_wrong_since_the_fit(recommender, planted):
@@ -280,9 +286,66 @@ def test_settings_that_are_wrong_since_the_fit(recommender, planted):
                 call(*arguments)
 
 
-def test_lengths_of_lists(recommender, planted):
-    for k in [2.5, '3', None, True, 0]:
-        with pytest.raises(ValueError, match=f"'k' must be .* .got {k!r}"):
-            recommender.recommend(planted.new_users, k=k)
-    top = recommender.recommend(planted.new_users, k=np.int64(2))
-    assert len(top) == 2 * len(planted.new_users)
+# Tables as they come; test_frames has what is refused.
+
+
+def test_a_single_item_has_no_neighbors(planted):
+    one = planted.items.iloc[[0]]
+    ratings = planted.ratings.merge(one[['item']])
+    with pytest.raises(ValueError, match="'items' has a single row"):
+        AGNNRecommender(**SETTINGS).fit(ratings, planted.users, one)
+
+
+def test_tables_without_new_rows(recommender, planted):
+    empty = planted.later.iloc[:0]
+    assert len(recommender.predict(empty)) == 0
+    assert len(recommender.predict(empty, planted.new_users.iloc[:0])) == 0
+    assert len(recommender.recommend(planted.new_users.iloc[:0])) == 0
+    assert len(recommender.recommend([])) == 0
+    nothing = recommender.recommend(planted.new_users, items=planted.new_items[:0])
+    assert list(nothing.columns) == ['user', 'item', 'rating', 'score', 'rank']
+    assert len(nothing) == 0
+    # Rows of known users are ignored.
+    known = planted.ratings.iloc[:20]
+    users = planted.users.assign(age=99)
+    assert (recommender.predict(known, users) == recommender.predict(known)).all()
+
+
+def test_missing_and_unseen_attributes(recommender, planted):
+    column = planted.new_users.columns.drop(['user', 'age'])[0]
+    users = planted.new_users.reset_index(drop=True)
+    users = changed(0, **{column: None, 'age': None})(users)
+    users = changed(1, **{column: 'Löwenbändigerin'})(users)
+    users = changed(2, age=1000.0)(users).astype({'age': float})
+    items = planted.new_items.copy().reset_index(drop=True)
+    items.at[0, 'genre'] = []
+    items.at[1, 'genre'] = ['чёрно-белое']
+    rating = recommender.predict(planted.later, users, items)
+    low, high = planted.ratings['rating'].agg(['min', 'max'])
+    assert rating.between(low, high).all()
+    # An unseen value counts as a missing one.
+    blank = changed(1, **{column: ''})(users)
+    unseen = planted.later['user'] == users['user'][1]
+    again = recommender.predict(planted.later[unseen], blank, items)
+    assert np.allclose(again, rating[unseen], atol=1e-5)
+
+
+def test_whole_numbers_as_names_of_columns(planted):
+    items = planted.items.rename(columns={'genre': 7, 'year': 8})
+    model = AGNNRecommender(**SETTINGS | {'kernel_weight': 1.0})
+    model.fit(planted.ratings, planted.users, items)
+    user, item = planted.ratings.iloc[0][['user', 'item']].astype(int)
+    assert any('7 = ' in name for name in model.explain(user, item).terms)
+
+
+def test_ratings_of_the_fit_are_named(recommender, planted):
+    rows = pd.concat([planted.ratings.iloc[[5]], planted.later])
+    nodes = planted.new_users, planted.new_items
+    with pytest.warns(UserWarning, match=rf"'ratings' .* row {rows.index[0]} \("):
+        recommender.evaluate(rows, *nodes)
+
+
+def test_nodes_to_compare_with(recommender, planted):
+    for call, wrong in (('similar_items', -5), ('similar_users', -7)):
+        with pytest.raises(ValueError, match=rf"'(user|item)' .* row 0 \({wrong}\)"):
+            getattr(recommender, call)(wrong)

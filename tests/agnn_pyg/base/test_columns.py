@@ -110,7 +110,7 @@ def test_cells_that_do_not_suit_the_type():
                 parse_column(frame, 'x', stype, 'users')
 
 
-def test_a_few_texts_among_many_numbers():
+def test_a_few_texts_among_many_numbers_or_dates():
     years = [*map(str, range(1960, 2000)), 'DK Publishing Inc']
     with pytest.warns(UserWarning, match=r"'items' .*'x'.* row 40 \('DK Publishing"):
         column = parse_column(frame_of(years), 'x', name='items')
@@ -119,9 +119,6 @@ def test_a_few_texts_among_many_numbers():
     # Codes, and few different numbers, are texts.
     for texts in ([f'{y:05}' for y in range(40)] + ['V5A2B'], 40 * ['1', '2'] + ['x']):
         assert parse_column(frame_of(texts), 'x').stype == 'categorical'
-
-
-def test_a_few_texts_among_many_dates():
     days = pd.date_range('1990-01-01', periods=40).strftime('%Y-%m-%d')
     for odd in ('n/a', '1990-13-45'):
         with pytest.warns(UserWarning, match=rf"'items' .*'x'.* row 40 \('{odd}"):
@@ -132,14 +129,11 @@ def test_a_few_texts_among_many_dates():
     assert parse_column(few, 'x').stype == 'categorical'
 
 
-def test_dates_of_any_year():
+def test_dates_of_any_year_and_vectors_are_interpolated():
     for day in (datetime.date, '{:04}-{:02}-{:02}'.format):
         cells = [day(1, 1, 1), day(1970, 1, 3), day(9999, 12, 31)]
         value = parse_column(frame_of(cells), 'x').value
         assert value.tolist() == [-719162, 2, 2932896]
-
-
-def test_dates_and_vectors_are_interpolated():
     days = ['1970-01-01', '1970-01-11', '1970-01-06T00:00', datetime.date(1970, 1, 3)]
     encoder = AttributeEncoder({'x': 'date'}, num_knots=2)
     bags = encoder.fit_transform(frame_of(days))
@@ -199,9 +193,8 @@ def test_values_of_other_types_than_those_of_the_fit():
         AttributeEncoder(['x']).fit(frame_of(['war'])).transform(frame_of(['sea', 'x']))
 
 
-@pytest.mark.parametrize(
-    ('fitted', 'served'),
-    [
+def test_the_conversion_that_an_error_names_can_be_done():
+    for fitted, served in (
         (['1', '2'], [1, 2]),
         ([1.5, 'a', 1.5, 2], ['a']),
         ([True, False], ['True', 'False']),
@@ -210,16 +203,17 @@ def test_values_of_other_types_than_those_of_the_fit():
         ([['war', 'sea'], ['love']], ['war|sea', 'love']),
         ([['war', 'sea'], ['love']], ['war, sea', 'love,sea']),
         ([['war', 'sea'], ['love']], ["['war', 'sea']", "['love']"]),
-    ],
-)
-def test_the_conversion_that_an_error_names_can_be_done(fitted, served):
-    encoder, frame = AttributeEncoder(['x']).fit(frame_of(fitted)), frame_of(served)
-    try:
-        encoder.transform(frame)
-    except ValueError as error:
-        call = str(error).rpartition('such as by ')[2]
-        converted = eval(f'x{call}', {'x': frame['x'], 'ast': ast})  # noqa: S307
-        assert encoder.transform(frame_of(converted)).weight[:, 0].tolist() == [1, 1]
+    ):
+        encoder, frame = AttributeEncoder(['x']).fit(frame_of(fitted)), frame_of(served)
+        try:
+            encoder.transform(frame)
+        except ValueError as error:
+            call = str(error).rpartition('such as by ')[2]
+            converted = eval(f'x{call}', {'x': frame['x'], 'ast': ast})  # noqa: S307
+            assert encoder.transform(frame_of(converted)).weight[:, 0].tolist() == [
+                1,
+                1,
+            ]
 
 
 def test_a_vocabulary_without_values_is_said():

@@ -80,29 +80,15 @@ class Toy(Estimator):
         return self
 
 
-WRONG = [
-    {'epochs': 0},
-    {'epochs': 2.5},
-    {'epochs': '7'},
-    {'epochs': True},
-    {'lr': 0},
-    {'lr': math.inf},
-    {'skip': 'no'},
-    {'rates': 0.5},
-    {'rates': (0.1, 2)},
-    {'rates': {0.1, 0.5}},
-    {'scenarios': ()},
-    {'scenarios': ('hot',)},
-    {'columns': 'age'},
-    {'options': 3},
-    {'folds': 11},
-]
+WRONG = {'epochs': [0, 2.5, '7', True], 'lr': [0, math.inf], 'skip': ['no']}
+WRONG |= {'rates': [0.5, (0.1, 2), {0.1, 0.5}], 'scenarios': [(), ('hot',)]}
+WRONG |= {'columns': ['age'], 'options': [3], 'folds': [11]}
 
 
 def test_wrong_settings_are_named_with_their_value():
-    for setting in WRONG:
-        ((name, value),) = setting.items()
+    for name, value in [(name, v) for name, values in WRONG.items() for v in values]:
         message = rf"'{name}' must .*\(got {re.escape(repr(value))}\)"
+        setting = {name: value}
         toy = Toy(**setting)
         for call in (lambda s=setting: ToyConfig(**s), lambda t=toy: t.fit([1.0])):
             with pytest.raises(ValueError, match=message) as raised:

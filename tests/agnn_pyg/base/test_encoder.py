@@ -43,9 +43,7 @@ def test_tokens_of_one_column():
         ([['x'] * 3, ['y'], ['y']], [['x'], ['y']], [{2}, {1}], {'min_count': 2}),
     ):
         assert [set(bag) for bag in encode(fitted, cells, **options)] == expected
-
-
-def test_a_bag_is_a_set():
+    # A bag is a set.
     assert encode([['x'], ['y']], [['x', 'x', 'y']]) == [{1: 1, 2: 1}]
     # Two rare values are one rare token: tokens x 1, rare 2.
     fitted = [['x', 'p'], ['x', 'q']]
@@ -112,7 +110,7 @@ def test_a_row_of_nothing_is_padding_or_missing_tokens():
     assert attributes.weight.tolist() == [[1, 1, 1]]
 
 
-def test_bad_options():
+def test_bad_options_and_tables():
     for options, match in (
         ({'columns': []}, "'columns' must name at least one"),
         ({'columns': 'genre'}, "'columns' must name at least one"),
@@ -122,9 +120,6 @@ def test_bad_options():
     ):
         with pytest.raises(ValueError, match=match):
             AttributeEncoder(**options)
-
-
-def test_what_cannot_be_fitted_or_encoded():
     with pytest.raises(ValueError, match="'a' holds no number"):
         AttributeEncoder(['a']).fit(pd.DataFrame({'a': [np.nan, np.nan]}))
     with pytest.raises(ValueError, match='empty table'):

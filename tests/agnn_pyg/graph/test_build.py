@@ -107,9 +107,8 @@ def test_identical_nodes_are_each_others_candidates():
     assert candidates(graph) == [{1: 1}, {0: 1}]
 
 
-@pytest.mark.parametrize(
-    ('kwargs', 'match'),
-    [
+def test_attribute_graph_refuses():
+    for kwargs, match in (
         ({'attributes': multi_hot([], 2)}, "'attributes'.*0"),
         ({'attributes': multi_hot([[0]], 2)}, "'attributes'.*1"),
         ({'attributes': random_matrix((3, 3), 1, 0) * np.inf}, "'attributes'.*NaN"),
@@ -120,8 +119,6 @@ def test_identical_nodes_are_each_others_candidates():
         ({'seed': -1}, "'seed'.*-1"),
         ({'ratings': random_matrix((4, 3), 1, 0)}, "'ratings'.*3.*4"),
         ({'ratings': random_matrix((3, 3), 1, 0) * np.nan}, "'ratings'.*NaN"),
-    ],
-)
-def test_attribute_graph_refuses(kwargs, match):
-    with pytest.raises(ValueError, match=match):
-        attribute_graph(**{'attributes': multi_hot([[0]] * 3, 1)} | kwargs)
+    ):
+        with pytest.raises(ValueError, match=match):
+            attribute_graph(**{'attributes': multi_hot([[0]] * 3, 1)} | kwargs)

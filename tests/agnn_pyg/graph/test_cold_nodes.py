@@ -54,17 +54,14 @@ def test_no_new_nodes_and_nothing_in_common():
     assert cold_candidates(alone, matrix(30))[1].size() == (0,)
 
 
-@pytest.mark.parametrize(
-    ('new', 'old', 'options', 'match'),
-    [
+def test_bad_arguments():
+    for new, old, options, match in (
         (matrix(1)[:, :5], matrix(3), {}, "'new'.*7.*5"),
         (matrix(1), matrix(0), {}, "'attributes'"),
         (matrix(1) * np.nan, matrix(3), {}, "'new'.*NaN"),
         (matrix(1), matrix(3) * np.inf, {}, "'attributes'.*NaN"),
         (matrix(1), matrix(3), {'candidate_fraction': 0}, "'candidate_fraction'"),
         (matrix(1), matrix(3), {'seed': -1}, "'seed'"),
-    ],
-)
-def test_bad_arguments(new, old, options, match):
-    with pytest.raises(ValueError, match=match):
-        cold_candidates(new, old, **options)
+    ):
+        with pytest.raises(ValueError, match=match):
+            cold_candidates(new, old, **options)

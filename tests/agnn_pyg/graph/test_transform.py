@@ -88,9 +88,8 @@ def test_options():
     assert ('item', 'rating_knn', 'item') in composed(data).edge_types
 
 
-@pytest.mark.parametrize(
-    ('index', 'rating', 'match'),
-    [
+def test_bad_ratings():
+    for index, rating, match in (
         ([[0, 3], [0, 0]], [1.0, 2.0], 'user 3'),
         ([[0, 0], [4, 0]], [1.0, 2.0], 'item 4'),
         ([[0, -1], [0, 0]], [1.0, 2.0], 'user -1'),
@@ -100,12 +99,10 @@ def test_options():
         ([[0, 1], [0, 0]], [1.0, float('inf')], "'rating'.*infinity"),
         ([[], []], [], "'edge_index'.*none"),
         ([[0, 2, 2], [1, 1, 1]], [1.0, 2.0, 3.0], 'user 2 and item 1'),
-    ],
-)
-def test_bad_ratings(index, rating, match):
-    index, rating = torch.tensor(index), torch.tensor(rating)
-    with pytest.raises(ValueError, match=match):
-        rated(index if index.numel() else index.long(), rating)
+    ):
+        index, rating = torch.tensor(index), torch.tensor(rating)
+        with pytest.raises(ValueError, match=match):
+            rated(index if index.numel() else index.long(), rating)
 
 
 @pytest.mark.filterwarnings('ignore:Unable to accurately infer')
@@ -132,20 +129,17 @@ def test_missing_features_and_ratings_are_named():
         AddAttributeKNN(RATES)(bare)
 
 
-@pytest.mark.parametrize(
-    ('x', 'match'),
-    [
+def test_features_that_do_not_fit_are_named_with_their_nodes():
+    for x, match in (
         (torch.rand(4), r"'ids'.*\[4\]"),
         (torch.tensor([[1], [-1]]), "'ids'.*-1"),
         (torch.ones(1, 2), "'ids'.*two rows"),
         (torch.full((3, 2), torch.nan), "'ids'.*NaN"),
-    ],
-)
-def test_features_that_do_not_fit_are_named_with_their_nodes(x, match):
-    data = three_kinds()
-    data['ids'].x = x
-    with pytest.raises(ValueError, match=match):
-        AddAttributeKNN()(data)
+    ):
+        data = three_kinds()
+        data['ids'].x = x
+        with pytest.raises(ValueError, match=match):
+            AddAttributeKNN()(data)
 
 
 def test_rated_edges_join_two_node_types():

@@ -153,19 +153,16 @@ def test_number_of_features_is_bounded():
     assert width[13:] == [64, 64, 64, MAX_FEATURES - 361 - 3 * 64]
 
 
-@pytest.mark.parametrize(
-    ('columns', 'max_features', 'width'),
-    [
+def test_columns_divide_the_features(monkeypatch):
+    for columns, max_features, width in (
         ((12, 30), 100, [1] + 9 * [8] + 3 * [9]),
         ((5, 3), 4, [1, 1, 1, 1]),
         ((3, 3), 1, [1]),
         ((3, 80, True), MAX_FEATURES, [1] + 9 * [64]),
-    ],
-)
-def test_columns_divide_the_features(columns, max_features, width, monkeypatch):
-    monkeypatch.setattr(module, 'MAX_FEATURES', max_features)
-    maps = fit(wide(*columns))
-    assert torch.bincount(maps.component).tolist() == width
+    ):
+        monkeypatch.setattr(module, 'MAX_FEATURES', max_features)
+        maps = fit(wide(*columns))
+        assert torch.bincount(maps.component).tolist() == width
 
 
 def test_pairs_of_long_lists_take_features(monkeypatch):

@@ -63,18 +63,12 @@ def test_gated_conv(device):
     assert_module(conv, (x, target), index[:, :4], expected_size=(2, 8), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    'kwargs',
-    [
-        {},
-        {'negative_slope': 0.5},
-        {'negative_slope': 1.0, 'bias': False},
-        {'aggregate_gate': False},
-        {'filter_gate': False},
-        {'aggregate_gate': False, 'filter_gate': False},
-        {'edge_dim': 2},
-    ],
-)
+OPTIONS = [{}, {'negative_slope': 0.5}, {'negative_slope': 1.0, 'bias': False}]
+NO_AGGREGATE, NO_FILTER = {'aggregate_gate': False}, {'filter_gate': False}
+OPTIONS += [NO_AGGREGATE, NO_FILTER, NO_AGGREGATE | NO_FILTER, {'edge_dim': 2}]
+
+
+@pytest.mark.parametrize('kwargs', OPTIONS)
 @pytest.mark.parametrize('weight', [None, EDGE_WEIGHT])
 @pytest.mark.parametrize('bipartite', [False, True])
 def test_against_a_loop(kwargs, weight, bipartite, device):
@@ -223,9 +217,8 @@ def test_reset_parameters_draws_from_the_range_of_a_whole_matrix():
         assert 0.95 * bound < lin.weight.abs().max() <= bound
 
 
-@pytest.mark.parametrize(
-    ('kwargs', 'error', 'match'),
-    [
+def test_arguments_that_do_not_fit():
+    for kwargs, error, match in (
         ({'channels': -1}, ValueError, r"'channels' .*lazy .*-1"),
         ({'channels': (16, 16)}, ValueError, r"'channels' .*\(16, 16\)"),
         ({'channels': 2.5}, ValueError, r"'channels' .*2.5"),
@@ -233,10 +226,8 @@ def test_reset_parameters_draws_from_the_range_of_a_whole_matrix():
         ({'edge_dim': 2, 'aggregate_gate': False}, ValueError, r"'edge_dim' "),
         ({'aggr': ['mean', 'max']}, ValueError, r"'aggr' .*'max'"),
         ({'decomposed_layers': 2}, TypeError, 'decomposed_layers'),
-    ],
-)
-def test_arguments_that_do_not_fit(kwargs, error, match):
-    with pytest.raises(error, match=match):
-        GatedConv(**{'channels': 8} | kwargs)
-    with pytest.raises(TypeError, match='positional'):
-        GatedConv(16, 32)  # a second width is not taken for an option
+    ):
+        with pytest.raises(error, match=match):
+            GatedConv(**{'channels': 8} | kwargs)
+        with pytest.raises(TypeError, match='positional'):
+            GatedConv(16, 32)  # a second width is not taken for an option

@@ -191,9 +191,8 @@ def test_of_many_blocks_nothing_edge_sized_is_kept_for_backward(block, monkeypat
     assert (largest > x.numel()) == (block == 2**18)
 
 
-@pytest.mark.parametrize(
-    ('kwargs', 'match'),
-    [
+def test_wrong_input_is_named():
+    for kwargs, match in (
         ({'edge_index': EDGE_INDEX.double()}, r"'edge_index'.*float64"),
         ({'edge_index': EDGE_INDEX + 1}, r"'edge_index'.*6"),
         ({'edge_index': EDGE_INDEX - 1}, r"'edge_index'.*-1"),
@@ -208,12 +207,12 @@ def test_of_many_blocks_nothing_edge_sized_is_kept_for_backward(block, monkeypat
         ({'edge_index': EdgeIndex(EDGE_INDEX, sparse_size=(8, 6))}, 'size 8'),
         ({'edge_index': ADJ_T, 'x': (X, X[:5])}, r'size 5 .*expected size 6'),
         ({'edge_index': ADJ_T, 'flow': 'target_to_source'}, 'target_to_source'),
-    ],
-)
-def test_wrong_input_is_named(kwargs, match):
-    call = {'x': X, 'edge_index': EDGE_INDEX} | kwargs
-    options = {name: call.pop(name) for name in ('edge_dim', 'flow') if name in call}
-    conv = layer(**options)
-    for conv.fuse in (True, False):
-        with pytest.raises((ValueError, IndexError), match=match):
-            conv(**call)
+    ):
+        call = {'x': X, 'edge_index': EDGE_INDEX} | kwargs
+        options = {
+            name: call.pop(name) for name in ('edge_dim', 'flow') if name in call
+        }
+        conv = layer(**options)
+        for conv.fuse in (True, False):
+            with pytest.raises((ValueError, IndexError), match=match):
+                conv(**call)

@@ -234,16 +234,10 @@ def neighbors(end, index, residual):
     return found
 
 
-@pytest.mark.parametrize(
-    'options',
-    [
-        {},
-        {'spectral_channels': 0},
-        {'slope_channels': 0},
-        {'slope_channels': 1},
-        {'messages': False},
-    ],
-)
+OPTIONS = [{}, {'spectral_channels': 0}, {'slope_channels': 0}, {'slope_channels': 1}]
+
+
+@pytest.mark.parametrize('options', [*OPTIONS, {'messages': False}])
 @torch.no_grad()
 def test_embeddings_against_a_loop_over_nodes(layer, options):
     made, (x, attributes), (index, rating) = layer(**options), inputs(), pairs()
@@ -361,7 +355,7 @@ def test_ratings_and_ids_that_do_not_fit_are_named(layer):
 
 
 FRESH = """
-import warnings, torch, torch_geometric.nn, scipy.sparse
+import warnings, torch, torch_geometric.nn
 kept = [*warnings.filters]
 from agnn_pyg.nn.rating_layer import RatedEdges
 assert warnings.filters == kept

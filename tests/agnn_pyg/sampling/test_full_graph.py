@@ -104,9 +104,8 @@ def rates_of(graph, name, **kwargs):
     return found / number, number
 
 
-@pytest.mark.parametrize(
-    ('name', 'options', 'rate'),
-    [
+def test_fractions(tiny_graph):
+    for name, options, rate in (
         ('user', {'cold_dropout': {'user': 0.2}, 'id_dropout': 0.0}, 0.2),
         ('item', {'cold_dropout': {'user': 0.2}, 'id_dropout': 0.0}, 0.0),
         ('item', {'cold_dropout': COLD}, 1 - 0.7 * 0.2),
@@ -115,13 +114,11 @@ def rates_of(graph, name, **kwargs):
         ('target', {'target_fraction': 0.6}, 0.6),
         ('target', {'cold_dropout': COLD}, 1 - 0.7 * 0.7 * 0.8),
         ('target', {'target_fraction': 1.0}, 1.0),
-    ],
-)
-def test_fractions(tiny_graph, name, options, rate):
-    found, number = rates_of(tiny_graph, name, **options)
-    # Five deviations of a binomial fraction, of which ten pairs share a node.
-    slack = 5 * math.sqrt(10 * rate * (1 - rate) / number)
-    assert found == pytest.approx(rate, abs=slack)
+    ):
+        found, number = rates_of(tiny_graph, name, **options)
+        # Five deviations of a binomial fraction, of which ten pairs share a node.
+        slack = 5 * math.sqrt(10 * rate * (1 - rate) / number)
+        assert found == pytest.approx(rate, abs=slack)
 
 
 def test_a_step_predicts_at_least_one_pair(tiny_graph):
@@ -383,9 +380,8 @@ def test_link_batches_lose_the_edges_of_nodes_treated_as_cold(tiny_graph, tiny_p
             assert torch.equal(data[side].cold[rest], known)
 
 
-@pytest.mark.parametrize(
-    ('options', 'match'),
-    [
+def test_bad_arguments(tiny_graph):
+    for options, match in (
         ({'steps': 0}, "'steps'"),
         ({'target_fraction': 1.5}, "'target_fraction'"),
         ({'num_neighbors': -1}, "'num_neighbors'"),
@@ -393,11 +389,9 @@ def test_link_batches_lose_the_edges_of_nodes_treated_as_cold(tiny_graph, tiny_p
         ({'cold_dropout': {'film': 0.5}}, "'cold_dropout'.*'film'"),
         ({'rating_attr': 'stars'}, "'stars'"),
         ({'seed': -1}, "'seed'"),
-    ],
-)
-def test_bad_arguments(tiny_graph, options, match):
-    with pytest.raises(ValueError, match=match):
-        loader(tiny_graph, **options)
+    ):
+        with pytest.raises(ValueError, match=match):
+            loader(tiny_graph, **options)
 
 
 # PyTorch finds four workers too many for two cores.
