@@ -277,7 +277,8 @@ class ItemStatistics:
         rows = support.item[:, :, None], query.item[:, None]
         total = _found(self.pair_key, self.pair_total, *rows)
         # What the user adds: a like of both, a dislike and a like, a product of r~.
-        own = support.own[:, :, None] * query.own[:, None, :, [0, 0, 2]]
+        like, _, residual = query.own[:, None].unbind(-1)
+        own = support.own[:, :, None] * torch.stack([like, like, residual], dim=-1)
         scales = support.scale[:, :, None], query.scale[:, None]
         last = support.vector @ query.vector.mT / query.vector.size(-1)
         return torch.stack([*_sparse_kernels(total - own, *scales), last], dim=2)
