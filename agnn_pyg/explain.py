@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.agnn_scorer import Neighbors
-from agnn_pyg.base.frames import read_pairs
+from agnn_pyg.base.frames import read_pairs, with_titles
 from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import Vocabulary
 from agnn_pyg.kernel.scenarios import KernelExplanation
@@ -93,9 +93,13 @@ class Explanation:
 
 
 def explain_pair(
-    serving: Fitted, config: ColumnsConfig, user: Hashable, item: Hashable
+    serving: Fitted,
+    config: ColumnsConfig,
+    user: Hashable,
+    item: Hashable,
+    *tables: pd.DataFrame | None,
 ) -> Explanation:
-    """Explains the score of a pair, given by its ids."""
+    """Explains the score of a pair, given by its ids; tables may have titles."""
     columns = config.user, config.item
     pair = pd.DataFrame({config.user: [user], config.item: [item]})
     rows = read_pairs(pair, 'the pair to explain', config, serving.ids)
@@ -131,11 +135,13 @@ def explain_pair(
     if scale is not None:
         rating = float(np.clip(score, scale.low, scale.high))
     ratings = _ratings(unit * contribution, serving, columns)
-    frames = (
+    neighbors = [
         _neighbors(neighbors.get(side), serving.ids[side], column)
         for side, column in zip(SIDES, columns, strict=True)
-    )
-    return Explanation(user, item, rating, score, terms, ratings, *frames)
+    ]
+    titled = dict(zip(columns, tables, strict=True))
+    frames = (with_titles(frame, titled) for frame in (ratings, *neighbors))
+    return Explanation(user, item, rating, score, terms, *frames)
 
 
 def kernel_terms(

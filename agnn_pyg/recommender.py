@@ -317,12 +317,13 @@ class AGNNRecommender(Recommender):
     ) -> Explanation:
         """Explains the predicted rating of a user and an item, given by their ids.
 
-        The tables are those of :meth:`predict`, and so are the errors.
+        The tables are those of :meth:`predict`, and so are the errors. A column
+        :obj:`title` or :obj:`name` of theirs is shown beside ids, of known ones, too.
         """
         config, fitted = self._served()
         edges = {'user': user_edges, 'item': item_edges}
         serving = fitted.serve(config, users, items, ratings, edges)
-        return explain_pair(serving, config, user, item)
+        return explain_pair(serving, config, user, item, users, items)
 
     def evaluate(
         self,

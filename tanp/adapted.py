@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from agnn_pyg.base.config import PositiveInt, check_argument
-from agnn_pyg.base.frames import read_distinct, read_ratings
+from agnn_pyg.base.frames import read_distinct, read_ratings, with_titles
 from agnn_pyg.base.metrics import evaluate_rankings, rating_metrics
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 from tanp.episodes import Episodes
@@ -167,7 +167,8 @@ class AdaptedUsers(Fitted):
         """Which interactions of a user's support moved the score of an item.
 
         The effect of one is the score less that without it, exactly; those of alike
-        interactions overlap. For :obj:`items` see :meth:`predict`.
+        interactions overlap. For :obj:`items` see :meth:`predict`; a :obj:`title` or
+        :obj:`name` of theirs is shown beside ids.
         """
         self, config = self.with_items(items), self.config
         (row,) = self._rows(read_distinct([user], 'user', config.user))
@@ -185,6 +186,7 @@ class AdaptedUsers(Fitted):
         columns |= {'effect': score[0] - score[2:]}
         order = np.argsort(-np.abs(columns['effect']), kind='stable')
         frame = pd.DataFrame(columns).iloc[order].reset_index(drop=True)
+        frame = with_titles(frame, {config.item: items})
         return Explanation(float(score[0]), float(score[1]), frame)
 
     def _blocks(

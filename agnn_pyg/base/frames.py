@@ -24,6 +24,8 @@ from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 
 SIDES = ('user', 'item')
+# Columns that name a row for people.
+TITLES = ('title', 'name')
 # What texts that are read as categories may be, and how they are converted.
 TEXTS = {
     r'[^|]+(\|[^|]+)+': "lists as texts, which .str.split('|') or --lists reads,",
@@ -290,6 +292,19 @@ def read_new_nodes(
     # The last encoder knows all values, also the rare ones.
     columns = encoders[-1].parse(frame, f'{side}s')
     return ids.values[new], [e.transform(columns) for e in encoders]
+
+
+def with_titles(
+    frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame | None]
+) -> pd.DataFrame:
+    """Adds to columns of ids the titles that tables have, if they have any."""
+    for column, table in tables.items():
+        titles = [] if table is None else [c for c in table if str(c).lower() in TITLES]
+        if titles and column in frame:
+            known = table.drop_duplicates(column).set_index(column)[titles[0]]
+            place = frame.columns.get_loc(column) + 1
+            frame.insert(place, f'{column} {titles[0]}', frame[column].map(known))
+    return frame
 
 
 def _bounded(train: Ratings) -> np.ndarray:

@@ -76,3 +76,11 @@ def test_lines_add_up_and_none_is_zero():
     shown = [float(n) for n in re.findall(r'^  (\S+)  ', text, re.MULTILINE)]
     assert shown == [3.5, 0.5, *7 * [-0.1], -0.2]  # the last of four smaller terms
     assert 'proximity' not in text
+
+
+def test_titles_of_tables_are_shown_beside_ids(recommender, planted):
+    items = planted.items.assign(Title=planted.items['item'].astype(str) + ' (1999)')
+    explanation = recommender.explain(*planted.ratings.iloc[0, :2], items=items)
+    for frame in (explanation.items, explanation.ratings):
+        assert (frame['item Title'] == frame['item'].astype(str) + ' (1999)').all()
+    assert 'user Title' not in explanation.ratings and '(1999)' in str(explanation)

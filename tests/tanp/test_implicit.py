@@ -200,8 +200,10 @@ def test_items_that_arrive_later_are_read_by_their_attributes(fitted, later):
     known = whole[~whole['item'].isin(new['item'])].drop(columns='rank')
     expected = adapted.recommend(items=films(), k=50).drop(columns='rank')
     pd.testing.assert_frame_equal(known.reset_index(drop=True), expected, atol=1e-5)
-    effects = adapted.explain(100, 'new 0', items=new)
+    every = pd.concat([films(), new]).assign(title='A')
+    effects = adapted.explain(100, 'new 0', items=every)
     assert effects.score == pytest.approx(scores[1], abs=1e-6)
+    assert set(effects.support['item title']) == {'A'}
     with pytest.raises(ValueError, match='does not know'):
         adapted.recommend(items=['new 0'])
     bare = TaNPRecommender(**QUICK, epochs=1).fit(likes(np.arange(20)))
