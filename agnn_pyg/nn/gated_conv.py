@@ -1,7 +1,7 @@
 """The gated graph convolution of AGNN, for any graph."""
 
 from numbers import Integral
-from typing import Any, Callable, Optional, Tuple, Union
+from typing import Any, Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -18,13 +18,12 @@ from agnn_pyg.nn.gated_mean import GatedMean
 # No `__all__` here: PyG generates `propagate` from a star import of this file
 # and falls back to a slower path, silently, when names are missing from it.
 
-
-def _unfuse(name: str) -> Callable:
-    def register(self: MessagePassing, hook: Callable) -> Any:
-        self.fuse = False  # The fused path would skip the hook.
-        return getattr(super(GatedConv, self), name)(hook)
-
-    return register
+# Hooks that the fused path would skip.
+HOOKS = [
+    f'_{part}_forward_{when}'
+    for part in ('propagate', 'message', 'aggregate')
+    for when in ('pre_hooks', 'hooks')
+]
 
 
 class GatedConv(MessagePassing):
@@ -47,11 +46,11 @@ class GatedConv(MessagePassing):
         \mathbf{b}_f \right)
 
     and the mean over no neighbors is zero. Edge features :math:`\mathbf{e}_{ij}` are an
-    addition to the paper. No messages are stored, unless a hook on :meth:`propagate`,
-    :meth:`message` or :meth:`aggregate` has set :obj:`fuse = False`. TorchScript, which
-    PyTorch has deprecated, cannot express that and is not supported. Both halves of the
-    weight of :obj:`lin_aggr` are read, but the module is not called: its hooks have no
-    effect, and pruning or adapters that depend on them are not supported.
+    addition to the paper. No messages are stored, unless :meth:`propagate`,
+    :meth:`message` or :meth:`aggregate` has a hook. TorchScript, which PyTorch has
+    deprecated, cannot express that and is not supported. Both halves of the weight of
+    :obj:`lin_aggr` are read, but the module is not called: its hooks have no effect,
+    and pruning or adapters that depend on them are not supported.
 
     Args:
         channels (int): Size of each input and output sample, on both ends of edges.
@@ -78,12 +77,6 @@ class GatedConv(MessagePassing):
     """
 
     SUPPORTS_FUSED_EDGE_INDEX = True
-    register_propagate_forward_pre_hook = _unfuse('register_propagate_forward_pre_hook')
-    register_propagate_forward_hook = _unfuse('register_propagate_forward_hook')
-    register_message_forward_pre_hook = _unfuse('register_message_forward_pre_hook')
-    register_message_forward_hook = _unfuse('register_message_forward_hook')
-    register_aggregate_forward_pre_hook = _unfuse('register_aggregate_forward_pre_hook')
-    register_aggregate_forward_hook = _unfuse('register_aggregate_forward_hook')
 
     def __init__(
         self,
@@ -154,7 +147,8 @@ class GatedConv(MessagePassing):
             else:
                 ends, values = to_edge_index(edge_index)
             edge_index = ends.flip(0)
-            edge_weight = values if edge_weight is None else edge_weight
+            if edge_weight is None:
+                edge_weight = values.clone()  # `torch.compile` refuses views of them
         w = _per_edge('edge_weight', edge_weight, 1, edge_index, x[0])
         e = _per_edge('edge_attr', edge_attr, self.edge_dim, edge_index, x[0])
 
@@ -229,13 +223,17 @@ class GatedConv(MessagePassing):
         ends = x if self.flow == 'source_to_target' else x[::-1]
         given = zip(size or (None, None), ends, strict=True)
         fits = all(n is None or n == end.size(0) for n, end in given)
-        return self.fuse and not self.explain and fits
+        is_hooked = any(getattr(self, hooks) for hooks in HOOKS)
+        return self.fuse and not self.explain and fits and not is_hooked
 
 
 def _per_edge(name, value, width, edge_index, x) -> OptTensor:
-    if value is not None and value.numel() != edge_index.size(1) * width:
-        shape = [edge_index.size(1), width]
+    if value is None:
+        return None
+    shape = [edge_index.size(1), width]
+    rows = value.unsqueeze(-1) if value.dim() == 1 else value
+    if list(rows.size()) != shape:
         raise ValueError(
             f"'{name}' must have the shape {shape} (got {list(value.size())})"
         )
-    return value if value is None else value.reshape(-1, width).to(x.dtype)
+    return rows.to(x.dtype)

@@ -162,6 +162,14 @@ def test_compile_without_graph_breaks(sorted_edges, device):
     assert torch.allclose(out, expected, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore')
+def test_compile_with_a_sparse_matrix():
+    conv, adj = random_conv(), to_torch_csc_tensor(EDGE_INDEX, EDGE_WEIGHT, size=(4, 4))
+    out = torch.compile(conv, backend='aot_eager')(X, adj.t())
+    assert torch.allclose(out, conv(X, EDGE_INDEX, EDGE_WEIGHT), atol=1e-5)
+
+
 def test_few_nodes_and_edges():
     conv, one = random_conv(), torch.zeros(2, 1, dtype=torch.long)
     for x, edge_index in ((X, NO_EDGES), (X[:1], NO_EDGES), (X[:1], one)):

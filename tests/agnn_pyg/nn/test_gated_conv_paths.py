@@ -49,7 +49,7 @@ def test_paths_and_flows_agree(monkeypatch, kwargs, flow):
 
 
 @pytest.mark.parametrize('edge_index', [EDGE_INDEX, SORTED, ADJ_T])
-def test_no_messages_are_made_unless_a_hook_is_registered(edge_index):
+def test_no_messages_are_made_unless_there_is_a_hook(edge_index):
     conv, made = layer(), []
     expected, message = conv(X, edge_index, size=(6, 6)), conv.message
     conv.message = lambda *args, **kwargs: made.append(1) or message(*args, **kwargs)
@@ -57,12 +57,13 @@ def test_no_messages_are_made_unless_a_hook_is_registered(edge_index):
     assert made == []
     for part in ('propagate', 'message', 'aggregate'):
         for when in ('pre_hook', 'hook'):
-            conv.fuse, called = True, []
+            called = []
             register = getattr(conv, f'register_{part}_forward_{when}')
             handle = register(lambda *args, called=called: called.append(1))
             torch.testing.assert_close(conv(X, edge_index), expected)
             assert called == [1], (part, when)
             handle.remove()
+            conv(X, edge_index)
     assert len(made) == 6
 
 
@@ -201,6 +202,7 @@ def test_wrong_input_is_named():
         ({'edge_weight': torch.rand(6)}, r"'edge_weight'.*\[6\]"),
         ({'edge_weight': torch.rand(7, 8)}, r"'edge_weight'.*\[7, 8\]"),
         ({'edge_dim': 2, 'edge_attr': EDGE_ATTR[1:]}, r"'edge_attr'.*\[6, 2\]"),
+        ({'edge_dim': 2, 'edge_attr': EDGE_ATTR.t()}, r"'edge_attr'.*\[2, 7\]"),
         ({'edge_dim': 2}, r"'edge_attr'.*'edge_dim'"),
         ({'edge_attr': EDGE_ATTR}, r"'edge_attr'.*'edge_dim'"),
         ({'size': (6, 5)}, r'size 6 .*expected size 5'),
