@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch_geometric.data import HeteroData
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
@@ -13,8 +12,8 @@ from torch_geometric.typing import NodeType
 from agnn_pyg.base.randomness import mix, salted, uniform
 from agnn_pyg.sampling.sampler import ProximitySampler
 
-# What a loader adds to the edge type of the pairs, one for each pair.
-KEPT = ('edge_label', 'edge_label_index', 'input_id')
+# What a loader adds to an edge type that is not one for each edge.
+KEPT = ('edge_label', 'edge_label_index', 'input_id', 'num_sampled_edges')
 
 
 @functional_transform('cold_dropout')
@@ -68,18 +67,18 @@ class ColdDropout(BaseTransform):
             draw = uniform(store.n_id, salted(key, name))
             treated[name] = draw < self.rates.get(name, 0.0)
             treated[name][seeds:] = False
-            store.cold = treated[name] | store.get(
-                'cold', torch.zeros_like(treated[name])
-            )
+            store.cold = treated[name] | store.get('cold', treated[name])
         for kind in data.edge_types:
             store = data[kind]
-            if kind[0] == kind[-1]:
-                continue
+            if kind[0] == kind[-1] or 'num_sampled_edges' not in store:
+                continue  # edges of types that are not followed are none
             source, target = store.edge_index
-            lost = treated[kind[0]][source] | treated[kind[-1]][target]
-            kept = lost.logical_not().nonzero().squeeze(-1)
+            is_kept = ~(treated[kind[0]][source] | treated[kind[-1]][target])
+            kept = is_kept.nonzero().squeeze(-1)
             # Before any of them changes: they are told by the number of edges.
             keys = [k for k in store if store.is_edge_attr(k) and k not in KEPT]
             for key in keys:
                 store[key] = store[key].index_select(int(key == 'edge_index'), kept)
+            hops = is_kept.split(store.num_sampled_edges)
+            store.num_sampled_edges = [int(hop.sum()) for hop in hops]
         return data

@@ -37,16 +37,12 @@ def ratings_by_pair(pairs):
 
 def contents(loader):
     """All of the batches, as plain lists."""
-    return [
-        [
-            batch.edge_label_index.tolist(),
-            batch.edge_label.tolist(),
-            batch.rating_dict[RATES].tolist(),
-            *(edges.tolist() for edges in batch.edge_index_dict.values()),
-            *(cold.tolist() for cold in batch.cold_dict.values()),
-        ]
-        for batch in loader
-    ]
+    found = []
+    for batch in loader:
+        ratings = batch.edge_label_index, batch.edge_label, batch.rating_dict[RATES]
+        nodes = *batch.edge_index_dict.values(), *batch.cold_dict.values()
+        found.append([part.tolist() for part in (*ratings, *nodes)])
+    return found
 
 
 def with_ratings(graph, rating):
@@ -277,15 +273,10 @@ def link_loader(graph, index, rating, num_neighbors, rates=None, **kwargs):
     data[RATED_BY].rating = graph[RATES].rating
     kinds = [kind for kind in data.edge_types if kind[1] != 'attribute_knn']
     sampler = ProximitySampler(data, dict.fromkeys(kinds, num_neighbors))
-    return LinkNeighborLoader(
-        data,
-        num_neighbors,
-        edge_label_index=(RATES, index),
-        edge_label=rating,
-        neighbor_sampler=sampler,
-        transform=ColdDropout(sampler, rates or {}),
-        **kwargs,
-    )
+    options = {'edge_label_index': (RATES, index), 'edge_label': rating}
+    options |= {'transform': ColdDropout(sampler, rates or {})}
+    options |= {'neighbor_sampler': sampler} | kwargs
+    return LinkNeighborLoader(data, num_neighbors, **options)
 
 
 def rated_pairs(data, kind):
@@ -313,11 +304,8 @@ def test_batches_of_the_link_loader(tiny_graph, tiny_pairs, tiny_model, hops):
         assert not set(found) & pairs_of(asked)
         known = ratings_by_pair(tiny_pairs)
         assert [known[pair] for pair in found] == batch.rating_dict[RATES].tolist()
-        beside = {
-            (u, i)
-            for u, i in known
-            if (u in asked[0] or i in asked[1]) and (u, i) not in pairs_of(asked)
-        }
+        beside = {(u, i) for u, i in known if u in asked[0] or i in asked[1]}
+        beside -= pairs_of(asked)
         assert beside
         assert beside <= set(found)
         expected = model(*batch[:-1])
@@ -357,8 +345,11 @@ def test_a_batch_with_all_edges_equals_the_whole_graph(
 
 def test_link_batches_lose_the_edges_of_nodes_treated_as_cold(tiny_graph, tiny_pairs):
     # As many pairs as edges: what belongs to pairs is kept.
-    batches = link_loader(tiny_graph, *tiny_pairs, [20], COLD, batch_size=1000)
+    graph, tagged = copy.copy(tiny_graph), ('tag', 'of', 'item')
+    graph['tag'].num_nodes, graph[tagged].edge_index = 1, torch.zeros(2, 1).long()
+    batches = link_loader(graph, *tiny_pairs, [20], COLD, batch_size=1000)
     (data,), count, known = batches, len(tiny_pairs[1]), ratings_by_pair(tiny_pairs)
+    assert [data[tagged].edge_index.size(1)] == data[tagged].num_sampled_edges
     cold = {
         side: data[side].cold & ~tiny_graph[side].cold[data[side].n_id]
         for side in SIDES
@@ -372,6 +363,7 @@ def test_link_batches_lose_the_edges_of_nodes_treated_as_cold(tiny_graph, tiny_p
             assert not cold[side][row].any()
         assert [known[pair] for pair in pairs] == store.rating.tolist()
         assert 0 < len(pairs) == len(store.e_id) < count
+        assert store.num_sampled_edges == [len(pairs)]
     # Of neighbours that are no targets, none is treated as cold.
     for data in link_loader(tiny_graph, *tiny_pairs, [20], COLD, batch_size=3):
         for side in SIDES:
