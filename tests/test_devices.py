@@ -1,19 +1,16 @@
 """Nothing mixes devices: on a pretended device, and on a real one if present."""
 
+from copy import copy
+
 import pytest
 import torch
 from torch.utils._pytree import tree_map_only
+from torch_geometric.loader import NeighborLoader
 
 from agnn_pyg.sampling.full_graph import FullGraphLoader
+from agnn_pyg.sampling.sampler import ProximitySampler
 from tests import fake_device
-from tests.fake_device import (
-    CLEAN,
-    OPTIONS,
-    PLANTED,
-    RATES,
-    MixedDevices,
-    check_device_clean,
-)
+from tests.fake_device import CLEAN, OPTIONS, PLANTED, RATES, check_device_clean
 
 CPU = torch.device('cpu')
 STEPS = {'num_neighbors': 3, 'cold_dropout': {'user': 0.3, 'item': 0.3}}
@@ -28,8 +25,20 @@ def test_devices_are_not_mixed(name):
 @pytest.mark.parametrize('name', PLANTED)
 def test_a_planted_bug_is_caught(name):
     module, *inputs = PLANTED[name]()
-    with pytest.raises(MixedDevices, match='cpu'):
+    with pytest.raises(fake_device.MixedDevices, match='cpu'):
         check_device_clean(module, *inputs)
+
+
+def test_a_graph_anywhere_is_drawn_from_on_the_cpu(tiny_graph):
+    with fake_device.Devices():
+        graph = copy(tiny_graph).to(fake_device.NAME)
+        (batch,) = FullGraphLoader(graph, RATES, steps=1, **STEPS)
+        options = {'neighbor_sampler': ProximitySampler(graph, [3]), 'batch_size': 12}
+        (nodes,) = NeighborLoader(graph, [3], input_nodes='user', **options)
+    (expected,) = FullGraphLoader(tiny_graph, RATES, steps=1, **STEPS)
+    assert torch.equal(batch.edge_label, expected.edge_label)
+    assert nodes['user'].n_id.tolist() == list(range(12))
+    assert graph[RATES].rating.device.type == fake_device.NAME
 
 
 # On real devices: the same cases, by their numbers.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class FullGraphLoader(EpochLoader):
 
     Iterating twice gives the same steps; call :meth:`set_epoch` for others. After the
     training, :meth:`whole` makes a batch of any pairs, in which all ratings carry
-    messages.
+    messages. Batches are on the CPU, wherever the graph is.
 
     Args:
         data (HeteroData): The graph, with features :obj:`x`, edges of
@@ -78,6 +79,7 @@ class FullGraphLoader(EpochLoader):
         seed: int = 0,
     ) -> None:
         self.rated, self.ends = rated, (rated[0], rated[-1])
+        data = copy(data).cpu()
         self.edge_index, self.rating = rated_pairs(data, rated, rating_attr)
         self.steps = check_argument('steps', steps, PositiveInt)
         self.batch_size = check_argument('batch_size', batch_size, PositiveInt | None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from itertools import pairwise
 from numbers import Integral
 from typing import Any
@@ -99,6 +100,8 @@ class ProximitySampler(BaseSampler):
         seed: int = 0,
     ) -> None:
         self.is_hetero = isinstance(data, HeteroData)
+        # PyG's loaders draw on the CPU, and keep features where they are.
+        data = copy(data).cpu('edge_index', weight_attr)
         nodes, edges = {_NODE: data.node_stores[0]}, {_EDGE: data.edge_stores[0]}
         if self.is_hetero:
             nodes, edges = dict(data.node_items()), dict(data.edge_items())
@@ -124,6 +127,10 @@ class ProximitySampler(BaseSampler):
             )
             for kind, store in edges.items()
         }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state
+        self._epoch.share_memory_()  # that of a copy is not
 
     @property
     def node_types(self) -> list[NodeType]:
@@ -178,10 +185,9 @@ class ProximitySampler(BaseSampler):
             for kind, sets in self.candidates.items():
                 first, last = ends[kind[-1]][-2:]
                 target = nodes[kind[-1]][first:last]
-                size, largest = self.num_neighbors[kind][hop], sets.largest
-                size = largest if size == -1 else min(size, largest)
-                seed = salted(self.seed, *kind)
-                slot = sets.draw(target, size, seed, self.epoch)
+                size = self.num_neighbors[kind][hop]
+                size = sets.largest if size == -1 else min(size, sets.largest)
+                slot = sets.draw(target, size, salted(self.seed, *kind), self.epoch)
                 row, rank = (slot >= 0).nonzero(as_tuple=True)
                 slot = slot[row, rank]
                 nodes[kind[0]], source = _append(nodes[kind[0]], sets.source[slot])
@@ -189,15 +195,12 @@ class ProximitySampler(BaseSampler):
             for kind, node in nodes.items():
                 ends[kind].append(len(node))
         empty = torch.empty(3, 0, dtype=torch.long)
-        row, col, edge = (
-            {kind: torch.cat([empty, *hops], dim=1)[k] for kind, hops in edges.items()}
-            for k in range(3)
-        )
+        found = {kind: torch.cat([empty, *hops], 1) for kind, hops in edges.items()}
         parts = {
             'node': nodes,
-            'row': row,
-            'col': col,
-            'edge': edge,
+            'row': {kind: source for kind, (source, _, _) in found.items()},
+            'col': {kind: target for kind, (_, target, _) in found.items()},
+            'edge': {kind: slot for kind, (_, _, slot) in found.items()},
             'num_sampled_nodes': {
                 kind: [last - first for first, last in pairwise(known)]
                 for kind, known in ends.items()
@@ -208,8 +211,8 @@ class ProximitySampler(BaseSampler):
         }
         if self.is_hetero:
             return HeteroSamplerOutput(**parts)
-        (alone,) = zip(*(part.values() for part in parts.values()), strict=True)
-        return SamplerOutput(**dict(zip(parts, alone, strict=True)))
+        alone = {name: next(iter(part.values())) for name, part in parts.items()}
+        return SamplerOutput(**alone)
 
 
 def _check_numbers(

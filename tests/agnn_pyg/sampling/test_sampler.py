@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from torch_geometric.data import Data, HeteroData
@@ -139,9 +141,14 @@ def test_seed_and_epoch_choose_the_draw():
     loader = node_loader(data, sampler)
     first = batches(loader)
     assert batches(loader) == first
-    sampler.set_epoch(1)
+    # A copy, too, tells its epoch to workers that outlive one.
+    copied, workers = deepcopy(sampler), {'num_workers': 1, 'persistent_workers': True}
+    outliving = node_loader(data, copied, **workers)
+    assert batches(outliving) == first
+    for changed in (copied, sampler):
+        changed.set_epoch(1)
     assert sampler.epoch == 1
-    assert batches(loader) != first
+    assert batches(loader) == batches(outliving) != first
     sampler.set_epoch(0)
     assert batches(loader) == first
     assert batches(node_loader(data, ProximitySampler(data, [2, 2], seed=5))) != first
@@ -155,14 +162,10 @@ def test_seed_and_epoch_choose_the_draw():
 def test_loaders_on_a_heterogeneous_graph():
     data = random_hetero_data()
     rates = ('user', 'rates', 'item')
-    loader = LinkNeighborLoader(
-        data,
-        num_neighbors=[2, 2],
-        edge_label_index=(rates, data[rates].edge_index),
-        edge_label=torch.arange(60.0),
-        neighbor_sampler=ProximitySampler(data, [2, 2]),
-        batch_size=7,
-    )
+    options = {'neighbor_sampler': ProximitySampler(data, [2, 2]), 'batch_size': 7}
+    options |= {'edge_label_index': (rates, data[rates].edge_index)}
+    options |= {'edge_label': torch.arange(60.0)}
+    loader = LinkNeighborLoader(data, [2, 2], **options)
     labels, pairs = [], []
     for batch in loader:
         assert_hetero_subgraph(batch, data, data.edge_types)
@@ -204,13 +207,12 @@ import warnings
 warnings.simplefilter('error')
 warnings.filterwarnings('ignore', '.*torch.jit.*')
 import torch
-import torch_geometric.typing
+from torch_geometric import typing
 from torch_geometric.data import Data
 from torch_geometric.loader import NeighborLoader
 from agnn_pyg import GatedConv, ProximitySampler
-assert not torch_geometric.typing.WITH_PYG_LIB
-assert not torch_geometric.typing.WITH_TORCH_SPARSE
-assert not torch_geometric.typing.WITH_TORCH_SCATTER
+assert not (typing.WITH_PYG_LIB or typing.WITH_TORCH_SPARSE)
+assert not typing.WITH_TORCH_SCATTER
 edge_index = torch.tensor([[1, 2, 3, 4, 0], [0, 0, 1, 2, 4]])
 data = Data(x=torch.ones(5, 3), edge_index=edge_index)
 sampler = ProximitySampler(data, [2, 2])
