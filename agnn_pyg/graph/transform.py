@@ -62,7 +62,7 @@ class AddAttributeKNN(BaseTransform):
     Raises:
         ValueError: If there are no features, or those of a node type do not fit, a
             rating is repeated, not finite or outside of the graph, both ends of
-            :obj:`rated` are of one type, or an argument is out of range.
+            :obj:`rated` are of one type, or an argument is unknown or out of range.
     """
 
     def __init__(
@@ -87,11 +87,14 @@ class AddAttributeKNN(BaseTransform):
         }
 
     def forward(self, data: HeteroData) -> HeteroData:
-        kinds = self.node_types
-        if kinds is None:
-            kinds = [t for t in data.node_types if 'x' in data[t] or t in self.features]
-        if not kinds:
-            raise ValueError("'data' must have node features 'x' (got none)")
+        known = [t for t in data.node_types if 'x' in data[t] or t in self.features]
+        kinds = known if self.node_types is None else self.node_types
+        unknown = sorted({*kinds, *self.features}.difference(known))
+        if unknown or not kinds:
+            raise ValueError(
+                f"'node_types' and 'features' must name node types that have features "
+                f"'x' in the graph, or else in 'features', {known} (got {unknown})"
+            )
         ratings = {} if self.rated is None else self._ratings(data)
         tensors = (
             x for store in data.stores for x in store.values() if torch.is_tensor(x)
@@ -133,6 +136,11 @@ class AddAttributeKNN(BaseTransform):
         """Attribute graphs of the nodes of one type, by relation."""
         attributes = self.features.get(name)
         attributes = _matrix(store if attributes is None else attributes)
+        if store.can_infer_num_nodes and attributes.shape[0] != store.num_nodes:
+            raise ValueError(
+                f"'features' must have {store.num_nodes} rows, one for each node (got "
+                f'{attributes.shape[0]})'
+            )
         graphs = {'attribute_knn': attribute_graph(attributes, **self.options)}
         if self.rating_knn and ratings is not None:
             graphs['rating_knn'] = attribute_graph(attributes, ratings, **self.options)

@@ -140,6 +140,13 @@ def test_features_that_do_not_fit_are_named_with_their_nodes():
         data['ids'].x = x
         with pytest.raises(ValueError, match=match):
             AddAttributeKNN()(data)
+    for options, match in (
+        ({'features': {'idz': torch.eye(8)}}, "'features'.*'idz'"),
+        ({'features': {'ids': torch.eye(3)}}, "'ids'.*8 rows.*3"),
+        ({'node_types': ['bare']}, "'node_types'.*'bare'"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            AddAttributeKNN(**options)(three_kinds())
 
 
 def test_rated_edges_join_two_node_types():
@@ -152,15 +159,8 @@ def test_rated_edges_join_two_node_types():
 
 def test_a_transform_of_other_settings_looks_different():
     """PyG warns by this that a processed data set was made by another transform."""
-    made = {
-        repr(AddAttributeKNN(RATES, **options))
-        for options in (
-            {},
-            {'rating_knn': False},
-            {'max_candidates': 5},
-            {'node_types': ['user']},
-            {'features': {'user': torch.eye(3)}},
-        )
-    }
+    options = [{}, {'rating_knn': False}, {'max_candidates': 5}]
+    options += [{'node_types': ['user']}, {'features': {'user': torch.eye(3)}}]
+    made = {repr(AddAttributeKNN(RATES, **changed)) for changed in options}
     assert len(made) == 5
     assert all("rated=('user', 'rates', 'item')" in text for text in made)
