@@ -124,8 +124,7 @@ def agnn_loss(
         kl = [kl_divergence(state.evae.mu, state.evae.logvar) for state in states]
     else:
         loss = len(rating) * mse
-        pairs = zip(states, published, strict=True)
-        kl, distance = zip(*(published_terms(*pair) for pair in pairs), strict=True)
+        kl, distance = zip(*map(published_terms, states, published), strict=True)
     terms = {
         name: mse,
         'kl': sum(kl),

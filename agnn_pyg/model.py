@@ -114,8 +114,9 @@ class AGNN(nn.Module):
         **kwargs,
     ) -> None:
         super().__init__()
-        types, self.rated, self.positives = list(num_nodes), rated, positives
-        self.ends = ends or ((rated or types)[0], (rated or types)[-1])
+        self.rated, self.positives = rated, positives
+        types = rated or list(num_nodes)
+        self.ends = ends or (types[0], types[-1])
         self._check(num_nodes, in_channels, edge_types, channels)
         self.mean = mean
         self.encoders = ModuleDict()
@@ -168,7 +169,8 @@ class AGNN(nn.Module):
             messages (bool, optional): Let ratings carry messages, or else the model is
                 the paper's. (default: :obj:`True`)
             **kwargs: Other arguments of the class; :obj:`edge_types` are by default the
-                edges of :class:`~agnn_pyg.AddAttributeKNN` at both ends.
+                :obj:`attribute_knn` edges of both ends or, without messages, their
+                :obj:`rating_knn` edges where there are any.
 
         Raises:
             ValueError: If the rated edges, or features of a node type, are missing, or
@@ -177,13 +179,10 @@ class AGNN(nn.Module):
         if messages and rated not in data.edge_types:
             raise ValueError(f"'data' must have edges {rated} (got {data.edge_types})")
         ends = rated[0], rated[-1]
-        last = -1 if messages else 0
-        knn = [kind for end in {*ends} for kind in knn_edge_types(data, end)[last:][:1]]
-        kwargs.setdefault('edge_types', sorted(knn))
-        named = {
-            *ends,
-            *(kind[end] for kind in kwargs['edge_types'] for end in (0, -1)),
-        }
+        chosen = slice(-1, None) if messages else slice(1)
+        knn = {kind for end in ends for kind in knn_edge_types(data, end)[chosen]}
+        edge_types = kwargs.setdefault('edge_types', sorted(knn))
+        named = {*ends}.union(*(kind[::2] for kind in edge_types))
         x = {name: data[name].get('x') for name in data.node_types if name in named}
         lacking = [name for name, value in x.items() if value is None]
         if lacking:
@@ -245,7 +244,7 @@ class AGNN(nn.Module):
                 f"'x_dict' must hold features of '{lacking[0]}' nodes (got "
                 f'{sorted(x_dict)})'
             )
-        targets = num_targets_dict or {}
+        cold, n_id, targets = cold_dict or {}, n_id_dict or {}, num_targets_dict or {}
         if self.rated is not None:  # its neighbours are embedded, too
             targets = {}
         # Rated edges of both directions are one edge type; some point to neighbours.
@@ -254,18 +253,17 @@ class AGNN(nn.Module):
             if kind[-1] in targets:
                 is_target = edge_index_dict[kind][1] < targets[kind[-1]]
                 edge_index_dict[kind] = edge_index_dict[kind][:, is_target]
-        parts = cold_dict or {}, n_id_dict or {}, targets
-        states = {
-            name: encoder(x_dict[name], *(part.get(name) for part in parts))
-            for name, encoder in encoders
-        }
+        states = {}
+        for name, encoder in encoders:
+            nodes = cold.get(name), n_id.get(name), targets.get(name)
+            states[name] = encoder(x_dict[name], *nodes)
         states = {
             name: encoder.aggregate(states, name, edge_index_dict)
             for name, encoder in encoders
         }
         if self.rated is None:
             return states
-        return self._rate(states, n_id_dict or {}, edge_index_dict, rating_dict)
+        return self._rate(states, n_id, edge_index_dict, rating_dict)
 
     def _rate(self, states, n_id_dict, edge_index_dict, rating_dict):
         """Updates the states of both ends by the rated edges."""
@@ -372,7 +370,7 @@ class AGNN(nn.Module):
                 f"'rated' edges must join two node types (got {self.rated}); without "
                 f'messages, both ends may be of one type'
             )
-        named = {*self.ends, *(kind[end] for kind in edge_types for end in (0, -1))}
+        named = {*self.ends}.union(*(kind[::2] for kind in edge_types))
         for role, known in (('num_nodes', num_nodes), ('in_channels', in_channels)):
             lacking = sorted({*named, *num_nodes} - set(known))
             if lacking:

@@ -167,9 +167,7 @@ class NodeEncoder(nn.Module):
                     f'(got {list(part.size())})'
                 )
         if cold is None:
-            cold = torch.zeros(
-                num_nodes, dtype=torch.bool, device=self.lin.weight.device
-            )
+            cold = self.lin.weight.new_zeros(num_nodes, dtype=torch.bool)
         learned, rows = self.embedding, len(self.embedding)
         if n_id is not None:
             # Nodes that came after the training have no row, and read any.
@@ -214,9 +212,8 @@ class NodeEncoder(nn.Module):
         state, outs = states[name], []
         for kind in self.edge_types:
             conv, source = self.convs[kind], states[kind[0]].source
-            edge_index = edge_index_dict.get(kind)
-            if edge_index is None:
-                edge_index = source.new_empty(2, 0, dtype=torch.long)
+            no_edges = source.new_empty(2, 0, dtype=torch.long)
+            edge_index = edge_index_dict.get(kind, no_edges)
             is_same = kind[0] == name and self.lin_neighbor is None
             if is_same and not isinstance(conv, GatedConv):
                 # Not every convolution takes a pair. Targets are the first nodes.

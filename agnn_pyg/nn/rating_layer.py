@@ -230,11 +230,9 @@ class RatingLayer(nn.Module):
         positives: bool = False,
     ) -> None:
         super().__init__()
-        self.positives = positives
-        slope_channels = 0 if positives else slope_channels
-        self.damping, self.messages = damping, messages
+        self.damping, self.messages, self.positives = damping, messages, positives
         k = self.spectral_channels = min(spectral_channels, *num_nodes)
-        s = self.slope_channels = slope_channels
+        s = self.slope_channels = 0 if positives else slope_channels
         for end, number in enumerate(num_nodes):
             self.register_buffer(f'vectors_{end}', torch.zeros(number, k))
 
@@ -302,9 +300,8 @@ class RatingLayer(nn.Module):
                 matrix.coalesce(), min(2 * k, *shape), 10
             )
         inverse = torch.where(value > 1e-6, 1 / value, 0.0)
-        for end, vectors in enumerate((left, right)):
-            vectors = vectors * scale[end][:, None] * inverse
-            self.vectors[end].copy_(vectors[:, :k])
+        for own, root, vectors in zip(self.vectors, scale, (left, right), strict=True):
+            own.copy_((vectors * root[:, None] * inverse)[:, :k])
 
     def forward(
         self,
@@ -346,8 +343,7 @@ class RatingLayer(nn.Module):
         sloped = [self._slope(end, x[end], edges, feature[1 - end]) for end in ends]
         source, slope = zip(*sloped, strict=True)
         new = [self._update(end, source[end], edges, source[1 - end]) for end in ends]
-        states = zip(new, bias, slope, feature, vectors, source, strict=True)
-        return [RatingState(*parts) for parts in states]
+        return list(map(RatingState, new, bias, slope, feature, vectors, source))
 
     def add_nodes(
         self,

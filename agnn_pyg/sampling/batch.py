@@ -54,13 +54,13 @@ class RatingBatch(NamedTuple):
         """
         if isinstance(data, cls):
             return data
-        rated = [kind for kind in data.edge_types if 'edge_label_index' in data[kind]]
-        if len(rated) != 1:
+        found = [kind for kind in data.edge_types if 'edge_label_index' in data[kind]]
+        if len(found) != 1:
             raise ValueError(
                 f"'data' must have one edge type with an 'edge_label_index', the pairs "
-                f'(got {rated})'
+                f'(got {found}); negative sampling of triplets gives none'
             )
-        edges, (rated,), ratings = data.edge_index_dict, rated, {}
+        (rated,), edges, ratings = found, data.edge_index_dict, {}
         if 'rating' in data[rated]:
             edges[rated], ratings[rated] = _messages(data, rated)
         cold, n_id, num_sampled = (

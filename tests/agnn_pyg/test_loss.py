@@ -20,19 +20,10 @@ def node_state(cold, seed=0, generate_bias=True):
     def random(*size):
         return torch.randn(size, generator=generator).requires_grad_()
 
-    count = len(cold)
-    evae = EVAEOutput(
-        random(count, 3 + generate_bias), *(random(count, 2) for _ in range(3))
-    )
-    return NodeState(
-        random(count, 3),
-        random(count),
-        random(count, 4),
-        evae,
-        torch.tensor(cold),
-        random(count, 3),
-        random(count, 3),
-    )
+    n = len(cold)
+    evae = EVAEOutput(random(n, 3 + generate_bias), *(random(n, 2) for _ in range(3)))
+    parts = random(n, 3), random(n), random(n, 4), evae, torch.tensor(cold)
+    return NodeState(*parts, random(n, 3), random(n, 3))
 
 
 def reconstruction(state):
@@ -155,11 +146,8 @@ def test_sampled_softmax_against_a_loop(is_sampled):
     log_q = torch.tensor([0.1, 0.9, 0.5, 0.3, 0.7]).double().log() * is_sampled
     total = 0.0
     for pair, user in enumerate(row.tolist()):
-        others = sum(
-            math.exp(score[user, j] - log_q[j])
-            for j in range(5)
-            if not is_positive[user, j]
-        )
+        unobserved = is_positive[user].logical_not().nonzero().flatten()
+        others = sum(math.exp(score[user, j] - log_q[j]) for j in unobserved)
         own = math.exp(positive[pair])
         total -= float(weight[pair]) * math.log(own / (own + others))
     parts = positive, score, row, is_positive, log_q

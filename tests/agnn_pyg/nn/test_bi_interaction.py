@@ -20,16 +20,11 @@ def bag(embeddings):
 )
 def test_golden_numbers(golden, name, expected):
     numbers = golden('bi_interaction')
-    parameters = numbers['parameters']
-    pool = BiInteraction(6).double()
-    pool.load_state_dict(
-        {
-            'lin_pair.weight': parameters['bi_weight'],
-            'lin_pair.bias': parameters['bi_bias'],
-            'lin_sum.weight': parameters['si_weight'],
-            'lin_sum.bias': parameters['si_bias'],
-        }
-    )
+    pool, state = BiInteraction(6).double(), {}
+    for part in ('weight', 'bias'):
+        state[f'lin_pair.{part}'] = numbers['parameters'][f'bi_{part}']
+        state[f'lin_sum.{part}'] = numbers['parameters'][f'si_{part}']
+    pool.load_state_dict(state)
     expected = numbers['outputs'][expected]
     out = pool(*bag(numbers['inputs'][name])).view_as(expected)
     assert torch.allclose(out, expected, rtol=1e-9, atol=1e-9)

@@ -20,14 +20,11 @@ def numbers(golden):
 
 @pytest.fixture
 def evae(numbers):
-    evae = ExtendedVAE(6, 6).double()
-    evae.load_state_dict(
-        {
-            f'{ours}.{part}': numbers['parameters'][f'{theirs}_{part}']
-            for ours, theirs in NAMES.items()
-            for part in ('weight', 'bias')
-        }
-    )
+    evae, state = ExtendedVAE(6, 6).double(), {}
+    for ours, theirs in NAMES.items():
+        for part in ('weight', 'bias'):
+            state[f'{ours}.{part}'] = numbers['parameters'][f'{theirs}_{part}']
+    evae.load_state_dict(state)
     return evae
 
 

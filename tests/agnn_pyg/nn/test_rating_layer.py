@@ -243,21 +243,15 @@ def test_embeddings_against_a_loop_over_nodes(layer, options):
     made, (x, attributes), (index, rating) = layer(**options), inputs(), pairs()
     bias, residual = biases_and_residuals(index, rating)
     loop, mine = Loop(made), [neighbors(end, index, residual) for end in (0, 1)]
-    known = [
-        [
-            loop.know(end, *parts, made.vectors[1 - end])
-            for parts in zip(x[end], attributes[end], mine[end], strict=True)
-        ]
-        for end in (0, 1)
-    ]
+    known, sloped = [], []
+    for end in (0, 1):
+        nodes = zip(x[end], attributes[end], mine[end], strict=True)
+        v = made.vectors[1 - end]
+        known.append([loop.know(end, *parts, v) for parts in nodes])
     feature = [[z for _, z in part] for part in known]
-    sloped = [
-        [
-            loop.slope(end, node, edges, feature[1 - end])
-            for (node, _), edges in zip(known[end], mine[end], strict=True)
-        ]
-        for end in (0, 1)
-    ]
+    for end in (0, 1):
+        nodes, z = zip(known[end], mine[end], strict=True), feature[1 - end]
+        sloped.append([loop.slope(end, node, edges, z) for (node, _), edges in nodes])
     source = [[node for node, _ in part] for part in sloped]
     for end, state in enumerate(made(x, attributes, index, rating)):
         pairs_of = zip(source[end], mine[end], strict=True)
