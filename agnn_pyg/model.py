@@ -101,12 +101,12 @@ class AGNN(nn.Module):
         edge_types: Sequence[EdgeType],
         channels: int = 32,
         *,
-        ends: tuple[NodeType, NodeType] | None = None,
         rated: EdgeType | None = None,
         spectral_channels: int = 32,
         slope_channels: int = 16,
         messages: bool = True,
         positives: bool = False,
+        ends: tuple[NodeType, NodeType] | None = None,
         mean: float = 0.0,
         dropout: float = 0.0,
         conv: Callable[[int], nn.Module] = GatedConv,
@@ -326,10 +326,8 @@ class AGNN(nn.Module):
         The rating of a pair is the dot product of the vectors of its two nodes, so
         that all pairs of many nodes are one matrix product.
         """
-        channels = state.x.size(-1)
-        x, bias = state.x[row], state.bias[row]
-        weight = self.lin_out.weight[0].split(channels)[end]
-        bias = bias + x @ weight
+        x = state.x[row]
+        bias = state.bias[row] + x @ self.lin_out.weight[0].chunk(2)[end]
         if end == 0:
             bias = bias + self.lin_out.bias + self.bias
             x = x if self.dot_weight is None else x * self.dot_weight

@@ -123,13 +123,11 @@ class AttributeEmbedding(nn.Module):
             x = self.dropout(token.to(self.weight.dtype))
             return x @ self.weight, x.square() @ self.weight.square()
         # Padding, token 0, is not a token: it is left out rather than weighted by 0.
-        bag, slot = (token > 0).nonzero(as_tuple=True)
+        is_token = token > 0
+        bag, slot = is_token.nonzero(as_tuple=True)
         num_bags, token = len(token), token[bag, slot].long()
-        if weight is None:
-            weight = self.weight.new_ones(len(token))
-        else:
-            weight = weight[bag, slot].to(self.weight.dtype)
-        weight = self.dropout(weight)
+        weight = is_token if weight is None else weight
+        weight = self.dropout(weight[bag, slot].to(self.weight.dtype))
         return _BagSums.apply(self.weight, token, weight, bag, num_bags)
 
     def extra_repr(self) -> str:

@@ -88,6 +88,7 @@ class ExtendedVAE(nn.Module):
         return mu + (0.5 * logvar).exp() * eps
 
     def decode(self, z: Tensor) -> Tensor:
+        """The reconstruction from a latent code."""
         return self.lin_out(self.lin_latent(z).relu())
 
     def forward(self, x: Tensor) -> EVAEOutput:

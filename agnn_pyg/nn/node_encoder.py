@@ -63,7 +63,7 @@ class NodeEncoder(nn.Module):
         in_channels (int): Number of dense features, or of tokens, padding (token 0)
             included.
         channels (int): Size of all embeddings.
-        edge_types (sequence): Edge types that point to these nodes.
+        edge_types (sequence, optional): Edge types that point here. (default: none)
         conv (callable, optional): Makes a convolution that keeps a width, such as
             :obj:`lambda c: SAGEConv(c, c)`. (default:
             :class:`~agnn_pyg.nn.GatedConv`)
@@ -74,11 +74,13 @@ class NodeEncoder(nn.Module):
         attribute_dropout (float, optional): Dropout of attribute values.
             (default: :obj:`0.0`)
         generate (bool, optional): Or else the preference of a cold node is 0.
+            (default: :obj:`True`)
         generate_bias (bool, optional): Or else the bias of a cold node is 0.
+            (default: :obj:`True`)
         generate_neighbors (bool, optional): Or else cold nodes send their row of
-            :obj:`embedding`, though it was never trained.
+            :obj:`embedding`, though it was never trained. (default: :obj:`True`)
         skip (bool, optional): Add a linear map of the summed attribute embeddings to
-            the output. (default: :obj:`True`, as of the three before)
+            the output. (default: :obj:`True`)
         separate_neighbors (bool, optional): Encode what nodes send by other weights
             than what they are themselves. (default: :obj:`False`)
         share_sum_layer (bool, optional): With :obj:`separate_neighbors`, share the
@@ -184,13 +186,12 @@ class NodeEncoder(nn.Module):
         preference, bias = chosen.split([self.channels, 1], dim=-1)
 
         source = target = self.dropout(self.lin(torch.cat([preference, x], dim=-1)))
+        if self.lin_neighbor is not None:
+            x = self.dropout(self.interaction_neighbor(total, total_square))
+        if not self.generate_neighbors:
+            preference = learned[:, : self.channels]
         if self.lin_neighbor is not None or not self.generate_neighbors:
-            lin = self.lin
-            if self.lin_neighbor is not None:
-                lin = self.lin_neighbor
-                x = self.dropout(self.interaction_neighbor(total, total_square))
-            if not self.generate_neighbors:
-                preference = learned[:, : self.channels]
+            lin = self.lin if self.lin_neighbor is None else self.lin_neighbor
             source = self.dropout(lin(torch.cat([preference, x], dim=-1)))
         bias = bias[:end].squeeze(-1)
         return NodeState(target[:end], bias, learned, evae, cold[:end], source, total)

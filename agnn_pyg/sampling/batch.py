@@ -73,6 +73,7 @@ class RatingBatch(NamedTuple):
         return cls(features(data), edges, pairs, cold, n_id, targets, ratings, label)
 
     def to(self, device: torch.device | str) -> RatingBatch:
+        """The batch on another device."""
         return RatingBatch(*(_to(part, device) for part in self))
 
 

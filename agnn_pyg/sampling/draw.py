@@ -82,7 +82,8 @@ class CandidateSets:
             node (Tensor): The nodes to draw for, :obj:`[n]`.
             size (int): Neighbours per node.
             seed (int): Seed of the run.
-            epoch (int, optional): A new epoch is a new, independent draw.
+            epoch (int, optional): A new one is a new, independent draw.
+                (default: :obj:`0`)
 
         Returns:
             Slots of the drawn edges, :obj:`[n, size]`: positions in

@@ -50,6 +50,7 @@ class FullGraphLoader(EpochLoader):
             (default: :obj:`0.8`)
         batch_size (int, optional): Instead of :obj:`steps` and
             :obj:`target_fraction`: an epoch predicts each pair once, so many a step.
+            (default: :obj:`None`)
         num_neighbors (int, optional): Neighbours of a node. (default: :obj:`10`)
         self_neighbor (bool, optional): Replace the last neighbour of each node by the
             node itself, as the published code does. (default: :obj:`False`)
@@ -151,8 +152,7 @@ class FullGraphLoader(EpochLoader):
             treated[end] = draw < self.cold_dropout.get(end, 0.0)
             dropped = torch.rand(number, generator=generator) < self.id_dropout
             cold[end] = self.cold[end] | treated[end] | dropped
-        is_target = self._chosen(generator, key, step)
-        is_lost = is_target
+        is_target = is_lost = self._chosen(generator, key, step)
         for end, row in zip(self.ends, self.edge_index, strict=True):
             is_lost = is_lost | treated[end][row]
         target = is_lost if self.batch_size is None else is_target
