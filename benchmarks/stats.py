@@ -66,15 +66,11 @@ def score(rows: pd.DataFrame, estimator: str | None, metric: str) -> Estimate | 
 
 
 def difference(
-    rows: pd.DataFrame,
-    estimator: str,
-    other: str | None,
-    metric: str,
-    parts: tuple[str, str] = ('test', 'test'),
+    rows: pd.DataFrame, estimator: str, other: str, metric: str, part: str = 'test'
 ) -> Estimate | None:
-    """Returns an estimator's score minus another's, paired on the splits of both."""
-    mine = _scores(rows, estimator, metric, parts[0])
-    return _estimate(rows, mine - _scores(rows, other, metric, parts[1]))
+    """Returns a test score minus another's of a part, paired on the splits of both."""
+    mine = _scores(rows, estimator, metric, 'test')
+    return _estimate(rows, mine - _scores(rows, other, metric, part))
 
 
 def _scores(rows: pd.DataFrame, label: str | None, *place: str) -> pd.Series:

@@ -20,11 +20,10 @@ MAX_COLUMNS = 8  # of a table with a row for each estimator
 LABELS = {
     **{'rmse': 'RMSE', 'mae': 'MAE', 'mse': 'MSE', 'log_loss': 'log-loss'},
     **{'published_precision@5': 'P@5 †', 'published_ap@5': 'MAP@5 †'},
-    **{'ndcg@5': 'nDCG@5', 'ndcg@10': 'nDCG@10', 'ap@10': 'MAP@10'},
-    **{'ndcg@20': 'nDCG@20'},
+    **{'ndcg@5': 'nDCG@5', 'ndcg@10': 'nDCG@10', 'ndcg@20': 'nDCG@20'},
     **{'lastfm': 'Last.FM', 'ml-100k': 'MovieLens-100K', 'ml-1m': 'MovieLens-1M'},
     **{'ml-100k-u': 'MovieLens-100K u1', 'yahoo_music': 'YahooMusic'},
-    **{'flixster': 'Flixster', 'douban': 'Douban'},
+    **{'flixster': 'Flixster', 'douban': 'Douban', 'ap@10': 'MAP@10'},
 }
 CHANGES = {
     'flipped_labels': 'all support labels flipped',
@@ -34,7 +33,7 @@ COSTS = {
     'layer': 'Forward and backward pass at 100,000 nodes with ten neighbors each.',
     'serving-tanp': 'Adapting to new users and ranking the catalogue.',
     'serving-agnn': 'Recommending ten items to each user.',
-    'growth': 'Fits of planted tables of the shape of MovieLens.',
+    'growth': 'Fits for warm pairs.',
     'graph': 'Attribute graphs of synthetic tables.',
 }
 CURVE = 'ndcg@10'  # of quality by support size, and of few-shot differences
@@ -132,8 +131,7 @@ def against_best(part: pd.DataFrame, suite: Suite, metric: str) -> tuple[str, ..
     best = means.idxmax() if is_higher else means.idxmin()
     gap = difference(part, suite.own, best, metric)
     won = gap.count - gap.negative if is_higher else gap.negative
-    p = '' if gap.p is None else f'{gap.p:.3f}'
-    p = '< 0.001' if p == '0.000' else p
+    p = '' if gap.p is None else f'{gap.p:.3f}'.replace('0.000', '< 0.001')
     return best, written(gap, '+'), f'{won} of {gap.count}', p
 
 
@@ -187,8 +185,7 @@ def sensitivity_line(rows: pd.DataFrame, suite: Suite) -> str:
     (part,) = columns_of(rows, suite).values()
     costs = []
     for name, text in CHANGES.items():
-        parts = 'test', f'test/{name}'
-        gap = difference(part, suite.own, suite.own, CURVE, parts)
+        gap = difference(part, suite.own, suite.own, CURVE, f'test/{name}')
         costs.append(f'{text} costs {written(gap)}')
     return f'Support sensitivity of {suite.own}, {words(CURVE)}: {"; ".join(costs)}.'
 

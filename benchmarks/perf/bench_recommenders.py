@@ -12,25 +12,32 @@ from benchmarks.perf.conftest import timed
 from data.lastfm import load_lastfm
 from data.movielens import load_ml100k
 from data.synthetic import planted_tables
+from data.zipf import PEOPLE, zipf_bags, zipf_ratings
 from tanp import TaNPRecommender
 
 SETTINGS = {'AGNN network': {'kernel_weight': 0.0}, 'blend': {}}
+# Users and items by the number of ratings, and the columns of the items.
+SIZES = {10_000: (604, 370), 30_000: (1046, 641), 100_000: (1910, 1170)}
+SIZES |= {300_000: (3308, 2027), 1_000_000: (6040, 3700), 9_800_000: (100_000, 20_000)}
+GOODS = ((18, 2, 0.8), (40, 1, 1.2))
 CROWDS = {'new, all different': (1000, 20_000), 'new': (10_000, 200_000)}
 SUPPORT = 20
 
 
 def growth_cost(name, ratings):
-    """A fit at the defaults on planted tables of the shape of MovieLens."""
-    scale = (ratings / 1_000_000) ** 0.5
-    size = round(6040 * scale), round(3700 * scale)
-    tables = planted_tables(*size, density=1_000_000 / (6040 * 3700), noise=0.8)
-    frames = tables.ratings, tables.users, tables.items
+    """A fit at the defaults for warm pairs."""
+    bags, _ = zip(*map(zipf_bags, SIZES[ratings], (PEOPLE, GOODS)), strict=True)
+    (user, item), rating = zipf_ratings(*bags, round(1.08 * ratings))
+    frames = [pd.DataFrame({'user': user, 'item': item, 'rating': rating})[:ratings]]
+    for side, bag in zip(('user', 'item'), bags, strict=True):
+        values = [row[row > 0].tolist() for row in bag]
+        frames.append(pd.DataFrame({side: np.arange(len(bag)), 'values': values}))
     made = AGNNRecommender(scenarios=('warm',), **SETTINGS[name])
     return {'estimator': name, 'ratings': ratings}, timed(lambda: made.fit(*frames))[1]
 
 
 @pytest.mark.parametrize('name', SETTINGS)
-@pytest.mark.parametrize('ratings', [10_000, 30_000, 100_000, 300_000, 1_000_000])
+@pytest.mark.parametrize('ratings', SIZES)
 def test_growth(ratings, name, once):
     """Fits of more and more ratings, each in a process of its own."""
     once('growth', growth_cost, name, ratings)
