@@ -118,19 +118,17 @@ def agnn_loss(
     distance, norm = zip(*map(embedding_terms, states), strict=True)
     name, mse = 'ranking', ranking
     if ranking is None:
-        name, mse = 'mse', F.mse_loss(predicted, rating.to(predicted.dtype))
+        # A column of ratings would be compared with all predictions.
+        rating = rating.to(predicted.dtype).reshape_as(predicted)
+        name, mse = 'mse', F.mse_loss(predicted, rating)
     loss = mse
     if published is None:
         kl = [kl_divergence(state.evae.mu, state.evae.logvar) for state in states]
     else:
         loss = len(rating) * mse
         kl, distance = zip(*map(published_terms, states, published), strict=True)
-    terms = {
-        name: mse,
-        'kl': sum(kl),
-        'reconstruction': sum(distance),
-        'embedding_l2': sum(norm),
-    }
+    terms = {name: mse, 'kl': sum(kl)}
+    terms |= {'reconstruction': sum(distance), 'embedding_l2': sum(norm)}
     loss = loss.add(terms['kl'], alpha=kl_weight)
     loss = loss.add(terms['reconstruction'], alpha=reconstruction_weight)
     return {**terms, 'loss': loss.add(terms['embedding_l2'], alpha=embedding_l2)}

@@ -125,10 +125,10 @@ def rated_pairs(
                 f"'edge_index' must hold {end}s from 0 to {bound - 1} (got {end} "
                 f'{low if low < 0 else high})'
             )
-    if len(rating) != index.size(1):
+    if rating.size() != index.size()[1:]:
         raise ValueError(
-            f"'edge_index' must have one rating per pair, {index.size(1)} (got "
-            f'{len(rating)})'
+            f"'edge_index' must have one rating per pair, [{index.size(1)}] (got "
+            f'{list(rating.size())})'
         )
     return index, rating
 

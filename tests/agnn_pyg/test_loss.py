@@ -116,6 +116,8 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(published):
     for name, weight in WEIGHTS.items():
         total += weight * float(expected[name.removesuffix('_weight')])
     assert float(terms['loss']) == pytest.approx(total, rel=1e-5)
+    column = agnn_loss(rating[:, None], predicted, states, published=pairs, **WEIGHTS)
+    assert torch.equal(column['loss'], terms['loss'])
 
 
 @torch.no_grad()
