@@ -224,6 +224,8 @@ class Fitted:
             )
         named = [*named, *(edges[:2] if edges else ())]
         if frame is None and named:
+            for column in named:
+                self.ids[side].rows(column)  # names its table if it is of another type
             ids = pd.concat([pd.Series(column.values) for column in named])
             frame = ids.drop_duplicates().to_frame(getattr(config, side))
         known = self.ids[side]

@@ -41,10 +41,13 @@ class IdColumn(TableColumn):
 
     def check_known(self, rows: np.ndarray, table: str) -> np.ndarray:
         """The rows of these ids in a table; ``ValueError`` if a row is -1."""
+        texts = [*map(str, self.values[rows < 0])]
+        has_spaces = any(text != text.strip() for text in texts)
         self.refuse(
             rows < 0,
             f"has an id without a row in '{table}':",
-            f"add what is known of it to '{table}', if only the id, or drop the row",
+            f'{"remove the spaces around ids, or " * has_spaces}add what is known of '
+            f"it to '{table}', if only the id, or drop the row",
         )
         return rows
 
@@ -73,12 +76,15 @@ class Vocabulary:
         """The row of each id, -1 for unknown ones; ``ValueError`` for another type."""
         if not len(ids):
             return np.empty(0, np.int64)
-        ids.refuse(
-            np.full(len(ids), ids.dtype != self.dtype),
-            f'has {ids.dtype} ids, where the known ids are {self.dtype} (such as '
-            f'{plain(self.values[0])!r}), in',
-            f'convert them with {_CONVERT[self.dtype]}',
-        )
+        if ids.dtype != self.dtype:
+            problem = f'has {ids.dtype} ids, where the known ids are {self.dtype} (such'
+            problem += f' as {plain(self.values[0])!r}), in'
+            parsed = [*map(_FROM_CELL[self.dtype], ids.values)]
+            unfit = np.array([value is None for value in parsed])
+            remedy = f'correct what is no {self.dtype}, or name the right column'
+            ids.refuse(unfit, problem, remedy)
+            remedy = f'convert them with {_CONVERT[self.dtype]}'
+            ids.refuse(~unfit, problem, remedy)
         return self._index.get_indexer(ids.values).astype(np.int64)
 
     def append(self, values: np.ndarray) -> Vocabulary:

@@ -168,6 +168,8 @@ def test_edges_need_those_of_the_fit(fitted, parts):
         fitted.predict(parts[1], user_edges=edges, item_edges=edges)
     with pytest.raises(ValueError, match=r"'users'.*row 0 \(-1\)"):
         fitted.predict(parts[1], pd.DataFrame({'user': NEW}), user_edges=edges)
+    with pytest.raises(ValueError, match=r"'user_edges'.*'b' in row 0 \('-1'\)"):
+        fitted.predict(parts[1], user_edges=edges.astype({'b': str}))
 
 
 def test_edges_in_the_shell(communities, parts, here, capsys):

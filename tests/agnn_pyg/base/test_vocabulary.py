@@ -61,13 +61,20 @@ def test_what_is_not_an_id():
 
 def test_ids_that_are_unknown_or_of_another_type():
     ids = Vocabulary('int', np.array([4, 5])).append(np.array([9]))
-    rows = ids.rows(read_ids(column(9, 7, 4), 'user', 'pairs'))
-    assert rows.tolist() == [2, -1, 0]
     found = read_ids(column(9, 7, 4), 'user', 'pairs')
+    rows = ids.rows(found)
+    assert rows.tolist() == [2, -1, 0]
     with pytest.raises(ValueError, match=r"'pairs' .* 'users'.* row 1 \(7\); add"):
         found.check_known(rows, 'users')
-    with pytest.raises(ValueError, match=r"'pairs' has str ids.* as 4\).*row 0 \('4'"):
-        ids.rows(read_ids(column('4'), 'user', 'pairs'))
+    found = read_ids(column(' a', 'b'), 'user', 'pairs')
+    with pytest.raises(ValueError, match=r"'pairs' .*row 0 .*; remove the spaces"):
+        found.check_known(np.array([-1, -1]), 'users')
+    for texts, named in (
+        ('4', r"row 0 \('4'\); convert .*\.astype\(int\)"),
+        ('4 4x', r"row 1 \('4x'\); correct what is no int, or name"),
+    ):
+        with pytest.raises(ValueError, match=f"'pairs' has str ids.* as 4.*{named}"):
+            ids.rows(read_ids(column(*texts.split()), 'user', 'pairs'))
     # An empty column has no type of its own.
     assert not len(ids.rows(read_ids(column(dtype=object), 'user', 'pairs')))
     with pytest.raises(ValueError, match=r"'x' is not int.* as 4"):
