@@ -29,6 +29,7 @@ TITLES = ('title', 'name')
 # What texts that are read as categories may be, and how they are converted.
 TEXTS = {
     r'[^|]+(\|[^|]+)+': "lists as texts, which .str.split('|') or --lists reads,",
+    r'[^;.]{1,24}(;[^;.]{1,24})+': "lists as texts, which .str.split(';') reads,",
     r'\[.*\]': 'lists as texts, which .map(ast.literal_eval) or --lists reads,',
     r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*': 'dates as texts, not like 1999-12-31,',
     r'\D{0,3}\d+[.,]\d+\D{0,3}': 'numbers as texts',
@@ -412,7 +413,7 @@ def _read_attributes(
         if not isinstance(attributes, Mapping):
             attributes = dict.fromkeys(attributes)
         return [parse_column(frame, c, stype, name) for c, stype in attributes.items()]
-    kept, dropped = [], []
+    kept, dropped, convert = [], [], ''
     for column in frame.columns.drop(getattr(config, side)):
         try:
             cells = parse_column(frame, column, name=name)
@@ -422,6 +423,7 @@ def _read_attributes(
             problem, seems = _problem(cells), _seems(cells)
         if problem:
             dropped.append(f'{column} ({seems or problem})')
+            convert = 'convert it, or ' if seems else convert
         else:
             kept.append(cells)
             if seems:
@@ -431,8 +433,9 @@ def _read_attributes(
                 )
     if dropped:
         warn(
-            f"Columns of '{name}' left out: {', '.join(dropped)}; to keep one, name it "
-            f"in '{side}_attributes', with a type such as 'text' for descriptions",
+            f"Columns of '{name}' left out: {', '.join(dropped)}; to keep one, "
+            f"{convert}name it in '{side}_attributes', with a type such as 'text' for "
+            f'descriptions',
         )
     return kept
 

@@ -263,9 +263,14 @@ def test_columns_that_seem_to_be_something_else(tables):
     users = pd.DataFrame({'user': range(40)})
     for cells, problem in (
         ([f'{day:02}.01.1990' for day in range(1, 41)], r"dates .*'01\.01\.1990'"),
-        ([f'€{n}.50' for n in range(40)], "numbers .*'.0.50'"),
+        ([f'€{n}.50' for n in range(40)], "numbers .*'.0.50'.*, convert it, or name"),
         ([f'a|{n}' for n in range(40)], r"lists .*\.str\.split.*'a\|0'"),
         (20 * ['a|b', 'c|d'], r"lists .*\.str\.split.*'a\|b'"),
+        (20 * ['a; b', 'c ;d'], r"lists .*\.str\.split\(';'\).*'a; b'"),
+        (
+            [f'Word {n} is a text of prose; more' for n in range(40)],
+            'x .most.*one, name',
+        ),
         (20 * ["['a', 'b']", '[]'], r'lists .*ast\.literal_eval'),
         (40 * [None], 'nothing in it'),
     ):
