@@ -146,6 +146,7 @@ def test_positives_of_cold_users_are_ranked_by_their_edges(communities):
 
 
 def test_edges_that_are_refused(parts):
+    users, model = pd.DataFrame({'user': range(120)}), AGNNRecommender(**SETTINGS)
     for edges, named in (
         ({'a': [0, 1]}, 'user_edges'),
         ({'a': [0, 1], 'b': [2, 1]}, r"'b' in row 1 \(1\)"),
@@ -155,11 +156,8 @@ def test_edges_that_are_refused(parts):
         ({'a': [0, 1], 'b': [2, 3], 'weight': [1, np.nan]}, "'weight' in row 1"),
         ({'a': [0, 1], 'b': [2, 777]}, r"'users'.*'b' in row 1 \(777\)"),
     ):
-        known, users = parts[0], pd.DataFrame({'user': range(120)})
         with pytest.raises(ValueError, match=named):
-            AGNNRecommender(**SETTINGS).fit(
-                known, users, user_edges=pd.DataFrame(edges)
-            )
+            model.fit(parts[0], users, user_edges=pd.DataFrame(edges))
 
 
 def test_edges_need_those_of_the_fit(fitted, parts):

@@ -71,13 +71,10 @@ def test_ids_of_a_type(tmp_path):
     assert frame['item'].tolist() == [one, one, one]
     with pytest.raises(ValueError, match=r"uuid.*column 'user'.*row 0 \('7'"):
         read_file(path, roles=ROLES, id_dtypes={'user': 'uuid'})
-
-
-def test_cells_that_are_no_whole_number_are_named(tmp_path):
     for cell in ['4.5', '1e400', '9223372036854775808', 'x', '1_0']:
-        (tmp_path / 'x.csv').write_text(f'user,item\n1,a\n{cell},b\n')
+        path.write_text(f'user,item\n1,a\n{cell},b\n')
         with pytest.raises(ValueError, match=r"int id in column 'user'.*row 1"):
-            read_file(tmp_path / 'x.csv', roles=ROLES, id_dtypes={'user': 'int'})
+            read_file(path, roles=ROLES, id_dtypes={'user': 'int'})
 
 
 def test_whole_numbers_beyond_exact_floats(tmp_path):

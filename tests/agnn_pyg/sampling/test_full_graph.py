@@ -21,9 +21,8 @@ COLD = {'user': 0.3, 'item': 0.3}
 
 
 def loader(graph, **kwargs):
-    return FullGraphLoader(
-        graph, RATES, **{'steps': 3, 'num_neighbors': 3, 'cold_dropout': 0.0} | kwargs
-    )
+    options = {'steps': 3, 'num_neighbors': 3, 'cold_dropout': 0.0} | kwargs
+    return FullGraphLoader(graph, RATES, **options)
 
 
 def pairs_of(index):
@@ -129,12 +128,9 @@ def test_a_step_predicts_at_least_one_pair(tiny_graph):
 def test_cold_nodes_draw_by_attributes_and_others_by_ratings(tiny_graph):
     """All nodes have edges by attributes, too, for models that ask for these."""
     seen = {(side, cold): set() for side in SIDES for cold in (False, True, None)}
+    kinds = {(s, f'{n}_knn', s) for s in SIDES for n in ('rating', 'attribute')}
     for batch in loader(tiny_graph, steps=200, cold_dropout=COLD, id_dropout=0.0):
-        assert {k for k in batch.edge_index_dict if k != RATES} == {
-            (side, f'{name}_knn', side)
-            for side in SIDES
-            for name in ('rating', 'attribute')
-        }
+        assert {*batch.edge_index_dict} == {RATES, *kinds}
         for side in SIDES:
             edges = batch.edge_index_dict[side, 'rating_knn', side]
             assert len(edges.unique(dim=1)[0]) == edges.size(1)
@@ -216,9 +212,8 @@ def test_a_batch_of_the_whole_graph_has_all_ratings(tiny_graph, tiny_pairs):
     assert torch.equal(batch.rating_dict[RATES], tiny_graph[RATES].rating)
     for side in SIDES:
         assert torch.equal(batch.cold_dict[side], tiny_graph[side].cold)
-        drawn, others = (
-            part.edge_index_dict[side, 'rating_knn', side] for part in (batch, other)
-        )
+        kind = side, 'rating_knn', side
+        drawn, others = (part.edge_index_dict[kind] for part in (batch, other))
         assert drawn[1].bincount().max() == 3
         assert not torch.equal(drawn, others)
 
@@ -350,10 +345,7 @@ def test_link_batches_lose_the_edges_of_nodes_treated_as_cold(tiny_graph, tiny_p
     batches = link_loader(graph, *tiny_pairs, [20], COLD, batch_size=1000)
     (data,), count, known = batches, len(tiny_pairs[1]), ratings_by_pair(tiny_pairs)
     assert [data[tagged].edge_index.size(1)] == data[tagged].num_sampled_edges
-    cold = {
-        side: data[side].cold & ~tiny_graph[side].cold[data[side].n_id]
-        for side in SIDES
-    }
+    cold = {s: data[s].cold & ~tiny_graph[s].cold[data[s].n_id] for s in SIDES}
     assert all(part.any() and not part.all() for part in cold.values())
     assert data[RATES].edge_label_index.size() == (2, count)
     assert len(data[RATES].edge_label) == len(data[RATES].input_id) == count
