@@ -83,4 +83,5 @@ def test_titles_of_tables_are_shown_beside_ids(recommender, planted):
     explanation = recommender.explain(*planted.ratings.iloc[0, :2], items=items)
     for frame in (explanation.items, explanation.ratings):
         assert (frame['item Title'] == frame['item'].astype(str) + ' (1999)').all()
-    assert 'user Title' not in explanation.ratings and '(1999)' in str(explanation)
+    assert 'user Title' not in explanation.ratings
+    assert '(1999)' in str(explanation)
