@@ -29,7 +29,9 @@ TITLES = ('title', 'name')
 # What texts that are read as categories may be, and how they are converted.
 TEXTS = {
     r'[^|]+(\|[^|]+)+': "lists as texts, which .str.split('|') or --lists reads,",
-    r'[^;.]{1,24}(;[^;.]{1,24})+': "lists as texts, which .str.split(';') reads,",
+    r'[^;.]{1,24}(;[^;.]{1,24})+': (
+        "lists as texts, which .str.split(';') or --lists reads,"
+    ),
     r'\[.*\]': 'lists as texts, which .map(ast.literal_eval) or --lists reads,',
     r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*': 'dates as texts, not like 1999-12-31,',
     r'\D{0,3}\d+[.,]\d+\D{0,3}': 'numbers as texts',

@@ -236,7 +236,7 @@ def _as_lists(cells: pd.Series, separator: str, name: str) -> pd.Series:
         warn(
             f"'{name}': no cell of column '{cells.name}' holds the list separator "
             f'{separator!r}, and {held[other]:,} of {len(texts):,} hold {other!r}; '
-            f"name it, '--list-separator {other}', or, where other columns need "
+            f'name it, --list-separator {other!r}, or, where other columns need '
             f'{separator!r}, write JSON lines, or each cell is one value',
         )
     dropped = Counter()

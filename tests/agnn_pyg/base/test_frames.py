@@ -266,7 +266,7 @@ def test_columns_that_seem_to_be_something_else(tables):
         ([f'€{n}.50' for n in range(40)], "numbers .*'.0.50'.*, convert it, or name"),
         ([f'a|{n}' for n in range(40)], r"lists .*\.str\.split.*'a\|0'"),
         (20 * ['a|b', 'c|d'], r"lists .*\.str\.split.*'a\|b'"),
-        (20 * ['a; b', 'c ;d'], r"lists .*\.str\.split\(';'\).*'a; b'"),
+        (20 * ['a; b', 'c ;d'], r"lists .*\.str\.split\(';'\).*--lists.*'a; b'"),
         (
             [f'Word {n} is a text of prose; more' for n in range(40)],
             'x .most.*one, name',

@@ -66,9 +66,8 @@ def test_ids_that_are_unknown_or_of_another_type():
     assert rows.tolist() == [2, -1, 0]
     with pytest.raises(ValueError, match=r"'pairs' .* 'users'.* row 1 \(7\); add"):
         found.check_known(rows, 'users')
-    found = read_ids(column(' a', 'b'), 'user', 'pairs')
     with pytest.raises(ValueError, match=r"'pairs' .*row 0 .*; remove the spaces"):
-        found.check_known(np.array([-1, -1]), 'users')
+        read_ids(column(' a'), 'user', 'pairs').check_known(np.array([-1]), 'users')
     for texts, named in (
         ('4', r"row 0 \('4'\); convert .*\.astype\(int\)"),
         ('4 4x', r"row 1 \('4x'\); correct what is no int, or name"),
