@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 
 import torch
 from torch import Tensor
+
+# PyTorch says once a process that CSR tensors are in beta: here, to nobody. A filter
+# around each tensor would be set and reset while other threads warn.
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore')
+    torch.sparse_csr_tensor(torch.zeros(2).long(), [], [], (1, 0))
 
 
 def csr_tensor(
@@ -20,18 +25,4 @@ def csr_tensor(
         value (Tensor): Their values, :obj:`[E]`.
         size (tuple): Number of rows and of columns.
     """
-    _take_notice()
     return torch.sparse_csr_tensor(pointer, index, value, size, check_invariants=False)
-
-
-@functools.cache
-def _take_notice() -> None:
-    """Makes PyTorch warn, to nobody, that CSR tensors are in beta: once a process.
-
-    A filter around each tensor would be set and reset while other threads warn.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        empty = torch.empty(0)
-        pointer = torch.zeros(2, dtype=torch.long)
-        torch.sparse_csr_tensor(pointer, empty.long(), empty, (1, 1))

@@ -109,8 +109,7 @@ class GatedConv(MessagePassing):
         gate = 2 * channels, channels, bias, 'glorot'
         self.lin_aggr = Linear(*gate) if aggregate_gate else None
         self.lin_filter = Linear(*gate) if filter_gate else None
-        edge = edge_dim, channels, False, 'glorot'
-        self.lin_edge = Linear(*edge) if edge_dim else None
+        self.lin_edge = Linear(edge_dim, channels, False, 'glorot') if edge_dim else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -170,10 +169,7 @@ class GatedConv(MessagePassing):
             except torch.OutOfMemoryError:
                 raise  # messages need more memory
             except (IndexError, RuntimeError, ValueError):
-                # Left to messages: edges of nodes that do not exist or of a wrong type,
-                # which PyG names, and forward-mode derivatives and transforms of
-                # `torch.func`, which PyTorch refuses by a mere `RuntimeError`.
-                means = None
+                pass  # Messages name unfit edges, and suit `torch.func`.
         if means is None:
             edge_index = edges if self.fuse else edge_index
             # propagate_type: (x: Tensor, u: Tensor, v: Tensor, w: OptTensor,
