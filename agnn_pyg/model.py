@@ -32,7 +32,8 @@ class AGNN(nn.Module):
         \mathbf{p}_u^\top \mathbf{q}_i + b_u + b_i + \mu
 
     Coldness belongs to nodes: warm, user-cold, item-cold and both-cold pairs may share
-    a batch.
+    a batch. :func:`torch.compile` makes no full graph of it with rated edges, which are
+    sparse tensors.
 
     With :obj:`rated`, ratings travel along the edges of the graph, too, which the
     paper's network has not: a :class:`~agnn_pyg.nn.RatingLayer` updates the embeddings,

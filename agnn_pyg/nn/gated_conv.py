@@ -47,10 +47,9 @@ class GatedConv(MessagePassing):
 
     and the mean over no neighbors is zero. Edge features :math:`\mathbf{e}_{ij}` are an
     addition to the paper. No messages are stored, unless :meth:`propagate`,
-    :meth:`message` or :meth:`aggregate` has a hook. TorchScript, which PyTorch has
-    deprecated, cannot express that and is not supported. Both halves of the weight of
-    :obj:`lin_aggr` are read, but the module is not called: its hooks have no effect,
-    and pruning or adapters that depend on them are not supported.
+    :meth:`message` or :meth:`aggregate` has a hook. TorchScript is not supported. Both
+    halves of the weight of :obj:`lin_aggr` are read, but the module is not called: its
+    hooks, and pruning or adapters that depend on them, have no effect.
 
     Args:
         channels (int): Size of each input and output sample, on both ends of edges.
@@ -109,7 +108,8 @@ class GatedConv(MessagePassing):
         gate = 2 * channels, channels, bias, 'glorot'
         self.lin_aggr = Linear(*gate) if aggregate_gate else None
         self.lin_filter = Linear(*gate) if filter_gate else None
-        self.lin_edge = Linear(edge_dim, channels, False, 'glorot') if edge_dim else None
+        edge = edge_dim, channels, False, 'glorot'
+        self.lin_edge = Linear(*edge) if edge_dim else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
