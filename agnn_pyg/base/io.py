@@ -72,7 +72,8 @@ def read_file(
     """Reads a table and gives its columns of ids and ratings the names of their roles.
 
     A text file is UTF-8 and separated by commas, semicolons or tabs. An empty cell is
-    missing, and so is one such as NA or null, unless it is an id.
+    missing, and so is one such as NA or null, unless it is an id. A column whose first
+    thousand cells hold a code such as 007 is one of texts.
 
     Args:
         path (path): A file that ends in .csv, .tsv, .txt, .parquet, .jsonl or .ndjson.
@@ -81,7 +82,7 @@ def read_file(
         named (mapping, optional): The name of the column in the file, by role. Then no
             other is looked for, and one that has the name of the role is dropped.
         id_dtypes (mapping, optional): The type of ids by role. (default: :obj:`"str"`)
-        texts (sequence, optional): Columns that hold texts such as 00123.
+        texts (sequence, optional): Columns that hold texts such as 123.
         lists (sequence, optional): Columns whose cells hold several values, separated
             or as a list in brackets. Words such as "unknown" or "(no genres listed)"
             are no values.
@@ -113,7 +114,11 @@ def read_file(
     split = [column for column in lists if column in columns]
     missing = dict.fromkeys(columns, MISSING) | dict.fromkeys(ids.values(), ('',))
     dtypes = dict.fromkeys([*ids.values(), *texts, *split], str)
-    frame = _read(path, dtype=dtypes, na_values=missing, keep_default_na=False)
+    options = {'na_values': missing, 'keep_default_na': False}
+    frame = _read(path, dtype=dtypes, **options)
+    codes = _codes(path, frame).difference([found.get('rating')])
+    if len(codes):
+        frame = _read(path, dtype=dtypes | dict.fromkeys(codes, str), **options)
     if path.suffix.lower() in LINES:
         others = frame.columns.difference([*ids.values()])
         frame = frame.assign(**{c: frame[c].infer_objects() for c in others})
@@ -186,6 +191,15 @@ def _read_text(path: Path, **options: Any) -> pd.DataFrame:
         raise ValueError(f"'{path}' is not UTF-8 text ({error}); convert it") from error
     except ValueError as error:  # of pandas, too
         raise ValueError(f"'{path}' cannot be read: {error}") from error
+
+
+def _codes(path: Path, frame: pd.DataFrame) -> pd.Index:
+    """Columns of a text file that are read as numbers, though some begin with zeros."""
+    if path.suffix.lower() not in TEXT:
+        return pd.Index([])
+    head = _read(path, nrows=1000, dtype=str, keep_default_na=False)
+    head = head[[*frame.select_dtypes('number')]]
+    return head.columns[[head[c].str.fullmatch(r'0\d+').any() for c in head]]
 
 
 def _check_lines(lines: Any, separator: str) -> None:

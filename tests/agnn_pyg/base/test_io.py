@@ -98,9 +98,9 @@ def test_ids_that_pandas_would_take_for_missing(tmp_path):
 
 
 def test_texts_that_look_like_numbers(tmp_path):
-    (tmp_path / 'x.csv').write_text('user,zip,size\n1,00123,7\n2,NA,8\n')
+    (tmp_path / 'x.csv').write_text('user,zip,size,code\n1,123,7,010\n2,NA,8,25\n')
     frame = read_file(tmp_path / 'x.csv', roles={'user': 'user'}, texts=['zip', 'x'])
-    assert frame['zip'][0] == '00123'
+    assert [*frame['zip'].dropna(), *frame['code']] == ['123', '010', '25']
     assert frame['zip'].isna().tolist() == [False, True]
     assert frame['size'].tolist() == [7, 8]
 
