@@ -119,15 +119,18 @@ class Blend:
         """Fits both scorers, see :meth:`Scorer.fit`, and their weights."""
         if len(self.scorers) == 2 and self.kernel_weight is None:
             run['hold_out'] = True  # the weights need what both have held out
-        # The kernel model takes the most memory, and needs no Lightning yet.
-        for scorer in reversed(self.scorers.values()):
-            scorer.fit(data, validation, **run)
+        self._fit_scorers(data, validation, **run)
         held_out = [getattr(s, 'held_out_', {}) for s in self.scorers.values()]
         for name in SCENARIOS:
             both = [found[name] for found in held_out if name in found]
             if len(both) == 2:
                 self.weights_[name] = _fit_weight(data, *both)
         return self
+
+    def _fit_scorers(self, data: RatingData, validation: Any, **run: Any) -> None:
+        # The kernel model takes the most memory, and needs no Lightning yet.
+        for scorer in reversed(self.scorers.values()):
+            scorer.fit(data, validation, **run)
 
     def update(self, data: RatingData, **run: Any) -> Blend:
         """A blend for further nodes and ratings, after those of the fit."""
@@ -249,8 +252,7 @@ class RankBlend(Blend):
 
     def fit(self, data: RatingData, validation: Any = None, **run: Any) -> RankBlend:
         """Fits both scorers, their scales and their weights."""
-        for scorer in self.scorers.values():
-            scorer.fit(data, validation, **run)
+        self._fit_scorers(data, validation, **run)
         if len(self.scorers) < 2:
             return self
         run |= {'folder': None, 'resume': False}  # of the first fit

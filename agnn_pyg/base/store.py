@@ -83,8 +83,8 @@ def write_store(
 
     A store of the same kind is replaced. NumPy's plain data become Python's in the
     :obj:`config`, and what has a method :obj:`to_dict` becomes that; beside
-    :obj:`tensors` plain data must be Python's. Whoever does not know the kind can read
-    the :obj:`notes`, plain data such as how a command read its tables.
+    :obj:`tensors` plain data must be Python's. The :obj:`notes` are plain data that
+    can be read without knowing the kind, such as how a command read its tables.
     """
     import torch  # here: `atomic_write` alone needs no PyTorch
 
