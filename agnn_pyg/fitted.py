@@ -117,10 +117,10 @@ class Fitted:
     ) -> Fitted:
         """The same fit with more ratings, users and items, its scorers updated."""
         given, is_log = read_ratings(ratings, 'ratings', config), self.scale.is_log
-        self.scale.check(given)
         if is_log:
             known = self.scale.unit * (self.rating.double().exp2().numpy() - 1)
             given = given._replace(rating=bounded_weights(given, known))
+        self.scale.check(given)
         edges = read_edges(edges)
         ids, nodes, link_features = dict(self.ids), {}, dict(self.link_features)
         tables = zip(SIDES, (users, items), given[:2], strict=True)

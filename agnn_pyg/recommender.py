@@ -86,7 +86,7 @@ class AGNNRecommender(Recommender):
         best_epoch_: The epoch whose weights were kept.
     """
 
-    Config, Fitted, VERSION = AGNNRecommenderConfig, Fitted, 11
+    Config, Fitted, VERSION = AGNNRecommenderConfig, Fitted, 12
 
     def fit(
         self,

@@ -49,7 +49,7 @@ class TaNPRecommender(Recommender):
         best_epoch_: Its epoch that was kept, from 0.
     """
 
-    Config, Fitted, VERSION = TaNPRecommenderConfig, Fitted, 11
+    Config, Fitted, VERSION = TaNPRecommenderConfig, Fitted, 12
 
     @classmethod
     def as_published(cls, **changes: Any) -> TaNPRecommender:

@@ -10,8 +10,6 @@ import agnn_pyg
 import agnn_pyg.nn
 import tanp
 import tanp.nn
-from agnn_pyg.recommender import AGNNRecommender
-from tanp.recommender import TaNPRecommender
 
 PACKAGES = [agnn_pyg, agnn_pyg.nn, tanp, tanp.nn]
 
@@ -40,16 +38,3 @@ def test_a_name_that_a_package_lacks():
 def test_type_checkers_read_the_same_names(package):
     stub = Path(package.__file__).with_suffix('.pyi').read_text(encoding='utf-8')
     assert sorted(re.findall(r' as (\w+)', stub)) == package.__all__
-
-
-def test_every_argument_is_documented():
-    for thing in (
-        *(agnn_pyg.AGNN, agnn_pyg.GatedConv, agnn_pyg.FullGraphLoader),
-        *(agnn_pyg.ExtendedVAE, tanp.TaNP, tanp.EpisodeLoader, tanp.Episodes),
-        *(tanp.split_episodes, tanp.tanp_loss, tanp.predict),
-        *(AGNNRecommender, TaNPRecommender),
-    ):
-        for argument in inspect.signature(thing).parameters:
-            found = rf'^\s+\**{argument} \('
-            assert re.search(found, thing.__doc__, re.MULTILINE), argument
-        assert not re.search(r'\):\s+None\s+\(default', thing.__doc__)

@@ -17,6 +17,8 @@ import pandas as pd
 _LIBRARY = tuple(
     os.path.join(Path(__file__).parents[2], name, '') for name in ('agnn_pyg', 'tanp')
 )
+# Characters of a cell that error texts show.
+MAX_SHOWN = 80
 
 
 class TableWarning(UserWarning):
@@ -87,9 +89,15 @@ def check_columns(
 def where(frame: pd.DataFrame, bad: np.ndarray, *columns: str) -> str:
     """The first bad row (of a mask or of row numbers), its cells, and their count."""
     rows = np.flatnonzero(bad) if bad.dtype == bool else np.unique(bad)
-    held = ', '.join(repr(plain(frame[column].iloc[rows[0]])) for column in columns)
+    held = ', '.join(shown(frame[column].iloc[rows[0]]) for column in columns)
     more = f', the first of {len(rows):,}' if len(rows) > 1 else ''
     return f'row {plain(frame.index[rows[0]])} ({held}{more})'
+
+
+def shown(cell: object) -> str:
+    """A cell in one line of an error text, a long one only in part."""
+    text = ' '.join(repr(plain(cell)).split())
+    return text if len(text) <= MAX_SHOWN else f'{text[: MAX_SHOWN - 3]}...'
 
 
 def nearest(name: object, known: Iterable[object]) -> str:

@@ -26,6 +26,8 @@ from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 SIDES = ('user', 'item')
 # Columns that name a row for people.
 TITLES = ('title', 'name')
+# Columns of positives that say how strong they are, and are no weights unless named.
+COUNTS = ('weight', 'count', 'counts', 'quantity', 'plays', 'purchases', 'clicks')
 # What texts that are read as categories may be, and how they are converted.
 TEXTS = {
     r'[^|]+(\|[^|]+)+': "lists as texts, which .str.split('|') or --lists reads,",
@@ -146,7 +148,7 @@ def read_tables(
     if config.rating is None:
         train = train._replace(rating=bounded_weights(train))
         if config.weight is None:
-            _warn_of_ratings(ratings)
+            _warn_of_unread(ratings)
     elif config.rating_range is None:
         train = train._replace(rating=_bounded(train))
     joined, nodes = read_edges(edges or {}), {}
@@ -367,16 +369,20 @@ def bounded_weights(given: Ratings, known: Sequence[float] = ()) -> np.ndarray:
     return weight.clip(max=bound)
 
 
-def _warn_of_ratings(frame: pd.DataFrame) -> None:
-    """Warns if rows that all count as positives have ratings, low ones among them."""
-    for column in frame.columns:
-        if str(column).lower() in ('rating', 'ratings', 'stars'):
-            number = pd.to_numeric(frame[column], errors='coerce')
-            if number.min() < number.max() / 2:
+def _warn_of_unread(frame: pd.DataFrame) -> None:
+    """Warns if rows that count as a positive each have low ratings, or counts."""
+    remedies = dict.fromkeys(COUNTS, "name the column in 'weight', or leave it out")
+    liked = "keep the rows that users liked, or name the column in 'rating'"
+    remedies |= dict.fromkeys(('rating', 'ratings', 'stars'), liked)
+    for column, cells in frame.items():
+        if str(column).lower() in remedies:
+            number = pd.to_numeric(cells, errors='coerce')
+            low, high = number.min(), number.max()
+            remedy = remedies[str(column).lower()]
+            if low < (high if remedy != liked else high / 2):
                 warn(
-                    f"'ratings' has a column '{column}' from {number.min():g} to "
-                    f'{number.max():g}, and each row counts as a positive; keep the '
-                    f"rows that users liked, or name the column in 'rating'"
+                    f"'ratings' has a column '{column}' from {low:g} to {high:g}, and "
+                    f'each row counts as one positive; {remedy}'
                 )
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
+from agnn_pyg.base.checks import warn, where
 
 if TYPE_CHECKING:
     from agnn_pyg.base.frames import Ratings
 
 # The spread of ratings from 1 to 5, which learning rates and penalties suit.
 SPREAD = 4.0
+# Weights beyond this many times the largest of the fit are perhaps of another unit.
+FAR = 10.0
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,13 @@ class RatingScale:
     @classmethod
     def of_weights(cls, weight: np.ndarray) -> RatingScale:
         """The scale of weights of positives, on which a common one is 1."""
-        return cls(0.0, 1.0, unit=float(weight.mean()), is_log=True)
+        unit, high = float(weight.mean()), float(weight.max())
+        return cls(0.0, high, unit, is_log=True)
 
     def widened(self, rating: np.ndarray) -> RatingScale:
         """The same scale of a range that holds further ratings, too."""
-        if self.is_log:
-            return self
         low, high = rating.min(initial=self.low), rating.max(initial=self.high)
-        return RatingScale(float(low), float(high), self.unit, self.center)
+        return replace(self, low=float(low), high=float(high))
 
     def check(
         self, rated: Ratings, slack: float = 0.5, setting: str = "'rating_range'"
@@ -58,9 +61,10 @@ class RatingScale:
 
         Others may rate lower or higher, by :obj:`slack` of the range; there is a
         warning if it is more than a tenth. The :obj:`setting` is the one that would
-        change the scale. Weights are never of another scale.
+        change the scale. Of weights there is a warning alone, for very large ones.
         """
         if self.is_log:
+            self._remark_weights(rated)
             return
         rating, column, spread = rated.rating, rated.column, self.high - self.low
         low, high = self.low - slack * spread, self.high + slack * spread
@@ -83,6 +87,15 @@ class RatingScale:
             f'which counts as it is, in',
             'correct it, unless it is meant',
         )
+
+    def _remark_weights(self, given: Ratings) -> None:
+        far, columns = given.rating > FAR * self.high, [c.column for c in given[:2]]
+        if far.any():
+            warn(
+                f"'{given.user.name}' has weights far above those of the fit, at most "
+                f'{self.high:g}, in {where(given.user.frame, far, *columns)}; correct '
+                f'them, unless they are meant'
+            )
 
     def is_high(self, rating: np.ndarray) -> np.ndarray:
         """Which ratings are in the upper quarter, such as 4 and 5 of 1 to 5."""

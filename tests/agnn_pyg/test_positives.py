@@ -171,12 +171,9 @@ def test_repeated_pairs_are_counts_and_weights_have_no_unit(clicks, parts):
     found = [model.predict(pairs).to_numpy() for model in (one, other, plain)]
     assert np.allclose(found[0], found[1])
     assert not np.allclose(found[0], found[2], atol=1e-3)
-
-
-def test_settings_that_contradict_each_other(clicks):
-    for settings in ({'weight': 'n'}, {'rating': None, 'rating_range': (0, 1)}):
-        with pytest.raises(ValueError, match=r"'(weight|rating_range)'"):
-            AGNNRecommender(**settings).fit(*clicks)
+    more = counted.head(2).assign(n=[140.0, 141.0])
+    with pytest.warns(UserWarning, match=rf'at most 14, in row {more.index[1]} \('):
+        other.update(more)
 
 
 @pytest.mark.filterwarnings('ignore:.*summed')

@@ -98,8 +98,11 @@ def test_repeated_pairs_are_summed_as_counts_and_said_once(later):
     scaled = TaNPRecommender(**QUICK, epochs=2, weight='n').fit(times)
     support = later[0].assign(n=60.0)
     assert np.allclose(scaled.adapt(support).recommend(k=40)['score'], scores[0])
-    support.loc[support.index[0], 'n'] = 6000.0
+    support.loc[support.index[0], 'n'] = 1200.0
     assert not np.allclose(scaled.adapt(support).recommend(k=40)['score'], scores[0])
+    support.loc[support.index[1], 'n'] = 1201.0
+    with pytest.warns(UserWarning, match=r"'support' .* most 120, in row \d+ \(\d+,"):
+        scaled.adapt(support)
 
 
 def test_weights_are_logarithms_that_weigh_the_loss():
@@ -153,9 +156,11 @@ def test_what_cannot_be_read_as_positives_is_named(fitted, later):
     fit = TaNPRecommender(**QUICK, weight='n').fit
     with pytest.raises(ValueError, match=r"'ratings'.*'n' in row"):
         fit(known.assign(n=0.0))
-    for settings in ({'weight': 'n'}, {'rating': None, 'likelihood': 'gaussian'}):
-        with pytest.raises(ValueError, match=r"'(weight|likelihood)'"):
-            TaNPRecommender(**settings).fit(known)
+    for name, value in ('likelihood', 'gaussian'), ('rating_range', (0, 1)):
+        with pytest.raises(ValueError, match=f"'{name}'"):
+            TaNPRecommender(**{'rating': None, name: value}).fit(known)
+    with pytest.raises(ValueError, match="'weight'"):
+        TaNPRecommender(weight='n').fit(known)
     with pytest.raises(ValueError, match="'nobody knows'"):
         fitted.adapt(later[0].head(1).assign(item='nobody knows'))
     with pytest.raises(ValueError, match='two interactions'):

@@ -242,6 +242,9 @@ def test_weights_far_from_all_others():
     repeated = pd.concat([clicks[['user', 'item']], clicks.loc[5000 * [3]]])
     with pytest.warns(UserWarning, match=r'far above .* row 3 \(3, 0'):
         read_tables(ColumnsConfig(rating=None), repeated)
+    for name, remedy in ('Count', 'weight'), ('stars', 'liked'):
+        with pytest.warns(UserWarning, match=f"'{name}' from .* to 1e.09.*{remedy}"):
+            read_tables(ColumnsConfig(rating=None), clicks.rename(columns={'n': name}))
 
 
 def test_weights_that_are_none_are_named():

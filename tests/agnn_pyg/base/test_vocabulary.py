@@ -45,6 +45,7 @@ def test_what_is_not_an_id():
         (column(1.0, 2.5), r'a whole number.* in row 1 \(2.5\)'),
         (column(True), r'a whole number, a text or a UUID .* row 0 \(True\)'),
         (column((1, 2)), r'row 0 \(\(1, 2\)\); make texts'),
+        (column([0.5] * 99), r'row 0 \(\[0.5, .{70,72}\.\.\.\); make texts'),
         (column(datetime.date(2020, 1, 1)), 'a whole number'),
         (column(4, 5, 4), r"repeats an id of column 'user' in row 2 \(4\); keep one"),
         (
