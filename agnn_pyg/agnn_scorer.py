@@ -84,7 +84,8 @@ class AGNNScorer:
     def __init__(
         self, config: AGNNConfig | None = None, positives: bool = False
     ) -> None:
-        self.config, self.positives = config or AGNNConfig(), positives
+        self.config = config or AGNNConfig()
+        self.positives = positives
 
     # Random numbers drawn after a fit are those that would be drawn without it.
     @torch.random.fork_rng(devices=[])
@@ -165,7 +166,8 @@ class AGNNScorer:
         from agnn_pyg.base.training import fit
         from agnn_pyg.module import RatingModule
 
-        config, rating = self.config, data.rating.float()
+        config = self.config
+        rating = data.rating.float()
         epochs, seed = config.epochs, config.seed
         plain = {
             'num_nodes': data.num_nodes,
@@ -184,7 +186,8 @@ class AGNNScorer:
         model = self._model(plain)
         if fitted is not None:
             # Other targets than those of the first steps of the fit.
-            epochs, seed = UPDATE_EPOCHS, abs(salted(seed, str(len(rating))))
+            epochs = UPDATE_EPOCHS
+            seed = abs(salted(seed, str(len(rating))))
             state = model.state_dict()
             for name, old in fitted.model_.state_dict().items():
                 state[name][tuple(map(slice, old.shape))] = old
@@ -221,7 +224,8 @@ class AGNNScorer:
         )
         compared = {side: data.nodes[side].compared for side in SIDES}
         self._keep(plain, module.model, graph, compared)
-        self.history_, self.best_epoch_ = result.history, result.best_epoch
+        self.history_ = result.history
+        self.best_epoch_ = result.best_epoch
 
     @torch.no_grad()
     def score(self, user: Tensor, item: Tensor) -> Tensor:
@@ -278,7 +282,9 @@ class AGNNScorer:
     def _add_nodes(
         self, side: str, new: NodeFeatures, ratings: tuple[Tensor, Tensor]
     ) -> None:
-        model, config, end = self.model_, self.config, SIDES.index(side)
+        model = self.model_
+        config = self.config
+        end = SIDES.index(side)
         old = self._embedded[side]
         first, num_fitted = len(old.x), len(old.source)
         index, weight = cold_candidates(
@@ -305,10 +311,12 @@ class AGNNScorer:
             kinds[side, LINKED, side] = torch.stack([source, new.links[1]])
         state = model.encoders[side].aggregate({side: state}, side, kinds)
         if model.rated is not None:
-            other, (pairs, rating) = self._embedded[SIDES[1 - end]], ratings
+            other = self._embedded[SIDES[1 - end]]
+            pairs, rating = ratings
             # Those of these nodes with nodes of the fit.
             mine = (pairs[end] >= first) & (pairs[1 - end] < len(other.source))
-            pairs, rating = pairs[:, mine], rating[mine] - model.mean
+            pairs = pairs[:, mine]
+            rating = rating[mine] - model.mean
             pairs[end] -= first
             added = model.rating_layer.add_nodes(
                 end, state.x, state.attributes, pairs, rating, other.rating
@@ -391,7 +399,9 @@ class AGNNScorer:
         graph: HeteroData,
         compared: dict[str, TokenBags],
     ) -> None:
-        self._plain, self._graph, self._compared = plain, graph, compared
+        self._plain = plain
+        self._graph = graph
+        self._compared = compared
         self.model_ = model.cpu().eval()
         options = self._options('num_neighbors', 'self_neighbor')
         loader = FullGraphLoader(graph, RATED, **options)

@@ -104,7 +104,8 @@ def explain_pair(
     pair = pd.DataFrame({config.user: [user], config.item: [item]})
     rows = read_pairs(pair, 'the pair to explain', config, serving.ids)
     nodes = tuple(int(node) for node in serving.pairs(rows))
-    blend, rating = serving.scorer, None
+    blend = serving.scorer
+    rating = None
     scale = None if config.rating is None else serving.scale
     weights = blend.weights(*nodes)
     unit, center = (1.0, 0.0) if scale is None else (scale.unit, scale.center)

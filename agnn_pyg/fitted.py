@@ -87,14 +87,16 @@ class Fitted:
                 nodes[side] = link_features[side].attach(nodes[side], weight)
             encoders[side] = embed, compare
         columns = {s: both[1].column_encoders for s, both in encoders.items()}
-        scorers, weight = _scorers(config), config.kernel_weight
+        scorers = _scorers(config)
+        weight = config.kernel_weight
         if weight == 0:
             del scorers['kernel']
         if weight == 1 and (config.rating is None or len(config.scenarios) == 4):
             del scorers['network']  # the kernel model serves all pairs
         parts = [tables.ratings, tables.validation]
         parts = [p and _tensors(p, scale) for p in parts]
-        data, validation = RatingData(nodes, columns, *parts[0]), parts[1]
+        data = RatingData(nodes, columns, *parts[0])
+        validation = parts[1]
         return cls(
             {side: tables.nodes[side].ids for side in SIDES},
             {side: np.arange(nodes[side].num_nodes) for side in SIDES},
@@ -116,13 +118,16 @@ class Fitted:
         **run: Any,
     ) -> Fitted:
         """The same fit with more ratings, users and items, its scorers updated."""
-        given, is_log = read_ratings(ratings, 'ratings', config), self.scale.is_log
+        given = read_ratings(ratings, 'ratings', config)
+        is_log = self.scale.is_log
         if is_log:
             known = self.scale.unit * (self.rating.double().exp2().numpy() - 1)
             given = given._replace(rating=bounded_weights(given, known))
         self.scale.check(given)
         edges = read_edges(edges)
-        ids, nodes, link_features = dict(self.ids), {}, dict(self.link_features)
+        ids = dict(self.ids)
+        nodes = {}
+        link_features = dict(self.link_features)
         tables = zip(SIDES, (users, items), given[:2], strict=True)
         for side, frame, rated in tables:
             encoders, nodes[side] = self.encoders[side], self.nodes[side]
@@ -186,7 +191,8 @@ class Fitted:
                 parts['node'][side] = node
         made = replace(self, **parts, new_nodes=new)
         # The weight may have been changed since the fit.
-        scorer, pairs = self.scorer.with_weight(config.kernel_weight), None
+        scorer = self.scorer.with_weight(config.kernel_weight)
+        pairs = None
         if given is not None:
             given = given.pairs(made.ids)
             index = given.index
@@ -250,9 +256,11 @@ class Fitted:
 
     def values(self, side: str, node: int) -> dict[str, str]:
         """The attribute values of a node by column."""
-        nodes, first = self.nodes[side], self.nodes[side].num_nodes
+        nodes = self.nodes[side]
+        first = self.nodes[side].num_nodes
         if node >= first:
-            nodes, node = self.new_nodes[side], node - first
+            nodes = self.new_nodes[side]
+            node = node - first
         row = nodes.compared.take(slice(node, node + 1))
         return self.encoders[side][1].texts(row)
 

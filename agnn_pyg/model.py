@@ -115,7 +115,8 @@ class AGNN(nn.Module):
         **kwargs,
     ) -> None:
         super().__init__()
-        self.rated, self.positives = rated, positives
+        self.rated = rated
+        self.positives = positives
         types = rated or list(num_nodes)
         self.ends = ends or (types[0], types[-1])
         self._check(num_nodes, in_channels, edge_types, channels)

@@ -48,10 +48,12 @@ class RatingModule(LossModule):
         **settings: Any,
     ) -> None:
         super().__init__()
-        self.model, self.rating_range = model, rating_range
+        self.model = model
+        self.rating_range = rating_range
         self.config = NetworkTrainingConfig(**settings)
         # Read and set by the training.
-        self.seed, self.schedule_steps = self.config.seed, 1
+        self.seed = self.config.seed
+        self.schedule_steps = 1
         self.metrics = MetricCollection(
             {'rmse': MeanSquaredError(squared=False), 'mae': MeanAbsoluteError()},
             prefix='val_',
@@ -111,7 +113,8 @@ class RatingModule(LossModule):
 
     def _rank(self, states, edges, pairs, predicted, weight) -> Tensor:
         """Sampled softmax over items with edges; others may be new, not disliked."""
-        model, ends = self.model, self.model.ends
+        model = self.model
+        ends = self.model.ends
         known = torch.cat([edges.get(model.rated, pairs[:, :0]), pairs], dim=1)
         users, row = pairs[0].unique(return_inverse=True)
         items = known[1].unique()

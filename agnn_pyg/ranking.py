@@ -78,7 +78,8 @@ def excluded(
     """Scores of some users at a time, in order, with -inf for some pairs."""
     row, column, found = pairs_among(pairs, users, items)
     row, order = row[found].sort()
-    column, start = column[found][order], 0
+    column = column[found][order]
+    start = 0
     for score in blocks:
         bounds = row.new_tensor([start, start + len(score)])
         low, high = torch.searchsorted(row, bounds)

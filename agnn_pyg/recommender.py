@@ -86,7 +86,9 @@ class AGNNRecommender(Recommender):
         best_epoch_: The epoch whose weights were kept.
     """
 
-    Config, Fitted, VERSION = AGNNRecommenderConfig, Fitted, 12
+    Config = AGNNRecommenderConfig
+    Fitted = Fitted
+    VERSION = 12
 
     def fit(
         self,
@@ -279,7 +281,8 @@ class AGNNRecommender(Recommender):
         given = users, items
         frames = (g if isinstance(g, pd.DataFrame) else None for g in given)
         edges = {'user': user_edges, 'item': item_edges}
-        serving, rows = fitted.serve(config, *frames, ratings, edges), {}
+        serving = fitted.serve(config, *frames, ratings, edges)
+        rows = {}
         for side, nodes in zip(SIDES, given, strict=True):
             rows[side] = np.arange(len(serving.ids[side]))
             if nodes is not None:
@@ -361,7 +364,8 @@ class AGNNRecommender(Recommender):
         config, fitted = self._served()
         k = check_argument('k', k, PositiveInt)
         edges = {'user': user_edges, 'item': item_edges}
-        serving, made = fitted.serve(config, users, items, support, edges), {}
+        serving = fitted.serve(config, users, items, support, edges)
+        made = {}
         held = read_ratings(ratings, 'ratings', config)
         held.check_rows('there is nothing to compare with')
         held = held.pairs(serving.ids)
@@ -417,7 +421,8 @@ class AGNNRecommender(Recommender):
         return [column for _, encoder in encoders for column in encoder.column_encoders]
 
     def _similar(self, side: str, node: Hashable, k: int) -> pd.DataFrame:
-        found, k = self.embeddings(side), check_argument('k', k, PositiveInt)
+        found = self.embeddings(side)
+        k = check_argument('k', k, PositiveInt)
         name = found.index.name
         ids = read_distinct([node], side, name)
         row = self._fitted_.ids[side].rows(ids)

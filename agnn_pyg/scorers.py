@@ -99,7 +99,9 @@ class Blend:
     ) -> None:
         if network is None and kernel is None:
             raise ValueError("'network' or 'kernel' must be a scorer (got neither)")
-        self.network, self.kernel, self.kernel_weight = network, kernel, kernel_weight
+        self.network = network
+        self.kernel = kernel
+        self.kernel_weight = kernel_weight
         self.weights_ = dict(weights or dict.fromkeys(SCENARIOS, PRIOR_WEIGHT))
         # Users and items of ratings that came after the fit.
         self.rated: list[Tensor] | None = None
@@ -147,7 +149,8 @@ class Blend:
 
     def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
         """Scores of all pairs, in blocks of users, :obj:`[users, items]`."""
-        start, parts = 0, (s.score_all(users, items) for s in self.scorers.values())
+        start = 0
+        parts = (s.score_all(users, items) for s in self.scorers.values())
         for scores in zip(*parts, strict=True):
             block = users[start : start + len(scores[0])]
             yield self._mean(scores, block[:, None], items)
@@ -201,7 +204,8 @@ class Blend:
 
     def _weight(self, user: Tensor, item: Tensor) -> Tensor:
         """The weight of the kernel model in pairs, by their scenarios."""
-        cold, weights = self.kernel.cold, self.weights_
+        cold = self.kernel.cold
+        weights = self.weights_
         if self.kernel_weight is not None:
             weights = dict.fromkeys(SCENARIOS, self.kernel_weight)
         weight = self._by_scenario(weights, user, item)

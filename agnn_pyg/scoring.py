@@ -56,7 +56,9 @@ def predict(
             f"'rating_range' must be a lowest rating and a higher one (got "
             f'{rating_range})'
         )
-    device, training, total = model.bias.device, model.training, 0
+    device = model.bias.device
+    training = model.training
+    total = 0
     try:
         model.eval()
         for draw in range(num_neighbor_samples):

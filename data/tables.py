@@ -49,7 +49,8 @@ class RatingTables:
     def __post_init__(self) -> None:
         read_ratings(self.ratings, 'ratings', COLUMNS)
         for key in ('user', 'item'):
-            frame, name = getattr(self, f'{key}s'), f'{key}s'
+            frame = getattr(self, f'{key}s')
+            name = f'{key}s'
             check_columns(frame, name, [key])
             read_ids(frame, key, name).vocabulary()
         for name in ('users', 'items', 'ratings'):

@@ -24,7 +24,8 @@ def zipf_bags(
     tokens, the padding included.
     """
     rng = np.random.default_rng(seed)
-    bags, offset = [], 1
+    bags = []
+    offset = 1
     for vocabulary, mean, exponent in columns:
         size = max(2, round(vocabulary * (num_rows if vocabulary < 1 else 1)))
         count = 1 + rng.poisson(mean - 1, num_rows)

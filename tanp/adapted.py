@@ -73,10 +73,10 @@ class AdaptedUsers(Fitted):
             had any; the :obj:`score`, which is not; and, with samples or several
             models, its standard deviation :obj:`std`. ``ValueError`` names unknown ids.
         """
-        self, config = self.with_items(items), self.config
-        user = self._rows(read_ids(pairs, config.user, 'pairs'))
-        item = self.item_rows(read_ids(pairs, config.item, 'pairs'))
-        columns = self._columns(self._predict(user, item, samples))
+        served = self.with_items(items)
+        user = served._rows(read_ids(pairs, self.config.user, 'pairs'))
+        item = served.item_rows(read_ids(pairs, self.config.item, 'pairs'))
+        columns = served._columns(served._predict(user, item, samples))
         return pd.DataFrame(columns, index=pairs.index)
 
     def recommend(
@@ -102,23 +102,25 @@ class AdaptedUsers(Fitted):
             the users in the order given, fewer than :obj:`k` rows where fewer items are
             left. ``ValueError`` names an id that is unknown or repeated.
         """
-        self = self.with_items(items if isinstance(items, pd.DataFrame) else None)
-        config, k = self.config, check_argument('k', k, PositiveInt)
+        served = self.with_items(items if isinstance(items, pd.DataFrame) else None)
+        config = self.config
+        k = check_argument('k', k, PositiveInt)
         exclude_seen = check_argument('exclude_seen', exclude_seen, bool)
-        ids, parts = self.ids['item'].values, []
-        rows, choice = np.arange(len(self.users)), np.arange(len(ids))
+        ids = served.ids['item'].values
+        parts = []
+        rows, choice = np.arange(len(served.users)), np.arange(len(ids))
         if users is not None:
-            rows = self._rows(read_distinct(users, 'users', config.user))
+            rows = served._rows(read_distinct(users, 'users', config.user))
         if items is not None:
             items = read_distinct(items, 'items', config.item)
-            choice = np.sort(self.item_rows(items))
-        for block, labels, score in self._blocks(rows, choice, exclude_seen, samples):
+            choice = np.sort(served.item_rows(items))
+        for block, labels, score in served._blocks(rows, choice, exclude_seen, samples):
             order = np.argsort(-score, axis=1, kind='stable')[:, :k]
             task, rank = np.nonzero(np.take_along_axis(score, order, 1) > -np.inf)
             place = order[task, rank]
-            columns = {config.user: self.users.values[block[task]]}
+            columns = {config.user: served.users.values[block[task]]}
             columns |= {config.item: ids[choice[place]]}
-            columns |= self._columns(labels[:, task, place]) | {'rank': rank + 1}
+            columns |= served._columns(labels[:, task, place]) | {'rank': rank + 1}
             parts.append(pd.DataFrame(columns))
         return pd.concat(parts, ignore_index=True)
 
@@ -138,28 +140,30 @@ class AdaptedUsers(Fitted):
             user's support, see :func:`~agnn_pyg.base.metrics.evaluate_rankings`.
             ``ValueError`` names what is unfit.
         """
-        self, config, made = self.with_items(items), self.config, {}
-        k, scale = check_argument('k', k, PositiveInt), self.scale
+        served = self.with_items(items)
+        config, scale = self.config, self.scale
+        k = check_argument('k', k, PositiveInt)
+        metrics = {}
         held = read_ratings(ratings, 'ratings', config)
         held.check_rows('there is nothing to compare with')
-        user, item = self._rows(held.user), self.item_rows(held.item)
-        known = np.arange(len(self.users)).repeat(self.episodes.size)
-        known = known, self.episodes.item.numpy()
+        user, item = served._rows(held.user), served.item_rows(held.item)
+        known = np.arange(len(served.users)).repeat(served.episodes.size)
+        known = known, served.episodes.item.numpy()
         held._replace(index=(user, item)).warn_of_known(known, 'the support')
         if config.rating is not None:
             scale.check(held)
-            predicted = self._columns(self._predict(user, item, 0))[config.rating]
-            made = rating_metrics(predicted, held.rating)
+            predicted = served._columns(served._predict(user, item, 0))[config.rating]
+            metrics = rating_metrics(predicted, held.rating)
             relevant = scale.is_high(held.rating)
             user, item = user[relevant], item[relevant]
-        every = np.arange(len(self.ids['item']))
+        every = np.arange(len(served.ids['item']))
 
         def score_all(users: Tensor) -> Iterator[Tensor]:
-            blocks = self._blocks(users.numpy(), every, True, 0)
+            blocks = served._blocks(users.numpy(), every, True, 0)
             return (torch.from_numpy(score) for *_, score in blocks)
 
         relevant = torch.from_numpy(np.stack([user, item]))
-        return made | evaluate_rankings(score_all, relevant, len(every), k)[0]
+        return metrics | evaluate_rankings(score_all, relevant, len(every), k)[0]
 
     def explain(
         self, user: Hashable, item: Hashable, items: pd.DataFrame | None = None
@@ -170,19 +174,20 @@ class AdaptedUsers(Fitted):
         interactions overlap. For :obj:`items` see :meth:`predict`; a :obj:`title` or
         :obj:`name` of theirs is shown beside ids.
         """
-        self, config = self.with_items(items), self.config
-        (row,) = self._rows(read_distinct([user], 'user', config.user))
-        target = self.item_rows(read_distinct([item], 'item', config.item))
-        mine = self.episodes.select(torch.tensor([row]))
+        served = self.with_items(items)
+        config = self.config
+        (row,) = served._rows(read_distinct([user], 'user', config.user))
+        target = served.item_rows(read_distinct([item], 'item', config.item))
+        mine = served.episodes.select(torch.tensor([row]))
         count = len(mine.item)
         # Tasks with all of the support, without it, and without one of each.
         kept = np.vstack([np.ones(count), np.zeros(count), 1 - np.eye(count)]) > 0
         size, place = map(torch.from_numpy, (kept.sum(axis=1), kept.nonzero()[1]))
         parts = mine.user.expand(len(kept)), size, mine.item[place], mine.label[place]
-        tasks = dataclasses.replace(self, episodes=Episodes(*parts, size))
+        tasks = dataclasses.replace(served, episodes=Episodes(*parts, size))
         labels = tasks._predict(np.arange(len(kept)), target.repeat(len(kept)), 0)
-        score = self._columns(labels)['score']
-        columns = {config.item: self.ids['item'].values[mine.item]}
+        score = served._columns(labels)['score']
+        columns = {config.item: served.ids['item'].values[mine.item]}
         columns |= {'effect': score[0] - score[2:]}
         order = np.argsort(-np.abs(columns['effect']), kind='stable')
         frame = pd.DataFrame(columns).iloc[order].reset_index(drop=True)
@@ -211,7 +216,8 @@ class AdaptedUsers(Fitted):
 
     def _predict(self, user: np.ndarray, item: np.ndarray, samples: int) -> np.ndarray:
         """Labels of pairs."""
-        models, tasks = self.models, np.unique(user)
+        models = self.models
+        tasks = np.unique(user)
         if not len(user):
             return np.empty((1 + (samples > 0 or len(models) > 1), 0))
         support = self.episodes.select(torch.from_numpy(tasks))
@@ -236,7 +242,9 @@ class AdaptedUsers(Fitted):
 
     def _columns(self, labels: np.ndarray) -> dict[str, Any]:
         """Labels as ratings and scores, and their spread on the same scale."""
-        scale, columns, (score, *spread) = self.scale, {}, labels
+        scale = self.scale
+        columns = {}
+        score, *spread = labels
         if self.config.rating is not None:
             score = scale.unit * score + scale.center
             spread = [scale.unit * part for part in spread]

@@ -54,7 +54,8 @@ class AttentiveTaNP(TaNP):
             those of :class:`~tanp.config.AttentiveConfig`. (default: :obj:`0`)
     """
 
-    Config, num_summary = AttentiveConfig, 5
+    Config = AttentiveConfig
+    num_summary = 5
 
     def __init__(
         self, statistics: ItemStatistics, num_users: int = 0, **options: Any
@@ -63,7 +64,8 @@ class AttentiveTaNP(TaNP):
         super().__init__(statistics.num_items, num_users, **options)
 
     def _build_readers(self, config: AttentiveConfig, width: int) -> int:
-        table, read = self.statistics, config.num_gps
+        table = self.statistics
+        read = config.num_gps
         self.attention = self.gp = None
         if config.attention_heads:
             how = table.num_kernels, config.attention_heads, config.dropout
@@ -76,7 +78,8 @@ class AttentiveTaNP(TaNP):
 
     def forward(self, batch: EpisodeBatch, z: Tensor | None = None) -> TaskOutput:
         batch = batch.cleared(self.decoder.lin_out.weight.dtype)
-        mask, features = batch.support_mask, self.statistics.features
+        mask = batch.support_mask
+        features = self.statistics.features
         support = features(batch.user, batch.support_item)
         query = features(batch.user, batch.query_item)
         user = self.embed_user(batch.user)

@@ -32,7 +32,8 @@ class Catalogue:
         if not self.reads:
             return
         lin = model.decoder.lins[0]
-        device, self.query = lin.weight.device, None
+        device = lin.weight.device
+        self.query = None
         every = torch.arange(model.num_items, device=device)[None]
         nobody = torch.full((1,), NOBODY, device=device)
         self.items = statistics.features(nobody, every)
@@ -73,7 +74,8 @@ class Catalogue:
         z = [] if codes.prior is None else [codes.prior.mu]
         shared = F.linear(torch.cat([*z, codes.summary], dim=-1), self.weights[2])
         shared = shared + F.linear(user, self.weights[0])
-        tasks, scores = (codes, user, model.decoder.modulate(codes.task, shared)), []
+        tasks = (codes, user, model.decoder.modulate(codes.task, shared))
+        scores = []
         kernels = model.statistics.catalogue_kernels(support, self.items)
         # One task at a time: what it needs fits a cache.
         for task, kernel in enumerate(kernels):

@@ -41,7 +41,9 @@ class Episodes:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            is_label, bad, must = name == 'label', value < 0, 'not be negative'
+            is_label = name == 'label'
+            bad = value < 0
+            must = 'not be negative'
             count = int(self.size.sum()) if name in ('item', 'label') else len(self)
             if value.size() != (count,) or value.is_floating_point() != is_label:
                 raise ValueError(
@@ -135,7 +137,8 @@ class Episodes:
 
 def ragged(start: Tensor, size: Tensor) -> Tensor:
     """The numbers ``start, ..., start + size - 1`` of each row, in one tensor."""
-    row, first = torch.repeat_interleave(size), start + size - size.cumsum(0)
+    row = torch.repeat_interleave(size)
+    first = start + size - size.cumsum(0)
     return torch.arange(row.numel(), device=row.device) + first[row]
 
 

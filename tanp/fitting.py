@@ -70,7 +70,8 @@ class Fitted:
 
     def item_rows(self, ids: IdColumn, is_support: bool = False) -> np.ndarray:
         """Rows of items; ``ValueError`` names one that is unknown."""
-        remedy, rows = 'drop the row', self.ids['item'].rows(ids)
+        remedy = 'drop the row'
+        rows = self.ids['item'].rows(ids)
         if not is_support:
             how = 'give' if self.encoders['item'] else 'fit with'
             remedy += f", or {how} a table 'items' with attributes of it"
@@ -146,13 +147,16 @@ def fit_models(
                 f"'validation' must be a table, or a table of supports and one of "
                 f'queries, with rows (got {len(validation)} tables)'
             )
-        first, validation = validation[0], pd.concat(validation)
+        first = validation[0]
+        validation = pd.concat(validation)
         if config.rating is None:  # repeated pairs are summed
             first = first.drop_duplicates([config.user, config.item])
         num_support = len(first)
     config.check_fit(validation is not None and len(validation) > 0)
     read = read_tables(config, *tables, validation, new_users=True)
-    rating, encoders, bags = read.ratings.rating, {}, {}
+    rating = read.ratings.rating
+    encoders = {}
+    bags = {}
     for rows, (side, nodes) in zip(read.ratings.index, read.nodes.items(), strict=True):
         encoders[side] = bags[side] = None
         if nodes.given and [c.column for c in nodes.columns] != [CONSTANT]:
@@ -179,7 +183,9 @@ def fit_models(
     loss |= dict(config.part(LossConfig)) | {'weight_decay': config.weight_decay}
     run = ('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
     run = {name: getattr(config, name) for name in run}
-    size, results, statistics = (len(ids['item']), len(ids['user'])), [], None
+    size = (len(ids['item']), len(ids['user']))
+    results = []
+    statistics = None
     for member in range(config.ensemble_size):
         seed = train.seed = config.seed * config.ensemble_size + member
         if statistics is not None:

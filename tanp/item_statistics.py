@@ -134,7 +134,8 @@ class ItemStatistics:
         Options are those of :class:`~tanp.config.StatisticsConfig`, with rank and folds
         as far as there are users and items for them.
         """
-        config, users = StatisticsConfig(**options), len(episodes.user.unique())
+        config = StatisticsConfig(**options)
+        users = len(episodes.user.unique())
         folds = min(config.folds, users)
         rank = min(config.rank, num_items - 1, users - -(-users // max(1, folds)) - 1)
         if rank < 1 or num_items > MAX_ITEMS:
@@ -159,7 +160,8 @@ class ItemStatistics:
         total = torch.bincount(user, label.double(), num_users + 1)
         centered = label - (total / size.clamp(min=1)).float()[user]
         parts = [liked.float(), (~liked).float(), centered, label]
-        own, parts[2] = torch.stack(parts, dim=-1), centered.square()
+        own = torch.stack(parts, dim=-1)
+        parts[2] = centered.square()
         totals = [torch.bincount(item, part.double(), num_items) for part in parts]
         shape = num_users, num_items
         pairs = (_matrix(key, part, shape) for part in own[:, :3].unbind(-1))
@@ -178,7 +180,8 @@ class ItemStatistics:
 
     def resample(self, seed: int) -> ItemStatistics:
         """The same counts, which are shared, with other folds and item vectors."""
-        num_users, (folds, _, rank) = len(self.fold) - 1, self.vector.size()
+        num_users = len(self.fold) - 1
+        folds, _, rank = self.vector.size()
         folds -= 1
         user = self.user_total[:, 1].nonzero().flatten()
         generator = torch.Generator().manual_seed(seed)
@@ -212,7 +215,8 @@ class ItemStatistics:
         is_seen[(self.key % STRIDE).numpy()] = True
         if is_seen.all():
             return self
-        weight, pad = _likeness(attributes, is_seen), len(is_seen) - self.num_items
+        weight = _likeness(attributes, is_seen)
+        pad = len(is_seen) - self.num_items
         values = (F.pad(v, (0, 0, 0, pad)) for v in (self.item_total, *self.vector))
         total, *vector = (torch.from_numpy(weight @ value.numpy()) for value in values)
         # Pairs of each item with the unseen ones, which are second: they are queries.
@@ -251,11 +255,13 @@ class ItemStatistics:
         A row beyond the table of users is a user without interactions.
         """
         user = self._rows(user)[:, None]
-        own, total = _found(self.key, self.own, user, item), self.item_total[item]
+        own = _found(self.key, self.own, user, item)
+        total = self.item_total[item]
         counts = total[..., :2] - own[..., :2]
         square = (total[..., 2:3] - own[..., 2:3].square()).clamp(min=0)
         labels, number = (self.total - self.user_total[user]).unbind(-1)
-        mean, count = labels / number.clamp(min=1), counts.sum(-1)
+        mean = labels / number.clamp(min=1)
+        count = counts.sum(-1)
         deviation = total[..., 3] - own[..., 3] - count * mean
         deviation = deviation / (count + MEAN_DAMPING)
 
@@ -291,12 +297,14 @@ class ItemStatistics:
         The size is :obj:`[1, S, num_kernels, I]`. All tasks take turns in the same
         memory, of which most is zero: few items have a user in common.
         """
-        (num_tasks, size), num_items = support.item.size(), self.num_items
+        num_tasks, size = support.item.size()
+        num_items = self.num_items
         item = support.item.flatten()
         bounds = torch.stack([item, item + 1]) * STRIDE
         start, end = torch.searchsorted(self.pair_key, bounds)
         count = end - start
-        slot, place = torch.repeat_interleave(count), ragged(start, count)
+        slot = torch.repeat_interleave(count)
+        place = ragged(start, count)
         other = self.pair_key.index_select(0, place) % STRIDE
         scale = support.scale.flatten(0, 1).index_select(0, slot)
         scales = scale, catalogue.scale[0].index_select(0, other)
@@ -348,8 +356,10 @@ def _likeness(attributes: csr_matrix, is_seen: np.ndarray) -> csr_matrix:
     """
     from sklearn.preprocessing import normalize
 
-    unit, seen = normalize(attributes.astype(np.float32)), np.flatnonzero(is_seen)
-    rows, size = np.flatnonzero(~is_seen), min(NEIGHBORS, len(seen))
+    unit = normalize(attributes.astype(np.float32))
+    seen = np.flatnonzero(is_seen)
+    rows = np.flatnonzero(~is_seen)
+    size = min(NEIGHBORS, len(seen))
     columns, values = [], []
     for part in np.array_split(rows, -(-len(rows) * len(seen) // MAX_ENTRIES)):
         cosine = (unit[part] @ unit[seen].T).toarray()
@@ -384,7 +394,8 @@ def _co_occurrences(
     like: csr_matrix, dislike: csr_matrix, centered: csr_matrix
 ) -> dict[str, Tensor]:
     """Keys and totals of the pairs of items with a common user, by blocks of items."""
-    rated, blocks = like + dislike, []
+    rated = like + dislike
+    blocks = []
     # All pairs that are zero in the first product are zero in the others.
     products = (rated, rated), (like, like), (dislike, like), (centered, centered)
     for start in range(0, like.shape[1], BLOCK):

@@ -78,7 +78,8 @@ class EpisodeLoader(EpochLoader):
                 f"see 'split_episodes'"
             )
         sizes = check_argument('support_sizes', support_sizes, SupportSizes | None)
-        self.support_sizes, self.resamples = sizes, sizes is not None
+        self.support_sizes = sizes
+        self.resamples = sizes is not None
         self.query_sizes = check_argument('query_sizes', query_sizes, QuerySizes | None)
         if self.resamples and (episodes.size < 2).any():
             user = int(episodes.user[episodes.size < 2][0])
@@ -86,15 +87,19 @@ class EpisodeLoader(EpochLoader):
                 f"'episodes' must have two interactions in each task to resample (got "
                 f'fewer of user {user}); leave it out by episodes.at_least(2)'
             )
-        self.episodes, self.batch_size = episodes, batch_size
-        self.shuffle, self.seed = shuffle, seed
-        self.negatives, self.num_items = negatives, num_items
+        self.episodes = episodes
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.negatives = negatives
+        self.num_items = num_items
 
     def __len__(self) -> int:
         return -(-len(self.episodes) // self.batch_size) // self.world_size
 
     def __iter__(self) -> Iterator[EpisodeBatch]:
-        order, tasks = torch.arange(len(self.episodes)), self.episodes
+        order = torch.arange(len(self.episodes))
+        tasks = self.episodes
         words = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, 'u8')
         generator = Generator().manual_seed(int(words[0]) >> 1)
         if self.shuffle:
@@ -110,7 +115,8 @@ class EpisodeLoader(EpochLoader):
 
     def _resample(self, generator: Generator) -> Episodes:
         """The same tasks with other supports and queries, in random order."""
-        tasks, size = self.episodes, self.episodes.size
+        tasks = self.episodes
+        size = self.episodes.size
         position = torch.randperm(len(tasks.item), generator=generator)
         row = torch.repeat_interleave(size)[position]
         row, order = row.sort(stable=True)
@@ -127,7 +133,8 @@ class EpisodeLoader(EpochLoader):
 
     def _with_negatives(self, tasks: Episodes, generator: Generator) -> Episodes:
         """The same tasks, each with items that it lacks at the end of its query."""
-        known, row = self.episodes, torch.repeat_interleave(self.episodes.size)
+        known = self.episodes
+        row = torch.repeat_interleave(self.episodes.size)
         unseen = self.num_items - known.size
         count = self.negatives * tasks.num_query * (unseen > 0)
         draw = torch.repeat_interleave(count)
@@ -149,7 +156,8 @@ class EpisodeLoader(EpochLoader):
 
 def pad(tasks: Episodes, chosen: Tensor) -> EpisodeBatch:
     """The batch of the chosen tasks."""
-    sizes, parts = (tasks.ptr, tasks.num_support, tasks.num_query), []
+    sizes = (tasks.ptr, tasks.num_support, tasks.num_query)
+    parts = []
     start, support, query = (size.index_select(0, chosen) for size in sizes)
     for begin, count in ((start, support), (start + support, query)):
         slot = torch.arange(int(count.max()), device=count.device)

@@ -17,7 +17,8 @@ from tanp.nn import Gaussian
 
 def weighted_cross_entropy(score: Tensor, label: Tensor, reduction: str) -> Tensor:
     """Cross-entropy of positives, weighted by their labels, and of drawn items, 0."""
-    target, loss = (label > 0).to(score), F.binary_cross_entropy_with_logits
+    target = (label > 0).to(score)
+    loss = F.binary_cross_entropy_with_logits
     weight = label.where(label > 0, torch.ones_like(label))
     return loss(score, target, weight, reduction=reduction)
 

@@ -81,14 +81,18 @@ class TaNP(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        config, self.likelihood = self.Config(**options), likelihood
-        self.num_items, self.num_users = num_items, num_users
+        config = self.Config(**options)
+        self.likelihood = likelihood
+        self.num_items = num_items
+        self.num_users = num_users
         self.predict_support = config.predict_support
         self.item = self.user = None
-        widths, width = config.embedding_channels, 0
+        widths = config.embedding_channels
+        width = 0
         if config.item_ids or item_attributes is not None:
             how = config.item_ids, item_attributes
-            self.item, width = NodeEmbedding(num_items, widths, *how), widths[-1]
+            self.item = NodeEmbedding(num_items, widths, *how)
+            width = widths[-1]
         if config.user_ids or user_attributes is not None:
             how = config.user_ids, user_attributes
             self.user = NodeEmbedding(num_users, widths, *how)
@@ -176,7 +180,9 @@ class TaNP(nn.Module):
 
         support = x[:, :size], label[:, :size], mask[:, :size]
         prior = None if self.latent is None else self.latent(*support)
-        task, assignment, posterior = self.task_encoder(*support), None, None
+        task = self.task_encoder(*support)
+        assignment = None
+        posterior = None
         if self.memory is not None:
             task, assignment = self.memory(task)
         if self.latent is not None and z is None:

@@ -39,9 +39,14 @@ class TaskModule(LossModule):
         **loss: Any,
     ) -> None:
         super().__init__()
-        self.model, self.loss = model, dict(LossConfig(**loss))
-        self.lr, self.weight_decay, self.seed = lr, weight_decay, seed
-        self.relevant, self.center, self.unit = relevant, center, unit
+        self.model = model
+        self.loss = dict(LossConfig(**loss))
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.seed = seed
+        self.relevant = relevant
+        self.center = center
+        self.unit = unit
 
     def before_fit(self, train: EpisodeLoader, held_out: EpisodeLoader | None) -> None:
         """See :func:`~agnn_pyg.base.training.fit`."""
@@ -57,7 +62,8 @@ class TaskModule(LossModule):
         self._validated = []
 
     def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> None:
-        output, likelihood = self.model(batch), LIKELIHOODS[self.model.likelihood]
+        output = self.model(batch)
+        likelihood = LIKELIHOODS[self.model.likelihood]
         score, label, mask = output[:3]
         error = likelihood.error(score, label, reduction='none').masked_fill(~mask, 0)
         count = mask.sum(1)

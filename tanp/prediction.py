@@ -57,7 +57,8 @@ def predict(
             f"{samples}); models that differ ('ensemble_size') have a spread, too"
         )
     check_episodes(model, loader.episodes)
-    link, weight = LIKELIHOODS[model.likelihood].predict, model.decoder.lin_out.weight
+    link = LIKELIHOODS[model.likelihood].predict
+    weight = model.decoder.lin_out.weight
     means, stds = [], []
     for batch in loader:
         batch = batch.to(weight.device)

@@ -49,7 +49,9 @@ class TaNPRecommender(Recommender):
         best_epoch_: Its epoch that was kept, from 0.
     """
 
-    Config, Fitted, VERSION = TaNPRecommenderConfig, Fitted, 12
+    Config = TaNPRecommenderConfig
+    Fitted = Fitted
+    VERSION = 12
 
     @classmethod
     def as_published(cls, **changes: Any) -> TaNPRecommender:
@@ -77,7 +79,8 @@ class TaNPRecommender(Recommender):
         ``ValueError`` names what is unfit of a table or a setting, and what to change.
         """
         made, result = fit_models(self.config, (ratings, users, items), validation)
-        self._fitted_, self.history_ = made, result.history
+        self._fitted_ = made
+        self.history_ = result.history
         self.best_epoch_ = result.best_epoch
         return self
 
@@ -98,7 +101,8 @@ class TaNPRecommender(Recommender):
         ratings = read_ratings(support, 'support', config)
         ratings.check_rows('adapting needs an interaction of each user')
         label = fitted.to_labels(ratings)
-        known, ids = fitted.ids['user'], Vocabulary.from_ids(ratings.user)
+        known = fitted.ids['user']
+        ids = Vocabulary.from_ids(ratings.user)
         # Ids of another type are refused: all users would be new.
         rows, user = known.rows(ratings.user), ids.rows(ratings.user)
         row = np.empty(len(ids), np.int64)
@@ -108,7 +112,9 @@ class TaNPRecommender(Recommender):
                 "'users' was not given to 'fit', so attributes mean nothing; leave it "
                 'out, or fit again with the attributes of all users'
             )
-        bags, encoder, is_new = None, fitted.encoders['user'], row == NOBODY
+        bags = None
+        encoder = fitted.encoders['user']
+        is_new = row == NOBODY
         if encoder is not None and is_new.any():
             found = read_new_nodes(users, 'user', config, known, [encoder])
             new, (bags,) = found or (ids.values[:0], [None])

@@ -78,7 +78,8 @@ def split_episodes(
     size = np.bincount(user, minlength=len(ids['user']))
     # Each user's history: positions of ratings, in the order of the frame.
     histories = np.split(np.argsort(user, kind='stable'), size.cumsum()[:-1])
-    order, shuffle = np.arange(len(size)), random.Random(seed).shuffle
+    order = np.arange(len(size))
+    shuffle = random.Random(seed).shuffle
     shuffle(order)
     bounds = np.cumsum([int(len(size) * fraction) for fraction in fractions])
     drawn = np.split(order, bounds)
@@ -94,7 +95,8 @@ def split_episodes(
 
     # The authors leave unseen items in validation, and their stream runs on from
     # there into test: shuffle as they do, and drop the items only then.
-    train, validation = shuffled(warm), [h[is_seen[h]] for h in shuffled(validation)]
+    train = shuffled(warm)
+    validation = [h[is_seen[h]] for h in shuffled(validation)]
     parts = {
         'train': train,
         'validation': [h for h in validation if len(h) >= min_size],
@@ -107,7 +109,8 @@ def split_episodes(
                 f"'ratings' must have a {part} user of {min_size} to {max_size} "
                 f"interactions (got none); lower 'support_size' or 'min_size'"
             )
-        rows, first = np.concatenate(chosen), user[[h[0] for h in chosen]]
+        rows = np.concatenate(chosen)
+        first = user[[h[0] for h in chosen]]
         size = np.array([*map(len, chosen)])
         support = np.full_like(size, support_size * (part != 'warm'))
         parts[part] = from_numpy(first, size, item[rows], label[rows], support)

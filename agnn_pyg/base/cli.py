@@ -129,7 +129,8 @@ class CommandLine:
     def __init__(
         self, name: str, recommender: str, help: str, adapts: bool = False
     ) -> None:
-        self.name, self.recommender = name, recommender
+        self.name = name
+        self.recommender = recommender
         # Plain text: the same in a pipe, and nobody waits for rich.
         plain = {'pretty_exceptions_enable': False, 'rich_markup_mode': None}
         help = f'{help}\n\n{FILES}'
@@ -148,7 +149,8 @@ class CommandLine:
 
     def __call__(self, argv: Sequence[str] | None = None) -> int:
         """Runs a command; 0 is success, 2 a wrong argument or table, 130 Ctrl+C."""
-        argv, self._parsed = sys.argv[1:] if argv is None else argv, None
+        argv = sys.argv[1:] if argv is None else argv
+        self._parsed = None
         try:
             self.app(argv or ['--help'], prog_name=self.name)
         except SystemExit as stopped:

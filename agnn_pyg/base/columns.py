@@ -65,7 +65,8 @@ class ParsedColumn:
 
     def take(self, mask: np.ndarray) -> ParsedColumn:
         """The cells of the rows in a mask."""
-        kept, place = mask[self.row], np.cumsum(mask)
+        kept = mask[self.row]
+        place = np.cumsum(mask)
         row, value = place[self.row[kept]] - 1, self.value[kept]
         return replace(self, num_rows=int(mask.sum()), row=row, value=value)
 
@@ -165,7 +166,8 @@ class CategoricalEncoder(ColumnEncoder):
             return
         is_text = np.array([isinstance(v, str) for v in cells.value], bool)
         fitted_texts = [isinstance(v, str) for v in self.values]
-        is_multi, example = self.stype == 'multi', repr(self.values[0])
+        is_multi = self.stype == 'multi'
+        example = repr(self.values[0])
         convert = '.map(lambda cell: [*map({}, cell)])' if is_multi else '.astype({})'
 
         def refuse(bad: np.ndarray, problem: str, remedy: str) -> None:
@@ -182,7 +184,8 @@ class CategoricalEncoder(ColumnEncoder):
         if is_multi and is_text.any():
             first = cells.value[is_text][0]
             separator = next((s for s in '|;,/' if s in first), '|')
-            is_literal, split = first.startswith('['), f'.str.split({separator!r})'
+            is_literal = first.startswith('[')
+            split = f'.str.split({separator!r})'
             in_list = np.array([isinstance(c, LISTS) for c in table.frame[self.column]])
             refuse(
                 is_text & ~in_list[cells.row],
@@ -224,7 +227,8 @@ class NumericEncoder(ColumnEncoder):
 
     def tokens(self, cells: ParsedColumn) -> Tokens:
         knots = self.knots()
-        size, dimension = knots.shape[1], np.arange(len(knots))
+        size = knots.shape[1]
+        dimension = np.arange(len(knots))
         value = cells.value.reshape(len(cells.row), len(knots))
         value = value.clip(knots[:, 0], knots[:, -1])
         left = ((value[..., None] >= knots).sum(-1) - 1).clip(0, max(0, size - 2))
@@ -291,14 +295,17 @@ def parse_column(
     if column == CONSTANT:
         return constant_column(len(frame))
     check_columns(frame, name, [column])
-    cells, table, size = frame[column], TableColumn(frame, column, name), len(frame)
+    cells = frame[column]
+    table = TableColumn(frame, column, name)
+    size = len(frame)
     if is_numeric_dtype(cells) and not is_complex_dtype(cells):
         stype = stype or ('categorical' if is_bool_dtype(cells) else 'numeric')
         if stype == 'numeric':
             return _numbers(table, stype, cells.to_numpy(np.float64, na_value=np.nan))
     row, value = _explode(cells)
     in_list = np.array([isinstance(cell, LISTS) for cell in cells], bool)[row]
-    inferred, stype = stype is None, stype or _infer(cells, row, value, in_list)
+    inferred = stype is None
+    stype = stype or _infer(cells, row, value, in_list)
     allowed = {'date': (str, datetime.date), 'text': str}.get(stype, VALUES)
     problem = f'holds a value that does not suit the type {stype} in'
     remedy = 'make a number, a text or a list of them, or leave the column out'

@@ -48,12 +48,14 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     sides = ({side: roles[side]} for side in ROLES[:2])
     paths = args.ratings, args.users, args.items, args.validation
     pairs = zip(paths, (roles, *sides, roles), strict=True)
-    tables, edges = [_read(args, *pair) for pair in pairs], _read_edges(args)
+    tables = [_read(args, *pair) for pair in pairs]
+    edges = _read_edges(args)
     model = recommender(**roles | settings)
     with redirect_stdout(sys.stderr):  # a progress bar is no data
         model.fit(*tables, **edges)
     model.save(args.model, list_separator=args.list_separator or SEPARATOR)
-    text, epoch = f"'{args.model}' holds the model", model.best_epoch_
+    text = f"'{args.model}' holds the model"
+    epoch = model.best_epoch_
     if epoch is not None:
         scores = [(name, model.history_[epoch].get(name)) for name in SCORES]
         scores = ', '.join(f'{name} {v:.4f}' for name, v in scores if v is not None)
@@ -65,7 +67,8 @@ class Served:
     """The commands of a saved model, which reads tables as those of its fit."""
 
     def __init__(self, recommender: type, args: SimpleNamespace) -> None:
-        self.model, self.args = recommender.load(args.model), args
+        self.model = recommender.load(args.model)
+        self.args = args
         _check_lists(args)
         columns = self.model.column_encoders_
         # Texts are texts, even where all look like numbers in a new file.
@@ -121,7 +124,8 @@ class Served:
 
     def call(self, name: str, **arguments: Any) -> Any:
         """Calls a method of the model with what it takes of all that is given."""
-        method, arguments = getattr(self.model, name), self.given | arguments
+        method = getattr(self.model, name)
+        arguments = self.given | arguments
         names = inspect.signature(method).parameters
         known = {n: v for n, v in arguments.items() if n in names and v is not None}
         return method(**known)
@@ -137,7 +141,9 @@ class Served:
 
     def chosen_users(self) -> list | pd.DataFrame | None:
         """The users that are named, or else those of a file, with what is known."""
-        name, ids, named = self.config.user, self.ids['user'], self.args.ids
+        name = self.config.user
+        ids = self.ids['user']
+        named = self.args.ids
         table, support = self.given['users'], self.given['support']
         if table is None or self.adapts:
             if named:
@@ -150,18 +156,20 @@ class Served:
         if not named:
             return table
         known = {*ids.values, *table[name], *(() if support is None else support[name])}
-        for text, user in zip(named, named := ids.parse(named), strict=True):
+        chosen = ids.parse(named)
+        for user in chosen:
             if user not in known:
                 raise ValueError(
-                    f"'{text}' is no user of the model or of '{self.args.users}'; add "
+                    f"'{user}' is no user of the model or of '{self.args.users}'; add "
                     f'a row with what is known of this user'
                 )
-        return pd.DataFrame({name: named}).merge(table, how='left', on=name)
+        return pd.DataFrame({name: chosen}).merge(table, how='left', on=name)
 
 
 def _settings(recommender: type, texts: Sequence[str]) -> dict[str, Any]:
     """The settings of ``--set``: texts read as JSON, as Python or as they are."""
-    settings, config = {}, recommender.Config
+    settings = {}
+    config = recommender.Config
     for text in texts:
         name, equals, value = text.partition('=')
         if not equals:

@@ -94,7 +94,8 @@ class Config(BaseModel):
     @classmethod
     def groups(cls) -> dict[str, list[str]]:
         """Names of settings by the title of their group, its own group last."""
-        rest, groups = dict(cls.model_fields), {}
+        rest = dict(cls.model_fields)
+        groups = {}
         if cls.tuned_first:
             groups['To tune first'] = [n for n in cls.tuned_first if rest.pop(n)]
         for part in (*cls.__mro__[1:], cls):
@@ -107,7 +108,8 @@ class Config(BaseModel):
     @classmethod
     def arguments(cls) -> str:
         """The settings as a section :obj:`Args:` of a docstring."""
-        schema, defaults = cls.model_json_schema()['properties'], cls.defaults()
+        schema = cls.model_json_schema()['properties']
+        defaults = cls.defaults()
         lines = ['Args:']
         for title, names in cls.groups().items():
             lines.append(f'    *{title}*\n')

@@ -136,7 +136,8 @@ def read_tables(
     and those of the edges of users are taken, too; likewise for items.
     """
     config.check_columns()
-    train, validated = read_ratings(ratings, 'ratings', config), None
+    train = read_ratings(ratings, 'ratings', config)
+    validated = None
     train.check_rows('there is nothing to train on')
     if config.rating is not None and np.ptp(train.rating) == 0:
         raise ValueError(
@@ -151,7 +152,8 @@ def read_tables(
             _warn_of_unread(ratings)
     elif config.rating_range is None:
         train = train._replace(rating=_bounded(train))
-    joined, nodes = read_edges(edges or {}), {}
+    joined = read_edges(edges or {})
+    nodes = {}
     for side, frame, rated in zip(SIDES, (users, items), train[:2], strict=True):
         further = [*joined[side][:2]] if side in joined else []
         if validated and new_users and side == 'user':
@@ -159,7 +161,8 @@ def read_tables(
         nodes[side] = _read_nodes(config, side, frame, rated, further)
     ids = {side: table.ids for side, table in nodes.items()}
     links = {s: found.adjacency(ids[s], f'{s}s') for s, found in joined.items()}
-    train, validated = train.pairs(ids), validated and validated.pairs(ids)
+    train = train.pairs(ids)
+    validated = validated and validated.pairs(ids)
     if validated:
         validated.warn_of_known(train.index, "'ratings'")
     return FitTables(nodes, train, validated, links)
@@ -355,7 +358,8 @@ def bounded_weights(given: Ratings, known: Sequence[float] = ()) -> np.ndarray:
     those above the widest gap, as a ratio, in the largest hundredth. Weights that are
     known already, from a fit, count among all of these.
     """
-    weight, every = given.rating, np.concatenate([known, given.rating])
+    weight = given.rating
+    every = np.concatenate([known, given.rating])
     top = np.sort(every)[-2 - len(every) // 100 :]
     bound = top[np.argmax(top[1:] / top[:-1])] if len(every) > MANY else top[-1]
     far = weight > bound
@@ -416,12 +420,15 @@ def _read_attributes(
     frame: pd.DataFrame, side: str, config: ColumnsConfig
 ) -> list[ParsedColumn]:
     """The attributes that are named, or all that can mean something."""
-    name, attributes = f'{side}s', getattr(config, f'{side}_attributes')
+    name = f'{side}s'
+    attributes = getattr(config, f'{side}_attributes')
     if attributes is not None:
         if not isinstance(attributes, Mapping):
             attributes = dict.fromkeys(attributes)
         return [parse_column(frame, c, stype, name) for c, stype in attributes.items()]
-    kept, dropped, convert = [], [], ''
+    kept = []
+    dropped = []
+    convert = ''
     for column in frame.columns.drop(getattr(config, side)):
         try:
             cells = parse_column(frame, column, name=name)

@@ -92,7 +92,9 @@ def read_file(
         ValueError: If the file cannot be read or lacks a column, naming the line.
         ImportError: If a Parquet file is read without pyarrow.
     """
-    path, named, found = Path(path), named or {}, {}
+    path = Path(path)
+    named = named or {}
+    found = {}
     columns = read_columns(path)
     for role, name in roles.items():
         wanted = named.get(role, name)

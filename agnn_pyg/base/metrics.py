@@ -60,14 +60,16 @@ def ranking_metrics(
     """
     if k < 1:
         raise ValueError(f"'k' must be at least 1 (got {k})")
-    is_relevant, gain = _exact((label > relevant) & mask), _exact(label).exp2() - 1
+    is_relevant = _exact((label > relevant) & mask)
+    gain = _exact(label).exp2() - 1
     ranking = _Ranking.of(score, mask)
     place = torch.arange(1, score.size(-1) + 1, device=score.device)
 
     def total(value: Tensor) -> Tensor:
         return value.masked_fill(place > k, 0).sum(-1)
 
-    size, found = ranking.size, ranking.sum_of(is_relevant)
+    size = ranking.size
+    found = ranking.sum_of(is_relevant)
     hit = found / size
     drawn = place - 1 - ranking.start  # items of the same score at higher places
     # Expected hits up to a place that is a hit itself.
@@ -114,7 +116,8 @@ def evaluate_rankings(
         items of all lists, one after the other.
     """
     users, row = relevant[0].unique(return_inverse=True)
-    is_ranked, start = relevant[1] >= 0, 0
+    is_ranked = relevant[1] >= 0
+    start = 0
     row, order = row[is_ranked].sort(stable=True)
     column = relevant[1][is_ranked][order]
     totals, found = [torch.empty(len(NAMES), 0)], [column[:0]]
@@ -129,7 +132,8 @@ def evaluate_rankings(
         first = by_score(score, mask)[:, :k]
         found.append(first[mask.gather(1, first)])
         start += len(score)
-    means, found = torch.cat(totals, dim=1).nanmean(dim=1), torch.cat(found)
+    means = torch.cat(totals, dim=1).nanmean(dim=1)
+    found = torch.cat(found)
     made = dict(zip(NAMES.values(), means.tolist(), strict=True))
     made['coverage'] = len(found.unique()) / num_items
     return {f'{name}@{k}': value for name, value in made.items()}, found

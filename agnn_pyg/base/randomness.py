@@ -71,7 +71,8 @@ class EpochLoader:
 
     def shard(self, rank: int, world_size: int) -> None:
         """Selects the batches of one process, as many for each of several."""
-        self.rank, self.world_size = rank, world_size
+        self.rank = rank
+        self.world_size = world_size
 
 
 def check_seed(name: str, value: int) -> int:

@@ -66,7 +66,9 @@ class RatingScale:
         if self.is_log:
             self._remark_weights(rated)
             return
-        rating, column, spread = rated.rating, rated.column, self.high - self.low
+        rating = rated.rating
+        column = rated.column
+        spread = self.high - self.low
         low, high = self.low - slack * spread, self.high + slack * spread
         is_bool = pd.api.types.is_bool_dtype(column.frame[column.column])
         is_bool &= (self.low, self.high) != (0, 1)
@@ -89,7 +91,8 @@ class RatingScale:
         )
 
     def _remark_weights(self, given: Ratings) -> None:
-        far, columns = given.rating > FAR * self.high, [c.column for c in given[:2]]
+        far = given.rating > FAR * self.high
+        columns = [c.column for c in given[:2]]
         if far.any():
             warn(
                 f"'{given.user.name}' has weights far above those of the fit, at most "

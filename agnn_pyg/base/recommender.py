@@ -64,7 +64,8 @@ class Recommender(Estimator):
         content, tensors = read_store(path, cls.__name__, cls.VERSION)
         try:
             config = cls.Config(**content['settings'])
-            made, ids = cls(**dict(config)), content['ids'].items()
+            made = cls(**dict(config))
+            ids = content['ids'].items()
             content['ids'] = {side: Vocabulary.from_dict(part) for side, part in ids}
             content['scale'] = RatingScale(**content['scale'])
             made._fitted_ = cls.Fitted.from_store(config, content, tensors)

@@ -259,7 +259,8 @@ class _FiniteWeights(pl.Callback):
             self._raise('weights are not finite', trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, module: Module) -> None:
-        metrics, name = trainer.callback_metrics, self.monitor
+        metrics = trainer.callback_metrics
+        name = self.monitor
         if name not in metrics:
             names = ', '.join(metrics)
             raise ValueError(f"'monitor' must be one of {names} (got {name!r})")
@@ -277,7 +278,8 @@ class _History(pl.Callback):
     """Keeps the metrics of every epoch; ``CSVLogger`` starts over in a resumed run."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path, self.epochs = path, []
+        self.path = path
+        self.epochs = []
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: Module) -> None:
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
@@ -322,7 +324,8 @@ class LossModule(Module):
     def on_train_batch_end(self, *args: Any) -> None:
         if self.trainer.is_last_batch:
             values, weight = zip(*self._terms, strict=True)
-            values, weight = torch.stack(values), torch.tensor(weight).double()
+            values = torch.stack(values)
+            weight = torch.tensor(weight).double()
             mean = weight @ values.cpu().double() / weight.sum()
             # Processes share values on their own devices only.
             mean = mean.float().to(values.device)
@@ -342,7 +345,9 @@ class EpochBatches:
     """
 
     def __init__(self, loader: Any, trainer: pl.Trainer, module: Module) -> None:
-        self.loader, self.trainer, self.module = loader, trainer, module
+        self.loader = loader
+        self.trainer = trainer
+        self.module = module
 
     def __len__(self) -> int:
         # A process knows its rank only when the fit has begun.
@@ -373,7 +378,8 @@ def _within_a_library() -> Iterator[None]:
     Lightning is made for programs of its own, and exits the process instead.
     """
     logger = logging.getLogger('pytorch_lightning')
-    level, handler = logger.level, signal.getsignal(signal.SIGINT)
+    level = logger.level
+    handler = signal.getsignal(signal.SIGINT)
     logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', category=PossibleUserWarning)

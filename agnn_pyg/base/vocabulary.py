@@ -41,14 +41,11 @@ class IdColumn(TableColumn):
 
     def check_known(self, rows: np.ndarray, table: str) -> np.ndarray:
         """The rows of these ids in a table; ``ValueError`` if a row is -1."""
+        remedy = f"add it to '{table}', if only the id, or drop the row"
         texts = [*map(str, self.values[rows < 0])]
-        has_spaces = any(text != text.strip() for text in texts)
-        self.refuse(
-            rows < 0,
-            f"has an id without a row in '{table}':",
-            f'{"remove the spaces around ids, or " * has_spaces}add what is known of '
-            f"it to '{table}', if only the id, or drop the row",
-        )
+        if any(text != text.strip() for text in texts):
+            remedy = f'remove the spaces around ids, or {remedy}'
+        self.refuse(rows < 0, f"has an id without a row in '{table}':", remedy)
         return rows
 
     def vocabulary(self) -> Vocabulary:
@@ -64,7 +61,9 @@ class Vocabulary:
     """The distinct ids of the users or of the items, in the order of their rows."""
 
     def __init__(self, dtype: str, values: np.ndarray) -> None:
-        self.dtype, self.values, self._index = dtype, values, pd.Index(values)
+        self.dtype = dtype
+        self.values = values
+        self._index = pd.Index(values)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -129,10 +128,12 @@ def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
     cells = frame[column]
     if isinstance(cells.dtype, np.dtype) and cells.dtype.kind == 'i':
         return IdColumn(frame, column, name, 'int', cells.to_numpy(np.int64))
-    cells, ids = cells.astype(object), TableColumn(frame, column, name)
+    cells = cells.astype(object)
+    ids = TableColumn(frame, column, name)
     missing = (cells.isna() | (cells == '')).to_numpy(bool)
     ids.refuse(missing, 'misses the id in', 'fill it in or drop the row')
-    values, types = cells.to_numpy(), [*map(type, cells)]
+    values = cells.to_numpy()
+    types = [*map(type, cells)]
     names = {t: next(n for base, n in _DTYPES if issubclass(t, base)) for t in {*types}}
     dtypes = np.array([names[t] for t in types], dtype='U5')
     is_float = dtypes == 'float'
@@ -155,12 +156,14 @@ def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
 
 def as_ids(frame: pd.DataFrame, column: str, dtype: str, name: str) -> pd.Series:
     """Cells of a file as texts, whole numbers or UUIDs; missing ones stay missing."""
-    cells, ids = frame[column], TableColumn(frame, column, name)
+    cells = frame[column]
+    ids = TableColumn(frame, column, name)
     present = cells.notna().to_numpy()
     if pd.api.types.is_float_dtype(cells):
         _check_floats(ids, present)
     # No `map`, which makes floats of whole numbers beside a missing one.
-    convert, pairs = _FROM_CELL[dtype], zip(cells, present, strict=True)
+    convert = _FROM_CELL[dtype]
+    pairs = zip(cells, present, strict=True)
     made = pd.Series([convert(c) if p else None for c, p in pairs], frame.index, object)
     remedy = f'correct it: the ids that the model knows are {dtype}'
     ids.refuse(made.isna().to_numpy() & present, f'has no {dtype} id in', remedy)

@@ -135,7 +135,8 @@ def _draw_weight(
 
 def _zscore(value: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Standardises each row over its entries, each counted so often; 0 where never."""
-    mask, total = count > 0, count.sum(axis=1, keepdims=True).clip(1)
+    mask = count > 0
+    total = count.sum(axis=1, keepdims=True).clip(1)
     value = np.where(mask, value, 0)
     mean = (count * value).sum(1, keepdims=True) / total
     centred = np.where(mask, value - mean, 0)

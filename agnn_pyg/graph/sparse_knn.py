@@ -133,7 +133,8 @@ class _Space:
         import scipy.sparse
 
         num_profiles, self.split = parts[0].shape
-        self.scale, self.bonus = np.ones((num_profiles, 2)), np.zeros(num_profiles)
+        self.scale = np.ones((num_profiles, 2))
+        self.bonus = np.zeros(num_profiles)
         self.rated = np.ones(num_profiles, dtype=bool)
         _, self.scale[:, 0] = _moments(parts[0], profiles, self.rated, rng)
         if len(parts) > 1:

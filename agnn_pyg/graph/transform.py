@@ -77,8 +77,11 @@ class AddAttributeKNN(BaseTransform):
         method: str = 'auto',
         seed: int = 0,
     ) -> None:
-        self.rated, self.rating_attr, self.rating_knn = rated, rating_attr, rating_knn
-        self.node_types, self.features = node_types, features or {}
+        self.rated = rated
+        self.rating_attr = rating_attr
+        self.rating_knn = rating_knn
+        self.node_types = node_types
+        self.features = features or {}
         self.options = {
             'candidate_fraction': candidate_fraction,
             'max_candidates': max_candidates,

@@ -107,7 +107,8 @@ def latent_factors(
     matrices = (value, ones), (value.T.tocsr(), ones.T.tocsr())
     # Items start from the leading singular vectors, users are solved for first.
     _, values, right = singular_vectors(value, num_latent)
-    noise, penalty = np.square(value.data).mean(), PENALTY * values[0]
+    noise = np.square(value.data).mean()
+    penalty = PENALTY * values[0]
     penalty = penalty * np.eye(num_latent, dtype=value.dtype)
     mean = [np.zeros((n, num_latent), value.dtype) for n in size]
     mean[1][:, : len(values)] = right * np.sqrt(values)
@@ -116,7 +117,8 @@ def latent_factors(
     row, column = np.triu_indices(num_latent)
     for _ in range(SWEEPS):
         for k, (residuals_of, edges_of) in enumerate(matrices):
-            other, gram = mean[1 - k], np.empty_like(covariance[k])
+            other = mean[1 - k]
+            gram = np.empty_like(covariance[k])
             square = other[:, row] * other[:, column]
             square += covariance[1 - k][:, row, column]
             gram[:, row, column] = gram[:, column, row] = edges_of @ square

@@ -252,7 +252,8 @@ class ColumnFeatures(KernelFeatures):
     def transform(
         self, nodes: TokenBags, positions: Tensor | None = None
     ) -> FeatureMaps:
-        maps, lengths = super().transform(nodes, positions), self._lengths(nodes)
+        maps = super().transform(nodes, positions)
+        lengths = self._lengths(nodes)
         if positions is not None:  # of length 1
             lengths = F.pad(lengths, (0, 1), value=1.0)
         x = maps.x * lengths[:, maps.component]

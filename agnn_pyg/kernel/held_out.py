@@ -65,5 +65,6 @@ class HeldOut(NamedTuple):
         score = score.double()
         ndcg = self.ndcg(score)
         score = score.masked_fill(self.is_train, 0)
-        product, square = score * self.truth, score.square()
+        product = score * self.truth
+        square = score.square()
         return torch.stack([ndcg.sum(), product.sum(), square.sum()])

@@ -85,7 +85,9 @@ class ImplicitKernelScorer(ScenarioScorer):
     """
 
     # A product with the items-by-items matrix is for all items.
-    Features, block_items, mean = ColumnFeatures, sys.maxsize, 0.0
+    Features = ColumnFeatures
+    block_items = sys.maxsize
+    mean = 0.0
     STATE = (*ScenarioScorer.STATE, 'label', 'chosen_')
 
     def _fit(
@@ -117,7 +119,8 @@ class ImplicitKernelScorer(ScenarioScorer):
 
     def explain(self, user: int, item: int) -> KernelExplanation:
         """What training positives and kernels add to the score of a pair."""
-        nodes, name = {'user': user, 'item': item}, self.scenario_of(user, item)
+        nodes = {'user': user, 'item': item}
+        name = self.scenario_of(user, item)
         setting, rows = self.chosen_[name], self.scenarios[name]
         if name == 'warm':
             weight = self._items.weight(item)[self.edge_index[1]].double()
@@ -185,7 +188,8 @@ class ImplicitKernelScorer(ScenarioScorer):
         return self._items.score_all(users, items).double()
 
     def _rows(self, name: str, side: str, nodes: Tensor) -> Tensor:
-        rows, x = self.scenarios[name], self.sides[side].maps.x
+        rows = self.scenarios[name]
+        x = self.sides[side].maps.x
         if side == _order(name)[1]:
             return x[nodes].double()
         if 'rows' in rows:
@@ -216,11 +220,14 @@ class ImplicitKernelScorer(ScenarioScorer):
     ) -> tuple[TwoWayRidge, Tensor, Tensor]:
         """A fitted model, and what the features of its sides are multiplied by."""
         target = self._target(pairs[0], self._scaled(name, setting.power, pairs))
-        sides, features, factors = _order(name), [], []
+        sides = _order(name)
+        features = []
+        factors = []
         if sides[0] == 'item':
             target = target.T.tocsr()
         for k, side in enumerate(sides):
-            x, width = nodes[side].maps.x, nodes[side].width
+            x = nodes[side].maps.x
+            width = nodes[side].width
             is_cold = SCENARIOS[name][SIDES.index(side)]
             share = 0.0 if is_cold else setting.collaborative
             total = 1.0 if k else 1 - setting.identity  # of the rest of the kernel
@@ -259,7 +266,8 @@ class ImplicitKernelScorer(ScenarioScorer):
     def _try(self, name: str, grid: Sequence[Setting]) -> dict[Setting, Tensor]:
         """Sums of metrics on folds by setting; none without folds."""
         totals: dict[Setting, Tensor] = {}
-        config, known = self.config, (self.edge_index, self.label)
+        config = self.config
+        known = (self.edge_index, self.label)
         folds = scenario_folds(self.edge_index, name, config.cv_folds, config.seed)
         for held, kept in folds[: ITEM_FOLDS if name == 'warm' else None]:
             if not held.any() or not kept.any():

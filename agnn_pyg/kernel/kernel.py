@@ -63,7 +63,9 @@ class PairwiseKernel:
     def __init__(
         self, users: FeatureMaps, items: FeatureMaps, pairs: RatedPairs, weight: Tensor
     ) -> None:
-        self.users, self.items, self.pairs = users, items, pairs
+        self.users = users
+        self.items = items
+        self.pairs = pairs
         self.weight = weight
 
     def node_sums(self, alpha: Tensor, pairs: RatedPairs | None = None) -> NodeSums:
@@ -82,7 +84,9 @@ class PairwiseKernel:
     def factors(self, sums: NodeSums) -> tuple[Tensor, Tensor]:
         """Rows of users and of items whose inner products are the sums over pairs."""
         _, by_user, by_item = self.feature_weights()
-        x, y, core = self.users.x, self.items.x, self.core(sums)
+        x = self.users.x
+        y = self.items.x
+        core = self.core(sums)
         if len(x) <= len(y):  # the larger matrix is spared
             user, item = x @ core + sums.user * by_item, y
             return torch.cat([user, x * by_user], 1), torch.cat([item, sums.item], 1)
@@ -121,7 +125,9 @@ class PairwiseKernel:
         """
         alpha = torch.zeros_like(target) if start is None else start
         rest = target if start is None else target - (alpha + self.matvec(alpha))
-        step, size, enough = 0, 1, tol * target.norm()
+        step = 0
+        size = 1
+        enough = tol * target.norm()
         for iteration in range(MAX_ITER):
             if rest.norm() <= enough:
                 return alpha, iteration

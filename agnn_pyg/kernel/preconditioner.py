@@ -40,14 +40,16 @@ class UserBlocks:
         own.index_add_(0, kernel.users.component, square)
         own[0], own[-1] = 0, 1
         own = own.t() @ kernel.weight
-        scale, level = own[:, kernel.items.component].sqrt(), 1 + own[:, -1]
+        scale = own[:, kernel.items.component].sqrt()
+        level = 1 + own[:, -1]
         count = torch.bincount(item, minlength=len(y))
         chosen = count.argsort(descending=True, stable=True)[:MAX_ITEMS]
         # The last number stands for other items, and for the padding of blocks.
         size = len(chosen) + 1
         number = item.new_full((len(y) + 1,), size - 1)
         number[chosen] = torch.arange(size - 1, device=y.device)
-        self.item, self.size = number[item], size
+        self.item = number[item]
+        self.size = size
         rows = _user_rows(user, kernel.pairs.size[0])
         item = torch.cat([item, item.new_tensor([len(y)])])
         y = torch.cat([y, torch.zeros_like(y[:1])])
@@ -92,7 +94,8 @@ class UserBlocks:
 
     def _blocks(self, value: Tensor) -> Tensor:
         value = torch.cat([value, value.new_zeros(1)])[self.rows]
-        parts, start = [], 0
+        parts = []
+        start = 0
         for inverse in self.inverse:
             end = start + inverse.size(0) * inverse.size(1)
             part = value[start:end].view(len(inverse), -1, 1)
@@ -116,7 +119,8 @@ def _user_rows(user: Tensor, num_users: int) -> list[Tensor]:
     within = within - (count.cumsum(0) - count)[user]
     piece = (pieces.cumsum(0) - pieces)[user] + within // length[user]
     size = torch.bincount(piece)
-    start, padded = size.cumsum(0) - size, torch.full_like(size, 4)
+    start = size.cumsum(0) - size
+    padded = torch.full_like(size, 4)
     while (padded < size).any():
         more = (GROWTH * padded).ceil().long()
         padded = torch.where(padded < size, more, padded)

@@ -102,9 +102,12 @@ class PairwiseKernelRegressor:
         scenario: str = 'warm',
     ) -> None:
         components = check_argument('components', components, Components)
-        self.users, self.items = users, items
-        self.num_factors, self.num_latent = num_factors, num_latent
-        self.scenario, self.cold = scenario, SCENARIOS[scenario]
+        self.users = users
+        self.items = items
+        self.num_factors = num_factors
+        self.num_latent = num_latent
+        self.scenario = scenario
+        self.cold = SCENARIOS[scenario]
         more = NAMES if num_factors else ()
         self.names = tuple(
             (*side.names, *(() if is_cold else more), IDENTITY)
@@ -180,7 +183,8 @@ class PairwiseKernelRegressor:
             weights stay as they are, where there are too few nodes to hold any out.
         """
         rest = rating - rating.mean()
-        folds, generator = [], torch.Generator().manual_seed(seed)
+        folds = []
+        generator = torch.Generator().manual_seed(seed)
         for held, kept in scenario_folds(edge_index, self.scenario, cv_folds, seed):
             check_folds(edge_index, self.scenario, held, kept)
             # With few nodes a fold may be empty, or hold all.
@@ -272,7 +276,8 @@ class _Fold:
         rows = (held | kept).nonzero().squeeze(1)
         found = [index[rows].unique(return_inverse=True) for index in edge_index]
         maps = [m._replace(x=m.x[f[0]]) for m, f in zip(sides, found, strict=True)]
-        index, size = torch.stack([f[1] for f in found]), [len(f[0]) for f in found]
+        index = torch.stack([f[1] for f in found])
+        size = [len(f[0]) for f in found]
         pairs = RatedPairs(index[:, kept[rows]], *size)
         self.kernel = PairwiseKernel(*maps, pairs, model.weight)
         self.target = rest[kept][pairs.order]

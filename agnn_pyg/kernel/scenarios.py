@@ -143,9 +143,11 @@ class ScenarioScorer:
         progress bar.
         """
         self.edge_index = data.edge_index
-        self.features, self.sides = fitted.features if fitted else {}, {}
+        self.features = fitted.features if fitted else {}
+        self.sides = {}
         for side in SIDES:
-            nodes, cold = data.nodes[side], data.cold(side)
+            nodes = data.nodes[side]
+            cold = data.cold(side)
             if fitted is None:
                 warm = nodes.compared.take(~cold)
                 self.features[side] = self.Features().fit(warm, data.columns[side])
@@ -235,7 +237,8 @@ class ScenarioScorer:
     @classmethod
     def from_state(cls: type[S], config: KernelConfig, state: Mapping[str, Any]) -> S:
         """The inverse of :meth:`state_dict`."""
-        made, from_state = cls(config), cls.Features.from_state
+        made = cls(config)
+        from_state = cls.Features.from_state
         vars(made).update({name: state[name] for name in cls.STATE})
         made.features = {name: from_state(f) for name, f in state['features'].items()}
         made.sides = {

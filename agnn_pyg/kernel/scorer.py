@@ -39,7 +39,8 @@ class KernelScorer(ScenarioScorer):
     block_items = 8192
 
     def _fit(self, rating: Tensor, progress: bool, fitted: KernelScorer | None) -> None:
-        config, self.mean = self.config, rating.mean()
+        config = self.config
+        self.mean = rating.mean()
         sides = self.sides.values()
         warm = [s.maps._replace(x=s.maps.x[~s.cold]) for s in sides]
         rows = zip(sides, self.edge_index, strict=True)
@@ -49,7 +50,8 @@ class KernelScorer(ScenarioScorer):
         parts = zip(SIDES, sides, both, strict=True)
         self.sides = {name: side.with_warm(maps) for name, side, maps in parts}
         self.scenarios, self.held_out_ = {}, {}
-        steps, known = 0 if fitted else config.kernel_steps, {}
+        steps = 0 if fitted else config.kernel_steps
+        known = {}
         shared = {}  # preconditioners of an update, which scenarios of like items share
         total = len(config.scenarios) * (steps + 1)
         with tqdm(total=total, desc='kernel model', disable=not progress) as bar:
@@ -81,7 +83,8 @@ class KernelScorer(ScenarioScorer):
     def with_new_nodes(self, nodes: Mapping[str, NodeFeatures]) -> KernelScorer:
         made = super().with_new_nodes(nodes)
         if 'item' in nodes and 'both_cold' in self.scenarios:
-            rows, start = dict(self.scenarios['both_cold']), self.num_nodes['item']
+            rows = dict(self.scenarios['both_cold'])
+            start = self.num_nodes['item']
             x = made.sides['item'].attributes.x[start:]
             rows['item'] = torch.cat([rows['item'], x @ rows['item_map']])
             made.scenarios = self.scenarios | {'both_cold': rows}

@@ -111,8 +111,11 @@ class ItemRidge:
         inverse: Tensor,
         features: Tensor,
     ) -> None:
-        self.target, self.head, self.inverse = target, head, inverse
-        self.features, self.columns = features, target[:, head.numpy()]
+        self.target = target
+        self.head = head
+        self.inverse = inverse
+        self.features = features
+        self.columns = target[:, head.numpy()]
         self.place = torch.full((target.shape[1],), -1)
         self.place[head] = torch.arange(len(head))
 
@@ -136,7 +139,9 @@ class ItemRidge:
 
     def score_all(self, users: Tensor, items: Tensor) -> Tensor:
         """Scores of all pairs, :obj:`[users, items]`."""
-        place, inverse, target = self.place[items], self.inverse, self.target
+        place = self.place[items]
+        inverse = self.inverse
+        target = self.target
         known = self.columns[users.numpy()]
         x = torch.from_numpy(known @ inverse.numpy())
         made = x.new_empty(len(users), len(items))

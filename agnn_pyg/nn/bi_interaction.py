@@ -125,7 +125,8 @@ class AttributeEmbedding(nn.Module):
         # Padding, token 0, is not a token: it is left out rather than weighted by 0.
         is_token = token > 0
         bag, slot = is_token.nonzero(as_tuple=True)
-        num_bags, token = len(token), token[bag, slot].long()
+        num_bags = len(token)
+        token = token[bag, slot].long()
         weight = is_token if weight is None else weight
         weight = self.dropout(weight[bag, slot].to(self.weight.dtype))
         return _BagSums.apply(self.weight, token, weight, bag, num_bags)

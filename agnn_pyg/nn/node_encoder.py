@@ -111,7 +111,8 @@ class NodeEncoder(nn.Module):
         super().__init__()
         self.channels = channels
         self.aggr = check_argument('aggr', aggr, Literal['sum', 'mean'])
-        self.generate, self.generate_neighbors = generate, generate_neighbors
+        self.generate = generate
+        self.generate_neighbors = generate_neighbors
         self.embedding_std = embedding_std
         # A row holds all that a node learns from its edges: preference, then bias.
         self.embedding = nn.Parameter(torch.empty(num_nodes, channels + 1))
@@ -170,7 +171,8 @@ class NodeEncoder(nn.Module):
                 )
         if cold is None:
             cold = self.lin.weight.new_zeros(num_nodes, dtype=torch.bool)
-        learned, rows = self.embedding, len(self.embedding)
+        learned = self.embedding
+        rows = len(self.embedding)
         if n_id is not None:
             # Nodes that came after the training have no row, and read any.
             cold = cold | (n_id >= rows)
@@ -210,9 +212,11 @@ class NodeEncoder(nn.Module):
             edge_index_dict: Edges by edge type, :obj:`[2, E]`; none where an edge
                 type is missing.
         """
-        state, outs = states[name], []
+        state = states[name]
+        outs = []
         for kind in self.edge_types:
-            conv, source = self.convs[kind], states[kind[0]].source
+            conv = self.convs[kind]
+            source = states[kind[0]].source
             no_edges = source.new_empty(2, 0, dtype=torch.long)
             edge_index = edge_index_dict.get(kind, no_edges)
             is_same = kind[0] == name and self.lin_neighbor is None
@@ -236,7 +240,8 @@ class NodeEncoder(nn.Module):
         needed = cold.clone()
         needed[:num_targets] = True
         needed = needed.nonzero().squeeze(-1)
-        evae, width = self.evae(x.index_select(0, needed)), self.channels
+        evae = self.evae(x.index_select(0, needed))
+        width = self.channels
         made = evae.reconstruction
         if made.size(1) == width:
             made = F.pad(made, (0, 1))

@@ -90,7 +90,8 @@ def positive_edges(
     :func:`rated_edges`, with weights in place of ratings.
     """
     edges = RatedEdges(edge_index, weight, size)
-    count, has_edges = edges.count[1], edges.count[1] > 0
+    count = edges.count[1]
+    has_edges = edges.count[1] > 0
     mean = count.sum() / has_edges.sum().clamp(min=1)
     popularity = ((count + damping) / (mean + damping)).log() * has_edges
     return edges, [weight.new_zeros(size[0]), popularity]
@@ -230,7 +231,9 @@ class RatingLayer(nn.Module):
         positives: bool = False,
     ) -> None:
         super().__init__()
-        self.damping, self.messages, self.positives = damping, messages, positives
+        self.damping = damping
+        self.messages = messages
+        self.positives = positives
         k = self.spectral_channels = min(spectral_channels, *num_nodes)
         s = self.slope_channels = 0 if positives else slope_channels
         for end, number in enumerate(num_nodes):
@@ -284,7 +287,8 @@ class RatingLayer(nn.Module):
         """
         if not self.spectral_channels:
             return
-        shape, k = tuple(map(len, self.vectors)), self.spectral_channels
+        shape = tuple(map(len, self.vectors))
+        k = self.spectral_channels
         index = edge_index.cpu()
         scale = [
             (degree(row, size, torch.double) + self.damping).rsqrt()
@@ -369,7 +373,8 @@ class RatingLayer(nn.Module):
         size = {end: len(x), 1 - end: len(other.x)}
         new, old = edge_index[end], edge_index[1 - end]
         if self.positives:
-            bias, residual = rating.new_zeros(len(x)), rating
+            bias = rating.new_zeros(len(x))
+            residual = rating
         else:
             rest = rating - other.bias[old]
             bias = damped_mean(rest, new, len(x), self.damping)

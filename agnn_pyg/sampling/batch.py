@@ -60,7 +60,9 @@ class RatingBatch(NamedTuple):
                 f"'data' must have one edge type with an 'edge_label_index', the pairs "
                 f'(got {found}); negative sampling of triplets gives none'
             )
-        (rated,), edges, ratings = found, data.edge_index_dict, {}
+        (rated,) = found
+        edges = data.edge_index_dict
+        ratings = {}
         if 'rating' in data[rated]:
             edges[rated], ratings[rated] = _messages(data, rated)
         cold, n_id, num_sampled = (

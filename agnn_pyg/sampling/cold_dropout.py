@@ -50,7 +50,8 @@ class ColdDropout(BaseTransform):
                     f"'rates' must map node types {sorted(sampler.node_types)} to "
                     f'fractions in [0, 1] (got {name!r}: {rate!r})'
                 )
-        self.sampler, self.rates = sampler, dict(rates)
+        self.sampler = sampler
+        self.rates = dict(rates)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.rates})'

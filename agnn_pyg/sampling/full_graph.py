@@ -79,7 +79,8 @@ class FullGraphLoader(EpochLoader):
         self_neighbor: bool = False,
         seed: int = 0,
     ) -> None:
-        self.rated, self.ends = rated, (rated[0], rated[-1])
+        self.rated = rated
+        self.ends = (rated[0], rated[-1])
         data = copy(data).cpu()
         self.edge_index, self.rating = rated_pairs(data, rated, rating_attr)
         self.steps = check_argument('steps', steps, PositiveInt)
@@ -141,7 +142,8 @@ class FullGraphLoader(EpochLoader):
             seed (int, optional): Seed of the draw of neighbours. (default: :obj:`0`)
         """
         edges = self._draw(seed, 0, self.cold)
-        edges[self.rated], rating = self.edge_index, {self.rated: self.rating}
+        edges[self.rated] = self.edge_index
+        rating = {self.rated: self.rating}
         return RatingBatch(self.x_dict, edges, pairs, self.cold, rating_dict=rating)
 
     def _batch(self, generator: torch.Generator, key: int, step: int) -> RatingBatch:

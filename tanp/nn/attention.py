@@ -55,7 +55,8 @@ class SupportAttention(nn.Module):
         self, in_channels: int, num_kernels: int, heads: int = 4, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.heads, width = heads, heads * HEAD_CHANNELS
+        self.heads = heads
+        width = heads * HEAD_CHANNELS
         self.out_channels = width + 4 * num_kernels
         self.lin_query = nn.Linear(in_channels, width)
         self.lin_key = nn.Linear(in_channels + 1, width)

@@ -47,8 +47,10 @@ class ModulatedDecoder(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.in_channels, self.channels = in_channels, list(channels)
-        self.modulation, self.residual = modulation, residual
+        self.in_channels = in_channels
+        self.channels = list(channels)
+        self.modulation = modulation
+        self.residual = residual
         widths = [in_channels + context_channels, *channels]
         self.lins = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
         # All maps of the task in one product: gamma and beta of every layer, and
@@ -64,7 +66,8 @@ class ModulatedDecoder(nn.Module):
 
     def forward(self, x: Tensor, task: Tensor, context: Tensor | None = None) -> Tensor:
         # The context is equal for all items of a task: multiplied once a task.
-        lin, shared = self.lins[0], None
+        lin = self.lins[0]
+        shared = None
         hidden = F.linear(x, lin.weight[:, : self.in_channels], lin.bias)
         if context is not None:
             shared = F.linear(context, lin.weight[:, self.in_channels :])
@@ -77,7 +80,8 @@ class ModulatedDecoder(nn.Module):
 
         The first has for all items of a task also :obj:`shared`, before the modulation.
         """
-        maps, width = self.lin_task(task)[:, None], sum(self.channels)
+        maps = self.lin_task(task)[:, None]
+        width = sum(self.channels)
         gamma, beta = maps[..., : 2 * width].tanh().chunk(2, dim=-1)
         if self.modulation == 'gating':
             eta, delta = maps[..., 2 * width :].chunk(2, dim=-1)

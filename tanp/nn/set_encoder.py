@@ -40,7 +40,8 @@ class SetEncoder(nn.Module):
         self, in_channels: int, channels: Sequence[int], dropout: float = 0.0
     ) -> None:
         super().__init__()
-        layers, width = [], in_channels + 1
+        layers = []
+        width = in_channels + 1
         for hidden in channels[:-1]:
             layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout)]
             width = hidden
@@ -115,7 +116,8 @@ class ClusterMemory(nn.Module):
         squared: bool = True,
     ) -> None:
         super().__init__()
-        self.temperature, self.squared = temperature, squared
+        self.temperature = temperature
+        self.squared = squared
         self.center = nn.Parameter(torch.empty(num_clusters, channels))
         self.reset_parameters()
 
@@ -123,7 +125,8 @@ class ClusterMemory(nn.Module):
         nn.init.xavier_uniform_(self.center)
 
     def forward(self, task: Tensor) -> tuple[Tensor, Tensor]:
-        difference, alpha = task[:, None] - self.center, self.temperature
+        difference = task[:, None] - self.center
+        alpha = self.temperature
         distance = difference.square().sum(-1)
         if not self.squared:
             distance = torch.linalg.vector_norm(difference, dim=-1)
