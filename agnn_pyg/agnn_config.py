@@ -78,8 +78,12 @@ class NetworkConfig(Config):
         """A convolution of a width, as configured."""
         from torch_geometric.nn import GATv2Conv, GCNConv, ResGatedGraphConv, SAGEConv
 
-        layers = {'sage': SAGEConv, 'gat': GATv2Conv, 'gcn': GCNConv}
-        layers['res_gated'] = ResGatedGraphConv
+        layers = {
+            'sage': SAGEConv,
+            'gat': GATv2Conv,
+            'gcn': GCNConv,
+            'res_gated': ResGatedGraphConv,
+        }
         if self.conv in layers:
             return layers[self.conv](channels, channels)
         gated = self.conv == 'gated'
@@ -92,9 +96,13 @@ class NetworkConfig(Config):
 
     def model_options(self) -> dict[str, Any]:
         """Arguments of :class:`~agnn_pyg.AGNN`."""
-        other = {'conv', 'negative_slope', 'share_user_sum_layer'}
-        other |= {'rated_edges', 'start_at_mean'}
-        names = NetworkConfig.model_fields.keys() - other
+        names = NetworkConfig.model_fields.keys() - {
+            'conv',
+            'negative_slope',
+            'share_user_sum_layer',
+            'rated_edges',
+            'start_at_mean',
+        }
         shared = ('user',) if self.share_user_sum_layer else ()
         options = {'conv': self.make_conv, 'share_sum_layer': shared}
         return options | {name: getattr(self, name) for name in names}

@@ -406,8 +406,8 @@ class AGNNScorer:
         options = self._options('num_neighbors', 'self_neighbor')
         loader = FullGraphLoader(graph, RATED, **options)
         pairs = torch.empty(2, 0, dtype=torch.long)
-        x, edges, _, *nodes, _ = loader.whole(pairs, EVALUATION_SEED)
-        self._embedded = model.encode(x, edges, *nodes)
+        batch = loader.whole(pairs, EVALUATION_SEED)
+        self._embedded = model.encode(**batch.nodes_and_edges)
         # Those of the nodes of the fit; sets of new nodes follow.
         self._candidates = {
             side: [*kinds.values()][:1] for side, kinds in loader.candidates.items()

@@ -257,8 +257,9 @@ class AGNN(nn.Module):
                 edge_index_dict[kind] = edge_index_dict[kind][:, is_target]
         states = {}
         for name, encoder in encoders:
-            nodes = cold.get(name), n_id.get(name), targets.get(name)
-            states[name] = encoder(x_dict[name], *nodes)
+            states[name] = encoder(
+                x_dict[name], cold.get(name), n_id.get(name), targets.get(name)
+            )
         states = {
             name: encoder.aggregate(states, name, edge_index_dict)
             for name, encoder in encoders
@@ -357,8 +358,14 @@ class AGNN(nn.Module):
         :obj:`edge_label_index`, :obj:`[2, B]`, holds positions of the pairs among the
         nodes of both :attr:`ends`; for the other arguments see :meth:`encode`.
         """
-        nodes = cold_dict, n_id_dict, num_targets_dict, rating_dict
-        states = self.encode(x_dict, edge_index_dict, *nodes)
+        states = self.encode(
+            x_dict,
+            edge_index_dict,
+            cold_dict,
+            n_id_dict,
+            num_targets_dict,
+            rating_dict,
+        )
         return self.decode(states, edge_label_index)
 
     def _check(self, num_nodes, in_channels, edge_types, channels) -> None:

@@ -14,6 +14,7 @@ from agnn_pyg.agnn_config import NetworkTrainingConfig
 from agnn_pyg.base.training import LossModule
 from agnn_pyg.loss import agnn_loss, sampled_softmax
 from agnn_pyg.model import AGNN
+from agnn_pyg.nn.node_encoder import NodeState
 from agnn_pyg.ranking import pairs_among
 from agnn_pyg.sampling.batch import RatingBatch
 
@@ -94,39 +95,44 @@ class RatingModule(LossModule):
 
     def training_step(self, batch: RatingBatch, batch_idx: int) -> Tensor:
         config = self.config
-        x, edges, pairs, *nodes, label = RatingBatch.from_data(batch)
-        states = self.model.encode(x, edges, *nodes)
+        batch = RatingBatch.from_data(batch)
+        states = self.model.encode(**batch.nodes_and_edges)
+        pairs = batch.edge_label_index
         predicted = self.model.decode(states, pairs)
+        ranking = None
+        if self.model.positives:
+            ranking = self._rank(states, batch, predicted)
         terms = agnn_loss(
-            label,
+            batch.edge_label,
             predicted,
             [states[end] for end in self.model.ends],
             kl_weight=config.kl_weight,
             reconstruction_weight=config.reconstruction_weight,
             embedding_l2=config.embedding_l2,
             published=pairs if config.published_loss else None,
-            ranking=self._rank(states, edges, pairs, predicted, label)
-            if self.model.positives
-            else None,
+            ranking=ranking,
         )
         return self.note(terms, len(predicted))
 
-    def _rank(self, states, edges, pairs, predicted, weight) -> Tensor:
+    def _rank(
+        self, states: dict[str, NodeState], batch: RatingBatch, predicted: Tensor
+    ) -> Tensor:
         """Sampled softmax over items with edges; others may be new, not disliked."""
-        model = self.model
-        ends = self.model.ends
-        known = torch.cat([edges.get(model.rated, pairs[:, :0]), pairs], dim=1)
+        model, pairs = self.model, batch.edge_label_index
+        rated = batch.edge_index_dict.get(model.rated, pairs[:, :0])
+        known = torch.cat([rated, pairs], dim=1)
         users, row = pairs[0].unique(return_inverse=True)
         items = known[1].unique()
         size = min(self.config.num_negatives, len(items))
         log_q = math.log(size / len(items))
         items = items[torch.randperm(len(items), device=items.device)[:size]]
-        rows = zip(ends, (0, 1), (users, items), strict=True)
-        left, right = (model.factors(states[name], *part) for name, *part in rows)
+        left = model.factors(states[model.ends[0]], 0, users)
+        right = model.factors(states[model.ends[1]], 1, items)
         score = left @ right.t()
         first, second, found = pairs_among(known, users, items)
         is_positive = torch.zeros_like(score, dtype=torch.bool)
         is_positive[first[found], second[found]] = True
+        weight = batch.edge_label
         return sampled_softmax(predicted, score, row, is_positive, log_q, weight)
 
     def validation_step(self, batch: RatingBatch, batch_idx: int) -> None:

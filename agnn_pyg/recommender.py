@@ -140,11 +140,19 @@ class AGNNRecommender(Recommender):
             scale = RatingScale.of_weights(tables.ratings.rating)
         if has_validation:
             scale.check(tables.validation)
-        run = {'progress': config.progress, 'accelerator': config.accelerator}
-        run |= {'stop_after': stop_after, 'folder': folder, 'resume': resume}
-        fitted = Fitted.fit(config, tables, scale, **run)
+        fitted = Fitted.fit(
+            config,
+            tables,
+            scale,
+            progress=config.progress,
+            accelerator=config.accelerator,
+            stop_after=stop_after,
+            folder=folder,
+            resume=resume,
+        )
         network = fitted.scorer.network
-        self.history_, self.best_epoch_ = [], None
+        self.history_ = []
+        self.best_epoch_ = None
         if network is not None:
             self.history_ = [_on_scale(e, scale.unit) for e in network.history_]
             self.best_epoch_ = network.best_epoch_

@@ -118,9 +118,12 @@ class AdaptedUsers(Fitted):
             order = np.argsort(-score, axis=1, kind='stable')[:, :k]
             task, rank = np.nonzero(np.take_along_axis(score, order, 1) > -np.inf)
             place = order[task, rank]
-            columns = {config.user: served.users.values[block[task]]}
-            columns |= {config.item: ids[choice[place]]}
-            columns |= served._columns(labels[:, task, place]) | {'rank': rank + 1}
+            columns = {
+                config.user: served.users.values[block[task]],
+                config.item: ids[choice[place]],
+                **served._columns(labels[:, task, place]),
+                'rank': rank + 1,
+            }
             parts.append(pd.DataFrame(columns))
         return pd.concat(parts, ignore_index=True)
 
@@ -187,10 +190,10 @@ class AdaptedUsers(Fitted):
         tasks = dataclasses.replace(served, episodes=Episodes(*parts, size))
         labels = tasks._predict(np.arange(len(kept)), target.repeat(len(kept)), 0)
         score = served._columns(labels)['score']
-        columns = {config.item: served.ids['item'].values[mine.item]}
-        columns |= {'effect': score[0] - score[2:]}
-        order = np.argsort(-np.abs(columns['effect']), kind='stable')
-        frame = pd.DataFrame(columns).iloc[order].reset_index(drop=True)
+        ids = served.ids['item'].values[mine.item]
+        frame = pd.DataFrame({config.item: ids, 'effect': score[0] - score[2:]})
+        frame = frame.sort_values('effect', key=lambda e: -e.abs(), kind='stable')
+        frame = frame.reset_index(drop=True)
         frame = with_titles(frame, {config.item: items})
         return Explanation(float(score[0]), float(score[1]), frame)
 

@@ -68,8 +68,9 @@ class AttentiveTaNP(TaNP):
         read = config.num_gps
         self.attention = self.gp = None
         if config.attention_heads:
-            how = table.num_kernels, config.attention_heads, config.dropout
-            self.attention = SupportAttention(width, *how)
+            self.attention = SupportAttention(
+                width, table.num_kernels, config.attention_heads, config.dropout
+            )
             read += self.attention.out_channels
         if config.num_gps:
             self.gp = SupportGP(table.num_psd, config.num_gps)

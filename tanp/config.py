@@ -185,9 +185,21 @@ class TaNPRecommenderConfig(
 # The model of the paper, without the errors of the published code.
 PAPER = {'model': 'TaNP', **TaNPConfig.defaults()}
 # The settings of the published code: its sizes, episodes, loss and errors.
-PUBLISHED = PAPER | {'likelihood': 'gaussian', 'scale_ratings': False, 'lr': 1e-4}
-PUBLISHED |= {'support_sizes': (20, None), 'query_sizes': (0, None), 'user_ids': True}
-PUBLISHED |= {'squared_distance': False, 'residual_modulation': False}
-PUBLISHED |= {'predict_support': True, 'reduction': 'task', 'kl_per_point': False}
-PUBLISHED |= {'published_cluster_target': True, 'batch_size': 32, 'epochs': 150}
-PUBLISHED |= {'ema_decay': None, 'weight_decay': 0.0}  # AdamW without it is Adam
+PUBLISHED = PAPER | {
+    'likelihood': 'gaussian',
+    'scale_ratings': False,
+    'support_sizes': (20, None),
+    'query_sizes': (0, None),
+    'user_ids': True,
+    'squared_distance': False,
+    'residual_modulation': False,
+    'predict_support': True,
+    'reduction': 'task',
+    'kl_per_point': False,
+    'published_cluster_target': True,
+    'batch_size': 32,
+    'epochs': 150,
+    'ema_decay': None,
+    'lr': 1e-4,
+    'weight_decay': 0.0,  # AdamW without it is Adam
+}

@@ -57,10 +57,16 @@ class Fitted:
         """Adds an untrained model."""
         kind = TaNP if statistics is None else AttentiveTaNP
         first = statistics or len(self.ids['item'])
-        options = {f'{side}_attributes': part for side, part in self.bags.items()}
-        options |= {'likelihood': self.likelihood} | dict(self.config.part(kind.Config))
-        self.models.append(kind(first, len(self.ids['user']), **options))
-        return self.models[-1]
+        model = kind(
+            first,
+            len(self.ids['user']),
+            item_attributes=self.bags['item'],
+            user_attributes=self.bags['user'],
+            likelihood=self.likelihood,
+            **dict(self.config.part(kind.Config)),
+        )
+        self.models.append(model)
+        return model
 
     def to_labels(self, rated: Ratings) -> np.ndarray:
         """Labels of ratings; ``ValueError`` if one is of another scale."""
@@ -179,11 +185,6 @@ def fit_models(
         held_out = EpisodeLoader(tasks.at_least(least), **options)
     relevant = scale.to_unit_scale(rating.mean())
     relevant = {'bernoulli': 0.5, 'implicit': 0.0}.get(likelihood, relevant)
-    loss = {'relevant': relevant, 'center': scale.center, 'unit': scale.unit}
-    loss |= dict(config.part(LossConfig)) | {'weight_decay': config.weight_decay}
-    run = ('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
-    run = {name: getattr(config, name) for name in run}
-    size = (len(ids['item']), len(ids['user']))
     results = []
     statistics = None
     for member in range(config.ensemble_size):
@@ -191,12 +192,38 @@ def fit_models(
         if statistics is not None:
             statistics = statistics.resample(seed)
         elif config.model == 'AttentiveTaNP':
-            how = dict(config.part(StatisticsConfig)) | {'threshold': relevant}
-            statistics = ItemStatistics.fit(episodes, *size, seed=seed, **how)
+            statistics = ItemStatistics.fit(
+                episodes,
+                len(ids['item']),
+                len(ids['user']),
+                threshold=relevant,
+                seed=seed,
+                **dict(config.part(StatisticsConfig)),
+            )
         torch.manual_seed(seed)
         model = fitted.add_model(statistics)
-        module = TaskModule(model, config.lr, seed=seed, **loss)
-        results.append(fit(module, train, held_out, monitor='val_loss', **run))
+        module = TaskModule(
+            model,
+            config.lr,
+            config.weight_decay,
+            relevant,
+            scale.center,
+            scale.unit,
+            seed,
+            **dict(config.part(LossConfig)),
+        )
+        result = fit(
+            module,
+            train,
+            held_out,
+            monitor='val_loss',
+            epochs=config.epochs,
+            patience=config.patience,
+            ema_decay=config.ema_decay,
+            progress=config.progress,
+            accelerator=config.accelerator,
+        )
+        results.append(result)
         model.eval().statistics = statistics  # whose counts members share on the CPU
         model.read_unseen()
     return fitted, results[0]

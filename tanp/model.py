@@ -90,12 +90,14 @@ class TaNP(nn.Module):
         widths = config.embedding_channels
         width = 0
         if config.item_ids or item_attributes is not None:
-            how = config.item_ids, item_attributes
-            self.item = NodeEmbedding(num_items, widths, *how)
+            self.item = NodeEmbedding(
+                num_items, widths, config.item_ids, item_attributes
+            )
             width = widths[-1]
         if config.user_ids or user_attributes is not None:
-            how = config.user_ids, user_attributes
-            self.user = NodeEmbedding(num_users, widths, *how)
+            self.user = NodeEmbedding(
+                num_users, widths, config.user_ids, user_attributes
+            )
             width += widths[-1]
         if self.statistics is not None:
             width += self.statistics.num_features
@@ -108,13 +110,20 @@ class TaNP(nn.Module):
             self.latent = LatentEncoder(width, config.latent_channels, config.dropout)
         self.task_encoder = SetEncoder(width, config.task_channels, config.dropout)
         if config.num_clusters:
-            how = config.num_clusters, config.temperature, config.squared_distance
-            self.memory = ClusterMemory(task, *how)
+            self.memory = ClusterMemory(
+                task, config.num_clusters, config.temperature, config.squared_distance
+            )
         width += self._build_readers(config, width)
-        context = (config.latent_channels or (0,))[-1] + self.num_summary
-        channels = width, context, task + self.num_summary, config.decoder_channels
-        how = config.modulation, config.residual_modulation, config.dropout
-        self.decoder = ModulatedDecoder(*channels, *how)
+        latent = config.latent_channels[-1] if config.latent_channels else 0
+        self.decoder = ModulatedDecoder(
+            width,
+            latent + self.num_summary,
+            task + self.num_summary,
+            config.decoder_channels,
+            config.modulation,
+            config.residual_modulation,
+            config.dropout,
+        )
 
     def _build_readers(self, config: TaNPConfig, width: int) -> int:
         """Makes what reads the support for single items; its width. TaNP has none."""

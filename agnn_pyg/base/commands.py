@@ -83,8 +83,15 @@ class Served:
         edges = _read_edges(args, self.dtypes)
         support = self.read(args.support, *ROLES)
         users, items = self.read(args.users, 'user'), self.read(args.items, 'item')
-        self.given = {'users': users, 'items': items, 'support': support} | edges
-        self.given |= {'ratings': support, 'k': args.k, 'samples': args.samples}
+        self.given = {
+            'users': users,
+            'items': items,
+            'support': support,
+            'ratings': support,
+            'k': args.k,
+            'samples': args.samples,
+            **edges,
+        }
         self.adapts = hasattr(self.model, 'adapt')
         if self.adapts:
             self.model = self.model.adapt(support, users)
@@ -196,8 +203,14 @@ def _read(
     if path is None:
         return None
     named = {role: name for role in roles if (name := getattr(args, role))}
-    options |= {'lists': args.lists, 'list_separator': args.list_separator or SEPARATOR}
-    return read_file(path, roles=roles, named=named, **options)
+    return read_file(
+        path,
+        roles=roles,
+        named=named,
+        lists=args.lists,
+        list_separator=args.list_separator or SEPARATOR,
+        **options,
+    )
 
 
 def _read_edges(

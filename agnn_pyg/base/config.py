@@ -28,10 +28,21 @@ DropoutRate = Annotated[float, Ge(0), Lt(1)]
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 # What docstrings call the types and the bounds of a JSON schema.
-_TYPES = {'integer': 'int', 'number': 'float', 'boolean': 'bool', 'string': 'str'}
-_TYPES |= {'array': 'sequence', 'object': 'dict', 'null': ''}
-_BOUNDS = {'minimum': 'at least', 'exclusiveMinimum': 'above'}
-_BOUNDS |= {'maximum': 'at most', 'exclusiveMaximum': 'below'}
+_TYPES = {
+    'integer': 'int',
+    'number': 'float',
+    'boolean': 'bool',
+    'string': 'str',
+    'array': 'sequence',
+    'object': 'dict',
+    'null': '',
+}
+_BOUNDS = {
+    'minimum': 'at least',
+    'exclusiveMinimum': 'above',
+    'maximum': 'at most',
+    'exclusiveMaximum': 'below',
+}
 
 
 class Config(BaseModel):

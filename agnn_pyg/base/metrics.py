@@ -20,8 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # What metrics of a list are called in tables.
-NAMES = {'recall': 'recall', 'precision': 'precision', 'ndcg': 'ndcg'}
-NAMES |= {'ap': 'map', 'rr': 'mrr'}
+NAMES = {
+    'recall': 'recall',
+    'precision': 'precision',
+    'ndcg': 'ndcg',
+    'ap': 'map',
+    'rr': 'mrr',
+}
 
 
 def rating_metrics(predicted: Any, rating: Any) -> dict[str, float]:

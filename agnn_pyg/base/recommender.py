@@ -47,12 +47,17 @@ class Recommender(Estimator):
             ValueError: If something else is in its place.
         """
         config, fitted = self._served()
-        content = {'settings': config.model_dump(mode='json')}
-        content |= {'history': self.history_, 'best_epoch': self.best_epoch_}
-        content |= {'ids': fitted.ids, 'scale': vars(fitted.scale)}
         plain, tensors = fitted.to_store()
-        stored = type(self).__name__, self.VERSION, content | plain, tensors
-        write_store(path, *stored, **notes)
+        content = {
+            'settings': config.model_dump(mode='json'),
+            'history': self.history_,
+            'best_epoch': self.best_epoch_,
+            'ids': fitted.ids,
+            'scale': vars(fitted.scale),
+            **plain,
+        }
+        kind = type(self).__name__
+        write_store(path, kind, self.VERSION, content, tensors, **notes)
 
     @classmethod
     def load(cls: type[R], path: str | os.PathLike) -> R:

@@ -215,8 +215,13 @@ class _Checkpoint(ModelCheckpoint):
     """A checkpoint that remembers its best score where the folder of a run is moved."""
 
     def __init__(self, folder: Path, name: str, **options: Any) -> None:
-        options |= {'save_on_train_epoch_end': True, 'enable_version_counter': False}
-        super().__init__(folder, filename=name, **options)
+        super().__init__(
+            folder,
+            filename=name,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+            **options,
+        )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         old, new = str(state_dict['dirpath']), str(self.dirpath)
@@ -333,8 +338,14 @@ class LossModule(Module):
 
     def log_epoch(self, metrics: Mapping[str, Tensor], **options: Any) -> None:
         """Logs metrics of the whole epoch, averaged over processes."""
-        options |= {'on_step': False, 'on_epoch': True, 'sync_dist': True}
-        self.log_dict(metrics, batch_size=1, **options)
+        self.log_dict(
+            metrics,
+            on_step=False,
+            on_epoch=True,
+            sync_dist=True,
+            batch_size=1,
+            **options,
+        )
 
 
 class EpochBatches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +38,12 @@ class RatingBatch(NamedTuple):
     num_targets_dict: dict[NodeType, int] | None = None
     rating_dict: dict[EdgeType, Tensor] | None = None
     edge_label: Tensor | None = None
+
+    @property
+    def nodes_and_edges(self) -> dict[str, Any]:
+        """The arguments of :meth:`AGNN.encode <agnn_pyg.AGNN.encode>`."""
+        others = ('edge_label_index', 'edge_label')
+        return {k: v for k, v in self._asdict().items() if k not in others}
 
     @classmethod
     def from_data(cls, data: HeteroData | RatingBatch) -> RatingBatch:

@@ -81,10 +81,10 @@ def test_positives_are_ranked_by_a_graph_of_ones_own(planted):
     train = FullGraphLoader(data, RATES, steps=10, num_neighbors=3)
     batch = next(iter(train))
     with torch.no_grad():
-        states = model.eval().encode(*batch[:2], *batch[3:-1])
+        states = model.eval().encode(**batch.nodes_and_edges)
     pairs, messages = batch.edge_label_index, batch.edge_index_dict[RATES]
     score = model.decode(states, pairs)
-    found = module._rank(states, batch.edge_index_dict, pairs, score, batch.edge_label)
+    found = module._rank(states, batch, score)
     known, total = {*zip(*torch.cat([messages, pairs], 1).tolist(), strict=True)}, 0.0
     for user, item in pairs.t().tolist():
         others = [i for i in {k for _, k in known} if (user, i) not in known]
