@@ -45,20 +45,22 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     roles = {r: getattr(args, r) or recognised(columns, r) or r for r in ROLES}
     if settings.get('rating', '') is None:  # each row is a positive
         del roles['rating']
-    sides = ({side: roles[side]} for side in ROLES[:2])
-    paths = args.ratings, args.users, args.items, args.validation
-    pairs = zip(paths, (roles, *sides, roles), strict=True)
-    tables = [_read(args, *pair) for pair in pairs]
+    ratings = _read(args, args.ratings, roles)
+    users = _read(args, args.users, {'user': roles['user']})
+    items = _read(args, args.items, {'item': roles['item']})
+    validation = _read(args, args.validation, roles)
     edges = _read_edges(args)
     model = recommender(**roles | settings)
     with redirect_stdout(sys.stderr):  # a progress bar is no data
-        model.fit(*tables, **edges)
+        model.fit(ratings, users, items, validation, **edges)
     model.save(args.model, list_separator=args.list_separator or SEPARATOR)
     text = f"'{args.model}' holds the model"
     epoch = model.best_epoch_
     if epoch is not None:
-        scores = [(name, model.history_[epoch].get(name)) for name in SCORES]
-        scores = ', '.join(f'{name} {v:.4f}' for name, v in scores if v is not None)
+        found = model.history_[epoch]
+        scores = ', '.join(
+            f'{name} {found[name]:.4f}' for name in SCORES if name in found
+        )
         text += f' after {epoch + 1} epoch{"s" if epoch else ""}: {scores}'
     logger.info(text)
 

@@ -49,7 +49,8 @@ class KernelScorer(ScenarioScorer):
         both = append_collaborative(*warm, index, rating, *widths)
         parts = zip(SIDES, sides, both, strict=True)
         self.sides = {name: side.with_warm(maps) for name, side, maps in parts}
-        self.scenarios, self.held_out_ = {}, {}
+        self.scenarios = {}
+        self.held_out_ = {}
         steps = 0 if fitted else config.kernel_steps
         known = {}
         shared = {}  # preconditioners of an update, which scenarios of like items share
@@ -63,8 +64,9 @@ class KernelScorer(ScenarioScorer):
                     for own, full, is_cold in zip(warm, both, model.cold, strict=True)
                 ]
                 if fitted is None:
-                    learning = steps, config.cv_folds, config.seed, show
-                    model.fit_hyperparameters(index, rating, *learning)
+                    model.fit_hyperparameters(
+                        index, rating, steps, config.cv_folds, config.seed, show
+                    )
                 else:
                     model.weight = fitted.scenarios[name]['weight']
                     known['start'] = fitted.scenarios[name]['alpha']
