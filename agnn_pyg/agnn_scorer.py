@@ -15,7 +15,7 @@ from torch_geometric.data import HeteroData
 
 from agnn_pyg.agnn_config import AGNNConfig, NetworkTrainingConfig
 from agnn_pyg.base.encoder import TokenBags
-from agnn_pyg.base.randomness import salted
+from agnn_pyg.base.randomness import own_random_numbers, salted
 from agnn_pyg.folds import joint_fold
 from agnn_pyg.graph.cold_nodes import cold_candidates
 from agnn_pyg.graph.transform import AddAttributeKNN
@@ -87,8 +87,7 @@ class AGNNScorer:
         self.config = config or AGNNConfig()
         self.positives = positives
 
-    # Random numbers drawn after a fit are those that would be drawn without it.
-    @torch.random.fork_rng(devices=[])
+    @own_random_numbers()
     def fit(
         self,
         data: RatingData,

@@ -41,6 +41,7 @@ class Fitted:
     """Ids, encoders and scorers of a fit.
 
     Attributes:
+        config: The settings of the fit.
         ids: The ids by side.
         node: By side the scorer's node of each id. New ids with equal attributes have
             the same node, and so equal scores.
@@ -54,6 +55,7 @@ class Fitted:
         new_nodes: The encoded attributes of the nodes after those of the fit.
     """
 
+    config: Any
     ids: dict[str, Vocabulary]
     node: dict[str, np.ndarray]
     encoders: dict[str, tuple[AttributeEncoder, AttributeEncoder]]
@@ -98,6 +100,7 @@ class Fitted:
         data = RatingData(nodes, columns, *parts[0])
         validation = parts[1]
         return cls(
+            config,
             {side: tables.nodes[side].ids for side in SIDES},
             {side: np.arange(nodes[side].num_nodes) for side in SIDES},
             encoders,
@@ -289,6 +292,7 @@ class Fitted:
             if name in state
         }
         return cls(
+            config,
             plain['ids'],
             {side: np.arange(len(ids)) for side, ids in plain['ids'].items()},
             {

@@ -15,6 +15,7 @@ from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import Ratings, read_new_nodes, read_tables
+from agnn_pyg.base.randomness import own_random_numbers
 from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
 from tanp.attentive import AttentiveTaNP
@@ -106,7 +107,6 @@ class Fitted:
     def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Plain data besides ids and scale, and tensors, those of all models once."""
         plain = {
-            'config': self.config.model_dump(mode='json'),
             'likelihood': self.likelihood,
             'encoders': self.encoders,
             'has_users': self.has_users,
@@ -120,10 +120,12 @@ class Fitted:
 
     @classmethod
     def from_store(
-        cls, settings: Any, plain: Mapping[str, Any], tensors: Mapping[str, Any]
+        cls,
+        config: TaNPRecommenderConfig,
+        plain: Mapping[str, Any],
+        tensors: Mapping[str, Any],
     ) -> Fitted:
-        """The inverse of :meth:`to_store`, whatever the settings are by now."""
-        config = TaNPRecommenderConfig(**plain['config'])
+        """The inverse of :meth:`to_store`."""
         read = AttributeEncoder.from_dict
         encoders = {side: v and read(v) for side, v in plain['encoders'].items()}
         bags = {side: v and TokenBags(**v) for side, v in tensors['bags'].items()}
@@ -135,8 +137,7 @@ class Fitted:
         return made
 
 
-# Random numbers that are drawn after the fit do not depend on it.
-@torch.random.fork_rng(devices=[])
+@own_random_numbers()
 def fit_models(
     config: TaNPRecommenderConfig,
     tables: tuple[pd.DataFrame | None, ...],

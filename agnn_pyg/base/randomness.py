@@ -6,11 +6,15 @@ any device and in any worker process.
 
 from __future__ import annotations
 
+import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 T = TypeVar('T', Tensor, np.ndarray)
@@ -19,6 +23,19 @@ T = TypeVar('T', Tensor, np.ndarray)
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
+
+
+_TURN = threading.RLock()
+
+
+@contextmanager
+def own_random_numbers() -> Iterator[None]:
+    """Leaves PyTorch's random numbers as they were; also decorates functions.
+
+    A process has one stream of them, so that threads take turns.
+    """
+    with _TURN, torch.random.fork_rng(devices=[]):
+        yield
 
 
 def uniform(counter: Tensor, key: int) -> Tensor:

@@ -17,9 +17,10 @@ class Recommender(Estimator):
     """An estimator that is fitted on tables of ratings, users and items.
 
     Its method :obj:`fit` sets :obj:`history_`, :obj:`best_epoch_` and
-    :obj:`_fitted_`, an object of the class :obj:`Fitted`. That has :obj:`ids` by side,
-    the :obj:`scale` of ratings, :obj:`to_store()`, which gives what else is plain data,
-    and tensors, and its inverse, :obj:`from_store(config, plain, tensors)`.
+    :obj:`_fitted_`, an object of the class :obj:`Fitted`. That has the :obj:`config` of
+    the fit, :obj:`ids` by side, the :obj:`scale` of ratings, :obj:`to_store()`, which
+    gives what else is plain data, and tensors, and its inverse,
+    :obj:`from_store(config, plain, tensors)`.
     """
 
     # The class of what is fitted, and the version of what is saved of it.
@@ -50,6 +51,7 @@ class Recommender(Estimator):
         plain, tensors = fitted.to_store()
         content = {
             'settings': config.model_dump(mode='json'),
+            'fit_settings': fitted.config.model_dump(mode='json'),
             'history': self.history_,
             'best_epoch': self.best_epoch_,
             'ids': fitted.ids,
@@ -68,13 +70,14 @@ class Recommender(Estimator):
         """
         content, tensors = read_store(path, cls.__name__, cls.VERSION)
         try:
-            config = cls.Config(**content['settings'])
-            made = cls(**dict(config))
+            made = cls(**dict(cls.Config(**content['settings'])))
+            config = cls.Config(**content['fit_settings'])
             ids = content['ids'].items()
             content['ids'] = {side: Vocabulary.from_dict(part) for side, part in ids}
             content['scale'] = RatingScale(**content['scale'])
             made._fitted_ = cls.Fitted.from_store(config, content, tensors)
-            made.history_, made.best_epoch_ = content['history'], content['best_epoch']
+            made.history_ = content['history']
+            made.best_epoch_ = content['best_epoch']
         except Exception as error:
             raise ValueError(f"'{path}' is damaged ({error!r})") from error
         return made
@@ -93,4 +96,10 @@ class Recommender(Estimator):
         """Settings as they are, and what is fitted; ``ValueError`` if nothing is."""
         if not hasattr(self, '_fitted_'):
             raise ValueError("Call 'fit' first, or 'load' a recommender")
-        return self.config, self._fitted_
+        config, rating = self.config, self._fitted_.config.rating
+        if (config.rating is None) != (rating is None):
+            raise ValueError(
+                f"'rating' must be None where it was in the fit, and only there (got "
+                f'{config.rating!r}, {rating!r} in the fit); set it back, or fit again'
+            )
+        return config, self._fitted_

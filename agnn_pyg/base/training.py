@@ -34,7 +34,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from agnn_pyg.base.config import Fraction, PositiveInt, check_argument
-from agnn_pyg.base.randomness import mix, set_epoch
+from agnn_pyg.base.randomness import mix, own_random_numbers, set_epoch
 from agnn_pyg.base.store import atomic_write
 
 # Names of metrics, without prefix and cut-off, of which less is better.
@@ -48,6 +48,7 @@ class FitResult(NamedTuple):
     history: list[dict[str, float]]
 
 
+@own_random_numbers()
 def fit(
     module: Module,
     train: Iterable,
@@ -375,7 +376,7 @@ class EpochBatches:
             yield from self.loader
             return
         # All processes draw the same order, of which each takes its batches.
-        with torch.random.fork_rng(devices=[]):
+        with own_random_numbers():
             torch.manual_seed(epoch_seed(self.module, epoch))
             batches = iter(self.loader)
             batches = chain([*islice(batches, 1)], batches)

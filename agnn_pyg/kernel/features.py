@@ -14,6 +14,7 @@ from torch import Tensor
 
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.base.randomness import own_random_numbers
 
 # The most features of a component, and of all together, the constant one included:
 # three columns never have more than nine components.
@@ -285,7 +286,7 @@ def singular_vectors(
         index, torch.from_numpy(x.data), x.shape, check_invariants=False
     )
     rank = min(rank, min(x.shape))
-    with torch.random.fork_rng(devices=[]):
+    with own_random_numbers():
         torch.default_generator.manual_seed(0)  # leaves those of devices alone
         # A few more are drawn and dropped: the last ones are the least exact.
         parts = torch.svd_lowrank(matrix, min(rank + 16, min(x.shape)), niter=4)

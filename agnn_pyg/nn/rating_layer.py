@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.utils import cumsum, degree
 
+from agnn_pyg.base.randomness import own_random_numbers
 from agnn_pyg.csr import csr_tensor
 from agnn_pyg.damped_biases import damped_biases, damped_mean
 
@@ -298,7 +299,7 @@ class RatingLayer(nn.Module):
         matrix = torch.sparse_coo_tensor(index, weight, shape, check_invariants=False)
         # A randomised method with a seed. ARPACK's has none, and needs random numbers
         # where singular values are equal.
-        with torch.random.fork_rng(devices=[]):
+        with own_random_numbers():
             torch.manual_seed(0)
             left, value, right = torch.svd_lowrank(
                 matrix.coalesce(), min(2 * k, *shape), 10

@@ -180,6 +180,17 @@ def test_a_fit_with_all_weight_on_one_model_is_that_model_alone(
         assert (model.predict(*tables) == expected).all()
 
 
+def test_settings_of_the_next_fit_change_no_model(recommender, planted, tmp_path):
+    settings = {'channels': 3, 'rated_edges': False, 'generate': False}
+    clone_fitted(recommender, **settings).save(tmp_path / 'model')
+    loaded = AGNNRecommender.load(tmp_path / 'model')
+    assert settings.items() <= loaded.get_params().items()
+    tables = planted.later, planted.new_users, planted.new_items
+    assert loaded.predict(*tables).equals(recommender.predict(*tables))
+    with pytest.raises(ValueError, match="'rating'"):
+        clone_fitted(recommender, rating=None).predict(planted.ratings)
+
+
 def test_pairs_of_other_scenarios_are_scored_by_the_network(
     recommender, planted, tmp_path
 ):
@@ -249,21 +260,10 @@ def test_ids_of_any_kind(kind, recommender, planted):
     assert set(top['user']) == set(frames[4]['user'])
 
 
-WRONG = {
-    'epochs': 0,
-    'kernel_weight': 1.5,
-    'cv_folds': 1,
-    'user': ['id'],
-    'seed': 2**63,
-}
-WRONG |= {
-    'scenarios': [],
-    'components': ['film'],
-    'item': 'score',
-    'accelerator': 'cpuu',
-}
-WRONG |= {'candidate_fraction': 0, 'item_attributes': {'genre': 'words'}}
-WRONG['patience'] = 2  # without a validation
+WRONG = {'epochs': 0, 'kernel_weight': 1.5, 'cv_folds': 1, 'user': ['id']}
+WRONG |= {'scenarios': [], 'components': ['film'], 'item': 'score', 'seed': 2**63}
+WRONG |= {'accelerator': 'cpuu', 'item_attributes': {'genre': 'words'}}
+WRONG |= {'candidate_fraction': 0, 'patience': 2}  # without a validation
 
 
 def test_wrong_settings_are_refused_before_tables_are_read(planted, monkeypatch):
@@ -311,6 +311,7 @@ def test_tables_without_new_rows(recommender, planted):
     assert (recommender.predict(known, users) == recommender.predict(known)).all()
 
 
+@pytest.mark.filterwarnings("ignore:.* far from all of the fit.* 'age' in row 2")
 def test_missing_and_unseen_attributes(recommender, planted):
     column = planted.new_users.columns.drop(['user', 'age'])[0]
     users = planted.new_users.reset_index(drop=True)

@@ -266,7 +266,7 @@ def test_settings_that_are_changed_after_the_fit(paper, later, tmp_path):
         assert model.task_channels == (3,)
         found = model.adapt(support.rename(columns=renamed)).predict(query)
         pd.testing.assert_frame_equal(found, expected)
-    for name, value in (('batch_size', 0), ('progress', 'x'), ('rating', 'std')):
+    for name, value in (('batch_size', 0), ('progress', 'x'), ('rating', None)):
         changed = copy.copy(paper).set_params(**{name: value})
         with pytest.raises(ValueError, match=name):
             changed.adapt(support)
