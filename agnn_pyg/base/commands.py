@@ -124,6 +124,11 @@ class Served:
     def recommend(self) -> None:
         options = {'exclude_seen': not self.args.include_seen}
         found = self.call('recommend', users=self.chosen_users(), **options)
+        if self.args.ids:  # of a file, others may have been read
+            name = self.config.user
+            order = pd.Index(self.ids['user'].parse(self.args.ids)).get_indexer
+            found = found[order(found[name]) >= 0]
+            found = found.sort_values(name, key=order, kind='stable')
         write_file(found, self.args.out)
 
     def explain(self) -> None:
@@ -164,15 +169,22 @@ class Served:
             return support[[name]].drop_duplicates()
         if not named:
             return table
-        known = {*ids.values, *table[name], *(() if support is None else support[name])}
-        chosen = ids.parse(named)
+        chosen, listed, others = ids.parse(named), {*table[name]}, set()
+        if support is not None:
+            others.update(support[name])
+        if 'user_edges' in self.given:
+            others.update(self.given['user_edges'].iloc[:, :2].to_numpy().ravel())
+        known = {*ids.values} | listed | others
         for user in chosen:
             if user not in known:
                 raise ValueError(
                     f"'{user}' is no user of the model or of '{self.args.users}'; add "
                     f'a row with what is known of this user'
                 )
-        return pd.DataFrame({name: chosen}).merge(table, how='left', on=name)
+        # What is known of others counts, too, where their ratings or edges do.
+        rows = table[table[name].isin({*chosen} | others)]
+        bare = pd.DataFrame({name: [u for u in chosen if u not in listed]})
+        return pd.concat([rows, bare]) if len(bare) else rows
 
 
 def _settings(recommender: type, texts: Sequence[str]) -> dict[str, Any]:

@@ -77,6 +77,7 @@ def test_first_ratings_of_new_users_in_the_shell(recommender, planted, here, cap
     users, seen = planted.new_users, planted.items['item'].iloc[:6]
     one, other = users['user'].iloc[:2]
     first = pd.DataFrame({'user': one, 'item': seen, 'rating': 5.0})
+    first.loc[5, ['user', 'rating']] = other, 1.0
     held_out = planted.later[planted.later['item'].isin(planted.items['item'])]
     held_out = held_out[
         ~held_out['item'].isin(seen) & held_out['user'].isin(users['user'])
@@ -94,13 +95,13 @@ def test_first_ratings_of_new_users_in_the_shell(recommender, planted, here, cap
     assert expected['rmse'] != recommender.evaluate(held_out, users)['rmse']
     error = rating - held_out['rating']
     assert expected['rmse'] == pytest.approx((error**2).mean() ** 0.5)
+    every = recommender.recommend(users, 2, ratings=first).set_index('user')
     for ids in ([one], [other, one], []):
         shell(main, f'recommend {" ".join(map(str, ids))} -k 2 {new}')
-        table = users.set_index('user').loc[ids].reset_index() if ids else users
-        expected = recommender.recommend(table, 2, ratings=first)
+        expected = every.loc[ids or [*users['user']]].reset_index()
         pd.testing.assert_frame_equal(printed(capsys), expected, check_dtype=False)
     shell(main, 'recommend -k 1 --support first.csv --model model --quiet')
-    assert printed(capsys)['user'].tolist() == [one]
+    assert printed(capsys)['user'].tolist() == [one, other]
     shell(main, f'explain {one} {held_out["item"].iloc[0]} {new}')
     pair = pd.DataFrame({'user': [one], 'item': [held_out['item'].iloc[0]]})
     found = recommender.explain(*pair.iloc[0], users, ratings=first)
