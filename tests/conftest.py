@@ -45,6 +45,16 @@ def run_python(*arguments, **options):
     return run.stdout
 
 
+def assert_redrawn(model):
+    """All parameters are other ones after a reset."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(7)
+    model.reset_parameters()
+    for name, parameter in model.named_parameters():
+        assert not parameter.eq(7).any(), name
+
+
 def pytest_report_header() -> list[str]:
     cuda = torch.cuda.is_available()
     device = torch.cuda.get_device_name() if cuda else 'none'

@@ -1,6 +1,7 @@
 """What both recommenders make of tables and settings that are not as they should be."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -105,6 +106,10 @@ def test_ratings_of_another_scale_are_refused_when_served(fitted, tables):
                 call(later.assign(rating=[2.0, 3.0, value]))
         with pytest.raises(ValueError, match=r"'rating' in row 0 \(True"):
             call(later.assign(rating=True))
+        with pytest.raises(ValueError, match=r"'rating' in row 1 \(True"):
+            call(later.assign(rating=pd.Series([2, True, 3], dtype=object)))
+        with pytest.warns(UserWarning, match=r"no whole .*'rating' in row 1 \(2.5\)"):
+            call(later.assign(rating=[2.0, 2.5, 3.0]))
         for value in (1.0, 6.0):
             with pytest.warns(UserWarning, match=rf"'rating' in row 2 \({value}\)"):
                 call(later.assign(rating=[2.0, 3.0, value]))
@@ -121,11 +126,19 @@ def test_requests_without_rows_or_a_choice_are_refused(fitted, tables):
 
 
 @both
-def test_low_ratings_that_count_as_positives_are_named(name, tables):
-    with pytest.warns(UserWarning, match=r"'rating' from 2 to 5.*'rating'"):
-        recommender(name, rating=None).fit(*tables)
-    liked = tables[0][tables[0]['rating'] > 3]
-    recommender(name, rating=None).fit(liked, *tables[1:])
+def test_fits_in_threads_and_ids_with_spaces(name, tables):
+    ratings = tables[0].assign(item=tables[0]['item'].map('film {}'.format))
+
+    def fit(seed):
+        model = recommender(name, seed=seed).fit(ratings)
+        return predicted(model, ratings[:30], None, ratings[:30]).tolist()
+
+    expected = [fit(seed) for seed in (0, 1)]
+    with ThreadPoolExecutor(2) as pool:
+        assert [*pool.map(fit, (0, 1))] == expected
+    ratings.loc[7, 'item'] += ' '
+    with pytest.warns(UserWarning, match=r"spaces .*'item' in row 7"):
+        fit(0)
 
 
 @both

@@ -192,9 +192,11 @@ class CategoricalEncoder(ColumnEncoder):
                 'text that is no list',
                 '.map(ast.literal_eval)' if is_literal else split,
             )
+        # New words, and values that are too rare for a token, are usual.
+        most = 1.0 if self.has_rare or self.stype == 'text' else 0.5
         table.remark(
-            cells.row if unknown.all() else cells.row[:0],
-            f'holds no value that the fit knows (such as {example}) in',
+            cells.row[unknown & (unknown.mean() >= most)],
+            f'holds values that the fit does not know (it knows {example}) in',
             'correct them, or they tell nothing',
         )
 
@@ -242,6 +244,17 @@ class NumericEncoder(ColumnEncoder):
     def text(self, place: np.ndarray, weight: np.ndarray) -> str:
         return f'{np.dot(weight, np.array(self.values)[place]):g}'
 
+    def check_served(self, cells: ParsedColumn, table: TableColumn) -> None:
+        knots = self.knots()
+        value = cells.value.reshape(len(cells.row), len(knots))
+        low, high = knots[:, 0], knots[:, -1]
+        is_far = (value < 2 * low - high) | (value > 2 * high - low)
+        table.remark(
+            cells.row[(is_far & (low < high)).mean(axis=1) >= 0.5],
+            'holds values that are far from all of the fit, whose nearest counts, in',
+            'bring them to the unit of the fit, unless they are meant',
+        )
+
 
 class DateEncoder(NumericEncoder):
     """A date as days since 1970."""
@@ -272,6 +285,7 @@ class VectorEncoder(NumericEncoder):
             f'holds lists of another length than {size}, that of the fit, in',
             'compute them as those of the fit',
         )
+        super().check_served(cells, table)
 
 
 STYPES: dict[str, type[ColumnEncoder]] = {
@@ -319,6 +333,14 @@ def parse_column(
         row, value = np.repeat(row, [*map(len, words)]), [*chain.from_iterable(words)]
         return ParsedColumn(column, stype, size, row, np.array(value, object))
     if stype in ('categorical', 'multi'):
+        is_text = np.array([isinstance(v, str) for v in value], bool)
+        numbers = {str(v) for v in value[~is_text]}
+        is_mixed = is_text & np.array([v in numbers for v in value], bool)
+        table.remark(
+            row[is_mixed],
+            'has texts beside the same numbers, which are other values, in',
+            'make texts of all, .astype(str)',
+        )
         return ParsedColumn(column, stype, size, row, value)
     if stype == 'vector':
         return _vectors(table, row, value, in_list)
@@ -356,7 +378,7 @@ def _vectors(
 ) -> ParsedColumn:
     """A column of lists of numbers, all of the same length."""
     size = np.bincount(row, minlength=len(table.frame))
-    width = size[row[0]] if len(row) else 1
+    width = np.bincount(size[row]).argmax() if len(row) else 1  # of most lists
     number = _floats(value)
     table.refuse(
         row[~(np.isfinite(number) & in_list & (size[row] == width))],
@@ -376,6 +398,9 @@ def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     values[other] = [[v] for v in values[other]]
     values = values.explode()
     values = values[values.notna()]
+    # Spaces around a text tell nothing.
+    stripped = [v.strip() if isinstance(v, str) else v for v in values]
+    values = pd.Series(stripped, values.index, object)
     # Compared one by one: what is nested would be compared part by part.
     values = values[np.array([not isinstance(v, str) or v != '' for v in values], bool)]
     value = (float(v) if isinstance(v, Decimal) else v for v in values)
@@ -392,8 +417,12 @@ def _infer(
         return bool(types) and all(issubclass(t, classes) for t in types)
 
     if in_list.any():
-        # A list of one float is a value rather than a vector.
-        is_vector = are(*FLOATS) and len(value) >= 2 * len(np.unique(row))
+        # A list of one float is a value rather than a vector, and whole numbers may be
+        # codes.
+        is_vector = are(*NUMBERS) and bool not in types
+        is_vector &= any(isinstance(v, FLOATS) and v % 1 != 0 for v in value)
+        is_vector |= are(*FLOATS)
+        is_vector &= len(value) >= 2 * len(np.unique(row))
         is_vector &= in_list.all()
         return 'vector' if is_vector else 'multi' if in_list[0] else 'categorical'
     if are(datetime.date, str):

@@ -26,18 +26,27 @@ from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 SIDES = ('user', 'item')
 # Columns that name a row for people.
 TITLES = ('title', 'name')
-# Columns of positives that say how strong they are, and are no weights unless named.
-COUNTS = ('weight', 'count', 'counts', 'quantity', 'plays', 'purchases', 'clicks')
+# Columns of positives or edges that say how strong they are, in small letters alone.
+COUNTS = re.compile(
+    'weights?|counts?|quantity|qty|n|units|amount|times|freq(uency)?|(num)?plays'
+    '|playcount|purchases|orders|visits|views|clicks'
+)
 # What texts that are read as categories may be, and how they are converted.
 TEXTS = {
     r'[^|]+(\|[^|]+)+': "lists as texts, which .str.split('|') or --lists reads,",
     r'[^;.]{1,24}(;[^;.]{1,24})+': (
         "lists as texts, which .str.split(';') or --lists reads,"
     ),
+    r'\[\s*[-+.\de]+(\s+[-+.\de]+)+\s*\]': (
+        'arrays as texts, which .map(lambda t: [*map(float, t[1:-1].split())]) or '
+        '--lists reads,'
+    ),
     r'\[.*\]': 'lists as texts, which .map(ast.literal_eval) or --lists reads,',
     r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*': 'dates as texts, not like 1999-12-31,',
     r'\D{0,3}\d+[.,]\d+\D{0,3}': 'numbers as texts',
 }
+# What may be a list in a text, with commas or slashes.
+PARTS = re.compile(r'[^,/[]{1,24}([,/] ?[^,/]{1,24})+')
 
 
 class Ratings(NamedTuple):
@@ -149,7 +158,7 @@ def read_tables(
     if config.rating is None:
         train = train._replace(rating=bounded_weights(train))
         if config.weight is None:
-            _warn_of_unread(ratings)
+            _warn_of_unread(ratings, 'ratings', 'each row counts as one positive')
     elif config.rating_range is None:
         train = train._replace(rating=_bounded(train))
     joined = read_edges(edges or {})
@@ -186,6 +195,8 @@ def read_edges(given: Mapping[str, pd.DataFrame | None]) -> dict[str, Edges]:
             is_loop = one.values == other.values
             other.refuse(is_loop, f'joins a {side} with itself in', 'drop the row')
         column = 'weight' if 'weight' in frame.columns[2:] else None
+        if column is None:
+            _warn_of_unread(frame.iloc[:, 2:], name, 'all edges weigh the same')
         found[side] = Edges(one, other, _read_weights(frame, column, name))
     return found
 
@@ -233,8 +244,12 @@ def _read_numbers(table: TableColumn) -> np.ndarray:
     cells = table.frame[table.column]
     number = pd.to_numeric(cells, errors='coerce').astype(float)
     number = number.to_numpy(float, na_value=np.nan)
+    is_odd = np.full(len(cells), cells.dtype.kind in 'mM')
+    if cells.dtype == object:  # a truth value among numbers
+        is_bool = np.array([isinstance(cell, bool) for cell in cells], bool)
+        is_odd = is_bool & ~is_bool.all()
     table.refuse(
-        ~np.isfinite(number) | (cells.dtype.kind in 'mM'),
+        ~np.isfinite(number) | is_odd,
         'has no finite number in',
         'correct or drop it',
     )
@@ -320,10 +335,11 @@ def _bounded(train: Ratings) -> np.ndarray:
 
     One rating of 99 among stars would set the scale of all, and squared errors would
     be those of the tail of counts. Far is beyond three times the spread of the other
-    values, and in the outer hundredth if that is ten times as wide as the middle half.
+    values, and in the outer hundredth if that is ten times as wide as the middle half;
+    of values that few ratings have, beyond half of the spread of the others.
     """
     rating, column = train.rating, train.column
-    kept = np.unique(rating)
+    kept = _without_strays(rating)
     while len(kept) > 3:
         cut = max(1, len(kept) // 200)
         low, high = kept[cut], kept[-1 - cut]
@@ -351,6 +367,22 @@ def _bounded(train: Ratings) -> np.ndarray:
     return rating.clip(kept[0], kept[-1])
 
 
+def _without_strays(rating: np.ndarray) -> np.ndarray:
+    """The values of ratings, without outer ones that are rare and far from others."""
+    value, count = np.unique(rating, return_counts=True)
+    is_rare = 200 * count <= len(rating)
+    first, last = 0, len(value) - 1
+    while last - first > 2:
+        low, high = value[first], value[last]
+        if is_rare[last] and high - value[last - 1] > (value[last - 1] - low) / 2:
+            last -= 1
+        elif is_rare[first] and value[first + 1] - low > (high - value[first + 1]) / 2:
+            first += 1
+        else:
+            break
+    return value[first : last + 1]
+
+
 def bounded_weights(given: Ratings, known: Sequence[float] = ()) -> np.ndarray:
     """Weights, a few that are nearly all of their sum bounded, with a warning.
 
@@ -373,21 +405,25 @@ def bounded_weights(given: Ratings, known: Sequence[float] = ()) -> np.ndarray:
     return weight.clip(max=bound)
 
 
-def _warn_of_unread(frame: pd.DataFrame) -> None:
-    """Warns if rows that count as a positive each have low ratings, or counts."""
-    remedies = dict.fromkeys(COUNTS, "name the column in 'weight', or leave it out")
-    liked = "keep the rows that users liked, or name the column in 'rating'"
-    remedies |= dict.fromkeys(('rating', 'ratings', 'stars'), liked)
+def _warn_of_unread(frame: pd.DataFrame, name: str, means: str) -> None:
+    """Warns of ratings, low ones among them, or counts in a column that is not read."""
     for column, cells in frame.items():
-        if str(column).lower() in remedies:
-            number = pd.to_numeric(cells, errors='coerce')
-            low, high = number.min(), number.max()
-            remedy = remedies[str(column).lower()]
-            if low < (high if remedy != liked else high / 2):
-                warn(
-                    f"'ratings' has a column '{column}' from {low:g} to {high:g}, and "
-                    f'each row counts as one positive; {remedy}'
-                )
+        letters = re.sub('[^a-z]', '', str(column).lower())
+        is_rating = letters in ('rating', 'ratings', 'stars')
+        if not is_rating and not COUNTS.fullmatch(letters):
+            continue
+        number = pd.to_numeric(cells, errors='coerce')
+        low, high = number.min(), number.max()
+        if not low < (high / 2 if is_rating else high):
+            continue
+        verb = 'name it in' if name == 'ratings' else 'rename it to'
+        remedy = f"{verb} 'weight', or leave it out"
+        if is_rating:
+            remedy = "keep the rows that users liked, or name it in 'rating'"
+        warn(
+            f"'{name}' has a column '{column}' from {low:g} to {high:g}, which is not "
+            f'read, and {means}; {remedy}'
+        )
 
 
 def _read_nodes(
@@ -410,6 +446,7 @@ def _read_nodes(
             f"'{side}_attributes' names columns, but there is no table '{side}s'; "
             f'pass one'
         )
+    rated.warn_of_spaces()
     ids = Vocabulary.from_ids(rated)
     for more in further:
         ids = ids.append(pd.unique(more.values[ids.rows(more) < 0]))
@@ -462,7 +499,22 @@ def _seems(cells: ParsedColumn) -> str | None:
         found = [*filter(re.compile(pattern).fullmatch, texts)]
         if found and 2 * len(found) >= len(cells.value[:1000]):
             return f'{text} such as {found[0]!r}'
-    return None
+    return _seem_lists(texts, len(cells.value[:1000]))
+
+
+def _seem_lists(texts: Sequence[str], num_values: int) -> str | None:
+    """What texts seem to be if at least half of the values have commas or slashes.
+
+    Not if all have as many of them, as cities and their countries do.
+    """
+    several = [text for text in texts if ',' in text or '/' in text]
+    number = {text.count(',') + text.count('/') for text in texts}
+    is_short = all(PARTS.fullmatch(text) for text in several)
+    if 2 * len(several) < max(1, num_values) or len(number) == 1 or not is_short:
+        return None
+    separator = ',' if ',' in several[0] else '/'
+    how = f'.str.split({separator!r}) or --lists reads'
+    return f'lists as texts, which {how}, such as {several[0]!r}'
 
 
 def _problem(cells: ParsedColumn) -> str | None:

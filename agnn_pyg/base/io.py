@@ -285,7 +285,9 @@ def _literal(cell: Any) -> Any:
     with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
         if isinstance(cell, str) and cell.startswith('['):
             # NumPy separates by spaces, and Python joins such texts.
-            return ast.literal_eval(re.sub(r'(?<=[\'"])\s+(?=[\'"])', ', ', cell))
+            is_text = "'" in cell or '"' in cell
+            gap = r'(?<=[\'"])\s+(?=[\'"])' if is_text else r'(?<=[.\d])\s+(?=[-.\d])'
+            return ast.literal_eval(re.sub(gap, ', ', cell))
     return cell
 
 

@@ -31,6 +31,7 @@ class RatingScale:
     unit: float  # what ratings are divided by
     center: float = 0.0  # what is subtracted from ratings first
     is_log: bool = False  # whether these are weights of positives
+    is_whole: bool = False  # whether all ratings are whole numbers
 
     @classmethod
     def fit(
@@ -41,7 +42,8 @@ class RatingScale:
     ) -> RatingScale:
         """The scale of some ratings, or the one from a lowest to a highest rating."""
         low, high = bounds or (float(rating.min()), float(rating.max()))
-        return cls(low, high, (high - low) / SPREAD, center)
+        is_whole = bool((rating % 1 == 0).all())
+        return cls(low, high, (high - low) / SPREAD, center, is_whole=is_whole)
 
     @classmethod
     def of_weights(cls, weight: np.ndarray) -> RatingScale:
@@ -88,6 +90,11 @@ class RatingScale:
             f'has a rating outside of those of the fit, [{self.low:g}, {self.high:g}], '
             f'which counts as it is, in',
             'correct it, unless it is meant',
+        )
+        column.remark(
+            self.is_whole & ~beyond & (rating % 1 != 0),
+            'has a rating that is no whole number, unlike all of the fit, in',
+            'bring it to their scale, unless it is meant',
         )
 
     def _remark_weights(self, given: Ratings) -> None:

@@ -48,6 +48,18 @@ class IdColumn(TableColumn):
         self.refuse(rows < 0, f"has an id without a row in '{table}':", remedy)
         return rows
 
+    def warn_of_spaces(self) -> None:
+        """Warns if ids are others with spaces around them."""
+        texts = pd.Series(pd.unique(self.values), dtype=object)
+        if self.dtype == 'str':
+            odd = texts[texts.str.strip() != texts]
+            odd = odd[odd.str.strip().isin(texts)]
+            self.remark(
+                np.isin(self.values, odd.to_numpy(object)),
+                'has ids that are others with spaces around them, in',
+                'remove the spaces, such as by .str.strip()',
+            )
+
     def vocabulary(self) -> Vocabulary:
         """These ids in their order; ``ValueError`` if one is repeated."""
         remedy = 'keep one row each'

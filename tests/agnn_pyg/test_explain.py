@@ -41,11 +41,8 @@ def test_ratings_add_up_to_the_kernel_terms(explained, planted):
     frame = explanation.ratings
     assert list(frame.columns) == ['user', 'item', 'contribution']
     assert frame['contribution'].abs().is_monotonic_decreasing
-    kernel = sum(
-        value
-        for name, value in explanation.terms.items()
-        if name != 'mean rating' and not name.startswith('network: ')
-    )
+    terms = pd.Series(explanation.terms).drop('mean rating')
+    kernel = terms[~terms.index.str.startswith('network: ')].sum()
     assert frame['contribution'].sum() == pytest.approx(kernel, abs=1e-4)
     assert len(frame.merge(planted.ratings, on=['user', 'item'])) == len(frame)
 

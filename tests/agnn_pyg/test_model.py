@@ -11,6 +11,7 @@ from agnn_pyg.model import AGNN
 from agnn_pyg.nn import GatedConv
 from agnn_pyg.nn.rating_layer import RatingState
 from agnn_pyg.sampling.full_graph import FullGraphLoader
+from tests.conftest import assert_redrawn
 
 SIDES, RATES = ('user', 'item'), ('user', 'rates', 'item')
 KNN = [(side, 'attribute_knn', side) for side in SIDES]
@@ -369,12 +370,7 @@ def test_outputs_of_edge_types_are_summed_or_averaged():
 @both
 def test_reset_parameters_redraws_all(tiny_model, rated):
     model = tiny_model(rated=rated)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.fill_(7)
-    model.reset_parameters()
-    for name, parameter in model.named_parameters():
-        assert not parameter.eq(7).any(), name
+    assert_redrawn(model)
     assert model.bias.item() == 3.5
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from agnn_pyg.base.config import Estimator
 from agnn_pyg.base.io import read_file
 from agnn_pyg.recommender import AGNNRecommender
-from benchmarks.suite import SUITES, load_suite
 from data.lastfm import read_lastfm
 from data.movielens import read_ml1m, read_ml100k
 from data.synthetic import planted_tables
@@ -101,15 +100,6 @@ def _archive(name: str, members: dict[str, str], folder: Path) -> None:
             archive.writestr(member, text.encode('latin-1'))
 
 
-def _write_suites(folder: Path) -> None:
-    for name in ('quick', 'few-shot-lastfm'):
-        (folder / f'{name}.toml').write_bytes((SUITES / f'{name}.toml').read_bytes())
-
-
-def _read_suites(folder: Path) -> object:
-    return [load_suite(path) for path in sorted(folder.iterdir())]
-
-
 def _save(recommender: Estimator, folder: Path) -> None:
     tables = planted_tables(12, 15, density=0.6, seed=0)
     recommender.fit(tables.ratings, tables.users, tables.items)
@@ -121,7 +111,6 @@ PARQUET = ('ratings.parquet', 'users.parquet', 'items.parquet')
 TARGETS = {
     'text files': Target(_write_text, partial(_read_tables, *TEXT)),
     'Parquet files': Target(_write_parquet, partial(_read_tables, *PARQUET)),
-    'suites': Target(_write_suites, _read_suites),
 }
 for name, members, read in (
     ('recbole.whl', WHEEL, read_ml100k),

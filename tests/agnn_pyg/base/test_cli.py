@@ -215,13 +215,6 @@ def test_wrong_arguments_are_named_on_one_line(files, capsys):
         assert re.search(match, err), err
 
 
-def test_usage_errors(capsys):
-    for arguments in [('fit',), ('predict', 'x'), ('fly',), ('fit', '-x')]:
-        code, out, err = ran(capsys, *arguments)
-        assert (code, out) == (2, '')
-        assert 'toy' in err
-
-
 def test_tables_are_read_as_in_the_fit(files, capsys):
     """Lists by the same separator, and texts though they look like numbers."""
     for name in ('films.csv', 'new.csv'):

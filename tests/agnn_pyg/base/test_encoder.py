@@ -32,7 +32,7 @@ def test_tokens_of_one_column():
         ([1, 2], [[1, 2], [2]], [{1, 2}, {2}], {'stype': 'multi'}),
         # Unseen counts as rare, of which there is a token where something was.
         (rare, ['x', 'z', 'new'], [{1}, {3}, {3}], {'min_count': 2}),
-        (['x', 'y'], ['new', 'y'], [set(), {2}], {}),
+        (['x', 'y'], ['new', 'y', 'y'], [set(), {2}, {2}], {}),
         # Likewise a token of what is missing; its number is the last.
         (['x', 'y', None], [None, math.nan, 'x', ''], [{3}, {3}, {1}, {3}], {}),
         (gaps, ['new', 'x', None], [{2}, {1}, {3}], {'min_count': 2}),
@@ -65,7 +65,9 @@ def test_weights_of_a_number_sum_to_one_and_interpolate_the_knots():
 
 
 def test_numbers_outside_the_fitted_range_are_clamped_and_equal_knots_are_one():
-    assert encode([2, 4], [-100, 1e9], num_knots=2) == [{1: 1}, {2: 1}]
+    assert encode([2, 4], [0, 6], num_knots=2) == [{1: 1}, {2: 1}]
+    with pytest.warns(UserWarning, match=r"far .* column 'a' in row 1 \(6.1\)"):
+        assert encode([2, 4], [0, 6.1], num_knots=2) == [{1: 1}, {2: 1}]
     assert encode([5, 5, 5], [5, 1, 9]) == [{1: 1}] * 3
     # Quantiles of 0, 0, 0, 0, 1: only two differ.
     assert encode([0, 0, 0, 0, 1], [0, 1], num_knots=3) == [{1: 1}, {2: 1}]

@@ -8,6 +8,7 @@ from agnn_pyg.base.checks import TableWarning
 from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.frames import (
     read_distinct,
+    read_edges,
     read_new_nodes,
     read_pairs,
     read_ratings,
@@ -194,7 +195,7 @@ def test_ratings_as_texts_and_columns_of_other_names(tables):
 
 def test_the_rating_scale():
     rating = np.array([10.0, 20.0, 50.0])
-    assert RatingScale.fit(rating, (0.0, 100.0)) == RatingScale(0.0, 100.0, 25.0)
+    assert RatingScale.fit(rating, (0.0, 100.0)).unit == 25.0
     scale = RatingScale.fit(rating, center=20.0)
     assert scale.to_unit_scale(rating).tolist() == [-1.0, 0.0, 3.0]
     assert np.ptp(scale.to_unit_scale(rating)) == np.ptp([1, 5])
@@ -219,6 +220,12 @@ def test_ratings_far_from_all_others():
     with pytest.warns(UserWarning, match='logarithms'):
         assert read(counts).max() <= np.quantile(counts, 0.995)
     assert read(np.log(counts)).max() == np.log(counts.max())
+    for mistyped in (-3.0, 8.0):
+        odd = stars.copy()
+        odd[7] = mistyped
+        with pytest.warns(UserWarning, match=rf"'rating' in row 7 \({mistyped}\)"):
+            assert read(odd).tolist() == odd.clip(1, 5).tolist()
+    odd[3] = -99
     with pytest.raises(ValueError, match=r"'rating_range'.*row 3 \(-99"):
         read(odd, rating_range=(1, 5))
     odd = stars.copy()
@@ -242,9 +249,14 @@ def test_weights_far_from_all_others():
     repeated = pd.concat([clicks[['user', 'item']], clicks.loc[5000 * [3]]])
     with pytest.warns(UserWarning, match=r'far above .* row 3 \(3, 0'):
         read_tables(ColumnsConfig(rating=None), repeated)
-    for name, remedy in ('Count', 'weight'), ('stars', 'liked'):
+    for name, remedy in ('num_plays', 'weight'), ('stars', 'liked'):
         with pytest.warns(UserWarning, match=f"'{name}' from .* to 1e.09.*{remedy}"):
             read_tables(ColumnsConfig(rating=None), clicks.rename(columns={'n': name}))
+    liked = clicks[clicks['n'] > 1e8].assign(stars=[4.0, 5.0]).drop(columns='n')
+    read_tables(ColumnsConfig(rating=None), liked)
+    edges = pd.DataFrame({'a': [0, 1], 'b': [2, 3], 'count': [1, 5]})
+    with pytest.warns(UserWarning, match=r"'user_edges' .*'count'.* rename"):
+        read_edges({'user': edges})
 
 
 def test_weights_that_are_none_are_named():
@@ -275,6 +287,9 @@ def test_columns_that_seem_to_be_something_else(tables):
             'x .most.*one, name',
         ),
         (20 * ["['a', 'b']", '[]'], r'lists .*ast\.literal_eval'),
+        (20 * ['[ 0.25 -1. ]', '[1 2]'], r'arrays .*--lists'),
+        (20 * ['a, b', 'c'], r"lists .*\.str\.split\(','\).*--lists"),
+        (20 * ['a/b/c', 'c/d'], r"lists .*\.str\.split\('/'\)"),
         (40 * [None], 'nothing in it'),
     ):
         with pytest.warns(UserWarning, match=f"'users'.*{problem}") as caught:

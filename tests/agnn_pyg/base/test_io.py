@@ -183,9 +183,10 @@ def test_lists_that_pandas_has_written_as_texts(tmp_path):
         frame.to_csv(tmp_path / 'x.csv', index=False)
         read = read_file(tmp_path / 'x.csv', roles={'item': 'item'}, lists=['tags'])
         assert read['tags'].tolist() == lists
-    (tmp_path / 'x.csv').write_text('item,tags\n1,"[1.5, -2]"\n2,[a|b\n')
+    text = 'item,tags\n1,"[1.5, -2]"\n2,[a|b\n3,[ 0.25 -1. ]\n4,"[\'a 1 2\']"\n'
+    (tmp_path / 'x.csv').write_text(text)
     read = read_file(tmp_path / 'x.csv', roles={'item': 'item'}, lists=['tags'])
-    assert read['tags'].tolist() == [[1.5, -2], ['[a', 'b']]
+    assert read['tags'].tolist() == [[1.5, -2], ['[a', 'b'], [0.25, -1], ['a 1 2']]
 
 
 def test_json_lines(tmp_path):

@@ -9,6 +9,7 @@ import torch
 from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader, TensorDataset
 
+from agnn_pyg.base.randomness import EpochLoader
 from agnn_pyg.base.training import FitResult, fit
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -47,18 +48,11 @@ class Regression(pl.LightningModule):
         return self.optimizer(self.parameters(), lr=self.lr)
 
 
-class Seeded:
+class Seeded(EpochLoader):
     """A loader whose order is a function of the epoch."""
 
     def __init__(self, x, y, batch_size=20):
         self.x, self.y, self.batch_size = x, y, batch_size
-        self.epoch, self.rank, self.world_size = 0, 0, 1
-
-    def set_epoch(self, epoch):
-        self.epoch = epoch
-
-    def shard(self, rank, world_size):
-        self.rank, self.world_size = rank, world_size
 
     def __len__(self):
         return -(-len(self.y) // self.batch_size) // self.world_size

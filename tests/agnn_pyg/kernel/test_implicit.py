@@ -81,14 +81,9 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
 
 def test_settings_are_those_of_the_best_held_out_ranking(scorer):
     assert scorer.chosen_.keys() == SCENARIOS.keys()
-    fold = HeldOut.of(
-        torch.tensor([[0, 0, 1, 2], [0, 1, 2, 2]]),
-        torch.ones(4).double(),
-        torch.tensor([True, False, True, False]),
-        torch.tensor([False, True, False, True]),
-        'warm',
-        0,
-    )
+    known = torch.tensor([[0, 0, 1, 2], [0, 1, 2, 2]]), torch.ones(4).double()
+    held = torch.tensor([True, False, True, False])
+    fold = HeldOut.of(*known, held, ~held, 'warm', 0)
     assert fold.users.tolist() == [0, 1]
     # User 0: item 1 is left out, so item 0 is second; user 1: item 2 is first.
     score = torch.tensor([[0.2, 0.9, 0.5], [0.1, 0.2, 0.3]])

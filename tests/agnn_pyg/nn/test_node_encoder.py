@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from agnn_pyg.nn import NodeEncoder
+from tests.conftest import assert_redrawn
 
 KIND = ('node', 'to', 'node')
 
@@ -75,12 +76,7 @@ def test_without_generation_preference_and_bias_of_a_cold_node_are_zero():
 
 def test_reset_parameters_redraws_all():
     model = encoder(separate_neighbors=True, embedding_std=100)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.fill_(7)
-    model.reset_parameters()
-    for name, parameter in model.named_parameters():
-        assert not parameter.eq(7).any(), name
+    assert_redrawn(model)
     assert model.embedding[:, 4].eq(0).all()
     assert 60 < model.embedding[:, :4].std() < 140
 
