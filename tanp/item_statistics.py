@@ -117,6 +117,11 @@ class ItemStatistics:
     fold: Tensor  # of each user, [U + 1]
     vector: Tensor  # without each fold, the last of all users, [folds + 1, I, R]
     row: Tensor | None = None  # of users who are numbered otherwise, see `for_users`
+    # Of U items that nobody has interacted with: rows, the items that stand for them,
+    # and their weights, [U], [U, K] and [U, K], see `with_unseen`.
+    unseen: Tensor | None = None
+    stand_in: Tensor | None = None
+    stand_weight: Tensor | None = None
 
     @classmethod
     def fit(
@@ -215,16 +220,21 @@ class ItemStatistics:
         is_seen[(self.key % STRIDE).numpy()] = True
         if is_seen.all():
             return self
-        weight = _likeness(attributes, is_seen)
-        pad = len(is_seen) - self.num_items
-        values = (F.pad(v, (0, 0, 0, pad)) for v in (self.item_total, *self.vector))
-        total, *vector = (torch.from_numpy(weight @ value.numpy()) for value in values)
-        # Pairs of each item with the unseen ones, which are second: they are queries.
-        values = torch.ones_like(self.pair_key).float(), *self.pair_total.unbind(-1)
-        pairs = (_matrix(self.pair_key, value, weight.shape) for value in values)
-        changes = _entries(*(part @ weight.T for part in pairs))
-        changes |= {'item_total': total, 'vector': torch.stack(vector)}
-        return dataclasses.replace(self, **changes)
+        unseen = torch.from_numpy(np.flatnonzero(~is_seen))
+        stand_in, weight = map(torch.from_numpy, _most_alike(attributes, is_seen))
+
+        def with_means(value: Tensor) -> Tensor:
+            value = F.pad(value, (0, 0, 0, len(is_seen) - len(value)))
+            return value.index_copy(0, unseen, _weighted_sum(value, stand_in, weight))
+
+        return dataclasses.replace(
+            self,
+            item_total=with_means(self.item_total),
+            vector=torch.stack([with_means(part) for part in self.vector]),
+            unseen=unseen,
+            stand_in=stand_in,
+            stand_weight=weight,
+        )
 
     def for_users(self, row: Tensor) -> ItemStatistics:
         """These statistics for users numbered from 0, by their rows."""
@@ -279,15 +289,29 @@ class ItemStatistics:
 
     def kernels(self, query: ItemFeatures, support: ItemFeatures) -> Tensor:
         """All kernels of query and support items, :obj:`[B, S, num_kernels, Q]`."""
-        # size = [B, S, Q]
-        rows = support.item[:, :, None], query.item[:, None]
-        total = _found(self.pair_key, self.pair_total, *rows)
+        # size = [B, S, Q, 3]
+        total = self._pair_totals(support.item, query.item)
         # What the user adds: a like of both, a dislike and a like, a product of r~.
         like, _, residual = query.own[:, None].unbind(-1)
         own = support.own[:, :, None] * torch.stack([like, like, residual], dim=-1)
         scales = support.scale[:, :, None], query.scale[:, None]
         last = support.vector @ query.vector.mT / query.vector.size(-1)
         return torch.stack([*_sparse_kernels(total - own, *scales), last], dim=2)
+
+    def _pair_totals(self, support: Tensor, query: Tensor) -> Tensor:
+        """Totals of pairs of support items :obj:`[B, S]` and query items."""
+        pairs = self.pair_key, self.pair_total
+        total = _found(*pairs, support[:, :, None], query[:, None])
+        if self.unseen is None:
+            return total
+        row = torch.searchsorted(self.unseen, query).clamp(max=len(self.unseen) - 1)
+        task, place = (self.unseen[row] == query).nonzero(as_tuple=True)
+        row = row[task, place]
+        # size = [unseen queries, S, K, 3]
+        alike = _found(*pairs, support[task][:, :, None], self.stand_in[row][:, None])
+        weight = self.stand_weight[row][:, None, :, None]
+        total[task, :, place] = (weight * alike).sum(2)
+        return total
 
     def catalogue_kernels(
         self, support: ItemFeatures, catalogue: ItemFeatures
@@ -319,6 +343,13 @@ class ItemStatistics:
         for task, (first, last) in enumerate(pairwise(bounds)):
             own = place[:, first:last].flatten()
             kernel.view(-1).index_copy_(0, own, values[:, first:last].flatten())
+            if self.unseen is not None:
+                total = pair.new_zeros(num_items, size, pair.size(1))
+                total[other[first:last], slot[first:last] % size] = pair[first:last]
+                total = _weighted_sum(total, self.stand_in, self.stand_weight)
+                scales = support.scale[task], catalogue.scale[0][self.unseen, None]
+                made = torch.stack(_sparse_kernels(total, *scales)).permute(2, 0, 1)
+                kernel[0, :, :-1].index_copy_(-1, self.unseen, made)
             kernel[0, :, -1] = support.vector[task] / len(vectors) @ vectors
             yield kernel
             kernel.view(-1).index_fill_(0, own, 0)
@@ -349,10 +380,19 @@ def _sparse_kernels(pair: Tensor, support: Tensor, query: Tensor) -> list[Tensor
     return [both.log1p(), *cosines]
 
 
-def _likeness(attributes: csr_matrix, is_seen: np.ndarray) -> csr_matrix:
-    """The items that stand for each, in weights that add up to 1, :obj:`[I, I]`.
+def _weighted_sum(value: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    """Weighted sums of rows of a tensor, :obj:`[U, ...]`; their numbers are [U, K]."""
+    options = {'per_sample_weights': weight, 'mode': 'sum'}
+    total = F.embedding_bag(index, value.flatten(1), **options)
+    return total.view(-1, *value.size()[1:])
 
-    For a seen item it is the item itself; for others, the seen ones most like them.
+
+def _most_alike(
+    attributes: csr_matrix, is_seen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The K seen items most like each unseen one, and weights that add up to 1.
+
+    The size is :obj:`[U, K]`. Of items that are equally alike the first are taken.
     """
     from sklearn.preprocessing import normalize
 
@@ -363,13 +403,13 @@ def _likeness(attributes: csr_matrix, is_seen: np.ndarray) -> csr_matrix:
     columns, values = [], []
     for part in np.array_split(rows, -(-len(rows) * len(seen) // MAX_ENTRIES)):
         cosine = (unit[part] @ unit[seen].T).toarray()
-        # A stable order: among equals the first are taken.
-        near = np.argsort(-cosine, axis=1, kind='stable')[:, :size]
-        columns.append(seen[near.ravel()])
-        values.append(np.take_along_axis(cosine, near, axis=1).clip(min=0).ravel())
-    entries = np.concatenate(values), (rows.repeat(size), np.concatenate(columns))
-    weight = csr_matrix(entries, [len(is_seen)] * 2)
-    return normalize(weight, norm='l1') + diags(is_seen.astype(np.float32))
+        least = np.partition(cosine, -size, axis=1)[:, [-size]]
+        above, equal = cosine > least, cosine == least
+        left = size - above.sum(axis=1, keepdims=True)
+        chosen = above | (equal & (equal.cumsum(axis=1) <= left))
+        columns.append(seen[chosen.nonzero()[1]].reshape(-1, size))
+        values.append(cosine[chosen].reshape(-1, size).clip(min=0))
+    return np.concatenate(columns), normalize(np.concatenate(values), norm='l1')
 
 
 def _matrix(key: Tensor, value: Tensor, shape: tuple[int, int]) -> csr_matrix:
