@@ -266,6 +266,11 @@ class AGNNScorer:
                 in the published code: new nodes have none.
         """
         config = self.config
+        if ratings is not None and self.model_.rated is None:
+            raise ValueError(
+                "'ratings' of new users and items need 'rated_edges', along which they "
+                'travel (got False); leave them out, or fit with it'
+            )
         if config.self_neighbor and not config.generate_neighbors:
             raise ValueError(
                 "'generate_neighbors' must be True where new nodes are their own "

@@ -52,14 +52,6 @@ def pandas2(session: nox.Session) -> None:
     check(session, torch, 'torch-geometric<2.7', 'pandas<3', 'numpy<2', 'pyarrow<21')
 
 
-@nox.session(python='3.11')
-def scatter(session: nox.Session) -> None:
-    pins = ('--constraint', str(ROOT / 'constraints.txt'))
-    session.install(*pins, 'torch', 'setuptools', 'wheel')
-    session.install('--no-build-isolation', 'torch-scatter')
-    check(session, *pins)
-
-
 @nox.session(python='3.12')
 def newest(session: nox.Session) -> None:
     check(session)

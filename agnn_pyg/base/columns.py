@@ -16,7 +16,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
+from pandas.api.types import (
+    is_bool_dtype,
+    is_complex_dtype,
+    is_float_dtype,
+    is_numeric_dtype,
+)
 
 from agnn_pyg.base.checks import TableColumn, check_columns, plain, warn
 
@@ -101,7 +106,9 @@ class ColumnEncoder:
             few, remedy = 'any row', 'fill it in'
             if len(cells.value):
                 few = f'{min_count} rows'
-                remedy = "lower 'min_count', give it another type, such as 'text'"
+                is_number = ~np.isnan(_floats(cells.value))
+                kind = 'numeric' if is_number.all() else 'text'
+                remedy = f"lower 'min_count', give it another type, such as '{kind}'"
             warn(
                 f"No value of column '{cells.column}' is in {few} of the fit, so that "
                 f'it tells nothing; {remedy}, or leave it out',
@@ -176,7 +183,9 @@ class CategoricalEncoder(ColumnEncoder):
             table.refuse(cells.row[unknown & bad], problem, remedy)
 
         if all(fitted_texts):
-            refuse(~is_text, 'number', convert.format('str'))
+            is_float = not is_multi and is_float_dtype(table.frame[self.column])
+            exact = ".astype('Int64').astype(str)"  # 7.0 is the code '7'
+            refuse(~is_text, 'number', exact if is_float else convert.format('str'))
         if not any(fitted_texts):
             is_bool = all(isinstance(v, bool | np.bool_) for v in self.values)
             to_bool = ".map({'True': True, 'False': False})"
@@ -193,11 +202,11 @@ class CategoricalEncoder(ColumnEncoder):
                 '.map(ast.literal_eval)' if is_literal else split,
             )
         # New words, and values that are too rare for a token, are usual.
-        most = 1.0 if self.has_rare or self.stype == 'text' else 0.5
+        most = 1.0 if self.stype == 'text' else 0.9 if self.has_rare else 0.5
         table.remark(
             cells.row[unknown & (unknown.mean() >= most)],
             f'holds values that the fit does not know (it knows {example}) in',
-            'correct them, or they tell nothing',
+            'check their spelling: values that are new tell nothing',
         )
 
     def _places(self, cells: ParsedColumn) -> np.ndarray:
@@ -217,6 +226,9 @@ class TextEncoder(CategoricalEncoder):
 
 class NumericEncoder(ColumnEncoder):
     """A token per knot; a number between two knots has a part of either token."""
+
+    # So many times the range of the fit below and above it, numbers are far from it.
+    margins = (3, 3)
 
     @staticmethod
     def fit_values(cells: ParsedColumn, min_count: int, num_knots: int) -> Any:
@@ -248,7 +260,8 @@ class NumericEncoder(ColumnEncoder):
         knots = self.knots()
         value = cells.value.reshape(len(cells.row), len(knots))
         low, high = knots[:, 0], knots[:, -1]
-        is_far = (value < 2 * low - high) | (value > 2 * high - low)
+        below, above = (margin * (high - low) for margin in self.margins)
+        is_far = (value < low - below) | (value > high + above)
         table.remark(
             cells.row[(is_far & (low < high)).mean(axis=1) >= 0.5],
             'holds values that are far from all of the fit, whose nearest counts, in',
@@ -258,6 +271,8 @@ class NumericEncoder(ColumnEncoder):
 
 class DateEncoder(NumericEncoder):
     """A date as days since 1970."""
+
+    margins = (1, 10)  # time goes on
 
     def text(self, place: np.ndarray, weight: np.ndarray) -> str:
         days = np.dot(weight, np.array(self.values)[place])
@@ -334,7 +349,8 @@ def parse_column(
         return ParsedColumn(column, stype, size, row, np.array(value, object))
     if stype in ('categorical', 'multi'):
         is_text = np.array([isinstance(v, str) for v in value], bool)
-        numbers = {str(v) for v in value[~is_text]}
+        numbers = [v for v in value if isinstance(v, NUMBERS) and type(v) is not bool]
+        numbers = {str(int(v)) if v % 1 == 0 else str(v) for v in numbers}
         is_mixed = is_text & np.array([v in numbers for v in value], bool)
         table.remark(
             row[is_mixed],

@@ -63,6 +63,9 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
         )
         text += f' after {epoch + 1} epoch{"s" if epoch else ""}: {scores}'
     logger.info(text)
+    found = [f"{role}s in '{name}'" for role, name in roles.items() if name != role]
+    if found:
+        logger.info(f"'{args.ratings}' has {', '.join(found)}")
 
 
 class Served:

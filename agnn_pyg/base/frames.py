@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from agnn_pyg.base.checks import TableColumn, check_columns, warn, where
+from agnn_pyg.base.checks import TableColumn, check_columns, shown, warn, where
 from agnn_pyg.base.columns import (
     MANY,
     CellTypeError,
@@ -24,12 +24,20 @@ from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 
 SIDES = ('user', 'item')
+# Ratings of which a single one may be mistyped.
+FEW_ROWS = 50
 # Columns that name a row for people.
 TITLES = ('title', 'name')
-# Columns of positives or edges that say how strong they are, in small letters alone.
+# Columns of positives or edges that say how strong they are, and columns that say which
+# rows are positives, in small letters alone.
 COUNTS = re.compile(
-    'weights?|counts?|quantity|qty|n|units|amount|times|freq(uency)?|(num)?plays'
-    '|playcount|purchases|orders|visits|views|clicks'
+    '(num|total|order)?(weights?|counts?|cnt|quantity|qty|units|amount|times|frequency'
+    '|freq|plays?(count)?|purchases|orders|visits|views|clicks|hits|listens|seconds'
+    '|minutes|duration)|n'
+)
+OUTCOMES = re.compile(
+    '(is)?(click(ed)?|label|purchased?|liked?|bought|convert(ed)?|conversion|target'
+    '|positive)|event(type|name)?|action|interaction(type)?'
 )
 # What texts that are read as categories may be, and how they are converted.
 TEXTS = {
@@ -41,10 +49,12 @@ TEXTS = {
         'arrays as texts, which .map(lambda t: [*map(float, t[1:-1].split())]) or '
         '--lists reads,'
     ),
-    r'\[.*\]': 'lists as texts, which .map(ast.literal_eval) or --lists reads,',
+    r'[\[({].*[\])}]': 'lists as texts, which .map(ast.literal_eval) or --lists reads,',
     r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*': 'dates as texts, not like 1999-12-31,',
     r'\D{0,3}\d+[.,]\d+\D{0,3}': 'numbers as texts',
 }
+# A whole number, perhaps of money or with a unit; codes have more digits.
+WHOLE = re.compile(r'[$€£¥]?\s?[1-9]\d{0,3}\s?[A-Za-z$€£¥%]{0,4}')
 # What may be a list in a text, with commas or slashes.
 PARTS = re.compile(r'[^,/[]{1,24}([,/] ?[^,/]{1,24})+')
 
@@ -157,9 +167,7 @@ def read_tables(
         validated = read_ratings(validation, 'validation', config)
     if config.rating is None:
         train = train._replace(rating=bounded_weights(train))
-        if config.weight is None:
-            _warn_of_unread(ratings, 'ratings', 'each row counts as one positive')
-    elif config.rating_range is None:
+    if config.rating is not None and config.rating_range is None:
         train = train._replace(rating=_bounded(train))
     joined = read_edges(edges or {})
     nodes = {}
@@ -212,6 +220,8 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
     pairs = pd.DataFrame({column.column: column.values for column in ids})
     repeated = pairs.duplicated().to_numpy()
     if config.rating is None:
+        if config.weight is None:
+            _warn_of_unread(frame, name, 'each row counts as one positive')
         weight = _read_weights(frame, config.weight, name)
         if repeated.any():
             warn(
@@ -347,7 +357,8 @@ def _bounded(train: Ratings) -> np.ndarray:
         if low == high or near.all():
             break
         kept = kept[near]
-    low, left, right, high = np.quantile(rating, [0.005, 0.25, 0.75, 0.995])
+    inside = rating[(rating >= kept[0]) & (rating <= kept[-1])]
+    low, left, right, high = np.quantile(inside, [0.005, 0.25, 0.75, 0.995])
     if 0 < 10 * (right - left) < high - low:
         kept = kept[(kept >= low) & (kept <= high)]
     far = (rating < kept[0]) | (rating > kept[-1])
@@ -355,7 +366,8 @@ def _bounded(train: Ratings) -> np.ndarray:
         far,
         f'has ratings far from all others, which count as {kept[0]:g} or '
         f'{kept[-1]:g}, in',
-        'drop or correct them, or fit on logarithms of counts',
+        f"drop or correct them, name 'rating_range', ({rating.min():g}, "
+        f'{rating.max():g}), if they are meant, or fit on logarithms of counts',
     )
     is_unrated = len(kept) > 3 and kept[0] == -1 and kept[1] > 0
     column.remark(
@@ -370,7 +382,7 @@ def _bounded(train: Ratings) -> np.ndarray:
 def _without_strays(rating: np.ndarray) -> np.ndarray:
     """The values of ratings, without outer ones that are rare and far from others."""
     value, count = np.unique(rating, return_counts=True)
-    is_rare = 200 * count <= len(rating)
+    is_rare = (200 * count <= len(rating)) | ((count == 1) & (len(rating) >= FEW_ROWS))
     first, last = 0, len(value) - 1
     while last - first > 2:
         low, high = value[first], value[last]
@@ -406,23 +418,25 @@ def bounded_weights(given: Ratings, known: Sequence[float] = ()) -> np.ndarray:
 
 
 def _warn_of_unread(frame: pd.DataFrame, name: str, means: str) -> None:
-    """Warns of ratings, low ones among them, or counts in a column that is not read."""
+    """Warns of counts, and of ratings or outcomes that not all rows share, unread."""
     for column, cells in frame.items():
         letters = re.sub('[^a-z]', '', str(column).lower())
-        is_rating = letters in ('rating', 'ratings', 'stars')
-        if not is_rating and not COUNTS.fullmatch(letters):
-            continue
-        number = pd.to_numeric(cells, errors='coerce')
-        low, high = number.min(), number.max()
-        if not low < (high / 2 if is_rating else high):
-            continue
-        verb = 'name it in' if name == 'ratings' else 'rename it to'
-        remedy = f"{verb} 'weight', or leave it out"
-        if is_rating:
+        if letters in ('rating', 'ratings', 'stars'):
+            number = pd.to_numeric(cells, errors='coerce')
+            is_odd = number.min() < number.max() / 2
             remedy = "keep the rows that users liked, or name it in 'rating'"
+        elif OUTCOMES.fullmatch(letters):
+            is_odd = cells.astype(str).nunique() > 1
+            remedy = 'keep the rows that are positives'
+        else:
+            is_odd = COUNTS.fullmatch(letters) and cells.astype(str).nunique() > 1
+            verb = 'rename it to' if name.endswith('edges') else 'name it in'
+            remedy = f"{verb} 'weight', or leave it out"
+        if not is_odd:
+            continue
         warn(
-            f"'{name}' has a column '{column}' from {low:g} to {high:g}, which is not "
-            f'read, and {means}; {remedy}'
+            f"'{name}' has a column '{column}' (such as {shown(cells.iloc[0])}), which "
+            f'is not read, and {means}; {remedy}'
         )
 
 
@@ -449,6 +463,13 @@ def _read_nodes(
     rated.warn_of_spaces()
     ids = Vocabulary.from_ids(rated)
     for more in further:
+        more.warn_of_spaces(ids.values)
+        is_new = ids.rows(more) < 0
+        more.remark(  # validation may be of other users
+            is_new & is_new.all() & more.name.endswith('edges'),
+            f'has no id of a {side} that is known in',
+            f'name the columns of {side}s first',
+        )
         ids = ids.append(pd.unique(more.values[ids.rows(more) < 0]))
     return NodeTable(ids, [constant_column(len(ids))], False)
 
@@ -494,23 +515,31 @@ def _read_attributes(
 
 def _seems(cells: ParsedColumn) -> str | None:
     """What at least half of the texts of a column seem to be, except categories."""
+    size = len(cells.value[:1000])
     texts = [v for v in cells.value[:1000] if isinstance(v, str)]
     for pattern, text in TEXTS.items():
         found = [*filter(re.compile(pattern).fullmatch, texts)]
-        if found and 2 * len(found) >= len(cells.value[:1000]):
+        if found and 2 * len(found) >= size:
             return f'{text} such as {found[0]!r}'
-    return _seem_lists(texts, len(cells.value[:1000]))
+    if len({*texts}) > MANY and 2 * sum(map(bool, map(WHOLE.fullmatch, texts))) >= size:
+        return f'numbers as texts such as {texts[0]!r}'
+    return _seem_lists(texts, size)
 
 
 def _seem_lists(texts: Sequence[str], num_values: int) -> str | None:
     """What texts seem to be if at least half of the values have commas or slashes.
 
-    Not if all have as many of them, as cities and their countries do.
+    Lists take their parts from a few in any order, unlike cities with their countries.
     """
-    several = [text for text in texts if ',' in text or '/' in text]
-    number = {text.count(',') + text.count('/') for text in texts}
-    is_short = all(PARTS.fullmatch(text) for text in several)
-    if 2 * len(several) < max(1, num_values) or len(number) == 1 or not is_short:
+    several = [text for text in texts if PARTS.fullmatch(text)]
+    if 2 * len(several) < max(1, num_values):
+        return None
+    places: dict[str, set[int]] = {}
+    for text in texts:
+        for place, part in enumerate(re.split('[,/]', text)):
+            places.setdefault(part.strip(), set()).add(place)
+    moved = sum(len(found) > 1 for found in places.values())
+    if len(places) >= len({*texts}) or 4 * moved < len(places):
         return None
     separator = ',' if ',' in several[0] else '/'
     how = f'.str.split({separator!r}) or --lists reads'

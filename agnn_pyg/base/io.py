@@ -43,7 +43,7 @@ NAMES = {
     'user': 'user customer reader member client visitor account person uid',
     'item': 'item movie film book product article artist track song game recipe '
     'business sku asin isbn ean gtin',
-    'rating': 'rating ratings stars score label value',
+    'rating': 'rating ratings stars score label',
 }
 
 
@@ -55,6 +55,9 @@ def recognised(columns: Sequence, role: str, attributes: bool = False) -> Any | 
     exact = {re.sub('[^a-z]', '', str(c).lower()): c for c in reversed(columns)}
     suffix = re.compile('(?<=.)(id|key|code|number)$')
     found = {suffix.sub('', name): column for name, column in exact.items()} | exact
+    if attributes and 'id' in exact:  # beside it, a column such as product is a name
+        found = {name: column for name, column in found.items() if name not in exact}
+        found['id'] = exact['id']
     names = [*NAMES[role].split(), *(['id'] if attributes else [])]
     return next((found[name] for name in names if name in found), None)
 
@@ -184,8 +187,10 @@ def _read_text(path: Path, **options: Any) -> pd.DataFrame:
             separator = max(SEPARATORS, key=file.readline().count)
             file.seek(0)
             if options['nrows'] is None:
-                _check_lines(csv.reader(file, delimiter=separator), separator)
+                lines = csv.reader(file, delimiter=separator, skipinitialspace=True)
+                _check_lines(lines, separator)
         options |= {'encoding': 'utf-8-sig', 'index_col': False, 'low_memory': False}
+        options['skipinitialspace'] = True
         return pd.read_csv(path, sep=separator, **EXACT, **options)
     except pd.errors.EmptyDataError:
         raise ValueError(f"'{path}' is empty; give it a header line") from None
@@ -282,12 +287,17 @@ def _is_nothing(part: Any) -> bool:
 
 def _literal(cell: Any) -> Any:
     """A list that was written as a text, "['a', 'b']"; other cells as they are."""
+    if not isinstance(cell, str) or cell[:1] not in ('[', '(', '{'):
+        return cell
+    # NumPy separates by spaces, names its types, and Python joins such texts.
+    is_text = "'" in cell or '"' in cell
+    gap = r'(?<=[\'"])\s+(?=[\'"])' if is_text else r'(?<=[.\d])\s+(?=[-.\d])'
+    text = re.sub(r'np\.\w+\(([^()]*)\)', r'\1', re.sub(gap, ', ', cell))
     with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-        if isinstance(cell, str) and cell.startswith('['):
-            # NumPy separates by spaces, and Python joins such texts.
-            is_text = "'" in cell or '"' in cell
-            gap = r'(?<=[\'"])\s+(?=[\'"])' if is_text else r'(?<=[.\d])\s+(?=[-.\d])'
-            return ast.literal_eval(re.sub(gap, ', ', cell))
+        made = ast.literal_eval(text)
+        return sorted(made, key=str) if isinstance(made, set) else made
+    if cell[0] == '{' and cell[-1] == '}' and ':' not in cell:  # of a data base
+        return [part.strip(' "') for part in cell[1:-1].split(',')]
     return cell
 
 

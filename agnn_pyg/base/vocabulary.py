@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_float_dtype
 
 from agnn_pyg.base.checks import TableColumn, check_columns, plain
 
@@ -48,12 +49,12 @@ class IdColumn(TableColumn):
         self.refuse(rows < 0, f"has an id without a row in '{table}':", remedy)
         return rows
 
-    def warn_of_spaces(self) -> None:
-        """Warns if ids are others with spaces around them."""
+    def warn_of_spaces(self, known: Sequence = ()) -> None:
+        """Warns if ids are others, or known ones, with spaces around them."""
         texts = pd.Series(pd.unique(self.values), dtype=object)
         if self.dtype == 'str':
             odd = texts[texts.str.strip() != texts]
-            odd = odd[odd.str.strip().isin(texts)]
+            odd = odd[odd.str.strip().isin([*texts, *known])]
             self.remark(
                 np.isin(self.values, odd.to_numpy(object)),
                 'has ids that are others with spaces around them, in',
@@ -94,8 +95,10 @@ class Vocabulary:
             unfit = np.array([value is None for value in parsed])
             remedy = f'correct what is no {self.dtype}, or name the right column'
             ids.refuse(unfit, problem, remedy)
-            remedy = f'convert them with {_CONVERT[self.dtype]}'
-            ids.refuse(~unfit, problem, remedy)
+            convert = _CONVERT[self.dtype]
+            if self.dtype == 'str' and is_float_dtype(ids.frame[ids.column]):
+                convert = f".astype('Int64'){convert}"  # 7.0 is the id '7'
+            ids.refuse(~unfit, problem, f'convert them with {convert}')
         return self._index.get_indexer(ids.values).astype(np.int64)
 
     def append(self, values: np.ndarray) -> Vocabulary:
@@ -171,7 +174,7 @@ def as_ids(frame: pd.DataFrame, column: str, dtype: str, name: str) -> pd.Series
     cells = frame[column]
     ids = TableColumn(frame, column, name)
     present = cells.notna().to_numpy()
-    if pd.api.types.is_float_dtype(cells):
+    if is_float_dtype(cells):
         _check_floats(ids, present)
     # No `map`, which makes floats of whole numbers beside a missing one.
     convert = _FROM_CELL[dtype]

@@ -120,6 +120,9 @@ def test_scores_are_those_of_the_network_on_the_whole_graph(planted, scorer, cha
     empty = torch.empty(0, dtype=torch.long)
     assert scorer.score(empty, empty).size() == (0,)
     assert torch.cat([*scorer.score_all(users[:3], empty)]).size() == (3, 0)
+    if not changed.get('rated_edges', True):
+        with pytest.raises(ValueError, match='rated_edges'):
+            scorer.with_new_nodes({}, (index, index[0].float()))
 
 
 def few_ratings(data, side, count=6):

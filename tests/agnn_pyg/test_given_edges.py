@@ -158,6 +158,9 @@ def test_edges_that_are_refused(parts):
     ):
         with pytest.raises(ValueError, match=named):
             model.fit(parts[0], users, user_edges=pd.DataFrame(edges))
+    edges = pd.DataFrame({'date': [2001, 2002], 'a': [0, 1], 'b': [2, 3]})
+    with pytest.warns(UserWarning, match=r"'user_edges' has no id .*'date' in row 0"):
+        model.fit(parts[0], user_edges=edges)
 
 
 def test_edges_need_those_of_the_fit(fitted, parts):

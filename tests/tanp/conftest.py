@@ -9,27 +9,12 @@ import torch
 from agnn_pyg.base.encoder import AttributeEncoder
 from tanp import AttentiveTaNP, EpisodeLoader, Episodes, ItemStatistics, TaNP
 
-SMALL = {
-    'embedding_channels': (6, 5),
-    'latent_channels': (6, 5, 4, 3),
-    'task_channels': (6, 4),
-    'num_clusters': 3,
-    'decoder_channels': (6, 5),
-}
-MEDIUM = {
-    'embedding_channels': (8, 8),
-    'latent_channels': (16, 16, 8, 8),
-    'task_channels': (16, 8),
-    'num_clusters': 2,
-    'decoder_channels': (16, 16),
-}
-PUBLISHED = {
-    'user_ids': True,
-    'predict_support': True,
-    'likelihood': 'gaussian',
-    'squared_distance': False,
-    'residual_modulation': False,
-}
+SMALL = {'embedding_channels': (6, 5), 'latent_channels': (6, 5, 4, 3)}
+SMALL |= {'task_channels': (6, 4), 'num_clusters': 3, 'decoder_channels': (6, 5)}
+MEDIUM = {'embedding_channels': (8, 8), 'latent_channels': (16, 16, 8, 8)}
+MEDIUM |= {'task_channels': (16, 8), 'num_clusters': 2, 'decoder_channels': (16, 16)}
+PUBLISHED = {'user_ids': True, 'predict_support': True, 'likelihood': 'gaussian'}
+PUBLISHED |= {'squared_distance': False, 'residual_modulation': False}
 SHORT = SMALL | {'latent_channels': None, 'num_clusters': 0}
 HEADS = {'attention_heads': 2, 'num_gps': 2}
 # Those with heads or processes are AttentiveTaNP.

@@ -198,13 +198,17 @@ def test_values_of_other_types_than_those_of_the_fit():
     few = AttributeEncoder(['x']).fit(frame_of(['war', 'sea']))
     with pytest.warns(UserWarning, match=r"'x' in row 1 \('SEA'\)"):
         few.transform(frame_of([' war', 'SEA']))
+    few = AttributeEncoder(['x'], min_count=2).fit(frame_of(['war', 'war', 'sea']))
+    with pytest.warns(UserWarning, match=r"row 1 \('SEA', the first of 9\)"):
+        few.transform(frame_of(['war', *9 * ['SEA']]))
     with pytest.warns(UserWarning, match=r"same numbers.* in row 2 \('2'"):
-        AttributeEncoder(['x']).fit(frame_of([2, 'a', '2']))
+        AttributeEncoder(['x']).fit(frame_of([2.0, 'a', '2']))
 
 
 def test_the_conversion_that_an_error_names_can_be_done():
     for fitted, served in (
         (['1', '2'], [1, 2]),
+        (['1', '2'], [1.0, 2.0]),
         ([1.5, 'a', 1.5, 2], ['a']),
         ([True, False], ['True', 'False']),
         ([['1', '2'], ['3']], [[1, 2], [3]]),
@@ -224,7 +228,8 @@ def test_the_conversion_that_an_error_names_can_be_done():
 
 def test_a_vocabulary_without_values_is_said():
     for stype, cells, match in (
-        ('categorical', ['a', 'b'], "2 rows.*'min_count'"),
+        ('categorical', ['a', 'b'], "2 rows.*'min_count'.*'text'"),
+        ('categorical', ['18', '19'], "2 rows.*'min_count'.*'numeric'"),
         ('text', ['an a'], "2 rows.*'min_count'"),
         (None, [''], 'any row'),
     ):

@@ -220,8 +220,11 @@ def test_ratings_far_from_all_others():
     with pytest.warns(UserWarning, match='logarithms'):
         assert read(counts).max() <= np.quantile(counts, 0.995)
     assert read(np.log(counts)).max() == np.log(counts.max())
+    odd = np.append(stars[stars > 1], [1.0, *20 * [99]])  # a 1 is rare, but no stray
+    with pytest.warns(UserWarning, match=r"99.* of 20\); .*'rating_range', \(1, 99\)"):
+        assert read(odd).min() == 1
     for mistyped in (-3.0, 8.0):
-        odd = stars.copy()
+        odd = stars[:99].copy()
         odd[7] = mistyped
         with pytest.warns(UserWarning, match=rf"'rating' in row 7 \({mistyped}\)"):
             assert read(odd).tolist() == odd.clip(1, 5).tolist()
@@ -249,8 +252,8 @@ def test_weights_far_from_all_others():
     repeated = pd.concat([clicks[['user', 'item']], clicks.loc[5000 * [3]]])
     with pytest.warns(UserWarning, match=r'far above .* row 3 \(3, 0'):
         read_tables(ColumnsConfig(rating=None), repeated)
-    for name, remedy in ('num_plays', 'weight'), ('stars', 'liked'):
-        with pytest.warns(UserWarning, match=f"'{name}' from .* to 1e.09.*{remedy}"):
+    for name, remedy in ('num_plays', 'weight'), ('stars', 'liked'), ('clicked', 'are'):
+        with pytest.warns(UserWarning, match=f"'{name}' .*{remedy}"):
             read_tables(ColumnsConfig(rating=None), clicks.rename(columns={'n': name}))
     liked = clicks[clicks['n'] > 1e8].assign(stars=[4.0, 5.0]).drop(columns='n')
     read_tables(ColumnsConfig(rating=None), liked)
@@ -288,13 +291,17 @@ def test_columns_that_seem_to_be_something_else(tables):
         ),
         (20 * ["['a', 'b']", '[]'], r'lists .*ast\.literal_eval'),
         (20 * ['[ 0.25 -1. ]', '[1 2]'], r'arrays .*--lists'),
-        (20 * ['a, b', 'c'], r"lists .*\.str\.split\(','\).*--lists"),
-        (20 * ['a/b/c', 'c/d'], r"lists .*\.str\.split\('/'\)"),
+        (10 * ['a, b', 'b, c', 'c', 'c, a'], r"lists .*\.split\(','\).*--lists"),
+        (10 * ['a/b/c', 'b/c', 'c', 'c/a'], r"lists .*\.str\.split\('/'\)"),
+        ([f'{18 + n} EUR' for n in range(40)], "numbers .*'18 EUR'"),
+        (20 * ["{'a', 'b'}", "{'b'}"], r'lists .*--lists'),
         (40 * [None], 'nothing in it'),
     ):
         with pytest.warns(UserWarning, match=f"'users'.*{problem}") as caught:
             read_tables(CONFIG, tables['ratings'], users.assign(x=cells))
         assert any("'user_attributes'" in str(w.message) for w in caught)
+    cities = users.assign(x=10 * ['Oslo', 'Austin, TX', 'King, WA', 'Zed, Inc.'])
+    read_tables(CONFIG, tables['ratings'], cities)  # no lists
 
 
 def test_whole_numbers_that_are_all_different_are_left_out(tables):

@@ -19,6 +19,7 @@ def test_usual_names_of_columns_are_recognised():
         (['User-ID', 'ISBN'], 'item', 'ISBN'),
         (['title', 'movie_id'], 'item', 'movie_id'),
         (['name', 'SKU', 'price'], 'item', 'SKU'),
+        (['value', 'quantity'], 'rating', None),
         (['article_code', 'article'], 'item', 'article'),
         (['stars'], 'rating', 'stars'),
         (['name'], 'user', None),
@@ -28,7 +29,7 @@ def test_usual_names_of_columns_are_recognised():
 
 
 def test_an_id_is_that_of_the_table(tmp_path):
-    (tmp_path / 'artists.tsv').write_text('id\tname\n7\tA\n')
+    (tmp_path / 'artists.tsv').write_text('artist\tid\tname\nX\t7\tA\n')
     frame = read_file(tmp_path / 'artists.tsv', roles={'item': 'artistID'})
     assert frame['artistID'].tolist() == ['7']
     # A name that is given is that of all tables.
@@ -183,10 +184,13 @@ def test_lists_that_pandas_has_written_as_texts(tmp_path):
         frame.to_csv(tmp_path / 'x.csv', index=False)
         read = read_file(tmp_path / 'x.csv', roles={'item': 'item'}, lists=['tags'])
         assert read['tags'].tolist() == lists
-    text = 'item,tags\n1,"[1.5, -2]"\n2,[a|b\n3,[ 0.25 -1. ]\n4,"[\'a 1 2\']"\n'
-    (tmp_path / 'x.csv').write_text(text)
+    texts = ['"[1.5, -2]"', '[a|b', '[ 0.25 -1. ]', '"[\'a 1 2\']"', "\"{'a', 'b'}\""]
+    texts += ['"(\'a\',)"', '"{a,b}"', '"[np.float64(0.5), np.float64(1.0)]"']
+    rows = '\n'.join(f'{n}, {text}' for n, text in enumerate(texts))
+    (tmp_path / 'x.csv').write_text(f'item, tags\n{rows}\n')
     read = read_file(tmp_path / 'x.csv', roles={'item': 'item'}, lists=['tags'])
-    assert read['tags'].tolist() == [[1.5, -2], ['[a', 'b'], [0.25, -1], ['a 1 2']]
+    made = [[1.5, -2], ['[a', 'b'], [0.25, -1], ['a 1 2'], ['a', 'b'], ['a']]
+    assert read['tags'].tolist() == [*made, ['a', 'b'], [0.5, 1]]
 
 
 def test_json_lines(tmp_path):

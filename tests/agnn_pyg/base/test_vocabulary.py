@@ -75,6 +75,9 @@ def test_ids_that_are_unknown_or_of_another_type():
     ):
         with pytest.raises(ValueError, match=f"'pairs' has str ids.* as 4.*{named}"):
             ids.rows(read_ids(column(*texts.split()), 'user', 'pairs'))
+    texts = Vocabulary('str', np.array(['7', '8'], object))
+    with pytest.raises(ValueError, match=r"with \.astype\('Int64'\)\.astype\(str\)"):
+        texts.rows(read_ids(column(7.0, 8.0), 'user', 'pairs'))
     # An empty column has no type of its own.
     assert not len(ids.rows(read_ids(column(dtype=object), 'user', 'pairs')))
     with pytest.raises(ValueError, match=r"'x' is not int.* as 4"):
