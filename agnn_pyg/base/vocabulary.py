@@ -56,7 +56,7 @@ class IdColumn(TableColumn):
             odd = texts[texts.str.strip() != texts]
             odd = odd[odd.str.strip().isin([*texts, *known])]
             self.remark(
-                np.isin(self.values, odd.to_numpy(object)),
+                pd.Series(self.values).isin(odd).to_numpy(),
                 'has ids that are others with spaces around them, in',
                 'remove the spaces, such as by .str.strip()',
             )
