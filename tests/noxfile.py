@@ -1,11 +1,8 @@
-"""The quick tests under other versions: `make test-matrix`, or
-`nox -f tests/noxfile.py -s oldest`.
+"""The quick tests under other versions: `make test-matrix`.
 
 The lowest versions are read from `setup.cfg`, so that what it promises is what
 has passed. Interpreters that are not at hand are reported and skipped.
 """
-
-from __future__ import annotations
 
 import configparser
 import re
@@ -21,7 +18,7 @@ QUICK = ('-m', 'not slow and not realdata')
 
 
 def lowest() -> list[str]:
-    """Every requirement of `setup.cfg` at the lowest version it admits."""
+    """The requirements of `setup.cfg` at their lowest versions."""
     config = configparser.ConfigParser(inline_comment_prefixes='#')
     config.read(ROOT / 'setup.cfg')
     texts = [config['options']['install_requires']]

@@ -215,8 +215,7 @@ def test_wrong_arguments_are_named_on_one_line(files, capsys):
         assert re.search(match, err), err
 
 
-def test_tables_are_read_as_in_the_fit(files, capsys):
-    """Lists by the same separator, and texts though they look like numbers."""
+def test_lists_and_texts_are_read_as_in_the_fit(files, capsys):
     for name in ('films.csv', 'new.csv'):
         Path(name).write_text(Path(name).read_text().replace('|', ';'))
     fitted(capsys, '--list-separator', ';')

@@ -24,10 +24,7 @@ Scenario = Literal['warm', 'cold']
 
 
 class TrainingGroup(Config):
-    """Training.
-
-    More about it.
-    """
+    """Training."""
 
     epochs: PositiveInt = Field(10, description='Passes over the ratings.')
     lr: PositiveFloat = Field(3e-3, description='Learning rate.')
