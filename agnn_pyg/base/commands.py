@@ -129,7 +129,8 @@ class Served:
         found = self.call('recommend', users=self.chosen_users(), **options)
         if self.args.ids:  # of a file, others may have been read
             name = self.config.user
-            order = pd.Index(self.ids['user'].parse(self.args.ids)).get_indexer
+            chosen = dict.fromkeys(self.ids['user'].parse(self.args.ids))
+            order = pd.Index(chosen).get_indexer
             found = found[order(found[name]) >= 0]
             found = found.sort_values(name, key=order, kind='stable')
         write_file(found, self.args.out)

@@ -295,7 +295,9 @@ def _literal(cell: Any) -> Any:
     text = re.sub(r'np\.\w+\(([^()]*)\)', r'\1', re.sub(gap, ', ', cell))
     with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
         made = ast.literal_eval(text)
-        return sorted(made, key=str) if isinstance(made, set) else made
+        if isinstance(made, set):
+            return sorted(made, key=str)
+        return made if hasattr(made, '__len__') else cell
     if cell[0] == '{' and cell[-1] == '}' and ':' not in cell:  # of a data base
         return [part.strip(' "') for part in cell[1:-1].split(',')]
     return cell
