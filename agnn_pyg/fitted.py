@@ -21,11 +21,11 @@ from agnn_pyg.base.frames import (
     Edges,
     FitTables,
     Ratings,
-    bounded_weights,
     read_edges,
     read_new_nodes,
     read_ratings,
 )
+from agnn_pyg.base.oddities import bounded_weights
 from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
@@ -125,7 +125,8 @@ class Fitted:
         is_log = self.scale.is_log
         if is_log:
             known = self.scale.unit * (self.rating.double().exp2().numpy() - 1)
-            given = given._replace(rating=bounded_weights(given, known))
+            weight = bounded_weights(given.rating, *given[:2], known)
+            given = given._replace(rating=weight)
         self.scale.check(given)
         edges = read_edges(edges)
         ids = dict(self.ids)

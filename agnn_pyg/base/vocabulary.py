@@ -51,15 +51,17 @@ class IdColumn(TableColumn):
 
     def warn_of_spaces(self, known: Sequence = ()) -> None:
         """Warns if ids are others, or known ones, with spaces around them."""
+        if self.dtype != 'str':
+            return
         texts = pd.Series(pd.unique(self.values), dtype=object)
-        if self.dtype == 'str':
-            odd = texts[texts.str.strip() != texts]
+        odd = texts[texts.str.strip() != texts]
+        if len(odd):  # all known ids are many
             odd = odd[odd.str.strip().isin([*texts, *known])]
-            self.remark(
-                pd.Series(self.values).isin(odd).to_numpy(),
-                'has ids that are others with spaces around them, in',
-                'remove the spaces, such as by .str.strip()',
-            )
+        self.remark(
+            pd.Series(self.values).isin(odd).to_numpy(),
+            'has ids that are others with spaces around them, in',
+            'remove the spaces, such as by .str.strip()',
+        )
 
     def vocabulary(self) -> Vocabulary:
         """These ids in their order; ``ValueError`` if one is repeated."""
