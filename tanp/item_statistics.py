@@ -47,7 +47,8 @@ three are Gram matrices, scaled by item, and so positive semi-definite:
 truncated SVD of rank :math:`R` of :math:`\mathbf{X} \, \mathrm{diag}(p_i +
 \lambda)^{-1/2}`, with :math:`X_{vi} = 1` for likes. Users are split into folds. A user
 reads vectors that are fitted without its fold and rotated onto those of all users
-(orthogonal Procrustes), which users without interactions read.
+(orthogonal Procrustes), which users without interactions read. All are divided by the
+root mean square of the latter.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ import torch.nn.functional as F
 from scipy.sparse import csr_matrix, diags
 from torch import Tensor
 
+from agnn_pyg.base.linalg import unit_rows
 from tanp.config import StatisticsConfig
 from tanp.episodes import Episodes, ragged
 
@@ -394,9 +396,7 @@ def _most_alike(
 
     The size is :obj:`[U, K]`. Of items that are equally alike the first are taken.
     """
-    from sklearn.preprocessing import normalize
-
-    unit = normalize(attributes.astype(np.float32))
+    unit = unit_rows(attributes).astype(np.float32)
     seen = np.flatnonzero(is_seen)
     rows = np.flatnonzero(~is_seen)
     size = min(NEIGHBORS, len(seen))
@@ -409,7 +409,10 @@ def _most_alike(
         chosen = above | (equal & (equal.cumsum(axis=1) <= left))
         columns.append(seen[chosen.nonzero()[1]].reshape(-1, size))
         values.append(cosine[chosen].reshape(-1, size).clip(min=0))
-    return np.concatenate(columns), normalize(np.concatenate(values), norm='l1')
+    weight = np.concatenate(values)
+    total = weight.sum(axis=1, keepdims=True)
+    weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
+    return np.concatenate(columns), weight
 
 
 def _matrix(key: Tensor, value: Tensor, shape: tuple[int, int]) -> csr_matrix:
@@ -450,6 +453,10 @@ def _item_vectors(like: csr_matrix, rank: int, damping: float) -> Tensor:
 
     like = like.astype(np.float64)
     weight = diags(1 / np.sqrt(np.asarray(like.sum(0)).ravel() + damping))
-    # A fixed start makes the solver repeat exactly.
-    _, value, right = svds(like @ weight, k=rank, v0=np.ones(min(like.shape)))
+    matrix = (like @ weight).tocsr()
+    # Where singular values are equal, the solver goes on from random numbers of its
+    # own, which no seed repeats. None are after changes as small as these.
+    noise = np.random.default_rng(0).standard_normal(len(matrix.data))
+    matrix.data *= 1 + 1e-6 * noise
+    _, value, right = svds(matrix, k=rank, v0=np.ones(min(like.shape)))
     return torch.from_numpy((right.T * value).copy()).float()

@@ -10,11 +10,11 @@ from torch_geometric.data import Data
 
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.base.randomness import check_seed
+from agnn_pyg.base.linalg import unit_rows
 from agnn_pyg.graph.proximity import (
     DENSE_NODES,
     candidates,
     check_finite,
-    normalize,
     num_candidates,
     proximity,
 )
@@ -135,8 +135,8 @@ def _dense_candidates(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sources, targets and weights of the edges, from all pairs of nodes."""
     num_nodes = attributes.shape[0]
-    attributes = normalize(attributes)
-    ratings = None if ratings is None else normalize(ratings)
+    attributes = unit_rows(attributes)
+    ratings = None if ratings is None else unit_rows(ratings)
     rng = np.random.default_rng(seed)
     edges = []
     for start in range(0, num_nodes, block_size):

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.base.randomness import check_seed, uniform
+from agnn_pyg.base.linalg import unit_rows
 from agnn_pyg.graph.proximity import (
     candidates,
     check_finite,
-    normalize,
     num_candidates,
     proximity_to,
 )
@@ -88,4 +88,4 @@ def _matrix(
     if isinstance(attributes, TokenBags):
         attributes = attributes.multi_hot()
     check_finite(name, attributes)
-    return normalize(attributes)
+    return unit_rows(attributes)

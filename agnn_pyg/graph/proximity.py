@@ -110,16 +110,6 @@ def check_finite(name: str, matrix: scipy.sparse.csr_matrix) -> None:
         raise ValueError(f"'{name}' holds NaN or infinite values; drop them")
 
 
-def normalize(matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
-    """Rows of length one; empty rows stay empty."""
-    import scipy.sparse
-
-    matrix = scipy.sparse.csr_matrix(matrix, dtype=np.float64)
-    length = np.sqrt(matrix.multiply(matrix).sum(axis=1).A1)
-    scale = np.divide(1, length, out=np.zeros_like(length), where=length > 0)
-    return (scipy.sparse.diags(scale) @ matrix).tocsr()
-
-
 def _draw_weight(
     score: np.ndarray, related: np.ndarray, other: np.ndarray
 ) -> np.ndarray:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from agnn_pyg.graph.duplicates import Profiles, expand, group, levels, ragged
-from agnn_pyg.graph.proximity import DENSE_NODES, TIE_DECIMALS, normalize, proximity
+from agnn_pyg.base.linalg import unit_rows
+from agnn_pyg.graph.proximity import DENSE_NODES, TIE_DECIMALS, proximity
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -51,7 +52,7 @@ def sparse_candidates(
 
     parts = [attributes] if ratings is None else [attributes, ratings]
     profiles = group(scipy.sparse.hstack(parts, format='csr'))
-    parts = [normalize(part[profiles.first]) for part in parts]
+    parts = [unit_rows(part[profiles.first]) for part in parts]
     rng = np.random.default_rng(seed)
     source = np.full((len(profiles.of), size), -1, dtype=np.int32)
     weight = np.zeros(source.shape, dtype=np.float32)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.damped_biases import damped_biases
-from agnn_pyg.kernel.features import FeatureMaps, singular_vectors, unit_rows
+from agnn_pyg.base.linalg import singular_vectors, unit_rows
+from agnn_pyg.kernel.features import FeatureMaps
 
 FACTORS = 'factors'
 NAMES = ('co-rating', 'residual', FACTORS)

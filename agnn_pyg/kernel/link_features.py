@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agnn_pyg.kernel.features import singular_vectors
+from agnn_pyg.base.linalg import singular_vectors
 from agnn_pyg.rating_data import NodeFeatures
 
 # The probability to walk on from a node, the most features, and the most new nodes

@@ -13,7 +13,7 @@ import torch
 
 from agnn_pyg.base.frames import SIDES
 from agnn_pyg.evaluation import evaluate_ranking
-from agnn_pyg.kernel.features import unit_rows
+from agnn_pyg.base.linalg import unit_rows
 from benchmarks.baselines.rating import RatingBaseline, solve_rows
 
 Frame = pd.DataFrame

@@ -14,7 +14,8 @@ import scipy.sparse as sp
 import torch
 
 from agnn_pyg.base.encoder import AttributeEncoder
-from agnn_pyg.kernel.features import row_products, unit_rows
+from agnn_pyg.base.linalg import unit_rows
+from agnn_pyg.kernel.features import row_products
 from benchmarks.baselines import Baseline
 from data.tables import RatingTables
 

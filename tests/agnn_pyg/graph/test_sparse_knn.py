@@ -9,7 +9,8 @@ import torch
 from agnn_pyg import attribute_graph
 from agnn_pyg.graph import sparse_knn as sparse_knn
 from agnn_pyg.graph.duplicates import group
-from agnn_pyg.graph.proximity import normalize, num_candidates, proximity
+from agnn_pyg.base.linalg import unit_rows
+from agnn_pyg.graph.proximity import num_candidates, proximity
 
 
 def bags(num_nodes, vocabularies, seed, empty=()):
@@ -143,7 +144,7 @@ def test_an_approximate_search_finds_nine_of_ten():
     assert torch.equal(graph.edge_index, again.edge_index)
     # The nine of ten closest that all pairs have, at ten nodes.
     nodes = np.random.default_rng(0).permutation(2500)[:100]
-    weight = proximity(nodes, normalize(attributes))
+    weight = proximity(nodes, unit_rows(attributes))
     tenth = np.sort(weight, axis=1)[:, -10]
     held = [
         (weight[k, candidates_of(graph, node)[0]] >= tenth[k] - 1e-9).sum().clip(max=10)
