@@ -9,8 +9,8 @@ import torch
 from torch_geometric.data import Data
 
 from agnn_pyg.base.encoder import TokenBags
-from agnn_pyg.base.randomness import check_seed
 from agnn_pyg.base.linalg import unit_rows
+from agnn_pyg.base.randomness import check_seed
 from agnn_pyg.graph.proximity import (
     DENSE_NODES,
     candidates,

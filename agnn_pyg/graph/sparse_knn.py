@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from agnn_pyg.graph.duplicates import Profiles, expand, group, levels, ragged
 from agnn_pyg.base.linalg import unit_rows
+from agnn_pyg.graph.duplicates import Profiles, expand, group, levels, ragged
 from agnn_pyg.graph.proximity import DENSE_NODES, TIE_DECIMALS, proximity
 
 if TYPE_CHECKING:

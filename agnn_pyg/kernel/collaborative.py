@@ -12,8 +12,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from agnn_pyg.damped_biases import damped_biases
 from agnn_pyg.base.linalg import singular_vectors, unit_rows
+from agnn_pyg.damped_biases import damped_biases
 from agnn_pyg.kernel.features import FeatureMaps
 
 FACTORS = 'factors'

@@ -53,7 +53,8 @@ class RatingBatch(NamedTuple):
         Features are read from :obj:`x` (and :obj:`x_weight`, the weights of token ids),
         coldness from :obj:`cold`, the pairs from the one edge type that has
         an :obj:`edge_label_index`, and the :obj:`rating` of its edges and of reverse
-        edges. The pairs themselves are left out of them: no rating meets itself.
+        edges. The pairs themselves are left out of all edges between the two node
+        types: no rating meets itself, nor that there is one.
 
         Raises:
             ValueError: If no edge type has an :obj:`edge_label_index`, or several have.
@@ -67,17 +68,22 @@ class RatingBatch(NamedTuple):
                 f'(got {found}); negative sampling of triplets gives none'
             )
         (rated,) = found
+        pairs, label = data[rated].edge_label_index, data[rated].get('edge_label')
         edges = data.edge_index_dict
         ratings = {}
         if 'rating' in data[rated]:
             edges[rated], ratings[rated] = _messages(data, rated)
+        for edge_type in _between(data, rated) - {*ratings}:
+            index = edges[edge_type]
+            asked = pairs if edge_type[0] == rated[0] else pairs.flip(0)
+            is_kept = _differ(index, asked, data[edge_type[-1]].num_nodes)
+            edges[edge_type] = index[:, is_kept]
         cold, n_id, num_sampled = (
             data.collect(key, allow_empty=True)
             for key in ('cold', 'n_id', 'num_sampled_nodes')
         )
         # With more than one hop, neighbours have neighbours.
         targets = {kind: n[0] for kind, n in num_sampled.items() if len(n or ()) == 2}
-        pairs, label = data[rated].edge_label_index, data[rated].get('edge_label')
         return cls(features(data), edges, pairs, cold, n_id, targets, ratings, label)
 
     def to(self, device: torch.device | str) -> RatingBatch:
@@ -144,19 +150,32 @@ def rated_pairs(
 def _messages(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
     """Edges in both directions that are not to be predicted, each once, and ratings."""
     index, rating = data[rated].edge_index, data[rated].rating
-    for kind in data.edge_types:
-        if kind[::2] == rated[::-2] and kind != rated and 'rating' in data[kind]:
-            index = torch.cat([index, data[kind].edge_index.flip(0)], dim=1)
-            rating = torch.cat([rating, data[kind].rating])
+    for edge_type in sorted(_between(data, rated) - {rated}):
+        if edge_type[0] == rated[-1] and 'rating' in data[edge_type]:
+            index = torch.cat([index, data[edge_type].edge_index.flip(0)], dim=1)
+            rating = torch.cat([rating, data[edge_type].rating])
     size = data[rated[-1]].num_nodes
-    pair, asked = (
-        row * size + col for row, col in (index, data[rated].edge_label_index)
-    )
-    pair, order = pair.sort(stable=True)
-    kept = torch.isin(pair, asked, invert=True)
-    kept[1:] &= pair[1:] != pair[:-1]
-    order = order[kept]
+    is_kept = _differ(index, data[rated].edge_label_index, size)
+    index, rating = index[:, is_kept], rating[is_kept]
+    pair, order = (index[0] * size + index[1]).sort(stable=True)
+    is_first = torch.ones_like(pair, dtype=torch.bool)
+    is_first[1:] = pair[1:] != pair[:-1]
+    order = order[is_first]
     return index[:, order], rating[order]
+
+
+def _between(data: HeteroData, rated: EdgeType) -> set[EdgeType]:
+    """Edge types between the two node types of the rated edges, in any direction."""
+    if rated[0] == rated[-1]:
+        return {rated}
+    ends = {rated[0], rated[-1]}
+    return {kind for kind in data.edge_types if {kind[0], kind[-1]} == ends}
+
+
+def _differ(index: Tensor, pairs: Tensor, size: int) -> Tensor:
+    """A mask of the edges that are none of the pairs; second ends are below size."""
+    edge, pair = (row * size + col for row, col in (index, pairs))
+    return torch.isin(edge, pair, invert=True)
 
 
 def _to(part, device):

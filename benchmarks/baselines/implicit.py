@@ -12,8 +12,8 @@ import scipy.sparse as sp
 import torch
 
 from agnn_pyg.base.frames import SIDES
-from agnn_pyg.evaluation import evaluate_ranking
 from agnn_pyg.base.linalg import unit_rows
+from agnn_pyg.evaluation import evaluate_ranking
 from benchmarks.baselines.rating import RatingBaseline, solve_rows
 
 Frame = pd.DataFrame

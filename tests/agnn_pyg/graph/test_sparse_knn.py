@@ -7,9 +7,9 @@ import scipy.sparse
 import torch
 
 from agnn_pyg import attribute_graph
+from agnn_pyg.base.linalg import unit_rows
 from agnn_pyg.graph import sparse_knn as sparse_knn
 from agnn_pyg.graph.duplicates import group
-from agnn_pyg.base.linalg import unit_rows
 from agnn_pyg.graph.proximity import num_candidates, proximity
 
 
