@@ -214,9 +214,10 @@ class AGNNRecommender(Recommender):
                 known users are ignored.
             items (pandas.DataFrame, optional): Likewise for items.
             ratings (pandas.DataFrame, optional): A few ratings by new users, or of new
-                items. They become edges of the graph; nothing is trained again, and
-                predictions for others stay the same. The kernel model does not use
-                them: predictions for these users and items are those of the network.
+                items. They become edges of the graph, and the kernel model gives these
+                nodes a bias and slopes of their own; nothing is trained again, and
+                predictions for others stay the same. Of positives the network alone
+                reads them: predictions for these users and items are its own.
             user_edges (pandas.DataFrame, optional): Edges of new users to users of the
                 fit or to other new users, as in :meth:`fit`, which must have had edges
                 of users, too. Those between users of the fit are ignored. Without

@@ -103,7 +103,7 @@ class Blend:
         self.kernel = kernel
         self.kernel_weight = kernel_weight
         self.weights_ = dict(weights or dict.fromkeys(SCENARIOS, PRIOR_WEIGHT))
-        # Users and items of ratings that came after the fit.
+        # Users and items of ratings after the fit that the kernel model does not take.
         self.rated: list[Tensor] | None = None
 
     @property
@@ -163,20 +163,22 @@ class Blend:
     ) -> Blend:
         """A blend with more nodes by side, after those that there are.
 
-        The network takes ratings that join a new node with one of the fit: their pairs,
-        :obj:`[2, E]`, and their values. It alone scores the pairs of such nodes.
+        Ratings join a new node with one of the fit: their pairs, :obj:`[2, E]`, and
+        their values. Of positives the network alone takes them, and scores the pairs of
+        such nodes.
         """
         new = dict(self.scorers)
-        if 'kernel' in new:
-            new['kernel'] = new['kernel'].with_new_nodes(nodes)
-        if 'network' in new:
-            new['network'] = new['network'].with_new_nodes(nodes, ratings)
-        elif ratings is not None:
+        takes = [n for n in new if n == 'network' or self.kernel.takes_ratings]
+        if ratings is not None and not takes:
             raise ValueError(
-                "'ratings' of new users and items need the network; fit with a "
-                "'kernel_weight' below 1"
+                "'ratings' of new users and items need the network where they are "
+                "positives; fit with a 'kernel_weight' below 1"
             )
-        rated = None if ratings is None else [row.unique() for row in ratings[0]]
+        for name, scorer in new.items():
+            new[name] = scorer.with_new_nodes(nodes, ratings)
+        rated = None
+        if ratings is not None and len(takes) < len(new):
+            rated = [row.unique() for row in ratings[0]]
         return self._with(**new, rated=rated)
 
     def with_weight(self, kernel_weight: float | None) -> Blend:

@@ -118,6 +118,8 @@ class ScenarioScorer:
     # The class of attribute features, and how many items are scored at once.
     Features: ClassVar[type[KernelFeatures]] = KernelFeatures
     block_items: ClassVar[int]
+    # Whether ratings of new nodes change their scores.
+    takes_ratings: ClassVar[bool] = False
     # What is fitted, besides features and sides.
     STATE: ClassVar[tuple[str, ...]] = ('mean', 'edge_index', 'scenarios')
 
@@ -215,8 +217,14 @@ class ScenarioScorer:
         cold = bool(self.cold['user'][user]), bool(self.cold['item'][item])
         return next(name for name, pattern in SCENARIOS.items() if pattern == cold)
 
-    def with_new_nodes(self: S, nodes: Mapping[str, NodeFeatures]) -> S:
-        """A scorer with more nodes, all cold, after those that there are."""
+    def with_new_nodes(
+        self: S, nodes: Mapping[str, NodeFeatures], ratings: Any = None
+    ) -> S:
+        """A scorer with more nodes, all cold, after those that there are.
+
+        See :meth:`~agnn_pyg.scorers.Scorer.with_new_nodes`. Their ratings count where
+        :attr:`takes_ratings` says so.
+        """
         made = type(self)(self.config)
         vars(made).update(vars(self), sides=dict(self.sides))
         for name, new in nodes.items():

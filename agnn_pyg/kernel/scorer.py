@@ -12,12 +12,15 @@ from tqdm import tqdm
 from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.kernel.collaborative import FACTORS, append_collaborative
 from agnn_pyg.kernel.features import FeatureMaps
+from agnn_pyg.kernel.posterior import IdentityPosterior
 from agnn_pyg.kernel.regressor import IDENTITY, PairwiseKernelRegressor
 from agnn_pyg.kernel.scenarios import KernelExplanation, ScenarioScorer
 from agnn_pyg.rating_data import SIDES, NodeFeatures
 
 # Ratings of a node, on average, that factors ask for: those of fewer are noise.
 RATINGS_FOR_FACTORS = 5
+# Each side, and the one that it is rated with.
+DIRECTIONS = (SIDES, SIDES[::-1])
 
 
 class KernelScorer(ScenarioScorer):
@@ -28,6 +31,9 @@ class KernelScorer(ScenarioScorer):
     :class:`~agnn_pyg.kernel.regressor.PairwiseKernelRegressor` whose weights are
     learned on folds like it, and a pair is scored by the model of its own scenario.
 
+    Ratings of new nodes give them a bias and slopes of their own, see
+    :class:`~agnn_pyg.kernel.posterior.IdentityPosterior`.
+
     Args:
         config (KernelConfig, optional): Its settings. (default: the defaults)
 
@@ -37,6 +43,9 @@ class KernelScorer(ScenarioScorer):
     """
 
     block_items = 8192
+    takes_ratings = True
+    # Of new nodes with ratings, by side.
+    posterior: Mapping[str, IdentityPosterior] = {}
 
     def _fit(self, rating: Tensor, progress: bool, fitted: KernelScorer | None) -> None:
         config = self.config
@@ -82,7 +91,30 @@ class KernelScorer(ScenarioScorer):
                 if model.held_out is not None:
                     self.held_out_[name] = model.held_out
 
-    def with_new_nodes(self, nodes: Mapping[str, NodeFeatures]) -> KernelScorer:
+    def score(self, user: Tensor, item: Tensor) -> Tensor:
+        score = super().score(user, item)
+        pair = {'user': user, 'item': item}
+        for side, other in DIRECTIONS:
+            if side in self.posterior:
+                x = self.sides[other].maps.x[pair[other]]
+                score += (self.posterior[side].slopes(pair[side]) * x).sum(dim=-1)
+        return score
+
+    def _block(self, users: Tensor, items: Tensor) -> Tensor:
+        score = super()._block(users, items)
+        nodes = {'user': users, 'item': items}
+        for side, other in DIRECTIONS:
+            if side in self.posterior:
+                x = self.sides[other].maps.x[nodes[other]].double()
+                added = self.posterior[side].slopes(nodes[side]) @ x.t()
+                score += added if side == 'user' else added.t()
+        return score
+
+    def with_new_nodes(
+        self,
+        nodes: Mapping[str, NodeFeatures],
+        ratings: tuple[Tensor, Tensor] | None = None,
+    ) -> KernelScorer:
         made = super().with_new_nodes(nodes)
         if 'item' in nodes and 'both_cold' in self.scenarios:
             rows = dict(self.scenarios['both_cold'])
@@ -90,7 +122,29 @@ class KernelScorer(ScenarioScorer):
             x = made.sides['item'].attributes.x[start:]
             rows['item'] = torch.cat([rows['item'], x @ rows['item_map']])
             made.scenarios = self.scenarios | {'both_cold': rows}
+        if ratings is not None:
+            index, rating = ratings
+            error = rating.double() - made.score(*index)
+            made.posterior = {
+                side: made._posterior(side, other, self.num_nodes[side], index, error)
+                for side, other in DIRECTIONS
+                if side in nodes
+            }
         return made
+
+    def _posterior(
+        self, side: str, other: str, first: int, index: Tensor, error: Tensor
+    ) -> IdentityPosterior:
+        maps = self.sides[other].maps
+        # Weights for nodes with ratings, if they were learned.
+        model = self.scenarios.get('warm', self.scenarios.get(f'{side}_cold'))
+        weight = torch.zeros(len(maps.names))
+        if model is not None:
+            weight = model['weight'][-1] if side == 'user' else model['weight'][:, -1]
+        if side == 'item':
+            index = index.flip(0)
+        size = self.num_nodes[side]
+        return IdentityPosterior.fit(maps, weight, first, size, index, error)
 
     def explain(self, user: int, item: int) -> KernelExplanation:
         """What training ratings and kernel components add to the score of a pair."""
@@ -109,6 +163,19 @@ class KernelScorer(ScenarioScorer):
         alpha, weight = rows['alpha'].double(), rows['weight'].double()
         contributions = alpha * ((kernels[0] @ weight) * kernels[1]).sum(dim=-1)
         components = weight * ((alpha[:, None] * kernels[0]).t() @ kernels[1])
+        further = None
+        pair = {'user': user, 'item': item}
+        for side, other in DIRECTIONS:
+            if side in self.posterior:
+                by_rating, by_component = self.posterior[side].contributions(
+                    pair[side], pair[other], self.sides[other].maps
+                )
+                own = components[-1] if side == 'user' else components[:, -1]
+                size = len(own) - 1  # a cold node has no collaborative kernels
+                own[:size] += by_component[:size]
+                further = by_rating if further is None else further + by_rating
+        if further is not None:
+            contributions = torch.cat([contributions, further])
         return KernelExplanation(float(self.mean), contributions, components, *names)
 
     def _num_latent(

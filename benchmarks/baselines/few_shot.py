@@ -315,7 +315,7 @@ class ResidualSVD(FewShotBaseline, rank=4, penalty=30.0):
 
 
 class FewShotAGNN(AGNNRecommender):
-    """The network of AGNN, to which supports of new users are edges of the graph."""
+    """AGNN, to which supports are ratings of new users: nothing is trained again."""
 
     def fit(self, ratings: Frame, *nodes: Frame, validation: Any = None) -> Any:
         users, items = nodes

@@ -76,6 +76,9 @@ def test_a_few_ratings_of_new_users_move_their_predictions_alone(recommender, pl
     assert (high[:9] > low[:9] + 0.3).all()
     # The other user is cold; the blend scores it as before.
     assert np.allclose(high[9:], without[9:], atol=1e-6)
+    for item in (items[0], items[8]):  # an explanation adds up to the prediction
+        parts = recommender.explain(one, item, users=new, ratings=told)
+        assert parts.rating == pytest.approx(high[pairs['item'] == item].iloc[0])
     # Rated items are seen, and a table of users is not needed.
     best = recommender.recommend(new[:1], k=3, ratings=told)
     assert not set(best['item']) & set(told['item'])

@@ -194,3 +194,48 @@ def test_a_single_rating(tiny_data):
     data = RatingData(tiny_data.nodes, tiny_data.columns, index, rating)
     scorer = KernelScorer(KernelConfig(**OPTIONS)).fit(data)
     assert scorer.score(*EVERY).isfinite().all()
+
+
+@pytest.mark.parametrize('side', SIDES)
+def test_ratings_of_new_nodes_give_them_slopes_by_a_loop(scorer, tiny_data, side):
+    """The posterior mean of the components of their identity, given the errors."""
+    end, first = SIDES.index(side), scorer.num_nodes[side]
+    new = {side: tiny_data.nodes[side].take(slice(1, 4))}
+    neighbor = torch.tensor([3, 7, 0, 9])
+    index = [neighbor, neighbor]
+    index[end] = first + torch.tensor([0, 0, 0, 2])  # of the second there are none
+    index, rating = torch.stack(index), torch.tensor([5.0, 1.0, 4.0, 2.0])
+    cold, later = (
+        scorer.with_new_nodes(new),
+        scorer.with_new_nodes(new, (index, rating)),
+    )
+    assert torch.equal(later.score(*EVERY), scorer.score(*EVERY))
+    maps = scorer.sides[SIDES[1 - end]].maps
+    weight = scorer.scenarios['warm']['weight']
+    weight = (weight[-1], weight[:, -1])[end][:-1].double()
+
+    def kernel(i, j):
+        product = (maps.x[i] * maps.x[j]).double()
+        parts = [product[maps.component == b].sum() for b in range(len(weight))]
+        return float(weight @ torch.stack(parts))
+
+    rest = rating.double() - cold.score(*index)
+    every = torch.arange(len(maps.x))
+    for node, rows in enumerate(([0, 1, 2], [], [3])):
+        known = neighbor[rows].tolist()
+        gram = torch.tensor([[kernel(i, j) for j in known] for i in known]).double()
+        gram = gram.view(len(rows), len(rows)) + torch.eye(len(rows))
+        alpha = torch.linalg.solve(gram, rest[rows])
+        added = [sum(a * kernel(i, j) for a, j in zip(alpha, known)) for i in every]
+        pair = [torch.full_like(every, first + node), every][:: 1 - 2 * end]
+        expected = cold.score(*pair) + torch.tensor(added).double()
+        found = later.score(*pair)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+        grid = torch.cat([*later.score_all(pair[0].unique(), pair[1].unique())])
+        torch.testing.assert_close(grid.flatten(), expected, atol=1e-6, rtol=0)
+        for k in (0, 8, int(scorer.cold[SIDES[1 - end]].nonzero()[0])):
+            parts = later.explain(*(int(row[k]) for row in pair))
+            assert len(parts.contributions) == len(tiny_data.rating) + 4
+            for total in (parts.contributions.sum(), parts.components.sum()):
+                assert float(total) + parts.mean == pytest.approx(float(found[k]))
+        assert not rows or (found - cold.score(*pair)).abs().max() > 0.05

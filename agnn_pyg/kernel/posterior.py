@@ -1,0 +1,94 @@
+"""What ratings of new nodes tell of them, with nothing fitted again."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from agnn_pyg.kernel.features import FeatureMaps
+
+
+class IdentityPosterior(NamedTuple):
+    r"""A bias and slopes of new nodes of one side, from E ratings of them.
+
+    What a user gives beyond its attributes, the products of its identity with item
+    kernels, does not depend on other users. So for a new user with ratings of items J,
+    it is the posterior mean given the errors :math:`\mathbf{e}` of predictions without
+    these ratings. With features :math:`\mathbf{y}` of items and weights
+    :math:`\mathbf{w}` of the products, see
+    :class:`~agnn_pyg.kernel.kernel.PairwiseKernel`, it adds
+
+    .. math::
+        \mathbf{y}_i^\top \boldsymbol{\beta}_u, \quad \boldsymbol{\beta}_u = \mathbf{w}
+        \odot \mathbf{Y}_J^\top \boldsymbol{\alpha}, \quad \boldsymbol{\alpha} =
+        (\mathbf{Y}_J \, \mathrm{diag}(\mathbf{w}) \, \mathbf{Y}_J^\top +
+        \mathbf{I})^{-1} \mathbf{e}
+
+    to the prediction for an item i. Likewise for new items.
+
+    Attributes:
+        first: The first new node; those before are of the fit.
+        slope: The slopes :math:`\boldsymbol{\beta}` of new nodes, :obj:`[N, F]`.
+        node: The node of each rating, :obj:`[E]`.
+        part: What each rating adds to the slopes of its node, :obj:`[E, F]`.
+    """
+
+    first: int
+    slope: Tensor
+    node: Tensor
+    part: Tensor
+
+    @classmethod
+    def fit(
+        cls,
+        maps: FeatureMaps,
+        weight: Tensor,
+        first: int,
+        num_nodes: int,
+        index: tuple[Tensor, Tensor],
+        error: Tensor,
+    ) -> IdentityPosterior:
+        """Fits it to errors :obj:`[E]`; those that are not finite tell nothing.
+
+        Args:
+            maps (FeatureMaps): Features of the other side.
+            weight (Tensor): Their weights by component, :obj:`[B + 1]`.
+            first (int): The first new node.
+            num_nodes (int): Number of nodes, new ones included.
+            index (tuple): The node of each rating, and that of the other side.
+            error (Tensor): Errors of the predictions without ratings.
+        """
+        node, neighbor = index
+        weight = weight.double()[maps.component]
+        x = maps.x[neighbor].double()
+        alpha = torch.zeros_like(error)
+        is_new = (node >= first) & error.isfinite()
+        for one in node[is_new].unique():
+            rows = (is_new & (node == one)).nonzero().squeeze(1)
+            kernel = (x[rows] * weight) @ x[rows].t() + torch.eye(len(rows))
+            alpha[rows] = torch.linalg.solve(kernel, error[rows])
+        part = alpha[:, None] * weight * x
+        slope = part.new_zeros(num_nodes - first, len(weight))
+        slope.index_add_(0, node[is_new] - first, part[is_new])
+        return cls(first, slope, node, part)
+
+    def slopes(self, node: Tensor) -> Tensor:
+        """Slopes of nodes, :obj:`[B, F]`; zeros of those of the fit."""
+        slope = self.slope.new_zeros(len(node), self.slope.size(1))
+        is_new = (node >= self.first) & (node < self.first + len(self.slope))
+        slope[is_new] = self.slope[node[is_new] - self.first]
+        return slope
+
+    def contributions(
+        self, node: int, neighbor: int, maps: FeatureMaps
+    ) -> tuple[Tensor, Tensor]:
+        """What it adds to a pair: by rating, :obj:`[E]`, and by component, :obj:`[B]`.
+
+        The neighbour is of the other side, with its features.
+        """
+        parts = self.part * maps.x[neighbor] * (self.node == node)[:, None]
+        by_component = parts.new_zeros(len(maps.names))
+        by_component.index_add_(0, maps.component, parts.sum(dim=0))
+        return parts.sum(dim=1), by_component
