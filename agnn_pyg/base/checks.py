@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +17,11 @@ import pandas as pd
 # Folders whose lines of code a caller has not written.
 _LIBRARY = tuple(
     os.path.join(Path(__file__).parents[2], name, '') for name in ('agnn_pyg', 'tanp')
+)
+# What stands for nothing in a cell or in a list, in small letters.
+_NOTHING = re.compile(
+    r'|n/?a|none|nan|null|nil|unknown|undefined|unspecified|missing|-+|\?+'
+    r'|\(no .+ listed\)'
 )
 # Characters of a cell that error texts show.
 MAX_SHOWN = 80
@@ -105,6 +111,11 @@ def nearest(name: object, known: Iterable[object]) -> str:
     lower = {str(k).lower(): str(k) for k in known}
     near = difflib.get_close_matches(str(name).lower(), lower, n=1)
     return f", did you mean '{lower[near[0]]}'?" if near else ''
+
+
+def is_nothing(value: object) -> bool:
+    """Whether a value is a text that stands for nothing, such as 'unknown'."""
+    return isinstance(value, str) and bool(_NOTHING.fullmatch(value.lower()))
 
 
 def plain(value: object) -> object:

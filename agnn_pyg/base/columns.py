@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import chain
@@ -23,7 +22,7 @@ from pandas.api.types import (
     is_numeric_dtype,
 )
 
-from agnn_pyg.base.checks import TableColumn, check_columns, plain, warn
+from agnn_pyg.base.checks import TableColumn, check_columns, is_nothing, plain, warn
 
 # The attribute that all nodes of a side without attributes have in common.
 CONSTANT = '(constant)'
@@ -48,7 +47,11 @@ Tokens = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class CellTypeError(ValueError):
-    """A cell holds something else than numbers, texts, dates, or lists."""
+    """A cell holds something else than numbers, texts, dates, or lists of these."""
+
+    def __init__(self, text: str, cell: object = None) -> None:
+        super().__init__(text)
+        self.cell = cell
 
 
 @dataclass(frozen=True)
@@ -338,37 +341,32 @@ def parse_column(
     allowed = {'date': (str, datetime.date), 'text': str}.get(stype, VALUES)
     problem = f'holds a value that does not suit the type {stype} in'
     remedy = 'make a number, a text or a list of them, or leave the column out'
+    unfit = np.array([not isinstance(v, allowed) for v in value], bool)
+    if inferred and stype == 'date':
+        is_day = _are_days(value)
+        unfit = np.zeros_like(is_day) if _mostly(is_day, value) else ~is_day
     try:
-        unfit = row[[not isinstance(v, allowed) for v in value]]
-        table.refuse(unfit, problem, _REMEDIES.get(stype, remedy))
+        table.refuse(row[unfit], problem, _REMEDIES.get(stype, remedy))
     except ValueError as error:
-        raise CellTypeError(str(error)) from None
+        raise CellTypeError(str(error), value[unfit][0]) from None
     if stype == 'text':
         words = [WORD.findall(text.lower()) for text in value]
         row, value = np.repeat(row, [*map(len, words)]), [*chain.from_iterable(words)]
         return ParsedColumn(column, stype, size, row, np.array(value, object))
     if stype in ('categorical', 'multi'):
-        is_text = np.array([isinstance(v, str) for v in value], bool)
-        numbers = [v for v in value if isinstance(v, NUMBERS) and type(v) is not bool]
-        numbers = {str(int(v)) if v % 1 == 0 else str(v) for v in numbers}
-        is_mixed = is_text & np.array([v in numbers for v in value], bool)
-        table.remark(
-            row[is_mixed],
-            'has texts beside the same numbers, which are other values, in',
-            'make texts of all, .astype(str)',
-        )
+        _warn_of_texts(table, row, value, inferred and stype == 'categorical')
         return ParsedColumn(column, stype, size, row, value)
     if stype == 'vector':
         return _vectors(table, row, value, in_list)
     number, odd = np.full(size, np.nan), np.zeros(size, bool)
     number[row] = _days(value) if stype == 'date' else _floats(value)
     odd[row] = np.isnan(number[row]) | in_list
-    if not inferred:
-        problem = f'holds something else than a {stype} value in'
-        table.refuse(odd, problem, _REMEDIES[stype])
-    else:
-        problem = f'holds other than {stype} values, which count as missing, in'
-        table.remark(odd, problem, "correct them, or change the type to 'categorical'")
+    missing = np.full(size, inferred)
+    missing[row] |= np.array([is_nothing(v) for v in value], bool) & ~in_list
+    problem = f'holds something else than a {stype} value in'
+    table.refuse(odd & ~missing, problem, _REMEDIES[stype])
+    problem = f'holds other than {stype} values, which count as missing, in'
+    table.remark(odd, problem, "correct them, or change the type to 'categorical'")
     return _numbers(table, stype, number)
 
 
@@ -376,6 +374,27 @@ def constant_column(num_rows: int) -> ParsedColumn:
     """A column in which all rows are equal."""
     value = np.full(num_rows, 'all', object)
     return ParsedColumn(CONSTANT, 'categorical', num_rows, np.arange(num_rows), value)
+
+
+def _warn_of_texts(
+    table: TableColumn, row: np.ndarray, value: np.ndarray, inferred: bool
+) -> None:
+    """Warns of texts among numbers in a column of categories."""
+    is_text = np.array([isinstance(v, str) for v in value], bool)
+    numbers = [v for v in value if isinstance(v, NUMBERS) and type(v) is not bool]
+    inferred &= 2 * len(numbers) > len(value)
+    numbers = {str(int(v)) if v % 1 == 0 else str(v) for v in numbers}
+    is_mixed = is_text & np.array([v in numbers for v in value], bool)
+    table.remark(
+        row[is_mixed],
+        'has texts beside the same numbers, which are other values, in',
+        'make texts of all, .astype(str)',
+    )
+    table.remark(
+        row[is_text & (inferred and not is_mixed.any())],
+        'has texts among numbers, all of which count as categories, in',
+        "empty these cells to have numbers, or name the type, 'categorical'",
+    )
 
 
 def _numbers(table: TableColumn, stype: str, number: np.ndarray) -> ParsedColumn:
@@ -441,23 +460,39 @@ def _infer(
         is_vector &= len(value) >= 2 * len(np.unique(row))
         is_vector &= in_list.all()
         return 'vector' if is_vector else 'multi' if in_list[0] else 'categorical'
-    if are(datetime.date, str):
-        dates = [v for v in value if not isinstance(v, str) or ISO_DATE.fullmatch(v)]
-        if _mostly(dates, value):
-            return 'date'
+    are_days = are(datetime.date, str)
+    if are_days and (_mostly(_are_days(value), value) or not are(str)):
+        return 'date'
     if bool in types or not are(str, *NUMBERS) or cells.dtype.name == 'category':
         return 'categorical'
-    # Numbers, perhaps with a few texts among them, where 007 is no number.
-    numbers = value[~np.isnan(_floats(value))]
-    codes = any(re.match(r'0\d', str(number)) for number in numbers)
-    mostly = len(numbers) < len(value) and _mostly(numbers, value) and not codes
+    # Numbers, perhaps with texts among them, where 007 is no number.
+    is_number = ~np.isnan(_floats(value))
+    numbers = value[is_number]
+    mostly = not is_number.all() and _mostly(is_number, value)
+    # A few different texts are categories.
+    mostly &= not are(str) or len({*numbers}) > MANY
+    mostly &= not any(re.match(r'0\d', str(number)) for number in numbers)
     return 'numeric' if mostly or are(*NUMBERS) else 'categorical'
 
 
-def _mostly(part: Sequence, value: np.ndarray) -> bool:
-    """Whether part of the values is all of them, or many with few others."""
-    others = len(value) - len(part)
-    return not others or (others <= FEW * len(value) and len({*part}) > MANY)
+def _mostly(is_part: np.ndarray, value: np.ndarray) -> bool:
+    """Whether some values are of a part, and all others stand for nothing.
+
+    These are words such as 'unknown' or, beside more and many different values, a
+    repeated word or few words.
+    """
+    others = value[~is_part]
+    if all(map(is_nothing, others)):
+        return bool(is_part.any())
+    is_word = 2 * len(others) < len(value) and len({*others}) == 1 < len(others)
+    is_few = len(others) <= FEW * len(value)
+    return (is_word or is_few) and len({*value[is_part]}) > MANY
+
+
+def _are_days(value: np.ndarray) -> np.ndarray:
+    """A mask of dates and of texts that look like one."""
+    is_odd = (isinstance(v, str) and not ISO_DATE.fullmatch(v) for v in value)
+    return ~np.fromiter(is_odd, bool, len(value))
 
 
 def _floats(value: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from agnn_pyg.base.checks import TableColumn, check_columns, warn, where
+from agnn_pyg.base.checks import TableColumn, check_columns, shown, warn, where
 from agnn_pyg.base.columns import (
     CellTypeError,
     ParsedColumn,
@@ -364,8 +364,11 @@ def _read_attributes(
     for column in frame.columns.drop(getattr(config, side)):
         try:
             cells = parse_column(frame, column, name=name)
-        except CellTypeError:
+        except CellTypeError as error:
             problem, guess = 'neither numbers, texts nor dates', None
+            problem += f', such as {shown(error.cell)}'
+            if isinstance(error.cell, str):
+                guess = f'dates, and others that are none, such as {error.cell!r}'
         else:
             problem, guess = problem_of(cells), seems(cells)
         if problem:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from agnn_pyg.base.checks import nearest, warn
+from agnn_pyg.base.checks import is_nothing, nearest, warn
 from agnn_pyg.base.store import PathLike, atomic_write
 from agnn_pyg.base.vocabulary import as_ids
 
@@ -32,11 +32,6 @@ EXACT = {} if _EXACT_ALREADY else {'float_precision': 'round_trip'}
 MISSING = (
     *('', 'NA', 'N/A', 'n/a', '<NA>', '#NA', '#N/A', '#N/A N/A', 'NULL', 'null'),
     *('None', 'NaN', 'nan', '-NaN', '-nan', '1.#IND', '-1.#IND', '1.#QNAN', '-1.#QNAN'),
-)
-# What stands for nothing in a list, in small letters.
-NOTHING = re.compile(
-    r'|n/?a|none|nan|null|nil|unknown|undefined|unspecified|missing|-+|\?+'
-    r'|\(no .+ listed\)'
 )
 # Usual names of columns, in small letters, letters only, without a suffix such as id.
 NAMES = {
@@ -269,8 +264,8 @@ def _as_lists(cells: pd.Series, separator: str, name: str) -> pd.Series:
             cell = [] if pd.isna(cell) else [cell]
         elif isinstance(cell, dict):
             return cell  # for the encoder to refuse
-        dropped.update(filter(_is_nothing, cell))
-        return [part for part in cell if not _is_nothing(part)]
+        dropped.update(filter(is_nothing, cell))
+        return [part for part in cell if not is_nothing(part)]
 
     made = cells.map(split)
     for word, count in [w for w in dropped.most_common() if w[0]][:1]:
@@ -279,10 +274,6 @@ def _as_lists(cells: pd.Series, separator: str, name: str) -> pd.Series:
             f'no value; rename it if it is one',
         )
     return made
-
-
-def _is_nothing(part: Any) -> bool:
-    return isinstance(part, str) and bool(NOTHING.fullmatch(part.lower()))
 
 
 def _literal(cell: Any) -> Any:

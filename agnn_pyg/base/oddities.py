@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from agnn_pyg.base.checks import TableColumn, shown, warn, where
-from agnn_pyg.base.columns import MANY, ParsedColumn
+from agnn_pyg.base.columns import ISO_DATE, MANY, ParsedColumn
 from agnn_pyg.base.vocabulary import IdColumn
 
 # Ratings of which a single one may be mistyped.
@@ -152,12 +152,16 @@ def seems(cells: ParsedColumn) -> str | None:
     """What at least half of the texts of a column seem to be, except categories."""
     size = len(cells.value[:1000])
     texts = [v for v in cells.value[:1000] if isinstance(v, str)]
+    others = [text for text in texts if not ISO_DATE.fullmatch(text)]
+    if 0 < 2 * len(others) <= len(texts) == size:
+        return f'dates as texts, and others that are none, such as {others[0]!r}'
     for pattern, text in TEXTS.items():
         found = [*filter(re.compile(pattern).fullmatch, texts)]
         if found and 2 * len(found) >= size:
             return f'{text} such as {found[0]!r}'
-    if len({*texts}) > MANY and 2 * sum(map(bool, map(WHOLE.fullmatch, texts))) >= size:
-        return f'numbers as texts such as {texts[0]!r}'
+    found = [*filter(WHOLE.fullmatch, texts)]
+    if len({*texts}) > MANY and 2 * len(found) >= size:
+        return f'numbers as texts such as {found[0]!r}'
     return _seem_lists(texts, size)
 
 

@@ -174,21 +174,14 @@ def test_settings_have_the_declared_type(monkeypatch, capsys, files):
         return fit(self, *tables)
 
     monkeypatch.setattr(Toy, 'fit', watch)
-    for text, name, expected in [
-        ('shift=2', 'shift', 2.0),
-        ('shift=-1e-3', 'shift', -1e-3),
-        ('sizes=[3, 4]', 'sizes', (3, 4)),
-        ('sizes=(3,)', 'sizes', (3,)),
-        ('name=3', 'name', '3'),
-        ('name=a=b', 'name', 'a=b'),
-        ('name=None', 'name', None),
-        ('name=null', 'name', None),
-        ('progress=true', 'progress', True),
-        ('progress=False', 'progress', False),
-    ]:
+    settings = {'shift=2': 2.0, 'shift=-1e-3': -1e-3, 'sizes=[3, 4]': (3, 4)}
+    settings |= {'sizes=(3,)': (3,), 'name=3': '3', 'name=a=b': 'a=b'}
+    settings |= {'name=None': None, 'name=null': None}
+    settings |= {'progress=true': True, 'progress=False': False}
+    for text, expected in settings.items():
         made.clear()
         assert ran(capsys, 'fit', 'ratings.csv', '--model', 'm', '--set', text)[0] == 0
-        value = made[0][name]
+        value = made[0][text.partition('=')[0]]
         assert (value, type(value)) == (expected, type(expected))
 
 

@@ -5,6 +5,7 @@ import datetime
 import decimal
 import json
 import uuid
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -25,11 +26,7 @@ KEPT = {
     'float32': ('numeric', [], np.arange(5, dtype=np.float32)),
     'sparse': ('numeric', [1], pd.arrays.SparseArray([1.0, np.nan, 2.0])),
     'decimals': ('numeric', [4], [*DECIMALS[:4], None]),
-    'objects': (
-        'numeric',
-        [2, 3],
-        pd.Series([1, 2.5, '', None, np.int64(7)], None, 'O'),
-    ),
+    'objects': ('numeric', [2, 3], pd.array([1, 2.5, '', None, np.int64(7)], 'O')),
     'string': ('categorical', [2, 4], pd.array(['a', 'b', None, 'd', ''], 'string')),
     'NumPy texts': ('categorical', [2], [np.str_('a'), 'b', None]),
     'category': ('categorical', [3], pd.Categorical([3, 4, 4, None, 3])),
@@ -37,7 +34,6 @@ KEPT = {
     'arrays': ('multi', [0, 2], [np.array([]), np.array([1, 2]), None, np.array([3])]),
     'sets': ('multi', [2, 3], [{'a'}, {'a', 'b'}, set(), None, {'c'}]),
     'mixed': ('categorical', [4], ['a', 1, 2.5, True, None]),
-    'decimals and texts': ('categorical', [], [*DECIMALS[:4], 'free']),
     'nothing': ('categorical', [0, 1], [None, None]),
     'missing dates': ('categorical', [0, 1], pd.to_datetime([None, None])),
     'datetime64 with gaps': ('date', [4], [*DAYS[:4], pd.NaT]),
@@ -60,6 +56,9 @@ REFUSED = {
     'nested': [['a', ['b']]] * 5,
     'nested arrays': [np.array([np.arange(2), np.arange(3)], dtype=object)] * 5,
 }
+
+
+WORDS = ['unknown'], ['-', 'N/A'], ['tba']
 
 
 def frame_of(cells):
@@ -120,13 +119,34 @@ def test_a_few_texts_among_many_numbers_or_dates():
     for texts in ([f'{y:05}' for y in range(40)] + ['V5A2B'], 40 * ['1', '2'] + ['x']):
         assert parse_column(frame_of(texts), 'x').stype == 'categorical'
     days = pd.date_range('1990-01-01', periods=40).strftime('%Y-%m-%d')
-    for odd in ('n/a', '1990-13-45'):
-        with pytest.warns(UserWarning, match=rf"'items' .*'x'.* row 40 \('{odd}"):
-            column = parse_column(frame_of([*days, odd]), 'x', name='items')
-        assert column.stype == 'date'
-        assert (np.diff(column.value) == 1).all()
-    few = frame_of(20 * ['1990-01-01', 'x'])
-    assert parse_column(few, 'x').stype == 'categorical'
+    with pytest.warns(UserWarning, match=r"'items' .*'x'.* row 40 \('1990-13-45"):
+        column = parse_column(frame_of([*days, '1990-13-45']), 'x', name='items')
+    assert column.stype == 'date'
+    assert (np.diff(column.value) == 1).all()
+    assert parse_column(frame_of(20 * ['1990-01-01', 'x']), 'x').stype == 'categorical'
+
+
+def test_words_for_nothing_and_other_texts_in_numbers_or_dates():
+    numbers, days = [*range(18, 58)], [*pd.date_range('1990-01-01', periods=40)]
+    texts, dates = [*map(str, numbers)], [str(day.date()) for day in days]
+
+    def mixed(cells, *words):
+        frame = frame_of(pd.Series(cells, dtype=object))
+        frame.loc[2::3, 'x'] = pd.Series(words * 13).iloc[:13].to_numpy()
+        return frame
+
+    few, first = 8 * [1, 2, 3, 4, 5], r"'x' in row 2 \('{}', the first of 13"
+    for cells, words in product((numbers, texts, days, dates, few), WORDS):
+        is_codes, odd = words == ['tba'] and cells == few, mixed(cells, *words)
+        kind = 'date' if cells in (days, dates) else 'numeric'
+        for stype in (None, kind)[: 1 + (words != ['tba'])]:
+            with pytest.warns(UserWarning, match=first.format(words[0])):
+                found = parse_column(odd, 'x', stype).stype
+            assert found == ('categorical' if is_codes else kind)
+    with pytest.warns(UserWarning, match=first.format('tba')):
+        assert parse_column(mixed(numbers, 'tba', 'soon'), 'x').stype == 'categorical'
+    with pytest.raises(ValueError, match=first.format('tba')):
+        parse_column(mixed(days, 'tba', 'soon'), 'x')
 
 
 def test_dates_of_any_year_and_vectors_are_interpolated():
@@ -191,10 +211,9 @@ def test_values_of_other_types_than_those_of_the_fit():
     # Equal numbers of another type, and known values outside of a list, are the same.
     codes = AttributeEncoder({'x': 'multi'}).fit(frame_of([[1, 2], [3]]))
     assert codes.transform(frame_of([2.0, 3])).index.tolist() == [[2], [3]]
-    with pytest.warns(
-        UserWarning, match=r"'frame'.*'x'.*row 0 \('sea', the first of 2"
-    ):
-        AttributeEncoder(['x']).fit(frame_of(['war'])).transform(frame_of(['sea', 'x']))
+    one = AttributeEncoder(['x']).fit(frame_of(['war']))
+    with pytest.warns(UserWarning, match=r"'frame'.*'x'.*row 0 \('sea', .* of 2"):
+        one.transform(frame_of(['sea', 'x']))
     few = AttributeEncoder(['x']).fit(frame_of(['war', 'sea']))
     with pytest.warns(UserWarning, match=r"'x' in row 1 \('SEA'\)"):
         few.transform(frame_of([' war', 'SEA']))
@@ -209,7 +228,7 @@ def test_the_conversion_that_an_error_names_can_be_done():
     for fitted, served in (
         (['1', '2'], [1, 2]),
         (['1', '2'], [1.0, 2.0]),
-        ([1.5, 'a', 1.5, 2], ['a']),
+        ([1.5, 'a', 'b', 2], ['a']),
         ([True, False], ['True', 'False']),
         ([['1', '2'], ['3']], [[1, 2], [3]]),
         ([[1, 2], [3]], [['1', '2'], ['3']]),
