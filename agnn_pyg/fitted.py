@@ -72,7 +72,13 @@ class Fitted:
         cls, config: Any, tables: FitTables, scale: RatingScale, **run: Any
     ) -> Fitted:
         """Encodes attributes and fits the scorers."""
-        nodes, encoders = {}, {}
+        nodes, encoders, scorers = {}, {}, _scorers(config)
+        weight = config.kernel_weight
+        if weight == 0:
+            del scorers['kernel']
+        if weight == 1 and (config.rating is None or len(config.scenarios) == 4):
+            del scorers['network']  # the kernel model serves all pairs
+        min_count = config.min_count if 'network' in scorers else 1
         link_features = {s: LinkFeatures.fit(w) for s, w in tables.links.items()}
         for side, rows in zip(SIDES, tables.ratings.index, strict=True):
             table = tables.nodes[side]
@@ -81,7 +87,7 @@ class Fitted:
                     f"'{side}s' has a single row, which leaves no neighbours to draw; "
                     f'add another, rated or not'
                 )
-            embed, embedded = table.encode(config.min_count, config.num_knots, rows)
+            embed, embedded = table.encode(min_count, config.num_knots, rows)
             compare, compared = table.encode(1, config.num_knots)
             nodes[side] = NodeFeatures(embedded, compared)
             if side in tables.links:
@@ -89,12 +95,6 @@ class Fitted:
                 nodes[side] = link_features[side].attach(nodes[side], weight)
             encoders[side] = embed, compare
         columns = {s: both[1].column_encoders for s, both in encoders.items()}
-        scorers = _scorers(config)
-        weight = config.kernel_weight
-        if weight == 0:
-            del scorers['kernel']
-        if weight == 1 and (config.rating is None or len(config.scenarios) == 4):
-            del scorers['network']  # the kernel model serves all pairs
         parts = [tables.ratings, tables.validation]
         parts = [p and _tensors(p, scale) for p in parts]
         data = RatingData(nodes, columns, *parts[0])

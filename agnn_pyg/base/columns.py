@@ -106,16 +106,7 @@ class ColumnEncoder:
             )
         values, has_rare = cls.fit_values(cells, min_count, num_knots)
         if not values and cells.column != CONSTANT:
-            few, remedy = 'any row', 'fill it in'
-            if len(cells.value):
-                few = f'{min_count} rows'
-                is_number = ~np.isnan(_floats(cells.value))
-                kind = 'numeric' if is_number.all() else 'text'
-                remedy = f"lower 'min_count', give it another type, such as '{kind}'"
-            warn(
-                f"No value of column '{cells.column}' is in {few} of the fit, so that "
-                f'it tells nothing; {remedy}, or leave it out',
-            )
+            _warn_of_rare(cells, min_count)
         has_missing = bool(cells.is_missing.any())
         return cls(cells.column, cells.stype, offset, values, has_rare, has_missing)
 
@@ -374,6 +365,22 @@ def constant_column(num_rows: int) -> ParsedColumn:
     """A column in which all rows are equal."""
     value = np.full(num_rows, 'all', object)
     return ParsedColumn(CONSTANT, 'categorical', num_rows, np.arange(num_rows), value)
+
+
+def _warn_of_rare(cells: ParsedColumn, min_count: int) -> None:
+    """Warns of a column without a value in enough rows."""
+    few, remedy = 'any row', 'so that it tells nothing; fill it in, or leave it out'
+    if len(cells.value):
+        few = f'{min_count} rows'
+        # Other models may read values of any number of rows.
+        remedy = "so that the network embeds none; lower 'min_count'"
+        if cells.stype == 'text':
+            few += ' and in at most half of those'
+            if min_count == 1:
+                remedy = 'so that it tells nothing; leave it out'
+        elif not np.isnan(_floats(cells.value)).any():
+            remedy += ", or give the column the type 'numeric'"
+    warn(f"No value of column '{cells.column}' is in {few} of the fit, {remedy}")
 
 
 def _warn_of_texts(

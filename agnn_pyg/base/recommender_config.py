@@ -107,7 +107,8 @@ class EncoderConfig(Config):
     """Encoding of attributes."""
 
     min_count: PositiveInt = 5
-    """Rated users or items in which a value must occur to have a token of its own."""
+    """Rated users or items in which a value must occur for the network to tell it from
+    rarer ones. The kernel model of AGNNRecommender tells all values apart."""
     num_knots: Annotated[int, Ge(2)] = 16
     """Knots of numeric columns."""
 
