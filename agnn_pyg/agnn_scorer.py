@@ -181,7 +181,7 @@ class AGNNScorer:
             if (layer := fitted.model_.rating_layer) is not None:
                 plain['spectral_channels'] = layer.spectral_channels
         graph = self._build_graph(data)
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)
         model = self._model(plain)
         if fitted is not None:
             # Other targets than those of the first steps of the fit.

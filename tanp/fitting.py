@@ -201,7 +201,7 @@ def fit_models(
                 seed=seed,
                 **dict(config.part(StatisticsConfig)),
             )
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         model = fitted.add_model(statistics)
         module = TaskModule(
             model,

@@ -269,10 +269,13 @@ for name, kind in (('AGNN', AGNNRecommender), ('TaNP', TaNPRecommender)):
 """
 
 
-def test_a_seed_gives_the_same_digits_also_in_a_fresh_process(tables, tmp_path):
+def test_a_seed_gives_the_same_digits_also_in_a_fresh_process(
+    tables, tmp_path, monkeypatch
+):
     rows, expected = tables[0][tables[0]['user'] < 9], {}
     torch.manual_seed(7)
-    state = torch.get_rng_state()
+    state, seeds = torch.get_rng_state(), []
+    monkeypatch.setattr(torch.cuda, 'manual_seed_all', seeds.append)
     for name in ('AGNN', 'TaNP'):
         model, again = (recommender(name).fit(*tables) for _ in range(2))
         expected[name] = predicted(model, rows, support=rows)
@@ -280,6 +283,7 @@ def test_a_seed_gives_the_same_digits_also_in_a_fresh_process(tables, tmp_path):
         pd.testing.assert_series_equal(found, expected[name], check_exact=True)
         model.save(tmp_path / name)
     assert torch.equal(torch.get_rng_state(), state)  # that of others
+    assert seeds == []
     rows.to_pickle(tmp_path / 'rows')
     run_python('-c', FRESH, cwd=tmp_path)
     for name, series in expected.items():

@@ -32,9 +32,12 @@ _TURN = threading.RLock()
 def own_random_numbers() -> Iterator[None]:
     """Leaves PyTorch's random numbers as they were; also decorates functions.
 
-    A process has one stream of them, so that threads take turns.
+    They are those of the CPU and, where CUDA is in use, of its devices. A process has
+    one stream of each, so that threads take turns. ``torch.manual_seed`` would also
+    seed a CUDA that is not in use yet: seed ``torch.default_generator`` instead.
     """
-    with _TURN, torch.random.fork_rng(devices=[]):
+    cuda = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
+    with _TURN, torch.random.fork_rng([*range(cuda)], device_type='cuda'):
         yield
 
 

@@ -248,8 +248,11 @@ class _EpochSeed(pl.Callback):
     """Seeds each epoch and process, so that a resumed run repeats a whole one."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: Module) -> None:
-        rank = trainer.global_rank
-        torch.manual_seed(epoch_seed(module, trainer.current_epoch, rank))
+        seed = epoch_seed(module, trainer.current_epoch, trainer.global_rank)
+        torch.default_generator.manual_seed(seed)
+        kind = trainer.strategy.root_device.type
+        if kind != 'cpu':
+            torch.get_device_module(kind).manual_seed(seed)
 
 
 class _FiniteWeights(pl.Callback):
@@ -377,7 +380,7 @@ class EpochBatches:
             return
         # All processes draw the same order, of which each takes its batches.
         with own_random_numbers():
-            torch.manual_seed(epoch_seed(self.module, epoch))
+            torch.default_generator.manual_seed(epoch_seed(self.module, epoch))
             batches = iter(self.loader)
             batches = chain([*islice(batches, 1)], batches)
         yield from islice(batches, self.trainer.global_rank, stop, world_size)

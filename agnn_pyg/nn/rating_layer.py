@@ -300,7 +300,7 @@ class RatingLayer(nn.Module):
         # A randomised method with a seed. ARPACK's has none, and needs random numbers
         # where singular values are equal.
         with own_random_numbers():
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)
             left, value, right = torch.svd_lowrank(
                 matrix.coalesce(), min(2 * k, *shape), 10
             )

@@ -2,6 +2,7 @@
 
 import csv
 from itertools import chain
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -9,8 +10,8 @@ import torch
 from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader, TensorDataset
 
-from agnn_pyg.base.randomness import EpochLoader
-from agnn_pyg.base.training import FitResult, fit
+from agnn_pyg.base.randomness import EpochLoader, own_random_numbers
+from agnn_pyg.base.training import FitResult, _EpochSeed, epoch_seed, fit
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(120, 4, generator=GENERATOR)
@@ -116,7 +117,7 @@ def test_history_and_the_best_weights(tmp_path, monitor, of):
 
 
 @pytest.mark.parametrize('kind', ['seeded', 'plain'])
-def test_the_seed_and_nothing_else_decides(kind):
+def test_the_seed_and_nothing_else_decides(kind, here):
     modules = [Regression() for _ in range(3)]
     modules[2].seed = 1
     for module in modules:
@@ -124,6 +125,23 @@ def test_the_seed_and_nothing_else_decides(kind):
         fit(module, *loaders(kind), epochs=3)
     assert_same_weights(*modules[:2])
     assert not torch.equal(modules[0].net[1].weight, modules[2].net[1].weight)
+    assert list(here.iterdir()) == []  # without a folder
+
+
+def test_cuda_in_use_is_seeded_and_left_as_it_was(monkeypatch):
+    trainer = SimpleNamespace(current_epoch=2, global_rank=1)
+    found = []
+    fakes = {'is_initialized': lambda: True, 'device_count': lambda: 2}
+    fakes |= {'get_rng_state': str, 'set_rng_state': lambda *args: found.append(args)}
+    fakes |= {'manual_seed': found.append, 'manual_seed_all': None}
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    with own_random_numbers():
+        for kind in ('cpu', 'cuda'):
+            trainer.strategy = SimpleNamespace(root_device=torch.device(kind))
+            _EpochSeed().on_train_epoch_start(trainer, Regression)
+            assert torch.initial_seed() % 2**64 == epoch_seed(Regression, 2, 1) % 2**64
+    assert found == [epoch_seed(Regression, 2, 1), ('0', 0), ('1', 1)]
 
 
 @pytest.mark.parametrize('kind', ['seeded', 'plain'])
@@ -191,11 +209,6 @@ def test_early_stopping_and_what_a_resumed_run_makes_of_it(tmp_path, ema_decay):
     options['folder'] = tmp_path / 'patient'
     assert more == fit(Regression(lr=0.1), *spoilt(), patience=4, **options)
     assert len(more.history) > len(expected.history)
-
-
-def test_nothing_is_written_without_a_folder(here):
-    fit(Regression(), *loaders(), epochs=1)
-    assert list(here.iterdir()) == []
 
 
 def test_gradients_are_clipped():

@@ -163,9 +163,7 @@ def test_positions_where_singular_values_are_equal_or_zero():
     for seed in (0, 1):
         torch.manual_seed(seed)
         layer = RatingLayer((7, 9), 4, spectral_channels=32)
-        state = torch.get_rng_state()
         layer.fit_positions(index)
-        assert torch.equal(torch.get_rng_state(), state)
         assert layer.vectors[0].size() == (7, 7)
         assert all(vectors[:, :2].ne(0).any(0).all() for vectors in layer.vectors)
         assert all(vectors[:, 2:].eq(0).all() for vectors in layer.vectors)
