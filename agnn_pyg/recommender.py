@@ -36,8 +36,8 @@ class BlendConfig(Config):
         None,
         description='Weight of the kernel model in a prediction; the network has the '
         'rest. By default it is fitted for each scenario on a held-out part. It may '
-        'be changed after the fit. A fit with 0 fits the network alone, and one with 1 '
-        'the kernel model alone, if that serves all scenarios.',
+        'be changed after a fit of both. A fit with 0 fits the network alone, and one '
+        'with 1 the kernel model alone, if that serves all scenarios.',
     )
 
 
@@ -400,8 +400,8 @@ class AGNNRecommender(Recommender):
         kernel = fitted.scorer.kernel
         if kernel is None:
             raise ValueError(
-                f"'kernel_weight' must be above 0 for embeddings (got "
-                f'{config.kernel_weight}); fit again'
+                f"'kernel_weight' must be above 0 in the fit for embeddings (got "
+                f'{fitted.config.kernel_weight}); fit again'
             )
         ids = pd.Index(fitted.ids[side].values, name=getattr(config, side))
         return pd.DataFrame(kernel.embeddings(side).numpy(), index=ids)

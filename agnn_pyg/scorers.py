@@ -182,7 +182,17 @@ class Blend:
         return self._with(**new, rated=rated)
 
     def with_weight(self, kernel_weight: float | None) -> Blend:
-        """The same scorers with another weight; :obj:`None` for those of the fit."""
+        """The same scorers with another weight; :obj:`None` for those of the fit.
+
+        ``ValueError`` if the weight asks for a scorer that was not fitted.
+        """
+        (name, *others), weight = self.scorers, kernel_weight
+        only = float(name == 'kernel')
+        if not others and weight not in (None, only):
+            raise ValueError(
+                f"'kernel_weight' must be {only} as in the fit, of the {name} model "
+                f'alone (got {weight}); set it back, or fit again'
+            )
         return self._with(kernel_weight=kernel_weight)
 
     def _with(self, **changed: Any) -> Blend:

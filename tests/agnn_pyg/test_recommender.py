@@ -181,6 +181,13 @@ def test_a_fit_with_all_weight_on_one_model_is_that_model_alone(
     expected = clone_fitted(recommender, kernel_weight=float(weight)).predict(*tables)
     for model in (alone, AGNNRecommender.load(tmp_path / 'model')):
         assert (model.predict(*tables) == expected).all()
+        for other in (0.5, 1 - weight):
+            changed = clone_fitted(model, kernel_weight=other)
+            with pytest.raises(ValueError, match=rf"'kernel_weight' .* {weight}\."):
+                changed.predict(*tables)
+    if not weight:
+        with pytest.raises(ValueError, match=r"'kernel_weight'.* 0.*got 0\.0"):
+            changed.embeddings('item')
 
 
 def test_settings_of_the_next_fit_change_no_model(recommender, planted, tmp_path):
