@@ -93,6 +93,7 @@ class ImplicitKernelScorer(ScenarioScorer):
     def _fit(
         self, rating: Tensor, progress: bool, fitted: ImplicitKernelScorer | None
     ) -> None:
+        vars(self).pop('_items', None)  # of an earlier fit
         self.label = rating.double()
         self.sides = self._with_collaborative(self.edge_index)
         self.chosen_, self.scenarios = {}, {}

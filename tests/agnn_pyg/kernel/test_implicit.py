@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -77,6 +79,13 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
     users, items = torch.arange(10), torch.arange(13)
     found = torch.cat(list(scorer.score_all(users, items)))
     assert np.allclose(found, model.score_all(users, items), atol=1e-5)
+    # A further fit forgets the data of the one before.
+    again = ImplicitKernelScorer(scorer.config)
+    for shift in (1, 0):
+        rating = tiny_data.rating.roll(shift)
+        again.fit(replace(tiny_data, rating=rating), fitted=scorer)
+        refit = torch.cat(list(again.score_all(users, items)))
+    assert torch.equal(refit, found)
 
 
 def test_settings_are_those_of_the_best_held_out_ranking(scorer):
