@@ -68,7 +68,8 @@ class NetworkConfig(Config):
     separate_neighbors: bool = False
     """Encode neighbours by other weights than the node itself."""
     share_user_sum_layer: bool = False
-    """Share the linear term of users and of their neighbours."""
+    """Share the linear term of users and of their neighbours, which have other weights
+    otherwise: for :obj:`separate_neighbors`."""
     start_at_mean: bool = True
     """Start the global bias at the mean rating, or else at 0."""
     embedding_std: NonNegativeFloat = 0.05

@@ -41,6 +41,12 @@ class BlendConfig(Config):
     )
 
 
+# Settings without effect on a fit of positives: that has all scenarios and components,
+# learns no kernel weights, and keeps the last epoch.
+RATINGS_ONLY = ('scenarios', 'components', 'num_latent', 'kernel_steps')
+RATINGS_ONLY += ('hold_out', 'patience')
+
+
 class AGNNRecommenderConfig(
     ColumnsConfig, EncoderConfig, AGNNConfig, KernelConfig, BlendConfig
 ):
@@ -48,6 +54,22 @@ class AGNNRecommenderConfig(
 
     reserved = ('score', 'rank', 'contribution', 'proximity')
     tuned_first = ('lr', 'attribute_dropout', 'weight_decay', 'dropout')
+
+    def check_settings(self) -> None:
+        super().check_settings()
+        if self.share_user_sum_layer and not self.separate_neighbors:
+            raise ValueError(
+                "'share_user_sum_layer' needs 'separate_neighbors', whose layer it "
+                'shares (got True and False); set both, or neither'
+            )
+        defaults = self.defaults()
+        for name in RATINGS_ONLY if self.rating is None else ():
+            value = getattr(self, name)
+            if value != defaults[name]:
+                raise ValueError(
+                    f"'{name}' has no effect where 'rating' is None (got {value!r}); "
+                    f'leave it out'
+                )
 
 
 class AGNNRecommender(Recommender):
@@ -83,7 +105,7 @@ class AGNNRecommender(Recommender):
     Attributes:
         scorer_: The fitted :class:`~agnn_pyg.scorers.Blend`.
         history_: Metrics of every epoch of the network, on the scale of the ratings.
-        best_epoch_: The epoch whose weights were kept.
+        best_epoch_: The epoch that was selected, or the last one.
     """
 
     Config = AGNNRecommenderConfig
@@ -111,8 +133,10 @@ class AGNNRecommender(Recommender):
             users (pandas.DataFrame, optional): A row for each user, id and attributes;
                 all users with ratings, and others that are known already.
             items (pandas.DataFrame, optional): Likewise for items.
-            validation (pandas.DataFrame, optional): Ratings to select the epoch on.
-                Without, and always of positives, the last epoch is kept.
+            validation (pandas.DataFrame, optional): Ratings to select the epoch of the
+                network on. Without, a part of the ratings is held out for that, as long
+                as :obj:`hold_out` is set; then the network is trained again on all of
+                them, up to that epoch. Else, and of positives, the last one is kept.
             stop_after (int, optional): Epochs to run, if fewer than :obj:`epochs`: to
                 repeat a schedule up to an epoch that was selected before.
             folder (path, optional): Folder for checkpoints and logs of the training.
@@ -132,7 +156,13 @@ class AGNNRecommender(Recommender):
         """
         config = self.config
         has_validation = validation is not None and len(validation) > 0
-        config.check_fit(has_validation)
+        # The network watches ratings that it holds out where there are no others.
+        config.check_fit(has_validation or (config.hold_out and stop_after is None))
+        if has_validation and config.rating is None:
+            raise ValueError(
+                f"'validation' must be None where 'rating' is, as the last epoch is "
+                f'kept (got {len(validation)} rows); leave it out'
+            )
         edges = {'user': user_edges, 'item': item_edges}
         tables = read_tables(config, ratings, users, items, validation, edges=edges)
         scale = RatingScale.fit(tables.ratings.rating, config.rating_range)

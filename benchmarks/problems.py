@@ -63,14 +63,15 @@ class RatingProblem:
     """Ratings of one split: selection by the RMSE on validation, test scored once."""
 
     criterion = 'rmse', False
+    has_ratings = True
 
     def __init__(self, tables: RatingTables, parts: Split) -> None:
         self.nodes, self.parts = (tables.users, tables.items), parts
 
     def fit(self, estimator: Any) -> Any:
-        """Fits an estimator on the training part; it may select its epoch."""
-        parts = self.parts
-        return estimator.fit(parts.train, *self.nodes, validation=parts.validation)
+        """Fits an estimator on the training part; ratings may select its epoch."""
+        options = {'validation': self.parts.validation} if self.has_ratings else {}
+        return estimator.fit(self.parts.train, *self.nodes, **options)
 
     def refit(self, estimator: Any, selected: Any) -> Any:
         """Fits once more on training and validation part, as far as was selected."""
@@ -104,20 +105,18 @@ class PositivesProblem(RatingProblem):
     """Positives of one split: rankings of whole catalogues, or of the cold items."""
 
     criterion = 'ndcg@20', True
+    has_ratings = False
 
     def test(self, estimator: Any) -> Iterator[tuple[str, dict[str, float]]]:
         yield from super().test(estimator)
-        if self.is_item_cold:
+        if 'item' in COLD_SIDES[self.parts.scenario]:
             yield 'test/all_items', estimator.evaluate(self.parts.test)
 
     def _scores(self, estimator: Any, part: pd.DataFrame) -> dict[str, float]:
         """Held-out cold items are ranked among themselves, others among all."""
-        among = part['item'].unique() if self.is_item_cold else None
+        is_cold = 'item' in COLD_SIDES[self.parts.scenario]
+        among = part['item'].unique() if is_cold else None
         return estimator.evaluate(part, among=among)
-
-    @property
-    def is_item_cold(self) -> bool:
-        return 'item' in COLD_SIDES[self.parts.scenario]
 
 
 class FewShotProblem(RatingProblem):

@@ -22,7 +22,7 @@ else:
 SUITES = Path(__file__).parent / 'suites'
 # Settings of any estimator that has them, for seconds on tiny planted data, whose
 # tables have columns of their own.
-SMOKE = {'epochs': 2, 'kernel_steps': 1, 'cv_folds': 2, 'num_trees': 5}
+SMOKE = {'epochs': 2, 'cv_folds': 2, 'num_trees': 5}
 SMOKE |= {'user_attributes': None, 'item_attributes': None}
 SMOKE |= {'support_sizes': (1, 5), 'min_interactions': 6, 'rating_range': (0, 5)}
 

@@ -128,7 +128,7 @@ def read_tables(
     Without a table of users, :obj:`new_users` takes also those of the validation alone,
     and those of the edges of users are taken, too; likewise for items.
     """
-    config.check_columns()
+    config.check_settings()
     train = read_ratings(ratings, 'ratings', config)
     validated = None
     train.check_rows('there is nothing to train on')

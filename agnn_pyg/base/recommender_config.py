@@ -93,7 +93,7 @@ class ColumnsConfig(Config):
             )
         return self
 
-    def check_columns(self) -> None:
+    def check_settings(self) -> None:
         """Raises ``ValueError`` if a setting has no meaning beside the others."""
         needless = 'rating_range' if self.rating is None else 'weight'
         if getattr(self, needless) is not None:

@@ -138,7 +138,7 @@ def test_positives_of_cold_users_are_ranked_by_their_edges(communities):
     clicks = ratings[ratings['rating'] > 3.5]
     is_new = clicks['user'].isin(NEW)
     known, later = clicks[~is_new], clicks[is_new]
-    settings = SETTINGS | {'rating': None, 'kernel_weight': 0.9}
+    settings = {**SETTINGS, 'rating': None, 'kernel_weight': 0.9, 'kernel_steps': 20}
     model = AGNNRecommender(**settings).fit(known, user_edges=edges)
     found = model.evaluate(later)['ndcg@20']
     model = AGNNRecommender(**settings).fit(known)

@@ -139,6 +139,18 @@ def test_a_blend_mixes_scaled_scores_by_scenario(blended, clicks, parts, tmp_pat
     assert again.recommend([100], k=5).equals(blended.recommend([100], k=5))
 
 
+def test_what_has_no_effect_on_positives_is_refused(known):
+    for setting in (
+        *({'scenarios': ['warm']}, {'components': ['user']}, {'kernel_steps': 0}),
+        *({'num_latent': 0}, {'hold_out': False}, {'patience': 2}),
+        {'share_user_sum_layer': True},  # without other layers for neighbours
+    ):
+        with pytest.raises(ValueError, match=f"'{next(iter(setting))}'"):
+            AGNNRecommender(**QUICK | setting).fit(*known)
+    with pytest.raises(ValueError, match="'validation'"):
+        AGNNRecommender(**QUICK).fit(*known, validation=known[0])
+
+
 def test_items_of_which_nothing_is_known_rank_below_others(clicks, parts):
     users, items = clicks[1][['user']], clicks[2][['item']]
     settings = QUICK | {'kernel_weight': None, 'channels': 16, 'epochs': 4}

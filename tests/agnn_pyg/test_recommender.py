@@ -279,8 +279,18 @@ WRONG |= {'candidate_fraction': 0, 'patience': 2}  # without a validation
 def test_wrong_settings_are_refused_before_tables_are_read(planted, monkeypatch):
     monkeypatch.setattr(module, 'read_tables', lambda *_: pytest.fail('late'))
     for name, value in WRONG.items():
+        settings = SETTINGS | {'hold_out': False, name: value}
         with pytest.raises(ValueError, match=f"'{name}'"):
-            AGNNRecommender(**SETTINGS | {name: value}).fit(planted.ratings)
+            AGNNRecommender(**settings).fit(planted.ratings)
+
+
+def test_held_out_ratings_are_watched(planted):
+    settings = SETTINGS | {'kernel_weight': 0, 'epochs': 12, 'patience': 1}
+    tables = planted.ratings, planted.users, planted.items
+    model = AGNNRecommender(**settings).fit(*tables)
+    assert len(model.history_) == model.best_epoch_ + 2 < 12
+    with pytest.raises(ValueError, match="'patience'"):
+        model.fit(*tables, stop_after=3)
 
 
 def test_settings_that_are_wrong_since_the_fit(recommender, planted):
