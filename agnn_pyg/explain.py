@@ -97,7 +97,7 @@ def explain_pair(
     config: ColumnsConfig,
     user: Hashable,
     item: Hashable,
-    *tables: pd.DataFrame | None,
+    *tables: pd.DataFrame | Sequence | None,
 ) -> Explanation:
     """Explains the score of a pair, given by its ids; tables may have titles."""
     columns = config.user, config.item

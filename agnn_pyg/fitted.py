@@ -115,8 +115,8 @@ class Fitted:
         self,
         config: Any,
         ratings: pd.DataFrame,
-        users: pd.DataFrame | None,
-        items: pd.DataFrame | None,
+        users: pd.DataFrame | Sequence | None,
+        items: pd.DataFrame | Sequence | None,
         edges: Mapping[str, pd.DataFrame | None],
         **run: Any,
     ) -> Fitted:
@@ -167,8 +167,8 @@ class Fitted:
     def serve(
         self,
         config: Any,
-        users: pd.DataFrame | None,
-        items: pd.DataFrame | None,
+        users: pd.DataFrame | Sequence | None,
+        items: pd.DataFrame | Sequence | None,
         ratings: pd.DataFrame | None = None,
         edges: Mapping[str, pd.DataFrame | None] | None = None,
     ) -> Fitted:
@@ -219,7 +219,7 @@ class Fitted:
         self,
         config: Any,
         side: str,
-        frame: pd.DataFrame | None,
+        frame: pd.DataFrame | Sequence | None,
         edges: Edges | None,
         named: Sequence[IdColumn],
     ) -> tuple[Vocabulary, NodeFeatures, sp.csr_matrix] | None:

@@ -192,8 +192,8 @@ class AGNNRecommender(Recommender):
     def update(
         self,
         ratings: pd.DataFrame,
-        users: pd.DataFrame | None = None,
-        items: pd.DataFrame | None = None,
+        users: pd.DataFrame | Sequence[Hashable] | None = None,
+        items: pd.DataFrame | Sequence[Hashable] | None = None,
         user_edges: pd.DataFrame | None = None,
         item_edges: pd.DataFrame | None = None,
     ) -> AGNNRecommender:
@@ -209,9 +209,10 @@ class AGNNRecommender(Recommender):
             ratings (pandas.DataFrame): New ratings, as in :meth:`fit`. One of a pair
                 that is rated already replaces the old rating; with :obj:`rating=None`
                 it is added to the old one.
-            users (pandas.DataFrame, optional): Attributes of new users, with ratings or
-                without, as in :meth:`predict`. Rows of known users are ignored.
-            items (pandas.DataFrame, optional): Likewise for items.
+            users (pandas.DataFrame or sequence, optional): Attributes of new users,
+                with ratings or without, as in :meth:`predict`. Rows of known users are
+                ignored.
+            items (pandas.DataFrame or sequence, optional): Likewise for items.
             user_edges (pandas.DataFrame, optional): Edges of new users, as in
                 :meth:`predict`.
             item_edges (pandas.DataFrame, optional): Likewise for items.
@@ -229,8 +230,8 @@ class AGNNRecommender(Recommender):
     def predict(
         self,
         pairs: pd.DataFrame,
-        users: pd.DataFrame | None = None,
-        items: pd.DataFrame | None = None,
+        users: pd.DataFrame | Sequence[Hashable] | None = None,
+        items: pd.DataFrame | Sequence[Hashable] | None = None,
         ratings: pd.DataFrame | None = None,
         user_edges: pd.DataFrame | None = None,
         item_edges: pd.DataFrame | None = None,
@@ -239,10 +240,10 @@ class AGNNRecommender(Recommender):
 
         Args:
             pairs (pandas.DataFrame): A row for each pair: user and item.
-            users (pandas.DataFrame, optional): Attributes of users that the fit has
-                not seen, or their ids alone: then all attributes are missing. Rows of
-                known users are ignored.
-            items (pandas.DataFrame, optional): Likewise for items.
+            users (pandas.DataFrame or sequence, optional): Attributes of users that the
+                fit has not seen, or their ids alone, a table or a list: then all
+                attributes are missing. Rows of known users are ignored.
+            items (pandas.DataFrame or sequence, optional): Likewise for items.
             ratings (pandas.DataFrame, optional): A few ratings by new users, or of new
                 items. They become edges of the graph, and the kernel model gives these
                 nodes a bias and slopes of their own; nothing is trained again, and
@@ -351,8 +352,8 @@ class AGNNRecommender(Recommender):
         self,
         user: Hashable,
         item: Hashable,
-        users: pd.DataFrame | None = None,
-        items: pd.DataFrame | None = None,
+        users: pd.DataFrame | Sequence[Hashable] | None = None,
+        items: pd.DataFrame | Sequence[Hashable] | None = None,
         ratings: pd.DataFrame | None = None,
         user_edges: pd.DataFrame | None = None,
         item_edges: pd.DataFrame | None = None,
@@ -370,8 +371,8 @@ class AGNNRecommender(Recommender):
     def evaluate(
         self,
         ratings: pd.DataFrame,
-        users: pd.DataFrame | None = None,
-        items: pd.DataFrame | None = None,
+        users: pd.DataFrame | Sequence[Hashable] | None = None,
+        items: pd.DataFrame | Sequence[Hashable] | None = None,
         k: int = 20,
         among: Sequence[Hashable] | None = None,
         support: pd.DataFrame | None = None,
@@ -383,8 +384,8 @@ class AGNNRecommender(Recommender):
         Args:
             ratings (pandas.DataFrame): As in :meth:`fit`. Ratings in the upper quarter
                 of the range of the fit, and all positives, are relevant.
-            users (pandas.DataFrame, optional): As in :meth:`predict`.
-            items (pandas.DataFrame, optional): As in :meth:`predict`.
+            users (pandas.DataFrame or sequence, optional): As in :meth:`predict`.
+            items (pandas.DataFrame or sequence, optional): As in :meth:`predict`.
             k (int, optional): Length of the ranked lists. (default: :obj:`20`)
             among (sequence, optional): Ids of the items to rank.
                 (default: all, those of the fit and new ones)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,15 +86,18 @@ class TaNPRecommender(Recommender):
         return self
 
     def adapt(
-        self, support: pd.DataFrame, users: pd.DataFrame | None = None
+        self,
+        support: pd.DataFrame,
+        users: pd.DataFrame | Sequence[Hashable] | None = None,
     ) -> AdaptedUsers:
         """Reads what users have rated so far; nothing is trained.
 
         Args:
             support (pandas.DataFrame): A row an interaction: user, item, rating. Of
                 users of the fit these rows alone count, not what the fit has read.
-            users (pandas.DataFrame, optional): Attributes of new users, if the fit had
-                any; or ids alone, of which all attributes are missing.
+            users (pandas.DataFrame or sequence, optional): Attributes of new users, if
+                the fit had any; or ids alone, a table or a list: then all attributes
+                are missing.
 
         ``ValueError`` names an unknown item, or a rating of another scale.
         """
@@ -132,7 +136,7 @@ class TaNPRecommender(Recommender):
     def evaluate(
         self,
         ratings: pd.DataFrame,
-        users: pd.DataFrame | None = None,
+        users: pd.DataFrame | Sequence[Hashable] | None = None,
         items: pd.DataFrame | None = None,
         k: int = 20,
     ) -> dict[str, float]:

@@ -262,10 +262,11 @@ def read_pairs(
 
 def read_distinct(given: Any, name: str, column: str) -> IdColumn:
     """The ids of a table or a list, which must be distinct; ``ValueError`` if not."""
-    if isinstance(given, str) or not isinstance(given, Iterable):
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        is_mapping = isinstance(given, Mapping)
+        remedy = 'make a pandas DataFrame of it' if is_mapping else f'write [{given!r}]'
         raise ValueError(
-            f"'{name}' must be a table or a list of ids (got {given!r}); write "
-            f'[{given!r}]'
+            f"'{name}' must be a table or a list of ids (got {shown(given)}); {remedy}"
         )
     if not isinstance(given, pd.DataFrame):
         given = pd.DataFrame({column: pd.Series(list(given), dtype=object)})
@@ -275,7 +276,7 @@ def read_distinct(given: Any, name: str, column: str) -> IdColumn:
 
 
 def read_new_nodes(
-    frame: pd.DataFrame | None,
+    frame: pd.DataFrame | Sequence | None,
     side: str,
     config: ColumnsConfig,
     known: Vocabulary,
@@ -283,8 +284,8 @@ def read_new_nodes(
 ) -> tuple[np.ndarray, list[TokenBags]] | None:
     """New ids of a table, and their attributes by each encoder; None if none is new.
 
-    Of a table of ids alone, all attributes are missing. Else a lacking column is an
-    error: perhaps it has another name. The encoders are of the same columns.
+    Of a table or a list of ids alone, all attributes are missing. Else a lacking column
+    is an error: perhaps it has another name. The encoders are of the same columns.
     """
     if frame is None:
         return None
@@ -293,7 +294,7 @@ def read_new_nodes(
     new = known.rows(ids) < 0
     if not new.any():
         return None
-    frame = frame[new]
+    frame = ids.frame[new]
     if frame.columns.tolist() == [column]:
         frame = frame.reindex(columns=[*encoders[0].columns])
     # The last encoder knows all values, also the rare ones.
@@ -302,11 +303,12 @@ def read_new_nodes(
 
 
 def with_titles(
-    frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame | None]
+    frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame | Sequence | None]
 ) -> pd.DataFrame:
     """Adds to columns of ids the titles that tables have, if they have any."""
     for column, table in tables.items():
-        titles = [] if table is None else [c for c in table if str(c).lower() in TITLES]
+        table = table if isinstance(table, pd.DataFrame) else pd.DataFrame()
+        titles = [c for c in table if str(c).lower() in TITLES]
         if titles and column in frame:
             known = table.drop_duplicates(column).set_index(column)[titles[0]]
             place = frame.columns.get_loc(column) + 1

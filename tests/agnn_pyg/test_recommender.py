@@ -153,7 +153,8 @@ def test_without_attributes(planted):
     with pytest.raises(ValueError, match="'users'"):
         model.predict(pairs)
     rating = model.predict(pairs, users=pairs[['user']])
-    assert rating[0] == pytest.approx(rating[1])
+    again = model.explain(10**6, pairs['item'][0], pd.Series([10**6])).rating
+    assert rating.tolist() == pytest.approx([again, again])
     assert len(model.recommend(pairs[['user']], k=3)) == 6
 
 
@@ -257,8 +258,8 @@ def test_ids_of_any_kind(kind, recommender, planted):
         return ids.astype(kind)
 
     def converted(frame):
-        changed = {c: convert(frame[c]) for c in ('user', 'item') if c in frame}
-        return frame.assign(**changed)
+        ids = frame.columns.intersection(['user', 'item'])
+        return frame.assign(**{column: convert(frame[column]) for column in ids})
 
     model = AGNNRecommender(**SETTINGS)
     names = ('ratings', 'users', 'items', 'later', 'new_users', 'new_items')
@@ -294,16 +295,13 @@ def test_held_out_ratings_are_watched(planted):
 
 
 def test_settings_that_are_wrong_since_the_fit(recommender, planted):
+    user, item = planted.ratings[['user', 'item']].iloc[0]
+    arguments = {'predict': [planted.ratings], 'recommend': [[user]]}
     for setting in [{'num_neighbors': -1}, {'candidate_fraction': 2}, {'user': ['id']}]:
         model = copy.copy(recommender).set_params(**setting)
-        user, item = planted.ratings[['user', 'item']].iloc[0]
-        for call, arguments in (
-            (model.predict, [planted.ratings]),
-            (model.recommend, [[user]]),
-            (model.explain, [user, item]),
-        ):
+        for call, given in (arguments | {'explain': [user, item]}).items():
             with pytest.raises(ValueError, match=f"'{next(iter(setting))}'"):
-                call(*arguments)
+                getattr(model, call)(*given)
 
 
 # Tables as they come; test_frames has what is refused.
@@ -320,8 +318,8 @@ def test_tables_without_new_rows(recommender, planted):
     empty = planted.later.iloc[:0]
     assert len(recommender.predict(empty)) == 0
     assert len(recommender.predict(empty, planted.new_users.iloc[:0])) == 0
-    assert len(recommender.recommend(planted.new_users.iloc[:0])) == 0
-    assert len(recommender.recommend([])) == 0
+    for nobody in (planted.new_users.iloc[:0], []):
+        assert len(recommender.recommend(nobody)) == 0
     nothing = recommender.recommend(planted.new_users, items=planted.new_items[:0])
     assert list(nothing.columns) == ['user', 'item', 'rating', 'score', 'rank']
     assert len(nothing) == 0

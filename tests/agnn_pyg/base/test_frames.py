@@ -32,9 +32,7 @@ def tables():
             | {'name': ['Ann', 'Bob', 'Cid', 'Dot']}
             | {'born': pd.to_datetime(['2000-01-01'] * 4)}
         ),
-        'items': pd.DataFrame(
-            {'item': list('abcd'), 'genre': [['x'], ['x', 'y'], [], ['z']]}
-        ),
+        'items': pd.DataFrame({'item': [*'abcd'], 'genre': [['x'], [*'xy'], [], 'z']}),
         'validation': pd.DataFrame({'user': [1], 'item': ['b'], 'rating': [4.5]}),
     }
 
@@ -151,10 +149,12 @@ def test_new_nodes(tables):
     for encoder_, found in zip(encoders, bags, strict=True):
         assert found.index.tolist() == encoder_.transform(later[:2]).index.tolist()
     # Of ids alone, all attributes are missing.
-    _, bags = new(later[['user']])
     unknown = later.assign(age=None, job=None, born=None)
-    for encoder_, found in zip(encoders, bags, strict=True):
-        assert found.index.tolist() == encoder_.transform(unknown[:2]).index.tolist()
+    for alone in (later[['user']], later['user'], [7, 8, 3]):
+        for encoder_, found in zip(encoders, new(alone)[1], strict=True):
+            assert (
+                found.index.tolist() == encoder_.transform(unknown[:2]).index.tolist()
+            )
     for change, message in (
         (twice, r'repeats an id .* row 4 \(8\)'),
         (lambda f: f.drop(columns='age'), "no column 'age'"),
@@ -173,8 +173,8 @@ def test_pairs_and_lists_of_ids(tables):
     with pytest.raises(ValueError, match=r"'pairs' .* 'items': .* row 1 \('q'\)"):
         read_pairs(changed(1, item='q')(pairs), 'pairs', CONFIG, ids)
     assert read_distinct([3, 1], 'users', 'user').values.tolist() == [3, 1]
-    for wrong in (3, 'abc'):
-        with pytest.raises(ValueError, match=rf"'users' must be .*\[{wrong!r}\]"):
+    for wrong, remedy in ((3, '.3.'), ('abc', ".'abc'."), ({'user': [3]}, 'make')):
+        with pytest.raises(ValueError, match=rf"'users' must be .* {remedy}"):
             read_distinct(wrong, 'users', 'user')
 
 
