@@ -32,6 +32,10 @@ VALUES = (*NUMBERS, str, np.bool_)  # which JSON keeps as they are
 LISTS = (list, tuple, set, frozenset, np.ndarray)
 WORD = re.compile(r'\b\w\w+\b')
 ISO_DATE = re.compile(r'\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?')
+# How users read texts such as "[np.str_('a')]".
+FROM_NUMPY = (
+    r".str.replace(r'np\.\w+\((.*?)\)', r'\1', regex=True).map(ast.literal_eval)"
+)
 # A column is numeric with so few texts among so many numbers.
 FEW, MANY = 0.1, 20
 # What to do where a cell does not suit the type of its column.
@@ -187,13 +191,13 @@ class CategoricalEncoder(ColumnEncoder):
         if is_multi and is_text.any():
             first = cells.value[is_text][0]
             separator = next((s for s in '|;,/' if s in first), '|')
-            is_literal = first.startswith('[')
+            literal = FROM_NUMPY if 'np.' in first else '.map(ast.literal_eval)'
             split = f'.str.split({separator!r})'
             in_list = np.array([isinstance(c, LISTS) for c in table.frame[self.column]])
             refuse(
                 is_text & ~in_list[cells.row],
                 'text that is no list',
-                '.map(ast.literal_eval)' if is_literal else split,
+                literal if first.startswith('[') else split,
             )
         # New words, and values that are too rare for a token, are usual.
         most = 1.0 if self.stype == 'text' else 0.9 if self.has_rare else 0.5

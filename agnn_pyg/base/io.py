@@ -33,7 +33,8 @@ MISSING = (
     *('', 'NA', 'N/A', 'n/a', '<NA>', '#NA', '#N/A', '#N/A N/A', 'NULL', 'null'),
     *('None', 'NaN', 'nan', '-NaN', '-nan', '1.#IND', '-1.#IND', '1.#QNAN', '-1.#QNAN'),
 )
-# Usual names of columns, in small letters, letters only, without a suffix such as id.
+# Usual names of columns, in small letters, letters only; those of ids without a suffix
+# such as id.
 NAMES = {
     'user': 'user customer reader member client visitor account person uid',
     'item': 'item movie film book product article artist track song game recipe '
@@ -49,7 +50,9 @@ def recognised(columns: Sequence, role: str, attributes: bool = False) -> Any | 
     """
     exact = {re.sub('[^a-z]', '', str(c).lower()): c for c in reversed(columns)}
     suffix = re.compile('(?<=.)(id|key|code|number)$')
-    found = {suffix.sub('', name): column for name, column in exact.items()} | exact
+    # The id or number of a rating is none.
+    bare = {suffix.sub('', name): column for name, column in exact.items()}
+    found = exact if role == 'rating' else bare | exact
     if attributes and 'id' in exact:  # beside it, a column such as product is a name
         found = {name: column for name, column in found.items() if name not in exact}
         found['id'] = exact['id']
@@ -205,17 +208,24 @@ def _codes(path: Path, frame: pd.DataFrame) -> pd.Index:
 
 
 def _check_lines(lines: Any, separator: str) -> None:
-    """Raises ``ValueError`` if a line has more or fewer cells than the header.
+    """Raises ``ValueError`` if names repeat, or a line has more or fewer cells.
 
     Pandas fills short lines at their end, also where a cell in the middle is lacking.
     """
     try:
         # An empty line has no cells, and pandas skips it.
-        widths = filter(None, map(len, lines))
-        width = next(widths, 0)
-        wrong = next((w for w in widths if w != width), None)
+        rows = filter(None, lines)
+        header = next(rows, [])
+        width = len(header)
+        wrong = next((w for w in map(len, rows) if w != width), None)
     except csv.Error as error:
         raise ValueError(f'after line {lines.line_num}, {error}; correct it') from error
+    for name, count in Counter(header).items():
+        if name and count > 1:  # pandas makes age and age.1 of them
+            raise ValueError(
+                f"there are {count} columns called '{name}'; drop or rename all except "
+                f'one'
+            )
     if wrong is not None:
         raise ValueError(
             f'there are {width} columns, but {wrong} cells in line {lines.line_num}; '

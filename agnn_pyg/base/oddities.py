@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from agnn_pyg.base.checks import TableColumn, shown, warn, where
-from agnn_pyg.base.columns import ISO_DATE, MANY, ParsedColumn
+from agnn_pyg.base.columns import FROM_NUMPY, ISO_DATE, MANY, ParsedColumn
 from agnn_pyg.base.vocabulary import IdColumn
 
 # Ratings of which a single one may be mistyped.
@@ -38,7 +38,14 @@ TEXTS = {
         'arrays as texts, which .map(lambda t: [*map(float, t[1:-1].split())]) or '
         '--lists reads,'
     ),
-    r'[\[({].*[\])}]': 'lists as texts, which .map(ast.literal_eval) or --lists reads,',
+    r'\[np\.\w+\(.*\]': f'lists as texts, which {FROM_NUMPY} or --lists reads,',
+    r'\{[^\'":]*\}': (
+        "lists as texts, which .str[1:-1].str.split(',') or --lists reads,"
+    ),
+    r'\[[A-Za-z_][^\'"]*\]': "lists as texts, which .str[1:-1].str.split(',') reads,",
+    r'\[.*\]|\(.*\)|\{[^:]*\}': (
+        'lists as texts, which .map(ast.literal_eval) or --lists reads,'
+    ),
     r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*': 'dates as texts, not like 1999-12-31,',
     r'\D{0,3}\d+[.,]\d+\D{0,3}': 'numbers as texts',
 }

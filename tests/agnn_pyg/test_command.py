@@ -78,10 +78,8 @@ def test_first_ratings_of_new_users_in_the_shell(recommender, planted, here, cap
     one, other = users['user'].iloc[:2]
     first = pd.DataFrame({'user': one, 'item': seen, 'rating': 5.0})
     first.loc[5, ['user', 'rating']] = other, 1.0
-    held_out = planted.later[planted.later['item'].isin(planted.items['item'])]
-    held_out = held_out[
-        ~held_out['item'].isin(seen) & held_out['user'].isin(users['user'])
-    ]
+    held_out = planted.later[planted.later['user'].isin(users['user'])]
+    held_out = held_out[held_out['item'].isin({*planted.items['item']} - {*seen})]
     write(vars(planted) | {'first': first, 'later_pairs': held_out}, here)
     new = '--support first.csv --users new_users.csv --model model --quiet'
 
@@ -106,9 +104,8 @@ def test_first_ratings_of_new_users_in_the_shell(recommender, planted, here, cap
     pair = pd.DataFrame({'user': [one], 'item': [held_out['item'].iloc[0]]})
     found = recommender.explain(*pair.iloc[0], users, ratings=first)
     assert capsys.readouterr().out == f'{found}\n'
-    assert found.rating == pytest.approx(
-        recommender.predict(pair, users, ratings=first)[0]
-    )
+    rating = recommender.predict(pair, users, ratings=first)
+    assert found.rating == pytest.approx(rating[0])
 
 
 def test_update_in_the_shell_is_that_of_python(recommender, planted, here, capsys):
@@ -182,9 +179,7 @@ def test_ids_as_the_model_knows_them(recommender, planted, here, capsys):
     shell(main, f'recommend {user} -k 1 --model m')
     assert printed(capsys)['user'].tolist() == [user]
     pairs.write_text(f'item,user\n2001,{user}\n2001,someone\n')
-    for command, found in (
-        ('recommend x7', "'x7'"),
-        ('predict pairs.csv', "int id in column 'user'"),
-    ):
+    wrong = {'recommend x7': "'x7'", 'predict pairs.csv': "int id in column 'user'"}
+    for command, found in wrong.items():
         shell(main, f'{command} --model m', code=2)
         assert found in capsys.readouterr().err

@@ -235,6 +235,7 @@ def test_the_conversion_that_an_error_names_can_be_done():
         ([['war', 'sea'], ['love']], ['war|sea', 'love']),
         ([['war', 'sea'], ['love']], ['war, sea', 'love,sea']),
         ([['war', 'sea'], ['love']], ["['war', 'sea']", "['love']"]),
+        ([['war'], ['love']], ["[np.str_('war')]", "[np.str_('love')]"]),
     ):
         encoder, frame = AttributeEncoder(['x']).fit(frame_of(fitted)), frame_of(served)
         try:

@@ -1,5 +1,8 @@
 """Tables as they come: each is read once, or the row that is wrong is named."""
 
+import ast
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +21,8 @@ from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.recommender_config import ColumnsConfig
 
 CONFIG = ColumnsConfig()
+LISTS = ["['a', 'b']", "{'a', 'b'}", '{a,b}', '[a, b]', "[np.str_('a'), np.str_('b')]"]
+LISTS += ['[np.float64(0.5), np.float64(1.0)]']
 
 
 @pytest.fixture
@@ -279,20 +284,24 @@ def test_columns_that_seem_to_be_something_else(tables):
         (20 * ['a|b', 'c|d'], r"lists .*\.str\.split.*'a\|b'"),
         (20 * ['a; b', 'c ;d'], r"lists .*\.str\.split\(';'\).*--lists.*'a; b'"),
         ([f'Word {n} of a text of prose; more' for n in range(40)], 'most.*one, name'),
-        (20 * ["['a', 'b']", '[]'], r'lists .*ast\.literal_eval'),
         (20 * ['[ 0.25 -1. ]', '[1 2]'], r'arrays .*--lists'),
         (10 * ['a, b', 'b, c', 'c', 'c, a'], r"lists .*\.split\(','\).*--lists"),
         (10 * ['a/b/c', 'b/c', 'c', 'c/a'], r"lists .*\.str\.split\('/'\)"),
         (['na', '?', *(f'{18 + n} EUR' for n in range(38))], "numbers .*'18 EUR'"),
         (5 * ['soon', 'later'] + [*map(str, days.date)], "dates.*'soon'"),
         (5 * ['soon', 'later'] + [*days], "dates.*'soon'"),
-        (20 * ["{'a', 'b'}", "{'b'}"], r'lists .*--lists'),
+        *((20 * [text, '[]'], 'lists .* reads') for text in LISTS),
         (40 * [None], 'nothing in it'),
     ):
         with pytest.warns(UserWarning, match=f"'users'.*{problem}") as caught:
             read_tables(CONFIG, tables['ratings'], users.assign(x=cells))
-        assert any("'user_attributes'" in str(w.message) for w in caught)
+        text = ' '.join(str(w.message) for w in caught)
+        assert "'user_attributes'" in text
+        if how := re.search(r'which (\..*?)( or --lists)? reads', text):
+            made = eval(f'x{how[1]}', {'x': pd.Series(cells), 'ast': ast})  # noqa: S307
+            assert made.map(pd.api.types.is_list_like).all()
     cities = users.assign(x=10 * ['Oslo', 'Austin, TX', 'King, WA', 'Zed, Inc.'])
+    cities['band'] = pd.cut(cities['user'], 4).astype(str)
     read_tables(CONFIG, tables['ratings'], cities)  # no lists
 
 

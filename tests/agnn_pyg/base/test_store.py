@@ -118,18 +118,16 @@ class Evil:
 def test_damage_and_code_are_refused(tmp_path, capsys):
     evil = BytesIO()
     torch.save({'x': Evil()}, evil)
-    for number, (damage, match) in enumerate(
-        (
-            (lambda f: (f / 'model.zip').unlink(), 'holds no saved model'),
-            (lambda f: (f / 'model.zip').write_text('{}'), 'damaged.*checksum'),
-            (lambda f: rewrite(f, **{'config.json': '{'}), 'damaged'),
-            (lambda f: rewrite(f, **{'config.json': '[' * 10**6}), 'damaged'),
-            (lambda f: rewrite(f, **{'config.json': '[]'}), 'damaged'),
-            (lambda f: rewrite(f, **{'tensors.pt': b'xx'}), 'damaged'),
-            (lambda f: rewrite(f, **{'tensors.pt': evil.getvalue()}), 'damaged'),
-            (lambda f: write_store(f, 'thing', 4, {}, {}), 'version 4 .* version 3'),
-        )
-    ):
+    damages = {
+        lambda f: (f / 'model.zip').unlink(): 'holds no saved model',
+        lambda f: (f / 'model.zip').write_text('{}'): 'damaged.*checksum',
+        lambda f: rewrite(f, **{'tensors.pt': b'xx'}): 'damaged',
+        lambda f: rewrite(f, **{'tensors.pt': evil.getvalue()}): 'damaged',
+        lambda f: write_store(f, 'thing', 4, {}, {}): 'version 4 .* version 3',
+    }
+    for text in ('{', '[]', '[' * 10**6):
+        damages[lambda f, t=text: rewrite(f, **{'config.json': t})] = 'damaged'
+    for number, (damage, match) in enumerate(damages.items()):
         folder = tmp_path / str(number)
         save(folder)
         damage(folder)

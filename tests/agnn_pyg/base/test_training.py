@@ -66,8 +66,7 @@ class Seeded(EpochLoader):
 
 
 def plain(size=100):
-    data = TensorDataset(X[:size], Y[:size])
-    return DataLoader(data, batch_size=20, shuffle=True)
+    return DataLoader(TensorDataset(X[:size], Y[:size]), batch_size=20, shuffle=True)
 
 
 def loaders(kind='seeded', size=100):

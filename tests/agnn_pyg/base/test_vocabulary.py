@@ -48,11 +48,7 @@ def test_what_is_not_an_id():
         (column([0.5] * 99), r'row 0 \(\[0.5, .{70,72}\.\.\.\); make texts'),
         (column(datetime.date(2020, 1, 1)), 'a whole number'),
         (column(4, 5, 4), r"repeats an id of column 'user' in row 2 \(4\); keep one"),
-        (
-            column(float(2**53 - 1), float(2**53)),
-            r"not exact from 2\*\*53 on, in column 'user' in row 1 \(9007199254740992.0"
-            r"\); .*dtype={'user': 'Int64'}",
-        ),
+        (column(2.0**53 - 1, 2.0**53), r"2\*\*53 on, .* row 1 \(9.*'user': 'Int64'}"),
         (column(-1e300), r'not exact from'),
         (column(2**70), r'whole numbers beyond 64 bits'),
     ]:
