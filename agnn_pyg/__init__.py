@@ -24,8 +24,11 @@ _HOMES = {
     'TokenBags': 'base.encoder',
     'agnn_loss': 'loss',
     'attribute_graph': 'graph.build',
-    'predict': 'scoring',
+    'predict': 'prediction',
 }
 
+# These need the extra `train`, which an import of all names does not.
+_TRAINING = {'RatingModule': 'module', 'fit': 'base.training'}
+
 __all__ = list(_HOMES)
-__getattr__, __dir__ = _lazy_names(__name__, _HOMES)
+__getattr__, __dir__ = _lazy_names(__name__, _HOMES | _TRAINING)

@@ -158,7 +158,7 @@ class AGNNConfig(GraphConfig, NetworkConfig, NetworkTrainingConfig, ScenariosCon
 
 
 # The network and the training of the published code; see the table in the README.
-AS_PUBLISHED = {
+PUBLISHED = {
     'use_rating_proximity': True,
     'max_candidates': 500,
     'self_neighbor': True,

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 
-from agnn_pyg.agnn_config import AGNNConfig
+from agnn_pyg.agnn_config import PUBLISHED, AGNNConfig
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import Config, Fraction, PositiveInt, check_argument
 from agnn_pyg.base.frames import read_distinct, read_pairs, read_ratings, read_tables
@@ -111,6 +111,8 @@ class AGNNRecommender(Recommender):
     Config = AGNNRecommenderConfig
     Fitted = Fitted
     VERSION = 12
+    # Without the kernel model, and with tokens of all values.
+    PUBLISHED = PUBLISHED | {'kernel_weight': 0.0, 'min_count': 1}
 
     def fit(
         self,

@@ -21,7 +21,7 @@ from benchmarks.suite import Suite
 from benchmarks.tables import CURVE, cases, support_means, words
 
 OWN_COLOR, OTHER_COLOR, LINE_COLOR = '#1f6f8b', '#b8b8b8', '#8a8a8a'
-COLORS = ('#9a9a9a', '#7a9e62', '#8d6cab', '#c98f4a', '#c0504d', '#c4c4c4', '#000000')
+COLORS = ('#9a9a9a', '#7a9e62', '#8d6cab', '#c98f4a', '#c0504d', '#4fa3a5', '#000000')
 # Scenarios whose errors are drawn over the time of a fit.
 TIMED = ('item_cold', 'warm')
 # Where a name stands beside its point: right of it, else left, above or below.
@@ -125,9 +125,9 @@ def time_figure(columns: Mapping[str, pd.DataFrame], suite: Suite) -> Any:
 def support_curve(part: pd.DataFrame, suite: Suite) -> Any:
     """nDCG@10 after supports of each size; points are means over splits."""
     figure, axes = new_figure(6.4, 4.2)
-    means = support_means(part, suite).dropna()
     # A random order would flatten all others.
-    means, floor, color = means.drop('random', errors='ignore'), 1.0, iter(COLORS)
+    means = support_means(part, suite).dropna().drop('random', errors='ignore')
+    floor, color = 1.0, iter((*COLORS, OTHER_COLOR))
     for label, curve in means.iterrows():
         own = label == suite.own
         if own or curve.iloc[0] == curve.iloc[-1]:
@@ -140,8 +140,8 @@ def support_curve(part: pd.DataFrame, suite: Suite) -> Any:
     axes.set_ylim(bottom=floor - 0.01)
     axes.set_xticks(range(len(means.columns)), map(str, means))
     axes.grid(True, axis='y', **GRID)
-    axes.set(xlabel='support interactions of a new user')
-    axes.set(ylabel=f'test {words(CURVE)} (axis cut)', title=words(suite.data[0]))
+    axes.set(xlabel='support interactions of a new user', title=words(suite.data[0]))
+    axes.set_ylabel(f'test {words(CURVE)} (axis cut)')
     axes.legend(frameon=False, fontsize=8)
     return figure
 

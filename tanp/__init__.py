@@ -20,5 +20,8 @@ _HOMES = {
     'tanp_loss': 'loss',
 }
 
+# This needs the extra `train`, which an import of all names does not.
+_TRAINING = {'TaskModule': 'module'}
+
 __all__ = list(_HOMES)
-__getattr__, __dir__ = _lazy_names(__name__, _HOMES)
+__getattr__, __dir__ = _lazy_names(__name__, _HOMES | _TRAINING)

@@ -6,6 +6,7 @@ from tanp.loader import EpisodeLoader as EpisodeLoader
 from tanp.loss import tanp_loss as tanp_loss
 from tanp.model import TaNP as TaNP
 from tanp.model import TaskOutput as TaskOutput
+from tanp.module import TaskModule as TaskModule
 from tanp.prediction import Prediction as Prediction
 from tanp.prediction import evaluate as evaluate
 from tanp.prediction import predict as predict

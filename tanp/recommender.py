@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,11 +52,7 @@ class TaNPRecommender(Recommender):
     Config = TaNPRecommenderConfig
     Fitted = Fitted
     VERSION = 12
-
-    @classmethod
-    def as_published(cls, **changes: Any) -> TaNPRecommender:
-        """The model of the paper with the settings and errors of its published code."""
-        return cls(**PUBLISHED | changes)
+    PUBLISHED = PUBLISHED
 
     def fit(
         self,

@@ -22,9 +22,9 @@ from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
 from agnn_pyg.nn import AttributeEmbedding, GatedConv
+from agnn_pyg.prediction import predict
 from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.full_graph import FullGraphLoader
-from agnn_pyg.scoring import predict
 from tanp import AttentiveTaNP, EpisodeBatch, EpisodeLoader, Episodes, TaNP, tanp_loss
 from tanp.catalogue import Catalogue
 from tanp.item_statistics import NOBODY, ItemStatistics

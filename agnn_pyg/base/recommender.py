@@ -23,9 +23,16 @@ class Recommender(Estimator):
     :obj:`from_store(config, plain, tensors)`.
     """
 
-    # The class of what is fitted, and the version of what is saved of it.
+    # The class of what is fitted, the version of what is saved of it, and the settings
+    # of the paper's code.
     Fitted: ClassVar[type]
     VERSION: ClassVar[int]
+    PUBLISHED: ClassVar[dict[str, Any]]
+
+    @classmethod
+    def as_published(cls: type[R], **changes: Any) -> R:
+        """The model of the paper with the settings and errors of its published code."""
+        return cls(**cls.PUBLISHED | changes)
 
     def score(self, ratings: Any, y: Any = None, **options: Any) -> float:
         """The negative RMSE, or nDCG@20 of positives: higher is better.

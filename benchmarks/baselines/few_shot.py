@@ -317,8 +317,7 @@ class ResidualSVD(FewShotBaseline, rank=4, penalty=30.0):
 class FewShotAGNN(AGNNRecommender):
     """AGNN, to which supports are ratings of new users: nothing is trained again."""
 
-    def fit(self, ratings: Frame, *nodes: Frame, validation: Any = None) -> Any:
-        users, items = nodes
+    def fit(self, ratings: Frame, users: Frame, items: Frame, validation: Any) -> Any:
         return super().fit(ratings, users[users['user'].isin(ratings['user'])], items)
 
     def adapt(self, support: Frame, users: Frame) -> Any:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from agnn_pyg.agnn_config import AS_PUBLISHED, AGNNConfig
+from agnn_pyg.agnn_config import PUBLISHED, AGNNConfig
 from agnn_pyg.agnn_scorer import EVALUATION_SEED, RATED, SIDES, AGNNScorer
 from agnn_pyg.folds import joint_fold
 from agnn_pyg.rating_data import NodeFeatures, RatingData
@@ -238,7 +238,7 @@ def test_an_explanation_adds_up_and_names_the_neighbors(planted, scorer):
 
 def test_settings_of_the_network(planted):
     others = [{'conv': 'sage'}, {'conv': 'mean', 'generate': False}]
-    others += [{'conv': 'gcn', 'num_neighbors': 0}, AS_PUBLISHED | {'batch_size': 64}]
+    others += [{'conv': 'gcn', 'num_neighbors': 0}, PUBLISHED | {'batch_size': 64}]
     for changed in (
         *others,
         {'conv': 'gat', 'separate_neighbors': True},

@@ -226,7 +226,10 @@ def test_ratings_of_new_nodes_give_them_slopes_by_a_loop(scorer, tiny_data, side
         gram = torch.tensor([[kernel(i, j) for j in known] for i in known]).double()
         gram = gram.view(len(rows), len(rows)) + torch.eye(len(rows))
         alpha = torch.linalg.solve(gram, rest[rows])
-        added = [sum(a * kernel(i, j) for a, j in zip(alpha, known)) for i in every]
+        added = [
+            sum(a * kernel(i, j) for a, j in zip(alpha, known, strict=True))
+            for i in every
+        ]
         pair = [torch.full_like(every, first + node), every][:: 1 - 2 * end]
         expected = cold.score(*pair) + torch.tensor(added).double()
         found = later.score(*pair)

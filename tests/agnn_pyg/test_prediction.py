@@ -3,8 +3,8 @@ from functools import partial
 import pytest
 import torch
 
+from agnn_pyg.prediction import predict
 from agnn_pyg.sampling.batch import RatingBatch
-from agnn_pyg.scoring import predict
 from tests.agnn_pyg.sampling.test_full_graph import link_loader
 
 RATES = ('user', 'rates', 'item')
