@@ -45,8 +45,8 @@ def cold_candidates(
             new nodes, or their multi-hot matrix :obj:`[M, num_tokens]`.
         attributes (TokenBags or scipy.sparse.csr_matrix): Those that the graph
             was built from, by the same vocabulary, :obj:`[N, num_tokens]`.
-        candidate_fraction (float, optional): See :func:`~agnn_pyg.attribute_graph`.
-        max_candidates (int, optional): See there.
+        candidate_fraction (float, optional): Fraction of the nodes in a candidate set.
+        max_candidates (int, optional): Size of the largest candidate set.
         seed (int, optional): Seed of the tie-breaking. (default: :obj:`0`)
 
     Returns:

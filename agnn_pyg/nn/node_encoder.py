@@ -73,12 +73,13 @@ class NodeEncoder(nn.Module):
             (default: :obj:`0.0`)
         attribute_dropout (float, optional): Dropout of attribute values.
             (default: :obj:`0.0`)
-        generate (bool, optional): Or else the preference of a cold node is 0.
+        generate (bool, optional): If set to :obj:`False`, the preference of a cold node
+            is 0 and not generated from its attributes. (default: :obj:`True`)
+        generate_bias (bool, optional): If set to :obj:`False`, so is its bias.
             (default: :obj:`True`)
-        generate_bias (bool, optional): Or else the bias of a cold node is 0.
+        generate_neighbors (bool, optional): If set to :obj:`False`, cold nodes send
+            their row of :obj:`embedding`, which was never trained.
             (default: :obj:`True`)
-        generate_neighbors (bool, optional): Or else cold nodes send their row of
-            :obj:`embedding`, though it was never trained. (default: :obj:`True`)
         skip (bool, optional): Add a linear map of the summed attribute embeddings to
             the output. (default: :obj:`True`)
         separate_neighbors (bool, optional): Encode what nodes send by other weights

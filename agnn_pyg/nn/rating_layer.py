@@ -158,15 +158,21 @@ class RidgeSlopes(nn.Module):
 
 
 class RatingState(NamedTuple):
-    """What rated edges say of the nodes of one end.
+    r"""What rated edges say of the nodes of one end.
+
+    Symbols are those of :class:`RatingLayer`.
 
     Attributes:
-        x: Embeddings, :obj:`[N, C]`.
+        x: Embeddings :math:`\mathbf{h}` after the hidden layer, :obj:`[N, C]`.
         bias: Damped biases, :obj:`[N]`.
-        slope: Slopes, times the weight of their term, :obj:`[N, S]`.
-        feature: What slopes of the other end are multiplied by, :obj:`[N, S]`.
-        vectors: What the other end computes positions from, :obj:`[N, K]`.
-        source: What messages to the other end are made of, :obj:`[N, C]`.
+        slope: Slopes :math:`\boldsymbol{\beta}`, times the weight of their term,
+            :obj:`[N, S]`.
+        feature: The features :math:`\mathbf{z}` that slopes of the other end are
+            multiplied by, :obj:`[N, S]`.
+        vectors: The singular vectors :math:`\mathbf{v}` that the other end computes
+            positions from, :obj:`[N, K]`.
+        source: The inputs :math:`\mathbf{x}` that messages to the other end are made
+            of, :obj:`[N, C]`.
     """
 
     x: Tensor
@@ -183,22 +189,27 @@ class RatingLayer(nn.Module):
     1. *Positions*: :math:`\mathbf{s}_i \propto \sum_{j \in \mathcal{N}(i)}
        \mathbf{v}_j`, of length 1, where :math:`\mathbf{v}` are singular vectors of the
        normalised matrix of training pairs, see :meth:`fit_positions`.
-    2. *Slopes* :math:`\boldsymbol{\beta}`, see :class:`RidgeSlopes`, on the features
-       :math:`\mathbf{z} = [\mathbf{W} \mathbf{a} + \mathbf{W} \mathbf{s} \, \Vert \,
-       1]` of attributes :math:`\mathbf{a}` and positions.
-    3. *Inputs*: :math:`\mathbf{x} \leftarrow \mathbf{x} + \mathbf{W} \mathbf{s} +
-       \mathbf{W} \boldsymbol{\beta} + \mathbf{w} \log(1 + |\mathcal{N}|) / 5`.
+    2. *Slopes* :math:`\boldsymbol{\beta}_i`, see :class:`RidgeSlopes`, on the features
+       :math:`\mathbf{z} = [\mathbf{W}_\mathrm{feature} \mathbf{a} +
+       \mathbf{W}_\mathrm{feature\_position} \mathbf{s} \, \Vert \, 1]` of attributes
+       :math:`\mathbf{a}` and positions.
+    3. *Inputs*: :math:`\mathbf{x}_i \leftarrow \mathbf{x}_i +
+       \mathbf{W}_\mathrm{position} \mathbf{s}_i + \mathbf{W}_\mathrm{slope}
+       \boldsymbol{\beta}_i + \mathbf{w}_\mathrm{count} \log(1 + |\mathcal{N}(i)|) / 5`.
     4. *Messages*, gated by the target:
 
        .. math::
-           \mathbf{m}_i = \frac{\sum_{j} (\epsilon_{ij} \mathbf{W}_1 + \mathbf{W}_0)
-           \mathbf{x}_j}{0.3 \, (|\mathcal{N}(i)| + \delta)}, \quad
-           \mathbf{h}_i = \mathbf{x}_i + \sigma(\mathbf{W}_g [\mathbf{x}_i \, \Vert \,
-           \mathbf{m}_i]) \odot \mathbf{m}_i
+           \mathbf{m}_i = \frac{\sum_{j} (\epsilon_{ij} \mathbf{W}_\mathrm{residual} +
+           \mathbf{W}_\mathrm{mean}) \, \mathbf{x}_j}{0.3 \, (|\mathcal{N}(i)| +
+           \delta)}, \quad \mathbf{h}_i = \mathbf{x}_i + \sigma(
+           \mathbf{W}_\mathrm{gate} [\mathbf{x}_i \, \Vert \, \mathbf{m}_i]) \odot
+           \mathbf{m}_i
 
-    5. A residual hidden layer.
+    5. *Hidden layer*: :math:`\mathbf{h}_i \leftarrow \mathbf{h}_i +
+       \mathbf{W}_\mathrm{out} \, \mathrm{ReLU}(\mathbf{W}_\mathrm{in} \mathbf{h}_i)`.
 
-    Biases of linear maps are left out here.
+    Subscripts name modules, such as :obj:`lin_position`, with one matrix for users and
+    one for items. Biases of linear maps are left out here.
 
     Edges of positives without ratings carry their weights :math:`w_{ui}` in place of
     residuals, items have a bias by popularity (:func:`positive_edges`), and there are
@@ -211,7 +222,8 @@ class RatingLayer(nn.Module):
             (default: :obj:`32`)
         slope_channels (int, optional): Number of slopes of a node; 0 for none.
             (default: :obj:`16`)
-        messages (bool, optional): Or else step 4 is left out. (default: :obj:`True`)
+        messages (bool, optional): If set to :obj:`False`, step 4 is left out.
+            (default: :obj:`True`)
         damping (float, optional): :math:`\delta` of biases, positions and messages.
             (default: :obj:`5.0`)
         dropout (float, optional): Dropout within the layer. (default: :obj:`0.0`)
@@ -341,13 +353,17 @@ class RatingLayer(nn.Module):
         ends = 0, 1
         vectors = [self._vectors(end, n_id[end], size[end]) for end in ends]
         known = [
-            self._know(end, x[end], attributes[end], edges, vectors[1 - end])
+            self._add_positions(end, x[end], attributes[end], edges, vectors[1 - end])
             for end in ends
         ]
         x, feature = zip(*known, strict=True)
-        sloped = [self._slope(end, x[end], edges, feature[1 - end]) for end in ends]
+        sloped = [
+            self._add_slopes(end, x[end], edges, feature[1 - end]) for end in ends
+        ]
         source, slope = zip(*sloped, strict=True)
-        new = [self._update(end, source[end], edges, source[1 - end]) for end in ends]
+        new = [
+            self._add_messages(end, source[end], edges, source[1 - end]) for end in ends
+        ]
         return list(map(RatingState, new, bias, slope, feature, vectors, source))
 
     def add_nodes(
@@ -381,9 +397,9 @@ class RatingLayer(nn.Module):
             bias = damped_mean(rest, new, len(x), self.damping)
             residual = rest - bias[new]
         edges = RatedEdges(edge_index, residual, (size[0], size[1]))
-        x, feature = self._know(end, x, attributes, edges, other.vectors)
-        source, slope = self._slope(end, x, edges, other.feature)
-        x = self._update(end, source, edges, other.source)
+        x, feature = self._add_positions(end, x, attributes, edges, other.vectors)
+        source, slope = self._add_slopes(end, x, edges, other.feature)
+        x = self._add_messages(end, source, edges, other.source)
         vectors = self.vectors_0.new_zeros(len(x), self.spectral_channels)
         return RatingState(x, bias, slope, feature, vectors, source)
 
@@ -398,7 +414,9 @@ class RatingLayer(nn.Module):
             )
         return rating.to(self.vectors_0)
 
-    def _know(self, end, x, attributes, edges, vectors) -> tuple[Tensor, Tensor]:
+    def _add_positions(
+        self, end, x, attributes, edges, vectors
+    ) -> tuple[Tensor, Tensor]:
         """Adds degrees and positions to x, and makes features of both."""
         count = edges.count[end].log1p().unsqueeze(-1) / COUNT_SCALE
         x = x + self.lin_count[end](count)
@@ -412,7 +430,7 @@ class RatingLayer(nn.Module):
                 z = z + self.lin_feature_position[end](position)
         return x, torch.cat([z, torch.ones_like(x[:, :1])], dim=-1)
 
-    def _slope(self, end, x, edges, feature) -> tuple[Tensor, Tensor]:
+    def _add_slopes(self, end, x, edges, feature) -> tuple[Tensor, Tensor]:
         """Adds slopes to x, and gives them with their weight."""
         if not self.slope_channels:
             return x, x.new_zeros(len(x), 1)
@@ -420,7 +438,7 @@ class RatingLayer(nn.Module):
         x = x + self.lin_slope[end](self.dropout(slope))
         return x, slope * self.slope_weight[end]
 
-    def _update(self, end, x, edges, source) -> Tensor:
+    def _add_messages(self, end, x, edges, source) -> Tensor:
         """Adds messages, gated by the target, and the hidden layer."""
         if self.messages:
             source = self.dropout(source)
