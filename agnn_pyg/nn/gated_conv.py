@@ -18,6 +18,8 @@ from agnn_pyg.nn.gated_mean import GatedMean
 # No `__all__` here: PyG generates `propagate` from a star import of this file
 # and falls back to a slower path, silently, when names are missing from it.
 
+# Words of errors where only messages work, such as in `torch.func` or forward mode.
+SLOW = {'functorch', 'forward', 'implemented'}
 # Hooks that the fused path would skip.
 HOOKS = [
     f'_{part}_forward_{when}'
@@ -157,7 +159,7 @@ class GatedConv(MessagePassing):
             weight_i, weight_j = self.lin_aggr.weight.chunk(2, dim=-1)
             u = F.linear(x[0], weight_j)
             v = F.linear(x[1], weight_i, self.lin_aggr.bias)
-        edges, is_sorted, means = edge_index, False, None
+        edges, is_sorted, means, fault = edge_index, False, None, None
         if isinstance(edge_index, EdgeIndex):
             edges, size = edge_index.as_tensor(), edge_index.sparse_size()
             is_sorted = edge_index.is_sorted_by_col
@@ -168,14 +170,16 @@ class GatedConv(MessagePassing):
                 means = fused(edge_index, x=x[0], u=u, v=v, w=w, e=e)
             except torch.OutOfMemoryError:
                 raise  # messages need more memory
-            except (IndexError, RuntimeError, ValueError):
-                pass  # Messages name unfit edges, and suit `torch.func`.
+            except (IndexError, RuntimeError, ValueError) as error:
+                fault = error  # Messages name unfit edges.
         if means is None:
             edge_index = edges if self.fuse else edge_index
             # propagate_type: (x: Tensor, u: Tensor, v: Tensor, w: OptTensor,
             #                  e: OptTensor)
             out = self.propagate(edge_index, x=x[0], u=u, v=v, w=w, e=e, size=size)
             means = out.chunk(2, dim=-1)
+            if fault and SLOW.isdisjoint(str(fault).split()):
+                raise fault
 
         (out, x_mean), x_self, filter_gate = means, x[1], None
         if self.lin_filter is not None:
@@ -186,12 +190,11 @@ class GatedConv(MessagePassing):
         out = out.to((v if filter_gate is None else filter_gate).dtype)
         if not return_gates:
             return out
-        aggregate_gate = None
+        gates = [None, filter_gate]
         if self.lin_aggr is not None:
             src, dst = edges if self.flow == 'source_to_target' else edges.flip(0)
-            u_j, v_i = u.index_select(-2, src), v.index_select(-2, dst)
-            aggregate_gate = self._gate(u_j, v_i, e)
-        return out, (aggregate_gate, filter_gate)
+            gates[0] = self._gate(u.index_select(-2, src), v.index_select(-2, dst), e)
+        return out, tuple(gates)
 
     def message(
         self, x_j: Tensor, u_j: Tensor, v_i: Tensor, w: OptTensor, e: OptTensor
@@ -219,8 +222,8 @@ class GatedConv(MessagePassing):
         ends = x if self.flow == 'source_to_target' else x[::-1]
         given = zip(size or (None, None), ends, strict=True)
         fits = all(n is None or n == end.size(0) for n, end in given)
-        is_hooked = any(getattr(self, hooks) for hooks in HOOKS)
-        return self.fuse and not self.explain and fits and not is_hooked
+        is_watched = self.explain or any(getattr(self, hooks) for hooks in HOOKS)
+        return self.fuse and fits and not is_watched
 
 
 def _per_edge(name, value, width, edge_index, x) -> OptTensor:
@@ -229,7 +232,5 @@ def _per_edge(name, value, width, edge_index, x) -> OptTensor:
     shape = [edge_index.size(1), width]
     rows = value.unsqueeze(-1) if value.dim() == 1 else value
     if list(rows.size()) != shape:
-        raise ValueError(
-            f"'{name}' must have the shape {shape} (got {list(value.size())})"
-        )
+        raise ValueError(f"'{name}' must have shape {shape} (got {list(value.size())})")
     return rows.to(x.dtype)

@@ -17,8 +17,7 @@ class GatedMean(torch.autograd.Function):
         \quad \mathrm{and} \quad
         \frac{1}{|\mathcal{N}(i)|} \sum_{j \in \mathcal{N}(i)} w_{ij} \mathbf{x}_j
 
-    The backward pass is differentiable. Forward-mode derivatives and :obj:`torch.func`
-    raise a :class:`RuntimeError`.
+    Differentiable twice, except in forward mode and by :obj:`torch.func`, which raise.
     """
 
     @staticmethod

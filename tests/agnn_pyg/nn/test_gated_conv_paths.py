@@ -1,5 +1,7 @@
 """All ways through the layer give the same numbers, and wrong input is named."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 import torch.utils.checkpoint
@@ -105,12 +107,11 @@ def test_the_first_layer_of_a_class_does_not_decide_for_others():
         torch.testing.assert_close(out, layer()(X, EDGE_INDEX))
 
 
-def test_memory_that_runs_out_is_no_reason_to_make_messages(monkeypatch):
-    def full(*args):
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(gated_mean.GatedMean, 'apply', full)
-    with pytest.raises(torch.OutOfMemoryError):
+@pytest.mark.parametrize('error', [torch.OutOfMemoryError, RuntimeError, ValueError])
+def test_errors_of_the_fused_path_are_not_hidden(monkeypatch, error):
+    fail = Mock(side_effect=error('of the fused path'))
+    monkeypatch.setattr(gated_mean.GatedMean, 'apply', fail)
+    with pytest.raises(error, match='of the fused path'):
         layer()(X, EDGE_INDEX)
 
 
