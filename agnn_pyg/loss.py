@@ -87,7 +87,7 @@ def agnn_loss(
     *,
     kl_weight: float = 0.01,
     reconstruction_weight: float = 0.1,
-    embedding_l2: float = 0.01,
+    embedding_l2: float = 0.0,
     published: Tensor | None = None,
     ranking: Tensor | None = None,
 ) -> dict[str, Tensor]:
@@ -107,7 +107,7 @@ def agnn_loss(
         states (sequence): The embedded nodes of both ends.
         kl_weight (float, optional): (default: :obj:`0.01`)
         reconstruction_weight (float, optional): (default: :obj:`0.1`)
-        embedding_l2 (float, optional): (default: :obj:`0.01`)
+        embedding_l2 (float, optional): (default: :obj:`0.0`)
         published (Tensor, optional): Take the loss of the published code, a sum over
             the pairs of the batch, see :func:`published_terms`; given are the
             positions of the pairs, :obj:`[2, B]`. (default: :obj:`None`)

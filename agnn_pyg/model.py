@@ -65,8 +65,10 @@ class AGNN(nn.Module):
             those that point to nodes of other types than the :obj:`ends`, so that they
             are not trained.
         channels (int, optional): Size of all embeddings. (default: :obj:`32`)
-        rated (tuple, optional): Edge type of the ratings that carry messages.
-            (default: :obj:`None`)
+        rated (tuple, optional): Edge type of the ratings that carry messages. Nodes
+            have no positions before :meth:`RatingLayer.fit_positions
+            <agnn_pyg.nn.RatingLayer.fit_positions>` of :attr:`rating_layer` has seen
+            the training pairs: :meth:`from_data` calls it. (default: :obj:`None`)
         spectral_channels (int, optional): See :class:`~agnn_pyg.nn.RatingLayer`; with
             :obj:`positives`, at most one for each 16 nodes of the smaller end.
             (default: :obj:`32`)
@@ -161,27 +163,27 @@ class AGNN(nn.Module):
 
     @classmethod
     def from_data(
-        cls, data: HeteroData, rated: EdgeType, messages: bool = True, **kwargs
+        cls, data: HeteroData, rated: EdgeType, rated_edges: bool = True, **kwargs
     ) -> AGNN:
         """A model of the sizes of a graph.
 
         Args:
             data (HeteroData): The graph, with features :obj:`x`.
             rated (tuple): The edge type of the ratings, which tells the :obj:`ends`.
-            messages (bool, optional): Let ratings carry messages, or else the model is
-                the paper's. (default: :obj:`True`)
+            rated_edges (bool, optional): Let ratings travel along edges, or else the
+                model is the paper's. (default: :obj:`True`)
             **kwargs: Other arguments of the class; :obj:`edge_types` are by default the
-                :obj:`attribute_knn` edges of both ends or, without messages, their
-                :obj:`rating_knn` edges where there are any.
+                :obj:`attribute_knn` edges of both ends or, without :obj:`rated_edges`,
+                their :obj:`rating_knn` edges where there are any.
 
         Raises:
             ValueError: If the rated edges, or features of a node type, are missing, or
                 do not fit.
         """
-        if messages and rated not in data.edge_types:
+        if rated_edges and rated not in data.edge_types:
             raise ValueError(f"'data' must have edges {rated} (got {data.edge_types})")
         ends = rated[0], rated[-1]
-        chosen = slice(-1, None) if messages else slice(1)
+        chosen = slice(-1, None) if rated_edges else slice(1)
         knn = {kind for end in ends for kind in knn_edge_types(data, end)[chosen]}
         edge_types = kwargs.setdefault('edge_types', sorted(knn))
         named = {*ends}.union(*(kind[::2] for kind in edge_types))
@@ -192,9 +194,9 @@ class AGNN(nn.Module):
         sizes = {name: len(value) for name, value in x.items()}
         channels = {name: num_features(f'{name}.x', value) for name, value in x.items()}
         model = cls(
-            sizes, channels, ends=ends, rated=rated if messages else None, **kwargs
+            sizes, channels, ends=ends, rated=rated if rated_edges else None, **kwargs
         )
-        if messages:
+        if rated_edges:
             model.rating_layer.fit_positions(data[rated].edge_index)
         return model
 

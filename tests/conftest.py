@@ -198,6 +198,7 @@ def rated_graph(bags, pairs, rating, **options):
     from agnn_pyg.graph.transform import AddAttributeKNN
 
     data, rates = HeteroData(), ('user', 'rates', 'item')
+    options = {'rating_knn': True, 'max_candidates': 500} | options
     for side, part in bags.items():
         data[side].x, data[side].x_weight = part.index, part.weight
     data[rates].edge_index, data[rates].rating = pairs, rating

@@ -48,14 +48,14 @@ class AddAttributeKNN(BaseTransform):
         rating_attr (str, optional): The edge attribute with the ratings.
             (default: :obj:`"rating"`)
         rating_knn (bool, optional): Add :obj:`rating_knn` edges where :obj:`rated` is
-            given. (default: :obj:`True`)
+            given. (default: :obj:`False`)
         node_types (sequence, optional): Node types to compare the nodes of.
             (default: those with features)
         features (dict, optional): By node type what its nodes are compared by, if not
             by :obj:`x`: a tensor, :class:`~agnn_pyg.TokenBags` or a sparse matrix.
         candidate_fraction (float, optional): See :func:`~agnn_pyg.attribute_graph`.
             (default: :obj:`0.05`)
-        max_candidates (int, optional): See there. (default: :obj:`500`)
+        max_candidates (int, optional): See there. (default: :obj:`10`)
         method (str, optional): See there. (default: :obj:`"auto"`)
         seed (int, optional): Seed of the tie-breaking. (default: :obj:`0`)
 
@@ -69,11 +69,11 @@ class AddAttributeKNN(BaseTransform):
         self,
         rated: EdgeType | None = None,
         rating_attr: str = 'rating',
-        rating_knn: bool = True,
+        rating_knn: bool = False,
         node_types: Sequence[NodeType] | None = None,
         features: Mapping[NodeType, object] | None = None,
         candidate_fraction: float = 0.05,
-        max_candidates: int = 500,
+        max_candidates: int = 10,
         method: str = 'auto',
         seed: int = 0,
     ) -> None:

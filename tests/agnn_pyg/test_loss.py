@@ -1,8 +1,10 @@
+import inspect
 import math
 
 import pytest
 import torch
 
+from agnn_pyg.agnn_config import NetworkTrainingConfig
 from agnn_pyg.loss import (
     agnn_loss,
     embedding_terms,
@@ -115,6 +117,8 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(published):
     total = expected['mse'] * (3 if published else 1)
     for name, weight in WEIGHTS.items():
         total += weight * float(expected[name.removesuffix('_weight')])
+        default = inspect.signature(agnn_loss).parameters[name].default
+        assert default == NetworkTrainingConfig.defaults()[name]
     assert float(terms['loss']) == pytest.approx(total, rel=1e-5)
     column = agnn_loss(rating[:, None], predicted, states, published=pairs, **WEIGHTS)
     assert torch.equal(column['loss'], terms['loss'])

@@ -221,16 +221,18 @@ def test_edge_types_without_a_convolution_or_without_edges(tiny_model, tiny_grap
 
 
 def test_the_sizes_of_a_graph(tiny_graph, tiny_attributes):
-    for messages in (True, False):
-        model = AGNN.from_data(tiny_graph, RATES, messages, channels=4)
-        assert (model.rated, model.ends) == (RATES if messages else None, SIDES)
-        name = 'attribute_knn' if messages else 'rating_knn'
+    for edges in (True, False):
+        options = {'rated_edges': edges, 'messages': not edges, 'channels': 4}
+        model = AGNN.from_data(tiny_graph, RATES, **options)
+        assert (model.rated, model.ends) == (RATES if edges else None, SIDES)
+        name = 'attribute_knn' if edges else 'rating_knn'
         for side, bags in tiny_attributes.items():
             encoder = model.encoders[side]
             assert encoder.edge_types == [(side, name, side)]
             assert len(encoder.embedding) == bags.num_nodes
             assert len(encoder.attributes.weight) == bags.index.max() + 1
-        assert (model.rating_layer is not None) == messages
+        assert not edges or model.rating_layer.messages is False
+        assert (model.rating_layer is not None) == edges
     torch.manual_seed(0)
     model = AGNN.from_data(tiny_graph, RATES, spectral_channels=3)
     with pytest.raises(ValueError, match=r"must have edges.*'bought'.*'rates'"):

@@ -50,7 +50,7 @@ def new_module(planted):
     def make(seed=0, rated=RATES, **kwargs):
         torch.manual_seed(seed)
         options = {'channels': 6, 'dropout': 0.1, 'mean': float(rating.mean())}
-        options |= {'messages': rated is not None, 'edge_types': KINDS}
+        options |= {'rated_edges': rated is not None, 'edge_types': KINDS}
         return RatingModule(AGNN.from_data(data, RATES, **options), **kwargs)
 
     return make

@@ -76,7 +76,7 @@ def rated(index, rating, **kwargs):
 
 def test_options():
     index, rating = torch.tensor([[0, 1], [3, 3]]), torch.tensor([5, 1])
-    data = rated(index, rating, rating_knn=False)
+    data = rated(index, rating)
     assert [kind[1] for kind in data.edge_types] == ['rates', *2 * ['attribute_knn']]
     assert data['item'].cold.tolist() == [True, True, True, False]
     one = torch.ones(3, 1)
@@ -84,7 +84,7 @@ def test_options():
     data = rated(index, rating, features={'user': same}, candidate_fraction=1.0)
     # By `x`, users have nothing in common.
     assert data['user', 'attribute_knn', 'user'].edge_index.size(1) == 6
-    composed = Compose([ToUndirected(), AddAttributeKNN(RATES)])
+    composed = Compose([ToUndirected(), AddAttributeKNN(RATES, rating_knn=True)])
     assert ('item', 'rating_knn', 'item') in composed(data).edge_types
 
 
@@ -160,7 +160,7 @@ def test_rated_edges_join_two_node_types():
 
 def test_a_transform_of_other_settings_looks_different():
     """PyG warns by this that a processed data set was made by another transform."""
-    options = [{}, {'rating_knn': False}, {'max_candidates': 5}]
+    options = [{}, {'rating_knn': True}, {'max_candidates': 5}]
     options += [{'node_types': ['user']}, {'features': {'user': torch.eye(3)}}]
     made = {repr(AddAttributeKNN(RATES, **changed)) for changed in options}
     assert len(made) == 5
