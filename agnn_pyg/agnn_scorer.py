@@ -21,7 +21,7 @@ from agnn_pyg.graph.cold_nodes import cold_candidates
 from agnn_pyg.graph.transform import AddAttributeKNN
 from agnn_pyg.model import AGNN
 from agnn_pyg.nn.node_encoder import NodeState
-from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
+from agnn_pyg.rating_data import BLOCK_USERS, SIDES, NodeFeatures, RatingData
 from agnn_pyg.sampling.draw import CandidateSets, edges_to
 from agnn_pyg.sampling.full_graph import FullGraphLoader
 
@@ -32,8 +32,6 @@ LINKED = 'linked'
 CANDIDATES = 'candidate_fraction', 'max_candidates', 'seed'
 # Far from every training seed, so that predictions never use the draws of a training.
 EVALUATION_SEED = 1_000_003
-# Users whose scores of all items are computed at once.
-BLOCK_USERS = 64
 # Of an update. One and two gave the same errors.
 UPDATE_EPOCHS = 1
 

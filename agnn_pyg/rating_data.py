@@ -11,8 +11,10 @@ from torch import Tensor
 
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.encoder import TokenBags
+from agnn_pyg.base.frames import SIDES
 
-SIDES = ('user', 'item')
+# Users whose scores of all items are computed at once, by all scorers alike.
+BLOCK_USERS = 64
 
 
 class NodeFeatures(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from agnn_pyg.base.config import Config
 from agnn_pyg.folds import SCENARIOS, joint_fold
 from agnn_pyg.kernel.held_out import HeldOut
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
@@ -28,7 +29,17 @@ class Scorer(Protocol):
 
     A fitted scorer may have :obj:`held_out_`: by scenario rows of training ratings,
     :obj:`[H]`, and their predictions by fits without them, :obj:`[H]`.
+
+    For a :class:`Blend`, both scorers also have :obj:`explain(user, item)`. The kernel
+    model has :obj:`cold`, masks of the nodes without ratings by side,
+    :obj:`takes_ratings`, whether it reads ratings of new nodes, and
+    :obj:`embeddings(side)`. The network has :obj:`history_` and :obj:`best_epoch_`, and
+    for a :class:`RankBlend` the argument :obj:`positives`.
     """
+
+    config: Config
+
+    def __init__(self, config: Any = None) -> None: ...
 
     def fit(
         self,
@@ -53,10 +64,19 @@ class Scorer(Protocol):
         """Scores of pairs of user and item rows, each :obj:`[B]`; NaN for none."""
 
     def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
-        """Scores of all pairs, in blocks of at most 64 users, :obj:`[users, items]`."""
+        """Scores of all pairs, :obj:`[users, items]`, in blocks of
+        :data:`~agnn_pyg.rating_data.BLOCK_USERS` users."""
 
-    def with_new_nodes(self, nodes: Mapping[str, NodeFeatures]) -> Scorer:
-        """A scorer with more nodes by side, all cold, after those that there are."""
+    def with_new_nodes(
+        self,
+        nodes: Mapping[str, NodeFeatures],
+        ratings: tuple[Tensor, Tensor] | None = None,
+    ) -> Scorer:
+        """A scorer with more nodes by side, after those that there are.
+
+        They are cold, unless ratings join them with others: pairs, :obj:`[2, E]`, and
+        their values, :obj:`[E]`.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """What is fitted, as plain data and tensors.
@@ -82,6 +102,8 @@ class Blend:
         kernel (KernelScorer, optional): The kernel model. (default: :obj:`None`)
         kernel_weight (float, optional): The weight :math:`w` of the kernel model in
             place of those that are fitted. (default: :obj:`None`)
+        weights (dict, optional): Weights by scenario that were fitted before.
+            (default: :data:`PRIOR_WEIGHT` each)
 
     Attributes:
         weights_: The fitted weights :math:`w` by scenario.
@@ -256,6 +278,12 @@ class RankBlend(Blend):
     kernel model, and :math:`c` their mean. The weight of a scenario is that of the best
     nDCG@20 there or, among those less than a standard error of the paired difference
     below it, the one closest to :data:`PRIOR_WEIGHT`.
+
+    Args:
+        *args (optional): See :class:`Blend`.
+        scales (dict, optional): By scenario :math:`a` and :math:`c` that were fitted
+            before. (default: 1 and 0)
+        **options (optional): See :class:`Blend`.
 
     Attributes:
         weights_: By scenario the weight :math:`w`.

@@ -16,11 +16,11 @@ from agnn_pyg.base.config import NonNegativeInt, Seed
 from agnn_pyg.folds import SCENARIOS, ScenariosConfig
 from agnn_pyg.kernel.features import FeatureMaps, KernelFeatures
 from agnn_pyg.kernel.regressor import COMPONENTS, Components
-from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
+from agnn_pyg.rating_data import BLOCK_USERS, SIDES, NodeFeatures, RatingData
 
 S = TypeVar('S', bound='ScenarioScorer')
 
-BLOCK_PAIRS, BLOCK_USERS = 1024, 64
+BLOCK_PAIRS = 1024
 
 
 class KernelConfig(ScenariosConfig):
