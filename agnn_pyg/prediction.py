@@ -41,7 +41,7 @@ def predict(
 
     Raises:
         ValueError: If the loader shuffles, :obj:`num_neighbor_samples` is not
-            positive, or :obj:`rating_range` is none.
+            positive, or :obj:`rating_range` is not a lower and a higher rating.
     """
     if getattr(loader, 'shuffle', False) or isinstance(
         getattr(loader, 'sampler', None), RandomSampler

@@ -202,7 +202,7 @@ class AGNNRecommender(Recommender):
         """Adds ratings, users and items to the fit, at a fraction of its cost.
 
         The kernel model is solved for all ratings with the kernel weights of the fit,
-        and the network is trained on for a few epochs, new users and items included.
+        and the network is trained on for one epoch, new users and items included.
         All that a fit chooses stays: weights of the blend, the vocabularies of the
         attributes, the range of the ratings, and :attr:`history_`. So fit again when
         the data has become another.
@@ -298,8 +298,8 @@ class AGNNRecommender(Recommender):
             items (pandas.DataFrame or sequence, optional): Ids of the items to choose
                 from, or a table of items, new ones among them.
                 (default: all items of the fit)
-            exclude_seen (bool, optional): Leave out the items that a user has rated in
-                the fit. (default: :obj:`True`)
+            exclude_seen (bool, optional): Leave out the items that a user has rated, in
+                the fit or in :obj:`ratings`. (default: :obj:`True`)
             filter (callable, optional): Called with the id of a user and the array of
                 candidate ids; returns a mask of those to choose from.
             ratings (pandas.DataFrame, optional): As in :meth:`predict`.

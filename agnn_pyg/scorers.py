@@ -64,8 +64,7 @@ class Scorer(Protocol):
         """Scores of pairs of user and item rows, each :obj:`[B]`; NaN for none."""
 
     def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
-        """Scores of all pairs, :obj:`[users, items]`, in blocks of
-        :data:`~agnn_pyg.rating_data.BLOCK_USERS` users."""
+        """Scores of all pairs, in blocks of ``BLOCK_USERS``, :obj:`[users, items]`."""
 
     def with_new_nodes(
         self,

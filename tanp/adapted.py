@@ -43,7 +43,9 @@ class Explanation:
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class AdaptedUsers(Fitted):
-    """N users and their supports, see :meth:`TaNPRecommender.adapt`; immutable.
+    """N users and their supports, see :meth:`TaNPRecommender.adapt`.
+
+    Its models are those of the fit, and shared with it.
 
     *Labels* are arrays of what the models predict, :obj:`[1, ...]`, or of that and its
     standard deviation, :obj:`[2, ...]`.

@@ -24,7 +24,8 @@ threshold (likes), :math:`N_i` the others with a label of :math:`i`, :math:`p_i`
     \hat y_i = \mu_i + \frac{\sum_{j \in S} (y_j - \mu_j)}{|S| + \kappa}, \quad
     \rho_j = y_j - \hat y_j
 
-for ratings; for labels 0 and 1 :math:`\hat y_i = 1/2` and :math:`\rho_j = 2 y_j - 1`.
+for ratings; for labels 0 and 1 :math:`\hat y_i = 1/2` and :math:`\rho_j = 2 y_j - 1`,
+and for weights of implicit feedback :math:`\rho_j = y_j` if positive, or else -1.
 
 **Popularity** :math:`\mathbf{p}_i`: an indicator of the bin of :math:`p_i` (zero has
 its own), :math:`\ln(1 + p_i)`, :math:`\ln(1 + n_i)` and :math:`d_i`.

@@ -24,7 +24,11 @@ def weighted_cross_entropy(score: Tensor, label: Tensor, reduction: str) -> Tens
 
 
 class Likelihood(NamedTuple):
-    """Negative log-likelihood, expected label of a score, and range of labels."""
+    """Error, expected label of a score, and range of labels.
+
+    The error is the negative log-likelihood; the Gaussian, whose variance is 1/2, is
+    without its constant, which leaves the squared error.
+    """
 
     error: Callable[..., Tensor]
     predict: Callable[[Tensor], Tensor]
@@ -80,10 +84,12 @@ def tanp_loss(
     (TaNP, Section 4.5.) The prediction term is a mean over the :math:`n_b`
     interactions that are predicted in a task, so the KL is divided by :math:`n_b`, too.
     The published code does not. Reduction :obj:`"point"` weighs all interactions alike.
+    For ratings it is the squared error: that of a Gaussian of variance 1/2.
 
     Args:
         output (TaskOutput): Of a model in training mode.
-        likelihood (str, optional): (default: :obj:`"bernoulli"`)
+        likelihood (str, optional): That of the model, see :class:`~tanp.TaNP`.
+            (default: :obj:`"bernoulli"`)
         **options (optional): See :class:`~tanp.config.LossConfig`.
     """
     config = LossConfig(**options)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from agnn_pyg.base.config import check_argument
 from agnn_pyg.base.encoder import TokenBags
 from tanp.config import TaNPConfig
 from tanp.loader import EpisodeBatch
@@ -20,12 +21,15 @@ from tanp.nn import (
     SetEncoder,
 )
 
+Likelihood = Literal['bernoulli', 'gaussian', 'implicit']
+
 
 class TaskOutput(NamedTuple):
     r"""Scores of B padded tasks, and what their loss reads.
 
-    Scores are logits of a positive label under the Bernoulli likelihood, means under
-    the Gaussian: of the query, in training with :obj:`predict_support` of both parts.
+    Scores are logits of a positive label under the Bernoulli and the implicit
+    likelihood, means under the Gaussian: of the query, in training with
+    :obj:`predict_support` of both parts.
     """
 
     score: Tensor  # [B, n]
@@ -62,7 +66,8 @@ class TaNP(nn.Module):
         item_attributes (TokenBags, optional): Attributes of the items.
         user_attributes (TokenBags, optional): Attributes of the users.
         likelihood (str, optional): :obj:`"bernoulli"` for labels 0 and 1,
-            :obj:`"gaussian"` for ratings. (default: :obj:`"bernoulli"`)
+            :obj:`"gaussian"` for ratings, :obj:`"implicit"` for weights of positives,
+            and 0 for items that were drawn. (default: :obj:`"bernoulli"`)
         **options (optional): See :class:`~tanp.config.TaNPConfig`.
     """
 
@@ -82,7 +87,7 @@ class TaNP(nn.Module):
     ) -> None:
         super().__init__()
         config = self.Config(**options)
-        self.likelihood = likelihood
+        self.likelihood = check_argument('likelihood', likelihood, Likelihood)
         self.num_items = num_items
         self.num_users = num_users
         self.predict_support = config.predict_support

@@ -19,8 +19,8 @@ class TaskModule(LossModule):
     r"""Trains a model on episodes, by :func:`agnn_pyg.base.training.fit`.
 
     Each epoch logs the terms of the loss, averaged over tasks, and the validation
-    metrics: the negative log-likelihood (:obj:`val_loss`) and those of
-    :func:`~tanp.prediction.list_metrics`, each a mean over tasks.
+    metrics: the negative log-likelihood, or squared error of ratings, (:obj:`val_loss`)
+    and those of :func:`~tanp.prediction.list_metrics`, each a mean over tasks.
 
     Labels above :obj:`relevant` are relevant. Metrics are of labels before
     :obj:`center` was subtracted and they were divided by :obj:`unit`. The seed is of

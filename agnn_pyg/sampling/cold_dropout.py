@@ -9,6 +9,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 from torch_geometric.typing import NodeType
 
+from agnn_pyg.base.config import Fraction, check_argument
 from agnn_pyg.base.randomness import mix, salted, uniform
 from agnn_pyg.sampling.sampler import ProximitySampler
 
@@ -34,30 +35,43 @@ class ColdDropout(BaseTransform):
     Args:
         sampler (ProximitySampler): The sampler of the loader: its seed and its epoch
             select the nodes.
-        rates (dict): By node type the fraction of the nodes of the pairs of a batch
-            that are treated as cold.
+        rates (float or dict): Fraction of the nodes of the pairs of a batch that are
+            treated as cold, of both ends or by node type.
 
     Raises:
-        ValueError: If a rate is not in [0, 1].
+        ValueError: If a rate is not in [0, 1], or a batch has no pairs.
     """
 
     def __init__(
-        self, sampler: ProximitySampler, rates: Mapping[NodeType, float]
+        self, sampler: ProximitySampler, rates: float | Mapping[NodeType, float]
     ) -> None:
-        for name, rate in rates.items():
-            if name not in sampler.node_types or not 0 <= rate <= 1:
+        if isinstance(rates, Mapping):
+            rates = dict(rates)
+            if unknown := sorted(rates.keys() - {*sampler.node_types}):
                 raise ValueError(
                     f"'rates' must map node types {sorted(sampler.node_types)} to "
-                    f'fractions in [0, 1] (got {name!r}: {rate!r})'
+                    f'fractions (got {unknown})'
                 )
+        values = rates.values() if isinstance(rates, dict) else [rates]
+        for value in values:
+            check_argument('rates', value, Fraction)
         self.sampler = sampler
-        self.rates = dict(rates)
+        self.rates = rates
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.rates})'
 
     def forward(self, data: HeteroData) -> HeteroData:
-        (rated,) = [kind for kind in data.edge_types if 'input_id' in data[kind]]
+        rated = [kind for kind in data.edge_types if 'input_id' in data[kind]]
+        if len(rated) != 1:
+            raise ValueError(
+                f"'data' must be a batch of LinkNeighborLoader, with pairs of one edge "
+                f'type (got those of {rated})'
+            )
+        (rated,) = rated
+        rates = self.rates
+        if not isinstance(rates, dict):
+            rates = dict.fromkeys(rated[::2], rates)
         key = mix(self.sampler.seed + mix(self.sampler.epoch))
         key = mix(key + int(data[rated].input_id[0]))
         treated = {}
@@ -66,7 +80,7 @@ class ColdDropout(BaseTransform):
             seeds = store.num_sampled_nodes[0] if store.num_sampled_nodes else 0
             # A hash of node and batch, on which all worker processes agree.
             draw = uniform(store.n_id, salted(key, name))
-            treated[name] = draw < self.rates.get(name, 0.0)
+            treated[name] = draw < rates.get(name, 0.0)
             treated[name][seeds:] = False
             store.cold = treated[name] | store.get('cold', treated[name])
         for kind in data.edge_types:
@@ -77,9 +91,9 @@ class ColdDropout(BaseTransform):
             is_kept = ~(treated[kind[0]][source] | treated[kind[-1]][target])
             kept = is_kept.nonzero().squeeze(-1)
             # Before any of them changes: they are told by the number of edges.
-            keys = [k for k in store if store.is_edge_attr(k) and k not in KEPT]
-            for key in keys:
-                store[key] = store[key].index_select(int(key == 'edge_index'), kept)
+            names = [n for n in store if store.is_edge_attr(n) and n not in KEPT]
+            for name in names:
+                store[name] = store[name].index_select(int(name == 'edge_index'), kept)
             hops = is_kept.split(store.num_sampled_edges)
             store.num_sampled_edges = [int(hop.sum()) for hop in hops]
         return data

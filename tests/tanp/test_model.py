@@ -119,6 +119,7 @@ def test_options_out_of_range_are_refused(small, attributes):
         ('film', {'modulation': 'none'}, 'modulation'),
         ('film', {'dropout': 1.0}, 'dropout'),
         ('film', {'item_ids': False}, 'item_ids'),
+        ('film', {'likelihood': 'poisson'}, 'likelihood'),
         ('film', {'dropuot': 0.1}, 'dropout'),
         ('attentive', {'attention_heads': -1}, 'attention_heads'),
         ('attentive', {'predict_support': True}, 'predict_support'),

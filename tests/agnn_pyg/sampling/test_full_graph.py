@@ -360,6 +360,10 @@ def test_link_batches_lose_the_edges_of_nodes_treated_as_cold(tiny_graph, tiny_p
         assert [known[pair] for pair in pairs] == store.rating.tolist()
         assert 0 < len(pairs) == len(store.e_id) < count
         assert store.num_sampled_edges == [len(pairs)]
+    (same,) = link_loader(graph, *tiny_pairs, [20], 0.3, batch_size=1000)
+    assert all(torch.equal(same[s].cold, data[s].cold) for s in SIDES)
+    with pytest.raises(ValueError, match='LinkNeighborLoader'):
+        ColdDropout(ProximitySampler(graph, [2]), 0.5)(graph)
     # Of neighbours that are no targets, none is treated as cold.
     for data in link_loader(tiny_graph, *tiny_pairs, [20], COLD, batch_size=3):
         for side in SIDES:
@@ -380,6 +384,9 @@ def test_bad_arguments(tiny_graph):
     ):
         with pytest.raises(ValueError, match=match):
             loader(tiny_graph, **options)
+    for rates in (1.5, None, {'user': 1.5}, {'film': 0.5}):
+        with pytest.raises(ValueError, match="'rates'"):
+            ColdDropout(ProximitySampler(tiny_graph, [2]), rates)
 
 
 # PyTorch finds four workers too many for two cores.
