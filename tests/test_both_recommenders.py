@@ -184,14 +184,9 @@ def test_a_column_that_a_served_table_lacks_can_be_added_empty(fitted):
 def test_settings_are_those_that_were_saved(name, tables, tmp_path):
     ratings, users, items = tables
     items = pd.DataFrame({'item': items['item'], 0: items['genre'], 1: 1.5})
-    settings = {
-        'item_attributes': {0: 'text', 1: None},
-        'user_attributes': np.array(['zone']),
-        'lr': np.float32(0.5),
-        'rating_range': [1, 5],
-        'progress': True,
-        'seed': np.int64(3),
-    }
+    settings = {'item_attributes': {0: 'text', 1: None}}
+    settings |= {'user_attributes': np.array(['zone']), 'lr': np.float32(0.5)}
+    settings |= {'rating_range': [1, 5], 'progress': True, 'seed': np.int64(3)}
     settings |= (
         {'cold_dropout': [0, 0.5]} if name == 'AGNN' else {'query_sizes': [2, 9]}
     )
@@ -269,9 +264,7 @@ for name, kind in (('AGNN', AGNNRecommender), ('TaNP', TaNPRecommender)):
 """
 
 
-def test_a_seed_gives_the_same_digits_also_in_a_fresh_process(
-    tables, tmp_path, monkeypatch
-):
+def test_a_seed_gives_the_same_digits_in_any_process(tables, tmp_path, monkeypatch):
     rows, expected = tables[0][tables[0]['user'] < 9], {}
     torch.manual_seed(7)
     state, seeds = torch.get_rng_state(), []

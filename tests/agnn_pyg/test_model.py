@@ -21,30 +21,21 @@ SLOTS = {
     'item': {'genre': 6, 'director': 3, 'writer': 3, 'star': 3, 'country': 8},
 }
 # Layers of one side in the golden file, by our names.
-LAYERS = {
-    'interaction.lin_pair': 'dense_{}_self_biinter',
-    'interaction.lin_sum': 'dense_{}_self_siinter',
-    'interaction_neighbor.lin_pair': 'dense_{}_onehop_biinter',
-    'interaction_neighbor.lin_sum': 'dense_{}_onehop_siinter',
-    'lin': 'dense_{}_cate_self',
-    'lin_neighbor': 'dense_{}_cate_hop1',
-    'conv.lin_aggr': 'dense_{}_addgate',
-    'conv.lin_filter': 'dense_{}_erasegate',
-    'evae.lin_in': '{}_vae.dense_xh',
-    'evae.lin_mu': '{}_vae.dense_hz_mu',
-    'evae.lin_logvar': '{}_vae.dense_hz_var',
-    'evae.lin_latent': '{}_vae.dense_zh',
-    'evae.lin_out': '{}_vae.dense_hx',
-}
+LAYERS = {'interaction.lin_pair': 'dense_{}_self_biinter'}
+LAYERS |= {'interaction.lin_sum': 'dense_{}_self_siinter'}
+LAYERS |= {'interaction_neighbor.lin_pair': 'dense_{}_onehop_biinter'}
+LAYERS |= {'interaction_neighbor.lin_sum': 'dense_{}_onehop_siinter'}
+LAYERS |= {'lin': 'dense_{}_cate_self', 'lin_neighbor': 'dense_{}_cate_hop1'}
+LAYERS |= {'conv.lin_aggr': 'dense_{}_addgate', 'conv.lin_filter': 'dense_{}_erasegate'}
+LAYERS |= {'evae.lin_in': '{}_vae.dense_xh', 'evae.lin_mu': '{}_vae.dense_hz_mu'}
+LAYERS |= {'evae.lin_logvar': '{}_vae.dense_hz_var'}
+LAYERS |= {'evae.lin_latent': '{}_vae.dense_zh', 'evae.lin_out': '{}_vae.dense_hx'}
 
 
 def golden_state(parameters, slip):
     """The golden parameters under our names."""
-    state = {
-        'lin_out.weight': parameters['FC_pre.weight'],
-        'lin_out.bias': parameters['FC_pre.bias'],
-        'bias': parameters['miu'][0],
-    }
+    state = {'lin_out.weight': parameters['FC_pre.weight']}
+    state |= {'lin_out.bias': parameters['FC_pre.bias'], 'bias': parameters['miu'][0]}
     for side in SIDES:
         own = f'encoders.{side}'
         rows = parameters[f'{side}_embed.weight'], parameters[f'{side}_bias.weight']

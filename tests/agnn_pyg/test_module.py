@@ -105,11 +105,8 @@ def test_weight_decay_covers_matrices_only(new_module):
     embeddings, matrices, vectors = optimizer.param_groups
     nodes = {id(encoder.embedding) for encoder in module.model.encoders.values()}
     assert {id(p) for p in embeddings['params']} == nodes
-    for group, lr, decay in (
-        (embeddings, 0.7, 0.3),
-        (matrices, 0.1, 0.5),
-        (vectors, 0.1, 0),
-    ):
+    expected = (embeddings, 0.7, 0.3), (matrices, 0.1, 0.5), (vectors, 0.1, 0)
+    for group, lr, decay in expected:
         assert (group['initial_lr'], group['weight_decay']) == (lr, decay)
     assert all(p.dim() == 2 for p in matrices['params'])
     assert not nodes & {id(p) for p in matrices['params']}

@@ -358,13 +358,10 @@ def test_whole_numbers_as_names_of_columns(planted):
     assert any('7 = ' in name for name in model.explain(user, item).terms)
 
 
-def test_ratings_of_the_fit_are_named(recommender, planted):
+def test_ratings_of_the_fit_and_ids_to_compare_with_are_named(recommender, planted):
     rows = pd.concat([planted.ratings.iloc[[5]], planted.later])
     with pytest.warns(UserWarning, match=rf"'ratings' .* row {rows.index[0]} \("):
         recommender.evaluate(rows, planted.new_users, planted.new_items)
-
-
-def test_nodes_to_compare_with(recommender, planted):
     for call, wrong in (('similar_items', -5), ('similar_users', -7)):
         with pytest.raises(ValueError, match=rf"'(user|item)' .* row 0 \({wrong}\)"):
             getattr(recommender, call)(wrong)

@@ -40,14 +40,8 @@ from data.splits import COLD_SIDES, split
 from data.synthetic import planted_tables, planted_tastes
 from tests.agnn_pyg.conftest import rmse
 
-LIBRARIES = {
-    BoostedTrees: 'lightgbm',
-    BayesianFM: 'myfm',
-    BayesianFMImplicit: 'myfm',
-    CollectiveMF: 'cmfrec',
-    SVDPlusPlus: 'surprise',
-    LightFM: 'lightfm',
-}
+LIBRARIES = {BoostedTrees: 'lightgbm', BayesianFM: 'myfm', BayesianFMImplicit: 'myfm'}
+LIBRARIES |= {CollectiveMF: 'cmfrec', SVDPlusPlus: 'surprise', LightFM: 'lightfm'}
 RATING = (GlobalMean, DampedBiases, Ridge, SlopeRidge)
 RATING += (BoostedTrees, BayesianFM, BayesianFMImplicit, CollectiveMF, SVDPlusPlus)
 IMPLICIT = (PopularItems, AttributeKNN, EASE, ALSRidge, LightFM)

@@ -5,12 +5,9 @@ import pytest
 
 from data.lastfm import read_lastfm
 
-MEMBERS = {
-    'interaction_dict_x': {'7': ['30', '4'], '2': ['4', '5', '30']},
-    'interaction_dict_y': {'7': [1, 0], '2': [0, 1, 1]},
-    'user_list': ['2', '9', '7'],
-    'item_list': ['30', '4', '5'],
-}
+MEMBERS = {'interaction_dict_x': {'7': ['30', '4'], '2': ['4', '5', '30']}}
+MEMBERS |= {'interaction_dict_y': {'7': [1, 0], '2': [0, 1, 1]}}
+MEMBERS |= {'user_list': ['2', '9', '7'], 'item_list': ['30', '4', '5']}
 
 
 @pytest.fixture

@@ -38,14 +38,12 @@ def published_model(parameters):
     ]
     state['decoder.lin_task.weight'] = torch.cat(maps)
     state['memory.center'] = parameters['memoryunit.array']
-    renamed = {
-        'item.lin': 'item_emb.second_embedding_layer',
-        'user.lin': 'user_emb.second_embedding_layer',
-        'latent.lin_hidden': 'z_to_mu_sigma.z_to_hidden',
-        'latent.lin_mu': 'z_to_mu_sigma.hidden_to_mu',
-        'latent.lin_logvar': 'z_to_mu_sigma.hidden_to_logsigma',
-        'decoder.lin_out': 'xz_to_y.final_projection',
-    }
+    renamed = {'item.lin': 'item_emb.second_embedding_layer'}
+    renamed |= {'user.lin': 'user_emb.second_embedding_layer'}
+    renamed |= {'latent.lin_hidden': 'z_to_mu_sigma.z_to_hidden'}
+    renamed |= {'latent.lin_mu': 'z_to_mu_sigma.hidden_to_mu'}
+    renamed |= {'latent.lin_logvar': 'z_to_mu_sigma.hidden_to_logsigma'}
+    renamed |= {'decoder.lin_out': 'xz_to_y.final_projection'}
     for ours, theirs in (('latent', 'xy_to_z'), ('task_encoder', 'xy_to_task')):
         renamed[f'{ours}.hidden.0'] = f'{theirs}.input_to_hidden.0'
         renamed[f'{ours}.hidden.3'] = f'{theirs}.input_to_hidden.3'

@@ -55,17 +55,12 @@ def test_padding_does_not_leak(small, tasks, variant, training):
 
 
 @EACH
-def test_the_order_of_a_support_does_not_matter(small, tasks, variant):
+def test_no_order_of_a_support_and_no_label_of_a_query_matters(small, tasks, variant):
     model, batch = small(variant).double().eval(), whole(tasks)
     names = ('support_item', 'support_label', 'support_mask')
     order = torch.tensor([2, 0, 1])
     parts = {name: getattr(batch, name)[:, order] for name in names}
     assert close(model(batch).score, model(batch._replace(**parts)).score)
-
-
-@EACH
-def test_predictions_do_not_read_labels_of_the_query(small, tasks, variant):
-    model, batch = small(variant).eval(), whole(tasks)
     blind = batch._replace(query_label=torch.full_like(batch.query_label, torch.nan))
     assert torch.equal(model(batch).score, model(blind).score)
 

@@ -260,15 +260,13 @@ def test_weights_far_from_all_others():
         read_edges({'user': edges})
 
 
-def test_weights_that_are_none_are_named():
+def test_weights_that_are_none_and_repeated_pairs_are_named():
     clicks = pd.DataFrame({'user': range(9), 'item': 0, 'n': 1.0})
     config = ColumnsConfig(rating=None, weight='n')
     for value in (0.0, -1.0, np.nan, np.inf, 'many'):
         with pytest.raises(ValueError, match=r"'ratings'.*'n' in row 7"):
             read_tables(config, changed(7, n=value)(clicks))
-
-
-def test_repeated_pairs_are_named_at_the_line_of_the_caller():
+    # A warning names the line of the caller.
     clicks = pd.DataFrame({'user': [1, 2, 1, 2], 'item': [7, 7, 7, 8]})
     with pytest.warns(TableWarning, match=r'summed, in row 2 \(1, 7\)') as caught:
         read_tables(ColumnsConfig(rating=None), clicks)

@@ -97,9 +97,7 @@ def test_ids_that_pandas_would_take_for_missing(tmp_path):
     assert frame['user'].tolist() == ['NA', None]
     assert frame['item'].tolist() == ['null', 'None']
     assert frame['rating'].isna().tolist() == [False, True]
-
-
-def test_texts_that_look_like_numbers(tmp_path):
+    # Texts that look like numbers.
     (tmp_path / 'x.csv').write_text('user,zip,size,code\n1,123,7,010\n2,NA,8,25\n')
     frame = read_file(tmp_path / 'x.csv', roles={'user': 'user'}, texts=['zip', 'x'])
     assert [*frame['zip'].dropna(), *frame['code']] == ['123', '010', '25']

@@ -68,18 +68,16 @@ def wide(num_columns, num_values, multi=False, num_nodes=600):
 def test_kernels_are_cosines_and_their_products():
     maps = fit(FILMS)
     genre, land = cosine(FILMS['genre']), cosine(FILMS['land'])
-    expected = {
-        'genre': genre,
-        'land': land,
-        'genre × land': genre * land,
-        'genre × genre': genre**2,
-    }
+    expected = {'genre': genre, 'land': land, 'genre × land': genre * land}
+    expected |= {'genre × genre': genre**2}
     assert maps.names == ('constant', *expected)
     assert (kernel(maps, 'constant') == 1).all()
     assert torch.equal(maps.component, maps.component.sort().values)
     for name, matrix in expected.items():
         scaled = matrix / matrix.diag().mean()
         torch.testing.assert_close(kernel(maps, name), scaled)
+    expected = torch.stack([kernel(maps, name)[1] for name in maps.names], dim=1)
+    torch.testing.assert_close(maps.kernel(1), expected)  # of one node with all
 
 
 def test_near_numbers_are_alike():
@@ -87,12 +85,6 @@ def test_near_numbers_are_alike():
     row = kernel(maps, 'year')[25]
     assert row[24:27].min() > row[35] > row[45]
     assert row[50] < 0.01 * row[25]
-
-
-def test_kernels_of_one_node_with_all():
-    maps = fit(FILMS)
-    expected = torch.stack([kernel(maps, name)[1] for name in maps.names], dim=1)
-    torch.testing.assert_close(maps.kernel(1), expected)
 
 
 def test_projection_is_the_best_of_its_rank(monkeypatch):
@@ -132,11 +124,7 @@ def test_values_outside_the_fit_count_for_nothing():
     both = films.iloc[[0, 0]].assign(genre=[['war'], ['war', 'opera']])
     one, other = features.transform(encoder.transform(both)).x
     assert torch.equal(one, other)
-
-
-def test_empty_columns_have_no_component():
-    films = random_films()
-    encoder = encode(films)[1]
+    # An empty column has no component.
     without = encoder.transform(films.assign(land=None))
     features = KernelFeatures().fit(without, encoder.column_encoders)
     assert features.names == ('genre', 'year', 'genre × year', 'genre × genre')

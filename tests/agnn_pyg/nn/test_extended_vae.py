@@ -4,13 +4,8 @@ import torch
 from agnn_pyg.loss import kl_divergence
 from agnn_pyg.nn import ExtendedVAE
 
-NAMES = {
-    'lin_in': 'enc_hidden',
-    'lin_mu': 'mu',
-    'lin_logvar': 'logvar',
-    'lin_latent': 'dec_hidden',
-    'lin_out': 'dec_out',
-}
+NAMES = {'lin_in': 'enc_hidden', 'lin_mu': 'mu', 'lin_logvar': 'logvar'}
+NAMES |= {'lin_latent': 'dec_hidden', 'lin_out': 'dec_out'}
 
 
 @pytest.fixture

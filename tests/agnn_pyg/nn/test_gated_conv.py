@@ -85,12 +85,8 @@ def test_against_a_loop(kwargs, weight, bipartite, device):
 def test_golden_numbers(golden):
     numbers = golden('gated_layer')
     inputs, parameters = numbers['inputs'], numbers['parameters']
-    names = {
-        'lin_aggr.weight': 'add_weight',
-        'lin_aggr.bias': 'add_bias',
-        'lin_filter.weight': 'erase_weight',
-        'lin_filter.bias': 'erase_bias',
-    }
+    names = {'lin_aggr.weight': 'add_weight', 'lin_aggr.bias': 'add_bias'}
+    names |= {'lin_filter.weight': 'erase_weight', 'lin_filter.bias': 'erase_bias'}
     conv = GatedConv(6).double()
     conv.load_state_dict({ours: parameters[name] for ours, name in names.items()})
     x_self = inputs['self'].requires_grad_()
