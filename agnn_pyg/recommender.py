@@ -167,9 +167,10 @@ class AGNNRecommender(Recommender):
             )
         edges = {'user': user_edges, 'item': item_edges}
         tables = read_tables(config, ratings, users, items, validation, edges=edges)
-        scale = RatingScale.fit(tables.ratings.rating, config.rating_range)
         if config.rating is None:
             scale = RatingScale.of_weights(tables.ratings.rating)
+        else:
+            scale = RatingScale.fit(tables.ratings.rating, config.rating_range)
         if has_validation:
             scale.check(tables.validation)
         fitted = Fitted.fit(

@@ -79,9 +79,8 @@ class EpisodeLoader(EpochLoader):
             )
         sizes = check_argument('support_sizes', support_sizes, SupportSizes | None)
         self.support_sizes = sizes
-        self.resamples = sizes is not None
         self.query_sizes = check_argument('query_sizes', query_sizes, QuerySizes | None)
-        if self.resamples and (episodes.size < 2).any():
+        if sizes is not None and (episodes.size < 2).any():
             user = int(episodes.user[episodes.size < 2][0])
             raise ValueError(
                 f"'episodes' must have two interactions in each task to resample (got "
@@ -104,7 +103,7 @@ class EpisodeLoader(EpochLoader):
         generator = Generator().manual_seed(int(words[0]) >> 1)
         if self.shuffle:
             order = torch.randperm(len(order), generator=generator)
-        if self.resamples:
+        if self.support_sizes is not None:
             tasks = self._resample(generator)
         if self.negatives:
             tasks = self._with_negatives(tasks, generator)

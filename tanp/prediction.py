@@ -43,7 +43,7 @@ def predict(
         ValueError: If predictions would be random or out of order, items or labels do
             not suit the model, or it has no latent path to sample from.
     """
-    if not isinstance(loader, EpisodeLoader) or loader.shuffle or loader.resamples:
+    if not isinstance(loader, EpisodeLoader) or loader.shuffle or loader.support_sizes:
         raise ValueError(
             "'loader' must be an EpisodeLoader without 'shuffle' and 'support_sizes' "
             f'(got {type(loader).__name__}); build it as EpisodeLoader(episodes)'
@@ -70,7 +70,7 @@ def predict(
             # The same for all tasks: a prediction does not depend on the other tasks.
             generator = torch.Generator().manual_seed(seed)
             noise = torch.randn(samples, 1, prior.mu.size(1), generator=generator)
-            codes = prior.mu + (0.5 * prior.logvar).exp() * noise.to(weight)
+            codes = prior.sample(noise.to(weight))
             scores = [model(batch, z).score[output.mask] for z in codes]
             std, mean = torch.std_mean(link(torch.stack(scores).double()), dim=0)
             stds.append(std.cpu())

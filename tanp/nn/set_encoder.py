@@ -15,9 +15,10 @@ class Gaussian(NamedTuple):
     mu: Tensor
     logvar: Tensor
 
-    def sample(self) -> Tensor:
-        """A reparameterised sample, :obj:`[B, D]`."""
-        return self.mu + (0.5 * self.logvar).exp() * torch.randn_like(self.mu)
+    def sample(self, noise: Tensor | None = None) -> Tensor:
+        """Reparameterised samples, :obj:`[B, D]`, of given standard normal noise."""
+        noise = torch.randn_like(self.mu) if noise is None else noise
+        return self.mu + (0.5 * self.logvar).exp() * noise
 
 
 class SetEncoder(nn.Module):
