@@ -240,7 +240,8 @@ class Fitted:
             ids = pd.concat([pd.Series(column.values) for column in named])
             frame = ids.drop_duplicates().to_frame(getattr(config, side))
         known = self.ids[side]
-        found = read_new_nodes(frame, side, config, known, self.encoders[side])
+        parts = self.encoders[side], self.nodes[side].compared
+        found = read_new_nodes(frame, side, config, known, *parts)
         ids = known if found is None else known.append(found[0])
         weight = sp.csr_matrix((len(ids) - len(known), len(ids)))
         if edges is not None:

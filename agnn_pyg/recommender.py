@@ -245,7 +245,8 @@ class AGNNRecommender(Recommender):
             pairs (pandas.DataFrame): A row for each pair: user and item.
             users (pandas.DataFrame or sequence, optional): Attributes of users that the
                 fit has not seen, or their ids alone, a table or a list: then all
-                attributes are missing. Rows of known users are ignored.
+                attributes are missing. Rows of known users are ignored, with a warning
+                if attributes of theirs are not those of the fit.
             items (pandas.DataFrame or sequence, optional): Likewise for items.
             ratings (pandas.DataFrame, optional): A few ratings by new users, or of new
                 items. They become edges of the graph, and the kernel model gives these

@@ -90,7 +90,8 @@ class Fitted:
         known, encoder = self.ids['item'], self.encoders['item']
         if items is not None:
             check_columns(items, 'items', [self.config.item])
-        found = encoder and read_new_nodes(items, 'item', self.config, known, [encoder])
+        parts = [encoder], self.bags['item']
+        found = encoder and read_new_nodes(items, 'item', self.config, known, *parts)
         if found is None:
             return self
         values, (bags,) = found

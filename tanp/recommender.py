@@ -114,13 +114,14 @@ class TaNPRecommender(Recommender):
         bags = None
         encoder = fitted.encoders['user']
         is_new = row == NOBODY
-        if encoder is not None and is_new.any():
-            found = read_new_nodes(users, 'user', config, known, [encoder])
+        if encoder is not None and (users is not None or is_new.any()):
+            parts = [encoder], fitted.bags['user']
+            found = read_new_nodes(users, 'user', config, known, *parts)
             new, (bags,) = found or (ids.values[:0], [None])
             # The attributes of new users, and any for the known ones.
             place = np.where(is_new, pd.Index(new).get_indexer(ids.values), 0)
             ratings.user.check_known(place[user], 'users')
-            bags = bags.take(torch.from_numpy(place))
+            bags = bags.take(torch.from_numpy(place)) if is_new.any() else None
         histories = user, fitted.item_rows(ratings.item, is_support=True), label
         nothing = [value[:0] for value in histories]
         episodes = Episodes.from_parts(np.arange(len(ids)), histories, nothing)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+import torch
 
 from agnn_pyg.base.checks import TableColumn, check_columns, shown, warn, where
 from agnn_pyg.base.columns import (
@@ -31,6 +33,8 @@ from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 SIDES = ('user', 'item')
 # Columns that name a row for people.
 TITLES = ('title', 'name')
+# Rows of known ids that are compared with the fit, and by how much weights may differ.
+MOST_COMPARED, MAX_GAP = 250, 1e-3
 
 
 class Ratings(NamedTuple):
@@ -281,17 +285,21 @@ def read_new_nodes(
     config: ColumnsConfig,
     known: Vocabulary,
     encoders: Sequence[AttributeEncoder],
+    bags: TokenBags,
 ) -> tuple[np.ndarray, list[TokenBags]] | None:
     """New ids of a table, and their attributes by each encoder; None if none is new.
 
     Of a table or a list of ids alone, all attributes are missing. Else a lacking column
-    is an error: perhaps it has another name. The encoders are of the same columns.
+    is an error: perhaps it has another name. The encoders are of the same columns. Rows
+    of known ids are compared with their :obj:`bags` by the last encoder.
     """
     if frame is None:
         return None
     column = getattr(config, side)
     ids = read_distinct(frame, f'{side}s', column)
-    new = known.rows(ids) < 0
+    rows = known.rows(ids)
+    _warn_of_changed(ids, rows, encoders[-1], bags)
+    new = rows < 0
     if not new.any():
         return None
     frame = ids.frame[new]
@@ -300,6 +308,33 @@ def read_new_nodes(
     # The last encoder knows all values, also the rare ones.
     columns = encoders[-1].parse(frame, f'{side}s')
     return ids.values[new], [e.transform(columns) for e in encoders]
+
+
+def _warn_of_changed(
+    ids: IdColumn, rows: np.ndarray, encoder: AttributeEncoder, bags: TokenBags
+) -> None:
+    """Warns if some of the known ids have other attributes than in the fit."""
+    known = np.flatnonzero((rows >= 0) & (rows < bags.num_nodes))
+    known = known[:: 1 + len(known) // MOST_COMPARED]
+    frame = ids.frame.iloc[known]
+    if not len(known) or frame.columns.intersection([*encoder.columns]).empty:
+        return
+    frame = frame.reindex(columns=[*encoder.columns])
+    fitted = encoder.column_encoders
+    with suppress(ValueError):  # what is not read need not be in order
+        columns = [parse_column(frame, c.column, c.stype, ids.name) for c in fitted]
+        found = encoder.transform(columns).multi_hot()
+        bags = bags.take(torch.from_numpy(rows[known]))
+        gap = abs(found - bags.multi_hot()).tocsc()
+        for column, cells in zip(fitted, columns, strict=True):
+            part = gap[:, column.offset : column.offset + len(column.values)]
+            is_other = part.max(axis=1).toarray().ravel() > MAX_GAP
+            TableColumn(frame, column.column, ids.name).remark(
+                is_other & ~cells.is_missing,
+                'has attributes of known ids that are not those of the fit, which '
+                'count, in',
+                'fit again to change them, or give what is new ids of its own',
+            )
 
 
 def with_titles(

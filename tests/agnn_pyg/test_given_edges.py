@@ -186,10 +186,9 @@ def test_edges_in_the_shell(communities, parts, here, capsys):
     model, texts = AGNNRecommender.load('model'), {'one': str, 'other': str}
     pairs = pd.read_csv('later.csv', dtype={'user': str, 'item': str})
     edges = pd.read_csv('edges.csv', dtype=texts)
-    for command, expected in (
-        ('predict', model.predict(pairs, user_edges=edges).tolist()),
-        ('evaluate', [*model.evaluate(pairs, user_edges=edges).values()]),
-    ):
+    made = {'predict': model.predict(pairs, user_edges=edges).tolist()}
+    made['evaluate'] = [*model.evaluate(pairs, user_edges=edges).values()]
+    for command, expected in made.items():
         assert main([command, 'later.csv', *serve]) == 0
         printed = pd.read_csv(io.StringIO(capsys.readouterr().out)).iloc[:, -1]
         assert printed.tolist()[-len(expected) :] == expected

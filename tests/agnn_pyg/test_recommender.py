@@ -325,8 +325,9 @@ def test_tables_without_new_rows(recommender, planted):
     assert len(nothing) == 0
     # Rows of known users are ignored.
     known = planted.ratings.iloc[:20]
-    users = planted.users.assign(age=99)
-    assert (recommender.predict(known, users) == recommender.predict(known)).all()
+    users, expected = planted.users.assign(age=-9.0), recommender.predict(known)
+    with pytest.warns(UserWarning, match=r"'users' .* known .* 'age' in row"):
+        assert (recommender.predict(known, users) == expected).all()
 
 
 @pytest.mark.filterwarnings("ignore:.* far from all of the fit.* 'age' in row 2")

@@ -207,8 +207,7 @@ def test_attributes_of_new_users(attentive, paper, labelled):
     expected = attentive.adapt(support, new).predict(query)
     with pytest.warns(UserWarning, match="'town'"):
         elsewhere = attentive.adapt(support, new.assign(town='elsewhere'))
-    moved = elsewhere.predict(query)
-    assert not np.allclose(expected, moved, atol=1e-6)
+    assert not np.allclose(expected, elsewhere.predict(query), atol=1e-6)
     missing = attentive.adapt(support, new.assign(town=None)).predict(query)
     alone = attentive.adapt(support, new[['user']]).predict(query)
     pd.testing.assert_frame_equal(alone, missing)
@@ -223,6 +222,9 @@ def test_attributes_of_new_users(attentive, paper, labelled):
             attentive.adapt(support, users)
     with pytest.raises(ValueError, match="'users' was not given to 'fit'"):
         paper.adapt(support.assign(rating=5.0), new)
+    known = halves(np.arange(4)).assign(rating=lambda frame: frame['rating'] > 3)
+    with pytest.warns(UserWarning, match=r"'users' .* 'town' in row 0 \('town 2', "):
+        attentive.adapt(known, people(np.arange(4)).assign(town='town 2'))
 
 
 def test_neither_other_users_nor_order_nor_threads_change_predictions(

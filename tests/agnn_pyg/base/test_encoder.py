@@ -118,9 +118,8 @@ def test_bad_options_and_tables():
     ):
         with pytest.raises(ValueError, match=match):
             AttributeEncoder(**options)
-    with pytest.raises(ValueError, match="'a' holds no number"):
-        AttributeEncoder(['a']).fit(pd.DataFrame({'a': [np.nan, np.nan]}))
-    with pytest.raises(ValueError, match='empty table'):
-        AttributeEncoder(['a']).fit(pd.DataFrame({'a': []}))
+    for cells, match in (([np.nan] * 2, "'a' holds no number"), ([], 'empty table')):
+        with pytest.raises(ValueError, match=match):
+            AttributeEncoder(['a']).fit(pd.DataFrame({'a': cells}))
     with pytest.raises(ValueError, match="Call 'fit'"):
         AttributeEncoder(['a']).transform(pd.DataFrame({'a': ['x']}))

@@ -141,25 +141,29 @@ def test_tables_that_are_wrong(tables):
 def test_new_nodes(tables):
     read = read_tables(CONFIG, **tables)
     users = read.nodes['user']
-    encoders = [users.encode(2, 4, read.ratings.index[0])[0], users.encode(1, 4)[0]]
+    every, fitted = users.encode(1, 4)
+    encoders = [users.encode(2, 4, read.ratings.index[0])[0], every]
 
     def new(frame):
-        return read_new_nodes(frame, 'user', CONFIG, users.ids, encoders)
+        return read_new_nodes(frame, 'user', CONFIG, users.ids, encoders, fitted)
 
-    assert new(None) is None
-    assert new(tables['users']) is None
-    later = tables['users'].assign(user=[7, 8, 3, 4])
+    known = tables['users']
+    near, some = known.assign(age=known['age'] * (1 + 1e-9)), known[['user', 'job']]
+    for same in (None, known[::-1], near, some, changed(0, age=None)(known)):
+        assert new(same) is None
+    for column, value in (('age', 11), ('job', 'pilot')):
+        with pytest.warns(UserWarning, match=f"'users' .*'{column}' in row 2 .* fit"):
+            assert new(changed(2, **{column: value})(known)) is None
+    later = known.assign(user=[7, 8, 3, 4])
     ids, bags = new(later)
     assert ids.tolist() == [7, 8]
-    for encoder_, found in zip(encoders, bags, strict=True):
-        assert found.index.tolist() == encoder_.transform(later[:2]).index.tolist()
+    for each, found in zip(encoders, bags, strict=True):
+        assert found.index.tolist() == each.transform(later[:2]).index.tolist()
     # Of ids alone, all attributes are missing.
     unknown = later.assign(age=None, job=None, born=None)
     for alone in (later[['user']], later['user'], [7, 8, 3]):
-        for encoder_, found in zip(encoders, new(alone)[1], strict=True):
-            assert (
-                found.index.tolist() == encoder_.transform(unknown[:2]).index.tolist()
-            )
+        for each, found in zip(encoders, new(alone)[1], strict=True):
+            assert found.index.tolist() == each.transform(unknown[:2]).index.tolist()
     for change, message in (
         (twice, r'repeats an id .* row 4 \(8\)'),
         (lambda f: f.drop(columns='age'), "no column 'age'"),

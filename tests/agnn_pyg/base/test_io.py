@@ -19,10 +19,9 @@ def test_usual_names_of_columns_are_recognised():
         (['User-ID', 'ISBN'], 'item', 'ISBN'),
         (['title', 'movie_id'], 'item', 'movie_id'),
         (['name', 'SKU', 'price'], 'item', 'SKU'),
-        (['value', 'quantity'], 'rating', None),
+        (['value', 'quantity', 'score_code'], 'rating', None),
         (['article_code', 'article'], 'item', 'article'),
         (['rating_id', 'Rating Number', 'stars'], 'rating', 'stars'),
-        (['score_code', 'label_key'], 'rating', None),
         (['name'], 'user', None),
         (['id', 'name'], 'item', None),
     ]:

@@ -65,10 +65,9 @@ def test_ids_that_are_unknown_or_of_another_type():
         found.check_known(rows, 'users')
     with pytest.raises(ValueError, match=r"'pairs' .*row 0 .*; remove the spaces"):
         read_ids(column(' a'), 'user', 'pairs').check_known(np.array([-1]), 'users')
-    for texts, named in (
-        ('4', r"row 0 \('4'\); convert .*\.astype\(int\)"),
-        ('4 4x', r"row 1 \('4x'\); correct what is no int, or name"),
-    ):
+    wrong = {'4': r"row 0 \('4'\); convert .*\.astype\(int\)"}
+    wrong['4 4x'] = r"row 1 \('4x'\); correct what is no int, or name"
+    for texts, named in wrong.items():
         with pytest.raises(ValueError, match=f"'pairs' has str ids.* as 4.*{named}"):
             ids.rows(read_ids(column(*texts.split()), 'user', 'pairs'))
     texts = Vocabulary('str', np.array(['7', '8'], object))
