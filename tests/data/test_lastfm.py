@@ -10,23 +10,13 @@ MEMBERS |= {'interaction_dict_y': {'7': [1, 0], '2': [0, 1, 1]}}
 MEMBERS |= {'user_list': ['2', '9', '7'], 'item_list': ['30', '4', '5']}
 
 
-@pytest.fixture
-def make_archive(tmp_path):
-    def make(**changes):
-        path = tmp_path / 'toy.zip'
-        with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr('data/lastfm_20/training_dict_x.pkl', b'never read')
-            for name, content in (MEMBERS | changes).items():
-                if content is not None:
-                    text = content if isinstance(content, str) else json.dumps(content)
-                    archive.writestr(f'data/lastfm_20/{name}.json', text)
-        return path
-
-    return make
-
-
-def test_a_small_archive_keeps_the_order_of_the_source(make_archive):
-    tables = read_lastfm(make_archive())
+def test_a_small_archive_keeps_the_order_of_the_source(tmp_path):
+    path = tmp_path / 'toy.zip'
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('data/lastfm_20/training_dict_x.pkl', b'never read')
+        for name, content in MEMBERS.items():
+            archive.writestr(f'data/lastfm_20/{name}.json', json.dumps(content))
+    tables = read_lastfm(path)
     assert tables.users['user'].tolist() == [2, 9, 7]
     assert tables.items['item'].tolist() == [30, 4, 5]
     assert tables.ratings.to_dict('list') == {
@@ -35,28 +25,6 @@ def test_a_small_archive_keeps_the_order_of_the_source(make_archive):
         'rating': [0, 1, 1, 1, 0],
     }
     assert tables.ratings['rating'].dtype == float
-
-
-def test_a_missing_or_spoilt_member_is_named(make_archive):
-    for name in MEMBERS:
-        for content in [None, '{"7": [1,', 3, ' ' * (16 * 2**20 + 1)]:
-            with pytest.raises(ValueError, match=name):
-                read_lastfm(make_archive(**{name: content}))
-
-
-def test_members_that_do_not_fit_together(make_archive):
-    for name, content, message in [
-        ('interaction_dict_y', {'7': [1, 0], '2': [0, 1]}, r'users \[2\]'),
-        ('interaction_dict_y', {'7': [1, 0], '2': [0, 1, 10**400]}, 'dict_y'),
-        ('interaction_dict_y', {'7': [1, 0], '2': [0, 1, 0.5]}, 'whole numbers'),
-        ('interaction_dict_x', {'7': ['30', '4']}, 'dict_y'),
-        ('user_list', '[' + '9' * 5000 + ']', 'user_list'),
-        ('user_list', ['2', '9', 'x'], 'user_list'),
-        ('user_list', ['2', '9', '7', '9'], 'users.*9'),
-        ('item_list', ['30', '4'], 'items.*5'),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            read_lastfm(make_archive(**{name: content}))
 
 
 @pytest.mark.realdata
