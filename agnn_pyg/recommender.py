@@ -251,8 +251,8 @@ class AGNNRecommender(Recommender):
             ratings (pandas.DataFrame, optional): A few ratings by new users, or of new
                 items. They become edges of the graph, and the kernel model gives these
                 nodes a bias and slopes of their own; nothing is trained again, and
-                predictions for others stay the same. Of positives the network alone
-                reads them: predictions for these users and items are its own.
+                predictions for others stay the same. Of positives the kernel model
+                reads those of new users, not those of new items.
             user_edges (pandas.DataFrame, optional): Edges of new users to users of the
                 fit or to other new users, as in :meth:`fit`, which must have had edges
                 of users, too. Those between users of the fit are ignored. Without

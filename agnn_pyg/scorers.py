@@ -12,7 +12,7 @@ from torch import Tensor
 from agnn_pyg.base.config import Config
 from agnn_pyg.folds import SCENARIOS, joint_fold
 from agnn_pyg.kernel.held_out import HeldOut
-from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
+from agnn_pyg.rating_data import NodeFeatures, RatingData
 
 # The weight of the kernel model where nothing is known, and for how many ratings it
 # counts.
@@ -124,8 +124,6 @@ class Blend:
         self.kernel = kernel
         self.kernel_weight = kernel_weight
         self.weights_ = dict(weights or dict.fromkeys(SCENARIOS, PRIOR_WEIGHT))
-        # Users and items of ratings after the fit that the kernel model does not take.
-        self.rated: list[Tensor] | None = None
 
     @property
     def scorers(self) -> dict[str, Scorer]:
@@ -161,7 +159,7 @@ class Blend:
             name: type(scorer)(scorer.config).fit(data, fitted=scorer, **run)
             for name, scorer in self.scorers.items()
         }
-        return self._with(**new, rated=None)
+        return self._with(**new)
 
     def score(self, user: Tensor, item: Tensor) -> Tensor:
         """Scores of pairs of user and item rows, each :obj:`[B]`."""
@@ -185,22 +183,22 @@ class Blend:
         """A blend with more nodes by side, after those that there are.
 
         Ratings join a new node with one of the fit: their pairs, :obj:`[2, E]`, and
-        their values. Of positives the network alone takes them, and scores the pairs of
-        such nodes.
+        their values.
         """
-        new = dict(self.scorers)
-        takes = [n for n in new if n == 'network' or self.kernel.takes_ratings]
-        if ratings is not None and not takes:
+        if (
+            ratings is not None
+            and self.network is None
+            and not self.kernel.takes_ratings
+        ):
             raise ValueError(
                 "'ratings' of new users and items need the network where they are "
                 "positives; fit with a 'kernel_weight' below 1"
             )
-        for name, scorer in new.items():
-            new[name] = scorer.with_new_nodes(nodes, ratings)
-        rated = None
-        if ratings is not None and len(takes) < len(new):
-            rated = [row.unique() for row in ratings[0]]
-        return self._with(**new, rated=rated)
+        new = {
+            name: scorer.with_new_nodes(nodes, ratings)
+            for name, scorer in self.scorers.items()
+        }
+        return self._with(**new)
 
     def with_weight(self, kernel_weight: float | None) -> Blend:
         """The same scorers with another weight; :obj:`None` for those of the fit.
@@ -237,16 +235,10 @@ class Blend:
 
     def _weight(self, user: Tensor, item: Tensor) -> Tensor:
         """The weight of the kernel model in pairs, by their scenarios."""
-        cold = self.kernel.cold
         weights = self.weights_
         if self.kernel_weight is not None:
             weights = dict.fromkeys(SCENARIOS, self.kernel_weight)
-        weight = self._by_scenario(weights, user, item)
-        if self.rated is not None:
-            pair = zip((user, item), SIDES, self.rated, strict=True)
-            is_rated = [torch.isin(n, r) & cold[side][n] for n, side, r in pair]
-            weight = weight.masked_fill(is_rated[0] | is_rated[1], 0.0)
-        return weight
+        return self._by_scenario(weights, user, item)
 
     def _by_scenario(
         self, values: Mapping[str, Any], user: Tensor, item: Tensor

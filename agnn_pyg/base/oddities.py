@@ -28,6 +28,7 @@ OUTCOMES = re.compile(
     '(is)?(click(ed)?|label|purchased?|liked?|bought|convert(ed)?|conversion|target'
     '|positive)|event(type|name)?|action|interaction(type)?'
 )
+MONTHS = 'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'
 # What texts that are read as categories may be, and how they are converted.
 TEXTS = {
     r'[^|]+(\|[^|]+)+': "lists as texts, which .str.split('|') or --lists reads,",
@@ -46,11 +47,16 @@ TEXTS = {
     r'\[.*\]|\(.*\)|\{[^:]*\}': (
         'lists as texts, which .map(ast.literal_eval) or --lists reads,'
     ),
-    r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*': 'dates as texts, not like 1999-12-31,',
-    r'\D{0,3}\d+[.,]\d+\D{0,3}': 'numbers as texts',
+    r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*|\d{4}-\d\d'
+    rf'|(\d\d? )?({MONTHS})[a-z]* (\d\d?, )?\d{{4}}': (
+        'dates as texts, not like 1999-12-31,'
+    ),
+    r"(?=.*\d[., ']\d)\D{0,4}(\d{1,3}([., ']\d{3})+|\d+)([.,]\d+)?\s?[^\W\d]{0,8}\W?": (
+        'numbers as texts'
+    ),
 }
 # A whole number, perhaps of money or with a unit; codes have more digits.
-WHOLE = re.compile(r'[$€£¥]?\s?[1-9]\d{0,3}\s?[A-Za-z$€£¥%]{0,4}')
+WHOLE = re.compile(r'[$€£¥]?\s?[1-9]\d{0,3}\s?[A-Za-z$€£¥%]{0,8}')
 # What may be a list in a text, with commas or slashes.
 PARTS = re.compile(r'[^,/[]{1,24}([,/] ?[^,/]{1,24})+')
 

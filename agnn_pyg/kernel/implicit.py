@@ -27,7 +27,7 @@ from agnn_pyg.kernel.scenarios import (
     Side,
 )
 from agnn_pyg.kernel.two_way import ItemRidge, TwoWayRidge
-from agnn_pyg.rating_data import SIDES
+from agnn_pyg.rating_data import SIDES, NodeFeatures
 
 # The items with the most positives, whose weights on each other are a dense matrix.
 MAX_ITEMS = 4096
@@ -89,6 +89,8 @@ class ImplicitKernelScorer(ScenarioScorer):
     block_items = sys.maxsize
     mean = 0.0
     STATE = (*ScenarioScorer.STATE, 'label', 'chosen_')
+    # Positives of new users or items, and their labels.
+    later: Pairs | None = None
 
     def _fit(
         self, rating: Tensor, progress: bool, fitted: ImplicitKernelScorer | None
@@ -117,6 +119,20 @@ class ImplicitKernelScorer(ScenarioScorer):
                 made['rows'] = model.rows(setting.ridge, slice(None)) @ to_b
             self.scenarios[name] = {key: x.float() for key, x in made.items()}
             self.scenarios[name]['scale'] = torch.tensor(scale)
+
+    def with_new_nodes(
+        self, nodes: Mapping[str, NodeFeatures], ratings: Pairs | None = None
+    ) -> ImplicitKernelScorer:
+        """A scorer with more nodes, all cold, after those that there are.
+
+        What positives of a new user say of warm items, by the model of warm pairs, is
+        added to the scores of a cold user.
+        """
+        made = super().with_new_nodes(nodes)
+        if ratings is not None:
+            made.later = ratings
+            vars(made).pop('_items', None)
+        return made
 
     def explain(self, user: int, item: int) -> KernelExplanation:
         """What training positives and kernels add to the score of a pair."""
@@ -152,6 +168,12 @@ class ImplicitKernelScorer(ScenarioScorer):
         names = [(*m.names, IDENTITY) for m in maps]
         if sides[0] == 'item':
             components, names = components.t(), names[::-1]
+        if self.later is not None and name == 'user_cold':
+            index, label = self.later
+            added = self._items.weight(item)[index[1]].double() * label.double()
+            added = added * (index[0] == user)
+            parts = torch.cat([parts, added])
+            components[-1, names[1].index(NAMES[0])] += added.sum()
         return KernelExplanation(0.0, parts, components, *names)
 
     def state_dict(self) -> dict[str, Any]:
@@ -177,16 +199,22 @@ class ImplicitKernelScorer(ScenarioScorer):
         }
 
     def _pairs(self, name: str, user: Tensor, item: Tensor) -> Tensor:
-        if name != 'warm':
-            return super()._pairs(name, user, item)
+        score = 0.0 if name == 'warm' else super()._pairs(name, user, item)
+        if not self._reads_positives(name):
+            return score
         users, row = user.unique(return_inverse=True)
         items, column = item.unique(return_inverse=True)
-        return self._items.score_all(users, items)[row, column].double()
+        return score + self._items.score_all(users, items)[row, column].double()
 
     def _grid(self, name: str, users: Tensor, items: Tensor) -> Tensor:
-        if name != 'warm':
-            return super()._grid(name, users, items)
-        return self._items.score_all(users, items).double()
+        score = 0.0 if name == 'warm' else super()._grid(name, users, items)
+        if not self._reads_positives(name):
+            return score
+        return score + self._items.score_all(users, items).double()
+
+    def _reads_positives(self, name: str) -> bool:
+        """Whether scores of a scenario depend on the user's own positives."""
+        return name == 'warm' or (self.later is not None and name == 'user_cold')
 
     def _rows(self, name: str, side: str, nodes: Tensor) -> Tensor:
         rows = self.scenarios[name]
@@ -200,7 +228,11 @@ class ImplicitKernelScorer(ScenarioScorer):
     @cached_property
     def _items(self) -> ItemRidge:
         """The model of warm pairs."""
-        target = self._target(self.edge_index, self.label.float())
+        index, label = self.edge_index, self.label.float()
+        if self.later is not None:
+            index = torch.cat([index, self.later[0]], dim=1)
+            label = torch.cat([label, self.later[1].float()])
+        target = self._target(index, label)
         features = self._item_features(target, self.chosen_['warm']).float()
         return ItemRidge(target, **self.scenarios['warm'], features=features)
 

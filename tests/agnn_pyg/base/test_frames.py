@@ -282,6 +282,11 @@ def test_columns_that_seem_to_be_something_else(tables):
     for cells, problem in (
         ([f'{day:02}.01.1990' for day in range(1, 41)], r"dates .*'01\.01\.1990'"),
         ([f'€{n}.50' for n in range(40)], "numbers .*'.0.50'.*, convert it, or name"),
+        ([f'$1,{n + 100}.50' for n in range(40)], r"numbers .*'\$1,100\.50'"),
+        ([f'1 {n + 100},5 euros' for n in range(40)], "numbers .*'1 100,5 euros'"),
+        ([f'{18 + n} years' for n in range(40)], "numbers .*'18 years'"),
+        ([f'{2000 + n}-05' for n in range(40)], "dates .*'2000-05'"),
+        ([f'May {n % 28 + 1}, {2000 + n}' for n in range(40)], "dates .*'May 1, 2000'"),
         ([f'a|{n}' for n in range(40)], r"lists .*\.str\.split.*'a\|0'"),
         (20 * ['a|b', 'c|d'], r"lists .*\.str\.split.*'a\|b'"),
         (20 * ['a; b', 'c ;d'], r"lists .*\.str\.split\(';'\).*--lists.*'a; b'"),
@@ -304,6 +309,7 @@ def test_columns_that_seem_to_be_something_else(tables):
             assert made.map(pd.api.types.is_list_like).all()
     cities = users.assign(x=10 * ['Oslo', 'Austin, TX', 'King, WA', 'Zed, Inc.'])
     cities['band'] = pd.cut(cities['user'], 4).astype(str)
+    cities['era'] = 10 * ['Jazz 1999', 'Rock 2000', 'Pop 2001', 'Mono 1 2 3']
     read_tables(CONFIG, tables['ratings'], cities)  # no lists
 
 
