@@ -455,9 +455,12 @@ def _item_vectors(like: csr_matrix, rank: int, damping: float) -> Tensor:
     like = like.astype(np.float64)
     weight = diags(1 / np.sqrt(np.asarray(like.sum(0)).ravel() + damping))
     matrix = (like @ weight).tocsr()
-    # Where singular values are equal, the solver goes on from random numbers of its
-    # own, which no seed repeats. None are after changes as small as these.
-    noise = np.random.default_rng(0).standard_normal(len(matrix.data))
-    matrix.data *= 1 + 1e-6 * noise
-    _, value, right = svds(matrix, k=rank, v0=np.ones(min(like.shape)))
+    start = np.ones(min(like.shape))
+    _, value, right = svds(matrix, k=rank, v0=start)
+    if rank > 1 and np.diff(value).min() < 1e-6 * value[-1]:
+        # Where singular values are equal, the solver goes on from random numbers of its
+        # own, which no seed repeats. None are after changes as small as these.
+        noise = np.random.default_rng(0).standard_normal(len(matrix.data))
+        matrix.data *= 1 + 1e-6 * noise
+        _, value, right = svds(matrix, k=rank, v0=start)
     return torch.from_numpy((right.T * value).copy()).float()

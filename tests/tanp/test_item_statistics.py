@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 
 from tanp import Episodes, ItemStatistics
-from tanp.item_statistics import BINS, COSINE_SCALE, MEAN_DAMPING, _found
+from tanp.item_statistics import BINS, COSINE_SCALE, MEAN_DAMPING, _found, _item_vectors
 
 USERS, ITEMS, DAMPING = 24, 15, 3.0
 EVERY = torch.arange(ITEMS)[None]
@@ -201,3 +201,12 @@ def test_repeated_interactions_are_refused():
         fit(dataclasses.replace(EPISODES, item=item))
     with pytest.raises(ValueError, match=r'three users.*\(got 2, 2 and 15\)'):
         fit(EPISODES.select(torch.arange(2)))
+
+
+def test_item_vectors_repeat_where_singular_values_are_equal():
+    """Groups of users who like the same items each: one value for every group."""
+    likes = sp.csr_matrix(np.kron(np.eye(12), np.ones((20, 10))))
+    once, again = (_item_vectors(likes, 16, 10.0) for _ in range(2))
+    assert torch.equal(once, again)
+    gram = likes.T @ likes / 30
+    np.testing.assert_allclose(once @ once.T, gram.toarray(), atol=1e-5)
