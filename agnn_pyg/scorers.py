@@ -32,7 +32,7 @@ class Scorer(Protocol):
 
     For a :class:`Blend`, both scorers also have :obj:`explain(user, item)`. The kernel
     model has :obj:`cold`, masks of the nodes without ratings by side,
-    :obj:`takes_ratings`, whether it reads ratings of new nodes, and
+    :obj:`takes_ratings`, whether it reads ratings of new users and of new items, and
     :obj:`embeddings(side)`. The network has :obj:`history_` and :obj:`best_epoch_`, and
     for a :class:`RankBlend` the argument :obj:`positives`.
     """

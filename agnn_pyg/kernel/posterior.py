@@ -7,7 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from agnn_pyg.base.metrics import pad_lists
 from agnn_pyg.kernel.features import FeatureMaps
+from agnn_pyg.rating_data import BLOCK_USERS
 
 
 class IdentityPosterior(NamedTuple):
@@ -64,14 +66,18 @@ class IdentityPosterior(NamedTuple):
         weight = weight.double()[maps.component]
         x = maps.x[neighbor].double()
         alpha = torch.zeros_like(error)
-        is_new = (node >= first) & error.isfinite()
-        for one in node[is_new].unique():
-            rows = (is_new & (node == one)).nonzero().squeeze(1)
-            kernel = (x[rows] * weight) @ x[rows].t() + torch.eye(len(rows))
-            alpha[rows] = torch.linalg.solve(kernel, error[rows])
+        rows = ((node >= first) & error.isfinite()).nonzero().squeeze(1)
+        mask, row = pad_lists(node[rows], rows)
+        blocks = zip(mask.split(BLOCK_USERS), row.split(BLOCK_USERS), strict=True)
+        for mask, row in blocks:
+            # size = [nodes, ratings, F], zeros where a node has fewer ratings
+            own = x[row] * mask[..., None]
+            kernel = (own * weight) @ own.mT + torch.eye(row.size(1))
+            rest = error[row].masked_fill(~mask, 0)[..., None]
+            alpha[row[mask]] = torch.linalg.solve(kernel, rest)[..., 0][mask]
         part = alpha[:, None] * weight * x
         slope = part.new_zeros(num_nodes - first, len(weight))
-        slope.index_add_(0, node[is_new] - first, part[is_new])
+        slope.index_add_(0, node[rows] - first, part[rows])
         return cls(first, slope, node, part)
 
     def slopes(self, node: Tensor) -> Tensor:

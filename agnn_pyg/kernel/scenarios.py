@@ -118,7 +118,7 @@ class ScenarioScorer:
     # The class of attribute features, and how many items are scored at once.
     Features: ClassVar[type[KernelFeatures]] = KernelFeatures
     block_items: ClassVar[int]
-    # Whether ratings of new nodes change their scores.
+    # Whether it reads ratings of new users and of new items alike.
     takes_ratings: ClassVar[bool] = False
     # What is fitted, besides features and sides.
     STATE: ClassVar[tuple[str, ...]] = ('mean', 'edge_index', 'scenarios')

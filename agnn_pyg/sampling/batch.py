@@ -61,13 +61,7 @@ class RatingBatch(NamedTuple):
         """
         if isinstance(data, cls):
             return data
-        found = [kind for kind in data.edge_types if 'edge_label_index' in data[kind]]
-        if len(found) != 1:
-            raise ValueError(
-                f"'data' must have one edge type with an 'edge_label_index', the pairs "
-                f'(got {found}); negative sampling of triplets gives none'
-            )
-        (rated,) = found
+        rated = edge_type_of_pairs(data, 'edge_label_index')
         pairs, label = data[rated].edge_label_index, data[rated].get('edge_label')
         edges = data.edge_index_dict
         ratings = {}
@@ -89,6 +83,17 @@ class RatingBatch(NamedTuple):
     def to(self, device: torch.device | str) -> RatingBatch:
         """The batch on another device."""
         return RatingBatch(*(_to(part, device) for part in self))
+
+
+def edge_type_of_pairs(data: HeteroData, name: str) -> EdgeType:
+    """The one edge type that has what pairs of a batch have; ``ValueError`` if not."""
+    found = [kind for kind in data.edge_types if name in data[kind]]
+    if len(found) != 1:
+        raise ValueError(
+            f"'data' must have one edge type with '{name}', of the pairs of a batch of "
+            f'LinkNeighborLoader (got {found}); negative triplets give none'
+        )
+    return found[0]
 
 
 def features(data: HeteroData) -> dict[NodeType, Features]:

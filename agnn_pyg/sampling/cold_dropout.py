@@ -11,6 +11,7 @@ from torch_geometric.typing import NodeType
 
 from agnn_pyg.base.config import Fraction, check_argument
 from agnn_pyg.base.randomness import mix, salted, uniform
+from agnn_pyg.sampling.batch import edge_type_of_pairs
 from agnn_pyg.sampling.sampler import ProximitySampler
 
 # What a loader adds to an edge type that is not one for each edge.
@@ -62,13 +63,7 @@ class ColdDropout(BaseTransform):
         return f'{type(self).__name__}({self.rates})'
 
     def forward(self, data: HeteroData) -> HeteroData:
-        rated = [kind for kind in data.edge_types if 'input_id' in data[kind]]
-        if len(rated) != 1:
-            raise ValueError(
-                f"'data' must be a batch of LinkNeighborLoader, with pairs of one edge "
-                f'type (got those of {rated})'
-            )
-        (rated,) = rated
+        rated = edge_type_of_pairs(data, 'input_id')
         rates = self.rates
         if not isinstance(rates, dict):
             rates = dict.fromkeys(rated[::2], rates)
