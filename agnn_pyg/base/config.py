@@ -247,6 +247,7 @@ def _must(error: ValidationError, name: str | None = None) -> str:
     """What the first error says of a setting, or of an argument, without its name."""
     messages = [e['msg'] for e in error.errors() if name in (None, *e['loc'][:1])]
     text = messages[0].replace('Field required', 'Input should have more entries')
+    text = re.sub('a valid (list|tuple)', 'a list', text)
     return re.sub(r'^\w+ should', 'must', text)
 
 

@@ -346,8 +346,10 @@ def with_titles(
         titles = [c for c in table if str(c).lower() in TITLES]
         if titles and column in frame:
             known = table.drop_duplicates(column).set_index(column)[titles[0]]
-            place = frame.columns.get_loc(column) + 1
-            frame.insert(place, f'{column} {titles[0]}', frame[column].map(known))
+            found = frame[column].map(known)
+            if found.notna().any():
+                place = frame.columns.get_loc(column) + 1
+                frame.insert(place, f'{column} {titles[0]}', found)
     return frame
 
 

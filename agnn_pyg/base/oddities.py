@@ -89,14 +89,21 @@ def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
         f"drop or correct them, name 'rating_range', ({rating.min():g}, "
         f'{rating.max():g}), if they are meant, or fit on logarithms of counts',
     )
-    is_unrated = len(kept) > 3 and kept[0] == -1 and kept[1] > 0
     column.remark(
-        is_unrated & (rating == -1),
-        'has -1 and no other rating below 0 in',
+        (rating == kept[0]) & _may_be_unrated(kept, rating),
+        f'has many ratings of {kept[0]:g}, and all others above 0, in',
         f"drop the rows if it means 'not rated', or name 'rating_range', "
         f'({kept[0]:g}, {kept[-1]:g})',
     )
     return rating.clip(kept[0], kept[-1])
+
+
+def _may_be_unrated(values: np.ndarray, rating: np.ndarray) -> bool:
+    """Whether the lowest value is perhaps a mark: -1, or 0 more often than the next."""
+    if len(values) < 4 or values[1] <= 0:
+        return False
+    lowest, second = ((rating == value).sum() for value in values[:2])
+    return values[0] == -1 or (values[0] == 0 and lowest > 2 * second)
 
 
 def _without_strays(rating: np.ndarray) -> np.ndarray:
@@ -175,6 +182,11 @@ def seems(cells: ParsedColumn) -> str | None:
     found = [*filter(WHOLE.fullmatch, texts)]
     if len({*texts}) > MANY and 2 * len(found) >= size:
         return f'numbers as texts such as {found[0]!r}'
+    spellings: dict[str, str] = {}
+    for text in texts:
+        other = spellings.setdefault(text.casefold(), text)
+        if other != text:
+            return f'texts that differ in case alone, such as {other!r} and {text!r}'
     return _seem_lists(texts, size)
 
 

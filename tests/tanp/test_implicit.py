@@ -209,6 +209,8 @@ def test_items_that_arrive_later_are_read_by_their_attributes(fitted, later):
     effects = adapted.explain(100, 'new 0', items=every)
     assert effects.score == pytest.approx(scores[1], abs=1e-6)
     assert set(effects.support['item title']) == {'A'}
+    support = adapted.explain(100, 'new 0', items=new.assign(title='A')).support
+    assert 'item title' not in support  # of films that it does not tell
     with pytest.raises(ValueError, match='does not know'):
         adapted.recommend(items=['new 0'])
     bare = TaNPRecommender(**QUICK, epochs=1).fit(likes(np.arange(20)))

@@ -235,8 +235,12 @@ def test_ratings_far_from_all_others():
         read(odd, rating_range=(1, 5))
     odd = stars.copy()
     odd[[4, 9]] = -1  # "not rated"
-    with pytest.warns(UserWarning, match=r"-1 .*'rating' in row 4 \(-1.0, .* of 2\)"):
+    with pytest.warns(UserWarning, match=r"-1, .*'rating' in row 4 \(-1.0, .* of 2\)"):
         assert read(odd).tolist() == odd.tolist()
+    odd = np.append(np.zeros(250), stars)
+    with pytest.warns(UserWarning, match=r"of 0, .*'rating' in row 0 \(0.0, .* 250\)"):
+        assert read(odd).tolist() == odd.tolist()
+    read(np.append(np.zeros(100), stars))  # a scale of 0 to 5
     assert read(odd, rating_range=(-1, 5)).tolist() == odd.tolist()
 
 
@@ -298,6 +302,7 @@ def test_columns_that_seem_to_be_something_else(tables):
         (5 * ['soon', 'later'] + [*map(str, days.date)], "dates.*'soon'"),
         (5 * ['soon', 'later'] + [*days], "dates.*'soon'"),
         *((20 * [text, '[]'], 'lists .* reads') for text in LISTS),
+        (10 * ['Red', 'blue', 'red', 'Blue'], "case alone, .*'Red' and 'red'"),
         (40 * [None], 'nothing in it'),
     ):
         with pytest.warns(UserWarning, match=f"'users'.*{problem}") as caught:
