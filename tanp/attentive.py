@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from agnn_pyg.base.encoder import TokenBags
 from tanp.config import AttentiveConfig
 from tanp.item_statistics import MEAN_DAMPING, ItemFeatures, ItemStatistics
 from tanp.loader import EpisodeBatch
-from tanp.model import TaNP, TaskOutput, join
-from tanp.nn import EncodedSupport, Gaussian, SupportAttention, SupportGP
+from tanp.model import NeuralProcess, TaskOutput, join
+from tanp.nn import (
+    ClusterMemory,
+    EncodedSupport,
+    Gaussian,
+    LatentEncoder,
+    ModulatedDecoder,
+    SetEncoder,
+    SupportAttention,
+    SupportGP,
+)
+
+# Counts of positive and other residuals that the decoder and its modulation read.
+NUM_SUMMARY = 5
 
 
 class AttentiveCode(NamedTuple):
@@ -22,14 +36,14 @@ class AttentiveCode(NamedTuple):
     residual: Tensor  # zero at padding, [B, S]
     level: Tensor  # expected label less the damped mean of an item, [B, 1]
     task: Tensor  # what modulates the decoder, [B, F_task]
-    summary: Tensor  # counts of positive and other residuals, [B, num_summary]
+    summary: Tensor  # counts of positive and other residuals, [B, 5]
     support: EncodedSupport | None  # what the attention reads
     dual: tuple[Tensor, Tensor] | None  # what the Gaussian processes read
     prior: Gaussian | None
     assignment: Tensor | None
 
 
-class AttentiveTaNP(TaNP):
+class AttentiveTaNP(NeuralProcess):
     r"""A neural process in which query items attend to the support.
 
     It has the encoders and the modulated decoder of :class:`~tanp.TaNP`. The score of
@@ -55,27 +69,58 @@ class AttentiveTaNP(TaNP):
     """
 
     Config = AttentiveConfig
-    num_summary = 5
 
     def __init__(
         self, statistics: ItemStatistics, num_users: int = 0, **options: Any
     ) -> None:
-        self.statistics = statistics
         super().__init__(statistics.num_items, num_users, **options)
-
-    def _build_readers(self, config: AttentiveConfig, width: int) -> int:
-        table = self.statistics
+        self.statistics = statistics
+        config = self.config
+        width = self.embedding_channels + statistics.num_features
         read = config.num_gps
-        self.attention = self.gp = None
+        latent = config.latent_channels
+        task = config.task_channels[-1] * (1 + config.pool_by_sign)
+        self.latent = self.memory = self.attention = self.gp = None
+        if latent is not None:
+            self.latent = LatentEncoder(width, latent, config.dropout)
+        self.task_encoder = SetEncoder(width, config.task_channels, config.dropout)
+        if config.num_clusters:
+            self.memory = ClusterMemory(
+                task, config.num_clusters, config.temperature, config.squared_distance
+            )
         if config.attention_heads:
             self.attention = SupportAttention(
-                width, table.num_kernels, config.attention_heads, config.dropout
+                width, statistics.num_kernels, config.attention_heads, config.dropout
             )
             read += self.attention.out_channels
         if config.num_gps:
-            self.gp = SupportGP(table.num_psd, config.num_gps)
-        self.lin_popularity = nn.Linear(table.num_popularity, 1)
-        return read
+            self.gp = SupportGP(statistics.num_psd, config.num_gps)
+        self.lin_popularity = nn.Linear(statistics.num_popularity, 1)
+        self.decoder = ModulatedDecoder(
+            width + read,
+            NUM_SUMMARY + (0 if latent is None else latent[-1]),
+            NUM_SUMMARY + task,
+            config.decoder_channels,
+            config.modulation,
+            config.residual_modulation,
+            config.dropout,
+        )
+
+    def read_unseen(self) -> None:
+        """Gives items that nobody has interacted with the statistics of alike ones."""
+        if self.item is not None and self.item.token_weight is not None:
+            attributes = self.item.attributes.multi_hot()
+            self.statistics = self.statistics.with_unseen(attributes)
+
+    def with_items(self, attributes: TokenBags) -> AttentiveTaNP:
+        made = super().with_items(attributes)
+        made.read_unseen()
+        return made
+
+    def for_users(self, row: Tensor, attributes: TokenBags | None) -> AttentiveTaNP:
+        made = super().for_users(row, attributes)
+        made.statistics = replace(self.statistics, row=row)
+        return made
 
     def forward(self, batch: EpisodeBatch, z: Tensor | None = None) -> TaskOutput:
         batch = batch.cleared(self.decoder.lin_out.weight.dtype)
@@ -123,7 +168,9 @@ class AttentiveTaNP(TaNP):
         prior = None if self.latent is None else self.latent(x, residual, mask)
 
         positive = residual > 0
-        pools = [mask & ~positive, mask & positive] if self.pool_by_sign else [mask]
+        pools = [mask]
+        if self.config.pool_by_sign:
+            pools = [mask & ~positive, mask & positive]
         hidden = self.task_encoder.encode(x, residual)
         task = torch.cat([self.task_encoder.pool(hidden, p) for p in pools], dim=-1)
         assignment = None

@@ -14,9 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tanp.item_statistics import NOBODY
 from tanp.loader import EpisodeBatch
-from tanp.model import TaNP
+from tanp.model import NeuralProcess
 
 
 class Catalogue:
@@ -26,7 +25,7 @@ class Catalogue:
     """
 
     @torch.no_grad()
-    def __init__(self, model: TaNP) -> None:
+    def __init__(self, model: NeuralProcess) -> None:
         statistics = model.statistics
         self.reads = statistics is not None and bool(model.attention or model.gp)
         if not self.reads:
@@ -35,7 +34,7 @@ class Catalogue:
         device = lin.weight.device
         self.query = None
         every = torch.arange(model.num_items, device=device)[None]
-        nobody = torch.full((1,), NOBODY, device=device)
+        nobody = torch.full((1,), -1, device=device)
         self.items = statistics.features(nobody, every)
         user, self.base = model.embed_user(nobody + 1), model.base(self.items)
         x = model.embed(self.items, user[:, :0])[0]
@@ -55,7 +54,7 @@ class Catalogue:
             self.query = model.attention.split_heads(query).mT.contiguous()
 
     @torch.no_grad()
-    def __call__(self, model: TaNP, batch: EpisodeBatch) -> Tensor:
+    def __call__(self, model: NeuralProcess, batch: EpisodeBatch) -> Tensor:
         """Scores of all items for each task of a batch, whose query is not read.
 
         The size is :obj:`[B, I]`.
@@ -94,7 +93,7 @@ class Catalogue:
 
     @staticmethod
     @torch.no_grad()
-    def plain(model: TaNP, batch: EpisodeBatch) -> Tensor:
+    def plain(model: NeuralProcess, batch: EpisodeBatch) -> Tensor:
         """The same by a forward pass, for any users."""
         item = torch.arange(model.num_items, device=batch.user.device)
         item = item.expand(len(batch.user), -1)

@@ -24,7 +24,7 @@ from tanp.config import LossConfig, StatisticsConfig, TaNPRecommenderConfig
 from tanp.episodes import Episodes
 from tanp.item_statistics import ItemStatistics
 from tanp.loader import EpisodeLoader
-from tanp.model import TaNP
+from tanp.model import NeuralProcess, TaNP
 
 if TYPE_CHECKING:
     from agnn_pyg.base.training import FitResult
@@ -47,14 +47,14 @@ class Fitted:
     encoders: dict[str, AttributeEncoder | None]
     bags: dict[str, TokenBags | None]  # the encoded attributes
     has_users: bool  # whether there was a table of users
-    models: list[TaNP] = field(default_factory=list)
+    models: list[NeuralProcess] = field(default_factory=list)
     catalogues: dict[int, Catalogue] = field(default_factory=dict)  # by model
 
     def __getstate__(self) -> dict[str, Any]:
         # What is computed from the models is not pickled beside them.
         return vars(self) | {'catalogues': {}}
 
-    def add_model(self, statistics: ItemStatistics | None) -> TaNP:
+    def add_model(self, statistics: ItemStatistics | None) -> NeuralProcess:
         """Adds an untrained model."""
         kind = TaNP if statistics is None else AttentiveTaNP
         first = statistics or len(self.ids['item'])
@@ -226,8 +226,10 @@ def fit_models(
             accelerator=config.accelerator,
         )
         results.append(result)
-        model.eval().statistics = statistics  # whose counts members share on the CPU
-        model.read_unseen()
+        model.eval()
+        if statistics is not None:
+            model.statistics = statistics  # whose counts members share on the CPU
+            model.read_unseen()
     return fitted, results[0]
 
 

@@ -81,8 +81,6 @@ BLOCK = 4096
 MAX_ITEMS = 300_000
 # Items that stand for one that nobody has interacted with, and numbers at a time.
 NEIGHBORS, MAX_ENTRIES = 20, 2**24
-# The row of a user without interactions, as is any beyond the table of users.
-NOBODY = -1
 # Keys of pairs are STRIDE times the first row and the second.
 STRIDE = 2**31
 
@@ -119,7 +117,7 @@ class ItemStatistics:
     pair_total: Tensor  # |Pi and Pj|, |Pi and Nj| and the sum of r~i r~j, [pairs, 3]
     fold: Tensor  # of each user, [U + 1]
     vector: Tensor  # without each fold, the last of all users, [folds + 1, I, R]
-    row: Tensor | None = None  # of users who are numbered otherwise, see `for_users`
+    row: Tensor | None = None  # of users who are numbered otherwise
     # Of U items that nobody has interacted with: rows, the items that stand for them,
     # and their weights, [U], [U, K] and [U, K], see `with_unseen`.
     unseen: Tensor | None = None
@@ -239,10 +237,6 @@ class ItemStatistics:
             stand_weight=weight,
         )
 
-    def for_users(self, row: Tensor) -> ItemStatistics:
-        """These statistics for users numbered from 0, by their rows."""
-        return dataclasses.replace(self, row=F.pad(row, (0, 1), value=NOBODY))
-
     @property
     def num_items(self) -> int:
         return len(self.item_total)
@@ -265,7 +259,7 @@ class ItemStatistics:
     def features(self, user: Tensor, item: Tensor) -> ItemFeatures:
         """Features of items :obj:`[B, n]`, without what users :obj:`[B]` add to them.
 
-        A row beyond the table of users is a user without interactions.
+        A row -1, or beyond the table of users, is a user without interactions.
         """
         user = self._rows(user)[:, None]
         own = _found(self.key, self.own, user, item)

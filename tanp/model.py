@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from tanp.nn import (
 )
 
 Likelihood = Literal['bernoulli', 'gaussian', 'implicit']
+P = TypeVar('P', bound='NeuralProcess')
 
 
 class TaskOutput(NamedTuple):
@@ -40,7 +41,84 @@ class TaskOutput(NamedTuple):
     assignment: Tensor | None  # to clusters, [B, k]
 
 
-class TaNP(nn.Module):
+class NeuralProcess(nn.Module):
+    """Embeddings of items and users; what :class:`TaNP` and our own model share.
+
+    For the arguments see :class:`TaNP`.
+    """
+
+    Config: ClassVar[type[TaNPConfig]] = TaNPConfig
+    statistics = None  # of items, which AttentiveTaNP alone reads
+
+    def __init__(
+        self,
+        num_items: int,
+        num_users: int = 0,
+        *,
+        item_attributes: TokenBags | None = None,
+        user_attributes: TokenBags | None = None,
+        likelihood: str = 'bernoulli',
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.config = config = self.Config(**options)
+        self.likelihood = check_argument('likelihood', likelihood, Likelihood)
+        self.num_items = num_items
+        self.num_users = num_users
+        self.item = self.user = None
+        channels = config.embedding_channels
+        if config.item_ids or item_attributes is not None:
+            known = config.item_ids, item_attributes
+            self.item = NodeEmbedding(num_items, channels, *known)
+        if config.user_ids or user_attributes is not None:
+            known = config.user_ids, user_attributes
+            self.user = NodeEmbedding(num_users, channels, *known)
+        # Width of the embeddings of an interaction.
+        count = (self.item is not None) + (self.user is not None)
+        self.embedding_channels = count * channels[-1]
+
+    def reset_parameters(self) -> None:
+        for child in self.children():
+            child.reset_parameters()
+
+    def set_trained_ids(self, user: Tensor, item: Tensor) -> None:
+        """Marks the users and items of training; training calls this itself."""
+        for embedding, row in ((self.item, item), (self.user, user)):
+            if embedding is not None:
+                embedding.set_trained_ids(row)
+
+    def with_items(self: P, attributes: TokenBags) -> P:
+        """This model, its layers shared, with further items known by attributes."""
+        made = copy.copy(self)
+        made._modules = self._modules | {'item': self.item.with_nodes(attributes)}
+        made.num_items += attributes.num_nodes
+        return made
+
+    @torch.no_grad()
+    def for_users(self: P, row: Tensor, attributes: TokenBags | None) -> P:
+        """This model, its layers shared, for other users, numbered from 0.
+
+        Given are their rows in this model, or -1 for new ones, and what attributes new
+        ones have, if any; those of known users are not read.
+        """
+        made = copy.copy(self)
+        made.num_users = len(row)
+        if self.user is not None:
+            is_known = row >= 0
+            vectors = self.user.embed_new(attributes, len(row))
+            vectors[is_known] = self.user(row[is_known])
+            user = nn.Embedding.from_pretrained(vectors)
+            made._modules = self._modules | {'user': user}
+        return made
+
+    def embed_user(self, row: Tensor) -> Tensor:
+        """Vectors of users by row; of no width, if nothing is known of users."""
+        if self.user is None:
+            return self.decoder.lin_out.weight.new_empty(len(row), 0)
+        return self.user(row)
+
+
+class TaNP(NeuralProcess):
     r"""The model of the `"Task-adaptive Neural Process for User Cold-Start
     Recommendation" <https://arxiv.org/abs/2103.06137>`_ paper.
 
@@ -71,112 +149,31 @@ class TaNP(nn.Module):
         **options (optional): See :class:`~tanp.config.TaNPConfig`.
     """
 
-    Config = TaNPConfig
-    # AttentiveTaNP alone reads item statistics, and counts of the support.
-    statistics, num_summary = None, 0
-
-    def __init__(
-        self,
-        num_items: int,
-        num_users: int = 0,
-        *,
-        item_attributes: TokenBags | None = None,
-        user_attributes: TokenBags | None = None,
-        likelihood: str = 'bernoulli',
-        **options: Any,
-    ) -> None:
-        super().__init__()
-        config = self.Config(**options)
-        self.likelihood = check_argument('likelihood', likelihood, Likelihood)
-        self.num_items = num_items
-        self.num_users = num_users
-        self.predict_support = config.predict_support
-        self.item = self.user = None
-        widths = config.embedding_channels
-        width = 0
-        if config.item_ids or item_attributes is not None:
-            self.item = NodeEmbedding(
-                num_items, widths, config.item_ids, item_attributes
-            )
-            width = widths[-1]
-        if config.user_ids or user_attributes is not None:
-            self.user = NodeEmbedding(
-                num_users, widths, config.user_ids, user_attributes
-            )
-            width += widths[-1]
-        if self.statistics is not None:
-            width += self.statistics.num_features
-        elif self.item is None:
+    def __init__(self, num_items: int, num_users: int = 0, **options: Any) -> None:
+        super().__init__(num_items, num_users, **options)
+        if self.item is None:
             raise ValueError("'item_ids' is False, so it needs 'item_attributes'")
-        self.pool_by_sign = getattr(config, 'pool_by_sign', False)
-        task = (1 + self.pool_by_sign) * config.task_channels[-1]
+        config = self.config
+        width = self.embedding_channels
+        latent = config.latent_channels
+        task = config.task_channels[-1]
         self.latent = self.memory = None
-        if config.latent_channels is not None:
-            self.latent = LatentEncoder(width, config.latent_channels, config.dropout)
+        if latent is not None:
+            self.latent = LatentEncoder(width, latent, config.dropout)
         self.task_encoder = SetEncoder(width, config.task_channels, config.dropout)
         if config.num_clusters:
             self.memory = ClusterMemory(
                 task, config.num_clusters, config.temperature, config.squared_distance
             )
-        width += self._build_readers(config, width)
-        latent = config.latent_channels[-1] if config.latent_channels else 0
         self.decoder = ModulatedDecoder(
             width,
-            latent + self.num_summary,
-            task + self.num_summary,
+            0 if latent is None else latent[-1],
+            task,
             config.decoder_channels,
             config.modulation,
             config.residual_modulation,
             config.dropout,
         )
-
-    def _build_readers(self, config: TaNPConfig, width: int) -> int:
-        """Makes what reads the support for single items; its width. TaNP has none."""
-        return 0
-
-    def reset_parameters(self) -> None:
-        for child in self.children():
-            child.reset_parameters()
-
-    def set_trained_ids(self, user: Tensor, item: Tensor) -> None:
-        """Marks the users and items of training; training calls this itself."""
-        for embedding, row in ((self.item, item), (self.user, user)):
-            if embedding is not None:
-                embedding.set_trained_ids(row)
-
-    def with_items(self, attributes: TokenBags) -> TaNP:
-        """This model, its layers shared, with further items known by attributes."""
-        made = copy.copy(self)
-        made._modules = self._modules | {'item': self.item.with_nodes(attributes)}
-        made.num_items += attributes.num_nodes
-        made.read_unseen()
-        return made
-
-    def read_unseen(self) -> None:
-        """Gives items that nobody has interacted with the statistics of alike ones."""
-        is_described = self.item is not None and self.item.token_weight is not None
-        if self.statistics is not None and is_described:
-            attributes = self.item.attributes.multi_hot()
-            self.statistics = self.statistics.with_unseen(attributes)
-
-    @torch.no_grad()
-    def for_users(self, row: Tensor, attributes: TokenBags | None) -> TaNP:
-        """This model, its layers shared, for other users, numbered from 0.
-
-        Their rows in this model, or :data:`~tanp.item_statistics.NOBODY` for new ones,
-        and what attributes new ones have, if any; those of known users are not read.
-        """
-        made = copy.copy(self)
-        made.num_users = len(row)
-        if self.user is not None:
-            is_known = row >= 0
-            vectors = self.user.embed_new(attributes, len(row))
-            vectors[is_known] = self.user(row[is_known])
-            user = nn.Embedding.from_pretrained(vectors)
-            made._modules = self._modules | {'user': user}
-        if self.statistics is not None:
-            made.statistics = self.statistics.for_users(row)
-        return made
 
     def forward(self, batch: EpisodeBatch, z: Tensor | None = None) -> TaskOutput:
         """Scores the query items of a batch.
@@ -190,13 +187,13 @@ class TaNP(nn.Module):
         # size = [B, S + Q]
         item, label, mask = (torch.cat(pair, dim=1) for pair in pairs)
         # size = [B, S + Q, F]
-        x = self.embed(item, self.embed_user(batch.user))
+        x = join([self.item(item)], self.embed_user(batch.user))
 
         support = x[:, :size], label[:, :size], mask[:, :size]
-        prior = None if self.latent is None else self.latent(*support)
+        prior = posterior = assignment = None
+        if self.latent is not None:
+            prior = self.latent(*support)
         task = self.task_encoder(*support)
-        assignment = None
-        posterior = None
         if self.memory is not None:
             task, assignment = self.memory(task)
         if self.latent is not None and z is None:
@@ -205,22 +202,12 @@ class TaNP(nn.Module):
                 posterior = self.latent(x, label, mask)
                 z = posterior.sample()
 
-        with_support = self.training and self.predict_support
+        with_support = self.training and self.config.predict_support
         target = slice(0 if with_support else size, None)
         # size = [B, Q]
         x, label, mask = x[:, target], label[:, target], mask[:, target]
         score = self.decoder(x, task, z)
         return TaskOutput(score, label, mask, prior, posterior, assignment)
-
-    def embed_user(self, row: Tensor) -> Tensor:
-        """Vectors of users by row; of no width, if nothing is known of users."""
-        if self.user is None:
-            return self.decoder.lin_out.weight.new_empty(len(row), 0)
-        return self.user(row)
-
-    def embed(self, item: Tensor, user: Tensor) -> Tensor:
-        """Items :obj:`[B, n]` and the users' vectors, :obj:`[B, n, F]`."""
-        return join([self.item(item)], user)
 
 
 def join(parts: list[Tensor], user: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from agnn_pyg.base.training import LossModule
 from tanp.config import LossConfig
 from tanp.loader import EpisodeBatch, EpisodeLoader
 from tanp.loss import LIKELIHOODS, tanp_loss
-from tanp.model import TaNP
+from tanp.model import NeuralProcess
 from tanp.prediction import check_episodes, list_metrics
 
 
@@ -29,7 +29,7 @@ class TaskModule(LossModule):
 
     def __init__(
         self,
-        model: TaNP,
+        model: NeuralProcess,
         lr: float = 3e-3,
         weight_decay: float = 0.0,
         relevant: float = 0.5,

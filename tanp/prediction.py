@@ -16,7 +16,7 @@ from agnn_pyg.base.metrics import auc, by_score, pad_lists, ranking_metrics
 from tanp.episodes import Episodes
 from tanp.loader import EpisodeLoader
 from tanp.loss import LIKELIHOODS
-from tanp.model import TaNP
+from tanp.model import NeuralProcess
 
 
 class Prediction(NamedTuple):
@@ -28,12 +28,12 @@ class Prediction(NamedTuple):
 
 @torch.no_grad()
 def predict(
-    model: TaNP, loader: EpisodeLoader, samples: int = 0, seed: int = 0
+    model: NeuralProcess, loader: EpisodeLoader, samples: int = 0, seed: int = 0
 ) -> Prediction:
     r"""Predicts all queries of a loader, on the CPU and in double precision.
 
     Args:
-        model (TaNP): In evaluation mode.
+        model (TaNP or AttentiveTaNP): In evaluation mode.
         loader (EpisodeLoader): The tasks, in their order.
         samples (int, optional): Samples of :math:`\mathbf{z}` from the prior, whose
             predictions have a mean and a spread; 0 decodes the prior's mean.
@@ -156,7 +156,7 @@ def published_metrics(
     }
 
 
-def check_episodes(model: TaNP, episodes: Episodes) -> None:
+def check_episodes(model: NeuralProcess, episodes: Episodes) -> None:
     """Raises ``ValueError`` unless items, users and labels suit the model."""
     for name in ('item',) if model.user is None else ('item', 'user'):
         row, count = getattr(episodes, name), getattr(model, f'num_{name}s')

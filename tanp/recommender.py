@@ -17,8 +17,7 @@ from tanp.adapted import AdaptedUsers
 from tanp.config import PUBLISHED, TaNPRecommenderConfig
 from tanp.episodes import Episodes
 from tanp.fitting import Fitted, Validation, fit_models
-from tanp.item_statistics import NOBODY
-from tanp.model import TaNP
+from tanp.model import NeuralProcess
 
 
 class TaNPRecommender(Recommender):
@@ -105,7 +104,7 @@ class TaNPRecommender(Recommender):
         # Ids of another type are refused: all users would be new.
         rows, user = known.rows(ratings.user), ids.rows(ratings.user)
         row = np.empty(len(ids), np.int64)
-        row[user] = rows  # or NOBODY
+        row[user] = rows  # or -1
         if users is not None and not fitted.has_users:
             raise ValueError(
                 "'users' was not given to 'fit', so attributes mean nothing; leave it "
@@ -113,7 +112,7 @@ class TaNPRecommender(Recommender):
             )
         bags = None
         encoder = fitted.encoders['user']
-        is_new = row == NOBODY
+        is_new = row < 0
         if encoder is not None and (users is not None or is_new.any()):
             parts = [encoder], fitted.bags['user']
             found = read_new_nodes(users, 'user', config, known, *parts)
@@ -155,7 +154,7 @@ class TaNPRecommender(Recommender):
         return adapted.evaluate(ratings[~first], items, k)
 
     @property
-    def models_(self) -> list[TaNP]:
+    def models_(self) -> list[NeuralProcess]:
         return self._served()[1].models
 
     @property

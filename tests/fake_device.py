@@ -27,7 +27,7 @@ from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.full_graph import FullGraphLoader
 from tanp import AttentiveTaNP, EpisodeBatch, EpisodeLoader, Episodes, TaNP, tanp_loss
 from tanp.catalogue import Catalogue
-from tanp.item_statistics import NOBODY, ItemStatistics
+from tanp.item_statistics import ItemStatistics
 from tests.conftest import rated_graph
 
 NAME = 'meta'  # of the device that tensors claim to be on
@@ -263,7 +263,7 @@ class Serving(Tasks):
         self.move(device)
         model.set_trained_ids(index.cpu(), index.cpu())
         new = TokenBags(torch.ones(4, 1).long(), torch.ones(4, 1), torch.ones(3) > 0)
-        served = model.for_users(index.where(index < 2, NOBODY), new)
+        served = model.for_users(index.where(index < 2, -1), new)
         predicted = tanp.predict(served, EpisodeLoader(self.episodes), samples=2)
         catalogue = Catalogue(model)
         scores = catalogue(model, batch), catalogue.hidden, catalogue.items.mean

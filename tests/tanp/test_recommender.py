@@ -342,7 +342,7 @@ def test_the_published_model_is_trained_as_published():
     model = TaNPRecommender.as_published(epochs=1, support_sizes=(5, None))
     model.fit(halves(np.arange(20)).assign(rating=lambda f: 1.0 * (f['rating'] > 3)))
     made = model.models_[0]
-    assert (made.likelihood, made.predict_support) == ('gaussian', True)
+    assert (made.likelihood, made.config.predict_support) == ('gaussian', True)
     assert (model.rating_scale_.unit, model.rating_scale_.center) == (1.0, 0.0)
     assert made.statistics is None
     assert made.user is not None
