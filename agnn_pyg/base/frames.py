@@ -182,7 +182,11 @@ def read_edges(given: Mapping[str, pd.DataFrame | None]) -> dict[str, Edges]:
             other.refuse(is_loop, f'joins a {side} with itself in', 'drop the row')
         column = 'weight' if 'weight' in frame.columns[2:] else None
         if column is None:
-            warn_of_unread(frame.iloc[:, 2:], name, 'all edges weigh the same')
+            warn_of_unread(
+                frame.iloc[:, 2:],
+                name,
+                "all edges weigh the same; rename it to 'weight' if it says how much",
+            )
         found[side] = Edges(one, other, _read_weights(frame, column, name))
     return found
 
@@ -199,7 +203,12 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
     repeated = pairs.duplicated().to_numpy()
     if config.rating is None:
         if config.weight is None:
-            warn_of_unread(frame, name, 'each row counts as one positive')
+            warn_of_unread(
+                frame,
+                name,
+                'each row counts as one positive; keep the rows that are, or name a '
+                "column of counts in 'weight'",
+            )
         weight = _read_weights(frame, config.weight, name)
         if repeated.any():
             warn(
@@ -399,31 +408,27 @@ def _read_attributes(
         return [parse_column(frame, c, stype, name) for c, stype in attributes.items()]
     kept = []
     dropped = []
-    convert = ''
     for column in frame.columns.drop(getattr(config, side)):
         try:
             cells = parse_column(frame, column, name=name)
         except CellTypeError as error:
-            problem, guess = 'neither numbers, texts nor dates', None
-            problem += f', such as {shown(error.cell)}'
-            if isinstance(error.cell, str):
-                guess = f'dates, and others that are none, such as {error.cell!r}'
-        else:
-            problem, guess = problem_of(cells), seems(cells)
+            odd = shown(error.cell)
+            dropped.append(f'{column} (of no known type, or of several, such as {odd})')
+            continue
+        guess, problem = seems(cells), problem_of(cells)
         if problem:
             dropped.append(f'{column} ({guess or problem})')
-            convert = 'convert it, or ' if guess else convert
-        else:
-            kept.append(cells)
-            if guess:
-                warn(
-                    f"Column '{column}' of '{name}' holds {guess}; each text counts as "
-                    f"a category; convert it, or name it in '{side}_attributes'",
-                )
+            continue
+        kept.append(cells)
+        if guess:
+            warn(
+                f"Column '{column}' of '{name}' holds {guess}; each text counts as a "
+                f"category; convert it, or name it in '{side}_attributes'",
+            )
     if dropped:
         warn(
-            f"Columns of '{name}' left out: {', '.join(dropped)}; to keep one, "
-            f"{convert}name it in '{side}_attributes', with a type such as 'text' for "
+            f"Columns of '{name}' left out: {', '.join(dropped)}; to keep one, convert "
+            f"it, or name it in '{side}_attributes', with a type such as 'text' for "
             f'descriptions',
         )
     return kept

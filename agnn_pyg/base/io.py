@@ -129,7 +129,7 @@ def read_file(
         dtype = (id_dtypes or {}).get(role, 'str')
         frame[column] = as_ids(frame, column, dtype, str(path))
     for column in split:
-        frame[column] = _as_lists(frame[column], list_separator, str(path))
+        frame[column] = as_lists(frame[column], list_separator, str(path))
     renamed = {column: roles[role] for role, column in found.items()}
     # Another column may have the name of a role.
     others = set(renamed.values()) - set(renamed)
@@ -252,8 +252,12 @@ def _read_lines(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, dtype=object)
 
 
-def _as_lists(cells: pd.Series, separator: str, name: str) -> pd.Series:
-    """Lists of the values in each cell, without words that stand for nothing."""
+def as_lists(cells: pd.Series, separator: str = '|', name: str = 'cells') -> pd.Series:
+    """Lists of the values in each cell, without words that stand for nothing.
+
+    A cell holds values that are separated, a list in brackets, as Python, NumPy and
+    data bases write it, or a list.
+    """
     cells = cells.astype(object).map(_literal)
     texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
     held = {s: sum(s in text for text in texts) for s in (separator, *'|;,/')}
@@ -299,7 +303,7 @@ def _literal(cell: Any) -> Any:
         if isinstance(made, set):
             return sorted(made, key=str)
         return made if hasattr(made, '__len__') else cell
-    if cell[0] == '{' and cell[-1] == '}' and ':' not in cell:  # of a data base
+    if cell[0] + cell[-1] in ('[]', '{}') and ':' not in cell:  # texts without quotes
         return [part.strip(' "') for part in cell[1:-1].split(',')]
     return cell
 

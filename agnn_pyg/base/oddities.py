@@ -12,78 +12,49 @@ import numpy as np
 import pandas as pd
 
 from agnn_pyg.base.checks import TableColumn, shown, warn, where
-from agnn_pyg.base.columns import FROM_NUMPY, ISO_DATE, MANY, ParsedColumn
+from agnn_pyg.base.columns import MANY, ParsedColumn
 from agnn_pyg.base.vocabulary import IdColumn
 
 # Ratings of which a single one may be mistyped.
 FEW_ROWS = 50
-# Columns of positives or edges that say how strong they are, and columns that say which
-# rows are positives, in small letters alone.
-COUNTS = re.compile(
-    '(num|total|order)?(weights?|counts?|cnt|quantity|qty|units|amount|times|frequency'
-    '|freq|plays?(count)?|purchases|orders|visits|views|clicks|hits|listens|seconds'
-    '|minutes|duration)|n'
-)
-OUTCOMES = re.compile(
-    '(is)?(click(ed)?|label|purchased?|liked?|bought|convert(ed)?|conversion|target'
-    '|positive)|event(type|name)?|action|interaction(type)?'
+# Columns that say how strong a positive or an edge is, or whether a row is a positive,
+# in small letters alone.
+UNREAD = re.compile(
+    '(num|total)?(weights?|counts?|quantity|amount|plays?(count)?|views|clicks|times'
+    '|seconds|duration)'
+    '|ratings?|stars|(is)?(click(ed)?|purchased?|liked?)|label|target|event(type)?'
+    '|action'
 )
 MONTHS = 'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'
-# What texts that are read as categories may be, and how they are converted.
+# What texts that are read as categories may be. Digits alone may be codes.
 TEXTS = {
-    r'[^|]+(\|[^|]+)+': "lists as texts, which .str.split('|') or --lists reads,",
-    r'[^;.]{1,24}(;[^;.]{1,24})+': (
-        "lists as texts, which .str.split(';') or --lists reads,"
+    'dates as texts, not like 1999-12-31,': (
+        r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*|\d{4}-\d\d'
+        rf'|(\d\d? )?({MONTHS})[a-z]* (\d\d?, )?\d{{4}}'
     ),
-    r'\[\s*[-+.\de]+(\s+[-+.\de]+)+\s*\]': (
-        'arrays as texts, which .map(lambda t: [*map(float, t[1:-1].split())]) or '
-        '--lists reads,'
+    'numbers as texts': (
+        r"(?=.*\D)[$€£¥]?\s?(\d{1,3}([., ']\d{3})+|\d+)([.,]\d+)?\s?[^\W\d]{0,8}\W?"
     ),
-    r'\[np\.\w+\(.*\]': f'lists as texts, which {FROM_NUMPY} or --lists reads,',
-    r'\{[^\'":]*\}': (
-        "lists as texts, which .str[1:-1].str.split(',') or --lists reads,"
-    ),
-    r'\[[A-Za-z_][^\'"]*\]': "lists as texts, which .str[1:-1].str.split(',') reads,",
-    r'\[.*\]|\(.*\)|\{[^:]*\}': (
-        'lists as texts, which .map(ast.literal_eval) or --lists reads,'
-    ),
-    r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*|\d{4}-\d\d'
-    rf'|(\d\d? )?({MONTHS})[a-z]* (\d\d?, )?\d{{4}}': (
-        'dates as texts, not like 1999-12-31,'
-    ),
-    r"(?=.*\d[., ']\d)\D{0,4}(\d{1,3}([., ']\d{3})+|\d+)([.,]\d+)?\s?[^\W\d]{0,8}\W?": (
-        'numbers as texts'
+    'lists as texts, which as_lists of agnn_pyg.base.io or --lists reads,': (
+        r'\[.*\]|\(.*\)|\{[^:]*\}'
     ),
 }
-# A whole number, perhaps of money or with a unit; codes have more digits.
-WHOLE = re.compile(r'[$€£¥]?\s?[1-9]\d{0,3}\s?[A-Za-z$€£¥%]{0,8}')
-# What may be a list in a text, with commas or slashes.
-PARTS = re.compile(r'[^,/[]{1,24}([,/] ?[^,/]{1,24})+')
 
 
 def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
     """Ratings, those far from all others moved to these, with a warning.
 
     One rating of 99 among stars would set the scale of all, and squared errors would
-    be those of the tail of counts. Far is beyond three times the spread of the other
-    values, and in the outer hundredth if that is ten times as wide as the middle half;
-    of values that few ratings have, beyond half of the spread of the others.
+    be those of the tail of counts. So the outer hundredth is moved, too, if it is ten
+    times as wide as the middle half.
     """
     kept = _without_strays(rating)
-    while len(kept) > 3:
-        cut = max(1, len(kept) // 200)
-        low, high = kept[cut], kept[-1 - cut]
-        near = (kept >= 4 * low - 3 * high) & (kept <= 4 * high - 3 * low)
-        if low == high or near.all():
-            break
-        kept = kept[near]
     inside = rating[(rating >= kept[0]) & (rating <= kept[-1])]
     low, left, right, high = np.quantile(inside, [0.005, 0.25, 0.75, 0.995])
     if 0 < 10 * (right - left) < high - low:
         kept = kept[(kept >= low) & (kept <= high)]
-    far = (rating < kept[0]) | (rating > kept[-1])
     column.remark(
-        far,
+        (rating < kept[0]) | (rating > kept[-1]),
         f'has ratings far from all others, which count as {kept[0]:g} or '
         f'{kept[-1]:g}, in',
         f"drop or correct them, name 'rating_range', ({rating.min():g}, "
@@ -107,15 +78,19 @@ def _may_be_unrated(values: np.ndarray, rating: np.ndarray) -> bool:
 
 
 def _without_strays(rating: np.ndarray) -> np.ndarray:
-    """The values of ratings, without outer ones that are rare and far from others."""
+    """The values of ratings, without outer ones that are far from the others.
+
+    Far is beyond three times their spread, or half of it if few ratings have the value.
+    """
     value, count = np.unique(rating, return_counts=True)
     is_rare = (200 * count <= len(rating)) | ((count == 1) & (len(rating) >= FEW_ROWS))
+    factor = np.where(is_rare, 0.5, 3.0)
     first, last = 0, len(value) - 1
     while last - first > 2:
-        low, high = value[first], value[last]
-        if is_rare[last] and high - value[last - 1] > (value[last - 1] - low) / 2:
+        low, left, right, high = value[[first, first + 1, last - 1, last]]
+        if high - right > factor[last] * (right - low):
             last -= 1
-        elif is_rare[first] and value[first + 1] - low > (high - value[first + 1]) / 2:
+        elif left - low > factor[first] * (high - left):
             first += 1
         else:
             break
@@ -146,68 +121,40 @@ def bounded_weights(
 
 
 def warn_of_unread(frame: pd.DataFrame, name: str, means: str) -> None:
-    """Warns of counts, and of ratings or outcomes that not all rows share, unread."""
+    """Warns of columns that seem to tell rows apart, and what ignoring them means."""
     for column, cells in frame.items():
         letters = re.sub('[^a-z]', '', str(column).lower())
-        if letters in ('rating', 'ratings', 'stars'):
-            number = pd.to_numeric(cells, errors='coerce')
-            is_odd = number.min() < number.max() / 2
-            remedy = "keep the rows that users liked, or name it in 'rating'"
-        elif OUTCOMES.fullmatch(letters):
-            is_odd = cells.astype(str).nunique() > 1
-            remedy = 'keep the rows that are positives'
-        else:
-            is_odd = COUNTS.fullmatch(letters) and cells.astype(str).nunique() > 1
-            verb = 'rename it to' if name.endswith('edges') else 'name it in'
-            remedy = f"{verb} 'weight', or leave it out"
-        if not is_odd:
-            continue
-        warn(
-            f"'{name}' has a column '{column}' (such as {shown(cells.iloc[0])}), which "
-            f'is not read, and {means}; {remedy}'
-        )
+        if UNREAD.fullmatch(letters) and cells.astype(str).nunique() > 1:
+            warn(
+                f"'{name}' has a column '{column}' (such as {shown(cells.iloc[0])}), "
+                f'which is not read: {means}'
+            )
 
 
 def seems(cells: ParsedColumn) -> str | None:
     """What at least half of the texts of a column seem to be, except categories."""
-    size = len(cells.value[:1000])
-    texts = [v for v in cells.value[:1000] if isinstance(v, str)]
-    others = [text for text in texts if not ISO_DATE.fullmatch(text)]
-    if 0 < 2 * len(others) <= len(texts) == size:
-        return f'dates as texts, and others that are none, such as {others[0]!r}'
-    for pattern, text in TEXTS.items():
+    values = cells.value[:1000]
+    texts = [v for v in values if isinstance(v, str)]
+    for what, pattern in TEXTS.items():
         found = [*filter(re.compile(pattern).fullmatch, texts)]
-        if found and 2 * len(found) >= size:
-            return f'{text} such as {found[0]!r}'
-    found = [*filter(WHOLE.fullmatch, texts)]
-    if len({*texts}) > MANY and 2 * len(found) >= size:
-        return f'numbers as texts such as {found[0]!r}'
+        few = 'numbers' in what and len({*texts}) <= MANY
+        if found and 2 * len(found) >= len(values) and not few:
+            return f'{what} such as {found[0]!r}'
+    for separator in '|;,/':
+        found = [text for text in texts if separator in text]
+        parts = {part.strip() for text in texts for part in text.split(separator)}
+        # Lists combine a few parts, unlike cities with their countries.
+        if 2 * len(found) >= max(1, len(values)) and len(parts) <= len({*texts}):
+            return (
+                f'lists as texts, which as_lists(cells, {separator!r}) of '
+                f'agnn_pyg.base.io or --lists reads, such as {found[0]!r}'
+            )
     spellings: dict[str, str] = {}
     for text in texts:
         other = spellings.setdefault(text.casefold(), text)
         if other != text:
             return f'texts that differ in case alone, such as {other!r} and {text!r}'
-    return _seem_lists(texts, size)
-
-
-def _seem_lists(texts: Sequence[str], num_values: int) -> str | None:
-    """What texts seem to be if at least half of the values have commas or slashes.
-
-    Lists take their parts from a few in any order, unlike cities with their countries.
-    """
-    several = [text for text in texts if PARTS.fullmatch(text)]
-    if 2 * len(several) < max(1, num_values):
-        return None
-    places: dict[str, set[int]] = {}
-    for text in texts:
-        for place, part in enumerate(re.split('[,/]', text)):
-            places.setdefault(part.strip(), set()).add(place)
-    moved = sum(len(found) > 1 for found in places.values())
-    if len(places) >= len({*texts}) or 4 * moved < len(places):
-        return None
-    separator = ',' if ',' in several[0] else '/'
-    how = f'.str.split({separator!r}) or --lists reads'
-    return f'lists as texts, which {how}, such as {several[0]!r}'
+    return None
 
 
 def problem_of(cells: ParsedColumn) -> str | None:
