@@ -236,7 +236,6 @@ class Fitted:
         if frame is None and named:
             for column in named:
                 self.ids[side].rows(column)  # names its table if it is of another type
-                column.warn_of_spaces(self.ids[side].values)
             ids = pd.concat([pd.Series(column.values) for column in named])
             frame = ids.drop_duplicates().to_frame(getattr(config, side))
         known = self.ids[side]

@@ -47,10 +47,16 @@ class TableColumn:
     column: str
     name: str
 
-    def refuse(self, bad: np.ndarray, problem: str, remedy: str) -> None:
+    def refuse(
+        self,
+        bad: np.ndarray,
+        problem: str,
+        remedy: str,
+        error: type[ValueError] = ValueError,
+    ) -> None:
         """Raises ``ValueError`` if any rows are bad, naming the first of them."""
         if text := self._text(bad, problem, remedy):
-            raise ValueError(text)
+            raise error(text)
 
     def remark(self, bad: np.ndarray, problem: str, remedy: str) -> None:
         """Warns if any rows are bad, naming the first of them."""
@@ -111,6 +117,12 @@ def nearest(name: object, known: Iterable[object]) -> str:
     lower = {str(k).lower(): str(k) for k in known}
     near = difflib.get_close_matches(str(name).lower(), lower, n=1)
     return f", did you mean '{lower[near[0]]}'?" if near else ''
+
+
+def as_text(cells: pd.Series) -> str:
+    """The call that makes texts of cells; 7.0 is the code '7'."""
+    is_float = pd.api.types.is_float_dtype(cells)
+    return ".astype('Int64').astype(str)" if is_float else '.astype(str)'
 
 
 def is_nothing(value: object) -> bool:

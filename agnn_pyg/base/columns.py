@@ -15,14 +15,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import (
-    is_bool_dtype,
-    is_complex_dtype,
-    is_float_dtype,
-    is_numeric_dtype,
-)
+from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
-from agnn_pyg.base.checks import TableColumn, check_columns, is_nothing, plain, warn
+from agnn_pyg.base.checks import (
+    TableColumn,
+    as_text,
+    check_columns,
+    is_nothing,
+    plain,
+    warn,
+)
 
 # The attribute that all nodes of a side without attributes have in common.
 CONSTANT = '(constant)'
@@ -32,10 +34,6 @@ VALUES = (*NUMBERS, str, np.bool_)  # which JSON keeps as they are
 LISTS = (list, tuple, set, frozenset, np.ndarray)
 WORD = re.compile(r'\b\w\w+\b')
 ISO_DATE = re.compile(r'\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?')
-# How users read texts such as "[np.str_('a')]".
-FROM_NUMPY = (
-    r".str.replace(r'np\.\w+\((.*?)\)', r'\1', regex=True).map(ast.literal_eval)"
-)
 # A column is numeric with so few texts among so many numbers.
 FEW, MANY = 0.1, 20
 # What to do where a cell does not suit the type of its column.
@@ -43,6 +41,8 @@ _REMEDIES = {
     'date': 'make dates or texts like 1999-12-31 of them, or change the type',
     'numeric': 'make numbers of them, such as 12.5, or change the type',
 }
+# So many times the range of the fit below or above it, numbers are far from it.
+FAR = 3
 # The most words of a text column, and the knots of each dimension of a vector.
 MAX_WORDS, VECTOR_KNOTS = 1000, 4
 
@@ -52,10 +52,6 @@ Tokens = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 class CellTypeError(ValueError):
     """A cell holds something else than numbers, texts, dates, or lists of these."""
-
-    def __init__(self, text: str, cell: object = None) -> None:
-        super().__init__(text)
-        self.cell = cell
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,15 @@ class ColumnEncoder:
             )
         values, has_rare = cls.fit_values(cells, min_count, num_knots)
         if not values and cells.column != CONSTANT:
-            _warn_of_rare(cells, min_count)
+            least = f'{min_count} rows'
+            if cells.stype == 'text':
+                least += ' and at most half'
+            # Other models may read values of any number of rows.
+            warn(
+                f"No value of column '{cells.column}' is in {least} of the fit; the "
+                f"network embeds none; fill it in, lower 'min_count', give it another "
+                f'type, or leave it out'
+            )
         has_missing = bool(cells.is_missing.any())
         return cls(cells.column, cells.stype, offset, values, has_rare, has_missing)
 
@@ -166,44 +170,30 @@ class CategoricalEncoder(ColumnEncoder):
         return row, token, np.ones(len(row))
 
     def check_served(self, cells: ParsedColumn, table: TableColumn) -> None:
-        unknown = self._places(cells) < 0
-        if not unknown.any() or not self.values or self.column == CONSTANT:
+        if not self.values or self.column == CONSTANT:
             return
+        unknown = self._places(cells) < 0
         is_text = np.array([isinstance(v, str) for v in cells.value], bool)
         fitted_texts = [isinstance(v, str) for v in self.values]
-        is_multi = self.stype == 'multi'
+        in_list = np.array([isinstance(c, LISTS) for c in table.frame[self.column]])
         example = repr(self.values[0])
-        convert = '.map(lambda cell: [*map({}, cell)])' if is_multi else '.astype({})'
-
-        def refuse(bad: np.ndarray, problem: str, remedy: str) -> None:
-            problem = f'holds a {problem}, unlike the fit (such as {example}), in'
-            remedy = f'convert the column, such as by {remedy}'
-            table.refuse(cells.row[unknown & bad], problem, remedy)
-
-        if all(fitted_texts):
-            is_float = not is_multi and is_float_dtype(table.frame[self.column])
-            exact = ".astype('Int64').astype(str)"  # 7.0 is the code '7'
-            refuse(~is_text, 'number', exact if is_float else convert.format('str'))
-        if not any(fitted_texts):
-            is_bool = all(isinstance(v, bool | np.bool_) for v in self.values)
-            to_bool = ".map({'True': True, 'False': False})"
-            refuse(is_text, 'text', to_bool if is_bool else convert.format('float'))
-        if is_multi and is_text.any():
-            first = cells.value[is_text][0]
-            separator = next((s for s in '|;,/' if s in first), '|')
-            literal = FROM_NUMPY if 'np.' in first else '.map(ast.literal_eval)'
-            split = f'.str.split({separator!r})'
-            in_list = np.array([isinstance(c, LISTS) for c in table.frame[self.column]])
-            refuse(
-                is_text & ~in_list[cells.row],
+        to_text = 'make texts of them'
+        if self.stype != 'multi':
+            to_text += f', such as by {as_text(table.frame[self.column])}'
+        for bad, what, remedy in (
+            (~is_text & all(fitted_texts), 'number', to_text),
+            (is_text & (not any(fitted_texts)), 'text', 'convert it as for the fit'),
+            (
+                is_text & ~in_list[cells.row] & (self.stype == 'multi'),
                 'text that is no list',
-                literal if first.startswith('[') else split,
-            )
-        # New words, and values that are too rare for a token, are usual.
-        most = 1.0 if self.stype == 'text' else 0.9 if self.has_rare else 0.5
+                'make lists of them, such as by as_lists of agnn_pyg.base.io',
+            ),
+        ):
+            problem = f'holds a {what}, unlike the fit (such as {example}), in'
+            table.refuse(cells.row[unknown & bad], problem, remedy)
         table.remark(
-            cells.row[unknown & (unknown.mean() >= most)],
-            f'holds values that the fit does not know (it knows {example}) in',
+            cells.row[unknown & unknown.all()],
+            f'holds no value that the fit knows (it knows {example}), the first in',
             'check their spelling: values that are new tell nothing',
         )
 
@@ -224,9 +214,6 @@ class TextEncoder(CategoricalEncoder):
 
 class NumericEncoder(ColumnEncoder):
     """A token per knot; a number between two knots has a part of either token."""
-
-    # So many times the range of the fit below and above it, numbers are far from it.
-    margins = (3, 3)
 
     @staticmethod
     def fit_values(cells: ParsedColumn, min_count: int, num_knots: int) -> Any:
@@ -258,8 +245,8 @@ class NumericEncoder(ColumnEncoder):
         knots = self.knots()
         value = cells.value.reshape(len(cells.row), len(knots))
         low, high = knots[:, 0], knots[:, -1]
-        below, above = (margin * (high - low) for margin in self.margins)
-        is_far = (value < low - below) | (value > high + above)
+        beyond = np.maximum(low - value, value - high)
+        is_far = beyond > FAR * (high - low)
         table.remark(
             cells.row[(is_far & (low < high)).mean(axis=1) >= 0.5],
             'holds values that are far from all of the fit, whose nearest counts, in',
@@ -269,8 +256,6 @@ class NumericEncoder(ColumnEncoder):
 
 class DateEncoder(NumericEncoder):
     """A date as days since 1970."""
-
-    margins = (1, 10)  # time goes on
 
     def text(self, place: np.ndarray, weight: np.ndarray) -> str:
         days = np.dot(weight, np.array(self.values)[place])
@@ -329,27 +314,28 @@ def parse_column(
         stype = stype or ('categorical' if is_bool_dtype(cells) else 'numeric')
         if stype == 'numeric':
             return _numbers(table, stype, cells.to_numpy(np.float64, na_value=np.nan))
-    row, value = _explode(cells)
-    in_list = np.array([isinstance(cell, LISTS) for cell in cells], bool)[row]
+    row, value, in_list = _explode(cells)
     inferred = stype is None
     stype = stype or _infer(cells, row, value, in_list)
     allowed = {'date': (str, datetime.date), 'text': str}.get(stype, VALUES)
-    problem = f'holds a value that does not suit the type {stype} in'
     remedy = 'make a number, a text or a list of them, or leave the column out'
-    unfit = np.array([not isinstance(v, allowed) for v in value], bool)
-    if inferred and stype == 'date':
-        is_day = _are_days(value)
-        unfit = np.zeros_like(is_day) if _mostly(is_day, value) else ~is_day
-    try:
-        table.refuse(row[unfit], problem, _REMEDIES.get(stype, remedy))
-    except ValueError as error:
-        raise CellTypeError(str(error), value[unfit][0]) from None
+    table.refuse(
+        row[np.array([not isinstance(v, allowed) for v in value], bool)],
+        f'holds a value that does not suit the type {stype} in',
+        _REMEDIES.get(stype, remedy),
+        CellTypeError,
+    )
     if stype == 'text':
         words = [WORD.findall(text.lower()) for text in value]
         row, value = np.repeat(row, [*map(len, words)]), [*chain.from_iterable(words)]
         return ParsedColumn(column, stype, size, row, np.array(value, object))
     if stype in ('categorical', 'multi'):
-        _warn_of_texts(table, row, value, inferred and stype == 'categorical')
+        is_text = np.array([isinstance(v, str) for v in value], bool)
+        table.remark(
+            row[is_text & ~is_text.all()],
+            'has texts beside other values, all of which count as categories, in',
+            'make texts of all, .astype(str), or empty these cells',
+        )
         return ParsedColumn(column, stype, size, row, value)
     if stype == 'vector':
         return _vectors(table, row, value, in_list)
@@ -369,43 +355,6 @@ def constant_column(num_rows: int) -> ParsedColumn:
     """A column in which all rows are equal."""
     value = np.full(num_rows, 'all', object)
     return ParsedColumn(CONSTANT, 'categorical', num_rows, np.arange(num_rows), value)
-
-
-def _warn_of_rare(cells: ParsedColumn, min_count: int) -> None:
-    """Warns of a column without a value in enough rows."""
-    few, remedy = 'any row', 'so that it tells nothing; fill it in, or leave it out'
-    if len(cells.value):
-        few = f'{min_count} rows'
-        # Other models may read values of any number of rows.
-        remedy = "so that the network embeds none; lower 'min_count'"
-        if cells.stype == 'text':
-            few += ' and in at most half of those'
-            if min_count == 1:
-                remedy = 'so that it tells nothing; leave it out'
-        elif not np.isnan(_floats(cells.value)).any():
-            remedy += ", or give the column the type 'numeric'"
-    warn(f"No value of column '{cells.column}' is in {few} of the fit, {remedy}")
-
-
-def _warn_of_texts(
-    table: TableColumn, row: np.ndarray, value: np.ndarray, inferred: bool
-) -> None:
-    """Warns of texts among numbers in a column of categories."""
-    is_text = np.array([isinstance(v, str) for v in value], bool)
-    numbers = [v for v in value if isinstance(v, NUMBERS) and type(v) is not bool]
-    inferred &= 2 * len(numbers) > len(value)
-    numbers = {str(int(v)) if v % 1 == 0 else str(v) for v in numbers}
-    is_mixed = is_text & np.array([v in numbers for v in value], bool)
-    table.remark(
-        row[is_mixed],
-        'has texts beside the same numbers, which are other values, in',
-        'make texts of all, .astype(str)',
-    )
-    table.remark(
-        row[is_text & (inferred and not is_mixed.any())],
-        'has texts among numbers, all of which count as categories, in',
-        "empty these cells to have numbers, or name the type, 'categorical'",
-    )
 
 
 def _numbers(table: TableColumn, stype: str, number: np.ndarray) -> ParsedColumn:
@@ -435,22 +384,19 @@ def _vectors(
     return ParsedColumn(table.column, 'vector', len(size), row, value)
 
 
-def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers and values of all cells that hold something; decimals as floats."""
-    values = pd.Series(cells.to_numpy()).astype(object)
-    # Pandas makes lists of what is iterable, such as the keys of a dict.
-    is_list = pd.api.types.is_list_like
-    other = [is_list(v) and not isinstance(v, LISTS) for v in values]
-    values[other] = [[v] for v in values[other]]
-    values = values.explode()
-    values = values[values.notna()]
-    # Spaces around a text tell nothing.
-    stripped = [v.strip() if isinstance(v, str) else v for v in values]
-    values = pd.Series(stripped, values.index, object)
-    # Compared one by one: what is nested would be compared part by part.
-    values = values[np.array([not isinstance(v, str) or v != '' for v in values], bool)]
-    value = (float(v) if isinstance(v, Decimal) else v for v in values)
-    return values.index.to_numpy(np.int64), np.fromiter(value, object, len(values))
+def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row numbers and values of all that cells hold, and whether it is in a list.
+
+    Decimals become floats; spaces around a text tell nothing.
+    """
+    in_list = np.array([isinstance(cell, LISTS) for cell in cells], bool)
+    lists = [[*cell] if isinstance(cell, LISTS) else [cell] for cell in cells]
+    values = pd.Series(lists, dtype=object).explode().dropna()
+    value = [v.strip() if isinstance(v, str) else v for v in values]
+    value = [float(v) if isinstance(v, Decimal) else v for v in value]
+    is_empty = np.array([isinstance(v, str) and not v for v in value], bool)
+    row = values.index.to_numpy(np.int64)[~is_empty]
+    return row, np.fromiter(value, object, len(value))[~is_empty], in_list[row]
 
 
 def _infer(
@@ -471,8 +417,7 @@ def _infer(
         is_vector &= len(value) >= 2 * len(np.unique(row))
         is_vector &= in_list.all()
         return 'vector' if is_vector else 'multi' if in_list[0] else 'categorical'
-    are_days = are(datetime.date, str)
-    if are_days and (_mostly(_are_days(value), value) or not are(str)):
+    if are(datetime.date, str) and _mostly(_are_days(value), value):
         return 'date'
     if bool in types or not are(str, *NUMBERS) or cells.dtype.name == 'category':
         return 'categorical'

@@ -176,7 +176,7 @@ def read_edges(given: Mapping[str, pd.DataFrame | None]) -> dict[str, Edges]:
                 f"'{name}' must have two columns of ids (it has "
                 f'{", ".join(map(str, frame.columns)) or "none"}); give both ends'
             )
-        one, other = (read_ids(frame, column, name) for column in frame.columns[:2])
+        one, other = _read_ends(frame, [*frame.columns[:2]], name)
         if one.dtype == other.dtype:
             is_loop = one.values == other.values
             other.refuse(is_loop, f'joins a {side} with itself in', 'drop the row')
@@ -198,7 +198,7 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
     the number of its column :obj:`weight`, or 1; those of repeated pairs are summed.
     """
     columns = [config.user, config.item]
-    ids = [read_ids(frame, column, name) for column in columns]
+    ids = _read_ends(frame, columns, name)
     pairs = pd.DataFrame({column.column: column.values for column in ids})
     repeated = pairs.duplicated().to_numpy()
     if config.rating is None:
@@ -270,7 +270,20 @@ def read_pairs(
     ids: Mapping[str, Vocabulary],
 ) -> np.ndarray:
     """The rows of users and items in :obj:`ids`, :obj:`[2, R]`, of a table of pairs."""
-    return _rows([read_ids(frame, c, name) for c in (config.user, config.item)], ids)
+    return _rows(_read_ends(frame, [config.user, config.item], name), ids)
+
+
+def _read_ends(frame: pd.DataFrame, columns: Sequence, name: str) -> list[IdColumn]:
+    """Two columns of ids, with a warning if some have spaces around them."""
+    ids = [read_ids(frame, column, name) for column in columns]
+    for end in ids:
+        spaced = [isinstance(v, str) and v != v.strip() for v in end.values]
+        end.remark(
+            np.array(spaced, bool),
+            'has ids with spaces around them in',
+            'remove these, .str.strip(), or they are other ids than those without',
+        )
+    return ids
 
 
 def read_distinct(given: Any, name: str, column: str) -> IdColumn:
@@ -382,10 +395,8 @@ def _read_nodes(
             f"'{side}_attributes' names columns, but there is no table '{side}s'; "
             f'pass one'
         )
-    rated.warn_of_spaces()
     ids = Vocabulary.from_ids(rated)
     for more in further:
-        more.warn_of_spaces(ids.values)
         is_new = ids.rows(more) < 0
         more.remark(  # validation may be of other users
             is_new & is_new.all() & more.name.endswith('edges'),
@@ -411,9 +422,8 @@ def _read_attributes(
     for column in frame.columns.drop(getattr(config, side)):
         try:
             cells = parse_column(frame, column, name=name)
-        except CellTypeError as error:
-            odd = shown(error.cell)
-            dropped.append(f'{column} (of no known type, or of several, such as {odd})')
+        except CellTypeError:
+            dropped.append(f'{column} (of several types, or of none that is known)')
             continue
         guess, problem = seems(cells), problem_of(cells)
         if problem:

@@ -13,21 +13,12 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_float_dtype
 
-from agnn_pyg.base.checks import TableColumn, check_columns, plain
+from agnn_pyg.base.checks import TableColumn, as_text, check_columns, plain
 
 # Floats below it are whole numbers exactly; above, neighbors become one.
 EXACT_FLOATS = 2.0**53
 # How users convert a column.
 _CONVERT = {'int': '.astype(int)', 'str': '.astype(str)', 'uuid': '.map(uuid.UUID)'}
-# The first class that a type is a subclass of names the type of ids.
-_DTYPES = (
-    ((bool, np.bool_), 'none'),
-    (numbers.Integral, 'int'),
-    (numbers.Real, 'float'),
-    (str, 'str'),
-    (uuid.UUID, 'uuid'),
-    (object, 'none'),
-)
 
 
 @dataclass(frozen=True)
@@ -43,25 +34,8 @@ class IdColumn(TableColumn):
     def check_known(self, rows: np.ndarray, table: str) -> np.ndarray:
         """The rows of these ids in a table; ``ValueError`` if a row is -1."""
         remedy = f"add it to '{table}', if only the id, or drop the row"
-        texts = [*map(str, self.values[rows < 0])]
-        if any(text != text.strip() for text in texts):
-            remedy = f'remove the spaces around ids, or {remedy}'
         self.refuse(rows < 0, f"has an id without a row in '{table}':", remedy)
         return rows
-
-    def warn_of_spaces(self, known: Sequence = ()) -> None:
-        """Warns if ids are others, or known ones, with spaces around them."""
-        if self.dtype != 'str':
-            return
-        texts = pd.Series(pd.unique(self.values), dtype=object)
-        odd = texts[texts.str.strip() != texts]
-        if len(odd):  # all known ids are many
-            odd = odd[odd.str.strip().isin([*texts, *known])]
-        self.remark(
-            pd.Series(self.values).isin(odd).to_numpy(),
-            'has ids that are others with spaces around them, in',
-            'remove the spaces, such as by .str.strip()',
-        )
 
     def vocabulary(self) -> Vocabulary:
         """These ids in their order; ``ValueError`` if one is repeated."""
@@ -91,16 +65,16 @@ class Vocabulary:
         if not len(ids):
             return np.empty(0, np.int64)
         if ids.dtype != self.dtype:
-            problem = f'has {ids.dtype} ids, where the known ids are {self.dtype} (such'
-            problem += f' as {plain(self.values[0])!r}), in'
             parsed = [*map(_FROM_CELL[self.dtype], ids.values)]
             unfit = np.array([value is None for value in parsed])
-            remedy = f'correct what is no {self.dtype}, or name the right column'
-            ids.refuse(unfit, problem, remedy)
-            convert = _CONVERT[self.dtype]
-            if self.dtype == 'str' and is_float_dtype(ids.frame[ids.column]):
-                convert = f".astype('Int64'){convert}"  # 7.0 is the id '7'
-            ids.refuse(~unfit, problem, f'convert them with {convert}')
+            to_text = as_text(ids.frame[ids.column])
+            convert = to_text if self.dtype == 'str' else _CONVERT[self.dtype]
+            ids.refuse(
+                unfit | ~unfit.any(),
+                f'has {ids.dtype} ids, where the known ids are {self.dtype} (such as '
+                f'{plain(self.values[0])!r}), in',
+                f'correct what is no {self.dtype}, and convert the others, {convert}',
+            )
         return self._index.get_indexer(ids.values).astype(np.int64)
 
     def append(self, values: np.ndarray) -> Vocabulary:
@@ -145,30 +119,32 @@ def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
     cells = frame[column]
     if isinstance(cells.dtype, np.dtype) and cells.dtype.kind == 'i':
         return IdColumn(frame, column, name, 'int', cells.to_numpy(np.int64))
-    cells = cells.astype(object)
+    values = cells.astype(object).to_numpy()
     ids = TableColumn(frame, column, name)
-    missing = (cells.isna() | (cells == '')).to_numpy(bool)
+    missing = cells.isna().to_numpy(bool) | np.array([v == '' for v in values], bool)
     ids.refuse(missing, 'misses the id in', 'fill it in or drop the row')
-    values = cells.to_numpy()
-    types = [*map(type, cells)]
-    names = {t: next(n for base, n in _DTYPES if issubclass(t, base)) for t in {*types}}
-    dtypes = np.array([names[t] for t in types], dtype='U5')
-    is_float = dtypes == 'float'
-    _check_floats(ids, is_float)
-    is_float[is_float] = [float(value).is_integer() for value in values[is_float]]
-    dtypes[is_float] = 'int'
-    as_text = f'make texts of all ids, {_CONVERT["str"]}, here and in the other tables'
+    _check_floats(ids, np.array([isinstance(v, float) for v in values], bool))
+    dtypes = np.array([*map(_dtype, values)], dtype='U4')
+    as_texts = f'make texts of all ids, {_CONVERT["str"]}, here and in the other tables'
     ids.refuse(
-        (dtypes == 'none') | (dtypes == 'float'),
-        'has something else than a whole number, a text or a UUID in',
-        as_text,
+        dtypes == '',
+        'has something else than a whole number of 64 bits, a text or a UUID in',
+        as_texts,
     )
     dtype = str(dtypes[0]) if len(dtypes) else 'int'
-    ids.refuse(dtypes != dtype, f'mixes {dtype} ids and others in', as_text)
-    if dtype == 'int':
-        large = np.array([not -(2**63) <= int(v) < 2**63 for v in values], bool)
-        ids.refuse(large, 'has whole numbers beyond 64 bits in', as_text)
+    ids.refuse(dtypes != dtype, f'mixes {dtype} ids and others in', as_texts)
     return IdColumn(frame, column, name, dtype, _array(dtype, values))
+
+
+def _dtype(value: object) -> str:
+    """The type of an id, or an empty text if it is none."""
+    if isinstance(value, str):
+        return 'str'
+    if isinstance(value, uuid.UUID):
+        return 'uuid'
+    is_whole = isinstance(value, numbers.Real) and value % 1 == 0
+    is_whole = is_whole and not isinstance(value, bool) and -(2**63) <= value < 2**63
+    return 'int' if is_whole else ''
 
 
 def as_ids(frame: pd.DataFrame, column: str, dtype: str, name: str) -> pd.Series:

@@ -43,14 +43,14 @@ def test_what_is_not_an_id():
         (column('a', ''), r"misses the id in column 'user' in row 1 \(''\)"),
         (column(1, '1'), r"mixes int ids .* column 'user' in row 1 \('1'\); make"),
         (column(1.0, 2.5), r'a whole number.* in row 1 \(2.5\)'),
-        (column(True), r'a whole number, a text or a UUID .* row 0 \(True\)'),
+        (column(True), r'a whole number.*, a text or a UUID .* row 0 \(True\)'),
         (column((1, 2)), r'row 0 \(\(1, 2\)\); make texts'),
         (column([0.5] * 99), r'row 0 \(\[0.5, .{70,72}\.\.\.\); make texts'),
         (column(datetime.date(2020, 1, 1)), 'a whole number'),
         (column(4, 5, 4), r"repeats an id of column 'user' in row 2 \(4\); keep one"),
         (column(2.0**53 - 1, 2.0**53), r"2\*\*53 on, .* row 1 \(9.*'user': 'Int64'}"),
         (column(-1e300), r'not exact from'),
-        (column(2**70), r'whole numbers beyond 64 bits'),
+        (column(2**70), r'a whole number of 64 bits.* row 0'),
     ]:
         with pytest.raises(ValueError, match=f"'users' .*{message}"):
             read_ids(frame, 'user', 'users').vocabulary()
@@ -63,15 +63,13 @@ def test_ids_that_are_unknown_or_of_another_type():
     assert rows.tolist() == [2, -1, 0]
     with pytest.raises(ValueError, match=r"'pairs' .* 'users'.* row 1 \(7\); add"):
         found.check_known(rows, 'users')
-    with pytest.raises(ValueError, match=r"'pairs' .*row 0 .*; remove the spaces"):
-        read_ids(column(' a'), 'user', 'pairs').check_known(np.array([-1]), 'users')
-    wrong = {'4': r"row 0 \('4'\); convert .*\.astype\(int\)"}
-    wrong['4 4x'] = r"row 1 \('4x'\); correct what is no int, or name"
+    wrong = {'4': r"row 0 \('4'\); .*\.astype\(int\)"}
+    wrong['4 4x'] = r"row 1 \('4x'\); correct what is no int"
     for texts, named in wrong.items():
         with pytest.raises(ValueError, match=f"'pairs' has str ids.* as 4.*{named}"):
             ids.rows(read_ids(column(*texts.split()), 'user', 'pairs'))
     texts = Vocabulary('str', np.array(['7', '8'], object))
-    with pytest.raises(ValueError, match=r"with \.astype\('Int64'\)\.astype\(str\)"):
+    with pytest.raises(ValueError, match=r", \.astype\('Int64'\)\.astype\(str\)"):
         texts.rows(read_ids(column(7.0, 8.0), 'user', 'pairs'))
     # An empty column has no type of its own.
     assert not len(ids.rows(read_ids(column(dtype=object), 'user', 'pairs')))
