@@ -16,7 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
 
-import pandas as pd
 import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Le
@@ -116,8 +115,8 @@ def fit(
     mode = 'min' if name in LOWER else 'max'
     run_folder = TemporaryDirectory() if folder is None else nullcontext(folder)
     with _within_a_library(), run_folder as path:
-        saved, logs = Path(path) / 'checkpoints', Path(path) / 'logs'
-        history = _History(None if folder is None else logs / 'metrics.csv')
+        saved = Path(path) / 'checkpoints'
+        history = _History()
         best = _Checkpoint(saved, 'best', monitor=monitor, mode=mode)
         callbacks = [_EpochSeed(), _FiniteWeights(monitor), history]
         # Ahead of `last`, whose checkpoint then knows of the best one.
@@ -128,11 +127,11 @@ def fit(
             callbacks.append(_Stopping(monitor, patience=patience, mode=mode))
         callbacks += [TQDMProgressBar(refresh_rate=20)] if progress else []
         callbacks += trainer_options.pop('callbacks', None) or []
+        logger = TensorBoardLogger(path, name='', version='logs')
         options = {
             'accelerator': 'cpu',
             'devices': 1,
-            'logger': folder is not None
-            and TensorBoardLogger(path, name='', version='logs'),
+            'logger': logger if folder is not None else False,
             'plugins': [_AtomicIO()],
             # Training batches take turns; each process validates all.
             'use_distributed_sampler': False,
@@ -197,14 +196,7 @@ class EMA(WeightAveraging):
 
 
 class _Stopping(EarlyStopping):
-    """Ends a resumed run that had stopped, unless it now has more patience."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        patience = self.patience
-        super().load_state_dict(state_dict)
-        if patience > self.patience:
-            self.stopped_epoch = 0
-        self.patience = patience
+    """Ends a resumed run that had stopped."""
 
     def on_train_start(self, trainer: pl.Trainer, module: Module) -> None:
         # Never the first epoch: it is the best so far.
@@ -225,13 +217,7 @@ class _Checkpoint(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        old, new = str(state_dict['dirpath']), str(self.dirpath)
-        best = state_dict['best_k_models']
-        best = {path.replace(old, new): score for path, score in best.items()}
-        for name, value in state_dict.items():
-            if isinstance(value, str):
-                state_dict = state_dict | {name: value.replace(old, new)}
-        super().load_state_dict(state_dict | {'best_k_models': best})
+        super().load_state_dict(state_dict | {'dirpath': self.dirpath})
 
 
 class _AtomicIO(TorchCheckpointIO):
@@ -268,13 +254,9 @@ class _FiniteWeights(pl.Callback):
             self._raise('weights are not finite', trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, module: Module) -> None:
-        metrics = trainer.callback_metrics
-        name = self.monitor
-        if name not in metrics:
-            names = ', '.join(metrics)
-            raise ValueError(f"'monitor' must be one of {names} (got {name!r})")
-        if not metrics[name].isfinite():
-            self._raise(f"'{name}' is {metrics[name]:g}", trainer)
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is not None and not value.isfinite():
+            self._raise(f"'{self.monitor}' is {value:g}", trainer)
 
     def _raise(self, found: str, trainer: pl.Trainer) -> None:
         raise ValueError(
@@ -284,10 +266,9 @@ class _FiniteWeights(pl.Callback):
 
 
 class _History(pl.Callback):
-    """Keeps the metrics of every epoch; ``CSVLogger`` starts over in a resumed run."""
+    """Keeps the metrics of every epoch."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path
+    def __init__(self) -> None:
         self.epochs = []
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: Module) -> None:
@@ -295,9 +276,6 @@ class _History(pl.Callback):
         # A run killed before this epoch's checkpoint repeats the epoch.
         self.epochs = self.epochs[: trainer.current_epoch]
         self.epochs.append({'epoch': trainer.current_epoch, **metrics})
-        if self.path is not None and trainer.is_global_zero:
-            with atomic_write(self.path) as aside:
-                pd.DataFrame(self.epochs).to_csv(aside, index=False)
 
     def state_dict(self) -> dict[str, Any]:
         return {'epochs': self.epochs}
