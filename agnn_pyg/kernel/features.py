@@ -51,10 +51,15 @@ class FeatureMaps(NamedTuple):
             (*self.names, name),
         )
 
-    def kernel(self, node: int) -> Tensor:
-        """The kernels of one node and all nodes, :obj:`[N, components]`."""
+    def first(self, width: int) -> FeatureMaps:
+        """The components of some of the features, which come first."""
+        names = self.names[: int(self.component[width - 1]) + 1]
+        return FeatureMaps(self.x[:, :width], self.component[:width], names)
+
+    def kernel(self, x: Tensor) -> Tensor:
+        """The kernels of a node with features x and all, :obj:`[N, components]`."""
         made = self.x.new_zeros(len(self.names), len(self.x))
-        product = (self.x * self.x[node]).t().contiguous()
+        product = (self.x * x).t().contiguous()
         return made.index_add_(0, self.component, product).t()
 
 

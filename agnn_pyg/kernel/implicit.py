@@ -23,8 +23,10 @@ from agnn_pyg.kernel.regressor import IDENTITY
 from agnn_pyg.kernel.scenarios import (
     KernelConfig,
     KernelExplanation,
+    Product,
     ScenarioScorer,
     Side,
+    inner,
 )
 from agnn_pyg.kernel.two_way import ItemRidge, TwoWayRidge
 from agnn_pyg.rating_data import SIDES, NodeFeatures
@@ -194,36 +196,28 @@ class ImplicitKernelScorer(ScenarioScorer):
         made = co_rating_features(edge_index, *sizes, self.config.num_factors)
         return {
             # Unit rows: the scale of others depends on the number of cold nodes.
-            name: replace(side, maps=side.attributes.append(NAMES[0], F.normalize(x)))
+            name: replace(side, fitted=side.attributes.append(NAMES[0], F.normalize(x)))
             for (name, side), x in zip(self.sides.items(), made, strict=True)
         }
 
-    def _pairs(self, name: str, user: Tensor, item: Tensor) -> Tensor:
-        score = 0.0 if name == 'warm' else super()._pairs(name, user, item)
-        if not self._reads_positives(name):
-            return score
+    def _score(self, name: str, user: Tensor, item: Tensor, product: Product) -> Tensor:
+        if name != 'warm':
+            score = super()._score(name, user, item, product)
+            if self.later is None or name != 'user_cold':
+                return score
+        # The user has positives.
         users, row = user.unique(return_inverse=True)
         items, column = item.unique(return_inverse=True)
-        return score + self._items.score_all(users, items)[row, column].double()
-
-    def _grid(self, name: str, users: Tensor, items: Tensor) -> Tensor:
-        score = 0.0 if name == 'warm' else super()._grid(name, users, items)
-        if not self._reads_positives(name):
-            return score
-        return score + self._items.score_all(users, items).double()
-
-    def _reads_positives(self, name: str) -> bool:
-        """Whether scores of a scenario depend on the user's own positives."""
-        return name == 'warm' or (self.later is not None and name == 'user_cold')
+        row = row if product is inner else row[:, None]
+        added = self._items.score_all(users, items)[row, column].double()
+        return added if name == 'warm' else score + added
 
     def _rows(self, name: str, side: str, nodes: Tensor) -> Tensor:
         rows = self.scenarios[name]
-        x = self.sides[side].maps.x
-        if side == _order(name)[1]:
-            return x[nodes].double()
-        if 'rows' in rows:
+        if side == _order(name)[0] and 'rows' in rows:
             return rows['rows'][nodes].double()
-        return x[nodes].double() @ rows['weight'].double()
+        x = self.sides[side].take(nodes).double()
+        return x if side == _order(name)[1] else x @ rows['weight'].double()
 
     @cached_property
     def _items(self) -> ItemRidge:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.base.metrics import pad_lists
-from agnn_pyg.kernel.features import FeatureMaps
 from agnn_pyg.rating_data import BLOCK_USERS
 
 
@@ -45,26 +44,25 @@ class IdentityPosterior(NamedTuple):
     @classmethod
     def fit(
         cls,
-        maps: FeatureMaps,
+        x: Tensor,
         weight: Tensor,
         first: int,
         num_nodes: int,
-        index: tuple[Tensor, Tensor],
+        node: Tensor,
         error: Tensor,
     ) -> IdentityPosterior:
         """Fits it to errors :obj:`[E]`; those that are not finite tell nothing.
 
         Args:
-            maps (FeatureMaps): Features of the other side.
-            weight (Tensor): Their weights by component, :obj:`[B + 1]`.
+            x (Tensor): Features of the rated nodes of the other side, :obj:`[E, F]`.
+            weight (Tensor): Weights of the features, :obj:`[F]`.
             first (int): The first new node.
             num_nodes (int): Number of nodes, new ones included.
-            index (tuple): The node of each rating, and that of the other side.
+            node (Tensor): The node of each rating.
             error (Tensor): Errors of the predictions without ratings.
         """
-        node, neighbor = index
-        weight = weight.double()[maps.component]
-        x = maps.x[neighbor].double()
+        weight = weight.double()
+        x = x.double()
         alpha = torch.zeros_like(error)
         rows = ((node >= first) & error.isfinite()).nonzero().squeeze(1)
         mask, row = pad_lists(node[rows], rows)
@@ -87,14 +85,9 @@ class IdentityPosterior(NamedTuple):
         slope[is_new] = self.slope[node[is_new] - self.first]
         return slope
 
-    def contributions(
-        self, node: int, neighbor: int, maps: FeatureMaps
-    ) -> tuple[Tensor, Tensor]:
-        """What it adds to a pair: by rating, :obj:`[E]`, and by component, :obj:`[B]`.
+    def contributions(self, node: int, x: Tensor) -> Tensor:
+        """What ratings and features add to a pair, :obj:`[E, F]`.
 
-        The neighbour is of the other side, with its features.
+        The node of the other side has the features x.
         """
-        parts = self.part * maps.x[neighbor] * (self.node == node)[:, None]
-        by_component = parts.new_zeros(len(maps.names))
-        by_component.index_add_(0, maps.component, parts.sum(dim=0))
-        return parts.sum(dim=1), by_component
+        return self.part * x * (self.node == node)[:, None]

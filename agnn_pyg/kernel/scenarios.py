@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
@@ -21,6 +21,7 @@ from agnn_pyg.rating_data import BLOCK_USERS, SIDES, NodeFeatures, RatingData
 S = TypeVar('S', bound='ScenarioScorer')
 
 BLOCK_PAIRS = 1024
+Product = Callable[[Tensor, Tensor], Tensor]
 
 
 class KernelConfig(ScenariosConfig):
@@ -68,26 +69,42 @@ class Side:
     """The nodes of one side.
 
     Attributes:
-        maps: Their features; collaborative ones of cold nodes are zeros.
+        fitted: Features of those of the fit; collaborative ones of cold nodes are
+            zeros.
         width: Number of attribute features, which come first.
-        cold: A mask of the nodes without ratings.
+        cold: A mask of the nodes without ratings, new ones included.
+        new: Features of new nodes, which come last, :obj:`[M, F]`.
     """
 
-    maps: FeatureMaps
+    fitted: FeatureMaps
     width: int
     cold: Tensor
+    new: Tensor | None = None
 
     def with_warm(self, warm: FeatureMaps) -> Side:
         """The same nodes with all features of the warm ones."""
-        x = F.pad(self.maps.x, (0, warm.x.size(1) - self.width))
+        x = F.pad(self.fitted.x, (0, warm.x.size(1) - self.width))
         x[~self.cold] = warm.x
         return Side(warm._replace(x=x), self.width, self.cold)
 
     def append(self, x: Tensor) -> Side:
         """These nodes and cold ones after them, by their attribute features."""
-        x = F.pad(x, (0, self.maps.x.size(1) - self.width))
-        maps = self.maps._replace(x=torch.cat([self.maps.x, x]))
-        return Side(maps, self.width, F.pad(self.cold, (0, len(x)), value=True))
+        new = F.pad(x, (0, self.fitted.x.size(1) - self.width))
+        if self.new is not None:
+            new = torch.cat([self.new, new])
+        cold = F.pad(self.cold, (0, len(x)), value=True)
+        return replace(self, cold=cold, new=new)
+
+    def take(self, nodes: Tensor) -> Tensor:
+        """Features of some nodes, :obj:`[B, F]`."""
+        return take_rows(self.fitted.x, self.new, nodes)
+
+    @cached_property
+    def maps(self) -> FeatureMaps:
+        """Features of all nodes: a copy of them, if there are new ones."""
+        if self.new is None:
+            return self.fitted
+        return self.fitted._replace(x=torch.cat([self.fitted.x, self.new]))
 
     @cached_property
     def position(self) -> Tensor:
@@ -97,10 +114,29 @@ class Side:
 
     @property
     def attributes(self) -> FeatureMaps:
-        """The features without the collaborative ones."""
-        component = self.maps.component[: self.width]
-        names = self.maps.names[: int(component[-1]) + 1]
-        return FeatureMaps(self.maps.x[:, : self.width], component, names)
+        """The features of all nodes without the collaborative ones."""
+        return self.maps.first(self.width)
+
+
+def take_rows(first: Tensor, last: Tensor | None, index: Tensor) -> Tensor:
+    """Rows of two matrices, one after the other, that are not copied to join them."""
+    if last is None:
+        return first[index]
+    made = first.new_empty(len(index), first.size(1))
+    is_last = index >= len(first)
+    made[~is_last] = first[index[~is_last]]
+    made[is_last] = last[index[is_last] - len(first)]
+    return made
+
+
+def inner(p: Tensor, q: Tensor) -> Tensor:
+    """Inner products of rows, :obj:`[B]`."""
+    return (p * q).sum(dim=-1)
+
+
+def cross(p: Tensor, q: Tensor) -> Tensor:
+    """Inner products of all rows of both, :obj:`[users, items]`."""
+    return p @ q.t()
 
 
 class ScenarioScorer:
@@ -180,7 +216,7 @@ class ScenarioScorer:
             user_cold, item_cold = SCENARIOS[name]
             mine = (cold[0] == user_cold) & (cold[1] == item_cold)
             for some in mine.nonzero().squeeze(1).split(BLOCK_PAIRS):
-                made[some] = self._pairs(name, user[some], item[some])
+                made[some] = self._score(name, user[some], item[some], inner)
         return made
 
     def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
@@ -198,19 +234,14 @@ class ScenarioScorer:
                 for is_cold, wanted in zip(cold, SCENARIOS[name], strict=True)
             )
             if len(row) and len(column):
-                score = self._grid(name, users[row], items[column])
+                score = self._score(name, users[row], items[column], cross)
                 made[row[:, None], column] = score
         return made
 
-    def _pairs(self, name: str, user: Tensor, item: Tensor) -> Tensor:
-        """Scores of pairs of a scenario."""
-        p, q = self._rows(name, 'user', user), self._rows(name, 'item', item)
-        return self.mean + (p * q).sum(dim=-1)
-
-    def _grid(self, name: str, users: Tensor, items: Tensor) -> Tensor:
-        """Scores of all pairs of a scenario, :obj:`[users, items]`."""
-        p, q = self._rows(name, 'user', users), self._rows(name, 'item', items)
-        return self.mean + p @ q.t()
+    def _score(self, name: str, user: Tensor, item: Tensor, product: Product) -> Tensor:
+        """Scores of a scenario: of pairs (:func:`inner`), or of all (:func:`cross`)."""
+        rows = self._rows(name, 'user', user), self._rows(name, 'item', item)
+        return self.mean + product(*rows)
 
     def scenario_of(self, user: int, item: int) -> str:
         """The scenario of a pair."""
@@ -236,7 +267,7 @@ class ScenarioScorer:
         """What is fitted, as plain data and tensors."""
         features = {name: f.state_dict() for name, f in self.features.items()}
         sides = {
-            name: (tuple(side.maps), side.width, side.cold)
+            name: (tuple(side.fitted), side.width, side.cold)
             for name, side in self.sides.items()
         }
         rest = {name: getattr(self, name) for name in self.STATE}
@@ -256,5 +287,5 @@ class ScenarioScorer:
         return made
 
     def embeddings(self, side: str) -> Tensor:
-        """Attribute and collaborative features of all nodes, :obj:`[N, D]`."""
-        return self.sides[side].maps.x[:, 1:]  # the first is constant
+        """Attribute and collaborative features of nodes of the fit, :obj:`[N, D]`."""
+        return self.sides[side].fitted.x[:, 1:]  # the first is constant

@@ -14,7 +14,12 @@ from agnn_pyg.kernel.collaborative import FACTORS, append_collaborative
 from agnn_pyg.kernel.features import FeatureMaps
 from agnn_pyg.kernel.posterior import IdentityPosterior
 from agnn_pyg.kernel.regressor import IDENTITY, PairwiseKernelRegressor
-from agnn_pyg.kernel.scenarios import KernelExplanation, ScenarioScorer
+from agnn_pyg.kernel.scenarios import (
+    KernelExplanation,
+    Product,
+    ScenarioScorer,
+    take_rows,
+)
 from agnn_pyg.rating_data import SIDES, NodeFeatures
 
 # Ratings of a node, on average, that factors ask for: those of fewer are noise.
@@ -51,7 +56,7 @@ class KernelScorer(ScenarioScorer):
         config = self.config
         self.mean = rating.mean()
         sides = self.sides.values()
-        warm = [s.maps._replace(x=s.maps.x[~s.cold]) for s in sides]
+        warm = [s.fitted._replace(x=s.fitted.x[~s.cold]) for s in sides]
         rows = zip(sides, self.edge_index, strict=True)
         index = torch.stack([side.position[row] for side, row in rows])
         widths = config.num_factors, self._num_latent(len(rating), warm, fitted)
@@ -91,23 +96,14 @@ class KernelScorer(ScenarioScorer):
                 if model.held_out is not None:
                     self.held_out_[name] = model.held_out
 
-    def score(self, user: Tensor, item: Tensor) -> Tensor:
-        score = super().score(user, item)
-        pair = {'user': user, 'item': item}
-        for side, other in DIRECTIONS:
-            if side in self.posterior:
-                x = self.sides[other].maps.x[pair[other]]
-                score += (self.posterior[side].slopes(pair[side]) * x).sum(dim=-1)
-        return score
-
-    def _block(self, users: Tensor, items: Tensor) -> Tensor:
-        score = super()._block(users, items)
-        nodes = {'user': users, 'item': items}
-        for side, other in DIRECTIONS:
-            if side in self.posterior:
-                x = self.sides[other].maps.x[nodes[other]].double()
-                added = self.posterior[side].slopes(nodes[side]) @ x.t()
-                score += added if side == 'user' else added.t()
+    def _score(self, name: str, user: Tensor, item: Tensor, product: Product) -> Tensor:
+        score = super()._score(name, user, item, product)
+        if 'user' in self.posterior:
+            x = self.sides['item'].take(item).double()
+            score += product(self.posterior['user'].slopes(user), x)
+        if 'item' in self.posterior:
+            x = self.sides['user'].take(user).double()
+            score += product(x, self.posterior['item'].slopes(item))
         return score
 
     def with_new_nodes(
@@ -117,10 +113,9 @@ class KernelScorer(ScenarioScorer):
     ) -> KernelScorer:
         made = super().with_new_nodes(nodes)
         if 'item' in nodes and 'both_cold' in self.scenarios:
-            rows = dict(self.scenarios['both_cold'])
-            start = self.num_nodes['item']
-            x = made.sides['item'].attributes.x[start:]
-            rows['item'] = torch.cat([rows['item'], x @ rows['item_map']])
+            rows = self.scenarios['both_cold']
+            side = made.sides['item']
+            rows = rows | {'new': side.new[:, : side.width] @ rows['item_map']}
             made.scenarios = self.scenarios | {'both_cold': rows}
         if ratings is not None:
             index, rating = ratings
@@ -135,16 +130,16 @@ class KernelScorer(ScenarioScorer):
     def _posterior(
         self, side: str, other: str, first: int, index: Tensor, error: Tensor
     ) -> IdentityPosterior:
-        maps = self.sides[other].maps
+        maps = self.sides[other].fitted
         # Weights for nodes with ratings, if they were learned.
         model = self.scenarios.get('warm', self.scenarios.get(f'{side}_cold'))
         weight = torch.zeros(len(maps.names))
         if model is not None:
             weight = model['weight'][-1] if side == 'user' else model['weight'][:, -1]
-        if side == 'item':
-            index = index.flip(0)
-        size = self.num_nodes[side]
-        return IdentityPosterior.fit(maps, weight, first, size, index, error)
+        node, neighbor = index if side == 'user' else index.flip(0)
+        x = self.sides[other].take(neighbor)
+        nodes = first, self.num_nodes[side], node
+        return IdentityPosterior.fit(x, weight[maps.component], *nodes, error)
 
     def explain(self, user: int, item: int) -> KernelExplanation:
         """What training ratings and kernel components add to the score of a pair."""
@@ -153,12 +148,15 @@ class KernelScorer(ScenarioScorer):
         if rows is None:
             parts = torch.zeros(self.edge_index.size(1)).double(), torch.empty(0, 0)
             return KernelExplanation(float(self.mean), *parts, (), ())
-        kernels, names = [], []
-        ends = self.sides.values(), (user, item), SCENARIOS[name], self.edge_index
-        for side, node, is_cold, index in zip(*ends, strict=True):
-            maps = side.attributes if is_cold else side.maps
+        kernels, names, features = [], [], {}
+        ends = SIDES, (user, item), SCENARIOS[name], self.edge_index
+        for end, node, is_cold, index in zip(*ends, strict=True):
+            side = self.sides[end]
+            features[end] = x = side.take(torch.tensor([node]))[0]
+            maps = side.fitted.first(side.width) if is_cold else side.fitted
+            kernel = maps.kernel(x[: maps.x.size(1)])[index].double()
             identity = (index == node).double()[:, None]
-            kernels.append(torch.cat([maps.kernel(node)[index].double(), identity], 1))
+            kernels.append(torch.cat([kernel, identity], 1))
             names.append((*maps.names, IDENTITY))
         alpha, weight = rows['alpha'].double(), rows['weight'].double()
         contributions = alpha * ((kernels[0] @ weight) * kernels[1]).sum(dim=-1)
@@ -167,12 +165,12 @@ class KernelScorer(ScenarioScorer):
         pair = {'user': user, 'item': item}
         for side, other in DIRECTIONS:
             if side in self.posterior:
-                by_rating, by_component = self.posterior[side].contributions(
-                    pair[side], pair[other], self.sides[other].maps
-                )
+                parts = self.posterior[side].contributions(pair[side], features[other])
+                by_rating = parts.sum(dim=1)
                 own = components[-1] if side == 'user' else components[:, -1]
-                size = len(own) - 1  # a cold node has no collaborative kernels
-                own[:size] += by_component[:size]
+                component = self.sides[other].fitted.component
+                kept = component < len(own) - 1  # a cold node has no collaborative ones
+                own.index_add_(0, component[kept], parts.sum(dim=0)[kept])
                 further = by_rating if further is None else further + by_rating
         if further is not None:
             contributions = torch.cat([contributions, further])
@@ -182,19 +180,18 @@ class KernelScorer(ScenarioScorer):
         self, num_ratings: int, warm: Sequence[FeatureMaps], fitted: KernelScorer | None
     ) -> int:
         if fitted is not None:  # whose kernel weights are kept
-            maps = fitted.sides['user'].maps
+            maps = fitted.sides['user'].fitted
             is_factor = torch.tensor([name == FACTORS for name in maps.names])
             return int(is_factor[maps.component].sum())
         enough = RATINGS_FOR_FACTORS * sum(len(maps.x) for maps in warm)
         return self.config.num_latent if num_ratings >= enough else 0
 
     def _rows(self, name: str, side: str, nodes: Tensor) -> Tensor:
-        rows = self.scenarios[name].get(side)
-        if rows is None:  # of cold nodes: their attribute features
-            rows = self.sides[side].maps.x[nodes, : self.sides[side].width]
-        else:
-            rows = rows[self.sides[side].position[nodes]]
-        return rows.double()
+        rows = self.scenarios[name]
+        own = self.sides[side]
+        if side in rows:
+            return take_rows(rows[side], rows.get('new'), own.position[nodes]).double()
+        return own.take(nodes)[:, : own.width].double()  # of cold nodes
 
 
 def _show(bar: tqdm, scenario: str, text: str) -> None:

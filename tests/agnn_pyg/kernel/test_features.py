@@ -77,7 +77,7 @@ def test_kernels_are_cosines_and_their_products():
         scaled = matrix / matrix.diag().mean()
         torch.testing.assert_close(kernel(maps, name), scaled)
     expected = torch.stack([kernel(maps, name)[1] for name in maps.names], dim=1)
-    torch.testing.assert_close(maps.kernel(1), expected)  # of one node with all
+    torch.testing.assert_close(maps.kernel(maps.x[1]), expected)  # of one node with all
 
 
 def test_near_numbers_are_alike():
