@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from annotated_types import Gt, Le
 from torch import nn
 
 from agnn_pyg.base.config import (
@@ -18,6 +17,7 @@ from agnn_pyg.base.config import (
 )
 from agnn_pyg.base.recommender_config import TrainingConfig
 from agnn_pyg.folds import ScenariosConfig
+from agnn_pyg.graph.proximity import CandidateFraction
 from agnn_pyg.nn.gated_conv import GatedConv
 
 
@@ -28,7 +28,7 @@ class GraphConfig(Config):
     """Neighbours that a node draws; 0 switches the attribute edges off."""
     use_rating_proximity: bool = False
     """Compare warm nodes by their training ratings, too."""
-    candidate_fraction: Annotated[float, Gt(0), Le(1)] = 0.05
+    candidate_fraction: CandidateFraction = 0.05
     """Fraction of the other nodes in a candidate set."""
     max_candidates: PositiveInt = 10
     """The largest candidate set."""

@@ -18,6 +18,7 @@ from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.base.randomness import own_random_numbers, salted
 from agnn_pyg.folds import joint_fold
 from agnn_pyg.graph.cold_nodes import cold_candidates
+from agnn_pyg.graph.edges import ATTRIBUTE_KNN, RATING_KNN
 from agnn_pyg.graph.transform import AddAttributeKNN
 from agnn_pyg.model import AGNN
 from agnn_pyg.nn.node_encoder import NodeState
@@ -290,7 +291,7 @@ class AGNNScorer:
         old = self._embedded[side]
         first, num_fitted = len(old.x), len(old.source)
         index, weight = cold_candidates(
-            new.compared, self._compared[side], **self._options(*CANDIDATES)
+            new.compared.multi_hot(), self._hot[side], **self._options(*CANDIDATES)
         )
         # Beyond the counters of the nodes of the fit, which are positions. So nodes
         # with equal candidates draw equal neighbours.
@@ -307,11 +308,11 @@ class AGNNScorer:
             torch.full((new.num_nodes,), num_fitted),
         )
         state = state._replace(source=torch.cat([state.source, old.source]))
-        kinds = dict.fromkeys(model.encoders[side].edge_types, edges)
-        if (side, LINKED, side) in kinds:
+        edges = dict.fromkeys(model.encoders[side].edge_types, edges)
+        if (side, LINKED, side) in edges:
             source = (new.links[0] - num_fitted) % len(state.source)
-            kinds[side, LINKED, side] = torch.stack([source, new.links[1]])
-        state = model.encoders[side].aggregate({side: state}, side, kinds)
+            edges[side, LINKED, side] = torch.stack([source, new.links[1]])
+        state = model.encoders[side].aggregate({side: state}, side, edges)
         if model.rated is not None:
             other = self._embedded[SIDES[1 - end]]
             pairs, rating = ratings
@@ -385,13 +386,13 @@ class AGNNScorer:
         )(graph)
 
     def _model(self, plain: Mapping[str, Any]) -> AGNN:
-        name = 'rating_knn' if self.config.use_rating_proximity else 'attribute_knn'
-        kinds = [(s, name, s) for s in SIDES if self.config.num_neighbors]
+        name = RATING_KNN if self.config.use_rating_proximity else ATTRIBUTE_KNN
+        edge_types = [(s, name, s) for s in SIDES if self.config.num_neighbors]
         plain = dict(plain)
-        kinds += [(side, LINKED, side) for side in plain.pop('linked')]
+        edge_types += [(side, LINKED, side) for side in plain.pop('linked')]
         rated = RATED if self.config.rated_edges else None
         options = {**self.config.model_options(), **plain}
-        return AGNN(edge_types=kinds, rated=rated, **options)
+        return AGNN(edge_types=edge_types, rated=rated, **options)
 
     @torch.no_grad()
     def _keep(
@@ -404,6 +405,7 @@ class AGNNScorer:
         self._plain = plain
         self._graph = graph
         self._compared = compared
+        self._hot = {side: bags.multi_hot() for side, bags in compared.items()}
         self.model_ = model.cpu().eval()
         options = self._options('num_neighbors', 'self_neighbor')
         loader = FullGraphLoader(graph, RATED, **options)
@@ -412,7 +414,7 @@ class AGNNScorer:
         self._embedded = model.encode(**batch.nodes_and_edges)
         # Those of the nodes of the fit; sets of new nodes follow.
         self._candidates = {
-            side: [*kinds.values()][:1] for side, kinds in loader.candidates.items()
+            side: [*sets.values()][:1] for side, sets in loader.candidates.items()
         }
 
     def _features(self, nodes: NodeFeatures) -> tuple[Tensor, Tensor]:

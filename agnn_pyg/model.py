@@ -11,11 +11,11 @@ from torch_geometric.nn.module_dict import ModuleDict
 from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.base.config import PositiveInt, check_argument
+from agnn_pyg.graph.edges import knn_edge_types
 from agnn_pyg.nn.bi_interaction import Features, num_features
 from agnn_pyg.nn.gated_conv import GatedConv
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
 from agnn_pyg.nn.rating_layer import RatingLayer
-from agnn_pyg.sampling.sampler import knn_edge_types
 
 
 class AGNN(nn.Module):
@@ -129,7 +129,7 @@ class AGNN(nn.Module):
                 count,
                 in_channels[name],
                 channels,
-                [kind for kind in edge_types if kind[-1] == name],
+                [t for t in edge_types if t[-1] == name],
                 conv,
                 dropout=dropout,
                 share_sum_layer=name in share_sum_layer,
@@ -184,9 +184,9 @@ class AGNN(nn.Module):
             raise ValueError(f"'data' must have edges {rated} (got {data.edge_types})")
         ends = rated[0], rated[-1]
         chosen = slice(-1, None) if rated_edges else slice(1)
-        knn = {kind for end in ends for kind in knn_edge_types(data, end)[chosen]}
+        knn = {t for end in ends for t in knn_edge_types(data, end)[chosen]}
         edge_types = kwargs.setdefault('edge_types', sorted(knn))
-        named = {*ends}.union(*(kind[::2] for kind in edge_types))
+        named = {*ends}.union(*(t[::2] for t in edge_types))
         x = {name: data[name].get('x') for name in data.node_types if name in named}
         lacking = [name for name, value in x.items() if value is None]
         if lacking:
@@ -253,10 +253,10 @@ class AGNN(nn.Module):
             targets = {}
         # Rated edges of both directions are one edge type; some point to neighbours.
         edge_index_dict = dict(edge_index_dict)
-        for kind in {*edge_index_dict} & {*(rating_dict or ())}:
-            if kind[-1] in targets:
-                is_target = edge_index_dict[kind][1] < targets[kind[-1]]
-                edge_index_dict[kind] = edge_index_dict[kind][:, is_target]
+        for edge_type in {*edge_index_dict} & {*(rating_dict or ())}:
+            if edge_type[-1] in targets:
+                is_target = edge_index_dict[edge_type][1] < targets[edge_type[-1]]
+                edge_index_dict[edge_type] = edge_index_dict[edge_type][:, is_target]
         states = {}
         for name, encoder in encoders:
             states[name] = encoder(
@@ -379,7 +379,7 @@ class AGNN(nn.Module):
                 f"'rated' edges must join two node types (got {self.rated}); without "
                 f'messages, both ends may be of one type'
             )
-        named = {*self.ends}.union(*(kind[::2] for kind in edge_types))
+        named = {*self.ends}.union(*(t[::2] for t in edge_types))
         for role, known in (('num_nodes', num_nodes), ('in_channels', in_channels)):
             lacking = sorted({*named, *num_nodes} - set(known))
             if lacking:

@@ -76,7 +76,8 @@ class RatingModule(LossModule):
                     f"'{name}' must have an 'edge_label', the ratings (got None)"
                 )
         left_out = getattr(train, 'left_out', ())
-        asked = {kind for e in self.model.encoders.values() for kind in e.edge_types}
+        encoders = self.model.encoders.values()
+        asked = {t for encoder in encoders for t in encoder.edge_types}
         lacking = sorted(asked.intersection(left_out))
         if lacking:
             raise ValueError(
@@ -149,9 +150,9 @@ class RatingModule(LossModule):
     def configure_optimizers(self) -> Any:
         groups: dict[str, list[Tensor]] = {'embedding': [], 'matrix': [], 'vector': []}
         for name, parameter in self.model.named_parameters():
-            kind = 'matrix' if parameter.dim() > 1 else 'vector'
-            kind = 'embedding' if name.endswith('.embedding') else kind
-            groups[kind].append(parameter)
+            group = 'matrix' if parameter.dim() > 1 else 'vector'
+            group = 'embedding' if name.endswith('.embedding') else group
+            groups[group].append(parameter)
         embedding, matrix, vector = ({'params': group} for group in groups.values())
         embedding['lr'] = self.config.embedding_lr
         options = {'lr': self.config.lr, 'weight_decay': self.config.weight_decay}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch_geometric.data import Data
 
 from agnn_pyg.base.encoder import TokenBags
@@ -13,6 +12,7 @@ from agnn_pyg.base.linalg import unit_rows
 from agnn_pyg.base.randomness import check_seed
 from agnn_pyg.graph.proximity import (
     DENSE_NODES,
+    as_tensors,
     candidates,
     check_finite,
     num_candidates,
@@ -23,6 +23,9 @@ from agnn_pyg.graph.sparse_knn import METHODS, sparse_candidates
 if TYPE_CHECKING:
     import scipy.sparse
 
+# Rows that are compared with all others at a time.
+BLOCK_ROWS = 1024
+
 
 def attribute_graph(
     attributes: TokenBags | scipy.sparse.csr_matrix,
@@ -32,7 +35,6 @@ def attribute_graph(
     max_candidates: int = 500,
     method: str = 'auto',
     seed: int = 0,
-    block_size: int = 1024,
 ) -> Data:
     r"""Builds the attribute graph of the nodes of one type, such as users or items.
 
@@ -79,8 +81,6 @@ def attribute_graph(
         seed (int, optional): Seed of the tie-breaking, and of what is estimated or
             approximate; an approximate search repeats with equally many threads.
             (default: :obj:`0`)
-        block_size (int, optional): Rows compared at a time by :obj:`"dense"`.
-            (default: :obj:`1024`)
 
     Returns:
         A graph with :obj:`edge_index` (sorted by target), :obj:`edge_weight`
@@ -113,17 +113,11 @@ def attribute_graph(
     size = num_candidates(num_nodes - 1, candidate_fraction, max_candidates)
     seed = check_seed('seed', seed)
     if method == 'dense' or (method == 'auto' and num_nodes <= DENSE_NODES):
-        edges = _dense_candidates(attributes, ratings, size, seed, block_size)
+        edges = _dense_candidates(attributes, ratings, size, seed)
     else:
         edges = sparse_candidates(attributes, ratings, size, method, seed)
-    source, target, weight = edges
-    edge_index = torch.empty(2, len(source), dtype=torch.long)
-    edge_index[0], edge_index[1] = torch.from_numpy(source), torch.from_numpy(target)
-    return Data(
-        edge_index=edge_index,
-        edge_weight=torch.from_numpy(weight.astype(np.float32, copy=False)),
-        num_nodes=num_nodes,
-    )
+    edge_index, edge_weight = as_tensors(*edges)
+    return Data(edge_index=edge_index, edge_weight=edge_weight, num_nodes=num_nodes)
 
 
 def _dense_candidates(
@@ -131,7 +125,6 @@ def _dense_candidates(
     ratings: scipy.sparse.csr_matrix | None,
     size: int,
     seed: int,
-    block_size: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sources, targets and weights of the edges, from all pairs of nodes."""
     num_nodes = attributes.shape[0]
@@ -139,8 +132,8 @@ def _dense_candidates(
     ratings = None if ratings is None else unit_rows(ratings)
     rng = np.random.default_rng(seed)
     edges = []
-    for start in range(0, num_nodes, block_size):
-        rows = np.arange(start, min(start + block_size, num_nodes))
+    for start in range(0, num_nodes, BLOCK_ROWS):
+        rows = np.arange(start, min(start + BLOCK_ROWS, num_nodes))
         weight = proximity(rows, attributes, ratings)
         edges.append(candidates(rows, weight, size, rng.random(weight.shape)))
     return tuple(np.concatenate(part) for part in zip(*edges, strict=True))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+import torch
+from annotated_types import Gt, Le
+from torch import Tensor
+
+from agnn_pyg.base.config import PositiveInt, check_argument
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -12,7 +17,7 @@ if TYPE_CHECKING:
 # Proximities that agree to nine places are ties, not an order: the same sum
 # in another order differs in the last bits.
 TIE_DECIMALS = 9
-
+CandidateFraction = Annotated[float, Gt(0), Le(1)]
 
 # Up to so many nodes, all pairs are compared; beyond, candidate sets are capped as
 # well: at so many edges in all, or so many per node.
@@ -25,15 +30,10 @@ def num_candidates(
     """Size of the candidate set of a node that has so many others to choose from.
 
     Raises:
-        ValueError: If :obj:`candidate_fraction` is not in (0, 1], or
-            :obj:`max_candidates` is not positive.
+        ValueError: If an argument is out of range.
     """
-    if not 0 < candidate_fraction <= 1:
-        raise ValueError(
-            f"'candidate_fraction' must be in (0, 1] (got {candidate_fraction})"
-        )
-    if max_candidates < 1:
-        raise ValueError(f"'max_candidates' must be at least 1 (got {max_candidates})")
+    check_argument('candidate_fraction', candidate_fraction, CandidateFraction)
+    check_argument('max_candidates', max_candidates, PositiveInt)
     size = min(max(1, round(candidate_fraction * num_others)), max_candidates)
     if num_others < DENSE_NODES:
         return size
@@ -102,6 +102,14 @@ def candidates(
     keep = chosen > 0
     target = np.broadcast_to(rows[:, None], source.shape)
     return source[keep], target[keep], chosen[keep]
+
+
+def as_tensors(
+    source: np.ndarray, target: np.ndarray, weight: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Edges, :obj:`[2, E]`, and their weights, :obj:`[E]`."""
+    edge_index = np.stack([source, target]).astype(np.int64, copy=False)
+    return torch.from_numpy(edge_index), torch.from_numpy(weight).float()
 
 
 def check_finite(name: str, matrix: scipy.sparse.csr_matrix) -> None:

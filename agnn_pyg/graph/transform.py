@@ -16,8 +16,8 @@ from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.graph.build import attribute_graph
+from agnn_pyg.graph.edges import ATTRIBUTE_KNN, RATING_KNN, rated_pairs
 from agnn_pyg.nn.bi_interaction import is_dense, num_features
-from agnn_pyg.sampling.batch import rated_pairs
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -43,10 +43,8 @@ class AddAttributeKNN(BaseTransform):
         data = AddAttributeKNN(rated=('user', 'rates', 'movie'))(data)
 
     Args:
-        rated (tuple, optional): The edge type of the training ratings.
-            (default: :obj:`None`)
-        rating_attr (str, optional): The edge attribute with the ratings.
-            (default: :obj:`"rating"`)
+        rated (tuple, optional): The edge type of the training ratings, which have an
+            attribute :obj:`rating`. (default: :obj:`None`)
         rating_knn (bool, optional): Add :obj:`rating_knn` edges where :obj:`rated` is
             given. (default: :obj:`False`)
         node_types (sequence, optional): Node types to compare the nodes of.
@@ -68,7 +66,6 @@ class AddAttributeKNN(BaseTransform):
     def __init__(
         self,
         rated: EdgeType | None = None,
-        rating_attr: str = 'rating',
         rating_knn: bool = False,
         node_types: Sequence[NodeType] | None = None,
         features: Mapping[NodeType, object] | None = None,
@@ -78,7 +75,6 @@ class AddAttributeKNN(BaseTransform):
         seed: int = 0,
     ) -> None:
         self.rated = rated
-        self.rating_attr = rating_attr
         self.rating_knn = rating_knn
         self.node_types = node_types
         self.features = features or {}
@@ -91,9 +87,9 @@ class AddAttributeKNN(BaseTransform):
 
     def forward(self, data: HeteroData) -> HeteroData:
         known = [t for t in data.node_types if 'x' in data[t] or t in self.features]
-        kinds = known if self.node_types is None else self.node_types
-        unknown = sorted({*kinds, *self.features}.difference(known))
-        if unknown or not kinds:
+        node_types = known if self.node_types is None else self.node_types
+        unknown = sorted({*node_types, *self.features}.difference(known))
+        if unknown or not node_types:
             raise ValueError(
                 f"'node_types' and 'features' must name node types that have features "
                 f"'x' in the graph, or else in 'features', {known} (got {unknown})"
@@ -106,7 +102,7 @@ class AddAttributeKNN(BaseTransform):
         for name, matrix in ratings.items():
             cold = torch.from_numpy(np.diff(matrix.indptr) == 0)
             data[name].cold = cold.to(device)
-        for name in kinds:
+        for name in node_types:
             try:
                 graphs = self._graphs(data[name], name, ratings.get(name))
             except ValueError as error:
@@ -121,7 +117,6 @@ class AddAttributeKNN(BaseTransform):
         # PyG tells a cached data set of other settings by this.
         settings = {
             'rated': self.rated,
-            'rating_attr': self.rating_attr,
             'rating_knn': self.rating_knn,
             'node_types': self.node_types,
             'features': sorted(self.features),
@@ -144,16 +139,16 @@ class AddAttributeKNN(BaseTransform):
                 f"'features' must have {store.num_nodes} rows, one for each node (got "
                 f'{attributes.shape[0]})'
             )
-        graphs = {'attribute_knn': attribute_graph(attributes, **self.options)}
+        graphs = {ATTRIBUTE_KNN: attribute_graph(attributes, **self.options)}
         if self.rating_knn and ratings is not None:
-            graphs['rating_knn'] = attribute_graph(attributes, ratings, **self.options)
+            graphs[RATING_KNN] = attribute_graph(attributes, ratings, **self.options)
         return graphs
 
     def _ratings(self, data: HeteroData) -> dict[NodeType, scipy.sparse.csr_matrix]:
         """Ratings by end, a row per node."""
         import scipy.sparse
 
-        index, rating = rated_pairs(data, self.rated, self.rating_attr)
+        index, rating = rated_pairs(data, self.rated)
         one, _, other = self.rated
         size = data[one].num_nodes, data[other].num_nodes
         if not torch.isfinite(rating).all():
@@ -184,12 +179,8 @@ def _matrix(features: object) -> scipy.sparse.csr_matrix:
     if not isinstance(features, Tensor):
         return scipy.sparse.csr_matrix(features)
     features = features.cpu()
-    num_columns = num_features('x', features)
+    num_tokens = num_features('x', features)
     if is_dense(features):
         return scipy.sparse.csr_matrix(features.double().numpy())
-    row, slot = (features > 0).nonzero(as_tuple=True)
-    token = features[row, slot]
-    entry = torch.ones(len(row)) if weight is None else weight.cpu()[row, slot]
-    shape = len(features), num_columns
-    coordinates = (row.numpy(), token.numpy())
-    return scipy.sparse.csr_matrix((entry.double().numpy(), coordinates), shape=shape)
+    weight = torch.ones(features.size()) if weight is None else weight.cpu()
+    return TokenBags(features, weight, torch.arange(num_tokens) > 0).multi_hot()

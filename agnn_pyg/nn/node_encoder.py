@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_geometric.nn.conv.hetero_conv import group
 from torch_geometric.nn.inits import reset
 from torch_geometric.nn.module_dict import ModuleDict
 from torch_geometric.typing import EdgeType, NodeType
 
-from agnn_pyg.base.config import check_argument
 from agnn_pyg.nn.bi_interaction import AttributeEmbedding, BiInteraction, Features
 from agnn_pyg.nn.extended_vae import EVAEOutput, ExtendedVAE
 from agnn_pyg.nn.gated_conv import GatedConv
@@ -67,8 +65,6 @@ class NodeEncoder(nn.Module):
         conv (callable, optional): Makes a convolution that keeps a width, such as
             :obj:`lambda c: SAGEConv(c, c)`. (default:
             :class:`~agnn_pyg.nn.GatedConv`)
-        aggr (str, optional): How outputs of several edge types are joined,
-            :obj:`"sum"` or :obj:`"mean"`. (default: :obj:`"sum"`)
         dropout (float, optional): Dropout of attribute and node embeddings.
             (default: :obj:`0.0`)
         attribute_dropout (float, optional): Dropout of attribute values.
@@ -98,7 +94,6 @@ class NodeEncoder(nn.Module):
         edge_types: Sequence[EdgeType] = (),
         conv: Callable[[int], nn.Module] = GatedConv,
         *,
-        aggr: str = 'sum',
         dropout: float = 0.0,
         attribute_dropout: float = 0.0,
         generate: bool = True,
@@ -111,7 +106,6 @@ class NodeEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = channels
-        self.aggr = check_argument('aggr', aggr, Literal['sum', 'mean'])
         self.generate = generate
         self.generate_neighbors = generate_neighbors
         self.embedding_std = embedding_std
@@ -130,7 +124,7 @@ class NodeEncoder(nn.Module):
             if share_sum_layer:
                 self.interaction_neighbor.lin_sum = self.interaction.lin_sum
         self.edge_types = list(edge_types)
-        self.convs = ModuleDict({kind: conv(channels) for kind in self.edge_types})
+        self.convs = ModuleDict({t: conv(channels) for t in self.edge_types})
         self.lin_skip = nn.Linear(channels, channels, bias=False) if skip else None
         self.dropout = nn.Dropout(dropout)
         self.reset_parameters()
@@ -215,19 +209,19 @@ class NodeEncoder(nn.Module):
         """
         state = states[name]
         outs = []
-        for kind in self.edge_types:
-            conv = self.convs[kind]
-            source = states[kind[0]].source
+        for edge_type in self.edge_types:
+            conv = self.convs[edge_type]
+            source = states[edge_type[0]].source
             no_edges = source.new_empty(2, 0, dtype=torch.long)
-            edge_index = edge_index_dict.get(kind, no_edges)
-            is_same = kind[0] == name and self.lin_neighbor is None
+            edge_index = edge_index_dict.get(edge_type, no_edges)
+            is_same = edge_type[0] == name and self.lin_neighbor is None
             if is_same and not isinstance(conv, GatedConv):
                 # Not every convolution takes a pair. Targets are the first nodes.
                 out = conv(source, edge_index)[: len(state.x)]
             else:
                 out = conv((source, state.x), edge_index)
             outs.append(out)
-        x = group(outs, self.aggr) if outs else state.x
+        x = sum(outs) if outs else state.x
         if self.lin_skip is not None:
             x = x + self.lin_skip(state.attributes[: len(state.x)])
         return state._replace(x=x)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.typing import EdgeType, NodeType
 
+from agnn_pyg.graph.edges import types_between
 from agnn_pyg.nn.bi_interaction import Features
 
 
@@ -67,7 +68,7 @@ class RatingBatch(NamedTuple):
         ratings = {}
         if 'rating' in data[rated]:
             edges[rated], ratings[rated] = _messages(data, rated)
-        for edge_type in _between(data, rated) - {*ratings}:
+        for edge_type in types_between(data, rated) - {*ratings}:
             index = edges[edge_type]
             asked = pairs if edge_type[0] == rated[0] else pairs.flip(0)
             is_kept = _differ(index, asked, data[edge_type[-1]].num_nodes)
@@ -77,7 +78,7 @@ class RatingBatch(NamedTuple):
             for key in ('cold', 'n_id', 'num_sampled_nodes')
         )
         # With more than one hop, neighbours have neighbours.
-        targets = {kind: n[0] for kind, n in num_sampled.items() if len(n or ()) == 2}
+        targets = {name: n[0] for name, n in num_sampled.items() if len(n or ()) == 2}
         return cls(features(data), edges, pairs, cold, n_id, targets, ratings, label)
 
     def to(self, device: torch.device | str) -> RatingBatch:
@@ -87,7 +88,7 @@ class RatingBatch(NamedTuple):
 
 def edge_type_of_pairs(data: HeteroData, name: str) -> EdgeType:
     """The one edge type that has what pairs of a batch have; ``ValueError`` if not."""
-    found = [kind for kind in data.edge_types if name in data[kind]]
+    found = [t for t in data.edge_types if name in data[t]]
     if len(found) != 1:
         raise ValueError(
             f"'data' must have one edge type with '{name}', of the pairs of a batch of "
@@ -99,63 +100,16 @@ def edge_type_of_pairs(data: HeteroData, name: str) -> EdgeType:
 def features(data: HeteroData) -> dict[NodeType, Features]:
     """Features :obj:`x` by node type, token ids with their :obj:`x_weight`, if any."""
     return {
-        kind: (store.x, store.x_weight) if 'x_weight' in store else store.x
-        for kind, store in data.node_items()
+        name: (store.x, store.x_weight) if 'x_weight' in store else store.x
+        for name, store in data.node_items()
         if 'x' in store
     }
-
-
-def rated_pairs(
-    data: HeteroData, rated: EdgeType, rating_attr: str
-) -> tuple[Tensor, Tensor]:
-    """Rated pairs of a graph, :obj:`[2, R]`, and their ratings, :obj:`[R]`.
-
-    Raises:
-        ValueError: If there are none, not one rating for each pair, or pairs are not of
-            nodes of two types in the graph.
-    """
-    # Of a type that is not there, PyG would add a store to the graph.
-    store = data[rated] if rated in data.edge_types else {}
-    index, rating = store.get('edge_index'), store.get(rating_attr)
-    if index is None or rating is None:
-        raise ValueError(
-            f"'data' must have 'edge_index' and '{rating_attr}' of edges {rated} (got "
-            f'{list(store.keys())})'
-        )
-    if index.dim() != 2 or index.size(0) != 2 or index.dtype != torch.long:
-        raise ValueError(
-            f"'edge_index' must be of dtype int64 and size [2, pairs] (got "
-            f'{index.dtype}, {list(index.size())})'
-        )
-    if rated[0] == rated[-1]:
-        raise ValueError(
-            f"'edge_index' must join nodes of two types, as users and items (got "
-            f'{rated})'
-        )
-    if not index.numel():
-        raise ValueError("'edge_index' must hold pairs (got none)")
-    for end, row in zip((rated[0], rated[-1]), index, strict=True):
-        bound = data[end].num_nodes
-        if bound is None:
-            raise ValueError(f"'{end}' must have features 'x', or else 'num_nodes'")
-        low, high = (int(value) for value in row.aminmax())
-        if low < 0 or high >= bound:
-            raise ValueError(
-                f"'edge_index' must hold {end}s from 0 to {bound - 1} (got {end} "
-                f'{low if low < 0 else high})'
-            )
-    if rating.size() != index.size()[1:]:
-        raise ValueError(
-            f"'edge_index' must have one rating per pair, [{index.size(1)}] (got "
-            f'{list(rating.size())})'
-        )
-    return index, rating
 
 
 def _messages(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
     """Edges in both directions that are not to be predicted, each once, and ratings."""
     index, rating = data[rated].edge_index, data[rated].rating
-    for edge_type in sorted(_between(data, rated) - {rated}):
+    for edge_type in sorted(types_between(data, rated) - {rated}):
         if edge_type[0] == rated[-1] and 'rating' in data[edge_type]:
             index = torch.cat([index, data[edge_type].edge_index.flip(0)], dim=1)
             rating = torch.cat([rating, data[edge_type].rating])
@@ -167,14 +121,6 @@ def _messages(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
     is_first[1:] = pair[1:] != pair[:-1]
     order = order[is_first]
     return index[:, order], rating[order]
-
-
-def _between(data: HeteroData, rated: EdgeType) -> set[EdgeType]:
-    """Edge types between the two node types of the rated edges, in any direction."""
-    if rated[0] == rated[-1]:
-        return {rated}
-    ends = {rated[0], rated[-1]}
-    return {kind for kind in data.edge_types if {kind[0], kind[-1]} == ends}
 
 
 def _differ(index: Tensor, pairs: Tensor, size: int) -> Tensor:

@@ -78,12 +78,12 @@ class ColdDropout(BaseTransform):
             treated[name] = draw < rates.get(name, 0.0)
             treated[name][seeds:] = False
             store.cold = treated[name] | store.get('cold', treated[name])
-        for kind in data.edge_types:
-            store = data[kind]
-            if kind[0] == kind[-1] or 'num_sampled_edges' not in store:
+        for edge_type in data.edge_types:
+            store = data[edge_type]
+            if edge_type[0] == edge_type[-1] or 'num_sampled_edges' not in store:
                 continue  # edges of types that are not followed are none
             source, target = store.edge_index
-            is_kept = ~(treated[kind[0]][source] | treated[kind[-1]][target])
+            is_kept = ~(treated[edge_type[0]][source] | treated[edge_type[-1]][target])
             kept = is_kept.nonzero().squeeze(-1)
             # Before any of them changes: they are told by the number of edges.
             names = [n for n in store if store.is_edge_attr(n) and n not in KEPT]

@@ -12,9 +12,9 @@ from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.base.config import Fraction, NonNegativeInt, PositiveInt, check_argument
 from agnn_pyg.base.randomness import EpochLoader, check_seed, mix, salted
-from agnn_pyg.sampling.batch import RatingBatch, features, rated_pairs
+from agnn_pyg.graph.edges import knn_edge_types, rated_pairs, types_between
+from agnn_pyg.sampling.batch import RatingBatch, features
 from agnn_pyg.sampling.draw import CandidateSets, edges_to
-from agnn_pyg.sampling.sampler import knn_edge_types
 
 
 class FullGraphLoader(EpochLoader):
@@ -40,7 +40,6 @@ class FullGraphLoader(EpochLoader):
         data (HeteroData): The graph, with features :obj:`x`, edges of
             :class:`~agnn_pyg.AddAttributeKNN` (optional) and ratings.
         rated (tuple): Edge type of the ratings.
-        rating_attr (str, optional): Their edge attribute. (default: :obj:`"rating"`)
         steps (int, optional): Steps of an epoch. (default: :obj:`10`)
         target_fraction (float, optional): Random fraction of the pairs that a step
             predicts. (default: :obj:`0.2`)
@@ -68,7 +67,6 @@ class FullGraphLoader(EpochLoader):
         self,
         data: HeteroData,
         rated: EdgeType,
-        rating_attr: str = 'rating',
         *,
         steps: int = 10,
         target_fraction: float = 0.2,
@@ -82,7 +80,7 @@ class FullGraphLoader(EpochLoader):
         self.rated = rated
         self.ends = (rated[0], rated[-1])
         data = copy(data).cpu()
-        self.edge_index, self.rating = rated_pairs(data, rated, rating_attr)
+        self.edge_index, self.rating = rated_pairs(data, rated)
         self.steps = check_argument('steps', steps, PositiveInt)
         self.batch_size = check_argument('batch_size', batch_size, PositiveInt | None)
         self.target_fraction = check_argument(
@@ -110,17 +108,19 @@ class FullGraphLoader(EpochLoader):
         }
         self.candidates = {name: {} for name in self.x_dict}
         for name, candidates in self.candidates.items():
-            for kind in knn_edge_types(data, name):
-                index, weight = data[kind].edge_index, data[kind].get('edge_weight')
-                candidates[kind] = CandidateSets(index, weight, data[name].num_nodes)
-        between = [k for k in data.edge_types if {*k[::2]} == {*self.ends}]
-        self.left_out = [kind for kind in between if kind != rated]
-        knn = [k for name in data.node_types for k in knn_edge_types(data, name)]
+            for edge_type in knn_edge_types(data, name):
+                store = data[edge_type]
+                candidates[edge_type] = CandidateSets(
+                    store.edge_index, store.get('edge_weight'), data[name].num_nodes
+                )
+        self.left_out = types_between(data, rated) - {rated}
+        drawn = {rated, *self.left_out}
+        drawn.update(*(knn_edge_types(data, name) for name in data.node_types))
         # Given edges are few, and all are kept.
         self.kept = {
-            kind: data[kind].edge_index
-            for kind in data.edge_types
-            if kind not in knn + between
+            edge_type: data[edge_type].edge_index
+            for edge_type in data.edge_types
+            if edge_type not in drawn
         }
 
     def __len__(self) -> int:
@@ -189,13 +189,13 @@ class FullGraphLoader(EpochLoader):
         edges = dict(self.kept)
         if not self.num_neighbors:
             return edges
-        for name, kinds in self.candidates.items():
+        for name, by_type in self.candidates.items():
             drawn = [
-                sets.draw_for_all(self.num_neighbors, salted(seed, *kind), epoch)
-                for kind, sets in kinds.items()
+                sets.draw_for_all(self.num_neighbors, salted(seed, *edge_type), epoch)
+                for edge_type, sets in by_type.items()
             ]
             if len(drawn) > 1 and name in cold:
                 drawn[0] = torch.where(cold[name][:, None], drawn[1], drawn[0])
-            for kind, neighbor in zip(kinds, drawn, strict=True):
-                edges[kind] = edges_to(neighbor, self.self_neighbor)
+            for edge_type, neighbor in zip(by_type, drawn, strict=True):
+                edges[edge_type] = edges_to(neighbor, self.self_neighbor)
         return edges

@@ -32,16 +32,6 @@ _EDGE: EdgeType = ('node', 'to', 'node')
 WEIGHT_ATTR = 'edge_weight'
 
 
-def knn_edge_types(data: HeteroData, node_type: NodeType) -> list[EdgeType]:
-    """Edge types of the candidate sets of warm nodes and of cold nodes, in this order.
-
-    Warm nodes have :obj:`rating_knn` edges where the graph has any, cold nodes
-    :obj:`attribute_knn` edges.
-    """
-    kinds = [(node_type, f'{name}_knn', node_type) for name in ('rating', 'attribute')]
-    return [kind for kind in kinds if kind in data.edge_types]
-
-
 class ProximitySampler(BaseSampler):
     r"""Draws neighbours without replacement, in proportion to edge weight.
 
@@ -108,24 +98,24 @@ class ProximitySampler(BaseSampler):
         self.seed = check_seed('seed', seed)
         # Shared, so that workers that outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
-        self._num_nodes = {kind: store.num_nodes for kind, store in nodes.items()}
+        self._num_nodes = {name: store.num_nodes for name, store in nodes.items()}
         if not isinstance(num_neighbors, Mapping):
             num_neighbors = dict.fromkeys(edges, num_neighbors)
         self.num_neighbors = _check_numbers(num_neighbors, list(edges))
-        edges = {kind: edges[kind] for kind in self.num_neighbors}
+        edges = {t: edges[t] for t in self.num_neighbors}
         _check_edges(weight_attr, edges)
-        for kind in edges:
-            for end in (kind[0], kind[-1]):
+        for edge_type in edges:
+            for end in edge_type[::2]:
                 if self._num_nodes.get(end) is None:
                     raise ValueError(
                         f"'data' must have features 'x', or else 'num_nodes', of "
-                        f"'{end}' nodes, which edges {kind} join"
+                        f"'{end}' nodes, which edges {edge_type} join"
                     )
         self.candidates = {
-            kind: CandidateSets(
-                store.edge_index, store.get(weight_attr), self._num_nodes[kind[-1]]
+            edge_type: CandidateSets(
+                store.edge_index, store.get(weight_attr), self._num_nodes[edge_type[-1]]
             )
-            for kind, store in edges.items()
+            for edge_type, store in edges.items()
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -151,7 +141,7 @@ class ProximitySampler(BaseSampler):
     @property
     def edge_permutation(self) -> Tensor | dict[EdgeType, Tensor | None] | None:
         """From sampled edge slots to the edges as the graph lists them."""
-        perm = {kind: sets.perm for kind, sets in self.candidates.items()}
+        perm = {t: sets.perm for t, sets in self.candidates.items()}
         return perm if self.is_hetero else perm[_EDGE]
 
     def sample_from_nodes(
@@ -176,37 +166,39 @@ class ProximitySampler(BaseSampler):
         seeds = seed if self.is_hetero else {_NODE: seed}
         empty = torch.empty(0, dtype=torch.long)
         # Seeds come first, then the nodes that each hop found.
-        nodes = {kind: seeds.get(kind, empty) for kind in self._num_nodes}
-        ends = {kind: [0, len(node)] for kind, node in nodes.items()}
+        nodes = {name: seeds.get(name, empty) for name in self._num_nodes}
+        ends = {name: [0, len(node)] for name, node in nodes.items()}
         # Of each hop: sources, targets and slots.
-        edges = {kind: [] for kind in self.candidates}
+        edges = {edge_type: [] for edge_type in self.candidates}
         num_hops = max((len(n) for n in self.num_neighbors.values()), default=0)
         for hop in range(num_hops):
-            for kind, sets in self.candidates.items():
-                first, last = ends[kind[-1]][-2:]
-                target = nodes[kind[-1]][first:last]
-                size = self.num_neighbors[kind][hop]
+            for edge_type, sets in self.candidates.items():
+                src, _, dst = edge_type
+                first, last = ends[dst][-2:]
+                size = self.num_neighbors[edge_type][hop]
                 size = sets.largest if size == -1 else min(size, sets.largest)
-                slot = sets.draw(target, size, salted(self.seed, *kind), self.epoch)
+                seed = salted(self.seed, *edge_type)
+                slot = sets.draw(nodes[dst][first:last], size, seed, self.epoch)
                 row, rank = (slot >= 0).nonzero(as_tuple=True)
                 slot = slot[row, rank]
-                nodes[kind[0]], source = _append(nodes[kind[0]], sets.source[slot])
-                edges[kind].append(torch.stack([source, row + first, slot]))
-            for kind, node in nodes.items():
-                ends[kind].append(len(node))
+                nodes[src], source = _append(nodes[src], sets.source[slot])
+                edges[edge_type].append(torch.stack([source, row + first, slot]))
+            for name, node in nodes.items():
+                ends[name].append(len(node))
         empty = torch.empty(3, 0, dtype=torch.long)
-        found = {kind: torch.cat([empty, *hops], 1) for kind, hops in edges.items()}
+        found = {t: torch.cat([empty, *hops], dim=1) for t, hops in edges.items()}
+        row, col, edge = ({t: part[k] for t, part in found.items()} for k in range(3))
         parts = {
             'node': nodes,
-            'row': {kind: source for kind, (source, _, _) in found.items()},
-            'col': {kind: target for kind, (_, target, _) in found.items()},
-            'edge': {kind: slot for kind, (_, _, slot) in found.items()},
+            'row': row,
+            'col': col,
+            'edge': edge,
             'num_sampled_nodes': {
-                kind: [last - first for first, last in pairwise(known)]
-                for kind, known in ends.items()
+                name: [last - first for first, last in pairwise(known)]
+                for name, known in ends.items()
             },
             'num_sampled_edges': {
-                kind: [hop.size(1) for hop in hops] for kind, hops in edges.items()
+                t: [hop.size(1) for hop in hops] for t, hops in edges.items()
             },
         }
         if self.is_hetero:
@@ -218,11 +210,11 @@ class ProximitySampler(BaseSampler):
 def _check_numbers(
     num_neighbors: Mapping[EdgeType, Sequence[int]], known: list[EdgeType]
 ) -> dict[EdgeType, list[int]]:
-    for kind, sizes in num_neighbors.items():
-        if kind not in known:
+    for edge_type, sizes in num_neighbors.items():
+        if edge_type not in known:
             raise ValueError(
                 f"'num_neighbors' must name edge types of the graph, {known} (got "
-                f'{kind})'
+                f'{edge_type})'
             )
         is_list = isinstance(sizes, Iterable) and not isinstance(sizes, str)
         if not is_list or not all(isinstance(n, Integral) and n >= -1 for n in sizes):
@@ -235,15 +227,15 @@ def _check_numbers(
             f"'num_neighbors' must have the same number of hops for every edge type "
             f'(got {num_neighbors})'
         )
-    return {kind: list(sizes) for kind, sizes in num_neighbors.items()}
+    return {t: list(sizes) for t, sizes in num_neighbors.items()}
 
 
 def _check_edges(name: str, stores: Mapping[EdgeType, Any]) -> None:
-    for kind, store in stores.items():
+    for edge_type, store in stores.items():
         if 'edge_index' not in store:
             raise ValueError(
-                f"'data' must have an 'edge_index' of edges {kind} (got none); convert "
-                f"an 'adj_t' to it"
+                f"'data' must have an 'edge_index' of edges {edge_type} (got none); "
+                f"convert an 'adj_t' to it"
             )
     # Weights are optional under the default name only.
     if name != WEIGHT_ATTR and not any(name in store for store in stores.values()):

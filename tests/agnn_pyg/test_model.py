@@ -350,16 +350,6 @@ def test_all_that_is_trained_has_a_gradient():
     assert 'encoders.shop.embedding' in trained
 
 
-def test_outputs_of_edge_types_are_summed_or_averaged():
-    data, states = own_graph(), {}
-    for aggr in ('sum', 'mean'):
-        model = own_model(data, data.edge_types, aggr=aggr, skip=False)
-        states[aggr] = model.encode(data.x_dict, data.edge_index_dict)
-    # Three edge types point to items, one to users.
-    torch.testing.assert_close(states['sum']['item'].x, 3 * states['mean']['item'].x)
-    torch.testing.assert_close(states['sum']['user'].x, states['mean']['user'].x)
-
-
 @both
 def test_reset_parameters_redraws_all(tiny_model, rated):
     model = tiny_model(rated=rated)
@@ -374,7 +364,6 @@ def test_bad_arguments():
         ({'in_channels': {'user': 2}}, "'in_channels'.*'item'"),
         ({'ends': ('user', 'film')}, "'film'"),
         ({'edge_types': [('shop', 'to', 'item')]}, "'shop'"),
-        ({'aggr': 'max'}, "'aggr'.*'max'"),
         ({'rated': ('user', 'follows', 'user')}, "'rated'.*'follows'"),
     ):
         sizes = {'user': 2, 'item': 2}

@@ -69,14 +69,13 @@ def test_sizes_of_candidate_sets(fraction, largest, size):
 
 
 @pytest.mark.parametrize('block_size', [1, 7, 29, 30, 64])
-def test_block_size_changes_nothing(block_size):
+def test_block_size_changes_nothing(block_size, monkeypatch):
     rng = np.random.default_rng(0)
     attributes = multi_hot([rng.choice(6, 2, replace=False) for _ in range(30)], 6)
     ratings = random_matrix((30, 11), 0.3, 5, empty_rows=[2, 29])
     expected = attribute_graph(attributes, ratings, candidate_fraction=0.2)
-    actual = attribute_graph(
-        attributes, ratings, candidate_fraction=0.2, block_size=block_size
-    )
+    monkeypatch.setattr('agnn_pyg.graph.build.BLOCK_ROWS', block_size)
+    actual = attribute_graph(attributes, ratings, candidate_fraction=0.2)
     assert_same_graph(actual, expected)
 
 

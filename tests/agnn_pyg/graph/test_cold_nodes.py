@@ -55,13 +55,6 @@ def test_no_new_nodes_and_nothing_in_common():
 
 
 def test_bad_arguments():
-    for new, old, options, match in (
-        (matrix(1)[:, :5], matrix(3), {}, "'new'.*7.*5"),
-        (matrix(1), matrix(0), {}, "'attributes'"),
-        (matrix(1) * np.nan, matrix(3), {}, "'new'.*NaN"),
-        (matrix(1), matrix(3) * np.inf, {}, "'attributes'.*NaN"),
-        (matrix(1), matrix(3), {'candidate_fraction': 0}, "'candidate_fraction'"),
-        (matrix(1), matrix(3), {'seed': -1}, "'seed'"),
-    ):
-        with pytest.raises(ValueError, match=match):
-            cold_candidates(new, old, **options)
+    for options in ({'candidate_fraction': 0}, {'max_candidates': 0}, {'seed': -1}):
+        with pytest.raises(ValueError, match=f"'{next(iter(options))}'"):
+            cold_candidates(matrix(1), matrix(3), **options)

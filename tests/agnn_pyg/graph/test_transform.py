@@ -114,8 +114,8 @@ def test_missing_features_and_ratings_are_named():
         AddAttributeKNN()(bare)
     data = three_kinds()
     data['ids', 'rates', 'dense'].edge_index = torch.tensor([[0], [1]])
-    with pytest.raises(ValueError, match="'stars'"):
-        AddAttributeKNN(('ids', 'rates', 'dense'), rating_attr='stars')(data)
+    with pytest.raises(ValueError, match="'rating'"):
+        AddAttributeKNN(('ids', 'rates', 'dense'))(data)
     kinds = data.metadata()
     for kind in (('ids', 'likes', 'dense'), ('nobody', 'rates', 'nothing')):
         with pytest.raises(ValueError, match=kind[0]):

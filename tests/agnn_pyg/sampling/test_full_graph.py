@@ -195,8 +195,8 @@ def test_without_neighbors_or_features_of_ones_own(tiny_graph, tiny_pairs):
         assert [*batch.edge_index_dict] == [RATES]
     data, rated = HeteroData(), ('person', 'saw', 'film')
     data['film'].x, data['person'].x = torch.rand(15, 4), torch.rand(12, 3)
-    data[rated].edge_index, data[rated].stars = tiny_pairs
-    (batch,) = FullGraphLoader(AddAttributeKNN()(data), rated, 'stars', steps=1)
+    data[rated].edge_index, data[rated].rating = tiny_pairs
+    (batch,) = FullGraphLoader(AddAttributeKNN()(data), rated, steps=1)
     for side in ('person', 'film'):
         assert batch.x_dict[side] is data[side].x
         assert (side, 'attribute_knn', side) in batch.edge_index_dict
@@ -379,7 +379,6 @@ def test_bad_arguments(tiny_graph):
         ({'num_neighbors': -1}, "'num_neighbors'"),
         ({'cold_dropout': {'user': 1.5}}, "'cold_dropout'.*1.5"),
         ({'cold_dropout': {'film': 0.5}}, "'cold_dropout'.*'film'"),
-        ({'rating_attr': 'stars'}, "'stars'"),
         ({'seed': -1}, "'seed'"),
     ):
         with pytest.raises(ValueError, match=match):

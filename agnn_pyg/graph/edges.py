@@ -1,0 +1,74 @@
+"""Edge types of a graph of users and items, and its rated pairs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+from torch_geometric.typing import EdgeType, NodeType
+
+# Relations of the k nearest neighbours by attributes, and by ratings as well.
+ATTRIBUTE_KNN, RATING_KNN = 'attribute_knn', 'rating_knn'
+
+
+def knn_edge_types(data: HeteroData, node_type: NodeType) -> list[EdgeType]:
+    """Edge types of the candidate sets of warm nodes and of cold nodes, in this order.
+
+    Warm nodes have :obj:`rating_knn` edges where the graph has any, cold nodes
+    :obj:`attribute_knn` edges.
+    """
+    both = [(node_type, name, node_type) for name in (RATING_KNN, ATTRIBUTE_KNN)]
+    return [edge_type for edge_type in both if edge_type in data.edge_types]
+
+
+def types_between(data: HeteroData, rated: EdgeType) -> set[EdgeType]:
+    """Edge types between the two node types of the rated edges, in any direction."""
+    if rated[0] == rated[-1]:
+        return {rated}
+    ends = {rated[0], rated[-1]}
+    return {t for t in data.edge_types if {t[0], t[-1]} == ends}
+
+
+def rated_pairs(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
+    """Rated pairs of a graph, :obj:`[2, R]`, and their ratings, :obj:`[R]`.
+
+    Raises:
+        ValueError: If there are none, not one rating for each pair, or pairs are not of
+            nodes of two types in the graph.
+    """
+    # Of a type that is not there, PyG would add a store to the graph.
+    store = data[rated] if rated in data.edge_types else {}
+    index, rating = store.get('edge_index'), store.get('rating')
+    if index is None or rating is None:
+        raise ValueError(
+            f"'data' must have 'edge_index' and 'rating' of edges {rated} (got "
+            f'{list(store.keys())})'
+        )
+    if index.dim() != 2 or index.size(0) != 2 or index.dtype != torch.long:
+        raise ValueError(
+            f"'edge_index' must be of dtype int64 and size [2, pairs] (got "
+            f'{index.dtype}, {list(index.size())})'
+        )
+    if rated[0] == rated[-1]:
+        raise ValueError(
+            f"'edge_index' must join nodes of two types, as users and items (got "
+            f'{rated})'
+        )
+    if not index.numel():
+        raise ValueError("'edge_index' must hold pairs (got none)")
+    for end, row in zip((rated[0], rated[-1]), index, strict=True):
+        bound = data[end].num_nodes
+        if bound is None:
+            raise ValueError(f"'{end}' must have features 'x', or else 'num_nodes'")
+        low, high = (int(value) for value in row.aminmax())
+        if low < 0 or high >= bound:
+            raise ValueError(
+                f"'edge_index' must hold {end}s from 0 to {bound - 1} (got {end} "
+                f'{low if low < 0 else high})'
+            )
+    if rating.size() != index.size()[1:]:
+        raise ValueError(
+            f"'edge_index' must have one rating per pair, [{index.size(1)}] (got "
+            f'{list(rating.size())})'
+        )
+    return index, rating
