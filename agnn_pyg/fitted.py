@@ -14,7 +14,6 @@ from torch import Tensor
 
 from agnn_pyg.agnn_config import AGNNConfig
 from agnn_pyg.agnn_scorer import AGNNScorer
-from agnn_pyg.base.checks import where
 from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import (
@@ -125,7 +124,7 @@ class Fitted:
         is_log = self.scale.is_log
         if is_log:
             known = self.scale.unit * (self.rating.double().exp2().numpy() - 1)
-            weight = bounded_weights(given.rating, *given[:2], known)
+            weight = bounded_weights(given.rating, given.pair, known)
             given = given._replace(rating=weight)
         self.scale.check(given)
         edges = read_edges(edges)
@@ -202,12 +201,11 @@ class Fitted:
             index = given.index
             sizes = [[len(self.ids[side])] for side in SIDES]
             is_new = (index >= sizes).sum(axis=0)
-            if (is_new != 1).any():
-                place = where(ratings, is_new != 1, config.user, config.item)
-                raise ValueError(
-                    f"'ratings' must join a new user or item with one of the fit (got "
-                    f"{place}); drop it, or call 'update', which is for all ratings"
-                )
+            given.pair.refuse(
+                is_new != 1,
+                'must join a new user or item with one of the fit, unlike',
+                "drop it, or call 'update', which is for all ratings",
+            )
             self.scale.check(given)
             _, rating = _tensors(given, self.scale)
             pairs = torch.stack(made.pairs(index)), rating

@@ -41,10 +41,10 @@ def warn(text: str) -> None:
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column of a table that error texts call :obj:`name`."""
+    """A column, or several in a tuple, of a table that error texts call :obj:`name`."""
 
     frame: pd.DataFrame
-    column: str
+    column: str | tuple
     name: str
 
     def refuse(
@@ -66,7 +66,10 @@ class TableColumn:
     def _text(self, bad: np.ndarray, problem: str, remedy: str) -> str | None:
         if not (bad.any() if bad.dtype == bool else len(bad)):
             return None
-        place = f"column '{self.column}' in {where(self.frame, bad, self.column)}"
+        is_tuple = isinstance(self.column, tuple)
+        place = '' if is_tuple else f"column '{self.column}' in "
+        columns = self.column if is_tuple else (self.column,)
+        place += where(self.frame, bad, *columns)
         return f"'{self.name}' {problem} {place}; {remedy}"
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from agnn_pyg.base.checks import TableColumn, check_columns, shown, warn, where
+from agnn_pyg.base.checks import TableColumn, check_columns, shown, warn
 from agnn_pyg.base.columns import (
     CellTypeError,
     ParsedColumn,
@@ -46,6 +46,12 @@ class Ratings(NamedTuple):
     column: TableColumn  # of the numbers
     index: np.ndarray | None = None  # rows of users and items, [2, R], once known
 
+    @property
+    def pair(self) -> TableColumn:
+        """Both columns of ids, for texts that name a pair."""
+        user, item = self[:2]
+        return TableColumn(user.frame, (user.column, item.column), user.name)
+
     def check_rows(self, purpose: str) -> None:
         """Raises ``ValueError`` if there are no ratings for a purpose."""
         if not len(self.rating):
@@ -58,14 +64,11 @@ class Ratings(NamedTuple):
     def warn_of_known(self, known: Any, table: str) -> None:
         """Warns if some of these pairs are among the rows, two arrays, of a table."""
         known = pd.MultiIndex.from_arrays([*known])
-        both = pd.MultiIndex.from_arrays([*self.index]).isin(known)
-        if both.any():
-            columns = self.user.column, self.item.column
-            warn(
-                f"'{self.user.name}' repeats pairs of {table} in "
-                f'{where(self.user.frame, both, *columns)}, which the model knows; to '
-                f'measure what it predicts, drop them',
-            )
+        self.pair.remark(
+            pd.MultiIndex.from_arrays([*self.index]).isin(known),
+            f'repeats pairs of {table} in',
+            'drop what the model knows, to measure what it predicts',
+        )
 
 
 class Edges(NamedTuple):
@@ -144,7 +147,7 @@ def read_tables(
     if validation is not None and len(validation):
         validated = read_ratings(validation, 'validation', config)
     if config.rating is None:
-        train = train._replace(rating=bounded_weights(train.rating, *train[:2]))
+        train = train._replace(rating=bounded_weights(train.rating, train.pair))
     if config.rating is not None and config.rating_range is None:
         train = train._replace(rating=bounded_ratings(train.rating, train.column))
     joined = read_edges(edges or {})
@@ -199,6 +202,7 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
     """
     columns = [config.user, config.item]
     ids = _read_ends(frame, columns, name)
+    pair = TableColumn(frame, tuple(columns), name)
     pairs = pd.DataFrame({column.column: column.values for column in ids})
     repeated = pairs.duplicated().to_numpy()
     if config.rating is None:
@@ -210,11 +214,12 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
                 "column of counts in 'weight'",
             )
         weight = _read_weights(frame, config.weight, name)
+        pair.remark(
+            repeated,
+            'repeats pairs, whose weights are summed, in',
+            'drop those that are no further interactions',
+        )
         if repeated.any():
-            warn(
-                f"'{name}' repeats pairs, whose weights are summed, in "
-                f'{where(frame, repeated, *columns)}',
-            )
             weight = np.bincount(pairs.groupby(columns, sort=False).ngroup(), weight)
             ids = [read_ids(frame[~repeated], column, name) for column in columns]
         return Ratings(*ids, weight, TableColumn(frame, config.weight, name))
@@ -227,12 +232,11 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
             f"has a rating outside of 'rating_range', [{low:g}, {high:g}], in",
             'correct or drop it, or widen the range',
         )
-    if repeated.any():
-        raise ValueError(
-            f"'{name}' rates a pair for the second time in "
-            f'{where(frame, repeated, *columns)}; keep one, for instance by '
-            f".drop_duplicates({columns}, keep='last')"
-        )
+    pair.refuse(
+        repeated,
+        'rates a pair for the second time in',
+        f"keep one, for instance by .drop_duplicates({columns}, keep='last')",
+    )
     return Ratings(*ids, number, column)
 
 

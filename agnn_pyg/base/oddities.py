@@ -11,9 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.base.checks import TableColumn, shown, warn, where
+from agnn_pyg.base.checks import TableColumn, shown, warn
 from agnn_pyg.base.columns import MANY, ParsedColumn
-from agnn_pyg.base.vocabulary import IdColumn
 
 # Ratings of which a single one may be mistyped.
 FEW_ROWS = 50
@@ -98,7 +97,7 @@ def _without_strays(rating: np.ndarray) -> np.ndarray:
 
 
 def bounded_weights(
-    weight: np.ndarray, user: IdColumn, item: IdColumn, known: Sequence[float] = ()
+    weight: np.ndarray, pair: TableColumn, known: Sequence[float] = ()
 ) -> np.ndarray:
     """Weights, a few that are nearly all of their sum bounded, with a warning.
 
@@ -112,10 +111,11 @@ def bounded_weights(
     far = weight > bound
     if weight[far].sum() <= 0.9 * every.sum():
         return weight
-    warn(
-        f"'ratings' has weights, or counts of repeated pairs, far above all others in "
-        f'{where(user.frame, far, user.column, item.column)}, which '
-        f'count as {bound:g}; drop or correct them',
+    pair.remark(
+        far,
+        f'has weights, or counts of repeated pairs, far above all others, which count '
+        f'as {bound:g}, in',
+        'drop or correct them',
     )
     return weight.clip(max=bound)
 

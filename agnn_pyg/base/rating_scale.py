@@ -6,9 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-
-from agnn_pyg.base.checks import warn, where
 
 if TYPE_CHECKING:
     from agnn_pyg.base.frames import Ratings
@@ -66,19 +63,16 @@ class RatingScale:
         change the scale. Of weights there is a warning alone, for very large ones.
         """
         if self.is_log:
-            self._remark_weights(rated)
+            rated.pair.remark(
+                rated.rating > FAR * self.high,
+                f'has weights far above those of the fit, at most {self.high:g}, in',
+                'correct them, unless they are meant',
+            )
             return
         rating = rated.rating
         column = rated.column
         spread = self.high - self.low
         low, high = self.low - slack * spread, self.high + slack * spread
-        is_bool = pd.api.types.is_bool_dtype(column.frame[column.column])
-        is_bool &= (self.low, self.high) != (0, 1)
-        column.refuse(
-            np.full(len(rating), is_bool),
-            f'has truth values for ratings from {self.low:g} to {self.high:g} in',
-            'give ratings on that scale',
-        )
         column.refuse(
             (rating < low) | (rating > high),
             f'has a rating outside of [{low:g}, {high:g}] in',
@@ -96,16 +90,6 @@ class RatingScale:
             'has a rating that is no whole number, unlike all of the fit, in',
             'bring it to their scale, unless it is meant',
         )
-
-    def _remark_weights(self, given: Ratings) -> None:
-        far = given.rating > FAR * self.high
-        columns = [c.column for c in given[:2]]
-        if far.any():
-            warn(
-                f"'{given.user.name}' has weights far above those of the fit, at most "
-                f'{self.high:g}, in {where(given.user.frame, far, *columns)}; correct '
-                f'them, unless they are meant'
-            )
 
     def is_high(self, rating: np.ndarray) -> np.ndarray:
         """Which ratings are in the upper quarter, such as 4 and 5 of 1 to 5."""

@@ -58,7 +58,6 @@ def fit(
     patience: int | None = None,
     monitor: str = 'val_rmse',
     ema_decay: float | None = None,
-    ema_every: int = 1,
     gradient_clip: float | None = None,
     folder: str | os.PathLike | None = None,
     resume: bool = False,
@@ -85,7 +84,6 @@ def fit(
             errors, more for all others. (default: :obj:`"val_rmse"`)
         ema_decay (float, optional): Decay of an exponential moving average of the
             weights, which is validated and kept instead of the weights.
-        ema_every (int, optional): Steps between two updates of it. (default: :obj:`1`)
         gradient_clip (float, optional): Largest norm of the gradient.
         folder (path, optional): Where checkpoints and logs go. Without, nothing is
             written except a temporary checkpoint.
@@ -122,7 +120,7 @@ def fit(
         # Ahead of `last`, whose checkpoint then knows of the best one.
         callbacks += [best] if validation is not None else []
         callbacks += [_Checkpoint(saved, 'last')] if folder is not None else []
-        callbacks += [EMA(ema_decay, ema_every)] if ema_decay is not None else []
+        callbacks += [EMA(ema_decay)] if ema_decay is not None else []
         if patience is not None:
             callbacks.append(_Stopping(monitor, patience=patience, mode=mode))
         callbacks += [TQDMProgressBar(refresh_rate=20)] if progress else []
@@ -173,9 +171,8 @@ class EMA(WeightAveraging):
     a longer average would still hold the initial weights.
     """
 
-    def __init__(self, decay: float, every: int = 1) -> None:
+    def __init__(self, decay: float) -> None:
         self.decay = check_argument('ema_decay', decay, Fraction)
-        self.every = check_argument('ema_every', every, PositiveInt)
         super().__init__(use_buffers=False, multi_avg_fn=self._average)
 
     def setup(self, trainer: pl.Trainer, module: Module, stage: str) -> None:
@@ -186,10 +183,7 @@ class EMA(WeightAveraging):
 
     def on_train_start(self, trainer: pl.Trainer, module: Module) -> None:
         decay = min(self.decay, max(0.0, 1 - 3 / module.schedule_steps))
-        self._update = get_ema_multi_avg_fn(decay**self.every)
-
-    def should_update(self, step_idx: Any = None, epoch_idx: Any = None) -> bool:
-        return step_idx is not None and step_idx % self.every == 0
+        self._update = get_ema_multi_avg_fn(decay)
 
     def _average(self, *args: Any) -> None:
         self._update(*args)
