@@ -224,7 +224,6 @@ class AGNNRecommender(Recommender):
             ValueError: As in :meth:`fit`. Then the recommender stays as it was.
         """
         config, fitted = self._served()
-        config.check_fit(has_validation=True)  # nothing is validated
         run = {'progress': config.progress, 'accelerator': config.accelerator}
         edges = {'user': user_edges, 'item': item_edges}
         self._fitted_ = fitted.update(config, ratings, users, items, edges, **run)

@@ -6,6 +6,7 @@ Nothing that serves predictions imports this file, which imports Lightning.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import warnings
@@ -28,6 +29,7 @@ from pytorch_lightning.callbacks import (
 )
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -38,6 +40,16 @@ from agnn_pyg.base.store import atomic_write
 
 # Names of metrics, without prefix and cut-off, of which less is better.
 LOWER = ('loss', 'mse', 'rmse', 'mae')
+# Options of Lightning's ``Trainer``, unless others are given.
+DEFAULTS = {
+    'accelerator': 'cpu',
+    'devices': 1,
+    'logger': False,
+    # Training batches take turns; each process validates all.
+    'use_distributed_sampler': False,
+    'enable_model_summary': False,
+    'num_sanity_val_steps': 0,
+}
 
 
 class FitResult(NamedTuple):
@@ -118,39 +130,30 @@ def fit(
         best = _Checkpoint(saved, 'best', monitor=monitor, mode=mode)
         callbacks = [_EpochSeed(), _FiniteWeights(monitor), history]
         # Ahead of `last`, whose checkpoint then knows of the best one.
-        callbacks += [best] if validation is not None else []
-        callbacks += [_Checkpoint(saved, 'last')] if folder is not None else []
-        callbacks += [EMA(ema_decay)] if ema_decay is not None else []
+        if validation is not None:
+            callbacks.append(best)
+        if folder is not None:
+            callbacks.append(_Checkpoint(saved, 'last'))
+            logger = TensorBoardLogger(path, name='', version='logs')
+            trainer_options = {'logger': logger} | trainer_options
+        if ema_decay is not None:
+            callbacks.append(EMA(ema_decay))
         if patience is not None:
             callbacks.append(_Stopping(monitor, patience=patience, mode=mode))
-        callbacks += [TQDMProgressBar(refresh_rate=20)] if progress else []
+        if progress:
+            callbacks.append(TQDMProgressBar(refresh_rate=20))
         callbacks += trainer_options.pop('callbacks', None) or []
-        logger = TensorBoardLogger(path, name='', version='logs')
-        options = {
-            'accelerator': 'cpu',
-            'devices': 1,
-            'logger': logger if folder is not None else False,
-            'plugins': [_AtomicIO()],
-            # Training batches take turns; each process validates all.
-            'use_distributed_sampler': False,
-            'enable_checkpointing': validation is not None or folder is not None,
-            'enable_progress_bar': progress,
-            'enable_model_summary': False,
-            'gradient_clip_val': gradient_clip,
-            'num_sanity_val_steps': 0,
-            'limit_val_batches': 0 if validation is None else 1.0,
-            'max_epochs': stop_after or epochs,
-        }
-        trainer = pl.Trainer(callbacks=callbacks, **options | trainer_options)
-        batches = EpochBatches(train, trainer, module)
-        module.schedule_steps = epochs * -(
-            -len(batches) // trainer.accumulate_grad_batches
+        trainer = pl.Trainer(
+            callbacks=callbacks,
+            enable_checkpointing=validation is not None or folder is not None,
+            enable_progress_bar=progress,
+            gradient_clip_val=gradient_clip,
+            limit_val_batches=0 if validation is None else 1.0,
+            max_epochs=stop_after or epochs,
+            **DEFAULTS | {'plugins': [_AtomicIO()]} | trainer_options,
         )
-        if not module.schedule_steps:
-            raise ValueError(
-                f"'train' must have a batch for each of {trainer.world_size} processes "
-                f'(got fewer); lower its batch_size'
-            )
+        batches = EpochBatches(train, trainer, module)
+        module.schedule_steps = epochs * batches.num_steps
         last = saved / 'last.ckpt'
         last = last if resume and last.exists() else None
         trainer.fit(module, batches, validation, ckpt_path=last, weights_only=True)
@@ -336,6 +339,16 @@ class EpochBatches:
         self.trainer = trainer
         self.module = module
 
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of an epoch; ``ValueError`` if there are none."""
+        if not len(self):
+            raise ValueError(
+                f"'train' must have a batch for each of {self.trainer.world_size} "
+                f'processes (got fewer); lower its batch_size'
+            )
+        return math.ceil(len(self) / self.trainer.accumulate_grad_batches)
+
     def __len__(self) -> int:
         # A process knows its rank only when the fit has begun.
         if hasattr(self.loader, 'shard'):
@@ -360,9 +373,9 @@ class EpochBatches:
 
 @contextmanager
 def _within_a_library() -> Iterator[None]:
-    """Silences Lightning's tips, and lets Ctrl+C raise ``KeyboardInterrupt``.
+    """Silences Lightning's tips, and turns its errors into those of Python.
 
-    Lightning is made for programs of its own, and exits the process instead.
+    On Ctrl+C, Lightning exits the process instead of raising ``KeyboardInterrupt``.
     """
     logger = logging.getLogger('pytorch_lightning')
     level = logger.level
@@ -374,6 +387,8 @@ def _within_a_library() -> Iterator[None]:
         warnings.filterwarnings('ignore', '.*(LeafSpec|exists and is not empty)')
         try:
             yield
+        except MisconfigurationException as error:
+            raise ValueError(str(error)) from error
         except SystemExit as error:
             if not isinstance(error.__context__, KeyboardInterrupt):
                 raise

@@ -273,7 +273,7 @@ def test_ids_of_any_kind(kind, recommender, planted):
 
 WRONG = {'epochs': 0, 'kernel_weight': 1.5, 'cv_folds': 1, 'user': ['id']}
 WRONG |= {'scenarios': [], 'components': ['film'], 'item': 'score', 'seed': 2**63}
-WRONG |= {'accelerator': 'cpuu', 'item_attributes': {'genre': 'words'}}
+WRONG |= {'item_attributes': {'genre': 'words'}}
 WRONG |= {'candidate_fraction': 0, 'patience': 2}  # without a validation
 
 

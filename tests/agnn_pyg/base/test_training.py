@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -254,7 +253,7 @@ def test_a_run_that_diverges_is_refused(validated, tmp_path):
 
 
 def test_a_monitored_value_that_is_missing_or_not_a_number_is_named():
-    with pytest.raises(MisconfigurationException, match=r"'val_auc'.*val_rmse"):
+    with pytest.raises(ValueError, match=r"'val_auc'.*val_rmse"):
         fit(Regression(), *loaders(), epochs=1, monitor='val_auc')
 
     class Undefined(Regression):
