@@ -19,6 +19,7 @@ from contextlib import redirect_stdout, suppress
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from agnn_pyg.base.checks import nearest
@@ -161,34 +162,28 @@ class Served:
         """The users that are named, or else those of a file, with what is known."""
         name = self.config.user
         ids = self.ids['user']
-        named = self.args.ids
+        named = ids.parse(self.args.ids or [])
         table, support = self.given['users'], self.given['support']
-        if table is None or self.adapts:
-            if named:
-                return ids.parse(named)
-            if self.adapts:
-                return None
+        if self.adapts or table is None:
+            if named or self.adapts:
+                return named or None
             if support is None:
                 raise ValueError("Name users, or give a file, '--users' or '--support'")
             return support[[name]].drop_duplicates()
-        if not named:
-            return table
-        chosen, listed, others = ids.parse(named), {*table[name]}, set()
+        # All of the table: what is known of others counts, too.
+        bare = pd.Index(named).difference(table[name], sort=False)
+        parts = [ids.values]
         if support is not None:
-            others.update(support[name])
+            parts.append(support[name])
         if 'user_edges' in self.given:
-            others.update(self.given['user_edges'].iloc[:, :2].to_numpy().ravel())
-        known = {*ids.values} | listed | others
-        for user in chosen:
-            if user not in known:
-                raise ValueError(
-                    f"'{user}' is no user of the model or of '{self.args.users}'; add "
-                    f'a row with what is known of this user'
-                )
-        # What is known of others counts, too, where their ratings or edges do.
-        rows = table[table[name].isin({*chosen} | others)]
-        bare = pd.DataFrame({name: [u for u in chosen if u not in listed]})
-        return pd.concat([rows, bare]) if len(bare) else rows
+            parts.append(self.given['user_edges'].iloc[:, :2].to_numpy().ravel())
+        unknown = bare.difference(np.concatenate(parts))
+        if len(unknown):
+            raise ValueError(
+                f"'{unknown[0]}' is no user of the model or of '{self.args.users}'; "
+                f'add a row with what is known of this user'
+            )
+        return pd.concat([table, bare.to_frame(name=name)]) if len(bare) else table
 
 
 def _settings(recommender: type, texts: Sequence[str]) -> dict[str, Any]:
