@@ -202,10 +202,11 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
     """
     columns = [config.user, config.item]
     ids = _read_ends(frame, columns, name)
-    pair = TableColumn(frame, tuple(columns), name)
     pairs = pd.DataFrame({column.column: column.values for column in ids})
     repeated = pairs.duplicated().to_numpy()
+    pair = TableColumn(frame, tuple(columns), name)
     if config.rating is None:
+        weight = _read_weights(frame, config.weight, name)
         if config.weight is None:
             warn_of_unread(
                 frame,
@@ -213,7 +214,6 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
                 'each row counts as one positive; keep the rows that are, or name a '
                 "column of counts in 'weight'",
             )
-        weight = _read_weights(frame, config.weight, name)
         pair.remark(
             repeated,
             'repeats pairs, whose weights are summed, in',
@@ -245,15 +245,9 @@ def _read_numbers(table: TableColumn) -> np.ndarray:
     cells = table.frame[table.column]
     number = pd.to_numeric(cells, errors='coerce').astype(float)
     number = number.to_numpy(float, na_value=np.nan)
-    is_odd = np.full(len(cells), cells.dtype.kind in 'mM')
-    if cells.dtype == object:  # a truth value among numbers
-        is_bool = np.array([isinstance(cell, bool) for cell in cells], bool)
-        is_odd = is_bool & ~is_bool.all()
-    table.refuse(
-        ~np.isfinite(number) | is_odd,
-        'has no finite number in',
-        'correct or drop it',
-    )
+    is_time = cells.dtype.kind in 'mM'  # which pandas reads as numbers
+    bad = ~np.isfinite(number) | is_time
+    table.refuse(bad, 'has no finite number in', 'correct or drop it')
     return number
 
 
@@ -401,12 +395,6 @@ def _read_nodes(
         )
     ids = Vocabulary.from_ids(rated)
     for more in further:
-        is_new = ids.rows(more) < 0
-        more.remark(  # validation may be of other users
-            is_new & is_new.all() & more.name.endswith('edges'),
-            f'has no id of a {side} that is known in',
-            f'name the columns of {side}s first',
-        )
         ids = ids.append(pd.unique(more.values[ids.rows(more) < 0]))
     return NodeTable(ids, [constant_column(len(ids))], False)
 

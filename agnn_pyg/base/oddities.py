@@ -124,7 +124,12 @@ def warn_of_unread(frame: pd.DataFrame, name: str, means: str) -> None:
     """Warns of columns that seem to tell rows apart, and what ignoring them means."""
     for column, cells in frame.items():
         letters = re.sub('[^a-z]', '', str(column).lower())
-        if UNREAD.fullmatch(letters) and cells.astype(str).nunique() > 1:
+        number = pd.to_numeric(cells, errors='coerce')
+        if number.notna().all():
+            varies = number.min() < number.max() / 2
+        else:
+            varies = cells.astype(str).nunique() > 1
+        if varies and UNREAD.fullmatch(letters):
             warn(
                 f"'{name}' has a column '{column}' (such as {shown(cells.iloc[0])}), "
                 f'which is not read: {means}'

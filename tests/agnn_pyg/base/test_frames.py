@@ -261,7 +261,7 @@ def test_weights_far_from_all_others():
     for name in ('num_plays', 'stars', 'clicked'):
         with pytest.warns(UserWarning, match=f"'{name}' .*row.*'weight'"):
             read_tables(ColumnsConfig(rating=None), clicks.rename(columns={'n': name}))
-    liked = clicks[clicks['n'] > 1e8].assign(stars=5.0).drop(columns='n')
+    liked = clicks[clicks['n'] > 1e8].assign(stars=[4.0, 5.0]).drop(columns='n')
     read_tables(ColumnsConfig(rating=None), liked)
     edges = pd.DataFrame({'a': [0, 1], 'b': [2, 3], 'count': [1, 5]})
     with pytest.warns(UserWarning, match=r"'user_edges' .*'count'.* rename"):
