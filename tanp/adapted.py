@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -20,7 +18,6 @@ from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 from tanp.episodes import Episodes
 from tanp.fitting import Fitted
 from tanp.loader import EpisodeLoader, pad
-from tanp.loss import LIKELIHOODS
 from tanp.prediction import predict
 
 # Users at a time, whose supports are encoded together, and pairs of users and items, as
@@ -41,16 +38,11 @@ class Explanation:
         return f'{lines}\n{self.support.to_string(index=False)}'
 
 
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class AdaptedUsers(Fitted):
-    """N users and their supports, see :meth:`TaNPRecommender.adapt`.
+@dataclass(frozen=True, eq=False, repr=False)
+class AdaptedUsers:
+    """N users and their supports, see :meth:`TaNPRecommender.adapt`."""
 
-    Its models are those of the fit, and shared with it.
-
-    *Labels* are arrays of what the models predict, :obj:`[1, ...]`, or of that and its
-    standard deviation, :obj:`[2, ...]`.
-    """
-
+    fitted: Fitted  # the settings of now, and models that know these users
     users: Vocabulary  # ids
     episodes: Episodes  # supports
 
@@ -75,11 +67,11 @@ class AdaptedUsers(Fitted):
             had any; the :obj:`score`, which is not; and, with samples or several
             models, its standard deviation :obj:`std`. ``ValueError`` names unknown ids.
         """
-        served = self.with_items(items)
-        user = served._rows(read_ids(pairs, self.config.user, 'pairs'))
-        item = served.item_rows(read_ids(pairs, self.config.item, 'pairs'))
-        columns = served._columns(served._predict(user, item, samples))
-        return pd.DataFrame(columns, index=pairs.index)
+        fitted = self.fitted.with_items(items)
+        user = self._rows(read_ids(pairs, fitted.config.user, 'pairs'))
+        item = fitted.item_rows(read_ids(pairs, fitted.config.item, 'pairs'))
+        labels = predict_pairs(fitted, self.episodes, user, item, samples)
+        return pd.DataFrame(fitted.to_columns(labels), index=pairs.index)
 
     def recommend(
         self,
@@ -104,26 +96,28 @@ class AdaptedUsers(Fitted):
             the users in the order given, fewer than :obj:`k` rows where fewer items are
             left. ``ValueError`` names an id that is unknown or repeated.
         """
-        served = self.with_items(items if isinstance(items, pd.DataFrame) else None)
-        config = self.config
+        is_table = isinstance(items, pd.DataFrame)
+        fitted = self.fitted.with_items(items if is_table else None)
+        config = fitted.config
         k = check_argument('k', k, PositiveInt)
         exclude_seen = check_argument('exclude_seen', exclude_seen, bool)
-        ids = served.ids['item'].values
+        ids = fitted.ids['item'].values
         parts = []
-        rows, choice = np.arange(len(served.users)), np.arange(len(ids))
+        rows, choice = np.arange(len(self.users)), np.arange(len(ids))
         if users is not None:
-            rows = served._rows(read_distinct(users, 'users', config.user))
+            rows = self._rows(read_distinct(users, 'users', config.user))
         if items is not None:
             items = read_distinct(items, 'items', config.item)
-            choice = np.sort(served.item_rows(items))
-        for block, labels, score in served._blocks(rows, choice, exclude_seen, samples):
+            choice = np.sort(fitted.item_rows(items))
+        blocks = self._blocks(fitted, rows, choice, exclude_seen, samples)
+        for block, labels, score in blocks:
             order = _highest(score, k)
             task, rank = np.nonzero(np.take_along_axis(score, order, 1) > -np.inf)
             place = order[task, rank]
             columns = {
-                config.user: served.users.values[block[task]],
+                config.user: self.users.values[block[task]],
                 config.item: ids[choice[place]],
-                **served._columns(labels[:, task, place]),
+                **fitted.to_columns(labels[:, task, place]),
                 'rank': rank + 1,
             }
             parts.append(pd.DataFrame(columns))
@@ -145,26 +139,26 @@ class AdaptedUsers(Fitted):
             user's support, see :func:`~agnn_pyg.base.metrics.evaluate_rankings`.
             ``ValueError`` names what is unfit.
         """
-        served = self.with_items(items)
-        config, scale = self.config, self.scale
+        fitted = self.fitted.with_items(items)
+        config, scale = fitted.config, fitted.scale
         k = check_argument('k', k, PositiveInt)
         metrics = {}
         held = read_ratings(ratings, 'ratings', config)
         held.check_rows('there is nothing to compare with')
-        user, item = served._rows(held.user), served.item_rows(held.item)
-        known = np.arange(len(served.users)).repeat(served.episodes.size)
-        known = known, served.episodes.item.numpy()
+        user, item = self._rows(held.user), fitted.item_rows(held.item)
+        known = np.arange(len(self.users)).repeat(self.episodes.size)
+        known = known, self.episodes.item.numpy()
         held._replace(index=(user, item)).warn_of_known(known, 'the support')
         if config.rating is not None:
             scale.check(held)
-            predicted = served._columns(served._predict(user, item, 0))[config.rating]
-            metrics = rating_metrics(predicted, held.rating)
+            labels = predict_pairs(fitted, self.episodes, user, item)
+            metrics = rating_metrics(scale.to_rating_scale(labels[0]), held.rating)
             relevant = scale.is_high(held.rating)
             user, item = user[relevant], item[relevant]
-        every = np.arange(len(served.ids['item']))
+        every = np.arange(len(fitted.ids['item']))
 
         def score_all(users: Tensor) -> Iterator[Tensor]:
-            blocks = served._blocks(users.numpy(), every, True, 0)
+            blocks = self._blocks(fitted, users.numpy(), every)
             return (torch.from_numpy(score) for *_, score in blocks)
 
         relevant = torch.from_numpy(np.stack([user, item]))
@@ -179,88 +173,81 @@ class AdaptedUsers(Fitted):
         interactions overlap. For :obj:`items` see :meth:`predict`; a :obj:`title` or
         :obj:`name` of theirs is shown beside ids.
         """
-        served = self.with_items(items)
-        config = self.config
-        (row,) = served._rows(read_distinct([user], 'user', config.user))
-        target = served.item_rows(read_distinct([item], 'item', config.item))
-        mine = served.episodes.select(torch.tensor([row]))
+        fitted = self.fitted.with_items(items)
+        config = fitted.config
+        row = self._rows(read_distinct([user], 'user', config.user))
+        target = fitted.item_rows(read_distinct([item], 'item', config.item))
+        mine = self.episodes.select(torch.from_numpy(row))
         count = len(mine.item)
         # Tasks with all of the support, without it, and without one of each.
         kept = np.vstack([np.ones(count), np.zeros(count), 1 - np.eye(count)]) > 0
         size, place = map(torch.from_numpy, (kept.sum(axis=1), kept.nonzero()[1]))
         parts = mine.user.expand(len(kept)), size, mine.item[place], mine.label[place]
-        tasks = dataclasses.replace(served, episodes=Episodes(*parts, size))
-        labels = tasks._predict(np.arange(len(kept)), target.repeat(len(kept)), 0)
-        score = served._columns(labels)['score']
-        ids = served.ids['item'].values[mine.item]
+        pairs = np.arange(len(kept)), target.repeat(len(kept))
+        labels = predict_pairs(fitted, Episodes(*parts, size), *pairs)
+        score = fitted.to_columns(labels)['score']
+        ids = fitted.ids['item'].values[mine.item]
         frame = pd.DataFrame({config.item: ids, 'effect': score[0] - score[2:]})
-        frame = frame.sort_values('effect', key=lambda e: -e.abs(), kind='stable')
-        frame = frame.reset_index(drop=True)
+        order = {'key': lambda effect: -effect.abs(), 'kind': 'stable'}
+        frame = frame.sort_values('effect', **order, ignore_index=True)
         frame = with_titles(frame, {config.item: items})
         return Explanation(float(score[0]), float(score[1]), frame)
 
     def _blocks(
-        self, rows: np.ndarray, choice: np.ndarray, exclude_seen: bool, samples: int
+        self,
+        fitted: Fitted,
+        rows: np.ndarray,
+        choice: np.ndarray,
+        exclude_seen: bool = True,
+        samples: int = 0,
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Some users at a time, their labels of items, and -inf for items seen."""
-        num_items = len(self.ids['item'])
+        num_items = len(fitted.ids['item'])
         step = max(1, min(BLOCK_USERS, BLOCK_PAIRS // num_items))
         starts = range(0, max(1, len(rows)), step)
-        for start in tqdm(starts, disable=not self.config.progress, unit='block'):
+        for start in tqdm(starts, disable=not fitted.config.progress, unit='block'):
             block = rows[start : start + step]
             if samples or not len(block):
                 pairs = np.repeat(block, len(choice)), np.tile(choice, len(block))
-                labels = self._predict(*pairs, samples)
+                labels = predict_pairs(fitted, self.episodes, *pairs, samples)
                 labels = labels.reshape(len(labels), len(block), len(choice))
             else:
-                labels = self._score_all(block)[..., choice]
+                batch = pad(self.episodes, torch.from_numpy(block))
+                labels = _average(fitted.score_all(batch))[..., choice]
             seen = self.episodes.select(torch.from_numpy(block))
             is_seen = np.zeros((len(block), num_items), bool)
             is_seen[np.arange(len(block)).repeat(seen.size), seen.item] = exclude_seen
             yield block, labels, np.where(is_seen[:, choice], -np.inf, labels[0])
-
-    def _predict(self, user: np.ndarray, item: np.ndarray, samples: int) -> np.ndarray:
-        """Labels of pairs."""
-        models = self.models
-        tasks = np.unique(user)
-        if not len(user):
-            return np.empty((1 + (samples > 0 or len(models) > 1), 0))
-        support = self.episodes.select(torch.from_numpy(tasks))
-        known = np.repeat(tasks, support.size), support.item, support.label
-        query = user, item, np.zeros(len(user))
-        episodes = Episodes.from_parts(tasks, (*map(np.asarray, known),), query)
-        episodes = dataclasses.replace(episodes, user=support.user)
-        most = BLOCK_PAIRS // int(episodes.num_query.max())
-        loader = EpisodeLoader(episodes, max(1, min(self.config.batch_size, most)))
-        made = (predict(m, loader, samples, self.config.seed) for m in models)
-        labels = _average([v for v in one if v is not None] for one in made)
-        # Back from the order of the episodes.
-        return labels[:, np.argsort(np.argsort(user, kind='stable'))]
-
-    @torch.inference_mode()
-    def _score_all(self, rows: np.ndarray) -> np.ndarray:
-        """Labels of all items for some users, :obj:`[..., len(rows), I]`."""
-        batch = pad(self.episodes, torch.from_numpy(rows))
-        scores = (self.catalogue(n)(m, batch) for n, m in enumerate(self.models))
-        link = LIKELIHOODS[self.likelihood].predict
-        return _average([link(score.double())] for score in scores)
-
-    def _columns(self, labels: np.ndarray) -> dict[str, Any]:
-        """Labels as ratings and scores, and their spread on the same scale."""
-        scale = self.scale
-        columns = {}
-        score, *spread = labels
-        if self.config.rating is not None:
-            score = scale.unit * score + scale.center
-            spread = [scale.unit * part for part in spread]
-            columns[self.config.rating] = score.clip(scale.low, scale.high)
-        return columns | dict(zip(['score', 'std'], [score, *spread], strict=False))
 
     def _rows(self, ids: IdColumn) -> np.ndarray:
         rows = self.users.rows(ids)
         problem = 'names a user that was not adapted to in'
         ids.refuse(rows < 0, problem, 'add what this user has rated to the support')
         return rows
+
+
+def predict_pairs(
+    fitted: Fitted,
+    episodes: Episodes,
+    task: np.ndarray,
+    item: np.ndarray,
+    samples: int = 0,
+) -> np.ndarray:
+    """Labels of R pairs of a task, whose support is read, and an item, [1 or 2, R]."""
+    models = fitted.models
+    tasks = np.unique(task)
+    if not len(task):
+        return np.empty((1 + (samples > 0 or len(models) > 1), 0))
+    support = episodes.select(torch.from_numpy(tasks))
+    known = np.repeat(tasks, support.size), support.item, support.label
+    query = task, item, np.zeros(len(task))
+    asked = replace(Episodes.from_parts(tasks, known, query), user=support.user)
+    most = BLOCK_PAIRS // int(asked.num_query.max())
+    loader = EpisodeLoader(asked, max(1, min(fitted.config.batch_size, most)))
+    made = (predict(m, loader, samples, fitted.config.seed) for m in models)
+    labels = _average([v for v in one if v is not None] for one in made)
+    # Back from the order of the episodes.
+    return labels[:, np.argsort(np.argsort(task, kind='stable'))]
 
 
 def _highest(score: np.ndarray, k: int) -> np.ndarray:

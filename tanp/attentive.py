@@ -14,16 +14,7 @@ from tanp.config import AttentiveConfig
 from tanp.item_statistics import MEAN_DAMPING, ItemFeatures, ItemStatistics
 from tanp.loader import EpisodeBatch
 from tanp.model import NeuralProcess, TaskOutput, join
-from tanp.nn import (
-    ClusterMemory,
-    EncodedSupport,
-    Gaussian,
-    LatentEncoder,
-    ModulatedDecoder,
-    SetEncoder,
-    SupportAttention,
-    SupportGP,
-)
+from tanp.nn import EncodedSupport, Gaussian, SupportAttention, SupportGP
 
 # Counts of positive and other residuals that the decoder and its modulation read.
 NUM_SUMMARY = 5
@@ -73,38 +64,27 @@ class AttentiveTaNP(NeuralProcess):
     def __init__(
         self, statistics: ItemStatistics, num_users: int = 0, **options: Any
     ) -> None:
-        super().__init__(statistics.num_items, num_users, **options)
+        num_features, num_items = statistics.num_features, statistics.num_items
+        super().__init__(num_items, num_users, num_features=num_features, **options)
         self.statistics = statistics
         config = self.config
-        width = self.embedding_channels + statistics.num_features
-        read = config.num_gps
-        latent = config.latent_channels
-        task = config.task_channels[-1] * (1 + config.pool_by_sign)
-        self.latent = self.memory = self.attention = self.gp = None
-        if latent is not None:
-            self.latent = LatentEncoder(width, latent, config.dropout)
-        self.task_encoder = SetEncoder(width, config.task_channels, config.dropout)
-        if config.num_clusters:
-            self.memory = ClusterMemory(
-                task, config.num_clusters, config.temperature, config.squared_distance
-            )
+        width = self.in_channels
+        self.attention = self.gp = None
         if config.attention_heads:
+            heads = config.attention_heads, config.dropout
             self.attention = SupportAttention(
-                width, statistics.num_kernels, config.attention_heads, config.dropout
+                self.in_channels, statistics.num_kernels, *heads
             )
-            read += self.attention.out_channels
+            width += self.attention.out_channels
         if config.num_gps:
             self.gp = SupportGP(statistics.num_psd, config.num_gps)
+            width += config.num_gps
         self.lin_popularity = nn.Linear(statistics.num_popularity, 1)
-        self.decoder = ModulatedDecoder(
-            width + read,
-            NUM_SUMMARY + (0 if latent is None else latent[-1]),
-            NUM_SUMMARY + task,
-            config.decoder_channels,
-            config.modulation,
-            config.residual_modulation,
-            config.dropout,
-        )
+        self.decoder = self.make_decoder(width, NUM_SUMMARY)
+
+    @property
+    def num_pools(self) -> int:
+        return 1 + self.config.pool_by_sign
 
     def read_unseen(self) -> None:
         """Gives items that nobody has interacted with the statistics of alike ones."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge, MinLen
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from agnn_pyg.base.config import (
@@ -24,25 +24,18 @@ from agnn_pyg.base.recommender_config import (
 )
 
 Widths = Annotated[tuple[PositiveInt, ...], MinLen(1)]
-_LATENT = {'must': 'a list of widths of 3 or more layers, or None'}
-_Latent = Annotated[tuple[PositiveInt, ...], MinLen(3)]
-LatentWidths = Annotated[_Latent | None, Field(json_schema_extra=_LATENT)]
+LatentWidths = Annotated[tuple[PositiveInt, ...], MinLen(3)] | None
 
 
-def _sizes(least: int) -> Any:
-    """A smallest and a largest size; no largest size is no bound."""
-    must = f'a smallest and a largest size (None for no bound), from {least} on'
-
-    def check(sizes: tuple[int, int | None]) -> tuple[int, int | None]:
-        if sizes[0] < least or (sizes[1] is not None and sizes[0] > sizes[1]):
-            raise PydanticCustomError('sizes', f'must be {must}')
-        return sizes
-
-    extra = Field(json_schema_extra={'must': must})
-    return Annotated[tuple[int, int | None], AfterValidator(check), extra]
+def _ascend(sizes: tuple[int, int | None]) -> tuple[int, int | None]:
+    if sizes[1] is not None and sizes[0] > sizes[1]:
+        must = 'must be a smallest and a largest size, or None for no bound'
+        raise PydanticCustomError('sizes', must)
+    return sizes
 
 
-SupportSizes, QuerySizes = _sizes(1), _sizes(0)
+SupportSizes = Annotated[tuple[PositiveInt, int | None], AfterValidator(_ascend)]
+QuerySizes = Annotated[tuple[NonNegativeInt, int | None], AfterValidator(_ascend)]
 
 
 class TaNPConfig(Config):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.columns import CONSTANT
@@ -23,7 +24,8 @@ from tanp.catalogue import Catalogue
 from tanp.config import LossConfig, StatisticsConfig, TaNPRecommenderConfig
 from tanp.episodes import Episodes
 from tanp.item_statistics import ItemStatistics
-from tanp.loader import EpisodeLoader
+from tanp.loader import EpisodeBatch, EpisodeLoader
+from tanp.loss import LIKELIHOODS
 from tanp.model import NeuralProcess, TaNP
 
 if TYPE_CHECKING:
@@ -32,15 +34,18 @@ if TYPE_CHECKING:
 # Interactions of users that are trained on, unless most have fewer.
 MIN_INTERACTIONS = 5
 
-F = TypeVar('F', bound='Fitted')
 Validation = pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fitted:
-    """Ids, encoders and models of a fit."""
+    """Ids, encoders and models of a fit.
 
-    config: TaNPRecommenderConfig  # of the fit, or of the adaptation
+    *Labels* are what the models predict, :obj:`[1, ...]`, or that and its standard
+    deviation, :obj:`[2, ...]`.
+    """
+
+    config: TaNPRecommenderConfig
     likelihood: str
     scale: RatingScale
     ids: dict[str, Vocabulary]  # by side
@@ -75,6 +80,17 @@ class Fitted:
         self.scale.check(rated, **exact if self.likelihood == 'bernoulli' else {})
         return self.scale.to_unit_scale(rated.rating)
 
+    def to_columns(self, labels: np.ndarray) -> dict[str, Any]:
+        """Labels as ratings and scores, and their spread on the same scale."""
+        scale = self.scale
+        columns = {}
+        score, *spread = labels
+        if self.config.rating is not None:
+            columns[self.config.rating] = scale.to_rating_scale(score)
+            score = scale.unit * score + scale.center
+            spread = [scale.unit * part for part in spread]
+        return columns | dict(zip(['score', 'std'], [score, *spread], strict=False))
+
     def item_rows(self, ids: IdColumn, is_support: bool = False) -> np.ndarray:
         """Rows of items; ``ValueError`` names one that is unknown."""
         remedy = 'drop the row'
@@ -85,7 +101,7 @@ class Fitted:
         ids.refuse(rows < 0, 'names an item that the fit does not know in', remedy)
         return rows
 
-    def with_items(self: F, items: pd.DataFrame | None) -> F:
+    def with_items(self, items: pd.DataFrame | None) -> Fitted:
         """This fit with the new items of a table, as far as it has any."""
         known, encoder = self.ids['item'], self.encoders['item']
         if items is not None:
@@ -99,11 +115,16 @@ class Fitted:
         models = [model.with_items(bags) for model in self.models]
         return dataclasses.replace(self, ids=ids, models=models, catalogues={})
 
-    def catalogue(self, number: int) -> Catalogue:
-        """The catalogue of a model, made once."""
-        if number not in self.catalogues:
-            self.catalogues[number] = Catalogue(self.models[number])
-        return self.catalogues[number]
+    @torch.inference_mode()
+    def score_all(self, batch: EpisodeBatch) -> list[list[Tensor]]:
+        """Labels of all items for some tasks by each model, :obj:`[B, I]`."""
+        found = []
+        for number, model in enumerate(self.models):
+            if number not in self.catalogues:
+                self.catalogues[number] = Catalogue(model)
+            score = self.catalogues[number](model, batch)
+            found.append([LIKELIHOODS[self.likelihood].predict(score.double())])
+        return found
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Plain data besides ids and scale, and tensors, those of all models once."""

@@ -417,30 +417,23 @@ def _matrix(key: Tensor, value: Tensor, shape: tuple[int, int]) -> csr_matrix:
     return made
 
 
-def _entries(*parts: Any) -> dict[str, Tensor]:
-    """Keys of what is not zero in the first matrix, and what the others have there."""
-    matrices = [part.tocsr() for part in parts]
-    for matrix in matrices:
-        matrix.sort_indices()
-    row, column = matrices[0].nonzero()
-    totals = [np.asarray(part[row, column]).ravel() for part in matrices[1:]]
-    key = torch.from_numpy(row.astype(np.int64) * STRIDE + column)
-    return {'pair_key': key, 'pair_total': torch.from_numpy(np.stack(totals, axis=-1))}
-
-
 def _co_occurrences(
     like: csr_matrix, dislike: csr_matrix, centered: csr_matrix
 ) -> dict[str, Tensor]:
     """Keys and totals of the pairs of items with a common user, by blocks of items."""
     rated = like + dislike
-    blocks = []
     # All pairs that are zero in the first product are zero in the others.
-    products = (rated, rated), (like, like), (dislike, like), (centered, centered)
+    factors = (rated, rated), (like, like), (dislike, like), (centered, centered)
+    keys, totals = [], []
     for start in range(0, like.shape[1], BLOCK):
         block = slice(start, start + BLOCK)
-        blocks.append(_entries(*(one[:, block].T @ other for one, other in products)))
-        blocks[-1]['pair_key'] += start * STRIDE
-    return {name: torch.cat([part[name] for part in blocks]) for name in blocks[0]}
+        products = ((one[:, block].T @ other).tocsr() for one, other in factors)
+        common, *others = (product.sorted_indices() for product in products)
+        row, column = common.nonzero()
+        found = [np.asarray(product[row, column]).ravel() for product in others]
+        keys.append(torch.from_numpy((row.astype(np.int64) + start) * STRIDE + column))
+        totals.append(torch.from_numpy(np.stack(found, axis=-1)))
+    return {'pair_key': torch.cat(keys), 'pair_total': torch.cat(totals)}
 
 
 def _item_vectors(like: csr_matrix, rank: int, damping: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -14,13 +15,14 @@ from tanp.config import LossConfig
 from tanp.model import TaskOutput
 from tanp.nn import Gaussian
 
+cross_entropy = partial(F.binary_cross_entropy_with_logits, reduction='none')
+squared_error = partial(F.mse_loss, reduction='none')
 
-def weighted_cross_entropy(score: Tensor, label: Tensor, reduction: str) -> Tensor:
+
+def weighted_cross_entropy(score: Tensor, label: Tensor) -> Tensor:
     """Cross-entropy of positives, weighted by their labels, and of drawn items, 0."""
-    target = (label > 0).to(score)
-    loss = F.binary_cross_entropy_with_logits
     weight = label.where(label > 0, torch.ones_like(label))
-    return loss(score, target, weight, reduction=reduction)
+    return cross_entropy(score, (label > 0).to(score), weight)
 
 
 class Likelihood(NamedTuple):
@@ -30,16 +32,16 @@ class Likelihood(NamedTuple):
     without its constant, which leaves the squared error.
     """
 
-    error: Callable[..., Tensor]
+    error: Callable[[Tensor, Tensor], Tensor]
     predict: Callable[[Tensor], Tensor]
     low: float
     high: float
 
 
 LIKELIHOODS = {
-    'bernoulli': Likelihood(F.binary_cross_entropy_with_logits, torch.sigmoid, 0, 1),
+    'bernoulli': Likelihood(cross_entropy, torch.sigmoid, 0, 1),
     'implicit': Likelihood(weighted_cross_entropy, torch.sigmoid, 0, math.inf),
-    'gaussian': Likelihood(F.mse_loss, torch.Tensor.clone, -math.inf, math.inf),
+    'gaussian': Likelihood(squared_error, torch.Tensor.clone, -math.inf, math.inf),
 }
 
 
@@ -94,7 +96,7 @@ def tanp_loss(
     """
     config = LossConfig(**options)
     # size = [B, n]
-    error = LIKELIHOODS[likelihood].error(output.score, output.label, reduction='none')
+    error = LIKELIHOODS[likelihood].error(output.score, output.label)
     error = error.masked_fill(~output.mask, 0)
     # size = [B]
     count = output.mask.sum(1).clamp(min=1).to(error.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,6 @@ from tanp.nn import (
 )
 
 Likelihood = Literal['bernoulli', 'gaussian', 'implicit']
-P = TypeVar('P', bound='NeuralProcess')
 
 
 class TaskOutput(NamedTuple):
@@ -42,13 +41,15 @@ class TaskOutput(NamedTuple):
 
 
 class NeuralProcess(nn.Module):
-    """Embeddings of items and users; what :class:`TaNP` and our own model share.
+    """Embeddings and encoders of tasks, see :class:`TaNP`; a subclass decodes.
 
-    For the arguments see :class:`TaNP`.
+    Args:
+        num_features (int, optional): What is read of an interaction beside embeddings.
     """
 
     Config: ClassVar[type[TaNPConfig]] = TaNPConfig
     statistics = None  # of items, which AttentiveTaNP alone reads
+    num_pools = 1  # means over a support that make up a task embedding
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class NeuralProcess(nn.Module):
         item_attributes: TokenBags | None = None,
         user_attributes: TokenBags | None = None,
         likelihood: str = 'bernoulli',
+        num_features: int = 0,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -65,17 +67,39 @@ class NeuralProcess(nn.Module):
         self.likelihood = check_argument('likelihood', likelihood, Likelihood)
         self.num_items = num_items
         self.num_users = num_users
-        self.item = self.user = None
+        self.item = self.user = self.latent = self.memory = None
         channels = config.embedding_channels
+        width = num_features
         if config.item_ids or item_attributes is not None:
             known = config.item_ids, item_attributes
             self.item = NodeEmbedding(num_items, channels, *known)
+            width += channels[-1]
         if config.user_ids or user_attributes is not None:
             known = config.user_ids, user_attributes
             self.user = NodeEmbedding(num_users, channels, *known)
-        # Width of the embeddings of an interaction.
-        count = (self.item is not None) + (self.user is not None)
-        self.embedding_channels = count * channels[-1]
+            width += channels[-1]
+        self.in_channels = width
+        self.task_channels = self.num_pools * config.task_channels[-1]
+        if config.latent_channels is not None:
+            self.latent = LatentEncoder(width, config.latent_channels, config.dropout)
+        self.task_encoder = SetEncoder(width, config.task_channels, config.dropout)
+        if config.num_clusters:
+            memory = config.num_clusters, config.temperature, config.squared_distance
+            self.memory = ClusterMemory(self.task_channels, *memory)
+
+    def make_decoder(self, in_channels: int, num_summary: int = 0) -> ModulatedDecoder:
+        """A decoder of z, which a summary may be added to, as to the task embedding."""
+        config = self.config
+        latent = config.latent_channels
+        return ModulatedDecoder(
+            in_channels,
+            num_summary + (0 if latent is None else latent[-1]),
+            num_summary + self.task_channels,
+            config.decoder_channels,
+            config.modulation,
+            config.residual_modulation,
+            config.dropout,
+        )
 
     def reset_parameters(self) -> None:
         for child in self.children():
@@ -87,7 +111,7 @@ class NeuralProcess(nn.Module):
             if embedding is not None:
                 embedding.set_trained_ids(row)
 
-    def with_items(self: P, attributes: TokenBags) -> P:
+    def with_items(self, attributes: TokenBags) -> NeuralProcess:
         """This model, its layers shared, with further items known by attributes."""
         made = copy.copy(self)
         made._modules = self._modules | {'item': self.item.with_nodes(attributes)}
@@ -95,7 +119,7 @@ class NeuralProcess(nn.Module):
         return made
 
     @torch.no_grad()
-    def for_users(self: P, row: Tensor, attributes: TokenBags | None) -> P:
+    def for_users(self, row: Tensor, attributes: TokenBags | None) -> NeuralProcess:
         """This model, its layers shared, for other users, numbered from 0.
 
         Given are their rows in this model, or -1 for new ones, and what attributes new
@@ -153,27 +177,7 @@ class TaNP(NeuralProcess):
         super().__init__(num_items, num_users, **options)
         if self.item is None:
             raise ValueError("'item_ids' is False, so it needs 'item_attributes'")
-        config = self.config
-        width = self.embedding_channels
-        latent = config.latent_channels
-        task = config.task_channels[-1]
-        self.latent = self.memory = None
-        if latent is not None:
-            self.latent = LatentEncoder(width, latent, config.dropout)
-        self.task_encoder = SetEncoder(width, config.task_channels, config.dropout)
-        if config.num_clusters:
-            self.memory = ClusterMemory(
-                task, config.num_clusters, config.temperature, config.squared_distance
-            )
-        self.decoder = ModulatedDecoder(
-            width,
-            0 if latent is None else latent[-1],
-            task,
-            config.decoder_channels,
-            config.modulation,
-            config.residual_modulation,
-            config.dropout,
-        )
+        self.decoder = self.make_decoder(self.in_channels)
 
     def forward(self, batch: EpisodeBatch, z: Tensor | None = None) -> TaskOutput:
         """Scores the query items of a batch.

@@ -65,7 +65,7 @@ class TaskModule(LossModule):
         output = self.model(batch)
         likelihood = LIKELIHOODS[self.model.likelihood]
         score, label, mask = output[:3]
-        error = likelihood.error(score, label, reduction='none').masked_fill(~mask, 0)
+        error = likelihood.error(score, label).masked_fill(~mask, 0)
         count = mask.sum(1)
         labels = (likelihood.predict(score), label, self.relevant)
         predicted, label, relevant = (self.unit * v + self.center for v in labels)

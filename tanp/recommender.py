@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -113,7 +114,7 @@ class TaNPRecommender(Recommender):
         bags = None
         encoder = fitted.encoders['user']
         is_new = row < 0
-        if encoder is not None and (users is not None or is_new.any()):
+        if encoder is not None:
             parts = [encoder], fitted.bags['user']
             found = read_new_nodes(users, 'user', config, known, *parts)
             new, (bags,) = found or (ids.values[:0], [None])
@@ -125,8 +126,8 @@ class TaNPRecommender(Recommender):
         nothing = [value[:0] for value in histories]
         episodes = Episodes.from_parts(np.arange(len(ids)), histories, nothing)
         models = [m.for_users(torch.from_numpy(row), bags) for m in fitted.models]
-        served = {'config': config, 'models': models, 'users': ids}
-        return AdaptedUsers(**vars(fitted) | served, episodes=episodes)
+        fitted = replace(fitted, config=config, models=models)
+        return AdaptedUsers(fitted, ids, episodes)
 
     def evaluate(
         self,

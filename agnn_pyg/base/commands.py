@@ -74,6 +74,7 @@ class Served:
 
     def __init__(self, recommender: type, args: SimpleNamespace) -> None:
         self.model = recommender.load(args.model)
+        self.config = self.model.config
         self.args = args
         _check_lists(args)
         columns = self.model.column_encoders_
@@ -148,10 +149,6 @@ class Served:
         names = inspect.signature(method).parameters
         known = {n: v for n, v in arguments.items() if n in names and v is not None}
         return method(**known)
-
-    @property
-    def config(self) -> Any:
-        return self.model.config
 
     def read(self, path: str | None, *needed: str) -> pd.DataFrame | None:
         roles = {role: getattr(self.config, role) for role in needed}

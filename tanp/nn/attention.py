@@ -44,8 +44,14 @@ class SupportAttention(nn.Module):
     learned sink takes part in the normalisation: a support without an item like the
     query gets little weight, and an empty one none.
 
+    Args:
+        in_channels (int): Width of embedded items.
+        num_kernels (int): Number of item kernels, E.
+        heads (int, optional): Heads of width 8. (default: :obj:`4`)
+        dropout (float, optional): Of values. (default: :obj:`0.0`)
+
     Shapes:
-        - **input:** query items :math:`(B, Q, F_{in})`, :obj:`num_kernels` kernels
+        - **input:** query items :math:`(B, Q, F_{in})`, kernels
           :math:`(B, S, E, Q)`, support items :math:`(B, S, F_{in})`, their residuals,
           zero at padding, and mask :math:`(B, S)`
         - **output:** :math:`(B, Q,` :attr:`out_channels` :math:`)`
@@ -127,11 +133,15 @@ class SupportGP(nn.Module):
     (`"Gaussian Processes for Machine Learning" <https://gaussianprocess.org/gpml/>`_,
     eq. 2.25). Similar support items explain each other away, where sums count each.
 
+    Args:
+        num_kernels (int): Number of kernels that are mixed, the last of those given.
+        num_gps (int, optional): Number of processes, P. (default: :obj:`4`)
+
     Shapes:
         - **input:** kernels of support and query items :math:`(B, S, E, Q)` and among
-          support items :math:`(B, S, E, S)`, of which it mixes the last
-          :obj:`num_kernels`, residuals, zero at padding, and mask :math:`(B, S)`
-        - **output:** :math:`(B, P, Q)` of :obj:`num_gps` processes
+          support items :math:`(B, S, E, S)`, residuals, zero at padding, and mask
+          :math:`(B, S)`
+        - **output:** :math:`(B, P, Q)`
     """
 
     def __init__(self, num_kernels: int, num_gps: int = 4) -> None:

@@ -27,12 +27,20 @@ class ModulatedDecoder(nn.Module):
     \boldsymbol{\delta}_l \odot \boldsymbol{\gamma}_l + (1 - \boldsymbol{\delta}_l)
     \odot \boldsymbol{\eta}_l`, with :math:`\boldsymbol{\delta}_l` a fourth's sigmoid.
 
-    With :obj:`residual` the scale is :math:`1 + \boldsymbol{\gamma}_l`; as published,
-    small task embeddings silence the layer. :obj:`channels` are those of hidden layers.
+    Args:
+        in_channels (int): Width of query items.
+        context_channels (int): Width of :math:`\mathbf{z}`, equal for all items; or 0.
+        task_channels (int): Width of task embeddings.
+        channels (sequence): Widths of the hidden layers.
+        modulation (str, optional): :obj:`"film"` or :obj:`"gating"`.
+            (default: :obj:`"film"`)
+        residual (bool, optional): Scale by :math:`1 + \boldsymbol{\gamma}_l`. As
+            published, small task embeddings silence the layer. (default: :obj:`True`)
+        dropout (float, optional): Of hidden layers. (default: :obj:`0.0`)
 
     Shapes:
         - **input:** query items :math:`(B, n, F_{in})`, task embeddings
-          :math:`(B, F_{task})`, contexts :math:`(B, F_z)`, equal for all items
+          :math:`(B, F_{task})`, contexts :math:`(B, F_z)`
         - **output:** scores :math:`(B, n)`
     """
 

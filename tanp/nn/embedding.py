@@ -26,6 +26,12 @@ class NodeEmbedding(nn.Module):
     (TaNP, Section 4.1). A one-hot picks a row of the weight, a bag of attribute tokens
     sums rows, and an id that was not trained, see :meth:`set_trained_ids`, adds zeros.
 
+    Args:
+        num_nodes (int): Number of items or users.
+        channels (tuple): Widths of the two layers.
+        use_id (bool, optional): Whether ids are read. (default: :obj:`True`)
+        attributes (TokenBags, optional): Attributes of all nodes.
+
     Shapes:
         - **input:** rows of nodes :math:`(*)`
         - **output:** :math:`(*, F_{out})`

@@ -31,10 +31,15 @@ class SetEncoder(nn.Module):
     with a perceptron :math:`h` of ReLU layers (TaNP, Sections 4.2 and 4.3). Its last
     layer is linear: it is applied once, to the mean, zero over no interactions.
 
+    Args:
+        in_channels (int): Width of embedded interactions, without the label.
+        channels (sequence): Widths of the layers; the last is that of the output.
+        dropout (float, optional): Of hidden layers. (default: :obj:`0.0`)
+
     Shapes:
         - **input:** interactions :math:`(B, n, F_{in})`, labels and mask
           :math:`(B, n)`, all finite
-        - **output:** :math:`(B, F_{out})`, the last of the widths :obj:`channels`
+        - **output:** :math:`(B, F_{out})`
     """
 
     def __init__(
@@ -74,9 +79,14 @@ class LatentEncoder(SetEncoder):
         q(\mathbf{z} \mid S) = \mathcal{N} \big( \boldsymbol{\mu}(\mathbf{r}),
         \mathrm{diag} \, \boldsymbol{\sigma}^2(\mathbf{r}) \big)
 
-    with :math:`\mathbf{r}` of a :class:`SetEncoder`, whose inputs and arguments it has,
-    and one ReLU layer before the two heads. The last two of :obj:`channels` are the
-    widths of that layer and of :math:`\mathbf{z}`.
+    with :math:`\mathbf{r}` of a :class:`SetEncoder`, and one ReLU layer before the two
+    heads.
+
+    Args:
+        in_channels (int): See :class:`SetEncoder`, also for inputs.
+        channels (sequence): Widths of the set encoder's layers, and last of the layer
+            before the heads and of :math:`\mathbf{z}`.
+        dropout (float, optional): See :class:`SetEncoder`. (default: :obj:`0.0`)
     """
 
     def __init__(
@@ -101,8 +111,14 @@ class ClusterMemory(nn.Module):
         \quad \mathbf{o} = \mathbf{r} + \sum_j c_j \mathbf{a}_j
 
     the Student-t kernel of temperature :math:`\alpha` over the distances :math:`d_j =
-    \Vert \mathbf{r} - \mathbf{a}_j \Vert^2` to the centers (TaNP, Section 4.3). The
-    published code omits the square: :obj:`squared=False`.
+    \Vert \mathbf{r} - \mathbf{a}_j \Vert^2` to the centers (TaNP, Section 4.3).
+
+    Args:
+        channels (int): Width of task embeddings.
+        num_clusters (int): Number of centers, k.
+        temperature (float, optional): :math:`\alpha`. (default: :obj:`1.0`)
+        squared (bool, optional): Square the distances. The published code does not.
+            (default: :obj:`True`)
 
     Shapes:
         - **input:** task embeddings :math:`(B, F)`

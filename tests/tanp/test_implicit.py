@@ -113,7 +113,7 @@ def test_weights_are_logarithms_that_weigh_the_loss():
     found = fit._fitted_.to_labels(read_ratings(known, 'ratings', fit.config))
     assert found[:2] == pytest.approx(np.log2(1 + np.array([9, 3]) / mean))
     score, label = torch.tensor([0.3, -1.0, 2.0]), torch.tensor([2.5, 0.0, 1.0])
-    loss = weighted_cross_entropy(score, label, 'none')
+    loss = weighted_cross_entropy(score, label)
     sign, weight = torch.tensor([1, -1, 1]), torch.tensor([2.5, 1, 1])
     expected = -weight * torch.sigmoid(score * sign).log()
     assert torch.allclose(loss, expected)

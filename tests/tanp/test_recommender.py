@@ -121,10 +121,10 @@ def test_recommended_are_the_items_of_the_highest_scores(model, request, labelle
         assert not set(mine['item']) & set(seen)
     assert len(adapted.recommend(k=1)) == 12
     # Not by ratings, which are nearly all equal at a lower end of the range.
-    low = adapted.scale.low
-    narrow = replace(adapted, scale=replace(adapted.scale, high=low + 0.01))
-    narrow = narrow.recommend([103, 100], k=4).drop(columns='rating')
-    assert narrow.equals(top.drop(columns='rating'))
+    fit, low = adapted.fitted, adapted.fitted.scale.low
+    narrow = replace(fit, scale=replace(fit.scale, high=low + 0.01))
+    narrow = replace(adapted, fitted=narrow).recommend([103, 100], k=4)
+    assert narrow.drop(columns='rating').equals(top.drop(columns='rating'))
     again = adapted.recommend([100], k=40, exclude_seen=False)
     assert set(again['item']) == set(films()['item'])
 
