@@ -34,7 +34,8 @@ NOTE = (
 
 def page(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> str:
     """The page, one file that needs nothing else; its texts are those of a template."""
-    suites = sorted(map(load_suite, SUITES.glob('*.toml')), key=lambda x: x.name)
+    found = map(load_suite, SUITES.glob('*.toml'))
+    suites = sorted(found, key=lambda x: (x.has_positives, x.name))
     kinds: dict[str, list[Suite]] = {'rating': [], 'few-shot': [], 'ablation': []}
     for suite in suites:
         kind = 'few-shot' if suite.is_few_shot else 'rating'
