@@ -395,7 +395,13 @@ def _read_nodes(
         )
     ids = Vocabulary.from_ids(rated)
     for more in further:
-        ids = ids.append(pd.unique(more.values[ids.rows(more) < 0]))
+        is_new = ids.rows(more) < 0
+        more.remark(  # validation may be of other users
+            is_new & is_new.all() & more.name.endswith('edges'),
+            f'has no id of a {side} that is known in',
+            f'name the columns of {side}s first',
+        )
+        ids = ids.append(pd.unique(more.values[is_new]))
     return NodeTable(ids, [constant_column(len(ids))], False)
 
 
