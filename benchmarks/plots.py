@@ -73,7 +73,7 @@ def lead_dots(part: pd.DataFrame, suite: Suite) -> Any | None:
     axes.axvline(0, color=LINE_COLOR, lw=1)
     axes.invert_yaxis()
     axes.locator_params(axis='x', nbins=5)
-    axes.set_xlabel(f'{words(suite.metric)} above {suite.own}; dots: splits', loc='right')
+    axes.set_xlabel(f'{words(suite.metric)} above {suite.own}', loc='right')
     return figure
 
 

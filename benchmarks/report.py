@@ -102,7 +102,7 @@ def suite_parts(rows: pd.DataFrame, suite: Suite) -> dict[str, Any]:
     for number, (name, part) in enumerate(columns.items()):
         figure = plots.lead_dots(part, suite)
         if figure is not None:
-            caption = f'How far others are behind {suite.own}, {name}'
+            caption = f'How far others are behind {suite.own}, {name} (dots: splits)'
             parts['charts'].append(chart(figure, f'{suite.name}-{number}', caption))
     return parts
 
