@@ -34,7 +34,7 @@ def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def embedding_terms(state: NodeState) -> tuple[Tensor, Tensor]:
-    r"""Terms of reconstructed and learned preferences, each a mean over warm targets.
+    r"""Terms of reconstructed and learned preferences, each a mean over warm nodes.
 
     Returns:
         The *reconstruction* :math:`\Vert \hat{\mathbf{m}} - \mathbf{m} \Vert^2`, the

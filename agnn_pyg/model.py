@@ -219,7 +219,6 @@ class AGNN(nn.Module):
         edge_index_dict: Mapping[EdgeType, Tensor],
         cold_dict: Mapping[NodeType, Tensor] | None = None,
         n_id_dict: Mapping[NodeType, Tensor] | None = None,
-        num_targets_dict: Mapping[NodeType, int] | None = None,
         rating_dict: Mapping[EdgeType, Tensor] | None = None,
     ) -> dict[NodeType, NodeState]:
         """Embeds each node once.
@@ -232,8 +231,6 @@ class AGNN(nn.Module):
                 are generated from attributes, :obj:`[N]`. (default: none are)
             n_id_dict (dict, optional): Global ids of the nodes, :obj:`[N]`.
                 (default: those of the full graph, 0 to N - 1)
-            num_targets_dict (dict, optional): T: only the first T nodes are embedded,
-                the others are their neighbours. (default: all nodes are embedded)
             rating_dict (dict, optional): Ratings of the edges of the type :attr:`rated`
                 that carry messages, :obj:`[E]`: required with :attr:`rated`, whose
                 edges must not hold a pair that is to be predicted.
@@ -248,20 +245,11 @@ class AGNN(nn.Module):
                 f"'x_dict' must hold features of '{lacking[0]}' nodes (got "
                 f'{sorted(x_dict)})'
             )
-        cold, n_id, targets = cold_dict or {}, n_id_dict or {}, num_targets_dict or {}
-        if self.rated is not None:  # its neighbours are embedded, too
-            targets = {}
-        # Rated edges of both directions are one edge type; some point to neighbours.
-        edge_index_dict = dict(edge_index_dict)
-        for edge_type in {*edge_index_dict} & {*(rating_dict or ())}:
-            if edge_type[-1] in targets:
-                is_target = edge_index_dict[edge_type][1] < targets[edge_type[-1]]
-                edge_index_dict[edge_type] = edge_index_dict[edge_type][:, is_target]
-        states = {}
-        for name, encoder in encoders:
-            states[name] = encoder(
-                x_dict[name], cold.get(name), n_id.get(name), targets.get(name)
-            )
+        cold, n_id = cold_dict or {}, n_id_dict or {}
+        states = {
+            name: encoder(x_dict[name], cold.get(name), n_id.get(name))
+            for name, encoder in encoders
+        }
         states = {
             name: encoder.aggregate(states, name, edge_index_dict)
             for name, encoder in encoders
@@ -352,7 +340,6 @@ class AGNN(nn.Module):
         edge_label_index: Tensor,
         cold_dict: Mapping[NodeType, Tensor] | None = None,
         n_id_dict: Mapping[NodeType, Tensor] | None = None,
-        num_targets_dict: Mapping[NodeType, int] | None = None,
         rating_dict: Mapping[EdgeType, Tensor] | None = None,
     ) -> Tensor:
         """Predicts the ratings of pairs, :obj:`[B]`.
@@ -360,14 +347,7 @@ class AGNN(nn.Module):
         :obj:`edge_label_index`, :obj:`[2, B]`, holds positions of the pairs among the
         nodes of both :attr:`ends`; for the other arguments see :meth:`encode`.
         """
-        states = self.encode(
-            x_dict,
-            edge_index_dict,
-            cold_dict,
-            n_id_dict,
-            num_targets_dict,
-            rating_dict,
-        )
+        states = self.encode(x_dict, edge_index_dict, cold_dict, n_id_dict, rating_dict)
         return self.decode(states, edge_label_index)
 
     def _check(self, num_nodes, in_channels, edge_types, channels) -> None:

@@ -138,8 +138,9 @@ class KernelScorer(ScenarioScorer):
             weight = model['weight'][-1] if side == 'user' else model['weight'][:, -1]
         node, neighbor = index if side == 'user' else index.flip(0)
         x = self.sides[other].take(neighbor)
-        nodes = first, self.num_nodes[side], node
-        return IdentityPosterior.fit(x, weight[maps.component], *nodes, error)
+        return IdentityPosterior.fit(
+            x, weight[maps.component], first, self.num_nodes[side], node, error
+        )
 
     def explain(self, user: int, item: int) -> KernelExplanation:
         """What training ratings and kernel components add to the score of a pair."""

@@ -57,7 +57,6 @@ class BiInteraction(nn.Module):
 
     Args:
         channels (int): Size of embeddings and output.
-        negative_slope (float, optional): (default: :obj:`0.01`)
 
     Shapes:
         - **input:** the sums :math:`\sum_f \mathbf{v}_f` and :math:`\sum_f
@@ -65,9 +64,8 @@ class BiInteraction(nn.Module):
         - **output:** :math:`(*, F)`
     """
 
-    def __init__(self, channels: int, negative_slope: float = 0.01) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.negative_slope = negative_slope
         self.lin_pair = nn.Linear(channels, channels)
         self.lin_sum = nn.Linear(channels, channels)
         self.reset_parameters()
@@ -79,8 +77,7 @@ class BiInteraction(nn.Module):
 
     def forward(self, total: Tensor, total_square: Tensor) -> Tensor:
         pairs = 0.5 * (total.square() - total_square)
-        pairs = F.leaky_relu(self.lin_pair(pairs), self.negative_slope)
-        return pairs + F.leaky_relu(self.lin_sum(total), self.negative_slope)
+        return F.leaky_relu(self.lin_pair(pairs)) + F.leaky_relu(self.lin_sum(total))
 
 
 class AttributeEmbedding(nn.Module):

@@ -13,7 +13,7 @@ class EVAEOutput(NamedTuple):
 
     Attributes:
         reconstruction: Decoded embeddings, :obj:`[N, out_channels]`.
-        mu: Means of the latent code, :obj:`[N, latent_channels]`.
+        mu: Means of the latent code, :obj:`[N, in_channels]`.
         logvar: Log-variances of the latent code, of the same size.
         z: The latent code that was decoded, of the same size.
     """
@@ -40,33 +40,22 @@ class ExtendedVAE(nn.Module):
     \boldsymbol{\mu}` in evaluation mode.
 
     Args:
-        in_channels (int): Size of the attribute embedding.
+        in_channels (int): Size of the attribute embedding, of hidden layers and of the
+            latent code.
         out_channels (int): Size of the reconstruction.
-        hidden_channels (int, optional): Size of both hidden layers.
-            (default: :obj:`in_channels`)
-        latent_channels (int, optional): Size of the latent code.
-            (default: :obj:`in_channels`)
 
     Shapes:
         - **input:** attribute embeddings :math:`(N, F_{in})`
         - **output:** :class:`EVAEOutput`
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        hidden_channels: int | None = None,
-        latent_channels: int | None = None,
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        hidden = hidden_channels or in_channels
-        latent = latent_channels or in_channels
-        self.lin_in = nn.Linear(in_channels, hidden)
-        self.lin_mu = nn.Linear(hidden, latent)
-        self.lin_logvar = nn.Linear(hidden, latent)
-        self.lin_latent = nn.Linear(latent, hidden)
-        self.lin_out = nn.Linear(hidden, out_channels)
+        self.lin_in = nn.Linear(in_channels, in_channels)
+        self.lin_mu = nn.Linear(in_channels, in_channels)
+        self.lin_logvar = nn.Linear(in_channels, in_channels)
+        self.lin_latent = nn.Linear(in_channels, in_channels)
+        self.lin_out = nn.Linear(in_channels, out_channels)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

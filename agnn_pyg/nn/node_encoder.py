@@ -19,19 +19,18 @@ from agnn_pyg.nn.rating_layer import RatingState
 
 
 class NodeState(NamedTuple):
-    """N nodes of one type; the T that are embedded, the targets, come first.
+    """N nodes of one type.
 
     Attributes:
-        x: The targets, :obj:`[T, C]`; after :meth:`NodeEncoder.aggregate` their
-            embeddings.
-        bias: Biases of the targets, learned or generated, :obj:`[T]`.
-        learned: Learned preference and bias of all nodes, :obj:`[N, C + 1]`;
-            meaningless for cold nodes.
-        evae: Output of the extended VAE: for all targets, then for the cold nodes
-            among the others.
-        cold: True for targets without a learned preference, :obj:`[T]`.
-        source: What all nodes send to others, :obj:`[N, C]`.
-        attributes: Embedded attributes of all nodes, :obj:`[N, C]`.
+        x: The nodes alone; after :meth:`NodeEncoder.aggregate` their embeddings,
+            :obj:`[N, C]`.
+        bias: Biases, learned or generated, :obj:`[N]`.
+        learned: Learned preference and bias, :obj:`[N, C + 1]`; meaningless for cold
+            nodes.
+        evae: Output of the extended VAE.
+        cold: True for nodes without a learned preference, :obj:`[N]`.
+        source: What nodes send to others, and further ones after them, :obj:`[M, C]`.
+        attributes: Embedded attributes, :obj:`[N, C]`.
         rating: What rated edges say of the nodes, where the model has them.
     """
 
@@ -146,7 +145,6 @@ class NodeEncoder(nn.Module):
         x: Features,
         cold: Tensor | None = None,
         n_id: Tensor | None = None,
-        num_targets: int | None = None,
     ) -> NodeState:
         """Encodes N nodes, without their neighbours.
 
@@ -154,10 +152,8 @@ class NodeEncoder(nn.Module):
             x: Their features, see :class:`~agnn_pyg.nn.AttributeEmbedding`.
             cold: True for cold nodes, :obj:`[N]`. (default: none are)
             n_id: Their rows in :obj:`embedding`, :obj:`[N]`. (default: 0 to N - 1)
-            num_targets: T, the number of nodes to embed. (default: all)
         """
         num_nodes = len(x[0] if isinstance(x, tuple) else x)
-        end = num_nodes if num_targets is None else num_targets
         for name, part in (('cold', cold), ('n_id', n_id)):
             if part is not None and part.size() != (num_nodes,):
                 raise ValueError(
@@ -179,7 +175,7 @@ class NodeEncoder(nn.Module):
             )
         total, total_square = self.attributes(x)
         x = self.dropout(self.interaction(total, total_square))
-        evae, chosen = self._generate(x, learned, cold, end)
+        evae, chosen = self._generate(x, learned, cold)
         preference, bias = chosen.split([self.channels, 1], dim=-1)
 
         source = target = self.dropout(self.lin(torch.cat([preference, x], dim=-1)))
@@ -190,8 +186,9 @@ class NodeEncoder(nn.Module):
         if self.lin_neighbor is not None or not self.generate_neighbors:
             lin = self.lin if self.lin_neighbor is None else self.lin_neighbor
             source = self.dropout(lin(torch.cat([preference, x], dim=-1)))
-        bias = bias[:end].squeeze(-1)
-        return NodeState(target[:end], bias, learned, evae, cold[:end], source, total)
+        # A view: its gradients are summed before they join those of sources.
+        x, bias = target.view_as(target), bias.squeeze(-1)
+        return NodeState(x, bias, learned, evae, cold, source, total)
 
     def aggregate(
         self,
@@ -199,7 +196,7 @@ class NodeEncoder(nn.Module):
         name: NodeType,
         edge_index_dict: Mapping[EdgeType, Tensor],
     ) -> NodeState:
-        """Embeds the targets among the nodes of a type, which is that of this encoder.
+        """Embeds the nodes of a type, which is that of this encoder.
 
         Args:
             states: Encoded nodes by type.
@@ -216,26 +213,21 @@ class NodeEncoder(nn.Module):
             edge_index = edge_index_dict.get(edge_type, no_edges)
             is_same = edge_type[0] == name and self.lin_neighbor is None
             if is_same and not isinstance(conv, GatedConv):
-                # Not every convolution takes a pair. Targets are the first nodes.
+                # Not every convolution takes a pair. Further sources come last.
                 out = conv(source, edge_index)[: len(state.x)]
             else:
                 out = conv((source, state.x), edge_index)
             outs.append(out)
         x = sum(outs) if outs else state.x
         if self.lin_skip is not None:
-            x = x + self.lin_skip(state.attributes[: len(state.x)])
+            x = x + self.lin_skip(state.attributes)
         return state._replace(x=x)
 
     def _generate(
-        self, x: Tensor, learned: Tensor, cold: Tensor, num_targets: int
+        self, x: Tensor, learned: Tensor, cold: Tensor
     ) -> tuple[EVAEOutput, Tensor]:
         """The output of the VAE, and preference and bias, generated for cold nodes."""
-        # The loss looks at all targets; of the neighbours, only cold ones need a
-        # reconstruction, and most neighbours are warm.
-        needed = cold.clone()
-        needed[:num_targets] = True
-        needed = needed.nonzero().squeeze(-1)
-        evae = self.evae(x.index_select(0, needed))
+        evae = self.evae(x)
         width = self.channels
         made = evae.reconstruction
         if made.size(1) == width:
@@ -243,6 +235,6 @@ class NodeEncoder(nn.Module):
         if not self.generate:
             made = F.pad(made[:, width:], (width, 0))
         # A choice rather than a product: whatever a cold row holds, NaN too, is unread.
-        row = cold.index_select(0, needed).nonzero().squeeze(-1)
+        row = cold.nonzero().squeeze(-1)
         made = made.index_select(0, row).to(learned)
-        return evae, learned.index_copy(0, needed.index_select(0, row), made)
+        return evae, learned.index_copy(0, row, made)

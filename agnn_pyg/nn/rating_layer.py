@@ -16,6 +16,8 @@ from agnn_pyg.damped_biases import damped_biases, damped_mean
 
 # Sweeps of the damped biases, which converge quickly.
 SWEEPS = 3
+# Added to the numbers of edges in biases, positions and messages.
+DAMPING = 5.0
 # Divisors that bring logarithms of counts, and messages, to the size of embeddings.
 COUNT_SCALE, MESSAGE_SCALE = 5, 0.3
 
@@ -62,7 +64,7 @@ class RatedEdges:
 
 
 def rated_edges(
-    edge_index: Tensor, rating: Tensor, size: tuple[int, int], damping: float = 5.0
+    edge_index: Tensor, rating: Tensor, size: tuple[int, int]
 ) -> tuple[RatedEdges, list[Tensor]]:
     r"""Edges with residuals, and damped biases of users and of items.
 
@@ -74,14 +76,13 @@ def rated_edges(
         edge_index (Tensor): Pairs of user and item, :obj:`[2, E]`.
         rating (Tensor): Their ratings less the global mean, :obj:`[E]`.
         size (tuple): Number of users and of items.
-        damping (float, optional): :math:`\delta`. (default: :obj:`5.0`)
     """
-    bias, residual = damped_biases(edge_index, rating, size, damping, SWEEPS)
+    bias, residual = damped_biases(edge_index, rating, size, DAMPING, SWEEPS)
     return RatedEdges(edge_index, residual, size), bias
 
 
 def positive_edges(
-    edge_index: Tensor, weight: Tensor, size: tuple[int, int], damping: float = 5.0
+    edge_index: Tensor, weight: Tensor, size: tuple[int, int]
 ) -> tuple[RatedEdges, list[Tensor]]:
     r"""Edges of positives without ratings, which carry weights, and log-popularities.
 
@@ -94,7 +95,7 @@ def positive_edges(
     count = edges.count[1]
     has_edges = edges.count[1] > 0
     mean = count.sum() / has_edges.sum().clamp(min=1)
-    popularity = ((count + damping) / (mean + damping)).log() * has_edges
+    popularity = ((count + DAMPING) / (mean + DAMPING)).log() * has_edges
     return edges, [weight.new_zeros(size[0]), popularity]
 
 
@@ -224,8 +225,6 @@ class RatingLayer(nn.Module):
             (default: :obj:`16`)
         messages (bool, optional): If set to :obj:`False`, step 4 is left out.
             (default: :obj:`True`)
-        damping (float, optional): :math:`\delta` of biases, positions and messages.
-            (default: :obj:`5.0`)
         dropout (float, optional): Dropout within the layer. (default: :obj:`0.0`)
         positives (bool, optional): The edges are positives without ratings.
             (default: :obj:`False`)
@@ -239,12 +238,10 @@ class RatingLayer(nn.Module):
         slope_channels: int = 16,
         *,
         messages: bool = True,
-        damping: float = 5.0,
         dropout: float = 0.0,
         positives: bool = False,
     ) -> None:
         super().__init__()
-        self.damping = damping
         self.messages = messages
         self.positives = positives
         k = self.spectral_channels = min(spectral_channels, *num_nodes)
@@ -304,7 +301,7 @@ class RatingLayer(nn.Module):
         k = self.spectral_channels
         index = edge_index.cpu()
         scale = [
-            (degree(row, size, torch.double) + self.damping).rsqrt()
+            (degree(row, size, torch.double) + DAMPING).rsqrt()
             for row, size in zip(index, shape, strict=True)
         ]
         weight = scale[0][index[0]] * scale[1][index[1]]
@@ -349,22 +346,12 @@ class RatingLayer(nn.Module):
                 f'each edge (got {list(rating.size())})'
             )
         make_edges = positive_edges if self.positives else rated_edges
-        edges, bias = make_edges(edge_index, self._cast(rating), size, self.damping)
-        ends = 0, 1
-        vectors = [self._vectors(end, n_id[end], size[end]) for end in ends]
-        known = [
-            self._add_positions(end, x[end], attributes[end], edges, vectors[1 - end])
-            for end in ends
-        ]
-        x, feature = zip(*known, strict=True)
-        sloped = [
-            self._add_slopes(end, x[end], edges, feature[1 - end]) for end in ends
-        ]
-        source, slope = zip(*sloped, strict=True)
-        new = [
-            self._add_messages(end, source[end], edges, source[1 - end]) for end in ends
-        ]
-        return list(map(RatingState, new, bias, slope, feature, vectors, source))
+        edges, bias = make_edges(edge_index, self._cast(rating), size)
+        vectors = [self._vectors(end, n_id[end], size[end]) for end in (0, 1)]
+        x, attributes, bias, vectors = (
+            dict(enumerate(both)) for both in (x, attributes, bias, vectors)
+        )
+        return self._embed(x, attributes, edges, bias, vectors, feature={}, source={})
 
     def add_nodes(
         self,
@@ -394,14 +381,42 @@ class RatingLayer(nn.Module):
             residual = rating
         else:
             rest = rating - other.bias[old]
-            bias = damped_mean(rest, new, len(x), self.damping)
+            bias = damped_mean(rest, new, len(x), DAMPING)
             residual = rest - bias[new]
         edges = RatedEdges(edge_index, residual, (size[0], size[1]))
-        x, feature = self._add_positions(end, x, attributes, edges, other.vectors)
-        source, slope = self._add_slopes(end, x, edges, other.feature)
-        x = self._add_messages(end, source, edges, other.source)
-        vectors = self.vectors_0.new_zeros(len(x), self.spectral_channels)
-        return RatingState(x, bias, slope, feature, vectors, source)
+        own = self.vectors_0.new_zeros(len(x), self.spectral_channels)
+        vectors = {end: own, 1 - end: other.vectors}
+        (state,) = self._embed(
+            {end: x},
+            {end: attributes},
+            edges,
+            {end: bias},
+            vectors,
+            feature={1 - end: other.feature},
+            source={1 - end: other.source},
+        )
+        return state
+
+    def _embed(
+        self, x, attributes, edges, bias, vectors, feature, source
+    ) -> list[RatingState]:
+        """Embeds the nodes of one end or of both, which :obj:`x` has by end.
+
+        Of an end that is not embedded, features and sources are known.
+        """
+        slope = {}
+        for end in x:
+            x[end], feature[end] = self._add_positions(
+                end, x[end], attributes[end], edges, vectors[1 - end]
+            )
+        for end in x:
+            source[end], slope[end] = self._add_slopes(
+                end, x[end], edges, feature[1 - end]
+            )
+        for end in x:
+            x[end] = self._add_messages(end, source[end], edges, source[1 - end])
+        parts = x, bias, slope, feature, vectors, source
+        return [RatingState(*(part[end] for part in parts)) for end in x]
 
     def _cast(self, rating: Tensor) -> Tensor:
         """Ratings in the precision of the layer."""
@@ -444,7 +459,7 @@ class RatingLayer(nn.Module):
             source = self.dropout(source)
             total = edges.sum(end, self.lin_residual[end](source), residual=True)
             total = total + edges.sum(end, self.lin_mean[end](source))
-            size = MESSAGE_SCALE * (edges.count[end] + self.damping)
+            size = MESSAGE_SCALE * (edges.count[end] + DAMPING)
             message = total / size.unsqueeze(-1)
             gate = self.lin_gate[end](torch.cat([x, message], dim=-1)).sigmoid()
             x = x + gate * message

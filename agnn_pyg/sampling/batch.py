@@ -16,17 +16,15 @@ from agnn_pyg.nn.bi_interaction import Features
 class RatingBatch(NamedTuple):
     r"""B pairs to rate, with the nodes and edges that their prediction needs.
 
-    Of each node type, the T nodes of the pairs come first (the *targets*), then their
-    neighbours. All fields but the last are the arguments of
-    :meth:`AGNN.forward <agnn_pyg.AGNN.forward>`.
+    All fields but the last are the arguments of :meth:`AGNN.forward
+    <agnn_pyg.AGNN.forward>`.
 
     Attributes:
         x_dict: Features by node type.
-        edge_index_dict: Edges neighbour :math:`\rightarrow` target by edge type.
+        edge_index_dict: Edges neighbour :math:`\rightarrow` node by edge type.
         edge_label_index: The pairs, as positions among the nodes, :obj:`[2, B]`.
         cold_dict: True for nodes whose preference and bias are generated, :obj:`[N]`.
         n_id_dict: Global ids of the nodes, :obj:`[N]`.
-        num_targets_dict: T.
         rating_dict: Ratings of edges that carry messages, by edge type.
         edge_label: Ratings of the pairs, :obj:`[B]`, if they are known.
     """
@@ -36,7 +34,6 @@ class RatingBatch(NamedTuple):
     edge_label_index: Tensor
     cold_dict: dict[NodeType, Tensor] | None = None
     n_id_dict: dict[NodeType, Tensor] | None = None
-    num_targets_dict: dict[NodeType, int] | None = None
     rating_dict: dict[EdgeType, Tensor] | None = None
     edge_label: Tensor | None = None
 
@@ -73,13 +70,8 @@ class RatingBatch(NamedTuple):
             asked = pairs if edge_type[0] == rated[0] else pairs.flip(0)
             is_kept = _differ(index, asked, data[edge_type[-1]].num_nodes)
             edges[edge_type] = index[:, is_kept]
-        cold, n_id, num_sampled = (
-            data.collect(key, allow_empty=True)
-            for key in ('cold', 'n_id', 'num_sampled_nodes')
-        )
-        # With more than one hop, neighbours have neighbours.
-        targets = {name: n[0] for name, n in num_sampled.items() if len(n or ()) == 2}
-        return cls(features(data), edges, pairs, cold, n_id, targets, ratings, label)
+        cold, n_id = (data.collect(key, allow_empty=True) for key in ('cold', 'n_id'))
+        return cls(features(data), edges, pairs, cold, n_id, ratings, label)
 
     def to(self, device: torch.device | str) -> RatingBatch:
         """The batch on another device."""

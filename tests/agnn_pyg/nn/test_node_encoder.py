@@ -7,13 +7,13 @@ from tests.conftest import assert_redrawn
 KIND = ('node', 'to', 'node')
 
 
-def nodes(n_id, num_targets=None, cold=(), device='cpu'):
+def nodes(n_id, cold=(), device='cpu'):
     """Arguments for nodes out of six, the attributes of each a function of its id."""
     n_id = torch.as_tensor(n_id, device=device)
     x = torch.stack([1 + n_id % 3, 4 + n_id % 2], dim=1)
     mask = torch.zeros(len(n_id), dtype=torch.bool, device=device)
     mask[list(cold)] = True
-    return x, mask, n_id, num_targets or len(n_id)
+    return x, mask, n_id
 
 
 def encoder(**kwargs):
@@ -26,9 +26,9 @@ def encoder(**kwargs):
     return encoder
 
 
-def embed(model, n_id, num_targets=None, edge_index=None, cold=()):
+def embed(model, n_id, edge_index=None, cold=()):
     edges = {} if edge_index is None else {KIND: torch.tensor(edge_index)}
-    encoded = model(*nodes(n_id, num_targets, cold))
+    encoded = model(*nodes(n_id, cold))
     return model.aggregate({'node': encoded}, 'node', edges)
 
 
@@ -55,14 +55,14 @@ def test_skip_adds_a_map_of_the_summed_attributes():
 def test_a_cold_node_is_generated_from_its_attributes():
     model, edges = encoder(), [[1], [0]]
     target = embed(model, [3], cold=[0])
-    neighbor = embed(model, [0, 3], 1, edges, cold=[1])
-    assert not torch.allclose(neighbor.x, embed(model, [0, 3], 1, edges).x)
+    neighbor = embed(model, [0, 3], edges, cold=[1])
+    assert not torch.allclose(neighbor.x[0], embed(model, [0, 3], edges).x[0])
     generated = target.evae.reconstruction
     assert torch.allclose(target.bias, generated[:, 4])
     with torch.no_grad():
         model.embedding[3] = generated[0]
     assert torch.allclose(embed(model, [3]).x, target.x, atol=1e-6)
-    assert torch.allclose(embed(model, [0, 3], 1, edges).x, neighbor.x, atol=1e-6)
+    assert torch.allclose(embed(model, [0, 3], edges).x, neighbor.x, atol=1e-6)
 
 
 def test_without_generation_preference_and_bias_of_a_cold_node_are_zero():
@@ -82,7 +82,7 @@ def test_reset_parameters_redraws_all():
 
 
 def test_nodes_without_a_row_are_cold():
-    model, (x, cold, _, _) = encoder(), nodes([0, 1, 2])
+    model, (x, cold, _) = encoder(), nodes([0, 1, 2])
     n_id = torch.tensor([0, 6, 100])
     state = model(x, cold, n_id)
     assert state.cold.tolist() == [False, True, True]
@@ -92,7 +92,7 @@ def test_nodes_without_a_row_are_cold():
 
 @pytest.mark.parametrize('name', ['cold', 'n_id'])
 def test_masks_and_ids_are_one_for_each_node(name):
-    x, cold, n_id, _ = nodes([0, 1, 2])
+    x, cold, n_id = nodes([0, 1, 2])
     given = {'cold': cold, 'n_id': n_id}
     with pytest.raises(ValueError, match=rf"'{name}'.*\[3\].*\[2\]"):
         encoder()(x, **given | {name: given[name][:2]})

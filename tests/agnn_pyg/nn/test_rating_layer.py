@@ -62,7 +62,7 @@ def inputs(seed=1):
 
 def test_damped_biases_and_residuals():
     index, rating = pairs()
-    edges, bias = rated_edges(index, rating, SIZE, DAMPING)
+    edges, bias = rated_edges(index, rating, SIZE)
     expected, residual = biases_and_residuals(index, rating)
     for end in (0, 1):
         np.testing.assert_allclose(bias[end], expected[end], atol=1e-12)
@@ -83,7 +83,7 @@ def test_damped_biases_and_residuals():
 def test_edges_of_positives_carry_weights_and_popularity():
     index, rating = pairs()
     weight = rating.abs() + 0.5
-    edges, bias = positive_edges(index, weight, SIZE, DAMPING)
+    edges, bias = positive_edges(index, weight, SIZE)
     dense = np.zeros(SIZE)
     dense[tuple(index.numpy())] = weight
     for end, matrix in ((0, dense), (1, dense.T)):
@@ -114,7 +114,7 @@ def test_layer_of_positives_without_slopes(layer):
 
 def test_slopes_are_ridge_regressions_of_each_node():
     index, rating = pairs()
-    edges, _ = rated_edges(index, rating, SIZE, DAMPING)
+    edges, _ = rated_edges(index, rating, SIZE)
     _, residual = biases_and_residuals(index, rating)
     ridge, z = RidgeSlopes(3).double(), torch.randn(SIZE[0], 3).double()
     assert ridge.log_penalty.exp().detach().numpy() == pytest.approx(20)
