@@ -94,25 +94,8 @@ def read_file(
         ImportError: If a Parquet file is read without pyarrow.
     """
     path = Path(path)
-    named = named or {}
-    found = {}
     columns = read_columns(path)
-    for role, name in roles.items():
-        wanted = named.get(role, name)
-        if wanted in columns:
-            found[role] = wanted
-        elif role not in named:
-            found[role] = recognised(columns, role, attributes=len(roles) == 1)
-        if found.get(role) is None:
-            remedy = f"name its column of {role}s, '--{role} COLUMN'"
-            if role in named:  # which may suit the other tables
-                remedy += f", or rename it to '{wanted}'"
-            if role == 'rating':
-                remedy += ", or fit with '--rating none' if each row is a positive"
-            raise ValueError(
-                f"'{path}' has no column '{wanted}'{nearest(wanted, columns)} (it has "
-                f'{", ".join(columns)}); {remedy}'
-            )
+    found = _columns_of(roles, named or {}, columns, path)
     ids = {role: column for role, column in found.items() if role in ('user', 'item')}
     split = [column for column in lists if column in columns]
     missing = dict.fromkeys(columns, MISSING) | dict.fromkeys(ids.values(), ('',))
@@ -134,6 +117,29 @@ def read_file(
     # Another column may have the name of a role.
     others = set(renamed.values()) - set(renamed)
     return frame.drop(columns=others, errors='ignore').rename(columns=renamed)
+
+
+def _columns_of(
+    roles: Mapping[str, str], named: Mapping[str, str], columns: Sequence, path: Path
+) -> dict[str, str]:
+    """The column of each role; ``ValueError`` if a file has none."""
+    found = {}
+    for role, name in roles.items():
+        wanted = named.get(role, name)
+        found[role] = wanted if wanted in columns else None
+        if found[role] is None and role not in named:
+            found[role] = recognised(columns, role, attributes=len(roles) == 1)
+        if found[role] is None:
+            remedy = f"name its column of {role}s, '--{role} COLUMN'"
+            if role in named:  # which may suit the other tables
+                remedy += f", or rename it to '{wanted}'"
+            if role == 'rating':
+                remedy += ", or fit with '--rating none' if each row is a positive"
+            raise ValueError(
+                f"'{path}' has no column '{wanted}'{nearest(wanted, columns)} (it has "
+                f'{", ".join(columns)}); {remedy}'
+            )
+    return found
 
 
 def write_file(frame: pd.DataFrame, path: PathLike | None) -> None:
