@@ -214,24 +214,17 @@ def _codes(path: Path, frame: pd.DataFrame) -> pd.Index:
 
 
 def _check_lines(lines: Any, separator: str) -> None:
-    """Raises ``ValueError`` if names repeat, or a line has more or fewer cells.
+    """Raises ``ValueError`` if a line has more or fewer cells than the header.
 
     Pandas fills short lines at their end, also where a cell in the middle is lacking.
     """
     try:
         # An empty line has no cells, and pandas skips it.
         rows = filter(None, lines)
-        header = next(rows, [])
-        width = len(header)
+        width = len(next(rows, []))
         wrong = next((w for w in map(len, rows) if w != width), None)
     except csv.Error as error:
         raise ValueError(f'after line {lines.line_num}, {error}; correct it') from error
-    for name, count in Counter(header).items():
-        if name and count > 1:  # pandas makes age and age.1 of them
-            raise ValueError(
-                f"there are {count} columns called '{name}'; drop or rename all except "
-                f'one'
-            )
     if wrong is not None:
         raise ValueError(
             f'there are {width} columns, but {wrong} cells in line {lines.line_num}; '

@@ -13,10 +13,8 @@ import json
 import os
 import re
 import secrets
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from glob import escape
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,6 @@ PathLike = str | os.PathLike
 
 FILE = 'model.zip'
 TEMPORARY = re.compile(r'\..+\.[0-9a-f]{8}\.tmp')
-ABANDONED = 3600  # seconds after which the writer of a temporary file was killed
 
 
 @contextmanager
@@ -44,11 +41,6 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-    # What killed writers of this file have left.
-    for left in path.parent.glob(f'.{escape(path.name)}.*.tmp'):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > ABANDONED:
-                left.unlink()
 
 
 def check_writable(path: PathLike, kind: str) -> None:
