@@ -14,7 +14,7 @@ from torch import Tensor
 
 from agnn_pyg.agnn_config import AGNNConfig
 from agnn_pyg.agnn_scorer import AGNNScorer
-from agnn_pyg.base.columns import CONSTANT
+from agnn_pyg.base.cells import CONSTANT
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import (
     Edges,

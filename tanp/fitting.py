@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from agnn_pyg.base.cells import CONSTANT
 from agnn_pyg.base.checks import check_columns
-from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import Ratings, read_new_nodes, read_tables
 from agnn_pyg.base.randomness import own_random_numbers

@@ -19,14 +19,9 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor
 
+from agnn_pyg.base.cells import CONSTANT, ParsedColumn, parse_column
 from agnn_pyg.base.checks import TableColumn, check_columns
-from agnn_pyg.base.columns import (
-    CONSTANT,
-    STYPES,
-    ColumnEncoder,
-    ParsedColumn,
-    parse_column,
-)
+from agnn_pyg.base.columns import STYPES, ColumnEncoder
 from agnn_pyg.base.config import PositiveInt, check_argument
 
 if TYPE_CHECKING:  # layers import this file, and need no SciPy

@@ -12,13 +12,13 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from agnn_pyg.base.checks import TableColumn, check_columns, shown, warn
-from agnn_pyg.base.columns import (
+from agnn_pyg.base.cells import (
     CellTypeError,
     ParsedColumn,
     constant_column,
     parse_column,
 )
+from agnn_pyg.base.checks import TableColumn, check_columns, shown, warn
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.oddities import (
     bounded_ratings,

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from agnn_pyg.base.cells import MANY, ParsedColumn
 from agnn_pyg.base.checks import TableColumn, shown, warn
-from agnn_pyg.base.columns import MANY, ParsedColumn
 
 # Ratings of which a single one may be mistyped.
 FEW_ROWS = 50

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agnn_pyg.base.columns import STYPES, parse_column
+from agnn_pyg.base.cells import parse_column
+from agnn_pyg.base.columns import STYPES
 from agnn_pyg.base.encoder import AttributeEncoder
 
 DAYS = pd.date_range('1990-01-31', periods=5, freq='YE')

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from agnn_pyg.base.cells import CONSTANT
 from agnn_pyg.base.checks import TableWarning
-from agnn_pyg.base.columns import CONSTANT
 from agnn_pyg.base.frames import (
     read_distinct,
     read_edges,
