@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,30 +35,6 @@ CANDIDATES = 'candidate_fraction', 'max_candidates', 'seed'
 EVALUATION_SEED = 1_000_003
 # Of an update. One and two gave the same errors.
 UPDATE_EPOCHS = 1
-
-
-class Neighbors(NamedTuple):
-    """Neighbours of one node, the closest first.
-
-    Attributes:
-        node: Their rows, :obj:`[K]`.
-        proximity: Their weights in the candidate set.
-    """
-
-    node: Tensor
-    proximity: Tensor
-
-
-class NetworkExplanation(NamedTuple):
-    """What the score of one pair is made of.
-
-    Attributes:
-        parts: The terms of the score by name; their sum is the score.
-        neighbors: The neighbours of both nodes, by side.
-    """
-
-    parts: dict[str, float]
-    neighbors: dict[str, Neighbors]
 
 
 class AGNNScorer:
@@ -328,8 +304,13 @@ class AGNNScorer:
         self._embedded[side] = _join(old, state)
 
     @torch.no_grad()
-    def explain(self, user: int, item: int) -> NetworkExplanation:
-        """The terms of the score of a pair, and the neighbours of both nodes."""
+    def explain(
+        self, user: int, item: int
+    ) -> tuple[dict[str, float], dict[str, tuple[Tensor, Tensor]]]:
+        """The terms of the score of a pair by name, and the neighbours of both nodes.
+
+        By side rows of neighbours and their proximities, :obj:`[K]`, closest first.
+        """
         pair = torch.tensor([[user], [item]])
         terms = self.model_.terms(self._embedded, pair)
         parts = {name: float(value) for name, value in terms.items()}
@@ -343,10 +324,10 @@ class AGNNScorer:
                     source, weight = candidates.of(node)
                     order = weight.argsort(descending=True, stable=True)
                     order = order[: self.config.num_neighbors]
-                    neighbors[side] = Neighbors(source[order], weight[order].float())
+                    neighbors[side] = source[order], weight[order].float()
                     break
                 node -= candidates.num_nodes
-        return NetworkExplanation(parts, neighbors)
+        return parts, neighbors
 
     def state_dict(self) -> dict[str, Any]:
         """What is fitted, as plain data and tensors."""

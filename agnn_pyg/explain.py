@@ -12,9 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from agnn_pyg.agnn_scorer import Neighbors
 from agnn_pyg.base.frames import read_pairs, with_titles
-from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import Vocabulary
 from agnn_pyg.kernel.scenarios import KernelExplanation
 from agnn_pyg.rating_data import SIDES
@@ -94,12 +92,12 @@ class Explanation:
 
 def explain_pair(
     serving: Fitted,
-    config: ColumnsConfig,
     user: Hashable,
     item: Hashable,
     *tables: pd.DataFrame | Sequence | None,
 ) -> Explanation:
     """Explains the score of a pair, given by its ids; tables may have titles."""
+    config = serving.config
     columns = config.user, config.item
     pair = pd.DataFrame({config.user: [user], config.item: [item]})
     rows = read_pairs(pair, 'the pair to explain', config, serving.ids)
@@ -110,7 +108,7 @@ def explain_pair(
     weights = blend.weights(*nodes)
     unit, center = (1.0, 0.0) if scale is None else (scale.unit, scale.center)
     terms: dict[str, float] = defaultdict(float)
-    neighbors: Mapping[str, Neighbors] = {}
+    neighbors = {}
     contribution = torch.empty(0)
     if blend.network is not None:
         parts, neighbors = blend.network.explain(*nodes)
@@ -167,12 +165,13 @@ def _label(kernel: str, side: int, values: Mapping[str, str]) -> str:
     return ' and '.join(f'{c} = {values.get(c, "?")}' for c in columns)
 
 
-def _neighbors(found: Neighbors | None, ids: Vocabulary, column: str) -> pd.DataFrame:
+def _neighbors(
+    found: tuple[Tensor, Tensor] | None, ids: Vocabulary, column: str
+) -> pd.DataFrame:
     if found is None:
-        return pd.DataFrame(columns=[column, *Neighbors._fields[1:]])
-    return pd.DataFrame(
-        {column: ids.values[found.node.numpy()], 'proximity': found.proximity.numpy()}
-    )
+        return pd.DataFrame(columns=[column, 'proximity'])
+    node, proximity = (part.numpy() for part in found)
+    return pd.DataFrame({column: ids.values[node], 'proximity': proximity})
 
 
 def _ratings(

@@ -192,7 +192,7 @@ class Fitted:
                 new[side] = self._attach(side, features, weight[first])
                 node = np.concatenate([self.node[side], len(self.ids[side]) + group])
                 parts['node'][side] = node
-        made = replace(self, **parts, new_nodes=new)
+        made = replace(self, config=config, **parts, new_nodes=new)
         # The weight may have been changed since the fit.
         scorer = self.scorer.with_weight(config.kernel_weight)
         pairs = None

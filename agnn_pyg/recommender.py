@@ -266,17 +266,16 @@ class AGNNRecommender(Recommender):
             ValueError: If a pair names a user or an item that is in no table, or a
                 table is unfit.
         """
-        config, fitted = self._served()
-        edges = {'user': user_edges, 'item': item_edges}
-        serving = fitted.serve(config, users, items, ratings, edges)
+        serving = self._serve(users, items, ratings, user_edges, item_edges)
+        config = serving.config
         rows = read_pairs(pairs, 'pairs', config, serving.ids)
-        rating = np.empty(0)
+        score = np.empty(0)
         if rows.size:
             score = serving.scorer.score(*serving.pairs(rows)).numpy()
-            is_rated = config.rating is not None
-            rating = fitted.scale.to_rating_scale(score) if is_rated else score
-        name = 'score' if config.rating is None else config.rating
-        return pd.Series(rating, index=pairs.index, name=name)
+        if config.rating is None:
+            return pd.Series(score, index=pairs.index, name='score')
+        rating = serving.scale.to_rating_scale(score)
+        return pd.Series(rating, index=pairs.index, name=config.rating)
 
     def recommend(
         self,
@@ -317,14 +316,13 @@ class AGNNRecommender(Recommender):
             ValueError: If a user or an item is unknown, or :obj:`k` is not a positive
                 whole number.
         """
-        config, fitted = self._served()
         k = check_argument('k', k, PositiveInt)
         exclude_seen = check_argument('exclude_seen', exclude_seen, bool)
         # Mere ids are those of the fit, or of new nodes that ratings or edges name.
         given = users, items
         frames = (g if isinstance(g, pd.DataFrame) else None for g in given)
-        edges = {'user': user_edges, 'item': item_edges}
-        serving = fitted.serve(config, *frames, ratings, edges)
+        serving = self._serve(*frames, ratings, user_edges, item_edges)
+        config = serving.config
         rows = {}
         for side, nodes in zip(SIDES, given, strict=True):
             rows[side] = np.arange(len(serving.ids[side]))
@@ -345,7 +343,7 @@ class AGNNRecommender(Recommender):
             config.item: serving.ids['item'].values[rows['item']][item],
         }
         if config.rating is not None:
-            scale = fitted.scale
+            scale = serving.scale
             found[config.rating] = scale.to_rating_scale(score)
             score = scale.unit * score + scale.center
         rank = pd.Series(user).groupby(user).cumcount() + 1
@@ -366,10 +364,8 @@ class AGNNRecommender(Recommender):
         The tables are those of :meth:`predict`, and so are the errors. A column
         :obj:`title` or :obj:`name` of theirs is shown beside ids, of known ones, too.
         """
-        config, fitted = self._served()
-        edges = {'user': user_edges, 'item': item_edges}
-        serving = fitted.serve(config, users, items, ratings, edges)
-        return explain_pair(serving, config, user, item, users, items)
+        serving = self._serve(users, items, ratings, user_edges, item_edges)
+        return explain_pair(serving, user, item, users, items)
 
     def evaluate(
         self,
@@ -404,10 +400,9 @@ class AGNNRecommender(Recommender):
         Raises:
             ValueError: As in :meth:`predict`.
         """
-        config, fitted = self._served()
         k = check_argument('k', k, PositiveInt)
-        edges = {'user': user_edges, 'item': item_edges}
-        serving = fitted.serve(config, users, items, support, edges)
+        serving = self._serve(users, items, support, user_edges, item_edges)
+        config = serving.config
         made = {}
         held = read_ratings(ratings, 'ratings', config)
         held.check_rows('there is nothing to compare with')
@@ -417,7 +412,7 @@ class AGNNRecommender(Recommender):
             ids = read_distinct(among, 'among', config.item)
             among = ids.check_known(serving.ids['item'].rows(ids), 'items')
         if config.rating is not None:
-            scale = fitted.scale
+            scale = serving.scale
             scale.check(held)
             score = serving.scorer.score(*serving.pairs(held.index))
             made = rating_metrics(scale.to_rating_scale(score.numpy()), held.rating)
@@ -462,6 +457,22 @@ class AGNNRecommender(Recommender):
         """The attribute columns of users and of items."""
         encoders = self._served()[1].encoders.values()
         return [column for _, encoder in encoders for column in encoder.column_encoders]
+
+    def _serve(
+        self,
+        users: pd.DataFrame | Sequence | None,
+        items: pd.DataFrame | Sequence | None,
+        ratings: pd.DataFrame | None,
+        user_edges: pd.DataFrame | None,
+        item_edges: pd.DataFrame | None,
+    ) -> Fitted:
+        """What is fitted, with new users and items, and with the settings as they are.
+
+        ``ValueError`` if nothing is fitted, or a table is unfit.
+        """
+        config, fitted = self._served()
+        edges = {'user': user_edges, 'item': item_edges}
+        return fitted.serve(config, users, items, ratings, edges)
 
     def _similar(self, side: str, node: Hashable, k: int) -> pd.DataFrame:
         found = self.embeddings(side)

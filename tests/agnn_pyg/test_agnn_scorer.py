@@ -207,19 +207,19 @@ def test_a_new_node_equals_a_cold_node_of_the_fit(planted, is_linked):
 
 
 def test_an_explanation_adds_up_and_names_the_neighbors(planted, scorer):
-    explanation = scorer.explain(4, 6)
+    parts, neighbors = scorer.explain(4, 6)
     score = float(scorer.score(torch.tensor([4]), torch.tensor([6])))
-    assert sum(explanation.parts.values()) == pytest.approx(score, abs=1e-5)
+    assert sum(parts.values()) == pytest.approx(score, abs=1e-5)
     for side, node in zip(SIDES, (4, 6), strict=True):
         edges = scorer._graph[side, 'attribute_knn', side]
         mine = (edges.edge_index[1] == node) & (edges.edge_weight > 0)
         order = edges.edge_weight[mine].argsort(descending=True, stable=True)[:5]
-        found = explanation.neighbors[side]
-        assert torch.equal(found.proximity, edges.edge_weight[mine][order])
+        found = neighbors[side]
+        assert torch.equal(found[1], edges.edge_weight[mine][order])
         known = edges.edge_index[0][mine], edges.edge_weight[mine]
         known, pairs = (
             {*zip(*(part.tolist() for part in both), strict=True)}
-            for both in (known, (found.node, found.proximity))
+            for both in (known, found)
         )
         assert pairs <= known
     # Of new nodes, the neighbours are nodes of the fit.
@@ -230,10 +230,10 @@ def test_an_explanation_adds_up_and_names_the_neighbors(planted, scorer):
         for k in (0, 1)
     ]
     for side in SIDES:
-        one, other = (part.neighbors[side] for part in explained)
-        assert torch.equal(one.node, other.node)
-        assert 0 < len(one.node) <= 5
-        assert one.node.max() < first[side]
+        one, other = (part[side][0] for _, part in explained)
+        assert torch.equal(one, other)
+        assert 0 < len(one) <= 5
+        assert one.max() < first[side]
 
 
 def test_settings_of_the_network(planted):
@@ -250,7 +250,7 @@ def test_settings_of_the_network(planted):
         config = AGNNConfig(**SETTINGS | changed | {'epochs': 1})
         scorer = AGNNScorer(config).fit(data)
         assert torch.isfinite(scorer.score(*validation[0])).all()
-        parts = scorer.explain(0, 0).parts
+        parts = scorer.explain(0, 0)[0]
         score = float(scorer.score(torch.tensor([0]), torch.tensor([0])))
         assert sum(parts.values()) == pytest.approx(score, abs=1e-5)
         if config.self_neighbor:
