@@ -20,6 +20,14 @@ from agnn_pyg.folds import ScenariosConfig
 from agnn_pyg.graph.proximity import CandidateFraction
 from agnn_pyg.nn.gated_conv import GatedConv
 
+# Layers of PyG by the names of settings.
+PYG_LAYERS = {
+    'sage': 'SAGEConv',
+    'gat': 'GATv2Conv',
+    'gcn': 'GCNConv',
+    'res_gated': 'ResGatedGraphConv',
+}
+
 
 class GraphConfig(Config):
     """Attribute graph."""
@@ -77,16 +85,10 @@ class NetworkConfig(Config):
 
     def make_conv(self, channels: int) -> nn.Module:
         """A convolution of a width, as configured."""
-        from torch_geometric.nn import GATv2Conv, GCNConv, ResGatedGraphConv, SAGEConv
+        from torch_geometric import nn as layers
 
-        layers = {
-            'sage': SAGEConv,
-            'gat': GATv2Conv,
-            'gcn': GCNConv,
-            'res_gated': ResGatedGraphConv,
-        }
-        if self.conv in layers:
-            return layers[self.conv](channels, channels)
+        if self.conv in PYG_LAYERS:
+            return getattr(layers, PYG_LAYERS[self.conv])(channels, channels)
         gated = self.conv == 'gated'
         return GatedConv(
             channels,

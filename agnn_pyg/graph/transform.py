@@ -115,13 +115,7 @@ class AddAttributeKNN(BaseTransform):
 
     def __repr__(self) -> str:
         # PyG tells a cached data set of other settings by this.
-        settings = {
-            'rated': self.rated,
-            'rating_knn': self.rating_knn,
-            'node_types': self.node_types,
-            'features': sorted(self.features),
-            **self.options,
-        }
+        settings = vars(self) | {'features': sorted(self.features)}
         settings = ', '.join(f'{name}={value!r}' for name, value in settings.items())
         return f'{type(self).__name__}({settings})'
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import groupby, product
@@ -293,33 +293,37 @@ class ImplicitKernelScorer(ScenarioScorer):
     def _try(self, name: str, grid: Sequence[Setting]) -> dict[Setting, Tensor]:
         """Sums of metrics on folds by setting; none without folds."""
         totals: dict[Setting, Tensor] = {}
-        config = self.config
-        known = (self.edge_index, self.label)
-        folds = scenario_folds(self.edge_index, name, config.cv_folds, config.seed)
+        seed = self.config.seed
+        folds = scenario_folds(self.edge_index, name, self.config.cv_folds, seed)
         for held, kept in folds[: ITEM_FOLDS if name == 'warm' else None]:
-            if not held.any() or not kept.any():
-                continue
-            pairs = self.edge_index[:, kept], self.label[kept]
-            fold = HeldOut.of(*known, held, kept, name, config.seed)
-            if name == 'warm':
-                target = self._target(*pairs)
-                for setting in grid:
-                    model = self._item_ridge(target, setting)
-                    score = model.score_all(fold.users, fold.items)
-                    totals[setting] = totals.get(setting, 0) + fold.metrics(score)
-                continue
-            nodes = self._with_collaborative(pairs[0])
-            is_by_user = _order(name)[0] == 'user'
-            a, b = fold[:2] if is_by_user else (fold.items, fold.users)
-            for _, group in groupby(grid, lambda s: s._replace(ridge=0.0)):
-                group = list(group)
-                model, *_ = self._model(name, group[0], pairs, nodes)
-                columns = (model.b[b] * model.b_value).t()
-                for setting in group:
-                    score = model.rows(setting.ridge, a) @ columns
-                    score = score if is_by_user else score.t()
+            if held.any() and kept.any():
+                fold = HeldOut.of(self.edge_index, self.label, held, kept, name, seed)
+                pairs = self.edge_index[:, kept], self.label[kept]
+                for setting, score in self._scores(name, grid, pairs, fold):
                     totals[setting] = totals.get(setting, 0) + fold.metrics(score)
         return totals
+
+    def _scores(
+        self, name: str, grid: Sequence[Setting], pairs: Pairs, fold: HeldOut
+    ) -> Iterator[tuple[Setting, Tensor]]:
+        """Scores of a fold by fits to some pairs, setting by setting."""
+        users, items = fold.users, fold.items
+        if name == 'warm':
+            target = self._target(*pairs)
+            for setting in grid:
+                model = self._item_ridge(target, setting)
+                yield setting, model.score_all(users, items)
+            return
+        nodes = self._with_collaborative(pairs[0])
+        is_by_user = _order(name)[0] == 'user'
+        a, b = (users, items) if is_by_user else (items, users)
+        for _, group in groupby(grid, lambda s: s._replace(ridge=0.0)):
+            group = list(group)
+            model, *_ = self._model(name, group[0], pairs, nodes)
+            columns = (model.b[b] * model.b_value).t()
+            for setting in group:
+                score = model.rows(setting.ridge, a) @ columns
+                yield setting, score if is_by_user else score.t()
 
     def _item_ridge(self, target: sp.csr_matrix, setting: Setting) -> ItemRidge:
         features = self._item_features(target, setting)

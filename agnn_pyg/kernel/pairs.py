@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch_geometric.utils.sparse import index2ptr
 
 from agnn_pyg.csr import csr_tensor
 
@@ -27,9 +28,9 @@ class RatedPairs:
         self.order = torch.argsort(user * num_items + item)
         self.user, self.item = user[self.order], item[self.order]
         self._item_order = torch.argsort(self.item * num_users + self.user)
-        self._user_ptr = _pointers(self.user, num_users)
-        self._item_ptr = _pointers(self.item, num_items)
         self._item_user = self.user[self._item_order]
+        self._user_ptr = index2ptr(self.user, num_users)
+        self._item_ptr = index2ptr(self.item[self._item_order], num_items)
 
     def __len__(self) -> int:
         return len(self.user)
@@ -47,8 +48,3 @@ class RatedPairs:
         """Inner products of the rows of both ends of each pair, :obj:`[R]`."""
         pattern = self.by_user(user.new_zeros(len(self)))
         return torch.sparse.sampled_addmm(pattern, user, item.t(), beta=0).values()
-
-
-def _pointers(index: Tensor, size: int) -> Tensor:
-    count = torch.bincount(index, minlength=size).cumsum(0)
-    return torch.cat([count.new_zeros(1), count])

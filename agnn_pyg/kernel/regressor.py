@@ -24,6 +24,8 @@ IDENTITY = 'identity'
 MAX_RATINGS = 32_000
 # Relative residuals of the first and of the last solve.
 TOLERANCE = 0.04, 0.01
+# The first learning rate of logarithms of weights.
+LEARNING_RATE = 0.45
 # Iterations after which a preconditioner of other weights is made anew.
 MAX_ROUNDS = 12
 # Groups of weights, by whether the user or the item kernel is the identity. Biases,
@@ -162,7 +164,6 @@ class PairwiseKernelRegressor:
         cv_folds: int = 5,
         seed: int = 0,
         progress: Callable[[str], Any] = lambda text: None,
-        lr: float = 0.45,
     ) -> list[float]:
         """Learns the kernel weights on held-out folds, by Adam on their logarithms.
 
@@ -176,7 +177,6 @@ class PairwiseKernelRegressor:
             cv_folds (int, optional): (default: :obj:`5`)
             seed (int, optional): Seed of the folds. (default: :obj:`0`)
             progress (callable, optional): Called with a text before each step.
-            lr (float, optional): First learning rate. (default: :obj:`0.45`)
 
         Returns:
             RMSE on the held-out ratings of its fold before each step. Empty, and
@@ -202,7 +202,7 @@ class PairwiseKernelRegressor:
             tol = TOLERANCE[0] ** (1 - done) * TOLERANCE[1] ** done
             loss, gradient = folds[number].step(weight, tol)
             history.append((loss / len(folds[number].truth)) ** 0.5)
-            optimizer.param_groups[0]['lr'] = lr * (1 - 0.9 * done)
+            optimizer.param_groups[0]['lr'] = LEARNING_RATE * (1 - 0.9 * done)
             log_weight.grad = gradient * weight
             optimizer.step()
             last.append(log_weight.clone())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.typing import EdgeType, NodeType
+from torch_geometric.utils import coalesce
 
 from agnn_pyg.graph.edges import types_between
 from agnn_pyg.nn.bi_interaction import Features
@@ -105,14 +106,9 @@ def _messages(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
         if edge_type[0] == rated[-1] and 'rating' in data[edge_type]:
             index = torch.cat([index, data[edge_type].edge_index.flip(0)], dim=1)
             rating = torch.cat([rating, data[edge_type].rating])
-    size = data[rated[-1]].num_nodes
+    size = max(data[end].num_nodes for end in rated[::2])
     is_kept = _differ(index, data[rated].edge_label_index, size)
-    index, rating = index[:, is_kept], rating[is_kept]
-    pair, order = (index[0] * size + index[1]).sort(stable=True)
-    is_first = torch.ones_like(pair, dtype=torch.bool)
-    is_first[1:] = pair[1:] != pair[:-1]
-    order = order[is_first]
-    return index[:, order], rating[order]
+    return coalesce(index[:, is_kept], rating[is_kept], size, reduce='min')
 
 
 def _differ(index: Tensor, pairs: Tensor, size: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch_geometric.data import HeteroData
 from torch_geometric.data.datapipes import functional_transform
@@ -46,27 +46,14 @@ class ColdDropout(BaseTransform):
     def __init__(
         self, sampler: ProximitySampler, rates: float | Mapping[NodeType, float]
     ) -> None:
-        if isinstance(rates, Mapping):
-            rates = dict(rates)
-            if unknown := sorted(rates.keys() - {*sampler.node_types}):
-                raise ValueError(
-                    f"'rates' must map node types {sorted(sampler.node_types)} to "
-                    f'fractions (got {unknown})'
-                )
-        values = rates.values() if isinstance(rates, dict) else [rates]
-        for value in values:
-            check_argument('rates', value, Fraction)
         self.sampler = sampler
-        self.rates = rates
+        self.rates = check_rates('rates', rates, sampler.node_types)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.rates})'
 
     def forward(self, data: HeteroData) -> HeteroData:
         rated = edge_type_of_pairs(data, 'input_id')
-        rates = self.rates
-        if not isinstance(rates, dict):
-            rates = dict.fromkeys(rated[::2], rates)
         key = mix(self.sampler.seed + mix(self.sampler.epoch))
         key = mix(key + int(data[rated].input_id[0]))
         treated = {}
@@ -75,7 +62,7 @@ class ColdDropout(BaseTransform):
             seeds = store.num_sampled_nodes[0] if store.num_sampled_nodes else 0
             # A hash of node and batch, on which all worker processes agree.
             draw = uniform(store.n_id, salted(key, name))
-            treated[name] = draw < rates.get(name, 0.0)
+            treated[name] = draw < self.rates.get(name, 0.0)
             treated[name][seeds:] = False
             store.cold = treated[name] | store.get('cold', treated[name])
         for edge_type in data.edge_types:
@@ -92,3 +79,20 @@ class ColdDropout(BaseTransform):
             hops = is_kept.split(store.num_sampled_edges)
             store.num_sampled_edges = [int(hop.sum()) for hop in hops]
         return data
+
+
+def check_rates(
+    name: str, rates: float | Mapping[NodeType, float], node_types: Sequence[NodeType]
+) -> dict[NodeType, float]:
+    """Fractions by node type, from one for all or from a mapping.
+
+    ``ValueError`` if a node type is unknown, or a rate is not in [0, 1].
+    """
+    if not isinstance(rates, Mapping):
+        rates = dict.fromkeys(node_types, rates)
+    if unknown := sorted(rates.keys() - {*node_types}):
+        raise ValueError(
+            f"'{name}' must map node types {sorted(node_types)} to fractions (got "
+            f'{unknown})'
+        )
+    return {key: check_argument(name, rate, Fraction) for key, rate in rates.items()}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
+from torch_geometric.utils.sparse import index2ptr
 
 from agnn_pyg.base.randomness import mix, uniform
 
@@ -63,9 +64,8 @@ class CandidateSets:
         self.source = edge_index[0][self.perm]
         self.weight = edge_weight[self.perm].double()
         self.counter = None if edge_counter is None else edge_counter[self.perm]
-        count = torch.bincount(target, minlength=num_nodes)
-        self.ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
-        self.largest = int(count.max()) if len(count) else 0
+        self.ptr = index2ptr(target, num_nodes)
+        self.largest = int(self.ptr.diff().max()) if num_nodes else 0
 
     @property
     def num_nodes(self) -> int:

@@ -14,6 +14,7 @@ from agnn_pyg.base.config import Fraction, NonNegativeInt, PositiveInt, check_ar
 from agnn_pyg.base.randomness import EpochLoader, check_seed, mix, salted
 from agnn_pyg.graph.edges import knn_edge_types, rated_pairs, types_between
 from agnn_pyg.sampling.batch import RatingBatch, features
+from agnn_pyg.sampling.cold_dropout import check_rates
 from agnn_pyg.sampling.draw import CandidateSets, edges_to
 
 
@@ -87,15 +88,7 @@ class FullGraphLoader(EpochLoader):
             'target_fraction', target_fraction, Fraction
         )
         self.id_dropout = check_argument('id_dropout', id_dropout, Fraction)
-        if not isinstance(cold_dropout, Mapping):
-            cold_dropout = dict.fromkeys(self.ends, cold_dropout)
-        for name, rate in cold_dropout.items():
-            if name not in self.ends or not 0 <= rate <= 1:
-                raise ValueError(
-                    f"'cold_dropout' must map {list(self.ends)} to fractions in [0, 1] "
-                    f'(got {name!r}: {rate!r})'
-                )
-        self.cold_dropout = dict(cold_dropout)
+        self.cold_dropout = check_rates('cold_dropout', cold_dropout, self.ends)
         self.seed = check_seed('seed', seed)
         self.num_neighbors = check_argument(
             'num_neighbors', num_neighbors, NonNegativeInt
