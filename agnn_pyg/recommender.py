@@ -41,12 +41,6 @@ class BlendConfig(Config):
     )
 
 
-# Settings without effect on a fit of positives: that has all scenarios and components,
-# learns no kernel weights, and keeps the last epoch.
-RATINGS_ONLY = ('scenarios', 'components', 'num_latent', 'kernel_steps')
-RATINGS_ONLY += ('hold_out', 'patience')
-
-
 class AGNNRecommenderConfig(
     ColumnsConfig, EncoderConfig, AGNNConfig, KernelConfig, BlendConfig
 ):
@@ -54,6 +48,13 @@ class AGNNRecommenderConfig(
 
     reserved = ('score', 'rank', 'contribution', 'proximity')
     tuned_first = ('lr', 'attribute_dropout', 'weight_decay', 'dropout')
+    # Positives have all scenarios and components, no learned kernel weights, and the
+    # last epoch.
+    ratings_only = (
+        *ColumnsConfig.ratings_only,
+        *('scenarios', 'components', 'num_latent', 'kernel_steps'),
+        *('hold_out', 'patience'),
+    )
 
     def check_settings(self) -> None:
         super().check_settings()
@@ -62,14 +63,6 @@ class AGNNRecommenderConfig(
                 "'share_user_sum_layer' needs 'separate_neighbors', whose layer it "
                 'shares (got True and False); set both, or neither'
             )
-        defaults = self.defaults()
-        for name in RATINGS_ONLY if self.rating is None else ():
-            value = getattr(self, name)
-            if value != defaults[name]:
-                raise ValueError(
-                    f"'{name}' has no effect where 'rating' is None (got {value!r}); "
-                    f'leave it out'
-                )
 
 
 class AGNNRecommender(Recommender):

@@ -207,8 +207,7 @@ def check_strict(split: Split) -> None:
 def _check_scenario(scenario: str) -> None:
     if scenario not in SCENARIOS:
         raise ValueError(
-            f"'scenario' must be one of {', '.join(SCENARIOS)} (got {scenario!r})"
-            f'{nearest(scenario, SCENARIOS)}'
+            f"There is no scenario '{scenario}'{nearest(scenario, SCENARIOS)}"
         )
 
 

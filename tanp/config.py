@@ -155,6 +155,7 @@ class TaNPRecommenderConfig(
     """Settings of :class:`~tanp.TaNPRecommender`."""
 
     reserved = ('score', 'std', 'rank')
+    ratings_only = (*ColumnsConfig.ratings_only, 'likelihood')
 
     negatives: PositiveInt = 4
     """Items that are drawn for each positive interaction, where rating is None."""
@@ -166,13 +167,6 @@ class TaNPRecommenderConfig(
     """Users in a training batch."""
     weight_decay: NonNegativeFloat = 1e-4
     ema_decay: Fraction | None = 0.98
-
-    def check_fit(self, has_validation: bool) -> None:
-        super().check_fit(has_validation)
-        if self.rating is None and self.likelihood is not None:
-            raise ValueError(
-                f"'likelihood' must be None where 'rating' is (got {self.likelihood!r})"
-            )
 
 
 # The model of the paper, without the errors of the published code.

@@ -96,8 +96,8 @@ def check_columns(
             if column in frame.index.names:
                 remedy = f'move it out of the index, .reset_index({column!r})'
             raise ValueError(
-                f"'{name}' has no column '{column}'{nearest(column, frame.columns)} "
-                f'(it has {", ".join(map(str, frame.columns)) or "none"}); {remedy}'
+                f"'{name}' has no column '{column}'{nearest(column, frame.columns)}; "
+                f'{remedy}'
             )
 
 
@@ -116,10 +116,12 @@ def shown(cell: object) -> str:
 
 
 def nearest(name: object, known: Iterable[object]) -> str:
-    """A hint at the known name that is most like a wrong one, if any is."""
-    lower = {str(k).lower(): str(k) for k in known}
+    """A hint at the known name that is most like a wrong one, and all known ones."""
+    known = [*map(str, known)]
+    lower = {k.lower(): k for k in known}
     near = difflib.get_close_matches(str(name).lower(), lower, n=1)
-    return f", did you mean '{lower[near[0]]}'?" if near else ''
+    hint = f", did you mean '{lower[near[0]]}'?" if near else ''
+    return f'{hint} (there is {", ".join(known) or "none"})'
 
 
 def as_text(cells: pd.Series) -> str:

@@ -246,6 +246,5 @@ def _check_lists(args: SimpleNamespace) -> None:
             if column not in known:
                 raise ValueError(
                     f"'--lists' names a column '{column}' that no table has"
-                    f'{nearest(column, known)} (they have {", ".join(known)}); correct '
-                    f'it, or leave it out'
+                    f'{nearest(column, known)}; correct it, or leave it out'
                 )

@@ -88,7 +88,7 @@ class Config(BaseModel):
             if name not in known:
                 raise ValueError(
                     f"{cls.__name__.removesuffix('Config')} has no setting '{name}'"
-                    f'{nearest(name, known)} (it has {", ".join(known)})'
+                    f'{nearest(name, known)}'
                 )
         return {n: _as_python(v, known[n].annotation) for n, v in settings.items()}
 

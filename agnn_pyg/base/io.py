@@ -136,8 +136,7 @@ def _columns_of(
             if role == 'rating':
                 remedy += ", or fit with '--rating none' if each row is a positive"
             raise ValueError(
-                f"'{path}' has no column '{wanted}'{nearest(wanted, columns)} (it has "
-                f'{", ".join(columns)}); {remedy}'
+                f"'{path}' has no column '{wanted}'{nearest(wanted, columns)}; {remedy}"
             )
     return found
 

@@ -52,9 +52,11 @@ class ColumnsConfig(Config):
 
     Attributes:
         reserved: Names of columns that a recommender adds to what it returns.
+        ratings_only: Names of settings without effect where each row is a positive.
     """
 
     reserved: ClassVar[tuple[str, ...]] = ()
+    ratings_only: ClassVar[tuple[str, ...]] = ('rating_range',)
 
     user: Column = 'user'
     """The column of user ids."""
@@ -95,12 +97,14 @@ class ColumnsConfig(Config):
 
     def check_settings(self) -> None:
         """Raises ``ValueError`` if a setting has no meaning beside the others."""
-        needless = 'rating_range' if self.rating is None else 'weight'
-        if getattr(self, needless) is not None:
-            raise ValueError(
-                f"'{needless}' must be None where 'rating' is {self.rating!r} (got "
-                f'{getattr(self, needless)!r})'
-            )
+        defaults = self.defaults()
+        for name in self.ratings_only if self.rating is None else ('weight',):
+            value = getattr(self, name)
+            if value != defaults[name]:
+                raise ValueError(
+                    f"'{name}' has no effect where 'rating' is {self.rating!r} (got "
+                    f'{value!r}); leave it out'
+                )
 
 
 class EncoderConfig(Config):
