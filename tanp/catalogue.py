@@ -36,19 +36,17 @@ class Catalogue:
         every = torch.arange(model.num_items, device=device)[None]
         nobody = torch.full((1,), -1, device=device)
         self.items = statistics.features(nobody, every)
-        user, self.base = model.embed_user(nobody + 1), model.base(self.items)
-        x = model.embed(self.items, user[:, :0])[0]
+        self.base = model.base(self.items)
+        x = model.embed(self.items, self.base.new_empty(1, 0))[0]
         # Columns of the first layer: what is known of an item and of the user, what is
         # read of the support for an item, and what a task's items share.
-        sizes = [x.size(-1), user.size(-1)]
-        sizes.append(model.decoder.in_channels - sum(sizes))
-        sizes.append(lin.in_features - sum(sizes))
-        weight, *self.weights = lin.weight.split_with_sizes(sizes, dim=-1)
+        bounds = [x.size(-1), model.in_channels, model.decoder.in_channels]
+        weight, *self.weights = lin.weight.tensor_split(bounds, dim=-1)
         # size = [I, C]
         self.hidden = F.linear(x, weight, lin.bias)
         if model.attention:
             lin = model.attention.lin_query
-            weight, self.user_query = lin.weight.split_with_sizes(sizes[:2], dim=-1)
+            weight, self.user_query = lin.weight.tensor_split(bounds[:1], dim=-1)
             query = F.linear(x, weight, lin.bias)[None]
             # size = [1, heads, D, I]
             self.query = model.attention.split_heads(query).mT.contiguous()
@@ -97,10 +95,8 @@ class Catalogue:
         """The same by a forward pass, for any users."""
         item = torch.arange(model.num_items, device=batch.user.device)
         item = item.expand(len(batch.user), -1)
-        label = torch.zeros_like(item, dtype=batch.support_label.dtype)
-        mask = torch.ones_like(item, dtype=torch.bool)
-        parts = {'query_item': item, 'query_label': label, 'query_mask': mask}
-        return model(batch._replace(**parts)).score
+        query = {'query_item': item, 'query_label': 0 * item, 'query_mask': item >= 0}
+        return model(batch._replace(**query)).score
 
 
 def _rows(value: Any, rows: slice) -> Any:

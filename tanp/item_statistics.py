@@ -57,7 +57,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -318,38 +317,30 @@ class ItemStatistics:
         The size is :obj:`[1, S, num_kernels, I]`. All tasks take turns in the same
         memory, of which most is zero: few items have a user in common.
         """
-        num_tasks, size = support.item.size()
-        num_items = self.num_items
-        item = support.item.flatten()
-        bounds = torch.stack([item, item + 1]) * STRIDE
-        start, end = torch.searchsorted(self.pair_key, bounds)
-        count = end - start
-        slot = torch.repeat_interleave(count)
-        place = ragged(start, count)
-        other = self.pair_key.index_select(0, place) % STRIDE
-        scale = support.scale.flatten(0, 1).index_select(0, slot)
-        scales = scale, catalogue.scale[0].index_select(0, other)
-        pair = self.pair_total.index_select(0, place)
-        values = torch.stack(_sparse_kernels(pair, *scales))
-        # Positions in the memory of a task.
-        place = slot % size * self.num_kernels * num_items + other
-        place = torch.stack([place + num_items * n for n in range(len(values))])
-        bounds = F.pad(count.view(num_tasks, size).sum(1).cumsum(0), (1, 0)).tolist()
-        kernel = values.new_zeros(1, size, self.num_kernels, num_items)
+        size = support.item.size(1)
+        kernel = support.vector.new_zeros(1, size, self.num_kernels, self.num_items)
         vectors = catalogue.vector[0].t()
-        for task, (first, last) in enumerate(pairwise(bounds)):
-            own = place[:, first:last].flatten()
-            kernel.view(-1).index_copy_(0, own, values[:, first:last].flatten())
+        bounds = torch.stack([support.item, support.item + 1], dim=1) * STRIDE
+        bounds = torch.searchsorted(self.pair_key, bounds)
+        for task, (start, end) in enumerate(bounds):
+            slot = torch.repeat_interleave(end - start)
+            place = ragged(start, end - start)
+            other = self.pair_key.index_select(0, place) % STRIDE
+            pair = self.pair_total.index_select(0, place)
+            scale = support.scale[task]
+            scales = scale[slot], catalogue.scale[0].index_select(0, other)
+            made = torch.stack(_sparse_kernels(pair, *scales), dim=-1)
+            kernel.zero_()
+            kernel[0, :, :-1].transpose(1, 2)[slot, other] = made
             if self.unseen is not None:
-                total = pair.new_zeros(num_items, size, pair.size(1))
-                total[other[first:last], slot[first:last] % size] = pair[first:last]
+                total = pair.new_zeros(self.num_items, size, pair.size(1))
+                total[other, slot] = pair
                 total = _weighted_sum(total, self.stand_in, self.stand_weight)
-                scales = support.scale[task], catalogue.scale[0][self.unseen, None]
+                scales = scale, catalogue.scale[0][self.unseen, None]
                 made = torch.stack(_sparse_kernels(total, *scales)).permute(2, 0, 1)
                 kernel[0, :, :-1].index_copy_(-1, self.unseen, made)
             kernel[0, :, -1] = support.vector[task] / len(vectors) @ vectors
             yield kernel
-            kernel.view(-1).index_fill_(0, own, 0)
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> ItemStatistics:
         """These statistics after a function of each tensor, such as a device move."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -38,8 +39,9 @@ class EpisodeBatch(NamedTuple):
         return EpisodeBatch(self.user, *parts)
 
 
+@dataclass(eq=False, repr=False)
 class EpisodeLoader(EpochLoader):
-    r"""Iterates over episodes in padded batches; the last one may be smaller.
+    """Iterates over episodes in padded batches; the last one may be smaller.
 
     Without :obj:`support_sizes`, supports and queries are those of the episodes. With
     it, for training, each epoch splits the interactions of a task again, into a support
@@ -59,39 +61,32 @@ class EpisodeLoader(EpochLoader):
         num_items (int, optional): Number of all items. (default: :obj:`0`)
     """
 
-    def __init__(
-        self,
-        episodes: Episodes,
-        batch_size: int = 32,
-        *,
-        support_sizes: SupportSizes | None = None,
-        query_sizes: QuerySizes | None = None,
-        shuffle: bool = False,
-        seed: int = 0,
-        negatives: int = 0,
-        num_items: int = 0,
-    ) -> None:
-        check_argument('batch_size', batch_size, PositiveInt)
+    episodes: Episodes
+    batch_size: int = 32
+    _: KW_ONLY
+    support_sizes: tuple[int, int | None] | None = None
+    query_sizes: tuple[int, int | None] | None = None
+    shuffle: bool = False
+    seed: int = 0
+    negatives: int = 0
+    num_items: int = 0
+
+    def __post_init__(self) -> None:
+        episodes = self.episodes
+        check_argument('batch_size', self.batch_size, PositiveInt)
+        check_argument('support_sizes', self.support_sizes, SupportSizes | None)
+        check_argument('query_sizes', self.query_sizes, QuerySizes | None)
         if not isinstance(episodes, Episodes) or not len(episodes):
             raise ValueError(
                 f"'episodes' must be Episodes of one task at least (got {episodes!r}); "
                 f"see 'split_episodes'"
             )
-        sizes = check_argument('support_sizes', support_sizes, SupportSizes | None)
-        self.support_sizes = sizes
-        self.query_sizes = check_argument('query_sizes', query_sizes, QuerySizes | None)
-        if sizes is not None and (episodes.size < 2).any():
+        if self.support_sizes is not None and (episodes.size < 2).any():
             user = int(episodes.user[episodes.size < 2][0])
             raise ValueError(
                 f"'episodes' must have two interactions in each task to resample (got "
                 f'fewer of user {user}); leave it out by episodes.at_least(2)'
             )
-        self.episodes = episodes
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.negatives = negatives
-        self.num_items = num_items
 
     def __len__(self) -> int:
         return -(-len(self.episodes) // self.batch_size) // self.world_size
