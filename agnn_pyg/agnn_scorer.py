@@ -17,8 +17,8 @@ from agnn_pyg.agnn_config import AGNNConfig, NetworkTrainingConfig
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.base.randomness import own_random_numbers, salted
 from agnn_pyg.folds import joint_fold
-from agnn_pyg.graph.cold_nodes import cold_candidates
-from agnn_pyg.graph.edges import ATTRIBUTE_KNN, RATING_KNN
+from agnn_pyg.graph.build import cold_candidates
+from agnn_pyg.graph.edges import ATTRIBUTE_KNN, RATING_KNN, knn_edge_types
 from agnn_pyg.graph.transform import AddAttributeKNN
 from agnn_pyg.model import AGNN
 from agnn_pyg.nn.node_encoder import NodeState
@@ -74,7 +74,7 @@ class AGNNScorer:
         fitted: AGNNScorer | None = None,
         **run: Any,
     ) -> AGNNScorer:
-        """Trains the network.
+        """Trains the network, see :meth:`Scorer.fit <agnn_pyg.scorers.Scorer.fit>`.
 
         With :obj:`hold_out`, a part of the ratings is held out first, as cold as
         each scenario says. The epoch is selected on it, and the network is then trained
@@ -82,8 +82,7 @@ class AGNNScorer:
 
         Args:
             data (RatingData): Ratings and nodes.
-            validation (tuple, optional): Pairs, :obj:`[2, V]`, and their ratings,
-                :obj:`[V]`, to select the epoch on instead.
+            validation (tuple, optional): Ratings to select the epoch on instead.
             stop_after (int, optional): Epochs to train, selected before.
             hold_out (bool, optional): (default: whether the epoch is selected neither
                 by :obj:`validation` nor by :obj:`stop_after`)
@@ -203,17 +202,13 @@ class AGNNScorer:
 
     @torch.no_grad()
     def score(self, user: Tensor, item: Tensor) -> Tensor:
-        """Predicted ratings of pairs of user and item rows, each :obj:`[B]`.
-
-        Returns:
-            Of dtype ``float64``, not clamped to the range of ratings.
-        """
+        """Predicted ratings of pairs, not clamped to the range of ratings."""
         pairs = torch.stack([user, item])
         return self.model_.decode(self._embedded, pairs).double()
 
     @torch.no_grad()
     def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
-        """Predicted ratings of all pairs, in blocks of users :obj:`[<= 64, items]`."""
+        """Predicted ratings of all pairs, in blocks of users."""
         left, right = (
             self.model_.factors(self._embedded[side], end, rows)
             for end, (side, rows) in enumerate(zip(SIDES, (users, items), strict=True))
@@ -226,15 +221,7 @@ class AGNNScorer:
         nodes: Mapping[str, NodeFeatures],
         ratings: tuple[Tensor, Tensor] | None = None,
     ) -> AGNNScorer:
-        """A scorer with more nodes, after those that there are.
-
-        It shares the model and the nodes of this one.
-
-        Args:
-            nodes (dict): Features of the new nodes by side.
-            ratings (tuple, optional): Pairs of a new node and a node of the fit,
-                :obj:`[2, E]`, numbered after :obj:`nodes` were added, and their
-                ratings, :obj:`[E]`. New nodes without ratings are cold.
+        """A scorer with more nodes, which shares the model and the nodes of this one.
 
         Raises:
             ValueError: If nodes are their own neighbours by their learned embedding, as
@@ -271,9 +258,11 @@ class AGNNScorer:
         )
         # Beyond the counters of the nodes of the fit, which are positions. So nodes
         # with equal candidates draw equal neighbours.
-        counter = index[0] + len(self._candidates[side][0].source)
+        known = self._candidates[side]
+        counter = index[0] + len(known[0][1])
         candidates = CandidateSets(index, weight, new.num_nodes, counter)
-        self._candidates[side] = [*self._candidates[side], candidates]
+        index = torch.stack([index[0], index[1] + first])
+        self._candidates[side] = [*known, (index, weight)]
         neighbor = candidates.draw_for_all(config.num_neighbors, EVALUATION_SEED, 0)
         # New nodes come first, those of the fit after them.
         neighbor[neighbor >= 0] += new.num_nodes
@@ -319,14 +308,14 @@ class AGNNScorer:
         parts['global bias'] -= self.model_.mean
         neighbors = {}
         for side, node in zip(SIDES, (user, item), strict=True):
-            for candidates in self._candidates[side]:
-                if node < candidates.num_nodes:
-                    source, weight = candidates.of(node)
-                    order = weight.argsort(descending=True, stable=True)
-                    order = order[: self.config.num_neighbors]
-                    neighbors[side] = source[order], weight[order].float()
-                    break
-                node -= candidates.num_nodes
+            found = []
+            for (source, target), weight in self._candidates[side]:
+                mine = target == node
+                found.append((source[mine], weight[mine]))
+            source, weight = map(torch.cat, zip(*found, strict=True))
+            order = weight.argsort(descending=True, stable=True)
+            order = order[: self.config.num_neighbors]
+            neighbors[side] = source[order], weight[order]
         return parts, neighbors
 
     def state_dict(self) -> dict[str, Any]:
@@ -393,10 +382,11 @@ class AGNNScorer:
         pairs = torch.empty(2, 0, dtype=torch.long)
         batch = loader.whole(pairs, EVALUATION_SEED)
         self._embedded = model.encode(**batch.nodes_and_edges)
-        # Those of the nodes of the fit; sets of new nodes follow.
-        self._candidates = {
-            side: [*sets.values()][:1] for side, sets in loader.candidates.items()
-        }
+        # Edges and weights of the nodes of the fit; those of new nodes follow.
+        self._candidates = {}
+        for side in SIDES:
+            edges = graph[knn_edge_types(graph, side)[0]]
+            self._candidates[side] = [(edges.edge_index, edges.edge_weight)]
 
     def _features(self, nodes: NodeFeatures) -> tuple[Tensor, Tensor]:
         """Tokens and their weights."""

@@ -73,8 +73,8 @@ class Scorer(Protocol):
     ) -> Scorer:
         """A scorer with more nodes by side, after those that there are.
 
-        They are cold, unless ratings join them with others: pairs, :obj:`[2, E]`, and
-        their values, :obj:`[E]`.
+        They are cold, unless ratings join them with nodes of the fit: pairs,
+        :obj:`[2, E]`, and their values, :obj:`[E]`.
         """
 
     def state_dict(self) -> dict[str, Any]:
@@ -162,12 +162,12 @@ class Blend:
         return self._with(**new)
 
     def score(self, user: Tensor, item: Tensor) -> Tensor:
-        """Scores of pairs of user and item rows, each :obj:`[B]`."""
+        """Scores of pairs."""
         scores = [scorer.score(user, item) for scorer in self.scorers.values()]
         return self._mean(scores, user, item)
 
     def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
-        """Scores of all pairs, in blocks of users, :obj:`[users, items]`."""
+        """Scores of all pairs, in blocks of users."""
         start = 0
         parts = (s.score_all(users, items) for s in self.scorers.values())
         for scores in zip(*parts, strict=True):
@@ -180,11 +180,7 @@ class Blend:
         nodes: Mapping[str, NodeFeatures],
         ratings: tuple[Tensor, Tensor] | None = None,
     ) -> Blend:
-        """A blend with more nodes by side, after those that there are.
-
-        Ratings join a new node with one of the fit: their pairs, :obj:`[2, E]`, and
-        their values.
-        """
+        """A blend with more nodes, see :meth:`Scorer.with_new_nodes`."""
         if (
             ratings is not None
             and self.network is None

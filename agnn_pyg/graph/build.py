@@ -1,15 +1,17 @@
-"""Attribute graphs: the candidate neighbours of every node as a sparse graph."""
+"""Attribute graphs: candidate neighbours of all nodes, and of new, cold nodes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch_geometric.data import Data
 
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.base.linalg import unit_rows
-from agnn_pyg.base.randomness import check_seed
+from agnn_pyg.base.randomness import check_seed, uniform
 from agnn_pyg.graph.proximity import (
     DENSE_NODES,
     as_tensors,
@@ -17,6 +19,7 @@ from agnn_pyg.graph.proximity import (
     check_finite,
     num_candidates,
     proximity,
+    proximity_to,
 )
 from agnn_pyg.graph.sparse_knn import METHODS, sparse_candidates
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 # Rows that are compared with all others at a time.
 BLOCK_ROWS = 1024
+# New nodes are compared in blocks of at most so many proximities.
+BLOCK_ENTRIES = 2**21
 
 
 def attribute_graph(
@@ -118,6 +123,53 @@ def attribute_graph(
         edges = sparse_candidates(attributes, ratings, size, method, seed)
     edge_index, edge_weight = as_tensors(*edges)
     return Data(edge_index=edge_index, edge_weight=edge_weight, num_nodes=num_nodes)
+
+
+def cold_candidates(
+    new: scipy.sparse.csr_matrix,
+    attributes: scipy.sparse.csr_matrix,
+    *,
+    candidate_fraction: float = 0.05,
+    max_candidates: int = 500,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    r"""The edges from the nodes of an attribute graph to new, cold nodes.
+
+    A new node gets the candidates that :func:`~agnn_pyg.attribute_graph` would give
+    it if the graph were rebuilt with this one node more and without a rating of it.
+    New nodes are compared with the nodes of the graph and not with each other: what is
+    predicted for a new node does not depend on which others came with it.
+
+    Args:
+        new (scipy.sparse.csr_matrix): Multi-hot attributes of the new nodes,
+            :obj:`[M, num_tokens]`.
+        attributes (scipy.sparse.csr_matrix): Those that the graph was built from,
+            :obj:`[N, num_tokens]`.
+        candidate_fraction (float, optional): Fraction of the nodes in a candidate set.
+        max_candidates (int, optional): Size of the largest candidate set.
+        seed (int, optional): Seed of the tie-breaking. (default: :obj:`0`)
+
+    Returns:
+        Edges node → new node, :obj:`[2, E]`, the new ones numbered from 0 and sorted by
+        it, and their weights, :obj:`[E]`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    new, attributes = unit_rows(new), unit_rows(attributes)
+    num_nodes = attributes.shape[0]
+    size = num_candidates(num_nodes, candidate_fraction, max_candidates)
+    # One number per node of the graph, whichever new node is compared with it.
+    tie_break = uniform(torch.arange(num_nodes), check_seed('seed', seed)).numpy()
+    parts = []
+    step = max(1, BLOCK_ENTRIES // num_nodes)
+    for start in range(0, max(1, new.shape[0]), step):
+        weight = proximity_to(new[start : start + step], attributes)
+        rows = np.arange(start, start + len(weight))
+        parts.append(
+            candidates(rows, weight, size, np.broadcast_to(tie_break, weight.shape))
+        )
+    return as_tensors(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def _dense_candidates(

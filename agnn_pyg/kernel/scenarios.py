@@ -205,11 +205,7 @@ class ScenarioScorer:
         return {name: side.cold for name, side in self.sides.items()}
 
     def score(self, user: Tensor, item: Tensor) -> Tensor:
-        """Scores of pairs of user and item rows, each :obj:`[B]`.
-
-        Returns:
-            Of dtype ``float64``; NaN where no scenario serves the pair.
-        """
+        """Scores of pairs; NaN where no scenario serves them."""
         made = torch.full((len(user),), torch.nan, dtype=torch.float64)
         cold = self.sides['user'].cold[user], self.sides['item'].cold[item]
         for name in self.scenarios:
@@ -220,7 +216,7 @@ class ScenarioScorer:
         return made
 
     def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
-        """Scores of all pairs, in blocks of users, :obj:`[<= 64, items]`."""
+        """Scores of all pairs, in blocks of users."""
         for block in users.split(BLOCK_USERS):
             parts = items.split(self.block_items)
             yield torch.cat([self._block(block, part) for part in parts], dim=1)

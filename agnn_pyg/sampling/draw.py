@@ -111,11 +111,6 @@ class CandidateSets:
         found[found >= 0] = self.source[found[found >= 0]]
         return found
 
-    def of(self, node: int) -> tuple[Tensor, Tensor]:
-        """The candidates of one node and their weights."""
-        own = slice(*self.ptr[node : node + 2].tolist())
-        return self.source[own], self.weight[own]
-
     def _draw(self, node: Tensor, size: int, widest: int, key: int) -> Tensor:
         first, last = self.ptr[node], self.ptr[node + 1]
         slot = first[:, None] + torch.arange(widest, device=node.device)

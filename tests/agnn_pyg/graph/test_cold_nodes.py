@@ -3,8 +3,7 @@ import pytest
 import scipy.sparse
 import torch
 
-from agnn_pyg.graph.build import attribute_graph
-from agnn_pyg.graph.cold_nodes import cold_candidates
+from agnn_pyg.graph.build import attribute_graph, cold_candidates
 
 
 def matrix(num_rows, seed=0):
@@ -39,7 +38,7 @@ def test_candidates_do_not_depend_on_other_new_nodes(monkeypatch):
     for node in range(5):
         alone = cold_candidates(new[node], old, seed=3)
         assert candidates(alone, 0) == candidates(together, node)
-    monkeypatch.setattr('agnn_pyg.graph.cold_nodes.BLOCK_ENTRIES', 40)
+    monkeypatch.setattr('agnn_pyg.graph.build.BLOCK_ENTRIES', 40)
     again = cold_candidates(new, old, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(again, together, strict=True))
     # Equal nodes have equal candidates, ties included.
