@@ -91,18 +91,17 @@ def parse_column(
     if stype == 'vector':
         return _vectors(table, row, value, in_list)
     if stype in ('numeric', 'date'):
-        # Other values count as missing, unless the type is given and they are no words
-        # for nothing.
-        number, odd = np.full(len(frame), np.nan), np.zeros(len(frame), bool)
-        number[row] = _days(value) if stype == 'date' else _floats(value)
-        odd[row] = np.isnan(number[row]) | in_list
-        missing = np.full(len(frame), inferred)
-        missing[row] |= np.array([is_nothing(v) for v in value], bool) & ~in_list
+        number = _days(value) if stype == 'date' else _floats(value)
+        bad = np.isnan(number) | in_list
+        may_miss = inferred | (np.array([*map(is_nothing, value)], bool) & ~in_list)
         problem = f'holds something else than a {stype} value in'
-        table.refuse(odd & ~missing, problem, _REMEDIES[stype])
+        table.refuse(row[bad & ~may_miss], problem, _REMEDIES[stype])
         problem = f'holds other than {stype} values, which count as missing, in'
-        table.remark(odd, problem, "correct them, or change the type to 'categorical'")
-        return _numbers(table, stype, number)
+        remedy = "correct them, or change the type to 'categorical'"
+        table.remark(row[bad], problem, remedy)
+        every = np.full(len(frame), np.nan)
+        every[row[~bad]] = number[~bad]
+        return _numbers(table, stype, every)
     if stype == 'text':
         words = [WORD.findall(text.lower()) for text in value]
         row = np.repeat(row, [*map(len, words)])

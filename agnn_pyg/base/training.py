@@ -121,13 +121,12 @@ def fit(
         raise ValueError("'resume' needs the 'folder' that holds the checkpoints")
     if hasattr(module, 'before_fit'):
         module.before_fit(train, validation)
-    name = monitor.removeprefix('val_').removeprefix('train_').partition('@')[0]
-    mode = 'min' if name in LOWER else 'max'
     run_folder = TemporaryDirectory() if folder is None else nullcontext(folder)
     with _within_a_library(), run_folder as path:
         saved = Path(path) / 'checkpoints'
         history = _History()
-        best = _Checkpoint(saved, 'best', monitor=monitor, mode=mode)
+        watched = {'monitor': monitor, 'mode': _mode(monitor)}
+        best = _Checkpoint(saved, 'best', **watched)
         callbacks = [_EpochSeed(), _FiniteWeights(monitor), history]
         # Ahead of `last`, whose checkpoint then knows of the best one.
         if validation is not None:
@@ -139,7 +138,7 @@ def fit(
         if ema_decay is not None:
             callbacks.append(EMA(ema_decay))
         if patience is not None:
-            callbacks.append(_Stopping(monitor, patience=patience, mode=mode))
+            callbacks.append(_Stopping(patience=patience, **watched))
         if progress:
             callbacks.append(TQDMProgressBar(refresh_rate=20))
         callbacks += trainer_options.pop('callbacks', None) or []
@@ -164,6 +163,12 @@ def fit(
         module.load_state_dict(state['state_dict'])
         trainer.strategy.barrier()  # no process removes the file that others read
     return FitResult(state['epoch'], history.epochs)
+
+
+def _mode(monitor: str) -> str:
+    """Whether less of a metric is better, or more."""
+    name = monitor.removeprefix('val_').removeprefix('train_').partition('@')[0]
+    return 'min' if name in LOWER else 'max'
 
 
 class EMA(WeightAveraging):
