@@ -275,12 +275,12 @@ def _read_ends(frame: pd.DataFrame, columns: Sequence, name: str) -> list[IdColu
     """Two columns of ids, with a warning if some have spaces around them."""
     ids = [read_ids(frame, column, name) for column in columns]
     for end in ids:
-        spaced = [isinstance(v, str) and v != v.strip() for v in end.values]
-        end.remark(
-            np.array(spaced, bool),
-            'has ids with spaces around them in',
-            'remove these, .str.strip(), or they are other ids than those without',
-        )
+        if end.dtype == 'str':
+            end.remark(
+                np.array([v != v.strip() for v in end.values], bool),
+                'has ids with spaces around them in',
+                'remove these, .str.strip(), or they are other ids than those without',
+            )
     return ids
 
 

@@ -121,7 +121,8 @@ def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
         return IdColumn(frame, column, name, 'int', cells.to_numpy(np.int64))
     values = cells.astype(object).to_numpy()
     ids = TableColumn(frame, column, name)
-    missing = cells.isna().to_numpy(bool) | np.array([v == '' for v in values], bool)
+    is_empty = np.array([isinstance(v, str) and not v for v in values], bool)
+    missing = cells.isna().to_numpy(bool) | is_empty
     ids.refuse(missing, 'misses the id in', 'fill it in or drop the row')
     _check_floats(ids, np.array([isinstance(v, float) for v in values], bool))
     dtypes = np.array([*map(_dtype, values)], dtype='U4')
