@@ -142,18 +142,7 @@ class AGNNScorer:
         config = self.config
         rating = data.rating.float()
         epochs, seed = config.epochs, config.seed
-        plain = {
-            'num_nodes': data.num_nodes,
-            'in_channels': {s: data.nodes[s].num_tokens for s in SIDES},
-            'mean': float(rating.mean()) if config.start_at_mean else 0.0,
-            'linked': [s for s in SIDES if data.nodes[s].links is not None],
-        }
-        if self.positives:
-            plain |= {'mean': 0.0, 'positives': True}
-        if fitted is not None:  # its mean, and no more singular vectors than it has
-            plain = {**fitted._plain, 'num_nodes': data.num_nodes}
-            if (layer := fitted.model_.rating_layer) is not None:
-                plain['spectral_channels'] = layer.spectral_channels
+        plain = self._model_state(data, fitted)
         graph = self._build_graph(data)
         torch.default_generator.manual_seed(config.seed)
         model = self._model(plain)
@@ -199,6 +188,24 @@ class AGNNScorer:
         self._keep(plain, module.model, graph, compared)
         self.history_ = result.history
         self.best_epoch_ = result.best_epoch
+
+    def _model_state(
+        self, data: RatingData, fitted: AGNNScorer | None
+    ) -> dict[str, Any]:
+        """What a model is made of besides settings, see :meth:`_model`."""
+        if fitted is not None:  # its mean, and no more singular vectors than it has
+            plain = {**fitted._plain, 'num_nodes': data.num_nodes}
+            if (layer := fitted.model_.rating_layer) is not None:
+                plain['spectral_channels'] = layer.spectral_channels
+            return plain
+        starts_at_mean = self.config.start_at_mean and not self.positives
+        plain = {
+            'num_nodes': data.num_nodes,
+            'in_channels': {s: data.nodes[s].num_tokens for s in SIDES},
+            'mean': float(data.rating.float().mean()) if starts_at_mean else 0.0,
+            'linked': [s for s in SIDES if data.nodes[s].links is not None],
+        }
+        return plain | ({'positives': True} if self.positives else {})
 
     @torch.no_grad()
     def score(self, user: Tensor, item: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from agnn_pyg.base.cells import CONSTANT
 from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
-from agnn_pyg.base.frames import Ratings, read_new_nodes, read_tables
+from agnn_pyg.base.frames import FitTables, Ratings, read_new_nodes, read_tables
 from agnn_pyg.base.randomness import own_random_numbers
 from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
@@ -166,48 +166,23 @@ def fit_models(
     validation: Validation | None,
 ) -> tuple[Fitted, FitResult]:
     """Fits what :meth:`TaNPRecommender.fit` says; the result is of the first model."""
-    from agnn_pyg.base.training import fit
-    from tanp.module import TaskModule
-
-    num_support, held_out = None, None
-    if isinstance(validation, tuple | list):
-        if len(validation) != 2 or not all(len(table) for table in validation):
-            raise ValueError(
-                f"'validation' must be a table, or a table of supports and one of "
-                f'queries, with rows (got {len(validation)} tables)'
-            )
-        first = validation[0]
-        validation = pd.concat(validation)
-        if config.rating is None:  # repeated pairs are summed
-            first = first.drop_duplicates([config.user, config.item])
-        num_support = len(first)
+    validation, num_support = _joined(config, validation)
     config.check_fit(validation is not None and len(validation) > 0)
     read = read_tables(config, *tables, validation, new_users=True)
-    rating = read.ratings.rating
-    encoders = {}
-    bags = {}
-    for rows, (side, nodes) in zip(read.ratings.index, read.nodes.items(), strict=True):
-        encoders[side] = bags[side] = None
-        if nodes.given and [c.column for c in nodes.columns] != [CONSTANT]:
-            # A value of unrated nodes alone would be read untrained.
-            encoded = nodes.encode(config.min_count, config.num_knots, rows)
-            encoders[side], bags[side] = encoded
-    ids = {side: nodes.ids for side, nodes in read.nodes.items()}
-    likelihood, scale = _scale(config, rating)
-    has_users = read.nodes['user'].given
-    fitted = Fitted(config, likelihood, scale, ids, encoders, bags, has_users)
-
+    fitted = _untrained(config, read)
+    num_users, num_items = (len(fitted.ids[side]) for side in ('user', 'item'))
     options = {'batch_size': config.batch_size}
     if config.rating is None:
-        options |= {'negatives': config.negatives, 'num_items': len(ids['item'])}
+        options |= {'negatives': config.negatives, 'num_items': num_items}
     episodes = _tasks(fitted, read.ratings)
     train = _train_loader(config, episodes, **options)
+    held_out = None
     if read.validation is not None:
         tasks = _tasks(fitted, read.validation, num_support)
         least = 2 if num_support is None else 1
         held_out = EpisodeLoader(tasks.at_least(least), **options)
-    relevant = scale.to_unit_scale(rating.mean())
-    relevant = {'bernoulli': 0.5, 'implicit': 0.0}.get(likelihood, relevant)
+    relevant = fitted.scale.to_unit_scale(read.ratings.rating.mean())
+    relevant = {'bernoulli': 0.5, 'implicit': 0.0}.get(fitted.likelihood, relevant)
     results = []
     statistics = None
     for member in range(config.ensemble_size):
@@ -217,41 +192,89 @@ def fit_models(
         elif config.model == 'AttentiveTaNP':
             statistics = ItemStatistics.fit(
                 episodes,
-                len(ids['item']),
-                len(ids['user']),
+                num_items,
+                num_users,
                 threshold=relevant,
                 seed=seed,
                 **dict(config.part(StatisticsConfig)),
             )
         torch.default_generator.manual_seed(seed)
         model = fitted.add_model(statistics)
-        module = TaskModule(
-            model,
-            config.lr,
-            config.weight_decay,
-            relevant,
-            scale.center,
-            scale.unit,
-            seed,
-            **dict(config.part(LossConfig)),
-        )
-        result = fit(
-            module,
-            train,
-            held_out,
-            monitor='val_loss',
-            epochs=config.epochs,
-            patience=config.patience,
-            ema_decay=config.ema_decay,
-            progress=config.progress,
-            accelerator=config.accelerator,
-        )
-        results.append(result)
+        results.append(_train(fitted, model, train, held_out, relevant, seed))
         model.eval()
         if statistics is not None:
             model.statistics = statistics  # whose counts members share on the CPU
             model.read_unseen()
     return fitted, results[0]
+
+
+def _joined(
+    config: TaNPRecommenderConfig, validation: Validation | None
+) -> tuple[pd.DataFrame | None, int | None]:
+    """A validation as one table, and how many of its first rows are the supports."""
+    if not isinstance(validation, tuple | list):
+        return validation, None
+    if len(validation) != 2 or not all(len(table) for table in validation):
+        raise ValueError(
+            f"'validation' must be a table, or a table of supports and one of "
+            f'queries, with rows (got {len(validation)} tables)'
+        )
+    first = validation[0]
+    if config.rating is None:  # repeated pairs are summed
+        first = first.drop_duplicates([config.user, config.item])
+    return pd.concat(validation), len(first)
+
+
+def _untrained(config: TaNPRecommenderConfig, read: FitTables) -> Fitted:
+    """Ids, encoded attributes and the scale of a fit, without models."""
+    encoders = {}
+    bags = {}
+    for rows, (side, nodes) in zip(read.ratings.index, read.nodes.items(), strict=True):
+        encoders[side] = bags[side] = None
+        if nodes.given and [c.column for c in nodes.columns] != [CONSTANT]:
+            # A value of unrated nodes alone would be read untrained.
+            encoded = nodes.encode(config.min_count, config.num_knots, rows)
+            encoders[side], bags[side] = encoded
+    ids = {side: nodes.ids for side, nodes in read.nodes.items()}
+    likelihood, scale = _scale(config, read.ratings.rating)
+    has_users = read.nodes['user'].given
+    return Fitted(config, likelihood, scale, ids, encoders, bags, has_users)
+
+
+def _train(
+    fitted: Fitted,
+    model: TaNP,
+    train: EpisodeLoader,
+    held_out: EpisodeLoader | None,
+    relevant: float,
+    seed: int,
+) -> FitResult:
+    """Trains a model, with labels above :obj:`relevant` being relevant items."""
+    from agnn_pyg.base.training import fit
+    from tanp.module import TaskModule
+
+    config = fitted.config
+    module = TaskModule(
+        model,
+        config.lr,
+        config.weight_decay,
+        relevant,
+        fitted.scale.center,
+        fitted.scale.unit,
+        seed,
+        **dict(config.part(LossConfig)),
+    )
+    return fit(
+        module,
+        train,
+        held_out,
+        monitor='val_loss',
+        epochs=config.epochs,
+        patience=config.patience,
+        ema_decay=config.ema_decay,
+        progress=config.progress,
+        accelerator=config.accelerator,
+    )
 
 
 def _scale(config: TaNPRecommenderConfig, rating: np.ndarray) -> tuple[str, Any]:
