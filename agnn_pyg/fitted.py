@@ -15,6 +15,7 @@ from torch import Tensor
 from agnn_pyg.agnn_config import AGNNConfig
 from agnn_pyg.agnn_scorer import AGNNScorer
 from agnn_pyg.base.cells import CONSTANT
+from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import (
     Edges,
@@ -71,14 +72,15 @@ class Fitted:
         cls, config: Any, tables: FitTables, scale: RatingScale, **run: Any
     ) -> Fitted:
         """Encodes attributes and fits the scorers."""
-        nodes, encoders, scorers = {}, {}, _scorers(config)
-        weight = config.kernel_weight
-        if weight == 0:
+        scorers = _scorers(config)
+        if config.kernel_weight == 0:
             del scorers['kernel']
-        if weight == 1 and (config.rating is None or len(config.scenarios) == 4):
-            del scorers['network']  # the kernel model serves all pairs
+        serves_all = config.rating is None or len(config.scenarios) == 4
+        if config.kernel_weight == 1 and serves_all:
+            del scorers['network']
         min_count = config.min_count if 'network' in scorers else 1
         link_features = {s: LinkFeatures.fit(w) for s, w in tables.links.items()}
+        nodes, encoders = {}, {}
         for side, rows in zip(SIDES, tables.ratings.index, strict=True):
             table = tables.nodes[side]
             if len(table.ids) == 1:
@@ -93,11 +95,9 @@ class Fitted:
                 weight = tables.links[side]
                 nodes[side] = link_features[side].attach(nodes[side], weight)
             encoders[side] = embed, compare
-        columns = {s: both[1].column_encoders for s, both in encoders.items()}
-        parts = [tables.ratings, tables.validation]
-        parts = [p and _tensors(p, scale) for p in parts]
-        data = RatingData(nodes, columns, *parts[0])
-        validation = parts[1]
+        rated, rating = _tensors(tables.ratings, scale)
+        validation = tables.validation and _tensors(tables.validation, scale)
+        data = RatingData(nodes, _columns(encoders), rated, rating)
         return cls(
             config,
             {side: tables.nodes[side].ids for side in SIDES},
@@ -105,7 +105,8 @@ class Fitted:
             encoders,
             nodes,
             scale,
-            *parts[0],
+            rated,
+            rating,
             _blend(config, scorers).fit(data, validation, **run),
             link_features,
         )
@@ -121,8 +122,7 @@ class Fitted:
     ) -> Fitted:
         """The same fit with more ratings, users and items, its scorers updated."""
         given = read_ratings(ratings, 'ratings', config)
-        is_log = self.scale.is_log
-        if is_log:
+        if self.scale.is_log:
             known = self.scale.unit * (self.rating.double().exp2().numpy() - 1)
             weight = bounded_weights(given.rating, given.pair, known)
             given = given._replace(rating=weight)
@@ -141,16 +141,8 @@ class Fitted:
                 nodes[side] = nodes[side].append(self._attach(side, new, weight))
                 if side in link_features:
                     link_features[side] = link_features[side].append(weight)
-        rows, rating = _tensors(given.pairs(ids), self.scale)
-        rows = torch.cat([self.rated, rows], dim=1)
-        rating = torch.cat([self.rating, rating])
-        rating = rating.double().exp2() - 1 if is_log else rating
-        pairs = pd.Series(rating.numpy()).groupby([*rows.numpy()], sort=False)
-        value = np.log2(1 + pairs.sum()) if is_log else pairs.last()
-        rated = torch.tensor(value.index.to_frame().to_numpy().T)
-        rating = torch.tensor(value.to_numpy()).float()
-        columns = {s: both[1].column_encoders for s, both in self.encoders.items()}
-        data = RatingData(nodes, columns, rated, rating)
+        rated, rating = self._joined(*_tensors(given.pairs(ids), self.scale))
+        data = RatingData(nodes, _columns(self.encoders), rated, rating)
         return replace(
             self,
             ids=ids,
@@ -162,6 +154,17 @@ class Fitted:
             scorer=self.scorer.update(data, **run),
             link_features=link_features,
         )
+
+    def _joined(self, rated: Tensor, rating: Tensor) -> tuple[Tensor, Tensor]:
+        """All rated pairs, each once: ratings replace old ones, weights are added."""
+        rows = torch.cat([self.rated, rated], dim=1)
+        rating = torch.cat([self.rating, rating])
+        if self.scale.is_log:
+            rating = rating.double().exp2() - 1
+        pairs = pd.Series(rating.numpy()).groupby([*rows.numpy()], sort=False)
+        value = np.log2(1 + pairs.sum()) if self.scale.is_log else pairs.last()
+        rated = torch.tensor(value.index.to_frame().to_numpy().T)
+        return rated, torch.tensor(value.to_numpy()).float()
 
     def serve(
         self,
@@ -178,40 +181,45 @@ class Fitted:
         """
         given = None if ratings is None else read_ratings(ratings, 'ratings', config)
         edges = read_edges(edges or {})
-        parts = {name: dict(getattr(self, name)) for name in ('ids', 'node')}
-        new = {}
+        ids, node, new = dict(self.ids), dict(self.node), {}
         for side, frame in zip(SIDES, (users, items), strict=True):
             named = [given.user] if given is not None and side == 'user' else []
             found = self._read_new(config, side, frame, edges.get(side), named)
             if found is not None:
-                parts['ids'][side], features, weight = found
+                ids[side], features, weight = found
                 first = group = np.arange(features.num_nodes)
                 if given is None and side not in edges:
                     first, group = _duplicates(features)
                 features = features.take(torch.from_numpy(first))
                 new[side] = self._attach(side, features, weight[first])
-                node = np.concatenate([self.node[side], len(self.ids[side]) + group])
-                parts['node'][side] = node
-        made = replace(self, config=config, **parts, new_nodes=new)
+                node[side] = np.append(self.node[side], len(self.ids[side]) + group)
         # The weight may have been changed since the fit.
         scorer = self.scorer.with_weight(config.kernel_weight)
-        pairs = None
+        pairs, rated = None, self.rated
         if given is not None:
-            given = given.pairs(made.ids)
-            index = given.index
-            sizes = [[len(self.ids[side])] for side in SIDES]
-            is_new = (index >= sizes).sum(axis=0)
-            given.pair.refuse(
-                is_new != 1,
-                'must join a new user or item with one of the fit, unlike',
-                "drop it, or call 'update', which is for all ratings",
-            )
-            self.scale.check(given)
-            _, rating = _tensors(given, self.scale)
-            pairs = torch.stack(made.pairs(index)), rating
-            made = replace(made, rated=torch.cat([self.rated, pairs[0]], dim=1))
-        scorer = scorer.with_new_nodes(new, pairs) if new else scorer
-        return replace(made, scorer=scorer)
+            # Their nodes are their rows, as equal nodes are not joined then.
+            pairs = self._new_ratings(given.pairs(ids))
+            rated = torch.cat([rated, pairs[0]], dim=1)
+        return replace(
+            self,
+            config=config,
+            ids=ids,
+            node=node,
+            rated=rated,
+            scorer=scorer.with_new_nodes(new, pairs) if new else scorer,
+            new_nodes=new,
+        )
+
+    def _new_ratings(self, given: Ratings) -> tuple[Tensor, Tensor]:
+        """Pairs of new and known nodes and their ratings, as models read them."""
+        sizes = [[len(self.ids[side])] for side in SIDES]
+        given.pair.refuse(
+            (given.index >= sizes).sum(axis=0) != 1,
+            'must join a new user or item with one of the fit, unlike',
+            "drop it, or call 'update', which is for all ratings",
+        )
+        self.scale.check(given)
+        return _tensors(given, self.scale)
 
     def _read_new(
         self,
@@ -321,6 +329,11 @@ def _scorers(config: Any) -> dict[str, Scorer]:
 def _blend(config: Any, scorers: Mapping[str, Scorer], **options: Any) -> Blend:
     blend = RankBlend if config.rating is None else Blend
     return blend(**scorers, kernel_weight=config.kernel_weight, **options)
+
+
+def _columns(encoders: Mapping[str, Sequence]) -> dict[str, Sequence[ColumnEncoder]]:
+    """The columns of compared attributes by side."""
+    return {side: compared.column_encoders for side, (_, compared) in encoders.items()}
 
 
 def _features(embedded: dict, compared: dict, *links: Tensor | None) -> NodeFeatures:
