@@ -102,20 +102,39 @@ def explain_pair(
     pair = pd.DataFrame({config.user: [user], config.item: [item]})
     rows = read_pairs(pair, 'the pair to explain', config, serving.ids)
     nodes = tuple(int(node) for node in serving.pairs(rows))
-    blend = serving.scorer
-    rating = None
     scale = None if config.rating is None else serving.scale
-    weights = blend.weights(*nodes)
     unit, center = (1.0, 0.0) if scale is None else (scale.unit, scale.center)
+    terms, contribution, neighbors = _weighted_parts(serving, nodes)
+    mean = terms.pop('mean rating', 0.0) + terms.pop('network: mean rating', 0.0)
+    order = sorted(terms, key=lambda name: -abs(terms[name]))
+    terms = {name: unit * terms[name] for name in order if terms[name]}
+    if scale is not None:
+        terms = {'mean rating': unit * mean + center, **terms}
+    score = float(sum(terms.values()))
+    rating = None if scale is None else float(np.clip(score, scale.low, scale.high))
+    ratings = _ratings(unit * contribution, serving, columns)
+    neighbors = [
+        _neighbors(neighbors.get(side), serving.ids[side], column)
+        for side, column in zip(SIDES, columns, strict=True)
+    ]
+    titled = dict(zip(columns, tables, strict=True))
+    frames = (with_titles(frame, titled) for frame in (ratings, *neighbors))
+    return Explanation(user, item, rating, score, terms, *frames)
+
+
+def _weighted_parts(
+    serving: Fitted, nodes: tuple[int, int]
+) -> tuple[dict[str, float], Tensor, dict[str, tuple[Tensor, Tensor]]]:
+    """Terms, contributions of ratings and neighbours, by weights of both models."""
+    blend = serving.scorer
+    weights = blend.weights(*nodes)
     terms: dict[str, float] = defaultdict(float)
-    neighbors = {}
-    contribution = torch.empty(0)
+    contribution, neighbors = torch.empty(0), {}
     if blend.network is not None:
         parts, neighbors = blend.network.explain(*nodes)
-        if scale is None:
-            factor, shift = (float(x) for x in blend.scale(*map(torch.tensor, nodes)))
-            parts = {name: factor * value for name, value in parts.items()}
-            parts['global bias'] += shift
+        factor, shift = (float(x) for x in blend.scale(*map(torch.tensor, nodes)))
+        parts = {name: factor * value for name, value in parts.items()}
+        parts['global bias'] += shift
         for name, value in parts.items():
             terms[f'network: {name}'] = weights['network'] * value
     if weights.get('kernel'):
@@ -125,22 +144,7 @@ def explain_pair(
         values = {s: serving.values(s, n) for s, n in zip(SIDES, nodes, strict=True)}
         for name, value in kernel_terms(kernel, values).items():
             terms[name] += weights['kernel'] * value
-    mean = terms.pop('mean rating', 0.0) + terms.pop('network: mean rating', 0.0)
-    order = sorted(terms, key=lambda name: -abs(terms[name]))
-    terms = {name: unit * terms[name] for name in order if terms[name]}
-    if scale is not None:
-        terms = {'mean rating': unit * mean + center, **terms}
-    score = float(sum(terms.values()))
-    if scale is not None:
-        rating = float(np.clip(score, scale.low, scale.high))
-    ratings = _ratings(unit * contribution, serving, columns)
-    neighbors = [
-        _neighbors(neighbors.get(side), serving.ids[side], column)
-        for side, column in zip(SIDES, columns, strict=True)
-    ]
-    titled = dict(zip(columns, tables, strict=True))
-    frames = (with_titles(frame, titled) for frame in (ratings, *neighbors))
-    return Explanation(user, item, rating, score, terms, *frames)
+    return terms, contribution, neighbors
 
 
 def kernel_terms(

@@ -215,6 +215,10 @@ class Blend:
         vars(made).update(changed)
         return made
 
+    def scale(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
+        """What scores of the network are multiplied by, and what is added to them."""
+        return torch.ones(()), torch.zeros(())
+
     def weights(self, user: int, item: int) -> dict[str, float]:
         """The weight of each scorer in the score of a pair."""
         if len(self.scorers) < 2:
@@ -314,9 +318,8 @@ class RankBlend(Blend):
         return super().state_dict() | {'scales': self.scales_}
 
     def scale(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """What scores of the network are multiplied by, and what is added to them."""
         if len(self.scorers) < 2:
-            return torch.ones(()), torch.zeros(())
+            return super().scale(user, item)
         return self._by_scenario(self.scales_, user, item).unbind(-1)
 
     def _mean(self, scores: Sequence[Tensor], user: Tensor, item: Tensor) -> Tensor:

@@ -31,8 +31,35 @@ class UserBlocks:
     """
 
     def __init__(self, kernel: PairwiseKernel) -> None:
-        user, item, y = kernel.pairs.user, kernel.pairs.item, kernel.items.x
+        pairs, y = kernel.pairs, kernel.items.x
+        count = torch.bincount(pairs.item, minlength=len(y))
+        chosen = count.argsort(descending=True, stable=True)[:MAX_ITEMS]
+        # The last number stands for other items, and for the padding of blocks.
+        self.size = len(chosen) + 1
+        number = pairs.item.new_full((len(y) + 1,), len(chosen))
+        number[chosen] = torch.arange(len(chosen), device=y.device)
+        self.item = number[pairs.item]
+        rows = _user_rows(pairs.user, pairs.size[0])
+        joined = self._invert_blocks(kernel, rows, number)
+        self.rows = torch.cat([row.flatten() for row in rows])
+        self.place = rows[0].new_empty(len(pairs) + 1)
+        self.place[self.rows] = torch.arange(len(self.rows), device=y.device)
+        # G is diagonal and of low rank, so its inverse takes a small matrix.
         both, by_user, _ = kernel.feature_weights()
+        bias = by_user[0]
+        part = y[chosen] * both[0].sqrt()
+        inner = bias * torch.eye(y.size(1)).to(y) + part.t() @ part
+        # In place, since the matrix is the largest tensor of a fit with many items.
+        joined -= (part @ torch.linalg.solve(inner, part.t())).div_(bias)
+        joined.diagonal().add_(1 / bias)
+        joined.add_(joined.t().clone()).div_(2)
+        self.factor = torch.linalg.cholesky(joined)
+
+    def _invert_blocks(
+        self, kernel: PairwiseKernel, rows: list[Tensor], number: Tensor
+    ) -> Tensor:
+        """Sets the inverses of blocks, and sums them by the numbers of two items."""
+        user, item, y = kernel.pairs.user, kernel.pairs.item, kernel.items.x
         # Weights of the item kernels between ratings of one user. The constant
         # component is in the item part.
         square = kernel.users.x.t().square()
@@ -42,15 +69,7 @@ class UserBlocks:
         own = own.t() @ kernel.weight
         scale = own[:, kernel.items.component].sqrt()
         level = 1 + own[:, -1]
-        count = torch.bincount(item, minlength=len(y))
-        chosen = count.argsort(descending=True, stable=True)[:MAX_ITEMS]
-        # The last number stands for other items, and for the padding of blocks.
-        size = len(chosen) + 1
-        number = item.new_full((len(y) + 1,), size - 1)
-        number[chosen] = torch.arange(size - 1, device=y.device)
-        self.item = number[item]
-        self.size = size
-        rows = _user_rows(user, kernel.pairs.size[0])
+        size = self.size
         item = torch.cat([item, item.new_tensor([len(y)])])
         y = torch.cat([y, torch.zeros_like(y[:1])])
         joined = y.new_zeros(size * size)
@@ -70,19 +89,7 @@ class UserBlocks:
                 where = where[:, :, None] * size + where[:, None, :]
                 joined.index_add_(0, where.flatten(), made.flatten())
             self.inverse.append(inverse)
-        self.rows = torch.cat([row.flatten() for row in rows])
-        self.place = rows[0].new_empty(len(item))
-        self.place[self.rows] = torch.arange(len(self.rows), device=y.device)
-        # G is diagonal and of low rank, so its inverse takes a small matrix.
-        bias = by_user[0]
-        part = y[chosen] * both[0].sqrt()
-        inner = bias * torch.eye(y.size(1)).to(y) + part.t() @ part
-        # In place, since the matrix is the largest tensor of a fit with many items.
-        joined = joined.view(size, size)[:-1, :-1]
-        joined -= (part @ torch.linalg.solve(inner, part.t())).div_(bias)
-        joined.diagonal().add_(1 / bias)
-        joined.add_(joined.t().clone()).div_(2)
-        self.factor = torch.linalg.cholesky(joined)
+        return joined.view(size, size)[:-1, :-1]
 
     def __call__(self, value: Tensor) -> Tensor:
         """The solution for a right-hand side :obj:`[R]`, in the order of the pairs."""
