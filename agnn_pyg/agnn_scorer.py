@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch_geometric.data import HeteroData
+from torch_geometric.typing import EdgeType
 
 from agnn_pyg.agnn_config import AGNNConfig, NetworkTrainingConfig
 from agnn_pyg.base.encoder import TokenBags
@@ -255,49 +256,57 @@ class AGNNScorer:
     def _add_nodes(
         self, side: str, new: NodeFeatures, ratings: tuple[Tensor, Tensor]
     ) -> None:
-        model = self.model_
-        config = self.config
-        end = SIDES.index(side)
         old = self._embedded[side]
-        first, num_fitted = len(old.x), len(old.source)
+        encoder = self.model_.encoders[side]
+        state = encoder(
+            self._features(new),
+            torch.ones(new.num_nodes, dtype=torch.bool),
+            torch.full((new.num_nodes,), len(old.source)),
+        )
+        # New nodes come first, those of the fit after them.
+        state = state._replace(source=torch.cat([state.source, old.source]))
+        state = encoder.aggregate({side: state}, side, self._new_edges(side, new))
+        if self.model_.rated is not None:
+            state = self._rate_new(side, state, *ratings)
+        self._embedded[side] = _join(old, state)
+
+    def _new_edges(self, side: str, new: NodeFeatures) -> dict[EdgeType, Tensor]:
+        """Edges to new nodes, from nodes of the fit, numbered after the new ones."""
+        config = self.config
         index, weight = cold_candidates(
             new.compared.multi_hot(), self._hot[side], **self._options(*CANDIDATES)
         )
+        known = self._candidates[side]
         # Beyond the counters of the nodes of the fit, which are positions. So nodes
         # with equal candidates draw equal neighbours.
-        known = self._candidates[side]
         counter = index[0] + len(known[0][1])
         candidates = CandidateSets(index, weight, new.num_nodes, counter)
-        index = torch.stack([index[0], index[1] + first])
-        self._candidates[side] = [*known, (index, weight)]
+        target = index[1] + len(self._embedded[side].x)
+        self._candidates[side] = [*known, (torch.stack([index[0], target]), weight)]
         neighbor = candidates.draw_for_all(config.num_neighbors, EVALUATION_SEED, 0)
-        # New nodes come first, those of the fit after them.
         neighbor[neighbor >= 0] += new.num_nodes
-        edges = edges_to(neighbor, config.self_neighbor)
-        state = model.encoders[side](
-            self._features(new),
-            torch.ones(new.num_nodes, dtype=torch.bool),
-            torch.full((new.num_nodes,), num_fitted),
-        )
-        state = state._replace(source=torch.cat([state.source, old.source]))
-        edges = dict.fromkeys(model.encoders[side].edge_types, edges)
+        drawn = edges_to(neighbor, config.self_neighbor)
+        edges = dict.fromkeys(self.model_.encoders[side].edge_types, drawn)
         if (side, LINKED, side) in edges:
-            source = (new.links[0] - num_fitted) % len(state.source)
+            num_fitted = len(self._embedded[side].source)
+            source = (new.links[0] - num_fitted) % (num_fitted + new.num_nodes)
             edges[side, LINKED, side] = torch.stack([source, new.links[1]])
-        state = model.encoders[side].aggregate({side: state}, side, edges)
-        if model.rated is not None:
-            other = self._embedded[SIDES[1 - end]]
-            pairs, rating = ratings
-            # Those of these nodes with nodes of the fit.
-            mine = (pairs[end] >= first) & (pairs[1 - end] < len(other.source))
-            pairs = pairs[:, mine]
-            rating = rating[mine] - model.mean
-            pairs[end] -= first
-            added = model.rating_layer.add_nodes(
-                end, state.x, state.attributes, pairs, rating, other.rating
-            )
-            state = state._replace(x=added.x, rating=added)
-        self._embedded[side] = _join(old, state)
+        return edges
+
+    def _rate_new(
+        self, side: str, state: NodeState, pairs: Tensor, rating: Tensor
+    ) -> NodeState:
+        """The state of new nodes after their ratings, of nodes of the fit alone."""
+        end = SIDES.index(side)
+        first, other = len(self._embedded[side].x), self._embedded[SIDES[1 - end]]
+        mine = (pairs[end] >= first) & (pairs[1 - end] < len(other.source))
+        pairs = pairs[:, mine]
+        pairs[end] -= first
+        rating = rating[mine] - self.model_.mean
+        added = self.model_.rating_layer.add_nodes(
+            end, state.x, state.attributes, pairs, rating, other.rating
+        )
+        return state._replace(x=added.x, rating=added)
 
     @torch.no_grad()
     def explain(
