@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from agnn_pyg.base.frames import read_pairs, with_titles
+from agnn_pyg.base.frames import read_pairs
+from agnn_pyg.base.nodes import with_titles
 from agnn_pyg.base.vocabulary import Vocabulary
 from agnn_pyg.kernel.scenarios import KernelExplanation
 from agnn_pyg.rating_data import SIDES

@@ -17,14 +17,8 @@ from agnn_pyg.agnn_scorer import AGNNScorer
 from agnn_pyg.base.cells import CONSTANT
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
-from agnn_pyg.base.frames import (
-    Edges,
-    FitTables,
-    Ratings,
-    read_edges,
-    read_new_nodes,
-    read_ratings,
-)
+from agnn_pyg.base.frames import Edges, FitTables, Ratings, read_edges, read_ratings
+from agnn_pyg.base.nodes import read_new_nodes
 from agnn_pyg.base.oddities import bounded_weights
 from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary

@@ -15,11 +15,12 @@ from pydantic import Field
 from agnn_pyg.agnn_config import PUBLISHED, AGNNConfig
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import Config, Fraction, PositiveInt, check_argument
-from agnn_pyg.base.frames import read_distinct, read_pairs, read_ratings, read_tables
+from agnn_pyg.base.frames import read_pairs, read_ratings, read_tables
 from agnn_pyg.base.metrics import rating_metrics
 from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.recommender import Recommender
 from agnn_pyg.base.recommender_config import ColumnsConfig, EncoderConfig
+from agnn_pyg.base.vocabulary import read_distinct
 from agnn_pyg.evaluation import evaluate_ranking
 from agnn_pyg.explain import Explanation, explain_pair
 from agnn_pyg.fitted import Fitted

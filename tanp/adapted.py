@@ -12,9 +12,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from agnn_pyg.base.config import PositiveInt, check_argument
-from agnn_pyg.base.frames import read_distinct, read_ratings, with_titles
+from agnn_pyg.base.frames import read_ratings
 from agnn_pyg.base.metrics import evaluate_rankings, rating_metrics
-from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
+from agnn_pyg.base.nodes import with_titles
+from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_distinct, read_ids
 from tanp.episodes import Episodes
 from tanp.fitting import Fitted
 from tanp.loader import EpisodeLoader, pad

@@ -15,7 +15,8 @@ from torch import Tensor
 from agnn_pyg.base.cells import CONSTANT
 from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
-from agnn_pyg.base.frames import FitTables, Ratings, read_new_nodes, read_tables
+from agnn_pyg.base.frames import FitTables, Ratings, read_tables
+from agnn_pyg.base.nodes import read_new_nodes
 from agnn_pyg.base.randomness import own_random_numbers
 from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary

@@ -11,7 +11,8 @@ import torch
 
 from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.columns import ColumnEncoder
-from agnn_pyg.base.frames import read_new_nodes, read_ratings
+from agnn_pyg.base.frames import read_ratings
+from agnn_pyg.base.nodes import read_new_nodes
 from agnn_pyg.base.recommender import Recommender
 from agnn_pyg.base.vocabulary import Vocabulary
 from tanp.adapted import AdaptedUsers

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from agnn_pyg.base.config import PositiveFloat, PositiveInt, Seed, check_argument
-from agnn_pyg.base.frames import read_distinct, read_ratings
+from agnn_pyg.base.frames import read_ratings
 from agnn_pyg.base.recommender_config import ColumnsConfig
+from agnn_pyg.base.vocabulary import read_distinct
 from tanp.episodes import Episodes, from_numpy
 
 

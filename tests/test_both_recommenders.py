@@ -10,7 +10,7 @@ import torch
 from sklearn.base import clone
 
 from agnn_pyg.__main__ import main as agnn
-from agnn_pyg.base import encoder, frames
+from agnn_pyg.base import encoder, frames, nodes
 from agnn_pyg.base.checks import TableWarning
 from agnn_pyg.base.columns import STYPES
 from agnn_pyg.recommender import AGNNRecommender
@@ -155,15 +155,16 @@ def test_a_fit_reads_each_column_once(name, tables, monkeypatch):
 
         monkeypatch.setattr(module, name, counted)
 
-    count(frames, 'read_ids')
-    for module in (encoder, frames):
+    for module in (frames, nodes):
+        count(module, 'read_ids')
+    for module in (encoder, nodes):
         count(module, 'parse_column')
-    rows, *nodes = tables
+    rows, *sides = tables
     ratings, validation = rows.iloc[::2], rows.iloc[1::2]
     few = {'kernel_weight': None, 'kernel_steps': 0, 'cv_folds': 2}
     few = few if name == 'AGNN' else {}
-    recommender(name, **few).fit(ratings, *nodes, validation)
-    of_nodes = [(id(frame), c) for frame in nodes for c in frame.columns]
+    recommender(name, **few).fit(ratings, *sides, validation)
+    of_nodes = [(id(frame), c) for frame in sides for c in frame.columns]
     rated = [(id(f), c) for f in (ratings, validation) for c in ('user', 'item')]
     assert reads == Counter(of_nodes + rated)
 

@@ -1,40 +1,21 @@
-"""The tables of ratings, users and items: read and validated once."""
+"""The tables of ratings, pairs and edges: read and validated once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-import torch
 
-from agnn_pyg.base.cells import (
-    CellTypeError,
-    ParsedColumn,
-    constant_column,
-    parse_column,
-)
-from agnn_pyg.base.checks import TableColumn, check_columns, shown, warn
-from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
-from agnn_pyg.base.oddities import (
-    bounded_ratings,
-    bounded_weights,
-    problem_of,
-    seems,
-    warn_of_unread,
-)
+from agnn_pyg.base.checks import TableColumn, check_columns
+from agnn_pyg.base.nodes import NodeTable, read_nodes
+from agnn_pyg.base.oddities import bounded_ratings, bounded_weights, warn_of_unread
 from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 
 SIDES = ('user', 'item')
-# Columns that name a row for people.
-TITLES = ('title', 'name')
-# Rows of known ids that are compared with the fit, and by how much weights may differ.
-MOST_COMPARED, MAX_GAP = 250, 1e-3
 
 
 class Ratings(NamedTuple):
@@ -91,27 +72,6 @@ class Edges(NamedTuple):
         return half + half.T
 
 
-@dataclass(frozen=True)
-class NodeTable:
-    """The users or the items of a fit; a constant is an attribute if there is none."""
-
-    ids: Vocabulary
-    columns: list[ParsedColumn]
-    given: bool  # whether there was a table, rather than ids of ratings alone
-
-    def encode(
-        self, min_count: int, num_knots: int, rows: np.ndarray | None = None
-    ) -> tuple[AttributeEncoder, TokenBags]:
-        """Fits an encoder on some rows (default: on all), and encodes all of them."""
-        stypes = {cells.column: cells.stype for cells in self.columns}
-        encoder = AttributeEncoder(stypes, min_count, num_knots)
-        fitted = self.columns
-        if rows is not None:
-            mask = np.isin(np.arange(len(self.ids)), rows)
-            fitted = [cells.take(mask) for cells in fitted]
-        return encoder, encoder.fit(fitted).transform(self.columns)
-
-
 class FitTables(NamedTuple):
     """What a recommender is fitted on; nodes and weights of given edges by side."""
 
@@ -156,7 +116,7 @@ def read_tables(
         further = [*joined[side][:2]] if side in joined else []
         if validated and new_users and side == 'user':
             further.append(validated.user)
-        nodes[side] = _read_nodes(config, side, frame, rated, further)
+        nodes[side] = read_nodes(config, side, frame, rated, further)
     ids = {side: table.ids for side, table in nodes.items()}
     links = {s: found.adjacency(ids[s], f'{s}s') for s, found in joined.items()}
     train = train.pairs(ids)
@@ -282,164 +242,6 @@ def _read_ends(frame: pd.DataFrame, columns: Sequence, name: str) -> list[IdColu
                 'remove these, .str.strip(), or they are other ids than those without',
             )
     return ids
-
-
-def read_distinct(given: Any, name: str, column: str) -> IdColumn:
-    """The ids of a table or a list, which must be distinct; ``ValueError`` if not."""
-    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
-        is_mapping = isinstance(given, Mapping)
-        remedy = 'make a pandas DataFrame of it' if is_mapping else f'write [{given!r}]'
-        raise ValueError(
-            f"'{name}' must be a table or a list of ids (got {shown(given)}); {remedy}"
-        )
-    if not isinstance(given, pd.DataFrame):
-        given = pd.DataFrame({column: pd.Series(list(given), dtype=object)})
-    ids = read_ids(given, column, name)
-    ids.vocabulary()
-    return ids
-
-
-def read_new_nodes(
-    frame: pd.DataFrame | Sequence | None,
-    side: str,
-    config: ColumnsConfig,
-    known: Vocabulary,
-    encoders: Sequence[AttributeEncoder],
-    bags: TokenBags,
-) -> tuple[np.ndarray, list[TokenBags]] | None:
-    """New ids of a table, and their attributes by each encoder; None if none is new.
-
-    Of a table or a list of ids alone, all attributes are missing. Else a lacking column
-    is an error: perhaps it has another name. The encoders are of the same columns. Rows
-    of known ids are compared with their :obj:`bags` by the last encoder.
-    """
-    if frame is None:
-        return None
-    column = getattr(config, side)
-    ids = read_distinct(frame, f'{side}s', column)
-    rows = known.rows(ids)
-    _warn_of_changed(ids, rows, encoders[-1], bags)
-    new = rows < 0
-    if not new.any():
-        return None
-    frame = ids.frame[new]
-    if frame.columns.tolist() == [column]:
-        frame = frame.reindex(columns=[*encoders[0].columns])
-    # The last encoder knows all values, also the rare ones.
-    columns = encoders[-1].parse(frame, f'{side}s')
-    return ids.values[new], [e.transform(columns) for e in encoders]
-
-
-def _warn_of_changed(
-    ids: IdColumn, rows: np.ndarray, encoder: AttributeEncoder, bags: TokenBags
-) -> None:
-    """Warns if some of the known ids have other attributes than in the fit."""
-    known = np.flatnonzero((rows >= 0) & (rows < bags.num_nodes))
-    known = known[:: 1 + len(known) // MOST_COMPARED]
-    frame = ids.frame.iloc[known]
-    if not len(known) or frame.columns.intersection([*encoder.columns]).empty:
-        return
-    frame = frame.reindex(columns=[*encoder.columns])
-    fitted = encoder.column_encoders
-    with suppress(ValueError):  # what is not read need not be in order
-        columns = [parse_column(frame, c.column, c.stype, ids.name) for c in fitted]
-        found = encoder.transform(columns).multi_hot()
-        bags = bags.take(torch.from_numpy(rows[known]))
-        gap = abs(found - bags.multi_hot()).tocsc()
-        for column, cells in zip(fitted, columns, strict=True):
-            part = gap[:, column.offset : column.offset + len(column.values)]
-            is_other = part.max(axis=1).toarray().ravel() > MAX_GAP
-            TableColumn(frame, column.column, ids.name).remark(
-                is_other & ~cells.is_missing,
-                'has attributes of known ids that are not those of the fit, which '
-                'count, in',
-                'fit again to change them, or give what is new ids of its own',
-            )
-
-
-def with_titles(
-    frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame | Sequence | None]
-) -> pd.DataFrame:
-    """Adds to columns of ids the titles that tables have, if they have any."""
-    for column, table in tables.items():
-        table = table if isinstance(table, pd.DataFrame) else pd.DataFrame()
-        titles = [c for c in table if str(c).lower() in TITLES]
-        if titles and column in frame:
-            known = table.drop_duplicates(column).set_index(column)[titles[0]]
-            found = frame[column].map(known)
-            if found.notna().any():
-                place = frame.columns.get_loc(column) + 1
-                frame.insert(place, f'{column} {titles[0]}', found)
-    return frame
-
-
-def _read_nodes(
-    config: ColumnsConfig,
-    side: str,
-    frame: pd.DataFrame | None,
-    rated: IdColumn,
-    further: Sequence[IdColumn] = (),
-) -> NodeTable:
-    """The nodes of a table; without one, those rated in training and further ones."""
-    attributes = getattr(config, f'{side}_attributes')
-    if frame is not None:
-        ids = read_ids(frame, getattr(config, side), f'{side}s').vocabulary()
-        if not len(ids):
-            raise ValueError(f"'{side}s' has no rows; leave it out, or give it some")
-        columns = _read_attributes(frame, side, config)
-        return NodeTable(ids, columns or [constant_column(len(ids))], True)
-    if attributes:
-        raise ValueError(
-            f"'{side}_attributes' names columns, but there is no table '{side}s'; "
-            f'pass one'
-        )
-    ids = Vocabulary.from_ids(rated)
-    for more in further:
-        is_new = ids.rows(more) < 0
-        more.remark(  # validation may be of other users
-            is_new & is_new.all() & more.name.endswith('edges'),
-            f'has no id of a {side} that is known in',
-            f'name the columns of {side}s first',
-        )
-        ids = ids.append(pd.unique(more.values[is_new]))
-    return NodeTable(ids, [constant_column(len(ids))], False)
-
-
-def _read_attributes(
-    frame: pd.DataFrame, side: str, config: ColumnsConfig
-) -> list[ParsedColumn]:
-    """The attributes that are named, or all that can mean something."""
-    name = f'{side}s'
-    attributes = getattr(config, f'{side}_attributes')
-    if attributes is not None:
-        if not isinstance(attributes, Mapping):
-            attributes = dict.fromkeys(attributes)
-        return [parse_column(frame, c, stype, name) for c, stype in attributes.items()]
-    kept = []
-    dropped = []
-    for column in frame.columns.drop(getattr(config, side)):
-        try:
-            cells = parse_column(frame, column, name=name)
-        except CellTypeError:
-            dropped.append(f'{column} (of several types, or of none that is known)')
-            continue
-        guess, problem = seems(cells), problem_of(cells)
-        if problem:
-            dropped.append(f'{column} ({guess or problem})')
-            continue
-        kept.append(cells)
-        if guess:
-            warn(
-                f"Column '{column}' of '{name}' holds {guess}; each text counts as a "
-                f"category; convert it, or name it in '{side}_attributes'",
-            )
-    if dropped:
-        warn(
-            f"Columns of '{name}' left out: {', '.join(dropped)}; to keep one, convert "
-            f"it, or name it in '{side}_attributes', with a type such as 'text' for "
-            f'descriptions',
-        )
-    return kept
 
 
 def _rows(columns: Iterable[IdColumn], ids: Mapping[str, Vocabulary]) -> np.ndarray:

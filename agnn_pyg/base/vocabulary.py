@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_float_dtype
 
-from agnn_pyg.base.checks import TableColumn, as_text, check_columns, plain
+from agnn_pyg.base.checks import TableColumn, as_text, check_columns, plain, shown
 
 # Floats below it are whole numbers exactly; above, neighbors become one.
 EXACT_FLOATS = 2.0**53
@@ -146,6 +146,21 @@ def _dtype(value: object) -> str:
     is_whole = isinstance(value, numbers.Real) and value % 1 == 0
     is_whole = is_whole and not isinstance(value, bool) and -(2**63) <= value < 2**63
     return 'int' if is_whole else ''
+
+
+def read_distinct(given: Any, name: str, column: str) -> IdColumn:
+    """The ids of a table or a list, which must be distinct; ``ValueError`` if not."""
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        is_mapping = isinstance(given, Mapping)
+        remedy = 'make a pandas DataFrame of it' if is_mapping else f'write [{given!r}]'
+        raise ValueError(
+            f"'{name}' must be a table or a list of ids (got {shown(given)}); {remedy}"
+        )
+    if not isinstance(given, pd.DataFrame):
+        given = pd.DataFrame({column: pd.Series(list(given), dtype=object)})
+    ids = read_ids(given, column, name)
+    ids.vocabulary()
+    return ids
 
 
 def as_ids(frame: pd.DataFrame, column: str, dtype: str, name: str) -> pd.Series:

@@ -95,7 +95,10 @@ def test_wrong_settings_are_named_with_their_value():
         ({'columns': {'age'}}, "'columns' must be a list of columns such as"),
         ({'options': {'dropout': 1.0}}, "'options': 'dropout' must .*1"),
         ({'options': {'drop': 0.1}}, "'options': .*'drop', did you mean 'dropout'"),
-        ({'epoch': 3}, "no setting 'epoch', did you mean 'epochs'. .there is epochs, lr"),
+        (
+            {'epoch': 3},
+            "no setting 'epoch', did you mean 'epochs'. .there is epochs, lr",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             ToyConfig(**setting)

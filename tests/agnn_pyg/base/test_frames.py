@@ -8,17 +8,12 @@ import pytest
 
 from agnn_pyg.base.cells import CONSTANT
 from agnn_pyg.base.checks import TableWarning
-from agnn_pyg.base.frames import (
-    read_distinct,
-    read_edges,
-    read_new_nodes,
-    read_pairs,
-    read_ratings,
-    read_tables,
-)
+from agnn_pyg.base.frames import read_edges, read_pairs, read_ratings, read_tables
 from agnn_pyg.base.io import as_lists
+from agnn_pyg.base.nodes import read_new_nodes
 from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.recommender_config import ColumnsConfig
+from agnn_pyg.base.vocabulary import read_distinct
 
 CONFIG = ColumnsConfig()
 LISTS = ["['a', 'b']", "{'a', 'b'}", '{a,b}', '[a, b]', "[np.str_('a'), np.str_('b')]"]
