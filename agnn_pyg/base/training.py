@@ -174,20 +174,13 @@ def _mode(monitor: str) -> str:
 class EMA(WeightAveraging):
     """An exponential moving average of the weights, validated and kept.
 
-    Unlike Lightning's ``EMAWeightAveraging`` it updates all parameters in one call,
-    works in half and double precision, and averages over a third of the steps at most:
-    a longer average would still hold the initial weights.
+    Unlike Lightning's ``EMAWeightAveraging`` it averages over a third of the steps at
+    most: a longer average would still hold the initial weights.
     """
 
     def __init__(self, decay: float) -> None:
         self.decay = check_argument('ema_decay', decay, Fraction)
         super().__init__(use_buffers=False, multi_avg_fn=self._average)
-
-    def setup(self, trainer: pl.Trainer, module: Module, stage: str) -> None:
-        super().setup(trainer, module, stage)
-        # Lightning converts the module only after the average was copied from it.
-        if stage == 'fit':
-            trainer.precision_plugin.convert_module(self._average_model)
 
     def on_train_start(self, trainer: pl.Trainer, module: Module) -> None:
         decay = min(self.decay, max(0.0, 1 - 3 / module.schedule_steps))
