@@ -43,7 +43,7 @@ class Explanation:
 class AdaptedUsers:
     """N users and their supports, see :meth:`TaNPRecommender.adapt`."""
 
-    fitted: Fitted  # the settings of now, and models that know these users
+    fitted: Fitted  # with current settings, and models that know these users
     users: Vocabulary  # ids
     episodes: Episodes  # supports
 

@@ -126,9 +126,9 @@ class Episodes:
         user = torch.repeat_interleave(self.user, self.size)
         user, item = np.asarray(users)[user], np.asarray(items)[self.item]
         columns = {'user': user, 'item': item, 'rating': self.label.numpy()}
+        frame = pd.DataFrame(columns)
         parts = self.support_index().numpy(), self.query_index().numpy()
-        frames = (pd.DataFrame(columns).iloc[part] for part in parts)
-        return tuple(frame.reset_index(drop=True) for frame in frames)
+        return tuple(frame.iloc[part].reset_index(drop=True) for part in parts)
 
     def __repr__(self) -> str:
         count = len(self.item)

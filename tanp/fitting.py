@@ -244,7 +244,7 @@ def _untrained(config: TaNPRecommenderConfig, read: FitTables) -> Fitted:
 
 def _train(
     fitted: Fitted,
-    model: TaNP,
+    model: NeuralProcess,
     train: EpisodeLoader,
     held_out: EpisodeLoader | None,
     relevant: float,

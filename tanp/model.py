@@ -88,7 +88,7 @@ class NeuralProcess(nn.Module):
             self.memory = ClusterMemory(self.task_channels, *memory)
 
     def make_decoder(self, in_channels: int, num_summary: int = 0) -> ModulatedDecoder:
-        """A decoder of z, which a summary may be added to, as to the task embedding."""
+        """A decoder; a summary of a support joins z and the task embedding."""
         config = self.config
         latent = config.latent_channels
         return ModulatedDecoder(
