@@ -81,7 +81,7 @@ def loaded_after(statement):
 
 BASE = sorted(
     {path.stem for path in (ROOT / 'agnn_pyg' / 'base').glob('[a-z]*.py')}
-    - {'training'}
+    - {'callbacks', 'training'}
 )
 LAYERS = 'import torch_geometric.loader, torch_geometric.nn'
 

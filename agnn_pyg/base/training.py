@@ -21,22 +21,24 @@ import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Le
 from pytorch_lightning import LightningModule as Module
-from pytorch_lightning.callbacks import (
-    EarlyStopping,
-    ModelCheckpoint,
-    TQDMProgressBar,
-    WeightAveraging,
-)
+from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from agnn_pyg.base.config import Fraction, PositiveInt, check_argument
-from agnn_pyg.base.randomness import mix, own_random_numbers, set_epoch
-from agnn_pyg.base.store import atomic_write
+from agnn_pyg.base.callbacks import (
+    EMA,
+    AtomicIO,
+    Checkpoint,
+    EpochSeed,
+    FiniteWeights,
+    History,
+    Stopping,
+    epoch_seed,
+)
+from agnn_pyg.base.config import PositiveInt, check_argument
+from agnn_pyg.base.randomness import own_random_numbers, set_epoch
 
 # Names of metrics, without prefix and cut-off, of which less is better.
 LOWER = ('loss', 'mse', 'rmse', 'mae')
@@ -124,21 +126,21 @@ def fit(
     run_folder = TemporaryDirectory() if folder is None else nullcontext(folder)
     with _within_a_library(), run_folder as path:
         saved = Path(path) / 'checkpoints'
-        history = _History()
+        history = History()
         watched = {'monitor': monitor, 'mode': _mode(monitor)}
-        best = _Checkpoint(saved, 'best', **watched)
-        callbacks = [_EpochSeed(), _FiniteWeights(monitor), history]
+        best = Checkpoint(saved, 'best', **watched)
+        callbacks = [EpochSeed(), FiniteWeights(monitor), history]
         # Ahead of `last`, whose checkpoint then knows of the best one.
         if validation is not None:
             callbacks.append(best)
         if folder is not None:
-            callbacks.append(_Checkpoint(saved, 'last'))
+            callbacks.append(Checkpoint(saved, 'last'))
             logger = TensorBoardLogger(path, name='', version='logs')
             trainer_options = {'logger': logger} | trainer_options
         if ema_decay is not None:
             callbacks.append(EMA(ema_decay))
         if patience is not None:
-            callbacks.append(_Stopping(patience=patience, **watched))
+            callbacks.append(Stopping(patience=patience, **watched))
         if progress:
             callbacks.append(TQDMProgressBar(refresh_rate=20))
         callbacks += trainer_options.pop('callbacks', None) or []
@@ -149,7 +151,7 @@ def fit(
             gradient_clip_val=gradient_clip,
             limit_val_batches=0 if validation is None else 1.0,
             max_epochs=stop_after or epochs,
-            **DEFAULTS | {'plugins': [_AtomicIO()]} | trainer_options,
+            **DEFAULTS | {'plugins': [AtomicIO()]} | trainer_options,
         )
         batches = EpochBatches(train, trainer, module)
         module.schedule_steps = epochs * batches.num_steps
@@ -169,120 +171,6 @@ def _mode(monitor: str) -> str:
     """Whether less of a metric is better, or more."""
     name = monitor.removeprefix('val_').removeprefix('train_').partition('@')[0]
     return 'min' if name in LOWER else 'max'
-
-
-class EMA(WeightAveraging):
-    """An exponential moving average of the weights, validated and kept.
-
-    Unlike Lightning's ``EMAWeightAveraging`` it averages over a third of the steps at
-    most: a longer average would still hold the initial weights.
-    """
-
-    def __init__(self, decay: float) -> None:
-        self.decay = check_argument('ema_decay', decay, Fraction)
-        super().__init__(use_buffers=False, multi_avg_fn=self._average)
-
-    def on_train_start(self, trainer: pl.Trainer, module: Module) -> None:
-        decay = min(self.decay, max(0.0, 1 - 3 / module.schedule_steps))
-        self._update = get_ema_multi_avg_fn(decay)
-
-    def _average(self, *args: Any) -> None:
-        self._update(*args)
-
-
-class _Stopping(EarlyStopping):
-    """Ends a resumed run that had stopped."""
-
-    def on_train_start(self, trainer: pl.Trainer, module: Module) -> None:
-        # Never the first epoch: it is the best so far.
-        if self.stopped_epoch:
-            trainer.should_stop = True
-
-
-class _Checkpoint(ModelCheckpoint):
-    """A checkpoint that remembers its best score where the folder of a run is moved."""
-
-    def __init__(self, folder: Path, name: str, **options: Any) -> None:
-        super().__init__(
-            folder,
-            filename=name,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-            **options,
-        )
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict | {'dirpath': self.dirpath})
-
-
-class _AtomicIO(TorchCheckpointIO):
-    """Renames a checkpoint into place; Lightning's may leave half a file if killed."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str, storage_options: Any = None
-    ) -> None:
-        with atomic_write(path) as aside:
-            torch.save(checkpoint, aside)
-
-
-class _EpochSeed(pl.Callback):
-    """Seeds each epoch and process, so that a resumed run repeats a whole one."""
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: Module) -> None:
-        seed = epoch_seed(module, trainer.current_epoch, trainer.global_rank)
-        torch.default_generator.manual_seed(seed)
-        kind = trainer.strategy.root_device.type
-        if kind != 'cpu':
-            torch.get_device_module(kind).manual_seed(seed)
-
-
-class _FiniteWeights(pl.Callback):
-    """Raises ``ValueError`` where a run diverges, before its weights are kept."""
-
-    def __init__(self, monitor: str) -> None:
-        self.monitor = monitor
-
-    def on_train_batch_end(self, trainer: Any, module: Module, *args: Any) -> None:
-        # Once an epoch: a check in every step would wait for the device.
-        finite = (bool(weight.isfinite().all()) for weight in module.parameters())
-        if trainer.is_last_batch and not all(finite):
-            self._raise('weights are not finite', trainer)
-
-    def on_validation_end(self, trainer: pl.Trainer, module: Module) -> None:
-        value = trainer.callback_metrics.get(self.monitor)
-        if value is not None and not value.isfinite():
-            self._raise(f"'{self.monitor}' is {value:g}", trainer)
-
-    def _raise(self, found: str, trainer: pl.Trainer) -> None:
-        raise ValueError(
-            f'Training diverged in epoch {trainer.current_epoch}: {found}; lower the '
-            f"learning rate 'lr', or set 'gradient_clip'"
-        )
-
-
-class _History(pl.Callback):
-    """Keeps the metrics of every epoch."""
-
-    def __init__(self) -> None:
-        self.epochs = []
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: Module) -> None:
-        metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
-        # A run killed before this epoch's checkpoint repeats the epoch.
-        self.epochs = self.epochs[: trainer.current_epoch]
-        self.epochs.append({'epoch': trainer.current_epoch, **metrics})
-
-    def state_dict(self) -> dict[str, Any]:
-        return {'epochs': self.epochs}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epochs = state['epochs']
-
-
-def epoch_seed(module: Module, epoch: int, rank: int = 0) -> int:
-    """The seed of what one of several processes draws in an epoch."""
-    seed = mix(getattr(module, 'seed', 0) + mix(epoch))
-    return mix(seed + rank) if rank else seed
 
 
 class LossModule(Module):

@@ -9,8 +9,9 @@ import torch
 from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader, TensorDataset
 
+from agnn_pyg.base.callbacks import EpochSeed, epoch_seed
 from agnn_pyg.base.randomness import EpochLoader, own_random_numbers
-from agnn_pyg.base.training import FitResult, _EpochSeed, epoch_seed, fit
+from agnn_pyg.base.training import FitResult, fit
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(120, 4, generator=GENERATOR)
@@ -130,7 +131,7 @@ def test_cuda_in_use_is_seeded_and_left_as_it_was(monkeypatch):
     with own_random_numbers():
         for kind in ('cpu', 'cuda'):
             trainer.strategy = SimpleNamespace(root_device=torch.device(kind))
-            _EpochSeed().on_train_epoch_start(trainer, Regression)
+            EpochSeed().on_train_epoch_start(trainer, Regression)
             assert torch.initial_seed() % 2**64 == epoch_seed(Regression, 2, 1) % 2**64
     assert found == [epoch_seed(Regression, 2, 1), ('0', 0), ('1', 1)]
 

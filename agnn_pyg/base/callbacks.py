@@ -1,0 +1,131 @@
+"""Callbacks of a fit: averages of weights, exact resume, history, divergence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning import LightningModule as Module
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from agnn_pyg.base.config import Fraction, check_argument
+from agnn_pyg.base.randomness import mix
+from agnn_pyg.base.store import atomic_write
+
+
+class EMA(WeightAveraging):
+    """An exponential moving average of the weights, validated and kept.
+
+    Unlike Lightning's ``EMAWeightAveraging`` it averages over a third of the steps at
+    most: a longer average would still hold the initial weights.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = check_argument('ema_decay', decay, Fraction)
+        super().__init__(use_buffers=False, multi_avg_fn=self._average)
+
+    def on_train_start(self, trainer: pl.Trainer, module: Module) -> None:
+        decay = min(self.decay, max(0.0, 1 - 3 / module.schedule_steps))
+        self._update = get_ema_multi_avg_fn(decay)
+
+    def _average(self, *args: Any) -> None:
+        self._update(*args)
+
+
+class Stopping(EarlyStopping):
+    """Ends a resumed run that had stopped."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: Module) -> None:
+        # Never the first epoch: it is the best so far.
+        if self.stopped_epoch:
+            trainer.should_stop = True
+
+
+class Checkpoint(ModelCheckpoint):
+    """A checkpoint that remembers its best score where the folder of a run is moved."""
+
+    def __init__(self, folder: Path, name: str, **options: Any) -> None:
+        super().__init__(
+            folder,
+            filename=name,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+            **options,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict | {'dirpath': self.dirpath})
+
+
+class AtomicIO(TorchCheckpointIO):
+    """Renames a checkpoint into place; Lightning's may leave half a file if killed."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str, storage_options: Any = None
+    ) -> None:
+        with atomic_write(path) as aside:
+            torch.save(checkpoint, aside)
+
+
+class EpochSeed(pl.Callback):
+    """Seeds each epoch and process, so that a resumed run repeats a whole one."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: Module) -> None:
+        seed = epoch_seed(module, trainer.current_epoch, trainer.global_rank)
+        torch.default_generator.manual_seed(seed)
+        kind = trainer.strategy.root_device.type
+        if kind != 'cpu':
+            torch.get_device_module(kind).manual_seed(seed)
+
+
+class FiniteWeights(pl.Callback):
+    """Raises ``ValueError`` where a run diverges, before its weights are kept."""
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+
+    def on_train_batch_end(self, trainer: Any, module: Module, *args: Any) -> None:
+        # Once an epoch: a check in every step would wait for the device.
+        finite = (bool(weight.isfinite().all()) for weight in module.parameters())
+        if trainer.is_last_batch and not all(finite):
+            self._raise('weights are not finite', trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: Module) -> None:
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is not None and not value.isfinite():
+            self._raise(f"'{self.monitor}' is {value:g}", trainer)
+
+    def _raise(self, found: str, trainer: pl.Trainer) -> None:
+        raise ValueError(
+            f'Training diverged in epoch {trainer.current_epoch}: {found}; lower the '
+            f"learning rate 'lr', or set 'gradient_clip'"
+        )
+
+
+class History(pl.Callback):
+    """Keeps the metrics of every epoch."""
+
+    def __init__(self) -> None:
+        self.epochs = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: Module) -> None:
+        metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        # A run killed before this epoch's checkpoint repeats the epoch.
+        self.epochs = self.epochs[: trainer.current_epoch]
+        self.epochs.append({'epoch': trainer.current_epoch, **metrics})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {'epochs': self.epochs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epochs = state['epochs']
+
+
+def epoch_seed(module: Module, epoch: int, rank: int = 0) -> int:
+    """The seed of what one of several processes draws in an epoch."""
+    seed = mix(getattr(module, 'seed', 0) + mix(epoch))
+    return mix(seed + rank) if rank else seed
