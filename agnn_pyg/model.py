@@ -188,8 +188,7 @@ class AGNN(nn.Module):
         edge_types = kwargs.setdefault('edge_types', sorted(knn))
         named = {*ends}.union(*(t[::2] for t in edge_types))
         x = {name: data[name].get('x') for name in data.node_types if name in named}
-        lacking = [name for name, value in x.items() if value is None]
-        if lacking:
+        if lacking := [name for name, value in x.items() if value is None]:
             raise ValueError(f"'data' must have features 'x' of '{lacking[0]}' nodes")
         sizes = {name: len(value) for name, value in x.items()}
         channels = {name: num_features(f'{name}.x', value) for name, value in x.items()}
@@ -239,8 +238,7 @@ class AGNN(nn.Module):
             ValueError: If features of a node type are missing, or do not fit.
         """
         encoders = self.encoders.items()
-        lacking = [name for name, _ in encoders if name not in x_dict]
-        if lacking:
+        if lacking := [name for name, _ in encoders if name not in x_dict]:
             raise ValueError(
                 f"'x_dict' must hold features of '{lacking[0]}' nodes (got "
                 f'{sorted(x_dict)})'
@@ -361,8 +359,7 @@ class AGNN(nn.Module):
             )
         named = {*self.ends}.union(*(t[::2] for t in edge_types))
         for role, known in (('num_nodes', num_nodes), ('in_channels', in_channels)):
-            lacking = sorted({*named, *num_nodes} - set(known))
-            if lacking:
+            if lacking := sorted({*named, *num_nodes} - set(known)):
                 raise ValueError(
                     f"'{role}' must name every node type of 'ends', 'edge_types' and "
                     f"'num_nodes' (got {sorted(known)}); add '{lacking[0]}'"

@@ -63,17 +63,18 @@ class KernelScorer(ScenarioScorer):
         both = append_collaborative(*warm, index, rating, *widths)
         parts = zip(SIDES, sides, both, strict=True)
         self.sides = {name: side.with_warm(maps) for name, side, maps in parts}
-        self.scenarios = {}
-        self.held_out_ = {}
+        self.scenarios, self.held_out_ = {}, {}
+        items = self.sides['item']
+        cold_items = items.attributes.x[items.cold]
         steps = 0 if fitted else config.kernel_steps
-        known = {}
-        shared = {}  # preconditioners of an update, which scenarios of like items share
+        # Of an update, scenarios of like items share a preconditioner.
+        start, shared = None, {}
         total = len(config.scenarios) * (steps + 1)
         with tqdm(total=total, desc='kernel model', disable=not progress) as bar:
             for name in config.scenarios:
                 model = PairwiseKernelRegressor(*warm, config.components, *widths, name)
                 show = partial(_show, bar, name)
-                known['maps'] = [
+                maps = [
                     own if is_cold else full
                     for own, full, is_cold in zip(warm, both, model.cold, strict=True)
                 ]
@@ -83,14 +84,13 @@ class KernelScorer(ScenarioScorer):
                     )
                 else:
                     model.weight = fitted.scenarios[name]['weight']
-                    known['start'] = fitted.scenarios[name]['alpha']
-                    known['precondition'] = shared.get(model.cold[1])
+                    start = fitted.scenarios[name]['alpha']
                 show('all ratings')
-                model.fit(index, rating, **known)
+                known = shared.get(model.cold[1])
+                model.fit(index, rating, start=start, maps=maps, precondition=known)
                 if fitted is not None:
                     shared[model.cold[1]] = model.precondition
-                items = self.sides['item']
-                rows = model.prediction_rows(items.attributes.x[items.cold])
+                rows = model.prediction_rows(cold_items)
                 rows |= {'weight': model.weight, 'alpha': model.alpha}
                 self.scenarios[name] = rows
                 if model.held_out is not None:
@@ -162,19 +162,18 @@ class KernelScorer(ScenarioScorer):
         alpha, weight = rows['alpha'].double(), rows['weight'].double()
         contributions = alpha * ((kernels[0] @ weight) * kernels[1]).sum(dim=-1)
         components = weight * ((alpha[:, None] * kernels[0]).t() @ kernels[1])
-        further = None
+        further = []
         pair = {'user': user, 'item': item}
         for side, other in DIRECTIONS:
             if side in self.posterior:
                 parts = self.posterior[side].contributions(pair[side], features[other])
-                by_rating = parts.sum(dim=1)
+                further.append(parts.sum(dim=1))
                 own = components[-1] if side == 'user' else components[:, -1]
                 component = self.sides[other].fitted.component
                 kept = component < len(own) - 1  # a cold node has no collaborative ones
                 own.index_add_(0, component[kept], parts.sum(dim=0)[kept])
-                further = by_rating if further is None else further + by_rating
-        if further is not None:
-            contributions = torch.cat([contributions, further])
+        if further:
+            contributions = torch.cat([contributions, sum(further)])
         return KernelExplanation(float(self.mean), contributions, components, *names)
 
     def _num_latent(
