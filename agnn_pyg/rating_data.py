@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch_geometric.utils import index_to_mask
 
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.encoder import TokenBags
@@ -93,6 +94,5 @@ class RatingData:
 
     def cold(self, side: str) -> Tensor:
         """A mask of the nodes without ratings, :obj:`[N]`."""
-        cold = torch.ones(self.nodes[side].num_nodes, dtype=torch.bool)
-        cold[self.edge_index[SIDES.index(side)]] = False
-        return cold
+        index = self.edge_index[SIDES.index(side)]
+        return ~index_to_mask(index, self.nodes[side].num_nodes)

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
+from torch_geometric.utils import index_to_mask
 
 
 class TwoWayRidge:
@@ -42,8 +43,7 @@ class TwoWayRidge:
     ) -> None:
         self.identity = identity
         self.warm = torch.from_numpy(np.diff(target.indptr) > 0)
-        warm = torch.zeros(len(b), dtype=torch.bool)
-        warm[torch.from_numpy(target.indices).long()] = True
+        warm = index_to_mask(torch.from_numpy(target.indices).long(), len(b))
         self.a_map, self.a_value = _eigen(a[self.warm])
         self.b_map, self.b_value = _eigen(b[warm])
         self.a, self.b = a @ self.a_map, b @ self.b_map

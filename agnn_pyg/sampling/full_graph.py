@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.typing import EdgeType, NodeType
+from torch_geometric.utils import index_to_mask
 
 from agnn_pyg.base.config import Fraction, NonNegativeInt, PositiveInt, check_argument
 from agnn_pyg.base.randomness import EpochLoader, check_seed, mix, salted
@@ -96,7 +97,7 @@ class FullGraphLoader(EpochLoader):
         self.self_neighbor = self_neighbor
         self.x_dict = features(data)
         self.cold = {
-            end: torch.bincount(row, minlength=data[end].num_nodes) == 0
+            end: ~index_to_mask(row, data[end].num_nodes)
             for end, row in zip(self.ends, self.edge_index, strict=True)
         }
         self.candidates = {name: {} for name in self.x_dict}
@@ -173,7 +174,7 @@ class FullGraphLoader(EpochLoader):
         order = torch.Generator().manual_seed(key)
         order = torch.randperm(len(self.rating), generator=order)
         chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-        return torch.zeros(len(order), dtype=torch.bool).index_fill_(0, chosen, True)
+        return index_to_mask(chosen, len(order))
 
     def _draw(
         self, seed: int, epoch: int, cold: Mapping[NodeType, Tensor]
