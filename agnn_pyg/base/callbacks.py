@@ -1,4 +1,7 @@
-"""Callbacks of a fit: averages of weights, exact resume, history, divergence."""
+"""Callbacks of a fit: averages of weights, exact resume, history, divergence.
+
+Nothing that serves predictions imports this file, which imports Lightning.
+"""
 
 from __future__ import annotations
 

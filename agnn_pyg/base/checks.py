@@ -121,7 +121,7 @@ def nearest(name: object, known: Iterable[object]) -> str:
     lower = {k.lower(): k for k in known}
     near = difflib.get_close_matches(str(name).lower(), lower, n=1)
     hint = f", did you mean '{lower[near[0]]}'?" if near else ''
-    return f'{hint} (there is {", ".join(known) or "none"})'
+    return f'{hint} (known: {", ".join(known) or "none"})'
 
 
 def as_text(cells: pd.Series) -> str:

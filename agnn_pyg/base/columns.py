@@ -56,9 +56,9 @@ class ColumnEncoder:
                 least += ' and at most half'
             # Other models may read values of any number of rows.
             warn(
-                f"No value of column '{cells.column}' is in {least} of the fit; the "
-                f"network embeds none; fill it in, lower 'min_count', give it another "
-                f'type, or leave it out'
+                f"No value of column '{cells.column}' is in {least} of the fit, so "
+                f"the network embeds none; fill it in, lower 'min_count', give it "
+                f'another type, or leave it out'
             )
         has_missing = bool(cells.is_missing.any())
         return cls(cells.column, cells.stype, offset, values, has_rare, has_missing)

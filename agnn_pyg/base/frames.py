@@ -239,7 +239,7 @@ def _read_ends(frame: pd.DataFrame, columns: Sequence, name: str) -> list[IdColu
             end.remark(
                 np.array([v != v.strip() for v in end.values], bool),
                 'has ids with spaces around them in',
-                'remove these, .str.strip(), or they are other ids than those without',
+                'remove them, .str.strip(): ids with them and without are not the same',
             )
     return ids
 

@@ -83,13 +83,8 @@ class Vocabulary:
 
     def parse(self, texts: Sequence[str]) -> list:
         """Ids from texts of a command line; ``ValueError`` names one that is none."""
-        parsed = [*map(_FROM_CELL[self.dtype], texts)]
-        if None in parsed:
-            raise ValueError(
-                f"'{texts[parsed.index(None)]}' is not {self.dtype}, as the known ids "
-                f'are (such as {plain(self.values[0])!r})'
-            )
-        return parsed
+        frame = pd.DataFrame({'id': [*texts]}, dtype=object)
+        return as_ids(frame, 'id', self.dtype, 'arguments').tolist()
 
     def to_dict(self) -> dict[str, Any]:
         """The ids as plain data, ready for JSON."""

@@ -97,7 +97,7 @@ def test_wrong_settings_are_named_with_their_value():
         ({'options': {'drop': 0.1}}, "'options': .*'drop', did you mean 'dropout'"),
         (
             {'epoch': 3},
-            "no setting 'epoch', did you mean 'epochs'. .there is epochs, lr",
+            "no setting 'epoch', did you mean 'epochs'. .known: epochs, lr",
         ),
     ):
         with pytest.raises(ValueError, match=message):

@@ -108,7 +108,7 @@ def test_tables_that_are_wrong(tables):
         (
             'ratings',
             lambda f: f.rename(columns=str.title),
-            r"did you mean 'User'\? \(there is User, I",
+            r"did you mean 'User'\? \(known: User, I",
         ),
         ('ratings', lambda f: f[[*f, 'item']], "2 columns called 'item'"),
         ('ratings', lambda f: f.assign(rating=1), 'are all 1, .* add'),

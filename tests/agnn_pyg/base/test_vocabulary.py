@@ -73,5 +73,5 @@ def test_ids_that_are_unknown_or_of_another_type():
         texts.rows(read_ids(column(7.0, 8.0), 'user', 'pairs'))
     # An empty column has no type of its own.
     assert not len(ids.rows(read_ids(column(dtype=object), 'user', 'pairs')))
-    with pytest.raises(ValueError, match=r"'x' is not int.* as 4"):
+    with pytest.raises(ValueError, match=r"no int id .*row 1 \('x'\)"):
         ids.parse(['4', 'x'])
