@@ -182,15 +182,7 @@ class PairwiseKernelRegressor:
             RMSE on the held-out ratings of its fold before each step. Empty, and
             weights stay as they are, where there are too few nodes to hold any out.
         """
-        rest = rating - rating.mean()
-        folds = []
-        generator = torch.Generator().manual_seed(seed)
-        for held, kept in scenario_folds(edge_index, self.scenario, cv_folds, seed):
-            check_folds(edge_index, self.scenario, held, kept)
-            # With few nodes a fold may be empty, or hold all.
-            if held.any() and kept.any():
-                order = torch.rand(len(self.users.x), generator=generator)
-                folds.append(_Fold(self, edge_index, rest, held, kept, order))
+        folds = self._folds(edge_index, rating - rating.mean(), cv_folds, seed)
         free = self.weight > 0
         log_weight = self.weight.where(free, torch.ones_like(self.weight)).log()
         optimizer = torch.optim.Adam([log_weight], betas=(0.7, 0.9))
@@ -215,6 +207,19 @@ class PairwiseKernelRegressor:
                 torch.cat([rating.mean() + fold.prediction for fold in seen]),
             )
         return history
+
+    def _folds(
+        self, edge_index: Tensor, rest: Tensor, cv_folds: int, seed: int
+    ) -> list[_Fold]:
+        folds = []
+        generator = torch.Generator().manual_seed(seed)
+        for held, kept in scenario_folds(edge_index, self.scenario, cv_folds, seed):
+            check_folds(edge_index, self.scenario, held, kept)
+            # With few nodes a fold may be empty, or hold all.
+            if held.any() and kept.any():
+                order = torch.rand(len(self.users.x), generator=generator)
+                folds.append(_Fold(self, edge_index, rest, held, kept, order))
+        return folds
 
     def prediction_rows(self, cold_items: Tensor) -> dict[str, Tensor]:
         r"""Rows of users and items whose inner products are predictions less the mean.

@@ -154,25 +154,7 @@ class NodeEncoder(nn.Module):
             n_id: Their rows in :obj:`embedding`, :obj:`[N]`. (default: 0 to N - 1)
         """
         num_nodes = len(x[0] if isinstance(x, tuple) else x)
-        for name, part in (('cold', cold), ('n_id', n_id)):
-            if part is not None and part.size() != (num_nodes,):
-                raise ValueError(
-                    f"'{name}' must have the size [{num_nodes}], one for each node "
-                    f'(got {list(part.size())})'
-                )
-        if cold is None:
-            cold = self.lin.weight.new_zeros(num_nodes, dtype=torch.bool)
-        learned = self.embedding
-        rows = len(self.embedding)
-        if n_id is not None:
-            # Nodes that came after the training have no row, and read any.
-            cold = cold | (n_id >= rows)
-            learned = learned.index_select(0, n_id.clamp(max=rows - 1))
-        elif num_nodes != rows:
-            raise ValueError(
-                f"'n_id_dict' must give the rows of {num_nodes} nodes in an embedding "
-                f'of {rows} nodes (got none)'
-            )
+        learned, cold = self._look_up(num_nodes, cold, n_id)
         total, total_square = self.attributes(x)
         x = self.dropout(self.interaction(total, total_square))
         evae, chosen = self._generate(x, learned, cold)
@@ -222,6 +204,30 @@ class NodeEncoder(nn.Module):
         if self.lin_skip is not None:
             x = x + self.lin_skip(state.attributes)
         return state._replace(x=x)
+
+    def _look_up(
+        self, num_nodes: int, cold: Tensor | None, n_id: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Rows of the embedding, and which nodes are cold."""
+        for name, part in (('cold', cold), ('n_id', n_id)):
+            if part is not None and part.size() != (num_nodes,):
+                raise ValueError(
+                    f"'{name}' must have the size [{num_nodes}], one for each node "
+                    f'(got {list(part.size())})'
+                )
+        if cold is None:
+            cold = self.lin.weight.new_zeros(num_nodes, dtype=torch.bool)
+        rows = len(self.embedding)
+        if n_id is not None:
+            # Nodes that came after the training have no row, and read any.
+            learned = self.embedding.index_select(0, n_id.clamp(max=rows - 1))
+            return learned, cold | (n_id >= rows)
+        if num_nodes != rows:
+            raise ValueError(
+                f"'n_id_dict' must give the rows of {num_nodes} nodes in an embedding "
+                f'of {rows} nodes (got none)'
+            )
+        return self.embedding, cold
 
     def _generate(
         self, x: Tensor, learned: Tensor, cold: Tensor
