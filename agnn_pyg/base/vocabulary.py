@@ -69,11 +69,12 @@ class Vocabulary:
             unfit = np.array([value is None for value in parsed])
             to_text = as_text(ids.frame[ids.column])
             convert = to_text if self.dtype == 'str' else _CONVERT[self.dtype]
+            others = f'correct what is no {self.dtype}, and ' if unfit.any() else ''
             ids.refuse(
                 unfit | ~unfit.any(),
                 f'has {ids.dtype} ids, where the known ids are {self.dtype} (such as '
                 f'{plain(self.values[0])!r}), in',
-                f'correct what is no {self.dtype}, and convert the others, {convert}',
+                f'{others}convert the column, {convert}',
             )
         return self._index.get_indexer(ids.values).astype(np.int64)
 
