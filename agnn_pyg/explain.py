@@ -14,7 +14,6 @@ from torch import Tensor
 
 from agnn_pyg.base.frames import read_pairs
 from agnn_pyg.base.nodes import with_titles
-from agnn_pyg.base.vocabulary import Vocabulary
 from agnn_pyg.kernel.scenarios import KernelExplanation
 from agnn_pyg.rating_data import SIDES
 
@@ -113,13 +112,13 @@ def explain_pair(
         terms = {'mean rating': unit * mean + center, **terms}
     score = float(sum(terms.values()))
     rating = None if scale is None else float(np.clip(score, scale.low, scale.high))
-    ratings = _ratings(unit * contribution, serving, columns)
-    neighbors = [
-        _neighbors(neighbors.get(side), serving.ids[side], column)
-        for side, column in zip(SIDES, columns, strict=True)
-    ]
+    frames = [_ratings(unit * contribution, serving, columns)]
+    for side, column in zip(SIDES, columns, strict=True):
+        node, proximity = (part.numpy() for part in neighbors[side])
+        ids = serving.ids[side].values[node]
+        frames.append(pd.DataFrame({column: ids, 'proximity': proximity}))
     titled = dict(zip(columns, tables, strict=True))
-    frames = (with_titles(frame, titled) for frame in (ratings, *neighbors))
+    frames = (with_titles(frame, titled) for frame in frames)
     return Explanation(user, item, rating, score, terms, *frames)
 
 
@@ -130,7 +129,8 @@ def _weighted_parts(
     blend = serving.scorer
     weights = blend.weights(*nodes)
     terms: dict[str, float] = defaultdict(float)
-    contribution, neighbors = torch.empty(0), {}
+    contribution = torch.empty(0)
+    neighbors = dict.fromkeys(SIDES, (torch.empty(0).long(), torch.empty(0)))
     if blend.network is not None:
         parts, neighbors = blend.network.explain(*nodes)
         factor, shift = (float(x) for x in blend.scale(*map(torch.tensor, nodes)))
@@ -168,15 +168,6 @@ def _label(kernel: str, side: int, values: Mapping[str, str]) -> str:
         return KERNELS[kernel][side]
     columns = dict.fromkeys(kernel.split(' × '))
     return ' and '.join(f'{c} = {values.get(c, "?")}' for c in columns)
-
-
-def _neighbors(
-    found: tuple[Tensor, Tensor] | None, ids: Vocabulary, column: str
-) -> pd.DataFrame:
-    if found is None:
-        return pd.DataFrame(columns=[column, 'proximity'])
-    node, proximity = (part.numpy() for part in found)
-    return pd.DataFrame({column: ids.values[node], 'proximity': proximity})
 
 
 def _ratings(

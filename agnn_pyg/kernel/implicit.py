@@ -140,13 +140,12 @@ class ImplicitKernelScorer(ScenarioScorer):
         """What training positives and kernels add to the score of a pair."""
         nodes = {'user': user, 'item': item}
         name = self.scenario_of(user, item)
-        setting, rows = self.chosen_[name], self.scenarios[name]
+        known = self.edge_index, self.label
         if name == 'warm':
-            weight = self._items.weight(item)[self.edge_index[1]].double()
-            parts = weight * self.label * (self.edge_index[0] == user)
+            parts = self._by_positive(user, item, known)
             names = ('constant',), NAMES[:1]
             return KernelExplanation(0.0, parts, parts.sum().view(1, 1), *names)
-        known = self.edge_index, self.label
+        setting, rows = self.chosen_[name], self.scenarios[name]
         model, *_ = self._model(name, setting, known, self.sides)
         sides = _order(name)
         p, q = model.effects(setting.ridge, *(nodes[side] for side in sides))
@@ -171,12 +170,16 @@ class ImplicitKernelScorer(ScenarioScorer):
         if sides[0] == 'item':
             components, names = components.t(), names[::-1]
         if self.later is not None and name == 'user_cold':
-            index, label = self.later
-            added = self._items.weight(item)[index[1]].double() * label.double()
-            added = added * (index[0] == user)
+            added = self._by_positive(user, item, self.later)
             parts = torch.cat([parts, added])
             components[-1, names[1].index(NAMES[0])] += added.sum()
         return KernelExplanation(0.0, parts, components, *names)
+
+    def _by_positive(self, user: int, item: int, pairs: Pairs) -> Tensor:
+        """What pairs add to a score by the model of warm pairs."""
+        index, label = pairs
+        weight = self._items.weight(item)[index[1]].double()
+        return weight * label.double() * (index[0] == user)
 
     def state_dict(self) -> dict[str, Any]:
         chosen = {name: tuple(setting) for name, setting in self.chosen_.items()}
