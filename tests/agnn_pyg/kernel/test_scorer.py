@@ -85,6 +85,10 @@ def test_new_nodes_score_as_if_known_at_the_fit(any_scorer, tiny_data, monkeypat
     torch.testing.assert_close(
         later.score(*EVERY), any_scorer.score(*EVERY), rtol=1e-4, atol=1e-6
     )
+    # Features of new nodes are not appended to those of the fit, which may be many.
+    for side, n in warm.items():
+        assert later.sides[side].fitted is fitted.sides[side].fitted
+        assert len(later.sides[side].fitted.x) == n
 
 
 @pytest.mark.parametrize('num_factors', [0, 4])
