@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch_geometric.data import HeteroData
@@ -207,6 +208,13 @@ class AGNNScorer:
             'linked': [s for s in SIDES if data.nodes[s].links is not None],
         }
         return plain | ({'positives': True} if self.positives else {})
+
+    @property
+    def cold(self) -> dict[str, Tensor]:
+        """Masks of the users and of the items without ratings in the fit."""
+        masks = {side: self._graph[side].cold for side in SIDES}
+        added = {s: len(self._embedded[s].x) - len(mask) for s, mask in masks.items()}
+        return {s: F.pad(m, (0, added[s]), value=True) for s, m in masks.items()}
 
     @torch.no_grad()
     def score(self, user: Tensor, item: Tensor) -> Tensor:

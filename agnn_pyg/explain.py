@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SHOWN = 8
 # Contributions that round to zero are not shown.
 SMALL = 0.005
+# The term of what is the same for all pairs.
+EVERY_PAIR = 'all users and items'
 # What the kernels that are not attributes stand for, of users and of items.
 KERNELS = {
     'constant': ('', ''),
@@ -131,20 +133,21 @@ def _weighted_parts(
     terms: dict[str, float] = defaultdict(float)
     contribution = torch.empty(0)
     neighbors = dict.fromkeys(SIDES, (torch.empty(0).long(), torch.empty(0)))
+    slopes = {}
+    for name, scale in blend.scales(*map(torch.tensor, nodes)).items():
+        slopes[name], shift = (weights[name] * float(part) for part in scale)
+        terms[EVERY_PAIR] += shift
     if blend.network is not None:
         parts, neighbors = blend.network.explain(*nodes)
-        factor, shift = (float(x) for x in blend.scale(*map(torch.tensor, nodes)))
-        parts = {name: factor * value for name, value in parts.items()}
-        parts['global bias'] += shift
         for name, value in parts.items():
-            terms[f'network: {name}'] = weights['network'] * value
+            terms[f'network: {name}'] = slopes['network'] * value
     if weights.get('kernel'):
         kernel = blend.kernel.explain(*nodes)
-        contribution = weights['kernel'] * kernel.contributions
-        terms['mean rating'] = weights['kernel'] * kernel.mean
+        contribution = slopes['kernel'] * kernel.contributions
+        terms['mean rating'] = slopes['kernel'] * kernel.mean
         values = {s: serving.values(s, n) for s, n in zip(SIDES, nodes, strict=True)}
         for name, value in kernel_terms(kernel, values).items():
-            terms[name] += weights['kernel'] * value
+            terms[name] += slopes['kernel'] * value
     return terms, contribution, neighbors
 
 
@@ -157,7 +160,7 @@ def kernel_terms(
         if value:
             user = _label(kernel.user_kernels[row], 0, values['user'])
             item = _label(kernel.item_kernels[column], 1, values['item'])
-            name = ', '.join(filter(None, (user, item))) or 'all users and items'
+            name = ', '.join(filter(None, (user, item))) or EVERY_PAIR
             terms[name] += float(value)
     return terms
 

@@ -135,6 +135,8 @@ class Fitted:
                 nodes[side] = nodes[side].append(self._attach(side, new, weight))
                 if side in link_features:
                     link_features[side] = link_features[side].append(weight)
+        if not len(given.rating) and ids == self.ids:
+            return self
         rated, rating = self._joined(*_tensors(given.pairs(ids), self.scale))
         data = RatingData(nodes, _columns(self.encoders), rated, rating)
         return replace(

@@ -85,9 +85,10 @@ class AGNNRecommender(Recommender):
     (:class:`~agnn_pyg.kernel.KernelScorer`).
 
     With :obj:`rating=None` each row is a positive, such as a click or a purchase, with
-    an optional weight. Then predictions are scores that rank, of the network, trained
-    by :func:`~agnn_pyg.loss.sampled_softmax`, and of kernel ridge regression on all
-    pairs (:class:`~agnn_pyg.kernel.implicit.ImplicitKernelScorer`), see
+    an optional weight. Then predictions are scores that rank, and estimate how often a
+    pair is positive: those of the network, trained by
+    :func:`~agnn_pyg.loss.sampled_softmax`, and of kernel ridge regression on all pairs
+    (:class:`~agnn_pyg.kernel.implicit.ImplicitKernelScorer`), see
     :class:`~agnn_pyg.scorers.RankBlend`.
 
     Ids are whole numbers, texts or UUIDs. An attribute cell holds a number, a text, a

@@ -12,13 +12,17 @@ from torch import Tensor
 from agnn_pyg.base.config import Config
 from agnn_pyg.folds import SCENARIOS, joint_fold
 from agnn_pyg.kernel.held_out import HeldOut
-from agnn_pyg.rating_data import NodeFeatures, RatingData
+from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
 
 # The weight of the kernel model where nothing is known, and for how many ratings it
 # counts.
 PRIOR_WEIGHT, PRIOR_RATINGS = 0.75, 20
 # Those that are tried for positives.
 RANK_WEIGHTS = torch.linspace(0, 1, 21, dtype=torch.float64)
+# Scenarios whose items a list of one user mixes.
+LISTED = ('warm', 'item_cold'), ('user_cold', 'both_cold')
+# Of scores that tell nothing: what a standard deviation adds, in parts of the rate.
+MIN_SLOPE = 1e-3
 
 
 class Scorer(Protocol):
@@ -181,15 +185,13 @@ class Blend:
         ratings: tuple[Tensor, Tensor] | None = None,
     ) -> Blend:
         """A blend with more nodes, see :meth:`Scorer.with_new_nodes`."""
-        if (
-            ratings is not None
-            and self.network is None
-            and not self.kernel.takes_ratings
-        ):
-            raise ValueError(
-                "'ratings' of new users and items need the network where they are "
-                "positives; fit with a 'kernel_weight' below 1"
-            )
+        if ratings is not None and self.network is None:
+            is_new = ratings[0][1] >= self.kernel.num_nodes['item']
+            if is_new.any() and not self.kernel.takes_ratings:
+                raise ValueError(
+                    "'ratings' of new items need the network where they are positives; "
+                    "leave them out, or fit with a 'kernel_weight' below 1"
+                )
         new = {
             name: scorer.with_new_nodes(nodes, ratings)
             for name, scorer in self.scorers.items()
@@ -215,9 +217,14 @@ class Blend:
         vars(made).update(changed)
         return made
 
-    def scale(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """What scores of the network are multiplied by, and what is added to them."""
-        return torch.ones(()), torch.zeros(())
+    @property
+    def cold(self) -> dict[str, Tensor]:
+        """Masks of the users and of the items without ratings."""
+        return (self.network if self.kernel is None else self.kernel).cold
+
+    def scales(self, user: Tensor, item: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """What scores of each scorer are multiplied by, and what is added to them."""
+        return dict.fromkeys(self.scorers, (torch.ones(()), torch.zeros(())))
 
     def weights(self, user: int, item: int) -> dict[str, float]:
         """The weight of each scorer in the score of a pair."""
@@ -244,7 +251,7 @@ class Blend:
         self, values: Mapping[str, Any], user: Tensor, item: Tensor
     ) -> Tensor:
         """The values of the scenarios of pairs."""
-        cold = self.kernel.cold
+        cold = self.cold
         # Scenarios are in the order of this number.
         number = cold['user'][user].long() + 2 * cold['item'][item].long()
         values = [values[name] for name in SCENARIOS]
@@ -262,36 +269,37 @@ class RankBlend(Blend):
     r"""A weighted mean of scores that rank positives without ratings.
 
     .. math::
-        s_{ui} = w \, k_{ui} + (1 - w) (a \, n_{ui} + c)
+        s_{ui} = w \, (a_k \, k_{ui} + c_k) + (1 - w) (a_n \, n_{ui} + c_n)
 
-    On a held-out fold, see :func:`~agnn_pyg.folds.joint_fold`, the scale :math:`a`
-    gives scores of the network the mean standard deviation within users of those of the
-    kernel model, and :math:`c` their mean. The weight of a scenario is that of the best
-    nDCG@20 there or, among those less than a standard error of the paired difference
-    below it, the one closest to :data:`PRIOR_WEIGHT`.
+    Weights and scales of a scenario are fitted on a held-out fold, see
+    :func:`~agnn_pyg.folds.joint_fold`. There the network is given the mean standard
+    deviation within users and the mean of the kernel model. The weight is that of the
+    best nDCG@20 or, among those less than a standard error of the paired difference
+    below it, the one closest to :data:`PRIOR_WEIGHT`. Then both scales become those in
+    which the score estimates how often a pair is positive, by least squares over all
+    pairs (:func:`fit_rate`), so that lists may mix items with and without positives.
 
     Args:
         *args (optional): See :class:`Blend`.
-        scales (dict, optional): By scenario :math:`a` and :math:`c` that were fitted
-            before. (default: 1 and 0)
+        scales (dict, optional): By scenario and scorer :math:`a` and :math:`c` that
+            were fitted before. (default: 1 and 0)
         **options (optional): See :class:`Blend`.
 
     Attributes:
         weights_: By scenario the weight :math:`w`.
-        scales_: By scenario :math:`a` and :math:`c`.
+        scales_: By scenario and scorer :math:`a` and :math:`c`.
     """
 
     def __init__(self, *args: Any, scales: Mapping | None = None, **options: Any):
         super().__init__(*args, **options)
-        self.scales_ = dict(scales or dict.fromkeys(SCENARIOS, (1.0, 0.0)))
+        raw = dict.fromkeys(('network', 'kernel'), (1.0, 0.0))
+        self.scales_ = dict(scales or {name: dict(raw) for name in SCENARIOS})
 
     def fit(self, data: RatingData, validation: Any = None, **run: Any) -> RankBlend:
-        """Fits both scorers, their scales and their weights."""
+        """Fits the scorers, their scales and their weights."""
         self._fit_scorers(data, validation, **run)
-        if len(self.scorers) < 2:
-            return self
         run |= {'folder': None, 'resume': False}  # of the first fit
-        seed = self.network.config.seed
+        seed = next(iter(self.scorers.values())).config.seed
         held, kept = joint_fold(data.edge_index, seed=seed)
         # The kernel model alone, where there is nothing to compare.
         self.weights_ = dict.fromkeys(SCENARIOS, 1.0)
@@ -299,34 +307,74 @@ class RankBlend(Blend):
             return self
         index, label = data.edge_index[:, kept], data.rating[kept]
         part = RatingData(data.nodes, data.columns, index, label)
-        network = type(self.network)(self.network.config, self.network.positives)
-        models = (
-            network.fit(part, **run),
-            type(self.kernel)(self.kernel.config).fit(part, fitted=self.kernel),
-        )
+        models = {}
+        if self.network is not None:
+            network = type(self.network)(self.network.config, self.network.positives)
+            models['network'] = network.fit(part, **run)
+        if self.kernel is not None:
+            kernel = type(self.kernel)(self.kernel.config)
+            models['kernel'] = kernel.fit(part, fitted=self.kernel)
+        pairs = data.edge_index, data.rating.double()
         for name in SCENARIOS:
-            if held[name].any():
+            if len(models) == 2 and held[name].any():
                 both = kept | held[name]
-                parts = data.edge_index, data.rating.double(), held[name], kept
+                parts = *pairs, held[name], kept
                 fold = HeldOut.of(*(part[..., both] for part in parts), name, seed)
                 nodes = fold.users, fold.items
-                scores = [torch.cat([*model.score_all(*nodes)]) for model in models]
-                self.scales_[name], self.weights_[name] = fit_ranking(fold, *scores)
+                scores = [torch.cat([*m.score_all(*nodes)]) for m in models.values()]
+                scale, self.weights_[name] = fit_ranking(fold, *scores)
+                self.scales_[name]['network'] = scale
+        fitted = self._with(**models)
+        for names in LISTED:
+            if all(held[name].any() for name in names):
+                for name in names:
+                    parts = *pairs, held[name], kept
+                    self.scales_[name] = fitted._rate_scales(*parts, name, seed)
         return self
+
+    def _rate_scales(
+        self,
+        index: Tensor,
+        label: Tensor,
+        held: Tensor,
+        kept: Tensor,
+        name: str,
+        seed: int,
+    ) -> dict[str, tuple[float, float]]:
+        """Scales of both scorers by which scores are rates of positives."""
+        nodes = [
+            node[self.cold[side][node] == is_cold]
+            for side, node, is_cold in zip(
+                SIDES, map(torch.unique, index), SCENARIOS[name], strict=True
+            )
+        ]
+        fold = HeldOut.among(*nodes, index, label, held, kept, seed)
+        score = torch.cat([*self.score_all(fold.users, fold.items)])
+        # A fold takes all positives of cold nodes, and some of warm pairs.
+        fraction = (
+            1.0 if any(SCENARIOS[name]) else float(held.sum() / (held | kept).sum())
+        )
+        slope, shift = fit_rate(fold, score, fraction)
+        old = self.scales_[name].items()
+        return {scorer: (slope * a, slope * c + shift) for scorer, (a, c) in old}
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {'scales': self.scales_}
 
-    def scale(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        if len(self.scorers) < 2:
-            return super().scale(user, item)
-        return self._by_scenario(self.scales_, user, item).unbind(-1)
+    def scales(self, user: Tensor, item: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        return {
+            scorer: self._by_scenario(
+                {name: scales[scorer] for name, scales in self.scales_.items()},
+                user,
+                item,
+            ).unbind(-1)
+            for scorer in self.scorers
+        }
 
     def _mean(self, scores: Sequence[Tensor], user: Tensor, item: Tensor) -> Tensor:
-        if len(scores) == 2:
-            scale, shift = self.scale(user, item)
-            scores = scale * scores[0] + shift, scores[1]
-        return super()._mean(scores, user, item)
+        scales = self.scales(user, item).values()
+        scaled = [a * s + c for s, (a, c) in zip(scores, scales, strict=True)]
+        return super()._mean(scaled, user, item)
 
 
 def fit_ranking(
@@ -349,6 +397,23 @@ def fit_ranking(
     distance = (RANK_WEIGHTS - PRIOR_WEIGHT).abs()
     distance = distance.masked_fill(gap.mean(dim=1) > error, torch.inf)
     return (scale, shift), float(RANK_WEIGHTS[distance.argmin()])
+
+
+def fit_rate(fold: HeldOut, score: Tensor, fraction: float) -> tuple[float, float]:
+    """Slope and shift that make rates of positives of scores, by least squares.
+
+    Scores are those of the users and items of the fold, :obj:`[users, items]`, of whose
+    positives it holds out a fraction.
+    """
+    score = score[~fold.is_train]
+    rate = (fold.truth[~fold.is_train] > 0).double() / fraction
+    spread = float(score.std(correction=0))
+    slope = 0.0
+    if spread > 0:
+        slope = float(((score - score.mean()) * rate).mean()) / spread**2
+        # Scores that say nothing still have an order.
+        slope = max(slope, MIN_SLOPE * float(rate.mean()) / spread)
+    return slope, float(rate.mean() - slope * score.mean())
 
 
 def _fit_weight(

@@ -32,11 +32,25 @@ class HeldOut(NamedTuple):
         name: str,
         seed: int,
     ) -> HeldOut:
-        """Held-out items or the whole catalogue, and as many users as there may be."""
+        """Held-out items or the whole catalogue, and users with held-out positives."""
         user, item = edge_index[:, held]
-        users, items = user.unique(), item.unique()
         if name in ('warm', 'user_cold'):
-            items = edge_index[1].unique()
+            item = edge_index[1]
+        nodes = user.unique(), item.unique()
+        return cls.among(*nodes, edge_index, label, held, kept, seed)
+
+    @classmethod
+    def among(
+        cls,
+        users: Tensor,
+        items: Tensor,
+        edge_index: Tensor,
+        label: Tensor,
+        held: Tensor,
+        kept: Tensor,
+        seed: int,
+    ) -> HeldOut:
+        """Some items, and as many of some users as there may be."""
         count = max(1, MAX_SCORES // len(items))
         if len(users) > count:
             generator = torch.Generator().manual_seed(seed)

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from agnn_pyg.base.frames import read_pairs
+from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.recommender import AGNNRecommender
 from tests.agnn_pyg.base.test_metrics import loop_metrics
 
@@ -78,13 +79,18 @@ def test_scores_rank_explain_and_survive_a_file(fitted, clicks, parts, tmp_path)
     every = pd.DataFrame({'user': 150, 'item': items['item']})
     best = fitted.predict(every, users, items).nlargest(5).to_numpy()
     assert np.allclose(best, top['score'][5:])
-    for user, item in ((100, 3), (100, 190), (150, 3), (150, 190)):
+    pairs = (100, 3), (150, 3), (100, 190), (150, 190)
+    for (user, item), name in zip(pairs, SCENARIOS, strict=True):
         why = fitted.explain(user, item, users, items)
         pair = pd.DataFrame({'user': [user], 'item': [item]})
         score = fitted.predict(pair, users, items).item()
         assert why.rating is None
         assert why.score == pytest.approx(score, abs=1e-5)
-        assert why.ratings['contribution'].sum() == pytest.approx(score, abs=1e-4)
+        parts = (
+            why.ratings['contribution'].sum(),
+            fitted.scorer_.scales_[name]['kernel'][1],
+        )
+        assert sum(parts) == pytest.approx(score, abs=1e-4)
         assert why.ratings['contribution'].ne(0).all()
         assert f'{score:.4f}'[:5] in str(why)
     fitted.save(tmp_path / 'model')
@@ -127,7 +133,7 @@ def test_a_blend_mixes_scaled_scores_by_scenario(blended, clicks, parts, tmp_pat
     served = blended._fitted_.serve(blended.config, users, items)
     rows = read_pairs(pairs, 'pairs', blended.config, served.ids)
     raw = served.scorer.network.score(*served.pairs(rows)).numpy()
-    scale, shift = np.array([blend.scales_[name] for name in names]).T
+    scale, shift = np.array([blend.scales_[name]['network'] for name in names]).T
     assert np.allclose(scores[0.0], scale * raw + shift)
     assert not np.allclose(scores[0.0], scores[1.0])
     for (user, item), score in zip(pairs.to_numpy(), scores[None], strict=True):
@@ -160,6 +166,27 @@ def test_items_of_which_nothing_is_known_rank_below_others(clicks, parts):
         model.set_params(kernel_weight=weight)
         top = model.recommend(users[known], k=5)
         assert (top['item'] < 160).mean() > 0.99
+
+
+def test_lists_mix_old_and_new_items_by_how_often_they_are_positive():
+    rng = np.random.default_rng(0)
+    users = pd.DataFrame({'user': range(200), 'job': np.arange(200) % 3})
+    items = pd.DataFrame({'item': range(120), 'genre': np.arange(120) % 4})
+    like = (np.arange(200) % 3)[:, None] == np.arange(120) % 4
+    rate = rng.dirichlet(np.full(120, 0.7)) * np.exp(like)
+    rate /= rate.sum(axis=1, keepdims=True)
+    clicks = pd.DataFrame({'user': np.repeat(np.arange(200), 10)})
+    clicks['item'] = np.concatenate([rng.choice(120, 10, p=p) for p in rate])
+    clicks = clicks[clicks['item'] < 90].drop_duplicates()
+    nodes = users.astype({'job': str}), items.astype({'genre': str})
+    model = AGNNRecommender(**QUICK | SMALL | {'kernel_weight': None})
+    model.fit(clicks, *nodes)
+    for weight in (0.0, None, 1.0):
+        model.set_params(kernel_weight=weight)
+        known = users['user'].tolist()
+        old, every = (model.recommend(known, 10, range(n)) for n in (90, 120))
+        worth = [rate[top['user'], top['item']].mean() for top in (old, every)]
+        assert worth[1] > 0.97 * worth[0]
 
 
 def test_first_positives_of_a_later_user_change_the_ranking(blended, clicks, parts):

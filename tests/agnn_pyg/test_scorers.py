@@ -1,11 +1,12 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.kernel.held_out import HeldOut
-from agnn_pyg.scorers import PRIOR_WEIGHT, Blend, fit_ranking
+from agnn_pyg.scorers import PRIOR_WEIGHT, Blend, fit_ranking, fit_rate
 
 COLD = {'user': torch.tensor([False, True]), 'item': torch.tensor([False, True])}
 RATING = torch.randn(4000, generator=torch.Generator().manual_seed(0))
@@ -105,3 +106,20 @@ def test_the_better_ranking_has_the_weight():
     assert fit_ranking(fold, same, good)[0] == (0.0, pytest.approx(float(good.mean())))
     # Where nothing tells them apart, the weight is the prior one.
     assert fit_ranking(fold, good, good)[1] == PRIOR_WEIGHT
+
+
+def test_scales_make_scores_rates_of_positives():
+    rng = np.random.default_rng(0)
+    score, is_train = rng.normal(size=(30, 50)), rng.random((30, 50)) < 0.2
+    truth = (rng.random((30, 50)) < 0.2 + 0.1 * score) & ~is_train
+    nodes = torch.arange(30), torch.arange(50)
+    fold = HeldOut(*nodes, *map(torch.tensor, (truth * 2.0, is_train)))
+    expected = np.polyfit(score[~is_train], 4.0 * truth[~is_train], 1)
+    assert np.allclose(fit_rate(fold, torch.tensor(score), 0.25), expected)
+    # Scores that tell nothing keep their order, or give all pairs the mean rate.
+    slope, shift = fit_rate(fold, torch.tensor(-score), 0.25)
+    assert 0 < slope < 0.01
+    mean = 4 * truth[~is_train].mean()
+    assert shift == pytest.approx(mean, rel=1e-2)
+    same = torch.zeros(30, 50, dtype=torch.float64)
+    assert fit_rate(fold, same, 0.25) == (0.0, pytest.approx(mean))

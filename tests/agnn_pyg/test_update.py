@@ -50,6 +50,8 @@ def test_new_users_and_items_are_known_and_predicted_as_by_a_fit(
     assert not seen & {*zip(top['user'], top['item'], strict=True)}
     why = updated.explain(ids[-1], items['item'].iloc[-1])
     assert why.ratings['user'].isin(ids).any()
+    before = content(updated)
+    assert content(updated.update(rated.head(0))) == before
     # Held-out pairs of old and new nodes, and of those that are still cold.
     held = planted.later.drop(rated.index)
     old = planted.ratings, planted.users, planted.items
@@ -175,6 +177,7 @@ def test_positives(planted, monkeypatch):
     users = pd.concat([planted.users, planted.new_users])
     items = pd.concat([planted.items, planted.new_items])
     whole = AGNNRecommender(**settings).fit(pd.concat(pairs), users, items)
+    whole.scorer_.scales_ = model.scorer_.scales_  # an update keeps them
     every = users[['user']].merge(items[['item']], how='cross')
     found, expected = model.predict(every), whole.predict(every)
     assert np.abs(found - expected).max() < 1e-5
