@@ -90,7 +90,11 @@ def _read_attributes(
     if attributes is not None:
         if not isinstance(attributes, Mapping):
             attributes = dict.fromkeys(attributes)
-        return [parse_column(frame, c, stype, name) for c, stype in attributes.items()]
+        kept = [parse_column(frame, c, stype, name) for c, stype in attributes.items()]
+        for cells in kept:
+            if attributes[cells.column] is None:
+                _warn_of_texts(seems(cells), cells, side)
+        return kept
     kept = []
     dropped = []
     for column in frame.columns.drop(getattr(config, side)):
@@ -104,11 +108,7 @@ def _read_attributes(
             dropped.append(f'{column} ({guess or problem})')
             continue
         kept.append(cells)
-        if guess:
-            warn(
-                f"Column '{column}' of '{name}' holds {guess}; each text counts as a "
-                f"category; convert it, or name it in '{side}_attributes'",
-            )
+        _warn_of_texts(guess, cells, side)
     if dropped:
         warn(
             f"Columns of '{name}' left out: {', '.join(dropped)}; to keep one, convert "
@@ -116,6 +116,15 @@ def _read_attributes(
             f'descriptions',
         )
     return kept
+
+
+def _warn_of_texts(guess: str | None, cells: ParsedColumn, side: str) -> None:
+    if guess is not None:
+        warn(
+            f"Column '{cells.column}' of '{side}s' holds {guess}; each text counts as "
+            f"a category; convert it, or give it the type 'categorical' in "
+            f"'{side}_attributes'",
+        )
 
 
 def read_new_nodes(

@@ -16,6 +16,8 @@ from agnn_pyg.base.checks import TableColumn, shown, warn
 
 # Ratings of which a single one may be mistyped.
 FEW_ROWS = 50
+# Ratings of one value beside which the only rating beyond may be mistyped.
+MANY_RATINGS = 100
 # Columns that say how strong a positive or an edge is, or whether a row is a positive,
 # in small letters alone.
 UNREAD = re.compile(
@@ -59,21 +61,22 @@ def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
         f"drop or correct them, name 'rating_range', ({rating.min():g}, "
         f'{rating.max():g}), if they are meant, or fit on logarithms of counts',
     )
-    column.remark(
-        (rating == kept[0]) & _may_be_unrated(kept, rating),
-        f'has many ratings of {kept[0]:g}, and all others above 0, in',
-        f"drop the rows if it means 'not rated', or name 'rating_range', "
-        f'({kept[0]:g}, {kept[-1]:g})',
-    )
+    meant = f"name 'rating_range', ({kept[0]:g}, {kept[-1]:g})"
+    for value, following in (kept[:2], kept[:-3:-1]) if len(kept) > 3 else ():
+        mine, other = rating == value, rating == following
+        column.remark(
+            mine & (mine.sum() == 1) & (other.sum() >= MANY_RATINGS),
+            f'has the only rating of {value:g} in',
+            f'correct it, or {meant}',
+        )
+        # -1, or 0 as often as the next value, is perhaps no rating.
+        is_mark = value < following and (value == -1 or mine.sum() >= other.sum())
+        column.remark(
+            mine & (is_mark and value <= 0 < following),
+            f'has many ratings of {value:g}, and all others above 0, in',
+            f"drop the rows if it means 'not rated', or {meant}",
+        )
     return rating.clip(kept[0], kept[-1])
-
-
-def _may_be_unrated(values: np.ndarray, rating: np.ndarray) -> bool:
-    """Whether the lowest value is perhaps a mark: -1, or 0 more often than the next."""
-    if len(values) < 4 or values[1] <= 0:
-        return False
-    lowest, second = ((rating == value).sum() for value in values[:2])
-    return values[0] == -1 or (values[0] == 0 and lowest > 2 * second)
 
 
 def _without_strays(rating: np.ndarray) -> np.ndarray:
@@ -125,11 +128,13 @@ def warn_of_unread(frame: pd.DataFrame, name: str, means: str) -> None:
     for column, cells in frame.items():
         letters = re.sub('[^a-z]', '', str(column).lower())
         number = pd.to_numeric(cells, errors='coerce')
+        is_weight = bool(UNREAD.fullmatch(letters))
         if number.notna().all():
             varies = number.min() < number.max() / 2
+            is_weight = is_weight or name.endswith('edges')
         else:
             varies = cells.astype(str).nunique() > 1
-        if varies and UNREAD.fullmatch(letters):
+        if varies and is_weight:
             warn(
                 f"'{name}' has a column '{column}' (such as {shown(cells.iloc[0])}), "
                 f'which is not read: {means}'

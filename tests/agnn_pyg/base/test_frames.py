@@ -232,10 +232,15 @@ def test_ratings_far_from_all_others():
     odd[[4, 9]] = -1  # "not rated"
     with pytest.warns(UserWarning, match=r"-1, .*'rating' in row 4 \(-1.0, .* of 2\)"):
         assert read(odd).tolist() == odd.tolist()
-    odd = np.append(np.zeros(250), stars)
-    with pytest.warns(UserWarning, match=r"of 0, .*'rating' in row 0 \(0.0, .* 250\)"):
+    odd = np.append(np.zeros(120), stars)
+    with pytest.warns(UserWarning, match=r"of 0, .*'rating' in row 0 \(0.0, .* 120\)"):
         assert read(odd).tolist() == odd.tolist()
-    read(np.append(np.zeros(100), stars))  # a scale of 0 to 5
+    read(np.append(np.zeros(60), stars))  # a scale of 0 to 5
+    for lone in (0.0, 6.0):
+        with pytest.warns(
+            UserWarning, match=rf"only .*'rating' in row 1000 \({lone}\)"
+        ):
+            read(np.append([*stars, *stars], lone))
     assert read(odd, rating_range=(-1, 5)).tolist() == odd.tolist()
 
 
@@ -258,8 +263,8 @@ def test_weights_far_from_all_others():
             read_tables(ColumnsConfig(rating=None), clicks.rename(columns={'n': name}))
     liked = clicks[clicks['n'] > 1e8].assign(stars=[4.0, 5.0]).drop(columns='n')
     read_tables(ColumnsConfig(rating=None), liked)
-    edges = pd.DataFrame({'a': [0, 1], 'b': [2, 3], 'count': [1, 5]})
-    with pytest.warns(UserWarning, match=r"'user_edges' .*'count'.* rename"):
+    edges = pd.DataFrame({'a': [0, 1], 'b': [2, 3], 'strength': [1, 5]})
+    with pytest.warns(UserWarning, match=r"'user_edges' .*'strength'.* rename"):
         read_edges({'user': edges})
 
 
@@ -301,6 +306,10 @@ def test_columns_that_seem_to_be_something_else(tables):
             read_tables(CONFIG, tables['ratings'], users.assign(x=cells))
         text = ' '.join(str(w.message) for w in caught)
         assert "'user_attributes'" in text
+        if "'x'" in text:  # named without a type, too
+            named = ColumnsConfig(user_attributes=['x'])
+            with pytest.warns(UserWarning, match=f"'users'.*{problem}"):
+                read_tables(named, tables['ratings'], users.assign(x=cells))
         if how := re.search(r"which as_lists(\(cells, '(.)'\))?", text):
             made = as_lists(pd.Series(cells), how[2] or '|')
             assert made.map(len).max() > 1
