@@ -23,6 +23,17 @@ _NOTHING = re.compile(
     r'|n/?a|none|nan|null|nil|unknown|undefined|unspecified|missing|-+|\?+'
     r'|\(no .+ listed\)'
 )
+# What other libraries call the settings of ours.
+SYNONYMS = {
+    'device': 'accelerator',
+    'embedding_dim': 'channels',
+    'learning_rate': 'lr',
+    'max_iter': 'epochs',
+    'n_epochs': 'epochs',
+    'n_neighbors': 'num_neighbors',
+    'random_state': 'seed',
+    'verbose': 'progress',
+}
 # Characters of a cell that error texts show.
 MAX_SHOWN = 80
 
@@ -119,7 +130,9 @@ def nearest(name: object, known: Iterable[object]) -> str:
     """A hint at the known name that is most like a wrong one, and all known ones."""
     known = [*map(str, known)]
     lower = {k.lower(): k for k in known}
-    near = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    name = str(name).lower()
+    near = {SYNONYMS.get(name)} & lower.keys()
+    near = [*near] or difflib.get_close_matches(name, lower, n=1)
     hint = f", did you mean '{lower[near[0]]}'?" if near else ''
     return f'{hint} (known: {", ".join(known) or "none"})'
 

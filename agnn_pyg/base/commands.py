@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 def fit(recommender: type, args: SimpleNamespace) -> None:
     """Trains on a table of ratings, and writes a model."""
     check_writable(args.model, recommender.__name__)
-    settings = {'progress': not args.quiet} | _settings(recommender, args.set)
+    settings = {'progress': False} if args.quiet else {}
+    settings |= _settings(recommender, args.set)
     if (args.rating or '').lower() == 'none':
         settings['rating'] = None
     _check_lists(args)
@@ -105,7 +106,8 @@ class Served:
             self.ids = self.ids | {'user': self.model.users}
 
     def update(self) -> None:
-        self.model.set_params(progress=not self.args.quiet)
+        if self.args.quiet:
+            self.model.set_params(progress=False)
         with redirect_stdout(sys.stderr):
             self.call('update', ratings=self.read(self.args.ratings, *ROLES))
         self.model.save(self.args.model, **read_notes(self.args.model))

@@ -123,7 +123,8 @@ def test_data_to_stdout_and_remarks_to_stderr(files, capsys, monkeypatch):
     code, out, err = fitted(capsys)
     assert (code, out) == (0, '')
     assert "'m' holds the model after 1 epoch: train_loss 0.5000, val_rmse 0.25" in err
-    assert '50 %' in err  # the progress bar
+    assert '50 %' not in err  # a progress bar is for a terminal
+    assert '50 %' in fitted(capsys, '--set', 'progress=true')[2]
     assert fitted(capsys, '--quiet') == (0, '', '')
     monkeypatch.setattr(Toy, 'best_epoch_', None)
     assert "'m' holds the model\n" in fitted(capsys)[2]
@@ -248,7 +249,8 @@ def test_a_reader_that_leaves_and_an_interruption(files, capsys):
         assert run.stdout.readline() == b'userId,movie_id,stars\n'
         run.stdout.close()
         assert (run.wait(60), run.stderr.read()) == (0, b'')
-    fit = ('fit', 'ratings.csv', '--model', 'n', '--set', 'wait=100')
+    fit = ['fit', 'ratings.csv', '--model', 'n', '--set', 'wait=100']
+    fit += ['--set', 'progress=true']
     with process(*fit) as run:
         # The fit has begun once its progress bar is drawn.
         assert run.stderr.readline() == b'50 %\n'

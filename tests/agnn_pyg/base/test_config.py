@@ -95,6 +95,7 @@ def test_wrong_settings_are_named_with_their_value():
         ({'columns': {'age'}}, "'columns' must be a list of columns such as"),
         ({'options': {'dropout': 1.0}}, "'options': 'dropout' must .*1"),
         ({'options': {'drop': 0.1}}, "'options': .*'drop', did you mean 'dropout'"),
+        ({'learning_rate': 0.1}, "no setting .*, did you mean 'lr'"),
         (
             {'epoch': 3},
             "no setting 'epoch', did you mean 'epochs'. .known: epochs, lr",
