@@ -305,16 +305,10 @@ class RankBlend(Blend):
         self.weights_ = dict.fromkeys(SCENARIOS, 1.0)
         if not kept.any():
             return self
+        pairs = data.edge_index, data.rating.double()
         index, label = data.edge_index[:, kept], data.rating[kept]
         part = RatingData(data.nodes, data.columns, index, label)
-        models = {}
-        if self.network is not None:
-            network = type(self.network)(self.network.config, self.network.positives)
-            models['network'] = network.fit(part, **run)
-        if self.kernel is not None:
-            kernel = type(self.kernel)(self.kernel.config)
-            models['kernel'] = kernel.fit(part, fitted=self.kernel)
-        pairs = data.edge_index, data.rating.double()
+        models = self._fitted_on(part, run)
         for name in SCENARIOS:
             if len(models) == 2 and held[name].any():
                 both = kept | held[name]
@@ -331,6 +325,17 @@ class RankBlend(Blend):
                     parts = *pairs, held[name], kept
                     self.scales_[name] = fitted._rate_scales(*parts, name, seed)
         return self
+
+    def _fitted_on(self, data: RatingData, run: dict[str, Any]) -> dict[str, Scorer]:
+        """The same scorers by name, fitted on other data."""
+        models = {}
+        if self.network is not None:
+            network = type(self.network)(self.network.config, self.network.positives)
+            models['network'] = network.fit(data, **run)
+        if self.kernel is not None:
+            kernel = type(self.kernel)(self.kernel.config)
+            models['kernel'] = kernel.fit(data, fitted=self.kernel)
+        return models
 
     def _rate_scales(
         self,
@@ -351,9 +356,7 @@ class RankBlend(Blend):
         fold = HeldOut.among(*nodes, index, label, held, kept, seed)
         score = torch.cat([*self.score_all(fold.users, fold.items)])
         # A fold takes all positives of cold nodes, and some of warm pairs.
-        fraction = (
-            1.0 if any(SCENARIOS[name]) else float(held.sum() / (held | kept).sum())
-        )
+        fraction = float(held.sum() / (held | kept).sum()) if name == 'warm' else 1.0
         slope, shift = fit_rate(fold, score, fraction)
         old = self.scales_[name].items()
         return {scorer: (slope * a, slope * c + shift) for scorer, (a, c) in old}
