@@ -15,6 +15,7 @@ from torch import Tensor
 from agnn_pyg.agnn_config import AGNNConfig
 from agnn_pyg.agnn_scorer import AGNNScorer
 from agnn_pyg.base.cells import CONSTANT
+from agnn_pyg.base.checks import warn
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import Edges, FitTables, Ratings, read_edges, read_ratings
@@ -245,6 +246,11 @@ class Fitted:
         found = read_new_nodes(frame, side, config, known, *parts)
         ids = known if found is None else known.append(found[0])
         weight = sp.csr_matrix((len(ids) - len(known), len(ids)))
+        if found is not None and edges is None and side in self.link_features:
+            warn(
+                f"There are no '{side}_edges' of new {side}s, though the fit had some "
+                f'of {side}s; pass those that there are, or an empty table'
+            )
         if edges is not None:
             weight = edges.adjacency(ids, f'{side}s')[len(known) :]
         return found and (ids, NodeFeatures(*found[1]), weight)

@@ -111,6 +111,11 @@ def read_tables(
     if config.rating is not None and config.rating_range is None:
         train = train._replace(rating=bounded_ratings(train.rating, train.column))
     joined = read_edges(edges or {})
+    for side, found in joined.items():
+        if not len(found.weight):
+            raise ValueError(
+                f"'{side}_edges' has no rows; leave it out, or give it some"
+            )
     nodes = {}
     for side, frame, rated in zip(SIDES, (users, items), train[:2], strict=True):
         further = [*joined[side][:2]] if side in joined else []

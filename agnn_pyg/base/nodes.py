@@ -112,8 +112,8 @@ def _read_attributes(
     if dropped:
         warn(
             f"Columns of '{name}' left out: {', '.join(dropped)}; to keep one, convert "
-            f"it, or name it in '{side}_attributes', with a type such as 'text' for "
-            f'descriptions',
+            f"it, or name all that are to count in '{side}_attributes', this one with "
+            f"a type such as 'text' for descriptions",
         )
     return kept
 

@@ -11,6 +11,7 @@ from agnn_pyg.__main__ import main
 from agnn_pyg.recommender import AGNNRecommender
 from tests.agnn_pyg.conftest import rmse
 
+pytestmark = pytest.mark.filterwarnings("ignore:There are no 'user_edges'")
 SETTINGS = {'epochs': 2, 'steps': 3, 'channels': 8, 'min_count': 2, 'cv_folds': 2}
 NEW = np.arange(100, 120)
 
@@ -149,6 +150,7 @@ def test_edges_that_are_refused(parts):
     users, model = pd.DataFrame({'user': range(120)}), AGNNRecommender(**SETTINGS)
     for edges, named in (
         ({'a': [0, 1]}, 'user_edges'),
+        ({'a': [], 'b': []}, "'user_edges' has no rows"),
         ({'a': [0, 1], 'b': [2, 1]}, r"'b' in row 1 \(1\)"),
         ({'a': [0, 1], 'b': [2, None]}, "'b' in row 1"),
         ({'a': ['x', 'y'], 'b': ['y', 'z']}, "'a' in row 0"),
@@ -165,6 +167,10 @@ def test_edges_that_are_refused(parts):
 
 def test_edges_need_those_of_the_fit(fitted, parts):
     edges = pd.DataFrame({'a': [1], 'b': [-1]})
+    new = pd.DataFrame({'user': NEW})
+    with pytest.warns(UserWarning, match="no 'user_edges' of new users"):
+        fitted.predict(parts[1], new)
+    fitted.predict(parts[1], new, user_edges=edges.head(0))
     with pytest.raises(ValueError, match='item_edges'):
         fitted.predict(parts[1], user_edges=edges, item_edges=edges)
     with pytest.raises(ValueError, match=r"'users'.*row 0 \(-1\)"):
