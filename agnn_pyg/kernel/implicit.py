@@ -42,6 +42,8 @@ RIDGES = tuple(10 ** (k / 2) for k in range(1, 8))
 # Of the warm model: the penalty, and the weight of attributes relative to it.
 ITEM_RIDGES = (50.0, 100.0, 200.0, 400.0, 1000.0)
 ITEM_ATTRIBUTES = (0.0, 0.03, 0.3)
+# How much of the scores of a cold user is added.
+PRIORS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 # Folds for these: a matrix of items by items takes long to invert.
 ITEM_FOLDS = 2
 
@@ -67,7 +69,8 @@ class ImplicitKernelScorer(ScenarioScorer):
     :class:`~agnn_pyg.kernel.two_way.TwoWayRidge` of their scenario. Kernels compare the
     attributes of cold sides; those of a warm side add a collaborative kernel and the
     identity. Warm pairs are scored by an :class:`~agnn_pyg.kernel.two_way.ItemRidge`,
-    in which attributes count as further users.
+    in which attributes count as further users, and as if the user were cold, which
+    counts most after a few positives.
 
     Settings are those of the best nDCG@20 on folds in the manner of the scenario, see
     :func:`~agnn_pyg.folds.scenario_folds`: held-out cold items are ranked among
@@ -110,9 +113,9 @@ class ImplicitKernelScorer(ScenarioScorer):
                 setting = fitted.chosen_[name]
             self.chosen_[name] = setting
             if name == 'warm':
-                model = self._item_ridge(self._target(*known), setting)
-                inverse = model.inverse.float()
-                self.scenarios[name] = {'head': model.head, 'inverse': inverse}
+                warm = self._item_ridge(self._target(*known), setting)
+                inverse = warm.inverse.float()
+                self.scenarios[name] = {'head': warm.head, 'inverse': inverse}
                 continue
             model, a, b = self._model(name, setting, known, self.sides)
             to_b = scale * (model.b_map * model.b_value).t() * b
@@ -121,6 +124,13 @@ class ImplicitKernelScorer(ScenarioScorer):
                 made['rows'] = model.rows(setting.ridge, slice(None)) @ to_b
             self.scenarios[name] = {key: x.float() for key, x in made.items()}
             self.scenarios[name]['scale'] = torch.tensor(scale)
+        prior = self._choose_prior() if fitted is None else fitted.prior
+        self.scenarios['warm']['prior'] = torch.tensor(prior)
+
+    @property
+    def prior(self) -> float:
+        """How much of the score of a cold user is added to that of a warm pair."""
+        return float(self.scenarios['warm']['prior'])
 
     def with_new_nodes(
         self, nodes: Mapping[str, NodeFeatures], ratings: Pairs | None = None
@@ -141,10 +151,9 @@ class ImplicitKernelScorer(ScenarioScorer):
         nodes = {'user': user, 'item': item}
         name = self.scenario_of(user, item)
         known = self.edge_index, self.label
-        if name == 'warm':
-            parts = self._by_positive(user, item, known)
-            names = ('constant',), NAMES[:1]
-            return KernelExplanation(0.0, parts, parts.sum().view(1, 1), *names)
+        is_warm = name == 'warm'
+        if is_warm:  # as of a cold user, and by positives
+            name = 'user_cold'
         setting, rows = self.chosen_[name], self.scenarios[name]
         model, *_ = self._model(name, setting, known, self.sides)
         sides = _order(name)
@@ -169,10 +178,16 @@ class ImplicitKernelScorer(ScenarioScorer):
         names = [(*m.names, IDENTITY) for m in maps]
         if sides[0] == 'item':
             components, names = components.t(), names[::-1]
-        if self.later is not None and name == 'user_cold':
+        column = names[1].index(NAMES[0])
+        if is_warm:
+            added = self._by_positive(user, item, known)
+            parts = self.prior * parts + added
+            components = self.prior * components
+            components[0, column] += added.sum()
+        elif self.later is not None and name == 'user_cold':
             added = self._by_positive(user, item, self.later)
             parts = torch.cat([parts, added])
-            components[-1, names[1].index(NAMES[0])] += added.sum()
+            components[-1, column] += added.sum()
         return KernelExplanation(0.0, parts, components, *names)
 
     def _by_positive(self, user: int, item: int, pairs: Pairs) -> Tensor:
@@ -208,12 +223,13 @@ class ImplicitKernelScorer(ScenarioScorer):
             score = super()._score(name, user, item, product)
             if self.later is None or name != 'user_cold':
                 return score
+        else:
+            score = self.prior * super()._score('user_cold', user, item, product)
         # The user has positives.
         users, row = user.unique(return_inverse=True)
         items, column = item.unique(return_inverse=True)
         row = row if product is inner else row[:, None]
-        added = self._items.score_all(users, items)[row, column].double()
-        return added if name == 'warm' else score + added
+        return score + self._items.score_all(users, items)[row, column].double()
 
     def _rows(self, name: str, side: str, nodes: Tensor) -> Tensor:
         rows = self.scenarios[name]
@@ -231,7 +247,8 @@ class ImplicitKernelScorer(ScenarioScorer):
             label = torch.cat([label, self.later[1].float()])
         target = self._target(index, label)
         features = self._item_features(target, self.chosen_['warm']).float()
-        return ItemRidge(target, **self.scenarios['warm'], features=features)
+        warm = self.scenarios['warm']
+        return ItemRidge(target, warm['head'], warm['inverse'], features)
 
     def _target(self, edge_index: Tensor, value: Tensor) -> sp.csr_matrix:
         size = tuple(self.num_nodes.values())
@@ -296,15 +313,32 @@ class ImplicitKernelScorer(ScenarioScorer):
     def _try(self, name: str, grid: Sequence[Setting]) -> dict[Setting, Tensor]:
         """Sums of metrics on folds by setting; none without folds."""
         totals: dict[Setting, Tensor] = {}
+        for fold, pairs in self._folds(name):
+            for setting, score in self._scores(name, grid, pairs, fold):
+                totals[setting] = totals.get(setting, 0) + fold.metrics(score)
+        return totals
+
+    def _folds(self, name: str) -> Iterator[tuple[HeldOut, Pairs]]:
+        """Held-out parts in the manner of a scenario, and pairs to fit on."""
         seed = self.config.seed
         folds = scenario_folds(self.edge_index, name, self.config.cv_folds, seed)
         for held, kept in folds[: ITEM_FOLDS if name == 'warm' else None]:
             if held.any() and kept.any():
                 fold = HeldOut.of(self.edge_index, self.label, held, kept, name, seed)
-                pairs = self.edge_index[:, kept], self.label[kept]
-                for setting, score in self._scores(name, grid, pairs, fold):
-                    totals[setting] = totals.get(setting, 0) + fold.metrics(score)
-        return totals
+                yield fold, (self.edge_index[:, kept], self.label[kept])
+
+    def _choose_prior(self) -> float:
+        """The best of :data:`PRIORS` on folds of warm pairs."""
+        scale = float(self.scenarios['user_cold']['scale'])
+        total = torch.zeros(len(PRIORS), dtype=torch.float64)
+        for fold, pairs in self._folds('warm'):
+            own, cold = (
+                next(self._scores(name, [self.chosen_[name]], pairs, fold))[1].double()
+                for name in ('warm', 'user_cold')
+            )
+            ndcg = [fold.ndcg(own + prior * scale * cold).sum() for prior in PRIORS]
+            total += torch.stack(ndcg)
+        return PRIORS[int(total.round(decimals=6).argmax())]
 
     def _scores(
         self, name: str, grid: Sequence[Setting], pairs: Pairs, fold: HeldOut
