@@ -189,6 +189,24 @@ def test_lists_mix_old_and_new_items_by_how_often_they_are_positive():
         assert worth[1] > 0.97 * worth[0]
 
 
+def test_a_known_user_of_one_positive_is_served_no_worse_than_a_stranger():
+    rng = np.random.default_rng(0)
+    job, genre = np.arange(200) % 3, np.arange(60) % 4
+    rate = rng.dirichlet(np.full(60, 0.7)) * np.exp(job[:, None] == genre)
+    rate /= rate.sum(axis=1, keepdims=True)
+    clicks = pd.DataFrame({'user': np.repeat(np.arange(200), 6)})
+    clicks['item'] = np.concatenate([rng.choice(60, 6, p=p) for p in rate])
+    clicks = pd.concat([clicks[clicks['user'] < 120], clicks[::6][120:]])
+    users = pd.DataFrame({'user': range(200), 'job': job}).astype({'job': str})
+    items = pd.DataFrame({'item': range(60), 'genre': genre}).astype({'genre': str})
+    model = AGNNRecommender(**QUICK).fit(clicks.drop_duplicates(), users, items)
+    known = model.recommend(range(120, 200), 5, exclude_seen=False)
+    strangers = users[120:].assign(user=range(1120, 1200))
+    new = model.recommend(strangers, 5)
+    worth = [rate[top['user'] % 1000, top['item']].mean() for top in (known, new)]
+    assert worth[0] > 0.95 * worth[1]
+
+
 def test_first_positives_of_a_later_user_change_the_ranking(blended, clicks, parts):
     users = pd.DataFrame({'user': [900, 901], 'job': ['job 0', 'job 0']})
     first = pd.DataFrame({'user': 901, 'item': [1, 5, 9, 13, 17]})  # of genre 1

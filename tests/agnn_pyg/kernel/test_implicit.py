@@ -1,3 +1,4 @@
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -79,6 +80,20 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
     users, items = torch.arange(10), torch.arange(13)
     found = torch.cat(list(scorer.score_all(users, items)))
     assert np.allclose(found, model.score_all(users, items), atol=1e-5)
+    # And as of cold users, as much as was chosen.
+    mixed, share = copy(scorer), torch.tensor(0.5)
+    warm = scorer.scenarios['warm']
+    mixed.scenarios = scorer.scenarios | {
+        'warm': warm | {'prior': warm['prior'] + share}
+    }
+    twins = mixed.with_new_nodes({'user': tiny_data.nodes['user'].take(users)})
+    cold = torch.cat(list(twins.score_all(12 + users, items)))
+    assert np.allclose(torch.cat(list(mixed.score_all(users, items))), found + cold / 2)
+    why = mixed.explain(3, 4)
+    assert float(why.contributions.sum()) == pytest.approx(
+        float(found[3, 4] + cold[3, 4] / 2)
+    )
+    assert float(why.components.sum()) == pytest.approx(float(why.contributions.sum()))
     # A further fit forgets the data of the one before.
     again = ImplicitKernelScorer(scorer.config)
     for shift in (1, 0):
