@@ -168,41 +168,36 @@ def test_items_of_which_nothing_is_known_rank_below_others(clicks, parts):
         assert (top['item'] < 160).mean() > 0.99
 
 
-def test_lists_mix_old_and_new_items_by_how_often_they_are_positive():
+def purchases(num_items, count):
+    """Rates of 200 users by popularity and taste, draws of them, and both tables."""
     rng = np.random.default_rng(0)
-    users = pd.DataFrame({'user': range(200), 'job': np.arange(200) % 3})
-    items = pd.DataFrame({'item': range(120), 'genre': np.arange(120) % 4})
-    like = (np.arange(200) % 3)[:, None] == np.arange(120) % 4
-    rate = rng.dirichlet(np.full(120, 0.7)) * np.exp(like)
+    job, genre = np.arange(200) % 3, np.arange(num_items) % 4
+    rate = rng.dirichlet(np.full(num_items, 0.7)) * np.exp(job[:, None] == genre)
     rate /= rate.sum(axis=1, keepdims=True)
-    clicks = pd.DataFrame({'user': np.repeat(np.arange(200), 10)})
-    clicks['item'] = np.concatenate([rng.choice(120, 10, p=p) for p in rate])
-    clicks = clicks[clicks['item'] < 90].drop_duplicates()
-    nodes = users.astype({'job': str}), items.astype({'genre': str})
+    clicks = pd.DataFrame({'user': np.repeat(np.arange(200), count)})
+    clicks['item'] = np.concatenate([rng.choice(num_items, count, p=p) for p in rate])
+    users = pd.DataFrame({'user': range(200), 'job': job.astype(str)})
+    items = pd.DataFrame({'item': range(num_items), 'genre': genre.astype(str)})
+    return rate, clicks, users, items
+
+
+def test_lists_mix_old_and_new_items_by_how_often_they_are_positive():
+    rate, clicks, *nodes = purchases(120, 10)
     model = AGNNRecommender(**QUICK | SMALL | {'kernel_weight': None})
-    model.fit(clicks, *nodes)
+    model.fit(clicks[clicks['item'] < 90].drop_duplicates(), *nodes)
     for weight in (0.0, None, 1.0):
         model.set_params(kernel_weight=weight)
-        known = users['user'].tolist()
-        old, every = (model.recommend(known, 10, range(n)) for n in (90, 120))
+        old, every = (model.recommend(range(200), 10, range(n)) for n in (90, 120))
         worth = [rate[top['user'], top['item']].mean() for top in (old, every)]
         assert worth[1] > 0.97 * worth[0]
 
 
 def test_a_known_user_of_one_positive_is_served_no_worse_than_a_stranger():
-    rng = np.random.default_rng(0)
-    job, genre = np.arange(200) % 3, np.arange(60) % 4
-    rate = rng.dirichlet(np.full(60, 0.7)) * np.exp(job[:, None] == genre)
-    rate /= rate.sum(axis=1, keepdims=True)
-    clicks = pd.DataFrame({'user': np.repeat(np.arange(200), 6)})
-    clicks['item'] = np.concatenate([rng.choice(60, 6, p=p) for p in rate])
+    rate, clicks, users, items = purchases(60, 6)
     clicks = pd.concat([clicks[clicks['user'] < 120], clicks[::6][120:]])
-    users = pd.DataFrame({'user': range(200), 'job': job}).astype({'job': str})
-    items = pd.DataFrame({'item': range(60), 'genre': genre}).astype({'genre': str})
     model = AGNNRecommender(**QUICK).fit(clicks.drop_duplicates(), users, items)
     known = model.recommend(range(120, 200), 5, exclude_seen=False)
-    strangers = users[120:].assign(user=range(1120, 1200))
-    new = model.recommend(strangers, 5)
+    new = model.recommend(users[120:].assign(user=range(1120, 1200)), 5)
     worth = [rate[top['user'] % 1000, top['item']].mean() for top in (known, new)]
     assert worth[0] > 0.95 * worth[1]
 

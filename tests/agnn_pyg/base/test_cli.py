@@ -124,7 +124,6 @@ def test_data_to_stdout_and_remarks_to_stderr(files, capsys, monkeypatch):
     assert (code, out) == (0, '')
     assert "'m' holds the model after 1 epoch: train_loss 0.5000, val_rmse 0.25" in err
     assert '50 %' not in err  # a progress bar is for a terminal
-    assert '50 %' in fitted(capsys, '--set', 'progress=true')[2]
     assert fitted(capsys, '--quiet') == (0, '', '')
     monkeypatch.setattr(Toy, 'best_epoch_', None)
     assert "'m' holds the model\n" in fitted(capsys)[2]
