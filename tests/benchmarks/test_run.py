@@ -176,9 +176,8 @@ def test_cold_items_are_ranked_among_themselves_and_among_all(tmp_path):
     problem = make_problem('ml-100k', 'item_cold', 0, {'positive': 4.0}, True)
     parts = problem.parts
     assert (parts.fit['rating'] >= 4).all()
-    model = AGNNRecommender(rating=None, cv_folds=2, kernel_weight=1.0).fit(
-        parts.fit, *problem.nodes
-    )
+    model = AGNNRecommender(rating=None, cv_folds=2, epochs=2)
+    model.fit(parts.fit, *problem.nodes).set_params(kernel_weight=1.0)
     cold = parts.test['item'].unique()
     assert not set(cold) & set(parts.fit['item'])
     for part, among in (('test', cold), ('test/all_items', None)):
