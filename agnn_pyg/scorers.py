@@ -34,11 +34,11 @@ class Scorer(Protocol):
     A fitted scorer may have :obj:`held_out_`: by scenario rows of training ratings,
     :obj:`[H]`, and their predictions by fits without them, :obj:`[H]`.
 
-    For a :class:`Blend`, both scorers also have :obj:`explain(user, item)`. The kernel
-    model has :obj:`cold`, masks of the nodes without ratings by side,
-    :obj:`takes_ratings`, whether it reads ratings of new users and of new items, and
-    :obj:`embeddings(side)`. The network has :obj:`history_` and :obj:`best_epoch_`, and
-    for a :class:`RankBlend` the argument :obj:`positives`.
+    For a :class:`Blend`, both scorers also have :obj:`explain(user, item)` and
+    :obj:`cold`, masks of the nodes without ratings by side. The kernel model has
+    :obj:`takes_ratings`, whether it reads ratings of new users and of new items alike,
+    and :obj:`embeddings(side)`. The network has :obj:`history_` and
+    :obj:`best_epoch_`, and for a :class:`RankBlend` the argument :obj:`positives`.
     """
 
     config: Config

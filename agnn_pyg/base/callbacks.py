@@ -80,9 +80,9 @@ class EpochSeed(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, module: Module) -> None:
         seed = epoch_seed(module, trainer.current_epoch, trainer.global_rank)
         torch.default_generator.manual_seed(seed)
-        kind = trainer.strategy.root_device.type
-        if kind != 'cpu':
-            torch.get_device_module(kind).manual_seed(seed)
+        device = trainer.strategy.root_device
+        if device.type != 'cpu':
+            torch.get_device_module(device).manual_seed(seed)
 
 
 class FiniteWeights(pl.Callback):

@@ -75,8 +75,7 @@ class ImplicitKernelScorer(ScenarioScorer):
     Settings are those of the best nDCG@20 on folds in the manner of the scenario, see
     :func:`~agnn_pyg.folds.scenario_folds`: held-out cold items are ranked among
     themselves, others among all items that a user lacks. Scores of cold pairs are
-    scaled by least squares on the folds, so that those of all scenarios can be
-    compared: 1 is a positive of common weight, 0 none.
+    scaled by least squares on the folds: 1 is a positive of common weight, 0 none.
 
     Scores are linear in the positives, so that contributions add up exactly.
 

@@ -162,7 +162,7 @@ def test_positives(planted, monkeypatch):
     both = planted.ratings, planted.later
     pairs = [rows[rows['rating'] > 3][['user', 'item']] for rows in both]
     settings = {'rating': None, 'kernel_weight': 1.0, 'cv_folds': 2}
-    monkeypatch.setattr(implicit, 'PRIORS', (0.0,))  # attributes are encoded anew
+    monkeypatch.setattr(implicit, 'PRIORS', (0.0,))  # attributes have other codes
     model = AGNNRecommender(**settings)
     model.fit(pairs[0], planted.users, planted.items)
     first = model.scorer_.kernel
