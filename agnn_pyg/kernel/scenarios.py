@@ -36,7 +36,7 @@ class KernelConfig(ScenariosConfig):
     num_latent: NonNegativeInt = 12
     """Features of the kernel of latent factors, where nodes have five ratings or more
     on average."""
-    kernel_steps: NonNegativeInt = 20
+    kernel_steps: NonNegativeInt = 30
     """Steps that learn the kernel weights."""
     cv_folds: Annotated[int, Ge(2)] = 5
     """Folds on which the kernel weights are learned."""
