@@ -38,7 +38,8 @@ class BlendConfig(Config):
         description='Weight of the kernel model in a prediction; the network has the '
         'rest. By default it is fitted for each scenario on a held-out part. It may '
         'be changed after a fit of both. A fit with 0 fits the network alone, and one '
-        'with 1 the kernel model alone, if that serves all scenarios.',
+        'with 1 the kernel model alone, if that serves all scenarios; then settings of '
+        'the other have no effect.',
     )
 
 
@@ -98,7 +99,8 @@ class AGNNRecommender(Recommender):
     any scale.
 
     Attributes:
-        scorer_: The fitted :class:`~agnn_pyg.scorers.Blend`.
+        scorer_: The fitted :class:`~agnn_pyg.scorers.Blend`, with the weights of the
+            kernel model by scenario, :obj:`weights_`.
         history_: Metrics of every epoch of the network, on the scale of the ratings.
         best_epoch_: The epoch that was selected, or the last one.
     """

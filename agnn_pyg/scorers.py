@@ -129,6 +129,10 @@ class Blend:
         self.kernel_weight = kernel_weight
         self.weights_ = dict(weights or dict.fromkeys(SCENARIOS, PRIOR_WEIGHT))
 
+    def __repr__(self) -> str:
+        weights = {name: round(weight, 3) for name, weight in self.weights_.items()}
+        return f'{type(self).__name__}({[*self.scorers]}, weights={weights})'
+
     @property
     def scorers(self) -> dict[str, Scorer]:
         """Those of the two scorers that there are, by name."""
@@ -278,6 +282,7 @@ class RankBlend(Blend):
     below it, the one closest to :data:`PRIOR_WEIGHT`. Then both scales become those in
     which the score estimates how often a pair is positive, by least squares over all
     pairs (:func:`fit_rate`), so that lists may mix items with and without positives.
+    Another weight that is set later keeps these scales.
 
     Args:
         *args (optional): See :class:`Blend`.

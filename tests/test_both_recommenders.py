@@ -135,6 +135,9 @@ def test_fits_in_threads_and_ids_with_spaces(name, tables):
     ratings.loc[7, 'item'] += ' '
     with pytest.warns(UserWarning, match=r"spaces .*'item' in row 7"):
         fit(0)
+    users = pd.DataFrame({'user': ['a', 'b '], 'age': [1, 2]})
+    with pytest.warns(UserWarning, match=r"'users' .*spaces .*'user' in row 1"):
+        nodes.read_nodes(recommender(name).config, 'user', users, None)
     if name == 'AGNN':
         model = recommender(name).fit(ratings.drop(index=7))
         with pytest.warns(UserWarning, match=r"spaces .*'item' in row 7"):

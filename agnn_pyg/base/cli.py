@@ -159,8 +159,9 @@ class CommandLine:
         command, args = self._parsed  # run out of Typer, which has its own exit codes
         try:
             with _remarks(args.quiet):
-                from agnn_pyg.base.commands import Served, fit
+                from agnn_pyg.base.commands import Served, check_files, fit
 
+                check_files(command, args)  # before an import that takes seconds
                 recommender = pkgutil.resolve_name(self.recommender)
                 if command == 'fit':
                     fit(recommender, args)

@@ -17,6 +17,8 @@ from agnn_pyg.base.checks import TableColumn, as_text, plain, warn
 
 # So many times the range of the fit below or above it, numbers are far from it.
 FAR = 3
+# New values of a table that are many, if they are half of all.
+MANY_NEW = 5
 # The most words of a text column, and the knots of each dimension of a vector.
 MAX_WORDS, VECTOR_KNOTS = 1000, 4
 
@@ -137,10 +139,15 @@ class CategoricalEncoder(ColumnEncoder):
             problem = f'holds a {what}, unlike the fit (such as {example}), in'
             table.refuse(cells.row[unknown & bad], problem, remedy)
         table.remark(
-            cells.row[unknown & unknown.all()],
-            f'holds no value that the fit knows (it knows {example}), the first in',
+            cells.row[unknown & (unknown.all() or self._are_many(unknown))],
+            f'holds values that the fit does not know (it knows {example}), the first '
+            f'in',
             'check their spelling: values that are new tell nothing',
         )
+
+    def _are_many(self, unknown: np.ndarray) -> bool:
+        """Whether so many values of a table are new that they may be misspelled."""
+        return unknown.sum() >= max(MANY_NEW, len(unknown) / 2)
 
     def _places(self, cells: ParsedColumn) -> np.ndarray:
         return pd.Index(self.values, dtype=object).get_indexer(cells.value)
@@ -155,6 +162,9 @@ class TextEncoder(CategoricalEncoder):
         count = count[(count >= min_count) & (2 * count <= cells.num_rows)]
         # All texts have rare words, so that a token for them would tell nothing.
         return sorted(count.nlargest(MAX_WORDS).index), False
+
+    def _are_many(self, unknown: np.ndarray) -> bool:
+        return False  # words of few rows are not among those of the fit
 
 
 class NumericEncoder(ColumnEncoder):

@@ -16,6 +16,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout, suppress
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ import pandas as pd
 
 from agnn_pyg.base.checks import nearest
 from agnn_pyg.base.io import read_columns, read_file, recognised, write_file
-from agnn_pyg.base.store import check_writable, read_notes
+from agnn_pyg.base.store import FILE, check_file, check_writable, read_notes
 
 ROLES = ('user', 'item', 'rating')
 # Arguments that are files of tables.
@@ -33,6 +34,15 @@ SEPARATOR = '|'
 # Metrics of an epoch that a fit reports.
 SCORES = ('train_loss', 'train_mse', 'val_loss', 'val_rmse')
 logger = logging.getLogger(__name__)
+
+
+def check_files(command: str, args: SimpleNamespace) -> None:
+    """Raises ``ValueError`` if a file or the model that a command reads is lacking."""
+    for name in (*TABLES, 'user_edges', 'item_edges'):
+        if getattr(args, name) is not None:
+            check_file(getattr(args, name))
+    if command != 'fit':
+        check_file(Path(args.model, FILE))
 
 
 def fit(recommender: type, args: SimpleNamespace) -> None:

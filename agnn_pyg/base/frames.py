@@ -240,12 +240,7 @@ def _read_ends(frame: pd.DataFrame, columns: Sequence, name: str) -> list[IdColu
     """Two columns of ids, with a warning if some have spaces around them."""
     ids = [read_ids(frame, column, name) for column in columns]
     for end in ids:
-        if end.dtype == 'str':
-            end.remark(
-                np.array([v != v.strip() for v in end.values], bool),
-                'has ids with spaces around them in',
-                'remove them, .str.strip(): ids with them and without are not the same',
-            )
+        end.warn_of_spaces()
     return ids
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from agnn_pyg.base.checks import is_nothing, nearest, warn
-from agnn_pyg.base.store import PathLike, atomic_write
+from agnn_pyg.base.store import PathLike, atomic_write, check_file
 from agnn_pyg.base.vocabulary import as_ids
 
 TEXT, LINES, PARQUET = ('.csv', '.tsv', '.txt'), ('.jsonl', '.ndjson'), ('.parquet',)
@@ -165,8 +165,7 @@ def read_columns(path: PathLike) -> list[str]:
 def _read(path: Path, nrows: int | None = None, **options: Any) -> pd.DataFrame:
     """A whole file, or only its columns."""
     suffix = _suffix(path, TEXT + PARQUET + LINES)
-    if not path.is_file():
-        raise ValueError(f"There is no file '{path}'; check the path")
+    check_file(path)
     if suffix in LINES:
         return _read_lines(path)
     if suffix in TEXT:

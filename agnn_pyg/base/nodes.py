@@ -59,7 +59,9 @@ def read_nodes(
     """The nodes of a table; without one, those rated in training and further ones."""
     attributes = getattr(config, f'{side}_attributes')
     if frame is not None:
-        ids = read_ids(frame, getattr(config, side), f'{side}s').vocabulary()
+        given = read_ids(frame, getattr(config, side), f'{side}s')
+        given.warn_of_spaces()
+        ids = given.vocabulary()
         if not len(ids):
             raise ValueError(f"'{side}s' has no rows; leave it out, or give it some")
         columns = _read_attributes(frame, side, config)

@@ -26,6 +26,12 @@ FILE = 'model.zip'
 TEMPORARY = re.compile(r'\..+\.[0-9a-f]{8}\.tmp')
 
 
+def check_file(path: PathLike) -> None:
+    """Raises ``ValueError`` if there is no such file."""
+    if not os.path.isfile(path):
+        raise ValueError(f"There is no file '{path}'; check the path")
+
+
 @contextmanager
 def atomic_write(path: PathLike) -> Iterator[Path]:
     """Yields a temporary path, which is renamed to :obj:`path` at the end.

@@ -37,6 +37,14 @@ class IdColumn(TableColumn):
         self.refuse(rows < 0, f"has an id without a row in '{table}':", remedy)
         return rows
 
+    def warn_of_spaces(self) -> None:
+        """Warns if ids have spaces around them."""
+        self.remark(
+            np.array([isinstance(v, str) and v != v.strip() for v in self.values]),
+            'has ids with spaces around them in',
+            'remove them, .str.strip(): ids with them and without are not the same',
+        )
+
     def vocabulary(self) -> Vocabulary:
         """These ids in their order; ``ValueError`` if one is repeated."""
         remedy = 'keep one row each'
@@ -146,9 +154,10 @@ def _dtype(value: object) -> str:
 
 def read_distinct(given: Any, name: str, column: str) -> IdColumn:
     """The ids of a table or a list, which must be distinct; ``ValueError`` if not."""
-    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
-        is_mapping = isinstance(given, Mapping)
-        remedy = 'make a pandas DataFrame of it' if is_mapping else f'write [{given!r}]'
+    is_row = isinstance(given, Mapping)
+    is_row = is_row or (isinstance(given, pd.Series) and column in given.index)
+    if is_row or isinstance(given, str) or not isinstance(given, Iterable):
+        remedy = 'write pandas.DataFrame([...])' if is_row else f'write [{given!r}]'
         raise ValueError(
             f"'{name}' must be a table or a list of ids (got {shown(given)}); {remedy}"
         )

@@ -259,7 +259,9 @@ def test_a_reader_that_leaves_and_an_interruption(files, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('module', ['agnn_pyg.__main__', 'tanp.__main__'])
-def test_help_waits_for_neither_pandas_nor_pytorch(module):
+def test_help_and_missing_files_wait_for_no_imports(module):
     code = f'import sys; from {module} import main; assert main(["--help"]) == 0; '
-    code += "sys.exit(', '.join({'torch', 'pandas', 'rich'} & {*sys.modules}) or 0)"
+    code += "slow = {'torch', 'pandas', 'rich'} & {*sys.modules}; "
+    code += 'assert main(["fit", "lacking.csv", "--model", "m"]) == 2; '
+    code += "sys.exit(', '.join(slow | {'torch'} & {*sys.modules}) or 0)"
     run_python('-c', code)

@@ -213,8 +213,9 @@ def test_values_of_other_types_than_those_of_the_fit():
     codes = AttributeEncoder({'x': 'multi'}).fit(frame_of([[1, 2], [3]]))
     assert codes.transform(frame_of([2.0, 3])).index.tolist() == [[2], [3]]
     one = AttributeEncoder(['x']).fit(frame_of(['war']))
-    with pytest.warns(UserWarning, match=r"'frame'.*'x'.*row 0 \('sea', .* of 2"):
-        one.transform(frame_of(['sea', 'x']))
+    for cells, row in ((['sea', 'x'], '0 .* of 2'), (['war', *'abcde'], '1 .* of 5')):
+        with pytest.warns(UserWarning, match=rf"'frame'.*'x'.*row {row}"):
+            one.transform(frame_of(cells))
     few = AttributeEncoder(['x']).fit(frame_of(['war', 'sea']))
     assert few.transform(frame_of([' war', 'SEA'])).index.tolist() == [[2], [0]]
     with pytest.warns(UserWarning, match=r"beside.* in row 1 \('a', .* of 2"):

@@ -177,7 +177,8 @@ def test_pairs_and_lists_of_ids(tables):
     with pytest.raises(ValueError, match=r"'pairs' .* 'items': .* row 1 \('q'\)"):
         read_pairs(changed(1, item='q')(pairs), 'pairs', CONFIG, ids)
     assert read_distinct([3, 1], 'users', 'user').values.tolist() == [3, 1]
-    for wrong, remedy in ((3, '.3.'), ('abc', ".'abc'."), ({'user': [3]}, 'make')):
+    row = pd.Series({'user': 3})
+    for wrong, remedy in ((3, '.3.'), ('abc', ".'abc'."), (row, r'.*DataFrame\(\[')):
         with pytest.raises(ValueError, match=rf"'users' must be .* {remedy}"):
             read_distinct(wrong, 'users', 'user')
 
