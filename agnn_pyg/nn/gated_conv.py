@@ -1,5 +1,6 @@
 """The gated graph convolution of AGNN, for any graph."""
 
+from functools import partialmethod
 from numbers import Integral
 from typing import Any, Optional, Tuple, Union
 
@@ -20,12 +21,6 @@ from agnn_pyg.nn.gated_mean import GatedMean
 
 # Words of errors where only messages work, such as in `torch.func` or forward mode.
 SLOW = {'functorch', 'forward', 'implemented'}
-# Hooks that the fused path would skip.
-HOOKS = [
-    f'_{part}_forward_{when}'
-    for part in ('propagate', 'message', 'aggregate')
-    for when in ('pre_hooks', 'hooks')
-]
 
 
 class GatedConv(MessagePassing):
@@ -48,10 +43,9 @@ class GatedConv(MessagePassing):
         \mathbf{b}_f \right)
 
     and the mean over no neighbors is zero. Edge features :math:`\mathbf{e}_{ij}` are an
-    addition to the paper. No messages are stored, unless :meth:`propagate`,
-    :meth:`message` or :meth:`aggregate` has a hook. TorchScript is not supported. Both
-    halves of the weight of :obj:`lin_aggr` are read, but the module is not called: its
-    hooks, and pruning or adapters that depend on them, have no effect.
+    addition to the paper. No messages are stored, unless :meth:`propagate` or one of
+    its parts has had a hook. TorchScript is not supported. Weights of :obj:`lin_aggr`
+    are read without a call of it: its hooks, pruning and adapters have no effect.
 
     Args:
         channels (int): Size of each input and output sample, on both ends of edges.
@@ -95,8 +89,7 @@ class GatedConv(MessagePassing):
                 raise ValueError(f"'{name}' must be a positive int, not lazy (got {n})")
         if edge_dim and not aggregate_gate:
             raise ValueError("'edge_dim' must be None without 'aggregate_gate'")
-        kwargs.setdefault('aggr', 'mean')
-        super().__init__(decomposed_layers=1, **kwargs)
+        super().__init__(decomposed_layers=1, **{'aggr': 'mean'} | kwargs)
         if getattr(self.aggr_module, 'mode', None) == 'cat':
             raise ValueError(f"'aggr' must not widen messages (got {self.aggr})")
         self.channels, self.edge_dim = channels, edge_dim
@@ -168,8 +161,6 @@ class GatedConv(MessagePassing):
             fused = self.propagate if is_sorted else self.message_and_aggregate
             try:
                 means = fused(edge_index, x=x[0], u=u, v=v, w=w, e=e)
-            except torch.OutOfMemoryError:
-                raise  # messages need more memory
             except (IndexError, RuntimeError, ValueError) as error:
                 fault = error  # Messages name unfit edges.
         if means is None:
@@ -222,8 +213,17 @@ class GatedConv(MessagePassing):
         ends = x if self.flow == 'source_to_target' else x[::-1]
         given = zip(size or (None, None), ends, strict=True)
         fits = all(n is None or n == end.size(0) for n, end in given)
-        is_watched = self.explain or any(getattr(self, hooks) for hooks in HOOKS)
-        return self.fuse and fits and not is_watched
+        return self.fuse and fits and not self.explain
+
+    def _register(self, name, hook):
+        self.fuse = False  # The fused path would skip the hook.
+        return getattr(super(), name)(hook)
+
+
+for _part in ('propagate', 'message', 'aggregate'):
+    for _when in ('pre_hook', 'hook'):
+        _name = f'register_{_part}_forward_{_when}'
+        setattr(GatedConv, _name, partialmethod(GatedConv._register, _name))
 
 
 def _per_edge(name, value, width, edge_index, x) -> OptTensor:
