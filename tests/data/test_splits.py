@@ -102,6 +102,8 @@ def test_given_parts_make_the_same_split(planted):
         given = given_split(drawn.fit, drawn.test, scenario, seed=3)
         for part in PARTS:
             pd.testing.assert_frame_equal(getattr(given, part), getattr(drawn, part))
+        with pytest.raises(ValueError, match="'test' and 'fit'"):
+            given_split(drawn.fit, drawn.fit.head(1), scenario)
 
 
 def test_leaks_are_found(planted):

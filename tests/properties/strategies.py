@@ -73,16 +73,3 @@ def episodes(draw, max_tasks=6, num_items=12):
         torch.from_numpy(rng.integers(0, 2, len(item))).float(),
         support,
     )
-
-
-@st.composite
-def rankings(draw):
-    """Scores with ties, labels and masks of a few padded tasks."""
-    rng = np.random.default_rng(draw(seeds))
-    tasks, width = draw(st.integers(1, 4)), draw(st.integers(1, 8))
-    size = torch.from_numpy(rng.integers(1, width + 1, tasks))
-    mask = torch.arange(width) < size[:, None]
-    levels = draw(st.sampled_from([2, 5, 1000]))
-    score = torch.from_numpy(rng.integers(-levels, levels, (tasks, width))).double()
-    label = torch.from_numpy(rng.integers(0, 2, (tasks, width))).double()
-    return score, label, mask, draw(st.integers(1, int(size.min())))

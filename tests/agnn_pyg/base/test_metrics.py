@@ -12,7 +12,7 @@ from agnn_pyg.base.metrics import auc, pad_lists, ranking_metrics, rating_metric
 
 
 def random_lists(high=2, relevant=0.5, ties=False):
-    """Scores and labels of 30 lists of 6 to 20 items, NaN where padded."""
+    """Scores and labels of 30 lists of 6 to 20 items, NaN and 9 where padded."""
     generator = torch.Generator().manual_seed(0)
     size = torch.randint(6, 21, (30,), generator=generator)
     mask = torch.arange(20) < size[:, None]
@@ -20,7 +20,7 @@ def random_lists(high=2, relevant=0.5, ties=False):
     score = (score * 2).round() if ties else score
     label = torch.randint(high, (30, 20), generator=generator).float()
     label[0], label[1] = 0, high - 1
-    score, label = (x.masked_fill(~mask, torch.nan) for x in (score, label))
+    score, label = score.masked_fill(~mask, torch.nan), label.masked_fill(~mask, 9)
     return score, label, mask, relevant
 
 
