@@ -1,6 +1,5 @@
 """Graphs of users and of items that are given, rather than found by attributes."""
 
-import io
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from agnn_pyg.__main__ import main
 from agnn_pyg.recommender import AGNNRecommender
 from tests.agnn_pyg.conftest import rmse
+from tests.agnn_pyg.test_command import printed, shell
 
 pytestmark = pytest.mark.filterwarnings("ignore:There are no 'user_edges'")
 SETTINGS = {'epochs': 2, 'steps': 3, 'channels': 8, 'min_count': 2, 'cv_folds': 2}
@@ -139,7 +139,7 @@ def test_positives_of_cold_users_are_ranked_by_their_edges(communities):
     clicks = ratings[ratings['rating'] > 3.5]
     is_new = clicks['user'].isin(NEW)
     known, later = clicks[~is_new], clicks[is_new]
-    settings = {**SETTINGS, 'rating': None, 'kernel_weight': 0.9, 'kernel_steps': 20}
+    settings = {**SETTINGS, 'rating': None, 'kernel_weight': 0.9}
     model = AGNNRecommender(**settings).fit(known, user_edges=edges)
     found = model.evaluate(later)['ndcg@20']
     model = AGNNRecommender(**settings).fit(known)
@@ -184,24 +184,23 @@ def test_edges_in_the_shell(communities, parts, here, capsys):
     for name, frame in (('known', known), ('later', later), ('inside', inside)):
         frame.to_csv(f'{name}.csv', index=False)
     communities[1].assign(weight=1.5).to_csv('edges.csv', index=False)
-    settings = [f'{name}={value}' for name, value in SETTINGS.items()]
-    settings = [part for text in settings for part in ('--set', text)]
-    fit = ['fit', 'known.csv', '--user-edges', 'inside.csv', '--model', 'model']
-    assert main([*fit, '--quiet', *settings]) == 0
-    serve = ['--user-edges', 'edges.csv', '--model', 'model']
+    settings = ' '.join(f'--set {name}={value}' for name, value in SETTINGS.items())
+    fit = 'fit known.csv --user-edges inside.csv --model model --quiet'
+    shell(main, f'{fit} {settings}')
+    serve = '--user-edges edges.csv --model model'
     model, texts = AGNNRecommender.load('model'), {'one': str, 'other': str}
     pairs = pd.read_csv('later.csv', dtype={'user': str, 'item': str})
     edges = pd.read_csv('edges.csv', dtype=texts)
     made = {'predict': model.predict(pairs, user_edges=edges).tolist()}
     made['evaluate'] = [*model.evaluate(pairs, user_edges=edges).values()]
     for command, expected in made.items():
-        assert main([command, 'later.csv', *serve]) == 0
-        printed = pd.read_csv(io.StringIO(capsys.readouterr().out)).iloc[:, -1]
-        assert printed.tolist()[-len(expected) :] == expected
-    assert main(['explain', '100', '3', *serve]) == 0
+        shell(main, f'{command} later.csv {serve}')
+        found = printed(capsys).iloc[:, -1]
+        assert found.tolist()[-len(expected) :] == expected
+    shell(main, f'explain 100 3 {serve}')
     why = model.explain('100', '3', user_edges=edges)
     assert capsys.readouterr().out == f'{why}\n'
     pd.DataFrame({'user': ['100']}).to_csv('new.csv', index=False)
     # Edges name more users than the table of new ones.
-    assert main(['recommend', '--users', 'new.csv', *serve]) == 2
+    shell(main, f'recommend --users new.csv {serve}', code=2)
     assert 'edges' in capsys.readouterr().err
