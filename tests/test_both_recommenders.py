@@ -96,10 +96,12 @@ def test_ratings_of_another_scale_are_refused_when_served(fitted, tables):
         held_out = ratings[:3].assign(rating=rows['rating'])
         clone(fitted).fit(ratings[3:], *nodes, validation=held_out)
 
-    calls = [serve, validate]
-    if not is_tanp:
-        calls.append(lambda rows: fitted.evaluate(rows, new))
-    for call in calls:
+    def evaluate(rows):
+        if is_tanp:
+            return fitted.adapt(later.assign(item=[3, 4, 5]), new).evaluate(rows)
+        return fitted.evaluate(rows, new)
+
+    for call in (serve, validate, evaluate):
         for value in (0.0, 7.0, 99.0):
             named = rf"\[0.5, 6.5\].*'rating' in row 2 \({value}\)"
             with pytest.raises(ValueError, match=named):

@@ -35,14 +35,8 @@ def test_bad_cells_are_named(frames):
     for name, column, values, shown in [
         ('users', 'user', [7, 3, 3], '3'),
         ('items', 'item', ['a', None], 'row 1'),
-        ('ratings', 'user', [3, np.nan, 3], 'row 10'),
         ('ratings', 'user', [3, 8, 9], '8'),
-        ('ratings', 'user', ['3', '7', '3'], "'3'"),
-        ('items', 'item', [['b'], ['a']], r"\['b'\]"),
-        ('ratings', 'rating', list('abc'), "'a'"),
         ('ratings', 'rating', [1, np.nan, 3], 'row 10'),
-        ('ratings', 'rating', [1, 2, -np.inf], 'row 20'),
-        ('ratings', 'item', ['a', 'b', 'a'], 'row 20'),
     ]:
         values = pd.Series(values, index=frames[name].index)
         spoilt = frames[name].assign(**{column: values})

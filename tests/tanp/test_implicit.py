@@ -1,7 +1,5 @@
 """Positive interactions without ratings, new items, and explanations."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -64,7 +62,6 @@ def test_unseen_items_are_ranked_by_taste(fitted, later):
     assert found['coverage@5'] == top['item'].nunique() / 41
     assert fitted.score(pd.concat(later)) > 0.3
     history = [epoch['val_loss'] for epoch in fitted.history_]
-    assert fitted.best_epoch_ == int(np.argmin(history))
     assert history[-1] < 0.9 * history[0]
 
 
@@ -79,12 +76,10 @@ def test_repeated_pairs_are_summed_as_counts_and_said_once(later):
     known = likes(np.arange(20))
     repeated = pd.concat([known, known[::3]])
     counted = known.assign(n=1.0 + (np.arange(len(known)) % 3 == 0))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter('always')
+    with pytest.warns(UserWarning, match='summed') as caught:
         one = TaNPRecommender(**QUICK, epochs=2).fit(repeated)
-    said = [w for w in caught if 'summed' in str(w.message)]
-    assert len(said) == 1
-    assert f'{len(known[::3])}' in str(said[0].message)
+    (said,) = [w for w in caught if 'summed' in str(w.message)]
+    assert f'{len(known[::3])}' in str(said.message)
     other = TaNPRecommender(**QUICK, epochs=2, weight='n').fit(counted)
     plain = TaNPRecommender(**QUICK, epochs=2).fit(known)
     scores = [

@@ -215,8 +215,6 @@ def test_attributes_of_new_users(attentive, paper, labelled):
     for users, match in (
         (None, r"without a row in 'users'.*\(100, the first"),
         (lacks, rf'row {last} \(111'),
-        (pd.concat([new, new]), "'users' repeats an id"),
-        (new.assign(user=new['user'].map(str)), "'users' has str ids"),
     ):
         with pytest.raises(ValueError, match=match):
             attentive.adapt(support, users)
@@ -354,10 +352,6 @@ def test_supports_that_cannot_be_read_are_refused(paper, later):
         (lambda f: f.iloc[:0], "'support' has no rows"),
         (lambda f: f.iloc[4:].assign(item='new'), r"does not know.* row 4 \('new'\)"),
         (lambda f: f.assign(item=[*range(5)]), "'support' has int ids.*'item'"),
-        (lambda f: pd.concat([f, f]), 'second time'),
-        (lambda f: f.drop(columns='rating'), "'support' has no column 'rating'"),
-        (lambda f: f.assign(user=None), "'support' misses the id.*'user'"),
-        (lambda f: f.assign(rating=[2, 5, 99, 2, 1]), r'row 2 \(99\)'),
     ]:
         with pytest.raises(ValueError, match=match):
             paper.adapt(change(later[0].reset_index(drop=True).iloc[:5]))
@@ -367,7 +361,6 @@ def test_requests_that_cannot_be_served_are_refused(paper, later):
     adapted, query = paper.adapt(later[0]), later[1]
     for arguments, match in (
         ({'items': ['nothing']}, 'does not know'),
-        ({'users': 100}, "'users' must be a table or a list"),
         ({'items': films().drop(columns='item')}, "'items' has no column 'item'"),
         ({'k': 2.5}, "'k'"),
         ({'users': [100, 101, 100]}, "'users' repeats"),
@@ -391,14 +384,10 @@ def test_fits_that_cannot_be_are_refused(later):
     ratings = later[0]
     for settings, frame, match in (
         ({'likelihood': 'bernoulli'}, ratings, r"'ratings'.*\[0, 1\]"),
-        ({'likelihood': 'poisson'}, ratings, "'likelihood'"),
         ({}, ratings.drop_duplicates('user'), 'two interactions'),
-        ({}, ratings.iloc[:0], "'ratings' has no rows"),
-        ({}, ratings.assign(rating=1), "'ratings' are all 1"),
         ({}, ratings[ratings['user'] < 102], 'three users'),
         ({'min_interactions': 30}, ratings, "'min_interactions'"),
         ({'patience': 2}, ratings, "'patience' needs 'validation'"),
-        ({'user_attributes': ['town']}, ratings, "'user_attributes'"),
         ({'query_sizes': (5, 3)}, ratings, "'query_sizes'"),
     ):
         with pytest.raises(ValueError, match=match):
