@@ -76,6 +76,8 @@ MEAN_DAMPING = 5.0
 COSINE_SCALE = 5.0
 # Items whose co-occurrences are counted at a time.
 BLOCK = 4096
+# Users or items up to which item vectors come from a dense decomposition.
+DENSE_SIZE = 500
 # Item vectors of all folds, and pairs of items with a common user, must fit in memory.
 MAX_ITEMS = 300_000
 # Items that stand for one that nobody has interacted with, and numbers at a time.
@@ -433,11 +435,21 @@ def _item_vectors(like: csr_matrix, rank: int, damping: float) -> Tensor:
     like = like.astype(np.float64)
     weight = diags(1 / np.sqrt(np.asarray(like.sum(0)).ravel() + damping))
     matrix = (like @ weight).tocsr()
-    start = np.ones(min(like.shape))
+    size = min(like.shape)
+    if size <= DENSE_SIZE:
+        # Exact: with few different singular values the solver below would go on from
+        # random numbers of its own, which no seed repeats.
+        if size == like.shape[1]:
+            square, right = np.linalg.eigh((matrix.T @ matrix).toarray())
+            vector = right * np.sqrt(square.clip(0))
+        else:
+            _, left = np.linalg.eigh((matrix @ matrix.T).toarray())
+            vector = matrix.T @ left
+        return torch.from_numpy(vector[:, -rank:].copy()).float()
+    start = np.ones(size)
     _, value, right = svds(matrix, k=rank, v0=start)
     if rank > 1 and np.diff(value).min() < 1e-6 * value[-1]:
-        # Where singular values are equal, the solver goes on from random numbers of its
-        # own, which no seed repeats. None are after changes as small as these.
+        # None are equal after changes as small as these.
         noise = np.random.default_rng(0).standard_normal(len(matrix.data))
         matrix.data *= 1 + 1e-6 * noise
         _, value, right = svds(matrix, k=rank, v0=start)

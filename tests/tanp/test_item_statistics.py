@@ -203,10 +203,22 @@ def test_repeated_interactions_are_refused():
         fit(EPISODES.select(torch.arange(2)))
 
 
-def test_item_vectors_repeat_where_singular_values_are_equal():
+@pytest.mark.parametrize('shape', [(20, 10), (10, 20), (60, 50)])
+def test_item_vectors_repeat_where_singular_values_are_equal(shape):
     """Groups of users who like the same items each: one value for every group."""
-    likes = sp.csr_matrix(np.kron(np.eye(12), np.ones((20, 10))))
+    likes = sp.csr_matrix(np.kron(np.eye(12), np.ones(shape)))
     once, again = (_item_vectors(likes, 16, 10.0) for _ in range(2))
     assert torch.equal(once, again)
-    gram = likes.T @ likes / 30
+    gram = likes.T @ likes / (shape[0] + 10)
     np.testing.assert_allclose(once @ once.T, gram.toarray(), atol=1e-5)
+
+
+def test_item_vectors_where_few_users_like_an_item_alone():
+    likes = np.zeros((52, 16))
+    likes[:50, :14] = np.random.default_rng(0).random((50, 14)) < 0.3
+    likes[50:, 14:] = np.eye(2)
+    once, again = (_item_vectors(sp.csr_matrix(likes), 15, 5.0) for _ in range(2))
+    assert torch.equal(once, again)
+    _, value, right = np.linalg.svd(likes / np.sqrt(likes.sum(axis=0) + 5))
+    best = right[:15].T * value[:15] ** 2 @ right[:15]
+    np.testing.assert_allclose(once @ once.T, best, atol=1e-6)
