@@ -105,22 +105,32 @@ def bounded_weights(
     """Weights, a few that are nearly all of their sum bounded, with a warning.
 
     Their mean is the unit of weights, in which the others would be nothing. A few are
-    those above the widest gap, as a ratio, in the largest hundredth. Weights that are
-    known already, from a fit, count among all of these.
+    some rows, or all rows of some users or items, such as bots. Weights that are known
+    already, from a fit, count among all of these.
     """
     every = np.concatenate([known, weight])
-    top = np.sort(every)[-2 - len(every) // 100 :]
-    bound = top[np.argmax(top[1:] / top[:-1])] if len(every) > MANY else top[-1]
-    far = weight > bound
-    if weight[far].sum() <= 0.9 * every.sum():
-        return weight
-    pair.remark(
-        far,
-        f'has weights, or counts of repeated pairs, far above all others, which count '
-        f'as {bound:g}, in',
-        'drop or correct them',
-    )
-    return weight.clip(max=bound)
+    masks = [weight > _last_before_a_gap(every)]
+    for column in pair.column:
+        code, ids = pd.factorize(pair.frame[column])
+        total = np.bincount(code, weight, len(ids))
+        masks.append((total > _last_before_a_gap(total))[code])
+    for far in masks:
+        if weight[far].sum() > 0.9 * every.sum():
+            bound = np.concatenate([known, weight[~far]]).max()
+            pair.remark(
+                far & (weight > bound),
+                f'has weights, or counts of repeated pairs, far above all others, '
+                f'which count as {bound:g}, in',
+                'drop or correct them',
+            )
+            return weight.clip(max=bound)
+    return weight
+
+
+def _last_before_a_gap(value: np.ndarray) -> float:
+    """The value below the widest gap, as a ratio, in the largest hundredth."""
+    top = np.sort(value)[-2 - len(value) // 100 :]
+    return top[np.argmax(top[1:] / top[:-1])] if len(value) > MANY else top[-1]
 
 
 def warn_of_unread(frame: pd.DataFrame, name: str, means: str) -> None:

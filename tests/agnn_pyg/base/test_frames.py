@@ -250,6 +250,10 @@ def test_weights_far_from_all_others():
     clicks = pd.DataFrame({'user': range(300), 'item': 0, 'n': weight})
     config = ColumnsConfig(rating=None, weight='n')
     assert read_tables(config, clicks).ratings.rating.tolist() == weight.tolist()
+    bot = pd.DataFrame({'user': 999, 'item': range(40), 'n': 1e5})
+    with pytest.warns(UserWarning, match=r'far above .* row 300 \(999, 0, .* of 40'):
+        found = read_tables(config, pd.concat([clicks, bot], ignore_index=True)).ratings
+    assert found.rating.tolist() == [*weight, *[weight.max()] * 40]
     clicks.loc[[7, 9], 'n'] = 1e9
     with pytest.warns(UserWarning, match=r"'ratings' .* row 7 \(7, 0, the first of 2"):
         found = read_tables(config, clicks).ratings.rating
