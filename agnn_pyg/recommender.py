@@ -50,13 +50,14 @@ class AGNNRecommenderConfig(
 
     reserved = ('score', 'rank', 'contribution', 'proximity')
     tuned_first = ('lr', 'attribute_dropout', 'weight_decay', 'dropout')
-    # Positives have all scenarios and components, no learned kernel weights, and the
-    # last epoch.
+    # Positives have all scenarios and components, no learned kernel weights, no mean
+    # rating, and the last epoch.
     ratings_only = (
         *ColumnsConfig.ratings_only,
         *('scenarios', 'components', 'num_latent', 'kernel_steps'),
-        *('hold_out', 'patience'),
+        *('start_at_mean', 'hold_out', 'patience'),
     )
+    positives_only = (*ColumnsConfig.positives_only, 'num_negatives')
 
     def check_settings(self) -> None:
         super().check_settings()

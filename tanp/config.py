@@ -155,7 +155,8 @@ class TaNPRecommenderConfig(
     """Settings of :class:`~tanp.TaNPRecommender`."""
 
     reserved = ('score', 'std', 'rank')
-    ratings_only = (*ColumnsConfig.ratings_only, 'likelihood')
+    ratings_only = (*ColumnsConfig.ratings_only, 'likelihood', 'scale_ratings')
+    positives_only = (*ColumnsConfig.positives_only, 'negatives')
 
     negatives: PositiveInt = 4
     """Items that are drawn for each positive interaction, where rating is None."""
@@ -167,6 +168,13 @@ class TaNPRecommenderConfig(
     """Users in a training batch."""
     weight_decay: NonNegativeFloat = 1e-4
     ema_decay: Fraction | None = 0.98
+
+    def check_settings(self) -> None:
+        super().check_settings()
+        if self.model == 'TaNP':
+            layers = AttentiveConfig.model_fields.keys() - TaNPConfig.model_fields
+            unused = sorted(layers | StatisticsConfig.model_fields.keys())
+            self._check_unused(unused, 'model')
 
 
 # The model of the paper, without the errors of the published code.

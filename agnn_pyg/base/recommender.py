@@ -31,8 +31,15 @@ class Recommender(Estimator):
 
     @classmethod
     def as_published(cls: type[R], **changes: Any) -> R:
-        """The model of the paper with the settings and errors of its published code."""
-        return cls(**cls.PUBLISHED | changes)
+        """The model of the paper with the settings and errors of its published code.
+
+        With :obj:`rating=None`, without those of ratings alone.
+        """
+        settings = dict(cls.PUBLISHED)
+        if changes.get('rating', '') is None:
+            for name in cls.Config.ratings_only:
+                settings.pop(name, None)
+        return cls(**settings | changes)
 
     def score(self, ratings: Any, y: Any = None, **options: Any) -> float:
         """The negative RMSE, or nDCG@20 of positives: higher is better.

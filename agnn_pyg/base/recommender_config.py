@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
@@ -53,10 +54,12 @@ class ColumnsConfig(Config):
     Attributes:
         reserved: Names of columns that a recommender adds to what it returns.
         ratings_only: Names of settings without effect where each row is a positive.
+        positives_only: Names of settings without effect where rows have ratings.
     """
 
     reserved: ClassVar[tuple[str, ...]] = ()
     ratings_only: ClassVar[tuple[str, ...]] = ('rating_range',)
+    positives_only: ClassVar[tuple[str, ...]] = ('weight',)
 
     user: Column = 'user'
     """The column of user ids."""
@@ -97,13 +100,19 @@ class ColumnsConfig(Config):
 
     def check_settings(self) -> None:
         """Raises ``ValueError`` if a setting has no meaning beside the others."""
+        is_implicit = self.rating is None
+        unused = self.ratings_only if is_implicit else self.positives_only
+        self._check_unused(unused, 'rating')
+
+    def _check_unused(self, names: Iterable[str], other: str) -> None:
+        """Refuses settings without effect beside another one, unless at defaults."""
         defaults = self.defaults()
-        for name in self.ratings_only if self.rating is None else ('weight',):
+        for name in names:
             value = getattr(self, name)
             if value != defaults[name]:
                 raise ValueError(
-                    f"'{name}' has no effect where 'rating' is {self.rating!r} (got "
-                    f'{value!r}); leave it out'
+                    f"'{name}' has no effect where '{other}' is "
+                    f'{getattr(self, other)!r} (got {value!r}); leave it out'
                 )
 
 

@@ -148,12 +148,17 @@ def test_what_has_no_effect_on_positives_is_refused(known):
     for setting in (
         *({'scenarios': ['warm']}, {'components': ['user']}, {'kernel_steps': 0}),
         *({'num_latent': 0}, {'hold_out': False}, {'patience': 2}),
+        {'start_at_mean': False},
         {'share_user_sum_layer': True},  # without other layers for neighbours
     ):
         with pytest.raises(ValueError, match=f"'{next(iter(setting))}'"):
             AGNNRecommender(**QUICK | setting).fit(*known)
     with pytest.raises(ValueError, match="'validation'"):
         AGNNRecommender(**QUICK).fit(*known, validation=known[0])
+    with pytest.raises(ValueError, match="'num_negatives'"):
+        AGNNRecommender(num_negatives=5).fit(*known)
+    published = AGNNRecommender.as_published(rating=None, epochs=1).fit(*known)
+    assert published.recommend([100], k=3)['score'].notna().all()
 
 
 def test_items_of_which_nothing_is_known_rank_below_others(clicks, parts):

@@ -151,11 +151,18 @@ def test_what_cannot_be_read_as_positives_is_named(fitted, later):
     fit = TaNPRecommender(**QUICK, weight='n').fit
     with pytest.raises(ValueError, match=r"'ratings'.*'n' in row"):
         fit(known.assign(n=0.0))
-    for name, value in ('likelihood', 'gaussian'), ('rating_range', (0, 1)):
+    for name, value in (
+        *(('likelihood', 'gaussian'), ('rating_range', (0, 1))),
+        *(('scale_ratings', False), ('num_gps', 2), ('damping', 1.0)),
+    ):
         with pytest.raises(ValueError, match=f"'{name}'"):
-            TaNPRecommender(**{'rating': None, name: value}).fit(known)
-    with pytest.raises(ValueError, match="'weight'"):
-        TaNPRecommender(weight='n').fit(known)
+            TaNPRecommender(rating=None, model='TaNP', **{name: value}).fit(known)
+    for name, value in ('weight', 'n'), ('negatives', 5):
+        with pytest.raises(ValueError, match=f"'{name}'"):
+            TaNPRecommender(**{name: value}).fit(known)
+    sizes = {'support_sizes': (1, 4)}
+    published = TaNPRecommender.as_published(rating=None, epochs=1, **sizes).fit(known)
+    assert published.adapt(later[0]).recommend(k=2)['score'].notna().all()
     with pytest.raises(ValueError, match="'nobody knows'"):
         fitted.adapt(later[0].head(1).assign(item='nobody knows'))
     with pytest.raises(ValueError, match='two interactions'):
