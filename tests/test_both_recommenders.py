@@ -107,10 +107,10 @@ def test_ratings_of_another_scale_are_refused_when_served(fitted, tables):
             with pytest.raises(ValueError, match=named):
                 call(later.assign(rating=[2.0, 3.0, value]))
         with pytest.warns(UserWarning, match=r"no whole .*'rating' in row 1 \(2.5\)"):
-            call(later.assign(rating=[2.0, 2.5, 3.0]))
+            call(later.assign(rating=[5.0, 2.5, 3.0]))
         for value in (1.0, 6.0):
             with pytest.warns(UserWarning, match=rf"'rating' in row 2 \({value}\)"):
-                call(later.assign(rating=[2.0, 3.0, value]))
+                call(later.assign(rating=[5.0, 3.0, value]))
 
 
 def test_requests_without_rows_or_a_choice_are_refused(fitted, tables):
@@ -121,6 +121,10 @@ def test_requests_without_rows_or_a_choice_are_refused(fitted, tables):
         adapted.recommend([0], exclude_seen='no')
     with pytest.raises(ValueError, match=r"'ratings' has no rows"):
         adapted.evaluate(tables[0][:0])
+    rated = tables[0]['item'][tables[0]['user'] == 0]
+    low = pd.DataFrame({'user': 0, 'item': [*{*range(30)} - {*rated}], 'rating': 2.0})
+    with pytest.warns(UserWarning, match="'ratings' has no relevant .*upper quarter"):
+        assert np.isnan(adapted.evaluate(low)['recall@20'])
 
 
 @both

@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from agnn_pyg.base.checks import warn
+
 # What metrics of a list are called in tables.
 NAMES = {
     'recall': 'recall',
@@ -116,9 +118,9 @@ def evaluate_rankings(
         k (int): Length of the lists.
 
     Returns:
-        Under names such as :obj:`"recall@20"` the means, NaN where nothing is relevant,
-        and :obj:`coverage`, the fraction of the items that are in any list; and the
-        items of all lists, one after the other.
+        Under names such as :obj:`"recall@20"` the means, NaN, with a warning, where
+        nothing is relevant, and :obj:`coverage`, the fraction of the items that are in
+        any list; and the items of all lists, one after the other.
     """
     users, row = relevant[0].unique(return_inverse=True)
     is_ranked = relevant[1] >= 0
@@ -138,6 +140,19 @@ def evaluate_rankings(
         found.append(first[mask.gather(1, first)])
         start += len(score)
     means = torch.cat(totals, dim=1).nanmean(dim=1)
+    if means.isnan().all():
+        remedy = 'pass pairs that the model does not know'
+        if not len(is_ranked):
+            remedy = (
+                'add ratings in the upper quarter of the range of the fit, which are '
+                'relevant'
+            )
+        elif not is_ranked.any():
+            remedy = "name items of 'ratings' in 'among'"
+        warn(
+            f"'ratings' has no relevant item among those that are ranked, so all "
+            f'metrics of rankings are NaN; {remedy}'
+        )
     found = torch.cat(found)
     made = dict(zip(NAMES.values(), means.tolist(), strict=True))
     made['coverage'] = len(found.unique()) / num_items

@@ -62,6 +62,9 @@ def test_later_users_and_items_are_ranked_by_attributes(fitted, clicks, parts):
     assert found['recall@20'] > 2 * (hits / count).mean()
     found = fitted.evaluate(by_item, None, items, k=10, among=range(160, 200))
     assert found['ndcg@10'] > 0.5
+    with pytest.warns(UserWarning, match="no relevant item .* 'among'"):
+        found = fitted.evaluate(by_item, None, items, among=range(160))
+    assert np.isnan(found['ndcg@20'])
 
 
 def test_scores_rank_explain_and_survive_a_file(fitted, clicks, parts, tmp_path):
