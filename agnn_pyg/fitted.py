@@ -170,13 +170,14 @@ class Fitted:
         items: pd.DataFrame | Sequence | None,
         ratings: pd.DataFrame | None = None,
         edges: Mapping[str, pd.DataFrame | None] | None = None,
+        name: str = 'ratings',
     ) -> Fitted:
         """The same fit with the users and items of two tables that it does not know.
 
-        Ratings join new users or items with known ones; edges do likewise, or join new
-        ones.
+        Ratings, which error texts call :obj:`name`, join new users or items with known
+        ones; edges do likewise, or join new ones.
         """
-        given = None if ratings is None else read_ratings(ratings, 'ratings', config)
+        given = None if ratings is None else read_ratings(ratings, name, config)
         edges = read_edges(edges or {})
         ids, node, new = dict(self.ids), dict(self.node), {}
         for side, frame in zip(SIDES, (users, items), strict=True):
@@ -236,14 +237,15 @@ class Fitted:
                 f'with those of known {side}s, or leave them out'
             )
         named = [*named, *(edges[:2] if edges else ())]
-        if frame is None and named:
+        is_named = frame is None and len(named) > 0
+        if is_named:
             for column in named:
                 self.ids[side].rows(column)  # names its table if it is of another type
             ids = pd.concat([pd.Series(column.values) for column in named])
             frame = ids.drop_duplicates().to_frame(getattr(config, side))
         known = self.ids[side]
         parts = self.encoders[side], self.nodes[side].compared
-        found = read_new_nodes(frame, side, config, known, *parts)
+        found = read_new_nodes(frame, side, config, known, *parts, is_named)
         ids = known if found is None else known.append(found[0])
         weight = sp.csr_matrix((len(ids) - len(known), len(ids)))
         if found is not None and edges is None and side in self.link_features:

@@ -12,10 +12,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from agnn_pyg.base.config import PositiveInt, check_argument
-from agnn_pyg.base.frames import read_ratings
+from agnn_pyg.base.frames import read_ends, read_ratings
 from agnn_pyg.base.metrics import evaluate_rankings, rating_metrics
 from agnn_pyg.base.nodes import with_titles
-from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_distinct, read_ids
+from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_distinct
 from tanp.episodes import Episodes
 from tanp.fitting import Fitted
 from tanp.loader import EpisodeLoader, pad
@@ -69,8 +69,9 @@ class AdaptedUsers:
             models, its standard deviation :obj:`std`. ``ValueError`` names unknown ids.
         """
         fitted = self.fitted.with_items(items)
-        user = self._rows(read_ids(pairs, fitted.config.user, 'pairs'))
-        item = fitted.item_rows(read_ids(pairs, fitted.config.item, 'pairs'))
+        columns = [fitted.config.user, fitted.config.item]
+        users, named = read_ends(pairs, columns, 'pairs')
+        user, item = self._rows(users), fitted.item_rows(named)
         labels = predict_pairs(fitted, self.episodes, user, item, samples)
         return pd.DataFrame(fitted.to_columns(labels), index=pairs.index)
 

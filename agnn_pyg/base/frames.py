@@ -144,7 +144,7 @@ def read_edges(given: Mapping[str, pd.DataFrame | None]) -> dict[str, Edges]:
                 f"'{name}' must have two columns of ids (it has "
                 f'{", ".join(map(str, frame.columns)) or "none"}); give both ends'
             )
-        one, other = _read_ends(frame, [*frame.columns[:2]], name)
+        one, other = read_ends(frame, [*frame.columns[:2]], name)
         if one.dtype == other.dtype:
             is_loop = one.values == other.values
             other.refuse(is_loop, f'joins a {side} with itself in', 'drop the row')
@@ -166,7 +166,7 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
     the number of its column :obj:`weight`, or 1; those of repeated pairs are summed.
     """
     columns = [config.user, config.item]
-    ids = _read_ends(frame, columns, name)
+    ids = read_ends(frame, columns, name)
     pairs = pd.DataFrame({column.column: column.values for column in ids})
     repeated = pairs.duplicated().to_numpy()
     pair = TableColumn(frame, tuple(columns), name)
@@ -188,6 +188,11 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
             weight = np.bincount(pairs.groupby(columns, sort=False).ngroup(), weight)
             ids = [read_ids(frame[~repeated], column, name) for column in columns]
         return Ratings(*ids, weight, TableColumn(frame, config.weight, name))
+    remedy = (
+        'name the column in the settings, or, if each row is a positive, fit with '
+        'rating=None'
+    )
+    check_columns(frame, name, [config.rating], remedy)
     column = TableColumn(frame, config.rating, name)
     number = _read_numbers(column)
     if config.rating_range is not None:
@@ -206,7 +211,6 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
 
 
 def _read_numbers(table: TableColumn) -> np.ndarray:
-    check_columns(table.frame, table.name, [table.column])
     cells = table.frame[table.column]
     number = pd.to_numeric(cells, errors='coerce').astype(float)
     number = number.to_numpy(float, na_value=np.nan)
@@ -220,6 +224,7 @@ def _read_weights(frame: pd.DataFrame, column: str | None, name: str) -> np.ndar
     """Positive numbers, 1 each where there is no column of them."""
     if column is None:
         return np.ones(len(frame))
+    check_columns(frame, name, [column])
     table = TableColumn(frame, column, name)
     weight = _read_numbers(table)
     table.refuse(weight <= 0, 'has no positive weight in', 'drop the row')
@@ -233,14 +238,14 @@ def read_pairs(
     ids: Mapping[str, Vocabulary],
 ) -> np.ndarray:
     """The rows of users and items in :obj:`ids`, :obj:`[2, R]`, of a table of pairs."""
-    return _rows(_read_ends(frame, [config.user, config.item], name), ids)
+    return _rows(read_ends(frame, [config.user, config.item], name), ids)
 
 
-def _read_ends(frame: pd.DataFrame, columns: Sequence, name: str) -> list[IdColumn]:
-    """Two columns of ids, with a warning if some have spaces around them."""
+def read_ends(frame: pd.DataFrame, columns: Sequence, name: str) -> list[IdColumn]:
+    """Two columns of ids, with a warning if some are odd texts."""
     ids = [read_ids(frame, column, name) for column in columns]
     for end in ids:
-        end.warn_of_spaces()
+        end.warn_of_texts()
     return ids
 
 

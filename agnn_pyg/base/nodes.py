@@ -34,6 +34,7 @@ class NodeTable:
 
     ids: Vocabulary
     columns: list[ParsedColumn]
+    name: str  # of the table in error texts
     given: bool  # whether there was a table, rather than ids of ratings alone
 
     def encode(
@@ -46,6 +47,13 @@ class NodeTable:
         if rows is not None:
             mask = np.isin(np.arange(len(self.ids)), rows)
             fitted = [cells.take(mask) for cells in fitted]
+            for cells in fitted:
+                if not len(cells.value) and cells.value.dtype != object:
+                    raise ValueError(
+                        f"'{self.name}' has no value in column '{cells.column}' of any "
+                        f"id in 'ratings', so there is nothing to fit knots on; fill "
+                        f'some in, or leave the column out'
+                    )
         return encoder, encoder.fit(fitted).transform(self.columns)
 
 
@@ -60,12 +68,13 @@ def read_nodes(
     attributes = getattr(config, f'{side}_attributes')
     if frame is not None:
         given = read_ids(frame, getattr(config, side), f'{side}s')
-        given.warn_of_spaces()
+        given.warn_of_texts()
         ids = given.vocabulary()
         if not len(ids):
             raise ValueError(f"'{side}s' has no rows; leave it out, or give it some")
         columns = _read_attributes(frame, side, config)
-        return NodeTable(ids, columns or [constant_column(len(ids))], True)
+        columns = columns or [constant_column(len(ids))]
+        return NodeTable(ids, columns, given.name, True)
     if attributes:
         raise ValueError(
             f"'{side}_attributes' names columns, but there is no table '{side}s'; "
@@ -80,7 +89,7 @@ def read_nodes(
             f'name the columns of {side}s first',
         )
         ids = ids.append(pd.unique(more.values[is_new]))
-    return NodeTable(ids, [constant_column(len(ids))], False)
+    return NodeTable(ids, [constant_column(len(ids))], f'{side}s', False)
 
 
 def _read_attributes(
@@ -136,17 +145,21 @@ def read_new_nodes(
     known: Vocabulary,
     encoders: Sequence[AttributeEncoder],
     bags: TokenBags,
+    is_checked: bool = False,
 ) -> tuple[np.ndarray, list[TokenBags]] | None:
     """New ids of a table, and their attributes by each encoder; None if none is new.
 
     Of a table or a list of ids alone, all attributes are missing. Else a lacking column
     is an error: perhaps it has another name. The encoders are of the same columns. Rows
-    of known ids are compared with their :obj:`bags` by the last encoder.
+    of known ids are compared with their :obj:`bags` by the last encoder. Ids of other
+    tables, which have been read already, are :obj:`is_checked`.
     """
     if frame is None:
         return None
     column = getattr(config, side)
     ids = read_distinct(frame, f'{side}s', column)
+    if not is_checked:
+        ids.warn_of_texts()
     rows = known.rows(ids)
     _warn_of_changed(ids, rows, encoders[-1], bags)
     new = rows < 0

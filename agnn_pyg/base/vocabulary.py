@@ -17,6 +17,8 @@ from agnn_pyg.base.checks import TableColumn, as_text, check_columns, plain, sho
 
 # Floats below it are whole numbers exactly; above, neighbors become one.
 EXACT_FLOATS = 2.0**53
+# Texts that .astype(str) makes of missing cells.
+MISSING = ('nan', 'None', '<NA>', 'NaT')
 # How users convert a column.
 _CONVERT = {'int': '.astype(int)', 'str': '.astype(str)', 'uuid': '.map(uuid.UUID)'}
 
@@ -37,12 +39,19 @@ class IdColumn(TableColumn):
         self.refuse(rows < 0, f"has an id without a row in '{table}':", remedy)
         return rows
 
-    def warn_of_spaces(self) -> None:
-        """Warns if ids have spaces around them."""
+    def warn_of_texts(self) -> None:
+        """Warns if ids have spaces around them, or are texts of missing cells."""
+        if self.dtype != 'str':
+            return
         self.remark(
-            np.array([isinstance(v, str) and v != v.strip() for v in self.values]),
+            np.array([v != v.strip() for v in self.values], bool),
             'has ids with spaces around them in',
             'remove them, .str.strip(): ids with them and without are not the same',
+        )
+        self.remark(
+            np.array([v in MISSING for v in self.values], bool),
+            'has ids that seem to be missing cells, which became texts, in',
+            'drop these rows, by .dropna() before .astype(str), unless they are meant',
         )
 
     def vocabulary(self) -> Vocabulary:
