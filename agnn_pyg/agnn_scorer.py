@@ -246,7 +246,7 @@ class AGNNScorer:
         config = self.config
         if ratings is not None and self.model_.rated is None:
             raise ValueError(
-                "'ratings' of new users and items need 'rated_edges', along which they "
+                "Ratings of new users and items need 'rated_edges', along which they "
                 'travel (got False); leave them out, or fit with it'
             )
         if config.self_neighbor and not config.generate_neighbors:

@@ -399,13 +399,15 @@ class AGNNRecommender(Recommender):
             ValueError: As in :meth:`predict`.
         """
         k = check_argument('k', k, PositiveInt)
-        serving = self._serve(users, items, support, user_edges, item_edges)
+        edges = user_edges, item_edges
+        serving = self._serve(users, items, support, *edges, name='support')
         config = serving.config
         made = {}
         held = read_ratings(ratings, 'ratings', config)
         held.check_rows('there is nothing to compare with')
         held = held.pairs(serving.ids)
-        held.warn_of_known(serving.rated.numpy(), 'the fit')
+        known = 'the fit' if support is None else "the fit or of 'support'"
+        held.warn_of_known(serving.rated.numpy(), known)
         if among is not None:
             ids = read_distinct(among, 'among', config.item)
             among = ids.check_known(serving.ids['item'].rows(ids), 'items')
@@ -463,6 +465,7 @@ class AGNNRecommender(Recommender):
         ratings: pd.DataFrame | None,
         user_edges: pd.DataFrame | None,
         item_edges: pd.DataFrame | None,
+        name: str = 'ratings',
     ) -> Fitted:
         """What is fitted, with new users and items, and with the settings as they are.
 
@@ -470,7 +473,7 @@ class AGNNRecommender(Recommender):
         """
         config, fitted = self._served()
         edges = {'user': user_edges, 'item': item_edges}
-        return fitted.serve(config, users, items, ratings, edges)
+        return fitted.serve(config, users, items, ratings, edges, name)
 
     def _similar(self, side: str, node: Hashable, k: int) -> pd.DataFrame:
         found = self.embeddings(side)

@@ -97,8 +97,17 @@ class TaNPRecommender(Recommender):
 
         ``ValueError`` names an unknown item, or a rating of another scale.
         """
+        return self._adapt(support, 'support', users)
+
+    def _adapt(
+        self,
+        support: pd.DataFrame,
+        name: str,
+        users: pd.DataFrame | Sequence[Hashable] | None,
+    ) -> AdaptedUsers:
+        """See :meth:`adapt`; error texts call the support :obj:`name`."""
         config, fitted = self._served()
-        ratings = read_ratings(support, 'support', config)
+        ratings = read_ratings(support, name, config)
         ratings.check_rows('adapting needs an interaction of each user')
         label = fitted.to_labels(ratings)
         known = fitted.ids['user']
@@ -152,7 +161,7 @@ class TaNPRecommender(Recommender):
                 'half a query (got one row of each user); give more rows of the same '
                 "users, or 'adapt' to a support and 'evaluate' what that returns"
             )
-        adapted = self.adapt(ratings[first], users)
+        adapted = self._adapt(ratings[first], 'ratings', users)
         return adapted.evaluate(ratings[~first], items, k)
 
     @property
