@@ -124,7 +124,8 @@ def fit(
     if hasattr(module, 'before_fit'):
         module.before_fit(train, validation)
     run_folder = TemporaryDirectory() if folder is None else nullcontext(folder)
-    with _within_a_library(), run_folder as path:
+    accelerator = trainer_options.get('accelerator', DEFAULTS['accelerator'])
+    with _within_a_library(accelerator), run_folder as path:
         saved = Path(path) / 'checkpoints'
         history = History()
         watched = {'monitor': monitor, 'mode': _mode(monitor)}
@@ -258,7 +259,7 @@ class EpochBatches:
 
 
 @contextmanager
-def _within_a_library() -> Iterator[None]:
+def _within_a_library(accelerator: Any) -> Iterator[None]:
     """Silences Lightning's tips, and turns its errors into those of Python.
 
     On Ctrl+C, Lightning exits the process instead of raising ``KeyboardInterrupt``.
@@ -274,7 +275,13 @@ def _within_a_library() -> Iterator[None]:
         try:
             yield
         except MisconfigurationException as error:
-            raise ValueError(str(error)) from error
+            text = str(error)
+            if 'backend' in text or 'accelerator' in text:
+                text = (
+                    f"'accelerator' must be one that this machine has (got "
+                    f"{accelerator!r}: {text}); set it to 'cpu' or 'auto'"
+                )
+            raise ValueError(text) from error
         except SystemExit as error:
             if not isinstance(error.__context__, KeyboardInterrupt):
                 raise
