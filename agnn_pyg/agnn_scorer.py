@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from copy import copy
@@ -18,6 +19,7 @@ from torch_geometric.typing import EdgeType
 from agnn_pyg.agnn_config import AGNNConfig, NetworkTrainingConfig
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.base.randomness import own_random_numbers, salted
+from agnn_pyg.base.store import make_folder
 from agnn_pyg.folds import joint_fold
 from agnn_pyg.graph.build import cold_candidates
 from agnn_pyg.graph.edges import ATTRIBUTE_KNN, RATING_KNN, knn_edge_types
@@ -93,12 +95,16 @@ class AGNNScorer:
                 network is trained on for an epoch. New nodes start with an untrained
                 preference, and are in no singular vector.
             **run (optional): Arguments of :func:`~agnn_pyg.base.training.fit`, such as
-                :obj:`resume`; :obj:`progress` and :obj:`accelerator` are by default
-                those of the config.
+                :obj:`resume`, of a fit on the same data with the same config;
+                :obj:`progress` and :obj:`accelerator` are by default those of the
+                config.
 
         Raises:
-            ValueError: If ratings are not of the nodes, or an argument is out of range.
+            ValueError: If ratings are not of the nodes, an argument is out of range, or
+                a checkpoint is of another fit.
         """
+        if folder is not None:
+            make_folder(folder)
         self.held_out_ = {}
         selected = None if fitted is None else (fitted.history_, fitted.best_epoch_)
         self.positives = self.positives or (fitted is not None and fitted.positives)
@@ -177,6 +183,8 @@ class AGNNScorer:
             **dict(config.part(NetworkTrainingConfig)),
         )
         run = self._options('progress', 'accelerator') | run
+        if run.get('folder') is not None:
+            run['fingerprint'] = self._fingerprint(data, validation, fitted)
         result = fit(
             module,
             train,
@@ -190,6 +198,29 @@ class AGNNScorer:
         self._keep(plain, module.model, graph, compared)
         self.history_ = result.history
         self.best_epoch_ = result.best_epoch
+
+    def _fingerprint(
+        self,
+        data: RatingData,
+        validation: tuple[Tensor, Tensor] | None,
+        fitted: AGNNScorer | None,
+    ) -> str:
+        """A checksum of all that a training comes from, and not of how it is run."""
+        settings = self.config.model_dump_json(exclude={'progress', 'accelerator'})
+        checksum = hashlib.sha256(f'{settings} {self.positives}'.encode())
+        parts = [data.edge_index, data.rating, *(validation or (None, None))]
+        for side in SIDES:
+            embedded, compared, *links = data.nodes[side]
+            parts += [*vars(embedded).values(), *vars(compared).values(), *links]
+        if fitted is not None:
+            parts += fitted.model_.state_dict().values()
+        for part in parts:
+            if part is not None:
+                part = part.cpu().contiguous().numpy()
+                checksum.update(f'{part.dtype}{part.shape}'.encode())
+                checksum.update(part)
+            checksum.update(b';')
+        return checksum.hexdigest()
 
     def _model_state(
         self, data: RatingData, fitted: AGNNScorer | None

@@ -141,7 +141,8 @@ class AGNNRecommender(Recommender):
                 repeat a schedule up to an epoch that was selected before.
             folder (path, optional): Folder for checkpoints and logs of the training.
             resume (bool, optional): Continue from the checkpoint in :obj:`folder`, if
-                there is one. (default: :obj:`False`)
+                there is one. Tables and settings must be those of the fit that wrote
+                it; :obj:`stop_after` may differ. (default: :obj:`False`)
             user_edges (pandas.DataFrame, optional): A graph of users, such as of
                 friends: a row for each undirected edge. The first two columns, of any
                 names, hold the ids of its ends, and a column :obj:`weight`, if there is

@@ -109,6 +109,28 @@ class FiniteWeights(pl.Callback):
         )
 
 
+class Fingerprint(pl.Callback):
+    """Keeps in checkpoints what a run trains on, a text, or None for no check."""
+
+    def __init__(self, value: str | None) -> None:
+        self.value = value
+
+    def state_dict(self) -> dict[str, Any]:
+        return {'value': self.value}
+
+    def check(self, path: Path, folder: Any) -> None:
+        """Raises ``ValueError`` if a checkpoint of a folder is of another training."""
+        if self.value is None:
+            return
+        kept = torch.load(path, map_location='cpu', weights_only=True)['callbacks']
+        if kept.get(self.state_key) != self.state_dict():
+            raise ValueError(
+                f"The checkpoint in '{folder}' is of other tables or settings, so it "
+                f"cannot be continued; name another 'folder' or an empty one, or leave "
+                f"out 'resume'"
+            )
+
+
 class History(pl.Callback):
     """Keeps the metrics of every epoch."""
 

@@ -64,9 +64,19 @@ def check_writable(path: PathLike, kind: str) -> None:
                 f"'{path}' exists and is no saved {kind} ({error}); name another "
                 f'folder, or remove it'
             ) from None
-    place = path if path.exists() else path.parent
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise ValueError(f"'{place}' is read-only; name another folder")
+    _check_access(path if path.exists() else path.parent)
+
+
+def make_folder(path: PathLike) -> None:
+    """Makes a folder, if there is none; ``ValueError`` if nothing can be written."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (OSError, TypeError) as error:
+        raise ValueError(
+            f"'folder' must be a folder, or the path of a new one (got '{path}': "
+            f'{error}); name another'
+        ) from None
+    _check_access(path)
 
 
 def write_store(
@@ -144,6 +154,12 @@ def _read(
             f'reads version {version}; install the release that wrote it'
         )
     return content, tensors
+
+
+def _check_access(path: PathLike) -> None:
+    """Raises ``ValueError`` unless files can be written to a folder."""
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ValueError(f"'{path}' is read-only; name another folder")
 
 
 def _checksum(data: bytes) -> bytes:

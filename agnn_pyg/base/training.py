@@ -32,6 +32,7 @@ from agnn_pyg.base.callbacks import (
     AtomicIO,
     Checkpoint,
     EpochSeed,
+    Fingerprint,
     FiniteWeights,
     History,
     Stopping,
@@ -39,6 +40,7 @@ from agnn_pyg.base.callbacks import (
 )
 from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.base.randomness import own_random_numbers, set_epoch
+from agnn_pyg.base.store import make_folder
 
 # Names of metrics, without prefix and cut-off, of which less is better.
 LOWER = ('loss', 'mse', 'rmse', 'mae')
@@ -75,6 +77,7 @@ def fit(
     gradient_clip: float | None = None,
     folder: str | os.PathLike | None = None,
     resume: bool = False,
+    fingerprint: str | None = None,
     progress: bool = False,
     **trainer_options: Any,
 ) -> FitResult:
@@ -102,15 +105,20 @@ def fit(
         folder (path, optional): Where checkpoints and logs go. Without, nothing is
             written except a temporary checkpoint.
         resume (bool, optional): Continue from the last checkpoint in :obj:`folder`, if
-            any, to the same result as without the interruption. (default: :obj:`False`)
+            any, to the same result as without the interruption. Module, loaders and
+            options must be the same, except for :obj:`stop_after`.
+            (default: :obj:`False`)
+        fingerprint (str, optional): What the module is trained on and how, such as a
+            checksum of data and settings. Checkpoints keep it, and a run resumes from
+            those with the same one alone. Without, from any.
         progress (bool, optional): Show a progress bar. (default: :obj:`False`)
         **trainer_options (optional): Arguments of Lightning's ``Trainer``. Of several
             processes (:obj:`devices=2, strategy="ddp"`) each takes its turn on the
             batches.
 
     Raises:
-        ValueError: If arguments do not suit each other, there are fewer batches than
-            processes, or training diverges.
+        ValueError: If arguments do not suit each other, or the folder, there are fewer
+            batches than processes, or training diverges.
     """
     check_argument('epochs', epochs, PositiveInt)
     check_argument('stop_after', stop_after, Annotated[int, Ge(1), Le(epochs)] | None)
@@ -121,6 +129,8 @@ def fit(
         )
     if resume and folder is None:
         raise ValueError("'resume' needs the 'folder' that holds the checkpoints")
+    if folder is not None:
+        make_folder(folder)
     if hasattr(module, 'before_fit'):
         module.before_fit(train, validation)
     run_folder = TemporaryDirectory() if folder is None else nullcontext(folder)
@@ -130,7 +140,8 @@ def fit(
         history = History()
         watched = {'monitor': monitor, 'mode': _mode(monitor)}
         best = Checkpoint(saved, 'best', **watched)
-        callbacks = [EpochSeed(), FiniteWeights(monitor), history]
+        trained_on = Fingerprint(fingerprint)
+        callbacks = [EpochSeed(), FiniteWeights(monitor), history, trained_on]
         # Ahead of `last`, whose checkpoint then knows of the best one.
         if validation is not None:
             callbacks.append(best)
@@ -158,11 +169,15 @@ def fit(
         module.schedule_steps = epochs * batches.num_steps
         last = saved / 'last.ckpt'
         last = last if resume and last.exists() else None
+        if last is not None:
+            trained_on.check(last, folder)
         trainer.fit(module, batches, validation, ckpt_path=last, weights_only=True)
         if validation is None:
             return FitResult(len(history.epochs) - 1, history.epochs)
         # The folder of the first process, also where each has a temporary one.
-        state = torch.load(Path(best.dirpath) / 'best.ckpt', weights_only=True)
+        kept = Path(best.dirpath) / 'best.ckpt'
+        # A resumed run may have no device such as that of its beginning.
+        state = torch.load(kept, map_location='cpu', weights_only=True)
         module.load_state_dict(state['state_dict'])
         trainer.strategy.barrier()  # no process removes the file that others read
     return FitResult(state['epoch'], history.epochs)

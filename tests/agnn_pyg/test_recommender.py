@@ -272,6 +272,34 @@ def test_held_out_ratings_are_watched(planted):
         model.fit(*tables, stop_after=3)
 
 
+@pytest.mark.filterwarnings("ignore:'validation' repeats pairs")
+def test_a_fit_resumes_on_the_same_tables_with_the_same_settings_alone(
+    planted, tmp_path
+):
+    users, items, ratings = planted.users, planted.items, planted.ratings
+    settings = SETTINGS | {'kernel_weight': 0, 'hold_out': False}
+    folder = {'folder': tmp_path / 'run', 'resume': True}
+    whole = AGNNRecommender(**settings).fit(ratings, users, items)
+    AGNNRecommender(**settings).fit(ratings, users, items, stop_after=1, **folder)
+    lower = ratings.assign(rating=ratings['rating'].clip(upper=4))
+    edges = pd.DataFrame({'a': users['user'][:9], 'b': users['user'][9:18].to_numpy()})
+    for wrong, tables, options in (
+        ({'lr': 0.1}, (ratings, users, items), {}),
+        ({'channels': 4}, (ratings, users, items), {}),
+        ({}, (lower, users, items), {}),
+        ({}, (ratings, users.assign(age=7), items), {}),
+        ({}, (ratings, users, items, ratings[:9]), {}),
+        ({}, (ratings, users, items), {'user_edges': edges}),
+    ):
+        model = AGNNRecommender(**settings | wrong)
+        with pytest.raises(ValueError, match=r"in '.*run' is of other tables"):
+            model.fit(*tables, **options, **folder)
+    resumed = AGNNRecommender(**settings).fit(ratings, users, items, **folder)
+    assert resumed.history_ == whole.history_
+    pairs = planted.later, planted.new_users, planted.new_items
+    assert resumed.predict(*pairs).equals(whole.predict(*pairs))
+
+
 def test_settings_that_are_wrong_since_the_fit(recommender, planted):
     user, item = planted.ratings[['user', 'item']].iloc[0]
     arguments = {'predict': [planted.ratings], 'recommend': [[user]]}

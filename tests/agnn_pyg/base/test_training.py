@@ -274,6 +274,9 @@ def test_arguments_that_do_not_suit_are_named():
         ({'patience': 2}, "'patience' needs 'validation'"),
         ({'resume': True}, "'resume' needs the 'folder'"),
         ({'ema_decay': 3.0}, "'ema_decay'.*3.0"),
+        ({'folder': __file__}, "'folder' must be .*test_training.py"),
+        ({'folder': f'{__file__}/x'}, "'folder' must be .*test_training.py/x"),
+        ({'folder': 7}, "'folder' must be .*7"),
     ]:
         with pytest.raises(ValueError, match=match):
             fit(Regression(), loaders()[0], **{'epochs': 1} | options)
