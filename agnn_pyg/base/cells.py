@@ -28,6 +28,8 @@ FEW, MANY = 0.1, 20
 _REMEDIES = {
     'date': 'make dates or texts like 1999-12-31 of them, or change the type',
     'numeric': 'make numbers of them, such as 12.5, or change the type',
+    'text': 'make texts of them, or change the type',
+    'vector': 'make lists of numbers of them, or change the type',
 }
 
 

@@ -27,14 +27,14 @@ UNREAD = re.compile(
     '|action'
 )
 MONTHS = 'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'
-# What texts that are read as categories may be. Digits alone may be codes.
+# What texts that are read as categories may be.
 TEXTS = {
     'dates as texts, not like 1999-12-31,': (
         r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*|\d{4}-\d\d'
         rf'|(\d\d? )?({MONTHS})[a-z]* (\d\d?, )?\d{{4}}'
     ),
     'numbers as texts': (
-        r"(?=.*\D)[$€£¥]?\s?(\d{1,3}([., ']\d{3})+|\d+)([.,]\d+)?\s?[^\W\d]{0,8}\W?"
+        r"[$€£¥]?\s?(\d{1,3}([., ']\d{3})+|\d+)([.,]\d+)?\s?[^\W\d]{0,8}\W?"
     ),
     'lists as texts, which as_lists of agnn_pyg.base.io or --lists reads,': (
         r'\[.*\]|\(.*\)|\{[^:]*\}'
@@ -155,8 +155,11 @@ def seems(cells: ParsedColumn) -> str | None:
     """What at least half of the texts of a column seem to be, except categories."""
     values = cells.value[:1000]
     texts = [v for v in values if isinstance(v, str)]
+    # Digits alone may be codes, as they are in lists.
+    is_coded = cells.stype == 'multi' or any(re.fullmatch(r'0\d+', t) for t in texts)
     for what, pattern in TEXTS.items():
         found = [*filter(re.compile(pattern).fullmatch, texts)]
+        found = [text for text in found if not (is_coded and text.isdigit())]
         few = 'numbers' in what and len({*texts}) <= MANY
         if found and 2 * len(found) >= len(values) and not few:
             return f'{what} such as {found[0]!r}'

@@ -291,6 +291,7 @@ def test_columns_that_seem_to_be_something_else(tables):
         ([f'€{n}.50' for n in range(40)], "numbers .*'.0.50'.*, convert"),
         ([f'$1,{n + 100}.50' for n in range(40)], r"numbers .*'\$1,100\.50'"),
         ([f'1 {n + 100},5 euros' for n in range(40)], "numbers .*'1 100,5 euros'"),
+        ([f'{18 + n}' for n in range(40)], "numbers .*'18'"),
         ([f'{18 + n} years' for n in range(40)], "numbers .*'18 years'"),
         ([f'{2000 + n}-05' for n in range(40)], "dates .*'2000-05'"),
         ([f'May {n % 28 + 1}, {2000 + n}' for n in range(40)], "dates .*'May 1, 2000'"),
@@ -320,7 +321,9 @@ def test_columns_that_seem_to_be_something_else(tables):
     cities = users.assign(x=10 * ['Oslo', 'Austin, TX', 'King, WA', 'Zed, Inc.'])
     cities['band'] = pd.cut(cities['user'], 4).astype(str)
     cities['era'] = 10 * ['Jazz 1999', 'Rock 2000', 'Pop 2001', 'Mono 1 2 3']
-    read_tables(CONFIG, tables['ratings'], cities)  # no lists
+    cities['code'] = [f'{n % 25:03}' for n in range(40)]
+    cities['codes'] = [[str(n % 25)] for n in range(40)]
+    read_tables(CONFIG, tables['ratings'], cities)  # no lists, no numbers
 
 
 def test_whole_numbers_that_are_all_different_are_left_out(tables):
