@@ -78,6 +78,9 @@ def test_the_range_of_ratings_is_a_setting(name, tables):
     assert serve(support).between(-3, 5).all()
     with pytest.raises(ValueError, match=r"'(support|ratings)'.*row 0 \(-4"):
         serve(support.assign(rating=-4.0))
+    model.set_params(rating_range=(1, 5))
+    with pytest.raises(ValueError, match="'rating_range' must be that of the fit"):
+        serve(support)
 
 
 def test_ratings_of_another_scale_are_refused_when_served(fitted, tables):

@@ -110,10 +110,16 @@ class Recommender(Estimator):
         """Settings as they are, and what is fitted; ``ValueError`` if nothing is."""
         if not hasattr(self, '_fitted_'):
             raise ValueError("Call 'fit' first, or 'load' a recommender")
-        config, rating = self.config, self._fitted_.config.rating
-        if (config.rating is None) != (rating is None):
+        config, fitted = self.config, self._fitted_.config
+        if (config.rating is None) != (fitted.rating is None):
             raise ValueError(
                 f"'rating' must be None where it was in the fit, and only there (got "
-                f'{config.rating!r}, {rating!r} in the fit); set it back, or fit again'
+                f'{config.rating!r}, {fitted.rating!r} in the fit); set it back, or '
+                f'fit again'
+            )
+        if config.rating_range != fitted.rating_range:
+            raise ValueError(
+                f"'rating_range' must be that of the fit, {fitted.rating_range} (got "
+                f'{config.rating_range}); set it back, or fit again'
             )
         return config, self._fitted_

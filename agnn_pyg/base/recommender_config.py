@@ -71,7 +71,8 @@ class ColumnsConfig(Config):
     weight: Column | None = None
     """The column of weights or counts of interactions, where rating is None."""
     rating_range: tuple[float, float] | None = None
-    """Lowest and highest rating, also of predictions. Without, those of the fit."""
+    """Lowest and highest rating, also of predictions; fixed by the fit. Without, those
+    of its ratings."""
     user_attributes: Columns = None
     """Attribute columns of users, or a mapping from columns to their types ('numeric',
     'categorical', 'multi', 'date', 'text', 'vector' or None, see
