@@ -73,15 +73,26 @@ class Fitted:
         serves_all = config.rating is None or len(config.scenarios) == 4
         if config.kernel_weight == 1 and serves_all:
             del scorers['network']
+            given = {'validation': tables.validation, **run}
+            for name in ('validation', 'stop_after', 'folder'):
+                if given.get(name) is not None:
+                    warn(
+                        f"'{name}' has no effect where 'kernel_weight' is 1, which "
+                        f'fits the kernel model alone; leave it out, or lower the '
+                        f'weight'
+                    )
         min_count = config.min_count if 'network' in scorers else 1
         link_features = {s: LinkFeatures.fit(w) for s, w in tables.links.items()}
         nodes, encoders = {}, {}
         for side, rows in zip(SIDES, tables.ratings.index, strict=True):
             table = tables.nodes[side]
             if len(table.ids) == 1:
+                found = f"'ratings' has a single {side}"
+                if table.given:
+                    found = f"'{side}s' has a single row"
                 raise ValueError(
-                    f"'{side}s' has a single row, which leaves no neighbours to draw; "
-                    f'add another, rated or not'
+                    f'{found}, which leaves no neighbours to draw; add another, rated '
+                    f'or not'
                 )
             embed, embedded = table.encode(min_count, config.num_knots, rows)
             compare, compared = table.encode(1, config.num_knots)

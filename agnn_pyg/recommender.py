@@ -156,13 +156,13 @@ class AGNNRecommender(Recommender):
                 and the remedy.
         """
         config = self.config
-        has_validation = validation is not None and len(validation) > 0
+        has_validation = validation is not None
         # The network watches ratings that it holds out where there are no others.
         config.check_fit(has_validation or (config.hold_out and stop_after is None))
         if has_validation and config.rating is None:
             raise ValueError(
                 f"'validation' must be None where 'rating' is, as the last epoch is "
-                f'kept (got {len(validation)} rows); leave it out'
+                f'kept (got {type(validation).__name__}); leave it out'
             )
         edges = {'user': user_edges, 'item': item_edges}
         tables = read_tables(config, ratings, users, items, validation, edges=edges)

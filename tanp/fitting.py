@@ -168,7 +168,7 @@ def fit_models(
 ) -> tuple[Fitted, FitResult]:
     """Fits what :meth:`TaNPRecommender.fit` says; the result is of the first model."""
     validation, num_support = _joined(config, validation)
-    config.check_fit(validation is not None and len(validation) > 0)
+    config.check_fit(validation is not None)
     read = read_tables(config, *tables, validation, new_users=True)
     fitted = _untrained(config, read)
     num_users, num_items = (len(fitted.ids[side]) for side in ('user', 'item'))
@@ -215,6 +215,8 @@ def _joined(
     """A validation as one table, and how many of its first rows are the supports."""
     if not isinstance(validation, tuple | list):
         return validation, None
+    for table in validation:
+        check_columns(table, 'validation', [config.user, config.item])
     if len(validation) != 2 or not all(len(table) for table in validation):
         raise ValueError(
             f"'validation' must be a table, or a table of supports and one of "

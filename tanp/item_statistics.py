@@ -147,9 +147,10 @@ class ItemStatistics:
         rank = min(config.rank, num_items - 1, users - -(-users // max(1, folds)) - 1)
         if rank < 1 or num_items > MAX_ITEMS:
             raise ValueError(
-                f"'episodes' must have three users, two folds, and from two to "
-                f'{MAX_ITEMS:,} items (got {users:,}, {folds} and {num_items:,}); give '
-                f"more ratings, drop rare items, or use 'TaNP'"
+                f"'ratings' must be of three users or more, of four with two 'folds', "
+                f'and of 2 to {MAX_ITEMS:,} items (got {users:,} users and '
+                f'{num_items:,} items); add some of others, drop rare items, or set '
+                f"'model' to 'TaNP'"
             )
         user = torch.repeat_interleave(episodes.user, episodes.size)
         key, order = (user * STRIDE + episodes.item).sort(stable=True)

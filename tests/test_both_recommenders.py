@@ -131,6 +131,13 @@ def test_requests_without_rows_or_a_choice_are_refused(fitted, tables):
 
 
 @both
+def test_a_validation_is_a_table_with_rows(name, tables):
+    for wrong, match in ((tables[0][:0], 'has no rows'), (0.2, 'must .*got float')):
+        with pytest.raises(ValueError, match=f"'validation' {match}"):
+            recommender(name).fit(*tables, validation=wrong)
+
+
+@both
 def test_fits_in_threads_and_ids_with_spaces(name, tables):
     ratings = tables[0].assign(item=tables[0]['item'].map('film {}'.format))
 

@@ -104,8 +104,9 @@ def read_tables(
             f"'ratings' are all {float(train.rating[0]):g}, so nothing can be learned; "
             f'add some that users did not choose or like, with a lower rating such as 0'
         )
-    if validation is not None and len(validation):
+    if validation is not None:
         validated = read_ratings(validation, 'validation', config)
+        validated.check_rows('leave it out, or give it some')
     if config.rating is None:
         train = train._replace(rating=bounded_weights(train.rating, train.pair))
     if config.rating is not None and config.rating_range is None:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from agnn_pyg import recommender as module
+from agnn_pyg.base.checks import TableWarning
 from agnn_pyg.recommender import AGNNRecommender
 from tests.agnn_pyg.base.test_frames import changed
 from tests.agnn_pyg.conftest import SETTINGS, rmse
@@ -175,7 +176,12 @@ def test_a_fit_with_all_weight_on_one_model_is_that_model_alone(
             changed = clone_fitted(model, kernel_weight=other)
             with pytest.raises(ValueError, match=rf"'kernel_weight' .* {weight}\."):
                 changed.predict(*tables)
-    if not weight:
+    if weight:
+        known, rest = planted.ratings[9:], planted.ratings[:9]
+        tables = known, planted.users, planted.items, rest
+        with pytest.warns(TableWarning, match="'validation' has no effect"):
+            AGNNRecommender(**SETTINGS, kernel_weight=1).fit(*tables)
+    else:
         with pytest.raises(ValueError, match=r"'kernel_weight'.* 0.*got 0\.0"):
             changed.embeddings('item')
 
@@ -316,8 +322,9 @@ def test_settings_that_are_wrong_since_the_fit(recommender, planted):
 def test_a_single_item_has_no_neighbors(planted):
     one = planted.items.iloc[[0]]
     ratings = planted.ratings.merge(one[['item']])
-    with pytest.raises(ValueError, match="'items' has a single row"):
-        AGNNRecommender(**SETTINGS).fit(ratings, planted.users, one)
+    for items, match in ((one, "'items' has a single row"), (None, "'ratings' has a")):
+        with pytest.raises(ValueError, match=match):
+            AGNNRecommender(**SETTINGS).fit(ratings, planted.users, items)
 
 
 def test_tables_without_new_rows(recommender, planted):

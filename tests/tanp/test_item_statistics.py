@@ -199,7 +199,7 @@ def test_repeated_interactions_are_refused():
     item[first + 3] = item[first]
     with pytest.raises(ValueError, match=f'user 7 and item {int(item[first])}'):
         fit(dataclasses.replace(EPISODES, item=item))
-    with pytest.raises(ValueError, match=r'three users.*\(got 2, 2 and 15\)'):
+    with pytest.raises(ValueError, match=r'three users.*\(got 2 users and 15 items\)'):
         fit(EPISODES.select(torch.arange(2)))
 
 

@@ -385,14 +385,14 @@ def test_fits_that_cannot_be_are_refused(later):
     for settings, frame, match in (
         ({'likelihood': 'bernoulli'}, ratings, r"'ratings'.*\[0, 1\]"),
         ({}, ratings.drop_duplicates('user'), 'two interactions'),
-        ({}, ratings[ratings['user'] < 102], 'three users'),
+        ({}, ratings[ratings['user'] < 102], "'ratings' .*got 2 users"),
         ({'min_interactions': 30}, ratings, "'min_interactions'"),
         ({'patience': 2}, ratings, "'patience' needs 'validation'"),
         ({'query_sizes': (5, 3)}, ratings, "'query_sizes'"),
     ):
         with pytest.raises(ValueError, match=match):
             TaNPRecommender(**settings).fit(frame)
-    for tables in ((later[0],), (later[0], later[1][:0])):
+    for tables in ((later[0],), (later[0], later[1][:0]), (later[0], 0.2)):
         with pytest.raises(ValueError, match="'validation'"):
             TaNPRecommender(**QUICK).fit(ratings, validation=tables)
     few = ratings[ratings['user'] < 102]
