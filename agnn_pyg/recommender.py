@@ -362,6 +362,13 @@ class AGNNRecommender(Recommender):
 
         The tables are those of :meth:`predict`, and so are the errors. A column
         :obj:`title` or :obj:`name` of theirs is shown beside ids, of known ones, too.
+
+        Returns:
+            An :class:`~agnn_pyg.explain.Explanation`, to print or to take apart: the
+            predicted :obj:`rating` and its :obj:`score`; :obj:`terms`, a dictionary
+            whose values add up to the score; :obj:`ratings`, a table of what each
+            training rating contributes; :obj:`users` and :obj:`items`, tables of the
+            neighbours in the network.
         """
         serving = self._serve(users, items, ratings, user_edges, item_edges)
         return explain_pair(serving, user, item, users, items)

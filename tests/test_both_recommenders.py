@@ -240,6 +240,7 @@ def test_remarks_of_the_shell_are_the_warnings_of_python(name, tables, here, cap
     users = users.assign(code=users['user'] + 7000)
     with pytest.warns(TableWarning) as caught:
         recommender(name).fit(ratings, users, items)
+    assert {w.filename for w in caught} == {__file__}
     for table, frame in (('ratings', ratings), ('users', users), ('items', items)):
         frame.to_csv(f'{table}.csv', index=False)
     main, settings = (agnn, AGNN) if name == 'AGNN' else (tanp, TANP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import os
@@ -14,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-# Folders whose lines of code a caller has not written.
-_LIBRARY = tuple(
-    os.path.join(Path(__file__).parents[2], name, '') for name in ('agnn_pyg', 'tanp')
+# Where lines of code are that a caller has not written: those of the library, and of
+# what its decorators are made of.
+_LIBRARY = (
+    *(os.path.join(Path(__file__).parents[2], n, '') for n in ('agnn_pyg', 'tanp')),
+    contextlib.__file__,
 )
 # What stands for nothing in a cell or in a list, in small letters.
 _NOTHING = re.compile(

@@ -125,12 +125,13 @@ class Config(BaseModel):
         for title, names in cls.groups().items():
             lines.append(f'    *{title}*\n')
             for name in names:
+                field = cls.model_fields[name]
                 default = defaults[name]
                 default = f'"{default}"' if isinstance(default, str) else default
-                text = (
-                    f'    {name} ({_type(schema[name])}, optional): '
-                    f'{cls.model_fields[name].description} (default: :obj:`{default}`)'
-                )
+                text = f'    {name} ({_type(schema[name])}, optional): '
+                text += field.description
+                if field.default_factory is None:  # else it is not always the same
+                    text += f' (default: :obj:`{default}`)'
                 lines.append(textwrap.fill(text, 84, subsequent_indent=8 * ' '))
             lines.append('')
         return '\n'.join(lines)

@@ -18,6 +18,7 @@ from agnn_pyg.base.config import (
     PositiveInt,
     check_argument,
 )
+from agnn_pyg.base.recommender_config import TrainingConfig
 
 Rates = tuple[Fraction, Fraction]
 Scenario = Literal['warm', 'cold']
@@ -120,6 +121,8 @@ def test_settings_are_documented_in_groups():
     assert Tuned.arguments().startswith('Args:\n    *To tune first*\n\n    skip (bool')
     assert Tuned.groups()['To tune first'] == ['skip', 'lr']
     assert sorted(Tuned.defaults()) == sorted(ToyConfig.defaults())
+    # The default of `progress` is another one in a notebook.
+    assert re.search(r'notebook; not saved\.\n', TrainingConfig.arguments())
 
 
 def test_params_are_kept_without_types_of_numpy():
