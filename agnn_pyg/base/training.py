@@ -172,10 +172,11 @@ def fit(
         if last is not None:
             trained_on.check(last, folder)
         trainer.fit(module, batches, validation, ckpt_path=last, weights_only=True)
-        if validation is None:
+        if validation is None and last is None:
             return FitResult(len(history.epochs) - 1, history.epochs)
-        # The folder of the first process, also where each has a temporary one.
-        kept = Path(best.dirpath) / 'best.ckpt'
+        # The folder of the first process, also where each has a temporary one. Where a
+        # resumed run was complete, Lightning leaves the weights before averaging.
+        kept = last if validation is None else Path(best.dirpath) / 'best.ckpt'
         # A resumed run may have no device such as that of its beginning.
         state = torch.load(kept, map_location='cpu', weights_only=True)
         module.load_state_dict(state['state_dict'])

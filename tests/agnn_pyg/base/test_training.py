@@ -222,6 +222,9 @@ def test_without_validation_the_last_weights_stay(tmp_path, ema_decay):
     result = fit(module, loaders()[0], epochs=3, **options)
     assert (result.best_epoch, len(result.history)) == (2, 3)
     assert_same_weights(module, load(tmp_path, 'last')['state_dict'])
+    again = Regression(init=9)
+    assert fit(again, loaders()[0], epochs=3, resume=True, **options) == result
+    assert_same_weights(again, module)
 
 
 def test_the_moving_average_against_a_loop():
