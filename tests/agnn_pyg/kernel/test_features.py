@@ -112,7 +112,7 @@ def test_features_depend_on_own_attributes_only(monkeypatch):
     torch.testing.assert_close(one, whole[50:51])
 
 
-@pytest.mark.filterwarnings("ignore:'frame' holds no value that the fit")
+@pytest.mark.filterwarnings("ignore:'frame' holds values that the fit")
 def test_values_outside_the_fit_count_for_nothing():
     films = random_films()
     bags, encoder = encode(films)
