@@ -10,6 +10,7 @@ from agnn_pyg.base.config import (
     Config,
     DropoutRate,
     Fraction,
+    LearningRate,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -128,9 +129,9 @@ class NetworkTrainingConfig(TrainingConfig):
     """Fractions of users and of items that a step treats as cold."""
     id_dropout: Fraction = 0.8
     """Fraction of the nodes that lose their embedding in a step."""
-    lr: PositiveFloat = 1e-2
+    lr: LearningRate = 1e-2
     """Learning rate."""
-    embedding_lr: PositiveFloat = 1e-2
+    embedding_lr: LearningRate = 1e-2
     """Learning rate of the preferences and biases of nodes."""
     weight_decay: NonNegativeFloat = 1.0
     """Weight decay of matrices."""

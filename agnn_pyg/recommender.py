@@ -418,6 +418,8 @@ class AGNNRecommender(Recommender):
         held.warn_of_known(serving.rated.numpy(), known)
         if among is not None:
             ids = read_distinct(among, 'among', config.item)
+            if not len(ids):
+                raise ValueError("'among' has no ids; name some, or leave it out")
             among = ids.check_known(serving.ids['item'].rows(ids), 'items')
         if config.rating is not None:
             scale = serving.scale

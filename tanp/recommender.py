@@ -148,6 +148,8 @@ class TaNPRecommender(Recommender):
     ) -> dict[str, float]:
         """Adapts to the first half of each user's rows, and compares with the others.
 
+        Of an odd number, the larger part is adapted to.
+
         Tables of :obj:`users` are those of :meth:`adapt`; for all else see
         :meth:`AdaptedUsers.evaluate <tanp.adapted.AdaptedUsers.evaluate>`.
         ``ValueError`` if no user has two rows.

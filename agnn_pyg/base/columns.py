@@ -133,7 +133,7 @@ class CategoricalEncoder(ColumnEncoder):
             (
                 is_text & ~in_list[cells.row] & (self.stype == 'multi'),
                 'text that is no list',
-                'make lists of them, such as by as_lists of agnn_pyg.base.io',
+                'make lists of them, by as_lists of agnn_pyg.base.io or --lists',
             ),
         ):
             problem = f'holds a {what}, unlike the fit (such as {example}), in'

@@ -22,6 +22,8 @@ PositiveInt = Annotated[int, Ge(1)]
 NonNegativeInt = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]
 PositiveFloat = Annotated[float, Gt(0)]
+# Beyond 1, a step of Adam is larger than any weight is meant to be.
+LearningRate = Annotated[float, Gt(0), Le(1)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 DropoutRate = Annotated[float, Ge(0), Lt(1)]

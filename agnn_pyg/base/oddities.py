@@ -21,10 +21,11 @@ MANY_RATINGS = 100
 # Columns that say how strong a positive or an edge is, or whether a row is a positive,
 # in small letters alone.
 UNREAD = re.compile(
-    '(num|total)?(weights?|counts?|quantity|amount|plays?(count)?|views|clicks|times'
-    '|seconds|duration)'
+    '(n|num|total)?(weights?|counts?|quantity|amount|plays?|views|clicks|times'
+    '|seconds|minutes|hours|duration)(listened|played|watched)?'
+    '|(click|play|listen|view|watch|order|purchase)counts?'
     '|ratings?|stars|(is)?(click(ed)?|purchased?|liked?)|label|target|event(type)?'
-    '|action'
+    '|action(type)?|type|kind'
 )
 MONTHS = 'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'
 # What texts that are read as categories may be.
@@ -108,6 +109,8 @@ def bounded_weights(
     some rows, or all rows of some users or items, such as bots. Weights that are known
     already, from a fit, count among all of these.
     """
+    if not len(weight):
+        return weight
     every = np.concatenate([known, weight])
     masks = [weight > _last_before_a_gap(every)]
     for column in pair.column:
@@ -138,7 +141,8 @@ def warn_of_unread(frame: pd.DataFrame, name: str, means: str) -> None:
     for column, cells in frame.items():
         letters = re.sub('[^a-z]', '', str(column).lower())
         number = pd.to_numeric(cells, errors='coerce')
-        is_weight = bool(UNREAD.fullmatch(letters))
+        # Zeros and ones perhaps say whether a row is a positive, whatever their name.
+        is_weight = bool(UNREAD.fullmatch(letters)) or number.isin([0, 1]).all()
         if number.notna().all():
             varies = number.min() < number.max() / 2
             is_weight = is_weight or name.endswith('edges')

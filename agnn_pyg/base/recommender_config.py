@@ -13,8 +13,8 @@ from agnn_pyg.base.columns import STYPES
 from agnn_pyg.base.config import (
     Config,
     Fraction,
+    LearningRate,
     NonNegativeFloat,
-    PositiveFloat,
     PositiveInt,
     Seed,
 )
@@ -134,7 +134,7 @@ class TrainingConfig(Config):
     """Passes over the training data."""
     batch_size: PositiveInt | None = None
     """Ratings or users in a training batch."""
-    lr: PositiveFloat = 3e-3
+    lr: LearningRate = 3e-3
     """Learning rate."""
     weight_decay: NonNegativeFloat = 1e-2
     """Weight decay of AdamW."""

@@ -298,6 +298,11 @@ def _within_a_library(accelerator: Any) -> Iterator[None]:
                     f"{accelerator!r}: {text}); set it to 'cpu' or 'auto'"
                 )
             raise ValueError(text) from error
+        except torch.linalg.LinAlgError as error:
+            raise ValueError(
+                f"Training diverged ({error}); lower the learning rate 'lr', or set "
+                f"'gradient_clip'"
+            ) from error
         except SystemExit as error:
             if not isinstance(error.__context__, KeyboardInterrupt):
                 raise

@@ -64,6 +64,8 @@ def test_later_users_and_items_are_ranked_by_attributes(fitted, clicks, parts):
     assert found['ndcg@10'] > 0.5
     with pytest.warns(UserWarning, match="no relevant item .* 'among'"):
         found = fitted.evaluate(by_item, None, items, among=range(160))
+    with pytest.raises(ValueError, match="'among' has no"):
+        fitted.evaluate(by_item, None, items, among=[])
     assert np.isnan(found['ndcg@20'])
 
 

@@ -261,7 +261,10 @@ def test_weights_far_from_all_others():
     repeated = pd.concat([clicks[['user', 'item']], clicks.loc[5000 * [3]]])
     with pytest.warns(UserWarning, match=r'far above .* row 3 \(3, 0'):
         read_tables(ColumnsConfig(rating=None), repeated)
-    for name in ('num_plays', 'stars', 'clicked'):
+    with pytest.warns(UserWarning, match=r"'finished' \(such as True\)"):
+        read_tables(ColumnsConfig(rating=None), clicks.assign(finished=weight > 0.1))
+    assert not len(read_ratings(clicks[:0], 'ratings', config).rating)
+    for name in ('num_plays', 'listen_count', 'stars', 'clicked'):
         with pytest.warns(UserWarning, match=f"'{name}' .*row.*'weight'"):
             read_tables(ColumnsConfig(rating=None), clicks.rename(columns={'n': name}))
     liked = clicks[clicks['n'] > 1e8].assign(stars=[4.0, 5.0]).drop(columns='n')

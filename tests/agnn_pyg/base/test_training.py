@@ -2,6 +2,7 @@
 
 from itertools import chain
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import pytorch_lightning as pl
@@ -254,6 +255,9 @@ def test_a_run_that_diverges_is_refused(validated, tmp_path):
     parts = loaders() if validated else loaders()[:1]
     with pytest.raises(ValueError, match=r'epoch \d.*lr'):
         fit(module, *parts, epochs=4, folder=tmp_path)
+    module.training_step = Mock(side_effect=torch.linalg.LinAlgError)
+    with pytest.raises(ValueError, match='lr'):
+        fit(module, *parts, epochs=4)
 
 
 def test_a_monitored_value_that_is_missing_or_not_a_number_is_named():
