@@ -2,7 +2,6 @@
 
 from itertools import chain
 from types import SimpleNamespace
-from unittest.mock import Mock
 
 import pytest
 import pytorch_lightning as pl
@@ -255,7 +254,7 @@ def test_a_run_that_diverges_is_refused(validated, tmp_path):
     parts = loaders() if validated else loaders()[:1]
     with pytest.raises(ValueError, match=r'epoch \d.*lr'):
         fit(module, *parts, epochs=4, folder=tmp_path)
-    module.training_step = Mock(side_effect=torch.linalg.LinAlgError)
+    module.training_step = lambda *args: torch.linalg.cholesky(-torch.eye(2))
     with pytest.raises(ValueError, match='lr'):
         fit(module, *parts, epochs=4)
 
