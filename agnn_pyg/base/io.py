@@ -259,7 +259,7 @@ def as_lists(cells: pd.Series, separator: str = '|', name: str = 'cells') -> pd.
     texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
     held = {s: sum(s in text for text in texts) for s in (separator, *'|;,/')}
     other = max(held, key=held.__getitem__)
-    if not held[separator] and 2 * held[other] >= max(1, len(texts)):
+    if not held[separator] and 10 * held[other] >= max(1, len(texts)):
         warn(
             f"'{name}': no cell of column '{cells.name}' holds the list separator "
             f'{separator!r}, and {held[other]:,} of {len(texts):,} hold {other!r}; '

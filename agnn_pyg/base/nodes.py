@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from agnn_pyg.base.cells import (
+    CONSTANT,
     CellTypeError,
     ParsedColumn,
     constant_column,
@@ -168,6 +169,11 @@ def read_new_nodes(
     frame = ids.frame[new]
     if frame.columns.tolist() == [column]:
         frame = frame.reindex(columns=[*encoders[0].columns])
+    elif [*encoders[0].columns] == [CONSTANT]:
+        warn(
+            f"'{side}s' has attributes, but the fit had none of {side}s, so they mean "
+            f'nothing; fit again with the table of known {side}s'
+        )
     # The last encoder knows all values, also the rare ones.
     columns = encoders[-1].parse(frame, f'{side}s')
     return ids.values[new], [e.transform(columns) for e in encoders]

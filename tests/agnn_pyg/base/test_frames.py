@@ -157,6 +157,10 @@ def test_new_nodes(tables):
     for alone in (later[['user']], later['user'], [7, 8, 3]):
         for each, found in zip(encoders, new(alone)[1], strict=True):
             assert found.index.tolist() == each.transform(unknown[:2]).index.tolist()
+    bare = read_tables(CONFIG, tables['ratings']).nodes['user']
+    bare, encoded = bare.ids, bare.encode(1, 4)
+    with pytest.warns(UserWarning, match="'users' has attributes.* fit again"):
+        read_new_nodes(later, 'user', CONFIG, bare, encoded[:1], encoded[1])
     for change, message in (
         (twice, r'repeats an id .* row 4 \(8\)'),
         (lambda f: f.drop(columns='age'), "no column 'age'"),

@@ -164,12 +164,16 @@ def test_words_for_nothing_in_lists_are_no_values(tmp_path):
 
 def test_a_list_separator_that_no_cell_holds_is_named(tmp_path):
     path = tmp_path / 'movies.csv'
-    path.write_text('item,genres\n1,"War, Drama"\n2,"War, Love"\n3,War\n')
+    path.write_text('item,genres\n1,"War, Drama"\n2,"War, Love"\n3,War\n4,War\n5,War\n')
     options = {'roles': {'item': 'item'}, 'lists': ['genres']}
-    with pytest.warns(UserWarning, match=r"'\|', and 2 of 3 .*-separator ','.*JSON"):
+    with pytest.warns(UserWarning, match=r"'\|', and 2 of 5 .*-separator ','.*JSON"):
         read_file(path, **options)
     frame = read_file(path, **options, list_separator=',')
-    assert frame['genres'].tolist() == [['War', 'Drama'], ['War', 'Love'], ['War']]
+    assert frame['genres'].tolist() == [
+        ['War', 'Drama'],
+        ['War', 'Love'],
+        *[['War']] * 3,
+    ]
     path.write_text('item,genres\n1,War\n')
     assert read_file(path, **options)['genres'].tolist() == [['War']]
 
