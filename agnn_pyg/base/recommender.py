@@ -33,9 +33,7 @@ class Recommender(Estimator):
     def as_published(cls: type[R], **changes: Any) -> R:
         """The model of the paper with the settings and errors of its published code.
 
-        With :obj:`rating=None`, without those of ratings alone. AGNN as published gives
-        a node its own learned embedding as a neighbor, so that it serves no users and
-        items that are not in the tables of the fit.
+        With :obj:`rating=None`, without those of ratings alone.
         """
         settings = dict(cls.PUBLISHED)
         if changes.get('rating', '') is None:
