@@ -97,7 +97,8 @@ class AGNNRecommender(Recommender):
     date, a list of texts or of numbers, or nothing. How a value is encoded that the fit
     has not seen, see :class:`~agnn_pyg.AttributeEncoder`. Without a table of users
     (items), new users (items) are predicted as the average one. Ratings are numbers on
-    any scale.
+    any scale. The published model (:meth:`as_published`) has a node's own learned
+    embedding among its neighbours, so it serves only users and items of the fit.
 
     Attributes:
         scorer_: The fitted :class:`~agnn_pyg.scorers.Blend`, with the weights of the
