@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from agnn_pyg.base.frames import read_pairs
 from agnn_pyg.base.nodes import with_titles
+from agnn_pyg.base.vocabulary import read_distinct
 from agnn_pyg.kernel.scenarios import KernelExplanation
 from agnn_pyg.rating_data import SIDES
 
@@ -101,8 +101,10 @@ def explain_pair(
     """Explains the score of a pair, given by its ids; tables may have titles."""
     config = serving.config
     columns = config.user, config.item
-    pair = pd.DataFrame({config.user: [user], config.item: [item]})
-    rows = read_pairs(pair, 'the pair to explain', config, serving.ids)
+    parts = zip(SIDES, (user, item), columns, strict=True)
+    ends = [read_distinct([end], side, column) for side, end, column in parts]
+    sides = zip(SIDES, ends, strict=True)
+    rows = np.stack([e.check_known(serving.ids[s].rows(e), f'{s}s') for s, e in sides])
     nodes = tuple(int(node) for node in serving.pairs(rows))
     scale = None if config.rating is None else serving.scale
     unit, center = (1.0, 0.0) if scale is None else (scale.unit, scale.center)

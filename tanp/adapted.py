@@ -150,7 +150,9 @@ class AdaptedUsers:
         user, item = self._rows(held.user), fitted.item_rows(held.item)
         known = np.arange(len(self.users)).repeat(self.episodes.size)
         known = known, self.episodes.item.numpy()
-        held._replace(index=(user, item)).warn_of_known(known, 'the support')
+        held = held._replace(index=(user, item))
+        held.warn_of_known(known, 'the support')
+        fitted.warn_of_trained(held)
         if config.rating is not None:
             scale.check(held)
             labels = predict_pairs(fitted, self.episodes, user, item)

@@ -102,6 +102,18 @@ class Fitted:
         ids.refuse(rows < 0, 'names an item that the fit does not know in', remedy)
         return rows
 
+    def warn_of_trained(self, rated: Ratings) -> None:
+        """Warns if pairs, of rows of adapted users, are among those of the fit."""
+        statistics = self.models[0].statistics
+        if statistics is not None:
+            user, item = map(torch.from_numpy, rated.index)
+            own = statistics.features(user, item[:, None]).own
+            rated.pair.remark(
+                own.any(dim=-1).flatten().numpy(),
+                'repeats pairs of the fit in',
+                'evaluate on users that were held back from it',
+            )
+
     def with_items(self, items: pd.DataFrame | None) -> Fitted:
         """This fit with the new items of a table, as far as it has any."""
         known, encoder = self.ids['item'], self.encoders['item']

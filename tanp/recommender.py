@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
@@ -165,6 +166,13 @@ class TaNPRecommender(Recommender):
             )
         adapted = self._adapt(ratings[first], 'ratings', users)
         return adapted.evaluate(ratings[~first], items, k)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        hint = ''
+        if name in ('predict', 'recommend', 'explain'):
+            hint = f", but what 'adapt(first_ratings)' returns has '{name}'"
+        text = f"'{type(self).__name__}' has no attribute '{name}'{hint}"
+        raise AttributeError(text, name=name, obj=self)
 
     @property
     def models_(self) -> list[NeuralProcess]:

@@ -138,11 +138,15 @@ class CategoricalEncoder(ColumnEncoder):
         ):
             problem = f'holds a {what}, unlike the fit (such as {example}), in'
             table.refuse(cells.row[unknown & bad], problem, remedy)
+        known = {str(v).casefold() for v in self.values}
+        spelled = [str(v).casefold() in known for v in cells.value]
+        respelled = unknown & is_text & np.array(spelled, bool)
+        many = unknown & (unknown.all() or self._are_many(unknown))
         table.remark(
-            cells.row[unknown & (unknown.all() or self._are_many(unknown))],
+            cells.row[respelled if respelled.any() else many],
             f'holds values that the fit does not know (it knows {example}), the first '
             f'in',
-            'check their spelling: values that are new tell nothing',
+            'check their spelling and case: values that are new tell nothing',
         )
 
     def _are_many(self, unknown: np.ndarray) -> bool:

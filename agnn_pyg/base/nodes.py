@@ -112,8 +112,8 @@ def _read_attributes(
     for column in frame.columns.drop(getattr(config, side)):
         try:
             cells = parse_column(frame, column, name=name)
-        except CellTypeError:
-            dropped.append(f'{column} (of several types, or of none that is known)')
+        except CellTypeError as error:
+            dropped.append(f'{column} ({str(error).rpartition(";")[0]})')
             continue
         guess, problem = seems(cells), problem_of(cells)
         if problem:

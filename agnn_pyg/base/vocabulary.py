@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -171,7 +171,14 @@ def read_distinct(given: Any, name: str, column: str) -> IdColumn:
             f"'{name}' must be a table or a list of ids (got {shown(given)}); {remedy}"
         )
     if not isinstance(given, pd.DataFrame):
-        given = pd.DataFrame({column: pd.Series(list(given), dtype=object)})
+        given = [*given]
+        for value in given:
+            if isinstance(value, Collection) and not isinstance(value, str):
+                raise ValueError(
+                    f"'{name}' must hold single ids (got {shown(value)}); take the ids "
+                    f'of it, or make a table, pandas.DataFrame([...]), of rows'
+                )
+        given = pd.DataFrame({column: pd.Series(given, dtype=object)})
     ids = read_ids(given, column, name)
     ids.vocabulary()
     return ids

@@ -180,8 +180,9 @@ def test_pairs_and_lists_of_ids(tables):
         read_pairs(changed(1, item='q')(pairs), 'pairs', CONFIG, ids)
     assert read_distinct([3, 1], 'users', 'user').values.tolist() == [3, 1]
     row = pd.Series({'user': 3})
-    for wrong, remedy in ((3, '.3.'), ('abc', ".'abc'."), (row, r'.*DataFrame\(\[')):
-        with pytest.raises(ValueError, match=rf"'users' must be .* {remedy}"):
+    frame = r'.*DataFrame\(\['
+    for wrong, remedy in ((3, '.3.'), ('a', ".'a'."), (row, frame), ([[3]], frame)):
+        with pytest.raises(ValueError, match=rf"'users' must .* {remedy}"):
             read_distinct(wrong, 'users', 'user')
 
 
@@ -308,7 +309,8 @@ def test_columns_that_seem_to_be_something_else(tables):
         (10 * ['a, b', 'b, c', 'c', 'c, a'], r"lists .*cells, ','"),
         (10 * ['a/b/c', 'b/c', 'c', 'c/a'], r"lists .*cells, '/'"),
         (['na', '?', *(f'{18 + n} EUR' for n in range(38))], "numbers .*'18 EUR'"),
-        (5 * ['soon', 'later'] + [*days], 'of several types'),
+        (5 * ['soon', 'later'] + [*days], 'x .*suit the type .* row 10 .*1999'),
+        (20 * [['b']] + 20 * [{'b': 1}], r'x \(.*suit the type .* row 20 \({'),
         *((20 * [text, '[]'], r'lists .*as_lists.*reads') for text in LISTS),
         (10 * ['Red', 'blue', 'red', 'Blue'], "case alone, .*'Red' and 'red'"),
         (40 * [None], 'nothing in it'),
@@ -317,7 +319,7 @@ def test_columns_that_seem_to_be_something_else(tables):
             read_tables(CONFIG, tables['ratings'], users.assign(x=cells))
         text = ' '.join(str(w.message) for w in caught)
         assert "'user_attributes'" in text
-        if "'x'" in text:  # named without a type, too
+        if "Column 'x'" in text:  # named without a type, too
             named = ColumnsConfig(user_attributes=['x'])
             with pytest.warns(UserWarning, match=f"'users'.*{problem}"):
                 read_tables(named, tables['ratings'], users.assign(x=cells))
