@@ -160,9 +160,11 @@ def test_fits_in_threads_and_ids_with_spaces(name, tables):
             model.update(ratings.loc[[7]])
         with pytest.warns(UserWarning, match=r"'items' .*missing .* row 1 \('<NA>'\)"):
             model.predict(ratings[:1], items=['NA', '<NA>'])
-    ratings.loc[7:10, 'item'] = ['null', 'NaT', 'None', 'nan']
+    ratings.loc[7:10, 'item'] = ['null', 'NaT', 'Unknown', 'nan']
     with pytest.warns(UserWarning, match=r"missing .*'item' in row 8 \('NaT', .* of 3"):
         fit(0)
+    with pytest.warns(UserWarning, match=r"missing .*'user' in row 0 \(-1, the"):
+        recommender(name).fit(tables[0].replace({'user': {tables[0]['user'][2]: -1}}))
 
 
 @both

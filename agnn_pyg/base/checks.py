@@ -23,7 +23,7 @@ _LIBRARY = (
 )
 # What stands for nothing in a cell or in a list, in small letters.
 _NOTHING = re.compile(
-    r'|n/?a|none|nan|null|nil|unknown|undefined|unspecified|missing|-+|\?+'
+    r'|<?n/?a>?|none|nan|nat|null|nil|unknown|undefined|unspecified|missing|-+|\?+'
     r'|\(no .+ listed\)'
 )
 # What other libraries call the settings of ours.

@@ -246,7 +246,7 @@ def read_ends(frame: pd.DataFrame, columns: Sequence, name: str) -> list[IdColum
     """Two columns of ids, with a warning if some are odd texts."""
     ids = [read_ids(frame, column, name) for column in columns]
     for end in ids:
-        end.warn_of_texts()
+        end.warn_of_odd()
     return ids
 
 

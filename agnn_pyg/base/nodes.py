@@ -69,7 +69,7 @@ def read_nodes(
     attributes = getattr(config, f'{side}_attributes')
     if frame is not None:
         given = read_ids(frame, getattr(config, side), f'{side}s')
-        given.warn_of_texts()
+        given.warn_of_odd()
         ids = given.vocabulary()
         if not len(ids):
             raise ValueError(f"'{side}s' has no rows; leave it out, or give it some")
@@ -160,7 +160,7 @@ def read_new_nodes(
     column = getattr(config, side)
     ids = read_distinct(frame, f'{side}s', column)
     if not is_checked:
-        ids.warn_of_texts()
+        ids.warn_of_odd()
     rows = known.rows(ids)
     _warn_of_changed(ids, rows, encoders[-1], bags)
     new = rows < 0

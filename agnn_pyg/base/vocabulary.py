@@ -13,12 +13,19 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_float_dtype
 
-from agnn_pyg.base.checks import TableColumn, as_text, check_columns, plain, shown
+from agnn_pyg.base.checks import (
+    TableColumn,
+    as_text,
+    check_columns,
+    is_nothing,
+    plain,
+    shown,
+)
 
 # Floats below it are whole numbers exactly; above, neighbors become one.
 EXACT_FLOATS = 2.0**53
-# Texts that .astype(str) makes of missing cells.
-MISSING = ('nan', 'None', '<NA>', 'NaT')
+# Texts that people and codes have for names, though they may stand for nothing.
+NAMES = ('na', 'null')
 # How users convert a column.
 _CONVERT = {'int': '.astype(int)', 'str': '.astype(str)', 'uuid': '.map(uuid.UUID)'}
 
@@ -39,19 +46,24 @@ class IdColumn(TableColumn):
         self.refuse(rows < 0, f"has an id without a row in '{table}':", remedy)
         return rows
 
-    def warn_of_texts(self) -> None:
-        """Warns if ids have spaces around them, or are texts of missing cells."""
-        if self.dtype != 'str':
-            return
+    def warn_of_odd(self) -> None:
+        """Warns if ids have spaces around them, or seem to stand for missing ones."""
+        is_mark = np.zeros(len(self), bool)
+        if self.dtype == 'int':
+            is_mark = (self.values == -1) & ~(self.values < -1).any()
+        if self.dtype == 'str':
+            is_mark = [is_nothing(v) and v.lower() not in NAMES for v in self.values]
+            is_mark = np.array(is_mark, bool)
+            self.remark(
+                np.array([v != v.strip() for v in self.values], bool),
+                'has ids with spaces around them in',
+                'remove them, .str.strip(): ids with them and without are not the same',
+            )
         self.remark(
-            np.array([v != v.strip() for v in self.values], bool),
-            'has ids with spaces around them in',
-            'remove them, .str.strip(): ids with them and without are not the same',
-        )
-        self.remark(
-            np.array([v in MISSING for v in self.values], bool),
-            'has ids that seem to be missing cells, which became texts, in',
-            'drop these rows, by .dropna() before .astype(str), unless they are meant',
+            is_mark,
+            'has ids that seem to stand for missing ones in',
+            'drop these rows, by .dropna() before .astype(str) if they were empty '
+            'cells, unless they are meant',
         )
 
     def vocabulary(self) -> Vocabulary:

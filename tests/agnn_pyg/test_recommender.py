@@ -83,7 +83,7 @@ def test_a_few_ratings_of_new_users_move_their_predictions_alone(recommender, pl
     # Rated items are seen, and a table of users is not needed.
     best = recommender.recommend(new[:1], k=3, ratings=told)
     assert not set(best['item']) & set(told['item'])
-    stranger = told.assign(user='stranger' if new['user'].dtype == object else -1)
+    stranger = told.assign(user='stranger' if new['user'].dtype == object else 900)
     expected = recommender.predict(stranger, ratings=stranger)
     assert expected.notna().all()
     best = {'k': 1000, 'ratings': stranger, 'exclude_seen': False}
@@ -93,7 +93,7 @@ def test_a_few_ratings_of_new_users_move_their_predictions_alone(recommender, pl
         recommender.recommend([stranger['user'].iloc[0]])
     known = told.assign(user=planted.users['user'].iloc[0])
     pair = rf'row 0 \({known["user"].iloc[0]}, {items.iloc[0]}, the first of 6\)'
-    for bad, named in ((known, f"{pair}.*'update'"), (told.assign(item='?'), 'item')):
+    for bad, named in ((known, f"{pair}.*'update'"), (told.assign(item='q'), 'item')):
         with pytest.raises(ValueError, match=named):
             recommender.predict(pairs, new, ratings=bad)
 
@@ -210,7 +210,7 @@ def clone_fitted(recommender, **settings):
 def test_read_calls_in_threads_equal_the_sequential_ones(recommender, planted):
     pairs, (users, items) = planted.later[:50], (planted.new_users, planted.new_items)
     user, item = planted.ratings.iloc[0][['user', 'item']]
-    first = planted.ratings[:3].assign(user=-1)
+    first = planted.ratings[:3].assign(user=900)
     own = recommender.explain(user, item).terms
     calls = [
         lambda: recommender.predict(pairs, users, items).tolist(),
