@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from agnn_pyg.base.metrics import pad_lists, ranking_metrics, rating_metrics
+from agnn_pyg.base import metrics
 from data.lastfm import load_lastfm
 from data.movielens import load_ml1m, load_ml100k, load_ml100k_split
 from data.public import PUBLIC, load_public
@@ -20,7 +20,6 @@ from data.splits import COLD_SIDES, Split, given_split, split
 from data.synthetic import planted_tables, planted_tastes
 from data.tables import RatingTables, read_tables
 from tanp import split_episodes
-from tanp.prediction import list_metrics
 
 ml100k = functools.cache(load_ml100k)
 
@@ -96,9 +95,9 @@ class RatingProblem:
         low, high = label[mask].aminmax()
         kept = (label >= low + 0.75 * (high - low)) & mask
         kept = kept.any(-1) & (mask.sum(-1) > 1)
-        ndcg = ranking_metrics(score, label, mask, 10)['ndcg'][kept]
+        ndcg = metrics.ranking_metrics(score, label, mask, 10)['ndcg'][kept]
         scores = {'ndcg@10': float(ndcg.mean())} if kept.any() else {}
-        return rating_metrics(predicted, part['rating']) | scores
+        return metrics.rating_metrics(predicted, part['rating']) | scores
 
 
 class PositivesProblem(RatingProblem):
@@ -151,9 +150,10 @@ class FewShotProblem(RatingProblem):
         support, query = part
         predicted = estimator.adapt(support, self.nodes[0]).predict(query)
         mask, score, label = padded_lists(query, predicted['score'])
-        metrics = list_metrics(score, label, mask, (5, 10), self.relevant)
+        lists = score, label, mask
+        found = metrics.list_metrics(*lists, (5, 10), self.relevant)
         has_errors = 'rating' in predicted
-        values = {name: metrics[name] for name in RANKING + ERRORS * has_errors}
+        values = {name: found[name] for name in RANKING + ERRORS * has_errors}
         if self.is_implicit and has_errors:
             # A probability of exactly 0 or 1 is a rounding, not a certainty.
             score = score.clamp(1e-7, 1 - 1e-7)
@@ -167,7 +167,7 @@ def padded_lists(part: pd.DataFrame, predicted: Any) -> tuple[torch.Tensor, ...]
     """A mask, predictions and ratings, each as padded lists of users."""
     values = np.asarray(predicted, float), part['rating'].to_numpy(float)
     lists = pd.factorize(part['user'])[0], *values
-    return pad_lists(*map(torch.tensor, lists))
+    return metrics.pad_lists(*map(torch.tensor, lists))
 
 
 def changed_supports(

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agnn_pyg.base.metrics import list_metrics
 from agnn_pyg.base.training import LossModule
 from tanp.config import LossConfig
 from tanp.loader import EpisodeBatch, EpisodeLoader
 from tanp.loss import LIKELIHOODS, tanp_loss
 from tanp.model import NeuralProcess
-from tanp.prediction import check_episodes, list_metrics
+from tanp.prediction import check_episodes
 
 
 class TaskModule(LossModule):
@@ -20,7 +21,7 @@ class TaskModule(LossModule):
 
     Each epoch logs the terms of the loss, averaged over tasks, and the validation
     metrics: the negative log-likelihood, or squared error of ratings, (:obj:`val_loss`)
-    and those of :func:`~tanp.prediction.list_metrics`, each a mean over tasks.
+    and those of :func:`~agnn_pyg.base.metrics.list_metrics`, each a mean over tasks.
 
     Labels above :obj:`relevant` are relevant. Metrics are of labels before
     :obj:`center` was subtracted and they were divided by :obj:`unit`. The seed is of

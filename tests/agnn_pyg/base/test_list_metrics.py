@@ -5,8 +5,7 @@ import json
 import pytest
 import torch
 
-from agnn_pyg.base.metrics import ranking_metrics
-from tanp.prediction import list_metrics, published_metrics
+from agnn_pyg.base.metrics import list_metrics, published_metrics, ranking_metrics
 from tests.conftest import GOLDEN
 
 NAN = float('nan')
