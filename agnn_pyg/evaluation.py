@@ -11,7 +11,7 @@ from torch import Tensor
 
 from agnn_pyg.base.frames import Ratings
 from agnn_pyg.base.metrics import evaluate_rankings
-from agnn_pyg.ranking import excluded, positions
+from agnn_pyg.base.ranking import excluded, positions
 from agnn_pyg.rating_data import SIDES
 
 if TYPE_CHECKING:

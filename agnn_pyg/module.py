@@ -11,11 +11,11 @@ from torch_geometric.data import HeteroData
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from agnn_pyg.agnn_config import NetworkTrainingConfig
+from agnn_pyg.base.ranking import pairs_among
 from agnn_pyg.base.training import LossModule
 from agnn_pyg.loss import agnn_loss, sampled_softmax
 from agnn_pyg.model import AGNN
 from agnn_pyg.nn.node_encoder import NodeState
-from agnn_pyg.ranking import pairs_among
 from agnn_pyg.sampling.batch import RatingBatch
 
 # Steps over which the learning rate rises.

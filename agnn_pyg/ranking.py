@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+
+from agnn_pyg.base.ranking import highest
 
 Filter = Callable[[Hashable, np.ndarray], np.ndarray]
 
@@ -38,54 +40,17 @@ class Groups:
         :obj:`[U, k]`, are best first; -inf where fewer are left.
         """
         k = min(k, len(self.of))
-        value, group = score.topk(min(k, score.size(1)))
+        group = highest(score, k)
         # At most k rows of a group can be among the best k.
         place = torch.arange(min(k, int(self._count.max())))
         inside = place < self._count[group][:, :, None]
         row = self._member[(self._start[group][:, :, None] + place).where(inside, 0)]
-        value = value[:, :, None].where(inside, -torch.inf)
+        value = score.gather(1, group)[:, :, None].where(inside, -torch.inf)
         value, row = value.flatten(1), row.flatten(1)
         order = row.argsort(dim=1)
         value, row = value.gather(1, order), row.gather(1, order)
         value, order = value.sort(dim=1, descending=True, stable=True)
         return value[:, :k], row.gather(1, order)[:, :k]
-
-
-def positions(nodes: Tensor, size: int) -> Tensor:
-    """The position of each node of a side among some nodes, or -1, :obj:`[size]`."""
-    place = nodes.new_full((size,), -1)
-    place[nodes] = torch.arange(len(nodes), device=nodes.device)
-    return place
-
-
-def pairs_among(
-    pairs: Tensor, users: Tensor, items: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions of pairs, :obj:`[2, R]`, among distinct users and among distinct items.
-
-    That of a node that is not among them is -1; a mask says where both are.
-    """
-    row, column = (
-        positions(nodes, 1 + max(int(x.max()) for x in (nodes, index) if len(x)))[index]
-        for nodes, index in zip((users, items), pairs, strict=True)
-    )
-    return row, column, (row >= 0) & (column >= 0)
-
-
-def excluded(
-    blocks: Iterable[Tensor], pairs: Tensor, users: Tensor, items: Tensor
-) -> Iterator[Tensor]:
-    """Scores of some users at a time, in order, with -inf for some pairs."""
-    row, column, found = pairs_among(pairs, users, items)
-    row, order = row[found].sort()
-    column = column[found][order]
-    start = 0
-    for score in blocks:
-        bounds = row.new_tensor([start, start + len(score)])
-        low, high = torch.searchsorted(row, bounds)
-        score[row[low:high] - start, column[low:high]] = -torch.inf
-        start += len(score)
-        yield score
 
 
 def top_items(

@@ -17,6 +17,7 @@ from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import Config, Fraction, PositiveInt, check_argument
 from agnn_pyg.base.frames import read_pairs, read_ratings, read_tables
 from agnn_pyg.base.metrics import rating_metrics
+from agnn_pyg.base.ranking import excluded
 from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.recommender import Recommender
 from agnn_pyg.base.recommender_config import ColumnsConfig, EncoderConfig
@@ -25,7 +26,7 @@ from agnn_pyg.evaluation import evaluate_ranking
 from agnn_pyg.explain import Explanation, explain_pair
 from agnn_pyg.fitted import Fitted
 from agnn_pyg.kernel.scenarios import KernelConfig
-from agnn_pyg.ranking import Filter, Groups, excluded, filtered, top_items
+from agnn_pyg.ranking import Filter, Groups, filtered, top_items
 from agnn_pyg.rating_data import SIDES
 from agnn_pyg.scorers import Blend
 

@@ -15,6 +15,7 @@ from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.base.frames import read_ends, read_ratings
 from agnn_pyg.base.metrics import evaluate_rankings, rating_metrics
 from agnn_pyg.base.nodes import with_titles
+from agnn_pyg.base.ranking import excluded, highest
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_distinct
 from tanp.episodes import Episodes
 from tanp.fitting import Fitted
@@ -104,26 +105,25 @@ class AdaptedUsers:
         k = check_argument('k', k, PositiveInt)
         exclude_seen = check_argument('exclude_seen', exclude_seen, bool)
         ids = fitted.ids['item'].values
-        parts = []
         rows, choice = np.arange(len(self.users)), np.arange(len(ids))
         if users is not None:
             rows = self._rows(read_distinct(users, 'users', config.user))
         if items is not None:
             items = read_distinct(items, 'items', config.item)
             choice = np.sort(fitted.item_rows(items))
-        blocks = self._blocks(fitted, rows, choice, exclude_seen, samples)
-        for block, labels, score in blocks:
-            order = _highest(score, k)
-            task, rank = np.nonzero(np.take_along_axis(score, order, 1) > -np.inf)
-            place = order[task, rank]
-            columns = {
-                config.user: self.users.values[block[task]],
-                config.item: ids[choice[place]],
-                **fitted.to_columns(labels[:, task, place]),
-                'rank': rank + 1,
-            }
-            parts.append(pd.DataFrame(columns))
-        return pd.concat(parts, ignore_index=True)
+        places, parts = [], []
+        for labels in self._blocks(fitted, rows, choice, exclude_seen, samples):
+            places.append(highest(labels[0], k))
+            parts.append(labels.take_along_dim(places[-1][None], dim=2))
+        place, labels = torch.cat(places).numpy(), torch.cat(parts, dim=1).numpy()
+        task, rank = np.nonzero(labels[0] > -np.inf)
+        columns = {
+            config.user: self.users.values[rows[task]],
+            config.item: ids[choice[place[task, rank]]],
+            **fitted.to_columns(labels[:, task, rank]),
+            'rank': rank + 1,
+        }
+        return pd.DataFrame(columns)
 
     def evaluate(
         self, ratings: pd.DataFrame, items: pd.DataFrame | None = None, k: int = 20
@@ -162,8 +162,7 @@ class AdaptedUsers:
         every = np.arange(len(fitted.ids['item']))
 
         def score_all(users: Tensor) -> Iterator[Tensor]:
-            blocks = self._blocks(fitted, users.numpy(), every)
-            return (torch.from_numpy(score) for *_, score in blocks)
+            return (labels[0] for labels in self._blocks(fitted, users.numpy(), every))
 
         relevant = torch.from_numpy(np.stack([user, item]))
         return metrics | evaluate_rankings(score_all, relevant, len(every), k)[0]
@@ -204,24 +203,27 @@ class AdaptedUsers:
         choice: np.ndarray,
         exclude_seen: bool = True,
         samples: int = 0,
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Some users at a time, their labels of items, and -inf for items seen."""
-        num_items = len(fitted.ids['item'])
-        step = max(1, min(BLOCK_USERS, BLOCK_PAIRS // num_items))
-        starts = range(0, max(1, len(rows)), step)
-        for start in tqdm(starts, disable=not fitted.config.progress, unit='block'):
-            block = rows[start : start + step]
-            if samples or not len(block):
-                pairs = np.repeat(block, len(choice)), np.tile(choice, len(block))
-                labels = predict_pairs(fitted, self.episodes, *pairs, samples)
-                labels = labels.reshape(len(labels), len(block), len(choice))
-            else:
-                batch = pad(self.episodes, torch.from_numpy(block))
-                labels = _average(fitted.score_all(batch))[..., choice]
-            seen = self.episodes.select(torch.from_numpy(block))
-            is_seen = np.zeros((len(block), num_items), bool)
-            is_seen[np.arange(len(block)).repeat(seen.size), seen.item] = exclude_seen
-            yield block, labels, np.where(is_seen[:, choice], -np.inf, labels[0])
+    ) -> Iterator[Tensor]:
+        """Labels of items for some users at a time, -inf for items seen, [*, B, n]."""
+        rows, choice = map(torch.from_numpy, (rows, choice))
+        step = max(1, min(BLOCK_USERS, BLOCK_PAIRS // len(fitted.ids['item'])))
+        blocks = rows.split(step)
+        blocks = tqdm(blocks, disable=not fitted.config.progress, unit='block')
+        labels = (self._labels(fitted, block, choice, samples) for block in blocks)
+        if not exclude_seen:
+            return labels
+        seen = torch.repeat_interleave(self.episodes.size), self.episodes.item
+        return excluded(labels, torch.stack(seen), rows, choice)
+
+    def _labels(
+        self, fitted: Fitted, rows: Tensor, choice: Tensor, samples: int
+    ) -> Tensor:
+        if not samples and len(rows):
+            labels = _average(fitted.score_all(pad(self.episodes, rows)))[..., choice]
+            return torch.from_numpy(labels)
+        pairs = torch.cartesian_prod(rows, choice).numpy().T
+        labels = predict_pairs(fitted, self.episodes, *pairs, samples)
+        return torch.from_numpy(labels).view(len(labels), len(rows), len(choice))
 
     def _rows(self, ids: IdColumn) -> np.ndarray:
         rows = self.users.rows(ids)
@@ -252,16 +254,6 @@ def predict_pairs(
     labels = _average([v for v in one if v is not None] for one in made)
     # Back from the order of the episodes.
     return labels[:, np.argsort(np.argsort(task, kind='stable'))]
-
-
-def _highest(score: np.ndarray, k: int) -> np.ndarray:
-    """Positions of the k highest scores of each row; the first of equals first."""
-    value, order = torch.from_numpy(score).topk(min(k + 1, score.shape[1]))
-    order = order[:, :k].numpy()
-    # Only a stable sort knows the order of equals, and takes ten times as long.
-    is_tied = (value[:, 1:] == value[:, :-1]).any(dim=1).numpy()
-    order[is_tied] = np.argsort(-score[is_tied], axis=1, kind='stable')[:, :k]
-    return order
 
 
 def _average(models: Iterable[list[Tensor]]) -> np.ndarray:

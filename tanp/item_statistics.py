@@ -66,6 +66,7 @@ from scipy.sparse import csr_matrix, diags
 from torch import Tensor
 
 from agnn_pyg.base.linalg import unit_rows
+from agnn_pyg.base.ranking import highest
 from tanp.config import StatisticsConfig
 from tanp.episodes import Episodes, ragged
 
@@ -317,11 +318,10 @@ class ItemStatistics:
     ) -> Iterator[Tensor]:
         """Kernels of each task's support and all items, for users without interactions.
 
-        The size is :obj:`[1, S, num_kernels, I]`. All tasks take turns in the same
-        memory, of which most is zero: few items have a user in common.
+        The size is :obj:`[1, S, num_kernels, I]`.
         """
-        size = support.item.size(1)
-        kernel = support.vector.new_zeros(1, size, self.num_kernels, self.num_items)
+        # size = [S, I, 3], of which most is zero: few items have a user in common.
+        total = support.vector.new_zeros(support.item.size(1), self.num_items, 3)
         vectors = catalogue.vector[0].t()
         bounds = torch.stack([support.item, support.item + 1], dim=1) * STRIDE
         bounds = torch.searchsorted(self.pair_key, bounds)
@@ -329,21 +329,14 @@ class ItemStatistics:
             slot = torch.repeat_interleave(end - start)
             place = ragged(start, end - start)
             other = self.pair_key.index_select(0, place) % STRIDE
-            pair = self.pair_total.index_select(0, place)
-            scale = support.scale[task]
-            scales = scale[slot], catalogue.scale[0].index_select(0, other)
-            made = torch.stack(_sparse_kernels(pair, *scales), dim=-1)
-            kernel.zero_()
-            kernel[0, :, :-1].transpose(1, 2)[slot, other] = made
+            total.zero_()[slot, other] = self.pair_total.index_select(0, place)
             if self.unseen is not None:
-                total = pair.new_zeros(self.num_items, size, pair.size(1))
-                total[other, slot] = pair
-                total = _weighted_sum(total, self.stand_in, self.stand_weight)
-                scales = scale, catalogue.scale[0][self.unseen, None]
-                made = torch.stack(_sparse_kernels(total, *scales)).permute(2, 0, 1)
-                kernel[0, :, :-1].index_copy_(-1, self.unseen, made)
-            kernel[0, :, -1] = support.vector[task] / len(vectors) @ vectors
-            yield kernel
+                value = total.transpose(0, 1)
+                alike = _weighted_sum(value, self.stand_in, self.stand_weight)
+                total[:, self.unseen] = alike.transpose(0, 1)
+            scales = support.scale[task][:, None], catalogue.scale
+            last = support.vector[task] / len(vectors) @ vectors
+            yield torch.stack([*_sparse_kernels(total, *scales), last], dim=1)[None]
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> ItemStatistics:
         """These statistics after a function of each tensor, such as a device move."""
@@ -388,16 +381,12 @@ def _most_alike(
     unit = unit_rows(attributes).astype(np.float32)
     seen = np.flatnonzero(is_seen)
     rows = np.flatnonzero(~is_seen)
-    size = min(NEIGHBORS, len(seen))
     columns, values = [], []
     for part in np.array_split(rows, -(-len(rows) * len(seen) // MAX_ENTRIES)):
-        cosine = (unit[part] @ unit[seen].T).toarray()
-        least = np.partition(cosine, -size, axis=1)[:, [-size]]
-        above, equal = cosine > least, cosine == least
-        left = size - above.sum(axis=1, keepdims=True)
-        chosen = above | (equal & (equal.cumsum(axis=1) <= left))
-        columns.append(seen[chosen.nonzero()[1]].reshape(-1, size))
-        values.append(cosine[chosen].reshape(-1, size).clip(min=0))
+        cosine = torch.from_numpy((unit[part] @ unit[seen].T).toarray())
+        place = highest(cosine, NEIGHBORS).sort(dim=1).values
+        columns.append(seen[place])
+        values.append(cosine.gather(1, place).clamp(min=0).numpy())
     weight = np.concatenate(values)
     total = weight.sum(axis=1, keepdims=True)
     weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)

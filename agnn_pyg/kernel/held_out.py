@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agnn_pyg.ranking import pairs_among
+from agnn_pyg.base.ranking import pairs_among
 
 # The metric is nDCG at K, of as many users of a fold as have so many scores.
 K, MAX_SCORES = 20, 2**22

@@ -10,7 +10,6 @@ import torch
 from sklearn.model_selection import GridSearchCV
 
 from tanp import AttentiveTaNP, TaNPRecommender
-from tanp.adapted import _highest
 from tanp.config import PAPER
 from tanp.module import TaskModule
 from tests.tanp.conftest import MEDIUM
@@ -127,13 +126,6 @@ def test_recommended_are_the_items_of_the_highest_scores(model, request, labelle
     assert narrow.drop(columns='rating').equals(top.drop(columns='rating'))
     again = adapted.recommend([100], k=40, exclude_seen=False)
     assert set(again['item']) == set(films()['item'])
-
-
-def test_the_first_of_equals_is_recommended_first():
-    score = np.random.default_rng(0).integers(0, 5, (30, 12)).astype(float)
-    expected = np.argsort(-score, axis=1, kind='stable')
-    for k in (4, 12, 20):
-        assert np.array_equal(_highest(score, k), expected[:, :k])
 
 
 def test_recommended_from_some_items(attentive, labelled):
