@@ -168,8 +168,10 @@ class AGNNScorer:
             RATED,
             cold_dropout=dict(zip(SIDES, config.cold_dropout, strict=True)),
             seed=seed,
-            **self._options('steps', 'target_fraction', 'batch_size', 'id_dropout'),
-            **self._options('num_neighbors', 'self_neighbor'),
+            **self.config.options(
+                'steps', 'target_fraction', 'batch_size', 'id_dropout'
+            ),
+            **self.config.options('num_neighbors', 'self_neighbor'),
         )
         held_out = None
         if validation is not None:
@@ -180,9 +182,9 @@ class AGNNScorer:
         module = RatingModule(
             model,
             rating_range=(float(rating.min()), float(rating.max())),
-            **dict(config.part(NetworkTrainingConfig)),
+            **config.options(*NetworkTrainingConfig.model_fields),
         )
-        run = self._options('progress', 'accelerator') | run
+        run = self.config.options('progress', 'accelerator') | run
         if run.get('folder') is not None:
             run['fingerprint'] = self._fingerprint(data, validation, fitted)
         result = fit(
@@ -191,7 +193,7 @@ class AGNNScorer:
             held_out,
             epochs=epochs,
             patience=None if held_out is None else config.patience,
-            **self._options('ema_decay', 'gradient_clip'),
+            **self.config.options('ema_decay', 'gradient_clip'),
             **run,
         )
         compared = {side: data.nodes[side].compared for side in SIDES}
@@ -313,7 +315,9 @@ class AGNNScorer:
         """Edges to new nodes, from nodes of the fit, numbered after the new ones."""
         config = self.config
         index, weight = cold_candidates(
-            new.compared.multi_hot(), self._hot[side], **self._options(*CANDIDATES)
+            new.compared.multi_hot(),
+            self._hot[side],
+            **self.config.options(*CANDIDATES),
         )
         known = self._candidates[side]
         # Beyond the counters of the nodes of the fit, which are positions. So nodes
@@ -407,7 +411,7 @@ class AGNNScorer:
             RATED,
             rating_knn=self.config.use_rating_proximity,
             features={side: data.nodes[side].compared for side in SIDES},
-            **self._options(*CANDIDATES),
+            **self.config.options(*CANDIDATES),
         )(graph)
 
     def _model(self, plain: Mapping[str, Any]) -> AGNN:
@@ -432,7 +436,7 @@ class AGNNScorer:
         self._compared = compared
         self._hot = {side: bags.multi_hot() for side, bags in compared.items()}
         self.model_ = model.cpu().eval()
-        options = self._options('num_neighbors', 'self_neighbor')
+        options = self.config.options('num_neighbors', 'self_neighbor')
         loader = FullGraphLoader(graph, RATED, **options)
         pairs = torch.empty(2, 0, dtype=torch.long)
         batch = loader.whole(pairs, EVALUATION_SEED)
@@ -450,9 +454,6 @@ class AGNNScorer:
             return index, weight
         # Rows of length 1, however many values a node has.
         return index, weight / weight.norm(dim=1, keepdim=True).clamp(min=1e-12)
-
-    def _options(self, *names: str) -> dict[str, Any]:
-        return {name: getattr(self.config, name) for name in names}
 
 
 def _join(old: NodeState, new: NodeState) -> NodeState:

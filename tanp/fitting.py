@@ -70,7 +70,7 @@ class Fitted:
             item_attributes=self.bags['item'],
             user_attributes=self.bags['user'],
             likelihood=self.likelihood,
-            **dict(self.config.part(kind.Config)),
+            **self.config.options(*kind.Config.model_fields),
         )
         self.models.append(model)
         return model
@@ -209,11 +209,11 @@ def fit_models(
                 num_users,
                 threshold=relevant,
                 seed=seed,
-                **dict(config.part(StatisticsConfig)),
+                **config.options(*StatisticsConfig.model_fields),
             )
         torch.default_generator.manual_seed(seed)
         model = fitted.add_model(statistics)
-        results.append(_train(fitted, model, train, held_out, relevant, seed))
+        results.append(_train(fitted, model, train, held_out, relevant))
         model.eval()
         if statistics is not None:
             model.statistics = statistics  # whose counts members share on the CPU
@@ -262,7 +262,6 @@ def _train(
     train: EpisodeLoader,
     held_out: EpisodeLoader | None,
     relevant: float,
-    seed: int,
 ) -> FitResult:
     """Trains a model, with labels above :obj:`relevant` being relevant items."""
     from agnn_pyg.base.training import fit
@@ -271,25 +270,14 @@ def _train(
     config = fitted.config
     module = TaskModule(
         model,
-        config.lr,
-        config.weight_decay,
-        relevant,
-        fitted.scale.center,
-        fitted.scale.unit,
-        seed,
-        **dict(config.part(LossConfig)),
+        relevant=relevant,
+        center=fitted.scale.center,
+        unit=fitted.scale.unit,
+        seed=train.seed,
+        **config.options('lr', 'weight_decay', *LossConfig.model_fields),
     )
-    return fit(
-        module,
-        train,
-        held_out,
-        monitor='val_loss',
-        epochs=config.epochs,
-        patience=config.patience,
-        ema_decay=config.ema_decay,
-        progress=config.progress,
-        accelerator=config.accelerator,
-    )
+    run = config.options('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
+    return fit(module, train, held_out, monitor='val_loss', **run)
 
 
 def _scale(config: TaNPRecommenderConfig, rating: np.ndarray) -> tuple[str, Any]:
@@ -342,5 +330,5 @@ def _train_loader(
             f"'ratings' has no user with {least} interactions, and more than the "
             f"smallest support; lower 'min_interactions' or 'support_sizes'"
         )
-    sizes = {name: getattr(config, name) for name in ('support_sizes', 'query_sizes')}
-    return EpisodeLoader(tasks, shuffle=True, **sizes, **options)
+    options |= config.options('batch_size', 'support_sizes', 'query_sizes')
+    return EpisodeLoader(tasks, shuffle=True, **options)

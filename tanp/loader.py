@@ -128,18 +128,17 @@ class EpisodeLoader(EpochLoader):
     def _with_negatives(self, tasks: Episodes, generator: Generator) -> Episodes:
         """The same tasks, each with items that it lacks at the end of its query."""
         known = self.episodes
-        row = torch.repeat_interleave(self.episodes.size)
         unseen = self.num_items - known.size
         count = self.negatives * tasks.num_query * (unseen > 0)
         draw = torch.repeat_interleave(count)
         fraction = torch.rand(len(draw), generator=generator, dtype=torch.double)
         # The n-th item that a task lacks: n, and one for each of its items before.
         number = (fraction * unseen[draw]).long()
-        key = (row * self.num_items + known.item).sort().values
-        rank = torch.arange(len(key)) - known.ptr[row]
-        lacked, width = key - row * self.num_items - rank, self.num_items + 1
-        place = draw * width + number
-        place = torch.searchsorted(row * width + lacked, place, right=True)
+        width = self.num_items + 1
+        row = torch.repeat_interleave(known.size)
+        rank = torch.arange(len(row)) - known.ptr[row]
+        lacked = (row * width + known.item).sort().values - rank
+        place = torch.searchsorted(lacked, draw * width + number, right=True)
         item = torch.cat([tasks.item, number + place - known.ptr[draw]])
         label = torch.cat([tasks.label, tasks.label.new_zeros(len(draw))])
         row = torch.cat([torch.repeat_interleave(tasks.size), draw])
