@@ -65,7 +65,7 @@ import torch.nn.functional as F
 from scipy.sparse import csr_matrix, diags
 from torch import Tensor
 
-from agnn_pyg.base.linalg import unit_rows
+from agnn_pyg.base.linalg import right_factors, unit_rows
 from agnn_pyg.base.ranking import highest
 from tanp.config import StatisticsConfig
 from tanp.episodes import Episodes, ragged
@@ -77,8 +77,6 @@ MEAN_DAMPING = 5.0
 COSINE_SCALE = 5.0
 # Items whose co-occurrences are counted at a time.
 BLOCK = 4096
-# Users or items up to which item vectors come from a dense decomposition.
-DENSE_SIZE = 500
 # Item vectors of all folds, and pairs of items with a common user, must fit in memory.
 MAX_ITEMS = 300_000
 # Items that stand for one that nobody has interacted with, and numbers at a time.
@@ -168,9 +166,8 @@ class ItemStatistics:
         size = torch.bincount(user, minlength=num_users + 1).double()
         total = torch.bincount(user, label.double(), num_users + 1)
         centered = label - (total / size.clamp(min=1)).float()[user]
-        parts = [liked.float(), (~liked).float(), centered, label]
-        own = torch.stack(parts, dim=-1)
-        parts[2] = centered.square()
+        own = torch.stack([liked, ~liked, centered, label], dim=-1)
+        parts = liked, ~liked, centered.square(), label
         totals = [torch.bincount(item, part.double(), num_items) for part in parts]
         shape = num_users, num_items
         pairs = (_matrix(key, part, shape) for part in own[:, :3].unbind(-1))
@@ -420,27 +417,6 @@ def _co_occurrences(
 
 
 def _item_vectors(like: csr_matrix, rank: int, damping: float) -> Tensor:
-    from scipy.sparse.linalg import svds
-
     like = like.astype(np.float64)
     weight = diags(1 / np.sqrt(np.asarray(like.sum(0)).ravel() + damping))
-    matrix = (like @ weight).tocsr()
-    size = min(like.shape)
-    if size <= DENSE_SIZE:
-        # Exact: with few different singular values the solver below would go on from
-        # random numbers of its own, which no seed repeats.
-        if size == like.shape[1]:
-            square, right = np.linalg.eigh((matrix.T @ matrix).toarray())
-            vector = right * np.sqrt(square.clip(0))
-        else:
-            _, left = np.linalg.eigh((matrix @ matrix.T).toarray())
-            vector = matrix.T @ left
-        return torch.from_numpy(vector[:, -rank:].copy()).float()
-    start = np.ones(size)
-    _, value, right = svds(matrix, k=rank, v0=start)
-    if rank > 1 and np.diff(value).min() < 1e-6 * value[-1]:
-        # None are equal after changes as small as these.
-        noise = np.random.default_rng(0).standard_normal(len(matrix.data))
-        matrix.data *= 1 + 1e-6 * noise
-        _, value, right = svds(matrix, k=rank, v0=start)
-    return torch.from_numpy((right.T * value).copy()).float()
+    return torch.from_numpy(right_factors((like @ weight).tocsr(), rank)).float()

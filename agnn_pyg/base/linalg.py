@@ -1,4 +1,4 @@
-"""Sparse matrices: rows of length 1, and singular vectors."""
+"""Sparse matrices: rows of length 1, singular vectors and factors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import scipy.sparse as sp
 import torch
 
 from agnn_pyg.base.randomness import own_random_numbers
+
+# Rows or columns up to which factors come from a dense decomposition.
+DENSE_SIZE = 500
 
 
 def singular_vectors(
@@ -25,6 +28,35 @@ def singular_vectors(
         parts = torch.svd_lowrank(matrix, min(rank + 16, min(x.shape)), niter=4)
     left, value, right = (part[..., :rank].numpy() for part in parts)
     return left, value, right
+
+
+def right_factors(x: sp.csr_matrix, rank: int) -> np.ndarray:
+    """The leading right singular vectors, times singular values, :obj:`[N, rank]`.
+
+    They are exact, as far as the solver is, and the same in each call.
+    """
+    from scipy.sparse.linalg import svds
+
+    size = min(x.shape)
+    if size <= DENSE_SIZE:
+        # With few different singular values the solver below would go on from random
+        # numbers of its own, which no seed repeats.
+        if size == x.shape[1]:
+            square, right = np.linalg.eigh((x.T @ x).toarray())
+            factor = right * np.sqrt(square.clip(0))
+        else:
+            _, left = np.linalg.eigh((x @ x.T).toarray())
+            factor = x.T @ left
+        return factor[:, -rank:].copy()
+    start = np.ones(size)
+    _, value, right = svds(x, k=rank, v0=start)
+    if rank > 1 and np.diff(value).min() < 1e-6 * value[-1]:
+        # None are equal after changes as small as these.
+        noise = np.random.default_rng(0).standard_normal(len(x.data))
+        x = x.copy()
+        x.data *= 1 + 1e-6 * noise
+        _, value, right = svds(x, k=rank, v0=start)
+    return (right.T * value).copy()
 
 
 def unit_rows(x: sp.csr_matrix) -> sp.csr_matrix:
