@@ -343,12 +343,9 @@ class AGNNRecommender(Recommender):
             config.user: serving.ids['user'].values[rows['user']][user],
             config.item: serving.ids['item'].values[rows['item']][item],
         }
-        if config.rating is not None:
-            scale = serving.scale
-            found[config.rating] = scale.to_rating_scale(score)
-            score = scale.unit * score + scale.center
+        found |= serving.scale.to_columns(score, config.rating)
         rank = pd.Series(user).groupby(user).cumcount() + 1
-        return pd.DataFrame({**found, 'score': score, 'rank': rank})
+        return pd.DataFrame({**found, 'rank': rank})
 
     def explain(
         self,

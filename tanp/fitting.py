@@ -83,14 +83,11 @@ class Fitted:
 
     def to_columns(self, labels: np.ndarray) -> dict[str, Any]:
         """Labels as ratings and scores, and their spread on the same scale."""
-        scale = self.scale
-        columns = {}
-        score, *spread = labels
-        if self.config.rating is not None:
-            columns[self.config.rating] = scale.to_rating_scale(score)
-            score = scale.unit * score + scale.center
-            spread = [scale.unit * part for part in spread]
-        return columns | dict(zip(['score', 'std'], [score, *spread], strict=False))
+        rating = self.config.rating
+        columns = self.scale.to_columns(labels[0], rating)
+        if len(labels) > 1:
+            columns['std'] = labels[1] * (1.0 if rating is None else self.scale.unit)
+        return columns
 
     def item_rows(self, ids: IdColumn, is_support: bool = False) -> np.ndarray:
         """Rows of items; ``ValueError`` names one that is unknown."""

@@ -115,8 +115,7 @@ class TaNPRecommender(Recommender):
         ids = Vocabulary.from_ids(ratings.user)
         # Ids of another type are refused: all users would be new.
         rows, user = known.rows(ratings.user), ids.rows(ratings.user)
-        row = np.empty(len(ids), np.int64)
-        row[user] = rows  # or -1
+        row = rows[np.unique(user, return_index=True)[1]]  # or -1
         if users is not None and not fitted.has_users:
             raise ValueError(
                 "'users' was not given to 'fit', so attributes mean nothing; leave it "

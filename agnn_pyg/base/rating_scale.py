@@ -103,3 +103,15 @@ class RatingScale:
     def to_rating_scale(self, value: np.ndarray) -> np.ndarray:
         """What models predict, as ratings in their range."""
         return np.clip(self.unit * value + self.center, self.low, self.high)
+
+    def to_columns(
+        self, score: np.ndarray, rating: str | None
+    ) -> dict[str, np.ndarray]:
+        """Predictions: a column of ratings in their range, if any, and of scores.
+
+        The score is the rating before it is clipped; of positives, what models predict.
+        """
+        if rating is None:
+            return {'score': score}
+        clipped = self.to_rating_scale(score)
+        return {rating: clipped, 'score': self.unit * score + self.center}
