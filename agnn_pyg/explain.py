@@ -104,7 +104,7 @@ def explain_pair(
     parts = zip(SIDES, (user, item), columns, strict=True)
     ends = [read_distinct([end], side, column) for side, end, column in parts]
     sides = zip(SIDES, ends, strict=True)
-    rows = np.stack([e.check_known(serving.ids[s].rows(e), f'{s}s') for s, e in sides])
+    rows = np.stack([e.check_known(serving.ids[s], f'{s}s') for s, e in sides])
     nodes = tuple(int(node) for node in serving.pairs(rows))
     scale = None if config.rating is None else serving.scale
     unit, center = (1.0, 0.0) if scale is None else (scale.unit, scale.center)

@@ -248,11 +248,12 @@ class AGNNRecommender(Recommender):
                 attributes are missing. Rows of known users are ignored, with a warning
                 if attributes of theirs are not those of the fit.
             items (pandas.DataFrame or sequence, optional): Likewise for items.
-            ratings (pandas.DataFrame, optional): A few ratings by new users, or of new
-                items. They become edges of the graph, and the kernel model gives these
-                nodes a bias and slopes of their own; nothing is trained again, and
-                predictions for others stay the same. Of positives the kernel model
-                reads those of new users, not those of new items.
+            ratings (pandas.DataFrame, optional): A few ratings by new users of items of
+                the fit, or of new items by users of the fit; for others, see
+                :meth:`update`. They become edges of the graph, and the kernel model
+                gives these nodes a bias and slopes of their own; nothing is trained
+                again, and predictions for others stay the same. Of positives the kernel
+                model reads those of new users, not those of new items.
             user_edges (pandas.DataFrame, optional): Edges of new users to users of the
                 fit or to other new users, as in :meth:`fit`, which must have had edges
                 of users, too. Those between users of the fit are ignored. Without
@@ -419,7 +420,7 @@ class AGNNRecommender(Recommender):
             ids = read_distinct(among, 'among', config.item)
             if not len(ids):
                 raise ValueError("'among' has no ids; name some, or leave it out")
-            among = ids.check_known(serving.ids['item'].rows(ids), 'items')
+            among = ids.check_known(serving.ids['item'], 'items')
         if config.rating is not None:
             scale = serving.scale
             scale.check(held)

@@ -91,11 +91,11 @@ class Fitted:
 
     def item_rows(self, ids: IdColumn, is_support: bool = False) -> np.ndarray:
         """Rows of items; ``ValueError`` names one that is unknown."""
-        remedy = 'drop the row'
+        remedy = 'drop the row: new items can be predicted, but not adapted to'
         rows = self.ids['item'].rows(ids)
         if not is_support:
             how = 'give' if self.encoders['item'] else 'fit with'
-            remedy += f", or {how} a table 'items' with attributes of it"
+            remedy = f"drop the row, or {how} a table 'items' with attributes of it"
         ids.refuse(rows < 0, 'names an item that the fit does not know in', remedy)
         return rows
 

@@ -130,7 +130,7 @@ class TaNPRecommender(Recommender):
             new, (bags,) = found or (ids.values[:0], [None])
             # The attributes of new users, and any for the known ones.
             place = np.where(is_new, pd.Index(new).get_indexer(ids.values), 0)
-            ratings.user.check_known(place[user], 'users')
+            ratings.user.check_known(known.append(new), 'users')
             bags = bags.take(torch.from_numpy(place)) if is_new.any() else None
         histories = user, fitted.item_rows(ratings.item, is_support=True), label
         nothing = [value[:0] for value in histories]

@@ -20,6 +20,7 @@ FLOATS = (float, np.floating)
 NUMBERS = (int, np.integer, *FLOATS)
 VALUES = (*NUMBERS, str, np.bool_)  # which JSON keeps as they are
 LISTS = (list, tuple, set, frozenset, np.ndarray)
+SEPARATED = re.compile(r'[|;,/]')
 WORD = re.compile(r'\b\w\w+\b')
 ISO_DATE = re.compile(r'\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?')
 # A column is numeric with so few texts among so many numbers.
@@ -114,6 +115,13 @@ def parse_column(
             row[is_text & ~is_text.all()],
             'has texts beside other values, all of which count as categories, in',
             'make texts of all, .astype(str), or empty these cells',
+        )
+        is_joined = [isinstance(v, str) and bool(SEPARATED.search(v)) for v in value]
+        table.remark(
+            row[np.array(is_joined, bool) & ~in_list & in_list.any()],
+            'has texts with separators, each of which counts as one value, beside '
+            'lists in',
+            'make lists of all, by as_lists of agnn_pyg.base.io or --lists',
         )
     return ParsedColumn(column, stype, len(frame), row, value)
 

@@ -142,6 +142,9 @@ class CommandLine:
                 continue  # first ratings of users are enough
             example = f'\b\nexample:\n  {name} {command} {example.format(new=new)}'
             kinds = {n: ARGUMENTS[n] for n in (*names, *COMMON) if n not in unfit}
+            if command == 'recommend':
+                choice = 'Items to choose from; with attributes, also new ones.'
+                kinds['items'] = _option(Text, choice, 'FILE')
             if adapts and 'support' in kinds:
                 kinds['support'] = _option(str, SUPPORT, 'FILE', default=...)
             parser = self._parser(command, kinds)

@@ -54,7 +54,8 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
         settings['rating'] = None
     _check_lists(args)
     columns = read_columns(args.ratings)
-    roles = {r: getattr(args, r) or recognised(columns, r) or r for r in ROLES}
+    known = {role: recognised(columns, role) or [role] for role in ROLES}
+    roles = {role: getattr(args, role) or known[role][0] for role in ROLES}
     if settings.get('rating', '') is None:  # each row is a positive
         del roles['rating']
     ratings = _read(args, args.ratings, roles)
@@ -75,7 +76,12 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
         )
         text += f' after {epoch + 1} epoch{"s" if epoch else ""}: {scores}'
     logger.info(text)
-    found = [f"{role}s in '{name}'" for role, name in roles.items() if name != role]
+    found = []
+    for role, name in roles.items():
+        others = [c for c in known[role] if c != name and getattr(args, role) is None]
+        if name != role or others:
+            more = f" (rather than '{others[0]}')" if others else ''
+            found.append(f"{role}s in '{name}'{more}")
     if found:
         logger.info(f"'{args.ratings}' has {', '.join(found)}")
 

@@ -64,7 +64,7 @@ class Edges(NamedTuple):
 
         Of an edge that is repeated, in either direction, the largest weight counts.
         """
-        one, other = (c.check_known(ids.rows(c), table) for c in self[:2])
+        one, other = (c.check_known(ids, table) for c in self[:2])
         frame = pd.DataFrame({'low': np.minimum(one, other), 'weight': self.weight})
         pairs = frame.groupby(['low', np.maximum(one, other)])['weight'].max()
         index = [pairs.index.get_level_values(k) for k in (0, 1)]
@@ -252,4 +252,4 @@ def read_ends(frame: pd.DataFrame, columns: Sequence, name: str) -> list[IdColum
 
 def _rows(columns: Iterable[IdColumn], ids: Mapping[str, Vocabulary]) -> np.ndarray:
     sides = zip(SIDES, columns, strict=True)
-    return np.stack([c.check_known(ids[s].rows(c), f'{s}s') for s, c in sides])
+    return np.stack([c.check_known(ids[s], f'{s}s') for s, c in sides])

@@ -22,7 +22,7 @@ from agnn_pyg.base.store import PathLike, atomic_write, check_file
 from agnn_pyg.base.vocabulary import as_ids
 
 TEXT, LINES, PARQUET = ('.csv', '.tsv', '.txt'), ('.jsonl', '.ndjson'), ('.parquet',)
-SEPARATORS = (',', ';', '\t')
+SEPARATORS = (',', ';', '\t', '|')
 # Before 3.1, pandas reads one float in six as a neighbor of the one that was written,
 # unless `float_precision` is given, which is deprecated since then.
 _EXACT_ALREADY = tuple(map(int, pd.__version__.split('.')[:2])) >= (3, 1)
@@ -43,8 +43,8 @@ NAMES = {
 }
 
 
-def recognised(columns: Sequence, role: str, attributes: bool = False) -> Any | None:
-    """The column of a role (one of :data:`NAMES`) by its name, if there is one.
+def recognised(columns: Sequence, role: str, attributes: bool = False) -> list:
+    """The columns that have a name of a role, a key of :data:`NAMES`, best ones first.
 
     In a table of :obj:`attributes` of users or items, it may be called :obj:`id`.
     """
@@ -57,7 +57,7 @@ def recognised(columns: Sequence, role: str, attributes: bool = False) -> Any | 
         found = {name: column for name, column in found.items() if name not in exact}
         found['id'] = exact['id']
     names = [*NAMES[role].split(), *(['id'] if attributes else [])]
-    return next((found[name] for name in names if name in found), None)
+    return [*dict.fromkeys(found[name] for name in names if name in found)]
 
 
 def read_file(
@@ -72,9 +72,9 @@ def read_file(
 ) -> pd.DataFrame:
     """Reads a table and gives its columns of ids and ratings the names of their roles.
 
-    A text file is UTF-8 and separated by commas, semicolons or tabs. An empty cell is
-    missing, and so is one such as NA or null, unless it is an id. A column whose first
-    thousand cells hold a code such as 007 is one of texts.
+    A text file is UTF-8 and separated by commas, semicolons, tabs or bars. An empty
+    cell is missing, and so is one such as NA or null, unless it is an id. A column
+    whose first thousand cells hold a code such as 007 is one of texts.
 
     Args:
         path (path): A file that ends in .csv, .tsv, .txt, .parquet, .jsonl or .ndjson.
@@ -128,11 +128,15 @@ def _columns_of(
         wanted = named.get(role, name)
         found[role] = wanted if wanted in columns else None
         if found[role] is None and role not in named:
-            found[role] = recognised(columns, role, attributes=len(roles) == 1)
+            known = recognised(columns, role, attributes=len(roles) == 1)
+            found[role] = known[0] if known else None
         if found[role] is None:
             remedy = f"name its column of {role}s, '--{role} COLUMN'"
             if role in named:  # which may suit the other tables
-                remedy += f", or rename it to '{wanted}'"
+                remedy = (
+                    f"correct '--{role} COLUMN', the same for all tables, or rename "
+                    f"its column to '{wanted}'"
+                )
             if role == 'rating':
                 remedy += ", or fit with '--rating none' if each row is a positive"
             raise ValueError(
@@ -263,7 +267,7 @@ def as_lists(cells: pd.Series, separator: str = '|', name: str = 'cells') -> pd.
         warn(
             f"'{name}': no cell of column '{cells.name}' holds the list separator "
             f'{separator!r}, and {held[other]:,} of {len(texts):,} hold {other!r}; '
-            f'name it, --list-separator {other!r}, or, where other columns need '
+            f'name it, --list-separator {other!r} in a shell, or, where others need '
             f'{separator!r}, write JSON lines, or each cell is one value',
         )
     dropped = Counter()

@@ -104,8 +104,11 @@ def _read_attributes(
             attributes = dict.fromkeys(attributes)
         kept = [parse_column(frame, c, stype, name) for c, stype in attributes.items()]
         for cells in kept:
-            if attributes[cells.column] is None:
-                _warn_of_texts(seems(cells), cells, side)
+            guess = seems(cells)
+            if attributes[cells.column] is None or (
+                cells.stype == 'multi' and guess and guess.startswith('lists')
+            ):
+                _warn_of_texts(guess, cells, side)
         return kept
     kept = []
     dropped = []
@@ -161,6 +164,7 @@ def read_new_nodes(
     ids = read_distinct(frame, f'{side}s', column)
     if not is_checked:
         ids.warn_of_odd()
+    ids.warn_of_like(known)
     rows = known.rows(ids)
     _warn_of_changed(ids, rows, encoders[-1], bags)
     new = rows < 0

@@ -165,6 +165,7 @@ def seems(cells: ParsedColumn) -> str | None:
         found = [*filter(re.compile(pattern).fullmatch, texts)]
         found = [text for text in found if not (is_coded and text.isdigit())]
         few = 'numbers' in what and len({*texts}) <= MANY
+        few = few and not any(re.search(r'\d[.,]\d', text) for text in found)
         if found and 2 * len(found) >= len(values) and not few:
             return f'{what} such as {found[0]!r}'
     for separator in '|;,/':

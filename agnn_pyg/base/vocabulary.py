@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
+import re
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -40,11 +42,35 @@ class IdColumn(TableColumn):
     def __len__(self) -> int:
         return len(self.values)
 
-    def check_known(self, rows: np.ndarray, table: str) -> np.ndarray:
-        """The rows of these ids in a table; ``ValueError`` if a row is -1."""
-        remedy = f"add it to '{table}', if only the id, or drop the row"
-        self.refuse(rows < 0, f"has an id without a row in '{table}':", remedy)
+    def check_known(self, ids: Vocabulary, table: str) -> np.ndarray:
+        """The rows of these ids in a table; ``ValueError`` names one without a row."""
+        rows = ids.rows(self)
+        unknown = np.flatnonzero(rows < 0)
+        if len(unknown):
+            remedy = f"add it to '{table}', if only the id, or drop the row"
+            like = next(filter(None, map(ids.like, self.values[unknown])), None)
+            if like is not None:
+                remedy = f"write ids alike, such as {plain(like)!r} in '{table}'"
+            elif len(ids) and len(unknown) == len(rows):
+                first = plain(ids.values[0])
+                remedy += f" (no id has one; '{table}' has such as {first!r})"
+            self.refuse(unknown, f"has an id without a row in '{table}':", remedy)
         return rows
+
+    def warn_of_like(self, ids: Vocabulary) -> None:
+        """Warns if some of these are not among known ids, but nearly the same.
+
+        Those with spaces around them have a warning of their own.
+        """
+        unknown = np.flatnonzero(ids.rows(self) < 0)
+        like = [
+            ids.like(v) is not None and v == v.strip() for v in self.values[unknown]
+        ]
+        self.remark(
+            unknown[np.array(like, bool)],
+            'has new ids that differ from known ones in case or zeros alone, in',
+            'write them as in the fit, unless they are others',
+        )
 
     def warn_of_odd(self) -> None:
         """Warns if ids have spaces around them, or seem to stand for missing ones."""
@@ -106,6 +132,14 @@ class Vocabulary:
                 f'{others}convert the column, {convert}',
             )
         return self._index.get_indexer(ids.values).astype(np.int64)
+
+    def like(self, value: Any) -> Any | None:
+        """The id that differs from an unknown text in its writing alone, if any."""
+        return self._folded.get(_folded(value)) if self.dtype == 'str' else None
+
+    @functools.cached_property
+    def _folded(self) -> dict[str, str]:
+        return {_folded(value): value for value in self.values[::-1]}
 
     def append(self, values: np.ndarray) -> Vocabulary:
         """These ids and further ones of their type, which they do not hold."""
@@ -221,6 +255,11 @@ def _check_floats(ids: TableColumn, is_float: np.ndarray) -> None:
         'has whole numbers as floats, which are not exact from 2**53 on, in',
         f"read it as texts or as 'Int64', such as by dtype={{{ids.column!r}: 'Int64'}}",
     )
+
+
+def _folded(text: str) -> str:
+    """A text without what codes lose: case, spaces around, zeros and a decimal part."""
+    return re.sub(r'^0+(?=\d)|\.0$', '', text.strip().casefold())
 
 
 def _array(dtype: str, values: Sequence) -> np.ndarray:

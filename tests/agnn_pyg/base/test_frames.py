@@ -300,6 +300,7 @@ def test_columns_that_seem_to_be_something_else(tables):
         ([f'$1,{n + 100}.50' for n in range(40)], r"numbers .*'\$1,100\.50'"),
         ([f'1 {n + 100},5 euros' for n in range(40)], "numbers .*'1 100,5 euros'"),
         ([f'{18 + n}' for n in range(40)], "numbers .*'18'"),
+        (10 * ['0,9', '1,9', '1,5', '3'], "numbers .*'0,9'"),
         ([f'{18 + n} years' for n in range(40)], "numbers .*'18 years'"),
         ([f'{2000 + n}-05' for n in range(40)], "dates .*'2000-05'"),
         ([f'May {n % 28 + 1}, {2000 + n}' for n in range(40)], "dates .*'May 1, 2000'"),
@@ -321,6 +322,8 @@ def test_columns_that_seem_to_be_something_else(tables):
         assert "'user_attributes'" in text
         if "Column 'x'" in text:  # named without a type, too
             named = ColumnsConfig(user_attributes=['x'])
+            if problem.startswith('lists'):  # with the type of lists, too
+                named = ColumnsConfig(user_attributes={'x': 'multi'})
             with pytest.warns(UserWarning, match=f"'users'.*{problem}"):
                 read_tables(named, tables['ratings'], users.assign(x=cells))
         if how := re.search(r"which as_lists(\(cells, '(.)'\))?", text):

@@ -13,16 +13,17 @@ ROLES = {'user': 'user', 'item': 'item'}
 
 
 def test_usual_names_of_columns_are_recognised():
-    for columns, role, expected in [
+    for columns, role, *expected in [
         (['userId', 'movieId'], 'user', 'userId'),
         (['User-ID', 'ISBN'], 'item', 'ISBN'),
+        (['rating', 'stars'], 'rating', 'rating', 'stars'),
         (['title', 'movie_id'], 'item', 'movie_id'),
         (['name', 'SKU', 'price'], 'item', 'SKU'),
-        (['value', 'quantity', 'score_code'], 'rating', None),
+        (['value', 'quantity', 'score_code'], 'rating'),
         (['article_code', 'article'], 'item', 'article'),
         (['rating_id', 'Rating Number', 'stars'], 'rating', 'stars'),
-        (['name'], 'user', None),
-        (['id', 'name'], 'item', None),
+        (['name'], 'user'),
+        (['id', 'name'], 'item'),
     ]:
         assert recognised(columns, role) == expected
 
@@ -33,7 +34,7 @@ def test_an_id_is_that_of_the_table(tmp_path):
     assert frame['artistID'].tolist() == ['7']
     # A name that is given is that of all tables.
     named = {'roles': {'item': 'artistID'}, 'named': {'item': 'artistID'}}
-    with pytest.raises(ValueError, match=r"artists.* or rename it to 'artistID'"):
+    with pytest.raises(ValueError, match=r"artists.* or rename .* to 'artistID'"):
         read_file(tmp_path / 'artists.tsv', **named)
     (tmp_path / 'plays.tsv').write_text('id\tartistID\n1\t7\n')
     with pytest.raises(ValueError, match=r'plays.*users.*--user COLUMN'):

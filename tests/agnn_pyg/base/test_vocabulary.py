@@ -62,7 +62,12 @@ def test_ids_that_are_unknown_or_of_another_type():
     rows = ids.rows(found)
     assert rows.tolist() == [2, -1, 0]
     with pytest.raises(ValueError, match=r"'pairs' .* 'users'.* row 1 \(7\); add"):
-        found.check_known(rows, 'users')
+        found.check_known(ids, 'users')
+    texts = Vocabulary('str', np.array(['A7', '012'], object))
+    for written, like in (('a7', 'A7'), ('12', '012'), (' A7', 'A7'), ('12.0', '012')):
+        found = read_ids(column('A7', written), 'user', 'pairs')
+        with pytest.raises(ValueError, match=rf"alike, such as '{like}' in 'users'"):
+            found.check_known(texts, 'users')
     wrong = {'4': r"row 0 \('4'\); .*\.astype\(int\)"}
     wrong['4 4x'] = r"row 1 \('4x'\); correct what is no int"
     for texts, named in wrong.items():
