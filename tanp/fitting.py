@@ -327,5 +327,5 @@ def _train_loader(
             f"'ratings' has no user with {least} interactions, and more than the "
             f"smallest support; lower 'min_interactions' or 'support_sizes'"
         )
-    options |= config.options('batch_size', 'support_sizes', 'query_sizes')
+    options |= config.options('support_sizes', 'query_sizes')
     return EpisodeLoader(tasks, shuffle=True, **options)
