@@ -168,10 +168,10 @@ class AGNNScorer:
             RATED,
             cold_dropout=dict(zip(SIDES, config.cold_dropout, strict=True)),
             seed=seed,
-            **self.config.options(
+            **self.config.subset(
                 'steps', 'target_fraction', 'batch_size', 'id_dropout'
             ),
-            **self.config.options('num_neighbors', 'self_neighbor'),
+            **self.config.subset('num_neighbors', 'self_neighbor'),
         )
         held_out = None
         if validation is not None:
@@ -182,9 +182,9 @@ class AGNNScorer:
         module = RatingModule(
             model,
             rating_range=(float(rating.min()), float(rating.max())),
-            **config.options(*NetworkTrainingConfig.model_fields),
+            **config.subset(*NetworkTrainingConfig.model_fields),
         )
-        run = self.config.options('progress', 'accelerator') | run
+        run = self.config.subset('progress', 'accelerator') | run
         if run.get('folder') is not None:
             run['fingerprint'] = self._fingerprint(data, validation, fitted)
         result = fit(
@@ -193,7 +193,7 @@ class AGNNScorer:
             held_out,
             epochs=epochs,
             patience=None if held_out is None else config.patience,
-            **self.config.options('ema_decay', 'gradient_clip'),
+            **self.config.subset('ema_decay', 'gradient_clip'),
             **run,
         )
         compared = {side: data.nodes[side].compared for side in SIDES}
@@ -317,7 +317,7 @@ class AGNNScorer:
         index, weight = cold_candidates(
             new.compared.multi_hot(),
             self._hot[side],
-            **self.config.options(*CANDIDATES),
+            **self.config.subset(*CANDIDATES),
         )
         known = self._candidates[side]
         # Beyond the counters of the nodes of the fit, which are positions. So nodes
@@ -411,7 +411,7 @@ class AGNNScorer:
             RATED,
             rating_knn=self.config.use_rating_proximity,
             features={side: data.nodes[side].compared for side in SIDES},
-            **self.config.options(*CANDIDATES),
+            **self.config.subset(*CANDIDATES),
         )(graph)
 
     def _model(self, plain: Mapping[str, Any]) -> AGNN:
@@ -436,7 +436,7 @@ class AGNNScorer:
         self._compared = compared
         self._hot = {side: bags.multi_hot() for side, bags in compared.items()}
         self.model_ = model.cpu().eval()
-        options = self.config.options('num_neighbors', 'self_neighbor')
+        options = self.config.subset('num_neighbors', 'self_neighbor')
         loader = FullGraphLoader(graph, RATED, **options)
         pairs = torch.empty(2, 0, dtype=torch.long)
         batch = loader.whole(pairs, EVALUATION_SEED)

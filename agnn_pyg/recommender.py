@@ -274,10 +274,8 @@ class AGNNRecommender(Recommender):
         score = np.empty(0)
         if rows.size:
             score = serving.scorer.score(*serving.pairs(rows)).numpy()
-        if config.rating is None:
-            return pd.Series(score, index=pairs.index, name='score')
-        rating = serving.scale.to_rating_scale(score)
-        return pd.Series(rating, index=pairs.index, name=config.rating)
+        columns = serving.scale.to_columns(score, config.rating)
+        return pd.DataFrame(columns, pairs.index).iloc[:, 0]
 
     def recommend(
         self,

@@ -219,8 +219,8 @@ class AdaptedUsers:
         self, fitted: Fitted, rows: Tensor, choice: Tensor, samples: int
     ) -> Tensor:
         if not samples and len(rows):
-            labels = _average(fitted.score_all(pad(self.episodes, rows)))[..., choice]
-            return torch.from_numpy(labels)
+            labels = _average(fitted.score_all(pad(self.episodes, rows)))
+            return torch.from_numpy(labels)[..., choice]
         pairs = torch.cartesian_prod(rows, choice).numpy().T
         labels = predict_pairs(fitted, self.episodes, *pairs, samples)
         return torch.from_numpy(labels).view(len(labels), len(rows), len(choice))

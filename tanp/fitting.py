@@ -70,7 +70,7 @@ class Fitted:
             item_attributes=self.bags['item'],
             user_attributes=self.bags['user'],
             likelihood=self.likelihood,
-            **self.config.options(*kind.Config.model_fields),
+            **self.config.subset(*kind.Config.model_fields),
         )
         self.models.append(model)
         return model
@@ -138,11 +138,8 @@ class Fitted:
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Plain data besides ids and scale, and tensors, those of all models once."""
-        plain = {
-            'likelihood': self.likelihood,
-            'encoders': self.encoders,
-            'has_users': self.has_users,
-        }
+        names = ('likelihood', 'encoders', 'has_users')
+        plain = {name: getattr(self, name) for name in names}
         bags = {side: part and vars(part) for side, part in self.bags.items()}
         models = [
             (model.state_dict(), model.statistics and model.statistics.state_dict())
@@ -206,7 +203,7 @@ def fit_models(
                 num_users,
                 threshold=relevant,
                 seed=seed,
-                **config.options(*StatisticsConfig.model_fields),
+                **config.subset(*StatisticsConfig.model_fields),
             )
         torch.default_generator.manual_seed(seed)
         model = fitted.add_model(statistics)
@@ -239,10 +236,8 @@ def _joined(
 
 def _untrained(config: TaNPRecommenderConfig, read: FitTables) -> Fitted:
     """Ids, encoded attributes and the scale of a fit, without models."""
-    encoders = {}
-    bags = {}
+    encoders, bags = dict.fromkeys(read.nodes), dict.fromkeys(read.nodes)
     for rows, (side, nodes) in zip(read.ratings.index, read.nodes.items(), strict=True):
-        encoders[side] = bags[side] = None
         if nodes.given and [c.column for c in nodes.columns] != [CONSTANT]:
             # A value of unrated nodes alone would be read untrained.
             encoded = nodes.encode(config.min_count, config.num_knots, rows)
@@ -271,9 +266,9 @@ def _train(
         center=fitted.scale.center,
         unit=fitted.scale.unit,
         seed=train.seed,
-        **config.options('lr', 'weight_decay', *LossConfig.model_fields),
+        **config.subset('lr', 'weight_decay', *LossConfig.model_fields),
     )
-    run = config.options('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
+    run = config.subset('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
     return fit(module, train, held_out, monitor='val_loss', **run)
 
 
@@ -327,5 +322,5 @@ def _train_loader(
             f"'ratings' has no user with {least} interactions, and more than the "
             f"smallest support; lower 'min_interactions' or 'support_sizes'"
         )
-    options |= config.options('support_sizes', 'query_sizes')
+    options |= config.subset('support_sizes', 'query_sizes')
     return EpisodeLoader(tasks, shuffle=True, **options)

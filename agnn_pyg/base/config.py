@@ -102,9 +102,9 @@ class Config(BaseModel):
 
     def part(self, group: type[C]) -> C:
         """The settings that a group of them has."""
-        return group(**self.options(*group.model_fields))
+        return group(**self.subset(*group.model_fields))
 
-    def options(self, *names: str) -> dict[str, Any]:
+    def subset(self, *names: str) -> dict[str, Any]:
         """Some settings by name."""
         return {name: getattr(self, name) for name in names}
 

@@ -53,8 +53,7 @@ def right_factors(x: sp.csr_matrix, rank: int) -> np.ndarray:
     if rank > 1 and np.diff(value).min() < 1e-6 * value[-1]:
         # None are equal after changes as small as these.
         noise = np.random.default_rng(0).standard_normal(len(x.data))
-        x = x.copy()
-        x.data *= 1 + 1e-6 * noise
+        x = sp.csr_matrix((x.data * (1 + 1e-6 * noise), x.indices, x.indptr), x.shape)
         _, value, right = svds(x, k=rank, v0=start)
     return (right.T * value).copy()
 
