@@ -187,8 +187,7 @@ class ItemStatistics:
     def resample(self, seed: int) -> ItemStatistics:
         """The same counts, which are shared, with other folds and item vectors."""
         num_users = len(self.fold) - 1
-        folds, _, rank = self.vector.size()
-        folds -= 1
+        folds, rank = len(self.vector) - 1, self.vector.size(-1)
         user = self.user_total[:, 1].nonzero().flatten()
         generator = torch.Generator().manual_seed(seed)
         fold = torch.full_like(self.fold, folds)
