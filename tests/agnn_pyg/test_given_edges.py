@@ -66,16 +66,16 @@ def test_edges_between_new_users_count_and_those_between_known_ones_do_not(
     more = pd.concat([alone, inside, edges[edges.isin(NEW[5:]).all(axis=1)]])
     assert np.allclose(fitted.predict(pairs, user_edges=more), expected, atol=1e-5)
     # A friend of user 100 alone is near the same people.
-    friend = pd.concat([alone, pd.DataFrame({'one': [-1], 'other': [100]})])
-    found = fitted.predict(pairs.assign(user=-1), user_edges=friend)
-    without = fitted.predict(pairs.assign(user=-1), pd.DataFrame({'user': [-1]}))
+    friend = pd.concat([alone, pd.DataFrame({'one': [900], 'other': [100]})])
+    found = fitted.predict(pairs.assign(user=900), user_edges=friend)
+    without = fitted.predict(pairs.assign(user=900), pd.DataFrame({'user': [900]}))
     assert rmse(found, pairs) < 0.7 * rmse(without, pairs)
 
 
 def test_new_users_of_edges_are_recommended_to_by_their_ids(fitted):
-    friend = pd.DataFrame({'user': [-1], 'friend': [0]})
-    best = fitted.recommend([-1, 0], k=2, user_edges=friend)
-    assert best['user'].tolist() == [-1, -1, 0, 0]
+    friend = pd.DataFrame({'user': [900], 'friend': [0]})
+    best = fitted.recommend([900, 0], k=2, user_edges=friend)
+    assert best['user'].tolist() == [900, 900, 0, 0]
     expected = fitted.predict(best[:2], user_edges=friend)
     assert np.allclose(best['rating'][:2], expected)
 
@@ -166,16 +166,16 @@ def test_edges_that_are_refused(parts):
 
 
 def test_edges_need_those_of_the_fit(fitted, parts):
-    edges = pd.DataFrame({'a': [1], 'b': [-1]})
+    edges = pd.DataFrame({'a': [1], 'b': [900]})
     new = pd.DataFrame({'user': NEW})
     with pytest.warns(UserWarning, match="no 'user_edges' of new users"):
         fitted.predict(parts[1], new)
     fitted.predict(parts[1], new, user_edges=edges.head(0))
     with pytest.raises(ValueError, match='item_edges'):
         fitted.predict(parts[1], user_edges=edges, item_edges=edges)
-    with pytest.raises(ValueError, match=r"'users'.*row 0 \(-1\)"):
+    with pytest.raises(ValueError, match=r"'users'.*row 0 \(900\)"):
         fitted.predict(parts[1], pd.DataFrame({'user': NEW}), user_edges=edges)
-    with pytest.raises(ValueError, match=r"'user_edges'.*'b' in row 0 \('-1'\)"):
+    with pytest.raises(ValueError, match=r"'user_edges'.*'b' in row 0 \('900'\)"):
         fitted.predict(parts[1], user_edges=edges.astype({'b': str}))
 
 
