@@ -249,6 +249,7 @@ class Fitted:
             )
         named = [*named, *(edges[:2] if edges else ())]
         is_named = frame is None and len(named) > 0
+        is_bare = not isinstance(frame, pd.DataFrame) or len(frame.columns) == 1
         if is_named:
             for column in named:
                 self.ids[side].rows(column)  # names its table if it is of another type
@@ -258,7 +259,15 @@ class Fitted:
         parts = self.encoders[side], self.nodes[side].compared
         found = read_new_nodes(frame, side, config, known, *parts, is_named)
         ids = known if found is None else known.append(found[0])
+        if found is not None and is_bare:  # unknown, rather than missing
+            found = found[0], [bags.emptied() for bags in found[1]]
         weight = sp.csr_matrix((len(ids) - len(known), len(ids)))
+        has_attributes = [*self.encoders[side][0].columns] != [CONSTANT]
+        if found is not None and is_named and edges is None and has_attributes:
+            warn(
+                f"'{named[0].name}' has new {side}s without attributes; pass a table "
+                f"'{side}s' of them, if only of ids, where nothing is known"
+            )
         if found is not None and edges is None and side in self.link_features:
             warn(
                 f"There are no '{side}_edges' of new {side}s, though the fit had some "

@@ -100,7 +100,10 @@ ARGUMENTS = {
     'include_seen': _flag('Also what users have rated.', '--include-seen'),
     'samples': _option(int, 'Samples of z, for a column std.', default=0),
     'set': _option(
-        Texts, 'A setting, such as epochs=20; repeatable.', 'NAME=VALUE', default=[]
+        Texts,
+        'A setting, such as epochs=20 or "item_attributes=[\'year\']"; repeatable.',
+        'NAME=VALUE',
+        default=[],
     ),
     'model': _option(str, 'Folder of the model.', 'FOLDER', default=...),
     'user': _option(Text, 'Column of users (default: by its name).', 'COLUMN'),

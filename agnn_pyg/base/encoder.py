@@ -55,6 +55,12 @@ class TokenBags:
         """The bags of some of the nodes."""
         return TokenBags(self.index[rows], self.weight[rows], self.is_value)
 
+    def emptied(self) -> TokenBags:
+        """Bags of as many nodes of which nothing is known."""
+        index, weight = self.index[:, :1], self.weight[:, :1]
+        zeros = torch.zeros_like(index), torch.zeros_like(weight)
+        return TokenBags(*zeros, self.is_value)
+
     def append(self, other: TokenBags) -> TokenBags:
         """These bags and further ones of the same tokens."""
         width = max(self.index.size(1), other.index.size(1))

@@ -105,10 +105,16 @@ def _read_attributes(
         kept = [parse_column(frame, c, stype, name) for c, stype in attributes.items()]
         for cells in kept:
             guess = seems(cells)
-            if attributes[cells.column] is None or (
-                cells.stype == 'multi' and guess and guess.startswith('lists')
-            ):
+            is_inferred = attributes[cells.column] is None
+            is_list = cells.stype == 'multi' and guess and guess.startswith('lists')
+            if is_inferred or is_list:
                 _warn_of_texts(guess, cells, side)
+            problem = problem_of(cells) if cells.stype == 'categorical' else None
+            if is_inferred and problem:
+                warn(
+                    f"Column '{cells.column}' of '{name}': {problem}; give it the type "
+                    f"'text' to read words, or 'categorical' if that is meant"
+                )
         return kept
     kept = []
     dropped = []

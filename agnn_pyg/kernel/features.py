@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from agnn_pyg.base.columns import ColumnEncoder
@@ -70,6 +69,7 @@ class _Column(NamedTuple):
     stype: str
     offset: int
     num_values: int
+    num_tokens: int  # those of rare and missing cells included
     projection: Tensor | None = None
 
     def factor(self, x: sp.csr_matrix) -> sp.csr_matrix:
@@ -86,6 +86,7 @@ class _Component(NamedTuple):
     filled: Tensor
     projection: Tensor | None
     scale: float = 1.0
+    mean: Tensor | None = None  # of the features of the nodes of the fit
 
     @property
     def width(self) -> int:
@@ -115,7 +116,8 @@ class KernelFeatures:
     vectors, and each is scaled such that nodes have kernel 1 with themselves on
     average. Both are taken from the nodes of the fit alone, which are those with
     ratings. So the features of any other node depend on its own attributes only.
-    Values that no node of the fit has count for nothing.
+    A component of which nothing is known has the mean features of the nodes of the fit:
+    cells that are missing, if none were in the fit, and values that no node of it has.
 
     .. note::
         Pairs grow with the square of the number of columns, so there are at most 577
@@ -133,7 +135,8 @@ class KernelFeatures:
         The nodes are those with ratings, encoded by the columns.
         """
         self.columns_ = [
-            _Column(str(c.column), c.stype, c.offset, len(c.values)) for c in columns
+            _Column(str(c.column), c.stype, c.offset, len(c.values), c.num_tokens)
+            for c in columns
         ]
         if nodes.num_nodes > MAX_NODES:
             nodes = nodes.take(torch.linspace(0, nodes.num_nodes - 1, MAX_NODES).long())
@@ -163,7 +166,14 @@ class KernelFeatures:
             part = _Component(pair, torch.from_numpy(filled), right)
             length = np.square(part(x)).sum(axis=1).mean() ** 0.5
             self.components_.append(part._replace(scale=1 / max(float(length), 1e-6)))
+        self._fit_means(nodes)
         return self
+
+    def _fit_means(self, nodes: TokenBags) -> None:
+        width = [1, *(part.width for part in self.components_)]
+        _, *means = self._features(nodes).mean(dim=0).split(width)
+        parts = zip(self.components_, means, strict=True)
+        self.components_ = [part._replace(mean=mean) for part, mean in parts]
 
     def transform(
         self, nodes: TokenBags, positions: Tensor | None = None
@@ -172,6 +182,15 @@ class KernelFeatures:
 
         Their :obj:`positions` in a graph, :obj:`[N, F]`, are one more component.
         """
+        x = self._features(nodes)
+        means = [part.mean for part in self.components_]
+        mean = torch.cat([torch.ones(1), *means])
+        x = torch.where(self.unknown(nodes)[0][:, self.component], mean, x)
+        maps = FeatureMaps(x, self.component, ('constant', *self.names))
+        return maps if positions is None else maps.append(LINKED, positions)
+
+    def _features(self, nodes: TokenBags) -> Tensor:
+        """The features, :obj:`[N, F]`, zeros where nothing is known."""
         component = self.component.numpy()
         x = np.ones((nodes.num_nodes, len(component)), np.float32)
         for start in range(0, len(x), BLOCK_NODES):
@@ -179,9 +198,25 @@ class KernelFeatures:
             cosine = self._cosines(nodes.take(block))
             for k, part in enumerate(self.components_, start=1):
                 x[block, component == k] = part(self._product(cosine, part.columns))
-        names = 'constant', *self.names
-        maps = FeatureMaps(torch.from_numpy(x), self.component, names)
-        return maps if positions is None else maps.append(LINKED, positions)
+        return torch.from_numpy(x)
+
+    def unknown(self, nodes: TokenBags) -> tuple[Tensor, Tensor]:
+        """Whether all columns, and whether some columns of a component are unknown.
+
+        The size is :obj:`[N, components]`, the constant included. A cell without any
+        token is unknown: a missing one has a token if some were missing in the fit.
+        """
+        every = torch.zeros(nodes.num_nodes, len(self.components_) + 1).bool()
+        some = every.clone()
+        known = []
+        for column in self.columns_:
+            place = nodes.index - column.offset
+            mine = (place >= 0) & (place < column.num_tokens) & (nodes.weight > 0)
+            known.append(mine.any(dim=1))
+        for k, part in enumerate(self.components_, start=1):
+            found = torch.stack([known[c] for c in part.columns])
+            every[:, k], some[:, k] = ~found.any(dim=0), ~found.all(dim=0)
+        return every, some
 
     @property
     def component(self) -> Tensor:
@@ -253,17 +288,17 @@ class ColumnFeatures(KernelFeatures):
             part._replace(scale=part.scale / max(length, 1e-6))
             for part, length in zip(self.components_, mean, strict=True)
         ]
+        self._fit_means(nodes)
         return self
 
     def transform(
         self, nodes: TokenBags, positions: Tensor | None = None
     ) -> FeatureMaps:
         maps = super().transform(nodes, positions)
-        lengths = self._lengths(nodes)
-        if positions is not None:  # of length 1
-            lengths = F.pad(lengths, (0, 1), value=1.0)
-        x = maps.x * lengths[:, maps.component]
-        return maps._replace(x=x / len(maps.names) ** 0.5)
+        return maps._replace(x=maps.x / len(maps.names) ** 0.5)
+
+    def _features(self, nodes: TokenBags) -> Tensor:
+        return super()._features(nodes) * self._lengths(nodes)[:, self.component]
 
     def _candidates(self) -> Iterator[tuple[int, ...]]:
         return ((k,) for k in range(len(self.columns_)))

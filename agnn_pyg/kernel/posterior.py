@@ -29,6 +29,11 @@ class IdentityPosterior(NamedTuple):
 
     to the prediction for an item i. Likewise for new items.
 
+    Where attributes of the user are unknown, their features :math:`\mathbf{x}_a` are
+    means, and what this user has beyond them is like a part of its identity. Nodes of
+    the fit have a squared length of 1 on average, so the weights of a are added to
+    :math:`\mathbf{w}`, times the variance :math:`1 - \lVert \mathbf{x}_a \rVert^2`.
+
     Attributes:
         first: The first new node; those before are of the fit.
         slope: The slopes :math:`\boldsymbol{\beta}` of new nodes, :obj:`[N, F]`.
@@ -47,7 +52,6 @@ class IdentityPosterior(NamedTuple):
         x: Tensor,
         weight: Tensor,
         first: int,
-        num_nodes: int,
         node: Tensor,
         error: Tensor,
     ) -> IdentityPosterior:
@@ -55,13 +59,11 @@ class IdentityPosterior(NamedTuple):
 
         Args:
             x (Tensor): Features of the rated nodes of the other side, :obj:`[E, F]`.
-            weight (Tensor): Weights of the features, :obj:`[F]`.
+            weight (Tensor): Weights of the features by new node, :obj:`[N, F]`.
             first (int): The first new node.
-            num_nodes (int): Number of nodes, new ones included.
             node (Tensor): The node of each rating.
             error (Tensor): Errors of the predictions without ratings.
         """
-        weight = weight.double()
         x = x.double()
         alpha = torch.zeros_like(error)
         rows = ((node >= first) & error.isfinite()).nonzero().squeeze(1)
@@ -70,11 +72,13 @@ class IdentityPosterior(NamedTuple):
         for mask, row in blocks:
             # size = [nodes, ratings, F], zeros where a node has fewer ratings
             own = x[row] * mask[..., None]
-            kernel = (own * weight) @ own.mT + torch.eye(row.size(1))
+            prior = weight[node[row[:, :1]] - first].double()
+            kernel = (own * prior) @ own.mT + torch.eye(row.size(1))
             rest = error[row].masked_fill(~mask, 0)[..., None]
             alpha[row[mask]] = torch.linalg.solve(kernel, rest)[..., 0][mask]
-        part = alpha[:, None] * weight * x
-        slope = part.new_zeros(num_nodes - first, len(weight))
+        part = alpha[:, None] * x
+        part[rows] *= weight[node[rows] - first]
+        slope = part.new_zeros(weight.size())
         slope.index_add_(0, node[rows] - first, part[rows])
         return cls(first, slope, node, part)
 

@@ -121,26 +121,41 @@ class KernelScorer(ScenarioScorer):
             index, rating = ratings
             error = rating.double() - made.score(*index)
             made.posterior = {
-                side: made._posterior(side, other, self.num_nodes[side], index, error)
+                side: made._posterior(side, other, nodes[side], index, error)
                 for side, other in DIRECTIONS
                 if side in nodes
             }
         return made
 
     def _posterior(
-        self, side: str, other: str, first: int, index: Tensor, error: Tensor
+        self,
+        side: str,
+        other: str,
+        nodes: NodeFeatures,
+        index: Tensor,
+        error: Tensor,
     ) -> IdentityPosterior:
-        maps = self.sides[other].fitted
-        # Weights for nodes with ratings, if they were learned.
-        model = self.scenarios.get('warm', self.scenarios.get(f'{side}_cold'))
-        weight = torch.zeros(len(maps.names))
-        if model is not None:
-            weight = model['weight'][-1] if side == 'user' else model['weight'][:, -1]
+        """What E ratings tell of the new nodes of a side."""
+        maps, first = self.sides[other].fitted, self.num_nodes[side] - nodes.num_nodes
+        weights = {
+            name: model['weight'] if side == 'user' else model['weight'].t()
+            for name, model in self.scenarios.items()
+        }
+        cold = weights.get(f'{side}_cold')
+        warm = weights.get('warm', cold)  # for nodes with ratings, if it was learned
+        prior = maps.x.new_zeros(nodes.num_nodes, len(maps.names))
+        if warm is not None:
+            prior += warm[-1, :-1]
+        if cold is not None:
+            features = self.features[side]
+            x = self.sides[side].new[-nodes.num_nodes :, : len(features.component)]
+            square = x.new_zeros(len(x), len(features.names) + 1)
+            square.index_add_(1, features.component, x.square())
+            spread = (1 - square).clamp(min=0) * features.unknown(nodes.compared)[1]
+            prior += spread @ cold[: spread.size(1), :-1]
         node, neighbor = index if side == 'user' else index.flip(0)
         x = self.sides[other].take(neighbor)
-        return IdentityPosterior.fit(
-            x, weight[maps.component], first, self.num_nodes[side], node, error
-        )
+        return IdentityPosterior.fit(x, prior[:, maps.component], first, node, error)
 
     def explain(self, user: int, item: int) -> KernelExplanation:
         """What training ratings and kernel components add to the score of a pair."""

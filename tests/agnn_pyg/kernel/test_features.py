@@ -113,14 +113,18 @@ def test_features_depend_on_own_attributes_only(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:'frame' holds values that the fit")
-def test_values_outside_the_fit_count_for_nothing():
+def test_what_is_unknown_has_the_mean_features_of_the_fit():
     films = random_films()
     bags, encoder = encode(films)
     features = KernelFeatures().fit(bags, encoder.column_encoders)
     strange = pd.DataFrame({'genre': [['opera'], []], 'land': ['XX', None]})
-    x = features.transform(encoder.transform(strange.assign(year=np.nan))).x
-    assert (x[:, 0] == 1).all()
-    assert not x[:, 1:].any()
+    mean = features.transform(bags).x.mean(dim=0)
+    maps = features.transform(encoder.transform(strange.assign(year=np.nan)))
+    torch.testing.assert_close(maps.x[0], mean)
+    # Cells such as those that were missing in the fit are known to be missing.
+    is_year = maps.component == maps.names.index('year')
+    known = torch.where(is_year | (maps.component == 0), mean, 0.0)
+    torch.testing.assert_close(maps.x[1], known)
     both = films.iloc[[0, 0]].assign(genre=[['war'], ['war', 'opera']])
     one, other = features.transform(encoder.transform(both)).x
     assert torch.equal(one, other)

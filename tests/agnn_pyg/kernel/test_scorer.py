@@ -204,7 +204,10 @@ def test_a_single_rating(tiny_data):
 def test_ratings_of_new_nodes_give_them_slopes_by_a_loop(scorer, tiny_data, side):
     """The posterior mean of the components of their identity, given the errors."""
     end, first = SIDES.index(side), scorer.num_nodes[side]
-    new = {side: tiny_data.nodes[side].take(slice(1, 4))}
+    nodes = tiny_data.nodes[side].take(slice(1, 4))
+    bags = nodes.compared.append(nodes.compared.take(slice(1)).emptied())
+    bags = bags.take(torch.tensor([0, 1, 3]))  # of the third nothing is known
+    new = {side: nodes._replace(compared=bags)}
     neighbor = torch.tensor([3, 7, 0, 9])
     index = [neighbor, neighbor]
     index[end] = first + torch.tensor([0, 0, 0, 2])  # of the second there are none
@@ -215,12 +218,21 @@ def test_ratings_of_new_nodes_give_them_slopes_by_a_loop(scorer, tiny_data, side
     )
     assert torch.equal(later.score(*EVERY), scorer.score(*EVERY))
     maps = scorer.sides[SIDES[1 - end]].maps
-    weight = scorer.scenarios['warm']['weight']
-    weight = (weight[-1], weight[:, -1])[end][:-1].double()
+    warm, broad = (
+        scorer.scenarios[name]['weight'].double() for name in ('warm', f'{side}_cold')
+    )
+    warm, broad = (warm, broad) if side == 'user' else (warm.t(), broad.t())
+    # Its attributes vary about their mean as those of the nodes of the fit do.
+    own = scorer.sides[side]
+    x = own.fitted.x[~own.cold, : own.width].double()
+    spread = (x - x.mean(dim=0)).square().mean(dim=0)
 
     def kernel(i, j):
         product = (maps.x[i] * maps.x[j]).double()
-        parts = [product[maps.component == b].sum() for b in range(len(weight))]
+        parts = [product[maps.component == b].sum() for b in range(warm.size(1) - 1)]
+        weight = warm[-1, :-1]
+        if node == 2:
+            weight = weight + spread @ broad[own.fitted.component[: own.width], :-1]
         return float(weight @ torch.stack(parts))
 
     rest = rating.double() - cold.score(*index)
