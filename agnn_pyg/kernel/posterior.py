@@ -29,22 +29,31 @@ class IdentityPosterior(NamedTuple):
 
     to the prediction for an item i. Likewise for new items.
 
-    Where attributes of the user are unknown, their features :math:`\mathbf{x}_a` are
-    means, and what this user has beyond them is like a part of its identity. Nodes of
-    the fit have a squared length of 1 on average, so the weights of a are added to
-    :math:`\mathbf{w}`, times the variance :math:`1 - \lVert \mathbf{x}_a \rVert^2`.
+    Where attributes of the user are unknown, their features :math:`\mathbf{x}_u` are
+    means of the fit, and vary about them as the fit's do, with the covariance
+    :math:`\mathbf{\Sigma}` of these features, and 0 of those that are known. The
+    prediction is :math:`\mathbf{x}_u^\top \mathbf{m}_i` by attributes, so that
+    ratings tell of them, too:
+
+    .. math::
+        \boldsymbol{\alpha} = (\mathbf{Y}_J \, \mathrm{diag}(\mathbf{w}) \,
+        \mathbf{Y}_J^\top + \mathbf{M}_J \mathbf{\Sigma} \mathbf{M}_J^\top +
+        \mathbf{I})^{-1} \mathbf{e}, \quad \mathbf{x}_u \leftarrow \mathbf{x}_u +
+        \mathbf{\Sigma} \mathbf{M}_J^\top \boldsymbol{\alpha}
 
     Attributes:
         first: The first new node; those before are of the fit.
         slope: The slopes :math:`\boldsymbol{\beta}` of new nodes, :obj:`[N, F]`.
         node: The node of each rating, :obj:`[E]`.
         part: What each rating adds to the slopes of its node, :obj:`[E, F]`.
+        shift: What ratings add to the features of new nodes, :obj:`[N, A]`.
     """
 
     first: int
     slope: Tensor
     node: Tensor
     part: Tensor
+    shift: Tensor
 
     @classmethod
     def fit(
@@ -54,16 +63,24 @@ class IdentityPosterior(NamedTuple):
         first: int,
         node: Tensor,
         error: Tensor,
+        attributes: Tensor,
+        unknown: Tensor,
+        covariance: Tensor,
     ) -> IdentityPosterior:
-        """Fits it to errors :obj:`[E]`; those that are not finite tell nothing.
+        r"""Fits it to errors :obj:`[E]`; those that are not finite tell nothing.
 
         Args:
             x (Tensor): Features of the rated nodes of the other side, :obj:`[E, F]`.
-            weight (Tensor): Weights of the features by new node, :obj:`[N, F]`.
+            weight (Tensor): Weights of the features, :obj:`[F]`.
             first (int): The first new node.
             node (Tensor): The node of each rating.
             error (Tensor): Errors of the predictions without ratings.
+            attributes (Tensor): What features of the node are multiplied by in the
+                prediction, :math:`\mathbf{m}`, :obj:`[E, A]`.
+            unknown (Tensor): A mask of those of new nodes, :obj:`[N, A]`.
+            covariance (Tensor): Theirs in the fit, :obj:`[A, A]`.
         """
+        weight = weight.double()
         x = x.double()
         alpha = torch.zeros_like(error)
         rows = ((node >= first) & error.isfinite()).nonzero().squeeze(1)
@@ -72,15 +89,18 @@ class IdentityPosterior(NamedTuple):
         for mask, row in blocks:
             # size = [nodes, ratings, F], zeros where a node has fewer ratings
             own = x[row] * mask[..., None]
-            prior = weight[node[row[:, :1]] - first].double()
-            kernel = (own * prior) @ own.mT + torch.eye(row.size(1))
+            kernel = (own * weight) @ own.mT + torch.eye(row.size(1))
+            own = attributes[row] * unknown[node[row[:, :1]] - first] * mask[..., None]
+            kernel += own @ covariance @ own.mT
             rest = error[row].masked_fill(~mask, 0)[..., None]
             alpha[row[mask]] = torch.linalg.solve(kernel, rest)[..., 0][mask]
-        part = alpha[:, None] * x
-        part[rows] *= weight[node[rows] - first]
-        slope = part.new_zeros(weight.size())
+        part = alpha[:, None] * weight * x
+        slope = part.new_zeros(len(unknown), len(weight))
         slope.index_add_(0, node[rows] - first, part[rows])
-        return cls(first, slope, node, part)
+        shift = attributes.new_zeros(unknown.size())
+        shift.index_add_(0, node[rows] - first, alpha[rows, None] * attributes[rows])
+        shift = (shift * unknown) @ covariance * unknown
+        return cls(first, slope, node, part, shift)
 
     def slopes(self, node: Tensor) -> Tensor:
         """Slopes of nodes, :obj:`[B, F]`; zeros of those of the fit."""

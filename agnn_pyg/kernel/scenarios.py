@@ -14,7 +14,7 @@ from torch import Tensor
 
 from agnn_pyg.base.config import NonNegativeInt, Seed
 from agnn_pyg.folds import SCENARIOS, ScenariosConfig
-from agnn_pyg.kernel.features import FeatureMaps, KernelFeatures
+from agnn_pyg.kernel.features import MAX_NODES, FeatureMaps, KernelFeatures
 from agnn_pyg.kernel.regressor import COMPONENTS, Components
 from agnn_pyg.rating_data import BLOCK_USERS, SIDES, NodeFeatures, RatingData
 
@@ -111,6 +111,14 @@ class Side:
         """The position of each node among the warm or among the cold ones."""
         cold = self.cold
         return torch.where(cold, cold.cumsum(0), (~cold).cumsum(0)) - 1
+
+    @cached_property
+    def covariance(self) -> Tensor:
+        """The covariance of attribute features of the warm nodes, :obj:`[F, F]`."""
+        warm = (~self.cold).nonzero().squeeze(1)
+        warm = warm[:: 1 + len(warm) // MAX_NODES]
+        x = self.fitted.x[warm, : self.width].double()
+        return torch.cov(x.t(), correction=0).view(2 * [self.width])
 
     @property
     def attributes(self) -> FeatureMaps:

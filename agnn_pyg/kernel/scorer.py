@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -36,8 +38,8 @@ class KernelScorer(ScenarioScorer):
     :class:`~agnn_pyg.kernel.regressor.PairwiseKernelRegressor` whose weights are
     learned on folds like it, and a pair is scored by the model of its own scenario.
 
-    Ratings of new nodes give them a bias and slopes of their own, see
-    :class:`~agnn_pyg.kernel.posterior.IdentityPosterior`.
+    Ratings of new nodes give them a bias and slopes of their own, and tell of attributes
+    that are unknown, see :class:`~agnn_pyg.kernel.posterior.IdentityPosterior`.
 
     Args:
         config (KernelConfig, optional): Its settings. (default: the defaults)
@@ -111,21 +113,31 @@ class KernelScorer(ScenarioScorer):
         nodes: Mapping[str, NodeFeatures],
         ratings: tuple[Tensor, Tensor] | None = None,
     ) -> KernelScorer:
-        made = super().with_new_nodes(nodes)
-        if 'item' in nodes and 'both_cold' in self.scenarios:
+        made = super().with_new_nodes(nodes)._with_item_rows()
+        if ratings is None:
+            return made
+        index, rating = ratings
+        error = rating.double() - made.score(*index)
+        made.posterior = {
+            side: self._posterior(side, other, nodes[side], index, error)
+            for side, other in DIRECTIONS
+            if side in nodes
+        }
+        for name, posterior in made.posterior.items():
+            side = made.sides[name]
+            x = side.new.clone()
+            x[:, : side.width] += posterior.shift
+            made.sides[name] = replace(side, new=x)
+        return made._with_item_rows()
+
+    def _with_item_rows(self) -> KernelScorer:
+        """This scorer with rows of new items for cold users, if there are any."""
+        side = self.sides['item']
+        if side.new is not None and 'both_cold' in self.scenarios:
             rows = self.scenarios['both_cold']
-            side = made.sides['item']
             rows = rows | {'new': side.new[:, : side.width] @ rows['item_map']}
-            made.scenarios = self.scenarios | {'both_cold': rows}
-        if ratings is not None:
-            index, rating = ratings
-            error = rating.double() - made.score(*index)
-            made.posterior = {
-                side: made._posterior(side, other, nodes[side], index, error)
-                for side, other in DIRECTIONS
-                if side in nodes
-            }
-        return made
+            self.scenarios = self.scenarios | {'both_cold': rows}
+        return self
 
     def _posterior(
         self,
@@ -136,26 +148,35 @@ class KernelScorer(ScenarioScorer):
         error: Tensor,
     ) -> IdentityPosterior:
         """What E ratings tell of the new nodes of a side."""
-        maps, first = self.sides[other].fitted, self.num_nodes[side] - nodes.num_nodes
-        weights = {
-            name: model['weight'] if side == 'user' else model['weight'].t()
-            for name, model in self.scenarios.items()
-        }
-        cold = weights.get(f'{side}_cold')
-        warm = weights.get('warm', cold)  # for nodes with ratings, if it was learned
-        prior = maps.x.new_zeros(nodes.num_nodes, len(maps.names))
-        if warm is not None:
-            prior += warm[-1, :-1]
-        if cold is not None:
-            features = self.features[side]
-            x = self.sides[side].new[-nodes.num_nodes :, : len(features.component)]
-            square = x.new_zeros(len(x), len(features.names) + 1)
-            square.index_add_(1, features.component, x.square())
-            spread = (1 - square).clamp(min=0) * features.unknown(nodes.compared)[1]
-            prior += spread @ cold[: spread.size(1), :-1]
+        own, maps = self.sides[side], self.sides[other].fitted
+        cold = self.scenarios.get(f'{side}_cold')
+        # Weights for nodes with ratings, if they were learned.
+        model = self.scenarios.get('warm', cold)
+        weight = torch.zeros(len(maps.names))
+        if model is not None:
+            weight = model['weight'][-1] if side == 'user' else model['weight'][:, -1]
         node, neighbor = index if side == 'user' else index.flip(0)
-        x = self.sides[other].take(neighbor)
-        return IdentityPosterior.fit(x, prior[:, maps.component], first, node, error)
+        first = len(own.cold)
+        is_new = neighbor >= len(maps.x)
+        neighbor = neighbor.masked_fill(is_new, 0)
+        error = error.masked_fill(is_new, torch.nan)
+        attributes = torch.zeros(len(node), own.width).double()
+        if cold is not None:
+            is_warm = ~self.sides[other].cold[neighbor]
+            attributes[is_warm] = self._rows(f'{side}_cold', other, neighbor[is_warm])
+        features = self.features[side]
+        unknown = features.unknown(nodes.compared)[1][:, features.component]
+        unknown = F.pad(unknown, (0, own.width - unknown.size(1)))  # of given edges
+        return IdentityPosterior.fit(
+            maps.x[neighbor],
+            weight[maps.component],
+            first,
+            node,
+            error,
+            attributes,
+            unknown,
+            own.covariance if unknown.any() else torch.zeros(2 * [own.width]).double(),
+        )
 
     def explain(self, user: int, item: int) -> KernelExplanation:
         """What training ratings and kernel components add to the score of a pair."""

@@ -218,22 +218,19 @@ def test_ratings_of_new_nodes_give_them_slopes_by_a_loop(scorer, tiny_data, side
     )
     assert torch.equal(later.score(*EVERY), scorer.score(*EVERY))
     maps = scorer.sides[SIDES[1 - end]].maps
-    warm, broad = (
-        scorer.scenarios[name]['weight'].double() for name in ('warm', f'{side}_cold')
-    )
-    warm, broad = (warm, broad) if side == 'user' else (warm.t(), broad.t())
-    # Its attributes vary about their mean as those of the nodes of the fit do.
-    own = scorer.sides[side]
-    x = own.fitted.x[~own.cold, : own.width].double()
-    spread = (x - x.mean(dim=0)).square().mean(dim=0)
+    weight = scorer.scenarios['warm']['weight']
+    weight = (weight[-1], weight[:, -1])[end][:-1].double()
+    # The third is any node of the fit, and predictions by their attributes vary.
+    warm = (~scorer.cold[side]).nonzero().flatten()
+    others = scorer.with_new_nodes({side: tiny_data.nodes[side].take(warm)})
+    size = torch.arange(len(maps.x)), first + torch.arange(len(warm))
+    grid = torch.cat([*others.score_all(*size[:: 2 * end - 1])])
+    spread = torch.cov(grid if end else grid.t(), correction=0)
 
     def kernel(i, j):
         product = (maps.x[i] * maps.x[j]).double()
-        parts = [product[maps.component == b].sum() for b in range(warm.size(1) - 1)]
-        weight = warm[-1, :-1]
-        if node == 2:
-            weight = weight + spread @ broad[own.fitted.component[: own.width], :-1]
-        return float(weight @ torch.stack(parts))
+        parts = [product[maps.component == b].sum() for b in range(len(weight))]
+        return float(weight @ torch.stack(parts) + (node == 2) * spread[i, j])
 
     rest = rating.double() - cold.score(*index)
     every = torch.arange(len(maps.x))
