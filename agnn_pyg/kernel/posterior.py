@@ -11,7 +11,7 @@ from agnn_pyg.base.metrics import pad_lists
 from agnn_pyg.rating_data import BLOCK_USERS
 
 
-class IdentityPosterior(NamedTuple):
+class NewNodePosterior(NamedTuple):
     r"""A bias and slopes of new nodes of one side, from E ratings of them.
 
     What a user gives beyond its attributes, the products of its identity with item
@@ -66,7 +66,7 @@ class IdentityPosterior(NamedTuple):
         attributes: Tensor,
         unknown: Tensor,
         covariance: Tensor,
-    ) -> IdentityPosterior:
+    ) -> NewNodePosterior:
         r"""Fits it to errors :obj:`[E]`; those that are not finite tell nothing.
 
         Args:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.kernel.collaborative import FACTORS, append_collaborative
 from agnn_pyg.kernel.features import FeatureMaps
-from agnn_pyg.kernel.posterior import IdentityPosterior
+from agnn_pyg.kernel.posterior import NewNodePosterior
 from agnn_pyg.kernel.regressor import IDENTITY, PairwiseKernelRegressor
 from agnn_pyg.kernel.scenarios import (
     KernelExplanation,
@@ -38,8 +38,8 @@ class KernelScorer(ScenarioScorer):
     :class:`~agnn_pyg.kernel.regressor.PairwiseKernelRegressor` whose weights are
     learned on folds like it, and a pair is scored by the model of its own scenario.
 
-    Ratings of new nodes give them a bias and slopes of their own, and tell of attributes
-    that are unknown, see :class:`~agnn_pyg.kernel.posterior.IdentityPosterior`.
+    Ratings of new nodes give them a bias and slopes of their own, and tell of unknown
+    attributes, see :class:`~agnn_pyg.kernel.posterior.NewNodePosterior`.
 
     Args:
         config (KernelConfig, optional): Its settings. (default: the defaults)
@@ -52,7 +52,7 @@ class KernelScorer(ScenarioScorer):
     block_items = 8192
     takes_ratings = True
     # Of new nodes with ratings, by side.
-    posterior: Mapping[str, IdentityPosterior] = {}
+    posterior: Mapping[str, NewNodePosterior] = {}
 
     def _fit(self, rating: Tensor, progress: bool, fitted: KernelScorer | None) -> None:
         config = self.config
@@ -146,7 +146,7 @@ class KernelScorer(ScenarioScorer):
         nodes: NodeFeatures,
         index: Tensor,
         error: Tensor,
-    ) -> IdentityPosterior:
+    ) -> NewNodePosterior:
         """What E ratings tell of the new nodes of a side."""
         own, maps = self.sides[side], self.sides[other].fitted
         cold = self.scenarios.get(f'{side}_cold')
@@ -167,7 +167,7 @@ class KernelScorer(ScenarioScorer):
         features = self.features[side]
         unknown = features.unknown(nodes.compared)[1][:, features.component]
         unknown = F.pad(unknown, (0, own.width - unknown.size(1)))  # of given edges
-        return IdentityPosterior.fit(
+        return NewNodePosterior.fit(
             maps.x[neighbor],
             weight[maps.component],
             first,
