@@ -23,7 +23,8 @@ FILES = """\
 Tables are CSV, TSV, Parquet or JSON lines. Columns of ids and ratings are recognised by
 names such as userId, movie_id or stars, or named by --user, --item and --rating. All
 other columns of a table of users or items are attributes: numbers, texts, dates or
-lists (--lists genres, for cells like Comedy|War).
+lists (--lists genres, for cells like Comedy|War). Empty cells are missing, and so are
+those such as NA or null, except ids.
 
 Data goes to standard output, or to the file of --out, and remarks to standard error.
 The exit code is 0, or 2 where an argument or a table is wrong.

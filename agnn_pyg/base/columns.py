@@ -15,7 +15,8 @@ import pandas as pd
 from agnn_pyg.base.cells import CONSTANT, LISTS, ParsedColumn
 from agnn_pyg.base.checks import TableColumn, as_text, plain, warn
 
-# So many times the range of the fit below or above it, numbers are far from it.
+# So many times the range of the fit below or above it, or below such a part of its
+# lowest number, numbers are far from it.
 FAR = 3
 # New values of a table that are many, if they are half of all.
 MANY_NEW = 5
@@ -206,6 +207,9 @@ class NumericEncoder(ColumnEncoder):
         low, high = knots[:, 0], knots[:, -1]
         beyond = np.maximum(low - value, value - high)
         is_far = beyond > FAR * (high - low)
+        # Most of a table in a smaller unit are a small part of the lowest number.
+        is_small = (low > 0) & (FAR * value < low)
+        is_far |= is_small & (2 * is_small.sum(axis=0) > len(value))
         table.remark(
             cells.row[(is_far & (low < high)).mean(axis=1) >= 0.5],
             'holds values that are far from all of the fit, whose nearest counts, in',
