@@ -124,9 +124,9 @@ class KernelScorer(ScenarioScorer):
             if side in nodes
         }
         for name, posterior in made.posterior.items():
-            side = made.sides[name]
+            side, shift = made.sides[name], posterior.shift
             x = side.new.clone()
-            x[:, : side.width] += posterior.shift
+            x[:, : shift.size(1)] += shift
             made.sides[name] = replace(side, new=x)
         return made._with_item_rows()
 
@@ -161,12 +161,16 @@ class KernelScorer(ScenarioScorer):
         neighbor = neighbor.masked_fill(is_new, 0)
         error = error.masked_fill(is_new, torch.nan)
         attributes = torch.zeros(len(node), own.width).double()
-        if cold is not None:
-            is_warm = ~self.sides[other].cold[neighbor]
-            attributes[is_warm] = self._rows(f'{side}_cold', other, neighbor[is_warm])
         features = self.features[side]
         unknown = features.unknown(nodes.compared)[1][:, features.component]
         unknown = F.pad(unknown, (0, own.width - unknown.size(1)))  # of given edges
+        if cold is not None and unknown.any():
+            is_warm = ~self.sides[other].cold[neighbor]
+            attributes[is_warm] = self._rows(f'{side}_cold', other, neighbor[is_warm])
+            covariance = own.covariance
+        else:  # ratings tell of no attribute
+            attributes, unknown = attributes[:, :0], unknown[:, :0]
+            covariance = attributes.new_zeros(0, 0)
         return NewNodePosterior.fit(
             maps.x[neighbor],
             weight[maps.component],
@@ -175,7 +179,7 @@ class KernelScorer(ScenarioScorer):
             error,
             attributes,
             unknown,
-            own.covariance if unknown.any() else torch.zeros(2 * [own.width]).double(),
+            covariance,
         )
 
     def explain(self, user: int, item: int) -> KernelExplanation:
