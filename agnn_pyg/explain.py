@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from agnn_pyg.base.frames import end_rows
 from agnn_pyg.base.nodes import with_titles
 from agnn_pyg.base.vocabulary import read_distinct
 from agnn_pyg.kernel.scenarios import KernelExplanation
@@ -103,9 +104,7 @@ def explain_pair(
     columns = config.user, config.item
     parts = zip(SIDES, (user, item), columns, strict=True)
     ends = [read_distinct([end], side, column) for side, end, column in parts]
-    sides = zip(SIDES, ends, strict=True)
-    rows = np.stack([e.check_known(serving.ids[s], f'{s}s') for s, e in sides])
-    nodes = tuple(int(node) for node in serving.pairs(rows))
+    nodes = tuple(int(node) for node in serving.pairs(end_rows(ends, serving.ids)))
     scale = None if config.rating is None else serving.scale
     unit, center = (1.0, 0.0) if scale is None else (scale.unit, scale.center)
     terms, contribution, neighbors = _weighted_parts(serving, nodes)

@@ -259,10 +259,11 @@ class Fitted:
         parts = self.encoders[side], self.nodes[side].compared
         found = read_new_nodes(frame, side, config, known, *parts, is_named)
         ids = known if found is None else known.append(found[0])
-        if found is not None and is_bare:  # unknown, rather than missing
+        has_attributes = [*self.encoders[side][0].columns] != [CONSTANT]
+        if found is not None and is_bare and has_attributes:
+            # They are unknown, rather than missing.
             found = found[0], [bags.emptied() for bags in found[1]]
         weight = sp.csr_matrix((len(ids) - len(known), len(ids)))
-        has_attributes = [*self.encoders[side][0].columns] != [CONSTANT]
         if found is not None and is_named and edges is None and has_attributes:
             warn(
                 f"'{named[0].name}' has new {side}s without attributes; pass a table "

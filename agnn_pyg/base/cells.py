@@ -116,9 +116,12 @@ def parse_column(
             'has texts beside other values, all of which count as categories, in',
             'make texts of all, .astype(str), or empty these cells',
         )
-        is_joined = [isinstance(v, str) and bool(SEPARATED.search(v)) for v in value]
+        loose = np.flatnonzero(~in_list & in_list.any())
+        joined = [
+            isinstance(v, str) and bool(SEPARATED.search(v)) for v in value[loose]
+        ]
         table.remark(
-            row[np.array(is_joined, bool) & ~in_list & in_list.any()],
+            row[loose[np.array(joined, bool)]],
             'has texts with separators, each of which counts as one value, beside '
             'lists in',
             'make lists of all, by as_lists of agnn_pyg.base.io or --lists',

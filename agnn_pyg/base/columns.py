@@ -139,9 +139,12 @@ class CategoricalEncoder(ColumnEncoder):
         ):
             problem = f'holds a {what}, unlike the fit (such as {example}), in'
             table.refuse(cells.row[unknown & bad], problem, remedy)
+        if not unknown.any():
+            return
         known = {str(v).casefold() for v in self.values}
-        spelled = [str(v).casefold() in known for v in cells.value]
-        respelled = unknown & is_text & np.array(spelled, bool)
+        new = np.flatnonzero(unknown & is_text)
+        spelled = [value.casefold() in known for value in cells.value[new]]
+        respelled = np.isin(np.arange(len(unknown)), new[np.array(spelled, bool)])
         many = unknown & (unknown.all() or self._are_many(unknown))
         table.remark(
             cells.row[respelled if respelled.any() else many],

@@ -40,7 +40,7 @@ class Ratings(NamedTuple):
 
     def pairs(self, ids: Mapping[str, Vocabulary]) -> Ratings:
         """These with rows of users and items; ``ValueError`` names an id without."""
-        return self._replace(index=_rows(self[:2], ids))
+        return self._replace(index=end_rows(self[:2], ids))
 
     def warn_of_known(self, known: Any, table: str) -> None:
         """Warns if some of these pairs are among the rows, two arrays, of a table."""
@@ -239,7 +239,7 @@ def read_pairs(
     ids: Mapping[str, Vocabulary],
 ) -> np.ndarray:
     """The rows of users and items in :obj:`ids`, :obj:`[2, R]`, of a table of pairs."""
-    return _rows(read_ends(frame, [config.user, config.item], name), ids)
+    return end_rows(read_ends(frame, [config.user, config.item], name), ids)
 
 
 def read_ends(frame: pd.DataFrame, columns: Sequence, name: str) -> list[IdColumn]:
@@ -250,6 +250,7 @@ def read_ends(frame: pd.DataFrame, columns: Sequence, name: str) -> list[IdColum
     return ids
 
 
-def _rows(columns: Iterable[IdColumn], ids: Mapping[str, Vocabulary]) -> np.ndarray:
+def end_rows(columns: Iterable[IdColumn], ids: Mapping[str, Vocabulary]) -> np.ndarray:
+    """Rows of columns of users and of items; ``ValueError`` names an id without."""
     sides = zip(SIDES, columns, strict=True)
     return np.stack([c.check_known(ids[s], f'{s}s') for s, c in sides])

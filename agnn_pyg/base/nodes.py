@@ -170,8 +170,8 @@ def read_new_nodes(
     ids = read_distinct(frame, f'{side}s', column)
     if not is_checked:
         ids.warn_of_odd()
-    ids.warn_of_like(known)
     rows = known.rows(ids)
+    ids.warn_of_like(known, rows)
     _warn_of_changed(ids, rows, encoders[-1], bags)
     new = rows < 0
     if not new.any():

@@ -48,7 +48,7 @@ class IdColumn(TableColumn):
         unknown = np.flatnonzero(rows < 0)
         if len(unknown):
             remedy = f"add it to '{table}', if only the id, or drop the row"
-            like = next(filter(None, map(ids.like, self.values[unknown])), None)
+            like = ids.like(self.values[unknown[0]])
             if like is not None:
                 remedy = f"write ids alike, such as {plain(like)!r} in '{table}'"
             elif len(ids) and len(unknown) == len(rows):
@@ -57,12 +57,12 @@ class IdColumn(TableColumn):
             self.refuse(unknown, f"has an id without a row in '{table}':", remedy)
         return rows
 
-    def warn_of_like(self, ids: Vocabulary) -> None:
-        """Warns if some of these are not among known ids, but nearly the same.
+    def warn_of_like(self, ids: Vocabulary, rows: np.ndarray) -> None:
+        """Warns if some have no row among known ids, but are nearly the same as one.
 
         Those with spaces around them have a warning of their own.
         """
-        unknown = np.flatnonzero(ids.rows(self) < 0)
+        unknown = np.flatnonzero(rows < 0) if self.dtype == 'str' else np.array([], int)
         like = [
             ids.like(v) is not None and v == v.strip() for v in self.values[unknown]
         ]

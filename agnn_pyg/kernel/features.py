@@ -69,7 +69,6 @@ class _Column(NamedTuple):
     stype: str
     offset: int
     num_values: int
-    num_tokens: int  # those of rare and missing cells included
     projection: Tensor | None = None
 
     def factor(self, x: sp.csr_matrix) -> sp.csr_matrix:
@@ -135,8 +134,7 @@ class KernelFeatures:
         The nodes are those with ratings, encoded by the columns.
         """
         self.columns_ = [
-            _Column(str(c.column), c.stype, c.offset, len(c.values), c.num_tokens)
-            for c in columns
+            _Column(str(c.column), c.stype, c.offset, len(c.values)) for c in columns
         ]
         if nodes.num_nodes > MAX_NODES:
             nodes = nodes.take(torch.linspace(0, nodes.num_nodes - 1, MAX_NODES).long())
@@ -183,9 +181,11 @@ class KernelFeatures:
         Their :obj:`positions` in a graph, :obj:`[N, F]`, are one more component.
         """
         x = self._features(nodes)
-        means = [part.mean for part in self.components_]
-        mean = torch.cat([torch.ones(1), *means])
-        x = torch.where(self.unknown(nodes)[0][:, self.component], mean, x)
+        unknown = self.unknown(nodes)[0]
+        row = unknown.any(dim=1).nonzero().squeeze(1)
+        if len(row):
+            mean = torch.cat([torch.ones(1), *(part.mean for part in self.components_)])
+            x[row] = torch.where(unknown[row][:, self.component], mean, x[row])
         maps = FeatureMaps(x, self.component, ('constant', *self.names))
         return maps if positions is None else maps.append(LINKED, positions)
 
@@ -206,16 +206,15 @@ class KernelFeatures:
         The size is :obj:`[N, components]`, the constant included. A cell without any
         token is unknown: a missing one has a token if some were missing in the fit.
         """
-        every = torch.zeros(nodes.num_nodes, len(self.components_) + 1).bool()
-        some = every.clone()
-        known = []
-        for column in self.columns_:
-            place = nodes.index - column.offset
-            mine = (place >= 0) & (place < column.num_tokens) & (nodes.weight > 0)
-            known.append(mine.any(dim=1))
-        for k, part in enumerate(self.components_, start=1):
-            found = torch.stack([known[c] for c in part.columns])
-            every[:, k], some[:, k] = ~found.any(dim=0), ~found.all(dim=0)
+        row, slot = (nodes.weight > 0).nonzero(as_tuple=True)
+        offset = torch.tensor([column.offset for column in self.columns_])
+        column = torch.bucketize(nodes.index[row, slot], offset, right=True) - 1
+        known = torch.zeros(nodes.num_nodes, len(offset)).bool()
+        known[row, column] = True
+        found = [known[:, part.columns] for part in self.components_]
+        constant = torch.zeros(nodes.num_nodes).bool()
+        every = torch.stack([constant, *(~k.any(dim=1) for k in found)], dim=1)
+        some = torch.stack([constant, *(~k.all(dim=1) for k in found)], dim=1)
         return every, some
 
     @property

@@ -69,32 +69,32 @@ def test_a_few_ratings_of_new_users_move_their_predictions_alone(recommender, pl
     new = planted.new_users
     one, other = new['user'].iloc[:2]
     items = planted.items['item']
-    told = pd.DataFrame({'user': one, 'item': items[:6], 'rating': 5.0})
+    first = pd.DataFrame({'user': one, 'item': items[:6], 'rating': 5.0})
     pairs = pd.DataFrame({'user': [one] * 9 + [other] * 9, 'item': [*items[:9]] * 2})
     without = recommender.predict(pairs, new)
-    high = recommender.predict(pairs, new, ratings=told)
-    low = recommender.predict(pairs, new, ratings=told.assign(rating=1.0))
+    high = recommender.predict(pairs, new, ratings=first)
+    low = recommender.predict(pairs, new, ratings=first.assign(rating=1.0))
     assert (high[:9] > low[:9] + 0.3).all()
     # The other user is cold; the blend scores it as before.
     assert np.allclose(high[9:], without[9:], atol=1e-6)
     for item in (items[0], items[8]):  # an explanation adds up to the prediction
-        parts = recommender.explain(one, item, users=new, ratings=told)
+        parts = recommender.explain(one, item, users=new, ratings=first)
         assert parts.rating == pytest.approx(high[pairs['item'] == item].iloc[0])
     # Rated items are seen, and a table of users is not needed.
-    best = recommender.recommend(new[:1], k=3, ratings=told)
-    assert not set(best['item']) & set(told['item'])
-    stranger = told.assign(user='stranger' if new['user'].dtype == object else 900)
+    best = recommender.recommend(new[:1], k=3, ratings=first)
+    assert not set(best['item']) & set(first['item'])
+    someone = first.assign(user='new user' if new['user'].dtype == object else 900)
     with pytest.warns(TableWarning, match="new users without .* 'users'"):
-        expected = recommender.predict(stranger, ratings=stranger)
+        expected = recommender.predict(someone, ratings=someone)
     assert expected.notna().all()
-    best = {'k': 1000, 'ratings': stranger, 'exclude_seen': False}
-    best = recommender.recommend(stranger[['user']][:1], **best).set_index('item')
-    assert np.allclose(best['rating'][stranger['item']], expected)
+    best = {'k': 1000, 'ratings': someone, 'exclude_seen': False}
+    best = recommender.recommend(someone[['user']][:1], **best).set_index('item')
+    assert np.allclose(best['rating'][someone['item']], expected)
     with pytest.raises(ValueError, match=r'does not know.*instead of ids'):
-        recommender.recommend([stranger['user'].iloc[0]])
-    known = told.assign(user=planted.users['user'].iloc[0])
+        recommender.recommend([someone['user'].iloc[0]])
+    known = first.assign(user=planted.users['user'].iloc[0])
     pair = rf'row 0 \({known["user"].iloc[0]}, {items.iloc[0]}, the first of 6\)'
-    for bad, named in ((known, f"{pair}.*'update'"), (told.assign(item='q'), 'item')):
+    for bad, named in ((known, f"{pair}.*'update'"), (first.assign(item='q'), 'item')):
         with pytest.raises(ValueError, match=named):
             recommender.predict(pairs, new, ratings=bad)
 
