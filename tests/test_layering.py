@@ -72,12 +72,6 @@ def test_no_two_modules_import_each_other(package):
     assert not needs
 
 
-def test_graphs_are_built_without_the_samplers_that_read_them():
-    for path in (ROOT / 'agnn_pyg' / 'graph').glob('*.py'):
-        names = {name for name, _ in imports(path.read_text(encoding='utf-8'))}
-        assert not any(within(name, 'agnn_pyg.sampling') for name in names), path.name
-
-
 def loaded_after(statement):
     """Top-level modules that a fresh interpreter holds after a statement."""
     roots = "sorted({name.partition('.')[0] for name in sys.modules})"

@@ -15,8 +15,7 @@ PACKAGES = [agnn_pyg, agnn_pyg.nn, tanp, tanp.nn]
 
 
 @pytest.mark.parametrize('package', PACKAGES)
-def test_names_are_sorted_documented_and_complete(package):
-    assert package.__all__ == sorted({*package.__all__})
+def test_names_are_documented_and_complete(package):
     assert set(package.__all__) <= set(dir(package))
     for name in package.__all__:  # some are imported when they are asked for
         assert inspect.getdoc(getattr(package, name)), name

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
 from agnn_pyg.base.metrics import pad_lists
 from agnn_pyg.rating_data import BLOCK_USERS
 
+# Directions of slopes, rounds of their EM algorithm, the nodes that it reads, and
+# nodes for which the covariance that it starts from counts.
+RANK, ROUNDS, MAX_NODES, PRIOR_NODES = 32, 5, 2**12, 20
+
 
 class NewNodePosterior(NamedTuple):
     r"""A bias and slopes of new nodes of one side, from E ratings of them.
 
-    What a user gives beyond its attributes, the products of its identity with item
-    kernels, does not depend on other users. So for a new user with ratings of items J,
-    it is the posterior mean given the errors :math:`\mathbf{e}` of predictions without
-    these ratings. With features :math:`\mathbf{y}` of items and weights
-    :math:`\mathbf{w}` of the products, see
-    :class:`~agnn_pyg.kernel.kernel.PairwiseKernel`, it adds
+    What a user gives beyond its attributes does not depend on other users: a new user
+    has slopes :math:`\boldsymbol{\beta}_u \sim \mathcal{N}(0, \mathbf{L}
+    \mathbf{L}^\top)` by the features :math:`\mathbf{y}` of items, with the prior of
+    :func:`slope_prior`. From ratings of items J, given the errors :math:`\mathbf{e}` of
+    predictions without these ratings, their posterior mean adds
 
     .. math::
-        \mathbf{y}_i^\top \boldsymbol{\beta}_u, \quad \boldsymbol{\beta}_u = \mathbf{w}
-        \odot \mathbf{Y}_J^\top \boldsymbol{\alpha}, \quad \boldsymbol{\alpha} =
-        (\mathbf{Y}_J \, \mathrm{diag}(\mathbf{w}) \, \mathbf{Y}_J^\top +
-        \mathbf{I})^{-1} \mathbf{e}
+        \mathbf{y}_i^\top \boldsymbol{\beta}_u, \quad \boldsymbol{\beta}_u = \mathbf{L}
+        \mathbf{L}^\top \mathbf{Y}_J^\top \boldsymbol{\alpha}, \quad
+        \boldsymbol{\alpha} = (\mathbf{Y}_J \mathbf{L} \mathbf{L}^\top
+        \mathbf{Y}_J^\top + \mathbf{I})^{-1} \mathbf{e}
 
     to the prediction for an item i. Likewise for new items.
 
@@ -36,7 +41,7 @@ class NewNodePosterior(NamedTuple):
     ratings tell of them, too:
 
     .. math::
-        \boldsymbol{\alpha} = (\mathbf{Y}_J \, \mathrm{diag}(\mathbf{w}) \,
+        \boldsymbol{\alpha} = (\mathbf{Y}_J \mathbf{L} \mathbf{L}^\top
         \mathbf{Y}_J^\top + \mathbf{M}_J \mathbf{\Sigma} \mathbf{M}_J^\top +
         \mathbf{I})^{-1} \mathbf{e}, \quad \mathbf{x}_u \leftarrow \mathbf{x}_u +
         \mathbf{\Sigma} \mathbf{M}_J^\top \boldsymbol{\alpha}
@@ -45,7 +50,9 @@ class NewNodePosterior(NamedTuple):
         first: The first new node; those before are of the fit.
         slope: The slopes :math:`\boldsymbol{\beta}` of new nodes, :obj:`[N, F]`.
         node: The node of each rating, :obj:`[E]`.
-        part: What each rating adds to the slopes of its node, :obj:`[E, F]`.
+        part: What each rating adds to the slopes of its node, before they are
+            multiplied by the factor :math:`\mathbf{L}`, :obj:`[E, R]`.
+        prior: This factor, :obj:`[F, R]`.
         shift: What ratings add to the features of new nodes, :obj:`[N, A]`.
     """
 
@@ -53,13 +60,14 @@ class NewNodePosterior(NamedTuple):
     slope: Tensor
     node: Tensor
     part: Tensor
+    prior: Tensor
     shift: Tensor
 
     @classmethod
     def fit(
         cls,
         x: Tensor,
-        weight: Tensor,
+        prior: Tensor,
         first: int,
         node: Tensor,
         error: Tensor,
@@ -71,7 +79,7 @@ class NewNodePosterior(NamedTuple):
 
         Args:
             x (Tensor): Features of the rated nodes of the other side, :obj:`[E, F]`.
-            weight (Tensor): Weights of the features, :obj:`[F]`.
+            prior (Tensor): The factor :math:`\mathbf{L}` of slopes, :obj:`[F, R]`.
             first (int): The first new node.
             node (Tensor): The node of each rating.
             error (Tensor): Errors of the predictions without ratings.
@@ -80,27 +88,27 @@ class NewNodePosterior(NamedTuple):
             unknown (Tensor): A mask of those of new nodes, :obj:`[N, A]`.
             covariance (Tensor): Theirs in the fit, :obj:`[A, A]`.
         """
-        weight = weight.double()
-        x = x.double()
+        prior = prior.double()
+        x = x.double() @ prior
         alpha = torch.zeros_like(error)
         rows = ((node >= first) & error.isfinite()).nonzero().squeeze(1)
         mask, row = pad_lists(node[rows], rows)
         blocks = zip(mask.split(BLOCK_USERS), row.split(BLOCK_USERS), strict=True)
         for mask, row in blocks:
-            # size = [nodes, ratings, F], zeros where a node has fewer ratings
+            # size = [nodes, ratings, R], zeros where a node has fewer ratings
             own = x[row] * mask[..., None]
-            kernel = (own * weight) @ own.mT + torch.eye(row.size(1))
+            kernel = own @ own.mT + torch.eye(row.size(1))
             own = attributes[row] * unknown[node[row[:, :1]] - first] * mask[..., None]
             kernel += own @ covariance @ own.mT
             rest = error[row].masked_fill(~mask, 0)[..., None]
             alpha[row[mask]] = torch.linalg.solve(kernel, rest)[..., 0][mask]
-        part = alpha[:, None] * weight * x
-        slope = part.new_zeros(len(unknown), len(weight))
-        slope.index_add_(0, node[rows] - first, part[rows])
+        part = alpha[:, None] * x
+        slope = part.new_zeros(len(unknown), prior.size(1))
+        slope = slope.index_add_(0, node[rows] - first, part[rows]) @ prior.t()
         shift = attributes.new_zeros(unknown.size())
         shift.index_add_(0, node[rows] - first, alpha[rows, None] * attributes[rows])
         shift = (shift * unknown) @ covariance * unknown
-        return cls(first, slope, node, part, shift)
+        return cls(first, slope, node, part, prior, shift)
 
     def slopes(self, node: Tensor) -> Tensor:
         """Slopes of nodes, :obj:`[B, F]`; zeros of those of the fit."""
@@ -114,4 +122,78 @@ class NewNodePosterior(NamedTuple):
 
         The node of the other side has the features x.
         """
-        return self.part * x * (self.node == node)[:, None]
+        return self.part @ self.prior.t() * x * (self.node == node)[:, None]
+
+
+def slope_prior(
+    x: Tensor, weight: Tensor, node: Tensor, neighbor: Tensor, error: Tensor
+) -> Tensor:
+    r"""A factor of the prior covariance of slopes, learned from held-out nodes.
+
+    Errors of predictions for users without ratings are :math:`\mathbf{e}_u =
+    \mathbf{Y}_u \boldsymbol{\beta}_u + \boldsymbol{\varepsilon}` with random slopes
+    :math:`\boldsymbol{\beta}_u` (Laird and Ware, "Random-Effects Models for
+    Longitudinal Data", 1982). Their covariance starts from the kernel weights,
+    :math:`\mathrm{diag}(\mathbf{w})`, in its leading directions, and a round of the EM
+    algorithm replaces it by the mean of :math:`\mathbf{C}_u + \mathbf{m}_u
+    \mathbf{m}_u^\top / \sigma^2` over these users and :data:`PRIOR_NODES` for which it
+    is as at the start. These are posterior means of slopes, their covariances as
+    multiples of the noise variance, and that variance,
+
+    .. math::
+        \mathbf{C}_u = ((\mathbf{L} \mathbf{L}^\top)^{-1} + \mathbf{Y}_u^\top
+        \mathbf{Y}_u)^{-1}, \quad \mathbf{m}_u = \mathbf{C}_u \mathbf{Y}_u^\top
+        \mathbf{e}_u, \quad \sigma^2 = \frac{1}{R} \sum_u \mathbf{e}_u^\top
+        (\mathbf{e}_u - \mathbf{Y}_u \mathbf{m}_u)
+
+    Likewise for items.
+
+    Args:
+        x (Tensor): Features of all nodes of the other side, :obj:`[N, F]`.
+        weight (Tensor): Kernel weights of the features, :obj:`[F]`.
+        node (Tensor): The held-out node of each of R ratings.
+        neighbor (Tensor): Its node of the other side.
+        error (Tensor): Its rating less the prediction.
+    """
+    scale = weight.double().sqrt()
+    some = x[:: 1 + len(x) // MAX_NODES].double() * scale
+    basis = scale[:, None] * torch.linalg.eigh(some.t() @ some).eigenvectors[:, -RANK:]
+    x = (x @ basis.to(x)).double().numpy()
+    node = node.unique(return_inverse=True)[1]
+    step = 1 + int(node.max()) // MAX_NODES
+    kept = node % step == 0
+    index = node[kept].numpy() // step, neighbor[kept].numpy()
+    error = error[kept].double()
+    size = int(index[0].max()) + 1, len(x)
+    ones = sp.csr_matrix((np.ones(len(error)), index), size)
+    errors = sp.csr_matrix((error.numpy(), index), size)
+    # Products of two features are symmetric: half of them are summed.
+    row, column = np.triu_indices(x.shape[1])
+    gram = np.empty((size[0], x.shape[1], x.shape[1]))
+    gram[:, row, column] = gram[:, column, row] = ones @ (x[:, row] * x[:, column])
+    gram, linear = torch.from_numpy(gram), torch.from_numpy(errors @ x)
+    eye = torch.eye(x.shape[1]).double()
+    factor = eye
+    for _ in range(ROUNDS):
+        # In coordinates in which the prior is the identity.
+        inverse = torch.linalg.inv(factor.t() @ gram @ factor + eye)
+        target = linear @ factor
+        mean = torch.einsum('nij,nj->ni', inverse, target)
+        noise = (error.square().sum() - (target * mean).sum()) / len(error)
+        spread = mean.t() @ mean / noise.clamp(min=1e-12)
+        total = factor @ (inverse.sum(dim=0) + spread) @ factor.t() + PRIOR_NODES * eye
+        factor = torch.linalg.cholesky(total / (len(mean) + PRIOR_NODES))
+    return (basis @ factor).to(weight)
+
+
+def same_kernel(prior: Tensor, x: Tensor, other: Tensor) -> Tensor:
+    """The factor by other features of the same nodes that gives the same kernel.
+
+    Those of collaborative kernels change with each fit; least squares, with a small
+    penalty for what no node has.
+    """
+    step = 1 + len(x) // MAX_NODES
+    x, other = x[::step].double(), other[::step].double()
+    gram = other.t() @ other
+    gram.diagonal().add_(1e-6 * gram.diagonal().mean())
+    return torch.linalg.solve(gram, other.t() @ (x @ prior.double())).to(prior)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.kernel.collaborative import FACTORS, append_collaborative
 from agnn_pyg.kernel.features import FeatureMaps
-from agnn_pyg.kernel.posterior import NewNodePosterior
+from agnn_pyg.kernel.posterior import NewNodePosterior, same_kernel, slope_prior
 from agnn_pyg.kernel.regressor import IDENTITY, PairwiseKernelRegressor
 from agnn_pyg.kernel.scenarios import (
     KernelExplanation,
@@ -38,8 +38,9 @@ class KernelScorer(ScenarioScorer):
     :class:`~agnn_pyg.kernel.regressor.PairwiseKernelRegressor` whose weights are
     learned on folds like it, and a pair is scored by the model of its own scenario.
 
-    Ratings of new nodes give them a bias and slopes of their own, and tell of unknown
-    attributes, see :class:`~agnn_pyg.kernel.posterior.NewNodePosterior`.
+    Ratings of new nodes give them a bias and slopes of their own, whose prior is
+    learned on held-out nodes, and tell of unknown attributes, see
+    :class:`~agnn_pyg.kernel.posterior.NewNodePosterior`.
 
     Args:
         config (KernelConfig, optional): Its settings. (default: the defaults)
@@ -49,6 +50,7 @@ class KernelScorer(ScenarioScorer):
             :obj:`[H]` by fits without them, see :func:`~agnn_pyg.folds.scenario_folds`.
     """
 
+    STATE = (*ScenarioScorer.STATE, 'slope_priors')
     block_items = 8192
     takes_ratings = True
     # Of new nodes with ratings, by side.
@@ -97,6 +99,32 @@ class KernelScorer(ScenarioScorer):
                 self.scenarios[name] = rows
                 if model.held_out is not None:
                     self.held_out_[name] = model.held_out
+        self.slope_priors = {
+            side: self._slope_prior(side, other, rating, fitted)
+            for side, other in DIRECTIONS
+        }
+
+    def _slope_prior(
+        self, side: str, other: str, rating: Tensor, fitted: KernelScorer | None
+    ) -> Tensor:
+        """The prior of slopes of new nodes of a side, :obj:`[F, R]`."""
+        maps = self.sides[other].fitted
+        x = maps.x
+        if fitted is not None:
+            known = fitted.sides[other].fitted.x
+            return same_kernel(fitted.slope_priors[side], known, x[: len(known)])
+        names = [n for n in ('warm', f'{side}_cold') if n in self.scenarios]
+        if not names:
+            return x.new_zeros(x.size(1), 0)
+        # Weights for nodes with ratings, if they were learned.
+        weight = self.scenarios[names[0]]['weight']
+        weight = (weight[-1] if side == 'user' else weight[:, -1])[maps.component]
+        if f'{side}_cold' not in self.held_out_:
+            return weight.sqrt().diag()
+        rows, prediction = self.held_out_[f'{side}_cold']
+        index = self.edge_index[:, rows]
+        index = index if side == 'user' else index.flip(0)
+        return slope_prior(x, weight, *index, rating[rows] - prediction)
 
     def _score(self, name: str, user: Tensor, item: Tensor, product: Product) -> Tensor:
         score = super()._score(name, user, item, product)
@@ -150,11 +178,6 @@ class KernelScorer(ScenarioScorer):
         """What E ratings tell of the new nodes of a side."""
         own, maps = self.sides[side], self.sides[other].fitted
         cold = self.scenarios.get(f'{side}_cold')
-        # Weights for nodes with ratings, if they were learned.
-        model = self.scenarios.get('warm', cold)
-        weight = torch.zeros(len(maps.names))
-        if model is not None:
-            weight = model['weight'][-1] if side == 'user' else model['weight'][:, -1]
         node, neighbor = index if side == 'user' else index.flip(0)
         first = len(own.cold)
         is_new = neighbor >= len(maps.x)
@@ -173,7 +196,7 @@ class KernelScorer(ScenarioScorer):
             covariance = attributes.new_zeros(0, 0)
         return NewNodePosterior.fit(
             maps.x[neighbor],
-            weight[maps.component],
+            self.slope_priors[side],
             first,
             node,
             error,

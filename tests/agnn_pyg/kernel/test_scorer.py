@@ -6,6 +6,7 @@ import torch
 from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.kernel import implicit
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
+from agnn_pyg.kernel.posterior import PRIOR_NODES, ROUNDS, same_kernel
 from agnn_pyg.kernel.regressor import PairwiseKernelRegressor
 from agnn_pyg.kernel.scenarios import KernelConfig
 from agnn_pyg.kernel.scorer import KernelScorer
@@ -14,8 +15,6 @@ from tests.agnn_pyg.conftest import listed
 
 OPTIONS = {'num_factors': 4, 'kernel_steps': 2, 'cv_folds': 2}
 EVERY = torch.cartesian_prod(torch.arange(12), torch.arange(15)).t()
-
-
 PAIRS = {'warm': (3, 2), 'user_cold': (10, 4), 'item_cold': (0, 14)}
 PAIRS |= {'both_cold': (11, 13)}
 
@@ -201,7 +200,38 @@ def test_a_single_rating(tiny_data):
 
 
 @pytest.mark.parametrize('side', SIDES)
-def test_ratings_of_new_nodes_give_them_slopes_by_a_loop(scorer, tiny_data, side):
+def test_the_prior_of_slopes_by_a_loop(scorer, tiny_data, side, monkeypatch):
+    """EM for random slopes, on errors of folds; then by other features."""
+    monkeypatch.setattr('agnn_pyg.kernel.posterior.RANK', 1000)
+    end = SIDES.index(side)
+    again = KernelScorer(scorer.config).fit(tiny_data)
+    maps = again.sides[SIDES[1 - end]].fitted
+    weight = again.scenarios['warm']['weight']
+    weight = (weight[-1], weight[:, -1])[end][maps.component].double() + 1e-12
+    rows, prediction = again.held_out_[f'{side}_cold']
+    node, neighbor = tiny_data.edge_index[[end, 1 - end]][:, rows]
+    error = (tiny_data.rating[rows] - prediction).double()
+    covariance = start = weight.diag()
+    for _ in range(ROUNDS):
+        spread, outer, square = 0, 0, 0
+        for u in node.unique():
+            x, e = maps.x[neighbor[node == u]].double(), error[node == u]
+            inverse = torch.linalg.inv(x @ covariance @ x.t() + torch.eye(len(e)))
+            mean = covariance @ x.t() @ inverse @ e
+            spread = spread + covariance - covariance @ x.t() @ inverse @ x @ covariance
+            outer, square = outer + mean.outer(mean), square + e @ (e - x @ mean)
+        total = spread + outer * len(error) / square + PRIOR_NODES * start
+        covariance = total / (len(node.unique()) + PRIOR_NODES)
+    found, expected = again.slope_priors[side], maps.x.double() @ covariance
+    kernel = maps.x @ found @ found.t() @ maps.x.t()
+    torch.testing.assert_close(kernel.double(), expected @ maps.x.double().t())
+    rotated = maps.x @ torch.linalg.qr(torch.randn(len(weight), len(weight))).Q
+    kept = rotated @ same_kernel(found, maps.x, rotated)
+    torch.testing.assert_close(kept @ kept.t(), kernel, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize('side', SIDES)
+def test_ratings_of_new_nodes_give_them_slopes(scorer, tiny_data, side):
     """The posterior mean of the components of their identity, given the errors."""
     end, first = SIDES.index(side), scorer.num_nodes[side]
     nodes = tiny_data.nodes[side].take(slice(1, 4))
@@ -212,14 +242,11 @@ def test_ratings_of_new_nodes_give_them_slopes_by_a_loop(scorer, tiny_data, side
     index = [neighbor, neighbor]
     index[end] = first + torch.tensor([0, 0, 0, 2])  # of the second there are none
     index, rating = torch.stack(index), torch.tensor([5.0, 1.0, 4.0, 2.0])
-    cold, later = (
-        scorer.with_new_nodes(new),
-        scorer.with_new_nodes(new, (index, rating)),
-    )
+    cold = scorer.with_new_nodes(new)
+    later = scorer.with_new_nodes(new, (index, rating))
     assert torch.equal(later.score(*EVERY), scorer.score(*EVERY))
     maps = scorer.sides[SIDES[1 - end]].maps
-    weight = scorer.scenarios['warm']['weight']
-    weight = (weight[-1], weight[:, -1])[end][:-1].double()
+    slopes = maps.x.double() @ scorer.slope_priors[side].double()
     # The third is any node of the fit, and predictions by their attributes vary.
     warm = (~scorer.cold[side]).nonzero().flatten()
     others = scorer.with_new_nodes({side: tiny_data.nodes[side].take(warm)})
@@ -227,24 +254,15 @@ def test_ratings_of_new_nodes_give_them_slopes_by_a_loop(scorer, tiny_data, side
     grid = torch.cat([*others.score_all(*size[:: 2 * end - 1])])
     spread = torch.cov(grid if end else grid.t(), correction=0)
 
-    def kernel(i, j):
-        product = (maps.x[i] * maps.x[j]).double()
-        parts = [product[maps.component == b].sum() for b in range(len(weight))]
-        return float(weight @ torch.stack(parts) + (node == 2) * spread[i, j])
-
     rest = rating.double() - cold.score(*index)
     every = torch.arange(len(maps.x))
     for node, rows in enumerate(([0, 1, 2], [], [3])):
-        known = neighbor[rows].tolist()
-        gram = torch.tensor([[kernel(i, j) for j in known] for i in known]).double()
-        gram = gram.view(len(rows), len(rows)) + torch.eye(len(rows))
-        alpha = torch.linalg.solve(gram, rest[rows])
-        added = [
-            sum(a * kernel(i, j) for a, j in zip(alpha, known, strict=True))
-            for i in every
-        ]
+        known = neighbor[rows]
+        kernel = slopes @ slopes.t() + (node == 2) * spread
+        gram = kernel[known][:, known] + torch.eye(len(rows))
+        added = kernel[:, known] @ torch.linalg.solve(gram, rest[rows])
         pair = [torch.full_like(every, first + node), every][:: 1 - 2 * end]
-        expected = cold.score(*pair) + torch.tensor(added).double()
+        expected = cold.score(*pair) + added
         found = later.score(*pair)
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
         grid = torch.cat([*later.score_all(pair[0].unique(), pair[1].unique())])
