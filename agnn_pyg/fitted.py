@@ -156,7 +156,6 @@ class Fitted:
             ids=ids,
             node={side: np.arange(len(ids[side])) for side in SIDES},
             nodes=nodes,
-            scale=self.scale.widened(given.rating),
             rated=rated,
             rating=rating,
             scorer=self.scorer.update(data, **run),

@@ -111,10 +111,7 @@ def dense_matrix(pointer: Tensor, col: Tensor, value: Tensor, size: Any, **_) ->
 
 
 def outputs_and_gradients(
-    module: nn.Module,
-    inputs: Sequence,
-    device: torch.device | str,
-    backward: bool = True,
+    module: nn.Module, inputs: Sequence, device: Any, backward: bool = True
 ) -> tuple[list[Tensor], list[Tensor | None]]:
     """What a module makes of copies of its state and inputs on a device.
 
@@ -125,9 +122,8 @@ def outputs_and_gradients(
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         state[name] = tensor.detach().clone().to(device)
         state[name].requires_grad_(tensor.requires_grad)
-    moved = move(
-        tree_map_only(Tensor, lambda t: t.detach().clone(), tuple(inputs)), device
-    )
+    copies = tree_map_only(Tensor, lambda t: t.detach().clone(), tuple(inputs))
+    moved = move(copies, device)
     for tensor in tensors(moved):
         if tensor.device.type != torch.device(device).type:
             raise MixedDevices(f'an input stayed on {tensor.device}, not {device}')

@@ -14,10 +14,8 @@ ALLOWED = {
     'tanp': ('tanp', 'agnn_pyg.base'),
     'data': ('data', 'agnn_pyg.base'),
 }
-TRAINING = {
-    *('pytorch_lightning', 'lightning', 'lightning_fabric', 'torchmetrics'),
-    'tensorboard',
-}
+TRAINING = {'pytorch_lightning', 'lightning', 'lightning_fabric', 'torchmetrics'}
+TRAINING |= {'tensorboard'}
 # What no layer needs.
 HEAVY = TRAINING | {'matplotlib', 'pandas', 'scipy', 'sklearn', 'pyarrow'}
 HEAVY |= {'data', 'benchmarks'}

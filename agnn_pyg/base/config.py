@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from agnn_pyg.base.checks import nearest
+from agnn_pyg.base.checks import nearest, shown
 
 C = TypeVar('C', bound='Config')
 E = TypeVar('E', bound='Estimator')
@@ -205,7 +205,7 @@ def check_argument(name: str, value: Any, annotation: Any) -> Any:
     try:
         return _adapter(annotation).validate_python(_as_python(value, annotation))
     except ValidationError as error:
-        raise ValueError(f"'{name}' {_must(error)} (got {value!r})") from None
+        raise ValueError(f"'{name}' {_must(error)} (got {shown(value)})") from None
 
 
 @functools.lru_cache(maxsize=256)
@@ -247,7 +247,7 @@ def _explain(
         return f"{cls.__name__} needs '{name}'"
     extra = cls.model_fields[name].json_schema_extra or {}
     must = f'must be {extra["must"]}' if 'must' in extra else _must(error, name)
-    return f"'{name}' {must} (got {settings[name]!r})"
+    return f"'{name}' {must} (got {shown(settings[name])})"
 
 
 def _must(error: ValidationError, name: str | None = None) -> str:

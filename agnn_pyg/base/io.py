@@ -23,6 +23,8 @@ from agnn_pyg.base.vocabulary import as_ids
 
 TEXT, LINES, PARQUET = ('.csv', '.tsv', '.txt'), ('.jsonl', '.ndjson'), ('.parquet',)
 SEPARATORS = (',', ';', '\t', '|')
+# A cell such as 3,5 between semicolons, in so many characters of a file.
+DECIMAL_COMMA, SAMPLE = re.compile(r'(^|;)-?\d+,\d+(;|\r?$)', re.MULTILINE), 2**16
 # Before 3.1, pandas reads one float in six as a neighbor of the one that was written,
 # unless `float_precision` is given, which is deprecated since then.
 _EXACT_ALREADY = tuple(map(int, pd.__version__.split('.')[:2])) >= (3, 1)
@@ -191,13 +193,17 @@ def _read_text(path: Path, **options: Any) -> pd.DataFrame:
     try:
         with path.open(encoding='utf-8-sig', newline='') as file:
             separator = max(SEPARATORS, key=file.readline().count)
+            if separator == ';' and DECIMAL_COMMA.search(file.read(SAMPLE)):
+                options['decimal'] = ','
             file.seek(0)
             if options['nrows'] is None:
                 lines = csv.reader(file, delimiter=separator, skipinitialspace=True)
                 _check_lines(lines, separator)
         options |= {'encoding': 'utf-8-sig', 'index_col': False, 'low_memory': False}
         options['skipinitialspace'] = True
-        return pd.read_csv(path, sep=separator, **EXACT, **options)
+        options['sep'] = separator
+        columns = pd.read_csv(path, **options | {'nrows': 0}).columns.str.strip()
+        return pd.read_csv(path, names=columns, header=0, **EXACT, **options)
     except pd.errors.EmptyDataError:
         raise ValueError(f"'{path}' is empty; give it a header line") from None
     except UnicodeDecodeError as error:

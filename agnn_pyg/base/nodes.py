@@ -19,7 +19,7 @@ from agnn_pyg.base.cells import (
 )
 from agnn_pyg.base.checks import TableColumn, warn
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
-from agnn_pyg.base.oddities import problem_of, seems
+from agnn_pyg.base.oddities import problem_of, seems, warn_of_codes
 from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_distinct, read_ids
 
@@ -109,6 +109,8 @@ def _read_attributes(
             is_list = cells.stype == 'multi' and guess and guess.startswith('lists')
             if is_inferred or is_list:
                 _warn_of_texts(guess, cells, side)
+            if is_inferred:
+                warn_of_codes(cells, name)
             problem = problem_of(cells) if cells.stype == 'categorical' else None
             if is_inferred and problem:
                 warn(
@@ -130,6 +132,7 @@ def _read_attributes(
             continue
         kept.append(cells)
         _warn_of_texts(guess, cells, side)
+        warn_of_codes(cells, name)
     if dropped:
         warn(
             f"Columns of '{name}' left out: {', '.join(dropped)}; to keep one, convert "

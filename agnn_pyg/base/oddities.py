@@ -16,8 +16,9 @@ from agnn_pyg.base.checks import TableColumn, shown, warn
 
 # Ratings of which a single one may be mistyped.
 FEW_ROWS = 50
-# Ratings of one value beside which the only rating beyond may be mistyped.
-MANY_RATINGS = 100
+# Ratings of one value beside which the only rating beyond may be mistyped, and beside
+# which the only 0 may be.
+MANY_RATINGS, MANY_BESIDE_ZERO = 100, 30
 # Columns that say how strong a positive or an edge is, or whether a row is a positive,
 # in small letters alone.
 UNREAD = re.compile(
@@ -27,6 +28,12 @@ UNREAD = re.compile(
     '|ratings?|stars|(is)?(click(ed)?|purchased?|liked?)|label|target|event(type)?'
     '|action(type)?|type|kind'
 )
+# The last words of names of columns whose whole numbers may be codes.
+CODED = {
+    *('id', 'code', 'zip', 'zipcode', 'postcode', 'category', 'cat', 'class', 'type'),
+    *('kind', 'brand', 'seller', 'vendor', 'shop', 'store', 'city', 'region', 'area'),
+    *('country', 'state', 'department', 'segment', 'cluster', 'group', 'genre'),
+}
 MONTHS = 'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'
 # What texts that are read as categories may be.
 TEXTS = {
@@ -65,11 +72,16 @@ def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
     meant = f"name 'rating_range', ({kept[0]:g}, {kept[-1]:g})"
     for value, following in (kept[:2], kept[:-3:-1]) if len(kept) > 3 else ():
         mine, other = rating == value, rating == following
-        column.remark(
-            mine & (mine.sum() == 1) & (other.sum() >= MANY_RATINGS),
-            f'has the only rating of {value:g} in',
-            f'correct it, or {meant}',
-        )
+        least = MANY_BESIDE_ZERO if value == 0 else MANY_RATINGS
+        is_lone = mine.sum() == 1 and other.sum() >= least
+        gaps = np.sort(np.diff(kept))
+        is_gap = abs(following - value) > 1.5 * gaps[-2]
+        is_gap &= len(rating) >= FEW_ROWS and len(kept) <= MANY
+        problem = f'has ratings of {value:g}, and none between it and {following:g}, in'
+        if is_lone:
+            problem = f'has the only rating of {value:g} in'
+        remedy = f'drop or correct what is mistyped, or {meant}'
+        column.remark(mine & (is_lone or is_gap), problem, remedy)
         # -1, or 0 as often as the next value, is perhaps no rating.
         is_mark = value < following and (value == -1 or mine.sum() >= other.sum())
         column.remark(
@@ -152,6 +164,22 @@ def warn_of_unread(frame: pd.DataFrame, name: str, means: str) -> None:
             warn(
                 f"'{name}' has a column '{column}' (such as {shown(cells.iloc[0])}), "
                 f'which is not read: {means}'
+            )
+
+
+def warn_of_codes(cells: ParsedColumn, name: str) -> None:
+    """Warns of whole numbers whose column has a name that codes have."""
+    words = re.findall('[A-Z]?[a-z]+|[A-Z]+', str(cells.column))
+    is_coded = bool(words) and words[-1].lower() in CODED
+    value = cells.value
+    if cells.stype == 'numeric' and is_coded and (value % 1 == 0).all():
+        values = np.unique(value)
+        # Of fewer values each has a knot of its own.
+        if len(values) > MANY:
+            warn(
+                f"Column '{cells.column}' of '{name}' holds whole numbers, such as "
+                f'{values[0]:.0f}, which count as quantities; make texts of them, '
+                f'.astype(str), if they are codes'
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,11 +47,6 @@ class RatingScale:
         """The scale of weights of positives, on which a common one is 1."""
         unit, high = float(weight.mean()), float(weight.max())
         return cls(0.0, high, unit, is_log=True)
-
-    def widened(self, rating: np.ndarray) -> RatingScale:
-        """The same scale of a range that holds further ratings, too."""
-        low, high = rating.min(initial=self.low), rating.max(initial=self.high)
-        return replace(self, low=float(low), high=float(high))
 
     def check(
         self, rated: Ratings, slack: float = 0.5, setting: str = "'rating_range'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import numbers
 import re
+import unicodedata
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -259,7 +260,8 @@ def _check_floats(ids: TableColumn, is_float: np.ndarray) -> None:
 
 def _folded(text: str) -> str:
     """A text without what codes lose: case, spaces around, zeros and a decimal part."""
-    return re.sub(r'^0+(?=\d)|\.0$', '', text.strip().casefold())
+    text = unicodedata.normalize('NFKC', text).strip().casefold()
+    return re.sub(r'^0+(?=\d)|\.0$', '', text)
 
 
 def _array(dtype: str, values: Sequence) -> np.ndarray:

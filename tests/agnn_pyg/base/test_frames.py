@@ -186,14 +186,6 @@ def test_pairs_and_lists_of_ids(tables):
             read_distinct(wrong, 'users', 'user')
 
 
-def test_ratings_as_texts_and_columns_of_other_names(tables):
-    names = {'user': 'userId', 'item': 'movieId', 'rating': 'stars'}
-    renamed = tables['ratings'].astype({'rating': str}).rename(columns=names)
-    read = read_ratings(renamed, 'ratings', ColumnsConfig(**names))
-    assert read.rating.tolist() == [5, 3, 4, 1, 2]
-    assert read.user.values.tolist() == [3, 3, 1, 2, 2]
-
-
 def test_the_rating_scale():
     rating = np.array([10.0, 20.0, 50.0])
     assert RatingScale.fit(rating, (0.0, 100.0)).unit == 25.0
@@ -211,6 +203,7 @@ def read(rating, **settings):
 def test_ratings_far_from_all_others():
     rng = np.random.default_rng(0)
     stars = rng.integers(1, 6, 500).astype(float)
+    assert read(stars.astype(str)).tolist() == [*stars]
     for usual in (stars, stars / 2, stars == 5, rng.normal(size=500), [0.0, 1, 10]):
         assert read(usual).tolist() == [*usual]
     odd = stars.copy()
@@ -243,6 +236,8 @@ def test_ratings_far_from_all_others():
     for lone in (0.0, 6.0):
         with pytest.warns(UserWarning, match=rf"only .*'rating' in row 1000 \({lone}"):
             read(np.append([*stars, *stars], lone))
+    with pytest.warns(UserWarning, match=r'7, and none .* 5, .* row 500 \(7.0, .* 2\)'):
+        read(np.append(stars, [7.0, 7.0]))
     assert read(odd, rating_range=(-1, 5)).tolist() == odd.tolist()
 
 
@@ -335,10 +330,12 @@ def test_columns_that_seem_to_be_something_else(tables):
 
 
 def test_whole_numbers_that_are_all_different_are_left_out(tables):
-    ids = pd.DataFrame({'user': range(30), 'code': range(7000, 7030), 'age': 5})
+    ids = pd.DataFrame({'user': range(30), 'isbn': range(7000, 7030), 'age': 5})
     ratings = tables['ratings']
-    with pytest.warns(UserWarning, match=r'code \(whole numbers'):
+    ids['zipCode'], ids['days'] = ids['user'] % 25, ids['user'] % 25
+    left_out = pytest.warns(UserWarning, match=r'isbn \(whole numbers')
+    with left_out, pytest.warns(UserWarning, match="'zipCode'.* .astype"):
         read = read_tables(CONFIG, ratings, ids)
-    assert [c.column for c in read.nodes['user'].columns] == ['age']
-    named = ColumnsConfig(user_attributes=['code'])
+    assert [c.column for c in read.nodes['user'].columns] == ['age', 'zipCode', 'days']
+    named = ColumnsConfig(user_attributes=['isbn'])
     assert read_tables(named, ratings, ids).nodes['user'].columns[0].stype == 'numeric'

@@ -42,7 +42,7 @@ def test_an_id_is_that_of_the_table(tmp_path):
 
 
 def test_text_files_of_all_sorts(tmp_path):
-    rows = ['userId,item,age,genres', '007,a,31,Комедия|War', '8,b,,', '9,"c#d",5,War']
+    rows = ['userId ,item,age,genres', '007,a,31,Комедия|War', '8,b,,', '9,"c#d",5,War']
     for separator, encoding, end in product(
         [',', ';', '\t'], ['utf-8', 'utf-8-sig'], ['\n', '\r\n']
     ):
@@ -53,6 +53,10 @@ def test_text_files_of_all_sorts(tmp_path):
         assert frame['item'][2] == f'c{separator}d'
         assert frame['age'].isna().tolist() == [False, True, False]
         assert frame['genres'].tolist() == [['Комедия', 'War'], [], ['War']]
+    for cell in ('31,5', '31.5'):  # as spreadsheets of several countries write it
+        (tmp_path / 'x.csv').write_text(f'user;item;age\n7;1,2,3;{cell}\n8;b;7')
+        frame = read_file(tmp_path / 'x.csv', roles=ROLES)
+        assert (frame['age'].tolist(), frame['item'][0]) == ([31.5, 7], '1,2,3')
 
 
 def test_floats_are_read_to_the_digit(tmp_path):
