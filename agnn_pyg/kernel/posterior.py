@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -15,6 +13,8 @@ from agnn_pyg.rating_data import BLOCK_USERS
 # Directions of slopes, rounds of their EM algorithm, the nodes that it reads, and
 # nodes for which the covariance that it starts from counts.
 RANK, ROUNDS, MAX_NODES, PRIOR_NODES = 32, 5, 2**12, 20
+# Ratings whose features are multiplied at a time.
+BLOCK_RATINGS = 2**14
 
 
 class NewNodePosterior(NamedTuple):
@@ -156,23 +156,26 @@ def slope_prior(
         error (Tensor): Its rating less the prediction.
     """
     scale = weight.double().sqrt()
-    some = x[:: 1 + len(x) // MAX_NODES].double() * scale
-    basis = scale[:, None] * torch.linalg.eigh(some.t() @ some).eigenvectors[:, -RANK:]
-    x = (x @ basis.to(x)).double().numpy()
+    sample = x[:: 1 + len(x) // MAX_NODES].double() * scale
+    vectors = torch.linalg.eigh(sample.t() @ sample).eigenvectors
+    basis = scale[:, None] * vectors[:, -RANK:]
+    rank = basis.size(1)
     node = node.unique(return_inverse=True)[1]
     step = 1 + int(node.max()) // MAX_NODES
     kept = node % step == 0
-    index = node[kept].numpy() // step, neighbor[kept].numpy()
-    error = error[kept].double()
-    size = int(index[0].max()) + 1, len(x)
-    ones = sp.csr_matrix((np.ones(len(error)), index), size)
-    errors = sp.csr_matrix((error.numpy(), index), size)
+    node, neighbor, error = node[kept] // step, neighbor[kept], error[kept].double()
     # Products of two features are symmetric: half of them are summed.
-    row, column = np.triu_indices(x.shape[1])
-    gram = np.empty((size[0], x.shape[1], x.shape[1]))
-    gram[:, row, column] = gram[:, column, row] = ones @ (x[:, row] * x[:, column])
-    gram, linear = torch.from_numpy(gram), torch.from_numpy(errors @ x)
-    eye = torch.eye(x.shape[1]).double()
+    row, column = torch.triu_indices(rank, rank)
+    size = int(node.max()) + 1
+    half = basis.new_zeros(size, len(row))
+    linear = basis.new_zeros(size, rank)
+    for some in torch.arange(len(node)).split(BLOCK_RATINGS):
+        y = (x[neighbor[some]] @ basis.to(x)).double()
+        half.index_add_(0, node[some], y[:, row] * y[:, column])
+        linear.index_add_(0, node[some], y * error[some, None])
+    gram = basis.new_empty(size, rank, rank)
+    gram[:, row, column] = gram[:, column, row] = half
+    eye = torch.eye(rank).double()
     factor = eye
     for _ in range(ROUNDS):
         # In coordinates in which the prior is the identity.

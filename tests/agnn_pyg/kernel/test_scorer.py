@@ -202,7 +202,8 @@ def test_a_single_rating(tiny_data):
 @pytest.mark.parametrize('side', SIDES)
 def test_the_prior_of_slopes_by_a_loop(scorer, tiny_data, side, monkeypatch):
     """EM for random slopes, on errors of folds; then by other features."""
-    monkeypatch.setattr('agnn_pyg.kernel.posterior.RANK', 1000)
+    for name, value in (('RANK', 1000), ('BLOCK_RATINGS', 7)):
+        monkeypatch.setattr(f'agnn_pyg.kernel.posterior.{name}', value)
     end = SIDES.index(side)
     again = KernelScorer(scorer.config).fit(tiny_data)
     maps = again.sides[SIDES[1 - end]].fitted
