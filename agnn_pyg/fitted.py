@@ -19,7 +19,7 @@ from agnn_pyg.base.checks import warn
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.frames import Edges, FitTables, Ratings, read_edges, read_ratings
-from agnn_pyg.base.nodes import read_new_nodes
+from agnn_pyg.base.nodes import read_new_nodes, warn_of_bare
 from agnn_pyg.base.oddities import bounded_weights
 from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
@@ -264,10 +264,7 @@ class Fitted:
             found = found[0], [bags.emptied() for bags in found[1]]
         weight = sp.csr_matrix((len(ids) - len(known), len(ids)))
         if found is not None and is_named and edges is None and has_attributes:
-            warn(
-                f"'{named[0].name}' has new {side}s without attributes; pass a table "
-                f"'{side}s' of them, if only of ids, where nothing is known"
-            )
+            warn_of_bare(named[0].name, side)
         if found is not None and edges is None and side in self.link_features:
             warn(
                 f"There are no '{side}_edges' of new {side}s, though the fit had some "

@@ -13,7 +13,7 @@ import torch
 from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.frames import read_ratings
-from agnn_pyg.base.nodes import read_new_nodes
+from agnn_pyg.base.nodes import read_new_nodes, warn_of_bare
 from agnn_pyg.base.recommender import Recommender
 from agnn_pyg.base.vocabulary import Vocabulary
 from tanp.adapted import AdaptedUsers
@@ -93,8 +93,8 @@ class TaNPRecommender(Recommender):
             support (pandas.DataFrame): A row an interaction: user, item, rating. Of
                 users of the fit these rows alone count, not what the fit has read.
             users (pandas.DataFrame or sequence, optional): Attributes of new users, if
-                the fit had any; or ids alone, a table or a list: then all attributes
-                are missing.
+                the fit had any. They are missing of ids alone, a table or a list, and
+                without, with a warning.
 
         ``ValueError`` names an unknown item, or a rating of another scale.
         """
@@ -125,6 +125,9 @@ class TaNPRecommender(Recommender):
         encoder = fitted.encoders['user']
         is_new = row < 0
         if encoder is not None:
+            if users is None and is_new.any():
+                users = [*ids.values[is_new]]
+                warn_of_bare(name, 'user')
             parts = [encoder], fitted.bags['user']
             found = read_new_nodes(users, 'user', config, known, *parts)
             new, (bags,) = found or (ids.values[:0], [None])

@@ -192,6 +192,14 @@ def read_new_nodes(
     return ids.values[new], [e.transform(columns) for e in encoders]
 
 
+def warn_of_bare(name: str, side: str) -> None:
+    """Warns that a table names new users or items whose attributes are missing."""
+    warn(
+        f"'{name}' has new {side}s without attributes; pass a table '{side}s' of them, "
+        f'if only of ids, where nothing is known'
+    )
+
+
 def _warn_of_changed(
     ids: IdColumn, rows: np.ndarray, encoder: AttributeEncoder, bags: TokenBags
 ) -> None:

@@ -201,15 +201,13 @@ def test_attributes_of_new_users(attentive, paper, labelled):
         elsewhere = attentive.adapt(support, new.assign(town='elsewhere'))
     assert not np.allclose(expected, elsewhere.predict(query), atol=1e-6)
     missing = attentive.adapt(support, new.assign(town=None)).predict(query)
-    alone = attentive.adapt(support, new[['user']]).predict(query)
-    pd.testing.assert_frame_equal(alone, missing)
-    lacks, last = new[:-1], support[support['user'] == 111].index[0]
-    for users, match in (
-        (None, r"without a row in 'users'.*\(100, the first"),
-        (lacks, rf'row {last} \(111'),
-    ):
-        with pytest.raises(ValueError, match=match):
-            attentive.adapt(support, users)
+    with pytest.warns(UserWarning, match="'support' has new users without attributes"):
+        bare = attentive.adapt(support)
+    for alone in (bare, attentive.adapt(support, new[['user']])):
+        pd.testing.assert_frame_equal(alone.predict(query), missing)
+    last = support[support['user'] == 111].index[0]
+    with pytest.raises(ValueError, match=rf"row in 'users'.* row {last} \(111"):
+        attentive.adapt(support, new[:-1])
     with pytest.raises(ValueError, match="'users' was not given to 'fit'"):
         paper.adapt(support.assign(rating=5.0), new)
     known = halves(np.arange(4)).assign(rating=lambda frame: frame['rating'] > 3)
