@@ -206,7 +206,7 @@ class Fitted:
         pairs, rated = None, self.rated
         if given is not None:
             # Their nodes are their rows, as equal nodes are not joined then.
-            pairs = self._new_ratings(given.pairs(ids))
+            pairs = self._new_ratings(given, ids)
             rated = torch.cat([rated, pairs[0]], dim=1)
         return replace(
             self,
@@ -218,16 +218,19 @@ class Fitted:
             new_nodes=new,
         )
 
-    def _new_ratings(self, given: Ratings) -> tuple[Tensor, Tensor]:
+    def _new_ratings(
+        self, given: Ratings, ids: Mapping[str, Vocabulary]
+    ) -> tuple[Tensor, Tensor]:
         """Pairs of new and known nodes and their ratings, as models read them."""
-        sizes = [[len(self.ids[side])] for side in SIDES]
+        ends = zip(SIDES, given[:2], strict=True)
+        user, item = (self.ids[side].rows(column) < 0 for side, column in ends)
         given.pair.refuse(
-            (given.index >= sizes).sum(axis=0) != 1,
+            user == item,
             'must join a new user or item with one of the fit, unlike',
             "drop it, or call 'update', which is for all ratings",
         )
         self.scale.check(given)
-        return _tensors(given, self.scale)
+        return _tensors(given.pairs(ids), self.scale)
 
     def _read_new(
         self,

@@ -37,8 +37,8 @@ SYNONYMS = {
     'random_state': 'seed',
     'verbose': 'progress',
 }
-# Characters of a cell that error texts show.
-MAX_SHOWN = 80
+# Characters of a cell that error texts show, and known names beside the nearest.
+MAX_SHOWN, MANY_NAMES = 80, 20
 
 
 class TableWarning(UserWarning):
@@ -137,6 +137,8 @@ def nearest(name: object, known: Iterable[object]) -> str:
     near = {SYNONYMS.get(name)} & lower.keys()
     near = [*near] or difflib.get_close_matches(name, lower, n=1)
     hint = f", did you mean '{lower[near[0]]}'?" if near else ''
+    if near and len(known) > MANY_NAMES:
+        return hint
     return f'{hint} (known: {", ".join(known) or "none"})'
 
 

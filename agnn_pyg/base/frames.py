@@ -102,7 +102,8 @@ def read_tables(
     if config.rating is not None and np.ptp(train.rating) == 0:
         raise ValueError(
             f"'ratings' are all {float(train.rating[0]):g}, so nothing can be learned; "
-            f'add some that users did not choose or like, with a lower rating such as 0'
+            f'if each row is a positive, such as a click, fit with rating=None (in a '
+            f'shell --rating none), or else add ratings of what users did not like'
         )
     if validation is not None:
         validated = read_ratings(validation, 'validation', config)

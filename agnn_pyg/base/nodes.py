@@ -136,8 +136,8 @@ def _read_attributes(
     if dropped:
         warn(
             f"Columns of '{name}' left out: {', '.join(dropped)}; to keep one, convert "
-            f"it, or name all that are to count in '{side}_attributes', this one with "
-            f"a type such as 'text' for descriptions",
+            f"it, or list all that are to count in '{side}_attributes', it with a "
+            f"type, such as 'text'",
         )
     return kept
 
@@ -239,5 +239,6 @@ def with_titles(
             found = frame[column].map(known)
             if found.notna().any():
                 place = frame.columns.get_loc(column) + 1
+                found = found.astype(object).fillna('')
                 frame.insert(place, f'{column} {titles[0]}', found)
     return frame

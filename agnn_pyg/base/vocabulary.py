@@ -97,7 +97,10 @@ class IdColumn(TableColumn):
         """These ids in their order; ``ValueError`` if one is repeated."""
         remedy = 'keep one row each'
         if len(self.frame.columns) > 1:
-            remedy += ', and collect several values of an attribute in a list'
+            remedy += (
+                ', several values of an attribute in a list, or pass the table as '
+                "'ratings' if its rows are these"
+            )
         self.refuse(pd.Index(self.values).duplicated(), 'repeats an id of', remedy)
         return Vocabulary(self.dtype, self.values)
 
