@@ -32,12 +32,12 @@ class Explanation:
     """The score of an item, and how the interactions of a support moved it."""
 
     score: float
-    without: float  # the score without any support
+    without: float  # the score without any support, which training has not seen
     support: pd.DataFrame  # items and their effects, the largest first
 
     def __str__(self) -> str:
-        lines = f'score {self.score:.4f}, without the support {self.without:.4f}'
-        return f'{lines}\n{self.support.to_string(index=False)}'
+        scores = f'score {self.score:.4f} ({self.without:.4f} without any support)'
+        return f'{scores}\n{self.support.to_string(index=False)}'
 
 
 @dataclass(frozen=True, eq=False, repr=False)
