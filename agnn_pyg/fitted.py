@@ -149,7 +149,16 @@ class Fitted:
                     link_features[side] = link_features[side].append(weight)
         if not len(given.rating) and ids == self.ids:
             return self
-        rated, rating = self._joined(*_tensors(given.pairs(ids), self.scale))
+        given = given.pairs(ids)
+        if self.scale.is_log:
+            pairs = pd.MultiIndex.from_arrays([*given.index])
+            known = pairs.isin(pd.MultiIndex.from_arrays([*self.rated.numpy()]))
+            given.pair.remark(
+                known & known.all(),
+                'has only pairs that the model knows, whose weights are added, in',
+                'leave out rows that it has read already',
+            )
+        rated, rating = self._joined(*_tensors(given, self.scale))
         data = RatingData(nodes, _columns(self.encoders), rated, rating)
         return replace(
             self,

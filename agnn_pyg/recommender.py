@@ -88,8 +88,8 @@ class AGNNRecommender(Recommender):
     (:class:`~agnn_pyg.kernel.KernelScorer`).
 
     With :obj:`rating=None` each row is a positive, such as a click or a purchase, with
-    an optional weight. Then predictions are scores that rank, and estimate how often a
-    pair is positive: those of the network, trained by
+    an optional weight. Then predictions are scores that rank, on one scale for known
+    and new users and items but no probabilities: those of the network, trained by
     :func:`~agnn_pyg.loss.sampled_softmax`, and of kernel ridge regression on all pairs
     (:class:`~agnn_pyg.kernel.implicit.ImplicitKernelScorer`), see
     :class:`~agnn_pyg.scorers.RankBlend`.

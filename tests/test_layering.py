@@ -14,8 +14,7 @@ ALLOWED = {
     'tanp': ('tanp', 'agnn_pyg.base'),
     'data': ('data', 'agnn_pyg.base'),
 }
-TRAINING = {'pytorch_lightning', 'lightning', 'lightning_fabric', 'torchmetrics'}
-TRAINING |= {'tensorboard'}
+TRAINING = {'pytorch_lightning', 'lightning_fabric', 'torchmetrics', 'tensorboard'}
 # What no layer needs.
 HEAVY = TRAINING | {'matplotlib', 'pandas', 'scipy', 'sklearn', 'pyarrow'}
 HEAVY |= {'data', 'benchmarks'}

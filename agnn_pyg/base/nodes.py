@@ -119,25 +119,27 @@ def _read_attributes(
                 )
         return kept
     kept = []
-    dropped = []
+    dropped = {}
     for column in frame.columns.drop(getattr(config, side)):
         try:
             cells = parse_column(frame, column, name=name)
         except CellTypeError as error:
-            dropped.append(f'{column} ({str(error).rpartition(";")[0]})')
+            dropped[column] = str(error).rpartition(';')[0]
             continue
         guess, problem = seems(cells), problem_of(cells)
         if problem:
-            dropped.append(f'{column} ({guess or problem})')
+            dropped[column] = guess or problem
             continue
         kept.append(cells)
         _warn_of_texts(guess, cells, side)
         warn_of_codes(cells, name)
     if dropped:
+        texts = (f'{column} ({why})' for column, why in dropped.items())
+        types = {c.column: None for c in kept[:1]} | {next(iter(dropped)): 'text'}
         warn(
-            f"Columns of '{name}' left out: {', '.join(dropped)}; to keep one, convert "
-            f"it, or list all that are to count in '{side}_attributes', it with a "
-            f"type, such as 'text'",
+            f"Columns of '{name}' left out: {', '.join(texts)}; to keep one, convert "
+            f"it, or name all that are to count in '{side}_attributes' by their types, "
+            f'such as {types}',
         )
     return kept
 

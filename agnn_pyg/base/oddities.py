@@ -31,8 +31,9 @@ UNREAD = re.compile(
 # The last words of names of columns whose whole numbers may be codes.
 CODED = {
     *('id', 'code', 'zip', 'zipcode', 'postcode', 'category', 'cat', 'class', 'type'),
-    *('kind', 'brand', 'seller', 'vendor', 'shop', 'store', 'city', 'region', 'area'),
-    *('country', 'state', 'department', 'segment', 'cluster', 'group', 'genre'),
+    *('kind', 'brand', 'publisher', 'author', 'artist', 'seller', 'vendor', 'supplier'),
+    *('shop', 'store', 'shelf', 'city', 'region', 'area', 'country', 'state', 'genre'),
+    *('department', 'segment', 'cluster', 'group', 'owner', 'host', 'provider'),
 }
 MONTHS = 'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'
 # What texts that are read as categories may be.
@@ -174,8 +175,7 @@ def warn_of_codes(cells: ParsedColumn, name: str) -> None:
     value = cells.value
     if cells.stype == 'numeric' and is_coded and (value % 1 == 0).all():
         values = np.unique(value)
-        # Of fewer values each has a knot of its own.
-        if len(values) > MANY:
+        if len(values) > 2:
             warn(
                 f"Column '{cells.column}' of '{name}' holds whole numbers, such as "
                 f'{values[0]:.0f}, which count as quantities; make texts of them, '

@@ -77,7 +77,8 @@ class ColumnsConfig(Config):
     """Attribute columns of users, or a mapping from columns to their types ('numeric',
     'categorical', 'multi', 'date', 'text', 'vector' or None, see
     :class:`~agnn_pyg.AttributeEncoder`). Without, all columns are used except those in
-    which most values occur once, such as names and ids; a warning names them."""
+    which most values occur once, such as names and ids; a warning names them. Numbers
+    are quantities, so make texts of codes."""
     item_attributes: Columns = None
     """Attribute columns of items, likewise."""
 

@@ -182,7 +182,8 @@ def test_positives(planted, monkeypatch):
     found, expected = model.predict(every), whole.predict(every)
     assert np.abs(found - expected).max() < 1e-5
     # Positives add up, as those of repeated pairs do in a fit.
-    model.update(pairs[0][:5])
+    with pytest.warns(UserWarning, match='has only pairs that the model knows'):
+        model.update(pairs[0][:5])
     label = model._fitted_.rating
     assert torch.allclose(label[:5], torch.tensor(3.0).log2())
     assert (label[5:] == 1).all()
