@@ -32,7 +32,7 @@ UNREAD = re.compile(
 CODED = {
     *('id', 'code', 'zip', 'zipcode', 'postcode', 'category', 'cat', 'class', 'type'),
     *('kind', 'brand', 'publisher', 'author', 'artist', 'seller', 'vendor', 'supplier'),
-    *('shop', 'store', 'shelf', 'city', 'region', 'area', 'country', 'state', 'genre'),
+    *('shop', 'store', 'shelf', 'city', 'region', 'country', 'state', 'genre'),
     *('department', 'segment', 'cluster', 'group', 'owner', 'host', 'provider'),
 }
 MONTHS = 'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'
