@@ -151,8 +151,7 @@ class Fitted:
             return self
         given = given.pairs(ids)
         if self.scale.is_log:
-            pairs = pd.MultiIndex.from_arrays([*given.index])
-            known = pairs.isin(pd.MultiIndex.from_arrays([*self.rated.numpy()]))
+            known = given.are_in(self.rated.numpy())
             given.pair.remark(
                 known & known.all(),
                 'has only pairs that the model knows, whose weights are added, in',

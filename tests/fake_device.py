@@ -86,10 +86,7 @@ class Devices(TorchDispatchMode):
 def check_device_clean(
     module: nn.Module, *inputs: Any, to: str = NAME, backward: bool = True
 ) -> None:
-    """Raises if a module mixes devices, forward or backward.
-
-    Outputs must end up on the device ``to``, and all gradients where parameters are.
-    """
+    """Raises if devices mix, outputs are not on ``to``, or gradients elsewhere."""
     with (
         Devices(),
         mock.patch('torch.sparse_csr_tensor', dense_matrix),
@@ -113,11 +110,8 @@ def dense_matrix(pointer: Tensor, col: Tensor, value: Tensor, size: Any, **_) ->
 def outputs_and_gradients(
     module: nn.Module, inputs: Sequence, device: Any, backward: bool = True
 ) -> tuple[list[Tensor], list[Tensor | None]]:
-    """What a module makes of copies of its state and inputs on a device.
-
-    Gradients are those of the sum of all squared outputs, by parameters and
-    then by floating-point inputs; none where there is no path.
-    """
+    """Outputs for copies of state and inputs on a device, gradients of their squares,
+    by parameters and then by floating-point inputs; none where there is no path."""
     state = {}
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         state[name] = tensor.detach().clone().to(device)

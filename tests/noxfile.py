@@ -1,7 +1,6 @@
 """The quick tests under other versions: `make test-matrix`.
 
-The lowest versions are read from `setup.cfg`, so that what it promises is what
-has passed. Interpreters that are not at hand are reported and skipped.
+The lowest are read from `setup.cfg`; interpreters that are not at hand are skipped.
 """
 
 import configparser

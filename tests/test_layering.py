@@ -14,7 +14,10 @@ ALLOWED = {
     'tanp': ('tanp', 'agnn_pyg.base'),
     'data': ('data', 'agnn_pyg.base'),
 }
-TRAINING = {'pytorch_lightning', 'lightning_fabric', 'torchmetrics', 'tensorboard'}
+TRAINING = {
+    *('pytorch_lightning', 'lightning', 'lightning_fabric', 'torchmetrics'),
+    'tensorboard',
+}
 # What no layer needs.
 HEAVY = TRAINING | {'matplotlib', 'pandas', 'scipy', 'sklearn', 'pyarrow'}
 HEAVY |= {'data', 'benchmarks'}
@@ -67,6 +70,12 @@ def test_no_two_modules_import_each_other(package):
         for name in free:
             del needs[name]
     assert not needs
+
+
+def test_graphs_are_built_without_the_samplers_that_read_them():
+    for path in (ROOT / 'agnn_pyg' / 'graph').glob('*.py'):
+        names = {name for name, _ in imports(path.read_text(encoding='utf-8'))}
+        assert not any(within(name, 'agnn_pyg.sampling') for name in names), path.name
 
 
 def loaded_after(statement):

@@ -15,7 +15,8 @@ PACKAGES = [agnn_pyg, agnn_pyg.nn, tanp, tanp.nn]
 
 
 @pytest.mark.parametrize('package', PACKAGES)
-def test_names_are_documented_and_complete(package):
+def test_names_are_sorted_documented_and_complete(package):
+    assert package.__all__ == sorted({*package.__all__})
     assert set(package.__all__) <= set(dir(package))
     for name in package.__all__:  # some are imported when they are asked for
         assert inspect.getdoc(getattr(package, name)), name

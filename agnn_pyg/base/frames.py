@@ -42,11 +42,15 @@ class Ratings(NamedTuple):
         """These with rows of users and items; ``ValueError`` names an id without."""
         return self._replace(index=end_rows(self[:2], ids))
 
+    def are_in(self, rows: Any) -> np.ndarray:
+        """A mask of these pairs that are among rows, two arrays."""
+        pairs, known = (pd.MultiIndex.from_arrays([*r]) for r in (self.index, rows))
+        return pairs.isin(known)
+
     def warn_of_known(self, known: Any, table: str) -> None:
         """Warns if some of these pairs are among the rows, two arrays, of a table."""
-        known = pd.MultiIndex.from_arrays([*known])
         self.pair.remark(
-            pd.MultiIndex.from_arrays([*self.index]).isin(known),
+            self.are_in(known),
             f'repeats pairs of {table} in',
             'drop what the model knows, to measure what it predicts',
         )

@@ -27,12 +27,7 @@ def damage_a_file(files: Files, rng: np.random.Generator) -> Files:
 
 @dataclass(frozen=True)
 class Target:
-    """A reader and what it reads.
-
-    Attributes:
-        make: Writes whole files into a folder.
-        read: Reads them from there; nothing else may happen.
-    """
+    """A reader, :obj:`read`, of whole files that :obj:`make` writes into a folder."""
 
     make: Callable[[Path], None]
     read: Callable[[Path], object]

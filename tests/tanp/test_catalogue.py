@@ -18,10 +18,7 @@ def wild(model):
 
 @pytest.fixture
 def batch(tasks):
-    """Supports of one to four items, padded, of users that the fit does not know.
-
-    One of the items is given twice, and counts twice.
-    """
+    """Supports of users that the fit does not know; an item counts twice."""
     parts = {'num_support': torch.tensor([1, 4, 3]), 'user': torch.tensor([4, 5, 5])}
     chosen = tasks.select(torch.tensor([4, 2, 5]))
     item = chosen.item.clone()
