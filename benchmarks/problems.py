@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 
 from agnn_pyg.base import metrics
+from data.episode_split import split_episodes
 from data.lastfm import load_lastfm
 from data.movielens import load_ml1m, load_ml100k, load_ml100k_split
 from data.public import PUBLIC, load_public
 from data.splits import COLD_SIDES, Split, given_split, split
 from data.synthetic import planted_tables, planted_tastes
 from data.tables import RatingTables, read_tables
-from tanp import split_episodes
 
 ml100k = functools.cache(load_ml100k)
 
@@ -126,7 +126,7 @@ class FewShotProblem(RatingProblem):
 
     def __init__(self, tables: RatingTables, relevant: float, **options: Any) -> None:
         ids = tables.users['user'], tables.items['item']
-        episodes = split_episodes(tables.ratings, *ids, **options)
+        episodes = split_episodes(tables, **options)
         validation, test, (_, train) = (x.to_frames(*ids) for x in episodes[1:])
         parts = SimpleNamespace(train=train, validation=validation, test=test)
         super().__init__(tables, parts)

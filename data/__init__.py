@@ -8,6 +8,7 @@
 * :mod:`data.lastfm`: Last.FM, implicit labels for TaNP.
 * :mod:`data.public`: Flixster, Douban, YahooMusic with their published splits.
 * :mod:`data.splits`: strict item-cold, user-cold, both-cold and warm splits.
+* :mod:`data.episode_split`: few-shot tasks for TaNP, by its authors' rule.
 * :mod:`data.synthetic`: small seeded tables whose right answer is known.
 * :mod:`data.zipf`: large seeded tables as arrays, for measurements of speed.
 

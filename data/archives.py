@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from agnn_pyg.base.store import check_file
+
 # Far above any member read here, far below what would fill a machine's memory.
 LIMIT = 256 * 2**20
 # Python unpacks other methods in blocks whose size is the archive's to choose.
@@ -22,9 +24,7 @@ def open_zip(path: str | os.PathLike) -> Iterator[zipfile.ZipFile]:
     Raises:
         ValueError: If there is no such file, or it is damaged.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"There is no file '{path}'; check the path")
+    check_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -48,12 +48,8 @@ def read_member(archive: zipfile.ZipFile, member: str, limit: int = LIMIT) -> by
     """
     name = Path(str(archive.filename)).name
     try:
-        method = archive.getinfo(member).compress_type
-        if method not in METHODS:
-            raise ValueError(
-                f"'{member}' of {name} is packed by an unsupported method (neither "
-                'stored nor deflated); fetch the file again'
-            )
+        if archive.getinfo(member).compress_type not in METHODS:
+            raise NotImplementedError('packed by an unsupported method')
         with archive.open(member) as file:
             # What the archive says of a member's size may be untrue.
             content = file.read(limit + 1)
@@ -61,7 +57,7 @@ def read_member(archive: zipfile.ZipFile, member: str, limit: int = LIMIT) -> by
         raise ValueError(
             f"'{name}' has no member '{member}'; check that it is the right file"
         ) from None
-    # An unknown method, a password, a place outside the file.
+    # Another method, a password, a place outside the file.
     except (NotImplementedError, RuntimeError, OSError) as error:
         raise ValueError(
             f"'{member}' of {name} cannot be unpacked ({error}); fetch the file again"

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from glob import escape
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -76,9 +77,10 @@ def fetch(
     target = Path(cache_dir() if cache is None else cache) / subdir / name
     if _is_intact(target, checksums):
         return target
-    copy, rejected = _search_mirror(name, checksums)
-    if copy is not None:
-        return copy
+    copies = _mirrored(name)
+    for copy in copies:
+        if _is_intact(copy, checksums):
+            return copy
     try:
         pooch.retrieve(
             url,
@@ -94,7 +96,7 @@ def fetch(
             return target
         raise DownloadError(
             f'could not fetch {name} from {url}: {error}\n'
-            + _ways_out(target, checksums[0], rejected)
+            + _ways_out(target, checksums[0], copies)
         ) from error
     return target
 
@@ -149,33 +151,26 @@ def _is_intact(path: Path, checksums: Sequence[str]) -> bool:
         return False
 
 
-def _search_mirror(
-    name: str, checksums: Sequence[str]
-) -> tuple[Path | None, list[Path]]:
-    """The right file in the mirror, and those of its name that are not."""
-    rejected: list[Path] = []
+def _mirrored(name: str) -> list[Path]:
+    """The files of a name in the mirror, if there is one."""
     if not os.environ.get(MIRROR_VARIABLE):
-        return None, rejected
+        return []
     mirror = Path(os.environ[MIRROR_VARIABLE]).expanduser()
     if not mirror.is_dir():
         raise ValueError(
             f"'${MIRROR_VARIABLE}' must name a folder (got '{mirror}'); correct or "
             'unset it'
         )
-    for depth in MIRROR_DEPTHS:
-        for path in sorted(mirror.glob(depth + escape(name))):
-            if _is_intact(path, checksums):
-                return path, rejected
-            rejected.append(path)
-    return None, rejected
+    found = (sorted(mirror.glob(depth + escape(name))) for depth in MIRROR_DEPTHS)
+    return [*chain.from_iterable(found)]
 
 
-def _ways_out(target: Path, checksum: str, rejected: Sequence[Path]) -> str:
+def _ways_out(target: Path, checksum: str, copies: Sequence[Path]) -> str:
     lines = [
         f'Without a network, set {MIRROR_VARIABLE} to a folder that holds '
         f'{target.name} with checksum {checksum},',
         f'or {CACHE_VARIABLE} to a writable cache filled elsewhere (looked for '
         f"'{target}').",
     ]
-    lines += [f"Passed over, its checksum differs: '{path}'" for path in rejected]
+    lines += [f"Passed over, its checksum differs: '{path}'" for path in copies]
     return '\n'.join(lines)

@@ -51,15 +51,10 @@ def read_lastfm(archive: str | os.PathLike) -> RatingTables:
             for name in MEMBERS
         )
     # Ids are text in the source.
-    ratings = pd.DataFrame(
-        {
-            'user': [int(user) for user in users for _ in items.get(user, ())],
-            'item': [int(item) for user in users for item in items.get(user, ())],
-            'rating': [float(y) for user in users for y in labels.get(user, ())],
-        }
-    )
-    return RatingTables(
-        users=pd.DataFrame({'user': [*map(int, users)]}),
-        items=pd.DataFrame({'item': [*map(int, catalogue)]}),
-        ratings=ratings,
-    )
+    ratings = {
+        'user': [int(user) for user in users for _ in items.get(user, ())],
+        'item': [int(item) for user in users for item in items.get(user, ())],
+        'rating': [float(y) for user in users for y in labels.get(user, ())],
+    }
+    users, items = {'user': [*map(int, users)]}, {'item': [*map(int, catalogue)]}
+    return RatingTables(*map(pd.DataFrame, (users, items, ratings)))

@@ -35,38 +35,23 @@ ML1M_SHA256 = 'a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20'
 
 RATINGS = ('user', 'item', 'rating', 'timestamp')
 # What is no text. Zip codes are: some have letters, and some begin with a zero.
-NUMBERS = {
-    **dict.fromkeys(('user', 'item', 'timestamp', 'age'), 'int64'),
-    'rating': 'float64',
-}
+NUMBERS = dict.fromkeys(('user', 'item', 'timestamp', 'age'), 'int64')
+NUMBERS |= {'rating': 'float64'}
 MEMBER = 'recbole/dataset_example/ml-100k/ml-100k.{}'
-# Columns of each member of the wheel: our name by the header's.
+# Members of the wheel: their headers, and what we call the columns.
+HEADERS = {
+    'inter': 'user_id:token item_id:token rating:float timestamp:float',
+    'user': 'user_id:token age:token gender:token occupation:token zip_code:token',
+    'item': 'item_id:token movie_title:token_seq release_year:token class:token_seq',
+    'link': 'item_id:token entity_id:token',
+    'kg': 'head_id:token relation_id:token tail_id:token',
+}
 COLUMNS = {
-    'inter': {
-        'user_id:token': 'user',
-        'item_id:token': 'item',
-        'rating:float': 'rating',
-        'timestamp:float': 'timestamp',
-    },
-    'user': {
-        'user_id:token': 'user',
-        'age:token': 'age',
-        'gender:token': 'gender',
-        'occupation:token': 'occupation',
-        'zip_code:token': 'zip_code',
-    },
-    'item': {
-        'item_id:token': 'item',
-        'movie_title:token_seq': 'title',
-        'release_year:token': 'year',
-        'class:token_seq': 'genre',
-    },
-    'link': {'item_id:token': 'item', 'entity_id:token': 'film'},
-    'kg': {
-        'head_id:token': 'film',
-        'relation_id:token': 'relation',
-        'tail_id:token': 'value',
-    },
+    'inter': RATINGS,
+    'user': ('user', 'age', 'gender', 'occupation', 'zip_code'),
+    'item': ('item', 'title', 'year', 'genre'),
+    'link': ('item', 'film'),
+    'kg': ('film', 'relation', 'value'),
 }
 # Item attributes by their relation in the film graph.
 RELATIONS = {
@@ -136,7 +121,8 @@ def read_ml100k(wheel: PathLike) -> RatingTables:
     """
     with open_zip(wheel) as archive:
         frames = {}
-        for name, columns in COLUMNS.items():
+        for name, header in HEADERS.items():
+            columns = dict(zip(header.split(), COLUMNS[name], strict=True))
             frame = _read_text(archive, MEMBER.format(name), columns, header=0)
             frames[name] = frame.rename(columns=columns)
     return RatingTables(

@@ -97,8 +97,7 @@ def read_public(
     }
     for side, graph in sides.items():
         frames[side]['neighbor'] = [np.flatnonzero(row).tolist() for row in graph]
-    ratings = pd.concat([_ratings(rating, mask) for mask in (fit, test)])
-    ratings = ratings.reset_index(drop=True)
+    ratings = pd.concat([_ratings(rating, m) for m in (fit, test)], ignore_index=True)
     tables = RatingTables(frames['user'], frames['item'], ratings)
     count = np.count_nonzero(fit)
     parts = ratings.iloc[:count], ratings.iloc[count:]

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from annotated_types import Ge, Gt, Le, Lt
 
 from agnn_pyg.base.checks import check_columns, nearest
+from agnn_pyg.base.config import check_argument
 from data.tables import RatingTables
 
 # By scenario, the columns whose ids have no rating in training.
@@ -53,11 +55,13 @@ class Split:
     fit: pd.DataFrame
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}('{self.scenario}', train={len(self.train):,}, "
-            f'validation={len(self.validation):,}, test={len(self.test):,}, '
-            f'fit={len(self.fit):,})'
-        )
+        sizes = (f'{name}={len(frame):,}' for name, frame in self.parts.items())
+        return f"{type(self).__name__}('{self.scenario}', {', '.join(sizes)})"
+
+    @property
+    def parts(self) -> dict[str, pd.DataFrame]:
+        """The frames by name."""
+        return {name: part for name, part in vars(self).items() if name != 'scenario'}
 
 
 def split(
@@ -167,8 +171,7 @@ def check_strict(split: Split) -> None:
         ValueError: Naming the parts and the first offending ids or pairs.
     """
     _check_scenario(split.scenario)
-    names = ('train', 'validation', 'test', 'fit')
-    parts = {name: getattr(split, name) for name in names}
+    parts = split.parts
     for name, frame in parts.items():
         if frame.empty:
             raise ValueError(
@@ -219,22 +222,15 @@ def _stream(scenario: str, seed: int, offset: int = 0) -> np.random.RandomState:
     runs already published. Do not modernise this.
     """
     _check_scenario(scenario)
-    if not isinstance(seed, Integral) or not 0 <= seed <= _MAX_SEED:
-        raise ValueError(
-            f"'seed' must be an integer from 0 to {_MAX_SEED:,} (got {seed!r})"
-        )
-    return np.random.RandomState(1000 * int(seed) + offset + _CODES[scenario])
+    seed = check_argument('seed', seed, Annotated[int, Ge(0), Le(_MAX_SEED)])
+    return np.random.RandomState(1000 * seed + offset + _CODES[scenario])
 
 
 def _draw(
     count: int, fraction: float, name: str, rng: np.random.RandomState
 ) -> np.ndarray:
     """Returns a mask :obj:`[count]` that is true for a random fraction."""
-    if not isinstance(fraction, Real) or not 0 < fraction < 1:
-        raise ValueError(
-            f"'{name}' must be a fraction between 0 and 1, both excluded (got "
-            f'{fraction!r})'
-        )
+    check_argument(name, fraction, Annotated[float, Gt(0), Lt(1)])
     # The small term keeps 10 * 0.7, say, from falling below 7.
     size = int(count * fraction + 1e-9)
     mask = np.zeros(count, dtype=bool)
@@ -257,14 +253,10 @@ def _part(
     ids = ids or [(np.arange(num_rows), num_rows)]
     cold = [_draw(count, fraction, name, rng)[rows] for rows, count in ids]
     chosen, kept = np.all(cold, axis=0), ~np.any(cold, axis=0)
-    if not chosen.any():
-        raise ValueError(
-            f"'{name}' must be a fraction that leaves some {name} ratings (got "
-            f'{fraction}, which leaves none); raise it, or give more ratings'
-        )
-    if not kept.any():
-        raise ValueError(
-            f"'{name}' must be a fraction that leaves ratings to train on (got "
-            f'{fraction}, which leaves none); lower it, or give more ratings'
-        )
+    for mask, use, change in ((chosen, name, 'raise'), (kept, 'train on', 'lower')):
+        if not mask.any():
+            raise ValueError(
+                f"'{name}' must be a fraction that leaves ratings to {use} (got "
+                f'{fraction}, which leaves none); {change} it, or give more ratings'
+            )
     return chosen, kept

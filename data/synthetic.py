@@ -58,16 +58,12 @@ def planted_tables(
     rating += MEAN + _taste(users, items, rng)
     rating += noise * rng.standard_normal(rating.shape)
     user, item = _observed(num_users, num_items, density, rng).nonzero()
-    ratings = pd.DataFrame(
-        {
-            'user': users['user'].to_numpy()[user],
-            'item': items['item'].to_numpy()[item],
-            'rating': rating[user, item].clip(1, 5),
-        }
-    )
     # Shuffled: real ratings do not come sorted by user.
-    order = rng.permutation(len(ratings))
-    return RatingTables(users, items, ratings.iloc[order].reset_index(drop=True))
+    order = rng.permutation(len(user))
+    user, item = user[order], item[order]
+    ratings = {'user': FIRST_USER + user, 'item': FIRST_ITEM + item}
+    ratings['rating'] = rating[user, item].clip(1, 5)
+    return RatingTables(users, items, pd.DataFrame(ratings))
 
 
 def planted_tastes(
@@ -118,16 +114,12 @@ def planted_tastes(
     item = np.concatenate([liked, other], axis=1)
     label = np.repeat([1.0, 0.0], half)[None] != (rng.random(item.shape) < noise)
     order = rng.random(item.shape).argsort(axis=1)
-    ratings = pd.DataFrame(
-        {
-            'user': np.repeat(np.arange(num_users) + FIRST_USER, size),
-            'item': np.take_along_axis(item, order, 1).ravel() + FIRST_ITEM,
-            'rating': np.take_along_axis(label, order, 1).ravel().astype(float),
-        }
-    )
+    item, label = (np.take_along_axis(x, order, 1).ravel() for x in (item, label))
     users = {'user': np.arange(num_users) + FIRST_USER, 'taste': user_taste}
     items = {'item': np.arange(num_items) + FIRST_ITEM, 'taste': item_taste}
-    return RatingTables(pd.DataFrame(users), pd.DataFrame(items), ratings)
+    ratings = {'user': users['user'].repeat(size), 'item': item + FIRST_ITEM}
+    ratings['rating'] = label.astype(float)
+    return RatingTables(*map(pd.DataFrame, (users, items, ratings)))
 
 
 def _require(name: str, value: float, must_be: str, holds: bool) -> None:
@@ -136,14 +128,13 @@ def _require(name: str, value: float, must_be: str, holds: bool) -> None:
 
 
 def _draw_users(count: int, rng: np.random.Generator) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            'user': np.arange(FIRST_USER, FIRST_USER + count),
-            'age': rng.integers(16, 71, count),
-            'gender': rng.choice(GENDERS, count),
-            'occupation': rng.choice(OCCUPATIONS, count),
-        }
-    )
+    columns = {
+        'user': np.arange(FIRST_USER, FIRST_USER + count),
+        'age': rng.integers(16, 71, count),
+        'gender': rng.choice(GENDERS, count),
+        'occupation': rng.choice(OCCUPATIONS, count),
+    }
+    return pd.DataFrame(columns)
 
 
 def _draw_items(count: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -154,29 +145,21 @@ def _draw_items(count: int, rng: np.random.Generator) -> pd.DataFrame:
     country = rng.choice(np.array(COUNTRIES, dtype=object), count)
     year[rng.random(count) < 0.1] = np.nan
     country[rng.random(count) < 0.1] = None
-    return pd.DataFrame(
-        {
-            'item': np.arange(FIRST_ITEM, FIRST_ITEM + count),
-            'genre': [
-                names[o[:k]].tolist() for o, k in zip(order, how_many, strict=True)
-            ],
-            'year': year,
-            'country': country,
-        }
-    )
+    item = np.arange(FIRST_ITEM, FIRST_ITEM + count)
+    genre = [names[o[:k]].tolist() for o, k in zip(order, how_many, strict=True)]
+    columns = {'item': item, 'genre': genre, 'year': year, 'country': country}
+    return pd.DataFrame(columns)
 
 
 def _user_effect(users: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
-    age = (users['age'].to_numpy() - 43) / 27  # 16..70 to -1..1
-    effect = 0.2 * age
+    effect = 0.2 * ((users['age'].to_numpy() - 43) / 27)  # 16..70 to -1..1
     effect += _one_hot(users['gender'], GENDERS) @ _spread(0.15, 2, rng)
     effect += _one_hot(users['occupation'], OCCUPATIONS) @ _spread(0.3, 5, rng)
     return effect
 
 
 def _item_effect(items: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
-    year = (items['year'].fillna(1985).to_numpy() - 1985) / 35  # -1..1
-    effect = 0.2 * year
+    effect = 0.2 * ((items['year'].fillna(1985).to_numpy() - 1985) / 35)  # -1..1
     effect += _genre_shares(items) @ _spread(0.5, len(GENRES), rng)
     effect += _one_hot(items['country'], COUNTRIES) @ _spread(0.3, 4, rng)
     return effect

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.frames import SIDES, read_pairs, read_ratings
 from agnn_pyg.base.io import read_file
 from agnn_pyg.base.recommender_config import ColumnsConfig
-from agnn_pyg.base.vocabulary import read_ids
+from agnn_pyg.base.vocabulary import Vocabulary, read_ids
 
 PathLike = str | os.PathLike
 
@@ -47,22 +46,15 @@ class RatingTables:
     ratings: pd.DataFrame
 
     def __post_init__(self) -> None:
-        read_ratings(self.ratings, 'ratings', COLUMNS)
-        for key in ('user', 'item'):
-            frame = getattr(self, f'{key}s')
-            name = f'{key}s'
-            check_columns(frame, name, [key])
-            read_ids(frame, key, name).vocabulary()
-        for name in ('users', 'items', 'ratings'):
-            if getattr(self, name).empty:
-                raise ValueError(f"'{name}' must have a row (got 0); give one at least")
+        read_ratings(self.ratings, 'ratings', COLUMNS).check_rows('give one at least')
+        for side, ids in self._ids().items():
+            if not len(ids):
+                raise ValueError(f"'{side}s' has no rows; give one at least")
         self.positions()
 
     def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(users={len(self.users):,}, '
-            f'items={len(self.items):,}, ratings={len(self.ratings):,})'
-        )
+        sizes = (f'{name}={len(frame):,}' for name, frame in vars(self).items())
+        return f'{type(self).__name__}({", ".join(sizes)})'
 
     def positions(
         self, pairs: pd.DataFrame | None = None
@@ -81,10 +73,12 @@ class RatingTables:
             ValueError: If an id is in neither table.
         """
         frame = self.ratings if pairs is None else pairs
-        tables = zip(SIDES, (self.users, self.items), strict=True)
-        ids = {side: read_ids(t, side, f'{side}s').vocabulary() for side, t in tables}
-        rows = read_pairs(frame, 'ratings', COLUMNS, ids)
+        rows = read_pairs(frame, 'ratings', COLUMNS, self._ids())
         return rows[0], rows[1]
+
+    def _ids(self) -> dict[str, Vocabulary]:
+        tables = zip(SIDES, (self.users, self.items), strict=True)
+        return {side: read_ids(t, side, f'{side}s').vocabulary() for side, t in tables}
 
     def with_ratings(self, ratings: pd.DataFrame) -> RatingTables:
         """Returns the same users and items with other ratings."""

@@ -7,7 +7,6 @@ _HOMES = {
     'AttentiveTaNP': 'attentive',
     'EpisodeBatch': 'loader',
     'EpisodeLoader': 'loader',
-    'EpisodeSplit': 'split',
     'Episodes': 'episodes',
     'ItemStatistics': 'item_statistics',
     'Prediction': 'prediction',
@@ -16,7 +15,6 @@ _HOMES = {
     'TaskOutput': 'model',
     'evaluate': 'prediction',
     'predict': 'prediction',
-    'split_episodes': 'split',
     'tanp_loss': 'loss',
 }
 

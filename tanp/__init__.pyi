@@ -11,5 +11,3 @@ from tanp.prediction import Prediction as Prediction
 from tanp.prediction import evaluate as evaluate
 from tanp.prediction import predict as predict
 from tanp.recommender import TaNPRecommender as TaNPRecommender
-from tanp.split import EpisodeSplit as EpisodeSplit
-from tanp.split import split_episodes as split_episodes

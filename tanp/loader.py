@@ -79,7 +79,7 @@ class EpisodeLoader(EpochLoader):
         if not isinstance(episodes, Episodes) or not len(episodes):
             raise ValueError(
                 f"'episodes' must be Episodes of one task at least (got {episodes!r}); "
-                f"see 'split_episodes'"
+                f"see 'Episodes.from_histories'"
             )
         if self.support_sizes is not None and (episodes.size < 2).any():
             user = int(episodes.user[episodes.size < 2][0])

@@ -12,7 +12,7 @@ OURS = ('agnn_pyg', 'tanp', 'data', 'benchmarks', 'tests')
 ALLOWED = {
     'agnn_pyg': ('agnn_pyg',),
     'tanp': ('tanp', 'agnn_pyg.base'),
-    'data': ('data', 'agnn_pyg.base'),
+    'data': ('data', 'agnn_pyg.base', 'tanp.episodes'),
 }
 TRAINING = {
     *('pytorch_lightning', 'lightning', 'lightning_fabric', 'torchmetrics'),

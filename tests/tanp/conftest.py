@@ -71,18 +71,6 @@ def attributes():
     return AttributeEncoder(['land', 'genre']).fit_transform(frame)
 
 
-@pytest.fixture(scope='session')
-def frame():
-    """Ratings of 40 users, 2 to 41 each, over 60 items."""
-    generator = torch.Generator().manual_seed(1)
-    rows = [
-        (f'u{user}', f'i{int(item)}', float(torch.rand((), generator=generator) < 0.5))
-        for user in range(40)
-        for item in torch.randperm(60, generator=generator)[: user + 2]
-    ]
-    return pd.DataFrame(rows, columns=['user', 'item', 'rating'])
-
-
 def whole(tasks):
     """All tasks as one batch."""
     (batch,) = EpisodeLoader(tasks, len(tasks))

@@ -1,18 +1,15 @@
-"""From a frame of ratings to episodes of training, validation and test users."""
+"""From ratings to episodes of training, validation and test users, for TaNP."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
-import pandas as pd
+from annotated_types import Gt, Le
 
 from agnn_pyg.base.config import PositiveFloat, PositiveInt, Seed, check_argument
-from agnn_pyg.base.frames import read_ratings
-from agnn_pyg.base.recommender_config import ColumnsConfig
-from agnn_pyg.base.vocabulary import read_distinct
+from data.tables import RatingTables
 from tanp.episodes import Episodes, from_numpy
 
 
@@ -26,9 +23,7 @@ class EpisodeSplit(NamedTuple):
 
 
 def split_episodes(
-    ratings: pd.DataFrame,
-    users: Sequence[Any] | pd.Series,
-    items: Sequence[Any] | pd.Series,
+    tables: RatingTables,
     *,
     support_size: int = 20,
     min_size: int | None = None,
@@ -45,38 +40,31 @@ def split_episodes(
     authors, who do not use validation, leave others in it.
 
     Args:
-        ratings (DataFrame): Columns ``user``, ``item`` and ``rating``.
-        users (sequence): Ids of users; their order gives rows and enters the shuffle.
-        items (sequence): Ids of items.
-        support_size (int, optional): (default: :obj:`20`)
-        min_size (int, optional): Fewest interactions of an episode's user, more than
-            the support. (default: :obj:`support_size + 10`)
-        max_size (int, optional): Most interactions. (default: :obj:`200`)
-        fractions (tuple, optional): Of users in training and in validation; the others
-            are for the test. (default: :obj:`(0.7, 0.1)`)
-        seed (int, optional): (default: :obj:`0`)
+        tables: What to split; the order of the users enters the shuffle.
+        support_size: Interactions in the support. (default: :obj:`20`)
+        min_size: Fewest interactions of an episode's user, more than the support.
+            (default: :obj:`support_size + 10`)
+        max_size: Most interactions. (default: :obj:`200`)
+        fractions: Of users in training and in validation; the others are for the test.
+            (default: :obj:`(0.7, 0.1)`)
+        seed: Names the split.
 
-    ``ValueError`` names an argument or a table that is unfit, or a part without users.
+    Raises:
+        ValueError: If an argument is unfit, or a part has no users.
     """
     check_argument('seed', seed, Seed)
     check_argument('support_size', support_size, PositiveInt)
     min_size = support_size + 10 if min_size is None else min_size
-    if not support_size < min_size <= max_size:
-        raise ValueError(
-            f"'min_size' must exceed 'support_size' ({support_size}), so that a query "
-            f"is left, and not 'max_size' ({max_size}) (got {min_size})"
-        )
+    # A query is left.
+    check_argument('min_size', min_size, Annotated[int, Gt(support_size), Le(max_size)])
     check_argument('fractions', fractions, tuple[PositiveFloat, PositiveFloat])
     if sum(fractions) >= 1:
         raise ValueError(
             f"'fractions' must have a sum below 1, for users to test (got {fractions})"
         )
-    rated = read_ratings(ratings, 'ratings', ColumnsConfig())
-    rated.check_rows('there is nothing to split')
-    sides = zip(('user', 'item'), (users, items), strict=True)
-    ids = {s: read_distinct(given, f'{s}s', s).vocabulary() for s, given in sides}
-    (user, item), label = rated.pairs(ids).index, rated.rating
-    size = np.bincount(user, minlength=len(ids['user']))
+    user, item = tables.positions()
+    label = tables.ratings['rating'].to_numpy(float)
+    size = np.bincount(user, minlength=len(tables.users))
     # Each user's history: positions of ratings, in the order of the frame.
     histories = np.split(np.argsort(user, kind='stable'), size.cumsum()[:-1])
     order = np.arange(len(size))
