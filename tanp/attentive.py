@@ -92,13 +92,14 @@ class AttentiveTaNP(NeuralProcess):
             attributes = self.item.attributes.multi_hot()
             self.statistics = self.statistics.with_unseen(attributes)
 
-    def with_items(self, attributes: TokenBags) -> AttentiveTaNP:
-        made = super().with_items(attributes)
-        made.read_unseen()
+    def with_nodes(self, side: str, attributes: TokenBags) -> AttentiveTaNP:
+        made = super().with_nodes(side, attributes)
+        if side == 'item':
+            made.read_unseen()
         return made
 
-    def for_users(self, row: Tensor, attributes: TokenBags | None) -> AttentiveTaNP:
-        made = super().for_users(row, attributes)
+    def for_users(self, row: Tensor) -> AttentiveTaNP:
+        made = super().for_users(row)
         made.statistics = replace(self.statistics, row=row)
         return made
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,17 +112,22 @@ class Fitted:
 
     def with_items(self, items: pd.DataFrame | None) -> Fitted:
         """This fit with the new items of a table, as far as it has any."""
-        known, encoder = self.ids['item'], self.encoders['item']
         if items is not None:
             check_columns(items, 'items', [self.config.item])
-        parts = [encoder], self.bags['item']
-        found = encoder and read_new_nodes(items, 'item', self.config, known, *parts)
+        made = self.with_nodes('item', items)
+        return self if made is self else replace(made, catalogues={})
+
+    def with_nodes(self, side: str, table: pd.DataFrame | Sequence | None) -> Fitted:
+        """This fit with the new users or items of a table or a list, if any."""
+        known, encoder = self.ids[side], self.encoders[side]
+        parts = [encoder], self.bags[side]
+        found = encoder and read_new_nodes(table, side, self.config, known, *parts)
         if found is None:
             return self
         values, (bags,) = found
-        ids = self.ids | {'item': known.append(values)}
-        models = [model.with_items(bags) for model in self.models]
-        return dataclasses.replace(self, ids=ids, models=models, catalogues={})
+        ids = self.ids | {side: known.append(values)}
+        models = [model.with_nodes(side, bags) for model in self.models]
+        return replace(self, ids=ids, models=models)
 
     @torch.inference_mode()
     def score_all(self, batch: EpisodeBatch) -> list[list[Tensor]]:

@@ -111,27 +111,24 @@ class NeuralProcess(nn.Module):
             if embedding is not None:
                 embedding.set_trained_ids(row)
 
-    def with_items(self, attributes: TokenBags) -> NeuralProcess:
-        """This model, its layers shared, with further items known by attributes."""
+    def with_nodes(self, side: str, attributes: TokenBags) -> NeuralProcess:
+        """This model, its layers shared, with further items or users by attributes."""
         made = copy.copy(self)
-        made._modules = self._modules | {'item': self.item.with_nodes(attributes)}
-        made.num_items += attributes.num_nodes
+        further = self._modules[side].with_nodes(attributes)
+        made._modules = self._modules | {side: further}
+        setattr(made, f'num_{side}s', len(further.index))
         return made
 
     @torch.no_grad()
-    def for_users(self, row: Tensor, attributes: TokenBags | None) -> NeuralProcess:
-        """This model, its layers shared, for other users, numbered from 0.
+    def for_users(self, row: Tensor) -> NeuralProcess:
+        """This model, its layers shared, for some of its users, numbered from 0.
 
-        Given are their rows in this model, or -1 for new ones, and what attributes new
-        ones have, if any; those of known users are not read.
+        Given are their rows in this model, or -1 for new ones without attributes.
         """
         made = copy.copy(self)
         made.num_users = len(row)
         if self.user is not None:
-            is_known = row >= 0
-            vectors = self.user.embed_new(attributes, len(row))
-            vectors[is_known] = self.user(row[is_known])
-            user = nn.Embedding.from_pretrained(vectors)
+            user = nn.Embedding.from_pretrained(self.user(row))
             made._modules = self._modules | {'user': user}
         return made
 

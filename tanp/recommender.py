@@ -13,7 +13,7 @@ import torch
 from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.frames import read_ratings
-from agnn_pyg.base.nodes import read_new_nodes, warn_of_bare
+from agnn_pyg.base.nodes import warn_of_bare
 from agnn_pyg.base.recommender import Recommender
 from agnn_pyg.base.vocabulary import Vocabulary
 from tanp.adapted import AdaptedUsers
@@ -108,39 +108,30 @@ class TaNPRecommender(Recommender):
     ) -> AdaptedUsers:
         """See :meth:`adapt`; error texts call the support :obj:`name`."""
         config, fitted = self._served()
+        fitted = replace(fitted, config=config)
         ratings = read_ratings(support, name, config)
         ratings.check_rows('adapting needs an interaction of each user')
         label = fitted.to_labels(ratings)
-        known = fitted.ids['user']
         ids = Vocabulary.from_ids(ratings.user)
         # Ids of another type are refused: all users would be new.
-        rows, user = known.rows(ratings.user), ids.rows(ratings.user)
-        row = rows[np.unique(user, return_index=True)[1]]  # or -1
+        rows, user = fitted.ids['user'].rows(ratings.user), ids.rows(ratings.user)
         if users is not None and not fitted.has_users:
             raise ValueError(
                 "'users' was not given to 'fit', so attributes mean nothing; leave it "
                 'out, or fit again with the attributes of all users'
             )
-        bags = None
-        encoder = fitted.encoders['user']
-        is_new = row < 0
-        if encoder is not None:
-            if users is None and is_new.any():
-                users = [*ids.values[is_new]]
+        if fitted.encoders['user'] is not None:
+            if users is None and (rows < 0).any():
+                users = pd.unique(ratings.user.values[rows < 0])
                 warn_of_bare(name, 'user')
-            parts = [encoder], fitted.bags['user']
-            found = read_new_nodes(users, 'user', config, known, *parts)
-            new, (bags,) = found or (ids.values[:0], [None])
-            # The attributes of new users, and any for the known ones.
-            place = np.where(is_new, pd.Index(new).get_indexer(ids.values), 0)
-            ratings.user.check_known(known.append(new), 'users')
-            bags = bags.take(torch.from_numpy(place)) if is_new.any() else None
+            fitted = fitted.with_nodes('user', users)
+            rows = ratings.user.check_known(fitted.ids['user'], 'users')
+        row = torch.from_numpy(rows[np.unique(user, return_index=True)[1]])
         histories = user, fitted.item_rows(ratings.item, is_support=True), label
         nothing = [value[:0] for value in histories]
         episodes = Episodes.from_parts(np.arange(len(ids)), histories, nothing)
-        models = [m.for_users(torch.from_numpy(row), bags) for m in fitted.models]
-        fitted = replace(fitted, config=config, models=models)
-        return AdaptedUsers(fitted, ids, episodes)
+        models = [model.for_users(row) for model in fitted.models]
+        return AdaptedUsers(replace(fitted, models=models), ids, episodes)
 
     def evaluate(
         self,

@@ -253,7 +253,7 @@ class Serving(Tasks):
         self.move(device)
         model.set_trained_ids(index.cpu(), index.cpu())
         new = TokenBags(torch.ones(4, 1).long(), torch.ones(4, 1), torch.ones(3) > 0)
-        served = model.for_users(index.where(index < 2, -1), new)
+        served = model.with_nodes('user', new).for_users(index + 4 * (index > 1))
         predicted = tanp.predict(served, EpisodeLoader(self.episodes), samples=2)
         catalogue = Catalogue(model)
         scores = catalogue(model, batch), catalogue.hidden, catalogue.items.mean

@@ -11,9 +11,6 @@ from torch import Tensor, nn
 
 from agnn_pyg.base.encoder import TokenBags
 
-# What holds index, weight and is_value of the attributes.
-BUFFERS = ('token', 'token_count', 'is_value')
-
 
 class NodeEmbedding(nn.Module):
     r"""Two layers over the one-hot id and the attributes of an item or a user.
@@ -24,7 +21,8 @@ class NodeEmbedding(nn.Module):
         \mathbf{b}_2 \big)
 
     (TaNP, Section 4.1). A one-hot picks a row of the weight, a bag of attribute tokens
-    sums rows, and an id that was not trained, see :meth:`set_trained_ids`, adds zeros.
+    sums rows, and an id that was not trained, see :meth:`set_trained_ids`, adds zeros,
+    as does the row -1, a node that came later.
 
     Args:
         num_nodes (int): Number of items or users.
@@ -59,7 +57,7 @@ class NodeEmbedding(nn.Module):
         if attributes is not None:
             size = attributes.num_tokens, channels[0]
             self.token_weight = nn.Parameter(torch.empty(size))
-            for name, value in zip(BUFFERS, vars(attributes).values(), strict=True):
+            for name, value in vars(attributes).items():
                 self.register_buffer(name, value, persistent=False)
         self.bias = nn.Parameter(torch.empty(channels[0]))
         self.lin = nn.Linear(*channels)
@@ -86,10 +84,13 @@ class NodeEmbedding(nn.Module):
     def forward(self, node: Tensor) -> Tensor:
         hidden = self.bias.expand(*node.size(), -1)
         if self.id_weight is not None:
-            hidden = hidden + F.embedding(self.id_row[node], self.id_weight, 0)
+            row = self.id_row[node] * (node >= 0)
+            hidden = hidden + F.embedding(row, self.id_weight, 0)
         if self.token_weight is not None:
-            bags = self.token[node], self.token_count[node]
-            hidden = hidden + self._sum_tokens(*bags).view_as(hidden)
+            token, count = (v[node].flatten(0, -2) for v in (self.index, self.weight))
+            options = {'per_sample_weights': count.to(hidden.dtype), 'padding_idx': 0}
+            total = F.embedding_bag(token, self.token_weight, mode='sum', **options)
+            hidden = hidden + total.view_as(hidden)
         return self.lin(hidden.relu()).relu()
 
     def with_nodes(self, attributes: TokenBags) -> NodeEmbedding:
@@ -98,23 +99,12 @@ class NodeEmbedding(nn.Module):
         made._buffers = dict(self._buffers)
         if self.id_weight is not None:
             made.id_row = F.pad(self.id_row, (0, attributes.num_nodes))
-        bags = self.attributes.append(attributes)
-        made.token, made.token_count = bags.index, bags.weight
+        parts = (part.to(self.bias.device) for part in vars(attributes).values())
+        bags = self.attributes.append(TokenBags(*parts))
+        made.index, made.weight = bags.index, bags.weight
         return made
 
     @property
     def attributes(self) -> TokenBags:
         """The attributes of all nodes, which must have any."""
-        return TokenBags(*(getattr(self, name) for name in BUFFERS))
-
-    def embed_new(self, attributes: TokenBags | None, num_nodes: int) -> Tensor:
-        """Vectors of nodes without a row, :obj:`[num_nodes, F_out]`."""
-        hidden = self.bias.expand(num_nodes, -1)
-        if attributes is not None:
-            hidden = hidden + self._sum_tokens(attributes.index, attributes.weight)
-        return self.lin(hidden.relu()).relu()
-
-    def _sum_tokens(self, token: Tensor, count: Tensor) -> Tensor:
-        token, count = (v.to(self.bias.device).flatten(0, -2) for v in (token, count))
-        options = {'per_sample_weights': count.to(self.bias.dtype), 'padding_idx': 0}
-        return F.embedding_bag(token, self.token_weight, mode='sum', **options)
+        return TokenBags(self.index, self.weight, self.is_value)

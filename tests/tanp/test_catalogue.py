@@ -43,7 +43,7 @@ def test_a_catalogue_is_scored_as_a_query(small, batch, variant, likelihood, cha
 def test_users_of_the_model_and_new_ones(small, batch, attributes, monkeypatch):
     model = wild(small('attentive', user_ids=True, item_attributes=attributes))
     catalogue, first = Catalogue(model), batch._replace(user=torch.arange(3))
-    served = model.for_users(torch.tensor([4, -1, 5]), None)
+    served = model.for_users(torch.tensor([4, -1, 5]))
     expected = catalogue.plain(served, first)
     assert torch.allclose(catalogue(served, first), expected, atol=1e-9)
     known = catalogue(model, batch)
@@ -51,5 +51,5 @@ def test_users_of_the_model_and_new_ones(small, batch, attributes, monkeypatch):
     assert not torch.allclose(expected[1], known[1], atol=1e-3)
     # New users need no forward pass over all items, whatever is known of them.
     monkeypatch.delattr(Catalogue, 'plain')
-    new = model.for_users(torch.full((3,), -1), None)
+    new = model.for_users(torch.full((3,), -1))
     assert torch.allclose(catalogue(new, first)[1], expected[1], atol=1e-9)

@@ -48,11 +48,11 @@ def test_an_id_that_was_not_trained_leaves_the_attributes(attributes):
     assert torch.equal(x[12], x[16])
     assert not torch.equal(x[12], x[8])
     assert not torch.equal(x[12], x[13])
-    new = embedding.embed_new(attributes.take(torch.tensor([8, 13])), 2)
-    assert torch.equal(new, x[[12, 13]])
+    more = embedding.with_nodes(attributes.take(torch.tensor([8, 13])))
+    assert torch.equal(more(torch.tensor([20, 21])), x[[12, 13]])
     bare = NodeEmbedding(20, (6, 5))
     bare.set_trained_ids(torch.arange(10))
-    assert torch.equal(bare.embed_new(None, 3), bare(torch.tensor([10, 11, 12])))
+    assert torch.equal(bare(torch.tensor([-1, 9, -1]))[::2], bare(torch.arange(10, 12)))
 
 
 def test_set_encoder_averages_over_a_mask():
