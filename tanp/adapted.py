@@ -69,7 +69,7 @@ class AdaptedUsers:
             had any; the :obj:`score`, which is not; and, with samples or several
             models, its standard deviation :obj:`std`. ``ValueError`` names unknown ids.
         """
-        fitted = self.fitted.with_items(items)
+        fitted = self.fitted.with_nodes('item', items)
         columns = [fitted.config.user, fitted.config.item]
         users, named = read_ends(pairs, columns, 'pairs')
         user, item = self._rows(users), fitted.item_rows(named)
@@ -100,7 +100,7 @@ class AdaptedUsers:
             left. ``ValueError`` names an id that is unknown or repeated.
         """
         is_table = isinstance(items, pd.DataFrame)
-        fitted = self.fitted.with_items(items if is_table else None)
+        fitted = self.fitted.with_nodes('item', items if is_table else None)
         config = fitted.config
         k = check_argument('k', k, PositiveInt)
         exclude_seen = check_argument('exclude_seen', exclude_seen, bool)
@@ -141,31 +141,29 @@ class AdaptedUsers:
             user's support, see :func:`~agnn_pyg.base.metrics.evaluate_rankings`.
             ``ValueError`` names what is unfit.
         """
-        fitted = self.fitted.with_items(items)
+        fitted = self.fitted.with_nodes('item', items)
         config, scale = fitted.config, fitted.scale
         k = check_argument('k', k, PositiveInt)
         metrics = {}
         held = read_ratings(ratings, 'ratings', config)
         held.check_rows('there is nothing to compare with')
-        user, item = self._rows(held.user), fitted.item_rows(held.item)
+        index = np.stack([self._rows(held.user), fitted.item_rows(held.item)])
+        held = held._replace(index=index)
         known = np.arange(len(self.users)).repeat(self.episodes.size)
-        known = known, self.episodes.item.numpy()
-        held = held._replace(index=(user, item))
-        held.warn_of_known(known, 'the support')
+        held.warn_of_known((known, self.episodes.item.numpy()), 'the support')
         fitted.warn_of_trained(held)
         if config.rating is not None:
             scale.check(held)
-            labels = predict_pairs(fitted, self.episodes, user, item)
+            labels = predict_pairs(fitted, self.episodes, *index)
             metrics = rating_metrics(scale.to_rating_scale(labels[0]), held.rating)
-            relevant = scale.is_high(held.rating)
-            user, item = user[relevant], item[relevant]
+            index = index[:, scale.is_high(held.rating)]
         every = np.arange(len(fitted.ids['item']))
 
         def score_all(users: Tensor) -> Iterator[Tensor]:
             return (labels[0] for labels in self._blocks(fitted, users.numpy(), every))
 
-        relevant = torch.from_numpy(np.stack([user, item]))
-        return metrics | evaluate_rankings(score_all, relevant, len(every), k)[0]
+        index = torch.from_numpy(index)
+        return metrics | evaluate_rankings(score_all, index, len(every), k)[0]
 
     def explain(
         self, user: Hashable, item: Hashable, items: pd.DataFrame | None = None
@@ -176,7 +174,7 @@ class AdaptedUsers:
         interactions overlap. For :obj:`items` see :meth:`predict`; a :obj:`title` or
         :obj:`name` of theirs is shown beside ids.
         """
-        fitted = self.fitted.with_items(items)
+        fitted = self.fitted.with_nodes('item', items)
         config = fitted.config
         row = self._rows(read_distinct([user], 'user', config.user))
         target = fitted.item_rows(read_distinct([item], 'item', config.item))

@@ -110,16 +110,14 @@ class Fitted:
                 'evaluate on users that were held back from it',
             )
 
-    def with_items(self, items: pd.DataFrame | None) -> Fitted:
-        """This fit with the new items of a table, as far as it has any."""
-        if items is not None:
-            check_columns(items, 'items', [self.config.item])
-        made = self.with_nodes('item', items)
-        return self if made is self else replace(made, catalogues={})
-
     def with_nodes(self, side: str, table: pd.DataFrame | Sequence | None) -> Fitted:
-        """This fit with the new users or items of a table or a list, if any."""
+        """This fit with the new items of a table, or new users, as far as it has any.
+
+        A list is enough of users, but items need attributes.
+        """
         known, encoder = self.ids[side], self.encoders[side]
+        if side == 'item' and table is not None:
+            check_columns(table, 'items', [self.config.item])
         parts = [encoder], self.bags[side]
         found = encoder and read_new_nodes(table, side, self.config, known, *parts)
         if found is None:
@@ -127,7 +125,8 @@ class Fitted:
         values, (bags,) = found
         ids = self.ids | {side: known.append(values)}
         models = [model.with_nodes(side, bags) for model in self.models]
-        return replace(self, ids=ids, models=models)
+        catalogues = {} if side == 'item' else self.catalogues
+        return replace(self, ids=ids, models=models, catalogues=catalogues)
 
     @torch.inference_mode()
     def score_all(self, batch: EpisodeBatch) -> list[list[Tensor]]:
@@ -142,8 +141,7 @@ class Fitted:
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Plain data besides ids and scale, and tensors, those of all models once."""
-        names = ('likelihood', 'encoders', 'has_users')
-        plain = {name: getattr(self, name) for name in names}
+        plain = {n: getattr(self, n) for n in ('likelihood', 'encoders', 'has_users')}
         bags = {side: part and vars(part) for side, part in self.bags.items()}
         models = [
             (model.state_dict(), model.statistics and model.statistics.state_dict())

@@ -46,7 +46,6 @@ class EpisodeLoader(EpochLoader):
     Without :obj:`support_sizes`, supports and queries are those of the episodes. With
     it, for training, each epoch splits the interactions of a task again, into a support
     of random size and a query, so that training meets the supports of serving.
-    Iterating twice gives the same batches; call :meth:`set_epoch` for others.
 
     Args:
         episodes (Episodes): The tasks.

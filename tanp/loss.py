@@ -85,8 +85,7 @@ def tanp_loss(
 
     (TaNP, Section 4.5.) The prediction term is a mean over the :math:`n_b`
     interactions that are predicted in a task, so the KL is divided by :math:`n_b`, too.
-    The published code does not. Reduction :obj:`"point"` weighs all interactions alike.
-    For ratings it is the squared error: that of a Gaussian of variance 1/2.
+    Reduction :obj:`"point"` weighs all interactions alike.
 
     Args:
         output (TaskOutput): Of a model in training mode.
