@@ -71,10 +71,8 @@ class AttentiveTaNP(NeuralProcess):
         width = self.in_channels
         self.attention = self.gp = None
         if config.attention_heads:
-            heads = config.attention_heads, config.dropout
-            self.attention = SupportAttention(
-                self.in_channels, statistics.num_kernels, *heads
-            )
+            sizes = width, statistics.num_kernels, config.attention_heads
+            self.attention = SupportAttention(*sizes, config.dropout)
             width += self.attention.out_channels
         if config.num_gps:
             self.gp = SupportGP(statistics.num_psd, config.num_gps)

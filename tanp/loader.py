@@ -108,8 +108,7 @@ class EpisodeLoader(EpochLoader):
 
     def _resample(self, generator: Generator) -> Episodes:
         """The same tasks with other supports and queries, in random order."""
-        tasks = self.episodes
-        size = self.episodes.size
+        tasks, size = self.episodes, self.episodes.size
         position = torch.randperm(len(tasks.item), generator=generator)
         row = torch.repeat_interleave(size)[position]
         row, order = row.sort(stable=True)
