@@ -6,7 +6,9 @@ a case of :func:`~agnn_pyg.base.cells.parse_column`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,10 @@ from agnn_pyg.base.checks import TableColumn, as_text, plain, warn
 FAR = 3
 # New values of a table that are many, if they are half of all.
 MANY_NEW = 5
+# New values that are compared with known ones, if these are few, and how much alike
+# texts are of which one is misspelled.
+MAX_NEW, FEW_VALUES, ALIKE = 1000, 100, 0.85
+DIGIT = re.compile(r'\d')
 # The most words of a text column, and the knots of each dimension of a vector.
 MAX_WORDS, VECTOR_KNOTS = 1000, 4
 
@@ -141,10 +147,8 @@ class CategoricalEncoder(ColumnEncoder):
             table.refuse(cells.row[unknown & bad], problem, remedy)
         if not unknown.any():
             return
-        known = {str(v).casefold() for v in self.values}
-        new = np.flatnonzero(unknown & is_text)
-        spelled = [value.casefold() in known for value in cells.value[new]]
-        respelled = np.isin(np.arange(len(unknown)), new[np.array(spelled, bool)])
+        respelled = pd.Series(cells.value).isin(self._respelled(cells.value[unknown]))
+        respelled = unknown & is_text & respelled
         many = unknown & (unknown.all() or self._are_many(unknown))
         table.remark(
             cells.row[respelled if respelled.any() else many],
@@ -156,6 +160,19 @@ class CategoricalEncoder(ColumnEncoder):
     def _are_many(self, unknown: np.ndarray) -> bool:
         """Whether so many values of a table are new that they may be misspelled."""
         return unknown.sum() >= max(MANY_NEW, len(unknown) / 2)
+
+    def _respelled(self, new: np.ndarray) -> list[str]:
+        """New texts that differ from known ones in case, or in a letter of many."""
+        known = {str(v).casefold() for v in self.values}
+        # Those with digits are numbered.
+        words = [v for v in known if len(known) <= FEW_VALUES and not DIGIT.search(v)]
+        texts = {v: str(v).casefold() for v in pd.unique(new)[:MAX_NEW]}
+
+        def is_near(text: str) -> bool:
+            near = get_close_matches(text, words, 1, ALIKE)
+            return bool(near) and not DIGIT.search(text)
+
+        return [v for v, text in texts.items() if text in known or is_near(text)]
 
     def _places(self, cells: ParsedColumn) -> np.ndarray:
         return pd.Index(self.values, dtype=object).get_indexer(cells.value)
@@ -173,6 +190,9 @@ class TextEncoder(CategoricalEncoder):
 
     def _are_many(self, unknown: np.ndarray) -> bool:
         return False  # words of few rows are not among those of the fit
+
+    def _respelled(self, new: np.ndarray) -> list[str]:
+        return []  # and other forms of a word are no errors
 
 
 class NumericEncoder(ColumnEncoder):

@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -192,16 +193,18 @@ def _read(path: Path, nrows: int | None = None, **options: Any) -> pd.DataFrame:
 def _read_text(path: Path, **options: Any) -> pd.DataFrame:
     try:
         with path.open(encoding='utf-8-sig', newline='') as file:
-            separator = max(SEPARATORS, key=file.readline().count)
+            head = file.readline()
+            skip = head.strip(' "\r\n')[:-1] == 'sep='  # a hint for spreadsheets
+            head = file.readline() if skip else head
+            separator = max(SEPARATORS, key=head.count)
             if separator == ';' and DECIMAL_COMMA.search(file.read(SAMPLE)):
                 options['decimal'] = ','
             file.seek(0)
             if options['nrows'] is None:
                 lines = csv.reader(file, delimiter=separator, skipinitialspace=True)
-                _check_lines(lines, separator)
+                _check_lines(lines, separator, skip)
         options |= {'encoding': 'utf-8-sig', 'index_col': False, 'low_memory': False}
-        options['skipinitialspace'] = True
-        options['sep'] = separator
+        options |= {'skipinitialspace': True, 'sep': separator, 'skiprows': int(skip)}
         columns = pd.read_csv(path, **options | {'nrows': 0}).columns.str.strip()
         return pd.read_csv(path, names=columns, header=0, **EXACT, **options)
     except pd.errors.EmptyDataError:
@@ -221,14 +224,14 @@ def _codes(path: Path, frame: pd.DataFrame) -> pd.Index:
     return head.columns[[head[c].str.fullmatch(r'0\d+').any() for c in head]]
 
 
-def _check_lines(lines: Any, separator: str) -> None:
+def _check_lines(lines: Any, separator: str, skip: bool) -> None:
     """Raises ``ValueError`` if a line has more or fewer cells than the header.
 
     Pandas fills short lines at their end, also where a cell in the middle is lacking.
     """
     try:
         # An empty line has no cells, and pandas skips it.
-        rows = filter(None, lines)
+        rows = islice(filter(None, lines), int(skip), None)
         width = len(next(rows, []))
         wrong = next((w for w in map(len, rows) if w != width), None)
     except csv.Error as error:

@@ -19,7 +19,7 @@ from agnn_pyg.base.cells import (
 )
 from agnn_pyg.base.checks import TableColumn, warn
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
-from agnn_pyg.base.oddities import problem_of, seems, warn_of_codes
+from agnn_pyg.base.oddities import problem_of, seems, warn_of_numbers
 from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_distinct, read_ids
 
@@ -110,7 +110,7 @@ def _read_attributes(
             if is_inferred or is_list:
                 _warn_of_texts(guess, cells, side)
             if is_inferred:
-                warn_of_codes(cells, name)
+                warn_of_numbers(cells, name)
             problem = problem_of(cells) if cells.stype == 'categorical' else None
             if is_inferred and problem:
                 warn(
@@ -132,7 +132,7 @@ def _read_attributes(
             continue
         kept.append(cells)
         _warn_of_texts(guess, cells, side)
-        warn_of_codes(cells, name)
+        warn_of_numbers(cells, name)
     if dropped:
         texts = (f'{column} ({why})' for column, why in dropped.items())
         types = {c.column: None for c in kept[:1]} | {next(iter(dropped)): 'text'}

@@ -35,6 +35,13 @@ CODED = {
     *('shop', 'store', 'shelf', 'city', 'region', 'country', 'state', 'genre'),
     *('department', 'segment', 'cluster', 'group', 'owner', 'host', 'provider'),
 }
+# Numbers, and days since 1970, that often stand for missing ones, and the fewest other
+# values beside which they do.
+PLACEHOLDERS = {
+    'numeric': {-1, *(s * (10**n - 1) for n in range(10) for s in (-1, 1))},
+    'date': {-719162, -25567, 0, 2932896},  # of the years 1, 1900, 1970 and 9999
+}
+FEW_OTHERS = 4
 MONTHS = 'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'
 # What texts that are read as categories may be.
 TEXTS = {
@@ -168,18 +175,36 @@ def warn_of_unread(frame: pd.DataFrame, name: str, means: str) -> None:
             )
 
 
-def warn_of_codes(cells: ParsedColumn, name: str) -> None:
-    """Warns of whole numbers whose column has a name that codes have."""
+def warn_of_numbers(cells: ParsedColumn, name: str) -> None:
+    """Warns of numbers and dates that may stand for something else.
+
+    That are whole numbers of a column with a name that codes have, and outer ones that
+    are usual placeholders and far from all others, or the only ones below zero.
+    """
     words = re.findall('[A-Z]?[a-z]+|[A-Z]+', str(cells.column))
     is_coded = bool(words) and words[-1].lower() in CODED
     value = cells.value
+    values = np.unique(value) if cells.stype in PLACEHOLDERS else []
+    if len(values) <= 2:
+        return
     if cells.stype == 'numeric' and is_coded and (value % 1 == 0).all():
-        values = np.unique(value)
-        if len(values) > 2:
+        warn(
+            f"Column '{cells.column}' of '{name}' holds whole numbers, such as "
+            f'{values[0]:.0f}, which count as quantities; make texts of them, '
+            f'.astype(str), if they are codes'
+        )
+    for outer, others in ((values[0], values[1:]), (values[-1], values[:-1])):
+        low, high = others[0], others[-1]
+        is_far = max(low - outer, outer - high) > high - low or outer < 0 <= low
+        if outer in PLACEHOLDERS[cells.stype] and is_far and len(others) > FEW_OTHERS:
+            text = f'{outer:.0f}'
+            if cells.stype == 'date':
+                text = str(np.datetime64(0, 'D') + int(outer))
             warn(
-                f"Column '{cells.column}' of '{name}' holds whole numbers, such as "
-                f'{values[0]:.0f}, which count as quantities; make texts of them, '
-                f'.astype(str), if they are codes'
+                f"Column '{cells.column}' of '{name}' holds {text} in "
+                f'{(value == outer).sum():,} of {len(value):,} cells, apart from all '
+                f'others; leave these empty if it stands for a missing {cells.stype} '
+                f'value'
             )
 
 

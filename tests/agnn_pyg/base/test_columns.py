@@ -220,6 +220,9 @@ def test_values_of_other_types_than_those_of_the_fit():
     with pytest.warns(UserWarning, match=r"row 2 \('SEA'\)"):
         bags = few.transform(frame_of([' war', 'a', 'SEA']))
     assert bags.index.tolist() == [[2], [0], [0]]
+    few = AttributeEncoder({'x': 'multi'}).fit(frame_of([['drama'], ['part 1']]))
+    with pytest.warns(UserWarning, match=r"row 2 \(\['drma"):
+        few.transform(frame_of([['drama', 'part 2'], ['drums'], ['drma'], ['part 1']]))
     with pytest.warns(UserWarning, match=r"separators.* lists in .* row 2 \('b;c'\)"):
         parse_column(frame_of([['b', 'c'], 'b', 'b;c']), 'x')
     with pytest.warns(UserWarning, match=r"beside.* in row 1 \('a', .* of 2"):

@@ -338,7 +338,7 @@ def test_columns_that_seem_to_be_something_else(tables):
     read_tables(CONFIG, tables['ratings'], cities)  # no lists, no numbers
 
 
-def test_whole_numbers_that_are_all_different_are_left_out(tables):
+def test_numbers_that_seem_to_be_ids_codes_or_placeholders(tables):
     ids = pd.DataFrame({'user': range(30), 'isbn': range(7000, 7030), 'age': 5})
     ratings = tables['ratings']
     ids['zipCode'], ids['days'] = ids['user'] % 25, ids['user'] % 25
@@ -348,3 +348,10 @@ def test_whole_numbers_that_are_all_different_are_left_out(tables):
     assert [c.column for c in read.nodes['user'].columns] == ['age', 'zipCode', 'days']
     named = ColumnsConfig(user_attributes=['isbn'])
     assert read_tables(named, ratings, ids).nodes['user'].columns[0].stype == 'numeric'
+    users = pd.DataFrame({'user': range(30), 'price': np.arange(30) / 2})
+    users['day'] = pd.date_range('2020', periods=30).astype(str)
+    read_tables(CONFIG, ratings, users)
+    for column, odd in (('price', -1), ('price', 9999), ('day', '1970-01-01')):
+        part = users.assign(**{column: users[column].where(users['user'] != 3, odd)})
+        with pytest.warns(UserWarning, match=f"'{column}' .* {odd} in 1 of 30 cells"):
+            read_tables(CONFIG, ratings, part)

@@ -53,8 +53,9 @@ def test_text_files_of_all_sorts(tmp_path):
         assert frame['item'][2] == f'c{separator}d'
         assert frame['age'].isna().tolist() == [False, True, False]
         assert frame['genres'].tolist() == [['Комедия', 'War'], [], ['War']]
-    for cell in ('31,5', '31.5'):  # as spreadsheets of several countries write it
-        (tmp_path / 'x.csv').write_text(f'user;item;age\n7;1,2,3;{cell}\n8;b;7')
+    # As spreadsheets of several countries write it.
+    for cell, hint in (('31,5', ''), ('31.5', ''), ('31,5', 'sep=;\n')):
+        (tmp_path / 'x.csv').write_text(f'{hint}user;item;age\n7;1,2,3;{cell}\n8;b;7')
         frame = read_file(tmp_path / 'x.csv', roles=ROLES)
         assert (frame['age'].tolist(), frame['item'][0]) == ([31.5, 7], '1,2,3')
 
