@@ -27,8 +27,8 @@ def evaluate_ranking(
     :func:`~agnn_pyg.base.metrics.ranking_metrics`; :obj:`coverage`, the fraction of the
     items that are among the first k of some user; and :obj:`novelty`, the mean of
     :math:`-\log_2 (n_i + 1) / (n + 1)` over the first k items, which :math:`n_i` of n
-    training users have (Vargas and Castells, "Rank and relevance in novelty and
-    diversity metrics for recommender systems", 2011).
+    users of training and of first ratings have (Vargas and Castells, "Rank and
+    relevance in novelty and diversity metrics for recommender systems", 2011).
 
     Args:
         serving (Fitted): Ids and scorers.

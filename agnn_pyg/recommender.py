@@ -330,6 +330,7 @@ class AGNNRecommender(Recommender):
             if nodes is not None:
                 ids = read_distinct(nodes, f'{side}s', getattr(config, side))
                 rows[side] = serving.ids[side].rows(ids)
+                ids.warn_of_like(serving.ids[side], rows[side])
                 ids.refuse(
                     rows[side] < 0,
                     'lists an id that the fit does not know, in',

@@ -27,8 +27,10 @@ ISO_DATE = re.compile(r'\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?')
 FEW, MANY = 0.1, 20
 # What to do where a cell does not suit the type of its column.
 _REMEDIES = {
-    'date': 'make dates or texts like 1999-12-31 of them, or change the type',
-    'numeric': 'make numbers of them, such as 12.5, or change the type',
+    'date': 'make dates or texts like 1999-12-31 of them, empty cells where there is '
+    'none, or change the type',
+    'numeric': 'make numbers of them, such as 12.5, empty cells where there is none, '
+    'or change the type',
     'text': 'make texts of them, or change the type',
     'vector': 'make lists of numbers of them, or change the type',
 }

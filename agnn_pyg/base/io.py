@@ -134,17 +134,16 @@ def _columns_of(
             known = recognised(columns, role, attributes=len(roles) == 1)
             found[role] = known[0] if known else None
         if found[role] is None:
-            remedy = f"name its column of {role}s, '--{role} COLUMN'"
-            if role in named:  # which may suit the other tables
-                remedy = (
-                    f"correct '--{role} COLUMN', the same for all tables, or rename "
-                    f"its column to '{wanted}'"
-                )
+            verb = 'correct' if role in named else f'name its column of {role}s by'
+            remedy = (
+                f"{verb} '--{role} COLUMN', the same for all tables, or rename it to "
+                f"'{wanted}'"
+            )
             if role == 'rating':
                 remedy += ", or fit with '--rating none' if each row is a positive"
-            raise ValueError(
-                f"'{path}' has no column '{wanted}'{nearest(wanted, columns)}; {remedy}"
-            )
+            known = f' (known: {", ".join(map(str, columns))})'
+            known = nearest(wanted, columns) if role in named else known
+            raise ValueError(f"'{path}' has no column '{wanted}'{known}; {remedy}")
     return found
 
 

@@ -19,6 +19,8 @@ FEW_ROWS = 50
 # Ratings of one value beside which the only rating beyond may be mistyped, and beside
 # which the only 0 may be.
 MANY_RATINGS, MANY_BESIDE_ZERO = 100, 30
+# The least part of the ratings, and the fewest different ones, of each of two scales.
+LEAST_SHARE, LEAST_VALUES = 0.05, 3
 # Columns that say how strong a positive or an edge is, or whether a row is a positive,
 # in small letters alone.
 UNREAD = re.compile(
@@ -97,7 +99,26 @@ def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
             f'has many ratings of {value:g}, and all others above 0, in',
             f"drop the rows if it means 'not rated', or {meant}",
         )
+    for low, high in _two_scales(rating, kept):
+        column.remark(
+            rating >= high,
+            f'has ratings of perhaps two scales, none between {low:g} and {high:g}, in',
+            f'bring all to one scale, or {meant}',
+        )
     return rating.clip(kept[0], kept[-1])
+
+
+def _two_scales(rating: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The values around a gap between two ranges of many ratings, [1 or 0, 2]."""
+    pairs = np.stack([values[:-1], values[1:]], axis=1)
+    share = np.array([(rating >= high).mean() for high in values[1:]])
+    place = np.arange(1, len(values))
+    is_many = np.minimum(share, 1 - share) >= LEAST_SHARE
+    is_many &= np.minimum(place, len(values) - place) >= LEAST_VALUES
+    low, high = pairs.T
+    is_apart = (low > 0) & (high >= 2 * low) & (high - low > low - values[0])
+    is_apart &= len(rating) >= FEW_ROWS
+    return pairs[is_many & is_apart][:1]
 
 
 def _without_strays(rating: np.ndarray) -> np.ndarray:

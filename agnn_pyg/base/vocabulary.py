@@ -74,20 +74,32 @@ class IdColumn(TableColumn):
         )
 
     def warn_of_odd(self) -> None:
-        """Warns if ids have spaces around them, or seem to stand for missing ones."""
-        is_mark = np.zeros(len(self), bool)
+        """Warns of ids that differ in writing alone, or seem to be missing ones."""
+        code, distinct = pd.factorize(self.values)
+        is_mark = np.zeros(len(distinct), bool)
         if self.dtype == 'int':
-            is_mark = (self.values == -1) & ~(self.values < -1).any()
+            is_mark = (distinct == -1) & ~(distinct < -1).any()
         if self.dtype == 'str':
-            is_mark = [is_nothing(v) and v.lower() not in NAMES for v in self.values]
+            is_mark = [is_nothing(v) and v.lower() not in NAMES for v in distinct]
             is_mark = np.array(is_mark, bool)
+            is_spaced = np.array([v != v.strip() for v in distinct], bool)
             self.remark(
-                np.array([v != v.strip() for v in self.values], bool),
+                is_spaced[code],
                 'has ids with spaces around them in',
                 'remove them, .str.strip(): ids with them and without are not the same',
             )
+            folded = pd.Series([*map(_folded, distinct)]).where(~is_spaced)
+            is_double = folded.duplicated() & ~is_spaced
+            for k in np.flatnonzero(is_double)[:1]:
+                other = distinct[folded.eq(folded[k]).argmax()]
+                self.remark(
+                    is_double.to_numpy()[code],
+                    f'has ids that equal others, such as {other!r}, except for case or '
+                    'zeros, in',
+                    'write them alike, unless they are not the same',
+                )
         self.remark(
-            is_mark,
+            is_mark[code],
             'has ids that seem to stand for missing ones in',
             'drop these rows, by .dropna() before .astype(str) if they were empty '
             'cells, unless they are meant',

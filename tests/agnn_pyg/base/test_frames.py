@@ -245,6 +245,8 @@ def test_ratings_far_from_all_others():
             read(np.append([*stars, *stars], lone))
     with pytest.warns(UserWarning, match=r'7, and none .* 5, .* row 500 \(7.0, .* 2\)'):
         read(np.append(stars, [7.0, 7.0]))
+    with pytest.warns(UserWarning, match=r'two .* 5 and 20, .* row 500 \('):
+        read(np.append(stars, 20 * stars[:60]))
     assert read(odd, rating_range=(-1, 5)).tolist() == odd.tolist()
 
 

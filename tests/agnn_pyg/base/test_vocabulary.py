@@ -69,6 +69,8 @@ def test_ids_that_are_unknown_or_of_another_type():
         found = read_ids(column('A7', written), 'user', 'pairs')
         with pytest.raises(ValueError, match=rf"alike, such as '{like}' in 'users'"):
             found.check_known(texts, 'users')
+        with pytest.warns(UserWarning, match='row 1'):
+            read_ids(column(like, written), 'user', 'pairs').warn_of_odd()
     wrong = {'4': r"row 0 \('4'\); .*\.astype\(int\)"}
     wrong['4 4x'] = r"row 1 \('4x'\); correct what is no int"
     for texts, named in wrong.items():
