@@ -149,12 +149,8 @@ def _tensors(node):
 def tiny_frames():
     """TokenBags of 12 users and 15 items: every kind of column, and gaps."""
     rng = np.random.default_rng(0)
-    users = pd.DataFrame(
-        {
-            'job': rng.choice(['nurse', 'clerk', 'cook'], 12),
-            'age': rng.integers(18, 70, 12).astype(float),
-        }
-    )
+    users = pd.DataFrame({'job': rng.choice(['nurse', 'clerk', 'cook'], 12)})
+    users['age'] = rng.integers(18, 70, 12).astype(float)
     users.loc[3, 'age'] = None
     users.loc[4, 'job'] = None
     items = pd.DataFrame(

@@ -42,8 +42,10 @@ RIDGES = tuple(10 ** (k / 2) for k in range(1, 8))
 # Of the warm model: the penalty, and the weight of attributes relative to it.
 ITEM_RIDGES = (50.0, 100.0, 200.0, 400.0, 1000.0)
 ITEM_ATTRIBUTES = (0.0, 0.03, 0.3)
-# How much of the scores of a cold user is added.
+# How much of the scores of a cold user is added to those of a warm one, and how much of
+# the latter to those of a new user after some positives, which are so many on folds.
 PRIORS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+FIRST_WEIGHTS, NUM_FIRST = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0), 3
 # Folds for these: a matrix of items by items takes long to invert.
 ITEM_FOLDS = 2
 
@@ -125,19 +127,26 @@ class ImplicitKernelScorer(ScenarioScorer):
             self.scenarios[name]['scale'] = torch.tensor(scale)
         prior = self._choose_prior() if fitted is None else fitted.prior
         self.scenarios['warm']['prior'] = torch.tensor(prior)
+        first = self._choose_first_weight() if fitted is None else fitted.first_weight
+        self.scenarios['user_cold']['first_weight'] = torch.tensor(first)
 
     @property
     def prior(self) -> float:
         """How much of the score of a cold user is added to that of a warm pair."""
         return float(self.scenarios['warm']['prior'])
 
+    @property
+    def first_weight(self) -> float:
+        """How much of the score of a warm pair is added after a few positives."""
+        return float(self.scenarios['user_cold']['first_weight'])
+
     def with_new_nodes(
         self, nodes: Mapping[str, NodeFeatures], ratings: Pairs | None = None
     ) -> ImplicitKernelScorer:
         """A scorer with more nodes, all cold, after those that there are.
 
-        What positives of a new user say of warm items, by the model of warm pairs, is
-        added to the scores of a cold user.
+        What positives of a new user say of warm items, by the model of warm pairs,
+        times :attr:`first_weight`, is added to the scores of a cold user.
         """
         made = super().with_new_nodes(nodes)
         if ratings is not None:
@@ -184,7 +193,7 @@ class ImplicitKernelScorer(ScenarioScorer):
             components = self.prior * components
             components[0, column] += added.sum()
         elif self.later is not None and name == 'user_cold':
-            added = self._by_positive(user, item, self.later)
+            added = self.first_weight * self._by_positive(user, item, self.later)
             parts = torch.cat([parts, added])
             components[-1, column] += added.sum()
         return KernelExplanation(0.0, parts, components, *names)
@@ -218,17 +227,20 @@ class ImplicitKernelScorer(ScenarioScorer):
         }
 
     def _score(self, name: str, user: Tensor, item: Tensor, product: Product) -> Tensor:
+        weight = 1.0
         if name != 'warm':
             score = super()._score(name, user, item, product)
             if self.later is None or name != 'user_cold':
                 return score
+            weight = self.first_weight
         else:
             score = self.prior * super()._score('user_cold', user, item, product)
         # The user has positives.
         users, row = user.unique(return_inverse=True)
         items, column = item.unique(return_inverse=True)
         row = row if product is inner else row[:, None]
-        return score + self._items.score_all(users, items)[row, column].double()
+        added = self._items.score_all(users, items)[row, column].double()
+        return score + weight * added
 
     def _rows(self, name: str, side: str, nodes: Tensor) -> Tensor:
         rows = self.scenarios[name]
@@ -338,6 +350,39 @@ class ImplicitKernelScorer(ScenarioScorer):
             ndcg = [fold.ndcg(own + prior * scale * cold).sum() for prior in PRIORS]
             total += torch.stack(ndcg)
         return PRIORS[int(total.round(decimals=6).argmax())]
+
+    def _choose_first_weight(self) -> float:
+        """The best of :data:`FIRST_WEIGHTS` on folds of users with a few positives."""
+        name, seed = 'user_cold', self.config.seed
+        setting, scale = self.chosen_[name], float(self.scenarios[name]['scale'])
+        user = self.edge_index[0]
+        count = user.bincount()
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(user), generator=generator)
+        order = order[user[order].argsort(stable=True)]  # by user, and random within
+        place = torch.empty_like(user)
+        place[order] = torch.arange(len(user)) - (count.cumsum(0) - count)[user[order]]
+        is_first = (place < NUM_FIRST) & (2 * place + 2 <= count[user])
+        total = torch.zeros(len(FIRST_WEIGHTS), dtype=torch.float64)
+        folds = scenario_folds(self.edge_index, name, self.config.cv_folds, seed)
+        for held, kept in folds[:ITEM_FOLDS]:
+            known, rest = kept | (held & is_first), held & ~is_first
+            if not rest.any() or not kept.any():
+                continue
+            pairs, with_first = (
+                (self.edge_index[:, mask], self.label[mask]) for mask in (kept, known)
+            )
+            fold = HeldOut.of(self.edge_index, self.label, rest, known, name, seed)
+            cold = scale * next(self._scores(name, [setting], pairs, fold))[1]
+            warm = self._item_ridge(self._target(*pairs), self.chosen_['warm'])
+            warm = ItemRidge(
+                self._target(*with_first), warm.head, warm.inverse, warm.features
+            )
+            own = warm.score_all(fold.users, fold.items).double()
+            ndcg = [fold.ndcg(cold + weight * own).sum() for weight in FIRST_WEIGHTS]
+            total += torch.stack(ndcg)
+        best = FIRST_WEIGHTS[int(total.round(decimals=6).argmax())]
+        return best if total.any() else 1.0
 
     def _scores(
         self, name: str, grid: Sequence[Setting], pairs: Pairs, fold: HeldOut

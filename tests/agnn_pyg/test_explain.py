@@ -56,12 +56,8 @@ def test_kernel_terms_join_components_of_equal_names():
         ('constant', 'genre', 'genre × genre'),
     )
     terms = kernel_terms(kernel, {'user': {}, 'item': {'genre': 'war, sea'}})
-    assert terms == {
-        'all users and items': 0.125,
-        'genre = war, sea': 0.75,
-        'this user': 1.0,
-        'this user, genre = war, sea': 6.0,
-    }
+    alone = {'all users and items': 0.125, 'genre = war, sea': 0.75, 'this user': 1.0}
+    assert terms == alone | {'this user, genre = war, sea': 6.0}
 
 
 def test_lines_add_up_and_none_is_zero():

@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from agnn_pyg.base.frames import read_pairs
 from agnn_pyg.folds import SCENARIOS
 from agnn_pyg.recommender import AGNNRecommender
+from data.synthetic import planted_tastes
 from tests.agnn_pyg.base.test_metrics import loop_metrics
 
 QUICK = {'rating': None, 'cv_folds': 2, 'num_factors': 4, 'min_count': 1}
@@ -228,6 +230,20 @@ def test_first_positives_of_a_later_user_change_the_ranking(blended, clicks, par
         score = pairs.set_index(['user', 'item'])['score'][901, 21]
         assert parts.score == pytest.approx(score)
     blended.set_params(kernel_weight=None)
+
+
+def test_first_positives_count_as_much_as_on_folds_of_users():
+    rated = planted_tastes(200).ratings.query('rating > 0').drop(columns='rating')
+    new = rated['user'] % 4 == 0
+    first = rated[new].groupby('user').head(2)
+    model = AGNNRecommender(**QUICK).fit(rated[~new])
+    kernel = model.scorer_.scorers['kernel']
+    ndcg = []
+    for weight in (kernel.first_weight, 0.25):
+        kernel.scenarios['user_cold']['first_weight'] = torch.tensor(weight)
+        found = model.evaluate(rated[new].drop(first.index), support=first)
+        ndcg.append(found['ndcg@20'])
+    assert ndcg[0] > ndcg[1] + 0.05
 
 
 def test_repeated_pairs_are_counts_and_weights_have_no_unit(clicks, parts):

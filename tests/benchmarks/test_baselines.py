@@ -161,13 +161,8 @@ def test_few_shot_baselines_repeat_and_learn_from_supports(kind):
 
 
 def test_item_knn_by_hand():
-    warm = pd.DataFrame(
-        {
-            'user': [1, 1, 1, 2, 2, 3, 3],
-            'item': ['a', 'b', 'c', 'a', 'b', 'b', 'c'],
-            'rating': [1.0, 1, 0, 1, 1, 1, 1],
-        }
-    )
+    warm = pd.DataFrame({'user': [1, 1, 1, 2, 2, 3, 3], 'item': [*'abcabbc']})
+    warm['rating'] = [1.0, 1, 0, 1, 1, 1, 1]
     items = pd.DataFrame({'item': ['a', 'b', 'c']})
     fitted = ItemKNN(shrink=1.0).fit(warm, None, items)
     support = pd.DataFrame({'user': [9, 9], 'item': ['a', 'c'], 'rating': [1.0, 0.0]})

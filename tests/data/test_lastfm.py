@@ -19,11 +19,8 @@ def test_a_small_archive_keeps_the_order_of_the_source(tmp_path):
     tables = read_lastfm(path)
     assert tables.users['user'].tolist() == [2, 9, 7]
     assert tables.items['item'].tolist() == [30, 4, 5]
-    assert tables.ratings.to_dict('list') == {
-        'user': [2, 2, 2, 7, 7],
-        'item': [4, 5, 30, 30, 4],
-        'rating': [0, 1, 1, 1, 0],
-    }
+    rows = [[2, 4, 0], [2, 5, 1], [2, 30, 1], [7, 30, 1], [7, 4, 0]]
+    assert tables.ratings[['user', 'item', 'rating']].values.tolist() == rows
     assert tables.ratings['rating'].dtype == float
 
 

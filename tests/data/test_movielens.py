@@ -53,15 +53,14 @@ def make_zip(tmp_path):
     return make
 
 
+def csv_of(frame):
+    return frame.to_csv(index=False).splitlines()
+
+
 def test_tables_of_a_small_wheel(make_zip):
     tables = read_ml100k(make_zip(WHEEL, {}))
-    assert tables.users.to_dict('list') == {
-        'user': [1, 2],
-        'age': [53, 24],
-        'gender': ['F', 'M'],
-        'occupation': ['other', 'none'],
-        'zip_code': ['T8H1N', '00501'],
-    }
+    header, first = 'user,age,gender,occupation,zip_code', '1,53,F,other,T8H1N'
+    assert csv_of(tables.users) == [header, first, '2,24,M,none,00501']
     items = tables.items
     assert items['item'].tolist() == [4, 6, 9]
     assert items['title'].tolist() == ['unkonwn', 'Land', '"Toy']
@@ -77,24 +76,15 @@ def test_tables_of_a_small_wheel(make_zip):
 
 def test_tables_of_a_small_archive(make_zip):
     tables = read_ml1m(make_zip(ML1M, {}))
-    assert tables.users.to_dict('list') == {
-        'user': [1, 2],
-        'gender': ['F', 'M'],
-        'age': [1, 56],
-        'occupation': ['K-12 student', 'self-employed'],
-        'zip_code': ['48067', '0070072'],
-    }
+    header, first = 'user,gender,age,occupation,zip_code', '1,F,1,K-12 student,48067'
+    assert csv_of(tables.users) == [header, first, '2,M,56,self-employed,0070072']
     items = tables.items
     assert items['item'].tolist() == [7, 9, 8]
     assert items['title'].tolist() == ['Toy Story', '"Café"', 'Heat (1999)']
     np.testing.assert_array_equal(items['year'], [1995, np.nan, 1995])
     assert items['genre'].tolist() == [['Animation', "Children's"], ['Drama'], []]
-    assert tables.ratings.to_dict('list') == {
-        'user': [2, 1],
-        'item': [9, 7],
-        'rating': [3, 5],
-        'timestamp': [978300760, 978302109],
-    }
+    rows = ['2,9,3.0,978300760', '1,7,5.0,978302109']
+    assert csv_of(tables.ratings) == ['user,item,rating,timestamp', *rows]
     assert len(set(OCCUPATIONS)) == 21
 
 

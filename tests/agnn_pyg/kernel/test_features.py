@@ -7,12 +7,8 @@ from agnn_pyg.base.encoder import AttributeEncoder
 from agnn_pyg.kernel import features as module
 from agnn_pyg.kernel.features import MAX_FEATURES, KernelFeatures
 
-FILMS = pd.DataFrame(
-    {
-        'genre': [['war'], ['war', 'sea'], ['sea'], [], ['war']],
-        'land': ['FR', 'FR', 'JP', 'JP', None],
-    }
-)
+FILMS = pd.DataFrame({'genre': [['war'], ['war', 'sea'], ['sea'], [], ['war']]})
+FILMS['land'] = ['FR', 'FR', 'JP', 'JP', None]
 
 
 def encode(frame, **options):

@@ -94,6 +94,15 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
         float(found[3, 4] + cold[3, 4] / 2)
     )
     assert float(why.components.sum()) == pytest.approx(float(why.contributions.sum()))
+    # To scores of cold users who have first positives they are added, times a weight.
+    user, item = tiny_data.edge_index[:, tiny_data.edge_index[0] == 3]
+    pairs = torch.stack([user + 12, item]), torch.ones(len(item))
+    twins = mixed.with_new_nodes({'user': tiny_data.nodes['user'].take(users)}, pairs)
+    x[3, item] = 1
+    first = ItemRidge(sp.csr_matrix(x), model.head, model.inverse, model.features)
+    first = scorer.first_weight * first.score_all(users[3:4], items)
+    later = torch.cat(list(twins.score_all(torch.tensor([15]), items)))
+    assert np.allclose(later, cold[3] + first, atol=1e-5)
     # A further fit forgets the data of the one before.
     again = ImplicitKernelScorer(scorer.config)
     for shift in (1, 0):
