@@ -36,9 +36,8 @@ class Scorer(Protocol):
 
     For a :class:`Blend`, both scorers also have :obj:`explain(user, item)` and
     :obj:`cold`, masks of the nodes without ratings by side. The kernel model has
-    :obj:`takes_ratings`, whether it reads ratings of new users and of new items alike,
-    and :obj:`embeddings(side)`. The network has :obj:`history_` and
-    :obj:`best_epoch_`, and for a :class:`RankBlend` the argument :obj:`positives`.
+    :obj:`embeddings(side)`, the network :obj:`history_` and :obj:`best_epoch_`, and for
+    a :class:`RankBlend` the argument :obj:`positives`.
     """
 
     config: Config
@@ -189,13 +188,6 @@ class Blend:
         ratings: tuple[Tensor, Tensor] | None = None,
     ) -> Blend:
         """A blend with more nodes, see :meth:`Scorer.with_new_nodes`."""
-        if ratings is not None and self.network is None:
-            is_new = ratings[0][1] >= self.kernel.num_nodes['item']
-            if is_new.any() and not self.kernel.takes_ratings:
-                raise ValueError(
-                    "'ratings' of new items need the network where they are positives; "
-                    "leave them out, or fit with a 'kernel_weight' below 1"
-                )
         new = {
             name: scorer.with_new_nodes(nodes, ratings)
             for name, scorer in self.scorers.items()

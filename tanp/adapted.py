@@ -225,6 +225,7 @@ class AdaptedUsers:
 
     def _rows(self, ids: IdColumn) -> np.ndarray:
         rows = self.users.rows(ids)
+        ids.warn_of_like(self.users, rows)
         problem = 'names a user that was not adapted to in'
         ids.refuse(rows < 0, problem, 'add what this user has rated to the support')
         return rows

@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import groupby, product
 from typing import Any, NamedTuple
 
+import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
@@ -43,7 +44,7 @@ RIDGES = tuple(10 ** (k / 2) for k in range(1, 8))
 ITEM_RIDGES = (50.0, 100.0, 200.0, 400.0, 1000.0)
 ITEM_ATTRIBUTES = (0.0, 0.03, 0.3)
 # How much of the scores of a cold user is added to those of a warm one, and how much of
-# the latter to those of a new user after some positives, which are so many on folds.
+# the latter to those of new ones after some positives, which are so many on folds.
 PRIORS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 FIRST_WEIGHTS, NUM_FIRST = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0), 3
 # Folds for these: a matrix of items by items takes long to invert.
@@ -127,26 +128,29 @@ class ImplicitKernelScorer(ScenarioScorer):
             self.scenarios[name]['scale'] = torch.tensor(scale)
         prior = self._choose_prior() if fitted is None else fitted.prior
         self.scenarios['warm']['prior'] = torch.tensor(prior)
-        first = self._choose_first_weight() if fitted is None else fitted.first_weight
-        self.scenarios['user_cold']['first_weight'] = torch.tensor(first)
+        for name in ('user_cold', 'item_cold'):
+            if fitted is None:
+                first = self._choose_first_weight(name)
+            else:
+                first = fitted.first_weight(name)
+            self.scenarios[name]['first_weight'] = torch.tensor(first)
 
     @property
     def prior(self) -> float:
         """How much of the score of a cold user is added to that of a warm pair."""
         return float(self.scenarios['warm']['prior'])
 
-    @property
-    def first_weight(self) -> float:
+    def first_weight(self, name: str) -> float:
         """How much of the score of a warm pair is added after a few positives."""
-        return float(self.scenarios['user_cold']['first_weight'])
+        return float(self.scenarios[name]['first_weight'])
 
     def with_new_nodes(
         self, nodes: Mapping[str, NodeFeatures], ratings: Pairs | None = None
     ) -> ImplicitKernelScorer:
         """A scorer with more nodes, all cold, after those that there are.
 
-        What positives of a new user say of warm items, by the model of warm pairs,
-        times :attr:`first_weight`, is added to the scores of a cold user.
+        The score of a new user and a known item, or the reverse, by the model of warm
+        pairs and their positives is added to that of a cold user or item.
         """
         made = super().with_new_nodes(nodes)
         if ratings is not None:
@@ -193,9 +197,14 @@ class ImplicitKernelScorer(ScenarioScorer):
             components = self.prior * components
             components[0, column] += added.sum()
         elif self.later is not None and name == 'user_cold':
-            added = self.first_weight * self._by_positive(user, item, self.later)
+            added = self._by_positive(user, item, self.later)
+            added = added * self.first_weight(name)
             parts = torch.cat([parts, added])
             components[-1, column] += added.sum()
+        elif self.later is not None and name == 'item_cold':
+            added = self._by_positive(user, item, known) * self.first_weight(name)
+            parts = torch.cat([parts + added, torch.zeros_like(self.later[1])])
+            components[0, column] += added.sum()
         return KernelExplanation(0.0, parts, components, *names)
 
     def _by_positive(self, user: int, item: int, pairs: Pairs) -> Tensor:
@@ -230,12 +239,12 @@ class ImplicitKernelScorer(ScenarioScorer):
         weight = 1.0
         if name != 'warm':
             score = super()._score(name, user, item, product)
-            if self.later is None or name != 'user_cold':
+            if self.later is None or name == 'both_cold':
                 return score
-            weight = self.first_weight
+            weight = self.first_weight(name)
         else:
             score = self.prior * super()._score('user_cold', user, item, product)
-        # The user has positives.
+        # Both have positives.
         users, row = user.unique(return_inverse=True)
         items, column = item.unique(return_inverse=True)
         row = row if product is inner else row[:, None]
@@ -351,18 +360,18 @@ class ImplicitKernelScorer(ScenarioScorer):
             total += torch.stack(ndcg)
         return PRIORS[int(total.round(decimals=6).argmax())]
 
-    def _choose_first_weight(self) -> float:
-        """The best of :data:`FIRST_WEIGHTS` on folds of users with a few positives."""
-        name, seed = 'user_cold', self.config.seed
+    def _choose_first_weight(self, name: str) -> float:
+        """The best of :data:`FIRST_WEIGHTS` on folds of nodes with a few positives."""
+        seed = self.config.seed
         setting, scale = self.chosen_[name], float(self.scenarios[name]['scale'])
-        user = self.edge_index[0]
-        count = user.bincount()
+        node = self.edge_index[SCENARIOS[name].index(True)]
+        count = node.bincount()
         generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(user), generator=generator)
-        order = order[user[order].argsort(stable=True)]  # by user, and random within
-        place = torch.empty_like(user)
-        place[order] = torch.arange(len(user)) - (count.cumsum(0) - count)[user[order]]
-        is_first = (place < NUM_FIRST) & (2 * place + 2 <= count[user])
+        order = torch.randperm(len(node), generator=generator)
+        order = order[node[order].argsort(stable=True)]  # by node, and random within
+        place = torch.empty_like(node)
+        place[order] = torch.arange(len(node)) - (count.cumsum(0) - count)[node[order]]
+        is_first = (place < NUM_FIRST) & (2 * place + 2 <= count[node])
         total = torch.zeros(len(FIRST_WEIGHTS), dtype=torch.float64)
         folds = scenario_folds(self.edge_index, name, self.config.cv_folds, seed)
         for held, kept in folds[:ITEM_FOLDS]:
@@ -375,9 +384,9 @@ class ImplicitKernelScorer(ScenarioScorer):
             fold = HeldOut.of(self.edge_index, self.label, rest, known, name, seed)
             cold = scale * next(self._scores(name, [setting], pairs, fold))[1]
             warm = self._item_ridge(self._target(*pairs), self.chosen_['warm'])
-            warm = ItemRidge(
-                self._target(*with_first), warm.head, warm.inverse, warm.features
-            )
+            target = self._target(*with_first)
+            features = self._item_features(target, self.chosen_['warm'])
+            warm = ItemRidge(target, warm.head, warm.inverse, features)
             own = warm.score_all(fold.users, fold.items).double()
             ndcg = [fold.ndcg(cold + weight * own).sum() for weight in FIRST_WEIGHTS]
             total += torch.stack(ndcg)
@@ -408,7 +417,8 @@ class ImplicitKernelScorer(ScenarioScorer):
 
     def _item_ridge(self, target: sp.csr_matrix, setting: Setting) -> ItemRidge:
         features = self._item_features(target, setting)
-        return ItemRidge.fit(target, setting.ridge, features, MAX_ITEMS)
+        count = min(MAX_ITEMS, len(np.unique(target.indices)))
+        return ItemRidge.fit(target, setting.ridge, features, count)
 
     def _item_features(self, target: sp.csr_matrix, setting: Setting) -> Tensor:
         """Attributes that count as further users, of items with positives."""

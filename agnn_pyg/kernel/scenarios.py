@@ -162,8 +162,6 @@ class ScenarioScorer:
     # The class of attribute features, and how many items are scored at once.
     Features: ClassVar[type[KernelFeatures]] = KernelFeatures
     block_items: ClassVar[int]
-    # Whether it reads ratings of new users and of new items alike.
-    takes_ratings: ClassVar[bool] = False
     # What is fitted, besides features and sides.
     STATE: ClassVar[tuple[str, ...]] = ('mean', 'edge_index', 'scenarios')
 
@@ -257,8 +255,7 @@ class ScenarioScorer:
     ) -> S:
         """A scorer with more nodes, all cold, after those that there are.
 
-        See :meth:`~agnn_pyg.scorers.Scorer.with_new_nodes`. Their ratings count where
-        :attr:`takes_ratings` says so.
+        See :meth:`~agnn_pyg.scorers.Scorer.with_new_nodes`. A subclass reads ratings.
         """
         made = type(self)(self.config)
         vars(made).update(vars(self), sides=dict(self.sides))

@@ -52,7 +52,6 @@ class KernelScorer(ScenarioScorer):
 
     STATE = (*ScenarioScorer.STATE, 'slope_priors')
     block_items = 8192
-    takes_ratings = True
     # Of new nodes with ratings, by side.
     posterior: Mapping[str, NewNodePosterior] = {}
 

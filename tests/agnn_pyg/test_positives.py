@@ -235,14 +235,12 @@ def test_first_positives_of_a_later_user_change_the_ranking(blended, clicks, par
 def test_first_positives_count_as_much_as_on_folds_of_users():
     rated = planted_tastes(200).ratings.query('rating > 0').drop(columns='rating')
     new = rated['user'] % 4 == 0
-    first = rated[new].groupby('user').head(2)
+    first, ndcg = rated[new].groupby('user').head(2), []
     model = AGNNRecommender(**QUICK).fit(rated[~new])
     kernel = model.scorer_.scorers['kernel']
-    ndcg = []
-    for weight in (kernel.first_weight, 0.25):
+    for weight in (kernel.first_weight('user_cold'), 0.25):
         kernel.scenarios['user_cold']['first_weight'] = torch.tensor(weight)
-        found = model.evaluate(rated[new].drop(first.index), support=first)
-        ndcg.append(found['ndcg@20'])
+        ndcg += [model.evaluate(rated[new].drop(first.index), support=first)['ndcg@20']]
     assert ndcg[0] > ndcg[1] + 0.05
 
 

@@ -90,18 +90,28 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
     cold = torch.cat(list(twins.score_all(12 + users, items)))
     assert np.allclose(torch.cat(list(mixed.score_all(users, items))), found + cold / 2)
     why = mixed.explain(3, 4)
-    assert float(why.contributions.sum()) == pytest.approx(
-        float(found[3, 4] + cold[3, 4] / 2)
-    )
-    assert float(why.components.sum()) == pytest.approx(float(why.contributions.sum()))
-    # To scores of cold users who have first positives they are added, times a weight.
+    for parts in (why.contributions, why.components):
+        assert float(parts.sum()) == pytest.approx(float(found[3, 4] + cold[3, 4] / 2))
+    # To scores of new items with first positives a ridge regression of these is added.
+    new, pairs = {'item': tiny_data.nodes['item'].take(items)}, [[1, 5, 7], [17] * 3]
+    twins = mixed.with_new_nodes(new, (torch.tensor(pairs), torch.ones(3)))
+    column = x[pairs[0]].sum(axis=0) + (more @ more[2]).numpy()
+    first = x[:10] @ model.inverse.numpy() @ column * mixed.first_weight('item_cold')
+    bare = mixed.with_new_nodes(new).score_all(users, torch.tensor([17]))
+    first += torch.cat([*bare])[:, 0].numpy()
+    later = torch.cat([*twins.score_all(users, torch.tensor([17]))])[:, 0]
+    assert np.allclose(later, first, atol=1e-5)
+    why = twins.explain(3, 17)
+    for parts in (why.contributions, why.components):
+        assert float(parts.sum()) == pytest.approx(float(later[3]))
+    # To those of new users, what is said of users of the fit.
     user, item = tiny_data.edge_index[:, tiny_data.edge_index[0] == 3]
     pairs = torch.stack([user + 12, item]), torch.ones(len(item))
     twins = mixed.with_new_nodes({'user': tiny_data.nodes['user'].take(users)}, pairs)
     x[3, item] = 1
     first = ItemRidge(sp.csr_matrix(x), model.head, model.inverse, model.features)
-    first = scorer.first_weight * first.score_all(users[3:4], items)
-    later = torch.cat(list(twins.score_all(torch.tensor([15]), items)))
+    first = mixed.first_weight('user_cold') * first.score_all(users[3:4], items)
+    later = torch.cat([*twins.score_all(torch.tensor([15]), items)])
     assert np.allclose(later, cold[3] + first, atol=1e-5)
     # A further fit forgets the data of the one before.
     again = ImplicitKernelScorer(scorer.config)
