@@ -82,10 +82,9 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
     assert np.allclose(found, model.score_all(users, items), atol=1e-5)
     # And as of cold users, as much as was chosen.
     mixed, share = copy(scorer), torch.tensor(0.5)
-    warm = scorer.scenarios['warm']
-    mixed.scenarios = scorer.scenarios | {
-        'warm': warm | {'prior': warm['prior'] + share}
-    }
+    mixed.scenarios = {name: dict(rows) for name, rows in scorer.scenarios.items()}
+    mixed.scenarios['warm']['prior'] = share + scorer.prior
+    mixed.scenarios['item_cold']['first_weight'] = 6 * share
     twins = mixed.with_new_nodes({'user': tiny_data.nodes['user'].take(users)})
     cold = torch.cat(list(twins.score_all(12 + users, items)))
     assert np.allclose(torch.cat(list(mixed.score_all(users, items))), found + cold / 2)
