@@ -226,7 +226,9 @@ def test_lists_and_texts_are_read_as_in_the_fit(files, capsys):
     assert 'is damaged' in ran(capsys, *PREDICT)[2]
 
 
-PROCESS = 'import sys; from tests.agnn_pyg.base.test_cli import toy; sys.exit(toy())'
+# Ctrl+C also where the tests run in the background, whose processes ignore it.
+PROCESS = 'import sys, signal as s; s.signal(s.SIGINT, s.default_int_handler); '
+PROCESS += 'from tests.agnn_pyg.base.test_cli import toy; sys.exit(toy())'
 
 
 def process(*arguments, **options):
