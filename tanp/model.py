@@ -173,7 +173,10 @@ class TaNP(NeuralProcess):
     def __init__(self, num_items: int, num_users: int = 0, **options: Any) -> None:
         super().__init__(num_items, num_users, **options)
         if self.item is None:
-            raise ValueError("'item_ids' is False, so it needs 'item_attributes'")
+            raise ValueError(
+                "'item_ids' must be True where items have no attributes (got False); "
+                'set it, or give attributes of the items'
+            )
         self.decoder = self.make_decoder(self.in_channels)
 
     def forward(self, batch: EpisodeBatch, z: Tensor | None = None) -> TaskOutput:
