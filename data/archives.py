@@ -49,7 +49,7 @@ def read_member(archive: zipfile.ZipFile, member: str, limit: int = LIMIT) -> by
     name = Path(str(archive.filename)).name
     try:
         if archive.getinfo(member).compress_type not in METHODS:
-            raise NotImplementedError('packed by an unsupported method')
+            raise OSError('packed by an unsupported method')
         with archive.open(member) as file:
             # What the archive says of a member's size may be untrue.
             content = file.read(limit + 1)

@@ -151,8 +151,7 @@ def tiny_frames():
     rng = np.random.default_rng(0)
     users = pd.DataFrame({'job': rng.choice(['nurse', 'clerk', 'cook'], 12)})
     users['age'] = rng.integers(18, 70, 12).astype(float)
-    users.loc[3, 'age'] = None
-    users.loc[4, 'job'] = None
+    users.loc[3, 'age'] = users.loc[4, 'job'] = None
     items = pd.DataFrame(
         {
             'genre': [

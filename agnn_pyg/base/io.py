@@ -141,9 +141,10 @@ def _columns_of(
             )
             if role == 'rating':
                 remedy += ", or fit with '--rating none' if each row is a positive"
-            known = f' (known: {", ".join(map(str, columns))})'
-            known = nearest(wanted, columns) if role in named else known
-            raise ValueError(f"'{path}' has no column '{wanted}'{known}; {remedy}")
+            hint = f' (known: {", ".join(map(str, columns))})'
+            if role in named:
+                hint = nearest(wanted, columns)
+            raise ValueError(f"'{path}' has no column '{wanted}'{hint}; {remedy}")
     return found
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from agnn_pyg.base.cells import MANY, ParsedColumn
+from agnn_pyg.base.cells import ISO_DATE, MANY, ParsedColumn
 from agnn_pyg.base.checks import TableColumn, shown, warn
 
 # Ratings of which a single one may be mistyped.
@@ -111,7 +111,7 @@ def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
 def _two_scales(rating: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The values around a gap between two ranges of many ratings, [1 or 0, 2]."""
     pairs = np.stack([values[:-1], values[1:]], axis=1)
-    share = np.array([(rating >= high).mean() for high in values[1:]])
+    share = 1 - np.searchsorted(np.sort(rating), values[1:]) / len(rating)
     place = np.arange(1, len(values))
     is_many = np.minimum(share, 1 - share) >= LEAST_SHARE
     is_many &= np.minimum(place, len(values) - place) >= LEAST_VALUES
@@ -230,7 +230,7 @@ def warn_of_numbers(cells: ParsedColumn, name: str) -> None:
 
 
 def seems(cells: ParsedColumn) -> str | None:
-    """What at least half of the texts of a column seem to be, except categories."""
+    """What many of the texts of a column seem to be, except categories."""
     values = cells.value[:1000]
     texts = [v for v in values if isinstance(v, str)]
     # Digits alone may be codes, as they are in lists.
@@ -241,12 +241,14 @@ def seems(cells: ParsedColumn) -> str | None:
         few = 'numbers' in what and len({*texts}) <= MANY
         few = few and not any(re.search(r'\d[.,]\d', text) for text in found)
         if found and 2 * len(found) >= len(values) and not few:
-            return f'{what} such as {found[0]!r}'
+            # Dates of two forms may be mixed, and the other one suits.
+            odd = (text for text in found if not ISO_DATE.fullmatch(text))
+            return f'{what} such as {next(odd, found[0])!r}'
     for separator in '|;,/':
         found = [text for text in texts if separator in text]
         parts = {part.strip() for text in texts for part in text.split(separator)}
         # Lists combine a few parts, unlike cities with their countries.
-        if 2 * len(found) >= max(1, len(values)) and len(parts) <= len({*texts}):
+        if 10 * len(found) >= max(1, len(values)) and len(parts) <= len({*texts}):
             return (
                 f'lists as texts, which as_lists(cells, {separator!r}) of '
                 f'agnn_pyg.base.io or --lists reads, such as {found[0]!r}'

@@ -10,6 +10,7 @@ from itertools import groupby, product
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
@@ -365,14 +366,14 @@ class ImplicitKernelScorer(ScenarioScorer):
         """The best of :data:`FIRST_WEIGHTS` on folds of nodes with a few positives."""
         seed = self.config.seed
         setting, scale = self.chosen_[name], float(self.scenarios[name]['scale'])
-        node = self.edge_index[SCENARIOS[name].index(True)]
-        count = node.bincount()
+        # At most half of the positives of a node are its first ones, chosen at random.
+        node = pd.Series(self.edge_index[SCENARIOS[name].index(True)].numpy())
         generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(node), generator=generator)
-        order = order[node[order].argsort(stable=True)]  # by node, and random within
-        place = torch.empty_like(node)
-        place[order] = torch.arange(len(node)) - (count.cumsum(0) - count)[node[order]]
-        is_first = (place < NUM_FIRST) & (2 * place + 2 <= count[node])
+        shuffled = node.iloc[torch.randperm(len(node), generator=generator).numpy()]
+        place = shuffled.groupby(shuffled).cumcount().sort_index()
+        count = node.groupby(node).transform('size')
+        is_first = (place < NUM_FIRST) & (2 * place + 2 <= count)
+        is_first = torch.tensor(is_first.to_numpy())
         total = torch.zeros(len(FIRST_WEIGHTS), dtype=torch.float64)
         folds = scenario_folds(self.edge_index, name, self.config.cv_folds, seed)
         for held, kept in folds[:ITEM_FOLDS]:

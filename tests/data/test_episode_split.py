@@ -22,10 +22,8 @@ def tables():
         for item in torch.randperm(60, generator=generator)[: user + 2]
     ]
     ratings = pd.DataFrame(rows, columns=['user', 'item', 'rating'])
-    users, items = IDS
-    return RatingTables(
-        pd.DataFrame({'user': users}), pd.DataFrame({'item': items}), ratings
-    )
+    users, items = map(pd.DataFrame, ({'user': IDS[0]}, {'item': IDS[1]}))
+    return RatingTables(users, items, ratings)
 
 
 def published_rule(frame, seed):

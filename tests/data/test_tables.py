@@ -37,6 +37,7 @@ def test_bad_cells_are_named(frames):
         ('items', 'item', ['a', None], 'row 1'),
         ('ratings', 'user', [3, 8, 9], '8'),
         ('ratings', 'rating', [1, np.nan, 3], 'row 10'),
+        ('ratings', 'item', ['a', 'b', 'a'], r'second time .*row 20 \(3, .a'),
     ]:
         values = pd.Series(values, index=frames[name].index)
         spoilt = frames[name].assign(**{column: values})

@@ -311,6 +311,8 @@ def test_columns_that_seem_to_be_something_else(tables):
         ([f'Word {n} of a text; more' for n in range(40)], 'most values occur once'),
         (10 * ['a, b', 'b, c', 'c', 'c, a'], r"lists .*cells, ','"),
         (10 * ['a/b/c', 'b/c', 'c', 'c/a'], r"lists .*cells, '/'"),
+        (10 * ['a|b', 'a', 'c', 'c'], r"lists .*cells, '\|'.*'a\|b'"),
+        (20 * ['1990-01-31', '31/01/1990'], "dates .*'31/01/1990'"),
         (['na', '?', *(f'{18 + n} EUR' for n in range(38))], "numbers .*'18 EUR'"),
         (5 * ['soon', 'later'] + [*days], 'x .*suit the type .* row 10 .*1999'),
         (20 * [['b']] + 20 * [{'b': 1}], r'x \(.*suit the type .* row 20 \({'),
