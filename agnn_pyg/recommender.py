@@ -110,7 +110,7 @@ class AGNNRecommender(Recommender):
 
     Config = AGNNRecommenderConfig
     Fitted = Fitted
-    VERSION = 16
+    VERSION = 17
     # Without the kernel model, and with tokens of all values.
     PUBLISHED = PUBLISHED | {'kernel_weight': 0.0, 'min_count': 1}
 
@@ -253,8 +253,8 @@ class AGNNRecommender(Recommender):
                 the fit, or of new items by users of the fit; for others, see
                 :meth:`update`. They become edges of the graph, and the kernel model
                 gives these nodes a bias and slopes of their own or, of positives, adds
-                what it says of nodes of the fit, except for a new user with a new item;
-                nothing is trained again, and predictions for others stay the same.
+                what it says of nodes of the fit. Nothing is trained again, and
+                predictions for others stay the same.
             user_edges (pandas.DataFrame, optional): Edges of new users to users of the
                 fit or to other new users, as in :meth:`fit`, which must have had edges
                 of users, too. Those between users of the fit are ignored. Without

@@ -75,7 +75,8 @@ class ImplicitKernelScorer(ScenarioScorer):
     identity. Warm pairs are scored by an :class:`~agnn_pyg.kernel.two_way.ItemRidge`,
     in which attributes count as further users, and as if the user were cold, which
     counts most after a few positives. To scores of new users and new items with first
-    positives those of warm pairs are added, times a weight of each of the two.
+    positives those of warm pairs are added, times a weight of each of the two, and to
+    those of new users with new items what the model of cold items says by attributes.
 
     Settings are those of the best nDCG@20 on folds in the manner of the scenario, see
     :func:`~agnn_pyg.folds.scenario_folds`: held-out cold items are ranked among
@@ -126,11 +127,13 @@ class ImplicitKernelScorer(ScenarioScorer):
             made = {'weight': a[:, None] * model.weight(setting.ridge) @ to_b}
             if name != 'both_cold':
                 made['rows'] = model.rows(setting.ridge, slice(None)) @ to_b
+            if name == 'item_cold':
+                made['new'] = b[:, None] * model.new_weight(setting.ridge) @ to_b
             self.scenarios[name] = {key: x.float() for key, x in made.items()}
             self.scenarios[name]['scale'] = torch.tensor(scale)
         prior = self._choose_prior() if fitted is None else fitted.prior
         self.scenarios['warm']['prior'] = torch.tensor(prior)
-        for name in ('user_cold', 'item_cold'):
+        for name in ('user_cold', 'item_cold', 'both_cold'):
             if fitted is None:
                 first = self._choose_first_weight(name)
             else:
@@ -143,7 +146,7 @@ class ImplicitKernelScorer(ScenarioScorer):
         return float(self.scenarios['warm']['prior'])
 
     def first_weight(self, name: str) -> float:
-        """How much of the score of a warm pair is added after a few positives."""
+        """How much is added to the score of a cold pair after a few positives."""
         return float(self.scenarios[name]['first_weight'])
 
     def with_new_nodes(
@@ -151,8 +154,8 @@ class ImplicitKernelScorer(ScenarioScorer):
     ) -> ImplicitKernelScorer:
         """A scorer with more nodes, all cold, after those that there are.
 
-        The score of a new user and a known item, or the reverse, by the model of warm
-        pairs and their positives is added to that of a cold user or item.
+        What their positives say, see :class:`ImplicitKernelScorer`, is added to scores
+        of cold pairs.
         """
         made = super().with_new_nodes(nodes)
         if ratings is not None:
@@ -182,6 +185,13 @@ class ImplicitKernelScorer(ScenarioScorer):
         own = torch.zeros_like(z)
         if 'rows' in rows:
             own = rows['rows'][nodes[sides[0]]].double() - weight.sum(dim=0)
+        elif self.later is not None:  # by positives of the user
+            index, label = self.later
+            own = self._new_rows(torch.tensor([user]))[0] * self.first_weight(name)
+            added = self.sides['item'].take(index[1]).double()
+            added = added @ self.scenarios['item_cold']['new'].double() @ z
+            added = added * label.double() * (index[0] == user)
+            parts = torch.cat([parts, added * self.first_weight(name)])
         components = torch.cat([weight, own[None]]) * z
         identity = F.pad(maps[0].component, (0, 1), value=len(maps[0].names))
         for axis, component in enumerate((identity, maps[1].component)):
@@ -241,9 +251,12 @@ class ImplicitKernelScorer(ScenarioScorer):
         weight = 1.0
         if name != 'warm':
             score = super()._score(name, user, item, product)
-            if self.later is None or name == 'both_cold':
+            if self.later is None:
                 return score
             weight = self.first_weight(name)
+            if name == 'both_cold':
+                x = self.sides['item'].take(item).double()
+                return score + weight * product(self._new_rows(user), x)
         else:
             score = self.prior * super()._score('user_cold', user, item, product)
         # Both have positives.
@@ -259,6 +272,13 @@ class ImplicitKernelScorer(ScenarioScorer):
             return rows['rows'][nodes].double()
         x = self.sides[side].take(nodes).double()
         return x if side == _order(name)[1] else x @ rows['weight'].double()
+
+    def _new_rows(self, user: Tensor) -> Tensor:
+        """What first positives of users say of items, by their features."""
+        items = self.later[0][1].unique()
+        target = self._target(*self.later)[user.numpy()][:, items.numpy()]
+        known = torch.from_numpy(target @ self.sides['item'].take(items).numpy())
+        return known.double() @ self.scenarios['item_cold']['new'].double()
 
     @cached_property
     def _items(self) -> ItemRidge:
@@ -364,7 +384,7 @@ class ImplicitKernelScorer(ScenarioScorer):
 
     def _choose_first_weight(self, name: str) -> float:
         """The best of :data:`FIRST_WEIGHTS` on folds of nodes with a few positives."""
-        seed = self.config.seed
+        seed, is_both = self.config.seed, name == 'both_cold'
         setting, scale = self.chosen_[name], float(self.scenarios[name]['scale'])
         # At most half of the positives of a node are its first ones, chosen at random.
         node = pd.Series(self.edge_index[SCENARIOS[name].index(True)].numpy())
@@ -375,9 +395,16 @@ class ImplicitKernelScorer(ScenarioScorer):
         is_first = (place < NUM_FIRST) & (2 * place + 2 <= count)
         is_first = torch.tensor(is_first.to_numpy())
         total = torch.zeros(len(FIRST_WEIGHTS), dtype=torch.float64)
-        folds = scenario_folds(self.edge_index, name, self.config.cv_folds, seed)
-        for held, kept in folds[:ITEM_FOLDS]:
-            known, rest = kept | (held & is_first), held & ~is_first
+        names = name, 'user_cold' if is_both else name
+        folds = (
+            scenario_folds(self.edge_index, n, self.config.cv_folds, seed)
+            for n in names
+        )
+        for (held, kept), (mine, _) in [*zip(*folds, strict=True)][:ITEM_FOLDS]:
+            first = (
+                mine & is_first & ~(held & is_both)
+            )  # with both cold, of known items
+            known, rest = kept | first, held & ~is_first
             if not rest.any() or not kept.any():
                 continue
             pairs, with_first = (
@@ -385,15 +412,30 @@ class ImplicitKernelScorer(ScenarioScorer):
             )
             fold = HeldOut.of(self.edge_index, self.label, rest, known, name, seed)
             cold = scale * next(self._scores(name, [setting], pairs, fold))[1]
-            warm = self._item_ridge(self._target(*pairs), self.chosen_['warm'])
-            target = self._target(*with_first)
-            features = self._item_features(target, self.chosen_['warm'])
-            warm = ItemRidge(target, warm.head, warm.inverse, features)
-            own = warm.score_all(fold.users, fold.items).double()
+            if is_both:
+                own = self._first_scores(fold, pairs, first)
+            else:
+                warm = self._item_ridge(self._target(*pairs), self.chosen_['warm'])
+                target = self._target(*with_first)
+                features = self._item_features(target, self.chosen_['warm'])
+                warm = ItemRidge(target, warm.head, warm.inverse, features)
+                own = warm.score_all(fold.users, fold.items).double()
             ndcg = [fold.ndcg(cold + weight * own).sum() for weight in FIRST_WEIGHTS]
             total += torch.stack(ndcg)
         best = FIRST_WEIGHTS[int(total.round(decimals=6).argmax())]
         return best if total.any() else 1.0
+
+    def _first_scores(self, fold: HeldOut, pairs: Pairs, first: Tensor) -> Tensor:
+        """What first positives say of cold items, by a fit to some pairs."""
+        name = 'item_cold'
+        setting, scale = self.chosen_[name], float(self.scenarios[name]['scale'])
+        nodes = self._with_collaborative(pairs[0])
+        model, _, b = self._model(name, setting, pairs, nodes)
+        x = nodes['item'].maps.x * b
+        target = self._target(self.edge_index[:, first], self.label[first])
+        known = torch.from_numpy(target[fold.users.numpy()] @ x.numpy())
+        rows = known @ model.new_weight(setting.ridge) * model.b_value
+        return scale * rows @ (x[fold.items] @ model.b_map).t()
 
     def _scores(
         self, name: str, grid: Sequence[Setting], pairs: Pairs, fold: HeldOut

@@ -67,6 +67,14 @@ class TwoWayRidge:
         full = self._levels(ridge)[1]
         return self.a_map @ (self.core * self.a_value[:, None] / full)
 
+    def new_weight(self, ridge: float) -> Tensor:
+        """What features of b contribute to :meth:`rows`, times entries of a new node.
+
+        That is the part of the identity, :obj:`[E, rank]`, in which nodes of a are
+        strangers to each other.
+        """
+        return self.b_map * (self.identity / self._levels(ridge)[0])
+
     def effects(self, ridge: float, node: int, other: int) -> tuple[Tensor, Tensor]:
         """The derivative of the score of a pair by Y: inner products of two rows."""
         level, full = self._levels(ridge)

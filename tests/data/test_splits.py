@@ -127,19 +127,6 @@ def test_leaks_are_found(planted):
                 check_strict(dataclasses.replace(good, **parts))
 
 
-def test_bad_arguments_are_refused(planted):
-    for name in ['test', 'validation']:
-        for value in [0, 1, 20, float('nan'), '0.2', 1e-5]:
-            for scenario in SCENARIOS:
-                with pytest.raises(ValueError, match=f"'{name}'.*{value}"):
-                    split(planted, scenario, **{name: value})
-    for seed in [-1, 0.5, None, 2**32]:
-        with pytest.raises(ValueError, match=f"'seed'.*{seed}"):
-            split(planted, 'warm', seed=seed)
-    with pytest.raises(ValueError, match=r'items_cold.*item_cold'):
-        carve_validation(planted.ratings, 'items_cold')
-
-
 def test_too_few_ratings_are_refused(planted):
     few = planted.with_ratings(planted.ratings.iloc[:20])
     with pytest.raises(ValueError, match=r"'test'.*0\.999"):

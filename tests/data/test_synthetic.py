@@ -47,20 +47,6 @@ def test_labels_say_whether_tastes_agree():
     assert flipped.mean() == pytest.approx(0.2, abs=0.02)
 
 
-def test_bad_arguments_are_named():
-    for plant, name, value in [
-        (planted_tables, 'num_items', 0),
-        (planted_tables, 'density', 0),
-        (planted_tables, 'seed', -1),
-        (planted_tastes, 'num_items', 35),
-        (planted_tastes, 'num_tastes', 1),
-        (planted_tastes, 'size', 7),
-        (planted_tastes, 'noise', 0.5),
-    ]:
-        with pytest.raises(ValueError, match=f"'{name}'.*{value}"):
-            plant(**{name: value})
-
-
 def test_zipf_ratings_are_distinct_pairs_and_follow_from_attributes():
     users, items = zipf_bags(400, PEOPLE)[0], zipf_bags(600, FILMS, seed=1)[0]
     (user, item), rating = zipf_ratings(users, items, 9000, seed=2)

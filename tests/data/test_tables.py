@@ -45,20 +45,6 @@ def test_bad_cells_are_named(frames):
             RatingTables(**frames | {name: spoilt})
 
 
-def test_missing_columns_and_rows_are_named(frames):
-    columns = [('users', 'user'), ('items', 'item'), ('ratings', 'item')]
-    for name, column in [*columns, ('ratings', 'rating')]:
-        whole = frames[name]
-        for spoilt in (
-            whole.rename(columns={column: 'ID'}),
-            whole.iloc[:0],
-            pd.concat([whole, whole[[column]]], axis=1),
-            whole.to_dict(),
-        ):
-            with pytest.raises(ValueError, match=f"'{name}'"):
-                RatingTables(**frames | {name: spoilt})
-
-
 def test_three_files_become_tables(tmp_path):
     (tmp_path / 'ratings.csv').write_text('userId,item,rating\n5,b,3\n2,a,4.5\n5,a,1\n')
     (tmp_path / 'users.csv').write_text('userId,age\n2,30\n5,\n9,41\n')

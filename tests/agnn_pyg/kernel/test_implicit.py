@@ -11,6 +11,7 @@ from agnn_pyg.kernel.held_out import HeldOut
 from agnn_pyg.kernel.implicit import ImplicitKernelScorer
 from agnn_pyg.kernel.scenarios import KernelConfig
 from agnn_pyg.kernel.two_way import ItemRidge, TwoWayRidge
+from agnn_pyg.rating_data import SIDES
 
 EVERY = torch.cartesian_prod(torch.arange(12), torch.arange(15)).t()
 
@@ -112,6 +113,20 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
     first = mixed.first_weight('user_cold') * first.score_all(users[3:4], items)
     later = torch.cat([*twins.score_all(torch.tensor([15]), items)])
     assert np.allclose(later, cold[3] + first, atol=1e-5)
+    # And with new items a ridge regression of their positives on attributes.
+    setting, z = scorer.chosen_['item_cold'], scorer.sides['item'].attributes.x.double()
+    new, pair = {s: tiny_data.nodes[s].take(users) for s in SIDES}, ([15], [19])
+    penalty = setting.ridge / setting.identity * torch.eye(z.size(1))
+    weight = torch.linalg.solve(z[:13].t() @ z[:13] + penalty, z[item].sum(dim=0))
+    mixed.scenarios['both_cold']['first_weight'] = share
+    added = float(scorer.scenarios['item_cold']['scale'] * share * (weight @ z[4]))
+    twins, pair = mixed.with_new_nodes(new, pairs), [*map(torch.tensor, pair)]
+    later = float(mixed.with_new_nodes(new).score(*pair)) + added
+    assert abs(added) > 1e-3
+    assert float(twins.score(*pair)) == pytest.approx(later, abs=1e-6)
+    why = twins.explain(15, 19)
+    for parts in (why.contributions, why.components):
+        assert float(parts.sum()) == pytest.approx(later, abs=1e-6)
     # A further fit forgets the data of the one before.
     again = ImplicitKernelScorer(scorer.config)
     for shift in (1, 0):
