@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import chain
@@ -23,6 +24,8 @@ LISTS = (list, tuple, set, frozenset, np.ndarray)
 SEPARATED = re.compile(r'[|;,/]')
 WORD = re.compile(r'\b\w\w+\b')
 ISO_DATE = re.compile(r'\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?')
+# What conversions to texts make of empty cells.
+EMPTIED = {'nan', 'NaN', 'NaT', 'None', '<NA>', 'null', 'NULL'}
 # A column is numeric with so few texts among so many numbers.
 FEW, MANY = 0.1, 20
 # What to do where a cell does not suit the type of its column.
@@ -118,6 +121,11 @@ def parse_column(
             'has texts beside other values, all of which count as categories, in',
             'make texts of all, .astype(str), or empty these cells',
         )
+        table.remark(
+            row[np.array([isinstance(v, str) and v in EMPTIED for v in value], bool)],
+            'has texts that seem to stand for empty cells, and count as a category, in',
+            'empty these, by .where(cells.notna()) if .astype(str) made them',
+        )
         loose = np.flatnonzero(~in_list & in_list.any())
         joined = [
             isinstance(v, str) and bool(SEPARATED.search(v)) for v in value[loose]
@@ -167,16 +175,21 @@ def _vectors(
 def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row numbers and values of all that cells hold, and whether it is in a list.
 
-    Decimals become floats; spaces around a text tell nothing.
+    Decimals become floats. Spaces around a text tell nothing, nor does it whether an
+    accent is a character of its own.
     """
     in_list = np.array([isinstance(cell, LISTS) for cell in cells], bool)
     lists = [[*cell] if isinstance(cell, LISTS) else [cell] for cell in cells]
     values = pd.Series(lists, dtype=object).explode().dropna()
-    value = [v.strip() if isinstance(v, str) else v for v in values]
+    value = [_normal(v) if isinstance(v, str) else v for v in values]
     value = [float(v) if isinstance(v, Decimal) else v for v in value]
     is_empty = np.array([isinstance(v, str) and not v for v in value], bool)
     row = values.index.to_numpy(np.int64)[~is_empty]
     return row, np.fromiter(value, object, len(value))[~is_empty], in_list[row]
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize('NFC', text.strip())
 
 
 def _infer(

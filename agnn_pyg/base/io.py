@@ -26,6 +26,8 @@ TEXT, LINES, PARQUET = ('.csv', '.tsv', '.txt'), ('.jsonl', '.ndjson'), ('.parqu
 SEPARATORS = (',', ';', '\t', '|')
 # A cell such as 3,5 between semicolons, in so many characters of a file.
 DECIMAL_COMMA, SAMPLE = re.compile(r'(^|;)-?\d+,\d+(;|\r?$)', re.MULTILINE), 2**16
+# What separates thousands, by the sign of decimals: one file may have 1.250,00 and 9,5.
+THOUSANDS = {',': '.', '.': ','}
 # Before 3.1, pandas reads one float in six as a neighbor of the one that was written,
 # unless `float_precision` is given, which is deprecated since then.
 _EXACT_ALREADY = tuple(map(int, pd.__version__.split('.')[:2])) >= (3, 1)
@@ -196,21 +198,27 @@ def _read_text(path: Path, **options: Any) -> pd.DataFrame:
             head = file.readline()
             skip = head.strip(' "\r\n')[:-1] == 'sep='  # a hint for spreadsheets
             head = file.readline() if skip else head
+            # Of one column, or of a remark, the next line says more.
+            head = head if any(map(head.count, SEPARATORS)) else file.readline()
             separator = max(SEPARATORS, key=head.count)
+            file.seek(0)
             if separator == ';' and DECIMAL_COMMA.search(file.read(SAMPLE)):
                 options['decimal'] = ','
             file.seek(0)
-            if options['nrows'] is None:
-                lines = csv.reader(file, delimiter=separator, skipinitialspace=True)
-                _check_lines(lines, separator, skip)
+            lines = csv.reader(file, delimiter=separator, skipinitialspace=True)
+            _check_lines(lines, separator, skip, options['nrows'])
         options |= {'encoding': 'utf-8-sig', 'index_col': False, 'low_memory': False}
         options |= {'skipinitialspace': True, 'sep': separator, 'skiprows': int(skip)}
         columns = pd.read_csv(path, **options | {'nrows': 0}).columns.str.strip()
-        return pd.read_csv(path, names=columns, header=0, **EXACT, **options)
+        frame = pd.read_csv(path, names=columns, header=0, **EXACT, **options)
+        return _with_thousands(frame, options.get('dtype'), options.get('decimal', '.'))
     except pd.errors.EmptyDataError:
         raise ValueError(f"'{path}' is empty; give it a header line") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"'{path}' is not UTF-8 text ({error}); convert it") from error
+        raise ValueError(
+            f"'{path}' is not UTF-8 text ({error}); save it as 'CSV UTF-8', or convert "
+            f'it, such as by iconv -f cp1252 -t utf-8'
+        ) from error
     except ValueError as error:  # of pandas, too
         raise ValueError(f"'{path}' cannot be read: {error}") from error
 
@@ -224,14 +232,33 @@ def _codes(path: Path, frame: pd.DataFrame) -> pd.Index:
     return head.columns[[head[c].str.fullmatch(r'0\d+').any() for c in head]]
 
 
-def _check_lines(lines: Any, separator: str, skip: bool) -> None:
+def _with_thousands(frame: pd.DataFrame, dtype: Any, decimal: str) -> pd.DataFrame:
+    """Columns of texts such as 1.250,00, beside 9,50, as numbers."""
+    if isinstance(dtype, Mapping):
+        thousands = re.escape(THOUSANDS[decimal])
+        whole = rf'-?(\d{{1,3}}({thousands}\d{{3}})+|\d+)'
+        for column in frame.columns.difference([*dtype]):
+            texts = frame[column].dropna()
+            if not len(texts) or not all(isinstance(text, str) for text in texts):
+                continue
+            is_number = texts.str.fullmatch(rf'{whole}({re.escape(decimal)}\d+)?')
+            if is_number.all() and texts.str.contains(decimal, regex=False).any():
+                plain = texts.str.replace(THOUSANDS[decimal], '', regex=False)
+                number = pd.to_numeric(plain.str.replace(decimal, '.', regex=False))
+                frame[column] = number.reindex(frame.index)
+    return frame
+
+
+def _check_lines(lines: Any, separator: str, skip: bool, count: int | None) -> None:
     """Raises ``ValueError`` if a line has more or fewer cells than the header.
 
     Pandas fills short lines at their end, also where a cell in the middle is lacking.
+    The first lines are looked at, up to so many after the next to the header, or all.
     """
     try:
         # An empty line has no cells, and pandas skips it.
-        rows = islice(filter(None, lines), int(skip), None)
+        last = None if count is None else count + 2 + skip
+        rows = islice(filter(None, lines), int(skip), last)
         width = len(next(rows, []))
         wrong = next((w for w in map(len, rows) if w != width), None)
     except csv.Error as error:
@@ -239,7 +266,8 @@ def _check_lines(lines: Any, separator: str, skip: bool) -> None:
     if wrong is not None:
         raise ValueError(
             f'there are {width} columns, but {wrong} cells in line {lines.line_num}; '
-            f'complete or drop it, or quote cells with {separator!r}'
+            f'complete or drop it, quote cells with {separator!r}, or drop what is '
+            f'above the header'
         )
 
 

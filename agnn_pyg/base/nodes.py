@@ -119,8 +119,15 @@ def _read_attributes(
                 )
         return kept
     kept = []
-    dropped = {}
-    for column in frame.columns.drop(getattr(config, side)):
+    dropped, suited = {}, {}
+    columns = frame.columns.drop(getattr(config, side))
+    alike = columns[columns.astype(str).str.casefold().duplicated(keep=False)]
+    if len(alike):
+        warn(
+            f"'{name}' has columns that differ in case alone, {', '.join(alike)}; each "
+            f'counts by itself; make one of them, or drop the others'
+        )
+    for column in columns:
         try:
             cells = parse_column(frame, column, name=name)
         except CellTypeError as error:
@@ -129,17 +136,24 @@ def _read_attributes(
         guess, problem = seems(cells), problem_of(cells)
         if problem:
             dropped[column] = guess or problem
+            if guess is None and cells.stype == 'categorical' and len(cells.value):
+                suited[column] = 'text'
+            elif (
+                guess
+                and pd.Series(cells.value).pipe(pd.to_numeric, 'coerce').notna().all()
+            ):
+                suited[column] = 'numeric'
             continue
         kept.append(cells)
         _warn_of_texts(guess, cells, side)
         warn_of_numbers(cells, name)
     if dropped:
         texts = (f'{column} ({why})' for column, why in dropped.items())
-        types = {c.column: None for c in kept[:1]} | {next(iter(dropped)): 'text'}
+        types = {c.column: None for c in kept[:1]} | dict([*suited.items()][:1])
         warn(
             f"Columns of '{name}' left out: {', '.join(texts)}; to keep one, convert "
-            f"it, or name all that are to count in '{side}_attributes' by their types, "
-            f'such as {types}',
+            f"it, or name all that are to count in '{side}_attributes'"
+            + (f' by their types, such as {types}' if suited else ''),
         )
     return kept
 

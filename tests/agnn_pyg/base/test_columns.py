@@ -181,6 +181,13 @@ def test_dates_of_any_year_and_vectors_are_interpolated():
     assert not constant.transform(nothing).weight.any()
 
 
+def test_accents_and_emptied_cells():
+    cells = ['Ko\u0308ln', 'K\u00f6ln', ' K\u00f6ln', 'nan', 'Nan', 'none']
+    with pytest.warns(UserWarning, match=r"'users' .*'x' in row 3 \('nan'\)"):
+        column = parse_column(frame_of(cells), 'x', name='users')
+    assert [*column.value] == [*3 * ['K\u00f6ln'], 'nan', 'Nan', 'none']
+
+
 def test_texts_are_words_in_some_of_the_rows():
     texts = ['Good steel, a pan', 'good STEEL pan!', 'cheap plastic pan']
     texts += ['cheap pan', '']

@@ -56,7 +56,9 @@ def in_days(frame):
 
 
 def test_rows_ratings_and_attributes(tables):
-    with pytest.warns(UserWarning, match=r"'users' left out: name \(most [^,]*;"):
+    with pytest.warns(
+        UserWarning, match=r"'users' left out: name \(most .*'name': 'text'"
+    ):
         read = read_tables(CONFIG, **tables)
     assert read.ratings.index.tolist() == [[2, 2, 0, 1, 1], [0, 1, 0, 2, 0]]
     assert read.ratings.rating.tolist() == [5, 3, 4, 1, 2]
@@ -72,6 +74,18 @@ def test_rows_ratings_and_attributes(tables):
     assert bags.index[3].tolist() == [2, 5, 0, 0]
     every, _ = users.encode(1, 2)
     assert every.column_encoders[1].values == ['cook', 'nurse', 'pilot']
+
+
+def test_columns_that_are_alike_or_left_out():
+    ratings = pd.DataFrame({'user': range(40), 'item': 1, 'rating': 20 * [0, 1]})
+    users = pd.DataFrame({'user': range(40), 'Job': 'cook', 'job': 'nurse'})
+    for form, match in (('{}.5', r"'pay': 'numeric'\}$"), ('{}.12.1999', "butes'$")):
+        users['pay'] = [*map(form.format, range(40))]
+        with (
+            pytest.warns(UserWarning, match=f"'users' left out: pay .*{match}"),
+            pytest.warns(UserWarning, match='Job, job'),
+        ):
+            read_tables(CONFIG, ratings, users)
 
 
 def test_without_tables_of_nodes(tables):

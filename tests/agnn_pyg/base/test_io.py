@@ -67,6 +67,18 @@ def test_floats_are_read_to_the_digit(tmp_path):
     assert read_file(tmp_path / 'x.csv', roles=ROLES)['price'].tolist() == written
 
 
+def test_numbers_with_separated_thousands(tmp_path):
+    for text, expected in (
+        ('item;price;on\n1;12,5;6.8.2023\n2;-1.250,00;\n3;;\n', [12.5, -1250, np.nan]),
+        ('item,price,on\n1,"1,250.5",6.8.2023\n2,7,\n', [1250.5, 7]),
+    ):
+        (tmp_path / 'x.csv').write_text(text)
+        frame = read_file(tmp_path / 'x.csv', roles={'item': 'item'})
+        assert frame['price'].dtype == float
+        assert frame['price'].tolist() == pytest.approx(expected, nan_ok=True)
+        assert frame['on'][0] == '6.8.2023'
+
+
 def test_ids_of_a_type(tmp_path):
     one, path = uuid.UUID(int=1), tmp_path / 'x.csv'
     path.write_text(f'user,item\n7,{one}\n,{one}\n7.0,{one}\n')
@@ -134,6 +146,7 @@ def test_files_that_cannot_be_read_are_named_with_the_line(tmp_path):
         ('x.csv', b'user,item,year\n1,2,3\n1,2\n', '3 columns, but 2 cells in line 3'),
         ('x.csv', SHORT.encode(), '3 columns, but 2 cells in line 5'),
         ('x.csv', 'user,item\né,2\n'.encode('latin-1'), 'is not UTF-8 text'),
+        ('x.csv', b'# of 2024\nuser;item\n1;2\n', '1 columns, but 2 cells in line 2'),
         ('x.csv', f'user,item\na,{"x" * 10**6}\n'.encode(), 'after line 2'),
         ('x.jsonl', b'{"user": 1}\n\n[1]\n', 'JSON object in line 3'),
         ('x.jsonl', b'{"user": 1\n', 'JSON object in line 1'),
