@@ -37,6 +37,8 @@ SYNONYMS = {
     'random_state': 'seed',
     'verbose': 'progress',
 }
+# What an index is called that has the lines of a file.
+LINE = 'line'
 # Characters of a cell that error texts show, and known names beside the nearest.
 MAX_SHOWN, MANY_NAMES = 80, 20
 
@@ -120,7 +122,8 @@ def where(frame: pd.DataFrame, bad: np.ndarray, *columns: str) -> str:
     rows = np.flatnonzero(bad) if bad.dtype == bool else np.unique(bad)
     held = ', '.join(shown(frame[column].iloc[rows[0]]) for column in columns)
     more = f', the first of {len(rows):,}' if len(rows) > 1 else ''
-    return f'row {plain(frame.index[rows[0]])} ({held}{more})'
+    kind = LINE if frame.index.name == LINE else 'row'
+    return f'{kind} {plain(frame.index[rows[0]])} ({held}{more})'
 
 
 def shown(cell: object) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from agnn_pyg.base.checks import is_nothing, nearest, warn
+from agnn_pyg.base.checks import LINE, is_nothing, nearest, warn
 from agnn_pyg.base.store import PathLike, atomic_write, check_file
 from agnn_pyg.base.vocabulary import as_ids
 
@@ -206,11 +206,13 @@ def _read_text(path: Path, **options: Any) -> pd.DataFrame:
                 options['decimal'] = ','
             file.seek(0)
             lines = csv.reader(file, delimiter=separator, skipinitialspace=True)
-            _check_lines(lines, separator, skip, options['nrows'])
+            numbers = _check_lines(lines, separator, skip, options['nrows'])
         options |= {'encoding': 'utf-8-sig', 'index_col': False, 'low_memory': False}
         options |= {'skipinitialspace': True, 'sep': separator, 'skiprows': int(skip)}
         columns = pd.read_csv(path, **options | {'nrows': 0}).columns.str.strip()
         frame = pd.read_csv(path, names=columns, header=0, **EXACT, **options)
+        if len(numbers) == len(frame):  # so that error texts name lines of the file
+            frame.index = pd.Index(numbers, name=LINE)
         return _with_thousands(frame, options.get('dtype'), options.get('decimal', '.'))
     except pd.errors.EmptyDataError:
         raise ValueError(f"'{path}' is empty; give it a header line") from None
@@ -249,31 +251,36 @@ def _with_thousands(frame: pd.DataFrame, dtype: Any, decimal: str) -> pd.DataFra
     return frame
 
 
-def _check_lines(lines: Any, separator: str, skip: bool, count: int | None) -> None:
-    """Raises ``ValueError`` if a line has more or fewer cells than the header.
+def _check_lines(
+    lines: Any, separator: str, skip: bool, count: int | None
+) -> list[int]:
+    """The numbers of lines; ``ValueError`` if one has other cells than the header.
 
     Pandas fills short lines at their end, also where a cell in the middle is lacking.
     The first lines are looked at, up to so many after the next to the header, or all.
     """
+    numbers = []
     try:
         # An empty line has no cells, and pandas skips it.
         last = None if count is None else count + 2 + skip
         rows = islice(filter(None, lines), int(skip), last)
         width = len(next(rows, []))
-        wrong = next((w for w in map(len, rows) if w != width), None)
+        for row in rows:
+            numbers.append(lines.line_num)
+            if len(row) != width:
+                raise ValueError(
+                    f'there are {width} columns, but {len(row)} cells in line '
+                    f'{numbers[-1]}; complete or drop it, quote cells with '
+                    f'{separator!r}, or drop what is above the header'
+                )
     except csv.Error as error:
         raise ValueError(f'after line {lines.line_num}, {error}; correct it') from error
-    if wrong is not None:
-        raise ValueError(
-            f'there are {width} columns, but {wrong} cells in line {lines.line_num}; '
-            f'complete or drop it, quote cells with {separator!r}, or drop what is '
-            f'above the header'
-        )
+    return numbers
 
 
 def _read_lines(path: Path) -> pd.DataFrame:
     """A frame of objects from a file with a JSON object in each line."""
-    rows = []
+    rows = {}
     with path.open('rb') as file:
         for number, line in enumerate(file, 1):
             row = line
@@ -284,10 +291,12 @@ def _read_lines(path: Path) -> pd.DataFrame:
                     f"'{path}' has no JSON object in line {number} ({row!r:.60}); "
                     f'correct or drop it'
                 )
-            rows += [row] if row else []
+            if row:
+                rows[number] = row
     if not rows:
         raise ValueError(f"'{path}' is empty; give it a JSON object in each line")
-    return pd.DataFrame(rows, dtype=object)
+    index = pd.Index([*rows], name=LINE)
+    return pd.DataFrame([*rows.values()], index, dtype=object)
 
 
 def as_lists(cells: pd.Series, separator: str = '|', name: str = 'cells') -> pd.Series:

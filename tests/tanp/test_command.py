@@ -49,4 +49,4 @@ def test_the_digits_of_the_shell_are_those_of_python(here, capsys):
         shell(main, command, code=2)
         assert named in capsys.readouterr().err
     shell(main, f'evaluate first.csv {support}')
-    assert "'ratings' repeats pairs of the support in row 0" in capsys.readouterr().err
+    assert "'ratings' repeats pairs of the support in line 2" in capsys.readouterr().err

@@ -50,14 +50,14 @@ def test_text_files_of_all_sorts(tmp_path):
         (tmp_path / 'x.csv').write_bytes(text.encode(encoding))
         frame = read_file(tmp_path / 'x.csv', roles=ROLES, lists=['genres'])
         assert frame['user'].tolist() == ['007', '8', '9']
-        assert frame['item'][2] == f'c{separator}d'
+        assert frame['item'].iloc[2] == f'c{separator}d'
         assert frame['age'].isna().tolist() == [False, True, False]
         assert frame['genres'].tolist() == [['Комедия', 'War'], [], ['War']]
     # As spreadsheets of several countries write it.
     for cell, hint in (('31,5', ''), ('31.5', ''), ('31,5', 'sep=;\n')):
         (tmp_path / 'x.csv').write_text(f'{hint}user;item;age\n7;1,2,3;{cell}\n8;b;7')
         frame = read_file(tmp_path / 'x.csv', roles=ROLES)
-        assert (frame['age'].tolist(), frame['item'][0]) == ([31.5, 7], '1,2,3')
+        assert (frame['age'].tolist(), frame['item'].iloc[0]) == ([31.5, 7], '1,2,3')
 
 
 def test_floats_are_read_to_the_digit(tmp_path):
@@ -76,7 +76,7 @@ def test_numbers_with_separated_thousands(tmp_path):
         frame = read_file(tmp_path / 'x.csv', roles={'item': 'item'})
         assert frame['price'].dtype == float
         assert frame['price'].tolist() == pytest.approx(expected, nan_ok=True)
-        assert frame['on'][0] == '6.8.2023'
+        assert frame['on'].iloc[0] == '6.8.2023'
 
 
 def test_ids_of_a_type(tmp_path):
@@ -87,11 +87,11 @@ def test_ids_of_a_type(tmp_path):
     assert frame['user'].dropna().tolist() == [7, 7]
     assert frame['user'].isna().tolist() == [False, True, False]
     assert frame['item'].tolist() == [one, one, one]
-    with pytest.raises(ValueError, match=r"uuid.*column 'user'.*row 0 \('7'"):
+    with pytest.raises(ValueError, match=r"uuid.*column 'user'.*line 2 \('7'"):
         read_file(path, roles=ROLES, id_dtypes={'user': 'uuid'})
     for cell in ['4.5', '1e400', '9223372036854775808', 'x', '1_0']:
         path.write_text(f'user,item\n1,a\n{cell},b\n')
-        with pytest.raises(ValueError, match=r"int id in column 'user'.*row 1"):
+        with pytest.raises(ValueError, match=r"int id in column 'user'.*line 3"):
             read_file(path, roles=ROLES, id_dtypes={'user': 'int'})
 
 
@@ -254,6 +254,8 @@ def test_written_files(tmp_path, capsys):
     for name in ('x.csv', 'x.tsv'):
         write_file(frame, tmp_path / name)
         read = read_file(tmp_path / name, roles={'user': 'user'})
+        assert read.index.tolist() == [2, 3]  # lines of the file
+        read.index = frame.index
         pd.testing.assert_frame_equal(read, frame, check_dtype=False)
     write_file(frame, None)
     assert capsys.readouterr().out == 'user,rating\nä,1.5\nb,\n'
