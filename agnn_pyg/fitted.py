@@ -308,8 +308,8 @@ class Fitted:
         return self.encoders[side][1].texts(row)
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What the store keeps besides ids and scale: as JSON, and as tensors."""
-        return {'encoders': self.encoders}, {
+        """What the store keeps besides what all recommenders have: tensors alone."""
+        return {}, {
             'links': {side: f.map for side, f in self.link_features.items()},
             'rated': self.rated,
             'rating': self.rating,
@@ -335,10 +335,7 @@ class Fitted:
             config,
             plain['ids'],
             {side: np.arange(len(ids)) for side, ids in plain['ids'].items()},
-            {
-                side: tuple(map(AttributeEncoder.from_dict, both))
-                for side, both in plain['encoders'].items()
-            },
+            plain['encoders'],
             {side: _features(*parts) for side, parts in tensors['nodes'].items()},
             plain['scale'],
             tensors['rated'],

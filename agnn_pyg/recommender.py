@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from pydantic import Field
 
 from agnn_pyg.agnn_config import PUBLISHED, AGNNConfig
-from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import Config, Fraction, PositiveInt, check_argument
 from agnn_pyg.base.frames import read_pairs, read_ratings, read_tables
 from agnn_pyg.base.metrics import rating_metrics
@@ -461,12 +460,6 @@ class AGNNRecommender(Recommender):
     def scorer_(self) -> Blend:
         """The fitted scorers and their weights."""
         return self._served()[1].scorer
-
-    @property
-    def column_encoders_(self) -> list[ColumnEncoder]:
-        """The attribute columns of users and of items."""
-        encoders = self._served()[1].encoders.values()
-        return [column for _, encoder in encoders for column in encoder.column_encoders]
 
     def _serve(
         self,

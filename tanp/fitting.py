@@ -49,8 +49,8 @@ class Fitted:
     likelihood: str
     scale: RatingScale
     ids: dict[str, Vocabulary]  # by side
-    encoders: dict[str, AttributeEncoder | None]
-    bags: dict[str, TokenBags | None]  # the encoded attributes
+    encoders: dict[str, tuple[AttributeEncoder]]  # of sides with attributes, and these:
+    bags: dict[str, TokenBags]
     has_users: bool  # whether there was a table of users
     models: list[NeuralProcess] = field(default_factory=list)
     catalogues: dict[int, Catalogue] = field(default_factory=dict)  # by model
@@ -66,8 +66,8 @@ class Fitted:
         model = kind(
             first,
             len(self.ids['user']),
-            item_attributes=self.bags['item'],
-            user_attributes=self.bags['user'],
+            item_attributes=self.bags.get('item'),
+            user_attributes=self.bags.get('user'),
             likelihood=self.likelihood,
             **self.config.subset(*kind.Config.model_fields),
         )
@@ -93,7 +93,7 @@ class Fitted:
         remedy = 'drop the row: new items can be predicted, but not adapted to'
         rows = self.ids['item'].rows(ids)
         if not is_support:
-            how = 'give' if self.encoders['item'] else 'fit with'
+            how = 'give' if 'item' in self.encoders else 'fit with'
             remedy = f"drop the row, or {how} a table 'items' with attributes of it"
         ids.refuse(rows < 0, 'names an item that the fit does not know in', remedy)
         return rows
@@ -115,15 +115,16 @@ class Fitted:
 
         A list is enough of users, but items need attributes.
         """
-        known, encoder = self.ids[side], self.encoders[side]
         if side == 'item' and table is not None:
             check_columns(table, 'items', [self.config.item])
-        parts = [encoder], self.bags[side]
-        found = encoder and read_new_nodes(table, side, self.config, known, *parts)
+        if side not in self.encoders:
+            return self
+        known = self.ids[side], self.encoders[side], self.bags[side]
+        found = read_new_nodes(table, side, self.config, *known)
         if found is None:
             return self
         values, (bags,) = found
-        ids = self.ids | {side: known.append(values)}
+        ids = self.ids | {side: self.ids[side].append(values)}
         models = [model.with_nodes(side, bags) for model in self.models]
         catalogues = {} if side == 'item' else self.catalogues
         return replace(self, ids=ids, models=models, catalogues=catalogues)
@@ -141,8 +142,8 @@ class Fitted:
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Plain data besides ids and scale, and tensors, those of all models once."""
-        plain = {n: getattr(self, n) for n in ('likelihood', 'encoders', 'has_users')}
-        bags = {side: part and vars(part) for side, part in self.bags.items()}
+        plain = {'likelihood': self.likelihood, 'has_users': self.has_users}
+        bags = {side: vars(part) for side, part in self.bags.items()}
         models = [
             (model.state_dict(), model.statistics and model.statistics.state_dict())
             for model in self.models
@@ -157,11 +158,8 @@ class Fitted:
         tensors: Mapping[str, Any],
     ) -> Fitted:
         """The inverse of :meth:`to_store`."""
-        read = AttributeEncoder.from_dict
-        encoders = {side: v and read(v) for side, v in plain['encoders'].items()}
-        bags = {side: v and TokenBags(**v) for side, v in tensors['bags'].items()}
-        parts = (plain[name] for name in ('likelihood', 'scale', 'ids'))
-        made = cls(config, *parts, encoders, bags, plain['has_users'])
+        bags = {side: TokenBags(**part) for side, part in tensors['bags'].items()}
+        made = cls(config, bags=bags, **plain)
         for state, counts in tensors['models']:
             statistics = counts and ItemStatistics(config.damping, **counts)
             made.add_model(statistics).eval().load_state_dict(state)
@@ -175,23 +173,23 @@ def fit_models(
     validation: Validation | None,
 ) -> tuple[Fitted, FitResult]:
     """Fits what :meth:`TaNPRecommender.fit` says; the result is of the first model."""
+    from agnn_pyg.base.training import fit
+    from tanp.module import TaskModule
+
     validation, num_support = _joined(config, validation)
     config.check_fit(validation is not None)
     read = read_tables(config, *tables, validation, new_users=True)
     fitted = _untrained(config, read)
-    num_users, num_items = (len(fitted.ids[side]) for side in ('user', 'item'))
-    options = {'batch_size': config.batch_size}
-    if config.rating is None:
-        options |= {'negatives': config.negatives, 'num_items': num_items}
-    episodes = _tasks(fitted, read.ratings)
-    train = _train_loader(config, episodes, **options)
-    held_out = None
-    if read.validation is not None:
-        tasks = _tasks(fitted, read.validation, num_support)
-        least = 2 if num_support is None else 1
-        held_out = EpisodeLoader(tasks.at_least(least), **options)
-    relevant = fitted.scale.to_unit_scale(read.ratings.rating.mean())
+    sizes = len(fitted.ids['item']), len(fitted.ids['user'])
+    scale = fitted.scale
+    relevant = scale.to_unit_scale(read.ratings.rating.mean())
     relevant = {'bernoulli': 0.5, 'implicit': 0.0}.get(fitted.likelihood, relevant)
+    training = {'relevant': relevant, 'center': scale.center, 'unit': scale.unit}
+    training |= config.subset('lr', 'weight_decay', *LossConfig.model_fields)
+    counted = config.subset(*StatisticsConfig.model_fields)
+    run = config.subset('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
+    episodes = _tasks(fitted, read.ratings)
+    train, held_out = _loaders(fitted, episodes, read.validation, num_support)
     results = []
     statistics = None
     for member in range(config.ensemble_size):
@@ -199,17 +197,12 @@ def fit_models(
         if statistics is not None:
             statistics = statistics.resample(seed)
         elif config.model == 'AttentiveTaNP':
-            statistics = ItemStatistics.fit(
-                episodes,
-                num_items,
-                num_users,
-                threshold=relevant,
-                seed=seed,
-                **config.subset(*StatisticsConfig.model_fields),
-            )
+            options = {'threshold': relevant, 'seed': seed, **counted}
+            statistics = ItemStatistics.fit(episodes, *sizes, **options)
         torch.default_generator.manual_seed(seed)
         model = fitted.add_model(statistics)
-        results.append(_train(fitted, model, train, held_out, relevant))
+        module = TaskModule(model, seed=seed, **training)
+        results.append(fit(module, train, held_out, monitor='val_loss', **run))
         model.eval()
         if statistics is not None:
             model.statistics = statistics  # whose counts members share on the CPU
@@ -238,40 +231,16 @@ def _joined(
 
 def _untrained(config: TaNPRecommenderConfig, read: FitTables) -> Fitted:
     """Ids, encoded attributes and the scale of a fit, without models."""
-    encoders, bags = dict.fromkeys(read.nodes), dict.fromkeys(read.nodes)
+    encoders, bags = {}, {}
     for rows, (side, nodes) in zip(read.ratings.index, read.nodes.items(), strict=True):
         if nodes.given and [c.column for c in nodes.columns] != [CONSTANT]:
             # A value of unrated nodes alone would be read untrained.
-            encoded = nodes.encode(config.min_count, config.num_knots, rows)
-            encoders[side], bags[side] = encoded
+            encoder, bags[side] = nodes.encode(config.min_count, config.num_knots, rows)
+            encoders[side] = (encoder,)
     ids = {side: nodes.ids for side, nodes in read.nodes.items()}
     likelihood, scale = _scale(config, read.ratings.rating)
     has_users = read.nodes['user'].given
     return Fitted(config, likelihood, scale, ids, encoders, bags, has_users)
-
-
-def _train(
-    fitted: Fitted,
-    model: NeuralProcess,
-    train: EpisodeLoader,
-    held_out: EpisodeLoader | None,
-    relevant: float,
-) -> FitResult:
-    """Trains a model, with labels above :obj:`relevant` being relevant items."""
-    from agnn_pyg.base.training import fit
-    from tanp.module import TaskModule
-
-    config = fitted.config
-    module = TaskModule(
-        model,
-        relevant=relevant,
-        center=fitted.scale.center,
-        unit=fitted.scale.unit,
-        seed=train.seed,
-        **config.subset('lr', 'weight_decay', *LossConfig.model_fields),
-    )
-    run = config.subset('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
-    return fit(module, train, held_out, monitor='val_loss', **run)
 
 
 def _scale(config: TaNPRecommenderConfig, rating: np.ndarray) -> tuple[str, Any]:
@@ -310,9 +279,11 @@ def _tasks(fitted: Fitted, rated: Ratings, split: int | None = None) -> Episodes
     return episodes
 
 
-def _train_loader(
-    config: TaNPRecommenderConfig, episodes: Episodes, **options: Any
-) -> EpisodeLoader:
+def _loaders(
+    fitted: Fitted, episodes: Episodes, validation: Ratings | None, split: int | None
+) -> tuple[EpisodeLoader, EpisodeLoader | None]:
+    """The tasks to train on, and those of a validation."""
+    config = fitted.config
     least = config.min_interactions
     if least is None:
         enough = (episodes.size >= MIN_INTERACTIONS).sum()
@@ -324,5 +295,13 @@ def _train_loader(
             f"'ratings' has no user with {least} interactions, and more than the "
             f"smallest support; lower 'min_interactions' or 'support_sizes'"
         )
+    options = {'batch_size': config.batch_size}
+    if config.rating is None:
+        options['negatives'] = config.negatives
+        options['num_items'] = len(fitted.ids['item'])
+    held_out = None
+    if validation is not None:
+        others = _tasks(fitted, validation, split)
+        held_out = EpisodeLoader(others.at_least(2 if split is None else 1), **options)
     options |= config.subset('support_sizes', 'query_sizes')
-    return EpisodeLoader(tasks, shuffle=True, **options)
+    return EpisodeLoader(tasks, shuffle=True, **options), held_out

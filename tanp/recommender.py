@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 
 from agnn_pyg.base.checks import check_columns
-from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.frames import read_ratings
 from agnn_pyg.base.nodes import warn_of_bare
 from agnn_pyg.base.recommender import Recommender
@@ -53,7 +52,7 @@ class TaNPRecommender(Recommender):
 
     Config = TaNPRecommenderConfig
     Fitted = Fitted
-    VERSION = 12
+    VERSION = 13
     PUBLISHED = PUBLISHED
 
     def fit(
@@ -120,7 +119,7 @@ class TaNPRecommender(Recommender):
                 "'users' was not given to 'fit', so attributes mean nothing; leave it "
                 'out, or fit again with the attributes of all users'
             )
-        if fitted.encoders['user'] is not None:
+        if 'user' in fitted.encoders:
             if users is None and (rows < 0).any():
                 users = pd.unique(ratings.user.values[rows < 0])
                 warn_of_bare(name, 'user')
@@ -170,9 +169,3 @@ class TaNPRecommender(Recommender):
     @property
     def models_(self) -> list[NeuralProcess]:
         return self._served()[1].models
-
-    @property
-    def column_encoders_(self) -> list[ColumnEncoder]:
-        """The attributes of users and items that the fit knows."""
-        encoders = filter(None, self._served()[1].encoders.values())
-        return [column for encoder in encoders for column in encoder.column_encoders]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar, TypeVar
 
+from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.config import Estimator
+from agnn_pyg.base.encoder import AttributeEncoder
 from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.store import read_store, write_store
 from agnn_pyg.base.vocabulary import Vocabulary
@@ -18,9 +20,9 @@ class Recommender(Estimator):
 
     Its method :obj:`fit` sets :obj:`history_`, :obj:`best_epoch_` and
     :obj:`_fitted_`, an object of the class :obj:`Fitted`. That has the :obj:`config` of
-    the fit, :obj:`ids` by side, the :obj:`scale` of ratings, :obj:`to_store()`, which
-    gives what else is plain data, and tensors, and its inverse,
-    :obj:`from_store(config, plain, tensors)`.
+    the fit, :obj:`ids` and a tuple of :obj:`encoders` by side, the :obj:`scale` of
+    ratings, :obj:`to_store()`, which gives what else is plain data, and tensors, and
+    its inverse, :obj:`from_store(config, plain, tensors)`.
     """
 
     # The class of what is fitted, the version of what is saved of it, and the settings
@@ -70,6 +72,7 @@ class Recommender(Estimator):
             'best_epoch': self.best_epoch_,
             'ids': fitted.ids,
             'scale': vars(fitted.scale),
+            'encoders': fitted.encoders,
             **plain,
         }
         kind = type(self).__name__
@@ -84,14 +87,17 @@ class Recommender(Estimator):
         """
         content, tensors = read_store(path, cls.__name__, cls.VERSION)
         try:
-            made = cls(**dict(cls.Config(**content['settings'])))
-            config = cls.Config(**content['fit_settings'])
+            made = cls(**dict(cls.Config(**content.pop('settings'))))
+            config = cls.Config(**content.pop('fit_settings'))
+            made.history_ = content.pop('history')
+            made.best_epoch_ = content.pop('best_epoch')
             ids = content['ids'].items()
             content['ids'] = {side: Vocabulary.from_dict(part) for side, part in ids}
             content['scale'] = RatingScale(**content['scale'])
+            for side, parts in content['encoders'].items():
+                encoders = tuple(map(AttributeEncoder.from_dict, parts))
+                content['encoders'][side] = encoders
             made._fitted_ = cls.Fitted.from_store(config, content, tensors)
-            made.history_ = content['history']
-            made.best_epoch_ = content['best_epoch']
         except Exception as error:
             raise ValueError(f"'{path}' is damaged ({error!r})") from error
         return made
@@ -105,6 +111,14 @@ class Recommender(Estimator):
     def rating_scale_(self) -> RatingScale:
         """The scale of the ratings."""
         return self._served()[1].scale
+
+    @property
+    def column_encoders_(self) -> list[ColumnEncoder]:
+        """The attribute columns of users and of items."""
+        sides = self._served()[1].encoders.values()
+        # The last encoder of a side knows all values, also the rare ones.
+        last = [encoder for encoders in sides for encoder in encoders[-1:]]
+        return [column for encoder in last for column in encoder.column_encoders]
 
     def _served(self) -> tuple[Any, Any]:
         """Settings as they are, and what is fitted; ``ValueError`` if nothing is."""
