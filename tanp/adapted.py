@@ -205,23 +205,21 @@ class AdaptedUsers:
         """Labels of items for some users at a time, -inf for items seen, [*, B, n]."""
         rows, choice = map(torch.from_numpy, (rows, choice))
         step = max(1, min(BLOCK_USERS, BLOCK_PAIRS // len(fitted.ids['item'])))
-        blocks = rows.split(step)
-        blocks = tqdm(blocks, disable=not fitted.config.progress, unit='block')
-        labels = (self._labels(fitted, block, choice, samples) for block in blocks)
-        if not exclude_seen:
-            return labels
-        seen = torch.repeat_interleave(self.episodes.size), self.episodes.item
-        return excluded(labels, torch.stack(seen), rows, choice)
 
-    def _labels(
-        self, fitted: Fitted, rows: Tensor, choice: Tensor, samples: int
-    ) -> Tensor:
-        if not samples and len(rows):
-            labels = _average(fitted.score_all(pad(self.episodes, rows)))
-            return torch.from_numpy(labels)[..., choice]
-        pairs = torch.cartesian_prod(rows, choice).numpy().T
-        labels = predict_pairs(fitted, self.episodes, *pairs, samples)
-        return torch.from_numpy(labels).view(len(labels), len(rows), len(choice))
+        def labels(block: Tensor) -> Tensor:
+            if len(block) and not samples:
+                found = _average(fitted.score_all(pad(self.episodes, block)))
+                return torch.from_numpy(found)[..., choice]
+            pairs = torch.cartesian_prod(block, choice).numpy().T
+            found = predict_pairs(fitted, self.episodes, *pairs, samples)
+            return torch.from_numpy(found).view(len(found), len(block), len(choice))
+
+        progress = {'disable': not fitted.config.progress, 'unit': 'block'}
+        blocks = map(labels, tqdm(rows.split(step), **progress))
+        if not exclude_seen:
+            return blocks
+        seen = torch.repeat_interleave(self.episodes.size), self.episodes.item
+        return excluded(blocks, torch.stack(seen), rows, choice)
 
     def _rows(self, ids: IdColumn) -> np.ndarray:
         rows = self.users.rows(ids)
@@ -260,7 +258,6 @@ def _average(models: Iterable[list[Tensor]]) -> np.ndarray:
     made = np.stack([np.stack(parts) for parts in models])
     if len(made) == 1:
         return made[0]
-    variance = made[:, 0].var(axis=0, ddof=1)
-    if made.shape[1] > 1:
-        variance = variance + np.square(made[:, 1]).mean(axis=0)
-    return np.stack([made[:, 0].mean(axis=0), np.sqrt(variance)])
+    mean, spread = made[:, 0], made[:, 1:]  # the spread within models, if there is any
+    variance = mean.var(axis=0, ddof=1) + np.square(spread).mean(axis=0).sum(axis=0)
+    return np.stack([mean.mean(axis=0), np.sqrt(variance)])

@@ -85,6 +85,7 @@ class TaNPRecommender(Recommender):
         self,
         support: pd.DataFrame,
         users: pd.DataFrame | Sequence[Hashable] | None = None,
+        name: str = 'support',
     ) -> AdaptedUsers:
         """Reads what users have rated so far; nothing is trained.
 
@@ -94,18 +95,11 @@ class TaNPRecommender(Recommender):
             users (pandas.DataFrame or sequence, optional): Attributes of new users, if
                 the fit had any. They are missing of ids alone, a table or a list, and
                 without, with a warning.
+            name (str, optional): What error texts call the table.
+                (default: :obj:`"support"`)
 
         ``ValueError`` names an unknown item, or a rating of another scale.
         """
-        return self._adapt(support, 'support', users)
-
-    def _adapt(
-        self,
-        support: pd.DataFrame,
-        name: str,
-        users: pd.DataFrame | Sequence[Hashable] | None,
-    ) -> AdaptedUsers:
-        """See :meth:`adapt`; error texts call the support :obj:`name`."""
         config, fitted = self._served()
         fitted = replace(fitted, config=config)
         ratings = read_ratings(support, name, config)
@@ -156,7 +150,7 @@ class TaNPRecommender(Recommender):
                 'half a query (got one row of each user); give more rows of the same '
                 "users, or 'adapt' to a support and 'evaluate' what that returns"
             )
-        adapted = self._adapt(ratings[first], 'ratings', users)
+        adapted = self.adapt(ratings[first], users, 'ratings')
         return adapted.evaluate(ratings[~first], items, k)
 
     def __getattr__(self, name: str) -> NoReturn:
