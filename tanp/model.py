@@ -89,17 +89,10 @@ class NeuralProcess(nn.Module):
 
     def make_decoder(self, in_channels: int, num_summary: int = 0) -> ModulatedDecoder:
         """A decoder; a summary of a support joins z and the task embedding."""
-        config = self.config
-        latent = config.latent_channels
-        return ModulatedDecoder(
-            in_channels,
-            num_summary + (0 if latent is None else latent[-1]),
-            num_summary + self.task_channels,
-            config.decoder_channels,
-            config.modulation,
-            config.residual_modulation,
-            config.dropout,
-        )
+        *_, width = self.config.latent_channels or (0,)
+        sizes = in_channels, num_summary + width, num_summary + self.task_channels
+        names = 'decoder_channels', 'modulation', 'residual_modulation', 'dropout'
+        return ModulatedDecoder(*sizes, *self.config.subset(*names).values())
 
     def reset_parameters(self) -> None:
         for child in self.children():

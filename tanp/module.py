@@ -40,14 +40,9 @@ class TaskModule(LossModule):
         **loss: Any,
     ) -> None:
         super().__init__()
-        self.model = model
-        self.loss = dict(LossConfig(**loss))
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.seed = seed
-        self.relevant = relevant
-        self.center = center
-        self.unit = unit
+        self.model, self.loss = model, dict(LossConfig(**loss))
+        self.lr, self.weight_decay, self.seed = lr, weight_decay, seed
+        self.relevant, self.center, self.unit = relevant, center, unit
 
     def before_fit(self, train: EpisodeLoader, held_out: EpisodeLoader | None) -> None:
         """See :func:`~agnn_pyg.base.training.fit`."""
