@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agnn_pyg.base.encoder import TokenBags
@@ -32,6 +33,15 @@ class AttentiveCode(NamedTuple):
     dual: tuple[Tensor, Tensor] | None  # what the Gaussian processes read
     prior: Gaussian | None
     assignment: Tensor | None
+
+
+class Catalogue(NamedTuple):
+    """What a model in evaluation mode computes from items alone, all of them."""
+
+    items: ItemFeatures  # for users without interactions, [1, I]
+    base: Tensor  # [1, I]
+    hidden: Tensor  # their part of the decoder's first layer, [I, C]
+    query: Tensor | None  # their part of what attention reads, [1, heads, D, I]
 
 
 class AttentiveTaNP(NeuralProcess):
@@ -188,6 +198,70 @@ class AttentiveTaNP(NeuralProcess):
             parts.append(self.gp.read(*code.dual, kernel))
         return torch.cat(parts, dim=1)
 
+    @torch.no_grad()
+    def catalogue(self) -> Catalogue | None:
+        """What :meth:`score_all` reads of all items, if it saves any work."""
+        if self.attention is None and self.gp is None:
+            return None
+        lin = self.decoder.lins[0]
+        every = torch.arange(self.num_items, device=lin.weight.device)[None]
+        items = self.statistics.features(every.new_full((1,), -1), every)
+        base = self.base(items)
+        x = self.embed(items, base.new_empty(1, 0))[0]
+        hidden = F.linear(x, lin.weight[:, : x.size(-1)], lin.bias)
+        query = None
+        if self.attention is not None:
+            lin = self.attention.lin_query
+            query = F.linear(x, lin.weight[:, : x.size(-1)], lin.bias)[None]
+            query = self.attention.split_heads(query).mT.contiguous()
+        return Catalogue(items, base, hidden, query)
+
+    @torch.no_grad()
+    def score_all(
+        self, batch: EpisodeBatch, catalogue: Catalogue | None = None
+    ) -> Tensor:
+        """See :meth:`NeuralProcess.score_all`.
+
+        A catalogue, of this model or of the same one for other users, replaces the
+        forward pass for users without interactions in the item statistics.
+        """
+        size = len(batch.user)
+        is_known = self.statistics.has_interactions(batch.user).any()
+        if catalogue is None or (is_known and size == 1):
+            return super().score_all(batch)
+        if is_known:
+            alone = (_rows(batch, slice(n, n + 1)) for n in range(size))
+            return torch.cat([self.score_all(one, catalogue) for one in alone])
+        batch = batch.cleared(catalogue.hidden.dtype)
+        user = self.embed_user(batch.user)
+        support = self.statistics.features(batch.user, batch.support_item)
+        codes = self.encode(batch, support, user)
+        # Columns of the first layer: what is known of an item and of the user, what is
+        # read of the support for an item, and what a task's items share.
+        width = self.in_channels - user.size(-1)
+        bounds = [width, self.in_channels, self.decoder.in_channels]
+        weights = self.decoder.lins[0].weight.tensor_split(bounds, dim=-1)
+        z = [] if codes.prior is None else [codes.prior.mu]
+        shared = F.linear(torch.cat([*z, codes.summary], dim=-1), weights[3])
+        shared = shared + F.linear(user, weights[1])
+        tasks = (codes, user, self.decoder.modulate(codes.task, shared))
+        scores = []
+        kernels = self.statistics.catalogue_kernels(support, catalogue.items)
+        # One task at a time: what it needs fits a cache.
+        for task, kernel in enumerate(kernels):
+            code, user, modulation = _rows(tasks, slice(task, task + 1))
+            (gamma, beta), *others = modulation
+            query = catalogue.query
+            if query is not None and user.size(-1):
+                own = F.linear(user, self.attention.lin_query.weight[:, width:])
+                query = query + self.attention.split_heads(own[:, None]).mT
+            # size = [1, I, C]
+            hidden = torch.addcmul(beta, catalogue.hidden, gamma)
+            read = self.read(query, code, kernel)
+            hidden.baddbmm_(read.mT, gamma * weights[2].mT)
+            scores.append(self.decoder.decode(hidden.relu_(), others))
+        return torch.cat(scores) + catalogue.base + codes.level
+
     def residual(self, label: Tensor, expected: Tensor) -> Tensor:
         """Ratings less the expected ones; labels 1 and 0 as 1 and -1; weights."""
         if self.likelihood == 'gaussian':
@@ -212,3 +286,11 @@ class AttentiveTaNP(NeuralProcess):
         super()._apply(fn, recurse)
         self.statistics = self.statistics.apply(fn)
         return self
+
+
+def _rows(value: Any, rows: slice) -> Any:
+    """Some rows of all tensors in nested tuples."""
+    if value is None or isinstance(value, Tensor):
+        return value if value is None else value[rows]
+    made = [_rows(part, rows) for part in value]
+    return type(value)(*made) if hasattr(value, '_fields') else made

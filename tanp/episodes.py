@@ -40,25 +40,24 @@ class Episodes:
     num_support: Tensor
 
     def __post_init__(self) -> None:
+        musts = {'label': 'be finite', 'num_support': "fit in a task's size"}
         for name, value in vars(self).items():
             is_label = name == 'label'
-            bad = value < 0
-            must = 'not be negative'
             count = int(self.size.sum()) if name in ('item', 'label') else len(self)
             if value.size() != (count,) or value.is_floating_point() != is_label:
                 raise ValueError(
                     f"'{name}' must hold {count} {'floating' if is_label else 'whole'} "
                     f'numbers (got {value.dtype} of size {list(value.size())})'
                 )
+            bad = ~value.isfinite() if is_label else value < 0
             if name == 'num_support':
-                bad, must = bad | (value > self.size), "fit in a task's size"
-            if is_label:
-                bad, must = ~value.isfinite(), 'be finite'
+                bad |= value > self.size
             if bad.any():
                 place = int(bad.nonzero()[0])
                 raise ValueError(
-                    f"'{name}' must {must} (got {value[place].item()} at "
-                    f'position {place}, {int(bad.sum()):,} such); drop these'
+                    f"'{name}' must {musts.get(name, 'not be negative')} (got "
+                    f'{value[place].item()} at position {place}, {int(bad.sum()):,} '
+                    f'such); drop these'
                 )
 
     @classmethod

@@ -19,8 +19,7 @@ from agnn_pyg.base.nodes import read_new_nodes
 from agnn_pyg.base.randomness import own_random_numbers
 from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary
-from tanp.attentive import AttentiveTaNP
-from tanp.catalogue import Catalogue
+from tanp.attentive import AttentiveTaNP, Catalogue
 from tanp.config import LossConfig, StatisticsConfig, TaNPRecommenderConfig
 from tanp.episodes import Episodes
 from tanp.item_statistics import ItemStatistics
@@ -53,7 +52,7 @@ class Fitted:
     bags: dict[str, TokenBags]
     has_users: bool  # whether there was a table of users
     models: list[NeuralProcess] = field(default_factory=list)
-    catalogues: dict[int, Catalogue] = field(default_factory=dict)  # by model
+    catalogues: dict[int, Catalogue | None] = field(default_factory=dict)  # by model
 
     def __getstate__(self) -> dict[str, Any]:
         # What is computed from the models is not pickled beside them.
@@ -135,8 +134,8 @@ class Fitted:
         found = []
         for number, model in enumerate(self.models):
             if number not in self.catalogues:
-                self.catalogues[number] = Catalogue(model)
-            score = self.catalogues[number](model, batch)
+                self.catalogues[number] = model.catalogue()
+            score = model.score_all(batch, self.catalogues[number])
             found.append([LIKELIHOODS[self.likelihood].predict(score.double())])
         return found
 

@@ -125,6 +125,17 @@ class NeuralProcess(nn.Module):
             made._modules = self._modules | {'user': user}
         return made
 
+    def catalogue(self) -> Any:
+        """What :meth:`score_all` may read of all items: here nothing."""
+
+    @torch.no_grad()
+    def score_all(self, batch: EpisodeBatch, catalogue: Any = None) -> Tensor:
+        """Scores of all items for each task, whose query is not read, [B, I]."""
+        item = torch.arange(self.num_items, device=batch.user.device)
+        item = item.expand(len(batch.user), -1)
+        query = {'query_item': item, 'query_label': 0 * item, 'query_mask': item >= 0}
+        return self(batch._replace(**query)).score
+
     def embed_user(self, row: Tensor) -> Tensor:
         """Vectors of users by row; of no width, if nothing is known of users."""
         if self.user is None:

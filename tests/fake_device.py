@@ -26,7 +26,6 @@ from agnn_pyg.prediction import predict
 from agnn_pyg.sampling.batch import RatingBatch
 from agnn_pyg.sampling.full_graph import FullGraphLoader
 from tanp import AttentiveTaNP, EpisodeBatch, EpisodeLoader, Episodes, TaNP, tanp_loss
-from tanp.catalogue import Catalogue
 from tanp.item_statistics import ItemStatistics
 from tests.conftest import rated_graph
 
@@ -255,8 +254,8 @@ class Serving(Tasks):
         new = TokenBags(torch.ones(4, 1).long(), torch.ones(4, 1), torch.ones(3) > 0)
         served = model.with_nodes('user', new).for_users(index + 4 * (index > 1))
         predicted = tanp.predict(served, EpisodeLoader(self.episodes), samples=2)
-        catalogue = Catalogue(model)
-        scores = catalogue(model, batch), catalogue.hidden, catalogue.items.mean
+        catalogue = model.catalogue()
+        scores = model.score_all(batch, catalogue), catalogue.hidden, catalogue.base
         return [vector.cpu() for vector in scores], predicted
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from tanp.catalogue import Catalogue
+from tanp.model import NeuralProcess
 from tests.tanp.conftest import VARIANTS, poisoned, whole
 
 
@@ -31,25 +31,26 @@ def batch(tasks):
 @pytest.mark.parametrize('channels', [(6, 5), (6,), (6, 5, 5, 4)])
 def test_a_catalogue_is_scored_as_a_query(small, batch, variant, likelihood, channels):
     model = wild(small(variant, likelihood=likelihood, decoder_channels=channels))
-    catalogue = Catalogue(model)
-    expected = catalogue.plain(model, batch)
+    catalogue = model.catalogue()
+    expected = model.score_all(batch)
     assert expected.std() > 0.01
-    assert torch.allclose(catalogue(model, batch), expected, atol=1e-9)
     # Neither padding nor the query is read.
     blind = batch._replace(query_label=torch.full_like(batch.query_label, torch.nan))
-    assert torch.allclose(catalogue(model, poisoned(blind)), expected, atol=1e-9)
+    for one in (batch, poisoned(blind)):
+        assert torch.allclose(model.score_all(one, catalogue), expected, atol=1e-9)
 
 
 def test_users_of_the_model_and_new_ones(small, batch, attributes, monkeypatch):
     model = wild(small('attentive', user_ids=True, item_attributes=attributes))
-    catalogue, first = Catalogue(model), batch._replace(user=torch.arange(3))
+    catalogue, first = model.catalogue(), batch._replace(user=torch.arange(3))
     served = model.for_users(torch.tensor([4, -1, 5]))
-    expected = catalogue.plain(served, first)
-    assert torch.allclose(catalogue(served, first), expected, atol=1e-9)
-    known = catalogue(model, batch)
+    expected = served.score_all(first)
+    assert torch.allclose(served.score_all(first, catalogue), expected, atol=1e-9)
+    known = model.score_all(batch, catalogue)
     assert torch.allclose(expected[[0, 2]], known[[0, 2]], atol=1e-9)
     assert not torch.allclose(expected[1], known[1], atol=1e-3)
     # New users need no forward pass over all items, whatever is known of them.
-    monkeypatch.delattr(Catalogue, 'plain')
+    monkeypatch.delattr(NeuralProcess, 'score_all')
     new = model.for_users(torch.full((3,), -1))
-    assert torch.allclose(catalogue(new, first)[1], expected[1], atol=1e-9)
+    found = new.score_all(first, catalogue)
+    assert torch.allclose(found[1], expected[1], atol=1e-9)
