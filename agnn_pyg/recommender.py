@@ -328,13 +328,9 @@ class AGNNRecommender(Recommender):
             rows[side] = np.arange(len(serving.ids[side]))
             if nodes is not None:
                 ids = read_distinct(nodes, f'{side}s', getattr(config, side))
-                rows[side] = serving.ids[side].rows(ids)
-                ids.warn_of_like(serving.ids[side], rows[side])
-                ids.refuse(
-                    rows[side] < 0,
-                    'lists an id that the fit does not know, in',
-                    f'pass a table of {side}s with its attributes instead of ids',
-                )
+                problem = 'lists an id that the fit does not know, in'
+                remedy = f'pass a table of {side}s with its attributes instead of ids'
+                rows[side] = ids.known_rows(serving.ids[side], problem, remedy)
         user = item = np.empty(0, np.int64)
         score = np.empty(0)
         if len(rows['user']) and len(rows['item']):
@@ -483,9 +479,8 @@ class AGNNRecommender(Recommender):
         k = check_argument('k', k, PositiveInt)
         name = found.index.name
         ids = read_distinct([node], side, name)
-        row = self._fitted_.ids[side].rows(ids)
         problem = 'names an id that the fit does not know in'
-        ids.refuse(row < 0, problem, 'name another')
+        row = ids.known_rows(self._fitted_.ids[side], problem, 'name another')
         unit = F.normalize(torch.tensor(found.to_numpy()).double(), dim=1)
         score = unit @ unit[row[0]]
         score[row[0]] = -torch.inf

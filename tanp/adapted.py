@@ -222,11 +222,9 @@ class AdaptedUsers:
         return excluded(blocks, torch.stack(seen), rows, choice)
 
     def _rows(self, ids: IdColumn) -> np.ndarray:
-        rows = self.users.rows(ids)
-        ids.warn_of_like(self.users, rows)
         problem = 'names a user that was not adapted to in'
-        ids.refuse(rows < 0, problem, 'add what this user has rated to the support')
-        return rows
+        remedy = 'add what this user has rated to the support'
+        return ids.known_rows(self.users, problem, remedy)
 
 
 def predict_pairs(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -74,8 +73,8 @@ class AttentiveTaNP(NeuralProcess):
     def __init__(
         self, statistics: ItemStatistics, num_users: int = 0, **options: Any
     ) -> None:
-        num_features, num_items = statistics.num_features, statistics.num_items
-        super().__init__(num_items, num_users, num_features=num_features, **options)
+        options['num_features'] = statistics.num_popularity + statistics.vector.size(-1)
+        super().__init__(statistics.num_items, num_users, **options)
         self.statistics = statistics
         config = self.config
         width = self.in_channels
@@ -104,11 +103,6 @@ class AttentiveTaNP(NeuralProcess):
         made = super().with_nodes(side, attributes)
         if side == 'item':
             made.read_unseen()
-        return made
-
-    def for_users(self, row: Tensor) -> AttentiveTaNP:
-        made = super().for_users(row)
-        made.statistics = replace(self.statistics, row=row)
         return made
 
     def forward(self, batch: EpisodeBatch, z: Tensor | None = None) -> TaskOutput:
@@ -156,10 +150,8 @@ class AttentiveTaNP(NeuralProcess):
         x = self.embed(support, user)
         prior = None if self.latent is None else self.latent(x, residual, mask)
 
-        positive = residual > 0
-        pools = [mask]
-        if self.config.pool_by_sign:
-            pools = [mask & ~positive, mask & positive]
+        signs = mask & (residual <= 0), mask & (residual > 0)
+        pools = signs if self.config.pool_by_sign else [mask]
         hidden = self.task_encoder.encode(x, residual)
         task = torch.cat([self.task_encoder.pool(hidden, p) for p in pools], dim=-1)
         assignment = None
@@ -167,8 +159,9 @@ class AttentiveTaNP(NeuralProcess):
             task, assignment = self.memory(task)
 
         # In several scales: how many residuals are positive, and how many not.
-        count = torch.stack([mask & positive, mask & ~positive], dim=-1).sum(1).to(x)
-        balance = (count[:, :1] - count[:, 1:]) / (count.sum(-1, keepdim=True) + 2)
+        other, positive = (sign.sum(1, keepdim=True).to(x) for sign in signs)
+        count = torch.cat([positive, other], dim=-1)
+        balance = (positive - other) / (count.sum(-1, keepdim=True) + 2)
         summary = torch.cat([count / 10, count.log1p(), balance], dim=-1)
         task = torch.cat([task, summary], dim=-1)
 

@@ -90,12 +90,11 @@ class Fitted:
     def item_rows(self, ids: IdColumn, is_support: bool = False) -> np.ndarray:
         """Rows of items; ``ValueError`` names one that is unknown."""
         remedy = 'drop the row: new items can be predicted, but not adapted to'
-        rows = self.ids['item'].rows(ids)
         if not is_support:
             how = 'give' if 'item' in self.encoders else 'fit with'
             remedy = f"drop the row, or {how} a table 'items' with attributes of it"
-        ids.refuse(rows < 0, 'names an item that the fit does not know in', remedy)
-        return rows
+        problem = 'names an item that the fit does not know in'
+        return ids.known_rows(self.ids['item'], problem, remedy)
 
     def warn_of_trained(self, rated: Ratings) -> None:
         """Warns if pairs, of rows of adapted users, are among those of the fit."""

@@ -54,9 +54,8 @@ root mean square of the latter.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -203,7 +202,7 @@ class ItemStatistics:
             vectors.append(vector @ (left @ right))
         vector = torch.stack([*vectors, reference])
         vector /= reference.square().mean().sqrt().clamp(min=1e-12)
-        return dataclasses.replace(self, fold=fold, vector=vector)
+        return replace(self, fold=fold, vector=vector)
 
     def with_unseen(self, attributes: csr_matrix) -> ItemStatistics:
         """These statistics, and those of items that nobody has interacted with.
@@ -227,7 +226,7 @@ class ItemStatistics:
             value = F.pad(value, (0, 0, 0, len(is_seen) - len(value)))
             return value.index_copy(0, unseen, _weighted_sum(value, stand_in, weight))
 
-        return dataclasses.replace(
+        return replace(
             self,
             item_total=with_means(self.item_total),
             vector=torch.stack([with_means(part) for part in self.vector]),
@@ -239,11 +238,6 @@ class ItemStatistics:
     @property
     def num_items(self) -> int:
         return len(self.item_total)
-
-    @property
-    def num_features(self) -> int:
-        """Width of item vectors and popularity."""
-        return self.vector.size(-1) + self.num_popularity
 
     def has_interactions(self, user: Tensor) -> Tensor:
         """Which users have interactions in the statistics, :obj:`[B]`."""
@@ -337,7 +331,7 @@ class ItemStatistics:
     def apply(self, function: Callable[[Tensor], Tensor]) -> ItemStatistics:
         """These statistics after a function of each tensor, such as a device move."""
         tensors = {name: function(value) for name, value in self.state_dict().items()}
-        return dataclasses.replace(self, **tensors)
+        return replace(self, **tensors)
 
     def state_dict(self) -> dict[str, Tensor]:
         """All tensors by name, arguments of the constructor."""

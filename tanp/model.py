@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -123,6 +124,8 @@ class NeuralProcess(nn.Module):
         if self.user is not None:
             user = nn.Embedding.from_pretrained(self.user(row))
             made._modules = self._modules | {'user': user}
+        if self.statistics is not None:
+            made.statistics = replace(self.statistics, row=row)
         return made
 
     def catalogue(self) -> Any:

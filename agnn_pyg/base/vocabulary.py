@@ -58,6 +58,13 @@ class IdColumn(TableColumn):
             self.refuse(unknown, f"has an id without a row in '{table}':", remedy)
         return rows
 
+    def known_rows(self, ids: Vocabulary, problem: str, remedy: str) -> np.ndarray:
+        """The rows of these ids; ``ValueError`` with the given text if one has none."""
+        rows = ids.rows(self)
+        self.warn_of_like(ids, rows)
+        self.refuse(rows < 0, problem, remedy)
+        return rows
+
     def warn_of_like(self, ids: Vocabulary, rows: np.ndarray) -> None:
         """Warns if some have no row among known ids, but are nearly the same as one.
 
