@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -18,13 +18,11 @@ from agnn_pyg.base.nodes import with_titles
 from agnn_pyg.base.ranking import excluded, highest
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_distinct
 from tanp.episodes import Episodes
-from tanp.fitting import Fitted
-from tanp.loader import EpisodeLoader, pad
-from tanp.prediction import predict
+from tanp.fitting import BLOCK_PAIRS, Fitted
+from tanp.loader import pad
 
-# Users at a time, whose supports are encoded together, and pairs of users and items, as
-# far as a single user leaves the choice.
-BLOCK_USERS, BLOCK_PAIRS = 16, 2**17
+# Users at a time, whose supports are encoded together.
+BLOCK_USERS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +71,7 @@ class AdaptedUsers:
         columns = [fitted.config.user, fitted.config.item]
         users, named = read_ends(pairs, columns, 'pairs')
         user, item = self._rows(users), fitted.item_rows(named)
-        labels = predict_pairs(fitted, self.episodes, user, item, samples)
+        labels = fitted.predict(self.episodes, user, item, samples)
         return pd.DataFrame(fitted.to_columns(labels), index=pairs.index)
 
     def recommend(
@@ -112,7 +110,8 @@ class AdaptedUsers:
             items = read_distinct(items, 'items', config.item)
             choice = np.sort(fitted.item_rows(items))
         places, parts = [], []
-        for labels in self._blocks(fitted, rows, choice, exclude_seen, samples):
+        nodes = map(torch.from_numpy, (rows, choice))
+        for labels in self._blocks(fitted, *nodes, exclude_seen, samples):
             places.append(highest(labels[0], k))
             parts.append(labels.take_along_dim(places[-1][None], dim=2))
         place, labels = torch.cat(places).numpy(), torch.cat(parts, dim=1).numpy()
@@ -154,13 +153,14 @@ class AdaptedUsers:
         fitted.warn_of_trained(held)
         if config.rating is not None:
             scale.check(held)
-            labels = predict_pairs(fitted, self.episodes, *index)
+            labels = fitted.predict(self.episodes, *index)
             metrics = rating_metrics(scale.to_rating_scale(labels[0]), held.rating)
             index = index[:, scale.is_high(held.rating)]
-        every = np.arange(len(fitted.ids['item']))
+        every = torch.arange(len(fitted.ids['item']))
 
         def score_all(users: Tensor) -> Iterator[Tensor]:
-            return (labels[0] for labels in self._blocks(fitted, users.numpy(), every))
+            blocks = self._blocks(fitted, users, every, True, 0)
+            return (labels[0] for labels in blocks)
 
         index = torch.from_numpy(index)
         return metrics | evaluate_rankings(score_all, index, len(every), k)[0]
@@ -185,7 +185,7 @@ class AdaptedUsers:
         size, place = map(torch.from_numpy, (kept.sum(axis=1), kept.nonzero()[1]))
         parts = mine.user.expand(len(kept)), size, mine.item[place], mine.label[place]
         pairs = np.arange(len(kept)), target.repeat(len(kept))
-        labels = predict_pairs(fitted, Episodes(*parts, size), *pairs)
+        labels = fitted.predict(Episodes(*parts, size), *pairs)
         score = fitted.to_columns(labels)['score']
         ids = fitted.ids['item'].values[mine.item]
         frame = pd.DataFrame({config.item: ids, 'effect': score[0] - score[2:]})
@@ -195,28 +195,22 @@ class AdaptedUsers:
         return Explanation(float(score[0]), float(score[1]), frame)
 
     def _blocks(
-        self,
-        fitted: Fitted,
-        rows: np.ndarray,
-        choice: np.ndarray,
-        exclude_seen: bool = True,
-        samples: int = 0,
+        self, fitted: Fitted, rows: Tensor, choice: Tensor, exclude: bool, samples: int
     ) -> Iterator[Tensor]:
         """Labels of items for some users at a time, -inf for items seen, [*, B, n]."""
-        rows, choice = map(torch.from_numpy, (rows, choice))
         step = max(1, min(BLOCK_USERS, BLOCK_PAIRS // len(fitted.ids['item'])))
 
         def labels(block: Tensor) -> Tensor:
             if len(block) and not samples:
-                found = _average(fitted.score_all(pad(self.episodes, block)))
+                found = fitted.score_all(pad(self.episodes, block))
                 return torch.from_numpy(found)[..., choice]
             pairs = torch.cartesian_prod(block, choice).numpy().T
-            found = predict_pairs(fitted, self.episodes, *pairs, samples)
+            found = fitted.predict(self.episodes, *pairs, samples)
             return torch.from_numpy(found).view(len(found), len(block), len(choice))
 
         progress = {'disable': not fitted.config.progress, 'unit': 'block'}
         blocks = map(labels, tqdm(rows.split(step), **progress))
-        if not exclude_seen:
+        if not exclude:
             return blocks
         seen = torch.repeat_interleave(self.episodes.size), self.episodes.item
         return excluded(blocks, torch.stack(seen), rows, choice)
@@ -225,37 +219,3 @@ class AdaptedUsers:
         problem = 'names a user that was not adapted to in'
         remedy = 'add what this user has rated to the support'
         return ids.known_rows(self.users, problem, remedy)
-
-
-def predict_pairs(
-    fitted: Fitted,
-    episodes: Episodes,
-    task: np.ndarray,
-    item: np.ndarray,
-    samples: int = 0,
-) -> np.ndarray:
-    """Labels of R pairs of a task, whose support is read, and an item, [1 or 2, R]."""
-    models = fitted.models
-    tasks = np.unique(task)
-    if not len(task):
-        return np.empty((1 + (samples > 0 or len(models) > 1), 0))
-    support = episodes.select(torch.from_numpy(tasks))
-    known = np.repeat(tasks, support.size), support.item, support.label
-    query = task, item, np.zeros(len(task))
-    asked = replace(Episodes.from_parts(tasks, known, query), user=support.user)
-    most = BLOCK_PAIRS // int(asked.num_query.max())
-    loader = EpisodeLoader(asked, max(1, min(fitted.config.batch_size, most)))
-    made = (predict(m, loader, samples, fitted.config.seed) for m in models)
-    labels = _average([v for v in one if v is not None] for one in made)
-    # Back from the order of the episodes.
-    return labels[:, np.argsort(np.argsort(task, kind='stable'))]
-
-
-def _average(models: Iterable[list[Tensor]]) -> np.ndarray:
-    """Mean over models, and the spread between and within them, if there is any."""
-    made = np.stack([np.stack(parts) for parts in models])
-    if len(made) == 1:
-        return made[0]
-    mean, spread = made[:, 0], made[:, 1:]  # the spread within models, if there is any
-    variance = mean.var(axis=0, ddof=1) + np.square(spread).mean(axis=0).sum(axis=0)
-    return np.stack([mean.mean(axis=0), np.sqrt(variance)])

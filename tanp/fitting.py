@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +26,17 @@ from tanp.item_statistics import ItemStatistics
 from tanp.loader import EpisodeBatch, EpisodeLoader
 from tanp.loss import LIKELIHOODS
 from tanp.model import NeuralProcess, TaNP
+from tanp.prediction import predict
 
 if TYPE_CHECKING:
     from agnn_pyg.base.training import FitResult
 
 # Interactions of users that are trained on, unless most have fewer.
 MIN_INTERACTIONS = 5
+# Pairs of users and items at a time, as far as a single user leaves the choice.
+BLOCK_PAIRS = 2**17
 
-Validation = pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]
+Validation = pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame] | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -127,16 +130,34 @@ class Fitted:
         catalogues = {} if side == 'item' else self.catalogues
         return replace(self, ids=ids, models=models, catalogues=catalogues)
 
+    def predict(
+        self, episodes: Episodes, task: np.ndarray, item: np.ndarray, samples: int = 0
+    ) -> np.ndarray:
+        """Labels of R pairs of a task, whose support is read, and an item."""
+        tasks = np.unique(task)
+        if not len(task):
+            return np.empty((1 + (samples > 0 or len(self.models) > 1), 0))
+        support = episodes.select(torch.from_numpy(tasks))
+        known = np.repeat(tasks, support.size), support.item, support.label
+        query = task, item, np.zeros(len(task))
+        asked = replace(Episodes.from_parts(tasks, known, query), user=support.user)
+        most = BLOCK_PAIRS // int(asked.num_query.max())
+        loader = EpisodeLoader(asked, max(1, min(self.config.batch_size, most)))
+        made = (predict(m, loader, samples, self.config.seed) for m in self.models)
+        labels = _average([v for v in one if v is not None] for one in made)
+        # Back from the order of the episodes.
+        return labels[:, np.argsort(np.argsort(task, kind='stable'))]
+
     @torch.inference_mode()
-    def score_all(self, batch: EpisodeBatch) -> list[list[Tensor]]:
-        """Labels of all items for some tasks by each model, :obj:`[B, I]`."""
+    def score_all(self, batch: EpisodeBatch) -> np.ndarray:
+        """Labels of all items for each task of a batch."""
         found = []
         for number, model in enumerate(self.models):
             if number not in self.catalogues:
                 self.catalogues[number] = model.catalogue()
             score = model.score_all(batch, self.catalogues[number])
             found.append([LIKELIHOODS[self.likelihood].predict(score.double())])
-        return found
+        return _average(found)
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Plain data besides ids and scale, and tensors, those of all models once."""
@@ -150,10 +171,7 @@ class Fitted:
 
     @classmethod
     def from_store(
-        cls,
-        config: TaNPRecommenderConfig,
-        plain: Mapping[str, Any],
-        tensors: Mapping[str, Any],
+        cls, config: TaNPRecommenderConfig, plain: Mapping, tensors: Mapping
     ) -> Fitted:
         """The inverse of :meth:`to_store`."""
         bags = {side: TokenBags(**part) for side, part in tensors['bags'].items()}
@@ -164,11 +182,19 @@ class Fitted:
         return made
 
 
+def _average(models: Iterable[list[Tensor]]) -> np.ndarray:
+    """Mean over models, and the spread between and within them, if there is any."""
+    made = np.stack([np.stack(parts) for parts in models])
+    if len(made) == 1:
+        return made[0]
+    mean, spread = made[:, 0], made[:, 1:]  # the spread within models, if there is any
+    variance = mean.var(axis=0, ddof=1) + np.square(spread).mean(axis=0).sum(axis=0)
+    return np.stack([mean.mean(axis=0), np.sqrt(variance)])
+
+
 @own_random_numbers()
 def fit_models(
-    config: TaNPRecommenderConfig,
-    tables: tuple[pd.DataFrame | None, ...],
-    validation: Validation | None,
+    config: TaNPRecommenderConfig, validation: Validation, *tables: pd.DataFrame | None
 ) -> tuple[Fitted, FitResult]:
     """Fits what :meth:`TaNPRecommender.fit` says; the result is of the first model."""
     from agnn_pyg.base.training import fit
@@ -209,7 +235,7 @@ def fit_models(
 
 
 def _joined(
-    config: TaNPRecommenderConfig, validation: Validation | None
+    config: TaNPRecommenderConfig, validation: Validation
 ) -> tuple[pd.DataFrame | None, int | None]:
     """A validation as one table, and how many of its first rows are the supports."""
     if not isinstance(validation, tuple | list):

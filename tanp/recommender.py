@@ -60,7 +60,7 @@ class TaNPRecommender(Recommender):
         ratings: pd.DataFrame,
         users: pd.DataFrame | None = None,
         items: pd.DataFrame | None = None,
-        validation: Validation | None = None,
+        validation: Validation = None,
     ) -> TaNPRecommender:
         """Trains on the interactions of many users.
 
@@ -75,7 +75,7 @@ class TaNPRecommender(Recommender):
 
         ``ValueError`` names what is unfit of a table or a setting, and what to change.
         """
-        made, result = fit_models(self.config, (ratings, users, items), validation)
+        made, result = fit_models(self.config, validation, ratings, users, items)
         self._fitted_ = made
         self.history_ = result.history
         self.best_epoch_ = result.best_epoch

@@ -51,6 +51,5 @@ def test_users_of_the_model_and_new_ones(small, batch, attributes, monkeypatch):
     assert not torch.allclose(expected[1], known[1], atol=1e-3)
     # New users need no forward pass over all items, whatever is known of them.
     monkeypatch.delattr(NeuralProcess, 'score_all')
-    new = model.for_users(torch.full((3,), -1))
-    found = new.score_all(first, catalogue)
+    found = model.for_users(torch.full((3,), -1)).score_all(first, catalogue)
     assert torch.allclose(found[1], expected[1], atol=1e-9)

@@ -145,7 +145,8 @@ def test_blocks_of_users_change_nothing(attentive, labelled, monkeypatch):
     support, query, new = labelled
     adapted = attentive.adapt(support, new)
     expected = adapted.recommend(k=3), adapted.predict(query)
-    monkeypatch.setattr('tanp.adapted.BLOCK_PAIRS', 100)
+    for module in ('adapted', 'fitting'):
+        monkeypatch.setattr(f'tanp.{module}.BLOCK_PAIRS', 100)
     found = adapted.recommend(k=3), adapted.predict(query)
     for one, other in zip(found, expected, strict=True):
         pd.testing.assert_frame_equal(one, other, atol=1e-5)
