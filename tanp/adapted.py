@@ -150,7 +150,14 @@ class AdaptedUsers:
         held = held._replace(index=index)
         known = np.arange(len(self.users)).repeat(self.episodes.size)
         held.warn_of_known((known, self.episodes.item.numpy()), 'the support')
-        fitted.warn_of_trained(held)
+        statistics = fitted.models[0].statistics
+        if statistics is not None:
+            user, item = map(torch.from_numpy, index)
+            held.pair.remark(
+                statistics.features(user, item[:, None]).own.any(-1).flatten().numpy(),
+                'repeats pairs of the fit in',
+                'evaluate on users that were held back from it',
+            )
         if config.rating is not None:
             scale.check(held)
             labels = fitted.predict(self.episodes, *index)

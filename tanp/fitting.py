@@ -99,18 +99,6 @@ class Fitted:
         problem = 'names an item that the fit does not know in'
         return ids.known_rows(self.ids['item'], problem, remedy)
 
-    def warn_of_trained(self, rated: Ratings) -> None:
-        """Warns if pairs, of rows of adapted users, are among those of the fit."""
-        statistics = self.models[0].statistics
-        if statistics is not None:
-            user, item = map(torch.from_numpy, rated.index)
-            own = statistics.features(user, item[:, None]).own
-            rated.pair.remark(
-                own.any(dim=-1).flatten().numpy(),
-                'repeats pairs of the fit in',
-                'evaluate on users that were held back from it',
-            )
-
     def with_nodes(self, side: str, table: pd.DataFrame | Sequence | None) -> Fitted:
         """This fit with the new items of a table, or new users, as far as it has any.
 
@@ -254,7 +242,7 @@ def _joined(
 
 
 def _untrained(config: TaNPRecommenderConfig, read: FitTables) -> Fitted:
-    """Ids, encoded attributes and the scale of a fit, without models."""
+    """Ids, encoded attributes, likelihood and scale of a fit, without models."""
     encoders, bags = {}, {}
     for rows, (side, nodes) in zip(read.ratings.index, read.nodes.items(), strict=True):
         if nodes.given and [c.column for c in nodes.columns] != [CONSTANT]:
@@ -262,24 +250,19 @@ def _untrained(config: TaNPRecommenderConfig, read: FitTables) -> Fitted:
             encoder, bags[side] = nodes.encode(config.min_count, config.num_knots, rows)
             encoders[side] = (encoder,)
     ids = {side: nodes.ids for side, nodes in read.nodes.items()}
-    likelihood, scale = _scale(config, read.ratings.rating)
+    rating = read.ratings.rating
+    default = 'bernoulli' if {*rating} <= {0, 1} else 'gaussian'
+    likelihood = 'implicit' if config.rating is None else config.likelihood or default
+    scale = RatingScale(0.0, 1.0, unit=1.0)
+    if likelihood == 'implicit':
+        scale = RatingScale.of_weights(rating)
+    if likelihood == 'gaussian':
+        # A decoder need not learn the middle of the scale.
+        scale = RatingScale.fit(rating, config.rating_range, float(rating.mean()))
+        if not config.scale_ratings:
+            scale = RatingScale(scale.low, scale.high, unit=1.0)
     has_users = read.nodes['user'].given
     return Fitted(config, likelihood, scale, ids, encoders, bags, has_users)
-
-
-def _scale(config: TaNPRecommenderConfig, rating: np.ndarray) -> tuple[str, Any]:
-    """The likelihood, and the scale of labels."""
-    if config.rating is None:
-        return 'implicit', RatingScale.of_weights(rating)
-    default = 'bernoulli' if {*rating} <= {0, 1} else 'gaussian'
-    likelihood = config.likelihood or default
-    if likelihood == 'bernoulli':
-        return likelihood, RatingScale(0.0, 1.0, unit=1.0)
-    # A Gaussian decoder need not learn the middle of the scale.
-    scale = RatingScale.fit(rating, config.rating_range, float(rating.mean()))
-    if not config.scale_ratings:
-        scale = RatingScale(scale.low, scale.high, unit=1.0)
-    return likelihood, scale
 
 
 def _tasks(fitted: Fitted, rated: Ratings, split: int | None = None) -> Episodes:

@@ -82,11 +82,8 @@ class LatentEncoder(SetEncoder):
     with :math:`\mathbf{r}` of a :class:`SetEncoder`, and one ReLU layer before the two
     heads.
 
-    Args:
-        in_channels (int): See :class:`SetEncoder`, also for inputs.
-        channels (sequence): Widths of the set encoder's layers, and last of the layer
-            before the heads and of :math:`\mathbf{z}`.
-        dropout (float, optional): See :class:`SetEncoder`. (default: :obj:`0.0`)
+    Inputs and arguments are those of :class:`SetEncoder`, where the last two channels
+    are the widths of the layer before the heads and of :math:`\mathbf{z}`.
     """
 
     def __init__(
