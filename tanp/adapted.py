@@ -194,10 +194,10 @@ class AdaptedUsers:
         pairs = np.arange(len(kept)), target.repeat(len(kept))
         labels = fitted.predict(Episodes(*parts, size), *pairs)
         score = fitted.to_columns(labels)['score']
-        ids = fitted.ids['item'].values[mine.item]
-        frame = pd.DataFrame({config.item: ids, 'effect': score[0] - score[2:]})
-        order = {'key': lambda effect: -effect.abs(), 'kind': 'stable'}
-        frame = frame.sort_values('effect', **order, ignore_index=True)
+        effect = score[0] - score[2:]
+        order = np.argsort(-np.abs(effect), kind='stable')
+        ids = fitted.ids['item'].values[mine.item[order]]
+        frame = pd.DataFrame({config.item: ids, 'effect': effect[order]})
         frame = with_titles(frame, {config.item: items})
         return Explanation(float(score[0]), float(score[1]), frame)
 

@@ -23,6 +23,8 @@ NUM_SUMMARY = 5
 class AttentiveCode(NamedTuple):
     """Encoded supports."""
 
+    items: ItemFeatures  # of the supports
+    user: Tensor  # vectors, [B, F_user]
     x: Tensor  # embedded interactions, [B, S, F]
     residual: Tensor  # zero at padding, [B, S]
     level: Tensor  # expected label less the damped mean of an item, [B, 1]
@@ -38,7 +40,6 @@ class Catalogue(NamedTuple):
     """What a model in evaluation mode computes from items alone, all of them."""
 
     items: ItemFeatures  # for users without interactions, [1, I]
-    base: Tensor  # [1, I]
     hidden: Tensor  # their part of the decoder's first layer, [I, C]
     query: Tensor | None  # their part of what attention reads, [1, heads, D, I]
 
@@ -107,21 +108,18 @@ class AttentiveTaNP(NeuralProcess):
 
     def forward(self, batch: EpisodeBatch, z: Tensor | None = None) -> TaskOutput:
         batch = batch.cleared(self.decoder.lin_out.weight.dtype)
-        mask = batch.support_mask
-        features = self.statistics.features
-        support = features(batch.user, batch.support_item)
-        query = features(batch.user, batch.query_item)
-        user = self.embed_user(batch.user)
-        code = self.encode(batch, support, user)
+        code = self.encode(batch)
+        query = self.statistics.features(batch.user, batch.query_item)
         # size = [B, Q, F]
-        x = self.embed(query, user)
+        x = self.embed(query, code.user)
 
         posterior = None
         if self.latent is not None and z is None:
             z = code.prior.mu
             if self.training:
                 residual = self.residual(batch.query_label, query.mean + code.level)
-                parts = (code.x, x), (code.residual, residual), (mask, batch.query_mask)
+                masks = batch.support_mask, batch.query_mask
+                parts = (code.x, x), (code.residual, residual), masks
                 posterior = self.latent(*(torch.cat(pair, dim=1) for pair in parts))
                 z = posterior.sample()
         context = code.summary if z is None else torch.cat([z, code.summary], dim=-1)
@@ -129,7 +127,7 @@ class AttentiveTaNP(NeuralProcess):
         read = [x]
         if self.attention is not None or self.gp is not None:
             # size = [B, S, E, Q]
-            kernel = self.statistics.kernels(query, support)
+            kernel = self.statistics.kernels(query, code.items)
             heads = self.attention and self.attention.encode_query(x)
             read.append(self.read(heads, code, kernel).mT)
         score = self.decoder(torch.cat(read, dim=-1), code.task, context)
@@ -137,10 +135,10 @@ class AttentiveTaNP(NeuralProcess):
         label, mask = batch.query_label, batch.query_mask
         return TaskOutput(score, label, mask, code.prior, posterior, code.assignment)
 
-    def encode(
-        self, batch: EpisodeBatch, support: ItemFeatures, user: Tensor
-    ) -> AttentiveCode:
+    def encode(self, batch: EpisodeBatch) -> AttentiveCode:
         """Encodes the supports of a batch; its query is not read."""
+        support = self.statistics.features(batch.user, batch.support_item)
+        user = self.embed_user(batch.user)
         label, mask = batch.support_label, batch.support_mask
         level = label.new_zeros(len(label), 1)
         if self.likelihood == 'gaussian':
@@ -174,9 +172,8 @@ class AttentiveTaNP(NeuralProcess):
             # alone, and a Gram matrix is symmetric.
             gram = gram * (gram.transpose(1, 3) != 0)
             dual = self.gp.condition(gram, residual, mask)
-        return AttentiveCode(
-            x, residual, level, task, summary, encoded, dual, prior, assignment
-        )
+        parts = x, residual, level, task, summary, encoded, dual, prior, assignment
+        return AttentiveCode(support, user, *parts)
 
     def read(self, query: Tensor | None, code: AttentiveCode, kernel: Tensor) -> Tensor:
         """What supports say of single query items, :obj:`[B, F_read, Q]`.
@@ -199,15 +196,14 @@ class AttentiveTaNP(NeuralProcess):
         lin = self.decoder.lins[0]
         every = torch.arange(self.num_items, device=lin.weight.device)[None]
         items = self.statistics.features(every.new_full((1,), -1), every)
-        base = self.base(items)
-        x = self.embed(items, base.new_empty(1, 0))[0]
+        x = self.embed(items, lin.weight.new_empty(1, 0))[0]
         hidden = F.linear(x, lin.weight[:, : x.size(-1)], lin.bias)
         query = None
         if self.attention is not None:
             lin = self.attention.lin_query
             query = F.linear(x, lin.weight[:, : x.size(-1)], lin.bias)[None]
             query = self.attention.split_heads(query).mT.contiguous()
-        return Catalogue(items, base, hidden, query)
+        return Catalogue(items, hidden, query)
 
     @torch.no_grad()
     def score_all(
@@ -226,9 +222,8 @@ class AttentiveTaNP(NeuralProcess):
             alone = (_rows(batch, slice(n, n + 1)) for n in range(size))
             return torch.cat([self.score_all(one, catalogue) for one in alone])
         batch = batch.cleared(catalogue.hidden.dtype)
-        user = self.embed_user(batch.user)
-        support = self.statistics.features(batch.user, batch.support_item)
-        codes = self.encode(batch, support, user)
+        codes = self.encode(batch)
+        user = codes.user
         # Columns of the first layer: what is known of an item and of the user, what is
         # read of the support for an item, and what a task's items share.
         width = self.in_channels - user.size(-1)
@@ -237,23 +232,22 @@ class AttentiveTaNP(NeuralProcess):
         z = [] if codes.prior is None else [codes.prior.mu]
         shared = F.linear(torch.cat([*z, codes.summary], dim=-1), weights[3])
         shared = shared + F.linear(user, weights[1])
-        tasks = (codes, user, self.decoder.modulate(codes.task, shared))
+        tasks = codes, self.decoder.modulate(codes.task, shared)
         scores = []
-        kernels = self.statistics.catalogue_kernels(support, catalogue.items)
+        kernels = self.statistics.catalogue_kernels(codes.items, catalogue.items)
         # One task at a time: what it needs fits a cache.
         for task, kernel in enumerate(kernels):
-            code, user, modulation = _rows(tasks, slice(task, task + 1))
-            (gamma, beta), *others = modulation
+            code, ((gamma, beta), *others) = _rows(tasks, slice(task, task + 1))
             query = catalogue.query
             if query is not None and user.size(-1):
-                own = F.linear(user, self.attention.lin_query.weight[:, width:])
+                own = F.linear(code.user, self.attention.lin_query.weight[:, width:])
                 query = query + self.attention.split_heads(own[:, None]).mT
             # size = [1, I, C]
             hidden = torch.addcmul(beta, catalogue.hidden, gamma)
             read = self.read(query, code, kernel)
             hidden.baddbmm_(read.mT, gamma * weights[2].mT)
             scores.append(self.decoder.decode(hidden.relu_(), others))
-        return torch.cat(scores) + catalogue.base + codes.level
+        return torch.cat(scores) + self.base(catalogue.items) + codes.level
 
     def residual(self, label: Tensor, expected: Tensor) -> Tensor:
         """Ratings less the expected ones; labels 1 and 0 as 1 and -1; weights."""

@@ -64,15 +64,10 @@ class Fitted:
     def add_model(self, statistics: ItemStatistics | None) -> NeuralProcess:
         """Adds an untrained model."""
         kind = TaNP if statistics is None else AttentiveTaNP
-        first = statistics or len(self.ids['item'])
-        model = kind(
-            first,
-            len(self.ids['user']),
-            item_attributes=self.bags.get('item'),
-            user_attributes=self.bags.get('user'),
-            likelihood=self.likelihood,
-            **self.config.subset(*kind.Config.model_fields),
-        )
+        known = statistics or len(self.ids['item']), len(self.ids['user'])
+        options = self.config.subset(*kind.Config.model_fields)
+        options |= {f'{side}_attributes': bags for side, bags in self.bags.items()}
+        model = kind(*known, likelihood=self.likelihood, **options)
         self.models.append(model)
         return model
 

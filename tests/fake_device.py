@@ -255,7 +255,7 @@ class Serving(Tasks):
         served = model.with_nodes('user', new).for_users(index + 4 * (index > 1))
         predicted = tanp.predict(served, EpisodeLoader(self.episodes), samples=2)
         catalogue = model.catalogue()
-        scores = model.score_all(batch, catalogue), catalogue.hidden, catalogue.base
+        scores = model.score_all(batch, catalogue), catalogue.hidden, catalogue.query
         return [vector.cpu() for vector in scores], predicted
 
 

@@ -131,7 +131,7 @@ def test_options_out_of_range_are_refused(small, attributes):
 def test_residuals_and_their_summary_against_a_loop(small, tasks, likelihood):
     model, batch = small('attentive', likelihood=likelihood).eval(), uneven(tasks)[0]
     support = model.statistics.features(batch.user, batch.support_item)
-    code = model.encode(batch, support, model.embed_user(batch.user))
+    code = model.encode(batch)
     for b in range(6):
         mask = batch.support_mask[b]
         label, mean = batch.support_label[b][mask], support.mean[b][mask]
