@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
+from tqdm import tqdm
 
 from agnn_pyg.base.checks import check_columns
-from agnn_pyg.base.frames import read_ratings
-from agnn_pyg.base.nodes import warn_of_bare
+from agnn_pyg.base.config import PositiveInt, check_argument
+from agnn_pyg.base.frames import read_ends, read_ratings
+from agnn_pyg.base.metrics import evaluate_rankings, rating_metrics
+from agnn_pyg.base.nodes import warn_of_bare, with_titles
+from agnn_pyg.base.ranking import excluded, highest
 from agnn_pyg.base.recommender import Recommender
-from agnn_pyg.base.vocabulary import Vocabulary
-from tanp.adapted import AdaptedUsers
+from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_distinct
 from tanp.config import PUBLISHED, TaNPRecommenderConfig
 from tanp.episodes import Episodes
-from tanp.fitting import Fitted, Validation, fit_models
+from tanp.fitting import BLOCK_PAIRS, Fitted, Validation, fit_models
+from tanp.loader import pad
 from tanp.model import NeuralProcess
+
+# Users at a time, whose supports are encoded together.
+BLOCK_USERS = 16
 
 
 class TaNPRecommender(Recommender):
@@ -138,8 +146,7 @@ class TaNPRecommender(Recommender):
         Of an odd number, the larger part is adapted to.
 
         Tables of :obj:`users` are those of :meth:`adapt`; for all else see
-        :meth:`AdaptedUsers.evaluate <tanp.adapted.AdaptedUsers.evaluate>`.
-        ``ValueError`` if no user has two rows.
+        :meth:`AdaptedUsers.evaluate`. ``ValueError`` if no user has two rows.
         """
         check_columns(ratings, 'ratings', [self.user])
         by_user = ratings.groupby(self.user)[self.user]
@@ -163,3 +170,203 @@ class TaNPRecommender(Recommender):
     @property
     def models_(self) -> list[NeuralProcess]:
         return self._served()[1].models
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The score of an item, and how the interactions of a support moved it."""
+
+    score: float
+    without: float  # the score without any support, which training has not seen
+    support: pd.DataFrame  # items and their effects, the largest first
+
+    def __str__(self) -> str:
+        scores = f'score {self.score:.4f} ({self.without:.4f} without any support)'
+        return f'{scores}\n{self.support.to_string(index=False)}'
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptedUsers:
+    """N users and their supports, see :meth:`TaNPRecommender.adapt`."""
+
+    fitted: Fitted = field(repr=False)  # as set now, and with models for these users
+    users: Vocabulary  # ids
+    episodes: Episodes  # supports
+
+    def predict(
+        self, pairs: pd.DataFrame, samples: int = 0, items: pd.DataFrame | None = None
+    ) -> pd.DataFrame:
+        r"""Rates pairs of these users and items of the fit.
+
+        Args:
+            pairs (pandas.DataFrame): A row a pair: user and item.
+            samples (int, optional): Samples of :math:`\mathbf{z}` to average over, and
+                to take the predictive spread from: how uncertain the support leaves
+                the model, without the noise of ratings. It needs a latent path.
+                (default: :obj:`0`, the mean of :math:`\mathbf{z}`)
+            items (pandas.DataFrame, optional): Attributes of items new to the fit.
+
+        Returns:
+            By the index of :obj:`pairs` the ratings, clipped to their range, if the fit
+            had any; the :obj:`score`, which is not; and, with samples or several
+            models, its standard deviation :obj:`std`. ``ValueError`` names unknown ids.
+        """
+        fitted = self.fitted.with_nodes('item', items)
+        columns = [fitted.config.user, fitted.config.item]
+        users, named = read_ends(pairs, columns, 'pairs')
+        user, item = self._rows(users), fitted.item_rows(named)
+        labels = fitted.predict(self.episodes, user, item, samples)
+        return pd.DataFrame(fitted.to_columns(labels), index=pairs.index)
+
+    def recommend(
+        self,
+        users: pd.DataFrame | Sequence[Hashable] | None = None,
+        k: int = 10,
+        items: pd.DataFrame | Sequence[Hashable] | None = None,
+        exclude_seen: bool = True,
+        samples: int = 0,
+    ) -> pd.DataFrame:
+        """The items of the highest scores.
+
+        Args:
+            users (pandas.DataFrame or sequence, optional): Ids or a table of users.
+            k (int, optional): Items a user. (default: :obj:`10`)
+            items (pandas.DataFrame or sequence, optional): Ids of items to choose from,
+                or a table of items, which may have arrived after the fit.
+            exclude_seen (bool, optional): Leave out a user's own support.
+            samples (int, optional): See :meth:`predict`. (default: :obj:`0`)
+
+        Returns:
+            Columns of user, item, those of :meth:`predict` and :obj:`rank`, from 1;
+            the users in the order given, fewer than :obj:`k` rows where fewer items are
+            left. ``ValueError`` names an id that is unknown or repeated.
+        """
+        is_table = isinstance(items, pd.DataFrame)
+        fitted = self.fitted.with_nodes('item', items if is_table else None)
+        config = fitted.config
+        k = check_argument('k', k, PositiveInt)
+        exclude_seen = check_argument('exclude_seen', exclude_seen, bool)
+        ids = fitted.ids['item'].values
+        rows, choice = np.arange(len(self.users)), np.arange(len(ids))
+        if users is not None:
+            rows = self._rows(read_distinct(users, 'users', config.user))
+        if items is not None:
+            items = read_distinct(items, 'items', config.item)
+            choice = np.sort(fitted.item_rows(items))
+        places, parts = [], []
+        nodes = map(torch.from_numpy, (rows, choice))
+        for labels in self._blocks(fitted, *nodes, exclude_seen, samples):
+            places.append(highest(labels[0], k))
+            parts.append(labels.take_along_dim(places[-1][None], dim=2))
+        place, labels = torch.cat(places).numpy(), torch.cat(parts, dim=1).numpy()
+        task, rank = np.nonzero(labels[0] > -np.inf)
+        columns = {
+            config.user: self.users.values[rows[task]],
+            config.item: ids[choice[place[task, rank]]],
+            **fitted.to_columns(labels[:, task, rank]),
+            'rank': rank + 1,
+        }
+        return pd.DataFrame(columns)
+
+    def evaluate(
+        self, ratings: pd.DataFrame, items: pd.DataFrame | None = None, k: int = 20
+    ) -> dict[str, float]:
+        """Compares predictions with other ratings or positives of these users.
+
+        Args:
+            ratings (pandas.DataFrame): A row an interaction: user, item, rating.
+                Positives and ratings in the upper quarter of the range are relevant.
+            items (pandas.DataFrame, optional): See :meth:`predict`.
+            k (int, optional): Length of the ranked lists. (default: :obj:`20`)
+
+        Returns:
+            :obj:`rmse` and :obj:`mae` of ratings, and rankings of all items beyond a
+            user's support, see :func:`~agnn_pyg.base.metrics.evaluate_rankings`.
+            ``ValueError`` names what is unfit.
+        """
+        fitted = self.fitted.with_nodes('item', items)
+        config, scale = fitted.config, fitted.scale
+        k = check_argument('k', k, PositiveInt)
+        metrics = {}
+        held = read_ratings(ratings, 'ratings', config)
+        held.check_rows('there is nothing to compare with')
+        index = np.stack([self._rows(held.user), fitted.item_rows(held.item)])
+        held = held._replace(index=index)
+        known = np.arange(len(self.users)).repeat(self.episodes.size)
+        held.warn_of_known((known, self.episodes.item.numpy()), 'the support')
+        statistics = fitted.models[0].statistics
+        if statistics is not None:
+            user, item = map(torch.from_numpy, index)
+            held.pair.remark(
+                statistics.features(user, item[:, None]).own.any(-1).flatten().numpy(),
+                'repeats pairs of the fit in',
+                'evaluate on users that were held back from it',
+            )
+        if config.rating is not None:
+            scale.check(held)
+            labels = fitted.predict(self.episodes, *index)
+            metrics = rating_metrics(scale.to_rating_scale(labels[0]), held.rating)
+            index = index[:, scale.is_high(held.rating)]
+        every = torch.arange(len(fitted.ids['item']))
+
+        def score_all(users: Tensor) -> Iterator[Tensor]:
+            blocks = self._blocks(fitted, users, every, True, 0)
+            return (labels[0] for labels in blocks)
+
+        index = torch.from_numpy(index)
+        return metrics | evaluate_rankings(score_all, index, len(every), k)[0]
+
+    def explain(
+        self, user: Hashable, item: Hashable, items: pd.DataFrame | None = None
+    ) -> Explanation:
+        """Which interactions of a user's support moved the score of an item.
+
+        The effect of one is the score less that without it, exactly; those of alike
+        interactions overlap. For :obj:`items` see :meth:`predict`; a :obj:`title` or
+        :obj:`name` of theirs is shown beside ids.
+        """
+        fitted = self.fitted.with_nodes('item', items)
+        config = fitted.config
+        row = self._rows(read_distinct([user], 'user', config.user))
+        target = fitted.item_rows(read_distinct([item], 'item', config.item))
+        mine = self.episodes.select(torch.from_numpy(row))
+        count = len(mine.item)
+        # Tasks with all of the support, without it, and without one of each.
+        kept = np.vstack([np.ones(count), np.zeros(count), 1 - np.eye(count)]) > 0
+        size, place = map(torch.from_numpy, (kept.sum(axis=1), kept.nonzero()[1]))
+        parts = mine.user.expand(len(kept)), size, mine.item[place], mine.label[place]
+        pairs = np.arange(len(kept)), target.repeat(len(kept))
+        labels = fitted.predict(Episodes(*parts, size), *pairs)
+        score = fitted.to_columns(labels)['score']
+        effect = score[0] - score[2:]
+        order = np.argsort(-np.abs(effect), kind='stable')
+        ids = fitted.ids['item'].values[mine.item[order]]
+        frame = pd.DataFrame({config.item: ids, 'effect': effect[order]})
+        frame = with_titles(frame, {config.item: items})
+        return Explanation(float(score[0]), float(score[1]), frame)
+
+    def _blocks(
+        self, fitted: Fitted, rows: Tensor, choice: Tensor, exclude: bool, samples: int
+    ) -> Iterator[Tensor]:
+        """Labels of items for some users at a time, -inf for items seen, [*, B, n]."""
+        step = max(1, min(BLOCK_USERS, BLOCK_PAIRS // len(fitted.ids['item'])))
+
+        def labels(block: Tensor) -> Tensor:
+            if len(block) and not samples:
+                found = fitted.score_all(pad(self.episodes, block))
+                return torch.from_numpy(found)[..., choice]
+            pairs = torch.cartesian_prod(block, choice).numpy().T
+            found = fitted.predict(self.episodes, *pairs, samples)
+            return torch.from_numpy(found).view(len(found), len(block), len(choice))
+
+        progress = {'disable': not fitted.config.progress, 'unit': 'block'}
+        blocks = map(labels, tqdm(rows.split(step), **progress))
+        if not exclude:
+            return blocks
+        seen = torch.repeat_interleave(self.episodes.size), self.episodes.item
+        return excluded(blocks, torch.stack(seen), rows, choice)
+
+    def _rows(self, ids: IdColumn) -> np.ndarray:
+        problem = 'names a user that was not adapted to in'
+        remedy = 'add what this user has rated to the support'
+        return ids.known_rows(self.users, problem, remedy)

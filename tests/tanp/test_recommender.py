@@ -145,7 +145,7 @@ def test_blocks_of_users_change_nothing(attentive, labelled, monkeypatch):
     support, query, new = labelled
     adapted = attentive.adapt(support, new)
     expected = adapted.recommend(k=3), adapted.predict(query)
-    for module in ('adapted', 'fitting'):
+    for module in ('recommender', 'fitting'):
         monkeypatch.setattr(f'tanp.{module}.BLOCK_PAIRS', 100)
     found = adapted.recommend(k=3), adapted.predict(query)
     for one, other in zip(found, expected, strict=True):
