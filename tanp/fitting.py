@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,9 +27,6 @@ from tanp.loader import EpisodeBatch, EpisodeLoader
 from tanp.loss import LIKELIHOODS
 from tanp.model import NeuralProcess, TaNP
 from tanp.prediction import predict
-
-if TYPE_CHECKING:
-    from agnn_pyg.base.training import FitResult
 
 # Interactions of users that are trained on, unless most have fewer.
 MIN_INTERACTIONS = 5
@@ -178,8 +175,11 @@ def _average(models: Iterable[list[Tensor]]) -> np.ndarray:
 @own_random_numbers()
 def fit_models(
     config: TaNPRecommenderConfig, validation: Validation, *tables: pd.DataFrame | None
-) -> tuple[Fitted, FitResult]:
-    """Fits what :meth:`TaNPRecommender.fit` says; the result is of the first model."""
+) -> tuple[Fitted, int, list[dict[str, float]]]:
+    """Fits what :meth:`TaNPRecommender.fit` says.
+
+    Returned with it are the best epoch and the history of the first model.
+    """
     from agnn_pyg.base.training import fit
     from tanp.module import TaskModule
 
@@ -214,7 +214,7 @@ def fit_models(
         if statistics is not None:
             model.statistics = statistics  # whose counts members share on the CPU
             model.read_unseen()
-    return fitted, results[0]
+    return fitted, *results[0]
 
 
 def _joined(
@@ -297,10 +297,8 @@ def _loaders(
             f"'ratings' has no user with {least} interactions, and more than the "
             f"smallest support; lower 'min_interactions' or 'support_sizes'"
         )
-    options = {'batch_size': config.batch_size}
-    if config.rating is None:
-        options['negatives'] = config.negatives
-        options['num_items'] = len(fitted.ids['item'])
+    options = {'batch_size': config.batch_size, 'num_items': len(fitted.ids['item'])}
+    options['negatives'] = config.negatives if config.rating is None else 0
     held_out = None
     if validation is not None:
         others = _tasks(fitted, validation, split)

@@ -83,10 +83,8 @@ class TaNPRecommender(Recommender):
 
         ``ValueError`` names what is unfit of a table or a setting, and what to change.
         """
-        made, result = fit_models(self.config, validation, ratings, users, items)
-        self._fitted_ = made
-        self.history_ = result.history
-        self.best_epoch_ = result.best_epoch
+        fitted = fit_models(self.config, validation, ratings, users, items)
+        self._fitted_, self.best_epoch_, self.history_ = fitted
         return self
 
     def adapt(
