@@ -176,10 +176,7 @@ def _average(models: Iterable[list[Tensor]]) -> np.ndarray:
 def fit_models(
     config: TaNPRecommenderConfig, validation: Validation, *tables: pd.DataFrame | None
 ) -> tuple[Fitted, int, list[dict[str, float]]]:
-    """Fits what :meth:`TaNPRecommender.fit` says.
-
-    Returned with it are the best epoch and the history of the first model.
-    """
+    """A fit, and the best epoch and the history of its first model."""
     from agnn_pyg.base.training import fit
     from tanp.module import TaskModule
 
@@ -261,10 +258,7 @@ def _untrained(config: TaNPRecommenderConfig, read: FitTables) -> Fitted:
 
 
 def _tasks(fitted: Fitted, rated: Ratings, split: int | None = None) -> Episodes:
-    """The interactions of each user, the first :obj:`split` rows being supports.
-
-    Without, the interactions of a user are in random order, half of them a support.
-    """
+    """A task a user; the first :obj:`split` rows are supports, or a random half."""
     config = fitted.config
     histories = *rated.index, fitted.to_labels(rated)
     if split is not None:

@@ -101,8 +101,7 @@ class TaNPRecommender(Recommender):
             users (pandas.DataFrame or sequence, optional): Attributes of new users, if
                 the fit had any. They are missing of ids alone, a table or a list, and
                 without, with a warning.
-            name (str, optional): What error texts call the table.
-                (default: :obj:`"support"`)
+            name (str, optional): Its name in errors. (default: :obj:`"support"`)
 
         ``ValueError`` names an unknown item, or a rating of another scale.
         """
@@ -141,10 +140,9 @@ class TaNPRecommender(Recommender):
     ) -> dict[str, float]:
         """Adapts to the first half of each user's rows, and compares with the others.
 
-        Of an odd number, the larger part is adapted to.
-
-        Tables of :obj:`users` are those of :meth:`adapt`; for all else see
-        :meth:`AdaptedUsers.evaluate`. ``ValueError`` if no user has two rows.
+        Of an odd number, the larger part is adapted to. Tables of :obj:`users` are
+        those of :meth:`adapt`; for all else see :meth:`AdaptedUsers.evaluate`.
+        ``ValueError`` if no user has two rows.
         """
         check_columns(ratings, 'ratings', [self.user])
         by_user = ratings.groupby(self.user)[self.user]

@@ -79,11 +79,9 @@ class LatentEncoder(SetEncoder):
         q(\mathbf{z} \mid S) = \mathcal{N} \big( \boldsymbol{\mu}(\mathbf{r}),
         \mathrm{diag} \, \boldsymbol{\sigma}^2(\mathbf{r}) \big)
 
-    with :math:`\mathbf{r}` of a :class:`SetEncoder`, and one ReLU layer before the two
-    heads.
-
-    Inputs and arguments are those of :class:`SetEncoder`, where the last two channels
-    are the widths of the layer before the heads and of :math:`\mathbf{z}`.
+    with :math:`\mathbf{r}` of a :class:`SetEncoder`, whose inputs and arguments it has,
+    and one ReLU layer before the two heads. The last two channels are the widths of
+    this layer and of :math:`\mathbf{z}`.
     """
 
     def __init__(
