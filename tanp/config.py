@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from annotated_types import Ge, MinLen
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from agnn_pyg.base.config import (
@@ -77,21 +77,13 @@ class AttentiveConfig(TaNPConfig):
     task_channels: Widths = (64, 64)
     num_clusters: NonNegativeInt = 0
     decoder_channels: Widths = (64, 64)
+    predict_support: Literal[False] = False  # support items would read their own labels
     attention_heads: NonNegativeInt = 4
     """Heads of the attention, or 0."""
     num_gps: NonNegativeInt = 4
     """Gaussian processes, or 0."""
     pool_by_sign: bool = True
     """Average positive and other residuals separately."""
-
-    @model_validator(mode='after')
-    def _keeps_labels(self) -> AttentiveConfig:
-        if self.predict_support and getattr(self, 'model', '') != 'TaNP':
-            raise ValueError(
-                "'predict_support' must be False of AttentiveTaNP, where support items "
-                "would read their own labels (got True); use 'TaNP'"
-            )
-        return self
 
 
 class StatisticsConfig(Config):
@@ -161,6 +153,7 @@ class TaNPRecommenderConfig(
     negatives: PositiveInt = 4
     """Items that are drawn for each positive interaction, where rating is None."""
     num_knots: Annotated[int, Ge(2)] = 8
+    predict_support: bool = False
     dropout: DropoutRate = 0.2
     reduction: Literal['task', 'point'] = 'point'
     epochs: PositiveInt = 30
@@ -171,10 +164,11 @@ class TaNPRecommenderConfig(
 
     def check_settings(self) -> None:
         super().check_settings()
+        unused = {'predict_support'}
         if self.model == 'TaNP':
-            layers = AttentiveConfig.model_fields.keys() - TaNPConfig.model_fields
-            unused = sorted(layers | StatisticsConfig.model_fields.keys())
-            self._check_unused(unused, 'model')
+            unused = AttentiveConfig.model_fields.keys() - TaNPConfig.model_fields
+            unused |= StatisticsConfig.model_fields.keys()
+        self._check_unused(sorted(unused), 'model')
 
 
 # The model of the paper, without the errors of the published code.

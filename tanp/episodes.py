@@ -124,8 +124,7 @@ class Episodes:
         """Support and query as tables of user, item and rating, with ids for rows."""
         user = torch.repeat_interleave(self.user, self.size)
         user, item = np.asarray(users)[user], np.asarray(items)[self.item]
-        columns = {'user': user, 'item': item, 'rating': self.label.numpy()}
-        frame = pd.DataFrame(columns)
+        frame = pd.DataFrame({'user': user, 'item': item, 'rating': self.label.numpy()})
         parts = self.support_index().numpy(), self.query_index().numpy()
         return tuple(frame.iloc[part].reset_index(drop=True) for part in parts)
 

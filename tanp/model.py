@@ -167,8 +167,7 @@ class TaNP(NeuralProcess):
 
     Args:
         num_items (int): Number of items.
-        num_users (int, optional): Likewise, if users have ids or attributes. (default:
-            :obj:`0`)
+        num_users (int, optional): Of users with ids or attributes. (default: :obj:`0`)
         item_attributes (TokenBags, optional): Attributes of the items.
         user_attributes (TokenBags, optional): Attributes of the users.
         likelihood (str, optional): :obj:`"bernoulli"` for labels 0 and 1,

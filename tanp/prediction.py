@@ -36,9 +36,8 @@ def predict(
             predictions have a mean and a spread; 0 decodes the prior's mean.
         seed (int, optional): Of the samples. (default: :obj:`0`)
 
-    Raises:
-        ValueError: If predictions would be random or out of order, items or labels do
-            not suit the model, or it has no latent path to sample from.
+    ``ValueError`` if predictions would be random or out of order, items or labels do
+    not suit the model, or it has no latent path to sample from.
     """
     if not isinstance(loader, EpisodeLoader) or loader.shuffle or loader.support_sizes:
         raise ValueError(
