@@ -90,20 +90,11 @@ class AttentiveTaNP(NeuralProcess):
         self.lin_popularity = nn.Linear(statistics.num_popularity, 1)
         self.decoder = self.make_decoder(width, NUM_SUMMARY)
 
-    @property
-    def num_pools(self) -> int:
-        return 1 + self.config.pool_by_sign
-
-    def read_unseen(self) -> None:
-        """Gives items that nobody has interacted with the statistics of alike ones."""
-        if self.item is not None and self.item.token_weight is not None:
-            attributes = self.item.attributes.multi_hot()
-            self.statistics = self.statistics.with_unseen(attributes)
-
     def with_nodes(self, side: str, attributes: TokenBags) -> AttentiveTaNP:
         made = super().with_nodes(side, attributes)
         if side == 'item':
-            made.read_unseen()
+            known = made.item.attributes.multi_hot()
+            made.statistics = self.statistics.with_unseen(known)
         return made
 
     def forward(self, batch: EpisodeBatch, z: Tensor | None = None) -> TaskOutput:

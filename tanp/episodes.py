@@ -129,8 +129,7 @@ class Episodes:
         return tuple(frame.iloc[part].reset_index(drop=True) for part in parts)
 
     def __repr__(self) -> str:
-        count = len(self.item)
-        return f'{type(self).__name__}({len(self):,} tasks, {count:,} interactions)'
+        return f'Episodes({len(self):,} tasks, {len(self.item):,} interactions)'
 
 
 def ragged(start: Tensor, size: Tensor) -> Tensor:

@@ -194,8 +194,7 @@ def fit_models(
     run = config.subset('epochs', 'patience', 'ema_decay', 'progress', 'accelerator')
     episodes = _tasks(fitted, read.ratings)
     train, held_out = _loaders(fitted, episodes, read.validation, num_support)
-    results = []
-    statistics = None
+    results, statistics = [], None
     for member in range(config.ensemble_size):
         seed = train.seed = config.seed * config.ensemble_size + member
         if statistics is not None:
@@ -210,7 +209,9 @@ def fit_models(
         model.eval()
         if statistics is not None:
             model.statistics = statistics  # whose counts members share on the CPU
-            model.read_unseen()
+            if 'item' in fitted.bags:
+                attributes = fitted.bags['item'].multi_hot()
+                model.statistics = statistics.with_unseen(attributes)
     return fitted, *results[0]
 
 

@@ -185,14 +185,13 @@ class ItemStatistics:
 
     def resample(self, seed: int) -> ItemStatistics:
         """The same counts, which are shared, with other folds and item vectors."""
-        num_users = len(self.fold) - 1
         folds, rank = len(self.vector) - 1, self.vector.size(-1)
         user = self.user_total[:, 1].nonzero().flatten()
         generator = torch.Generator().manual_seed(seed)
         fold = torch.full_like(self.fold, folds)
         shuffled = user[torch.randperm(len(user), generator=generator)]
         fold[shuffled] = torch.arange(len(user)) % folds
-        like = _matrix(self.key, self.own[:, 0], (num_users, self.num_items))
+        like = _matrix(self.key, self.own[:, 0], (len(self.fold) - 1, self.num_items))
         reference = _item_vectors(like, rank, self.damping)
         vectors = []
         for number in range(folds):
@@ -209,11 +208,8 @@ class ItemStatistics:
 
         They are means over the :data:`NEIGHBORS` items with interactions that have the
         most in common with an item, weighted by the cosine of their attributes, as are
-        those of pairs with it; zeros, if no item has anything in common with it.
-
-        Args:
-            attributes (scipy.sparse.csr_matrix): Attributes of all items, a row each,
-                :obj:`[I, F]`; items beyond those of these statistics come last.
+        those of pairs with it; zeros, if no item has anything in common with it. The
+        attributes are those of all items, a row each; new items come last.
         """
         is_seen = np.zeros(attributes.shape[0], bool)
         is_seen[(self.key % STRIDE).numpy()] = True
@@ -306,10 +302,7 @@ class ItemStatistics:
     def catalogue_kernels(
         self, support: ItemFeatures, catalogue: ItemFeatures
     ) -> Iterator[Tensor]:
-        """Kernels of each task's support and all items, for users without interactions.
-
-        The size is :obj:`[1, S, num_kernels, I]`.
-        """
+        """Kernels of each new user's support and all items, :obj:`[1, S, E, I]`."""
         # size = [S, I, 3], of which most is zero: few items have a user in common.
         total = support.vector.new_zeros(support.item.size(1), self.num_items, 3)
         vectors = catalogue.vector[0].t()

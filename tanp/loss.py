@@ -100,8 +100,7 @@ def tanp_loss(
     # size = [B]
     count = output.mask.sum(1).clamp(min=1).to(error.dtype)
     # Weights of the tasks, which average to one.
-    by_point = config.reduction == 'point'
-    weight = count / count.mean() if by_point else torch.ones_like(count)
+    weight = count / count.mean() if config.reduction == 'point' else 1.0
     terms = {'prediction': (weight * error.sum(1) / count).mean()}
     loss = terms['prediction']
     if output.posterior is not None:

@@ -50,7 +50,6 @@ class NeuralProcess(nn.Module):
 
     Config: ClassVar[type[TaNPConfig]] = TaNPConfig
     statistics = None  # of items, which AttentiveTaNP alone reads
-    num_pools = 1  # means over a support that make up a task embedding
 
     def __init__(
         self,
@@ -66,8 +65,7 @@ class NeuralProcess(nn.Module):
         super().__init__()
         self.config = config = self.Config(**options)
         self.likelihood = check_argument('likelihood', likelihood, Likelihood)
-        self.num_items = num_items
-        self.num_users = num_users
+        self.num_items, self.num_users = num_items, num_users
         self.item = self.user = self.latent = self.memory = None
         channels = config.embedding_channels
         width = num_features
@@ -80,7 +78,9 @@ class NeuralProcess(nn.Module):
             self.user = NodeEmbedding(num_users, channels, *known)
             width += channels[-1]
         self.in_channels = width
-        self.task_channels = self.num_pools * config.task_channels[-1]
+        # AttentiveTaNP may join two means over a support.
+        num_pools = 1 + getattr(config, 'pool_by_sign', False)
+        self.task_channels = num_pools * config.task_channels[-1]
         if config.latent_channels is not None:
             self.latent = LatentEncoder(width, config.latent_channels, config.dropout)
         self.task_encoder = SetEncoder(width, config.task_channels, config.dropout)
@@ -212,11 +212,10 @@ class TaNP(NeuralProcess):
                 posterior = self.latent(x, label, mask)
                 z = posterior.sample()
 
-        with_support = self.training and self.config.predict_support
-        target = slice(0 if with_support else size, None)
+        first = 0 if self.training and self.config.predict_support else size
         # size = [B, Q]
-        x, label, mask = x[:, target], label[:, target], mask[:, target]
-        score = self.decoder(x, task, z)
+        score = self.decoder(x[:, first:], task, z)
+        label, mask = label[:, first:], mask[:, first:]
         return TaskOutput(score, label, mask, prior, posterior, assignment)
 
 

@@ -306,8 +306,7 @@ class AdaptedUsers:
         every = torch.arange(len(fitted.ids['item']))
 
         def score_all(users: Tensor) -> Iterator[Tensor]:
-            blocks = self._blocks(fitted, users, every, True, 0)
-            return (labels[0] for labels in blocks)
+            return (labels[0] for labels in self._blocks(fitted, users, every, True, 0))
 
         index = torch.from_numpy(index)
         return metrics | evaluate_rankings(score_all, index, len(every), k)[0]

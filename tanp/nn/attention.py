@@ -100,10 +100,7 @@ class SupportAttention(nn.Module):
         return EncodedSupport(key, value, part, weight, level[..., None])
 
     def read(self, query: Tensor, code: EncodedSupport, kernel: Tensor) -> list[Tensor]:
-        """The parts of the output, :obj:`[B, *, Q]`, from :obj:`[B, heads, D, Q]`.
-
-        Items come last, which suits the many items of a catalogue.
-        """
+        """The parts of the output, with items last, as suits catalogues, [B, *, Q]."""
         # size = [B, heads, S, Q]
         logit = (code.key @ query).add_((code.weight @ kernel).transpose(1, 2))
         logit = logit.add_(code.level)

@@ -55,14 +55,11 @@ class ModulatedDecoder(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.in_channels = in_channels
-        self.channels = list(channels)
-        self.modulation = modulation
-        self.residual = residual
+        self.in_channels, self.channels = in_channels, list(channels)
+        self.modulation, self.residual = modulation, residual
         widths = [in_channels + context_channels, *channels]
         self.lins = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
-        # All maps of the task in one product: gamma and beta of every layer, and
-        # for gating eta and delta of every layer.
+        # All maps of the task in one product: gamma, beta and, for gating, eta, delta.
         maps = {'film': 2, 'gating': 4}[modulation]
         self.lin_task = nn.Linear(task_channels, maps * sum(channels), bias=False)
         self.dropout = nn.Dropout(dropout)
