@@ -12,7 +12,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch_geometric.data import HeteroData
 from torch_geometric.typing import EdgeType
 
@@ -178,7 +177,7 @@ class AGNNScorer:
             index, label = validation
             batch = train.whole(index, EVALUATION_SEED)
             batch = batch._replace(edge_label=label.float())
-            held_out = DataLoader([batch], batch_size=None, collate_fn=lambda b: b)
+            held_out = [batch]
         module = RatingModule(
             model,
             rating_range=(float(rating.min()), float(rating.max())),

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from agnn_pyg.base.cells import CONSTANT
 from agnn_pyg.base.frames import end_rows
 from agnn_pyg.base.nodes import with_titles
 from agnn_pyg.base.vocabulary import read_distinct
@@ -30,6 +31,7 @@ EVERY_PAIR = 'all users and items'
 # What the kernels that are not attributes stand for, of users and of items.
 KERNELS = {
     'constant': ('', ''),
+    CONSTANT: ('', ''),
     'identity': ('this user', 'this item'),
     'linked': ('users linked to this one', 'items linked to this one'),
     'co-rating': ('users who rated the same items', 'items rated by the same users'),

@@ -345,8 +345,21 @@ class AGNN(nn.Module):
         :obj:`edge_label_index`, :obj:`[2, B]`, holds positions of the pairs among the
         nodes of both :attr:`ends`; for the other arguments see :meth:`encode`.
         """
+        if edge_label_index.dim() != 2 or len(edge_label_index) != 2:
+            raise ValueError(
+                f"'edge_label_index' must be pairs, [2, B] (got size "
+                f'{list(edge_label_index.size())}); transpose it'
+            )
         states = self.encode(x_dict, edge_index_dict, cold_dict, n_id_dict, rating_dict)
-        return self.decode(states, edge_label_index)
+        try:
+            return self.decode(states, edge_label_index)
+        except IndexError as error:  # on a CPU; CUDA does not check
+            sizes = {end: len(states[end].x) for end in self.ends}
+            last = edge_label_index.amax(dim=1).tolist()
+            raise ValueError(
+                f"'edge_label_index' must hold positions of nodes from 0 on, of which "
+                f'there are {sizes} (got {int(edge_label_index.min())} to {last})'
+            ) from error
 
     def _check(self, num_nodes, in_channels, edge_types, channels) -> None:
         check_argument('channels', channels, PositiveInt)

@@ -96,7 +96,7 @@ class RatingModule(LossModule):
 
     def training_step(self, batch: RatingBatch, batch_idx: int) -> Tensor:
         config = self.config
-        batch = RatingBatch.from_data(batch)
+        batch = _labelled(batch)
         states = self.model.encode(**batch.nodes_and_edges)
         pairs = batch.edge_label_index
         predicted = self.model.decode(states, pairs)
@@ -137,7 +137,7 @@ class RatingModule(LossModule):
         return sampled_softmax(predicted, score, row, is_positive, log_q, weight)
 
     def validation_step(self, batch: RatingBatch, batch_idx: int) -> None:
-        batch = RatingBatch.from_data(batch)
+        batch = _labelled(batch)
         predicted = self(batch)
         if self.rating_range is not None:
             predicted = predicted.clamp(*self.rating_range)
@@ -171,3 +171,13 @@ class RatingModule(LossModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         schedule = {'scheduler': schedule, 'interval': 'step'}
         return {'optimizer': optimizer, 'lr_scheduler': schedule}
+
+
+def _labelled(batch: RatingBatch | HeteroData) -> RatingBatch:
+    batch = RatingBatch.from_data(batch)
+    if batch.edge_label is None:
+        raise ValueError(
+            "Batches must have an 'edge_label', the ratings of their pairs (got None); "
+            "pass it to the loader, as 'edge_label'"
+        )
+    return batch

@@ -24,7 +24,13 @@ import numpy as np
 import pandas as pd
 
 from agnn_pyg.base.checks import nearest
-from agnn_pyg.base.io import read_columns, read_file, recognised, write_file
+from agnn_pyg.base.io import (
+    end_columns,
+    read_columns,
+    read_file,
+    recognised,
+    write_file,
+)
 from agnn_pyg.base.store import FILE, check_file, check_writable, read_notes
 
 ROLES = ('user', 'item', 'rating')
@@ -191,7 +197,8 @@ class Served:
         if support is not None:
             parts.append(support[name])
         if 'user_edges' in self.given:
-            parts.append(self.given['user_edges'].iloc[:, :2].to_numpy().ravel())
+            edges = self.given['user_edges']
+            parts.append(edges[end_columns(edges)].to_numpy().ravel())
         unknown = bare.difference(np.concatenate(parts))
         if len(unknown):
             raise ValueError(
@@ -249,7 +256,8 @@ def _read_edges(
     for side in ROLES[:2]:
         path = getattr(args, f'{side}_edges')
         if path is not None:
-            ends = dict(zip(ROLES[:2], read_columns(path), strict=False))
+            ends = end_columns(read_columns(path))
+            ends = dict(zip(ROLES[:2], ends, strict=False))
             ids = dict.fromkeys(ends, (dtypes or {}).get(side, 'str'))
             found[f'{side}_edges'] = read_file(path, roles=ends, id_dtypes=ids)
     return found

@@ -10,6 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from agnn_pyg.base.checks import TableColumn, check_columns
+from agnn_pyg.base.io import end_columns
 from agnn_pyg.base.nodes import NodeTable, read_nodes
 from agnn_pyg.base.oddities import bounded_ratings, bounded_weights, warn_of_unread
 from agnn_pyg.base.recommender_config import ColumnsConfig
@@ -145,19 +146,20 @@ def read_edges(given: Mapping[str, pd.DataFrame | None]) -> dict[str, Edges]:
             continue
         name = f'{side}_edges'
         check_columns(frame, name, [])
-        if len(frame.columns) < 2:
+        ends = end_columns(frame)
+        if len(ends) < 2:
             raise ValueError(
                 f"'{name}' must have two columns of ids (it has "
                 f'{", ".join(map(str, frame.columns)) or "none"}); give both ends'
             )
-        one, other = read_ends(frame, [*frame.columns[:2]], name)
+        one, other = read_ends(frame, ends, name)
         if one.dtype == other.dtype:
             is_loop = one.values == other.values
             other.refuse(is_loop, f'joins a {side} with itself in', 'drop the row')
-        column = 'weight' if 'weight' in frame.columns[2:] else None
+        column = 'weight' if 'weight' in frame else None
         if column is None:
             warn_of_unread(
-                frame.iloc[:, 2:],
+                frame.drop(columns=ends),
                 name,
                 "all edges weigh the same; rename it to 'weight' if it says how much",
             )
@@ -230,7 +232,8 @@ def _read_weights(frame: pd.DataFrame, column: str | None, name: str) -> np.ndar
     """Positive numbers, 1 each where there is no column of them."""
     if column is None:
         return np.ones(len(frame))
-    check_columns(frame, name, [column])
+    remedy = 'add it, 1 in each row if all weigh the same, or name it in the settings'
+    check_columns(frame, name, [column], remedy)
     table = TableColumn(frame, column, name)
     weight = _read_numbers(table)
     table.refuse(weight <= 0, 'has no positive weight in', 'drop the row')

@@ -10,7 +10,7 @@ import re
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -148,6 +148,11 @@ def _columns_of(
                 hint = nearest(wanted, columns)
             raise ValueError(f"'{path}' has no column '{wanted}'{hint}; {remedy}")
     return found
+
+
+def end_columns(columns: Iterable) -> list:
+    """The columns of both ends of edges: the first two, not counting weights."""
+    return [column for column in columns if column != 'weight'][:2]
 
 
 def write_file(frame: pd.DataFrame, path: PathLike | None) -> None:

@@ -10,7 +10,7 @@ import math
 import os
 import signal
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import chain, islice
 from pathlib import Path
@@ -26,6 +26,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from agnn_pyg.base.callbacks import (
     EMA,
@@ -133,6 +134,8 @@ def fit(
         make_folder(folder)
     if hasattr(module, 'before_fit'):
         module.before_fit(train, validation)
+    if isinstance(validation, Sequence):  # Lightning takes a list for several loaders
+        validation = DataLoader(validation, batch_size=None, collate_fn=_as_it_is)
     run_folder = TemporaryDirectory() if folder is None else nullcontext(folder)
     accelerator = trainer_options.get('accelerator', DEFAULTS['accelerator'])
     with _within_a_library(accelerator), run_folder as path:
@@ -182,6 +185,10 @@ def fit(
         module.load_state_dict(state['state_dict'])
         trainer.strategy.barrier()  # no process removes the file that others read
     return FitResult(state['epoch'], history.epochs)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _mode(monitor: str) -> str:

@@ -23,7 +23,8 @@ def num_features(name: str, x: Tensor) -> int:
         x: The features of nodes, :obj:`[N, F]`.
 
     Raises:
-        ValueError: If there is no row for each node, or a token id is negative.
+        ValueError: If there is no row for each node, a token id is negative, or whole
+            numbers are one-hot features rather than token ids.
     """
     if x.dim() != 2:
         raise ValueError(f"'{name}' must be of size [nodes, F] (got {list(x.size())})")
@@ -35,6 +36,11 @@ def num_features(name: str, x: Tensor) -> int:
     if low < 0:
         raise ValueError(
             f"'{name}' must hold token ids from 1 on, padded with 0 (got {low})"
+        )
+    if x.size(1) > 1 and high == 1:
+        raise ValueError(
+            f"'{name}' of {x.dtype} must hold token ids, each once a row (got 0 and 1 "
+            f'in {x.size(1)} columns); make dense features of it, .float()'
         )
     return high + 1
 

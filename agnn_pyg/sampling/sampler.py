@@ -147,22 +147,19 @@ class ProximitySampler(BaseSampler):
     def sample_from_nodes(
         self, index: NodeSamplerInput, **kwargs
     ) -> SamplerOutput | HeteroSamplerOutput:
+        _check_time(index.time)
         return node_sample(index, self._sample)
 
     def sample_from_edges(
         self, index: EdgeSamplerInput, neg_sampling: NegativeSampling | None = None
     ) -> SamplerOutput | HeteroSamplerOutput:
+        _check_time(index.time)
         num_nodes = self._num_nodes if self.is_hetero else self._num_nodes[_NODE]
         return edge_sample(
             index, self._sample, num_nodes, disjoint=False, neg_sampling=neg_sampling
         )
 
     def _sample(self, seed, seed_time=None, **kwargs):
-        if seed_time is not None:
-            raise ValueError(
-                "'ProximitySampler' does not sample by time (got a 'time_attr'); build "
-                'the graph from past edges instead'
-            )
         seeds = seed if self.is_hetero else {_NODE: seed}
         empty = torch.empty(0, dtype=torch.long)
         # Seeds come first, then the nodes that each hop found.
@@ -228,6 +225,14 @@ def _check_numbers(
             f'(got {num_neighbors})'
         )
     return {t: list(sizes) for t, sizes in num_neighbors.items()}
+
+
+def _check_time(time: Tensor | None) -> None:
+    if time is not None:
+        raise ValueError(
+            "'ProximitySampler' does not sample by time (got an 'input_time' or an "
+            "'edge_label_time'); build the graph from past edges instead"
+        )
 
 
 def _check_edges(name: str, stores: Mapping[EdgeType, Any]) -> None:

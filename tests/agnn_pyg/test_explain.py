@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from agnn_pyg.base.cells import CONSTANT
 from agnn_pyg.explain import Explanation, kernel_terms
 from agnn_pyg.kernel.scenarios import KernelExplanation
 
@@ -53,7 +54,7 @@ def test_kernel_terms_join_components_of_equal_names():
         torch.empty(0),
         torch.tensor([[0.125, 0.25, 0.5], [1.0, 2.0, 4.0]]).double(),
         ('constant', 'identity'),
-        ('constant', 'genre', 'genre × genre'),
+        (CONSTANT, 'genre', 'genre × genre'),
     )
     terms = kernel_terms(kernel, {'user': {}, 'item': {'genre': 'war, sea'}})
     alone = {'all users and items': 0.125, 'genre = war, sea': 0.75, 'this user': 1.0}

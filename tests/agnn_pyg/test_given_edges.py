@@ -183,7 +183,8 @@ def test_edges_in_the_shell(communities, parts, here, capsys):
     known, later, inside = parts
     for name, frame in (('known', known), ('later', later), ('inside', inside)):
         frame.to_csv(f'{name}.csv', index=False)
-    communities[1].assign(weight=1.5).to_csv('edges.csv', index=False)
+    edges = communities[1].assign(weight=1.5)
+    edges[['weight', *communities[1]]].to_csv('edges.csv', index=False)
     settings = ' '.join(f'--set {name}={value}' for name, value in SETTINGS.items())
     fit = 'fit known.csv --user-edges inside.csv --model model --quiet'
     shell(main, f'{fit} {settings}')

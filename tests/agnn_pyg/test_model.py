@@ -380,6 +380,9 @@ def test_features_and_ids_that_are_missing_are_named(tiny_model, tiny_graph):
     fewer = {side: tuple(part[:9] for part in x[side]) for side in SIDES}
     with pytest.raises(ValueError, match="'n_id_dict'"):
         model(fewer, {}, MIXED)
+    for pairs in (MIXED.t(), MIXED + 99, MIXED - 99):
+        with pytest.raises(ValueError, match="'edge_label_index'"):
+            model(x, {}, pairs)
     model, edges = tiny_model(rated=RATES), {RATES: MIXED}
     for given in (({}, {RATES: torch.ones(5)}), (edges, None), (edges, {})):
         with pytest.raises(ValueError, match=r"'rating_dict'.*'rates'"):
@@ -390,6 +393,7 @@ def test_features_of_a_graph_that_do_not_fit_are_named():
     for x, match in (
         (torch.rand(7), r"'item.x'.*\[7\]"),
         (torch.tensor([[1], [-1]]), "'item.x'.*-1"),
+        (torch.eye(7).long(), "'item.x'.*float"),
         (None, "'x'.*'item'"),
     ):
         data = own_graph()

@@ -143,3 +143,7 @@ def test_loaders_without_ratings_are_named(new_module, loaders):
         fit(new_module(), bare, epochs=1)
     with pytest.raises(ValueError, match="'validation'"):
         fit(new_module(), loaders[0], bare, epochs=1)
+    bare = [RatingBatch.from_data(b)._replace(edge_label=None) for b in loaders[0]]
+    for given in ([bare], [loaders[0], bare]):
+        with pytest.raises(ValueError, match="'edge_label'"):
+            fit(new_module(), *given, epochs=1)

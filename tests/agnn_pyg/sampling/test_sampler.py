@@ -230,10 +230,14 @@ def test_works_without_compiled_extensions():
 def test_time_is_refused():
     data, four = random_data(), torch.arange(4)
     data.time = torch.arange(30)
-    times = {'input_nodes': four, 'input_time': four, 'time_attr': 'time'}
-    loader = node_loader(data, ProximitySampler(data, [2]), **times)
-    with pytest.raises(ValueError, match="'time_attr'"):
-        next(iter(loader))
+    times = {'time_attr': 'time', 'neighbor_sampler': ProximitySampler(data, [2])}
+    pairs = {'edge_label_index': torch.stack([four, four]), 'edge_label_time': four}
+    for loader in (
+        NeighborLoader(data, [2], input_nodes=four, input_time=four, **times),
+        LinkNeighborLoader(data, [2], **pairs, **times),
+    ):
+        with pytest.raises(ValueError, match="'edge_label_time'"):
+            next(iter(loader))
 
 
 def test_unfit_arguments_and_graphs_are_refused():
