@@ -207,9 +207,9 @@ class ItemStatistics:
         """These statistics, and those of items that nobody has interacted with.
 
         They are means over the :data:`NEIGHBORS` items with interactions that have the
-        most in common with an item, weighted by the cosine of their attributes, as are
-        those of pairs with it; zeros, if no item has anything in common with it. The
-        attributes are those of all items, a row each; new items come last.
+        most in common with an item, weighted by the cosine of their attributes, or over
+        items at even steps, if it has nothing in common with any, as are those of pairs
+        with it. The attributes are those of all items, a row each; new items come last.
         """
         is_seen = np.zeros(attributes.shape[0], bool)
         is_seen[(self.key % STRIDE).numpy()] = True
@@ -370,10 +370,12 @@ def _most_alike(
         place = highest(cosine, NEIGHBORS).sort(dim=1).values
         columns.append(seen[place])
         values.append(cosine.gather(1, place).clamp(min=0).numpy())
-    weight = np.concatenate(values)
-    total = weight.sum(axis=1, keepdims=True)
-    weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
-    return np.concatenate(columns), weight
+    column, weight = np.concatenate(columns), np.concatenate(values)
+    is_alone = ~weight.any(axis=1)
+    weight[is_alone] = 1
+    place = np.linspace(0, len(seen) - 1, weight.shape[1]).round().astype(int)
+    column[is_alone] = seen[place]
+    return column, weight / weight.sum(axis=1, keepdims=True)
 
 
 def _matrix(key: Tensor, value: Tensor, shape: tuple[int, int]) -> csr_matrix:

@@ -66,15 +66,3 @@ def test_the_published_episodes(tables):
         assert len(split.validation) <= len(expected['validation'])
         for _, support, query in by_id(split.validation):
             assert {item for item, _ in support + query} <= seen
-
-
-def test_options_out_of_range_are_refused(tables):
-    for options, name in [
-        ({'support_size': 0}, 'support_size'),
-        ({'support_size': 50, 'min_size': 60, 'max_size': 200}, 'support_size'),
-        ({'min_size': 5}, 'min_size'),
-        ({'fractions': (0.9, 0.1)}, 'fractions'),
-        ({'seed': -1}, 'seed'),
-    ]:
-        with pytest.raises(ValueError, match=f"'{name}'"):
-            split_episodes(tables, **OPTIONS | options)
