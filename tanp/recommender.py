@@ -185,7 +185,7 @@ class Explanation:
 class AdaptedUsers:
     """N users and their supports, see :meth:`TaNPRecommender.adapt`."""
 
-    fitted: Fitted = field(repr=False)  # as set now, and with models for these users
+    fitted: Fitted = field(repr=False)  # current settings; its models know these users
     users: Vocabulary  # ids
     episodes: Episodes  # supports
 
