@@ -19,8 +19,6 @@ from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
 PRIOR_WEIGHT, PRIOR_RATINGS = 0.75, 20
 # Those that are tried for positives.
 RANK_WEIGHTS = torch.linspace(0, 1, 21, dtype=torch.float64)
-# Two, since the few items of a fold are a sample, too, which errors of users leave out.
-MAX_ERRORS = 2
 # Scenarios whose items a list of one user mixes.
 LISTED = ('warm', 'item_cold'), ('user_cold', 'both_cold')
 # Of scores that tell nothing: what a standard deviation adds, in parts of the rate.
@@ -272,11 +270,11 @@ class RankBlend(Blend):
     Weights and scales of a scenario are fitted on a held-out fold, see
     :func:`~agnn_pyg.folds.joint_fold`. There the network is given the mean standard
     deviation within users and the mean of the kernel model. The weight is that of the
-    best nDCG@20 or, among those less than :data:`MAX_ERRORS` standard errors of the
-    paired difference below it, the one closest to :data:`PRIOR_WEIGHT`. Then both
-    scales become those in which the score estimates how often a pair is positive, by
-    least squares over all pairs (:func:`fit_rate`), so that lists may mix items with
-    and without positives. Another weight that is set later keeps these scales.
+    best nDCG@20 or, among those less than a standard error of the paired difference
+    below it, the one closest to :data:`PRIOR_WEIGHT`. Then both scales become those in
+    which the score estimates how often a pair is positive, by least squares over all
+    pairs (:func:`fit_rate`), so that lists may mix items with and without positives.
+    Another weight that is set later keeps these scales.
 
     Args:
         *args (optional): See :class:`Blend`.
@@ -397,7 +395,7 @@ def fit_ranking(
     gap = ndcg[ndcg.mean(dim=1).argmax()] - ndcg
     error = gap.std(dim=1, correction=0) / gap.size(1) ** 0.5
     distance = (RANK_WEIGHTS - PRIOR_WEIGHT).abs()
-    distance = distance.masked_fill(gap.mean(dim=1) > MAX_ERRORS * error, torch.inf)
+    distance = distance.masked_fill(gap.mean(dim=1) > error, torch.inf)
     return (scale, shift), float(RANK_WEIGHTS[distance.argmin()])
 
 

@@ -99,11 +99,11 @@ def test_the_better_ranking_has_the_weight():
     assert aligned.mean() == pytest.approx(float(bad.mean()), abs=1e-6)
     assert aligned.std(1).mean() == pytest.approx(float(bad.std(1).mean()))
     assert fit_ranking(fold, bad, good)[1] > 0.8
-    # Of those within two standard errors of the best, the one closest to the prior.
+    # Of those within a standard error of the best, the one closest to the prior.
     (scale, shift), weight = fit_ranking(fold, good, other)
     gain = [fold.ndcg(torch.lerp(scale * good + shift, other, w)) for w in RANK_WEIGHTS]
     gap = max(gain, key=torch.mean) - torch.stack(gain)
-    near = RANK_WEIGHTS[gap.mean(1) <= 2 * gap.std(1, correction=0) / 200**0.5]
+    near = RANK_WEIGHTS[gap.mean(1) <= gap.std(1, correction=0) / 200**0.5]
     assert weight == min(near.tolist(), key=lambda w: abs(w - PRIOR_WEIGHT)) < 0.7
     # What one of them cannot tell apart has no scale of its own.
     same = torch.full_like(good, 0.3)
