@@ -401,9 +401,7 @@ class ImplicitKernelScorer(ScenarioScorer):
             for n in names
         )
         for (held, kept), (mine, _) in [*zip(*folds, strict=True)][:ITEM_FOLDS]:
-            first = (
-                mine & is_first & ~(held & is_both)
-            )  # with both cold, of known items
+            first = mine & is_first
             known, rest = kept | first, held & ~is_first
             if not rest.any() or not kept.any():
                 continue

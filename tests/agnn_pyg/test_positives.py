@@ -232,16 +232,24 @@ def test_first_positives_of_a_later_user_change_the_ranking(blended, clicks, par
     blended.set_params(kernel_weight=None)
 
 
-def test_first_positives_count_as_much_as_on_folds_of_users():
-    rated = planted_tastes(200).ratings.query('rating > 0').drop(columns='rating')
-    new = rated['user'] % 4 == 0
-    first, ndcg = rated[new].groupby('user').head(2), []
-    model = AGNNRecommender(**QUICK).fit(rated[~new])
+def test_first_positives_count_as_much_as_on_folds():
+    tables = planted_tastes(200)
+    items, rated = tables.items, tables.ratings.query('rating > 0')[['user', 'item']]
+    later, cold, new = rated['user'] % 4 == 0, rated['item'] % 5 == 0, items['item'] % 5
+    first, new = rated[later & ~cold].groupby('user').head(2), items[new == 0]
+    model = AGNNRecommender(**QUICK).fit(
+        rated[~later & ~cold], items=items.drop(new.index)
+    )
     kernel = model.scorer_.scorers['kernel']
-    for weight in (kernel.first_weight('user_cold'), 0.25):
-        kernel.scenarios['user_cold']['first_weight'] = torch.tensor(weight)
-        ndcg += [model.evaluate(rated[new].drop(first.index), support=first)['ndcg@20']]
-    assert ndcg[0] > ndcg[1] + 0.05
+    for name, rest, options in (
+        ('user_cold', rated[later & ~cold].drop(first.index), {}),
+        ('both_cold', rated[later & cold], {'items': new, 'among': new['item']}),
+    ):
+        ndcg = []
+        for weight in (kernel.first_weight(name), 0.25):
+            kernel.scenarios[name]['first_weight'] = torch.tensor(weight)
+            ndcg += [model.evaluate(rest, support=first, **options)['ndcg@20']]
+        assert ndcg[0] > ndcg[1] + 0.05
 
 
 def test_repeated_pairs_are_counts_and_weights_have_no_unit(clicks, parts):

@@ -134,11 +134,6 @@ def test_too_few_ratings_are_refused(planted):
     for scenario in SCENARIOS:
         with pytest.raises(ValueError, match="'test'"):
             split(few.with_ratings(few.ratings.iloc[:1]), scenario)
-    # Ten pairs without an id in common: the user and the item that stay warm have
-    # not met.
-    apart = pd.DataFrame({'user': range(10), 'item': range(10), 'rating': 1.0})
-    with pytest.raises(ValueError, match="'validation'"):
-        carve_validation(apart, 'both_cold', fraction=0.9)
 
 
 # Sizes and pairs of the parts that published figures were measured on.
