@@ -158,7 +158,7 @@ def test_fits_in_threads_and_ids_with_spaces(name, tables):
         model = recommender(name).fit(ratings.drop(index=7))
         with pytest.warns(UserWarning, match=r"spaces .*'item' in row 7"):
             model.update(ratings.loc[[7]])
-        with pytest.warns(UserWarning, match=r"'items' .* case .* row 0 \('FILM 5'\)"):
+        with pytest.warns(UserWarning, match=r"'items' .* case.* row 0 \('FILM 5'\)"):
             model.predict(ratings[:1], items=['FILM 5', 'film 2000'])
         with pytest.warns(UserWarning, match=r"'items' .*missing .* row 1 \('<NA>'\)"):
             model.predict(ratings[:1], items=['NA', '<NA>'])

@@ -208,7 +208,7 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
         column.refuse(
             (number < low) | (number > high),
             f"has a rating outside of 'rating_range', [{low:g}, {high:g}], in",
-            'correct or drop it, or widen the range',
+            "correct or drop it, or fit with a wider 'rating_range'",
         )
     pair.refuse(
         repeated,

@@ -24,10 +24,10 @@ from agnn_pyg.base.vocabulary import as_ids
 
 TEXT, LINES, PARQUET = ('.csv', '.tsv', '.txt'), ('.jsonl', '.ndjson'), ('.parquet',)
 SEPARATORS = (',', ';', '\t', '|')
-# A cell such as 3,5 between semicolons, in so many characters of a file.
-DECIMAL_COMMA, SAMPLE = re.compile(r'(^|;)-?\d+,\d+(;|\r?$)', re.MULTILINE), 2**16
 # What separates thousands, by the sign of decimals: one file may have 1.250,00 and 9,5.
 THOUSANDS = {',': '.', '.': ','}
+# Cells with either sign between semicolons, in so many characters of a file.
+DECIMALS, SAMPLE = r'(?<![^;\n])-?[\d{}]*\d\{}\d+(?=;|\r?$)', 2**16
 # Before 3.1, pandas reads one float in six as a neighbor of the one that was written,
 # unless `float_precision` is given, which is deprecated since then.
 _EXACT_ALREADY = tuple(map(int, pd.__version__.split('.')[:2])) >= (3, 1)
@@ -187,8 +187,10 @@ def _read(path: Path, nrows: int | None = None, **options: Any) -> pd.DataFrame:
     import pyarrow.parquet
 
     try:
+        names = pyarrow.parquet.read_schema(path).names
+        _check_names(names)
         if nrows == 0:
-            return pd.DataFrame(columns=pyarrow.parquet.read_schema(path).names)
+            return pd.DataFrame(columns=names)
         frame = pd.read_parquet(path)
     except Exception as error:  # whatever pyarrow and pandas make of it
         raise ValueError(f"'{path}' is damaged ({error}); write it again") from error
@@ -200,15 +202,21 @@ def _read(path: Path, nrows: int | None = None, **options: Any) -> pd.DataFrame:
 def _read_text(path: Path, **options: Any) -> pd.DataFrame:
     try:
         with path.open(encoding='utf-8-sig', newline='') as file:
-            head = file.readline()
+            lines = filter(str.strip, file)
+            head = next(lines, '')
             skip = head.strip(' "\r\n')[:-1] == 'sep='  # a hint for spreadsheets
-            head = file.readline() if skip else head
+            head = next(lines, '') if skip else head
             # Of one column, or of a remark, the next line says more.
-            head = head if any(map(head.count, SEPARATORS)) else file.readline()
+            head = head if any(map(head.count, SEPARATORS)) else next(lines, '')
             separator = max(SEPARATORS, key=head.count)
             file.seek(0)
-            if separator == ';' and DECIMAL_COMMA.search(file.read(SAMPLE)):
-                options['decimal'] = ','
+            if separator == ';':
+                sample = file.read(SAMPLE)
+                counts = {
+                    sign: len(re.findall(DECIMALS.format(other, sign), sample, re.M))
+                    for sign, other in THOUSANDS.items()
+                }
+                options['decimal'] = ',' if counts[','] > counts['.'] else '.'
             file.seek(0)
             lines = csv.reader(file, delimiter=separator, skipinitialspace=True)
             numbers = _check_lines(lines, separator, skip, options['nrows'])
@@ -222,9 +230,10 @@ def _read_text(path: Path, **options: Any) -> pd.DataFrame:
     except pd.errors.EmptyDataError:
         raise ValueError(f"'{path}' is empty; give it a header line") from None
     except UnicodeDecodeError as error:
+        code = 'utf-16' if error.object[:2] in (b'\xff\xfe', b'\xfe\xff') else 'cp1252'
         raise ValueError(
             f"'{path}' is not UTF-8 text ({error}); save it as 'CSV UTF-8', or convert "
-            f'it, such as by iconv -f cp1252 -t utf-8'
+            f'it, such as by iconv -f {code} -t utf-8'
         ) from error
     except ValueError as error:  # of pandas, too
         raise ValueError(f"'{path}' cannot be read: {error}") from error
@@ -240,19 +249,25 @@ def _codes(path: Path, frame: pd.DataFrame) -> pd.Index:
 
 
 def _with_thousands(frame: pd.DataFrame, dtype: Any, decimal: str) -> pd.DataFrame:
-    """Columns of texts such as 1.250,00, beside 9,50, as numbers."""
+    """Numbers in columns of texts such as 1.250,00, beside 9,50, if these are many."""
     if isinstance(dtype, Mapping):
         thousands = re.escape(THOUSANDS[decimal])
         whole = rf'-?(\d{{1,3}}({thousands}\d{{3}})+|\d+)'
         for column in frame.columns.difference([*dtype]):
-            texts = frame[column].dropna()
-            if not len(texts) or not all(isinstance(text, str) for text in texts):
+            cells = frame[column].dropna()
+            if not len(cells) or not all(isinstance(cell, str) for cell in cells):
                 continue
+            texts = cells.str.strip()
             is_number = texts.str.fullmatch(rf'{whole}({re.escape(decimal)}\d+)?')
-            if is_number.all() and texts.str.contains(decimal, regex=False).any():
+            texts = texts[is_number]
+            is_decimal = texts.str.contains(decimal, regex=False)
+            if 2 * len(texts) >= len(cells) and is_decimal.any():
                 plain = texts.str.replace(THOUSANDS[decimal], '', regex=False)
                 number = pd.to_numeric(plain.str.replace(decimal, '.', regex=False))
-                frame[column] = number.reindex(frame.index)
+                # What is no number stays a text, for an error that names its line.
+                others = cells[~is_number].astype(object)
+                made = pd.concat([number, others]) if len(others) else number
+                frame[column] = made.reindex(frame.index)
     return frame
 
 
@@ -269,7 +284,9 @@ def _check_lines(
         # An empty line has no cells, and pandas skips it.
         last = None if count is None else count + 2 + skip
         rows = islice(filter(None, lines), int(skip), last)
-        width = len(next(rows, []))
+        header = [name.strip() for name in next(rows, [])]
+        _check_names(header)
+        width = len(header)
         for row in rows:
             numbers.append(lines.line_num)
             if len(row) != width:
@@ -281,6 +298,14 @@ def _check_lines(
     except csv.Error as error:
         raise ValueError(f'after line {lines.line_num}, {error}; correct it') from error
     return numbers
+
+
+def _check_names(columns: Sequence[str]) -> None:
+    for name, count in Counter(columns).items():
+        if name and count > 1:
+            raise ValueError(
+                f"it has {count} columns called '{name}'; drop or rename all except one"
+            )
 
 
 def _read_lines(path: Path) -> pd.DataFrame:

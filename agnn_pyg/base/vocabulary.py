@@ -51,7 +51,10 @@ class IdColumn(TableColumn):
             remedy = f"add it to '{table}', if only the id, or drop the row"
             like = ids.like(self.values[unknown[0]])
             if like is not None:
-                remedy = f"write ids alike, such as {plain(like)!r} in '{table}'"
+                remedy = (
+                    f"write ids alike, such as {plain(like)!r} in '{table}' (accents "
+                    f"by .str.normalize('NFC'))"
+                )
             elif len(ids) and len(unknown) == len(rows):
                 first = plain(ids.values[0])
                 remedy += f" (no id has one; '{table}' has such as {first!r})"
@@ -76,8 +79,10 @@ class IdColumn(TableColumn):
         ]
         self.remark(
             unknown[np.array(like, bool)],
-            'has new ids that differ from known ones in case or zeros alone, in',
-            'write them as in the fit, unless they are others',
+            'has new ids that differ from known ones in case, zeros or the form of '
+            'accents alone, in',
+            "write them as in the fit (accents by .str.normalize('NFC')), unless they "
+            'are others',
         )
 
     def warn_of_odd(self) -> None:
@@ -101,9 +106,10 @@ class IdColumn(TableColumn):
                 other = distinct[folded.eq(folded[k]).argmax()]
                 self.remark(
                     is_double.to_numpy()[code],
-                    f'has ids that equal others, such as {other!r}, except for case or '
-                    'zeros, in',
-                    'write them alike, unless they are not the same',
+                    f'has ids that equal others, such as {other!r}, except for case, '
+                    'zeros or the form of accents, in',
+                    "write them alike (accents by .str.normalize('NFC')), unless they "
+                    'are not the same',
                 )
         self.remark(
             is_mark[code],

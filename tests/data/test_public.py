@@ -51,12 +51,6 @@ def test_a_missing_or_misshapen_matrix_is_refused(path, key):
         read_public(path, 'douban')
 
 
-def test_a_damaged_file_is_named(path):
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ValueError, match=r'douban\.mat'):
-        read_public(path, 'douban')
-
-
 @pytest.mark.realdata
 @pytest.mark.parametrize(
     ('name', 'num_fit', 'num_test', 'mean'),
