@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import datetime
 import re
-import unicodedata
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import chain
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
 from agnn_pyg.base.checks import TableColumn, check_columns, is_nothing
+from agnn_pyg.base.io import MISSING
 
 # The attribute that all nodes of a side without attributes have in common.
 CONSTANT = '(constant)'
@@ -24,8 +25,6 @@ LISTS = (list, tuple, set, frozenset, np.ndarray)
 SEPARATED = re.compile(r'[|;,/]')
 WORD = re.compile(r'\b\w\w+\b')
 ISO_DATE = re.compile(r'\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?')
-# What conversions to texts make of empty cells.
-EMPTIED = {'nan', 'NaN', 'NaT', 'None', '<NA>', 'null', 'NULL'}
 # A column is numeric with so few texts among so many numbers.
 FEW, MANY = 0.1, 20
 # What to do where a cell does not suit the type of its column.
@@ -99,7 +98,7 @@ def parse_column(
     if stype == 'vector':
         return _vectors(table, row, value, in_list)
     if stype in ('numeric', 'date'):
-        number = _days(value) if stype == 'date' else _floats(value)
+        number = _days(value) if stype == 'date' else floats(value)
         bad = np.isnan(number) | in_list
         may_miss = inferred | (np.array([*map(is_nothing, value)], bool) & ~in_list)
         problem = f'holds something else than a {stype} value in'
@@ -122,9 +121,10 @@ def parse_column(
             'make texts of all, .astype(str), or empty these cells',
         )
         table.remark(
-            row[np.array([isinstance(v, str) and v in EMPTIED for v in value], bool)],
+            row[np.array([isinstance(v, str) and v in MISSING for v in value], bool)],
             'has texts that seem to stand for empty cells, and count as a category, in',
-            'empty these, by .where(cells.notna()) if .astype(str) made them',
+            'empty these, by .where(cells.notna()) if .astype(str) made them, unless '
+            'they are meant',
         )
         loose = np.flatnonzero(~in_list & in_list.any())
         joined = [
@@ -162,7 +162,7 @@ def _vectors(
     """A column of lists of numbers, all of the same length."""
     size = np.bincount(row, minlength=len(table.frame))
     width = np.bincount(size[row]).argmax() if len(row) else 1  # of most lists
-    number = _floats(value)
+    number = floats(value)
     table.refuse(
         row[~(np.isfinite(number) & in_list & (size[row] == width))],
         'holds something else than lists of finite numbers, all of a length, in',
@@ -181,15 +181,11 @@ def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     in_list = np.array([isinstance(cell, LISTS) for cell in cells], bool)
     lists = [[*cell] if isinstance(cell, LISTS) else [cell] for cell in cells]
     values = pd.Series(lists, dtype=object).explode().dropna()
-    value = [_normal(v) if isinstance(v, str) else v for v in values]
+    value = [normalize('NFC', v.strip()) if isinstance(v, str) else v for v in values]
     value = [float(v) if isinstance(v, Decimal) else v for v in value]
     is_empty = np.array([isinstance(v, str) and not v for v in value], bool)
     row = values.index.to_numpy(np.int64)[~is_empty]
     return row, np.fromiter(value, object, len(value))[~is_empty], in_list[row]
-
-
-def _normal(text: str) -> str:
-    return unicodedata.normalize('NFC', text.strip())
 
 
 def _infer(
@@ -212,7 +208,7 @@ def _infer(
     if bool in types or not are(str, *NUMBERS) or cells.dtype.name == 'category':
         return 'categorical'
     # Numbers, perhaps with texts among them, where 007 is no number.
-    is_number = ~np.isnan(_floats(value))
+    is_number = ~np.isnan(floats(value))
     numbers = value[is_number]
     mostly = not is_number.all() and _mostly(is_number, value)
     # A few different texts are categories.
@@ -241,7 +237,7 @@ def _are_days(value: np.ndarray) -> np.ndarray:
     return ~np.fromiter(is_odd, bool, len(value))
 
 
-def _floats(value: np.ndarray) -> np.ndarray:
+def floats(value: np.ndarray) -> np.ndarray:
     """Numbers, and NaN for what is none."""
     # Python's integers may be larger than any float.
     value = [np.inf if isinstance(v, int) and abs(v) >= 2**1023 else v for v in value]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import infer_dtype
 
 from agnn_pyg.base.checks import LINE, is_nothing, nearest, warn
 from agnn_pyg.base.store import PathLike, atomic_write, check_file
@@ -36,7 +37,18 @@ EXACT = {} if _EXACT_ALREADY else {'float_precision': 'round_trip'}
 # user may be called NA.
 MISSING = (
     *('', 'NA', 'N/A', 'n/a', '<NA>', '#NA', '#N/A', '#N/A N/A', 'NULL', 'null'),
-    *('None', 'NaN', 'nan', '-NaN', '-nan', '1.#IND', '-1.#IND', '1.#QNAN', '-1.#QNAN'),
+    *(
+        'None',
+        'NaN',
+        'NaT',
+        'nan',
+        '-NaN',
+        '-nan',
+        '1.#IND',
+        '-1.#IND',
+        '1.#QNAN',
+        '-1.#QNAN',
+    ),
 )
 # Usual names of columns, in small letters, letters only; those of ids without a suffix
 # such as id.
@@ -188,12 +200,12 @@ def _read(path: Path, nrows: int | None = None, **options: Any) -> pd.DataFrame:
 
     try:
         names = pyarrow.parquet.read_schema(path).names
-        _check_names(names)
-        if nrows == 0:
-            return pd.DataFrame(columns=names)
-        frame = pd.read_parquet(path)
+        frame = pd.DataFrame(columns=names) if nrows == 0 else pd.read_parquet(path)
     except Exception as error:  # whatever pyarrow and pandas make of it
         raise ValueError(f"'{path}' is damaged ({error}); write it again") from error
+    if nrows == 0:  # which is read first
+        _check_names(names, f"'{path}': ")
+        return frame
     # An index is a column as any other; rows are counted from 0.
     named = [name for name in frame.index.names if name is not None]
     return frame.reset_index(named).reset_index(drop=True)
@@ -254,9 +266,9 @@ def _with_thousands(frame: pd.DataFrame, dtype: Any, decimal: str) -> pd.DataFra
         thousands = re.escape(THOUSANDS[decimal])
         whole = rf'-?(\d{{1,3}}({thousands}\d{{3}})+|\d+)'
         for column in frame.columns.difference([*dtype]):
-            cells = frame[column].dropna()
-            if not len(cells) or not all(isinstance(cell, str) for cell in cells):
+            if infer_dtype(frame[column]) != 'string':
                 continue
+            cells = frame[column].dropna()
             texts = cells.str.strip()
             is_number = texts.str.fullmatch(rf'{whole}({re.escape(decimal)}\d+)?')
             texts = texts[is_number]
@@ -300,11 +312,12 @@ def _check_lines(
     return numbers
 
 
-def _check_names(columns: Sequence[str]) -> None:
+def _check_names(columns: Sequence[str], prefix: str = '') -> None:
     for name, count in Counter(columns).items():
         if name and count > 1:
             raise ValueError(
-                f"it has {count} columns called '{name}'; drop or rename all except one"
+                f"{prefix}it has {count} columns called '{name}'; drop or rename all "
+                f'except one'
             )
 
 

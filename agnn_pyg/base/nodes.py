@@ -15,6 +15,7 @@ from agnn_pyg.base.cells import (
     CellTypeError,
     ParsedColumn,
     constant_column,
+    floats,
     parse_column,
 )
 from agnn_pyg.base.checks import TableColumn, warn
@@ -138,10 +139,7 @@ def _read_attributes(
             dropped[column] = guess or problem
             if guess is None and cells.stype == 'categorical' and len(cells.value):
                 suited[column] = 'text'
-            elif (
-                guess
-                and pd.Series(cells.value).pipe(pd.to_numeric, 'coerce').notna().all()
-            ):
+            elif guess and not np.isnan(floats(cells.value)).any():
                 suited[column] = 'numeric'
             continue
         kept.append(cells)

@@ -70,8 +70,7 @@ class TwoWayRidge:
     def new_weight(self, ridge: float) -> Tensor:
         """What features of b contribute to :meth:`rows`, times entries of a new node.
 
-        That is the part of the identity, :obj:`[E, rank]`, in which nodes of a are
-        strangers to each other.
+        That is the part of the identity, :obj:`[E, rank]`: other nodes say nothing.
         """
         return self.b_map * (self.identity / self._levels(ridge)[0])
 

@@ -18,7 +18,7 @@ from data.fetch import DownloadError
 from tests.fuzz.targets import ROOT, TARGETS, damage_a_file
 from tests.interruption.killing import in_a_child, outcome
 
-COUNT = int(os.environ.get('COLDSTART_FUZZ', '25'))
+COUNT = int(os.environ.get('COLDSTART_FUZZ', '40'))
 OURS = tuple(str(ROOT / name) for name in ('agnn_pyg', 'tanp', 'data', 'benchmarks'))
 # What reading files of kilobytes may take beyond whole ones: address space, of which
 # allocators reserve plenty, and memory that is really used.
