@@ -251,8 +251,8 @@ def test_remarks_of_the_shell_are_the_warnings_of_python(name, tables, here, cap
     settings = ' '.join(f'--set {key}={value}' for key, value in settings.items())
     tables = 'ratings.csv --users users.csv --items items.csv'
     shell(main, f'fit {tables} --set progress=False {settings} --model model')
-    remarks, texts = capsys.readouterr().err, [str(w.message) for w in caught]
-    texts = [text.replace('row 29', 'line 31') for text in texts]
+    texts = [str(w.message).replace('row 29', 'line 31') for w in caught]
+    remarks = capsys.readouterr().err
     assert [text in remarks for text in texts] == 3 * [True]
 
 

@@ -37,18 +37,8 @@ EXACT = {} if _EXACT_ALREADY else {'float_precision': 'round_trip'}
 # user may be called NA.
 MISSING = (
     *('', 'NA', 'N/A', 'n/a', '<NA>', '#NA', '#N/A', '#N/A N/A', 'NULL', 'null'),
-    *(
-        'None',
-        'NaN',
-        'NaT',
-        'nan',
-        '-NaN',
-        '-nan',
-        '1.#IND',
-        '-1.#IND',
-        '1.#QNAN',
-        '-1.#QNAN',
-    ),
+    *('None', 'NaT', 'NaN', 'nan', '-NaN', '-nan'),
+    *('1.#IND', '-1.#IND', '1.#QNAN', '-1.#QNAN'),
 )
 # Usual names of columns, in small letters, letters only; those of ids without a suffix
 # such as id.

@@ -237,9 +237,8 @@ def test_first_positives_count_as_much_as_on_folds():
     items, rated = tables.items, tables.ratings.query('rating > 0')[['user', 'item']]
     later, cold, new = rated['user'] % 4 == 0, rated['item'] % 5 == 0, items['item'] % 5
     first, new = rated[later & ~cold].groupby('user').head(2), items[new == 0]
-    model = AGNNRecommender(**QUICK).fit(
-        rated[~later & ~cold], items=items.drop(new.index)
-    )
+    fit = AGNNRecommender(**QUICK).fit
+    model = fit(rated[~later & ~cold], items=items.drop(new.index))
     kernel = model.scorer_.scorers['kernel']
     for name, rest, options in (
         ('user_cold', rated[later & ~cold].drop(first.index), {}),

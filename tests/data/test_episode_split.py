@@ -66,3 +66,9 @@ def test_the_published_episodes(tables):
         assert len(split.validation) <= len(expected['validation'])
         for _, support, query in by_id(split.validation):
             assert {item for item, _ in support + query} <= seen
+
+
+def test_options_out_of_range_are_refused(tables):
+    for name, value in (('support_size', 0), ('min_size', 5), ('seed', -1)):
+        with pytest.raises(ValueError, match=f"'{name}'"):
+            split_episodes(tables, **OPTIONS | {name: value})

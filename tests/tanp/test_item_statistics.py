@@ -173,8 +173,7 @@ def test_unseen_items_have_means_of_those_most_like_them(monkeypatch):
         lengths = np.linalg.norm(attributes, axis=1) * np.linalg.norm(attributes[new])
         cosine = (attributes @ attributes[new] / np.where(lengths, lengths, 1))[:ITEMS]
         near = np.argsort(-cosine, kind='stable')[:2]
-        if not cosine.any():
-            near, cosine = np.array([0, ITEMS - 1]), cosine + 1
+        near, cosine = (near, cosine) if cosine.any() else ([0, ITEMS - 1], cosine + 1)
         weight = torch.tensor(cosine[near] / cosine[near].sum()).float()
         expected = weight @ statistics.item_total[near]
         assert torch.allclose(made.item_total[new], expected, atol=1e-5)
