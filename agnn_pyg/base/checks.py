@@ -80,12 +80,18 @@ class TableColumn:
             warn(text)
 
     def _text(self, bad: np.ndarray, problem: str, remedy: str) -> str | None:
-        if not (bad.any() if bad.dtype == bool else len(bad)):
+        """Names the first bad row, of a mask or of row numbers, its cells, and all."""
+        rows = np.flatnonzero(bad) if bad.dtype == bool else np.unique(bad)
+        if not len(rows):
             return None
         is_tuple = isinstance(self.column, tuple)
-        place = '' if is_tuple else f"column '{self.column}' in "
         columns = self.column if is_tuple else (self.column,)
-        place += where(self.frame, bad, *columns)
+        held = ', '.join(shown(self.frame[column].iloc[rows[0]]) for column in columns)
+        more = f', the first of {len(rows):,}' if len(rows) > 1 else ''
+        index = self.frame.index
+        place = '' if is_tuple else f"column '{self.column}' in "
+        place += LINE if index.name == LINE else 'row'
+        place += f' {plain(index[rows[0]])} ({held}{more})'
         return f"'{self.name}' {problem} {place}; {remedy}"
 
 
@@ -115,15 +121,6 @@ def check_columns(
                 f"'{name}' has no column '{column}'{nearest(column, frame.columns)}; "
                 f'{remedy}'
             )
-
-
-def where(frame: pd.DataFrame, bad: np.ndarray, *columns: str) -> str:
-    """The first bad row (of a mask or of row numbers), its cells, and their count."""
-    rows = np.flatnonzero(bad) if bad.dtype == bool else np.unique(bad)
-    held = ', '.join(shown(frame[column].iloc[rows[0]]) for column in columns)
-    more = f', the first of {len(rows):,}' if len(rows) > 1 else ''
-    kind = LINE if frame.index.name == LINE else 'row'
-    return f'{kind} {plain(frame.index[rows[0]])} ({held}{more})'
 
 
 def shown(cell: object) -> str:

@@ -100,42 +100,29 @@ def _read_attributes(
     """The attributes that are named, or all that can mean something."""
     name = f'{side}s'
     attributes = getattr(config, f'{side}_attributes')
-    if attributes is not None:
-        if not isinstance(attributes, Mapping):
-            attributes = dict.fromkeys(attributes)
-        kept = [parse_column(frame, c, stype, name) for c, stype in attributes.items()]
-        for cells in kept:
-            guess = seems(cells)
-            is_inferred = attributes[cells.column] is None
-            is_list = cells.stype == 'multi' and guess and guess.startswith('lists')
-            if is_inferred or is_list:
-                _warn_of_texts(guess, cells, side)
-            if is_inferred:
-                warn_of_numbers(cells, name)
-            problem = problem_of(cells) if cells.stype == 'categorical' else None
-            if is_inferred and problem:
-                warn(
-                    f"Column '{cells.column}' of '{name}': {problem}; give it the type "
-                    f"'text' to read words, or 'categorical' if that is meant"
-                )
-        return kept
-    kept = []
-    dropped, suited = {}, {}
-    columns = frame.columns.drop(getattr(config, side))
-    alike = columns[columns.astype(str).str.casefold().duplicated(keep=False)]
-    if len(alike):
-        warn(
-            f"'{name}' has columns that differ in case alone, {', '.join(alike)}; each "
-            f'counts by itself; make one of them, or drop the others'
-        )
-    for column in columns:
+    is_named = attributes is not None
+    if not is_named:
+        attributes = frame.columns.drop(getattr(config, side))
+        folded = attributes.astype(str).str.casefold()
+        alike = attributes[folded.duplicated(keep=False)]
+        if len(alike):
+            warn(
+                f"'{name}' has columns that differ in case alone, {', '.join(alike)}; "
+                f'each counts by itself; make one of them, or drop the others'
+            )
+    if not isinstance(attributes, Mapping):
+        attributes = dict.fromkeys(attributes)
+    kept, dropped, suited = [], {}, {}
+    for column, stype in attributes.items():
         try:
-            cells = parse_column(frame, column, name=name)
+            cells = parse_column(frame, column, stype, name)
         except CellTypeError as error:
+            if is_named:
+                raise
             dropped[column] = str(error).rpartition(';')[0]
             continue
         guess, problem = seems(cells), problem_of(cells)
-        if problem:
+        if problem and not is_named:
             dropped[column] = guess or problem
             if guess is None and cells.stype == 'categorical' and len(cells.value):
                 suited[column] = 'text'
@@ -143,8 +130,20 @@ def _read_attributes(
                 suited[column] = 'numeric'
             continue
         kept.append(cells)
-        _warn_of_texts(guess, cells, side)
-        warn_of_numbers(cells, name)
+        is_list = cells.stype == 'multi' and guess and guess.startswith('lists')
+        if guess and (stype is None or is_list):
+            warn(
+                f"Column '{column}' of '{name}' holds {guess}; each text counts as a "
+                f"category; convert it, or give it the type 'categorical' in "
+                f"'{side}_attributes'"
+            )
+        if stype is None:
+            warn_of_numbers(cells, name)
+            if problem and cells.stype == 'categorical':
+                warn(
+                    f"Column '{column}' of '{name}': {problem}; give it the type "
+                    f"'text' to read words, or 'categorical' if that is meant"
+                )
     if dropped:
         texts = (f'{column} ({why})' for column, why in dropped.items())
         types = {c.column: None for c in kept[:1]} | dict([*suited.items()][:1])
@@ -154,15 +153,6 @@ def _read_attributes(
             + (f' by their types, such as {types}' if suited else ''),
         )
     return kept
-
-
-def _warn_of_texts(guess: str | None, cells: ParsedColumn, side: str) -> None:
-    if guess is not None:
-        warn(
-            f"Column '{cells.column}' of '{side}s' holds {guess}; each text counts as "
-            f"a category; convert it, or give it the type 'categorical' in "
-            f"'{side}_attributes'",
-        )
 
 
 def read_new_nodes(

@@ -73,12 +73,10 @@ class IdColumn(TableColumn):
 
         Those with spaces around them have a warning of their own.
         """
-        unknown = np.flatnonzero(rows < 0) if self.dtype == 'str' else np.array([], int)
-        like = [
-            ids.like(v) is not None and v == v.strip() for v in self.values[unknown]
-        ]
+        new = np.flatnonzero(rows < 0)
+        like = [ids.like(v) is not None and v == v.strip() for v in self.values[new]]
         self.remark(
-            unknown[np.array(like, bool)],
+            new[np.array(like, bool)],
             'has new ids that differ from known ones in case, zeros or the form of '
             'accents alone, in',
             "write them as in the fit (accents by .str.normalize('NFC')), unless they "
@@ -101,11 +99,11 @@ class IdColumn(TableColumn):
                 'remove them, .str.strip(): ids with them and without are not the same',
             )
             folded = pd.Series([*map(_folded, distinct)]).where(~is_spaced)
-            is_double = folded.duplicated() & ~is_spaced
-            for k in np.flatnonzero(is_double)[:1]:
-                other = distinct[folded.eq(folded[k]).argmax()]
+            is_double = (folded.duplicated() & ~is_spaced).to_numpy()
+            if is_double.any():
+                other = distinct[folded.eq(folded[is_double.argmax()]).argmax()]
                 self.remark(
-                    is_double.to_numpy()[code],
+                    is_double[code],
                     f'has ids that equal others, such as {other!r}, except for case, '
                     'zeros or the form of accents, in',
                     "write them alike (accents by .str.normalize('NFC')), unless they "
@@ -181,8 +179,9 @@ class Vocabulary:
 
     def to_dict(self) -> dict[str, Any]:
         """The ids as plain data, ready for JSON."""
-        values = self.values if self.dtype == 'int' else map(str, self.values)
-        return {'dtype': self.dtype, 'values': [*map(plain, values)]}
+        is_int = self.dtype == 'int'
+        values = self.values.tolist() if is_int else [*map(str, self.values)]
+        return {'dtype': self.dtype, 'values': values}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Vocabulary:
