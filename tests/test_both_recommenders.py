@@ -96,8 +96,9 @@ def test_ratings_of_another_scale_are_refused_when_served(fitted, tables):
 
     def validate(rows):
         ratings, *nodes = tables
-        held_out = ratings[:3].assign(rating=rows['rating'])
-        clone(fitted).fit(ratings[3:], *nodes, validation=held_out)
+        mine = ratings['user'] == 0
+        held_out = ratings[mine][:3].assign(rating=rows['rating'])
+        clone(fitted).fit(ratings[~mine], *nodes, validation=held_out)
 
     def evaluate(rows):
         if is_tanp:
@@ -188,7 +189,7 @@ def test_a_fit_reads_each_column_once(name, tables, monkeypatch):
     for module in (encoder, nodes):
         count(module, 'parse_column')
     rows, *sides = tables
-    ratings, validation = rows.iloc[::2], rows.iloc[1::2]
+    ratings, validation = rows[rows['user'] % 2 == 0], rows[rows['user'] % 2 == 1]
     few = {'kernel_weight': None, 'kernel_steps': 0, 'cv_folds': 2}
     few = few if name == 'AGNN' else {}
     recommender(name, **few).fit(ratings, *sides, validation)

@@ -135,6 +135,12 @@ def read_tables(
     validated = validated and validated.pairs(ids)
     if validated:
         validated.warn_of_known(train.index, "'ratings'")
+        if new_users:
+            validated.user.remark(
+                np.isin(validated.index[0], train.index[0]),
+                "names users of 'ratings' in",
+                'hold back all rows of some users, to measure new ones',
+            )
     return FitTables(nodes, train, validated, links)
 
 

@@ -289,6 +289,9 @@ def test_validation_selects_the_epoch(later):
         losses = [epoch['val_loss'] for epoch in model.history_]
         assert model.best_epoch_ == int(np.argmin(losses))
         assert 0 < model.history_[-1]['val_ndcg@5'] <= 1
+    known = ratings.groupby('user').cumcount() < 10
+    with pytest.warns(UserWarning, match="users of 'ratings'"):
+        TaNPRecommender(**QUICK).fit(ratings[known], validation=ratings[~known])
 
 
 @pytest.fixture
