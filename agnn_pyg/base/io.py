@@ -247,7 +247,22 @@ def _codes(path: Path, frame: pd.DataFrame) -> pd.Index:
         return pd.Index([])
     head = _read(path, nrows=1000, dtype=str, keep_default_na=False)
     head = head[[*frame.select_dtypes('number')]]
+    for column, cells in head.items():
+        _warn_of_thousands(f"'{path}': column '{column}'", cells)
     return head.columns[[head[c].str.fullmatch(r'0\d+').any() for c in head]]
+
+
+def _warn_of_thousands(name: str, cells: pd.Series) -> None:
+    """Warns of numbers such as 1.250 beside 980: then it may be 1250."""
+    small = cells.str.fullmatch(r'-?\d{1,3}')
+    others = cells[~small & (cells != '')]
+    is_group = others.str.fullmatch(r'-?[1-9]\d{0,2}\.\d{3}')
+    if small.any() and len(others) and is_group.all():
+        warn(
+            f'{name} has whole numbers up to 999, and others with three decimals each, '
+            f"such as '{others.iloc[0]}', which is read as {float(others.iloc[0]):g}; "
+            f'write thousands without a separator'
+        )
 
 
 def _with_thousands(frame: pd.DataFrame, dtype: Any, decimal: str) -> pd.DataFrame:

@@ -79,6 +79,9 @@ def test_numbers_with_separated_thousands(tmp_path):
         frame = read_file(tmp_path / 'x.csv', roles={'item': 'item'})
         assert [*map(str, frame['price'])] == expected.split()
         assert frame['on'].iloc[0] == '6.8.2023'
+    (tmp_path / 'x.csv').write_text('item;price;km\n1;1.250;0.125\n2;980;1\n3;;1.5\n')
+    with pytest.warns(UserWarning, match="'price' has .*'1.250'.* 1.25;"):
+        read_file(tmp_path / 'x.csv', roles={'item': 'item'})
 
 
 def test_ids_of_a_type(tmp_path):
