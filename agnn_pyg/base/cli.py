@@ -157,13 +157,13 @@ class CommandLine:
     def __call__(self, argv: Sequence[str] | None = None) -> int:
         """Runs a command; 0 is success, 2 a wrong argument or table, 130 Ctrl+C."""
         argv = sys.argv[1:] if argv is None else argv
-        self._parsed = None
         try:
             self.app(argv or ['--help'], prog_name=self.name)
         except SystemExit as stopped:
-            if self._parsed is None:
-                return stopped.code or 0
-        command, args = self._parsed  # run out of Typer, which has its own exit codes
+            return stopped.code or 0
+
+    def _run(self, command: str, args: SimpleNamespace) -> int:
+        """Runs a command with its parsed arguments, and returns the exit code."""
         try:
             with _remarks(args.quiet):
                 from agnn_pyg.base.commands import Served, check_files, fit
@@ -187,19 +187,19 @@ class CommandLine:
         return 0
 
     def _parser(self, command: str, kinds: Mapping[str, tuple[Any, Any]]) -> Callable:
-        """A function whose arguments Typer parses, and which notes them."""
+        """A function whose arguments Typer parses, and which runs the command."""
 
-        def parse(**values: Any) -> None:
+        def run(**values: Any) -> None:
             # Arguments that a command lacks are None.
             args = SimpleNamespace(**dict.fromkeys(ARGUMENTS) | values)
-            self._parsed = command, args
+            raise typer.Exit(self._run(command, args))
 
         keyword = inspect.Parameter.KEYWORD_ONLY
-        parse.__signature__ = inspect.Signature(
+        run.__signature__ = inspect.Signature(
             inspect.Parameter(name, keyword, default=default, annotation=kind)
             for name, (kind, default) in kinds.items()
         )
-        return parse
+        return run
 
 
 @contextmanager
