@@ -8,8 +8,8 @@ import torch
 from annotated_types import Len
 from torch import Tensor
 
-from agnn_pyg.base.config import Config
-from agnn_pyg.base.randomness import check_seed, salted
+from agnn_pyg.base.config import Config, Seed, check_argument
+from agnn_pyg.base.randomness import salted
 from agnn_pyg.rating_data import SIDES
 
 # Whether the user of a pair is cold, and whether its item is.
@@ -56,7 +56,7 @@ def scenario_folds(
         For each fold a mask of the held-out pairs and one of the training pairs, both
         :obj:`[R]`. With few nodes either may be empty.
     """
-    check_seed('seed', seed)
+    check_argument('seed', seed, Seed)
     sides = zip(SIDES, edge_index, SCENARIOS[scenario], strict=True)
     ends = [(side, index) for side, index, is_cold in sides if is_cold]
     ends = ends or [('rating', torch.arange(edge_index.size(1)))]

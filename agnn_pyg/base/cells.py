@@ -121,17 +121,15 @@ def parse_column(
             'make texts of all, .astype(str), or empty these cells',
         )
         table.remark(
-            row[np.array([isinstance(v, str) and v in MISSING for v in value], bool)],
+            row[pd.Series(value).isin(MISSING)],
             'has texts that seem to stand for empty cells, and count as a category, in',
             'empty these, by .where(cells.notna()) if .astype(str) made them, unless '
             'they are meant',
         )
-        loose = np.flatnonzero(~in_list & in_list.any())
-        joined = [
-            isinstance(v, str) and bool(SEPARATED.search(v)) for v in value[loose]
-        ]
+        loose = np.flatnonzero(is_text & ~in_list & in_list.any())
+        is_joined = np.array([bool(SEPARATED.search(v)) for v in value[loose]], bool)
         table.remark(
-            row[loose[np.array(joined, bool)]],
+            row[loose[is_joined]],
             'has texts with separators, each of which counts as one value, beside '
             'lists in',
             'make lists of all, by as_lists of agnn_pyg.base.io or --lists',

@@ -102,7 +102,6 @@ def read_tables(
     """
     config.check_settings()
     train = read_ratings(ratings, 'ratings', config)
-    validated = None
     train.check_rows('there is nothing to train on')
     if config.rating is not None and np.ptp(train.rating) == 0:
         raise ValueError(
@@ -110,12 +109,13 @@ def read_tables(
             f'if each row is a positive, such as a click, fit with rating=None (in a '
             f'shell --rating none), or else add ratings of what users did not like'
         )
+    validated = None
     if validation is not None:
         validated = read_ratings(validation, 'validation', config)
         validated.check_rows('leave it out, or give it some')
     if config.rating is None:
         train = train._replace(rating=bounded_weights(train.rating, train.pair))
-    if config.rating is not None and config.rating_range is None:
+    elif config.rating_range is None:
         train = train._replace(rating=bounded_ratings(train.rating, train.column))
     joined = read_edges(edges or {})
     for side, found in joined.items():
@@ -132,8 +132,8 @@ def read_tables(
     ids = {side: table.ids for side, table in nodes.items()}
     links = {s: found.adjacency(ids[s], f'{s}s') for s, found in joined.items()}
     train = train.pairs(ids)
-    validated = validated and validated.pairs(ids)
     if validated:
+        validated = validated.pairs(ids)
         validated.warn_of_known(train.index, "'ratings'")
         if new_users:
             validated.user.remark(

@@ -10,12 +10,13 @@ import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from agnn_pyg.base.config import Seed, check_argument
 
 T = TypeVar('T', Tensor, np.ndarray)
 
@@ -23,7 +24,6 @@ T = TypeVar('T', Tensor, np.ndarray)
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
-
 
 _TURN = threading.RLock()
 
@@ -87,19 +87,12 @@ class EpochLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Selects what is drawn; ``ValueError`` if it is negative or not whole."""
-        self.epoch = check_seed('epoch', epoch)
+        self.epoch = check_argument('epoch', epoch, Seed)
 
     def shard(self, rank: int, world_size: int) -> None:
         """Selects the batches of one process, as many for each of several."""
         self.rank = rank
         self.world_size = world_size
-
-
-def check_seed(name: str, value: int) -> int:
-    """A seed or an epoch as Python's integer, which does not overflow."""
-    if not isinstance(value, Integral) or value < 0:
-        raise ValueError(f"'{name}' must be a whole number, at least 0 (got {value!r})")
-    return int(value)
 
 
 def _shift(state: T, bits: int) -> T:

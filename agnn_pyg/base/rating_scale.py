@@ -64,8 +64,7 @@ class RatingScale:
                 'correct them, unless they are meant',
             )
             return
-        rating = rated.rating
-        column = rated.column
+        rating, column = rated.rating, rated.column
         spread = self.high - self.low
         low, high = self.low - slack * spread, self.high + slack * spread
         column.refuse(

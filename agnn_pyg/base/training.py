@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import signal
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,8 +44,6 @@ from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.base.randomness import own_random_numbers, set_epoch
 from agnn_pyg.base.store import make_folder
 
-# Names of metrics, without prefix and cut-off, of which less is better.
-LOWER = ('loss', 'mse', 'rmse', 'mae')
 # Options of Lightning's ``Trainer``, unless others are given.
 DEFAULTS = {
     'accelerator': 'cpu',
@@ -141,7 +140,8 @@ def fit(
     with _within_a_library(accelerator), run_folder as path:
         saved = Path(path) / 'checkpoints'
         history = History()
-        watched = {'monitor': monitor, 'mode': _mode(monitor)}
+        is_error = re.search('loss|mse|mae', monitor)
+        watched = {'monitor': monitor, 'mode': 'min' if is_error else 'max'}
         best = Checkpoint(saved, 'best', **watched)
         trained_on = Fingerprint(fingerprint)
         callbacks = [EpochSeed(), FiniteWeights(monitor), history, trained_on]
@@ -189,12 +189,6 @@ def fit(
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-def _mode(monitor: str) -> str:
-    """Whether less of a metric is better, or more."""
-    name = monitor.removeprefix('val_').removeprefix('train_').partition('@')[0]
-    return 'min' if name in LOWER else 'max'
 
 
 class LossModule(Module):

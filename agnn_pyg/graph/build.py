@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from agnn_pyg.base.config import Seed, check_argument
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.base.linalg import unit_rows
-from agnn_pyg.base.randomness import check_seed, uniform
+from agnn_pyg.base.randomness import uniform
 from agnn_pyg.graph.proximity import (
     DENSE_NODES,
     as_tensors,
@@ -116,7 +117,7 @@ def attribute_graph(
             )
         check_finite('ratings', ratings)
     size = num_candidates(num_nodes - 1, candidate_fraction, max_candidates)
-    seed = check_seed('seed', seed)
+    seed = check_argument('seed', seed, Seed)
     if method == 'dense' or (method == 'auto' and num_nodes <= DENSE_NODES):
         edges = _dense_candidates(attributes, ratings, size, seed)
     else:
@@ -160,7 +161,9 @@ def cold_candidates(
     num_nodes = attributes.shape[0]
     size = num_candidates(num_nodes, candidate_fraction, max_candidates)
     # One number per node of the graph, whichever new node is compared with it.
-    tie_break = uniform(torch.arange(num_nodes), check_seed('seed', seed)).numpy()
+    tie_break = uniform(
+        torch.arange(num_nodes), check_argument('seed', seed, Seed)
+    ).numpy()
     parts = []
     step = max(1, BLOCK_ENTRIES // num_nodes)
     for start in range(0, max(1, new.shape[0]), step):

@@ -11,8 +11,14 @@ from torch_geometric.data import HeteroData
 from torch_geometric.typing import EdgeType, NodeType
 from torch_geometric.utils import index_to_mask
 
-from agnn_pyg.base.config import Fraction, NonNegativeInt, PositiveInt, check_argument
-from agnn_pyg.base.randomness import EpochLoader, check_seed, mix, salted
+from agnn_pyg.base.config import (
+    Fraction,
+    NonNegativeInt,
+    PositiveInt,
+    Seed,
+    check_argument,
+)
+from agnn_pyg.base.randomness import EpochLoader, mix, salted
 from agnn_pyg.graph.edges import knn_edge_types, rated_pairs, types_between
 from agnn_pyg.sampling.batch import RatingBatch, features
 from agnn_pyg.sampling.cold_dropout import check_rates
@@ -90,7 +96,7 @@ class FullGraphLoader(EpochLoader):
         )
         self.id_dropout = check_argument('id_dropout', id_dropout, Fraction)
         self.cold_dropout = check_rates('cold_dropout', cold_dropout, self.ends)
-        self.seed = check_seed('seed', seed)
+        self.seed = check_argument('seed', seed, Seed)
         self.num_neighbors = check_argument(
             'num_neighbors', num_neighbors, NonNegativeInt
         )

@@ -22,7 +22,8 @@ from torch_geometric.sampler import (
 from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
 from torch_geometric.typing import EdgeType, NodeType
 
-from agnn_pyg.base.randomness import check_seed, salted
+from agnn_pyg.base.config import Seed, check_argument
+from agnn_pyg.base.randomness import salted
 from agnn_pyg.sampling.draw import CandidateSets
 
 # Names for the only node type and edge type of a `Data` object.
@@ -95,7 +96,7 @@ class ProximitySampler(BaseSampler):
         nodes, edges = {_NODE: data.node_stores[0]}, {_EDGE: data.edge_stores[0]}
         if self.is_hetero:
             nodes, edges = dict(data.node_items()), dict(data.edge_items())
-        self.seed = check_seed('seed', seed)
+        self.seed = check_argument('seed', seed, Seed)
         # Shared, so that workers that outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
         self._num_nodes = {name: store.num_nodes for name, store in nodes.items()}
@@ -136,7 +137,7 @@ class ProximitySampler(BaseSampler):
         Raises:
             ValueError: If the epoch is negative or not whole.
         """
-        self._epoch.fill_(check_seed('epoch', epoch))
+        self._epoch.fill_(check_argument('epoch', epoch, Seed))
 
     @property
     def edge_permutation(self) -> Tensor | dict[EdgeType, Tensor | None] | None:
