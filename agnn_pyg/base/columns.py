@@ -129,37 +129,34 @@ class CategoricalEncoder(ColumnEncoder):
         unknown = self._places(cells) < 0
         is_text = np.array([isinstance(v, str) for v in cells.value], bool)
         fitted_texts = [isinstance(v, str) for v in self.values]
-        in_list = np.array([isinstance(c, LISTS) for c in table.frame[self.column]])
+        given = table.frame[self.column]
         example = repr(self.values[0])
-        to_text = 'make texts of them'
-        if self.stype != 'multi':
-            to_text += f', such as by {as_text(table.frame[self.column])}'
-        for bad, what, remedy in (
-            (~is_text & all(fitted_texts), 'number', to_text),
-            (is_text & (not any(fitted_texts)), 'text', 'convert it as for the fit'),
-            (
-                is_text & ~in_list[cells.row] & (self.stype == 'multi'),
-                'text that is no list',
-                'make lists of them, by as_lists of agnn_pyg.base.io or --lists',
-            ),
-        ):
+
+        def refuse(bad: np.ndarray, what: str, remedy: str) -> None:
             problem = f'holds a {what}, unlike the fit (such as {example}), in'
             table.refuse(cells.row[unknown & bad], problem, remedy)
-        if not unknown.any():
-            return
-        respelled = pd.Series(cells.value).isin(self._respelled(cells.value[unknown]))
-        respelled = unknown & is_text & respelled
-        many = unknown & (unknown.all() or self._are_many(unknown))
+
+        if all(fitted_texts):
+            how = '' if self.stype == 'multi' else f', such as by {as_text(given)}'
+            refuse(~is_text, 'number', f'make texts of them{how}')
+        if not any(fitted_texts):
+            refuse(is_text, 'text', 'convert it as for the fit')
+        if self.stype == 'multi':
+            is_bare = np.array([not isinstance(cell, LISTS) for cell in given], bool)
+            remedy = 'make lists of them, by as_lists of agnn_pyg.base.io or --lists'
+            refuse(is_text & is_bare[cells.row], 'text that is no list', remedy)
+        odd = unknown & unknown.all()
+        if self.stype != 'text':  # words of few rows are not among those of the fit
+            many = max(MANY_NEW, len(unknown) / 2)
+            respelled = self._respelled(cells.value[unknown])
+            respelled = unknown & is_text & pd.Series(cells.value).isin(respelled)
+            odd = respelled if respelled.any() else odd | (unknown.sum() >= many)
         table.remark(
-            cells.row[respelled if respelled.any() else many],
+            cells.row[unknown & odd],
             f'holds values that the fit does not know (it knows {example}), the first '
             f'in',
             'check their spelling and case: values that are new tell nothing',
         )
-
-    def _are_many(self, unknown: np.ndarray) -> bool:
-        """Whether so many values of a table are new that they may be misspelled."""
-        return unknown.sum() >= max(MANY_NEW, len(unknown) / 2)
 
     def _respelled(self, new: np.ndarray) -> list[str]:
         """New texts that differ from known ones in case, or in a letter of many."""
@@ -187,12 +184,6 @@ class TextEncoder(CategoricalEncoder):
         count = count[(count >= min_count) & (2 * count <= cells.num_rows)]
         # All texts have rare words, so that a token for them would tell nothing.
         return sorted(count.nlargest(MAX_WORDS).index), False
-
-    def _are_many(self, unknown: np.ndarray) -> bool:
-        return False  # words of few rows are not among those of the fit
-
-    def _respelled(self, new: np.ndarray) -> list[str]:
-        return []  # and other forms of a word are no errors
 
 
 class NumericEncoder(ColumnEncoder):
