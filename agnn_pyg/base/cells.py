@@ -201,8 +201,10 @@ def _infer(
         is_vector = are(*NUMBERS) and any(issubclass(t, FLOATS) for t in types)
         is_vector &= len(value) >= 2 * len(np.unique(row))
         return 'vector' if is_vector and in_list.all() else 'multi'
-    if are(datetime.date, str) and _mostly(_are_days(value), value):
-        return 'date'
+    if are(datetime.date, str):
+        is_day = [not isinstance(v, str) or bool(ISO_DATE.fullmatch(v)) for v in value]
+        if _mostly(np.array(is_day), value):
+            return 'date'
     if bool in types or not are(str, *NUMBERS) or cells.dtype.name == 'category':
         return 'categorical'
     # Numbers, perhaps with texts among them, where 007 is no number.
@@ -227,12 +229,6 @@ def _mostly(is_part: np.ndarray, value: np.ndarray) -> bool:
     is_word = 2 * len(others) < len(value) and len({*others}) == 1 < len(others)
     is_few = len(others) <= FEW * len(value)
     return (is_word or is_few) and len({*value[is_part]}) > MANY
-
-
-def _are_days(value: np.ndarray) -> np.ndarray:
-    """A mask of dates and of texts that look like one."""
-    is_odd = (isinstance(v, str) and not ISO_DATE.fullmatch(v) for v in value)
-    return ~np.fromiter(is_odd, bool, len(value))
 
 
 def floats(value: np.ndarray) -> np.ndarray:

@@ -36,7 +36,6 @@ from agnn_pyg.base.store import FILE, check_file, check_writable, read_notes
 ROLES = ('user', 'item', 'rating')
 # Arguments that are files of tables.
 TABLES = ('ratings', 'validation', 'pairs', 'support', 'users', 'items')
-SEPARATOR = '|'
 # Metrics of an epoch that a fit reports.
 SCORES = ('train_loss', 'train_mse', 'val_loss', 'val_rmse')
 logger = logging.getLogger(__name__)
@@ -58,6 +57,7 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     settings |= _settings(recommender, args.set)
     if (args.rating or '').lower() == 'none':
         settings['rating'] = None
+    args.list_separator = args.list_separator or '|'
     _check_lists(args)
     columns = read_columns(args.ratings)
     known = {role: recognised(columns, role) or [role] for role in ROLES}
@@ -72,7 +72,7 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     model = recommender(**roles | settings)
     with redirect_stdout(sys.stderr):  # a progress bar is no data
         model.fit(ratings, users, items, validation, **edges)
-    model.save(args.model, list_separator=args.list_separator or SEPARATOR)
+    model.save(args.model, list_separator=args.list_separator)
     text = f"'{args.model}' holds the model"
     epoch = model.best_epoch_
     if epoch is not None:
@@ -106,8 +106,8 @@ class Served:
         self.texts = [c.column for c, t in zip(columns, is_text, strict=True) if t]
         lists = [c.column for c in columns if c.stype in ('multi', 'vector')]
         args.lists = args.lists or lists
-        if args.list_separator is None:
-            args.list_separator = read_notes(args.model).get('list_separator')
+        kept = read_notes(args.model).get('list_separator', '|')
+        args.list_separator = args.list_separator or kept
         self.ids = self.model.vocabularies_
         self.dtypes = {side: ids.dtype for side, ids in self.ids.items()}
         edges = _read_edges(args, self.dtypes)
@@ -217,17 +217,16 @@ def _settings(recommender: type, texts: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise ValueError(f"'--set' must be NAME=VALUE (got '{text}')")
         config.as_python({name: value})  # whether there is such a setting
-        unfit = None
+        readings = []
         for read in (json.loads, ast.literal_eval, str):
             with suppress(ValueError, SyntaxError):
-                reading = read(value)
-                try:
-                    settings[name] = getattr(config(**{name: reading}), name)
-                    break
-                except ValueError as error:
-                    unfit = unfit or error  # that of the first reading
+                readings.append(read(value))
+        for reading in readings:
+            with suppress(ValueError):
+                settings[name] = getattr(config(**{name: reading}), name)
+                break
         else:
-            raise unfit
+            config(**{name: readings[0]})  # raises what is wrong with it
     return settings
 
 
@@ -243,7 +242,7 @@ def _read(
         roles=roles,
         named=named,
         lists=args.lists,
-        list_separator=args.list_separator or SEPARATOR,
+        list_separator=args.list_separator,
         **options,
     )
 

@@ -226,8 +226,7 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
 
 def _read_numbers(table: TableColumn) -> np.ndarray:
     cells = table.frame[table.column]
-    number = pd.to_numeric(cells, errors='coerce').astype(float)
-    number = number.to_numpy(float, na_value=np.nan)
+    number = pd.to_numeric(cells, errors='coerce').to_numpy(float, na_value=np.nan)
     is_time = cells.dtype.kind in 'mM'  # which pandas reads as numbers
     bad = ~np.isfinite(number) | is_time
     table.refuse(bad, 'has no finite number in', 'correct or drop it')

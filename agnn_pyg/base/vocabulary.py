@@ -29,8 +29,8 @@ from agnn_pyg.base.checks import (
 EXACT_FLOATS = 2.0**53
 # Texts that people and codes have for names, though they may stand for nothing.
 NAMES = ('na', 'null')
-# How users convert a column.
-_CONVERT = {'int': '.astype(int)', 'str': '.astype(str)', 'uuid': '.map(uuid.UUID)'}
+# How users convert a column, except to texts.
+_CONVERT = {'int': '.astype(int)', 'uuid': '.map(uuid.UUID)'}
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,7 @@ class Vocabulary:
         if ids.dtype != self.dtype:
             parsed = [*map(_FROM_CELL[self.dtype], ids.values)]
             unfit = np.array([value is None for value in parsed])
-            to_text = as_text(ids.frame[ids.column])
-            convert = to_text if self.dtype == 'str' else _CONVERT[self.dtype]
+            convert = _CONVERT.get(self.dtype, as_text(ids.frame[ids.column]))
             others = f'correct what is no {self.dtype}, and ' if unfit.any() else ''
             ids.refuse(
                 unfit | ~unfit.any(),
@@ -213,7 +212,7 @@ def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
     ids.refuse(missing, 'misses the id in', 'fill it in or drop the row')
     _check_floats(ids, np.array([isinstance(v, float) for v in values], bool))
     dtypes = np.array([*map(_dtype, values)], dtype='U4')
-    as_texts = f'make texts of all ids, {_CONVERT["str"]}, here and in the other tables'
+    as_texts = 'make texts of all ids, .astype(str), here and in the other tables'
     ids.refuse(
         dtypes == '',
         'has something else than a whole number of 64 bits, a text or a UUID in',
