@@ -228,7 +228,8 @@ def _read_text(path: Path, **options: Any) -> pd.DataFrame:
         frame = pd.read_csv(path, names=columns, header=0, **EXACT, **options)
         if len(numbers) == len(frame):  # so that error texts name lines of the file
             frame.index = pd.Index(numbers, name=LINE)
-        return _with_thousands(frame, options.get('dtype'), options.get('decimal', '.'))
+        others = frame.columns.difference([*options.get('dtype', ())])
+        return _with_thousands(frame, others, options.get('decimal', '.'))
     except pd.errors.EmptyDataError:
         raise ValueError(f"'{path}' is empty; give it a header line") from None
     except UnicodeDecodeError as error:
@@ -245,7 +246,8 @@ def _codes(path: Path, frame: pd.DataFrame) -> pd.Index:
     """Columns of a text file that are read as numbers, though some begin with zeros."""
     if path.suffix.lower() not in TEXT:
         return pd.Index([])
-    head = _read(path, nrows=1000, dtype=str, keep_default_na=False)
+    texts = dict.fromkeys(frame, str)
+    head = _read(path, nrows=1000, dtype=texts, keep_default_na=False)
     head = head[[*frame.select_dtypes('number')]]
     for column, cells in head.items():
         _warn_of_thousands(f"'{path}': column '{column}'", cells)
@@ -265,26 +267,25 @@ def _warn_of_thousands(name: str, cells: pd.Series) -> None:
         )
 
 
-def _with_thousands(frame: pd.DataFrame, dtype: Any, decimal: str) -> pd.DataFrame:
+def _with_thousands(frame: pd.DataFrame, columns: Any, decimal: str) -> pd.DataFrame:
     """Numbers in columns of texts such as 1.250,00, beside 9,50, if these are many."""
-    if isinstance(dtype, Mapping):
-        thousands = re.escape(THOUSANDS[decimal])
-        whole = rf'-?(\d{{1,3}}({thousands}\d{{3}})+|\d+)'
-        for column in frame.columns.difference([*dtype]):
-            if infer_dtype(frame[column]) != 'string':
-                continue
-            cells = frame[column].dropna()
-            texts = cells.str.strip()
-            is_number = texts.str.fullmatch(rf'{whole}({re.escape(decimal)}\d+)?')
-            texts = texts[is_number]
-            is_decimal = texts.str.contains(decimal, regex=False)
-            if 2 * len(texts) >= len(cells) and is_decimal.any():
-                plain = texts.str.replace(THOUSANDS[decimal], '', regex=False)
-                number = pd.to_numeric(plain.str.replace(decimal, '.', regex=False))
-                # What is no number stays a text, for an error that names its line.
-                others = cells[~is_number].astype(object)
-                made = pd.concat([number, others]) if len(others) else number
-                frame[column] = made.reindex(frame.index)
+    thousands = re.escape(THOUSANDS[decimal])
+    whole = rf'-?(\d{{1,3}}({thousands}\d{{3}})+|\d+)'
+    for column in columns:
+        if infer_dtype(frame[column]) != 'string':
+            continue
+        cells = frame[column].dropna()
+        texts = cells.str.strip()
+        is_number = texts.str.fullmatch(rf'{whole}({re.escape(decimal)}\d+)?')
+        texts = texts[is_number]
+        is_decimal = texts.str.contains(decimal, regex=False)
+        if 2 * len(texts) >= len(cells) and is_decimal.any():
+            plain = texts.str.replace(THOUSANDS[decimal], '', regex=False)
+            number = pd.to_numeric(plain.str.replace(decimal, '.', regex=False))
+            # What is no number stays a text, for an error that names its line.
+            others = cells[~is_number].astype(object)
+            made = pd.concat([number, others]) if len(others) else number
+            frame[column] = made.reindex(frame.index)
     return frame
 
 

@@ -246,13 +246,10 @@ class _Ranking(NamedTuple):
     @classmethod
     def of(cls, score: Tensor, mask: Tensor) -> _Ranking:
         order = by_score(score, mask)
-        ranked = score.masked_fill(~mask, -torch.inf).gather(-1, order)
-        num_items = score.size(-1)
-        place = torch.arange(num_items, device=score.device)
-        is_first = F.pad(ranked[:, 1:] != ranked[:, :-1], (1, 0), value=True)
-        start = torch.where(is_first, place, 0).cummax(-1).values
-        stop = torch.where(is_first, place, num_items)[:, 1:]
-        stop = F.pad(stop, (0, 1), value=num_items).flip(-1).cummin(-1).values.flip(-1)
+        rising = -score.masked_fill(~mask, -torch.inf).gather(-1, order)
+        start, stop = (
+            torch.searchsorted(rising, rising, side=side) for side in ('left', 'right')
+        )
         return cls(order, start, stop)
 
     @property
