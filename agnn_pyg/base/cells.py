@@ -29,10 +29,9 @@ ISO_DATE = re.compile(r'\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?')
 FEW, MANY = 0.1, 20
 # What to do where a cell does not suit the type of its column.
 _REMEDIES = {
-    'date': 'make dates or texts like 1999-12-31 of them, empty cells where there is '
-    'none, or change the type',
-    'numeric': 'make numbers of them, such as 12.5, empty cells where there is none, '
-    'or change the type',
+    'date': 'make dates or texts like 1999-12-31 of them, or empty cells, or change '
+    'the type',
+    'numeric': 'make numbers of them, such as 12.5, or empty cells, or change the type',
     'text': 'make texts of them, or change the type',
     'vector': 'make lists of numbers of them, or change the type',
 }
@@ -123,15 +122,13 @@ def parse_column(
         table.remark(
             row[pd.Series(value).isin(MISSING)],
             'has texts that seem to stand for empty cells, and count as a category, in',
-            'empty these, by .where(cells.notna()) if .astype(str) made them, unless '
-            'they are meant',
+            'empty them, .where(cells.notna()) after .astype(str), unless meant',
         )
         loose = np.flatnonzero(is_text & ~in_list & in_list.any())
         is_joined = np.array([bool(SEPARATED.search(v)) for v in value[loose]], bool)
         table.remark(
             row[loose[is_joined]],
-            'has texts with separators, each of which counts as one value, beside '
-            'lists in',
+            'has texts with separators, each of them one value, beside lists in',
             'make lists of all, by as_lists of agnn_pyg.base.io or --lists',
         )
     return ParsedColumn(column, stype, len(frame), row, value)

@@ -110,8 +110,7 @@ def check_columns(
         count = int((frame.columns == column).sum())
         if count > 1:
             raise ValueError(
-                f"'{name}' has {count} columns called '{column}'; drop or rename all "
-                f'except one'
+                f"'{name}' has {count} columns called '{column}'; drop or rename one"
             )
         if not count:
             remedy = f'rename one, or {remedy}'

@@ -55,8 +55,7 @@ class ColumnEncoder:
         """Fits a vocabulary or knots on the rows of a column."""
         if not len(cells.value) and cells.value.dtype != object:
             raise ValueError(
-                f"Column '{cells.column}' holds no number to fit knots on; leave it "
-                f'out of the attributes'
+                f"Column '{cells.column}' holds no number to fit knots on; leave it out"
             )
         values, has_rare = cls.fit_values(cells, min_count, num_knots)
         if not values and cells.column != CONSTANT:
@@ -153,8 +152,7 @@ class CategoricalEncoder(ColumnEncoder):
             odd = respelled if respelled.any() else odd | (unknown.sum() >= many)
         table.remark(
             cells.row[unknown & odd],
-            f'holds values that the fit does not know (it knows {example}), the first '
-            f'in',
+            f'holds values unknown to the fit (it knows {example}), the first in',
             'check their spelling and case: values that are new tell nothing',
         )
 

@@ -102,29 +102,26 @@ class Served:
         _check_lists(args)
         columns = self.model.column_encoders_
         # Texts are texts, even where all look like numbers in a new file.
-        is_text = [any(isinstance(v, str) for v in c.values) for c in columns]
-        self.texts = [c.column for c, t in zip(columns, is_text, strict=True) if t]
-        lists = [c.column for c in columns if c.stype in ('multi', 'vector')]
-        args.lists = args.lists or lists
-        kept = read_notes(args.model).get('list_separator', '|')
-        args.list_separator = args.list_separator or kept
+        self.texts = [c.column for c in columns if str in map(type, c.values)]
+        if not args.lists:
+            args.lists = [c.column for c in columns if c.stype in ('multi', 'vector')]
+        if not args.list_separator:
+            args.list_separator = read_notes(args.model).get('list_separator', '|')
         self.ids = self.model.vocabularies_
         self.dtypes = {side: ids.dtype for side, ids in self.ids.items()}
-        edges = _read_edges(args, self.dtypes)
         support = self.read(args.support, *ROLES)
-        users, items = self.read(args.users, 'user'), self.read(args.items, 'item')
         self.given = {
-            'users': users,
-            'items': items,
+            'users': self.read(args.users, 'user'),
+            'items': self.read(args.items, 'item'),
             'support': support,
             'ratings': support,
             'k': args.k,
             'samples': args.samples,
-            **edges,
+            **_read_edges(args, self.dtypes),
         }
         self.adapts = hasattr(self.model, 'adapt')
         if self.adapts:
-            self.model = self.model.adapt(support, users)
+            self.model = self.model.adapt(support, self.given['users'])
             self.ids = self.ids | {'user': self.model.users}
 
     def update(self) -> None:

@@ -162,8 +162,7 @@ class AttributeEncoder:
         columns = self.parse(frame)
         if not columns[0].num_rows:
             raise ValueError(
-                'Cannot fit a vocabulary on an empty table; pass the rows of '
-                'the nodes that are trained on'
+                'Cannot fit on an empty table; pass the rows of nodes to train on'
             )
         for cells in columns:
             options = self.num_tokens, self.min_count, self.num_knots

@@ -190,8 +190,7 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
             warn_of_unread(
                 frame,
                 name,
-                'each row counts as one positive; keep the rows that are, or name a '
-                "column of counts in 'weight'",
+                "each row is one positive; drop others, or name counts in 'weight'",
             )
         pair.remark(
             repeated,
@@ -202,10 +201,7 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
             weight = np.bincount(pairs.groupby(columns, sort=False).ngroup(), weight)
             ids = [read_ids(frame[~repeated], column, name) for column in columns]
         return Ratings(*ids, weight, TableColumn(frame, config.weight, name))
-    remedy = (
-        'name the column in the settings, or, if each row is a positive, fit with '
-        'rating=None'
-    )
+    remedy = 'name it in the settings, or, if each row is a positive, set rating=None'
     check_columns(frame, name, [config.rating], remedy)
     column = TableColumn(frame, config.rating, name)
     number = _read_numbers(column)

@@ -322,8 +322,7 @@ def _check_names(columns: Sequence[str], prefix: str = '') -> None:
     for name, count in Counter(columns).items():
         if name and count > 1:
             raise ValueError(
-                f"{prefix}it has {count} columns called '{name}'; drop or rename all "
-                f'except one'
+                f"{prefix}it has {count} columns called '{name}'; drop or rename one"
             )
 
 
@@ -357,7 +356,7 @@ def as_lists(cells: pd.Series, separator: str = '|', name: str = 'cells') -> pd.
     cells = cells.astype(object).map(_literal)
     texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
     held = {s: sum(s in text for text in texts) for s in (separator, *'|;,/')}
-    other = max(held, key=held.__getitem__)
+    other = max(held, key=held.get)
     if not held[separator] and 10 * held[other] >= max(1, len(texts)):
         warn(
             f"'{name}': no cell of column '{cells.name}' holds the list separator "

@@ -199,10 +199,7 @@ def evaluate_rankings(
     if means.isnan().all():
         remedy = 'pass pairs that the model does not know'
         if not len(is_ranked):
-            remedy = (
-                'add ratings in the upper quarter of the range of the fit, which are '
-                'relevant'
-            )
+            remedy = 'add ratings in the upper quarter of the range of the fit'
         elif not is_ranked.any():
             remedy = "name items of 'ratings' in 'among'"
         warn(

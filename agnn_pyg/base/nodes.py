@@ -79,8 +79,7 @@ def read_nodes(
         return NodeTable(ids, columns, given.name, True)
     if attributes:
         raise ValueError(
-            f"'{side}_attributes' names columns, but there is no table '{side}s'; "
-            f'pass one'
+            f"'{side}_attributes' names columns, but there is no table '{side}s'; pass it"
         )
     ids = Vocabulary.from_ids(rated)
     for more in further:
@@ -225,8 +224,7 @@ def _warn_of_changed(
             is_other = part.max(axis=1).toarray().ravel() > MAX_GAP
             TableColumn(frame, column.column, ids.name).remark(
                 is_other & ~cells.is_missing,
-                'has attributes of known ids that are not those of the fit, which '
-                'count, in',
+                'has attributes of known ids unlike those of the fit, which count, in',
                 'fit again to change them, or give what is new ids of its own',
             )
 

@@ -74,8 +74,7 @@ def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
         kept = kept[(kept >= low) & (kept <= high)]
     column.remark(
         (rating < kept[0]) | (rating > kept[-1]),
-        f'has ratings far from all others, which count as {kept[0]:g} or '
-        f'{kept[-1]:g}, in',
+        f'has ratings far from others, which count as {kept[0]:g} or {kept[-1]:g}, in',
         f"drop or correct them, name 'rating_range', ({rating.min():g}, "
         f'{rating.max():g}), if they are meant, or fit on logarithms of counts',
     )
@@ -224,8 +223,7 @@ def warn_of_numbers(cells: ParsedColumn, name: str) -> None:
             warn(
                 f"Column '{cells.column}' of '{name}' holds {text} in "
                 f'{(value == outer).sum():,} of {len(value):,} cells, apart from all '
-                f'others; leave these empty if it stands for a missing {cells.stype} '
-                f'value'
+                f'others; leave these empty if it stands for a missing one'
             )
 
 

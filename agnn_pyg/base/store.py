@@ -73,8 +73,7 @@ def make_folder(path: PathLike) -> None:
         Path(path).mkdir(parents=True, exist_ok=True)
     except (OSError, TypeError) as error:
         raise ValueError(
-            f"'folder' must be a folder, or the path of a new one (got '{path}': "
-            f'{error}); name another'
+            f"'folder' must be a folder, or new (got '{path}': {error}); name another"
         ) from None
     _check_access(path)
 
@@ -168,8 +167,7 @@ def _checksum(data: bytes) -> bytes:
 
 def _damaged(path: PathLike, reason: object) -> ValueError:
     return ValueError(
-        f"The saved model '{Path(path) / FILE}' is damaged ({reason}); save it again, "
-        f'or copy it once more'
+        f"The model '{Path(path) / FILE}' is damaged ({reason}); save or copy it again"
     )
 
 

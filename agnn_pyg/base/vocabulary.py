@@ -29,6 +29,7 @@ from agnn_pyg.base.checks import (
 EXACT_FLOATS = 2.0**53
 # Texts that people and codes have for names, though they may stand for nothing.
 NAMES = ('na', 'null')
+ACCENTS = "(accents by .str.normalize('NFC'))"
 # How users convert a column, except to texts.
 _CONVERT = {'int': '.astype(int)', 'uuid': '.map(uuid.UUID)'}
 
@@ -52,8 +53,7 @@ class IdColumn(TableColumn):
             like = ids.like(self.values[unknown[0]])
             if like is not None:
                 remedy = (
-                    f"write ids alike, such as {plain(like)!r} in '{table}' (accents "
-                    f"by .str.normalize('NFC'))"
+                    f"write ids alike, such as {plain(like)!r} in '{table}' {ACCENTS}"
                 )
             elif len(ids) and len(unknown) == len(rows):
                 first = plain(ids.values[0])
@@ -77,10 +77,8 @@ class IdColumn(TableColumn):
         like = [ids.like(v) is not None and v == v.strip() for v in self.values[new]]
         self.remark(
             new[np.array(like, bool)],
-            'has new ids that differ from known ones in case, zeros or the form of '
-            'accents alone, in',
-            "write them as in the fit (accents by .str.normalize('NFC')), unless they "
-            'are others',
+            'has new ids that differ from known ones in case, zeros or accents, in',
+            f'write them as in the fit {ACCENTS}, unless they are others',
         )
 
     def warn_of_odd(self) -> None:
@@ -105,15 +103,13 @@ class IdColumn(TableColumn):
                 self.remark(
                     is_double[code],
                     f'has ids that equal others, such as {other!r}, except for case, '
-                    'zeros or the form of accents, in',
-                    "write them alike (accents by .str.normalize('NFC')), unless they "
-                    'are not the same',
+                    'zeros or accents, in',
+                    f'write them alike {ACCENTS}, unless they are not the same',
                 )
         self.remark(
             is_mark[code],
             'has ids that seem to stand for missing ones in',
-            'drop these rows, by .dropna() before .astype(str) if they were empty '
-            'cells, unless they are meant',
+            'drop the rows, .dropna() before .astype(str), unless they are meant',
         )
 
     def vocabulary(self) -> Vocabulary:
