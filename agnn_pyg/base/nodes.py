@@ -79,7 +79,7 @@ def read_nodes(
         return NodeTable(ids, columns, given.name, True)
     if attributes:
         raise ValueError(
-            f"'{side}_attributes' names columns, but there is no table '{side}s'; pass it"
+            f"'{side}_attributes' names columns, but of no table '{side}s'; pass it"
         )
     ids = Vocabulary.from_ids(rated)
     for more in further:
