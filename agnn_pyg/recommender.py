@@ -407,7 +407,7 @@ class AGNNRecommender(Recommender):
         config = serving.config
         made = {}
         held = read_ratings(ratings, 'ratings', config)
-        held.check_rows('there is nothing to compare with')
+        held.user.check_rows('there is nothing to compare with')
         held = held.pairs(serving.ids)
         known = 'the fit' if support is None else "the fit or of 'support'"
         held.warn_of_known(serving.rated.numpy(), known)

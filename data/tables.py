@@ -46,7 +46,8 @@ class RatingTables:
     ratings: pd.DataFrame
 
     def __post_init__(self) -> None:
-        read_ratings(self.ratings, 'ratings', COLUMNS).check_rows('give one at least')
+        rated = read_ratings(self.ratings, 'ratings', COLUMNS)
+        rated.user.check_rows('give one at least')
         for side, ids in self._ids().items():
             if not len(ids):
                 raise ValueError(f"'{side}s' has no rows; give one at least")

@@ -108,7 +108,7 @@ class TaNPRecommender(Recommender):
         config, fitted = self._served()
         fitted = replace(fitted, config=config)
         ratings = read_ratings(support, name, config)
-        ratings.check_rows('adapting needs an interaction of each user')
+        ratings.user.check_rows('adapting needs an interaction of each user')
         label = fitted.to_labels(ratings)
         ids = Vocabulary.from_ids(ratings.user)
         # Ids of another type are refused: all users would be new.
@@ -285,7 +285,7 @@ class AdaptedUsers:
         k = check_argument('k', k, PositiveInt)
         metrics = {}
         held = read_ratings(ratings, 'ratings', config)
-        held.check_rows('there is nothing to compare with')
+        held.user.check_rows('there is nothing to compare with')
         index = np.stack([self._rows(held.user), fitted.item_rows(held.item)])
         held = held._replace(index=index)
         known = np.arange(len(self.users)).repeat(self.episodes.size)

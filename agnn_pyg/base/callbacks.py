@@ -95,18 +95,13 @@ class FiniteWeights(pl.Callback):
         # Once an epoch: a check in every step would wait for the device.
         finite = (bool(weight.isfinite().all()) for weight in module.parameters())
         if trainer.is_last_batch and not all(finite):
-            self._raise('weights are not finite', trainer)
+            raise diverged(f'epoch {trainer.current_epoch}: weights are not finite')
 
     def on_validation_end(self, trainer: pl.Trainer, module: Module) -> None:
         value = trainer.callback_metrics.get(self.monitor)
         if value is not None and not value.isfinite():
-            self._raise(f"'{self.monitor}' is {value:g}", trainer)
-
-    def _raise(self, found: str, trainer: pl.Trainer) -> None:
-        raise ValueError(
-            f'Training diverged in epoch {trainer.current_epoch}: {found}; lower the '
-            f"learning rate 'lr', or set 'gradient_clip'"
-        )
+            epoch = trainer.current_epoch
+            raise diverged(f"epoch {epoch}: '{self.monitor}' is {value:g}")
 
 
 class Fingerprint(pl.Callback):
@@ -148,6 +143,12 @@ class History(pl.Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epochs = state['epochs']
+
+
+def diverged(found: object) -> ValueError:
+    """The error of a training that diverged, and how that showed."""
+    remedy = "lower the learning rate 'lr', or set 'gradient_clip'"
+    return ValueError(f'Training diverged ({found}); {remedy}')
 
 
 def epoch_seed(module: Module, epoch: int, rank: int = 0) -> int:

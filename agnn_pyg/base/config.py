@@ -29,6 +29,7 @@ Fraction = Annotated[float, Ge(0), Le(1)]
 DropoutRate = Annotated[float, Ge(0), Lt(1)]
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+_adapter = functools.lru_cache(functools.partial(TypeAdapter, config=STRICT))
 # What docstrings call the types and the bounds of a JSON schema.
 _TYPES = {
     'integer': 'int',
@@ -206,11 +207,6 @@ def check_argument(name: str, value: Any, annotation: Any) -> Any:
         return _adapter(annotation).validate_python(_as_python(value, annotation))
     except ValidationError as error:
         raise ValueError(f"'{name}' {_must(error)} (got {shown(value)})") from None
-
-
-@functools.lru_cache(maxsize=256)
-def _adapter(annotation: Any) -> TypeAdapter:
-    return TypeAdapter(annotation, config=STRICT)
 
 
 def _as_python(value: Any, annotation: Any) -> Any:

@@ -34,11 +34,6 @@ class Ratings(NamedTuple):
         user, item = self[:2]
         return TableColumn(user.frame, (user.column, item.column), user.name)
 
-    def check_rows(self, purpose: str) -> None:
-        """Raises ``ValueError`` if there are no ratings for a purpose."""
-        if not len(self.rating):
-            raise ValueError(f"'{self.user.name}' has no rows; {purpose}")
-
     def pairs(self, ids: Mapping[str, Vocabulary]) -> Ratings:
         """These with rows of users and items; ``ValueError`` names an id without."""
         return self._replace(index=end_rows(self[:2], ids))
@@ -102,7 +97,7 @@ def read_tables(
     """
     config.check_settings()
     train = read_ratings(ratings, 'ratings', config)
-    train.check_rows('there is nothing to train on')
+    train.user.check_rows('there is nothing to train on')
     if config.rating is not None and np.ptp(train.rating) == 0:
         raise ValueError(
             f"'ratings' are all {float(train.rating[0]):g}, so nothing can be learned; "
@@ -112,17 +107,14 @@ def read_tables(
     validated = None
     if validation is not None:
         validated = read_ratings(validation, 'validation', config)
-        validated.check_rows('leave it out, or give it some')
+        validated.user.check_rows('leave it out, or give it some')
     if config.rating is None:
         train = train._replace(rating=bounded_weights(train.rating, train.pair))
     elif config.rating_range is None:
         train = train._replace(rating=bounded_ratings(train.rating, train.column))
     joined = read_edges(edges or {})
-    for side, found in joined.items():
-        if not len(found.weight):
-            raise ValueError(
-                f"'{side}_edges' has no rows; leave it out, or give it some"
-            )
+    for found in joined.values():
+        found.source.check_rows('leave it out, or give it some')
     nodes = {}
     for side, frame, rated in zip(SIDES, (users, items), train[:2], strict=True):
         further = [*joined[side][:2]] if side in joined else []

@@ -72,8 +72,7 @@ def read_nodes(
         given = read_ids(frame, getattr(config, side), f'{side}s')
         given.warn_of_odd()
         ids = given.vocabulary()
-        if not len(ids):
-            raise ValueError(f"'{side}s' has no rows; leave it out, or give it some")
+        given.check_rows('leave it out, or give it some')
         columns = _read_attributes(frame, side, config)
         columns = columns or [constant_column(len(ids))]
         return NodeTable(ids, columns, given.name, True)

@@ -38,6 +38,7 @@ from agnn_pyg.base.callbacks import (
     FiniteWeights,
     History,
     Stopping,
+    diverged,
     epoch_seed,
 )
 from agnn_pyg.base.config import PositiveInt, check_argument
@@ -300,10 +301,7 @@ def _within_a_library(accelerator: Any) -> Iterator[None]:
                 )
             raise ValueError(text) from error
         except torch.linalg.LinAlgError as error:
-            raise ValueError(
-                f"Training diverged ({error}); lower the learning rate 'lr', or set "
-                f"'gradient_clip'"
-            ) from error
+            raise diverged(error) from error
         except SystemExit as error:
             if not isinstance(error.__context__, KeyboardInterrupt):
                 raise

@@ -44,6 +44,11 @@ class IdColumn(TableColumn):
     def __len__(self) -> int:
         return len(self.values)
 
+    def check_rows(self, remedy: str) -> None:
+        """Raises ``ValueError`` if the table has no rows."""
+        if not len(self):
+            raise ValueError(f"'{self.name}' has no rows; {remedy}")
+
     def check_known(self, ids: Vocabulary, table: str) -> np.ndarray:
         """The rows of these ids in a table; ``ValueError`` names one without a row."""
         rows = ids.rows(self)
