@@ -1,7 +1,4 @@
-"""Callbacks of a fit: averages of weights, exact resume, history, divergence.
-
-Nothing that serves predictions imports this file, which imports Lightning.
-"""
+"""Callbacks of a fit: averages of weights, exact resume, history, divergence."""
 
 from __future__ import annotations
 

@@ -168,11 +168,7 @@ def _vectors(
 
 
 def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row numbers and values of all that cells hold, and whether it is in a list.
-
-    Decimals become floats. Spaces around a text tell nothing, nor does it whether an
-    accent is a character of its own.
-    """
+    """Row numbers and cleaned values of all cells, and whether each is in a list."""
     in_list = np.array([isinstance(cell, LISTS) for cell in cells], bool)
     lists = [[*cell] if isinstance(cell, LISTS) else [cell] for cell in cells]
     values = pd.Series(lists, dtype=object).explode().dropna()
@@ -215,11 +211,7 @@ def _infer(
 
 
 def _mostly(is_part: np.ndarray, value: np.ndarray) -> bool:
-    """Whether some values are of a part, and all others stand for nothing.
-
-    These are words such as 'unknown' or, beside more and many different values, a
-    repeated word or few words.
-    """
+    """Whether values are of a part, except for few others or words for nothing."""
     others = value[~is_part]
     if all(map(is_nothing, others)):
         return bool(is_part.any())

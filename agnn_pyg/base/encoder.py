@@ -57,9 +57,7 @@ class TokenBags:
 
     def emptied(self) -> TokenBags:
         """Bags of as many nodes of which nothing is known."""
-        index, weight = self.index[:, :1], self.weight[:, :1]
-        zeros = torch.zeros_like(index), torch.zeros_like(weight)
-        return TokenBags(*zeros, self.is_value)
+        return TokenBags(0 * self.index[:, :1], 0 * self.weight[:, :1], self.is_value)
 
     def append(self, other: TokenBags) -> TokenBags:
         """These bags and further ones of the same tokens."""

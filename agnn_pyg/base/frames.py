@@ -65,8 +65,8 @@ class Edges(NamedTuple):
         Of an edge that is repeated, in either direction, the largest weight counts.
         """
         one, other = (c.check_known(ids, table) for c in self[:2])
-        frame = pd.DataFrame({'low': np.minimum(one, other), 'weight': self.weight})
-        pairs = frame.groupby(['low', np.maximum(one, other)])['weight'].max()
+        ends = [np.minimum(one, other), np.maximum(one, other)]
+        pairs = pd.Series(self.weight).groupby(ends).max()
         index = [pairs.index.get_level_values(k) for k in (0, 1)]
         half = sp.csr_matrix((pairs, index), (len(ids), len(ids)))
         return half + half.T

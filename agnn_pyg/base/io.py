@@ -292,11 +292,7 @@ def _with_thousands(frame: pd.DataFrame, columns: Any, decimal: str) -> pd.DataF
 def _check_lines(
     lines: Any, separator: str, skip: bool, count: int | None
 ) -> list[int]:
-    """The numbers of lines; ``ValueError`` if one has other cells than the header.
-
-    Pandas fills short lines at their end, also where a cell in the middle is lacking.
-    The first lines are looked at, up to so many after the next to the header, or all.
-    """
+    """The numbers of some first lines, or of all, each as wide as the header."""
     numbers = []
     try:
         # An empty line has no cells, and pandas skips it.
@@ -307,7 +303,7 @@ def _check_lines(
         width = len(header)
         for row in rows:
             numbers.append(lines.line_num)
-            if len(row) != width:
+            if len(row) != width:  # which pandas would fill or cut at the end
                 raise ValueError(
                     f'there are {width} columns, but {len(row)} cells in line '
                     f'{numbers[-1]}; complete or drop it, quote cells with '

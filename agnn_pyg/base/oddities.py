@@ -121,10 +121,7 @@ def _two_scales(rating: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _without_strays(rating: np.ndarray) -> np.ndarray:
-    """The values of ratings, without outer ones that are far from the others.
-
-    Far is beyond three times their spread, or half of it if few ratings have the value.
-    """
+    """The values of ratings, without outer ones far from others, by their spread."""
     value, count = np.unique(rating, return_counts=True)
     is_rare = (200 * count <= len(rating)) | ((count == 1) & (len(rating) >= FEW_ROWS))
     factor = np.where(is_rare, 0.5, 3.0)

@@ -278,10 +278,7 @@ class EpochBatches:
 
 @contextmanager
 def _within_a_library(accelerator: Any) -> Iterator[None]:
-    """Silences Lightning's tips, and turns its errors into those of Python.
-
-    On Ctrl+C, Lightning exits the process instead of raising ``KeyboardInterrupt``.
-    """
+    """Silences Lightning's tips, and turns its errors into those of Python."""
     logger = logging.getLogger('pytorch_lightning')
     level = logger.level
     handler = signal.getsignal(signal.SIGINT)
@@ -302,7 +299,7 @@ def _within_a_library(accelerator: Any) -> Iterator[None]:
             raise ValueError(text) from error
         except torch.linalg.LinAlgError as error:
             raise diverged(error) from error
-        except SystemExit as error:
+        except SystemExit as error:  # of Lightning on Ctrl+C
             if not isinstance(error.__context__, KeyboardInterrupt):
                 raise
             signal.signal(signal.SIGINT, handler)
