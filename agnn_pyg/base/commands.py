@@ -20,7 +20,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from agnn_pyg.base.checks import nearest
@@ -179,24 +178,22 @@ class Served:
     def chosen_users(self) -> list | pd.DataFrame | None:
         """The users that are named, or else those of a file, with what is known."""
         name = self.config.user
-        ids = self.ids['user']
-        named = ids.parse(self.args.ids or [])
+        named = self.ids['user'].parse(self.args.ids or [])
         table, support = self.given['users'], self.given['support']
-        if self.adapts or table is None:
-            if named or self.adapts:
-                return named or None
+        if self.adapts or (named and table is None):
+            return named or None
+        if table is None:
             if support is None:
                 raise ValueError("Name users, or give a file, '--users' or '--support'")
             return support[[name]].drop_duplicates()
         # All of the table: what is known of others counts, too.
         bare = pd.Index(named).difference(table[name], sort=False)
-        parts = [ids.values]
+        unknown = bare.difference(self.ids['user'].values)
         if support is not None:
-            parts.append(support[name])
+            unknown = unknown.difference(support[name])
         if 'user_edges' in self.given:
             edges = self.given['user_edges']
-            parts.append(edges[end_columns(edges)].to_numpy().ravel())
-        unknown = bare.difference(np.concatenate(parts))
+            unknown = unknown.difference(edges[end_columns(edges)].to_numpy().ravel())
         if len(unknown):
             raise ValueError(
                 f"'{unknown[0]}' is no user of the model or of '{self.args.users}'; "
@@ -252,8 +249,7 @@ def _read_edges(
     for side in ROLES[:2]:
         path = getattr(args, f'{side}_edges')
         if path is not None:
-            ends = end_columns(read_columns(path))
-            ends = dict(zip(ROLES[:2], ends, strict=False))
+            ends = dict(zip(ROLES, end_columns(read_columns(path)), strict=False))
             ids = dict.fromkeys(ends, (dtypes or {}).get(side, 'str'))
             found[f'{side}_edges'] = read_file(path, roles=ends, id_dtypes=ids)
     return found
