@@ -119,7 +119,9 @@ def _read_attributes(
                 raise
             dropped[column] = str(error).rpartition(';')[0]
             continue
-        guess, problem = seems(cells), problem_of(cells)
+        guess, problem = seems(cells), None
+        if stype is None and (cells.stype == 'categorical' or not is_named):
+            problem = problem_of(cells)
         if problem and not is_named:
             dropped[column] = guess or problem
             if guess is None and cells.stype == 'categorical' and len(cells.value):
@@ -137,11 +139,11 @@ def _read_attributes(
             )
         if stype is None:
             warn_of_numbers(cells, name)
-            if problem and cells.stype == 'categorical':
-                warn(
-                    f"Column '{column}' of '{name}': {problem}; give it the type "
-                    f"'text' to read words, or 'categorical' if that is meant"
-                )
+        if problem:
+            warn(
+                f"Column '{column}' of '{name}': {problem}; give it the type 'text' to "
+                f"read words, or 'categorical' if that is meant"
+            )
     if dropped:
         texts = (f'{column} ({why})' for column, why in dropped.items())
         types = {c.column: None for c in kept[:1]} | dict([*suited.items()][:1])
