@@ -152,7 +152,8 @@ class CategoricalEncoder(ColumnEncoder):
             odd = respelled if respelled.any() else odd | (unknown.sum() >= many)
         table.remark(
             cells.row[unknown & odd],
-            f'holds values unknown to the fit (it knows {example}), the first in',
+            f'holds values that the fit does not know (it knows {example}), the first '
+            f'in',
             'check their spelling and case: values that are new tell nothing',
         )
 
