@@ -50,6 +50,7 @@ class ParsedColumn:
     num_rows: int
     row: np.ndarray  # of each value, ascending
     value: np.ndarray  # objects, or finite numbers: [V], of vectors [V, D]
+    name: str = 'frame'  # of the table in error texts
 
     @property
     def is_missing(self) -> np.ndarray:
@@ -131,7 +132,7 @@ def parse_column(
             'has texts with separators, each of them one value, beside lists in',
             'make lists of all, by as_lists of agnn_pyg.base.io or --lists',
         )
-    return ParsedColumn(column, stype, len(frame), row, value)
+    return ParsedColumn(column, stype, len(frame), row, value, name)
 
 
 def constant_column(num_rows: int) -> ParsedColumn:
@@ -148,7 +149,8 @@ def _numbers(table: TableColumn, stype: str, number: np.ndarray) -> ParsedColumn
         'replace them by missing values or by a bound',
     )
     row = np.flatnonzero(~np.isnan(number))
-    return ParsedColumn(table.column, stype, len(number), row, number[row])
+    value = number[row]
+    return ParsedColumn(table.column, stype, len(number), row, value, table.name)
 
 
 def _vectors(
@@ -164,7 +166,7 @@ def _vectors(
         'correct it, or give each number a column',
     )
     value, row = number.reshape(-1, width), np.flatnonzero(size)
-    return ParsedColumn(table.column, 'vector', len(size), row, value)
+    return ParsedColumn(table.column, 'vector', len(size), row, value, table.name)
 
 
 def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

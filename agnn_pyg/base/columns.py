@@ -55,7 +55,8 @@ class ColumnEncoder:
         """Fits a vocabulary or knots on the rows of a column."""
         if not len(cells.value) and cells.value.dtype != object:
             raise ValueError(
-                f"Column '{cells.column}' holds no number to fit knots on; leave it out"
+                f"'{cells.name}': column '{cells.column}' holds no number to fit knots "
+                f'on in any row that is fitted; fill some in, or leave it out'
             )
         values, has_rare = cls.fit_values(cells, min_count, num_knots)
         if not values and cells.column != CONSTANT:

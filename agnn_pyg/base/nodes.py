@@ -36,7 +36,6 @@ class NodeTable:
 
     ids: Vocabulary
     columns: list[ParsedColumn]
-    name: str  # of the table in error texts
     given: bool  # whether there was a table, rather than ids of ratings alone
 
     def encode(
@@ -49,13 +48,6 @@ class NodeTable:
         if rows is not None:
             mask = np.isin(np.arange(len(self.ids)), rows)
             fitted = [cells.take(mask) for cells in fitted]
-            for cells in fitted:
-                if not len(cells.value) and cells.value.dtype != object:
-                    raise ValueError(
-                        f"'{self.name}' has no value in column '{cells.column}' of any "
-                        f"id in 'ratings', so there is nothing to fit knots on; fill "
-                        f'some in, or leave the column out'
-                    )
         return encoder, encoder.fit(fitted).transform(self.columns)
 
 
@@ -75,7 +67,7 @@ def read_nodes(
         given.check_rows('leave it out, or give it some')
         columns = _read_attributes(frame, side, config)
         columns = columns or [constant_column(len(ids))]
-        return NodeTable(ids, columns, given.name, True)
+        return NodeTable(ids, columns, True)
     if attributes:
         raise ValueError(
             f"'{side}_attributes' names columns, but of no table '{side}s'; pass it"
@@ -89,7 +81,7 @@ def read_nodes(
             f'name the columns of {side}s first',
         )
         ids = ids.append(pd.unique(more.values[is_new]))
-    return NodeTable(ids, [constant_column(len(ids))], f'{side}s', False)
+    return NodeTable(ids, [constant_column(len(ids))], False)
 
 
 def _read_attributes(
@@ -138,7 +130,7 @@ def _read_attributes(
                 f"'{side}_attributes'"
             )
         if stype is None:
-            warn_of_numbers(cells, name)
+            warn_of_numbers(cells)
         if problem:
             warn(
                 f"Column '{column}' of '{name}': {problem}; give it the type 'text' to "

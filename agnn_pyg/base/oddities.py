@@ -192,7 +192,7 @@ def warn_of_unread(frame: pd.DataFrame, name: str, means: str) -> None:
             )
 
 
-def warn_of_numbers(cells: ParsedColumn, name: str) -> None:
+def warn_of_numbers(cells: ParsedColumn) -> None:
     """Warns of numbers and dates that may stand for something else.
 
     That are whole numbers of a column with a name that codes have, and outer ones that
@@ -206,7 +206,7 @@ def warn_of_numbers(cells: ParsedColumn, name: str) -> None:
         return
     if cells.stype == 'numeric' and is_coded and (value % 1 == 0).all():
         warn(
-            f"Column '{cells.column}' of '{name}' holds whole numbers, such as "
+            f"Column '{cells.column}' of '{cells.name}' holds whole numbers, such as "
             f'{values[0]:.0f}, which count as quantities; make texts of them, '
             f'.astype(str), if they are codes'
         )
@@ -218,7 +218,7 @@ def warn_of_numbers(cells: ParsedColumn, name: str) -> None:
             if cells.stype == 'date':
                 text = str(np.datetime64(0, 'D') + int(outer))
             warn(
-                f"Column '{cells.column}' of '{name}' holds {text} in "
+                f"Column '{cells.column}' of '{cells.name}' holds {text} in "
                 f'{(value == outer).sum():,} of {len(value):,} cells, apart from all '
                 f'others; leave these empty if it stands for a missing one'
             )
