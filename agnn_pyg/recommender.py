@@ -206,8 +206,8 @@ class AGNNRecommender(Recommender):
         and the network is trained on for one epoch, new users and items included.
         All that a fit chooses stays: weights of the blend, the vocabularies of the
         attributes, the range of the ratings, and :attr:`history_`. So fit again when
-        the data has become another. Of nodes with a handful of ratings, predictions are
-        better with these as :obj:`ratings` of :meth:`predict`.
+        the data has become another. For nodes with a few ratings :obj:`ratings` of
+        :meth:`predict` is quicker and, for new items with three or less, also better.
 
         Args:
             ratings (pandas.DataFrame): New ratings, as in :meth:`fit`. One of a pair

@@ -204,6 +204,9 @@ def test_a_column_that_a_served_table_lacks_can_be_added_empty(fitted):
     with pytest.raises(ValueError, match=r"'users' .*'zone'.* or add it, empty"):
         predicted(fitted, pairs, new, pairs)
     assert np.isfinite(predicted(fitted, pairs, new.assign(zone=None), pairs)).all()
+    many = pd.concat(5 * [new.assign(zone=None)]).assign(user=range(99, 104))
+    with pytest.warns(UserWarning, match="'zone' of 'users' is empty"):
+        predicted(fitted, pairs, many, pairs)
 
 
 @both

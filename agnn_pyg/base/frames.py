@@ -12,7 +12,12 @@ import scipy.sparse as sp
 from agnn_pyg.base.checks import TableColumn, check_columns
 from agnn_pyg.base.io import end_columns
 from agnn_pyg.base.nodes import NodeTable, read_nodes
-from agnn_pyg.base.oddities import bounded_ratings, bounded_weights, warn_of_unread
+from agnn_pyg.base.oddities import (
+    bounded_ratings,
+    bounded_weights,
+    warn_of_statistics,
+    warn_of_unread,
+)
 from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_ids
 
@@ -124,6 +129,8 @@ def read_tables(
     ids = {side: table.ids for side, table in nodes.items()}
     links = {s: found.adjacency(ids[s], f'{s}s') for s, found in joined.items()}
     train = train.pairs(ids)
+    for table, row in zip(nodes.values(), train.index, strict=True):
+        warn_of_statistics(table.columns, row, train.rating)
     if validated:
         validated = validated.pairs(ids)
         validated.warn_of_known(train.index, "'ratings'")
@@ -180,7 +187,7 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
         weight = _read_weights(frame, config.weight, name)
         if config.weight is None:
             warn_of_unread(
-                frame,
+                frame.drop(columns=columns),
                 name,
                 "each row is one positive; drop others, or name counts in 'weight'",
             )
@@ -217,7 +224,8 @@ def _read_numbers(table: TableColumn) -> np.ndarray:
     number = pd.to_numeric(cells, errors='coerce').to_numpy(float, na_value=np.nan)
     is_time = cells.dtype.kind in 'mM'  # which pandas reads as numbers
     bad = ~np.isfinite(number) | is_time
-    table.refuse(bad, 'has no finite number in', 'correct or drop it')
+    remedy = 'correct or drop it; numbers such as 3,5 need a decimal point'
+    table.refuse(bad, 'has no finite number in', remedy)
     return number
 
 

@@ -19,6 +19,7 @@ from agnn_pyg.base.cells import (
     parse_column,
 )
 from agnn_pyg.base.checks import TableColumn, warn
+from agnn_pyg.base.columns import MANY_NEW
 from agnn_pyg.base.encoder import AttributeEncoder, TokenBags
 from agnn_pyg.base.oddities import problem_of, seems, warn_of_numbers
 from agnn_pyg.base.recommender_config import ColumnsConfig
@@ -176,7 +177,8 @@ def read_new_nodes(
     if not new.any():
         return None
     frame = ids.frame[new]
-    if frame.columns.tolist() == [column]:
+    is_bare = frame.columns.tolist() == [column]
+    if is_bare:
         frame = frame.reindex(columns=[*encoders[0].columns])
     elif [*encoders[0].columns] == [CONSTANT]:
         warn(
@@ -185,6 +187,13 @@ def read_new_nodes(
         )
     # The last encoder knows all values, also the rare ones.
     columns = encoders[-1].parse(frame, f'{side}s')
+    is_table = not is_bare and new.sum() >= MANY_NEW
+    for fitted, cells in zip(encoders[-1].column_encoders, columns, strict=True):
+        if is_table and not (fitted.has_missing or len(cells.row)):
+            warn(
+                f"Column '{cells.column}' of '{side}s' is empty, and never was in the "
+                f'fit; fill it in, or fit without it if new {side}s do not have it'
+            )
     return ids.values[new], [e.transform(columns) for e in encoders]
 
 

@@ -24,12 +24,17 @@ LEAST_SHARE, LEAST_VALUES = 0.05, 3
 # Columns that say how strong a positive or an edge is, or whether a row is a positive,
 # in small letters alone.
 UNREAD = re.compile(
-    '(n|num|total)?(weights?|counts?|quantity|amount|plays?|views|clicks|times'
-    '|seconds|minutes|hours|duration)(listened|played|watched)?'
+    '(n|num|total)?(weights?|counts?|quantity|qty|units|pieces|amount|plays?|views'
+    '|clicks|orders|times|seconds|minutes|hours|duration)'
+    '(bought|ordered|listened|played|watched|eur|usd)?'
     '|(click|play|listen|view|watch|order|purchase)counts?'
     '|ratings?|stars|(is)?(click(ed)?|purchased?|liked?)|label|target|event(type)?'
-    '|action(type)?|type|kind'
+    '|action(type)?|type|kind|status|returned'
 )
+# Texts by which one of a few values of a column perhaps says that a row is no positive.
+NEGATIVE = {'no', 'false', 'returned', 'refunded', 'cancelled', 'canceled', 'failed'}
+# From which rank correlation on a column follows a statistic of the ratings.
+FOLLOWS = 0.9
 # The last words of names of columns whose whole numbers may be codes.
 CODED = {
     *('id', 'code', 'zip', 'zipcode', 'postcode', 'category', 'cat', 'class', 'type'),
@@ -47,11 +52,11 @@ FEW_OTHERS = 4
 MONTHS = 'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'
 # What texts that are read as categories may be.
 TEXTS = {
-    'dates as texts, not like 1999-12-31,': (
+    'dates as texts, not like 1999-12-31, which pandas.to_datetime reads,': (
         r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*|\d{4}-\d\d'
         rf'|(\d\d? )?({MONTHS})[a-z]* (\d\d?, )?\d{{4}}'
     ),
-    'numbers as texts': (
+    'numbers as texts, such as with a currency or a decimal comma,': (
         r"[$€£¥]?\s?(\d{1,3}([., ']\d{3})+|\d+)([.,]\d+)?\s?[^\W\d]{0,8}\W?"
     ),
     'lists as texts, which as_lists of agnn_pyg.base.io or --lists reads,': (
@@ -108,16 +113,24 @@ def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
 
 
 def _two_scales(rating: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The values around a gap between two ranges of many ratings, [1 or 0, 2]."""
+    """The values around a gap between two ranges of many ratings, [1 or 0, 2].
+
+    Where ranges overlap, it is the first of two gaps or more that are twice as wide as
+    all before, as of 1 to 5 and their doubles.
+    """
     pairs = np.stack([values[:-1], values[1:]], axis=1)
     share = 1 - np.searchsorted(np.sort(rating), values[1:]) / len(rating)
     place = np.arange(1, len(values))
     is_many = np.minimum(share, 1 - share) >= LEAST_SHARE
-    is_many &= np.minimum(place, len(values) - place) >= LEAST_VALUES
     low, high = pairs.T
-    is_apart = (low > 0) & (high >= 2 * low) & (high - low > low - values[0])
-    is_apart &= len(rating) >= FEW_ROWS
-    return pairs[is_many & is_apart][:1]
+    gap = high - low
+    is_before = np.maximum.accumulate(gap) == gap[:1]
+    is_wide = ~is_before & (gap == 2 * gap[:1])
+    is_double = (is_before | is_wide).all() and min(is_before.sum(), is_wide.sum()) > 1
+    is_apart = (low > 0) & (high >= 2 * low) & (gap > low - values[0])
+    is_apart &= np.minimum(place, len(values) - place) >= LEAST_VALUES
+    is_apart |= is_wide & is_double & (len(values) <= MANY)
+    return pairs[is_many & is_apart & (len(rating) >= FEW_ROWS)][:1]
 
 
 def _without_strays(rating: np.ndarray) -> np.ndarray:
@@ -182,14 +195,46 @@ def warn_of_unread(frame: pd.DataFrame, name: str, means: str) -> None:
         is_weight = bool(UNREAD.fullmatch(letters)) or number.isin([0, 1]).all()
         if number.notna().all():
             varies = number.min() < number.max() / 2
-            is_weight = is_weight or name.endswith('edges')
+            is_count = number.min() == 1 and (number % 1 == 0).all()
+            is_count = is_count and number.mode()[0] == 1
+            is_weight = is_weight or is_count or name.endswith('edges')
         else:
-            varies = cells.astype(str).nunique() > 1
+            values = {*cells.astype(str).str.lower()}
+            varies = len(values) > 1
+            is_few = len(values) <= MANY
+            is_weight = is_weight or (is_few and not NEGATIVE.isdisjoint(values))
         if varies and is_weight:
             warn(
                 f"'{name}' has a column '{column}' (such as {shown(cells.iloc[0])}), "
                 f'which is not read: {means}'
             )
+
+
+def warn_of_statistics(
+    columns: Sequence[ParsedColumn], row: np.ndarray, rating: np.ndarray
+) -> None:
+    """Warns of numbers that follow the mean rating of nodes, or how many they have.
+
+    Those of new nodes are unknown, or 0, so that predictions for these are worse. The
+    node of each rating, and its value, are given, both :obj:`[R]`.
+    """
+    rated = pd.Series(rating).groupby(row)
+    statistics = {'mean rating': rated.mean(), 'number of ratings': rated.size()}
+    for cells in columns:
+        if cells.stype != 'numeric' or len(np.unique(cells.value)) < 3:
+            continue
+        value = pd.Series(cells.value, cells.row)
+        for what, statistic in statistics.items():
+            both = pd.concat([value, statistic], axis=1, join='inner')
+            if len(both) <= MANY or both.nunique().min() < 2:
+                continue
+            correlation = both.corr('spearman').iloc[0, 1]
+            if abs(correlation) >= FOLLOWS:
+                warn(
+                    f"Column '{cells.column}' of '{cells.name}' follows the {what} of "
+                    f'each row (rank correlation {correlation:.2f}); leave it out if '
+                    f'it comes from the same ratings, which new {cells.name} lack'
+                )
 
 
 def warn_of_numbers(cells: ParsedColumn) -> None:

@@ -80,7 +80,7 @@ class ProximitySampler(BaseSampler):
         ValueError: If a number of neighbours is below -1 or not whole, the seed is
             negative or not whole, an edge type is unknown or has no :obj:`edge_index`,
             a node type has no :obj:`num_nodes`, edge types have different numbers of
-            hops, or no edge type has the :obj:`weight_attr`.
+            hops, or no edge type has a :obj:`weight_attr` that is not the default.
     """
 
     def __init__(

@@ -201,7 +201,8 @@ def test_attributes_of_new_users(attentive, paper, labelled):
     with pytest.warns(UserWarning, match="'town'"):
         elsewhere = attentive.adapt(support, new.assign(town='elsewhere'))
     assert not np.allclose(expected, elsewhere.predict(query), atol=1e-6)
-    missing = attentive.adapt(support, new.assign(town=None)).predict(query)
+    with pytest.warns(UserWarning, match="'town' of 'users' is empty"):
+        missing = attentive.adapt(support, new.assign(town=None)).predict(query)
     with pytest.warns(UserWarning, match="'support' has new users without attributes"):
         bare = attentive.adapt(support)
     for alone in (bare, attentive.adapt(support, new[['user']])):

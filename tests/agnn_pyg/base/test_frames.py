@@ -259,8 +259,9 @@ def test_ratings_far_from_all_others():
             read(np.append([*stars, *stars], lone))
     with pytest.warns(UserWarning, match=r'7, and none .* 5, .* row 500 \(7.0, .* 2\)'):
         read(np.append(stars, [7.0, 7.0]))
-    with pytest.warns(UserWarning, match=r'two .* 5 and 20, .* row 500 \('):
-        read(np.append(stars, 20 * stars[:60]))
+    for factor, gap in ((20, '5 and 20'), (2, '6 and 8')):
+        with pytest.warns(UserWarning, match=rf'two .* {gap}, .* row 50\d \('):
+            read(np.append(stars, factor * stars[:200]))
     assert read(odd, rating_range=(-1, 5)).tolist() == odd.tolist()
 
 
@@ -288,6 +289,12 @@ def test_weights_far_from_all_others():
     for name in ('num_plays', 'listen_count', 'stars', 'clicked'):
         with pytest.warns(UserWarning, match=f"'{name}' .*row.*'weight'"):
             read_tables(ColumnsConfig(rating=None), clicks.rename(columns={'n': name}))
+    odd = clicks.drop(columns='n').assign(state=['done', 'Cancelled'] * 150)
+    with pytest.warns(UserWarning, match="'state' .*row"):
+        read_tables(ColumnsConfig(rating=None), odd)
+    bought = clicks.drop(columns='n').assign(piles=rng.geometric(0.5, 300), day=4)
+    with pytest.warns(UserWarning, match="'piles' .*row"):
+        read_tables(ColumnsConfig(rating=None), bought)
     liked = clicks[clicks['n'] > 1e8].assign(stars=[4.0, 5.0]).drop(columns='n')
     read_tables(ColumnsConfig(rating=None), liked)
     edges = pd.DataFrame({'a': [0, 1], 'b': [2, 3], 'strength': [1, 5]})
@@ -373,3 +380,18 @@ def test_numbers_that_seem_to_be_ids_codes_or_placeholders(tables):
         part = users.assign(**{column: users[column].where(users['user'] != 3, odd)})
         with pytest.warns(UserWarning, match=f"'{column}' .* {odd} in 1 of 30 cells"):
             read_tables(CONFIG, ratings, part)
+
+
+@pytest.mark.parametrize('what', ['mean rating', 'number of ratings'])
+def test_columns_that_are_statistics_of_the_ratings(what):
+    rng = np.random.default_rng(0)
+    pairs = pd.DataFrame({'user': np.arange(900) % 90, 'item': rng.zipf(1.3, 900) % 40})
+    ratings = pairs.drop_duplicates().assign(rating=lambda f: f['item'] % 5 + 1.0)
+    ratings['rating'] += rng.normal(size=len(ratings))
+    by_item = ratings.groupby('item')['rating']
+    column = by_item.mean().round(1) if what == 'mean rating' else -by_item.size()
+    items = pd.DataFrame({'item': range(40), 'price': rng.normal(size=40)})
+    read_tables(CONFIG, ratings, items=items)
+    items['stat'] = items['item'].map(column).fillna(0)
+    with pytest.warns(UserWarning, match=f"'stat' of 'items' follows the {what}"):
+        read_tables(CONFIG, ratings, items=items)
