@@ -149,7 +149,10 @@ class CommandLine:
             if command == 'recommend':
                 choice = 'Items to choose from; with attributes, also new ones.'
                 kinds['items'] = _option(Text, choice, 'FILE')
-            if adapts and 'support' in kinds:
+            if adapts and command == 'evaluate':
+                given = f'{SUPPORT} (default: the first half of rows of each user)'
+                kinds['support'] = _option(Text, given, 'FILE')
+            elif adapts and 'support' in kinds:
                 kinds['support'] = _option(str, SUPPORT, 'FILE', default=...)
             parser = self._parser(command, kinds)
             self.app.command(command, help=text, epilog=example)(parser)

@@ -119,7 +119,7 @@ class Served:
             **_read_edges(args, self.dtypes),
         }
         self.adapts = hasattr(self.model, 'adapt')
-        if self.adapts:
+        if self.adapts and support is not None:
             self.model = self.model.adapt(support, self.given['users'])
             self.ids = self.ids | {'user': self.model.users}
 

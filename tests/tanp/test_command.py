@@ -27,6 +27,9 @@ def test_the_digits_of_the_shell_are_those_of_python(here, capsys):
     assert scores['rmse'] == pytest.approx(np.sqrt((error**2).mean()))
     assert scores['mae'] == pytest.approx(error.abs().mean())
     scores = [len(error), *scores.values()]
+    halved = TaNPRecommender.load('model').evaluate(later)
+    shell(main, 'evaluate later.csv --model model')
+    assert printed(capsys)['value'].tolist()[1:] == [*halved.values()]
     for command, expected in (
         ('predict later.csv', later[['user', 'item']].join(predicted)),
         ('evaluate later.csv -k 5', pd.DataFrame({'value': scores})),
