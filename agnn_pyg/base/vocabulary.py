@@ -114,7 +114,7 @@ class IdColumn(TableColumn):
         self.remark(
             is_mark[code],
             'has ids that seem to stand for missing ones in',
-            'drop the rows, .dropna() before .astype(str), unless they are meant',
+            'drop the rows, .dropna() before any .astype(str), unless they are meant',
         )
 
     def vocabulary(self) -> Vocabulary:
