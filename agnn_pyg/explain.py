@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # Rows of each part that a printed explanation shows.
 SHOWN = 8
+# Characters of a value in the name of a term: a text has many words.
+MAX_VALUE = 60
 # Contributions that round to zero are not shown.
 SMALL = 0.005
 # The term of what is the same for all pairs.
@@ -173,7 +176,8 @@ def _label(kernel: str, side: int, values: Mapping[str, str]) -> str:
     if kernel in KERNELS:
         return KERNELS[kernel][side]
     columns = dict.fromkeys(kernel.split(' × '))
-    return ' and '.join(f'{c} = {values.get(c, "?")}' for c in columns)
+    values = {c: shorten(values.get(c, '?'), MAX_VALUE) for c in columns}
+    return ' and '.join(f'{column} = {value}' for column, value in values.items())
 
 
 def _ratings(

@@ -57,6 +57,8 @@ def test_kernel_terms_join_components_of_equal_names():
         (CONSTANT, 'genre', 'genre × genre'),
     )
     terms = kernel_terms(kernel, {'user': {}, 'item': {'genre': 'war, sea'}})
+    named = kernel_terms(kernel, {'user': {}, 'item': {'genre': 99 * 'a '}})
+    assert max(map(len, named)) < 100
     alone = {'all users and items': 0.125, 'genre = war, sea': 0.75, 'this user': 1.0}
     assert terms == alone | {'this user, genre = war, sea': 6.0}
 
