@@ -242,7 +242,7 @@ class ItemStatistics:
     def _rows(self, user: Tensor) -> Tensor:
         """Rows of users; that of no user is the last."""
         if self.row is not None:
-            user = self.row[user]
+            user = self.row[user].masked_fill(user < 0, -1)
         return user.clamp(max=len(self.fold) - 1)
 
     def features(self, user: Tensor, item: Tensor) -> ItemFeatures:
