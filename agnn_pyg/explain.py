@@ -37,13 +37,13 @@ KERNELS = {
     CONSTANT: ('', ''),
     'identity': ('this user', 'this item'),
     'linked': ('users linked to this one', 'items linked to this one'),
-    'co-rating': ('users who rated the same items', 'items rated by the same users'),
+    'co-rating': ('users of the same items', 'items of the same users'),
     'residual': ('users with similar ratings', 'items with similar ratings'),
     'factors': ('users of similar taste', 'items of similar appeal'),
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Explanation:
     """Why a rating is predicted for a pair of user and item.
 
@@ -57,9 +57,9 @@ class Explanation:
             values, of the user and of the item; terms of the network name its parts.
         ratings: What each training rating adds through the kernel model, largest
             first: user, item and :obj:`contribution`.
-        users: The neighbors of the user in the network: ids and :obj:`proximity`,
+        users: Candidates for neighbors in the network: ids and :obj:`proximity`,
             closest first.
-        items: The neighbors of the item, likewise.
+        items: Those of the item, likewise.
     """
 
     user: Hashable

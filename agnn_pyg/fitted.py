@@ -31,7 +31,7 @@ from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
 from agnn_pyg.scorers import Blend, RankBlend, Scorer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fitted:
     """Ids, encoders and scorers of a fit.
 
@@ -274,7 +274,7 @@ class Fitted:
             # They are unknown, rather than missing.
             found = found[0], [bags.emptied() for bags in found[1]]
         weight = sp.csr_matrix((len(ids) - len(known), len(ids)))
-        if found is not None and is_named and edges is None and has_attributes:
+        if found is not None and is_named and has_attributes:
             warn_of_bare(named[0].name, side)
         if found is not None and edges is None and side in self.link_features:
             warn(
@@ -282,7 +282,8 @@ class Fitted:
                 f'of {side}s; pass those that there are, or an empty table'
             )
         if edges is not None:
-            weight = edges.adjacency(ids, f'{side}s')[len(known) :]
+            table = f'{side}s'
+            weight = edges.among(ids, table).adjacency(ids, table)[len(known) :]
         return found and (ids, NodeFeatures(*found[1]), weight)
 
     def _attach(

@@ -60,7 +60,7 @@ class TaNPRecommender(Recommender):
 
     Config = TaNPRecommenderConfig
     Fitted = Fitted
-    VERSION = 13
+    VERSION = 14
     PUBLISHED = PUBLISHED
 
     def fit(

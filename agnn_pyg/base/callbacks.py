@@ -144,7 +144,7 @@ class History(pl.Callback):
 
 def diverged(found: object) -> ValueError:
     """The error of a training that diverged, and how that showed."""
-    remedy = "lower the learning rate 'lr', or set 'gradient_clip'"
+    remedy = "lower the learning rate 'lr', set 'gradient_clip', or scale features to 1"
     return ValueError(f'Training diverged ({found}); {remedy}')
 
 

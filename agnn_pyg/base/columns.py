@@ -16,6 +16,7 @@ import pandas as pd
 
 from agnn_pyg.base.cells import CONSTANT, LISTS, ParsedColumn
 from agnn_pyg.base.checks import TableColumn, as_text, plain, warn
+from agnn_pyg.base.oddities import PLACEHOLDERS
 
 # So many times the range of the fit below or above it, or below such a part of its
 # lowest number, numbers are far from it.
@@ -224,10 +225,13 @@ class NumericEncoder(ColumnEncoder):
         # Most of a table in a smaller unit are a small part of the lowest number.
         is_small = (low > 0) & (FAR * value < low)
         is_far |= is_small & (2 * is_small.sum(axis=0) > len(value))
+        # Where none is below zero, -1 perhaps stands for a missing one.
+        marks = [mark for mark in PLACEHOLDERS.get(self.stype, ()) if mark < 0]
+        is_far |= (low >= 0) & np.isin(value, marks)
         table.remark(
             cells.row[(is_far & (low < high)).mean(axis=1) >= 0.5],
             'holds values that are far from all of the fit, whose nearest counts, in',
-            'bring them to the unit of the fit, unless they are meant',
+            'bring them to the unit of the fit, or empty what stands for missing',
         )
 
 

@@ -64,6 +64,19 @@ class Edges(NamedTuple):
     target: IdColumn
     weight: np.ndarray
 
+    def among(self, ids: Vocabulary, table: str) -> Edges:
+        """The edges between known ids, with a warning if there are others."""
+        source, target, weight = self
+        is_other = (ids.rows(source) < 0) | (ids.rows(target) < 0)
+        TableColumn(source.frame, (source.column, target.column), source.name).remark(
+            is_other,
+            f"names ids without a row in '{table}', so that the edges do not count, in",
+            'add the rows, if only the ids',
+        )
+        known = source.frame[~is_other]
+        ends = (read_ids(known, c.column, c.name) for c in (source, target))
+        return Edges(*ends, weight[~is_other])
+
     def adjacency(self, ids: Vocabulary, table: str) -> sp.csr_matrix:
         """Symmetric weights, :obj:`[N, N]`; ``ValueError`` names an id without a row.
 

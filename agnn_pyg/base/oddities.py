@@ -84,6 +84,14 @@ def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
         f'{rating.max():g}), if they are meant, or fit on logarithms of counts',
     )
     meant = f"name 'rating_range', ({kept[0]:g}, {kept[-1]:g})"
+    value, count = np.unique(rating, return_counts=True)
+    first = count[:4]
+    if value[:4].tolist() == [1, 2, 3, 4] and (np.diff(first) < 0).all():
+        column.remark(
+            (rating == 1) & (count[0] > 0.4 * len(rating) >= 0.4 * FEW_ROWS),
+            'seems to hold counts, most of them 1, in',
+            "fit with rating=None, and name the column in 'weight', if they are",
+        )
     for value, following in (kept[:2], kept[:-3:-1]) if len(kept) > 3 else ():
         mine, other = rating == value, rating == following
         least = MANY_BESIDE_ZERO if value == 0 else MANY_RATINGS
@@ -219,7 +227,10 @@ def warn_of_statistics(
     node of each rating, and its value, are given, both :obj:`[R]`.
     """
     rated = pd.Series(rating).groupby(row)
-    statistics = {'mean rating': rated.mean(), 'number of ratings': rated.size()}
+    mean, count = rated.mean(), rated.size()
+    if (count >= count.median()).sum() > MANY:  # means of few ratings are noise
+        mean = mean[count >= count.median()]
+    statistics = {'mean rating': mean, 'number of ratings': count}
     for cells in columns:
         if cells.stype != 'numeric' or len(np.unique(cells.value)) < 3:
             continue

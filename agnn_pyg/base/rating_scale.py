@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 SPREAD = 4.0
 # Weights beyond this many times the largest of the fit are perhaps of another unit.
 FAR = 10.0
+# What all ratings of a scale may be multiples of.
+STEPS = (1.0, 0.5, 0.25, 0.1)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class RatingScale:
     unit: float  # what ratings are divided by
     center: float = 0.0  # what is subtracted from ratings first
     is_log: bool = False  # whether these are weights of positives
-    is_whole: bool = False  # whether all ratings are whole numbers
+    step: float | None = None  # what all ratings are multiples of
 
     @classmethod
     def fit(
@@ -39,8 +41,8 @@ class RatingScale:
     ) -> RatingScale:
         """The scale of some ratings, or the one from a lowest to a highest rating."""
         low, high = bounds or (float(rating.min()), float(rating.max()))
-        is_whole = bool((rating % 1 == 0).all())
-        return cls(low, high, (high - low) / SPREAD, center, is_whole=is_whole)
+        step = next((step for step in STEPS if not _is_off(rating, step).any()), None)
+        return cls(low, high, (high - low) / SPREAD, center, step=step)
 
     @classmethod
     def of_weights(cls, weight: np.ndarray) -> RatingScale:
@@ -79,11 +81,13 @@ class RatingScale:
             f'which counts as it is, in',
             'correct it, unless it is meant',
         )
-        column.remark(
-            self.is_whole & ~beyond & (rating % 1 != 0),
-            'has a rating that is no whole number, unlike all of the fit, in',
-            'bring it to their scale, unless it is meant',
-        )
+        if self.step is not None:
+            kind = 'whole number' if self.step == 1 else f'multiple of {self.step:g}'
+            column.remark(
+                ~beyond & _is_off(rating, self.step),
+                f'has a rating that is no {kind}, unlike all of the fit, in',
+                'bring it to their scale, unless it is meant',
+            )
 
     def is_high(self, rating: np.ndarray) -> np.ndarray:
         """Which ratings are in the upper quarter, such as 4 and 5 of 1 to 5."""
@@ -109,3 +113,9 @@ class RatingScale:
             return {'score': score}
         clipped = self.to_rating_scale(score)
         return {rating: clipped, 'score': self.unit * score + self.center}
+
+
+def _is_off(rating: np.ndarray, step: float) -> np.ndarray:
+    """Which ratings are no multiples of a step."""
+    count = rating / step
+    return ~np.isclose(count, count.round(), rtol=0, atol=1e-6)

@@ -232,6 +232,9 @@ def test_values_of_other_types_than_those_of_the_fit():
         few.transform(frame_of([['drama', 'part 2'], ['drums'], ['drma'], ['part 1']]))
     with pytest.warns(UserWarning, match=r"separators.* lists in .* row 2 \('b;c'\)"):
         parse_column(frame_of([['b', 'c'], 'b', 'b;c']), 'x')
+    prices = AttributeEncoder(['x']).fit(frame_of([3.0, 90, 400]))
+    with pytest.warns(UserWarning, match=r'row 1 \(-1'):
+        prices.transform(frame_of([70, -1, 80, 90]))
     with pytest.warns(UserWarning, match=r"beside.* in row 1 \('a', .* of 2"):
         AttributeEncoder(['x']).fit(frame_of([2.0, 'a', '2']))
 

@@ -263,6 +263,17 @@ def test_ratings_far_from_all_others():
         with pytest.warns(UserWarning, match=rf'two .* {gap}, .* row 50\d \('):
             read(np.append(stars, factor * stars[:200]))
     assert read(odd, rating_range=(-1, 5)).tolist() == odd.tolist()
+    with pytest.warns(UserWarning, match='counts, most of them 1, .*rating=None'):
+        read(rng.geometric(0.5, 400))
+
+
+@pytest.mark.parametrize('step', [1, 0.5, 0.25, 0.1])
+def test_ratings_off_the_steps_of_the_fit(step):
+    scale = RatingScale.fit(step * np.arange(1, 8))
+    frame = pd.DataFrame({'user': 1, 'item': [1, 2], 'rating': [3 * step, 1.7 * step]})
+    scale.check(read_ratings(frame[:1], 'later', CONFIG))
+    with pytest.warns(UserWarning, match="'later' .* no .* row 1"):
+        scale.check(read_ratings(frame, 'later', CONFIG))
 
 
 @pytest.mark.filterwarnings('ignore:.* repeats pairs')
