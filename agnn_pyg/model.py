@@ -47,9 +47,11 @@ class AGNN(nn.Module):
 
     .. code-block:: python
 
-        data = AddAttributeKNN()(data)
-        model = AGNN.from_data(data, ('user', 'rates', 'item'))
-        rating = model(data.x_dict, data.edge_index_dict, edge_label_index)
+        rated = ('user', 'rates', 'item')
+        data = AddAttributeKNN(rated)(data)
+        model = AGNN.from_data(data, rated)
+        loader = FullGraphLoader(data, rated)
+        rating = model(*loader.whole(edge_label_index)[:-1])
 
     .. note::
         :class:`torch_geometric.explain.Explainer` can mask features and the edges of
@@ -174,7 +176,8 @@ class AGNN(nn.Module):
                 model is the paper's. (default: :obj:`True`)
             **kwargs: Other arguments of the class; :obj:`edge_types` are by default the
                 :obj:`attribute_knn` edges of both ends or, without :obj:`rated_edges`,
-                their :obj:`rating_knn` edges where there are any.
+                their :obj:`rating_knn` edges where there are any, and :obj:`mean` is
+                that of the ratings, if there are any.
 
         Raises:
             ValueError: If the rated edges, or features of a node type, are missing, or
@@ -192,6 +195,9 @@ class AGNN(nn.Module):
             raise ValueError(f"'data' must have features 'x' of '{lacking[0]}' nodes")
         sizes = {name: len(value) for name, value in x.items()}
         channels = {name: num_features(f'{name}.x', value) for name, value in x.items()}
+        rating = data[rated].get('rating') if rated in data.edge_types else None
+        if rating is not None and len(rating) and not kwargs.get('positives'):
+            kwargs.setdefault('mean', float(rating.double().mean()))
         model = cls(
             sizes, channels, ends=ends, rated=rated if rated_edges else None, **kwargs
         )

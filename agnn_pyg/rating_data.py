@@ -71,7 +71,7 @@ class NodeFeatures(NamedTuple):
         return made._replace(links=links, positions=positions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RatingData:
     """Training ratings and the features of all users and items.
 

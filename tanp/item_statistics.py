@@ -209,7 +209,7 @@ class ItemStatistics:
         They are means over the :data:`NEIGHBORS` items with interactions that have the
         most in common with an item, weighted by the cosine of their attributes, or over
         items at even steps, if it has nothing in common with any, as are those of pairs
-        with it. The attributes are those of all items, a row each; new items come last.
+        with it. What a user adds to these stays in. Attributes have a row an item.
         """
         is_seen = np.zeros(attributes.shape[0], bool)
         is_seen[(self.key % STRIDE).numpy()] = True

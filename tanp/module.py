@@ -48,6 +48,8 @@ class TaskModule(LossModule):
         """See :func:`~agnn_pyg.base.training.fit`."""
         for loader in (train, held_out) if held_out is not None else (train,):
             check_episodes(self.model, loader.episodes)
+            shortest = int(loader.episodes.num_query.min())
+        self.ks = [k for k in (5, 10) if k <= shortest]
         self.model.set_trained_ids(train.episodes.user, train.episodes.item)
 
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
@@ -65,15 +67,13 @@ class TaskModule(LossModule):
         count = mask.sum(1)
         labels = (likelihood.predict(score), label, self.relevant)
         predicted, label, relevant = (self.unit * v + self.center for v in labels)
-        ks = [k for k in (5, 10) if k <= int(count.min())]
-        metrics = list_metrics(predicted, label, mask, ks, relevant)
+        metrics = list_metrics(predicted, label, mask, self.ks, relevant)
         self._validated.append({'loss': error.sum(1) / count} | metrics)
 
     def on_validation_epoch_end(self) -> None:
         for name in self._validated[0]:
-            tasks = [part[name] for part in self._validated if name in part]
-            mean = {f'val_{name}': torch.cat(tasks).nanmean()}
-            self.log_epoch(mean, prog_bar=name == 'loss')
+            mean = torch.cat([part[name] for part in self._validated]).nanmean()
+            self.log_epoch({f'val_{name}': mean}, prog_bar=name == 'loss')
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         options = {'lr': self.lr, 'weight_decay': self.weight_decay, 'fused': True}

@@ -33,8 +33,8 @@ def rated_pairs(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
     """Rated pairs of a graph, :obj:`[2, R]`, and their ratings, :obj:`[R]`.
 
     Raises:
-        ValueError: If there are none, not one rating for each pair, or pairs are not of
-            nodes of two types in the graph.
+        ValueError: If there are none, not one rating for each pair, a pair is repeated,
+            or pairs are not of nodes of two types in the graph.
     """
     # Of a type that is not there, PyG would add a store to the graph.
     store = data[rated] if rated in data.edge_types else {}
@@ -70,5 +70,13 @@ def rated_pairs(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"'edge_index' must have one rating per pair, [{index.size(1)}] (got "
             f'{list(rating.size())})'
+        )
+    pair = (index[0] * bound + index[1]).sort().values
+    repeated = pair[1:][pair[1:] == pair[:-1]]
+    if len(repeated):  # one would be a message while the other is to be predicted
+        first = divmod(int(repeated[0]), bound)
+        raise ValueError(
+            f"'edge_index' must hold each pair once (got {rated[0]} {first[0]} and "
+            f'{rated[-1]} {first[1]} again); aggregate repeated ratings first'
         )
     return index, rating

@@ -147,14 +147,6 @@ class AddAttributeKNN(BaseTransform):
         size = data[one].num_nodes, data[other].num_nodes
         if not torch.isfinite(rating).all():
             raise ValueError("'rating' must be finite (got NaN or infinity)")
-        pair = (index[0] * size[1] + index[1]).sort().values
-        repeated = pair[1:][pair[1:] == pair[:-1]]
-        if len(repeated):
-            first = divmod(int(repeated[0]), size[1])
-            raise ValueError(
-                f"'edge_index' must hold each pair once (got {one} {first[0]} and "
-                f'{other} {first[1]} again); aggregate repeated ratings first'
-            )
         pairs = index.cpu().numpy()
         entries = (rating.double().cpu().numpy(), (pairs[0], pairs[1]))
         matrix = scipy.sparse.csr_matrix(entries, shape=size)

@@ -158,9 +158,11 @@ class ImplicitKernelScorer(ScenarioScorer):
         of cold pairs.
         """
         made = super().with_new_nodes(nodes)
-        if ratings is not None:
-            made.later = ratings
-            vars(made).pop('_items', None)
+        vars(made).pop('_items', None)
+        made.later = ratings or self.later
+        if ratings and self.later:
+            both = zip(self.later, ratings, strict=True)
+            made.later = tuple(torch.cat(part, dim=-1) for part in both)
         return made
 
     def explain(self, user: int, item: int) -> KernelExplanation:

@@ -143,6 +143,11 @@ class KernelScorer(ScenarioScorer):
         made = super().with_new_nodes(nodes)._with_item_rows()
         if ratings is None:
             return made
+        if any(side.new is not None for side in self.sides.values()):
+            raise ValueError(
+                'New nodes with ratings must be added in one call, all of them; add '
+                'them to the scorer of the fit'
+            )
         index, rating = ratings
         error = rating.double() - made.score(*index)
         made.posterior = {

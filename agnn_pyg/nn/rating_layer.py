@@ -364,6 +364,8 @@ class RatingLayer(nn.Module):
     ) -> RatingState:
         """Embeds new nodes of one end, whose edges change nothing at the other end.
 
+        New items of few positives are new rather than unpopular: their bias is 0.
+
         Args:
             end: 0 for users, 1 for items.
             x: Embeddings of the new nodes, :obj:`[M, C]`.

@@ -226,6 +226,7 @@ def test_the_sizes_of_a_graph(tiny_graph, tiny_attributes):
         assert (model.rating_layer is not None) == edges
     torch.manual_seed(0)
     model = AGNN.from_data(tiny_graph, RATES, spectral_channels=3)
+    assert model.mean == pytest.approx(float(tiny_graph[RATES].rating.mean()))
     with pytest.raises(ValueError, match=r"must have edges.*'bought'.*'rates'"):
         AGNN.from_data(tiny_graph, (RATES[0], 'bought', RATES[2]))
     assert all(v.ne(0).any(0).all() for v in model.rating_layer.vectors)
@@ -403,6 +404,9 @@ def test_features_of_a_graph_that_do_not_fit_are_named():
             data['item'].x = x
         with pytest.raises(ValueError, match=match):
             AGNN.from_data(data, data.edge_types[0], edge_types=data.edge_types)
+    data['item'].x = 300 * torch.rand(9, 2)
+    with pytest.warns(UserWarning, match="'item.x' has values of 2.* scale"):
+        AGNN.from_data(data, data.edge_types[0], edge_types=data.edge_types)
 
 
 def test_positions_of_positives_depend_on_both_ends_alone():

@@ -61,6 +61,10 @@ def test_validation_metrics_are_means_over_tasks_of_labels_as_given():
     options = {'center': 3.0, 'unit': 2.0, 'relevant': 0.5}
     task = module(lr=1e-12, model={'likelihood': 'gaussian'}, **options)
     history = run(task, validation=EpisodeLoader(few, 5), epochs=1).history[0]
+    for size in (1, 12):
+        other = run(task, validation=EpisodeLoader(few, size), epochs=1).history[0]
+        found = {name: history[name] for name in other if name.startswith('val_')}
+        assert found == pytest.approx({name: other[name] for name in found}, abs=1e-5)
     predicted = predict(task.model.eval(), EpisodeLoader(few, 12)).mean
     given = dataclasses.replace(few, label=2 * few.label + 3)
     expected = evaluate(given, 2 * predicted + 3, ks=(5,), relevant=4.0)

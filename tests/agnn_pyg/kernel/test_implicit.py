@@ -121,6 +121,10 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
     mixed.scenarios['both_cold']['first_weight'] = share
     added = float(scorer.scenarios['item_cold']['scale'] * share * (weight @ z[4]))
     twins, pair = mixed.with_new_nodes(new, pairs), [*map(torch.tensor, pair)]
+    both = mixed.with_new_nodes({'user': new['user']}, pairs)
+    both.score(torch.tensor([15]), torch.tensor([4]))
+    both = both.with_new_nodes({'item': new['item']})
+    assert float(both.score(*pair)) == pytest.approx(float(twins.score(*pair)))
     later = float(mixed.with_new_nodes(new).score(*pair)) + added
     assert abs(added) > 1e-3
     assert float(twins.score(*pair)) == pytest.approx(later, abs=1e-6)

@@ -246,6 +246,8 @@ def test_ratings_of_new_nodes_give_them_slopes(scorer, tiny_data, side):
     cold = scorer.with_new_nodes(new)
     later = scorer.with_new_nodes(new, (index, rating))
     assert torch.equal(later.score(*EVERY), scorer.score(*EVERY))
+    with pytest.raises(ValueError, match='in one call'):
+        later.with_new_nodes(new, (index, rating))
     maps = scorer.sides[SIDES[1 - end]].maps
     slopes = maps.x.double() @ scorer.slope_priors[side].double()
     # The third is any node of the fit, and predictions by their attributes vary.

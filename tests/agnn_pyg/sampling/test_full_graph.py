@@ -383,6 +383,11 @@ def test_bad_arguments(tiny_graph):
     ):
         with pytest.raises(ValueError, match=match):
             loader(tiny_graph, **options)
+    twice = copy.copy(tiny_graph)
+    for name in ('edge_index', 'rating'):
+        twice[RATES][name] = torch.cat([twice[RATES][name]] * 2, dim=-1)
+    with pytest.raises(ValueError, match='each pair once'):
+        loader(twice)
     for rates in (1.5, None, {'user': 1.5}, {'film': 0.5}):
         with pytest.raises(ValueError, match="'rates'"):
             ColdDropout(ProximitySampler(tiny_graph, [2]), rates)
