@@ -46,8 +46,7 @@ class RatingTables:
     ratings: pd.DataFrame
 
     def __post_init__(self) -> None:
-        rated = read_ratings(self.ratings, 'ratings', COLUMNS)
-        rated.user.check_rows('give one at least')
+        read_ratings(self.ratings, 'ratings', COLUMNS).user.check_rows('give it some')
         for side, ids in self._ids().items():
             if not len(ids):
                 raise ValueError(f"'{side}s' has no rows; give one at least")
