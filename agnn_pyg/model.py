@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
@@ -16,6 +17,9 @@ from agnn_pyg.nn.bi_interaction import Features, num_features
 from agnn_pyg.nn.gated_conv import GatedConv
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
 from agnn_pyg.nn.rating_layer import RatingLayer
+
+# Dense features beyond it make training diverge.
+LARGE = 100
 
 
 class AGNN(nn.Module):
@@ -195,6 +199,13 @@ class AGNN(nn.Module):
             raise ValueError(f"'data' must have features 'x' of '{lacking[0]}' nodes")
         sizes = {name: len(value) for name, value in x.items()}
         channels = {name: num_features(f'{name}.x', value) for name, value in x.items()}
+        for name, value in x.items():
+            if value.is_floating_point() and (value.abs() > LARGE).any():
+                warnings.warn(
+                    f"'{name}.x' has values beyond {LARGE}; scale features to about 1, "
+                    f'or training may diverge',
+                    stacklevel=2,
+                )
         rating = data[rated].get('rating') if rated in data.edge_types else None
         if rating is not None and len(rating) and not kwargs.get('positives'):
             kwargs.setdefault('mean', float(rating.double().mean()))

@@ -73,9 +73,8 @@ class Edges(NamedTuple):
             f"names ids without a row in '{table}', so that the edges do not count, in",
             'add the rows, if only the ids',
         )
-        known = source.frame[~is_other]
-        ends = (read_ids(known, c.column, c.name) for c in (source, target))
-        return Edges(*ends, weight[~is_other])
+        kept = ~is_other
+        return Edges(source.take(kept), target.take(kept), weight[kept])
 
     def adjacency(self, ids: Vocabulary, table: str) -> sp.csr_matrix:
         """Symmetric weights, :obj:`[N, N]`; ``ValueError`` names an id without a row.
@@ -116,6 +115,12 @@ def read_tables(
     config.check_settings()
     train = read_ratings(ratings, 'ratings', config)
     train.user.check_rows('there is nothing to train on')
+    if config.rating is None and config.weight is None:
+        warn_of_unread(
+            ratings.drop(columns=[config.user, config.item]),
+            'ratings',
+            "each row is one positive; drop others, or name counts in 'weight'",
+        )
     if config.rating is not None and np.ptp(train.rating) == 0:
         raise ValueError(
             f"'ratings' are all {float(train.rating[0]):g}, so nothing can be learned; "
@@ -198,12 +203,6 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
     pair = TableColumn(frame, tuple(columns), name)
     if config.rating is None:
         weight = _read_weights(frame, config.weight, name)
-        if config.weight is None:
-            warn_of_unread(
-                frame.drop(columns=columns),
-                name,
-                "each row is one positive; drop others, or name counts in 'weight'",
-            )
         pair.remark(
             repeated,
             'repeats pairs, whose weights are summed, in',
@@ -211,7 +210,7 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
         )
         if repeated.any():
             weight = np.bincount(pairs.groupby(columns, sort=False).ngroup(), weight)
-            ids = [read_ids(frame[~repeated], column, name) for column in columns]
+            ids = [column.take(~repeated) for column in ids]
         return Ratings(*ids, weight, TableColumn(frame, config.weight, name))
     remedy = 'name it in the settings, or, if each row is a positive, set rating=None'
     check_columns(frame, name, [config.rating], remedy)

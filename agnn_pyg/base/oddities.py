@@ -84,14 +84,11 @@ def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
         f'{rating.max():g}), if they are meant, or fit on logarithms of counts',
     )
     meant = f"name 'rating_range', ({kept[0]:g}, {kept[-1]:g})"
-    value, count = np.unique(rating, return_counts=True)
-    first = count[:4]
-    if value[:4].tolist() == [1, 2, 3, 4] and (np.diff(first) < 0).all():
-        column.remark(
-            (rating == 1) & (count[0] > 0.4 * len(rating) >= 0.4 * FEW_ROWS),
-            'seems to hold counts, most of them 1, in',
-            "fit with rating=None, and name the column in 'weight', if they are",
-        )
+    column.remark(
+        (rating == 1) & _are_counts(rating),
+        'seems to hold counts, most of them 1, in',
+        "fit with rating=None, and name the column in 'weight', if they are",
+    )
     for value, following in (kept[:2], kept[:-3:-1]) if len(kept) > 3 else ():
         mine, other = rating == value, rating == following
         least = MANY_BESIDE_ZERO if value == 0 else MANY_RATINGS
@@ -118,6 +115,13 @@ def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
             f'bring all to one scale, or {meant}',
         )
     return rating.clip(kept[0], kept[-1])
+
+
+def _are_counts(rating: np.ndarray) -> bool:
+    """Whether there are many 1s, fewer 2s, and so on, as of counts."""
+    value, count = np.unique(rating, return_counts=True)
+    falls = value[:4].tolist() == [1, 2, 3, 4] and (np.diff(count[:4]) < 0).all()
+    return falls and len(rating) >= FEW_ROWS and count[0] > 0.4 * len(rating)
 
 
 def _two_scales(rating: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ class RatingScale:
             beyond,
             f'has a rating outside of those of the fit, [{self.low:g}, {self.high:g}], '
             f'which counts as it is, in',
-            'correct it, unless it is meant',
+            f'correct it, or fit with {setting}, unless it is meant',
         )
         if self.step is not None:
             kind = 'whole number' if self.step == 1 else f'multiple of {self.step:g}'

@@ -9,7 +9,7 @@ import unicodedata
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,10 @@ class IdColumn(TableColumn):
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def take(self, mask: np.ndarray) -> IdColumn:
+        """The ids in some rows."""
+        return replace(self, frame=self.frame[mask], values=self.values[mask])
 
     def check_rows(self, remedy: str) -> None:
         """Raises ``ValueError`` if the table has no rows."""

@@ -71,10 +71,11 @@ def rated_pairs(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
             f"'edge_index' must have one rating per pair, [{index.size(1)}] (got "
             f'{list(rating.size())})'
         )
-    pair = (index[0] * bound + index[1]).sort().values
+    width = data[rated[-1]].num_nodes
+    pair = (index[0] * width + index[1]).sort().values
     repeated = pair[1:][pair[1:] == pair[:-1]]
     if len(repeated):  # one would be a message while the other is to be predicted
-        first = divmod(int(repeated[0]), bound)
+        first = divmod(int(repeated[0]), width)
         raise ValueError(
             f"'edge_index' must hold each pair once (got {rated[0]} {first[0]} and "
             f'{rated[-1]} {first[1]} again); aggregate repeated ratings first'

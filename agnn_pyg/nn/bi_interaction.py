@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Dense features beyond it make training diverge.
-LARGE = 100
 # Dense features, token ids, or token ids and their weights.
 Features = Tensor | tuple[Tensor, Tensor]
 
@@ -33,9 +29,6 @@ def num_features(name: str, x: Tensor) -> int:
     if x.dim() != 2:
         raise ValueError(f"'{name}' must be of size [nodes, F] (got {list(x.size())})")
     if is_dense(x):
-        if x.numel() and (size := float(x.float().abs().max())) > LARGE:
-            text = f"'{name}' has values of {size:g}; scale features to about 1, or "
-            warnings.warn(f'{text}training may diverge', stacklevel=3)
         return x.size(1)
     if not x.numel():
         return 1

@@ -405,7 +405,7 @@ def test_features_of_a_graph_that_do_not_fit_are_named():
         with pytest.raises(ValueError, match=match):
             AGNN.from_data(data, data.edge_types[0], edge_types=data.edge_types)
     data['item'].x = 300 * torch.rand(9, 2)
-    with pytest.warns(UserWarning, match="'item.x' has values of 2.* scale"):
+    with pytest.warns(UserWarning, match="'item.x' has values .* scale"):
         AGNN.from_data(data, data.edge_types[0], edge_types=data.edge_types)
 
 

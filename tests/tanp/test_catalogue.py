@@ -46,7 +46,7 @@ def test_users_of_the_model_and_new_ones(small, batch, attributes, monkeypatch):
     served = model.for_users(torch.tensor([4, -1, 5]))
     expected = served.score_all(first)
     assert torch.allclose(served.score_all(first, catalogue), expected, atol=1e-9)
-    # Nothing is left out of the catalogue, whoever is served last.
+    # It does not depend on the last of these users, who may be one of the fit.
     other = model.for_users(torch.tensor([-1, 0])).catalogue()
     assert torch.equal(other.hidden, catalogue.hidden)
     known = model.score_all(batch, catalogue)

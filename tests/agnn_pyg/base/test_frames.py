@@ -259,9 +259,10 @@ def test_ratings_far_from_all_others():
             read(np.append([*stars, *stars], lone))
     with pytest.warns(UserWarning, match=r'7, and none .* 5, .* row 500 \(7.0, .* 2\)'):
         read(np.append(stars, [7.0, 7.0]))
-    for factor, gap in ((20, '5 and 20'), (2, '6 and 8')):
-        with pytest.warns(UserWarning, match=rf'two .* {gap}, .* row 50\d \('):
-            read(np.append(stars, factor * stars[:200]))
+    with pytest.warns(UserWarning, match=r'two .* 5 and 20, .* row 500 \('):
+        read(np.append(stars, 20 * stars[:60]))
+    with pytest.warns(UserWarning, match=r'two .* 6 and 8, .* row 50\d \('):
+        read(np.append(stars, 2 * stars[:200]))
     assert read(odd, rating_range=(-1, 5)).tolist() == odd.tolist()
     with pytest.warns(UserWarning, match='counts, most of them 1, .*rating=None'):
         read(rng.geometric(0.5, 400))
