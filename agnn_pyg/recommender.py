@@ -238,6 +238,7 @@ class AGNNRecommender(Recommender):
         ratings: pd.DataFrame | None = None,
         user_edges: pd.DataFrame | None = None,
         item_edges: pd.DataFrame | None = None,
+        clip: bool = True,
     ) -> pd.Series:
         """Predicts the ratings of pairs of users and items.
 
@@ -259,6 +260,8 @@ class AGNNRecommender(Recommender):
                 of users, too. Those between users of the fit are ignored. Without
                 :obj:`users`, all attributes of these new users are missing.
             item_edges (pandas.DataFrame, optional): Likewise for items.
+            clip (bool, optional): Clip to the range of ratings; items are ranked by
+                what is not. (default: :obj:`True`)
 
         Returns:
             The predicted ratings, or scores where there are none, with the index of
@@ -274,8 +277,7 @@ class AGNNRecommender(Recommender):
         score = np.empty(0)
         if rows.size:
             score = serving.scorer.score(*serving.pairs(rows)).numpy()
-        columns = serving.scale.to_columns(score, config.rating)
-        return pd.DataFrame(columns, pairs.index).iloc[:, 0]
+        return serving.scale.to_series(score, config.rating, clip, pairs.index)
 
     def recommend(
         self,

@@ -148,11 +148,11 @@ class FewShotProblem(RatingProblem):
     def _scores(self, estimator: Any, part: Sequence) -> dict[str, float]:
         """Means over tasks of the metrics that each defines."""
         support, query = part
-        predicted = estimator.adapt(support, self.nodes[0]).predict(query)
-        mask, score, label = padded_lists(query, predicted['score'])
+        predicted = estimator.adapt(support, self.nodes[0]).predict(query, clip=False)
+        mask, score, label = padded_lists(query, predicted)
         lists = score, label, mask
         found = metrics.list_metrics(*lists, (5, 10), self.relevant)
-        has_errors = 'rating' in predicted
+        has_errors = predicted.name == 'rating'
         values = {name: found[name] for name in RANKING + ERRORS * has_errors}
         if self.is_implicit and has_errors:
             # A probability of exactly 0 or 1 is a rounding, not a certainty.

@@ -190,29 +190,46 @@ class AdaptedUsers:
     episodes: Episodes  # supports
 
     def predict(
-        self, pairs: pd.DataFrame, samples: int = 0, items: pd.DataFrame | None = None
-    ) -> pd.DataFrame:
+        self,
+        pairs: pd.DataFrame,
+        items: pd.DataFrame | None = None,
+        samples: int = 0,
+        clip: bool = True,
+        return_std: bool = False,
+    ) -> pd.Series | tuple[pd.Series, pd.Series]:
         r"""Rates pairs of these users and items of the fit.
 
         Args:
             pairs (pandas.DataFrame): A row a pair: user and item.
-            samples (int, optional): Samples of :math:`\mathbf{z}` to average over, and
-                to take the predictive spread from: how uncertain the support leaves
-                the model, without the noise of ratings. It needs a latent path.
-                (default: :obj:`0`, the mean of :math:`\mathbf{z}`)
             items (pandas.DataFrame, optional): Attributes of items new to the fit.
+            samples (int, optional): Samples of :math:`\mathbf{z}` to average over. They
+                need a latent path. (default: :obj:`0`, the mean of :math:`\mathbf{z}`)
+            clip (bool, optional): Clip to the range of ratings; items are ranked by
+                what is not. (default: :obj:`True`)
+            return_std (bool, optional): Return also standard deviations, between
+                samples and between models: how uncertain the support leaves the model,
+                without the noise of ratings. (default: :obj:`False`)
 
         Returns:
-            By the index of :obj:`pairs` the ratings, clipped to their range, if the fit
-            had any; the :obj:`score`, which is not; and, with samples or several
-            models, its standard deviation :obj:`std`. ``ValueError`` names unknown ids.
+            The predicted ratings, or scores where there are none, with the index of
+            :obj:`pairs`. ``ValueError`` names unknown ids, and a single model without
+            samples, which has no standard deviations.
         """
         fitted = self.fitted.with_nodes('item', items)
         columns = [fitted.config.user, fitted.config.item]
         users, named = read_ends(pairs, columns, 'pairs')
         user, item = self._rows(users), fitted.item_rows(named)
         labels = fitted.predict(self.episodes, user, item, samples)
-        return pd.DataFrame(fitted.to_columns(labels), index=pairs.index)
+        rating, index = fitted.config.rating, pairs.index
+        made = fitted.scale.to_series(labels[0], rating, clip, index)
+        if not return_std:
+            return made
+        if len(labels) == 1:
+            raise ValueError(
+                "'return_std' needs several models, or 'samples' of a latent path (got "
+                "1 and 0); fit with 'ensemble_size' above 1"
+            )
+        return made, pd.Series(fitted.to_columns(labels)['std'], index, name='std')
 
     def recommend(
         self,

@@ -32,7 +32,7 @@ def recommender(name, **settings):
 def predicted(model, pairs, users=None, support=None):
     if isinstance(model, AGNNRecommender):
         return model.predict(pairs, users)
-    return model.adapt(support, users).predict(pairs)['rating']
+    return model.adapt(support, users).predict(pairs)
 
 
 @pytest.fixture(scope='module')
@@ -73,7 +73,7 @@ def test_the_range_of_ratings_is_a_setting(name, tables):
     def serve(rows):
         if name == 'AGNN':
             return model.predict(rows, new, ratings=rows)
-        return model.adapt(rows, new).predict(rows)['rating']
+        return model.adapt(rows, new).predict(rows)
 
     assert serve(support).between(-3, 5).all()
     with pytest.raises(ValueError, match=r"'(support|ratings)'.*row 0 \(-4"):

@@ -142,9 +142,12 @@ class Served:
 
     def predict(self) -> None:
         pairs = self.read(self.args.pairs, 'user', 'item')
-        rated = self.call('predict', pairs=pairs)
-        columns = [self.config.user, self.config.item]
-        write_file(pairs[columns].join(rated), self.args.out)
+        has_std = bool(self.args.samples)
+        rated = self.call('predict', pairs=pairs, return_std=has_std)
+        found = pairs[[self.config.user, self.config.item]]
+        for part in rated if has_std else [rated]:
+            found = found.join(part)
+        write_file(found, self.args.out)
 
     def recommend(self) -> None:
         options = {'exclude_seen': not self.args.include_seen}

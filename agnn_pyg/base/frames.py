@@ -113,7 +113,7 @@ def read_tables(
     and those of the edges of users are taken, too; likewise for items.
     """
     config.check_settings()
-    train = read_ratings(ratings, 'ratings', config)
+    train = read_ratings(ratings, 'ratings', config, is_fit=True)
     train.user.check_rows('there is nothing to train on')
     if config.rating is None and config.weight is None:
         warn_of_unread(
@@ -190,11 +190,14 @@ def read_edges(given: Mapping[str, pd.DataFrame | None]) -> dict[str, Edges]:
     return found
 
 
-def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratings:
+def read_ratings(
+    frame: pd.DataFrame, name: str, config: ColumnsConfig, is_fit: bool = False
+) -> Ratings:
     """The table :obj:`name` of finite ratings, in which each pair is rated once.
 
     Where the config has no column of ratings, each row is a positive interaction, with
-    the number of its column :obj:`weight`, or 1; those of repeated pairs are summed.
+    the number of its column :obj:`weight`, or 1; those of repeated pairs are summed,
+    which is said in a fit alone.
     """
     columns = [config.user, config.item]
     ids = read_ends(frame, columns, name)
@@ -204,7 +207,7 @@ def read_ratings(frame: pd.DataFrame, name: str, config: ColumnsConfig) -> Ratin
     if config.rating is None:
         weight = _read_weights(frame, config.weight, name)
         pair.remark(
-            repeated,
+            repeated & is_fit,
             'repeats pairs, whose weights are summed, in',
             'drop those that are no further interactions',
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
     from agnn_pyg.base.frames import Ratings
@@ -101,6 +102,14 @@ class RatingScale:
     def to_rating_scale(self, value: np.ndarray) -> np.ndarray:
         """What models predict, as ratings in their range."""
         return np.clip(self.unit * value + self.center, self.low, self.high)
+
+    def to_series(
+        self, score: np.ndarray, rating: str | None, clip: bool, index: pd.Index
+    ) -> pd.Series:
+        """Predictions: ratings, clipped to their range or not; of positives, scores."""
+        clipped, *whole = self.to_columns(score, rating).values()
+        value = clipped if clip or not whole else whole[0]
+        return pd.Series(value, index, name=rating or 'score')
 
     def to_columns(
         self, score: np.ndarray, rating: str | None

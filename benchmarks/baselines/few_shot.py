@@ -59,12 +59,12 @@ class FewShotBaseline(Baseline):
         made.support_ = self.part(support, made.users_)
         return made
 
-    def predict(self, pairs: Frame) -> Frame:
+    def predict(self, pairs: Frame, clip: bool = False) -> pd.Series:
         # No score reads the labels of what is asked for.
         asked = self.part(pairs.assign(rating=np.nan), self.users_)
         scores = self._score(self.support_, asked)
-        columns = ['score', 'rating'][: 1 + self.predicts_labels]
-        return pd.DataFrame(dict.fromkeys(columns, scores), pairs.index)
+        name = 'rating' if self.predicts_labels else 'score'
+        return pd.Series(scores, pairs.index, name=name)
 
     def part(self, frame: Frame, users: pd.Index) -> Part:
         nodes = {'user': users, 'item': self.index_}
@@ -326,6 +326,5 @@ class FewShotAGNN(AGNNRecommender):
         made.users_ = users[users['user'].isin(support['user'])]
         return made
 
-    def predict(self, pairs: Frame) -> Frame:
-        score = super().predict(pairs, self.users_, ratings=self.support_)
-        return pd.DataFrame({'score': score, 'rating': score})
+    def predict(self, pairs: Frame, clip: bool = False) -> pd.Series:
+        return super().predict(pairs, self.users_, ratings=self.support_)

@@ -60,6 +60,8 @@ def test_items_are_ranked_by_unclipped_scores(recommender, planted):
     top = model.recommend(planted.new_users)
     assert (top['rating'] == top['score'].clip(upper=2.5)).all()
     assert (top['rating'] == 2.5).sum() > 20
+    score = model.predict(top, planted.new_users, clip=False)
+    assert np.allclose(top['score'], score, atol=1e-5)
     assert top.groupby('user')['score'].apply(lambda s: s.is_monotonic_decreasing).all()
     expected = recommender.recommend(planted.new_users)
     assert top['item'].equals(expected['item'])

@@ -139,24 +139,24 @@ def test_few_shot_baselines_repeat_and_learn_from_supports(kind):
     for _ in range(2):
         fitted = kind().fit(warm, tables.users, tables.items)
         found = fitted.adapt(support).predict(query)
-        scores.append(found['score'].to_numpy())
+        scores.append(found.to_numpy())
     assert np.array_equal(*scores)
     assert found.index.equals(query.index)
-    assert ('rating' in found) == fitted.predicts_labels
+    assert (found.name == 'rating') == fitted.predicts_labels
     order = np.random.default_rng(0).permutation(len(query))
     if kind is not Random:
-        other = fitted.adapt(support).predict(query.iloc[order])['score']
+        other = fitted.adapt(support).predict(query.iloc[order])
         assert np.allclose(other, scores[0][order])
     if kind in (ItemKNN, SVDFoldIn, LogisticStack):
         liked = query['rating'] == 1
-        assert found['score'][liked].mean() > 1.5 * found['score'][~liked].mean()
+        assert found[liked].mean() > 1.5 * found[~liked].mean()
         # Popularity alone is no help: tastes differ.
         flipped = support.assign(rating=1 - support['rating'])
-        changed = fitted.adapt(flipped).predict(query)['score']
+        changed = fitted.adapt(flipped).predict(query)
         assert changed[liked].mean() < changed[~liked].mean()
     if kind in RATINGS:
         mean = warm['rating'].mean()
-        error = rmse(found['score'], query)
+        error = rmse(found, query)
         assert error < 0.95 * rmse(np.full(len(query), mean), query)
 
 
@@ -168,7 +168,7 @@ def test_item_knn_by_hand():
     support = pd.DataFrame({'user': [9, 9], 'item': ['a', 'c'], 'rating': [1.0, 0.0]})
     found = fitted.adapt(support).predict(pd.DataFrame({'user': [9], 'item': ['b']}))
     # a and b are liked together by two, by two and three in all.
-    assert found['score'].iloc[0] == pytest.approx(2 / (np.sqrt(6) + 1), abs=1e-6)
+    assert found.iloc[0] == pytest.approx(2 / (np.sqrt(6) + 1), abs=1e-6)
 
 
 def test_own_likes_are_left_out_of_what_a_stack_learns_from():

@@ -23,7 +23,7 @@ def test_the_digits_of_the_shell_are_those_of_python(here, capsys):
     assert capsys.readouterr().out == ''
     adapted = TaNPRecommender.load('model').adapt(first)
     support, predicted = '--support first.csv --model model', adapted.predict(later)
-    error, scores = predicted['rating'] - later['rating'], adapted.evaluate(later, k=5)
+    error, scores = predicted - later['rating'], adapted.evaluate(later, k=5)
     assert scores['rmse'] == pytest.approx(np.sqrt((error**2).mean()))
     assert scores['mae'] == pytest.approx(error.abs().mean())
     scores = [len(error), *scores.values()]

@@ -71,17 +71,17 @@ def labelled(later):
 
 
 def accuracy(predicted, query):
-    return ((predicted['rating'] > 0.5) == query['rating']).mean()
+    return ((predicted > 0.5) == query['rating']).mean()
 
 
 def test_the_model_of_the_paper_uses_the_support(paper, later):
     support, query = later
     predicted = paper.adapt(support).predict(query)
-    assert list(predicted.columns) == ['rating', 'score']
+    assert predicted.name == 'rating'
     assert predicted.index.equals(query.index)
-    assert predicted['rating'].between(2, 5).all()
-    assert predicted['rating'].equals(predicted['score'].clip(2, 5))
-    assert ((predicted['rating'] > 3.5) == (query['rating'] == 5)).mean() > 0.85
+    score = paper.adapt(support).predict(query, clip=False)
+    assert predicted.equals(score.clip(2, 5))
+    assert ((predicted > 3.5) == (query['rating'] == 5)).mean() > 0.85
 
 
 def test_the_default_model_uses_the_support_and_popularity_does_not(
@@ -89,9 +89,11 @@ def test_the_default_model_uses_the_support_and_popularity_does_not(
 ):
     support, query, new = labelled
     assert all(isinstance(model, AttentiveTaNP) for model in attentive.models_)
-    predicted = attentive.adapt(support, new).predict(query)
+    adapted = attentive.adapt(support, new)
+    predicted, std = adapted.predict(query, return_std=True)
+    assert predicted.equals(adapted.predict(query))
     assert accuracy(predicted, query) > 0.9
-    assert (predicted['std'] > 0).all()
+    assert (std > 0).all()
     # The item means say nothing here.
     popular = halves(np.arange(80)).groupby('item')['rating'].mean()
     assert ((popular[query['item']].to_numpy() > 3.5) == query['rating']).mean() < 0.7
@@ -114,6 +116,9 @@ def test_recommended_are_the_items_of_the_highest_scores(model, request, labelle
         seen = support.loc[support['user'] == user, 'item']
         pairs = films()[['item']].assign(user=user)
         predicted = pairs.join(adapted.predict(pairs))
+        predicted['score'] = adapted.predict(pairs, clip=False)
+        if spread:
+            predicted['std'] = adapted.predict(pairs, return_std=True)[1]
         best = predicted[~predicted['item'].isin(seen)].nlargest(4, 'score')
         columns = ['rating', 'score', *spread]
         assert np.allclose(mine[columns], best[columns], atol=1e-5)
@@ -122,8 +127,12 @@ def test_recommended_are_the_items_of_the_highest_scores(model, request, labelle
     # Not by ratings, which are nearly all equal at a lower end of the range.
     fit, low = adapted.fitted, adapted.fitted.scale.low
     narrow = replace(fit, scale=replace(fit.scale, high=low + 0.01))
-    narrow = replace(adapted, fitted=narrow).recommend([103, 100], k=4)
-    assert narrow.drop(columns='rating').equals(top.drop(columns='rating'))
+    narrow = replace(adapted, fitted=narrow)
+    found = narrow.recommend([103, 100], k=4)
+    assert found.drop(columns='rating').equals(top.drop(columns='rating'))
+    assert (
+        narrow.predict(top).max() <= low + 0.01 < narrow.predict(top, clip=False).max()
+    )
     again = adapted.recommend([100], k=40, exclude_seen=False)
     assert set(again['item']) == set(films()['item'])
 
@@ -147,20 +156,23 @@ def test_blocks_of_users_change_nothing(attentive, labelled, monkeypatch):
     expected = adapted.recommend(k=3), adapted.predict(query)
     for module in ('recommender', 'fitting'):
         monkeypatch.setattr(f'tanp.{module}.BLOCK_PAIRS', 100)
-    found = adapted.recommend(k=3), adapted.predict(query)
-    for one, other in zip(found, expected, strict=True):
-        pd.testing.assert_frame_equal(one, other, atol=1e-5)
+    pd.testing.assert_frame_equal(adapted.recommend(k=3), expected[0], atol=1e-5)
+    pd.testing.assert_series_equal(adapted.predict(query), expected[1], atol=1e-5)
 
 
 def test_samples_of_the_latent_path_give_a_spread(paper, attentive, labelled, later):
     adapted = paper.adapt(later[0])
-    predicted = adapted.predict(later[1], samples=16)
-    assert (predicted['std'] > 0).all()
-    again = adapted.predict(later[1], samples=16)
-    pd.testing.assert_frame_equal(predicted, again)
+    sampled = {'samples': 16, 'return_std': True}
+    predicted, std = adapted.predict(later[1], **sampled)
+    assert (std > 0).all()
+    again = adapted.predict(later[1], **sampled)
+    assert predicted.equals(again[0])
+    assert std.equals(again[1])
     top = adapted.recommend([100], k=2, samples=16)
-    expected = adapted.predict(top, samples=16)
-    assert np.allclose(top[expected.columns], expected, atol=1e-5)
+    for expected in adapted.predict(top, **sampled):
+        assert np.allclose(top[expected.name], expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"'return_std'.*'ensemble_size'"):
+        adapted.predict(top, return_std=True)
     assert adapted.recommend([], samples=2).empty
     support, _, new = labelled
     with pytest.raises(ValueError, match=r"'samples'.*'ensemble_size'"):
@@ -171,15 +183,16 @@ def test_spreads_within_and_between_models_add_up(later):
     support, query = later
     settings = LATENT | QUICK | {'epochs': 1, 'ensemble_size': 2}
     fitted = TaNPRecommender(**settings).fit(halves(np.arange(30)))
-    found = fitted.adapt(support).predict(query, samples=4)
+    sampled = {'samples': 4, 'clip': False, 'return_std': True}
+    _, std = fitted.adapt(support).predict(query, **sampled)
     alone = []
     for model in fitted.models_:
         one = copy.copy(fitted)
         one._fitted_ = replace(fitted._fitted_, models=[model])
-        alone.append(one.adapt(support).predict(query, samples=4))
-    between = np.var([part['score'] for part in alone], axis=0, ddof=1)
-    within = np.mean([part['std'] ** 2 for part in alone], axis=0)
-    assert np.allclose(found['std'], np.sqrt(between + within))
+        alone.append(one.adapt(support).predict(query, **sampled))
+    between = np.var([score for score, _ in alone], axis=0, ddof=1)
+    within = np.mean([part**2 for _, part in alone], axis=0)
+    assert np.allclose(std, np.sqrt(between + within))
 
 
 def test_users_of_the_fit_do_not_see_their_own_interactions(attentive):
@@ -191,8 +204,8 @@ def test_users_of_the_fit_do_not_see_their_own_interactions(attentive):
     new = people(np.arange(4)).assign(user=range(500, 504))
     one, other = (a.recommend(k=5) for a in (adapted, attentive.adapt(renamed, new)))
     assert (one['score'] - other['score']).abs().max() > 1e-4
-    predicted = adapted.predict(one[['user', 'item']])
-    assert np.allclose(predicted['score'], one['score'], atol=1e-5)
+    predicted = adapted.predict(one[['user', 'item']], clip=False)
+    assert np.allclose(predicted, one['score'], atol=1e-5)
 
 
 def test_attributes_of_new_users(attentive, paper, labelled):
@@ -206,7 +219,7 @@ def test_attributes_of_new_users(attentive, paper, labelled):
     with pytest.warns(UserWarning, match="'support' has new users without attributes"):
         bare = attentive.adapt(support)
     for alone in (bare, attentive.adapt(support, new[['user']])):
-        pd.testing.assert_frame_equal(alone.predict(query), missing)
+        pd.testing.assert_series_equal(alone.predict(query), missing)
     last = support[support['user'] == 111].index[0]
     with pytest.raises(ValueError, match=rf"row in 'users'.* row {last} \(111"):
         attentive.adapt(support, new[:-1])
@@ -229,7 +242,7 @@ def test_neither_other_users_nor_order_nor_threads_change_predictions(
         adapted = fresh.adapt(mine, new)
         shared = [whole.explain(user, 'film 3').support, whole.recommend([user], k=3)]
         shared.append(pd.DataFrame([whole.evaluate(asked)]))
-        return [adapted.recommend(k=3), adapted.predict(asked), *shared]
+        return [adapted.recommend(k=3), adapted.predict(asked).to_frame(), *shared]
 
     with ThreadPoolExecutor(8) as pool:
         found = [*pool.map(serve, [*users] * 2)]
@@ -239,6 +252,7 @@ def test_neither_other_users_nor_order_nor_threads_change_predictions(
             pd.testing.assert_frame_equal(*pair)
     shuffled = attentive.adapt(support.sample(frac=1, random_state=0), new[::-1])
     mixed = shuffled.predict(query.sample(frac=1, random_state=0)).loc[query.index]
+    mixed = mixed.to_frame()
     alone = pd.concat([frames[1] for frames in expected[: len(users)]])
     pd.testing.assert_frame_equal(mixed, alone.loc[query.index], atol=1e-5)
 
@@ -261,11 +275,11 @@ def test_settings_that_are_changed_after_the_fit(paper, later, tmp_path):
     changed = copy.copy(paper).set_params(rating='stars', task_channels=(3,))
     changed.save(tmp_path / 'model')
     renamed = {'rating': 'stars'}
-    expected = paper.adapt(support).predict(query).rename(columns=renamed)
+    expected = paper.adapt(support).predict(query).rename('stars')
     for model in (changed, TaNPRecommender.load(tmp_path / 'model')):
         assert model.task_channels == (3,)
         found = model.adapt(support.rename(columns=renamed)).predict(query)
-        pd.testing.assert_frame_equal(found, expected)
+        pd.testing.assert_series_equal(found, expected)
     for name, value in (('batch_size', 0), ('progress', 'x'), ('rating', None)):
         changed = copy.copy(paper).set_params(**{name: value})
         with pytest.raises(ValueError, match=name):
@@ -278,7 +292,7 @@ def test_adapted_users_outlive_another_fit(later):
     adapted = model.adapt(support)
     expected = adapted.predict(query), adapted.recommend(k=3)
     model.fit(halves(np.arange(20)).assign(rating=lambda f: 2 * f['rating']))
-    pd.testing.assert_frame_equal(adapted.predict(query), expected[0])
+    pd.testing.assert_series_equal(adapted.predict(query), expected[0])
     pd.testing.assert_frame_equal(adapted.recommend(k=3), expected[1])
 
 
@@ -369,10 +383,8 @@ def test_requests_that_cannot_be_served_are_refused(paper, later):
         adapted.predict(query.assign(user=7))
     with pytest.raises(ValueError, match="'samples'"):
         adapted.predict(query, samples=-1)
-    for samples, columns in ((0, ['rating', 'score']), (4, ['rating', 'score', 'std'])):
-        nothing = adapted.predict(query.iloc[:0], samples)
-        assert list(nothing.columns) == columns
-        assert nothing.empty
+    for samples in (0, 4):
+        assert adapted.predict(query.iloc[:0], samples=samples).empty
 
 
 def test_fits_that_cannot_be_are_refused(later):
@@ -402,7 +414,7 @@ def test_a_score_is_of_the_second_half_of_each_user_and_searches_use_it(paper, l
         rows.groupby('user')['item'].transform(f) for f in ('cumcount', 'size')
     )
     adapted, query = paper.adapt(rows[2 * place < size]), rows[2 * place >= size]
-    error = adapted.predict(query)['rating'] - query['rating']
+    error = adapted.predict(query) - query['rating']
     assert paper.score(rows) == pytest.approx(-np.sqrt((error**2).mean()))
     # A user with one row has no query.
     with pytest.raises(ValueError, match=r"'ratings' .*two rows.*support and.*query"):
