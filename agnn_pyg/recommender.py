@@ -109,7 +109,7 @@ class AGNNRecommender(Recommender):
 
     Config = AGNNRecommenderConfig
     Fitted = Fitted
-    VERSION = 18
+    VERSION = 19
     # Without the kernel model, and with tokens of all values.
     PUBLISHED = PUBLISHED | {'kernel_weight': 0.0, 'min_count': 1}
 

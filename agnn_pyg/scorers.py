@@ -310,7 +310,7 @@ class RankBlend(Blend):
             if len(models) == 2 and held[name].any():
                 both = kept | held[name]
                 parts = *pairs, held[name], kept
-                fold = HeldOut.of(*(part[..., both] for part in parts), name, seed)
+                fold = HeldOut.of(*(part[..., both] for part in parts), seed, name)
                 nodes = fold.users, fold.items
                 scores = [torch.cat([*m.score_all(*nodes)]) for m in models.values()]
                 scale, self.weights_[name] = fit_ranking(fold, *scores)
@@ -350,7 +350,7 @@ class RankBlend(Blend):
                 SIDES, map(torch.unique, index), SCENARIOS[name], strict=True
             )
         ]
-        fold = HeldOut.among(*nodes, index, label, held, kept, seed)
+        fold = HeldOut.of(index, label, held, kept, seed, nodes=nodes)
         score = torch.cat([*self.score_all(fold.users, fold.items)])
         # A fold takes all positives of cold nodes, and some of warm pairs.
         fraction = float(held.sum() / (held | kept).sum()) if name == 'warm' else 1.0

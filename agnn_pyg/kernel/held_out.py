@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -29,28 +30,19 @@ class HeldOut(NamedTuple):
         label: Tensor,
         held: Tensor,
         kept: Tensor,
-        name: str,
         seed: int,
+        name: str = 'warm',
+        nodes: Sequence[Tensor] | None = None,
     ) -> HeldOut:
-        """Held-out items or the whole catalogue, and users with held-out positives."""
-        user, item = edge_index[:, held]
-        if name in ('warm', 'user_cold'):
-            item = edge_index[1]
-        nodes = user.unique(), item.unique()
-        return cls.among(*nodes, edge_index, label, held, kept, seed)
+        """As many users as there may be of some :obj:`nodes`, and all of their items.
 
-    @classmethod
-    def among(
-        cls,
-        users: Tensor,
-        items: Tensor,
-        edge_index: Tensor,
-        label: Tensor,
-        held: Tensor,
-        kept: Tensor,
-        seed: int,
-    ) -> HeldOut:
-        """Some items, and as many of some users as there may be."""
+        By default these are users with held-out positives, and held-out items or the
+        whole catalogue, by the name of the scenario.
+        """
+        if nodes is None:
+            is_listed = held if name in ('item_cold', 'both_cold') else slice(None)
+            nodes = edge_index[0, held].unique(), edge_index[1, is_listed].unique()
+        users, items = nodes
         count = max(1, MAX_SCORES // len(items))
         if len(users) > count:
             generator = torch.Generator().manual_seed(seed)

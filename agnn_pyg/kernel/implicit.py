@@ -51,7 +51,6 @@ FIRST_WEIGHTS, NUM_FIRST = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0), 3
 # Folds for these: a matrix of items by items takes long to invert.
 ITEM_FOLDS = 2
 
-
 # Pairs of user and item rows, [2, R], and their labels, [R].
 Pairs = tuple[Tensor, Tensor]
 
@@ -64,6 +63,7 @@ class Setting(NamedTuple):
     collaborative: float
     attribute: float  # of the items-by-items matrix, relative to its ridge
     ridge: float
+    added: float = 1.0  # the prior of warm pairs, or the weight of first positives
 
 
 class ImplicitKernelScorer(ScenarioScorer):
@@ -109,45 +109,31 @@ class ImplicitKernelScorer(ScenarioScorer):
         self.label = rating.double()
         self.sides = self._with_collaborative(self.edge_index)
         self.chosen_, self.scenarios = {}, {}
-        known = self.edge_index, self.label
         for name in tqdm(SCENARIOS, desc='kernel model', disable=not progress):
             if fitted is None:
-                setting, scale = self._choose(name)
+                self.chosen_[name], scale = self._choose(name)
             else:
+                self.chosen_[name] = fitted.chosen_[name]
                 scale = float(fitted.scenarios[name].get('scale', 1.0))
-                setting = fitted.chosen_[name]
-            self.chosen_[name] = setting
-            if name == 'warm':
-                warm = self._item_ridge(self._target(*known), setting)
-                inverse = warm.inverse.float()
-                self.scenarios[name] = {'head': warm.head, 'inverse': inverse}
-                continue
-            model, a, b = self._model(name, setting, known, self.sides)
-            to_b = scale * (model.b_map * model.b_value).t() * b
-            made = {'weight': a[:, None] * model.weight(setting.ridge) @ to_b}
-            if name != 'both_cold':
-                made['rows'] = model.rows(setting.ridge, slice(None)) @ to_b
-            if name == 'item_cold':
-                made['new'] = b[:, None] * model.new_weight(setting.ridge) @ to_b
-            self.scenarios[name] = {key: x.float() for key, x in made.items()}
-            self.scenarios[name]['scale'] = torch.tensor(scale)
-        prior = self._choose_prior() if fitted is None else fitted.prior
-        self.scenarios['warm']['prior'] = torch.tensor(prior)
-        for name in ('user_cold', 'item_cold', 'both_cold'):
-            if fitted is None:
-                first = self._choose_first_weight(name)
-            else:
-                first = fitted.first_weight(name)
-            self.scenarios[name]['first_weight'] = torch.tensor(first)
+            self.scenarios[name] = self._fit_scenario(name, scale)
+        if fitted is None:
+            for name, setting in self.chosen_.items():
+                self.chosen_[name] = setting._replace(added=self._choose_added(name))
 
-    @property
-    def prior(self) -> float:
-        """How much of the score of a cold user is added to that of a warm pair."""
-        return float(self.scenarios['warm']['prior'])
-
-    def first_weight(self, name: str) -> float:
-        """How much is added to the score of a cold pair after a few positives."""
-        return float(self.scenarios[name]['first_weight'])
+    def _fit_scenario(self, name: str, scale: float) -> dict[str, Tensor]:
+        setting, known = self.chosen_[name], self._pairs()
+        if name == 'warm':
+            warm = self._item_ridge(known, setting)
+            return {'head': warm.head, 'inverse': warm.inverse.float()}
+        model, a, b = self._model(name, setting, known, self.sides)
+        to_b = scale * (model.b_map * model.b_value).t() * b
+        made = {'weight': a[:, None] * model.weight(setting.ridge) @ to_b}
+        if name != 'both_cold':
+            made['rows'] = model.rows(setting.ridge, slice(None)) @ to_b
+        if name == 'item_cold':
+            made['new'] = b[:, None] * model.new_weight(setting.ridge) @ to_b
+        made = {key: x.float() for key, x in made.items()}
+        return made | {'scale': torch.tensor(scale)}
 
     def with_new_nodes(
         self, nodes: Mapping[str, NodeFeatures], ratings: Pairs | None = None
@@ -159,23 +145,36 @@ class ImplicitKernelScorer(ScenarioScorer):
         """
         made = super().with_new_nodes(nodes)
         vars(made).pop('_items', None)
-        made.later = ratings or self.later
-        if ratings and self.later:
-            both = zip(self.later, ratings, strict=True)
-            made.later = tuple(torch.cat(part, dim=-1) for part in both)
+        made.later = _join(self.later, ratings)
         return made
 
     def explain(self, user: int, item: int) -> KernelExplanation:
         """What training positives and kernels add to the score of a pair."""
-        nodes = {'user': user, 'item': item}
         name = self.scenario_of(user, item)
-        known = self.edge_index, self.label
-        is_warm = name == 'warm'
-        if is_warm:  # as of a cold user, and by positives
-            name = 'user_cold'
+        weight, is_warm = self.chosen_[name].added, name == 'warm'
+        # A warm pair is scored as of a cold user, and by positives.
+        parts, components, names = self._explain_kernels(
+            'user_cold' if is_warm else name, user, item
+        )
+        if is_warm:
+            parts, components, weight = weight * parts, weight * components, 1.0
+        if name != 'both_cold' and (is_warm or self.later is not None):
+            index, label = _join(self._pairs(), self.later)
+            added = self._items.weight(item)[index[1]].double()
+            added = added * label.double() * (index[0] == user) * weight
+            parts = parts + added
+            row = -1 if name == 'user_cold' else 0
+            components[row, names[1].index(NAMES[0])] += added.sum()
+        return KernelExplanation(0.0, parts, components, *names)
+
+    def _explain_kernels(
+        self, name: str, user: int, item: int
+    ) -> tuple[Tensor, Tensor, list[tuple[str, ...]]]:
+        """Contributions of positives and of components by the model of cold pairs."""
         setting, rows = self.chosen_[name], self.scenarios[name]
+        nodes, sides = {'user': user, 'item': item}, _order(name)
+        known = self._pairs()
         model, *_ = self._model(name, setting, known, self.sides)
-        sides = _order(name)
         p, q = model.effects(setting.ridge, *(nodes[side] for side in sides))
         index = dict(zip(SIDES, self.edge_index, strict=True))
         parts = (p[index[sides[0]]] * q[index[sides[1]]]).sum(dim=1) * rows['scale']
@@ -187,13 +186,15 @@ class ImplicitKernelScorer(ScenarioScorer):
         own = torch.zeros_like(z)
         if 'rows' in rows:
             own = rows['rows'][nodes[sides[0]]].double() - weight.sum(dim=0)
-        elif self.later is not None:  # by positives of the user
+        if self.later is not None:
             index, label = self.later
-            own = self._new_rows(torch.tensor([user]))[0] * self.first_weight(name)
-            added = self.sides['item'].take(index[1]).double()
-            added = added @ self.scenarios['item_cold']['new'].double() @ z
-            added = added * label.double() * (index[0] == user)
-            parts = torch.cat([parts, added * self.first_weight(name)])
+            added = torch.zeros_like(label, dtype=torch.float64)
+            if name == 'both_cold':  # by positives of the user
+                own = self._new_rows(torch.tensor([user]))[0] * setting.added
+                added = self.sides['item'].take(index[1]).double()
+                added = added @ self.scenarios['item_cold']['new'].double() @ z
+                added = added * label.double() * (index[0] == user) * setting.added
+            parts = torch.cat([parts, added])
         components = torch.cat([weight, own[None]]) * z
         identity = F.pad(maps[0].component, (0, 1), value=len(maps[0].names))
         for axis, component in enumerate((identity, maps[1].component)):
@@ -203,29 +204,8 @@ class ImplicitKernelScorer(ScenarioScorer):
             components = made.index_add_(axis, component, components)
         names = [(*m.names, IDENTITY) for m in maps]
         if sides[0] == 'item':
-            components, names = components.t(), names[::-1]
-        column = names[1].index(NAMES[0])
-        if is_warm:
-            added = self._by_positive(user, item, known)
-            parts = self.prior * parts + added
-            components = self.prior * components
-            components[0, column] += added.sum()
-        elif self.later is not None and name == 'user_cold':
-            added = self._by_positive(user, item, self.later)
-            added = added * self.first_weight(name)
-            parts = torch.cat([parts, added])
-            components[-1, column] += added.sum()
-        elif self.later is not None and name == 'item_cold':
-            added = self._by_positive(user, item, known) * self.first_weight(name)
-            parts = torch.cat([parts + added, torch.zeros_like(self.later[1])])
-            components[0, column] += added.sum()
-        return KernelExplanation(0.0, parts, components, *names)
-
-    def _by_positive(self, user: int, item: int, pairs: Pairs) -> Tensor:
-        """What pairs add to a score by the model of warm pairs."""
-        index, label = pairs
-        weight = self._items.weight(item)[index[1]].double()
-        return weight * label.double() * (index[0] == user)
+            return parts, components.t(), names[::-1]
+        return parts, components, names
 
     def state_dict(self) -> dict[str, Any]:
         chosen = {name: tuple(setting) for name, setting in self.chosen_.items()}
@@ -250,17 +230,17 @@ class ImplicitKernelScorer(ScenarioScorer):
         }
 
     def _score(self, name: str, user: Tensor, item: Tensor, product: Product) -> Tensor:
-        weight = 1.0
-        if name != 'warm':
+        weight = self.chosen_[name].added
+        if name == 'warm':
+            score = weight * super()._score('user_cold', user, item, product)
+            weight = 1.0
+        else:
             score = super()._score(name, user, item, product)
             if self.later is None:
                 return score
-            weight = self.first_weight(name)
             if name == 'both_cold':
                 x = self.sides['item'].take(item).double()
                 return score + weight * product(self._new_rows(user), x)
-        else:
-            score = self.prior * super()._score('user_cold', user, item, product)
         # Both have positives.
         users, row = user.unique(return_inverse=True)
         items, column = item.unique(return_inverse=True)
@@ -285,14 +265,15 @@ class ImplicitKernelScorer(ScenarioScorer):
     @cached_property
     def _items(self) -> ItemRidge:
         """The model of warm pairs."""
-        index, label = self.edge_index, self.label.float()
-        if self.later is not None:
-            index = torch.cat([index, self.later[0]], dim=1)
-            label = torch.cat([label, self.later[1].float()])
-        target = self._target(index, label)
-        features = self._item_features(target, self.chosen_['warm']).float()
         warm = self.scenarios['warm']
-        return ItemRidge(target, warm['head'], warm['inverse'], features)
+        pairs = _join(self._pairs(), self.later)
+        return self._with_weights(pairs, warm['head'], warm['inverse'])
+
+    def _with_weights(self, pairs: Pairs, head: Tensor, inverse: Tensor) -> ItemRidge:
+        """Fitted weights of items that score users by some pairs."""
+        target = self._target(pairs[0], pairs[1].to(inverse))
+        features = self._item_features(target, self.chosen_['warm']).to(inverse)
+        return ItemRidge(target, head, inverse, features)
 
     def _target(self, edge_index: Tensor, value: Tensor) -> sp.csr_matrix:
         size = tuple(self.num_nodes.values())
@@ -368,26 +349,33 @@ class ImplicitKernelScorer(ScenarioScorer):
         folds = scenario_folds(self.edge_index, name, self.config.cv_folds, seed)
         for held, kept in folds[: ITEM_FOLDS if name == 'warm' else None]:
             if held.any() and kept.any():
-                fold = HeldOut.of(self.edge_index, self.label, held, kept, name, seed)
-                yield fold, (self.edge_index[:, kept], self.label[kept])
+                fold = HeldOut.of(*self._pairs(), held, kept, seed, name)
+                yield fold, self._pairs(kept)
 
-    def _choose_prior(self) -> float:
-        """The best of :data:`PRIORS` on folds of warm pairs."""
-        scale = float(self.scenarios['user_cold']['scale'])
-        total = torch.zeros(len(PRIORS), dtype=torch.float64)
+    def _pairs(self, mask: Tensor | slice = slice(None)) -> Pairs:
+        return self.edge_index[:, mask], self.label[mask]
+
+    def _choose_added(self, name: str) -> float:
+        """The best of :data:`PRIORS` or of :data:`FIRST_WEIGHTS` on folds."""
+        is_warm = name == 'warm'
+        weights = PRIORS if is_warm else FIRST_WEIGHTS
+        total = torch.zeros(len(weights), dtype=torch.float64)
+        parts = self._warm_parts() if is_warm else self._first_parts(name)
+        for fold, score, added in parts:
+            total += torch.stack([fold.ndcg(score + w * added).sum() for w in weights])
+        if not total.any():
+            return 0.0 if is_warm else 1.0
+        return weights[int(total.round(decimals=6).argmax())]
+
+    def _warm_parts(self) -> Iterator[tuple[HeldOut, Tensor, Tensor]]:
+        """Folds of warm pairs, their scores, and those as of cold users."""
         for fold, pairs in self._folds('warm'):
-            own, cold = (
-                next(self._scores(name, [self.chosen_[name]], pairs, fold))[1].double()
-                for name in ('warm', 'user_cold')
-            )
-            ndcg = [fold.ndcg(own + prior * scale * cold).sum() for prior in PRIORS]
-            total += torch.stack(ndcg)
-        return PRIORS[int(total.round(decimals=6).argmax())]
+            names = 'warm', 'user_cold'
+            yield fold, *(self._chosen_score(name, pairs, fold) for name in names)
 
-    def _choose_first_weight(self, name: str) -> float:
-        """The best of :data:`FIRST_WEIGHTS` on folds of nodes with a few positives."""
+    def _first_parts(self, name: str) -> Iterator[tuple[HeldOut, Tensor, Tensor]]:
+        """Folds of nodes with a few positives, scores without them and by them."""
         seed, is_both = self.config.seed, name == 'both_cold'
-        setting, scale = self.chosen_[name], float(self.scenarios[name]['scale'])
         # At most half of the positives of a node are its first ones, chosen at random.
         node = pd.Series(self.edge_index[SCENARIOS[name].index(True)].numpy())
         generator = torch.Generator().manual_seed(seed)
@@ -396,46 +384,41 @@ class ImplicitKernelScorer(ScenarioScorer):
         count = node.groupby(node).transform('size')
         is_first = (place < NUM_FIRST) & (2 * place + 2 <= count)
         is_first = torch.tensor(is_first.to_numpy())
-        total = torch.zeros(len(FIRST_WEIGHTS), dtype=torch.float64)
-        names = name, 'user_cold' if is_both else name
         folds = (
             scenario_folds(self.edge_index, n, self.config.cv_folds, seed)
-            for n in names
+            for n in (name, 'user_cold' if is_both else name)
         )
         for (held, kept), (mine, _) in [*zip(*folds, strict=True)][:ITEM_FOLDS]:
             first = mine & is_first
             known, rest = kept | first, held & ~is_first
             if not rest.any() or not kept.any():
                 continue
-            pairs, with_first = (
-                (self.edge_index[:, mask], self.label[mask]) for mask in (kept, known)
-            )
-            fold = HeldOut.of(self.edge_index, self.label, rest, known, name, seed)
-            cold = scale * next(self._scores(name, [setting], pairs, fold))[1]
+            pairs = self._pairs(kept)
+            fold = HeldOut.of(*self._pairs(), rest, known, seed, name)
             if is_both:
-                own = self._first_scores(fold, pairs, first)
+                added = self._first_scores(fold, pairs, self._pairs(first))
             else:
-                warm = self._item_ridge(self._target(*pairs), self.chosen_['warm'])
-                target = self._target(*with_first)
-                features = self._item_features(target, self.chosen_['warm'])
-                warm = ItemRidge(target, warm.head, warm.inverse, features)
-                own = warm.score_all(fold.users, fold.items).double()
-            ndcg = [fold.ndcg(cold + weight * own).sum() for weight in FIRST_WEIGHTS]
-            total += torch.stack(ndcg)
-        best = FIRST_WEIGHTS[int(total.round(decimals=6).argmax())]
-        return best if total.any() else 1.0
+                warm = self._item_ridge(pairs, self.chosen_['warm'])
+                warm = self._with_weights(self._pairs(known), warm.head, warm.inverse)
+                added = warm.score_all(fold.users, fold.items)
+            yield fold, self._chosen_score(name, pairs, fold), added
 
-    def _first_scores(self, fold: HeldOut, pairs: Pairs, first: Tensor) -> Tensor:
+    def _first_scores(self, fold: HeldOut, pairs: Pairs, first: Pairs) -> Tensor:
         """What first positives say of cold items, by a fit to some pairs."""
         name = 'item_cold'
         setting, scale = self.chosen_[name], float(self.scenarios[name]['scale'])
         nodes = self._with_collaborative(pairs[0])
         model, _, b = self._model(name, setting, pairs, nodes)
         x = nodes['item'].maps.x * b
-        target = self._target(self.edge_index[:, first], self.label[first])
+        target = self._target(*first)
         known = torch.from_numpy(target[fold.users.numpy()] @ x.numpy())
         rows = known @ model.new_weight(setting.ridge) * model.b_value
         return scale * rows @ (x[fold.items] @ model.b_map).t()
+
+    def _chosen_score(self, name: str, pairs: Pairs, fold: HeldOut) -> Tensor:
+        """Scores of a fold by a fit of the chosen setting to some pairs."""
+        ((_, score),) = self._scores(name, [self.chosen_[name]], pairs, fold)
+        return self.scenarios[name].get('scale', 1.0) * score
 
     def _scores(
         self, name: str, grid: Sequence[Setting], pairs: Pairs, fold: HeldOut
@@ -443,9 +426,8 @@ class ImplicitKernelScorer(ScenarioScorer):
         """Scores of a fold by fits to some pairs, setting by setting."""
         users, items = fold.users, fold.items
         if name == 'warm':
-            target = self._target(*pairs)
             for setting in grid:
-                model = self._item_ridge(target, setting)
+                model = self._item_ridge(pairs, setting)
                 yield setting, model.score_all(users, items)
             return
         nodes = self._with_collaborative(pairs[0])
@@ -459,7 +441,8 @@ class ImplicitKernelScorer(ScenarioScorer):
                 score = model.rows(setting.ridge, a) @ columns
                 yield setting, score if is_by_user else score.t()
 
-    def _item_ridge(self, target: sp.csr_matrix, setting: Setting) -> ItemRidge:
+    def _item_ridge(self, pairs: Pairs, setting: Setting) -> ItemRidge:
+        target = self._target(*pairs)
         features = self._item_features(target, setting)
         count = min(MAX_ITEMS, len(np.unique(target.indices)))
         return ItemRidge.fit(target, setting.ridge, features, count)
@@ -474,3 +457,9 @@ class ImplicitKernelScorer(ScenarioScorer):
 def _order(name: str) -> tuple[str, str]:
     """The side of a model that may have the identity, and the other."""
     return ('item', 'user') if name == 'user_cold' else ('user', 'item')
+
+
+def _join(*pairs: Pairs | None) -> Pairs | None:
+    """Some pairs, and further ones after them."""
+    parts = zip(*filter(None, pairs), strict=True)
+    return tuple(torch.cat(part, dim=-1) for part in parts) or None

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
@@ -245,8 +244,8 @@ def test_first_positives_count_as_much_as_on_folds():
         ('both_cold', rated[later & cold], {'items': new, 'among': new['item']}),
     ):
         ndcg = []
-        for weight in (kernel.first_weight(name), 0.25):
-            kernel.scenarios[name]['first_weight'] = torch.tensor(weight)
+        for weight in (kernel.chosen_[name].added, 0.25):
+            kernel.chosen_[name] = kernel.chosen_[name]._replace(added=weight)
             ndcg += [model.evaluate(rest, support=first, **options)['ndcg@20']]
         assert ndcg[0] > ndcg[1] + 0.05
 

@@ -82,10 +82,10 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
     found = torch.cat(list(scorer.score_all(users, items)))
     assert np.allclose(found, model.score_all(users, items), atol=1e-5)
     # And as of cold users, as much as was chosen.
-    mixed, share = copy(scorer), torch.tensor(0.5)
-    mixed.scenarios = {name: dict(rows) for name, rows in scorer.scenarios.items()}
-    mixed.scenarios['warm']['prior'] = share + scorer.prior
-    mixed.scenarios['item_cold']['first_weight'] = 6 * share
+    mixed, added = copy(scorer), {'warm': 0.5 + scorer.chosen_['warm'].added}
+    added |= {'user_cold': 2.0, 'item_cold': 3.0, 'both_cold': 0.5}
+    chosen = scorer.chosen_.items()
+    mixed.chosen_ = {name: s._replace(added=added[name]) for name, s in chosen}
     twins = mixed.with_new_nodes({'user': tiny_data.nodes['user'].take(users)})
     cold = torch.cat(list(twins.score_all(12 + users, items)))
     assert np.allclose(torch.cat(list(mixed.score_all(users, items))), found + cold / 2)
@@ -96,7 +96,7 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
     new, pairs = {'item': tiny_data.nodes['item'].take(items)}, [[1, 5, 7], [17] * 3]
     twins = mixed.with_new_nodes(new, (torch.tensor(pairs), torch.ones(3)))
     column = x[pairs[0]].sum(axis=0) + (more @ more[2]).numpy()
-    first = x[:10] @ model.inverse.numpy() @ column * mixed.first_weight('item_cold')
+    first = x[:10] @ model.inverse.numpy() @ column * added['item_cold']
     bare = mixed.with_new_nodes(new).score_all(users, torch.tensor([17]))
     first += torch.cat([*bare])[:, 0].numpy()
     later = torch.cat([*twins.score_all(users, torch.tensor([17]))])[:, 0]
@@ -110,7 +110,7 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
     twins = mixed.with_new_nodes({'user': tiny_data.nodes['user'].take(users)}, pairs)
     x[3, item] = 1
     first = ItemRidge(sp.csr_matrix(x), model.head, model.inverse, model.features)
-    first = mixed.first_weight('user_cold') * first.score_all(users[3:4], items)
+    first = added['user_cold'] * first.score_all(users[3:4], items)
     later = torch.cat([*twins.score_all(torch.tensor([15]), items)])
     assert np.allclose(later, cold[3] + first, atol=1e-5)
     # And with new items a ridge regression of their positives on attributes.
@@ -118,15 +118,14 @@ def test_warm_pairs_are_scored_by_items_and_their_attributes(scorer, tiny_data):
     new, pair = {s: tiny_data.nodes[s].take(users) for s in SIDES}, ([15], [19])
     penalty = setting.ridge / setting.identity * torch.eye(z.size(1))
     weight = torch.linalg.solve(z[:13].t() @ z[:13] + penalty, z[item].sum(dim=0))
-    mixed.scenarios['both_cold']['first_weight'] = share
-    added = float(scorer.scenarios['item_cold']['scale'] * share * (weight @ z[4]))
+    more = float(scorer.scenarios['item_cold']['scale'] * 0.5 * (weight @ z[4]))
     twins, pair = mixed.with_new_nodes(new, pairs), [*map(torch.tensor, pair)]
     both = mixed.with_new_nodes({'user': new['user']}, pairs)
     both.score(torch.tensor([15]), torch.tensor([4]))
     both = both.with_new_nodes({'item': new['item']})
     assert float(both.score(*pair)) == pytest.approx(float(twins.score(*pair)))
-    later = float(mixed.with_new_nodes(new).score(*pair)) + added
-    assert abs(added) > 1e-3
+    later = float(mixed.with_new_nodes(new).score(*pair)) + more
+    assert abs(more) > 1e-3
     assert float(twins.score(*pair)) == pytest.approx(later, abs=1e-6)
     why = twins.explain(15, 19)
     for parts in (why.contributions, why.components):
@@ -144,7 +143,7 @@ def test_settings_are_those_of_the_best_held_out_ranking(scorer):
     assert scorer.chosen_.keys() == SCENARIOS.keys()
     known = torch.tensor([[0, 0, 1, 2], [0, 1, 2, 2]]), torch.ones(4).double()
     held = torch.tensor([True, False, True, False])
-    fold = HeldOut.of(*known, held, ~held, 'warm', 0)
+    fold = HeldOut.of(*known, held, ~held, 0)
     assert fold.users.tolist() == [0, 1]
     # User 0: item 1 is left out, so item 0 is second; user 1: item 2 is first.
     score = torch.tensor([[0.2, 0.9, 0.5], [0.1, 0.2, 0.3]])
