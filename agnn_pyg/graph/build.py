@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
@@ -15,18 +17,15 @@ from agnn_pyg.base.linalg import unit_rows
 from agnn_pyg.base.randomness import uniform
 from agnn_pyg.graph.proximity import (
     DENSE_NODES,
-    as_tensors,
+    Edges,
     candidates,
-    check_finite,
     num_candidates,
     proximity,
     proximity_to,
 )
-from agnn_pyg.graph.sparse_knn import METHODS, sparse_candidates
+from agnn_pyg.graph.sparse_knn import sparse_candidates
 
-if TYPE_CHECKING:
-    import scipy.sparse
-
+Method = Literal['auto', 'dense', 'exact', 'approximate']
 # Rows that are compared with all others at a time.
 BLOCK_ROWS = 1024
 # New nodes are compared in blocks of at most so many proximities.
@@ -34,8 +33,8 @@ BLOCK_ENTRIES = 2**21
 
 
 def attribute_graph(
-    attributes: TokenBags | scipy.sparse.csr_matrix,
-    ratings: scipy.sparse.csr_matrix | None = None,
+    attributes: TokenBags | sp.csr_matrix,
+    ratings: sp.csr_matrix | None = None,
     *,
     candidate_fraction: float = 0.05,
     max_candidates: int = 500,
@@ -106,29 +105,28 @@ def attribute_graph(
             f"'attributes' must have at least two rows (got {num_nodes}); a single "
             f'node has no neighbours'
         )
-    if method not in METHODS:
-        raise ValueError(f"'method' must be one of {METHODS} (got {method!r})")
-    check_finite('attributes', attributes)
-    if ratings is not None:
-        if ratings.shape[0] != num_nodes:
-            raise ValueError(
-                f"'ratings' must have one row per node: {num_nodes} (got "
-                f'{ratings.shape[0]})'
-            )
-        check_finite('ratings', ratings)
+    check_argument('method', method, Method)
+    if ratings is not None and ratings.shape[0] != num_nodes:
+        raise ValueError(
+            f"'ratings' must have one row per node: {num_nodes} (got "
+            f'{ratings.shape[0]})'
+        )
+    for name, matrix in (('attributes', attributes), ('ratings', ratings)):
+        if matrix is not None and not np.isfinite(matrix.data).all():
+            raise ValueError(f"'{name}' holds NaN or infinite values; drop them")
     size = num_candidates(num_nodes - 1, candidate_fraction, max_candidates)
     seed = check_argument('seed', seed, Seed)
     if method == 'dense' or (method == 'auto' and num_nodes <= DENSE_NODES):
         edges = _dense_candidates(attributes, ratings, size, seed)
     else:
-        edges = sparse_candidates(attributes, ratings, size, method, seed)
-    edge_index, edge_weight = as_tensors(*edges)
+        edges = [sparse_candidates(attributes, ratings, size, method, seed)]
+    edge_index, edge_weight = _join(edges)
     return Data(edge_index=edge_index, edge_weight=edge_weight, num_nodes=num_nodes)
 
 
 def cold_candidates(
-    new: scipy.sparse.csr_matrix,
-    attributes: scipy.sparse.csr_matrix,
+    new: sp.csr_matrix,
+    attributes: sp.csr_matrix,
     *,
     candidate_fraction: float = 0.05,
     max_candidates: int = 500,
@@ -141,21 +139,9 @@ def cold_candidates(
     New nodes are compared with the nodes of the graph and not with each other: what is
     predicted for a new node does not depend on which others came with it.
 
-    Args:
-        new (scipy.sparse.csr_matrix): Multi-hot attributes of the new nodes,
-            :obj:`[M, num_tokens]`.
-        attributes (scipy.sparse.csr_matrix): Those that the graph was built from,
-            :obj:`[N, num_tokens]`.
-        candidate_fraction (float, optional): Fraction of the nodes in a candidate set.
-        max_candidates (int, optional): Size of the largest candidate set.
-        seed (int, optional): Seed of the tie-breaking. (default: :obj:`0`)
-
-    Returns:
-        Edges node → new node, :obj:`[2, E]`, the new ones numbered from 0 and sorted by
-        it, and their weights, :obj:`[E]`.
-
-    Raises:
-        ValueError: If an argument is out of range.
+    Both are given by their multi-hot attributes, :obj:`[M, num_tokens]` and
+    :obj:`[N, num_tokens]`. Returns edges node → new node, :obj:`[2, E]`, the new ones
+    numbered from 0 and sorted by it, and their weights, :obj:`[E]`.
     """
     new, attributes = unit_rows(new), unit_rows(attributes)
     num_nodes = attributes.shape[0]
@@ -169,26 +155,30 @@ def cold_candidates(
     for start in range(0, max(1, new.shape[0]), step):
         weight = proximity_to(new[start : start + step], attributes)
         rows = np.arange(start, start + len(weight))
-        parts.append(
-            candidates(rows, weight, size, np.broadcast_to(tie_break, weight.shape))
-        )
-    return as_tensors(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        ties = np.broadcast_to(tie_break, weight.shape)
+        parts.append(candidates(rows, weight, size, ties))
+    return _join(parts)
 
 
 def _dense_candidates(
-    attributes: scipy.sparse.csr_matrix,
-    ratings: scipy.sparse.csr_matrix | None,
+    attributes: sp.csr_matrix,
+    ratings: sp.csr_matrix | None,
     size: int,
     seed: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sources, targets and weights of the edges, from all pairs of nodes."""
+) -> Iterator[Edges]:
+    """The edges from all pairs of nodes."""
     num_nodes = attributes.shape[0]
     attributes = unit_rows(attributes)
     ratings = None if ratings is None else unit_rows(ratings)
     rng = np.random.default_rng(seed)
-    edges = []
     for start in range(0, num_nodes, BLOCK_ROWS):
         rows = np.arange(start, min(start + BLOCK_ROWS, num_nodes))
         weight = proximity(rows, attributes, ratings)
-        edges.append(candidates(rows, weight, size, rng.random(weight.shape)))
-    return tuple(np.concatenate(part) for part in zip(*edges, strict=True))
+        yield candidates(rows, weight, size, rng.random(weight.shape))
+
+
+def _join(parts: Iterable[Edges]) -> tuple[Tensor, Tensor]:
+    """Edges, :obj:`[2, E]`, and their weights, :obj:`[E]`."""
+    source, target, weight = map(np.concatenate, zip(*parts, strict=True))
+    edge_index = np.stack([source, target]).astype(np.int64, copy=False)
+    return torch.from_numpy(edge_index), torch.from_numpy(weight).float()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 from agnn_pyg.base.randomness import random_bits
-
-if TYPE_CHECKING:
-    import scipy.sparse
 
 # Profiles are expanded in blocks of about so many edges.
 BLOCK_EDGES = 2**20
@@ -37,7 +35,7 @@ class Profiles(NamedTuple):
         return np.diff(self.ptr)
 
 
-def group(matrix: scipy.sparse.csr_matrix) -> Profiles:
+def group(matrix: sp.csr_matrix) -> Profiles:
     """Groups equal rows, in the order of their first nodes."""
     matrix = matrix.copy()
     matrix.sum_duplicates()

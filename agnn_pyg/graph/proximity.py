@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
-import torch
+import scipy.sparse as sp
 from annotated_types import Gt, Le
-from torch import Tensor
 
 from agnn_pyg.base.config import PositiveInt, check_argument
-
-if TYPE_CHECKING:
-    import scipy.sparse
 
 # Proximities that agree to nine places are ties, not an order: the same sum
 # in another order differs in the last bits.
 TIE_DECIMALS = 9
+# Sources, targets and weights of edges.
+Edges = tuple[np.ndarray, np.ndarray, np.ndarray]
 CandidateFraction = Annotated[float, Gt(0), Le(1)]
 
 # Up to so many nodes, all pairs are compared; beyond, candidate sets are capped as
@@ -42,18 +40,14 @@ def num_candidates(
 
 def proximity(
     rows: np.ndarray,
-    attributes: scipy.sparse.csr_matrix,
-    ratings: scipy.sparse.csr_matrix | None = None,
+    attributes: sp.csr_matrix,
+    ratings: sp.csr_matrix | None = None,
     count: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draw weights :obj:`[rows, N]`: proximity less the lowest of the row.
 
-    Args:
-        rows: The nodes that others are compared with.
-        attributes: Normalised attributes of all nodes.
-        ratings: Normalised ratings of all nodes.
-        count: How many equal nodes a row stands for; a node is compared with those
-            equal to it, too.
+    Attributes and ratings are normalised. With :obj:`count`, a row stands for so many
+    equal nodes, and is compared with those equal to it, too.
     """
     other = rows[:, None] != np.arange(attributes.shape[0])
     if count is not None:
@@ -70,9 +64,7 @@ def proximity(
     return _draw_weight(score, related, other)
 
 
-def proximity_to(
-    new: scipy.sparse.csr_matrix, attributes: scipy.sparse.csr_matrix
-) -> np.ndarray:
+def proximity_to(new: sp.csr_matrix, attributes: sp.csr_matrix) -> np.ndarray:
     """The weights of :func:`proximity` for new, cold rows, each added alone."""
     cosine = (new @ attributes.T).toarray()
     every = np.ones(cosine.shape, dtype=bool)
@@ -81,18 +73,11 @@ def proximity_to(
 
 def candidates(
     rows: np.ndarray, weight: np.ndarray, size: int, tie_break: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The `size` largest entries of each row, zeros left out.
+) -> Edges:
+    """The `size` largest entries of each row of draw weights, zeros left out.
 
-    Args:
-        rows: The nodes whose weights are given.
-        weight: Draw weights, :obj:`[rows, N]`.
-        size: Candidates of a node.
-        tie_break: Numbers in [0, 1), the largest of which win at the edge of a
-            candidate set, :obj:`[rows, N]`.
-
-    Returns:
-        Sources, targets and weights of the edges.
+    At the edge of a candidate set the largest numbers in [0, 1) of :obj:`tie_break`
+    win, both :obj:`[rows, N]`.
     """
     edge = np.partition(weight, -size, axis=1)[:, -size, None]
     # Above the edge: all. On it: those that win the tie.
@@ -102,20 +87,6 @@ def candidates(
     keep = chosen > 0
     target = np.broadcast_to(rows[:, None], source.shape)
     return source[keep], target[keep], chosen[keep]
-
-
-def as_tensors(
-    source: np.ndarray, target: np.ndarray, weight: np.ndarray
-) -> tuple[Tensor, Tensor]:
-    """Edges, :obj:`[2, E]`, and their weights, :obj:`[E]`."""
-    edge_index = np.stack([source, target]).astype(np.int64, copy=False)
-    return torch.from_numpy(edge_index), torch.from_numpy(weight).float()
-
-
-def check_finite(name: str, matrix: scipy.sparse.csr_matrix) -> None:
-    """Raises ``ValueError`` if attributes or ratings hold NaN or infinite values."""
-    if not np.isfinite(matrix.data).all():
-        raise ValueError(f"'{name}' holds NaN or infinite values; drop them")
 
 
 def _draw_weight(

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from importlib import import_module
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 
 from agnn_pyg.base.linalg import unit_rows
 from agnn_pyg.graph.duplicates import Profiles, expand, group, levels, ragged
-from agnn_pyg.graph.proximity import DENSE_NODES, TIE_DECIMALS, proximity
-
-if TYPE_CHECKING:
-    import scipy.sparse
-
-METHODS = ('auto', 'dense', 'exact', 'approximate')
+from agnn_pyg.graph.proximity import DENSE_NODES, TIE_DECIMALS, Edges, proximity
 
 # An exact search takes a second for some 10^8 products of common attributes of two
 # nodes; up to so many of them it is as fast as an approximate one.
@@ -36,22 +32,20 @@ Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def sparse_candidates(
-    attributes: scipy.sparse.csr_matrix,
-    ratings: scipy.sparse.csr_matrix | None,
+    attributes: sp.csr_matrix,
+    ratings: sp.csr_matrix | None,
     size: int,
     method: str,
     seed: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sources, targets and weights of the edges of a large attribute graph.
+) -> Edges:
+    """The edges of a large attribute graph.
 
     Nodes with equal rows are grouped, groups are searched, and expanded to their
     members, see :mod:`~agnn_pyg.graph.duplicates`. Memory is that of the edges and of
     one block. The arguments are those of :func:`~agnn_pyg.attribute_graph`.
     """
-    import scipy.sparse
-
     parts = [attributes] if ratings is None else [attributes, ratings]
-    profiles = group(scipy.sparse.hstack(parts, format='csr'))
+    profiles = group(sp.hstack(parts, format='csr'))
     parts = [unit_rows(part[profiles.first]) for part in parts]
     rng = np.random.default_rng(seed)
     source = np.full((len(profiles.of), size), -1, dtype=np.int32)
@@ -67,7 +61,7 @@ def sparse_candidates(
 
 
 def _search(
-    parts: list[scipy.sparse.csr_matrix],
+    parts: list[sp.csr_matrix],
     profiles: Profiles,
     size: int,
     method: str,
@@ -88,7 +82,7 @@ def _search(
 
 
 def _all_pairs(
-    parts: list[scipy.sparse.csr_matrix], profiles: Profiles, size: int
+    parts: list[sp.csr_matrix], profiles: Profiles, size: int
 ) -> Iterator[Found]:
     """Compares all pairs of few profiles."""
     num_profiles = parts[0].shape[0]
@@ -127,12 +121,10 @@ class _Space:
 
     def __init__(
         self,
-        parts: list[scipy.sparse.csr_matrix],
+        parts: list[sp.csr_matrix],
         profiles: Profiles,
         rng: np.random.Generator,
     ) -> None:
-        import scipy.sparse
-
         num_profiles, self.split = parts[0].shape
         self.scale = np.ones((num_profiles, 2))
         self.bonus = np.zeros(num_profiles)
@@ -142,9 +134,9 @@ class _Space:
             self.rated = np.diff(parts[1].indptr) > 0
             mean, self.scale[:, 1] = _moments(parts[1], profiles, self.rated, rng)
             self.bonus = np.where(self.rated, mean * self.scale[:, 1], 0)
-        self.keys = scipy.sparse.hstack(parts, format='csr')
+        self.keys = sp.hstack(parts, format='csr')
 
-    def scaled(self, rows: np.ndarray, scale: np.ndarray) -> scipy.sparse.csr_matrix:
+    def scaled(self, rows: np.ndarray, scale: np.ndarray) -> sp.csr_matrix:
         """Rows of the keys, both parts multiplied with their scales."""
         chosen = self.keys[rows]
         part = (chosen.indices >= self.split).astype(np.int64)
@@ -152,14 +144,16 @@ class _Space:
         chosen.data = chosen.data * scale[row, part]
         return chosen
 
-    def weight(self, row: np.ndarray, profile: np.ndarray, product: np.ndarray):
-        """Weights of pairs, given the products of queries and keys."""
+    def found(self, row: np.ndarray, profile: np.ndarray, product: np.ndarray) -> Found:
+        """Pairs of positive weight, given the products of queries and keys."""
         bonus = np.where(self.rated[profile], 0, self.bonus[row])
-        return np.where(product > 0, product + bonus, 0).round(TIE_DECIMALS)
+        weight = np.where(product > 0, product + bonus, 0).round(TIE_DECIMALS)
+        kept = weight > 0
+        return row[kept], profile[kept], weight[kept]
 
 
 def _moments(
-    rows: scipy.sparse.csr_matrix,
+    rows: sp.csr_matrix,
     profiles: Profiles,
     mask: np.ndarray,
     rng: np.random.Generator,
@@ -207,7 +201,7 @@ def _exact(space: _Space, size: int, seed: int) -> Iterator[Found]:
             best = best.tocoo()
             found.append((rows[best.row], chosen[best.col], best.data))
         row, profile, product = (np.concatenate(p) for p in zip(*found, strict=True))
-        yield _positive(row, profile, space.weight(row, profile, product))
+        yield space.found(row, profile, product)
 
 
 def _approximate(space: _Space, seed: int) -> Iterator[Found]:
@@ -240,19 +234,12 @@ def _approximate(space: _Space, seed: int) -> Iterator[Found]:
         row, profile = row[found], alive[chosen.ravel()[found]]
         query = space.scaled(row, space.scale[row])
         product = query.multiply(space.keys[profile]).sum(axis=1).A1
-        yield _positive(row, profile, space.weight(row, profile, product))
-
-
-def _positive(row: np.ndarray, profile: np.ndarray, weight: np.ndarray) -> Found:
-    kept = weight > 0
-    return row[kept], profile[kept], weight[kept]
+        yield space.found(row, profile, product)
 
 
 def _library(name: str, method: str):
-    import importlib
-
     try:
-        return importlib.import_module(name)
+        return import_module(name)
     except ImportError as error:
         raise ValueError(
             f"'method' {method!r} needs the library {name.replace('_', '-')}; pip "

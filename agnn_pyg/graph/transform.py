@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 from torch_geometric.data import Data, HeteroData
@@ -18,9 +18,6 @@ from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.graph.build import attribute_graph
 from agnn_pyg.graph.edges import ATTRIBUTE_KNN, RATING_KNN, rated_pairs
 from agnn_pyg.nn.bi_interaction import is_dense, num_features
-
-if TYPE_CHECKING:
-    import scipy.sparse
 
 
 @functional_transform('add_attribute_knn')
@@ -123,7 +120,7 @@ class AddAttributeKNN(BaseTransform):
         self,
         store: NodeStorage,
         name: NodeType,
-        ratings: scipy.sparse.csr_matrix | None,
+        ratings: sp.csr_matrix | None,
     ) -> dict[str, Data]:
         """Attribute graphs of the nodes of one type, by relation."""
         attributes = self.features.get(name)
@@ -138,10 +135,8 @@ class AddAttributeKNN(BaseTransform):
             graphs[RATING_KNN] = attribute_graph(attributes, ratings, **self.options)
         return graphs
 
-    def _ratings(self, data: HeteroData) -> dict[NodeType, scipy.sparse.csr_matrix]:
+    def _ratings(self, data: HeteroData) -> dict[NodeType, sp.csr_matrix]:
         """Ratings by end, a row per node."""
-        import scipy.sparse
-
         index, rating = rated_pairs(data, self.rated)
         one, _, other = self.rated
         size = data[one].num_nodes, data[other].num_nodes
@@ -149,24 +144,22 @@ class AddAttributeKNN(BaseTransform):
             raise ValueError("'rating' must be finite (got NaN or infinity)")
         pairs = index.cpu().numpy()
         entries = (rating.double().cpu().numpy(), (pairs[0], pairs[1]))
-        matrix = scipy.sparse.csr_matrix(entries, shape=size)
+        matrix = sp.csr_matrix(entries, shape=size)
         return {one: matrix, other: matrix.T.tocsr()}
 
 
-def _matrix(features: object) -> scipy.sparse.csr_matrix:
+def _matrix(features: object) -> sp.csr_matrix:
     """Features as a sparse matrix, a row per node."""
-    import scipy.sparse
-
     weight = None
     if isinstance(features, NodeStorage):
         features, weight = features.x, features.get('x_weight')
     if isinstance(features, TokenBags):
         return features.multi_hot()
     if not isinstance(features, Tensor):
-        return scipy.sparse.csr_matrix(features)
+        return sp.csr_matrix(features)
     features = features.cpu()
     num_tokens = num_features('x', features)
     if is_dense(features):
-        return scipy.sparse.csr_matrix(features.double().numpy())
+        return sp.csr_matrix(features.double().numpy())
     weight = torch.ones(features.size()) if weight is None else weight.cpu()
     return TokenBags(features, weight, torch.arange(num_tokens) > 0).multi_hot()
