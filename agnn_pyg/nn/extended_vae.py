@@ -63,24 +63,13 @@ class ExtendedVAE(nn.Module):
             nn.init.xavier_uniform_(lin.weight)
             nn.init.zeros_(lin.bias)
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the latent code."""
-        hidden = self.lin_in(x).relu()
-        return self.lin_mu(hidden), self.lin_logvar(hidden)
-
-    def reparameterize(
-        self, mu: Tensor, logvar: Tensor, eps: Tensor | None = None
-    ) -> Tensor:
-        """A sample of the latent code, from given or fresh noise."""
-        if eps is None:
-            eps = torch.randn_like(mu)
-        return mu + (0.5 * logvar).exp() * eps
-
-    def decode(self, z: Tensor) -> Tensor:
-        """The reconstruction from a latent code."""
-        return self.lin_out(self.lin_latent(z).relu())
+    def reparameterize(self, mu: Tensor, logvar: Tensor) -> Tensor:
+        """A sample of the latent code."""
+        return mu + (0.5 * logvar).exp() * torch.randn_like(mu)
 
     def forward(self, x: Tensor) -> EVAEOutput:
-        mu, logvar = self.encode(x)
+        hidden = self.lin_in(x).relu()
+        mu, logvar = self.lin_mu(hidden), self.lin_logvar(hidden)
         z = self.reparameterize(mu, logvar) if self.training else mu
-        return EVAEOutput(self.decode(z), mu, logvar, z)
+        reconstruction = self.lin_out(self.lin_latent(z).relu())
+        return EVAEOutput(reconstruction, mu, logvar, z)

@@ -178,13 +178,9 @@ class NodeEncoder(nn.Module):
         name: NodeType,
         edge_index_dict: Mapping[EdgeType, Tensor],
     ) -> NodeState:
-        """Embeds the nodes of a type, which is that of this encoder.
+        """Embeds the nodes of the type of this encoder, from encoded nodes by type.
 
-        Args:
-            states: Encoded nodes by type.
-            name: The type.
-            edge_index_dict: Edges by edge type, :obj:`[2, E]`; none where an edge
-                type is missing.
+        Edges are given by edge type, :obj:`[2, E]`; none where a type is missing.
         """
         state = states[name]
         outs = []

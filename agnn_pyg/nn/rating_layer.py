@@ -23,12 +23,7 @@ COUNT_SCALE, MESSAGE_SCALE = 5, 0.3
 
 
 class RatedEdges:
-    """Rated edges between users and items, and the residuals that they carry.
-
-    Args:
-        edge_index (Tensor): Pairs of user and item, :obj:`[2, E]`.
-        residual (Tensor): What they carry, :obj:`[E]`.
-        size (tuple): Number of users and of items.
+    """Pairs of user and item, :obj:`[2, E]`, and the residuals that they carry.
 
     Attributes:
         count: Number of edges of each user, and of each item.
@@ -64,39 +59,27 @@ class RatedEdges:
 
 
 def rated_edges(
-    edge_index: Tensor, rating: Tensor, size: tuple[int, int]
+    edge_index: Tensor, rating: Tensor, size: tuple[int, int], positives: bool = False
 ) -> tuple[RatedEdges, list[Tensor]]:
-    r"""Edges with residuals, and damped biases of users and of items.
+    r"""Edges with residuals, and biases of users and of items *by these edges alone*.
 
-    The message of an edge is its residual against damped biases *of these edges alone*,
-    see :func:`~agnn_pyg.damped_biases.damped_biases`, so that a rating that is no edge
-    is in none of the messages.
+    So a rating that is no edge is in none of the messages. The message of an edge is
+    the residual of its rating, which is less the global mean, against damped biases,
+    see :func:`~agnn_pyg.damped_biases.damped_biases`.
 
-    Args:
-        edge_index (Tensor): Pairs of user and item, :obj:`[2, E]`.
-        rating (Tensor): Their ratings less the global mean, :obj:`[E]`.
-        size (tuple): Number of users and of items.
+    Edges of :obj:`positives` carry their weights. The bias of an item with edges is its
+    log-popularity :math:`\ln \, (n_i + \delta) / (\bar{n} + \delta)`, with the number
+    :math:`n_i` of edges and its mean :math:`\bar{n}` over such items; others are 0.
     """
-    bias, residual = damped_biases(edge_index, rating, size, DAMPING, SWEEPS)
-    return RatedEdges(edge_index, residual, size), bias
-
-
-def positive_edges(
-    edge_index: Tensor, weight: Tensor, size: tuple[int, int]
-) -> tuple[RatedEdges, list[Tensor]]:
-    r"""Edges of positives without ratings, which carry weights, and log-popularities.
-
-    The bias of an item with edges is :math:`\ln \, (n_i + \delta) / (\bar{n} +
-    \delta)` by *these edges alone*, with their number :math:`n_i` and its mean
-    :math:`\bar{n}` over such items; other biases are 0. Arguments are those of
-    :func:`rated_edges`, with weights in place of ratings.
-    """
-    edges = RatedEdges(edge_index, weight, size)
+    if not positives:
+        bias, residual = damped_biases(edge_index, rating, size, DAMPING, SWEEPS)
+        return RatedEdges(edge_index, residual, size), bias
+    edges = RatedEdges(edge_index, rating, size)
     count = edges.count[1]
-    has_edges = edges.count[1] > 0
+    has_edges = count > 0
     mean = count.sum() / has_edges.sum().clamp(min=1)
     popularity = ((count + DAMPING) / (mean + DAMPING)).log() * has_edges
-    return edges, [weight.new_zeros(size[0]), popularity]
+    return edges, [rating.new_zeros(size[0]), popularity]
 
 
 class _SparseProduct(torch.autograd.Function):
@@ -143,12 +126,9 @@ class RidgeSlopes(nn.Module):
         nn.init.constant_(self.log_penalty, torch.tensor(self.penalty).log().item())
 
     def forward(self, edges: RatedEdges, end: int, z: Tensor) -> Tensor:
-        """Slopes of the nodes of one end, :obj:`[N, C]`, from those of the other.
+        """Slopes of the users (end 0) or items (1), :obj:`[N, C]`.
 
-        Args:
-            edges: The residuals.
-            end: 0 for slopes of users, 1 for items.
-            z: Features of the other end, :obj:`[M, C]`.
+        The features z are those of the other end, :obj:`[M, C]`.
         """
         # The products are symmetric: half of them are summed.
         product = z.index_select(1, self.row) * z.index_select(1, self.col)
@@ -213,7 +193,7 @@ class RatingLayer(nn.Module):
     one for items. Biases of linear maps are left out here.
 
     Edges of positives without ratings carry their weights :math:`w_{ui}` in place of
-    residuals, items have a bias by popularity (:func:`positive_edges`), and there are
+    residuals, items have a bias by popularity (:func:`rated_edges`), and there are
     no slopes: what has no edge is unobserved, and positives alone do not differ.
 
     Args:
@@ -345,12 +325,9 @@ class RatingLayer(nn.Module):
                 f"'rating' must have the size {list(edge_index.size()[1:])}, one for "
                 f'each edge (got {list(rating.size())})'
             )
-        make_edges = positive_edges if self.positives else rated_edges
-        edges, bias = make_edges(edge_index, self._cast(rating), size)
+        edges, bias = rated_edges(edge_index, self._cast(rating), size, self.positives)
         vectors = [self._vectors(end, n_id[end], size[end]) for end in (0, 1)]
-        x, attributes, bias, vectors = (
-            dict(enumerate(both)) for both in (x, attributes, bias, vectors)
-        )
+        x = dict(enumerate(x))
         return self._embed(x, attributes, edges, bias, vectors, feature={}, source={})
 
     def add_nodes(
@@ -364,40 +341,24 @@ class RatingLayer(nn.Module):
     ) -> RatingState:
         """Embeds new nodes of one end, whose edges change nothing at the other end.
 
-        New items of few positives are new rather than unpopular: their bias is 0.
-
-        Args:
-            end: 0 for users, 1 for items.
-            x: Embeddings of the new nodes, :obj:`[M, C]`.
-            attributes: Their embedded attributes.
-            edge_index: Rated pairs of user and item, :obj:`[2, E]`: a new node, and one
-                of the other end.
-            rating: Their ratings less the global mean, :obj:`[E]`.
-            other: The nodes of the other end.
+        New items of few positives are new rather than unpopular: their bias is 0. Each
+        edge joins a new node and one of the :obj:`other` end; the other arguments are
+        those of :meth:`forward`, of one end.
         """
         rating = self._cast(rating)
         size = {end: len(x), 1 - end: len(other.x)}
-        new, old = edge_index[end], edge_index[1 - end]
-        if self.positives:
-            bias = rating.new_zeros(len(x))
-            residual = rating
-        else:
+        bias = rating.new_zeros(len(x))
+        if not self.positives:
+            new, old = edge_index[end], edge_index[1 - end]
             rest = rating - other.bias[old]
             bias = damped_mean(rest, new, len(x), DAMPING)
-            residual = rest - bias[new]
-        edges = RatedEdges(edge_index, residual, (size[0], size[1]))
+            rating = rest - bias[new]
+        edges = RatedEdges(edge_index, rating, (size[0], size[1]))
         own = self.vectors_0.new_zeros(len(x), self.spectral_channels)
         vectors = {end: own, 1 - end: other.vectors}
-        (state,) = self._embed(
-            {end: x},
-            {end: attributes},
-            edges,
-            {end: bias},
-            vectors,
-            feature={1 - end: other.feature},
-            source={1 - end: other.source},
-        )
-        return state
+        feature, source = {1 - end: other.feature}, {1 - end: other.source}
+        parts = {end: attributes}, edges, {end: bias}, vectors, feature, source
+        return self._embed({end: x}, *parts)[0]
 
     def _embed(
         self, x, attributes, edges, bias, vectors, feature, source

@@ -24,10 +24,9 @@ class CandidateSets:
     device, and in whichever worker process.
 
     Args:
-        edge_index (Tensor): Edges neighbour :math:`\rightarrow` node,
-            :obj:`[2, E]`, in any order.
-        edge_weight (Tensor, optional): Non-negative weights, :obj:`[E]`; an
-            edge of weight 0 is never drawn. Without, draws are uniform.
+        edge_index (Tensor): Edges neighbour → node, :obj:`[2, E]`, in any order.
+        edge_weight (Tensor, optional): Non-negative weights, :obj:`[E]`; an edge of
+            weight 0 is never drawn. Without, draws are uniform.
         num_nodes (int): Number of nodes.
         edge_counter (Tensor, optional): The number that is hashed for each edge,
             :obj:`[E]`. (default: its position, sorted by target)
@@ -74,21 +73,12 @@ class CandidateSets:
     def draw(self, node: Tensor, size: int, seed: int, epoch: int = 0) -> Tensor:
         r"""Draws neighbours without replacement, in proportion to weight.
 
-        With :math:`u_e` uniform, the edges of smallest
-        :math:`-\log(u_e) / w_e` are such a draw (Efraimidis and Spirakis,
-        2006).
-
-        Args:
-            node (Tensor): The nodes to draw for, :obj:`[n]`.
-            size (int): Neighbours per node.
-            seed (int): Seed of the run.
-            epoch (int, optional): A new one is a new, independent draw.
-                (default: :obj:`0`)
+        With :math:`u_e` uniform, the edges of smallest :math:`-\log(u_e) / w_e` are
+        such a draw (Efraimidis and Spirakis, 2006). Another epoch is another draw.
 
         Returns:
-            Slots of the drawn edges, :obj:`[n, size]`: positions in
-            :attr:`source` and :attr:`perm`, or -1 past the end of a smaller
-            candidate set.
+            Slots of the drawn edges for each node, :obj:`[n, size]`: positions in
+            :attr:`source` and :attr:`perm`, or -1 past the end of a smaller set.
         """
         drawn = node.new_full((len(node), size), -1)
         if drawn.numel() == 0:

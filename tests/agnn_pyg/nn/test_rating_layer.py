@@ -2,12 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from agnn_pyg.nn.rating_layer import (
-    RatingLayer,
-    RidgeSlopes,
-    positive_edges,
-    rated_edges,
-)
+from agnn_pyg.nn.rating_layer import RatingLayer, RidgeSlopes, rated_edges
 from tests.conftest import run_python
 
 SIZE = 6, 7
@@ -83,7 +78,7 @@ def test_damped_biases_and_residuals():
 def test_edges_of_positives_carry_weights_and_popularity():
     index, rating = pairs()
     weight = rating.abs() + 0.5
-    edges, bias = positive_edges(index, weight, SIZE)
+    edges, bias = rated_edges(index, weight, SIZE, positives=True)
     dense = np.zeros(SIZE)
     dense[tuple(index.numpy())] = weight
     for end, matrix in ((0, dense), (1, dense.T)):
