@@ -91,13 +91,8 @@ def latent_factors(
     ratings have rows of zeros.
 
     Factors of users :obj:`[U, F]` and of items :obj:`[I, F]` are scaled such that the
-    mean square length of all rows of a side is 1.
-
-    Args:
-        edge_index (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
-        residual (Tensor): What damped biases leave of their ratings, :obj:`[R]`.
-        size (tuple): Number of users and of items.
-        num_latent (int, optional): Number of factors. (default: :obj:`12`)
+    mean square length of all rows of a side is 1. Residuals are what damped biases
+    leave of the ratings of pairs.
     """
     if not num_latent or not residual.any():
         return tuple(torch.zeros(n, num_latent) for n in size)

@@ -28,7 +28,7 @@ from agnn_pyg.kernel.scenarios import (
     Product,
     ScenarioScorer,
     Side,
-    inner,
+    paired,
 )
 from agnn_pyg.kernel.two_way import ItemRidge, TwoWayRidge
 from agnn_pyg.rating_data import SIDES, NodeFeatures
@@ -244,7 +244,7 @@ class ImplicitKernelScorer(ScenarioScorer):
         # Both have positives.
         users, row = user.unique(return_inverse=True)
         items, column = item.unique(return_inverse=True)
-        row = row if product is inner else row[:, None]
+        row = row if product is paired else row[:, None]
         added = self._items.score_all(users, items)[row, column].double()
         return score + weight * added
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,7 @@ class NodeSums(NamedTuple):
     item: Tensor
 
 
+@dataclass(eq=False)
 class PairwiseKernel:
     r"""A sum of products of user and item kernels, between rated pairs.
 
@@ -53,20 +55,14 @@ class PairwiseKernel:
     which takes :math:`O((U + I) F_U F_I + R (F_U + F_I))` operations and memory for
     the features and R numbers.
 
-    Args:
-        users (FeatureMaps): Features of all users.
-        items (FeatureMaps): Features of all items.
-        pairs (RatedPairs): The rated pairs, in whose order vectors are.
-        weight (Tensor): Weights :math:`w_{ab}`, :obj:`[A + 1, B + 1]`.
+    Vectors are in the order of the rated pairs. Weights are :math:`w_{ab}`,
+    :obj:`[A + 1, B + 1]`.
     """
 
-    def __init__(
-        self, users: FeatureMaps, items: FeatureMaps, pairs: RatedPairs, weight: Tensor
-    ) -> None:
-        self.users = users
-        self.items = items
-        self.pairs = pairs
-        self.weight = weight
+    users: FeatureMaps
+    items: FeatureMaps
+    pairs: RatedPairs
+    weight: Tensor
 
     def node_sums(self, alpha: Tensor, pairs: RatedPairs | None = None) -> NodeSums:
         """The sums of both sides, of coefficients at some pairs (default: its own)."""
@@ -84,8 +80,7 @@ class PairwiseKernel:
     def factors(self, sums: NodeSums) -> tuple[Tensor, Tensor]:
         """Rows of users and of items whose inner products are the sums over pairs."""
         _, by_user, by_item = self.feature_weights()
-        x = self.users.x
-        y = self.items.x
+        x, y = self.users.x, self.items.x
         core = self.core(sums)
         if len(x) <= len(y):  # the larger matrix is spared
             user, item = x @ core + sums.user * by_item, y
@@ -112,21 +107,16 @@ class PairwiseKernel:
         r"""Solves :math:`(\mathbf{K} + \mathbf{I}) \boldsymbol{\alpha} =
         \mathbf{r}` by preconditioned conjugate gradients.
 
-        Args:
-            target (Tensor): The right-hand side, :obj:`[R]`.
-            start (Tensor, optional): Where to start from. (default: zeros)
-            tol (float, optional): Norm of the residual over that of the target at
-                which to stop. (default: :obj:`1e-3`)
-            precondition (callable, optional): Solves with most of the matrix, see
-                :class:`~agnn_pyg.kernel.preconditioner.UserBlocks`. (default: none)
+        It stops where the norm of the residual over that of the target is :obj:`tol`.
+        The preconditioner solves with most of the matrix, see
+        :class:`~agnn_pyg.kernel.preconditioner.UserBlocks`.
 
         Returns:
             The solution and the number of iterations.
         """
         alpha = torch.zeros_like(target) if start is None else start
         rest = target if start is None else target - (alpha + self.matvec(alpha))
-        step = 0
-        size = 1
+        step, size = 0, 1
         enough = tol * target.norm()
         for iteration in range(MAX_ITER):
             if rest.norm() <= enough:
@@ -141,12 +131,9 @@ class PairwiseKernel:
 
     def weight_gradient(self, one: NodeSums, other: NodeSums) -> Tensor:
         r"""The derivative of :math:`\boldsymbol{\beta}^\top \mathbf{K}
-        \boldsymbol{\alpha}` by the weights, :obj:`[A + 1, B + 1]`.
-
-        Args:
-            one (NodeSums): The sums of :math:`\boldsymbol{\alpha}`.
-            other (NodeSums): The sums of :math:`\boldsymbol{\beta}`, perhaps at
-                other pairs.
+        \boldsymbol{\alpha}` by the weights, :obj:`[A + 1, B + 1]`, from the sums of
+        :math:`\boldsymbol{\alpha}` and of :math:`\boldsymbol{\beta}`, perhaps at other
+        pairs.
         """
         user, item = self.users.component, self.items.component
         size = len(self.users.names), len(self.items.names)

@@ -77,16 +77,9 @@ class NewNodePosterior(NamedTuple):
     ) -> NewNodePosterior:
         r"""Fits it to errors :obj:`[E]`; those that are not finite tell nothing.
 
-        Args:
-            x (Tensor): Features of the rated nodes of the other side, :obj:`[E, F]`.
-            prior (Tensor): The factor :math:`\mathbf{L}` of slopes, :obj:`[F, R]`.
-            first (int): The first new node.
-            node (Tensor): The node of each rating.
-            error (Tensor): Errors of the predictions without ratings.
-            attributes (Tensor): What features of the node are multiplied by in the
-                prediction, :math:`\mathbf{m}`, :obj:`[E, A]`.
-            unknown (Tensor): A mask of those of new nodes, :obj:`[N, A]`.
-            covariance (Tensor): Theirs in the fit, :obj:`[A, A]`.
+        The features x of the rated nodes of the other side are :math:`\mathbf{y}`,
+        :obj:`[E, F]`, and :obj:`attributes` are :math:`\mathbf{m}`, :obj:`[E, A]`, with
+        a mask of those that are unknown, :obj:`[N, A]`, and their :obj:`covariance`.
         """
         prior = prior.double()
         x = x.double() @ prior
@@ -146,14 +139,9 @@ def slope_prior(
         \mathbf{e}_u, \quad \sigma^2 = \frac{1}{R} \sum_u \mathbf{e}_u^\top
         (\mathbf{e}_u - \mathbf{Y}_u \mathbf{m}_u)
 
-    Likewise for items.
-
-    Args:
-        x (Tensor): Features of all nodes of the other side, :obj:`[N, F]`.
-        weight (Tensor): Kernel weights of the features, :obj:`[F]`.
-        node (Tensor): The held-out node of each of R ratings.
-        neighbor (Tensor): Its node of the other side.
-        error (Tensor): Its rating less the prediction.
+    Likewise for items. The features x are those of all nodes of the other side,
+    :obj:`[N, F]`, with their kernel weights, :obj:`[F]`. Each of R errors, a rating
+    less the prediction, is that of a held-out node and its neighbour.
     """
     scale = weight.double().sqrt()
     sample = x[:: 1 + len(x) // MAX_NODES].double() * scale

@@ -137,14 +137,9 @@ def take_rows(first: Tensor, last: Tensor | None, index: Tensor) -> Tensor:
     return made
 
 
-def inner(p: Tensor, q: Tensor) -> Tensor:
-    """Inner products of rows, :obj:`[B]`."""
+def paired(p: Tensor, q: Tensor) -> Tensor:
+    """Inner products of rows, :obj:`[B]`; :func:`torch.inner` gives those of all."""
     return (p * q).sum(dim=-1)
-
-
-def cross(p: Tensor, q: Tensor) -> Tensor:
-    """Inner products of all rows of both, :obj:`[users, items]`."""
-    return p @ q.t()
 
 
 class ScenarioScorer:
@@ -183,15 +178,13 @@ class ScenarioScorer:
     ) -> S:
         """Fits a model for each scenario, see :meth:`~agnn_pyg.scorers.Scorer.fit`.
 
-        Without the validation: all is chosen on folds. With :obj:`progress` it shows a
-        progress bar.
+        Without the validation: all is chosen on folds.
         """
         self.edge_index = data.edge_index
         self.features = fitted.features if fitted else {}
         self.sides = {}
         for side in SIDES:
-            nodes = data.nodes[side]
-            cold = data.cold(side)
+            nodes, cold = data.nodes[side], data.cold(side)
             if fitted is None:
                 warm = nodes.compared.take(~cold)
                 self.features[side] = self.Features().fit(warm, data.columns[side])
@@ -213,12 +206,12 @@ class ScenarioScorer:
     def score(self, user: Tensor, item: Tensor) -> Tensor:
         """Scores of pairs; NaN where no scenario serves them."""
         made = torch.full((len(user),), torch.nan, dtype=torch.float64)
-        cold = self.sides['user'].cold[user], self.sides['item'].cold[item]
+        cold = self.cold['user'][user], self.cold['item'][item]
         for name in self.scenarios:
             user_cold, item_cold = SCENARIOS[name]
             mine = (cold[0] == user_cold) & (cold[1] == item_cold)
             for some in mine.nonzero().squeeze(1).split(BLOCK_PAIRS):
-                made[some] = self._score(name, user[some], item[some], inner)
+                made[some] = self._score(name, user[some], item[some], paired)
         return made
 
     def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
@@ -229,19 +222,19 @@ class ScenarioScorer:
 
     def _block(self, users: Tensor, items: Tensor) -> Tensor:
         made = torch.full((len(users), len(items)), torch.nan, dtype=torch.float64)
-        cold = self.sides['user'].cold[users], self.sides['item'].cold[items]
+        cold = self.cold['user'][users], self.cold['item'][items]
         for name in self.scenarios:
             row, column = (
                 (is_cold == wanted).nonzero().squeeze(1)
                 for is_cold, wanted in zip(cold, SCENARIOS[name], strict=True)
             )
             if len(row) and len(column):
-                score = self._score(name, users[row], items[column], cross)
+                score = self._score(name, users[row], items[column], torch.inner)
                 made[row[:, None], column] = score
         return made
 
     def _score(self, name: str, user: Tensor, item: Tensor, product: Product) -> Tensor:
-        """Scores of a scenario: of pairs (:func:`inner`), or of all (:func:`cross`)."""
+        """Scores of a scenario: of pairs (by :func:`paired`), or of all."""
         rows = self._rows(name, 'user', user), self._rows(name, 'item', item)
         return self.mean + product(*rows)
 

@@ -26,8 +26,8 @@ from agnn_pyg.rating_data import SIDES, NodeFeatures
 
 # Ratings of a node, on average, that factors ask for: those of fewer are noise.
 RATINGS_FOR_FACTORS = 5
-# Each side, and the one that it is rated with.
-DIRECTIONS = (SIDES, SIDES[::-1])
+# Of each side, the one that it is rated with.
+OTHER = dict(zip(SIDES, SIDES[::-1], strict=True))
 
 
 class KernelScorer(ScenarioScorer):
@@ -98,19 +98,16 @@ class KernelScorer(ScenarioScorer):
                 self.scenarios[name] = rows
                 if model.held_out is not None:
                     self.held_out_[name] = model.held_out
-        self.slope_priors = {
-            side: self._slope_prior(side, other, rating, fitted)
-            for side, other in DIRECTIONS
-        }
+        self.slope_priors = {s: self._slope_prior(s, rating, fitted) for s in SIDES}
 
     def _slope_prior(
-        self, side: str, other: str, rating: Tensor, fitted: KernelScorer | None
+        self, side: str, rating: Tensor, fitted: KernelScorer | None
     ) -> Tensor:
         """The prior of slopes of new nodes of a side, :obj:`[F, R]`."""
-        maps = self.sides[other].fitted
+        maps = self.sides[OTHER[side]].fitted
         x = maps.x
         if fitted is not None:
-            known = fitted.sides[other].fitted.x
+            known = fitted.sides[OTHER[side]].fitted.x
             return same_kernel(fitted.slope_priors[side], known, x[: len(known)])
         names = [n for n in ('warm', f'{side}_cold') if n in self.scenarios]
         if not names:
@@ -151,8 +148,8 @@ class KernelScorer(ScenarioScorer):
         index, rating = ratings
         error = rating.double() - made.score(*index)
         made.posterior = {
-            side: self._posterior(side, other, nodes[side], index, error)
-            for side, other in DIRECTIONS
+            side: self._posterior(side, nodes[side], index, error)
+            for side in SIDES
             if side in nodes
         }
         for name, posterior in made.posterior.items():
@@ -172,42 +169,28 @@ class KernelScorer(ScenarioScorer):
         return self
 
     def _posterior(
-        self,
-        side: str,
-        other: str,
-        nodes: NodeFeatures,
-        index: Tensor,
-        error: Tensor,
+        self, side: str, nodes: NodeFeatures, index: Tensor, error: Tensor
     ) -> NewNodePosterior:
         """What E ratings tell of the new nodes of a side."""
-        own, maps = self.sides[side], self.sides[other].fitted
-        cold = self.scenarios.get(f'{side}_cold')
+        own, other = self.sides[side], self.sides[OTHER[side]]
+        maps, name = other.fitted, f'{side}_cold'
         node, neighbor = index if side == 'user' else index.flip(0)
-        first = len(own.cold)
         is_new = neighbor >= len(maps.x)
         neighbor = neighbor.masked_fill(is_new, 0)
         error = error.masked_fill(is_new, torch.nan)
-        attributes = torch.zeros(len(node), own.width).double()
         features = self.features[side]
         unknown = features.unknown(nodes.compared)[1][:, features.component]
         unknown = F.pad(unknown, (0, own.width - unknown.size(1)))  # of given edges
-        if cold is not None and unknown.any():
-            is_warm = ~self.sides[other].cold[neighbor]
-            attributes[is_warm] = self._rows(f'{side}_cold', other, neighbor[is_warm])
-            covariance = own.covariance
-        else:  # ratings tell of no attribute
-            attributes, unknown = attributes[:, :0], unknown[:, :0]
-            covariance = attributes.new_zeros(0, 0)
-        return NewNodePosterior.fit(
-            maps.x[neighbor],
-            self.slope_priors[side],
-            first,
-            node,
-            error,
-            attributes,
-            unknown,
-            covariance,
-        )
+        # Or else ratings tell of no attribute.
+        tells = name in self.scenarios and bool(unknown.any())
+        attributes = torch.zeros(len(node), tells * own.width).double()
+        covariance = own.covariance if tells else attributes.new_zeros(0, 0)
+        if tells:
+            is_warm = ~other.cold[neighbor]
+            attributes[is_warm] = self._rows(name, OTHER[side], neighbor[is_warm])
+        ratings = maps.x[neighbor], self.slope_priors[side], len(own.cold), node, error
+        told = attributes, unknown[:, : attributes.size(1)], covariance
+        return NewNodePosterior.fit(*ratings, *told)
 
     def explain(self, user: int, item: int) -> KernelExplanation:
         """What training ratings and kernel components add to the score of a pair."""
@@ -230,15 +213,14 @@ class KernelScorer(ScenarioScorer):
         contributions = alpha * ((kernels[0] @ weight) * kernels[1]).sum(dim=-1)
         components = weight * ((alpha[:, None] * kernels[0]).t() @ kernels[1])
         further = []
-        pair = {'user': user, 'item': item}
-        for side, other in DIRECTIONS:
-            if side in self.posterior:
-                parts = self.posterior[side].contributions(pair[side], features[other])
-                further.append(parts.sum(dim=1))
-                own = components[-1] if side == 'user' else components[:, -1]
-                component = self.sides[other].fitted.component
-                kept = component < len(own) - 1  # a cold node has no collaborative ones
-                own.index_add_(0, component[kept], parts.sum(dim=0)[kept])
+        for side, posterior in self.posterior.items():
+            node = user if side == 'user' else item
+            parts = posterior.contributions(node, features[OTHER[side]])
+            further.append(parts.sum(dim=1))
+            own = components[-1] if side == 'user' else components[:, -1]
+            component = self.sides[OTHER[side]].fitted.component
+            kept = component < len(own) - 1  # a cold node has no collaborative ones
+            own.index_add_(0, component[kept], parts.sum(dim=0)[kept])
         if further:
             contributions = torch.cat([contributions, sum(further)])
         return KernelExplanation(float(self.mean), contributions, components, *names)

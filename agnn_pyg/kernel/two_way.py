@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -90,6 +92,7 @@ class TwoWayRidge:
         return self.identity * self.b_value + ridge, full
 
 
+@dataclass(eq=False)
 class ItemRidge:
     r"""EASE (Steck, "Embarrassingly shallow autoencoders for sparse data", 2019) on the
     items with the most positives, and a ridge regression of the others on these.
@@ -104,27 +107,22 @@ class ItemRidge:
     so that no item contributes to its own score. Each column of :obj:`features` counts
     as one more user. The inverse takes :math:`O(H^3)` operations.
 
-    Args:
-        target (scipy.sparse.csr_matrix): The matrix :math:`Y`, :obj:`[users, items]`.
-        head (Tensor): The rows of the H items, :obj:`[H]`.
-        inverse (Tensor): The matrix :math:`P`, :obj:`[H, H]`.
-        features (Tensor): Features, :obj:`[items, D]`.
+    Attributes:
+        target: The matrix :math:`Y`, :obj:`[users, items]`.
+        head: The rows of the H items, :obj:`[H]`.
+        inverse: The matrix :math:`P`, :obj:`[H, H]`.
+        features: Features, :obj:`[items, D]`.
     """
 
-    def __init__(
-        self,
-        target: sp.csr_matrix,
-        head: Tensor,
-        inverse: Tensor,
-        features: Tensor,
-    ) -> None:
-        self.target = target
-        self.head = head
-        self.inverse = inverse
-        self.features = features
-        self.columns = target[:, head.numpy()]
-        self.place = torch.full((target.shape[1],), -1)
-        self.place[head] = torch.arange(len(head))
+    target: sp.csr_matrix
+    head: Tensor
+    inverse: Tensor
+    features: Tensor
+
+    def __post_init__(self) -> None:
+        self.columns = self.target[:, self.head.numpy()]
+        self.place = torch.full((self.target.shape[1],), -1)
+        self.place[self.head] = torch.arange(len(self.head))
 
     @classmethod
     def fit(
@@ -147,21 +145,17 @@ class ItemRidge:
     def score_all(self, users: Tensor, items: Tensor) -> Tensor:
         """Scores of all pairs, :obj:`[users, items]`."""
         place = self.place[items]
-        inverse = self.inverse
-        target = self.target
         known = self.columns[users.numpy()]
-        x = torch.from_numpy(known @ inverse.numpy())
+        x = torch.from_numpy(known @ self.inverse.numpy())
         made = x.new_empty(len(users), len(items))
         is_head = place >= 0
-        of = place[is_head]
+        of, rest = place[is_head], items[~is_head]
         own = torch.from_numpy(known[:, of.numpy()].toarray())
-        made[:, is_head] = own - x[:, of] / inverse.diagonal()[of]
-        rest = items[~is_head]
+        made[:, is_head] = own - x[:, of] / self.inverse.diagonal()[of]
         if len(rest):
-            linked = target[:, rest.numpy()].T @ (self.columns @ x.numpy().T)
-            made[:, ~is_head] = torch.from_numpy(linked).t()
+            linked = self.target[:, rest.numpy()].T @ (self.columns @ x.numpy().T)
             part = x @ self.features[self.head] @ self.features[rest].t()
-            made[:, ~is_head] += part
+            made[:, ~is_head] = torch.from_numpy(linked).t() + part
         return made
 
     def weight(self, item: int) -> Tensor:
