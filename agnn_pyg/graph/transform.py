@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
-from torch_geometric.data import Data, HeteroData
+from torch_geometric.data import HeteroData
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.data.storage import NodeStorage
 from torch_geometric.transforms import BaseTransform
@@ -100,8 +100,18 @@ class AddAttributeKNN(BaseTransform):
             cold = torch.from_numpy(np.diff(matrix.indptr) == 0)
             data[name].cold = cold.to(device)
         for name in node_types:
+            store = data[name]
             try:
-                graphs = self._graphs(data[name], name, ratings.get(name))
+                attributes = _matrix(self.features.get(name, store))
+                if store.can_infer_num_nodes and attributes.shape[0] != store.num_nodes:
+                    raise ValueError(
+                        f"'features' must have {store.num_nodes} rows, one for each "
+                        f'node (got {attributes.shape[0]})'
+                    )
+                graphs = {ATTRIBUTE_KNN: attribute_graph(attributes, **self.options)}
+                if self.rating_knn and name in ratings:
+                    both = attributes, ratings[name]
+                    graphs[RATING_KNN] = attribute_graph(*both, **self.options)
             except ValueError as error:
                 raise ValueError(f"node type '{name}': {error}") from error
             for relation, graph in graphs.items():
@@ -115,25 +125,6 @@ class AddAttributeKNN(BaseTransform):
         settings = vars(self) | {'features': sorted(self.features)}
         settings = ', '.join(f'{name}={value!r}' for name, value in settings.items())
         return f'{type(self).__name__}({settings})'
-
-    def _graphs(
-        self,
-        store: NodeStorage,
-        name: NodeType,
-        ratings: sp.csr_matrix | None,
-    ) -> dict[str, Data]:
-        """Attribute graphs of the nodes of one type, by relation."""
-        attributes = self.features.get(name)
-        attributes = _matrix(store if attributes is None else attributes)
-        if store.can_infer_num_nodes and attributes.shape[0] != store.num_nodes:
-            raise ValueError(
-                f"'features' must have {store.num_nodes} rows, one for each node (got "
-                f'{attributes.shape[0]})'
-            )
-        graphs = {ATTRIBUTE_KNN: attribute_graph(attributes, **self.options)}
-        if self.rating_knn and ratings is not None:
-            graphs[RATING_KNN] = attribute_graph(attributes, ratings, **self.options)
-        return graphs
 
     def _ratings(self, data: HeteroData) -> dict[NodeType, sp.csr_matrix]:
         """Ratings by end, a row per node."""

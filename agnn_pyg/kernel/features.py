@@ -129,10 +129,7 @@ class KernelFeatures:
     """
 
     def fit(self, nodes: TokenBags, columns: Sequence[ColumnEncoder]) -> KernelFeatures:
-        """Chooses the components and fits their projections and scales.
-
-        The nodes are those with ratings, encoded by the columns.
-        """
+        """Fits components on the nodes with ratings, encoded by the columns."""
         self.columns_ = [
             _Column(str(c.column), c.stype, c.offset, len(c.values)) for c in columns
         ]
@@ -182,10 +179,9 @@ class KernelFeatures:
         """
         x = self._features(nodes)
         unknown = self.unknown(nodes)[0]
-        row = unknown.any(dim=1).nonzero().squeeze(1)
-        if len(row):
-            mean = torch.cat([torch.ones(1), *(part.mean for part in self.components_)])
-            x[row] = torch.where(unknown[row][:, self.component], mean, x[row])
+        row = unknown.any(dim=1)
+        mean = torch.cat([torch.ones(1), *(part.mean for part in self.components_)])
+        x[row] = torch.where(unknown[row][:, self.component], mean, x[row])
         maps = FeatureMaps(x, self.component, ('constant', *self.names))
         return maps if positions is None else maps.append(LINKED, positions)
 
@@ -212,10 +208,10 @@ class KernelFeatures:
         known = torch.zeros(nodes.num_nodes, len(offset)).bool()
         known[row, column] = True
         found = [known[:, part.columns] for part in self.components_]
-        constant = torch.zeros(nodes.num_nodes).bool()
-        every = torch.stack([constant, *(~k.any(dim=1) for k in found)], dim=1)
-        some = torch.stack([constant, *(~k.all(dim=1) for k in found)], dim=1)
-        return every, some
+        constant = torch.ones(nodes.num_nodes, 1).bool()
+        any_known = [k.any(dim=1, keepdim=True) for k in found]
+        all_known = [k.all(dim=1, keepdim=True) for k in found]
+        return tuple(~torch.cat([constant, *k], 1) for k in (any_known, all_known))
 
     @property
     def component(self) -> Tensor:

@@ -68,9 +68,6 @@ class HeldOut(NamedTuple):
 
     def metrics(self, score: Tensor) -> Tensor:
         """The sum of nDCG, and sums for the least-squares scale of the scores."""
-        score = score.double()
-        ndcg = self.ndcg(score)
-        score = score.masked_fill(self.is_train, 0)
-        product = score * self.truth
-        square = score.square()
-        return torch.stack([ndcg.sum(), product.sum(), square.sum()])
+        known = score.double().masked_fill(self.is_train, 0)
+        parts = self.ndcg(score.double()), known * self.truth, known.square()
+        return torch.stack([part.sum() for part in parts])

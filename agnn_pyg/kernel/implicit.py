@@ -138,11 +138,6 @@ class ImplicitKernelScorer(ScenarioScorer):
     def with_new_nodes(
         self, nodes: Mapping[str, NodeFeatures], ratings: Pairs | None = None
     ) -> ImplicitKernelScorer:
-        """A scorer with more nodes, all cold, after those that there are.
-
-        What their positives say, see :class:`ImplicitKernelScorer`, is added to scores
-        of cold pairs.
-        """
         made = super().with_new_nodes(nodes)
         vars(made).pop('_items', None)
         made.later = _join(self.later, ratings)
@@ -293,18 +288,16 @@ class ImplicitKernelScorer(ScenarioScorer):
         """A fitted model, and what the features of its sides are multiplied by."""
         target = self._target(pairs[0], self._scaled(name, setting.power, pairs))
         sides = _order(name)
-        features = []
-        factors = []
         if sides[0] == 'item':
             target = target.T.tocsr()
+        features, factors = [], []
         for k, side in enumerate(sides):
             x = nodes[side].maps.x
-            width = nodes[side].width
             is_cold = SCENARIOS[name][SIDES.index(side)]
-            share = 0.0 if is_cold else setting.collaborative
+            part = 0.0 if is_cold else setting.collaborative
             total = 1.0 if k else 1 - setting.identity  # of the rest of the kernel
-            is_attribute = torch.arange(x.size(1)) < width
-            factor = torch.where(is_attribute, total * (1 - share), total * share)
+            is_attribute = torch.arange(x.size(1)) < nodes[side].width
+            factor = torch.where(is_attribute, total * (1 - part), total * part)
             factors.append(factor.sqrt().double())
             features.append(x * factors[-1])
         return TwoWayRidge(target, *features, setting.identity), *factors

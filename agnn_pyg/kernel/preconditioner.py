@@ -101,14 +101,10 @@ class UserBlocks:
 
     def _blocks(self, value: Tensor) -> Tensor:
         value = torch.cat([value, value.new_zeros(1)])[self.rows]
-        parts = []
-        start = 0
-        for inverse in self.inverse:
-            end = start + inverse.size(0) * inverse.size(1)
-            part = value[start:end].view(len(inverse), -1, 1)
-            parts.append((inverse @ part).flatten())
-            start = end
-        return torch.cat(parts)[self.place[:-1]]
+        parts = value.split([x.size(0) * x.size(1) for x in self.inverse])
+        both = zip(self.inverse, parts, strict=True)
+        solved = [(x @ part.view(len(x), -1, 1)).flatten() for x, part in both]
+        return torch.cat(solved)[self.place[:-1]]
 
 
 def _user_rows(user: Tensor, num_users: int) -> list[Tensor]:

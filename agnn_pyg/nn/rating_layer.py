@@ -139,21 +139,15 @@ class RidgeSlopes(nn.Module):
 
 
 class RatingState(NamedTuple):
-    r"""What rated edges say of the nodes of one end.
-
-    Symbols are those of :class:`RatingLayer`.
+    r"""What rated edges say of the nodes of one end, see :class:`RatingLayer`.
 
     Attributes:
         x: Embeddings :math:`\mathbf{h}` after the hidden layer, :obj:`[N, C]`.
         bias: Damped biases, :obj:`[N]`.
-        slope: Slopes :math:`\boldsymbol{\beta}`, times the weight of their term,
-            :obj:`[N, S]`.
-        feature: The features :math:`\mathbf{z}` that slopes of the other end are
-            multiplied by, :obj:`[N, S]`.
-        vectors: The singular vectors :math:`\mathbf{v}` that the other end computes
-            positions from, :obj:`[N, K]`.
-        source: The inputs :math:`\mathbf{x}` that messages to the other end are made
-            of, :obj:`[N, C]`.
+        slope: Slopes :math:`\boldsymbol{\beta}` times their weight, :obj:`[N, S]`.
+        feature: The features :math:`\mathbf{z}` for slopes of the other end.
+        vectors: The singular vectors :math:`\mathbf{v}`, :obj:`[N, K]`.
+        source: The inputs :math:`\mathbf{x}` of messages, :obj:`[N, C]`.
     """
 
     x: Tensor
@@ -278,8 +272,7 @@ class RatingLayer(nn.Module):
         if not self.spectral_channels:
             return
         shape = tuple(map(len, self.vectors))
-        k = self.spectral_channels
-        index = edge_index.cpu()
+        index, k = edge_index.cpu(), self.spectral_channels
         scale = [
             (degree(row, size, torch.double) + DAMPING).rsqrt()
             for row, size in zip(index, shape, strict=True)
@@ -290,9 +283,8 @@ class RatingLayer(nn.Module):
         # where singular values are equal.
         with own_random_numbers():
             torch.default_generator.manual_seed(0)
-            left, value, right = torch.svd_lowrank(
-                matrix.coalesce(), min(2 * k, *shape), 10
-            )
+            parts = torch.svd_lowrank(matrix.coalesce(), min(2 * k, *shape), 10)
+        left, value, right = parts
         inverse = torch.where(value > 1e-6, 1 / value, 0.0)
         for own, root, vectors in zip(self.vectors, scale, (left, right), strict=True):
             own.copy_((vectors * root[:, None] * inverse)[:, :k])
@@ -369,13 +361,11 @@ class RatingLayer(nn.Module):
         """
         slope = {}
         for end in x:
-            x[end], feature[end] = self._add_positions(
-                end, x[end], attributes[end], edges, vectors[1 - end]
-            )
+            parts = x[end], attributes[end], edges, vectors[1 - end]
+            x[end], feature[end] = self._add_positions(end, *parts)
         for end in x:
-            source[end], slope[end] = self._add_slopes(
-                end, x[end], edges, feature[1 - end]
-            )
+            parts = x[end], edges, feature[1 - end]
+            source[end], slope[end] = self._add_slopes(end, *parts)
         for end in x:
             x[end] = self._add_messages(end, source[end], edges, source[1 - end])
         parts = x, bias, slope, feature, vectors, source

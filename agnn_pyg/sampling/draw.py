@@ -66,10 +66,6 @@ class CandidateSets:
         self.ptr = index2ptr(target, num_nodes)
         self.largest = int(self.ptr.diff().max()) if num_nodes else 0
 
-    @property
-    def num_nodes(self) -> int:
-        return self.ptr.numel() - 1
-
     def draw(self, node: Tensor, size: int, seed: int, epoch: int = 0) -> Tensor:
         r"""Draws neighbours without replacement, in proportion to weight.
 
@@ -97,7 +93,7 @@ class CandidateSets:
 
         They are -1 past the end of a smaller candidate set.
         """
-        found = self.draw(torch.arange(self.num_nodes), size, seed, epoch)
+        found = self.draw(torch.arange(len(self.ptr) - 1), size, seed, epoch)
         found[found >= 0] = self.source[found[found >= 0]]
         return found
 

@@ -137,9 +137,7 @@ class FullGraphLoader(EpochLoader):
     def whole(self, pairs: Tensor, seed: int = 0) -> RatingBatch:
         """Pairs to predict, :obj:`[2, B]`, from all ratings.
 
-        Args:
-            pairs (Tensor): Pairs of nodes of both ends.
-            seed (int, optional): Seed of the draw of neighbours. (default: :obj:`0`)
+        The seed is that of the draw of neighbours.
         """
         edges = self._draw(seed, 0, self.cold)
         edges[self.rated] = self.edge_index

@@ -99,6 +99,7 @@ class ProximitySampler(BaseSampler):
         self.seed = check_argument('seed', seed, Seed)
         # Shared, so that workers that outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
+        self.node_types = list(nodes)
         self._num_nodes = {name: store.num_nodes for name, store in nodes.items()}
         if not isinstance(num_neighbors, Mapping):
             num_neighbors = dict.fromkeys(edges, num_neighbors)
@@ -122,10 +123,6 @@ class ProximitySampler(BaseSampler):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ = state
         self._epoch.share_memory_()  # that of a copy is not
-
-    @property
-    def node_types(self) -> list[NodeType]:
-        return list(self._num_nodes)
 
     @property
     def epoch(self) -> int:

@@ -46,7 +46,7 @@ def test_empty_candidate_sets_and_empty_draws():
     empty = torch.empty(2, 0, dtype=torch.long)
     for weight in (None, torch.empty(0)):
         sets = CandidateSets(empty, weight, num_nodes=3)
-        assert sets.num_nodes == 3
+        assert len(sets.ptr) == 4
         assert sets.draw(torch.arange(3), 2, seed=0).tolist() == [[-1, -1]] * 3
     sets = CandidateSets(EDGE_INDEX, WEIGHT, num_nodes=6)
     assert sets.draw(torch.empty(0, dtype=torch.long), 2, seed=0).size() == (0, 2)
