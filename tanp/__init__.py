@@ -2,7 +2,7 @@
 
 from agnn_pyg.base import lazy_names as _lazy_names
 
-# The module in which a public name is defined.
+# The module that defines each public name.
 _HOMES = {
     'AttentiveTaNP': 'attentive',
     'EpisodeBatch': 'loader',
@@ -18,7 +18,7 @@ _HOMES = {
     'tanp_loss': 'loss',
 }
 
-# This needs the extra `train`, which an import of all names does not.
+# Needs the extra `train`, so `import *` leaves it out.
 _TRAINING = {'TaskModule': 'module'}
 
 __all__ = list(_HOMES)

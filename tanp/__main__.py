@@ -1,4 +1,4 @@
-"""The command ``tanp``, also ``python -m tanp``."""
+"""The command line interface ``tanp``, also ``python -m tanp``."""
 
 import sys
 
@@ -7,7 +7,7 @@ from agnn_pyg.base.cli import CommandLine
 main = CommandLine(
     'tanp',
     'tanp.recommender:TaNPRecommender',
-    'Rate and recommend from the first ratings of new users, without training again.',
+    'Rate and recommend from the first ratings of new users, without retraining.',
     adapts=True,
 )
 

@@ -16,57 +16,57 @@ from tanp.loader import EpisodeBatch
 from tanp.model import NeuralProcess, TaskOutput, join
 from tanp.nn import EncodedSupport, Gaussian, SupportAttention, SupportGP
 
-# Counts of positive and other residuals that the decoder and its modulation read.
+# Number of residual counts that enter the decoder and its modulation.
 NUM_SUMMARY = 5
 
 
 class AttentiveCode(NamedTuple):
     """Encoded supports."""
 
-    items: ItemFeatures  # of the supports
-    user: Tensor  # vectors, [B, F_user]
+    items: ItemFeatures  # of support items
+    user: Tensor  # user vectors, [B, F_user]
     x: Tensor  # embedded interactions, [B, S, F]
     residual: Tensor  # zero at padding, [B, S]
-    level: Tensor  # expected label less the damped mean of an item, [B, 1]
-    task: Tensor  # what modulates the decoder, [B, F_task]
+    level: Tensor  # expected label minus the damped item mean, [B, 1]
+    task: Tensor  # input of the modulation, [B, F_task]
     summary: Tensor  # counts of positive and other residuals, [B, 5]
-    support: EncodedSupport | None  # what the attention reads
-    dual: tuple[Tensor, Tensor] | None  # what the Gaussian processes read
+    support: EncodedSupport | None  # for the attention
+    dual: tuple[Tensor, Tensor] | None  # for the Gaussian processes
     prior: Gaussian | None
     assignment: Tensor | None
 
 
 class Catalogue(NamedTuple):
-    """What a model in evaluation mode computes from items alone, all of them."""
+    """Cached results for all items that do not depend on the task."""
 
     items: ItemFeatures  # for users without interactions, [1, I]
-    hidden: Tensor  # their part of the decoder's first layer, [I, C]
-    query: Tensor | None  # their part of what attention reads, [1, heads, D, I]
+    hidden: Tensor  # contribution of items to the decoder's first layer, [I, C]
+    query: Tensor | None  # contribution to attention queries, [1, heads, D, I]
 
 
 class AttentiveTaNP(NeuralProcess):
     r"""A neural process in which query items attend to the support.
 
     It has the encoders and the modulated decoder of :class:`~tanp.TaNP`. The score of
-    query item :math:`q` after support :math:`S` is
+    query item :math:`q` given support :math:`S` is
 
     .. math::
         \hat s_q = \mathrm{dec} \big( [\mathbf{x}_q \, \Vert \, \mathbf{a}_q \, \Vert \,
         \mathbf{f}_q \, \Vert \, \mathbf{c}]; \mathbf{o} \big) + \mathbf{w}^\top
         \mathbf{p}_q + b + \hat y_q
 
-    where :math:`\mathbf{x}` joins embeddings with the item vectors and popularity
-    :math:`\mathbf{p}` of :class:`~tanp.ItemStatistics`, :math:`\mathbf{a}_q` is
-    :class:`~tanp.nn.SupportAttention`, :math:`\mathbf{f}_q` is
-    :class:`~tanp.nn.SupportGP`, :math:`\mathbf{c}` counts positive and negative
-    residuals of the support, and :math:`\hat y_q` is the expected label, for ratings
-    only. Encoders read residuals :math:`\rho` in place of labels; the task embedding
-    :math:`\mathbf{o}` joins the means over positive and over other residuals.
+    where :math:`\mathbf{x}` concatenates embeddings with the item vectors and
+    popularity :math:`\mathbf{p}` of :class:`~tanp.ItemStatistics`,
+    :math:`\mathbf{a}_q` is the output of :class:`~tanp.nn.SupportAttention`,
+    :math:`\mathbf{f}_q` that of :class:`~tanp.nn.SupportGP`, :math:`\mathbf{c}` counts
+    positive and other support residuals, and :math:`\hat y_q` is the expected label,
+    for ratings only. Encoders read residuals :math:`\rho` instead of labels. The task
+    embedding :math:`\mathbf{o}` joins means over positive and over other residuals.
 
     Args:
-        statistics (ItemStatistics): Of the training users' interactions.
-        num_users (int, optional): See :class:`~tanp.TaNP`, as all others; options are
-            those of :class:`~tanp.config.AttentiveConfig`. (default: :obj:`0`)
+        statistics (ItemStatistics): Statistics of the training users' interactions.
+        num_users (int, optional): See :class:`~tanp.TaNP`. (default: :obj:`0`)
+        **options (optional): See :class:`~tanp.config.AttentiveConfig`.
     """
 
     Config = AttentiveConfig
@@ -127,7 +127,7 @@ class AttentiveTaNP(NeuralProcess):
         return TaskOutput(score, label, mask, code.prior, posterior, code.assignment)
 
     def encode(self, batch: EpisodeBatch) -> AttentiveCode:
-        """Encodes the supports of a batch; its query is not read."""
+        """Encodes the supports of a batch, without reading its queries."""
         support = self.statistics.features(batch.user, batch.support_item)
         user = self.embed_user(batch.user)
         label, mask = batch.support_label, batch.support_mask
@@ -147,7 +147,7 @@ class AttentiveTaNP(NeuralProcess):
         if self.memory is not None:
             task, assignment = self.memory(task)
 
-        # In several scales: how many residuals are positive, and how many not.
+        # The counts of positive and of other residuals, on several scales.
         other, positive = (sign.sum(1, keepdim=True).to(x) for sign in signs)
         count = torch.cat([positive, other], dim=-1)
         balance = (positive - other) / (count.sum(-1, keepdim=True) + 2)
@@ -159,18 +159,18 @@ class AttentiveTaNP(NeuralProcess):
             encoded = self.attention.encode(x, residual, mask)
         if self.gp is not None:
             gram = self.statistics.kernels(support, support)
-            # Kernels of an item that nobody has interacted with are known of queries
-            # alone, and a Gram matrix is symmetric.
+            # Items without interactions have kernels as queries but not as supports.
+            # Zero these, because a Gram matrix must be symmetric.
             gram = gram * (gram.transpose(1, 3) != 0)
             dual = self.gp.condition(gram, residual, mask)
         parts = x, residual, level, task, summary, encoded, dual, prior, assignment
         return AttentiveCode(support, user, *parts)
 
     def read(self, query: Tensor | None, code: AttentiveCode, kernel: Tensor) -> Tensor:
-        """What supports say of single query items, :obj:`[B, F_read, Q]`.
+        """Reads the supports for each query item, :obj:`[B, F_read, Q]`.
 
-        From queries of the attention, :obj:`[B, heads, D, Q]`, and kernels of support
-        and query items, :obj:`[B, S, E, Q]`.
+        Takes attention queries, :obj:`[B, heads, D, Q]`, and kernels of support and
+        query items, :obj:`[B, S, E, Q]`.
         """
         parts = []
         if code.support is not None:
@@ -181,7 +181,7 @@ class AttentiveTaNP(NeuralProcess):
 
     @torch.no_grad()
     def catalogue(self) -> Catalogue | None:
-        """What :meth:`score_all` reads of all items, if it saves any work."""
+        """Precomputes item results for :meth:`score_all`, or None if not useful."""
         if self.attention is None and self.gp is None:
             return None
         lin = self.decoder.lins[0]
@@ -202,8 +202,8 @@ class AttentiveTaNP(NeuralProcess):
     ) -> Tensor:
         """See :meth:`NeuralProcess.score_all`.
 
-        A catalogue, of this model or of the same one for other users, replaces the
-        forward pass for users without interactions in the item statistics.
+        With a catalogue, users without interactions in the item statistics need no full
+        forward pass. It may come from the same model for other users.
         """
         size = len(batch.user)
         is_known = self.statistics.has_interactions(batch.user).any()
@@ -215,8 +215,8 @@ class AttentiveTaNP(NeuralProcess):
         batch = batch.cleared(catalogue.hidden.dtype)
         codes = self.encode(batch)
         user = codes.user
-        # Columns of the first layer: what is known of an item and of the user, what is
-        # read of the support for an item, and what a task's items share.
+        # Column blocks of the first layer: item features, user features, features that
+        # are read from the support per item, and features shared by a task's items.
         width = self.in_channels - user.size(-1)
         bounds = [width, self.in_channels, self.decoder.in_channels]
         weights = self.decoder.lins[0].weight.tensor_split(bounds, dim=-1)
@@ -226,7 +226,7 @@ class AttentiveTaNP(NeuralProcess):
         tasks = codes, self.decoder.modulate(codes.task, shared)
         scores = []
         kernels = self.statistics.catalogue_kernels(codes.items, catalogue.items)
-        # One task at a time: what it needs fits a cache.
+        # One task at a time, so that its tensors fit into the cache.
         for task, kernel in enumerate(kernels):
             code, ((gamma, beta), *others) = _rows(tasks, slice(task, task + 1))
             query = catalogue.query
@@ -241,7 +241,7 @@ class AttentiveTaNP(NeuralProcess):
         return torch.cat(scores) + self.base(catalogue.items) + codes.level
 
     def residual(self, label: Tensor, expected: Tensor) -> Tensor:
-        """Ratings less the expected ones; labels 1 and 0 as 1 and -1; weights."""
+        """Residuals: ratings minus expected labels, labels as 1 or -1, or weights."""
         if self.likelihood == 'gaussian':
             return label - expected
         if self.likelihood == 'implicit':
@@ -249,18 +249,18 @@ class AttentiveTaNP(NeuralProcess):
         return 2 * label - 1
 
     def base(self, items: ItemFeatures) -> Tensor:
-        """What the score of an item is without any support, :obj:`[B, n]`."""
+        """Scores of items without any support, :obj:`[B, n]`."""
         score = self.lin_popularity(items.popularity).squeeze(-1)
         return score + items.mean if self.likelihood == 'gaussian' else score
 
     def embed(self, item: ItemFeatures, user: Tensor) -> Tensor:
-        """Items :obj:`[B, n]` and the users' vectors, :obj:`[B, n, F]`."""
+        """Features of items :obj:`[B, n]` and of their users, :obj:`[B, n, F]`."""
         embedded = [] if self.item is None else [self.item(item.item)]
         return join([*embedded, item.vector, item.popularity], user)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> AttentiveTaNP:
-        # Statistics are no buffers: whatever averages, broadcasts or checkpoints a
-        # model would copy them, though they never change.
+        # Statistics are not buffers: code that averages, broadcasts or checkpoints a
+        # model would copy them, although they never change.
         super()._apply(fn, recurse)
         self.statistics = self.statistics.apply(fn)
         return self

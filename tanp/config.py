@@ -29,7 +29,7 @@ LatentWidths = Annotated[tuple[PositiveInt, ...], MinLen(3)] | None
 
 def _ascend(sizes: tuple[int, int | None]) -> tuple[int, int | None]:
     if sizes[1] is not None and sizes[0] > sizes[1]:
-        must = 'must be a smallest and a largest size, or None for no bound'
+        must = 'must be a smallest and a largest size, or None for no upper bound'
         raise PydanticCustomError('sizes', must)
     return sizes
 
@@ -39,100 +39,100 @@ QuerySizes = Annotated[tuple[NonNegativeInt, int | None], AfterValidator(_ascend
 
 
 class TaNPConfig(Config):
-    """Layers of :class:`~tanp.TaNP`."""
+    """Settings of the layers of :class:`~tanp.TaNP`."""
 
     item_ids: bool = True
-    """Learn a vector for each item."""
+    """Learn an embedding of each item."""
     user_ids: bool = False
-    """Learn a vector for each user of the fit."""
+    """Learn an embedding of each user of the fit."""
     embedding_channels: tuple[PositiveInt, PositiveInt] = (32, 16)
-    """Widths of the two layers of embeddings."""
+    """Widths of the two embedding layers."""
     latent_channels: LatentWidths = (64, 64, 32, 32, 32)
-    """Widths of the latent path: its set encoder, one layer, z. None leaves it out."""
+    """Widths of the latent path: set encoder, one layer, z. None disables the path."""
     task_channels: Widths = (128, 64, 64)
     """Widths of the task encoder."""
     num_clusters: NonNegativeInt = 7
-    """Centers of the cluster memory, or 0."""
+    """Number of centers of the cluster memory; 0 disables it."""
     temperature: PositiveFloat = 1.0
     """Temperature of the cluster memory."""
     squared_distance: bool = True
-    """Square the distances to centers. The published code does not."""
+    """Square the distances to cluster centers; the published code does not."""
     decoder_channels: Widths = (128, 128, 128)
     """Widths of the decoder."""
     modulation: Literal['film', 'gating'] = 'film'
     """How the task modulates the decoder."""
     residual_modulation: bool = True
-    """Scale by 1 + gamma. The published code scales by gamma."""
+    """Scale by 1 + gamma; the published code scales by gamma."""
     predict_support: bool = False
-    """Train on predictions of the support, too, as the published code does."""
+    """Also train on predictions of the support, as the published code does."""
     dropout: DropoutRate = 0.0
-    """Dropout of encoders and decoder."""
+    """Dropout rate of the encoders and the decoder."""
 
 
 class AttentiveConfig(TaNPConfig):
-    """Layers of :class:`~tanp.AttentiveTaNP`."""
+    """Settings of the layers of :class:`~tanp.AttentiveTaNP`."""
 
     item_ids: bool = False
     latent_channels: LatentWidths = None
     task_channels: Widths = (64, 64)
     num_clusters: NonNegativeInt = 0
     decoder_channels: Widths = (64, 64)
-    predict_support: Literal[False] = False  # support items would read their own labels
+    predict_support: Literal[False] = False  # support labels are inputs
     attention_heads: NonNegativeInt = 4
-    """Heads of the attention, or 0."""
+    """Number of attention heads; 0 disables the attention."""
     num_gps: NonNegativeInt = 4
-    """Gaussian processes, or 0."""
+    """Number of Gaussian processes; 0 disables them."""
     pool_by_sign: bool = True
-    """Average positive and other residuals separately."""
+    """Average positive and other support residuals separately."""
 
 
 class StatisticsConfig(Config):
-    """Item statistics, see :class:`~tanp.ItemStatistics`."""
+    """Settings of :class:`~tanp.ItemStatistics`."""
 
     rank: PositiveInt = 16
     """Width of item vectors."""
     folds: Annotated[int, Ge(2)] = 10
-    """Folds of users over which item vectors are cross-fitted."""
+    """Number of user folds for cross-fitting item vectors."""
     damping: PositiveFloat = 10.0
     """Damping of the item kernels."""
 
 
 class LossConfig(Config):
-    """Loss, see :func:`~tanp.tanp_loss`."""
+    """Settings of :func:`~tanp.tanp_loss`."""
 
     reduction: Literal['task', 'point'] = 'task'
-    """Whether all tasks weigh the same, or all interactions."""
+    """Weigh all tasks equally, or all interactions ('point')."""
     kl_weight: NonNegativeFloat = 1.0
     """Weight of the KL divergence."""
     kl_per_point: bool = True
-    """Divide it by the number of predictions. The published code does not."""
+    """Divide the KL by the number of predictions; the published code does not."""
     clustering_weight: NonNegativeFloat = 0.1
     """Weight of the clustering loss."""
     published_cluster_target: bool = False
-    """Cluster towards a target of ones, as the published code does."""
+    """Use a clustering target of ones, as the published code does."""
 
 
 class EpisodesConfig(Config):
-    """Model and episodes."""
+    """Settings of the model and the episodes."""
 
     model: Literal['AttentiveTaNP', 'TaNP'] = 'AttentiveTaNP'
-    """Our model, which reads item statistics, or that of the paper, which reads ids and
-    attributes; :data:`tanp.config.PAPER` has its layers."""
+    """AttentiveTaNP is our model and reads item statistics. TaNP is the paper's model;
+    it reads ids and attributes; :data:`tanp.config.PAPER` has its layers."""
     likelihood: Literal['bernoulli', 'gaussian'] | None = None
-    """'bernoulli' for labels 0 and 1 or 'gaussian' for ratings. Without, the former if
-    all ratings are 0 or 1."""
+    """'bernoulli' for labels 0 and 1, 'gaussian' for ratings. None selects 'bernoulli'
+    if all ratings are 0 or 1, else 'gaussian'."""
     scale_ratings: bool = True
-    """Center ratings and bring them to the spread of 1 to 5."""
+    """Center ratings and scale their range to the width of 1 to 5."""
     support_sizes: SupportSizes = (1, 20)
-    """Smallest and largest support in training; it should cover those of serving."""
+    """Smallest and largest support in training; cover the sizes at prediction time."""
     query_sizes: QuerySizes | None = (180, 180)
-    """Smallest and largest query in training, as far as there are interactions, drawn
-    again every epoch. None takes all."""
+    """Smallest and largest query in training, limited by the interactions of a user and
+    drawn again every epoch. None takes all interactions."""
     min_interactions: Annotated[int, Ge(2)] | None = None
-    """Interactions of users that are trained on; statistics count all. Without, 5, or 2
-    where most users have fewer."""
+    """Fewest interactions of a training user; statistics count all users. None means 5,
+    or 2 if most users have fewer than 5."""
     ensemble_size: PositiveInt = 1
-    """Models of different seeds whose predictions are averaged; two have a spread."""
+    """Number of models with different seeds to average; two or more give a spread."""
 
 
 class TaNPRecommenderConfig(
@@ -151,14 +151,14 @@ class TaNPRecommenderConfig(
     positives_only = (*ColumnsConfig.positives_only, 'negatives')
 
     negatives: PositiveInt = 4
-    """Items that are drawn for each positive interaction, where rating is None."""
+    """Items drawn for each positive interaction if rating is None."""
     num_knots: Annotated[int, Ge(2)] = 8
     predict_support: bool = False
     dropout: DropoutRate = 0.2
     reduction: Literal['task', 'point'] = 'point'
     epochs: PositiveInt = 30
     batch_size: PositiveInt = 64
-    """Users in a training batch."""
+    """Number of users in a training batch."""
     weight_decay: NonNegativeFloat = 1e-4
     ema_decay: Fraction | None = 0.98
 
@@ -173,7 +173,7 @@ class TaNPRecommenderConfig(
 
 # The model of the paper, without the errors of the published code.
 PAPER = {'model': 'TaNP', **TaNPConfig.defaults()}
-# The settings of the published code: its sizes, episodes, loss and errors.
+# The settings of the published code: sizes, episodes, loss and known errors.
 PUBLISHED = PAPER | {
     'likelihood': 'gaussian',
     'scale_ratings': False,

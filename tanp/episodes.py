@@ -1,4 +1,4 @@
-"""Few-shot tasks as ragged arrays: one user a task, support first, then query."""
+"""Few-shot tasks as ragged arrays: one task per user, support before query."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Interactions = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Episodes:
-    r"""N tasks with M interactions in all, stored one after the other.
+    r"""N tasks with a total of M interactions, stored one after the other.
 
-    The first :obj:`num_support` interactions of a task are its support, the rest query.
+    The first :obj:`num_support` interactions of a task are its support; the others are
+    its query.
 
     Args:
         user (Tensor): Row of each task's user, :obj:`[N]` of dtype ``int64``.
-        size (Tensor): Interactions of each task, :obj:`[N]`, M in all.
+        size (Tensor): Interactions of each task, :obj:`[N]`, with sum M.
         item (Tensor): Rows of items, :obj:`[M]` of dtype ``int64``.
         label (Tensor): 0 or 1, or ratings, :obj:`[M]` of a floating dtype.
-        num_support (Tensor): Interactions in the support of each task, :obj:`[N]`.
-
-    ``ValueError`` names a tensor of another size, type or range.
+        num_support (Tensor): Support size of each task, :obj:`[N]`. ``ValueError``
+            names a tensor that has another size, type or range.
     """
 
     user: Tensor
@@ -40,7 +40,7 @@ class Episodes:
     num_support: Tensor
 
     def __post_init__(self) -> None:
-        musts = {'label': 'be finite', 'num_support': "fit in a task's size"}
+        musts = {'label': 'be finite', 'num_support': "be at most its task's size"}
         for name, value in vars(self).items():
             is_label = name == 'label'
             count = int(self.size.sum()) if name in ('item', 'label') else len(self)
@@ -56,15 +56,15 @@ class Episodes:
                 place = int(bad.nonzero()[0])
                 raise ValueError(
                     f"'{name}' must {musts.get(name, 'not be negative')} (got "
-                    f'{value[place].item()} at position {place}, {int(bad.sum()):,} '
-                    f'such); drop these'
+                    f'{value[place].item()} at position {place}, the first of '
+                    f'{int(bad.sum()):,}); drop these entries'
                 )
 
     @classmethod
     def from_histories(
         cls, histories: Interactions, support_size: int, seed: int
     ) -> Episodes:
-        """A task of each user, in random order; half of it is support, up to a size."""
+        """One task per user, shuffled; half of it is support, up to support_size."""
         shuffle = np.random.default_rng(seed).permutation(len(histories[0]))
         user, item, label = (value[shuffle] for value in histories)
         order = np.argsort(user, kind='stable')
@@ -76,7 +76,7 @@ class Episodes:
     def from_parts(
         cls, users: np.ndarray, support: Interactions, query: Interactions
     ) -> Episodes:
-        """A task of each of some distinct users, ascending; others are left out."""
+        """One task for each of some distinct ascending users; others are left out."""
         user, item, label = map(np.concatenate, zip(support, query, strict=True))
         is_query = np.arange(len(user)) >= len(support[0])
         order = np.lexsort((is_query, user))
@@ -91,12 +91,12 @@ class Episodes:
 
     @cached_property
     def ptr(self) -> Tensor:
-        """Where each task's interactions begin, and the last one ends."""
+        """Offsets of the tasks' interactions, :obj:`[N + 1]`."""
         return F.pad(self.size.cumsum(0), (1, 0))
 
     @property
     def num_query(self) -> Tensor:
-        """Interactions in the query of each task, :obj:`[N]`."""
+        """Number of query interactions of each task, :obj:`[N]`."""
         return self.size - self.num_support
 
     def support_index(self) -> Tensor:
@@ -108,7 +108,7 @@ class Episodes:
         return ragged(self.ptr[:-1] + self.num_support, self.num_query)
 
     def at_least(self, size: int) -> Episodes:
-        """The tasks of :obj:`size` interactions or more."""
+        """The tasks with at least :obj:`size` interactions."""
         return self.select(self.size >= size)
 
     def select(self, index: Tensor) -> Episodes:
@@ -121,7 +121,7 @@ class Episodes:
     def to_frames(
         self, users: Sequence[Any], items: Sequence[Any]
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Support and query as tables of user, item and rating, with ids for rows."""
+        """Support and query as tables of user, item and rating, with their ids."""
         user = torch.repeat_interleave(self.user, self.size)
         user, item = np.asarray(users)[user], np.asarray(items)[self.item]
         frame = pd.DataFrame({'user': user, 'item': item, 'rating': self.label.numpy()})
@@ -133,14 +133,14 @@ class Episodes:
 
 
 def ragged(start: Tensor, size: Tensor) -> Tensor:
-    """The numbers ``start, ..., start + size - 1`` of each row, in one tensor."""
+    """Concatenated ranges ``start, ..., start + size - 1`` of all rows."""
     row = torch.repeat_interleave(size)
     first = start + size - size.cumsum(0)
     return torch.arange(row.numel(), device=row.device) + first[row]
 
 
 def from_numpy(*arrays: np.ndarray) -> Episodes:
-    """Tasks from their users, sizes, items, labels and numbers of support items."""
+    """Builds tasks from arrays of users, sizes, items, labels and support sizes."""
     user, size, item, label, support = map(torch.from_numpy, arrays)
     user, size, item, support = (v.long() for v in (user, size, item, support))
     return Episodes(user, size, item, label.float(), support)

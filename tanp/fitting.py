@@ -1,4 +1,4 @@
-"""From tables to trained models, for :class:`~tanp.TaNPRecommender`."""
+"""Fits models to tables, for :class:`~tanp.TaNPRecommender`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from tanp.loss import LIKELIHOODS
 from tanp.model import NeuralProcess, TaNP
 from tanp.prediction import predict
 
-# Interactions of users that are trained on, unless most have fewer.
+# Fewest interactions of a training user, unless most users have fewer.
 MIN_INTERACTIONS = 5
-# Pairs of users and items at a time, as far as a single user leaves the choice.
+# Pairs of users and items per block; a block has at least one user.
 BLOCK_PAIRS = 2**17
 
 Validation = pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame] | None
@@ -40,22 +40,22 @@ Validation = pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame] | None
 class Fitted:
     """Ids, encoders and models of a fit.
 
-    *Labels* are what the models predict, :obj:`[1, ...]`, or that and its standard
-    deviation, :obj:`[2, ...]`.
+    Methods return *labels*: predictions of the models, :obj:`[1, ...]`, or predictions
+    and their standard deviations, :obj:`[2, ...]`.
     """
 
     config: TaNPRecommenderConfig
     likelihood: str
     scale: RatingScale
     ids: dict[str, Vocabulary]  # by side
-    encoders: dict[str, tuple[AttributeEncoder]]  # of sides with attributes, and these:
+    encoders: dict[str, tuple[AttributeEncoder]]  # of sides with attributes
     bags: dict[str, TokenBags]
     has_users: bool  # whether there was a table of users
     models: list[NeuralProcess] = field(default_factory=list)
     catalogues: dict[int, Catalogue | None] = field(default_factory=dict)  # by model
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is computed from the models is not pickled beside them.
+        # Do not pickle results that can be recomputed from the models.
         return vars(self) | {'catalogues': {}}
 
     def add_model(self, statistics: ItemStatistics | None) -> NeuralProcess:
@@ -69,13 +69,13 @@ class Fitted:
         return model
 
     def to_labels(self, rated: Ratings) -> np.ndarray:
-        """Labels of ratings; ``ValueError`` if one is of another scale."""
+        """Labels of ratings; ``ValueError`` if a rating is out of range."""
         exact = {'slack': 0.0, 'setting': "'likelihood' as 'gaussian'"}
         self.scale.check(rated, **exact if self.likelihood == 'bernoulli' else {})
         return self.scale.to_unit_scale(rated.rating)
 
     def to_columns(self, labels: np.ndarray) -> dict[str, Any]:
-        """Labels as ratings and scores, and their spread on the same scale."""
+        """Ratings and scores of labels, with standard deviations on their scale."""
         rating = self.config.rating
         columns = self.scale.to_columns(labels[0], rating)
         if len(labels) > 1:
@@ -83,18 +83,18 @@ class Fitted:
         return columns
 
     def item_rows(self, ids: IdColumn, is_support: bool = False) -> np.ndarray:
-        """Rows of items; ``ValueError`` names one that is unknown."""
+        """Rows of items; ``ValueError`` names an unknown item."""
         remedy = 'drop the row: new items can be predicted, but not adapted to'
         if not is_support:
             how = 'give' if 'item' in self.encoders else 'fit with'
-            remedy = f"drop the row, or {how} a table 'items' with attributes of it"
+            remedy = f"drop the row, or {how} a table 'items' with its attributes"
         problem = 'names an item that the fit does not know in'
         return ids.known_rows(self.ids['item'], problem, remedy)
 
     def with_nodes(self, side: str, table: pd.DataFrame | Sequence | None) -> Fitted:
-        """This fit with the new items of a table, or new users, as far as it has any.
+        """Returns this fit with the new items or users of a table added.
 
-        A list is enough of users, but items need attributes.
+        Users may also be a list of ids; items need a table of attributes.
         """
         if side == 'item' and table is not None:
             check_columns(table, 'items', [self.config.item])
@@ -113,7 +113,7 @@ class Fitted:
     def predict(
         self, episodes: Episodes, task: np.ndarray, item: np.ndarray, samples: int = 0
     ) -> np.ndarray:
-        """Labels of R pairs of a task, whose support is read, and an item."""
+        """Labels of R items, each given the support of its task."""
         tasks = np.unique(task)
         if not len(task):
             return np.empty((1 + (samples > 0 or len(self.models) > 1), 0))
@@ -125,7 +125,7 @@ class Fitted:
         loader = EpisodeLoader(asked, max(1, min(self.config.batch_size, most)))
         made = (predict(m, loader, samples, self.config.seed) for m in self.models)
         labels = _average([v for v in one if v is not None] for one in made)
-        # Back from the order of the episodes.
+        # Restore the order of the arguments.
         return labels[:, np.argsort(np.argsort(task, kind='stable'))]
 
     @torch.inference_mode()
@@ -140,7 +140,7 @@ class Fitted:
         return _average(found)
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Plain data besides ids and scale, and tensors, those of all models once."""
+        """Plain data, except ids and scale, and the tensors of all models."""
         plain = {'likelihood': self.likelihood, 'has_users': self.has_users}
         bags = {side: vars(part) for side, part in self.bags.items()}
         models = [
@@ -163,11 +163,11 @@ class Fitted:
 
 
 def _average(models: Iterable[list[Tensor]]) -> np.ndarray:
-    """Mean over models, and the spread between and within them, if there is any."""
+    """Mean over models, and any standard deviation between and within models."""
     made = np.stack([np.stack(parts) for parts in models])
     if len(made) == 1:
         return made[0]
-    mean, spread = made[:, 0], made[:, 1:]  # the spread within models, if there is any
+    mean, spread = made[:, 0], made[:, 1:]  # spread: within models, may be empty
     variance = mean.var(axis=0, ddof=1) + np.square(spread).mean(axis=0).sum(axis=0)
     return np.stack([mean.mean(axis=0), np.sqrt(variance)])
 
@@ -176,7 +176,7 @@ def _average(models: Iterable[list[Tensor]]) -> np.ndarray:
 def fit_models(
     config: TaNPRecommenderConfig, validation: Validation, *tables: pd.DataFrame | None
 ) -> tuple[Fitted, int, list[dict[str, float]]]:
-    """A fit, and the best epoch and the history of its first model."""
+    """Returns a fit, and the best epoch and the history of its first model."""
     from agnn_pyg.base.training import fit
     from tanp.module import TaskModule
 
@@ -208,7 +208,7 @@ def fit_models(
         results.append(fit(module, train, held_out, monitor='val_loss', **run))
         model.eval()
         if statistics is not None:
-            model.statistics = statistics  # whose counts members share on the CPU
+            model.statistics = statistics  # models share its counts on the CPU
             if 'item' in fitted.bags:
                 attributes = fitted.bags['item'].multi_hot()
                 model.statistics = statistics.with_unseen(attributes)
@@ -218,15 +218,15 @@ def fit_models(
 def _joined(
     config: TaNPRecommenderConfig, validation: Validation
 ) -> tuple[pd.DataFrame | None, int | None]:
-    """A validation as one table, and how many of its first rows are the supports."""
+    """Joins validation tables; also returns the number of leading support rows."""
     if not isinstance(validation, tuple | list):
         return validation, None
     for table in validation:
         check_columns(table, 'validation', [config.user, config.item])
     if len(validation) != 2 or not all(len(table) for table in validation):
         raise ValueError(
-            f"'validation' must be a table, or a table of supports and one of "
-            f'queries, with rows (got {len(validation)} tables)'
+            f"'validation' must be one table, or a pair of tables of supports and "
+            f'queries, none of them empty (got {len(validation)} tables)'
         )
     first = validation[0]
     if config.rating is None:  # repeated pairs are summed
@@ -235,11 +235,11 @@ def _joined(
 
 
 def _untrained(config: TaNPRecommenderConfig, read: FitTables) -> Fitted:
-    """Ids, encoded attributes, likelihood and scale of a fit, without models."""
+    """A fit without models: ids, encoded attributes, likelihood and scale."""
     encoders, bags = {}, {}
     for rows, (side, nodes) in zip(read.ratings.index, read.nodes.items(), strict=True):
         if nodes.given and [c.column for c in nodes.columns] != [CONSTANT]:
-            # A value of unrated nodes alone would be read untrained.
+            # Fit on rated nodes: other values would have untrained weights.
             encoder, bags[side] = nodes.encode(config.min_count, config.num_knots, rows)
             encoders[side] = (encoder,)
     ids = {side: nodes.ids for side, nodes in read.nodes.items()}
@@ -250,7 +250,7 @@ def _untrained(config: TaNPRecommenderConfig, read: FitTables) -> Fitted:
     if likelihood == 'implicit':
         scale = RatingScale.of_weights(rating)
     if likelihood == 'gaussian':
-        # A decoder need not learn the middle of the scale.
+        # Center the ratings, so that the decoder need not learn their mean.
         scale = RatingScale.fit(rating, config.rating_range, float(rating.mean()))
         if not config.scale_ratings:
             scale = RatingScale(scale.low, scale.high, unit=1.0)
@@ -259,7 +259,7 @@ def _untrained(config: TaNPRecommenderConfig, read: FitTables) -> Fitted:
 
 
 def _tasks(fitted: Fitted, rated: Ratings, split: int | None = None) -> Episodes:
-    """A task a user; the first :obj:`split` rows are supports, or a random half."""
+    """One task per user; supports are the first `split` rows, or a random half."""
     config = fitted.config
     histories = *rated.index, fitted.to_labels(rated)
     if split is not None:
@@ -271,7 +271,7 @@ def _tasks(fitted: Fitted, rated: Ratings, split: int | None = None) -> Episodes
     if int(episodes.size.max()) < 2:
         raise ValueError(
             f"'{rated.column.name}' has no user with two interactions, one to adapt to "
-            f'and one to predict; give more of the same users'
+            f'and one to predict; give more interactions of the same users'
         )
     return episodes
 
@@ -279,7 +279,7 @@ def _tasks(fitted: Fitted, rated: Ratings, split: int | None = None) -> Episodes
 def _loaders(
     fitted: Fitted, episodes: Episodes, validation: Ratings | None, split: int | None
 ) -> tuple[EpisodeLoader, EpisodeLoader | None]:
-    """The tasks to train on, and those of a validation."""
+    """Loaders of the training tasks and of the validation tasks."""
     config = fitted.config
     least = config.min_interactions
     if least is None:
@@ -289,7 +289,7 @@ def _loaders(
     tasks = episodes.at_least(max(least, config.support_sizes[0] + 1))
     if not len(tasks):
         raise ValueError(
-            f"'ratings' has no user with {least} interactions, and more than the "
+            f"'ratings' has no user with {least} interactions that also exceed the "
             f"smallest support; lower 'min_interactions' or 'support_sizes'"
         )
     options = {'batch_size': config.batch_size, 'num_items': len(fitted.ids['item'])}

@@ -1,16 +1,16 @@
-r"""Item statistics of other users' interactions, with the leave-one-user-out rule.
+r"""Leave-one-user-out item statistics.
 
 :class:`~tanp.AttentiveTaNP` reads popularity, expected labels, item vectors and item
-kernels that are computed from interactions :math:`(v, i, r_{vi})` of training users.
-These users are also the tasks that it learns from, so there is one rule: **no input of
-a task of user** :math:`u` **depends on the interactions of** :math:`u` **in these
-statistics.** Sums over users skip :math:`v = u` exactly; item vectors are cross-fitted.
-A user without interactions here has nothing to skip. Query labels are never read.
+kernels. They are computed from interactions :math:`(v, i, r_{vi})` of training users,
+who are also the training tasks. To avoid target leakage, **no input of a task of user**
+:math:`u` **depends on the interactions of** :math:`u` **in these statistics**. Sums
+over users exclude :math:`v = u` exactly, and item vectors are cross-fitted. A user
+without interactions in the statistics needs no exclusion. Query labels are never read.
 
 Let :math:`P_i` be the users :math:`v \neq u` with a label of item :math:`i` above a
-threshold (likes), :math:`N_i` the others with a label of :math:`i`, :math:`p_i` and
-:math:`n_i` their numbers, :math:`m` the mean label of all users except :math:`u`, and
-:math:`\tilde r_{vi} = r_{vi} - \bar r_v` a label less its user's mean. Damping is
+threshold (likes), :math:`N_i` the other users with a label of :math:`i`, :math:`p_i`
+and :math:`n_i` their numbers, :math:`m` the mean label of all users except :math:`u`,
+and :math:`\tilde r_{vi} = r_{vi} - \bar r_v` a label minus its user's mean. Damping is
 :math:`\lambda = 10` for kernels and :math:`\kappa = 5` for means.
 
 **Damped mean** of an item, and its deviation from :math:`m`:
@@ -24,14 +24,14 @@ threshold (likes), :math:`N_i` the others with a label of :math:`i`, :math:`p_i`
     \hat y_i = \mu_i + \frac{\sum_{j \in S} (y_j - \mu_j)}{|S| + \kappa}, \quad
     \rho_j = y_j - \hat y_j
 
-for ratings; for labels 0 and 1 :math:`\hat y_i = 1/2` and :math:`\rho_j = 2 y_j - 1`,
-and for weights of implicit feedback :math:`\rho_j = y_j` if positive, or else -1.
+for ratings. For labels 0 and 1, :math:`\hat y_i = 1/2` and :math:`\rho_j = 2 y_j - 1`.
+For weights of implicit feedback, :math:`\rho_j = y_j` if positive, else -1.
 
-**Popularity** :math:`\mathbf{p}_i`: an indicator of the bin of :math:`p_i` (zero has
-its own), :math:`\ln(1 + p_i)`, :math:`\ln(1 + n_i)` and :math:`d_i`.
+**Popularity** :math:`\mathbf{p}_i`: a one-hot bin of :math:`p_i` (zero has its own
+bin), :math:`\ln(1 + p_i)`, :math:`\ln(1 + n_i)` and :math:`d_i`.
 
-**Kernels** of a query item :math:`i` and a support item :math:`j`, of which the last
-three are Gram matrices, scaled by item, and so positive semi-definite:
+**Kernels** of a query item :math:`i` and a support item :math:`j`. The last three are
+Gram matrices, scaled by item, and therefore positive semi-definite:
 
 .. math::
     e^1_{ij} = \ln(1 + |P_i \cap P_j|), \;
@@ -46,10 +46,10 @@ three are Gram matrices, scaled by item, and so positive semi-definite:
 
 **Item vectors** :math:`\mathbf{v}_i` are the right factors, times singular values, of a
 truncated SVD of rank :math:`R` of :math:`\mathbf{X} \, \mathrm{diag}(p_i +
-\lambda)^{-1/2}`, with :math:`X_{vi} = 1` for likes. Users are split into folds. A user
-reads vectors that are fitted without its fold and rotated onto those of all users
-(orthogonal Procrustes), which users without interactions read. All are divided by the
-root mean square of the latter.
+\lambda)^{-1/2}`, with :math:`X_{vi} = 1` for likes. Users are split into folds. The
+vectors for a user are fitted without its fold and rotated onto the vectors of all users
+(orthogonal Procrustes). Users without interactions use the vectors of all users, whose
+root mean square divides all vectors.
 """
 
 from __future__ import annotations
@@ -74,22 +74,22 @@ BINS = (0, 1, 2, 4, 8, 16, 32)
 MEAN_DAMPING = 5.0
 # Damped cosines rarely exceed a fifth.
 COSINE_SCALE = 5.0
-# Items whose co-occurrences are counted at a time.
+# Items per block when co-occurrences are counted.
 BLOCK = 4096
 # Item vectors of all folds, and pairs of items with a common user, must fit in memory.
 MAX_ITEMS = 300_000
-# Items that stand for one that nobody has interacted with, and numbers at a time.
+# Stand-ins of an item without interactions, and cosines that are computed at once.
 NEIGHBORS, MAX_ENTRIES = 20, 2**24
-# Keys of pairs are STRIDE times the first row and the second.
+# The key of a pair is STRIDE times its first row, plus its second row.
 STRIDE = 2**31
 
 
 class ItemFeatures(NamedTuple):
-    """Items :obj:`[B, n]`, as seen without the interactions of B users."""
+    """Features of items :obj:`[B, n]`, without the interactions of B users."""
 
     item: Tensor  # rows
-    own: Tensor  # what is skipped: likes, dislikes, r~ of the user, [B, n, 3]
-    scale: Tensor  # (p + damping)^(-1/2), likewise of n and q, [B, n, 3]
+    own: Tensor  # excluded likes, dislikes and r~ of the user, [B, n, 3]
+    scale: Tensor  # (x + damping)^(-1/2) for x = p, n and q, [B, n, 3]
     mean: Tensor  # damped means
     popularity: Tensor  # [B, n, num_popularity]
     vector: Tensor  # [B, n, R]
@@ -97,28 +97,28 @@ class ItemFeatures(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ItemStatistics:
-    """Statistics of items, see the head of this file. Use :meth:`fit`.
+    """Leave-one-user-out item statistics, made by :meth:`fit`.
 
-    They are immutable: models and threads may share them. Totals are over all users;
-    pairs of items without a common user have no entry.
+    The module docstring has the formulas. Instances are immutable and may be shared.
+    Totals are over all users; pairs of items without a common user have no entry.
     """
 
     num_popularity: ClassVar[int] = len(BINS) + 4
     num_kernels: ClassVar[int] = 5
-    num_psd: ClassVar[int] = 3  # of them, the last ones: positive semi-definite
+    num_psd: ClassVar[int] = 3  # the last ones are positive semi-definite
     damping: float
     key: Tensor  # M interactions of users and items, ascending
     own: Tensor  # like, dislike, r~ and label of each, [M, 4]
     item_total: Tensor  # p, n, q and the sum of labels, [I, 4]
-    user_total: Tensor  # sum and number of labels, last those of no user, [U + 1, 2]
+    user_total: Tensor  # sum and number of labels, zero in the last row, [U + 1, 2]
     total: Tensor  # sum and number of all labels, [2]
     pair_key: Tensor  # pairs of items with a common user, ascending
     pair_total: Tensor  # |Pi and Pj|, |Pi and Nj| and the sum of r~i r~j, [pairs, 3]
     fold: Tensor  # of each user, [U + 1]
-    vector: Tensor  # without each fold, the last of all users, [folds + 1, I, R]
-    row: Tensor | None = None  # of users who are numbered otherwise
-    # Of U items that nobody has interacted with: rows, the items that stand for them,
-    # and their weights, [U], [U, K] and [U, K], see `with_unseen`.
+    vector: Tensor  # without each fold, then of all users, [folds + 1, I, R]
+    row: Tensor | None = None  # rows here of users, if a model numbers them otherwise
+    # For U items without interactions: their rows, [U], the rows of their stand-ins,
+    # [U, K], and the weights of the stand-ins, [U, K]; see `with_unseen`.
     unseen: Tensor | None = None
     stand_in: Tensor | None = None
     stand_weight: Tensor | None = None
@@ -133,11 +133,11 @@ class ItemStatistics:
         seed: int = 0,
         **options: Any,
     ) -> ItemStatistics:
-        """Counts all interactions of some tasks, support and query alike.
+        """Computes the statistics of all interactions of tasks, support and query.
 
         Labels above :obj:`threshold` are likes, and :obj:`seed` draws the folds.
-        Options are those of :class:`~tanp.config.StatisticsConfig`, with rank and folds
-        as far as there are users and items for them.
+        Options are those of :class:`~tanp.config.StatisticsConfig`; rank and folds are
+        reduced if there are too few users or items.
         """
         config = StatisticsConfig(**options)
         users = len(episodes.user.unique())
@@ -145,20 +145,20 @@ class ItemStatistics:
         rank = min(config.rank, num_items - 1, users - -(-users // max(1, folds)) - 1)
         if rank < 1 or num_items > MAX_ITEMS:
             raise ValueError(
-                f"'ratings' must be of three users or more, of four with two 'folds', "
-                f'and of 2 to {MAX_ITEMS:,} items (got {users:,} users and '
-                f'{num_items:,} items); add some of others, drop rare items, or set '
+                f"'ratings' must have at least three users, or four with two 'folds', "
+                f'and 2 to {MAX_ITEMS:,} items (got {users:,} users and '
+                f'{num_items:,} items); add ratings of others, drop rare items, or set '
                 f"'model' to 'TaNP'"
             )
         user = torch.repeat_interleave(episodes.user, episodes.size)
         key, order = (user * STRIDE + episodes.item).sort(stable=True)
-        # Interactions are skipped by looking them up, so each must be there once.
+        # Exclusion looks up each interaction by its key, so keys must be distinct.
         repeated = order[1:][key[1:] == key[:-1]]
         if len(repeated):
             raise ValueError(
                 f"'episodes' must hold each pair of user and item once (got user "
                 f'{int(user[repeated[0]])} and item {int(episodes.item[repeated[0]])} '
-                f'again in interaction {int(repeated[0])}); drop repeats'
+                f'again in interaction {int(repeated[0])}); drop duplicates'
             )
         user, item, label = user[order], episodes.item[order], episodes.label[order]
         label, liked = label.float(), label > threshold
@@ -184,7 +184,7 @@ class ItemStatistics:
         return made.resample(seed)
 
     def resample(self, seed: int) -> ItemStatistics:
-        """The same counts, which are shared, with other folds and item vectors."""
+        """Returns statistics with other folds and item vectors; counts are shared."""
         folds, rank = len(self.vector) - 1, self.vector.size(-1)
         user = self.user_total[:, 1].nonzero().flatten()
         generator = torch.Generator().manual_seed(seed)
@@ -204,12 +204,12 @@ class ItemStatistics:
         return replace(self, fold=fold, vector=vector)
 
     def with_unseen(self, attributes: csr_matrix) -> ItemStatistics:
-        """These statistics, and those of items that nobody has interacted with.
+        """Adds statistics of items without interactions, from similar items.
 
-        They are means over the :data:`NEIGHBORS` items with interactions that have the
-        most in common with an item, weighted by the cosine of their attributes, or over
-        items at even steps, if it has nothing in common with any, as are those of pairs
-        with it. What a user adds to these stays in. Attributes have a row an item.
+        They are means over the :data:`NEIGHBORS` items with interactions and the most
+        similar attributes, weighted by the cosine; or over evenly spaced items, if no
+        item is similar. Statistics of pairs are means, too. These means do not exclude
+        a user's own interactions. Attributes have one row per item.
         """
         is_seen = np.zeros(attributes.shape[0], bool)
         is_seen[(self.key % STRIDE).numpy()] = True
@@ -236,19 +236,19 @@ class ItemStatistics:
         return len(self.item_total)
 
     def has_interactions(self, user: Tensor) -> Tensor:
-        """Which users have interactions in the statistics, :obj:`[B]`."""
+        """Whether users have interactions in the statistics, :obj:`[B]`."""
         return self.user_total[self._rows(user), 1] > 0
 
     def _rows(self, user: Tensor) -> Tensor:
-        """Rows of users; that of no user is the last."""
+        """Rows of users; an unknown user has the last row."""
         if self.row is not None:
             user = self.row[user].masked_fill(user < 0, -1)
         return user.clamp(max=len(self.fold) - 1)
 
     def features(self, user: Tensor, item: Tensor) -> ItemFeatures:
-        """Features of items :obj:`[B, n]`, without what users :obj:`[B]` add to them.
+        """Features of items :obj:`[B, n]`, without interactions of users :obj:`[B]`.
 
-        A row -1, or beyond the table of users, is a user without interactions.
+        A row of -1, or beyond the last user, stands for a user without interactions.
         """
         user = self._rows(user)[:, None]
         own = _found(self.key, self.own, user, item)
@@ -277,7 +277,7 @@ class ItemStatistics:
         """All kernels of query and support items, :obj:`[B, S, num_kernels, Q]`."""
         # size = [B, S, Q, 3]
         total = self._pair_totals(support.item, query.item)
-        # What the user adds: a like of both, a dislike and a like, a product of r~.
+        # The user's part: a like of both, a dislike and a like, a product of r~.
         like, _, residual = query.own[:, None].unbind(-1)
         own = support.own[:, :, None] * torch.stack([like, like, residual], dim=-1)
         scales = support.scale[:, :, None], query.scale[:, None]
@@ -303,7 +303,7 @@ class ItemStatistics:
         self, support: ItemFeatures, catalogue: ItemFeatures
     ) -> Iterator[Tensor]:
         """Kernels of each new user's support and all items, :obj:`[1, S, E, I]`."""
-        # size = [S, I, 3], of which most is zero: few items have a user in common.
+        # size = [S, I, 3], mostly zeros: few pairs of items have a user in common.
         total = support.vector.new_zeros(support.item.size(1), self.num_items, 3)
         vectors = catalogue.vector[0].t()
         bounds = torch.stack([support.item, support.item + 1], dim=1) * STRIDE
@@ -322,24 +322,24 @@ class ItemStatistics:
             yield torch.stack([*_sparse_kernels(total, *scales), last], dim=1)[None]
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> ItemStatistics:
-        """These statistics after a function of each tensor, such as a device move."""
+        """Applies a function to each tensor, such as a move to a device."""
         tensors = {name: function(value) for name, value in self.state_dict().items()}
         return replace(self, **tensors)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All tensors by name, arguments of the constructor."""
+        """All tensors by name, as arguments of the constructor."""
         return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
 
 
 def _found(keys: Tensor, values: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """The values of pairs of rows, zeros of pairs without a key."""
+    """Looks up values of pairs of rows; pairs without a key have zeros."""
     key = one * STRIDE + other
     place = torch.searchsorted(keys, key).clamp(max=len(keys) - 1)
     return values[place] * (keys[place] == key)[..., None]
 
 
 def _sparse_kernels(pair: Tensor, support: Tensor, query: Tensor) -> list[Tensor]:
-    """The kernels 1 to 4, from totals of pairs and scales of their items."""
+    """Kernels 1 to 4 from totals of pairs and scales of their items."""
     both, apart, product = pair.unbind(-1)
     like, dislike, square = (support * COSINE_SCALE).unbind(-1)
     likes, _, squares = query.unbind(-1)
@@ -348,7 +348,7 @@ def _sparse_kernels(pair: Tensor, support: Tensor, query: Tensor) -> list[Tensor
 
 
 def _weighted_sum(value: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-    """Weighted sums of rows of a tensor, :obj:`[U, ...]`; their numbers are [U, K]."""
+    """Weighted sums of rows, :obj:`[U, ...]`; indices and weights are [U, K]."""
     options = {'per_sample_weights': weight, 'mode': 'sum'}
     total = F.embedding_bag(index, value.flatten(1), **options)
     return total.view(-1, *value.size()[1:])
@@ -357,9 +357,9 @@ def _weighted_sum(value: Tensor, index: Tensor, weight: Tensor) -> Tensor:
 def _most_alike(
     attributes: csr_matrix, is_seen: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The K seen items most like each unseen one, and weights that add up to 1.
+    """The K seen items most similar to each unseen one, and weights with sum 1.
 
-    The size is :obj:`[U, K]`. Of items that are equally alike the first are taken.
+    Both have size :obj:`[U, K]`. Among equally similar items the first ones are taken.
     """
     unit = unit_rows(attributes).astype(np.float32)
     seen = np.flatnonzero(is_seen)
@@ -379,7 +379,7 @@ def _most_alike(
 
 
 def _matrix(key: Tensor, value: Tensor, shape: tuple[int, int]) -> csr_matrix:
-    """The matrix with some values, except zeros, at keys of rows and columns."""
+    """A sparse matrix with the nonzero values at keys of rows and columns."""
     made = csr_matrix((value.numpy(), divmod(key.numpy(), STRIDE)), shape)
     made.eliminate_zeros()
     return made
@@ -388,9 +388,9 @@ def _matrix(key: Tensor, value: Tensor, shape: tuple[int, int]) -> csr_matrix:
 def _co_occurrences(
     like: csr_matrix, dislike: csr_matrix, centered: csr_matrix
 ) -> dict[str, Tensor]:
-    """Keys and totals of the pairs of items with a common user, by blocks of items."""
+    """Keys and totals of item pairs with a common user, computed in blocks."""
     rated = like + dislike
-    # All pairs that are zero in the first product are zero in the others.
+    # Pairs that are zero in the first product are zero in the other products.
     factors = (rated, rated), (like, like), (dislike, like), (centered, centered)
     keys, totals = [], []
     for start in range(0, like.shape[1], BLOCK):

@@ -1,4 +1,4 @@
-"""Batches of episodes: padded tensors and masks."""
+"""Batches of episodes as padded tensors with masks."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class EpisodeBatch(NamedTuple):
     support_label: Tensor
     support_mask: Tensor  # true for interactions, false for padding
     query_item: Tensor  # rows, [B, Q]
-    query_label: Tensor  # never read by a prediction
+    query_label: Tensor  # not read for predictions
     query_mask: Tensor
 
     def to(self, device: torch.device | str) -> EpisodeBatch:
         return EpisodeBatch(*(tensor.to(device) for tensor in self))
 
     def cleared(self, dtype: torch.dtype) -> EpisodeBatch:
-        """The same batch with zeros in the padding, and labels of a model's type."""
+        """This batch with zeros as padding and with labels of the given dtype."""
         parts = []
         for item, label, mask in (self[1:4], self[4:]):
             label = label.masked_fill(~mask, 0).to(dtype)
@@ -44,19 +44,19 @@ class EpisodeLoader(EpochLoader):
     """Iterates over episodes in padded batches; the last one may be smaller.
 
     Without :obj:`support_sizes`, supports and queries are those of the episodes. With
-    it, for training, each epoch splits the interactions of a task again, into a support
-    of random size and a query, so that training meets the supports of serving.
+    it, each epoch splits the interactions of a task again into a support of random size
+    and a query, so that training covers the support sizes of predictions.
 
     Args:
         episodes (Episodes): The tasks.
-        batch_size (int, optional): Tasks a batch. (default: :obj:`32`)
-        support_sizes (tuple, optional): Smallest and largest support, or None for no
-            bound; uniform between the two, as far as one interaction is left over.
-        query_sizes (tuple, optional): Likewise of the query; without, all the others.
-        shuffle (bool, optional): (default: :obj:`False`)
-        seed (int, optional): (default: :obj:`0`)
-        negatives (int, optional): Items that are drawn for each interaction of a query,
-            uniformly from those that the task lacks, with label 0. (default: :obj:`0`)
+        batch_size (int, optional): Tasks per batch. (default: :obj:`32`)
+        support_sizes (tuple, optional): Smallest and largest support, drawn uniformly;
+            None means no upper bound. At least one interaction remains for the query.
+        query_sizes (tuple, optional): The same for queries. (default: all that remain)
+        shuffle (bool, optional): Shuffle the tasks. (default: :obj:`False`)
+        seed (int, optional): Seed of all random numbers. (default: :obj:`0`)
+        negatives (int, optional): Items with label 0 to draw per query interaction,
+            uniformly from items that are not in the task. (default: :obj:`0`)
         num_items (int, optional): Number of all items. (default: :obj:`0`)
     """
 
@@ -77,14 +77,14 @@ class EpisodeLoader(EpochLoader):
         check_argument('query_sizes', self.query_sizes, QuerySizes | None)
         if not isinstance(episodes, Episodes) or not len(episodes):
             raise ValueError(
-                f"'episodes' must be Episodes of one task at least (got {episodes!r}); "
-                f"see 'Episodes.from_histories'"
+                f"'episodes' must be Episodes with at least one task (got "
+                f"{episodes!r}); see 'Episodes.from_histories'"
             )
         if self.support_sizes is not None and (episodes.size < 2).any():
             user = int(episodes.user[episodes.size < 2][0])
             raise ValueError(
                 f"'episodes' must have two interactions in each task to resample (got "
-                f'fewer of user {user}); leave it out by episodes.at_least(2)'
+                f'fewer for user {user}); use episodes.at_least(2)'
             )
 
     def __len__(self) -> int:
@@ -107,7 +107,7 @@ class EpisodeLoader(EpochLoader):
             yield pad(tasks, chosen)
 
     def _resample(self, generator: Generator) -> Episodes:
-        """The same tasks with other supports and queries, in random order."""
+        """The same tasks with newly drawn supports and queries."""
         tasks, size = self.episodes, self.episodes.size
         position = torch.randperm(len(tasks.item), generator=generator)
         row = torch.repeat_interleave(size)[position]
@@ -124,13 +124,13 @@ class EpisodeLoader(EpochLoader):
         return Episodes(tasks.user, size, item, label, support)
 
     def _with_negatives(self, tasks: Episodes, generator: Generator) -> Episodes:
-        """The same tasks, each with items that it lacks at the end of its query."""
+        """The same tasks, with drawn items at the end of their queries."""
         known = self.episodes
         unseen = self.num_items - known.size
         count = self.negatives * tasks.num_query * (unseen > 0)
         draw = torch.repeat_interleave(count)
         fraction = torch.rand(len(draw), generator=generator, dtype=torch.double)
-        # The n-th item that a task lacks: n, and one for each of its items before.
+        # The n-th item outside a task is n plus the number of task items before it.
         number = (fraction * unseen[draw]).long()
         width = self.num_items + 1
         row = torch.repeat_interleave(known.size)
@@ -153,7 +153,7 @@ def pad(tasks: Episodes, chosen: Tensor) -> EpisodeBatch:
     for begin, count in ((start, support), (start + support, query)):
         slot = torch.arange(int(count.max()), device=count.device)
         mask = slot < count[:, None]
-        # Padding points to the first interaction of all, and is then cleared.
+        # Padding points to interaction 0 and is then set to zero.
         position = (begin[:, None] + slot) * mask
         parts += [value.take(position) * mask for value in (tasks.item, tasks.label)]
         parts.append(mask)
@@ -161,7 +161,7 @@ def pad(tasks: Episodes, chosen: Tensor) -> EpisodeBatch:
 
 
 def _uniform(low: int, high: int | None, most: Tensor, generator: Generator) -> Tensor:
-    """Whole numbers from low to high, both included, and at most :obj:`most`."""
+    """Random integers from low to high (inclusive), at most :obj:`most`."""
     high = most if high is None else most.clamp(max=high)
     low = high.clamp(max=low)
     fraction = torch.rand(len(most), generator=generator, dtype=torch.double)

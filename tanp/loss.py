@@ -1,4 +1,4 @@
-"""The terms of TaNP's loss: prediction, KL divergence, clustering."""
+"""The loss of TaNP: prediction error, KL divergence and clustering loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ squared_error = partial(F.mse_loss, reduction='none')
 
 
 def weighted_cross_entropy(score: Tensor, label: Tensor) -> Tensor:
-    """Cross-entropy of positives, weighted by their labels, and of drawn items, 0."""
+    """Cross-entropy of positives, weighted by labels, and of drawn items (label 0)."""
     weight = label.where(label > 0, torch.ones_like(label))
     return cross_entropy(score, (label > 0).to(score), weight)
 
@@ -28,8 +28,8 @@ def weighted_cross_entropy(score: Tensor, label: Tensor) -> Tensor:
 class Likelihood(NamedTuple):
     """Error, expected label of a score, and range of labels.
 
-    The error is the negative log-likelihood; the Gaussian, whose variance is 1/2, is
-    without its constant, which leaves the squared error.
+    The error is the negative log-likelihood. The Gaussian has variance 1/2 and omits
+    the constant, so its error is the squared error.
     """
 
     error: Callable[[Tensor, Tensor], Tensor]
@@ -46,7 +46,7 @@ LIKELIHOODS = {
 
 
 def kl_divergence(q: Gaussian, p: Gaussian) -> Tensor:
-    r"""The divergence of each pair of Gaussians, summed over dimensions, :obj:`[B]`.
+    r"""KL divergence of each pair of Gaussians, summed over dimensions, :obj:`[B]`.
 
     .. math::
         \mathrm{KL}(q \, \Vert \, p) = \frac{1}{2} \sum_d \Big(
@@ -58,13 +58,13 @@ def kl_divergence(q: Gaussian, p: Gaussian) -> Tensor:
 
 
 def clustering_loss(assignment: Tensor, published: bool = False) -> Tensor:
-    r"""Divergence of soft assignments :obj:`[B, k]` from their target, a scalar.
+    r"""KL divergence of soft assignments :obj:`[B, k]` from their target, a scalar.
 
     .. math::
         \frac{1}{B} \sum_{b,j} t_{bj} (\ln t_{bj} - \ln c_{bj}), \quad
         t_{bj} \propto \frac{c_{bj}^2}{\sum_{b'} c_{b'j}}
 
-    (TaNP, Section 4.3.) The target has no gradient. The :obj:`published` code has a
+    (TaNP, Section 4.3.) The target has no gradient. The :obj:`published` code uses a
     target of ones, which pushes tasks to the uniform assignment.
     """
     weight = assignment.detach().square() / assignment.detach().sum(0)
@@ -76,20 +76,20 @@ def clustering_loss(assignment: Tensor, published: bool = False) -> Tensor:
 def tanp_loss(
     output: TaskOutput, likelihood: str = 'bernoulli', **options: Any
 ) -> dict[str, Tensor]:
-    r"""All terms of the loss and, as :obj:`"loss"`, their weighted sum.
+    r"""Returns the terms of the loss and, as :obj:`"loss"`, their weighted sum.
 
     .. math::
         \mathcal{L} = \frac{1}{B} \sum_b \Big( \frac{1}{n_b} \sum_i - \ln p(
         y_{bi} \mid \hat{s}_{bi}) + \frac{\lambda_1}{n_b} \mathrm{KL}_b \Big) +
         \lambda_2 \mathcal{L}_{clustering}
 
-    (TaNP, Section 4.5.) The prediction term is a mean over the :math:`n_b`
-    interactions that are predicted in a task, so the KL is divided by :math:`n_b`, too.
-    Reduction :obj:`"point"` weighs all interactions alike.
+    (TaNP, Section 4.5.) The prediction term is a mean over the :math:`n_b` predicted
+    interactions of a task, so the KL is also divided by :math:`n_b`. Reduction
+    :obj:`"point"` gives all interactions equal weight.
 
     Args:
-        output (TaskOutput): Of a model in training mode.
-        likelihood (str, optional): That of the model, see :class:`~tanp.TaNP`.
+        output (TaskOutput): Output of a model in training mode.
+        likelihood (str, optional): Likelihood of the model, see :class:`~tanp.TaNP`.
             (default: :obj:`"bernoulli"`)
         **options (optional): See :class:`~tanp.config.LossConfig`.
     """
@@ -99,7 +99,7 @@ def tanp_loss(
     error = error.masked_fill(~output.mask, 0)
     # size = [B]
     count = output.mask.sum(1).clamp(min=1).to(error.dtype)
-    # Weights of the tasks, which average to one.
+    # Weights of the tasks, with mean 1.
     weight = count / count.mean() if config.reduction == 'point' else 1.0
     terms = {'prediction': (weight * error.sum(1) / count).mean()}
     loss = terms['prediction']

@@ -1,4 +1,4 @@
-"""TaNP: the task-adaptive neural process of the paper."""
+"""TaNP: the published task-adaptive neural process."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Likelihood = Literal['bernoulli', 'gaussian', 'implicit']
 
 
 class TaskOutput(NamedTuple):
-    r"""Scores of B padded tasks, and what their loss reads.
+    r"""Scores of B padded tasks, and other inputs of the loss.
 
-    Scores are logits of a positive label under the Bernoulli and the implicit
-    likelihood, means under the Gaussian: of the query, in training with
-    :obj:`predict_support` of both parts.
+    Scores are logits of a positive label under the Bernoulli and implicit likelihoods,
+    and means under the Gaussian. They are for the query; in training with
+    :obj:`predict_support`, for the support and the query.
     """
 
     score: Tensor  # [B, n]
@@ -42,14 +42,14 @@ class TaskOutput(NamedTuple):
 
 
 class NeuralProcess(nn.Module):
-    """Embeddings and encoders of tasks, see :class:`TaNP`; a subclass decodes.
+    """Base class with the embeddings and encoders of :class:`TaNP`.
 
     Args:
-        num_features (int, optional): What is read of an interaction beside embeddings.
+        num_features (int, optional): Features of an interaction besides embeddings.
     """
 
     Config: ClassVar[type[TaNPConfig]] = TaNPConfig
-    statistics = None  # of items, which AttentiveTaNP alone reads
+    statistics = None  # item statistics, only in AttentiveTaNP
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class NeuralProcess(nn.Module):
             self.user = NodeEmbedding(num_users, channels, *known)
             width += channels[-1]
         self.in_channels = width
-        # AttentiveTaNP may join two means over a support.
+        # AttentiveTaNP may concatenate two means over a support.
         num_pools = 1 + getattr(config, 'pool_by_sign', False)
         self.task_channels = num_pools * config.task_channels[-1]
         if config.latent_channels is not None:
@@ -89,7 +89,7 @@ class NeuralProcess(nn.Module):
             self.memory = ClusterMemory(self.task_channels, *memory)
 
     def make_decoder(self, in_channels: int, num_summary: int = 0) -> ModulatedDecoder:
-        """A decoder; a summary of a support joins z and the task embedding."""
+        """Makes a decoder; support summaries extend both z and the task embedding."""
         *_, width = self.config.latent_channels or (0,)
         sizes = in_channels, num_summary + width, num_summary + self.task_channels
         names = 'decoder_channels', 'modulation', 'residual_modulation', 'dropout'
@@ -100,13 +100,13 @@ class NeuralProcess(nn.Module):
             child.reset_parameters()
 
     def set_trained_ids(self, user: Tensor, item: Tensor) -> None:
-        """Marks the users and items of training; training calls this itself."""
+        """Marks the users and items of training; called by the training module."""
         for embedding, row in ((self.item, item), (self.user, user)):
             if embedding is not None:
                 embedding.set_trained_ids(row)
 
     def with_nodes(self, side: str, attributes: TokenBags) -> NeuralProcess:
-        """This model, its layers shared, with further items or users by attributes."""
+        """A copy with new items or users from attributes; layers are shared."""
         made = copy.copy(self)
         further = self._modules[side].with_nodes(attributes)
         made._modules = self._modules | {side: further}
@@ -115,9 +115,9 @@ class NeuralProcess(nn.Module):
 
     @torch.no_grad()
     def for_users(self, row: Tensor) -> NeuralProcess:
-        """This model, its layers shared, for some of its users, numbered from 0.
+        """A copy for some users, renumbered from 0; layers are shared.
 
-        Given are their rows in this model, or -1 for new ones without attributes.
+        :obj:`row` has their rows in this model, or -1 for new ones without attributes.
         """
         made = copy.copy(self)
         made.num_users = len(row)
@@ -129,18 +129,18 @@ class NeuralProcess(nn.Module):
         return made
 
     def catalogue(self) -> Any:
-        """What :meth:`score_all` may read of all items: here nothing."""
+        """Precomputed item results for :meth:`score_all`; None in this class."""
 
     @torch.no_grad()
     def score_all(self, batch: EpisodeBatch, catalogue: Any = None) -> Tensor:
-        """Scores of all items for each task, whose query is not read, [B, I]."""
+        """Scores of all items for each task, :obj:`[B, I]`; queries are not read."""
         item = torch.arange(self.num_items, device=batch.user.device)
         item = item.expand(len(batch.user), -1)
         query = {'query_item': item, 'query_label': 0 * item, 'query_mask': item >= 0}
         return self(batch._replace(**query)).score
 
     def embed_user(self, row: Tensor) -> Tensor:
-        """Vectors of users by row; of no width, if nothing is known of users."""
+        """Embeddings of users by row; of width 0 if users have no embedding."""
         if self.user is None:
             return self.decoder.lin_out.weight.new_empty(len(row), 0)
         return self.user(row)
@@ -150,29 +150,29 @@ class TaNP(NeuralProcess):
     r"""The model of the `"Task-adaptive Neural Process for User Cold-Start
     Recommendation" <https://arxiv.org/abs/2103.06137>`_ paper.
 
-    A user is a task: labelled support interactions :math:`S` in, scores of query items
-    out, without a gradient step. With :math:`\mathbf{x}_i` the embedding of item and
-    user and :math:`y_i` the label of interaction :math:`i`,
+    Each user is a task: the model reads labelled support interactions :math:`S` and
+    scores query items, without a gradient step. With :math:`\mathbf{x}_i` the embedding
+    of item and user and :math:`y_i` the label of interaction :math:`i`,
 
     1. the latent path encodes :math:`q(\mathbf{z} \mid S)` and, in training, also
-       :math:`q(\mathbf{z} \mid S \cup Q)`, of which :math:`\mathbf{z}` is a sample
-       (Section 4.2); in evaluation :math:`\mathbf{z}` is the mean of the former;
+       :math:`q(\mathbf{z} \mid S \cup Q)` (Section 4.2); :math:`\mathbf{z}` is a sample
+       of the latter in training, and the mean of the former in evaluation;
     2. the task identity network encodes :math:`\mathbf{r}(S)`, and the cluster memory
        maps it to the task embedding :math:`\mathbf{o}` (Section 4.3);
     3. the decoder predicts :math:`\hat y_q` from :math:`[\mathbf{x}_q \, \Vert \,
        \mathbf{z}]`, with hidden layers modulated by :math:`\mathbf{o}` (Section 4.4).
 
-    Defaults correct errors of the published code, which :meth:`TaNPRecommender.
-    as_published <tanp.TaNPRecommender.as_published>` repeats.
+    The defaults correct errors of the published code. :meth:`TaNPRecommender.
+    as_published <tanp.TaNPRecommender.as_published>` restores them.
 
     Args:
         num_items (int): Number of items.
-        num_users (int, optional): Of users with ids or attributes. (default: :obj:`0`)
+        num_users (int, optional): Users with ids or attributes. (default: :obj:`0`)
         item_attributes (TokenBags, optional): Attributes of the items.
         user_attributes (TokenBags, optional): Attributes of the users.
         likelihood (str, optional): :obj:`"bernoulli"` for labels 0 and 1,
-            :obj:`"gaussian"` for ratings, :obj:`"implicit"` for weights of positives,
-            and 0 for items that were drawn. (default: :obj:`"bernoulli"`)
+            :obj:`"gaussian"` for ratings, :obj:`"implicit"` for weights of positives
+            and label 0 of drawn items. (default: :obj:`"bernoulli"`)
         **options (optional): See :class:`~tanp.config.TaNPConfig`.
     """
 
@@ -180,16 +180,16 @@ class TaNP(NeuralProcess):
         super().__init__(num_items, num_users, **options)
         if self.item is None:
             raise ValueError(
-                "'item_ids' must be True where items have no attributes (got False); "
-                'set it, or give attributes of the items'
+                "'item_ids' must be True if items have no attributes (got False); "
+                "set it to True, or pass 'item_attributes'"
             )
         self.decoder = self.make_decoder(self.in_channels)
 
     def forward(self, batch: EpisodeBatch, z: Tensor | None = None) -> TaskOutput:
         """Scores the query items of a batch.
 
-        Their labels are read by the posterior alone, in training. Given may be latent
-        codes to decode, :obj:`[B, F_z]`.
+        Only the posterior, in training, reads their labels. If latent codes :obj:`z`
+        are given, :obj:`[B, F_z]`, they are decoded.
         """
         batch = batch.cleared(self.decoder.lin_out.weight.dtype)
         size = batch.support_item.size(1)
@@ -220,5 +220,5 @@ class TaNP(NeuralProcess):
 
 
 def join(parts: list[Tensor], user: Tensor) -> Tensor:
-    """What is known of items :obj:`[B, n, F]`, and beside it their user's vector."""
+    """Concatenates item features :obj:`[B, n, F]` with their user's embedding."""
     return torch.cat([*parts, user[:, None].expand(-1, parts[0].size(1), -1)], dim=-1)

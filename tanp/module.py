@@ -1,4 +1,4 @@
-"""The Lightning module that trains a model on episodes: loss, metrics, optimizer."""
+"""The Lightning module for training on episodes: loss, metrics and optimizer."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tanp.prediction import check_episodes
 
 
 class TaskModule(LossModule):
-    r"""Trains a model on episodes, by :func:`agnn_pyg.base.training.fit`.
+    r"""A Lightning module for :func:`agnn_pyg.base.training.fit` on episodes.
 
-    Each epoch logs the terms of the loss, averaged over tasks, and the validation
-    metrics: the negative log-likelihood, or squared error of ratings, (:obj:`val_loss`)
-    and those of :func:`~agnn_pyg.base.metrics.list_metrics`, each a mean over tasks.
+    Each epoch logs means over tasks: the terms of the loss, and on validation the
+    negative log-likelihood, or squared error of ratings, as :obj:`val_loss`, and the
+    metrics of :func:`~agnn_pyg.base.metrics.list_metrics`.
 
-    Labels above :obj:`relevant` are relevant. Metrics are of labels before
-    :obj:`center` was subtracted and they were divided by :obj:`unit`. The seed is of
-    dropout and noise, and the loss is that of :class:`~tanp.config.LossConfig`.
+    Labels above :obj:`relevant` are relevant. Metrics use the original labels, before
+    :obj:`center` was subtracted and :obj:`unit` divided them. The seed controls dropout
+    and noise; for :obj:`loss` see :class:`~tanp.config.LossConfig`.
     """
 
     def __init__(

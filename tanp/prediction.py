@@ -1,4 +1,4 @@
-"""Predictions of a trained model for the queries of episodes, and their metrics."""
+"""Predictions of a trained model for the queries of episodes, and metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tanp.model import NeuralProcess
 
 
 class Prediction(NamedTuple):
-    """One value a query interaction, in the order of ``Episodes.query_index()``."""
+    """One value per query interaction, in the order of ``Episodes.query_index()``."""
 
     mean: Tensor  # probabilities of positive labels, or ratings
     std: Tensor | None  # over samples of z
@@ -27,17 +27,17 @@ class Prediction(NamedTuple):
 def predict(
     model: NeuralProcess, loader: EpisodeLoader, samples: int = 0, seed: int = 0
 ) -> Prediction:
-    r"""Predicts all queries of a loader, on the CPU and in double precision.
+    r"""Predicts all queries of a loader; returns CPU tensors in double precision.
 
     Args:
-        model (TaNP or AttentiveTaNP): In evaluation mode.
-        loader (EpisodeLoader): The tasks, in their order.
-        samples (int, optional): Samples of :math:`\mathbf{z}` from the prior, whose
-            predictions have a mean and a spread; 0 decodes the prior's mean.
-        seed (int, optional): Of the samples. (default: :obj:`0`)
+        model (TaNP or AttentiveTaNP): A model in evaluation mode.
+        loader (EpisodeLoader): The tasks; predictions keep their order.
+        samples (int, optional): Samples of :math:`\mathbf{z}` from the prior, to return
+            the mean and the standard deviation of; 0 decodes the prior's mean.
+        seed (int, optional): Seed of the samples. (default: :obj:`0`)
 
-    ``ValueError`` if predictions would be random or out of order, items or labels do
-    not suit the model, or it has no latent path to sample from.
+    Raises ``ValueError`` if predictions would be random or out of order, if items or
+    labels do not suit the model, or if it has no latent path to sample from.
     """
     if not isinstance(loader, EpisodeLoader) or loader.shuffle or loader.support_sizes:
         raise ValueError(
@@ -49,8 +49,8 @@ def predict(
     check_argument('samples', samples, NonNegativeInt)
     if samples == 1 or (samples and model.latent is None):
         raise ValueError(
-            f"'samples' must be 0, or at least 2 of a model with a latent path (got "
-            f"{samples}); models that differ ('ensemble_size') have a spread, too"
+            f"'samples' must be 0, or at least 2 with a latent path (got {samples}); "
+            f"an ensemble ('ensemble_size') gives standard deviations, too"
         )
     check_episodes(model, loader.episodes)
     link = LIKELIHOODS[model.likelihood].predict
@@ -59,11 +59,11 @@ def predict(
     for batch in loader:
         batch = batch.to(weight.device)
         output = model(batch)
-        # In double precision: single precision ties what is almost certain.
+        # Single precision would round values close to 1 to ties.
         mean = link(output.score[output.mask].double())
         if samples:
             prior = output.prior
-            # The same for all tasks: a prediction does not depend on the other tasks.
+            # All tasks use the same noise, so predictions do not depend on other tasks.
             generator = torch.Generator().manual_seed(seed)
             noise = torch.randn(samples, 1, prior.mu.size(1), generator=generator)
             codes = prior.sample(noise.to(weight))
@@ -80,15 +80,15 @@ def evaluate(
     ks: Sequence[int] = (5, 10),
     relevant: float = 0.5,
 ) -> dict[str, Tensor]:
-    """The metrics at :obj:`ks` of any model's predictions, one value a task.
+    """Computes ranking metrics at :obj:`ks` of predictions, one value per task.
 
-    Predictions are as of :func:`predict`; labels above :obj:`relevant` are relevant.
+    Predictions are as in :func:`predict`; labels above :obj:`relevant` are relevant.
     """
     index = episodes.query_index()
     if predicted.size() != index.size():
         raise ValueError(
-            f"'predicted' must hold one value a query interaction, {len(index)} (got "
-            f'size {list(predicted.size())})'
+            f"'predicted' must hold one value per query interaction, {len(index)} "
+            f'(got size {list(predicted.size())})'
         )
     task = torch.repeat_interleave(episodes.num_query)
     label = episodes.label[index].to(predicted.dtype)
@@ -102,8 +102,8 @@ def check_episodes(model: NeuralProcess, episodes: Episodes) -> None:
         row, count = getattr(episodes, name), getattr(model, f'num_{name}s')
         if row.numel() and int(row.max()) >= count:
             raise ValueError(
-                f"'episodes' must have {name} rows below {count}, as the model (got "
-                f'{int(row.max())}); leave it out, or build the model with more'
+                f"'episodes' must have {name} rows below {count}, as in the model (got "
+                f'{int(row.max())}); drop such tasks, or build a larger model'
             )
     _, _, low, high = LIKELIHOODS[model.likelihood]
     if ((episodes.label < low) | (episodes.label > high)).any():

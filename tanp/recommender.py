@@ -1,4 +1,4 @@
-"""Recommendations after a few interactions: fit, adapt, predict, recommend, save."""
+"""The few-shot recommender: fit, adapt, predict, recommend, save."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from tanp.fitting import BLOCK_PAIRS, Fitted, Validation, fit_models
 from tanp.loader import pad
 from tanp.model import NeuralProcess
 
-# Users at a time, whose supports are encoded together.
+# Users per block; their supports are encoded together.
 BLOCK_USERS = 16
 
 
 class TaNPRecommender(Recommender):
-    r"""Rates and recommends for users of whom a few interactions are known.
+    r"""Predicts and recommends for new users with a few known interactions.
 
-    It is fitted once, on the interactions of many users. A new user then needs a
-    *support*, the few items that it has rated so far. There is no gradient step for new
-    users, and the predictions for one user do not depend on the others.
+    Fit it once on the interactions of many users. A new user then needs a *support*:
+    the few items that the user has rated so far. Adapting takes no gradient step, and
+    the predictions for one user do not depend on other users.
 
     .. code-block:: python
 
@@ -44,18 +44,18 @@ class TaNPRecommender(Recommender):
         today.predict(pairs)
         today.recommend(k=10)
 
-    With :obj:`rating=None` each row is a positive interaction. Items that nobody has
-    interacted with, such as those that arrive after the fit, are read by their
-    attributes, and AttentiveTaNP takes statistics of the items most like them, see
-    :meth:`~tanp.ItemStatistics.with_unseen`. For users without any interaction, there
-    is :class:`agnn_pyg.AGNNRecommender`.
+    With :obj:`rating=None`, each row is a positive interaction. Items without
+    interactions, such as items that arrive after the fit, are read through their
+    attributes; AttentiveTaNP also uses statistics of the most similar items, see
+    :meth:`~tanp.ItemStatistics.with_unseen`. For users without any interaction, use
+    :class:`agnn_pyg.AGNNRecommender`.
 
     Attributes:
-        models_: The trained models, one a member of the ensemble.
+        models_: The trained models, one for each member of the ensemble.
         vocabularies_: Ids of the fit by side, :obj:`"user"` and :obj:`"item"`.
-        rating_scale_: The scale of ratings; labels 0 and 1 stay as they are.
-        history_: Metrics of every epoch, of the first model.
-        best_epoch_: Its epoch that was kept, from 0.
+        rating_scale_: The scale of ratings; labels 0 and 1 are not scaled.
+        history_: Metrics of the first model in each epoch.
+        best_epoch_: Epoch of the first model that was kept, counted from 0.
     """
 
     Config = TaNPRecommenderConfig
@@ -73,15 +73,15 @@ class TaNPRecommender(Recommender):
         """Trains on the interactions of many users.
 
         Args:
-            ratings (pandas.DataFrame): A row an interaction: user, item, rating.
-            users (pandas.DataFrame, optional): A row a user, id and attributes; of
-                all users in the other tables.
-            items (pandas.DataFrame, optional): Likewise of items.
+            ratings (pandas.DataFrame): One row per interaction: user, item, rating.
+            users (pandas.DataFrame, optional): One row per user, with id and
+                attributes, for all users in the other tables.
+            items (pandas.DataFrame, optional): The same for items.
             validation (pandas.DataFrame or tuple, optional): Interactions of other
-                users, to select the epoch on: a table, half of each user being its
-                support, or tables of supports and queries. Without, the last is kept.
+                users, to select the epoch: one table, half of each user's rows being
+                the support, or two, supports and queries. None keeps the last epoch.
 
-        ``ValueError`` names what is unfit of a table or a setting, and what to change.
+        ``ValueError`` names the invalid table or setting, and what to change.
         """
         fitted = fit_models(self.config, validation, ratings, users, items)
         self._fitted_, self.best_epoch_, self.history_ = fitted
@@ -93,17 +93,17 @@ class TaNPRecommender(Recommender):
         users: pd.DataFrame | Sequence[Hashable] | None = None,
         name: str = 'support',
     ) -> AdaptedUsers:
-        """Reads what users have rated so far; nothing is trained.
+        """Adapts to the interactions of users so far; nothing is trained.
 
         Args:
-            support (pandas.DataFrame): A row an interaction: user, item, rating. Of
-                users of the fit these rows alone count, not what the fit has read.
+            support (pandas.DataFrame): One row per interaction: user, item, rating. For
+                users of the fit, these rows replace their rows in the fit.
             users (pandas.DataFrame or sequence, optional): Attributes of new users, if
-                the fit had any. They are missing of ids alone, a table or a list, and
-                without, with a warning.
-            name (str, optional): Its name in errors. (default: :obj:`"support"`)
+                the fit had any. If only ids are given, as a table or a list, attributes
+                are missing. None also leaves them missing, with a warning.
+            name (str, optional): Name for errors. (default: :obj:`"support"`)
 
-        ``ValueError`` names an unknown item, or a rating of another scale.
+        ``ValueError`` names an unknown item or a rating that is out of range.
         """
         config, fitted = self._served()
         fitted = replace(fitted, config=config)
@@ -111,12 +111,12 @@ class TaNPRecommender(Recommender):
         ratings.user.check_rows('adapting needs an interaction of each user')
         label = fitted.to_labels(ratings)
         ids = Vocabulary.from_ids(ratings.user)
-        # Ids of another type are refused: all users would be new.
+        # This refuses ids of another type: they would make all users new.
         rows, user = fitted.ids['user'].rows(ratings.user), ids.rows(ratings.user)
         if users is not None and not fitted.has_users:
             raise ValueError(
-                "'users' was not given to 'fit', so attributes mean nothing; leave it "
-                'out, or fit again with the attributes of all users'
+                "'users' was not given to 'fit', so its attributes are unknown; leave "
+                'it out, or fit again with the attributes of all users'
             )
         if 'user' in fitted.encoders:
             if users is None and (rows < 0).any():
@@ -138,10 +138,10 @@ class TaNPRecommender(Recommender):
         items: pd.DataFrame | None = None,
         k: int = 20,
     ) -> dict[str, float]:
-        """Adapts to the first half of each user's rows, and compares with the others.
+        """Adapts to the first half of each user's rows and evaluates on the other half.
 
-        Of an odd number, the larger part is adapted to. Tables of :obj:`users` are
-        those of :meth:`adapt`; for all else see :meth:`AdaptedUsers.evaluate`.
+        If the number of rows is odd, the first half is larger. For :obj:`users` see
+        :meth:`adapt`; for all else see :meth:`AdaptedUsers.evaluate`.
         ``ValueError`` if no user has two rows.
         """
         check_columns(ratings, 'ratings', [self.user])
@@ -149,9 +149,9 @@ class TaNPRecommender(Recommender):
         first = 2 * by_user.cumcount() < by_user.transform('size')
         if len(ratings) and first.all():
             raise ValueError(
-                "'ratings' must have a user with two rows, half of them a support and "
-                'half a query (got one row of each user); give more rows of the same '
-                "users, or 'adapt' to a support and 'evaluate' what that returns"
+                "'ratings' must have a user with two rows, one for the support and one "
+                'for the query (got one row of each user); give more rows of the same '
+                "users, or call 'evaluate' on the result of 'adapt(support)'"
             )
         adapted = self.adapt(ratings[first], users, 'ratings')
         return adapted.evaluate(ratings[~first], items, k)
@@ -159,7 +159,7 @@ class TaNPRecommender(Recommender):
     def __getattr__(self, name: str) -> NoReturn:
         hint = ''
         if name in ('predict', 'recommend', 'explain'):
-            hint = f", but what 'adapt(first_ratings)' returns has '{name}'"
+            hint = "; call it on the result of 'adapt(first_ratings)'"
         text = f"'{type(self).__name__}' has no attribute '{name}'{hint}"
         raise AttributeError(text, name=name, obj=self)
 
@@ -170,10 +170,10 @@ class TaNPRecommender(Recommender):
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """The score of an item, and how the interactions of a support moved it."""
+    """The score of an item and the effect of each support interaction on it."""
 
     score: float
-    without: float  # the score without any support, which training has not seen
+    without: float  # the score without any support, a case that training lacks
     support: pd.DataFrame  # items and their effects, the largest first
 
     def __str__(self) -> str:
@@ -185,7 +185,7 @@ class Explanation:
 class AdaptedUsers:
     """N users and their supports, see :meth:`TaNPRecommender.adapt`."""
 
-    fitted: Fitted = field(repr=False)  # current settings; its models know these users
+    fitted: Fitted = field(repr=False)  # with current settings and these users' rows
     users: Vocabulary  # ids
     episodes: Episodes  # supports
 
@@ -197,23 +197,23 @@ class AdaptedUsers:
         clip: bool = True,
         return_std: bool = False,
     ) -> pd.Series | tuple[pd.Series, pd.Series]:
-        r"""Rates pairs of these users and items of the fit.
+        r"""Predicts ratings of pairs of these users and items.
 
         Args:
-            pairs (pandas.DataFrame): A row a pair: user and item.
+            pairs (pandas.DataFrame): One row per pair: user and item.
             items (pandas.DataFrame, optional): Attributes of items new to the fit.
             samples (int, optional): Samples of :math:`\mathbf{z}` to average over. They
                 need a latent path. (default: :obj:`0`, the mean of :math:`\mathbf{z}`)
-            clip (bool, optional): Clip to the range of ratings; items are ranked by
-                what is not. (default: :obj:`True`)
-            return_std (bool, optional): Return also standard deviations, between
-                samples and between models: how uncertain the support leaves the model,
-                without the noise of ratings. (default: :obj:`False`)
+            clip (bool, optional): Clip to the range of ratings; rankings use the
+                values before clipping. (default: :obj:`True`)
+            return_std (bool, optional): Also return standard deviations between samples
+                and models: the uncertainty of the model given the support, without the
+                noise of ratings. (default: :obj:`False`)
 
         Returns:
-            The predicted ratings, or scores where there are none, with the index of
-            :obj:`pairs`. ``ValueError`` names unknown ids, and a single model without
-            samples, which has no standard deviations.
+            The predicted ratings, or scores if the fit has no ratings, with the index
+            of :obj:`pairs`. ``ValueError`` names unknown ids, or the lack of samples
+            and of a second model to compute standard deviations from.
         """
         fitted = self.fitted.with_nodes('item', items)
         columns = [fitted.config.user, fitted.config.item]
@@ -239,20 +239,20 @@ class AdaptedUsers:
         exclude_seen: bool = True,
         samples: int = 0,
     ) -> pd.DataFrame:
-        """The items of the highest scores.
+        """Recommends the items with the highest scores.
 
         Args:
             users (pandas.DataFrame or sequence, optional): Ids or a table of users.
-            k (int, optional): Items a user. (default: :obj:`10`)
+            k (int, optional): Items per user. (default: :obj:`10`)
             items (pandas.DataFrame or sequence, optional): Ids of items to choose from,
-                or a table of items, which may have arrived after the fit.
-            exclude_seen (bool, optional): Leave out a user's own support.
+                or a table of items, which may be new to the fit.
+            exclude_seen (bool, optional): Leave out the user's support items.
             samples (int, optional): See :meth:`predict`. (default: :obj:`0`)
 
         Returns:
-            Columns of user, item, those of :meth:`predict` and :obj:`rank`, from 1;
-            the users in the order given, fewer than :obj:`k` rows where fewer items are
-            left. ``ValueError`` names an id that is unknown or repeated.
+            Columns of user, item, predictions and :obj:`rank`, from 1, for users in the
+            given order. A user has fewer than :obj:`k` rows if fewer items are left.
+            ``ValueError`` names an id that is unknown or repeated.
         """
         is_table = isinstance(items, pd.DataFrame)
         fitted = self.fitted.with_nodes('item', items if is_table else None)
@@ -284,18 +284,18 @@ class AdaptedUsers:
     def evaluate(
         self, ratings: pd.DataFrame, items: pd.DataFrame | None = None, k: int = 20
     ) -> dict[str, float]:
-        """Compares predictions with other ratings or positives of these users.
+        """Evaluates predictions on other ratings or positives of these users.
 
         Args:
-            ratings (pandas.DataFrame): A row an interaction: user, item, rating.
+            ratings (pandas.DataFrame): One row per interaction: user, item, rating.
                 Positives and ratings in the upper quarter of the range are relevant.
             items (pandas.DataFrame, optional): See :meth:`predict`.
             k (int, optional): Length of the ranked lists. (default: :obj:`20`)
 
         Returns:
-            :obj:`rmse` and :obj:`mae` of ratings, and rankings of all items beyond a
-            user's support, see :func:`~agnn_pyg.base.metrics.evaluate_rankings`.
-            ``ValueError`` names what is unfit.
+            :obj:`rmse` and :obj:`mae` of ratings, and metrics of rankings of all items
+            without the support (:func:`~agnn_pyg.base.metrics.evaluate_rankings`).
+            ``ValueError`` names invalid input.
         """
         fitted = self.fitted.with_nodes('item', items)
         config, scale = fitted.config, fitted.scale
@@ -313,7 +313,7 @@ class AdaptedUsers:
             held.pair.remark(
                 statistics.features(user, item[:, None]).own.any(-1).flatten().numpy(),
                 'repeats pairs of the fit in',
-                'evaluate on users that were held back from it',
+                'evaluate on users that were held out from it',
             )
         if config.rating is not None:
             scale.check(held)
@@ -331,11 +331,11 @@ class AdaptedUsers:
     def explain(
         self, user: Hashable, item: Hashable, items: pd.DataFrame | None = None
     ) -> Explanation:
-        """Which interactions of a user's support moved the score of an item.
+        """Explains the score of an item by the interactions of a user's support.
 
-        The effect of one is the score less that without it, exactly; those of alike
-        interactions overlap. For :obj:`items` see :meth:`predict`; a :obj:`title` or
-        :obj:`name` of theirs is shown beside ids.
+        The effect of an interaction is the score minus the score without it, exactly;
+        effects of similar interactions overlap. For :obj:`items` see :meth:`predict`; a
+        column :obj:`title` or :obj:`name` is shown next to ids.
         """
         fitted = self.fitted.with_nodes('item', items)
         config = fitted.config
@@ -343,7 +343,7 @@ class AdaptedUsers:
         target = fitted.item_rows(read_distinct([item], 'item', config.item))
         mine = self.episodes.select(torch.from_numpy(row))
         count = len(mine.item)
-        # Tasks with all of the support, without it, and without one of each.
+        # Tasks with the full support, with none, and without one interaction each.
         kept = np.vstack([np.ones(count), np.zeros(count), 1 - np.eye(count)]) > 0
         size, place = map(torch.from_numpy, (kept.sum(axis=1), kept.nonzero()[1]))
         parts = mine.user.expand(len(kept)), size, mine.item[place], mine.label[place]
@@ -360,7 +360,7 @@ class AdaptedUsers:
     def _blocks(
         self, fitted: Fitted, rows: Tensor, choice: Tensor, exclude: bool, samples: int
     ) -> Iterator[Tensor]:
-        """Labels of items for some users at a time, -inf for items seen, [*, B, n]."""
+        """Yields labels of items in blocks of users, -inf if excluded, [*, B, n]."""
         step = max(1, min(BLOCK_USERS, BLOCK_PAIRS // len(fitted.ids['item'])))
 
         def labels(block: Tensor) -> Tensor:
@@ -380,5 +380,5 @@ class AdaptedUsers:
 
     def _rows(self, ids: IdColumn) -> np.ndarray:
         problem = 'names a user that was not adapted to in'
-        remedy = 'add what this user has rated to the support'
+        remedy = 'add ratings of this user to the support'
         return ids.known_rows(self.users, problem, remedy)
