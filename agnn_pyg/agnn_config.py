@@ -17,9 +17,10 @@ from agnn_pyg.base.config import (
     PositiveInt,
 )
 from agnn_pyg.base.recommender_config import TrainingConfig
-from agnn_pyg.folds import ScenariosConfig
+from agnn_pyg.folds import SCENARIOS, ScenariosConfig
 from agnn_pyg.graph.proximity import CandidateFraction
 from agnn_pyg.nn.gated_conv import GatedConv
+from agnn_pyg.rating_data import SIDES
 
 # Layers of PyG by the names of settings.
 PYG_LAYERS = {
@@ -125,8 +126,9 @@ class NetworkTrainingConfig(TrainingConfig):
     """Ratings that a step predicts, instead of a fraction."""
     num_negatives: PositiveInt = 2000
     """Items that a step compares positives with, where there are no ratings."""
-    cold_dropout: tuple[Fraction, Fraction] = (0.05, 0.05)
-    """Fractions of users and of items that a step treats as cold."""
+    cold_dropout: tuple[Fraction, Fraction] | None = None
+    """Fractions of users and of items that a step treats as cold. By default .05 of the
+    users, and .15 of the items, or .05 if no scenario has cold items."""
     id_dropout: Fraction = 0.8
     """Fraction of the nodes that lose their embedding in a step."""
     lr: LearningRate = 1e-2
@@ -158,6 +160,15 @@ class NetworkTrainingConfig(TrainingConfig):
 
 class AGNNConfig(GraphConfig, NetworkConfig, NetworkTrainingConfig, ScenariosConfig):
     """Settings of :class:`~agnn_pyg.AGNNScorer`."""
+
+    @property
+    def cold_rates(self) -> dict[str, float]:
+        """Fractions of the nodes that a training step treats as cold, by side."""
+        rates = self.cold_dropout
+        if rates is None:
+            has_cold_items = any(SCENARIOS[name][1] for name in self.scenarios)
+            rates = 0.05, 0.15 if has_cold_items else 0.05
+        return dict(zip(SIDES, rates, strict=True))
 
 
 # The network and the training of the published code; see the table in the README.

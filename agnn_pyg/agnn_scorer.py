@@ -165,7 +165,7 @@ class AGNNScorer:
         train = FullGraphLoader(
             graph,
             RATED,
-            cold_dropout=dict(zip(SIDES, config.cold_dropout, strict=True)),
+            cold_dropout=config.cold_rates,
             seed=seed,
             **self.config.subset(
                 'steps', 'target_fraction', 'batch_size', 'id_dropout'
