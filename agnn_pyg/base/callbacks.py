@@ -1,4 +1,4 @@
-"""Callbacks of a fit: averages of weights, exact resume, history, divergence."""
+"""Lightning callbacks: weight averaging, exact resume, history, divergence checks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from agnn_pyg.base.store import atomic_write
 
 
 class EMA(WeightAveraging):
-    """An exponential moving average of the weights, validated and kept.
+    """Exponential moving average of the weights, used for validation and the result.
 
-    Unlike Lightning's ``EMAWeightAveraging`` it averages over a third of the steps at
-    most: a longer average would still hold the initial weights.
+    Unlike Lightning's ``EMAWeightAveraging``, it averages over at most a third of the
+    steps. A longer average would still contain the initial weights.
     """
 
     def __init__(self, decay: float) -> None:
@@ -37,16 +37,16 @@ class EMA(WeightAveraging):
 
 
 class Stopping(EarlyStopping):
-    """Ends a resumed run that had stopped."""
+    """Early stopping that also ends a resumed run if the run had stopped early."""
 
     def on_train_start(self, trainer: pl.Trainer, module: Module) -> None:
-        # Never the first epoch: it is the best so far.
+        # 0 means not stopped: a run never stops in epoch 0.
         if self.stopped_epoch:
             trainer.should_stop = True
 
 
 class Checkpoint(ModelCheckpoint):
-    """A checkpoint that remembers its best score where the folder of a run is moved."""
+    """A ``ModelCheckpoint`` that keeps its best score if the folder has been moved."""
 
     def __init__(self, folder: Path, name: str, **options: Any) -> None:
         super().__init__(
@@ -62,7 +62,7 @@ class Checkpoint(ModelCheckpoint):
 
 
 class AtomicIO(TorchCheckpointIO):
-    """Renames a checkpoint into place; Lightning's may leave half a file if killed."""
+    """Writes checkpoints atomically: a killed process leaves no partial file."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str, storage_options: Any = None
@@ -72,7 +72,7 @@ class AtomicIO(TorchCheckpointIO):
 
 
 class EpochSeed(pl.Callback):
-    """Seeds each epoch and process, so that a resumed run repeats a whole one."""
+    """Seeds each epoch and process: a resumed run equals an uninterrupted one."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: Module) -> None:
         seed = epoch_seed(module, trainer.current_epoch, trainer.global_rank)
@@ -83,7 +83,7 @@ class EpochSeed(pl.Callback):
 
 
 class FiniteWeights(pl.Callback):
-    """Raises ``ValueError`` where a run diverges, before its weights are kept."""
+    """Raises ``ValueError`` if training diverges, before the weights are saved."""
 
     def __init__(self, monitor: str) -> None:
         self.monitor = monitor
@@ -102,7 +102,7 @@ class FiniteWeights(pl.Callback):
 
 
 class Fingerprint(pl.Callback):
-    """Keeps in checkpoints what a run trains on, a text, or None for no check."""
+    """Stores a hash of the training data in checkpoints; None turns the check off."""
 
     def __init__(self, value: str | None) -> None:
         self.value = value
@@ -111,20 +111,20 @@ class Fingerprint(pl.Callback):
         return {'value': self.value}
 
     def check(self, path: Path, folder: Any) -> None:
-        """Raises ``ValueError`` if a checkpoint of a folder is of another training."""
+        """Raises ``ValueError`` if a checkpoint has another fingerprint."""
         if self.value is None:
             return
         kept = torch.load(path, map_location='cpu', weights_only=True)['callbacks']
         if kept.get(self.state_key) != self.state_dict():
             raise ValueError(
-                f"The checkpoint in '{folder}' is of other tables or settings, so it "
-                f"cannot be continued; name another 'folder' or an empty one, or leave "
-                f"out 'resume'"
+                f"The checkpoint in '{folder}' belongs to other tables or settings and "
+                f"cannot be resumed; pass another or an empty 'folder', or leave out "
+                f"'resume'"
             )
 
 
 class History(pl.Callback):
-    """Keeps the metrics of every epoch."""
+    """Records the metrics of each epoch."""
 
     def __init__(self) -> None:
         self.epochs = []
@@ -143,12 +143,12 @@ class History(pl.Callback):
 
 
 def diverged(found: object) -> ValueError:
-    """The error of a training that diverged, and how that showed."""
+    """The error for diverged training; :obj:`found` is the symptom."""
     remedy = "lower the learning rate 'lr', set 'gradient_clip', or scale features to 1"
     return ValueError(f'Training diverged ({found}); {remedy}')
 
 
 def epoch_seed(module: Module, epoch: int, rank: int = 0) -> int:
-    """The seed of what one of several processes draws in an epoch."""
+    """The seed of an epoch in the process :obj:`rank`."""
     seed = mix(getattr(module, 'seed', 0) + mix(epoch))
     return mix(seed + rank) if rank else seed

@@ -1,4 +1,4 @@
-"""Cells of one attribute column: read as values of one type, which may be inferred."""
+"""Parses the cells of an attribute column into values of one semantic type (stype)."""
 
 from __future__ import annotations
 
@@ -16,41 +16,40 @@ from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 from agnn_pyg.base.checks import TableColumn, check_columns, is_nothing
 from agnn_pyg.base.io import MISSING
 
-# The attribute that all nodes of a side without attributes have in common.
+# The only attribute of users or items that have no attributes: equal for all of them.
 CONSTANT = '(constant)'
 FLOATS = (float, np.floating)
 NUMBERS = (int, np.integer, *FLOATS)
-VALUES = (*NUMBERS, str, np.bool_)  # which JSON keeps as they are
+VALUES = (*NUMBERS, str, np.bool_)  # types that JSON can store
 LISTS = (list, tuple, set, frozenset, np.ndarray)
 SEPARATED = re.compile(r'[|;,/]')
 WORD = re.compile(r'\b\w\w+\b')
 ISO_DATE = re.compile(r'\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?')
-# A column is numeric with so few texts among so many numbers.
+# Most values: all except this fraction, and more than this many distinct ones.
 FEW, MANY = 0.1, 20
-# What to do where a cell does not suit the type of its column.
+# What to do if a cell does not have the type of its column.
 _REMEDIES = {
-    'date': 'make dates or texts like 1999-12-31 of them, or empty cells, or change '
-    'the type',
-    'numeric': 'make numbers of them, such as 12.5, or empty cells, or change the type',
-    'text': 'make texts of them, or change the type',
-    'vector': 'make lists of numbers of them, or change the type',
+    'date': 'use dates or texts like 1999-12-31, empty these cells, or change the type',
+    'numeric': 'use numbers such as 12.5, empty these cells, or change the type',
+    'text': 'convert them to texts, or change the type',
+    'vector': 'use lists of numbers, or change the type',
 }
 
 
 class CellTypeError(ValueError):
-    """A cell holds something else than numbers, texts, dates, or lists of these."""
+    """A cell is no number, text or date, and no list of numbers, texts or dates."""
 
 
 @dataclass(frozen=True)
 class ParsedColumn:
-    """The V values in an attribute column; a list in a cell has several."""
+    """The V values of an attribute column; a cell with a list has several values."""
 
     column: str
     stype: str  # see AttributeEncoder
     num_rows: int
-    row: np.ndarray  # of each value, ascending
-    value: np.ndarray  # objects, or finite numbers: [V], of vectors [V, D]
-    name: str = 'frame'  # of the table in error texts
+    row: np.ndarray  # row number of each value, ascending
+    value: np.ndarray  # objects or finite numbers [V], or vectors [V, D]
+    name: str = 'frame'  # name of the table in error texts
 
     @property
     def is_missing(self) -> np.ndarray:
@@ -60,7 +59,7 @@ class ParsedColumn:
         return missing
 
     def take(self, mask: np.ndarray) -> ParsedColumn:
-        """The cells of the rows in a mask."""
+        """The column restricted to the rows of a mask."""
         kept = mask[self.row]
         place = np.cumsum(mask)
         row, value = place[self.row[kept]] - 1, self.value[kept]
@@ -70,10 +69,10 @@ class ParsedColumn:
 def parse_column(
     frame: pd.DataFrame, column: str, stype: str | None = None, name: str = 'frame'
 ) -> ParsedColumn:
-    """Reads an attribute column of the table :obj:`name`, and infers its type if None.
+    """Parses an attribute column of the table :obj:`name`; infers its stype if None.
 
-    ``ValueError`` names the first row that does not suit the type;
-    :class:`CellTypeError`, that holds what would not be the same after save and load.
+    ``ValueError`` names the first row whose cell does not have the type. It is a
+    :class:`CellTypeError` if a value has a type that a saved model cannot store.
     """
     if column == CONSTANT:
         return constant_column(len(frame))
@@ -88,7 +87,7 @@ def parse_column(
     inferred = stype is None
     stype = stype or _infer(cells, row, value, in_list)
     allowed = {'date': (str, datetime.date), 'text': str}.get(stype, VALUES)
-    remedy = 'make a number, a text or a list of them, or leave the column out'
+    remedy = 'convert it to a number, a text or a list of these, or drop the column'
     table.refuse(
         row[np.array([not isinstance(v, allowed) for v in value], bool)],
         f'holds a value that does not suit the type {stype} in',
@@ -101,9 +100,10 @@ def parse_column(
         number = _days(value) if stype == 'date' else floats(value)
         bad = np.isnan(number) | in_list
         may_miss = inferred | (np.array([*map(is_nothing, value)], bool) & ~in_list)
-        problem = f'holds something else than a {stype} value in'
+        wanted = 'a date' if stype == 'date' else 'a number'
+        problem = f'holds a value that is not {wanted} in'
         table.refuse(row[bad & ~may_miss], problem, _REMEDIES[stype])
-        problem = f'holds other than {stype} values, which count as missing, in'
+        problem = f'holds a value that is not {wanted}, read as missing, in'
         remedy = "correct them, or change the type to 'categorical'"
         table.remark(row[bad], problem, remedy)
         every = np.full(len(frame), np.nan)
@@ -117,36 +117,36 @@ def parse_column(
         is_text = np.array([isinstance(v, str) for v in value], bool)
         table.remark(
             row[is_text & ~is_text.all()],
-            'has texts beside other values, all of which count as categories, in',
-            'make texts of all, .astype(str), or empty these cells',
+            'mixes texts with other values, and each is read as a category, in',
+            'convert all to texts, .astype(str), or empty these cells',
         )
         table.remark(
             row[pd.Series(value).isin(MISSING)],
-            'has texts that seem to stand for empty cells, and count as a category, in',
-            'empty them, .where(cells.notna()) after .astype(str), unless meant',
+            'has texts that look like empty cells but are read as a category in',
+            'if they are, empty them: .where(cells.notna()) after .astype(str)',
         )
         loose = np.flatnonzero(is_text & ~in_list & in_list.any())
         is_joined = np.array([bool(SEPARATED.search(v)) for v in value[loose]], bool)
         table.remark(
             row[loose[is_joined]],
-            'has texts with separators, each of them one value, beside lists in',
-            'make lists of all, by as_lists of agnn_pyg.base.io or --lists',
+            'has texts with separators, read as single values, among lists in',
+            'split them with agnn_pyg.base.io.as_lists or --lists',
         )
     return ParsedColumn(column, stype, len(frame), row, value, name)
 
 
 def constant_column(num_rows: int) -> ParsedColumn:
-    """A column in which all rows are equal."""
+    """A column with the same value in all rows."""
     value = np.full(num_rows, 'all', object)
     return ParsedColumn(CONSTANT, 'categorical', num_rows, np.arange(num_rows), value)
 
 
 def _numbers(table: TableColumn, stype: str, number: np.ndarray) -> ParsedColumn:
-    """A column of numbers, one a row or NaN."""
+    """A column with one number per row; NaN is missing."""
     table.refuse(
         np.isinf(number),
-        'holds numbers that are infinite or too large in',
-        'replace them by missing values or by a bound',
+        'holds infinite or too large numbers in',
+        'empty these cells, or clip them',
     )
     row = np.flatnonzero(~np.isnan(number))
     value = number[row]
@@ -158,19 +158,19 @@ def _vectors(
 ) -> ParsedColumn:
     """A column of lists of numbers, all of the same length."""
     size = np.bincount(row, minlength=len(table.frame))
-    width = np.bincount(size[row]).argmax() if len(row) else 1  # of most lists
+    width = np.bincount(size[row]).argmax() if len(row) else 1  # the most frequent
     number = floats(value)
     table.refuse(
         row[~(np.isfinite(number) & in_list & (size[row] == width))],
-        'holds something else than lists of finite numbers, all of a length, in',
-        'correct it, or give each number a column',
+        f'holds a cell that is not a list of {width} finite numbers in',
+        'correct it, or use one column per number',
     )
     value, row = number.reshape(-1, width), np.flatnonzero(size)
     return ParsedColumn(table.column, 'vector', len(size), row, value, table.name)
 
 
 def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row numbers and cleaned values of all cells, and whether each is in a list."""
+    """Row number and cleaned value of each entry, and whether it comes from a list."""
     in_list = np.array([isinstance(cell, LISTS) for cell in cells], bool)
     lists = [[*cell] if isinstance(cell, LISTS) else [cell] for cell in cells]
     values = pd.Series(lists, dtype=object).explode().dropna()
@@ -184,15 +184,14 @@ def _explode(cells: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _infer(
     cells: pd.Series, row: np.ndarray, value: np.ndarray, in_list: np.ndarray
 ) -> str:
-    """The type of a column of objects, by its values."""
+    """The stype of an object column, inferred from its values."""
     types = {*map(type, value)}
 
     def are(*classes: type) -> bool:
         return bool(types) and all(issubclass(t, classes) for t in types)
 
     if in_list.any():
-        # A list of one float is a value rather than a vector, and whole numbers may be
-        # codes.
+        # Lists of one float are no vectors, and whole numbers may be codes.
         is_vector = are(*NUMBERS) and any(issubclass(t, FLOATS) for t in types)
         is_vector &= len(value) >= 2 * len(np.unique(row))
         return 'vector' if is_vector and in_list.all() else 'multi'
@@ -202,18 +201,18 @@ def _infer(
             return 'date'
     if bool in types or not are(str, *NUMBERS) or cells.dtype.name == 'category':
         return 'categorical'
-    # Numbers, perhaps with texts among them, where 007 is no number.
+    # Numbers, perhaps mixed with texts. A text such as '007' is a code, not a number.
     is_number = ~np.isnan(floats(value))
     numbers = value[is_number]
     mostly = not is_number.all() and _mostly(is_number, value)
-    # A few different texts are categories.
+    # Texts with few distinct numbers are categories.
     mostly &= not are(str) or len({*numbers}) > MANY
     mostly &= not any(re.match(r'0\d', str(number)) for number in numbers)
     return 'numeric' if mostly or are(*NUMBERS) else 'categorical'
 
 
 def _mostly(is_part: np.ndarray, value: np.ndarray) -> bool:
-    """Whether values are of a part, except for few others or words for nothing."""
+    """Whether most values are in a mask, with few others or one repeated word."""
     others = value[~is_part]
     if all(map(is_nothing, others)):
         return bool(is_part.any())
@@ -223,15 +222,15 @@ def _mostly(is_part: np.ndarray, value: np.ndarray) -> bool:
 
 
 def floats(value: np.ndarray) -> np.ndarray:
-    """Numbers, and NaN for what is none."""
-    # Python's integers may be larger than any float.
+    """The values as floats; NaN if a value is no number."""
+    # Python integers may be too large for a float.
     value = [np.inf if isinstance(v, int) and abs(v) >= 2**1023 else v for v in value]
     return pd.to_numeric(pd.Series(value, dtype=object), errors='coerce').to_numpy('f8')
 
 
 def _days(value: np.ndarray) -> np.ndarray:
-    """Dates and ISO texts as days since 1970, and NaN for other texts."""
+    """Dates and ISO texts as days since 1970; NaN for other texts."""
     dates = pd.to_datetime([*value], errors='coerce', utc=True, format='ISO8601')
-    # Microseconds, which reach beyond the year 2262.
+    # Nanoseconds would overflow in the year 2262.
     days = dates.tz_localize(None).to_numpy('datetime64[us]') - np.datetime64(0, 'D')
     return days / np.timedelta64(1, 'D')

@@ -1,4 +1,4 @@
-"""Checks of tables and names whose error texts say where the error is."""
+"""Checks of tables and names; errors name the table, the column and the row."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-# Where lines of code are that a caller has not written: those of the library, and of
-# what its decorators are made of.
+# Paths of code that is not the caller's: the packages, and contextlib, which implements
+# their decorators.
 _LIBRARY = (
     *(os.path.join(Path(__file__).parents[2], n, '') for n in ('agnn_pyg', 'tanp')),
     contextlib.__file__,
 )
-# What stands for nothing in a cell or in a list, in small letters.
+# Texts that stand for a missing value, in lower case.
 _NOTHING = re.compile(
     r'|<?n/?a>?|none|nan|nat|null|nil|unknown|undefined|unspecified|missing|-+|\?+'
     r'|\(no .+ listed\)'
 )
-# What other libraries call the settings of ours.
+# Settings of other libraries, and what they are called here.
 SYNONYMS = {
     'device': 'accelerator',
     'embedding_dim': 'channels',
@@ -37,18 +37,18 @@ SYNONYMS = {
     'random_state': 'seed',
     'verbose': 'progress',
 }
-# What an index is called that has the lines of a file.
+# The name of an index that holds the line numbers of a file.
 LINE = 'line'
-# Characters of a cell that error texts show, and known names beside the nearest.
+# Limits of error texts: characters of a cell, and known names beside the nearest one.
 MAX_SHOWN, MANY_NAMES = 80, 20
 
 
 class TableWarning(UserWarning):
-    """Something in a table is odd, but may be meant."""
+    """A table has unusual values, which may be intended."""
 
 
 def warn(text: str) -> None:
-    """Gives a :class:`TableWarning` at the line that called the library."""
+    """Issues a :class:`TableWarning` at the caller's line, outside of the library."""
     frame, level = inspect.currentframe().f_back, 2
     while frame is not None and frame.f_code.co_filename.startswith(_LIBRARY):
         frame, level = frame.f_back, level + 1
@@ -57,7 +57,7 @@ def warn(text: str) -> None:
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column, or several in a tuple, of a table that error texts call :obj:`name`."""
+    """A column, or a tuple of columns, of a table; error texts call it :obj:`name`."""
 
     frame: pd.DataFrame
     column: str | tuple
@@ -70,17 +70,17 @@ class TableColumn:
         remedy: str,
         error: type[ValueError] = ValueError,
     ) -> None:
-        """Raises ``ValueError`` if any rows are bad, naming the first of them."""
+        """Raises :obj:`error` if any rows are bad, and names the first."""
         if text := self._text(bad, problem, remedy):
             raise error(text)
 
     def remark(self, bad: np.ndarray, problem: str, remedy: str) -> None:
-        """Warns if any rows are bad, naming the first of them."""
+        """Warns if any rows are bad, and names the first."""
         if text := self._text(bad, problem, remedy):
             warn(text)
 
     def _text(self, bad: np.ndarray, problem: str, remedy: str) -> str | None:
-        """Names the first bad row, of a mask or of row numbers, its cells, and all."""
+        """Names the first bad row; :obj:`bad` is a mask or row numbers."""
         rows = np.flatnonzero(bad) if bad.dtype == bool else np.unique(bad)
         if not len(rows):
             return None
@@ -101,7 +101,7 @@ def check_columns(
     columns: Iterable,
     remedy: str = 'name the column in the settings',
 ) -> None:
-    """Raises ``ValueError`` unless a frame has each of the columns once."""
+    """Raises ``ValueError`` unless a frame has each column exactly once."""
     if not isinstance(frame, pd.DataFrame):
         raise ValueError(
             f"'{name}' must be a pandas DataFrame (got {type(frame).__name__})"
@@ -123,13 +123,13 @@ def check_columns(
 
 
 def shown(cell: object) -> str:
-    """A cell in one line of an error text, a long one only in part."""
+    """A cell as one line of an error text, shortened if long."""
     text = ' '.join(repr(plain(cell)).split())
     return text if len(text) <= MAX_SHOWN else f'{text[: MAX_SHOWN - 3]}...'
 
 
 def nearest(name: object, known: Iterable[object]) -> str:
-    """A hint at the known name that is most like a wrong one, and all known ones."""
+    """A hint for an unknown name: the most similar known name, and the known names."""
     known = [*map(str, known)]
     lower = {k.lower(): k for k in known}
     name = str(name).lower()
@@ -142,16 +142,16 @@ def nearest(name: object, known: Iterable[object]) -> str:
 
 
 def as_text(cells: pd.Series) -> str:
-    """The call that makes texts of cells; 7.0 is the code '7'."""
+    """The pandas call that converts cells to texts, and 7.0 to '7'."""
     is_float = pd.api.types.is_float_dtype(cells)
     return ".astype('Int64').astype(str)" if is_float else '.astype(str)'
 
 
 def is_nothing(value: object) -> bool:
-    """Whether a value is a text that stands for nothing, such as 'unknown'."""
+    """Whether a value is a text that stands for a missing value, such as 'unknown'."""
     return isinstance(value, str) and bool(_NOTHING.fullmatch(value.lower()))
 
 
 def plain(value: object) -> object:
-    """A NumPy scalar as Python's; anything else as it is."""
+    """A NumPy scalar as a Python object; any other value unchanged."""
     return value.item() if isinstance(value, np.generic) else value

@@ -235,7 +235,7 @@ def test_values_of_other_types_than_those_of_the_fit():
     prices = AttributeEncoder(['x']).fit(frame_of([3.0, 90, 400]))
     with pytest.warns(UserWarning, match=r'row 1 \(-1'):
         prices.transform(frame_of([70, -1, 80, 90]))
-    with pytest.warns(UserWarning, match=r"beside.* in row 1 \('a', .* of 2"):
+    with pytest.warns(UserWarning, match=r"mixes.* in row 1 \('a', .* of 2"):
         AttributeEncoder(['x']).fit(frame_of([2.0, 'a', '2']))
 
 
