@@ -15,19 +15,12 @@ BLOCK_EDGES = 2**20
 
 
 class Profiles(NamedTuple):
-    """N nodes in P groups of equal rows.
+    """N nodes in P groups of equal rows."""
 
-    Attributes:
-        first: A node of each group, the one of lowest number, :obj:`[P]`.
-        of: The group of each node, :obj:`[N]`.
-        member: The nodes, group by group, ascending in each, :obj:`[N]`.
-        ptr: Where each group starts in :obj:`member`, :obj:`[P + 1]`.
-    """
-
-    first: np.ndarray
-    of: np.ndarray
-    member: np.ndarray
-    ptr: np.ndarray
+    first: np.ndarray  # a node of each group, the one of lowest number, [P]
+    of: np.ndarray  # the group of each node, [N]
+    member: np.ndarray  # the nodes, group by group, ascending in each, [N]
+    ptr: np.ndarray  # where each group starts in `member`, [P + 1]
 
     @property
     def count(self) -> np.ndarray:
@@ -54,27 +47,16 @@ def group(matrix: sp.csr_matrix) -> Profiles:
 
 
 class Levels(NamedTuple):
-    """The profiles of candidate sets, in L levels of equal weight, the best first.
+    """The profiles of candidate sets, in L levels of equal weight, the best first."""
 
-    Attributes:
-        row: The profile whose candidates a level holds, ascending, :obj:`[L]`.
-        weight: The weight of a level, :obj:`[L]`.
-        total: Number of nodes in a level, without the target itself, :obj:`[L]`.
-        take: How many of them fit, :obj:`[L]`.
-        base: Where a level starts among :obj:`place`, :obj:`[L]`.
-        own: Where the profile of the row starts there, or -1, :obj:`[L]`.
-        profile: The profiles of all levels, one after the other.
-        place: Number of nodes ahead of each profile.
-    """
-
-    row: np.ndarray
-    weight: np.ndarray
-    total: np.ndarray
-    take: np.ndarray
-    base: np.ndarray
-    own: np.ndarray
-    profile: np.ndarray
-    place: np.ndarray
+    row: np.ndarray  # the profile whose candidates a level holds, ascending, [L]
+    weight: np.ndarray  # of a level, [L]
+    total: np.ndarray  # number of nodes in a level, without the target itself, [L]
+    take: np.ndarray  # how many of them fit, [L]
+    base: np.ndarray  # where a level starts among `place`, [L]
+    own: np.ndarray  # where the profile of the row starts there, or -1, [L]
+    profile: np.ndarray  # of all levels, one after the other
+    place: np.ndarray  # number of nodes ahead of each profile
 
 
 def levels(

@@ -30,16 +30,12 @@ MAX_NODES, MAX_PRODUCTS, PAIR_RANK = 2**15, 2**22, 16
 class FeatureMaps(NamedTuple):
     """Features of N nodes whose inner products, by component, are kernels.
 
-    Attributes:
-        x: Features of all components side by side, :obj:`[N, F]`. The first one is
-            constant: in component 0 the kernel of any two nodes is 1.
-        component: The component of each feature, ascending, :obj:`[F]`.
-        names: Names of the components.
+    The first one is constant: in component 0 the kernel of any two nodes is 1.
     """
 
-    x: Tensor
-    component: Tensor
-    names: tuple[str, ...]
+    x: Tensor  # features of all components side by side, [N, F]
+    component: Tensor  # the component of each feature, ascending, [F]
+    names: tuple[str, ...]  # of the components
 
     def append(self, name: str, x: Tensor) -> FeatureMaps:
         """These feature maps and those of one more component, :obj:`[N, F']`."""

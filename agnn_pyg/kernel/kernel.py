@@ -17,15 +17,10 @@ MAX_ITER = 100
 
 
 class NodeSums(NamedTuple):
-    """Sums over the rated pairs of each node, weighted by dual coefficients.
+    """Sums over the rated pairs of each node, weighted by dual coefficients."""
 
-    Attributes:
-        user: Of the features of a user's items, :obj:`[U, F_items]`.
-        item: Of the features of an item's users, :obj:`[I, F_users]`.
-    """
-
-    user: Tensor
-    item: Tensor
+    user: Tensor  # of the features of a user's items, [U, F_items]
+    item: Tensor  # of the features of an item's users, [I, F_users]
 
 
 @dataclass(eq=False)

@@ -38,12 +38,9 @@ class LinkFeatures:
     nothing but its edges to the M nodes of the graph. Of a neighbour that is new, too,
     :math:`\alpha` times what that has is taken. Nodes without edges have features of 0.
     Time and memory are linear in nodes and edges.
-
-    Attributes:
-        map: What weights of edges are multiplied by, :obj:`[M, rank]`.
     """
 
-    map: Tensor
+    map: Tensor  # what weights of edges are multiplied by, [M, rank]
 
     @classmethod
     def fit(cls, weight: sp.csr_matrix, rank: int = RANK) -> LinkFeatures:

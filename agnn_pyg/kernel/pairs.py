@@ -10,12 +10,7 @@ from agnn_pyg.csr import csr_tensor
 
 
 class RatedPairs:
-    """Rated pairs, sorted by user and by item once, for sparse products.
-
-    Args:
-        edge_index (Tensor): Pairs of user and item rows, :obj:`[2, R]`.
-        num_users (int): Number of users.
-        num_items (int): Number of items.
+    """Rated pairs, :obj:`[2, R]`, sorted by user and by item once for sparse products.
 
     Attributes:
         order: Positions in :obj:`edge_index` of the pairs as they are kept here,

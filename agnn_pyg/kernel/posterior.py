@@ -45,23 +45,14 @@ class NewNodePosterior(NamedTuple):
         \mathbf{Y}_J^\top + \mathbf{M}_J \mathbf{\Sigma} \mathbf{M}_J^\top +
         \mathbf{I})^{-1} \mathbf{e}, \quad \mathbf{x}_u \leftarrow \mathbf{x}_u +
         \mathbf{\Sigma} \mathbf{M}_J^\top \boldsymbol{\alpha}
-
-    Attributes:
-        first: The first new node; those before are of the fit.
-        slope: The slopes :math:`\boldsymbol{\beta}` of new nodes, :obj:`[N, F]`.
-        node: The node of each rating, :obj:`[E]`.
-        part: What each rating adds to the slopes of its node, before they are
-            multiplied by the factor :math:`\mathbf{L}`, :obj:`[E, R]`.
-        prior: This factor, :obj:`[F, R]`.
-        shift: What ratings add to the features of new nodes, :obj:`[N, A]`.
     """
 
-    first: int
-    slope: Tensor
-    node: Tensor
-    part: Tensor
-    prior: Tensor
-    shift: Tensor
+    first: int  # the first new node; those before are of the fit
+    slope: Tensor  # the slopes of new nodes, [N, F]
+    node: Tensor  # the node of each rating, [E]
+    part: Tensor  # what each adds to slopes before these are multiplied by L, [E, R]
+    prior: Tensor  # the factor L, [F, R]
+    shift: Tensor  # what ratings add to the features of new nodes, [N, A]
 
     @classmethod
     def fit(

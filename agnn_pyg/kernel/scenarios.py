@@ -66,20 +66,12 @@ class KernelExplanation(NamedTuple):
 
 @dataclass(frozen=True)
 class Side:
-    """The nodes of one side.
+    """The nodes of one side: those of the fit, and M new ones after them."""
 
-    Attributes:
-        fitted: Features of those of the fit; collaborative ones of cold nodes are
-            zeros.
-        width: Number of attribute features, which come first.
-        cold: A mask of the nodes without ratings, new ones included.
-        new: Features of new nodes, which come last, :obj:`[M, F]`.
-    """
-
-    fitted: FeatureMaps
-    width: int
-    cold: Tensor
-    new: Tensor | None = None
+    fitted: FeatureMaps  # collaborative features of cold nodes are zeros
+    width: int  # number of attribute features, which come first
+    cold: Tensor  # a mask of the nodes without ratings, new ones included
+    new: Tensor | None = None  # features of new nodes, [M, F]
 
     def with_warm(self, warm: FeatureMaps) -> Side:
         """The same nodes with all features of the warm ones."""

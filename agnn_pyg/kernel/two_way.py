@@ -28,20 +28,13 @@ class TwoWayRidge:
     (\kappa_j \tau_k + \lambda)` of their eigenvalues. Of D features, N nodes cost
     :math:`O(N D^2)`, once for all :math:`\lambda`.
 
-    Args:
-        target (scipy.sparse.csr_matrix): The matrix :math:`Y`, :obj:`[N, M]`; nodes
-            without an entry are in no equation.
-        a (Tensor): Features :math:`X_a`, :obj:`[N, D]`.
-        b (Tensor): Features :math:`X_b`, :obj:`[M, E]`.
-        identity (float, optional): The weight :math:`\epsilon`. (default: :obj:`0.0`)
+    The target is :math:`Y`, :obj:`[N, M]`; nodes without an entry are in no equation.
+    The features a and b are :math:`X_a`, :obj:`[N, D]`, and :math:`X_b`, :obj:`[M, E]`,
+    and the weight of the identity is :math:`\epsilon`.
     """
 
     def __init__(
-        self,
-        target: sp.csr_matrix,
-        a: Tensor,
-        b: Tensor,
-        identity: float = 0.0,
+        self, target: sp.csr_matrix, a: Tensor, b: Tensor, identity: float = 0.0
     ) -> None:
         self.identity = identity
         self.warm = torch.from_numpy(np.diff(target.indptr) > 0)
@@ -106,18 +99,12 @@ class ItemRidge:
 
     so that no item contributes to its own score. Each column of :obj:`features` counts
     as one more user. The inverse takes :math:`O(H^3)` operations.
-
-    Attributes:
-        target: The matrix :math:`Y`, :obj:`[users, items]`.
-        head: The rows of the H items, :obj:`[H]`.
-        inverse: The matrix :math:`P`, :obj:`[H, H]`.
-        features: Features, :obj:`[items, D]`.
     """
 
-    target: sp.csr_matrix
-    head: Tensor
-    inverse: Tensor
-    features: Tensor
+    target: sp.csr_matrix  # the matrix Y, [users, items]
+    head: Tensor  # the H items, [H]
+    inverse: Tensor  # the matrix P, [H, H]
+    features: Tensor  # [items, D]
 
     def __post_init__(self) -> None:
         self.columns = self.target[:, self.head.numpy()]

@@ -84,10 +84,7 @@ class ColdDropout(BaseTransform):
 def check_rates(
     name: str, rates: float | Mapping[NodeType, float], node_types: Sequence[NodeType]
 ) -> dict[NodeType, float]:
-    """Fractions by node type, from one for all or from a mapping.
-
-    ``ValueError`` if a node type is unknown, or a rate is not in [0, 1].
-    """
+    """Fractions by node type, from one for all or from a mapping."""
     if not isinstance(rates, Mapping):
         rates = dict.fromkeys(node_types, rates)
     if unknown := sorted(rates.keys() - {*node_types}):

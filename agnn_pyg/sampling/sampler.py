@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from itertools import pairwise
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data, HeteroData
@@ -183,19 +183,10 @@ class ProximitySampler(BaseSampler):
         empty = torch.empty(3, 0, dtype=torch.long)
         found = {t: torch.cat([empty, *hops], dim=1) for t, hops in edges.items()}
         row, col, edge = ({t: part[k] for t, part in found.items()} for k in range(3))
-        parts = {
-            'node': nodes,
-            'row': row,
-            'col': col,
-            'edge': edge,
-            'num_sampled_nodes': {
-                name: [last - first for first, last in pairwise(known)]
-                for name, known in ends.items()
-            },
-            'num_sampled_edges': {
-                t: [hop.size(1) for hop in hops] for t, hops in edges.items()
-            },
-        }
+        num_nodes = {name: np.diff(known).tolist() for name, known in ends.items()}
+        num_edges = {t: [hop.size(1) for hop in hops] for t, hops in edges.items()}
+        parts = {'node': nodes, 'row': row, 'col': col, 'edge': edge}
+        parts |= {'num_sampled_nodes': num_nodes, 'num_sampled_edges': num_edges}
         if self.is_hetero:
             return HeteroSamplerOutput(**parts)
         alone = {name: next(iter(part.values())) for name, part in parts.items()}
