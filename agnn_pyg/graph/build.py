@@ -161,10 +161,7 @@ def cold_candidates(
 
 
 def _dense_candidates(
-    attributes: sp.csr_matrix,
-    ratings: sp.csr_matrix | None,
-    size: int,
-    seed: int,
+    attributes: sp.csr_matrix, ratings: sp.csr_matrix | None, size: int, seed: int
 ) -> Iterator[Edges]:
     """The edges from all pairs of nodes."""
     num_nodes = attributes.shape[0]

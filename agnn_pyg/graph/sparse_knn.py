@@ -120,10 +120,7 @@ class _Space:
     """
 
     def __init__(
-        self,
-        parts: list[sp.csr_matrix],
-        profiles: Profiles,
-        rng: np.random.Generator,
+        self, parts: list[sp.csr_matrix], profiles: Profiles, rng: np.random.Generator
     ) -> None:
         num_profiles, self.split = parts[0].shape
         self.scale = np.ones((num_profiles, 2))
@@ -153,10 +150,7 @@ class _Space:
 
 
 def _moments(
-    rows: sp.csr_matrix,
-    profiles: Profiles,
-    mask: np.ndarray,
-    rng: np.random.Generator,
+    rows: sp.csr_matrix, profiles: Profiles, mask: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Means of each profile's cosines with all other nodes, and 1 / deviations.
 

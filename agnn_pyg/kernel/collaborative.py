@@ -125,11 +125,7 @@ def latent_factors(
 
 
 def _factorize(
-    edge_index: Tensor,
-    value: Tensor,
-    size: tuple[int, int],
-    num_factors: int,
-    damping: float,
+    edge_index: Tensor, value: Tensor, size: tuple[int, int], rank: int, damping: float
 ) -> tuple[Tensor, Tensor]:
     """Directions of the rows and columns of a matrix in its leading factors."""
     user, item = edge_index.cpu().numpy()
@@ -138,9 +134,9 @@ def _factorize(
         sp.diags(1 / np.sqrt(np.maximum(np.bincount(index, minlength=n) + damping, 1)))
         for index, n in zip((user, item), size, strict=True)
     ]
-    left, value, right = singular_vectors(weight[0] @ matrix @ weight[1], num_factors)
+    left, value, right = singular_vectors(weight[0] @ matrix @ weight[1], rank)
     # Fewer nodes than factors have fewer singular vectors; the rest is 0.
-    padding = ((0, 0), (0, num_factors - len(value)))
+    padding = ((0, 0), (0, rank - len(value)))
     sides = (sp.csr_matrix(np.pad(x * value, padding)) for x in (left, right))
     return tuple(_scaled(torch.from_numpy(unit_rows(x).toarray())) for x in sides)
 

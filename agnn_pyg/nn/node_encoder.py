@@ -141,10 +141,7 @@ class NodeEncoder(nn.Module):
                 reset(child)
 
     def forward(
-        self,
-        x: Features,
-        cold: Tensor | None = None,
-        n_id: Tensor | None = None,
+        self, x: Features, cold: Tensor | None = None, n_id: Tensor | None = None
     ) -> NodeState:
         """Encodes N nodes, without their neighbours.
 
