@@ -1,7 +1,7 @@
-"""One attribute column: its vocabulary or knots, and the tokens of its cells.
+"""Encoders of one attribute column: they fit a vocabulary or knots and return tokens.
 
-A further type of column is a subclass of :class:`ColumnEncoder` in :data:`STYPES`, and
-a case of :func:`~agnn_pyg.base.cells.parse_column`.
+To add a type, register a subclass of :class:`ColumnEncoder` in :data:`STYPES` and add
+a case to :func:`~agnn_pyg.base.cells.parse_column`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from agnn_pyg.base.cells import CONSTANT, LISTS, ParsedColumn
 from agnn_pyg.base.checks import TableColumn, as_text, plain, warn
 from agnn_pyg.base.oddities import PLACEHOLDERS
 
-# So many times the range of the fit below or above it, or below such a part of its
-# lowest number, numbers are far from it.
+# A number is far from the fitted range if it is FAR times its width outside of it, or
+# below 1 / FAR of its lowest number.
 FAR = 3
-# New values of a table that are many, if they are half of all.
+# A table has many new values if they are at least this many and half of all.
 MANY_NEW = 5
-# New values that are compared with known ones, if these are few, and how much alike
-# texts are of which one is misspelled.
+# Spelling check: at most MAX_NEW new values are compared, with at most FEW_VALUES known
+# ones; a similarity of ALIKE suggests a misspelling.
 MAX_NEW, FEW_VALUES, ALIKE = 1000, 100, 0.85
 DIGIT = re.compile(r'\d')
-# The most words of a text column, and the knots of each dimension of a vector.
+# The maximum number of words of a text column, and the knots per vector dimension.
 MAX_WORDS, VECTOR_KNOTS = 1000, 4
 
 # Rows, token ids and weights.
@@ -36,16 +36,16 @@ Tokens = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass
 class ColumnEncoder:
-    """A fitted column, whose first token is :obj:`offset`.
+    """A fitted column; its tokens are numbered from :obj:`offset`.
 
-    A token per value or knot comes first, then the one for rare values and the one for
-    missing cells, if the fitted rows had any.
+    There is one token per value or knot, then one for rare values and one for missing
+    cells, if the fitted rows had any.
     """
 
     column: str
     stype: str
     offset: int
-    values: list  # of a numeric column: its knots
+    values: list  # the knots of a numeric column
     has_rare: bool
     has_missing: bool
 
@@ -56,18 +56,18 @@ class ColumnEncoder:
         """Fits a vocabulary or knots on the rows of a column."""
         if not len(cells.value) and cells.value.dtype != object:
             raise ValueError(
-                f"'{cells.name}': column '{cells.column}' holds no number to fit knots "
-                f'on in any row that is fitted; fill some in, or leave it out'
+                f"'{cells.name}': column '{cells.column}' holds no number in the rows "
+                f'of the fit; fill some in, or leave it out'
             )
         values, has_rare = cls.fit_values(cells, min_count, num_knots)
         if not values and cells.column != CONSTANT:
             least = f'{min_count} rows'
             if cells.stype == 'text':
                 least += ' and at most half'
-            # Other models may read values of any number of rows.
+            # Other models may use rarer values.
             warn(
                 f"No value of column '{cells.column}' is in {least} of the fit, so "
-                f"the network embeds none; fill it in, lower 'min_count', give it "
+                f"the network ignores it; fill it in, lower 'min_count', give it "
                 f'another type, or leave it out'
             )
         has_missing = bool(cells.is_missing.any())
@@ -75,26 +75,26 @@ class ColumnEncoder:
 
     @staticmethod
     def fit_values(cells: ParsedColumn, min_count: int, num_knots: int) -> Any:
-        """The values or knots with tokens of their own, and whether others are rare."""
+        """The values or knots that get tokens, and whether others are rare."""
         raise NotImplementedError
 
     def tokens(self, cells: ParsedColumn) -> Tokens:
-        """The tokens of all cells that are not missing, counted from 0."""
+        """The tokens of the present cells, counted from 0."""
         raise NotImplementedError
 
     def text(self, place: np.ndarray, weight: np.ndarray) -> str:
-        """The value of a cell, from the tokens of its values."""
+        """The value of a cell as text, decoded from its tokens."""
         return ', '.join(str(self.values[p]) for p in place)
 
     def check_served(self, cells: ParsedColumn, table: TableColumn) -> None:
-        """Raises ``ValueError`` if cells are of other types than those of the fit."""
+        """Raises ``ValueError`` if cells have other types than in the fit."""
 
     @property
     def num_tokens(self) -> int:
         return len(self.values) + self.has_rare + self.has_missing
 
     def encode(self, cells: ParsedColumn) -> Tokens:
-        """The tokens of all cells that are not missing, then those of the missing."""
+        """The tokens of all cells: first of present ones, then of missing ones."""
         row, token, weight = self.tokens(cells)
         if self.has_missing:
             missing = np.flatnonzero(cells.is_missing)
@@ -105,13 +105,13 @@ class ColumnEncoder:
 
 
 class CategoricalEncoder(ColumnEncoder):
-    """A token per value; a cell holds one value or, in a multi-valued column, some."""
+    """One token per value; a cell of a multi-valued column holds several values."""
 
     @staticmethod
     def fit_values(cells: ParsedColumn, min_count: int, num_knots: int) -> Any:
         count = _count_rows(cells)
         kept = count.index[count >= min_count]
-        # Sorted, so that the vocabulary does not depend on the order of the rows.
+        # Sorted: the vocabulary must not depend on the order of the rows.
         values = sorted(map(plain, kept), key=lambda v: (str(v), str(type(v))))
         return values, len(values) < len(count)
 
@@ -139,30 +139,29 @@ class CategoricalEncoder(ColumnEncoder):
 
         if all(fitted_texts):
             how = '' if self.stype == 'multi' else f', such as by {as_text(given)}'
-            refuse(~is_text, 'number', f'make texts of them{how}')
+            refuse(~is_text, 'number', f'convert them to texts{how}')
         if not any(fitted_texts):
             refuse(is_text, 'text', 'convert it as for the fit')
         if self.stype == 'multi':
             is_bare = np.array([not isinstance(cell, LISTS) for cell in given], bool)
-            remedy = 'make lists of them, by as_lists of agnn_pyg.base.io or --lists'
-            refuse(is_text & is_bare[cells.row], 'text that is no list', remedy)
+            remedy = 'split it with agnn_pyg.base.io.as_lists or --lists'
+            refuse(is_text & is_bare[cells.row], 'text instead of a list', remedy)
         odd = unknown & unknown.all()
-        if self.stype != 'text':  # words of few rows are not among those of the fit
+        if self.stype != 'text':  # the vocabulary lacks rare words in any case
             many = max(MANY_NEW, len(unknown) / 2)
             respelled = self._respelled(cells.value[unknown])
             respelled = unknown & is_text & pd.Series(cells.value).isin(respelled)
             odd = respelled if respelled.any() else odd | (unknown.sum() >= many)
         table.remark(
             cells.row[unknown & odd],
-            f'holds values that the fit does not know (it knows {example}), the first '
-            f'in',
-            'check their spelling and case: values that are new tell nothing',
+            f'holds values that are not in the fit (which has {example}), the first in',
+            'check their spelling and case: new values do not affect predictions',
         )
 
     def _respelled(self, new: np.ndarray) -> list[str]:
-        """New texts that differ from known ones in case, or in a letter of many."""
+        """New texts that differ from known ones only in case or in a few letters."""
         known = {str(v).casefold() for v in self.values}
-        # Those with digits are numbered.
+        # Texts with digits may be numbered, such as 'part 1' and 'part 2'.
         words = [v for v in known if len(known) <= FEW_VALUES and not DIGIT.search(v)]
         texts = {v: str(v).casefold() for v in pd.unique(new)[:MAX_NEW]}
 
@@ -177,18 +176,18 @@ class CategoricalEncoder(ColumnEncoder):
 
 
 class TextEncoder(CategoricalEncoder):
-    """A token per word, of those in at most half of the rows, the most frequent."""
+    """One token for each of the most frequent words that at most half of rows have."""
 
     @staticmethod
     def fit_values(cells: ParsedColumn, min_count: int, num_knots: int) -> Any:
         count = _count_rows(cells).sort_index()
         count = count[(count >= min_count) & (2 * count <= cells.num_rows)]
-        # All texts have rare words, so that a token for them would tell nothing.
+        # No token for rare words: all texts have some.
         return sorted(count.nlargest(MAX_WORDS).index), False
 
 
 class NumericEncoder(ColumnEncoder):
-    """A token per knot; a number between two knots has a part of either token."""
+    """One token per knot; a number is interpolated between its two nearest knots."""
 
     @staticmethod
     def fit_values(cells: ParsedColumn, min_count: int, num_knots: int) -> Any:
@@ -196,7 +195,7 @@ class NumericEncoder(ColumnEncoder):
         return np.unique(np.quantile(cells.value, grid)).tolist(), False
 
     def knots(self) -> np.ndarray:
-        """The K knots of each of D dimensions, :obj:`[D, K]`."""
+        """The knots of each dimension, :obj:`[D, K]`."""
         return np.array([self.values])
 
     def tokens(self, cells: ParsedColumn) -> Tokens:
@@ -222,21 +221,21 @@ class NumericEncoder(ColumnEncoder):
         low, high = knots[:, 0], knots[:, -1]
         beyond = np.maximum(low - value, value - high)
         is_far = beyond > FAR * (high - low)
-        # Most of a table in a smaller unit are a small part of the lowest number.
+        # In a larger unit, most numbers are far below the lowest number of the fit.
         is_small = (low > 0) & (FAR * value < low)
         is_far |= is_small & (2 * is_small.sum(axis=0) > len(value))
-        # Where none is below zero, -1 perhaps stands for a missing one.
+        # If the fit has no negative number, -1 may stand for a missing one.
         marks = [mark for mark in PLACEHOLDERS.get(self.stype, ()) if mark < 0]
         is_far |= (low >= 0) & np.isin(value, marks)
         table.remark(
             cells.row[(is_far & (low < high)).mean(axis=1) >= 0.5],
-            'holds values that are far from all of the fit, whose nearest counts, in',
-            'bring them to the unit of the fit, or empty what stands for missing',
+            'holds values far from all of the fit, clamped to the fitted range, in',
+            'convert them to the unit of the fit, or empty cells that mean missing',
         )
 
 
 class DateEncoder(NumericEncoder):
-    """A date as days since 1970."""
+    """Encodes dates as days since 1970."""
 
     def text(self, place: np.ndarray, weight: np.ndarray) -> str:
         days = np.dot(weight, np.array(self.values)[place])
@@ -244,7 +243,7 @@ class DateEncoder(NumericEncoder):
 
 
 class VectorEncoder(NumericEncoder):
-    """A few knots per dimension, as if each were a numeric column."""
+    """Encodes each dimension of a vector as a numeric column with a few knots."""
 
     @staticmethod
     def fit_values(cells: ParsedColumn, min_count: int, num_knots: int) -> Any:
@@ -261,8 +260,8 @@ class VectorEncoder(NumericEncoder):
         size = len(self.knots())
         table.refuse(
             np.full(len(cells.row), cells.value.shape[1] != size),
-            f'holds lists of another length than {size}, that of the fit, in',
-            'compute them as those of the fit',
+            f'holds lists whose length differs from the fit ({size}) in',
+            'compute them as for the fit',
         )
         super().check_served(cells, table)
 

@@ -1,10 +1,10 @@
-"""What the commands of :mod:`agnn_pyg.base.cli` do with their arguments.
+"""Implements the commands of :mod:`agnn_pyg.base.cli`.
 
-A recommender has :obj:`fit`, :obj:`save`, :obj:`load`, and either :obj:`update`,
+A recommender has :obj:`fit`, :obj:`save` and :obj:`load`. It also has :obj:`update`,
 :obj:`predict`, :obj:`recommend` and :obj:`explain`, which take tables of new users and
-items, or :obj:`adapt`, whose result can predict and recommend. Fitted, it has
-:obj:`vocabularies_` (ids by side), :obj:`column_encoders_`, :obj:`history_` and
-:obj:`best_epoch_`.
+items, or :obj:`adapt`, which returns an object that predicts and recommends. After the
+fit it has :obj:`vocabularies_` (ids by side), :obj:`column_encoders_`, :obj:`history_`
+and :obj:`best_epoch_`.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from agnn_pyg.base.io import (
 from agnn_pyg.base.store import FILE, check_file, check_writable, read_notes
 
 ROLES = ('user', 'item', 'rating')
-# Arguments that are files of tables.
+# Arguments that are paths of tables.
 TABLES = ('ratings', 'validation', 'pairs', 'support', 'users', 'items')
-# Metrics of an epoch that a fit reports.
+# Metrics of the best epoch that the command `fit` logs.
 SCORES = ('train_loss', 'train_mse', 'val_loss', 'val_rmse')
 logger = logging.getLogger(__name__)
 
 
 def check_files(command: str, args: SimpleNamespace) -> None:
-    """Raises ``ValueError`` if a file or the model that a command reads is lacking."""
+    """Raises ``ValueError`` if a file or the model of a command does not exist."""
     for name in (*TABLES, 'user_edges', 'item_edges'):
         if getattr(args, name) is not None:
             check_file(getattr(args, name))
@@ -50,7 +50,7 @@ def check_files(command: str, args: SimpleNamespace) -> None:
 
 
 def fit(recommender: type, args: SimpleNamespace) -> None:
-    """Trains on a table of ratings, and writes a model."""
+    """Trains on a table of ratings and saves the model."""
     check_writable(args.model, recommender.__name__)
     settings = {'progress': False} if args.quiet else {}
     settings |= _settings(recommender, args.set)
@@ -69,7 +69,7 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     validation = _read(args, args.validation, roles)
     edges = _read_edges(args)
     model = recommender(**roles | settings)
-    with redirect_stdout(sys.stderr):  # a progress bar is no data
+    with redirect_stdout(sys.stderr):  # for the progress bar
         model.fit(ratings, users, items, validation, **edges)
     model.save(args.model, list_separator=args.list_separator)
     text = f"'{args.model}' holds the model"
@@ -92,7 +92,7 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
 
 
 class Served:
-    """The commands of a saved model, which reads tables as those of its fit."""
+    """The commands of a saved model; they read tables with the options of its fit."""
 
     def __init__(self, recommender: type, args: SimpleNamespace) -> None:
         self.model = recommender.load(args.model)
@@ -100,7 +100,7 @@ class Served:
         self.args = args
         _check_lists(args)
         columns = self.model.column_encoders_
-        # Texts are texts, even where all look like numbers in a new file.
+        # These stay texts even if all cells of a new file look like numbers.
         self.texts = [c.column for c in columns if str in map(type, c.values)]
         if not args.lists:
             args.lists = [c.column for c in columns if c.stype in ('multi', 'vector')]
@@ -152,7 +152,7 @@ class Served:
     def recommend(self) -> None:
         options = {'exclude_seen': not self.args.include_seen}
         found = self.call('recommend', users=self.chosen_users(), **options)
-        if self.args.ids:  # of a file, others may have been read
+        if self.args.ids:  # a file may hold other users
             name = self.config.user
             chosen = dict.fromkeys(self.ids['user'].parse(self.args.ids))
             order = pd.Index(chosen).get_indexer
@@ -166,7 +166,7 @@ class Served:
         sys.stdout.write(f'{self.call("explain", user=user, item=item)}\n')
 
     def call(self, name: str, **arguments: Any) -> Any:
-        """Calls a method of the model with what it takes of all that is given."""
+        """Calls a method of the model with those of the arguments that it accepts."""
         method = getattr(self.model, name)
         arguments = self.given | arguments
         names = inspect.signature(method).parameters
@@ -179,7 +179,7 @@ class Served:
         return _read(self.args, path, roles, id_dtypes=self.dtypes, texts=self.texts)
 
     def chosen_users(self) -> list | pd.DataFrame | None:
-        """The users that are named, or else those of a file, with what is known."""
+        """The named users, or those of a file, with their attributes."""
         name = self.config.user
         named = self.ids['user'].parse(self.args.ids or [])
         table, support = self.given['users'], self.given['support']
@@ -187,9 +187,9 @@ class Served:
             return named or None
         if table is None:
             if support is None:
-                raise ValueError("Name users, or give a file, '--users' or '--support'")
+                raise ValueError("There are no users; name some, or '--users FILE'")
             return support[[name]].drop_duplicates()
-        # All of the table: what is known of others counts, too.
+        # Keep the whole table: other rows may be ends of edges.
         bare = pd.Index(named).difference(table[name], sort=False)
         unknown = bare.difference(self.ids['user'].values)
         if support is not None:
@@ -199,21 +199,21 @@ class Served:
             unknown = unknown.difference(edges[end_columns(edges)].to_numpy().ravel())
         if len(unknown):
             raise ValueError(
-                f"'{unknown[0]}' is no user of the model or of '{self.args.users}'; "
-                f'add a row with what is known of this user'
+                f"User '{unknown[0]}' is not in the model or in '{self.args.users}'; "
+                f'add a row for this user'
             )
         return pd.concat([table, bare.to_frame(name=name)]) if len(bare) else table
 
 
 def _settings(recommender: type, texts: Sequence[str]) -> dict[str, Any]:
-    """The settings of ``--set``: texts read as JSON, as Python or as they are."""
+    """The settings of ``--set``: values are read as JSON, Python or plain text."""
     settings = {}
     config = recommender.Config
     for text in texts:
         name, equals, value = text.partition('=')
         if not equals:
             raise ValueError(f"'--set' must be NAME=VALUE (got '{text}')")
-        config.as_python({name: value})  # whether there is such a setting
+        config.as_python({name: value})  # raises if the name is unknown
         readings = []
         for read in (json.loads, ast.literal_eval, str):
             with suppress(ValueError, SyntaxError):
@@ -223,14 +223,14 @@ def _settings(recommender: type, texts: Sequence[str]) -> dict[str, Any]:
                 settings[name] = getattr(config(**{name: reading}), name)
                 break
         else:
-            config(**{name: readings[0]})  # raises what is wrong with it
+            config(**{name: readings[0]})  # raises the error of the value
     return settings
 
 
 def _read(
     args: SimpleNamespace, path: str | None, roles: Mapping[str, str], **options: Any
 ) -> pd.DataFrame | None:
-    """Reads a file of the command line, if there is one."""
+    """Reads a file of the command line; None if the argument was not given."""
     if path is None:
         return None
     named = {role: name for role in roles if (name := getattr(args, role))}
@@ -247,7 +247,7 @@ def _read(
 def _read_edges(
     args: SimpleNamespace, dtypes: Mapping[str, str] | None = None
 ) -> dict[str, pd.DataFrame]:
-    """The files of edges, whose first two columns are ids of one side."""
+    """Reads the files of edges; their first two columns are ids of one side."""
     found = {}
     for side in ROLES[:2]:
         path = getattr(args, f'{side}_edges')
@@ -266,6 +266,6 @@ def _check_lists(args: SimpleNamespace) -> None:
         for column in args.lists:
             if column not in known:
                 raise ValueError(
-                    f"'--lists' names a column '{column}' that no table has"
+                    f"'--lists' names column '{column}', which no table has"
                     f'{nearest(column, known)}; correct it, or leave it out'
                 )

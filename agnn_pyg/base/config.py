@@ -1,4 +1,4 @@
-"""Settings: their defaults, ranges and documentation in one place."""
+"""Settings with declared types, and estimators that take and document them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PositiveInt = Annotated[int, Ge(1)]
 NonNegativeInt = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]
 PositiveFloat = Annotated[float, Gt(0)]
-# Beyond 1, a step of Adam is larger than any weight is meant to be.
+# Above 1, a step of Adam is larger than typical weights.
 LearningRate = Annotated[float, Gt(0), Le(1)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
@@ -30,7 +30,7 @@ DropoutRate = Annotated[float, Ge(0), Lt(1)]
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 _adapter = functools.lru_cache(functools.partial(TypeAdapter, config=STRICT))
-# What docstrings call the types and the bounds of a JSON schema.
+# Words of docstrings for the types and bounds of a JSON schema.
 _TYPES = {
     'integer': 'int',
     'number': 'float',
@@ -51,12 +51,12 @@ _BOUNDS = {
 class Config(BaseModel):
     """Frozen settings with declared types, ranges and descriptions.
 
-    Values are neither parsed from texts nor rounded. NumPy's numbers become Python's,
-    and an ordered sequence becomes the :obj:`list` or :obj:`tuple` that is declared.
-    The first line of a class's docstring is the title of its group of settings.
+    Values are not parsed from texts and not rounded. NumPy numbers become Python
+    numbers, and a sequence becomes the declared :obj:`list` or :obj:`tuple`. The first
+    line of a class's docstring is the title of its group of settings.
 
     Attributes:
-        tuned_first: Names of settings that are worth tuning before all others.
+        tuned_first: Names of the settings to tune first.
     """
 
     tuned_first: ClassVar[tuple[str, ...]] = ()
@@ -76,7 +76,7 @@ class Config(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        # A subclass may declare another default, and need not describe it again.
+        # A subclass may change a default without repeating the description.
         for name, field in cls.model_fields.items():
             for base in cls.__mro__[1:]:
                 inherited = getattr(base, 'model_fields', {}).get(name)
@@ -85,7 +85,7 @@ class Config(BaseModel):
 
     @classmethod
     def as_python(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings without NumPy's types; ``ValueError`` if a name is unknown."""
+        """Settings without NumPy types; ``ValueError`` if a name is unknown."""
         known = cls.model_fields
         for name in settings:
             if name not in known:
@@ -97,12 +97,12 @@ class Config(BaseModel):
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """The default of each setting that has one, in the order of the groups."""
+        """The defaults of the settings, in the order of the groups."""
         made = vars(cls.model_construct())
         return {n: made[n] for part in cls.groups().values() for n in part if n in made}
 
     def part(self, group: type[C]) -> C:
-        """The settings that a group of them has."""
+        """The settings of one group, as an object of its class."""
         return group(**self.subset(*group.model_fields))
 
     def subset(self, *names: str) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Config(BaseModel):
 
     @classmethod
     def groups(cls) -> dict[str, list[str]]:
-        """Names of settings by the title of their group, its own group last."""
+        """Names of settings by the title of their group; the class's own come last."""
         rest = dict(cls.model_fields)
         groups = {}
         if cls.tuned_first:
@@ -125,7 +125,7 @@ class Config(BaseModel):
 
     @classmethod
     def arguments(cls) -> str:
-        """The settings as a section :obj:`Args:` of a docstring."""
+        """The section :obj:`Args:` of a docstring for the settings."""
         schema = cls.model_json_schema()['properties']
         defaults = cls.defaults()
         lines = ['Args:']
@@ -137,7 +137,7 @@ class Config(BaseModel):
                 default = f'"{default}"' if isinstance(default, str) else default
                 text = f'    {name} ({_type(schema[name])}, optional): '
                 text += field.description
-                if field.default_factory is None:  # else it is not always the same
+                if field.default_factory is None:  # a factory depends on the machine
                     text += f' (default: :obj:`{default}`)'
                 lines.append(textwrap.fill(text, 84, subsequent_indent=8 * ' '))
             lines.append('')
@@ -145,10 +145,10 @@ class Config(BaseModel):
 
 
 class Estimator:
-    """Keeps settings as attributes, in the manner of scikit-learn's estimators.
+    """Base class that stores settings as attributes, as estimators of scikit-learn do.
 
-    A subclass names its :obj:`Config`, which signature and documentation come from.
-    Settings are kept without NumPy's types; :attr:`config` validates them.
+    The :obj:`Config` of a subclass defines its signature and documentation. Settings
+    are stored without NumPy types; :attr:`config` validates them.
     """
 
     Config: ClassVar[type[Config]] = Config
@@ -169,24 +169,24 @@ class Estimator:
 
     @property
     def config(self) -> Any:
-        """The settings as a :obj:`Config`; ``ValueError`` if one is not as declared."""
+        """The validated settings; ``ValueError`` if one is invalid."""
         return self.Config(**self.get_params())
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """All settings by name; :obj:`deep` is scikit-learn's and changes nothing."""
+        """All settings by name; :obj:`deep` has no effect."""
         return {name: getattr(self, name) for name in self.Config.defaults()}
 
     def set_params(self: E, **settings: Any) -> E:
-        """Changes settings, but nothing that is fitted.
+        """Changes settings without changing the fitted model.
 
-        Settings of the training count from the next fit on. Settings that predictions
-        use, such as names of columns, count at once. If a name is unknown, none is set.
+        Training settings take effect in the next fit. Settings that predictions use,
+        such as column names, take effect at once. If a name is unknown, none is set.
         """
         vars(self).update(self.Config.as_python(settings))
         return self
 
     def __repr__(self) -> str:
-        # Compared as texts: a setting may be anything before it is validated.
+        # Settings are compared as texts: they are not validated yet.
         defaults = self.Config.defaults()
         params = {name: repr(value) for name, value in self.get_params().items()}
         changed = [f'{n}={v}' for n, v in params.items() if v != repr(defaults[n])]
@@ -202,7 +202,7 @@ class Estimator:
 
 
 def check_argument(name: str, value: Any, annotation: Any) -> Any:
-    """An argument of a function; ``ValueError`` if it is no :obj:`annotation`."""
+    """Validates an argument; ``ValueError`` if it does not match the annotation."""
     try:
         return _adapter(annotation).validate_python(_as_python(value, annotation))
     except ValidationError as error:
@@ -210,7 +210,7 @@ def check_argument(name: str, value: Any, annotation: Any) -> Any:
 
 
 def _as_python(value: Any, annotation: Any) -> Any:
-    """A value without types of NumPy and pandas, its sequences as declared."""
+    """A value without NumPy and pandas types, with sequences of the declared type."""
     if hasattr(value, 'tolist'):
         value = value.tolist()
     if isinstance(value, Mapping):
@@ -223,7 +223,7 @@ def _as_python(value: Any, annotation: Any) -> Any:
 
 
 def _sequence(annotation: Any) -> type | None:
-    """The type of sequence that an annotation declares, if any."""
+    """The sequence type that an annotation declares, if any."""
     if get_origin(annotation) in (list, tuple):
         return get_origin(annotation)
     return next(filter(None, map(_sequence, get_args(annotation))), None)
@@ -232,8 +232,8 @@ def _sequence(annotation: Any) -> type | None:
 def _explain(
     cls: type[Config], settings: Mapping[str, Any], error: ValidationError
 ) -> str:
-    """What is wrong with which setting, in a sentence."""
-    # A rule of several settings, or of a config within this one, words its own error.
+    """The error text: which setting is wrong, and why."""
+    # Validators of several settings, or of a nested config, have texts of their own.
     first = min(error.errors(), key=lambda e: e['type'] != 'value_error')
     name = first['loc'][0] if first['loc'] else None
     if first['type'] == 'value_error':
@@ -247,7 +247,7 @@ def _explain(
 
 
 def _must(error: ValidationError, name: str | None = None) -> str:
-    """What the first error says of a setting, or of an argument, without its name."""
+    """The text of the first error of a setting or argument, without its name."""
     messages = [e['msg'] for e in error.errors() if name in (None, *e['loc'][:1])]
     text = messages[0].replace('Field required', 'Input should have more entries')
     text = re.sub('a valid (list|tuple)', 'a list', text)
@@ -256,7 +256,7 @@ def _must(error: ValidationError, name: str | None = None) -> str:
 
 
 def _type(schema: Mapping[str, Any]) -> str:
-    """The type of a JSON schema in the words of a docstring."""
+    """The type of a JSON schema as a docstring writes it."""
     if 'anyOf' in schema:
         return ' or '.join(filter(None, map(_type, schema['anyOf'])))
     choices = schema.get('enum', [schema['const']] if 'const' in schema else ())

@@ -1,9 +1,8 @@
-"""Attribute tables to tensors: bags of weighted tokens.
+"""Encodes attribute tables as tensors: each row becomes a bag of weighted tokens.
 
-A row becomes a bag of weighted *tokens*. A categorical or multi-valued column has one
-token per value. A numeric column has one token per knot, and a number between two knots
-is split between both in proportion (a piecewise linear encoding). Bi-interaction
-pooling sums over bags, and proximities compare them.
+A categorical or multi-valued column has one token per value. A numeric column has one
+token per knot, and a number is interpolated between its two nearest knots (piecewise
+linear encoding). Bi-interaction pooling sums over bags, and proximities compare them.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from agnn_pyg.base.checks import TableColumn, check_columns
 from agnn_pyg.base.columns import STYPES, ColumnEncoder
 from agnn_pyg.base.config import PositiveInt, check_argument
 
-if TYPE_CHECKING:  # layers import this file, and need no SciPy
+if TYPE_CHECKING:  # layers import this file without SciPy
     import scipy.sparse as sp
 
 
@@ -34,9 +33,9 @@ class TokenBags:
 
     Attributes:
         index: Token ids, :obj:`[N, F]` of dtype ``int64``, padded with 0.
-        weight: Their weights, :obj:`[N, F]` of dtype ``float32``, 0 at padding.
+        weight: Token weights, :obj:`[N, F]` of dtype ``float32``, 0 at padding.
         is_value: :obj:`[num_tokens]`, true for tokens of values, and false for padding
-            and the tokens for rare and missing.
+            and the tokens of rare and missing values.
     """
 
     index: Tensor
@@ -52,15 +51,15 @@ class TokenBags:
         return self.is_value.numel()
 
     def take(self, rows: Tensor | slice) -> TokenBags:
-        """The bags of some of the nodes."""
+        """The bags of some nodes."""
         return TokenBags(self.index[rows], self.weight[rows], self.is_value)
 
     def emptied(self) -> TokenBags:
-        """Bags of as many nodes of which nothing is known."""
+        """Empty bags for the same number of nodes."""
         return TokenBags(0 * self.index[:, :1], 0 * self.weight[:, :1], self.is_value)
 
     def append(self, other: TokenBags) -> TokenBags:
-        """These bags and further ones of the same tokens."""
+        """These bags followed by others of the same encoder."""
         width = max(self.index.size(1), other.index.size(1))
         index, weight = (
             torch.cat([F.pad(part, (0, width - part.size(1))) for part in both])
@@ -69,9 +68,9 @@ class TokenBags:
         return TokenBags(index, weight, self.is_value)
 
     def multi_hot(self) -> sp.csr_matrix:
-        """A sparse matrix :obj:`[N, num_tokens]`, without tokens of rare and missing.
+        """A sparse matrix :obj:`[N, num_tokens]` of the weights of values.
 
-        Two nodes are not alike because nothing is known of either.
+        It leaves out rare and missing tokens: sharing one makes no two nodes similar.
         """
         import scipy.sparse as sp
 
@@ -85,29 +84,29 @@ class TokenBags:
 class AttributeEncoder:
     r"""Encodes the columns of a frame as bags of tokens, with a fitted vocabulary.
 
-    * A value seen in fewer than :obj:`min_count` rows is *rare*: all rare values of a
-      column share one token.
-    * A value *unseen* when the vocabulary was fitted counts as rare. If nothing was
-      rare then, it contributes nothing.
-    * A *missing* cell (``None``, ``NaN``, an empty text or list) has the column's token
-      for missing, or contributes nothing if nothing was missing in the fit.
-    * Numbers outside of the fitted range are clamped to it. Decimals count as floats.
-    * Anything else than numbers, texts, dates and lists of these is refused, and so
-      is a value of another type than those of the fit, such as 1 for "1".
+    * A value in fewer than :obj:`min_count` rows of the fit is *rare*: all rare values
+      of a column share one token.
+    * A value that is *not in the fit* gets the token of rare values. If the fit had
+      none, the value is ignored.
+    * A *missing* cell (``None``, ``NaN``, an empty text or list) gets the column's
+      token for missing cells. If the fit had none, the cell is ignored.
+    * Numbers outside of the fitted range are clamped to it. Decimals become floats.
+    * ``ValueError`` if a cell is no number, text, date or list of these, or if its
+      type differs from the fit, such as 1 instead of "1".
 
     Args:
         columns (sequence or mapping): The columns to encode, or a mapping from column
             to its type: :obj:`"categorical"`, :obj:`"multi"` (a cell holds a list),
-            :obj:`"numeric"`, :obj:`"date"` (ISO texts, too), :obj:`"text"` (words) or
-            :obj:`"vector"` (a cell holds a list of numbers, all of a length, such as an
-            embedding). All except text are recognised by the cells.
-        min_count (int, optional): Rows a value must occur in to have a token of its
-            own. (default: :obj:`1`)
-        num_knots (int, optional): Knots of a numeric column, at quantiles of the
-            fitted values. (default: :obj:`8`)
+            :obj:`"numeric"`, :obj:`"date"` (dates or ISO texts), :obj:`"text"` (words)
+            or :obj:`"vector"` (a cell holds a list of numbers of a fixed length, such
+            as an embedding). All types except text can be inferred from the cells.
+        min_count (int, optional): Minimum number of rows with a value for the value to
+            have its own token. (default: :obj:`1`)
+        num_knots (int, optional): Number of knots of a numeric column, at quantiles of
+            the fitted values. (default: :obj:`8`)
 
     Attributes:
-        column_encoders: The fitted columns.
+        column_encoders: The fitted encoder of each column.
     """
 
     def __init__(
@@ -134,28 +133,28 @@ class AttributeEncoder:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of all columns, padding (token 0) included."""
+        """The number of tokens of all columns, including padding (token 0)."""
         return 1 + sum(column.num_tokens for column in self.column_encoders)
 
     def parse(self, frame: pd.DataFrame, name: str = 'frame') -> list[ParsedColumn]:
-        """Reads the columns of a frame, which error texts call :obj:`name`.
+        """Parses the columns of a frame; error texts call it :obj:`name`.
 
-        Methods take the result in place of the frame, so that it is read once.
-        ``ValueError`` if a column is lacking, or a cell does not suit type or fit.
+        Other methods accept the result instead of the frame, to parse it only once.
+        ``ValueError`` if a column is missing, or a cell does not suit its type.
         """
         if isinstance(frame, list):  # parsed already
             return frame
         fitted = self.column_encoders
         stypes = self.columns | {c.column: c.stype for c in fitted}
         named = [c.column for c in fitted if c.column != CONSTANT]
-        check_columns(frame, name, named, 'add it, empty where nothing is known')
+        check_columns(frame, name, named, 'add it, empty if there are no values')
         columns = [parse_column(frame, c, stype, name) for c, stype in stypes.items()]
         for encoder, cells in zip(fitted, columns, strict=False):
             encoder.check_served(cells, TableColumn(frame, cells.column, name))
         return columns
 
     def fit(self, frame: pd.DataFrame | list[ParsedColumn]) -> AttributeEncoder:
-        """Fits vocabularies and knots on the rows of a frame, or of its columns."""
+        """Fits vocabularies and knots on a frame or on its parsed columns."""
         self.column_encoders = []
         columns = self.parse(frame)
         if not columns[0].num_rows:
@@ -168,7 +167,7 @@ class AttributeEncoder:
         return self
 
     def transform(self, frame: pd.DataFrame | list[ParsedColumn]) -> TokenBags:
-        """Encodes a frame or its columns, one row a node, in the order of the rows."""
+        """Encodes a frame or its parsed columns; each row is a node."""
         fitted = self.column_encoders
         if not fitted:
             raise ValueError("Call 'fit' before 'transform'")
@@ -180,7 +179,7 @@ class AttributeEncoder:
         row = row[order]
         count = np.bincount(row, minlength=columns[0].num_rows)
         slot = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-        # At least one slot, so that a row of nothing is a bag of padding.
+        # At least one slot: an empty row is a bag of padding.
         index = np.zeros((len(count), max(1, count.max(initial=0))), np.int64)
         packed = np.zeros(index.shape, np.float32)
         index[row, slot], packed[row, slot] = token[order], weight[order]
@@ -189,13 +188,13 @@ class AttributeEncoder:
         return TokenBags(*map(torch.from_numpy, (index, packed, is_value)))
 
     def fit_transform(self, frame: pd.DataFrame | list[ParsedColumn]) -> TokenBags:
-        """Fits on a frame or its columns, and encodes them."""
+        """Fits on a frame or its parsed columns and encodes them."""
         self.column_encoders = []
         columns = self.parse(frame)
         return self.fit(columns).transform(columns)
 
     def texts(self, bags: TokenBags) -> dict[str, str]:
-        """The attribute values of one node, a single row, as texts by column."""
+        """The attribute values of a single node as texts by column."""
         token, weight = bags.index[0].numpy(), bags.weight[0].double().numpy()
         found = {}
         for column in self.column_encoders:
@@ -206,7 +205,7 @@ class AttributeEncoder:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """The fitted encoder as plain data, ready for JSON."""
+        """The fitted encoder as data for JSON."""
         columns = [asdict(column) for column in self.column_encoders]
         options = {'min_count': self.min_count, 'num_knots': self.num_knots}
         return options | {'columns': columns}
