@@ -1,4 +1,4 @@
-"""The tables of ratings, pairs and edges: read and validated once."""
+"""Reads and validates the tables of ratings, pairs and edges."""
 
 from __future__ import annotations
 
@@ -25,61 +25,61 @@ SIDES = ('user', 'item')
 
 
 class Ratings(NamedTuple):
-    """A table of R ratings: ids of users and of items, and finite numbers."""
+    """A table of R ratings (or weights of positives) with user and item ids."""
 
     user: IdColumn
     item: IdColumn
-    rating: np.ndarray
-    column: TableColumn  # of the numbers
-    index: np.ndarray | None = None  # rows of users and items, [2, R], once known
+    rating: np.ndarray  # finite
+    column: TableColumn  # of the ratings
+    index: np.ndarray | None = None  # row numbers of users and items, [2, R]
 
     @property
     def pair(self) -> TableColumn:
-        """Both columns of ids, for texts that name a pair."""
+        """Both id columns, for error texts that name a pair."""
         user, item = self[:2]
         return TableColumn(user.frame, (user.column, item.column), user.name)
 
     def pairs(self, ids: Mapping[str, Vocabulary]) -> Ratings:
-        """These with rows of users and items; ``ValueError`` names an id without."""
+        """The ratings with :obj:`index` set; ``ValueError`` names an unknown id."""
         return self._replace(index=end_rows(self[:2], ids))
 
     def are_in(self, rows: Any) -> np.ndarray:
-        """A mask of these pairs that are among rows, two arrays."""
+        """A mask of the pairs that are among the pairs :obj:`rows`, :obj:`[2, K]`."""
         pairs, known = (pd.MultiIndex.from_arrays([*r]) for r in (self.index, rows))
         return pairs.isin(known)
 
     def warn_of_known(self, known: Any, table: str) -> None:
-        """Warns if some of these pairs are among the rows, two arrays, of a table."""
+        """Warns if some pairs are among the pairs :obj:`known` of another table."""
         self.pair.remark(
             self.are_in(known),
             f'repeats pairs of {table} in',
-            'drop what the model knows, to measure what it predicts',
+            'drop them: the model was trained on these pairs',
         )
 
 
 class Edges(NamedTuple):
-    """A table of E undirected edges of one side: ids, and positive weights."""
+    """A table of E undirected edges between users or items, with positive weights."""
 
     source: IdColumn
     target: IdColumn
     weight: np.ndarray
 
     def among(self, ids: Vocabulary, table: str) -> Edges:
-        """The edges between known ids, with a warning if there are others."""
+        """The edges between known ids; warns if there are others."""
         source, target, weight = self
         is_other = (ids.rows(source) < 0) | (ids.rows(target) < 0)
         TableColumn(source.frame, (source.column, target.column), source.name).remark(
             is_other,
-            f"names ids without a row in '{table}', so that the edges do not count, in",
-            'add the rows, if only the ids',
+            f"has ids without a row in '{table}', so these edges are ignored, in",
+            'add rows for them, with at least the id',
         )
         kept = ~is_other
         return Edges(source.take(kept), target.take(kept), weight[kept])
 
     def adjacency(self, ids: Vocabulary, table: str) -> sp.csr_matrix:
-        """Symmetric weights, :obj:`[N, N]`; ``ValueError`` names an id without a row.
+        """Symmetric matrix of weights, :obj:`[N, N]`; ``ValueError`` names unknown ids.
 
-        Of an edge that is repeated, in either direction, the largest weight counts.
+        A repeated edge, in either direction, has the largest of its weights.
         """
         one, other = (c.check_known(ids, table) for c in self[:2])
         ends = [np.minimum(one, other), np.maximum(one, other)]
@@ -90,7 +90,7 @@ class Edges(NamedTuple):
 
 
 class FitTables(NamedTuple):
-    """What a recommender is fitted on; nodes and weights of given edges by side."""
+    """The validated tables of a fit; dictionaries are by side."""
 
     nodes: dict[str, NodeTable]
     ratings: Ratings
@@ -109,8 +109,8 @@ def read_tables(
 ) -> FitTables:
     """Reads the tables of a fit; ``ValueError`` names column, row and remedy.
 
-    Without a table of users, :obj:`new_users` takes also those of the validation alone,
-    and those of the edges of users are taken, too; likewise for items.
+    Without a table of users or items, they are the ids of the ratings and of the edges.
+    With :obj:`new_users`, users that occur only in the validation are added.
     """
     config.check_settings()
     train = read_ratings(ratings, 'ratings', config, is_fit=True)
@@ -119,25 +119,25 @@ def read_tables(
         warn_of_unread(
             ratings.drop(columns=[config.user, config.item]),
             'ratings',
-            "each row is one positive; drop others, or name counts in 'weight'",
+            "each row is a positive; drop other rows, or set 'weight' to this column",
         )
     if config.rating is not None and np.ptp(train.rating) == 0:
         raise ValueError(
             f"'ratings' are all {float(train.rating[0]):g}, so nothing can be learned; "
             f'if each row is a positive, such as a click, fit with rating=None (in a '
-            f'shell --rating none), or else add ratings of what users did not like'
+            f'shell --rating none), else add lower ratings'
         )
     validated = None
     if validation is not None:
         validated = read_ratings(validation, 'validation', config)
-        validated.user.check_rows('leave it out, or give it some')
+        validated.user.check_rows('leave it out, or add rows')
     if config.rating is None:
         train = train._replace(rating=bounded_weights(train.rating, train.pair))
     elif config.rating_range is None:
         train = train._replace(rating=bounded_ratings(train.rating, train.column))
     joined = read_edges(edges or {})
     for found in joined.values():
-        found.source.check_rows('leave it out, or give it some')
+        found.source.check_rows('leave it out, or add rows')
     nodes = {}
     for side, frame, rated in zip(SIDES, (users, items), train[:2], strict=True):
         further = [*joined[side][:2]] if side in joined else []
@@ -155,14 +155,14 @@ def read_tables(
         if new_users:
             validated.user.remark(
                 np.isin(validated.index[0], train.index[0]),
-                "names users of 'ratings' in",
-                'hold back all rows of some users, to measure new ones',
+                "has users of 'ratings' in",
+                'to evaluate on new users, hold out all rows of some users',
             )
     return FitTables(nodes, train, validated, links)
 
 
 def read_edges(given: Mapping[str, pd.DataFrame | None]) -> dict[str, Edges]:
-    """Tables of edges by side: two columns of ids, and perhaps one named weight."""
+    """Reads edges by side: two columns of ids and an optional column 'weight'."""
     found = {}
     for side, frame in given.items():
         if frame is None:
@@ -172,8 +172,8 @@ def read_edges(given: Mapping[str, pd.DataFrame | None]) -> dict[str, Edges]:
         ends = end_columns(frame)
         if len(ends) < 2:
             raise ValueError(
-                f"'{name}' must have two columns of ids (it has "
-                f'{", ".join(map(str, frame.columns)) or "none"}); give both ends'
+                f"'{name}' must have two columns of ids (got "
+                f'{", ".join(map(str, frame.columns)) or "none"}); add both ends'
             )
         one, other = read_ends(frame, ends, name)
         if one.dtype == other.dtype:
@@ -184,7 +184,7 @@ def read_edges(given: Mapping[str, pd.DataFrame | None]) -> dict[str, Edges]:
             warn_of_unread(
                 frame.drop(columns=ends),
                 name,
-                "all edges weigh the same; rename it to 'weight' if it says how much",
+                "all edges weigh the same; rename it to 'weight' to use it",
             )
         found[side] = Edges(one, other, _read_weights(frame, column, name))
     return found
@@ -193,11 +193,10 @@ def read_edges(given: Mapping[str, pd.DataFrame | None]) -> dict[str, Edges]:
 def read_ratings(
     frame: pd.DataFrame, name: str, config: ColumnsConfig, is_fit: bool = False
 ) -> Ratings:
-    """The table :obj:`name` of finite ratings, in which each pair is rated once.
+    """Reads the table :obj:`name` of ratings; each pair must occur only once.
 
-    Where the config has no column of ratings, each row is a positive interaction, with
-    the number of its column :obj:`weight`, or 1; those of repeated pairs are summed,
-    which is said in a fit alone.
+    If the config has no column of ratings, each row is a positive with its value in the
+    column :obj:`weight`, or 1. Weights of repeated pairs are summed; a fit warns of it.
     """
     columns = [config.user, config.item]
     ids = read_ends(frame, columns, name)
@@ -209,7 +208,7 @@ def read_ratings(
         pair.remark(
             repeated & is_fit,
             'repeats pairs, whose weights are summed, in',
-            'drop those that are no further interactions',
+            'drop rows that are duplicates rather than further interactions',
         )
         if repeated.any():
             weight = np.bincount(pairs.groupby(columns, sort=False).ngroup(), weight)
@@ -237,7 +236,7 @@ def read_ratings(
 def _read_numbers(table: TableColumn) -> np.ndarray:
     cells = table.frame[table.column]
     number = pd.to_numeric(cells, errors='coerce').to_numpy(float, na_value=np.nan)
-    is_time = cells.dtype.kind in 'mM'  # which pandas reads as numbers
+    is_time = cells.dtype.kind in 'mM'  # pandas reads times as numbers
     bad = ~np.isfinite(number) | is_time
     remedy = 'correct or drop it; numbers such as 3,5 need a decimal point'
     table.refuse(bad, 'has no finite number in', remedy)
@@ -245,10 +244,10 @@ def _read_numbers(table: TableColumn) -> np.ndarray:
 
 
 def _read_weights(frame: pd.DataFrame, column: str | None, name: str) -> np.ndarray:
-    """Positive numbers, 1 each where there is no column of them."""
+    """Reads positive weights; all are 1 if the column is None."""
     if column is None:
         return np.ones(len(frame))
-    remedy = 'add it, 1 in each row if all weigh the same, or name it in the settings'
+    remedy = 'add it, with 1 if all rows weigh the same, or name it in the settings'
     check_columns(frame, name, [column], remedy)
     table = TableColumn(frame, column, name)
     weight = _read_numbers(table)
@@ -262,12 +261,12 @@ def read_pairs(
     config: ColumnsConfig,
     ids: Mapping[str, Vocabulary],
 ) -> np.ndarray:
-    """The rows of users and items in :obj:`ids`, :obj:`[2, R]`, of a table of pairs."""
+    """Row numbers in :obj:`ids` of a table of pairs, users and items, :obj:`[2, R]`."""
     return end_rows(read_ends(frame, [config.user, config.item], name), ids)
 
 
 def read_ends(frame: pd.DataFrame, columns: Sequence, name: str) -> list[IdColumn]:
-    """Two columns of ids, with a warning if some are odd texts."""
+    """Reads two columns of ids; warns of unusual ids."""
     ids = [read_ids(frame, column, name) for column in columns]
     for end in ids:
         end.warn_of_odd()
@@ -275,6 +274,6 @@ def read_ends(frame: pd.DataFrame, columns: Sequence, name: str) -> list[IdColum
 
 
 def end_rows(columns: Iterable[IdColumn], ids: Mapping[str, Vocabulary]) -> np.ndarray:
-    """Rows of columns of users and of items; ``ValueError`` names an id without."""
+    """Row numbers of user and item ids, :obj:`[2, R]`; ``ValueError`` if unknown."""
     sides = zip(SIDES, columns, strict=True)
     return np.stack([c.check_known(ids[s], f'{s}s') for s, c in sides])

@@ -1,4 +1,4 @@
-"""CSV, TSV, Parquet and JSON lines to frames; frames to CSV and Parquet."""
+"""Reads CSV, TSV, Parquet and JSON lines; writes CSV, TSV and Parquet."""
 
 from __future__ import annotations
 
@@ -25,23 +25,22 @@ from agnn_pyg.base.vocabulary import as_ids
 
 TEXT, LINES, PARQUET = ('.csv', '.tsv', '.txt'), ('.jsonl', '.ndjson'), ('.parquet',)
 SEPARATORS = (',', ';', '\t', '|')
-# What separates thousands, by the sign of decimals: one file may have 1.250,00 and 9,5.
+# The thousands separator for each decimal sign: a file may have 1.250,00 and 9,5.
 THOUSANDS = {',': '.', '.': ','}
-# Cells with either sign between semicolons, in so many characters of a file.
+# Finds decimals between semicolons, in the first SAMPLE characters of a file.
 DECIMALS, SAMPLE = r'(?<![^;\n])-?[\d{}]*\d\{}\d+(?=;|\r?$)', 2**16
-# Before 3.1, pandas reads one float in six as a neighbor of the one that was written,
-# unless `float_precision` is given, which is deprecated since then.
+# Before 3.1, pandas reads one float in six inexactly unless `float_precision` is given;
+# since then, the option is deprecated.
 _EXACT_ALREADY = tuple(map(int, pd.__version__.split('.')[:2])) >= (3, 1)
 EXACT = {} if _EXACT_ALREADY else {'float_precision': 'round_trip'}
-# Cells of a text file that pandas takes for missing. Of ids only empty ones are: a
-# user may be called NA.
+# Cells of a text file that count as missing, as in pandas. In columns of ids only empty
+# cells do: a user may be called NA.
 MISSING = (
     *('', 'NA', 'N/A', 'n/a', '<NA>', '#NA', '#N/A', '#N/A N/A', 'NULL', 'null'),
     *('None', 'NaT', 'NaN', 'nan', '-NaN', '-nan'),
     *('1.#IND', '-1.#IND', '1.#QNAN', '-1.#QNAN'),
 )
-# Usual names of columns, in small letters, letters only; those of ids without a suffix
-# such as id.
+# Usual column names by role, in lower-case letters, and without a suffix such as id.
 NAMES = {
     'user': 'user customer reader member client visitor account person uid',
     'item': 'item movie film book product article artist track song game recipe '
@@ -51,16 +50,16 @@ NAMES = {
 
 
 def recognised(columns: Sequence, role: str, attributes: bool = False) -> list:
-    """The columns that have a name of a role, a key of :data:`NAMES`, best ones first.
+    """The columns with a usual name of a role, a key of :data:`NAMES`, best first.
 
-    In a table of :obj:`attributes` of users or items, it may be called :obj:`id`.
+    In a table of :obj:`attributes` of users or items, the column may be called 'id'.
     """
     exact = {re.sub('[^a-z]', '', str(c).lower()): c for c in reversed(columns)}
     suffix = re.compile('(?<=.)(id|key|code|number)$')
-    # The id or number of a rating is none.
+    # A column 'rating id' holds no ratings: only ids have suffixes.
     bare = {suffix.sub('', name): column for name, column in exact.items()}
     found = exact if role == 'rating' else bare | exact
-    if attributes and 'id' in exact:  # beside it, a column such as product is a name
+    if attributes and 'id' in exact:  # then a column such as 'product' holds names
         found = {name: column for name, column in found.items() if name not in exact}
         found['id'] = exact['id']
     names = [*NAMES[role].split(), *(['id'] if attributes else [])]
@@ -77,27 +76,27 @@ def read_file(
     lists: Sequence[str] = (),
     list_separator: str = '|',
 ) -> pd.DataFrame:
-    """Reads a table and gives its columns of ids and ratings the names of their roles.
+    """Reads a table and renames its columns of ids and ratings.
 
-    A text file is UTF-8 and separated by commas, semicolons, tabs or bars. An empty
-    cell is missing, and so is one such as NA or null, unless it is an id. A column
-    whose first thousand cells hold a code such as 007 is one of texts.
+    A text file is UTF-8 and separated by commas, semicolons, tabs or bars. Empty cells
+    are missing. Cells such as NA or null are missing, too, except ids. A column is read
+    as texts if its first thousand cells hold a code such as 007.
 
     Args:
         path (path): A file that ends in .csv, .tsv, .txt, .parquet, .jsonl or .ndjson.
-        roles (mapping): The name of the column that is returned, by role: a key of
-            :data:`NAMES`. The column is looked for under that name, else recognised.
-        named (mapping, optional): The name of the column in the file, by role. Then no
-            other is looked for, and one that has the name of the role is dropped.
+        roles (mapping): Column names of the result by role, a key of :data:`NAMES`. If
+            the file has no column of that name, a usual name is looked for.
+        named (mapping, optional): Column names in the file by role. No other name is
+            looked for, and another column with the name of the result is dropped.
         id_dtypes (mapping, optional): The type of ids by role. (default: :obj:`"str"`)
-        texts (sequence, optional): Columns that hold texts such as 123.
+        texts (sequence, optional): Columns to read as texts, even cells such as 123.
         lists (sequence, optional): Columns whose cells hold several values, separated
             or as a list in brackets. Words such as "unknown" or "(no genres listed)"
-            are no values.
-        list_separator (str, optional): What separates these. (default: :obj:`"|"`)
+            are left out.
+        list_separator (str, optional): Separator of lists. (default: :obj:`"|"`)
 
     Raises:
-        ValueError: If the file cannot be read or lacks a column, naming the line.
+        ValueError: If the file cannot be read or has no such column.
         ImportError: If a Parquet file is read without pyarrow.
     """
     path = Path(path)
@@ -121,7 +120,7 @@ def read_file(
     for column in split:
         frame[column] = as_lists(frame[column], list_separator, str(path))
     renamed = {column: roles[role] for role, column in found.items()}
-    # Another column may have the name of a role.
+    # Another column may already have one of the new names.
     others = set(renamed.values()) - set(renamed)
     return frame.drop(columns=others, errors='ignore').rename(columns=renamed)
 
@@ -129,7 +128,7 @@ def read_file(
 def _columns_of(
     roles: Mapping[str, str], named: Mapping[str, str], columns: Sequence, path: Path
 ) -> dict[str, str]:
-    """The column of each role; ``ValueError`` if a file has none."""
+    """The column of each role; ``ValueError`` if there is none."""
     found = {}
     for role, name in roles.items():
         wanted = named.get(role, name)
@@ -138,10 +137,10 @@ def _columns_of(
             known = recognised(columns, role, attributes=len(roles) == 1)
             found[role] = known[0] if known else None
         if found[role] is None:
-            verb = 'correct' if role in named else f'name its column of {role}s by'
+            verb = 'correct' if role in named else f'name its column of {role}s with'
             remedy = (
-                f"{verb} '--{role} COLUMN', the same for all tables, or rename it to "
-                f"'{wanted}'"
+                f"{verb} '--{role} COLUMN', which applies to all tables, or rename it "
+                f"to '{wanted}'"
             )
             if role == 'rating':
                 remedy += ", or fit with '--rating none' if each row is a positive"
@@ -153,12 +152,12 @@ def _columns_of(
 
 
 def end_columns(columns: Iterable) -> list:
-    """The columns of both ends of edges: the first two, not counting weights."""
+    """The columns of both ends of edges: the first two except 'weight'."""
     return [column for column in columns if column != 'weight'][:2]
 
 
 def write_file(frame: pd.DataFrame, path: PathLike | None) -> None:
-    """Writes a table by the suffix of its name, or as CSV to standard output."""
+    """Writes a table in the format of the file suffix, or as CSV to standard output."""
     if path is None:
         frame.to_csv(sys.stdout, index=False, lineterminator='\n')
         return
@@ -179,7 +178,7 @@ def read_columns(path: PathLike) -> list[str]:
 
 
 def _read(path: Path, nrows: int | None = None, **options: Any) -> pd.DataFrame:
-    """A whole file, or only its columns."""
+    """Reads a file, or only its columns if :obj:`nrows` is 0."""
     suffix = _suffix(path, TEXT + PARQUET + LINES)
     check_file(path)
     if suffix in LINES:
@@ -191,12 +190,12 @@ def _read(path: Path, nrows: int | None = None, **options: Any) -> pd.DataFrame:
     try:
         names = pyarrow.parquet.read_schema(path).names
         frame = pd.DataFrame(columns=names) if nrows == 0 else pd.read_parquet(path)
-    except Exception as error:  # whatever pyarrow and pandas make of it
+    except Exception as error:  # pyarrow and pandas raise various types
         raise ValueError(f"'{path}' is damaged ({error}); write it again") from error
-    if nrows == 0:  # which is read first
+    if nrows == 0:  # columns are always read before the rows
         _check_names(names, f"'{path}': ")
         return frame
-    # An index is a column as any other; rows are counted from 0.
+    # A named index becomes columns; rows are numbered from 0.
     named = [name for name in frame.index.names if name is not None]
     return frame.reset_index(named).reset_index(drop=True)
 
@@ -208,7 +207,7 @@ def _read_text(path: Path, **options: Any) -> pd.DataFrame:
             head = next(lines, '')
             skip = head.strip(' "\r\n')[:-1] == 'sep='  # a hint for spreadsheets
             head = next(lines, '') if skip else head
-            # Of one column, or of a remark, the next line says more.
+            # If the first line has no separator, use the next line.
             head = head if any(map(head.count, SEPARATORS)) else next(lines, '')
             separator = max(SEPARATORS, key=head.count)
             file.seek(0)
@@ -226,24 +225,24 @@ def _read_text(path: Path, **options: Any) -> pd.DataFrame:
         options |= {'skipinitialspace': True, 'sep': separator, 'skiprows': int(skip)}
         columns = pd.read_csv(path, **options | {'nrows': 0}).columns.str.strip()
         frame = pd.read_csv(path, names=columns, header=0, **EXACT, **options)
-        if len(numbers) == len(frame):  # so that error texts name lines of the file
+        if len(numbers) == len(frame):  # error texts then name lines of the file
             frame.index = pd.Index(numbers, name=LINE)
         others = frame.columns.difference([*options.get('dtype', ())])
         return _with_thousands(frame, others, options.get('decimal', '.'))
     except pd.errors.EmptyDataError:
-        raise ValueError(f"'{path}' is empty; give it a header line") from None
+        raise ValueError(f"'{path}' is empty; add a header line") from None
     except UnicodeDecodeError as error:
         code = 'utf-16' if error.object[:2] in (b'\xff\xfe', b'\xfe\xff') else 'cp1252'
         raise ValueError(
             f"'{path}' is not UTF-8 text ({error}); save it as 'CSV UTF-8', or convert "
-            f'it, such as by iconv -f {code} -t utf-8'
+            f'it, for example with iconv -f {code} -t utf-8'
         ) from error
-    except ValueError as error:  # of pandas, too
+    except ValueError as error:  # also from pandas
         raise ValueError(f"'{path}' cannot be read: {error}") from error
 
 
 def _codes(path: Path, frame: pd.DataFrame) -> pd.Index:
-    """Columns of a text file that are read as numbers, though some begin with zeros."""
+    """Numeric columns of a text file in which some cells have leading zeros."""
     if path.suffix.lower() not in TEXT:
         return pd.Index([])
     texts = dict.fromkeys(frame, str)
@@ -255,20 +254,20 @@ def _codes(path: Path, frame: pd.DataFrame) -> pd.Index:
 
 
 def _warn_of_thousands(name: str, cells: pd.Series) -> None:
-    """Warns of numbers such as 1.250 beside 980: then it may be 1250."""
+    """Warns if a column has 980 and 1.250: the latter may mean 1250."""
     small = cells.str.fullmatch(r'-?\d{1,3}')
     others = cells[~small & (cells != '')]
     is_group = others.str.fullmatch(r'-?[1-9]\d{0,2}\.\d{3}')
     if small.any() and len(others) and is_group.all():
         warn(
-            f'{name} has whole numbers up to 999, and others with three decimals each, '
-            f"such as '{others.iloc[0]}', which is read as {float(others.iloc[0]):g}; "
+            f'{name} has whole numbers up to 999, and others with three decimals, '
+            f"such as '{others.iloc[0]}', read as {float(others.iloc[0]):g}; "
             f'write thousands without a separator'
         )
 
 
 def _with_thousands(frame: pd.DataFrame, columns: Any, decimal: str) -> pd.DataFrame:
-    """Numbers in columns of texts such as 1.250,00, beside 9,50, if these are many."""
+    """Converts columns of texts if at least half of them are like 1.250,00 or 9,50."""
     thousands = re.escape(THOUSANDS[decimal])
     whole = rf'-?(\d{{1,3}}({thousands}\d{{3}})+|\d+)'
     for column in columns:
@@ -282,7 +281,7 @@ def _with_thousands(frame: pd.DataFrame, columns: Any, decimal: str) -> pd.DataF
         if 2 * len(texts) >= len(cells) and is_decimal.any():
             plain = texts.str.replace(THOUSANDS[decimal], '', regex=False)
             number = pd.to_numeric(plain.str.replace(decimal, '.', regex=False))
-            # What is no number stays a text, for an error that names its line.
+            # Other cells stay texts: an error then names their line.
             others = cells[~is_number].astype(object)
             made = pd.concat([number, others]) if len(others) else number
             frame[column] = made.reindex(frame.index)
@@ -292,7 +291,7 @@ def _with_thousands(frame: pd.DataFrame, columns: Any, decimal: str) -> pd.DataF
 def _check_lines(
     lines: Any, separator: str, skip: bool, count: int | None
 ) -> list[int]:
-    """The numbers of some first lines, or of all, each as wide as the header."""
+    """The line numbers of rows; ``ValueError`` if one is not as wide as the header."""
     numbers = []
     try:
         # An empty line has no cells, and pandas skips it.
@@ -303,11 +302,11 @@ def _check_lines(
         width = len(header)
         for row in rows:
             numbers.append(lines.line_num)
-            if len(row) != width:  # which pandas would fill or cut at the end
+            if len(row) != width:  # pandas would pad or cut the row
                 raise ValueError(
                     f'there are {width} columns, but {len(row)} cells in line '
                     f'{numbers[-1]}; complete or drop it, quote cells with '
-                    f'{separator!r}, or drop what is above the header'
+                    f'{separator!r}, or drop lines above the header'
                 )
     except csv.Error as error:
         raise ValueError(f'after line {lines.line_num}, {error}; correct it') from error
@@ -333,21 +332,21 @@ def _read_lines(path: Path) -> pd.DataFrame:
             if not isinstance(row, dict):
                 raise ValueError(
                     f"'{path}' has no JSON object in line {number} ({row!r:.60}); "
-                    f'correct or drop it'
+                    f'correct or drop the line'
                 )
             if row:
                 rows[number] = row
     if not rows:
-        raise ValueError(f"'{path}' is empty; give it a JSON object in each line")
+        raise ValueError(f"'{path}' is empty; add a JSON object in each line")
     index = pd.Index([*rows], name=LINE)
     return pd.DataFrame([*rows.values()], index, dtype=object)
 
 
 def as_lists(cells: pd.Series, separator: str = '|', name: str = 'cells') -> pd.Series:
-    """Lists of the values in each cell, without words that stand for nothing.
+    """Converts each cell to a list, without words that stand for a missing value.
 
-    A cell holds values that are separated, a list in brackets, as Python, NumPy and
-    data bases write it, or a list.
+    A cell may be a list, a text of separated values, or a text with a list in brackets,
+    as Python, NumPy and databases write it.
     """
     cells = cells.astype(object).map(_literal)
     texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
@@ -356,9 +355,9 @@ def as_lists(cells: pd.Series, separator: str = '|', name: str = 'cells') -> pd.
     if not held[separator] and 10 * held[other] >= max(1, len(texts)):
         warn(
             f"'{name}': no cell of column '{cells.name}' holds the list separator "
-            f'{separator!r}, and {held[other]:,} of {len(texts):,} hold {other!r}; '
-            f'name it, --list-separator {other!r} in a shell, or, where others need '
-            f'{separator!r}, write JSON lines, or each cell is one value',
+            f'{separator!r}, and {held[other]:,} of {len(texts):,} hold {other!r}, so '
+            f'each cell is one value; name it, in a shell --list-separator {other!r}, '
+            f'or write JSON lines if other columns need {separator!r}',
         )
     dropped = Counter()
 
@@ -368,24 +367,24 @@ def as_lists(cells: pd.Series, separator: str = '|', name: str = 'cells') -> pd.
         elif not hasattr(cell, '__len__'):
             cell = [] if pd.isna(cell) else [cell]
         elif isinstance(cell, dict):
-            return cell  # for the encoder to refuse
+            return cell  # the encoder raises an error
         dropped.update(filter(is_nothing, cell))
         return [part for part in cell if not is_nothing(part)]
 
     made = cells.map(split)
     for word, count in [w for w in dropped.most_common() if w[0]][:1]:
         warn(
-            f"'{name}': {word!r} in {count:,} cells of column '{cells.name}' counts as "
-            f'no value; rename it if it is one',
+            f"'{name}': {word!r} in {count:,} cells of column '{cells.name}' is read "
+            f'as missing; rename it if it is a value',
         )
     return made
 
 
 def _literal(cell: Any) -> Any:
-    """A list that was written as a text, "['a', 'b']"; other cells as they are."""
+    """Parses a list written as a text, "['a', 'b']"; returns other cells unchanged."""
     if not isinstance(cell, str) or cell[:1] not in ('[', '(', '{'):
         return cell
-    # NumPy separates by spaces, names its types, and Python joins such texts.
+    # NumPy writes spaces instead of commas, and type names such as np.int64(1).
     is_text = "'" in cell or '"' in cell
     gap = r'(?<=[\'"])\s+(?=[\'"])' if is_text else r'(?<=[.\d])\s+(?=[-.\d])'
     text = re.sub(r'np\.\w+\(([^()]*)\)', r'\1', re.sub(gap, ', ', cell))

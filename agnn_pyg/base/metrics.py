@@ -1,12 +1,11 @@
-r"""How well predictions rate and rank: many lists at once, ties in no order.
+r"""Rating and ranking metrics, for batches of lists and with exact handling of ties.
 
-Ranking metrics take padded scores, labels and a mask, each :obj:`[B, n]`, and give one
-value a list, :obj:`[B]`, NaN where a list leaves it undefined.
+Ranking metrics take padded scores, labels and a mask, each :obj:`[B, n]`, and return
+one value per list, :obj:`[B]`. The value is NaN if it is undefined for a list.
 
-One rule for ties: items of equal scores are in no order, and each metric is its mean
-over all orders of them (McSherry and Najork, "Computing Information Retrieval
-Performance Measures Efficiently in the Presence of Tied Scores", 2008). For nDCG this
-is what scikit-learn does.
+Tied scores: each metric is its mean over all orders of items with equal scores
+(McSherry and Najork, "Computing Information Retrieval Performance Measures Efficiently
+in the Presence of Tied Scores", 2008). scikit-learn does the same for nDCG.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from agnn_pyg.base.checks import warn
 
-# What metrics of a list are called in tables.
+# Names of ranking metrics in results.
 NAMES = {
     'recall': 'recall',
     'precision': 'precision',
@@ -36,8 +35,8 @@ def rating_metrics(predicted: Any, rating: Any) -> dict[str, float]:
     predicted, rating = np.asarray(predicted, float), np.asarray(rating, float)
     if predicted.shape != rating.shape or not rating.size:
         raise ValueError(
-            f"'predicted' must hold a value for each of {rating.size} ratings, one at "
-            f'least (got {predicted.size})'
+            f"'predicted' must hold one value for each of {rating.size} ratings, and "
+            f'at least one (got {predicted.size})'
         )
     for name, value in (('predicted', predicted), ('rating', rating)):
         bad = np.flatnonzero(~np.isfinite(value))
@@ -58,12 +57,12 @@ def ranking_metrics(
 ) -> dict[str, Tensor]:
     r"""The standard ranking metrics at k; labels above :obj:`relevant` are relevant.
 
-    Undefined for a list without relevant items: :obj:`precision` (hits / k),
-    :obj:`recall` (hits / relevant items), :obj:`hit` (whether there is one), :obj:`ap`
-    (precision at each hit, summed and divided by the most hits there can be),
-    :obj:`rr` (one over the place of the first hit, or 0). Undefined without a gain:
-    :obj:`ndcg`, with gains :math:`2^y - 1` and discounts :math:`\log_2(\text{place} +
-    1)`. ``ValueError`` if a score is not finite, or k is not positive.
+    These are undefined for a list without relevant items: :obj:`precision` (hits / k),
+    :obj:`recall` (hits / relevant items), :obj:`hit` (whether there is a hit),
+    :obj:`ap` (sum of the precision at each hit, divided by the maximum number of hits)
+    and :obj:`rr` (1 / rank of the first hit, or 0). :obj:`ndcg` is undefined if all
+    gains are 0; its gains are :math:`2^y - 1` and its discounts
+    :math:`\log_2(\text{rank} + 1)`. ``ValueError`` if a score is not finite or k < 1.
     """
     if k < 1:
         raise ValueError(f"'k' must be at least 1 (got {k})")
@@ -78,11 +77,11 @@ def ranking_metrics(
     size = ranking.size
     found = ranking.sum_of(is_relevant)
     hit = found / size
-    drawn = place - 1 - ranking.start  # items of the same score at higher places
-    # Expected hits up to a place that is a hit itself.
+    drawn = place - 1 - ranking.start  # tied items at higher ranks
+    # Expected hits up to a rank that is a hit itself.
     others = drawn * (found - 1) / (size - 1).clamp(min=1)
     hits = ranking.sum_before(is_relevant) + 1 + others
-    # Chance of no hit up to a place: items of a score are drawn without replacement.
+    # Probability of no hit up to a rank: tied items are drawn without replacement.
     none = ((size - found - drawn).clamp(min=0) / (size - drawn)).cumprod(-1)
     first = torch.cat([1 - none[:, :1], none[:, :-1] - none[:, 1:]], dim=-1)
     discount = (place + 1).log2().reciprocal()
@@ -104,11 +103,11 @@ def ranking_metrics(
 def list_metrics(
     predicted: Tensor, label: Tensor, mask: Tensor, ks: Sequence[int], relevant: float
 ) -> dict[str, Tensor]:
-    """Errors (:obj:`mse`, :obj:`mae`), :obj:`auc`, and ranking metrics at each of ks.
+    """Metrics :obj:`mse`, :obj:`mae`, :obj:`auc` and ranking metrics at each k.
 
-    Ranking metrics are those of :func:`ranking_metrics` and of
-    :func:`published_metrics`, under names such as :obj:`"ndcg@5"`. Arguments are padded
-    lists, :obj:`[B, n]`; labels above :obj:`relevant` are relevant.
+    :func:`ranking_metrics` and :func:`published_metrics` define the ranking metrics;
+    their names are like :obj:`"ndcg@5"`. Arguments are padded lists, :obj:`[B, n]`;
+    labels above :obj:`relevant` are relevant.
     """
     error = (predicted - label).masked_fill(~mask, 0)
     metrics = {
@@ -126,14 +125,14 @@ def list_metrics(
 def published_metrics(
     score: Tensor, label: Tensor, mask: Tensor, k: int
 ) -> dict[str, Tensor]:
-    r"""Precision, AP and RR at k by the definitions of TaNP's published code.
+    r"""Precision, AP and RR at k as defined in TaNP's published code.
 
-    *Wanted* are the k largest labels, with repeats. Going down the ranking, a place is
-    a hit if its label is still wanted, and one copy of it is then taken out. With
-    labels 0 and 1 and fewer than k positives, zeros are wanted, too, so a random
-    ranking does well. Items of equal scores keep the order of the list. The precision
-    is hits / k, the AP the precision at each hit, summed and divided by k, and the RR
-    one over the first place with a label that is wanted at the start, or 0.
+    The *wanted* labels are the k largest ones, with repeats. From rank 1 on, a rank is
+    a hit if its label is still wanted; the hit removes one copy of the label. If labels
+    are 0 and 1 and a list has fewer than k positives, zeros are wanted, too, so a
+    random ranking scores high. Tied items keep the order of the list. The precision is
+    hits / k. The AP is the sum of the precision at each hit, divided by k. The RR is
+    1 / the first rank whose label is among the k largest, or 0.
 
     Raises:
         ValueError: If a score is not finite, or k exceeds the shortest list.
@@ -142,7 +141,7 @@ def published_metrics(
     if not 1 <= k <= shortest:
         raise ValueError(
             f"'k' must be from 1 to {shortest}, the length of the shortest list (got "
-            f'{k}); leave short lists out, or lower it'
+            f'{k}); lower it, or leave out short lists'
         )
     ranked = label.gather(-1, by_score(score, mask)[:, :k])
     wanted = label.masked_fill(~mask, -torch.inf).topk(k, dim=-1).values
@@ -163,20 +162,20 @@ def evaluate_rankings(
     num_items: int,
     k: int,
 ) -> tuple[dict[str, float], Tensor]:
-    """Means of :func:`ranking_metrics` over users, and what is first in any list.
+    """Means of :func:`ranking_metrics` over users, and the items of all top-k lists.
 
     Args:
-        score_all (callable): From distinct users to their scores of all items, some
-            users at a time, -inf for items that are left out, :obj:`[B, num_items]`.
+        score_all (callable): Takes distinct users and yields their scores of all items,
+            :obj:`[B, num_items]`, for some users at a time; -inf excludes an item.
         relevant (Tensor): Pairs of users and relevant items, :obj:`[2, R]`; -1 for an
             item that is not ranked.
         num_items (int): Number of items.
         k (int): Length of the lists.
 
     Returns:
-        Under names such as :obj:`"recall@20"` the means, NaN, with a warning, where
-        nothing is relevant, and :obj:`coverage`, the fraction of the items that are in
-        any list; and the items of all lists, one after the other.
+        The means by name, such as :obj:`"recall@20"`, and the items of all lists,
+        concatenated. Without relevant items, means are NaN, with a warning.
+        :obj:`coverage` is the fraction of items that are in any list.
     """
     users, row = relevant[0].unique(return_inverse=True)
     is_ranked = relevant[1] >= 0
@@ -197,14 +196,14 @@ def evaluate_rankings(
         start += len(score)
     means = torch.cat(totals, dim=1).nanmean(dim=1)
     if means.isnan().all():
-        remedy = 'pass pairs that the model does not know'
+        remedy = 'pass pairs that the model was not trained on'
         if not len(is_ranked):
             remedy = 'add ratings in the upper quarter of the range of the fit'
         elif not is_ranked.any():
-            remedy = "name items of 'ratings' in 'among'"
+            remedy = "include items of 'ratings' in 'among'"
         warn(
-            f"'ratings' has no relevant item among those that are ranked, so all "
-            f'metrics of rankings are NaN; {remedy}'
+            f"'ratings' has no relevant item among the ranked ones, so all ranking "
+            f'metrics are NaN; {remedy}'
         )
     found = torch.cat(found)
     made = dict(zip(NAMES.values(), means.tolist(), strict=True))
@@ -213,7 +212,7 @@ def evaluate_rankings(
 
 
 def auc(score: Tensor, label: Tensor, mask: Tensor, relevant: float = 0.5) -> Tensor:
-    """The fraction of (relevant, other) pairs in the right order; ties count half."""
+    """The fraction of (relevant, other) pairs in correct order; ties count half."""
     is_relevant = _exact((label > relevant) & mask)
     is_other = _exact(mask) - is_relevant
     ranking = _Ranking.of(score, mask)
@@ -224,7 +223,7 @@ def auc(score: Tensor, label: Tensor, mask: Tensor, relevant: float = 0.5) -> Te
 
 
 def pad_lists(group: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-    """A mask and values, each :obj:`[R]`, as padded lists by ascending group."""
+    """A mask, and values :obj:`[R]` as padded lists :obj:`[B, n]`, one per group."""
     order = group.argsort(stable=True)
     _, size = group[order].unique_consecutive(return_counts=True)
     most = int(size.max()) if len(size) else 0
@@ -234,11 +233,11 @@ def pad_lists(group: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
 
 
 class _Ranking(NamedTuple):
-    """Lists by falling score, and the group of equal scores that a place is in."""
+    """Ranked lists; each rank belongs to a group of tied scores."""
 
-    order: Tensor  # the item at each place, [B, n]
-    start: Tensor  # the first place of the group, from 0
-    stop: Tensor  # the place after it
+    order: Tensor  # the item at each rank, [B, n]
+    start: Tensor  # the first rank of the group, from 0
+    stop: Tensor  # the rank after the group
 
     @classmethod
     def of(cls, score: Tensor, mask: Tensor) -> _Ranking:
@@ -254,12 +253,12 @@ class _Ranking(NamedTuple):
         return self.stop - self.start
 
     def sum_of(self, value: Tensor) -> Tensor:
-        """The sum over the items of the group, for values of items."""
+        """The sum of values over the items of each rank's group."""
         sums = self._sums(value)
         return sums.gather(-1, self.stop) - sums.gather(-1, self.start)
 
     def sum_before(self, value: Tensor) -> Tensor:
-        """The sum over all items of higher scores."""
+        """The sum of values over all items with higher scores."""
         return self._sums(value).gather(-1, self.start)
 
     def _sums(self, value: Tensor) -> Tensor:
@@ -267,13 +266,13 @@ class _Ranking(NamedTuple):
 
 
 def by_score(score: Tensor, mask: Tensor) -> Tensor:
-    """The items of each list by falling score, ties in the order of the list."""
+    """The items of each list by descending score; ties keep the order of the list."""
     if not score[mask].isfinite().all():
-        raise ValueError("'score' must be finite; it is not for some item")
+        raise ValueError("'score' must be finite; some score is not")
     score = score.masked_fill(~mask, -torch.inf)
     return score.argsort(dim=-1, descending=True, stable=True)
 
 
 def _exact(value: Tensor) -> Tensor:
-    """Double precision, where a device has it."""
+    """Double precision if the device supports it."""
     return value.float() if value.device.type == 'mps' else value.double()

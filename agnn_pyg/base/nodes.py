@@ -1,4 +1,4 @@
-"""The tables of users and items: read and validated once, with their attributes."""
+"""Reads and validates the tables of users and items with their attributes."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from agnn_pyg.base.oddities import problem_of, seems, warn_of_numbers
 from agnn_pyg.base.recommender_config import ColumnsConfig
 from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_distinct, read_ids
 
-# Columns that name a row for people.
+# Columns with readable names of rows.
 TITLES = ('title', 'name')
-# Rows of known ids that are compared with the fit, and by how much weights may differ.
+# Limits of the comparison with the fit: rows of known ids, and difference of weights.
 MOST_COMPARED, MAX_GAP = 250, 1e-3
 
 
 @dataclass(frozen=True)
 class NodeTable:
-    """The users or the items of a fit; a constant is an attribute if there is none."""
+    """The users or the items of a fit; without attributes, they have a constant one."""
 
     ids: Vocabulary
     columns: list[ParsedColumn]
-    given: bool  # whether there was a table, rather than ids of ratings alone
+    given: bool  # whether a table was passed
 
     def encode(
         self, min_count: int, num_knots: int, rows: np.ndarray | None = None
     ) -> tuple[AttributeEncoder, TokenBags]:
-        """Fits an encoder on some rows (default: on all), and encodes all of them."""
+        """Fits an encoder on some rows (default: all) and encodes all rows."""
         stypes = {cells.column: cells.stype for cells in self.columns}
         encoder = AttributeEncoder(stypes, min_count, num_knots)
         fitted = self.columns
@@ -59,27 +59,28 @@ def read_nodes(
     rated: IdColumn,
     further: Sequence[IdColumn] = (),
 ) -> NodeTable:
-    """The nodes of a table; without one, those rated in training and further ones."""
+    """Reads the nodes of a table; without one, the ids in :obj:`rated` and more."""
     attributes = getattr(config, f'{side}_attributes')
     if frame is not None:
         given = read_ids(frame, getattr(config, side), f'{side}s')
         given.warn_of_odd()
         ids = given.vocabulary()
-        given.check_rows('leave it out, or give it some')
+        given.check_rows('leave it out, or add rows')
         columns = _read_attributes(frame, side, config)
         columns = columns or [constant_column(len(ids))]
         return NodeTable(ids, columns, True)
     if attributes:
         raise ValueError(
-            f"'{side}_attributes' names columns, but of no table '{side}s'; pass it"
+            f"'{side}_attributes' names columns, but there is no table '{side}s'; pass "
+            f'it'
         )
     ids = Vocabulary.from_ids(rated)
     for more in further:
         is_new = ids.rows(more) < 0
-        more.remark(  # validation may be of other users
+        more.remark(  # validation may have only new users
             is_new & is_new.all() & more.name.endswith('edges'),
-            f'has no id of a {side} that is known in',
-            f'name the columns of {side}s first',
+            f'has no id of a known {side} in',
+            f'put the two columns of {side} ids first',
         )
         ids = ids.append(pd.unique(more.values[is_new]))
     return NodeTable(ids, [constant_column(len(ids))], False)
@@ -88,7 +89,7 @@ def read_nodes(
 def _read_attributes(
     frame: pd.DataFrame, side: str, config: ColumnsConfig
 ) -> list[ParsedColumn]:
-    """The attributes that are named, or all that can mean something."""
+    """Reads the named attributes, or all columns that can be useful."""
     name = f'{side}s'
     attributes = getattr(config, f'{side}_attributes')
     is_named = attributes is not None
@@ -98,8 +99,8 @@ def _read_attributes(
         alike = attributes[folded.duplicated(keep=False)]
         if len(alike):
             warn(
-                f"'{name}' has columns that differ in case alone, {', '.join(alike)}; "
-                f'each counts by itself; make one of them, or drop the others'
+                f"'{name}' has columns that differ only in case, {', '.join(alike)}, "
+                f'and each is used; merge them, or drop all except one'
             )
     if not isinstance(attributes, Mapping):
         attributes = dict.fromkeys(attributes)
@@ -126,8 +127,8 @@ def _read_attributes(
         is_list = cells.stype == 'multi' and guess and guess.startswith('lists')
         if guess and (stype is None or is_list):
             warn(
-                f"Column '{column}' of '{name}' holds {guess}; each text counts as a "
-                f"category; convert it, or give it the type 'categorical' in "
+                f"Column '{column}' of '{name}' holds {guess}, and each text is read "
+                f"as a category; convert it, or give it the type 'categorical' in "
                 f"'{side}_attributes'"
             )
         if stype is None:
@@ -135,15 +136,15 @@ def _read_attributes(
         if problem:
             warn(
                 f"Column '{column}' of '{name}': {problem}; give it the type 'text' to "
-                f"read words, or 'categorical' if that is meant"
+                f"read words, or 'categorical' to keep whole values"
             )
     if dropped:
         texts = (f'{column} ({why})' for column, why in dropped.items())
         types = {c.column: None for c in kept[:1]} | dict([*suited.items()][:1])
         warn(
             f"Columns of '{name}' left out: {', '.join(texts)}; to keep one, convert "
-            f"it, or name all that are to count in '{side}_attributes'"
-            + (f' by their types, such as {types}' if suited else ''),
+            f"it, or list all attributes in '{side}_attributes'"
+            + (f' with their types, such as {types}' if suited else ''),
         )
     return kept
 
@@ -157,12 +158,12 @@ def read_new_nodes(
     bags: TokenBags,
     is_checked: bool = False,
 ) -> tuple[np.ndarray, list[TokenBags]] | None:
-    """New ids of a table, and their attributes by each encoder; None if none is new.
+    """New ids of a table with their bags from each encoder; None if no id is new.
 
-    Of a table or a list of ids alone, all attributes are missing. Else a lacking column
-    is an error: perhaps it has another name. The encoders are of the same columns. Rows
-    of known ids are compared with their :obj:`bags` by the last encoder. Ids of other
-    tables, which have been read already, are :obj:`is_checked`.
+    If only ids are passed, all attributes are missing; otherwise a missing column
+    raises ``ValueError``. All encoders have the same columns. Rows of known ids are
+    compared with their :obj:`bags` of the last encoder, with a warning if they differ.
+    :obj:`is_checked` skips the warning of unusual ids.
     """
     if frame is None:
         return None
@@ -182,33 +183,33 @@ def read_new_nodes(
         frame = frame.reindex(columns=[*encoders[0].columns])
     elif [*encoders[0].columns] == [CONSTANT]:
         warn(
-            f"'{side}s' has attributes, but the fit had none of {side}s, so they mean "
-            f'nothing; fit again with the table of known {side}s'
+            f"'{side}s' has attributes, but the fit had none, so they are ignored; "
+            f'fit again with a table of the known {side}s'
         )
-    # The last encoder knows all values, also the rare ones.
+    # The last encoder has all values, including rare ones.
     columns = encoders[-1].parse(frame, f'{side}s')
     is_table = not is_bare and new.sum() >= MANY_NEW
     for fitted, cells in zip(encoders[-1].column_encoders, columns, strict=True):
         if is_table and not (fitted.has_missing or len(cells.row)):
             warn(
-                f"Column '{cells.column}' of '{side}s' is empty, and never was in the "
-                f'fit; fill it in, or fit without it if new {side}s do not have it'
+                f"Column '{cells.column}' of '{side}s' is empty, but had no empty cell "
+                f'in the fit; fill it in, or fit without it if new {side}s lack it'
             )
     return ids.values[new], [e.transform(columns) for e in encoders]
 
 
 def warn_of_bare(name: str, side: str) -> None:
-    """Warns that a table names new users or items whose attributes are missing."""
+    """Warns that a table has new users or items without attributes."""
     warn(
-        f"'{name}' has new {side}s without attributes; pass a table '{side}s' of them, "
-        f'if only of ids, where nothing is known'
+        f"'{name}' has new {side}s without attributes; pass them in a table '{side}s', "
+        f'with only their ids if there are no attributes'
     )
 
 
 def _warn_of_changed(
     ids: IdColumn, rows: np.ndarray, encoder: AttributeEncoder, bags: TokenBags
 ) -> None:
-    """Warns if some of the known ids have other attributes than in the fit."""
+    """Warns if known ids have other attributes than in the fit."""
     known = np.flatnonzero((rows >= 0) & (rows < bags.num_nodes))
     known = known[:: 1 + len(known) // MOST_COMPARED]
     frame = ids.frame.iloc[known]
@@ -216,7 +217,7 @@ def _warn_of_changed(
         return
     frame = frame.reindex(columns=[*encoder.columns])
     fitted = encoder.column_encoders
-    with suppress(ValueError):  # what is not read need not be in order
+    with suppress(ValueError):  # these cells are not used, so they may be invalid
         columns = [parse_column(frame, c.column, c.stype, ids.name) for c in fitted]
         found = encoder.transform(columns).multi_hot()
         bags = bags.take(torch.from_numpy(rows[known]))
@@ -226,15 +227,15 @@ def _warn_of_changed(
             is_other = part.max(axis=1).toarray().ravel() > MAX_GAP
             TableColumn(frame, column.column, ids.name).remark(
                 is_other & ~cells.is_missing,
-                'has attributes of known ids unlike those of the fit, which count, in',
-                'fit again to change them, or give what is new ids of its own',
+                'changes attributes of known ids, which has no effect, in',
+                'fit again to change them, or use other ids for new nodes',
             )
 
 
 def with_titles(
     frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame | Sequence | None]
 ) -> pd.DataFrame:
-    """Adds to columns of ids the titles that tables have, if they have any."""
+    """Adds columns of titles next to columns of ids, if the tables have titles."""
     for column, table in tables.items():
         table = table if isinstance(table, pd.DataFrame) else pd.DataFrame()
         titles = [c for c in table if str(c).lower() in TITLES]

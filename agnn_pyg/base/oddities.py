@@ -1,6 +1,6 @@
-"""What in a table is perhaps not what it seems: strays, unread columns, texts.
+"""Warnings of unusual data: outliers, unused columns, badly typed attributes.
 
-Nothing here is an error for sure, so there are warnings, and bounds of what is far off.
+The data may be as intended, so nothing here raises; outliers are clipped.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import pandas as pd
 from agnn_pyg.base.cells import ISO_DATE, MANY, ParsedColumn
 from agnn_pyg.base.checks import TableColumn, shown, warn
 
-# Ratings of which a single one may be mistyped.
+# The fewest ratings for checks of single ones.
 FEW_ROWS = 50
-# Ratings of one value beside which the only rating beyond may be mistyped, and beside
-# which the only 0 may be.
+# The only rating of an outer value may be a typo if the next value has this many
+# ratings; the second number is for the value 0.
 MANY_RATINGS, MANY_BESIDE_ZERO = 100, 30
-# The least part of the ratings, and the fewest different ones, of each of two scales.
+# The least fraction of the ratings, and the fewest distinct values, of each of two
+# scales.
 LEAST_SHARE, LEAST_VALUES = 0.05, 3
-# Columns that say how strong a positive or an edge is, or whether a row is a positive,
-# in small letters alone.
+# Names, in lower-case letters, of columns that may hold weights of positives or edges,
+# or labels that tell positives from negatives.
 UNREAD = re.compile(
     '(n|num|total)?(weights?|counts?|quantity|qty|units|pieces|amount|plays?|views'
     '|clicks|orders|times|seconds|minutes|hours|duration)'
@@ -31,26 +32,26 @@ UNREAD = re.compile(
     '|ratings?|stars|(is)?(click(ed)?|purchased?|liked?)|label|target|event(type)?'
     '|action(type)?|type|kind|status|returned'
 )
-# Texts by which one of a few values of a column perhaps says that a row is no positive.
+# Values that may mark rows that are no positives.
 NEGATIVE = {'no', 'false', 'returned', 'refunded', 'cancelled', 'canceled', 'failed'}
-# From which rank correlation on a column follows a statistic of the ratings.
+# The least rank correlation at which a column follows a statistic of the ratings.
 FOLLOWS = 0.9
-# The last words of names of columns whose whole numbers may be codes.
+# Last words of names of columns whose whole numbers may be codes.
 CODED = {
     *('id', 'code', 'zip', 'zipcode', 'postcode', 'category', 'cat', 'class', 'type'),
     *('kind', 'brand', 'publisher', 'author', 'artist', 'seller', 'vendor', 'supplier'),
     *('shop', 'store', 'shelf', 'city', 'region', 'country', 'state', 'genre'),
     *('department', 'segment', 'cluster', 'group', 'owner', 'host', 'provider'),
 }
-# Numbers, and days since 1970, that often stand for missing ones, and the fewest other
-# values beside which they do.
+# Numbers, and days since 1970, that often stand for missing values. The check needs
+# more than FEW_OTHERS other values.
 PLACEHOLDERS = {
     'numeric': {-1, *(s * (10**n - 1) for n in range(10) for s in (-1, 1))},
     'date': {-719162, -25567, 0, 2932896},  # of the years 1, 1900, 1970 and 9999
 }
 FEW_OTHERS = 4
 MONTHS = 'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'
-# What texts that are read as categories may be.
+# Patterns of texts that are probably no categories.
 TEXTS = {
     'dates as texts, not like 1999-12-31, which pandas.to_datetime reads,': (
         r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*|\d{4}-\d\d'
@@ -66,11 +67,11 @@ TEXTS = {
 
 
 def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
-    """Ratings, those far from all others moved to these, with a warning.
+    """Clips ratings far from all others, with a warning.
 
-    One rating of 99 among stars would set the scale of all, and squared errors would
-    be those of the tail of counts. So the outer hundredth is moved, too, if it is ten
-    times as wide as the middle half.
+    A rating of 99 among stars would set the scale. In counts, the tail would dominate
+    squared errors, so the outer hundredth is clipped, too, if it spans ten times the
+    interquartile range.
     """
     kept = _without_strays(rating)
     inside = rating[(rating >= kept[0]) & (rating <= kept[-1])]
@@ -79,15 +80,15 @@ def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
         kept = kept[(kept >= low) & (kept <= high)]
     column.remark(
         (rating < kept[0]) | (rating > kept[-1]),
-        f'has ratings far from others, which count as {kept[0]:g} or {kept[-1]:g}, in',
-        f"drop or correct them, name 'rating_range', ({rating.min():g}, "
-        f'{rating.max():g}), if they are meant, or fit on logarithms of counts',
+        f'has ratings far from others, clipped to [{kept[0]:g}, {kept[-1]:g}], in',
+        f'drop or correct them, fit on logarithms of counts, or, if they are right, '
+        f"pass 'rating_range', ({rating.min():g}, {rating.max():g})",
     )
-    meant = f"name 'rating_range', ({kept[0]:g}, {kept[-1]:g})"
+    meant = f"if they are right, pass 'rating_range', ({kept[0]:g}, {kept[-1]:g})"
     column.remark(
         (rating == 1) & _are_counts(rating),
         'seems to hold counts, most of them 1, in',
-        "fit with rating=None, and name the column in 'weight', if they are",
+        "if so, fit with rating=None and set 'weight' to this column",
     )
     for value, following in (kept[:2], kept[:-3:-1]) if len(kept) > 3 else ():
         mine, other = rating == value, rating == following
@@ -99,36 +100,36 @@ def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
         problem = f'has ratings of {value:g}, and none between it and {following:g}, in'
         if is_lone:
             problem = f'has the only rating of {value:g} in'
-        remedy = f'drop or correct what is mistyped, or {meant}'
+        remedy = f'drop or correct typing errors, or, {meant}'
         column.remark(mine & (is_lone or is_gap), problem, remedy)
-        # -1, or 0 as often as the next value, is perhaps no rating.
+        # -1, or a 0 as frequent as the next value, may mean 'not rated'.
         is_mark = value < following and (value == -1 or mine.sum() >= other.sum())
         column.remark(
             mine & (is_mark and value <= 0 < following),
             f'has many ratings of {value:g}, and all others above 0, in',
-            f"drop the rows if it means 'not rated', or {meant}",
+            f"drop the rows if it means 'not rated', or, {meant}",
         )
     for low, high in _two_scales(rating, kept):
         column.remark(
             rating >= high,
             f'has ratings of perhaps two scales, none between {low:g} and {high:g}, in',
-            f'bring all to one scale, or {meant}',
+            f'convert all to one scale, or, {meant}',
         )
     return rating.clip(kept[0], kept[-1])
 
 
 def _are_counts(rating: np.ndarray) -> bool:
-    """Whether there are many 1s, fewer 2s, and so on, as of counts."""
+    """Whether ratings look like counts: many 1s, fewer 2s, and so on."""
     value, count = np.unique(rating, return_counts=True)
     falls = value[:4].tolist() == [1, 2, 3, 4] and (np.diff(count[:4]) < 0).all()
     return falls and len(rating) >= FEW_ROWS and count[0] > 0.4 * len(rating)
 
 
 def _two_scales(rating: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The values around a gap between two ranges of many ratings, [1 or 0, 2].
+    """The values around a gap that separates two scales of ratings, [1 or 0, 2].
 
-    Where ranges overlap, it is the first of two gaps or more that are twice as wide as
-    all before, as of 1 to 5 and their doubles.
+    If the scales overlap, such as 1 to 5 and 2 to 10, it is the first of at least two
+    gaps that are twice as wide as all gaps before.
     """
     pairs = np.stack([values[:-1], values[1:]], axis=1)
     share = 1 - np.searchsorted(np.sort(rating), values[1:]) / len(rating)
@@ -146,7 +147,7 @@ def _two_scales(rating: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _without_strays(rating: np.ndarray) -> np.ndarray:
-    """The values of ratings, without outer ones far from others, by their spread."""
+    """The distinct ratings without outer ones that are far from the others."""
     value, count = np.unique(rating, return_counts=True)
     is_rare = (200 * count <= len(rating)) | ((count == 1) & (len(rating) >= FEW_ROWS))
     factor = np.where(is_rare, 0.5, 3.0)
@@ -165,11 +166,11 @@ def _without_strays(rating: np.ndarray) -> np.ndarray:
 def bounded_weights(
     weight: np.ndarray, pair: TableColumn, known: Sequence[float] = ()
 ) -> np.ndarray:
-    """Weights, a few that are nearly all of their sum bounded, with a warning.
+    """Clips a few weights that make up most of the sum of weights, with a warning.
 
-    Their mean is the unit of weights, in which the others would be nothing. A few are
-    some rows, or all rows of some users or items, such as bots. Weights that are known
-    already, from a fit, count among all of these.
+    The mean is the unit of weights; without clipping, all others would be near 0. The
+    few are single rows, or all rows of some users or items, such as bots. Weights of an
+    earlier fit, :obj:`known`, are included in the sum.
     """
     if not len(weight):
         return weight
@@ -185,7 +186,7 @@ def bounded_weights(
             pair.remark(
                 far & (weight > bound),
                 f'has weights, or counts of repeated pairs, far above all others, '
-                f'which count as {bound:g}, in',
+                f'clipped to {bound:g}, in',
                 'drop or correct them',
             )
             return weight.clip(max=bound)
@@ -193,17 +194,17 @@ def bounded_weights(
 
 
 def _last_before_a_gap(value: np.ndarray) -> float:
-    """The value below the widest gap, as a ratio, in the largest hundredth."""
+    """The value below the largest ratio of successive values in the top hundredth."""
     top = np.sort(value)[-2 - len(value) // 100 :]
     return top[np.argmax(top[1:] / top[:-1])] if len(value) > MANY else top[-1]
 
 
 def warn_of_unread(frame: pd.DataFrame, name: str, means: str) -> None:
-    """Warns of columns that seem to tell rows apart, and what ignoring them means."""
+    """Warns of unused columns that may hold weights or labels, and of the effect."""
     for column, cells in frame.items():
         letters = re.sub('[^a-z]', '', str(column).lower())
         number = pd.to_numeric(cells, errors='coerce')
-        # Zeros and ones perhaps say whether a row is a positive, whatever their name.
+        # A column of zeros and ones may hold labels, whatever its name.
         is_weight = bool(UNREAD.fullmatch(letters)) or number.isin([0, 1]).all()
         if number.notna().all():
             varies = number.min() < number.max() / 2
@@ -218,17 +219,17 @@ def warn_of_unread(frame: pd.DataFrame, name: str, means: str) -> None:
         if varies and is_weight:
             warn(
                 f"'{name}' has a column '{column}' (such as {shown(cells.iloc[0])}), "
-                f'which is not read: {means}'
+                f'which is not used: {means}'
             )
 
 
 def warn_of_statistics(
     columns: Sequence[ParsedColumn], row: np.ndarray, rating: np.ndarray
 ) -> None:
-    """Warns of numbers that follow the mean rating of nodes, or how many they have.
+    """Warns of attributes that follow the mean or the number of ratings of nodes.
 
-    Those of new nodes are unknown, or 0, so that predictions for these are worse. The
-    node of each rating, and its value, are given, both :obj:`[R]`.
+    New nodes lack these statistics, so predictions for them would be worse. :obj:`row`
+    is the node of each rating, and :obj:`rating` its value, both :obj:`[R]`.
     """
     rated = pd.Series(rating).groupby(row)
     mean, count = rated.mean(), rated.size()
@@ -248,15 +249,15 @@ def warn_of_statistics(
                 warn(
                     f"Column '{cells.column}' of '{cells.name}' follows the {what} of "
                     f'each row (rank correlation {correlation:.2f}); leave it out if '
-                    f'it comes from the same ratings, which new {cells.name} lack'
+                    f'it was computed from ratings, which new {cells.name} lack'
                 )
 
 
 def warn_of_numbers(cells: ParsedColumn) -> None:
-    """Warns of numbers and dates that may stand for something else.
+    """Warns of numbers that may be codes, and of numbers and dates that may be missing.
 
-    That are whole numbers of a column with a name that codes have, and outer ones that
-    are usual placeholders and far from all others, or the only ones below zero.
+    The name of the column suggests codes. An extreme value may mean missing if it is a
+    usual placeholder and either far from all others or the only negative one.
     """
     words = re.findall('[A-Z]?[a-z]+|[A-Z]+', str(cells.column))
     is_coded = bool(words) and words[-1].lower() in CODED
@@ -267,8 +268,8 @@ def warn_of_numbers(cells: ParsedColumn) -> None:
     if cells.stype == 'numeric' and is_coded and (value % 1 == 0).all():
         warn(
             f"Column '{cells.column}' of '{cells.name}' holds whole numbers, such as "
-            f'{values[0]:.0f}, which count as quantities; make texts of them, '
-            f'.astype(str), if they are codes'
+            f'{values[0]:.0f}, read as quantities; if they are codes, convert them to '
+            f'texts, .astype(str)'
         )
     for outer, others in ((values[0], values[1:]), (values[-1], values[:-1])):
         low, high = others[0], others[-1]
@@ -279,16 +280,16 @@ def warn_of_numbers(cells: ParsedColumn) -> None:
                 text = str(np.datetime64(0, 'D') + int(outer))
             warn(
                 f"Column '{cells.column}' of '{cells.name}' holds {text} in "
-                f'{(value == outer).sum():,} of {len(value):,} cells, apart from all '
-                f'others; leave these empty if it stands for a missing one'
+                f'{(value == outer).sum():,} of {len(value):,} cells, far from all '
+                f'others; if it means missing, leave these cells empty'
             )
 
 
 def seems(cells: ParsedColumn) -> str | None:
-    """What many of the texts of a column seem to be, except categories."""
+    """What most texts of a column seem to be, if not categories."""
     values = cells.value[:1000]
     texts = [v for v in values if isinstance(v, str)]
-    # Digits alone may be codes, as they are in lists.
+    # Texts of digits may be codes; in lists they are.
     is_coded = cells.stype == 'multi' or any(re.fullmatch(r'0\d+', t) for t in texts)
     for what, pattern in TEXTS.items():
         found = [*filter(re.compile(pattern).fullmatch, texts)]
@@ -296,13 +297,13 @@ def seems(cells: ParsedColumn) -> str | None:
         few = 'numbers' in what and len({*texts}) <= MANY
         few = few and not any(re.search(r'\d[.,]\d', text) for text in found)
         if found and 2 * len(found) >= len(values) and not few:
-            # Dates of two forms may be mixed, and the other one suits.
+            # Show a text that is not an ISO date: formats may be mixed.
             odd = (text for text in found if not ISO_DATE.fullmatch(text))
             return f'{what} such as {next(odd, found[0])!r}'
     for separator in '|;,/':
         found = [text for text in texts if separator in text]
         parts = {part.strip() for text in texts for part in text.split(separator)}
-        # Lists combine a few parts, unlike cities with their countries.
+        # Lists combine few distinct parts, unlike 'city, country'.
         if 10 * len(found) >= max(1, len(values)) and len(parts) <= len({*texts}):
             return (
                 f'lists as texts, which as_lists(cells, {separator!r}) of '
@@ -312,14 +313,14 @@ def seems(cells: ParsedColumn) -> str | None:
     for text in texts:
         other = spellings.setdefault(text.casefold(), text)
         if other != text:
-            return f'texts that differ in case alone, such as {other!r} and {text!r}'
+            return f'texts that differ only in case, such as {other!r} and {text!r}'
     return None
 
 
 def problem_of(cells: ParsedColumn) -> str | None:
-    """Why a column cannot be an attribute, as far as its cells show."""
+    """Why the cells of a column are of no use as an attribute, or None."""
     if not len(cells.value):
-        return 'nothing in it'
+        return 'no values'
     if cells.stype in ('vector', 'date'):
         return None
     value = pd.Series(cells.value)

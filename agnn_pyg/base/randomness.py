@@ -1,7 +1,6 @@
-"""Counter-based random numbers: hashes of a seed and of what they are drawn for.
+"""Counter-based random numbers: hashes of a key and a counter.
 
-A number depends on its key and its counter alone, so it is the same in any batch, on
-any device and in any worker process.
+They do not depend on the batch, the device or the worker process.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ _TURN = threading.RLock()
 
 @contextmanager
 def own_random_numbers() -> Iterator[None]:
-    """Leaves PyTorch's random numbers as they were; also decorates functions.
+    """Restores the state of PyTorch's random generators; also decorates functions.
 
-    They are those of the CPU and, where CUDA is in use, of its devices. A process has
-    one stream of each, so that threads take turns. ``torch.manual_seed`` would also
-    seed a CUDA that is not in use yet: seed ``torch.default_generator`` instead.
+    It covers the CPU and, if CUDA is initialized, its devices. The generators belong to
+    the process, so only one thread at a time enters. In the block, seed
+    ``torch.default_generator``; ``torch.manual_seed`` also seeds CUDA before its use.
     """
     cuda = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
     with _TURN, torch.random.fork_rng([*range(cuda)], device_type='cuda'):
@@ -42,12 +41,12 @@ def own_random_numbers() -> Iterator[None]:
 
 
 def uniform(counter: Tensor, key: int) -> Tensor:
-    """Uniform numbers in (0, 1), a hash of each counter under a key."""
+    """Uniform numbers in (0, 1): a hash of each counter with a key."""
     return (random_bits(counter, key).double() + 0.5) / 2**53
 
 
 def random_bits(counter: T, key: int | T) -> T:
-    """53 random bits for each counter, of a tensor or a NumPy array of ``int64``."""
+    """53 random bits for each counter, a tensor or NumPy array of ``int64``."""
     state = counter * _GAMMA + key
     state = (state ^ _shift(state, 30)) * _MIX_1
     state = (state ^ _shift(state, 27)) * _MIX_2
@@ -56,21 +55,21 @@ def random_bits(counter: T, key: int | T) -> T:
 
 def mix(number: int) -> int:
     """Scrambles a number, so that seeds 0, 1, 2 are far apart."""
-    # Python's integers: a tensor for a single number would cost more than its use.
+    # Python integers are faster than a tensor for a single number.
     state = (int(number) * _GAMMA + _GAMMA) % 2**64
     state = (state ^ state >> 30) * _MIX_1 % 2**64
     state = (state ^ state >> 27) * _MIX_2 % 2**64
     state ^= state >> 31
-    return (state + 2**63) % 2**64 - 2**63  # as a signed number
+    return (state + 2**63) % 2**64 - 2**63  # signed
 
 
 def salted(seed: int, *names: str) -> int:
-    """A seed for what the names stand for, such as one of two edge types."""
+    """A seed for a named use, such as one of two edge types."""
     return mix(seed + zlib.crc32(' '.join(names).encode()))
 
 
 def set_epoch(loader: Any, epoch: int) -> None:
-    """Sets the epoch of a loader or, for those of PyG and PyTorch, of its samplers."""
+    """Sets the epoch of a loader and of its samplers, where they have one."""
     names = ('link_sampler', 'node_sampler', 'sampler')
     for part in (loader, *(getattr(loader, name, None) for name in names)):
         if hasattr(part, 'set_epoch'):
@@ -78,23 +77,23 @@ def set_epoch(loader: Any, epoch: int) -> None:
 
 
 class EpochLoader:
-    """A loader whose batches depend on the epoch; several processes take turns.
+    """Base class of loaders whose batches depend on the epoch and the process.
 
-    Iterating twice gives the same batches; call :meth:`set_epoch` for others.
+    Iterating twice yields the same batches until :meth:`set_epoch` is called.
     """
 
     epoch, rank, world_size = 0, 0, 1
 
     def set_epoch(self, epoch: int) -> None:
-        """Selects what is drawn; ``ValueError`` if it is negative or not whole."""
+        """Sets the epoch; ``ValueError`` if it is negative or no whole number."""
         self.epoch = check_argument('epoch', epoch, Seed)
 
     def shard(self, rank: int, world_size: int) -> None:
-        """Selects the batches of one process, as many for each of several."""
+        """Selects the batches of one process; all have the same number of batches."""
         self.rank = rank
         self.world_size = world_size
 
 
 def _shift(state: T, bits: int) -> T:
-    # A logical shift: the arithmetic one would copy the sign bit.
+    # A logical shift; the arithmetic shift would copy the sign bit.
     return (state >> bits) & (2 ** (64 - bits) - 1)

@@ -1,4 +1,4 @@
-"""The items of the highest scores, and pairs that are left out."""
+"""Top-k selection with stable ties, and exclusion of pairs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 def highest(score: Tensor, k: int) -> Tensor:
     """Positions of the k highest scores of each row, best first, :obj:`[R, k]`.
 
-    Among equal scores the first comes first. Of shorter rows all are taken.
+    Ties keep the order of the row. If a row is shorter than k, all are returned.
     """
     value, order = score.topk(min(k + 1, score.size(1)))
     is_tied = (value[:, 1:] == value[:, :-1]).any(dim=1)
     value, order = value[:, :k], order[:, :k]
-    # Of the scores that equal the last one, `topk` takes any.
+    # `topk` chooses arbitrarily among scores equal to the lowest chosen one.
     score, least = score[is_tied], value[is_tied, -1:]
     above, equal = score > least, score == least
     left = value.size(1) - above.sum(dim=1, keepdim=True)
@@ -28,7 +28,7 @@ def highest(score: Tensor, k: int) -> Tensor:
 
 
 def positions(nodes: Tensor, size: int) -> Tensor:
-    """The position of each node of a side among some nodes, or -1, :obj:`[size]`."""
+    """The position of nodes 0 to :obj:`size` - 1 in :obj:`nodes`, or -1."""
     place = nodes.new_full((size,), -1)
     place[nodes] = torch.arange(len(nodes), device=nodes.device)
     return place
@@ -37,9 +37,9 @@ def positions(nodes: Tensor, size: int) -> Tensor:
 def pairs_among(
     pairs: Tensor, users: Tensor, items: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions of pairs, :obj:`[2, R]`, among distinct users and among distinct items.
+    """Positions of pairs :obj:`[2, R]` in distinct users and in distinct items.
 
-    That of a node that is not among them is -1; a mask says where both are.
+    A position is -1 if the node is not there. The mask is true if both nodes are.
     """
     row, column = (
         positions(nodes, 1 + max(int(x.max()) for x in (nodes, index) if len(x)))[index]
@@ -51,9 +51,9 @@ def pairs_among(
 def excluded(
     blocks: Iterable[Tensor], pairs: Tensor, users: Tensor, items: Tensor
 ) -> Iterator[Tensor]:
-    """Scores of some users at a time, in order, with -inf for some pairs.
+    """Sets the scores of pairs to -inf in blocks :obj:`[..., B, num_items]` of users.
 
-    The last two dimensions of a block are those of its users and of all items.
+    The blocks are consecutive parts of :obj:`users`.
     """
     row, column, found = pairs_among(pairs, users, items)
     row, order = row[found].sort()

@@ -1,4 +1,4 @@
-"""What all recommenders do alike: they are scored, saved and loaded."""
+"""Base class of recommenders: scoring, saving and loading."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ R = TypeVar('R', bound='Recommender')
 
 
 class Recommender(Estimator):
-    """An estimator that is fitted on tables of ratings, users and items.
+    """Base class of estimators that are fitted on tables of ratings, users and items.
 
-    Its method :obj:`fit` sets :obj:`history_`, :obj:`best_epoch_` and
-    :obj:`_fitted_`, an object of the class :obj:`Fitted`. That has the :obj:`config` of
-    the fit, :obj:`ids` and a tuple of :obj:`encoders` by side, the :obj:`scale` of
-    ratings, :obj:`to_store()`, which gives what else is plain data, and tensors, and
-    its inverse, :obj:`from_store(config, plain, tensors)`.
+    :obj:`fit` sets :obj:`history_`, :obj:`best_epoch_` and :obj:`_fitted_`, an object
+    of the class :obj:`Fitted`. It has the :obj:`config` of the fit, the :obj:`scale` of
+    ratings, and :obj:`ids` and a tuple of :obj:`encoders` by side. Its method
+    :obj:`to_store()` returns all other state as plain data and tensors;
+    :obj:`from_store(config, plain, tensors)` is the inverse.
     """
 
-    # The class of what is fitted, the version of what is saved of it, and the settings
-    # of the paper's code.
+    # The class of the fitted state, the version of its saved format, and the settings
+    # of the published code.
     Fitted: ClassVar[type]
     VERSION: ClassVar[int]
     PUBLISHED: ClassVar[dict[str, Any]]
 
     @classmethod
     def as_published(cls: type[R], **changes: Any) -> R:
-        """The model of the paper with the settings and errors of its published code.
+        """The model of the paper, with the settings and errors of its published code.
 
-        With :obj:`rating=None`, without those of ratings alone.
+        With :obj:`rating=None`, settings that apply only to ratings are left out.
         """
         settings = dict(cls.PUBLISHED)
         if changes.get('rating', '') is None:
@@ -44,10 +44,9 @@ class Recommender(Estimator):
         return cls(**settings | changes)
 
     def score(self, ratings: Any, y: Any = None, **options: Any) -> float:
-        """The negative RMSE, or nDCG@20 of positives: higher is better.
+        """The negative RMSE, or nDCG@20 for positives: higher is better.
 
-        For tools of scikit-learn, which pass :obj:`y=None`. Options are those of
-        :meth:`evaluate`.
+        scikit-learn calls it with :obj:`y=None`. :obj:`options` go to :meth:`evaluate`.
         """
         found = self.evaluate(ratings, **options)
         return -found['rmse'] if 'rmse' in found else found['ndcg@20']
@@ -56,12 +55,13 @@ class Recommender(Estimator):
         """Writes the recommender to a folder.
 
         Args:
-            path (path): The folder: new, empty, or of a recommender saved before.
-            **notes (optional): Plain data to keep beside it, see
+            path (path): A folder that is new, empty or holds a saved recommender of
+                this class, which is replaced.
+            **notes (optional): Plain data to save with it, see
                 :func:`~agnn_pyg.base.store.read_notes`.
 
         Raises:
-            ValueError: If something else is in its place.
+            ValueError: If the folder holds anything else.
         """
         config, fitted = self._served()
         plain, tensors = fitted.to_store()
@@ -80,10 +80,10 @@ class Recommender(Estimator):
 
     @classmethod
     def load(cls: type[R], path: str | os.PathLike) -> R:
-        """Reads what :meth:`save` wrote; nothing of it is executed.
+        """Loads a recommender written by :meth:`save`; executes no code of the file.
 
         Raises:
-            ValueError: If it is something else, damaged, or of another version.
+            ValueError: If it is damaged, or has another class or version.
         """
         content, tensors = read_store(path, cls.__name__, cls.VERSION)
         try:
@@ -116,18 +116,18 @@ class Recommender(Estimator):
     def column_encoders_(self) -> list[ColumnEncoder]:
         """The attribute columns of users and of items."""
         sides = self._served()[1].encoders.values()
-        # The last encoder of a side knows all values, also the rare ones.
+        # The last encoder of a side has all values, including rare ones.
         last = [encoder for encoders in sides for encoder in encoders[-1:]]
         return [column for encoder in last for column in encoder.column_encoders]
 
     def _served(self) -> tuple[Any, Any]:
-        """Settings as they are, and what is fitted; ``ValueError`` if nothing is."""
+        """Current settings and fitted state; ``ValueError`` if nothing is fitted."""
         if not hasattr(self, '_fitted_'):
             raise ValueError("Call 'fit' first, or 'load' a recommender")
         config, fitted = self.config, self._fitted_.config
         if (config.rating is None) != (fitted.rating is None):
             raise ValueError(
-                f"'rating' must be None where it was in the fit, and only there (got "
+                f"'rating' must be None if and only if it was in the fit (got "
                 f'{config.rating!r}, {fitted.rating!r} in the fit); set it back, or '
                 f'fit again'
             )

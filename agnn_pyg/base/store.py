@@ -1,9 +1,8 @@
-"""Files that are written whole: atomic writes and check-summed stores.
+"""Atomic writes, and folders that store plain data and tensors with a checksum.
 
 A store is a folder with a file ``model.zip``: a line with the checksum of the rest,
-then an archive of plain data (``config.json``) and tensors (``tensors.pt``). It is
-renamed into place: a reader finds the old content or the new one, also after a writer
-was killed. Nothing in it is executed.
+then an archive of plain data (``config.json``) and tensors (``tensors.pt``). Writes are
+atomic: a killed writer leaves the old content. Reading executes no code of the file.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ def check_file(path: PathLike) -> None:
 
 @contextmanager
 def atomic_write(path: PathLike) -> Iterator[Path]:
-    """Yields a temporary path, which is renamed to :obj:`path` at the end.
+    """Yields a temporary path and renames it to :obj:`path` at the end of the block.
 
-    If the block raises, or the process is killed, :obj:`path` stays as it was.
+    If the block raises or the process is killed, :obj:`path` does not change.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,11 +49,11 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
 
 
 def check_writable(path: PathLike, kind: str) -> None:
-    """Raises ``ValueError`` unless a folder is new, empty, or a store of a kind."""
+    """Raises ``ValueError`` unless a folder is new, empty, or a store of this kind."""
     path = Path(path)
     if not path.parent.is_dir():
-        raise ValueError(f"There is no folder '{path.parent}' to write to; make it")
-    # A killed writer leaves a folder with nothing but temporary files.
+        raise ValueError(f"There is no folder '{path.parent}' to write to; create it")
+    # A killed writer may leave a folder with only temporary files.
     files = path.iterdir() if path.is_dir() else [path]
     if path.exists() and not all(TEMPORARY.fullmatch(file.name) for file in files):
         try:
@@ -68,12 +67,12 @@ def check_writable(path: PathLike, kind: str) -> None:
 
 
 def make_folder(path: PathLike) -> None:
-    """Makes a folder, if there is none; ``ValueError`` if nothing can be written."""
+    """Creates a folder if there is none; ``ValueError`` if it is not writable."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except (OSError, TypeError) as error:
         raise ValueError(
-            f"'folder' must be a folder, or new (got '{path}': {error}); name another"
+            f"'folder' must be a folder, or new (got '{path}': {error}); pass another"
         ) from None
     _check_access(path)
 
@@ -88,20 +87,20 @@ def write_store(
 ) -> None:
     """Writes plain data, and tensors in dictionaries and lists, to a folder.
 
-    A store of the same kind is replaced. NumPy's plain data become Python's in the
-    :obj:`config`, and what has a method :obj:`to_dict` becomes that; beside
-    :obj:`tensors` plain data must be Python's. The :obj:`notes` are plain data that
-    can be read without knowing the kind, such as how a command read its tables.
+    A store of the same kind is replaced. In :obj:`config`, NumPy values become Python
+    values, and objects with a method :obj:`to_dict` become dictionaries; values in
+    :obj:`tensors` that are no tensors must be Python values. The :obj:`notes` are plain
+    data that :func:`read_notes` reads from a store of any kind.
     """
-    import torch  # here: `atomic_write` alone needs no PyTorch
+    import torch  # here, because `atomic_write` needs no PyTorch
 
     check_writable(path, kind)
     content = {'kind': kind, 'version': version, 'config': config, 'notes': notes}
     text = json.dumps(content, indent=1, default=_plain)
-    # Not to a path: PyTorch would write its name into the file.
+    # To a buffer: PyTorch would write the name of a path into the file.
     saved, buffer = BytesIO(), BytesIO()
     torch.save(dict(tensors), saved)
-    with ZipFile(buffer, 'w') as archive:  # of no date: equal content has equal bytes
+    with ZipFile(buffer, 'w') as archive:  # no dates: equal content has equal bytes
         archive.writestr(ZipInfo('config.json'), text)
         archive.writestr(ZipInfo('tensors.pt'), saved.getvalue())
     with atomic_write(Path(path) / FILE) as aside:
@@ -111,26 +110,26 @@ def write_store(
 def read_store(
     path: PathLike, kind: str, version: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What :func:`write_store` wrote; ``ValueError`` if it is another, or damaged."""
+    """Reads a store; ``ValueError`` if it is damaged or has another kind or version."""
     import torch
 
     content, tensors = _read(Path(path), kind, version)
     try:
         tensors = torch.load(BytesIO(tensors), map_location='cpu', weights_only=True)
-    except Exception as error:  # whatever PyTorch makes of it
+    except Exception as error:  # PyTorch raises various types
         raise _damaged(path, error) from error
     return content['config'], tensors
 
 
 def read_notes(path: PathLike) -> dict[str, Any]:
-    """The notes of a store of any kind."""
+    """Reads the notes of a store of any kind."""
     return _read(Path(path))[0]['notes']
 
 
 def _read(
     path: Path, kind: str | None = None, version: int | None = None
 ) -> tuple[dict[str, Any], bytes]:
-    """The plain data and the bytes of the tensors, checked."""
+    """Reads plain data and the bytes of the tensors, and checks both."""
     try:
         stored = (path / FILE).read_bytes()
     except OSError as error:
@@ -143,13 +142,13 @@ def _read(
             content = json.loads(archive.read('config.json'))
             tensors = archive.read('tensors.pt')
             found, found_version = content['kind'], content['version']
-    except Exception as error:  # whatever somebody made with a checksum that is right
+    except Exception as error:  # a foreign file may have a valid checksum
         raise _damaged(path, error) from error
     if kind not in (None, found):
         raise ValueError(f"'{path}' holds a saved {found}, no {kind}")
     if version not in (None, found_version):
         raise ValueError(
-            f"'{path}' is of version {found_version} of its format, and this release "
+            f"'{path}' has version {found_version} of its format, and this release "
             f'reads version {version}; install the release that wrote it'
         )
     return content, tensors
@@ -172,7 +171,7 @@ def _damaged(path: PathLike, reason: object) -> ValueError:
 
 
 def _plain(value: Any) -> Any:
-    """What is no plain data as such: values of NumPy, and what has `to_dict`."""
+    """NumPy values as Python values, and objects with `to_dict` as dictionaries."""
     for name in ('tolist', 'to_dict'):
         if hasattr(value, name):
             return getattr(value, name)()

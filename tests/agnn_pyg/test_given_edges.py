@@ -205,4 +205,4 @@ def test_edges_in_the_shell(communities, parts, here, capsys):
     pd.DataFrame({'user': ['100']}).to_csv('new.csv', index=False)
     # Edges name more users than the table of new ones.
     shell(main, f'recommend --users new.csv {serve}')
-    assert 'edges do not count' in capsys.readouterr().err
+    assert 'edges are ignored' in capsys.readouterr().err

@@ -350,8 +350,8 @@ def test_columns_that_seem_to_be_something_else(tables):
         (5 * ['soon', 'later'] + [*days], 'x .*suit the type .* row 10 .*1999'),
         (20 * [['b']] + 20 * [{'b': 1}], r'x \(.*suit the type .* row 20 \({'),
         *((20 * [text, '[]'], r'lists .*as_lists.*reads') for text in LISTS),
-        (10 * ['Red', 'blue', 'red', 'Blue'], "case alone, .*'Red' and 'red'"),
-        (40 * [None], 'nothing in it'),
+        (10 * ['Red', 'blue', 'red', 'Blue'], "only in case, .*'Red' and 'red'"),
+        (40 * [None], r'x \(no values'),
     ):
         with pytest.warns(UserWarning, match=f"'users'.*{problem}") as caught:
             read_tables(CONFIG, tables['ratings'], users.assign(x=cells))
