@@ -1,6 +1,6 @@
-"""Trains any Lightning module on any loader: validation, averaging, exact resume.
+"""Training loop for a Lightning module: validation, weight averaging, exact resume.
 
-Nothing that serves predictions imports this file, which imports Lightning.
+Code for predictions must not import this file, because it imports Lightning.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.base.randomness import own_random_numbers, set_epoch
 from agnn_pyg.base.store import make_folder
 
-# Options of Lightning's ``Trainer``, unless others are given.
+# Default options of Lightning's ``Trainer``.
 DEFAULTS = {
     'accelerator': 'cpu',
     'devices': 1,
     'logger': False,
-    # Training batches take turns; each process validates all.
+    # Processes share training batches; each validates on all batches.
     'use_distributed_sampler': False,
     'enable_model_summary': False,
     'num_sanity_val_steps': 0,
@@ -58,7 +58,7 @@ DEFAULTS = {
 
 
 class FitResult(NamedTuple):
-    """The epoch that was kept, from 0, and the metrics of every epoch."""
+    """The selected epoch, from 0, and the metrics of each epoch."""
 
     best_epoch: int
     history: list[dict[str, float]]
@@ -82,44 +82,42 @@ def fit(
     progress: bool = False,
     **trainer_options: Any,
 ) -> FitResult:
-    r"""Trains a module in place and leaves the best weights in it.
+    r"""Trains a module in place; it has the best weights afterwards.
 
-    A loader may have :obj:`set_epoch(epoch)`, called before each epoch, and
-    :obj:`shard(rank, world_size)`. The order of loaders without, such as PyG's, and the
-    noise of the module depend on :obj:`module.seed`, if there is one, and the epoch. A
-    module may have :obj:`before_fit(train, validation)`, called with the loaders, and
-    finds the optimizer steps of all :obj:`epochs` in :obj:`module.schedule_steps`.
+    A loader may define :obj:`set_epoch(epoch)`, called before each epoch, and
+    :obj:`shard(rank, world_size)`. The order of other loaders, such as PyG's, and the
+    noise of the module depend on the epoch and on :obj:`module.seed`, if it exists. A
+    module may define :obj:`before_fit(train, validation)`, called with the loaders.
+    :obj:`module.schedule_steps` is set to the optimizer steps of all :obj:`epochs`.
 
     Args:
         module (LightningModule): The module to train.
-        train (iterable): Training batches, a loader with a length.
-        validation (iterable, optional): Batches to score every epoch, and to select one
-            by. Without, the weights of the last epoch stay.
-        epochs (int): Epochs of the learning-rate schedule.
-        stop_after (int, optional): Epochs to run, if fewer.
-        patience (int, optional): Epochs without a better value before an early stop.
-        monitor (str, optional): The metric to select by; less is better for losses and
-            errors, more for all others. (default: :obj:`"val_rmse"`)
+        train (iterable): Training batches; must have a length.
+        validation (iterable, optional): Validation batches that select the epoch. If
+            None, the weights of the last epoch are used.
+        epochs (int): Number of epochs of the learning-rate schedule.
+        stop_after (int, optional): Number of epochs to run, if fewer.
+        patience (int, optional): Epochs without improvement before early stopping.
+        monitor (str, optional): The metric that selects the epoch: lower is better for
+            losses and errors, higher for all others. (default: :obj:`"val_rmse"`)
         ema_decay (float, optional): Decay of an exponential moving average of the
-            weights, which is validated and kept instead of the weights.
-        gradient_clip (float, optional): Largest norm of the gradient.
-        folder (path, optional): Where checkpoints and logs go. Without, nothing is
-            written except a temporary checkpoint.
-        resume (bool, optional): Continue from the last checkpoint in :obj:`folder`, if
-            any, to the same result as without the interruption. Module, loaders and
-            options must be the same, except for :obj:`stop_after`.
-            (default: :obj:`False`)
-        fingerprint (str, optional): What the module is trained on and how, such as a
-            checksum of data and settings. Checkpoints keep it, and a run resumes from
-            those with the same one alone. Without, from any.
+            weights, which is validated and used instead of the weights.
+        gradient_clip (float, optional): Maximum norm of the gradient.
+        folder (path, optional): Folder of checkpoints and logs. If None, only a
+            temporary checkpoint is written.
+        resume (bool, optional): Resume from the last checkpoint in :obj:`folder`, if
+            any; the result equals an uninterrupted run. Module, loaders and options
+            must be the same, except for :obj:`stop_after`. (default: :obj:`False`)
+        fingerprint (str, optional): A hash of data and settings, saved in checkpoints.
+            A run resumes only from a checkpoint with the same hash. If None, there is
+            no check.
         progress (bool, optional): Show a progress bar. (default: :obj:`False`)
-        **trainer_options (optional): Arguments of Lightning's ``Trainer``. Of several
-            processes (:obj:`devices=2, strategy="ddp"`) each takes its turn on the
-            batches.
+        **trainer_options (optional): Arguments of Lightning's ``Trainer``. Several
+            processes (:obj:`devices=2, strategy="ddp"`) share the batches.
 
     Raises:
-        ValueError: If arguments do not suit each other, or the folder, there are fewer
-            batches than processes, or training diverges.
+        ValueError: If arguments are inconsistent, the folder is not writable, there are
+            fewer batches than processes, or training diverges.
     """
     check_argument('epochs', epochs, PositiveInt)
     check_argument('stop_after', stop_after, Annotated[int, Ge(1), Le(epochs)] | None)
@@ -146,7 +144,7 @@ def fit(
         best = Checkpoint(saved, 'best', **watched)
         trained_on = Fingerprint(fingerprint)
         callbacks = [EpochSeed(), FiniteWeights(monitor), history, trained_on]
-        # Ahead of `last`, whose checkpoint then knows of the best one.
+        # Before `last`, so that its checkpoint includes the best score.
         if validation is not None:
             callbacks.append(best)
         if folder is not None:
@@ -178,13 +176,14 @@ def fit(
         trainer.fit(module, batches, validation, ckpt_path=last, weights_only=True)
         if validation is None and last is None:
             return FitResult(len(history.epochs) - 1, history.epochs)
-        # The folder of the first process, also where each has a temporary one. Where a
-        # resumed run was complete, Lightning leaves the weights before averaging.
+        # `dirpath` is the folder of the first process; other processes may have their
+        # own temporary folder. If a resumed run was already complete, the module has
+        # the weights before averaging, so they are loaded from the checkpoint, too.
         kept = last if validation is None else Path(best.dirpath) / 'best.ckpt'
-        # A resumed run may have no device such as that of its beginning.
+        # The device of the checkpoint may not exist in a resumed run.
         state = torch.load(kept, map_location='cpu', weights_only=True)
         module.load_state_dict(state['state_dict'])
-        trainer.strategy.barrier()  # no process removes the file that others read
+        trainer.strategy.barrier()  # no process may delete the file before others read
     return FitResult(state['epoch'], history.epochs)
 
 
@@ -193,21 +192,21 @@ def _as_it_is(batch: Any) -> Any:
 
 
 class LossModule(Module):
-    """Logs means of loss terms over an epoch; :obj:`log` in every step is slower."""
+    """Logs epoch means of loss terms; faster than calling :obj:`log` in each step."""
 
     def __init__(self) -> None:
         super().__init__()
         self._terms = []
 
     def note(self, terms: Mapping[str, Tensor], weight: int) -> Tensor:
-        """Notes the terms of a batch of :obj:`weight` examples; returns the loss."""
+        """Records loss terms of a batch of :obj:`weight` examples; returns the loss."""
         self._names = [f'train_{name}' for name in terms]
         values = torch.stack([term.detach() for term in terms.values()])
         self._terms.append((values, weight))
         return terms['loss']
 
     def on_train_epoch_start(self) -> None:
-        # What an epoch that broke off has left is not of this one.
+        # Drop terms of an interrupted epoch.
         self._terms = []
 
     def on_train_batch_end(self, *args: Any) -> None:
@@ -216,12 +215,12 @@ class LossModule(Module):
             values = torch.stack(values)
             weight = torch.tensor(weight).double()
             mean = weight @ values.cpu().double() / weight.sum()
-            # Processes share values on their own devices only.
+            # The mean over processes needs values on their devices.
             mean = mean.float().to(values.device)
             self.log_epoch(dict(zip(self._names, mean, strict=True)))
 
     def log_epoch(self, metrics: Mapping[str, Tensor], **options: Any) -> None:
-        """Logs metrics of the whole epoch, averaged over processes."""
+        """Logs metrics of an epoch, averaged over processes."""
         self.log_dict(
             metrics,
             on_step=False,
@@ -233,10 +232,10 @@ class LossModule(Module):
 
 
 class EpochBatches:
-    """A training loader, set to the epoch that is about to run and to a process.
+    """Wraps a training loader: sets its epoch and selects the batches of a process.
 
-    Lightning makes an iterator before it knows the epoch of a resumed run. The body of
-    this one runs with the first batch.
+    Lightning creates the iterator before it knows the epoch of a resumed run, so the
+    epoch is read at the first batch.
     """
 
     def __init__(self, loader: Any, trainer: pl.Trainer, module: Module) -> None:
@@ -246,16 +245,16 @@ class EpochBatches:
 
     @property
     def num_steps(self) -> int:
-        """Optimizer steps of an epoch; ``ValueError`` if there are none."""
+        """Optimizer steps per epoch; ``ValueError`` if there are none."""
         if not len(self):
             raise ValueError(
-                f"'train' must have a batch for each of {self.trainer.world_size} "
-                f'processes (got fewer); lower its batch_size'
+                f"'train' must have at least one batch per process (got fewer than "
+                f'{self.trainer.world_size}); lower its batch_size'
             )
         return math.ceil(len(self) / self.trainer.accumulate_grad_batches)
 
     def __len__(self) -> int:
-        # A process knows its rank only when the fit has begun.
+        # The rank is known only after the fit has started.
         if hasattr(self.loader, 'shard'):
             self.loader.shard(self.trainer.global_rank, self.trainer.world_size)
             return len(self.loader)
@@ -268,7 +267,7 @@ class EpochBatches:
         if hasattr(self.loader, 'shard'):
             yield from self.loader
             return
-        # All processes draw the same order, of which each takes its batches.
+        # All processes draw the same order, and each takes its part.
         with own_random_numbers():
             torch.default_generator.manual_seed(epoch_seed(self.module, epoch))
             batches = iter(self.loader)
@@ -278,14 +277,14 @@ class EpochBatches:
 
 @contextmanager
 def _within_a_library(accelerator: Any) -> Iterator[None]:
-    """Silences Lightning's tips, and turns its errors into those of Python."""
+    """Silences Lightning's hints and converts its errors to Python's."""
     logger = logging.getLogger('pytorch_lightning')
     level = logger.level
     handler = signal.getsignal(signal.SIGINT)
     logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', category=PossibleUserWarning)
-        # LeafSpec: Lightning's own use of what its dependencies deprecate.
+        # LeafSpec: deprecated, but used by Lightning itself.
         warnings.filterwarnings('ignore', '.*(LeafSpec|exists and is not empty)')
         try:
             yield
@@ -293,13 +292,13 @@ def _within_a_library(accelerator: Any) -> Iterator[None]:
             text = str(error)
             if 'backend' in text or 'accelerator' in text:
                 text = (
-                    f"'accelerator' must be one that this machine has (got "
+                    f"'accelerator' must be available on this machine (got "
                     f"{accelerator!r}: {text}); set it to 'cpu' or 'auto'"
                 )
             raise ValueError(text) from error
         except torch.linalg.LinAlgError as error:
             raise diverged(error) from error
-        except SystemExit as error:  # of Lightning on Ctrl+C
+        except SystemExit as error:  # Lightning raises it on Ctrl+C
             if not isinstance(error.__context__, KeyboardInterrupt):
                 raise
             signal.signal(signal.SIGINT, handler)

@@ -1,4 +1,4 @@
-"""Ids of users and items: read from a column once, distinct, and numbered by rows."""
+"""Reads columns of user and item ids, and maps ids to row numbers."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from agnn_pyg.base.checks import (
     shown,
 )
 
-# Floats below it are whole numbers exactly; above, neighbors become one.
+# Floats represent whole numbers exactly below this bound.
 EXACT_FLOATS = 2.0**53
-# Texts that people and codes have for names, though they may stand for nothing.
+# Texts that may mean missing, but are also valid ids.
 NAMES = ('na', 'null')
 ACCENTS = "(accents by .str.normalize('NFC'))"
-# How users convert a column, except to texts.
+# Pandas calls that convert a column to a type of ids.
 _CONVERT = {'int': '.astype(int)', 'uuid': '.map(uuid.UUID)'}
 
 
 @dataclass(frozen=True)
 class IdColumn(TableColumn):
-    """The ids in a column, see :func:`read_ids`: all int, all str or all uuid."""
+    """A column of ids from :func:`read_ids`: all int, all str or all uuid."""
 
     dtype: str
     values: np.ndarray  # int64 or objects
@@ -45,7 +45,7 @@ class IdColumn(TableColumn):
         return len(self.values)
 
     def take(self, mask: np.ndarray) -> IdColumn:
-        """The ids in some rows."""
+        """The ids in the rows of a mask."""
         return replace(self, frame=self.frame[mask], values=self.values[mask])
 
     def check_rows(self, remedy: str) -> None:
@@ -54,11 +54,11 @@ class IdColumn(TableColumn):
             raise ValueError(f"'{self.name}' has no rows; {remedy}")
 
     def check_known(self, ids: Vocabulary, table: str) -> np.ndarray:
-        """The rows of these ids in a table; ``ValueError`` names one without a row."""
+        """Row numbers of the ids; ``ValueError`` names an id that is not in a table."""
         rows = ids.rows(self)
         unknown = np.flatnonzero(rows < 0)
         if len(unknown):
-            remedy = f"add it to '{table}', if only the id, or drop the row"
+            remedy = f"add it to '{table}', at least the id, or drop the row"
             like = ids.like(self.values[unknown[0]])
             if like is not None:
                 remedy = (
@@ -66,32 +66,32 @@ class IdColumn(TableColumn):
                 )
             elif len(ids) and len(unknown) == len(rows):
                 first = plain(ids.values[0])
-                remedy += f" (no id has one; '{table}' has such as {first!r})"
+                remedy += f" (no id has one; '{table}' has ids such as {first!r})"
             self.refuse(unknown, f"has an id without a row in '{table}':", remedy)
         return rows
 
     def known_rows(self, ids: Vocabulary, problem: str, remedy: str) -> np.ndarray:
-        """The rows of these ids; ``ValueError`` with the given text if one has none."""
+        """Row numbers of the ids; ``ValueError`` with the given text if unknown."""
         rows = ids.rows(self)
         self.warn_of_like(ids, rows)
         self.refuse(rows < 0, problem, remedy)
         return rows
 
     def warn_of_like(self, ids: Vocabulary, rows: np.ndarray) -> None:
-        """Warns if some have no row among known ids, but are nearly the same as one.
+        """Warns if unknown ids differ from known ones only in spelling.
 
-        Those with spaces around them have a warning of their own.
+        :meth:`warn_of_odd` warns of ids with spaces around them.
         """
         new = np.flatnonzero(rows < 0)
         like = [ids.like(v) is not None and v == v.strip() for v in self.values[new]]
         self.remark(
             new[np.array(like, bool)],
             'has new ids that differ from known ones in case, zeros or accents, in',
-            f'write them as in the fit {ACCENTS}, unless they are others',
+            f'write them as in the fit {ACCENTS}, unless they are different ids',
         )
 
     def warn_of_odd(self) -> None:
-        """Warns of ids that differ in writing alone, or seem to be missing ones."""
+        """Warns of ids that differ only in spelling, and of ids that look missing."""
         code, distinct = pd.factorize(self.values)
         is_mark = np.zeros(len(distinct), bool)
         if self.dtype == 'int':
@@ -103,7 +103,7 @@ class IdColumn(TableColumn):
             self.remark(
                 is_spaced[code],
                 'has ids with spaces around them in',
-                'remove them, .str.strip(): ids with them and without are not the same',
+                'remove them, .str.strip(): ids with and without spaces are different',
             )
             folded = pd.Series([*map(_folded, distinct)]).where(~is_spaced)
             is_double = (folded.duplicated() & ~is_spaced).to_numpy()
@@ -111,30 +111,30 @@ class IdColumn(TableColumn):
                 other = distinct[folded.eq(folded[is_double.argmax()]).argmax()]
                 self.remark(
                     is_double[code],
-                    f'has ids that equal others, such as {other!r}, except for case, '
-                    'zeros or accents, in',
-                    f'write them alike {ACCENTS}, unless they are not the same',
+                    f'has ids that differ from others, such as {other!r}, only in '
+                    'case, zeros or accents, in',
+                    f'write them alike {ACCENTS}, unless they are different ids',
                 )
         self.remark(
             is_mark[code],
             'has ids that seem to stand for missing ones in',
-            'drop the rows, .dropna() before any .astype(str), unless they are meant',
+            'drop the rows, .dropna() before any .astype(str), unless they are ids',
         )
 
     def vocabulary(self) -> Vocabulary:
-        """These ids in their order; ``ValueError`` if one is repeated."""
-        remedy = 'keep one row each'
+        """The ids in their order; ``ValueError`` if one is repeated."""
+        remedy = 'keep one row per id'
         if len(self.frame.columns) > 1:
             remedy += (
-                ', several values of an attribute in a list, or pass the table as '
-                "'ratings' if its rows are these"
+                ', with a list if an attribute has several values, or pass the table '
+                "as 'ratings' if it holds ratings"
             )
         self.refuse(pd.Index(self.values).duplicated(), 'repeats an id of', remedy)
         return Vocabulary(self.dtype, self.values)
 
 
 class Vocabulary:
-    """The distinct ids of the users or of the items, in the order of their rows."""
+    """The distinct ids of users or items; an id's position is its row number."""
 
     def __init__(self, dtype: str, values: np.ndarray) -> None:
         self.dtype = dtype
@@ -148,7 +148,7 @@ class Vocabulary:
         return f'{type(self).__name__}({self.dtype}, {len(self):,})'
 
     def rows(self, ids: IdColumn) -> np.ndarray:
-        """The row of each id, -1 for unknown ones; ``ValueError`` for another type."""
+        """Row numbers of ids, -1 if unknown; ``ValueError`` if of another type."""
         if not len(ids):
             return np.empty(0, np.int64)
         if ids.dtype != self.dtype:
@@ -158,14 +158,14 @@ class Vocabulary:
             others = f'correct what is no {self.dtype}, and ' if unfit.any() else ''
             ids.refuse(
                 unfit | ~unfit.any(),
-                f'has {ids.dtype} ids, where the known ids are {self.dtype} (such as '
+                f'has {ids.dtype} ids, but the known ids are {self.dtype} (such as '
                 f'{plain(self.values[0])!r}), in',
                 f'{others}convert the column, {convert}',
             )
         return self._index.get_indexer(ids.values).astype(np.int64)
 
     def like(self, value: Any) -> Any | None:
-        """The id that differs from an unknown text in its writing alone, if any."""
+        """The known id that differs from an unknown text only in spelling, if any."""
         return self._folded.get(_folded(value)) if self.dtype == 'str' else None
 
     @functools.cached_property
@@ -173,16 +173,16 @@ class Vocabulary:
         return {_folded(value): value for value in self.values[::-1]}
 
     def append(self, values: np.ndarray) -> Vocabulary:
-        """These ids and further ones of their type, which they do not hold."""
+        """The vocabulary extended by new ids of the same type."""
         return Vocabulary(self.dtype, np.concatenate([self.values, values]))
 
     def parse(self, texts: Sequence[str]) -> list:
-        """Ids from texts of a command line; ``ValueError`` names one that is none."""
+        """Converts command-line texts to ids; ``ValueError`` names an invalid one."""
         frame = pd.DataFrame({'id': [*texts]}, dtype=object)
         return as_ids(frame, 'id', self.dtype, 'arguments').tolist()
 
     def to_dict(self) -> dict[str, Any]:
-        """The ids as plain data, ready for JSON."""
+        """The ids as data for JSON."""
         is_int = self.dtype == 'int'
         values = self.values.tolist() if is_int else [*map(str, self.values)]
         return {'dtype': self.dtype, 'values': values}
@@ -201,10 +201,10 @@ class Vocabulary:
 
 
 def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
-    """A column of ids: whole numbers, texts or UUIDs, or ``ValueError`` with the row.
+    """Reads a column of whole numbers, texts or UUIDs; ``ValueError`` names the row.
 
-    Whole numbers that were turned into floats by a missing cell elsewhere are whole
-    numbers still, as far as floats are exact. Ids of an empty table are whole numbers.
+    Floats are read as whole numbers if they are exact: pandas converts whole numbers to
+    floats if a cell is missing. Ids of an empty table have the type int.
     """
     check_columns(frame, name, [column])
     cells = frame[column]
@@ -214,22 +214,22 @@ def read_ids(frame: pd.DataFrame, column: str, name: str) -> IdColumn:
     ids = TableColumn(frame, column, name)
     is_empty = np.array([isinstance(v, str) and not v for v in values], bool)
     missing = cells.isna().to_numpy(bool) | is_empty
-    ids.refuse(missing, 'misses the id in', 'fill it in or drop the row')
+    ids.refuse(missing, 'has a missing id in', 'fill it in or drop the row')
     _check_floats(ids, np.array([isinstance(v, float) for v in values], bool))
     dtypes = np.array([*map(_dtype, values)], dtype='U4')
-    as_texts = 'make texts of all ids, .astype(str), here and in the other tables'
+    as_texts = 'convert all ids to texts, .astype(str), here and in the other tables'
     ids.refuse(
         dtypes == '',
-        'has something else than a whole number of 64 bits, a text or a UUID in',
+        'has an id that is no 64-bit whole number, text or UUID in',
         as_texts,
     )
     dtype = str(dtypes[0]) if len(dtypes) else 'int'
-    ids.refuse(dtypes != dtype, f'mixes {dtype} ids and others in', as_texts)
+    ids.refuse(dtypes != dtype, f'mixes {dtype} ids with others in', as_texts)
     return IdColumn(frame, column, name, dtype, _array(dtype, values))
 
 
 def _dtype(value: object) -> str:
-    """The type of an id, or an empty text if it is none."""
+    """The type of an id, or an empty text if it is invalid."""
     if isinstance(value, str):
         return 'str'
     if isinstance(value, uuid.UUID):
@@ -240,7 +240,7 @@ def _dtype(value: object) -> str:
 
 
 def read_distinct(given: Any, name: str, column: str) -> IdColumn:
-    """The ids of a table or a list, which must be distinct; ``ValueError`` if not."""
+    """Reads the ids of a table or a list; ``ValueError`` if they are not distinct."""
     is_row = isinstance(given, Mapping)
     is_row = is_row or (isinstance(given, pd.Series) and column in given.index)
     if is_row or isinstance(given, str) or not isinstance(given, Iterable):
@@ -253,8 +253,8 @@ def read_distinct(given: Any, name: str, column: str) -> IdColumn:
         for value in given:
             if isinstance(value, Collection) and not isinstance(value, str):
                 raise ValueError(
-                    f"'{name}' must hold single ids (got {shown(value)}); take the ids "
-                    f'of it, or make a table, pandas.DataFrame([...]), of rows'
+                    f"'{name}' must hold single ids (got {shown(value)}); pass only "
+                    f'ids, or a table of rows, pandas.DataFrame([...])'
                 )
         given = pd.DataFrame({column: pd.Series(given, dtype=object)})
     ids = read_ids(given, column, name)
@@ -263,13 +263,13 @@ def read_distinct(given: Any, name: str, column: str) -> IdColumn:
 
 
 def as_ids(frame: pd.DataFrame, column: str, dtype: str, name: str) -> pd.Series:
-    """Cells of a file as texts, whole numbers or UUIDs; missing ones stay missing."""
+    """Converts cells of a file to ids of a type; missing cells stay missing."""
     cells = frame[column]
     ids = TableColumn(frame, column, name)
     present = cells.notna().to_numpy()
     if is_float_dtype(cells):
         _check_floats(ids, present)
-    # No `map`, which makes floats of whole numbers beside a missing one.
+    # `map` would convert whole numbers to floats if a cell is missing.
     convert = _FROM_CELL[dtype]
     pairs = zip(cells, present, strict=True)
     made = pd.Series([convert(c) if p else None for c, p in pairs], frame.index, object)
@@ -279,18 +279,18 @@ def as_ids(frame: pd.DataFrame, column: str, dtype: str, name: str) -> pd.Series
 
 
 def _check_floats(ids: TableColumn, is_float: np.ndarray) -> None:
-    """Raises ``ValueError`` if floats of a mask are so large that two may be one."""
+    """Raises ``ValueError`` if floats in a mask are too large to be exact."""
     rows = np.flatnonzero(is_float)
     number = ids.frame[ids.column].iloc[rows].to_numpy(float, na_value=np.nan)
     ids.refuse(
         rows[np.abs(number) >= EXACT_FLOATS],
-        'has whole numbers as floats, which are not exact from 2**53 on, in',
+        'has ids as floats of 2**53 or more, which are not exact, in',
         f"read it as texts or as 'Int64', such as by dtype={{{ids.column!r}: 'Int64'}}",
     )
 
 
 def _folded(text: str) -> str:
-    """A text without what codes lose: case, spaces around, zeros and a decimal part."""
+    """A text without case, outer spaces, leading zeros and the suffix '.0'."""
     text = unicodedata.normalize('NFKC', text).strip().casefold()
     return re.sub(r'^0+(?=\d)|\.0$', '', text)
 
@@ -302,7 +302,7 @@ def _array(dtype: str, values: Sequence) -> np.ndarray:
 
 
 def _text(cell: object) -> str:
-    # A missing cell elsewhere has made floats of whole numbers.
+    # pandas converts whole numbers to floats if another cell is missing.
     whole = isinstance(cell, float) and cell.is_integer()
     return str(int(cell)) if whole else str(cell)
 

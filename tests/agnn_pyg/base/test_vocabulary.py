@@ -39,18 +39,18 @@ def test_types_of_ids():
 
 def test_what_is_not_an_id():
     for frame, message in [
-        (column(1, None), r"misses the id in column 'user' in row 1 \(nan\); fill"),
-        (column('a', ''), r"misses the id in column 'user' in row 1 \(''\)"),
-        (column(1, '1'), r"mixes int ids .* column 'user' in row 1 \('1'\); make"),
-        (column(1.0, 2.5), r'a whole number.* in row 1 \(2.5\)'),
-        (column(True), r'a whole number.*, a text or a UUID .* row 0 \(True\)'),
-        (column((1, 2)), r'row 0 \(\(1, 2\)\); make texts'),
-        (column([0.5] * 99), r'row 0 \(\[0.5, .{70,72}\.\.\.\); make texts'),
-        (column(datetime.date(2020, 1, 1)), 'a whole number'),
+        (column(1, None), r"missing id in column 'user' in row 1 \(nan\); fill"),
+        (column('a', ''), r"missing id in column 'user' in row 1 \(''\)"),
+        (column(1, '1'), r"mixes int ids .* column 'user' in row 1 \('1'\); convert"),
+        (column(1.0, 2.5), r'whole number.* in row 1 \(2.5\)'),
+        (column(True), r'whole number, text or UUID .* row 0 \(True\)'),
+        (column((1, 2)), r'row 0 \(\(1, 2\)\); convert all'),
+        (column([0.5] * 99), r'row 0 \(\[0.5, .{70,72}\.\.\.\); convert all'),
+        (column(datetime.date(2020, 1, 1)), 'whole number'),
         (column(4, 5, 4), r"repeats an id of column 'user' in row 2 \(4\); keep one"),
-        (column(2.0**53 - 1, 2.0**53), r"2\*\*53 on, .* row 1 \(9.*'user': 'Int64'}"),
-        (column(-1e300), r'not exact from'),
-        (column(2**70), r'a whole number of 64 bits.* row 0'),
+        (column(2.0**53 - 1, 2.0**53), r"2\*\*53 or .* row 1 \(9.*'user': 'Int64'}"),
+        (column(-1e300), r'not exact, in'),
+        (column(2**70), r'64-bit whole number.* row 0'),
     ]:
         with pytest.raises(ValueError, match=f"'users' .*{message}"):
             read_ids(frame, 'user', 'users').vocabulary()
