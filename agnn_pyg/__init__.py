@@ -4,8 +4,8 @@ from agnn_pyg.base import lazy_names as _lazy_names
 
 __version__ = '0.1.0'
 
-# Where a public name is defined. It is imported when it is asked for: `tanp` shares
-# the encoding of attributes, and need not wait for PyG, nor hold it in memory.
+# The module of each public name. Names are imported on first use: `tanp` uses the
+# encoding of attributes without importing PyG.
 _HOMES = {
     'AGNN': 'model',
     'AGNNConfig': 'agnn_config',
@@ -27,7 +27,7 @@ _HOMES = {
     'predict': 'prediction',
 }
 
-# These need the extra `train`, which an import of all names does not.
+# These names need the extra `train`, so `from agnn_pyg import *` leaves them out.
 _TRAINING = {'RatingModule': 'module', 'fit': 'base.training'}
 
 __all__ = list(_HOMES)

@@ -7,7 +7,7 @@ from agnn_pyg.base.cli import CommandLine
 main = CommandLine(
     'agnn-pyg',
     'agnn_pyg.recommender:AGNNRecommender',
-    'Rate and recommend from tables, for known and new users and items.',
+    'Predict ratings and recommend items, for known and new users and items.',
 )
 
 if __name__ == '__main__':

@@ -35,15 +35,15 @@ class GraphConfig(Config):
     """Attribute graph."""
 
     num_neighbors: NonNegativeInt = 10
-    """Neighbours that a node draws; 0 switches the attribute edges off."""
+    """Number of neighbours drawn per node; 0 removes the attribute edges."""
     use_rating_proximity: bool = False
-    """Compare warm nodes by their training ratings, too."""
+    """Also compare warm nodes by their training ratings."""
     candidate_fraction: CandidateFraction = 0.05
-    """Fraction of the other nodes in a candidate set."""
+    """Size of a candidate set as a fraction of the other nodes."""
     max_candidates: PositiveInt = 10
-    """The largest candidate set."""
+    """Maximum size of a candidate set."""
     self_neighbor: bool = False
-    """Replace the last neighbour of a node by the node itself."""
+    """Replace the last neighbour of a node with the node itself."""
 
 
 class NetworkConfig(Config):
@@ -52,41 +52,43 @@ class NetworkConfig(Config):
     channels: PositiveInt = 64
     """Size of embeddings."""
     rated_edges: bool = True
-    """Let ratings travel along the edges between users and items."""
+    """Pass messages along the rated edges between users and items."""
     spectral_channels: NonNegativeInt = 32
-    """Singular vectors of the rated pairs that give a node its position."""
+    """Number of singular vectors of the rated pairs that form a node's position."""
     slope_channels: NonNegativeInt = 16
-    """Slopes of a node: ridge regression of its ratings on features of neighbours."""
+    """Number of slopes per node, fitted by ridge regression of its ratings on features
+    of neighbours."""
     messages: bool = True
-    """Aggregate embeddings along rated edges, besides positions and slopes."""
+    """Aggregate embeddings along rated edges, in addition to positions and slopes."""
     dropout: DropoutRate = 0.2
     """Dropout of embeddings."""
     attribute_dropout: DropoutRate = 0.3
     """Dropout of attribute values."""
     conv: Literal['gated', 'mean', 'sage', 'gat', 'gcn', 'res_gated'] = 'gated'
-    """The convolution: that of the paper, without its gates, or a layer of PyG."""
+    """The convolution: 'gated' is that of the paper, 'mean' has no gates; the others
+    are layers of PyG."""
     negative_slope: float = 1.0
-    """Slope of the LeakyReLU of the gated convolution; 1 for none."""
+    """Negative slope of the LeakyReLU of the gated convolution; 1 for none."""
     skip: bool = True
     """Add a linear map of the summed attribute embeddings."""
     generate: bool = True
-    """Generate the preference of cold nodes, or else it is 0."""
+    """Generate the preference of cold nodes from attributes; otherwise it is 0."""
     generate_bias: bool = True
-    """Generate the bias of cold nodes, or else it is 0."""
+    """Generate the bias of cold nodes from attributes; otherwise it is 0."""
     generate_neighbors: bool = True
-    """Generate for cold neighbours, too, or use their embedding."""
+    """Also generate preferences of cold neighbours instead of using their embedding."""
     separate_neighbors: bool = False
-    """Encode neighbours by other weights than the node itself."""
+    """Encode neighbours with other weights than the node itself."""
     share_user_sum_layer: bool = False
-    """Share the linear term of users and of their neighbours, which have other weights
-    otherwise: for :obj:`separate_neighbors`."""
+    """Share the linear term of users with their neighbours; only with
+    :obj:`separate_neighbors`."""
     start_at_mean: bool = True
-    """Start the global bias at the mean rating, or else at 0."""
+    """Initialize the global bias with the mean rating; otherwise with 0."""
     embedding_std: NonNegativeFloat = 0.05
     """Standard deviation of the initial preferences."""
 
     def make_conv(self, channels: int) -> nn.Module:
-        """A convolution of a width, as configured."""
+        """The configured convolution with the given width."""
         from torch_geometric import nn as layers
 
         if self.conv in PYG_LAYERS:
@@ -117,20 +119,21 @@ class NetworkTrainingConfig(TrainingConfig):
     """Training of the network."""
 
     epochs: PositiveInt = 15
-    """Epochs: of so many steps, or passes over the ratings with a batch size."""
+    """Number of epochs. An epoch has :obj:`steps` steps, or, with :obj:`batch_size`, is
+    a pass over the ratings."""
     steps: PositiveInt = 10
-    """Steps of an epoch, each on the whole graph."""
+    """Number of steps per epoch, each on the whole graph."""
     target_fraction: Fraction = 0.2
     """Random fraction of the ratings that a step predicts from the others."""
     batch_size: PositiveInt | None = None
-    """Ratings that a step predicts, instead of a fraction."""
+    """Number of ratings that a step predicts, instead of a fraction."""
     num_negatives: PositiveInt = 2000
-    """Items that a step compares positives with, where there are no ratings."""
+    """Number of sampled items that a step compares positives with, without ratings."""
     cold_dropout: tuple[Fraction, Fraction] | None = None
     """Fractions of users and of items that a step treats as cold. By default .05 of the
     users, and .15 of the items, or .05 if no scenario has cold items."""
     id_dropout: Fraction = 0.8
-    """Fraction of the nodes that lose their embedding in a step."""
+    """Fraction of the nodes whose embedding is dropped in a step."""
     lr: LearningRate = 1e-2
     """Learning rate."""
     embedding_lr: LearningRate = 1e-2
@@ -140,7 +143,7 @@ class NetworkTrainingConfig(TrainingConfig):
     embedding_weight_decay: NonNegativeFloat = 4.0
     """Weight decay of the preferences and biases of nodes."""
     ema_decay: Fraction | None = 0.95
-    """Decay of the moving average of the weights, which is validated and kept."""
+    """Decay of the moving average of weights that is validated and saved."""
     kl_weight: NonNegativeFloat = 0.01
     """Weight of the KL divergence of the extended VAE."""
     reconstruction_weight: NonNegativeFloat = 0.1
@@ -148,14 +151,14 @@ class NetworkTrainingConfig(TrainingConfig):
     embedding_l2: NonNegativeFloat = 0.0
     """Weight of the squared norm of preferences."""
     hold_out: bool = True
-    """Hold out ratings first, to select the epoch and the weights of a blend; or else
-    the last epoch is kept."""
+    """Hold out ratings to select the epoch and the weights of a blend; otherwise the
+    last epoch is used."""
     gradient_clip: PositiveFloat | None = 1.0
-    """Largest norm of the gradient."""
+    """Maximum norm of the gradient."""
     published_loss: bool = False
-    """The loss of the published code."""
+    """Use the loss of the published code."""
     published_optimizer: bool = False
-    """The optimizer of the published code."""
+    """Use the optimizer of the published code."""
 
 
 class AGNNConfig(GraphConfig, NetworkConfig, NetworkTrainingConfig, ScenariosConfig):
@@ -171,7 +174,7 @@ class AGNNConfig(GraphConfig, NetworkConfig, NetworkTrainingConfig, ScenariosCon
         return dict(zip(SIDES, rates, strict=True))
 
 
-# The network and the training of the published code; see the table in the README.
+# Settings of the published code; see the table in the README.
 PUBLISHED = {
     'use_rating_proximity': True,
     'max_candidates': 500,

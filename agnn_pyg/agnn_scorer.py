@@ -1,4 +1,4 @@
-"""AGNN as a scorer: fitted on rating data, for nodes old and new."""
+"""A scorer that trains AGNN on rating data and embeds known and new nodes."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ from agnn_pyg.sampling.draw import CandidateSets, edges_to
 from agnn_pyg.sampling.full_graph import FullGraphLoader
 
 RATED = ('user', 'rates', 'item')
-# The relation of given edges among users or among items.
+# The relation of the edges passed by users, between users or between items.
 LINKED = 'linked'
 # Settings of candidate sets.
 CANDIDATES = 'candidate_fraction', 'max_candidates', 'seed'
-# Far from every training seed, so that predictions never use the draws of a training.
+# Different from usual training seeds: predictions must not reuse draws of the training.
 EVALUATION_SEED = 1_000_003
-# Of an update. One and two gave the same errors.
+# Epochs of an update: one and two gave equal errors.
 UPDATE_EPOCHS = 1
 
 
 class AGNNScorer:
-    r"""Scores pairs by :class:`~agnn_pyg.AGNN`.
+    r"""Scores pairs with :class:`~agnn_pyg.AGNN`.
 
-    Nodes without ratings are cold. Every node is embedded once, at the end of the fit;
-    new nodes are embedded from their neighbours and change nothing else.
+    Nodes without ratings are cold. Each node is embedded once, at the end of the fit.
+    New nodes are embedded from their neighbours and do not change other embeddings.
 
     Args:
-        config (AGNNConfig, optional): Its settings. (default: the defaults)
+        config (AGNNConfig, optional): The settings. (default: the defaults)
         positives (bool, optional): The data are positives without ratings. Then scores
-            rank items, and the last epoch is kept. (default: :obj:`False`)
+            rank items, and the last epoch is used. (default: :obj:`False`)
 
     Attributes:
         model_: The trained network, in evaluation mode.
-        history_: Metrics of every epoch.
-        best_epoch_: The epoch that was kept, from 0.
-        held_out_: By scenario the held-out ratings: their positions in the training
-            ratings, predictions of a network that was trained without them, and labels.
+        history_: Metrics of each epoch.
+        best_epoch_: The selected epoch, from 0.
+        held_out_: Held-out ratings by scenario: their positions in the training
+            ratings, predictions of a network trained without them, and labels.
     """
 
     def __init__(
@@ -79,28 +79,26 @@ class AGNNScorer:
     ) -> AGNNScorer:
         """Trains the network, see :meth:`Scorer.fit <agnn_pyg.scorers.Scorer.fit>`.
 
-        With :obj:`hold_out`, a part of the ratings is held out first, as cold as
-        each scenario says. The epoch is selected on it, and the network is then trained
-        on all ratings up to that epoch.
+        With :obj:`hold_out`, ratings of each scenario are held out first to select the
+        epoch. The network is then trained on all ratings up to that epoch.
 
         Args:
             data (RatingData): Ratings and nodes.
-            validation (tuple, optional): Ratings to select the epoch on instead.
-            stop_after (int, optional): Epochs to train, selected before.
-            hold_out (bool, optional): (default: whether the epoch is selected neither
-                by :obj:`validation` nor by :obj:`stop_after`)
-            folder (path, optional): Where checkpoints and logs go.
+            validation (tuple, optional): Ratings that select the epoch instead.
+            stop_after (int, optional): Number of epochs to train.
+            hold_out (bool, optional): Hold out ratings. (default: :obj:`True` if
+                neither :obj:`validation` nor :obj:`stop_after` is passed)
+            folder (path, optional): Folder of checkpoints and logs.
             fitted (AGNNScorer, optional): A scorer of the first of these nodes, whose
-                network is trained on for an epoch. New nodes start with an untrained
-                preference, and are in no singular vector.
+                network is trained for one more epoch. New nodes start with an untrained
+                preference and are in no singular vector.
             **run (optional): Arguments of :func:`~agnn_pyg.base.training.fit`, such as
-                :obj:`resume`, of a fit on the same data with the same config;
-                :obj:`progress` and :obj:`accelerator` are by default those of the
+                :obj:`resume`. :obj:`progress` and :obj:`accelerator` default to the
                 config.
 
         Raises:
-            ValueError: If ratings are not of the nodes, an argument is out of range, or
-                a checkpoint is of another fit.
+            ValueError: If a rating has an unknown node, an argument is out of range, or
+                a checkpoint belongs to another fit.
         """
         if folder is not None:
             make_folder(folder)
@@ -115,7 +113,7 @@ class AGNNScorer:
         if hold_out:
             held, kept = joint_fold(data.edge_index, seed=self.config.seed)
             pairs = torch.stack([held[name] for name in self.config.scenarios]).any(0)
-            hold_out = bool(kept.any() and pairs.any())  # too few ratings have none
+            hold_out = bool(kept.any() and pairs.any())  # not with too few ratings
         if hold_out:
             index, rating = data.edge_index, data.rating
             fold = replace(data, edge_index=index[:, kept], rating=rating[kept])
@@ -142,7 +140,7 @@ class AGNNScorer:
         fitted: AGNNScorer | None = None,
         **run: Any,
     ) -> None:
-        # Imported here: loading and serving need no training code.
+        # Imported here, because loading and predicting need no training code.
         from agnn_pyg.base.training import fit
         from agnn_pyg.module import RatingModule
 
@@ -154,7 +152,7 @@ class AGNNScorer:
         torch.default_generator.manual_seed(config.seed)
         model = self._model(plain)
         if fitted is not None:
-            # Other targets than those of the first steps of the fit.
+            # Draw other targets than in the first steps of the fit.
             epochs = UPDATE_EPOCHS
             seed = abs(salted(seed, str(len(rating))))
             state = model.state_dict()
@@ -206,7 +204,7 @@ class AGNNScorer:
         validation: tuple[Tensor, Tensor] | None,
         fitted: AGNNScorer | None,
     ) -> str:
-        """A checksum of all that a training comes from, and not of how it is run."""
+        """A hash of data and settings that affect the result of the training."""
         settings = self.config.model_dump_json(exclude={'progress', 'accelerator'})
         checksum = hashlib.sha256(f'{settings} {self.positives}'.encode())
         parts = [data.edge_index, data.rating, *(validation or (None, None))]
@@ -226,8 +224,8 @@ class AGNNScorer:
     def _model_state(
         self, data: RatingData, fitted: AGNNScorer | None
     ) -> dict[str, Any]:
-        """What a model is made of besides settings, see :meth:`_model`."""
-        if fitted is not None:  # its mean, and no more singular vectors than it has
+        """Arguments of the model besides settings, see :meth:`_model`."""
+        if fitted is not None:  # keep its mean and its number of singular vectors
             plain = {**fitted._plain, 'num_nodes': data.num_nodes}
             if (layer := fitted.model_.rating_layer) is not None:
                 plain['spectral_channels'] = layer.spectral_channels
@@ -250,7 +248,7 @@ class AGNNScorer:
 
     @torch.no_grad()
     def score(self, user: Tensor, item: Tensor) -> Tensor:
-        """Predicted ratings of pairs, not clamped to the range of ratings."""
+        """Predicted ratings of pairs, before clamping to the range of ratings."""
         pairs = torch.stack([user, item])
         return self.model_.decode(self._embedded, pairs).double()
 
@@ -269,22 +267,23 @@ class AGNNScorer:
         nodes: Mapping[str, NodeFeatures],
         ratings: tuple[Tensor, Tensor] | None = None,
     ) -> AGNNScorer:
-        """A scorer with more nodes, which shares the model and the nodes of this one.
+        """A scorer with additional nodes that shares the model with this one.
 
         Raises:
-            ValueError: If nodes are their own neighbours by their learned embedding, as
-                in the published code: new nodes have none.
+            ValueError: If ratings are passed without :obj:`rated_edges`, or if nodes
+                are their own neighbours with a learned embedding, as in the published
+                code: new nodes have none.
         """
         config = self.config
         if ratings is not None and self.model_.rated is None:
             raise ValueError(
-                "Ratings of new users and items need 'rated_edges', along which they "
-                'travel (got False); leave them out, or fit with it'
+                "Ratings of new users and items need 'rated_edges' (got False); leave "
+                "them out, or fit with 'rated_edges=True'"
             )
         if config.self_neighbor and not config.generate_neighbors:
             raise ValueError(
-                "'generate_neighbors' must be True where new nodes are their own "
-                'neighbours (got False): they have no learned embedding'
+                "'generate_neighbors' must be True for new nodes if 'self_neighbor' is "
+                '(got False): they have no learned embedding'
             )
         made = copy(self)
         made._embedded, made._candidates = dict(self._embedded), dict(self._candidates)
@@ -303,7 +302,7 @@ class AGNNScorer:
             torch.ones(new.num_nodes, dtype=torch.bool),
             torch.full((new.num_nodes,), len(old.source)),
         )
-        # New nodes come first, those of the fit after them.
+        # New nodes come first, then the nodes of the fit.
         state = state._replace(source=torch.cat([state.source, old.source]))
         state = encoder.aggregate({side: state}, side, self._new_edges(side, new))
         if self.model_.rated is not None:
@@ -311,7 +310,7 @@ class AGNNScorer:
         self._embedded[side] = _join(old, state)
 
     def _new_edges(self, side: str, new: NodeFeatures) -> dict[EdgeType, Tensor]:
-        """Edges to new nodes, from nodes of the fit, numbered after the new ones."""
+        """Edges from nodes of the fit, numbered after the new nodes, to new nodes."""
         config = self.config
         index, weight = cold_candidates(
             new.compared.multi_hot(),
@@ -319,8 +318,8 @@ class AGNNScorer:
             **self.config.subset(*CANDIDATES),
         )
         known = self._candidates[side]
-        # Beyond the counters of the nodes of the fit, which are positions. So nodes
-        # with equal candidates draw equal neighbours.
+        # Start after the counters of the fit, which are positions. Nodes with equal
+        # candidates then draw equal neighbours.
         counter = index[0] + len(known[0][1])
         candidates = CandidateSets(index, weight, new.num_nodes, counter)
         target = index[1] + len(self._embedded[side].x)
@@ -338,7 +337,7 @@ class AGNNScorer:
     def _rate_new(
         self, side: str, state: NodeState, pairs: Tensor, rating: Tensor
     ) -> NodeState:
-        """The state of new nodes after their ratings, of nodes of the fit alone."""
+        """Updates new nodes with their ratings of (or by) nodes of the fit."""
         end = SIDES.index(side)
         first, other = len(self._embedded[side].x), self._embedded[SIDES[1 - end]]
         mine = (pairs[end] >= first) & (pairs[1 - end] < len(other.source))
@@ -356,12 +355,12 @@ class AGNNScorer:
     ) -> tuple[dict[str, float], dict[str, tuple[Tensor, Tensor]]]:
         """The terms of the score of a pair by name, and the neighbours of both nodes.
 
-        By side rows of neighbours and their proximities, :obj:`[K]`, closest first.
+        Neighbours are rows and proximities :obj:`[K]` by side, closest first.
         """
         pair = torch.tensor([[user], [item]])
         terms = self.model_.terms(self._embedded, pair)
         parts = {name: float(value) for name, value in terms.items()}
-        # The bias starts at the mean rating.
+        # The global bias includes the mean rating.
         parts['mean rating'] = self.model_.mean
         parts['global bias'] -= self.model_.mean
         neighbors = {}
@@ -377,7 +376,7 @@ class AGNNScorer:
         return parts, neighbors
 
     def state_dict(self) -> dict[str, Any]:
-        """What is fitted, as plain data and tensors."""
+        """The fitted state as plain data and tensors."""
         return {
             'plain': self._plain,
             'history': (self.history_, self.best_epoch_),
@@ -440,25 +439,25 @@ class AGNNScorer:
         pairs = torch.empty(2, 0, dtype=torch.long)
         batch = loader.whole(pairs, EVALUATION_SEED)
         self._embedded = model.encode(**batch.nodes_and_edges)
-        # Edges and weights of the nodes of the fit; those of new nodes follow.
+        # Candidate edges and weights of the nodes of the fit; new nodes append theirs.
         self._candidates = {}
         for side in SIDES:
             edges = graph[knn_edge_types(graph, side)[0]]
             self._candidates[side] = [(edges.edge_index, edges.edge_weight)]
 
     def _features(self, nodes: NodeFeatures) -> tuple[Tensor, Tensor]:
-        """Tokens and their weights."""
+        """Tokens and token weights."""
         index, weight = nodes.tokens()
         if not self.config.rated_edges:
             return index, weight
-        # Rows of length 1, however many values a node has.
+        # Normalize rows to length 1, for any number of values.
         return index, weight / weight.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
 
 def _join(old: NodeState, new: NodeState) -> NodeState:
-    """What predictions need of old nodes and of new ones after them.
+    """Concatenates old and new nodes for predictions.
 
-    The sources of messages stay those of the nodes of the fit.
+    The sources of messages are still only nodes of the fit.
     """
     x, bias = torch.cat([old.x, new.x]), torch.cat([old.bias, new.bias])
     rating = old.rating

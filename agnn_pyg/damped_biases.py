@@ -1,4 +1,4 @@
-"""Damped biases of users and items, and what they leave of ratings."""
+"""Damped biases of users and items, and residuals of ratings."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def damped_biases(
     damping: float,
     rounds: int,
 ) -> tuple[list[Tensor], Tensor]:
-    r"""Biases of users and of items, and the residuals of ratings against them.
+    r"""Biases of users and items, and the residuals of ratings.
 
-    The biases of each side are damped means of what those of the other leave:
+    The biases of one side are damped means of the residuals from the other side:
 
     .. math::
         b_i = \frac{\sum_{u \in \mathcal{N}(i)} (r_{ui} - b_u)}
@@ -26,10 +26,10 @@ def damped_biases(
 
     Args:
         edge_index (Tensor): Pairs of user and item, :obj:`[2, R]`.
-        rating (Tensor): Their ratings less the global mean, :obj:`[R]`.
+        rating (Tensor): Ratings minus the global mean, :obj:`[R]`.
         size (tuple): Number of users and of items.
         damping (float): :math:`\delta`.
-        rounds (int): How often items, then users, are solved for.
+        rounds (int): Number of alternations; each solves for items, then for users.
     """
     bias = [rating.new_zeros(number) for number in size]
     for _ in range(rounds):
@@ -40,7 +40,7 @@ def damped_biases(
 
 
 def damped_mean(value: Tensor, index: Tensor, size: int, damping: float) -> Tensor:
-    """Sums of values by index over their number plus the damping, :obj:`[size]`."""
+    """Sum of values by index, divided by count plus damping, :obj:`[size]`."""
     total, count = (
         value.new_zeros(size).index_add(0, index, part)
         for part in (value, torch.ones_like(value))

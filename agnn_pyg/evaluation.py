@@ -1,4 +1,4 @@
-"""How well a fitted recommender ranks."""
+"""Ranking metrics of a fitted recommender."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 def evaluate_ranking(
     serving: Fitted, pairs: Ratings, k: int, items: np.ndarray | None = None
 ) -> dict[str, float]:
-    r"""Metrics of the rankings of all items that users have no training pair with.
+    r"""Metrics of each user's ranking of all items except those of training pairs.
 
-    Means over the users with relevant items, see
-    :func:`~agnn_pyg.base.metrics.ranking_metrics`; :obj:`coverage`, the fraction of the
-    items that are among the first k of some user; and :obj:`novelty`, the mean of
-    :math:`-\log_2 (n_i + 1) / (n + 1)` over the first k items, which :math:`n_i` of n
-    users of training and of first ratings have (Vargas and Castells, "Rank and
-    relevance in novelty and diversity metrics for recommender systems", 2011).
+    :func:`~agnn_pyg.base.metrics.ranking_metrics` are averaged over users with relevant
+    items. :obj:`coverage` is the fraction of items in the top k of any user.
+    :obj:`novelty` is the mean of :math:`-\log_2 (n_i + 1) / (n + 1)` over top-k items,
+    where :math:`n_i` of the n users in training and support ratings have item i (Vargas
+    and Castells, "Rank and relevance in novelty and diversity metrics for recommender
+    systems", 2011).
 
     Args:
         serving (Fitted): Ids and scorers.
-        pairs (Ratings): Held-out pairs by their rows; those above 0 are relevant.
+        pairs (Ratings): Held-out pairs as rows; values above 0 are relevant.
         k (int): Length of the lists.
         items (numpy.ndarray, optional): Distinct rows of the items to rank.
             (default: all)

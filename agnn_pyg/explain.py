@@ -1,4 +1,4 @@
-"""Why a rating is predicted: contributions of attributes, ratings and neighbors."""
+"""Explanations of predictions: contributions of attributes, ratings and neighbours."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 # Rows of each part that a printed explanation shows.
 SHOWN = 8
-# Characters of a value in the name of a term: a text has many words.
+# Maximum length of a value in the name of a term: texts may be long.
 MAX_VALUE = 60
 # Contributions that round to zero are not shown.
 SMALL = 0.005
-# The term of what is the same for all pairs.
+# The term that is equal for all pairs.
 EVERY_PAIR = 'all users and items'
-# What the kernels that are not attributes stand for, of users and of items.
+# Names, for users and for items, of kernels that do not compare attributes.
 KERNELS = {
     'constant': ('', ''),
     CONSTANT: ('', ''),
@@ -45,21 +45,21 @@ KERNELS = {
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Why a rating is predicted for a pair of user and item.
+    """The explanation of the prediction for a user and an item.
 
     Attributes:
         user: The id of the user.
         item: The id of the item.
-        rating: The predicted rating; None where the model ranks positives.
+        rating: The predicted rating; None if the model ranks positives.
         score: The prediction before it is clipped to the range of ratings.
-        terms: The mean rating, and what is added to it, largest first: the sum is
-            :attr:`score`. Terms of the kernel model name the attributes, and their
-            values, of the user and of the item; terms of the network name its parts.
-        ratings: What each training rating adds through the kernel model, largest
+        terms: The mean rating and further terms, largest first; the sum is
+            :attr:`score`. Terms of the kernel model have the names and values of the
+            attributes of both nodes; terms of the network have the names of its parts.
+        ratings: The contribution of each training rating to the kernel model, largest
             first: user, item and :obj:`contribution`.
-        users: Candidates for neighbors in the network: ids and :obj:`proximity`,
-            closest first.
-        items: Those of the item, likewise.
+        users: Candidate neighbours of the user in the network: ids and
+            :obj:`proximity`, closest first.
+        items: Candidate neighbours of the item, in the same form.
     """
 
     user: Hashable
@@ -72,7 +72,7 @@ class Explanation:
     items: pd.DataFrame
 
     def __str__(self) -> str:
-        # Scores of positives are fractions.
+        # Scores of positives are small fractions.
         digits, small = (4, SMALL / 100) if self.rating is None else (2, SMALL)
         head = f'user {self.user}, item {self.item}: {self.score:.{digits}f}'
         if self.rating is not None and abs(self.score - self.rating) >= SMALL:
@@ -104,7 +104,7 @@ def explain_pair(
     item: Hashable,
     *tables: pd.DataFrame | Sequence | None,
 ) -> Explanation:
-    """Explains the score of a pair, given by its ids; tables may have titles."""
+    """Explains the score of a pair of ids; titles come from the tables."""
     config = serving.config
     columns = config.user, config.item
     parts = zip(SIDES, (user, item), columns, strict=True)
@@ -133,7 +133,7 @@ def explain_pair(
 def _weighted_parts(
     serving: Fitted, nodes: tuple[int, int]
 ) -> tuple[dict[str, float], Tensor, dict[str, tuple[Tensor, Tensor]]]:
-    """Terms, contributions of ratings and neighbours, by weights of both models."""
+    """Terms, contributions and neighbours, weighted by the blend of both models."""
     blend = serving.scorer
     weights = blend.weights(*nodes)
     terms: dict[str, float] = defaultdict(float)
@@ -160,7 +160,7 @@ def _weighted_parts(
 def kernel_terms(
     kernel: KernelExplanation, values: Mapping[str, Mapping[str, str]]
 ) -> dict[str, float]:
-    """What the components of the kernel model add, by the attributes they compare."""
+    """Contributions of kernel components by the attributes that they compare."""
     terms: dict[str, float] = defaultdict(float)
     for (row, column), value in np.ndenumerate(kernel.components.numpy()):
         if value:
@@ -172,7 +172,7 @@ def kernel_terms(
 
 
 def _label(kernel: str, side: int, values: Mapping[str, str]) -> str:
-    """What a kernel compares, with the values of the node."""
+    """The attributes that a kernel compares, with the values of the node."""
     if kernel in KERNELS:
         return KERNELS[kernel][side]
     columns = dict.fromkeys(kernel.split(' × '))

@@ -1,4 +1,4 @@
-"""What a fit of the recommender leaves, and users and items that came after it."""
+"""The fitted state of the recommender, and its extension by new users and items."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class Fitted:
     Attributes:
         config: The settings of the fit.
         ids: The ids by side.
-        node: By side the scorer's node of each id. New ids with equal attributes have
-            the same node, and so equal scores.
-        encoders: By side the encoders of embedded and of compared attributes.
-        nodes: The encoded attributes of the nodes of the fit by side.
+        node: The scorer's node of each id, by side. New ids with equal attributes have
+            the same node and therefore equal scores.
+        encoders: The encoders of embedded and of compared attributes, by side.
+        nodes: The encoded attributes of the nodes of the fit, by side.
         scale: The scale of the ratings.
-        rated: Rows of the rated pairs, :obj:`[2, R]`.
-        rating: Their ratings as models read them, :obj:`[R]`.
+        rated: Rated pairs as rows, :obj:`[2, R]`.
+        rating: The ratings of these pairs on the scale of the models, :obj:`[R]`.
         scorer: The fitted blend.
-        link_features: Those of the sides whose edges were given.
-        new_nodes: The encoded attributes of the nodes after those of the fit.
+        link_features: Features of user or item edges, for sides that have edges.
+        new_nodes: The encoded attributes of nodes added after the fit, by side.
     """
 
     config: Any
@@ -77,9 +77,8 @@ class Fitted:
             for name in ('validation', 'stop_after', 'folder'):
                 if given.get(name) is not None:
                     warn(
-                        f"'{name}' has no effect where 'kernel_weight' is 1, which "
-                        f'fits the kernel model alone; leave it out, or lower the '
-                        f'weight'
+                        f"'{name}' has no effect if 'kernel_weight' is 1, because only "
+                        f'the kernel model is fitted; leave it out, or lower the weight'
                     )
         min_count = config.min_count if 'network' in scorers else 1
         link_features = {s: LinkFeatures.fit(w) for s, w in tables.links.items()}
@@ -91,8 +90,8 @@ class Fitted:
                 if table.given:
                     found = f"'{side}s' has a single row"
                 raise ValueError(
-                    f'{found}, which leaves no neighbours to draw; add another, rated '
-                    f'or not'
+                    f'{found}, which has no possible neighbours; add another, with or '
+                    f'without ratings'
                 )
             embed, embedded = table.encode(min_count, config.num_knots, rows)
             compare, compared = table.encode(1, config.num_knots)
@@ -126,7 +125,7 @@ class Fitted:
         edges: Mapping[str, pd.DataFrame | None],
         **run: Any,
     ) -> Fitted:
-        """The same fit with more ratings, users and items, its scorers updated."""
+        """The fit with additional ratings, users and items, and updated scorers."""
         given = read_ratings(ratings, 'ratings', config)
         if self.scale.is_log:
             known = self.scale.unit * (self.rating.double().exp2().numpy() - 1)
@@ -155,7 +154,7 @@ class Fitted:
             given.pair.remark(
                 known & known.all(),
                 'has only pairs that the model knows, whose weights are added, in',
-                'leave out rows that it has read already',
+                'leave out rows that were in the fit or in an earlier update',
             )
         rated, rating = self._joined(*_tensors(given, self.scale))
         data = RatingData(nodes, _columns(self.encoders), rated, rating)
@@ -171,7 +170,7 @@ class Fitted:
         )
 
     def _joined(self, rated: Tensor, rating: Tensor) -> tuple[Tensor, Tensor]:
-        """All rated pairs, each once: ratings replace old ones, weights are added."""
+        """All distinct pairs; new ratings replace old ones, and weights are summed."""
         rows = torch.cat([self.rated, rated], dim=1)
         rating = torch.cat([self.rating, rating])
         if self.scale.is_log:
@@ -190,10 +189,10 @@ class Fitted:
         edges: Mapping[str, pd.DataFrame | None] | None = None,
         name: str = 'ratings',
     ) -> Fitted:
-        """The same fit with the users and items of two tables that it does not know.
+        """The fit extended by the new users and items of two tables.
 
-        Ratings, which error texts call :obj:`name`, join new users or items with known
-        ones; edges do likewise, or join new ones.
+        Each rating, in the table that error texts call :obj:`name`, has one new and one
+        known node. Edges join new nodes with known or with other new nodes.
         """
         given = None if ratings is None else read_ratings(ratings, name, config)
         edges = read_edges(edges or {})
@@ -209,11 +208,11 @@ class Fitted:
                 features = features.take(torch.from_numpy(first))
                 new[side] = self._attach(side, features, weight[first])
                 node[side] = np.append(self.node[side], len(self.ids[side]) + group)
-        # The weight may have been changed since the fit.
+        # The setting may have changed since the fit.
         scorer = self.scorer.with_weight(config.kernel_weight)
         pairs, rated = None, self.rated
         if given is not None:
-            # Their nodes are their rows, as equal nodes are not joined then.
+            # Nodes equal rows here, because duplicates are not merged with ratings.
             pairs = self._new_ratings(given, ids)
             rated = torch.cat([rated, pairs[0]], dim=1)
         return replace(
@@ -229,13 +228,13 @@ class Fitted:
     def _new_ratings(
         self, given: Ratings, ids: Mapping[str, Vocabulary]
     ) -> tuple[Tensor, Tensor]:
-        """Pairs of new and known nodes and their ratings, as models read them."""
+        """Pairs of new and known nodes, and ratings on the scale of the models."""
         ends = zip(SIDES, given[:2], strict=True)
         user, item = (self.ids[side].rows(column) < 0 for side, column in ends)
         given.pair.refuse(
             user == item,
-            'must join a new user or item with one of the fit, unlike',
-            "drop it, or call 'update', which is for all ratings",
+            'must pair a new user or item with one of the fit, but does not in',
+            "drop the row, or call 'update', which takes all ratings",
         )
         self.scale.check(given)
         return _tensors(given.pairs(ids), self.scale)
@@ -248,21 +247,21 @@ class Fitted:
         edges: Edges | None,
         named: Sequence[IdColumn],
     ) -> tuple[Vocabulary, NodeFeatures, sp.csr_matrix] | None:
-        """All ids, attributes of new ones, and weights of their edges to all.
+        """All ids, attributes of new nodes, and weights of their edges to all nodes.
 
-        Without a table, the ids that ratings (:obj:`named`) or edges name are enough.
+        Without a table, new ids are those of ratings (:obj:`named`) and edges.
         """
         if edges is not None and side not in self.link_features:
             raise ValueError(
-                f"'{side}_edges' are given, but there were none in the fit; fit again "
-                f'with those of known {side}s, or leave them out'
+                f"'{side}_edges' was passed, but the fit had no {side} edges; fit "
+                f'again with edges of known {side}s, or leave it out'
             )
         named = [*named, *(edges[:2] if edges else ())]
         is_named = frame is None and len(named) > 0
         is_bare = not isinstance(frame, pd.DataFrame) or len(frame.columns) == 1
         if is_named:
             for column in named:
-                self.ids[side].rows(column)  # names its table if it is of another type
+                self.ids[side].rows(column)  # raises if ids have another type
             ids = pd.concat([pd.Series(column.values) for column in named])
             frame = ids.drop_duplicates().to_frame(getattr(config, side))
         known = self.ids[side]
@@ -271,15 +270,15 @@ class Fitted:
         ids = known if found is None else known.append(found[0])
         has_attributes = [*self.encoders[side][0].columns] != [CONSTANT]
         if found is not None and is_bare and has_attributes:
-            # They are unknown, rather than missing.
+            # Attributes are unknown here, which differs from missing cells.
             found = found[0], [bags.emptied() for bags in found[1]]
         weight = sp.csr_matrix((len(ids) - len(known), len(ids)))
         if found is not None and is_named and has_attributes:
             warn_of_bare(named[0].name, side)
         if found is not None and edges is None and side in self.link_features:
             warn(
-                f"There are no '{side}_edges' of new {side}s, though the fit had some "
-                f'of {side}s; pass those that there are, or an empty table'
+                f"There are no '{side}_edges' of new {side}s, but the fit had {side} "
+                f'edges; pass the edges of new {side}s, or an empty table'
             )
         if edges is not None:
             table = f'{side}s'
@@ -289,12 +288,12 @@ class Fitted:
     def _attach(
         self, side: str, nodes: NodeFeatures, weight: sp.csr_matrix
     ) -> NodeFeatures:
-        """New nodes with their edges, if the fit had edges of their side."""
+        """Adds edge features to new nodes if the fit had edges of this side."""
         features = self.link_features.get(side)
         return nodes if features is None else features.attach(nodes, weight)
 
     def pairs(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The nodes of pairs of users and items, given by their rows."""
+        """The nodes of pairs that are given as rows of users and items."""
         sides = zip(SIDES, rows, strict=True)
         return tuple(torch.from_numpy(self.node[side][row]) for side, row in sides)
 
@@ -309,7 +308,7 @@ class Fitted:
         return self.encoders[side][1].texts(row)
 
     def to_store(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What the store keeps besides what all recommenders have: tensors alone."""
+        """The state to save besides that of all recommenders: only tensors."""
         return {}, {
             'links': {side: f.map for side, f in self.link_features.items()},
             'rated': self.rated,
@@ -347,7 +346,7 @@ class Fitted:
 
 
 def _scorers(config: Any) -> dict[str, Scorer]:
-    """Both scorers by name, not fitted."""
+    """Both unfitted scorers by name."""
     is_implicit = config.rating is None
     kernel = ImplicitKernelScorer if is_implicit else KernelScorer
     return {
@@ -362,27 +361,27 @@ def _blend(config: Any, scorers: Mapping[str, Scorer], **options: Any) -> Blend:
 
 
 def _columns(encoders: Mapping[str, Sequence]) -> dict[str, Sequence[ColumnEncoder]]:
-    """The columns of compared attributes by side."""
+    """The encoders of compared attributes by side."""
     return {side: compared.column_encoders for side, (_, compared) in encoders.items()}
 
 
 def _features(embedded: dict, compared: dict, *links: Tensor | None) -> NodeFeatures:
-    """The features of stored nodes."""
+    """The features of nodes from a store."""
     return NodeFeatures(TokenBags(**embedded), TokenBags(**compared), *links)
 
 
 def _tensors(pairs: Ratings, scale: RatingScale) -> tuple[Tensor, Tensor]:
-    """Pairs, and their ratings as models read them."""
+    """Pairs and ratings as tensors, ratings on the scale of the models."""
     rating = torch.from_numpy(scale.to_unit_scale(pairs.rating)).float()
     return torch.from_numpy(pairs.index), rating
 
 
 def _duplicates(features: NodeFeatures) -> tuple[np.ndarray, np.ndarray]:
-    """The first of the nodes with equal features, and the group of each node."""
+    """The first node of each group with equal features, and the group of each node."""
     bags = features[:2]
     rows = torch.cat([p for b in bags for p in (b.index, b.weight.double())], 1)
     rows = np.ascontiguousarray(rows.numpy())
-    # Compared as bytes, which is many times as fast as number by number.
+    # Comparing bytes is many times faster than comparing numbers.
     rows = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
     _, first, group = np.unique(rows, return_index=True, return_inverse=True)
     return first, group

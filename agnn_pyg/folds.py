@@ -1,4 +1,4 @@
-"""Held-out ratings of the cold-start scenarios, the same for all scorers."""
+"""Cross-validation folds for the cold-start scenarios, shared by all scorers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agnn_pyg.base.config import Config, Seed, check_argument
 from agnn_pyg.base.randomness import salted
 from agnn_pyg.rating_data import SIDES
 
-# Whether the user of a pair is cold, and whether its item is.
+# Whether the user is cold, and whether the item is cold.
 SCENARIOS = {
     'warm': (False, False),
     'user_cold': (True, False),
@@ -27,23 +27,22 @@ class ScenariosConfig(Config):
     scenarios: Annotated[
         tuple[Literal['warm', 'user_cold', 'item_cold', 'both_cold'], ...], Len(1)
     ] = tuple(SCENARIOS)
-    """Pairs to fit for. The time of the kernel model goes with their number, and it
-    does not score other pairs."""
+    """Scenarios of the pairs to predict. The time of the kernel model grows with their
+    number, and it does not score other pairs."""
 
 
 def scenario_folds(
     edge_index: Tensor, scenario: str, cv_folds: int = 5, seed: int = 0
 ) -> list[tuple[Tensor, Tensor]]:
-    """Splits ratings into folds whose held-out pairs are as cold as the scenario says.
+    """Splits ratings into folds whose held-out pairs match a cold-start scenario.
 
-    All ratings of a held-out node are held out together. With both sides cold, a pair
-    of a held-out user and a held-out item is held out, and pairs with one end held out
-    are in neither part, as in a both-cold split. With no side cold, single ratings are
-    held out.
+    All ratings of a held-out node are held out together. In :obj:`"both_cold"`, pairs
+    of a held-out user and a held-out item are held out, and pairs with one held-out
+    node are in neither part. In :obj:`"warm"`, single ratings are held out.
 
-    Fold k holds out the same users in all scenarios in which users are cold, and the
-    same items likewise. So a model that is trained on the pairs that fold k keeps in
-    :obj:`"both_cold"` and in :obj:`"warm"` has seen no target of that fold in any
+    Fold k holds out the same users in all scenarios with cold users, and the same items
+    in all scenarios with cold items. A model trained on pairs that fold k keeps in both
+    :obj:`"both_cold"` and :obj:`"warm"` therefore sees no target of that fold in any
     scenario.
 
     Args:
@@ -53,8 +52,8 @@ def scenario_folds(
         seed (int, optional): Seed of the assignment. (default: :obj:`0`)
 
     Returns:
-        For each fold a mask of the held-out pairs and one of the training pairs, both
-        :obj:`[R]`. With few nodes either may be empty.
+        For each fold a mask of the held-out pairs and a mask of the training pairs,
+        both :obj:`[R]`. With few nodes either may be empty.
     """
     check_argument('seed', seed, Seed)
     sides = zip(SIDES, edge_index, SCENARIOS[scenario], strict=True)
@@ -73,11 +72,11 @@ def scenario_folds(
 def joint_fold(
     edge_index: Tensor, cv_folds: int = 10, seed: int = 0
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """A fold of all scenarios at once, for a model that is fitted only once.
+    """One fold for all scenarios at once, for a model that is fitted only once.
 
     Returns:
-        By scenario a mask of the held-out pairs that are exactly as cold to the
-        training pairs as it says, and the mask of the training pairs, all :obj:`[R]`.
+        By scenario a mask of held-out pairs in which exactly the cold nodes have no
+        training pair, and the mask of the training pairs, all :obj:`[R]`.
     """
     names = 'both_cold', 'warm'
     folds = [scenario_folds(edge_index, name, cv_folds, seed)[0] for name in names]
@@ -101,6 +100,6 @@ def check_folds(edge_index: Tensor, scenario: str, held: Tensor, kept: Tensor) -
     for side, index, is_cold in sides:
         if is_cold and torch.isin(index[held], index[kept]).any():
             raise ValueError(
-                f'Target leakage: a held-out {side} that is to be cold has ratings in '
+                f'Target leakage: a held-out {side} that must be cold has ratings in '
                 f'the training part of its fold'
             )

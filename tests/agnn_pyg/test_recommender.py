@@ -302,7 +302,7 @@ def test_a_fit_resumes_on_the_same_tables_with_the_same_settings_alone(
         ({}, (ratings, users, items), {'user_edges': edges}),
     ):
         model = AGNNRecommender(**settings | wrong)
-        with pytest.raises(ValueError, match=r"in '.*run' is of other tables"):
+        with pytest.raises(ValueError, match=r"in '.*run' belongs to other tables"):
             model.fit(*tables, **options, **folder)
     resumed = AGNNRecommender(**settings).fit(ratings, users, items, **folder)
     assert resumed.history_ == whole.history_

@@ -108,7 +108,7 @@ def test_features_depend_on_own_attributes_only(monkeypatch):
     torch.testing.assert_close(one, whole[50:51])
 
 
-@pytest.mark.filterwarnings("ignore:'frame' holds values that the fit")
+@pytest.mark.filterwarnings("ignore:'frame' holds values that are not in the fit")
 def test_what_is_unknown_has_the_mean_features_of_the_fit():
     films = random_films()
     bags, encoder = encode(films)
