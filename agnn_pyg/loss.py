@@ -28,24 +28,24 @@ def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     """
     if not len(mu):
         return (mu + logvar).sum()
-    # The constant last: it need not be subtracted from every number.
+    # Subtract the constant from the mean rather than from each element.
     mean = torch.addcmul(logvar.exp() - logvar, mu, mu).mean()
     return 0.5 * mu.size(1) * (mean - 1)
 
 
 def embedding_terms(state: NodeState) -> tuple[Tensor, Tensor]:
-    r"""Terms of reconstructed and learned preferences, each a mean over warm nodes.
+    r"""Reconstruction error and squared norm of preferences, as means over warm nodes.
 
     Returns:
-        The *reconstruction* :math:`\Vert \hat{\mathbf{m}} - \mathbf{m} \Vert^2`, the
-        squared distance of the reconstruction to the learned preference and bias.
-        These are constants there: the extended VAE learns from them, and they are not
-        pulled towards what attributes can express. And the squared norm of the learned
-        preference :math:`\Vert \mathbf{m} \Vert^2`, without the bias: shrinking
-        the bias costs accuracy wherever the other side is cold.
+        The *reconstruction* term :math:`\Vert \hat{\mathbf{m}} - \mathbf{m} \Vert^2` is
+        the squared distance of the reconstruction to the learned preference and bias.
+        Both are detached: the term trains the extended VAE, but does not pull them
+        towards values that attributes can express. The second term is the squared norm
+        of the learned preference :math:`\Vert \mathbf{m} \Vert^2`, without the bias:
+        shrinking the bias costs accuracy if the other side is cold.
     """
-    # Cold rows are left out rather than multiplied by zero: they may be NaN, and
-    # zero times NaN would still reach the gradient.
+    # Cold rows are dropped, not multiplied by zero: they may be NaN, and zero times
+    # NaN would still reach the gradient.
     warm = state.cold.logical_not()
     count = warm.sum().clamp(min=1)
     row = warm.nonzero().squeeze(-1)
@@ -57,20 +57,20 @@ def embedding_terms(state: NodeState) -> tuple[Tensor, Tensor]:
 
 
 def published_terms(state: NodeState, index: Tensor) -> tuple[Tensor, Tensor]:
-    r"""KL divergence and reconstruction of the published code.
+    r"""The KL and reconstruction terms of the published code.
 
     .. math::
         \frac{1}{2B} \sum_b \sum_d \big( \exp(z_{bd}) + \mu_{bd}^2 - 1 -
         \ln \sigma_{bd}^2 \big) \quad \text{and} \quad
         \Vert \hat{\mathbf{M}} - \mathbf{M} \Vert_F
 
-    The first has :math:`\exp(z)` where :math:`\sigma^2` belongs; the second is one norm
-    over the whole batch, not squared, whose gradient reaches the learned preferences.
+    The first has :math:`\exp(z)` in place of :math:`\sigma^2`. The second is one norm
+    over the whole batch, not squared, and its gradient reaches learned preferences.
 
     Args:
         state (NodeState): The nodes of one end.
-        index (Tensor): Positions of the nodes of the pairs, :obj:`[B]`: a node counts
-            as often as it is in a pair.
+        index (Tensor): Positions of the nodes of the pairs, :obj:`[B]`; a node counts
+            once for each of its pairs.
     """
     evae = EVAEOutput(*(part.index_select(0, index) for part in state.evae))
     rows = evae.z.exp() + evae.mu.square() - 1 - evae.logvar
@@ -99,7 +99,7 @@ def agnn_loss(
         \Vert^2 + \lambda_3 \Vert \mathbf{m} \Vert^2
 
     (AGNN, Section 3.5, where :math:`\lambda_1 = \lambda_2`; the last term
-    takes the place of weight decay on preferences.)
+    replaces weight decay on preferences.)
 
     Args:
         rating (Tensor): Ratings, :obj:`[B]`.
@@ -108,17 +108,16 @@ def agnn_loss(
         kl_weight (float, optional): (default: :obj:`0.01`)
         reconstruction_weight (float, optional): (default: :obj:`0.1`)
         embedding_l2 (float, optional): (default: :obj:`0.0`)
-        published (Tensor, optional): Take the loss of the published code, a sum over
-            the pairs of the batch, see :func:`published_terms`; given are the
-            positions of the pairs, :obj:`[2, B]`. (default: :obj:`None`)
-        ranking (Tensor, optional): A loss of scores that rank, such as
-            :func:`sampled_softmax`, in place of the squared error.
-            (default: :obj:`None`)
+        published (Tensor, optional): Positions of the pairs, :obj:`[2, B]`. If passed,
+            the loss is that of the published code, a sum over the pairs of the batch,
+            see :func:`published_terms`. (default: :obj:`None`)
+        ranking (Tensor, optional): A ranking loss, such as :func:`sampled_softmax`,
+            that replaces the squared error. (default: :obj:`None`)
     """
     distance, norm = zip(*map(embedding_terms, states), strict=True)
     name, mse = 'ranking', ranking
     if ranking is None:
-        # A column of ratings would be compared with all predictions.
+        # A column of ratings would broadcast against all predictions.
         rating = rating.to(predicted.dtype).reshape_as(predicted)
         name, mse = 'mse', F.mse_loss(predicted, rating)
     loss = mse
@@ -142,17 +141,17 @@ def sampled_softmax(
     log_q: Tensor | float = 0.0,
     weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Sampled softmax over the items that a user has no positive of.
+    r"""Sampled softmax loss; a user's positives are left out of the negatives.
 
     .. math::
         \mathcal{L} = - \frac{1}{\sum_{ui} w_{ui}} \sum_{ui} w_{ui} \ln
         \frac{e^{s_{ui}}}{e^{s_{ui}} + \sum_{j \in \mathcal{S} \setminus
         \mathcal{P}_u} e^{s_{uj} - \ln q_j}}
 
-    over pairs of users and their positives :math:`\mathcal{P}_u`, with a sample
-    :math:`\mathcal{S}` of items, each of which is in it with probability, or expected
-    number of times, :math:`q_j`. The correction by :math:`\ln q_j` makes the sum an
-    unbiased estimate of that over all items (Bengio and Senécal, "Adaptive importance
+    over pairs of users and their positives :math:`\mathcal{P}_u`. The sample
+    :math:`\mathcal{S}` contains item j with probability (or expected count)
+    :math:`q_j`. The correction by :math:`\ln q_j` makes the sum an unbiased
+    estimate of the sum over all items (Bengio and Senécal, "Adaptive importance
     sampling to accelerate training of a neural probabilistic language model", 2008; Yi
     et al., "Sampling-bias-corrected neural modeling for large corpus item
     recommendations", 2019).
@@ -161,13 +160,13 @@ def sampled_softmax(
         positive (Tensor): Scores :math:`s_{ui}` of the pairs, :obj:`[B]`.
         negative (Tensor): Scores of distinct users and sampled items, :obj:`[U, S]`.
         row (Tensor): The row in :obj:`negative` of the user of each pair, :obj:`[B]`.
-        is_positive (Tensor): Which of the users and sampled items are positives, and
-            are left out, :obj:`[U, S]`.
+        is_positive (Tensor): Mask of positives among users and sampled items; they are
+            left out, :obj:`[U, S]`.
         log_q (Tensor or float, optional): :math:`\ln q_j`, :obj:`[S]`.
             (default: :obj:`0.0`, for all items)
         weight (Tensor, optional): Weights :math:`w_{ui}`, :obj:`[B]`. (default: 1)
     """
-    # No infinity: a row of none but positives would have no gradient.
+    # Not -inf: a row with only positives would have no gradient.
     lowest = torch.finfo(negative.dtype).min
     others = (negative - log_q).masked_fill(is_positive, lowest).logsumexp(dim=1)
     rest = F.softplus(others.index_select(0, row) - positive)

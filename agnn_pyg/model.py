@@ -1,4 +1,4 @@
-"""AGNN: rating prediction for nodes that are warm or strictly cold."""
+"""AGNN: rating prediction for warm and strictly cold nodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agnn_pyg.nn.gated_conv import GatedConv
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
 from agnn_pyg.nn.rating_layer import RatingLayer
 
-# Dense features beyond it make training diverge.
+# Training diverges if dense features are larger.
 LARGE = 100
 
 
@@ -27,21 +27,21 @@ class AGNN(nn.Module):
     Networks for Strict Cold Start Recommendation"
     <https://arxiv.org/abs/1912.12398>`_ paper.
 
-    Nodes of each type are embedded by a :class:`~agnn_pyg.nn.NodeEncoder`, which
-    aggregates neighbours by one :class:`~agnn_pyg.nn.GatedConv` per edge type. The
-    rating of a pair of a user and an item is (AGNN, Section 3.4)
+    A :class:`~agnn_pyg.nn.NodeEncoder` per node type embeds nodes and aggregates
+    neighbours with one :class:`~agnn_pyg.nn.GatedConv` per edge type. The rating of a
+    pair of a user and an item is (AGNN, Section 3.4)
 
     .. math::
         \hat{r}_{ui} = \mathbf{w}^\top [\mathbf{p}_u \, \Vert \, \mathbf{q}_i] +
         \mathbf{p}_u^\top \mathbf{q}_i + b_u + b_i + \mu
 
-    Coldness belongs to nodes: warm, user-cold, item-cold and both-cold pairs may share
-    a batch. :func:`torch.compile` makes no full graph of it with rated edges, which are
-    sparse tensors.
+    Nodes are cold, not pairs: warm, user-cold, item-cold and both-cold pairs may share
+    a batch. With rated edges, which are sparse tensors, :func:`torch.compile` cannot
+    capture a full graph.
 
-    With :obj:`rated`, ratings travel along the edges of the graph, too, which the
-    paper's network has not: a :class:`~agnn_pyg.nn.RatingLayer` updates the embeddings,
-    the dot product has a weight per channel, and its biases :math:`\tilde{b}`, slopes
+    With :obj:`rated`, unlike in the paper, messages also pass along rated edges. A
+    :class:`~agnn_pyg.nn.RatingLayer` updates the embeddings, and the dot product has a
+    weight per channel. The layer's biases :math:`\tilde{b}`, slopes
     :math:`\boldsymbol{\beta}`, times a learned weight for each end, and features
     :math:`\mathbf{z}` add
 
@@ -59,42 +59,42 @@ class AGNN(nn.Module):
 
     .. note::
         :class:`torch_geometric.explain.Explainer` can mask features and the edges of
-        :obj:`edge_types`. It cannot mask :obj:`rated` edges, which are summed by sparse
-        products: with those, leave :obj:`edge_mask_type` out.
+        :obj:`edge_types`. It cannot mask :obj:`rated` edges, which use sparse products:
+        with rated edges, leave :obj:`edge_mask_type` out.
 
     Args:
         num_nodes (dict): Number of nodes of each type.
-        in_channels (dict): Number of dense features of each node type, or of tokens,
-            padding (token 0) included.
-        edge_types (sequence): The edge types to aggregate over. Others in a batch are
-            ignored; those missing in a batch have no edges there. No rating depends on
-            those that point to nodes of other types than the :obj:`ends`, so that they
-            are not trained.
+        in_channels (dict): Number of dense features of each node type, or of tokens
+            including padding (token 0).
+        edge_types (sequence): The edge types to aggregate over. A batch may lack some,
+            and other types in a batch are ignored. Ratings do not depend on edges to
+            node types other than the :obj:`ends`, so their layers are not trained.
         channels (int, optional): Size of all embeddings. (default: :obj:`32`)
         rated (tuple, optional): Edge type of the ratings that carry messages. Nodes
-            have no positions before :meth:`RatingLayer.fit_positions
-            <agnn_pyg.nn.RatingLayer.fit_positions>` of :attr:`rating_layer` has seen
-            the training pairs: :meth:`from_data` calls it. (default: :obj:`None`)
+            have no positions until :meth:`RatingLayer.fit_positions
+            <agnn_pyg.nn.RatingLayer.fit_positions>` of :attr:`rating_layer` is called
+            with the training pairs; :meth:`from_data` does so. (default: :obj:`None`)
         spectral_channels (int, optional): See :class:`~agnn_pyg.nn.RatingLayer`; with
             :obj:`positives`, at most one for each 16 nodes of the smaller end.
             (default: :obj:`32`)
-        slope_channels (int, optional): See there. (default: :obj:`16`)
-        messages (bool, optional): See there. (default: :obj:`True`)
-        positives (bool, optional): The edges are positives without ratings, their
-            :obj:`rating` a weight, and what is predicted are scores that rank: logits
-            of :func:`~agnn_pyg.loss.sampled_softmax`. (default: :obj:`False`)
-        ends (tuple, optional): The node types that a rated pair consists of.
-            (default: those of :obj:`rated`, or else the first and the last of
-            :obj:`num_nodes`)
-        mean (float, optional): Start of the global bias :math:`\mu`: the mean
+        slope_channels (int, optional): See :class:`~agnn_pyg.nn.RatingLayer`.
+            (default: :obj:`16`)
+        messages (bool, optional): See :class:`~agnn_pyg.nn.RatingLayer`.
+            (default: :obj:`True`)
+        positives (bool, optional): The edges are positives without ratings, and their
+            :obj:`rating` is a weight. Predictions are ranking scores: logits of
+            :func:`~agnn_pyg.loss.sampled_softmax`. (default: :obj:`False`)
+        ends (tuple, optional): The node types of a rated pair. (default: those of
+            :obj:`rated`, or else the first and the last of :obj:`num_nodes`)
+        mean (float, optional): Initial value of the global bias :math:`\mu`: the mean
             of the training ratings. (default: :obj:`0.0`)
         dropout (float, optional): Dropout of embeddings. (default: :obj:`0.0`)
-        conv (callable, optional): Makes a convolution of a given width, such as
+        conv (callable, optional): Returns a convolution of a given width, such as
             :obj:`lambda c: SAGEConv(c, c)`. (default:
             :class:`~agnn_pyg.nn.GatedConv`)
-        share_sum_layer (collection, optional): Node types whose own attributes go
-            through the neighbours' linear term, see
-            :class:`~agnn_pyg.nn.NodeEncoder`. (default: none)
+        share_sum_layer (collection, optional): Node types whose own attributes use the
+            linear term of neighbours, see :class:`~agnn_pyg.nn.NodeEncoder`.
+            (default: none)
         **kwargs (optional): Additional arguments of
             :class:`~agnn_pyg.nn.NodeEncoder`.
 
@@ -142,15 +142,15 @@ class AGNN(nn.Module):
                 **kwargs,
             )
         for name in num_nodes.keys() - {*self.ends}:
-            # These nodes are neighbours only. A gradient that never comes would stop
-            # a training in several processes.
+            # These nodes are only neighbours. Distributed training fails if a parameter
+            # never gets a gradient.
             encoder = self.encoders[name]
             for unread in filter(None, (encoder.convs, encoder.lin_skip)):
                 unread.requires_grad_(False)
         self.lin_out = nn.Linear(2 * channels, 1)
         self.rating_layer = self.dot_weight = None
         if positives:
-            # As many vectors as nodes would tell which edges a step leaves out.
+            # Too many vectors would reveal the edges that a step leaves out.
             smaller = min(num_nodes[end] for end in self.ends)
             spectral_channels = min(spectral_channels, smaller // 16)
         if rated is not None:
@@ -171,21 +171,21 @@ class AGNN(nn.Module):
     def from_data(
         cls, data: HeteroData, rated: EdgeType, rated_edges: bool = True, **kwargs
     ) -> AGNN:
-        """A model of the sizes of a graph.
+        """Creates a model with the sizes of a graph.
 
         Args:
             data (HeteroData): The graph, with features :obj:`x`.
-            rated (tuple): The edge type of the ratings, which tells the :obj:`ends`.
-            rated_edges (bool, optional): Let ratings travel along edges, or else the
-                model is the paper's. (default: :obj:`True`)
-            **kwargs: Other arguments of the class; :obj:`edge_types` are by default the
-                :obj:`attribute_knn` edges of both ends or, without :obj:`rated_edges`,
-                their :obj:`rating_knn` edges where there are any, and :obj:`mean` is
-                that of the ratings, if there are any.
+            rated (tuple): The edge type of the ratings; it defines the :obj:`ends`.
+            rated_edges (bool, optional): Pass messages along rated edges; otherwise the
+                network is that of the paper. (default: :obj:`True`)
+            **kwargs: Other arguments of the class. By default, :obj:`edge_types` are
+                the :obj:`attribute_knn` edges of both ends, or without
+                :obj:`rated_edges` their :obj:`rating_knn` edges, if any. The default of
+                :obj:`mean` is the mean of the ratings, if any.
 
         Raises:
-            ValueError: If the rated edges, or features of a node type, are missing, or
-                do not fit.
+            ValueError: If the rated edges, or features of a node type, are missing or
+                have a wrong shape or type.
         """
         if rated_edges and rated not in data.edge_types:
             raise ValueError(f"'data' must have edges {rated} (got {data.edge_types})")
@@ -202,8 +202,8 @@ class AGNN(nn.Module):
         for name, value in x.items():
             if value.is_floating_point() and (value.abs() > LARGE).any():
                 warnings.warn(
-                    f"'{name}.x' has values beyond {LARGE}; scale features to about 1, "
-                    f'or training may diverge',
+                    f"'{name}.x' has values beyond {LARGE}, so training may diverge; "
+                    f'scale features to about 1',
                     stacklevel=2,
                 )
         rating = data[rated].get('rating') if rated in data.edge_types else None
@@ -223,7 +223,7 @@ class AGNN(nn.Module):
         if self.rating_layer is None:
             nn.init.xavier_uniform_(self.lin_out.weight)
         else:
-            # Training starts from damped biases.
+            # Initial predictions are damped biases.
             nn.init.zeros_(self.lin_out.weight)
             nn.init.constant_(self.dot_weight, 0.1)
             self.rating_layer.reset_parameters()
@@ -244,15 +244,15 @@ class AGNN(nn.Module):
                 :class:`~agnn_pyg.nn.AttributeEmbedding`.
             edge_index_dict (dict): Edges neighbour → node by edge type.
             cold_dict (dict, optional): Masks of the nodes whose preference and bias
-                are generated from attributes, :obj:`[N]`. (default: none are)
+                are generated from attributes, :obj:`[N]`. (default: none)
             n_id_dict (dict, optional): Global ids of the nodes, :obj:`[N]`.
                 (default: those of the full graph, 0 to N - 1)
-            rating_dict (dict, optional): Ratings of the edges of the type :attr:`rated`
-                that carry messages, :obj:`[E]`: required with :attr:`rated`, whose
-                edges must not hold a pair that is to be predicted.
+            rating_dict (dict, optional): Ratings of the edges of type :attr:`rated`,
+                :obj:`[E]`; required with :attr:`rated`. These edges must not contain a
+                pair to predict.
 
         Raises:
-            ValueError: If features of a node type are missing, or do not fit.
+            ValueError: If features of a node type are missing, or have a wrong shape.
         """
         encoders = self.encoders.items()
         if lacking := [name for name, _ in encoders if name not in x_dict]:
@@ -295,11 +295,11 @@ class AGNN(nn.Module):
     def terms(
         self, states: Mapping[NodeType, NodeState], edge_label_index: Tensor
     ) -> dict[str, Tensor]:
-        """The terms that add up to the ratings of pairs, by name."""
+        """The terms of the ratings of pairs by name; their sum is the rating."""
         (user, item), (u, i) = (states[end] for end in self.ends), edge_label_index
 
         def rows(part: Tensor, row: Tensor) -> Tensor:
-            return part.index_select(0, row)  # its gradient is cheaper than that of []
+            return part.index_select(0, row)  # faster backward than indexing
 
         p, q = rows(user.x, u), rows(item.x, i)
         weighted = p if self.dot_weight is None else p * self.dot_weight
@@ -325,14 +325,14 @@ class AGNN(nn.Module):
     def decode(
         self, states: Mapping[NodeType, NodeState], edge_label_index: Tensor
     ) -> Tensor:
-        """Rates pairs of embedded nodes, given by position, :obj:`[2, B]`."""
+        """Predicts ratings of pairs of embedded nodes, by position, :obj:`[2, B]`."""
         return sum(self.terms(states, edge_label_index).values())
 
     def factors(self, state: NodeState, end: int, row: Tensor) -> Tensor:
         """Vectors of nodes of one end (0 or 1), :obj:`[B, D]`.
 
-        The rating of a pair is the dot product of the vectors of its two nodes, so
-        that all pairs of many nodes are one matrix product.
+        The rating of a pair is the dot product of the vectors of its two nodes, so one
+        matrix product scores all pairs.
         """
         x = state.x[row]
         bias = state.bias[row] + x @ self.lin_out.weight[0].chunk(2)[end]
@@ -374,8 +374,8 @@ class AGNN(nn.Module):
             sizes = {end: len(states[end].x) for end in self.ends}
             last = edge_label_index.amax(dim=1).tolist()
             raise ValueError(
-                f"'edge_label_index' must hold positions of nodes from 0 on, of which "
-                f'there are {sizes} (got {int(edge_label_index.min())} to {last})'
+                f"'edge_label_index' must hold positions of nodes, from 0 to below "
+                f'{sizes} (got {int(edge_label_index.min())} to {last})'
             ) from error
 
     def _check(self, num_nodes, in_channels, edge_types, channels) -> None:
@@ -384,8 +384,8 @@ class AGNN(nn.Module):
             check_argument(f"num_nodes['{name}']", count, PositiveInt)
         if self.rated is not None and self.rated[0] == self.rated[-1]:
             raise ValueError(
-                f"'rated' edges must join two node types (got {self.rated}); without "
-                f'messages, both ends may be of one type'
+                f"'rated' edges must join two node types (got {self.rated}); for one "
+                f"node type, pass 'ends' instead"
             )
         named = {*self.ends}.union(*(t[::2] for t in edge_types))
         for role, known in (('num_nodes', num_nodes), ('in_channels', in_channels)):

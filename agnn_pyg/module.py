@@ -1,4 +1,4 @@
-"""Training of AGNN by PyTorch Lightning: loss, optimizer, metrics."""
+"""Lightning module for AGNN: loss, optimizer and metrics."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from agnn_pyg.model import AGNN
 from agnn_pyg.nn.node_encoder import NodeState
 from agnn_pyg.sampling.batch import RatingBatch
 
-# Steps over which the learning rate rises.
+# Steps of the linear warm-up of the learning rate.
 WARM_UP = 10
 
 
 class RatingModule(LossModule):
     r"""Trains :class:`~agnn_pyg.AGNN` on ratings, or on positives without ratings.
 
-    Batches are those of :class:`~agnn_pyg.FullGraphLoader` or of PyG's
+    Batches come from :class:`~agnn_pyg.FullGraphLoader` or PyG's
     :class:`~torch_geometric.loader.LinkNeighborLoader`.
 
-    AdamW with a cosine schedule over all steps, after a short linear warm-up. Weight
-    decay covers matrices only, and embeddings of nodes by a setting of their own. The
-    published optimizer is Adam with a constant learning rate, whose decay covers all
-    parameters.
+    The optimizer is AdamW with a cosine schedule over all steps, after a short linear
+    warm-up. Weight decay applies only to matrices; embeddings of nodes have their own
+    setting. The published optimizer is Adam with a constant learning rate and weight
+    decay of all parameters.
 
     Args:
         model (AGNN): The model to train.
-        rating_range (tuple, optional): Validation clamps predictions to it.
+        rating_range (tuple, optional): Range to which validation clamps predictions.
             (default: :obj:`None`)
         **settings (optional): Settings of
             :class:`~agnn_pyg.agnn_config.NetworkTrainingConfig`: learning rates, weight
@@ -52,7 +52,7 @@ class RatingModule(LossModule):
         self.model = model
         self.rating_range = rating_range
         self.config = NetworkTrainingConfig(**settings)
-        # Read and set by the training.
+        # `fit` reads the seed and sets the number of steps.
         self.seed = self.config.seed
         self.schedule_steps = 1
         self.metrics = MetricCollection(
@@ -67,13 +67,13 @@ class RatingModule(LossModule):
         """See :func:`~agnn_pyg.base.training.fit`."""
         if self.model.positives and validation is not None:
             raise ValueError(
-                "'validation' must be None for positives (got a loader): predictions "
-                'are no ratings; train for fixed epochs'
+                "'validation' must be None for positives, which have no ratings (got a "
+                'loader); train for a fixed number of epochs'
             )
         for name, loader in (('train', train), ('validation', validation)):
             if loader is not None and getattr(loader, 'edge_label', ()) is None:
                 raise ValueError(
-                    f"'{name}' must have an 'edge_label', the ratings (got None)"
+                    f"'{name}' must have ratings as 'edge_label' (got None); pass them"
                 )
         left_out = getattr(train, 'left_out', ())
         encoders = self.model.encoders.values()
@@ -81,8 +81,8 @@ class RatingModule(LossModule):
         lacking = sorted(asked.intersection(left_out))
         if lacking:
             raise ValueError(
-                f"'train' leaves out edges {lacking[0]}, which the model asks for; "
-                f"take them out of its 'edge_types', or use a LinkNeighborLoader"
+                f"'train' leaves out edges {lacking[0]}, which the model needs; remove "
+                f"them from its 'edge_types', or use a LinkNeighborLoader"
             )
 
     def transfer_batch_to_device(
@@ -118,7 +118,7 @@ class RatingModule(LossModule):
     def _rank(
         self, states: dict[str, NodeState], batch: RatingBatch, predicted: Tensor
     ) -> Tensor:
-        """Sampled softmax over items with edges; others may be new, not disliked."""
+        """Sampled softmax over items with edges; items without edges may be new."""
         model, pairs = self.model, batch.edge_label_index
         rated = batch.edge_index_dict.get(model.rated, pairs[:, :0])
         known = torch.cat([rated, pairs], dim=1)
@@ -177,7 +177,7 @@ def _labelled(batch: RatingBatch | HeteroData) -> RatingBatch:
     batch = RatingBatch.from_data(batch)
     if batch.edge_label is None:
         raise ValueError(
-            "Batches must have an 'edge_label', the ratings of their pairs (got None); "
-            "pass it to the loader, as 'edge_label'"
+            "Batches must have the ratings of their pairs as 'edge_label' (got None); "
+            "pass 'edge_label' to the loader"
         )
     return batch

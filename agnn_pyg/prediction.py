@@ -1,4 +1,4 @@
-"""Deterministic predictions of a trained AGNN for the pairs of a loader."""
+"""Deterministic predictions of AGNN for the pairs of a loader."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ def predict(
 ) -> Tensor:
     r"""Predicts the ratings of the pairs of a loader, in their order.
 
-    The extended VAE decodes the mean of its latent code, and predictions are
-    averaged over a fixed number of draws of neighbours, so that the same
-    inputs give the same numbers.
+    Predictions are deterministic: the extended VAE decodes the mean of its latent code,
+    and predictions are averaged over a fixed number of draws of neighbours.
 
     Args:
-        model (AGNN): The model; it keeps its mode.
-        loader (LinkNeighborLoader or iterable): Pairs to rate, not shuffled. It is
-            left at the epoch of the last draw.
-        num_neighbor_samples (int, optional): Draws of neighbours to average over:
-            epochs 0, 1, ... of the loader. (default: :obj:`8`)
+        model (AGNN): The model; its mode does not change.
+        loader (LinkNeighborLoader or iterable): Pairs to predict, not shuffled. Its
+            epoch is afterwards that of the last draw.
+        num_neighbor_samples (int, optional): Number of draws of neighbours to average
+            over: epochs 0, 1, ... of the loader. (default: :obj:`8`)
         rating_range (tuple, optional): Lowest and highest rating; predictions
             are clamped to it. (default: :obj:`None`)
 
@@ -47,14 +46,13 @@ def predict(
         getattr(loader, 'sampler', None), RandomSampler
     ):
         raise ValueError(
-            "'loader' must not shuffle, or predictions are out of order (got "
-            "shuffle=True); build it with 'shuffle=False'"
+            "'loader' must not shuffle, because predictions keep its order (got "
+            "shuffle=True); create it with 'shuffle=False'"
         )
     check_argument('num_neighbor_samples', num_neighbor_samples, PositiveInt)
     if rating_range is not None and not rating_range[0] < rating_range[1]:
         raise ValueError(
-            f"'rating_range' must be a lowest rating and a higher one (got "
-            f'{rating_range})'
+            f"'rating_range' must be a lowest and a higher rating (got {rating_range})"
         )
     device = model.bias.device
     training = model.training

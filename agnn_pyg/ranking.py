@@ -15,7 +15,7 @@ Filter = Callable[[Hashable, np.ndarray], np.ndarray]
 
 
 class Groups:
-    """Rows of the same node, which have equal scores and are scored once.
+    """Groups rows of the same node: they have equal scores and are scored once.
 
     Args:
         node (numpy.ndarray): The node of each row, :obj:`[R]`.
@@ -34,14 +34,14 @@ class Groups:
         self._start = self._count.cumsum(0) - self._count
 
     def top(self, score: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k rows with the highest scores of their groups, :obj:`[U, G]`.
+        """The k rows with the highest scores; :obj:`score` is by group, :obj:`[U, G]`.
 
-        Among equal scores the first row comes first. Scores and rows, each
-        :obj:`[U, k]`, are best first; -inf where fewer are left.
+        Returns scores and rows, each :obj:`[U, k]`, best first; ties keep the order of
+        rows. A score of -inf marks an excluded row.
         """
         k = min(k, len(self.of))
         group = highest(score, k)
-        # At most k rows of a group can be among the best k.
+        # A group contributes at most k rows.
         place = torch.arange(min(k, int(self._count.max())))
         inside = place < self._count[group][:, :, None]
         row = self._member[(self._start[group][:, :, None] + place).where(inside, 0)]
@@ -58,10 +58,10 @@ def top_items(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k items with the highest scores for each user.
 
-    From blocks of scores, see :meth:`Scorer.score_all
-    <agnn_pyg.scorers.Scorer.score_all>`, of all groups of items for some groups of
-    users, positions of users and of items, and scores: user by user, best first, fewer
-    than :obj:`k` where fewer are left.
+    The blocks, see :meth:`Scorer.score_all <agnn_pyg.scorers.Scorer.score_all>`, hold
+    scores of all groups of items for some groups of users. Returns positions of users,
+    positions of items, and scores: user by user, best first. A user with fewer items
+    left has fewer than :obj:`k` rows.
     """
     found = [items.top(score, k) for score in blocks]
     value, column = (torch.cat(part)[users.of] for part in zip(*found, strict=True))
@@ -73,11 +73,10 @@ def top_items(
 def filtered(
     blocks: Iterable[Tensor], users: np.ndarray, items: np.ndarray, filter: Filter
 ) -> Iterable[Tensor]:
-    """Scores with -inf for the items that a filter leaves out.
+    """Sets the scores of items that a filter excludes to -inf.
 
-    The filter is called with the id of each user, in order, and the ids of the items;
-    ``ValueError`` if it is no function, or returns something else than a mask of the
-    items.
+    The filter is called with the id of each user, in order, and the ids of the items.
+    ``ValueError`` if it is no function, or does not return a mask of the items.
     """
     if not callable(filter):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Users, items and the ratings between them, as tensors: what scorers are fitted on."""
+"""The training data of scorers: users, items and ratings as tensors."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.base.frames import SIDES
 
-# Users whose scores of all items are computed at once, by all scorers alike.
+# Number of users per block of scores; equal for all scorers.
 BLOCK_USERS = 64
 
 
 class NodeFeatures(NamedTuple):
-    """The encoded attributes of N nodes of one side, by two vocabularies.
+    """The encoded attributes of N nodes of one side, with two vocabularies.
 
     Attributes:
-        embedded: By the vocabulary of the nodes with ratings: values of which an
-            embedding can be learned.
-        compared: By the vocabulary of all nodes: values that proximities and kernels
-            compare.
-        links: Given edges to these nodes, :obj:`[2, E]`. Nodes at their source are
-            numbered in the graph, of which new nodes are the last.
-        positions: Features of these edges, :obj:`[N, F]`; with :obj:`links` or not at
-            all, see :class:`~agnn_pyg.kernel.link_features.LinkFeatures`.
+        embedded: Encoded with the vocabulary of nodes with ratings: an embedding of
+            each value can be learned.
+        compared: Encoded with the vocabulary of all nodes, for proximities and kernels.
+        links: Edges to these nodes that were passed by the user, :obj:`[2, E]`. Sources
+            are numbered in the whole graph, in which new nodes come last.
+        positions: Features of these edges, :obj:`[N, F]`; only with :obj:`links`, see
+            :class:`~agnn_pyg.kernel.link_features.LinkFeatures`.
     """
 
     embedded: TokenBags
@@ -43,12 +42,12 @@ class NodeFeatures(NamedTuple):
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of embedded values and of positions."""
+        """Number of tokens of embedded values and of positions."""
         width = 0 if self.positions is None else self.positions.size(1)
         return self.embedded.num_tokens + width
 
     def tokens(self) -> tuple[Tensor, Tensor]:
-        """Embedded values and, with their own sign, positions: tokens and weights."""
+        """Tokens and weights of embedded values and of (signed) positions."""
         index, weight = self.embedded.index, self.embedded.weight
         if self.positions is None:
             return index, weight
@@ -57,11 +56,11 @@ class NodeFeatures(NamedTuple):
         return index, torch.cat([weight, self.positions], dim=1)
 
     def take(self, rows: Tensor | slice) -> NodeFeatures:
-        """The attributes of some of the nodes."""
+        """The attributes of some nodes, without edges."""
         return NodeFeatures(self.embedded.take(rows), self.compared.take(rows))
 
     def append(self, new: NodeFeatures) -> NodeFeatures:
-        """The features of these nodes and of new ones after them."""
+        """The features of these nodes followed by new nodes."""
         made = NodeFeatures(*map(TokenBags.append, self[:2], new[:2]))
         if self.links is None:
             return made
@@ -77,9 +76,9 @@ class RatingData:
 
     Attributes:
         nodes: Features by side, :obj:`"user"` and :obj:`"item"`.
-        columns: By side the fitted attribute columns of :obj:`compared` features.
+        columns: The fitted encoders of :obj:`compared` attributes by side.
         edge_index: Rated pairs of user and item rows, :obj:`[2, R]`.
-        rating: Their ratings, :obj:`[R]`.
+        rating: Ratings of the pairs, :obj:`[R]`.
     """
 
     nodes: Mapping[str, NodeFeatures]

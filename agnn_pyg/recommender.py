@@ -1,4 +1,4 @@
-"""Recommendations from three tables: fit, predict, recommend, explain, save, load."""
+"""The recommender for data frames: fit, predict, recommend, explain, save, load."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class BlendConfig(Config):
     kernel_weight: Fraction | None = Field(
         None,
         description='Weight of the kernel model in a prediction; the network has the '
-        'rest. By default it is fitted for each scenario on a held-out part. It may '
-        'be changed after a fit of both. A fit with 0 fits the network alone, and one '
-        'with 1 the kernel model alone, if that serves all scenarios; then settings of '
-        'the other have no effect.',
+        'rest. By default it is fitted for each scenario on held-out ratings. It can '
+        'be changed after a fit of both models. With 0, only the network is fitted; '
+        'with 1, only the kernel model, if it serves all scenarios. Settings of the '
+        'other model then have no effect.',
     )
 
 
@@ -50,8 +50,8 @@ class AGNNRecommenderConfig(
 
     reserved = ('score', 'rank', 'contribution', 'proximity')
     tuned_first = ('lr', 'attribute_dropout', 'weight_decay', 'dropout')
-    # Positives have all scenarios and components, no learned kernel weights, no mean
-    # rating, and the last epoch.
+    # A fit on positives uses all scenarios and components and the last epoch. It has no
+    # learned kernel weights and no mean rating.
     ratings_only = (
         *ColumnsConfig.ratings_only,
         *('scenarios', 'components', 'num_latent', 'kernel_steps'),
@@ -63,18 +63,18 @@ class AGNNRecommenderConfig(
         super().check_settings()
         if self.share_user_sum_layer and not self.separate_neighbors:
             raise ValueError(
-                "'share_user_sum_layer' needs 'separate_neighbors', whose layer it "
-                'shares (got True and False); set both, or neither'
+                "'share_user_sum_layer' needs 'separate_neighbors' (got True and "
+                'False); set both, or neither'
             )
 
 
 class AGNNRecommender(Recommender):
     r"""Predicts ratings and recommends items, for known and for new users and items.
 
-    Three data frames in, predictions out. New users and items are passed to
-    :meth:`predict`, :meth:`recommend` or :meth:`explain` as rows of attributes. Nothing
-    is trained again, and a prediction does not depend on which other new users and
-    items are passed along.
+    It is fitted on up to three data frames. To predict for new users and items, pass
+    their attributes to :meth:`predict`, :meth:`recommend` or :meth:`explain`. This does
+    not train again, and a prediction does not depend on the other new users and items
+    in the same call.
 
     .. code-block:: python
 
@@ -83,34 +83,35 @@ class AGNNRecommender(Recommender):
         recommender.recommend(new_users, k=10)
 
     A prediction is the weighted mean (:class:`~agnn_pyg.scorers.Blend`) of a graph
-    neural network (:class:`~agnn_pyg.AGNN`) and of pairwise kernel ridge regression
+    neural network (:class:`~agnn_pyg.AGNN`) and pairwise kernel ridge regression
     (:class:`~agnn_pyg.kernel.KernelScorer`).
 
-    With :obj:`rating=None` each row is a positive, such as a click or a purchase, with
-    an optional weight. Then predictions are scores that rank, on one scale for known
-    and new users and items but no probabilities: those of the network, trained by
-    :func:`~agnn_pyg.loss.sampled_softmax`, and of kernel ridge regression on all pairs
-    (:class:`~agnn_pyg.kernel.implicit.ImplicitKernelScorer`), see
-    :class:`~agnn_pyg.scorers.RankBlend`.
+    With :obj:`rating=None`, each row is a positive, such as a click or a purchase, with
+    an optional weight. Predictions are then ranking scores: on one scale for known and
+    new users and items, but not probabilities. :class:`~agnn_pyg.scorers.RankBlend`
+    combines the network, trained by :func:`~agnn_pyg.loss.sampled_softmax`, and kernel
+    ridge regression on all pairs
+    (:class:`~agnn_pyg.kernel.implicit.ImplicitKernelScorer`).
 
     Ids are whole numbers, texts or UUIDs. An attribute cell holds a number, a text, a
-    date, a list of texts or of numbers, or nothing. How a value is encoded that the fit
-    has not seen, see :class:`~agnn_pyg.AttributeEncoder`. Without a table of users
-    (items), new users (items) are predicted as the average one. Ratings are numbers on
-    any scale. The published model (:meth:`as_published`) has a node's own learned
-    embedding among its neighbours, so it serves only users and items of the fit.
+    date, a list of texts or of numbers, or nothing.
+    :class:`~agnn_pyg.AttributeEncoder` explains how values that are not in the fit are
+    encoded. Without a table of users (items), new users (items) are treated as average.
+    Ratings are numbers on any scale. The published model (:meth:`as_published`) uses a
+    node's own learned embedding as a neighbour, so it predicts only for users and items
+    of the fit.
 
     Attributes:
-        scorer_: The fitted :class:`~agnn_pyg.scorers.Blend`, with the weights of the
-            kernel model by scenario, :obj:`weights_`.
-        history_: Metrics of every epoch of the network, on the scale of the ratings.
-        best_epoch_: The epoch that was selected, or the last one.
+        scorer_: The fitted :class:`~agnn_pyg.scorers.Blend`. Its :obj:`weights_` are
+            the weights of the kernel model by scenario.
+        history_: Metrics of each epoch of the network, on the scale of the ratings.
+        best_epoch_: The selected epoch, or the last one.
     """
 
     Config = AGNNRecommenderConfig
     Fitted = Fitted
     VERSION = 19
-    # Without the kernel model, and with tokens of all values.
+    # No kernel model, and tokens for all values.
     PUBLISHED = PUBLISHED | {'kernel_weight': 0.0, 'min_count': 1}
 
     def fit(
@@ -128,42 +129,42 @@ class AGNNRecommender(Recommender):
         """Fits the network and the kernel model.
 
         Args:
-            ratings (pandas.DataFrame): A row for each rating: user, item, rating, each
-                pair once. Other columns are ignored. With :obj:`rating=None` a row for
-                each positive; those of repeated pairs are summed.
-            users (pandas.DataFrame, optional): A row for each user, id and attributes;
-                all users with ratings, and others that are known already.
-            items (pandas.DataFrame, optional): Likewise for items.
-            validation (pandas.DataFrame, optional): Ratings to select the epoch of the
-                network on. Without, a part of the ratings is held out for that, as long
-                as :obj:`hold_out` is set; then the network is trained again on all of
-                them, up to that epoch. Else, and of positives, the last one is kept.
-            stop_after (int, optional): Epochs to run, if fewer than :obj:`epochs`: to
-                repeat a schedule up to an epoch that was selected before.
-            folder (path, optional): Folder for checkpoints and logs of the training.
-            resume (bool, optional): Continue from the checkpoint in :obj:`folder`, if
-                there is one. Tables and settings must be those of the fit that wrote
-                it; :obj:`stop_after` may differ. (default: :obj:`False`)
-            user_edges (pandas.DataFrame, optional): A graph of users, such as of
-                friends: a row for each undirected edge. The first two columns, of any
-                names, hold the ids of its ends, and a column :obj:`weight`, if there is
-                one, a positive number. Of a repeated edge, in either direction, the
-                largest weight counts. Ids must be in :obj:`users`; without that table,
-                they may be of users without ratings.
-            item_edges (pandas.DataFrame, optional): Likewise a graph of items.
+            ratings (pandas.DataFrame): One row per rating: user, item, rating. Pairs
+                must be distinct, and other columns are ignored. With
+                :obj:`rating=None`, one row per positive; repeated pairs are summed.
+            users (pandas.DataFrame, optional): One row per user: id and attributes. It
+                must contain all users with ratings and may contain others.
+            items (pandas.DataFrame, optional): One row per item, in the same form.
+            validation (pandas.DataFrame, optional): Ratings that select the epoch of
+                the network. If None and :obj:`hold_out` is set, a part of the ratings
+                is held out to select it, and the network is then trained on all ratings
+                up to that epoch. Otherwise, and for positives, the last epoch is used.
+            stop_after (int, optional): Number of epochs to run, if fewer than
+                :obj:`epochs`, to repeat a schedule up to a selected epoch.
+            folder (path, optional): Folder of checkpoints and logs.
+            resume (bool, optional): Resume from the checkpoint in :obj:`folder`, if
+                any. Tables and settings must be those of the interrupted fit;
+                :obj:`stop_after` may differ. (default: :obj:`False`)
+            user_edges (pandas.DataFrame, optional): A graph of users, such as
+                friendships: one row per undirected edge. The first two columns, with
+                any names, are the ids of both ends; an optional column :obj:`weight`
+                has positive numbers. A repeated edge, in either direction, has the
+                largest of its weights. Ids must be in :obj:`users`; without that table,
+                users without ratings are allowed.
+            item_edges (pandas.DataFrame, optional): A graph of items, in the same form.
 
         Raises:
-            ValueError: If a table or a setting is unfit, naming the row or the value,
-                and the remedy.
+            ValueError: If a table or a setting is invalid; the text names the row or
+                the value, and the remedy.
         """
         config = self.config
         has_validation = validation is not None
-        # The network watches ratings that it holds out where there are no others.
+        # Without validation ratings, the network monitors held-out ones.
         config.check_fit(has_validation or (config.hold_out and stop_after is None))
         if has_validation and config.rating is None:
             raise ValueError(
-                f"'validation' must be None where 'rating' is, as the last epoch is "
-                f'kept (got {type(validation).__name__}); leave it out'
+                f"'validation' must be None if 'rating' is, because the last epoch is "
+                f'used (got {type(validation).__name__}); leave it out'
             )
         edges = {'user': user_edges, 'item': item_edges}
         tables = read_tables(config, ratings, users, items, validation, edges=edges)
@@ -202,27 +203,27 @@ class AGNNRecommender(Recommender):
     ) -> AGNNRecommender:
         """Adds ratings, users and items to the fit, at a fraction of its cost.
 
-        The kernel model is solved for all ratings with the kernel weights of the fit,
-        and the network is trained on for one epoch, new users and items included.
-        All that a fit chooses stays: weights of the blend, the vocabularies of the
-        attributes, the range of the ratings, and :attr:`history_`. So fit again when
-        the data has become another. For nodes with a few ratings :obj:`ratings` of
-        :meth:`predict` is quicker and, for new items with three or less, also better.
+        The kernel model is solved for all ratings with the kernel weights of the fit.
+        The network, with new users and items, is trained for one more epoch. All
+        choices of the fit are kept: blend weights, vocabularies of attributes, the
+        range of ratings, and :attr:`history_`. Fit again if the data has changed a lot.
+        For nodes with few ratings, passing :obj:`ratings` to :meth:`predict` is faster
+        and, for new items with at most three ratings, also more accurate.
 
         Args:
-            ratings (pandas.DataFrame): New ratings, as in :meth:`fit`. One of a pair
-                that is rated already replaces the old rating; with :obj:`rating=None`
-                it is added to the old one.
+            ratings (pandas.DataFrame): New ratings, as in :meth:`fit`. A rating of a
+                known pair replaces the old rating; with :obj:`rating=None`, it is added
+                to the old one.
             users (pandas.DataFrame or sequence, optional): Attributes of new users,
-                with ratings or without, as in :meth:`predict`. Rows of known users are
+                with or without ratings, as in :meth:`predict`. Rows of known users are
                 ignored.
-            items (pandas.DataFrame or sequence, optional): Likewise for items.
+            items (pandas.DataFrame or sequence, optional): Attributes of new items.
             user_edges (pandas.DataFrame, optional): Edges of new users, as in
                 :meth:`predict`.
-            item_edges (pandas.DataFrame, optional): Likewise for items.
+            item_edges (pandas.DataFrame, optional): Edges of new items.
 
         Raises:
-            ValueError: As in :meth:`fit`. Then the recommender stays as it was.
+            ValueError: As in :meth:`fit`; the recommender is then unchanged.
         """
         config, fitted = self._served()
         run = {'progress': config.progress, 'accelerator': config.accelerator}
@@ -243,33 +244,33 @@ class AGNNRecommender(Recommender):
         """Predicts the ratings of pairs of users and items.
 
         Args:
-            pairs (pandas.DataFrame): A row for each pair: user and item.
-            users (pandas.DataFrame or sequence, optional): Attributes of users that the
-                fit has not seen, or their ids alone, a table or a list: then all
-                attributes are missing. Rows of known users are ignored, with a warning
-                if attributes of theirs are not those of the fit.
-            items (pandas.DataFrame or sequence, optional): Likewise for items.
-            ratings (pandas.DataFrame, optional): A few ratings by new users of items of
-                the fit, or of new items by users of the fit; for others, see
-                :meth:`update`. They become edges of the graph, and the kernel model
-                gives these nodes a bias and slopes of their own or, of positives, adds
-                what it says of nodes of the fit. Nothing is trained again, and
-                predictions for others stay the same.
+            pairs (pandas.DataFrame): One row per pair: user and item.
+            users (pandas.DataFrame or sequence, optional): Attributes of new users. It
+                may also be a table or list of ids; all attributes are then missing.
+                Rows of known users are ignored, with a warning if their attributes
+                differ from the fit.
+            items (pandas.DataFrame or sequence, optional): Attributes of new items.
+            ratings (pandas.DataFrame, optional): A few ratings of items of the fit by
+                new users, or of new items by users of the fit; for other ratings, see
+                :meth:`update`. They become edges of the graph. The kernel model fits a
+                bias and slopes for these nodes, or, for positives, adds predictions
+                from nodes of the fit. Nothing is trained again, and predictions for
+                other nodes do not change.
             user_edges (pandas.DataFrame, optional): Edges of new users to users of the
-                fit or to other new users, as in :meth:`fit`, which must have had edges
-                of users, too. Those between users of the fit are ignored. Without
-                :obj:`users`, all attributes of these new users are missing.
-            item_edges (pandas.DataFrame, optional): Likewise for items.
-            clip (bool, optional): Clip to the range of ratings; items are ranked by
-                what is not. (default: :obj:`True`)
+                fit or to other new users. The fit must have had :obj:`user_edges`, too.
+                Edges between users of the fit are ignored. Without :obj:`users`, all
+                attributes of these new users are missing.
+            item_edges (pandas.DataFrame, optional): Edges of new items.
+            clip (bool, optional): Clip to the range of ratings. :meth:`recommend` ranks
+                by predictions before clipping. (default: :obj:`True`)
 
         Returns:
-            The predicted ratings, or scores where there are none, with the index of
+            The predicted ratings, or scores of positives, with the index of
             :obj:`pairs`.
 
         Raises:
-            ValueError: If a pair names a user or an item that is in no table, or a
-                table is unfit.
+            ValueError: If a user or an item of a pair is in no table, or a table is
+                invalid.
         """
         serving = self._serve(users, items, ratings, user_edges, item_edges)
         config = serving.config
@@ -293,26 +294,26 @@ class AGNNRecommender(Recommender):
         """Recommends the items with the highest scores.
 
         Args:
-            users (pandas.DataFrame or sequence): Ids of users, or a table of users, new
-                ones with their attributes. Ids may be new if :obj:`ratings` or
-                :obj:`user_edges` name them; then all attributes are missing.
-            k (int, optional): Items for each user. (default: :obj:`10`)
-            items (pandas.DataFrame or sequence, optional): Ids of the items to choose
-                from, or a table of items, new ones among them.
+            users (pandas.DataFrame or sequence): Ids of users, or a table of users with
+                the attributes of new ones. Ids may be new if they are in :obj:`ratings`
+                or :obj:`user_edges`; all attributes are then missing.
+            k (int, optional): Number of items per user. (default: :obj:`10`)
+            items (pandas.DataFrame or sequence, optional): Ids of the candidate items,
+                or a table of candidate items with the attributes of new ones.
                 (default: all items of the fit)
-            exclude_seen (bool, optional): Leave out the items that a user has rated, in
+            exclude_seen (bool, optional): Leave out items that the user has rated in
                 the fit or in :obj:`ratings`. (default: :obj:`True`)
             filter (callable, optional): Called with the id of a user and the array of
-                candidate ids; returns a mask of those to choose from.
+                candidate ids; returns a mask of allowed candidates.
             ratings (pandas.DataFrame, optional): As in :meth:`predict`.
             user_edges (pandas.DataFrame, optional): As in :meth:`predict`.
             item_edges (pandas.DataFrame, optional): As in :meth:`predict`.
 
         Returns:
-            Columns of user, item, predicted rating, :obj:`score` and :obj:`rank` from
-            1; the users in the order given, fewer than :obj:`k` rows where fewer items
-            are left. The score is the prediction before it is clipped to the range of
-            ratings: items are ranked by it. Without ratings there is none of these.
+            A table with columns of user, item, predicted rating, :obj:`score` and
+            :obj:`rank` (from 1), in the order of :obj:`users`. A user with fewer than
+            :obj:`k` items left has fewer rows. Items are ranked by the score, which is
+            the prediction before clipping. For positives, there is no rating column.
 
         Raises:
             ValueError: If a user or an item is unknown, or :obj:`k` is not a positive
@@ -320,7 +321,7 @@ class AGNNRecommender(Recommender):
         """
         k = check_argument('k', k, PositiveInt)
         exclude_seen = check_argument('exclude_seen', exclude_seen, bool)
-        # Mere ids are those of the fit, or of new nodes that ratings or edges name.
+        # Ids without a table must be in the fit, the ratings or the edges.
         given = users, items
         frames = (g if isinstance(g, pd.DataFrame) else None for g in given)
         serving = self._serve(*frames, ratings, user_edges, item_edges)
@@ -357,15 +358,15 @@ class AGNNRecommender(Recommender):
     ) -> Explanation:
         """Explains the predicted rating of a user and an item, given by their ids.
 
-        The tables are those of :meth:`predict`, and so are the errors. A column
-        :obj:`title` or :obj:`name` of theirs is shown beside ids, of known ones, too.
+        Tables and errors are as in :meth:`predict`. If a table has a column
+        :obj:`title` or :obj:`name`, it is shown next to ids, also of known nodes.
 
         Returns:
-            An :class:`~agnn_pyg.explain.Explanation`, to print or to take apart: the
+            An :class:`~agnn_pyg.explain.Explanation` that can be printed. It has the
             predicted :obj:`rating` and its :obj:`score`; :obj:`terms`, a dictionary
-            whose values add up to the score; :obj:`ratings`, a table of what each
-            training rating contributes; :obj:`users` and :obj:`items`, tables of the
-            neighbours in the network.
+            whose values add up to the score; :obj:`ratings`, a table of contributions
+            of training ratings; and :obj:`users` and :obj:`items`, tables of neighbours
+            in the network.
         """
         serving = self._serve(users, items, ratings, user_edges, item_edges)
         return explain_pair(serving, user, item, users, items)
@@ -384,15 +385,15 @@ class AGNNRecommender(Recommender):
         """Compares predictions with held-out ratings or positives.
 
         Args:
-            ratings (pandas.DataFrame): As in :meth:`fit`. Ratings in the upper quarter
-                of the range of the fit, and all positives, are relevant.
+            ratings (pandas.DataFrame): Ratings or positives, as in :meth:`fit`. Ratings
+                in the upper quarter of the fitted range and all positives are relevant.
             users (pandas.DataFrame or sequence, optional): As in :meth:`predict`.
             items (pandas.DataFrame or sequence, optional): As in :meth:`predict`.
             k (int, optional): Length of the ranked lists. (default: :obj:`20`)
             among (sequence, optional): Ids of the items to rank.
-                (default: all, those of the fit and new ones)
-            support (pandas.DataFrame, optional): A few other ratings by new users, or
-                of new items: the :obj:`ratings` of :meth:`predict`.
+                (default: all items of the fit and new items)
+            support (pandas.DataFrame, optional): A few other ratings of new users or
+                items: the argument :obj:`ratings` of :meth:`predict`.
             user_edges (pandas.DataFrame, optional): As in :meth:`predict`.
             item_edges (pandas.DataFrame, optional): As in :meth:`predict`.
 
@@ -409,7 +410,7 @@ class AGNNRecommender(Recommender):
         config = serving.config
         made = {}
         held = read_ratings(ratings, 'ratings', config)
-        held.user.check_rows('there is nothing to compare with')
+        held.user.check_rows('add ratings or positives to evaluate')
         held = held.pairs(serving.ids)
         known = 'the fit' if support is None else "the fit or of 'support'"
         held.warn_of_known(serving.rated.numpy(), known)
@@ -429,29 +430,29 @@ class AGNNRecommender(Recommender):
     def embeddings(self, side: str) -> pd.DataFrame:
         """Features of the kernel model for all users or items of the fit, by id.
 
-        They hold attributes and co-rated nodes. ``ValueError`` without a kernel model.
+        They encode attributes and co-ratings. ``ValueError`` without a kernel model.
         """
         config, fitted = self._served()
         side = check_argument('side', side, Literal['user', 'item'])
         kernel = fitted.scorer.kernel
         if kernel is None:
             raise ValueError(
-                f"'kernel_weight' must be above 0 in the fit for embeddings (got "
+                f"Embeddings need a fit with 'kernel_weight' above 0 (got "
                 f'{fitted.config.kernel_weight}); fit again'
             )
         ids = pd.Index(fitted.ids[side].values, name=getattr(config, side))
         return pd.DataFrame(kernel.embeddings(side).numpy(), index=ids)
 
     def similar_items(self, item: Hashable, k: int = 10) -> pd.DataFrame:
-        """The items closest to one of the fit, by the cosine of :meth:`embeddings`.
+        """The items most similar to one of the fit, by cosine of :meth:`embeddings`.
 
-        Columns of item, :obj:`score` (the cosine) and :obj:`rank` from 1; errors as in
-        :meth:`embeddings`, and if the item is unknown.
+        Returns columns of item, :obj:`score` (the cosine) and :obj:`rank` (from 1).
+        ``ValueError`` as in :meth:`embeddings`, and if the item is unknown.
         """
         return self._similar('item', item, k)
 
     def similar_users(self, user: Hashable, k: int = 10) -> pd.DataFrame:
-        """The users closest to a user of the fit, see :meth:`similar_items`."""
+        """The users most similar to a user of the fit, see :meth:`similar_items`."""
         return self._similar('user', user, k)
 
     @property
@@ -468,9 +469,9 @@ class AGNNRecommender(Recommender):
         item_edges: pd.DataFrame | None,
         name: str = 'ratings',
     ) -> Fitted:
-        """What is fitted, with new users and items, and with the settings as they are.
+        """The fitted state extended by new users and items, with current settings.
 
-        ``ValueError`` if nothing is fitted, or a table is unfit.
+        ``ValueError`` if nothing is fitted, or a table is invalid.
         """
         config, fitted = self._served()
         edges = {'user': user_edges, 'item': item_edges}
@@ -492,7 +493,7 @@ class AGNNRecommender(Recommender):
 
 
 def _on_scale(metrics: Mapping[str, float], unit: float) -> dict[str, float]:
-    """Metrics of an epoch, with errors on the scale of the ratings."""
+    """Converts the errors of an epoch to the scale of the ratings."""
     power = {'val_rmse': 1, 'val_mae': 1, 'train_mse': 2}
     return {name: value * unit ** power.get(name, 0) for name, value in metrics.items()}
 
@@ -504,7 +505,7 @@ def _rank(
     exclude_seen: bool,
     filter: Filter | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions in the rows of users and of items, and scores, see `top_items`."""
+    """Positions in rows of users and items, and scores, see `top_items`."""
     groups, nodes = [], []
     for side in SIDES:
         node = serving.node[side][rows[side]]

@@ -1,4 +1,4 @@
-"""What scores pairs of users and items: the interface, and the blend of two models."""
+"""The interface of scorers of user-item pairs, and blends of two scorers."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ from agnn_pyg.folds import SCENARIOS, joint_fold
 from agnn_pyg.kernel.held_out import HeldOut
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
 
-# The weight of the kernel model where nothing is known, and for how many ratings it
-# counts.
+# The prior weight of the kernel model, and the number of ratings that it counts as.
 PRIOR_WEIGHT, PRIOR_RATINGS = 0.75, 20
-# Those that are tried for positives.
+# Candidate weights for positives.
 RANK_WEIGHTS = torch.linspace(0, 1, 21, dtype=torch.float64)
-# Scenarios whose items a list of one user mixes.
+# Pairs of scenarios whose items are in the same recommendation list.
 LISTED = ('warm', 'item_cold'), ('user_cold', 'both_cold')
-# Of scores that tell nothing: what a standard deviation adds, in parts of the rate.
+# Minimum slope: the rate per standard deviation of scores, as a fraction of the mean.
 MIN_SLOPE = 1e-3
 
 
 class Scorer(Protocol):
     """Predicts the ratings of pairs of users and items, given by their rows.
 
-    Scores are on the scale of the ratings of the fit, of dtype ``float64``. Apart from
-    :meth:`fit`, no method changes the scorer, so that threads may share one.
+    Scores have the scale of the ratings of the fit and dtype ``float64``. Only
+    :meth:`fit` changes the scorer, so threads may share a fitted one.
 
-    A fitted scorer may have :obj:`held_out_`: by scenario rows of training ratings,
-    :obj:`[H]`, and their predictions by fits without them, :obj:`[H]`.
+    A fitted scorer may have :obj:`held_out_`: by scenario, rows of held-out training
+    ratings, :obj:`[H]`, and predictions of fits without these ratings, :obj:`[H]`.
 
     For a :class:`Blend`, both scorers also have :obj:`explain(user, item)` and
     :obj:`cold`, masks of the nodes without ratings by side. The kernel model has
-    :obj:`embeddings(side)`, the network :obj:`history_` and :obj:`best_epoch_`, and for
-    a :class:`RankBlend` the argument :obj:`positives`.
+    :obj:`embeddings(side)`. The network has :obj:`history_` and :obj:`best_epoch_`;
+    for a :class:`RankBlend`, it also has the argument :obj:`positives`.
     """
 
     config: Config
@@ -54,17 +53,17 @@ class Scorer(Protocol):
         """Fits on training ratings.
 
         Args:
-            data (RatingData): Ratings and nodes; those without ratings are cold.
-            validation (tuple, optional): Pairs :obj:`[2, V]` and ratings :obj:`[V]` to
-                select the epoch on.
-            fitted (Scorer, optional): A scorer of the first of these nodes and pairs,
-                to update: what it has chosen by held-out ratings is kept.
-            **run (optional): How to run, such as :obj:`progress` and
-                :obj:`accelerator`; nothing that changes what comes out on a CPU.
+            data (RatingData): Ratings and nodes; nodes without ratings are cold.
+            validation (tuple, optional): Pairs :obj:`[2, V]` and ratings :obj:`[V]`
+                that select the epoch.
+            fitted (Scorer, optional): A scorer of the first of these nodes and pairs to
+                update; choices that it made on held-out ratings are kept.
+            **run (optional): Options such as :obj:`progress` and :obj:`accelerator`
+                that do not change results on a CPU.
         """
 
     def score(self, user: Tensor, item: Tensor) -> Tensor:
-        """Scores of pairs of user and item rows, each :obj:`[B]`; NaN for none."""
+        """Scores of pairs of user and item rows, each :obj:`[B]`; NaN if not served."""
 
     def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
         """Scores of all pairs, in blocks of ``BLOCK_USERS``, :obj:`[users, items]`."""
@@ -74,16 +73,16 @@ class Scorer(Protocol):
         nodes: Mapping[str, NodeFeatures],
         ratings: tuple[Tensor, Tensor] | None = None,
     ) -> Scorer:
-        """A scorer with more nodes by side, after those that there are.
+        """A scorer with additional nodes by side, after the existing ones.
 
-        They are cold, unless ratings join them with nodes of the fit: pairs,
-        :obj:`[2, E]`, and their values, :obj:`[E]`.
+        New nodes are cold unless they have :obj:`ratings` with nodes of the fit: pairs
+        :obj:`[2, E]` and values :obj:`[E]`.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """What is fitted, as plain data and tensors.
+        """The fitted state as plain data and tensors.
 
-        A class method :obj:`from_state(config, state)` is the inverse.
+        The class method :obj:`from_state(config, state)` is the inverse.
         """
 
 
@@ -93,25 +92,25 @@ class Blend:
     .. math::
         s_{ui} = w \, k_{ui} + (1 - w) \, n_{ui}
 
-    where the kernel model serves a pair, and the score :math:`n_{ui}` of the network
-    elsewhere. The weight of each scenario is fitted by least squares on the ratings
-    that both models held out, and :data:`PRIOR_RATINGS` more that ask for
-    :data:`PRIOR_WEIGHT`, and moved by a standard error towards that: few ratings, or
-    those of few cold nodes, change little. It may be 0 or 1.
+    if the kernel model serves a pair, and the score :math:`n_{ui}` of the network
+    otherwise. The weight of each scenario is fitted by least squares on ratings that
+    both models held out, with a prior of :data:`PRIOR_WEIGHT` that counts as
+    :data:`PRIOR_RATINGS` ratings. It is then moved towards the prior by one standard
+    error, so a few ratings or cold nodes change it little. It may be 0 or 1.
 
     Args:
         network (AGNNScorer, optional): The graph network. (default: :obj:`None`)
         kernel (KernelScorer, optional): The kernel model. (default: :obj:`None`)
-        kernel_weight (float, optional): The weight :math:`w` of the kernel model in
-            place of those that are fitted. (default: :obj:`None`)
-        weights (dict, optional): Weights by scenario that were fitted before.
+        kernel_weight (float, optional): A fixed weight :math:`w` of the kernel model
+            instead of the fitted ones. (default: :obj:`None`)
+        weights (dict, optional): Previously fitted weights by scenario.
             (default: :data:`PRIOR_WEIGHT` each)
 
     Attributes:
         weights_: The fitted weights :math:`w` by scenario.
 
     Raises:
-        ValueError: If there is neither.
+        ValueError: If both scorers are None.
     """
 
     def __init__(
@@ -122,7 +121,7 @@ class Blend:
         weights: Mapping[str, float] | None = None,
     ) -> None:
         if network is None and kernel is None:
-            raise ValueError("'network' or 'kernel' must be a scorer (got neither)")
+            raise ValueError("'network' or 'kernel' must be a scorer (got None, None)")
         self.network = network
         self.kernel = kernel
         self.kernel_weight = kernel_weight
@@ -134,7 +133,7 @@ class Blend:
 
     @property
     def scorers(self) -> dict[str, Scorer]:
-        """Those of the two scorers that there are, by name."""
+        """The scorers that are not None, by name."""
         both = {'network': self.network, 'kernel': self.kernel}
         return {name: scorer for name, scorer in both.items() if scorer is not None}
 
@@ -146,7 +145,7 @@ class Blend:
     ) -> Blend:
         """Fits both scorers, see :meth:`Scorer.fit`, and their weights."""
         if len(self.scorers) == 2 and self.kernel_weight is None:
-            run['hold_out'] = True  # the weights need what both have held out
+            run['hold_out'] = True  # the weights are fitted on held-out ratings
         self._fit_scorers(data, validation, **run)
         held_out = [getattr(s, 'held_out_', {}) for s in self.scorers.values()]
         for name in SCENARIOS:
@@ -156,12 +155,12 @@ class Blend:
         return self
 
     def _fit_scorers(self, data: RatingData, validation: Any, **run: Any) -> None:
-        # The kernel model takes the most memory, and needs no Lightning yet.
+        # The kernel model first: it needs the most memory, and Lightning is not loaded.
         for scorer in reversed(self.scorers.values()):
             scorer.fit(data, validation, **run)
 
     def update(self, data: RatingData, **run: Any) -> Blend:
-        """A blend for further nodes and ratings, after those of the fit."""
+        """A blend updated with nodes and ratings that follow those of the fit."""
         new = {
             name: type(scorer)(scorer.config).fit(data, fitted=scorer, **run)
             for name, scorer in self.scorers.items()
@@ -187,7 +186,7 @@ class Blend:
         nodes: Mapping[str, NodeFeatures],
         ratings: tuple[Tensor, Tensor] | None = None,
     ) -> Blend:
-        """A blend with more nodes, see :meth:`Scorer.with_new_nodes`."""
+        """A blend with additional nodes, see :meth:`Scorer.with_new_nodes`."""
         new = {
             name: scorer.with_new_nodes(nodes, ratings)
             for name, scorer in self.scorers.items()
@@ -195,16 +194,16 @@ class Blend:
         return self._with(**new)
 
     def with_weight(self, kernel_weight: float | None) -> Blend:
-        """The same scorers with another weight; :obj:`None` for those of the fit.
+        """The same scorers with another weight; :obj:`None` for the fitted weights.
 
-        ``ValueError`` if the weight asks for a scorer that was not fitted.
+        ``ValueError`` if the weight needs a scorer that was not fitted.
         """
         (name, *others), weight = self.scorers, kernel_weight
         only = float(name == 'kernel')
         if not others and weight not in (None, only):
             raise ValueError(
-                f"'kernel_weight' must be {only} as in the fit, of the {name} model "
-                f'alone (got {weight}); set it back, or fit again'
+                f"'kernel_weight' must be {only} because the fit has only the {name} "
+                f'model (got {weight}); set it back, or fit again'
             )
         return self._with(kernel_weight=kernel_weight)
 
@@ -219,7 +218,7 @@ class Blend:
         return (self.network if self.kernel is None else self.kernel).cold
 
     def scales(self, user: Tensor, item: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """What scores of each scorer are multiplied by, and what is added to them."""
+        """The factor and the shift of the scores of each scorer."""
         return dict.fromkeys(self.scorers, (torch.ones(()), torch.zeros(())))
 
     def weights(self, user: int, item: int) -> dict[str, float]:
@@ -232,12 +231,12 @@ class Blend:
         return {'network': 1 - weight, 'kernel': weight}
 
     def state_dict(self) -> dict[str, Any]:
-        """Both fits by name, and the weights."""
+        """The states of the scorers by name, and the weights."""
         state = {name: scorer.state_dict() for name, scorer in self.scorers.items()}
         return state | {'weights': self.weights_}
 
     def _weight(self, user: Tensor, item: Tensor) -> Tensor:
-        """The weight of the kernel model in pairs, by their scenarios."""
+        """The weight of the kernel model for each pair, by its scenario."""
         weights = self.weights_
         if self.kernel_weight is not None:
             weights = dict.fromkeys(SCENARIOS, self.kernel_weight)
@@ -246,9 +245,9 @@ class Blend:
     def _by_scenario(
         self, values: Mapping[str, Any], user: Tensor, item: Tensor
     ) -> Tensor:
-        """The values of the scenarios of pairs."""
+        """The value of each pair's scenario."""
         cold = self.cold
-        # Scenarios are in the order of this number.
+        # The index of the scenario in SCENARIOS.
         number = cold['user'][user].long() + 2 * cold['item'][item].long()
         values = [values[name] for name in SCENARIOS]
         return torch.tensor(values, dtype=torch.float64)[number]
@@ -268,23 +267,23 @@ class RankBlend(Blend):
         s_{ui} = w \, (a_k \, k_{ui} + c_k) + (1 - w) (a_n \, n_{ui} + c_n)
 
     Weights and scales of a scenario are fitted on a held-out fold, see
-    :func:`~agnn_pyg.folds.joint_fold`. There the network is given the mean standard
-    deviation within users and the mean of the kernel model. The weight is that of the
-    best nDCG@20 or, among those less than a standard error of the paired difference
-    below it, the one closest to :data:`PRIOR_WEIGHT`. Then both scales become those in
-    which the score estimates how often a pair is positive, by least squares over all
-    pairs (:func:`fit_rate`), so that lists may mix items with and without positives.
-    Another weight that is set later keeps these scales.
+    :func:`~agnn_pyg.folds.joint_fold`. The scores of the network are scaled to the mean
+    standard deviation within users, and the mean, of the kernel model. Weights whose
+    nDCG@20 is within one standard error of the paired difference to the best are
+    candidates; the one closest to :data:`PRIOR_WEIGHT` is chosen. Both scales are then
+    adjusted by least squares over all pairs, so that scores estimate the rate of
+    positives (:func:`fit_rate`) and lists can mix items with and without positives. A
+    weight that is set later does not change the scales.
 
     Args:
         *args (optional): See :class:`Blend`.
-        scales (dict, optional): By scenario and scorer :math:`a` and :math:`c` that
-            were fitted before. (default: 1 and 0)
+        scales (dict, optional): Previously fitted :math:`a` and :math:`c` by scenario
+            and scorer. (default: 1 and 0)
         **options (optional): See :class:`Blend`.
 
     Attributes:
-        weights_: By scenario the weight :math:`w`.
-        scales_: By scenario and scorer :math:`a` and :math:`c`.
+        weights_: The weight :math:`w` by scenario.
+        scales_: The scales :math:`a` and :math:`c` by scenario and scorer.
     """
 
     def __init__(self, *args: Any, scales: Mapping | None = None, **options: Any):
@@ -295,10 +294,10 @@ class RankBlend(Blend):
     def fit(self, data: RatingData, validation: Any = None, **run: Any) -> RankBlend:
         """Fits the scorers, their scales and their weights."""
         self._fit_scorers(data, validation, **run)
-        run |= {'folder': None, 'resume': False}  # of the first fit
+        run |= {'folder': None, 'resume': False}  # only for the first fit
         seed = next(iter(self.scorers.values())).config.seed
         held, kept = joint_fold(data.edge_index, seed=seed)
-        # The kernel model alone, where there is nothing to compare.
+        # Use only the kernel model if a scenario has no held-out pairs.
         self.weights_ = dict.fromkeys(SCENARIOS, 1.0)
         if not kept.any():
             return self
@@ -343,7 +342,7 @@ class RankBlend(Blend):
         name: str,
         seed: int,
     ) -> dict[str, tuple[float, float]]:
-        """Scales of both scorers by which scores are rates of positives."""
+        """Scales of both scorers with which scores are rates of positives."""
         nodes = [
             node[self.cold[side][node] == is_cold]
             for side, node, is_cold in zip(
@@ -352,7 +351,7 @@ class RankBlend(Blend):
         ]
         fold = HeldOut.of(index, label, held, kept, seed, nodes=nodes)
         score = torch.cat([*self.score_all(fold.users, fold.items)])
-        # A fold takes all positives of cold nodes, and some of warm pairs.
+        # A fold holds out all positives of cold nodes, but only some of warm pairs.
         fraction = float(held.sum() / (held | kept).sum()) if name == 'warm' else 1.0
         slope, shift = fit_rate(fold, score, fraction)
         old = self.scales_[name].items()
@@ -380,13 +379,13 @@ class RankBlend(Blend):
 def fit_ranking(
     fold: HeldOut, network: Tensor, kernel: Tensor
 ) -> tuple[tuple[float, float], float]:
-    """Scale and shift of the network's scores, and the weight of the kernel model.
+    """Fits scale and shift of the network's scores, and the kernel weight.
 
-    Scores are those of the users and items of the fold, :obj:`[users, items]`.
+    Scores are of the users and items of the fold, :obj:`[users, items]`.
     """
     spread = [float(part.std(dim=1, correction=0).mean()) for part in (network, kernel)]
-    # Where one of them tells no item from another, such as cold ones without
-    # attributes, a scale of its own would set these above or below all others.
+    # If a model scores some items equally, such as cold ones without attributes, a
+    # separate scale would rank them all above or below the others.
     scale = spread[1] / spread[0] if spread[0] > 0 else 0.0
     shift = float((kernel - scale * network).mean())
     network = scale * network + shift
@@ -400,10 +399,10 @@ def fit_ranking(
 
 
 def fit_rate(fold: HeldOut, score: Tensor, fraction: float) -> tuple[float, float]:
-    """Slope and shift that make rates of positives of scores, by least squares.
+    """Fits slope and shift from scores to rates of positives, by least squares.
 
-    Scores are those of the users and items of the fold, :obj:`[users, items]`, of whose
-    positives it holds out a fraction.
+    Scores are of the users and items of the fold, :obj:`[users, items]`.
+    :obj:`fraction` is the fraction of their positives that the fold holds out.
     """
     score = score[~fold.is_train]
     rate = (fold.truth[~fold.is_train] > 0).double() / fraction
@@ -411,7 +410,7 @@ def fit_rate(fold: HeldOut, score: Tensor, fraction: float) -> tuple[float, floa
     slope = 0.0
     if spread > 0:
         slope = float(((score - score.mean()) * rate).mean()) / spread**2
-        # Scores that say nothing still have an order.
+        # Uninformative scores keep their order.
         slope = max(slope, MIN_SLOPE * float(rate.mean()) / spread)
     return slope, float(rate.mean() - slope * score.mean())
 
@@ -419,11 +418,11 @@ def fit_rate(fold: HeldOut, score: Tensor, fraction: float) -> tuple[float, floa
 def _fit_weight(
     data: RatingData, network: Sequence[Tensor], kernel: Sequence[Tensor]
 ) -> float:
-    r"""The weight of the kernel model by least squares on common held-out ratings.
+    r"""Fits the kernel weight by least squares on common held-out ratings.
 
     With :math:`d = k - n` it minimizes :math:`\frac{1}{H} \sum (r - n - w d)^2 +
-    \frac{\lambda}{H} (w - w_0)^2 \overline{d^2}`. Each
-    model has rows of held-out ratings and their predictions, both :obj:`[H]`.
+    \frac{\lambda}{H} (w - w_0)^2 \overline{d^2}`. For each model, rows of held-out
+    ratings and predictions are passed, both :obj:`[H]`.
     """
     found = torch.full((2, len(data.rating)), torch.nan, dtype=torch.float64)
     for made, (row, prediction, *_) in zip(found, (network, kernel), strict=True):
@@ -437,7 +436,7 @@ def _fit_weight(
     total = gap @ rest + PRIOR_RATINGS * PRIOR_WEIGHT * size
     count = len(gap) + PRIOR_RATINGS
     weight = float(total / (size * count))
-    # Errors of one node go together, so the standard error is that of sums by node.
+    # Errors of a node are correlated: the standard error is clustered by node.
     slope = gap * (rest - weight * gap)
     sums = (i[both].bincount(slope, int(i.max()) + 1) for i in data.edge_index)
     error = max(float(made.norm() / (size * count)) for made in sums)
