@@ -26,7 +26,7 @@ from agnn_pyg.rating_data import SIDES, NodeFeatures
 
 # Ratings of a node, on average, that factors ask for: those of fewer are noise.
 RATINGS_FOR_FACTORS = 5
-# Of each side, the one that it is rated with.
+# The side that each side is rated with.
 OTHER = dict(zip(SIDES, SIDES[::-1], strict=True))
 
 
@@ -181,16 +181,16 @@ class KernelScorer(ScenarioScorer):
         features = self.features[side]
         unknown = features.unknown(nodes.compared)[1][:, features.component]
         unknown = F.pad(unknown, (0, own.width - unknown.size(1)))  # of given edges
-        # Or else ratings tell of no attribute.
-        tells = name in self.scenarios and bool(unknown.any())
-        attributes = torch.zeros(len(node), tells * own.width).double()
-        covariance = own.covariance if tells else attributes.new_zeros(0, 0)
-        if tells:
+        # Without unknown attributes, ratings are fitted by slopes alone.
+        has_unknown = name in self.scenarios and bool(unknown.any())
+        attributes = torch.zeros(len(node), has_unknown * own.width).double()
+        covariance = own.covariance if has_unknown else attributes.new_zeros(0, 0)
+        if has_unknown:
             is_warm = ~other.cold[neighbor]
             attributes[is_warm] = self._rows(name, OTHER[side], neighbor[is_warm])
         ratings = maps.x[neighbor], self.slope_priors[side], len(own.cold), node, error
-        told = attributes, unknown[:, : attributes.size(1)], covariance
-        return NewNodePosterior.fit(*ratings, *told)
+        unknown = unknown[:, : attributes.size(1)]
+        return NewNodePosterior.fit(*ratings, attributes, unknown, covariance)
 
     def explain(self, user: int, item: int) -> KernelExplanation:
         """What training ratings and kernel components add to the score of a pair."""

@@ -18,7 +18,7 @@ def is_dense(x: Tensor) -> bool:
 def num_features(name: str, x: Tensor) -> int:
     """Number of dense features, or of tokens, padding (token 0) included.
 
-    Of features of nodes, :obj:`[N, F]`, of a name for error texts.
+    The features are :obj:`[N, F]`; errors call them by the name.
 
     Raises:
         ValueError: If there is no row for each node, a token id is negative, or whole
