@@ -1,4 +1,4 @@
-"""Zip files read in place: the members asked for, never unpacked, up to a limit."""
+"""Reads single members of zip files in place, up to a size limit."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from agnn_pyg.base.store import check_file
 
-# Far above any member read here, far below what would fill a machine's memory.
+# Far above the size of any member read here, and far below the size of memory.
 LIMIT = 256 * 2**20
-# Python unpacks other methods in blocks whose size is the archive's to choose.
+# For other methods, the archive sets the size of the blocks that Python unpacks.
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -22,7 +22,7 @@ def open_zip(path: str | os.PathLike) -> Iterator[zipfile.ZipFile]:
     """Opens an archive for :func:`read_member`.
 
     Raises:
-        ValueError: If there is no such file, or it is damaged.
+        ValueError: If the file does not exist or is damaged.
     """
     check_file(path)
     try:
@@ -35,36 +35,36 @@ def open_zip(path: str | os.PathLike) -> Iterator[zipfile.ZipFile]:
 
 
 def read_member(archive: zipfile.ZipFile, member: str, limit: int = LIMIT) -> bytes:
-    """Returns the content of one member, found by its whole name.
+    """Returns the content of one member, found by its full name.
 
     Args:
         archive: An open archive.
-        member: Its name there; nothing else of the archive is read.
-        limit: The most bytes it may hold when unpacked. (default: 256 MiB)
+        member: Name of the member; no other member is read.
+        limit: Largest allowed size in bytes when unpacked. (default: 256 MiB)
 
     Raises:
-        ValueError: If the member is missing, encrypted, packed by a method other than
-            deflate, or longer than the limit.
+        ValueError: If the member is missing, encrypted, compressed by a method other
+            than deflate, or larger than the limit.
     """
     name = Path(str(archive.filename)).name
     try:
         if archive.getinfo(member).compress_type not in METHODS:
-            raise OSError('packed by an unsupported method')
+            raise OSError('compressed by an unsupported method')
         with archive.open(member) as file:
-            # What the archive says of a member's size may be untrue.
+            # The size that the archive declares may be wrong.
             content = file.read(limit + 1)
     except KeyError:
         raise ValueError(
             f"'{name}' has no member '{member}'; check that it is the right file"
         ) from None
-    # Another method, a password, a place outside the file.
+    # An unsupported method, a password, or an offset outside the file.
     except (NotImplementedError, RuntimeError, OSError) as error:
         raise ValueError(
             f"'{member}' of {name} cannot be unpacked ({error}); fetch the file again"
         ) from error
     if len(content) > limit:
         raise ValueError(
-            f"'{member}' of {name} is longer than {limit:,} bytes; check that it is "
+            f"'{member}' of {name} is larger than {limit:,} bytes; check that it is "
             'the right file'
         )
     return content

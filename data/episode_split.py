@@ -1,4 +1,4 @@
-"""From ratings to episodes of training, validation and test users, for TaNP."""
+"""Splits ratings into episodes of training, validation and test users, for TaNP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EpisodeSplit(NamedTuple):
     train: Episodes
     validation: Episodes
     test: Episodes
-    warm: Episodes  # all interactions of training users, as queries, as in the table
+    warm: Episodes  # all interactions of training users as queries, in table order
 
 
 def split_episodes(
@@ -33,34 +33,34 @@ def split_episodes(
 ) -> EpisodeSplit:
     r"""Splits users, and each user's interactions into support and query.
 
-    This is the rule, and the stream of random numbers, of TaNP's authors: on their
-    Last.FM tables, with users in the order of their list, a seed gives their training
-    and test users, in their order, with their supports and queries (248 and 66 episodes
-    for seed 2020). Validation and test keep items that a training user has rated; the
-    authors, who do not use validation, leave others in it.
+    The rule and the stream of random numbers are those of TaNP's authors. On their
+    Last.FM tables, with users in the order of their list, a seed gives the same
+    training and test users, supports and queries in the same order (248 and 66 episodes
+    for seed 2020). Validation and test contain only items that a training user has
+    rated. The authors do not filter validation, which they do not use.
 
     Args:
-        tables: What to split; the order of the users enters the shuffle.
+        tables: Tables to split; the order of the users affects the shuffle.
         support_size: Interactions in the support. (default: :obj:`20`)
-        min_size: Fewest interactions of an episode's user, more than the support.
+        min_size: Fewest interactions per user, more than the support.
             (default: :obj:`support_size + 10`)
-        max_size: Most interactions. (default: :obj:`200`)
-        fractions: Of users in training and in validation; the others are for the test.
-            (default: :obj:`(0.7, 0.1)`)
-        seed: Names the split.
+        max_size: Most interactions per user. (default: :obj:`200`)
+        fractions: Fractions of users for training and for validation; the rest is for
+            the test. (default: :obj:`(0.7, 0.1)`)
+        seed: Seed of the split.
 
     Raises:
-        ValueError: If an argument is unfit, or a part has no users.
+        ValueError: If an argument is invalid, or a part has no users.
     """
     check_argument('seed', seed, Seed)
     check_argument('support_size', support_size, PositiveInt)
     min_size = support_size + 10 if min_size is None else min_size
-    # A query is left.
+    # Leave at least one interaction for the query.
     check_argument('min_size', min_size, Annotated[int, Gt(support_size), Le(max_size)])
     check_argument('fractions', fractions, tuple[PositiveFloat, PositiveFloat])
     if sum(fractions) >= 1:
         raise ValueError(
-            f"'fractions' must have a sum below 1, for users to test (got {fractions})"
+            f"'fractions' must have a sum below 1, for test users (got {fractions})"
         )
     user, item = tables.positions()
     label = tables.ratings['rating'].to_numpy(float)
@@ -76,14 +76,14 @@ def split_episodes(
     is_seen = np.isin(item, item[np.concatenate(warm)])
 
     def shuffled(histories: list[np.ndarray]) -> list[np.ndarray]:
-        """Interactions of users with enough of them."""
+        """Shuffled histories with min_size to max_size interactions."""
         made = [h.copy() for h in histories if min_size <= len(h) <= max_size]
         for history in made:
             shuffle(history)
         return made
 
-    # The authors leave unseen items in validation, and their stream runs on from
-    # there into test: shuffle as they do, and drop the items only then.
+    # The authors keep unseen items in validation, and the same stream continues into
+    # test. To reproduce it, shuffle first and then drop the items.
     train = shuffled(warm)
     validation = [h[is_seen[h]] for h in shuffled(validation)]
     parts = {
@@ -95,7 +95,7 @@ def split_episodes(
     for part, chosen in parts.items():
         if not chosen:
             raise ValueError(
-                f"'ratings' must have a {part} user of {min_size} to {max_size} "
+                f"'ratings' must have a {part} user with {min_size} to {max_size} "
                 f"interactions (got none); lower 'support_size' or 'min_size'"
             )
         rows = np.concatenate(chosen)

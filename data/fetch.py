@@ -1,4 +1,4 @@
-"""Raw files by checksum: from the cache, a mirror folder or the network (pooch)."""
+"""Gets raw files by checksum from a cache, a mirror or the network (pooch)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ import pooch
 
 CACHE_VARIABLE, MIRROR_VARIABLE = 'COLDSTART_DATA', 'COLDSTART_MIRROR'
 MIRROR_DEPTHS = ('', '*/', '*/*/')
-TIMEOUT = 30  # seconds without an answer
+TIMEOUT = 30  # seconds without a response
 
 PathLike = str | os.PathLike
 
 
 class DownloadError(RuntimeError):
-    """A file is neither at hand nor available; the text says what to do."""
+    """A file is neither cached nor downloadable; the text says what to do."""
 
 
 def cache_dir() -> Path:
-    """The folder of raw files; it need not exist yet.
+    """Returns the cache folder of raw files, which may not exist yet.
 
     ``$COLDSTART_DATA`` if set, else ``coldstart-pyg`` in ``$XDG_CACHE_HOME``, else
     ``~/.cache/coldstart-pyg``.
@@ -51,26 +51,26 @@ def fetch(
     cache: PathLike | None = None,
     downloader: Callable | None = None,
 ) -> Path:
-    """Returns a local path to a file whose checksum is right.
+    """Returns a local path to a file with the right checksum.
 
-    Looked for in the cache; then in the folder named by ``$COLDSTART_MIRROR``, at
-    most two folders deep, from which files are used in place; then downloaded by
+    Searches the cache first, then the folder in ``$COLDSTART_MIRROR``, at most two
+    folders deep, whose files are used in place. Otherwise downloads the file with
     :func:`pooch.retrieve`, which checks a temporary file and renames it.
 
     Args:
         url: Address of the file.
-        checksums: Accepted checksums, each as pooch has it: 64 hexadecimal digits of
-            SHA-256, or another algorithm's name in front (:obj:`'md5:...'`). A file
-            from the network must have the first.
+        checksums: Accepted checksums in pooch's format: 64 hexadecimal digits of
+            SHA-256, or the prefix of another algorithm (:obj:`'md5:...'`). A
+            downloaded file must have the first.
         name: File name in the cache. (default: the last part of the address)
-        subdir: Folder inside the cache, for files of common names.
+        subdir: Folder inside the cache, for files with common names.
         cache: Folder to use instead of :func:`cache_dir`.
-        downloader: A downloader of pooch. (default: by the address)
+        downloader: A pooch downloader. (default: chosen by the address)
 
     Raises:
-        DownloadError: If the file cannot be fetched, another file arrives in its
-            place, or the cache cannot be written.
-        ValueError: If ``$COLDSTART_MIRROR`` names no folder.
+        DownloadError: If the download fails or has another checksum, or the cache
+            cannot be written.
+        ValueError: If ``$COLDSTART_MIRROR`` is not a folder.
     """
     checksums = [checksums] if isinstance(checksums, str) else list(checksums)
     name = name or PurePosixPath(urlsplit(url).path).name
@@ -91,7 +91,7 @@ def fetch(
         )
     # Requests' errors are OSErrors; pooch reports a wrong checksum by ValueError.
     except (OSError, ValueError, RuntimeError) as error:
-        # Another process may have put the file in place meanwhile.
+        # Another process may have stored the file in the meantime.
         if _is_intact(target, checksums):
             return target
         raise DownloadError(
@@ -104,9 +104,9 @@ def fetch(
 def fetch_wheel(
     requirement: str, name: str, checksum: str, *, cache: PathLike | None = None
 ) -> Path:
-    """Fetches the wheel of a pinned requirement through pip, without installing it.
+    """Fetches the wheel of a pinned requirement with pip, without installing it.
 
-    See :func:`fetch`. Raises :class:`DownloadError` if this Python has no pip, too.
+    See :func:`fetch`. Also raises :class:`DownloadError` if this Python has no pip.
     """
     url = f'pip:{requirement}'
     return fetch(url, checksum, name=name, cache=cache, downloader=_pip)
@@ -119,7 +119,7 @@ def _pip(url: str, output_file: str, _: object) -> None:
     command = [sys.executable, '-m', 'pip', 'download']
     command += ['--no-deps', '--only-binary', ':all:', '--no-input']
     with tempfile.TemporaryDirectory() as folder:
-        # pip draws its bar on stdout, which may be piped into a file: 2 is stderr.
+        # pip prints its progress to stdout, which may be piped; send it to stderr (2).
         done = subprocess.run(
             [*command, '--dest', folder, requirement],
             stdout=2,
@@ -152,7 +152,7 @@ def _is_intact(path: Path, checksums: Sequence[str]) -> bool:
 
 
 def _mirrored(name: str) -> list[Path]:
-    """The files of a name in the mirror, if there is one."""
+    """Files with a name in the mirror, if there is a mirror."""
     if not os.environ.get(MIRROR_VARIABLE):
         return []
     mirror = Path(os.environ[MIRROR_VARIABLE]).expanduser()
@@ -169,8 +169,8 @@ def _ways_out(target: Path, checksum: str, copies: Sequence[Path]) -> str:
     lines = [
         f'Without a network, set {MIRROR_VARIABLE} to a folder that holds '
         f'{target.name} with checksum {checksum},',
-        f'or {CACHE_VARIABLE} to a writable cache filled elsewhere (looked for '
+        f'or {CACHE_VARIABLE} to a writable cache filled elsewhere (searched for '
         f"'{target}').",
     ]
-    lines += [f"Passed over, its checksum differs: '{path}'" for path in copies]
+    lines += [f"Ignored because of a different checksum: '{path}'" for path in copies]
     return '\n'.join(lines)

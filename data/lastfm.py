@@ -14,22 +14,22 @@ from data.tables import RatingTables
 ADDRESS = 'https://github.com/IIEdm/TaNP/raw/main/TaNP/data.zip'
 SHA256 = 'fb8c36484f96bfd926c4a3d8a3ae1bc04c8be57a8971cf9d6bce90ebe5ca9c3c'
 
-# The archive holds thousands of pickles beside them, which would run code.
+# The archive also holds thousands of pickles, which could run code when loaded.
 MEMBER = 'data/lastfm_20/{}.json'
 MEMBERS = ('interaction_dict_x', 'interaction_dict_y', 'user_list', 'item_list')
 LIMIT = 16 * 2**20  # bytes; the longest of the four has 331,095
 
 
 def load_lastfm(*, cache: str | os.PathLike | None = None) -> RatingTables:
-    """Loads Last.FM: artists that users listened to, and as many that they did not.
+    """Loads Last.FM: artists that users listened to, and as many sampled others.
 
-    Fetched once, its checksum verified, and read in place (see
-    :func:`data.fetch.fetch`): four JSON members of the archive and nothing else.
+    The archive is fetched once and its checksum verified (see
+    :func:`data.fetch.fetch`). Only four JSON members are read, in place.
 
-    **users** and **items** are ids alone, in the order of the source, which its
-    seeded splits count in. **ratings**: by user in the order of the source, each
-    user's history in its own order; ``rating`` is 1 for an artist the user listened
-    to and 0 for one sampled from the others.
+    **users** and **items** have only ids, in the order of the source, on which its
+    seeded splits depend. **ratings** are grouped by user; users and the history of
+    each user keep the order of the source. ``rating`` is 1 for artists that the user
+    listened to and 0 for sampled others.
 
     **STATS:** 1,872 users, 354 of them with 30 labels or more; 3,846 items; 42,346
     labels, half of them 1.
@@ -38,7 +38,7 @@ def load_lastfm(*, cache: str | os.PathLike | None = None) -> RatingTables:
         cache: Folder to keep the archive in. (default: :func:`data.fetch.cache_dir`)
 
     Raises:
-        DownloadError: If the archive is neither at hand nor available.
+        DownloadError: If the archive is neither cached nor downloadable.
     """
     return read_lastfm(fetch(ADDRESS, SHA256, subdir='lastfm_20', cache=cache))
 

@@ -19,14 +19,14 @@ from data.tables import RatingTables
 
 PathLike = str | os.PathLike
 
-# The wheel carries the ratings as sample data. Their licence forbids redistribution,
-# so they are fetched from there and never kept here.
+# The wheel includes the ratings as sample data. Their licence forbids redistribution,
+# so they are fetched from the wheel and never stored in this repository.
 REQUIREMENT = 'recbole==1.2.1'
 WHEEL = 'recbole-1.2.1-py3-none-any.whl'
 WHEEL_SHA256 = '9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407'
 ADDRESS = 'https://files.grouplens.org/datasets/movielens/'
-# GroupLens publishes MD5. The second is a zip file of the same members that may lie
-# in a mirror.
+# The first is GroupLens' MD5. The second is of another zip file with the same members
+# that a mirror may hold.
 ML100K_CHECKSUMS = (
     'md5:0e33842e24a9c977be4e0107933c0723',
     'sha256:aa29da2afdb0a7a67f241687d5bbdb4be0bdf284656154dd805f9cad27999ecd',
@@ -34,11 +34,11 @@ ML100K_CHECKSUMS = (
 ML1M_SHA256 = 'a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20'
 
 RATINGS = ('user', 'item', 'rating', 'timestamp')
-# What is no text. Zip codes are: some have letters, and some begin with a zero.
+# Numeric columns. Zip codes are text: some have letters or a leading zero.
 NUMBERS = dict.fromkeys(('user', 'item', 'timestamp', 'age'), 'int64')
 NUMBERS |= {'rating': 'float64'}
 MEMBER = 'recbole/dataset_example/ml-100k/ml-100k.{}'
-# Members of the wheel: their headers, and what we call the columns.
+# Members of the wheel: their headers, and our names for the columns.
 HEADERS = {
     'inter': 'user_id:token item_id:token rating:float timestamp:float',
     'user': 'user_id:token age:token gender:token occupation:token zip_code:token',
@@ -62,8 +62,8 @@ RELATIONS = {
     'film.film.language': 'language',
     'film.film.production_companies': 'company',
 }
-# The source took as year what stands last in a title's brackets. One item is titled
-# 'unkonwn' instead, and one ends in '(V)', for a film made for video.
+# The source takes the year from the last brackets of a title. One item has the title
+# 'unkonwn', and one ends in '(V)', which marks a film made for video.
 NO_YEAR = ('unkonwn', 'V')
 NO_GENRE = 'unknown'
 
@@ -72,7 +72,7 @@ ML1M_COLUMNS = {
     'movies': ('item', 'title', 'genre'),
     'ratings': RATINGS,
 }
-# What the README of MovieLens-1M calls its codes, 0 to 20.
+# Names of the codes 0 to 20, from the README of MovieLens-1M.
 OCCUPATIONS = (
     *('other', 'academic/educator', 'artist', 'clerical/admin'),
     *('college/grad student', 'customer service', 'doctor/health care'),
@@ -83,22 +83,22 @@ OCCUPATIONS = (
 
 
 def load_ml100k(*, cache: PathLike | None = None) -> RatingTables:
-    """Loads MovieLens-100K: 100,000 ratings of films, with attributes of both sides.
+    """Loads MovieLens-100K: 100,000 ratings of films, with user and item attributes.
 
     The wheel is fetched once, its checksum verified, and read in place (see
     :func:`data.fetch.fetch`).
 
-    **users**, by ascending ``user``: ``age`` (years), ``gender``, ``occupation``,
-    ``zip_code``. **items**, by ascending ``item``: ``title``, ``year`` (``float``,
-    ``NaN`` where unknown), and lists in the order of the source, empty where nothing
-    is known: ``genre``, ``director``, ``writer``, ``star``, ``country``,
-    ``language``, ``company``. All but the genre are ids of Freebase entities.
+    **users**, sorted by ``user``: ``age`` (years), ``gender``, ``occupation``,
+    ``zip_code``. **items**, sorted by ``item``: ``title``, ``year`` (``float``,
+    ``NaN`` if unknown), and lists in the order of the source, empty if unknown:
+    ``genre``, ``director``, ``writer``, ``star``, ``country``, ``language``,
+    ``company``. Except for the genre, list values are ids of Freebase entities.
     **ratings**, in the order of the file: ``rating`` (1 to 5), ``timestamp`` (seconds
     since 1970).
 
     **STATS:** 943 users, 1,682 items, 100,000 ratings, mean 3.53.
 
-    Items that have an attribute, its distinct values and the longest list: ``year``
+    Items with an attribute, its distinct values and its longest list: ``year``
     1,680, 71; ``genre`` 1,680, 18, 6; ``director`` 1,590, 1,131, 12; ``writer``
     1,336, 1,759, 18; ``star`` 1,565, 27,262, 158; ``country`` 1,593, 68, 10;
     ``language`` 1,588, 92, 8; ``company`` 880, 251, 5.
@@ -107,7 +107,7 @@ def load_ml100k(*, cache: PathLike | None = None) -> RatingTables:
         cache: Folder to keep the wheel in. (default: :func:`data.fetch.cache_dir`)
 
     Raises:
-        DownloadError: If the wheel is neither at hand nor available.
+        DownloadError: If the wheel is neither cached nor downloadable.
     """
     return read_ml100k(fetch_wheel(REQUIREMENT, WHEEL, WHEEL_SHA256, cache=cache))
 
@@ -116,7 +116,7 @@ def read_ml100k(wheel: PathLike) -> RatingTables:
     """Reads the tables of :func:`load_ml100k` from a wheel.
 
     Raises:
-        ValueError: If the file is no zip, or a member is missing, damaged or lacks a
+        ValueError: If the file is not a zip, or a member is missing, damaged or lacks a
             column.
     """
     with open_zip(wheel) as archive:
@@ -137,17 +137,17 @@ def load_ml100k_split(
 ) -> Split:
     """Loads one of the five published splits of MovieLens-100K, u1 to u5.
 
-    Four fifths of the ratings to train on and one to test, as in most papers.
-    Validation is a random tenth of the training ratings.
+    Four fifths of the ratings are for training and one fifth for the test, as in most
+    papers. Validation is a random tenth of the training ratings.
 
     Args:
-        number: 1 to 5.
-        seed: Of the validation part.
+        number: Number of the split, 1 to 5.
+        seed: Seed of the validation part.
         cache: As in :func:`load_ml100k`, for GroupLens' archive.
 
     Raises:
-        DownloadError: If the archive is neither at hand nor available.
-        ValueError: If there is no such split.
+        DownloadError: If the archive is neither cached nor downloadable.
+        ValueError: If the number is not from 1 to 5.
     """
     url = f'{ADDRESS}ml-100k.zip'
     archive = fetch(url, ML100K_CHECKSUMS, cache=cache)
@@ -168,12 +168,12 @@ def read_ml100k_split(archive: PathLike, number: int, *, seed: int = 0) -> Split
 
 
 def load_ml1m(*, cache: PathLike | None = None) -> RatingTables:
-    """Loads MovieLens-1M: a million ratings of films, with attributes of both sides.
+    """Loads MovieLens-1M: a million ratings of films, with user and item attributes.
 
-    Fetched once from GroupLens, its checksum verified, and read in place (see
-    :func:`data.fetch.fetch`). Its licence does not allow redistribution.
+    The archive is fetched once from GroupLens, its checksum verified, and read in place
+    (see :func:`data.fetch.fetch`). Its licence does not allow redistribution.
 
-    **users**: ``gender``, ``age`` (the youngest of a range: 1, 18, 25, 35, 45, 50 or
+    **users**: ``gender``, ``age`` (lower bound of a range: 1, 18, 25, 35, 45, 50 or
     56 years), ``occupation``, ``zip_code``. **items**: ``title``, ``year``,
     ``genre`` (a list). **ratings**, in the order of the file: ``rating`` (1 to 5),
     ``timestamp`` (seconds since 1970). All tables keep the source's order.
@@ -184,7 +184,7 @@ def load_ml1m(*, cache: PathLike | None = None) -> RatingTables:
         cache: As in :func:`load_ml100k`.
 
     Raises:
-        DownloadError: If the archive is neither at hand nor available.
+        DownloadError: If the archive is neither cached nor downloadable.
     """
     return read_ml1m(fetch(f'{ADDRESS}ml-1m.zip', ML1M_SHA256, cache=cache))
 
@@ -193,8 +193,8 @@ def read_ml1m(archive: PathLike) -> RatingTables:
     """Reads the tables of :func:`load_ml1m` from its archive.
 
     Raises:
-        ValueError: If the file is no zip or damaged, or a member is missing or not of
-            the expected shape.
+        ValueError: If the file is damaged or not a zip, or if a member is missing or
+            has another shape.
     """
     with open_zip(archive) as file:
         frames = {
@@ -229,13 +229,13 @@ def _read_text(
     header: int | None = None,
     **options: str,
 ) -> pd.DataFrame:
-    """Reads columns of a member, by their names in its header and ours, or ours."""
+    """Reads columns of a member; a mapping has names in the header and our names."""
     names = columns if isinstance(columns, Mapping) else {c: c for c in columns}
-    # pandas reads separators of two characters with its slow parser only.
+    # Only the slow parser of pandas reads separators of two characters.
     content = read_member(archive, member).replace(separator, b'\t')
     try:
         with warnings.catch_warnings():
-            # pandas drops surplus fields with a warning; refuse them instead.
+            # pandas drops extra fields with a warning; raise an error instead.
             warnings.simplefilter('error', pd.errors.ParserWarning)
             return pd.read_csv(
                 io.BytesIO(content),
@@ -245,13 +245,13 @@ def _read_text(
                 usecols=list(columns) if header is not None else None,
                 dtype={old: NUMBERS.get(new, 'str') for old, new in names.items()},
                 index_col=False,
-                quoting=csv.QUOTE_NONE,  # titles hold quotation marks
-                na_filter=False,  # nor is any text of theirs a missing value
+                quoting=csv.QUOTE_NONE,  # titles contain quotation marks
+                na_filter=False,  # and texts such as 'NA' that are not missing
                 **options,
             )
     except (ValueError, OverflowError, pd.errors.ParserWarning) as error:
         raise ValueError(
-            f"'{member}' must hold the columns {', '.join(columns)} ({error}); check "
+            f"'{member}' must have the columns {', '.join(columns)} ({error}); check "
             f'that {archive.filename} is the right file'
         ) from error
 
@@ -284,7 +284,7 @@ def _film_attributes(
     facts = facts.drop_duplicates(['item', 'relation', 'value'])
     lists = facts.groupby(['relation', 'item'])['value'].agg(list)
     index = pd.MultiIndex.from_product([list(RELATIONS), item])
-    # Each item needs an empty list of its own: sharing one invites surprises.
+    # Give each item its own empty list, so that changing one changes no other.
     cells = lists.reindex(index).map(lambda x: x if isinstance(x, list) else [])
     table = cells.to_numpy(dtype=object).reshape(len(RELATIONS), len(item))
     return dict(zip(RELATIONS.values(), table, strict=True))

@@ -12,7 +12,7 @@ from data.fetch import fetch
 from data.splits import Split, given_split
 from data.tables import RatingTables
 
-# By name: the published file's SHA-256 and its matrices of users' and items' graphs.
+# By name: SHA-256 of the published file, and its matrices with user and item graphs.
 PUBLIC = {
     'flixster': (
         '8b07e0387edfe7ffdccead2826bb3844ddbd9e6a8ccba264ce81a3b59b273197',
@@ -39,20 +39,20 @@ def load_public(
     """Loads a data set of `"Geometric Matrix Completion with Recurrent Multi-Graph
     Neural Networks" <https://arxiv.org/abs/1704.06803>`_ and its published split.
 
-    Subsamples of 3,000 users and 3,000 items with ratings of 0.5 to 5 (Flixster), 1
-    to 5 (Douban) and 1 to 100 (YahooMusic). **users** and **items** are ids from 0,
-    with a list column ``neighbor`` of the ids that the published side graph joins
-    them to, where there is such a graph. Validation is a random tenth of the
-    published training ratings.
+    These are subsamples of 3,000 users and 3,000 items with ratings of 0.5 to 5
+    (Flixster), 1 to 5 (Douban) and 1 to 100 (YahooMusic). **users** and **items** have
+    ids from 0 and, if the data set has such a side graph, a list column ``neighbor``
+    with the ids of neighbors. Validation is a random tenth of the published training
+    ratings.
 
     Args:
         name: One of :data:`PUBLIC`.
-        seed: Of the validation part.
+        seed: Seed of the validation part.
         cache: Folder to keep the file in. (default: :func:`data.fetch.cache_dir`)
 
     Raises:
-        DownloadError: If the file is neither at hand nor available.
-        ValueError: If there is no such data set.
+        DownloadError: If the file is neither cached nor downloadable.
+        ValueError: If the name is unknown.
     """
     if name not in PUBLIC:
         raise ValueError(f"'name' must be one of {', '.join(PUBLIC)} (got {name!r})")
@@ -64,10 +64,10 @@ def load_public(
 def read_public(
     path: str | os.PathLike, name: str, *, seed: int = 0
 ) -> tuple[RatingTables, Split]:
-    """Reads what :func:`load_public` loads from its MATLAB 7.3 file (HDF5).
+    """Reads the data of :func:`load_public` from its MATLAB 7.3 file (HDF5).
 
     Raises:
-        ValueError: If the file is damaged, or lacks a matrix or has one of another
+        ValueError: If the file is damaged, or a matrix is missing or has another
             shape.
     """
     import h5py
@@ -75,7 +75,7 @@ def read_public(
     _, graphs = PUBLIC[name]
     try:
         with h5py.File(path) as file:
-            # MATLAB stores columns first: h5py reads the transpose.
+            # MATLAB is column-major, so h5py reads the transpose.
             rating, fit, test = (
                 _matrix(file, key).T for key in ('M', 'Otraining', 'Otest')
             )
@@ -89,7 +89,7 @@ def read_public(
     whole = all(graph.shape == (sizes[side],) * 2 for side, graph in sides.items())
     if not (fit.shape == test.shape == rating.shape and whole):
         raise ValueError(
-            f"'{Path(path).name}' must hold matrices of one shape (ratings "
+            f"'{Path(path).name}' must hold matrices of matching shapes (ratings "
             f'{rating.shape}); fetch it again'
         )
     frames = {
@@ -105,7 +105,7 @@ def read_public(
 
 
 def _matrix(file: object, key: str) -> np.ndarray:
-    """Reads a matrix that MATLAB may have stored sparse, by columns."""
+    """Reads a matrix that MATLAB stored as dense or as sparse columns."""
     from scipy.sparse import csc_matrix
 
     entry = file[key]
@@ -113,7 +113,7 @@ def _matrix(file: object, key: str) -> np.ndarray:
         return entry[()]
     rows = int(entry.attrs['MATLAB_sparse'])
     parts = entry['data'][()], entry['ir'][()], entry['jc'][()]
-    # The transpose, as h5py reads dense matrices.
+    # Transpose it, because h5py reads dense matrices transposed.
     return csc_matrix(parts, shape=(rows, len(parts[2]) - 1)).toarray().T
 
 

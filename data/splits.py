@@ -1,10 +1,10 @@
-"""Strict cold-start splits, and a validation part as cold as the test part.
+"""Strict cold-start splits, with a validation part that is as cold as the test part.
 
 ==============  ==============================================================
 ``item_cold``   Test items have no rating in training.
 ``user_cold``   Test users have no rating in training.
-``both_cold``   Test pairs join a user and an item that both have none.
-``warm``        Test ratings are drawn at random; ids usually have others.
+``both_cold``   Users and items of test pairs have no rating in training.
+``warm``        Test ratings are random; their ids usually have other ratings.
 ==============  ==============================================================
 """
 
@@ -30,7 +30,7 @@ COLD_SIDES = {
     'warm': (),
 }
 SCENARIOS = tuple(COLD_SIDES)
-# Fractions; in both_cold of users and of items each, so pairs are the square.
+# Fractions; for both_cold, of users and of items, so pairs are the square.
 VALIDATION = {'item_cold': 0.1, 'user_cold': 0.1, 'both_cold': 0.2, 'warm': 0.1}
 _CODES = {'item_cold': 1, 'user_cold': 2, 'warm': 3, 'both_cold': 4}
 _MAX_SEED = (2**32 - 1000) // 1000
@@ -38,14 +38,14 @@ _MAX_SEED = (2**32 - 1000) // 1000
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """Rating frames, each with the index and the order of the ratings' frame.
+    """Parts of the rating frame; each keeps its index and order.
 
-    Choose settings on :attr:`validation` after training on :attr:`train`; then train
-    once more on :attr:`fit` for the figure on :attr:`test`.
+    Choose settings on :attr:`validation` after training on :attr:`train`. Then train
+    again on :attr:`fit` and report the score on :attr:`test`.
 
-    :attr:`validation` is as cold to :attr:`train` as :attr:`test` is to :attr:`fit`,
-    which holds :attr:`train`, :attr:`validation` and, in ``both_cold``, the pairs with
-    one cold end that neither may hold.
+    :attr:`validation` is as cold with respect to :attr:`train` as :attr:`test` is to
+    :attr:`fit`. :attr:`fit` contains :attr:`train`, :attr:`validation` and, in
+    ``both_cold``, the pairs with one cold end, which neither of them contains.
     """
 
     scenario: str
@@ -75,23 +75,23 @@ def split(
     """Splits ratings for a scenario.
 
     In ``both_cold``, a pair with exactly one cold end is in neither :attr:`Split.fit`
-    nor :attr:`Split.test`: in training it would make that end warm, and in the test
-    part its other end is warm already. With the defaults a test part holds about 4 %
-    of the ratings there, and :attr:`Split.fit` 64 %.
+    nor :attr:`Split.test`: training on it would make that end warm, and its other end
+    is too warm for the test. With the defaults, the test part then has about 4 % of the
+    ratings, and :attr:`Split.fit` 64 %.
 
     Args:
-        tables: What to split.
+        tables: Tables to split.
         scenario: One of :data:`SCENARIOS`.
         test: Fraction of the items (``item_cold``), users (``user_cold``), users and
             items each (``both_cold``) or ratings (``warm``) whose ratings are the
             test part. (default: :obj:`0.2`)
-        validation: The same for validation, as a fraction of what test leaves.
-            (default: the scenario's in :data:`VALIDATION`)
-        seed: Names the split: the same for ever on the same tables.
+        validation: The same for validation, as a fraction of the remaining ratings.
+            (default: from :data:`VALIDATION`)
+        seed: Seed of the split; the same tables and seed always give the same split.
 
     Raises:
-        ValueError: If the scenario is unknown, a fraction is not between 0 and 1 or
-            leaves a part empty, or the seed is negative.
+        ValueError: If the scenario is unknown, if a fraction is not between 0 and 1 or
+            leaves a part empty, or if the seed is negative.
     """
     rng = _stream(scenario, seed)
     rows = dict(zip(('user', 'item'), tables.positions(), strict=True))
@@ -110,18 +110,18 @@ def given_split(
     validation: float | None = None,
     seed: int = 0,
 ) -> Split:
-    """Makes a split of fit and test ratings that are given, such as published ones.
+    """Makes a split from given training and test ratings, such as published ones.
 
     Args:
-        fit: Ratings to train on; validation is carved from them.
-        test: Ratings to report on.
-        scenario: The scenario that the two frames claim to be.
+        fit: Training ratings, from which the validation part is taken.
+        test: Test ratings.
+        scenario: The scenario of the two frames.
         validation: As in :func:`split`.
-        seed: Of the validation part.
+        seed: Seed of the validation part.
 
     Raises:
-        ValueError: As in :func:`split`, and if the frames share pairs or are not as
-            cold as the scenario says.
+        ValueError: As in :func:`split`, and if the frames share pairs or do not match
+            the scenario.
     """
     train, held_out = carve_validation(fit, scenario, fraction=validation, seed=seed)
     result = Split(scenario, train, held_out, test, fit)
@@ -136,17 +136,17 @@ def carve_validation(
     fraction: float | None = None,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Parts validation ratings from training ratings, as cold as the scenario says.
+    """Splits validation ratings off the training ratings, according to a scenario.
 
-    The outcome depends on these arguments alone, not on where ``train`` comes from.
-    In ``both_cold`` the pairs with one cold end are in neither result.
+    The result depends only on these arguments, not on the origin of ``train``. In
+    ``both_cold``, the pairs with one cold end are in neither result.
 
     Args:
-        train: Ratings that test has left: ``user``, ``item``, ``rating``.
+        train: Ratings without the test part: ``user``, ``item``, ``rating``.
         scenario: As in :func:`split`.
-        fraction: Of the distinct users and items of ``train`` that turn cold, or of
-            its rows (``warm``). (default: the scenario's in :data:`VALIDATION`)
-        seed: Names the draw.
+        fraction: Fraction of the distinct users and items of ``train`` to make cold, or
+            of its rows (``warm``). (default: from :data:`VALIDATION`)
+        seed: Seed of the draw.
 
     Returns:
         The remaining training ratings and the validation ratings, in order.
@@ -154,7 +154,7 @@ def carve_validation(
     rng = _stream(scenario, seed, offset=500)
     check_columns(train, 'train', ['user', 'item', 'rating'])
     size = VALIDATION[scenario] if fraction is None else fraction
-    # Sorted, so that the draw of ids does not depend on the order of the rows.
+    # Sort the ids, so that the draw does not depend on the order of the rows.
     sides = [pd.factorize(train[key], sort=True) for key in COLD_SIDES[scenario]]
     ids = [(codes, len(distinct)) for codes, distinct in sides]
     chosen, kept = _part(ids, len(train), size, 'validation', rng)
@@ -162,20 +162,20 @@ def carve_validation(
 
 
 def check_strict(split: Split) -> None:
-    """Checks what a split promises; those of this module have passed.
+    """Checks a split for leakage; functions of this module call it themselves.
 
-    No part is empty, no pair is in two, :attr:`Split.fit` holds train and validation,
-    and the ids that the scenario calls cold are in no training part.
+    No part is empty, training and held-out parts share no pair, :attr:`Split.fit`
+    contains train and validation, and cold ids are in no training part.
 
     Raises:
-        ValueError: Naming the parts and the first offending ids or pairs.
+        ValueError: If a check fails; names the parts and the first such id or pair.
     """
     _check_scenario(split.scenario)
     parts = split.parts
     for name, frame in parts.items():
         if frame.empty:
             raise ValueError(
-                f"'{name}' of the split must have rows (got 0); give more ratings, or "
+                f"'{name}' of the split must have rows (got 0); use more ratings or "
                 'other fractions'
             )
     pairs = {
@@ -187,7 +187,7 @@ def check_strict(split: Split) -> None:
         if len(shared):
             raise ValueError(
                 f"'{held_out}' and '{seen}' must have no (user, item) pair in common "
-                f'(got {len(shared):,}, such as {shared[0]}); leave each in one'
+                f'(got {len(shared):,}, such as {shared[0]}); drop them from one'
             )
         for key in COLD_SIDES[split.scenario]:
             known = parts[seen][key]
@@ -215,11 +215,11 @@ def _check_scenario(scenario: str) -> None:
 
 
 def _stream(scenario: str, seed: int, offset: int = 0) -> np.random.RandomState:
-    """Returns the stream of random numbers that a scenario and a seed name.
+    """Returns the stream of random numbers for a scenario and a seed.
 
-    NumPy guarantees that the legacy ``RandomState`` never changes, which it does not
-    for ``default_rng``: so a seed names one test set for ever, and the same one as in
-    runs already published. Do not modernise this.
+    NumPy guarantees that the legacy ``RandomState`` never changes, but does not
+    guarantee this for ``default_rng``. A seed therefore always gives the same test set,
+    also as in published runs. Do not modernise this.
     """
     _check_scenario(scenario)
     seed = check_argument('seed', seed, Annotated[int, Ge(0), Le(_MAX_SEED)])
@@ -231,7 +231,7 @@ def _draw(
 ) -> np.ndarray:
     """Returns a mask :obj:`[count]` that is true for a random fraction."""
     check_argument(name, fraction, Annotated[float, Gt(0), Lt(1)])
-    # The small term keeps 10 * 0.7, say, from falling below 7.
+    # The small term prevents rounding errors, such as 10 * 0.7 falling below 7.
     size = int(count * fraction + 1e-9)
     mask = np.zeros(count, dtype=bool)
     mask[rng.permutation(count)[:size]] = True
@@ -245,10 +245,10 @@ def _part(
     name: str,
     rng: np.random.RandomState,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns masks :obj:`[num_rows]` of the rows to part off and those to keep.
+    """Returns masks :obj:`[num_rows]` of the rows to hold out and the rows to keep.
 
-    ``ids`` holds, for each side that turns cold, the number of each row's id and how
-    many ids there are. Without any side, each row is an id of its own.
+    ``ids`` holds, for each side to make cold, the index of each row's id and the number
+    of ids. Without any side, each row counts as its own id.
     """
     ids = ids or [(np.arange(num_rows), num_rows)]
     cold = [_draw(count, fraction, name, rng)[rows] for rows, count in ids]
@@ -257,6 +257,6 @@ def _part(
         if not mask.any():
             raise ValueError(
                 f"'{name}' must be a fraction that leaves ratings to {use} (got "
-                f'{fraction}, which leaves none); {change} it, or give more ratings'
+                f'{fraction}, which leaves none); {change} it, or use more ratings'
             )
     return chosen, kept

@@ -1,4 +1,4 @@
-"""Small seeded tables whose right answer is known: of ratings, and of likes."""
+"""Small seeded tables of ratings and of likes with known structure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ GENDERS = ('F', 'M')
 OCCUPATIONS = ('artist', 'engineer', 'nurse', 'student', 'teacher')
 GENRES = ('Action', 'Comedy', 'Drama', 'Horror', 'Romance')
 COUNTRIES = ('France', 'India', 'Japan', 'USA')
-MEAN = 3.2  # above the middle of 1..5, as ratings of films are
+MEAN = 3.2  # above the middle of 1 to 5, as in ratings of films
 
-# Ids differ from row numbers and between the sides, so that code which takes
-# one for the other fails at once.
+# Ids differ from row numbers and between users and items, so that code which confuses
+# them fails at once.
 FIRST_USER, FIRST_ITEM = 101, 2001
 
 
@@ -25,15 +25,15 @@ def planted_tables(
     noise: float = 0.1,
     seed: int = 0,
 ) -> RatingTables:
-    r"""Tables in which attributes explain the ratings, up to noise.
+    r"""Makes tables in which attributes explain the ratings, up to noise.
 
     .. math::
         r_{ui} = \mathrm{clip}(\mu + a_u + b_i + t_{ui} + \varepsilon, 1, 5)
 
     where :math:`a_u` depends on the user's age, gender and occupation, :math:`b_i` on
     the item's genres, year and country, and :math:`t_{ui}` on the user's occupation
-    and gender and the item's genres. So a model that reads attributes can rate a
-    strictly cold item to within the noise. A missing attribute has no effect.
+    and gender and the item's genres. A model that reads attributes can thus predict a
+    strictly cold item to within the noise. Missing attributes have no effect.
 
     Args:
         num_users: Number of users, at least 2. They have ``age`` (years),
@@ -42,9 +42,9 @@ def planted_tables(
             one or two, empty for one item in twenty), ``year`` and ``country``
             (both missing for one item in ten).
         density: Expected fraction of pairs that are rated, in (0, 1]. Every
-            user and every item has two ratings or more all the same.
+            user and every item always has at least two ratings.
         noise: Standard deviation of :math:`\varepsilon`, in stars.
-        seed: Of all that is random, the effects included.
+        seed: Seed of all random numbers, including the effects.
     """
     _require('num_users', num_users, 'at least 2', num_users >= 2)
     _require('num_items', num_items, 'at least 2', num_items >= 2)
@@ -58,7 +58,7 @@ def planted_tables(
     rating += MEAN + _taste(users, items, rng)
     rating += noise * rng.standard_normal(rating.shape)
     user, item = _observed(num_users, num_items, density, rng).nonzero()
-    # Shuffled: real ratings do not come sorted by user.
+    # Shuffle, because real ratings are not sorted by user.
     order = rng.permutation(len(user))
     user, item = user[order], item[order]
     ratings = {'user': FIRST_USER + user, 'item': FIRST_ITEM + item}
@@ -74,22 +74,22 @@ def planted_tastes(
     noise: float = 0.1,
     seed: int = 0,
 ) -> RatingTables:
-    r"""Likes and dislikes of users of a few tastes, who like items of theirs only.
+    r"""Makes tables of likes and dislikes; users like only items of their taste.
 
-    Every item belongs to one taste and every user has one. Half of a user's
-    labels are 1: items of the user's taste, popular ones more often. The other
-    half are 0: items of other tastes. Then a fraction of labels, :obj:`noise`, is
-    flipped. Popularity alone ranks poorly here, and a few labels of a user are enough
+    Every item belongs to one taste and every user has one. Half of a user's labels
+    are 1, for items of the user's taste, popular ones more often. The other half are
+    0, for items of other tastes. Then a fraction of labels, :obj:`noise`, is flipped.
+    Popularity alone ranks poorly on these tables, and a few labels of a user suffice
     to predict the others.
 
     Args:
-        num_users: Number of users. They have their ``taste``, for tests to
-            compare with; a model must not read it.
-        num_items: Number of items, likewise; each taste needs ``size / 2``.
+        num_users: Number of users. A column ``taste`` has their taste, for tests
+            only; a model must not read it.
+        num_items: Number of items, with the same column; a taste needs ``size / 2``.
         num_tastes: Number of tastes, at least 2.
         size: Labels of each user, an even number.
         noise: Fraction of flipped labels, from 0 to below one half.
-        seed: Of all that is random.
+        seed: Seed of all random numbers.
     """
     least = size // 2 * num_tastes
     _require('num_users', num_users, 'at least 1', num_users >= 1)
@@ -103,7 +103,7 @@ def planted_tastes(
     item_taste = rng.permutation(np.arange(num_items) % num_tastes)
     user_taste = rng.integers(num_tastes, size=num_users)
     popularity = rng.gumbel(size=num_items)
-    # The largest of perturbed scores are draws without replacement.
+    # The largest perturbed scores are samples without replacement (Gumbel top-k).
     score = popularity + rng.gumbel(size=(num_users, num_items))
     own = user_taste[:, None] == item_taste
     half = size // 2
@@ -177,7 +177,7 @@ def _taste(
 
 
 def _spread(size: float, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Effects from -size to size in random order: no seed makes them vanish."""
+    """Evenly spaced effects from -size to size in random order, never all near 0."""
     return rng.permutation(np.linspace(-size, size, count))
 
 
@@ -186,7 +186,7 @@ def _one_hot(column: pd.Series, values: tuple[str, ...]) -> np.ndarray:
 
 
 def _genre_shares(items: pd.DataFrame) -> np.ndarray:
-    """Each item's genres in equal shares, zeros without any: [items, genres]."""
+    """Equal weights of each item's genres, zeros without genres: [items, genres]."""
     hot = np.array([[genre in has for genre in GENRES] for has in items['genre']])
     return hot / hot.sum(axis=1, keepdims=True).clip(1)
 
@@ -194,7 +194,7 @@ def _genre_shares(items: pd.DataFrame) -> np.ndarray:
 def _observed(
     num_users: int, num_items: int, density: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """A mask of the rated pairs, with two or more in each row and column."""
+    """A mask of the rated pairs, with at least two in each row and column."""
     keys = rng.random((num_users, num_items))
     second_of_user = np.partition(keys, 1, axis=1)[:, 1:2]
     second_of_item = np.partition(keys, 1, axis=0)[1:2]

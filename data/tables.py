@@ -1,4 +1,4 @@
-"""Users, items and ratings as three pandas frames that fit together."""
+"""Users, items and ratings as three consistent pandas frames."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ COLUMNS = ColumnsConfig()
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RatingTables:
-    """Three frames, checked against each other when they are put together.
+    """Frames of users, items and ratings, checked against each other on creation.
 
-    An attribute cell holds a scalar, or a list or tuple where the attribute has
-    several values (genres, actors). ``None``, ``NaN`` and an empty list stand for a
-    missing value. The row order of :attr:`users` and :attr:`items` is meaningful:
-    :meth:`positions`, and with it every split, counts in it.
+    An attribute cell holds a scalar, or a list or tuple if the attribute has several
+    values (genres, actors). ``None``, ``NaN`` and an empty list stand for a missing
+    value. The row order of :attr:`users` and :attr:`items` matters: :meth:`positions`,
+    and therefore every split, depends on it.
 
     Args:
         users: One row per user: unique ids in column ``user``, attributes in the
-            others. No attribute column at all is fine.
+            other columns. Attribute columns are optional.
         items: One row per item: the same with column ``item``.
         ratings: One row per rating: ``user``, ``item`` and the finite number
             ``rating``, each pair at most once. Further columns, such as
@@ -49,7 +49,7 @@ class RatingTables:
         read_ratings(self.ratings, 'ratings', COLUMNS).user.check_rows('give it some')
         for side, ids in self._ids().items():
             if not len(ids):
-                raise ValueError(f"'{side}s' has no rows; give one at least")
+                raise ValueError(f"'{side}s' has no rows; give at least one")
         self.positions()
 
     def __repr__(self) -> str:
@@ -70,7 +70,7 @@ class RatingTables:
             of shape :obj:`[len(pairs)]`.
 
         Raises:
-            ValueError: If an id is in neither table.
+            ValueError: If an id is not in its table.
         """
         frame = self.ratings if pairs is None else pairs
         rows = read_pairs(frame, 'ratings', COLUMNS, self._ids())
@@ -94,17 +94,17 @@ def read_tables(
     lists: Sequence[str] = (),
     list_separator: str = '|',
 ) -> RatingTables:
-    """Reads ratings and, where there are any, the attributes of both sides.
+    """Reads ratings and, optionally, attributes of users and items from files.
 
     Args:
-        ratings: A file of :func:`agnn_pyg.base.io.read_file` with columns of users,
-            items and ratings, called so or recognised by their usual names.
-        users: File with a column of users and attributes. Without it, the table
-            holds the distinct ids of the ratings in ascending order.
-        items: File with a column of items and attributes, likewise.
-        named: By role (``user``, ``item``, ``rating``) the name that its column has.
+        ratings: A file for :func:`agnn_pyg.base.io.read_file` with columns of users,
+            items and ratings, with these or other usual names.
+        users: File with a column of users and their attributes. Without it, the table
+            has the distinct ids of the ratings in ascending order.
+        items: The same for items.
+        named: Column names by role (``user``, ``item``, ``rating``).
         lists: Columns whose cells hold several values.
-        list_separator: What stands between these. (default: :obj:`"|"`)
+        list_separator: Separator of these values. (default: :obj:`"|"`)
     """
     options = {'named': named, 'lists': lists, 'list_separator': list_separator}
     roles = {role: role for role in ('user', 'item', 'rating')}

@@ -1,15 +1,15 @@
 """Large seeded tables as arrays: tokens with Zipf frequencies, planted ratings.
 
-Frames of a million lists would take longer to build than what is measured on them.
+Building frames of a million lists would take longer than the measurements on them.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-# A column: the number of values (a fraction of the rows if below 1), the mean number
-# of values of a row, and the exponent by which the frequency of values falls.
-# Genres, directors, writers, stars and countries: 9.3 values a film.
+# For each column: the number of values (a fraction of the rows if below 1), the mean
+# number of values per row, and the Zipf exponent of value frequencies.
+# Genres, directors, writers, stars and countries: 9.3 values per film.
 FILMS = ((18, 2, 0.8), (0.15, 1, 0.9), (0.25, 1.5, 0.9), (0.4, 4, 0.9), (40, 1, 1.2))
 # Age groups, genders and occupations: 294 profiles.
 PEOPLE = ((7, 1, 0.3), (2, 1, 0.5), (21, 1, 0.5))
@@ -20,8 +20,8 @@ def zipf_bags(
 ) -> tuple[np.ndarray, int]:
     """Draws tokens of each row, :obj:`[num_rows, slots]`, padded with 0.
 
-    A value that is drawn twice is kept once. The second result is the number of
-    tokens, the padding included.
+    Values that are drawn twice are kept once. The second result is the number of
+    tokens, including the padding.
     """
     rng = np.random.default_rng(seed)
     bags = []
@@ -46,11 +46,11 @@ def zipf_ratings(
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Draws rated pairs, :obj:`[2, R]`, and their ratings from 1 to 5, :obj:`[R]`.
 
-    Some items are rated far more often than others, and users differ less. Ratings
-    follow from the tokens, with :math:`v_t` drawn for each token:
+    Some items are rated far more often than others; users differ less. Ratings
+    depend on the tokens, with :math:`v_t` drawn for each token:
     :math:`r_{ui} = \mathrm{clip}(3.5 + \sum_{t \in u \cup i} v_t + \varepsilon, 1, 5)`
-    and :math:`\varepsilon \sim \mathcal{N}(0, 0.5^2)`. A pair that is drawn twice is
-    kept once, so :math:`R` is about :obj:`num_ratings`.
+    and :math:`\varepsilon \sim \mathcal{N}(0, 0.5^2)`. Pairs that are drawn twice
+    are kept once, so :math:`R` is about :obj:`num_ratings`.
     """
     rng = np.random.default_rng(seed)
     user = rng.permutation(len(users))[_zipf(num_ratings, len(users), 0.3, rng)]
