@@ -17,10 +17,9 @@ from agnn_pyg.base.config import (
     PositiveInt,
 )
 from agnn_pyg.base.recommender_config import TrainingConfig
-from agnn_pyg.folds import SCENARIOS, ScenariosConfig
+from agnn_pyg.folds import ScenariosConfig
 from agnn_pyg.graph.proximity import CandidateFraction
 from agnn_pyg.nn.gated_conv import GatedConv
-from agnn_pyg.rating_data import SIDES
 
 # Layers of PyG by the names of settings.
 PYG_LAYERS = {
@@ -129,9 +128,8 @@ class NetworkTrainingConfig(TrainingConfig):
     """Number of ratings that a step predicts, instead of a fraction."""
     num_negatives: PositiveInt = 2000
     """Number of sampled items that a step compares positives with, without ratings."""
-    cold_dropout: tuple[Fraction, Fraction] | None = None
-    """Fractions of users and of items that a step treats as cold. By default .05 of the
-    users, and .15 of the items, or .05 if no scenario has cold items."""
+    cold_dropout: tuple[Fraction, Fraction] = (0.05, 0.05)
+    """Fractions of users and of items that a step treats as cold."""
     id_dropout: Fraction = 0.8
     """Fraction of the nodes whose embedding is dropped in a step."""
     lr: LearningRate = 1e-2
@@ -163,15 +161,6 @@ class NetworkTrainingConfig(TrainingConfig):
 
 class AGNNConfig(GraphConfig, NetworkConfig, NetworkTrainingConfig, ScenariosConfig):
     """Settings of :class:`~agnn_pyg.AGNNScorer`."""
-
-    @property
-    def cold_rates(self) -> dict[str, float]:
-        """Fractions of the nodes that a training step treats as cold, by side."""
-        rates = self.cold_dropout
-        if rates is None:
-            has_cold_items = any(SCENARIOS[name][1] for name in self.scenarios)
-            rates = 0.05, 0.15 if has_cold_items else 0.05
-        return dict(zip(SIDES, rates, strict=True))
 
 
 # Settings of the published code; see the table in the README.

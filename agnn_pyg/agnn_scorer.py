@@ -163,7 +163,7 @@ class AGNNScorer:
         train = FullGraphLoader(
             graph,
             RATED,
-            cold_dropout=config.cold_rates,
+            cold_dropout=dict(zip(SIDES, config.cold_dropout, strict=True)),
             seed=seed,
             **self.config.subset(
                 'steps', 'target_fraction', 'batch_size', 'id_dropout'

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
 from torch_geometric.data import HeteroData
 from torch_geometric.typing import EdgeType, NodeType
 from torch_geometric.utils import coalesce
@@ -77,7 +76,7 @@ class RatingBatch(NamedTuple):
 
     def to(self, device: torch.device | str) -> RatingBatch:
         """The batch on another device."""
-        return tree_map_only(Tensor, lambda part: part.to(device), self)
+        return RatingBatch(*(_to(part, device) for part in self))
 
 
 def edge_type_of_pairs(data: HeteroData, name: str) -> EdgeType:
@@ -116,3 +115,11 @@ def _differ(index: Tensor, pairs: Tensor, size: int) -> Tensor:
     """A mask of the edges that are none of the pairs; second ends are below size."""
     edge, pair = (row * size + col for row, col in (index, pairs))
     return torch.isin(edge, pair, invert=True)
+
+
+def _to(part, device):
+    if isinstance(part, Tensor):
+        return part.to(device)
+    if isinstance(part, dict):
+        return {key: _to(value, device) for key, value in part.items()}
+    return tuple(_to(p, device) for p in part) if isinstance(part, tuple) else part

@@ -7,7 +7,6 @@ from agnn_pyg.agnn_config import PUBLISHED, AGNNConfig
 from agnn_pyg.agnn_scorer import EVALUATION_SEED, RATED, SIDES, AGNNScorer
 from agnn_pyg.folds import joint_fold
 from agnn_pyg.rating_data import NodeFeatures, RatingData
-from agnn_pyg.sampling.full_graph import FullGraphLoader
 from tests.agnn_pyg.conftest import encoded_tables, listed
 from tests.agnn_pyg.test_model import whole as pairs_of_graph
 
@@ -235,27 +234,6 @@ def test_an_explanation_adds_up_and_names_the_neighbors(planted, scorer):
         assert torch.equal(one, other)
         assert 0 < len(one) <= 5
         assert one.max() < first[side]
-
-
-def test_more_items_are_treated_as_cold_where_cold_items_are_served(
-    planted, monkeypatch
-):
-    drawn = []
-
-    def spy(*arguments, **options):
-        if 'cold_dropout' in options:  # unlike the loader of predictions
-            drawn.append(options['cold_dropout']['item'])
-        return FullGraphLoader(*arguments, **options)
-
-    monkeypatch.setattr('agnn_pyg.agnn_scorer.FullGraphLoader', spy)
-    for settings, expected in (
-        ({'scenarios': ('warm', 'user_cold')}, 0.05),
-        ({}, 0.15),
-        ({'cold_dropout': (0.0, 0.3)}, 0.3),
-    ):
-        config = AGNNConfig(epochs=1, steps=1, hold_out=False, **settings)
-        AGNNScorer(config).fit(planted[0])
-        assert drawn.pop() == expected
 
 
 def test_settings_of_the_network(planted):
