@@ -1,4 +1,4 @@
-"""Figures from rows of results, and from nothing else; equal rows give equal files."""
+"""Figures made only from rows of results; equal rows give equal files."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from benchmarks.tables import CURVE, cases, support_means, words
 
 OWN_COLOR, OTHER_COLOR, LINE_COLOR = '#1f6f8b', '#b8b8b8', '#8a8a8a'
 COLORS = ('#9a9a9a', '#7a9e62', '#8d6cab', '#c98f4a', '#c0504d', '#4fa3a5', '#000000')
-# Scenarios whose errors are drawn over the time of a fit.
+# Scenarios in the figure of errors over fit time.
 TIMED = ('item_cold', 'warm')
-# Where a name stands beside its point: right of it, else left, above or below.
+# Positions of a name relative to its point, in order: right, left, above, below.
 NAME_PLACES = [((9, 0), 'left', 'center'), ((-9, 0), 'right', 'center')]
 NAME_PLACES += [((0, 7), 'center', 'bottom'), ((0, -7), 'center', 'top')]
 GRID = {'color': '#e6e6e6', 'lw': 0.6}
-# What varies in the layer's figure: the measure of it, and how its axis is called.
+# Panels of the layer figure: the varied quantity, its column, and its axis label.
 PANELS = {
     'nodes': ('edges', 'edges (width 30)'),
     'neighbors': ('neighbors', 'neighbors a node (20,000 nodes, width 64)'),
     'width': ('width', 'width (20,000 nodes, 10 neighbors)'),
 }
 
-REM_PER_INCH = 6.4  # at most: ten points of a chart are the page's small print
-# What SVG of matplotlib is made into: ids of one page, no size (the viewBox keeps the
-# proportions), the page's font, and a variable of its style for each color.
+REM_PER_INCH = 6.4  # so that ten points in a chart match the page's small print
+# Replacements in matplotlib's SVG: ids unique in the page, no size (the viewBox keeps
+# the proportions), the page's font, and a CSS variable for each color.
 CLEANED = (
     (r'<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>', ''),
     (r' xmlns(:xlink)?="[^"]*"|xlink:', ''),
@@ -52,7 +52,7 @@ CLEANED = (
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> Any:
-    """A figure of a size in inches, and its axes."""
+    """Makes a figure with a size in inches, and its axes."""
     figure = Figure(figsize=(width, height), layout='constrained', dpi=150)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
@@ -61,7 +61,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
 
 
 def lead_dots(part: pd.DataFrame, suite: Suite) -> Any | None:
-    """How far others are behind ours: a bar for the mean, a dot for each split."""
+    """Differences of others from our model: bars are means, dots are splits."""
     scores = by_split(part, suite.metric).reindex(columns=suite.labels)
     gaps = scores.sub(scores[suite.own], axis=0).drop(columns=suite.own)
     gaps = gaps.dropna(axis=1, how='all')
@@ -78,7 +78,7 @@ def lead_dots(part: pd.DataFrame, suite: Suite) -> Any | None:
 
 
 def time_panel(axes: Any, part: pd.DataFrame, suite: Suite) -> None:
-    """Test RMSE over the time of a fit: a point for each estimator."""
+    """Test RMSE over fit time, one point per estimator."""
     names = {*suite.baselines, suite.own} - {'global mean'}
     part = part[(part['part'] == 'test') & part['estimator'].isin(names)]
     means = part.groupby('estimator')[['cpu_seconds', suite.metric]].mean().dropna()
@@ -91,7 +91,7 @@ def time_panel(axes: Any, part: pd.DataFrame, suite: Suite) -> None:
 
 
 def name_points(axes: Any, own: str) -> None:
-    """Writes the label of each point where it meets least of what is there."""
+    """Writes the label of each point where it overlaps least."""
     reach = 6 * axes.figure.dpi / 72
     points = [axes.transData.transform(line.get_xydata()[0]) for line in axes.lines]
     taken = [Bbox([point - reach, point + reach]) for point in points]
@@ -111,21 +111,21 @@ def name_points(axes: Any, own: str) -> None:
 
 
 def time_figure(columns: Mapping[str, pd.DataFrame], suite: Suite) -> Any:
-    """Test RMSE over the time of a fit, a panel for each scenario of two."""
+    """Test RMSE over fit time, one panel for each of two scenarios."""
     figure, *panels = new_figure(10, 4, columns=len(TIMED))
     for axes, name in zip(panels, TIMED, strict=True):
         time_panel(axes, columns[words(name)], suite)
         axes.set_title(f'{words(suite.data[0])}, {words(name)}', fontsize=10)
-    figure.draw_without_rendering()  # sizes on the page are known from here on
+    figure.draw_without_rendering()  # sizes are known after drawing
     for axes in panels:
         name_points(axes, suite.own)
     return figure
 
 
 def support_curve(part: pd.DataFrame, suite: Suite) -> Any:
-    """nDCG@10 after supports of each size; points are means over splits."""
+    """nDCG@10 by support size; points are means over splits."""
     figure, axes = new_figure(6.4, 4.2)
-    # A random order would flatten all others.
+    # Random scores would flatten the other curves.
     means = support_means(part, suite).dropna().drop('random', errors='ignore')
     floor, color = 1.0, iter((*COLORS, OTHER_COLOR))
     for label, curve in means.iterrows():
@@ -136,7 +136,7 @@ def support_curve(part: pd.DataFrame, suite: Suite) -> Any:
         if not own:
             style = {'lw': 1.3, 'ms': 3.5, 'zorder': 2, 'color': next(color)}
         axes.plot(range(len(curve)), curve, 'o-', label=label, **style)
-    # What is worse than no support at all may leave the picture.
+    # Cut off scores below those without any support.
     axes.set_ylim(bottom=floor - 0.01)
     axes.set_xticks(range(len(means.columns)), map(str, means))
     axes.grid(True, axis='y', **GRID)
@@ -147,7 +147,7 @@ def support_curve(part: pd.DataFrame, suite: Suite) -> Any:
 
 
 def curves(axes: Any, part: pd.DataFrame, names: str, x: str, y: str) -> None:
-    """A curve for each name, on logarithmic axes."""
+    """One curve per name, on logarithmic axes."""
     color = iter(COLORS[1:])
     for name, found in part.groupby(names, sort=False):
         style = {'color': OWN_COLOR, 'lw': 2.2}
@@ -167,7 +167,7 @@ def layer_figure(perf: pd.DataFrame) -> Any:
         part = found[found['vary'] == vary]
         curves(axes, part, 'layer', what, 'forward_backward_s')
         axes.set_xlabel(label)
-        if what != 'edges':  # less than a decade or two: each value by itself
+        if what != 'edges':  # few values: label each one
             values = sorted(part[what].unique())
             axes.minorticks_off()
             axes.set_xticks(values, list(map(str, values)))
@@ -197,9 +197,9 @@ def scale_figure(perf: pd.DataFrame) -> Any:
 
 
 def chart(figure: Any, name: str, caption: str = '') -> dict[str, Any]:
-    """A matplotlib figure as SVG in the page's font and colors, under a unique name."""
+    """Renders a figure as SVG with the page's font and colors, under a unique name."""
     stream = io.StringIO()
-    # Text stays text, and ids do not change from run to run.
+    # Keep text as text, and ids constant between runs.
     with rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name}):
         figure.savefig(stream, format='svg', transparent=True)
     text = stream.getvalue()

@@ -1,4 +1,4 @@
-"""What estimators are compared on: data, a split, and how predictions are scored."""
+"""Problems to compare estimators on: data, a split, and scores of predictions."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ ml100k = functools.cache(load_ml100k)
 
 
 def thinned(count: int) -> RatingTables:
-    """MovieLens-100K with so many of its ratings."""
+    """MovieLens-100K reduced to a number of random ratings."""
     tables = ml100k()
     return tables.with_ratings(tables.ratings.sample(count, random_state=0))
 
 
 def without_attributes() -> RatingTables:
-    """Planted ratings, whose tables have nothing but ids."""
+    """Planted ratings with tables that have only ids."""
     tables = planted_tables(400, 600, density=0.1, noise=0.8)
     return RatingTables(tables.users[['user']], tables.items[['item']], tables.ratings)
 
 
-# Data sets by name, beside those of Monti et al. and files of one's own.
+# Data sets by name, besides those of Monti et al. and local files.
 LOADED = {
     'ml-100k': ml100k,
     'ml-100k-u': ml100k,  # the published splits u1 to u5
@@ -52,14 +52,14 @@ LOADED = {
 DATA = (*LOADED, *PUBLIC, 'files')
 SCENARIOS = (*COLD_SIDES, 'few_shot')
 SUPPORTS = (1, 2, 5, 10, 20)
-# Metrics of few-shot tasks that rows have, and of those whose scores estimate labels.
+# Metrics of few-shot tasks; errors only for scores that estimate labels.
 RANKING = ('auc', 'published_precision@5', 'published_ap@5', 'ndcg@5', 'precision@5')
 RANKING += ('ndcg@10', 'ap@10', 'recall@10', 'rr@10')
 ERRORS = ('mse', 'mae')
 
 
 class RatingProblem:
-    """Ratings of one split: selection by the RMSE on validation, test scored once."""
+    """Ratings of one split; RMSE on validation selects, the test is scored once."""
 
     criterion = 'rmse', False
     has_ratings = True
@@ -68,12 +68,12 @@ class RatingProblem:
         self.nodes, self.parts = (tables.users, tables.items), parts
 
     def fit(self, estimator: Any) -> Any:
-        """Fits an estimator on the training part; ratings may select its epoch."""
+        """Fits on the training part; validation ratings may select the epoch."""
         options = {'validation': self.parts.validation} if self.has_ratings else {}
         return estimator.fit(self.parts.train, *self.nodes, **options)
 
     def refit(self, estimator: Any, selected: Any) -> Any:
-        """Fits once more on training and validation part, as far as was selected."""
+        """Fits again on training and validation parts, up to the selected epoch."""
         best = getattr(selected, 'best_epoch_', None)
         options = {} if best is None else {'stop_after': best + 1}
         return estimator.fit(self.parts.fit, *self.nodes, **options)
@@ -85,10 +85,10 @@ class RatingProblem:
         yield 'test', self._scores(estimator, self.parts.test)
 
     def _scores(self, estimator: Any, part: pd.DataFrame) -> dict[str, float]:
-        """RMSE, MAE and nDCG@10 of the items that each user rated.
+        """RMSE, MAE, and nDCG@10 of each user's rated items.
 
-        The last is the mean over users with two ratings or more, one of them at least
-        in the upper quarter of the range: a 4 or a 5 of 1 to 5.
+        nDCG is a mean over users with at least two ratings, of which at least one is in
+        the upper quarter of the range: 4 or 5 in the range 1 to 5.
         """
         predicted = estimator.predict(part)
         mask, score, label = padded_lists(part, predicted)
@@ -101,7 +101,7 @@ class RatingProblem:
 
 
 class PositivesProblem(RatingProblem):
-    """Positives of one split: rankings of whole catalogues, or of the cold items."""
+    """Positives of one split; ranks the whole catalogue or the cold items."""
 
     criterion = 'ndcg@20', True
     has_ratings = False
@@ -112,14 +112,14 @@ class PositivesProblem(RatingProblem):
             yield 'test/all_items', estimator.evaluate(self.parts.test)
 
     def _scores(self, estimator: Any, part: pd.DataFrame) -> dict[str, float]:
-        """Held-out cold items are ranked among themselves, others among all."""
+        """Ranks held-out cold items among themselves, other items among all."""
         is_cold = 'item' in COLD_SIDES[self.parts.scenario]
         among = part['item'].unique() if is_cold else None
         return estimator.evaluate(part, among=among)
 
 
 class FewShotProblem(RatingProblem):
-    """Episodes of one split: fitted on training users, who are not seen again.
+    """Few-shot episodes of one split; training and test users are disjoint.
 
     Parts are tables of all supports and all queries; the training part has no supports.
     """
@@ -135,18 +135,18 @@ class FewShotProblem(RatingProblem):
         self.criterion = ('ndcg@10', True) if self.is_implicit else ('mse', False)
 
     def refit(self, estimator: Any, selected: Any) -> Any:
-        """Keeps what was selected: validation users only choose."""
+        """Returns the selected estimator: validation users are not trained on."""
         return selected
 
     def test(self, estimator: Any) -> Iterator[tuple[str, dict[str, float]]]:
-        """Scores the test users: after all of a support, parts of it, and others."""
+        """Scores the test users given full, partial and changed supports."""
         yield from super().test(estimator)
         support, query = self.parts.test
         for name, changed in changed_supports(support, self.range):
             yield f'test/{name}', self._scores(estimator, (changed, query))
 
     def _scores(self, estimator: Any, part: Sequence) -> dict[str, float]:
-        """Means over tasks of the metrics that each defines."""
+        """Means of metrics over the tasks for which they are defined."""
         support, query = part
         predicted = estimator.adapt(support, self.nodes[0]).predict(query, clip=False)
         mask, score, label = padded_lists(query, predicted)
@@ -155,7 +155,7 @@ class FewShotProblem(RatingProblem):
         has_errors = predicted.name == 'rating'
         values = {name: found[name] for name in RANKING + ERRORS * has_errors}
         if self.is_implicit and has_errors:
-            # A probability of exactly 0 or 1 is a rounding, not a certainty.
+            # Probabilities of exactly 0 or 1 are rounding errors.
             score = score.clamp(1e-7, 1 - 1e-7)
             loss = F.binary_cross_entropy(score, label, reduction='none') * mask
             values['log_loss'] = loss.sum(-1) / mask.sum(-1)
@@ -164,7 +164,7 @@ class FewShotProblem(RatingProblem):
 
 
 def padded_lists(part: pd.DataFrame, predicted: Any) -> tuple[torch.Tensor, ...]:
-    """A mask, predictions and ratings, each as padded lists of users."""
+    """Mask, predictions and ratings as padded lists per user."""
     values = np.asarray(predicted, float), part['rating'].to_numpy(float)
     lists = pd.factorize(part['user'])[0], *values
     return metrics.pad_lists(*map(torch.tensor, lists))
@@ -173,14 +173,14 @@ def padded_lists(part: pd.DataFrame, predicted: Any) -> tuple[torch.Tensor, ...]
 def changed_supports(
     support: pd.DataFrame, label_range: tuple[float, float]
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """First interactions of each support, mirrored labels, another user's support."""
+    """Yields changed supports: first interactions, flipped labels, another user's."""
     place = support.groupby('user', sort=False).cumcount()
     size = int(place.max()) + 1
     for count in sorted({*SUPPORTS, size}):
         if count <= size:
             yield f'support={count}', support[place < count]
     yield 'flipped_labels', support.assign(rating=sum(label_range) - support['rating'])
-    # Every user has the support of the one before.
+    # Give each user the support of the previous user.
     others = support['user'].unique()
     previous = dict(zip(np.roll(others, 1), others, strict=True))
     yield 'another_user', support.assign(user=support['user'].map(previous))
@@ -189,9 +189,9 @@ def changed_supports(
 def make_problem(
     name: str, scenario: str, number: int, options: Mapping[str, Any], smoke: bool
 ) -> RatingProblem:
-    """Loads one of :data:`DATA` and makes the split that a number or a seed names.
+    """Loads a data set in :data:`DATA` and makes the split with a number or seed.
 
-    Options are those of the suite; :obj:`smoke` puts tiny planted data in its place.
+    Options are those of the suite; :obj:`smoke` uses tiny planted data instead.
     """
     options = dict(options)
     files, positive = dict(options.pop('files', {})), options.pop('positive', None)

@@ -1,7 +1,7 @@
 """Results as rows: runs.csv, settings.jsonl, environments.jsonl and perf.csv.
 
-A row of ``runs.csv`` is one part that one fitted estimator was scored on. Settings and
-environments are named by hashes, which the JSON lines resolve.
+A row of ``runs.csv`` has the scores of one fitted estimator on one part. Hashes stand
+for settings and environments; the JSON lines resolve them.
 """
 
 from __future__ import annotations
@@ -26,44 +26,44 @@ from agnn_pyg.base.store import atomic_write
 RESULTS = Path(__file__).parent / 'results'
 RUNS, PERF = 'runs.csv', 'perf.csv'
 SETTINGS, ENVIRONMENTS = 'settings.jsonl', 'environments.jsonl'
-# Columns that name a row, costs, and where it is from; all others are metrics.
+# Columns of keys, costs and origin; all other columns are metrics.
 KEYS = ['suite', 'estimator', 'settings', 'data', 'scenario', 'split', 'seed', 'part']
 PERF_KEYS = ['benchmark', 'case', 'measure']
 COSTS = ['seconds', 'cpu_seconds', 'peak_memory_mb']
 ORIGIN = ['chosen', 'environment', 'commit']
 PACKAGES = ['torch', 'torch_geometric', 'pytorch_lightning', 'numpy', 'pandas', 'scipy']
 PACKAGES += ['pyg_lib', 'torch_scatter', 'torch_sparse']
-# What results may depend on: all that is tracked, except for the results themselves.
+# Files that results may depend on: all tracked files except the results.
 CODE = ('--', ':/', ':(top,exclude)benchmarks/results')
 
 
 def read_runs(folder: Path = RESULTS) -> pd.DataFrame:
-    """Reads the rows of a folder: keys and origin as texts, all else as numbers."""
+    """Reads the rows of a folder: keys and origin as text, all else as numbers."""
     rows = _read(folder / RUNS)
     missing = [name for name in KEYS if name not in rows]
     if rows.empty or missing:
         raise ValueError(
             f"'{folder / RUNS}' must be a file of rows (it lacks {missing or 'rows'}); "
-            f'make it by python -m benchmarks.run'
+            f'create it with python -m benchmarks.run'
         )
     numbers = rows.columns.difference([*KEYS, *ORIGIN])
     return rows.assign(**rows[numbers].apply(pd.to_numeric))
 
 
 def read_perf(folder: Path = RESULTS) -> pd.DataFrame:
-    """Reads the measurements of speed of a folder; no rows if there are none."""
+    """Reads the speed measurements of a folder; no rows if there are none."""
     rows = _read(folder / PERF).reindex(columns=[*PERF_KEYS, 'value'])
     return rows.assign(value=pd.to_numeric(rows['value']))
 
 
 def known_keys(folder: Path) -> set[tuple[str, ...]]:
-    """What names the rows of a folder, which may have none: texts of :data:`KEYS`."""
+    """Keys (:data:`KEYS`) of the rows of a folder as text; empty if it has none."""
     rows = _read(folder / RUNS).reindex(columns=KEYS)
     return set(rows.itertuples(index=False, name=None))
 
 
 def add_rows(folder: Path, rows: Sequence[Mapping[str, Any]], name: str = RUNS) -> None:
-    """Adds rows to a file, in place of rows of the same keys; processes take turns."""
+    """Adds rows to a file; they replace rows with the same keys. Locks the folder."""
     added = pd.DataFrame([{k: as_text(v) for k, v in row.items()} for row in rows])
     keys, last = (KEYS, COSTS + ORIGIN) if name == RUNS else (PERF_KEYS, ORIGIN[1:])
     with _locked(folder):
@@ -75,7 +75,7 @@ def add_rows(folder: Path, rows: Sequence[Mapping[str, Any]], name: str = RUNS) 
 
 
 def add_line(folder: Path, name: str, key: str, content: Mapping[str, Any]) -> str:
-    """Adds an object to a file of JSON lines under its hash, which is returned."""
+    """Adds an object to a file of JSON lines under its hash; returns the hash."""
     text = json.dumps(content, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     with _locked(folder):
@@ -88,7 +88,7 @@ def add_line(folder: Path, name: str, key: str, content: Mapping[str, Any]) -> s
 
 
 def read_lines(folder: Path, name: str) -> list[dict[str, Any]]:
-    """Reads a file of JSON lines; none if it is not there."""
+    """Reads a file of JSON lines; empty if it does not exist."""
     path = folder / name
     try:
         lines = path.read_text(encoding='utf-8').splitlines() if path.exists() else []
@@ -98,20 +98,20 @@ def read_lines(folder: Path, name: str) -> list[dict[str, Any]]:
 
 
 def as_text(value: Any) -> str:
-    """Writes a cell: seven significant digits of a number, nothing for ``None``."""
+    """Formats a cell: numbers with seven significant digits, ``None`` as empty."""
     if value is None:
         return ''
     return f'{value:.7g}' if isinstance(value, float) else str(value)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file atomically."""
     with atomic_write(path) as aside:
         aside.write_text(text, encoding='utf-8')
 
 
 def origin(folder: Path) -> dict[str, str]:
-    """Adds hardware and versions to a folder; their hash, and the commit.
+    """Adds hardware and versions to a folder; returns their hash and the commit.
 
     The commit ends in ``+`` if files differ from it.
     """
@@ -129,7 +129,7 @@ def origin(folder: Path) -> dict[str, str]:
 
 
 def hardware_line(hashes: Sequence[str], folder: Path) -> str:
-    """Says where figures were measured, by hashes of environments."""
+    """A sentence on where figures were measured, from hashes of environments."""
     found = {
         f'{e["cpu"]}, {e["threads"]} thread(s); Python {e["python"]}, '
         f'torch {e["torch"]}, torch-geometric {e["torch_geometric"]}'
@@ -140,19 +140,19 @@ def hardware_line(hashes: Sequence[str], folder: Path) -> str:
 
 
 def reset_peak_memory() -> None:
-    """Lets :func:`peak_memory_mb` count from now on, where the system can (Linux)."""
+    """Resets the peak of :func:`peak_memory_mb`, if the system can (Linux)."""
     with suppress(OSError):
         Path('/proc/self/clear_refs').write_text('5', encoding='ascii')
 
 
 def peak_memory_mb() -> float | None:
-    """The largest resident size of this process, where it is known (Linux)."""
+    """Peak resident memory of this process in MB, if it is known (Linux)."""
     found = _after('VmHWM:', '/proc/self/status')
     return found and int(found.split()[0]) / 1024
 
 
 def _after(key: str, path: str) -> str | None:
-    """The rest of the line of a file of the system, where there is one (Linux)."""
+    """The rest of a line after a key in a system file, if it exists (Linux)."""
     with suppress(OSError, IndexError):
         text = Path(path).read_text(encoding='utf-8')
         return text.split(key)[1].splitlines()[0].strip()
@@ -160,7 +160,7 @@ def _after(key: str, path: str) -> str | None:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """The cells of a CSV file as texts; no columns if it is not there."""
+    """The cells of a CSV file as text; no columns if it does not exist."""
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
@@ -171,7 +171,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Makes a folder, and keeps out other processes that write to it."""
+    """Creates a folder and locks it against writes of other processes."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:

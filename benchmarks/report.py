@@ -1,9 +1,9 @@
-"""A page of all results: tables, charts, ablations, costs, and what was not run.
+"""Renders a page of all results: tables, charts, ablations, costs, missing runs.
 
     python -m benchmarks.report                   # one HTML file that needs no network
-    python -m benchmarks.report README.md benchmarks/README.md   # and fill their tables
+    python -m benchmarks.report README.md benchmarks/README.md   # also fills tables
 
-Both are made from the rows of benchmarks/results and nothing else.
+Both read only the rows of benchmarks/results.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.suite import SUITES, Suite, load_suite
 from benchmarks.tables import COSTS, CURVE, Table, columns_of, words, written
 
 PAGES = Path(__file__).parent / 'pages'
-SHOWN = 'rating', 'few-shot-lastfm'  # suites of which Markdown pages have figures
+SHOWN = 'rating', 'few-shot-lastfm'  # suites with figures in Markdown pages
 NOTE = (
     'Settings and epochs are selected on validation parts only; each test part is '
     'scored once. “+”: files of the code differed from the commit.'
@@ -33,7 +33,7 @@ NOTE = (
 
 
 def page(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> str:
-    """The page, one file that needs nothing else; its texts are those of a template."""
+    """Renders the page as one self-contained file from a template."""
     found = map(load_suite, SUITES.glob('*.toml'))
     suites = sorted(found, key=lambda x: (x.has_positives, x.name))
     kinds: dict[str, list[Suite]] = {'rating': [], 'few-shot': [], 'ablation': []}
@@ -58,12 +58,12 @@ def page(rows: pd.DataFrame, perf: pd.DataFrame, folder: Path) -> str:
 
 
 def typeset(text: str) -> str:
-    """Minus signs for hyphens, and no line break between a figure and its spread."""
+    """Replaces hyphens by minus signs and prevents line breaks around ±."""
     return re.sub(r'(?<![\w.-])-(?=[\d.])', '−', text).replace(' ± ', '\xa0±\xa0')
 
 
 def figures(rows: pd.DataFrame, perf: pd.DataFrame) -> dict[str, Any]:
-    """The figures of Markdown pages, by the names of their files."""
+    """The figures of Markdown pages by file name."""
     rating, few_shot = (load_suite(SUITES / f'{name}.toml') for name in SHOWN)
     (part,) = columns_of(rows, few_shot).values()
     drawn = {'time': plots.time_figure(columns_of(rows, rating), rating)}
@@ -74,7 +74,7 @@ def figures(rows: pd.DataFrame, perf: pd.DataFrame) -> dict[str, Any]:
 
 
 def cards(rows: pd.DataFrame, suite: Suite) -> Iterator[tuple[str, str, str]]:
-    """Ours and the best baseline, column by column."""
+    """Texts that compare our model with the best baseline, one per column."""
     metric = CURVE if suite.is_few_shot else suite.metric
     for name, part in columns_of(rows, suite).items():
         place = words(suite.data[0]) if suite.is_few_shot else name
@@ -86,7 +86,7 @@ def cards(rows: pd.DataFrame, suite: Suite) -> Iterator[tuple[str, str, str]]:
 
 
 def suite_parts(rows: pd.DataFrame, suite: Suite) -> dict[str, Any]:
-    """Tables of a suite, and charts of differences or of scores by support."""
+    """Tables of a suite, with charts of differences or of scores by support size."""
     own = [x for x in suite.labels if tables.base_of(x, suite) != suite.own]
     own += [suite.own, f'{words(suite.metric)}, {suite.own} − best baseline']
     parts = {'title': suite.title, 'tables': [*tables.tables_of(rows, suite)]}
@@ -108,15 +108,15 @@ def suite_parts(rows: pd.DataFrame, suite: Suite) -> dict[str, Any]:
 
 
 def not_run(rows: pd.DataFrame, suites: Sequence[Suite]) -> Table:
-    """What suites name and rows lack, so that nobody takes a gap for a result."""
+    """Runs of suites that have no rows, so that nobody mistakes a gap for a result."""
     found = []
     for suite in suites:
         for column, part in columns_of(rows, suite).items():
             lacking = [x for x in suite.labels if x not in set(part['estimator'])]
             what = ', '.join(lacking) if len(part) else 'all'
             found += [(f'{suite.title}, {column}', what)] if lacking else []
-    found.append(('CUDA', 'every run above is one of a CPU'))
-    return Table(('suite', 'not run'), found, 'Suites, and what results lack of them.')
+    found.append(('CUDA', 'every run above used a CPU'))
+    return Table(('suite', 'not run'), found, 'Runs of suites that have no results.')
 
 
 def origin(rows: pd.DataFrame, folder: Path) -> Table:
@@ -134,7 +134,7 @@ def origin(rows: pd.DataFrame, folder: Path) -> Table:
 def readme_blocks(
     rows: pd.DataFrame, perf: pd.DataFrame, folder: Path
 ) -> dict[str, str]:
-    """What Markdown pages show, by name: suites, a summary of two, and costs."""
+    """Tables of Markdown pages by name: suites, a summary of two suites, and costs."""
     blocks = {}
     for suite in map(load_suite, SUITES.glob('*.toml')):
         own = rows[rows['suite'] == suite.name]
@@ -153,14 +153,14 @@ def readme_blocks(
 
 
 def fill(text: str, blocks: dict[str, str]) -> str:
-    """Replaces what stands between ``<!-- NAME results -->`` and ``<!-- /NAME ...``."""
+    """Replaces text between ``<!-- NAME results -->`` and its end mark, ``/NAME``."""
     begun = re.findall(r'<!-- ([\w -]+ results) -->', text)
     pattern = re.compile(r'<!-- ([\w -]+ results) -->\n.*?\n<!-- /\1 -->', re.DOTALL)
     ended = pattern.findall(text)
     if begun != ended or not {*ended} <= blocks.keys():
         raise ValueError(
-            f"each '<!-- NAME results -->' must have an end, with NAME results one of "
-            f'{", ".join(blocks)} (got {", ".join(begun)})'
+            f"each '<!-- NAME results -->' must have an end mark and a NAME results "
+            f'in {", ".join(blocks)} (got {", ".join(begun)})'
         )
     page = '<!-- {0} -->\n{1}\n<!-- /{0} -->'
     return pattern.sub(lambda found: page.format(found[1], blocks[found[1]]), text)
@@ -171,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     title = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser('python -m benchmarks.report', description=title)
     add = parser.add_argument
-    add('pages', type=Path, nargs='*', metavar='PAGE', help='Markdown: fill its tables')
+    add('pages', type=Path, nargs='*', metavar='PAGE', help='Markdown file to fill')
     add('--results', type=Path, default=records.RESULTS)
     add('--out', type=Path, default=Path('runs/report.html'))
     args = parser.parse_args(argv)
@@ -185,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for path in args.pages:
                 records.write_text(path, fill(path.read_text('utf-8'), blocks))
             for name, figure in figures(rows, perf).items():
-                # No time stamp inside.
+                # Omit the time stamp.
                 figure.savefig(folder / f'{name}.png', metadata={'Software': None})
     except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.run benchmarks/suites/rating.toml --splits 0 --seeds 0
 
-Settings and epochs are selected on the validation part only; the test part is scored
-once, at the end. Each run adds rows to RESULTS/runs.csv. Runs whose rows are there are
-skipped, so an interrupted suite continues with the same command.
+Settings and epochs are selected only on the validation part; the test part is scored
+once, at the end. Each run adds rows to RESULTS/runs.csv. Runs with existing rows are
+skipped, so the same command resumes an interrupted suite.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from benchmarks.suite import EstimatorSpec, Suite, check_among, combinations, lo
 from benchmarks.tables import tables_of
 from data.fetch import DownloadError
 
-# Settings that make no difference, or that rows have in a column of their own.
+# Settings that make no difference or have their own column.
 NO_SETTINGS = ('seed', 'progress', 'accelerator')
 
 
 def runs_of(
     suite: Suite, args: argparse.Namespace
 ) -> Iterator[tuple[EstimatorSpec, Estimator, dict[str, Any]]]:
-    """What arguments ask for, split by split: estimators, and what names their rows."""
+    """Yields the requested estimators with the keys of their rows, split by split."""
     wanted = args.estimators or suite.labels
     check_among('--estimators', wanted, suite.labels)
     specs = [spec for spec in suite.estimators if {*spec.labels} & {*wanted}]
@@ -59,7 +59,7 @@ def runs_of(
 
 
 def run_suite(suite: Suite, args: argparse.Namespace) -> None:
-    """Runs whatever has no rows yet."""
+    """Runs everything that has no rows yet."""
     problem, last, known = None, None, records.known_keys(args.results)
     for spec, estimator, keys in runs_of(suite, args):
         rows = [{**keys, 'estimator': label, 'part': 'test'} for label in spec.labels]
@@ -85,10 +85,10 @@ def run_suite(suite: Suite, args: argparse.Namespace) -> None:
 def execute(
     spec: EstimatorSpec, estimator: Estimator, problem: RatingProblem
 ) -> Iterator[dict[str, Any]]:
-    """Selects on validation, fits once more, scores the test part once.
+    """Selects settings on validation, fits again, and scores the test part once.
 
-    Seconds of the validation row are those of the selection, of test rows those of the
-    final fit and the predictions.
+    The seconds of the validation row are for the selection. The seconds of test rows
+    are for the final fit and the predictions.
     """
     records.reset_peak_memory()
     start, (metric, higher) = seconds(), problem.criterion
@@ -96,7 +96,7 @@ def execute(
     for chosen in combinations(spec.grid):
         fitted = problem.fit(clone(estimator).set_params(**chosen))
         scores = problem.validation(fitted)
-        # One that estimates no labels has no error, and nothing to choose by.
+        # Estimators without label estimates have no error: the first setting wins.
         value = scores.get(metric, 0.0) * (-1 if higher else 1)
         if value < least:
             best, least = (fitted, chosen, scores), value
@@ -107,7 +107,7 @@ def execute(
     start = seconds()
     final = problem.refit(clone(estimator).set_params(**chosen), selected)
     for label, settings in {spec.label: {}, **spec.rows}.items():
-        # Settings that count when predictions are made, such as a blend's weight.
+        # Settings that affect only predictions, such as the weight of a blend.
         final.set_params(**settings)
         for part, scores in problem.test(final):
             costs = {**seconds(start), 'peak_memory_mb': records.peak_memory_mb()}
@@ -116,7 +116,7 @@ def execute(
 
 
 def seconds(before: pd.Series | float = 0.0) -> pd.Series:
-    """Seconds of the wall's clock and of this process, less those of before."""
+    """Wall-clock seconds and CPU seconds of this process since `before`."""
     now = {'seconds': time.perf_counter(), 'cpu_seconds': time.process_time()}
     return pd.Series(now) - before
 
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     title = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser('python -m benchmarks.run', description=title)
     add = parser.add_argument
-    add('suite', type=Path, help='a TOML file of benchmarks/suites')
+    add('suite', type=Path, help='a TOML file, see benchmarks/suites')
     add('--splits', type=int, nargs='+', help="(default: the suite's)")
     add('--seeds', type=int, nargs='+', help="model seeds (default: the suite's)")
     add('--estimators', nargs='+', metavar='LABEL', help='(default: all)')
@@ -134,21 +134,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     add('--data', nargs='+', help='(default: all)')
     add('--results', type=Path, default=Path('runs'), help='folder (default: runs)')
     add('--threads', type=int, default=1, help='CPU threads (default: 1)')
-    add('--force', action='store_true', help='repeat runs whose rows are there')
-    add('--smoke', action='store_true', help='a few seconds on tiny planted data')
+    add('--force', action='store_true', help='repeat runs with existing rows')
+    add('--smoke', action='store_true', help='run for seconds on tiny planted data')
     args = parser.parse_args(argv)
     try:
         torch.set_num_threads(args.threads)
         suite = load_suite(args.suite)
         run_suite(suite, args)
         rows = records.read_runs(args.results)
-        # The first table has the scores, the others compare splits.
+        # Print the table of scores; other tables compare splits.
         print(next(tables_of(rows, suite)).markdown())
     except (ValueError, OSError, DownloadError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print('interrupted; the same command continues', file=sys.stderr)
+        print('interrupted; run the same command to resume', file=sys.stderr)
         return 130
     return 0
 

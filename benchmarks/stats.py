@@ -1,11 +1,11 @@
-r"""The one standard error of all tables, and paired differences.
+r"""The standard error of all tables, and paired differences.
 
-Figures are means over splits of the mean over model seeds. Behind :math:`\pm` stands
-the standard error of such a mean. Random splits of one data set share most of their
+Figures average first over model seeds, then over splits. The value after :math:`\pm`
+is the standard error of this mean. Random splits of one data set share most of their
 training ratings, so their scores are not independent: the variance has the factor
-:math:`1/n + n_{test}/n_{train}` in place of :math:`1/n` (`"Inference for the
+:math:`1/n + n_{test}/n_{train}` instead of :math:`1/n` (`"Inference for the
 Generalization Error" <https://doi.org/10.1023/A:1024068626366>`_, Nadeau and Bengio,
-2003). Of a single split there is no :math:`\pm`.
+2003). A single split has no :math:`\pm`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Estimate(NamedTuple):
     """A mean over splits."""
 
     mean: float
-    error: float | None  # corrected standard error; none of a single split
+    error: float | None  # corrected standard error; None for a single split
     count: int  # of splits
-    p: float | None  # two-sided, of the mean being zero, by Student's distribution
+    p: float | None  # two-sided, that the mean is zero, from Student's t distribution
     negative: int  # splits with a value below zero
 
 
 def estimate(values: Collection[float], ratio: float = RATIO) -> Estimate:
-    """Returns mean and corrected standard error of a value a split."""
+    """Returns mean and corrected standard error of values, one per split."""
     count, mean, error, p = len(values), statistics.mean(values), None, None
     if count > 1:
         error = math.sqrt((1 / count + ratio) * statistics.variance(values))
@@ -45,30 +45,30 @@ def estimate(values: Collection[float], ratio: float = RATIO) -> Estimate:
 def newest(rows: pd.DataFrame) -> pd.DataFrame:
     """Keeps the rows of the newest settings of each estimator in a scenario.
 
-    What was run with other settings under one label must not be averaged.
+    Results of different settings under one label must not be averaged.
     """
     group = rows.groupby(['suite', 'data', 'scenario', 'estimator'])['settings']
     return rows[rows['settings'] == group.transform('last')]
 
 
 def by_split(rows: pd.DataFrame, metric: str, part: str = 'test') -> pd.DataFrame:
-    """Returns scores, :obj:`[splits, estimators]`, the means over model seeds.
+    """Returns mean scores over model seeds, :obj:`[splits, estimators]`.
 
-    The rows are of one suite, data set and scenario.
+    The rows must have the same suite, data set and scenario.
     """
     rows = rows[rows['part'] == part].reindex(columns=['split', 'estimator', metric])
     return rows.pivot_table(metric, 'split', 'estimator', sort=False)
 
 
 def score(rows: pd.DataFrame, estimator: str | None, metric: str) -> Estimate | None:
-    """Returns the estimate of a test score; none if it was not run."""
+    """Returns the estimate of a test score; None if it was not run."""
     return _estimate(rows, _scores(rows, estimator, metric, 'test'))
 
 
 def difference(
     rows: pd.DataFrame, estimator: str, other: str, metric: str, part: str = 'test'
 ) -> Estimate | None:
-    """Returns a test score minus another's of a part, paired on the splits of both."""
+    """Returns a test score minus another score of a part, paired by common splits."""
     mine = _scores(rows, estimator, metric, 'test')
     return _estimate(rows, mine - _scores(rows, other, metric, part))
 

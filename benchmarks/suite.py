@@ -1,4 +1,4 @@
-"""Suites: TOML files that say which estimators are compared, and on what."""
+"""Suites: TOML files that define which estimators are compared on which data."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ else:
     import tomli as tomllib
 
 SUITES = Path(__file__).parent / 'suites'
-# Settings of any estimator that has them, for seconds on tiny planted data, whose
-# tables have columns of their own.
+# Settings of `--smoke` for estimators that have them: runs take seconds on tiny planted
+# data, whose tables have other columns.
 SMOKE = {'epochs': 2, 'cv_folds': 2, 'num_trees': 5}
 SMOKE |= {'user_attributes': None, 'item_attributes': None}
 SMOKE |= {'support_sizes': (1, 5), 'min_interactions': 6, 'rating_range': (0, 5)}
@@ -31,13 +31,13 @@ class EstimatorSpec(Config):
     """An estimator of a suite."""
 
     label: str  # its name in tables
-    type: str  # dotted path of its class, or of what makes it
-    like: str | None = None  # label of an estimator that it is a change of
-    settings: dict[str, Any] = Field({})  # that are not defaults
-    by_scenario: dict[str, dict[str, Any]] = Field({})  # further ones
+    type: str  # dotted path of its class or factory
+    like: str | None = None  # label of the estimator that it changes
+    settings: dict[str, Any] = Field({})  # other than defaults
+    by_scenario: dict[str, dict[str, Any]] = Field({})  # more settings by scenario
     grid: dict[str, list[Any]]  # settings to choose from on validation
-    rows: dict[str, dict[str, Any]] = Field({})  # by label: settings of predictions
-    scenarios: list[str] | None = None  # where it runs; everywhere without
+    rows: dict[str, dict[str, Any]] = Field({})  # prediction settings by label
+    scenarios: list[str] | None = None  # scenarios to run on; None means all
 
     @property
     def labels(self) -> list[str]:
@@ -50,15 +50,15 @@ class EstimatorSpec(Config):
 class Suite(Config):
     """Data sets, scenarios, splits, seeds and estimators."""
 
-    name: str  # of its file
+    name: str  # name of its file
     title: str
     data: list[Literal[DATA]]
     scenarios: list[Literal[SCENARIOS]]
     splits: list[NonNegativeInt]  # seeds or numbers of splits
-    seeds: list[NonNegativeInt] = Field([0])  # of models
-    own: str  # label of the row that others are compared with
-    settings: dict[str, Any] = Field({})  # of every estimator that has them
-    options: dict[str, Any] = Field({})  # of the problem, such as support_size
+    seeds: list[NonNegativeInt] = Field([0])  # model seeds
+    own: str  # label of the row to compare others with
+    settings: dict[str, Any] = Field({})  # for every estimator that has them
+    options: dict[str, Any] = Field({})  # for the problem, such as support_size
     estimators: list[EstimatorSpec]
 
     @property
@@ -67,7 +67,7 @@ class Suite(Config):
 
     @property
     def baselines(self) -> list[str]:
-        """Labels of estimators of :mod:`benchmarks.baselines`."""
+        """Labels of the estimators in :mod:`benchmarks.baselines`."""
         return [s.label for s in self.estimators if s.type.startswith('benchmarks.')]
 
     @property
@@ -80,7 +80,7 @@ class Suite(Config):
 
     @property
     def metric(self) -> str:
-        """What tables of ratings or positives compare estimators by."""
+        """The metric that compares estimators on ratings or positives."""
         return 'ndcg@20' if self.has_positives else 'rmse'
 
     @property
@@ -97,19 +97,19 @@ class Suite(Config):
             settings |= {k: v for k, v in SMOKE.items() if k in known}
             if self.has_positives:
                 settings.pop('rating_range', None)
-        # TOML has no null: "none" stands for it.
+        # TOML has no null, so the string "none" stands for None.
         settings = {k: None if v == 'none' else v for k, v in settings.items()}
         return estimator.set_params(**settings)
 
     def changes_nothing(self, spec: EstimatorSpec, scenario: str) -> bool:
-        """Whether a change is none in a scenario: it has the settings of its base."""
+        """Whether a spec has the same settings as its base in a scenario."""
         base = [other for other in self.estimators if other.label == spec.like]
         made = [self.build(each, scenario).get_params() for each in (spec, *base)]
         return bool(base) and made[0] == made[1]
 
 
 def load_suite(path: str | Path) -> Suite:
-    """Reads a suite; ``ValueError`` names the file and what is wrong with it."""
+    """Reads a suite; ``ValueError`` names the file and what is wrong in it."""
     path, specs = Path(path), {}
     try:
         content = tomllib.loads(path.read_text(encoding='utf-8'))
@@ -122,34 +122,34 @@ def load_suite(path: str | Path) -> Suite:
         check_among('own', [suite.own], suite.labels)
     except FileNotFoundError:
         known = ', '.join(sorted(p.name for p in SUITES.glob('*.toml')))
-        raise ValueError(f"There is no file '{path}' (suites are {known})") from None
+        raise ValueError(f"There is no file '{path}'; suites are {known}") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"'{path}': {error}") from error
     return suite
 
 
 def check_among(name: str, values: Sequence[str], known: Sequence[str]) -> None:
-    """Raises ``ValueError`` if a value is none of those known."""
+    """Raises ``ValueError`` if a value is unknown."""
     for value in values:
         if value not in known:
-            raise ValueError(f"'{name}' must be of {', '.join(known)} (got {value!r})")
+            raise ValueError(f"'{name}' must be in {', '.join(known)} (got {value!r})")
 
 
 def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """All settings of a grid; a single empty one of an empty grid."""
+    """All combinations of a grid; an empty grid has one, empty combination."""
     return [dict(zip(grid, v, strict=True)) for v in itertools.product(*grid.values())]
 
 
 def find(path: str) -> Any:
-    """A class, or what else makes an estimator, by its dotted path."""
+    """Imports the class or factory of an estimator by its dotted path."""
     try:
         return pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"'type' must be a path of a class (got '{path}')") from error
+        raise ValueError(f"'type' must be a path to a class (got '{path}')") from error
 
 
 def _completed(spec: dict[str, Any], known: dict[str, EstimatorSpec]) -> dict[str, Any]:
-    """What a specification says, and takes from its class or the one it is like."""
+    """Completes a specification from its class or from the one in `like`."""
     if 'like' not in spec:
         grid = getattr(find(spec.get('type', '')), 'GRID', {})
         return {'grid': {name: list(values) for name, values in grid.items()}, **spec}

@@ -1,6 +1,6 @@
-r"""Tables from rows of results, and from nothing else.
+r"""Tables of results, made only from rows.
 
-Behind :math:`\pm` stands the standard error of :mod:`benchmarks.stats`, everywhere.
+The value after :math:`\pm` is always the standard error of :mod:`benchmarks.stats`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.stats import Estimate, by_split, difference, newest, score
 from benchmarks.suite import Suite
 
 NOT_RUN = 'not run'
-MAX_COLUMNS = 8  # of a table with a row for each estimator
+MAX_COLUMNS = 8  # for a table with one row per estimator
 LABELS = {
     **{'rmse': 'RMSE', 'mae': 'MAE', 'mse': 'MSE', 'log_loss': 'log-loss'},
     **{'published_precision@5': 'P@5 †', 'published_ap@5': 'MAP@5 †'},
@@ -36,19 +36,19 @@ COSTS = {
     'growth': 'Fits for warm pairs.',
     'graph': 'Attribute graphs of synthetic tables.',
 }
-CURVE = 'ndcg@10'  # of quality by support size, and of few-shot differences
+CURVE = 'ndcg@10'  # metric of scores by support size and of few-shot differences
 FEW_SHOT = ('published_precision@5', 'ndcg@5', 'published_ap@5', 'ndcg@10', 'ap@10')
 
 
 class Table(NamedTuple):
-    """Header and rows of texts, and what they are."""
+    """A table of text: header, rows and caption."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ''
 
     def markdown(self) -> str:
-        """The table as Markdown, aligned for reading as text, too."""
+        """The table as Markdown, aligned so that it is also readable as text."""
         table = [tuple(self.header), *map(tuple, self.rows)]
         width = [max(map(len, column)) for column in zip(*table, strict=True)]
 
@@ -62,12 +62,12 @@ class Table(NamedTuple):
 
 
 def words(name: str) -> str:
-    """How tables write a metric, a data set or a scenario."""
+    """The name of a metric, a data set or a scenario in tables."""
     return LABELS.get(name, name.replace('_', ' '))
 
 
 def written(found: Estimate | None, sign: str = '', gap: str = NOT_RUN) -> str:
-    """An estimate: two significant digits of the error, the mean to the same place."""
+    """Formats an estimate; the error has two digits, the mean as many decimals."""
     if found is None:
         return gap
     if found.error is None or found.error < 1e-9:
@@ -77,7 +77,7 @@ def written(found: Estimate | None, sign: str = '', gap: str = NOT_RUN) -> str:
 
 
 def columns_of(rows: pd.DataFrame, suite: Suite) -> dict[str, pd.DataFrame]:
-    """Rows of a suite by data set and scenario, named by what differs."""
+    """Rows of a suite by data set and scenario; names have the varying parts."""
     rows, found = newest(rows[rows['suite'] == suite.name]), {}
     for data, scenario in product(suite.data, suite.scenarios):
         names = [words(data)] * (len(suite.data) > 1)
@@ -88,7 +88,7 @@ def columns_of(rows: pd.DataFrame, suite: Suite) -> dict[str, pd.DataFrame]:
 
 
 def score_table(rows: pd.DataFrame, suite: Suite) -> Table:
-    """Test scores of every estimator, and ours paired with the best baseline."""
+    """Test scores of all estimators, and ours compared with the best baseline."""
     columns, metric = columns_of(rows, suite), suite.metric
     metrics = metric, 'recall@20' if suite.has_positives else 'mae'
     parts, table = columns.values(), []
@@ -106,7 +106,7 @@ def score_table(rows: pd.DataFrame, suite: Suite) -> Table:
 
 
 def summary_table(rows: pd.DataFrame, suites: Sequence[Suite]) -> Table:
-    """Ours beside the best baseline, a row for each column of suites of ratings."""
+    """Our models and the best baseline; one row per column of rating suites."""
     table, own, baselines = [], suites[-1].own, suites[-1].baselines
     labels = [x for x in suites[-1].labels if x not in (own, *baselines)] + [own]
     for suite in suites:
@@ -119,9 +119,9 @@ def summary_table(rows: pd.DataFrame, suites: Sequence[Suite]) -> Table:
 
 
 def against_best(part: pd.DataFrame, suite: Suite, metric: str) -> tuple[str, ...]:
-    """The baseline of the best mean, ours minus it, splits that ours wins, and p.
+    """The baseline with the best mean, our difference, the splits that we win, and p.
 
-    The baseline was run on all splits of ours.
+    Only baselines that ran on all our splits are compared.
     """
     scores = by_split(part, metric).reindex(columns=[suite.own, *suite.baselines])
     means = scores.dropna(subset=suite.own)[suite.baselines].mean(skipna=False).dropna()
@@ -136,18 +136,18 @@ def against_best(part: pd.DataFrame, suite: Suite, metric: str) -> tuple[str, ..
 
 
 def is_higher_better(metric: str) -> bool:
-    """Whether a metric is one of rankings."""
+    """Whether higher values of a metric are better."""
     return metric.startswith('ndcg')
 
 
 def counts(part: pd.DataFrame, label: str) -> str:
-    """Numbers of splits and of model seeds that an estimator was run with."""
+    """The numbers of splits and model seeds of an estimator."""
     part = part[(part['estimator'] == label) & (part['part'] == 'test')]
     return f'{part["split"].nunique()} × {part["seed"].nunique()}'
 
 
 def few_shot_table(rows: pd.DataFrame, suite: Suite) -> Table:
-    """Test scores of every estimator, and how far ours is ahead in nDCG@10."""
+    """Test scores of all estimators, and our lead in nDCG@10."""
     (part,) = columns_of(rows, suite).values()
     has_loss = 'log_loss' in part and part['log_loss'].notna().any()
     metrics, table = [*FEW_SHOT, 'log_loss' if has_loss else 'mse'], []
@@ -163,12 +163,12 @@ def few_shot_table(rows: pd.DataFrame, suite: Suite) -> Table:
 
 
 def size_table(rows: pd.DataFrame, suite: Suite) -> Table:
-    """nDCG@10 by the size of the support: means over splits."""
+    """Mean nDCG@10 over splits by support size."""
     (part,) = columns_of(rows, suite).values()
     means = support_means(part, suite)
     cells = means.map(lambda mean: NOT_RUN if pd.isna(mean) else f'{mean:.3f}')
     header = (f'{words(CURVE)} by support size', *map(str, means))
-    caption = 'After fewer interactions of the same users: means over splits.'
+    caption = 'Smaller supports of the same users; means over splits.'
     return Table(header, [*cells.itertuples(name=None)], caption)
 
 
@@ -181,7 +181,7 @@ def support_means(part: pd.DataFrame, suite: Suite) -> pd.DataFrame:
 
 
 def sensitivity_line(rows: pd.DataFrame, suite: Suite) -> str:
-    """What changing the supports costs our model, as a sentence."""
+    """A sentence on the loss of our model from changed supports."""
     (part,) = columns_of(rows, suite).values()
     costs = []
     for name, text in CHANGES.items():
@@ -191,13 +191,13 @@ def sensitivity_line(rows: pd.DataFrame, suite: Suite) -> str:
 
 
 def base_of(label: str, suite: Suite) -> str:
-    """The label that an ablation's label is a single change of: ``BASE, change``."""
+    """The base of an ablation label, which has the form ``BASE, change``."""
     prefix = label.rpartition(', ')[0]
     return prefix if prefix in suite.labels else suite.own
 
 
 def ablation_tables(rows: pd.DataFrame, suite: Suite) -> Iterator[Table]:
-    """For each base, its scores and what each change of it adds to them, paired."""
+    """For each base, its scores and the paired difference of each change."""
     columns, labels = columns_of(rows, suite), suite.labels
     metrics = ('log_loss', CURVE) if suite.is_few_shot else ('rmse',)
     header = 'test RMSE', *columns
@@ -212,7 +212,7 @@ def ablation_tables(rows: pd.DataFrame, suite: Suite) -> Iterator[Table]:
                 cells = (written(gap, '+', '') for gap in gaps)
                 table.append([label.removeprefix(f'{base}, '), *cells])
         if len(table) > 1:
-            caption = f'Test scores of {base}, and what each change adds to them.'
+            caption = f'Test scores of {base}, and the difference of each change.'
             yield Table(header, table, caption)
 
 
@@ -230,7 +230,7 @@ def tables_of(rows: pd.DataFrame, suite: Suite) -> Iterator[Table]:
 
 
 def cases(perf: pd.DataFrame, benchmark: str) -> pd.DataFrame:
-    """The cases of a benchmark of speed: their parameters and measures as columns."""
+    """Cases of a speed benchmark, with parameters and measures as columns."""
     rows = perf[perf['benchmark'] == benchmark]
     wide = rows.pivot_table('value', 'case', 'measure', sort=False)
     pairs = [[p.split('=', 1) for p in case.split('; ')] for case in wide.index]
@@ -243,7 +243,7 @@ def cases(perf: pd.DataFrame, benchmark: str) -> pd.DataFrame:
 
 
 def cost_table(perf: pd.DataFrame, benchmark: str) -> Table:
-    """What differs between cases of a benchmark, with three significant digits."""
+    """The columns that differ between cases, with three significant digits."""
     found = cases(perf, benchmark)
     if benchmark == 'layer':
         chosen = (found['vary'] == 'order') & (found['sorted'] == 'True')

@@ -1,8 +1,8 @@
 """Baselines: estimators with the interface of the recommenders.
 
-Rating baselines have ``fit(ratings, users, items)`` and ``predict(pairs)``, few-shot
-baselines ``fit(ratings, users, items)`` and ``adapt(support).predict(pairs)``. The
-library that one stands on is imported when it is fitted; without it, it is not run.
+Rating baselines have ``fit(ratings, users, items)`` and ``predict(pairs)``; few-shot
+baselines have ``fit(ratings, users, items)`` and ``adapt(support).predict(pairs)``.
+A baseline imports its library in ``fit`` and is not run if the library is missing.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ TYPES = {bool: bool, int: PositiveInt, float: NonNegativeFloat, type(None): Any}
 
 
 class Baseline(Estimator):
-    """An estimator with settings named as keywords of its class.
+    """An estimator whose settings are keywords of the class statement.
 
-    ``class Ridge(Baseline, alpha=3.0)`` has a setting ``alpha`` and those of the class
-    that it is derived from. :attr:`GRID` names what is tried on the validation part.
+    ``class Ridge(Baseline, alpha=3.0)`` has a setting ``alpha`` and the settings of its
+    base class. :attr:`GRID` has the values that are tried on the validation part.
     """
 
     GRID: ClassVar[dict] = {}
@@ -31,7 +31,7 @@ class Baseline(Estimator):
                 name: (TYPES[type(value)], Field(value, description='See above.'))
                 for name, value in defaults.items()
             }
-            no_source = {'use_attribute_docstrings': False}  # to search, which is slow
+            no_source = {'use_attribute_docstrings': False}  # searching it is slow
             fields |= {'__base__': cls.Config, '__doc__': 'Settings'}
             fields['__cls_kwargs__'] = no_source
             cls.Config = create_model(f'{cls.__name__}Config', **fields)

@@ -17,12 +17,12 @@ from benchmarks.baselines import Baseline
 from benchmarks.baselines.rating import damped_mean, solve_rows
 
 Frame = pd.DataFrame
-SWEEPS = 5  # of each side in turn; the biases settle within three
+SWEEPS = 5  # alternating fits of biases, which converge within three
 UNSEEN = (0.0, 1.5, 3.5, 7.5, 15.5)
 
 
 class Part(NamedTuple):
-    """Interactions: the number of each one's task (user), its item's row, its label."""
+    """Interactions: row of the task (user), row of the item, and label of each."""
 
     task: np.ndarray
     item: np.ndarray
@@ -34,7 +34,7 @@ class Part(NamedTuple):
         return Part(*(values[rows] for values in self[:3]), self.shape)
 
     def matrix(self, value: np.ndarray) -> sp.csr_array:
-        """A value for each interaction, :obj:`[tasks, items]`; no zeros are stored."""
+        """Values of the interactions, :obj:`[tasks, items]`; zeros are not stored."""
         made = sp.csr_array((value, (self.task, self.item)), shape=self.shape)
         made.eliminate_zeros()
         return made
@@ -43,7 +43,7 @@ class Part(NamedTuple):
 class FewShotBaseline(Baseline):
     """A few-shot baseline with the interface of the recommenders.
 
-    Subclasses write ``_fit(known)`` and ``_score(given, asked)`` on parts.
+    Subclasses define ``_fit(known)`` and ``_score(given, asked)`` on parts.
     """
 
     predicts_labels: ClassVar[bool] = False  # whether scores estimate labels
@@ -60,7 +60,7 @@ class FewShotBaseline(Baseline):
         return made
 
     def predict(self, pairs: Frame, clip: bool = False) -> pd.Series:
-        # No score reads the labels of what is asked for.
+        # Hide the labels of queries.
         asked = self.part(pairs.assign(rating=np.nan), self.users_)
         scores = self._score(self.support_, asked)
         name = 'rating' if self.predicts_labels else 'score'
@@ -74,7 +74,7 @@ class FewShotBaseline(Baseline):
 
 
 class Random(FewShotBaseline):
-    """Ranks at random."""
+    """Ranks items at random."""
 
     def _fit(self, known: Part) -> None:
         pass
@@ -84,7 +84,7 @@ class Random(FewShotBaseline):
 
 
 class Popularity(FewShotBaseline, unseen=0.0):
-    """Ranks items by their likes; :obj:`unseen` where there are none."""
+    """Ranks items by their number of likes, :obj:`unseen` if there are none."""
 
     GRID: ClassVar[dict] = {'unseen': UNSEEN}
 
@@ -97,7 +97,7 @@ class Popularity(FewShotBaseline, unseen=0.0):
 
 
 class ItemMean(FewShotBaseline, item_damping=5.0):
-    """The items' means, shrunk towards the mean of all ratings."""
+    """Predicts item means, shrunk towards the mean of all ratings."""
 
     GRID: ClassVar[dict] = {'item_damping': (1.0, 2.0, 5.0, 10.0, 20.0)}
     predicts_labels = True
@@ -113,15 +113,15 @@ class ItemMean(FewShotBaseline, item_damping=5.0):
         return self.mean_ + self.bias_[asked.item] + self.level(given)[asked.task]
 
     def level(self, part: Part) -> np.ndarray:
-        """How far each task's labels lie above the items' means: not looked at here."""
+        """Mean label of each task above the item means; 0 in this class."""
         return np.zeros(part.shape[0])
 
 
 class SupportMean(ItemMean, user_damping=5.0):
-    r"""Item biases plus how far the support lies above them.
+    r"""Predicts item biases plus a user bias from the support.
 
     The latter is :math:`\sum_{i \in S_t} (r_{ti} - \mu - b_i) / (|S_t| + \lambda_u)`.
-    Item and user biases of training users are fitted in turn, each given the other.
+    On training users, item and user biases are fitted alternately.
     """
 
     DAMPINGS = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -137,13 +137,13 @@ class SupportMean(ItemMean, user_damping=5.0):
 
 
 class ItemKNN(Popularity, shrink=10.0):
-    r"""Sums an item's similarities to the liked part of the support.
+    r"""Sums the similarities of an item to the liked items of the support.
 
     .. math::
         s_{tj} = \sum_{i \in S_t} y_{ti} \frac{c_{ij}}{\sqrt{n_i n_j} + \lambda},
         \quad c_{ij} = \sum_u y_{ui} y_{uj}, \quad n_i = \sum_u y_{ui}
 
-    over training users :math:`u`. Popularity decides between equal scores.
+    over training users :math:`u`. Popularity breaks ties.
     """
 
     GRID: ClassVar[dict] = {'shrink': (0.0, 3.0, 10.0, 30.0, 100.0), 'unseen': UNSEEN}
@@ -155,12 +155,12 @@ class ItemKNN(Popularity, shrink=10.0):
         self.likes_ = self.together_.diagonal()
 
     def _score(self, given: Part, asked: Part) -> np.ndarray:
-        # Less than any difference between sums that matters.
+        # Smaller than any relevant difference of the sums.
         tie = 1e-9 * super()._score(given, asked)
         return self.sums(given, asked) + tie
 
     def sums(self, given: Part, asked: Part, own: bool = False) -> np.ndarray:
-        """The sums, without the users' own likes if these are training users."""
+        """The sums; for training users (`own`), without their own likes."""
         liked, found = given.matrix(given.label), np.empty(len(asked.item))
         label = asked.label if own else np.zeros(len(asked.item))
         for like in np.unique(label):
@@ -175,14 +175,14 @@ class ItemKNN(Popularity, shrink=10.0):
 class LogisticStack(FewShotBaseline, shrink=10.0, penalty=1.0, draws=4):
     """Logistic regression on the item-kNN score and bins of popularity.
 
-    There is one model for each support size, fitted on training users with random
-    supports of that size, without a user's own likes in any count.
+    Each support size has its own model. It is fitted on training users with random
+    supports of that size; all counts leave out the user's own likes.
     """
 
     GRID: ClassVar[dict] = {'shrink': (3.0, 10.0, 30.0), 'penalty': (0.1, 1.0, 10.0)}
     predicts_labels = True
-    # Items without likes have a bin of their own: where dislikes were sampled, they are
-    # liked more often than those with one or two.
+    # Items without likes have their own bin: if dislikes are sampled, such items are
+    # liked more often than items with one or two likes.
     EDGES = (1, 2, 3, 5, 9, 17, 33, 65)
 
     def _fit(self, known: Part) -> None:
@@ -216,7 +216,7 @@ class LogisticStack(FewShotBaseline, shrink=10.0, penalty=1.0, draws=4):
 
 
 def deal(part: Part, size: int, seed: int) -> tuple[Part, Part]:
-    """Each task's interactions in random order, as a support of a size and a query."""
+    """Shuffles each task's interactions and splits them into support and query."""
     keys = np.random.default_rng(seed).random(len(part.task))
     order = np.lexsort((keys, part.task))
     count = np.bincount(part.task)
@@ -225,7 +225,7 @@ def deal(part: Part, size: int, seed: int) -> tuple[Part, Part]:
 
 
 class SVDFoldIn(FewShotBaseline, rank=16, damping=10.0):
-    r"""Projects the liked part of the support onto the leading item vectors.
+    r"""Projects the liked items of the support onto the leading item vectors.
 
     Scores are :math:`x_t D V_r V_r^\top` with :math:`X D \approx U_r \Sigma_r V_r^\top`
     of the likes of training users, and :math:`D = \mathrm{diag}(n_j + \lambda)^{-1/2}`.
@@ -262,7 +262,7 @@ class ResidualKNN(FewShotBaseline, shrink=30.0, damping=0.3):
         \cos(e_i, e_j)
 
     with :math:`b` the :class:`SupportMean`, :math:`e` the residuals of the training
-    users and :math:`n_{ij}` the number of those who rated both items.
+    users and :math:`n_{ij}` the number of training users who rated both items.
     """
 
     DAMPINGS = (0.1, 0.3, 1.0, 3.0)
@@ -286,14 +286,14 @@ class ResidualKNN(FewShotBaseline, shrink=30.0, damping=0.3):
 
 
 class ResidualSVD(FewShotBaseline, rank=4, penalty=30.0):
-    r"""Folds a new user into the leading subspace of the items' residuals.
+    r"""Folds a new user into the leading subspace of item residuals.
 
     .. math::
         \hat{r}_{tj} = b_{tj} + p_t^\top v_j, \quad p_t = \Big( \sum_{i \in S_t}
         v_i v_i^\top + \lambda I \Big)^{-1} \sum_{i \in S_t} e_{ti} v_i
 
-    with :math:`b` the :class:`SupportMean`, :math:`e` the residuals and :math:`v_i`
-    right singular vectors of those of training users, scaled to a mean square of 1.
+    with :math:`b` the :class:`SupportMean`, :math:`e` the residuals and :math:`v_i` the
+    right singular vectors of training residuals, scaled to a mean square of 1.
     """
 
     PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -315,7 +315,7 @@ class ResidualSVD(FewShotBaseline, rank=4, penalty=30.0):
 
 
 class FewShotAGNN(AGNNRecommender):
-    """AGNN, to which supports are ratings of new users: nothing is trained again."""
+    """AGNN, which reads supports as ratings of new users, without training again."""
 
     def fit(self, ratings: Frame, users: Frame, items: Frame, validation: Any) -> Any:
         return super().fit(ratings, users[users['user'].isin(ratings['user'])], items)

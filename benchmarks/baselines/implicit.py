@@ -1,4 +1,4 @@
-"""Baselines for positives without ratings: they rank all items for each user."""
+"""Baselines for positives without ratings, which rank all items for each user."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ BLOCK_USERS = 64
 
 
 class ImplicitBaseline(RatingBaseline):
-    """Ranks by scores of all pairs, and is evaluated as the recommender is.
+    """A baseline that ranks all pairs and is evaluated like the recommender.
 
-    Subclasses write ``_fit_positives(x)`` on the matrix of positives, :obj:`[users,
-    items]`. It sets ``user_`` and ``item_``, factors whose products are the scores.
+    Subclasses define ``_fit_positives(x)`` on the matrix of positives, :obj:`[users,
+    items]`. It sets the factors ``user_`` and ``item_``, whose products are the scores.
     """
 
     def fit(self, ratings: Frame, *nodes: Frame, validation: Any = None) -> Any:
@@ -35,7 +35,7 @@ class ImplicitBaseline(RatingBaseline):
         self._fit_positives(sp.csr_matrix((rating, rows), self.size_))
 
     def _score(self, users: np.ndarray) -> np.ndarray:
-        """Scores of all items for some rows of users."""
+        """Scores of all items for the given rows of users."""
         return self.user_[users] @ self.item_.T
 
     def score_all(self, users: torch.Tensor, items: torch.Tensor) -> Iterator:
@@ -45,7 +45,7 @@ class ImplicitBaseline(RatingBaseline):
     def evaluate(
         self, ratings: Frame, k: int = 20, among: Sequence | None = None
     ) -> dict[str, float]:
-        """The metrics of :meth:`AGNNRecommender.evaluate`, by the same code."""
+        """The metrics of :meth:`AGNNRecommender.evaluate`, from the same code."""
         ids = {'user': self.tables_.users['user'], 'item': self.tables_.items['item']}
         node = {side: np.arange(len(ids[side])) for side in SIDES}
         serving = SimpleNamespace(ids=ids, node=node, rated=self.rated_, scorer=self)
@@ -57,17 +57,17 @@ class ImplicitBaseline(RatingBaseline):
 
 
 class PopularItems(ImplicitBaseline):
-    """Ranks items by their positives."""
+    """Ranks items by their number of positives."""
 
     def _fit_positives(self, x: sp.csr_matrix) -> None:
         self.user_, self.item_ = np.ones((x.shape[0], 1)), np.asarray(x.sum(axis=0)).T
 
 
 class AttributeKNN(ImplicitBaseline, num_neighbors=50):
-    """Means over the nodes with positives that are closest by attributes.
+    """Averages the positives of the nodes with the most similar attributes.
 
-    Those of a cold user are the means of similar users', and those of a cold item of
-    similar items', weighted by the cosine of their attributes.
+    The scores of a cold user are means over similar users, and those of a cold item are
+    means over similar items, weighted by the cosine of their attributes.
     """
 
     GRID: ClassVar[dict] = {'num_neighbors': (5, 20, 50, 100, 200, 500)}
@@ -81,7 +81,7 @@ class AttributeKNN(ImplicitBaseline, num_neighbors=50):
         return self.scores_[users]
 
     def _weights(self, known: sp.csr_matrix, trained: np.ndarray) -> sp.csr_matrix:
-        """Of all nodes for trained ones: 1 for themselves, or those of neighbors."""
+        """Weights of trained nodes for each node: itself, or neighbors if cold."""
         x = unit_rows(known)
         cold, warm = np.flatnonzero(~trained), np.flatnonzero(trained)
         close = (x[cold] @ x[warm].T).toarray()
@@ -95,7 +95,7 @@ class AttributeKNN(ImplicitBaseline, num_neighbors=50):
 
 
 class EASE(ImplicitBaseline, ridge=200.0):
-    """Weights of items by items (Steck, 2019); items without positives get 0."""
+    """EASE: linear item-item weights (Steck, 2019), 0 for items without positives."""
 
     GRID: ClassVar[dict] = {'ridge': (50.0, 100.0, 200.0, 400.0, 800.0)}
 
@@ -109,10 +109,10 @@ class EASE(ImplicitBaseline, ridge=200.0):
 
 
 class ALSRidge(ImplicitBaseline, num_factors=32, ridge=10.0, weight=10.0):
-    """Implicit ALS (Hu et al., 2008), and a ridge map from attributes to its factors.
+    """Implicit ALS (Hu et al., 2008) with ridge regression of factors on attributes.
 
-    The factors of a cold node are those that its attributes are mapped to. Unobserved
-    pairs have weight 1, and positives :obj:`1 + weight`.
+    The regression predicts the factors of cold nodes. Unobserved pairs have weight 1,
+    and positives have weight :obj:`1 + weight`.
     """
 
     GRID: ClassVar[dict] = {'ridge': (3.0, 10.0, 30.0, 100.0), 'weight': (3.0, 10.0)}
@@ -136,7 +136,7 @@ class ALSRidge(ImplicitBaseline, num_factors=32, ridge=10.0, weight=10.0):
     def _map(
         self, factors: np.ndarray, known: sp.csr_matrix, trained: np.ndarray
     ) -> np.ndarray:
-        """Factors with those of cold nodes replaced by what attributes say."""
+        """Replaces the factors of cold nodes by predictions from attributes."""
         known = sp.hstack([known, np.ones((len(trained), 1))]).tocsr()
         fit = known[trained]
         gram = (fit.T @ fit).toarray() + self.config.ridge * np.eye(fit.shape[1])
@@ -146,12 +146,12 @@ class ALSRidge(ImplicitBaseline, num_factors=32, ridge=10.0, weight=10.0):
 
 
 class DropoutNet(ALSRidge, num_factors=32, ridge=10.0, weight=10.0, dropout=0.5):
-    """DropoutNet (Volkovs et al., 2017) over the factors of implicit ALS.
+    """DropoutNet (Volkovs et al., 2017) on the factors of implicit ALS.
 
-    Two networks of one hidden layer read the factors of a node and its attributes, and
-    reproduce the scores of ALS; factors are dropped at random, as cold nodes have none.
-    Budget: ALS at its defaults, three rates of dropout, and 400 steps of 4,096 pairs,
-    half of them positives.
+    Two networks with one hidden layer read the factors and attributes of nodes and
+    reproduce the scores of ALS. Factors are dropped at random, because cold nodes have
+    none. Budget: ALS with default settings, three dropout rates, and 400 steps of 4,096
+    pairs, half of them positives.
     """
 
     GRID: ClassVar[dict] = {'dropout': (0.3, 0.5, 0.8)}
@@ -190,7 +190,7 @@ class DropoutNet(ALSRidge, num_factors=32, ridge=10.0, weight=10.0, dropout=0.5)
             self.user_, self.item_ = (net(x).double().numpy() for net, x in pairs)
 
     def _drop(self, x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Sets all factors of random rows to 0."""
+        """Sets all factors of random rows to 0, in place."""
         is_cold = torch.from_numpy(rng.random(len(x)) < self.config.dropout)
         x[is_cold, : self.config.num_factors] = 0
         return x
@@ -199,8 +199,8 @@ class DropoutNet(ALSRidge, num_factors=32, ridge=10.0, weight=10.0, dropout=0.5)
 class CollectiveMF(ImplicitBaseline, num_factors=32, penalty=50.0, weight=3.0):
     """Collective implicit matrix factorisation (cmfrec): positives and attributes.
 
-    Fitted on nodes with positives; factors of cold nodes are those of their attributes.
-    Budget: nine pairs of the penalty and the weight of attributes, ten sweeps.
+    It is fitted on nodes with positives and predicts factors of cold nodes from
+    attributes. Budget: nine pairs of penalty and attribute weight, ten sweeps.
     """
 
     GRID: ClassVar[dict] = {'penalty': (10.0, 50.0, 200.0), 'weight': (1.0, 3.0, 10.0)}
@@ -210,7 +210,7 @@ class CollectiveMF(ImplicitBaseline, num_factors=32, penalty=50.0, weight=3.0):
 
         config, (warm_users, warm_items) = self.config, self.trained_
         options = {'w_user': config.weight, 'w_item': config.weight}
-        # Centered, the average cold node would have factors of 0.
+        # With centering, the average cold node would have factors of 0.
         options |= {'center_U': False, 'center_I': False}
         options |= {'nthreads': 1, 'random_state': 0, 'verbose': False}
         model = cmfrec.CMF_implicit(config.num_factors, config.penalty, **options)
@@ -225,7 +225,7 @@ class CollectiveMF(ImplicitBaseline, num_factors=32, penalty=50.0, weight=3.0):
 def with_cold(
     factors: np.ndarray, of_cold: Any, known: np.ndarray, trained: np.ndarray
 ) -> np.ndarray:
-    """Factors of all nodes: those of trained ones, and of cold ones by attributes."""
+    """Factors of all nodes; the factors of cold nodes come from their attributes."""
     made = np.empty((len(known), factors.shape[1]))
     made[trained] = factors
     made[~trained] = [of_cold(row) for row in known[~trained]] or 0
@@ -233,7 +233,7 @@ def with_cold(
 
 
 class LightFM(ImplicitBaseline, num_factors=32, epochs=30, lr=0.05):
-    """LightFM with attributes and ids of both sides, and the WARP loss."""
+    """LightFM with ids and attributes of users and items, and the WARP loss."""
 
     GRID: ClassVar[dict] = {'num_factors': (16, 64), 'epochs': (15, 50)}
 

@@ -20,10 +20,10 @@ from benchmarks.baselines import Baseline
 from data.tables import RatingTables
 
 Frame = pd.DataFrame
-# As those of AGNNRecommender: the same input for all.
+# The same values as in AGNNRecommender, so that all models read the same input.
 MIN_COUNT, NUM_KNOTS = 5, 16
 ALPHAS, BOTH = (1.0, 3.0, 10.0), (False, True)
-MEAN_DAMPING = 5.0  # of the means that trees read, in ratings
+MEAN_DAMPING = 5.0  # of the means in the features of trees, in ratings
 TREE_OPTIONS = {'objective': 'l2', 'learning_rate': 0.05, 'min_data_in_leaf': 50}
 TREE_OPTIONS |= {'feature_fraction': 0.5, 'bagging_fraction': 0.8, 'bagging_freq': 1}
 TREE_OPTIONS |= {'num_threads': 1, 'seed': 0, 'verbosity': -1}
@@ -32,9 +32,9 @@ TREE_OPTIONS |= {'num_threads': 1, 'seed': 0, 'verbosity': -1}
 class RatingBaseline(Baseline, user_attributes=None, item_attributes=None):
     """A rating baseline with the interface of the recommenders.
 
-    Subclasses write ``_fit(rating, user, item)`` and ``_predict(user, item)`` on row
-    numbers. Without names of attribute columns, all columns are used. Fitted attributes
-    with a value for each side have that of users first.
+    Subclasses define ``_fit(rating, user, item)`` and ``_predict(user, item)`` on row
+    numbers. If no attribute columns are named, all columns are used. Fitted attributes
+    with a value for each side have the value for users first.
     """
 
     def fit(self, ratings: Frame, *nodes: Frame, validation: Any = None) -> Any:
@@ -51,11 +51,11 @@ class RatingBaseline(Baseline, user_attributes=None, item_attributes=None):
         return np.clip(self._predict(*rows), *self.range_)
 
     def ids(self) -> list[sp.dia_matrix]:
-        """A column for each id of a side; that of an id without ratings is empty."""
+        """One column per id of a side; columns of ids without ratings are empty."""
         return [sp.diags(trained.astype(float)) for trained in self.trained_]
 
     def attributes(self) -> list[sp.csr_matrix]:
-        """Token weights of all users and items, in the vocabularies of trained ones."""
+        """Token weights of all users and items; vocabularies are of trained nodes."""
         config, found = self.config, []
         for side, trained in zip(('user', 'item'), self.trained_, strict=True):
             frame = getattr(self.tables_, f'{side}s')
@@ -73,7 +73,7 @@ def token_weights(
         return sp.csr_matrix((len(frame), 0))
     encoder = AttributeEncoder(columns, MIN_COUNT, NUM_KNOTS).fit(frame[is_known])
     bags = encoder.transform(frame)
-    # Rare and missing are tokens as any other here; token 0 is padding.
+    # Treat "rare" and "missing" like other tokens; token 0 is padding.
     bags = dataclasses.replace(bags, is_value=torch.ones_like(bags.is_value))
     return bags.multi_hot()[:, 1:]
 
@@ -111,7 +111,7 @@ class DampedBiases(RatingBaseline, user_damping=5.0, item_damping=5.0):
 def damped_mean(
     value: np.ndarray, group: np.ndarray, count: int, damping: float
 ) -> np.ndarray:
-    """Sums over groups, divided by their sizes plus a damping, :obj:`[count]`."""
+    """Sums over groups divided by group size plus damping, :obj:`[count]`."""
     total, size = np.bincount(group, value, count), np.bincount(group, None, count)
     return np.divide(total, size + damping, where=size > 0, out=np.zeros(count))
 
@@ -126,12 +126,12 @@ def solve_rows(
 
 
 class Ridge(RatingBaseline, alpha=3.0, user_ids=True, item_ids=True, slopes=0.0):
-    r"""A linear model of a pair's ids and attributes, shrunk towards the mean.
+    r"""Ridge regression on ids and attributes of pairs, shrunk towards the mean.
 
-    Ids are optional: where all tested items are cold, an item's own effect takes from
-    attributes what they should explain. A column scaled by :math:`s` is shrunk by
-    :math:`\alpha / s^2`. With :obj:`slopes` as their scale, each user has slopes on
-    genre, decade and year.
+    Ids are optional: if all test items are cold, item ids would absorb effects that
+    attributes should explain. A column scaled by :math:`s` has the penalty
+    :math:`\alpha / s^2`. :obj:`slopes` is the scale of each user's slopes on genre,
+    decade and year; 0 disables slopes.
     """
 
     GRID: ClassVar[dict] = {'alpha': ALPHAS, 'user_ids': BOTH, 'item_ids': BOTH}
@@ -157,18 +157,18 @@ class Ridge(RatingBaseline, alpha=3.0, user_ids=True, item_ids=True, slopes=0.0)
         if config.slopes:
             blocks.append(row_products(users, self.slopes_[rows[1]]))
         made = sp.hstack(blocks, format='csr')
-        # With neither ids nor attributes a column of zeros leaves the mean alone.
+        # Without ids and attributes, a column of zeros yields the mean.
         return made if made.shape[1] else sp.csr_matrix((len(rows[0]), 1))
 
 
 def slope_features(items: Frame) -> sp.csr_matrix:
-    """Genres, decades and the year in decades from its mean, for each item."""
+    """Genres, decade, and year as decades from the mean, for each item."""
     genres = items.columns.intersection(['genre'])
     blocks = [token_weights(items, genres, slice(None))]
     if 'year' in items:
         year = items['year'].astype(float)
         decade = np.floor(year / 10).rank(method='dense').fillna(0).to_numpy(int)
-        # 0, where the year is missing, is a decade of its own.
+        # Items without a year have decade 0.
         blocks.append(sp.eye(decade.max() + 1, format='csr')[decade])
         year = ((year - year.mean()) / 10).fillna(0).to_numpy()
         blocks.append(sp.csr_matrix(year[:, None]))
@@ -176,7 +176,7 @@ def slope_features(items: Frame) -> sp.csr_matrix:
 
 
 class SlopeRidge(Ridge):
-    """The same with slopes for each user, the strongest baseline on cold items."""
+    """Ridge regression with slopes per user, the best baseline on cold items."""
 
     GRID: ClassVar[dict] = {'alpha': ALPHAS, 'item_ids': BOTH, 'slopes': (0.3,)}
 
@@ -184,11 +184,11 @@ class SlopeRidge(Ridge):
 class BoostedTrees(
     RatingBaseline, num_leaves=15, num_trees=300, cold_users=0.0, cold_items=0.0
 ):
-    """LightGBM on the attributes of both ends and on damped means of ratings.
+    """LightGBM on attributes and damped mean ratings of users and items.
 
-    The mean and the count of a training pair leave its own rating out, so training
-    reads what predictions do. A fraction of users and of items is treated as cold in
-    training, all their rows at once: mean and count are 0, as for truly cold ones.
+    The mean and the count of a training pair leave out its own rating, so that training
+    and test features match. Training treats a fraction of users and items as cold:
+    mean and count are 0 in all their rows, as for cold test nodes.
     """
 
     GRID: ClassVar[dict] = {'cold_users': (0.0, 0.5), 'cold_items': (0.0, 0.5)}
@@ -214,7 +214,7 @@ class BoostedTrees(
         return self.mean_ + self.model_.predict(self._features((user, item), known))
 
     def _features(self, rows: Sequence, known: Sequence) -> np.ndarray:
-        """Attributes, then the damped mean and the count of both ends."""
+        """Attributes, damped mean and count of users, then of items."""
         blocks = []
         for x, row, sums in zip(self.attributes_, rows, known, strict=True):
             total, count = sums[:, :1], sums[:, 1:]
@@ -223,7 +223,7 @@ class BoostedTrees(
 
 
 class BayesianFM(RatingBaseline, rank=10, iterations=200):
-    """A Bayesian factorisation machine (myfm): ids and attributes of both ends."""
+    """A Bayesian factorization machine (myfm) on ids and attributes."""
 
     implicit: ClassVar[bool] = False
 
@@ -239,7 +239,7 @@ class BayesianFM(RatingBaseline, rank=10, iterations=200):
             self.blocks_.append(sp.hstack(parts, format='csr'))
             groups += [part.shape[1] for part in parts if part.shape[1]]
         self.model_ = myfm.MyFMRegressor(rank=self.config.rank, random_seed=0)
-        # The library draws a progress bar whether or not there is a terminal.
+        # The library prints a progress bar even without a terminal.
         with redirect_stderr(io.StringIO()):
             options = {'n_iter': self.config.iterations, 'group_shapes': groups}
             options['callback'] = lambda *state: (False, None)
@@ -257,13 +257,13 @@ class BayesianFM(RatingBaseline, rank=10, iterations=200):
 
 
 class BayesianFMImplicit(BayesianFM):
-    """The same with what each user rated, and who rated each item."""
+    """A Bayesian FM that also reads each user's rated items and each item's users."""
 
     implicit = True
 
 
 class CollectiveMF(RatingBaseline, rank=30, penalty=10.0, weight=1.0):
-    """Collective matrix factorisation (cmfrec): ratings and attributes at once."""
+    """Collective matrix factorization (cmfrec) of ratings and attributes."""
 
     GRID: ClassVar[dict] = {'penalty': (10.0, 30.0, 100.0), 'weight': (0.5, 5.0)}
 
@@ -283,7 +283,7 @@ class CollectiveMF(RatingBaseline, rank=30, penalty=10.0, weight=1.0):
 
 
 class SVDPlusPlus(RatingBaseline, rank=20, epochs=20):
-    """SVD++ (scikit-surprise): no attributes, but what each user rated."""
+    """SVD++ (scikit-surprise): reads rated items of users, but no attributes."""
 
     def _fit(self, rating: np.ndarray, user: np.ndarray, item: np.ndarray) -> None:
         import surprise

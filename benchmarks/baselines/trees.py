@@ -1,4 +1,4 @@
-"""Boosted trees on the item statistics that TaNP reads, made into features by hand."""
+"""Boosted trees on hand-made features from the item statistics of AttentiveTaNP."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ OPTIONS |= {'early_stopping': False, 'random_state': 0}
 
 
 class BoostedTrees(FewShotBaseline, num_leaves=16, num_trees=200, draws=6):
-    """Gradient-boosted trees on TaNP's popularity, kernels and item vectors.
+    """Gradient-boosted trees on popularity, kernels and item vectors.
 
-    Features of a query item are its popularity and vector, its kernels with the
-    support (sums and largest, over likes, over dislikes, and weighted by residuals),
-    products of its vector with the support's, and sizes. Trees are trained on users
-    with supports of one to twenty, drawn several times; :mod:`tanp.item_statistics`
-    leaves each user's own interactions out.
+    Features of a query item are its popularity and vector, its kernels with the support
+    (sums and maxima, over likes, over dislikes, and weighted by residuals), products of
+    its vector with support vectors, and sizes. Training draws supports of one to twenty
+    interactions several times; :mod:`tanp.item_statistics` excludes each user's own
+    interactions.
     """
 
     GRID: ClassVar[dict] = {'num_leaves': (8, 16, 32)}
@@ -67,7 +67,7 @@ class BoostedTrees(FewShotBaseline, num_leaves=16, num_trees=200, draws=6):
 
     @torch.no_grad()
     def _features(self, batch: EpisodeBatch) -> tuple[np.ndarray, Any]:
-        """Features of all query interactions, and the labels to expect without them."""
+        """Features of all query interactions, and their expected labels."""
         table, mask, label = self.statistics_, batch.support_mask, batch.support_label
         support = table.features(batch.user, batch.support_item)
         query = table.features(batch.user, batch.query_item)
@@ -90,7 +90,7 @@ class BoostedTrees(FewShotBaseline, num_leaves=16, num_trees=200, draws=6):
 
 
 class BoostedRatingTrees(BoostedTrees, num_leaves=6, num_trees=150, draws=2):
-    """The same for ratings: on what item means and the user's level leave of them."""
+    """Boosted trees on residuals of ratings from item means and the user's level."""
 
     GRID: ClassVar[dict] = {'num_leaves': (3, 6, 12)}
     model, centered = 'HistGradientBoostingRegressor', True

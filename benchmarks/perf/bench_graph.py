@@ -1,4 +1,4 @@
-"""What attribute graphs cost as tables grow."""
+"""Measures the cost of attribute graphs by the size of tables."""
 
 import pytest
 import scipy.sparse
@@ -19,7 +19,7 @@ def cost(table, nodes, is_rated):
     """CPU seconds, peak memory and edges of a graph."""
     bags, num_tokens = zipf_bags(nodes, COLUMNS[table])
     ratings = None
-    if is_rated:  # five users a film, and twenty ratings a user
+    if is_rated:  # five users per film, and twenty ratings per user
         users, _ = zipf_bags(5 * nodes, PEOPLE, seed=1)
         pairs, rating = zipf_ratings(users, bags, 100 * nodes, seed=2)
         entries = rating, (pairs[1], pairs[0])
@@ -33,5 +33,5 @@ def cost(table, nodes, is_rated):
 
 @pytest.mark.parametrize(('table', 'nodes', 'is_rated'), CASES)
 def test_graph(table, nodes, is_rated, once):
-    """One graph, once, in a process of its own: some take minutes."""
+    """Builds each graph once in its own process; some take minutes."""
     once('graph', cost, table, nodes, is_rated)

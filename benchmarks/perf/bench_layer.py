@@ -1,4 +1,4 @@
-"""What the gated layer costs, beside PyG's layers and its own naive form."""
+"""Measures the gated layer next to PyG's layers and a naive implementation."""
 
 import statistics
 import time
@@ -17,7 +17,7 @@ from benchmarks.perf.conftest import in_new_process
 
 
 class NaiveGatedConv(nn.Module):
-    """The formula as it stands: both gates from a concatenation, edge by edge."""
+    """A direct implementation of the formula: both gates read concatenations."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ LAYERS = {
     'SAGEConv': lambda c: pyg.SAGEConv(c, c),
     'GCNConv': lambda c: pyg.GCNConv(c, c, add_self_loops=False),
 }
-# What varies, nodes, neighbors and width; the table shows those of 'order'.
+# Varied quantity, nodes, neighbors, width; the table shows the cases of 'order'.
 CASES = [
     *(('nodes', nodes, 10, 30) for nodes in (1_000, 10_000, 100_000, 300_000)),
     *(('neighbors', 20_000, count, 64) for count in (5, 10, 20, 50)),
@@ -55,7 +55,7 @@ CASES = [
 
 
 def graph(nodes, neighbors, width):
-    """Features and edges: every node has the same number of random neighbors."""
+    """Features and edges; all nodes have the same number of random neighbors."""
     generator = torch.Generator().manual_seed(0)
     src = torch.randint(nodes, (nodes * neighbors,), generator=generator)
     dst = torch.arange(nodes).repeat_interleave(neighbors)
@@ -64,10 +64,10 @@ def graph(nodes, neighbors, width):
 
 
 def memory_of(name, *size):
-    """Megabytes that a forward and backward pass adds at its peak."""
+    """Peak memory in MB that a forward and backward pass adds."""
     x, edge_index = graph(*size)
     layer = LAYERS[name](size[-1])
-    # Libraries that load on first use are not the layer's memory.
+    # Warm up: libraries that load on first use are not part of the layer.
     layer(x[:100], edge_index[:, :0]).sum().backward()
     records.reset_peak_memory()
     before = records.peak_memory_mb()
@@ -77,7 +77,7 @@ def memory_of(name, *size):
 
 @pytest.mark.parametrize(('vary', 'nodes', 'neighbors', 'width'), CASES)
 def test_layer(vary, nodes, neighbors, width, record, benchmark):
-    """Times all layers in turn on one graph, so that ratios of medians hold."""
+    """Times all layers alternately on one graph, for reliable ratios of medians."""
     x, edge_index = graph(nodes, neighbors, width)
     calls, taken = {}, defaultdict(list)
     for name, make in LAYERS.items():

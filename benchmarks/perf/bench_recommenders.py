@@ -1,4 +1,4 @@
-"""What fits cost as ratings grow, and recommendations."""
+"""Measures the cost of fits by the number of ratings, and of recommendations."""
 
 import statistics
 import time
@@ -16,7 +16,7 @@ from data.zipf import PEOPLE, zipf_bags, zipf_ratings
 from tanp import TaNPRecommender
 
 SETTINGS = {'AGNN network': {'kernel_weight': 0.0}, 'blend': {}}
-# Users and items by the number of ratings, and the columns of the items.
+# Numbers of users and items by the number of ratings; then the item columns.
 SIZES = {10_000: (604, 370), 30_000: (1046, 641), 100_000: (1910, 1170)}
 SIZES |= {300_000: (3308, 2027), 1_000_000: (6040, 3700), 9_800_000: (100_000, 20_000)}
 GOODS = ((18, 2, 0.8), (40, 1, 1.2))
@@ -25,7 +25,7 @@ SUPPORT = 20
 
 
 def growth_cost(name, ratings):
-    """A fit at the defaults for warm pairs."""
+    """Cost of a fit for warm pairs with default settings."""
     bags, _ = zip(*map(zipf_bags, SIZES[ratings], (PEOPLE, GOODS)), strict=True)
     (user, item), rating = zipf_ratings(*bags, round(1.08 * ratings))
     frames = [pd.DataFrame({'user': user, 'item': item, 'rating': rating})[:ratings]]
@@ -39,13 +39,13 @@ def growth_cost(name, ratings):
 @pytest.mark.parametrize('name', SETTINGS)
 @pytest.mark.parametrize('ratings', SIZES)
 def test_growth(ratings, name, once):
-    """Fits of more and more ratings, each in a process of its own."""
+    """Fits tables of increasing size, each in its own process."""
     once('growth', growth_cost, name, ratings)
 
 
 @pytest.fixture(scope='module')
 def tanp():
-    """A recommender of Last.FM; weights cost the same whatever they are."""
+    """A recommender for Last.FM; its cost does not depend on the weights."""
     tables = load_lastfm()
     made = TaNPRecommender(decoder_channels=(64, 32), attention_heads=1, epochs=1)
     return made.fit(tables.ratings, tables.users, tables.items), tables
@@ -53,7 +53,7 @@ def tanp():
 
 @pytest.mark.parametrize('users', [1, 10, 100, 1000])
 def test_tanp(users, tanp, record, benchmark):
-    """Adapts to new users, and ranks the catalogue for each."""
+    """Adapts to new users and ranks the catalogue for each."""
     recommender, tables = tanp
     rng = np.random.default_rng(0)
     items = tables.items['item'].to_numpy()
@@ -75,7 +75,7 @@ def test_tanp(users, tanp, record, benchmark):
 
 
 def crowd(frame, count, rng):
-    """New nodes with ids of their own, each attribute drawn from those there are."""
+    """New nodes with new ids; attributes are drawn from the known values."""
     made = {c: rng.choice(frame[c].to_numpy(), count) for c in frame.columns[1:]}
     return pd.DataFrame({frame.columns[0]: np.arange(count) + 10**6, **made})
 
@@ -99,5 +99,5 @@ def agnn_cost(name):
 
 @pytest.mark.parametrize('name', ['MovieLens-100K', *CROWDS])
 def test_agnn(name, once):
-    """One call without a warm-up, in a process of its own."""
+    """One call without warm-up, in its own process."""
     once('serving-agnn', agnn_cost, name)

@@ -1,6 +1,6 @@
-"""What measurements of speed share: processes of their own, peak memory, rows.
+"""Shared parts of the speed measurements: new processes, peak memory, result rows.
 
-Results go to ``perf.csv`` of the folder ``--results``: a row a measure of a case.
+Results go to ``perf.csv`` in the folder ``--results``, one row per case and measure.
 """
 
 import multiprocessing
@@ -13,7 +13,7 @@ from benchmarks import records
 
 
 def pytest_addoption(parser):
-    """Adds the folder of results."""
+    """Adds the option for the folder of results."""
     parser.addoption('--results', type=Path, default=Path('runs'))
 
 
@@ -43,7 +43,7 @@ def once(benchmark, record):
 
 
 def timed(call):
-    """What a call returns, and its CPU seconds and the peak of the process's memory."""
+    """The result of a call, with its CPU seconds and the peak memory of the process."""
     start = time.process_time()
     made = call()
     seconds = time.process_time() - start
@@ -51,6 +51,6 @@ def timed(call):
 
 
 def in_new_process(call, *arguments):
-    """Calls a function of a module in a process of its own, for its peak of memory."""
+    """Calls a module-level function in a new process, to measure its peak memory."""
     with multiprocessing.get_context('spawn').Pool(1) as pool:
         return pool.apply(call, arguments)
