@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field
 
 from agnn_pyg.agnn_config import PUBLISHED, AGNNConfig
+from agnn_pyg.base.checks import check_columns
 from agnn_pyg.base.config import Config, Fraction, PositiveInt, check_argument
 from agnn_pyg.base.frames import read_pairs, read_ratings, read_tables
 from agnn_pyg.base.metrics import rating_metrics
@@ -272,8 +273,9 @@ class AGNNRecommender(Recommender):
             ValueError: If a user or an item of a pair is in no table, or a table is
                 invalid.
         """
+        config, _ = self._served()
+        check_columns(pairs, 'pairs', [config.user, config.item])
         serving = self._serve(users, items, ratings, user_edges, item_edges)
-        config = serving.config
         rows = read_pairs(pairs, 'pairs', config, serving.ids)
         score = np.empty(0)
         if rows.size:

@@ -4,6 +4,7 @@ from agnn_pyg.base import lazy_names as _lazy_names
 
 # The module that defines each public name.
 _HOMES = {
+    'AdaptedUsers': 'recommender',
     'AttentiveTaNP': 'attentive',
     'EpisodeBatch': 'loader',
     'EpisodeLoader': 'loader',

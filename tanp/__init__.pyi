@@ -10,4 +10,5 @@ from tanp.module import TaskModule as TaskModule
 from tanp.prediction import Prediction as Prediction
 from tanp.prediction import evaluate as evaluate
 from tanp.prediction import predict as predict
+from tanp.recommender import AdaptedUsers as AdaptedUsers
 from tanp.recommender import TaNPRecommender as TaNPRecommender

@@ -86,7 +86,9 @@ SUPPORT = 'Ratings of new users: user, item, rating.'
 ARGUMENTS = {
     'ratings': _argument(str, 'Table of ratings: user, item, rating.'),
     'pairs': _argument(str, 'Table of pairs: user, item.'),
-    'ids': _argument(Texts, 'Ids of users (default: all of the tables).', None),
+    'ids': _argument(
+        Texts, 'Ids of users, with spaces between them (default: all).', None
+    ),
     'user_id': _argument(str, 'Id of the user.'),
     'item_id': _argument(str, 'Id of the item.'),
     'support': _option(Text, SUPPORT, 'FILE'),

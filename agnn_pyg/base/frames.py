@@ -238,8 +238,9 @@ def _read_numbers(table: TableColumn) -> np.ndarray:
     number = pd.to_numeric(cells, errors='coerce').to_numpy(float, na_value=np.nan)
     is_time = cells.dtype.kind in 'mM'  # pandas reads times as numbers
     bad = ~np.isfinite(number) | is_time
-    remedy = 'correct or drop it; numbers such as 3,5 need a decimal point'
-    table.refuse(bad, 'has no finite number in', remedy)
+    has_comma = cells[bad].astype(str).str.contains(',').any()
+    remedy = '; numbers such as 3,5 need a decimal point' if has_comma else ''
+    table.refuse(bad, 'has no finite number in', f'correct or drop it{remedy}')
     return number
 
 

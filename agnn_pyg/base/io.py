@@ -301,7 +301,13 @@ def _check_lines(
         _check_names(header)
         width = len(header)
         for row in rows:
+            first = numbers[-1] + 1 if numbers else 2 + skip
             numbers.append(lines.line_num)
+            if len(row) != width and any('\n' in cell for cell in row):
+                raise ValueError(
+                    f'a quote that opens in line {first} or later is not closed before '
+                    f'line {numbers[-1]}; close or remove it'
+                )
             if len(row) != width:  # pandas would pad or cut the row
                 raise ValueError(
                     f'there are {width} columns, but {len(row)} cells in line '

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +27,7 @@ from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_distinct, read_i
 # Columns with readable names of rows.
 TITLES = ('title', 'name')
 # Limits of the comparison with the fit: rows of known ids, and difference of weights.
-MOST_COMPARED, MAX_GAP = 250, 1e-3
+MOST_COMPARED, MAX_GAP = 20_000, 1e-3
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,8 @@ def _read_attributes(
     is_named = attributes is not None
     if not is_named:
         attributes = frame.columns.drop(getattr(config, side))
-        folded = attributes.astype(str).str.casefold()
-        alike = attributes[folded.duplicated(keep=False)]
+        folded = attributes.unique().astype(str).str.casefold()
+        alike = attributes.unique()[folded.duplicated(keep=False)]
         if len(alike):
             warn(
                 f"'{name}' has columns that differ only in case, {', '.join(alike)}, "
@@ -104,6 +103,16 @@ def _read_attributes(
             )
     if not isinstance(attributes, Mapping):
         attributes = dict.fromkeys(attributes)
+    if getattr(config, side) in attributes:
+        raise ValueError(
+            f"'{side}_attributes' names the ids, '{getattr(config, side)}', which are "
+            f'no attribute; leave them out'
+        )
+    if config.rating in attributes and not is_named:
+        warn(
+            f"'{name}' has a column '{config.rating}', the name of the ratings, and it "
+            f'is used as an attribute; drop it if it is made from ratings'
+        )
     kept, dropped, suited = [], {}, {}
     for column, stype in attributes.items():
         try:
@@ -217,19 +226,24 @@ def _warn_of_changed(
         return
     frame = frame.reindex(columns=[*encoder.columns])
     fitted = encoder.column_encoders
-    with suppress(ValueError):  # these cells are not used, so they may be invalid
+    try:
         columns = [parse_column(frame, c.column, c.stype, ids.name) for c in fitted]
-        found = encoder.transform(columns).multi_hot()
-        bags = bags.take(torch.from_numpy(rows[known]))
-        gap = abs(found - bags.multi_hot()).tocsc()
-        for column, cells in zip(fitted, columns, strict=True):
-            part = gap[:, column.offset : column.offset + len(column.values)]
-            is_other = part.max(axis=1).toarray().ravel() > MAX_GAP
-            TableColumn(frame, column.column, ids.name).remark(
-                is_other & ~cells.is_missing,
-                'changes attributes of known ids, which has no effect, in',
-                'fit again to change them, or use other ids for new nodes',
-            )
+    except ValueError as error:  # these cells are not used
+        warn(
+            f'Attributes of known ids have no effect, and here cannot be read: {error}'
+        )
+        return
+    found = encoder.transform(columns).multi_hot()
+    bags = bags.take(torch.from_numpy(rows[known]))
+    gap = abs(found - bags.multi_hot()).tocsc()
+    for column, cells in zip(fitted, columns, strict=True):
+        part = gap[:, column.offset : column.offset + len(column.values)]
+        is_other = part.max(axis=1).toarray().ravel() > MAX_GAP
+        TableColumn(frame, column.column, ids.name).remark(
+            is_other & ~cells.is_missing,
+            'changes attributes of known ids, which has no effect, in',
+            'fit again to change them, or use other ids for new nodes',
+        )
 
 
 def with_titles(

@@ -60,6 +60,7 @@ TEXTS = {
     'numbers as texts, such as with a currency or a decimal comma,': (
         r"[$€£¥]?\s?(\d{1,3}([., ']\d{3})+|\d+)([.,]\d+)?\s?[^\W\d]{0,8}\W?"
     ),
+    'durations or times of day as texts,': r'\d{1,3}:\d\d(:\d\d)?',
     'lists as texts, which as_lists of agnn_pyg.base.io or --lists reads,': (
         r'\[.*\]|\(.*\)|\{[^:]*\}'
     ),
@@ -274,6 +275,9 @@ def warn_of_numbers(cells: ParsedColumn) -> None:
     for outer, others in ((values[0], values[1:]), (values[-1], values[:-1])):
         low, high = others[0], others[-1]
         is_far = max(low - outer, outer - high) > high - low or outer < 0 <= low
+        # Many zeros, and no other value near them.
+        is_zero = outer == 0 and cells.stype == 'numeric'
+        is_far |= is_zero and 5 * low > high - low and (value == 0).mean() > 0.05
         if outer in PLACEHOLDERS[cells.stype] and is_far and len(others) > FEW_OTHERS:
             text = f'{outer:.0f}'
             if cells.stype == 'date':

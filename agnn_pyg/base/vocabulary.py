@@ -29,7 +29,7 @@ from agnn_pyg.base.checks import (
 EXACT_FLOATS = 2.0**53
 # Texts that may mean missing, but are also valid ids.
 NAMES = ('na', 'null')
-ACCENTS = "(accents by .str.normalize('NFC'))"
+ACCENTS = "(zeros by .str.zfill(width), accents by .str.normalize('NFC'))"
 # Pandas calls that convert a column to a type of ids.
 _CONVERT = {'int': '.astype(int)', 'uuid': '.map(uuid.UUID)'}
 

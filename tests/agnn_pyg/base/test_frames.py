@@ -158,8 +158,8 @@ def test_new_nodes(tables):
     near, some = known.assign(age=known['age'] * (1 + 1e-9)), known[['user', 'job']]
     for same in (None, known[::-1], near, some, changed(0, age=None)(known)):
         assert new(same) is None
-    for column, value in (('age', 11), ('job', 'pilot')):
-        with pytest.warns(UserWarning, match=f"'users' .*'{column}' in row 2 .* fit"):
+    for column, value in (('age', 11), ('age', 'x'), ('job', 'pilot')):
+        with pytest.warns(UserWarning, match=f"'users' .*'{column}' in row 2 "):
             assert new(changed(2, **{column: value})(known)) is None
     later = known.assign(user=[7, 8, 3, 4])
     ids, bags = new(later)
@@ -337,6 +337,7 @@ def test_columns_that_seem_to_be_something_else(tables):
         ([f'{18 + n}' for n in range(40)], "numbers .*'18'"),
         (10 * ['0,9', '1,9', '1,5', '3'], "numbers .*'0,9'"),
         ([f'{18 + n} years' for n in range(40)], "numbers .*'18 years'"),
+        ([f'{n}:05' for n in range(40)], "durations .*'0:05'"),
         ([f'{2000 + n}-05' for n in range(40)], "dates .*'2000-05'"),
         ([f'May {n % 28 + 1}, {2000 + n}' for n in range(40)], "dates .*'May 1, 2000'"),
         (10 * ['a|b', 'b|c', 'a|c', 'c'], r"lists .*cells, '\|'.*--lists.*'a\|b'"),
@@ -392,6 +393,14 @@ def test_numbers_that_seem_to_be_ids_codes_or_placeholders(tables):
         part = users.assign(**{column: users[column].where(users['user'] != 3, odd)})
         with pytest.warns(UserWarning, match=f"'{column}' .* {odd} in 1 of 30 cells"):
             read_tables(CONFIG, ratings, part)
+    zeros = users[['user']].assign(age=(20 + users['user']) * (users['user'] % 3 > 0))
+    with pytest.warns(UserWarning, match="'age' .* 0 in 10 of 30 cells"):
+        read_tables(CONFIG, ratings, zeros)
+    ids['rating'] = ids['user'] % 5
+    with pytest.warns(UserWarning, match="'rating', the name of the ratings"):
+        read_tables(CONFIG, ratings, ids[['user', 'rating']])
+    with pytest.raises(ValueError, match="'user_attributes' names the ids, 'user'"):
+        read_tables(ColumnsConfig(user_attributes=['age', 'user']), ratings, ids)
 
 
 @pytest.mark.parametrize('what', ['mean rating', 'number of ratings'])

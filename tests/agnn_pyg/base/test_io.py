@@ -149,6 +149,7 @@ def test_files_that_cannot_be_read_are_named_with_the_line(tmp_path):
         ('x.csv', b'user,name\n1,2\n', "no column 'item'.*--item"),
         ('x.csv', b'user,item\n1,2,3\n', '2 columns, but 3 cells in line 2'),
         ('x.csv', b'user,item,year\n1,2,3\n1,2\n', '3 columns, but 2 cells in line 3'),
+        ('x.csv', b'user,item\na,b\n"c,d\ne,f\n', 'quote .* line 3 .*line 4'),
         ('x.csv', SHORT.encode(), '3 columns, but 2 cells in line 5'),
         ('x.csv', 'user,item\né,2\n'.encode('latin-1'), 'is not UTF-8 text'),
         ('x.csv', b'user,item,item\n1,2,3\n', "2 columns called 'item'"),
