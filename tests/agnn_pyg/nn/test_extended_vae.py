@@ -42,23 +42,4 @@ def test_golden_numbers(evae, numbers, monkeypatch):
     assert_close(kl_divergence(mu, logvar), expected['kl_text_mean'])
     rows = [kl_divergence(m[None], v[None]) for m, v in zip(mu, logvar, strict=True)]
     assert_close(torch.stack(rows), expected['kl_text_rows'])
-
-
-def test_training_is_noisy_around_the_mean():
-    torch.manual_seed(0)
-    evae = ExtendedVAE(4, 3)
-    x = torch.randn(5, 4)
-    one, other = evae(x), evae(x)
-    assert not torch.equal(one.reconstruction, other.reconstruction)
-    assert torch.equal(one.mu, other.mu)
-    assert torch.equal(one.logvar, other.logvar)
-
-
-def test_noise_has_the_encoded_moments():
-    torch.manual_seed(0)
-    evae = ExtendedVAE(2, 2)
-    mu = torch.tensor([0.5, -2.0]).expand(40_000, 2)
-    logvar = torch.tensor([0.0, -3.0]).expand(40_000, 2)
-    z = evae.reparameterize(mu, logvar)
-    assert torch.allclose(z.mean(0), mu[0], atol=0.02)
-    assert torch.allclose(z.var(0).log(), logvar[0], atol=0.03)
+    assert kl_divergence(mu[:0], logvar[:0]) == 0
