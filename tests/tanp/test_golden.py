@@ -71,21 +71,18 @@ def batch_of(tasks):
 
 
 @pytest.mark.parametrize('name', MODELS)
-def test_forward_in_evaluation(golden, name):
+def test_forward(golden, name, monkeypatch):
+    monkeypatch.setattr(torch, 'randn_like', torch.zeros_like)
     case = golden(name)
-    model = published_model(case['parameters']).eval()
-    output = model(batch_of(case['inputs']['tasks']))
+    model, batch = (
+        published_model(case['parameters']),
+        batch_of(case['inputs']['tasks']),
+    )
+    output = model.eval()(batch)
     for number, expected in enumerate(case['outputs']['eval']):
         score = output.score[number][output.mask[number]]
         assert close(score, expected['predictions'])
-
-
-@pytest.mark.parametrize('name', MODELS)
-def test_forward_in_training(golden, name, monkeypatch):
-    monkeypatch.setattr(torch, 'randn_like', torch.zeros_like)
-    case = golden(name)
-    model = published_model(case['parameters']).train()
-    output = model(batch_of(case['inputs']['tasks']))
+    output = model.train()(batch)
     for number, expected in enumerate(case['outputs']['train']):
         mask = output.mask[number]
         label = case['inputs']['tasks'][number]['train_target_y']

@@ -75,15 +75,6 @@ def test_numbers_outside_the_fitted_range_are_clamped_and_equal_knots_are_one():
     assert encode([0, 0, 0, 0, 1], [0, 1], num_knots=3) == [{1: 1}, {2: 1}]
 
 
-def test_columns_do_not_share_tokens():
-    frame = pd.DataFrame({'a': ['x', 'y'], 'b': ['x', 'y'], 'c': [1, 2]})
-    encoder = AttributeEncoder(list('abc'), num_knots=2)
-    attributes = encoder.fit_transform(frame)
-    assert [set(bag) for bag in bags(attributes)] == [{1, 3, 5}, {2, 4, 6}]
-    assert encoder.num_tokens == attributes.num_tokens == 7
-    assert attributes.num_nodes == 2
-
-
 def test_multi_hot_holds_values_only():
     frame = pd.DataFrame({'a': ['x', 'x', 'z', None], 'b': [0.0, 1.0, 0.25, None]})
     encoder = AttributeEncoder(['a', 'b'], min_count=2, num_knots=2)
