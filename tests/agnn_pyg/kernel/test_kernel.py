@@ -100,16 +100,6 @@ def test_conjugate_gradients_against_a_dense_solution(kernel, maps):
     assert kernel.solve_cg(target, expected, tol=1e-6)[1] == 0
 
 
-def test_pairs_are_sorted_by_user_and_by_item(tiny_pairs):
-    rated, rating = tiny_pairs
-    pairs = RatedPairs(rated.flip(1), 12, 15)
-    value = rating.flip(0)[pairs.order]
-    expected = torch.zeros(12, 15)
-    expected[rated[0], rated[1]] = rating
-    torch.testing.assert_close(pairs.by_user(value).to_dense(), expected)
-    torch.testing.assert_close(pairs.by_item(value).to_dense(), expected.t())
-
-
 def test_row_numbers_of_int32_do_not_overflow():
     index = torch.tensor([[50_000, 0, 1], [2, 60_000, 60_000]], dtype=torch.int32)
     pairs = RatedPairs(index, 50_001, 60_001)
