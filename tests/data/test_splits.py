@@ -85,7 +85,7 @@ def test_validation_follows_the_rule_whatever_the_order_of_rows(planted, scenari
         pd.testing.assert_frame_equal(other.sort_index(), train.sort_index())
 
 
-def test_fractions_count_in_whole_ids():
+def test_fractions_count_in_whole_ids_and_leave_some(planted):
     ids = np.arange(10)
     ratings = pd.DataFrame({'user': 0, 'item': ids, 'rating': 1.0})
     users, items = pd.DataFrame({'user': [0]}), pd.DataFrame({'item': ids})
@@ -94,6 +94,9 @@ def test_fractions_count_in_whole_ids():
     for tenths in range(1, 8):
         result = split(tables, 'item_cold', test=tenths * 0.1, validation=0.5)
         assert len(result.test) == tenths
+    few = planted.with_ratings(planted.ratings.iloc[:20])
+    with pytest.raises(ValueError, match=r"'test'.*0\.999"):
+        split(few, 'user_cold', test=0.999)
 
 
 def test_given_parts_make_the_same_split(planted):
@@ -125,15 +128,6 @@ def test_leaks_are_found(planted):
         for message, parts in spoilt.items():
             with pytest.raises(ValueError, match=message):
                 check_strict(dataclasses.replace(good, **parts))
-
-
-def test_too_few_ratings_are_refused(planted):
-    few = planted.with_ratings(planted.ratings.iloc[:20])
-    with pytest.raises(ValueError, match=r"'test'.*0\.999"):
-        split(few, 'user_cold', test=0.999)
-    for scenario in SCENARIOS:
-        with pytest.raises(ValueError, match="'test'"):
-            split(few.with_ratings(few.ratings.iloc[:1]), scenario)
 
 
 # Sizes and pairs of the parts that published figures were measured on.

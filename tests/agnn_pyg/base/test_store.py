@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from agnn_pyg.base.store import (
-    atomic_write,
     check_writable,
     read_notes,
     read_store,
@@ -158,19 +157,3 @@ def test_a_killed_writer_leaves_the_old_store_or_the_new(tmp_path):
         assert values == 2 * [config['value']]
         save(folder, 0.0, {'value': 0.0})
     assert kills >= 2
-
-
-def test_a_file_is_replaced_whole(tmp_path):
-    path = tmp_path / 'deep' / 'file.txt'
-    with atomic_write(path) as aside:
-        aside.write_text('one')
-
-    def fail():
-        with atomic_write(path) as aside:
-            aside.write_text('half')
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert names(path.parent) == ['file.txt']
-    assert path.read_text() == 'one'
