@@ -280,7 +280,9 @@ class AGNNRecommender(Recommender):
         score = np.empty(0)
         if rows.size:
             score = serving.scorer.score(*serving.pairs(rows)).numpy()
-        return serving.scale.to_series(score, config.rating, clip, pairs.index)
+        columns = serving.scale.to_columns(score, config.rating)
+        made = pd.DataFrame(columns, pairs.index)
+        return made.iloc[:, 0] if clip else made['score'].rename(made.columns[0])
 
     def recommend(
         self,

@@ -214,15 +214,14 @@ class AttentiveTaNP(NeuralProcess):
             return torch.cat([self.score_all(one, catalogue) for one in alone])
         batch = batch.cleared(catalogue.hidden.dtype)
         codes = self.encode(batch)
-        user = codes.user
         # Column blocks of the first layer: item features, user features, features that
         # are read from the support per item, and features shared by a task's items.
-        width = self.in_channels - user.size(-1)
+        width = self.in_channels - codes.user.size(-1)
         bounds = [width, self.in_channels, self.decoder.in_channels]
         weights = self.decoder.lins[0].weight.tensor_split(bounds, dim=-1)
         z = [] if codes.prior is None else [codes.prior.mu]
         shared = F.linear(torch.cat([*z, codes.summary], dim=-1), weights[3])
-        shared = shared + F.linear(user, weights[1])
+        shared = shared + F.linear(codes.user, weights[1])
         tasks = codes, self.decoder.modulate(codes.task, shared)
         scores = []
         kernels = self.statistics.catalogue_kernels(codes.items, catalogue.items)
@@ -230,7 +229,7 @@ class AttentiveTaNP(NeuralProcess):
         for task, kernel in enumerate(kernels):
             code, ((gamma, beta), *others) = _rows(tasks, slice(task, task + 1))
             query = catalogue.query
-            if query is not None and user.size(-1):
+            if query is not None and code.user.size(-1):
                 own = F.linear(code.user, self.attention.lin_query.weight[:, width:])
                 query = query + self.attention.split_heads(own[:, None]).mT
             # size = [1, I, C]

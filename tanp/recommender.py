@@ -52,8 +52,6 @@ class TaNPRecommender(Recommender):
 
     Attributes:
         models_: The trained models, one for each member of the ensemble.
-        vocabularies_: Ids of the fit by side, :obj:`"user"` and :obj:`"item"`.
-        rating_scale_: The scale of ratings; labels 0 and 1 are not scaled.
         history_: Metrics of the first model in each epoch.
         best_epoch_: Epoch of the first model that was kept, counted from 0.
     """
@@ -204,32 +202,26 @@ class AdaptedUsers:
             items (pandas.DataFrame, optional): Attributes of items new to the fit.
             samples (int, optional): Samples of :math:`\mathbf{z}` to average over. They
                 need a latent path. (default: :obj:`0`, the mean of :math:`\mathbf{z}`)
-            clip (bool, optional): Clip to the range of ratings; rankings use the
-                values before clipping. (default: :obj:`True`)
+            clip (bool, optional): Clip to the range of ratings. (default: :obj:`True`)
             return_std (bool, optional): Also return standard deviations between samples
-                and models: the uncertainty of the model given the support, without the
-                noise of ratings. (default: :obj:`False`)
+                and models, without the noise of ratings. (default: :obj:`False`)
 
         Returns:
             The predicted ratings, or scores if the fit has no ratings, with the index
-            of :obj:`pairs`. ``ValueError`` names unknown ids, or the lack of samples
-            and of a second model to compute standard deviations from.
+            of :obj:`pairs`. ``ValueError`` names unknown ids.
         """
         fitted = self.fitted.with_nodes('item', items)
         columns = [fitted.config.user, fitted.config.item]
         users, named = read_ends(pairs, columns, 'pairs')
         user, item = self._rows(users), fitted.item_rows(named)
         labels = fitted.predict(self.episodes, user, item, samples)
-        rating, index = fitted.config.rating, pairs.index
-        made = fitted.scale.to_series(labels[0], rating, clip, index)
-        if not return_std:
-            return made
-        if len(labels) == 1:
+        made = pd.DataFrame(fitted.to_columns(labels), pairs.index)
+        if return_std and 'std' not in made:
             raise ValueError(
-                "'return_std' needs several models, or 'samples' of a latent path (got "
-                "1 and 0); fit with 'ensemble_size' above 1"
+                "'return_std' needs 'ensemble_size' or 'samples' above 1 (got 1 and 0)"
             )
-        return made, pd.Series(fitted.to_columns(labels)['std'], index, name='std')
+        rating = made.iloc[:, 0] if clip else made['score'].rename(made.columns[0])
+        return (rating, made['std']) if return_std else rating
 
     def recommend(
         self,

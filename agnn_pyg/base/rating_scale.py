@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 if TYPE_CHECKING:
     from agnn_pyg.base.frames import Ratings
@@ -103,14 +102,6 @@ class RatingScale:
     def to_rating_scale(self, value: np.ndarray) -> np.ndarray:
         """Converts predictions of models to ratings, clipped to the range."""
         return np.clip(self.unit * value + self.center, self.low, self.high)
-
-    def to_series(
-        self, score: np.ndarray, rating: str | None, clip: bool, index: pd.Index
-    ) -> pd.Series:
-        """Predictions as a series: ratings, clipped or not, or scores of positives."""
-        clipped, *whole = self.to_columns(score, rating).values()
-        value = clipped if clip or not whole else whole[0]
-        return pd.Series(value, index, name=rating or 'score')
 
     def to_columns(
         self, score: np.ndarray, rating: str | None
