@@ -72,14 +72,6 @@ def test_edges_between_new_users_count_and_those_between_known_ones_do_not(
     assert rmse(found, pairs) < 0.7 * rmse(without, pairs)
 
 
-def test_new_users_of_edges_are_recommended_to_by_their_ids(fitted):
-    friend = pd.DataFrame({'user': [900], 'friend': [0]})
-    best = fitted.recommend([900, 0], k=2, user_edges=friend)
-    assert best['user'].tolist() == [900, 900, 0, 0]
-    expected = fitted.predict(best[:2], user_edges=friend)
-    assert np.allclose(best['rating'][:2], expected)
-
-
 def test_an_update_takes_edges_of_new_users_who_are_known_then(communities, parts):
     known, later, inside = parts
     edges, first = communities[1], NEW[:10]
@@ -125,7 +117,8 @@ def test_what_serves_edges_agrees_and_survives_a_file(
     assert found.equals(fitted.predict(later, user_edges=edges))
     assert model.evaluate(later, user_edges=edges)['rmse'] == rmse(found, later)
     assert model.score(later, user_edges=edges) == -rmse(found, later)
-    best = model.recommend(pd.DataFrame({'user': NEW}), 3, user_edges=edges)
+    best = model.recommend([*NEW, 0], 3, user_edges=edges)
+    assert best['user'].tolist() == [*NEW.repeat(3), 0, 0, 0]
     again = model.predict(best, user_edges=edges)
     assert np.allclose(again, best['rating'], atol=1e-5)
     user, item = later.iloc[0][['user', 'item']].astype(int)

@@ -1,5 +1,3 @@
-import copy
-
 import pytest
 import torch
 from torch_geometric.data import HeteroData
@@ -233,25 +231,6 @@ def test_the_sizes_of_a_graph(tiny_graph, tiny_attributes):
     (batch,) = FullGraphLoader(tiny_graph, RATES, steps=1)
     damped = model.terms(model.encode(*batch[:2], *batch[3:-1]), batch.edge_label_index)
     assert damped['linear'].eq(0).all()  # Training starts from damped biases.
-
-
-@both
-def test_embeddings_of_cold_nodes_are_never_read(
-    tiny_model, tiny_graph, tiny_pairs, rated
-):
-    model = tiny_model(rated=rated)
-    batch = whole(tiny_graph, torch.cat([tiny_pairs[0], MIXED], dim=1))
-    expected = model(*batch[:-1])
-    spoilt = copy.deepcopy(model)
-    with torch.no_grad():
-        for side in SIDES:
-            spoilt.encoders[side].embedding[tiny_graph[side].cold] = torch.nan
-    predicted = spoilt(*batch[:-1])
-    assert torch.equal(predicted, expected)
-    predicted.square().mean().backward()
-    for name, parameter in spoilt.named_parameters():
-        if 'lin_logvar' not in name:  # is for the noise of training
-            assert torch.isfinite(parameter.grad).all(), name
 
 
 def test_every_parameter_gets_a_gradient(tiny_model, tiny_graph):

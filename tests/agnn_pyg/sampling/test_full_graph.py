@@ -239,10 +239,10 @@ def test_no_rating_meets_itself(tiny_graph, tiny_pairs, tiny_model, options):
 
 
 @pytest.mark.parametrize('options', [{}, {'batch_size': 20}])
-@torch.no_grad()
 def test_nodes_treated_as_cold_are_as_new_ones(
     tiny_graph, tiny_pairs, tiny_model, options
 ):
+    """Neither predictions nor gradients read what is learned of them."""
     model, options = tiny_model(rated=RATES), options | {'id_dropout': 0.0}
     options |= {'cold_dropout': {'user': 0.4, 'item': 0.4}}
     for step, batch in enumerate(loader(tiny_graph, **options)):
@@ -251,11 +251,16 @@ def test_nodes_treated_as_cold_are_as_new_ones(
         for side, row, vectors in zip(SIDES, tiny_pairs[0], layer.vectors, strict=True):
             cold = batch.cold_dict[side]
             assert cold.any()
-            spoilt.encoders[side].embedding[cold] = torch.nan
+            spoilt.encoders[side].embedding.data[cold] = torch.nan
             vectors[cold] = 1e6
             rating[cold[row]] = torch.nan
         other = [*loader(with_ratings(tiny_graph, rating), **options)][step]
-        assert torch.equal(spoilt(*other[:-1]), expected)
+        predicted = spoilt(*other[:-1])
+        assert torch.equal(predicted, expected)
+        predicted.square().mean().backward()
+        for name, parameter in spoilt.named_parameters():
+            if 'lin_logvar' not in name:  # is for the noise of training
+                assert torch.isfinite(parameter.grad).all(), name
 
 
 RATED_BY = ('item', 'rated_by', 'user')
