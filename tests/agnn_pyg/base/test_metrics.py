@@ -1,6 +1,7 @@
-"""Metrics against loops from the formulas and other libraries."""
+"""Metrics against loops, other libraries and numbers of the published code."""
 
 import itertools
+import json
 import math
 
 import numpy as np
@@ -8,7 +9,15 @@ import pytest
 import torch
 from sklearn.metrics import ndcg_score, roc_auc_score
 
-from agnn_pyg.base.metrics import auc, pad_lists, ranking_metrics, rating_metrics
+from agnn_pyg.base.metrics import (
+    auc,
+    list_metrics,
+    pad_lists,
+    published_metrics,
+    ranking_metrics,
+    rating_metrics,
+)
+from tests.conftest import GOLDEN
 
 
 def random_lists(high=2, relevant=0.5, ties=False):
@@ -100,7 +109,8 @@ def test_rating_errors_against_a_loop():
 
 def test_unfit_arguments_are_named():
     nan, lists = torch.tensor([[math.nan]]), torch.ones(1, 1)
-    mask = lists.bool()
+    mask, three = lists.bool(), torch.ones(1, 3)
+    two = torch.tensor([[True, True, False]])
     for call, match in (
         (lambda: rating_metrics([1.0, math.nan], [1, 2]), "'predicted'.*row 1"),
         (lambda: rating_metrics([1.0, 2.0], [1, math.inf]), "'rating'.*row 1"),
@@ -108,6 +118,9 @@ def test_unfit_arguments_are_named():
         (lambda: rating_metrics([], []), "'predicted'"),
         (lambda: ranking_metrics(lists, lists, mask, 0), "'k'.*0"),
         (lambda: ranking_metrics(nan, lists, mask, 1), "'score'"),
+        (lambda: published_metrics(nan, lists, mask, 1), "'score'"),
+        (lambda: published_metrics(lists, lists, mask, 0), "'k'.*0"),
+        (lambda: published_metrics(three, three, two, 3), "'k'.*2.*3"),
     ):
         with pytest.raises(ValueError, match=match):
             call()
@@ -121,3 +134,44 @@ def test_rows_to_padded_lists():
     assert padded.tolist() == [[2, 4], [1, 3], [5, 0]]
     assert torch.equal(double, 2 * padded)
     assert [x.size() for x in pad_lists(group[:0], value[:0])] == [(0, 0), (0, 0)]
+
+
+def test_published_metrics_against_published_numbers():
+    content = json.loads((GOLDEN / 'metrics.json').read_text())
+    cases = [
+        case for part in content.values() if isinstance(part, list) for case in part
+    ]
+    cases = [case for case in cases if isinstance(case, dict) and 'truth' in case]
+    assert len(cases) >= 80
+    for case in cases:
+        # Padding with the lowest score and a high label, neither of which is read.
+        score = torch.tensor([[*case['scores'], min(case['scores'])]]).double()
+        label = torch.tensor([[*case['truth'], 9.0]]).double()
+        mask = torch.arange(score.size(1))[None] < len(case['truth'])
+        for k, expected in case['at'].items():
+            found = published_metrics(score, label, mask, int(k))
+            found |= ranking_metrics(score, label, mask, int(k))
+            for ours, theirs in (
+                ('published_precision', 'precision'),
+                ('published_ap', 'ap'),
+                ('published_rr', 'rr'),
+                ('ndcg', 'ndcg'),
+            ):
+                if ours == 'ndcg' and not any(case['truth']):
+                    continue  # undefined, and 0 as published
+                assert float(found[ours]) == pytest.approx(expected[theirs]), ours
+
+
+def test_errors_and_metrics_of_each_list():
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.arange(9) < torch.randint(4, 10, (7,), generator=generator)[:, None]
+    score, label = torch.randn(2, 7, 9, generator=generator).masked_fill(
+        ~mask, torch.nan
+    )
+    found = list_metrics(score, label, mask, (2,), 0.5)
+    names = ('precision', 'recall', 'hit', 'ap', 'rr', 'ndcg')
+    names += ('published_precision', 'published_ap', 'published_rr')
+    assert set(found) == {'mse', 'mae', 'auc', *(f'{name}@2' for name in names)}
+    error = score - label  # NaN at padding
+    assert torch.allclose(found['mae'], error.abs().nanmean(-1))
+    assert torch.allclose(found['mse'], error.square().nanmean(-1))
