@@ -16,9 +16,9 @@ import pytest
 from agnn_pyg.__main__ import main as agnn_pyg
 from agnn_pyg.recommender import AGNNRecommenderConfig
 from tanp.__main__ import main as tanp
+from tests.conftest import ROOT
 
 COMMANDS = {'agnn-pyg': agnn_pyg, 'tanp': tanp}
-ROOT = Path(__file__).parents[1]
 PAGES = {
     path.parent.relative_to(ROOT).as_posix(): path.read_text(encoding='utf-8')
     for path in sorted(ROOT.glob('README.md')) + sorted(ROOT.glob('[a-z]*/README.md'))

@@ -199,16 +199,6 @@ def test_a_prediction_does_not_depend_on_its_batch(
     assert len(expected.unique()) > len(order) // 2
 
 
-def test_edge_types_without_a_convolution_or_without_edges(tiny_model, tiny_graph):
-    model, batch = tiny_model(), whole(tiny_graph)
-    x, edges, pairs, cold, *_ = batch
-    assert RATES in edges
-    alone = model(x, {}, pairs, cold)
-    none = {kind: torch.empty(2, 0).long() for kind in edges}
-    assert torch.equal(alone, model(x, none, pairs, cold))
-    assert not torch.allclose(alone, model(x, edges, pairs, cold), atol=1e-3)
-
-
 def test_the_sizes_of_a_graph(tiny_graph, tiny_attributes):
     for edges in (True, False):
         options = {'rated_edges': edges, 'messages': not edges, 'channels': 4}

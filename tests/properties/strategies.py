@@ -1,4 +1,4 @@
-"""Random small tables, graphs and episodes: gaps, ties, repeats, lone nodes."""
+"""Random small tables and graphs: gaps, ties, repeats, lone nodes."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,6 @@ import torch
 from hypothesis import strategies as st
 
 from data.tables import RatingTables
-from tanp.episodes import Episodes
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -56,20 +55,3 @@ def edges(draw, min_nodes=1):
     index = index[:, torch.from_numpy(rng.permutation(index.size(1)))]
     weight = torch.from_numpy(rng.integers(0, 4, index.size(1))).float()
     return num_nodes, index, weight
-
-
-@st.composite
-def episodes(draw, max_tasks=6, num_items=12):
-    """Tasks of random sizes, every one with a support and a query."""
-    rng = np.random.default_rng(draw(seeds))
-    size = rng.integers(2, num_items + 1, draw(st.integers(1, max_tasks)))
-    support = [int(rng.integers(1, n)) for n in size]
-    item = np.concatenate([rng.permutation(num_items)[:n] for n in size])
-    size, support = torch.from_numpy(size), torch.tensor(support)
-    return Episodes(
-        torch.from_numpy(rng.permutation(20)[: len(size)]),
-        size,
-        torch.from_numpy(item),
-        torch.from_numpy(rng.integers(0, 2, len(item))).float(),
-        support,
-    )

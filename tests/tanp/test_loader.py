@@ -52,7 +52,7 @@ def test_sizes_of_supports_and_queries(tasks):
         assert not {item for item, _ in support} & {item for item, _ in query}
 
 
-def test_epochs_differ_and_repeat(tasks):
+def test_epochs_differ_repeat_and_lose_nothing(tasks):
     def epoch(number, seed=0):
         loader = EpisodeLoader(tasks, 4, support_sizes=(1, 5), shuffle=True, seed=seed)
         loader.set_epoch(number)
@@ -61,6 +61,10 @@ def test_epochs_differ_and_repeat(tasks):
     assert epoch(3) == epoch(3)
     assert epoch(3) != epoch(4)
     assert epoch(3) != epoch(3, seed=1)
+    every = [(user, sorted(one + two)) for user, one, two in histories(tasks)]
+    for made in map(epoch, range(30)):
+        assert all(support and query for _, support, query in made)
+        assert sorted((user, sorted(one + two)) for user, one, two in made) == every
 
 
 def test_processes_take_turns(tasks):

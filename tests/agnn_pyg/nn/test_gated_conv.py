@@ -45,10 +45,10 @@ def loop_reference(conv, x, edge_index, edge_weight=None, edge_attr=None):
     return torch.stack(rows)
 
 
-def random_conv(**kwargs):
+def random_conv(cls=GatedConv, **kwargs):
     """A layer whose biases matter."""
     torch.manual_seed(0)
-    conv = GatedConv(8, **kwargs)
+    conv = cls(8, **kwargs)
     with torch.no_grad():
         for parameter in conv.parameters():
             parameter.normal_()

@@ -10,6 +10,7 @@ from torch_geometric.explain.algorithm.utils import clear_masks, set_masks
 from torch_geometric.utils import to_torch_csc_tensor
 
 from agnn_pyg.nn import GatedConv, gated_mean
+from tests.agnn_pyg.nn.test_gated_conv import random_conv
 
 X = torch.randn(6, 8, generator=torch.Generator().manual_seed(1)).double()
 EDGE_INDEX = torch.tensor([[0, 1, 2, 3, 1, 0, 5], [0, 0, 1, 1, 3, 3, 4]])
@@ -20,12 +21,7 @@ ADJ_T = to_torch_csc_tensor(EDGE_INDEX, size=(6, 6)).t().to_sparse_csr().double(
 
 
 def layer(cls=GatedConv, **kwargs):
-    torch.manual_seed(0)
-    conv = cls(8, **kwargs).double()
-    with torch.no_grad():
-        for parameter in conv.parameters():
-            parameter.normal_()
-    return conv
+    return random_conv(cls, **kwargs).double()
 
 
 @pytest.mark.parametrize('flow', ['source_to_target', 'target_to_source'])

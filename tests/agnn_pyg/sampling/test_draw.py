@@ -42,17 +42,12 @@ def test_pairs_follow_sequential_draws_without_replacement(sets):
     assert scipy.stats.chisquare(observed, expected).pvalue > 1e-3
 
 
-def test_empty_candidate_sets_and_empty_draws():
-    empty = torch.empty(2, 0, dtype=torch.long)
-    for weight in (None, torch.empty(0)):
-        sets = CandidateSets(empty, weight, num_nodes=3)
-        assert len(sets.ptr) == 4
-        assert sets.draw(torch.arange(3), 2, seed=0).tolist() == [[-1, -1]] * 3
+def test_draws_for_no_nodes():
+    none, empty = (torch.empty(size, dtype=torch.long) for size in (0, (2, 0)))
     sets = CandidateSets(EDGE_INDEX, WEIGHT, num_nodes=6)
-    assert sets.draw(torch.empty(0, dtype=torch.long), 2, seed=0).size() == (0, 2)
-    assert sets.draw(torch.tensor([0, 1]), 0, seed=0).size() == (2, 0)
+    assert sets.draw(none, 2, seed=0).size() == (0, 2)
     sets = CandidateSets(empty, None, num_nodes=0)
-    assert sets.draw(torch.empty(0, dtype=torch.long), 2, seed=0).size() == (0, 2)
+    assert sets.draw(none, 2, seed=0).size() == (0, 2)
 
 
 def test_a_draw_does_not_depend_on_other_nodes_or_the_device(sets, monkeypatch, device):
