@@ -361,7 +361,6 @@ def test_features_and_ids_that_are_missing_are_named(tiny_model, tiny_graph):
 
 def test_features_of_a_graph_that_do_not_fit_are_named():
     for x, match in (
-        (torch.rand(7), r"'item.x'.*\[7\]"),
         (torch.tensor([[1], [-1]]), "'item.x'.*-1"),
         (torch.eye(7).long(), "'item.x'.*float"),
         (None, "'x'.*'item'"),

@@ -10,7 +10,6 @@ from tanp.nn import (
     ClusterMemory,
     ModulatedDecoder,
     NodeEmbedding,
-    SetEncoder,
     SupportAttention,
     SupportGP,
 )
@@ -53,17 +52,6 @@ def test_an_id_that_was_not_trained_leaves_the_attributes(attributes):
     bare = NodeEmbedding(20, (6, 5))
     bare.set_trained_ids(torch.arange(10))
     assert torch.equal(bare(torch.tensor([-1, 9, -1]))[::2], bare(torch.arange(10, 12)))
-
-
-def test_set_encoder_averages_over_a_mask():
-    encoder = SetEncoder(3, (4, 2)).double()
-    x, label = random(3, 5, 3), random(3, 5)
-    mask = torch.tensor([[1, 0, 1, 1, 0], [0] * 5, [1] * 5]) > 0
-    found = encoder(x, label, mask)
-    for b in range(3):
-        hidden = encoder.encode(x[b][mask[b]][None], label[b][mask[b]][None])[0]
-        mean = hidden.mean(0) if mask[b].any() else torch.zeros(4).double()
-        assert torch.allclose(found[b], encoder.lin_out(mean))
 
 
 @pytest.mark.parametrize('squared', [False, True])

@@ -109,7 +109,7 @@ def test_history_and_the_best_weights(tmp_path, monitor, of):
 
 
 @pytest.mark.parametrize('kind', ['seeded', 'plain'])
-def test_the_seed_and_nothing_else_decides(kind, here):
+def test_the_seed_and_the_epoch_and_nothing_else_decide(kind, here):
     modules = [Regression() for _ in range(3)]
     modules[2].seed = 1
     for module in modules:
@@ -118,6 +118,15 @@ def test_the_seed_and_nothing_else_decides(kind, here):
     assert_same_weights(*modules[:2])
     assert not torch.equal(modules[0].net[1].weight, modules[2].net[1].weight)
     assert list(here.iterdir()) == []  # without a folder
+    seen = modules[0].seen
+    epochs = [[y for e, y in seen if e == epoch] for epoch in range(3)]
+    assert epochs[0] != epochs[1] != epochs[2]
+    for batches in epochs:
+        assert sorted(chain.from_iterable(batches)) == sorted(Y[:100].tolist())
+    if kind == 'seeded':
+        train = loaders()[0]
+        train.set_epoch(2)
+        assert epochs[2] == [y.tolist() for _, y in train]
 
 
 def test_cuda_in_use_is_seeded_and_left_as_it_was(monkeypatch):
@@ -134,20 +143,6 @@ def test_cuda_in_use_is_seeded_and_left_as_it_was(monkeypatch):
             EpochSeed().on_train_epoch_start(trainer, Regression)
             assert torch.initial_seed() % 2**64 == epoch_seed(Regression, 2, 1) % 2**64
     assert found == [epoch_seed(Regression, 2, 1), ('0', 0), ('1', 1)]
-
-
-@pytest.mark.parametrize('kind', ['seeded', 'plain'])
-def test_every_epoch_has_its_own_order_of_all_batches(kind):
-    module = Regression()
-    fit(module, *loaders(kind), epochs=3)
-    epochs = [[y for e, y in module.seen if e == epoch] for epoch in range(3)]
-    assert epochs[0] != epochs[1] != epochs[2]
-    for batches in epochs:
-        assert sorted(chain.from_iterable(batches)) == sorted(Y[:100].tolist())
-    if kind == 'seeded':
-        train = loaders()[0]
-        train.set_epoch(2)
-        assert epochs[2] == [y.tolist() for _, y in train]
 
 
 @pytest.mark.parametrize('kind', ['seeded', 'plain'])
