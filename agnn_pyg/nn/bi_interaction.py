@@ -1,4 +1,4 @@
-"""Attribute interaction: bi-interaction pooling plus a linear term."""
+"""Attribute embeddings, combined by bi-interaction pooling and a linear term."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Dense features, token ids, or token ids and their weights.
+# Dense features, token ids, or a pair of token ids and their weights.
 Features = Tensor | tuple[Tensor, Tensor]
 
 
 def is_dense(x: Tensor) -> bool:
-    """Whether features are dense, or else token ids; true and false are 1 and 0."""
+    """Whether features are dense rather than token ids. Booleans are dense."""
     return x.is_floating_point() or x.dtype == torch.bool
 
 
 def num_features(name: str, x: Tensor) -> int:
-    """Number of dense features, or of tokens, padding (token 0) included.
+    """Number of dense features, or of tokens including padding (token 0).
 
-    The features are :obj:`[N, F]`; errors call them by the name.
+    Features have the shape :obj:`[N, F]`. Error texts contain the :obj:`name`.
 
     Raises:
-        ValueError: If there is no row for each node, a token id is negative, or whole
-            numbers are one-hot features rather than token ids.
+        ValueError: If the features are not a matrix, a token id is negative, or integer
+            features are one-hot rather than token ids.
     """
     if x.dim() != 2:
         raise ValueError(f"'{name}' must be of size [nodes, F] (got {list(x.size())})")
@@ -37,8 +37,8 @@ def num_features(name: str, x: Tensor) -> int:
         )
     if x.size(1) > 1 and high == 1:
         raise ValueError(
-            f"'{name}' of {x.dtype} must hold token ids, each once a row (got 0 and 1 "
-            f'in {x.size(1)} columns); make dense features of it, .float()'
+            f"'{name}' of {x.dtype} must hold token ids, each once per row (got 0 and "
+            f"1 in {x.size(1)} columns); convert one-hot features by '.float()'"
         )
     return high + 1
 
@@ -46,8 +46,8 @@ def num_features(name: str, x: Tensor) -> int:
 class BiInteraction(nn.Module):
     r"""Embeds a bag of attributes by pairwise and linear interaction.
 
-    With the embeddings :math:`\mathbf{v}_f` of a node's attributes, scaled by
-    their weights, (AGNN, Section 3.2; bi-interaction pooling is from `"Neural
+    The embeddings :math:`\mathbf{v}_f` of a node's attributes, scaled by their weights,
+    are combined as (AGNN, Section 3.2; bi-interaction pooling is from `"Neural
     Factorization Machines" <https://arxiv.org/abs/1708.05027>`_)
 
     .. math::
@@ -56,8 +56,8 @@ class BiInteraction(nn.Module):
         \mathrm{LeakyReLU} \big( \mathbf{W}_1 \sum_f \mathbf{v}_f +
         \mathbf{b}_1 \big)
 
-    where the sum over pairs takes linear time, as half of (square of the sum minus sum
-    of the squares).
+    The sum over pairs takes linear time: it is half of the square of the sum minus the
+    sum of the squares.
 
     Args:
         channels (int): Size of embeddings and output.
@@ -85,25 +85,25 @@ class BiInteraction(nn.Module):
 
 
 class AttributeEmbedding(nn.Module):
-    r"""Embeds the attributes of nodes as weighted sums of embeddings and of squares.
+    r"""Embeds attributes as weighted sums of embeddings and of squared embeddings.
 
     .. math::
         \sum_f w_f \mathbf{v}_f \quad \text{and} \quad
         \sum_f (w_f \mathbf{v}_f)^2
 
     Args:
-        in_channels (int): Number of dense features, or of tokens, padding (token 0)
-            included.
+        in_channels (int): Number of dense features, or of tokens including padding
+            (token 0).
         channels (int): Size of an embedding.
-        std (float, optional): Embeddings start from a normal distribution of
-            this deviation. (default: :obj:`0.05`)
-        dropout (float, optional): Dropout of weights. (default: :obj:`0.0`)
+        std (float, optional): Standard deviation of the initial embeddings.
+            (default: :obj:`0.05`)
+        dropout (float, optional): Dropout of attribute weights. (default: :obj:`0.0`)
 
     Shapes:
         - **input:** dense features :math:`(N, F)` of a floating dtype or ``bool``,
           where feature f is a token of weight :math:`x_f`; or token ids :math:`(N, F)`
           of dtype ``int64``, padded with 0; or a pair of ids and weights
-        - **output:** sum and sum of squares, each :math:`(N, C)`
+        - **output:** the sums and the sums of squares, each :math:`(N, C)`
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class AttributeEmbedding(nn.Module):
         if is_dense(token):
             x = self.dropout(token.to(self.weight.dtype))
             return x @ self.weight, x.square() @ self.weight.square()
-        # Padding, token 0, is not a token: it is left out rather than weighted by 0.
+        # Padding (token 0) is removed rather than given the weight 0.
         is_token = token > 0
         bag, slot = is_token.nonzero(as_tuple=True)
         num_bags = len(token)
@@ -140,8 +140,8 @@ class AttributeEmbedding(nn.Module):
 class _BagSums(torch.autograd.Function):
     """Weighted sums of embeddings, and of their squares, over bags of tokens.
 
-    The gradient of an embedding is a sum over the nodes that have its token. Both sums
-    share one sort of the tokens; autograd would sort them twice.
+    The gradient of an embedding is a sum over the nodes that have its token. One sort
+    of the tokens serves both sums; autograd would sort them twice.
     """
 
     @staticmethod
@@ -172,13 +172,13 @@ class _BagSums(torch.autograd.Function):
 
 
 def _bag_sum(rows: Tensor, index: Tensor, weight: Tensor, start: Tensor) -> Tensor:
-    # `padding_idx`, or rows that are not contiguous, would make it ten times as slow.
+    # With `padding_idx` or non-contiguous rows, this call is ten times slower.
     return F.embedding_bag(
         index, rows.contiguous(), start, mode='sum', per_sample_weights=weight
     )
 
 
 def _starts(bag: Tensor, num_bags: int) -> Tensor:
-    """Where each bag starts in a list that is sorted by bag."""
+    """Start of each bag in a list that is sorted by bag."""
     count = torch.bincount(bag, minlength=num_bags)
     return count.cumsum(0) - count

@@ -1,4 +1,4 @@
-"""The extended variational auto-encoder: from attributes to an embedding."""
+"""The extended variational auto-encoder (eVAE) of AGNN."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 
 class EVAEOutput(NamedTuple):
-    """What an :class:`ExtendedVAE` returns.
+    """Outputs of an :class:`ExtendedVAE`.
 
     Attributes:
         reconstruction: Decoded embeddings, :obj:`[N, out_channels]`.
         mu: Means of the latent code, :obj:`[N, in_channels]`.
-        logvar: Log-variances of the latent code, of the same size.
-        z: The latent code that was decoded, of the same size.
+        logvar: Log-variances of the latent code, :obj:`[N, in_channels]`.
+        z: The latent code that was decoded, :obj:`[N, in_channels]`.
     """
 
     reconstruction: Tensor
@@ -27,8 +27,8 @@ class EVAEOutput(NamedTuple):
 class ExtendedVAE(nn.Module):
     r"""Generates the preference embedding of a node from its attributes.
 
-    A variational auto-encoder whose output is compared with the learned *preference*
-    embedding of the node rather than with the input (AGNN, Section 3.3):
+    This is a variational auto-encoder. Its target is the learned *preference* embedding
+    of the node rather than its input (AGNN, Section 3.3):
 
     .. math::
         q(\mathbf{z} \mid \mathbf{x}) = \mathcal{N} \big( \boldsymbol{\mu}
@@ -40,7 +40,7 @@ class ExtendedVAE(nn.Module):
     \boldsymbol{\mu}` in evaluation mode.
 
     Args:
-        in_channels (int): Size of the attribute embedding, of hidden layers and of the
+        in_channels (int): Size of the attribute embedding, the hidden layers and the
             latent code.
         out_channels (int): Size of the reconstruction.
 
@@ -64,7 +64,7 @@ class ExtendedVAE(nn.Module):
             nn.init.zeros_(lin.bias)
 
     def reparameterize(self, mu: Tensor, logvar: Tensor) -> Tensor:
-        """A sample of the latent code."""
+        """Samples the latent code from its distribution."""
         return mu + (0.5 * logvar).exp() * torch.randn_like(mu)
 
     def forward(self, x: Tensor) -> EVAEOutput:

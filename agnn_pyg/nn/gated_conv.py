@@ -19,7 +19,7 @@ from agnn_pyg.nn.gated_mean import GatedMean
 # No `__all__` here: PyG generates `propagate` from a star import of this file
 # and falls back to a slower path, silently, when names are missing from it.
 
-# Words of errors where only messages work, such as in `torch.func` or forward mode.
+# Error texts where only `propagate` works, such as in `torch.func` or forward mode.
 SLOW = {'functorch', 'forward', 'implemented'}
 
 
@@ -42,13 +42,13 @@ class GatedConv(MessagePassing):
         \frac{1}{|\mathcal{N}(i)|} \sum_{j \in \mathcal{N}(i)} \mathbf{x}_j \right] +
         \mathbf{b}_f \right)
 
-    and the mean over no neighbors is zero. Edge features :math:`\mathbf{e}_{ij}` are an
-    addition to the paper. No messages are stored, unless :meth:`propagate` or one of
-    its parts has had a hook. TorchScript is not supported. Weights of :obj:`lin_aggr`
-    are read without a call of it: its hooks, pruning and adapters have no effect.
+    The mean over an empty neighborhood is zero. Edge features :math:`\mathbf{e}_{ij}`
+    are an addition to the paper. Messages are not materialized, unless a hook was added
+    to :meth:`propagate` or one of its steps. TorchScript is not supported. The layer
+    reads weights of :obj:`lin_aggr` directly: its hooks, pruning and adapters are void.
 
     Args:
-        channels (int): Size of each input and output sample, on both ends of edges.
+        channels (int): Size of each input and output sample, source and target.
         edge_dim (int, optional): Edge feature dimensionality. (default: :obj:`None`)
         negative_slope (float, optional): LeakyReLU slope. (default: :obj:`0.01`)
         aggregate_gate (bool, optional): If set to :obj:`False`,
@@ -58,8 +58,8 @@ class GatedConv(MessagePassing):
         bias (bool, optional): If set to :obj:`False`, the gates will not learn an
             additive bias. (default: :obj:`True`)
         **kwargs (optional): Additional arguments of
-            :class:`torch_geometric.nn.conv.MessagePassing`. An :obj:`aggr` other than
-            :obj:`"mean"` must keep the width of messages.
+            :class:`torch_geometric.nn.conv.MessagePassing`. The :obj:`aggr` may be any
+            aggregation that keeps the size of messages. (default: :obj:`"mean"`)
 
     Shapes:
         - **input:** node features :math:`(|\mathcal{V}|, F)` or
@@ -99,7 +99,7 @@ class GatedConv(MessagePassing):
         is_mean = type(self.aggr_module) is MeanAggregation
         self.fuse = aggregate_gate and is_mean and inherits
 
-        # One matrix a gate, as in the paper: halves would be drawn from a wider range.
+        # One matrix per gate, as in the paper: two halves would get a wider init range.
         gate = 2 * channels, channels, bias, 'glorot'
         self.lin_aggr = Linear(*gate) if aggregate_gate else None
         self.lin_filter = Linear(*gate) if filter_gate else None
@@ -124,8 +124,8 @@ class GatedConv(MessagePassing):
         r"""Runs the forward pass of the module.
 
         Messages are multiplied by :obj:`edge_weight`, or by the values of a sparse
-        matrix. With :obj:`return_gates`, aggregate gates :math:`(|\mathcal{E}|, F)`
-        and filter gates :math:`(|\mathcal{V}_t|, F)` are returned as well.
+        matrix. With :obj:`return_gates`, the layer also returns the aggregate gates
+        :math:`(|\mathcal{E}|, F)` and the filter gates :math:`(|\mathcal{V}_t|, F)`.
         """
         x = (x, x) if isinstance(x, Tensor) else x
         widths = [end if end is None else end.size(-1) for end in x]
@@ -142,13 +142,13 @@ class GatedConv(MessagePassing):
                 ends, values = to_edge_index(edge_index)
             edge_index = ends.flip(0)
             if edge_weight is None:
-                edge_weight = values.clone()  # `torch.compile` refuses views of them
+                edge_weight = values.clone()  # `torch.compile` rejects views of values
         w = _per_edge('edge_weight', edge_weight, 1, edge_index, x[0])
         e = _per_edge('edge_attr', edge_attr, self.edge_dim, edge_index, x[0])
 
         u, v = x
         if self.lin_aggr is not None:
-            # Applied to nodes rather than to edges, which is equal and far cheaper.
+            # Linear maps of nodes rather than of edges: equal results at a lower cost.
             weight_i, weight_j = self.lin_aggr.weight.chunk(2, dim=-1)
             u = F.linear(x[0], weight_j)
             v = F.linear(x[1], weight_i, self.lin_aggr.bias)
@@ -157,12 +157,12 @@ class GatedConv(MessagePassing):
             edges, size = edge_index.as_tensor(), edge_index.sparse_size()
             is_sorted = edge_index.is_sorted_by_col
         if self._is_fusable(x, size):
-            # PyG fuses what it knows to be sorted; here, no edges need to be.
+            # PyG fuses sorted edges only; the fused path here takes any order.
             fused = self.propagate if is_sorted else self.message_and_aggregate
             try:
                 means = fused(edge_index, x=x[0], u=u, v=v, w=w, e=e)
             except (IndexError, RuntimeError, ValueError) as error:
-                fault = error  # Messages name unfit edges.
+                fault = error  # `propagate` reports the invalid edges.
         if means is None:
             edge_index = edges if self.fuse else edge_index
             # propagate_type: (x: Tensor, u: Tensor, v: Tensor, w: OptTensor,
@@ -177,7 +177,7 @@ class GatedConv(MessagePassing):
             filter_gate = self.lin_filter(torch.cat([x_self, x_mean], dim=-1)).sigmoid()
             x_self = torch.addcmul(x_self, filter_gate, x_self, value=-1)
         out = F.leaky_relu(x_self + out, self.negative_slope)
-        # Under autocast, means are in full precision and gates in half of it.
+        # Under autocast, means have full precision and gates half precision.
         out = out.to((v if filter_gate is None else filter_gate).dtype)
         if not return_gates:
             return out

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-# Numbers in a block of edges, which should fit in a CPU's cache or keep a GPU busy,
-# and up to how many are kept for the backward pass rather than computed again.
+# Tensor entries per block of edges (fits a CPU's cache, or keeps a GPU busy), and the
+# largest size that is saved for the backward pass rather than recomputed.
 BLOCK_NUMEL, KEPT_NUMEL = {'cpu': 2**18}, {'cpu': 2**20}
 
 
@@ -17,7 +17,7 @@ class GatedMean(torch.autograd.Function):
         \quad \mathrm{and} \quad
         \frac{1}{|\mathcal{N}(i)|} \sum_{j \in \mathcal{N}(i)} w_{ij} \mathbf{x}_j
 
-    Differentiable twice, except in forward mode and by :obj:`torch.func`, which raise.
+    Supports second derivatives. Forward mode and :obj:`torch.func` raise an error.
     """
 
     @staticmethod
@@ -39,21 +39,21 @@ class GatedMean(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        saved = ctx.saved_tensors  # once: checkpointing unpacks them once only
+        saved = ctx.saved_tensors  # read once: checkpointing allows a single unpack
         src, dst, x, u, v, w, e, weight, scale, *kept = saved
         addcmul = Tensor.addcmul_
-        if torch.is_grad_enabled():  # A second derivative needs what is overwritten.
+        if torch.is_grad_enabled():  # A second derivative needs the inputs.
             kept, addcmul = [], torch.addcmul
         pairs = zip(kept[::2], kept[1::2], strict=True)
         grad = grad * scale
-        # Made from `grad`, which may stand for a batch of gradients.
+        # Created from `grad`, which may be a batch of gradients.
         grads = [None if t is None else grad.new_zeros(t.size()) for t in saved[2:8]]
         grad_x, grad_u, grad_v, grad_w, grad_e, grad_weight = grads
         for block, j, i, w_ij, e_ij in _blocks(x, src, dst, w, e):
             gate, x_j = next(pairs, None) or _gather(j, i, x, u, v, e_ij, weight)
             gated, plain = (half.index_select(0, i) for half in grad)
             gated *= gate
-            plain += gated  # the gradient of x_j, which is also sent as it is
+            plain += gated  # x_j also enters the plain mean
             if w is not None:
                 grad_w[block] = (plain * x_j).sum(dim=-1, keepdim=True)
                 gated, plain = w_ij * gated, w_ij * plain
@@ -76,9 +76,9 @@ def _gather(src, dst, x, u, v, e, weight):
 
 
 def _blocks(x, *tensors):
-    """Slices of the edges that fit in a block, and what tensors have there."""
+    """Yields blocks of edges: their slice, and the rows of the tensors in it."""
     numel = BLOCK_NUMEL.get(x.device.type, 2**26)
-    size = max(1, numel // max(1, 2 * x.size(1)))  # a gate and a source for each edge
+    size = max(1, numel // max(1, 2 * x.size(1)))  # a gate and a source per edge
     for start in range(0, tensors[0].numel(), size):
         block = slice(start, start + size)
         yield block, *(None if tensor is None else tensor[block] for tensor in tensors)

@@ -1,4 +1,4 @@
-"""Nodes of one type: from attributes and a preference to an embedding."""
+"""The encoder of the nodes of one type, from attributes and preferences."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from agnn_pyg.nn.rating_layer import RatingState
 
 
 class NodeState(NamedTuple):
-    """N nodes of one type.
+    """Encoded nodes of one type.
 
     Attributes:
-        x: The nodes alone; after :meth:`NodeEncoder.aggregate` their embeddings,
+        x: Nodes before aggregation; embeddings after :meth:`NodeEncoder.aggregate`,
             :obj:`[N, C]`.
         bias: Biases, learned or generated, :obj:`[N]`.
-        learned: Learned preference and bias, :obj:`[N, C + 1]`; meaningless for cold
-            nodes.
+        learned: Learned preferences and biases, :obj:`[N, C + 1]`. Rows of cold nodes
+            are undefined.
         evae: Output of the extended VAE.
         cold: True for nodes without a learned preference, :obj:`[N]`.
-        source: What nodes send to others, and further ones after them, :obj:`[M, C]`.
-        attributes: Embedded attributes, :obj:`[N, C]`.
-        rating: What rated edges say of the nodes, where the model has them.
+        source: Message inputs of the N nodes, then of further ones, :obj:`[M, C]`.
+        attributes: Attribute embeddings, :obj:`[N, C]`.
+        rating: Outputs of the :class:`RatingLayer`, if the model has one.
     """
 
     x: Tensor
@@ -47,41 +47,40 @@ class NodeState(NamedTuple):
 class NodeEncoder(nn.Module):
     r"""Embeds the nodes of one type.
 
-    With the attribute embedding :math:`\mathbf{x}_i` and the preference
-    :math:`\mathbf{m}_i`, a node is :math:`\mathbf{h}_i = \mathbf{W}
-    [\mathbf{m}_i \, \Vert \, \mathbf{x}_i] + \mathbf{b}`, and aggregates its
-    neighbours by one convolution per edge type. The preference of a cold node is the
-    reconstruction of the extended VAE, *wherever the node appears*: rows of
-    cold nodes in :obj:`embedding` are never read.
+    A node with attribute embedding :math:`\mathbf{x}_i` and preference
+    :math:`\mathbf{m}_i` is encoded as :math:`\mathbf{h}_i = \mathbf{W} [\mathbf{m}_i
+    \, \Vert \, \mathbf{x}_i] + \mathbf{b}`. One convolution per edge type then
+    aggregates its neighbours. The preference of a cold node is the reconstruction of
+    the extended VAE, *wherever the node appears*: the model never reads the rows of
+    cold nodes in :obj:`embedding`.
 
     Args:
-        num_nodes (int): Number of nodes with a row in :obj:`embedding`. Nodes beyond
-            them are cold.
-        in_channels (int): Number of dense features, or of tokens, padding (token 0)
-            included.
+        num_nodes (int): Number of nodes with a row in :obj:`embedding`. Nodes with
+            higher ids are cold.
+        in_channels (int): Number of dense features, or of tokens including padding
+            (token 0).
         channels (int): Size of all embeddings.
-        edge_types (sequence, optional): Edge types that point here. (default: none)
-        conv (callable, optional): Makes a convolution that keeps a width, such as
-            :obj:`lambda c: SAGEConv(c, c)`. (default:
+        edge_types (sequence, optional): Edge types into these nodes. (default: none)
+        conv (callable, optional): Returns a convolution with :obj:`c` input and output
+            channels, such as :obj:`lambda c: SAGEConv(c, c)`. (default:
             :class:`~agnn_pyg.nn.GatedConv`)
         dropout (float, optional): Dropout of attribute and node embeddings.
             (default: :obj:`0.0`)
         attribute_dropout (float, optional): Dropout of attribute values.
             (default: :obj:`0.0`)
         generate (bool, optional): If set to :obj:`False`, the preference of a cold node
-            is 0 and not generated from its attributes. (default: :obj:`True`)
-        generate_bias (bool, optional): If set to :obj:`False`, so is its bias.
-            (default: :obj:`True`)
-        generate_neighbors (bool, optional): If set to :obj:`False`, cold nodes send
-            their row of :obj:`embedding`, which was never trained.
-            (default: :obj:`True`)
+            is 0 rather than generated from its attributes. (default: :obj:`True`)
+        generate_bias (bool, optional): If set to :obj:`False`, the bias of a cold node
+            is 0 rather than generated. (default: :obj:`True`)
+        generate_neighbors (bool, optional): If set to :obj:`False`, messages from cold
+            nodes use their untrained row of :obj:`embedding`. (default: :obj:`True`)
         skip (bool, optional): Add a linear map of the summed attribute embeddings to
             the output. (default: :obj:`True`)
-        separate_neighbors (bool, optional): Encode what nodes send by other weights
-            than what they are themselves. (default: :obj:`False`)
+        separate_neighbors (bool, optional): Use separate weights to encode nodes as
+            sources of messages. (default: :obj:`False`)
         share_sum_layer (bool, optional): With :obj:`separate_neighbors`, share the
             linear term of the attribute interaction. (default: :obj:`False`)
-        embedding_std (float, optional): Deviation of the initial preferences.
+        embedding_std (float, optional): Standard deviation of the initial preferences.
             (default: :obj:`0.01`)
     """
 
@@ -108,7 +107,7 @@ class NodeEncoder(nn.Module):
         self.generate = generate
         self.generate_neighbors = generate_neighbors
         self.embedding_std = embedding_std
-        # A row holds all that a node learns from its edges: preference, then bias.
+        # Each row holds the preference of a node, then its bias.
         self.embedding = nn.Parameter(torch.empty(num_nodes, channels + 1))
         self.attributes = AttributeEmbedding(
             in_channels, channels, dropout=attribute_dropout
@@ -146,9 +145,9 @@ class NodeEncoder(nn.Module):
         """Encodes N nodes, without their neighbours.
 
         Args:
-            x: Their features, see :class:`~agnn_pyg.nn.AttributeEmbedding`.
+            x: Features of the nodes, see :class:`~agnn_pyg.nn.AttributeEmbedding`.
             cold: True for cold nodes, :obj:`[N]`. (default: none are)
-            n_id: Their rows in :obj:`embedding`, :obj:`[N]`. (default: 0 to N - 1)
+            n_id: Rows of :obj:`embedding`, :obj:`[N]`. (default: 0 to N - 1)
         """
         num_nodes = len(x[0] if isinstance(x, tuple) else x)
         learned, cold = self._look_up(num_nodes, cold, n_id)
@@ -165,7 +164,7 @@ class NodeEncoder(nn.Module):
         if self.lin_neighbor is not None or not self.generate_neighbors:
             lin = self.lin if self.lin_neighbor is None else self.lin_neighbor
             source = self.dropout(lin(torch.cat([preference, x], dim=-1)))
-        # A view: its gradients are summed before they join those of sources.
+        # A view: PyTorch sums its gradients before it adds those of sources.
         x, bias = target.view_as(target), bias.squeeze(-1)
         return NodeState(x, bias, learned, evae, cold, source, total)
 
@@ -175,9 +174,10 @@ class NodeEncoder(nn.Module):
         name: NodeType,
         edge_index_dict: Mapping[EdgeType, Tensor],
     ) -> NodeState:
-        """Embeds the nodes of the type of this encoder, from encoded nodes by type.
+        """Aggregates the neighbours of the nodes of this encoder's type.
 
-        Edges are given by edge type, :obj:`[2, E]`; none where a type is missing.
+        Both arguments are dicts: encoded nodes by type, and edges :obj:`[2, E]` by edge
+        type. A missing edge type has no edges.
         """
         state = states[name]
         outs = []
@@ -201,7 +201,7 @@ class NodeEncoder(nn.Module):
     def _look_up(
         self, num_nodes: int, cold: Tensor | None, n_id: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Rows of the embedding, and which nodes are cold."""
+        """Returns rows of the embedding and a mask of cold nodes."""
         for name, part in (('cold', cold), ('n_id', n_id)):
             if part is not None and part.size() != (num_nodes,):
                 raise ValueError(
@@ -212,12 +212,12 @@ class NodeEncoder(nn.Module):
             cold = self.lin.weight.new_zeros(num_nodes, dtype=torch.bool)
         rows = len(self.embedding)
         if n_id is not None:
-            # Nodes that came after the training have no row, and read any.
+            # Nodes added after training have no row; any row will do.
             learned = self.embedding.index_select(0, n_id.clamp(max=rows - 1))
             return learned, cold | (n_id >= rows)
         if num_nodes != rows:
             raise ValueError(
-                f"'n_id_dict' must give the rows of {num_nodes} nodes in an embedding "
+                f"'n_id_dict' must hold the rows of {num_nodes} nodes in an embedding "
                 f'of {rows} nodes (got none)'
             )
         return self.embedding, cold
@@ -225,7 +225,7 @@ class NodeEncoder(nn.Module):
     def _generate(
         self, x: Tensor, learned: Tensor, cold: Tensor
     ) -> tuple[EVAEOutput, Tensor]:
-        """The output of the VAE, and preference and bias, generated for cold nodes."""
+        """Returns the eVAE output, and preferences and biases (generated if cold)."""
         evae = self.evae(x)
         width = self.channels
         made = evae.reconstruction
@@ -233,7 +233,7 @@ class NodeEncoder(nn.Module):
             made = F.pad(made, (0, 1))
         if not self.generate:
             made = F.pad(made[:, width:], (width, 0))
-        # A choice rather than a product: whatever a cold row holds, NaN too, is unread.
+        # A copy rather than a product: NaN in the row of a cold node has no effect.
         row = cold.nonzero().squeeze(-1)
         made = made.index_select(0, row).to(learned)
         return evae, learned.index_copy(0, row, made)

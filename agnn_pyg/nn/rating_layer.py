@@ -14,16 +14,16 @@ from agnn_pyg.base.randomness import own_random_numbers
 from agnn_pyg.csr import csr_tensor
 from agnn_pyg.damped_biases import damped_biases, damped_mean
 
-# Sweeps of the damped biases, which converge quickly.
+# Number of sweeps of the damped biases, which converge quickly.
 SWEEPS = 3
-# Added to the numbers of edges in biases, positions and messages.
+# Damping: added to the degrees of nodes in biases, positions and messages.
 DAMPING = 5.0
-# Divisors that bring logarithms of counts, and messages, to the size of embeddings.
+# Divisors that scale log-degrees and messages to the magnitude of embeddings.
 COUNT_SCALE, MESSAGE_SCALE = 5, 0.3
 
 
 class RatedEdges:
-    """Pairs of user and item, :obj:`[2, E]`, and the residuals that they carry.
+    """Rated edges between users and items, :obj:`[2, E]`, and their residuals.
 
     Attributes:
         count: Number of edges of each user, and of each item.
@@ -33,8 +33,8 @@ class RatedEdges:
         self, edge_index: Tensor, residual: Tensor, size: tuple[int, int]
     ) -> None:
         ones = torch.ones_like(residual)
-        # Of each end, a sparse matrix with a row per node: one is the transpose of the
-        # other.
+        # One sparse matrix per end, with a row per node of that end. Each is the
+        # transpose of the other.
         self.count, self._ones, self._residuals = [], [], []
         for end in (0, 1):
             count = degree(edge_index[end], size[end], residual.dtype)
@@ -52,7 +52,7 @@ class RatedEdges:
         \epsilon_{ij} \mathbf{x}_j`.
         """
         matrices = self._residuals if residual else self._ones
-        # There are no sparse products in half precision.
+        # PyTorch has no sparse products in half precision.
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(matrices[end].dtype)
             return _SparseProduct.apply(matrices[end], matrices[1 - end], x)
@@ -61,15 +61,15 @@ class RatedEdges:
 def rated_edges(
     edge_index: Tensor, rating: Tensor, size: tuple[int, int], positives: bool = False
 ) -> tuple[RatedEdges, list[Tensor]]:
-    r"""Edges with residuals, and biases of users and of items *by these edges alone*.
+    r"""Computes residuals and biases of users and items *from these edges alone*.
 
-    So a rating that is no edge is in none of the messages. The message of an edge is
-    the residual of its rating, which is less the global mean, against damped biases,
-    see :func:`~agnn_pyg.damped_biases.damped_biases`.
+    A rating that is not an edge therefore affects no message. The residual of an edge
+    is its rating less the global mean and the damped biases of both ends, see
+    :func:`~agnn_pyg.damped_biases.damped_biases`.
 
-    Edges of :obj:`positives` carry their weights. The bias of an item with edges is its
-    log-popularity :math:`\ln \, (n_i + \delta) / (\bar{n} + \delta)`, with the number
-    :math:`n_i` of edges and its mean :math:`\bar{n}` over such items; others are 0.
+    With :obj:`positives`, edges have weights in place of residuals. The bias of an item
+    with :math:`n_i > 0` edges is its log-popularity :math:`\ln \, (n_i + \delta) /
+    (\bar{n} + \delta)`, :math:`\bar{n}` the mean over such items. Other biases are 0.
     """
     if not positives:
         bias, residual = damped_biases(edge_index, rating, size, DAMPING, SWEEPS)
@@ -83,7 +83,7 @@ def rated_edges(
 
 
 class _SparseProduct(torch.autograd.Function):
-    """A constant sparse matrix times x; its transpose is at hand for the gradient."""
+    """The product of a constant sparse matrix and x, with a precomputed transpose."""
 
     @staticmethod
     def forward(ctx, matrix, transpose, x):
@@ -103,12 +103,12 @@ class RidgeSlopes(nn.Module):
         \mathbf{z}_j^\top + \mathrm{diag}(\boldsymbol{\lambda}) \Big)^{-1}
         \sum_{j \in \mathcal{N}(i)} \epsilon_{ij} \mathbf{z}_j
 
-    with a learned penalty :math:`\boldsymbol{\lambda}`. Features are learned through
-    the solution; a node without edges has slopes of 0.
+    The penalty :math:`\boldsymbol{\lambda}` is learned. Gradients reach the features
+    through the solution. A node without edges has slopes of 0.
 
     Args:
         channels (int): Size of :math:`\mathbf{z}`.
-        penalty (float, optional): Start of the penalty. (default: :obj:`20.0`)
+        penalty (float, optional): Initial value of the penalty. (default: :obj:`20.0`)
     """
 
     def __init__(self, channels: int, penalty: float = 20.0) -> None:
@@ -126,11 +126,11 @@ class RidgeSlopes(nn.Module):
         nn.init.constant_(self.log_penalty, torch.tensor(self.penalty).log().item())
 
     def forward(self, edges: RatedEdges, end: int, z: Tensor) -> Tensor:
-        """Slopes of the users (end 0) or items (1), :obj:`[N, C]`.
+        """Computes the slopes of users (end 0) or items (end 1), :obj:`[N, C]`.
 
-        The features z are those of the other end, :obj:`[M, C]`.
+        :obj:`z` holds the features of the nodes of the other end, :obj:`[M, C]`.
         """
-        # The products are symmetric: half of them are summed.
+        # The products are symmetric, so only half of them are summed.
         product = z.index_select(1, self.row) * z.index_select(1, self.col)
         gram = edges.sum(end, product).index_select(1, self.place)
         gram = gram.view(-1, z.size(1), z.size(1)) + self.log_penalty.exp().diag()
@@ -139,13 +139,13 @@ class RidgeSlopes(nn.Module):
 
 
 class RatingState(NamedTuple):
-    r"""What rated edges say of the nodes of one end, see :class:`RatingLayer`.
+    r"""Outputs of a :class:`RatingLayer` for the nodes of one end.
 
     Attributes:
         x: Embeddings :math:`\mathbf{h}` after the hidden layer, :obj:`[N, C]`.
         bias: Damped biases, :obj:`[N]`.
-        slope: Slopes :math:`\boldsymbol{\beta}` times their weight, :obj:`[N, S]`.
-        feature: The features :math:`\mathbf{z}` for slopes of the other end.
+        slope: Weighted slopes :math:`\boldsymbol{\beta}`, :obj:`[N, S]`.
+        feature: Features :math:`\mathbf{z}`, on which the other end is regressed.
         vectors: The singular vectors :math:`\mathbf{v}`, :obj:`[N, K]`.
         source: The inputs :math:`\mathbf{x}` of messages, :obj:`[N, C]`.
     """
@@ -159,11 +159,11 @@ class RatingState(NamedTuple):
 
 
 class RatingLayer(nn.Module):
-    r"""A graph layer in which ratings travel along the edges between users and items.
+    r"""A graph layer that passes ratings along the edges between users and items.
 
     1. *Positions*: :math:`\mathbf{s}_i \propto \sum_{j \in \mathcal{N}(i)}
-       \mathbf{v}_j`, of length 1, where :math:`\mathbf{v}` are singular vectors of the
-       normalised matrix of training pairs, see :meth:`fit_positions`.
+       \mathbf{v}_j`, scaled to length 1. The singular vectors :math:`\mathbf{v}` are
+       those of the normalised matrix of training pairs, see :meth:`fit_positions`.
     2. *Slopes* :math:`\boldsymbol{\beta}_i`, see :class:`RidgeSlopes`, on the features
        :math:`\mathbf{z} = [\mathbf{W}_\mathrm{feature} \mathbf{a} +
        \mathbf{W}_\mathrm{feature\_position} \mathbf{s} \, \Vert \, 1]` of attributes
@@ -183,12 +183,12 @@ class RatingLayer(nn.Module):
     5. *Hidden layer*: :math:`\mathbf{h}_i \leftarrow \mathbf{h}_i +
        \mathbf{W}_\mathrm{out} \, \mathrm{ReLU}(\mathbf{W}_\mathrm{in} \mathbf{h}_i)`.
 
-    Subscripts name modules, such as :obj:`lin_position`, with one matrix for users and
-    one for items. Biases of linear maps are left out here.
+    Subscripts name modules, such as :obj:`lin_position`, each with one matrix for users
+    and one for items. The formulas omit the biases of linear maps.
 
-    Edges of positives without ratings carry their weights :math:`w_{ui}` in place of
-    residuals, items have a bias by popularity (:func:`rated_edges`), and there are
-    no slopes: what has no edge is unobserved, and positives alone do not differ.
+    With positives instead of ratings, messages use the weights :math:`w_{ui}` in place
+    of residuals, and the bias of an item is its log-popularity (:func:`rated_edges`).
+    There are no slopes, because positives without negatives have no contrast to fit.
 
     Args:
         num_nodes (tuple): Number of users and of items with a position.
@@ -197,10 +197,10 @@ class RatingLayer(nn.Module):
             (default: :obj:`32`)
         slope_channels (int, optional): Number of slopes of a node; 0 for none.
             (default: :obj:`16`)
-        messages (bool, optional): If set to :obj:`False`, step 4 is left out.
+        messages (bool, optional): If set to :obj:`False`, step 4 is skipped.
             (default: :obj:`True`)
         dropout (float, optional): Dropout within the layer. (default: :obj:`0.0`)
-        positives (bool, optional): The edges are positives without ratings.
+        positives (bool, optional): Whether edges are positives without ratings.
             (default: :obj:`False`)
     """
 
@@ -264,10 +264,11 @@ class RatingLayer(nn.Module):
     def fit_positions(self, edge_index: Tensor) -> None:
         r"""Sets the singular vectors :math:`\mathbf{v}` of the training pairs.
 
-        They are those of :math:`\mathbf{D}_u^{-1/2} \mathbf{M} \mathbf{D}_i^{-1/2}`,
-        the 0/1 matrix of pairs with degrees :math:`\mathbf{D}` + :math:`\delta`, each
-        row times :math:`\mathbf{D}^{-1/2}` and each column over its singular value, so
-        that a sum over the edges of a node gives its own position.
+        The decomposed matrix is :math:`\mathbf{D}_u^{-1/2} \mathbf{M}
+        \mathbf{D}_i^{-1/2}`, with the 0/1 matrix :math:`\mathbf{M}` of pairs and damped
+        degrees :math:`\mathbf{D}` (plus :math:`\delta`). Rows are multiplied by their
+        :math:`\mathbf{D}^{-1/2}` and columns by 1 / singular value, so that the sum
+        over the edges of a node is its position.
         """
         if not self.spectral_channels:
             return
@@ -279,8 +280,7 @@ class RatingLayer(nn.Module):
         ]
         weight = scale[0][index[0]] * scale[1][index[1]]
         matrix = torch.sparse_coo_tensor(index, weight, shape, check_invariants=False)
-        # A randomised method with a seed. ARPACK's has none, and needs random numbers
-        # where singular values are equal.
+        # A seeded method: ARPACK has no seed but draws if singular values are equal.
         with own_random_numbers():
             torch.default_generator.manual_seed(0)
             parts = torch.svd_lowrank(matrix.coalesce(), min(2 * k, *shape), 10)
@@ -301,15 +301,15 @@ class RatingLayer(nn.Module):
 
         Args:
             x: Embeddings of users and of items.
-            attributes: Their embedded attributes.
-            edge_index: The pairs that carry messages, :obj:`[2, E]`.
-            rating: Their ratings less the global mean, :obj:`[E]`.
-            n_id: Rows of the nodes among those with a position. (default: 0 to N - 1)
+            attributes: Attribute embeddings of users and of items.
+            edge_index: The edges that carry messages, :obj:`[2, E]`.
+            rating: Ratings of the edges less the global mean, :obj:`[E]`.
+            n_id: Rows of the nodes in the singular vectors. (default: 0 to N - 1)
 
         Raises:
-            ValueError: If there is no rating for each edge, or no :obj:`n_id` where
-                nodes are not those with a position, or the layer was converted to half
-                precision. Autocast keeps it in full precision where that matters.
+            ValueError: If the number of ratings is not that of edges, if :obj:`n_id` is
+                missing and the number of nodes is not that of the fit, or if the layer
+                was converted to half precision. Use autocast instead.
         """
         size = len(x[0]), len(x[1])
         if rating.size() != edge_index.size()[1:]:
@@ -331,11 +331,11 @@ class RatingLayer(nn.Module):
         rating: Tensor,
         other: RatingState,
     ) -> RatingState:
-        """Embeds new nodes of one end, whose edges change nothing at the other end.
+        """Embeds new nodes of one end without a change to nodes of the other end.
 
-        New items of few positives are new rather than unpopular: their bias is 0. Each
-        edge joins a new node and one of the :obj:`other` end; the other arguments are
-        those of :meth:`forward`, of one end.
+        The bias of new items with few positives is 0: they are new, not unpopular. Each
+        edge joins a new node and a node of the :obj:`other` end. The other arguments
+        are as in :meth:`forward`, for one end.
         """
         rating = self._cast(rating)
         size = {end: len(x), 1 - end: len(other.x)}
@@ -355,9 +355,9 @@ class RatingLayer(nn.Module):
     def _embed(
         self, x, attributes, edges, bias, vectors, feature, source
     ) -> list[RatingState]:
-        """Embeds the nodes of one end or of both, which :obj:`x` has by end.
+        """Embeds the nodes of one or both ends; :obj:`x` maps an end to its nodes.
 
-        Of an end that is not embedded, features and sources are known.
+        For an end that is not in :obj:`x`, the features and sources must be given.
         """
         slope = {}
         for end in x:
@@ -372,20 +372,20 @@ class RatingLayer(nn.Module):
         return [RatingState(*(part[end] for part in parts)) for end in x]
 
     def _cast(self, rating: Tensor) -> Tensor:
-        """Ratings in the precision of the layer."""
+        """Casts ratings to the precision of the layer."""
         dtype = self.vectors_0.dtype
         if dtype not in (torch.float, torch.double):
             raise ValueError(
                 f"'RatingLayer' must be in single or double precision (got {dtype}), "
-                f'in which sums over edges are exact enough; convert the model back '
-                f"by '.float()', and run it under 'torch.autocast'"
+                f'because sums over edges are inexact in half precision; '
+                f"call '.float()' on the model and run it under 'torch.autocast'"
             )
         return rating.to(self.vectors_0)
 
     def _add_positions(
         self, end, x, attributes, edges, vectors
     ) -> tuple[Tensor, Tensor]:
-        """Adds degrees and positions to x, and makes features of both."""
+        """Adds degrees and positions to x, and computes the features of slopes."""
         count = edges.count[end].log1p().unsqueeze(-1) / COUNT_SCALE
         x = x + self.lin_count[end](count)
         z = torch.zeros_like(x[:, :0])
@@ -399,7 +399,7 @@ class RatingLayer(nn.Module):
         return x, torch.cat([z, torch.ones_like(x[:, :1])], dim=-1)
 
     def _add_slopes(self, end, x, edges, feature) -> tuple[Tensor, Tensor]:
-        """Adds slopes to x, and gives them with their weight."""
+        """Adds slopes to x, and returns x and the weighted slopes."""
         if not self.slope_channels:
             return x, x.new_zeros(len(x), 1)
         slope = self.ridge[end](edges, end, feature)
@@ -407,7 +407,7 @@ class RatingLayer(nn.Module):
         return x, slope * self.slope_weight[end]
 
     def _add_messages(self, end, x, edges, source) -> Tensor:
-        """Adds messages, gated by the target, and the hidden layer."""
+        """Adds messages, gated by the target node, and applies the hidden layer."""
         if self.messages:
             source = self.dropout(source)
             total = edges.sum(end, self.lin_residual[end](source), residual=True)
@@ -425,8 +425,8 @@ class RatingLayer(nn.Module):
             return vectors
         if n_id is None:
             raise ValueError(
-                f"'n_id' must give the rows of {number} nodes among those with a "
-                f'position, {len(vectors)} (got none)'
+                f"'n_id' must hold the rows of {number} nodes among the "
+                f'{len(vectors)} nodes with a position (got none)'
             )
-        # Nodes that came after the training have none.
+        # Nodes added after training have no position.
         return F.pad(vectors, (0, 0, 0, 1))[n_id.clamp(max=len(vectors))]
