@@ -1,4 +1,4 @@
-"""Attribute graphs: candidate neighbours of all nodes, and of new, cold nodes."""
+"""Attribute graphs: candidate neighbours of all nodes and of new, cold nodes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from agnn_pyg.graph.proximity import (
 from agnn_pyg.graph.sparse_knn import sparse_candidates
 
 Method = Literal['auto', 'dense', 'exact', 'approximate']
-# Rows that are compared with all others at a time.
+# Number of rows that are compared with all others at a time.
 BLOCK_ROWS = 1024
-# New nodes are compared in blocks of at most so many proximities.
+# Maximum number of proximities per block of new nodes.
 BLOCK_ENTRIES = 2**21
 
 
@@ -51,40 +51,40 @@ def attribute_graph(
         s_{ij} = z_i(\cos(\mathbf{a}_i, \mathbf{a}_j)) +
         z_i(\cos(\mathbf{r}_i, \mathbf{r}_j))
 
-    The second term is 0 where either node has no rating, so strictly cold
-    nodes are placed by their attributes alone. The closest
-    :obj:`candidate_fraction` of the other nodes forms the *candidate set* of a node,
-    stored as edges neighbour :math:`\rightarrow` node with weight :math:`s_{ij} -
-    \min_j s_{ij}`; neighbours are later drawn in proportion to it. Ties at
-    the edge of a candidate set are broken at random. Candidates of weight 0 are left
-    out: they are no closer than the farthest node. Where all others are equally close
-    and have something in common with the node, each has weight 1.
+    The second term is 0 if either node has no rating, so only attributes
+    determine the proximity of strictly cold nodes. The *candidate set* of a node is
+    the closest :obj:`candidate_fraction` of the other nodes. It is stored as edges
+    neighbour :math:`\rightarrow` node with weight :math:`s_{ij} - \min_j s_{ij}`, and
+    neighbours are later drawn in proportion to this weight. Ties for the last places
+    are broken at random. Candidates of weight 0, which are as far as the farthest node,
+    are dropped. If all others are equally close and share something with the node,
+    each has weight 1.
 
-    Up to 10,000 nodes all pairs are compared. Beyond, candidate sets are capped
-    further, at five million edges in all or 30 per node, nodes with equal rows are
-    compared only once, and :obj:`method` selects the search. Proximities are the
-    same, except that deviations are estimated, with a standard error of about 6 %, and
-    that the farthest node is taken to have nothing in common.
+    With up to 10,000 nodes, all pairs are compared. In larger graphs, candidate sets
+    have a further cap of five million edges in total or 30 per node, nodes with equal
+    rows are compared only once, and :obj:`method` selects the search. Proximities are
+    the same with two exceptions: deviations are estimates with a standard error of
+    about 6 %, and the farthest node is assumed to have nothing in common.
 
     Args:
         attributes (TokenBags or scipy.sparse.csr_matrix): Encoded attributes,
             or their multi-hot matrix :obj:`[N, num_tokens]`.
         ratings (scipy.sparse.csr_matrix, optional): *Training* ratings
-            :obj:`[N, M]`, one row per node. Without, attributes alone decide.
+            :obj:`[N, M]`, one row per node. If omitted, only attributes count.
             (default: :obj:`None`)
         candidate_fraction (float, optional): The fraction of the other nodes in a
             candidate set. (default: :obj:`0.05`)
-        max_candidates (int, optional): The largest candidate set; a fraction of a
-            million nodes is no neighbourhood. (default: :obj:`500`)
+        max_candidates (int, optional): Maximum size of a candidate set, which keeps
+            candidates close in large graphs. (default: :obj:`500`)
         method (str, optional): :obj:`"dense"` compares all pairs, in time quadratic
-            in the number of nodes. :obj:`"exact"` compares those that have something
-            in common, with :obj:`sparse-dot-topn`. :obj:`"approximate"` searches by
-            nearest-neighbour descent, with :obj:`pynndescent`, and compares what it
-            finds. :obj:`"auto"` takes the fastest: by the number of nodes, of
+            in the number of nodes. :obj:`"exact"` compares pairs with something in
+            common, using :obj:`sparse-dot-topn`. :obj:`"approximate"` compares pairs
+            found by nearest-neighbour descent, using :obj:`pynndescent`.
+            :obj:`"auto"` selects the fastest method from the number of nodes, of
             distinct nodes, and of products that an exact search would take.
             (default: :obj:`"auto"`)
-        seed (int, optional): Seed of the tie-breaking, and of what is estimated or
-            approximate; an approximate search repeats with equally many threads.
+        seed (int, optional): Seed of tie-breaking, estimates and the approximate
+            search, which is reproducible with the same number of threads.
             (default: :obj:`0`)
 
     Returns:
@@ -134,19 +134,19 @@ def cold_candidates(
 ) -> tuple[Tensor, Tensor]:
     r"""The edges from the nodes of an attribute graph to new, cold nodes.
 
-    A new node gets the candidates that :func:`~agnn_pyg.attribute_graph` would give
-    it if the graph were rebuilt with this one node more and without a rating of it.
-    New nodes are compared with the nodes of the graph and not with each other: what is
-    predicted for a new node does not depend on which others came with it.
+    A new node gets the candidates that :func:`~agnn_pyg.attribute_graph` would give it
+    if the graph were rebuilt with this one additional node, which has no ratings. New
+    nodes are compared with the nodes of the graph but not with each other. Predictions
+    for a new node therefore do not depend on other new nodes.
 
-    Both are given by their multi-hot attributes, :obj:`[M, num_tokens]` and
-    :obj:`[N, num_tokens]`. Returns edges node → new node, :obj:`[2, E]`, the new ones
-    numbered from 0 and sorted by it, and their weights, :obj:`[E]`.
+    New nodes and graph nodes are multi-hot attributes, :obj:`[M, num_tokens]` and
+    :obj:`[N, num_tokens]`. Returns edges node → new node, :obj:`[2, E]`, sorted by new
+    node, and their weights, :obj:`[E]`. New nodes are numbered from 0.
     """
     new, attributes = unit_rows(new), unit_rows(attributes)
     num_nodes = attributes.shape[0]
     size = num_candidates(num_nodes, candidate_fraction, max_candidates)
-    # One number per node of the graph, whichever new node is compared with it.
+    # One random number per node of the graph, the same for all new nodes.
     tie_break = uniform(
         torch.arange(num_nodes), check_argument('seed', seed, Seed)
     ).numpy()
@@ -163,7 +163,7 @@ def cold_candidates(
 def _dense_candidates(
     attributes: sp.csr_matrix, ratings: sp.csr_matrix | None, size: int, seed: int
 ) -> Iterator[Edges]:
-    """The edges from all pairs of nodes."""
+    """Computes the edges by a comparison of all pairs of nodes."""
     num_nodes = attributes.shape[0]
     attributes = unit_rows(attributes)
     ratings = None if ratings is None else unit_rows(ratings)
@@ -175,7 +175,7 @@ def _dense_candidates(
 
 
 def _join(parts: Iterable[Edges]) -> tuple[Tensor, Tensor]:
-    """Edges, :obj:`[2, E]`, and their weights, :obj:`[E]`."""
+    """Joins blocks to edges, :obj:`[2, E]`, and weights, :obj:`[E]`."""
     source, target, weight = map(np.concatenate, zip(*parts, strict=True))
     edge_index = np.stack([source, target]).astype(np.int64, copy=False)
     return torch.from_numpy(edge_index), torch.from_numpy(weight).float()

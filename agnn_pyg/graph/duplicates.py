@@ -1,4 +1,4 @@
-"""Nodes with equal rows: compared once, as a profile, and expanded afterwards."""
+"""Groups of nodes with equal rows (profiles), which are compared only once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import scipy.sparse as sp
 
 from agnn_pyg.base.randomness import random_bits
 
-# Profiles are expanded in blocks of about so many edges.
+# Approximate number of edges per block of expanded profiles.
 BLOCK_EDGES = 2**20
 
 
 class Profiles(NamedTuple):
     """N nodes in P groups of equal rows."""
 
-    first: np.ndarray  # a node of each group, the one of lowest number, [P]
+    first: np.ndarray  # the lowest node of each group, [P]
     of: np.ndarray  # the group of each node, [N]
     member: np.ndarray  # the nodes, group by group, ascending in each, [N]
     ptr: np.ndarray  # where each group starts in `member`, [P + 1]
@@ -35,7 +35,7 @@ def group(matrix: sp.csr_matrix) -> Profiles:
     matrix.eliminate_zeros()
     bits = matrix.data.astype(np.float64).view(np.int64)
     column = matrix.indices.astype(np.int64)
-    # Two sums of 53 random bits: unequal rows do not agree in both.
+    # Two sums of 53 random bits, in which unequal rows do not agree.
     value = np.stack([random_bits(column, bits ^ key) for key in (0, 1 << 62)], axis=1)
     total = np.concatenate([np.zeros((1, 2), np.int64), value.cumsum(axis=0)])
     rows = np.diff(total[matrix.indptr], axis=0)
@@ -47,12 +47,12 @@ def group(matrix: sp.csr_matrix) -> Profiles:
 
 
 class Levels(NamedTuple):
-    """The profiles of candidate sets, in L levels of equal weight, the best first."""
+    """Profiles of candidate sets in L levels of equal weight, best level first."""
 
     row: np.ndarray  # the profile whose candidates a level holds, ascending, [L]
-    weight: np.ndarray  # of a level, [L]
+    weight: np.ndarray  # the weight of a level, [L]
     total: np.ndarray  # number of nodes in a level, without the target itself, [L]
-    take: np.ndarray  # how many of them fit, [L]
+    take: np.ndarray  # number of nodes of a level that fit, [L]
     base: np.ndarray  # where a level starts among `place`, [L]
     own: np.ndarray  # where the profile of the row starts there, or -1, [L]
     profile: np.ndarray  # of all levels, one after the other
@@ -66,10 +66,10 @@ def levels(
     count: np.ndarray,
     size: int,
 ) -> Levels:
-    """Fills candidate sets of some size with profiles, in the order of their weights.
+    """Fills candidate sets of a given size with profiles in the order of their weights.
 
-    A :obj:`row` is the profile whose set is filled, :obj:`weight` that of a
-    :obj:`profile` in it, all :obj:`[E]`; :obj:`count` are the sizes of profiles.
+    Each :obj:`row` is a profile whose set is filled, and :obj:`weight` is the weight of
+    a :obj:`profile` in it, all :obj:`[E]`. :obj:`count` holds the sizes of profiles.
     """
     order = np.lexsort((profile, -weight, row))
     row, profile, weight = row[order], profile[order], weight[order]
@@ -85,7 +85,7 @@ def levels(
     total = np.bincount(level, count[profile], len(start)).astype(np.int64)
     total -= own >= 0
     row, weight, base = row[start], weight[start], place[start]
-    # Nodes of better levels of the same row.
+    # Number of nodes in better levels of the same row.
     ahead = total.cumsum() - total
     first = np.ones(len(row), dtype=bool)
     first[1:] = row[1:] != row[:-1]
@@ -101,9 +101,9 @@ def expand(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Expands profiles to candidate sets of all nodes, in blocks of bounded size.
 
-    Of a level that fits only in part, a node gets a sample without replacement: one
-    node from each of equally long arcs of a ring. So all are equally likely, without
-    a matrix of nodes by ties.
+    If a level fits only in part, each node gets a sample of it without replacement: one
+    node from each of equally long arcs of a ring. All nodes of the level are equally
+    likely, and no nodes-by-ties matrix is needed.
 
     Yields:
         Nodes, the sizes of their candidate sets, and the sources and weights of their
@@ -134,7 +134,7 @@ def _draw(
     profiles: Profiles,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Nodes of levels, for the nodes at a place within their profile."""
+    """Draws nodes of levels for the nodes at a place within their profile."""
     total, take = found.total[level], found.take[level]
     turn = (rng.random(len(level)) * total).astype(np.int64)
     own = found.own[level]
@@ -143,7 +143,7 @@ def _draw(
     level, total, take, turn, own = (
         np.repeat(part, take) for part in (level, total, take, turn, own)
     )
-    # A ring of arcs from a random start, and a node of each arc.
+    # A ring of arcs with a random start; one node is drawn from each arc.
     low, high = arc * total // take, (arc + 1) * total // take
     place = low + (rng.random(len(arc)) * (high - low)).astype(np.int64)
     place = (place + turn) % total
@@ -155,7 +155,7 @@ def _draw(
 
 
 def ragged(start: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """The numbers from each start on, so many of each, one after the other."""
+    """Concatenates the ranges from each start to start + count."""
     end = count.cumsum()
     total = end[-1] if len(end) else 0
     return np.arange(total) + np.repeat(start - (end - count), count)

@@ -7,14 +7,14 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.typing import EdgeType, NodeType
 
-# Relations of the k nearest neighbours by attributes, and by ratings as well.
+# Relations of k-nearest-neighbour edges: by attributes, and by attributes and ratings.
 ATTRIBUTE_KNN, RATING_KNN = 'attribute_knn', 'rating_knn'
 
 
 def knn_edge_types(data: HeteroData, node_type: NodeType) -> list[EdgeType]:
-    """Edge types of the candidate sets of warm nodes and of cold nodes, in this order.
+    """Edge types of the candidate sets of warm nodes, then of cold nodes.
 
-    Warm nodes have :obj:`rating_knn` edges where the graph has any, cold nodes
+    Warm nodes use :obj:`rating_knn` edges if the graph has any. Cold nodes use
     :obj:`attribute_knn` edges.
     """
     both = [(node_type, name, node_type) for name in (RATING_KNN, ATTRIBUTE_KNN)]
@@ -33,10 +33,10 @@ def rated_pairs(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
     """Rated pairs of a graph, :obj:`[2, R]`, and their ratings, :obj:`[R]`.
 
     Raises:
-        ValueError: If there are none, not one rating for each pair, a pair is repeated,
-            or pairs are not of nodes of two types in the graph.
+        ValueError: If there are no pairs, a pair has no rating or is repeated, or the
+            pairs do not join nodes of two types in the graph.
     """
-    # Of a type that is not there, PyG would add a store to the graph.
+    # Indexing by a missing edge type would add a store to the graph.
     store = data[rated] if rated in data.edge_types else {}
     index, rating = store.get('edge_index'), store.get('rating')
     if index is None or rating is None:
@@ -74,7 +74,7 @@ def rated_pairs(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
     width = data[rated[-1]].num_nodes
     pair = (index[0] * width + index[1]).sort().values
     repeated = pair[1:][pair[1:] == pair[:-1]]
-    if len(repeated):  # one would be a message while the other is to be predicted
+    if len(repeated):  # one copy would leak the rating of the other
         first = divmod(int(repeated[0]), width)
         raise ValueError(
             f"'edge_index' must hold each pair once (got {rated[0]} {first[0]} and "

@@ -1,4 +1,4 @@
-"""Proximities of nodes, and the candidate sets that follow from them."""
+"""Proximities between nodes, and candidate sets of the closest nodes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from annotated_types import Gt, Le
 
 from agnn_pyg.base.config import PositiveInt, check_argument
 
-# Proximities that agree to nine places are ties, not an order: the same sum
-# in another order differs in the last bits.
+# Decimal places of proximities. Rounding makes ties of sums that differ only in their
+# last bits, which depend on the order of summation.
 TIE_DECIMALS = 9
 # Sources, targets and weights of edges.
 Edges = tuple[np.ndarray, np.ndarray, np.ndarray]
 CandidateFraction = Annotated[float, Gt(0), Le(1)]
 
-# Up to so many nodes, all pairs are compared; beyond, candidate sets are capped as
-# well: at so many edges in all, or so many per node.
+# The most nodes for which all pairs are compared, and the caps on candidate sets of
+# larger graphs: edges in total, or edges per node.
 DENSE_NODES, MAX_EDGES, LEAST_CAP = 10_000, 5_000_000, 30
 
 
 def num_candidates(
     num_others: int, candidate_fraction: float, max_candidates: int
 ) -> int:
-    """Size of the candidate set of a node that has so many others to choose from.
+    """Size of the candidate set of a node, given the number of other nodes.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -44,10 +44,10 @@ def proximity(
     ratings: sp.csr_matrix | None = None,
     count: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draw weights :obj:`[rows, N]`: proximity less the lowest of the row.
+    """Draw weights :obj:`[rows, N]`: proximity minus the lowest one of the row.
 
-    Attributes and ratings are normalised. With :obj:`count`, a row stands for so many
-    equal nodes, and is compared with those equal to it, too.
+    Attributes and ratings must be normalised. With :obj:`count`, a row represents a
+    number of equal nodes, which are also compared with each other.
     """
     other = rows[:, None] != np.arange(attributes.shape[0])
     if count is not None:
@@ -65,7 +65,7 @@ def proximity(
 
 
 def proximity_to(new: sp.csr_matrix, attributes: sp.csr_matrix) -> np.ndarray:
-    """The weights of :func:`proximity` for new, cold rows, each added alone."""
+    """Weights of :func:`proximity` for new cold rows, each compared on its own."""
     cosine = (new @ attributes.T).toarray()
     every = np.ones(cosine.shape, dtype=bool)
     return _draw_weight(_zscore(cosine, every), cosine > 0, every)
@@ -74,13 +74,13 @@ def proximity_to(new: sp.csr_matrix, attributes: sp.csr_matrix) -> np.ndarray:
 def candidates(
     rows: np.ndarray, weight: np.ndarray, size: int, tie_break: np.ndarray
 ) -> Edges:
-    """The `size` largest entries of each row of draw weights, zeros left out.
+    """The `size` largest nonzero entries of each row of draw weights.
 
-    At the edge of a candidate set the largest numbers in [0, 1) of :obj:`tie_break`
-    win, both :obj:`[rows, N]`.
+    Ties for the last places go to the largest numbers in [0, 1) of :obj:`tie_break`.
+    Both matrices are :obj:`[rows, N]`.
     """
     edge = np.partition(weight, -size, axis=1)[:, -size, None]
-    # Above the edge: all. On it: those that win the tie.
+    # All entries above the last weight, and the winners of ties at it.
     key = np.where(weight > edge, 2.0, np.where(weight == edge, tie_break, -1.0))
     source = np.sort(np.argpartition(-key, size - 1, axis=1)[:, :size], axis=1)
     chosen = np.take_along_axis(weight, source, axis=1)
@@ -96,14 +96,14 @@ def _draw_weight(
     score = score.round(TIE_DECIMALS)
     lowest = np.where(other, score, np.inf).min(axis=1, keepdims=True)
     weight = np.where(other, score - lowest, 0)
-    # Where all others are equally close, they are equally good candidates,
+    # If all other nodes are equally close, they are equally good candidates,
     # unless they have nothing in common with the node.
     flat = weight.max(axis=1, keepdims=True) == 0
     return np.where(flat & related & other, 1.0, weight)
 
 
 def _zscore(value: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Standardises each row over its entries, each counted so often; 0 where never."""
+    """Standardises each row over its entries, weighted by count; 0 for count 0."""
     mask = count > 0
     total = count.sum(axis=1, keepdims=True).clip(1)
     value = np.where(mask, value, 0)

@@ -1,4 +1,4 @@
-"""Candidate sets of many nodes: sparse search, exact or approximate."""
+"""Candidate sets of large graphs by exact or approximate sparse search."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from agnn_pyg.base.linalg import unit_rows
 from agnn_pyg.graph.duplicates import Profiles, expand, group, levels, ragged
 from agnn_pyg.graph.proximity import DENSE_NODES, TIE_DECIMALS, Edges, proximity
 
-# An exact search takes a second for some 10^8 products of common attributes of two
-# nodes; up to so many of them it is as fast as an approximate one.
+# The most products of common attributes of two nodes for which an exact search is as
+# fast as an approximate one. An exact search takes a second for some 10^8 products.
 EXACT_PRODUCTS = 10**10
 
-# Profiles are searched, and pairs of them compared, in blocks of so many entries.
+# Block sizes in entries, for searches of profiles and comparisons of pairs.
 BLOCK_ENTRIES = 2**22
 
-# Profiles that an approximate search finds for each profile, including itself: twice as
-# many take three times as long.
+# Number of profiles that an approximate search finds for each profile, including
+# itself. Twice the number takes three times as long.
 APPROXIMATE_NEIGHBORS = 31
 
-# Random signs for the estimates of deviations: a standard error of some 6 %.
+# Number of random signs for estimated deviations: a standard error of some 6 %.
 SIGNS = 128
 
-# Found for a block of profiles: the profile, a candidate, and its weight.
+# Search results of a block of profiles: profile, candidate and weight.
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -40,9 +40,9 @@ def sparse_candidates(
 ) -> Edges:
     """The edges of a large attribute graph.
 
-    Nodes with equal rows are grouped, groups are searched, and expanded to their
-    members, see :mod:`~agnn_pyg.graph.duplicates`. Memory is that of the edges and of
-    one block. The arguments are those of :func:`~agnn_pyg.attribute_graph`.
+    Nodes with equal rows are grouped. The search compares groups and then expands them
+    to their members, see :mod:`~agnn_pyg.graph.duplicates`. It needs memory for the
+    edges and one block. Arguments are as in :func:`~agnn_pyg.attribute_graph`.
     """
     parts = [attributes] if ratings is None else [attributes, ratings]
     profiles = group(sp.hstack(parts, format='csr'))
@@ -90,7 +90,7 @@ def _all_pairs(
     for start in range(0, num_profiles, step):
         rows = np.arange(start, min(start + step, num_profiles))
         weight = proximity(rows, *parts, count=profiles.count)
-        # One more: a node is no candidate of its own.
+        # One more, because a node is not its own candidate.
         if size + 1 < num_profiles:
             edge = np.partition(weight, -size - 1, axis=1)[:, -size - 1, None]
             weight[weight < edge] = 0
@@ -99,23 +99,23 @@ def _all_pairs(
 
 
 class _Space:
-    r"""Vectors whose products are weights.
+    r"""Query and key vectors whose inner products are weights.
 
-    With :math:`\sigma` the deviations of a row's cosines, a node that has something in
-    common weighs
+    With the standard deviations :math:`\sigma` of a row's cosines, the weight of a node
+    j that has a nonzero cosine with node i is
 
     .. math::
         w_{ij} = \frac{\cos(\mathbf{a}_i, \mathbf{a}_j)}{\sigma_i} +
         \frac{\cos(\mathbf{r}_i, \mathbf{r}_j)}{\sigma'_i} + c_{ij}
 
-    more than one that has nothing in common, where :math:`c_{ij} = \mu'_i /
+    above that of a node with nothing in common, where :math:`c_{ij} = \mu'_i /
     \sigma'_i` if i is rated and j is not, else 0.
 
     Attributes:
         keys: Normalised rows, attributes and ratings side by side, :obj:`[P, T]`.
         scale: Factors of the two parts of queries, :math:`1 / \sigma`, :obj:`[P, 2]`.
         split: The first column of the ratings.
-        rated: True for profiles with ratings, :obj:`[P]`; without any, for all.
+        rated: True for profiles with ratings, :obj:`[P]`; all True without ratings.
         bonus: :math:`c_{ij}` of an unrated profile j, :obj:`[P]`.
     """
 
@@ -134,7 +134,7 @@ class _Space:
         self.keys = sp.hstack(parts, format='csr')
 
     def scaled(self, rows: np.ndarray, scale: np.ndarray) -> sp.csr_matrix:
-        """Rows of the keys, both parts multiplied with their scales."""
+        """Rows of the keys, with both parts multiplied by their scales."""
         chosen = self.keys[rows]
         part = (chosen.indices >= self.split).astype(np.int64)
         row = np.repeat(np.arange(len(rows)), np.diff(chosen.indptr))
@@ -142,7 +142,7 @@ class _Space:
         return chosen
 
     def found(self, row: np.ndarray, profile: np.ndarray, product: np.ndarray) -> Found:
-        """Pairs of positive weight, given the products of queries and keys."""
+        """Pairs of positive weight, from the products of queries and keys."""
         bonus = np.where(self.rated[profile], 0, self.bonus[row])
         weight = np.where(product > 0, product + bonus, 0).round(TIE_DECIMALS)
         kept = weight > 0
@@ -152,12 +152,12 @@ class _Space:
 def _moments(
     rows: sp.csr_matrix, profiles: Profiles, mask: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Means of each profile's cosines with all other nodes, and 1 / deviations.
+    """Means and inverse deviations of each profile's cosines with all other nodes.
 
     Means are exact. Variances are estimated by random projections, since there may be
     as many cosines as pairs: with independent signs s, the expectation of
     (sum of s_j (cos_j - mean))^2 is the sum of (cos_j - mean)^2. Profiles are compared
-    with those of the mask.
+    with the profiles of the mask.
     """
     known = np.diff(rows.indptr) > 0
     others = max(1, (profiles.count * mask).sum() - 1)
@@ -180,7 +180,7 @@ def _moments(
 def _exact(space: _Space, size: int, seed: int) -> Iterator[Found]:
     """The largest products, among rated and among unrated profiles separately."""
     topn = _library('sparse_dot_topn', 'exact').sp_matmul_topn
-    # Where products tie, the library keeps those that come first: in a random order.
+    # The library keeps the first of tied products, so the order is random.
     order = np.random.default_rng(seed).permutation(len(space.rated))
     groups = [order[space.rated[order]], order[~space.rated[order]]]
     keys = [(chosen, space.keys[chosen].T.tocsr()) for chosen in groups if len(chosen)]
@@ -190,7 +190,7 @@ def _exact(space: _Space, size: int, seed: int) -> Iterator[Found]:
         query = space.scaled(rows, space.scale[rows])
         found = []
         for chosen, key in keys:
-            # Twice as many as needed, so that ties are broken among more.
+            # Twice as many as needed, so that more tied products take part.
             best = topn(query, key, 2 * size + 1, n_threads=torch.get_num_threads())
             best = best.tocoo()
             found.append((rows[best.row], chosen[best.col], best.data))
@@ -203,7 +203,7 @@ def _approximate(space: _Space, seed: int) -> Iterator[Found]:
     descent = _library('pynndescent', 'approximate').NNDescent
     import numba
 
-    # One scale for all in place of one per row, or it would be no distance.
+    # One scale for all rows, because a scale per row would give no distance.
     scale = np.ones(2)
     scale[0] = space.scale[:, 0].mean()
     if space.rated.any():
@@ -217,7 +217,7 @@ def _approximate(space: _Space, seed: int) -> Iterator[Found]:
         random_state=seed,
         n_jobs=min(threads, numba.config.NUMBA_NUM_THREADS),
     )
-    torch.set_num_threads(threads)  # numba, which shares them, has set its own
+    torch.set_num_threads(threads)  # numba has changed them
     neighbor = index.neighbor_graph[0]
     del index
     step = max(1, BLOCK_ENTRIES // (16 * neighbor.shape[1]))

@@ -24,12 +24,12 @@ from agnn_pyg.nn.bi_interaction import is_dense, num_features
 class AddAttributeKNN(BaseTransform):
     r"""Adds the candidate neighbours of every node to a heterogeneous graph.
 
-    For each node type :obj:`t` with features, edges :obj:`(t, 'attribute_knn', t)` from
+    Each node type :obj:`t` with features gets edges :obj:`(t, 'attribute_knn', t)` from
     the nodes closest by attributes, see :func:`~agnn_pyg.attribute_graph`, with their
-    proximity as :obj:`edge_weight`. For both ends of :obj:`rated` edges,
-    additionally :obj:`cold`, a mask of the nodes without such edges, and with
-    :obj:`rating_knn` edges :obj:`(t, 'rating_knn', t)` from the nodes closest by
-    attributes and ratings: these are for warm nodes.
+    proximity as :obj:`edge_weight`. Both ends of :obj:`rated` edges also get
+    :obj:`cold`, a mask of the nodes without such edges. With :obj:`rating_knn`, they
+    get edges :obj:`(t, 'rating_knn', t)` from the nodes closest by attributes and
+    ratings, for use by warm nodes.
 
     Features :obj:`x` are dense (a floating dtype or :obj:`bool`, :obj:`[N, F]`) or
     token ids (:obj:`int64`, :obj:`[N, F]`, padded with 0), optionally with weights
@@ -40,24 +40,24 @@ class AddAttributeKNN(BaseTransform):
         data = AddAttributeKNN(rated=('user', 'rates', 'movie'))(data)
 
     Args:
-        rated (tuple, optional): The edge type of the training ratings, which have an
+        rated (tuple, optional): The edge type of the training ratings, which has an
             attribute :obj:`rating`. (default: :obj:`None`)
-        rating_knn (bool, optional): Add :obj:`rating_knn` edges where :obj:`rated` is
+        rating_knn (bool, optional): Add :obj:`rating_knn` edges if :obj:`rated` is
             given. (default: :obj:`False`)
-        node_types (sequence, optional): Node types to compare the nodes of.
-            (default: those with features)
-        features (dict, optional): By node type what its nodes are compared by, if not
-            by :obj:`x`: a tensor, :class:`~agnn_pyg.TokenBags` or a sparse matrix.
+        node_types (sequence, optional): Node types that get edges.
+            (default: all types with features)
+        features (dict, optional): Features by node type, to compare nodes by instead of
+            :obj:`x`: a tensor, :class:`~agnn_pyg.TokenBags` or a sparse matrix.
         candidate_fraction (float, optional): See :func:`~agnn_pyg.attribute_graph`.
             (default: :obj:`0.05`)
-        max_candidates (int, optional): See there. (default: :obj:`10`)
-        method (str, optional): See there. (default: :obj:`"auto"`)
+        max_candidates (int, optional): See above. (default: :obj:`10`)
+        method (str, optional): See above. (default: :obj:`"auto"`)
         seed (int, optional): Seed of the tie-breaking. (default: :obj:`0`)
 
     Raises:
-        ValueError: If there are no features, or those of a node type do not fit, a
-            rating is repeated, not finite or outside of the graph, both ends of
-            :obj:`rated` are of one type, or an argument is unknown or out of range.
+        ValueError: If there are no features, or features do not match their nodes; if a
+            rating is repeated, not finite or outside of the graph; if both ends of
+            :obj:`rated` have one type; or if an argument is unknown or out of range.
     """
 
     def __init__(
@@ -121,13 +121,13 @@ class AddAttributeKNN(BaseTransform):
         return data
 
     def __repr__(self) -> str:
-        # PyG tells a cached data set of other settings by this.
+        # PyG compares this text to detect cached data of other settings.
         settings = vars(self) | {'features': sorted(self.features)}
         settings = ', '.join(f'{name}={value!r}' for name, value in settings.items())
         return f'{type(self).__name__}({settings})'
 
     def _ratings(self, data: HeteroData) -> dict[NodeType, sp.csr_matrix]:
-        """Ratings by end, a row per node."""
+        """Ratings by node type, with a row per node."""
         index, rating = rated_pairs(data, self.rated)
         one, _, other = self.rated
         size = data[one].num_nodes, data[other].num_nodes
@@ -140,7 +140,7 @@ class AddAttributeKNN(BaseTransform):
 
 
 def _matrix(features: object) -> sp.csr_matrix:
-    """Features as a sparse matrix, a row per node."""
+    """Converts features to a sparse matrix with a row per node."""
     weight = None
     if isinstance(features, NodeStorage):
         features, weight = features.x, features.get('x_weight')

@@ -1,4 +1,4 @@
-"""What a batch of rated pairs holds."""
+"""Batches of rated pairs with the nodes and edges around them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RatingBatch(NamedTuple):
         edge_label_index: The pairs, as positions among the nodes, :obj:`[2, B]`.
         cold_dict: True for nodes whose preference and bias are generated, :obj:`[N]`.
         n_id_dict: Global ids of the nodes, :obj:`[N]`.
-        rating_dict: Ratings of edges that carry messages, by edge type.
+        rating_dict: Ratings of the edges that carry messages, by edge type.
         edge_label: Ratings of the pairs, :obj:`[B]`, if they are known.
     """
 
@@ -49,11 +49,11 @@ class RatingBatch(NamedTuple):
         """Reads a batch of PyG's :class:`~torch_geometric.loader.LinkNeighborLoader`,
         or a whole graph.
 
-        Features are read from :obj:`x` (and :obj:`x_weight`, the weights of token ids),
-        coldness from :obj:`cold`, the pairs from the one edge type that has
-        an :obj:`edge_label_index`, and the :obj:`rating` of its edges and of reverse
-        edges. The pairs themselves are left out of all edges between the two node
-        types: no rating meets itself, nor that there is one.
+        Features come from :obj:`x` (and :obj:`x_weight`, the weights of token ids) and
+        cold masks from :obj:`cold`. The pairs come from the one edge type that has an
+        :obj:`edge_label_index`, and ratings from :obj:`rating` of this edge type and of
+        its reverse. To prevent target leakage, the pairs are removed from all edges
+        between the two node types.
 
         Raises:
             ValueError: If no edge type has an :obj:`edge_label_index`, or several have.
@@ -80,7 +80,7 @@ class RatingBatch(NamedTuple):
 
 
 def edge_type_of_pairs(data: HeteroData, name: str) -> EdgeType:
-    """The one edge type that has what pairs of a batch have; ``ValueError`` if not."""
+    """The one edge type that has the attribute; raises ``ValueError`` otherwise."""
     found = [t for t in data.edge_types if name in data[t]]
     if len(found) != 1:
         raise ValueError(
@@ -91,7 +91,7 @@ def edge_type_of_pairs(data: HeteroData, name: str) -> EdgeType:
 
 
 def features(data: HeteroData) -> dict[NodeType, Features]:
-    """Features :obj:`x` by node type, token ids with their :obj:`x_weight`, if any."""
+    """Features :obj:`x` by node type, with token weights :obj:`x_weight` if present."""
     return {
         name: (store.x, store.x_weight) if 'x_weight' in store else store.x
         for name, store in data.node_items()
@@ -100,7 +100,7 @@ def features(data: HeteroData) -> dict[NodeType, Features]:
 
 
 def _messages(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
-    """Edges in both directions that are not to be predicted, each once, and ratings."""
+    """Unique edges of both directions without the target pairs, and their ratings."""
     index, rating = data[rated].edge_index, data[rated].rating
     for edge_type in sorted(types_between(data, rated) - {rated}):
         if edge_type[0] == rated[-1] and 'rating' in data[edge_type]:
@@ -112,7 +112,7 @@ def _messages(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
 
 
 def _differ(index: Tensor, pairs: Tensor, size: int) -> Tensor:
-    """A mask of the edges that are none of the pairs; second ends are below size."""
+    """A mask of the edges that are not pairs. Second ends must be below size."""
     edge, pair = (row * size + col for row, col in (index, pairs))
     return torch.isin(edge, pair, invert=True)
 

@@ -14,18 +14,18 @@ from agnn_pyg.base.randomness import mix, salted, uniform
 from agnn_pyg.sampling.batch import edge_type_of_pairs
 from agnn_pyg.sampling.sampler import ProximitySampler
 
-# What a loader adds to an edge type that is not one for each edge.
+# Attributes that a loader adds to an edge type without one value per edge.
 KEPT = ('edge_label', 'edge_label_index', 'input_id', 'num_sampled_edges')
 
 
 @functional_transform('cold_dropout')
 class ColdDropout(BaseTransform):
-    r"""Treats random nodes of a batch as cold, so that training sees what is asked of
-    the model later.
+    r"""Treats random nodes of a batch as cold, so that a model is trained on the cold
+    nodes that it will predict.
 
-    A :obj:`transform` for :class:`~torch_geometric.loader.LinkNeighborLoader`. It marks
-    nodes of the pairs in :obj:`cold` and removes the edges between these nodes and
-    nodes of other types, such as their ratings.
+    This is a :obj:`transform` of :class:`~torch_geometric.loader.LinkNeighborLoader`.
+    It marks random nodes of the pairs in :obj:`cold`. It removes their edges to nodes
+    of other types, such as their ratings.
 
     .. code-block:: python
 
@@ -34,10 +34,10 @@ class ColdDropout(BaseTransform):
                                     transform=ColdDropout(sampler, {'item': 0.5}))
 
     Args:
-        sampler (ProximitySampler): The sampler of the loader: its seed and its epoch
-            select the nodes.
-        rates (float or dict): Fraction of the nodes of the pairs of a batch that are
-            treated as cold, of both ends or by node type.
+        sampler (ProximitySampler): The sampler of the loader, whose seed and epoch
+            determine the random nodes.
+        rates (float or dict): Fraction of the nodes of the pairs in a batch to treat as
+            cold: one number for both ends, or a number per node type.
 
     Raises:
         ValueError: If a rate is not in [0, 1], or a batch has no pairs.
@@ -68,7 +68,7 @@ class ColdDropout(BaseTransform):
         for edge_type in data.edge_types:
             store = data[edge_type]
             if edge_type[0] == edge_type[-1] or 'num_sampled_edges' not in store:
-                continue  # edges of types that are not followed are none
+                continue  # the sampler did not follow this edge type
             source, target = store.edge_index
             is_kept = ~(treated[edge_type[0]][source] | treated[edge_type[-1]][target])
             kept = is_kept.nonzero().squeeze(-1)
@@ -84,7 +84,7 @@ class ColdDropout(BaseTransform):
 def check_rates(
     name: str, rates: float | Mapping[NodeType, float], node_types: Sequence[NodeType]
 ) -> dict[NodeType, float]:
-    """Fractions by node type, from one for all or from a mapping."""
+    """Returns fractions by node type, from one number or a mapping."""
     if not isinstance(rates, Mapping):
         rates = dict.fromkeys(node_types, rates)
     if unknown := sorted(rates.keys() - {*node_types}):

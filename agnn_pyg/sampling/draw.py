@@ -11,22 +11,22 @@ from torch_geometric.utils.sparse import index2ptr
 
 from agnn_pyg.base.randomness import mix, uniform
 
-# Draws work on dense [nodes, largest candidate set] blocks of at most so many entries.
+# Maximum number of entries of a dense [nodes, largest candidate set] block of draws.
 BLOCK_ENTRIES = 2**22
 
 
 class CandidateSets:
-    r"""The candidate neighbours of each node, and how to draw from them.
+    r"""The candidate neighbours of each node, with weighted draws from them.
 
     A draw is a pure function of seed, epoch, node and edge: the random number
-    of an edge is a hash of these (a *counter-based* generator). Hence a node
-    draws the same neighbours whatever else is in its batch, on whatever
-    device, and in whichever worker process.
+    of an edge is a hash of these (a *counter-based* generator). The neighbours
+    that are drawn for a node therefore do not depend on the rest of its batch,
+    the device or the worker process.
 
     Args:
         edge_index (Tensor): Edges neighbour → node, :obj:`[2, E]`, in any order.
         edge_weight (Tensor, optional): Non-negative weights, :obj:`[E]`; an edge of
-            weight 0 is never drawn. Without, draws are uniform.
+            weight 0 is never drawn. Without weights, draws are uniform.
         num_nodes (int): Number of nodes.
         edge_counter (Tensor, optional): The number that is hashed for each edge,
             :obj:`[E]`. (default: its position, sorted by target)
@@ -35,7 +35,7 @@ class CandidateSets:
         largest: Size of the largest candidate set.
 
     Raises:
-        ValueError: If weights are negative, not finite or too few.
+        ValueError: If weights are negative or not finite, or their number is wrong.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class CandidateSets:
             raise ValueError("'edge_weight' must be finite and not negative")
         target = edge_index[1]
         self.perm = torch.arange(len(target), device=target.device)
-        # Edges of attribute graphs are sorted; sorting them again would cost more than
-        # rating a single pair.
+        # Edges of attribute graphs are sorted already. Another sort would take longer
+        # than the prediction of a single pair.
         if not (target[1:] >= target[:-1]).all():
             target, self.perm = torch.sort(target, stable=True)
         self.source = edge_index[0][self.perm]
@@ -69,8 +69,8 @@ class CandidateSets:
     def draw(self, node: Tensor, size: int, seed: int, epoch: int = 0) -> Tensor:
         r"""Draws neighbours without replacement, in proportion to weight.
 
-        With :math:`u_e` uniform, the edges of smallest :math:`-\log(u_e) / w_e` are
-        such a draw (Efraimidis and Spirakis, 2006). Another epoch is another draw.
+        The draw takes the edges with the smallest :math:`-\log(u_e) / w_e` for uniform
+        :math:`u_e` (Efraimidis and Spirakis, 2006). Each epoch gives a new draw.
 
         Returns:
             Slots of the drawn edges for each node, :obj:`[n, size]`: positions in
@@ -80,7 +80,7 @@ class CandidateSets:
         if drawn.numel() == 0:
             return drawn
         key = mix(mix(seed) + int(epoch))
-        # Grouped by width: a hub would make the rows of all nodes as wide as its own.
+        # Grouped by width, since a hub would widen the rows of all nodes.
         width, order = (self.ptr[node + 1] - self.ptr[node]).sort(stable=True)
         for start, stop, widest in _blocks(width.cpu().numpy()):
             chosen = order[start:stop]
@@ -89,9 +89,9 @@ class CandidateSets:
         return drawn
 
     def draw_for_all(self, size: int, seed: int, epoch: int) -> Tensor:
-        """The neighbours that :meth:`draw` draws for all nodes, :obj:`[N, size]`.
+        """Draws neighbours of all nodes by :meth:`draw`, :obj:`[N, size]`.
 
-        They are -1 past the end of a smaller candidate set.
+        Entries past the end of a smaller candidate set are -1.
         """
         found = self.draw(torch.arange(len(self.ptr) - 1), size, seed, epoch)
         found[found >= 0] = self.source[found[found >= 0]]
@@ -112,7 +112,7 @@ class CandidateSets:
 def edges_to(neighbor: Tensor, self_neighbor: bool = False) -> Tensor:
     """Edges neighbour → node, :obj:`[2, E]`, from a row of neighbours for each node.
 
-    A neighbour of -1 is none. With :obj:`self_neighbor`, the node itself replaces the
+    Entries of -1 are skipped. With :obj:`self_neighbor`, the node itself replaces the
     last neighbour in its row, in place.
     """
     if self_neighbor:
@@ -124,8 +124,8 @@ def edges_to(neighbor: Tensor, self_neighbor: bool = False) -> Tensor:
 def _blocks(width: np.ndarray) -> Iterator[tuple[int, int, int]]:
     """Start, stop and largest width of blocks of rows whose widths ascend.
 
-    Within a block, widths differ by a factor of two at most; rows of width 0 are left
-    out.
+    Within a block, widths differ by a factor of two at most. Rows of width 0 are
+    skipped.
     """
     start = int(width.searchsorted(1))
     while start < len(width):

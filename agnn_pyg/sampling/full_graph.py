@@ -1,4 +1,4 @@
-"""Training steps on the whole graph: some ratings are predicted from the others."""
+"""Full-graph training steps, which predict some ratings from the others."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ from agnn_pyg.sampling.draw import CandidateSets, edges_to
 class FullGraphLoader(EpochLoader):
     r"""Iterates over training steps, each on the whole graph.
 
-    A step predicts *targets*, whose edges carry no messages: a random fraction of the
-    rated pairs, and all pairs of the nodes that the step treats as cold. Those lose
-    their rated edges and their embedding, as new nodes have neither. Other nodes lose
-    their embedding alone with :obj:`id_dropout`, so that the model does not rely on it.
+    Each step predicts *targets*, whose edges carry no messages. Targets are a random
+    fraction of the rated pairs, and all pairs of the nodes that the step treats as
+    cold. These nodes lose their rated edges and their embedding, like new nodes. With
+    :obj:`id_dropout`, other nodes lose only their embedding, as regularization.
 
-    Each node draws :obj:`num_neighbors` of its candidates for every step: warm nodes
-    from :obj:`rating_knn` edges where the graph has any, cold nodes from
-    :obj:`attribute_knn` edges, both as edges of the first type; with both types, those
-    of :obj:`attribute_knn` are drawn for all nodes as well. Other edges are kept as
-    they are, except that edge types between both ends other than :obj:`rated`, such as
-    reverse ratings, are left out: they would tell what is to be predicted.
+    Each step draws :obj:`num_neighbors` candidates per node. Candidates of warm nodes
+    are their :obj:`rating_knn` edges if the graph has any, and those of cold nodes are
+    :obj:`attribute_knn` edges; both are returned as the first type. If the graph has
+    both types, :obj:`attribute_knn` edges are also drawn for all nodes. Other edges are
+    kept, except edge types between both ends other than :obj:`rated`, such as reverse
+    ratings: they are dropped to prevent target leakage.
 
-    Iterating twice gives the same steps; call :meth:`set_epoch` for others. After the
-    training, :meth:`whole` makes a batch of any pairs, in which all ratings carry
-    messages. Batches are on the CPU, wherever the graph is.
+    A second iteration gives the same steps; call :meth:`set_epoch` for new ones. After
+    training, :meth:`whole` returns a batch of any pairs in which all ratings carry
+    messages. Batches are on the CPU, regardless of the device of the graph.
 
     Args:
         data (HeteroData): The graph, with features :obj:`x`, edges of
             :class:`~agnn_pyg.AddAttributeKNN` (optional) and ratings.
         rated (tuple): Edge type of the ratings.
-        steps (int, optional): Steps of an epoch. (default: :obj:`10`)
+        steps (int, optional): Number of steps per epoch. (default: :obj:`10`)
         target_fraction (float, optional): Random fraction of the pairs that a step
             predicts. (default: :obj:`0.2`)
         cold_dropout (float or dict, optional): Fraction of the nodes that a step treats
-            as cold, or by node type. (default: :obj:`0.05`)
+            as cold, or a dict by node type. (default: :obj:`0.05`)
         id_dropout (float, optional): Fraction of the nodes that lose their embedding.
             (default: :obj:`0.8`)
-        batch_size (int, optional): Instead of :obj:`steps` and
-            :obj:`target_fraction`: an epoch predicts each pair once, so many a step.
+        batch_size (int, optional): Number of pairs per step of an epoch that predicts
+            each pair once, instead of :obj:`steps` and :obj:`target_fraction`.
             (default: :obj:`None`)
-        num_neighbors (int, optional): Neighbours of a node. (default: :obj:`10`)
+        num_neighbors (int, optional): Neighbours per node. (default: :obj:`10`)
         self_neighbor (bool, optional): Replace the last neighbour of each node by the
             node itself, as the published code does. (default: :obj:`False`)
-        seed (int, optional): (default: :obj:`0`)
+        seed (int, optional): Seed of all draws. (default: :obj:`0`)
 
     Attributes:
         candidates: Candidate sets by node type and edge type.
@@ -116,7 +116,7 @@ class FullGraphLoader(EpochLoader):
         self.left_out = types_between(data, rated) - {rated}
         drawn = {rated, *self.left_out}
         drawn.update(*(knn_edge_types(data, name) for name in data.node_types))
-        # Given edges are few, and all are kept.
+        # Edges given by the user are few, so all of them are kept.
         self.kept = {
             edge_type: data[edge_type].edge_index
             for edge_type in data.edge_types
@@ -135,9 +135,9 @@ class FullGraphLoader(EpochLoader):
             yield self._batch(generator, key, step)
 
     def whole(self, pairs: Tensor, seed: int = 0) -> RatingBatch:
-        """Pairs to predict, :obj:`[2, B]`, from all ratings.
+        """Returns a batch that predicts pairs, :obj:`[2, B]`, from all ratings.
 
-        The seed is that of the draw of neighbours.
+        The :obj:`seed` determines the draw of neighbours.
         """
         edges = self._draw(seed, 0, self.cold)
         edges[self.rated] = self.edge_index
@@ -173,7 +173,7 @@ class FullGraphLoader(EpochLoader):
         """A mask of the pairs that a step predicts."""
         if self.batch_size is None:
             draw = torch.rand(len(self.rating), generator=generator)
-            # At least one: a mean over none is not a number.
+            # At least one, because a mean over no pairs is NaN.
             return (draw < self.target_fraction) | (draw == draw.min())
         order = torch.Generator().manual_seed(key)
         order = torch.randperm(len(self.rating), generator=order)
@@ -183,7 +183,7 @@ class FullGraphLoader(EpochLoader):
     def _draw(
         self, seed: int, epoch: int, cold: Mapping[NodeType, Tensor]
     ) -> dict[EdgeType, Tensor]:
-        """Edges neighbour → node by edge type."""
+        """Draws edges neighbour → node by edge type."""
         edges = dict(self.kept)
         if not self.num_neighbors:
             return edges

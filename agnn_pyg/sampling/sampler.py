@@ -36,13 +36,13 @@ WEIGHT_ATTR = 'edge_weight'
 class ProximitySampler(BaseSampler):
     r"""Draws neighbours without replacement, in proportion to edge weight.
 
-    Hand it to :class:`~torch_geometric.loader.NeighborLoader` or
+    Pass it to :class:`~torch_geometric.loader.NeighborLoader` or
     :class:`~torch_geometric.loader.LinkNeighborLoader` as
     :obj:`neighbor_sampler`. It needs neither :obj:`pyg-lib` nor
-    :obj:`torch-sparse`, works on homogeneous and heterogeneous graphs, and
-    repeats exactly under a seed with any number of worker processes.
+    :obj:`torch-sparse`, and works on homogeneous and heterogeneous graphs.
+    Draws are reproducible under a seed with any number of worker processes.
 
-    A node draws the same neighbours throughout an epoch; call
+    The neighbours of a node stay the same throughout an epoch. Call
     :meth:`set_epoch` for new ones, as with PyTorch's ``DistributedSampler``.
 
     .. code-block:: python
@@ -60,18 +60,18 @@ class ProximitySampler(BaseSampler):
         them beside a :obj:`neighbor_sampler`: :obj:`num_neighbors`, :obj:`replace`,
         :obj:`subgraph_type`, :obj:`disjoint`, :obj:`time_attr`,
         :obj:`temporal_strategy` and :obj:`weight_attr`. Numbers of neighbours and
-        weights are arguments of this class; it draws without replacement and returns
+        weights are arguments of this class. It draws without replacement and returns
         directional, joint subgraphs. A loader with an :obj:`input_time` or
-        :obj:`edge_label_time` is refused.
+        :obj:`edge_label_time` raises an error.
 
     Args:
         data (Data or HeteroData): The graph; edges point neighbour
             :math:`\rightarrow` node.
-        num_neighbors (list or dict): Neighbours to draw at each hop, -1 for all of
-            positive weight; for a heterogeneous graph optionally a list per edge type,
-            and edge types without a list are not followed.
+        num_neighbors (list or dict): Number of neighbours per hop, -1 for all of
+            positive weight. A heterogeneous graph may have a dict with a list per edge
+            type; edge types without a list are not followed.
         weight_attr (str, optional): The edge attribute with the weights. Draws
-            are uniform over edge types that have none. (default:
+            are uniform for edge types without this attribute. (default:
             :obj:`"edge_weight"`)
         seed (int, optional): Seed of all draws, not negative.
             (default: :obj:`0`)
@@ -80,7 +80,7 @@ class ProximitySampler(BaseSampler):
         ValueError: If a number of neighbours is below -1 or not whole, the seed is
             negative or not whole, an edge type is unknown or has no :obj:`edge_index`,
             a node type has no :obj:`num_nodes`, edge types have different numbers of
-            hops, or no edge type has a :obj:`weight_attr` that is not the default.
+            hops, or no edge type has a :obj:`weight_attr` other than the default.
     """
 
     def __init__(
@@ -91,13 +91,13 @@ class ProximitySampler(BaseSampler):
         seed: int = 0,
     ) -> None:
         self.is_hetero = isinstance(data, HeteroData)
-        # PyG's loaders draw on the CPU, and keep features where they are.
+        # PyG's loaders sample on the CPU; features stay on their device.
         data = copy(data).cpu('edge_index', weight_attr)
         nodes, edges = {_NODE: data.node_stores[0]}, {_EDGE: data.edge_stores[0]}
         if self.is_hetero:
             nodes, edges = dict(data.node_items()), dict(data.edge_items())
         self.seed = check_argument('seed', seed, Seed)
-        # Shared, so that workers that outlive an epoch see the next one.
+        # Shared memory, so that persistent workers see the next epoch.
         self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
         self.node_types = list(nodes)
         self._num_nodes = {name: store.num_nodes for name, store in nodes.items()}
@@ -122,14 +122,14 @@ class ProximitySampler(BaseSampler):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ = state
-        self._epoch.share_memory_()  # that of a copy is not
+        self._epoch.share_memory_()  # a copy is not in shared memory
 
     @property
     def epoch(self) -> int:
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Selects the draw: equal epochs give equal neighbours.
+        """Sets the epoch of draws. Equal epochs give equal neighbours.
 
         Raises:
             ValueError: If the epoch is negative or not whole.
@@ -138,7 +138,7 @@ class ProximitySampler(BaseSampler):
 
     @property
     def edge_permutation(self) -> Tensor | dict[EdgeType, Tensor | None] | None:
-        """From sampled edge slots to the edges as the graph lists them."""
+        """Maps sampled edge slots to positions in the graph's edge index."""
         perm = {t: sets.perm for t, sets in self.candidates.items()}
         return perm if self.is_hetero else perm[_EDGE]
 
@@ -160,10 +160,10 @@ class ProximitySampler(BaseSampler):
     def _sample(self, seed, seed_time=None, **kwargs):
         seeds = seed if self.is_hetero else {_NODE: seed}
         empty = torch.empty(0, dtype=torch.long)
-        # Seeds come first, then the nodes that each hop found.
+        # Seeds come first, then the new nodes of each hop.
         nodes = {name: seeds.get(name, empty) for name in self._num_nodes}
         ends = {name: [0, len(node)] for name, node in nodes.items()}
-        # Of each hop: sources, targets and slots.
+        # Sources, targets and slots of each hop.
         edges = {edge_type: [] for edge_type in self.candidates}
         num_hops = max((len(n) for n in self.num_neighbors.values()), default=0)
         for hop in range(num_hops):
