@@ -1,8 +1,8 @@
-"""Feature maps of collaborative kernels: which nodes are rated alike.
+"""Feature maps of collaborative kernels, which compare the ratings of nodes.
 
 They are computed from the same ratings as the kernel matrix, so only nodes with
-ratings have them. A side that is to be predicted cold goes without: weights learned
-with these kernels would mislead where they are missing.
+ratings have them. They are not used for a side that is cold in the scenario, because
+weights learned with these kernels would be wrong for nodes without them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from agnn_pyg.kernel.features import FeatureMaps
 
 FACTORS = 'factors'
 NAMES = ('co-rating', 'residual', FACTORS)
-# Ratings of the mean that are added to those of a node.
+# Damping: number of ratings equal to the mean that are added to those of a node.
 DAMPING = 10.0
 BIAS_ROUNDS = 5
-# Rounds of the factorization, and the penalty as a share of the largest singular value.
+# Rounds of the factorization; penalty as a fraction of the largest singular value.
 SWEEPS, PENALTY = 5, 0.25
 
 
@@ -34,11 +34,11 @@ def append_collaborative(
     num_latent: int,
     cold: tuple[bool, bool] = (False, False),
 ) -> tuple[FeatureMaps, FeatureMaps]:
-    """Appends the collaborative kernels, :data:`NAMES`, to those of attributes.
+    """Appends the collaborative kernels, :data:`NAMES`, to the attribute kernels.
 
     They are computed from rated pairs, :obj:`[2, R]`, and their ratings, :obj:`[R]`.
-    The first two have :obj:`num_factors` features, the third :obj:`num_latent`; none is
-    appended if there are no factors, or to sides that are :obj:`cold`.
+    The first two have :obj:`num_factors` features, the third has :obj:`num_latent`.
+    None is appended if there are no factors, or to :obj:`cold` sides.
     """
     sides = [users, items]
     if not num_factors or all(cold):
@@ -61,10 +61,10 @@ def append_collaborative(
 def co_rating_features(
     edge_index: Tensor, num_users: int, num_items: int, num_factors: int = 64
 ) -> tuple[Tensor, Tensor]:
-    """Features of users :obj:`[U, F]` who rated the same items, and of items likewise.
+    """Co-rating features of users :obj:`[U, F]` (items in common), and of items.
 
     They depend on the rated pairs, :obj:`[2, R]`, and not on the ratings. Nodes without
-    any have rows of zeros.
+    rated pairs have rows of zeros.
     """
     value = torch.ones(edge_index.size(1))
     return _factorize(edge_index, value, (num_users, num_items), num_factors, 0.0)
@@ -75,8 +75,8 @@ def latent_factors(
 ) -> tuple[Tensor, Tensor]:
     r"""Factors of users and items whose products fit the residuals of ratings.
 
-    With :math:`\epsilon_{ui} \approx \mathbf{p}_u^\top \mathbf{q}_i`, alternating ridge
-    regressions that know how uncertain the factors of the other side are, as in
+    The model is :math:`\epsilon_{ui} \approx \mathbf{p}_u^\top \mathbf{q}_i`, fitted by
+    alternating ridge regressions that include the covariance of the other side, as in
     variational Bayes for matrix factorization (Lim and Teh, 2007: Variational Bayesian
     Approach to Movie Rating Prediction):
 
@@ -86,13 +86,13 @@ def latent_factors(
         \mathbf{p}_u = \sigma^{-2} \mathbf{\Sigma}_u \sum_{i \in \mathcal{N}(u)}
         \epsilon_{ui} \mathbf{q}_i
 
-    and likewise for items. The variance :math:`\sigma^2` is that of the residuals, the
-    penalty :math:`\lambda` a quarter of their largest singular value. Nodes without
-    ratings have rows of zeros.
+    and symmetrically for items. :math:`\sigma^2` is the variance of the residuals, and
+    :math:`\lambda` is a quarter of their largest singular value. Nodes without ratings
+    have rows of zeros.
 
-    Factors of users :obj:`[U, F]` and of items :obj:`[I, F]` are scaled such that the
-    mean square length of all rows of a side is 1. Residuals are what damped biases
-    leave of the ratings of pairs.
+    Factors of users :obj:`[U, F]` and of items :obj:`[I, F]` are scaled so that the
+    mean squared length of all rows of a side is 1. Residuals are ratings minus damped
+    biases.
     """
     if not num_latent or not residual.any():
         return tuple(torch.zeros(n, num_latent) for n in size)
@@ -101,7 +101,7 @@ def latent_factors(
     ones = value.copy()
     ones.data[:] = 1
     matrices = (value, ones), (value.T.tocsr(), ones.T.tocsr())
-    # Items start from the leading singular vectors, users are solved for first.
+    # Items start from the leading singular vectors; the first solve is for users.
     _, values, right = singular_vectors(value, num_latent)
     noise = np.square(value.data).mean()
     penalty = PENALTY * values[0]
@@ -109,7 +109,7 @@ def latent_factors(
     mean = [np.zeros((n, num_latent), value.dtype) for n in size]
     mean[1][:, : len(values)] = right * np.sqrt(values)
     covariance = [np.zeros((n, num_latent, num_latent), value.dtype) for n in size]
-    # Products of two factors are symmetric: half of them are summed.
+    # Products of two factors are symmetric, so only half of them are summed.
     row, column = np.triu_indices(num_latent)
     for _ in range(SWEEPS):
         for k, (residuals_of, edges_of) in enumerate(matrices):
@@ -127,7 +127,7 @@ def latent_factors(
 def _factorize(
     edge_index: Tensor, value: Tensor, size: tuple[int, int], rank: int, damping: float
 ) -> tuple[Tensor, Tensor]:
-    """Directions of the rows and columns of a matrix in its leading factors."""
+    """Unit rows of users and items in the leading singular space of a matrix."""
     user, item = edge_index.cpu().numpy()
     matrix = sp.csr_matrix((value.cpu().double().numpy(), (user, item)), size)
     weight = [
@@ -135,13 +135,13 @@ def _factorize(
         for index, n in zip((user, item), size, strict=True)
     ]
     left, value, right = singular_vectors(weight[0] @ matrix @ weight[1], rank)
-    # Fewer nodes than factors have fewer singular vectors; the rest is 0.
+    # With fewer nodes than factors, the remaining singular vectors are 0.
     padding = ((0, 0), (0, rank - len(value)))
     sides = (sp.csr_matrix(np.pad(x * value, padding)) for x in (left, right))
     return tuple(_scaled(torch.from_numpy(unit_rows(x).toarray())) for x in sides)
 
 
 def _scaled(x: Tensor) -> Tensor:
-    """Rows scaled such that the mean square length of all of them is 1."""
+    """Scales rows so that their mean squared length is 1."""
     x = x.float()
     return x / x.square().sum(dim=1).mean().sqrt().clamp(min=1e-6)

@@ -15,11 +15,11 @@ from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.base.linalg import singular_vectors, unit_rows
 
-# The most features of a component, and of all together, the constant one included:
-# three columns never have more than nine components.
+# The most features of a component, and of all components with the constant one: three
+# columns have at most nine components.
 RANK, MAX_FEATURES = 64, 9 * 64 + 1
 BLOCK_NODES = 2**14
-# The component of given edges.
+# Name of the component of edges given by the user.
 LINKED = 'linked'
 # Nodes that features are fitted on, and products of two values of a column, summed
 # over them, up to which pairs take the values themselves. Of a column of longer lists
@@ -28,9 +28,9 @@ MAX_NODES, MAX_PRODUCTS, PAIR_RANK = 2**15, 2**22, 16
 
 
 class FeatureMaps(NamedTuple):
-    """Features of N nodes whose inner products, by component, are kernels.
+    """Features of N nodes, whose inner products within a component are a kernel.
 
-    The first one is constant: in component 0 the kernel of any two nodes is 1.
+    Component 0 is the constant: its kernel is 1 for any two nodes.
     """
 
     x: Tensor  # features of all components side by side, [N, F]
@@ -38,7 +38,7 @@ class FeatureMaps(NamedTuple):
     names: tuple[str, ...]  # of the components
 
     def append(self, name: str, x: Tensor) -> FeatureMaps:
-        """These feature maps and those of one more component, :obj:`[N, F']`."""
+        """Returns these feature maps with one more component, :obj:`[N, F']`."""
         number = self.component.new_full((x.size(1),), len(self.names))
         return FeatureMaps(
             torch.cat([self.x, x.to(self.x)], dim=1),
@@ -47,19 +47,19 @@ class FeatureMaps(NamedTuple):
         )
 
     def first(self, width: int) -> FeatureMaps:
-        """The components of some of the features, which come first."""
+        """Returns the leading components, with :obj:`width` features."""
         names = self.names[: int(self.component[width - 1]) + 1]
         return FeatureMaps(self.x[:, :width], self.component[:width], names)
 
     def kernel(self, x: Tensor) -> Tensor:
-        """The kernels of a node with features x and all, :obj:`[N, components]`."""
+        """Kernels of a node, features x, with all nodes, :obj:`[N, components]`."""
         made = self.x.new_zeros(len(self.names), len(self.x))
         product = (self.x * x).t().contiguous()
         return made.index_add_(0, self.component, product).t()
 
 
 class _Column(NamedTuple):
-    """Which tokens belong to an attribute column."""
+    """The tokens of an attribute column."""
 
     name: str
     stype: str
@@ -68,14 +68,14 @@ class _Column(NamedTuple):
     projection: Tensor | None = None
 
     def factor(self, x: sp.csr_matrix) -> sp.csr_matrix:
-        """What pairs with other columns are made of: values, or few features."""
+        """Factor of column pairs: the values, or a few features of them."""
         if self.projection is None:
             return x
         return sp.csr_matrix(x @ self.projection.numpy())
 
 
 class _Component(NamedTuple):
-    """How features are computed: columns, tokens that occur, projection, scale."""
+    """A fitted component: columns, tokens that occur, projection, scale."""
 
     columns: tuple[int, ...]
     filled: Tensor
@@ -97,35 +97,33 @@ class _Component(NamedTuple):
 class KernelFeatures:
     r"""Computes feature maps of attribute kernels from encoded attributes.
 
-    There is a component for each column, one for each pair of columns and one in
-    which all nodes are equal:
+    There is a component for each column, one for each pair of columns, and a constant
+    one:
 
-    * The kernel of a column is the cosine of two nodes' values. Near numbers are
-      alike, too: knots are smoothed by a Gaussian of an eighth of their number.
+    * The kernel of a column is the cosine of two nodes' values. Close numbers are also
+      similar: a Gaussian of an eighth of the number of knots smooths them.
     * The kernel of a pair of columns is the product of their cosines, so only nodes
-      that agree in both are alike. A multi-valued column is paired with itself as
-      well, for which sharing one of many values counts little. A column of long lists
-      enters pairs by its leading singular vectors only.
+      that agree in both columns are similar. A multi-valued column is also paired with
+      itself, which gives little weight to one common value among many. A column of long
+      lists enters pairs through its leading singular vectors only.
 
     A component of more than 64 features is projected onto its leading right singular
-    vectors, and each is scaled such that nodes have kernel 1 with themselves on
-    average. Both are taken from the nodes of the fit alone, which are those with
-    ratings. So the features of any other node depend on its own attributes only.
-    A component of which nothing is known has the mean features of the nodes of the fit:
-    cells that are missing, if none were in the fit, and values that no node of it has.
+    vectors. Each component is scaled so that the kernel of a node with itself is 1 on
+    average. Both steps use only the nodes of the fit, which are those with ratings, so
+    the features of any other node depend on its own attributes only. A component with
+    missing cells (if the fit had none) or unseen values takes the mean of the fit.
 
     .. note::
-        Pairs grow with the square of the number of columns, so there are at most 577
-        features, with which three columns lose nothing, and fewer of fewer nodes. Each
-        column keeps a component of its own, of fewer features if there are very many
-        columns. The room that is left goes to pairs in the order of the columns: those
-        of the first column, then of the second with those after it, and so on;
-        multi-valued columns with themselves come last. So put the columns that matter
-        most first.
+        The number of pairs is quadratic in the number of columns, so there are at most
+        577 features, enough for three columns, and fewer with fewer nodes. Each column
+        keeps its own component, with fewer features if there are very many columns.
+        The remaining features go to pairs in column order: pairs of the first column,
+        then pairs of the second with later ones, and so on. Multi-valued columns paired
+        with themselves come last. Put the most important columns first.
     """
 
     def fit(self, nodes: TokenBags, columns: Sequence[ColumnEncoder]) -> KernelFeatures:
-        """Fits components on the nodes with ratings, encoded by the columns."""
+        """Fits the components on nodes with ratings, encoded by the columns."""
         self.columns_ = [
             _Column(str(c.column), c.stype, c.offset, len(c.values)) for c in columns
         ]
@@ -136,11 +134,11 @@ class KernelFeatures:
             if np.square(np.diff(x.indptr), dtype=np.float64).sum() > MAX_PRODUCTS:
                 right = torch.from_numpy(singular_vectors(x, PAIR_RANK)[2])
                 self.columns_[k] = self.columns_[k]._replace(projection=right)
-        # The kernels of N nodes have N directions, so that many features say most.
+        # The kernels of N nodes span N dimensions, so about N features suffice.
         left = min(MAX_FEATURES, max(2 * RANK, nodes.num_nodes)) - 1
         self.components_: list[_Component] = []
         for k, pair in enumerate(self._candidates()):
-            # A column of its own must not be crowded out by an earlier one.
+            # Earlier columns must leave features for each later column.
             room = left // max(1, len(columns) - k)
             width = min(RANK, left, max(1, room))
             if not width:
@@ -169,9 +167,9 @@ class KernelFeatures:
     def transform(
         self, nodes: TokenBags, positions: Tensor | None = None
     ) -> FeatureMaps:
-        """The features of N nodes, encoded by the columns of the fit.
+        """Computes the features of N nodes, encoded by the columns of the fit.
 
-        Their :obj:`positions` in a graph, :obj:`[N, F]`, are one more component.
+        Optional :obj:`positions` in a graph, :obj:`[N, F]`, are one more component.
         """
         x = self._features(nodes)
         unknown = self.unknown(nodes)[0]
@@ -182,7 +180,7 @@ class KernelFeatures:
         return maps if positions is None else maps.append(LINKED, positions)
 
     def _features(self, nodes: TokenBags) -> Tensor:
-        """The features, :obj:`[N, F]`, zeros where nothing is known."""
+        """Features, :obj:`[N, F]`, with zeros for unknown values."""
         component = self.component.numpy()
         x = np.ones((nodes.num_nodes, len(component)), np.float32)
         for start in range(0, len(x), BLOCK_NODES):
@@ -193,10 +191,10 @@ class KernelFeatures:
         return torch.from_numpy(x)
 
     def unknown(self, nodes: TokenBags) -> tuple[Tensor, Tensor]:
-        """Whether all columns, and whether some columns of a component are unknown.
+        """Masks of components with all, and with some, columns unknown.
 
-        The size is :obj:`[N, components]`, the constant included. A cell without any
-        token is unknown: a missing one has a token if some were missing in the fit.
+        Masks are :obj:`[N, components]`, with the constant. A cell is unknown if it has
+        no token. Missing cells have a token if the fit had missing cells.
         """
         row, slot = (nodes.weight > 0).nonzero(as_tuple=True)
         offset = torch.tensor([column.offset for column in self.columns_])
@@ -217,7 +215,7 @@ class KernelFeatures:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the components, the constant one left out."""
+        """Names of the components, except the constant one."""
         return tuple(
             ' × '.join(self.columns_[k].name for k in part.columns)
             for part in self.components_
@@ -239,14 +237,14 @@ class KernelFeatures:
         return made
 
     def _candidates(self) -> Iterator[tuple[int, ...]]:
-        """The columns of each component, in the order in which they get room."""
+        """Yields the columns of each component in the order of allocation."""
         numbers = range(len(self.columns_))
         yield from ((k,) for k in numbers)
         yield from combinations(numbers, 2)
         yield from ((k, k) for k in numbers if self.columns_[k].stype == 'multi')
 
     def _cosines(self, nodes: TokenBags) -> list[sp.csr_matrix]:
-        """Unit rows by column, whose inner products are cosines."""
+        """Unit rows per column, whose inner products are cosines."""
         hot = nodes.multi_hot()
         return [
             unit_rows(hot[:, c.offset : c.offset + c.num_values]) for c in self.columns_
@@ -265,11 +263,11 @@ class KernelFeatures:
 
 
 class ColumnFeatures(KernelFeatures):
-    """Features of single columns, for positives: pairs of columns rank worse.
+    """Features of single columns, for positives, where column pairs rank worse.
 
-    The kernel of lists is multiplied by the roots of both lengths: a film of three
-    genres has more in common with others than a film of one. That of a node with
-    itself, over all components, is 1 on average.
+    The kernel of lists is multiplied by the square roots of both lengths, so that a
+    film of three genres has larger kernels than a film of one. The sum over components
+    of the kernel of a node with itself is 1 on average.
     """
 
     def fit(self, nodes: TokenBags, columns: Sequence[ColumnEncoder]) -> ColumnFeatures:
@@ -295,7 +293,7 @@ class ColumnFeatures(KernelFeatures):
         return ((k,) for k in range(len(self.columns_)))
 
     def _lengths(self, nodes: TokenBags) -> Tensor:
-        """The root of the length of lists, by component, and 1, :obj:`[N, K]`."""
+        """Square roots of list lengths by component, else 1, :obj:`[N, K]`."""
         hot = nodes.multi_hot()
         made = torch.ones(nodes.num_nodes, len(self.components_) + 1)
         for k, part in enumerate(self.components_, start=1):
@@ -313,9 +311,9 @@ def _smoother(num_knots: int) -> np.ndarray:
 
 
 def row_products(one: sp.csr_matrix, other: sp.csr_matrix) -> sp.csr_matrix:
-    """All products of the entries of two rows, row by row."""
+    """Computes all products of entries of two matrices, row by row."""
     one = one.tocoo()
-    # Each entry of one matrix meets the entries of the same row of the other.
+    # Multiplies each entry by all entries of the same row of the other matrix.
     start, count = other.indptr[one.row], np.diff(other.indptr)[one.row]
     first = np.repeat(np.arange(one.nnz), count)
     step = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count)

@@ -1,4 +1,4 @@
-"""How well scores rank the positives that a fold holds out."""
+"""Ranking metrics on the held-out positives of a fold."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from agnn_pyg.base.ranking import pairs_among
 
-# The metric is nDCG at K, of as many users of a fold as have so many scores.
+# The K of nDCG@K, and the maximum number of scores, which limits the users of a fold.
 K, MAX_SCORES = 20, 2**22
 
 
 class HeldOut(NamedTuple):
-    """Users and items of a fold whose scores are compared."""
+    """Users and items of a fold for which metrics are computed."""
 
     users: Tensor
     items: Tensor
@@ -34,10 +34,10 @@ class HeldOut(NamedTuple):
         name: str = 'warm',
         nodes: Sequence[Tensor] | None = None,
     ) -> HeldOut:
-        """As many users as there may be of some :obj:`nodes`, and all of their items.
+        """Selects as many users of :obj:`nodes` as allowed, and all of their items.
 
-        By default these are users with held-out positives, and held-out items or the
-        whole catalogue, by the name of the scenario.
+        By default, users are those with held-out positives. Items are the held-out ones
+        or the whole catalogue, depending on the scenario.
         """
         if nodes is None:
             is_listed = held if name in ('item_cold', 'both_cold') else slice(None)
@@ -58,7 +58,7 @@ class HeldOut(NamedTuple):
 
     def ndcg(self, score: Tensor) -> Tensor:
         """The nDCG of each user, :obj:`[users]`."""
-        # Ties are too rare here to share gains among them.
+        # Ties are rare here, so gains are not averaged over them.
         top = score.masked_fill(self.is_train, -torch.inf).topk(min(K, score.size(1)))
         is_relevant = (self.truth > 0).double()
         discount = torch.arange(2, top.indices.size(1) + 2).double().log2().reciprocal()
@@ -67,7 +67,7 @@ class HeldOut(NamedTuple):
         return gain / F.pad(discount.cumsum(0), (1, 0), value=1.0)[count]
 
     def metrics(self, score: Tensor) -> Tensor:
-        """The sum of nDCG, and sums for the least-squares scale of the scores."""
+        """Returns the sum of nDCG, and sums for the least-squares scale of scores."""
         known = score.double().masked_fill(self.is_train, 0)
         parts = self.ndcg(score.double()), known * self.truth, known.square()
         return torch.stack([part.sum() for part in parts])

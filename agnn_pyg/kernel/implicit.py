@@ -35,13 +35,13 @@ from agnn_pyg.rating_data import SIDES, NodeFeatures
 
 # The items with the most positives, whose weights on each other are a dense matrix.
 MAX_ITEMS = 4096
-# What is tried: the exponent of the number of positives of a cold node, by which they
-# are divided; the weight of the identity; that of the collaborative kernel in the rest;
-# and the penalty.
+# Search grid: the exponent of the number of positives of a cold node that divides its
+# labels, the weight of the identity, the weight of the collaborative kernel in the
+# rest, and the penalty.
 POWERS = (0.0, 0.25)
 KERNELS = ((1.0, 0.0), (0.9, 1.0), (0.7, 1.0), (0.5, 0.8))
 RIDGES = tuple(10 ** (k / 2) for k in range(1, 8))
-# Of the warm model: the penalty, and the weight of attributes relative to it.
+# Search grid of the warm model: the penalty, and attribute weight relative to it.
 ITEM_RIDGES = (50.0, 100.0, 200.0, 400.0, 1000.0)
 ITEM_ATTRIBUTES = (0.0, 0.03, 0.3)
 # How much of the scores of a cold user is added to those of a warm one, and how much of
@@ -56,7 +56,7 @@ Pairs = tuple[Tensor, Tensor]
 
 
 class Setting(NamedTuple):
-    """One choice of what is tried."""
+    """One point of the search grid."""
 
     power: float
     identity: float
@@ -72,13 +72,13 @@ class ImplicitKernelScorer(ScenarioScorer):
     Pairs with a cold user, a cold item or both are scored by a
     :class:`~agnn_pyg.kernel.two_way.TwoWayRidge` of their scenario. Kernels compare the
     attributes of cold sides; those of a warm side add a collaborative kernel and the
-    identity. Warm pairs are scored by an :class:`~agnn_pyg.kernel.two_way.ItemRidge`,
-    in which attributes count as further users, and as if the user were cold, which
-    counts most after a few positives. To scores of new users and new items with first
-    positives those of warm pairs are added, times a weight of each of the two, and to
-    those of new users with new items what the model of cold items says by attributes.
+    identity. The score of a warm pair is a sum of two models: an
+    :class:`~agnn_pyg.kernel.two_way.ItemRidge` with attributes as further users, and
+    the model of cold users, which matters most after a few positives. Scores of new
+    users or items with first positives add weighted warm scores. Scores of new users
+    with new items add the score of the model of cold items by attributes.
 
-    Settings are those of the best nDCG@20 on folds in the manner of the scenario, see
+    Settings maximize nDCG@20 on folds of the scenario, see
     :func:`~agnn_pyg.folds.scenario_folds`: held-out cold items are ranked among
     themselves, others among all items that a user lacks. Scores of cold pairs are
     scaled by least squares on the folds: 1 is a positive of common weight, 0 none.
@@ -91,7 +91,7 @@ class ImplicitKernelScorer(ScenarioScorer):
             (default: the defaults)
 
     Attributes:
-        chosen_: By scenario the settings that were chosen.
+        chosen_: The selected settings by scenario.
     """
 
     # A product with the items-by-items matrix is for all items.
@@ -144,7 +144,7 @@ class ImplicitKernelScorer(ScenarioScorer):
         return made
 
     def explain(self, user: int, item: int) -> KernelExplanation:
-        """What training positives and kernels add to the score of a pair."""
+        """Contributions of training positives and kernels to the score of a pair."""
         name = self.scenario_of(user, item)
         weight, is_warm = self.chosen_[name].added, name == 'warm'
         # A warm pair is scored as of a cold user, and by positives.
@@ -251,7 +251,7 @@ class ImplicitKernelScorer(ScenarioScorer):
         return x if side == _order(name)[1] else x @ rows['weight'].double()
 
     def _new_rows(self, user: Tensor) -> Tensor:
-        """What first positives of users say of items, by their features."""
+        """Rows of users from their first positives, by item features."""
         items = self.later[0][1].unique()
         target = self._target(*self.later)[user.numpy()][:, items.numpy()]
         known = torch.from_numpy(target @ self.sides['item'].take(items).numpy())
@@ -285,7 +285,7 @@ class ImplicitKernelScorer(ScenarioScorer):
     def _model(
         self, name: str, setting: Setting, pairs: Pairs, nodes: Mapping[str, Side]
     ) -> tuple[TwoWayRidge, Tensor, Tensor]:
-        """A fitted model, and what the features of its sides are multiplied by."""
+        """Returns a fitted model and the scales of the features of its sides."""
         target = self._target(pairs[0], self._scaled(name, setting.power, pairs))
         sides = _order(name)
         if sides[0] == 'item':
@@ -303,7 +303,7 @@ class ImplicitKernelScorer(ScenarioScorer):
         return TwoWayRidge(target, *features, setting.identity), *factors
 
     def _choose(self, name: str) -> tuple[Setting, float]:
-        """The best setting on folds, and what its scores are multiplied by."""
+        """Returns the best setting on folds and the scale of its scores."""
         if name == 'warm':
             grid = [Setting(0.0, 0.0, 0.0, 0.1, ridge) for ridge in ITEM_RIDGES]
         else:
@@ -316,7 +316,7 @@ class ImplicitKernelScorer(ScenarioScorer):
         if not totals:
             return grid[len(grid) // 2], 1.0
 
-        # Rounded, so that of equals the first is chosen on all machines.
+        # Rounded, so that ties go to the first setting on all machines.
         def ndcg(setting: Setting) -> float:
             return round(float(totals[setting][0]), 6)
 
@@ -337,7 +337,7 @@ class ImplicitKernelScorer(ScenarioScorer):
         return totals
 
     def _folds(self, name: str) -> Iterator[tuple[HeldOut, Pairs]]:
-        """Held-out parts in the manner of a scenario, and pairs to fit on."""
+        """Yields held-out parts of a scenario and the pairs to fit on."""
         seed = self.config.seed
         folds = scenario_folds(self.edge_index, name, self.config.cv_folds, seed)
         for held, kept in folds[: ITEM_FOLDS if name == 'warm' else None]:
@@ -397,7 +397,7 @@ class ImplicitKernelScorer(ScenarioScorer):
             yield fold, self._chosen_score(name, pairs, fold), added
 
     def _first_scores(self, fold: HeldOut, pairs: Pairs, first: Pairs) -> Tensor:
-        """What first positives say of cold items, by a fit to some pairs."""
+        """Scores of cold items from first positives, by a fit to some pairs."""
         name = 'item_cold'
         setting, scale = self.chosen_[name], float(self.scenarios[name]['scale'])
         nodes = self._with_collaborative(pairs[0])
@@ -453,6 +453,6 @@ def _order(name: str) -> tuple[str, str]:
 
 
 def _join(*pairs: Pairs | None) -> Pairs | None:
-    """Some pairs, and further ones after them."""
+    """Concatenates pairs."""
     parts = zip(*filter(None, pairs), strict=True)
     return tuple(torch.cat(part, dim=-1) for part in parts) or None

@@ -1,4 +1,4 @@
-"""The pairwise kernel: its products with vectors, and its linear systems."""
+"""The pairwise kernel: matrix-vector products and linear solves."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from agnn_pyg.kernel.features import FeatureMaps
 from agnn_pyg.kernel.pairs import RatedPairs
 
-# The most iterations of a solve.
+# Maximum number of iterations of a solve.
 MAX_ITER = 100
 
 
 class NodeSums(NamedTuple):
-    """Sums over the rated pairs of each node, weighted by dual coefficients."""
+    """Feature sums over the rated pairs of each node, weighted by dual coefficients."""
 
     user: Tensor  # of the features of a user's items, [U, F_items]
     item: Tensor  # of the features of an item's users, [I, F_users]
@@ -25,21 +25,21 @@ class NodeSums(NamedTuple):
 
 @dataclass(eq=False)
 class PairwiseKernel:
-    r"""A sum of products of user and item kernels, between rated pairs.
+    r"""A weighted sum of products of user and item kernels, between rated pairs.
 
     .. math::
         K_{(u,i),(v,j)} = \sum_{a=1}^{A+1} \sum_{b=1}^{B+1} w_{ab} \,
         k_a(u, v) \, k_b(i, j)
 
     The first A user kernels are inner products of features, :math:`k_a(u, v) =
-    \mathbf{x}_{ua}^\top \mathbf{x}_{va}`; the last one is the identity, 1 for
-    :math:`u = v` and else 0. So are the item kernels, of features
-    :math:`\mathbf{y}_{ib}`. The weight of both identities is not read: it is the
-    noise variance of a rating, which is 1.
+    \mathbf{x}_{ua}^\top \mathbf{x}_{va}`. The last one is the identity, 1 for
+    :math:`u = v` and else 0. Item kernels have the same form with features
+    :math:`\mathbf{y}_{ib}`. The weight of the product of both identities is ignored: it
+    is the noise variance of a rating, which is 1.
 
     The R x R matrix is never formed. With the sums :math:`\mathbf{s}_v = \sum_j
     \alpha_{vj} \mathbf{y}_j` and :math:`\mathbf{t}_j = \sum_v \alpha_{vj}
-    \mathbf{x}_v` over the rated pairs of a node, and weights spread over features,
+    \mathbf{x}_v` over the rated pairs of a node, and one weight per feature,
 
     .. math::
         (\mathbf{K} \boldsymbol{\alpha})_{ui} = \mathbf{x}_u^\top \Big(\mathbf{W}
@@ -47,11 +47,11 @@ class PairwiseKernel:
         (\mathbf{w}_\mathrm{items} \odot \mathbf{s}_u)^\top \mathbf{y}_i +
         (\mathbf{w}_\mathrm{users} \odot \mathbf{x}_u)^\top \mathbf{t}_i
 
-    which takes :math:`O((U + I) F_U F_I + R (F_U + F_I))` operations and memory for
+    which takes :math:`O((U + I) F_U F_I + R (F_U + F_I))` operations, and memory for
     the features and R numbers.
 
-    Vectors are in the order of the rated pairs. Weights are :math:`w_{ab}`,
-    :obj:`[A + 1, B + 1]`.
+    Vectors follow the order of the rated pairs. The weights :math:`w_{ab}` have the
+    shape :obj:`[A + 1, B + 1]`.
     """
 
     users: FeatureMaps
@@ -60,7 +60,7 @@ class PairwiseKernel:
     weight: Tensor
 
     def node_sums(self, alpha: Tensor, pairs: RatedPairs | None = None) -> NodeSums:
-        """The sums of both sides, of coefficients at some pairs (default: its own)."""
+        """Computes the sums of both sides, by default over the kernel's own pairs."""
         pairs = pairs or self.pairs
         return NodeSums(
             pairs.by_user(alpha) @ self.items.x, pairs.by_item(alpha) @ self.users.x
@@ -73,11 +73,11 @@ class PairwiseKernel:
         return self._cross(sums) * self.feature_weights()[0]
 
     def factors(self, sums: NodeSums) -> tuple[Tensor, Tensor]:
-        """Rows of users and of items whose inner products are the sums over pairs."""
+        """User and item rows whose inner products are the sums over pairs."""
         _, by_user, by_item = self.feature_weights()
         x, y = self.users.x, self.items.x
         core = self.core(sums)
-        if len(x) <= len(y):  # the larger matrix is spared
+        if len(x) <= len(y):  # multiplies the smaller matrix
             user, item = x @ core + sums.user * by_item, y
             return torch.cat([user, x * by_user], 1), torch.cat([item, sums.item], 1)
         user, item = x, y @ core.t() + sums.item * by_user
@@ -89,7 +89,7 @@ class PairwiseKernel:
         pairs: RatedPairs | None = None,
         at: RatedPairs | None = None,
     ) -> Tensor:
-        """The kernel between pairs :obj:`at` and :obj:`pairs`, times a vector."""
+        """Multiplies the kernel of pairs :obj:`at` and :obj:`pairs` by a vector."""
         return (at or self.pairs).inner(*self.factors(self.node_sums(alpha, pairs)))
 
     def solve_cg(
@@ -102,8 +102,8 @@ class PairwiseKernel:
         r"""Solves :math:`(\mathbf{K} + \mathbf{I}) \boldsymbol{\alpha} =
         \mathbf{r}` by preconditioned conjugate gradients.
 
-        It stops where the norm of the residual over that of the target is :obj:`tol`.
-        The preconditioner solves with most of the matrix, see
+        Iterations stop when the norm of the residual is :obj:`tol` times the norm of
+        the target. The preconditioner inverts an approximation of the matrix, see
         :class:`~agnn_pyg.kernel.preconditioner.UserBlocks`.
 
         Returns:
@@ -126,9 +126,9 @@ class PairwiseKernel:
 
     def weight_gradient(self, one: NodeSums, other: NodeSums) -> Tensor:
         r"""The derivative of :math:`\boldsymbol{\beta}^\top \mathbf{K}
-        \boldsymbol{\alpha}` by the weights, :obj:`[A + 1, B + 1]`, from the sums of
-        :math:`\boldsymbol{\alpha}` and of :math:`\boldsymbol{\beta}`, perhaps at other
-        pairs.
+        \boldsymbol{\alpha}` by the weights, :obj:`[A + 1, B + 1]`. Arguments are
+        the sums of :math:`\boldsymbol{\alpha}` and of :math:`\boldsymbol{\beta}`, whose
+        pairs may differ.
         """
         user, item = self.users.component, self.items.component
         size = len(self.users.names), len(self.items.names)
@@ -141,14 +141,14 @@ class PairwiseKernel:
         return gradient
 
     def feature_weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights of pairs of features, of user features and of item features."""
+        """Weights of feature pairs, of user features and of item features."""
         by_user = self.weight[:-1].index_select(0, self.users.component)
         by_item = self.weight[-1, :-1].index_select(0, self.items.component)
         both = by_user[:, :-1].index_select(1, self.items.component)
         return both, by_user[:, -1], by_item
 
     def _cross(self, sums: NodeSums) -> Tensor:
-        """Sums of products of features over pairs, from the side of fewer nodes."""
+        """Sums feature products over pairs, from the side with fewer nodes."""
         if len(sums.user) <= len(sums.item):
             return self.users.x.t() @ sums.user
         return sums.item.t() @ self.items.x

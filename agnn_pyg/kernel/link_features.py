@@ -34,13 +34,13 @@ class LinkFeatures:
         \mathbf{U} (\mathbf{I} - \alpha \boldsymbol{\Sigma})^{-1/2}
 
     with rows :math:`\mathbf{x}_v` of length 1, as in spectral clustering (`Ng et al.,
-    2002 <https://papers.nips.cc/paper/2092>`_). So the features of a new node need
-    nothing but its edges to the M nodes of the graph. Of a neighbour that is new, too,
-    :math:`\alpha` times what that has is taken. Nodes without edges have features of 0.
-    Time and memory are linear in nodes and edges.
+    2002 <https://papers.nips.cc/paper/2092>`_). The features of a new node therefore
+    need only its edges to the M nodes of the graph. A new neighbour contributes
+    :math:`\alpha` times its own features. Nodes without edges have features of 0. Time
+    and memory are linear in nodes and edges.
     """
 
-    map: Tensor  # what weights of edges are multiplied by, [M, rank]
+    map: Tensor  # the matrix that multiplies edge weights, [M, rank]
 
     @classmethod
     def fit(cls, weight: sp.csr_matrix, rank: int = RANK) -> LinkFeatures:
@@ -49,15 +49,15 @@ class LinkFeatures:
         scale = np.divide(1, degree**0.5, out=np.zeros_like(degree), where=degree > 0)
         scale = sp.diags(scale)
         step = scale @ weight @ scale
-        # Of a matrix without negative eigenvalues: those of S leave out the lowest.
+        # Singular vectors of S + I, which has no negative eigenvalues, unlike S.
         left, value, _ = singular_vectors((step + sp.eye(len(degree))).tocsr(), rank)
         x = scale @ (left / np.sqrt(1 - WALK * np.clip(value - 1, -1, 1)))
         return cls(torch.from_numpy(x.astype(np.float32)))
 
     def transform(self, weight: sp.csr_matrix) -> Tensor:
-        """Features of N nodes, not yet of length 1, by the weights of their edges.
+        """Computes features of N nodes, not yet of length 1, from their edge weights.
 
-        These are :obj:`[N, M]`, or :obj:`[N, M + N]` with edges among the N nodes.
+        Weights are :obj:`[N, M]`, or :obj:`[N, M + N]` with edges among the N nodes.
         """
         size = len(self.map)
         step = (sp.diags(1 / weight.sum(axis=1).A1.clip(1e-12)) @ weight).tocsr()
@@ -67,12 +67,12 @@ class LinkFeatures:
         return torch.from_numpy(x).float()
 
     def attach(self, nodes: NodeFeatures, weight: sp.csr_matrix) -> NodeFeatures:
-        """N nodes with their edges and positions, by weights as in `transform`."""
+        """Adds edges and positions to N nodes; weights as in :meth:`transform`."""
         edges = weight.tocoo()
         links = torch.from_numpy(np.stack([edges.col, edges.row]).astype(np.int64))
         positions = F.normalize(self.transform(weight))
         return nodes._replace(links=links, positions=positions)
 
     def append(self, weight: sp.csr_matrix) -> LinkFeatures:
-        """The same features of a graph with N more nodes, see :meth:`transform`."""
+        """Extends the features to N more nodes, see :meth:`transform`."""
         return LinkFeatures(torch.cat([self.map, self.transform(weight)]))

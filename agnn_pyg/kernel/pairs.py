@@ -13,8 +13,8 @@ class RatedPairs:
     """Rated pairs, :obj:`[2, R]`, sorted by user and by item once for sparse products.
 
     Attributes:
-        order: Positions in :obj:`edge_index` of the pairs as they are kept here,
-            ascending by user and item, :obj:`[R]`.
+        order: Positions in :obj:`edge_index` of the sorted pairs, ascending by user
+            and item, :obj:`[R]`.
     """
 
     def __init__(self, edge_index: Tensor, num_users: int, num_items: int) -> None:
@@ -40,6 +40,6 @@ class RatedPairs:
         return csr_tensor(self._item_ptr, self._item_user, value, self.size[::-1])
 
     def inner(self, user: Tensor, item: Tensor) -> Tensor:
-        """Inner products of the rows of both ends of each pair, :obj:`[R]`."""
+        """Inner products of the user row and item row of each pair, :obj:`[R]`."""
         pattern = self.by_user(user.new_zeros(len(self)))
         return torch.sparse.sampled_addmm(pattern, user, item.t(), beta=0).values()

@@ -1,4 +1,4 @@
-"""What ratings of new nodes tell of them, with nothing fitted again."""
+"""The posterior of new nodes given their ratings, without a new fit."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ BLOCK_RATINGS = 2**14
 
 
 class NewNodePosterior(NamedTuple):
-    r"""A bias and slopes of new nodes of one side, from E ratings of them.
+    r"""The posterior bias and slopes of new nodes of one side, from E ratings.
 
-    What a user gives beyond its attributes does not depend on other users: a new user
+    The deviation of a user from its attributes is independent of other users. A user
     has slopes :math:`\boldsymbol{\beta}_u \sim \mathcal{N}(0, \mathbf{L}
     \mathbf{L}^\top)` by the features :math:`\mathbf{y}` of items, with the prior of
     :func:`slope_prior`. From ratings of items J, given the errors :math:`\mathbf{e}` of
@@ -32,13 +32,13 @@ class NewNodePosterior(NamedTuple):
         \boldsymbol{\alpha} = (\mathbf{Y}_J \mathbf{L} \mathbf{L}^\top
         \mathbf{Y}_J^\top + \mathbf{I})^{-1} \mathbf{e}
 
-    to the prediction for an item i. Likewise for new items.
+    to the prediction for an item i. New items are treated in the same way.
 
-    Where attributes of the user are unknown, their features :math:`\mathbf{x}_u` are
-    means of the fit, and vary about them as the fit's do, with the covariance
-    :math:`\mathbf{\Sigma}` of these features, and 0 of those that are known. The
-    prediction is :math:`\mathbf{x}_u^\top \mathbf{m}_i` by attributes, so that
-    ratings tell of them, too:
+    If attributes of the user are unknown, their features :math:`\mathbf{x}_u` have the
+    mean and the covariance :math:`\mathbf{\Sigma}` of the nodes of the fit. The
+    covariance of known features is 0. The prediction by attributes is
+    :math:`\mathbf{x}_u^\top \mathbf{m}_i`, so ratings also update the unknown
+    features:
 
     .. math::
         \boldsymbol{\alpha} = (\mathbf{Y}_J \mathbf{L} \mathbf{L}^\top
@@ -47,12 +47,12 @@ class NewNodePosterior(NamedTuple):
         \mathbf{\Sigma} \mathbf{M}_J^\top \boldsymbol{\alpha}
     """
 
-    first: int  # the first new node; those before are of the fit
+    first: int  # the first new node, after the nodes of the fit
     slope: Tensor  # the slopes of new nodes, [N, F]
     node: Tensor  # the node of each rating, [E]
-    part: Tensor  # what each adds to slopes before these are multiplied by L, [E, R]
+    part: Tensor  # term of each rating in slopes, before multiplication by L, [E, R]
     prior: Tensor  # the factor L, [F, R]
-    shift: Tensor  # what ratings add to the features of new nodes, [N, A]
+    shift: Tensor  # change of the features of new nodes, [N, A]
 
     @classmethod
     def fit(
@@ -66,7 +66,7 @@ class NewNodePosterior(NamedTuple):
         unknown: Tensor,
         covariance: Tensor,
     ) -> NewNodePosterior:
-        r"""Fits it to errors :obj:`[E]`; those that are not finite tell nothing.
+        r"""Fits the posterior to errors :obj:`[E]`; non-finite errors are ignored.
 
         The features x of the rated nodes of the other side are :math:`\mathbf{y}`,
         :obj:`[E, F]`, and :obj:`attributes` are :math:`\mathbf{m}`, :obj:`[E, A]`, with
@@ -95,16 +95,16 @@ class NewNodePosterior(NamedTuple):
         return cls(first, slope, node, part, prior, shift)
 
     def slopes(self, node: Tensor) -> Tensor:
-        """Slopes of nodes, :obj:`[B, F]`; zeros of those of the fit."""
+        """Slopes of nodes, :obj:`[B, F]`; zeros for nodes of the fit."""
         slope = self.slope.new_zeros(len(node), self.slope.size(1))
         is_new = (node >= self.first) & (node < self.first + len(self.slope))
         slope[is_new] = self.slope[node[is_new] - self.first]
         return slope
 
     def contributions(self, node: int, x: Tensor) -> Tensor:
-        """What ratings and features add to a pair, :obj:`[E, F]`.
+        """Contributions of ratings and features to a pair, :obj:`[E, F]`.
 
-        The node of the other side has the features x.
+        :obj:`x` holds the features of the node of the other side.
         """
         return self.part @ self.prior.t() * x * (self.node == node)[:, None]
 
@@ -130,9 +130,9 @@ def slope_prior(
         \mathbf{e}_u, \quad \sigma^2 = \frac{1}{R} \sum_u \mathbf{e}_u^\top
         (\mathbf{e}_u - \mathbf{Y}_u \mathbf{m}_u)
 
-    Likewise for items. The features x are those of all nodes of the other side,
-    :obj:`[N, F]`, with their kernel weights, :obj:`[F]`. Each of R errors, a rating
-    less the prediction, is that of a held-out node and its neighbour.
+    Items are treated in the same way. :obj:`x` holds the features of all nodes of the
+    other side, :obj:`[N, F]`, with kernel weights :obj:`[F]`. Each of R errors, rating
+    minus prediction, belongs to a held-out node and its neighbour.
     """
     scale = weight.double().sqrt()
     sample = x[:: 1 + len(x) // MAX_NODES].double() * scale
@@ -143,7 +143,7 @@ def slope_prior(
     step = 1 + int(node.max()) // MAX_NODES
     kept = node % step == 0
     node, neighbor, error = node[kept] // step, neighbor[kept], error[kept].double()
-    # Products of two features are symmetric: half of them are summed.
+    # Products of two features are symmetric, so only half of them are summed.
     row, column = torch.triu_indices(rank, rank)
     size = int(node.max()) + 1
     half = basis.new_zeros(size, len(row))
@@ -169,10 +169,10 @@ def slope_prior(
 
 
 def same_kernel(prior: Tensor, x: Tensor, other: Tensor) -> Tensor:
-    """The factor by other features of the same nodes that gives the same kernel.
+    """Converts the factor to other features of the same nodes, for the same kernel.
 
-    Those of collaborative kernels change with each fit; least squares, with a small
-    penalty for what no node has.
+    Collaborative features change with each fit. This is a least-squares solution with a
+    small penalty for features that no node has.
     """
     step = 1 + len(x) // MAX_NODES
     x, other = x[::step].double(), other[::step].double()

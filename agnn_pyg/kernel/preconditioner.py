@@ -7,10 +7,10 @@ from torch import Tensor
 
 from agnn_pyg.kernel.kernel import PairwiseKernel
 
-# Entries of all blocks together; the largest blocks are cut in two until they fit.
+# Maximum entries of all blocks; the largest blocks are halved until they fit.
 MAX_ENTRIES = 2**26
 MIN_BLOCK, MAX_BLOCK = 16, 2048
-# Items whose ratings are joined across users: those with the most ratings.
+# Maximum number of items (those with the most ratings) in the item part.
 MAX_ITEMS = 4096
 # Blocks of up to 20 % more ratings are padded to one size.
 GROWTH = 1.2
@@ -18,15 +18,15 @@ WORK = 2**18
 
 
 class UserBlocks:
-    r"""Solves with the most of :math:`\mathbf{K} + \mathbf{I}`, a preconditioner.
+    r"""A preconditioner: the inverse of most of :math:`\mathbf{K} + \mathbf{I}`.
 
     .. math::
         \mathbf{M} = \mathrm{blockdiag}_u(\mathbf{A}_u) + \mathbf{Z} \mathbf{G}
         \mathbf{Z}^\top
 
-    has the kernel of any two ratings of one user exactly, and of those of two users
-    the part that is the same for all users: :math:`\mathbf{G}` is the item kernel of
-    the constant user component, and :math:`\mathbf{Z}` joins ratings to their items.
+    contains the exact kernel of any two ratings of one user. For ratings of two users,
+    it has the part that all users have in common: :math:`\mathbf{G}` is the item kernel
+    of the constant user component, and :math:`\mathbf{Z}` maps ratings to items.
     It is inverted by Cholesky factors and the Woodbury identity.
     """
 

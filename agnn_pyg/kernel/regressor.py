@@ -19,17 +19,17 @@ from agnn_pyg.kernel.preconditioner import UserBlocks
 from agnn_pyg.rating_data import SIDES
 
 IDENTITY = 'identity'
-# Ratings of a fold on which weights are learned, all of some users: more cost more time
-# and hardly change the weights.
+# Maximum ratings per fold when weights are learned, all from a subset of the users.
+# More ratings take longer and hardly change the weights.
 MAX_RATINGS = 32_000
 # Relative residuals of the first and of the last solve.
 TOLERANCE = 0.04, 0.01
-# The first learning rate of logarithms of weights.
+# Initial learning rate of log-weights.
 LEARNING_RATE = 0.45
-# Iterations after which a preconditioner of other weights is made anew.
+# Iterations after which a preconditioner of earlier weights is rebuilt.
 MAX_ROUNDS = 12
-# Groups of weights, by whether the user or the item kernel is the identity. Biases,
-# identity times constant, belong to every group.
+# Groups of weights, by whether the user or the item kernel is the identity. Biases
+# (identity times constant) belong to every group.
 Components = tuple[Literal['user', 'item', 'attribute'], ...]
 COMPONENTS: Components = ('user', 'item', 'attribute')
 
@@ -45,10 +45,10 @@ class PairwiseKernelRegressor:
         K_{(u,i),(v,j)} = \sum_{a,b} w_{ab} \, k_a(u, v) \, k_b(i, j), \quad
         w_{ab} \geq 0
 
-    User and item kernels are the constant, those of attributes, the collaborative
-    ones and the identity. Identity times constant is the bias of a user; identity
-    times genre is what this user gives to items of like genre; gender times identity
-    is what users of like gender give to this item.
+    User and item kernels are the constant, attribute kernels, collaborative kernels and
+    the identity. For example, identity times constant is the bias of a user, identity
+    times genre is the taste of this user in genres, and gender times identity is the
+    appeal of this item to users by gender.
 
     :meth:`fit` solves for the dual coefficients of R ratings with noise variance 1,
     and :meth:`predict` is the posterior mean:
@@ -73,25 +73,25 @@ class PairwiseKernelRegressor:
     Args:
         users (FeatureMaps): Attribute features of the users, see
             :class:`~agnn_pyg.kernel.features.KernelFeatures`.
-        items (FeatureMaps): Those of the items.
+        items (FeatureMaps): Attribute features of the items.
         components (sequence, optional): Groups of weights that may be positive:
             :obj:`"user"` (identity of users times other item kernels), :obj:`"item"`
             (the reverse) and :obj:`"attribute"` (no identity). (default: all)
-        num_factors (int, optional): Features of the co-rating and of the residual
-            kernel; 0 goes without collaborative ones. (default: :obj:`64`)
-        num_latent (int, optional): Features of the kernel of latent factors.
+        num_factors (int, optional): Number of features of the co-rating and residual
+            kernels; 0 disables collaborative kernels. (default: :obj:`64`)
+        num_latent (int, optional): Number of features of the latent-factor kernel.
             (default: :obj:`12`)
         scenario (str, optional): One of :data:`~agnn_pyg.folds.SCENARIOS`. A side that
-            is to be predicted cold has no collaborative kernels, and its nodes are held
-            out with all of their ratings. (default: :obj:`"warm"`)
+            is cold in the scenario has no collaborative kernels, and folds hold out its
+            nodes with all of their ratings. (default: :obj:`"warm"`)
 
     Attributes:
         weight: The kernel weights :math:`w_{ab}`, :obj:`[A + 1, B + 1]`.
-        names: Names of the user and of the item kernels that they belong to.
+        names: Names of the user kernels and of the item kernels.
         mean: The mean rating :math:`\mu`.
         alpha: The dual coefficients in the order of the ratings, :obj:`[R]`.
-        held_out: Rows of ratings and their predictions, each :obj:`[H]`, by folds
-            without them; :obj:`None` if no weights were learned.
+        held_out: Rows of held-out ratings and their predictions, each :obj:`[H]`;
+            :obj:`None` if no weights were learned.
     """
 
     def __init__(
@@ -130,9 +130,9 @@ class PairwiseKernelRegressor:
     ) -> PairwiseKernelRegressor:
         """Solves for the dual coefficients of ratings :obj:`[R]` of pairs.
 
-        It may :obj:`start` from those of the first pairs, and take what is known from
-        elsewhere: :obj:`maps`, the features of both sides with the collaborative ones,
-        and a preconditioner of the same pairs and items.
+        Optional arguments save time: coefficients of the first pairs to :obj:`start`
+        from, :obj:`maps` (features of both sides with the collaborative ones), and a
+        preconditioner of the same pairs and items.
         """
         self.mean = rating.mean()
         pairs = RatedPairs(edge_index, len(self.users.x), len(self.items.x))
@@ -152,7 +152,7 @@ class PairwiseKernelRegressor:
         return self
 
     def predict(self, user: Tensor, item: Tensor) -> Tensor:
-        """The posterior mean of pairs of user and item rows, each :obj:`[B]`."""
+        """Returns posterior means for user and item rows, each :obj:`[B]`."""
         p, q = self.kernel.factors(self.sums)
         return self.mean + (p[user] * q[item]).sum(dim=-1)
 
@@ -167,20 +167,20 @@ class PairwiseKernelRegressor:
     ) -> list[float]:
         """Learns the kernel weights on held-out folds, by Adam on their logarithms.
 
-        Each step takes one fold, in turn. The learning rate falls to a tenth, and the
-        weights are the geometric means over the last third of the steps.
+        Steps cycle through the folds. The learning rate decays to a tenth. The final
+        weights are geometric means over the last third of the steps.
 
         Args:
             edge_index (Tensor): Rated pairs, :obj:`[2, R]`.
-            rating (Tensor): Their ratings, :obj:`[R]`.
-            steps (int, optional): (default: :obj:`20`)
-            cv_folds (int, optional): (default: :obj:`5`)
+            rating (Tensor): Ratings of the pairs, :obj:`[R]`.
+            steps (int, optional): Number of steps. (default: :obj:`20`)
+            cv_folds (int, optional): Number of folds. (default: :obj:`5`)
             seed (int, optional): Seed of the folds. (default: :obj:`0`)
             progress (callable, optional): Called with a text before each step.
 
         Returns:
-            RMSE on the held-out ratings of its fold before each step. Empty, and
-            weights stay as they are, where there are too few nodes to hold any out.
+            RMSE of each step on the held-out ratings of its fold, before the update. If
+            there are too few nodes to hold any out, it is empty and weights are kept.
         """
         folds = self._folds(edge_index, rating - rating.mean(), cv_folds, seed)
         free = self.weight > 0
@@ -215,26 +215,26 @@ class PairwiseKernelRegressor:
         generator = torch.Generator().manual_seed(seed)
         for held, kept in scenario_folds(edge_index, self.scenario, cv_folds, seed):
             check_folds(edge_index, self.scenario, held, kept)
-            # With few nodes a fold may be empty, or hold all.
+            # With few nodes, a fold may be empty or hold out all ratings.
             if held.any() and kept.any():
                 order = torch.rand(len(self.users.x), generator=generator)
                 folds.append(_Fold(self, edge_index, rest, held, kept, order))
         return folds
 
     def prediction_rows(self, cold_items: Tensor) -> dict[str, Tensor]:
-        r"""Rows of users and items whose inner products are predictions less the mean.
+        r"""User and item rows whose inner products are predictions minus the mean.
 
         A cold node has no ratings, so its sums and its collaborative features are zero.
         With the core :math:`\mathbf{C}`, see
         :class:`~agnn_pyg.kernel.kernel.PairwiseKernel`, the prediction of a cold user
         is :math:`\mathbf{x}_u^\top (\mathbf{C} \mathbf{y}_i + \mathbf{w}_\mathrm{users}
-        \odot \mathbf{t}_i)`, that of a cold item likewise, and that of both
+        \odot \mathbf{t}_i)`. A cold item is symmetric to this. If both are cold, it is
         :math:`\mathbf{x}_u^\top \mathbf{C} \mathbf{y}_i`.
 
-        There is a row for each node that is as warm or cold as the scenario says. Cold
-        users are left out, and so are cold items unless users are cold, too: their rows
-        are their attribute features. With both cold, :obj:`"item_map"` makes rows of
-        the features of items, :obj:`cold_items`.
+        There is a row for each node that is warm or cold as the scenario requires. Cold
+        users are omitted, and cold items too unless users are cold, because their rows
+        are their attribute features. If both are cold, :obj:`"item_map"` maps features
+        of items to rows, and :obj:`cold_items` holds those features.
         """
         kernel, sums = self.kernel, self.sums
         if not any(self.cold):
@@ -249,17 +249,17 @@ class PairwiseKernelRegressor:
     def _features(
         self, edge_index: Tensor, rating: Tensor
     ) -> tuple[FeatureMaps, FeatureMaps]:
-        """The features of both sides, collaborative ones of these ratings alone."""
+        """Features of both sides, with collaborative ones from these ratings only."""
         sides, widths = (self.users, self.items), (self.num_factors, self.num_latent)
         return append_collaborative(*sides, edge_index, rating, *widths, self.cold)
 
 
 class _Fold:
-    """Held-out ratings, and the kernel of the others.
+    """Held-out ratings, and the kernel of the training ratings of a fold.
 
-    All that the kernel is made of comes from the others, the collaborative features
-    included. Of more than :obj:`MAX_RATINGS` those of the first users in an order
-    :obj:`[U]` are taken.
+    The whole kernel, collaborative features included, comes from training ratings only.
+    Above :obj:`MAX_RATINGS` ratings, the fold keeps the first users in an order
+    :obj:`[U]`.
     """
 
     def __init__(
@@ -275,7 +275,7 @@ class _Fold:
         order = order.to(edge_index.device)[edge_index[0]]
         last = _last(kept, order)
         kept = kept & (order <= last)
-        if not model.cold[0]:  # other users would have no ratings of their own
+        if not model.cold[0]:  # warm users need training ratings of their own
             held = held & (order <= last)
         held = held & (order <= _last(held, order))
         rows = (held | kept).nonzero().squeeze(1)
@@ -289,12 +289,12 @@ class _Fold:
         self.held = RatedPairs(index[:, held[rows]], *size)
         self.rows = held.nonzero().squeeze(1)[self.held.order]
         self.truth = rest[self.rows]
-        # Solutions of the last step, from which the next ones start.
+        # Solutions of the last step are the starting point of the next.
         self.alpha = self.beta = self.precondition = None
         self.rounds = MAX_ROUNDS + 1
 
     def step(self, weight: Tensor, tol: float) -> tuple[float, Tensor]:
-        """The sum of squared errors, and the gradient of their mean."""
+        """Returns the sum of squared errors and the gradient of their mean."""
         kernel, held = self.kernel, self.held
         kernel.weight = weight
         if self.rounds > MAX_ROUNDS:
@@ -309,7 +309,7 @@ class _Fold:
         self.beta, _ = kernel.solve_cg(
             target, self.beta, 10 * tol, precondition=self.precondition
         )
-        # A weight changes the kernel at held-out pairs, and the coefficients.
+        # A weight affects both the held-out kernel and the coefficients.
         direct, indirect = kernel.node_sums(slope, held), kernel.node_sums(self.beta)
         other = NodeSums(*(x - y for x, y in zip(direct, indirect, strict=True)))
         gradient = kernel.weight_gradient(kernel.node_sums(self.alpha), other)
@@ -317,16 +317,16 @@ class _Fold:
 
 
 def _last(mask: Tensor, order: Tensor) -> float:
-    """The place up to which the pairs of a mask are not too many."""
+    """The last position in the order at which the mask has few enough pairs."""
     if mask.sum() <= MAX_RATINGS:
         return float('inf')
     return float(order[mask].kthvalue(MAX_RATINGS).values)
 
 
 def _initial_weight(size: tuple[int, int], components: Sequence[str]) -> Tensor:
-    """Weights to start from: most for biases, then identities, then the constant.
+    """Initial weights: largest for biases, then identities, then the constant.
 
-    Those of other groups than some components are 0, and stay so.
+    Weights of groups that are not in :obj:`components` are 0 and stay 0.
     """
     weight = torch.full(size, 3e-4)
     weight[0], weight[:, 0] = 2e-3, 2e-3
@@ -336,6 +336,6 @@ def _initial_weight(size: tuple[int, int], components: Sequence[str]) -> Tensor:
         if name not in components:
             group.zero_()
     weight[-1, 0], weight[0, -1] = 0.1, 0.02
-    # Both constants are the mean, and both identities the noise of a rating.
+    # The product of constants is the mean; that of identities is the noise.
     weight[0, 0] = weight[-1, -1] = 0
     return weight

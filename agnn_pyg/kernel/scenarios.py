@@ -1,4 +1,4 @@
-"""Kernel models of all scenarios: their settings, nodes, scores and explanations."""
+"""Base class, settings and explanations of scorers with a model per scenario."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ class KernelConfig(ScenariosConfig):
     """Kernel model."""
 
     components: Components = COMPONENTS
-    """Groups of kernel components: what this user gives to similar items, what similar
-    users give to this item, and what similar users give to similar items. Biases are
-    always there."""
+    """Groups of kernel components: ratings by this user of similar items, ratings by
+    similar users of this item, and ratings by similar users of similar items. Biases
+    are always included."""
     num_factors: NonNegativeInt = 64
-    """Features of the co-rating and the residual kernel; 0 for no collaborative one."""
+    """Number of features of co-rating and residual kernels; 0 for no such kernels."""
     num_latent: NonNegativeInt = 12
-    """Features of the kernel of latent factors, where nodes have five ratings or more
-    on average."""
+    """Number of features of the latent-factor kernel, which is used if nodes have five
+    ratings or more on average."""
     kernel_steps: NonNegativeInt = 30
-    """Steps that learn the kernel weights."""
+    """Number of steps to learn the kernel weights."""
     cv_folds: Annotated[int, Ge(2)] = 5
-    """Folds on which the kernel weights are learned."""
+    """Number of folds to learn the kernel weights on."""
     seed: Seed = 0
     """Seed of all random numbers."""
 
 
 class KernelExplanation(NamedTuple):
-    """What the score of one pair is made of.
+    """The terms of the score of one pair.
 
     Attributes:
         mean: The mean rating. The rest of the score is the sum of
             :obj:`contributions`, and of :obj:`components` as well.
-        contributions: What each training rating adds, in their order, :obj:`[R]`.
-        components: What each product of a user kernel and an item kernel adds,
+        contributions: Term of each training rating, in the training order, :obj:`[R]`.
+        components: Term of each product of a user kernel and an item kernel,
             :obj:`[A + 1, B + 1]`; empty if no scenario serves the pair.
         user_kernels: Names of the rows of :obj:`components`.
-        item_kernels: Names of its columns.
+        item_kernels: Names of the columns of :obj:`components`.
     """
 
     mean: float
@@ -66,7 +66,7 @@ class KernelExplanation(NamedTuple):
 
 @dataclass(frozen=True)
 class Side:
-    """The nodes of one side: those of the fit, and M new ones after them."""
+    """The nodes of one side: nodes of the fit, followed by M new nodes."""
 
     fitted: FeatureMaps  # collaborative features of cold nodes are zeros
     width: int  # number of attribute features, which come first
@@ -74,13 +74,13 @@ class Side:
     new: Tensor | None = None  # features of new nodes, [M, F]
 
     def with_warm(self, warm: FeatureMaps) -> Side:
-        """The same nodes with all features of the warm ones."""
+        """Returns the same nodes with all features of the warm ones."""
         x = F.pad(self.fitted.x, (0, warm.x.size(1) - self.width))
         x[~self.cold] = warm.x
         return Side(warm._replace(x=x), self.width, self.cold)
 
     def append(self, x: Tensor) -> Side:
-        """These nodes and cold ones after them, by their attribute features."""
+        """Appends cold nodes, given by their attribute features."""
         new = F.pad(x, (0, self.fitted.x.size(1) - self.width))
         if self.new is not None:
             new = torch.cat([self.new, new])
@@ -88,19 +88,19 @@ class Side:
         return replace(self, cold=cold, new=new)
 
     def take(self, nodes: Tensor) -> Tensor:
-        """Features of some nodes, :obj:`[B, F]`."""
+        """Returns features of some nodes, :obj:`[B, F]`."""
         return take_rows(self.fitted.x, self.new, nodes)
 
     @cached_property
     def maps(self) -> FeatureMaps:
-        """Features of all nodes: a copy of them, if there are new ones."""
+        """Features of all nodes; a copy if there are new nodes."""
         if self.new is None:
             return self.fitted
         return self.fitted._replace(x=torch.cat([self.fitted.x, self.new]))
 
     @cached_property
     def position(self) -> Tensor:
-        """The position of each node among the warm or among the cold ones."""
+        """Position of each node among the warm or among the cold nodes."""
         cold = self.cold
         return torch.where(cold, cold.cumsum(0), (~cold).cumsum(0)) - 1
 
@@ -119,7 +119,7 @@ class Side:
 
 
 def take_rows(first: Tensor, last: Tensor | None, index: Tensor) -> Tensor:
-    """Rows of two matrices, one after the other, that are not copied to join them."""
+    """Takes rows of two stacked matrices without a copy of the stack."""
     if last is None:
         return first[index]
     made = first.new_empty(len(index), first.size(1))
@@ -130,17 +130,17 @@ def take_rows(first: Tensor, last: Tensor | None, index: Tensor) -> Tensor:
 
 
 def paired(p: Tensor, q: Tensor) -> Tensor:
-    """Inner products of rows, :obj:`[B]`; :func:`torch.inner` gives those of all."""
+    """Row-wise inner products, :obj:`[B]`; :func:`torch.inner` takes all pairs."""
     return (p * q).sum(dim=-1)
 
 
 class ScenarioScorer:
     """Scores pairs by the kernel model of their scenario.
 
-    A score is the :obj:`mean` and an inner product of a row of the user and a row of
-    the item, which :obj:`_rows` gives. Rows of cold nodes are linear in their attribute
-    features, so new nodes need no fit. The models of the scenarios, and collaborative
-    features, are fitted in :obj:`_fit`.
+    A score is the :obj:`mean` plus the inner product of a user row and an item row from
+    :obj:`_rows`. Rows of cold nodes are linear in their attribute features, so new
+    nodes need no fit. Subclasses fit the models of the scenarios and the collaborative
+    features in :obj:`_fit`.
 
     Args:
         config (KernelConfig, optional): Its settings. (default: the defaults)
@@ -149,7 +149,7 @@ class ScenarioScorer:
     # The class of attribute features, and how many items are scored at once.
     Features: ClassVar[type[KernelFeatures]] = KernelFeatures
     block_items: ClassVar[int]
-    # What is fitted, besides features and sides.
+    # Names of fitted attributes, besides features and sides.
     STATE: ClassVar[tuple[str, ...]] = ('mean', 'edge_index', 'scenarios')
 
     mean: float | Tensor
@@ -170,7 +170,7 @@ class ScenarioScorer:
     ) -> S:
         """Fits a model for each scenario, see :meth:`~agnn_pyg.scorers.Scorer.fit`.
 
-        Without the validation: all is chosen on folds.
+        The validation data is not used: settings are chosen on folds.
         """
         self.edge_index = data.edge_index
         self.features = fitted.features if fitted else {}
@@ -196,7 +196,7 @@ class ScenarioScorer:
         return {name: side.cold for name, side in self.sides.items()}
 
     def score(self, user: Tensor, item: Tensor) -> Tensor:
-        """Scores of pairs; NaN where no scenario serves them."""
+        """Scores pairs; NaN if no scenario covers a pair."""
         made = torch.full((len(user),), torch.nan, dtype=torch.float64)
         cold = self.cold['user'][user], self.cold['item'][item]
         for name in self.scenarios:
@@ -207,7 +207,7 @@ class ScenarioScorer:
         return made
 
     def score_all(self, users: Tensor, items: Tensor) -> Iterator[Tensor]:
-        """Scores of all pairs, in blocks of users."""
+        """Yields scores of all pairs, in blocks of users."""
         for block in users.split(BLOCK_USERS):
             parts = items.split(self.block_items)
             yield torch.cat([self._block(block, part) for part in parts], dim=1)
@@ -226,7 +226,7 @@ class ScenarioScorer:
         return made
 
     def _score(self, name: str, user: Tensor, item: Tensor, product: Product) -> Tensor:
-        """Scores of a scenario: of pairs (by :func:`paired`), or of all."""
+        """Scores given pairs (with :func:`paired`) or all pairs of a scenario."""
         rows = self._rows(name, 'user', user), self._rows(name, 'item', item)
         return self.mean + product(*rows)
 
@@ -238,9 +238,9 @@ class ScenarioScorer:
     def with_new_nodes(
         self: S, nodes: Mapping[str, NodeFeatures], ratings: Any = None
     ) -> S:
-        """A scorer with more nodes, all cold, after those that there are.
+        """Returns a scorer with additional cold nodes after the present ones.
 
-        See :meth:`~agnn_pyg.scorers.Scorer.with_new_nodes`. A subclass reads ratings.
+        See :meth:`~agnn_pyg.scorers.Scorer.with_new_nodes`. Subclasses use ratings.
         """
         made = type(self)(self.config)
         vars(made).update(vars(self), sides=dict(self.sides))
@@ -250,7 +250,7 @@ class ScenarioScorer:
         return made
 
     def state_dict(self) -> dict[str, Any]:
-        """What is fitted, as plain data and tensors."""
+        """The fitted state as plain data and tensors."""
         features = {name: f.state_dict() for name, f in self.features.items()}
         sides = {
             name: (tuple(side.fitted), side.width, side.cold)

@@ -1,4 +1,4 @@
-"""The kernel model as a scorer: fitted on rating data, with a model per scenario."""
+"""The kernel model as a scorer of rating data, with one model per scenario."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ from agnn_pyg.kernel.scenarios import (
 )
 from agnn_pyg.rating_data import SIDES, NodeFeatures
 
-# Ratings of a node, on average, that factors ask for: those of fewer are noise.
+# Latent factors need this many ratings per node on average; with fewer they are noise.
 RATINGS_FOR_FACTORS = 5
-# The side that each side is rated with.
+# The other side of each side.
 OTHER = dict(zip(SIDES, SIDES[::-1], strict=True))
 
 
 class KernelScorer(ScenarioScorer):
     r"""Scores pairs by pairwise kernel ridge regression, one model per scenario.
 
-    Weights that suit warm pairs do not suit cold ones: the bias of an item, which
-    matters most in a warm pair, is missing in a cold one. So each scenario has a
-    :class:`~agnn_pyg.kernel.regressor.PairwiseKernelRegressor` whose weights are
-    learned on folds like it, and a pair is scored by the model of its own scenario.
+    Warm and cold pairs need different weights. For example, the bias of an item matters
+    most in a warm pair and is missing in a cold one. Each scenario therefore has a
+    :class:`~agnn_pyg.kernel.regressor.PairwiseKernelRegressor` with weights learned on
+    folds of the scenario. A pair is scored by the model of its own scenario.
 
-    Ratings of new nodes give them a bias and slopes of their own, whose prior is
-    learned on held-out nodes, and tell of unknown attributes, see
-    :class:`~agnn_pyg.kernel.posterior.NewNodePosterior`.
+    From ratings of new nodes, :class:`~agnn_pyg.kernel.posterior.NewNodePosterior`
+    infers their bias and slopes, with a prior learned on held-out nodes, and the
+    features of their unknown attributes.
 
     Args:
         config (KernelConfig, optional): Its settings. (default: the defaults)
 
     Attributes:
-        held_out_: By scenario rows of training ratings :obj:`[H]` and their predictions
-            :obj:`[H]` by fits without them, see :func:`~agnn_pyg.folds.scenario_folds`.
+        held_out_: Rows of training ratings :obj:`[H]` and their held-out predictions
+            :obj:`[H]`, by scenario, see :func:`~agnn_pyg.folds.scenario_folds`.
     """
 
     STATE = (*ScenarioScorer.STATE, 'slope_priors')
     block_items = 8192
-    # Of new nodes with ratings, by side.
+    # Posteriors of new nodes with ratings, by side.
     posterior: Mapping[str, NewNodePosterior] = {}
 
     def _fit(self, rating: Tensor, progress: bool, fitted: KernelScorer | None) -> None:
@@ -70,7 +70,7 @@ class KernelScorer(ScenarioScorer):
         items = self.sides['item']
         cold_items = items.attributes.x[items.cold]
         steps = 0 if fitted else config.kernel_steps
-        # Of an update, scenarios of like items share a preconditioner.
+        # In an update, scenarios with the same item features share a preconditioner.
         start, shared = None, {}
         total = len(config.scenarios) * (steps + 1)
         with tqdm(total=total, desc='kernel model', disable=not progress) as bar:
@@ -103,7 +103,7 @@ class KernelScorer(ScenarioScorer):
     def _slope_prior(
         self, side: str, rating: Tensor, fitted: KernelScorer | None
     ) -> Tensor:
-        """The prior of slopes of new nodes of a side, :obj:`[F, R]`."""
+        """Prior of the slopes of new nodes of a side, :obj:`[F, R]`."""
         maps = self.sides[OTHER[side]].fitted
         x = maps.x
         if fitted is not None:
@@ -160,7 +160,7 @@ class KernelScorer(ScenarioScorer):
         return made._with_item_rows()
 
     def _with_item_rows(self) -> KernelScorer:
-        """This scorer with rows of new items for cold users, if there are any."""
+        """Adds rows of new items for cold users, if there are any."""
         side = self.sides['item']
         if side.new is not None and 'both_cold' in self.scenarios:
             rows = self.scenarios['both_cold']
@@ -171,7 +171,7 @@ class KernelScorer(ScenarioScorer):
     def _posterior(
         self, side: str, nodes: NodeFeatures, index: Tensor, error: Tensor
     ) -> NewNodePosterior:
-        """What E ratings tell of the new nodes of a side."""
+        """Fits the posterior of the new nodes of a side to E ratings."""
         own, other = self.sides[side], self.sides[OTHER[side]]
         maps, name = other.fitted, f'{side}_cold'
         node, neighbor = index if side == 'user' else index.flip(0)
@@ -180,8 +180,8 @@ class KernelScorer(ScenarioScorer):
         error = error.masked_fill(is_new, torch.nan)
         features = self.features[side]
         unknown = features.unknown(nodes.compared)[1][:, features.component]
-        unknown = F.pad(unknown, (0, own.width - unknown.size(1)))  # of given edges
-        # Without unknown attributes, ratings are fitted by slopes alone.
+        unknown = F.pad(unknown, (0, own.width - unknown.size(1)))  # user-given edges
+        # Without unknown attributes, only slopes are fitted to ratings.
         has_unknown = name in self.scenarios and bool(unknown.any())
         attributes = torch.zeros(len(node), has_unknown * own.width).double()
         covariance = own.covariance if has_unknown else attributes.new_zeros(0, 0)
@@ -193,7 +193,7 @@ class KernelScorer(ScenarioScorer):
         return NewNodePosterior.fit(*ratings, attributes, unknown, covariance)
 
     def explain(self, user: int, item: int) -> KernelExplanation:
-        """What training ratings and kernel components add to the score of a pair."""
+        """Contributions of training ratings and kernel components to a score."""
         name = self.scenario_of(user, item)
         rows = self.scenarios.get(name)
         if rows is None:
@@ -219,7 +219,7 @@ class KernelScorer(ScenarioScorer):
             further.append(parts.sum(dim=1))
             own = components[-1] if side == 'user' else components[:, -1]
             component = self.sides[OTHER[side]].fitted.component
-            kept = component < len(own) - 1  # a cold node has no collaborative ones
+            kept = component < len(own) - 1  # no collaborative ones if cold
             own.index_add_(0, component[kept], parts.sum(dim=0)[kept])
         if further:
             contributions = torch.cat([contributions, sum(further)])
@@ -228,7 +228,7 @@ class KernelScorer(ScenarioScorer):
     def _num_latent(
         self, num_ratings: int, warm: Sequence[FeatureMaps], fitted: KernelScorer | None
     ) -> int:
-        if fitted is not None:  # whose kernel weights are kept
+        if fitted is not None:  # an update keeps its kernel weights
             maps = fitted.sides['user'].fitted
             is_factor = torch.tensor([name == FACTORS for name in maps.names])
             return int(is_factor[maps.component].sum())

@@ -1,4 +1,4 @@
-"""Least squares on all pairs of users and items in closed form, cold and warm."""
+"""Closed-form ridge regressions on all user-item pairs, cold and warm."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TwoWayRidge:
     (\kappa_j \tau_k + \lambda)` of their eigenvalues. Of D features, N nodes cost
     :math:`O(N D^2)`, once for all :math:`\lambda`.
 
-    The target is :math:`Y`, :obj:`[N, M]`; nodes without an entry are in no equation.
+    The target is :math:`Y`, :obj:`[N, M]`; nodes without an entry are not fitted.
     The features a and b are :math:`X_a`, :obj:`[N, D]`, and :math:`X_b`, :obj:`[M, E]`,
     and the weight of the identity is :math:`\epsilon`.
     """
@@ -46,7 +46,7 @@ class TwoWayRidge:
         self.core = self.a.t() @ self.sums
 
     def rows(self, ridge: float, nodes: Tensor | slice) -> Tensor:
-        """What scores nodes of a, as inner products with :obj:`b_value * b`."""
+        """Rows of a, whose inner products with :obj:`b_value * b` are scores."""
         level, full = self._levels(ridge)
         a, warm = self.a[nodes], self.warm[nodes]
         through = self.core * self.a_value[:, None] / full
@@ -58,7 +58,7 @@ class TwoWayRidge:
         return made
 
     def weight(self, ridge: float) -> Tensor:
-        """What the features of a contribute to :meth:`rows`, :obj:`[D, rank]`."""
+        """Map from the features of a to :meth:`rows`, :obj:`[D, rank]`."""
         full = self._levels(ridge)[1]
         return self.a_map @ (self.core * self.a_value[:, None] / full)
 
@@ -146,7 +146,7 @@ class ItemRidge:
         return made
 
     def weight(self, item: int) -> Tensor:
-        """What a positive of each item adds to the score of an item, :obj:`[items]`."""
+        """Contributions of positives, by item, to an item's score, :obj:`[items]`."""
         made = self.inverse.new_zeros(len(self.place))
         place = int(self.place[item])
         if place >= 0:
