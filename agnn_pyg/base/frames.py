@@ -53,7 +53,7 @@ class Ratings(NamedTuple):
         self.pair.remark(
             self.are_in(known),
             f'repeats pairs of {table} in',
-            'drop them: the model was trained on these pairs',
+            'drop them: the model has read these pairs',
         )
 
 

@@ -104,7 +104,8 @@ def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
         remedy = f'drop or correct typing errors, or, {meant}'
         column.remark(mine & (is_lone or is_gap), problem, remedy)
         # -1, or a 0 as frequent as the next value, may mean 'not rated'.
-        is_mark = value < following and (value == -1 or mine.sum() >= other.sum())
+        is_mark = value < following and not is_lone
+        is_mark &= value == -1 or mine.sum() >= other.sum()
         column.remark(
             mine & (is_mark and value <= 0 < following),
             f'has many ratings of {value:g}, and all others above 0, in',

@@ -48,6 +48,11 @@ class Recommender(Estimator):
 
         scikit-learn calls it with :obj:`y=None`. :obj:`options` go to :meth:`evaluate`.
         """
+        if y is not None:
+            raise ValueError(
+                f"'y' must be None (got {type(y).__name__}); name further tables, such "
+                f'as users=...'
+            )
         found = self.evaluate(ratings, **options)
         return -found['rmse'] if 'rmse' in found else found['ndcg@20']
 

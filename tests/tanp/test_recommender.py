@@ -416,6 +416,8 @@ def test_a_score_is_of_the_second_half_of_each_user_and_searches_use_it(paper, l
     adapted, query = paper.adapt(rows[2 * place < size]), rows[2 * place >= size]
     error = adapted.predict(query) - query['rating']
     assert paper.score(rows) == pytest.approx(-np.sqrt((error**2).mean()))
+    with pytest.raises(ValueError, match="'y' must be None"):
+        paper.score(rows, people(rows['user'].unique()))
     # A user with one row has no query.
     with pytest.raises(ValueError, match=r"'ratings' .*two rows.*support and.*query"):
         paper.evaluate(rows.drop_duplicates('user'))

@@ -254,7 +254,7 @@ def test_ratings_far_from_all_others():
     with pytest.warns(UserWarning, match=r"of 0, .*'rating' in row 0 \(0.0, .* 120\)"):
         assert read(odd).tolist() == odd.tolist()
     read(np.append(np.zeros(60), stars))  # a scale of 0 to 5
-    for lone in (0.0, 6.0):
+    for lone in (-1.0, 0.0, 6.0):
         with pytest.warns(UserWarning, match=rf"only .*'rating' in row 1000 \({lone}"):
             read(np.append([*stars, *stars], lone))
     with pytest.warns(UserWarning, match=r'7, and none .* 5, .* row 500 \(7.0, .* 2\)'):
