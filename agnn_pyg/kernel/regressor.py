@@ -228,7 +228,7 @@ class PairwiseKernelRegressor:
         With the core :math:`\mathbf{C}`, see
         :class:`~agnn_pyg.kernel.kernel.PairwiseKernel`, the prediction of a cold user
         is :math:`\mathbf{x}_u^\top (\mathbf{C} \mathbf{y}_i + \mathbf{w}_\mathrm{users}
-        \odot \mathbf{t}_i)`. A cold item is symmetric to this. If both are cold, it is
+        \odot \mathbf{t}_i)`. For a cold item, it is symmetric. If both are cold, it is
         :math:`\mathbf{x}_u^\top \mathbf{C} \mathbf{y}_i`.
 
         There is a row for each node that is warm or cold as the scenario requires. Cold

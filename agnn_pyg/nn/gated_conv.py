@@ -44,8 +44,8 @@ class GatedConv(MessagePassing):
 
     The mean over an empty neighborhood is zero. Edge features :math:`\mathbf{e}_{ij}`
     are an addition to the paper. Messages are not materialized, unless a hook was added
-    to :meth:`propagate` or one of its steps. TorchScript is not supported. The layer
-    reads weights of :obj:`lin_aggr` directly: its hooks, pruning and adapters are void.
+    to :meth:`propagate` or one of its steps. TorchScript is not supported. Weights of
+    :obj:`lin_aggr` are read directly: hooks, pruning and adapters of it have no effect.
 
     Args:
         channels (int): Size of each input and output sample, source and target.
