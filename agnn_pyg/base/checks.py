@@ -91,7 +91,7 @@ class TableColumn:
         index = self.frame.index
         place = '' if is_tuple else f"column '{self.column}' in "
         place += LINE if index.name == LINE else 'row'
-        # Of an index with repeated labels, the position.
+        # Labels that are repeated do not name a row, so its position does.
         row = plain(index[rows[0]]) if index.is_unique else f'.iloc[{rows[0]}]'
         place += f' {row} ({held}{more})'
         return f"'{self.name}' {problem} {place}; {remedy}"
