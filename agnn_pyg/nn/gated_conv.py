@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric import EdgeIndex
-from torch_geometric.nn.aggr import MeanAggregation
-from torch_geometric.nn.conv import MessagePassing
+from torch_geometric.nn import MeanAggregation, MessagePassing
 from torch_geometric.nn.dense.linear import Linear
 from torch_geometric.typing import Adj, OptTensor, PairOptTensor, PairTensor, Size
 from torch_geometric.utils import is_sparse, to_edge_index
@@ -89,6 +88,8 @@ class GatedConv(MessagePassing):
                 raise ValueError(f"'{name}' must be a positive int, not lazy (got {n})")
         if edge_dim and not aggregate_gate:
             raise ValueError("'edge_dim' must be None without 'aggregate_gate'")
+        # PyG generates `propagate` for the first layer of a class, fused for means only.
+        super().__init__('mean')
         super().__init__(decomposed_layers=1, **{'aggr': 'mean'} | kwargs)
         if getattr(self.aggr_module, 'mode', None) == 'cat':
             raise ValueError(f"'aggr' must not widen messages (got {self.aggr})")
@@ -204,8 +205,7 @@ class GatedConv(MessagePassing):
         return GatedMean.apply(src, dst, x, u.to(x.dtype), v.to(x.dtype), w, e, weight)
 
     def _gate(self, u_j: Tensor, v_i: Tensor, e: OptTensor) -> Tensor:
-        gate = u_j + v_i if e is None else u_j + v_i + self.lin_edge(e)
-        return gate.sigmoid()
+        return (u_j + v_i if e is None else u_j + v_i + self.lin_edge(e)).sigmoid()
 
     def _is_fusable(self, x: PairTensor, size: Size) -> bool:
         if torch.compiler.is_compiling() or torch.jit.is_tracing() or x[0].dim() != 2:
