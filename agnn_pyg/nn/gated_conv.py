@@ -88,7 +88,7 @@ class GatedConv(MessagePassing):
                 raise ValueError(f"'{name}' must be a positive int, not lazy (got {n})")
         if edge_dim and not aggregate_gate:
             raise ValueError("'edge_dim' must be None without 'aggregate_gate'")
-        # PyG generates `propagate` for the first layer of a class, fused for means only.
+        # PyG generates `propagate` for the first layer of a class, fused for means
         super().__init__('mean')
         super().__init__(decomposed_layers=1, **{'aggr': 'mean'} | kwargs)
         if getattr(self.aggr_module, 'mode', None) == 'cat':
