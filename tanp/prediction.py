@@ -48,9 +48,10 @@ def predict(
         raise ValueError("'model' must be in evaluation mode; call 'model.eval()'")
     check_argument('samples', samples, NonNegativeInt)
     if samples == 1 or (samples and model.latent is None):
+        problem = 'must be 0 or at least 2' if samples == 1 else 'needs a latent path'
         raise ValueError(
-            f"'samples' must be 0, or at least 2 with a latent path (got {samples}); "
-            f"an ensemble ('ensemble_size') gives standard deviations, too"
+            f"'samples' {problem} (got {samples}); fit with 'latent_channels', or with "
+            f"'ensemble_size', which gives standard deviations, too"
         )
     check_episodes(model, loader.episodes)
     link = LIKELIHOODS[model.likelihood].predict

@@ -242,8 +242,9 @@ class AdaptedUsers:
             samples (int, optional): See :meth:`predict`. (default: :obj:`0`)
 
         Returns:
-            Columns of user, item, predictions and :obj:`rank`, from 1, for users in the
-            given order. A user has fewer than :obj:`k` rows if fewer items are left.
+            Columns of user, item, predictions (with :obj:`std`, if any) and
+            :obj:`rank`, from 1, for users in the given order. A user has fewer than
+            :obj:`k` rows if fewer items are left.
             ``ValueError`` names an id that is unknown or repeated.
         """
         is_table = isinstance(items, pd.DataFrame)

@@ -65,9 +65,9 @@ def test_the_range_of_ratings_is_a_setting(name, tables):
         recommender(name, rating_range=(5.0, 1.0)).fit(*tables)
     with pytest.raises(ValueError, match=r"'rating_range'.*'rating' in row \d+ \(5.0"):
         recommender(name, rating_range=(1, 4)).fit(*tables)
-    model = recommender(name, rating_range=(-3, 5)).fit(*tables)
+    model = recommender(name, rating_range=(0, 5)).fit(*tables)
     # A rating that nobody gave in the fit, but that is in the range.
-    support = pd.DataFrame({'user': [98, 99], 'item': [0, 1], 'rating': [-3.0, 5]})
+    support = pd.DataFrame({'user': [98, 99], 'item': [0, 1], 'rating': [0.0, 5]})
     new = pd.DataFrame({'user': [98, 99], 'zone': ['1', '2']})
 
     def serve(rows):
@@ -75,9 +75,9 @@ def test_the_range_of_ratings_is_a_setting(name, tables):
             return model.predict(rows, new, ratings=rows)
         return model.adapt(rows, new).predict(rows)
 
-    assert serve(support).between(-3, 5).all()
-    with pytest.raises(ValueError, match=r"'(support|ratings)'.*row 0 \(-4"):
-        serve(support.assign(rating=-4.0))
+    assert serve(support).between(0, 5).all()
+    with pytest.raises(ValueError, match=r"'(support|ratings)'.*row 0 \(-1"):
+        serve(support.assign(rating=-1.0))
     model.set_params(rating_range=(1, 5))
     with pytest.raises(ValueError, match="'rating_range' must be that of the fit"):
         serve(support)

@@ -120,10 +120,13 @@ def parse_column(
             'mixes texts with other values, and each is read as a category, in',
             'convert all to texts, .astype(str), or empty these cells',
         )
+        # The word 'none' is often a value, such as of people without an occupation.
+        marks = [v for v in pd.unique(value) if is_nothing(v) and v != 'none']
         table.remark(
-            row[pd.Series(value).isin(MISSING)],
+            row[pd.Series(value).isin([*marks, *MISSING])],
             'has texts that look like empty cells but are read as a category in',
-            'if they are, empty them: .where(cells.notna()) after .astype(str)',
+            'if they are, empty these cells, by .where(cells.notna()) if .astype(str) '
+            'made them',
         )
         loose = np.flatnonzero(is_text & ~in_list & in_list.any())
         is_joined = np.array([bool(SEPARATED.search(v)) for v in value[loose]], bool)

@@ -97,10 +97,12 @@ ARGUMENTS = {
     'user_edges': _option(Text, 'Edges of users: two ids, optional weight.', 'FILE'),
     'item_edges': _option(Text, 'Edges of items: two ids, optional weight.', 'FILE'),
     'validation': _option(Text, 'Ratings that select the best epoch.', 'FILE'),
-    'out': _option(Text, 'File to write: .csv, .tsv or .parquet.', 'FILE'),
+    'out': _option(Text, 'File to write: .csv, .tsv, .txt or .parquet.', 'FILE'),
     'k': _option(int, 'Items per user (default: 10; evaluate: 20).', None, '-k'),
     'include_seen': _flag('Also list items that the user rated.', '--include-seen'),
-    'samples': _option(int, 'Samples of z; adds a column std.', default=0),
+    'samples': _option(
+        int, 'Samples of z, with latent_channels; adds a column std.', default=0
+    ),
     'set': _option(
         Texts,
         'A setting, such as epochs=20 or "item_attributes=[\'year\']"; repeatable.',

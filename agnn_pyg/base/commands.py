@@ -138,7 +138,8 @@ class Served:
     def evaluate(self) -> None:
         ratings = self.read(self.args.ratings, *ROLES)
         values = {'ratings': len(ratings), **self.call('evaluate', ratings=ratings)}
-        write_file(pd.DataFrame(values.items(), columns=['metric', 'value']), None)
+        found = pd.Series(values, name='value', dtype=object).rename_axis('metric')
+        write_file(found.reset_index(), None)
 
     def predict(self) -> None:
         pairs = self.read(self.args.pairs, 'user', 'item')

@@ -15,6 +15,7 @@ from agnn_pyg.base.nodes import NodeTable, read_nodes
 from agnn_pyg.base.oddities import (
     bounded_ratings,
     bounded_weights,
+    warn_of_range,
     warn_of_statistics,
     warn_of_unread,
 )
@@ -135,6 +136,8 @@ def read_tables(
         train = train._replace(rating=bounded_weights(train.rating, train.pair))
     elif config.rating_range is None:
         train = train._replace(rating=bounded_ratings(train.rating, train.column))
+    else:
+        warn_of_range(train.rating, config.rating_range)
     joined = read_edges(edges or {})
     for found in joined.values():
         found.source.check_rows('leave it out, or add rows')

@@ -49,7 +49,7 @@ PLACEHOLDERS = {
     'numeric': {-1, *(s * (10**n - 1) for n in range(10) for s in (-1, 1))},
     'date': {-719162, -25567, 0, 2932896},  # of the years 1, 1900, 1970 and 9999
 }
-FEW_OTHERS = 4
+FEW_OTHERS, STRAY = 4, 10
 MONTHS = 'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'
 # Patterns of texts that are probably no categories.
 TEXTS = {
@@ -118,6 +118,16 @@ def bounded_ratings(rating: np.ndarray, column: TableColumn) -> np.ndarray:
             f'convert all to one scale, or, {meant}',
         )
     return rating.clip(kept[0], kept[-1])
+
+
+def warn_of_range(rating: np.ndarray, bounds: tuple[float, float]) -> None:
+    """Warns if all ratings lie in one half of the given range."""
+    low, high = rating.min(), rating.max()
+    if len(rating) >= FEW_ROWS and not low < np.mean(bounds) < high:
+        warn(
+            f"'rating_range' is {bounds}, but all ratings are in [{low:g}, {high:g}]; "
+            f'correct it, or convert the ratings, unless both are right'
+        )
 
 
 def _are_counts(rating: np.ndarray) -> bool:
@@ -259,7 +269,8 @@ def warn_of_numbers(cells: ParsedColumn) -> None:
     """Warns of numbers that may be codes, and of numbers and dates that may be missing.
 
     The name of the column suggests codes. An extreme value may mean missing if it is a
-    usual placeholder and either far from all others or the only negative one.
+    usual placeholder and either far from all others or the only negative one. A single
+    value is probably an error if it is STRAY times the range of all others away.
     """
     words = re.findall('[A-Z]?[a-z]+|[A-Z]+', str(cells.column))
     is_coded = bool(words) and words[-1].lower() in CODED
@@ -275,18 +286,21 @@ def warn_of_numbers(cells: ParsedColumn) -> None:
         )
     for outer, others in ((values[0], values[1:]), (values[-1], values[:-1])):
         low, high = others[0], others[-1]
-        is_far = max(low - outer, outer - high) > high - low or outer < 0 <= low
+        beyond = max(low - outer, outer - high)
+        is_far = beyond > high - low or outer < 0 <= low
         # Many zeros, and no other value near them.
         is_zero = outer == 0 and cells.stype == 'numeric'
         is_far |= is_zero and 5 * low > high - low and (value == 0).mean() > 0.05
-        if outer in PLACEHOLDERS[cells.stype] and is_far and len(others) > FEW_OTHERS:
-            text = f'{outer:.0f}'
+        is_far &= outer in PLACEHOLDERS[cells.stype]
+        is_far |= (value == outer).sum() == 1 and beyond > STRAY * (high - low)
+        if is_far and len(others) > FEW_OTHERS:
+            text = f'{outer:g}'
             if cells.stype == 'date':
                 text = str(np.datetime64(0, 'D') + int(outer))
             warn(
                 f"Column '{cells.column}' of '{cells.name}' holds {text} in "
                 f'{(value == outer).sum():,} of {len(value):,} cells, far from all '
-                f'others; if it means missing, leave these cells empty'
+                f'others; correct it, or, if it means missing, leave these cells empty'
             )
 
 

@@ -175,7 +175,7 @@ def test_samples_of_the_latent_path_give_a_spread(paper, attentive, labelled, la
         adapted.predict(top, return_std=True)
     assert adapted.recommend([], samples=2).empty
     support, _, new = labelled
-    with pytest.raises(ValueError, match=r"'samples'.*'ensemble_size'"):
+    with pytest.raises(ValueError, match=r"'samples' .* path \(got 2\).*'ensem"):
         attentive.adapt(support, new).recommend(samples=2)
 
 

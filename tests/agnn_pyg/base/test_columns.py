@@ -182,10 +182,11 @@ def test_dates_of_any_year_and_vectors_are_interpolated():
 
 
 def test_accents_and_emptied_cells():
-    cells = ['Ko\u0308ln', 'K\u00f6ln', ' K\u00f6ln', 'nan', 'Nan', 'none']
-    with pytest.warns(UserWarning, match=r"'users' .*'x' in row 3 \('nan'\)"):
-        column = parse_column(frame_of(cells), 'x', name='users')
-    assert [*column.value] == [*3 * ['K\u00f6ln'], 'nan', 'Nan', 'none']
+    for mark in ('nan', '-', 'unknown'):
+        cells = ['Ko\u0308ln', 'K\u00f6ln', ' K\u00f6ln', 'none', mark]
+        with pytest.warns(UserWarning, match=rf"'users' .*'x' in row 4 \('{mark}'\)"):
+            column = parse_column(frame_of(cells), 'x', name='users')
+        assert [*column.value] == [*3 * ['K\u00f6ln'], 'none', mark]
 
 
 def test_texts_are_words_in_some_of_the_rows():

@@ -264,6 +264,8 @@ def test_ratings_far_from_all_others():
     with pytest.warns(UserWarning, match=r'two .* 6 and 8, .* row 50\d \('):
         read(np.append(stars, 2 * stars[:200]))
     assert read(odd, rating_range=(-1, 5)).tolist() == odd.tolist()
+    with pytest.warns(UserWarning, match=r"'rating_range' .*10.* in \[1, 5\]"):
+        assert read(stars, rating_range=(1, 10)).tolist() == stars.tolist()
     with pytest.warns(UserWarning, match='counts, most of them 1, .*rating=None'):
         read(rng.geometric(0.5, 400))
 
@@ -347,7 +349,7 @@ def test_columns_that_seem_to_be_something_else(tables):
         (10 * ['a/b/c', 'b/c', 'c', 'c/a'], r"lists .*cells, '/'"),
         (10 * ['a|b', 'a', 'c', 'c'], r"lists .*cells, '\|'.*'a\|b'"),
         (20 * ['1990-01-31', '31/01/1990'], "dates .*'31/01/1990'"),
-        (['na', '?', *(f'{18 + n} EUR' for n in range(38))], "numbers .*'18 EUR'"),
+        (['so', '~', *(f'{18 + n} EUR' for n in range(38))], "numbers .*'18 EUR'"),
         (5 * ['soon', 'later'] + [*days], 'x .*suit the type .* row 10 .*1999'),
         (20 * [['b']] + 20 * [{'b': 1}], r'x \(.*suit the type .* row 20 \({'),
         *((20 * [text, '[]'], r'lists .*as_lists.*reads') for text in LISTS),
@@ -389,7 +391,8 @@ def test_numbers_that_seem_to_be_ids_codes_or_placeholders(tables):
     users = pd.DataFrame({'user': range(30), 'price': np.arange(30) / 2})
     users['day'] = pd.date_range('2020', periods=30).astype(str)
     read_tables(CONFIG, ratings, users)
-    for column, odd in (('price', -1), ('price', 9999), ('day', '1970-01-01')):
+    strays = ('price', -1), ('price', 9999), ('price', 1234.5), ('day', '1970-01-01')
+    for column, odd in (*strays, ('day', '2202-01-05')):
         part = users.assign(**{column: users[column].where(users['user'] != 3, odd)})
         with pytest.warns(UserWarning, match=f"'{column}' .* {odd} in 1 of 30 cells"):
             read_tables(CONFIG, ratings, part)
