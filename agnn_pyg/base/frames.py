@@ -15,6 +15,7 @@ from agnn_pyg.base.nodes import NodeTable, read_nodes
 from agnn_pyg.base.oddities import (
     bounded_ratings,
     bounded_weights,
+    warn_of_joined,
     warn_of_range,
     warn_of_statistics,
     warn_of_unread,
@@ -147,6 +148,9 @@ def read_tables(
         if validated and new_users and side == 'user':
             further.append(validated.user)
         nodes[side] = read_nodes(config, side, frame, rated, further)
+        if frame is None:
+            used = config.subset('user', 'item', 'rating', 'weight')
+            warn_of_joined(ratings, side, used)
     ids = {side: table.ids for side, table in nodes.items()}
     links = {s: found.adjacency(ids[s], f'{s}s') for s, found in joined.items()}
     train = train.pairs(ids)

@@ -6,7 +6,7 @@ The data may be as intended, so nothing here raises; outliers are clipped.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ FEW_ROWS = 50
 # The only rating of an outer value may be a typo if the next value has this many
 # ratings; the second number is for the value 0.
 MANY_RATINGS, MANY_BESIDE_ZERO = 100, 30
+# The maximum number of rows in which columns of attributes are looked for.
+MOST_READ = 100_000
 # The least fraction of the ratings, and the fewest distinct values, of each of two
 # scales.
 LEAST_SHARE, LEAST_VALUES = 0.05, 3
@@ -233,6 +235,26 @@ def warn_of_unread(frame: pd.DataFrame, name: str, means: str) -> None:
                 f"'{name}' has a column '{column}' (such as {shown(cells.iloc[0])}), "
                 f'which is not used: {means}'
             )
+
+
+def warn_of_joined(
+    ratings: pd.DataFrame, side: str, columns: Mapping[str, str | None]
+) -> None:
+    """Warns of attributes of users or items in the table of ratings, which are unused.
+
+    They are columns with one value for each node, and several values in all.
+    """
+    ids = ratings[columns[side]].iloc[:MOST_READ]
+    others = ratings.iloc[:MOST_READ].drop(columns=[*columns.values()], errors='ignore')
+    texts = others.astype(str)
+    is_joined = (texts.groupby(ids.to_numpy()).nunique() == 1).all()
+    found = others.columns[(is_joined & (texts.nunique() > 1)).to_numpy()]
+    if len(found) and ids.duplicated().mean() > 0.5:
+        warn(
+            f"'ratings' has columns with one value per {side}, which are not used: "
+            f'{", ".join(map(str, found))}; if they are attributes, pass them in a '
+            f"table '{side}s', with one row per {side}"
+        )
 
 
 def warn_of_statistics(

@@ -329,6 +329,16 @@ def test_weights_that_are_none_and_repeated_pairs_are_named():
     assert caught[0].filename == __file__
 
 
+def test_attributes_among_the_ratings_are_not_used(tables):
+    ratings = pd.DataFrame({'user': np.arange(60) % 20, 'item': np.arange(60) // 20})
+    ratings['rating'], ratings['time'] = np.arange(60) % 5 + 1, range(60)
+    read_tables(CONFIG, ratings.assign(source='web'))
+    joined = ratings.assign(tags=[[k] for k in ratings['item']])
+    with pytest.warns(UserWarning, match="per item, .*: tags; .* table 'items'"):
+        read_tables(CONFIG, joined)
+    read_tables(CONFIG, joined, items=pd.DataFrame({'item': range(3), 'size': 'm'}))
+
+
 def test_columns_that_seem_to_be_something_else(tables):
     users, days = pd.DataFrame({'user': range(40)}), pd.date_range('1999', periods=30)
     for cells, problem in (
