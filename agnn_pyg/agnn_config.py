@@ -34,7 +34,7 @@ class GraphConfig(Config):
     """Attribute graph."""
 
     num_neighbors: NonNegativeInt = 10
-    """Number of neighbours drawn per node; 0 removes the attribute edges."""
+    """Number of neighbors drawn per node; 0 removes the attribute edges."""
     use_rating_proximity: bool = False
     """Also compare warm nodes by their training ratings."""
     candidate_fraction: CandidateFraction = 0.05
@@ -42,7 +42,7 @@ class GraphConfig(Config):
     max_candidates: PositiveInt = 10
     """Maximum size of a candidate set."""
     self_neighbor: bool = False
-    """Replace the last neighbour of a node with the node itself."""
+    """Replace the last neighbor of a node with the node itself."""
 
 
 class NetworkConfig(Config):
@@ -56,7 +56,7 @@ class NetworkConfig(Config):
     """Number of singular vectors of the rated pairs that form a node's position."""
     slope_channels: NonNegativeInt = 16
     """Number of slopes per node, fitted by ridge regression of its ratings on features
-    of neighbours."""
+    of neighbors."""
     messages: bool = True
     """Aggregate embeddings along rated edges, in addition to positions and slopes."""
     dropout: DropoutRate = 0.2
@@ -75,11 +75,11 @@ class NetworkConfig(Config):
     generate_bias: bool = True
     """Generate the bias of cold nodes from attributes; otherwise it is 0."""
     generate_neighbors: bool = True
-    """Also generate preferences of cold neighbours instead of using their embedding."""
+    """Also generate preferences of cold neighbors instead of using their embedding."""
     separate_neighbors: bool = False
-    """Encode neighbours with other weights than the node itself."""
+    """Encode neighbors with other weights than the node itself."""
     share_user_sum_layer: bool = False
-    """Share the linear term of users with their neighbours; only with
+    """Share the linear term of users with their neighbors; only with
     :obj:`separate_neighbors`."""
     start_at_mean: bool = True
     """Initialize the global bias with the mean rating; otherwise with 0."""

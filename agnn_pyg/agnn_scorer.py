@@ -44,7 +44,7 @@ class AGNNScorer:
     r"""Scores pairs with :class:`~agnn_pyg.AGNN`.
 
     Nodes without ratings are cold. Each node is embedded once, at the end of the fit.
-    New nodes are embedded from their neighbours and do not change other embeddings.
+    New nodes are embedded from their neighbors and do not change other embeddings.
 
     Args:
         config (AGNNConfig, optional): The settings. (default: the defaults)
@@ -271,7 +271,7 @@ class AGNNScorer:
 
         Raises:
             ValueError: If ratings are passed without :obj:`rated_edges`, or if nodes
-                are their own neighbours with a learned embedding, as in the published
+                are their own neighbors with a learned embedding, as in the published
                 code: new nodes have none.
         """
         config = self.config
@@ -319,7 +319,7 @@ class AGNNScorer:
         )
         known = self._candidates[side]
         # Start after the counters of the fit, which are positions. Nodes with equal
-        # candidates then draw equal neighbours.
+        # candidates then draw equal neighbors.
         counter = index[0] + len(known[0][1])
         candidates = CandidateSets(index, weight, new.num_nodes, counter)
         target = index[1] + len(self._embedded[side].x)
@@ -353,9 +353,9 @@ class AGNNScorer:
     def explain(
         self, user: int, item: int
     ) -> tuple[dict[str, float], dict[str, tuple[Tensor, Tensor]]]:
-        """The terms of the score of a pair by name, and the neighbours of both nodes.
+        """The terms of the score of a pair by name, and the neighbors of both nodes.
 
-        Neighbours are rows and proximities :obj:`[K]` by side, closest first.
+        Neighbors are rows and proximities :obj:`[K]` by side, closest first.
         """
         pair = torch.tensor([[user], [item]])
         terms = self.model_.terms(self._embedded, pair)

@@ -1,4 +1,4 @@
-"""Explanations of predictions: contributions of attributes, ratings and neighbours."""
+"""Explanations of predictions: contributions of attributes, ratings and neighbors."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class Explanation:
             attributes of both nodes; terms of the network have the names of its parts.
         ratings: The contribution of each training rating to the kernel model, largest
             first: user, item and :obj:`contribution`.
-        users: Candidate neighbours of the user in the network: ids and
+        users: Candidate neighbors of the user in the network: ids and
             :obj:`proximity`, closest first.
-        items: Candidate neighbours of the item, in the same form.
+        items: Candidate neighbors of the item, in the same form.
     """
 
     user: Hashable
@@ -133,7 +133,7 @@ def explain_pair(
 def _weighted_parts(
     serving: Fitted, nodes: tuple[int, int]
 ) -> tuple[dict[str, float], Tensor, dict[str, tuple[Tensor, Tensor]]]:
-    """Terms, contributions and neighbours, weighted by the blend of both models."""
+    """Terms, contributions and neighbors, weighted by the blend of both models."""
     blend = serving.scorer
     weights = blend.weights(*nodes)
     terms: dict[str, float] = defaultdict(float)

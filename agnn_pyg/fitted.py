@@ -90,7 +90,7 @@ class Fitted:
                 if table.given:
                     found = f"'{side}s' has a single row"
                 raise ValueError(
-                    f'{found}, which has no possible neighbours; add another, with or '
+                    f'{found}, which has no possible neighbors; add another, with or '
                     f'without ratings'
                 )
             embed, embedded = table.encode(min_count, config.num_knots, rows)

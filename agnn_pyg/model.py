@@ -28,7 +28,7 @@ class AGNN(nn.Module):
     <https://arxiv.org/abs/1912.12398>`_ paper.
 
     A :class:`~agnn_pyg.nn.NodeEncoder` per node type embeds nodes and aggregates
-    neighbours with one :class:`~agnn_pyg.nn.GatedConv` per edge type. The rating of a
+    neighbors with one :class:`~agnn_pyg.nn.GatedConv` per edge type. The rating of a
     pair of a user and an item is (AGNN, Section 3.4)
 
     .. math::
@@ -93,7 +93,7 @@ class AGNN(nn.Module):
             :obj:`lambda c: SAGEConv(c, c)`. (default:
             :class:`~agnn_pyg.nn.GatedConv`)
         share_sum_layer (collection, optional): Node types whose own attributes use the
-            linear term of neighbours, see :class:`~agnn_pyg.nn.NodeEncoder`.
+            linear term of neighbors, see :class:`~agnn_pyg.nn.NodeEncoder`.
             (default: none)
         **kwargs (optional): Additional arguments of
             :class:`~agnn_pyg.nn.NodeEncoder`.
@@ -142,7 +142,7 @@ class AGNN(nn.Module):
                 **kwargs,
             )
         for name in num_nodes.keys() - {*self.ends}:
-            # These nodes are only neighbours. Distributed training fails if a parameter
+            # These nodes are only neighbors. Distributed training fails if a parameter
             # never gets a gradient.
             encoder = self.encoders[name]
             for unread in filter(None, (encoder.convs, encoder.lin_skip)):
@@ -242,7 +242,7 @@ class AGNN(nn.Module):
         Args:
             x_dict (dict): Features by node type, see
                 :class:`~agnn_pyg.nn.AttributeEmbedding`.
-            edge_index_dict (dict): Edges neighbour → node by edge type.
+            edge_index_dict (dict): Edges neighbor → node by edge type.
             cold_dict (dict, optional): Masks of the nodes whose preference and bias
                 are generated from attributes, :obj:`[N]`. (default: none)
             n_id_dict (dict, optional): Global ids of the nodes, :obj:`[N]`.

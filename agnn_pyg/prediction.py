@@ -24,13 +24,13 @@ def predict(
     r"""Predicts the ratings of the pairs of a loader, in their order.
 
     Predictions are deterministic: the extended VAE decodes the mean of its latent code,
-    and predictions are averaged over a fixed number of draws of neighbours.
+    and predictions are averaged over a fixed number of draws of neighbors.
 
     Args:
         model (AGNN): The model; its mode does not change.
         loader (LinkNeighborLoader or iterable): Pairs to predict, not shuffled. Its
             epoch is afterwards that of the last draw.
-        num_neighbor_samples (int, optional): Number of draws of neighbours to average
+        num_neighbor_samples (int, optional): Number of draws of neighbors to average
             over: epochs 0, 1, ... of the loader. (default: :obj:`8`)
         rating_range (tuple, optional): Lowest and highest rating; predictions
             are clamped to it. (default: :obj:`None`)

@@ -99,7 +99,7 @@ class AGNNRecommender(Recommender):
     :class:`~agnn_pyg.AttributeEncoder` explains how values that are not in the fit are
     encoded. Without a table of users (items), new users (items) are treated as average.
     Ratings are numbers on any scale. The published model (:meth:`as_published`) uses a
-    node's own learned embedding as a neighbour, so it predicts only for users and items
+    node's own learned embedding as a neighbor, so it predicts only for users and items
     of the fit.
 
     Attributes:
@@ -369,7 +369,7 @@ class AGNNRecommender(Recommender):
             An :class:`~agnn_pyg.explain.Explanation` that can be printed. It has the
             predicted :obj:`rating` and its :obj:`score`; :obj:`terms`, a dictionary
             whose values add up to the score; :obj:`ratings`, a table of contributions
-            of training ratings; and :obj:`users` and :obj:`items`, tables of neighbours
+            of training ratings; and :obj:`users` and :obj:`items`, tables of neighbors
             in the network.
         """
         serving = self._serve(users, items, ratings, user_edges, item_edges)

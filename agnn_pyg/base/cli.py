@@ -19,7 +19,7 @@ from typing import Any
 import typer
 
 FILES = """\
-Tables are CSV, TSV, Parquet or JSON lines. Columns of ids and ratings are recognised by
+Tables are CSV, TSV, Parquet or JSON lines. Columns of ids and ratings are recognized by
 names such as userId, movie_id or stars; --user, --item and --rating name others. All
 other columns of users or items are attributes: numbers, texts, dates or lists (--lists
 genres, for cells like Comedy|War). Empty cells are missing values. Cells such as NA or

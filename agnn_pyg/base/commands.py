@@ -27,7 +27,7 @@ from agnn_pyg.base.io import (
     end_columns,
     read_columns,
     read_file,
-    recognised,
+    recognized,
     write_file,
 )
 from agnn_pyg.base.store import FILE, check_file, check_writable, read_notes
@@ -59,7 +59,7 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     args.list_separator = args.list_separator or '|'
     _check_lists(args)
     columns = read_columns(args.ratings)
-    known = {role: recognised(columns, role) or [role] for role in ROLES}
+    known = {role: recognized(columns, role) or [role] for role in ROLES}
     roles = {role: getattr(args, role) or known[role][0] for role in ROLES}
     if settings.get('rating', '') is None:  # each row is a positive
         del roles['rating']

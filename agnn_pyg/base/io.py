@@ -49,7 +49,7 @@ NAMES = {
 }
 
 
-def recognised(columns: Sequence, role: str, attributes: bool = False) -> list:
+def recognized(columns: Sequence, role: str, attributes: bool = False) -> list:
     """The columns with a usual name of a role, a key of :data:`NAMES`, best first.
 
     In a table of :obj:`attributes` of users or items, the column may be called 'id'.
@@ -134,7 +134,7 @@ def _columns_of(
         wanted = named.get(role, name)
         found[role] = wanted if wanted in columns else None
         if found[role] is None and role not in named:
-            known = recognised(columns, role, attributes=len(roles) == 1)
+            known = recognized(columns, role, attributes=len(roles) == 1)
             found[role] = known[0] if known else None
         if found[role] is None:
             verb = 'correct' if role in named else f'name its column of {role}s with'

@@ -1,4 +1,4 @@
-"""Attribute graphs: candidate neighbours of all nodes and of new, cold nodes."""
+"""Attribute graphs: candidate neighbors of all nodes and of new, cold nodes."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def attribute_graph(
     The second term is 0 if either node has no rating, so only attributes
     determine the proximity of strictly cold nodes. The *candidate set* of a node is
     the closest :obj:`candidate_fraction` of the other nodes. It is stored as edges
-    neighbour :math:`\rightarrow` node with weight :math:`s_{ij} - \min_j s_{ij}`, and
-    neighbours are later drawn in proportion to this weight. Ties for the last places
+    neighbor :math:`\rightarrow` node with weight :math:`s_{ij} - \min_j s_{ij}`, and
+    neighbors are later drawn in proportion to this weight. Ties for the last places
     are broken at random. Candidates of weight 0, which are as far as the farthest node,
     are dropped. If all others are equally close and share something with the node,
     each has weight 1.
@@ -79,7 +79,7 @@ def attribute_graph(
         method (str, optional): :obj:`"dense"` compares all pairs, in time quadratic
             in the number of nodes. :obj:`"exact"` compares pairs with something in
             common, using :obj:`sparse-dot-topn`. :obj:`"approximate"` compares pairs
-            found by nearest-neighbour descent, using :obj:`pynndescent`.
+            found by nearest-neighbor descent, using :obj:`pynndescent`.
             :obj:`"auto"` selects the fastest method from the number of nodes, of
             distinct nodes, and of products that an exact search would take.
             (default: :obj:`"auto"`)
@@ -103,7 +103,7 @@ def attribute_graph(
     if num_nodes < 2:
         raise ValueError(
             f"'attributes' must have at least two rows (got {num_nodes}); a single "
-            f'node has no neighbours'
+            f'node has no neighbors'
         )
     check_argument('method', method, Method)
     if ratings is not None and ratings.shape[0] != num_nodes:

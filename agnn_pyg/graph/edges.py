@@ -7,7 +7,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.typing import EdgeType, NodeType
 
-# Relations of k-nearest-neighbour edges: by attributes, and by attributes and ratings.
+# Relations of k-nearest-neighbor edges: by attributes, and by attributes and ratings.
 ATTRIBUTE_KNN, RATING_KNN = 'attribute_knn', 'rating_knn'
 
 

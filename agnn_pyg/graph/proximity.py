@@ -46,7 +46,7 @@ def proximity(
 ) -> np.ndarray:
     """Draw weights :obj:`[rows, N]`: proximity minus the lowest one of the row.
 
-    Attributes and ratings must be normalised. With :obj:`count`, a row represents a
+    Attributes and ratings must be normalized. With :obj:`count`, a row represents a
     number of equal nodes, which are also compared with each other.
     """
     other = rows[:, None] != np.arange(attributes.shape[0])
@@ -103,7 +103,7 @@ def _draw_weight(
 
 
 def _zscore(value: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Standardises each row over its entries, weighted by count; 0 for count 0."""
+    """Standardizes each row over its entries, weighted by count; 0 for count 0."""
     mask = count > 0
     total = count.sum(axis=1, keepdims=True).clip(1)
     value = np.where(mask, value, 0)

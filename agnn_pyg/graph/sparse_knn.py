@@ -112,7 +112,7 @@ class _Space:
     \sigma'_i` if i is rated and j is not, else 0.
 
     Attributes:
-        keys: Normalised rows, attributes and ratings side by side, :obj:`[P, T]`.
+        keys: Normalized rows, attributes and ratings side by side, :obj:`[P, T]`.
         scale: Factors of the two parts of queries, :math:`1 / \sigma`, :obj:`[P, 2]`.
         split: The first column of the ratings.
         rated: True for profiles with ratings, :obj:`[P]`; all True without ratings.
@@ -199,7 +199,7 @@ def _exact(space: _Space, size: int, seed: int) -> Iterator[Found]:
 
 
 def _approximate(space: _Space, seed: int) -> Iterator[Found]:
-    """The results of nearest-neighbour descent, with exact weights."""
+    """The results of nearest-neighbor descent, with exact weights."""
     descent = _library('pynndescent', 'approximate').NNDescent
     import numba
 

@@ -22,7 +22,7 @@ from agnn_pyg.nn.bi_interaction import is_dense, num_features
 
 @functional_transform('add_attribute_knn')
 class AddAttributeKNN(BaseTransform):
-    r"""Adds the candidate neighbours of every node to a heterogeneous graph.
+    r"""Adds the candidate neighbors of every node to a heterogeneous graph.
 
     Each node type :obj:`t` with features gets edges :obj:`(t, 'attribute_knn', t)` from
     the nodes closest by attributes, see :func:`~agnn_pyg.attribute_graph`, with their

@@ -44,11 +44,11 @@ RIDGES = tuple(10 ** (k / 2) for k in range(1, 8))
 # Search grid of the warm model: the penalty, and attribute weight relative to it.
 ITEM_RIDGES = (50.0, 100.0, 200.0, 400.0, 1000.0)
 ITEM_ATTRIBUTES = (0.0, 0.03, 0.3)
-# How much of the scores of a cold user is added to those of a warm one, and how much of
-# the latter to those of new ones after some positives, which are so many on folds.
+# Candidate weights: of the cold-user score in the score of a warm pair, and of the warm
+# score in that of new nodes with first positives. On folds, these are NUM_FIRST each.
 PRIORS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 FIRST_WEIGHTS, NUM_FIRST = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0), 3
-# Folds for these: a matrix of items by items takes long to invert.
+# Folds of warm pairs: a matrix of items by items takes long to invert.
 ITEM_FOLDS = 2
 
 # Pairs of user and item rows, [2, R], and their labels, [R].
@@ -215,7 +215,7 @@ class ImplicitKernelScorer(ScenarioScorer):
         return made
 
     def _with_collaborative(self, edge_index: Tensor) -> dict[str, Side]:
-        """Both sides with attribute features and the co-rating ones of some pairs."""
+        """Both sides with features of attributes and of co-ratings in some pairs."""
         sizes = self.num_nodes.values()
         made = co_rating_features(edge_index, *sizes, self.config.num_factors)
         return {
@@ -251,7 +251,7 @@ class ImplicitKernelScorer(ScenarioScorer):
         return x if side == _order(name)[1] else x @ rows['weight'].double()
 
     def _new_rows(self, user: Tensor) -> Tensor:
-        """Rows of users from their first positives, by item features."""
+        """Rows of new users for cold items, from their first positives."""
         items = self.later[0][1].unique()
         target = self._target(*self.later)[user.numpy()][:, items.numpy()]
         known = torch.from_numpy(target @ self.sides['item'].take(items).numpy())
@@ -361,13 +361,13 @@ class ImplicitKernelScorer(ScenarioScorer):
         return weights[int(total.round(decimals=6).argmax())]
 
     def _warm_parts(self) -> Iterator[tuple[HeldOut, Tensor, Tensor]]:
-        """Folds of warm pairs, their scores, and those as of cold users."""
+        """Yields folds of warm pairs, their scores, and those of the cold-user model."""
         for fold, pairs in self._folds('warm'):
             names = 'warm', 'user_cold'
             yield fold, *(self._chosen_score(name, pairs, fold) for name in names)
 
     def _first_parts(self, name: str) -> Iterator[tuple[HeldOut, Tensor, Tensor]]:
-        """Folds of nodes with a few positives, scores without them and by them."""
+        """Yields folds of nodes with a few positives, scores without and from these."""
         seed, is_both = self.config.seed, name == 'both_cold'
         # At most half of the positives of a node are its first ones, chosen at random.
         node = pd.Series(self.edge_index[SCENARIOS[name].index(True)].numpy())
@@ -397,7 +397,7 @@ class ImplicitKernelScorer(ScenarioScorer):
             yield fold, self._chosen_score(name, pairs, fold), added
 
     def _first_scores(self, fold: HeldOut, pairs: Pairs, first: Pairs) -> Tensor:
-        """Scores of cold items from first positives, by a fit to some pairs."""
+        """Scores of cold items from first positives, by a model of some pairs."""
         name = 'item_cold'
         setting, scale = self.chosen_[name], float(self.scenarios[name]['scale'])
         nodes = self._with_collaborative(pairs[0])
@@ -409,14 +409,14 @@ class ImplicitKernelScorer(ScenarioScorer):
         return scale * rows @ (x[fold.items] @ model.b_map).t()
 
     def _chosen_score(self, name: str, pairs: Pairs, fold: HeldOut) -> Tensor:
-        """Scores of a fold by a fit of the chosen setting to some pairs."""
+        """Scores of a fold by the chosen setting, fitted on some pairs."""
         ((_, score),) = self._scores(name, [self.chosen_[name]], pairs, fold)
         return self.scenarios[name].get('scale', 1.0) * score
 
     def _scores(
         self, name: str, grid: Sequence[Setting], pairs: Pairs, fold: HeldOut
     ) -> Iterator[tuple[Setting, Tensor]]:
-        """Scores of a fold by fits to some pairs, setting by setting."""
+        """Yields settings and scores of a fold by models fitted on some pairs."""
         users, items = fold.users, fold.items
         if name == 'warm':
             for setting in grid:

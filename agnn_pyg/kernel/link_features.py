@@ -20,9 +20,9 @@ WALK, RANK, HOPS = 0.9, 64, 3
 
 @dataclass(frozen=True)
 class LinkFeatures:
-    r"""Features whose inner products are a kernel between the neighbours of two nodes.
+    r"""Features whose inner products are a kernel between the neighbors of two nodes.
 
-    The kernel is that of personalised PageRank, or of the regularised Laplacian (`Smola
+    The kernel is that of personalised PageRank, or of the regularized Laplacian (`Smola
     and Kondor, 2003 <https://doi.org/10.1007/978-3-540-45167-9_12>`_). With weights
     :math:`\mathbf{W}` of edges, degrees :math:`\mathbf{D}` and :math:`\mathbf{S} =
     \mathbf{D}^{-1/2} \mathbf{W} \mathbf{D}^{-1/2} \approx \mathbf{U}
@@ -35,7 +35,7 @@ class LinkFeatures:
 
     with rows :math:`\mathbf{x}_v` of length 1, as in spectral clustering (`Ng et al.,
     2002 <https://papers.nips.cc/paper/2092>`_). The features of a new node therefore
-    need only its edges to the M nodes of the graph. A new neighbour contributes
+    need only its edges to the M nodes of the graph. A new neighbor contributes
     :math:`\alpha` times its own features. Nodes without edges have features of 0. Time
     and memory are linear in nodes and edges.
     """

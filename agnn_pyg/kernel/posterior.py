@@ -114,15 +114,15 @@ def slope_prior(
 ) -> Tensor:
     r"""A factor of the prior covariance of slopes, learned from held-out nodes.
 
-    Errors of predictions for users without ratings are :math:`\mathbf{e}_u =
+    The errors of predictions for a held-out user are :math:`\mathbf{e}_u =
     \mathbf{Y}_u \boldsymbol{\beta}_u + \boldsymbol{\varepsilon}` with random slopes
     :math:`\boldsymbol{\beta}_u` (Laird and Ware, "Random-Effects Models for
-    Longitudinal Data", 1982). Their covariance starts from the kernel weights,
-    :math:`\mathrm{diag}(\mathbf{w})`, in its leading directions, and a round of the EM
-    algorithm replaces it by the mean of :math:`\mathbf{C}_u + \mathbf{m}_u
-    \mathbf{m}_u^\top / \sigma^2` over these users and :data:`PRIOR_NODES` for which it
-    is as at the start. These are posterior means of slopes, their covariances as
-    multiples of the noise variance, and that variance,
+    Longitudinal Data", 1982). The EM algorithm starts from the covariance of the kernel
+    weights, :math:`\mathrm{diag}(\mathbf{w})`, in the leading directions of the
+    features. Each round replaces it by the mean of :math:`\mathbf{C}_u + \mathbf{m}_u
+    \mathbf{m}_u^\top / \sigma^2` over these users, and over :data:`PRIOR_NODES` more
+    that keep the first covariance. With the noise variance :math:`\sigma^2`, the
+    posterior of slopes has the mean and covariance
 
     .. math::
         \mathbf{C}_u = ((\mathbf{L} \mathbf{L}^\top)^{-1} + \mathbf{Y}_u^\top
@@ -132,7 +132,7 @@ def slope_prior(
 
     Items are treated in the same way. :obj:`x` holds the features of all nodes of the
     other side, :obj:`[N, F]`, with kernel weights :obj:`[F]`. Each of R errors, rating
-    minus prediction, belongs to a held-out node and its neighbour.
+    minus prediction, belongs to a held-out node and its neighbor.
     """
     scale = weight.double().sqrt()
     sample = x[:: 1 + len(x) // MAX_NODES].double() * scale

@@ -50,7 +50,7 @@ class NodeEncoder(nn.Module):
     A node with attribute embedding :math:`\mathbf{x}_i` and preference
     :math:`\mathbf{m}_i` is encoded as :math:`\mathbf{h}_i = \mathbf{W} [\mathbf{m}_i
     \, \Vert \, \mathbf{x}_i] + \mathbf{b}`. One convolution per edge type then
-    aggregates its neighbours. The preference of a cold node is the reconstruction of
+    aggregates its neighbors. The preference of a cold node is the reconstruction of
     the extended VAE, *wherever the node appears*: the model never reads the rows of
     cold nodes in :obj:`embedding`.
 
@@ -142,7 +142,7 @@ class NodeEncoder(nn.Module):
     def forward(
         self, x: Features, cold: Tensor | None = None, n_id: Tensor | None = None
     ) -> NodeState:
-        """Encodes N nodes, without their neighbours.
+        """Encodes N nodes, without their neighbors.
 
         Args:
             x: Features of the nodes, see :class:`~agnn_pyg.nn.AttributeEmbedding`.
@@ -174,7 +174,7 @@ class NodeEncoder(nn.Module):
         name: NodeType,
         edge_index_dict: Mapping[EdgeType, Tensor],
     ) -> NodeState:
-        """Aggregates the neighbours of the nodes of this encoder's type.
+        """Aggregates the neighbors of the nodes of this encoder's type.
 
         Both arguments are dicts: encoded nodes by type, and edges :obj:`[2, E]` by edge
         type. A missing edge type has no edges.

@@ -46,7 +46,7 @@ class RatedEdges:
                 made.append(csr_tensor(*index, value[order], shape))
 
     def sum(self, end: int, x: Tensor, residual: bool = False) -> Tensor:
-        r"""Sums over the neighbours j of each node i of one end, 0 or 1.
+        r"""Sums over the neighbors j of each node i of one end, 0 or 1.
 
         :math:`\sum_j \mathbf{x}_j` or, with :obj:`residual`, :math:`\sum_j
         \epsilon_{ij} \mathbf{x}_j`.
@@ -96,7 +96,7 @@ class _SparseProduct(torch.autograd.Function):
 
 
 class RidgeSlopes(nn.Module):
-    r"""Ridge regression of the residuals of each node on features of its neighbours.
+    r"""Ridge regression of the residuals of each node on features of its neighbors.
 
     .. math::
         \boldsymbol{\beta}_i = \Big( \sum_{j \in \mathcal{N}(i)} \mathbf{z}_j
@@ -163,7 +163,7 @@ class RatingLayer(nn.Module):
 
     1. *Positions*: :math:`\mathbf{s}_i \propto \sum_{j \in \mathcal{N}(i)}
        \mathbf{v}_j`, scaled to length 1. The singular vectors :math:`\mathbf{v}` are
-       those of the normalised matrix of training pairs, see :meth:`fit_positions`.
+       those of the normalized matrix of training pairs, see :meth:`fit_positions`.
     2. *Slopes* :math:`\boldsymbol{\beta}_i`, see :class:`RidgeSlopes`, on the features
        :math:`\mathbf{z} = [\mathbf{W}_\mathrm{feature} \mathbf{a} +
        \mathbf{W}_\mathrm{feature\_position} \mathbf{s} \, \Vert \, 1]` of attributes

@@ -1,1 +1,1 @@
-"""Weighted neighbour sampling, and batches of rated pairs."""
+"""Weighted neighbor sampling, and batches of rated pairs."""

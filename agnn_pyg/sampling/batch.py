@@ -22,7 +22,7 @@ class RatingBatch(NamedTuple):
 
     Attributes:
         x_dict: Features by node type.
-        edge_index_dict: Edges neighbour :math:`\rightarrow` node by edge type.
+        edge_index_dict: Edges neighbor :math:`\rightarrow` node by edge type.
         edge_label_index: The pairs, as positions among the nodes, :obj:`[2, B]`.
         cold_dict: True for nodes whose preference and bias are generated, :obj:`[N]`.
         n_id_dict: Global ids of the nodes, :obj:`[N]`.

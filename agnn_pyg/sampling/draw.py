@@ -1,4 +1,4 @@
-"""Candidate sets of nodes and weighted draws of neighbours from them."""
+"""Candidate sets of nodes and weighted draws of neighbors from them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ BLOCK_ENTRIES = 2**22
 
 
 class CandidateSets:
-    r"""The candidate neighbours of each node, with weighted draws from them.
+    r"""The candidate neighbors of each node, with weighted draws from them.
 
     A draw is a pure function of seed, epoch, node and edge: the random number
-    of an edge is a hash of these (a *counter-based* generator). The neighbours
+    of an edge is a hash of these (a *counter-based* generator). The neighbors
     that are drawn for a node therefore do not depend on the rest of its batch,
     the device or the worker process.
 
     Args:
-        edge_index (Tensor): Edges neighbour → node, :obj:`[2, E]`, in any order.
+        edge_index (Tensor): Edges neighbor → node, :obj:`[2, E]`, in any order.
         edge_weight (Tensor, optional): Non-negative weights, :obj:`[E]`; an edge of
             weight 0 is never drawn. Without weights, draws are uniform.
         num_nodes (int): Number of nodes.
@@ -67,7 +67,7 @@ class CandidateSets:
         self.largest = int(self.ptr.diff().max()) if num_nodes else 0
 
     def draw(self, node: Tensor, size: int, seed: int, epoch: int = 0) -> Tensor:
-        r"""Draws neighbours without replacement, in proportion to weight.
+        r"""Draws neighbors without replacement, in proportion to weight.
 
         The draw takes the edges with the smallest :math:`-\log(u_e) / w_e` for uniform
         :math:`u_e` (Efraimidis and Spirakis, 2006). Each epoch gives a new draw.
@@ -89,7 +89,7 @@ class CandidateSets:
         return drawn
 
     def draw_for_all(self, size: int, seed: int, epoch: int) -> Tensor:
-        """Draws neighbours of all nodes by :meth:`draw`, :obj:`[N, size]`.
+        """Draws neighbors of all nodes by :meth:`draw`, :obj:`[N, size]`.
 
         Entries past the end of a smaller candidate set are -1.
         """
@@ -110,10 +110,10 @@ class CandidateSets:
 
 
 def edges_to(neighbor: Tensor, self_neighbor: bool = False) -> Tensor:
-    """Edges neighbour → node, :obj:`[2, E]`, from a row of neighbours for each node.
+    """Edges neighbor → node, :obj:`[2, E]`, from a row of neighbors for each node.
 
     Entries of -1 are skipped. With :obj:`self_neighbor`, the node itself replaces the
-    last neighbour in its row, in place.
+    last neighbor in its row, in place.
     """
     if self_neighbor:
         neighbor[:, -1:] = torch.arange(len(neighbor))[:, None]

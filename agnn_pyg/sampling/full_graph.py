@@ -58,8 +58,8 @@ class FullGraphLoader(EpochLoader):
         batch_size (int, optional): Number of pairs per step of an epoch that predicts
             each pair once, instead of :obj:`steps` and :obj:`target_fraction`.
             (default: :obj:`None`)
-        num_neighbors (int, optional): Neighbours per node. (default: :obj:`10`)
-        self_neighbor (bool, optional): Replace the last neighbour of each node by the
+        num_neighbors (int, optional): Neighbors per node. (default: :obj:`10`)
+        self_neighbor (bool, optional): Replace the last neighbor of each node by the
             node itself, as the published code does. (default: :obj:`False`)
         seed (int, optional): Seed of all draws. (default: :obj:`0`)
 
@@ -137,7 +137,7 @@ class FullGraphLoader(EpochLoader):
     def whole(self, pairs: Tensor, seed: int = 0) -> RatingBatch:
         """Returns a batch that predicts pairs, :obj:`[2, B]`, from all ratings.
 
-        The :obj:`seed` determines the draw of neighbours.
+        The :obj:`seed` determines the draw of neighbors.
         """
         edges = self._draw(seed, 0, self.cold)
         edges[self.rated] = self.edge_index
@@ -183,7 +183,7 @@ class FullGraphLoader(EpochLoader):
     def _draw(
         self, seed: int, epoch: int, cold: Mapping[NodeType, Tensor]
     ) -> dict[EdgeType, Tensor]:
-        """Draws edges neighbour → node by edge type."""
+        """Draws edges neighbor → node by edge type."""
         edges = dict(self.kept)
         if not self.num_neighbors:
             return edges

@@ -1,4 +1,4 @@
-"""Weighted neighbour sampling for PyG's loaders, without compiled extensions."""
+"""Weighted neighbor sampling for PyG's loaders, without compiled extensions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WEIGHT_ATTR = 'edge_weight'
 
 
 class ProximitySampler(BaseSampler):
-    r"""Draws neighbours without replacement, in proportion to edge weight.
+    r"""Draws neighbors without replacement, in proportion to edge weight.
 
     Pass it to :class:`~torch_geometric.loader.NeighborLoader` or
     :class:`~torch_geometric.loader.LinkNeighborLoader` as
@@ -42,7 +42,7 @@ class ProximitySampler(BaseSampler):
     :obj:`torch-sparse`, and works on homogeneous and heterogeneous graphs.
     Draws are reproducible under a seed with any number of worker processes.
 
-    The neighbours of a node stay the same throughout an epoch. Call
+    The neighbors of a node stay the same throughout an epoch. Call
     :meth:`set_epoch` for new ones, as with PyTorch's ``DistributedSampler``.
 
     .. code-block:: python
@@ -59,15 +59,15 @@ class ProximitySampler(BaseSampler):
         PyG's loaders pass some arguments to their default sampler only, and ignore
         them beside a :obj:`neighbor_sampler`: :obj:`num_neighbors`, :obj:`replace`,
         :obj:`subgraph_type`, :obj:`disjoint`, :obj:`time_attr`,
-        :obj:`temporal_strategy` and :obj:`weight_attr`. Numbers of neighbours and
+        :obj:`temporal_strategy` and :obj:`weight_attr`. Numbers of neighbors and
         weights are arguments of this class. It draws without replacement and returns
         directional, joint subgraphs. A loader with an :obj:`input_time` or
         :obj:`edge_label_time` raises an error.
 
     Args:
-        data (Data or HeteroData): The graph; edges point neighbour
+        data (Data or HeteroData): The graph; edges point neighbor
             :math:`\rightarrow` node.
-        num_neighbors (list or dict): Number of neighbours per hop, -1 for all of
+        num_neighbors (list or dict): Number of neighbors per hop, -1 for all of
             positive weight. A heterogeneous graph may have a dict with a list per edge
             type; edge types without a list are not followed.
         weight_attr (str, optional): The edge attribute with the weights. Draws
@@ -77,7 +77,7 @@ class ProximitySampler(BaseSampler):
             (default: :obj:`0`)
 
     Raises:
-        ValueError: If a number of neighbours is below -1 or not whole, the seed is
+        ValueError: If a number of neighbors is below -1 or not whole, the seed is
             negative or not whole, an edge type is unknown or has no :obj:`edge_index`,
             a node type has no :obj:`num_nodes`, edge types have different numbers of
             hops, or no edge type has a :obj:`weight_attr` other than the default.
@@ -129,7 +129,7 @@ class ProximitySampler(BaseSampler):
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the epoch of draws. Equal epochs give equal neighbours.
+        """Sets the epoch of draws. Equal epochs give equal neighbors.
 
         Raises:
             ValueError: If the epoch is negative or not whole.
@@ -206,7 +206,7 @@ def _check_numbers(
         if not is_list or not all(isinstance(n, Integral) and n >= -1 for n in sizes):
             raise ValueError(
                 f"'num_neighbors' must be a list with a whole number per hop, -1 for "
-                f'all (got {sizes!r}); for one hop of ten neighbours write [10]'
+                f'all (got {sizes!r}); for one hop of ten neighbors write [10]'
             )
     if len({len(sizes) for sizes in num_neighbors.values()}) > 1:
         raise ValueError(

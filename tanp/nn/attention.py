@@ -41,7 +41,7 @@ class SupportAttention(nn.Module):
     :class:`~tanp.ItemStatistics`; :math:`y^+` and :math:`y^-` are the positive and the
     negative part of the residual. This is the cross-attention of `"Attentive Neural
     Processes" <https://arxiv.org/abs/1901.05761>`_ with kernels in its logits. A
-    learned sink takes part in the normalisation: a support without an item like the
+    learned sink takes part in the normalization: a support without an item like the
     query gets little weight, and an empty one none.
 
     Args:

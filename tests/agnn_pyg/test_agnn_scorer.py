@@ -180,7 +180,7 @@ def test_new_nodes_change_nothing_else(planted, scorer, side):
 @torch.no_grad()
 @pytest.mark.parametrize('is_linked', [False, True])
 def test_a_new_node_equals_a_cold_node_of_the_fit(planted, is_linked):
-    """Without drawn neighbours, among which a node never is itself."""
+    """Without drawn neighbors, among which a node never is itself."""
     data, new, _ = planted
     new, nodes = dict(new), {}
     for side in SIDES:
@@ -222,7 +222,7 @@ def test_an_explanation_adds_up_and_names_the_neighbors(planted, scorer):
             for both in (known, found)
         )
         assert pairs <= known
-    # Of new nodes, the neighbours are nodes of the fit.
+    # Of new nodes, the neighbors are nodes of the fit.
     wider = scorer.with_new_nodes(planted[1]).with_new_nodes(planted[1])
     first = {s: planted[0].num_nodes[s] for s in SIDES}
     explained = [

@@ -55,7 +55,7 @@ def golden_state(parameters, slip):
 
 
 def golden_inputs(inputs, parameters, mode):
-    """The whole graph: attributes of all nodes, four neighbours of those of pairs."""
+    """The whole graph: attributes of all nodes, four neighbors of those of pairs."""
     x, edges, cold = {}, {}, {}
     for side, kind in zip(SIDES, KNN, strict=True):
         table = inputs[f'{side}_attributes_table'].long()
@@ -65,7 +65,7 @@ def golden_inputs(inputs, parameters, mode):
             first += len(parameters[f'{name}_embed.weight'])
         x[side] = table + torch.tensor(offset)
         node, first = inputs[side].long().unique(return_inverse=True)
-        neighbor = inputs[f'{side}_neighbours'].long()
+        neighbor = inputs[f'{side}_neighbors'].long()
         row = torch.stack([(first == k).nonzero()[0, 0] for k in range(len(node))])
         edges[kind] = torch.stack(
             [neighbor[row].flatten(), node.repeat_interleave(neighbor.size(1))]

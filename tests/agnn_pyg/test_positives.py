@@ -155,7 +155,7 @@ def test_what_has_no_effect_on_positives_is_refused(known):
         *({'scenarios': ['warm']}, {'components': ['user']}, {'kernel_steps': 0}),
         *({'num_latent': 0}, {'hold_out': False}, {'patience': 2}),
         {'start_at_mean': False},
-        {'share_user_sum_layer': True},  # without other layers for neighbours
+        {'share_user_sum_layer': True},  # without other layers for neighbors
     ):
         with pytest.raises(ValueError, match=f"'{next(iter(setting))}'"):
             AGNNRecommender(**QUICK | setting).fit(*known)

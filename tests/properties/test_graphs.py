@@ -1,4 +1,4 @@
-"""Graphs, draws of neighbours, layers and the model that reads them."""
+"""Graphs, draws of neighbors, layers and the model that reads them."""
 
 import numpy as np
 import scipy.sparse

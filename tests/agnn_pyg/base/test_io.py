@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agnn_pyg.base.io import read_columns, read_file, recognised, write_file
+from agnn_pyg.base.io import read_columns, read_file, recognized, write_file
 
 ROLES = {'user': 'user', 'item': 'item'}
 
 
-def test_usual_names_of_columns_are_recognised():
+def test_usual_names_of_columns_are_recognized():
     for columns, role, *expected in [
         (['userId', 'movieId'], 'user', 'userId'),
         (['User-ID', 'ISBN'], 'item', 'ISBN'),
@@ -25,7 +25,7 @@ def test_usual_names_of_columns_are_recognised():
         (['name'], 'user'),
         (['id', 'name'], 'item'),
     ]:
-        assert recognised(columns, role) == expected
+        assert recognized(columns, role) == expected
 
 
 def test_an_id_is_that_of_the_table(tmp_path):

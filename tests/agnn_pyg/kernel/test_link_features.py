@@ -12,7 +12,7 @@ def random_weights(rng, *shape):
 
 
 @pytest.mark.parametrize('is_new', [False, True])
-def test_inner_products_are_those_of_the_regularised_laplacian(is_new):
+def test_inner_products_are_those_of_the_regularized_laplacian(is_new):
     rng = np.random.default_rng(0)
     weight = np.triu(random_weights(rng, 12, 12), 1)
     weight += weight.T

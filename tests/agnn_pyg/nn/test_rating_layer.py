@@ -155,7 +155,7 @@ def test_positions_where_singular_values_are_equal_or_zero():
 
 
 class Loop:
-    """The layer node by node: `mine` maps each neighbour of a node to its residual."""
+    """The layer node by node: `mine` maps each neighbor of a node to its residual."""
 
     def __init__(self, layer):
         self.layer = layer

@@ -83,7 +83,7 @@ def test_uniform_numbers_are_uniform():
     assert numbers.min() > 0
     assert numbers.max() < 1
     assert scipy.stats.kstest(numbers.numpy(), 'uniform').pvalue > 1e-3
-    # Neighbouring counters do not correlate.
+    # Neighboring counters do not correlate.
     assert abs(scipy.stats.pearsonr(numbers[1:], numbers[:-1]).statistic) < 0.02
 
 

@@ -369,7 +369,7 @@ def test_link_batches_lose_the_edges_of_nodes_treated_as_cold(tiny_graph, tiny_p
     assert all(torch.equal(same[s].cold, data[s].cold) for s in SIDES)
     with pytest.raises(ValueError, match='LinkNeighborLoader'):
         ColdDropout(ProximitySampler(graph, [2]), 0.5)(graph)
-    # Of neighbours that are no targets, none is treated as cold.
+    # Of neighbors that are no targets, none is treated as cold.
     for data in link_loader(tiny_graph, *tiny_pairs, [20], COLD, batch_size=3):
         for side in SIDES:
             rest = slice(data[side].num_sampled_nodes[0], None)
