@@ -361,7 +361,7 @@ class ImplicitKernelScorer(ScenarioScorer):
         return weights[int(total.round(decimals=6).argmax())]
 
     def _warm_parts(self) -> Iterator[tuple[HeldOut, Tensor, Tensor]]:
-        """Yields folds of warm pairs, their scores, and those of the cold-user model."""
+        """Yields folds of warm pairs with scores, and scores by the cold-user model."""
         for fold, pairs in self._folds('warm'):
             names = 'warm', 'user_cold'
             yield fold, *(self._chosen_score(name, pairs, fold) for name in names)
