@@ -65,7 +65,7 @@ def golden_inputs(inputs, parameters, mode):
             first += len(parameters[f'{name}_embed.weight'])
         x[side] = table + torch.tensor(offset)
         node, first = inputs[side].long().unique(return_inverse=True)
-        neighbor = inputs[f'{side}_neighbors'].long()
+        neighbor = inputs[f'{side}_neighbours'].long()
         row = torch.stack([(first == k).nonzero()[0, 0] for k in range(len(node))])
         edges[kind] = torch.stack(
             [neighbor[row].flatten(), node.repeat_interleave(neighbor.size(1))]

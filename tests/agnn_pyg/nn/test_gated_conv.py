@@ -90,12 +90,12 @@ def test_golden_numbers(golden):
     conv = GatedConv(6).double()
     conv.load_state_dict({ours: parameters[name] for ours, name in names.items()})
     x_self = inputs['self'].requires_grad_()
-    x_neighbor = inputs['neighbors'].requires_grad_()
+    x_neighbor = inputs['neighbours'].requires_grad_()
     source = torch.arange(20)
     out = conv((x_neighbor.view(20, 6), x_self), torch.stack([source, source // 4]))
     out.sum().backward()
     found = {'output': out, 'grad_self': x_self.grad}
-    found['grad_neighbors'] = x_neighbor.grad
+    found['grad_neighbours'] = x_neighbor.grad
     for ours, name in names.items():
         found[f'grad_{name}'] = conv.get_parameter(ours).grad
     for name, actual in found.items():
