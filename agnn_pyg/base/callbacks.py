@@ -101,33 +101,12 @@ class FiniteWeights(pl.Callback):
             raise diverged(f"epoch {epoch}: '{self.monitor}' is {value:g}")
 
 
-class Fingerprint(pl.Callback):
-    """Stores a hash of the training data in checkpoints; None turns the check off."""
-
-    def __init__(self, value: str | None) -> None:
-        self.value = value
-
-    def state_dict(self) -> dict[str, Any]:
-        return {'value': self.value}
-
-    def check(self, path: Path, folder: Any) -> None:
-        """Raises ``ValueError`` if a checkpoint has another fingerprint."""
-        if self.value is None:
-            return
-        kept = torch.load(path, map_location='cpu', weights_only=True)['callbacks']
-        if kept.get(self.state_key) != self.state_dict():
-            raise ValueError(
-                f"The checkpoint in '{folder}' belongs to other tables or settings and "
-                f"cannot be resumed; pass another or an empty 'folder', or leave out "
-                f"'resume'"
-            )
-
-
 class History(pl.Callback):
-    """Records the metrics of each epoch."""
+    """Records the metrics of each epoch, and a hash of the data and settings."""
 
-    def __init__(self) -> None:
+    def __init__(self, fingerprint: str | None) -> None:
         self.epochs = []
+        self.fingerprint = fingerprint
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: Module) -> None:
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
@@ -136,7 +115,7 @@ class History(pl.Callback):
         self.epochs.append({'epoch': trainer.current_epoch, **metrics})
 
     def state_dict(self) -> dict[str, Any]:
-        return {'epochs': self.epochs}
+        return {'epochs': self.epochs, 'fingerprint': self.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epochs = state['epochs']

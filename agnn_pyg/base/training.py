@@ -34,7 +34,6 @@ from agnn_pyg.base.callbacks import (
     AtomicIO,
     Checkpoint,
     EpochSeed,
-    Fingerprint,
     FiniteWeights,
     History,
     Stopping,
@@ -138,12 +137,11 @@ def fit(
     accelerator = trainer_options.get('accelerator', DEFAULTS['accelerator'])
     with _within_a_library(accelerator), run_folder as path:
         saved = Path(path) / 'checkpoints'
-        history = History()
+        history = History(fingerprint)
         is_error = re.search('loss|mse|mae', monitor)
         watched = {'monitor': monitor, 'mode': 'min' if is_error else 'max'}
         best = Checkpoint(saved, 'best', **watched)
-        trained_on = Fingerprint(fingerprint)
-        callbacks = [EpochSeed(), FiniteWeights(monitor), history, trained_on]
+        callbacks = [EpochSeed(), FiniteWeights(monitor), history]
         # Before `last`, so that its checkpoint includes the best score.
         if validation is not None:
             callbacks.append(best)
@@ -171,8 +169,14 @@ def fit(
         module.schedule_steps = epochs * batches.num_steps
         last = saved / 'last.ckpt'
         last = last if resume and last.exists() else None
-        if last is not None:
-            trained_on.check(last, folder)
+        if last is not None and fingerprint is not None:
+            kept = torch.load(last, map_location='cpu', weights_only=True)['callbacks']
+            if kept[history.state_key]['fingerprint'] != fingerprint:
+                raise ValueError(
+                    f"The checkpoint in '{folder}' belongs to other tables or settings "
+                    f"and cannot be resumed; pass another or an empty 'folder', or "
+                    f"leave out 'resume'"
+                )
         trainer.fit(module, batches, validation, ckpt_path=last, weights_only=True)
         if validation is None and last is None:
             return FitResult(len(history.epochs) - 1, history.epochs)
