@@ -14,17 +14,11 @@ def highest(score: Tensor, k: int) -> Tensor:
     Ties keep the order of the row. If a row is shorter than k, all are returned.
     """
     value, order = score.topk(min(k + 1, score.size(1)))
+    # `topk` orders ties, and chooses among them, arbitrarily.
     is_tied = (value[:, 1:] == value[:, :-1]).any(dim=1)
-    value, order = value[:, :k], order[:, :k]
-    # `topk` chooses arbitrarily among scores equal to the lowest chosen one.
-    score, least = score[is_tied], value[is_tied, -1:]
-    above, equal = score > least, score == least
-    left = value.size(1) - above.sum(dim=1, keepdim=True)
-    chosen = above | (equal & (equal.cumsum(dim=1) <= left))
-    place = chosen.nonzero()[:, 1].view(len(score), value.size(1))
-    first = score.gather(1, place).argsort(dim=1, descending=True, stable=True)
-    order[is_tied] = place.gather(1, first)
-    return order
+    tied = score[is_tied].sort(dim=1, descending=True, stable=True).indices
+    order[is_tied] = tied[:, : order.size(1)]
+    return order[:, :k]
 
 
 def positions(nodes: Tensor, size: int) -> Tensor:
