@@ -63,3 +63,8 @@ def unit_rows(x: sp.csr_matrix) -> sp.csr_matrix:
     length = np.sqrt(x.multiply(x).sum(axis=1).A1)
     scale = np.divide(1, length, out=np.zeros_like(length), where=length > 1e-6)
     return (sp.diags(scale) @ x).tocsr()
+
+
+def ragged(start: np.ndarray | int, count: np.ndarray) -> np.ndarray:
+    """Concatenates the ranges from each start to start + count."""
+    return np.arange(count.sum()) + np.repeat(start - (count.cumsum() - count), count)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from agnn_pyg.base.linalg import ragged
 from agnn_pyg.base.randomness import random_bits
 
 # Approximate number of edges per block of expanded profiles.
@@ -115,7 +116,7 @@ def expand(
     size = np.add.reduceat(found.take, first)
     count = profiles.count[rows]
     which = np.repeat(np.arange(len(rows)), count)
-    within = ragged(np.zeros_like(count), count)
+    within = ragged(0, count)
     step = max(1, BLOCK_EDGES // size.max())
     for start in range(0, len(which), step):
         row, rank = which[start : start + step], within[start : start + step]
@@ -139,7 +140,7 @@ def _draw(
     turn = (rng.random(len(level)) * total).astype(np.int64)
     own = found.own[level]
     own = np.where(own >= 0, own + within, np.iinfo(np.int64).max)
-    arc = ragged(np.zeros_like(take), take)
+    arc = ragged(0, take)
     level, total, take, turn, own = (
         np.repeat(part, take) for part in (level, total, take, turn, own)
     )
@@ -152,10 +153,3 @@ def _draw(
     entry = found.place.searchsorted(place, side='right') - 1
     profile = found.profile[entry]
     return profiles.member[profiles.ptr[profile] + place - found.place[entry]]
-
-
-def ragged(start: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Concatenates the ranges from each start to start + count."""
-    end = count.cumsum()
-    total = end[-1] if len(end) else 0
-    return np.arange(total) + np.repeat(start - (end - count), count)

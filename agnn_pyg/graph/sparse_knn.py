@@ -9,8 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from agnn_pyg.base.linalg import unit_rows
-from agnn_pyg.graph.duplicates import Profiles, expand, group, levels, ragged
+from agnn_pyg.base.linalg import ragged, unit_rows
+from agnn_pyg.graph.duplicates import Profiles, expand, group, levels
 from agnn_pyg.graph.proximity import DENSE_NODES, TIE_DECIMALS, Edges, proximity
 
 # The most products of common attributes of two nodes for which an exact search is as
@@ -53,7 +53,7 @@ def sparse_candidates(
     for row, profile, closeness in _search(parts, profiles, size, method, rng):
         found = levels(row, profile, closeness, profiles.count, size)
         for node, count, drawn, drawn_weight in expand(found, profiles, rng):
-            at = np.repeat(node, count), ragged(np.zeros_like(count), count)
+            at = np.repeat(node, count), ragged(0, count)
             source[at], weight[at] = drawn, drawn_weight
     kept = source >= 0
     target = np.repeat(np.arange(len(source)), kept.sum(axis=1))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from agnn_pyg.base.columns import ColumnEncoder
 from agnn_pyg.base.encoder import TokenBags
-from agnn_pyg.base.linalg import singular_vectors, unit_rows
+from agnn_pyg.base.linalg import ragged, singular_vectors, unit_rows
 
 # The most features of a component, and of all components with the constant one: three
 # columns have at most nine components.
@@ -315,9 +315,7 @@ def row_products(one: sp.csr_matrix, other: sp.csr_matrix) -> sp.csr_matrix:
     one = one.tocoo()
     # Multiplies each entry by all entries of the same row of the other matrix.
     start, count = other.indptr[one.row], np.diff(other.indptr)[one.row]
-    first = np.repeat(np.arange(one.nnz), count)
-    step = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count)
-    second = np.repeat(start, count) + step
+    first, second = np.repeat(np.arange(one.nnz), count), ragged(start, count)
     column = one.col[first].astype(np.int64) * other.shape[1] + other.indices[second]
     value = one.data[first] * other.data[second]
     shape = (one.shape[0], one.shape[1] * other.shape[1])
