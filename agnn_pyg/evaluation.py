@@ -12,7 +12,6 @@ from torch import Tensor
 from agnn_pyg.base.frames import Ratings
 from agnn_pyg.base.metrics import evaluate_rankings
 from agnn_pyg.base.ranking import excluded, positions
-from agnn_pyg.rating_data import SIDES
 
 if TYPE_CHECKING:
     from agnn_pyg.fitted import Fitted
@@ -40,16 +39,14 @@ def evaluate_ranking(
     index = torch.from_numpy(pairs.index[:, pairs.rating > 0])
     items = np.arange(len(serving.ids['item'])) if items is None else items
     items = torch.from_numpy(items)
-    user_node, item_node = (torch.from_numpy(serving.node[side]) for side in SIDES)
-    nodes = item_node[items]
 
     def score_all(users: Tensor) -> Iterable[Tensor]:
-        both = user_node[users], nodes
-        return excluded(serving.scorer.score_all(*both), serving.rated, *both)
+        scores = serving.scorer.score_all(users, items)
+        return excluded(scores, serving.rated, users, items)
 
     place = positions(items, len(serving.ids['item']))
     relevant = torch.stack([index[0], place[index[1]]])
     made, found = evaluate_rankings(score_all, relevant, len(items), k)
-    count = torch.bincount(serving.rated[1], minlength=int(item_node.max()) + 1)[nodes]
+    count = torch.bincount(serving.rated[1], minlength=len(serving.ids['item']))[items]
     information = -((count + 1) / (len(serving.rated[0].unique()) + 1)).log2()
     return made | {f'novelty@{k}': float(information[found].mean())}

@@ -109,7 +109,7 @@ def explain_pair(
     columns = config.user, config.item
     parts = zip(SIDES, (user, item), columns, strict=True)
     ends = [read_distinct([end], side, column) for side, end, column in parts]
-    nodes = tuple(int(node) for node in serving.pairs(end_rows(ends, serving.ids)))
+    nodes = tuple(int(row) for row in end_rows(ends, serving.ids)[:, 0])
     scale = None if config.rating is None else serving.scale
     unit, center = (1.0, 0.0) if scale is None else (scale.unit, scale.center)
     terms, contribution, neighbors = _weighted_parts(serving, nodes)

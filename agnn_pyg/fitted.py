@@ -38,8 +38,6 @@ class Fitted:
     Attributes:
         config: The settings of the fit.
         ids: The ids by side.
-        node: The scorer's node of each id, by side. New ids with equal attributes have
-            the same node and therefore equal scores.
         encoders: The encoders of embedded and of compared attributes, by side.
         nodes: The encoded attributes of the nodes of the fit, by side.
         scale: The scale of the ratings.
@@ -52,7 +50,6 @@ class Fitted:
 
     config: Any
     ids: dict[str, Vocabulary]
-    node: dict[str, np.ndarray]
     encoders: dict[str, tuple[AttributeEncoder, AttributeEncoder]]
     nodes: dict[str, NodeFeatures]
     scale: RatingScale
@@ -106,7 +103,6 @@ class Fitted:
         return cls(
             config,
             {side: tables.nodes[side].ids for side in SIDES},
-            {side: np.arange(nodes[side].num_nodes) for side in SIDES},
             encoders,
             nodes,
             scale,
@@ -161,7 +157,6 @@ class Fitted:
         return replace(
             self,
             ids=ids,
-            node={side: np.arange(len(ids[side])) for side in SIDES},
             nodes=nodes,
             rated=rated,
             rating=rating,
@@ -196,30 +191,23 @@ class Fitted:
         """
         given = None if ratings is None else read_ratings(ratings, name, config)
         edges = read_edges(edges or {})
-        ids, node, new = dict(self.ids), dict(self.node), {}
+        ids, new = dict(self.ids), {}
         for side, frame in zip(SIDES, (users, items), strict=True):
             named = [given.user] if given is not None and side == 'user' else []
             found = self._read_new(config, side, frame, edges.get(side), named)
             if found is not None:
                 ids[side], features, weight = found
-                first = group = np.arange(features.num_nodes)
-                if given is None and side not in edges:
-                    first, group = _duplicates(features)
-                features = features.take(torch.from_numpy(first))
-                new[side] = self._attach(side, features, weight[first])
-                node[side] = np.append(self.node[side], len(self.ids[side]) + group)
+                new[side] = self._attach(side, features, weight)
         # The setting may have changed since the fit.
         scorer = self.scorer.with_weight(config.kernel_weight)
         pairs, rated = None, self.rated
         if given is not None:
-            # Nodes equal rows here, because duplicates are not merged with ratings.
             pairs = self._new_ratings(given, ids)
             rated = torch.cat([rated, pairs[0]], dim=1)
         return replace(
             self,
             config=config,
             ids=ids,
-            node=node,
             rated=rated,
             scorer=scorer.with_new_nodes(new, pairs) if new else scorer,
             new_nodes=new,
@@ -292,11 +280,6 @@ class Fitted:
         features = self.link_features.get(side)
         return nodes if features is None else features.attach(nodes, weight)
 
-    def pairs(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The nodes of pairs that are given as rows of users and items."""
-        sides = zip(SIDES, rows, strict=True)
-        return tuple(torch.from_numpy(self.node[side][row]) for side, row in sides)
-
     def values(self, side: str, node: int) -> dict[str, str]:
         """The attribute values of a node by column."""
         nodes = self.nodes[side]
@@ -334,7 +317,6 @@ class Fitted:
         return cls(
             config,
             plain['ids'],
-            {side: np.arange(len(ids)) for side, ids in plain['ids'].items()},
             plain['encoders'],
             {side: _features(*parts) for side, parts in tensors['nodes'].items()},
             plain['scale'],
@@ -374,14 +356,3 @@ def _tensors(pairs: Ratings, scale: RatingScale) -> tuple[Tensor, Tensor]:
     """Pairs and ratings as tensors, ratings on the scale of the models."""
     rating = torch.from_numpy(scale.to_unit_scale(pairs.rating)).float()
     return torch.from_numpy(pairs.index), rating
-
-
-def _duplicates(features: NodeFeatures) -> tuple[np.ndarray, np.ndarray]:
-    """The first node of each group with equal features, and the group of each node."""
-    bags = features[:2]
-    rows = torch.cat([p for b in bags for p in (b.index, b.weight.double())], 1)
-    rows = np.ascontiguousarray(rows.numpy())
-    # Comparing bytes is many times faster than comparing numbers.
-    rows = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
-    _, first, group = np.unique(rows, return_index=True, return_inverse=True)
-    return first, group

@@ -26,7 +26,7 @@ from agnn_pyg.evaluation import evaluate_ranking
 from agnn_pyg.explain import Explanation, explain_pair
 from agnn_pyg.fitted import Fitted
 from agnn_pyg.kernel.scenarios import KernelConfig
-from agnn_pyg.ranking import Filter, Groups, filtered, top_items
+from agnn_pyg.ranking import Filter, filtered, top_items
 from agnn_pyg.rating_data import SIDES
 from agnn_pyg.scorers import Blend
 
@@ -279,7 +279,7 @@ class AGNNRecommender(Recommender):
         rows = read_pairs(pairs, 'pairs', config, serving.ids)
         score = np.empty(0)
         if rows.size:
-            score = serving.scorer.score(*serving.pairs(rows)).numpy()
+            score = serving.scorer.score(*torch.from_numpy(rows)).numpy()
         columns = serving.scale.to_columns(score, config.rating)
         made = pd.DataFrame(columns, pairs.index)
         return made.iloc[:, 0] if clip else made['score'].rename(made.columns[0])
@@ -426,7 +426,7 @@ class AGNNRecommender(Recommender):
         if config.rating is not None:
             scale = serving.scale
             scale.check(held)
-            score = serving.scorer.score(*serving.pairs(held.index))
+            score = serving.scorer.score(*torch.from_numpy(held.index))
             made = rating_metrics(scale.to_rating_scale(score.numpy()), held.rating)
             held = held._replace(rating=scale.is_high(held.rating))
         return made | evaluate_ranking(serving, held, k, among)
@@ -510,17 +510,11 @@ def _rank(
     filter: Filter | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Positions in rows of users and items, and scores, see `top_items`."""
-    groups, nodes = [], []
-    for side in SIDES:
-        node = serving.node[side][rows[side]]
-        # A filter may treat ids of the same node differently.
-        group = Groups(node if filter is None else np.arange(len(node)))
-        groups.append(group)
-        nodes.append(torch.from_numpy(node[group.first]))
+    nodes = [torch.from_numpy(rows[side]) for side in SIDES]
     blocks = serving.scorer.score_all(*nodes)
     if exclude_seen:
         blocks = excluded(blocks, serving.rated, *nodes)
     if filter is not None:
         ids = (serving.ids[side].values[rows[side]] for side in SIDES)
         blocks = filtered(blocks, *ids, filter)
-    return top_items(blocks, k, *groups)
+    return top_items(blocks, k)

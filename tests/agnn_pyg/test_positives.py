@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
@@ -137,7 +138,7 @@ def test_a_blend_mixes_scaled_scores_by_scenario(blended, clicks, parts, tmp_pat
     assert np.allclose(scores[None], mixed)
     served = blended._fitted_.serve(blended.config, users, items)
     rows = read_pairs(pairs, 'pairs', blended.config, served.ids)
-    raw = served.scorer.network.score(*served.pairs(rows)).numpy()
+    raw = served.scorer.network.score(*torch.from_numpy(rows)).numpy()
     scale, shift = np.array([blend.scales_[name]['network'] for name in names]).T
     assert np.allclose(scores[0.0], scale * raw + shift)
     assert not np.allclose(scores[0.0], scores[1.0])
