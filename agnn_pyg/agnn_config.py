@@ -25,7 +25,6 @@ from agnn_pyg.nn.gated_conv import GatedConv
 PYG_LAYERS = {
     'sage': 'SAGEConv',
     'gat': 'GATv2Conv',
-    'gcn': 'GCNConv',
     'res_gated': 'ResGatedGraphConv',
 }
 
@@ -63,7 +62,7 @@ class NetworkConfig(Config):
     """Dropout of embeddings."""
     attribute_dropout: DropoutRate = 0.3
     """Dropout of attribute values."""
-    conv: Literal['gated', 'mean', 'sage', 'gat', 'gcn', 'res_gated'] = 'gated'
+    conv: Literal['gated', 'mean', 'sage', 'gat', 'res_gated'] = 'gated'
     """The convolution: 'gated' is that of the paper, 'mean' has no gates; the others
     are layers of PyG."""
     negative_slope: float = 1.0

@@ -54,7 +54,7 @@ class RatingModule(LossModule):
         self.config = NetworkTrainingConfig(**settings)
         # `fit` reads the seed and sets the number of steps.
         self.seed = self.config.seed
-        self.schedule_steps = 1
+        self.schedule_steps = None
         self.metrics = MetricCollection(
             {'rmse': MeanSquaredError(squared=False), 'mae': MeanAbsoluteError()},
             prefix='val_',
@@ -162,7 +162,7 @@ class RatingModule(LossModule):
         vector['weight_decay'] = 0.0
         groups = [embedding, matrix, vector]
         optimizer = torch.optim.AdamW(groups, **options, fused=True)
-        steps = self.schedule_steps
+        steps = self.schedule_steps or self.trainer.estimated_stepping_batches
 
         def rate(step: int) -> float:
             warm_up = min(1.0, (step + 1) / min(WARM_UP, steps))

@@ -63,7 +63,7 @@ def predict(
             set_epoch(loader, draw)
             batches = (RatingBatch.from_data(batch).to(device) for batch in loader)
             parts = [model(*batch[:-1]).cpu().double() for batch in batches]
-            total = total + torch.cat(parts)
+            total = total + torch.cat([torch.empty(0), *parts])
     finally:
         model.train(training)
     mean = total / num_neighbor_samples

@@ -64,7 +64,8 @@ class TaNPConfig(Config):
     residual_modulation: bool = True
     """Scale by 1 + gamma; the published code scales by gamma."""
     predict_support: bool = False
-    """Also train on predictions of the support, as the published code does."""
+    """Also train on predictions of the support, as the published code does; only for
+    TaNP."""
     dropout: DropoutRate = 0.0
     """Dropout rate of the encoders and the decoder."""
 
@@ -169,6 +170,11 @@ class TaNPRecommenderConfig(
             unused = AttentiveConfig.model_fields.keys() - TaNPConfig.model_fields
             unused |= StatisticsConfig.model_fields.keys()
         self._check_unused(sorted(unused), 'model')
+        if self.latent_channels is None:
+            self._check_unused(('kl_weight', 'kl_per_point'), 'latent_channels')
+        if not self.num_clusters:
+            unused = 'temperature', 'squared_distance', 'clustering_weight'
+            self._check_unused((*unused, 'published_cluster_target'), 'num_clusters')
 
 
 # The model of the paper, without the errors of the published code.

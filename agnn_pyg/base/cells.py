@@ -166,7 +166,7 @@ def _vectors(
     table.refuse(
         row[~(np.isfinite(number) & in_list & (size[row] == width))],
         f'holds a cell that is not a list of {width} finite numbers in',
-        'correct it, or use one column per number',
+        "correct it, use one column per number, or give it the type 'multi'",
     )
     value, row = number.reshape(-1, width), np.flatnonzero(size)
     return ParsedColumn(table.column, 'vector', len(size), row, value, table.name)
@@ -196,7 +196,7 @@ def _infer(
     if in_list.any():
         # Lists of one float are no vectors, and whole numbers may be codes.
         is_vector = are(*NUMBERS) and any(issubclass(t, FLOATS) for t in types)
-        is_vector &= len(value) >= 2 * len(np.unique(row))
+        is_vector &= np.bincount(row).max() > 1
         return 'vector' if is_vector and in_list.all() else 'multi'
     if are(datetime.date, str):
         is_day = [not isinstance(v, str) or bool(ISO_DATE.fullmatch(v)) for v in value]
@@ -211,7 +211,10 @@ def _infer(
     # Texts with few distinct numbers are categories.
     mostly &= not are(str) or len({*numbers}) > MANY
     mostly &= not any(re.match(r'0\d', str(number)) for number in numbers)
-    return 'numeric' if mostly or are(*NUMBERS) else 'categorical'
+    # Texts of whole numbers may be codes, but texts of decimals are numbers.
+    is_decimal = is_number.all() and len({*numbers}) > MANY
+    is_decimal = is_decimal and any('.' in str(number) for number in numbers)
+    return 'numeric' if mostly or is_decimal or are(*NUMBERS) else 'categorical'
 
 
 def _mostly(is_part: np.ndarray, value: np.ndarray) -> bool:

@@ -184,14 +184,15 @@ class Served:
         name = self.config.user
         named = self.ids['user'].parse(self.args.ids or [])
         table, support = self.given['users'], self.given['support']
-        if self.adapts or (named and table is None):
+        if self.adapts:
             return named or None
-        if table is None:
+        if not named and table is None:
             if support is None:
                 raise ValueError("There are no users; name some, or '--users FILE'")
             return support[[name]].drop_duplicates()
         # Keep the whole table: other rows may be ends of edges.
-        bare = pd.Index(named).difference(table[name], sort=False)
+        bare = pd.Index(named)
+        bare = bare if table is None else bare.difference(table[name], sort=False)
         unknown = bare.difference(self.ids['user'].values)
         if support is not None:
             unknown = unknown.difference(support[name])
@@ -200,9 +201,11 @@ class Served:
             unknown = unknown.difference(edges[end_columns(edges)].to_numpy().ravel())
         if len(unknown):
             raise ValueError(
-                f"User '{unknown[0]}' is not in the model or in '{self.args.users}'; "
-                f'add a row for this user'
+                f"User '{unknown[0]}' is not in the model; add a row to '--users FILE' "
+                f'(several ids are written with spaces between them)'
             )
+        if table is None:
+            return named
         return pd.concat([table, bare.to_frame(name=name)]) if len(bare) else table
 
 

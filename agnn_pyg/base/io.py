@@ -144,6 +144,8 @@ def _columns_of(
             )
             if role == 'rating':
                 remedy += ", or fit with '--rating none' if each row is a positive"
+            if any(re.fullmatch(r'-?\d+(\.\d+)?', str(name)) for name in columns):
+                remedy += ', or add a line of column names if the first line is a row'
             hint = f' (known: {", ".join(map(str, columns))})'
             if role in named:
                 hint = nearest(wanted, columns)

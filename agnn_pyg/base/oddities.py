@@ -55,15 +55,15 @@ FEW_OTHERS, STRAY = 4, 10
 MONTHS = 'Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec'
 # Patterns of texts that are probably no categories.
 TEXTS = {
-    'dates as texts, not like 1999-12-31, which pandas.to_datetime reads,': (
+    'dates as texts, not like 1999-12-31, which pandas.to_datetime reads': (
         r'\d{1,4}([./-])\d\d?\1\d{1,4}\b.*|\d{4}-\d\d'
         rf'|(\d\d? )?({MONTHS})[a-z]* (\d\d?, )?\d{{4}}'
     ),
-    'numbers as texts, such as with a currency or a decimal comma,': (
+    'numbers as texts': (
         r"[$€£¥]?\s?(\d{1,3}([., ']\d{3})+|\d+)([.,]\d+)?\s?[^\W\d]{0,8}\W?"
     ),
-    'durations or times of day as texts,': r'\d{1,3}:\d\d(:\d\d)?',
-    'lists as texts, which as_lists of agnn_pyg.base.io or --lists reads,': (
+    'durations or times of day as texts': r'\d{1,3}:\d\d(:\d\d)?',
+    'lists as texts, which as_lists of agnn_pyg.base.io or --lists reads': (
         r'\[.*\]|\(.*\)|\{[^:]*\}'
     ),
 }
@@ -340,7 +340,7 @@ def seems(cells: ParsedColumn) -> str | None:
         if found and 2 * len(found) >= len(values) and not few:
             # Show a text that is not an ISO date: formats may be mixed.
             odd = (text for text in found if not ISO_DATE.fullmatch(text))
-            return f'{what} such as {next(odd, found[0])!r}'
+            return f'{what}, such as {next(odd, found[0])!r}'
     for separator in '|;,/':
         found = [text for text in texts if separator in text]
         parts = {part.strip() for text in texts for part in text.split(separator)}
@@ -372,4 +372,7 @@ def problem_of(cells: ParsedColumn) -> str | None:
         return None
     repeated = value.duplicated(keep=False).to_numpy()
     shared, present = len({*cells.row[repeated]}), len({*cells.row})
-    return None if 2 * shared >= present else 'most values occur once'
+    if 2 * shared >= present:
+        return None
+    few = f'{present:,} of {cells.num_rows:,} cells have values, and '
+    return f'{few if 2 * present < cells.num_rows else ""}most values occur once'

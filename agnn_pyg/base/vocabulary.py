@@ -31,7 +31,7 @@ EXACT_FLOATS = 2.0**53
 NAMES = ('na', 'null')
 ACCENTS = "(zeros by .str.zfill(width), accents by .str.normalize('NFC'))"
 # Pandas calls that convert a column to a type of ids.
-_CONVERT = {'int': '.astype(int)', 'uuid': '.map(uuid.UUID)'}
+_CONVERT = {'int': 'pandas.to_numeric(...).astype(int)', 'uuid': '.map(uuid.UUID)'}
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,12 @@ class IdColumn(TableColumn):
                 'remove them, .str.strip(): ids with and without spaces are different',
             )
             folded = pd.Series([*map(_folded, distinct)]).where(~is_spaced)
-            is_double = (folded.duplicated() & ~is_spaced).to_numpy()
+            # The most frequent spelling is probably right.
+            order = np.argsort(-np.bincount(code, minlength=len(distinct)), stable=True)
+            folded = folded.iloc[order]
+            is_double = (folded.duplicated() & folded.notna()).sort_index().to_numpy()
             if is_double.any():
-                other = distinct[folded.eq(folded[is_double.argmax()]).argmax()]
+                other = distinct[folded.eq(folded[is_double.argmax()]).idxmax()]
                 self.remark(
                     is_double[code],
                     f'has ids that differ from others, such as {other!r}, only in '
@@ -160,7 +163,8 @@ class Vocabulary:
                 unfit | ~unfit.any(),
                 f'has {ids.dtype} ids, but the known ids are {self.dtype} (such as '
                 f'{plain(self.values[0])!r}), in',
-                f'{others}convert the column, {convert}',
+                f'{others}convert the column, {convert}, unless users and items are '
+                f'swapped',
             )
         return self._index.get_indexer(ids.values).astype(np.int64)
 

@@ -239,7 +239,7 @@ def test_an_explanation_adds_up_and_names_the_neighbors(planted, scorer):
 def test_settings_of_the_network(planted):
     for changed in (
         *({'conv': 'sage'}, {'conv': 'mean', 'generate': False}),
-        *({'conv': 'gcn', 'num_neighbors': 0}, PUBLISHED | {'batch_size': 64}),
+        *({'conv': 'sage', 'num_neighbors': 0}, PUBLISHED | {'batch_size': 64}),
         {'conv': 'gat', 'separate_neighbors': True},
         {'conv': 'res_gated', 'use_rating_proximity': True},
         {'slope_channels': 0, 'spectral_channels': 0, 'messages': False},

@@ -120,6 +120,8 @@ def test_update_in_the_shell_is_that_of_python(recommender, planted, here, capsy
     assert found.equals(expected.predict(planted.later))
     assert main(['update', 'later.csv', '--users', 'ratings.csv', *new[2:]]) == 2
     assert "'users" in capsys.readouterr().err
+    assert main(['recommend', '99', '--model', 'model']) == 2
+    assert "'99' is not" in capsys.readouterr().err
     assert AGNNRecommender.load('model').predict(planted.later).equals(found)
 
 

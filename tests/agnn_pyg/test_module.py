@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
@@ -71,6 +72,24 @@ def test_a_fit_beats_the_constant_predictor(planted, new_module, loaders, rated)
     assert rmse == pytest.approx(best, rel=1e-4)
 
 
+@pytest.mark.filterwarnings('ignore:.*LeafSpec')
+def test_a_trainer_of_ones_own_has_the_same_learning_rates(new_module, loaders):
+    found = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, trainer, *args):
+            found.append(trainer.optimizers[0].param_groups[1]['lr'])
+
+    options = {'logger': False, 'enable_checkpointing': False, 'callbacks': [Watch()]}
+    options |= {'enable_progress_bar': False, 'enable_model_summary': False}
+    trainer = pl.Trainer(max_epochs=2, num_sanity_val_steps=0, **options)
+    trainer.fit(new_module(), *loaders)
+    ours, found = found.copy(), []
+    fit(new_module(), *loaders, epochs=2, callbacks=[Watch()])
+    assert len(ours) == 8
+    assert ours == found
+
+
 def test_positives_are_ranked_by_a_graph_of_ones_own(planted):
     data, index, rating = copy.copy(planted[0]), *planted[1:]
     liked = rating >= 3.5
@@ -101,6 +120,7 @@ def test_positives_are_ranked_by_a_graph_of_ones_own(planted):
 def test_weight_decay_covers_matrices_only(new_module):
     options = {'weight_decay': 0.5, 'embedding_weight_decay': 0.3}
     module = new_module(embedding_lr=0.7, lr=0.1, **options)
+    module.schedule_steps = 10
     optimizer = module.configure_optimizers()['optimizer']
     embeddings, matrices, vectors = optimizer.param_groups
     nodes = {id(encoder.embedding) for encoder in module.model.encoders.values()}

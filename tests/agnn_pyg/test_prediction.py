@@ -42,6 +42,7 @@ def test_predictions_are_repeatable_means_over_draws(model, loader, device):
     low, high = found.quantile(0.3).item(), found.quantile(0.6).item()
     clamped = predict(model, loader, 3, rating_range=(low, high))
     assert torch.equal(clamped, found.clamp(low, high))
+    assert predict(model, []).tolist() == []
 
 
 def test_failures_restore_the_mode_and_unfit_arguments_are_refused(model, loader):

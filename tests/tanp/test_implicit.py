@@ -155,9 +155,11 @@ def test_what_cannot_be_read_as_positives_is_named(fitted, later):
     for name, value in (
         *(('likelihood', 'gaussian'), ('rating_range', (0, 1))),
         *(('scale_ratings', False), ('num_gps', 2), ('damping', 1.0)),
+        *(('kl_weight', 2.0), ('temperature', 2.0)),
     ):
+        options = {'latent_channels': None, 'num_clusters': 0, name: value}
         with pytest.raises(ValueError, match=f"'{name}'"):
-            TaNPRecommender(rating=None, model='TaNP', **{name: value}).fit(known)
+            TaNPRecommender(rating=None, model='TaNP', **options).fit(known)
     for name, value in ('weight', 'n'), ('negatives', 5):
         with pytest.raises(ValueError, match=f"'{name}'"):
             TaNPRecommender(**{name: value}).fit(known)

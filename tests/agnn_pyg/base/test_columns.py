@@ -174,6 +174,8 @@ def test_dates_of_any_year_and_vectors_are_interpolated():
         encoder.transform(frame_of([[1, 0.5], [125.0, 9000.0]]))
     with pytest.raises(ValueError, match=r"'x' in row 0 \(\[1, 2\]"):
         parse_column(frame_of([[1, 2], [1, 0.5, 2], [1, -0.5, 2]]), 'x')
+    with pytest.raises(ValueError, match=r"'x' in row 1 \(\[1.0, nan\]"):
+        parse_column(frame_of([[1.0, 2.0], [1.0, float('nan')]]), 'x')
     # Equal numbers of a dimension, and cells of which all are missing.
     constant = AttributeEncoder({'x': 'vector'}).fit(frame_of([[1.0, 2.0]] * 3))
     assert constant.transform(frame_of([[5.0, 2.0]])).weight.sum() == 2

@@ -79,7 +79,11 @@ def test_rows_ratings_and_attributes(tables):
 def test_columns_that_are_alike_or_left_out():
     ratings = pd.DataFrame({'user': range(40), 'item': 1, 'rating': 20 * [0, 1]})
     users = pd.DataFrame({'user': range(40), 'Job': 'cook', 'job': 'nurse'})
-    for form, match in (('{}.5', r"'pay': 'numeric'\}$"), ('{}.12.1999', "butes'$")):
+    read = read_tables(CONFIG, ratings, users[['user']].assign(pay=users['user'] + 0.5))
+    texts = users[['user']].assign(pay=[f'{n}.5' for n in range(40)])
+    (column,) = read_tables(CONFIG, ratings, texts).nodes['user'].columns
+    assert column.value.tolist() == read.nodes['user'].columns[0].value.tolist()
+    for form, match in (('{}', r"'pay': 'numeric'\}$"), ('{}.12.1999', "butes'$")):
         users['pay'] = [*map(form.format, range(40))]
         with (
             pytest.warns(UserWarning, match=f"'users' left out: pay .*{match}"),
@@ -365,6 +369,7 @@ def test_columns_that_seem_to_be_something_else(tables):
         *((20 * [text, '[]'], r'lists .*as_lists.*reads') for text in LISTS),
         (10 * ['Red', 'blue', 'red', 'Blue'], "only in case, .*'Red' and 'red'"),
         (40 * [None], r'x \(no values'),
+        (['a', 'b', *38 * [None]], r'x \(2 of 40 cells have values'),
     ):
         with pytest.warns(UserWarning, match=f"'users'.*{problem}") as caught:
             read_tables(CONFIG, tables['ratings'], users.assign(x=cells))

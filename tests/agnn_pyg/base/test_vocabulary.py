@@ -71,7 +71,9 @@ def test_ids_that_are_unknown_or_of_another_type():
             found.check_known(texts, 'users')
         with pytest.warns(UserWarning, match='row 1'):
             read_ids(column(like, written), 'user', 'pairs').warn_of_odd()
-    wrong = {'4': r"row 0 \('4'\); .*\.astype\(int\)"}
+    with pytest.warns(UserWarning, match=r"'A7', .* row 0 \('a7'\)"):  # the rarer one
+        read_ids(column('a7', 'A7', 'A7'), 'user', 'pairs').warn_of_odd()
+    wrong = {'4': r"row 0 \('4'\); .*astype\(int\), unless users"}
     wrong['4 4x'] = r"row 1 \('4x'\); correct what is no int"
     for texts, named in wrong.items():
         with pytest.raises(ValueError, match=f"'pairs' has str ids.* as 4.*{named}"):
