@@ -209,6 +209,12 @@ class AGNN(nn.Module):
         rating = data[rated].get('rating') if rated in data.edge_types else None
         if rating is not None and len(rating) and not kwargs.get('positives'):
             kwargs.setdefault('mean', float(rating.double().mean()))
+        elif rating is not None and (rating <= 0).any():
+            place = int((rating <= 0).nonzero()[0])
+            raise ValueError(
+                f"Weights of positives, the 'rating' of {rated}, must be above 0 (got "
+                f'{float(rating[place]):g} at position {place}); drop these edges'
+            )
         model = cls(
             sizes, channels, ends=ends, rated=rated if rated_edges else None, **kwargs
         )

@@ -75,6 +75,11 @@ class RatingModule(LossModule):
                 raise ValueError(
                     f"'{name}' must have ratings as 'edge_label' (got None); pass them"
                 )
+            if getattr(loader, 'neg_sampling', None) is not None:
+                raise ValueError(
+                    f"'{name}' must not sample negative pairs, which would count as "
+                    f'ratings of 0 (got {loader.neg_sampling}); leave it out'
+                )
         left_out = getattr(train, 'left_out', ())
         encoders = self.model.encoders.values()
         asked = {t for encoder in encoders for t in encoder.edge_types}

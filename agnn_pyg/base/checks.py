@@ -108,6 +108,7 @@ def check_columns(
         raise ValueError(
             f"'{name}' must be a pandas DataFrame (got {type(frame).__name__})"
         )
+    columns = [*columns]
     for column in columns:
         count = int((frame.columns == column).sum())
         if count > 1:
@@ -119,8 +120,8 @@ def check_columns(
             if column in frame.index.names:
                 remedy = f'move it out of the index, .reset_index({column!r})'
             raise ValueError(
-                f"'{name}' has no column '{column}'{nearest(column, frame.columns)}; "
-                f'{remedy}'
+                f"'{name}' has no column '{column}'"
+                f'{nearest(column, frame.columns, columns)}; {remedy}'
             )
 
 
@@ -130,10 +131,13 @@ def shown(cell: object) -> str:
     return text if len(text) <= MAX_SHOWN else f'{text[: MAX_SHOWN - 3]}...'
 
 
-def nearest(name: object, known: Iterable[object]) -> str:
-    """A hint for an unknown name: the most similar known name, and the known names."""
-    known = [*map(str, known)]
-    lower = {k.lower(): k for k in known}
+def nearest(name: object, known: Iterable[object], taken: Iterable[object] = ()) -> str:
+    """A hint for an unknown name: the most similar known name, and the known names.
+
+    Names that are :obj:`taken` are not suggested.
+    """
+    known, taken = [*map(str, known)], {*map(str, taken)}
+    lower = {k.lower(): k for k in known if k not in taken}
     name = str(name).lower()
     near = {SYNONYMS.get(name)} & lower.keys()
     near = [*near] or difflib.get_close_matches(name, lower, n=1)

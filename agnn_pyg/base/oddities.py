@@ -60,7 +60,8 @@ TEXTS = {
         rf'|(\d\d? )?({MONTHS})[a-z]* (\d\d?, )?\d{{4}}'
     ),
     'numbers as texts': (
-        r"[$€£¥]?\s?(\d{1,3}([., ']\d{3})+|\d+)([.,]\d+)?\s?[^\W\d]{0,8}\W?"
+        r"([A-Z]{3}|[$€£¥~])?\s?(\d{1,3}([., ']\d{3})+|\d+)([.,]\d+)?"
+        r'\s?[^\W\d]{0,8}[23\W]?'
     ),
     'durations or times of day as texts': r'\d{1,3}:\d\d(:\d\d)?',
     'lists as texts, which as_lists of agnn_pyg.base.io or --lists reads': (

@@ -8,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
+from torch_geometric.loader import LinkNeighborLoader
 
 from agnn_pyg.base.training import fit
 from agnn_pyg.model import AGNN
@@ -167,3 +168,16 @@ def test_loaders_without_ratings_are_named(new_module, loaders):
     for given in ([bare], [loaders[0], bare]):
         with pytest.raises(ValueError, match="'edge_label'"):
             fit(new_module(), *given, epochs=1)
+
+
+@pytest.mark.filterwarnings('ignore:.*pyg-lib')
+def test_graphs_and_loaders_for_something_else(planted, new_module):
+    data, index, rating = copy.copy(planted[0]), *planted[1:]
+    known = {'edge_label_index': (RATES, index), 'edge_label': rating}
+    loader = LinkNeighborLoader(data, [2], neg_sampling_ratio=1.0, **known)
+    with pytest.raises(ValueError, match="'train' must not sample negative"):
+        fit(new_module(), loader, epochs=1)
+    data[RATES].rating = data[RATES].rating - 3
+    place = int((data[RATES].rating <= 0).nonzero()[0])
+    with pytest.raises(ValueError, match=f"'rating' of .* at position {place}"):
+        AGNN.from_data(data, RATES, positives=True)

@@ -183,6 +183,13 @@ def test_dates_of_any_year_and_vectors_are_interpolated():
     assert not constant.transform(nothing).weight.any()
 
 
+def test_a_column_of_the_fit_is_no_suggestion_for_another():
+    frame = pd.DataFrame({'zone': ['a', 'b'], 'joined': ['c', 'd']})
+    encoder = AttributeEncoder([*frame]).fit(frame)
+    with pytest.raises(ValueError, match=r"no column 'zone' \(known: joined\)"):
+        encoder.transform(frame[['joined']])
+
+
 def test_accents_and_emptied_cells():
     for mark in ('nan', '-', 'unknown'):
         cells = ['Ko\u0308ln', 'K\u00f6ln', ' K\u00f6ln', 'none', mark]

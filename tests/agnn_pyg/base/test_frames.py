@@ -353,6 +353,8 @@ def test_columns_that_seem_to_be_something_else(tables):
         ([f'{18 + n}' for n in range(40)], "numbers .*'18'"),
         (10 * ['0,9', '1,9', '1,5', '3'], "numbers .*'0,9'"),
         ([f'{18 + n} years' for n in range(40)], "numbers .*'18 years'"),
+        ([f'{18 + n} m2' for n in range(40)], "numbers .*'18 m2'"),
+        ([f'EUR {18 + n}.50' for n in range(40)], "numbers .*'EUR 18.50'"),
         ([f'{n}:05' for n in range(40)], "durations .*'0:05'"),
         ([f'{2000 + n}-05' for n in range(40)], "dates .*'2000-05'"),
         ([f'May {n % 28 + 1}, {2000 + n}' for n in range(40)], "dates .*'May 1, 2000'"),
