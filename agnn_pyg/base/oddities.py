@@ -317,7 +317,7 @@ def warn_of_numbers(cells: ParsedColumn) -> None:
         is_far &= outer in PLACEHOLDERS[cells.stype]
         is_far |= (value == outer).sum() == 1 and beyond > STRAY * (high - low)
         if is_far and len(others) > FEW_OTHERS:
-            text = f'{outer:g}'
+            text = f'{outer:.12g}'
             if cells.stype == 'date':
                 text = str(np.datetime64(0, 'D') + int(outer))
             warn(

@@ -171,7 +171,8 @@ def fit(
         last = last if resume and last.exists() else None
         if last is not None and fingerprint is not None:
             kept = torch.load(last, map_location='cpu', weights_only=True)['callbacks']
-            if kept[history.state_key]['fingerprint'] != fingerprint:
+            kept = kept.get(history.state_key, {})
+            if kept.get('fingerprint') != fingerprint:
                 raise ValueError(
                     f"The checkpoint in '{folder}' belongs to other tables or settings "
                     f"and cannot be resumed; pass another or an empty 'folder', or "

@@ -22,7 +22,7 @@ WALK, RANK, HOPS = 0.9, 64, 3
 class LinkFeatures:
     r"""Features whose inner products are a kernel between the neighbors of two nodes.
 
-    The kernel is that of personalised PageRank, or of the regularized Laplacian (`Smola
+    The kernel is that of personalized PageRank, or of the regularized Laplacian (`Smola
     and Kondor, 2003 <https://doi.org/10.1007/978-3-540-45167-9_12>`_). With weights
     :math:`\mathbf{W}` of edges, degrees :math:`\mathbf{D}` and :math:`\mathbf{S} =
     \mathbf{D}^{-1/2} \mathbf{W} \mathbf{D}^{-1/2} \approx \mathbf{U}

@@ -121,8 +121,9 @@ def slope_prior(
     weights, :math:`\mathrm{diag}(\mathbf{w})`, in the leading directions of the
     features. Each round replaces it by the mean of :math:`\mathbf{C}_u + \mathbf{m}_u
     \mathbf{m}_u^\top / \sigma^2` over these users, and over :data:`PRIOR_NODES` more
-    that keep the first covariance. With the noise variance :math:`\sigma^2`, the
-    posterior of slopes has the mean and covariance
+    that keep the first covariance. The posterior of slopes has the mean
+    :math:`\mathbf{m}_u` and the covariance :math:`\sigma^2 \mathbf{C}_u`, where
+    :math:`\sigma^2` is the noise variance:
 
     .. math::
         \mathbf{C}_u = ((\mathbf{L} \mathbf{L}^\top)^{-1} + \mathbf{Y}_u^\top

@@ -283,7 +283,7 @@ class CollectiveMF(RatingBaseline, rank=30, penalty=10.0, weight=1.0):
 
 
 class SVDPlusPlus(RatingBaseline, rank=20, epochs=20):
-    """SVD++ (scikit-surprise): reads rated items of users, but no attributes."""
+    """SVD++ (scikit-surprise) on ids and rated items, without attributes."""
 
     def _fit(self, rating: np.ndarray, user: np.ndarray, item: np.ndarray) -> None:
         import surprise
