@@ -419,7 +419,7 @@ class AGNNScorer:
         edge_types += [(side, LINKED, side) for side in plain.pop('linked')]
         rated = RATED if self.config.rated_edges else None
         options = {**self.config.model_options(), **plain}
-        return AGNN(edge_types=edge_types, rated=rated, **options)
+        return AGNN(edge_types=edge_types, rated=rated, **options).float()
 
     @torch.no_grad()
     def _keep(

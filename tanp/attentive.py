@@ -134,7 +134,7 @@ class AttentiveTaNP(NeuralProcess):
         level = label.new_zeros(len(label), 1)
         if self.likelihood == 'gaussian':
             excess = ((label - support.mean) * mask).sum(1, keepdim=True)
-            level = excess / (mask.sum(1, keepdim=True) + MEAN_DAMPING)
+            level = excess / (mask.to(label).sum(1, keepdim=True) + MEAN_DAMPING)
         residual = self.residual(label, support.mean + level) * mask
         x = self.embed(support, user)
         prior = None if self.latent is None else self.latent(x, residual, mask)

@@ -64,7 +64,7 @@ class Fitted:
         known = statistics or len(self.ids['item']), len(self.ids['user'])
         options = self.config.subset(*kind.Config.model_fields)
         options |= {f'{side}_attributes': bags for side, bags in self.bags.items()}
-        model = kind(*known, likelihood=self.likelihood, **options)
+        model = kind(*known, likelihood=self.likelihood, **options).float()
         self.models.append(model)
         return model
 

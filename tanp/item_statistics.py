@@ -178,7 +178,7 @@ class ItemStatistics:
             user_total=torch.stack([total, size], dim=-1).float(),
             total=torch.stack([total.sum(), size.sum()]).float(),
             fold=torch.zeros(num_users + 1, dtype=torch.long),
-            vector=torch.zeros(folds + 1, num_items, rank),
+            vector=torch.zeros(folds + 1, num_items, rank, dtype=torch.float),
             **_co_occurrences(*pairs),
         )
         return made.resample(seed)

@@ -198,15 +198,41 @@ def test_a_fit_reads_each_column_once(name, tables, monkeypatch):
     assert reads == Counter(of_nodes + rated)
 
 
-def test_a_column_that_a_served_table_lacks_can_be_added_empty(fitted):
+def test_a_column_that_a_served_table_lacks_can_be_added_empty(fitted, tables):
     pairs = pd.DataFrame({'user': [99], 'item': [0], 'rating': [4.0]})
     new = pd.DataFrame({'user': [99], 'age': [7]})
     with pytest.raises(ValueError, match=r"'users' .*'zone'.* or add it, empty"):
         predicted(fitted, pairs, new, pairs)
     assert np.isfinite(predicted(fitted, pairs, new.assign(zone=None), pairs)).all()
     many = pd.concat(5 * [new.assign(zone=None)]).assign(user=range(99, 104))
-    with pytest.warns(UserWarning, match="'zone' of 'users' is empty"):
-        predicted(fitted, pairs, many, pairs)
+    ratings, users, items = tables
+    for known, share in ((users['user'] >= 0, '100'), (users['user'] >= 4, '90')):
+        zone = users['zone'].where(known)
+        model = clone(fitted).fit(ratings, users.assign(zone=zone), items)
+        empty = rf"'zone' of 'users' is empty, .* {share}%"
+        with pytest.warns(UserWarning, match=empty):
+            predicted(model, pairs, many, pairs)
+
+
+@both
+def test_a_default_of_double_precision_is_no_obstacle(name, tables):
+    model = recommender(name, **{'kernel_weight': 0.5} if name == 'AGNN' else {})
+    first = pd.DataFrame({'user': [98, 99], 'item': [0, 1], 'rating': [2.0, 5.0]})
+    new = pd.DataFrame({'user': [98, 99], 'zone': ['1', '2']})
+
+    def served():
+        if name == 'AGNN':
+            return model.predict(first, new, ratings=first)
+        return model.adapt(first, new).predict(first)
+
+    before = model.fit(*tables) and served()
+    torch.set_default_dtype(torch.double)
+    try:
+        assert np.allclose(served(), before, atol=1e-5)
+        model.fit(*tables)
+    finally:
+        torch.set_default_dtype(torch.float)
+    assert np.isfinite(served()).all()
 
 
 @both

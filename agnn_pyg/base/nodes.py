@@ -28,6 +28,8 @@ from agnn_pyg.base.vocabulary import IdColumn, Vocabulary, read_distinct, read_i
 TITLES = ('title', 'name')
 # Limits of the comparison with the fit: rows of known ids, and difference of weights.
 MOST_COMPARED, MAX_GAP = 20_000, 1e-3
+# The least share of rows with a value for a column to be usually filled.
+USUALLY_FILLED = 0.8
 
 
 @dataclass(frozen=True)
@@ -199,10 +201,15 @@ def read_new_nodes(
     columns = encoders[-1].parse(frame, f'{side}s')
     is_table = not is_bare and new.sum() >= MANY_NEW
     for fitted, cells in zip(encoders[-1].column_encoders, columns, strict=True):
-        if is_table and not (fitted.has_missing or len(cells.row)):
+        if not is_table or len(cells.row):
+            continue
+        value = bags.index - fitted.offset
+        has_value = ((value >= 0) & (value < len(fitted.values))).any(dim=1)
+        if (share := has_value.double().mean()) >= USUALLY_FILLED:
             warn(
-                f"Column '{cells.column}' of '{side}s' is empty, but had no empty cell "
-                f'in the fit; fill it in, or fit without it if new {side}s lack it'
+                f"Column '{cells.column}' of '{side}s' is empty, but {share:.0%} of its "
+                f'cells had a value in the fit; fill it in, or fit without it if new '
+                f'{side}s lack it'
             )
     return ids.values[new], [e.transform(columns) for e in encoders]
 

@@ -66,7 +66,7 @@ def co_rating_features(
     They depend on the rated pairs, :obj:`[2, R]`, and not on the ratings. Nodes without
     rated pairs have rows of zeros.
     """
-    value = torch.ones(edge_index.size(1))
+    value = torch.ones(edge_index.size(1), dtype=torch.float)
     return _factorize(edge_index, value, (num_users, num_items), num_factors, 0.0)
 
 
@@ -95,7 +95,7 @@ def latent_factors(
     biases.
     """
     if not num_latent or not residual.any():
-        return tuple(torch.zeros(n, num_latent) for n in size)
+        return tuple(torch.zeros(n, num_latent, dtype=torch.float) for n in size)
     value = residual.cpu().float().numpy()
     value = sp.csr_matrix((value, tuple(edge_index.cpu().numpy())), size)
     ones = value.copy()

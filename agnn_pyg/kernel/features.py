@@ -174,7 +174,7 @@ class KernelFeatures:
         x = self._features(nodes)
         unknown = self.unknown(nodes)[0]
         row = unknown.any(dim=1)
-        mean = torch.cat([torch.ones(1), *(part.mean for part in self.components_)])
+        mean = torch.cat([x.new_ones(1), *(part.mean for part in self.components_)])
         x[row] = torch.where(unknown[row][:, self.component], mean, x[row])
         maps = FeatureMaps(x, self.component, ('constant', *self.names))
         return maps if positions is None else maps.append(LINKED, positions)
@@ -295,7 +295,7 @@ class ColumnFeatures(KernelFeatures):
     def _lengths(self, nodes: TokenBags) -> Tensor:
         """Square roots of list lengths by component, else 1, :obj:`[N, K]`."""
         hot = nodes.multi_hot()
-        made = torch.ones(nodes.num_nodes, len(self.components_) + 1)
+        made = nodes.weight.new_ones(nodes.num_nodes, len(self.components_) + 1)
         for k, part in enumerate(self.components_, start=1):
             column = self.columns_[part.columns[0]]
             if column.stype == 'multi':

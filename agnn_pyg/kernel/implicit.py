@@ -133,7 +133,7 @@ class ImplicitKernelScorer(ScenarioScorer):
         if name == 'item_cold':
             made['new'] = b[:, None] * model.new_weight(setting.ridge) @ to_b
         made = {key: x.float() for key, x in made.items()}
-        return made | {'scale': torch.tensor(scale)}
+        return made | {'scale': torch.tensor(scale, dtype=torch.float)}
 
     def with_new_nodes(
         self, nodes: Mapping[str, NodeFeatures], ratings: Pairs | None = None

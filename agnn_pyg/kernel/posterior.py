@@ -81,7 +81,7 @@ class NewNodePosterior(NamedTuple):
         for mask, row in blocks:
             # size = [nodes, ratings, R], zeros where a node has fewer ratings
             own = x[row] * mask[..., None]
-            kernel = own @ own.mT + torch.eye(row.size(1))
+            kernel = own @ own.mT + torch.eye(row.size(1), dtype=own.dtype)
             own = attributes[row] * unknown[node[row[:, :1]] - first] * mask[..., None]
             kernel += own @ covariance @ own.mT
             rest = error[row].masked_fill(~mask, 0)[..., None]

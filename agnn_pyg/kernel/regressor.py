@@ -328,7 +328,7 @@ def _initial_weight(size: tuple[int, int], components: Sequence[str]) -> Tensor:
 
     Weights of groups that are not in :obj:`components` are 0 and stay 0.
     """
-    weight = torch.full(size, 3e-4)
+    weight = torch.full(size, 3e-4, dtype=torch.float)
     weight[0], weight[:, 0] = 2e-3, 2e-3
     weight[-1], weight[:, -1] = 0.03, 0.01
     groups = weight[-1, :-1], weight[:-1, -1], weight[:-1, :-1]
