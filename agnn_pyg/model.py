@@ -13,7 +13,7 @@ from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.graph.edges import knn_edge_types
-from agnn_pyg.nn.bi_interaction import Features, num_features
+from agnn_pyg.nn.bi_interaction import Features, check_features, num_features
 from agnn_pyg.nn.gated_conv import GatedConv
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
 from agnn_pyg.nn.rating_layer import RatingLayer
@@ -197,8 +197,8 @@ class AGNN(nn.Module):
         x = {name: data[name].get('x') for name in data.node_types if name in named}
         if lacking := [name for name, value in x.items() if value is None]:
             raise ValueError(f"'data' must have features 'x' of '{lacking[0]}' nodes")
-        sizes = {name: len(value) for name, value in x.items()}
         channels = {name: num_features(f'{name}.x', value) for name, value in x.items()}
+        sizes = {name: len(value) for name, value in x.items()}
         for name, value in x.items():
             if value.is_floating_point() and (value.abs() > LARGE).any():
                 warnings.warn(
@@ -266,6 +266,10 @@ class AGNN(nn.Module):
                 f"'x_dict' must hold features of '{lacking[0]}' nodes (got "
                 f'{sorted(x_dict)})'
             )
+        for name, _ in encoders:
+            x = x_dict[name]
+            for part in x if isinstance(x, tuple) else (x,):
+                check_features(f"x_dict['{name}']", part)
         cold, n_id = cold_dict or {}, n_id_dict or {}
         states = {
             name: encoder(x_dict[name], cold.get(name), n_id.get(name))

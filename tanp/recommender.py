@@ -158,6 +158,8 @@ class TaNPRecommender(Recommender):
         hint = ''
         if name in ('predict', 'recommend', 'explain'):
             hint = "; call it on the result of 'adapt(first_ratings)'"
+        elif name == 'update':
+            hint = "; 'adapt' reads new ratings of any users, or fit again"
         text = f"'{type(self).__name__}' has no attribute '{name}'{hint}"
         raise AttributeError(text, name=name, obj=self)
 

@@ -175,7 +175,15 @@ def read_edges(given: Mapping[str, pd.DataFrame | None]) -> dict[str, Edges]:
         if frame is None:
             continue
         name = f'{side}_edges'
-        check_columns(frame, name, [])
+        is_frame = isinstance(frame, pd.DataFrame)
+        # Rows and columns of an adjacency matrix have the same labels.
+        if not is_frame or (len(frame) > 3 and frame.index.equals(frame.columns)):
+            got = 'an adjacency matrix' if is_frame else type(frame).__name__
+            raise ValueError(
+                f"'{name}' must be a pandas DataFrame with one row per edge (got {got})"
+                f'; list the ids of both ends; for a matrix, scipy.sparse.find(matrix) '
+                f'returns rows, columns and weights'
+            )
         ends = end_columns(frame)
         if len(ends) < 2:
             raise ValueError(

@@ -207,9 +207,9 @@ def read_new_nodes(
         has_value = ((value >= 0) & (value < len(fitted.values))).any(dim=1)
         if (share := has_value.double().mean()) >= USUALLY_FILLED:
             warn(
-                f"Column '{cells.column}' of '{side}s' is empty, but {share:.0%} of its "
-                f'cells had a value in the fit; fill it in, or fit without it if new '
-                f'{side}s lack it'
+                f"Column '{cells.column}' of '{side}s' is empty, but had values in "
+                f'{share:.0%} of the cells of the fit; fill it in, or fit without it '
+                f'if new {side}s lack it'
             )
     return ids.values[new], [e.transform(columns) for e in encoders]
 

@@ -153,4 +153,4 @@ def _matrix(features: object) -> sp.csr_matrix:
     if is_dense(features):
         return sp.csr_matrix(features.double().numpy())
     weight = torch.ones(features.size()) if weight is None else weight.cpu()
-    return TokenBags(features, weight, torch.arange(num_tokens) > 0).multi_hot()
+    return TokenBags(features.long(), weight, torch.arange(num_tokens) > 0).multi_hot()

@@ -15,17 +15,29 @@ def is_dense(x: Tensor) -> bool:
     return x.is_floating_point() or x.dtype == torch.bool
 
 
+def check_features(name: str, x: object) -> None:
+    """Raises ``ValueError`` unless features are a tensor :obj:`[N, F]` in memory."""
+    is_tensor = isinstance(x, Tensor) and not x.is_complex()
+    if not is_tensor or x.layout != torch.strided:
+        got = f'{x.dtype}, {x.layout}' if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(
+            f"'{name}' must be a strided tensor of real numbers (got {got}); convert "
+            f'it, such as by .to_dense() or torch.as_tensor(...)'
+        )
+    if x.dim() != 2:
+        raise ValueError(f"'{name}' must be of size [nodes, F] (got {list(x.size())})")
+
+
 def num_features(name: str, x: Tensor) -> int:
     """Number of dense features, or of tokens including padding (token 0).
 
-    Features have the shape :obj:`[N, F]`. Error texts contain the :obj:`name`.
+    Error texts contain the :obj:`name`.
 
     Raises:
-        ValueError: If the features are not a matrix, a token id is negative, or integer
-            features are one-hot rather than token ids.
+        ValueError: If the features are no such tensor, a token id is negative, or
+            integer features are one-hot rather than token ids.
     """
-    if x.dim() != 2:
-        raise ValueError(f"'{name}' must be of size [nodes, F] (got {list(x.size())})")
+    check_features(name, x)
     if is_dense(x):
         return x.size(1)
     if not x.numel():

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from agnn_pyg.__main__ import main
 from agnn_pyg.recommender import AGNNRecommender
@@ -153,6 +154,9 @@ def test_edges_that_are_refused(parts):
     ):
         with pytest.raises(ValueError, match=named):
             model.fit(parts[0], users, user_edges=pd.DataFrame(edges))
+    for matrix in (sp.eye(120), pd.DataFrame(np.eye(120))):
+        with pytest.raises(ValueError, match=r"'user_edges'.* one row per edge"):
+            model.fit(parts[0], users, user_edges=matrix)
     edges = pd.DataFrame({'date': [2001, 2002], 'a': [0, 1], 'b': [2, 3]})
     with pytest.warns(UserWarning, match=r"'user_edges' has no id .*'date' in row 0"):
         model.fit(parts[0], user_edges=edges)

@@ -347,6 +347,8 @@ def test_features_and_ids_that_are_missing_are_named(tiny_model, tiny_graph):
     x = whole(tiny_graph).x_dict
     with pytest.raises(ValueError, match=r"'x_dict'.*'item'"):
         model({'user': x['user']}, {}, MIXED)
+    with pytest.raises(ValueError, match=r"x_dict\['item'\].*to_dense"):
+        model(x | {'item': torch.eye(9).to_sparse()}, {}, MIXED)
     fewer = {side: tuple(part[:9] for part in x[side]) for side in SIDES}
     with pytest.raises(ValueError, match="'n_id_dict'"):
         model(fewer, {}, MIXED)
@@ -363,6 +365,9 @@ def test_features_of_a_graph_that_do_not_fit_are_named():
     for x, match in (
         (torch.tensor([[1], [-1]]), "'item.x'.*-1"),
         (torch.eye(7).long(), "'item.x'.*float"),
+        (torch.eye(7).to_sparse(), r"'item.x'.*to_dense"),
+        (torch.eye(7).numpy(), r"'item.x'.*ndarray"),
+        (torch.rand(7), r"'item.x'.*\[7\]"),
         (None, "'x'.*'item'"),
     ):
         data = own_graph()

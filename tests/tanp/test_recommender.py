@@ -427,5 +427,6 @@ def test_a_score_is_of_the_second_half_of_each_user_and_searches_use_it(paper, l
     assert len(search.best_estimator_.adapt(later[0]).recommend([100], k=2)) == 2
     with pytest.warns(UserWarning, match="'ratings' repeats pairs of the fit in row"):
         search.best_estimator_.evaluate(halves(np.arange(40)), items=films())
-    with pytest.raises(AttributeError, match=r"'predict'; call it on .* 'adapt"):
-        search.best_estimator_.predict(rows)
+    for name in ('predict', 'update'):
+        with pytest.raises(AttributeError, match=rf"'{name}'; .*'adapt"):
+            getattr(search.best_estimator_, name)
