@@ -79,8 +79,9 @@ class ProximitySampler(BaseSampler):
     Raises:
         ValueError: If a number of neighbors is below -1 or not whole, the seed is
             negative or not whole, an edge type is unknown or has no :obj:`edge_index`,
-            a node type has no :obj:`num_nodes`, edge types have different numbers of
-            hops, or no edge type has a :obj:`weight_attr` other than the default.
+            a node type has no :obj:`num_nodes`, an edge joins a node that does not
+            exist, edge types have different numbers of hops, or no edge type has a
+            :obj:`weight_attr` other than the default.
     """
 
     def __init__(
@@ -106,12 +107,20 @@ class ProximitySampler(BaseSampler):
         self.num_neighbors = _check_numbers(num_neighbors, list(edges))
         edges = {t: edges[t] for t in self.num_neighbors}
         _check_edges(weight_attr, edges)
-        for edge_type in edges:
-            for end in edge_type[::2]:
-                if self._num_nodes.get(end) is None:
+        for edge_type, store in edges.items():
+            for end, row in zip(edge_type[::2], store.edge_index, strict=True):
+                number = self._num_nodes.get(end)
+                if number is None:
                     raise ValueError(
                         f"'data' must have features 'x', or else 'num_nodes', of "
                         f"'{end}' nodes, which edges {edge_type} join"
+                    )
+                outside = ((row < 0) | (row >= number)).nonzero()
+                if len(outside):
+                    place = int(outside[0])
+                    raise ValueError(
+                        f"Edges {edge_type} must join '{end}' nodes from 0 to "
+                        f'{number - 1} (got {int(row[place])} at position {place})'
                     )
         self.candidates = {
             edge_type: CandidateSets(

@@ -238,6 +238,8 @@ def test_unfit_arguments_and_graphs_are_refused():
     ProximitySampler(data, [3], weight_attr='trust')
     nowhere = random_hetero_data()
     nowhere['shop', 'sells', 'item'].edge_index = torch.tensor([[0], [1]])
+    beyond = random_hetero_data()
+    beyond[one].edge_index[0, 7] = beyond[one[0]].num_nodes
     trust, bare = {'weight_attr': 'trust'}, Data(num_nodes=3, adj_t=torch.eye(3))
     for graph, num_neighbors, options, match in (
         (plain, [3, -2], {}, r"'num_neighbors'.*\[3, -2\]"),
@@ -251,6 +253,7 @@ def test_unfit_arguments_and_graphs_are_refused():
         (data, {one: [1], other: [1, 1]}, {}, 'number of hops'),
         (data, {other: [3]}, trust, r"'weight_attr'.*'trust'"),
         (bare, [3], {}, r"'edge_index'.*'adj_t'"),
+        (beyond, [3], {}, rf"'{one[0]}' nodes from 0 .*position 7"),
     ):
         with pytest.raises(ValueError, match=match):
             ProximitySampler(graph, num_neighbors, **options)
