@@ -311,9 +311,10 @@ def warn_of_numbers(cells: ParsedColumn) -> None:
         low, high = others[0], others[-1]
         beyond = max(low - outer, outer - high)
         is_far = beyond > high - low or outer < 0 <= low
-        # Many zeros, and no other value near them.
+        # Many zeros, and no other value near them; 0 may also be a first level.
         is_zero = outer == 0 and cells.stype == 'numeric'
-        is_far |= is_zero and 5 * low > high - low and (value == 0).mean() > 0.05
+        is_zero &= bool(5 * low > high - low and low > np.median(np.diff(others)))
+        is_far |= is_zero and (value == 0).mean() > 0.05
         is_far &= outer in PLACEHOLDERS[cells.stype]
         is_far |= (value == outer).sum() == 1 and beyond > STRAY * (high - low)
         if is_far and len(others) > FEW_OTHERS:

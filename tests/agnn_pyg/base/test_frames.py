@@ -407,6 +407,7 @@ def test_numbers_that_seem_to_be_ids_codes_or_placeholders(tables):
     assert read_tables(named, ratings, ids).nodes['user'].columns[0].stype == 'numeric'
     users = pd.DataFrame({'user': range(30), 'price': np.arange(30) / 2})
     users['day'] = pd.date_range('2020', periods=30).astype(str)
+    users['level'] = users['user'] % 6  # 0 is one of them
     read_tables(CONFIG, ratings, users)
     strays = ('price', -1), ('price', 9999), ('price', 1234.5), ('day', '1970-01-01')
     for column, odd in (*strays, ('day', '2202-01-05')):
