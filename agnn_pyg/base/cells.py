@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import chain
+from numbers import Real
 from unicodedata import normalize
 
 import numpy as np
@@ -229,7 +230,9 @@ def _mostly(is_part: np.ndarray, value: np.ndarray) -> bool:
 
 def floats(value: np.ndarray) -> np.ndarray:
     """The values as floats; NaN if a value is no number."""
-    # Python integers may be too large for a float.
+    # Python integers may be too large for a float; pandas cannot read all objects.
+    readable = (Real, Decimal, str, np.bool_)
+    value = [v if isinstance(v, readable) else None for v in value]
     value = [np.inf if isinstance(v, int) and abs(v) >= 2**1023 else v for v in value]
     return pd.to_numeric(pd.Series(value, dtype=object), errors='coerce').to_numpy('f8')
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from agnn_pyg.base.cells import floats
 from agnn_pyg.base.checks import TableColumn, check_columns
 from agnn_pyg.base.io import end_columns
 from agnn_pyg.base.nodes import NodeTable, read_nodes
@@ -250,7 +251,10 @@ def read_ratings(
 
 def _read_numbers(table: TableColumn) -> np.ndarray:
     cells = table.frame[table.column]
-    number = pd.to_numeric(cells, errors='coerce').to_numpy(float, na_value=np.nan)
+    if cells.dtype == object:
+        number = floats(cells)
+    else:
+        number = pd.to_numeric(cells, errors='coerce').to_numpy(float, na_value=np.nan)
     is_time = cells.dtype.kind in 'mM'  # pandas reads times as numbers
     bad = ~np.isfinite(number) | is_time
     has_comma = cells[bad].astype(str).str.contains(',').any()

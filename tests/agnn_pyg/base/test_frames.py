@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from agnn_pyg.base.cells import CONSTANT
 from agnn_pyg.base.checks import TableWarning
@@ -132,6 +133,8 @@ def test_tables_that_are_wrong(tables):
         ('ratings', lambda f: f.assign(rating=1), 'are all 1, .* add'),
         ('ratings', changed(3, rating=np.nan), r"'rating' in row 3 \(nan\); correct"),
         ('ratings', changed(3, rating='good'), r'row 3 \(.good.\)'),
+        ('ratings', changed(3, rating=10**400), r'row 3 \(1000'),
+        ('ratings', changed(3, rating=torch.tensor(1)), r'row 3 \(tensor'),
         ('ratings', in_days, r'row 0 \(Timedelta.*, the first of 5'),
         ('ratings', twice, r"second time in row 5 \(3, 'b'\); keep one"),
         ('ratings', changed(4, user=999), r"'users'.* 'user' in row 4 \(999\); add"),

@@ -39,7 +39,7 @@ def three_kinds():
     data = HeteroData()
     data['dense'].x = dense
     token = torch.arange(1, 6).expand(8, 5)
-    data['ids'].x = token * dense.long()
+    data['ids'].x = (token * dense.long()).byte()
     data['weighted'].x, data['weighted'].x_weight = token, dense
     data['bool'].x = dense.bool()
     data['bare'].num_nodes = 4
