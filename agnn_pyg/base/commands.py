@@ -33,8 +33,9 @@ from agnn_pyg.base.io import (
 from agnn_pyg.base.store import FILE, check_file, check_writable, read_notes
 
 ROLES = ('user', 'item', 'rating')
-# Arguments that are paths of tables.
-TABLES = ('ratings', 'validation', 'pairs', 'support', 'users', 'items')
+# Arguments that are paths of tables, and the columns that options can name in them.
+TABLES = dict.fromkeys(('ratings', 'validation', 'support'), ROLES)
+TABLES |= {'pairs': ROLES[:2], 'users': ROLES[:1], 'items': ROLES[1:2]}
 # Metrics of the best epoch that the command `fit` logs.
 SCORES = ('train_loss', 'train_mse', 'val_loss', 'val_rmse')
 logger = logging.getLogger(__name__)
@@ -54,13 +55,19 @@ def fit(recommender: type, args: SimpleNamespace) -> None:
     check_writable(args.model, recommender.__name__)
     settings = {'progress': False} if args.quiet else {}
     settings |= _settings(recommender, args.set)
-    if (args.rating or '').lower() == 'none':
+    _check_options(args, args.lists)
+    for role in ROLES:
+        if role in settings and getattr(args, role):
+            raise ValueError(
+                f"'--{role}' and '--set {role}' name the same column; leave one out"
+            )
+    if _is_none(args.rating):
         settings['rating'] = None
     args.list_separator = args.list_separator or '|'
-    _check_lists(args)
     columns = read_columns(args.ratings)
     known = {role: recognized(columns, role) or [role] for role in ROLES}
-    roles = {role: getattr(args, role) or known[role][0] for role in ROLES}
+    chosen = {role: getattr(args, role) or settings.get(role) for role in ROLES}
+    roles = {role: chosen[role] or known[role][0] for role in ROLES}
     if settings.get('rating', '') is None:  # each row is a positive
         del roles['rating']
     ratings = _read(args, args.ratings, roles)
@@ -98,20 +105,26 @@ class Served:
         self.model = recommender.load(args.model)
         self.config = self.model.config
         self.args = args
-        _check_lists(args)
+        kind = 'positives' if self.config.rating is None else 'ratings'
+        if args.rating and _is_none(args.rating) != (kind == 'positives'):
+            raise ValueError(
+                f"'--rating {args.rating}' does not suit a model of {kind}; leave it "
+                f'out, or fit again'
+            )
         columns = self.model.column_encoders_
         # These stay texts even if all cells of a new file look like numbers.
         self.texts = [c.column for c in columns if str in map(type, c.values)]
-        if not args.lists:
-            args.lists = [c.column for c in columns if c.stype in ('multi', 'vector')]
+        lists = [c.column for c in columns if c.stype in ('multi', 'vector')]
+        _check_options(args, args.lists or lists)
+        args.lists = args.lists or lists
         if not args.list_separator:
             args.list_separator = read_notes(args.model).get('list_separator', '|')
         self.ids = self.model.vocabularies_
         self.dtypes = {side: ids.dtype for side, ids in self.ids.items()}
-        support = self.read(args.support, *ROLES)
+        support = self.read('support')
         self.given = {
-            'users': self.read(args.users, 'user'),
-            'items': self.read(args.items, 'item'),
+            'users': self.read('users'),
+            'items': self.read('items'),
             'support': support,
             'ratings': support,
             'k': args.k,
@@ -127,7 +140,7 @@ class Served:
         if self.args.quiet:
             self.model.set_params(progress=False)
         with redirect_stdout(sys.stderr):
-            self.call('update', ratings=self.read(self.args.ratings, *ROLES))
+            self.call('update', ratings=self.read('ratings'))
         self.model.save(self.args.model, **read_notes(self.args.model))
         counts = {side: len(ids) for side, ids in self.model.vocabularies_.items()}
         logger.info(
@@ -136,13 +149,13 @@ class Served:
         )
 
     def evaluate(self) -> None:
-        ratings = self.read(self.args.ratings, *ROLES)
+        ratings = self.read('ratings')
         values = {'ratings': len(ratings), **self.call('evaluate', ratings=ratings)}
         found = pd.Series(values, name='value', dtype=object).rename_axis('metric')
         write_file(found.reset_index(), None)
 
     def predict(self) -> None:
-        pairs = self.read(self.args.pairs, 'user', 'item')
+        pairs = self.read('pairs')
         has_std = bool(self.args.samples)
         rated = self.call('predict', pairs=pairs, return_std=has_std)
         found = pairs[[self.config.user, self.config.item]]
@@ -174,10 +187,11 @@ class Served:
         known = {n: v for n, v in arguments.items() if n in names and v is not None}
         return method(**known)
 
-    def read(self, path: str | None, *needed: str) -> pd.DataFrame | None:
-        roles = {role: getattr(self.config, role) for role in needed}
-        roles = {role: name for role, name in roles.items() if name is not None}
-        return _read(self.args, path, roles, id_dtypes=self.dtypes, texts=self.texts)
+    def read(self, name: str) -> pd.DataFrame | None:
+        roles = {role: getattr(self.config, role) for role in TABLES[name]}
+        roles = {role: column for role, column in roles.items() if column is not None}
+        options = {'id_dtypes': self.dtypes, 'texts': self.texts}
+        return _read(self.args, getattr(self.args, name), roles, **options)
 
     def chosen_users(self) -> list | pd.DataFrame | None:
         """The named users, or those of a file, with their attributes."""
@@ -262,14 +276,34 @@ def _read_edges(
     return found
 
 
-def _check_lists(args: SimpleNamespace) -> None:
-    """Raises ``ValueError`` if ``--lists`` names a column that no table has."""
-    if args.lists:
-        paths = [path for name in TABLES if (path := getattr(args, name))]
-        known = [column for path in paths for column in read_columns(path)]
-        for column in args.lists:
-            if column not in known:
-                raise ValueError(
-                    f"'--lists' names column '{column}', which no table has"
-                    f'{nearest(column, known)}; correct it, or leave it out'
-                )
+def _is_none(rating: str | None) -> bool:
+    """Whether ``--rating none`` says that each row is a positive."""
+    return (rating or '').lower() == 'none'
+
+
+def _check_options(args: SimpleNamespace, lists: Sequence[str]) -> None:
+    """Raises ``ValueError`` if an option has no effect on the tables of a command.
+
+    :obj:`lists` are the columns that are read as lists.
+    """
+    given = [name for name in TABLES if getattr(args, name)]
+    for role in ROLES:
+        if getattr(args, role) and not any(role in TABLES[name] for name in given):
+            raise ValueError(
+                f"'--{role}' has no effect, because no table here has {role}s; leave "
+                f'it out'
+            )
+    if not args.lists and not args.list_separator:
+        return
+    known = [column for name in given for column in read_columns(getattr(args, name))]
+    for column in args.lists:
+        if column not in known:
+            raise ValueError(
+                f"'--lists' names column '{column}', which no table has"
+                f'{nearest(column, known)}; correct it, or leave it out'
+            )
+    if args.list_separator and not {*lists} & {*known}:
+        raise ValueError(
+            "'--list-separator' has no effect, because no table here has a column of "
+            "lists; name one with '--lists', or leave it out"
+        )

@@ -138,6 +138,8 @@ def test_clicks_without_ratings(named, here, capsys):
     shell(main, f'evaluate later.csv -k 5 {new}')
     scores = printed(capsys).set_index('metric')['value'].to_dict()
     assert scores == {'ratings': len(later), **model.evaluate(later, None, items, k=5)}
+    shell(main, f'evaluate later.csv --rating rating {new}', code=2)
+    assert "'--rating rating'" in capsys.readouterr().err
     shell(main, f'predict later.csv {new}')
     made = printed(capsys)
     assert list(made.columns) == ['user', 'item', 'score']

@@ -197,6 +197,7 @@ def test_wrong_arguments_are_named_on_one_line(files, capsys):
         (('--user', 'userid'), "'ratings.csv'.*did you mean 'userId'"),
         (('--item', 'id'), "'ratings.csv'.*'id'.*'--item COLUMN'"),
         (('--rating', 'points'), "'points'.*'--rating COLUMN'.*'--rating none'"),
+        (('--user', 'userId', '--set', 'user=userId'), "'--user' and '--set user'"),
         (('--items', 'pairs.txt'), "'pairs.txt'"),
         (('--model', 'no/m'), "folder 'no'"),
         (('--model', 'notes'), 'notes'),
@@ -206,6 +207,25 @@ def test_wrong_arguments_are_named_on_one_line(files, capsys):
         assert err.startswith('error: ')
         assert err.count('\n') == 1
         assert re.search(match, err), err
+
+
+def test_options_without_an_effect_are_refused(files, capsys):
+    fitted(capsys)
+    Path('users.csv').write_text('user\né2\n')
+    for command, named in (
+        ((*PREDICT, '--rating', 'stars'), "'--rating' has no effect"),
+        ((*PREDICT, '--rating', 'none'), "'--rating none' .* a model of ratings"),
+        (('explain', 'é1', '9', '--model', 'm', '--user', 'userId'), "'--user' has"),
+        (('recommend', 'é1', '--model', 'm', '--item', 'movieId'), "'--item' has"),
+        (
+            ('recommend', '--users', 'users.csv', '--model', 'm', '--list-separator=;'),
+            "'--list-separator' has",
+        ),
+        (('fit', 'ratings.csv', '--list-separator', ';', '--model', 'n'), 'separator'),
+    ):
+        code, out, err = ran(capsys, *command)
+        assert (code, out) == (2, '')
+        assert re.search(named, err), err
 
 
 def test_lists_and_texts_are_read_as_in_the_fit(files, capsys):
