@@ -12,7 +12,7 @@ from torch_geometric.nn.module_dict import ModuleDict
 from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.base.config import PositiveInt, check_argument
-from agnn_pyg.graph.edges import knn_edge_types
+from agnn_pyg.graph.edges import check_hetero, knn_edge_types
 from agnn_pyg.nn.bi_interaction import Features, check_features, num_features
 from agnn_pyg.nn.gated_conv import GatedConv
 from agnn_pyg.nn.node_encoder import NodeEncoder, NodeState
@@ -187,6 +187,7 @@ class AGNN(nn.Module):
             ValueError: If the rated edges, or features of a node type, are missing or
                 have a wrong shape or type.
         """
+        check_hetero(data)
         if rated_edges and rated not in data.edge_types:
             raise ValueError(f"'data' must have edges {rated} (got {data.edge_types})")
         ends = rated[0], rated[-1]
@@ -258,7 +259,8 @@ class AGNN(nn.Module):
                 pair to predict.
 
         Raises:
-            ValueError: If features of a node type are missing, or have a wrong shape.
+            ValueError: If features of a node type are missing or have a wrong shape, or
+                a mask or ids are those of another node type.
         """
         encoders = self.encoders.items()
         if lacking := [name for name, _ in encoders if name not in x_dict]:
@@ -271,6 +273,12 @@ class AGNN(nn.Module):
             for part in x if isinstance(x, tuple) else (x,):
                 check_features(f"x_dict['{name}']", part)
         cold, n_id = cold_dict or {}, n_id_dict or {}
+        for argument, given in (('cold_dict', cold), ('n_id_dict', n_id)):
+            if unknown := sorted(given.keys() - x_dict.keys()):
+                raise ValueError(
+                    f"'{argument}' must map node types of 'x_dict', {sorted(x_dict)} "
+                    f'(got {unknown})'
+                )
         states = {
             name: encoder(x_dict[name], cold.get(name), n_id.get(name))
             for name, encoder in encoders

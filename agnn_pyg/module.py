@@ -16,7 +16,7 @@ from agnn_pyg.base.training import LossModule
 from agnn_pyg.loss import agnn_loss, sampled_softmax
 from agnn_pyg.model import AGNN
 from agnn_pyg.nn.node_encoder import NodeState
-from agnn_pyg.sampling.batch import RatingBatch
+from agnn_pyg.sampling.batch import RatingBatch, check_loader
 
 # Steps of the linear warm-up of the learning rate.
 WARM_UP = 10
@@ -71,6 +71,7 @@ class RatingModule(LossModule):
                 'loader); train for a fixed number of epochs'
             )
         for name, loader in (('train', train), ('validation', validation)):
+            check_loader(name, loader)
             if loader is not None and getattr(loader, 'edge_label', ()) is None:
                 raise ValueError(
                     f"'{name}' must have ratings as 'edge_label' (got None); pass them"

@@ -11,7 +11,7 @@ from torch.utils.data import RandomSampler
 from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.base.randomness import set_epoch
 from agnn_pyg.model import AGNN
-from agnn_pyg.sampling.batch import RatingBatch
+from agnn_pyg.sampling.batch import RatingBatch, check_loader
 
 
 @torch.no_grad()
@@ -39,9 +39,10 @@ def predict(
         Predicted ratings, one per pair, float64, on the CPU.
 
     Raises:
-        ValueError: If the loader shuffles, :obj:`num_neighbor_samples` is not
-            positive, or :obj:`rating_range` is not a lower and a higher rating.
+        ValueError: If the loader shuffles or is a graph, :obj:`num_neighbor_samples` is
+            not positive, or :obj:`rating_range` is not a lower and a higher rating.
     """
+    check_loader('loader', loader)
     if getattr(loader, 'shuffle', False) or isinstance(
         getattr(loader, 'sampler', None), RandomSampler
     ):

@@ -45,7 +45,13 @@ def check_files(command: str, args: SimpleNamespace) -> None:
     """Raises ``ValueError`` if a file or the model of a command does not exist."""
     for name in (*TABLES, 'user_edges', 'item_edges'):
         if getattr(args, name) is not None:
-            check_file(getattr(args, name))
+            path = Path(getattr(args, name))
+            check_file(path)
+            if args.out is not None and path.resolve() == Path(args.out).resolve():
+                raise ValueError(
+                    f"'--out' must not be a file that is read (got '{args.out}'); name "
+                    f'another one'
+                )
     if command != 'fit':
         check_file(Path(args.model, FILE))
 

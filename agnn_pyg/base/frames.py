@@ -118,12 +118,6 @@ def read_tables(
     config.check_settings()
     train = read_ratings(ratings, 'ratings', config, is_fit=True)
     train.user.check_rows('there is nothing to train on')
-    if config.rating is None and config.weight is None:
-        warn_of_unread(
-            ratings.drop(columns=[config.user, config.item]),
-            'ratings',
-            "each row is a positive; drop other rows, or set 'weight' to this column",
-        )
     if config.rating is not None and np.ptp(train.rating) == 0:
         raise ValueError(
             f"'ratings' are all {float(train.rating[0]):g}, so nothing can be learned; "
@@ -220,6 +214,10 @@ def read_ratings(
     repeated = pairs.duplicated().to_numpy()
     pair = TableColumn(frame, tuple(columns), name)
     if config.rating is None:
+        if config.weight is None:
+            remedy = ", or set 'weight' to this column" if is_fit else ''
+            means = f'each row is a positive; drop other rows{remedy}'
+            warn_of_unread(frame.drop(columns=columns), name, means)
         weight = _read_weights(frame, config.weight, name)
         pair.remark(
             repeated & is_fit,

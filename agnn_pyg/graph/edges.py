@@ -11,6 +11,15 @@ from torch_geometric.typing import EdgeType, NodeType
 ATTRIBUTE_KNN, RATING_KNN = 'attribute_knn', 'rating_knn'
 
 
+def check_hetero(data: object) -> None:
+    """Raises ``ValueError`` if the graph is no :obj:`HeteroData`."""
+    if not isinstance(data, HeteroData):
+        raise ValueError(
+            f"'data' must be a HeteroData, with users and items as types of nodes (got "
+            f'{type(data).__name__})'
+        )
+
+
 def knn_edge_types(data: HeteroData, node_type: NodeType) -> list[EdgeType]:
     """Edge types of the candidate sets of warm nodes, then of cold nodes.
 

@@ -16,7 +16,7 @@ from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.base.encoder import TokenBags
 from agnn_pyg.graph.build import attribute_graph
-from agnn_pyg.graph.edges import ATTRIBUTE_KNN, RATING_KNN, rated_pairs
+from agnn_pyg.graph.edges import ATTRIBUTE_KNN, RATING_KNN, check_hetero, rated_pairs
 from agnn_pyg.nn.bi_interaction import is_dense, num_features
 
 
@@ -83,6 +83,7 @@ class AddAttributeKNN(BaseTransform):
         }
 
     def forward(self, data: HeteroData) -> HeteroData:
+        check_hetero(data)
         known = [t for t in data.node_types if 'x' in data[t] or t in self.features]
         node_types = known if self.node_types is None else self.node_types
         unknown = sorted({*node_types, *self.features}.difference(known))

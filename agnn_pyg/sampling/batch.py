@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
+from torch_geometric.data.data import BaseData
 from torch_geometric.typing import EdgeType, NodeType
 from torch_geometric.utils import coalesce
 
@@ -72,11 +73,22 @@ class RatingBatch(NamedTuple):
             is_kept = _differ(index, asked, data[edge_type[-1]].num_nodes)
             edges[edge_type] = index[:, is_kept]
         cold, n_id = (data.collect(key, allow_empty=True) for key in ('cold', 'n_id'))
-        return cls(features(data), edges, pairs, cold, n_id, ratings, label)
+        x = features(data)
+        cold, n_id = ({k: part[k] for k in x if k in part} for part in (cold, n_id))
+        return cls(x, edges, pairs, cold, n_id, ratings, label)
 
     def to(self, device: torch.device | str) -> RatingBatch:
         """The batch on another device."""
         return RatingBatch(*(_to(part, device) for part in self))
+
+
+def check_loader(name: str, loader: object) -> None:
+    """Raises ``ValueError`` if a graph is passed instead of a loader."""
+    if isinstance(loader, BaseData):
+        raise ValueError(
+            f"'{name}' must be a loader, such as FullGraphLoader or LinkNeighborLoader "
+            f'(got {type(loader).__name__})'
+        )
 
 
 def edge_type_of_pairs(data: HeteroData, name: str) -> EdgeType:

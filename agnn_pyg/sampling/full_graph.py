@@ -19,7 +19,12 @@ from agnn_pyg.base.config import (
     check_argument,
 )
 from agnn_pyg.base.randomness import EpochLoader, mix, salted
-from agnn_pyg.graph.edges import knn_edge_types, rated_pairs, types_between
+from agnn_pyg.graph.edges import (
+    check_hetero,
+    knn_edge_types,
+    rated_pairs,
+    types_between,
+)
 from agnn_pyg.sampling.batch import RatingBatch, features
 from agnn_pyg.sampling.cold_dropout import check_rates
 from agnn_pyg.sampling.draw import CandidateSets, edges_to
@@ -85,6 +90,7 @@ class FullGraphLoader(EpochLoader):
         self_neighbor: bool = False,
         seed: int = 0,
     ) -> None:
+        check_hetero(data)
         self.rated = rated
         self.ends = (rated[0], rated[-1])
         data = copy(data).cpu()

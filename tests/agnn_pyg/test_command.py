@@ -57,6 +57,10 @@ def test_the_digits_of_the_shell_are_those_of_python(suffix, named, here, capsys
     new = f'--users new_users{suffix} --items new_items{suffix} --model model'
 
     rating = model.predict(later, *news)
+    before = (here / f'later{suffix}').read_bytes()
+    shell(main, f'predict later{suffix} {new} --out ./later{suffix}', 2)
+    assert f"'./later{suffix}'" in capsys.readouterr().err
+    assert (here / f'later{suffix}').read_bytes() == before
     shell(main, f'predict later{suffix} {new}')
     made = printed(capsys)
     assert list(made.columns) == ['user', 'item', 'rating']

@@ -1,13 +1,16 @@
 import pytest
 import torch
-from torch_geometric.data import HeteroData
+from torch_geometric.data import Data, HeteroData
 from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.nn import GATConv, GCNConv, ResGatedGraphConv, SAGEConv
 
+from agnn_pyg.graph.transform import AddAttributeKNN
 from agnn_pyg.loss import agnn_loss
 from agnn_pyg.model import AGNN
+from agnn_pyg.module import RatingModule
 from agnn_pyg.nn import GatedConv
 from agnn_pyg.nn.rating_layer import RatingState
+from agnn_pyg.prediction import predict
 from agnn_pyg.sampling.full_graph import FullGraphLoader
 from tests.conftest import assert_redrawn
 
@@ -349,6 +352,10 @@ def test_features_and_ids_that_are_missing_are_named(tiny_model, tiny_graph):
         model({'user': x['user']}, {}, MIXED)
     with pytest.raises(ValueError, match=r"x_dict\['item'\].*to_dense"):
         model(x | {'item': torch.eye(9).to_sparse()}, {}, MIXED)
+    for wrong in ({'film': torch.ones(9)}, {'film': torch.arange(9)}):
+        name = 'n_id_dict' if wrong['film'].dtype == torch.long else 'cold_dict'
+        with pytest.raises(ValueError, match=rf"'{name}'.*'film'"):
+            model(x, {}, MIXED, **{name: wrong})
     fewer = {side: tuple(part[:9] for part in x[side]) for side in SIDES}
     with pytest.raises(ValueError, match="'n_id_dict'"):
         model(fewer, {}, MIXED)
@@ -377,6 +384,17 @@ def test_features_of_a_graph_that_do_not_fit_are_named():
             data['item'].x = x
         with pytest.raises(ValueError, match=match):
             AGNN.from_data(data, data.edge_types[0], edge_types=data.edge_types)
+    model = AGNN({'user': 2, 'item': 2}, {'user': 2, 'item': 2}, [])
+    plain, rated = Data(x=torch.rand(3, 2)), data.edge_types[0]
+    for call in (
+        lambda: AGNN.from_data(plain, rated),
+        lambda: AddAttributeKNN()(plain),
+        lambda: FullGraphLoader(plain, rated),
+        lambda: predict(None, data),
+        lambda: RatingModule(model).before_fit(data, None),
+    ):
+        with pytest.raises(ValueError, match=r"'(data|loader|train)' must be .*Data\)"):
+            call()
     data['item'].x = 300 * torch.rand(9, 2)
     with pytest.warns(UserWarning, match="'item.x' has values .* scale"):
         AGNN.from_data(data, data.edge_types[0], edge_types=data.edge_types)

@@ -64,6 +64,9 @@ def test_later_users_and_items_are_ranked_by_attributes(fitted, clicks, parts):
     assert found['recall@20'] > 2 * (hits / count).mean()
     found = fitted.evaluate(by_item, None, items, k=10, among=range(160, 200))
     assert found['ndcg@10'] > 0.5
+    stars = by_user.assign(stars=1 + np.arange(len(by_user)) % 5)
+    with pytest.warns(UserWarning, match="'ratings' has a column 'stars'"):
+        fitted.evaluate(stars, users)
     with pytest.warns(UserWarning, match="no relevant item .* 'among'"):
         found = fitted.evaluate(by_item, None, items, among=range(160))
     with pytest.raises(ValueError, match="'among' has no"):
