@@ -19,11 +19,11 @@ from typing import Any
 import typer
 
 FILES = """\
-Tables are CSV, TSV, Parquet or JSON lines. Columns of ids and ratings are recognized by
-names such as userId, movie_id or stars; --user, --item and --rating name others. All
-other columns of users or items are attributes: numbers, texts, dates or lists (--lists
-genres, for cells like Comedy|War). Empty cells are missing values. Cells such as NA or
-null are too, except in columns of ids.
+Tables are CSV, TSV, JSON lines, also gzipped (.csv.gz), or Parquet. Columns of ids and
+ratings are recognized by names such as userId, movie_id or stars; --user, --item and
+--rating name others. All other columns of users or items are attributes: numbers,
+texts, dates or lists (--lists genres, for cells like Comedy|War). Empty cells are
+missing values. Cells such as NA or null are too, except in columns of ids.
 
 Results go to standard output, or to the file given by --out; messages go to standard
 error. The exit code is 0 on success, and 2 if an argument or a table is invalid.

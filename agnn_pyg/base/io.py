@@ -1,20 +1,23 @@
-"""Reads CSV, TSV, Parquet and JSON lines; writes CSV, TSV and Parquet."""
+"""Reads CSV, TSV, JSON lines and Parquet; writes CSV, TSV and Parquet."""
 
 from __future__ import annotations
 
 import ast
 import csv
+import gzip
 import importlib.util
 import json
 import re
 import sys
 import uuid
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 from pandas.api.types import infer_dtype
@@ -24,6 +27,7 @@ from agnn_pyg.base.store import PathLike, atomic_write, check_file
 from agnn_pyg.base.vocabulary import as_ids
 
 TEXT, LINES, PARQUET = ('.csv', '.tsv', '.txt'), ('.jsonl', '.ndjson'), ('.parquet',)
+READ = (*TEXT, *LINES, *PARQUET, *(f'{suffix}.gz' for suffix in TEXT + LINES))
 SEPARATORS = (',', ';', '\t', '|')
 # The thousands separator for each decimal sign: a file may have 1.250,00 and 9,5.
 THOUSANDS = {',': '.', '.': ','}
@@ -83,7 +87,8 @@ def read_file(
     as texts if its first thousand cells hold a code such as 007.
 
     Args:
-        path (path): A file that ends in .csv, .tsv, .txt, .parquet, .jsonl or .ndjson.
+        path (path): A file that ends in .csv, .tsv, .txt, .parquet, .jsonl or .ndjson,
+            or a gzip file of texts, such as .csv.gz.
         roles (mapping): Column names of the result by role, a key of :data:`NAMES`. If
             the file has no column of that name, a usual name is looked for.
         named (mapping, optional): Column names in the file by role. No other name is
@@ -111,7 +116,7 @@ def read_file(
     codes = _codes(path, frame).difference([found.get('rating')])
     if len(codes):
         frame = _read(path, dtype=dtypes | dict.fromkeys(codes, str), **options)
-    if path.suffix.lower() in LINES:
+    if _suffix(path, READ) in LINES:
         others = frame.columns.difference([*ids.values()])
         frame = frame.assign(**{c: frame[c].infer_objects() for c in others})
     for role, column in ids.items():
@@ -181,12 +186,19 @@ def read_columns(path: PathLike) -> list[str]:
 
 def _read(path: Path, nrows: int | None = None, **options: Any) -> pd.DataFrame:
     """Reads a file, or only its columns if :obj:`nrows` is 0."""
-    suffix = _suffix(path, TEXT + PARQUET + LINES)
+    suffix = _suffix(path, READ)
     check_file(path)
-    if suffix in LINES:
-        return _read_lines(path)
-    if suffix in TEXT:
-        return _read_text(path, nrows=nrows, **options)
+    try:
+        if suffix in LINES:
+            return _read_lines(path)
+        if suffix in TEXT:
+            return _read_text(path, nrows=nrows, **options)
+    except UnicodeDecodeError as error:
+        raise ValueError(_encoding_error(path)) from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(
+            f"'{path}' is no whole gzip file ({error}); copy or compress it again"
+        ) from error
     import pyarrow.parquet
 
     try:
@@ -204,7 +216,7 @@ def _read(path: Path, nrows: int | None = None, **options: Any) -> pd.DataFrame:
 
 def _read_text(path: Path, **options: Any) -> pd.DataFrame:
     try:
-        with path.open(encoding='utf-8-sig', newline='') as file:
+        with TextIOWrapper(_open(path), encoding='utf-8-sig', newline='') as file:
             lines = filter(str.strip, file)
             head = next(lines, '')
             skip = head.strip(' "\r\n')[:-1] == 'sep='  # a hint for spreadsheets
@@ -233,19 +245,32 @@ def _read_text(path: Path, **options: Any) -> pd.DataFrame:
         return _with_thousands(frame, others, options.get('decimal', '.'))
     except pd.errors.EmptyDataError:
         raise ValueError(f"'{path}' is empty; add a header line") from None
-    except UnicodeDecodeError as error:
-        code = 'utf-16' if error.object[:2] in (b'\xff\xfe', b'\xfe\xff') else 'cp1252'
-        raise ValueError(
-            f"'{path}' is not UTF-8 text ({error}); save it as 'CSV UTF-8', or convert "
-            f'it, for example with iconv -f {code} -t utf-8'
-        ) from error
+    except UnicodeDecodeError:
+        raise
     except ValueError as error:  # also from pandas
         raise ValueError(f"'{path}' cannot be read: {error}") from error
 
 
+def _open(path: Path) -> IO[bytes]:
+    return gzip.open(path) if path.suffix.lower() == '.gz' else path.open('rb')
+
+
+def _encoding_error(path: Path) -> str:
+    """The error text for a file that is not UTF-8; it names the first such line."""
+    with _open(path) as file:
+        lines = enumerate(file, 1)
+        odd = (n for n in lines if n[1].decode(errors='ignore').encode() != n[1])
+        number, line = next(odd)
+    code = 'utf-16' if b'\0' in line else 'cp1252'
+    return (
+        f"'{path}' is not UTF-8 text in line {number} ({line!r:.60}); save it as 'CSV "
+        f"UTF-8', or convert it, for example with iconv -f {code} -t utf-8"
+    )
+
+
 def _codes(path: Path, frame: pd.DataFrame) -> pd.Index:
     """Numeric columns of a text file in which some cells have leading zeros."""
-    if path.suffix.lower() not in TEXT:
+    if _suffix(path, READ) not in TEXT:
         return pd.Index([])
     texts = dict.fromkeys(frame, str)
     head = _read(path, nrows=1000, dtype=texts, keep_default_na=False)
@@ -332,7 +357,7 @@ def _check_names(columns: Sequence[str], prefix: str = '') -> None:
 def _read_lines(path: Path) -> pd.DataFrame:
     """A frame of objects from a file with a JSON object in each line."""
     rows = {}
-    with path.open('rb') as file:
+    with TextIOWrapper(_open(path), encoding='utf-8-sig') as file:
         for number, line in enumerate(file, 1):
             row = line
             with suppress(ValueError, RecursionError):
@@ -408,6 +433,8 @@ def _literal(cell: Any) -> Any:
 
 def _suffix(path: Path, allowed: Sequence[str]) -> str:
     suffix = path.suffix.lower()
+    if suffix == '.gz':
+        suffix = ''.join(path.suffixes[-2:]).lower()
     if suffix not in allowed:
         raise ValueError(
             f"'{path}' must end in one of {', '.join(allowed)}; rename or convert it"
@@ -416,4 +443,4 @@ def _suffix(path: Path, allowed: Sequence[str]) -> str:
         raise ImportError(
             f"'{path}' needs the package pyarrow: pip install pyarrow, or use .csv"
         )
-    return suffix
+    return suffix.removesuffix('.gz')

@@ -1,5 +1,6 @@
 """Files to frames and back: nothing is shifted, rounded or guessed without a word."""
 
+import gzip
 import uuid
 from itertools import product
 
@@ -48,7 +49,10 @@ def test_text_files_of_all_sorts(tmp_path):
     ):
         text = end.join(rows).replace(',', separator).replace('#', separator)
         (tmp_path / 'x.csv').write_bytes(text.encode(encoding))
-        frame = read_file(tmp_path / 'x.csv', roles=ROLES, lists=['genres'])
+        (tmp_path / 'x.CSV.gz').write_bytes(gzip.compress(text.encode(encoding)))
+        frame = read_file(tmp_path / 'x.CSV.gz', roles=ROLES, lists=['genres'])
+        plain = read_file(tmp_path / 'x.csv', roles=ROLES, lists=['genres'])
+        pd.testing.assert_frame_equal(frame, plain)
         assert frame['user'].tolist() == ['007', '8', '9']
         assert frame['item'].iloc[2] == f'c{separator}d'
         assert frame['age'].isna().tolist() == [False, True, False]
@@ -151,7 +155,13 @@ def test_files_that_cannot_be_read_are_named_with_the_line(tmp_path):
         ('x.csv', b'user,item,year\n1,2,3\n1,2\n', '3 columns, but 2 cells in line 3'),
         ('x.csv', b'user,item\na,b\n"c,d\ne,f\n', 'quote .* line 3 .*line 4'),
         ('x.csv', SHORT.encode(), '3 columns, but 2 cells in line 5'),
-        ('x.csv', 'user,item\né,2\n'.encode('latin-1'), 'is not UTF-8 text'),
+        ('x.csv', 'user,item\né,2\n'.encode('latin-1'), 'UTF-8 text in line 2.*cp1252'),
+        ('x.csv', 'user,item\né,2\n'.encode('utf-16'), 'UTF-8 .*line 1.*utf-16'),
+        ('x.jsonl', '{"user": "é"}\n'.encode('latin-1'), 'UTF-8 .*line 1'),
+        ('x.csv.gz', 'user,item\n\né,2'.encode('latin-1'), 'x.csv.gz.* gzip file'),
+        ('x.csv.gz', gzip.compress(b'user,item\n\n\xe9,2'), 'x.csv.gz.* in line 3'),
+        ('x.csv.gz', gzip.compress(SHORT.encode())[:-9], 'x.csv.gz.* gzip file'),
+        ('x.parquet.gz', b'', 'must end in .*csv.gz'),
         ('x.csv', b'user,item,item\n1,2,3\n', "2 columns called 'item'"),
         ('x.csv', b'# of 2024\nuser;item\n1;2\n', '1 columns, but 2 cells in line 2'),
         ('x.csv', f'user,item\na,{"x" * 10**6}\n'.encode(), 'after line 2'),
@@ -224,6 +234,9 @@ def test_json_lines(tmp_path):
         '{"user": 8, "sku": 9, "tags": "b|c", "more": {"x": 1}}',
     ]
     path.write_text('\n'.join(lines), encoding='utf-8')
+    packed = tmp_path / 'x.jsonl.gz'
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert read_columns(packed) == read_columns(path)
     assert read_columns(path) == ['user', 'sku', 'price', 'tags', 'more']
     with pytest.warns(UserWarning, match='unknown'):
         frame = read_file(path, roles=ROLES, id_dtypes={'user': 'int'}, lists=['tags'])
