@@ -30,7 +30,8 @@ ISO_DATE = re.compile(r'\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?')
 FEW, MANY = 0.1, 20
 # What to do if a cell does not have the type of its column.
 _REMEDIES = {
-    'date': 'use dates or texts like 1999-12-31, empty these cells, or change the type',
+    'date': 'use dates or texts like 1999-12-31 (of a year, 1999-01-01), empty these '
+    'cells, or change the type',
     'numeric': 'use numbers such as 12.5, empty these cells, or change the type',
     'text': 'convert them to texts, or change the type',
     'vector': 'use lists of numbers, or change the type',
