@@ -142,5 +142,5 @@ def ragged(start: Tensor, size: Tensor) -> Tensor:
 def from_numpy(*arrays: np.ndarray) -> Episodes:
     """Builds tasks from arrays of users, sizes, items, labels and support sizes."""
     user, size, item, label, support = map(torch.from_numpy, arrays)
-    user, size, item, support = (v.long() for v in (user, size, item, support))
-    return Episodes(user, size, item, label.float(), support)
+    rows = user.long(), size.long(), item.long()
+    return Episodes(*rows, label.float(), support.long())

@@ -281,11 +281,9 @@ def _loaders(
 ) -> tuple[EpisodeLoader, EpisodeLoader | None]:
     """Loaders of the training tasks and of the validation tasks."""
     config = fitted.config
-    least = config.min_interactions
-    if least is None:
-        enough = (episodes.size >= MIN_INTERACTIONS).sum()
-        many = 2 * enough >= (episodes.size >= 2).sum()
-        least = MIN_INTERACTIONS if many else 2
+    enough = (episodes.size >= MIN_INTERACTIONS).sum()
+    many = 2 * enough >= (episodes.size >= 2).sum()
+    least = config.min_interactions or (MIN_INTERACTIONS if many else 2)
     tasks = episodes.at_least(max(least, config.support_sizes[0] + 1))
     if not len(tasks):
         raise ValueError(

@@ -323,8 +323,7 @@ class ItemStatistics:
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> ItemStatistics:
         """Applies a function to each tensor, such as a move to a device."""
-        tensors = {name: function(value) for name, value in self.state_dict().items()}
-        return replace(self, **tensors)
+        return replace(self, **{k: function(v) for k, v in self.state_dict().items()})
 
     def state_dict(self) -> dict[str, Tensor]:
         """All tensors by name, as arguments of the constructor."""

@@ -101,9 +101,8 @@ class EpisodeLoader(EpochLoader):
             tasks = self._resample(generator)
         if self.negatives:
             tasks = self._with_negatives(tasks, generator)
-        batches = order.split(self.batch_size)
-        last = len(self) * self.world_size
-        for chosen in batches[self.rank : last : self.world_size]:
+        mine = slice(self.rank, len(self) * self.world_size, self.world_size)
+        for chosen in order.split(self.batch_size)[mine]:
             yield pad(tasks, chosen)
 
     def _resample(self, generator: Generator) -> Episodes:

@@ -69,14 +69,12 @@ class NeuralProcess(nn.Module):
         self.item = self.user = self.latent = self.memory = None
         channels = config.embedding_channels
         width = num_features
-        if config.item_ids or item_attributes is not None:
-            known = config.item_ids, item_attributes
-            self.item = NodeEmbedding(num_items, channels, *known)
-            width += channels[-1]
-        if config.user_ids or user_attributes is not None:
-            known = config.user_ids, user_attributes
-            self.user = NodeEmbedding(num_users, channels, *known)
-            width += channels[-1]
+        item = num_items, channels, config.item_ids, item_attributes
+        user = num_users, channels, config.user_ids, user_attributes
+        for side, (*sizes, use_id, attributes) in (('item', item), ('user', user)):
+            if use_id or attributes is not None:
+                setattr(self, side, NodeEmbedding(*sizes, use_id, attributes))
+                width += channels[-1]
         self.in_channels = width
         # AttentiveTaNP may concatenate two means over a support.
         num_pools = 1 + getattr(config, 'pool_by_sign', False)
@@ -96,8 +94,9 @@ class NeuralProcess(nn.Module):
         return ModulatedDecoder(*sizes, *self.config.subset(*names).values())
 
     def reset_parameters(self) -> None:
-        for child in self.children():
-            child.reset_parameters()
+        for module in [*self.modules()][1:]:
+            if hasattr(module, 'reset_parameters'):
+                module.reset_parameters()
 
     def set_trained_ids(self, user: Tensor, item: Tensor) -> None:
         """Marks the users and items of training; called by the training module."""

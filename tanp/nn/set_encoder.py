@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import torch
@@ -46,18 +47,10 @@ class SetEncoder(nn.Module):
         self, in_channels: int, channels: Sequence[int], dropout: float = 0.0
     ) -> None:
         super().__init__()
-        layers = []
-        width = in_channels + 1
-        for hidden in channels[:-1]:
-            layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout)]
-            width = hidden
-        self.hidden = nn.Sequential(*layers)
-        self.lin_out = nn.Linear(width, channels[-1])
-
-    def reset_parameters(self) -> None:
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                layer.reset_parameters()
+        *widths, last = pairwise([in_channels + 1, *channels])
+        layers = ([nn.Linear(*w), nn.ReLU(), nn.Dropout(dropout)] for w in widths)
+        self.hidden = nn.Sequential(*chain.from_iterable(layers))
+        self.lin_out = nn.Linear(*last)
 
     def encode(self, x: Tensor, label: Tensor) -> Tensor:
         """The last hidden layer of each interaction, :obj:`[B, n, H]`."""
@@ -138,11 +131,10 @@ class ClusterMemory(nn.Module):
 
     def forward(self, task: Tensor) -> tuple[Tensor, Tensor]:
         difference = task[:, None] - self.center
-        alpha = self.temperature
         distance = difference.square().sum(-1)
         if not self.squared:
             distance = torch.linalg.vector_norm(difference, dim=-1)
         # In logarithms, where far centers do not underflow.
-        logit = -(alpha + 1) / 2 * (distance / alpha).log1p()
+        logit = -(self.temperature + 1) / 2 * (distance / self.temperature).log1p()
         assignment = logit.softmax(-1)
         return task + assignment @ self.center, assignment
