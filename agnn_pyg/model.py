@@ -252,8 +252,9 @@ class AGNN(nn.Module):
             edge_index_dict (dict): Edges neighbor → node by edge type.
             cold_dict (dict, optional): Masks of the nodes whose preference and bias
                 are generated from attributes, :obj:`[N]`. (default: none)
-            n_id_dict (dict, optional): Global ids of the nodes, :obj:`[N]`.
-                (default: those of the full graph, 0 to N - 1)
+            n_id_dict (dict, optional): Global ids of the nodes, :obj:`[N]`. Pass those
+                of sampled batches, whose nodes have another order, even if all nodes
+                are in a batch. (default: those of the full graph, 0 to N - 1)
             rating_dict (dict, optional): Ratings of the edges of type :attr:`rated`,
                 :obj:`[E]`; required with :attr:`rated`. These edges must not contain a
                 pair to predict.

@@ -24,7 +24,8 @@ def predict(
     r"""Predicts the ratings of the pairs of a loader, in their order.
 
     Predictions are deterministic: the extended VAE decodes the mean of its latent code,
-    and predictions are averaged over a fixed number of draws of neighbors.
+    and predictions are averaged over a fixed number of draws of neighbors. If a pair is
+    rated in the graph, its rating carries no messages in its batch.
 
     Args:
         model (AGNN): The model; its mode does not change.

@@ -94,9 +94,8 @@ class NeuralProcess(nn.Module):
         return ModulatedDecoder(*sizes, *self.config.subset(*names).values())
 
     def reset_parameters(self) -> None:
-        for module in [*self.modules()][1:]:
-            if hasattr(module, 'reset_parameters'):
-                module.reset_parameters()
+        for child in self.children():
+            child.reset_parameters()
 
     def set_trained_ids(self, user: Tensor, item: Tensor) -> None:
         """Marks the users and items of training; called by the training module."""

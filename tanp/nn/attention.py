@@ -73,6 +73,9 @@ class SupportAttention(nn.Module):
         self.sink = nn.Parameter(torch.zeros(heads))
 
     def reset_parameters(self) -> None:
+        for child in self.children():
+            if isinstance(child, nn.Linear):
+                child.reset_parameters()
         nn.init.zeros_(self.sink)
 
     def forward(self, query: Tensor, kernel: Tensor, *support: Tensor) -> Tensor:

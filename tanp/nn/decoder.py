@@ -65,6 +65,10 @@ class ModulatedDecoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.lin_out = nn.Linear(channels[-1], 1)
 
+    def reset_parameters(self) -> None:
+        for lin in (*self.lins, self.lin_task, self.lin_out):
+            lin.reset_parameters()
+
     def forward(self, x: Tensor, task: Tensor, context: Tensor | None = None) -> Tensor:
         # The context is equal for all items of a task: multiplied once a task.
         lin = self.lins[0]

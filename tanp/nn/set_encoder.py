@@ -52,6 +52,11 @@ class SetEncoder(nn.Module):
         self.hidden = nn.Sequential(*chain.from_iterable(layers))
         self.lin_out = nn.Linear(*last)
 
+    def reset_parameters(self) -> None:
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                layer.reset_parameters()
+
     def encode(self, x: Tensor, label: Tensor) -> Tensor:
         """The last hidden layer of each interaction, :obj:`[B, n, H]`."""
         return self.hidden(torch.cat([x, label[..., None]], dim=-1))

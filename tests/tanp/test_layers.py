@@ -8,11 +8,14 @@ import torch.nn.functional as F
 
 from tanp.nn import (
     ClusterMemory,
+    LatentEncoder,
     ModulatedDecoder,
     NodeEmbedding,
+    SetEncoder,
     SupportAttention,
     SupportGP,
 )
+from tests.conftest import assert_redrawn
 
 
 def random(*size):
@@ -22,6 +25,14 @@ def random(*size):
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
+
+
+def test_a_layer_by_itself_redraws_all_its_parameters():
+    assert_redrawn(SetEncoder(3, (4, 5)))
+    assert_redrawn(LatentEncoder(3, (4, 5, 6)))
+    assert_redrawn(ModulatedDecoder(3, 2, 4, (5, 6)))
+    assert_redrawn(SupportAttention(3, 2))
+    assert_redrawn(ClusterMemory(2, 3))
 
 
 def test_embedding_is_a_perceptron_on_one_hots(attributes):
