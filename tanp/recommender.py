@@ -138,13 +138,16 @@ class TaNPRecommender(Recommender):
     ) -> dict[str, float]:
         """Adapts to the first half of each user's rows and evaluates on the other half.
 
-        If the number of rows is odd, the first half is larger. For :obj:`users` see
-        :meth:`adapt`; for all else see :meth:`AdaptedUsers.evaluate`.
-        ``ValueError`` if no user has two rows.
+        If the number of rows is odd, the first half is larger. Items new to the fit are
+        in the other half. For :obj:`users` see :meth:`adapt`; for all else see
+        :meth:`AdaptedUsers.evaluate`. ``ValueError`` if no user has two rows.
         """
-        check_columns(ratings, 'ratings', [self.user])
-        by_user = ratings.groupby(self.user)[self.user]
-        first = 2 * by_user.cumcount() < by_user.transform('size')
+        check_columns(ratings, 'ratings', [self.user, self.item])
+        known = ratings[self.item].isin(self._served()[1].ids['item'].values)
+        known |= not known.any()  # then adapt raises an error that names an id
+        user = ratings[self.user]
+        before = known.groupby(user).cumsum() - known
+        first = known & (2 * before < user.groupby(user).transform('size'))
         if len(ratings) and first.all():
             raise ValueError(
                 "'ratings' must have a user with two rows, one for the support and one "

@@ -306,7 +306,8 @@ def _check_options(args: SimpleNamespace, lists: Sequence[str]) -> None:
         if column not in known:
             raise ValueError(
                 f"'--lists' names column '{column}', which no table has"
-                f'{nearest(column, known)}; correct it, or leave it out'
+                f'{nearest(column, known)}; correct it, or leave it out (give '
+                f"several as '--lists one --lists other')"
             )
     if args.list_separator and not {*lists} & {*known}:
         raise ValueError(

@@ -44,6 +44,8 @@ MISSING = (
     *('None', 'NaT', 'NaN', 'nan', '-NaN', '-nan'),
     *('1.#IND', '-1.#IND', '1.#QNAN', '-1.#QNAN'),
 )
+# The suffix for each kind of binary file, by the bytes that it starts with.
+MAGIC = {b'PAR1': '.parquet', b'PK': '.zip or .xlsx', b'\x1f\x8b': '.gz'}
 # Usual column names by role, in lower-case letters, and without a suffix such as id.
 NAMES = {
     'user': 'user customer reader member client visitor account person uid',
@@ -261,6 +263,9 @@ def _encoding_error(path: Path) -> str:
         lines = enumerate(file, 1)
         odd = (n for n in lines if n[1].decode(errors='ignore').encode() != n[1])
         number, line = next(odd)
+    for start, suffix in MAGIC.items():
+        if number == 1 and line.startswith(start):
+            return f"'{path}' is a file of type {suffix}; rename or convert it"
     code = 'utf-16' if b'\0' in line else 'cp1252'
     return (
         f"'{path}' is not UTF-8 text in line {number} ({line!r:.60}); save it as 'CSV "
@@ -365,7 +370,7 @@ def _read_lines(path: Path) -> pd.DataFrame:
             if not isinstance(row, dict):
                 raise ValueError(
                     f"'{path}' has no JSON object in line {number} ({row!r:.60}); "
-                    f'correct or drop the line'
+                    f'correct or drop the line, or write an array as JSON lines'
                 )
             if row:
                 rows[number] = row

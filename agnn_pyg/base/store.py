@@ -28,7 +28,8 @@ TEMPORARY = re.compile(r'\..+\.[0-9a-f]{8}\.tmp')
 def check_file(path: PathLike) -> None:
     """Raises ``ValueError`` if there is no such file."""
     if not os.path.isfile(path):
-        raise ValueError(f"There is no file '{path}'; check the path")
+        what = 'is no regular file' if os.path.exists(path) else 'does not exist'
+        raise ValueError(f"'{path}' {what}; check the path")
 
 
 @contextmanager

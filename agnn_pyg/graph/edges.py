@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
+from torch_geometric.data.storage import EdgeStorage
 from torch_geometric.typing import EdgeType, NodeType
 
 # Relations of k-nearest-neighbor edges: by attributes, and by attributes and ratings.
@@ -38,6 +41,31 @@ def types_between(data: HeteroData, rated: EdgeType) -> set[EdgeType]:
     return {t for t in data.edge_types if {t[0], t[-1]} == ends}
 
 
+def check_edges(
+    edge_type: EdgeType, store: EdgeStorage, num_nodes: Mapping[NodeType, int | None]
+) -> None:
+    """Raises ``ValueError`` if edges are missing or join nodes that do not exist."""
+    if 'edge_index' not in store:
+        raise ValueError(
+            f"'data' must have an 'edge_index' of edges {edge_type} (got none); "
+            f"convert an 'adj_t' to it"
+        )
+    for end, row in zip(edge_type[::2], store.edge_index, strict=True):
+        number = num_nodes.get(end)
+        if number is None:
+            raise ValueError(
+                f"'data' must have features 'x', or else 'num_nodes', of '{end}' "
+                f'nodes, which edges {edge_type} join'
+            )
+        outside = ((row < 0) | (row >= number)).nonzero()
+        if len(outside):
+            place = int(outside[0])
+            raise ValueError(
+                f"Edges {edge_type} must join '{end}' nodes from 0 to {number - 1} "
+                f'(got {int(row[place])} at position {place})'
+            )
+
+
 def rated_pairs(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
     """Rated pairs of a graph, :obj:`[2, R]`, and their ratings, :obj:`[R]`.
 
@@ -65,16 +93,7 @@ def rated_pairs(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
         )
     if not index.numel():
         raise ValueError("'edge_index' must hold pairs (got none)")
-    for end, row in zip((rated[0], rated[-1]), index, strict=True):
-        bound = data[end].num_nodes
-        if bound is None:
-            raise ValueError(f"'{end}' must have features 'x', or else 'num_nodes'")
-        low, high = (int(value) for value in row.aminmax())
-        if low < 0 or high >= bound:
-            raise ValueError(
-                f"'edge_index' must hold {end}s from 0 to {bound - 1} (got {end} "
-                f'{low if low < 0 else high})'
-            )
+    check_edges(rated, store, data.num_nodes_dict)
     if rating.size() != index.size()[1:]:
         raise ValueError(
             f"'edge_index' must have one rating per pair, [{index.size(1)}] (got "

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from agnn_pyg.base.config import NonNegativeInt, Seed
@@ -38,7 +38,7 @@ class KernelConfig(ScenariosConfig):
     ratings or more on average."""
     kernel_steps: NonNegativeInt = 30
     """Number of steps to learn the kernel weights."""
-    cv_folds: Annotated[int, Ge(2)] = 5
+    cv_folds: Annotated[int, Ge(2), Le(100)] = 5
     """Number of folds to learn the kernel weights on."""
     seed: Seed = 0
     """Seed of all random numbers."""

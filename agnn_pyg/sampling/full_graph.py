@@ -20,6 +20,7 @@ from agnn_pyg.base.config import (
 )
 from agnn_pyg.base.randomness import EpochLoader, mix, salted
 from agnn_pyg.graph.edges import (
+    check_edges,
     check_hetero,
     knn_edge_types,
     rated_pairs,
@@ -73,7 +74,8 @@ class FullGraphLoader(EpochLoader):
         left_out: Edge types between both ends other than the rated one.
 
     Raises:
-        ValueError: If there are no ratings, or an argument is outside its range.
+        ValueError: If there are no ratings, an edge joins a node that does not exist,
+            or an argument is outside its range.
     """
 
     def __init__(
@@ -95,6 +97,8 @@ class FullGraphLoader(EpochLoader):
         self.ends = (rated[0], rated[-1])
         data = copy(data).cpu()
         self.edge_index, self.rating = rated_pairs(data, rated)
+        for edge_type, store in data.edge_items():
+            check_edges(edge_type, store, data.num_nodes_dict)
         self.steps = check_argument('steps', steps, PositiveInt)
         self.batch_size = check_argument('batch_size', batch_size, PositiveInt | None)
         self.target_fraction = check_argument(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data, HeteroData
+from torch_geometric.data.storage import EdgeStorage
 from torch_geometric.sampler import (
     BaseSampler,
     EdgeSamplerInput,
@@ -24,6 +25,7 @@ from torch_geometric.typing import EdgeType, NodeType
 
 from agnn_pyg.base.config import Seed, check_argument
 from agnn_pyg.base.randomness import salted
+from agnn_pyg.graph.edges import check_edges
 from agnn_pyg.sampling.draw import CandidateSets
 
 # Names for the only node type and edge type of a `Data` object.
@@ -106,22 +108,9 @@ class ProximitySampler(BaseSampler):
             num_neighbors = dict.fromkeys(edges, num_neighbors)
         self.num_neighbors = _check_numbers(num_neighbors, list(edges))
         edges = {t: edges[t] for t in self.num_neighbors}
-        _check_edges(weight_attr, edges)
         for edge_type, store in edges.items():
-            for end, row in zip(edge_type[::2], store.edge_index, strict=True):
-                number = self._num_nodes.get(end)
-                if number is None:
-                    raise ValueError(
-                        f"'data' must have features 'x', or else 'num_nodes', of "
-                        f"'{end}' nodes, which edges {edge_type} join"
-                    )
-                outside = ((row < 0) | (row >= number)).nonzero()
-                if len(outside):
-                    place = int(outside[0])
-                    raise ValueError(
-                        f"Edges {edge_type} must join '{end}' nodes from 0 to "
-                        f'{number - 1} (got {int(row[place])} at position {place})'
-                    )
+            check_edges(edge_type, store, self._num_nodes)
+        _check_weights(weight_attr, edges)
         self.candidates = {
             edge_type: CandidateSets(
                 store.edge_index, store.get(weight_attr), self._num_nodes[edge_type[-1]]
@@ -233,13 +222,7 @@ def _check_time(time: Tensor | None) -> None:
         )
 
 
-def _check_edges(name: str, stores: Mapping[EdgeType, Any]) -> None:
-    for edge_type, store in stores.items():
-        if 'edge_index' not in store:
-            raise ValueError(
-                f"'data' must have an 'edge_index' of edges {edge_type} (got none); "
-                f"convert an 'adj_t' to it"
-            )
+def _check_weights(name: str, stores: Mapping[EdgeType, EdgeStorage]) -> None:
     # Weights are optional under the default name only.
     if name != WEIGHT_ATTR and not any(name in store for store in stores.values()):
         known = sorted({key for store in stores.values() for key in store})

@@ -418,6 +418,16 @@ def test_a_score_is_of_the_second_half_of_each_user_and_searches_use_it(paper, l
     assert paper.score(rows) == pytest.approx(-np.sqrt((error**2).mean()))
     with pytest.raises(ValueError, match="'y' must be None"):
         paper.score(rows, people(rows['user'].unique()))
+    # An item that is new to the fit cannot be in the support.
+    moved = rows.reset_index(drop=True)
+    moved.loc[0, 'item'] = 'new film'
+    known = moved.drop(0)
+    place = known.groupby('user')['item'].transform('cumcount')
+    size = moved.groupby('user')['item'].transform('size')
+    support = known[2 * place < size.drop(0)]
+    query, new = moved.drop(support.index), films().tail(1).assign(item='new film')
+    found = paper.adapt(support).evaluate(query, items=new)
+    assert paper.evaluate(moved, items=new) == found
     # A user with one row has no query.
     with pytest.raises(ValueError, match=r"'ratings' .*two rows.*support and.*query"):
         paper.evaluate(rows.drop_duplicates('user'))

@@ -424,6 +424,10 @@ def test_other_edges_are_kept_unless_they_are_between_users_and_items(
     data[viewed].edge_index = data[RATES].edge_index
     data[rated_by].edge_index = data[RATES].edge_index.flip(0)
     batches = loader(data)
+    outside = data.clone()
+    outside[tagged].edge_index[0, 1] = 99
+    with pytest.raises(ValueError, match=r"'of'.* 'tag' .* 99 at position 1"):
+        loader(outside)
     for batch in batches:
         for kind in (tagged, follows):
             assert torch.equal(batch.edge_index_dict[kind], data[kind].edge_index)
