@@ -346,8 +346,11 @@ def seems(cells: ParsedColumn) -> str | None:
     for separator in '|;,/':
         found = [text for text in texts if separator in text]
         parts = {part.strip() for text in texts for part in text.split(separator)}
-        # Lists combine few distinct parts, unlike 'city, country'.
-        if 10 * len(found) >= max(1, len(values)) and len(parts) <= len({*texts}):
+        # Lists combine few distinct parts, unlike 'city, country', with a few words
+        # each, unlike sentences.
+        is_list = len(parts) <= len({*texts})
+        is_list &= 2 * sum(part.count(' ') > 3 for part in parts) < len(parts)
+        if 10 * len(found) >= max(1, len(values)) and is_list:
             return (
                 f'lists as texts, which as_lists(cells, {separator!r}) of '
                 f'agnn_pyg.base.io or --lists reads, such as {found[0]!r}'
