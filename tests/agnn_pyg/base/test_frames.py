@@ -365,7 +365,10 @@ def test_columns_that_seem_to_be_something_else(tables):
         (10 * ['a; b', 'b ;c', 'c', 'a; c'], r"lists .*cells, ';'.*'a; b'"),
         ([f'Word {n} of a text; more' for n in range(40)], 'most values occur once'),
         # Few distinct parts, but sentences.
-        ([f'This one is {n % 7} wide, it has size {n % 6} too' for n in range(40)], 'once'),
+        (
+            [f'It is {n % 7} units wide, and {n % 6} units high' for n in range(40)],
+            'once',
+        ),
         (10 * ['a, b', 'b, c', 'c', 'c, a'], r"lists .*cells, ','"),
         (10 * ['a/b/c', 'b/c', 'c', 'c/a'], r"lists .*cells, '/'"),
         (10 * ['a|b', 'a', 'c', 'c'], r"lists .*cells, '\|'.*'a\|b'"),
