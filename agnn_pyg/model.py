@@ -381,10 +381,12 @@ class AGNN(nn.Module):
         :obj:`edge_label_index`, :obj:`[2, B]`, holds positions of the pairs among the
         nodes of both :attr:`ends`; for the other arguments see :meth:`encode`.
         """
-        if edge_label_index.dim() != 2 or len(edge_label_index) != 2:
+        is_pairs = edge_label_index.dim() == 2 and len(edge_label_index) == 2
+        if not is_pairs or edge_label_index.is_floating_point():
             raise ValueError(
-                f"'edge_label_index' must be pairs, [2, B] (got size "
-                f'{list(edge_label_index.size())}); transpose it'
+                f"'edge_label_index' must be pairs of whole numbers, [2, B] (got "
+                f'{edge_label_index.dtype}, {list(edge_label_index.size())}); '
+                f'{"convert" if is_pairs else "transpose"} it'
             )
         states = self.encode(x_dict, edge_index_dict, cold_dict, n_id_dict, rating_dict)
         try:

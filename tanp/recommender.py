@@ -101,7 +101,7 @@ class TaNPRecommender(Recommender):
                 are missing. None also leaves them missing, with a warning.
             name (str, optional): Name for errors. (default: :obj:`"support"`)
 
-        ``ValueError`` names an unknown item or a rating that is out of range.
+        ``ValueError`` names an unknown item or a rating outside of :obj:`rating_range`.
         """
         config, fitted = self._served()
         fitted = replace(fitted, config=config)

@@ -127,6 +127,8 @@ def check_columns(
 
 def shown(cell: object) -> str:
     """A cell as one line of an error text, shortened if long."""
+    if hasattr(cell, 'columns'):
+        return f'a {type(cell).__name__}'
     text = ' '.join(repr(plain(cell)).split())
     return text if len(text) <= MAX_SHOWN else f'{text[: MAX_SHOWN - 3]}...'
 

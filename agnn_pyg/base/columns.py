@@ -149,27 +149,31 @@ class CategoricalEncoder(ColumnEncoder):
         odd = unknown & unknown.all()
         if self.stype != 'text':  # the vocabulary lacks rare words in any case
             many = max(MANY_NEW, len(unknown) / 2)
-            respelled = self._respelled(cells.value[unknown])
-            respelled = unknown & is_text & pd.Series(cells.value).isin(respelled)
+            meant = self._respelled(cells.value[unknown])
+            respelled = unknown & is_text & pd.Series(cells.value).isin(meant)
             odd = respelled if respelled.any() else odd | (unknown.sum() >= many)
+            if respelled.any():
+                example = repr(meant[cells.value[respelled][0]])
+        effect = 'count as rare ones' if self.has_rare else 'do not affect predictions'
         table.remark(
             cells.row[unknown & odd],
             f'holds values that are not in the fit (which has {example}), the first in',
-            'check their spelling and case: new values do not affect predictions',
+            f'check their spelling and case: new values {effect}',
         )
 
-    def _respelled(self, new: np.ndarray) -> list[str]:
-        """New texts that differ from known ones only in case or in a few letters."""
-        known = {str(v).casefold() for v in self.values}
+    def _respelled(self, new: np.ndarray) -> dict[Any, Any]:
+        """The known text for new texts with another case or a few other letters."""
+        known = {str(v).casefold(): v for v in self.values}
         # Texts with digits may be numbered, such as 'part 1' and 'part 2'.
         words = [v for v in known if len(known) <= FEW_VALUES and not DIGIT.search(v)]
-        texts = {v: str(v).casefold() for v in pd.unique(new)[:MAX_NEW]}
-
-        def is_near(text: str) -> bool:
-            near = get_close_matches(text, words, 1, ALIKE)
-            return bool(near) and not DIGIT.search(text)
-
-        return [v for v, text in texts.items() if text in known or is_near(text)]
+        meant = {}
+        for value in pd.unique(new)[:MAX_NEW]:
+            text = str(value).casefold()
+            is_numbered = DIGIT.search(text)
+            near = [] if is_numbered else get_close_matches(text, words, 1, ALIKE)
+            if text in known or near:
+                meant[value] = known[text if text in known else near[0]]
+        return meant
 
     def _places(self, cells: ParsedColumn) -> np.ndarray:
         return pd.Index(self.values, dtype=object).get_indexer(cells.value)

@@ -209,7 +209,7 @@ class Served:
         if not named and table is None:
             if support is None:
                 raise ValueError("There are no users; name some, or '--users FILE'")
-            return support[[name]].drop_duplicates()
+            return [*support[name].unique()]  # not a table: they lack attributes
         # Keep the whole table: other rows may be ends of edges.
         bare = pd.Index(named)
         bare = bare if table is None else bare.difference(table[name], sort=False)

@@ -103,8 +103,10 @@ def test_first_ratings_of_new_users_in_the_shell(recommender, planted, here, cap
         shell(main, f'recommend {" ".join(map(str, ids))} -k 2 {new}')
         expected = every.loc[ids or [*users['user']]].reset_index()
         pd.testing.assert_frame_equal(printed(capsys), expected, check_dtype=False)
-    shell(main, 'recommend -k 1 --support first.csv --model model --quiet')
-    assert printed(capsys)['user'].tolist() == [one, other]
+    shell(main, 'recommend -k 1 --support first.csv --model model')
+    out, err = capsys.readouterr()
+    assert pd.read_csv(io.StringIO(out))['user'].tolist() == [one, other]
+    assert 'new users without attributes' in err
     item = held_out['item'].iloc[0]
     shell(main, f'explain {one} {item} {new}')
     found = recommender.explain(one, item, users, ratings=first)

@@ -359,7 +359,7 @@ def test_features_and_ids_that_are_missing_are_named(tiny_model, tiny_graph):
     fewer = {side: tuple(part[:9] for part in x[side]) for side in SIDES}
     with pytest.raises(ValueError, match="'n_id_dict'"):
         model(fewer, {}, MIXED)
-    for pairs in (MIXED.t(), MIXED + 99, MIXED - 99):
+    for pairs in (MIXED.t(), MIXED + 99, MIXED - 99, MIXED.float()):
         with pytest.raises(ValueError, match="'edge_label_index'"):
             model(x, {}, pairs)
     model, edges = tiny_model(rated=RATES), {RATES: MIXED}

@@ -234,9 +234,12 @@ def test_values_of_other_types_than_those_of_the_fit():
         with pytest.warns(UserWarning, match=rf"'frame'.*'x'.*row {row}"):
             one.transform(frame_of(cells))
     few = AttributeEncoder(['x']).fit(frame_of(['war', 'sea']))
-    with pytest.warns(UserWarning, match=r"row 2 \('SEA'\)"):
+    with pytest.warns(UserWarning, match=r"has 'sea'.*row 2 \('SEA'\).* not affect"):
         bags = few.transform(frame_of([' war', 'a', 'SEA']))
     assert bags.index.tolist() == [[2], [0], [0]]
+    rare = AttributeEncoder(['x'], min_count=2).fit(frame_of(['a', 'war', 'war']))
+    with pytest.warns(UserWarning, match=r"has 'war'.*row 1 .* count as rare"):
+        rare.transform(frame_of(['war', 'War']))
     few = AttributeEncoder({'x': 'multi'}).fit(frame_of([['drama'], ['part 1']]))
     with pytest.warns(UserWarning, match=r"row 2 \(\['drma"):
         few.transform(frame_of([['drama', 'part 2'], ['drums'], ['drma'], ['part 1']]))
