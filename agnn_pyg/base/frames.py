@@ -188,9 +188,7 @@ def read_edges(given: Mapping[str, pd.DataFrame | None]) -> dict[str, Edges]:
         one, other = read_ends(frame, ends, name)
         if one.dtype == other.dtype:
             is_loop = one.values == other.values
-            other.refuse(
-                is_loop, f'joins an id of {side}s with itself in', 'drop the row'
-            )
+            other.refuse(is_loop, 'joins an id with itself in', 'drop the row')
         column = 'weight' if 'weight' in frame else None
         if column is None:
             warn_of_unread(

@@ -93,7 +93,7 @@ def rated_pairs(data: HeteroData, rated: EdgeType) -> tuple[Tensor, Tensor]:
         )
     if not index.numel():
         raise ValueError("'edge_index' must hold pairs (got none)")
-    check_edges(rated, store, data.num_nodes_dict)
+    check_edges(rated, store, {end: data[end].num_nodes for end in rated[::2]})
     if rating.size() != index.size()[1:]:
         raise ValueError(
             f"'edge_index' must have one rating per pair, [{index.size(1)}] (got "

@@ -97,8 +97,11 @@ class FullGraphLoader(EpochLoader):
         self.ends = (rated[0], rated[-1])
         data = copy(data).cpu()
         self.edge_index, self.rating = rated_pairs(data, rated)
-        for edge_type, store in data.edge_items():
-            check_edges(edge_type, store, data.num_nodes_dict)
+        self.left_out = types_between(data, rated) - {rated}
+        used = [t for t in data.edge_types if t not in (rated, *self.left_out)]
+        for edge_type in used:
+            num_nodes = {end: data[end].num_nodes for end in edge_type[::2]}
+            check_edges(edge_type, data[edge_type], num_nodes)
         self.steps = check_argument('steps', steps, PositiveInt)
         self.batch_size = check_argument('batch_size', batch_size, PositiveInt | None)
         self.target_fraction = check_argument(
@@ -123,15 +126,9 @@ class FullGraphLoader(EpochLoader):
                 candidates[edge_type] = CandidateSets(
                     store.edge_index, store.get('edge_weight'), data[name].num_nodes
                 )
-        self.left_out = types_between(data, rated) - {rated}
-        drawn = {rated, *self.left_out}
-        drawn.update(*(knn_edge_types(data, name) for name in data.node_types))
+        drawn = {t for name in data.node_types for t in knn_edge_types(data, name)}
         # Edges given by the user are few, so all of them are kept.
-        self.kept = {
-            edge_type: data[edge_type].edge_index
-            for edge_type in data.edge_types
-            if edge_type not in drawn
-        }
+        self.kept = {t: data[t].edge_index for t in used if t not in drawn}
 
     def __len__(self) -> int:
         if self.batch_size is None:
