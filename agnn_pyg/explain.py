@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.base.cells import CONSTANT
-from agnn_pyg.base.frames import end_rows
 from agnn_pyg.base.nodes import with_titles
-from agnn_pyg.base.vocabulary import read_distinct
+from agnn_pyg.base.vocabulary import read_one
 from agnn_pyg.kernel.scenarios import KernelExplanation
 from agnn_pyg.rating_data import SIDES
 
@@ -107,9 +106,10 @@ def explain_pair(
     """Explains the score of a pair of ids; titles come from the tables."""
     config = serving.config
     columns = config.user, config.item
-    parts = zip(SIDES, (user, item), columns, strict=True)
-    ends = [read_distinct([end], side, column) for side, end, column in parts]
-    nodes = tuple(int(row) for row in end_rows(ends, serving.ids)[:, 0])
+    nodes = tuple(
+        read_one(end, s, c, serving.ids[s], f"pass a new one in a table '{s}s'")
+        for end, s, c in zip((user, item), SIDES, columns, strict=True)
+    )
     scale = None if config.rating is None else serving.scale
     unit, center = (1.0, 0.0) if scale is None else (scale.unit, scale.center)
     terms, contribution, neighbors = _weighted_parts(serving, nodes)

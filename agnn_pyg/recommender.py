@@ -21,7 +21,7 @@ from agnn_pyg.base.ranking import excluded
 from agnn_pyg.base.rating_scale import RatingScale
 from agnn_pyg.base.recommender import Recommender
 from agnn_pyg.base.recommender_config import ColumnsConfig, EncoderConfig
-from agnn_pyg.base.vocabulary import read_distinct
+from agnn_pyg.base.vocabulary import read_distinct, read_one
 from agnn_pyg.evaluation import evaluate_ranking
 from agnn_pyg.explain import Explanation, explain_pair
 from agnn_pyg.fitted import Fitted
@@ -274,6 +274,7 @@ class AGNNRecommender(Recommender):
                 invalid.
         """
         config, _ = self._served()
+        clip = check_argument('clip', clip, bool)
         check_columns(pairs, 'pairs', [config.user, config.item])
         serving = self._serve(users, items, ratings, user_edges, item_edges)
         rows = read_pairs(pairs, 'pairs', config, serving.ids)
@@ -485,12 +486,10 @@ class AGNNRecommender(Recommender):
         found = self.embeddings(side)
         k = check_argument('k', k, PositiveInt)
         name = found.index.name
-        ids = read_distinct([node], side, name)
-        problem = 'names an id that the fit does not know in'
-        row = ids.known_rows(self._fitted_.ids[side], problem, 'name another')
+        row = read_one(node, side, name, self._fitted_.ids[side], 'name one of the fit')
         unit = F.normalize(torch.tensor(found.to_numpy()).double(), dim=1)
-        score = unit @ unit[row[0]]
-        score[row[0]] = -torch.inf
+        score = unit @ unit[row]
+        score[row] = -torch.inf
         order = score.argsort(descending=True, stable=True)[: min(k, len(score) - 1)]
         best = {name: found.index[order.numpy()], 'score': score[order].numpy()}
         return pd.DataFrame({**best, 'rank': np.arange(1, len(order) + 1)})

@@ -215,6 +215,7 @@ class AdaptedUsers:
             The predicted ratings, or scores if the fit has no ratings, with the index
             of :obj:`pairs`. ``ValueError`` names unknown ids.
         """
+        clip = check_argument('clip', clip, bool)
         fitted = self.fitted.with_nodes('item', items)
         columns = [fitted.config.user, fitted.config.item]
         users, named = read_ends(pairs, columns, 'pairs')

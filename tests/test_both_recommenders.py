@@ -63,6 +63,8 @@ both = pytest.mark.parametrize('name', ['AGNN', 'TaNP'])
 def test_the_range_of_ratings_is_a_setting(name, tables):
     with pytest.raises(ValueError, match=r"'rating_range'.*\(5.0, 1.0\)"):
         recommender(name, rating_range=(5.0, 1.0)).fit(*tables)
+    with pytest.raises(ValueError, match=r"'rating_range'.*highest.*10"):
+        recommender(name, rating_range=10).fit(*tables)
     with pytest.raises(ValueError, match=r"'rating_range'.*'rating' in row \d+ \(5.0"):
         recommender(name, rating_range=(1, 4)).fit(*tables)
     model = recommender(name, rating_range=(0, 5)).fit(*tables)
@@ -123,6 +125,8 @@ def test_requests_without_rows_or_a_choice_are_refused(fitted, tables):
         adapted = fitted.adapt(tables[0][:30], tables[1])
     with pytest.raises(ValueError, match=r"'exclude_seen' .*'no'"):
         adapted.recommend([0], exclude_seen='no')
+    with pytest.raises(ValueError, match=r"'clip' .*'no'"):
+        adapted.predict(tables[0][:3], clip='no')
     with pytest.raises(ValueError, match=r"'ratings' has no rows"):
         adapted.evaluate(tables[0][:0])
     rated = tables[0]['item'][tables[0]['user'] == 0]
@@ -254,6 +258,13 @@ def test_settings_are_those_that_were_saved(name, tables, tmp_path):
     again = loaded.fit(ratings, users, items)
     expected = predicted(model, rows, support=rows)
     assert predicted(again, rows, support=rows).tolist() == expected.tolist()
+
+
+@both
+def test_users_and_items_that_are_swapped_are_named(name, tables):
+    ratings, users, items = tables
+    with pytest.raises(ValueError, match=r"'users' .*'item'.* as 'items'"):
+        recommender(name).fit(ratings, items, users)
 
 
 @both

@@ -164,7 +164,12 @@ class Estimator:
         text, *rest = inspect.cleandoc(cls.__doc__ or '').partition('Attributes:\n')
         cls.__doc__ = f'{text.rstrip()}\n\n{cls.Config.arguments()}{"".join(rest)}'
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        if args:
+            raise TypeError(
+                f'{type(self).__name__} takes settings by name, such as seed=0 (got '
+                f'{shown(args[0])} without one)'
+            )
         self.set_params(**self.Config.defaults() | settings)
 
     @property

@@ -63,6 +63,7 @@ def read_nodes(
     """Reads the nodes of a table; without one, the ids in :obj:`rated` and more."""
     attributes = getattr(config, f'{side}_attributes')
     if frame is not None:
+        check_side(frame, side, config)
         given = read_ids(frame, getattr(config, side), f'{side}s')
         given.warn_of_odd()
         ids = given.vocabulary()
@@ -155,7 +156,8 @@ def _read_attributes(
         warn(
             f"Columns of '{name}' left out: {', '.join(texts)}; to keep one, convert "
             f"it, or list all attributes in '{side}_attributes'"
-            + (f' with their types, such as {types}' if suited else ''),
+            + (f' with their types, such as {types}' if suited else '')
+            + (" (codes: 'categorical')" if 'numeric' in types.values() else ''),
         )
     return kept
 
@@ -179,6 +181,7 @@ def read_new_nodes(
     if frame is None:
         return None
     column = getattr(config, side)
+    check_side(frame, side, config)
     ids = read_distinct(frame, f'{side}s', column)
     if not is_checked:
         ids.warn_of_odd()
@@ -212,6 +215,20 @@ def read_new_nodes(
                 f'if new {side}s lack it'
             )
     return ids.values[new], [e.transform(columns) for e in encoders]
+
+
+def check_side(
+    frame: pd.DataFrame | Sequence, side: str, config: ColumnsConfig
+) -> None:
+    """Raises ``ValueError`` if a table of users has the ids of items, or vice versa."""
+    columns = getattr(frame, 'columns', ())
+    other = 'item' if side == 'user' else 'user'
+    own, theirs = getattr(config, side), getattr(config, other)
+    if own not in columns and theirs in columns:
+        raise ValueError(
+            f"'{side}s' has no column '{own}', but '{theirs}'; pass it as '{other}s', "
+            f'or rename the column'
+        )
 
 
 def warn_of_bare(name: str, side: str) -> None:

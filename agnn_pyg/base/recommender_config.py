@@ -38,6 +38,7 @@ def _mapping(columns: Any) -> Any:
 
 # Texts of errors instead of the types.
 _COLUMN = {'must': 'the name of one column'}
+_RANGE = {'must': 'a lowest and a highest rating, such as (1, 5), or None'}
 _COLUMNS = f"a list such as ['age'], or a mapping from columns to one of {[*STYPES]}"
 Column = Annotated[str | int, Field(json_schema_extra=_COLUMN)]
 Columns = Annotated[
@@ -70,7 +71,7 @@ class ColumnsConfig(Config):
     click or a purchase, and predictions rank items."""
     weight: Column | None = None
     """The column of weights or counts of interactions, if rating is None."""
-    rating_range: tuple[float, float] | None = None
+    rating_range: tuple[float, float] | None = Field(None, json_schema_extra=_RANGE)
     """Lowest and highest rating; predictions are clipped to it. If None, the range of
     the ratings of the fit. It cannot change after the fit."""
     user_attributes: Columns = None

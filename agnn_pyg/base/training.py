@@ -125,7 +125,7 @@ def fit(
         raise ValueError(
             f"'patience' needs 'validation' (got {patience} and None); pass both"
         )
-    if resume and folder is None:
+    if check_argument('resume', resume, bool) and folder is None:
         raise ValueError("'resume' needs the 'folder' that holds the checkpoints")
     if folder is not None:
         make_folder(folder)

@@ -248,7 +248,9 @@ def read_distinct(given: Any, name: str, column: str) -> IdColumn:
     is_row = isinstance(given, Mapping)
     is_row = is_row or (isinstance(given, pd.Series) and column in given.index)
     if is_row or isinstance(given, str) or not isinstance(given, Iterable):
-        remedy = 'write pandas.DataFrame([...])' if is_row else f'write [{given!r}]'
+        remedy = (
+            'write pandas.DataFrame([...])' if is_row else f'of one id, [{given!r}]'
+        )
         raise ValueError(
             f"'{name}' must be a table or a list of ids (got {shown(given)}); {remedy}"
         )
@@ -264,6 +266,16 @@ def read_distinct(given: Any, name: str, column: str) -> IdColumn:
     ids = read_ids(given, column, name)
     ids.vocabulary()
     return ids
+
+
+def read_one(node: Any, side: str, column: str, ids: Vocabulary, remedy: str) -> int:
+    """The row number of the id of a user or item; ``ValueError`` if it is unknown."""
+    row = int(ids.rows(read_distinct([node], side, column))[0])
+    if row < 0:
+        like = ids.like(node)
+        hint = '' if like is None else f'; did you mean {like!r}?'
+        raise ValueError(f"'{side}' must be a known id (got {node!r}){hint}; {remedy}")
+    return row
 
 
 def as_ids(frame: pd.DataFrame, column: str, dtype: str, name: str) -> pd.Series:

@@ -375,6 +375,10 @@ def test_ratings_of_the_fit_and_ids_to_compare_with_are_named(recommender, plant
     rows = pd.concat([planted.ratings.iloc[[5]], planted.later])
     with pytest.warns(UserWarning, match=rf"'ratings' .* row {rows.index[0]} \("):
         recommender.evaluate(rows, planted.new_users, planted.new_items)
-    for call, wrong in (('similar_items', -5), ('similar_users', -7)):
-        with pytest.raises(ValueError, match=rf"'(user|item)' .* row 0 \({wrong}\)"):
-            getattr(recommender, call)(wrong)
+    for side, call, wrong in (
+        ('item', recommender.similar_items, (-5,)),
+        ('user', recommender.similar_users, (-7,)),
+        ('item', recommender.explain, (planted.users['user'].iloc[0], -5)),
+    ):
+        with pytest.raises(ValueError, match=rf"'{side}' .*{wrong[-1]}"):
+            call(*wrong)

@@ -101,6 +101,8 @@ def test_wrong_settings_are_named_with_their_value():
     ):
         with pytest.raises(ValueError, match=message):
             ToyConfig(**setting)
+    with pytest.raises(TypeError, match='Toy .*by name.* 10 '):
+        Toy(10)
 
 
 def test_settings_are_documented_in_groups():
