@@ -248,9 +248,7 @@ def read_distinct(given: Any, name: str, column: str) -> IdColumn:
     is_row = isinstance(given, Mapping)
     is_row = is_row or (isinstance(given, pd.Series) and column in given.index)
     if is_row or isinstance(given, str) or not isinstance(given, Iterable):
-        remedy = (
-            'write pandas.DataFrame([...])' if is_row else f'of one id, [{given!r}]'
-        )
+        remedy = 'write pandas.DataFrame([...])' if is_row else f'one id is [{given!r}]'
         raise ValueError(
             f"'{name}' must be a table or a list of ids (got {shown(given)}); {remedy}"
         )

@@ -101,7 +101,7 @@ def test_wrong_settings_are_named_with_their_value():
     ):
         with pytest.raises(ValueError, match=message):
             ToyConfig(**setting)
-    with pytest.raises(TypeError, match='Toy .*by name.* 10 '):
+    with pytest.raises(TypeError, match=r'Toy .*by name.* 10 '):
         Toy(10)
 
 
