@@ -30,6 +30,8 @@ MAX_VALUE = 60
 SMALL = 0.005
 # The term that is equal for all pairs.
 EVERY_PAIR = 'all users and items'
+# The term of the matrix factorization.
+FACTORIZATION = 'ratings of this user and of this item (matrix factorization)'
 # Names, for users and for items, of kernels that do not compare attributes.
 KERNELS = {
     'constant': ('', ''),
@@ -151,6 +153,7 @@ def _weighted_parts(
         kernel = blend.kernel.explain(*nodes)
         contribution = slopes['kernel'] * kernel.contributions
         terms['mean rating'] = slopes['kernel'] * kernel.mean
+        terms[FACTORIZATION] = slopes['kernel'] * kernel.factors
         values = {s: serving.values(s, n) for s, n in zip(SIDES, nodes, strict=True)}
         for name, value in kernel_terms(kernel, values).items():
             terms[name] += slopes['kernel'] * value

@@ -1,4 +1,4 @@
-"""Cross-validation folds for the cold-start scenarios, shared by all scorers."""
+"""Cross-validation folds for the cold-start scenarios, and weights fitted on them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ SCENARIOS = {
     'item_cold': (False, True),
     'both_cold': (True, True),
 }
+
+
+# The number of ratings that the prior of a fitted weight counts as.
+PRIOR_RATINGS = 20
 
 
 class ScenariosConfig(Config):
@@ -103,3 +107,32 @@ def check_folds(edge_index: Tensor, scenario: str, held: Tensor, kept: Tensor) -
                 f'Target leakage: a held-out {side} that must be cold has ratings in '
                 f'the training part of its fold'
             )
+
+
+def fit_weight(
+    edge_index: Tensor, rating: Tensor, base: Tensor, other: Tensor, prior: float
+) -> tuple[float, float]:
+    r"""The weight of one prediction beside another, and its standard error.
+
+    With :math:`d = o - b`, it minimizes :math:`\sum (r - b - w d)^2 + \lambda
+    (w - w_0)^2 \overline{d^2}`, least squares on held-out ratings with a prior.
+
+    Args:
+        edge_index (Tensor): The held-out pairs, :obj:`[2, H]`.
+        rating (Tensor): Their ratings :math:`r`, :obj:`[H]`.
+        base (Tensor): Predictions :math:`b` with weight :math:`1 - w`, :obj:`[H]`.
+        other (Tensor): Predictions :math:`o` with weight :math:`w`, :obj:`[H]`.
+        prior (float): The prior :math:`w_0`; it counts as :data:`PRIOR_RATINGS`
+            ratings, :math:`\lambda`.
+    """
+    gap, rest = (x.double() - base.double() for x in (other, rating))
+    if not gap.any():
+        return prior, 0.0
+    size = gap.square().mean()
+    total = gap @ rest + PRIOR_RATINGS * prior * size
+    count = len(gap) + PRIOR_RATINGS
+    weight = float(total / (size * count))
+    # Errors of a node are correlated: the standard error is clustered by node.
+    slope = gap * (rest - weight * gap)
+    sums = (i.bincount(slope, int(i.max()) + 1) for i in edge_index)
+    return weight, max(float(made.norm() / (size * count)) for made in sums)

@@ -111,7 +111,7 @@ class AGNNRecommender(Recommender):
 
     Config = AGNNRecommenderConfig
     Fitted = Fitted
-    VERSION = 19
+    VERSION = 20
     # No kernel model, and tokens for all values.
     PUBLISHED = PUBLISHED | {'kernel_weight': 0.0, 'min_count': 1}
 

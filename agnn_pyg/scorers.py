@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from agnn_pyg.base.config import Config
-from agnn_pyg.folds import SCENARIOS, joint_fold
+from agnn_pyg.folds import SCENARIOS, fit_weight, joint_fold
 from agnn_pyg.kernel.held_out import HeldOut
 from agnn_pyg.rating_data import SIDES, NodeFeatures, RatingData
 
-# The prior weight of the kernel model, and the number of ratings that it counts as.
-PRIOR_WEIGHT, PRIOR_RATINGS = 0.75, 20
+# The prior weight of the kernel model.
+PRIOR_WEIGHT = 0.75
 # Candidate weights for positives.
 RANK_WEIGHTS = torch.linspace(0, 1, 21, dtype=torch.float64)
 # Pairs of scenarios whose items are in the same recommendation list.
@@ -93,10 +93,10 @@ class Blend:
         s_{ui} = w \, k_{ui} + (1 - w) \, n_{ui}
 
     if the kernel model serves a pair, and the score :math:`n_{ui}` of the network
-    otherwise. The weight of each scenario is fitted by least squares on ratings that
-    both models held out, with a prior of :data:`PRIOR_WEIGHT` that counts as
-    :data:`PRIOR_RATINGS` ratings. It is then moved towards the prior by one standard
-    error, so a few ratings or cold nodes change it little. It may be 0 or 1.
+    otherwise. The weight of each scenario is fitted on ratings that both models held
+    out, with the prior :data:`PRIOR_WEIGHT` (:func:`~agnn_pyg.folds.fit_weight`). It is
+    then moved towards the prior by one standard error, so a few ratings or cold nodes
+    change it little. It may be 0 or 1.
 
     Args:
         network (AGNNScorer, optional): The graph network. (default: :obj:`None`)
@@ -151,7 +151,7 @@ class Blend:
         for name in SCENARIOS:
             both = [found[name] for found in held_out if name in found]
             if len(both) == 2:
-                self.weights_[name] = _fit_weight(data, *both)
+                self.weights_[name] = _held_out_weight(data, *both)
         return self
 
     def _fit_scorers(self, data: RatingData, validation: Any, **run: Any) -> None:
@@ -415,31 +415,16 @@ def fit_rate(fold: HeldOut, score: Tensor, fraction: float) -> tuple[float, floa
     return slope, float(rate.mean() - slope * score.mean())
 
 
-def _fit_weight(
+def _held_out_weight(
     data: RatingData, network: Sequence[Tensor], kernel: Sequence[Tensor]
 ) -> float:
-    r"""Fits the kernel weight by least squares on common held-out ratings.
-
-    With :math:`d = k - n` it minimizes :math:`\frac{1}{H} \sum (r - n - w d)^2 +
-    \frac{\lambda}{H} (w - w_0)^2 \overline{d^2}`. For each model, rows of held-out
-    ratings and predictions are passed, both :obj:`[H]`.
-    """
+    """The kernel weight from rows of held-out ratings and predictions of each model."""
     found = torch.full((2, len(data.rating)), torch.nan, dtype=torch.float64)
     for made, (row, prediction, *_) in zip(found, (network, kernel), strict=True):
         made[row] = prediction.double()
     both = ~found.isnan().any(dim=0)
-    n, k = found[:, both]
-    gap, rest = k - n, data.rating[both].double() - n
-    if not gap.any():
-        return PRIOR_WEIGHT
-    size = gap.square().mean()
-    total = gap @ rest + PRIOR_RATINGS * PRIOR_WEIGHT * size
-    count = len(gap) + PRIOR_RATINGS
-    weight = float(total / (size * count))
-    # Errors of a node are correlated: the standard error is clustered by node.
-    slope = gap * (rest - weight * gap)
-    sums = (i[both].bincount(slope, int(i.max()) + 1) for i in data.edge_index)
-    error = max(float(made.norm() / (size * count)) for made in sums)
+    held = data.edge_index[:, both], data.rating[both]
+    weight, error = fit_weight(*held, *found[:, both], PRIOR_WEIGHT)
     if abs(weight - PRIOR_WEIGHT) <= error:
         return PRIOR_WEIGHT
     weight += error if weight < PRIOR_WEIGHT else -error

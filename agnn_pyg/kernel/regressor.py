@@ -12,6 +12,7 @@ from torch import Tensor
 from agnn_pyg.base.config import check_argument
 from agnn_pyg.folds import SCENARIOS, check_folds, scenario_folds
 from agnn_pyg.kernel.collaborative import NAMES, append_collaborative
+from agnn_pyg.kernel.factorization import factor_rows
 from agnn_pyg.kernel.features import FeatureMaps
 from agnn_pyg.kernel.kernel import NodeSums, PairwiseKernel
 from agnn_pyg.kernel.pairs import RatedPairs
@@ -116,6 +117,7 @@ class PairwiseKernelRegressor:
             for side, is_cold in zip((users, items), self.cold, strict=True)
         )
         self.held_out: tuple[Tensor, Tensor] | None = None
+        self.held_out_factors: Tensor | None = None
         size = tuple(map(len, self.names))
         self.weight = _initial_weight(size, components).to(users.x)
 
@@ -206,6 +208,9 @@ class PairwiseKernelRegressor:
                 torch.cat([fold.rows for fold in seen]),
                 torch.cat([rating.mean() + fold.prediction for fold in seen]),
             )
+            if self.num_factors and self.num_latent and not any(self.cold):
+                factors = [fold.factor_prediction(self.num_latent) for fold in seen]
+                self.held_out_factors = rating.mean() + torch.cat(factors)
         return history
 
     def _folds(
@@ -292,6 +297,14 @@ class _Fold:
         # Solutions of the last step are the starting point of the next.
         self.alpha = self.beta = self.precondition = None
         self.rounds = MAX_ROUNDS + 1
+
+    def factor_prediction(self, num_latent: int) -> Tensor:
+        """Predictions by :func:`factor_rows` of the ratings of the kernel."""
+        pairs, mean = self.kernel.pairs, self.target.mean()
+        index = torch.stack([pairs.user, pairs.item])
+        size = len(self.kernel.users.x), len(self.kernel.items.x)
+        p, q = factor_rows(index, self.target - mean, size, num_latent)
+        return mean + self.held.inner(p, q)
 
     def step(self, weight: Tensor, tol: float) -> tuple[float, Tensor]:
         """Returns the sum of squared errors and the gradient of their mean."""

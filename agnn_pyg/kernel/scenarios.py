@@ -34,8 +34,9 @@ class KernelConfig(ScenariosConfig):
     num_factors: NonNegativeInt = 64
     """Number of features of co-rating and residual kernels; 0 for no such kernels."""
     num_latent: NonNegativeInt = 12
-    """Number of features of the latent-factor kernel, which is used if nodes have five
-    ratings or more on average."""
+    """Number of factors of a matrix factorization, which is used for warm pairs if
+    nodes have five ratings or more on average. A kernel compares the factors, and the
+    prediction of the factorization is mixed in with a weight fitted on folds."""
     kernel_steps: NonNegativeInt = 30
     """Number of steps to learn the kernel weights."""
     cv_folds: Annotated[int, Ge(2), Le(100)] = 5
@@ -48,13 +49,14 @@ class KernelExplanation(NamedTuple):
     """The terms of the score of one pair.
 
     Attributes:
-        mean: The mean rating. The rest of the score is the sum of
+        mean: The mean rating. The rest of the score is :obj:`factors` plus the sum of
             :obj:`contributions`, and of :obj:`components` as well.
         contributions: Term of each training rating, in the training order, :obj:`[R]`.
         components: Term of each product of a user kernel and an item kernel,
             :obj:`[A + 1, B + 1]`; empty if no scenario serves the pair.
         user_kernels: Names of the rows of :obj:`components`.
         item_kernels: Names of the columns of :obj:`components`.
+        factors: Term of the matrix factorization.
     """
 
     mean: float
@@ -62,6 +64,7 @@ class KernelExplanation(NamedTuple):
     components: Tensor
     user_kernels: tuple[str, ...]
     item_kernels: tuple[str, ...]
+    factors: float = 0.0
 
 
 @dataclass(frozen=True)

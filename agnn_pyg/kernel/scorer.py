@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from agnn_pyg.folds import SCENARIOS
+from agnn_pyg.folds import SCENARIOS, fit_weight
 from agnn_pyg.kernel.collaborative import FACTORS, append_collaborative
+from agnn_pyg.kernel.factorization import factor_rows
 from agnn_pyg.kernel.features import FeatureMaps
 from agnn_pyg.kernel.posterior import NewNodePosterior, same_kernel, slope_prior
 from agnn_pyg.kernel.regressor import IDENTITY, PairwiseKernelRegressor
@@ -37,6 +38,10 @@ class KernelScorer(ScenarioScorer):
     most in a warm pair and is missing in a cold one. Each scenario therefore has a
     :class:`~agnn_pyg.kernel.regressor.PairwiseKernelRegressor` with weights learned on
     folds of the scenario. A pair is scored by the model of its own scenario.
+
+    Without attributes, a matrix factorization is more accurate for warm pairs. Its
+    prediction, :func:`~agnn_pyg.kernel.factorization.factor_rows`, is mixed in with a
+    weight that is fitted on the folds and is often 0 if there are attributes.
 
     From ratings of new nodes, :class:`~agnn_pyg.kernel.posterior.NewNodePosterior`
     infers their bias and slopes, with a prior learned on held-out nodes, and the
@@ -95,10 +100,41 @@ class KernelScorer(ScenarioScorer):
                     shared[model.cold[1]] = model.precondition
                 rows = model.prediction_rows(cold_items)
                 rows |= {'weight': model.weight, 'alpha': model.alpha}
+                if name == 'warm':
+                    rows |= self._with_factors(model, rows, index, rating, fitted)
                 self.scenarios[name] = rows
                 if model.held_out is not None:
                     self.held_out_[name] = model.held_out
         self.slope_priors = {s: self._slope_prior(s, rating, fitted) for s in SIDES}
+
+    def _with_factors(
+        self,
+        model: PairwiseKernelRegressor,
+        rows: dict[str, Tensor],
+        index: Tensor,
+        rating: Tensor,
+        fitted: KernelScorer | None,
+    ) -> dict[str, Tensor]:
+        """Rows of warm nodes with those of a matrix factorization, and its weight.
+
+        The weight is fitted on held-out ratings; below its standard error, it is 0.
+        """
+        weight = torch.zeros(())
+        if fitted is not None:
+            weight = fitted.scenarios['warm']['factor_weight']
+        elif model.held_out_factors is not None:
+            held, kernel = model.held_out
+            both = kernel, model.held_out_factors
+            best, error = fit_weight(index[:, held], rating[held], *both, prior=0.0)
+            weight += min(best, 1.0) if best > error else 0.0
+            model.held_out = held, torch.lerp(*both, weight)
+        if not weight:
+            return {'factor_weight': weight}
+        size = tuple(len(rows[side]) for side in SIDES)
+        p, q = factor_rows(index, rating - self.mean, size, model.num_latent)
+        user = torch.cat([(1 - weight) * rows['user'], weight * p], dim=1)
+        item = torch.cat([rows['item'], q], dim=1)
+        return {'factor_weight': weight, 'user': user, 'item': item}
 
     def _slope_prior(
         self, side: str, rating: Tensor, fitted: KernelScorer | None
@@ -209,7 +245,15 @@ class KernelScorer(ScenarioScorer):
             identity = (index == node).double()[:, None]
             kernels.append(torch.cat([kernel, identity], 1))
             names.append((*maps.names, IDENTITY))
+        factor_weight = float(rows.get('factor_weight', 0.0))
+        factors = 0.0
+        if factor_weight:
+            ends = zip(SIDES, (user, item), strict=True)
+            p, q = (self._rows(name, s, torch.tensor([n]))[0] for s, n in ends)
+            size = self._fitted_latent + 2
+            factors = float(p[-size:] @ q[-size:])
         alpha, weight = rows['alpha'].double(), rows['weight'].double()
+        alpha = (1 - factor_weight) * alpha
         contributions = alpha * ((kernels[0] @ weight) * kernels[1]).sum(dim=-1)
         components = weight * ((alpha[:, None] * kernels[0]).t() @ kernels[1])
         further = []
@@ -223,15 +267,21 @@ class KernelScorer(ScenarioScorer):
             own.index_add_(0, component[kept], parts.sum(dim=0)[kept])
         if further:
             contributions = torch.cat([contributions, sum(further)])
-        return KernelExplanation(float(self.mean), contributions, components, *names)
+        parts = contributions, components, *names, factors
+        return KernelExplanation(float(self.mean), *parts)
+
+    @property
+    def _fitted_latent(self) -> int:
+        """The number of latent factors of the fit."""
+        maps = self.sides['user'].fitted
+        is_factor = torch.tensor([name == FACTORS for name in maps.names])
+        return int(is_factor[maps.component].sum())
 
     def _num_latent(
         self, num_ratings: int, warm: Sequence[FeatureMaps], fitted: KernelScorer | None
     ) -> int:
         if fitted is not None:  # an update keeps its kernel weights
-            maps = fitted.sides['user'].fitted
-            is_factor = torch.tensor([name == FACTORS for name in maps.names])
-            return int(is_factor[maps.component].sum())
+            return fitted._fitted_latent
         enough = RATINGS_FOR_FACTORS * sum(len(maps.x) for maps in warm)
         return self.config.num_latent if num_ratings >= enough else 0
 

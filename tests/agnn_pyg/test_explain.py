@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from agnn_pyg.base.cells import CONSTANT
-from agnn_pyg.explain import Explanation, kernel_terms
+from agnn_pyg.explain import FACTORIZATION, Explanation, kernel_terms
 from agnn_pyg.kernel.scenarios import KernelExplanation
 
 
@@ -42,7 +42,9 @@ def test_ratings_add_up_to_the_kernel_terms(explained, planted):
     frame = explanation.ratings
     assert list(frame.columns) == ['user', 'item', 'contribution']
     assert frame['contribution'].abs().is_monotonic_decreasing
-    terms = pd.Series(explanation.terms).drop('mean rating')
+    terms = pd.Series(explanation.terms).drop(
+        ['mean rating', FACTORIZATION], errors='ignore'
+    )
     kernel = terms[~terms.index.str.startswith('network: ')].sum()
     assert frame['contribution'].sum() == pytest.approx(kernel, abs=1e-4)
     assert len(frame.merge(planted.ratings, on=['user', 'item'])) == len(frame)

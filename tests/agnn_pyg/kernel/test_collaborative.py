@@ -1,12 +1,13 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from agnn_pyg.damped_biases import damped_biases
 from agnn_pyg.kernel.collaborative import (
     append_collaborative,
     co_rating_features,
-    latent_factors,
 )
+from agnn_pyg.kernel.factorization import factor_rows, latent_factors
 from agnn_pyg.kernel.features import FeatureMaps
 
 RATED = torch.tensor([[0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 2, 3]])
@@ -47,31 +48,60 @@ def test_cold_sides_go_without(num_factors, cold):
         assert maps.component.tolist() == [0] + [1] * n + [2] * n + [3] * min(n, 2)
 
 
-def test_factors_are_those_of_a_loop():
-    """A ridge regression of each node, with the uncertainty of the other side."""
+@pytest.mark.parametrize('learned', [False, True])
+def test_factors_are_those_of_a_loop(learned):
+    """A ridge regression of each node, with the uncertainty of the other side.
+
+    If variances are learned, two more columns hold biases, and ones that are fixed.
+    """
     torch.manual_seed(0)
-    there = torch.rand(61, 51) < 0.5
+    size = 61, 51
+    there = torch.rand(size) < 0.5
     there[60], there[:, 50] = False, False  # the last user and item have no ratings
-    rated, (p, q) = there.nonzero().t(), (torch.randn(n, 3).double() for n in (61, 51))
-    rest = (p @ q.t() + 0.3 * torch.randn(61, 51)) * there
-    _, value, right = torch.linalg.svd(rest)
+    rated, (p, q) = there.nonzero().t(), (torch.randn(n, 3).double() for n in size)
+    rest = (p @ q.t() + 0.3 * torch.randn(size)) * there
+    start, rating = rest.clone(), rest[tuple(rated)]
+    bias, start[tuple(rated)] = damped_biases(rated, rating, size, 10.0, 5)
+    start = start if learned else rest
+    _, value, right = torch.linalg.svd(start)
     mean = [torch.zeros(61, 3).double(), (right.t()[:, :51] * value.sqrt())[:, :3]]
-    spread = [torch.zeros(n, 3, 3).double() for n in (61, 51)]
-    variance = rest[tuple(rated)].square().mean()
-    for _ in range(5):
+    penalty = value[0] / 4 * torch.ones(2, 3)
+    free = 2 * [range(3)]
+    if learned:
+        columns = [[b[:, None], torch.ones(len(b), 1)] for b in bias]
+        ends = columns[0], columns[1][::-1]
+        mean = [torch.cat([*c, m], 1) for c, m in zip(ends, mean, strict=True)]
+        penalty, free = F.pad(penalty, (2, 0), value=10.0), ([0, 2, 3, 4], range(1, 5))
+    spread = [torch.zeros(len(m), *2 * m.shape[1:]).double() for m in mean]
+    variance = start[tuple(rated)].square().mean()
+    for sweep in range(15 if learned else 5):
         for k, (left, mask) in enumerate(((rest, there), (rest.t(), there.t()))):
             for node in range(len(left)):
                 z, s = mean[1 - k][mask[node]], spread[1 - k][mask[node]]
-                gram = z.t() @ z + s.sum(0) + value[0] / 4 * torch.eye(3)
-                spread[k][node] = variance * gram.inverse()
-                mean[k][node] = gram.inverse() @ z.t() @ left[node][mask[node]]
-    found = latent_factors(rated, rest[tuple(rated)].float(), (61, 51), 3)
+                gram, y = z.t() @ z + s.sum(0), z.t() @ left[node][mask[node]]
+                y = y - gram[:, 1 - k] if learned else y
+                gram = (gram + penalty[k].diag())[free[k]][:, free[k]]
+                mean[k][node, free[k]] = gram.inverse() @ y[free[k]]
+                row = torch.tensor(free[k])[:, None]
+                spread[k][node, row, free[k]] = variance * gram.inverse()
+            if learned and sweep >= 2:
+                square = mean[k].square() + spread[k].diagonal(dim1=1, dim2=2)
+                penalty[k] = variance / square.mean(0)
+        if learned:
+            both = zip(mean, spread, strict=True)
+            moments = [x[:, :, None] * x[:, None] + s for x, s in both]
+            squares = torch.einsum('uab,iab->ui', *moments)[there]
+            product = (mean[0] @ mean[1].t())[there]
+            variance = (rating * (rating - 2 * product) + squares).mean()
+    make = factor_rows if learned else latent_factors
+    found = make(rated, rating.float(), size, 3)
+    # Signs of singular vectors are free.
     for x, expected in zip(found, mean, strict=True):
-        expected = expected / expected.square().sum(1).mean().sqrt()
-        # Signs of singular vectors are free.
         gram = (expected @ expected.t()).float()
-        torch.testing.assert_close(x @ x.t(), gram, atol=1e-3, rtol=0)
-        assert not x[-1].any()
+        torch.testing.assert_close(x @ x.t(), gram, atol=1e-3, rtol=1e-3)
+        assert not x[-1, 2 * learned :].any()
+    expected = (mean[0] @ mean[1].t()).float()
+    torch.testing.assert_close(found[0] @ found[1].t(), expected, atol=1e-3, rtol=0)
 
 
 def test_residuals_are_what_damped_biases_leave():
