@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -11,6 +12,7 @@ from torch_geometric.data import HeteroData
 from torch_geometric.nn.module_dict import ModuleDict
 from torch_geometric.typing import EdgeType, NodeType
 
+from agnn_pyg.base.checks import nearest
 from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.graph.edges import check_hetero, knn_edge_types
 from agnn_pyg.nn.bi_interaction import Features, check_features, num_features
@@ -123,6 +125,10 @@ class AGNN(nn.Module):
         **kwargs,
     ) -> None:
         super().__init__()
+        known, own = (inspect.signature(c).parameters for c in (NodeEncoder, AGNN))
+        for name in kwargs.keys() - known:
+            hint = nearest(name, dict.fromkeys([*own, *known]))
+            raise TypeError(f"AGNN has no argument '{name}'{hint}")
         self.rated = rated
         self.positives = positives
         types = rated or list(num_nodes)

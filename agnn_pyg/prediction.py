@@ -12,6 +12,7 @@ from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.base.randomness import set_epoch
 from agnn_pyg.model import AGNN
 from agnn_pyg.sampling.batch import RatingBatch, check_loader
+from agnn_pyg.sampling.full_graph import FullGraphLoader
 
 
 @torch.no_grad()
@@ -29,8 +30,8 @@ def predict(
 
     Args:
         model (AGNN): The model; its mode does not change.
-        loader (LinkNeighborLoader or iterable): Pairs to predict, not shuffled. Its
-            epoch is afterwards that of the last draw.
+        loader (LinkNeighborLoader or iterable): Pairs to predict, not shuffled, such as
+            a list of one graph. Its epoch is afterwards that of the last draw.
         num_neighbor_samples (int, optional): Number of draws of neighbors to average
             over: epochs 0, 1, ... of the loader. (default: :obj:`8`)
         rating_range (tuple, optional): Lowest and highest rating; predictions
@@ -44,6 +45,11 @@ def predict(
             not positive, or :obj:`rating_range` is not a lower and a higher rating.
     """
     check_loader('loader', loader)
+    if isinstance(loader, FullGraphLoader):
+        raise ValueError(
+            "'loader' must hold the pairs to predict (got FullGraphLoader, which draws "
+            "pairs to train on); pass a list of one graph with 'edge_label_index'"
+        )
     if getattr(loader, 'shuffle', False) or isinstance(
         getattr(loader, 'sampler', None), RandomSampler
     ):

@@ -256,7 +256,7 @@ def _must(error: ValidationError, name: str | None = None) -> str:
     messages = [e['msg'] for e in error.errors() if name in (None, *e['loc'][:1])]
     text = messages[0].replace('Field required', 'Input should have more entries')
     text = re.sub('a valid (list|tuple)', 'a list', text)
-    text = text.removesuffix(' after validation')
+    text = text.replace(' after validation', '')
     return re.sub(r'^\w+ should', 'must', text)
 
 

@@ -118,6 +118,11 @@ def fit(
         ValueError: If arguments are inconsistent, the folder is not writable, there are
             fewer batches than processes, or training diverges.
     """
+    if not isinstance(module, Module):
+        raise ValueError(
+            f"'module' must be a LightningModule (got {type(module).__name__}); a "
+            f'RatingModule trains an AGNN'
+        )
     check_argument('epochs', epochs, PositiveInt)
     check_argument('stop_after', stop_after, Annotated[int, Ge(1), Le(epochs)] | None)
     check_argument('patience', patience, PositiveInt | None)

@@ -86,8 +86,9 @@ def check_loader(name: str, loader: object) -> None:
     """Raises ``ValueError`` if a graph is passed instead of a loader."""
     if isinstance(loader, BaseData):
         raise ValueError(
-            f"'{name}' must be a loader, such as FullGraphLoader or LinkNeighborLoader "
-            f'(got {type(loader).__name__})'
+            f"'{name}' must be a loader (got {type(loader).__name__}); for ratings to "
+            f"train on, FullGraphLoader(data, ...), and for 'edge_label_index', [data] "
+            f'or a LinkNeighborLoader'
         )
 
 

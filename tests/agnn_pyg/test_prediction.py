@@ -5,6 +5,7 @@ import torch
 
 from agnn_pyg.prediction import predict
 from agnn_pyg.sampling.batch import RatingBatch
+from agnn_pyg.sampling.full_graph import FullGraphLoader
 from tests.agnn_pyg.sampling.test_full_graph import link_loader
 
 RATES = ('user', 'rates', 'item')
@@ -54,5 +55,7 @@ def test_failures_restore_the_mode_and_unfit_arguments_are_refused(model, loader
         predict(model, loader(), 0)
     with pytest.raises(ValueError, match=r"'rating_range'.*\(5, 1\)"):
         predict(model, loader(), rating_range=(5, 1))
+    with pytest.raises(ValueError, match=r"'loader'.*FullGraphLoader"):
+        predict(model, object.__new__(FullGraphLoader))
     with pytest.raises(ValueError, match=r"'loader'.*shuffle"):
         predict(model, loader(shuffle=True))
