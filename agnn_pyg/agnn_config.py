@@ -22,11 +22,7 @@ from agnn_pyg.graph.proximity import CandidateFraction
 from agnn_pyg.nn.gated_conv import GatedConv
 
 # Layers of PyG by the names of settings.
-PYG_LAYERS = {
-    'sage': 'SAGEConv',
-    'gat': 'GATv2Conv',
-    'res_gated': 'ResGatedGraphConv',
-}
+PYG_LAYERS = {'sage': 'SAGEConv', 'gat': 'GATv2Conv', 'res_gated': 'ResGatedGraphConv'}
 
 
 class GraphConfig(Config):

@@ -313,9 +313,7 @@ class AGNNScorer:
         """Edges from nodes of the fit, numbered after the new nodes, to new nodes."""
         config = self.config
         index, weight = cold_candidates(
-            new.compared.multi_hot(),
-            self._hot[side],
-            **self.config.subset(*CANDIDATES),
+            new.compared.multi_hot(), self._hot[side], **self.config.subset(*CANDIDATES)
         )
         known = self._candidates[side]
         # Start after the counters of the fit, which are positions. Nodes with equal

@@ -274,10 +274,7 @@ def _read_weights(frame: pd.DataFrame, column: str | None, name: str) -> np.ndar
 
 
 def read_pairs(
-    frame: pd.DataFrame,
-    name: str,
-    config: ColumnsConfig,
-    ids: Mapping[str, Vocabulary],
+    frame: pd.DataFrame, name: str, config: ColumnsConfig, ids: Mapping[str, Vocabulary]
 ) -> np.ndarray:
     """Row numbers in :obj:`ids` of a table of pairs, users and items, :obj:`[2, R]`."""
     return end_rows(read_ends(frame, [config.user, config.item], name), ids)

@@ -395,7 +395,7 @@ def as_lists(cells: pd.Series, separator: str = '|', name: str = 'cells') -> pd.
             f"'{name}': no cell of column '{cells.name}' holds the list separator "
             f'{separator!r}, and {held[other]:,} of {len(texts):,} hold {other!r}, so '
             f'each cell is one value; name it, in a shell --list-separator {other!r}, '
-            f'or write JSON lines if other columns need {separator!r}',
+            f'or write JSON lines if other columns need {separator!r}'
         )
     dropped = Counter()
 
@@ -413,7 +413,7 @@ def as_lists(cells: pd.Series, separator: str = '|', name: str = 'cells') -> pd.
     for word, count in [w for w in dropped.most_common() if w[0]][:1]:
         warn(
             f"'{name}': {word!r} in {count:,} cells of column '{cells.name}' is read "
-            f'as missing; rename it if it is a value',
+            f'as missing; rename it if it is a value'
         )
     return made
 

@@ -157,7 +157,7 @@ def _read_attributes(
             f"Columns of '{name}' left out: {', '.join(texts)}; to keep one, convert "
             f"it, or list all attributes in '{side}_attributes'"
             + (f' with their types, such as {types}' if suited else '')
-            + (" (codes: 'categorical')" if 'numeric' in types.values() else ''),
+            + (" (codes: 'categorical')" if 'numeric' in types.values() else '')
         )
     return kept
 

@@ -10,12 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from agnn_pyg.base.store import (
-    check_writable,
-    read_notes,
-    read_store,
-    write_store,
-)
+from agnn_pyg.base.store import check_writable, read_notes, read_store, write_store
 from tests.interruption.killing import every_moment
 
 CONFIG = {'name': 'Žižkov', 'values': [1, 2.5, None]}

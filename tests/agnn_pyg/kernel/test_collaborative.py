@@ -3,10 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from agnn_pyg.damped_biases import damped_biases
-from agnn_pyg.kernel.collaborative import (
-    append_collaborative,
-    co_rating_features,
-)
+from agnn_pyg.kernel.collaborative import append_collaborative, co_rating_features
 from agnn_pyg.kernel.factorization import factor_rows, latent_factors
 from agnn_pyg.kernel.features import FeatureMaps
 
