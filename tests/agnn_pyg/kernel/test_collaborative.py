@@ -57,41 +57,41 @@ def test_factors_are_those_of_a_loop(learned):
     there[60], there[:, 50] = False, False  # the last user and item have no ratings
     rated, (p, q) = there.nonzero().t(), (torch.randn(n, 3).double() for n in size)
     rest = (p @ q.t() + 0.3 * torch.randn(size)) * there
-    start, rating = rest.clone(), rest[tuple(rated)]
-    bias, start[tuple(rated)] = damped_biases(rated, rating, size, 10.0, 5)
-    start = start if learned else rest
+    (b, c), left = damped_biases(rated, rest[there], size, 10.0, 5)
+    start = torch.zeros_like(rest).masked_scatter(there, left) if learned else rest
     _, value, right = torch.linalg.svd(start)
     mean = [torch.zeros(61, 3).double(), (right.t()[:, :51] * value.sqrt())[:, :3]]
-    penalty = value[0] / 4 * torch.ones(2, 3)
-    free = 2 * [range(3)]
+    penalty, free = (value[0] / 4).repeat(2, 3), 2 * [range(3)]
     if learned:
-        columns = [[b[:, None], torch.ones(len(b), 1)] for b in bias]
-        ends = columns[0], columns[1][::-1]
-        mean = [torch.cat([*c, m], 1) for c, m in zip(ends, mean, strict=True)]
+        more = (b, torch.ones(61)), (torch.ones(51), c)
+        mean = [
+            torch.cat([torch.stack(z, 1), m], 1)
+            for z, m in zip(more, mean, strict=True)
+        ]
         penalty, free = F.pad(penalty, (2, 0), value=10.0), ([0, 2, 3, 4], range(1, 5))
     spread = [torch.zeros(len(m), *2 * m.shape[1:]).double() for m in mean]
-    variance = start[tuple(rated)].square().mean()
+    variance = start[there].square().mean()
     for sweep in range(15 if learned else 5):
         for k, (left, mask) in enumerate(((rest, there), (rest.t(), there.t()))):
             for node in range(len(left)):
                 z, s = mean[1 - k][mask[node]], spread[1 - k][mask[node]]
                 gram, y = z.t() @ z + s.sum(0), z.t() @ left[node][mask[node]]
                 y = y - gram[:, 1 - k] if learned else y
-                gram = (gram + penalty[k].diag())[free[k]][:, free[k]]
-                mean[k][node, free[k]] = gram.inverse() @ y[free[k]]
+                inverse = (gram + penalty[k].diag())[free[k]][:, free[k]].inverse()
+                mean[k][node, free[k]] = inverse @ y[free[k]]
                 row = torch.tensor(free[k])[:, None]
-                spread[k][node, row, free[k]] = variance * gram.inverse()
+                spread[k][node, row, free[k]] = variance * inverse
+            moments = [
+                x[:, :, None] * x[:, None] + s
+                for x, s in zip(mean, spread, strict=True)
+            ]
             if learned and sweep >= 2:
-                square = mean[k].square() + spread[k].diagonal(dim1=1, dim2=2)
-                penalty[k] = variance / square.mean(0)
+                penalty[k] = variance / moments[k].diagonal(dim1=1, dim2=2).mean(0)
         if learned:
-            both = zip(mean, spread, strict=True)
-            moments = [x[:, :, None] * x[:, None] + s for x, s in both]
-            squares = torch.einsum('uab,iab->ui', *moments)[there]
-            product = (mean[0] @ mean[1].t())[there]
-            variance = (rating * (rating - 2 * product) + squares).mean()
+            squares = rest.square() - 2 * rest * (mean[0] @ mean[1].t())
+            variance = (squares + torch.einsum('uab,iab->ui', *moments))[there].mean()
     make = factor_rows if learned else latent_factors
-    found = make(rated, rating.float(), size, 3)
+    found = make(rated, rest[there].float(), size, 3)
     # Signs of singular vectors are free.
     for x, expected in zip(found, mean, strict=True):
         gram = (expected @ expected.t()).float()
