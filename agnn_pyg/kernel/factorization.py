@@ -108,7 +108,7 @@ def _alternate(
     :data:`PRECISION`, the prior mean is 1 instead of 0. After the :obj:`fixed` first
     rounds, if given, variances are learned.
     """
-    pairs, dtype = value.tocoo(), value.dtype
+    dtype, total = value.dtype, np.vdot(value.data, value.data)
     ones = value.copy()
     ones.data[:] = 1
     matrices = (value, ones), (value.T.tocsr(), ones.T.tocsr())
@@ -131,7 +131,7 @@ def _alternate(
                 learned = noise / variance.clip(min=MIN_VARIANCE * noise)
                 penalty[k] = np.where(constant[k], PRECISION, learned)
         if fixed is not None:
-            p, q = mean[0][pairs.row], mean[1][pairs.col]
-            second = (square[0] * twice)[pairs.row] * square[1][pairs.col]
-            error = pairs.data * (pairs.data - 2 * (p * q).sum(axis=1))
-            noise = float((error + second.sum(axis=1)).mean())
+            # The sum over pairs of r^2 - 2 r p q + (p q)^2, by users.
+            product = np.vdot(mean[0], value @ mean[1])
+            second = np.vdot(square[0] * twice, ones @ square[1])
+            noise = (total - 2 * product + second) / value.nnz
