@@ -76,6 +76,8 @@ results: $(VENV)/installed
 	    few-shot-ablation public ablation-public implicit implicit-lastfm small; do \
 	  $(RUN) $(SUITES)/$$suite.toml --results benchmarks/results --force || exit 1; \
 	done
+	$(RUN) $(SUITES)/small.toml --data ml-100k-1000 --splits 2 3 4 5 6 7 8 9 \
+	  --results benchmarks/results --force
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -W ignore benchmarks/perf/bench_*.py \
 	  --results benchmarks/results
 	$(BIN)/python -m benchmarks.report README.md benchmarks/README.md
