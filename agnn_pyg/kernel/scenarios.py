@@ -38,7 +38,8 @@ class KernelConfig(ScenariosConfig):
     nodes have five ratings or more on average. A kernel compares the factors, and the
     prediction of the factorization is mixed in with a weight fitted on folds."""
     kernel_steps: NonNegativeInt = 30
-    """Number of steps to learn the kernel weights."""
+    """Number of steps to learn the kernel weights; a third of them for ratings if user
+    and item are cold."""
     cv_folds: Annotated[int, Ge(2), Le(100)] = 5
     """Number of folds to learn the kernel weights on."""
     seed: Seed = 0

@@ -27,6 +27,9 @@ from agnn_pyg.rating_data import SIDES, NodeFeatures
 
 # Latent factors need this many ratings per node on average; with fewer they are noise.
 RATINGS_FOR_FACTORS = 5
+# Only this part of the steps is made for pairs of cold nodes: few are held out, and
+# further steps fit their noise.
+BOTH_COLD = 3
 # The other side of each side.
 OTHER = dict(zip(SIDES, SIDES[::-1], strict=True))
 
@@ -74,10 +77,12 @@ class KernelScorer(ScenarioScorer):
         self.scenarios, self.held_out_ = {}, {}
         items = self.sides['item']
         cold_items = items.attributes.x[items.cold]
-        steps = 0 if fitted else config.kernel_steps
+        steps = dict.fromkeys(config.scenarios, 0 if fitted else config.kernel_steps)
+        if 'both_cold' in steps:
+            steps['both_cold'] = -(-steps['both_cold'] // BOTH_COLD)
         # In an update, scenarios with the same item features share a preconditioner.
         start, shared = None, {}
-        total = len(config.scenarios) * (steps + 1)
+        total = sum(steps.values()) + len(steps)
         with tqdm(total=total, desc='kernel model', disable=not progress) as bar:
             for name in config.scenarios:
                 model = PairwiseKernelRegressor(*warm, config.components, *widths, name)
@@ -88,7 +93,7 @@ class KernelScorer(ScenarioScorer):
                 ]
                 if fitted is None:
                     model.fit_hyperparameters(
-                        index, rating, steps, config.cv_folds, config.seed, show
+                        index, rating, steps[name], config.cv_folds, config.seed, show
                     )
                 else:
                     model.weight = fitted.scenarios[name]['weight']
