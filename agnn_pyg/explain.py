@@ -109,7 +109,9 @@ def explain_pair(
     config = serving.config
     columns = config.user, config.item
     nodes = tuple(
-        read_one(end, s, c, serving.ids[s], f"pass a new one in a table '{s}s'")
+        read_one(
+            end, s, c, serving.ids[s], f"pass a new one in a table '{s}s' (user first)"
+        )
         for end, s, c in zip((user, item), SIDES, columns, strict=True)
     )
     scale = None if config.rating is None else serving.scale

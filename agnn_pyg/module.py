@@ -11,6 +11,7 @@ from torch_geometric.data import HeteroData
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from agnn_pyg.agnn_config import NetworkTrainingConfig
+from agnn_pyg.base.checks import check_rating_range
 from agnn_pyg.base.ranking import pairs_among
 from agnn_pyg.base.training import LossModule
 from agnn_pyg.loss import agnn_loss, sampled_softmax
@@ -50,6 +51,7 @@ class RatingModule(LossModule):
     ) -> None:
         super().__init__()
         self.model = model
+        check_rating_range(rating_range)
         self.rating_range = rating_range
         self.config = NetworkTrainingConfig(**settings)
         # `fit` reads the seed and sets the number of steps.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import RandomSampler
 
+from agnn_pyg.base.checks import check_rating_range
 from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.base.randomness import set_epoch
 from agnn_pyg.model import AGNN
@@ -58,10 +59,7 @@ def predict(
             "shuffle=True); create it with 'shuffle=False'"
         )
     check_argument('num_neighbor_samples', num_neighbor_samples, PositiveInt)
-    if rating_range is not None and not rating_range[0] < rating_range[1]:
-        raise ValueError(
-            f"'rating_range' must be a lowest and a higher rating (got {rating_range})"
-        )
+    check_rating_range(rating_range)
     device = model.bias.device
     training = model.training
     total = 0

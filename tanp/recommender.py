@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from agnn_pyg.base.checks import check_columns
+from agnn_pyg.base.checks import check_columns, warn
 from agnn_pyg.base.config import PositiveInt, check_argument
 from agnn_pyg.base.frames import read_ends, read_ratings
 from agnn_pyg.base.metrics import evaluate_rankings, rating_metrics
@@ -140,7 +140,8 @@ class TaNPRecommender(Recommender):
 
         If the number of rows is odd, the first half is larger. Items new to the fit are
         in the other half. For :obj:`users` see :meth:`adapt`; for all else see
-        :meth:`AdaptedUsers.evaluate`. ``ValueError`` if no user has two rows.
+        :meth:`AdaptedUsers.evaluate`. The result also has the number of evaluated rows,
+        :obj:`ratings`. ``ValueError`` if no user has two rows.
         """
         check_columns(ratings, 'ratings', [self.user, self.item])
         known = ratings[self.item].isin(self._served()[1].ids['item'].values)
@@ -154,8 +155,14 @@ class TaNPRecommender(Recommender):
                 'for the query (got one row of each user); give more rows of the same '
                 "users, or call 'evaluate' on the result of 'adapt(support)'"
             )
+        if alone := user.nunique() - user[~first].nunique():
+            warn(
+                f"'ratings' has one row of each of {alone:,} users; it is their "
+                f'support, so they are not evaluated; add further rows of them'
+            )
         adapted = self.adapt(ratings[first], users, 'ratings')
-        return adapted.evaluate(ratings[~first], items, k)
+        found = adapted.evaluate(ratings[~first], items, k)
+        return {'ratings': int((~first).sum()), **found}
 
     def __getattr__(self, name: str) -> NoReturn:
         hint = ''

@@ -125,6 +125,14 @@ def check_columns(
             )
 
 
+def check_rating_range(bounds: tuple[float, float] | None) -> None:
+    """Raises ``ValueError`` unless a range is None or a lower and a higher number."""
+    if bounds is not None and not bounds[0] < bounds[1]:
+        raise ValueError(
+            f"'rating_range' must be a lowest and a higher rating (got {bounds})"
+        )
+
+
 def shown(cell: object) -> str:
     """A cell as one line of an error text, shortened if long."""
     if hasattr(cell, 'columns'):

@@ -23,7 +23,7 @@ Tables are CSV, TSV, JSON lines, also gzipped (.csv.gz), or Parquet. Columns of 
 ratings are recognized by names such as userId, movie_id or stars; --user, --item and
 --rating name others. All other columns of users or items are attributes: numbers,
 texts, dates or lists (--lists genres, for cells like Comedy|War). Empty cells are
-missing values. Cells such as NA or null are too, except in columns of ids.
+missing values. Cells such as NA, None or null are too, except in columns of ids.
 
 Results go to standard output, or to the file given by --out; messages go to standard
 error. The exit code is 0 on success, and 2 if an argument or a table is invalid.

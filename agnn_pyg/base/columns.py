@@ -228,12 +228,16 @@ class NumericEncoder(ColumnEncoder):
         # In a larger unit, most numbers are far below the lowest number of the fit.
         is_small = (low > 0) & (FAR * value < low)
         is_far |= is_small & (2 * is_small.sum(axis=0) > len(value))
+        # Later dates are usual, but not most numbers beyond the fitted range.
+        is_beyond = (beyond > 0) & (self.stype == 'numeric')
+        is_many = is_beyond.sum(axis=0) >= max(MANY_NEW, len(value) / 2)
+        is_far |= is_beyond & is_many
         # If the fit has no negative number, -1 may stand for a missing one.
         marks = [mark for mark in PLACEHOLDERS.get(self.stype, ()) if mark < 0]
         is_far |= (low >= 0) & np.isin(value, marks)
         table.remark(
             cells.row[(is_far & (low < high)).mean(axis=1) >= 0.5],
-            'holds values far from all of the fit, clamped to the fitted range, in',
+            'holds values outside of the fitted range, clamped to it, in',
             'convert them to the unit of the fit, or empty cells that mean missing',
         )
 

@@ -156,10 +156,8 @@ class Served:
 
     def evaluate(self) -> None:
         ratings = self.read('ratings')
-        values = self.call('evaluate', ratings=ratings)
-        # Without a support, some rows are used as support and not evaluated.
-        if not self.adapts or self.given['support'] is not None:
-            values = {'ratings': len(ratings), **values}
+        # If some rows are used as support, the result has the number of the others.
+        values = {'ratings': len(ratings), **self.call('evaluate', ratings=ratings)}
         found = pd.Series(values, name='value', dtype=object).rename_axis('metric')
         write_file(found.reset_index(), None)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
+from agnn_pyg.base.checks import check_rating_range
 from agnn_pyg.base.columns import STYPES
 from agnn_pyg.base.config import (
     Config,
@@ -85,12 +86,7 @@ class ColumnsConfig(Config):
 
     @model_validator(mode='after')
     def _suits(self) -> ColumnsConfig:
-        low, high = self.rating_range or (0, 1)
-        if low >= high:
-            raise ValueError(
-                f"'rating_range' must be a lowest and a higher rating (got "
-                f'{self.rating_range})'
-            )
+        check_rating_range(self.rating_range)
         number = self.weight if self.rating is None else self.rating
         names = [n for n in (self.user, self.item, number) if n is not None]
         if len({*names}) < len(names) or {*names} & {*self.reserved}:

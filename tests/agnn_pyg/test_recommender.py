@@ -342,7 +342,7 @@ def test_tables_without_new_rows(recommender, planted):
         assert (recommender.predict(known, users) == expected).all()
 
 
-@pytest.mark.filterwarnings("ignore:.* far from all of the fit.* 'age' in row 2")
+@pytest.mark.filterwarnings("ignore:.* outside of the fitted range.* 'age' in row 2")
 def test_missing_and_unseen_attributes(recommender, planted):
     column = planted.new_users.columns.drop(['user', 'age'])[0]
     users = planted.new_users.reset_index(drop=True)

@@ -170,7 +170,7 @@ def test_dates_of_any_year_and_vectors_are_interpolated():
     assert bag.tolist() == [0, 0.75, 0.25, 0, 0, 0, 0, 1]
     with pytest.raises(ValueError, match=r"'x' in row 0 \(\[0.5, 0.5, 1.0\]"):
         encoder.transform(frame_of([[0.5, 0.5, 1.0]]))
-    with pytest.warns(UserWarning, match=r"far from .*'x' in row 1 \(\[125"):
+    with pytest.warns(UserWarning, match=r"outside .*'x' in row 1 \(\[125"):
         encoder.transform(frame_of([[1, 0.5], [125.0, 9000.0]]))
     with pytest.raises(ValueError, match=r"'x' in row 0 \(\[1, 2\]"):
         parse_column(frame_of([[1, 2], [1, 0.5, 2], [1, -0.5, 2]]), 'x')

@@ -66,10 +66,12 @@ def test_weights_of_a_number_sum_to_one_and_interpolate_the_knots():
 
 def test_numbers_outside_the_fitted_range_are_clamped_and_equal_knots_are_one():
     assert encode([2, 4], [-4, 10], num_knots=2) == [{1: 1}, {2: 1}]
-    with pytest.warns(UserWarning, match=r"far .* column 'a' in row 1 \(10.1\)"):
+    with pytest.warns(UserWarning, match=r"outside .* column 'a' in row 1 \(10.1\)"):
         assert encode([2, 4], [-4, 10.1], num_knots=2) == [{1: 1}, {2: 1}]
-    with pytest.warns(UserWarning, match=r'far .* row 0 \(0.5, the first of 2\)'):
+    with pytest.warns(UserWarning, match=r'outside .* row 0 \(0.5, the first of 2\)'):
         assert encode([2, 4], [0.5, -0.6, 4], num_knots=2) == [{1: 1}, {1: 1}, {2: 1}]
+    with pytest.warns(UserWarning, match=r'outside .* row 1 \(5.0, the first of 5\)'):
+        encode([2, 4], [3.0, 5, 5, 5, 5, 5], num_knots=2)  # perhaps another unit
     assert encode([5, 5, 5], [5, 1, 9]) == [{1: 1}] * 3
     # Quantiles of 0, 0, 0, 0, 1: only two differ.
     assert encode([0, 0, 0, 0, 1], [0, 1], num_knots=3) == [{1: 1}, {2: 1}]
