@@ -16,7 +16,8 @@ BIAS_ROUNDS = 5
 # Rounds with fixed variances; penalty as a fraction of the largest singular value.
 SWEEPS, PENALTY = 5, 0.25
 # Rounds of :func:`factor_rows`, the first of them with fixed variances; the precision
-# of constants, and the least variance as a fraction of that of the noise.
+# of constants, and the least variance, of factors as a fraction of that of the noise,
+# and of the noise as a fraction of that of the ratings.
 LEARNED_SWEEPS, FIXED_SWEEPS, PRECISION, MIN_VARIANCE = 15, 2, 1e8, 1e-6
 
 
@@ -69,16 +70,17 @@ def factor_rows(
     """
     bias, rest = damped_biases(edge_index, rating, size, DAMPING, BIAS_ROUNDS)
     mean = [np.zeros((n, num_latent + 2)) for n in size]
-    mean[1][:, 2:], largest = _start(
-        _matrix(edge_index, rest.double(), size), num_latent
-    )
-    penalty = np.full((2, num_latent + 2), PENALTY * largest)
+    penalty = np.zeros((2, num_latent + 2))
     for k, b in enumerate(bias):
         mean[k][:, k], mean[k][:, 1 - k] = b, 1
         penalty[k, k], penalty[k, 1 - k] = DAMPING, PRECISION
-    value = _matrix(edge_index, rating.double(), size)
-    noise = float(rest.square().mean())
-    _alternate(value, mean, penalty, noise, LEARNED_SWEEPS, FIXED_SWEEPS)
+    if rest.any():  # all ratings may be equal
+        residual = _matrix(edge_index, rest.double(), size)
+        mean[1][:, 2:], largest = _start(residual, num_latent)
+        penalty[:, 2:] = PENALTY * largest
+        value = _matrix(edge_index, rating.double(), size)
+        noise = np.square(residual.data).mean()
+        _alternate(value, mean, penalty, noise, LEARNED_SWEEPS, FIXED_SWEEPS)
     return tuple(torch.from_numpy(x).float() for x in mean)
 
 
@@ -134,4 +136,5 @@ def _alternate(
             # The sum over pairs of r^2 - 2 r p q + (p q)^2, by users.
             product = np.vdot(mean[0], value @ mean[1])
             second = np.vdot(square[0] * twice, ones @ square[1])
-            noise = (total - 2 * product + second) / value.nnz
+            error = max(total - 2 * product + second, MIN_VARIANCE * total)
+            noise = error / value.nnz

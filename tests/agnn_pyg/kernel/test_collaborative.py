@@ -31,6 +31,8 @@ def test_equal_ratings_have_no_factors():
     _, rest = damped_biases(RATED, rating - rating.mean(), (4, 5), 10.0, 5)
     assert not rest.any()
     assert not any(x.any() for x in latent_factors(RATED, rest, (4, 5)))
+    rows = factor_rows(RATED, rating - rating.mean(), (4, 5), 2)
+    assert [x[0].tolist() for x in rows] == [[0, 1, 0, 0], [1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize('cold', [(True, True), (False, True), (False, False)])
