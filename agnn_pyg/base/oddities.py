@@ -359,7 +359,10 @@ def seems(cells: ParsedColumn) -> str | None:
     for text in texts:
         other = spellings.setdefault(text.casefold(), text)
         if other != text:
-            return f'texts that differ only in case, such as {other!r} and {text!r}'
+            return (
+                f'texts that differ only in case (.str.lower() writes them alike), such '
+                f'as {other!r} and {text!r}'
+            )
     return None
 
 

@@ -72,8 +72,9 @@ class RatingScale:
         low, high = self.low - slack * spread, self.high + slack * spread
         column.refuse(
             (rating < low) | (rating > high),
-            f'has a rating outside of [{low:g}, {high:g}] in',
-            f'convert it to that range, drop it, or fit with {setting}',
+            f'has a rating outside of those of the fit, [{self.low:g}, {self.high:g}] '
+            f'(limits: [{low:g}, {high:g}]), in',
+            f'convert it to their scale, drop it, or fit with {setting}',
         )
         beyond = np.maximum(self.low - rating, rating - self.high) > spread / 10
         column.remark(

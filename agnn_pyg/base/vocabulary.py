@@ -74,7 +74,10 @@ class IdColumn(TableColumn):
         """Row numbers of the ids; ``ValueError`` with the given text if unknown."""
         rows = ids.rows(self)
         self.warn_of_like(ids, rows)
-        self.refuse(rows < 0, problem, remedy)
+        unknown = self.values[rows < 0]
+        like = ids.like(unknown[0]) if len(unknown) else None
+        hint = '' if like is None else f'did you mean {like!r}? Else '
+        self.refuse(rows < 0, problem, f'{hint}{remedy}')
         return rows
 
     def warn_of_like(self, ids: Vocabulary, rows: np.ndarray) -> None:
