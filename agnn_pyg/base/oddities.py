@@ -360,8 +360,8 @@ def seems(cells: ParsedColumn) -> str | None:
         other = spellings.setdefault(text.casefold(), text)
         if other != text:
             return (
-                f'texts that differ only in case (.str.lower() writes them alike), such '
-                f'as {other!r} and {text!r}'
+                f'texts that differ only in case, such as {other!r} and {text!r} '
+                f'(.str.lower() writes them alike)'
             )
     return None
 
