@@ -51,7 +51,8 @@ class RatingModule(LossModule):
     ) -> None:
         super().__init__()
         self.model = model
-        check_rating_range(rating_range)
+        if rating_range is not None and rating_range[0] != rating_range[1]:
+            check_rating_range(rating_range)  # ratings of a fit may all be equal
         self.rating_range = rating_range
         self.config = NetworkTrainingConfig(**settings)
         # `fit` reads the seed and sets the number of steps.
