@@ -221,8 +221,7 @@ class Served:
             edges = self.given['user_edges']
             unknown = unknown.difference(edges[end_columns(edges)].to_numpy().ravel())
         if len(unknown):
-            like = self.ids['user'].like(unknown[0])
-            hint = '' if like is None else f'did you mean {like!r}? Else '
+            hint = self.ids['user'].hint(unknown[0])
             raise ValueError(
                 f"User '{unknown[0]}' is not in the model; {hint}add a row to '--users "
                 f"FILE' (several ids are written with spaces between them)"

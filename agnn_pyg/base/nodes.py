@@ -63,7 +63,7 @@ def read_nodes(
     """Reads the nodes of a table; without one, the ids in :obj:`rated` and more."""
     attributes = getattr(config, f'{side}_attributes')
     if frame is not None:
-        check_side(frame, side, config)
+        _check_side(frame, side, config)
         given = read_ids(frame, getattr(config, side), f'{side}s')
         given.warn_of_odd()
         ids = given.vocabulary()
@@ -181,7 +181,7 @@ def read_new_nodes(
     if frame is None:
         return None
     column = getattr(config, side)
-    check_side(frame, side, config)
+    _check_side(frame, side, config)
     ids = read_distinct(frame, f'{side}s', column)
     if not is_checked:
         ids.warn_of_odd()
@@ -217,7 +217,7 @@ def read_new_nodes(
     return ids.values[new], [e.transform(columns) for e in encoders]
 
 
-def check_side(
+def _check_side(
     frame: pd.DataFrame | Sequence, side: str, config: ColumnsConfig
 ) -> None:
     """Raises ``ValueError`` if a table of users has the ids of items, or vice versa."""

@@ -120,8 +120,8 @@ def fit(
     """
     if not isinstance(module, Module):
         raise ValueError(
-            f"'module' must be a LightningModule (got {type(module).__name__}); a "
-            f'RatingModule trains an AGNN'
+            f"'module' must be a LightningModule (got {type(module).__name__}); wrap a "
+            f'model, such as in a RatingModule'
         )
     check_argument('epochs', epochs, PositiveInt)
     check_argument('stop_after', stop_after, Annotated[int, Ge(1), Le(epochs)] | None)

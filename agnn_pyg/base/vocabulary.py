@@ -75,8 +75,7 @@ class IdColumn(TableColumn):
         rows = ids.rows(self)
         self.warn_of_like(ids, rows)
         unknown = self.values[rows < 0]
-        like = ids.like(unknown[0]) if len(unknown) else None
-        hint = '' if like is None else f'did you mean {like!r}? Else '
+        hint = ids.hint(unknown[0]) if len(unknown) else ''
         self.refuse(rows < 0, problem, f'{hint}{remedy}')
         return rows
 
@@ -174,6 +173,11 @@ class Vocabulary:
     def like(self, value: Any) -> Any | None:
         """The known id that differs from an unknown text only in spelling, if any."""
         return self._folded.get(_folded(value)) if self.dtype == 'str' else None
+
+    def hint(self, value: Any) -> str:
+        """A question that names the known id, see :meth:`like`, or an empty text."""
+        like = self.like(value)
+        return '' if like is None else f'did you mean {plain(like)!r}? Else '
 
     @functools.cached_property
     def _folded(self) -> dict[str, str]:
@@ -273,9 +277,8 @@ def read_one(node: Any, side: str, column: str, ids: Vocabulary, remedy: str) ->
     """The row number of the id of a user or item; ``ValueError`` if it is unknown."""
     row = int(ids.rows(read_distinct([node], side, column))[0])
     if row < 0:
-        like = ids.like(node)
-        hint = '' if like is None else f'; did you mean {like!r}?'
-        raise ValueError(f"'{side}' must be a known id (got {node!r}){hint}; {remedy}")
+        remedy = f'{ids.hint(node)}{remedy}'
+        raise ValueError(f"'{side}' must be a known id (got {node!r}); {remedy}")
     return row
 
 

@@ -119,15 +119,17 @@ def _alternate(
     row, column = np.triu_indices(penalty.shape[1])
     twice = np.where(row == column, 1, 2).astype(dtype)
     square = [x[:, row] * x[:, column] for x in mean]
+    summed = ones @ square[1]  # over the pairs of each node of the side to update
     for sweep in range(sweeps):
-        for k, (ratings_of, edges_of) in enumerate(matrices):
+        for k, (ratings_of, _) in enumerate(matrices):
             gram = np.empty((len(mean[k]), *2 * penalty.shape[1:]), dtype)
-            gram[:, row, column] = gram[:, column, row] = edges_of @ square[1 - k]
+            gram[:, row, column] = gram[:, column, row] = summed
             inverse = np.linalg.inv(gram + np.diag(penalty[k]))
             target = ratings_of @ mean[1 - k] + penalty[k] * constant[k]
             mean[k][:] = (inverse @ target[:, :, None])[:, :, 0]
             square[k] = mean[k][:, row] * mean[k][:, column]
             square[k] += noise * inverse[:, row, column]
+            summed = matrices[1 - k][1] @ square[k]
             if fixed is not None and sweep >= fixed:
                 variance = square[k][:, row == column].mean(axis=0)
                 learned = noise / variance.clip(min=MIN_VARIANCE * noise)
@@ -135,6 +137,6 @@ def _alternate(
         if fixed is not None:
             # The sum over pairs of r^2 - 2 r p q + (p q)^2, by users.
             product = np.vdot(mean[0], value @ mean[1])
-            second = np.vdot(square[0] * twice, ones @ square[1])
+            second = np.vdot(square[0] * twice, summed)
             error = max(total - 2 * product + second, MIN_VARIANCE * total)
             noise = error / value.nnz

@@ -175,8 +175,16 @@ def test_explanations_add_up(any_scorer, tiny_data, pair):
         assert why.mean + float(part.sum()) == pytest.approx(score, abs=1e-5)
     assert why.contributions.size() == tiny_data.rating.size()
     assert why.components.shape == (len(why.user_kernels), len(why.item_kernels))
+
+
+@pytest.mark.parametrize('pair', PAIRS.values(), ids=PAIRS)
+def test_cold_sides_have_no_collaborative_kernels(scorer, pair):
+    why = scorer.explain(*pair)
+    # The cold side has neither a bias nor collaborative kernels.
     for names, node, warm in zip(why[3:5], pair, (10, 13), strict=True):
-        assert ('residual' in names) <= (node < warm)  # cold nodes have no such kernel
+        assert ('residual' in names) == (node < warm)
+    if pair[0] >= 10:
+        assert not why.components[-1].any()
 
 
 def test_contributions_are_linear_in_the_coefficients(scorer, tiny_data):
