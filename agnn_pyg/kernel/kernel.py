@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -22,8 +23,21 @@ class NodeSums(NamedTuple):
     user: Tensor  # of the features of a user's items, [U, F_items]
     item: Tensor  # of the features of an item's users, [I, F_users]
 
+    def plus(self, other: NodeSums, scale: Tensor | float = 1) -> NodeSums:
+        """Sums of these coefficients plus others times a scale: sums are linear."""
+        parts = zip(self, other, strict=True)
+        return NodeSums(*(own + scale * more for own, more in parts))
 
-@dataclass(eq=False)
+
+class Solution(NamedTuple):
+    """Dual coefficients, their sums and the number of iterations of the solver."""
+
+    alpha: Tensor
+    sums: NodeSums
+    iterations: int = 0
+
+
+@dataclass(frozen=True, eq=False)
 class PairwiseKernel:
     r"""A weighted sum of products of user and item kernels, between rated pairs.
 
@@ -70,11 +84,11 @@ class PairwiseKernel:
         r"""The bilinear form :math:`\mathbf{W} \odot \sum_v \mathbf{x}_v
         \mathbf{s}_v^\top`, :obj:`[F_users, F_items]`.
         """
-        return self._cross(sums) * self.feature_weights()[0]
+        return self._cross(sums) * self.feature_weights[0]
 
     def factors(self, sums: NodeSums) -> tuple[Tensor, Tensor]:
         """User and item rows whose inner products are the sums over pairs."""
-        _, by_user, by_item = self.feature_weights()
+        _, by_user, by_item = self.feature_weights
         x, y = self.users.x, self.items.x
         core = self.core(sums)
         if len(x) <= len(y):  # multiplies the smaller matrix
@@ -83,46 +97,45 @@ class PairwiseKernel:
         user, item = x, y @ core.t() + sums.item * by_user
         return torch.cat([user, sums.user], 1), torch.cat([item, y * by_item], 1)
 
-    def matvec(
-        self,
-        alpha: Tensor,
-        pairs: RatedPairs | None = None,
-        at: RatedPairs | None = None,
-    ) -> Tensor:
-        """Multiplies the kernel of pairs :obj:`at` and :obj:`pairs` by a vector."""
-        return (at or self.pairs).inner(*self.factors(self.node_sums(alpha, pairs)))
+    def product(self, sums: NodeSums, at: RatedPairs | None = None) -> Tensor:
+        """The kernel times the coefficients of these sums, by default at own pairs."""
+        return (at or self.pairs).inner(*self.factors(sums))
 
     def solve_cg(
         self,
         target: Tensor,
-        start: Tensor | None = None,
+        start: Solution | None = None,
         tol: float = 1e-3,
         precondition: Callable[[Tensor], Tensor] | None = None,
-    ) -> tuple[Tensor, int]:
+    ) -> Solution:
         r"""Solves :math:`(\mathbf{K} + \mathbf{I}) \boldsymbol{\alpha} =
         \mathbf{r}` by preconditioned conjugate gradients.
 
         Iterations stop when the norm of the residual is :obj:`tol` times the norm of
-        the target. The preconditioner inverts an approximation of the matrix, see
+        the target. The solver may :obj:`start` from a solution for other weights. The
+        preconditioner inverts an approximation of the matrix, see
         :class:`~agnn_pyg.kernel.preconditioner.UserBlocks`.
-
-        Returns:
-            The solution and the number of iterations.
         """
-        alpha = torch.zeros_like(target) if start is None else start
-        rest = target if start is None else target - (alpha + self.matvec(alpha))
+        if start is None:
+            alpha, rest = torch.zeros_like(target), target
+            sums = self.node_sums(alpha)
+        else:
+            alpha, sums, _ = start
+            rest = target - (alpha + self.product(sums))
         step, size = 0, 1
         enough = tol * target.norm()
         for iteration in range(MAX_ITER):
             if rest.norm() <= enough:
-                return alpha, iteration
+                return Solution(alpha, sums, iteration)
             scaled = precondition(rest) if precondition else rest
             size, before = rest @ scaled, size
             step = scaled + (size / before) * step
-            image = step + self.matvec(step)
+            more = self.node_sums(step)
+            image = step + self.product(more)
             length = size / (step @ image)
             alpha, rest = alpha + length * step, rest - length * image
-        return alpha, MAX_ITER
+            sums = sums.plus(more, length)
+        return Solution(alpha, sums, MAX_ITER)
 
     def weight_gradient(self, one: NodeSums, other: NodeSums) -> Tensor:
         r"""The derivative of :math:`\boldsymbol{\beta}^\top \mathbf{K}
@@ -140,6 +153,7 @@ class PairwiseKernel:
         gradient[:-1, -1].index_add_(0, user, (one.item * other.item).sum(0))
         return gradient
 
+    @cached_property
     def feature_weights(self) -> tuple[Tensor, Tensor, Tensor]:
         """Weights of feature pairs, of user features and of item features."""
         by_user = self.weight[:-1].index_select(0, self.users.component)

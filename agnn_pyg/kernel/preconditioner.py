@@ -45,7 +45,7 @@ class UserBlocks:
         self.place = rows[0].new_empty(len(pairs) + 1)
         self.place[self.rows] = torch.arange(len(self.rows), device=y.device)
         # G is diagonal and of low rank, so its inverse takes a small matrix.
-        both, by_user, _ = kernel.feature_weights()
+        both, by_user, _ = kernel.feature_weights
         bias = by_user[0]
         part = y[chosen] * both[0].sqrt()
         inner = bias * torch.eye(y.size(1)).to(y) + part.t() @ part
@@ -103,7 +103,8 @@ class UserBlocks:
         value = torch.cat([value, value.new_zeros(1)])[self.rows]
         parts = value.split([x.size(0) * x.size(1) for x in self.inverse])
         both = zip(self.inverse, parts, strict=True)
-        solved = [(x @ part.view(len(x), -1, 1)).flatten() for x, part in both]
+        # Inverses are symmetric, and row vectors are the faster side.
+        solved = [(part.view(len(x), 1, -1) @ x).flatten() for x, part in both]
         return torch.cat(solved)[self.place[:-1]]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,7 @@ from agnn_pyg.folds import SCENARIOS, check_folds, scenario_folds
 from agnn_pyg.kernel.collaborative import NAMES, append_collaborative
 from agnn_pyg.kernel.factorization import factor_rows
 from agnn_pyg.kernel.features import FeatureMaps
-from agnn_pyg.kernel.kernel import NodeSums, PairwiseKernel
+from agnn_pyg.kernel.kernel import PairwiseKernel, Solution
 from agnn_pyg.kernel.pairs import RatedPairs
 from agnn_pyg.kernel.preconditioner import UserBlocks
 from agnn_pyg.rating_data import SIDES
@@ -144,13 +145,13 @@ class PairwiseKernelRegressor:
         target = (rating - self.mean)[order]
         if start is not None:
             start = F.pad(start, (0, len(target) - len(start)))[order]
+            start = Solution(start, self.kernel.node_sums(start))
         self.precondition = precondition or UserBlocks(self.kernel)
-        alpha, _ = self.kernel.solve_cg(
+        alpha, self.sums, _ = self.kernel.solve_cg(
             target, start, tol, precondition=self.precondition
         )
         self.alpha = torch.empty_like(alpha)
         self.alpha[order] = alpha
-        self.sums = self.kernel.node_sums(alpha)
         return self
 
     def predict(self, user: Tensor, item: Tensor) -> Tensor:
@@ -244,7 +245,7 @@ class PairwiseKernelRegressor:
         kernel, sums = self.kernel, self.sums
         if not any(self.cold):
             return dict(zip(SIDES, kernel.factors(sums), strict=True))
-        core, (_, by_user, by_item) = kernel.core(sums), kernel.feature_weights()
+        core, (_, by_user, by_item) = kernel.core(sums), kernel.feature_weights
         if all(self.cold):
             return {'item': cold_items @ core.t(), 'item_map': core.t().contiguous()}
         if self.cold[0]:
@@ -296,7 +297,6 @@ class _Fold:
         self.truth = rest[self.rows]
         # Solutions of the last step are the starting point of the next.
         self.alpha = self.beta = self.precondition = None
-        self.rounds = MAX_ROUNDS + 1
 
     def factor_prediction(self, num_latent: int) -> Tensor:
         """Predictions by :func:`factor_rows` of the ratings of the kernel."""
@@ -308,24 +308,19 @@ class _Fold:
 
     def step(self, weight: Tensor, tol: float) -> tuple[float, Tensor]:
         """Returns the sum of squared errors and the gradient of their mean."""
-        kernel, held = self.kernel, self.held
-        kernel.weight = weight
-        if self.rounds > MAX_ROUNDS:
+        kernel = self.kernel = replace(self.kernel, weight=weight)
+        if self.alpha is None or self.alpha.iterations > MAX_ROUNDS:
             self.precondition = UserBlocks(kernel)
-        self.alpha, self.rounds = kernel.solve_cg(
-            self.target, self.alpha, tol, precondition=self.precondition
-        )
-        self.prediction = kernel.matvec(self.alpha, at=held)
+        self.alpha = kernel.solve_cg(self.target, self.alpha, tol, self.precondition)
+        self.prediction = kernel.product(self.alpha.sums, at=self.held)
         error = self.prediction - self.truth
         slope = 2 * error / len(error)
-        target = kernel.matvec(slope, pairs=held)
-        self.beta, _ = kernel.solve_cg(
-            target, self.beta, 10 * tol, precondition=self.precondition
-        )
+        sums = kernel.node_sums(slope, self.held)
+        target = kernel.product(sums)
+        self.beta = kernel.solve_cg(target, self.beta, 10 * tol, self.precondition)
         # A weight affects both the held-out kernel and the coefficients.
-        direct, indirect = kernel.node_sums(slope, held), kernel.node_sums(self.beta)
-        other = NodeSums(*(x - y for x, y in zip(direct, indirect, strict=True)))
-        gradient = kernel.weight_gradient(kernel.node_sums(self.alpha), other)
+        other = sums.plus(self.beta.sums, -1)
+        gradient = kernel.weight_gradient(self.alpha.sums, other)
         return float(error.square().sum()), gradient
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from agnn_pyg.kernel import preconditioner
-from agnn_pyg.kernel.kernel import PairwiseKernel
+from agnn_pyg.kernel.kernel import PairwiseKernel, Solution
 from agnn_pyg.kernel.pairs import RatedPairs
 from agnn_pyg.kernel.preconditioner import UserBlocks
 
@@ -52,6 +52,10 @@ def dense(kernel, maps, at=None):
     return torch.tensor(rows, dtype=torch.double)
 
 
+def product(kernel, alpha, pairs=None, at=None):
+    return kernel.product(kernel.node_sums(alpha, pairs), at)
+
+
 def random(size, seed=3):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(size, generator=generator, dtype=torch.double)
@@ -60,11 +64,11 @@ def random(size, seed=3):
 def test_products_against_the_definition(kernel, maps, other_pairs):
     alpha = random(6)
     matrix = dense(kernel, maps)
-    torch.testing.assert_close(kernel.matvec(alpha), matrix @ alpha)
+    torch.testing.assert_close(product(kernel, alpha), matrix @ alpha)
     cross = dense(kernel, maps, other_pairs)
-    torch.testing.assert_close(kernel.matvec(alpha, at=other_pairs), cross @ alpha)
+    torch.testing.assert_close(product(kernel, alpha, at=other_pairs), cross @ alpha)
     beta = random(3)
-    back = kernel.matvec(beta, pairs=other_pairs)
+    back = product(kernel, beta, pairs=other_pairs)
     torch.testing.assert_close(back, cross.t() @ beta)
 
 
@@ -73,15 +77,15 @@ def test_sides_may_be_swapped(kernel, maps):
     pairs = RatedPairs(torch.stack([kernel.pairs.item, kernel.pairs.user]), 15, 12)
     weight, alpha = kernel.weight.t().contiguous(), random(6)
     swapped = PairwiseKernel(*maps[::-1], pairs, weight)
-    expected = kernel.matvec(alpha)[pairs.order]
-    torch.testing.assert_close(swapped.matvec(alpha[pairs.order]), expected)
+    expected = product(kernel, alpha)[pairs.order]
+    torch.testing.assert_close(product(swapped, alpha[pairs.order]), expected)
 
 
 def test_weight_gradient_against_autograd(kernel, other_pairs):
     alpha, beta = random(6), random(3)
     kernel.weight.requires_grad_()
-    product = beta @ kernel.matvec(alpha, at=other_pairs)
-    (expected,) = torch.autograd.grad(product, kernel.weight)
+    form = beta @ product(kernel, alpha, at=other_pairs)
+    (expected,) = torch.autograd.grad(form, kernel.weight)
     expected[-1, -1] = 0
     found = kernel.weight_gradient(
         kernel.node_sums(alpha), kernel.node_sums(beta, other_pairs)
@@ -93,11 +97,15 @@ def test_conjugate_gradients_against_a_dense_solution(kernel, maps):
     target = random(6)
     matrix = dense(kernel, maps) + torch.eye(6, dtype=torch.double)
     expected = torch.linalg.solve(matrix, target)
-    for start in (None, random(6, seed=4)):
-        alpha, iterations = kernel.solve_cg(target, start, tol=1e-12)
+    other, known = (
+        Solution(alpha, kernel.node_sums(alpha)) for alpha in (random(6, 4), expected)
+    )
+    for start in (None, other):
+        alpha, sums, iterations = kernel.solve_cg(target, start, tol=1e-12)
         torch.testing.assert_close(alpha, expected)
+        torch.testing.assert_close(sums, kernel.node_sums(expected))
         assert 0 < iterations < 20
-    assert kernel.solve_cg(target, expected, tol=1e-6)[1] == 0
+    assert kernel.solve_cg(target, known, tol=1e-6).iterations == 0
 
 
 def test_row_numbers_of_int32_do_not_overflow():
@@ -113,7 +121,7 @@ def test_preconditioner_is_exact_without_user_attributes(maps, tiny_pairs):
     kernel = PairwiseKernel(*maps, RatedPairs(tiny_pairs[0], 12, 15), weight)
     target = random(len(kernel.pairs))
     solved = UserBlocks(kernel)(target)
-    torch.testing.assert_close(solved + kernel.matvec(solved), target)
+    torch.testing.assert_close(solved + product(kernel, solved), target)
 
 
 @pytest.mark.parametrize('limit', ['MAX_ENTRIES', 'MAX_ITEMS'])
@@ -125,7 +133,7 @@ def test_preconditioner_of_less_memory(maps, tiny_pairs, monkeypatch, limit):
     monkeypatch.setattr(preconditioner, 'MIN_BLOCK', 2)
     small = UserBlocks(kernel)
     one, other = (
-        kernel.solve_cg(target, tol=1e-12, precondition=made)[0]
+        kernel.solve_cg(target, tol=1e-12, precondition=made).alpha
         for made in (full, small)
     )
     assert not torch.allclose(full(target), small(target))
