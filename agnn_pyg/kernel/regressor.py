@@ -148,7 +148,7 @@ class PairwiseKernelRegressor:
             start = Solution(start, self.kernel.node_sums(start))
         self.precondition = precondition or UserBlocks(self.kernel)
         alpha, self.sums, _ = self.kernel.solve_cg(
-            target, start, tol, precondition=self.precondition
+            target, start, tol, self.precondition
         )
         self.alpha = torch.empty_like(alpha)
         self.alpha[order] = alpha
@@ -296,7 +296,7 @@ class _Fold:
         self.rows = held.nonzero().squeeze(1)[self.held.order]
         self.truth = rest[self.rows]
         # Solutions of the last step are the starting point of the next.
-        self.alpha = self.beta = self.precondition = None
+        self.solution = self.adjoint = self.precondition = None
 
     def factor_prediction(self, num_latent: int) -> Tensor:
         """Predictions by :func:`factor_rows` of the ratings of the kernel."""
@@ -309,18 +309,21 @@ class _Fold:
     def step(self, weight: Tensor, tol: float) -> tuple[float, Tensor]:
         """Returns the sum of squared errors and the gradient of their mean."""
         kernel = self.kernel = replace(self.kernel, weight=weight)
-        if self.alpha is None or self.alpha.iterations > MAX_ROUNDS:
+        if self.solution is None or self.solution.iterations > MAX_ROUNDS:
             self.precondition = UserBlocks(kernel)
-        self.alpha = kernel.solve_cg(self.target, self.alpha, tol, self.precondition)
-        self.prediction = kernel.product(self.alpha.sums, at=self.held)
+        self.solution = kernel.solve_cg(
+            self.target, self.solution, tol, self.precondition
+        )
+        self.prediction = kernel.product(self.solution.sums, at=self.held)
         error = self.prediction - self.truth
         slope = 2 * error / len(error)
         sums = kernel.node_sums(slope, self.held)
-        target = kernel.product(sums)
-        self.beta = kernel.solve_cg(target, self.beta, 10 * tol, self.precondition)
+        self.adjoint = kernel.solve_cg(
+            kernel.product(sums), self.adjoint, 10 * tol, self.precondition
+        )
         # A weight affects both the held-out kernel and the coefficients.
-        other = sums.plus(self.beta.sums, -1)
-        gradient = kernel.weight_gradient(self.alpha.sums, other)
+        other = sums.plus(self.adjoint.sums, -1)
+        gradient = kernel.weight_gradient(self.solution.sums, other)
         return float(error.square().sum()), gradient
 
 

@@ -81,7 +81,7 @@ def test_held_out_ratings_do_not_reach_the_coefficients(maps, rated, scenario):
             model = make(maps, scenario=scenario)
             fold = module._Fold(model, index, other, held, kept, torch.rand(12))
             fold.step(model.weight, tol=1e-3)
-            found.append(fold.alpha.alpha)
+            found.append(fold.solution.alpha)
         assert torch.equal(*found)
 
 
