@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from agnn_pyg.base.csr import csr_tensor
 from agnn_pyg.base.randomness import own_random_numbers
 
 # The smaller dimension up to which factors come from a dense decomposition.
@@ -16,11 +17,7 @@ def singular_vectors(
     x: sp.csr_matrix, rank: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The leading singular vectors and values by randomized SVD with a fixed seed."""
-    x = x.tocoo()
-    index = torch.from_numpy(np.stack([x.row, x.col]).astype(np.int64))
-    matrix = torch.sparse_coo_tensor(
-        index, torch.from_numpy(x.data), x.shape, check_invariants=False
-    )
+    matrix = csr_tensor(*map(torch.from_numpy, (x.indptr, x.indices, x.data)), x.shape)
     rank = min(rank, min(x.shape))
     with own_random_numbers():
         torch.default_generator.manual_seed(0)  # does not seed devices

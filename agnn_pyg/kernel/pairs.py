@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.utils.sparse import index2ptr
 
-from agnn_pyg.csr import csr_tensor
+from agnn_pyg.base.csr import csr_tensor
 
 
 class RatedPairs:

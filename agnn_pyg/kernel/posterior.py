@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -13,8 +15,8 @@ from agnn_pyg.rating_data import BLOCK_USERS
 # Directions of slopes, rounds of their EM algorithm, the nodes that it reads, and
 # nodes for which the covariance that it starts from counts.
 RANK, ROUNDS, MAX_NODES, PRIOR_NODES = 32, 5, 2**12, 20
-# Ratings whose features are multiplied at a time.
-BLOCK_RATINGS = 2**14
+# Products of two features that are summed at a time.
+BLOCK_PRODUCTS = 2**6
 
 
 class NewNodePosterior(NamedTuple):
@@ -147,12 +149,14 @@ def slope_prior(
     # Products of two features are symmetric, so only half of them are summed.
     row, column = torch.triu_indices(rank, rank)
     size = int(node.max()) + 1
-    half = basis.new_zeros(size, len(row))
-    linear = basis.new_zeros(size, rank)
-    for some in torch.arange(len(node)).split(BLOCK_RATINGS):
-        y = (x[neighbor[some]] @ basis.to(x)).double()
-        half.index_add_(0, node[some], y[:, row] * y[:, column])
-        linear.index_add_(0, node[some], y * error[some, None])
+    half = basis.new_empty(size, len(row))
+    y = (x @ basis.to(x)).double()
+    index, shape = (node.numpy(), neighbor.numpy()), (size, len(x))
+    ones = sp.csr_matrix((np.ones(len(error)), index), shape)
+    linear = torch.from_numpy(sp.csr_matrix((error.numpy(), index), shape) @ y.numpy())
+    for some in torch.arange(len(row)).split(BLOCK_PRODUCTS):
+        products = y[:, row[some]] * y[:, column[some]]
+        half[:, some] = torch.from_numpy(ones @ products.numpy())
     gram = basis.new_empty(size, rank, rank)
     gram[:, row, column] = gram[:, column, row] = half
     eye = torch.eye(rank).double()

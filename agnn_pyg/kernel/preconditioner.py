@@ -50,7 +50,9 @@ class UserBlocks:
         part = y[chosen] * both[0].sqrt()
         inner = bias * torch.eye(y.size(1)).to(y) + part.t() @ part
         # In place, since the matrix is the largest tensor of a fit with many items.
-        joined -= (part @ torch.linalg.solve(inner, part.t())).div_(bias)
+        lower = torch.linalg.cholesky(inner)
+        half = torch.linalg.solve_triangular(lower, part.t(), upper=False)
+        joined.addmm_(half.t(), half, alpha=-1 / float(bias))
         joined.diagonal().add_(1 / bias)
         joined.add_(joined.t().clone()).div_(2)
         self.factor = torch.linalg.cholesky(joined)

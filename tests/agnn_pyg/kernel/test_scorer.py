@@ -231,7 +231,7 @@ def test_a_single_rating(tiny_data):
 @pytest.mark.parametrize('side', SIDES)
 def test_the_prior_of_slopes_by_a_loop(scorer, tiny_data, side, monkeypatch):
     """EM for random slopes, on errors of folds; then by other features."""
-    for name, value in (('RANK', 1000), ('BLOCK_RATINGS', 7)):
+    for name, value in (('RANK', 1000), ('BLOCK_PRODUCTS', 7)):
         monkeypatch.setattr(f'agnn_pyg.kernel.posterior.{name}', value)
     end = SIDES.index(side)
     again = KernelScorer(scorer.config).fit(tiny_data)
