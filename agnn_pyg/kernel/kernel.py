@@ -88,18 +88,20 @@ class PairwiseKernel:
 
     def factors(self, sums: NodeSums) -> tuple[Tensor, Tensor]:
         """User and item rows whose inner products are the sums over pairs."""
+        user, item = zip(*self._terms(sums), strict=True)
+        return torch.cat(user, dim=1), torch.cat(item, dim=1)
+
+    def _terms(self, sums: NodeSums) -> tuple[tuple[Tensor, Tensor], ...]:
         _, by_user, by_item = self.feature_weights
         x, y = self.users.x, self.items.x
         core = self.core(sums)
         if len(x) <= len(y):  # multiplies the smaller matrix
-            user, item = x @ core + sums.user * by_item, y
-            return torch.cat([user, x * by_user], 1), torch.cat([item, sums.item], 1)
-        user, item = x, y @ core.t() + sums.item * by_user
-        return torch.cat([user, sums.user], 1), torch.cat([item, y * by_item], 1)
+            return (x @ core + sums.user * by_item, y), (x * by_user, sums.item)
+        return (x, y @ core.t() + sums.item * by_user), (sums.user, y * by_item)
 
     def product(self, sums: NodeSums, at: RatedPairs | None = None) -> Tensor:
         """The kernel times the coefficients of these sums, by default at own pairs."""
-        return (at or self.pairs).inner(*self.factors(sums))
+        return (at or self.pairs).inner(*self._terms(sums))
 
     def solve_cg(
         self,

@@ -39,7 +39,9 @@ class RatedPairs:
         value = value[self._item_order]
         return csr_tensor(self._item_ptr, self._item_user, value, self.size[::-1])
 
-    def inner(self, user: Tensor, item: Tensor) -> Tensor:
-        """Inner products of the user row and item row of each pair, :obj:`[R]`."""
-        pattern = self.by_user(user.new_zeros(len(self)))
-        return torch.sparse.sampled_addmm(pattern, user, item.t(), beta=0).values()
+    def inner(self, *rows: tuple[Tensor, Tensor]) -> Tensor:
+        """Sum of inner products of user rows and item rows of each pair, :obj:`[R]`."""
+        total = self.by_user(rows[0][0].new_zeros(len(self)))
+        for user, item in rows:
+            total = torch.sparse.sampled_addmm(total, user, item.t())
+        return total.values()

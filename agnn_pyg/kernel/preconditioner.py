@@ -24,9 +24,10 @@ class UserBlocks:
         \mathbf{M} = \mathrm{blockdiag}_u(\mathbf{A}_u) + \mathbf{Z} \mathbf{G}
         \mathbf{Z}^\top
 
-    contains the exact kernel of any two ratings of one user. For ratings of two users,
-    it has the part that all users have in common: :math:`\mathbf{G}` is the item kernel
-    of the constant user component, and :math:`\mathbf{Z}` maps ratings to items.
+    contains the kernel of any two ratings of one user, with the mean over users of
+    :math:`k_a(u, u)`. For ratings of two users, it has the part that all users have in
+    common: :math:`\mathbf{G}` is the item kernel of the constant user component, and
+    :math:`\mathbf{Z}` maps ratings to items.
     It is inverted by Cholesky factors and the Woodbury identity.
     """
 
@@ -61,34 +62,38 @@ class UserBlocks:
         self, kernel: PairwiseKernel, rows: list[Tensor], number: Tensor
     ) -> Tensor:
         """Sets the inverses of blocks, and sums them by the numbers of two items."""
-        user, item, y = kernel.pairs.user, kernel.pairs.item, kernel.items.x
+        item, y = kernel.pairs.item, kernel.items.x
         # Weights of the item kernels between ratings of one user. The constant
         # component is in the item part.
-        square = kernel.users.x.t().square()
-        own = square.new_zeros(len(kernel.weight), square.size(1))
+        square = kernel.users.x.square().mean(dim=0)
+        own = square.new_zeros(len(kernel.weight))
         own.index_add_(0, kernel.users.component, square)
         own[0], own[-1] = 0, 1
-        own = own.t() @ kernel.weight
-        scale = own[:, kernel.items.component].sqrt()
-        level = 1 + own[:, -1]
+        own = own @ kernel.weight
+        y = y * own[kernel.items.component].sqrt()
+        level = 1 + own[-1]
         size = self.size
         item = torch.cat([item, item.new_tensor([len(y)])])
         y = torch.cat([y, torch.zeros_like(y[:1])])
         joined = y.new_zeros(size * size)
+        gram = None  # of all items; with many items, it is computed by block
+        if len(y) == size:
+            gram = y.new_empty(len(y), len(y))
+            gram[number[:, None], number] = y @ y.t()
         self.inverse = []
         for row in rows:
             inverse = y.new_empty(*row.shape, row.size(1))
             step = max(1, WORK // (row.size(1) * max(y.size(1), row.size(1))))
             for start in range(0, len(row), step):
                 block = row[start : start + step]
-                one = user[block[:, 0]]
-                z = y[item[block]] * scale[one][:, None]
-                a = z @ z.transpose(1, 2)
-                a.diagonal(dim1=1, dim2=2).add_(level[one][:, None])
-                made = torch.cholesky_inverse(torch.linalg.cholesky(a))
-                inverse[start : start + step] = made
                 where = number[item[block]]
                 where = where[:, :, None] * size + where[:, None, :]
+                a = y[item[block]] if gram is None else gram.take(where)
+                if gram is None:
+                    a = a @ a.transpose(1, 2)
+                a.diagonal(dim1=1, dim2=2).add_(level)
+                made = torch.cholesky_inverse(torch.linalg.cholesky(a))
+                inverse[start : start + step] = made
                 joined.index_add_(0, where.flatten(), made.flatten())
             self.inverse.append(inverse)
         return joined.view(size, size)[:-1, :-1]

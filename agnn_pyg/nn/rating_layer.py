@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.utils import cumsum, degree
 
-from agnn_pyg.base.randomness import own_random_numbers
 from agnn_pyg.base.csr import csr_tensor
+from agnn_pyg.base.randomness import own_random_numbers
 from agnn_pyg.damped_biases import damped_biases, damped_mean
 
 # Number of sweeps of the damped biases, which converge quickly.
