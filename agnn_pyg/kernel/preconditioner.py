@@ -55,8 +55,7 @@ class UserBlocks:
         half = torch.linalg.solve_triangular(lower, part.t(), upper=False)
         joined.addmm_(half.t(), half, alpha=-1 / float(bias))
         joined.diagonal().add_(1 / bias)
-        joined.add_(joined.t().clone()).div_(2)
-        self.factor = torch.linalg.cholesky(joined)
+        self.factor = torch.linalg.cholesky(joined, out=joined)
 
     def _invert_blocks(
         self, kernel: PairwiseKernel, rows: list[Tensor], number: Tensor
@@ -80,9 +79,13 @@ class UserBlocks:
         if len(y) == size:
             gram = y.new_empty(len(y), len(y))
             gram[number[:, None], number] = y @ y.t()
-        self.inverse = []
-        for row in rows:
-            inverse = y.new_empty(*row.shape, row.size(1))
+        # One tensor, because memory of many small ones is not reused.
+        width = [row.numel() * row.size(1) for row in rows]
+        parts = y.new_empty(sum(width)).split(width)
+        self.inverse = [
+            part.view(*row.shape, -1) for part, row in zip(parts, rows, strict=True)
+        ]
+        for row, inverse in zip(rows, self.inverse, strict=True):
             step = max(1, WORK // (row.size(1) * max(y.size(1), row.size(1))))
             for start in range(0, len(row), step):
                 block = row[start : start + step]
@@ -95,7 +98,6 @@ class UserBlocks:
                 made = torch.cholesky_inverse(torch.linalg.cholesky(a))
                 inverse[start : start + step] = made
                 joined.index_add_(0, where.flatten(), made.flatten())
-            self.inverse.append(inverse)
         return joined.view(size, size)[:-1, :-1]
 
     def __call__(self, value: Tensor) -> Tensor:
